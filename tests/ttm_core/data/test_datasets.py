@@ -1,0 +1,216 @@
+"""Readers: splits, classes, and what each kind of bad dataset is told."""
+
+import shutil
+import tarfile
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.ttm_core.factories import digits, digits_folder, digits_idx, write_idx
+from ttm_core.data.build import held_in_memory, read_dataset
+from ttm_core.data.dataset import hold_out, whole
+from ttm_core.data.images import ArrayImages, decode
+from ttm_core.data.specs import DatasetSpec
+from ttm_core.errors import BadDataset
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+def open_at(path, tmp_path, pool, **fields):
+    return read_dataset(DatasetSpec(uri=path.as_uri(), **fields), path, tmp_path / "cache", pool)
+
+
+def test_a_folder_a_class(tmp_path, pool):
+    dataset = open_at(digits_folder(tmp_path / "set"), tmp_path, pool)
+    assert dataset.class_names == ["digit-0", "digit-1", "digit-2"]
+    assert (len(dataset.train), len(dataset.validation), dataset.test) == (24, 12, None)
+    assert (dataset.channels, dataset.image_size) == (3, 24)
+    assert dataset.train.labels.tolist() == [0] * 8 + [1] * 8 + [2] * 8
+
+
+@pytest.mark.parametrize("kind", ["tar", "gztar", "zip"])
+def test_archives_read_as_their_folder_does(tmp_path, pool, kind):
+    digits_folder(tmp_path / "set")
+    archive = shutil.make_archive(str(tmp_path / "packed"), kind, tmp_path, "set")  # one folder that holds all
+    dataset = open_at(tmp_path / archive, tmp_path, pool)
+    unpacked = open_at(tmp_path / "set", tmp_path, pool)
+    indices = np.arange(24)
+    assert torch.equal(dataset.train.images.whole(indices, 16), unpacked.train.images.whole(indices, 16))
+    assert dataset.class_names == unpacked.class_names
+
+
+def test_without_splits_a_share_of_each_class_is_held_out(tmp_path, pool):
+    digits_folder(tmp_path / "set", each=10)
+    dataset = open_at(tmp_path / "set" / "train", tmp_path, pool, validation={"share": 0.2})
+    assert (len(dataset.train), len(dataset.validation)) == (24, 6)
+    held = dataset.validation.labels[torch.from_numpy(dataset.validation.indices)]
+    assert torch.bincount(held).tolist() == [2, 2, 2]
+    assert not set(dataset.train.indices) & set(dataset.validation.indices)
+
+
+def test_the_test_split_is_never_validation(tmp_path, pool):
+    dataset = open_at(digits_idx(tmp_path / "idx", train=200, test=50), tmp_path, pool)
+    assert len(dataset.test) == 50
+    assert dataset.validation.images is dataset.train.images
+    assert len(dataset.train) + len(dataset.validation) == 200
+
+
+def test_idx_holds_the_images_it_was_given(tmp_path, pool):
+    images, labels = digits()
+    dataset = open_at(digits_idx(tmp_path / "idx", train=100), tmp_path, pool)
+    assert np.array_equal(dataset.train.images.pixels[:, 0].numpy(), images[:100])
+    assert dataset.train.labels.tolist() == labels[:100].tolist()
+
+
+def test_plain_and_dotted_idx_names_are_found(tmp_path, pool):
+    images, labels = digits()
+    write_idx(tmp_path / "train-images.idx3-ubyte", images[:50], zipped=False)
+    write_idx(tmp_path / "train-labels.idx1-ubyte", labels[:50].astype(np.uint8), zipped=False)
+    assert len(open_at(tmp_path, tmp_path, pool).train) == 40  # one of each of ten classes is held out
+
+
+def test_validation_numbers_follow_the_seed(tmp_path):
+    labels = torch.arange(100) % 10
+    split = whole(ArrayImages(torch.zeros(100, 1, 8, 8, dtype=torch.uint8)), labels)
+    first, again, other = (hold_out(split, 0.3, seed)[1].indices.tolist() for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_held_in_memory_keeps_the_images_and_their_numbers(tmp_path, pool):
+    digits_folder(tmp_path / "set", each=10)
+    dataset = open_at(tmp_path / "set" / "train", tmp_path, pool)
+    held = held_in_memory(dataset, 16, whole_train_images=True)
+    for before, after in ((dataset.train, held.train), (dataset.validation, held.validation)):
+        assert isinstance(after.images, ArrayImages)
+        assert torch.equal(before.images.whole(before.indices, 16), after.images.whole(after.indices, 16))
+        assert (
+            before.labels[torch.from_numpy(before.indices)].tolist()
+            == after.labels[torch.from_numpy(after.indices)].tolist()
+        )
+    assert np.array_equal(dataset.train.indices, held.train.indices)
+    apart = held_in_memory(dataset, 16, whole_train_images=False)
+    assert apart.train.images is dataset.train.images
+    assert torch.equal(
+        apart.validation.images.whole(apart.validation.indices, 16),
+        held.validation.images.whole(held.validation.indices, 16),
+    )
+
+
+def test_mixed_sizes_and_modes_become_three_channels(tmp_path, pool):
+    digits_folder(tmp_path / "set")
+    for number, mode in enumerate(["L", "RGBA", "P", "CMYK", "LA", "1", "I;16"]):
+        Image.new(mode, (10 + number, 30)).save(
+            tmp_path / "set/train/digit-0" / f"odd-{number}.{'tif' if mode in ('CMYK',) else 'png'}"
+        )
+    dataset = open_at(tmp_path / "set", tmp_path, pool)
+    assert dataset.channels == 3
+    assert dataset.image_size is None
+    assert dataset.unreadable == []
+    assert dataset.train.images.whole(np.arange(len(dataset.train)), 16).shape == (31, 3, 16, 16)
+
+
+def test_grey_images_stay_one_channel(tmp_path, pool):
+    dataset = open_at(digits_folder(tmp_path / "set", mode="L"), tmp_path, pool)
+    assert dataset.channels == 1
+    assert dataset.train.images.whole(np.arange(2), 24).shape == (2, 1, 24, 24)
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
+    wide = np.array([[0, 32896, 65535]] * 3, dtype=np.uint16)
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    assert np.array(decode(tmp_path / "wide.png", 1))[0].tolist() == [0, 128, 255]
+
+
+def test_unreadable_images_are_listed_up_to_a_share(tmp_path, pool):
+    digits_folder(tmp_path / "set")
+    (tmp_path / "set/train/digit-1/broken.png").write_bytes(b"not an image")
+    truncated = (tmp_path / "set/train/digit-1/000.png").read_bytes()[:60]
+    (tmp_path / "set/train/digit-1/short.png").write_bytes(truncated)
+    dataset = open_at(tmp_path / "set", tmp_path, pool, max_unreadable=0.2)
+    assert {bad.name for bad in dataset.unreadable} == {"train/digit-1/broken.png", "train/digit-1/short.png"}
+    assert len(dataset.train) == 24
+    with pytest.raises(BadDataset, match="2 of 38 images cannot be read"):
+        open_at(tmp_path / "set", tmp_path, pool)
+
+
+def test_an_image_of_too_many_pixels_is_unreadable(tmp_path, pool):
+    digits_folder(tmp_path / "set")
+    Image.new("1", (40_000, 4_000)).save(tmp_path / "set/train/digit-1/bomb.png")
+    assert [bad.name for bad in open_at(tmp_path / "set", tmp_path, pool, max_unreadable=0.2).unreadable] == [
+        "train/digit-1/bomb.png"
+    ]
+
+
+def refused(tmp_path, pool, words, path=None, **fields):
+    with pytest.raises(BadDataset, match=words):
+        open_at(path or tmp_path / "set", tmp_path, pool, **fields)
+
+
+def test_what_cannot_be_a_dataset_is_refused(tmp_path, pool):
+    (tmp_path / "set").mkdir()
+    refused(tmp_path, pool, "format is not known")
+    refused(tmp_path, pool, "nothing is there", path=tmp_path / "absent")
+    (tmp_path / "text").write_text("hello")
+    refused(tmp_path, pool, "neither a tar nor a zip", path=tmp_path / "text")
+
+
+def test_one_class_is_refused(tmp_path, pool):
+    digits_folder(tmp_path / "set", classes=1)
+    refused(tmp_path, pool, "at least two classes")
+
+
+def test_a_class_only_in_validation_is_refused(tmp_path, pool):
+    digits_folder(tmp_path / "set")
+    shutil.copytree(tmp_path / "set/val/digit-0", tmp_path / "set/val/stranger")
+    refused(tmp_path, pool, "classes that training lacks: stranger")
+
+
+def test_a_link_out_of_the_dataset_is_refused(tmp_path, pool):
+    digits_folder(tmp_path / "set")
+    Image.new("L", (8, 8)).save(tmp_path / "secret.png")
+    (tmp_path / "set/train/digit-0/link.png").symlink_to(tmp_path / "secret.png")
+    refused(tmp_path, pool, "leads out of the dataset")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda folder: (folder / "train-labels-idx1-ubyte.gz").unlink(), "with its labels"),
+        (lambda folder: write_idx(folder / "train-labels-idx1-ubyte.gz", np.zeros(7, np.uint8)), "do not match"),
+        (lambda folder: (folder / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8bjunk"), "cannot be read"),
+        (
+            lambda folder: (folder / "train-images-idx3-ubyte.gz").rename(folder / "train-images-idx3-ubyte"),
+            "not an IDX file",
+        ),
+    ],
+)
+def test_a_damaged_idx_set_is_refused(tmp_path, pool, damage, words):
+    damage(digits_idx(tmp_path / "set", train=50, test=10))
+    refused(tmp_path, pool, words)
+
+
+def test_an_idx_header_that_claims_too_much_is_refused(tmp_path, pool):
+    digits_idx(tmp_path / "set", train=50, test=10)
+    for path, dimensions in (("train-images-idx3-ubyte", 3), ("t10k-images-idx3-ubyte", 3)):
+        (tmp_path / "set" / f"{path}.gz").unlink()
+        (tmp_path / "set" / path).write_bytes(b"\0\0\x08" + bytes([dimensions]) + b"\xff" * 12 + b"xyz")
+    refused(tmp_path, pool, "claims")
+
+
+def test_archives_are_known_by_content(tmp_path):
+    from ttm_core.data.archives import is_archive
+
+    with zipfile.ZipFile(tmp_path / "noname", "w") as archive:
+        archive.writestr("a", "b")
+    with tarfile.open(tmp_path / "other", "w:gz"):
+        pass
+    assert is_archive(tmp_path / "noname")
+    assert is_archive(tmp_path / "other")

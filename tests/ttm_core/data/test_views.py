@@ -1,0 +1,105 @@
+"""A view is a function of (augmentation, seed, image, view number) and of nothing else."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.ttm_core.factories import digits, digits_folder
+from ttm_core.data.image_folder import read
+from ttm_core.data.images import ArrayImages, Images
+from ttm_core.data.random import permutation, uniform
+from ttm_core.data.specs import AugmentationSpec, CropFlip, NoAugmentation, ResizedCrop
+from ttm_core.data.views import Views
+
+AUGMENTATIONS: list[AugmentationSpec] = [
+    NoAugmentation(),
+    CropFlip(padding=2),
+    CropFlip(padding=0, flip=False),
+    ResizedCrop(max_aspect=1.5),
+]
+
+
+def grey_digits() -> ArrayImages:
+    return ArrayImages(torch.from_numpy(digits()[0][:64])[:, None])
+
+
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS, ids=lambda a: a.kind)
+@settings(max_examples=25, deadline=None)
+@given(
+    order=st.lists(st.integers(0, 63), min_size=1, max_size=20),
+    seed=st.integers(0, 2**63 - 1),
+    view=st.integers(0, 1000),
+)
+def test_a_view_does_not_depend_on_its_batch(augmentation: AugmentationSpec, order: list[int], seed: int, view: int):
+    views = Views(grey_digits(), augmentation, 8, seed)
+    together = views.batch(np.array(order), view)
+    for position, index in enumerate(order):
+        alone = views.batch(np.array([index]), view)
+        assert torch.equal(together[position], alone[0])
+
+
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS, ids=lambda a: a.kind)
+def test_files_give_the_same_views_on_any_number_of_threads(augmentation, tmp_path):
+    folder = digits_folder(tmp_path / "set")
+    indices = np.arange(20)
+    seen = []
+    for workers in (1, 3):
+        with ThreadPoolExecutor(workers) as pool:
+            images = read(folder, max_unreadable=0, pool=pool).train.images
+            seen.append(Views(images, augmentation, 16, 7).batch(indices, 3))
+    assert torch.equal(seen[0], seen[1])
+
+
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS[1:2] + AUGMENTATIONS[3:], ids=lambda a: a.kind)
+def test_other_views_and_other_seeds_differ(augmentation):
+    images: Images = grey_digits()
+    indices = np.arange(64)
+    first = Views(images, augmentation, 8, 0)
+    assert not torch.equal(first.batch(indices, 0), first.batch(indices, 1))
+    assert not torch.equal(first.batch(indices, 0), Views(images, augmentation, 8, 1).batch(indices, 0))
+
+
+def test_another_process_draws_the_same_numbers():
+    code = "import numpy as np; from ttm_core.data.random import uniform; print(uniform(1, 2, np.arange(5)).tolist())"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.strip() == str(uniform(1, 2, np.arange(5)).tolist())
+
+
+def test_crop_flip_moves_and_mirrors_the_padded_image():
+    """Against a plain loop over images."""
+    images, padding = grey_digits(), 3
+    views = Views(images, CropFlip(padding=padding), 8, seed=5)
+    batch = views.batch(np.arange(64), view=2)
+    found = 0
+    for index in range(64):
+        padded = np.pad(images.pixels[index, 0].numpy(), padding)
+        windows = [padded[r : r + 8, c : c + 8] for r in range(2 * padding + 1) for c in range(2 * padding + 1)]
+        seen = batch[index, 0].numpy()
+        found += any((seen == window).all() or (seen == window[:, ::-1]).all() for window in windows)
+    assert found == 64
+
+
+def test_uniform_numbers_are_uniform():
+    numbers = uniform(9, np.arange(100_000))
+    assert numbers.min() >= 0
+    assert numbers.max() < 1
+    assert abs(numbers.mean() - 0.5) < 5 * (1 / 12 / 100_000) ** 0.5
+    counts, _ = np.histogram(numbers, 100, (0, 1))
+    assert ((counts - 1000) ** 2 / 1000).sum() < 160  # chi-squared, 99 degrees of freedom, p about 1e-4
+
+
+def test_neighbouring_keys_are_independent():
+    numbers = np.stack([uniform(stream, 0, 0, np.arange(10_000)) for stream in range(1, 6)])
+    correlation = np.corrcoef(numbers)[~np.eye(5, dtype=bool)]
+    assert np.abs(correlation).max() < 0.05
+
+
+@given(n=st.integers(1, 500), key=st.integers(0, 2**63 - 1))
+def test_a_permutation_holds_every_number_once(n: int, key: int):
+    assert sorted(permutation(n, key)) == list(range(n))

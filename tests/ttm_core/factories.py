@@ -1,0 +1,63 @@
+"""Small real runs: scikit-learn's handwritten digits (1,797 images, 8 x 8, ten classes) and specs over them."""
+
+import gzip
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from ttm_core.spec import DistillSpec
+
+
+def digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """uint8 [1797, 8, 8] and labels [1797]."""
+    data = load_digits()
+    return (data.images * (255 / 16)).round().astype(np.uint8), data.target
+
+
+def write_idx(path: Path, array: NDArray[np.uint8], *, zipped: bool = True) -> Path:
+    head = struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
+    content = head + array.tobytes()
+    path.write_bytes(gzip.compress(content, mtime=0) if zipped else content)
+    return path
+
+
+def digits_idx(folder: Path, *, train: int = 300, test: int = 200) -> Path:
+    """An IDX dataset of the digits."""
+    images, labels = digits()
+    folder.mkdir(parents=True, exist_ok=True)
+    for prefix, part in (("train", slice(0, train)), ("t10k", slice(len(images) - test, None))):
+        write_idx(folder / f"{prefix}-images-idx3-ubyte.gz", images[part])
+        write_idx(folder / f"{prefix}-labels-idx1-ubyte.gz", labels[part].astype(np.uint8))
+    return folder
+
+
+def digits_folder(folder: Path, *, classes: int = 3, each: int = 8, size: int = 24, mode: str = "RGB") -> Path:
+    """An image folder `train/<digit>/`, with a `val` split of half as many."""
+    images, labels = digits()
+    for split, offset, count in (("train", 0, each), ("val", each, each // 2)):
+        for label in range(classes):
+            where = folder / split / f"digit-{label}"
+            where.mkdir(parents=True, exist_ok=True)
+            for number, pixels in enumerate(images[labels == label][offset : offset + count]):
+                image = Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC).convert(mode)
+                image.save(where / f"{number:03}.png")
+    return folder
+
+
+def spec(dataset: Path, teacher: Path | None = None, **fields: Any) -> DistillSpec:
+    """A run of a second: the smallest student, two epochs, one thread."""
+    training = {"epochs": 2, "batch_size": 32, "threads": 1, **fields.pop("training", {})}
+    told: dict[str, Any] = {
+        "student": "mini/resnet8_025",
+        "dataset": dataset.as_uri(),
+        "method": "ce" if teacher is None else "wttm",
+        "training": training,
+    }
+    if teacher is not None:
+        told["teacher"] = teacher.as_uri()
+    return DistillSpec.model_validate({**told, **fields})

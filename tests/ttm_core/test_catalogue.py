@@ -1,0 +1,114 @@
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from ttm_core import catalogue
+from ttm_core.catalogue import UnknownArchitecture
+from ttm_core.students.build_catalogue import CATALOGUE, describe, names
+
+# One of each kind: ours, convolutional, attention, tagged without a classifier, in a hybrid, and small.
+SAMPLE = [
+    "cifar/resnet20",
+    "cifar/ShuffleV2",
+    "mini/resnet8_025",
+    "resnet18",
+    "mobilenetv3_small_050",
+    "vit_tiny_patch16_224",
+    "deit3_small_patch16_224",
+    "swin_tiny_patch4_window7_224",
+    "cait_xxs24_224",
+    "tf_efficientnet_lite0",
+    "vit_small_patch14_dinov2",
+]
+
+
+def test_names_are_those_of_the_installed_timm_and_ours() -> None:
+    """Stale? Run `python -m ttm_core.students.build_catalogue`."""
+    assert [row.name for row in catalogue.all()] == names()
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_rows_are_what_the_models_are(name: str) -> None:
+    assert describe(name) == (catalogue.find(name), None)
+
+
+def test_published_sizes() -> None:
+    assert catalogue.find("resnet50").parameters == 25_557_032
+    assert catalogue.find("resnet50").macs == pytest.approx(4.1e9, rel=0.01)
+    assert catalogue.find("vit_base_patch16_224").macs == pytest.approx(17.58e9, rel=0.01)
+    assert catalogue.find("cifar/resnet56").macs == pytest.approx(125.75e6, rel=0.01)
+
+
+def test_every_row_is_complete() -> None:
+    for row in catalogue.all():
+        channels, height, width = row.input_size
+        assert row.parameters > 0
+        assert row.macs is None or row.macs > 0
+        assert len(row.mean) == len(row.std) == channels
+        assert min(height, width) > 0
+        assert row.crop_pct > 0
+        assert row.num_classes >= 0
+
+
+def test_file_is_small_and_one_model_a_line() -> None:
+    text = CATALOGUE.read_text()
+    assert len(text) < 400_000
+    assert text.count("\n") == len(catalogue.all()) + 2
+
+
+def test_loads_without_torch_and_only_when_asked() -> None:
+    code = (
+        "import sys, ttm_core.catalogue as c; assert not {'torch', 'timm', 'numpy', 'pydantic'} & sys.modules.keys();"
+        "assert c._catalogue.cache_info().currsize == 0; c.find('resnet18'); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_rows_do_not_change() -> None:
+    with pytest.raises(FrozenInstanceError):
+        catalogue.find("resnet18").parameters = 1
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("cifar/resnet-20", "cifar/resnet20"),
+        ("ResNet18", "resnet18"),
+        ("resnet20", "cifar/resnet20"),
+        ("resnet8_025", "mini/resnet8_025"),
+        ("mobilenet_v3_large", "mobilenetv3_large_100"),
+        ("resnet18.a1_in1k", "resnet18"),
+    ],
+)
+def test_unknown_names_come_with_the_nearest(name: str, expected: str) -> None:
+    with pytest.raises(UnknownArchitecture, match=expected) as caught:
+        catalogue.find(name)
+    assert expected in caught.value.nearest
+    assert caught.value.code == "unknown_architecture"
+    assert caught.value.origin == "user"
+
+
+def test_nothing_is_near_to_nothing() -> None:
+    with pytest.raises(UnknownArchitecture) as caught:
+        catalogue.find("§§§")
+    assert caught.value.nearest == []
+    assert "did you mean" not in str(caught.value)
+
+
+def test_nearest_gives_as_many_as_asked_for() -> None:
+    assert len(catalogue.nearest("resnet", 7)) == len(set(catalogue.nearest("resnet", 7))) == 7
+    assert catalogue.nearest("resnet18", 1) == ["resnet18"]
+
+
+def test_search() -> None:
+    assert catalogue.search() == list(catalogue.all())
+    assert {row.name for row in catalogue.search("cifar WRN")} == {
+        f"cifar/wrn_{d}_{w}" for d in (16, 40) for w in (1, 2)
+    }
+    assert [row.name for row in catalogue.search("cifar/", max_parameters=100_000)] == ["cifar/resnet8"]
+    small = catalogue.search(family="mobilenetv3", max_macs=60_000_000, pretrained=True)
+    assert "mobilenetv3_small_050" in {row.name for row in small}
+    assert all(row.macs is not None and row.macs <= 60_000_000 and row.pretrained for row in small)
+    assert not any(row.pretrained for row in catalogue.search("cifar/"))

@@ -1,0 +1,178 @@
+"""Checkpoints from strangers: every layout of the field is read, and nothing runs, grows or passes unseen."""
+
+import argparse
+import collections
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from ttm_core.errors import BadCheckpoint
+from ttm_core.weights import read_weights, write_safetensors
+
+STATE = {"conv.weight": torch.arange(12.0).reshape(3, 4), "bn.num_batches_tracked": torch.tensor(3)}
+
+
+def prefixed(prefix: str) -> dict[str, torch.Tensor]:
+    return {prefix + name: tensor for name, tensor in STATE.items()}
+
+
+LAYOUTS: dict[str, Any] = {
+    "bare": STATE,
+    "ordered": collections.OrderedDict(STATE),
+    "state_dict": {"state_dict": STATE, "epoch": 3, "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}},
+    "model": {"model": STATE, "best_acc": torch.tensor(0.7)},
+    "arguments": {"state_dict": STATE, "args": argparse.Namespace(lr=0.1, model="x"), "metric": np.float64(71.2)},
+    "data parallel": {"state_dict": prefixed("module.")},
+    "compiled": prefixed("_orig_mod."),
+    "compiled and parallel": prefixed("module._orig_mod."),
+    "lightning": {"state_dict": prefixed("model."), "pytorch-lightning_version": "2.0"},
+    "averaged": {"state_dict": {name: tensor * 0 for name, tensor in STATE.items()}, "state_dict_ema": STATE},
+    "averaged model": {**prefixed("module."), "n_averaged": torch.tensor(5)},
+}
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_is_read(tmp_path: Path, layout: str, zipped: bool):
+    torch.save(LAYOUTS[layout], tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
+    found = read_weights(tmp_path / "x.pth").tensors
+    assert found.keys() == STATE.keys()
+    assert all(torch.equal(found[name], STATE[name]) for name in STATE)
+
+
+def test_safetensors_of_others_are_read(tmp_path):
+    safetensors.torch.save_file(prefixed("module."), tmp_path / "x.safetensors", {"format": "pt"})
+    found = read_weights(tmp_path / "x.safetensors")
+    assert found.tensors.keys() == STATE.keys()
+    assert found.metadata == {}
+
+
+def test_our_own_safetensors_keep_their_metadata_and_are_equal_to_the_byte(tmp_path):
+    code = (
+        "import sys, torch; from pathlib import Path; from ttm_core.weights import write_safetensors\n"
+        "write_safetensors(Path(sys.argv[1]), {'b': torch.ones(2), 'a': torch.zeros(3)}, {k: k for k in 'zyxwv'})"
+    )
+    for name in ("one", "two"):
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], check=True)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert read_weights(tmp_path / "one").metadata == {k: k for k in "zyxwv"}
+
+
+def test_writing_leaves_no_partial_file(tmp_path):
+    write_safetensors(tmp_path / "x.safetensors", STATE, {})
+    assert os.listdir(tmp_path) == ["x.safetensors"]
+
+
+class RunsCode:
+    def __reduce__(self) -> Any:
+        return os.mkdir, (os.environ["HOSTILE_MARK"],)
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: {"state_dict": STATE, "extra": x}], ids=["bare", "beside"])
+@pytest.mark.parametrize("how", ["zip", "legacy", "pickle"])
+def test_pickles_that_run_code_are_refused(tmp_path, monkeypatch, wrap, how):
+    mark = tmp_path / "mark"
+    monkeypatch.setenv("HOSTILE_MARK", str(mark))
+    path = tmp_path / "x.pth"
+    if how == "pickle":
+        path.write_bytes(pickle.dumps(wrap(RunsCode()), protocol=2))
+    else:
+        torch.save(wrap(RunsCode()), path, _use_new_zipfile_serialization=how == "zip")
+    with pytest.raises(BadCheckpoint, match=r"can run code|cannot be read") as caught:
+        read_weights(path)
+    assert not mark.exists()
+    assert "weights_only=False" not in caught.value.message  # torch's own advice is not ours
+
+
+class Claims:
+    """A tensor that claims a hundred million elements over a storage of four."""
+
+    def __reduce__(self) -> Any:
+        storage = torch.storage.TypedStorage(
+            wrap_storage=torch.zeros(4).untyped_storage(), dtype=torch.float32, _internal=True
+        )
+        return torch._utils._rebuild_tensor_v2, (storage, 0, (10**8,), (1,), False, collections.OrderedDict())
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_tensors_that_claim_more_than_they_store_are_refused(tmp_path, zipped):
+    torch.save({"a": Claims()}, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
+    assert (tmp_path / "x.pth").stat().st_size < 2000
+    with pytest.raises(BadCheckpoint):
+        read_weights(tmp_path / "x.pth")
+
+
+def test_a_tensor_of_no_strides_is_refused(tmp_path):
+    torch.save({"a": torch.zeros(1).expand(10**9)}, tmp_path / "x.pth")
+    with pytest.raises(BadCheckpoint, match="more than it stores"):
+        read_weights(tmp_path / "x.pth")
+
+
+def test_a_compressed_checkpoint_is_refused_unread(tmp_path):
+    torch.save({"a": torch.zeros(25_000_000)}, tmp_path / "x.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "x.pth") as plain,
+        zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in plain.namelist():
+            bomb.writestr(name, plain.read(name))
+    assert (tmp_path / "bomb.pth").stat().st_size < 200_000
+    with pytest.raises(BadCheckpoint, match="compressed entries"):
+        read_weights(tmp_path / "bomb.pth")
+
+
+def test_torchscript_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
+        for name in ("x/data.pkl", "x/constants.pkl", "x/code/__torch__.py", "x/version"):
+            archive.writestr(name, b"x" * 20)
+    with pytest.raises(BadCheckpoint, match="TorchScript"):
+        read_weights(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16, torch.bfloat16])
+def test_non_finite_weights_are_refused(tmp_path, value, kind):
+    torch.save({"good": torch.ones(3), "bad": torch.tensor([1.0, value]).to(kind)}, tmp_path / "x.pth")
+    with pytest.raises(BadCheckpoint, match="'bad' has NaN or infinite"):
+        read_weights(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize(
+    "content", [{}, [1, 2], {"a": 1}, {"state_dict": {}}, torch.ones(3), {"a": torch.ones(2).to_sparse()}]
+)
+def test_what_holds_no_weights_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(BadCheckpoint):
+        read_weights(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
+def test_truncated_files_are_refused(tmp_path, kind):
+    path = tmp_path / "x"
+    if kind == "safetensors":
+        safetensors.torch.save_file(STATE, path)
+    else:
+        torch.save(STATE, path, _use_new_zipfile_serialization=kind == "zip")
+    whole = path.read_bytes()
+    for length in {0, 1, 8, 15, 16, 100, len(whole) // 2, len(whole) - 20, len(whole) - 1}:
+        path.write_bytes(whole[:length])
+        with pytest.raises(BadCheckpoint):
+            read_weights(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"hello, world, this is text", b"<html>" * 10, b"\x89PNG\r\n" + bytes(50), bytes(100), b"\x80\x04" * 20]
+)
+def test_files_of_other_kinds_are_refused(tmp_path, content):
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(BadCheckpoint):
+        read_weights(tmp_path / "x")

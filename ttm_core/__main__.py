@@ -1,0 +1,119 @@
+"""The engine at a prompt: `python -m ttm_core distill spec.yaml --out DIR`, and `run` as a worker starts it."""
+
+import argparse
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from ttm_core import events
+from ttm_core.spec import DistillSpec
+
+EXIT_FINISHED, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED = 0, 1, 2, 3
+
+log = logging.getLogger("ttm_core")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    parser = argparse.ArgumentParser(prog="python -m ttm_core", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    alone = commands.add_parser("distill", help="run a spec whose URIs are file:// or local paths")
+    alone.add_argument("spec", type=Path, help="YAML or JSON")
+    alone.add_argument("--out", type=Path, required=True, help="work directory; an interrupted run in it resumes")
+    alone.set_defaults(run=lambda options: _distill(options.spec, options.out))
+    worker = commands.add_parser("run", help="run WORKDIR/run.json and write events to a file descriptor")
+    worker.add_argument("workdir", type=Path)
+    worker.add_argument("--events-fd", type=int, required=True)
+    worker.set_defaults(run=lambda options: _run(options.workdir, options.events_fd))
+    options = parser.parse_args(arguments)
+    return int(options.run(options))
+
+
+def _distill(spec_file: Path, out: Path) -> int:
+    from ttm_core.local import read_spec
+
+    try:
+        spec = read_spec(spec_file)
+    except (OSError, yaml.YAMLError, ValidationError) as error:
+        print(f"{spec_file}: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    out.mkdir(parents=True, exist_ok=True)
+    return _work(spec, out, None, lambda event: None)
+
+
+def _run(workdir: Path, events_fd: int) -> int:
+    from ttm_core.engine import Inputs
+
+    told = json.loads((workdir / "run.json").read_text())
+    spec = DistillSpec.model_validate(told["spec"])
+    inputs = Inputs(**{name: Path(path) for name, path in told["inputs"].items() if path is not None})
+    with open(events_fd, "wb", buffering=0) as stream:
+        return _work(spec, workdir, inputs, lambda event: _write(stream.fileno(), events.encode(event)))
+
+
+def _work(spec: DistillSpec, workdir: Path, inputs: object, tell: Callable[[events.Event], None]) -> int:
+    """Run to an end, telling each event; SIGTERM and SIGINT stop it with a checkpoint."""
+    from ttm_core.devices import keep_freed_memory
+    from ttm_core.engine import Inputs, distill
+    from ttm_core.failures import as_engine_error
+    from ttm_core.train import Interrupted
+
+    assert inputs is None or isinstance(inputs, Inputs)
+    asked: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, frame: asked.append(received))
+    keep_freed_memory()
+
+    def both(event: events.Event) -> None:
+        _log(event)
+        tell(event)
+
+    try:
+        distill(spec, workdir, inputs=inputs, on_event=both, should_stop=lambda: bool(asked))
+    except Interrupted as stopped:
+        both(events.Stopped(step=stopped.step))
+        return EXIT_STOPPED
+    except Exception as error:
+        known = as_engine_error(error)
+        log.error("%s: %s", known.code, known.message, exc_info=error if known.origin == "system" else None)
+        tell(events.Failed(code=known.code, message=known.message, origin=known.origin, retryable=known.retryable))
+        return EXIT_FAILED
+    return EXIT_FINISHED
+
+
+def _log(event: events.Event) -> None:
+    match event:
+        case events.Log(level="warning", message=message):
+            log.warning(message)
+        case events.Log(message=message):
+            log.info(message)
+        case events.Planned():
+            log.info("planned %s", event.model_dump_json(exclude={"kind"}))
+        case events.Finished(result=result):
+            log.info("finished %s", result.model_dump_json())
+        case _:
+            told = event.model_dump(exclude={"kind"})
+            log.info("%s %s", event.kind, " ".join(f"{k}={_short(v)}" for k, v in told.items()))
+
+
+def _short(value: object) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{name}={_short(inner)}" for name, inner in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _write(descriptor: int, line: bytes) -> None:
+    import os
+
+    while line:
+        line = line[os.write(descriptor, line) :]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

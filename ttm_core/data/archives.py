@@ -1,0 +1,134 @@
+"""Unpacking archives from strangers: regular files only, under the target only, within bounds."""
+
+import lzma
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from ttm_core.errors import BadDataset
+
+_COPY_BYTES = 1 << 20
+_UNREADABLE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,  # a compression method that this Python lacks
+    RuntimeError,  # an encrypted zip
+    UnicodeError,
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an archive may unpack to."""
+
+    members: int = 5_000_000
+    total_bytes: int = 500 * 2**30
+    # Photographs hardly compress and plain arrays of digits do by 20; a bomb does by 1,000.
+    ratio: int = 200
+    depth: int = 16
+
+
+def is_archive(path: Path) -> bool:
+    """Whether the file is a tar (plain or compressed) or a zip, by its content."""
+    return path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
+
+
+def unpack(archive: Path, target: Path, limits: Limits | None = None) -> None:
+    """Unpack into `target`, which appears only once whole. Raises BadDataset for anything unsafe."""
+    limits = limits or Limits()
+    if target.exists():
+        return
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as opened:
+                _write(_zip_files(opened), partial, archive.stat().st_size, limits)
+        else:
+            with tarfile.open(archive, "r:*") as opened:
+                _write(_tar_files(opened), partial, archive.stat().st_size, limits)
+        partial.rename(target)
+    except _UNREADABLE as error:
+        raise BadDataset(f"the archive cannot be read: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+_Member = tuple[str, int, IO[bytes] | None]
+
+
+def _zip_files(opened: zipfile.ZipFile) -> Iterator[_Member]:
+    for info in opened.infolist():
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise BadDataset(f"the archive holds a link or device: {info.filename!r}")
+        if info.is_dir():
+            yield info.filename, 0, None
+        else:
+            with opened.open(info) as stream:
+                yield info.filename, info.file_size, stream
+
+
+def _tar_files(opened: tarfile.TarFile) -> Iterator[_Member]:
+    for info in opened:
+        if not (info.isreg() or info.isdir()):
+            raise BadDataset(f"the archive holds a link or device: {info.name!r}")
+        yield info.name, info.size, opened.extractfile(info) if info.isreg() else None
+    # A tar cut between two members reads like a shorter one: only the closing block tells them apart.
+    assert opened.fileobj is not None
+    opened.fileobj.seek(opened.offset)
+    if not opened.fileobj.read(1):
+        raise BadDataset("the archive is truncated: it has no closing block")
+
+
+def _write(members: Iterator[_Member], target: Path, packed_bytes: int, limits: Limits) -> None:
+    budget = min(limits.total_bytes, limits.ratio * packed_bytes + (1 << 20))
+    for count, (name, size, stream) in enumerate(members, start=1):
+        if count > limits.members:
+            raise BadDataset(f"the archive has more than {limits.members:,} members")
+        path = target / _safe_name(name, limits)
+        if stream is None:
+            _make_folder(path, name)
+            continue
+        if size > budget:
+            raise BadDataset("the archive unpacks to more than its size allows: a decompression bomb?")
+        _make_folder(path.parent, name)
+        budget -= size
+        try:
+            with path.open("xb") as out:
+                while chunk := stream.read(_COPY_BYTES):
+                    size -= len(chunk)  # counted as read: a header's size may lie
+                    if size < 0:
+                        raise BadDataset(f"{name!r} unpacks to more than its header says")
+                    out.write(chunk)
+        except FileExistsError as error:
+            raise BadDataset(f"the archive holds {name!r} twice") from error
+        if size:
+            raise BadDataset(f"the archive is truncated within {name!r}")
+
+
+def _make_folder(path: Path, name: str) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise BadDataset(f"the archive holds {name!r} both as a file and as a folder") from error
+
+
+def _safe_name(name: str, limits: Limits) -> PurePosixPath:
+    path = PurePosixPath(name)
+    bad = (
+        path.is_absolute() or ".." in path.parts or "\\" in name or not name.isprintable() or ":" in name.split("/")[0]
+    )
+    if bad or len(path.parts) > limits.depth or any(len(part.encode()) > 255 for part in path.parts):
+        raise BadDataset(f"the archive holds a member with an unsafe name: {name!r}")
+    return path

@@ -1,0 +1,80 @@
+"""The training batches of an epoch, from any step on: the same whoever reads them, and whenever."""
+
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ttm_core.data.dataset import Split
+from ttm_core.data.images import ArrayImages
+from ttm_core.data.random import permutation
+from ttm_core.data.views import Views
+
+_ORDER = 101  # the stream of the shuffle, apart from those of the views
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Views of B images."""
+
+    indices: NDArray[np.int64]  # [B], numbers of the images in the dataset
+    view: int
+    pixels: torch.Tensor  # uint8 [B, C, S, S]
+    labels: torch.Tensor  # int64 [B]
+
+
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """Steps of an epoch. The last batch may be short, but not of one image, on which batch norm cannot train."""
+    return images // batch_size + (images % batch_size >= 2)
+
+
+def epoch_batches(split: Split, views: Views, *, seed: int, epoch: int, batch_size: int, first: int) -> Iterator[Batch]:
+    """The batches of an epoch from step `first` of it on."""
+    order = split.indices[permutation(len(split), _ORDER, seed, epoch)]
+    for step in range(first, steps_per_epoch(len(split), batch_size)):
+        indices = order[step * batch_size : (step + 1) * batch_size]
+        labels = split.labels[torch.from_numpy(indices)]
+        yield Batch(indices, epoch, views.batch(indices, epoch), labels)
+
+
+def prefetched(split: Split, batches: Iterator[Batch], depth: int = 3) -> Iterator[Batch]:
+    """Make batches ahead in a thread where they are decoded from files; from memory they are quicker made in turn."""
+    if isinstance(split.images, ArrayImages):
+        yield from batches
+        return
+    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(depth)
+    left = threading.Event()
+
+    def put(item: Batch | BaseException | None) -> bool:
+        while not left.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def produce() -> None:
+        try:
+            for batch in batches:
+                if not put(batch):
+                    return
+        except BaseException as error:
+            put(error)
+        else:
+            put(None)
+
+    thread = threading.Thread(target=produce, name="batches", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        left.set()
+        thread.join()

@@ -1,0 +1,83 @@
+"""The IDX format of MNIST and Fashion-MNIST (LeCun et al.): `train-images-idx3-ubyte[.gz]` and its three companions."""
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ttm_core.data.dataset import Dataset, Split, whole
+from ttm_core.data.images import ArrayImages
+from ttm_core.errors import BadDataset
+
+_UBYTE = 0x08
+# Every published IDX set is far below this; a header that claims more is damaged or hostile.
+_MAX_BYTES = 16 * 2**30
+
+
+def is_idx(folder: Path) -> bool:
+    return _find(folder, "train-images-idx3-ubyte") is not None
+
+
+def read(folder: Path) -> Dataset:
+    """Training and, where present, test images (t10k-*), with labels 0..K-1."""
+    train = _split(folder, "train")
+    if train is None:
+        raise BadDataset("no train-images-idx3-ubyte[.gz] with its labels in the folder")
+    test = _split(folder, "t10k")
+    classes = 1 + max(int(split.labels.max()) for split in (train, test) if split is not None and len(split))
+    pixels = train.images.pixels if isinstance(train.images, ArrayImages) else None
+    square = pixels is not None and pixels.shape[-1] == pixels.shape[-2]
+    return Dataset(
+        train=train,
+        validation=None,
+        test=test,
+        class_names=[str(label) for label in range(classes)],
+        image_size=pixels.shape[-1] if pixels is not None and square else None,
+        unreadable=[],
+    )
+
+
+def _split(folder: Path, prefix: str) -> Split | None:
+    images, labels = _find(folder, f"{prefix}-images-idx3-ubyte"), _find(folder, f"{prefix}-labels-idx1-ubyte")
+    if images is None or labels is None:
+        return None
+    pixels, numbers = _read(images), _read(labels)
+    if pixels.ndim != 3 or numbers.ndim != 1 or len(pixels) != len(numbers):
+        raise BadDataset(f"{images.name} has shape {pixels.shape} and {labels.name} {numbers.shape}: they do not match")
+    if not len(pixels):
+        raise BadDataset(f"{images.name} holds no images")
+    return whole(ArrayImages(torch.from_numpy(pixels)[:, None]), torch.from_numpy(numbers.astype(np.int64)))
+
+
+def _find(folder: Path, stem: str) -> Path | None:
+    # The field writes both train-images-idx3-ubyte and train-images.idx3-ubyte.
+    for name in (stem, stem.replace("-idx", ".idx")):
+        for path in (folder / name, folder / f"{name}.gz"):
+            if path.is_file():
+                return path
+    return None
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    """One IDX file of unsigned bytes: uint8 of the shape that its header names."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rb") as stream:
+            zeros, kind, dimensions = struct.unpack(">HBB", stream.read(4))
+            if zeros != 0 or kind != _UBYTE or not 1 <= dimensions <= 4:
+                raise BadDataset(f"{path.name} is not an IDX file of unsigned bytes")
+            shape = struct.unpack(f">{dimensions}I", stream.read(4 * dimensions))
+            size = math.prod(shape)
+            if size > _MAX_BYTES:
+                raise BadDataset(f"{path.name} claims {size:,} bytes")
+            data = stream.read(size + 1)
+    except (struct.error, OSError, EOFError, zlib.error) as error:
+        raise BadDataset(f"{path.name} cannot be read: {error}") from error
+    if len(data) != size:
+        raise BadDataset(f"{path.name} holds {'more' if len(data) > size else 'fewer'} bytes than its header says")
+    return np.frombuffer(bytearray(data), np.uint8).reshape(shape)

@@ -1,0 +1,172 @@
+"""Random access to decoded images: an array in memory, or files decoded when asked for."""
+
+import io
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+# A photograph of 100 megapixels is 300 MB decoded; more than that in a training set is a decompression bomb.
+MAX_PIXELS = 100_000_000
+_GREY_MODES = {"1", "L", "LA", "I", "I;16", "F"}
+
+
+class Images(Protocol):
+    """N images with C channels, read by index."""
+
+    @property
+    def channels(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def whole(self, indices: NDArray[np.int64], size: int) -> torch.Tensor:
+        """The images resized (shorter side) and centre-cropped to a square: uint8 [B, C, size, size]."""
+        ...
+
+    def crops(self, indices: NDArray[np.int64], boxes: "Boxes", size: int) -> torch.Tensor:
+        """A box of each image, resized to a square: uint8 [B, C, size, size]."""
+        ...
+
+
+Boxes = Callable[[int, int, int], tuple[float, float, float, float]]
+"""(position in the batch, width, height) -> (left, upper, right, lower) in pixels."""
+
+
+@dataclass(frozen=True)
+class ArrayImages:
+    """Images of one size in memory."""
+
+    pixels: torch.Tensor  # uint8 [N, C, H, W]
+
+    @property
+    def channels(self) -> int:
+        return self.pixels.shape[1]
+
+    def __len__(self) -> int:
+        return self.pixels.shape[0]
+
+    def whole(self, indices: NDArray[np.int64], size: int) -> torch.Tensor:
+        batch = self.pixels[torch.from_numpy(indices)]
+        if batch.shape[-2:] == (size, size):
+            return batch
+        return torch.stack([_to_tensor(_fit(_to_image(x), size), self.channels) for x in batch])
+
+    def crops(self, indices: NDArray[np.int64], boxes: Boxes, size: int) -> torch.Tensor:
+        return torch.stack(
+            [
+                _to_tensor(_crop(_to_image(self.pixels[index]), boxes, position, size), self.channels)
+                for position, index in enumerate(indices)
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class FileImages:
+    """Image files, decoded by a few threads at every access: Pillow decodes and resizes outside the GIL."""
+
+    paths: Sequence[Path]
+    channels: int
+    pool: ThreadPoolExecutor
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def whole(self, indices: NDArray[np.int64], size: int) -> torch.Tensor:
+        def one(index: np.int64) -> torch.Tensor:
+            return _to_tensor(_fit(decode(self.paths[int(index)], self.channels), size), self.channels)
+
+        return torch.stack(list(self.pool.map(one, indices)))
+
+    def crops(self, indices: NDArray[np.int64], boxes: Boxes, size: int) -> torch.Tensor:
+        def one(position: int) -> torch.Tensor:
+            image = decode(self.paths[indices[position]], self.channels)
+            return _to_tensor(_crop(image, boxes, position, size), self.channels)
+
+        return torch.stack(list(self.pool.map(one, range(len(indices)))))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some of the images, numbered anew."""
+
+    images: Images
+    indices: NDArray[np.int64]
+
+    @property
+    def channels(self) -> int:
+        return self.images.channels
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def whole(self, indices: NDArray[np.int64], size: int) -> torch.Tensor:
+        return self.images.whole(self.indices[indices], size)
+
+    def crops(self, indices: NDArray[np.int64], boxes: Boxes, size: int) -> torch.Tensor:
+        return self.images.crops(self.indices[indices], boxes, size)
+
+
+def in_memory(images: Images, size: int) -> ArrayImages:
+    """All images at `size` square, decoded once."""
+    if isinstance(images, ArrayImages) and images.pixels.shape[-2:] == (size, size):
+        return images
+    out = torch.empty((len(images), images.channels, size, size), dtype=torch.uint8)
+    for start in range(0, len(images), 256):
+        part = np.arange(start, min(start + 256, len(images)))
+        out[start : start + len(part)] = images.whole(part, size)
+    return ArrayImages(out)
+
+
+def decode(source: Path | bytes, channels: int) -> Image.Image:
+    """Decode a whole image into "L" or "RGB". Raises OSError or ValueError for anything unreadable."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # odd EXIF blocks and palettes: the pixels are what counts
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
+            if image.mode in {"I", "I;16", "F"}:
+                return _grey_16_bit(image).convert("L" if channels == 1 else "RGB")
+            return image.convert("L" if channels == 1 else "RGB")
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Whether a decoded header promises one channel."""
+    return image.mode in _GREY_MODES
+
+
+def _grey_16_bit(image: Image.Image) -> Image.Image:
+    """Pillow clips wide greys at 255; scale 16 bits to 8 instead."""
+    wide = np.asarray(image, dtype=np.float64)
+    if wide.max(initial=0) > 255:
+        wide = wide / 257
+    return Image.fromarray(np.clip(np.rint(wide), 0, 255).astype(np.uint8))
+
+
+def _fit(image: Image.Image, size: int) -> Image.Image:
+    """Resize the shorter side to `size` and crop the centre, in one resampling."""
+    side = min(image.width, image.height)
+    left, upper = (image.width - side) / 2, (image.height - side) / 2
+    return image.resize((size, size), Image.Resampling.BICUBIC, box=(left, upper, left + side, upper + side))
+
+
+def _crop(image: Image.Image, boxes: Boxes, position: int, size: int) -> Image.Image:
+    box = boxes(position, image.width, image.height)
+    return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+
+
+def _to_tensor(image: Image.Image, channels: int) -> torch.Tensor:
+    """uint8 [C, H, W]."""
+    pixels = torch.from_numpy(np.array(image, dtype=np.uint8))
+    return pixels[None] if channels == 1 else pixels.permute(2, 0, 1)
+
+
+def _to_image(pixels: torch.Tensor) -> Image.Image:
+    array = pixels.numpy()
+    return Image.fromarray(array[0] if array.shape[0] == 1 else np.ascontiguousarray(array.transpose(1, 2, 0)))

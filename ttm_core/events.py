@@ -1,0 +1,157 @@
+"""What a run tells while it works. Torch-free; one JSON object a line when it crosses a pipe.
+
+The order of a run: phases in order, `planned` once, `teacher_measured` at most once, then `progress`, `metrics` and
+`checkpoint` many times, and last exactly one of `finished`, `stopped`, `failed`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from ttm_core.spec import DistillSpec
+
+Phase = Literal["fetching", "loading_teacher", "caching_teacher", "training", "evaluating", "exporting"]
+
+
+class _Event(BaseModel):
+    # A reader of a neighbouring version ignores fields it does not know. NaN and Infinity cross as JSON strings.
+    model_config = ConfigDict(extra="ignore", frozen=True, ser_json_inf_nan="strings")
+
+
+class PhaseChanged(_Event):
+    kind: Literal["phase"] = "phase"
+    phase: Phase
+
+
+class Planned(_Event):
+    """The spec with every open field decided, and the size of what follows."""
+
+    kind: Literal["planned"] = "planned"
+    spec: DistillSpec
+    total_steps: int
+    train_images: int
+    validation_images: int
+    test_images: int
+    unreadable_images: int
+    num_classes: int
+    student_parameters: int
+    teacher_parameters: int | None
+    resumed_from_step: int | None
+
+
+class TeacherMeasured(_Event):
+    """The teacher's own accuracy on the validation split, before any compute is spent on the student."""
+
+    kind: Literal["teacher_measured"] = "teacher_measured"
+    top1: float
+    loss: float
+    images: int
+
+
+class Progress(_Event):
+    kind: Literal["progress"] = "progress"
+    step: int
+    total_steps: int
+    epoch: int
+    epochs: int
+    images_per_second: float
+    eta_seconds: float | None
+
+
+class Metrics(_Event):
+    """Named numbers at a step: `train/loss`, `train/ce`, `train/wttm`, `train/learning_rate`,
+    `train/images_per_second`, `train/data_wait_share`, `validation/top1`, `validation/loss`."""
+
+    kind: Literal["metrics"] = "metrics"
+    step: int
+    epoch: float
+    values: dict[str, float]
+
+
+class CheckpointSaved(_Event):
+    """A whole, durable checkpoint; `path` is relative to the work directory."""
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    step: int
+    epoch: int
+    path: str
+    sha256: str
+    size: int
+    best: bool
+
+
+class Log(_Event):
+    kind: Literal["log"] = "log"
+    level: Literal["info", "warning"] = "info"
+    message: str
+
+
+class Artifact(BaseModel):
+    """A file the run made; `path` is relative to the work directory."""
+
+    name: str
+    path: str
+    media_type: str
+    size: int
+    sha256: str
+
+
+class Accuracy(BaseModel):
+    """Shares in [0, 1]; `loss` is the mean cross-entropy in nats."""
+
+    top1: float
+    loss: float
+    images: int
+
+
+class Result(BaseModel):
+    """How a run ended. Accuracies are of the best student by validation; test is None without a test split."""
+
+    best_epoch: int
+    steps: int
+    student_validation: Accuracy
+    student_test: Accuracy | None
+    teacher_validation: Accuracy | None
+    teacher_test: Accuracy | None
+    student_parameters: int
+    teacher_parameters: int | None
+    train_seconds: float
+    artifacts: list[Artifact]
+
+
+class Finished(_Event):
+    kind: Literal["finished"] = "finished"
+    result: Result
+
+
+class Stopped(_Event):
+    """Asked to stop, the run saved a checkpoint and left; started again in its work directory, it goes on."""
+
+    kind: Literal["stopped"] = "stopped"
+    step: int
+
+
+class Failed(_Event):
+    kind: Literal["failed"] = "failed"
+    code: str
+    message: str
+    origin: Literal["user", "system"]
+    retryable: bool
+
+
+Event = Annotated[
+    PhaseChanged | Planned | TeacherMeasured | Progress | Metrics | CheckpointSaved | Log | Finished | Stopped | Failed,
+    Field(discriminator="kind"),
+]
+
+_event: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def encode(event: Event) -> bytes:
+    """One line of UTF-8 JSON, newline included."""
+    return event.model_dump_json().encode() + b"\n"
+
+
+def decode(line: bytes) -> Event:
+    """The event of one line; ValueError for anything else."""
+    return _event.validate_json(line)

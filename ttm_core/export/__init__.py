@@ -1,0 +1,5 @@
+"""Students as files, and back."""
+
+from ttm_core.export.student import Student, load_student, save_student
+
+__all__ = ["Student", "load_student", "save_student"]

@@ -1,0 +1,52 @@
+from torch import Tensor
+
+from ttm_core.losses._precision import widen
+from ttm_core.losses._validation import paired_logits, positive
+from ttm_core.losses.divergence import kl_divergence
+
+
+def power_sum(logits: Tensor, *, gamma: float) -> Tensor:
+    """U_gamma(p) = sum_j p_j^gamma with p = softmax(logits): the weight of a sample in `wttm`.
+
+    Between 1 (a one-hot p) and C^(1 - gamma) (a uniform p) for gamma <= 1, so that a teacher's uncertain samples
+    count more.
+
+    Args:
+        logits: [B, C].
+        gamma: the power, above 0.
+
+    Returns:
+        [B] in float32 or wider.
+
+    Raises:
+        ValueError: `gamma` is not above 0.
+    """
+    positive("gamma", gamma)
+    return (gamma * widen(logits).log_softmax(dim=1)).logsumexp(dim=1).exp()
+
+
+def wttm(student_logits: Tensor, teacher_logits: Tensor, *, gamma: float) -> Tensor:
+    """Weighted transformed teacher matching: U_gamma(p) * KL(softmax(gamma * v) || softmax(z)), the batch mean.
+
+    Each sample of `ttm` is weighted by the `power_sum` of the teacher's untempered distribution p = softmax(v). The
+    weights are not normalised over the batch.
+
+    Source: Zheng and Yang, "Knowledge Distillation Based on Transformed Teacher Matching", ICLR 2024,
+    arXiv 2402.11148.
+
+    Args:
+        student_logits: z, [B, C].
+        teacher_logits: v, [B, C]; no gradient flows into it.
+        gamma: the power, above 0; the paper takes it from (0, 1].
+
+    Returns:
+        A scalar in float32 or wider.
+
+    Raises:
+        ValueError: the shapes do not match or `gamma` is not above 0.
+    """
+    positive("gamma", gamma)
+    student_logits, teacher_logits = paired_logits(student_logits, teacher_logits)
+    log_p = (gamma * teacher_logits).log_softmax(dim=1)
+    divergence = kl_divergence(log_p, student_logits.log_softmax(dim=1))
+    return (power_sum(teacher_logits, gamma=gamma) * divergence).mean()

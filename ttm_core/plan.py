@@ -1,0 +1,105 @@
+"""From the spec as submitted to the spec as run: every open field decided, once, by the first attempt."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ttm_core import catalogue
+from ttm_core.data.dataset import Dataset
+from ttm_core.data.images import ArrayImages
+from ttm_core.data.specs import AugmentationSpec, CropFlip, ResizedCrop
+from ttm_core.devices import usable_threads
+from ttm_core.spec import DistillSpec, Normalization
+from ttm_core.teachers.load import Teacher
+from ttm_core.weights import write_durably
+
+_SMALL_IMAGE = 64
+
+
+def keep_threads(spec: DistillSpec, workdir: Path) -> DistillSpec:
+    """Decide the number of threads, or find what an earlier attempt in this work directory decided."""
+    if spec.training.threads is not None:
+        return spec
+    path = workdir / "threads.json"
+    if not path.exists():
+        write_durably(path, json.dumps(usable_threads()).encode())
+    return _with(spec, training={"threads": json.loads(path.read_text())})
+
+
+def image_size(spec: DistillSpec, dataset: Dataset) -> int:
+    """Pixels a side of the student's views: as asked, else the dataset's own where small, else the architecture's."""
+    if spec.student.image_size is not None:
+        return spec.student.image_size
+    if dataset.image_size is not None and 8 <= dataset.image_size <= _SMALL_IMAGE:
+        return dataset.image_size
+    return catalogue.find(spec.student.architecture).input_size[1]
+
+
+def augmentation(spec: DistillSpec, size: int) -> AugmentationSpec:
+    """crop_flip with an eighth of padding for small images, resized_crop for photographs."""
+    if spec.training.augmentation is not None:
+        return spec.training.augmentation
+    return CropFlip(padding=size // 8) if size <= _SMALL_IMAGE else ResizedCrop()
+
+
+def normalization(spec: DistillSpec, dataset: Dataset, teacher: Normalization | None) -> Normalization:
+    """As asked, else the teacher's, else the training images' own where they are in memory, else the architecture's."""
+    if spec.student.normalization is not None:
+        return spec.student.normalization
+    if teacher is not None and len(teacher.mean) == dataset.channels:
+        return teacher
+    if isinstance(dataset.train.images, ArrayImages):
+        return _measured(dataset.train.images.pixels[torch.from_numpy(dataset.train.indices)])
+    cfg = catalogue.find(spec.student.architecture)
+    mean, std = list(cfg.mean), list(cfg.std)
+    if dataset.channels == 1:
+        return Normalization(mean=[sum(mean) / len(mean)], std=[sum(std) / len(std)])
+    return Normalization(mean=mean, std=std)
+
+
+def complete(
+    spec: DistillSpec, *, size: int, augmentation: AugmentationSpec, student_normalization: Normalization
+) -> DistillSpec:
+    """The spec with the student's input and its augmentation decided."""
+    spec = _with(spec, student={"image_size": size, "normalization": student_normalization})
+    return _with(spec, training={"augmentation": augmentation})
+
+
+def with_teacher(spec: DistillSpec, teacher: Teacher) -> DistillSpec:
+    """The spec with all that the teacher's file told."""
+    return _with(
+        spec,
+        teacher={
+            "architecture": teacher.architecture,
+            "num_classes": teacher.num_classes,
+            "normalization": teacher.preprocess.normalization,
+            "class_map": teacher.class_map,
+        },
+    )
+
+
+def run_hash(spec: DistillSpec) -> str:
+    """Names what decides a run's bits; a checkpoint carries it, so that no other run resumes from it."""
+    told = spec.model_dump(mode="json", exclude={"name": True, "training": {"checkpoint_seconds"}})
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _with(spec: DistillSpec, **parts: dict[str, object]) -> DistillSpec:
+    updated = {name: getattr(spec, name).model_copy(update=fields) for name, fields in parts.items()}
+    return spec.model_copy(update=updated)
+
+
+def _measured(pixels: torch.Tensor) -> Normalization:
+    """Mean and standard deviation of each channel of uint8 [N, C, H, W], from exact integer histograms."""
+    mean, std = [], []
+    levels = np.arange(256, dtype=np.float64) / 255
+    for channel in range(pixels.shape[1]):
+        counts = np.bincount(pixels[:, channel].reshape(-1).numpy(), minlength=256)
+        center = float(levels @ counts / counts.sum())
+        spread = float(((levels - center) ** 2) @ counts / counts.sum()) ** 0.5
+        mean.append(round(center, 4))
+        std.append(max(round(spread, 4), 1e-3))
+    return Normalization(mean=mean, std=std)

@@ -1,0 +1,122 @@
+"""Writes `ttm_core/catalogue.json`: `python -m ttm_core.students.build_catalogue`.
+
+Models are built and run on the meta device, which knows shapes and does no arithmetic. Rows are kept in
+`catalogue.json.partial` as they come, and a run that was stopped goes on from there.
+"""
+
+import json
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+import timm
+import torch
+from timm.layers.config import set_fused_attn, use_fused_attn
+from timm.models import get_pretrained_cfg
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ttm_core import catalogue
+from ttm_core.catalogue import Architecture
+from ttm_core.students import CIFAR, MINI, timm_name
+
+CATALOGUE = Path(catalogue.__file__).with_suffix(".json")
+SECONDS_PER_MODEL = 120
+
+
+def names() -> list[str]:
+    """Every name in the catalogue, in its order: ours, then timm's."""
+    ours = [*(f"cifar/{name}" for name in CIFAR), *(f"mini/{name}" for name in MINI)]
+    registered = {timm_name(name) for name in ours}
+    return [*ours, *(name for name in timm.list_models() if name not in registered)]
+
+
+def describe(name: str) -> tuple[Architecture, str | None]:
+    """The row of one model, and why its multiply-accumulates are not known, where they are not."""
+    registered = timm_name(name)
+    configuration = get_pretrained_cfg(registered, allow_unregistered=False)
+    assert configuration is not None
+    macs, reason = None, None
+    with _countable_attention():
+        with torch.device("meta"):
+            model = timm.create_model(registered, pretrained=False).eval()
+            # The counter fails on some models whose parameters ask for a gradient.
+            model.requires_grad_(False)
+        try:
+            macs = _macs(model, configuration.input_size)
+        except Exception as error:  # whatever one of timm's models raises on the meta device
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+    row = Architecture(
+        name=name,
+        family=type(model).__module__.rpartition(".")[2],
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        macs=macs,
+        input_size=configuration.input_size,
+        mean=configuration.mean,
+        std=configuration.std,
+        num_classes=configuration.num_classes,
+        pretrained=timm.is_model_pretrained(registered),
+        interpolation=configuration.interpolation,
+        crop_pct=configuration.crop_pct,
+    )
+    return row, reason
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    partial = CATALOGUE.with_suffix(".json.partial")
+    lines = {json.loads(line)["name"]: line for line in partial.read_text().splitlines()} if partial.exists() else {}
+    reasons: Counter[str] = Counter()
+    with partial.open("a", encoding="utf-8") as progress:
+        for name in names():
+            if name in lines:
+                continue
+            with _time_limit(SECONDS_PER_MODEL):
+                row, reason = describe(name)
+            lines[name] = json.dumps(asdict(row), separators=(",", ":"))
+            print(lines[name], file=progress, flush=True)
+            if reason is not None:
+                reasons[reason] += 1
+                print(f"{name}: {reason}")
+    CATALOGUE.write_text("[\n" + ",\n".join(lines[name] for name in names()) + "\n]\n", encoding="utf-8")
+    partial.unlink()
+    print(f"{len(lines)} architectures; in this run no multiply-accumulates for {reasons.total()}: {dict(reasons)}")
+
+
+def _macs(model: nn.Module, input_size: tuple[int, int, int]) -> int:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.empty(1, *input_size, device="meta"))
+    return counter.get_total_flops() // 2
+
+
+@contextmanager
+def _countable_attention() -> Iterator[None]:
+    """Attention as matrix products: the fused operation is not counted on the meta device."""
+    fused = bool(use_fused_attn())
+    set_fused_attn(False)
+    try:
+        yield
+    finally:
+        set_fused_attn(fused)
+
+
+@contextmanager
+def _time_limit(seconds: int) -> Iterator[None]:
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"took longer than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""Faults of the libraries below, kept away from runs until they are mended there."""
+
+import torch
+from torch import Tensor, nn
+
+# Channels that oneDNN's kernels take at a time, on AVX-512; fewer on older CPUs.
+_CHANNEL_BLOCK = 16
+
+
+def subsample_before_narrow_strided_pointwise(model: nn.Module) -> None:
+    """Give strided 1x1 convolutions of few channels the pixels that they look at, and a stride of one: the same values.
+
+    On x86 CPUs, in channels-last memory, oneDNN's gradient of such a weight writes past its workspace when the input
+    channels do not fill a block: wrong gradients, or a crash later on (github.com/uxlfoundation/oneDNN/issues/6035;
+    here it struck with torch 2.14.1 at 4 to 12 channels and 48 pixels and above).
+    """
+    for module in model.modules():
+        if (
+            isinstance(module, nn.Conv2d)
+            and module.kernel_size == (1, 1)
+            and module.stride != (1, 1)
+            and module.padding in ((0, 0), "valid")
+            and module.in_channels % _CHANNEL_BLOCK
+        ):
+            rows, columns = module.stride
+            module.stride = (1, 1)
+            module.register_forward_pre_hook(_Subsample(rows, columns))
+
+
+class _Subsample:
+    def __init__(self, rows: int, columns: int) -> None:
+        self.rows, self.columns = rows, columns
+
+    def __call__(self, module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+        return inputs[0][:, :, :: self.rows, :: self.columns].contiguous(memory_format=torch.channels_last)
