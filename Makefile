@@ -1,6 +1,6 @@
 # `make` alone runs what CI runs.
 .DEFAULT_GOAL := test
-.PHONY: setup demo test lint types unit lock clean
+.PHONY: help setup demo up test lint types unit openapi lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -19,3 +19,40 @@ $(STAMP): requirements.lock pyproject.toml
 	  $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .; \
 	  cp requirements.lock $(STAMP); \
 	fi
+
+# The product's main job on real data; see `.venv/bin/ttm demo --help` for its options.
+demo: setup
+	@$(BIN)/ttm demo
+
+up: setup
+	@$(BIN)/ttm up
+
+test: lint types unit
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: setup
+	$(BIN)/mypy
+
+# Two processes, since the suite is made for machines of two cores; a test's own threads are held to one.
+unit: setup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+
+# The committed OpenAPI document, after a wanted change of the API.
+openapi: setup
+	$(BIN)/python -m api.openapi > docs/reference/openapi.json
+
+# The locks, after a change of the dependencies: all of them, and those of the API's image. No index or host enters them.
+UV_LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
+lock:
+	$(UV_LOCK) --all-extras pyproject.toml -o requirements.lock
+	$(UV_LOCK) --constraint requirements.lock pyproject.toml -o deploy/api.lock
+
+clean:
+	rm -rf .venv build *.egg-info
+
+help:
+	@grep -E '^[a-z]+:' Makefile | cut -d: -f1

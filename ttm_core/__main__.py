@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -20,6 +21,8 @@ log = logging.getLogger("ttm_core")
 
 
 def main(arguments: list[str] | None = None) -> int:
+    # Read when torch is imported, which is later: threads that wait by spinning starve each other on a shared machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     parser = argparse.ArgumentParser(prog="python -m ttm_core", description=__doc__)
     commands = parser.add_subparsers(required=True)
@@ -27,6 +30,11 @@ def main(arguments: list[str] | None = None) -> int:
     alone.add_argument("spec", type=Path, help="YAML or JSON")
     alone.add_argument("--out", type=Path, required=True, help="work directory; an interrupted run in it resumes")
     alone.set_defaults(run=lambda options: _distill(options.spec, options.out))
+    judge = commands.add_parser("evaluate", help="test a student's file on a dataset and print JSON")
+    judge.add_argument("student", type=Path)
+    judge.add_argument("dataset", type=Path)
+    judge.add_argument("--split", choices=["test", "validation", "train"], default="test")
+    judge.set_defaults(run=lambda options: _evaluate(options.student, options.dataset, options.split))
     worker = commands.add_parser("run", help="run WORKDIR/run.json and write events to a file descriptor")
     worker.add_argument("workdir", type=Path)
     worker.add_argument("--events-fd", type=int, required=True)
@@ -45,6 +53,19 @@ def _distill(spec_file: Path, out: Path) -> int:
         return EXIT_USAGE
     out.mkdir(parents=True, exist_ok=True)
     return _work(spec, out, None, lambda event: None)
+
+
+def _evaluate(student_file: Path, dataset: Path, split: str) -> int:
+    from ttm_core.errors import EngineError
+    from ttm_core.local import evaluate_file
+
+    try:
+        told = evaluate_file(student_file, dataset, split)
+    except (EngineError, OSError) as error:
+        print(f"{student_file}: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    print(json.dumps(told))
+    return EXIT_FINISHED
 
 
 def _run(workdir: Path, events_fd: int) -> int:
@@ -109,8 +130,6 @@ def _short(value: object) -> str:
 
 
 def _write(descriptor: int, line: bytes) -> None:
-    import os
-
     while line:
         line = line[os.write(descriptor, line) :]
 

@@ -1,0 +1,75 @@
+"""The composition root: what the process is made of, and in which order a request passes through it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import CapacityLimiter
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.types import Scope
+
+from api import errors
+from api.architectures.endpoints import router as architectures
+from api.artifacts.endpoints import router as artifacts
+from api.dashboard.endpoints import router as dashboard
+from api.dashboard.endpoints import static_files
+from api.dependencies import Services
+from api.health.endpoints import router as health
+from api.jobs.endpoints import router as jobs
+from api.jobs.feed import Feeds
+from api.logs import configure_logs
+from api.middleware import BodyLimit, RequestContext, SameOrigin
+from api.openapi import describe
+from api.uploads.endpoints import router as uploads
+from ttm_jobs.database import create_engine
+from ttm_jobs.settings import Settings, get_settings
+from ttm_jobs.storage import build_storage
+
+_UPLOADS_AT_ONCE = 32
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application. It connects to nothing before its lifespan begins."""
+    settings = settings or get_settings()
+    configure_logs()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        engine = create_engine(settings.database_url)
+        feeds = Feeds(engine)
+        app.state.services = Services(
+            settings=settings,
+            engine=engine,
+            storage=build_storage(settings.storage_url),
+            feeds=feeds,
+            upload_threads=CapacityLimiter(_UPLOADS_AT_ONCE),
+            health_threads=CapacityLimiter(16),
+        )
+        async with feeds.running():
+            yield
+        engine.dispose()
+
+    app = FastAPI(
+        title="TTM",
+        lifespan=lifespan,
+        # The documentation pages of the framework fetch their scripts from another host; ours is at the same address.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        middleware=[
+            Middleware(RequestContext),
+            Middleware(SameOrigin),
+            Middleware(BodyLimit, limit=settings.max_body_bytes, exempt=_is_upload),
+        ],
+    )
+    errors.register(app)
+    for router in (jobs, artifacts, uploads, architectures, health, dashboard):
+        app.include_router(router)
+    app.mount("/static", static_files(), name="static")
+    describe(app)
+    return app
+
+
+def _is_upload(scope: Scope) -> bool:
+    # Uploads are bounded by a limit of their own, while they are received.
+    return bool(scope["method"] == "POST" and scope["path"] == "/uploads")

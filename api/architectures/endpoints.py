@@ -1,0 +1,41 @@
+"""Routes of architectures."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from api.architectures import service
+from api.architectures.schemas import ArchitectureOut, ArchitecturePage
+from api.architectures.service import ArchitectureNotFound
+from api.errors import InvalidCursor, InvalidRequest
+from api.pagination import CursorParameter, Limit
+from api.problems import problems
+
+router = APIRouter(prefix="/architectures", tags=["architectures"])
+
+
+@router.get(
+    "",
+    operation_id="architectures_list",
+    summary="Search the architectures",
+    responses=problems(InvalidRequest, InvalidCursor),
+)
+def architectures_list(
+    q: Annotated[str, Query(max_length=128, description="Words that must all occur in the name.")] = "",
+    family: Annotated[str | None, Query(max_length=128, description="Only this family, such as `resnet`.")] = None,
+    limit: Limit = 50,
+    cursor: CursorParameter = None,
+) -> ArchitecturePage:
+    """Every model the service can make, with parameters, MACs and input size."""
+    return service.page(query=q, family=family, limit=limit, cursor=cursor)
+
+
+@router.get(
+    "/{name:path}",
+    operation_id="architectures_get",
+    summary="Show an architecture",
+    responses=problems(ArchitectureNotFound),
+)
+def architectures_get(name: Annotated[str, Path(max_length=128)]) -> ArchitectureOut:
+    """One architecture by its exact name; an unknown one is answered with the nearest names."""
+    return service.get(name)

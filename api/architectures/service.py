@@ -1,0 +1,52 @@
+"""The catalogue of models, read without torch."""
+
+from collections.abc import Sequence
+
+from api.architectures.schemas import ArchitectureOut, ArchitecturePage
+from api.pagination import decode_cursor, encode_cursor
+from ttm_core import catalogue
+from ttm_core.catalogue import Architecture
+from ttm_jobs.errors import NotFound
+
+_CURSOR = "architectures"
+
+
+class ArchitectureNotFound(NotFound):
+    """There is no such architecture; the nearest are named."""
+
+    code = "architecture_not_found"
+
+
+def page(*, query: str, family: str | None, limit: int, cursor: str | None) -> ArchitecturePage:
+    """A page of the architectures that fit, after the one that the cursor names."""
+    found: Sequence[Architecture] = catalogue.search(query, family=family)
+    if cursor is not None:
+        names = [architecture.name for architecture in found]
+        last = decode_cursor(_CURSOR, cursor, lambda position: names.index(position[0]))
+        found = found[last + 1 :]
+    has_more = len(found) > limit
+    items = [_view(architecture) for architecture in found[:limit]]
+    following = encode_cursor(_CURSOR, [items[-1].name]) if has_more else None
+    return ArchitecturePage(items=items, next_cursor=following, has_more=has_more)
+
+
+def get(name: str) -> ArchitectureOut:
+    """An architecture by its exact name. ArchitectureNotFound, naming the nearest."""
+    try:
+        return _view(catalogue.find(name))
+    except catalogue.UnknownArchitecture as error:
+        near = " or ".join(repr(other) for other in error.nearest)
+        raise ArchitectureNotFound(
+            f"There is no architecture {name!r}." + (f" Did you mean {near}?" if near else "")
+        ) from None
+
+
+def _view(architecture: Architecture) -> ArchitectureOut:
+    return ArchitectureOut(
+        name=architecture.name,
+        family=architecture.family,
+        parameters=architecture.parameters,
+        macs=architecture.macs,
+        input_size=list(architecture.input_size),
+        pretrained=architecture.pretrained,
+    )

@@ -1,0 +1,62 @@
+"""How numbers and times are written on pages."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from markupsafe import Markup, escape
+
+_NONE = "\N{EN DASH}"
+
+
+def percent(share: float | None) -> str:
+    """A share in [0, 1] with two decimals of a percent."""
+    return _NONE if share is None else f"{share:.2%}"
+
+
+def size(count: int) -> str:
+    """Bytes in the largest unit that leaves at least 1."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as 12 s, 3 min 05 s, or 2 h 07 min."""
+    if seconds is None:
+        return _NONE
+    whole = max(round(seconds), 0)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def moment(at: datetime | None) -> Markup:
+    """A time element in UTC; a module writes it in the reader's zone."""
+    if at is None:
+        return Markup(_NONE)
+    return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), f"{at:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def short(address: str) -> str:
+    """An address with only the end of its id; anything else as it is."""
+    kind, colon, rest = address.partition(":")
+    return f"{kind} \N{HORIZONTAL ELLIPSIS}{rest[-6:]}" if colon and kind in ("upload", "job") else address
+
+
+def pretty_json(value: Any) -> str:
+    """Indented JSON."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def prose(text: str) -> Markup:
+    """Plain text in which `words` between backticks are code."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if index % 2 else escape(part) for index, part in enumerate(parts)
+    )

@@ -1,0 +1,56 @@
+"""What endpoints are given. All of it is made once, at start, and shared by the requests of a process."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from anyio import CapacityLimiter
+from fastapi import Depends, Request
+from sqlalchemy import Engine
+
+from api.jobs.feed import Feeds
+from ttm_jobs.settings import Settings
+from ttm_jobs.storage import Storage
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts that a process's requests share."""
+
+    settings: Settings
+    engine: Engine
+    storage: Storage
+    feeds: Feeds
+    # Apart from the threads that answer requests, so that slow uploads or a hung database leave those free.
+    upload_threads: CapacityLimiter
+    health_threads: CapacityLimiter
+
+
+# Asynchronous though they wait for nothing: FastAPI would run a plain function in a thread.
+async def get_services(request: Request) -> Services:
+    """The services of the app that answers this request."""
+    services = request.app.state.services
+    assert isinstance(services, Services)
+    return services
+
+
+async def _settings(services: Annotated[Services, Depends(get_services)]) -> Settings:
+    return services.settings
+
+
+async def _engine(services: Annotated[Services, Depends(get_services)]) -> Engine:
+    return services.engine
+
+
+async def _storage(services: Annotated[Services, Depends(get_services)]) -> Storage:
+    return services.storage
+
+
+async def _feeds(services: Annotated[Services, Depends(get_services)]) -> Feeds:
+    return services.feeds
+
+
+ServicesDep = Annotated[Services, Depends(get_services)]
+SettingsDep = Annotated[Settings, Depends(_settings)]
+EngineDep = Annotated[Engine, Depends(_engine)]
+StorageDep = Annotated[Storage, Depends(_storage)]
+FeedsDep = Annotated[Feeds, Depends(_feeds)]

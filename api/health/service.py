@@ -1,0 +1,80 @@
+"""Looks at each part the service stands on, all at once, for at most a second."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import structlog
+from anyio import CapacityLimiter, create_task_group, move_on_after, to_thread
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.health.schemas import Readiness, Status
+from ttm_jobs import broker
+from ttm_jobs.database import read_scope
+from ttm_jobs.errors import ServiceError
+from ttm_jobs.repositories import workers
+from ttm_jobs.repositories.workers import Kind
+from ttm_jobs.settings import Settings
+from ttm_jobs.storage import Storage
+
+log = structlog.get_logger()
+
+_SECONDS = 1.0
+# Without these no request can be answered; the others only make jobs wait.
+_ESSENTIAL = frozenset({"database", "storage"})
+
+
+async def readiness(engine: Engine, storage: Storage, settings: Settings, threads: CapacityLimiter) -> Readiness:
+    """What answers within a second counts as there."""
+    looks: dict[str, Callable[[], bool]] = {
+        "database": lambda: _database(engine),
+        "storage": lambda: _storage(storage),
+        "broker": lambda: broker.ping(settings.broker_url, timeout=_SECONDS / 2),
+        "dispatcher": lambda: _seen(engine, "dispatcher", settings),
+        "worker": lambda: _seen(engine, "worker", settings),
+    }
+    checks: dict[str, Status] = {name: "unavailable" if name in _ESSENTIAL else "degraded" for name in looks}
+
+    async def check(name: str, look: Callable[[], bool]) -> None:
+        if await to_thread.run_sync(look, abandon_on_cancel=True, limiter=threads):
+            checks[name] = "ok"
+
+    with move_on_after(_SECONDS):
+        async with create_task_group() as group:
+            for name, look in looks.items():
+                group.start_soon(check, name, look)
+    return Readiness(status=_worst(checks), checks=checks)
+
+
+def _worst(checks: dict[str, Status]) -> Status:
+    for status in ("unavailable", "degraded"):
+        if status in checks.values():
+            return status
+    return "ok"
+
+
+def _database(engine: Engine) -> bool:
+    try:
+        with read_scope(engine) as session:
+            session.execute(text("SELECT id FROM jobs LIMIT 1"))
+    except SQLAlchemyError as error:
+        log.warning("database unavailable", error=str(error))
+        return False
+    return True
+
+
+def _storage(storage: Storage) -> bool:
+    try:
+        storage.check()
+    except (OSError, ServiceError) as error:
+        log.warning("storage unavailable", error=str(error))
+        return False
+    return True
+
+
+def _seen(engine: Engine, kind: Kind, settings: Settings) -> bool:
+    try:
+        with read_scope(engine) as session:
+            return bool(workers.recent(session, within=timedelta(seconds=settings.worker_seen_seconds), kind=kind))
+    except SQLAlchemyError:
+        return False

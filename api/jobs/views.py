@@ -1,0 +1,134 @@
+"""From rows to what a client sees."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from api.artifacts.schemas import ArtifactOut
+from api.jobs.schemas import (
+    Accuracy,
+    Failure,
+    HistoryEntry,
+    JobOut,
+    JobSummary,
+    Links,
+    MetricPoint,
+    Progress,
+)
+from ttm_jobs.models import Artifact, Job, JobEvent
+from ttm_jobs.repositories.metrics import Point
+from ttm_jobs.states import JobState
+
+LOG = "trainer.log"
+
+
+def summary(job: Job) -> JobSummary:
+    """A job for a list."""
+    return JobSummary(
+        id=job.id,
+        name=job.name,
+        state=job.state,
+        phase=job.phase,
+        teacher=_teacher(job),
+        student=job.student,
+        dataset=job.dataset,
+        method=job.method,
+        progress=_progress(job.progress),
+        metrics={name: value if isinstance(value, int | float) else None for name, value in job.latest.items()},
+        accuracy=accuracy(job),
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        failure=None if job.failure is None else Failure.model_validate(job.failure),
+        created_at=job.created_at,
+        queued_at=job.queued_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        links=links(job),
+    )
+
+
+def detail(job: Job, artifacts: Sequence[Artifact], history: Sequence[JobEvent]) -> JobOut:
+    """A job with all that is known of it."""
+    known = summary(job).model_dump()
+    if any(row.name == LOG for row in artifacts):
+        known["links"]["log"] = f"/jobs/{job.id}/log"
+    return JobOut(
+        **known,
+        spec=job.full_spec or job.spec,
+        planned=job.full_spec is not None,
+        result=job.result,
+        artifacts=[artifact(row) for row in artifacts],
+        history=[_entry(event) for event in history],
+        retry_of=job.retry_of,
+        heartbeat_at=job.heartbeat_at,
+    )
+
+
+def artifact(row: Artifact) -> ArtifactOut:
+    """An artifact with where to fetch it."""
+    return ArtifactOut(
+        name=row.name,
+        size=row.size,
+        sha256=row.sha256,
+        media_type=row.media_type,
+        href=f"/jobs/{row.job_id}/artifacts/{row.name}",
+    )
+
+
+def point(row: Point) -> MetricPoint:
+    """The numbers of a step."""
+    return MetricPoint(step=row.step, epoch=row.epoch, values=row.values)
+
+
+def accuracy(job: Job) -> Accuracy | None:
+    """Of the finished student on the test split if there is one, else on validation; of a running one so far."""
+    if job.result is None:
+        student, teacher = job.latest.get("validation/top1"), job.latest.get("teacher/top1")
+        return None if student is None and teacher is None else _compared("validation", teacher, student)
+    split: Literal["test", "validation"] = "test" if job.result.get("student_test") else "validation"
+    student, teacher = (job.result.get(f"{who}_{split}") or {} for who in ("student", "teacher"))
+    return _compared(split, teacher.get("top1"), student.get("top1"))
+
+
+def links(job: Job) -> Links:
+    """Where to go from a job, and what may be done to it now."""
+    base = f"/jobs/{job.id}"
+    state = job.state
+    return Links(
+        self=base,
+        events=f"{base}/events",
+        metrics=f"{base}/metrics",
+        artifacts=f"{base}/artifacts",
+        page=f"/ui/jobs/{job.id}",
+        student=f"{base}/student" if state is JobState.SUCCEEDED else None,
+        cancel=f"{base}/cancel" if state in _CANCELLABLE else None,
+        pause=f"{base}/pause" if state in (JobState.QUEUED, JobState.RUNNING) else None,
+        resume=f"{base}/resume" if state is JobState.PAUSED else None,
+        retry=f"{base}/retry" if state in (JobState.FAILED, JobState.CANCELLED) else None,
+    )
+
+
+_CANCELLABLE = frozenset({JobState.QUEUED, JobState.RUNNING, JobState.PAUSING, JobState.PAUSED})
+
+
+def _compared(split: Literal["test", "validation"], teacher: float | None, student: float | None) -> Accuracy:
+    gap = None if teacher is None or student is None else round((teacher - student) * 100, 4)
+    return Accuracy(split=split, teacher=teacher, student=student, gap_points=gap)
+
+
+def _progress(progress: dict[str, Any] | None) -> Progress | None:
+    if progress is None:
+        return None
+    return Progress.model_validate({**progress, "fraction": progress["step"] / max(progress["total_steps"], 1)})
+
+
+def _teacher(job: Job) -> str | None:
+    known: dict[str, Any] = (job.full_spec or {}).get("teacher") or {}
+    architecture: str | None = known.get("architecture")
+    return architecture or job.teacher
+
+
+def _entry(event: JobEvent) -> HistoryEntry:
+    kind: Literal["state", "phase"] = "state" if event.kind == "state" else "phase"
+    at: datetime = event.at
+    return HistoryEntry(at=at, kind=kind, value=event.data[kind], attempt=event.data.get("attempt"))

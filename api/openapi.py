@@ -1,0 +1,93 @@
+"""The OpenAPI document: what FastAPI derives, with every refusal as the problem that it is.
+
+`python -m api.openapi` prints it; the committed copy is docs/reference/openapi.json.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from api.problems import MEDIA_TYPE
+from ttm_jobs.errors import ServiceError
+
+_DESCRIPTION = """Turns a large image classifier (the teacher) into a small one (the student) by weighted transformed
+teacher matching.
+
+Post a job with three strings, follow it live, download the student. Every refusal is a problem (RFC 9457) with a
+stable `code`. Lists are paged by `cursor`. Every answer carries `X-Request-ID`."""
+
+_TAGS = [
+    {"name": "jobs", "description": "Submit, follow and end distillation jobs."},
+    {"name": "artifacts", "description": "What jobs make: the student, its report, the log."},
+    {"name": "uploads", "description": "Files a job needs that the service cannot reach by itself."},
+    {"name": "architectures", "description": "The models the service can make."},
+    {"name": "health", "description": "For those who watch over the service."},
+]
+_VERSION = "0.1.0"
+
+
+def describe(app: FastAPI) -> None:
+    """Have the app serve this document."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def error_codes() -> dict[str, type[ServiceError]]:
+    """Every error that the API can answer with, by its code, in alphabetical order."""
+    named = [error for error in _tree(ServiceError) if "code" in vars(error)]
+    return {error.code: error for error in sorted(named, key=lambda error: error.code)}
+
+
+def _tree(error: type[ServiceError]) -> Iterator[type[ServiceError]]:
+    yield error
+    for child in error.__subclasses__():
+        yield from _tree(child)
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title="TTM", version=_VERSION, description=_DESCRIPTION, routes=app.routes, tags=_TAGS, openapi_version="3.1.0"
+    )
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            _use_problems(operation)
+    schemas = document["components"]["schemas"]
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    return document
+
+
+def _use_problems(operation: dict[str, Any]) -> None:
+    reference = {"$ref": "#/components/schemas/Problem"}
+    for response in operation["responses"].values():
+        # FastAPI describes a refusal under the media type of the success.
+        for content in list(response.get("content", {}).values()):
+            name = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+            if name == "HTTPValidationError":
+                response["description"] = "`invalid_request`: The request does not have the form of the schema."
+            if name in ("HTTPValidationError", "Problem"):
+                response["content"] = {MEDIA_TYPE: {"schema": reference}}
+    operation["responses"]["default"] = {
+        "description": "Any other refusal.",
+        "content": {MEDIA_TYPE: {"schema": reference}},
+    }
+
+
+def main() -> None:
+    """Print the document of the application."""
+    # Imported here: the application imports this module.
+    from api.main import app
+
+    print(json.dumps(app.openapi(), indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""Receiving a file: from the socket into storage in flat memory, and either whole or not at all."""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+from anyio import CancelScope, CapacityLimiter, from_thread, to_thread
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+from starlette.datastructures import Headers
+
+from api.uploads.headers import announced_sha256, file_name, multipart_boundary
+from api.uploads.multipart import FilePart
+from api.uploads.schemas import UploadOut
+from ttm_jobs.database import session_scope
+from ttm_jobs.errors import ChecksumMismatch, Invalid, TooLarge, UploadNotFound
+from ttm_jobs.models import Upload, UploadState
+from ttm_jobs.repositories import uploads
+from ttm_jobs.storage import Storage, Stored
+
+_BLOCK = 1 << 20
+
+
+class EmptyUpload(Invalid):
+    """The file is empty."""
+
+    code = "empty_upload"
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """Takes uploads of at most `limit` bytes. A running upload holds one of `threads`, and no database connection."""
+
+    engine: Engine
+    storage: Storage
+    limit: int
+    threads: CapacityLimiter
+
+    async def receive(self, headers: Headers, filename: str | None, body: AsyncIterator[bytes]) -> UploadOut:
+        """The upload once its bytes are durable. Whatever goes wrong, the client going away included, leaves nothing.
+
+        TooLarge, EmptyUpload, ChecksumMismatch, StorageFull, InvalidRequest.
+        """
+        announced = headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > self.limit:
+            raise self._too_large()
+        boundary = multipart_boundary(headers)
+        part = None if boundary is None else FilePart(boundary)
+        expected = announced_sha256(headers)
+        blocks = self._blocks(body if part is None else part.read(body))
+        # The first block comes before the row: now the name in a multipart body is known, and that there is a file.
+        first = await anext(blocks, None)
+        if first is None:
+            raise EmptyUpload
+        name = file_name(headers, filename) if part is None else file_name(headers, filename or part.filename)
+        upload = await to_thread.run_sync(self._begin, name)
+        try:
+            stored = await to_thread.run_sync(self._store, upload.key, first, blocks, limiter=self.threads)
+            if expected is not None and stored.sha256 != expected:
+                raise ChecksumMismatch(f"The bytes received have the SHA-256 {stored.sha256}, not the one announced.")
+            return await to_thread.run_sync(self._complete, upload.id, stored)
+        except BaseException:
+            with CancelScope(shield=True):
+                await to_thread.run_sync(self._forget, upload)
+            raise
+
+    async def _blocks(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        # Sockets give some 64 KiB at a time: larger blocks cross into the writing thread less often.
+        block = bytearray()
+        received = 0
+        async for chunk in chunks:
+            received += len(chunk)
+            if received > self.limit:
+                raise self._too_large()
+            block += chunk
+            if len(block) >= _BLOCK:
+                yield bytes(block)
+                block.clear()
+        if block:
+            yield bytes(block)
+
+    def _store(self, key: str, first: bytes, rest: AsyncIterator[bytes]) -> Stored:
+        async def following() -> bytes | None:
+            return await anext(rest, None)
+
+        def source() -> Iterator[bytes]:
+            yield first
+            # The event loop reads the next block while this thread waits for it.
+            while (block := from_thread.run(following)) is not None:
+                yield block
+
+        return self.storage.put(key, source())
+
+    def _begin(self, filename: str | None) -> Upload:
+        with session_scope(self.engine) as session:
+            return uploads.begin(session, filename=filename, media_type="application/octet-stream")
+
+    def _complete(self, upload_id: str, stored: Stored) -> UploadOut:
+        with session_scope(self.engine) as session:
+            return _view(uploads.complete(session, upload_id, size=stored.size, sha256=stored.sha256))
+
+    def _forget(self, upload: Upload) -> None:
+        self.storage.delete(upload.key)
+        with session_scope(self.engine) as session:
+            uploads.remove(session, upload.id)
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"An upload has at most {self.limit} bytes.")
+
+
+def get(session: Session, upload_id: str) -> UploadOut:
+    """An upload that is whole. UploadNotFound."""
+    upload = uploads.get(session, upload_id)
+    if upload.state is not UploadState.COMPLETE:
+        raise UploadNotFound
+    return _view(upload)
+
+
+def _view(upload: Upload) -> UploadOut:
+    assert upload.size is not None
+    assert upload.sha256 is not None
+    return UploadOut(
+        id=upload.id,
+        uri=f"upload:{upload.id}",
+        filename=upload.filename,
+        size=upload.size,
+        sha256=upload.sha256,
+        created_at=upload.created_at,
+    )

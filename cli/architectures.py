@@ -1,0 +1,35 @@
+"""`ttm architectures`."""
+
+from itertools import islice
+from typing import Annotated
+
+import typer
+
+from cli.output import JsonOption, UrlOption, print_json, print_rows, service
+
+
+def architectures(
+    query: Annotated[str, typer.Argument(help="Words that must occur in the name.")] = "",
+    family: Annotated[str | None, typer.Option(help="Only this family, such as resnet.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many.")] = 50,
+    json: JsonOption = False,
+    url: UrlOption = None,
+) -> None:
+    """Search the models that the service can make."""
+    with service(url) as client:
+        found = list(islice(client.architectures.list(query or None, family=family), limit))
+    if json:
+        print_json(found)
+        return
+    rows = [
+        (
+            model.name,
+            model.family,
+            f"{model.parameters / 1e6:.2f} M",
+            f"{model.macs / 1e6:.0f} M" if model.macs is not None else "?",
+            "x".join(str(side) for side in model.input_size),
+            "yes" if model.pretrained else "",
+        )
+        for model in found
+    ]
+    print_rows(("NAME", "FAMILY", "PARAMETERS", "MACS", "INPUT", "PRETRAINED"), rows)

@@ -1,0 +1,166 @@
+"""The demo's steps, in order."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cli.demo import board, data, plan
+from cli.output import FAILED, fail
+from cli.stack import PortTaken, Stack, StackError, StackOptions
+from ttm_client import Client, ClientError, Job
+
+console = Console(width=None if sys.stdout.isatty() else 100)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model of the final table, as measured from its file alone."""
+
+    label: str
+    parameters: int
+    size: int
+    top1: float
+    seconds: float | None
+
+
+def demo(
+    var: Annotated[Path, typer.Option(help="Folder for all that the demo makes.")] = Path("var"),
+    port: Annotated[int, typer.Option(help="Port of the API; a free one is taken where this is not.")] = 8000,
+    seed: Annotated[int, typer.Option(help="Seed of the three students.")] = 0,
+    digits: Annotated[bool, typer.Option("--digits", help="Use scikit-learn's small digits: a minute.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the service running until Ctrl-C.")] = False,
+) -> None:
+    """Train a teacher, distil it three ways through the REST API, and compare the students."""
+    started = time.monotonic()
+    try:
+        console.print("[bold]Data[/]")
+        cache = (var / "demo").resolve()
+        found = data.digits(cache) if digits else data.obtain(cache, _note)
+        console.print(f"  {found.name}, {data.images_in(found.folder):,} training images (from {found.origin})")
+        count = plan.student_images(data.images_in(found.folder))
+        small = data.first_images(found.folder, count, cache / f"{found.folder.name}-{count}")
+        with _stack(var, port, found.folder.parent) as stack, Client(stack.url) as client:
+            console.print(f"  dashboard {stack.url}/   API docs {stack.url}/docs")
+            rows = _run(client, found, small, var / "demo", seed)
+            _print_table(rows, found, small, time.monotonic() - started)
+            if keep:
+                console.print(f"\nRunning at {stack.url} until Ctrl-C.")
+                _until_interrupted(stack)
+    except (StackError, ClientError, board.JobsFailed) as error:
+        fail(str(error), FAILED)
+    console.print(
+        "\nSee the jobs again: [bold].venv/bin/ttm up[/], then dashboard http://127.0.0.1:8000/ "
+        "and API docs http://127.0.0.1:8000/docs",
+        soft_wrap=True,
+    )
+
+
+def _run(client: Client, found: data.Data, small: Path, work: Path, seed: int) -> list[Row]:
+    teacher_file = _teacher(client, found, work)
+    console.print("[bold]Upload[/] the teacher's checkpoint")
+    upload = client.uploads.create(teacher_file)
+    console.print(f"  {upload.uri}  {upload.size:,} bytes  sha256 {upload.sha256[:16]}...")
+
+    console.print(f"[bold]Distil[/] into {plan.STUDENT} with {data.images_in(small):,} labelled images, three ways")
+    spec = plan.student_spec(flip=found.flip)
+    spec["training"]["seed"] = seed
+    jobs = {
+        label: client.jobs.create(
+            name=f"demo: {label}", teacher=upload.uri, dataset=small.as_uri(), method=method, **spec
+        ).id
+        for label, method in plan.METHODS.items()
+    }
+    done = board.follow(client, jobs, console)
+
+    console.print("[bold]Download[/] the students, check their SHA-256, evaluate each from its file alone")
+    rows = [_row("teacher", teacher_file, found.folder, None)]
+    for label, job in done.items():
+        path = client.jobs.download_student(job.id, work / f"student-{label.lower()}.safetensors")
+        rows.append(_row(label, path, found.folder, _seconds(job)))
+    return rows
+
+
+def _teacher(client: Client, found: data.Data, work: Path) -> Path:
+    """The teacher's checkpoint: an earlier demo's, or trained now as a job like any other."""
+    path = work / f"teacher-{found.folder.name}.safetensors"
+    console.print(f"[bold]Teacher[/] {plan.TEACHER}, on labels alone")
+    if path.exists():
+        console.print(f"  reused: {path}")
+        return path
+    spec = plan.teacher_spec(data.images_in(found.folder), flip=found.flip)
+    job = client.jobs.create(name="demo: teacher", dataset=found.folder.as_uri(), **spec)
+    board.follow(client, {"teacher": job.id}, console)
+    return client.jobs.download_student(job.id, path)
+
+
+def _row(label: str, path: Path, dataset: Path, seconds: float | None) -> Row:
+    """Evaluate a downloaded file on the test split in a process that is given nothing else."""
+    command = [sys.executable, "-m", "ttm_core", "evaluate", str(path), str(dataset)]
+    told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
+    return Row(label, told["parameters"], path.stat().st_size, told["top1"], seconds)
+
+
+def _print_table(rows: list[Row], found: data.Data, small: Path, seconds: float) -> None:
+    teacher, labels = rows[0], rows[1]
+    table = Table(title=f"{found.name}: test accuracy of each downloaded file", title_justify="left")
+    for column in ("", "parameters", "size", "accuracy", "gap closed", "time"):
+        table.add_column(column, justify="left" if not column else "right")
+    for row in rows:
+        gap = teacher.top1 - labels.top1
+        closed = f"{(row.top1 - labels.top1) / gap:.0%}" if row is not teacher and gap > 0 else "-"
+        table.add_row(
+            row.label,
+            f"{row.parameters:,}",
+            f"{row.size / 1000:,.0f} kB",
+            f"{row.top1:.2%}",
+            closed,
+            "-" if row.seconds is None else f"{row.seconds:.0f} s",
+        )
+    console.print()
+    console.print(table)
+    console.print(
+        f"One seed; every student is {plan.STUDENT} on {data.images_in(small):,} labelled images. "
+        f"Gap closed: from labels alone (0 %) to the teacher (100 %). Whole demo: {seconds:.0f} s.",
+        soft_wrap=True,
+    )
+
+
+def _seconds(job: Job) -> float | None:
+    return (job.finished_at - job.started_at).total_seconds() if job.finished_at and job.started_at else None
+
+
+@contextmanager
+def _stack(var: Path, port: int, data_root: Path) -> Iterator[Stack]:
+    console.print("[bold]Service[/] starting: broker, database, API, dispatcher, worker")
+    stack = Stack(StackOptions(var=var, port=port, data_roots=(data_root,)), report=_note)
+    try:
+        entered = stack.__enter__()
+    except PortTaken:
+        stack = Stack(StackOptions(var=var, port=0, data_roots=(data_root,)), report=_note)
+        entered = stack.__enter__()
+    with ExitStack() as leaving:
+        leaving.push(stack)
+        yield entered
+
+
+def _until_interrupted(stack: Stack) -> None:
+    try:
+        while True:
+            time.sleep(1)
+            stack.check()
+    except KeyboardInterrupt:
+        pass
+
+
+def _note(line: str) -> None:
+    console.print(f"  {line}", style="dim", highlight=False, markup=False)

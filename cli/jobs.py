@@ -1,0 +1,41 @@
+"""`ttm jobs`: the list."""
+
+from itertools import islice
+from typing import Annotated
+
+import typer
+
+from cli.output import JsonOption, UrlOption, print_json, print_rows, service
+from ttm_client import JobSummary
+
+
+def jobs(
+    state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state; may be repeated.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many.")] = 20,
+    json: JsonOption = False,
+    url: UrlOption = None,
+) -> None:
+    """List jobs, newest first."""
+    with service(url) as client:
+        found = list(islice(client.jobs.list(states=tuple(state or ())), limit))
+    if json:
+        print_json(found)
+    else:
+        print_rows(
+            ("ID", "NAME", "STATE", "STUDENT", "METHOD", "PROGRESS", "TOP-1", "CREATED"), [_row(job) for job in found]
+        )
+
+
+def _row(job: JobSummary) -> tuple[str, ...]:
+    progress = f"{job.progress.fraction:.0%}" if job.progress is not None else ""
+    top1 = job.accuracy.student if job.accuracy is not None else None
+    return (
+        job.id,
+        job.name or "",
+        job.state + (f" ({job.phase})" if job.phase else ""),
+        job.student,
+        job.method,
+        progress,
+        f"{top1:.2%}" if top1 is not None else "",
+        job.created_at.astimezone().strftime("%Y-%m-%d %H:%M"),
+    )

@@ -1,0 +1,111 @@
+"""How commands speak: tables for people, tabs for pipes, JSON when asked; errors as exit codes."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from ttm_client import (
+    ApiError,
+    Client,
+    ClientError,
+    Conflict,
+    ConnectionFailed,
+    InvalidRequest,
+    NotFound,
+    Unavailable,
+)
+
+UrlOption = Annotated[
+    str | None, typer.Option("--url", envvar="TTM_URL", help="The service.", show_default="http://127.0.0.1:8000")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
+
+console = Console(soft_wrap=True)
+messages = Console(stderr=True, soft_wrap=True)
+
+FAILED, USAGE, UNREACHABLE, NOT_FOUND, CONFLICT, INTERRUPTED = 1, 2, 3, 4, 5, 130
+
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 the job failed or was cancelled or something broke, 2 wrong usage or refused input, "
+    "3 the service cannot be reached, 4 no such thing, 5 not possible in its state, 130 interrupted."
+)
+
+
+@contextmanager
+def service(url: str | None) -> Iterator[Client]:
+    """A client whose errors end the command with a message and the exit code that stands for them."""
+    try:
+        with Client(url) as client:
+            yield client
+    except ClientError as error:
+        fail(_words(error), _code(error))
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def fail(message: str, code: int) -> None:
+    """End the command with a message on standard error."""
+    messages.print(f"[bold red]error[/] {escape(message)}", highlight=False)
+    raise typer.Exit(code)
+
+
+def print_json(value: BaseModel | Sequence[BaseModel]) -> None:
+    """JSON on standard output, for another program."""
+    plain: Any = (
+        value.model_dump(mode="json") if isinstance(value, BaseModel) else [v.model_dump(mode="json") for v in value]
+    )
+    sys.stdout.write(json.dumps(plain, ensure_ascii=False) + "\n")
+
+
+def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on a terminal, tab-separated lines into a pipe."""
+    if not console.is_terminal:
+        for row in rows:
+            sys.stdout.write("\t".join(row) + "\n")
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    console.print(table)
+
+
+@contextmanager
+def transfer(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar for bytes on their way, on a terminal only."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=messages, disable=quiet or not messages.is_terminal, transient=True) as bar:
+        task = bar.add_task(escape(what), total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _words(error: ClientError) -> str:
+    if isinstance(error, ConnectionFailed):
+        return f"{error}\n      Is the service running? Start it with: ttm up"
+    if isinstance(error, ApiError) and error.status >= 500:
+        return f"{error} (request {error.request_id})"
+    return str(error)
+
+
+def _code(error: ClientError) -> int:
+    match error:
+        case NotFound():
+            return NOT_FOUND
+        case Conflict():
+            return CONFLICT
+        case InvalidRequest():
+            return USAGE
+        case ConnectionFailed() | Unavailable():
+            return UNREACHABLE
+        case _:
+            return FAILED

@@ -1,0 +1,53 @@
+"""`ttm show`: one job."""
+
+from typing import Annotated
+
+import typer
+
+from cli.output import JsonOption, UrlOption, print_json, print_rows, service
+from ttm_client import Job
+
+JobArgument = Annotated[str, typer.Argument(help="The job's id.")]
+
+
+def show(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) -> None:
+    """Show a job: state, progress, accuracy, artifacts."""
+    with service(url) as client:
+        job = client.jobs.get(job_id)
+    if json:
+        print_json(job)
+    else:
+        print_rows(("", ""), describe(job))
+
+
+def describe(job: Job) -> list[tuple[str, str]]:
+    """What there is to say of a job, as rows of name and value."""
+    rows = [
+        ("job", job.id),
+        ("name", job.name or "-"),
+        ("state", job.state + (f", {job.phase}" if job.phase else "")),
+        ("teacher", job.teacher or "-"),
+        ("student", job.student),
+        ("dataset", job.dataset),
+        ("method", job.method),
+        ("attempt", f"{job.attempt} of {job.max_attempts}"),
+    ]
+    if job.progress is not None:
+        eta = (
+            f", {job.progress.eta_seconds:.0f} s left" if job.progress.eta_seconds is not None and not job.done else ""
+        )
+        rows.append(("progress", f"step {job.progress.step} of {job.progress.total_steps}{eta}"))
+    if job.accuracy is not None:
+        rows.append((f"top-1 ({job.accuracy.split})", _accuracy(job.accuracy.teacher, job.accuracy.student)))
+        if job.accuracy.gap_points is not None:
+            rows.append(("gap to teacher", f"{job.accuracy.gap_points:+.2f} points"))
+    if job.failure is not None:
+        rows.append(("failure", f"{job.failure.code} ({job.failure.origin}): {job.failure.message}"))
+    rows += [("artifact", f"{file.name}  {file.size} bytes  sha256 {file.sha256}") for file in job.artifacts]
+    return rows
+
+
+def _accuracy(teacher: float | None, student: float | None) -> str:
+    return ", ".join(
+        f"{who} {share:.2%}" for who, share in (("teacher", teacher), ("student", student)) if share is not None
+    )

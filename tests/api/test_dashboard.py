@@ -1,0 +1,112 @@
+"""Pages: they render, hold nothing foreign, and show hostile words as text."""
+
+import re
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+
+from tests.support.runs import STUDENT_SHA256, claim, fail, succeed, train
+from ttm_jobs.settings import Settings
+from ttm_jobs.storage import Storage
+
+HOSTILE = """<script>alert(1)</script>"'><img src=x onerror=alert(1)>{{7*7}}"""
+
+
+@pytest.fixture
+def jobs(client: TestClient, engine: Engine, storage: Storage, settings: Settings) -> dict[str, str]:
+    """One job in each of the situations a page shows."""
+
+    def submit(name: str) -> str:
+        body = {"name": name, "student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
+        return str(client.post("/jobs", json=body).json()["id"])
+
+    made = {name: submit(HOSTILE) for name in ("queued", "running", "succeeded", "failed")}
+    train(engine, claim(engine, made["running"]), range(1, 5))
+    succeed(engine, storage, claim(engine, made["succeeded"]))
+    fail(engine, claim(engine, made["failed"]), HOSTILE)
+    return made
+
+
+def assert_clean(html: str) -> None:
+    """No inline script or style, nothing from another host, no unescaped word of a user's."""
+    assert not re.search(r"<script(?![^>]*\bsrc=)", html)
+    assert not re.search(r"<style|\sstyle=|\son[a-z]+=[^&]", html.replace("onerror=alert", ""))
+    assert not re.search(r"""(?:src|href)=["'](?:https?:)?//""", html)
+    assert "<img src=x" not in html
+    assert "49" not in re.findall(r"onerror=alert\(1\)&gt;([^<]*)", html)
+
+
+def test_the_list_shows_each_job_with_its_state_in_words(client: TestClient, jobs: dict[str, str]) -> None:
+    answer = client.get("/")
+    assert answer.status_code == 200
+    assert "script-src 'self'" in answer.headers["content-security-policy"]
+    assert_clean(answer.text)
+    for state, job_id in jobs.items():
+        assert f"/ui/jobs/{job_id}" in answer.text
+        assert re.search(
+            rf'class="state {state}"><span class="shape" aria-hidden="true">.</span>{state}</span>', answer.text
+        )
+
+
+def test_the_list_filters_and_pages(client: TestClient, jobs: dict[str, str]) -> None:
+    html = client.get("/?state=failed").text
+    assert jobs["failed"] in html
+    assert jobs["queued"] not in html
+    body = {"student": "resnet18", "dataset": "", "method": "ce"}
+    body["dataset"] = client.get(f"/jobs/{jobs['queued']}").json()["dataset"]
+    for _ in range(50):
+        client.post("/jobs", json=body)
+    first = client.get("/").text
+    older = re.search(r'rel="next" href="([^"]+)"', first)
+    assert older is not None
+    assert jobs["queued"] not in first
+    assert jobs["queued"] in client.get(older[1].replace("&amp;", "&")).text
+
+
+@pytest.mark.parametrize("state", ["queued", "running", "succeeded", "failed"])
+def test_a_job_page_shows_what_there_is(client: TestClient, jobs: dict[str, str], state: str) -> None:
+    answer = client.get(f"/ui/jobs/{jobs[state]}")
+    assert answer.status_code == 200
+    assert_clean(answer.text)
+    expected = {
+        "queued": ['data-post="/jobs/', "Cancel", "as submitted"],
+        "running": ["epoch 1 of 1, step 4 of 100", "1 min 36 s", '<progress max="1" value="0.04"', "95.00%"],
+        "succeeded": [STUDENT_SHA256, "Download student", "88.00%", "+3.00 points", "Log of the trainer"],
+        "failed": ["Failed: bad dataset", "lies in the job&#39;s input", "&lt;script&gt;", "Retry"],
+    }
+    for words in expected[state]:
+        assert words in answer.text or words.replace("&#39;", "'") in answer.text, words
+
+
+def test_an_unknown_job_is_a_page_of_its_own(client: TestClient) -> None:
+    answer = client.get("/ui/jobs/<script>")
+    assert answer.status_code == 404
+    assert_clean(answer.text)
+    assert "no such job" in answer.text
+
+
+def test_the_docs_page_is_complete(sqlite_client: TestClient) -> None:
+    html = sqlite_client.get("/docs").text
+    document = sqlite_client.get("/openapi.json").json()
+    assert_clean(html)
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            assert f'id="{operation["operationId"]}"' in html
+    for name in document["components"]["schemas"]:
+        assert f'id="schema-{name}"' in html
+    links = set(re.findall(r'href="#([^"]+)"', html))
+    assert links <= set(re.findall(r'id="([^"]+)"', html))
+    assert 'id="unknown_architecture"' in html, "the type of a problem leads here"
+
+
+def test_static_files_are_served_and_only_they(sqlite_client: TestClient) -> None:
+    page = sqlite_client.get("/").text
+    for path in re.findall(r'(?:src|href)="(/static/[^"]+)"', page):
+        assert sqlite_client.get(path).status_code == 200
+    static = Path("api/dashboard/static")
+    for script in static.glob("*.js"):
+        for imported in re.findall(r'from "\./([^"]+)"', script.read_text()):
+            assert sqlite_client.get(f"/static/{imported}").status_code == 200
+    assert sqlite_client.get("/static/..%2fpages.py").status_code == 404

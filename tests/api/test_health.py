@@ -1,0 +1,84 @@
+"""Liveness and readiness."""
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+
+from api.app import create_app
+from tests.api.test_bad_requests import assert_problem
+from ttm_jobs.database import session_scope
+from ttm_jobs.embedded import EmbeddedBroker
+from ttm_jobs.ids import new_id
+from ttm_jobs.repositories import workers
+from ttm_jobs.settings import Settings
+
+
+def seen(engine: Engine, kind: workers.Kind) -> None:
+    with session_scope(engine) as session:
+        workers.seen(session, new_id(), kind=kind, hostname="here", pid=1, devices=[], job_id=None)
+
+
+def test_alone_the_api_lives_and_is_degraded(client: TestClient) -> None:
+    assert client.get("/healthz").json() == {"status": "ok"}
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "status": "degraded",
+        "checks": {
+            "database": "ok",
+            "storage": "ok",
+            "broker": "degraded",
+            "dispatcher": "degraded",
+            "worker": "degraded",
+        },
+    }
+
+
+def test_with_everything_there_it_is_ok(settings: Settings, engine: Engine, redis: EmbeddedBroker) -> None:
+    seen(engine, "worker")
+    seen(engine, "dispatcher")
+    with TestClient(create_app(settings.model_copy(update={"broker_url": redis.url}))) as client:
+        answer = client.get("/readyz")
+    assert answer.json()["status"] == "ok"
+    assert set(answer.json()["checks"].values()) == {"ok"}
+
+
+def test_a_broker_that_hangs_is_waited_for_less_than_a_second(sqlite_settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        with TestClient(create_app(sqlite_settings.model_copy(update={"broker_url": url}))) as client:
+            started = time.monotonic()
+            answer = client.get("/readyz")
+            assert time.monotonic() - started < 1.5
+    assert (answer.status_code, answer.json()["checks"]["broker"]) == (200, "degraded")
+
+
+def test_without_tables_nothing_works_and_says_so(sqlite_settings: Settings, tmp_path: Path) -> None:
+    away = sqlite_settings.model_copy(update={"database_url": f"sqlite:///{tmp_path / 'empty.db'}"})
+    with TestClient(create_app(away)) as client:
+        assert client.get("/readyz").status_code == 503
+        assert client.get("/readyz").json()["checks"]["database"] == "unavailable"
+        answer = client.get("/jobs")
+        assert_problem(answer, 503, "database_unavailable")
+        assert int(answer.headers["retry-after"]) > 0
+        assert client.get("/healthz").status_code == 200
+
+
+def test_a_database_server_that_is_away_is_a_503_within_seconds(sqlite_settings: Settings) -> None:
+    away = sqlite_settings.model_copy(update={"database_url": "postgresql+psycopg://nobody@127.0.0.1:1/none"})
+    with TestClient(create_app(away)) as client:
+        started = time.monotonic()
+        assert_problem(client.get("/jobs"), 503, "database_unavailable")
+        assert client.get("/readyz").status_code == 503
+        assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize("url", ["file:/proc/1/nowhere"])
+def test_a_storage_that_is_away_makes_it_unavailable(sqlite_settings: Settings, url: str) -> None:
+    with TestClient(create_app(sqlite_settings.model_copy(update={"storage_url": url}))) as client:
+        answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["checks"]["storage"]) == (503, "unavailable")

@@ -1,0 +1,85 @@
+"""The OpenAPI document: complete, current, and true."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.jobs.examples import SPECS
+from api.main import app
+from api.openapi import error_codes
+from ttm_core import catalogue
+from ttm_core.spec import DistillSpec
+
+SNAPSHOT = Path(__file__).parents[2] / "docs" / "reference" / "openapi.json"
+
+
+def operations() -> list[tuple[str, str, dict[str, Any]]]:
+    document = app.openapi()
+    return [(path, method, op) for path, methods in document["paths"].items() for method, op in methods.items()]
+
+
+def test_the_committed_document_is_current() -> None:
+    current = json.dumps(app.openapi(), indent=2, ensure_ascii=False) + "\n"
+    assert SNAPSHOT.read_text(encoding="utf-8") == current, "run: python -m api.openapi > docs/reference/openapi.json"
+
+
+@pytest.mark.parametrize(("path", "method", "operation"), operations())
+def test_every_operation_is_described(path: str, method: str, operation: dict[str, Any]) -> None:
+    assert operation["summary"]
+    assert operation["description"]
+    assert len(operation["tags"]) == 1
+    resource, _, verb = operation["operationId"].partition("_")
+    assert resource.isalpha()
+    assert verb.replace("_", "").isalpha()
+    for status, answer in operation["responses"].items():
+        assert answer["description"]
+        refuses = status == "default" or int(status) >= 400
+        if refuses and path != "/readyz":
+            assert list(answer["content"]) == ["application/problem+json"], (method, path, status)
+
+
+def test_operation_ids_are_unique_and_paths_are_the_promised_ones() -> None:
+    ids = [operation["operationId"] for _, _, operation in operations()]
+    assert len(ids) == len(set(ids))
+    assert {(method, path) for path, method, _ in operations()} >= {
+        ("post", "/jobs"),
+        ("get", "/jobs"),
+        ("get", "/jobs/{job_id}"),
+        ("get", "/jobs/{job_id}/metrics"),
+        ("get", "/jobs/{job_id}/events"),
+        ("post", "/jobs/{job_id}/cancel"),
+        ("get", "/jobs/{job_id}/student"),
+        ("get", "/jobs/{job_id}/artifacts"),
+        ("post", "/uploads"),
+        ("get", "/architectures"),
+        ("get", "/architectures/{name}"),
+        ("get", "/healthz"),
+        ("get", "/readyz"),
+    }
+
+
+def test_every_reference_leads_somewhere() -> None:
+    document = app.openapi()
+    text = json.dumps(document)
+    names = {part.partition('"')[0] for part in text.split("#/components/schemas/")[1:]}
+    assert names <= set(document["components"]["schemas"])
+    assert not names & {"HTTPValidationError", "ValidationError"}
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_examples_are_specs_of_known_architectures(name: str) -> None:
+    spec = DistillSpec.model_validate(SPECS[name]["value"])
+    catalogue.find(spec.student.architecture)
+
+
+def test_the_served_document_is_the_same(sqlite_client: TestClient) -> None:
+    assert sqlite_client.get("/openapi.json").json() == app.openapi()
+
+
+def test_codes_are_unique_and_explained() -> None:
+    codes = error_codes()
+    assert {"job_not_found", "unknown_architecture", "uri_not_allowed", "too_large", "internal_error"} <= set(codes)
+    assert all(error.__doc__ for error in codes.values())

@@ -1,0 +1,118 @@
+"""Which addresses a spec may name."""
+
+import os
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from ttm_jobs.ids import new_id
+
+
+def refusal(client: TestClient, **fields: object) -> tuple[int, str, list[str], str]:
+    body = {"student": "resnet18", "method": "ce", **fields}
+    problem = client.post("/jobs", json=body).json()
+    return problem["status"], problem["code"], [error["pointer"] for error in problem["errors"]], problem["detail"]
+
+
+@pytest.fixture(scope="module")
+def roots(shared_client: TestClient, shared_folder: Path) -> Path:
+    """The one folder that may be read, with a file and ways out of it."""
+    data = shared_folder / "data"
+    (data / "pets").mkdir()
+    (data / "a file.tar").write_bytes(b"x")
+    (shared_folder / "secret").mkdir()
+    (shared_folder / "secret" / "key").write_bytes(b"x")
+    (data / "way-out").symlink_to(shared_folder / "secret")
+    (data / "loop").symlink_to(data / "loop")
+    (shared_folder / "data-beside").mkdir()
+    return data
+
+
+HOSTILE = [
+    "http://example.org/x",
+    "https://169.254.169.254/latest/meta-data",
+    "s3://bucket/key",
+    "ftp://x/y",
+    "data:text/plain,hi",
+    "pipe:cat /etc/passwd",
+    "file",
+    "file:",
+    "file:relative",
+    "file:/etc/passwd",
+    "file://etc/passwd",
+    "file://localhost/etc/passwd",
+    "file://user:pw@/etc/passwd",
+    "file://127.0.0.1/etc/passwd",
+    "FILE:///etc/passwd",
+    "zip://x.zip::file:///etc/passwd",
+    "filecache::file:///etc/passwd",
+    "file:///etc/passwd?x",
+    "file:///etc/passwd#x",
+    "file:///etc/passwd",
+    "file:///etc/%70asswd",
+    "file:///etc%2Fpasswd",
+    "file:///%00",
+    "file:///%ff",
+    "file:///etc\\passwd",
+    "file:///etc/passwd\n",
+    " file:///etc/passwd",
+    "file:///proc/self/environ",
+    "file:////etc/passwd",
+    "file:///",
+    "upload:",
+    "upload:x",
+    "upload:../../etc/passwd",
+    "job:",
+    "-",
+    "/etc/passwd",
+    "../etc",
+    "x" * 2048,
+]
+
+
+@pytest.mark.parametrize("uri", HOSTILE)
+@pytest.mark.parametrize("field", ["dataset", "teacher", "student"])
+def test_foreign_addresses_are_refused(shared_client: TestClient, roots: Path, field: str, uri: str) -> None:
+    whole = {"dataset": {"uri": roots.as_uri()}}
+    pointer = "/dataset/uri"
+    if field == "dataset":
+        whole = {"dataset": {"uri": uri}}
+    else:
+        whole |= {field: {"checkpoint": uri} | ({"architecture": "resnet18"} if field == "student" else {})}
+        pointer = f"/{field}/checkpoint"
+    status, code, at, _ = refusal(shared_client, **whole)
+    assert status == 422
+    assert code in ("uri_not_allowed", "invalid_request")
+    assert set(at) == {pointer}
+
+
+def test_a_file_under_a_root_is_accepted(shared_client: TestClient, roots: Path) -> None:
+    for path in (roots, roots / "pets", roots / "a file.tar"):
+        body = {"student": "resnet18", "method": "ce", "dataset": path.as_uri()}
+        assert shared_client.post("/jobs", json=body).status_code == 201
+    assert "%20" in (roots / "a file.tar").as_uri()
+
+
+@pytest.mark.parametrize(
+    "way", ["way-out/key", "../secret/key", "pets/../../secret/key", "%2e%2e/secret/key", "loop", "../data-beside"]
+)
+def test_ways_out_of_a_root_are_refused(shared_client: TestClient, roots: Path, way: str) -> None:
+    assert refusal(shared_client, dataset=f"{roots.as_uri()}/{way}")[:2] == (422, "uri_not_allowed")
+
+
+def test_whether_a_file_outside_exists_is_not_told(shared_client: TestClient, roots: Path, shared_folder: Path) -> None:
+    there, not_there = shared_folder / "secret" / "key", shared_folder / "secret" / "none"
+    forbidden = shared_folder / "secret" / "locked"
+    forbidden.mkdir(mode=0)
+    answers = {str(refusal(shared_client, dataset=path.as_uri())) for path in (there, not_there, forbidden / "x")}
+    os.chmod(forbidden, 0o700)
+    assert len(answers) == 1
+
+
+def test_uploads_and_jobs_must_be_there(shared_client: TestClient, roots: Path) -> None:
+    missing = new_id()
+    assert refusal(shared_client, dataset=f"upload:{missing}")[:3] == (422, "input_not_found", ["/dataset/uri"])
+    at_teacher = refusal(shared_client, dataset=roots.as_uri(), teacher=f"job:{missing}")
+    assert at_teacher[:3] == (422, "input_not_found", ["/teacher/checkpoint"])
+    assert refusal(shared_client, dataset=f"job:{missing}")[:2] == (422, "uri_not_allowed")

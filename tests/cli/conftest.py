@@ -1,0 +1,59 @@
+"""The command as a process, and one stack for all tests that need a service."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.stack import Stack, StackOptions
+
+ROOT = Path(__file__).parents[2]
+Ttm = Callable[..., subprocess.CompletedProcess[str]]
+
+# A stack of the tests' own: no address of the developer's environment.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("TTM_")}
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that jobs may read."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Stack]:
+    """API, dispatcher, broker, database, and a worker whose trainer trains nothing."""
+    options = StackOptions(
+        var=tmp_path_factory.mktemp("var"),
+        port=0,
+        data_roots=(data,),
+        worker_command=(sys.executable, "-m", "tests.support.tiny_worker"),
+        environment=ENVIRONMENT,
+    )
+    with Stack(options) as stack:
+        yield stack
+
+
+@pytest.fixture
+def ttm(stack: Stack) -> Ttm:
+    """Runs `ttm`, against the stack."""
+
+    def run(*arguments: str, url: str = stack.url, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "cli.main", *arguments],
+            env={**ENVIRONMENT, "TTM_URL": url},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def stack_url(stack: Stack) -> str:
+    return stack.url

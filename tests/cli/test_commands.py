@@ -1,0 +1,186 @@
+"""The commands against a running stack, each as a real process without a terminal."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from tests.cli.conftest import ENVIRONMENT, Ttm
+from ttm_client import Client
+from ttm_jobs.embedded import free_port
+
+# An id that nothing has; the same in every process of a test run.
+NOBODY = "01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10"
+QUICK = "steps=6 step_seconds=0.02"
+
+
+@pytest.fixture
+def finished(ttm: Ttm, data: Path) -> str:
+    """Id of a job that succeeded."""
+    done = ttm("submit", "--student", "resnet18", "--dataset", str(data), "--method", "ce", "--name", QUICK, "--watch")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[0]
+
+
+def test_submit_watch_show_download(ttm: Ttm, data: Path, tmp_path: Path) -> None:
+    teacher = tmp_path / "teacher.pt"
+    teacher.write_bytes(b"weights")
+    common = ("--student", "resnet18", "--dataset", str(data), "--name", QUICK)
+    submitted = ttm(
+        "submit",
+        "--teacher",
+        str(teacher),
+        *common,
+        "--method",
+        "wttm",
+        "--set",
+        "method.beta=3.5",
+        "--epochs",
+        "2",
+        "--json",
+    )
+    assert (submitted.returncode, submitted.stderr) == (0, "")
+    job = json.loads(submitted.stdout)
+    assert job["spec"]["teacher"]["checkpoint"].startswith("upload:")
+    assert (job["spec"]["method"]["beta"], job["spec"]["training"]["epochs"]) == (3.5, 2)
+
+    watched = ttm("watch", job["id"], "--json")
+    kinds = [json.loads(line)["kind"] for line in watched.stdout.splitlines()]
+    assert watched.returncode == 0
+    assert kinds[0] == kinds[-1] == "state"
+    assert {"phase", "metrics", "progress", "planned"} <= set(kinds)
+
+    shown = ttm("show", job["id"])
+    assert f"job\t{job['id']}" in shown.stdout
+    assert "state\tsucceeded" in shown.stdout
+    assert json.loads(ttm("show", job["id"], "--json").stdout)["state"] == "succeeded"
+
+    target = tmp_path / "out" / "student.safetensors"
+    downloaded = ttm("download", job["id"], "-o", str(target))
+    assert (downloaded.returncode, downloaded.stdout) == (0, f"{target}\n")
+    assert target.stat().st_size == 64
+    log = ttm("download", job["id"], "--artifact", "trainer.log", "-o", str(tmp_path / "log"), "--json")
+    assert json.loads(log.stdout) == {"path": str(tmp_path / "log")}
+    assert "step 6 of 6" in (tmp_path / "log").read_text()
+
+
+def test_a_spec_file_is_submitted_and_flags_override_it(ttm: Ttm, data: Path, tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(
+        f"name: from a file\nstudent: {{architecture: resnet18, image_size: 32}}\ndataset: {data}\n"
+        "method: {kind: ce}\ntraining: {epochs: 7, seed: 3}\n"
+    )
+    submitted = ttm("submit", str(spec), "--student", "resnet34", "--epochs", "1", "--json")
+    job = json.loads(submitted.stdout)["spec"]
+    assert (job["student"]["architecture"], job["student"]["image_size"]) == ("resnet34", 32)
+    assert (job["training"]["epochs"], job["training"]["seed"]) == (1, 3)
+    assert job["dataset"]["uri"] == data.as_uri()
+
+
+def test_jobs_lists_newest_first(ttm: Ttm, finished: str) -> None:
+    lines = [line.split("\t") for line in ttm("jobs").stdout.splitlines()]
+    assert lines[0][0] == finished
+    assert lines[0][2] == "succeeded"
+    assert len(ttm("jobs", "-n", "1").stdout.splitlines()) == 1
+    assert finished not in ttm("jobs", "--state", "failed").stdout
+    assert json.loads(ttm("jobs", "--json").stdout)[0]["id"] == finished
+
+
+def test_cancel_ends_a_running_job(ttm: Ttm, data: Path) -> None:
+    slow = "steps=1000 step_seconds=0.05"
+    job_id = ttm(
+        "submit", "--student", "resnet18", "--dataset", str(data), "--method", "ce", "--name", slow
+    ).stdout.strip()
+    cancelled = ttm("cancel", job_id)
+    assert cancelled.returncode == 0
+    assert "cancel" in cancelled.stdout
+    watched = ttm("watch", job_id)
+    assert watched.returncode == 1
+    assert "state\tcancelled" in watched.stdout
+
+
+def test_a_failed_job_is_told_by_the_exit_code_and_the_cause(ttm: Ttm, data: Path) -> None:
+    fails = ttm(
+        "submit", "--student", "resnet18", "--dataset", str(data), "--method", "ce", "--name", "fail_at=2", "-w"
+    )
+    assert fails.returncode == 1
+    assert "bad_dataset (user): No images." in fails.stdout
+
+
+def test_architectures_are_searched(ttm: Ttm) -> None:
+    lines = [line.split("\t") for line in ttm("architectures", "cifar resnet20").stdout.splitlines()]
+    assert [line[0] for line in lines] == ["cifar/resnet20"]
+    assert json.loads(ttm("architectures", "cifar/resnet20", "--json").stdout)[0]["parameters"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("show", NOBODY), 4, "no such job"),
+        (("cancel", "x"), 4, "no such job"),
+        (("submit", "--student", "resnet18"), 2, "a job needs a dataset"),
+        (("submit", "--student", "resnet188", "--dataset", "file:///x", "--method", "ce"), 2, "Did you mean"),
+        (("submit", "--student", "a", "--dataset", "/no/such/folder"), 2, "neither a file or folder"),
+        (("submit", "/no/such/spec.yaml"), 2, "spec.yaml"),
+        (("submit", "--set", "epochs", "--student", "a", "--dataset", "file:///x"), 2, "NAME=VALUE"),
+        (("submit", "--set", "a=[", "--student", "a", "--dataset", "file:///x"), 2, "a=["),
+        (("jobs", "--limit", "0"), 2, "limit"),
+        (("jobs", "--state", "asleep"), 2, "state"),
+        (("frobnicate",), 2, "frobnicate"),
+    ],
+)
+def test_mistakes_have_a_code_and_words(ttm: Ttm, arguments: tuple[str, ...], code: int, words: str) -> None:
+    ended = ttm(*arguments)
+    assert (ended.returncode, ended.stdout) == (code, "")
+    assert words in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_what_is_not_possible_now_is_a_conflict(ttm: Ttm, finished: str, tmp_path: Path) -> None:
+    assert ttm("cancel", finished).returncode == 5
+    assert ttm("download", finished, "--artifact", "nothing").returncode == 4
+
+
+def test_without_a_service_the_way_out_is_told(ttm: Ttm) -> None:
+    ended = ttm("jobs", url=f"http://127.0.0.1:{free_port()}")
+    assert ended.returncode == 3
+    assert "ttm up" in ended.stderr
+
+
+@pytest.mark.parametrize("command", [command.callback.__name__ for command in app.registered_commands])  # type: ignore[union-attr]
+def test_every_command_documents_itself_and_its_exit_codes(command: str) -> None:
+    shown = CliRunner().invoke(app, [command, "--help"]).output
+    assert "Exit codes" in shown
+    assert len(shown) > 400
+
+
+def test_watch_draws_a_bar_on_a_terminal(stack_url: str, data: Path) -> None:
+    with Client(stack_url) as client:
+        job = client.jobs.create(
+            student="resnet18", dataset=data.as_uri(), method="ce", name="steps=30 step_seconds=0.05"
+        )
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cli.main", "watch", job.id],
+        env={**ENVIRONMENT, "TTM_URL": stack_url, "TERM": "xterm", "COLUMNS": "120"},
+        stdout=follower,
+        stderr=follower,
+    )
+    os.close(follower)
+    written = bytearray()
+    while True:
+        try:
+            written += os.read(leader, 65536)
+        except OSError:  # the other end is closed
+            break
+    os.close(leader)
+    assert process.wait(20) == 0
+    text = written.decode(errors="replace")
+    for words in ("training", "loss 0.", "images/s 100", "100%", "succeeded"):
+        assert words in text, words

@@ -1,0 +1,46 @@
+"""Specs from flags and files."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from cli.specs import put, put_assignments, read_spec
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "value", "expected"),
+    [
+        ({}, "name", "x", {"name": "x"}),
+        ({"name": "x"}, "name", None, {"name": "x"}),
+        ({}, "training.epochs", 3, {"training": {"epochs": 3}}),
+        ({"training": None}, "training.epochs", 3, {"training": {"epochs": 3}}),
+        ({"method": "kd"}, "method.temperature", 4, {"method": {"kind": "kd", "temperature": 4}}),
+        ({"student": "a"}, "student.image_size", 32, {"student": {"architecture": "a", "image_size": 32}}),
+        ({"teacher": "u"}, "teacher.num_classes", 5, {"teacher": {"checkpoint": "u", "num_classes": 5}}),
+        ({"dataset": "d"}, "dataset.format", "idx", {"dataset": {"uri": "d", "format": "idx"}}),
+        ({"training": 5}, "training.epochs", 3, {"training": {"epochs": 3}}),
+    ],
+)
+def test_fields_are_put_where_their_names_say(
+    spec: dict[str, Any], field: str, value: object, expected: dict[str, Any]
+) -> None:
+    put(spec, field, value)
+    assert spec == expected
+
+
+def test_assignments_are_yaml() -> None:
+    spec: dict[str, Any] = {}
+    put_assignments(spec, ["a.b=1e-3", "a.c=true", "d=[1, x]", "e=", "f=a=b"])
+    assert spec == {"a": {"b": "1e-3", "c": True}, "d": [1, "x"], "f": "a=b"}
+
+
+@pytest.mark.parametrize(
+    "content", [b"- a\n- b\n", b"a: [", b"\xff\xfe\x00", b"just words", b"!!python/object:os.system x"]
+)
+def test_files_that_are_no_spec_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_bytes(content)
+    with pytest.raises(typer.BadParameter):
+        read_spec(path)

@@ -1,0 +1,209 @@
+"""`ttm up` as a process: it comes up, keeps its processes running, and leaves nothing behind."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import psutil
+import pytest
+
+from tests.cli.conftest import ENVIRONMENT
+from ttm_jobs.embedded import EmbeddedBroker
+
+
+class Up:
+    """A running `ttm up`."""
+
+    def __init__(self, process: subprocess.Popen[str], line: str) -> None:
+        self.process = process
+        self.line = line
+        self.url = re.findall(r"http://\S+?:\d+", line)[0]
+
+    def children(self, pattern: str) -> list[psutil.Process]:
+        """The processes of the stack whose command line matches."""
+        children = psutil.Process(self.process.pid).children()
+        return [child for child in children if re.search(pattern, " ".join(words(child)))]
+
+    def checks(self) -> dict[str, str]:
+        try:
+            checks: dict[str, str] = httpx2.get(f"{self.url}/readyz", timeout=3).json()["checks"]
+        except httpx2.TransportError:
+            return {}
+        return checks
+
+
+def command(var: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "cli.main", "up", "--port", "0", "--var", str(var), *more]
+
+
+@contextmanager
+def up(var: Path, *more: str) -> Iterator[Up]:
+    process = subprocess.Popen(
+        command(var, *more), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        yield Up(process, process.stdout.readline())
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(60)
+        process.stdout.close()
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+def words(process: psutil.Process) -> list[str]:
+    """Its command line; empty once it has ended."""
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
+
+
+def family(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
+
+
+def test_a_life_of_a_stack(tmp_path: Path) -> None:
+    """Up, in use, each process killed and kept running, Ctrl-C, and up again on what is there."""
+    var, data = tmp_path / "var", tmp_path / "data"
+    data.mkdir()
+    with up(var, "--data-root", str(data)) as stack:
+        assert re.fullmatch(
+            r"ready  http://127\.0\.0\.1:\d+  dashboard http://\S+/  API docs http://\S+/docs\n", stack.line
+        )
+        assert set(stack.checks().values()) == {"ok"}
+        body = {"student": "resnet18", "dataset": data.as_uri(), "method": "ce"}
+        job_id = httpx2.post(f"{stack.url}/jobs", json=body).json()["id"]
+
+        for pattern in (r"-m api\b", r"-m worker\.dispatcher$", r"(valkey|redis)-server", r"-m worker$"):
+            (child,) = stack.children(pattern)
+            child.kill()
+            wait_for(lambda: stack.children(pattern) not in ([], [child]))  # noqa: B023
+        wait_for(lambda: stack.checks() != {} and set(stack.checks().values()) == {"ok"})
+        assert httpx2.get(f"{stack.url}/jobs/{job_id}").status_code == 200
+
+        children = family(stack.process.pid)
+        started = time.monotonic()
+        stack.process.send_signal(signal.SIGINT)
+        assert stack.process.wait(60) == 0
+        assert time.monotonic() - started < 30
+        assert not [child for child in children if words(child)]
+    with up(var, "--data-root", str(data)) as again:
+        assert [job["id"] for job in httpx2.get(f"{again.url}/jobs").json()["items"]] == [job_id]
+        refused = subprocess.run(command(var), env=ENVIRONMENT, capture_output=True, text=True, timeout=30, check=False)
+        assert refused.returncode == 1
+        assert f"already runs on {var}" in refused.stderr
+        assert str(again.process.pid) in refused.stderr
+
+
+def test_nothing_survives_a_killed_stack(tmp_path: Path) -> None:
+    with up(tmp_path / "var") as stack:
+        children = family(stack.process.pid)
+        assert len(children) >= 4
+        os.kill(stack.process.pid, signal.SIGKILL)
+        stack.process.wait()
+        psutil.wait_procs(children, timeout=20)
+        assert not [child for child in children if words(child)]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--host", "0.0.0.0"), "has no keys yet"),
+        (("--host", "192.0.2.1"), "has no keys yet"),
+        (("--data-root", "/no/such/folder"), "does not exist"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_words(tmp_path: Path, more: tuple[str, ...], message: str) -> None:
+    ended = subprocess.run(
+        command(tmp_path / "var", *more), env=ENVIRONMENT, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert ended.returncode in (1, 2)
+    assert message in " ".join(ended.stderr.split())
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_taken_port_is_refused_with_words(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = subprocess.run(
+            [sys.executable, "-m", "cli.main", "up", "--port", port, "--var", str(tmp_path / "var")],
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert f"Cannot listen on 127.0.0.1:{port}: Address already in use" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("TTM_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none", "The database cannot be prepared"),
+        ("TTM_DATABASE_URL", "mysql://x", "the database is sqlite or postgresql"),
+        ("TTM_LEASE_SECONDS", "soon", "lease_seconds"),
+    ],
+)
+def test_wrong_settings_are_told_and_leave_nothing(tmp_path: Path, name: str, value: str, message: str) -> None:
+    environment = {**ENVIRONMENT, name: value}
+    ended = subprocess.run(
+        command(tmp_path / "var"), env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 1
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr.partition("The logs end")[0]
+    assert str(tmp_path) not in " ".join(" ".join(words(process)) for process in psutil.process_iter())
+
+
+def test_a_taken_broker_port_is_told(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = subprocess.run(
+            command(tmp_path / "var", "--broker-port", port),
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert f"Port {port}" in ended.stderr
+
+
+def test_without_a_worker_jobs_wait(tmp_path: Path) -> None:
+    with up(tmp_path / "var", "--workers", "0") as stack:
+        assert {name for name, status in stack.checks().items() if status != "ok"} == {"worker"}
+
+
+def test_a_foreign_broker_and_database_are_used(tmp_path: Path, redis: EmbeddedBroker, postgresql_url: str) -> None:
+    environment = {**ENVIRONMENT, "TTM_BROKER_URL": redis.url, "TTM_DATABASE_URL": postgresql_url}
+    process = subprocess.Popen(command(tmp_path / "var"), env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        stack = Up(process, process.stdout.readline())
+        assert set(stack.checks().values()) == {"ok"}
+        assert stack.children(r"(valkey|redis)-server") == []
+        assert not (tmp_path / "var" / "ttm.db").exists()
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0
+        process.stdout.close()

@@ -1,0 +1,112 @@
+"""Real databases and a real broker, started once a run when a test asks for them."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.support.rig import MakeRig, Rig
+from tests.support.servers import PostgresServer, start_redis
+from tests.support.stack import Stack
+from tests.support.tiny import TINY_TRAINER
+from ttm_jobs.database import create_engine
+from ttm_jobs.embedded import EmbeddedBroker
+from ttm_jobs.ids import new_id
+from ttm_jobs.migrate import upgrade
+from ttm_jobs.settings import Settings
+from ttm_jobs.storage import build_storage
+
+_TEMPLATE = "ttm_template"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A server with a migrated template database."""
+    with PostgresServer() as server:
+        upgrade(server.create_database(_TEMPLATE))
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
+    """A broker that tests share; each takes a queue name of its own."""
+    broker = start_redis(tmp_path_factory.mktemp("redis"))
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """A migrated SQLite database of the test's own."""
+    path = tmp_path / "ttm.db"
+    shutil.copy(sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def postgresql_url(postgres: PostgresServer) -> Iterator[str]:
+    """A migrated PostgreSQL database of the test's own."""
+    name = f"test_{new_id()}"
+    yield postgres.create_database(name, template=_TEMPLATE)
+    postgres.drop_database(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A migrated database of the test's own, once of each kind."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def stack(tmp_path: Path, database_url: str, redis: EmbeddedBroker) -> Iterator[Stack]:
+    """Real processes, none of them started yet."""
+    with Stack(tmp_path, database_url, redis) as stack:
+        yield stack
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = create_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def make_rig(engine: Engine, database_url: str, tmp_path: Path) -> MakeRig:
+    """Makes workers that share the database and the storage, each with a work directory of its own."""
+    data = tmp_path / "data"
+    data.mkdir()
+
+    def make(trainer_command: Sequence[str] = TINY_TRAINER, **settings: object) -> Rig:
+        values = {
+            "database_url": database_url,
+            "storage_url": f"file:{tmp_path}/storage",
+            "work_dir": tmp_path / f"work-{new_id()}",
+            "data_roots": (data,),
+            "lease_seconds": 10.0,
+            "heartbeat_seconds": 0.1,
+            "record_seconds": 0.1,
+            "retry_backoff_seconds": 0.001,
+            "stop_grace_seconds": 5.0,
+            **settings,
+        }
+        built = Settings.model_validate(values)
+        return Rig(built, engine, build_storage(built.storage_url), trainer_command)
+
+    return make
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> str:
+    """The address of a folder that workers may read."""
+    return f"file://{tmp_path}/data"

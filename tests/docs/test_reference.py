@@ -1,0 +1,21 @@
+"""Pages that are made from the code are as the code makes them, and links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ttm_jobs import settings_reference
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_the_settings_page_is_current():
+    assert (ROOT / "docs/reference/settings.md").read_text() == settings_reference.render()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_local_links_lead_somewhere(page: Path):
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target

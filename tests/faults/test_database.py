@@ -1,0 +1,41 @@
+"""A database that goes away while jobs run."""
+
+import time
+
+from tests.support.servers import PostgresServer
+from tests.support.stack import Stack
+from tests.support.tiny import wait_until
+from tests.support.tiny_trainer import weights_after
+from ttm_jobs.states import JobState
+
+STEPS = 300
+LONG = f"steps={STEPS} step_seconds=0.02 checkpoint_every=50"
+
+
+def test_shorter_than_the_lease_costs_nothing(stack: Stack, postgres: PostgresServer) -> None:
+    stack.start_dispatcher()
+    stack.start_worker()
+    job_id = stack.submit(LONG)
+    wait_until(lambda: stack.step(job_id) > 5)
+    postgres.stop()
+    time.sleep(1.5)
+    postgres.start()
+    stack.wait_for(job_id, JobState.SUCCEEDED)
+    assert stack.student(job_id) == weights_after(STEPS, "0")
+    assert [attempt.outcome for attempt in stack.attempts(job_id)] == ["succeeded"]
+
+
+def test_longer_than_the_lease_the_run_stops_and_there_is_one_survivor(stack: Stack, postgres: PostgresServer) -> None:
+    stack.start_dispatcher()
+    stack.start_worker()
+    job_id = stack.submit(f"{LONG} steps={STEPS * 3}")
+    wait_until(lambda: stack.step(job_id) > 60)
+    postgres.stop()
+    # Until the worker has given the run up.
+    time.sleep(7)
+    postgres.start()
+    stack.wait_for(job_id, JobState.SUCCEEDED, seconds=60)
+    assert stack.student(job_id) == weights_after(STEPS * 3, "0")
+    outcomes = [attempt.outcome for attempt in stack.attempts(job_id)]
+    assert outcomes[-1] == "succeeded"
+    assert outcomes[:-1] in (["lost"], ["released"]), outcomes

@@ -1,0 +1,98 @@
+"""Disks that are full: real ones, made small."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from tests.support.factories import job_of, queued, spec
+from tests.support.rig import MakeRig
+from tests.support.tiny_trainer import weights_after
+from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.repositories import artifacts, jobs, runs
+from ttm_jobs.states import JobState
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+
+# Of the small disk.
+SIZE = 256 * 1024
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "small"
+    path.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", path], check=False).returncode != 0:
+        pytest.skip("this container may not mount")
+    yield path
+    subprocess.run(["umount", "-l", path], check=True)
+
+
+def fill(disk: Path) -> None:
+    """Until nothing more goes in."""
+
+    def write(filler: BinaryIO) -> None:
+        while True:
+            filler.write(bytes(4096))
+
+    with (disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space"):
+        write(filler)
+
+
+def test_a_storage_without_room_for_the_student(make_rig: MakeRig, small_disk: Path, dataset: str) -> None:
+    rig = make_rig(storage_url=f"file:{small_disk}/storage")
+    big = spec(name=f"steps=10 student_bytes={2 * SIZE}", dataset=dataset)
+    job_id = queued(rig.engine, spec=big, max_attempts=2)
+    rig.run(job_id)
+    assert job_of(rig.engine, job_id).state is JobState.QUEUED, "room may be made"
+    with session_scope(rig.engine) as session:
+        jobs.get(session, job_id).not_before = None
+    rig.run(job_id)
+    job = job_of(rig.engine, job_id)
+    assert job.state is JobState.FAILED
+    assert ((job.failure or {})["code"], (job.failure or {})["origin"]) == ("storage_full", "system")
+    with read_scope(rig.engine) as session:
+        assert [artifact.name for artifact in artifacts.of_job(session, job_id)] == ["trainer.log"]
+        kept = runs.checkpoints(session, job_id)
+    # No half artifact; the last checkpoint is whole.
+    assert not any("student" in str(path) or ".partial" in str(path) for path in small_disk.rglob("*"))
+    assert [row.step for row in kept] == [10, 5]
+    for row in kept:
+        assert len(rig.read(row.key)) == row.size
+
+
+def test_a_storage_without_room_for_a_checkpoint_keeps_the_one_before(
+    make_rig: MakeRig, small_disk: Path, dataset: str
+) -> None:
+    rig = make_rig(storage_url=f"file:{small_disk}/storage")
+    job_id = queued(rig.engine, spec=spec(name="steps=400 step_seconds=0.02", dataset=dataset), max_attempts=3)
+    thread = rig.start(job_id)
+    while not any(rig.storage.list("jobs")):
+        pass
+    fill(small_disk)
+    thread.join(20)
+    job = job_of(rig.engine, job_id)
+    assert job.state is JobState.QUEUED
+    with read_scope(rig.engine) as session:
+        [attempt] = jobs.attempts(session, job_id)
+        assert (attempt.outcome, attempt.code) == ("error", "storage_full")
+        for row in runs.checkpoints(session, job_id):
+            assert len(rig.read(row.key)) == row.size
+    (small_disk / "filler").unlink()
+    with session_scope(rig.engine) as session:
+        jobs.get(session, job_id).not_before = None
+    rig.run(job_id)
+    assert job_of(rig.engine, job_id).state is JobState.SUCCEEDED
+    with read_scope(rig.engine) as session:
+        assert rig.read(artifacts.get(session, job_id, artifacts.STUDENT).key).decode() == weights_after(400, "0")
+
+
+def test_a_worker_without_room_for_its_inputs(make_rig: MakeRig, small_disk: Path, dataset: str) -> None:
+    rig = make_rig(work_dir=small_disk / "work")
+    fill(small_disk)
+    job_id = queued(rig.engine, spec=spec(name="steps=3", dataset=dataset), max_attempts=1)
+    rig.run(job_id)
+    assert (job_of(rig.engine, job_id).failure or {})["code"] == "storage_full"

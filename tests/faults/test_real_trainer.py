@@ -1,0 +1,47 @@
+"""The same with the real engine: what a killed worker's successor ends with is the undisturbed student, to the bit."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.support.factories import queued
+from tests.support.stack import Stack
+from tests.support.tiny import wait_until
+from ttm_jobs.database import read_scope
+from ttm_jobs.repositories import artifacts
+from ttm_jobs.states import JobState
+
+
+def image_folder(directory: Path) -> None:
+    pixels = np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        (directory / "train" / label).mkdir(parents=True)
+        for number in range(40):
+            image = Image.fromarray(pixels.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+            image.save(directory / "train" / label / f"{number}.png")
+
+
+def test_killed_and_resumed_elsewhere_to_the_same_bits(stack: Stack) -> None:
+    image_folder(stack.data / "pets")
+    body = {
+        "student": "cifar/resnet8",
+        "dataset": f"file://{stack.data}/pets",
+        "method": "ce",
+        "training": {"epochs": 20, "batch_size": 8, "threads": 1, "checkpoint_seconds": 0.2},
+    }
+    stack.start_dispatcher()
+    first = stack.start_worker("worker")
+    disturbed = queued(stack.engine, spec={**body, "name": "disturbed"})
+    wait_until(lambda: stack.step(disturbed) > 20 and len(stack.checkpoints(disturbed)) >= 2, seconds=60)
+    first.kill()
+    assert stack.job(disturbed).state is JobState.RUNNING, "killed in the middle of it"
+    stack.start_worker("worker")
+    stack.wait_for(disturbed, JobState.SUCCEEDED, seconds=120)
+    undisturbed = queued(stack.engine, spec={**body, "name": "disturbed"})
+    stack.wait_for(undisturbed, JobState.SUCCEEDED, seconds=120)
+    assert [attempt.outcome for attempt in stack.attempts(disturbed)] == ["lost", "succeeded"]
+    with read_scope(stack.engine) as session:
+        one, other = (artifacts.get(session, job_id, artifacts.STUDENT) for job_id in (disturbed, undisturbed))
+    assert one.sha256 == other.sha256
+    assert one.size == other.size > 100_000

@@ -1,0 +1,76 @@
+"""The API as a real HTTP server, in a thread of the test's process or in a process of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import httpx2
+import uvicorn
+
+from api.app import create_app
+from ttm_jobs.processes import die_with_parent
+from ttm_jobs.settings import Settings
+
+
+@contextmanager
+def served(settings: Settings, port: int = 0) -> Iterator[str]:
+    """The URL of an API that runs in a thread."""
+    listener = socket.create_server(("127.0.0.1", port))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    config = uvicorn.Config(create_app(settings), access_log=False, log_level="warning", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "the server did not start"
+            time.sleep(0.01)
+        yield url
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+@contextmanager
+def api_process(settings: Settings, environment: Mapping[str, str] | None = None) -> Iterator[tuple[str, int]]:
+    """URL and process id of `python -m api`."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        fd = listener.fileno()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "api", "--fd", str(fd)],
+            env={
+                **os.environ,
+                "TTM_DATABASE_URL": settings.database_url,
+                "TTM_STORAGE_URL": settings.storage_url,
+                "TTM_BROKER_URL": settings.broker_url,
+                **(environment or {}),
+            },
+            pass_fds=(fd,),
+            stdout=subprocess.DEVNULL,
+            preexec_fn=die_with_parent(),
+        )
+    try:
+        wait_until_up(url, process)
+        yield url, process.pid
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+def wait_until_up(url: str, process: subprocess.Popen[bytes], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            httpx2.get(f"{url}/healthz", timeout=5)
+            return
+        except httpx2.TransportError:
+            assert process.poll() is None, "the API ended"
+            assert time.monotonic() < deadline, "the API did not come up"
+            time.sleep(0.02)

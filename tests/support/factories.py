@@ -1,0 +1,66 @@
+"""Rows for tests, made through the repositories."""
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.models import Job
+from ttm_jobs.repositories import jobs, leases
+from ttm_jobs.repositories.leases import Lease
+from ttm_jobs.states import JobState
+
+MINUTE = timedelta(minutes=1)
+# Of a lease that is over as soon as it is given.
+NO_TIME = timedelta(0)
+
+
+def spec(name: str = "a job", dataset: str = "file:///data/pets", **fields: Any) -> dict[str, Any]:
+    """The body of a small job."""
+    return {"name": name, "student": "cifar/resnet20", "dataset": dataset, "method": "ce", **fields}
+
+
+def create_job(session: Session, **fields: Any) -> Job:
+    """A queued job."""
+    body = fields.pop("spec", None) or spec()
+    return jobs.create(
+        session,
+        **{
+            "spec": body,
+            "name": body["name"],
+            "student": "cifar/resnet20",
+            "dataset": body["dataset"],
+            "method": "ce",
+            **fields,
+        },
+    )
+
+
+def queued(engine: Engine, **fields: Any) -> str:
+    """The id of a committed queued job."""
+    with session_scope(engine) as session:
+        return create_job(session, **fields).id
+
+
+def claimed(engine: Engine, job_id: str, owner: str = "worker-1", duration: timedelta = MINUTE) -> Lease:
+    """A lease that somebody must be able to get now."""
+    with session_scope(engine) as session:
+        lease = leases.claim(session, job_id, owner, duration=duration)
+    assert lease is not None
+    return lease
+
+
+def running(engine: Engine, owner: str = "worker-1", duration: timedelta = MINUTE, **fields: Any) -> Lease:
+    """The lease of a new job."""
+    return claimed(engine, queued(engine, **fields), owner, duration)
+
+
+def state_of(engine: Engine, job_id: str) -> JobState:
+    return job_of(engine, job_id).state
+
+
+def job_of(engine: Engine, job_id: str) -> Job:
+    with read_scope(engine) as session:
+        return jobs.get(session, job_id)

@@ -1,0 +1,58 @@
+"""A TCP proxy that breaks connections, as networks do."""
+
+import socket
+import threading
+from typing import Self
+from urllib.parse import urlsplit
+
+
+class FlakyProxy:
+    """Forwards to `target`, and breaks each connection after `allow` bytes of answer; None lets all through."""
+
+    def __init__(self, target: str, allow: int | None) -> None:
+        parts = urlsplit(target)
+        self._target = (parts.hostname or "", parts.port or 0)
+        self.allow = allow
+        self.connections = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, socket.create_connection(self._target) as server:
+            threading.Thread(target=self._pump, args=(client, server, None), daemon=True).start()
+            self._pump(server, client, self.allow)
+            for end in (client, server):
+                try:
+                    end.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    continue
+
+    @staticmethod
+    def _pump(source: socket.socket, sink: socket.socket, allow: int | None) -> None:
+        left = allow
+        try:
+            while left is None or left > 0:
+                data = source.recv(65536 if left is None else min(65536, left))
+                if not data:
+                    return
+                sink.sendall(data)
+                if left is not None:
+                    left -= len(data)
+        except OSError:
+            return

@@ -1,0 +1,52 @@
+"""A runner in this process, with the tiny trainer as a real process."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from threading import Event, Thread
+
+from sqlalchemy import Engine
+
+from tests.support.tiny import TINY_TRAINER
+from ttm_jobs.ids import new_id
+from ttm_jobs.settings import Settings
+from ttm_jobs.storage import Storage
+from worker.runner import Runner
+
+
+@dataclass
+class Rig:
+    """One worker without Celery around it."""
+
+    settings: Settings
+    engine: Engine
+    storage: Storage
+    trainer_command: Sequence[str] = TINY_TRAINER
+    worker_id: str = field(default_factory=new_id)
+    draining: Event = field(default_factory=Event)
+    told: list[str | None] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.runner = Runner(
+            self.settings,
+            self.engine,
+            self.storage,
+            worker_id=self.worker_id,
+            trainer_command=self.trainer_command,
+            draining=self.draining,
+            on_job=self.told.append,
+        )
+
+    def run(self, job_id: str) -> None:
+        self.runner.run(job_id)
+
+    def start(self, job_id: str) -> Thread:
+        """The same, beside the test."""
+        thread = Thread(target=self.run, args=[job_id], daemon=True)
+        thread.start()
+        return thread
+
+    def read(self, key: str) -> bytes:
+        return b"".join(self.storage.open(key))
+
+
+MakeRig = Callable[..., Rig]

@@ -1,0 +1,68 @@
+"""Runs without a trainer: what a worker would record, recorded through the same repositories."""
+
+import hashlib
+from datetime import timedelta
+
+from sqlalchemy import Engine
+
+from ttm_jobs.clock import now
+from ttm_jobs.database import session_scope
+from ttm_jobs.repositories import endings, leases, metrics, runs
+from ttm_jobs.repositories.artifacts import STUDENT, PublishedFile
+from ttm_jobs.repositories.endings import Failure
+from ttm_jobs.repositories.leases import Lease
+from ttm_jobs.repositories.metrics import Point
+from ttm_jobs.storage import Storage
+
+STUDENT_BYTES = bytes(range(256)) * 5000
+STUDENT_SHA256 = hashlib.sha256(STUDENT_BYTES).hexdigest()
+
+
+def claim(engine: Engine, job_id: str) -> Lease:
+    with session_scope(engine) as session:
+        lease = leases.claim(session, job_id, "worker-1", duration=timedelta(minutes=1))
+    assert lease is not None
+    return lease
+
+
+def train(engine: Engine, lease: Lease, steps: range, *, total: int = 100) -> None:
+    """Phase, teacher, and for each step metrics and progress, a transaction a step."""
+    with session_scope(engine) as session:
+        job = leases.fence(session, lease)
+        runs.phase(session, job, "training", now(session))
+        runs.teacher_measured(session, job, {"top1": 0.95, "loss": 0.2, "images": 10}, now(session))
+    for step in steps:
+        with session_scope(engine) as session:
+            job = leases.fence(session, lease)
+            values = {"train/loss": 1 / step, "validation/top1": step / (total + 10)}
+            data = {"step": step, "epoch": step / total, "values": values}
+            runs.metrics(session, job, data, now(session))
+            metrics.upsert(session, job, [Point(step, step / total, values)])
+            progress = {"step": step, "total_steps": total, "epoch": 1, "epochs": 1}
+            runs.progress(
+                session, job, {**progress, "images_per_second": 50.0, "eta_seconds": total - step}, now(session)
+            )
+
+
+def succeed(engine: Engine, storage: Storage, lease: Lease) -> None:
+    """A student in storage and the job's end."""
+    key = f"jobs/{lease.job_id}/{lease.epoch}/{STUDENT}"
+    storage.put(key, [STUDENT_BYTES])
+    file = PublishedFile(STUDENT, key, "application/octet-stream", len(STUDENT_BYTES), STUDENT_SHA256)
+    log_key = f"jobs/{lease.job_id}/{lease.epoch}/trainer.log"
+    log = storage.put(log_key, [b"step 1\n"])
+    log_file = PublishedFile("trainer.log", log_key, "text/plain; charset=utf-8", log.size, log.sha256)
+    result = {
+        "student_validation": {"top1": 0.9, "loss": 0.3, "images": 10},
+        "teacher_validation": {"top1": 0.95, "loss": 0.2, "images": 10},
+        "student_test": {"top1": 0.88, "loss": 0.3, "images": 10},
+        "teacher_test": {"top1": 0.91, "loss": 0.2, "images": 10},
+    }
+    with session_scope(engine) as session:
+        endings.succeeded(session, leases.fence(session, lease), result=result, files=[file, log_file])
+
+
+def fail(engine: Engine, lease: Lease, message: str = "No images.") -> None:
+    with session_scope(engine) as session:
+        failure = Failure("bad_dataset", message, origin="user", retryable=False)
+        endings.failed(session, leases.fence(session, lease), failure)

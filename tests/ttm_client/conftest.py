@@ -1,0 +1,49 @@
+"""The client against the real API over a real socket."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.api.conftest import make_settings
+from tests.support.api_server import served
+from ttm_client import Client
+from ttm_jobs.database import create_engine
+from ttm_jobs.settings import Settings
+from ttm_jobs.storage import Storage, build_storage
+
+
+@pytest.fixture
+def settings(sqlite_url: str, tmp_path: Path) -> Settings:
+    return make_settings(sqlite_url, tmp_path)
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine]:
+    engine = create_engine(settings.database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def storage(settings: Settings) -> Storage:
+    return build_storage(settings.storage_url)
+
+
+@pytest.fixture
+def url(settings: Settings) -> Iterator[str]:
+    with served(settings) as url:
+        yield url
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[Client]:
+    with Client(url) as client:
+        yield client
+
+
+@pytest.fixture
+def job_id(client: Client, settings: Settings) -> str:
+    """A queued job."""
+    return client.jobs.create(student="resnet18", dataset=settings.data_roots[0].as_uri(), method="ce").id

@@ -1,0 +1,259 @@
+"""The SDK's calls, and what it does when things go wrong."""
+
+import hashlib
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.support.api_server import served
+from tests.support.factories import create_job
+from tests.support.flaky_proxy import FlakyProxy
+from tests.support.runs import STUDENT_BYTES, claim, fail, succeed, train
+from ttm_client import (
+    ChecksumMismatch,
+    Client,
+    Conflict,
+    ConnectionFailed,
+    InvalidRequest,
+    Job,
+    JobEvent,
+    NotFound,
+    Unavailable,
+    WaitTimeout,
+)
+from ttm_client.transport import Transport
+from ttm_jobs.database import session_scope
+from ttm_jobs.embedded import free_port
+from ttm_jobs.ids import new_id
+from ttm_jobs.settings import Settings
+from ttm_jobs.storage import Storage
+
+
+def test_a_whole_job(client: Client, settings: Settings, engine: Engine, storage: Storage, tmp_path: Path) -> None:
+    weights = tmp_path / "größe teacher.pt"
+    weights.write_bytes(bytes(3_000_000))
+    told: list[tuple[int, int]] = []
+    upload = client.uploads.create(weights, lambda done, total: told.append((done, total)))
+    assert (upload.filename, upload.size) == (weights.name, 3_000_000)
+    assert told[-1] == (3_000_000, 3_000_000)
+    assert client.uploads.get(upload.id) == upload
+
+    job = client.jobs.create(
+        teacher=upload.uri,
+        student={"architecture": "resnet18"},
+        dataset=settings.data_roots[0].as_uri(),
+        name="pets",
+        method={"kind": "wttm", "beta": 3.0},
+        training={"epochs": 2},
+    )
+    assert (job.state, job.name, job.spec["method"]["beta"], job.done) == ("queued", "pets", 3.0, False)
+    lease = claim(engine, job.id)
+    train(engine, lease, range(1, 4))
+    running = client.jobs.get(job.id)
+    assert running.progress is not None
+    assert running.progress.fraction == pytest.approx(0.03)
+    assert [point.step for point in client.jobs.metrics(job.id)] == [1, 2, 3]
+    assert [list(point.values) for point in client.jobs.metrics(job.id, names=("train/loss",), after_step=2)] == [
+        ["train/loss"]
+    ]
+    succeed(engine, storage, lease)
+    seen: list[Job] = []
+    done = client.jobs.wait(job.id, 10, seen.append)
+    assert (done.state, done.done, seen[-1]) == ("succeeded", True, done)
+    assert [artifact.name for artifact in client.jobs.artifacts(job.id)] == ["student.safetensors", "trainer.log"]
+    path = client.jobs.download_student(job.id, tmp_path / "new folder" / "student.safetensors")
+    assert path.read_bytes() == STUDENT_BYTES
+    log = client.jobs.download_artifact(job.id, done.artifacts[1], tmp_path / "log")
+    assert log.read_bytes() == b"step 1\n"
+
+
+def test_lists_walk_all_pages(client: Client, engine: Engine, job_id: str) -> None:
+    with session_scope(engine) as session:
+        for _ in range(105):
+            create_job(session)
+    client.jobs.cancel(job_id)
+    assert len(list(client.jobs.list())) == 106
+    assert [job.id for job in client.jobs.list(states=("cancelled",))] == [job_id]
+    names = [architecture.name for architecture in client.architectures.list()]
+    assert len(names) == len(set(names)) > 200
+    assert client.architectures.get("cifar/resnet20").parameters > 0
+    assert {a.family for a in client.architectures.list("resnet", family="resnet")} == {"resnet"}
+
+
+def test_problems_are_typed_exceptions(client: Client, job_id: str, settings: Settings) -> None:
+    with pytest.raises(InvalidRequest, match="Did you mean") as refused:
+        client.jobs.create(student="resnet188", dataset="ftp://x", method="ce")
+    assert (refused.value.status, refused.value.code) == (422, "unknown_architecture")
+    assert [error.pointer for error in refused.value.errors] == ["/student/architecture", "/dataset/uri"]
+    assert refused.value.request_id
+    with pytest.raises(NotFound):
+        client.jobs.get(new_id())
+    with pytest.raises(NotFound):
+        list(client.jobs.events(new_id()))
+    with pytest.raises(Conflict, match="succeeded") as early:
+        client.jobs.download_student(job_id, settings.work_dir / "never")
+    assert early.value.code == "job_not_finished"
+    with pytest.raises(WaitTimeout):
+        client.jobs.wait(job_id, 0.1, interval=0.05)
+
+
+def test_nothing_there_is_said_after_a_few_tries() -> None:
+    with Client(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(ConnectionFailed, match="Nothing answers"):
+        client.jobs.get("x")
+
+
+def test_a_service_that_comes_up_meanwhile_is_reached(settings: Settings) -> None:
+    port = free_port()
+    states: list[str] = []
+
+    def submit() -> None:
+        with Client(f"http://127.0.0.1:{port}") as client:
+            job = client.jobs.create(student="resnet18", dataset=settings.data_roots[0].as_uri(), method="ce")
+            states.append(job.state)
+
+    thread = threading.Thread(target=submit)
+    thread.start()
+    with served(settings, port):
+        thread.join(15)
+    assert states == ["queued"]
+
+
+def scripted(answers: list[tuple[int, dict[str, str]]]) -> HTTPServer:
+    """A server that gives these answers in order, then 200; for what the service says only when it is overloaded."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, headers = answers.pop(0) if answers else (200, {})
+            body = (
+                b'{"id": "u", "uri": "upload:u", "filename": null, "size": 1, "sha256": "", "created_at": "2026-01-01"}'
+            )
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return HTTPServer(("127.0.0.1", 0), Handler)
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses a client would have made."""
+    made: list[float] = []
+    monkeypatch.setattr("ttm_client.transport.time.sleep", made.append)
+    return made
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_busy_service_is_asked_again_when_it_says(pauses: list[float], status: int) -> None:
+    answers = [(status, {"Retry-After": "7"}), (status, {"Retry-After": "86400"}), (status, {})]
+    with scripted(answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with Client(f"http://127.0.0.1:{server.server_port}") as client:
+            assert client.uploads.get("u").id == "u"
+        server.shutdown()
+    assert pauses[:2] == [7.0, 60.0]
+    assert 0 < pauses[2] < 2
+
+
+def test_what_might_happen_twice_is_not_sent_twice(pauses: list[float]) -> None:
+    with scripted([(503, {})]) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with Client(f"http://127.0.0.1:{server.server_port}") as client, pytest.raises(Unavailable):
+            client.jobs.cancel("x")
+        server.shutdown()
+    assert pauses == []
+
+
+def test_events_survive_broken_connections(url: str, engine: Engine, storage: Storage, job_id: str) -> None:
+    lease = claim(engine, job_id)
+
+    def run() -> None:
+        train(engine, lease, range(1, 40))
+        succeed(engine, storage, lease)
+
+    # Each connection gives some two kilobytes of events, and then breaks in the midst of one.
+    with FlakyProxy(url, 2000) as proxy, Client(proxy.url) as client:
+        writer = threading.Thread(target=run)
+        writer.start()
+        events: list[JobEvent] = list(client.jobs.events(job_id))
+        writer.join()
+        assert proxy.connections > 3
+    numbers = [int(event.id) for event in events]
+    assert numbers == sorted(set(numbers))
+    assert [event.data["step"] for event in events if event.kind == "metrics"] == list(range(1, 40))
+    assert events[-1].data["state"] == "succeeded"
+
+
+def test_events_of_a_finished_job_end(client: Client, engine: Engine, job_id: str) -> None:
+    fail(engine, claim(engine, job_id))
+    events = list(client.jobs.events(job_id))
+    assert events[-1].data["state"] == "failed"
+    assert list(client.jobs.events(job_id, last_event_id=events[-1].id)) == []
+
+
+def test_a_service_that_stays_away_ends_the_events(url: str, job_id: str) -> None:
+    with FlakyProxy(url, 0) as proxy, Client(proxy.url) as client, pytest.raises(ConnectionFailed):
+        list(client.jobs.events(job_id, patience=0.5))
+
+
+def test_a_download_resumes_across_broken_connections(
+    url: str, engine: Engine, storage: Storage, job_id: str, tmp_path: Path
+) -> None:
+    succeed(engine, storage, claim(engine, job_id))
+    target = tmp_path / "student.safetensors"
+    with FlakyProxy(url, 300_000) as proxy, Client(proxy.url) as client:
+        client.jobs.download_student(job_id, target)
+        # 1.28 MB in pieces of less than 0.3 MB, and the connection that asked for its size.
+        assert 5 <= proxy.connections <= 8
+    assert target.read_bytes() == STUDENT_BYTES
+    assert [path.name for path in tmp_path.glob("*student*")] == ["student.safetensors"]
+
+
+def test_a_download_continues_what_an_earlier_call_left(
+    client: Client, engine: Engine, storage: Storage, job_id: str, tmp_path: Path
+) -> None:
+    succeed(engine, storage, claim(engine, job_id))
+    sha256 = hashlib.sha256(STUDENT_BYTES).hexdigest()
+    part = tmp_path / f".student.{sha256[:16]}.part"
+    part.write_bytes(STUDENT_BYTES[:1_000_000])
+    held: list[int] = []
+    client.jobs.download_student(job_id, tmp_path / "student", lambda done, total: held.append(done))
+    assert held[0] > 1_000_000
+    assert (tmp_path / "student").read_bytes() == STUDENT_BYTES
+    # A part that is whole but wrong is not taken for the file.
+    part.write_bytes(bytes(len(STUDENT_BYTES)))
+    with pytest.raises(ChecksumMismatch):
+        client.jobs.download_student(job_id, tmp_path / "student")
+    assert not part.exists()
+    assert (tmp_path / "student").read_bytes() == STUDENT_BYTES, "what was there stays"
+
+
+def test_addresses_and_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TTM_URL", "http://elsewhere:9/")
+    assert Client().base_url == "http://elsewhere:9"
+    monkeypatch.delenv("TTM_URL")
+    assert Client().base_url == "http://127.0.0.1:8000"
+
+
+def test_pauses_grow_and_are_bounded() -> None:
+    pauses = [Transport(first_pause=0.2).pause(attempt) for attempt in range(12)]
+    assert 0.15 <= pauses[0] <= 0.25
+    assert max(pauses) <= 12.5
+
+
+def test_the_client_needs_none_of_the_service() -> None:
+    program = "import sys, ttm_client; print([n for n in sys.modules if n.split('.')[0] in {names}])"
+    names = "('torch', 'fastapi', 'sqlalchemy', 'ttm_jobs', 'ttm_core', 'api', 'celery')"
+    command = [sys.executable, "-c", program.format(names=names)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "[]"

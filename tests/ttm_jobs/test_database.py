@@ -1,0 +1,110 @@
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from sqlalchemy import Engine, select, text
+from sqlalchemy.exc import InternalError, StatementError
+
+from tests.support.factories import job_of, queued
+from tests.support.servers import PostgresServer
+from ttm_jobs.clock import now
+from ttm_jobs.database import create_engine, read_scope, session_scope
+from ttm_jobs.models import Job
+
+
+def test_a_block_that_raises_changes_nothing(engine: Engine) -> None:
+    job_id = queued(engine)
+
+    def change_and_raise() -> None:
+        with session_scope(engine) as session:
+            session.get_one(Job, job_id).name = "changed"
+            session.flush()
+            raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        change_and_raise()
+    assert job_of(engine, job_id).name == "a job"
+
+
+def test_many_writers_wait_for_each_other(engine: Engine) -> None:
+    job_id = queued(engine)
+
+    def count_up(_: int) -> None:
+        with session_scope(engine) as session:
+            job = session.get_one(Job, job_id, with_for_update=True)
+            # Read first, write later: what fails under SQLite's deferred transactions.
+            session.execute(select(Job.state)).all()
+            job.priority += 1
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(count_up, range(100)))
+    assert job_of(engine, job_id).priority == 105
+
+
+def test_a_reader_does_not_wait_for_a_writer(engine: Engine) -> None:
+    job_id = queued(engine)
+    with session_scope(engine) as writer:
+        writer.get_one(Job, job_id).name = "not yet"
+        writer.flush()
+        assert job_of(engine, job_id).name == "a job"
+
+
+def test_a_reading_transaction_refuses_to_write(postgresql_url: str) -> None:
+    engine = create_engine(postgresql_url)
+    job_id = queued(engine)
+    with read_scope(engine) as session:
+        session.get_one(Job, job_id).name = "changed"
+        with pytest.raises(InternalError, match="read-only"):
+            session.flush()
+    # The connection, back in the pool, writes again.
+    queued(engine)
+    engine.dispose()
+
+
+def test_now_is_the_databases_utc_time_and_goes_on_within_a_transaction(engine: Engine) -> None:
+    with session_scope(engine) as session:
+        first = now(session)
+        assert first.tzinfo == UTC
+        assert abs(first - datetime.now(UTC)) < timedelta(seconds=5)
+        while (later := now(session)) == first:
+            pass
+        assert later - first < timedelta(seconds=1)
+
+
+def test_times_keep_their_value_and_order(engine: Engine) -> None:
+    job_id = queued(engine)
+    with session_scope(engine) as session:
+        job = session.get_one(Job, job_id)
+        created = job.created_at
+        # Found again by the very value that was read, as a cursor does.
+        assert session.scalar(select(Job.id).where(Job.created_at == created)) == job_id
+        job.not_before = datetime(2030, 1, 1, 2, tzinfo=timezone(timedelta(hours=2)))
+    assert job_of(engine, job_id).not_before == datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def test_a_naive_time_is_refused(engine: Engine) -> None:
+    job_id = queued(engine)
+    with read_scope(engine) as session:
+        session.get_one(Job, job_id).not_before = datetime(2030, 1, 1)
+        with pytest.raises(StatementError, match="naive"):
+            session.flush()
+
+
+def test_sqlite_settings(sqlite_url: str) -> None:
+    engine = create_engine(sqlite_url)
+    with engine.connect() as connection:
+        values = {
+            name: connection.execute(text(f"PRAGMA {name}")).scalar_one()
+            for name in ("journal_mode", "foreign_keys", "busy_timeout", "synchronous")
+        }
+    assert values == {"journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 15_000, "synchronous": 2}
+    engine.dispose()
+
+
+def test_connections_survive_a_restart_of_the_server(postgres: PostgresServer, postgresql_url: str) -> None:
+    engine = create_engine(postgresql_url)
+    job_id = queued(engine)
+    postgres.stop()
+    postgres.start()
+    assert job_of(engine, job_id).id == job_id
+    engine.dispose()

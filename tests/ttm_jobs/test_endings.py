@@ -1,0 +1,163 @@
+from datetime import timedelta
+from typing import Literal
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.support.factories import MINUTE, claimed, job_of, queued, running, state_of
+from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.errors import ArtifactNotFound, LeaseLost
+from ttm_jobs.repositories import artifacts, endings, jobs, leases
+from ttm_jobs.repositories.artifacts import PublishedFile
+from ttm_jobs.repositories.endings import Failure
+from ttm_jobs.repositories.leases import Lease
+from ttm_jobs.states import JobState
+
+CRASH = Failure("trainer_died", "Killed.", origin="system", retryable=True)
+BAD_INPUT = Failure("bad_dataset", "No images.", origin="user", retryable=False)
+STUDENT = PublishedFile("student.safetensors", "jobs/1/1/student.safetensors", "application/octet-stream", 3, "ab" * 32)
+
+Wish = Literal["cancel", "pause"] | None
+
+
+def with_wish(engine: Engine, wish: Wish) -> Lease:
+    lease = running(engine)
+    with session_scope(engine) as session:
+        match wish:
+            case "cancel":
+                jobs.request_cancel(session, lease.job_id)
+            case "pause":
+                jobs.request_pause(session, lease.job_id)
+            case None:
+                pass
+    return lease
+
+
+def outcome(engine: Engine, job_id: str) -> str | None:
+    with read_scope(engine) as session:
+        return jobs.attempts(session, job_id)[-1].outcome
+
+
+@pytest.mark.parametrize(
+    ("wish", "state", "attempt_outcome", "published"),
+    [
+        (None, JobState.SUCCEEDED, "succeeded", True),
+        ("pause", JobState.SUCCEEDED, "succeeded", True),
+        ("cancel", JobState.CANCELLED, "cancelled", False),
+    ],
+)
+def test_success(engine: Engine, wish: Wish, state: JobState, attempt_outcome: str, published: bool) -> None:
+    lease = with_wish(engine, wish)
+    with session_scope(engine) as session:
+        job = leases.fence(session, lease)
+        assert endings.succeeded(session, job, result={"steps": 3}, files=[STUDENT]) is state
+    job = job_of(engine, lease.job_id)
+    assert job.state is state
+    assert job.finished_at is not None
+    assert job.result == ({"steps": 3} if published else None)
+    assert outcome(engine, lease.job_id) == attempt_outcome
+    with read_scope(engine) as session:
+        if published:
+            assert artifacts.get(session, lease.job_id, artifacts.STUDENT).sha256 == "ab" * 32
+        else:
+            with pytest.raises(ArtifactNotFound):
+                artifacts.get(session, lease.job_id, artifacts.STUDENT)
+
+
+@pytest.mark.parametrize(
+    ("wish", "state"), [(None, JobState.FAILED), ("pause", JobState.FAILED), ("cancel", JobState.CANCELLED)]
+)
+def test_failure_of_the_users_input(engine: Engine, wish: Wish, state: JobState) -> None:
+    lease = with_wish(engine, wish)
+    with session_scope(engine) as session:
+        assert endings.failed(session, leases.fence(session, lease), BAD_INPUT) is state
+    job = job_of(engine, lease.job_id)
+    assert (job.failure or {}).get("code") == (None if wish == "cancel" else "bad_dataset")
+
+
+@pytest.mark.parametrize(
+    ("wish", "state"), [(None, JobState.QUEUED), ("pause", JobState.PAUSED), ("cancel", JobState.CANCELLED)]
+)
+def test_infrastructure_error(engine: Engine, wish: Wish, state: JobState) -> None:
+    lease = with_wish(engine, wish)
+    with session_scope(engine) as session:
+        job = leases.fence(session, lease)
+        assert endings.attempt_failed(session, job, CRASH, backoff=MINUTE) is state
+    job = job_of(engine, lease.job_id)
+    assert (job.attempt, job.failure) == (1, None)
+    assert outcome(engine, lease.job_id) == ("cancelled" if wish == "cancel" else "error")
+
+
+@pytest.mark.parametrize("wish", [None, "pause"])
+def test_the_last_infrastructure_error_fails_the_job(engine: Engine, wish: Wish) -> None:
+    lease = running(engine, max_attempts=1)
+    with session_scope(engine) as session:
+        if wish == "pause":
+            jobs.request_pause(session, lease.job_id)
+        endings.attempt_failed(session, leases.fence(session, lease), CRASH, backoff=MINUTE)
+    job = job_of(engine, lease.job_id)
+    assert job.state is JobState.FAILED
+    assert (job.failure or {})["code"] == "trainer_died"
+
+
+def test_waits_double(engine: Engine) -> None:
+    job_id = queued(engine, max_attempts=10)
+    waits = []
+    for _ in range(8):
+        with session_scope(engine) as session:
+            jobs.get(session, job_id).not_before = None
+        lease = claimed(engine, job_id)
+        with session_scope(engine) as session:
+            endings.attempt_failed(session, leases.fence(session, lease), CRASH, backoff=timedelta(seconds=10))
+        job = job_of(engine, job_id)
+        assert job.not_before is not None
+        waits.append((job.not_before - job.queued_at).total_seconds())
+    assert waits == [10, 20, 40, 80, 160, 320, 600, 600]
+
+
+@pytest.mark.parametrize(
+    ("wish", "state", "attempt_outcome"),
+    [
+        (None, JobState.QUEUED, "released"),
+        ("pause", JobState.PAUSED, "paused"),
+        ("cancel", JobState.CANCELLED, "cancelled"),
+    ],
+)
+def test_a_release_is_no_failed_attempt(engine: Engine, wish: Wish, state: JobState, attempt_outcome: str) -> None:
+    lease = with_wish(engine, wish)
+    with session_scope(engine) as session:
+        assert endings.released(session, leases.fence(session, lease), reason="drained") is state
+    job = job_of(engine, lease.job_id)
+    assert job.attempt == (1 if wish == "cancel" else 0)
+    assert outcome(engine, lease.job_id) == attempt_outcome
+
+
+def test_workers_that_are_drained_over_and_over_fail_no_job(engine: Engine) -> None:
+    job_id = queued(engine, max_attempts=1)
+    for epoch in range(1, 6):
+        lease = claimed(engine, job_id)
+        assert lease.epoch == epoch
+        with session_scope(engine) as session:
+            endings.released(session, leases.fence(session, lease), reason="drained")
+    assert state_of(engine, job_id) is JobState.QUEUED
+
+
+def test_an_end_is_told_once(engine: Engine) -> None:
+    lease = running(engine)
+    with session_scope(engine) as session:
+        endings.succeeded(session, leases.fence(session, lease), result={}, files=[STUDENT])
+    with session_scope(engine) as session, pytest.raises(LeaseLost):
+        leases.fence(session, lease)
+
+
+def test_an_artifact_of_an_earlier_attempt_is_replaced_and_its_key_told(engine: Engine) -> None:
+    lease = running(engine)
+    newer = PublishedFile("student.safetensors", "jobs/1/2/student.safetensors", "text/plain", 4, "cd" * 32)
+    with session_scope(engine) as session:
+        job = leases.fence(session, lease)
+        assert artifacts.record(session, job, [STUDENT]) == []
+        assert artifacts.record(session, job, [STUDENT]) == []
+        assert artifacts.record(session, job, [newer]) == [STUDENT.key]
+    with read_scope(engine) as session:
+        [artifact] = artifacts.of_job(session, lease.job_id)
+        assert (artifact.key, artifact.size) == (newer.key, 4)

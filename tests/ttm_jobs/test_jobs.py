@@ -1,0 +1,215 @@
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import Engine, text
+
+from tests.support.factories import MINUTE, NO_TIME, claimed, create_job, job_of, queued, running, spec, state_of
+from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.errors import (
+    JobNotCancellable,
+    JobNotFound,
+    JobNotPausable,
+    JobNotResumable,
+    JobNotRetryable,
+)
+from ttm_jobs.models import OutboxMessage
+from ttm_jobs.repositories import endings, events, jobs, leases
+from ttm_jobs.repositories.endings import Failure
+from ttm_jobs.states import JobState
+
+BAD_INPUT = Failure("bad_dataset", "No images.", origin="user", retryable=False)
+
+
+def history(engine: Engine, job_id: str) -> list[str]:
+    with read_scope(engine) as session:
+        return [event.data["state"] for event in events.history(session, job_id) if event.kind == "state"]
+
+
+def test_a_new_job_is_queued_and_owed_a_ring(engine: Engine) -> None:
+    job_id = queued(engine, spec=spec(name="first"), priority=7)
+    job = job_of(engine, job_id)
+    assert (job.state, job.name, job.attempt) == (JobState.QUEUED, "first", 0)
+    assert job.spec == spec(name="first")
+    assert history(engine, job_id) == ["queued"]
+    with read_scope(engine) as session:
+        [message] = session.query(OutboxMessage)
+        assert (message.topic, message.payload) == ("ring", {"job_id": job_id, "priority": 7})
+
+
+def test_an_unknown_job(engine: Engine) -> None:
+    with read_scope(engine) as session, pytest.raises(JobNotFound):
+        jobs.get(session, "nobody")
+    with session_scope(engine) as session, pytest.raises(JobNotFound):
+        jobs.request_cancel(session, "nobody")
+
+
+def test_pages_are_newest_first_and_leave_nothing_out(engine: Engine) -> None:
+    with session_scope(engine) as session:
+        made = [create_job(session) for _ in range(7)]
+        # Several of one moment: the id decides.
+        for job in made[2:5]:
+            job.created_at = made[2].created_at
+        expected = [job.id for job in sorted(made, key=lambda job: (job.created_at, job.id), reverse=True)]
+    seen: list[str] = []
+    before = None
+    while True:
+        with read_scope(engine) as session:
+            page = jobs.page(session, limit=3, before=before)
+        seen += [job.id for job in page.jobs]
+        if not page.has_more:
+            break
+        before = (page.jobs[-1].created_at, page.jobs[-1].id)
+    assert seen == expected
+
+
+def test_pages_of_some_states(engine: Engine) -> None:
+    first, second, third = (queued(engine) for _ in range(3))
+    claimed(engine, second)
+    with session_scope(engine) as session:
+        jobs.request_cancel(session, third)
+        page = jobs.page(session, limit=10, states=[JobState.RUNNING, JobState.CANCELLED])
+        assert [job.id for job in page.jobs] == [third, second]
+        assert [job.id for job in jobs.page(session, limit=10, states=[JobState.QUEUED]).jobs] == [first]
+
+
+@pytest.mark.parametrize("states", [[], [JobState.QUEUED]])
+def test_a_page_is_read_from_an_index(engine: Engine, states: list[JobState]) -> None:
+    statement = (
+        "SELECT id FROM jobs WHERE (created_at, id) < ('2030-01-01', 'x') ORDER BY created_at DESC, id DESC LIMIT 3"
+        if not states
+        else "SELECT id FROM jobs WHERE state = 'queued' AND (created_at, id) < ('2030-01-01', 'x')"
+        " ORDER BY created_at DESC, id DESC LIMIT 3"
+    )
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            plan = str(connection.execute(text(f"EXPLAIN QUERY PLAN {statement}")).all())
+            assert "TEMP B-TREE" not in plan
+        else:
+            connection.execute(text("SET enable_seqscan = off"))
+            plan = str(connection.execute(text(f"EXPLAIN {statement}")).all())
+            assert "Sort" not in plan
+    assert ("ix_jobs_state_newest" if states else "ix_jobs_newest") in plan
+
+
+def test_cancelling_a_waiting_job_takes_effect_at_once(engine: Engine) -> None:
+    job_id = queued(engine)
+    with session_scope(engine) as session:
+        jobs.request_cancel(session, job_id)
+    job = job_of(engine, job_id)
+    assert job.state is JobState.CANCELLED
+    assert job.finished_at is not None
+    assert job.cancel_requested_at is not None
+    assert history(engine, job_id) == ["queued", "cancelling", "cancelled"]
+
+
+def test_cancelling_a_running_job_waits_for_its_holder(engine: Engine) -> None:
+    lease = running(engine)
+    with session_scope(engine) as session:
+        jobs.request_cancel(session, lease.job_id)
+    assert state_of(engine, lease.job_id) is JobState.CANCELLING
+    with session_scope(engine) as session:
+        assert leases.heartbeat(session, lease, duration=MINUTE) is JobState.CANCELLING
+        jobs.request_cancel(session, lease.job_id)
+    with session_scope(engine) as session:
+        assert endings.released(session, leases.fence(session, lease), reason="cancelled") is JobState.CANCELLED
+    with session_scope(engine) as session:
+        jobs.request_cancel(session, lease.job_id)
+    assert history(engine, lease.job_id) == ["queued", "running", "cancelling", "cancelled"]
+
+
+def test_a_finished_job_cannot_be_cancelled_or_paused(engine: Engine) -> None:
+    lease = running(engine)
+    with session_scope(engine) as session:
+        endings.failed(session, leases.fence(session, lease), BAD_INPUT)
+    with session_scope(engine) as session, pytest.raises(JobNotCancellable):
+        jobs.request_cancel(session, lease.job_id)
+    with session_scope(engine) as session, pytest.raises(JobNotPausable):
+        jobs.request_pause(session, lease.job_id)
+
+
+def test_pause_and_resume_of_a_waiting_job(engine: Engine) -> None:
+    job_id = queued(engine)
+    with session_scope(engine) as session:
+        jobs.request_pause(session, job_id)
+    assert state_of(engine, job_id) is JobState.PAUSED
+    with session_scope(engine) as session:
+        assert leases.claim(session, job_id, "worker-1", duration=MINUTE) is None
+        jobs.resume(session, job_id)
+    assert state_of(engine, job_id) is JobState.QUEUED
+    claimed(engine, job_id)
+
+
+def test_pause_of_a_running_job_gives_its_attempt_back(engine: Engine) -> None:
+    lease = running(engine)
+    with session_scope(engine) as session:
+        jobs.request_pause(session, lease.job_id)
+        jobs.request_pause(session, lease.job_id)
+    with session_scope(engine) as session:
+        assert leases.heartbeat(session, lease, duration=MINUTE) is JobState.PAUSING
+        assert endings.released(session, leases.fence(session, lease), reason="paused") is JobState.PAUSED
+    job = job_of(engine, lease.job_id)
+    assert (job.attempt, job.lease_owner, job.lease_until) == (0, None, None)
+    with session_scope(engine) as session:
+        jobs.resume(session, lease.job_id)
+        [attempt] = jobs.attempts(session, lease.job_id)
+        assert attempt.outcome == "paused"
+    assert claimed(engine, lease.job_id, "worker-2").epoch == 2
+
+
+def test_a_paused_or_pausing_job_can_be_cancelled(engine: Engine) -> None:
+    waiting, lease = queued(engine), running(engine)
+    with session_scope(engine) as session:
+        jobs.request_pause(session, waiting)
+        jobs.request_cancel(session, waiting)
+        jobs.request_pause(session, lease.job_id)
+        jobs.request_cancel(session, lease.job_id)
+    assert state_of(engine, waiting) is JobState.CANCELLED
+    assert state_of(engine, lease.job_id) is JobState.CANCELLING
+
+
+def test_only_a_paused_job_is_resumed(engine: Engine) -> None:
+    job_id = queued(engine)
+    with session_scope(engine) as session, pytest.raises(JobNotResumable):
+        jobs.resume(session, job_id)
+
+
+def test_retry_makes_a_new_job_that_names_the_old(engine: Engine) -> None:
+    lease = running(engine, spec=spec(name="again"), priority=2, max_attempts=1)
+    with session_scope(engine) as session, pytest.raises(JobNotRetryable):
+        jobs.retry(session, lease.job_id)
+    with session_scope(engine) as session:
+        endings.failed(session, leases.fence(session, lease), BAD_INPUT)
+    with session_scope(engine) as session:
+        new = jobs.retry(session, lease.job_id)
+    assert (new.retry_of, new.spec, new.priority, new.state) == (lease.job_id, spec(name="again"), 2, JobState.QUEUED)
+    old = job_of(engine, lease.job_id)
+    assert old.state is JobState.FAILED
+    assert old.failure == {"code": "bad_dataset", "message": "No images.", "origin": "user", "retryable": False}
+
+
+def test_the_version_grows_with_changes_but_not_with_heartbeats(engine: Engine) -> None:
+    lease = running(engine)
+    version = job_of(engine, lease.job_id).version
+    with session_scope(engine) as session:
+        leases.heartbeat(session, lease, duration=MINUTE)
+    assert job_of(engine, lease.job_id).version == version
+    with session_scope(engine) as session:
+        jobs.request_cancel(session, lease.job_id)
+    assert job_of(engine, lease.job_id).version == version + 1
+
+
+def test_a_ring_that_nobody_heard_is_owed_again_to_the_most_urgent(engine: Engine) -> None:
+    usual, urgent, taken = queued(engine), queued(engine, priority=9), queued(engine)
+    claimed(engine, taken)
+    with session_scope(engine) as session:
+        assert [job.id for job in jobs.ring_again(session, after=MINUTE, limit=10)] == []
+        assert [job.id for job in jobs.ring_again(session, after=NO_TIME, limit=1)] == [urgent]
+        assert [job.id for job in jobs.ring_again(session, after=NO_TIME, limit=10)] == [urgent, usual]
+
+
+def test_a_wait_in_the_future_is_no_lost_ring(engine: Engine) -> None:
+    job_id = queued(engine)
+    with session_scope(engine) as session:
+        jobs.get(session, job_id).rung_at = datetime(2100, 1, 1, tzinfo=UTC)
+    with session_scope(engine) as session:
+        assert jobs.ring_again(session, after=NO_TIME, limit=10) == []

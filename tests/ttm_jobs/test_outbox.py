@@ -1,0 +1,62 @@
+from datetime import timedelta
+
+from sqlalchemy import Engine
+
+from tests.support.factories import MINUTE, NO_TIME, queued
+from ttm_jobs.clock import now
+from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.repositories import outbox
+
+
+def take(engine: Engine, again_after: timedelta = MINUTE, limit: int = 10) -> list[tuple[int, str]]:
+    with session_scope(engine) as session:
+        messages = outbox.take(session, limit=limit, again_after=again_after)
+        return [(message.id, message.payload["job_id"]) for message in messages]
+
+
+def any_due(engine: Engine) -> bool:
+    with read_scope(engine) as session:
+        return outbox.any_due(session)
+
+
+def test_messages_come_in_order_and_to_one_taker(engine: Engine) -> None:
+    job_ids = [queued(engine) for _ in range(3)]
+    assert any_due(engine)
+    assert [job_id for _, job_id in take(engine, limit=2)] == job_ids[:2]
+    assert [job_id for _, job_id in take(engine)] == job_ids[2:]
+    assert take(engine) == []
+    assert not any_due(engine)
+
+
+def test_a_taker_that_crashed_is_followed_by_another(engine: Engine) -> None:
+    queued(engine)
+    first = take(engine, again_after=NO_TIME)
+    assert first == take(engine)
+
+
+def test_a_delivered_message_is_gone(engine: Engine) -> None:
+    queued(engine)
+    taken = take(engine, again_after=NO_TIME)
+    with session_scope(engine) as session:
+        outbox.delivered(session, [number for number, _ in taken])
+    assert not any_due(engine)
+    assert take(engine) == []
+
+
+def test_a_message_for_later_waits(engine: Engine) -> None:
+    with session_scope(engine) as session:
+        at = now(session)
+        outbox.add(session, "ring", {"job_id": "later"}, created_at=at, next_at=at + MINUTE)
+    assert not any_due(engine)
+    assert take(engine) == []
+
+
+def test_two_takers_at_once_share_the_messages(engine: Engine) -> None:
+    job_ids = {queued(engine) for _ in range(4)}
+    if engine.dialect.name == "sqlite":
+        return  # A second writing transaction waits for the end of the first: the tests above are the whole story.
+    with session_scope(engine) as one, session_scope(engine) as other:
+        first = [message.payload["job_id"] for message in outbox.take(one, limit=2, again_after=MINUTE)]
+        second = [message.payload["job_id"] for message in outbox.take(other, limit=10, again_after=MINUTE)]
+    assert len(first) == len(second) == 2
+    assert {*first, *second} == job_ids

@@ -1,0 +1,166 @@
+import math
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from tests.support.factories import job_of, running
+from ttm_jobs.clock import now
+from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.models import Checkpoint, Job
+from ttm_jobs.repositories import events, leases, metrics, runs, streams
+from ttm_jobs.repositories.metrics import Point
+
+
+def progress_of(step: int) -> dict[str, int]:
+    return {"step": step, "total_steps": 10}
+
+
+def checkpoint(session: Session, job: Job, step: int, *, best: bool = False, key: str | None = None) -> list[str]:
+    saved = Checkpoint(
+        job_id=job.id,
+        step=step,
+        epoch=0,
+        path=f"checkpoints/{step}",
+        key=key or f"key-{step}",
+        size=1,
+        sha256="ab" * 32,
+        best=best,
+        lease_epoch=job.lease_epoch,
+        created_at=now(session),
+    )
+    return runs.checkpoint(session, job, saved, {"step": step}, now(session))
+
+
+def test_phases_are_kept_with_their_times(engine: Engine) -> None:
+    lease = running(engine)
+    for name in ("fetching", "training"):
+        with session_scope(engine) as session:
+            runs.phase(session, leases.fence(session, lease), name, now(session))
+    assert job_of(engine, lease.job_id).phase == "training"
+    with read_scope(engine) as session:
+        told = [(event.kind, event.data.get("phase")) for event in events.history(session, lease.job_id)]
+        times = [event.at for event in events.history(session, lease.job_id)]
+    assert told == [("state", None), ("state", None), ("phase", "fetching"), ("phase", "training")]
+    assert times == sorted(times)
+
+
+def test_the_plan_is_what_the_next_attempt_runs(engine: Engine) -> None:
+    lease = running(engine)
+    with session_scope(engine) as session:
+        runs.planned(session, leases.fence(session, lease), {"threads": 2}, {"total_steps": 10}, now(session))
+    job = job_of(engine, lease.job_id)
+    assert job.full_spec == {"threads": 2}
+    assert "threads" not in job.spec
+
+
+def test_the_teachers_accuracy_is_among_the_latest_numbers(engine: Engine) -> None:
+    lease = running(engine)
+    with session_scope(engine) as session:
+        data = {"top1": 0.9, "loss": 0.3, "images": 10}
+        runs.teacher_measured(session, leases.fence(session, lease), data, now(session))
+    assert job_of(engine, lease.job_id).latest == {"teacher/top1": 0.9, "teacher/loss": 0.3}
+
+
+def test_of_progress_only_the_newest_is_kept_under_a_new_number(engine: Engine) -> None:
+    lease = running(engine)
+    for step in (1, 2, 3):
+        with session_scope(engine) as session:
+            runs.progress(session, leases.fence(session, lease), progress_of(step), now(session))
+    assert job_of(engine, lease.job_id).progress == progress_of(3)
+    with read_scope(engine) as session:
+        kept = [(event.number, event.data) for event in events.after(session, lease.job_id, 2)]
+        assert streams.newest(session, [lease.job_id, "no such job"]) == {lease.job_id: 5}
+    assert kept == [(5, progress_of(3))]
+
+
+def test_a_stream_is_read_on_from_any_number(engine: Engine) -> None:
+    lease = running(engine)
+    with session_scope(engine) as session:
+        for step in range(5):
+            runs.log(session, leases.fence(session, lease), {"message": str(step)}, now(session))
+    with read_scope(engine) as session:
+        everything = [event.number for event in events.after(session, lease.job_id, 0)]
+        assert everything == list(range(1, 8))
+        assert [event.number for event in events.after(session, lease.job_id, 3, limit=2)] == [4, 5]
+        assert events.after(session, lease.job_id, 7) == []
+
+
+def test_metrics_become_curves_and_latest_numbers(engine: Engine) -> None:
+    lease = running(engine)
+    with session_scope(engine) as session:
+        job = leases.fence(session, lease)
+        for step in (1, 2, 3):
+            values = {"train/loss": 1 / step}
+            runs.metrics(session, job, {"values": values}, now(session))
+            metrics.upsert(session, job, [Point(step, step / 10, values)])
+        values = {"validation/top1": 0.5}
+        runs.metrics(session, job, {"values": values}, now(session))
+        metrics.upsert(session, job, [Point(3, 0.3, values)])
+    with read_scope(engine) as session:
+        job = session.get_one(Job, lease.job_id)
+        assert job.latest == {"train/loss": 1 / 3, "validation/top1": 0.5}
+        assert [(row.step, row.value) for row in metrics.curve(session, job.id, "train/loss")] == [
+            (1, 1.0),
+            (2, 0.5),
+            (3, 1 / 3),
+        ]
+        points = metrics.points(session, job)
+        assert [(point.step, point.values) for point in points] == [
+            (1, {"train/loss": 1.0}),
+            (2, {"train/loss": 0.5}),
+            (3, {"train/loss": 1 / 3, "validation/top1": 0.5}),
+        ]
+        [only] = metrics.points(session, job, names=["validation/top1"])
+        assert (only.step, only.epoch) == (3, 0.3)
+        assert [point.step for point in metrics.points(session, job, after_step=1, limit=1)] == [2]
+
+
+def test_a_step_told_again_is_one_point(engine: Engine) -> None:
+    lease = running(engine)
+    with session_scope(engine) as session:
+        job = leases.fence(session, lease)
+        for loss in (2.0, 1.0):
+            metrics.upsert(session, job, [Point(5, 0.5, {"train/loss": loss})])
+        metrics.upsert(session, job, [Point(6, 0.6, {}), Point(7, 0.7, {"other": 1.0})])
+        metrics.upsert(session, job, [])
+    with read_scope(engine) as session:
+        assert [row.value for row in metrics.curve(session, lease.job_id, "train/loss")] == [1.0]
+
+
+def test_numbers_that_are_not_finite_are_no_numbers(engine: Engine) -> None:
+    lease = running(engine)
+    with session_scope(engine) as session:
+        job = leases.fence(session, lease)
+        runs.metrics(session, job, {"values": {"a": "NaN", "b": "Infinity"}}, now(session))
+        metrics.upsert(session, job, [Point(1, 0.1, {"a": math.nan, "b": math.inf})])
+    with read_scope(engine) as session:
+        job = session.get_one(Job, lease.job_id)
+        assert [point.values for point in metrics.points(session, job)] == [{"a": None, "b": None}]
+        assert job.latest == {"a": "NaN", "b": "Infinity"}
+
+
+def test_the_last_two_checkpoints_and_the_best_are_kept(engine: Engine) -> None:
+    lease = running(engine)
+    deleted = []
+    with session_scope(engine) as session:
+        job = leases.fence(session, lease)
+        for step, best in ((10, False), (20, True), (30, False), (40, False), (50, False)):
+            deleted += checkpoint(session, job, step, best=best)
+    assert deleted == ["key-10", "key-30"]
+    with read_scope(engine) as session:
+        assert [row.step for row in runs.checkpoints(session, lease.job_id)] == [50, 40, 20]
+    with session_scope(engine) as session:
+        job = leases.fence(session, lease)
+        assert sorted(checkpoint(session, job, 60, best=True)) == ["key-20", "key-40"]
+
+
+def test_a_checkpoint_saved_again_replaces_the_object_of_the_same_step(engine: Engine) -> None:
+    lease = running(engine)
+    with session_scope(engine) as session:
+        job = leases.fence(session, lease)
+        assert checkpoint(session, job, 10) == []
+        assert checkpoint(session, job, 10) == []
+        assert checkpoint(session, job, 10, key="key-of-epoch-2") == ["key-10"]
+    with read_scope(engine) as session:
+        [row] = runs.checkpoints(session, lease.job_id)
+        assert row.key == "key-of-epoch-2"

@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from ttm_jobs.settings import Settings, database_address
+
+
+def test_defaults_need_nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings()
+    assert settings.database_url == "sqlite:///./var/ttm.db"
+    assert settings.lease_seconds == 60
+    assert settings.heartbeat_seconds == 15
+    assert settings.data_roots == ()
+
+
+def test_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TTM_DATABASE_URL", "postgres://u:secret@db/ttm")
+    monkeypatch.setenv("TTM_LEASE_SECONDS", "20")
+    monkeypatch.setenv("TTM_DATA_ROOTS", "/data:/mnt/more")
+    settings = Settings()
+    assert settings.database_url == "postgresql+psycopg://u:secret@db/ttm"
+    assert settings.heartbeat_seconds == 5
+    assert settings.data_roots == (Path("/data"), Path("/mnt/more"))
+
+
+def test_data_roots_also_come_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TTM_DATA_ROOTS", '["/with:colon"]')
+    assert Settings().data_roots == (Path("/with:colon"),)
+
+
+def test_addresses_stay_out_of_repr() -> None:
+    settings = Settings(database_url="postgresql://u:secret@db/ttm", broker_url="redis://:hidden@broker")
+    assert "secret" not in repr(settings)
+    assert "hidden" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"database_url": "mysql://db/ttm"},
+        {"database_url": "no address"},
+        {"storage_url": "ftp://elsewhere"},
+        {"storage_url": "file:"},
+        {"lease_seconds": 0},
+        {"lease_seconds": 10, "heartbeat_seconds": 6},
+        {"max_attempts": 0},
+        {"port": 70_000},
+    ],
+)
+def test_wrong_settings_are_found_at_start(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Settings.model_validate(wrong)
+
+
+def test_every_setting_is_described() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_a_known_driver_is_kept() -> None:
+    assert database_address("postgresql+psycopg://db/ttm") == "postgresql+psycopg://db/ttm"

@@ -1,0 +1,247 @@
+"""A model of a job's life: whatever several workers, users and reapers do in whatever order, it has one end and one winner."""
+
+import shutil
+import tempfile
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.support.factories import MINUTE, NO_TIME, create_job
+from ttm_jobs.clock import now
+from ttm_jobs.database import create_engine, read_scope, session_scope
+from ttm_jobs.errors import Conflict, IllegalMove, LeaseLost
+from ttm_jobs.models import Job
+from ttm_jobs.repositories import endings, events, jobs, leases, runs
+from ttm_jobs.repositories.artifacts import PublishedFile
+from ttm_jobs.repositories.endings import Failure
+from ttm_jobs.repositories.leases import Lease
+from ttm_jobs.states import HELD, MOVES, TERMINAL, JobState
+
+FAILURE = Failure("trainer_died", "Killed.", origin="system", retryable=True)
+MAX_ATTEMPTS = 3
+
+workers = st.sampled_from(["worker-1", "worker-2", "worker-3"])
+
+
+class JobLife(RuleBasedStateMachine):
+    template: Path
+    held_leases = Bundle("held_leases")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp(prefix="ttm-model-"))
+        shutil.copy(self.template, self.directory / "ttm.db")
+        self.engine = create_engine(f"sqlite:///{self.directory}/ttm.db")
+        with session_scope(self.engine) as session:
+            self.job_id = create_job(session, max_attempts=MAX_ATTEMPTS).id
+        self.current: Lease | None = None
+        self.ended: JobState | None = None
+        self.winners: list[Lease] = []
+        self.counted_attempts = 0
+
+    def teardown(self) -> None:
+        self.engine.dispose()
+        shutil.rmtree(self.directory)
+
+    def job(self) -> Job:
+        with read_scope(self.engine) as session:
+            return jobs.get(session, self.job_id)
+
+    # What workers do
+
+    @rule(target=held_leases, owner=workers)
+    def claim(self, owner: str) -> Lease | MultipleResults[Lease]:
+        waiting = self.job().state is JobState.QUEUED
+        with session_scope(self.engine) as session:
+            lease = leases.claim(session, self.job_id, owner, duration=MINUTE)
+        assert (lease is not None) == waiting
+        if lease is None:
+            return multiple()
+        assert self.current is None
+        self.current = lease
+        return lease
+
+    @rule(lease=held_leases)
+    def heartbeat(self, lease: Lease) -> None:
+        with self.expected(lease) as allowed, session_scope(self.engine) as session:
+            leases.heartbeat(session, lease, duration=MINUTE)
+            allowed.passed()
+
+    @rule(lease=held_leases)
+    def report(self, lease: Lease) -> None:
+        with self.expected(lease) as allowed, session_scope(self.engine) as session:
+            runs.phase(session, leases.fence(session, lease), "training", now(session))
+            allowed.passed()
+
+    @rule(lease=held_leases)
+    def succeed(self, lease: Lease) -> None:
+        file = PublishedFile("student", f"jobs/{lease.epoch}/student", "x/y", 1, "ab" * 32)
+        with self.expected(lease) as allowed, session_scope(self.engine) as session:
+            state = endings.succeeded(session, leases.fence(session, lease), result={}, files=[file])
+            allowed.passed()
+            self.let_go()
+            if state is JobState.SUCCEEDED:
+                self.winners.append(lease)
+
+    @rule(lease=held_leases)
+    def fail(self, lease: Lease) -> None:
+        with self.expected(lease) as allowed, session_scope(self.engine) as session:
+            endings.failed(session, leases.fence(session, lease), FAILURE)
+            allowed.passed()
+            self.let_go()
+
+    @rule(lease=held_leases)
+    def break_down(self, lease: Lease) -> None:
+        with self.expected(lease) as allowed, session_scope(self.engine) as session:
+            endings.attempt_failed(session, leases.fence(session, lease), FAILURE, backoff=NO_TIME)
+            allowed.passed()
+            self.counted_attempts += 1
+            self.let_go()
+
+    @rule(lease=held_leases)
+    def release(self, lease: Lease) -> None:
+        with self.expected(lease) as allowed, session_scope(self.engine) as session:
+            endings.released(session, leases.fence(session, lease), reason="drained")
+            allowed.passed()
+            self.let_go()
+
+    # What users do
+
+    @rule(wish=st.sampled_from([jobs.request_cancel, jobs.request_pause, jobs.resume]))
+    def wish(self, wish: object) -> None:
+        before = self.job().state
+        try:
+            with session_scope(self.engine) as session:
+                wish(session, self.job_id)  # type: ignore[operator]
+        except Conflict:
+            assert self.job().state is before
+
+    # What the reaper does
+
+    @rule()
+    def reap_too_early(self) -> None:
+        with session_scope(self.engine) as session:
+            assert leases.expire(session, backoff=NO_TIME) == []
+
+    @rule()
+    def fall_silent_and_be_reaped(self) -> None:
+        with session_scope(self.engine) as session:
+            job = jobs.get(session, self.job_id)
+            if job.lease_until is not None:
+                job.lease_until = now(session) - timedelta(seconds=1)
+        with session_scope(self.engine) as session:
+            if leases.expire(session, backoff=NO_TIME):
+                self.counted_attempts += 1
+                self.let_go()
+
+    def let_go(self) -> None:
+        self.current = None
+
+    def expected(self, lease: Lease) -> "Expected":
+        return Expected(lease == self.current)
+
+    # What always holds
+
+    @invariant()
+    def an_end_is_an_end(self) -> None:
+        state = self.job().state
+        if self.ended is not None:
+            assert state is self.ended
+        elif state in TERMINAL:
+            self.ended = state
+
+    @invariant()
+    def there_is_one_winner_at_most(self) -> None:
+        assert len(self.winners) <= 1
+        assert bool(self.winners) == (self.job().state is JobState.SUCCEEDED)
+
+    @invariant()
+    def the_row_knows_its_holder(self) -> None:
+        job = self.job()
+        assert (job.state in HELD) == (self.current is not None)
+        assert job.lease_owner == (self.current.owner if self.current else None)
+        assert (job.lease_until is not None) == (self.current is not None)
+
+    @invariant()
+    def attempts_are_bounded(self) -> None:
+        job = self.job()
+        assert 0 <= job.attempt <= MAX_ATTEMPTS
+        assert self.counted_attempts <= MAX_ATTEMPTS
+
+    @invariant()
+    def the_history_is_a_walk_through_the_table(self) -> None:
+        with read_scope(self.engine) as session:
+            history = events.after(session, self.job_id, 0)
+        assert [event.number for event in history] == list(range(1, len(history) + 1))
+        states = [JobState(event.data["state"]) for event in history if event.kind == "state"]
+        for before, after in pairwise(states):
+            assert after in MOVES[before]
+        assert states[-1] is self.job().state
+
+
+class Expected:
+    """A write that must pass for the holder of the lease, and must raise LeaseLost for anyone else."""
+
+    def __init__(self, holder: bool) -> None:
+        self.holder = holder
+        self.done = False
+
+    def passed(self) -> None:
+        self.done = True
+
+    def __enter__(self) -> "Expected":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        if kind is None:
+            assert self.holder
+            assert self.done
+            return False
+        return kind is LeaseLost and not self.holder
+
+
+def test_no_sequence_leaves_an_end_or_gives_two_winners(sqlite_template: Path) -> None:
+    JobLife.template = sqlite_template
+    run_state_machine_as_test(
+        JobLife,
+        settings=settings(
+            max_examples=25,
+            stateful_step_count=30,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
+
+
+def test_the_model_itself_finds_a_fault(sqlite_template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the fence, an old worker's success must be seen as the second winner or the wrong one that it is."""
+    JobLife.template = sqlite_template
+    monkeypatch.setattr(leases, "fence", lambda session, lease: jobs.get(session, lease.job_id))
+    with pytest.raises((AssertionError, IllegalMove)):
+        run_state_machine_as_test(
+            JobLife,
+            settings=settings(
+                max_examples=25,
+                stateful_step_count=30,
+                deadline=None,
+                derandomize=True,
+                report_multiple_bugs=False,
+                # Found is enough; it need not be made small.
+                phases=[Phase.generate],
+                suppress_health_check=[HealthCheck.too_slow],
+            ),
+        )

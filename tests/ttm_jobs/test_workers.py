@@ -1,0 +1,48 @@
+from sqlalchemy import Engine
+
+from tests.support.factories import MINUTE, NO_TIME
+from ttm_jobs.database import session_scope
+from ttm_jobs.repositories import workers
+from ttm_jobs.repositories.workers import Kind
+
+
+def tell(engine: Engine, worker_id: str, kind: Kind = "worker", job_id: str | None = None) -> None:
+    with session_scope(engine) as session:
+        workers.seen(
+            session, worker_id, kind=kind, hostname="host", pid=1, devices=[{"kind": "cpu", "count": 2}], job_id=job_id
+        )
+
+
+def test_processes_register_and_renew(engine: Engine) -> None:
+    tell(engine, "a")
+    tell(engine, "b", kind="dispatcher")
+    tell(engine, "a", job_id="job-1")
+    with session_scope(engine) as session:
+        everyone = workers.recent(session, within=MINUTE)
+        assert [(worker.id, worker.kind, worker.job_id) for worker in everyone] == [
+            ("a", "worker", "job-1"),
+            ("b", "dispatcher", None),
+        ]
+        assert everyone[0].seen_at > everyone[0].started_at
+        assert [worker.id for worker in workers.recent(session, within=MINUTE, kind="dispatcher")] == ["b"]
+        assert workers.recent(session, within=NO_TIME) == []
+
+
+def test_idle_workers_are_those_without_a_job(engine: Engine) -> None:
+    tell(engine, "busy", job_id="job-1")
+    tell(engine, "idle")
+    tell(engine, "dispatcher", kind="dispatcher")
+    with session_scope(engine) as session:
+        assert workers.count_idle(session, within=MINUTE) == 1
+        assert workers.count_idle(session, within=NO_TIME) == 0
+
+
+def test_who_leaves_or_falls_silent_is_forgotten(engine: Engine) -> None:
+    tell(engine, "left")
+    tell(engine, "silent")
+    with session_scope(engine) as session:
+        workers.remove(session, "left")
+        workers.forget(session, silent_for=MINUTE)
+        assert [worker.id for worker in workers.recent(session, within=MINUTE)] == ["silent"]
+        workers.forget(session, silent_for=-MINUTE)
+        assert workers.recent(session, within=MINUTE) == []

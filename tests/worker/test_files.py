@@ -1,0 +1,65 @@
+import errno
+import hashlib
+import io
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.support.factories import running
+from tests.support.rig import Rig
+from ttm_jobs.errors import ChecksumMismatch
+from worker.files import inside, is_full_disk, write_whole
+from worker.leftovers import attempt_directory, remove_attempt, remove_leftovers
+from worker.log_file import LogFile
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    write_whole(path, iter([b"a", b"b"]), hashlib.sha256(b"ab").hexdigest())
+    assert path.read_bytes() == b"ab"
+    with pytest.raises(ChecksumMismatch):
+        write_whole(path, iter([b"x"]), hashlib.sha256(b"y").hexdigest())
+    assert path.read_bytes() == b"ab"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_inside(tmp_path: Path) -> None:
+    assert inside(tmp_path, "out/../out/student") == tmp_path / "out" / "student"
+    for path in ("..", "../x", "/etc/passwd", "out/../../x"):
+        with pytest.raises(ValueError, match="not inside"):
+            inside(tmp_path, path)
+
+
+def test_a_full_disk_is_told_by_its_number() -> None:
+    assert is_full_disk(OSError(errno.ENOSPC, "full"))
+    assert is_full_disk(OSError(errno.EDQUOT, "quota"))
+    assert not is_full_disk(OSError(errno.EACCES, "no"))
+
+
+def test_a_log_keeps_its_newest_part(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "log", 1000)
+    log.copy(io.BufferedReader(io.BytesIO(b"short")))
+    assert list(log.read()) == [b"short"]
+    for number in range(100):
+        log.copy(io.BufferedReader(io.BytesIO(b"%99d\n" % number)))
+    kept = b"".join(log.read()).split()
+    assert kept == [b"%d" % number for number in range(100 - len(kept), 100)]
+    assert 5 <= len(kept) <= 10
+
+
+def test_work_directories_of_dead_attempts_are_removed(rig: Rig, engine: Engine) -> None:
+    lease = running(engine)
+    work_dir = rig.settings.work_dir
+    held = attempt_directory(work_dir, lease.job_id, lease.epoch)
+    old = attempt_directory(work_dir, lease.job_id, 0)
+    unknown = attempt_directory(work_dir, "no-such-job", 1)
+    for directory in (held, old, unknown):
+        (directory / "cache").mkdir(parents=True)
+    remove_leftovers(engine, work_dir)
+    assert held.exists()
+    assert not old.exists()
+    assert not unknown.parent.exists()
+    remove_attempt(held)
+    assert list((work_dir / "attempts").iterdir()) == []
+    remove_attempt(held)

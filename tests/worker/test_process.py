@@ -1,0 +1,167 @@
+"""Real Celery workers and a real dispatcher over a real broker, with the tiny trainer."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import redis as redis_client
+
+from tests.support.factories import state_of
+from tests.support.stack import Stack
+from tests.support.tiny import wait_until
+from tests.support.tiny_trainer import weights_after
+from ttm_jobs.database import session_scope
+from ttm_jobs.embedded import EmbeddedBroker
+from ttm_jobs.queue import CeleryDoorbell
+from ttm_jobs.repositories import jobs
+from ttm_jobs.states import JobState
+
+LONG = "steps=9999 step_seconds=0.02"
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest) -> str:
+    """PostgreSQL, as in production; the runner's tests look at both."""
+    url: str = request.getfixturevalue("postgresql_url")
+    return url
+
+
+def test_a_job_from_the_queue_to_its_student(stack: Stack) -> None:
+    stack.start_dispatcher()
+    worker = stack.start_worker()
+    submitted = time.monotonic()
+    job_id = stack.submit("steps=15")
+    wait_until(lambda: stack.job(job_id).state is not JobState.QUEUED)
+    assert time.monotonic() - submitted < 3, "rung at once"
+    stack.wait_for(job_id, JobState.SUCCEEDED)
+    assert stack.student(job_id) == weights_after(15, "0")
+    # It leaves in order, and says so.
+    worker.terminate()
+    assert worker.wait(15) == 0
+    assert stack.workers() == []
+
+
+def test_the_most_urgent_job_is_taken_first(stack: Stack) -> None:
+    stack.start_dispatcher()
+    job_ids = [stack.submit("steps=1", priority=priority) for priority in (0, 9, 5)]
+    # All are rung before anyone listens.
+    time.sleep(1)
+    stack.start_worker()
+    for job_id in job_ids:
+        stack.wait_for(job_id, JobState.SUCCEEDED)
+    started = {priority: stack.job(job_id).started_at for priority, job_id in zip((0, 9, 5), job_ids, strict=True)}
+    assert started[9] < started[5] < started[0]  # type: ignore[operator]
+
+
+def test_a_busy_worker_keeps_no_ring_from_an_idle_one(tmp_path: Path, database_url: str, redis: EmbeddedBroker) -> None:
+    # Without repeated rings, so that they can be counted.
+    with Stack(tmp_path, database_url, redis, ring_again_seconds=600) as stack:
+        _check_rings_of_a_busy_worker(stack)
+
+
+def _check_rings_of_a_busy_worker(stack: Stack) -> None:
+    stack.start_dispatcher()
+    stack.start_worker()
+    busy_with = stack.submit(LONG)
+    stack.wait_for(busy_with, JobState.RUNNING)
+    waiting = [stack.submit("steps=2") for _ in range(3)]
+    time.sleep(1)
+    # The rings are where another worker finds them: with the broker.
+    client = redis_client.Redis.from_url(stack.broker.url)
+    queue = str(stack.environment(stack.directory)["TTM_QUEUE_NAME"])
+    rings = sum(client.llen(key) for key in client.keys(f"{queue}*"))
+    assert rings == 3
+    assert client.hlen("unacked") == 0
+    stack.start_worker()
+    for job_id in waiting:
+        stack.wait_for(job_id, JobState.SUCCEEDED)
+    assert stack.job(busy_with).state is JobState.RUNNING, stack.attempts(busy_with)[0].message
+
+
+def test_a_ring_repeated_to_two_workers_is_one_attempt(stack: Stack) -> None:
+    stack.start_worker()
+    stack.start_worker()
+    settings = stack.environment(stack.directory)
+    bell = CeleryDoorbell(settings["TTM_BROKER_URL"], settings["TTM_QUEUE_NAME"])
+    job_id = stack.submit("steps=30 step_seconds=0.02")
+    for _ in range(20):
+        bell.ring(job_id, priority=5)
+    stack.wait_for(job_id, JobState.SUCCEEDED)
+    assert len(stack.attempts(job_id)) == 1
+    assert stack.student(job_id) == weights_after(30, "0")
+
+
+def test_cancel_reaches_the_trainer_of_another_process(stack: Stack) -> None:
+    stack.start_dispatcher()
+    stack.start_worker()
+    job_id = stack.submit(LONG)
+    wait_until(lambda: stack.step(job_id) > 3)
+    with session_scope(stack.engine) as session:
+        jobs.request_cancel(session, job_id)
+    wished = time.monotonic()
+    stack.wait_for(job_id, JobState.CANCELLED)
+    assert time.monotonic() - wished < 5
+    # The worker takes the next job.
+    stack.wait_for(stack.submit("steps=2"), JobState.SUCCEEDED)
+
+
+def test_a_users_mistake_ends_the_job_and_not_the_worker(stack: Stack) -> None:
+    stack.start_dispatcher()
+    stack.start_worker()
+    bad, good = stack.submit("fail_at=2"), stack.submit("steps=2")
+    assert (stack.wait_for(bad, JobState.FAILED).failure or {})["code"] == "bad_dataset"
+    stack.wait_for(good, JobState.SUCCEEDED)
+
+
+def test_sigterm_hands_the_job_to_another_worker(stack: Stack) -> None:
+    stack.start_dispatcher()
+    leaving = stack.start_worker()
+    job_id = stack.submit("steps=150 step_seconds=0.02 checkpoint_every=999", max_attempts=1)
+    wait_until(lambda: stack.step(job_id) > 5)
+    leaving.terminate()
+    assert leaving.wait(15) == 0
+    assert (state_of(stack.engine, job_id), stack.job(job_id).attempt) == (JobState.QUEUED, 0)
+    [saved] = stack.checkpoints(job_id)
+    stack.start_worker()
+    stack.wait_for(job_id, JobState.SUCCEEDED)
+    assert stack.student(job_id) == weights_after(150, "0")
+    assert saved.step > 5
+    assert [attempt.outcome for attempt in stack.attempts(job_id)] == ["released", "succeeded"]
+
+
+def test_a_worker_is_drained_although_the_broker_hangs(stack: Stack) -> None:
+    stack.start_dispatcher()
+    worker = stack.start_worker()
+    job_id = stack.submit(LONG)
+    wait_until(lambda: stack.step(job_id) > 3)
+    os.kill(stack.broker.pid, signal.SIGSTOP)
+    try:
+        worker.terminate()
+        stack.wait_for(job_id, JobState.QUEUED)
+        worker.wait(30)
+    finally:
+        os.kill(stack.broker.pid, signal.SIGCONT)
+
+
+def test_the_worker_registers_itself(stack: Stack) -> None:
+    process = stack.start_worker()
+    [worker] = stack.workers()
+    assert worker.pid == process.pid
+    assert json.dumps(worker.devices) == json.dumps([{"kind": "cpu", "count": os.cpu_count()}])
+    assert worker.job_id is None
+
+
+def test_a_worker_that_cannot_write_does_not_start(stack: Stack) -> None:
+    (stack.directory / "storage").write_text("in the way")
+    worker = stack.start("broken", "tests.support.tiny_worker", stack.directory / "work")
+    assert worker.wait(20) == 1
+
+
+def test_a_worker_process_has_no_torch_in_it(stack: Stack) -> None:
+    code = "import sys, worker.tasks, worker.dispatcher; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], env=stack.environment(stack.directory), check=True)

@@ -1,0 +1,350 @@
+"""A job's way through one worker, with a real trainer process, on both databases."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from types import TracebackType
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from tests.support.factories import NO_TIME, claimed, job_of, queued, spec, state_of
+from tests.support.processes import children_of, command_of
+from tests.support.rig import MakeRig, Rig
+from tests.support.tiny import wait_until
+from tests.support.tiny_trainer import weights_after
+from ttm_jobs.clock import now
+from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.models import Attempt
+from ttm_jobs.repositories import artifacts, events, jobs, leases, metrics, runs
+from ttm_jobs.repositories.transitions import locked
+from ttm_jobs.states import JobState
+from worker import settlement
+
+NOBODY = "01a208f9-4f21-7689-b112-a58ab3238037"
+
+
+def student_of(rig: Rig, job_id: str) -> str:
+    with read_scope(rig.engine) as session:
+        artifact = artifacts.get(session, job_id, artifacts.STUDENT)
+    assert rig.storage.size(artifact.key) == artifact.size
+    return rig.read(artifact.key).decode()
+
+
+def attempts_of(engine: Engine, job_id: str) -> list[Attempt]:
+    with read_scope(engine) as session:
+        return list(jobs.attempts(session, job_id))
+
+
+def run_until(rig: Rig, job_id: str, state: JobState) -> None:
+    """Rings until the job, which waits between its attempts, is there."""
+
+    def rung() -> bool:
+        rig.run(job_id)
+        return state_of(rig.engine, job_id) is state
+
+    wait_until(rung)
+
+
+def step_of(engine: Engine, job_id: str) -> int:
+    return int((job_of(engine, job_id).progress or {}).get("step", 0))
+
+
+def test_success(rig: Rig, dataset: str) -> None:
+    job_id = queued(rig.engine, spec=spec(name="steps=12", dataset=dataset))
+    rig.run(job_id)
+    job = job_of(rig.engine, job_id)
+    assert job.state is JobState.SUCCEEDED, job.failure
+    assert student_of(rig, job_id) == weights_after(12, "0")
+    assert job.result is not None
+    assert job.result["steps"] == 12
+    assert "artifacts" not in job.result
+    assert (job.full_spec or {})["training"]["threads"] == 1
+    assert (job.progress or {})["step"] == 12
+    assert job.latest == {"train/loss": pytest.approx(1 / 12)}
+    assert rig.told == [job_id, None]
+    with read_scope(rig.engine) as session:
+        assert [artifact.name for artifact in artifacts.of_job(session, job_id)] == [
+            "report.json",
+            "student.safetensors",
+            "trainer.log",
+        ]
+        assert len(metrics.curve(session, job_id, "train/loss")) == 12
+        phases = [event.data["phase"] for event in events.history(session, job_id) if event.kind == "phase"]
+        assert phases == ["fetching", "loading_teacher", "training", "exporting"]
+        log = rig.read(artifacts.get(session, job_id, "trainer.log").key)
+        assert b"step 12 of 12" in log
+        # The best (5) and the last two.
+        assert [row.step for row in runs.checkpoints(session, job_id)] == [10, 5]
+    # What the record names is all there is, and the work directory is gone.
+    assert sorted(key.rpartition("/")[2] for key in rig.storage.list()) == [
+        "10",
+        "5",
+        "report.json",
+        "student.safetensors",
+        "trainer.log",
+    ]
+    assert list((rig.settings.work_dir / "attempts").iterdir()) == []
+
+
+def test_a_users_mistake_fails_the_job_at_once_and_keeps_the_log(rig: Rig, dataset: str) -> None:
+    job_id = queued(rig.engine, spec=spec(name="fail_at=3", dataset=dataset))
+    rig.run(job_id)
+    job = job_of(rig.engine, job_id)
+    assert job.state is JobState.FAILED
+    assert job.failure == {"code": "bad_dataset", "message": "No images.", "origin": "user", "retryable": False}
+    assert job.attempt == 1
+    with read_scope(rig.engine) as session:
+        assert b"step 3 of" in rig.read(artifacts.get(session, job_id, "trainer.log").key)
+
+
+def test_an_error_of_the_system_is_tried_again_until_attempts_are_spent(rig: Rig, dataset: str) -> None:
+    job_id = queued(rig.engine, spec=spec(name="fail_at=3 fail_origin=system", dataset=dataset), max_attempts=2)
+    rig.run(job_id)
+    assert state_of(rig.engine, job_id) is JobState.QUEUED
+    run_until(rig, job_id, JobState.FAILED)
+    job = job_of(rig.engine, job_id)
+    assert job.state is JobState.FAILED
+    assert (job.failure or {})["origin"] == "system"
+    assert [attempt.outcome for attempt in attempts_of(rig.engine, job_id)] == ["error", "error"]
+    with read_scope(rig.engine) as session:
+        keys = [artifact.key for artifact in artifacts.of_job(session, job_id)]
+    assert list(rig.storage.list()) == keys, "the log of the first attempt is replaced"
+
+
+def test_a_trainer_that_dies_resumes_from_its_checkpoint_on_another_worker(make_rig: MakeRig, dataset: str) -> None:
+    first, second = make_rig(), make_rig()
+    job_id = queued(first.engine, spec=spec(name="steps=20 die_at=13", dataset=dataset))
+    first.run(job_id)
+    assert state_of(first.engine, job_id) is JobState.QUEUED
+    [attempt] = attempts_of(first.engine, job_id)
+    assert (attempt.outcome, attempt.code) == ("error", "trainer_died")
+    assert "SIGKILL" in (attempt.message or "")
+    # Without its cause, as if the cause were the first machine's.
+    with session_scope(first.engine) as session:
+        job = jobs.get(session, job_id)
+        assert job.full_spec is not None
+        job.full_spec = {**job.full_spec, "name": "steps=20"}
+    second.run(job_id)
+    job = job_of(first.engine, job_id)
+    assert job.state is JobState.SUCCEEDED, job.failure
+    assert job.attempt == 2
+    assert student_of(second, job_id) == weights_after(20, "0")
+    with read_scope(first.engine) as session:
+        [*_, planned] = (event for event in events.after(session, job_id, 0) if event.kind == "planned")
+        assert planned.data["resumed_from_step"] == 10
+        assert len(metrics.curve(session, job_id, "train/loss")) == 20
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(make_rig: MakeRig, dataset: str) -> None:
+    rig = make_rig()
+    job_id = queued(rig.engine, spec=spec(name="steps=20 die_at=13", dataset=dataset))
+    rig.run(job_id)
+    with session_scope(rig.engine) as session:
+        newest, older = runs.checkpoints(session, job_id)
+        job = jobs.get(session, job_id)
+        job.full_spec = {**(job.full_spec or {}), "name": "steps=20"}
+    rig.storage.put(newest.key, iter([b"damaged"]))
+    rig.run(job_id)
+    assert student_of(rig, job_id) == weights_after(20, "0")
+    with read_scope(rig.engine) as session:
+        [*_, planned] = (event for event in events.after(session, job_id, 0) if event.kind == "planned")
+        assert planned.data["resumed_from_step"] == older.step == 5
+
+
+def test_a_poison_job_stops_at_its_attempts(rig: Rig, dataset: str) -> None:
+    job_id = queued(rig.engine, spec=spec(name="die_at=0", dataset=dataset), max_attempts=3)
+    run_until(rig, job_id, JobState.FAILED)
+    assert len(attempts_of(rig.engine, job_id)) == 3
+
+
+@pytest.mark.parametrize(
+    ("wish", "state"), [(jobs.request_cancel, JobState.CANCELLED), (jobs.request_pause, JobState.PAUSED)]
+)
+def test_a_wish_reaches_the_trainer_which_saves_and_leaves(
+    rig: Rig, dataset: str, wish: object, state: JobState
+) -> None:
+    job_id = queued(rig.engine, spec=spec(name="steps=1000 step_seconds=0.02 checkpoint_every=999", dataset=dataset))
+    thread = rig.start(job_id)
+    wait_until(lambda: step_of(rig.engine, job_id) > 3)
+    with session_scope(rig.engine) as session:
+        wish(session, job_id)  # type: ignore[operator]
+    thread.join(10)
+    assert not thread.is_alive()
+    job = job_of(rig.engine, job_id)
+    assert (job.state, job.attempt) == (state, 1 if state is JobState.CANCELLED else 0)
+    with read_scope(rig.engine) as session:
+        [saved] = runs.checkpoints(session, job_id)
+        assert saved.step >= 4
+
+
+def test_pause_resume_gives_the_undisturbed_student(rig: Rig, dataset: str) -> None:
+    job_id = queued(rig.engine, spec=spec(name="steps=60 step_seconds=0.02 checkpoint_every=999", dataset=dataset))
+    thread = rig.start(job_id)
+    wait_until(lambda: step_of(rig.engine, job_id) > 3)
+    with session_scope(rig.engine) as session:
+        jobs.request_pause(session, job_id)
+    thread.join(10)
+    with session_scope(rig.engine) as session:
+        jobs.resume(session, job_id)
+    rig.run(job_id)
+    assert student_of(rig, job_id) == weights_after(60, "0")
+    assert job_of(rig.engine, job_id).attempt == 1
+
+
+def test_a_drained_worker_gives_its_job_back_and_takes_no_other(make_rig: MakeRig, dataset: str) -> None:
+    leaving, staying = make_rig(), make_rig()
+    job_id = queued(leaving.engine, spec=spec(name="steps=60 step_seconds=0.02", dataset=dataset), max_attempts=1)
+    other = queued(leaving.engine, spec=spec(name="steps=1", dataset=dataset))
+    thread = leaving.start(job_id)
+    wait_until(lambda: step_of(leaving.engine, job_id) > 3)
+    leaving.draining.set()
+    thread.join(10)
+    assert (job_of(leaving.engine, job_id).state, job_of(leaving.engine, job_id).attempt) == (JobState.QUEUED, 0)
+    leaving.run(other)
+    assert state_of(leaving.engine, other) is JobState.QUEUED
+    staying.run(job_id)
+    assert student_of(staying, job_id) == weights_after(60, "0")
+    assert [attempt.outcome for attempt in attempts_of(staying.engine, job_id)] == ["released", "succeeded"]
+
+
+def test_a_trainer_that_ignores_the_request_is_killed_after_its_grace(make_rig: MakeRig, dataset: str) -> None:
+    rig = make_rig(stop_grace_seconds=0.3)
+    job_id = queued(rig.engine, spec=spec(name="steps=9999 step_seconds=0.02 ignore_sigterm=1", dataset=dataset))
+    thread = rig.start(job_id)
+    wait_until(lambda: step_of(rig.engine, job_id) > 3)
+    with session_scope(rig.engine) as session:
+        jobs.request_cancel(session, job_id)
+    thread.join(10)
+    assert state_of(rig.engine, job_id) is JobState.CANCELLED
+
+
+def test_a_trainer_that_hangs_is_found_though_its_worker_is_alive(make_rig: MakeRig, dataset: str) -> None:
+    rig = make_rig(progress_timeout_seconds=1.5)
+    job_id = queued(rig.engine, spec=spec(name="hang_at=3", dataset=dataset), max_attempts=1)
+    rig.run(job_id)
+    job = job_of(rig.engine, job_id)
+    assert (job.state, (job.failure or {})["code"]) == (JobState.FAILED, "trainer_stalled")
+
+
+def test_who_lost_the_lease_kills_its_trainer_and_changes_nothing(make_rig: MakeRig, dataset: str) -> None:
+    rig = make_rig()
+    job_id = queued(rig.engine, spec=spec(name="steps=9999 step_seconds=0.02", dataset=dataset))
+    thread = rig.start(job_id)
+    wait_until(lambda: step_of(rig.engine, job_id) > 6)
+    with session_scope(rig.engine) as session:
+        locked(session, job_id).lease_until = now(session)
+        assert [job.id for job in leases.expire(session, backoff=NO_TIME)] == [job_id]
+    new = claimed(rig.engine, job_id, "another")
+    before = job_of(rig.engine, job_id)
+    thread.join(10)
+    assert not thread.is_alive()
+    after = job_of(rig.engine, job_id)
+    assert (after.version, after.lease_owner, after.lease_epoch) == (before.version, "another", new.epoch)
+    assert not any("/trainer.log" in key or "/student" in key for key in rig.storage.list())
+
+
+def test_many_rings_for_two_workers_are_one_attempt(make_rig: MakeRig, dataset: str) -> None:
+    job_id = queued(make_rig().engine, spec=spec(name="steps=10", dataset=dataset))
+    rigs = [make_rig(), make_rig()]
+    threads = [rig.start(job_id) for rig in rigs for _ in range(10)]
+    for thread in threads:
+        thread.join(20)
+    assert len(attempts_of(rigs[0].engine, job_id)) == 1
+    assert student_of(rigs[0], job_id) == weights_after(10, "0")
+
+
+@pytest.mark.parametrize(
+    ("uri", "code"),
+    [
+        (f"upload:{NOBODY}", "upload_not_found"),
+        (f"job:{NOBODY}", "job_not_found"),
+        ("file:///etc", "uri_not_allowed"),
+        ("http://example.com/data.tar", "uri_not_allowed"),
+    ],
+)
+def test_an_address_that_cannot_be_read_is_the_users_mistake(rig: Rig, uri: str, code: str) -> None:
+    job_id = queued(rig.engine, spec=spec(name="x", dataset=uri))
+    rig.run(job_id)
+    job = job_of(rig.engine, job_id)
+    assert job.state is JobState.FAILED
+    assert ((job.failure or {})["code"], (job.failure or {})["origin"]) == (code, "user")
+
+
+def test_a_trainer_that_cannot_be_started_is_an_infrastructure_error(make_rig: MakeRig, dataset: str) -> None:
+    rig = make_rig(trainer_command=["/no/such/program"])
+    job_id = queued(rig.engine, spec=spec(name="x", dataset=dataset), max_attempts=1)
+    rig.run(job_id)
+    assert (job_of(rig.engine, job_id).failure or {})["code"] == "worker_error"
+
+
+def test_the_trainer_sees_no_secret_of_the_service(
+    make_rig: MakeRig, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TTM_DATABASE_URL", "postgresql://u:hunter2@db/ttm")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+    program = tmp_path / "show.py"
+    program.write_text("import json, os, sys; print(json.dumps(dict(os.environ))); sys.exit(9)")
+    rig = make_rig(trainer_command=[sys.executable, str(program)])
+    job_id = queued(rig.engine, spec=spec(name="x", dataset=dataset), max_attempts=1)
+    rig.run(job_id)
+    with read_scope(rig.engine) as session:
+        environment = json.loads(rig.read(artifacts.get(session, job_id, "trainer.log").key))
+    assert "hunter2" not in str(environment)
+    assert {name for name in environment if name.startswith("TTM_")} == {"TTM_TRAINER_OF"}
+    assert (job_of(rig.engine, job_id).failure or {})["message"].startswith("The trainer ended with status 9")
+
+
+def test_a_trainer_that_finished_and_does_not_leave_has_finished(make_rig: MakeRig, dataset: str) -> None:
+    rig = make_rig(stop_grace_seconds=0.3)
+    job_id = queued(rig.engine, spec=spec(name="steps=3 stay=1", dataset=dataset))
+    rig.run(job_id)
+    assert student_of(rig, job_id) == weights_after(3, "0")
+
+
+def test_a_trainer_that_someone_else_stopped_is_tried_again(rig: Rig, dataset: str) -> None:
+    job_id = queued(rig.engine, spec=spec(name="steps=9999 step_seconds=0.02", dataset=dataset))
+    thread = rig.start(job_id)
+    wait_until(lambda: step_of(rig.engine, job_id) > 3)
+    [trainer] = (pid for pid in children_of(os.getpid()) if os.getpgid(pid) == pid and b"tiny" in command_of(pid))
+    os.kill(trainer, signal.SIGTERM)
+    thread.join(10)
+    assert state_of(rig.engine, job_id) is JobState.QUEUED
+    [attempt] = attempts_of(rig.engine, job_id)
+    assert (attempt.outcome, attempt.code) == ("error", "trainer_stopped")
+
+
+def test_success_without_a_student_is_none(rig: Rig, dataset: str) -> None:
+    job_id = queued(rig.engine, spec=spec(name="steps=1 no_student=1", dataset=dataset), max_attempts=1)
+    rig.run(job_id)
+    assert (job_of(rig.engine, job_id).failure or {})["code"] == "publish_failed"
+
+
+def test_an_end_whose_answer_was_lost_keeps_its_student(
+    rig: Rig, dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class AnswerLost:
+        """Commits, and says that it did not."""
+
+        def __init__(self, engine: Engine) -> None:
+            self.scope = session_scope(engine)
+
+        def __enter__(self) -> Session:
+            return self.scope.__enter__()
+
+        def __exit__(
+            self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        ) -> None:
+            self.scope.__exit__(kind, error, trace)
+            if kind is None:
+                raise OperationalError("COMMIT", {}, ConnectionResetError())
+
+    job_id = queued(rig.engine, spec=spec(name="steps=3", dataset=dataset))
+    monkeypatch.setattr(settlement, "session_scope", AnswerLost)
+    rig.run(job_id)
+    assert state_of(rig.engine, job_id) is JobState.SUCCEEDED
+    assert student_of(rig, job_id) == weights_after(3, "0")

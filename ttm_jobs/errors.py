@@ -1,0 +1,133 @@
+"""The error tree: each error knows its HTTP status and its stable code; the message is for people."""
+
+from typing import ClassVar
+
+
+class ServiceError(Exception):
+    """Anything this service refuses or cannot do."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+
+    @property
+    def message(self) -> str:
+        return str(self) or (self.__doc__ or "").strip()
+
+
+class NotFound(ServiceError):
+    """There is no such thing."""
+
+    status = 404
+    code = "not_found"
+
+
+class JobNotFound(NotFound):
+    """There is no such job."""
+
+    code = "job_not_found"
+
+
+class UploadNotFound(NotFound):
+    """There is no such upload."""
+
+    code = "upload_not_found"
+
+
+class ArtifactNotFound(NotFound):
+    """The job has no such artifact."""
+
+    code = "artifact_not_found"
+
+
+class ObjectNotFound(NotFound):
+    """The storage has no such object."""
+
+    code = "object_not_found"
+
+
+class Conflict(ServiceError):
+    """The thing is not in a state that allows this."""
+
+    status = 409
+    code = "conflict"
+
+
+class IllegalMove(Conflict):
+    """The job's state does not allow this."""
+
+    code = "illegal_move"
+
+
+class JobNotCancellable(Conflict):
+    """A finished job cannot be cancelled."""
+
+    code = "job_not_cancellable"
+
+
+class JobNotPausable(Conflict):
+    """Only a queued or running job can be paused."""
+
+    code = "job_not_pausable"
+
+
+class JobNotResumable(Conflict):
+    """Only a paused job can be resumed."""
+
+    code = "job_not_resumable"
+
+
+class JobNotRetryable(Conflict):
+    """Only a failed or cancelled job can be retried."""
+
+    code = "job_not_retryable"
+
+
+class JobNotFinished(Conflict):
+    """The job has not succeeded, so there is no student yet."""
+
+    code = "job_not_finished"
+
+
+class UploadNotComplete(Conflict):
+    """The upload has not been received whole."""
+
+    code = "upload_not_complete"
+
+
+class LeaseLost(Conflict):
+    """Another worker holds this job, or nobody does: the holder of this lease must change nothing."""
+
+    code = "lease_lost"
+
+
+class Invalid(ServiceError):
+    """The input is wrong: trying again changes nothing."""
+
+    status = 422
+    code = "invalid_input"
+
+
+class UriNotAllowed(Invalid):
+    """The address is not one this service reads from."""
+
+    code = "uri_not_allowed"
+
+
+class ChecksumMismatch(Invalid):
+    """The bytes are not those that were announced."""
+
+    code = "checksum_mismatch"
+
+
+class TooLarge(ServiceError):
+    """The body is larger than this service accepts."""
+
+    status = 413
+    code = "too_large"
+
+
+class StorageFull(ServiceError):
+    """The storage has no room left."""
+
+    status = 507
+    code = "storage_full"

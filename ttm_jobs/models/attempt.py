@@ -1,0 +1,26 @@
+"""attempts: one row a claim, with how it ended."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ttm_jobs.models.base import Base
+
+
+class Attempt(Base):
+    """`outcome` is succeeded, failed, cancelled, paused, released (given back by a drained worker), lost (its lease
+    ran out) or error (an infrastructure error), and NULL while it runs.
+    """
+
+    __tablename__ = "attempts"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    lease_epoch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    number: Mapped[int]
+    worker_id: Mapped[str] = mapped_column(String(36))
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    outcome: Mapped[str | None] = mapped_column(String(16))
+    code: Mapped[str | None] = mapped_column(String(64))
+    message: Mapped[str | None] = mapped_column(Text)

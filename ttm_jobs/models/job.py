@@ -1,0 +1,92 @@
+"""jobs: one row a job, the truth about it."""
+
+from datetime import datetime
+
+from sqlalchemy import JSON, ForeignKey, Index, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ttm_jobs.models.base import Base, Id, Json
+from ttm_jobs.states import JobState
+
+# Written out, since neither database proves a bound value to be within the condition of a partial index.
+WAITING = text("state = 'queued'")
+
+
+class Job(Base):
+    __tablename__ = "jobs"
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    name: Mapped[str | None] = mapped_column(String(200))
+    state: Mapped[JobState] = mapped_column()
+    phase: Mapped[str | None] = mapped_column(String(32))
+
+    # As submitted with the defaults filled in, and as it runs once the engine has decided every open field.
+    spec: Mapped[Json] = mapped_column(JSON(none_as_null=True))
+    full_spec: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
+    # Of the spec, for lists: the teacher's and the dataset's address, the student's architecture, the method's kind.
+    teacher: Mapped[str | None] = mapped_column(String(2048))
+    student: Mapped[str] = mapped_column(String(128))
+    dataset: Mapped[str] = mapped_column(String(2048))
+    method: Mapped[str] = mapped_column(String(32))
+
+    # step, total_steps, epoch, epochs, images_per_second, eta_seconds
+    progress: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
+    # The number of the event that told it.
+    progress_event: Mapped[int | None]
+    # The newest value of each metric by name; the accuracies are shares in [0, 1].
+    latest: Mapped[Json] = mapped_column(JSON, default=dict)
+    # What the engine reports at its end, without the list of artifacts.
+    result: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
+    # Why it failed: code, message, origin ("user" or "system"), retryable. Causes of single attempts are in `attempts`.
+    failure: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
+    retry_of: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+
+    # 0 to 9, the highest first.
+    priority: Mapped[int] = mapped_column()
+    # Attempts that count: a worker that was drained and a pause give theirs back.
+    attempt: Mapped[int] = mapped_column(default=0)
+    max_attempts: Mapped[int]
+
+    # The number of claims so far. Every write of a run names the epoch of its lease.
+    lease_epoch: Mapped[int] = mapped_column(default=0)
+    lease_owner: Mapped[str | None] = mapped_column(String(36))
+    lease_until: Mapped[datetime | None] = mapped_column()
+    heartbeat_at: Mapped[datetime | None]
+    # Of the run's events under that lease, the number of the newest that was written: one sent twice is written once.
+    told: Mapped[int] = mapped_column(default=0)
+    # A queued job is not claimed before this.
+    not_before: Mapped[datetime | None]
+    # When its newest ring was due; one that nobody answered is repeated.
+    rung_at: Mapped[datetime]
+
+    created_at: Mapped[datetime] = mapped_column()
+    queued_at: Mapped[datetime] = mapped_column()
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    cancel_requested_at: Mapped[datetime | None]
+
+    # The number of the newest event of this job.
+    last_event: Mapped[int] = mapped_column(default=0)
+    # Grows with every change a reader can see; heartbeats are none.
+    version: Mapped[int] = mapped_column()
+
+    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 - read once by the mapper
+    __table_args__ = (
+        Index("ix_jobs_newest", created_at.desc(), id.desc()),
+        Index("ix_jobs_state_newest", state, created_at.desc(), id.desc()),
+        # The reaper's and the dispatcher's looks stay as small as what is running and waiting.
+        Index(
+            "ix_jobs_lease_until",
+            lease_until,
+            sqlite_where=text("lease_until IS NOT NULL"),
+            postgresql_where=text("lease_until IS NOT NULL"),
+        ),
+        Index(
+            "ix_jobs_waiting",
+            priority.desc(),
+            queued_at,
+            sqlite_where=WAITING,
+            postgresql_where=WAITING,
+        ),
+        Index("ix_jobs_retry_of", retry_of),
+    )

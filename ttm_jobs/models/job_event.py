@@ -1,0 +1,32 @@
+"""job_events: the append-only stream of a job, numbered from 1, which live followers read."""
+
+from datetime import datetime
+
+from sqlalchemy import JSON, ForeignKey, Index, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ttm_jobs.models.base import Base, Json
+
+# Written out, since neither database proves a bound value to be within the condition of a partial index.
+HISTORY = text("kind IN ('state', 'phase')")
+
+
+class JobEvent(Base):
+    """`kind` is state, phase, planned, teacher_measured, progress, metrics, checkpoint or log. The number is given
+    under the lock of the job's row, so a reader that has seen number n will never miss a smaller one. Of progress
+    events only the newest is kept, under a new number.
+    """
+
+    __tablename__ = "job_events"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(String(32))
+    data: Mapped[Json] = mapped_column(JSON)
+    at: Mapped[datetime]
+
+    __table_args__ = (
+        Index("ix_job_events_history", job_id, number, sqlite_where=HISTORY, postgresql_where=HISTORY),
+        # A job's events lie together on disk, in the order in which they are read.
+        {"sqlite_with_rowid": False},
+    )

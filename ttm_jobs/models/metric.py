@@ -1,0 +1,22 @@
+"""metrics: one row a number, so that one curve is one range of the primary key and thins out within the database."""
+
+from sqlalchemy import BigInteger, ForeignKey, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ttm_jobs.models.base import Base
+
+
+class Metric(Base):
+    """`epoch` counts in fractions. A value that is not finite is NULL. A step told twice (by an attempt and by the one
+    that resumed it) is one row.
+    """
+
+    __tablename__ = "metrics"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    step: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    epoch: Mapped[float]
+    value: Mapped[float | None]
+
+    __table_args__ = ({"sqlite_with_rowid": False},)

@@ -1,0 +1,23 @@
+"""outbox: what is owed to the outside, written in the transaction that owes it. A row is gone once it was paid."""
+
+from datetime import datetime
+
+from sqlalchemy import JSON, Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ttm_jobs.models.base import Base, Json, Serial
+
+
+class OutboxMessage(Base):
+    """`topic` says who delivers it; `ring` rings the doorbell for payload {job_id, priority}. Not before `next_at`."""
+
+    __tablename__ = "outbox"
+
+    id: Mapped[Serial] = mapped_column(primary_key=True)
+    topic: Mapped[str] = mapped_column(String(32))
+    payload: Mapped[Json] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column()
+    next_at: Mapped[datetime] = mapped_column()
+    tries: Mapped[int] = mapped_column(default=0)
+
+    __table_args__ = (Index("ix_outbox_next_at", next_at, id),)

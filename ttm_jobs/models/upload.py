@@ -1,0 +1,40 @@
+"""uploads: files received over HTTP, which a spec names as upload:ID."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import BigInteger, Enum, Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ttm_jobs.models.base import Base, Id
+
+
+class UploadState(StrEnum):
+    # The bytes are on their way; size and hash are not known yet.
+    RECEIVING = "receiving"
+    # Whole and durable in storage under its key.
+    COMPLETE = "complete"
+
+
+class Upload(Base):
+    __tablename__ = "uploads"
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    filename: Mapped[str | None] = mapped_column(String(255))
+    media_type: Mapped[str] = mapped_column(String(100))
+    state: Mapped[UploadState] = mapped_column(
+        Enum(
+            UploadState,
+            native_enum=False,
+            create_constraint=False,
+            length=16,
+            values_callable=lambda e: [s.value for s in e],
+        )
+    )
+    key: Mapped[str] = mapped_column(String(512))
+    size: Mapped[int | None] = mapped_column(BigInteger)
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column()
+    completed_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("ix_uploads_newest", created_at.desc(), id.desc()),)

@@ -1,0 +1,28 @@
+"""workers: the processes that take jobs, as they tell it themselves."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ttm_jobs.models.base import Base, Id
+
+
+class Worker(Base):
+    """`kind` is worker or dispatcher. `devices` names what a worker trains on. A process that ends in order removes
+    its row.
+    """
+
+    __tablename__ = "workers"
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    hostname: Mapped[str] = mapped_column(String(255))
+    pid: Mapped[int]
+    devices: Mapped[list[Any]] = mapped_column(JSON)
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime] = mapped_column()
+    job_id: Mapped[str | None] = mapped_column(String(36))
+
+    __table_args__ = (Index("ix_workers_seen_at", seen_at),)

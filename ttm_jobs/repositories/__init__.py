@@ -1,0 +1,1 @@
+"""All SQL. Functions over a Session, one aggregate a file; none commits."""

@@ -1,0 +1,42 @@
+"""The outbox: messages taken for a while, and removed once delivered."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from ttm_jobs.clock import now
+from ttm_jobs.models import OutboxMessage
+from ttm_jobs.models.base import Json
+
+
+def add(session: Session, topic: str, payload: Json, *, created_at: datetime, next_at: datetime) -> None:
+    session.add(OutboxMessage(topic=topic, payload=payload, created_at=created_at, next_at=next_at))
+
+
+def any_due(session: Session) -> bool:
+    """Whether `take` would find something; a reader's question, so that an idle dispatcher writes nothing."""
+    return session.scalar(select(OutboxMessage.id).where(OutboxMessage.next_at <= now(session)).limit(1)) is not None
+
+
+def take(session: Session, *, limit: int, again_after: timedelta) -> Sequence[OutboxMessage]:
+    """Due messages, oldest first. Nobody else is given them before `again_after`, so a crash before `delivered` repeats
+    them later.
+    """
+    at = now(session)
+    messages = session.scalars(
+        select(OutboxMessage)
+        .where(OutboxMessage.next_at <= at)
+        .order_by(OutboxMessage.next_at, OutboxMessage.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+    for message in messages:
+        message.next_at = at + again_after
+        message.tries += 1
+    return messages
+
+
+def delivered(session: Session, ids: Sequence[int]) -> None:
+    session.execute(delete(OutboxMessage).where(OutboxMessage.id.in_(ids)))

@@ -1,0 +1,57 @@
+"""How a job's row changes: under its lock, by the table of moves, and with an event for everyone who follows."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from ttm_jobs.errors import JobNotFound
+from ttm_jobs.models import Job, JobEvent
+from ttm_jobs.repositories import outbox
+from ttm_jobs.states import HELD, TERMINAL, JobState, check_move
+
+
+def locked(session: Session, job_id: str) -> Job:
+    """The job as it is now, held until the transaction ends; JobNotFound.
+
+    PostgreSQL locks the row. On SQLite a writing transaction is alone from its start.
+    """
+    job = session.get(Job, job_id, with_for_update=True, populate_existing=True)
+    if job is None:
+        raise JobNotFound
+    return job
+
+
+def append(session: Session, job: Job, kind: str, data: dict[str, Any], at: datetime) -> JobEvent:
+    """Adds to the stream of a locked job."""
+    job.last_event += 1
+    event = JobEvent(job_id=job.id, number=job.last_event, kind=kind, data=data, at=at)
+    session.add(event)
+    return event
+
+
+def move(session: Session, job: Job, to: JobState, at: datetime, **why: Any) -> None:
+    """Moves a locked job to another state, with its times; IllegalMove where the table has no such move.
+
+    `why` goes into the event: whose wish, which worker, which failure.
+    """
+    check_move(job.state, to)
+    before, job.state = job.state, to
+    if to not in HELD:
+        job.phase = job.lease_owner = job.lease_until = job.heartbeat_at = None
+    if to in TERMINAL:
+        job.finished_at = at
+    append(session, job, "state", {"state": to, "from": before, **why}, at)
+
+
+def enqueue(session: Session, job: Job, at: datetime, delay: timedelta, **why: Any) -> None:
+    """Moves a locked job back to the queue, and owes it a ring once `delay` is over."""
+    move(session, job, JobState.QUEUED, at, **why)
+    job.queued_at = at
+    job.not_before = job.rung_at = at + delay
+    owe_ring(session, job, at, delay)
+
+
+def owe_ring(session: Session, job: Job, at: datetime, delay: timedelta = timedelta(0)) -> None:
+    payload = {"job_id": job.id, "priority": job.priority}
+    outbox.add(session, "ring", payload, created_at=at, next_at=at + delay)

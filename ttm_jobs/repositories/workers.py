@@ -1,0 +1,60 @@
+"""Workers and dispatchers: who is there."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Literal
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from ttm_jobs.clock import now
+from ttm_jobs.models import Worker
+
+Kind = Literal["worker", "dispatcher"]
+
+
+def seen(
+    session: Session,
+    worker_id: str,
+    *,
+    kind: Kind,
+    hostname: str,
+    pid: int,
+    devices: Sequence[Any],
+    job_id: str | None,
+) -> None:
+    """Registers a process, or renews its registration."""
+    at = now(session)
+    worker = session.get(Worker, worker_id)
+    if worker is None:
+        worker = Worker(id=worker_id, kind=kind, hostname=hostname, pid=pid, devices=list(devices), started_at=at)
+        session.add(worker)
+    worker.seen_at = at
+    worker.job_id = job_id
+
+
+def remove(session: Session, worker_id: str) -> None:
+    session.execute(delete(Worker).where(Worker.id == worker_id))
+
+
+def recent(session: Session, *, within: timedelta, kind: Kind | None = None) -> Sequence[Worker]:
+    """Those heard of lately, oldest registration first."""
+    query = select(Worker).where(Worker.seen_at >= now(session) - within).order_by(Worker.started_at, Worker.id)
+    return session.scalars(query if kind is None else query.where(Worker.kind == kind)).all()
+
+
+def count_idle(session: Session, *, within: timedelta) -> int:
+    """Workers heard of lately that hold no job."""
+    return (
+        session.scalar(
+            select(func.count())
+            .select_from(Worker)
+            .where(Worker.kind == "worker", Worker.job_id.is_(None), Worker.seen_at >= now(session) - within)
+        )
+        or 0
+    )
+
+
+def forget(session: Session, *, silent_for: timedelta) -> None:
+    """Removes the rows of processes that ended without a word."""
+    session.execute(delete(Worker).where(Worker.seen_at < now(session) - silent_for))

@@ -1,0 +1,65 @@
+"""The storage contract."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+from ttm_jobs.errors import Invalid
+
+CHUNK = 1024**2
+
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A whole object: its size in bytes and, where it was just written, its SHA-256 in hex."""
+
+    size: int
+    sha256: str
+
+
+class Storage(Protocol):
+    """Immutable bytes under keys such as `jobs/ID/3/student.safetensors`. An object is there whole or not at all."""
+
+    def put(self, key: str, source: BinaryIO | Iterable[bytes]) -> Stored:
+        """Writes an object; one of the same key is replaced at once. StorageFull, and whatever the source raises; in
+        either case nothing is left of it.
+        """
+        ...
+
+    def open(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """The bytes from `start` up to, not including, `end`, in chunks. ObjectNotFound at once, not at the first
+        chunk.
+        """
+        ...
+
+    def size(self, key: str) -> int:
+        """In bytes; ObjectNotFound."""
+        ...
+
+    def url(self, key: str) -> str | None:
+        """A signed address where the object can be fetched directly, or None where the backend has none."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Removes an object; no error if it is not there."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        """The keys under a prefix of whole parts, in order."""
+        ...
+
+    def check(self) -> None:
+        """Raises OSError or ServiceError if the storage cannot be used."""
+        ...
+
+
+def check_key(key: str) -> str:
+    """The key, if it is one: parts of plain characters between slashes, none of them hidden or a way upwards.
+    Invalid.
+    """
+    if len(key) > 512 or not all(_PART.fullmatch(part) for part in key.split("/")):
+        raise Invalid(f"{key!r} is no storage key")
+    return key

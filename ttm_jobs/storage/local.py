@@ -1,0 +1,127 @@
+"""Objects as files under a directory."""
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from ttm_jobs.errors import ObjectNotFound, StorageFull
+from ttm_jobs.storage.base import CHUNK, Stored, check_key
+
+_TEMPORARY = ".partial-"
+
+
+class LocalStorage:
+    """A key is a path under `root`. Objects appear by renaming, after their bytes have reached the disk."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+
+    def put(self, key: str, source: BinaryIO | Iterable[bytes]) -> Stored:
+        path = self._path(key)
+        with _full_disk_named():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # In the same folder, since a rename is only at once within one file system.
+            descriptor, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    digest = hashlib.sha256()
+                    size = 0
+                    for chunk in _chunks(source):
+                        file.write(chunk)
+                        digest.update(chunk)
+                        size += len(chunk)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, path)
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary)
+                raise
+            _sync_directory(path.parent)
+        return Stored(size, digest.hexdigest())
+
+    def open(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        try:
+            file = self._path(key).open("rb")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise ObjectNotFound(f"There is no object {key}.") from None
+        return _range(file, start, end)
+
+    def size(self, key: str) -> int:
+        path = self._path(key)
+        if not path.is_file():
+            raise ObjectNotFound(f"There is no object {key}.")
+        return path.stat().st_size
+
+    def url(self, key: str) -> str | None:
+        return None
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        path.unlink(missing_ok=True)
+        # Folders that became empty go too; one that is not empty, or that a writer makes anew, stays.
+        for parent in path.parents:
+            if parent == self.root:
+                break
+            try:
+                parent.rmdir()
+            except OSError:
+                break
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        base = self._path(prefix) if prefix else self.root
+        files = (path for path in base.rglob("*") if path.is_file() and not path.name.startswith(_TEMPORARY))
+        yield from sorted(path.relative_to(self.root).as_posix() for path in files)
+
+    def check(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self.root):
+            pass
+
+    def _path(self, key: str) -> Path:
+        return self.root / check_key(key)
+
+
+def _chunks(source: BinaryIO | Iterable[bytes]) -> Iterator[bytes]:
+    if hasattr(source, "read"):
+        while chunk := source.read(CHUNK):
+            yield chunk
+    else:
+        yield from source
+
+
+def _range(file: BinaryIO, start: int, end: int | None) -> Iterator[bytes]:
+    with file:
+        file.seek(start)
+        left = None if end is None else end - start
+        while left is None or left > 0:
+            chunk = file.read(CHUNK if left is None else min(CHUNK, left))
+            if not chunk:
+                break
+            if left is not None:
+                left -= len(chunk)
+            yield chunk
+
+
+def _sync_directory(path: Path) -> None:
+    # Without this a power cut may undo the rename.
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _full_disk_named() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(f"The storage has no room left: {error.strerror}.") from error
+        raise

@@ -1,0 +1,1 @@
+"""The process that takes jobs: one at a time for each device."""

@@ -1,0 +1,24 @@
+"""`python -m worker`: one worker process."""
+
+import os
+
+from worker.app import app
+
+
+def main() -> None:
+    app.worker_main(
+        [
+            "worker",
+            "--loglevel=INFO",
+            # Several workers of one machine need names of their own.
+            f"--hostname=worker-{os.getpid()}@%h",
+            # Workers need not know each other: the database knows them all. Looking for neighbours costs a second at
+            # start.
+            "--without-gossip",
+            "--without-mingle",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

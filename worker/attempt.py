@@ -1,0 +1,159 @@
+"""One attempt at a job: prepare the work directory, follow the trainer to its end."""
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Event as Flag
+
+from pydantic import ValidationError
+
+from ttm_core.events import Failed, Finished, PhaseChanged, Stopped
+from ttm_core.spec import DistillSpec
+from ttm_jobs.database import DATABASE_AWAY
+from ttm_jobs.errors import ChecksumMismatch, LeaseLost, ObjectNotFound, ServiceError
+from ttm_jobs.models import Checkpoint
+from ttm_jobs.models.base import Json
+from ttm_jobs.repositories.endings import Failure
+from ttm_jobs.settings import Settings
+from ttm_jobs.states import JobState
+from ttm_jobs.storage import Storage
+from worker.files import inside, is_full_disk, write_whole
+from worker.heartbeat import Heartbeat
+from worker.inputs import Inputs
+from worker.outcomes import Broken, Outcome, Rejected, broken, outcome_of
+from worker.recorder import Recorder
+from worker.supervisor import Exited, Trainer
+
+logger = logging.getLogger(__name__)
+
+
+class Attempt:
+    """Runs a trainer in a work directory of its own, under a lease that is kept alive meanwhile."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        storage: Storage,
+        inputs: Inputs,
+        *,
+        trainer: Trainer,
+        workdir: Path,
+        recorder: Recorder,
+        heartbeat: Heartbeat,
+        draining: Flag,
+    ) -> None:
+        self._settings = settings
+        self._storage = storage
+        self._inputs = inputs
+        self._trainer = trainer
+        self._workdir = workdir
+        self._recorder = recorder
+        self._heartbeat = heartbeat
+        self._draining = draining
+
+    def run(self, spec: Json, checkpoints: Sequence[Checkpoint]) -> Outcome:
+        """How it ended. LeaseLost if it is no longer ours to tell; the trainer is dead then, too."""
+        try:
+            try:
+                self._prepare(spec, checkpoints)
+                self._trainer.start()
+                return self._follow()
+            finally:
+                self._trainer.end()
+        except LeaseLost:
+            raise
+        except ValidationError as error:
+            return Rejected(Failure("invalid_spec", str(error), origin="user", retryable=False))
+        except (ChecksumMismatch, ObjectNotFound) as error:
+            # The record has it, the storage has not: nothing that its user could mend.
+            return broken(error.code, error.message)
+        except ServiceError as error:
+            # The addresses were looked at when the job was accepted; what they name may be gone since.
+            if error.status < 500:
+                return Rejected(Failure(error.code, error.message, origin="user", retryable=False))
+            return broken(error.code, error.message)
+        except OSError as error:
+            if is_full_disk(error):
+                return broken("storage_full", f"The worker's disk is full: {error.strerror}.")
+            return self._worker_error(error)
+        except Exception as error:
+            return self._worker_error(error)
+
+    def _worker_error(self, error: Exception) -> Broken:
+        logger.exception("the worker could not run an attempt")
+        return broken("worker_error", f"The worker could not run the job: {type(error).__name__}: {error}.")
+
+    def _prepare(self, spec: Json, checkpoints: Sequence[Checkpoint]) -> None:
+        self._recorder.add(PhaseChanged(phase="fetching"))
+        self._record()
+        inputs = self._inputs.resolve(DistillSpec.model_validate(spec))
+        self._workdir.mkdir(parents=True)
+        (self._workdir / "run.json").write_text(json.dumps({"spec": spec, "inputs": inputs}))
+        self._restore(checkpoints)
+
+    def _restore(self, checkpoints: Sequence[Checkpoint]) -> None:
+        for checkpoint in checkpoints:
+            try:
+                path = inside(self._workdir, checkpoint.path)
+                write_whole(path, self._storage.open(checkpoint.key), checkpoint.sha256)
+                return
+            except (ObjectNotFound, ChecksumMismatch) as error:
+                logger.warning("checkpoint of step %d is of no use: %s", checkpoint.step, error.message)
+
+    def _follow(self) -> Outcome:
+        last: Finished | Stopped | Failed | None = None
+        asked: str | None = None
+        kill_at = float("inf")
+        heard = flushed = time.monotonic()
+        while True:
+            item = self._trainer.next(timeout=self._settings.record_seconds)
+            time_now = time.monotonic()
+            match item:
+                case None:
+                    pass
+                case Exited():
+                    return outcome_of(last, item.returncode, asked or self._wish())
+                case Finished() | Stopped() | Failed():
+                    last = item
+                    # Having said its last word it should leave, too.
+                    kill_at = min(kill_at, time_now + self._settings.stop_grace_seconds)
+                case _:
+                    self._recorder.add(item)
+                    heard = time_now
+            if time_now - flushed >= self._settings.record_seconds:
+                self._record()
+                flushed = time_now
+            if self._heartbeat.fenced:
+                raise LeaseLost
+            if asked is None and (asked := self._wish()) is not None:
+                self._trainer.stop()
+                kill_at = time_now + self._settings.stop_grace_seconds
+            if time_now > kill_at:
+                self._trainer.kill()
+                kill_at = float("inf")
+            if time_now - heard > self._settings.progress_timeout_seconds:
+                return broken("trainer_stalled", f"The trainer told nothing for {time_now - heard:.0f} s.")
+
+    def _wish(self) -> str | None:
+        """Why the trainer should stop, if it should."""
+        if self._draining.is_set():
+            return "drained"
+        if self._heartbeat.expired:
+            return "database_away"
+        match self._heartbeat.state:
+            case JobState.CANCELLING:
+                return "cancelled"
+            case JobState.PAUSING:
+                return "paused"
+            case _:
+                return None
+
+    def _record(self) -> None:
+        try:
+            state = self._recorder.flush()
+        except DATABASE_AWAY as error:
+            logger.warning("events wait for the database: %s", type(error).__name__)
+        else:
+            self._heartbeat.state = state or self._heartbeat.state

@@ -1,0 +1,94 @@
+"""`python -m worker.dispatcher`: pays what the outbox owes and takes jobs from silent workers. Any number may run."""
+
+import logging
+import signal
+import time
+from datetime import timedelta
+from threading import Event as Flag
+
+from sqlalchemy import Engine
+
+from ttm_jobs.database import DATABASE_AWAY, create_engine, read_scope, session_scope
+from ttm_jobs.queue import BrokerUnavailable, CeleryDoorbell, Doorbell
+from ttm_jobs.repositories import jobs, leases, outbox, workers
+from ttm_jobs.settings import Settings, get_settings
+from worker.presence import Presence
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 100
+# A ring that failed is tried again after this, and so is one whose dispatcher died with it in hand.
+_AGAIN_AFTER = timedelta(seconds=5)
+
+
+class Dispatcher:
+    """The two duties, each of which may be done by several processes at once."""
+
+    def __init__(self, settings: Settings, engine: Engine, doorbell: Doorbell) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._doorbell = doorbell
+
+    def dispatch(self) -> int:
+        """Rings what is due. Returns how many rings the broker took."""
+        with read_scope(self._engine) as session:
+            if not outbox.any_due(session):
+                return 0
+        with session_scope(self._engine) as session:
+            messages = outbox.take(session, limit=_BATCH, again_after=_AGAIN_AFTER)
+        rung = []
+        try:
+            for message in messages:
+                self._doorbell.ring(message.payload["job_id"], priority=message.payload["priority"])
+                rung.append(message.id)
+        except BrokerUnavailable as error:
+            # The others of this batch would wait for the same broker.
+            logger.warning("the broker does not take rings: %s", error.message)
+        with session_scope(self._engine) as session:
+            outbox.delivered(session, rung)
+        return len(rung)
+
+    def reap(self) -> None:
+        """Takes jobs from silent workers, and repeats rings that idle workers did not hear."""
+        seen = timedelta(seconds=self._settings.worker_seen_seconds)
+        with session_scope(self._engine) as session:
+            backoff = timedelta(seconds=self._settings.retry_backoff_seconds)
+            for job in leases.expire(session, backoff=backoff):
+                logger.warning("job %s: its worker fell silent, now %s", job.id, job.state)
+            # Busy workers will find their rings when they are done; more would only pile up.
+            if idle := workers.count_idle(session, within=seen):
+                after = timedelta(seconds=self._settings.ring_again_seconds)
+                for job in jobs.ring_again(session, after=after, limit=idle):
+                    logger.info("job %s: rung again", job.id)
+            workers.forget(session, silent_for=10 * seen)
+
+    def serve(self, stop: Flag) -> None:
+        """Both, over and over, until `stop` is set. A database that is away is waited for."""
+        reap_at = 0.0
+        while not stop.wait(self._settings.dispatch_seconds):
+            try:
+                while self.dispatch() == _BATCH and not stop.is_set():
+                    pass
+                if time.monotonic() >= reap_at:
+                    self.reap()
+                    reap_at = time.monotonic() + self._settings.reap_seconds
+            except DATABASE_AWAY as error:
+                logger.warning("the database is away: %s", type(error).__name__)
+                stop.wait(1.0)
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = get_settings()
+    stop = Flag()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    engine = create_engine(settings.database_url)
+    doorbell = CeleryDoorbell(settings.broker_url, settings.queue_name)
+    with Presence(engine, "dispatcher", interval=settings.worker_seen_seconds / 4):
+        Dispatcher(settings, engine, doorbell).serve(stop)
+    engine.dispose()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Tells the record that a process is there."""
+
+import logging
+import os
+import socket
+from collections.abc import Sequence
+from threading import Event, Thread
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import Engine
+
+from ttm_jobs.database import DATABASE_AWAY, session_scope
+from ttm_jobs.ids import new_id
+from ttm_jobs.repositories import workers
+from ttm_jobs.repositories.workers import Kind
+
+logger = logging.getLogger(__name__)
+
+
+class Presence:
+    """Renews the process's row in `workers` until it leaves; a database that is away is no reason to stop."""
+
+    def __init__(self, engine: Engine, kind: Kind, *, interval: float, devices: Sequence[Any] = ()) -> None:
+        self.id = new_id()
+        self._engine = engine
+        self._kind = kind
+        self._interval = interval
+        self._devices = devices
+        self._job_id: str | None = None
+        self._ended = Event()
+        self._thread = Thread(target=self._renew, name="presence", daemon=True)
+
+    def holds(self, job_id: str | None) -> None:
+        """The job it is at, or None."""
+        self._job_id = job_id
+        self._tell()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        try:
+            with session_scope(self._engine) as session:
+                workers.remove(session, self.id)
+        except DATABASE_AWAY:
+            logger.info("the database is away; this process's row will be forgotten by its age")
+
+    def _renew(self) -> None:
+        self._tell()
+        while not self._ended.wait(self._interval):
+            self._tell()
+
+    def _tell(self) -> None:
+        try:
+            with session_scope(self._engine) as session:
+                workers.seen(
+                    session,
+                    self.id,
+                    kind=self._kind,
+                    hostname=socket.gethostname(),
+                    pid=os.getpid(),
+                    devices=self._devices,
+                    job_id=self._job_id,
+                )
+        except DATABASE_AWAY as error:
+            logger.warning("could not register with the database: %s", type(error).__name__)

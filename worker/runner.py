@@ -1,0 +1,107 @@
+"""The way of a job through a worker: claim, prepare, supervise, publish, finish."""
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from threading import Event as Flag
+
+from sqlalchemy import Engine
+
+from ttm_jobs.database import DATABASE_AWAY, session_scope
+from ttm_jobs.errors import LeaseLost
+from ttm_jobs.models import Checkpoint
+from ttm_jobs.models.base import Json
+from ttm_jobs.repositories import jobs, leases, runs
+from ttm_jobs.repositories.leases import Lease
+from ttm_jobs.settings import Settings
+from ttm_jobs.storage import Storage
+from worker import orphans
+from worker.attempt import Attempt
+from worker.heartbeat import Heartbeat
+from worker.inputs import Inputs
+from worker.leftovers import attempt_directory, remove_attempt
+from worker.log_file import LogFile
+from worker.recorder import Recorder
+from worker.settlement import Settlement
+from worker.supervisor import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+class Runner:
+    """Runs jobs, one at a time, as the worker `worker_id`. `draining` is set when the process is asked to leave."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        storage: Storage,
+        *,
+        worker_id: str,
+        trainer_command: Sequence[str],
+        draining: Flag,
+        on_job: Callable[[str | None], None],
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._storage = storage
+        self._worker_id = worker_id
+        self._command = trainer_command
+        self._draining = draining
+        self._on_job = on_job
+        self._inputs = Inputs(engine, storage, settings)
+
+    def run(self, job_id: str) -> None:
+        """Answers a ring. A job that does not wait, or that another worker was given, is left alone."""
+        if self._draining.is_set():
+            return
+        try:
+            claimed = self._claim(job_id)
+        except DATABASE_AWAY as error:
+            logger.warning("no claim of job %s: %s; it will be rung again", job_id, type(error).__name__)
+            return
+        if claimed is None:
+            logger.info("job %s does not wait", job_id)
+            return
+        lease, spec, checkpoints = claimed
+        self._on_job(job_id)
+        try:
+            self._hold(lease, spec, checkpoints)
+        except LeaseLost:
+            logger.warning("job %s, epoch %d: the lease is lost, nothing was changed", lease.job_id, lease.epoch)
+        finally:
+            self._on_job(None)
+
+    def _claim(self, job_id: str) -> tuple[Lease, Json, Sequence[Checkpoint]] | None:
+        with session_scope(self._engine) as session:
+            duration = timedelta(seconds=self._settings.lease_seconds)
+            lease = leases.claim(session, job_id, self._worker_id, duration=duration)
+            if lease is None:
+                return None
+            job = jobs.get(session, job_id)
+            return lease, job.full_spec or job.spec, runs.checkpoints(session, job_id)
+
+    def _hold(self, lease: Lease, spec: Json, checkpoints: Sequence[Checkpoint]) -> None:
+        settings = self._settings
+        workdir = attempt_directory(settings.work_dir, lease.job_id, lease.epoch)
+        log = LogFile(workdir / "trainer.log", settings.max_log_bytes)
+        recorder = Recorder(self._engine, self._storage, lease, workdir)
+        heartbeat = Heartbeat(self._engine, lease, duration=settings.lease_seconds, interval=settings.heartbeat_seconds)
+        attempt = Attempt(
+            settings,
+            self._storage,
+            self._inputs,
+            trainer=Trainer(self._command, workdir, log=log, marks=orphans.marks()),
+            workdir=workdir,
+            recorder=recorder,
+            heartbeat=heartbeat,
+            draining=self._draining,
+        )
+        try:
+            with heartbeat:
+                outcome = attempt.run(spec, checkpoints)
+                settlement = Settlement(self._engine, self._storage, settings, lease, recorder, heartbeat)
+                state = settlement.settle(outcome, workdir, log)
+        finally:
+            remove_attempt(workdir)
+        logger.info("job %s, epoch %d: %s, now %s", lease.job_id, lease.epoch, type(outcome).__name__, state)

@@ -1,0 +1,134 @@
+"""The trainer's process group: started, listened to, asked to stop, killed."""
+
+import logging
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Event as Flag
+from threading import Thread
+from typing import BinaryIO
+
+from ttm_core.events import Event, decode
+from ttm_jobs.processes import die_with_parent
+from worker.log_file import LogFile
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_LINE = 4 * 1024**2
+# The trainer reads strangers' files: it is given no address or key of this service.
+_SECRET_PREFIXES = ("TTM_", "CELERY_", "PG", "AWS_")
+
+
+@dataclass(frozen=True)
+class Exited:
+    """The trainer ended; negative numbers are signals. No event follows."""
+
+    returncode: int
+
+
+class Trainer:
+    """One trainer process and all that it starts.
+
+    `command` is completed by the work directory and `--events-fd N`. It dies with the thread that calls `start`. Its
+    events wait in a queue of this process, so that a slow database never holds it up. It carries `marks` in its
+    environment.
+    """
+
+    def __init__(self, command: Sequence[str], workdir: Path, *, log: LogFile, marks: Mapping[str, str]) -> None:
+        self._command = command
+        self._workdir = workdir
+        self._log = log
+        self._marks = marks
+        self._items: SimpleQueue[Event | Exited] = SimpleQueue()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._gone = Flag()
+
+    def start(self) -> None:
+        reader, writer = os.pipe()
+        try:
+            process = subprocess.Popen(
+                [*self._command, str(self._workdir), "--events-fd", str(writer)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(writer,),
+                env={**_environment(), **self._marks},
+                start_new_session=True,
+                preexec_fn=die_with_parent(),
+            )
+        except BaseException:
+            os.close(reader)
+            raise
+        finally:
+            os.close(writer)
+        self._process = process
+        assert process.stdout is not None
+        readers = [
+            Thread(target=self._read_events, args=(os.fdopen(reader, "rb"),), daemon=True),
+            Thread(target=self._log.copy, args=(process.stdout,), daemon=True),
+        ]
+        for thread in readers:
+            thread.start()
+        Thread(target=self._wait, args=(process, readers), daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        """Also the id of its process group."""
+        if self._process is None:
+            raise RuntimeError("the trainer is not started")
+        return self._process.pid
+
+    def next(self, timeout: float) -> Event | Exited | None:
+        """The next event in order, at last `Exited`; None if nothing came in `timeout` seconds."""
+        try:
+            return self._items.get(timeout=timeout)
+        except Empty:
+            return None
+
+    def stop(self) -> None:
+        """Asks it to save a checkpoint and leave. Its own children are its own affair: they serve it until then."""
+        self._signal(lambda pid: os.kill(pid, signal.SIGTERM))
+
+    def kill(self) -> None:
+        """Ends the whole group at once."""
+        self._signal(lambda pid: os.killpg(pid, signal.SIGKILL))
+
+    def end(self) -> None:
+        """Kills what is left of it and waits until it is gone: then nobody writes into the work directory any more."""
+        if self._process is not None:
+            self.kill()
+            self._gone.wait(timeout=30)
+
+    def _signal(self, send: Callable[[int], None]) -> None:
+        # Until the process is reaped its number cannot belong to anyone else.
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                send(self._process.pid)
+
+    def _read_events(self, pipe: BinaryIO) -> None:
+        with pipe:
+            while line := pipe.readline(_LONGEST_LINE):
+                try:
+                    self._items.put(decode(line))
+                except ValueError as error:
+                    logger.warning("trainer told something that is no event: %s", str(error).splitlines()[0])
+
+    def _wait(self, process: "subprocess.Popen[bytes]", readers: Sequence[Thread]) -> None:
+        # Waited for without reaping first: as long as the leader is a zombie, its number still names its group.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        returncode = process.wait()
+        for thread in readers:
+            thread.join(timeout=10)
+        self._items.put(Exited(returncode))
+        self._gone.set()
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(_SECRET_PREFIXES)}

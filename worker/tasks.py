@@ -1,0 +1,100 @@
+"""The one task, and the process around it."""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from threading import Event as Flag
+from typing import Any
+
+from celery.signals import worker_init, worker_shutdown, worker_shutting_down
+
+from ttm_jobs.database import DATABASE_AWAY, create_engine
+from ttm_jobs.queue import RUN_TASK
+from ttm_jobs.storage import build_storage
+from worker.app import app, settings
+from worker.leftovers import remove_leftovers
+from worker.orphans import kill_orphans
+from worker.presence import Presence
+from worker.runner import Runner
+
+logger = logging.getLogger(__name__)
+
+
+class WorkerProcess:
+    """What a worker process has from its start to its end."""
+
+    def __init__(self) -> None:
+        # Completed by the work directory and the number of the events' pipe.
+        self.trainer_command: Sequence[str] = (sys.executable, "-m", "ttm_core", "run")
+        self.draining = Flag()
+        self._exit = ExitStack()
+        self._runner: Runner | None = None
+
+    def start(self) -> None:
+        """Raises what keeps it from working: a worker that cannot write would spend the attempts of every job it
+        took.
+        """
+        kill_orphans()
+        settings.work_dir.mkdir(parents=True, exist_ok=True)
+        storage = build_storage(settings.storage_url)
+        storage.check()
+        engine = create_engine(settings.database_url)
+        self._exit.callback(engine.dispose)
+        with suppress(*DATABASE_AWAY):
+            # A database that is away now is no reason not to start; the next worker cleans up.
+            remove_leftovers(engine, settings.work_dir)
+        devices = [{"kind": "cpu", "count": os.cpu_count()}]
+        presence = Presence(engine, "worker", interval=settings.heartbeat_seconds, devices=devices)
+        self._exit.enter_context(presence)
+        self._runner = Runner(
+            settings,
+            engine,
+            storage,
+            worker_id=presence.id,
+            trainer_command=self.trainer_command,
+            draining=self.draining,
+            on_job=presence.holds,
+        )
+
+    def run(self, job_id: str) -> None:
+        if self._runner is None:
+            raise RuntimeError("the worker process is not started")
+        self._runner.run(job_id)
+
+    def end(self) -> None:
+        self._exit.close()
+
+
+process = WorkerProcess()
+
+
+def run(job_id: str) -> None:
+    """Answers a ring."""
+    process.run(job_id)
+
+
+def _start(**_: Any) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        process.start()
+    except Exception as error:
+        logger.exception("the worker cannot start")
+        # Celery would log any other exception, and go on.
+        raise SystemExit(1) from error
+
+
+def _drain(**_: Any) -> None:
+    # Runs within the signal handler: the running task sees the flag, has its trainer save a checkpoint, and returns.
+    process.draining.set()
+
+
+def _end(**_: Any) -> None:
+    process.end()
+
+
+app.task(run, name=RUN_TASK)
+worker_init.connect(_start)
+worker_shutting_down.connect(_drain)
+worker_shutdown.connect(_end)
