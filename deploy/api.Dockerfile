@@ -12,6 +12,7 @@ COPY api/ api/
 COPY ttm_jobs/ ttm_jobs/
 COPY ttm_core/ ttm_core/
 COPY migrations/ migrations/
+COPY recipes/ recipes/
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER ttm
 EXPOSE 8000

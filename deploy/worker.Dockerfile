@@ -12,6 +12,7 @@ COPY worker/ worker/
 COPY ttm_jobs/ ttm_jobs/
 COPY ttm_core/ ttm_core/
 COPY migrations/ migrations/
+COPY recipes/ recipes/
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER ttm
 CMD ["python", "-m", "worker"]

@@ -5,13 +5,21 @@ The rows come from `catalogue.json`, which `python -m ttm_core.students.build_ca
 
 import difflib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ttm_core.errors import UserError
+
+# timm's families whose `forward_intermediates` gives patch tokens, the same number from every block.
+_TOKEN_FAMILIES = frozenset(
+    (
+        *("beit", "cait", "convit", "deit", "eva", "naflexvit", "tnt", "xcit"),
+        *("vision_transformer", "vision_transformer_relpos"),
+    )
+)
 
 
 class UnknownArchitecture(UserError, ValueError):
@@ -44,6 +52,8 @@ class Architecture:
     """Whether published weights exist at the hub."""
     interpolation: str
     crop_pct: float
+    tags: Mapping[str, Mapping[str, Any]]
+    """Of timm's published weights (`a1_in1k`): what they were made with, where that differs from this row."""
 
 
 def all() -> tuple[Architecture, ...]:
@@ -52,15 +62,16 @@ def all() -> tuple[Architecture, ...]:
 
 
 def find(name: str) -> Architecture:
-    """The architecture of this very name.
+    """The architecture of this very name, which may carry one of its tags: `resnet18.a1_in1k`.
 
     Raises:
         UnknownArchitecture: there is none.
     """
-    try:
-        return _catalogue()[name]
-    except KeyError:
-        raise UnknownArchitecture(name, nearest(name)) from None
+    base, dot, tag = name.partition(".")
+    row = _catalogue().get(base)
+    if row is None or (dot and tag not in row.tags):
+        raise UnknownArchitecture(name, nearest(name))
+    return replace(row, name=name, **row.tags[tag]) if dot else row
 
 
 def nearest(name: str, n: int = 3) -> list[str]:
@@ -107,13 +118,21 @@ def search(
     ]
 
 
+def has_tokens(name: str) -> bool:
+    """Whether a model works on patch tokens throughout and shows those of each block, as ViTKD asks.
+
+    Raises:
+        UnknownArchitecture: there is no such model.
+    """
+    return find(name).family in _TOKEN_FAMILIES
+
+
 @cache
 def _catalogue() -> dict[str, Architecture]:
-    rows = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
-    return {row["name"]: _architecture(row) for row in rows}
+    rows = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"), object_hook=_with_tuples)
+    return {row["name"]: Architecture(**{"tags": {}, **row}) for row in rows}
 
 
-def _architecture(row: dict[str, Any]) -> Architecture:
-    channels, height, width = row["input_size"]
-    values = row | {"input_size": (channels, height, width), "mean": tuple(row["mean"]), "std": tuple(row["std"])}
-    return Architecture(**values)
+def _with_tuples(told: dict[str, Any]) -> dict[str, Any]:
+    """JSON's lists as the tuples that they are."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}

@@ -1,15 +1,18 @@
 """One step's loss: the student, the frozen teacher and the method, wrapped so that the loop knows none of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from ttm_core.data.batches import Batch
-from ttm_core.methods.build import Objective, Terms
+from ttm_core.methods.build import Moment, Objective, Terms
+from ttm_core.methods.outputs import Outputs, outputs
 from ttm_core.preprocess import Preprocess
-from ttm_core.spec import TrainingSpec
 from ttm_core.teachers.load import Teacher
+
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
@@ -21,26 +24,28 @@ class Distiller:
     objective: Objective
     teacher: Teacher | None  # None where the method does not ask for its logits
     device: torch.device
-    precision: TrainingSpec
+    precision: Precision
 
-    def __call__(self, batch: Batch) -> Terms:
+    def __call__(self, batch: Batch, moment: Moment) -> Terms:
         """Weighted scalar terms by name; their sum is the loss."""
         pixels = batch.pixels.to(self.device, non_blocking=True)
         labels = batch.labels.to(self.device, non_blocking=True)
         student_input = self.preprocess(pixels)
-        teacher_logits = self._teacher_logits(pixels, student_input)
+        teacher = self._teacher_outputs(pixels, student_input)
         with self._autocast():
-            student_logits = self.student(student_input)
-        return self.objective(student_logits, labels, teacher_logits)
+            student = outputs(self.student, student_input, self.objective.features)
+        return self.objective(student, teacher, labels, torch.from_numpy(batch.indices), moment)
 
-    def _teacher_logits(self, pixels: Tensor, student_input: Tensor) -> Tensor | None:
-        """float32 [B, C], without a graph."""
+    def _teacher_outputs(self, pixels: Tensor, student_input: Tensor) -> Outputs | None:
+        """Logits in float32, all without a graph."""
         if self.teacher is None:
             return None
         shared = self.teacher.preprocess == self.preprocess
+        teacher_input = student_input if shared else self.teacher.preprocess(pixels)
         with torch.no_grad(), self._autocast():
-            logits: Tensor = self.teacher.model(student_input if shared else self.teacher.preprocess(pixels))
-        return logits.float()
+            seen = outputs(self.teacher.model, teacher_input, self.objective.features)
+        return replace(seen, logits=seen.logits.float())
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision.precision == "bfloat16")
+        dtype = torch.float16 if self.precision == "float16" else torch.bfloat16
+        return torch.autocast(self.device.type, dtype, enabled=self.precision != "float32")

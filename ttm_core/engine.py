@@ -25,6 +25,7 @@ from ttm_core.methods.build import build_objective
 from ttm_core.preprocess import Preprocess
 from ttm_core.spec import DistillSpec
 from ttm_core.students import create_model
+from ttm_core.students.freeze import freeze
 from ttm_core.students.initialise import start_from
 from ttm_core.teachers.load import Teacher, load_teacher
 from ttm_core.train import Trainer
@@ -85,6 +86,8 @@ def distill(
     inputs = inputs or Inputs.of(spec)
     spec = plan.keep_threads(spec, workdir)
     assert spec.training.threads is not None
+    if spec.training.precision == "float16" and device.type != "cuda":
+        raise BadSpec("training.precision float16 needs a GPU, and this run has none: use bfloat16 or float32")
     set_up(device, spec.training.threads)
     with ThreadPoolExecutor(spec.training.threads, thread_name_prefix="decode") as pool:
         return _Run(spec, workdir, inputs, on_event, should_stop, device, pool).run()
@@ -120,6 +123,12 @@ class _Run:
         preprocess = Preprocess(dataset.channels, size, normalization)
         student = self._make_student(dataset, preprocess)
 
+        frozen = freeze(student, self.spec.student.freeze)
+        needs = self.spec.method.needs
+        objective = build_objective(
+            self.spec, student=student, preprocess=preprocess, teacher=teacher, split=dataset.train
+        ).to(self.device)
+
         run = plan.run_hash(self.spec)
         resumed = checkpoint.load_newest(self.workdir / "checkpoints", run=run)
         validation = dataset.validation
@@ -129,14 +138,15 @@ class _Run:
             distiller=Distiller(
                 student=student,
                 preprocess=preprocess,
-                objective=build_objective(self.spec.method),
-                teacher=teacher if self.spec.method.kind != "ce" else None,
+                objective=objective,
+                teacher=teacher if needs.teacher else None,
                 device=self.device,
-                precision=self.spec.training,
+                precision=self.spec.training.precision,
             ),
             spec=self.spec.training,
             split=dataset.train,
             views=Views(dataset.train.images, augmentation, size, self.spec.training.seed),
+            frozen=frozen,
             validate=lambda model: self._evaluate(model, validation, preprocess, size),
             save=lambda trainer: self._save(trainer, run, teacher_validation),
             on_event=self.on_event,
@@ -153,7 +163,7 @@ class _Run:
         student.load_state_dict(trainer.best.weights)
         result = events.Result(
             best_epoch=trainer.best.epoch,
-            steps=trainer.total_steps,
+            steps=trainer.step,
             student_validation=self._evaluate(student, validation, preprocess, size),
             student_test=self._test(student, dataset.test, preprocess, size),
             teacher_validation=teacher_validation,
@@ -188,12 +198,19 @@ class _Run:
     def _make_student(self, dataset: Dataset, preprocess: Preprocess) -> nn.Module:
         spec = self.spec.student
         torch.manual_seed(derived_seed(_INIT_SEED, self.spec.training.seed))
-        model = create_model(
-            spec.architecture,
-            num_classes=dataset.num_classes,
-            in_chans=dataset.channels,
-            image_size=preprocess.image_size,
-        )
+        options = {} if spec.drop_path is None else {"drop_path_rate": spec.drop_path}
+        try:
+            model = create_model(
+                spec.architecture,
+                num_classes=dataset.num_classes,
+                in_chans=dataset.channels,
+                image_size=preprocess.image_size,
+                **options,
+            )
+        except TypeError as error:
+            if not options:
+                raise
+            raise BadSpec(f"{spec.architecture} has no paths to drop: leave student.drop_path out") from error
         if self.inputs.student is not None:
             start_from(model, self.inputs.student, spec.architecture)
         if self.device.type == "cpu":

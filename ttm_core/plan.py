@@ -83,7 +83,7 @@ def with_teacher(spec: DistillSpec, teacher: Teacher) -> DistillSpec:
 
 def run_hash(spec: DistillSpec) -> str:
     """Names what decides a run's bits; a checkpoint carries it, so that no other run resumes from it."""
-    told = spec.model_dump(mode="json", exclude={"name": True, "training": {"checkpoint_seconds"}})
+    told = spec.model_dump(mode="json", exclude={"name": True, "recipe": True, "training": {"checkpoint_seconds"}})
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 

@@ -6,12 +6,13 @@ has none left open. Torch-free, so that the API can import it.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from ttm_core.base import Spec
+from ttm_core import catalogue, recipes
+from ttm_core.base import Spec, by_name
 from ttm_core.data.specs import AugmentationSpec, DatasetSpec, Pixels
 from ttm_core.methods.specs import MethodSpec, WeightedTransformedTeacherMatching
-from ttm_core.optim.specs import Cosine, OptimizerSpec, ScheduleSpec, Sgd, by_name
+from ttm_core.optim.specs import AverageSpec, ClippingSpec, Cosine, OptimizerSpec, ScheduleSpec, Sgd
 
 Channels = Annotated[list[float], Field(min_length=1, max_length=4)]
 Uri = Annotated[str, Field(min_length=1, max_length=2048)]
@@ -55,11 +56,26 @@ class StudentSpec(Spec):
     checkpoint: Uri | None = Field(None, description="Weights to start from; its classifier may differ in size.")
     image_size: Pixels | None = Field(None, description="Side of the square input in pixels.")
     normalization: Normalization | None = None
+    freeze: Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=100)] = Field(
+        [], description="Parameters of `checkpoint` that stay as they are: shell patterns such as `layer1.*`."
+    )
+    drop_path: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None,
+        description="Stochastic depth of the last block, the others' rising to it; for timm's models that have it.",
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _from_architecture(cls, data: Any) -> Any:
         return {"architecture": data} if isinstance(data, str) else data
+
+    @model_validator(mode="after")
+    def _frozen_weights_exist(self) -> Self:
+        if self.freeze and self.checkpoint is None:
+            raise ValueError("freeze keeps the weights of `checkpoint`, and none is given")
+        if self.drop_path and self.architecture.startswith(("cifar/", "mini/")):
+            raise ValueError(f"{self.architecture} has no paths to drop: leave drop_path out")
+        return self
 
 
 class TrainingSpec(Spec):
@@ -72,18 +88,53 @@ class TrainingSpec(Spec):
     augmentation: Annotated[AugmentationSpec, BeforeValidator(lambda data: by_name(data, "kind"))] | None = Field(
         None, description="crop_flip for images up to 64 px, resized_crop above, when left out."
     )
-    precision: Literal["float32", "bfloat16"] = "float32"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="Share of a label that is spread over all classes, in the cross-entropy with the labels."
+    )
+    clipping: ClippingSpec | None = Field(None, description="A bound on gradients; a number bounds their norm.")
+    accumulation: Annotated[int, Field(ge=1, le=1024)] = Field(
+        1, description="Parts that a batch is worked off in, one after another: less memory, the same step size."
+    )
+    average: AverageSpec | None = Field(
+        None, description="Validate and keep a moving average of the weights; a number is its decay."
+    )
+    patience: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Stop after this many epochs without a better validation accuracy."
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="Of the models' arithmetic; float16 needs a GPU. Weights and losses stay float32."
+    )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     threads: Annotated[int, Field(ge=1, le=256)] | None = Field(
         None, description="CPU threads; fixed by the first attempt, since another number gives other bits."
     )
     checkpoint_seconds: Annotated[float, Field(gt=0, le=86_400)] = 60.0
 
+    @model_validator(mode="after")
+    def _parts_have_two_images(self) -> Self:
+        if self.batch_size < 2 * self.accumulation:
+            raise ValueError(
+                f"{self.accumulation} parts of a batch of {self.batch_size} have fewer than two images each, on which "
+                "batch norm cannot train"
+            )
+        return self
+
+
+def _student_may_come_from_a_recipe(schema: dict[str, Any]) -> None:
+    schema["required"].remove("student")
+
 
 class DistillSpec(Spec):
     """A distillation run: teacher, student, data, method, training."""
 
+    model_config = ConfigDict(json_schema_extra=_student_may_come_from_a_recipe)
+
     name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    recipe: Annotated[str, Field(max_length=200)] | None = Field(
+        None,
+        description="A published run to start from, such as `cifar100/resnet56-resnet20/wttm`: all that it says "
+        "and this spec does not is taken from it.",
+    )
     teacher: TeacherSpec | None = Field(None, description="Needed by every method but ce.")
     student: StudentSpec
     dataset: DatasetSpec
@@ -92,8 +143,21 @@ class DistillSpec(Spec):
     )
     training: TrainingSpec = TrainingSpec()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_recipe(cls, data: Any) -> Any:
+        return recipes.expand(data) if isinstance(data, dict) and isinstance(data.get("recipe"), str) else data
+
     @model_validator(mode="after")
-    def _method_has_its_teacher(self) -> Self:
-        if self.teacher is None and self.method.kind != "ce":
+    def _method_has_what_it_needs(self) -> Self:
+        needs = self.method.needs
+        if needs.teacher and self.teacher is None:
             raise ValueError(f"method {self.method.kind!r} learns from a teacher: give `teacher`, or use method 'ce'")
+        if needs.features == "tokens":
+            assert self.teacher is not None
+            for who, name in (("student", self.student.architecture), ("teacher", self.teacher.architecture)):
+                if name is not None and not catalogue.has_tokens(name):
+                    raise ValueError(
+                        f"vitkd matches the patch tokens of two vision transformers, and {who} {name!r} is none"
+                    )
         return self

@@ -5,20 +5,24 @@ checkpoint takes the very steps that it would have taken.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ttm_core.data.batches import epoch_batches, prefetched, steps_per_epoch
+from ttm_core.data.batches import Batch, epoch_batches, prefetched, steps_per_epoch
 from ttm_core.data.dataset import Split
 from ttm_core.data.random import seed as derived_seed
 from ttm_core.data.views import Views
 from ttm_core.distiller import Distiller
-from ttm_core.events import Accuracy, Event, Metrics
+from ttm_core.events import Accuracy, Event, Log, Metrics
+from ttm_core.methods.build import Moment, Terms
+from ttm_core.optim.average import Average
 from ttm_core.optim.build import build_optimizer, learning_rate
+from ttm_core.optim.clipping import clip_gradients
 from ttm_core.spec import TrainingSpec
 from ttm_core.step_log import StepLog
 
@@ -50,6 +54,7 @@ class Trainer:
     spec: TrainingSpec
     split: Split
     views: Views
+    frozen: Sequence[nn.Module]  # parts of the student that stay as they are
     validate: Callable[[nn.Module], Accuracy]
     save: Callable[["Trainer"], None]
     on_event: Callable[[Event], None]
@@ -58,8 +63,12 @@ class Trainer:
     best: Best = field(default_factory=Best)
 
     def __post_init__(self) -> None:
-        self.student = self.distiller.student
-        self.optimizer = build_optimizer(self.spec.optimizer, self.student)
+        self.student, self.objective = self.distiller.student, self.distiller.objective
+        self.optimizer = build_optimizer(self.spec.optimizer, self.student, self.objective)
+        self.scaler = torch.amp.GradScaler(
+            self.distiller.device.type, enabled=self.spec.precision == "float16"
+        )  # float16 alone has too few exponents for gradients
+        self.average = Average(self.spec.average, self.student) if self.spec.average else None
         self.steps_per_epoch = steps_per_epoch(len(self.split), self.spec.batch_size)
         self.total_steps = self.steps_per_epoch * self.spec.epochs
 
@@ -67,14 +76,21 @@ class Trainer:
         return {
             "step": self.step,
             "student": self.student.state_dict(),
+            "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "average": self.average.model.state_dict() if self.average else None,
             "best": {"top1": self.best.top1, "epoch": self.best.epoch, "weights": self.best.weights},
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.step = state["step"]
         self.student.load_state_dict(state["student"])
+        self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average:
+            self.average.model.load_state_dict(state["average"])
         self.best = Best(**state["best"])
 
     def train(self) -> None:
@@ -82,21 +98,18 @@ class Trainer:
         spec = self.spec
         log = StepLog(self.on_event, self.step, self.steps_per_epoch, spec.epochs)
         saved_at = time.monotonic()
-        self.student.train()
-        while self.step < self.total_steps:
+        self._training_mode()
+        while self.step < self.total_steps and not self._out_of_patience():
             epoch, first = divmod(self.step, self.steps_per_epoch)
             batches = epoch_batches(
                 self.split, self.views, seed=spec.seed, epoch=epoch, batch_size=spec.batch_size, first=first
             )
             for batch in log.timed(prefetched(self.split, batches)):
                 rate = self._set_learning_rate()
-                torch.manual_seed(derived_seed(_STEP_SEED, spec.seed, self.step))
-                terms = self.distiller(batch)
-                loss = torch.stack(list(terms.values())).sum()
-                loss.backward()
-                self.optimizer.step()
-                self.optimizer.zero_grad(set_to_none=True)
+                terms = self._descend(batch)
                 self.step += 1
+                if self.average:
+                    self.average.update(self.student, self.step)
                 log.add(self.step, terms, len(batch.labels), rate)
 
                 if self.step % self.steps_per_epoch == 0:
@@ -112,6 +125,37 @@ class Trainer:
         log.flush()
         self.save(self)
 
+    def _descend(self, batch: Batch) -> Terms:
+        """One step of the optimiser; the batch's loss terms, detached."""
+        seed = derived_seed(_STEP_SEED, self.spec.seed, self.step)
+        torch.manual_seed(seed)
+        moment = Moment(self.step / self.steps_per_epoch, torch.Generator().manual_seed(seed))
+        total: dict[str, Tensor] = {}
+        for part, share in parts(batch, self.spec.accumulation):
+            terms = self.distiller(part, moment)
+            loss = torch.stack(list(terms.values())).sum()
+            self.scaler.scale(loss * share if share < 1 else loss).backward()
+            for name, term in terms.items():
+                weighted = term.detach() * share if share < 1 else term.detach()
+                total[name] = total[name] + weighted if name in total else weighted
+        if self.spec.clipping is not None:
+            self.scaler.unscale_(self.optimizer)
+            clip_gradients(self.spec.clipping, self.student, self.objective)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return total
+
+    def _training_mode(self) -> None:
+        self.student.train()
+        self.objective.train()
+        for module in self.frozen:
+            module.eval()
+
+    def _out_of_patience(self) -> bool:
+        patience = self.spec.patience
+        return patience is not None and self.step // self.steps_per_epoch - self.best.epoch >= patience
+
     def _set_learning_rate(self) -> float:
         rate = learning_rate(
             self.spec.schedule,
@@ -125,9 +169,30 @@ class Trainer:
         return rate
 
     def _validate(self, epoch: int) -> None:
-        seen = self.validate(self.student)
+        judged = self.average.model if self.average else self.student
+        seen = self.validate(judged)
+        self._training_mode()
         if seen.top1 > self.best.top1:
-            weights = {name: tensor.detach().cpu().clone() for name, tensor in self.student.state_dict().items()}
+            weights = {name: tensor.detach().cpu().clone() for name, tensor in judged.state_dict().items()}
             self.best = Best(seen.top1, epoch + 1, weights)
         values = {"validation/top1": seen.top1, "validation/loss": seen.loss}
         self.on_event(Metrics(step=self.step, epoch=epoch + 1, values=values))
+        if self._out_of_patience() and self.step < self.total_steps:
+            self.on_event(
+                Log(message=f"stopped after epoch {epoch + 1}: validation was best after epoch {self.best.epoch}")
+            )
+
+
+def parts(batch: Batch, count: int) -> Iterator[tuple[Batch, float]]:
+    """A batch in up to `count` parts of nearly the same size, none of one image, each with its share of the batch."""
+    images = len(batch.indices)
+    count = max(min(count, images // 2), 1)
+    bounds = [images * part // count for part in range(count + 1)]
+    for start, stop in pairwise(bounds):
+        part = replace(
+            batch,
+            indices=batch.indices[start:stop],
+            pixels=batch.pixels[start:stop],
+            labels=batch.labels[start:stop],
+        )
+        yield part, (stop - start) / images

@@ -9,12 +9,14 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy import create_engine as _create_engine
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.orm import Session
 
 from ttm_jobs.settings import SQLITE, database_address
 
 _READS = "ttm_reads"
+
+_IDLE_TRANSACTION_MS = 10_000
 
 # What is raised while the database cannot be reached or is too busy: the same call may pass later.
 DATABASE_AWAY = (OperationalError, InterfaceError, TimeoutError)
@@ -39,6 +41,8 @@ def create_engine(url: str) -> Engine:
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
                 "keepalives_count": 2,
+                # A worker frozen within a transaction would keep the lock of its job, which nobody could take then.
+                "options": f"-c idle_in_transaction_session_timeout={_IDLE_TRANSACTION_MS}",
             },
         )
     if parsed.database and parsed.database != ":memory:":
@@ -70,12 +74,26 @@ def _begin_sqlite(connection: Connection) -> None:
 @contextmanager
 def session_scope(engine: Engine) -> Iterator[Session]:
     """A transaction that may write: committed when the block ends, rolled back when it raises."""
-    with Session(engine, expire_on_commit=False) as session, session.begin():
+    with _named_disconnect(), Session(engine, expire_on_commit=False) as session, session.begin():
         yield session
 
 
 @contextmanager
 def read_scope(engine: Engine) -> Iterator[Session]:
     """A transaction that only reads; PostgreSQL refuses a write in it."""
-    with Session(engine.execution_options(**{_READS: True, "postgresql_readonly": True})) as session:
+    with (
+        _named_disconnect(),
+        Session(engine.execution_options(**{_READS: True, "postgresql_readonly": True})) as session,
+    ):
         yield session
+
+
+@contextmanager
+def _named_disconnect() -> Iterator[None]:
+    """A connection that the server ended is one of DATABASE_AWAY, whatever the server called its reason."""
+    try:
+        yield
+    except DBAPIError as error:
+        if error.connection_invalidated and not isinstance(error, DATABASE_AWAY):
+            raise OperationalError(error.statement, error.params, error.orig or error) from error
+        raise

@@ -66,7 +66,7 @@ class Stack:
         name = f"worker-{len(self.processes)}"
         before = len(self.workers())
         process = self.start(name, module, work_dir or self.directory / name)
-        wait_until(lambda: len(self.workers()) > before)
+        wait_until(lambda: len(self.workers()) > before, seconds=60)
         return process
 
     def start(self, name: str, module: str, work_dir: Path) -> subprocess.Popen[bytes]:
@@ -110,7 +110,7 @@ class Stack:
             artifact = artifacts.get(session, job_id, artifacts.STUDENT)
         return b"".join(self.storage.open(artifact.key)).decode()
 
-    def wait_for(self, job_id: str, state: JobState, seconds: float = 30.0) -> Job:
+    def wait_for(self, job_id: str, state: JobState, seconds: float = 60.0) -> Job:
         def reached() -> bool:
             now = self.job(job_id)
             assert now.state is state or now.state not in TERMINAL, (now.state, now.failure)

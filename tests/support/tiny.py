@@ -8,7 +8,7 @@ from pathlib import Path
 TINY_TRAINER = (sys.executable, str(Path(__file__).with_name("tiny_trainer.py")))
 
 
-def wait_until(true: Callable[[], object], seconds: float = 20.0) -> None:
+def wait_until(true: Callable[[], object], seconds: float = 40.0) -> None:
     """Returns when `true()` is; fails the test when it is not within the time."""
     deadline = time.monotonic() + seconds
     while not true():

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,26 @@ from ttm_core.export import load_student
 from ttm_core.train import Interrupted
 from ttm_core.weights import read_weights
 
-METHODS = ["ce", "kd", "ttm", "wttm"]
+METHODS: dict[str, str | dict[str, Any]] = {
+    "ce": "ce",
+    "kd": "kd",
+    "ttm": "ttm",
+    "wttm": "wttm",
+    "dkd": {"kind": "dkd", "weight": {"kind": "warmup", "epochs": 1, "last": 1}},
+    "dist": "dist",
+    "nkd": {"kind": "nkd", "standardise_logits": True},
+    "wkd": "wkd",
+    "wkd by features": {"kind": "wkd", "relations": "features"},
+    "wttm, gamma and beta changing": {
+        "kind": "wttm",
+        "gamma": {"kind": "linear", "first": 0.5, "last": 0.2},
+        "beta": {"kind": "cosine", "first": 0, "last": 2},
+    },
+    "wttm without labels": {"kind": "wttm", "ce_weight": 0},
+    "wttm + crd": {"kind": "wttm", "features": {"kind": "crd", "negatives": 64}},
+    "dkd + itrd": {"kind": "dkd", "features": "itrd"},
+}
+every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 
 
 def sha256(path: Path) -> str:
@@ -32,7 +52,7 @@ def student_of(workdir: Path) -> Path:
     return workdir / "out" / "student.safetensors"
 
 
-@pytest.mark.parametrize("method", METHODS)
+@every_method
 def test_a_run_tells_its_story_in_order(method, digits_idx, teacher_file, tmp_path):
     told: list[events.Event] = []
     spec = factories.spec(digits_idx, teacher_file, method=method)
@@ -54,8 +74,10 @@ def test_a_run_tells_its_story_in_order(method, digits_idx, teacher_file, tmp_pa
     assert planned.spec.teacher.architecture == "mini/resnet8_050"
     assert planned.total_steps == 2 * 9
     terms = {name for event in told if isinstance(event, events.Metrics) for name in event.values}
-    assert {"train/loss", "train/ce", "validation/top1"} <= terms
-    assert method == "ce" or f"train/{method}" in terms
+    kind, features = planned.spec.method.kind, getattr(planned.spec.method, "features", None)
+    assert {"train/loss", f"train/{kind}", "validation/top1"} <= terms
+    assert ("train/ce" in terms) == (getattr(planned.spec.method, "ce_weight", 1) > 0)
+    assert features is None or f"train/{features.kind}" in terms
 
     assert result.student_test.images == 200
     assert result.teacher_test.top1 > 0.8
@@ -102,15 +124,20 @@ def test_a_student_can_be_the_next_teacher_and_a_start(digits_idx, teacher_file,
     assert first > cold
 
 
-@pytest.mark.parametrize("method", METHODS)
+@every_method
 def test_stopped_anywhere_a_run_resumes_to_the_bit(method, digits_idx, teacher_file, tmp_path):
     training = {"augmentation": {"kind": "crop_flip", "padding": 1}, "epochs": 3}
     spec = factories.spec(digits_idx, teacher_file, method=method, training=training)
-    distill(spec, tmp_path / "whole")
-    chance = random.Random(method)
-    for trial in range(4):
+    assert_resumes_to_the_bit(spec, tmp_path, trials=3)
+
+
+def assert_resumes_to_the_bit(spec, tmp_path, *, trials):
+    """Stopped three times on its way, and again elsewhere, a run leaves the bytes that it leaves in one go."""
+    total = distill(spec, tmp_path / "whole").steps
+    chance = random.Random(spec.model_dump_json(include={"method", "training"}))
+    for trial in range(trials):
         workdir = tmp_path / f"stopped-{trial}"
-        steps = sorted(chance.sample(range(1, 27), 3))
+        steps = sorted(chance.sample(range(1, total), 3))
         for before, stop in zip([0, *steps], steps, strict=False):
             left = iter(range(stop - before - 1, -1, -1))
             with pytest.raises(Interrupted) as interrupted:

@@ -1,3 +1,4 @@
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -7,9 +8,11 @@ from sqlalchemy.exc import InternalError, StatementError
 
 from tests.support.factories import job_of, queued
 from tests.support.servers import PostgresServer
+from ttm_jobs import database
 from ttm_jobs.clock import now
-from ttm_jobs.database import create_engine, read_scope, session_scope
+from ttm_jobs.database import DATABASE_AWAY, create_engine, read_scope, session_scope
 from ttm_jobs.models import Job
+from ttm_jobs.repositories.transitions import locked
 
 
 def test_a_block_that_raises_changes_nothing(engine: Engine) -> None:
@@ -98,6 +101,31 @@ def test_sqlite_settings(sqlite_url: str) -> None:
             for name in ("journal_mode", "foreign_keys", "busy_timeout", "synchronous")
         }
     assert values == {"journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 15_000, "synchronous": 2}
+    engine.dispose()
+
+
+def test_who_freezes_within_a_transaction_does_not_keep_its_locks(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_IDLE_TRANSACTION_MS", 300)
+    engine = create_engine(postgresql_url)
+    job_id = queued(engine)
+
+    def freeze() -> None:
+        with session_scope(engine) as session:
+            locked(session, job_id)
+            time.sleep(1)
+            now(session)
+
+    with ThreadPoolExecutor(1) as pool:
+        frozen = pool.submit(freeze)
+        time.sleep(0.1)
+        with session_scope(engine) as session:
+            # Waits for the lock, though not for its holder.
+            assert locked(session, job_id).id == job_id
+            assert not frozen.done()
+        with pytest.raises(DATABASE_AWAY):
+            frozen.result()
     engine.dispose()
 
 

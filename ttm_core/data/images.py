@@ -1,5 +1,6 @@
 """Random access to decoded images: an array in memory, or files decoded when asked for."""
 
+import hashlib
 import io
 import warnings
 from collections.abc import Callable, Sequence
@@ -34,6 +35,10 @@ class Images(Protocol):
         """A box of each image, resized to a square: uint8 [B, C, size, size]."""
         ...
 
+    def fingerprint(self) -> str:
+        """A hash of all the images' content, in order."""
+        ...
+
 
 Boxes = Callable[[int, int, int], tuple[float, float, float, float]]
 """(position in the batch, width, height) -> (left, upper, right, lower) in pixels."""
@@ -66,6 +71,11 @@ class ArrayImages:
             ]
         )
 
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(repr(tuple(self.pixels.shape)).encode())
+        digest.update(self.pixels.contiguous().numpy().data)
+        return digest.hexdigest()
+
 
 @dataclass(frozen=True)
 class FileImages:
@@ -91,6 +101,12 @@ class FileImages:
 
         return torch.stack(list(self.pool.map(one, range(len(indices)))))
 
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(f"{self.channels}".encode())
+        for content in self.pool.map(_file_hash, self.paths):
+            digest.update(content)
+        return digest.hexdigest()
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -111,6 +127,9 @@ class Selection:
 
     def crops(self, indices: NDArray[np.int64], boxes: Boxes, size: int) -> torch.Tensor:
         return self.images.crops(self.indices[indices], boxes, size)
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(self.images.fingerprint().encode() + self.indices.tobytes()).hexdigest()
 
 
 def in_memory(images: Images, size: int) -> ArrayImages:
@@ -147,6 +166,11 @@ def _grey_16_bit(image: Image.Image) -> Image.Image:
     if wide.max(initial=0) > 255:
         wide = wide / 257
     return Image.fromarray(np.clip(np.rint(wide), 0, 255).astype(np.uint8))
+
+
+def _file_hash(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
 
 
 def _fit(image: Image.Image, size: int) -> Image.Image:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import timm
 import torch
@@ -26,6 +27,7 @@ from ttm_core.students import CIFAR, MINI, timm_name
 
 CATALOGUE = Path(catalogue.__file__).with_suffix(".json")
 SECONDS_PER_MODEL = 120
+_OF_A_TAG = ("input_size", "mean", "std", "num_classes", "interpolation", "crop_pct")
 
 
 def names() -> list[str]:
@@ -62,8 +64,21 @@ def describe(name: str) -> tuple[Architecture, str | None]:
         pretrained=timm.is_model_pretrained(registered),
         interpolation=configuration.interpolation,
         crop_pct=configuration.crop_pct,
+        tags=tags(registered),
     )
     return row, reason
+
+
+def tags(registered: str) -> dict[str, dict[str, Any]]:
+    """The tags of timm's weights for a model, and in what they differ from the model without a tag."""
+    plain = get_pretrained_cfg(registered, allow_unregistered=False)
+    found = {}
+    for name in timm.list_models(registered, include_tags=True):
+        configuration = get_pretrained_cfg(name, allow_unregistered=False)
+        told = ((field, getattr(configuration, field), getattr(plain, field)) for field in _OF_A_TAG)
+        found[name.partition(".")[2]] = {field: value for field, value, usual in told if value != usual}
+    found.pop("", None)  # a model without published weights
+    return found
 
 
 def main() -> None:
@@ -77,7 +92,7 @@ def main() -> None:
                 continue
             with _time_limit(SECONDS_PER_MODEL):
                 row, reason = describe(name)
-            lines[name] = json.dumps(asdict(row), separators=(",", ":"))
+            lines[name] = _line(row)
             print(lines[name], file=progress, flush=True)
             if reason is not None:
                 reasons[reason] += 1
@@ -85,6 +100,13 @@ def main() -> None:
     CATALOGUE.write_text("[\n" + ",\n".join(lines[name] for name in names()) + "\n]\n", encoding="utf-8")
     partial.unlink()
     print(f"{len(lines)} architectures; in this run no multiply-accumulates for {reasons.total()}: {dict(reasons)}")
+
+
+def _line(row: Architecture) -> str:
+    told = asdict(row)
+    if not row.tags:
+        del told["tags"]
+    return json.dumps(told, separators=(",", ":"))
 
 
 def _macs(model: nn.Module, input_size: tuple[int, int, int]) -> int:

@@ -30,21 +30,49 @@ class Teacher:
     preprocess: Preprocess
     layout: str
 
+    @property
+    def classes(self) -> int:
+        """How many classes its logits are of: the dataset's."""
+        return self.num_classes if self.class_map is None else len(self.class_map)
+
 
 class SelectClasses(nn.Module):
-    """The logits of some of a model's classes, in a given order."""
+    """A model of timm's whose logits are of some of its classes only, in a given order; its features are as they were.
+
+    Args:
+        model: with timm's interface.
+        classes: indices of the classes.
+    """
 
     classes: torch.Tensor
 
-    def __init__(self, model: nn.Module, classes: list[int]) -> None:
+    def __init__(self, model: Any, classes: list[int]) -> None:
         super().__init__()
         self.model = model
+        self.num_prefix_tokens = getattr(model, "num_prefix_tokens", 0)
         self.register_buffer("classes", torch.tensor(classes), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, C, H, W] -> [B, len(classes)]."""
         logits: torch.Tensor = self.model(x)
         return logits[:, self.classes]
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, C, H, W] -> the model's own features."""
+        return self.model.forward_features(x)
+
+    def forward_intermediates(self, x: torch.Tensor, **options: Any) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """[B, C, H, W] -> the model's own features and those of some of its blocks."""
+        return self.model.forward_intermediates(x, **options)
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """Features -> [B, len(classes)], or [B, D] with `pre_logits`."""
+        if pre_logits:
+            return self.model.forward_head(x, pre_logits=True)
+        return self.model.forward_head(x)[:, self.classes]
+
+    def get_classifier(self) -> None:
+        """None: no one layer gives the logits of these classes from the features."""
 
 
 def load_teacher(spec: TeacherSpec, path: Path, *, image_size: int, class_names: list[str]) -> Teacher:

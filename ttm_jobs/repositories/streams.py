@@ -11,4 +11,4 @@ from ttm_jobs.models import Job
 def newest(session: Session, job_ids: Collection[str]) -> dict[str, int]:
     """The number of the newest event of each job; a job that does not exist is left out."""
     rows = session.execute(select(Job.id, Job.last_event).where(Job.id.in_(job_ids)))
-    return {job_id: number for job_id, number in rows}
+    return {row.id: row.last_event for row in rows}

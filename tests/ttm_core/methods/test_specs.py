@@ -1,0 +1,127 @@
+"""What methods are told, what they ask for, and what is refused before anything runs."""
+
+import subprocess
+import sys
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from ttm_core.methods.needs import Needs
+from ttm_core.methods.schedules import CosineRamp, LinearRamp, WarmUp, at
+from ttm_core.methods.specs import MethodSpec
+from ttm_core.spec import DistillSpec
+
+LOGIT_METHODS = ["kd", "ttm", "wttm", "dkd", "dist", "nkd", "wkd"]
+METHOD: TypeAdapter[MethodSpec] = TypeAdapter(MethodSpec)
+
+
+def method(kind, **fields):
+    return METHOD.validate_python({"kind": kind, **fields})
+
+
+def spec(**fields):
+    return DistillSpec.model_validate(
+        {"student": "cifar/resnet20", "dataset": "file:///d", "teacher": "file:///t", **fields}
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "expected"),
+    [
+        ("ce", {}, Needs(labels=True, teacher=False)),
+        ("kd", {}, Needs(labels=True, teacher=True)),
+        ("kd", {"ce_weight": 0}, Needs(labels=False, teacher=True)),
+        ("ttm", {"ce_weight": 0}, Needs(labels=False, teacher=True)),
+        ("wttm", {}, Needs(labels=True, teacher=True)),
+        ("dist", {"ce_weight": 0}, Needs(labels=False, teacher=True)),
+        ("dkd", {"ce_weight": 0}, Needs(labels=True, teacher=True, mixes=False)),
+        ("nkd", {"ce_weight": 0}, Needs(labels=True, teacher=True)),
+        ("wkd", {"ce_weight": 0}, Needs(labels=True, teacher=True, mixes=False)),
+        ("wttm", {"ce_weight": 0, "features": "itrd"}, Needs(labels=False, teacher=True, features="pooled")),
+        ("wttm", {"features": "crd"}, Needs(labels=True, teacher=True, features="pooled", mixes=False)),
+        ("ttm", {"features": "vitkd"}, Needs(labels=True, teacher=True, features="tokens")),
+    ],
+)
+def test_needs(kind, fields, expected):
+    assert method(kind, **fields).needs == expected
+
+
+def test_stored_logits_suffice_without_features():
+    assert all(method(kind).needs.stored_logits_suffice for kind in LOGIT_METHODS)
+    assert not any(method(kind, features="crd").needs.stored_logits_suffice for kind in LOGIT_METHODS)
+    assert not method("ce").needs.stored_logits_suffice
+
+
+@pytest.mark.parametrize("kind", ["ce", *LOGIT_METHODS])
+def test_a_method_survives_the_way_through_json(kind):
+    told = method(kind) if kind == "ce" else method(kind, features="crd", standardise_logits=True)
+    assert METHOD.validate_json(METHOD.dump_json(told)) == told
+
+
+@pytest.mark.parametrize(
+    ("ramp", "values"),
+    [
+        (3.0, [3, 3, 3, 3, 3]),
+        (LinearRamp(first=1, last=3), [1, 1.5, 2, 2.5, 3]),
+        (CosineRamp(first=1, last=3), [1, 2 - 0.5**0.5, 2, 2 + 0.5**0.5, 3]),
+        (WarmUp(epochs=4, last=8), [0, 5, 8, 8, 8]),
+    ],
+)
+def test_schedules(ramp, values):
+    assert [at(ramp, epoch, 10) for epoch in (0, 2.5, 5, 7.5, 10)] == pytest.approx(values)
+
+
+def test_gamma_may_change_and_has_no_temperature_then():
+    told = method(
+        "wttm", gamma={"kind": "linear", "first": 0.5, "last": 0.1}, beta={"kind": "warmup", "epochs": 5, "last": 4}
+    )
+    assert (told.gamma, told.temperature) == (LinearRamp(first=0.5, last=0.1), None)
+    assert METHOD.validate_json(METHOD.dump_json(told)) == told
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"gamma": {"kind": "linear", "first": 0.5, "last": 0}}, "stay above 0"),
+        ({"gamma": {"kind": "warmup", "epochs": 3, "last": 0.2}}, "stay above 0"),
+        ({"gamma": 0}, "stay above 0"),
+        ({"gamma": -1}, "greater than or equal to 0"),
+        ({"gamma": {"kind": "linear", "first": 0.5, "last": 0.1}, "temperature": 4}, "no one temperature"),
+        ({"gamma": 0.5, "temperature": 4}, "give one"),
+        ({"beta": {"kind": "staircase"}}, "a number, or a ramp of kind"),
+        ({"beta": "much"}, "valid number"),
+        ({"features": {"kind": "fitnet"}}, "crd"),
+    ],
+)
+def test_refused_fields(fields, message):
+    with pytest.raises(ValidationError, match=message):
+        method("wttm", **fields)
+
+
+def test_wkd_does_not_go_below_what_float32_holds():
+    with pytest.raises(ValidationError, match="regularisation"):
+        method("wkd", regularisation=0.02)
+
+
+@pytest.mark.parametrize("kind", LOGIT_METHODS)
+def test_every_method_but_ce_wants_a_teacher(kind):
+    with pytest.raises(ValidationError, match=f"'{kind}' learns from a teacher"):
+        spec(teacher=None, method=kind)
+
+
+def test_vitkd_wants_two_transformers():
+    vitkd = {"kind": "wttm", "features": "vitkd"}
+    with pytest.raises(ValidationError, match=r"student 'cifar/resnet20' is none"):
+        spec(method=vitkd)
+    teacher = {"checkpoint": "file:///t", "architecture": "resnet50"}
+    with pytest.raises(ValidationError, match="teacher 'resnet50' is none"):
+        spec(method=vitkd, student="deit_tiny_patch16_224", teacher=teacher)
+    with pytest.raises(ValidationError, match="no architecture 'deit_tinny'"):
+        spec(method=vitkd, student="deit_tinny")
+    teacher["architecture"] = "deit3_small_patch16_224"
+    assert spec(method=vitkd, student="deit_tiny_patch16_224", teacher=teacher).method.needs.features == "tokens"
+
+
+def test_the_spec_is_read_without_torch():
+    code = "import sys, ttm_core.spec; assert not {'torch', 'timm', 'numpy'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], check=True)

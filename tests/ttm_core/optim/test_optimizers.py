@@ -1,0 +1,176 @@
+"""Optimisers by name: what they take, what they spare, and that each resumes to the bit."""
+
+import io
+
+import pytest
+import torch
+from pydantic import TypeAdapter, ValidationError
+from timm.optim import list_optimizers
+from timm.optim._optim_factory import default_registry
+from torch.nn import functional
+
+from ttm_core.optim.average import Average
+from ttm_core.optim.build import build_optimizer
+from ttm_core.optim.clipping import clip_gradients
+from ttm_core.optim.specs import AverageSpec, ClippingSpec, OptimizerSpec, Timm
+from ttm_core.optim.timm_names import TIMM_OPTIMIZERS
+from ttm_core.students import create_model
+
+OPTIMIZER: TypeAdapter[OptimizerSpec] = TypeAdapter(OptimizerSpec)
+ELSEWHERE = ("bnb", "fused", "adahessian", "kron")
+X = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def student():
+    torch.manual_seed(0)
+    return create_model("mini/resnet8_025", num_classes=4)
+
+
+def descend(model, optimizer, steps):
+    for step in range(steps):
+        functional.cross_entropy(model(X + step), torch.arange(8) % 4).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def test_the_names_are_those_of_the_installed_timm():
+    assert list(TIMM_OPTIMIZERS) == [name for name in list_optimizers() if not name.startswith(ELSEWHERE)]
+
+
+def test_the_options_are_those_of_the_installed_timm():
+    for name, takes in TIMM_OPTIMIZERS.items():
+        info = default_registry.get_optimizer_info(name)
+        betas = {2: "betas", 3: "betas3"}[info.num_betas]
+        told = {"momentum": info.has_momentum, betas: info.has_betas, "epsilon": info.has_eps}
+        assert takes == tuple(option for option, has in told.items() if has), name
+
+
+@pytest.mark.parametrize("name", TIMM_OPTIMIZERS)
+def test_each_of_timms_takes_its_options_and_resumes_to_the_bit(name):
+    takes = TIMM_OPTIMIZERS[name]
+    values = {"momentum": 0.8, "betas": [0.8, 0.95], "betas3": [0.9, 0.9, 0.95], "epsilon": 1e-7}
+    told = {option.rstrip("3"): values[option] for option in takes}
+    spec = Timm(algorithm=name, learning_rate=0.01, weight_decay=0.01, **told)
+    whole = student()
+    optimizer = build_optimizer(spec, whole)
+    descend(whole, optimizer, 2)
+    saved = io.BytesIO()
+    torch.save({"model": whole.state_dict(), "optimizer": optimizer.state_dict()}, saved)
+    descend(whole, optimizer, 2)
+
+    saved.seek(0)
+    state = torch.load(saved, weights_only=True)
+    resumed = student()
+    again = build_optimizer(spec, resumed)
+    resumed.load_state_dict(state["model"])
+    again.load_state_dict(state["optimizer"])
+    descend(resumed, again, 2)
+    fresh = student().state_dict()
+    for key, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[key])
+    assert not torch.equal(fresh["conv1.weight"], whole.conv1.weight)
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"algorithm": "lam"}, "did you mean .*lamb"),
+        ({"algorithm": "bnbadam"}, "no optimiser 'bnbadam' that runs here"),
+        ({"algorithm": "adam", "momentum": 0.9}, "adam takes no momentum"),
+        ({"algorithm": "sgd", "betas": [0.9, 0.99]}, "sgd takes no betas"),
+        ({"algorithm": "adan", "betas": [0.9, 0.99]}, "adan takes 3 betas"),
+        ({"algorithm": "lion", "epsilon": 1e-8}, "lion takes no epsilon"),
+    ],
+)
+def test_options_that_an_optimiser_does_not_take(told, message):
+    with pytest.raises(ValidationError, match=message):
+        OPTIMIZER.validate_python({"name": "timm", **told})
+
+
+def test_biases_norms_and_what_the_model_names_are_spared_from_decay():
+    model = create_model("test_vit", num_classes=4)
+    decayed, spared = {}, {}
+    optimizer = build_optimizer(Timm(algorithm="adamw", weight_decay=0.1), model)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            (decayed if group["weight_decay"] else spared)[names[id(parameter)]] = parameter
+    assert {"pos_embed", "cls_token", "head.bias", "norm.weight"} <= set(spared)
+    assert "head.weight" in decayed
+    every = build_optimizer(Timm(algorithm="adamw", weight_decay=0.1, decay_biases_and_norms=True), model)
+    assert all(group["weight_decay"] == 0.1 for group in every.param_groups)
+
+
+def test_frozen_parameters_are_left_out():
+    model = student()
+    model.conv1.requires_grad_(False)
+    for told in ({"name": "sgd"}, {"name": "adamw"}, {"name": "timm", "algorithm": "lamb"}):
+        groups = build_optimizer(OPTIMIZER.validate_python(told), model).param_groups
+        held = {id(parameter) for group in groups for parameter in group["params"]}
+        assert held == {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+
+
+def gradients(kind, value):
+    model, beside = student(), torch.nn.Linear(3, 2)
+    functional.cross_entropy(100 * model(X), torch.arange(8) % 4).backward()
+    beside(torch.ones(1, 3)).sum().backward()
+    before = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    clip_gradients(ClippingSpec(kind=kind, value=value), model, beside)
+    return model, beside, before
+
+
+def test_clipping_by_norm_takes_all_that_trains_as_one_vector():
+    model, beside, before = gradients("norm", 0.5)
+    every = [*model.parameters(), *beside.parameters()]
+    norm = torch.stack([parameter.grad.norm() for parameter in every]).norm()
+    assert norm.item() == pytest.approx(0.5, rel=1e-4)
+    direction = model.fc.weight.grad / model.fc.weight.grad.norm()
+    torch.testing.assert_close(direction, before["fc.weight"] / before["fc.weight"].norm())
+
+
+def test_clipping_by_value_bounds_each_element():
+    model, beside, before = gradients("value", 0.01)
+    torch.testing.assert_close(model.fc.weight.grad, before["fc.weight"].clamp(-0.01, 0.01))
+    assert beside.weight.grad.max() <= 0.01
+
+
+def test_adaptive_clipping_bounds_units_by_their_weights_but_not_the_classifier():
+    model, _, before = gradients("agc", 0.01)
+    assert torch.equal(model.fc.weight.grad, before["fc.weight"])
+    weight = model.layer1[0].conv1.weight
+    bound = 0.01 * weight.flatten(1).norm(dim=1).clamp_min(1e-3)
+    assert (weight.grad.flatten(1).norm(dim=1) <= bound * 1.001).all()
+    assert (before["layer1.0.conv1.weight"].flatten(1).norm(dim=1) > bound).any()
+
+
+def test_an_average_follows_weights_and_statistics():
+    model = student()
+    average = Average(AverageSpec(decay=0.9, warmup=False), model)
+    optimizer = build_optimizer(Timm(algorithm="sgd", learning_rate=0.1), model)
+    expected = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for step in range(1, 4):
+        descend(model, optimizer, 1)
+        average.update(model, step)
+        for name, tensor in model.state_dict().items():
+            expected[name] = 0.9 * expected[name] + 0.1 * tensor if tensor.is_floating_point() else tensor.clone()
+    for name, tensor in average.model.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name])
+    assert not average.model.training
+    assert model.training
+
+
+def test_a_young_average_follows_faster():
+    slow, warm = (Average(AverageSpec(decay=0.999, warmup=warmup), student()) for warmup in (False, True))
+    model = student()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1)
+    for average in (slow, warm):
+        average.update(model, 1)
+    moved = [(average.model.fc.weight - student().fc.weight).mean().item() for average in (slow, warm)]
+    assert moved == pytest.approx([0.001, 1 - 2 / 11], rel=1e-3)
+
+
+def test_numbers_are_short_for_specs():
+    assert ClippingSpec.model_validate(5) == ClippingSpec(kind="norm", value=5)
+    assert AverageSpec.model_validate(0.99) == AverageSpec(decay=0.99)

@@ -1,0 +1,64 @@
+"""The spec's short forms, and what it refuses."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from ttm_core.spec import DistillSpec
+
+SMALLEST = {"teacher": "upload:1", "student": "resnet18", "dataset": "file:///data/pets"}
+
+
+def spec(**fields):
+    return DistillSpec.model_validate({**SMALLEST, **fields})
+
+
+def test_three_strings_are_a_spec_and_it_survives_its_own_json():
+    short = spec()
+    assert short.method.kind == "wttm"
+    assert short.teacher.checkpoint == "upload:1"
+    assert DistillSpec.model_validate_json(short.model_dump_json()) == short
+    assert spec(method="kd").method == spec(method={"kind": "kd", "temperature": 4}).method
+
+
+@pytest.mark.parametrize("gamma", [0.1, 0.3, 0.7, 1.0, 1 / 3])
+def test_gamma_and_temperature_follow_each_other(gamma):
+    by_gamma = spec(method={"kind": "wttm", "gamma": gamma}).method
+    by_temperature = spec(method={"kind": "wttm", "temperature": 1 / gamma}).method
+    assert by_gamma.temperature == pytest.approx(1 / gamma)
+    assert by_temperature.gamma == pytest.approx(gamma)
+    assert spec(method=by_gamma.model_dump()).method == by_gamma
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"method": {"kind": "wttm", "gamma": 0.5, "temperature": 3}}, "give one"),
+        ({"method": {"kind": "wttm", "gamma": 0}}, "greater than 0"),
+        ({"method": {"kind": "wttm", "gamma": "soft"}}, "method"),
+        ({"method": {"kind": "wttn"}}, "method"),
+        ({"method": "kd", "teacher": None}, "learns from a teacher"),
+        ({"epochs": 3}, "Extra inputs"),
+        ({"training": {"batch_size": 1}}, "batch_size"),
+        ({"training": {"optimizer": {"name": "sgd", "learning_rate": float("nan")}}}, "finite"),
+        ({"training": {"optimizer": {"name": "sgd", "momentum": 0, "nesterov": True}}}, "nesterov"),
+        ({"dataset": {"uri": "file:///x", "validation": {"share": 1.5}}}, "share"),
+        (
+            {"student": {"architecture": "resnet18", "normalization": {"mean": [0.5], "std": [0.5, 0.5]}}},
+            "same channels",
+        ),
+        ({"name": "a\0b"}, "NUL"),
+        ({"dataset": "file:///a\0b"}, "NUL"),
+    ],
+)
+def test_what_cannot_run_is_refused_with_the_reason(fields, words):
+    with pytest.raises(ValidationError, match=words):
+        spec(**fields)
+
+
+def test_the_spec_and_the_catalogue_need_no_torch():
+    code = "import sys, ttm_core.spec, ttm_core.events, ttm_core.catalogue; print([m for m in ('torch', 'timm', 'numpy') if m in sys.modules])"
+    assert json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout) == []

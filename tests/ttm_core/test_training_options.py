@@ -1,0 +1,175 @@
+"""What surrounds a step: each option does what it says in a whole run, and none of them costs the bit-identity."""
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from tests.ttm_core import factories
+from tests.ttm_core.test_engine import assert_resumes_to_the_bit, sha256, student_of
+from ttm_core import events
+from ttm_core.engine import distill
+from ttm_core.errors import BadSpec
+from ttm_core.export import load_student
+from ttm_core.weights import read_weights
+
+
+def weights(workdir):
+    return read_weights(student_of(workdir)).tensors
+
+
+EVERYTHING = {
+    "epochs": 3,
+    "augmentation": {"kind": "crop_flip", "padding": 1},
+    "label_smoothing": 0.1,
+    "clipping": 1.0,
+    "accumulation": 3,
+    "average": 0.9,
+    "optimizer": {"name": "timm", "algorithm": "lamb", "weight_decay": 0.01},
+    "schedule": {"kind": "poly", "warmup_epochs": 1},
+    "patience": 2,
+}
+
+
+@pytest.mark.parametrize("features", [{"kind": "crd", "negatives": 64}, None])
+def test_with_everything_on_a_run_resumes_to_the_bit(features, digits_idx, teacher_file, tmp_path):
+    method = {"kind": "wttm", "features": features}
+    spec = factories.spec(digits_idx, teacher_file, method=method, training=EVERYTHING)
+    assert_resumes_to_the_bit(spec, tmp_path, trials=2)
+
+
+def test_vitkd_between_transformers_resumes_to_the_bit(tmp_path):
+    """timm's own test model of 0.4 M parameters at 32 pixels, four patches: the teacher is another of it."""
+    data = factories.digits_folder(tmp_path / "set", classes=3, each=12, size=32)
+    student = {"architecture": "test_vit", "image_size": 32, "drop_path": 0.1}
+    training = {"epochs": 2, "batch_size": 8}
+    distill(factories.spec(data, student=student, training=training), tmp_path / "teacher")
+    spec = factories.spec(
+        data,
+        student_of(tmp_path / "teacher"),
+        student=student,
+        method={"kind": "wttm", "features": {"kind": "vitkd", "alpha": 1e-4, "beta": 1e-4}},
+        training={"clipping": {"kind": "agc", "value": 0.1}, **training},
+    )
+    told: list[events.Event] = []
+    distill(spec, tmp_path / "told", on_event=told.append)
+    terms = {name for event in told if isinstance(event, events.Metrics) for name in event.values}
+    assert {"train/ce", "train/wttm", "train/vitkd"} <= terms
+    assert_resumes_to_the_bit(spec, tmp_path, trials=1)
+
+
+def test_tokens_must_match(tmp_path):
+    data = factories.digits_folder(tmp_path / "set", classes=3, each=12, size=32)
+    training = {"epochs": 1, "batch_size": 8}
+    small, large = ({"architecture": "test_vit", "image_size": size} for size in (32, 64))
+    distill(factories.spec(data, student=large, training=training), tmp_path / "teacher")
+    method = {"kind": "wttm", "features": "vitkd"}
+    spec = factories.spec(data, student_of(tmp_path / "teacher"), student=small, method=method, training=training)
+    with pytest.raises(BadSpec, match="student has 4 tokens and the teacher 16"):
+        distill(spec, tmp_path / "student")
+
+
+def test_a_batch_in_parts_takes_the_same_step_where_no_statistics_are_shared(tmp_path):
+    """A transformer has no batch norm: the parts' gradients add up to the whole batch's."""
+    data = factories.digits_folder(tmp_path / "set", classes=3, each=12, size=32)
+    made = {}
+    for name, options in (("whole", {}), ("parts", {"accumulation": 3})):
+        training = {"epochs": 2, "batch_size": 7, "optimizer": {"name": "sgd", "learning_rate": 0.01}, **options}
+        student = {"architecture": "test_vit", "image_size": 32}
+        distill(factories.spec(data, student=student, training=training), tmp_path / name)
+        made[name] = weights(tmp_path / name)
+    for key, tensor in made["whole"].items():
+        torch.testing.assert_close(made["parts"][key], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_the_average_is_what_is_judged_and_kept(digits_idx, tmp_path):
+    result = distill(factories.spec(digits_idx, training={"average": 0.99}), tmp_path / "average")
+    distill(factories.spec(digits_idx), tmp_path / "last")
+    assert not torch.equal(*(weights(tmp_path / name)["fc.weight"] for name in ("average", "last")))
+    images, labels = factories.digits()
+    seen = load_student(student_of(tmp_path / "average")).predict(torch.from_numpy(images[-200:])[:, None])
+    right = (seen.argmax(1) == torch.from_numpy(labels[-200:])).float().mean().item()
+    assert right == pytest.approx(result.student_test.top1)
+
+
+def test_patience_ends_a_run_early_and_says_so(digits_idx, tmp_path):
+    told: list[events.Event] = []
+    still = {"optimizer": {"name": "sgd", "learning_rate": 0.0}, "epochs": 9, "patience": 2}
+    spec = factories.spec(digits_idx, training={**still, "checkpoint_seconds": 0.001})
+    result = distill(spec, tmp_path, on_event=told.append)
+    steps = next(event.total_steps for event in told if isinstance(event, events.Planned))
+    last = result.best_epoch + 2
+    assert last < 9
+    assert result.steps == steps // 9 * last
+    message = f"stopped after epoch {last}: validation was best after epoch {result.best_epoch}"
+    assert message in [event.message for event in told if isinstance(event, events.Log)]
+    before = sha256(student_of(tmp_path))
+    assert distill(spec, tmp_path).steps == result.steps
+    assert sha256(student_of(tmp_path)) == before
+
+
+def test_frozen_parts_keep_their_weights_and_statistics(digits_idx, teacher_file, tmp_path):
+    student = {
+        "architecture": "mini/resnet8_050",
+        "checkpoint": teacher_file.as_uri(),
+        "freeze": ["conv1.*", "bn1.*", "layer[12].*"],
+    }
+    spec = factories.spec(digits_idx, teacher_file, student=student, training={"epochs": 1})
+    distill(spec, tmp_path)
+    start, end = read_weights(teacher_file).tensors, weights(tmp_path)
+    for key, tensor in start.items():
+        frozen = key.startswith(("conv1", "bn1", "layer1", "layer2"))
+        assert torch.equal(tensor, end[key]) == frozen, key
+
+
+def test_a_pattern_must_match(digits_idx, teacher_file, tmp_path):
+    student = {"architecture": "mini/resnet8_050", "checkpoint": teacher_file.as_uri()}
+    for patterns, message in ((["stem.*"], r"no parameter is named like 'stem\.\*'"), (["*"], "nothing to train")):
+        spec = factories.spec(digits_idx, student={**student, "freeze": patterns})
+        with pytest.raises(BadSpec, match=message):
+            distill(spec, tmp_path)
+
+
+def test_float16_needs_a_gpu(digits_idx, tmp_path):
+    spec = factories.spec(digits_idx, training={"precision": "float16"})
+    with pytest.raises(BadSpec, match="float16 needs a GPU"):
+        distill(spec, tmp_path, device=torch.device("cpu"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_float16_trains(digits_idx, teacher_file, tmp_path):
+    spec = factories.spec(digits_idx, teacher_file, training={"precision": "float16", "clipping": 5.0})
+    assert distill(spec, tmp_path).student_validation.loss < 2.3
+
+
+def test_drop_path_is_refused_where_there_are_no_paths(digits_idx, tmp_path):
+    spec = factories.spec(digits_idx, student={"architecture": "mobilenetv1_100", "image_size": 32, "drop_path": 0.1})
+    distill(spec.model_copy(update={"training": spec.training.model_copy(update={"epochs": 1})}), tmp_path)
+    with pytest.raises(BadSpec, match="vgg11 has no paths to drop"):
+        distill(factories.spec(digits_idx, student={"architecture": "vgg11", "drop_path": 0.1}), tmp_path / "vgg")
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"student": {"architecture": "cifar/resnet20", "drop_path": 0.1}}, "no paths to drop"),
+        ({"student": {"architecture": "cifar/resnet20", "freeze": ["conv1.*"]}}, "freeze keeps the weights of"),
+        ({"training": {"batch_size": 7, "accumulation": 4}}, "fewer than two images"),
+        ({"training": {"clipping": 0}}, "greater than 0"),
+        ({"training": {"average": 1}}, "less than 1"),
+    ],
+)
+def test_refused_before_anything_runs(part, message, digits_idx):
+    with pytest.raises(ValidationError, match=message):
+        factories.spec(digits_idx, **part)
+
+
+def test_wkd_by_features_needs_two_images_of_each_class(digits_idx, teacher_file, tmp_path):
+    images, labels = factories.digits()
+    keep = np.flatnonzero(labels != 0)[:60].tolist() + np.flatnonzero(labels == 0)[:1].tolist()
+    for prefix in ("train", "t10k"):
+        factories.write_idx(tmp_path / f"{prefix}-images-idx3-ubyte.gz", images[keep])
+        factories.write_idx(tmp_path / f"{prefix}-labels-idx1-ubyte.gz", labels[keep].astype(np.uint8))
+    method = {"kind": "wkd", "relations": "features"}
+    with pytest.raises(BadSpec, match="class 0 has 1 training images"):
+        distill(factories.spec(tmp_path, teacher_file, method=method), tmp_path / "student")

@@ -1,0 +1,35 @@
+"""What a method asks of a run. Torch-free, so that an impossible combination is refused before it is queued."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Features = Literal["none", "pooled", "tokens"]
+"""None; the input of the classifier; the patch tokens of a vision transformer's first two and its last block."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a method asks of the data and of the teacher."""
+
+    labels: bool
+    """A label for each image."""
+    teacher: bool
+    """The teacher's logits for the very view that the student sees."""
+    features: Features = "none"
+    """Of both, for that view."""
+    mixes: bool = True
+    """Whether an image may be a mixture of two, and its label a distribution over the classes."""
+
+    @property
+    def stored_logits_suffice(self) -> bool:
+        """Whether the teacher's logits, computed earlier, are all that a step wants of it."""
+        return self.teacher and self.features == "none"
+
+    def along_with(self, companion: "Needs") -> "Needs":
+        """What a method and its feature companion ask together."""
+        return replace(
+            self,
+            labels=self.labels or companion.labels,
+            features=companion.features,
+            mixes=self.mixes and companion.mixes,
+        )

@@ -1,0 +1,84 @@
+"""What a teacher's logits depend on, and the name of the store that holds them."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ttm_core.data.dataset import Split
+from ttm_core.data.specs import AugmentationSpec
+from ttm_core.teachers.load import Teacher
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class StoreKey:
+    """All that decides a stored number, down to its last bit. Runs that agree in it share a store.
+
+    The arithmetic belongs to it: another number of threads or another device rounds differently, and a run must read
+    the same numbers whether they were computed by itself or by another.
+    """
+
+    teacher: str
+    images: str
+    augmentation: dict[str, Any]
+    size: int
+    seed: int
+    arithmetic: dict[str, Any]
+    format: int = FORMAT
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, hexadecimal."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+def store_key(
+    teacher: Teacher,
+    split: Split,
+    augmentation: AugmentationSpec,
+    *,
+    size: int,
+    seed: int,
+    precision: str,
+    device: torch.device,
+    block: int,
+) -> StoreKey:
+    """The key of a run's training views of `size` pixels."""
+    return StoreKey(
+        teacher=_teacher_hash(teacher),
+        images=_images_hash(split),
+        augmentation=augmentation.model_dump(mode="json"),
+        size=size,
+        seed=seed,
+        arithmetic={
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "precision": precision,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "block": block,
+        },
+    )
+
+
+def _teacher_hash(teacher: Teacher) -> str:
+    digest = hashlib.sha256(repr((teacher.architecture, teacher.class_map, teacher.preprocess)).encode())
+    _add_weights(digest, teacher.model)
+    return digest.hexdigest()
+
+
+def _add_weights(digest: "hashlib._Hash", model: nn.Module) -> None:
+    for name, tensor in sorted(model.state_dict().items()):
+        content = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {content.dtype} {tuple(content.shape)}".encode())
+        digest.update(content.flatten().view(torch.uint8).numpy())
+
+
+def _images_hash(split: Split) -> str:
+    digest = hashlib.sha256(split.images.fingerprint().encode())
+    digest.update(split.indices.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,103 @@
+"""A folder of teacher stores: opened by key, shared by processes, bounded by least recent use."""
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ttm_core.teacher_store.key import StoreKey
+from ttm_core.teacher_store.logits_file import LogitsFile
+from ttm_core.weights import write_durably
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """A store as it lies on disk: its key's digest, the bytes it takes, and when it was last opened (Unix seconds)."""
+
+    digest: str
+    bytes: int
+    used_at: float
+
+
+@contextmanager
+def open_store(root: Path, key: StoreKey, *, views: int, rows: int, classes: int, block: int) -> Iterator[LogitsFile]:
+    """The store of a key, made if it is not there; while it is open, `prune` leaves it alone.
+
+    Stores of one key and another number of views are the same store: a view's number does not depend on how many there
+    are, so the file grows to the largest number that was asked for.
+    """
+    folder = root / key.digest
+    with _shared_lock(root, key.digest):
+        folder.mkdir(parents=True, exist_ok=True)
+        about = folder / "key.json"
+        if not about.exists():
+            write_durably(about, json.dumps(asdict(key), indent=2, sort_keys=True).encode())
+        os.utime(about)
+        file = LogitsFile(folder, views=views, rows=rows, classes=classes, block=block)
+        try:
+            yield file
+        finally:
+            file.close()
+
+
+def list_stores(root: Path) -> list[StoreInfo]:
+    """All stores, the most recently used first."""
+    if not root.is_dir():
+        return []
+    found = []
+    for folder in root.iterdir():
+        about = folder / "key.json"
+        if about.exists():
+            size = sum(path.stat().st_blocks * 512 for path in folder.iterdir())
+            found.append(StoreInfo(folder.name, size, about.stat().st_mtime))
+    return sorted(found, key=lambda info: info.used_at, reverse=True)
+
+
+def prune(root: Path, max_bytes: int) -> list[str]:
+    """Remove the least recently used stores that nobody has open until the rest fits; returns their digests."""
+    stores = list_stores(root)
+    total = sum(info.bytes for info in stores)
+    removed = []
+    for info in reversed(stores):
+        if total <= max_bytes:
+            break
+        if _remove(root, info.digest):
+            removed.append(info.digest)
+            total -= info.bytes
+    return removed
+
+
+def _remove(root: Path, digest: str) -> bool:
+    with _lock_file(root, digest) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        doomed = root / f".{digest}.{os.getpid()}.{time.monotonic_ns()}.removed"
+        (root / digest).rename(doomed)
+        shutil.rmtree(doomed)
+        return True
+
+
+@contextmanager
+def _shared_lock(root: Path, digest: str) -> Iterator[None]:
+    with _lock_file(root, digest) as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+
+
+@contextmanager
+def _lock_file(root: Path, digest: str) -> Iterator[int]:
+    # Beside the store, not in it: a lock on a file that is being removed would hold nobody.
+    locks = root / ".locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(locks / digest, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
