@@ -8,12 +8,17 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 from pydantic import ValidationError
 
 from ttm_core import events
 from ttm_core.spec import DistillSpec
+
+if TYPE_CHECKING:
+    from ttm_core.engine import Inputs
+    from ttm_core.teacher_store.store import Stores
 
 EXIT_FINISHED, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED = 0, 1, 2, 3
 
@@ -29,7 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     alone = commands.add_parser("distill", help="run a spec whose URIs are file:// or local paths")
     alone.add_argument("spec", type=Path, help="YAML or JSON")
     alone.add_argument("--out", type=Path, required=True, help="work directory; an interrupted run in it resumes")
-    alone.set_defaults(run=lambda options: _distill(options.spec, options.out))
+    alone.add_argument("--stores", type=Path, help="folder where teachers' logits are kept for other runs")
+    alone.set_defaults(run=lambda options: _distill(options.spec, options.out, options.stores))
     judge = commands.add_parser("evaluate", help="test a student's file on a dataset and print JSON")
     judge.add_argument("student", type=Path)
     judge.add_argument("dataset", type=Path)
@@ -43,8 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
     return int(options.run(options))
 
 
-def _distill(spec_file: Path, out: Path) -> int:
+def _distill(spec_file: Path, out: Path, stores: Path | None) -> int:
     from ttm_core.local import read_spec
+    from ttm_core.teacher_store.store import Stores
 
     try:
         spec = read_spec(spec_file)
@@ -52,7 +59,8 @@ def _distill(spec_file: Path, out: Path) -> int:
         print(f"{spec_file}: {error}", file=sys.stderr)
         return EXIT_USAGE
     out.mkdir(parents=True, exist_ok=True)
-    return _work(spec, out, None, lambda event: None)
+    kept = None if stores is None else Stores(stores.resolve())
+    return _work(spec, out, None, kept, lambda event: None)
 
 
 def _evaluate(student_file: Path, dataset: Path, split: str) -> int:
@@ -70,22 +78,29 @@ def _evaluate(student_file: Path, dataset: Path, split: str) -> int:
 
 def _run(workdir: Path, events_fd: int) -> int:
     from ttm_core.engine import Inputs
+    from ttm_core.teacher_store.store import Stores
 
     told = json.loads((workdir / "run.json").read_text())
     spec = DistillSpec.model_validate(told["spec"])
     inputs = Inputs(**{name: Path(path) for name, path in told["inputs"].items() if path is not None})
+    stores = Stores(Path(told["stores"]["root"]), told["stores"]["max_bytes"]) if told.get("stores") else None
     with open(events_fd, "wb", buffering=0) as stream:
-        return _work(spec, workdir, inputs, lambda event: _write(stream.fileno(), events.encode(event)))
+        return _work(spec, workdir, inputs, stores, lambda event: _write(stream.fileno(), events.encode(event)))
 
 
-def _work(spec: DistillSpec, workdir: Path, inputs: object, tell: Callable[[events.Event], None]) -> int:
+def _work(
+    spec: DistillSpec,
+    workdir: Path,
+    inputs: "Inputs | None",
+    stores: "Stores | None",
+    tell: Callable[[events.Event], None],
+) -> int:
     """Run to an end, telling each event; SIGTERM and SIGINT stop it with a checkpoint."""
     from ttm_core.devices import keep_freed_memory
-    from ttm_core.engine import Inputs, distill
+    from ttm_core.engine import distill
     from ttm_core.failures import as_engine_error
     from ttm_core.train import Interrupted
 
-    assert inputs is None or isinstance(inputs, Inputs)
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, frame: asked.append(received))
@@ -96,7 +111,7 @@ def _work(spec: DistillSpec, workdir: Path, inputs: object, tell: Callable[[even
         tell(event)
 
     try:
-        distill(spec, workdir, inputs=inputs, on_event=both, should_stop=lambda: bool(asked))
+        distill(spec, workdir, inputs=inputs, stores=stores, on_event=both, should_stop=lambda: bool(asked))
     except Interrupted as stopped:
         both(events.Stopped(step=stopped.step))
         return EXIT_STOPPED

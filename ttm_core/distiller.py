@@ -10,6 +10,7 @@ from ttm_core.data.batches import Batch
 from ttm_core.methods.build import Moment, Objective, Terms
 from ttm_core.methods.outputs import Outputs, outputs
 from ttm_core.preprocess import Preprocess
+from ttm_core.teacher_store.stored_teacher import StoredTeacher
 from ttm_core.teachers.load import Teacher
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -23,6 +24,7 @@ class Distiller:
     preprocess: Preprocess
     objective: Objective
     teacher: Teacher | None  # None where the method does not ask for its logits
+    stored: StoredTeacher | None  # asked instead of the teacher, where its logits are kept
     device: torch.device
     precision: Precision
 
@@ -31,13 +33,15 @@ class Distiller:
         pixels = batch.pixels.to(self.device, non_blocking=True)
         labels = batch.labels.to(self.device, non_blocking=True)
         student_input = self.preprocess(pixels)
-        teacher = self._teacher_outputs(pixels, student_input)
+        teacher = self._teacher_outputs(batch, pixels, student_input)
         with self._autocast():
             student = outputs(self.student, student_input, self.objective.features)
         return self.objective(student, teacher, labels, torch.from_numpy(batch.indices), moment)
 
-    def _teacher_outputs(self, pixels: Tensor, student_input: Tensor) -> Outputs | None:
+    def _teacher_outputs(self, batch: Batch, pixels: Tensor, student_input: Tensor) -> Outputs | None:
         """Logits in float32, all without a graph."""
+        if self.stored is not None:
+            return Outputs(self.stored.logits(batch.indices, batch.view))
         if self.teacher is None:
             return None
         shared = self.teacher.preprocess == self.preprocess

@@ -1,8 +1,9 @@
 """distill(): one run, from a spec and local files to a student."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -27,6 +28,8 @@ from ttm_core.spec import DistillSpec
 from ttm_core.students import create_model
 from ttm_core.students.freeze import freeze
 from ttm_core.students.initialise import start_from
+from ttm_core.teacher_store.store import Stores
+from ttm_core.teacher_store.stored_teacher import StoredTeacher, open_stored_teacher
 from ttm_core.teachers.load import Teacher, load_teacher
 from ttm_core.train import Trainer
 from ttm_core.workarounds import subsample_before_narrow_strided_pointwise
@@ -64,6 +67,7 @@ def distill(
     workdir: Path,
     *,
     inputs: Inputs | None = None,
+    stores: Stores | None = None,
     on_event: Callable[[events.Event], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
     device: torch.device | None = None,
@@ -74,6 +78,8 @@ def distill(
         spec: the run; what it leaves open is decided here and told in a `planned` event.
         workdir: the one folder written to: `checkpoints/`, `out/`, `cache/`.
         inputs: local files; left out, the spec's URIs must be file://.
+        stores: where the teacher's logits are kept for other runs; left out, they are kept only if the spec says
+            `stored`, and within `workdir`.
         on_event: told of phases, metrics, checkpoints and the result, in the order that `events` promises.
         should_stop: asked after every step; True saves a checkpoint and raises `train.Interrupted`.
         device: CUDA's first, or the CPU, when left out.
@@ -90,7 +96,7 @@ def distill(
         raise BadSpec("training.precision float16 needs a GPU, and this run has none: use bfloat16 or float32")
     set_up(device, spec.training.threads)
     with ThreadPoolExecutor(spec.training.threads, thread_name_prefix="decode") as pool:
-        return _Run(spec, workdir, inputs, on_event, should_stop, device, pool).run()
+        return _Run(spec, workdir, inputs, stores, on_event, should_stop, device, pool).run()
 
 
 @dataclass
@@ -100,6 +106,7 @@ class _Run:
     spec: DistillSpec
     workdir: Path
     inputs: Inputs
+    stores: Stores | None
     on_event: Callable[[events.Event], None]
     should_stop: Callable[[], bool]
     device: torch.device
@@ -129,35 +136,41 @@ class _Run:
             self.spec, student=student, preprocess=preprocess, teacher=teacher, split=dataset.train
         ).to(self.device)
 
+        self.spec = plan.teacher_logits(
+            self.spec, self.workdir, self.stores, images=len(dataset.train), num_classes=dataset.num_classes
+        )
         run = plan.run_hash(self.spec)
         resumed = checkpoint.load_newest(self.workdir / "checkpoints", run=run)
         validation = dataset.validation
         assert validation is not None, "read_dataset holds one out where there is none"
         teacher_validation = self._measure_teacher(teacher, validation, size, resumed)
-        trainer = Trainer(
-            distiller=Distiller(
-                student=student,
-                preprocess=preprocess,
-                objective=objective,
-                teacher=teacher if needs.teacher else None,
-                device=self.device,
-                precision=self.spec.training.precision,
-            ),
-            spec=self.spec.training,
-            split=dataset.train,
-            views=Views(dataset.train.images, augmentation, size, self.spec.training.seed),
-            frozen=frozen,
-            validate=lambda model: self._evaluate(model, validation, preprocess, size),
-            save=lambda trainer: self._save(trainer, run, teacher_validation),
-            on_event=self.on_event,
-            should_stop=self.should_stop,
-        )
-        if resumed is not None:
-            trainer.load_state(resumed["trainer"])
-        self._tell_plan(trainer, dataset, teacher, student, resumed is not None)
-
-        self._phase("training")
-        trainer.train()
+        views = Views(dataset.train.images, augmentation, size, self.spec.training.seed)
+        with self._stored_teacher(teacher, dataset, views) as stored:
+            trainer = Trainer(
+                distiller=Distiller(
+                    student=student,
+                    preprocess=preprocess,
+                    objective=objective,
+                    teacher=teacher if needs.teacher else None,
+                    stored=stored,
+                    device=self.device,
+                    precision=self.spec.training.precision,
+                ),
+                spec=self.spec.training,
+                split=dataset.train,
+                views=views,
+                frozen=frozen,
+                validate=lambda model: self._evaluate(model, validation, preprocess, size),
+                save=lambda trainer: self._save(trainer, run, teacher_validation),
+                prepare_view=lambda view: self._prepare_view(stored, view),
+                on_event=self.on_event,
+                should_stop=self.should_stop,
+            )
+            if resumed is not None:
+                trainer.load_state(resumed["trainer"])
+            self._tell_plan(trainer, dataset, teacher, student, resumed is not None)
+            self._phase("training")
+            trainer.train()
 
         self._phase("evaluating")
         student.load_state_dict(trainer.best.weights)
@@ -171,6 +184,8 @@ class _Run:
             student_parameters=_parameters(student),
             teacher_parameters=teacher.parameters if teacher else None,
             train_seconds=time.monotonic() - started,
+            teacher_images=stored.computed if stored else None,
+            teacher_images_spared=max(stored.read - stored.computed, 0) if stored else None,
             artifacts=[],
         )
         self._phase("exporting")
@@ -178,6 +193,35 @@ class _Run:
         result = result.model_copy(update={"artifacts": artifacts})
         self.on_event(events.Finished(result=result))
         return result
+
+    def _stored_teacher(
+        self, teacher: Teacher | None, dataset: Dataset, views: Views
+    ) -> AbstractContextManager[StoredTeacher | None]:
+        training = self.spec.training
+        if teacher is None or training.teacher_logits != "stored":
+            return nullcontext()
+        return open_stored_teacher(
+            self.stores or Stores(self.workdir / "cache" / "teacher-stores"),
+            teacher,
+            dataset.train,
+            views,
+            count=training.views or training.epochs,
+            num_classes=dataset.num_classes,
+            device=self.device,
+            precision=training.precision,
+        )
+
+    def _prepare_view(self, stored: StoredTeacher | None, view: int) -> Iterator[None]:
+        """Fill the store for a view; the phase tells of the first filling only, later ones are a part of training."""
+        if stored is None:
+            return
+        first = stored.computed == 0
+        for count, _ in enumerate(stored.fill(view)):
+            if first and count == 0:
+                self._phase("caching_teacher")
+            yield
+        if first and stored.computed:
+            self._phase("training")
 
     def _phase(self, phase: events.Phase) -> None:
         self.on_event(events.PhaseChanged(phase=phase))

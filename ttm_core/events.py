@@ -116,6 +116,10 @@ class Result(BaseModel):
     student_parameters: int
     teacher_parameters: int | None
     train_seconds: float
+    teacher_images: int | None = None
+    """Images that the last attempt ran the teacher on for training; None where no method asked for it."""
+    teacher_images_spared: int | None = None
+    """Images whose logits were read from the teacher store without having been computed by the last attempt."""
     artifacts: list[Artifact]
 
 

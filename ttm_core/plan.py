@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +16,7 @@ from ttm_core.data.images import ArrayImages
 from ttm_core.data.specs import AugmentationSpec, CropFlip, ResizedCrop
 from ttm_core.devices import usable_threads
 from ttm_core.spec import DistillSpec, Normalization
+from ttm_core.teacher_store.store import Stores
 from ttm_core.teachers.load import Teacher
 from ttm_core.weights import write_durably
 
@@ -23,10 +27,33 @@ def keep_threads(spec: DistillSpec, workdir: Path) -> DistillSpec:
     """Decide the number of threads, or find what an earlier attempt in this work directory decided."""
     if spec.training.threads is not None:
         return spec
-    path = workdir / "threads.json"
+    return _with(spec, training={"threads": _kept(workdir, "threads", usable_threads)})
+
+
+def teacher_logits(
+    spec: DistillSpec, workdir: Path, stores: Stores | None, *, images: int, num_classes: int
+) -> DistillSpec:
+    """Decide whether the teacher's logits are stored: where a store is shared with other runs, and they fit in it."""
+    if spec.training.teacher_logits is not None:
+        return spec
+
+    def decide() -> str:
+        if stores is None or not spec.method.needs.stored_logits_suffice:
+            return "online"
+        size = 2 * (spec.training.views or spec.training.epochs) * images * num_classes
+        stores.root.mkdir(parents=True, exist_ok=True)
+        fits = size <= min(stores.max_bytes, shutil.disk_usage(stores.root).free / 2)
+        return "stored" if fits else "online"
+
+    return _with(spec, training={"teacher_logits": _kept(workdir, "teacher_logits", decide)})
+
+
+def _kept(workdir: Path, name: str, decide: Callable[[], Any]) -> Any:
+    """What the first attempt in this work directory decided."""
+    path = workdir / "decisions" / f"{name}.json"
     if not path.exists():
-        write_durably(path, json.dumps(usable_threads()).encode())
-    return _with(spec, training={"threads": json.loads(path.read_text())})
+        write_durably(path, json.dumps(decide()).encode())
+    return json.loads(path.read_text())
 
 
 def image_size(spec: DistillSpec, dataset: Dataset) -> int:

@@ -101,6 +101,17 @@ class TrainingSpec(Spec):
     patience: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Stop after this many epochs without a better validation accuracy."
     )
+    views: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        None,
+        description="Different augmented views of each image, taken in turn by the epochs; one an epoch when left out. "
+        "Where the teacher's logits are stored, fewer views cost fewer runs of the teacher.",
+    )
+    teacher_logits: Literal["online", "stored"] | None = Field(
+        None,
+        description="stored keeps the teacher's logits of a view as float16, for later epochs and for every job with "
+        "the same teacher, data and augmentation; online runs the teacher at each step. Decided by the engine when "
+        "left out.",
+    )
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="Of the models' arithmetic; float16 needs a GPU. Weights and losses stay float32."
     )
@@ -153,6 +164,11 @@ class DistillSpec(Spec):
         needs = self.method.needs
         if needs.teacher and self.teacher is None:
             raise ValueError(f"method {self.method.kind!r} learns from a teacher: give `teacher`, or use method 'ce'")
+        if self.training.teacher_logits == "stored" and not needs.stored_logits_suffice:
+            raise ValueError(
+                f"method {self.method.kind!r} wants more of the teacher than logits (or nothing at all), and only "
+                "logits are stored: leave training.teacher_logits out"
+            )
         if needs.features == "tokens":
             assert self.teacher is not None
             for who, name in (("student", self.student.architecture), ("teacher", self.teacher.architecture)):

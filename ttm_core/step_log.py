@@ -56,6 +56,12 @@ class StepLog:
         if len(self._terms) >= self._every:
             self.flush()
 
+    def still_here(self) -> None:
+        """Tell the progress again while something other than a step takes its time."""
+        if time.monotonic() - self._told >= _PROGRESS_SECONDS:
+            self._told = time.monotonic()
+            self._tell_progress()
+
     def flush(self) -> None:
         """Read what was gathered (this waits for the device) and tell it. Raises NonFiniteLoss."""
         if not self._terms:

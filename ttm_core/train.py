@@ -57,6 +57,7 @@ class Trainer:
     frozen: Sequence[nn.Module]  # parts of the student that stay as they are
     validate: Callable[[nn.Module], Accuracy]
     save: Callable[["Trainer"], None]
+    prepare_view: Callable[[int], Iterator[None]]  # readies the teacher for a view, yielding now and then
     on_event: Callable[[Event], None]
     should_stop: Callable[[], bool]
     step: int = 0
@@ -101,8 +102,14 @@ class Trainer:
         self._training_mode()
         while self.step < self.total_steps and not self._out_of_patience():
             epoch, first = divmod(self.step, self.steps_per_epoch)
+            view = epoch % (spec.views or spec.epochs)
+            for _ in self.prepare_view(view):
+                log.still_here()
+                if self.should_stop():
+                    self.save(self)
+                    raise Interrupted(self.step)
             batches = epoch_batches(
-                self.split, self.views, seed=spec.seed, epoch=epoch, batch_size=spec.batch_size, first=first
+                self.split, self.views, seed=spec.seed, epoch=epoch, view=view, batch_size=spec.batch_size, first=first
             )
             for batch in log.timed(prefetched(self.split, batches)):
                 rate = self._set_learning_rate()

@@ -35,7 +35,13 @@ class Settings(BaseSettings):
         description="Where uploads, checkpoints and students are kept: file:DIRECTORY.",
     )
     work_dir: Path = Field(
-        default=Path("var/work"), description="Scratch space of a worker: one folder an attempt, and inputs."
+        default=Path("var/work"),
+        description="A worker's own space: one folder an attempt, inputs, teachers' logits.",
+    )
+    teacher_stores_bytes: PositiveInt = Field(
+        default=50 * 1024**3,
+        description="What the teachers' logits that are kept for later jobs may take under `work_dir`; the least "
+        "recently used go first.",
     )
     data_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(),

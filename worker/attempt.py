@@ -90,8 +90,15 @@ class Attempt:
         self._record()
         inputs = self._inputs.resolve(DistillSpec.model_validate(spec))
         self._workdir.mkdir(parents=True)
-        (self._workdir / "run.json").write_text(json.dumps({"spec": spec, "inputs": inputs}))
+        (self._workdir / "run.json").write_text(json.dumps({"spec": spec, "inputs": inputs, "stores": self._stores()}))
         self._restore(checkpoints)
+
+    def _stores(self) -> Json:
+        settings = self._settings
+        return {
+            "root": str((settings.work_dir / "teacher-stores").resolve()),
+            "max_bytes": settings.teacher_stores_bytes,
+        }
 
     def _restore(self, checkpoints: Sequence[Checkpoint]) -> None:
         for checkpoint in checkpoints:

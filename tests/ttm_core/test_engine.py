@@ -61,6 +61,7 @@ def test_a_run_tells_its_story_in_order(method, digits_idx, teacher_file, tmp_pa
     kinds = [event.kind for event in told]
     phases = [event.phase for event in told if isinstance(event, events.PhaseChanged)]
     assert phases == ["fetching", "loading_teacher", "training", "evaluating", "exporting"]
+    assert next(event.spec.training.teacher_logits for event in told if event.kind == "planned") == "online"
     assert kinds.index("teacher_measured") < kinds.index("planned") < kinds.index("metrics")
     assert kinds[-1] == "finished"
     assert kinds.count("finished") == 1

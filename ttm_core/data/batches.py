@@ -32,13 +32,15 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
     return images // batch_size + (images % batch_size >= 2)
 
 
-def epoch_batches(split: Split, views: Views, *, seed: int, epoch: int, batch_size: int, first: int) -> Iterator[Batch]:
-    """The batches of an epoch from step `first` of it on."""
+def epoch_batches(
+    split: Split, views: Views, *, seed: int, epoch: int, view: int, batch_size: int, first: int
+) -> Iterator[Batch]:
+    """The batches of an epoch from step `first` of it on, in view number `view`."""
     order = split.indices[permutation(len(split), _ORDER, seed, epoch)]
     for step in range(first, steps_per_epoch(len(split), batch_size)):
         indices = order[step * batch_size : (step + 1) * batch_size]
         labels = split.labels[torch.from_numpy(indices)]
-        yield Batch(indices, epoch, views.batch(indices, epoch), labels)
+        yield Batch(indices, view, views.batch(indices, view), labels)
 
 
 def prefetched(split: Split, batches: Iterator[Batch], depth: int = 3) -> Iterator[Batch]:

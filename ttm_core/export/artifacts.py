@@ -22,7 +22,9 @@ def export(
 ) -> list[Artifact]:
     """Write the student and the run's report under `workdir`/out."""
     out = workdir / "out"
-    metrics = result.model_dump(mode="json", exclude={"train_seconds", "artifacts"})
+    metrics = result.model_dump(
+        mode="json", exclude={"train_seconds", "teacher_images", "teacher_images_spared", "artifacts"}
+    )
     save_student(
         out / "student.safetensors",
         weights,

@@ -16,6 +16,14 @@ from ttm_core.weights import write_durably
 
 
 @dataclass(frozen=True)
+class Stores:
+    """A folder of stores, and the bytes that they may take together."""
+
+    root: Path
+    max_bytes: int = 50 * 2**30
+
+
+@dataclass(frozen=True)
 class StoreInfo:
     """A store as it lies on disk: its key's digest, the bytes it takes, and when it was last opened (Unix seconds)."""
 

@@ -1,6 +1,7 @@
 """The teacher's logits for training views: computed once in blocks, read ever after."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -9,11 +10,41 @@ from torch import Tensor
 
 from ttm_core.data.dataset import Split
 from ttm_core.data.views import Views
+from ttm_core.teacher_store.key import store_key
 from ttm_core.teacher_store.logits_file import LogitsFile
+from ttm_core.teacher_store.store import Stores, open_store, prune
 from ttm_core.teachers.load import Teacher
 
 BLOCK = 256
 _LARGEST = float(np.finfo(np.float16).max)
+
+
+@contextmanager
+def open_stored_teacher(
+    stores: Stores,
+    teacher: Teacher,
+    split: Split,
+    views: Views,
+    *,
+    count: int,
+    num_classes: int,
+    device: torch.device,
+    precision: str,
+) -> Iterator["StoredTeacher"]:
+    """A teacher whose logits for views 0 to `count` - 1 of the split's images are kept in its store among `stores`."""
+    key = store_key(
+        teacher,
+        split,
+        views.augmentation,
+        size=views.size,
+        seed=views.seed,
+        precision=precision,
+        device=device,
+        block=BLOCK,
+    )
+    with open_store(stores.root, key, views=count, rows=len(split), classes=num_classes, block=BLOCK) as file:
+        prune(stores.root, stores.max_bytes)
+        yield StoredTeacher(teacher, file, split, views, device=device, precision=precision)
 
 
 class StoredTeacher:
@@ -31,22 +62,22 @@ class StoredTeacher:
         self._row_of = np.full(len(split.images), -1, np.int64)
         self._row_of[self._indices] = np.arange(len(self._indices))
         self._device, self._precision = device, precision
-        self.forwards = 0
-        self.spared = 0
+        self.computed = 0  # images that the teacher ran on
+        self.read = 0  # images whose logits were asked for
 
-    def fill(self, view: int, on_block: Callable[[], None] = lambda: None) -> None:
-        """Compute what is missing of a view; `on_block` is called after each block and may raise to stop."""
+    def fill(self, view: int) -> Iterator[None]:
+        """Compute what is missing of a view, yielding after each block; what is done stays if nobody goes on."""
         for block in self._file.missing(view):
             indices = self._indices[block * BLOCK : (block + 1) * BLOCK]
             self._file.write(view, block, self._compute(indices, view))
-            self.forwards += len(indices)
-            on_block()
+            self.computed += len(indices)
+            yield
         self._file.sync()
 
     def logits(self, indices: NDArray[np.int64], view: int) -> Tensor:
         """float32 [B, C] of images of the training split in a view that was filled, on the run's device."""
         rows = self._row_of[indices]
-        self.spared += len(indices)
+        self.read += len(indices)
         return torch.from_numpy(self._file.read(view, rows)).to(self._device).float()
 
     @torch.inference_mode()

@@ -1,0 +1,90 @@
+"""Runs that read their teacher from a store: the same student whatever the store held, and the teacher run once."""
+
+import hashlib
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.ttm_core import factories
+from ttm_core import events
+from ttm_core.engine import distill
+from ttm_core.teacher_store.store import Stores, list_stores
+from ttm_core.train import Interrupted
+
+TRAINING = {"epochs": 3, "augmentation": {"kind": "crop_flip", "padding": 1}}
+
+
+def sha256(workdir: Path) -> str:
+    return hashlib.sha256((workdir / "out" / "student.safetensors").read_bytes()).hexdigest()
+
+
+def told_of(spec, workdir, stores):
+    told: list[events.Event] = []
+    result = distill(spec, workdir, stores=Stores(stores) if stores else None, on_event=told.append)
+    return result, told
+
+
+def test_the_second_job_never_runs_the_teacher(digits_idx, teacher_file, tmp_path):
+    phases = {}
+    for name, method in (("kd", "kd"), ("wttm", {"kind": "wttm", "gamma": 0.1, "beta": 3})):
+        spec = factories.spec(digits_idx, teacher_file, method=method, training=TRAINING)
+        result, told = told_of(spec, tmp_path / name, tmp_path / "stores")
+        phases[name] = [event.phase for event in told if isinstance(event, events.PhaseChanged)]
+        computed = 3 * 270 if name == "kd" else 0
+        assert (result.teacher_images, result.teacher_images_spared) == (computed, 3 * 270 - computed)
+    assert "caching_teacher" in phases["kd"]
+    assert "caching_teacher" not in phases["wttm"]
+    assert len(list_stores(tmp_path / "stores")) == 1
+
+
+def test_fewer_views_than_epochs_run_the_teacher_less(digits_idx, teacher_file, tmp_path):
+    spec = factories.spec(digits_idx, teacher_file, training={**TRAINING, "epochs": 4, "views": 2})
+    result, _ = told_of(spec, tmp_path / "run", tmp_path / "stores")
+    assert (result.teacher_images, result.teacher_images_spared) == (2 * 270, 2 * 270)
+
+
+def test_cold_warm_and_interrupted_give_the_same_student(digits_idx, teacher_file, tmp_path):
+    """A store that is empty, full, half full, or lost between two attempts changes no bit."""
+    spec = factories.spec(digits_idx, teacher_file, training=TRAINING)
+    for name in ("cold", "warm"):
+        told_of(spec, tmp_path / name, tmp_path / "stores")
+    assert sha256(tmp_path / "cold") == sha256(tmp_path / "warm")
+
+    chance = random.Random(0)
+    for trial in range(5):
+        workdir, stores = tmp_path / f"stopped-{trial}", tmp_path / f"stores-{trial}"
+        left = iter(range(chance.randrange(1, 28), -1, -1))  # steps and blocks of the teacher alike
+        with pytest.raises(Interrupted):
+            distill(spec, workdir, stores=Stores(stores), should_stop=lambda left=left: next(left) == 0)
+        resumed_from = stores if trial % 2 else tmp_path / f"lost-{trial}"
+        told_of(spec, workdir, resumed_from)
+        assert sha256(workdir) == sha256(tmp_path / "cold")
+
+
+def test_stored_logits_train_as_the_online_ones_do(digits_idx, teacher_file, tmp_path):
+    """Over the first steps, before differences of half a float16 step have grown."""
+    first = {}
+    for how in ("online", "stored"):
+        spec = factories.spec(digits_idx, teacher_file, training={**TRAINING, "teacher_logits": how})
+        result, told = told_of(spec, tmp_path / how, None)
+        assert (result.teacher_images is None) == (how == "online")
+        first[how] = next(event.values for event in told if isinstance(event, events.Metrics))
+    assert first["stored"]["train/wttm"] == pytest.approx(first["online"]["train/wttm"], rel=1e-3)
+    assert first["stored"]["train/ce"] == pytest.approx(first["online"]["train/ce"], rel=1e-3)
+
+
+def test_what_needs_more_than_logits_runs_the_teacher_online(digits_idx, teacher_file, tmp_path):
+    method = {"kind": "wttm", "features": {"kind": "crd", "dim": 8, "negatives": 16}}
+    spec = factories.spec(digits_idx, teacher_file, method=method, training={"epochs": 1})
+    result, told = told_of(spec, tmp_path / "run", tmp_path / "stores")
+    assert next(event.spec.training.teacher_logits for event in told if event.kind == "planned") == "online"
+    assert result.teacher_images is None
+    with pytest.raises(ValueError, match="only logits are stored"):
+        factories.spec(digits_idx, teacher_file, method=method, training={"teacher_logits": "stored"})
+
+
+def test_a_store_that_would_not_fit_is_not_begun(digits_idx, teacher_file, tmp_path):
+    spec = factories.spec(digits_idx, teacher_file, training=TRAINING)
+    distill(spec, tmp_path / "run", stores=Stores(tmp_path / "stores", max_bytes=1000))
+    assert list_stores(tmp_path / "stores") == []
