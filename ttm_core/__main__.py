@@ -26,8 +26,10 @@ log = logging.getLogger("ttm_core")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    # Read when torch is imported, which is later: threads that wait by spinning starve each other on a shared machine.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Read when torch is imported, which is later. Waiting threads that spin for long starve each other on a shared
+    # machine (a small student was five times slower beside two busy processes), and such as do not spin at all wake too
+    # late (twice slower on an idle one).
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     parser = argparse.ArgumentParser(prog="python -m ttm_core", description=__doc__)
     commands = parser.add_subparsers(required=True)
@@ -36,11 +38,11 @@ def main(arguments: list[str] | None = None) -> int:
     alone.add_argument("--out", type=Path, required=True, help="work directory; an interrupted run in it resumes")
     alone.add_argument("--stores", type=Path, help="folder where teachers' logits are kept for other runs")
     alone.set_defaults(run=lambda options: _distill(options.spec, options.out, options.stores))
-    judge = commands.add_parser("evaluate", help="test a student's file on a dataset and print JSON")
-    judge.add_argument("student", type=Path)
-    judge.add_argument("dataset", type=Path)
+    judge = commands.add_parser("evaluate", help="test students' files on a dataset; a JSON object a line for each")
+    judge.add_argument("students", type=Path, nargs="+")
+    judge.add_argument("--dataset", type=Path, required=True)
     judge.add_argument("--split", choices=["test", "validation", "train"], default="test")
-    judge.set_defaults(run=lambda options: _evaluate(options.student, options.dataset, options.split))
+    judge.set_defaults(run=lambda options: _evaluate(options.students, options.dataset, options.split))
     worker = commands.add_parser("run", help="run WORKDIR/run.json and write events to a file descriptor")
     worker.add_argument("workdir", type=Path)
     worker.add_argument("--events-fd", type=int, required=True)
@@ -63,16 +65,17 @@ def _distill(spec_file: Path, out: Path, stores: Path | None) -> int:
     return _work(spec, out, None, kept, lambda event: None)
 
 
-def _evaluate(student_file: Path, dataset: Path, split: str) -> int:
+def _evaluate(student_files: list[Path], dataset: Path, split: str) -> int:
     from ttm_core.errors import EngineError
     from ttm_core.local import evaluate_file
 
-    try:
-        told = evaluate_file(student_file, dataset, split)
-    except (EngineError, OSError) as error:
-        print(f"{student_file}: {error}", file=sys.stderr)
-        return EXIT_FAILED
-    print(json.dumps(told))
+    for student_file in student_files:
+        try:
+            told = evaluate_file(student_file, dataset, split)
+        except (EngineError, OSError) as error:
+            print(f"{student_file}: {error}", file=sys.stderr)
+            return EXIT_FAILED
+        print(json.dumps(told))
     return EXIT_FINISHED
 
 

@@ -131,6 +131,11 @@ class TrainingSpec(Spec):
         return self
 
 
+def _as_told(data: Any) -> Any:
+    """Leaves the input to the model itself; stands where the schema should tell of a short form."""
+    return data
+
+
 def _student_may_come_from_a_recipe(schema: dict[str, Any]) -> None:
     schema["required"].remove("student")
 
@@ -146,12 +151,14 @@ class DistillSpec(Spec):
         description="A published run to start from, such as `cifar100/resnet56-resnet20/wttm`: all that it says "
         "and this spec does not is taken from it.",
     )
-    teacher: TeacherSpec | None = Field(None, description="Needed by every method but ce.")
-    student: StudentSpec
-    dataset: DatasetSpec
-    method: Annotated[MethodSpec, BeforeValidator(lambda data: by_name(data, "kind"))] = Field(
-        default_factory=lambda: WeightedTransformedTeacherMatching.model_validate({})
-    )
+    teacher: Annotated[
+        TeacherSpec | None, BeforeValidator(_as_told, json_schema_input_type=str | TeacherSpec | None)
+    ] = Field(None, description="Needed by every method but ce.")
+    student: Annotated[StudentSpec, BeforeValidator(_as_told, json_schema_input_type=str | StudentSpec)]
+    dataset: Annotated[DatasetSpec, BeforeValidator(_as_told, json_schema_input_type=str | DatasetSpec)]
+    method: Annotated[
+        MethodSpec, BeforeValidator(lambda data: by_name(data, "kind"), json_schema_input_type=MethodSpec | str)
+    ] = Field(default_factory=lambda: WeightedTransformedTeacherMatching.model_validate({}))
     training: TrainingSpec = TrainingSpec()
 
     @model_validator(mode="before")

@@ -48,11 +48,13 @@ def demo(
         found = data.digits(cache) if digits else data.obtain(cache, _note)
         console.print(f"  {found.name}, {data.images_in(found.folder):,} training images (from {found.origin})")
         count = plan.student_images(data.images_in(found.folder))
-        small = data.first_images(found.folder, count, cache / f"{found.folder.name}-{count}")
+        small = data.first_images(
+            found.folder, round(count / (1 - plan.VALIDATION_SHARE)), cache / f"{found.folder.name}-{count}"
+        )
         with _stack(var, port, found.folder.parent) as stack, Client(stack.url) as client:
             console.print(f"  dashboard {stack.url}/   API docs {stack.url}/docs")
-            rows = _run(client, found, small, var / "demo", seed)
-            _print_table(rows, found, small, time.monotonic() - started)
+            rows = _run(client, found, small, var / "demo", seed, count)
+            _print_table(rows, found, count, time.monotonic() - started)
             if keep:
                 console.print(f"\nRunning at {stack.url} until Ctrl-C.")
                 _until_interrupted(stack)
@@ -65,29 +67,27 @@ def demo(
     )
 
 
-def _run(client: Client, found: data.Data, small: Path, work: Path, seed: int) -> list[Row]:
+def _run(client: Client, found: data.Data, small: Path, work: Path, seed: int, count: int) -> list[Row]:
     teacher_file = _teacher(client, found, work)
     console.print("[bold]Upload[/] the teacher's checkpoint")
     upload = client.uploads.create(teacher_file)
     console.print(f"  {upload.uri}  {upload.size:,} bytes  sha256 {upload.sha256[:16]}...")
 
-    console.print(f"[bold]Distil[/] into {plan.STUDENT} with {data.images_in(small):,} labelled images, three ways")
+    console.print(f"[bold]Distil[/] into {plan.STUDENT} with {count:,} labelled images, three ways")
     spec = plan.student_spec(flip=found.flip)
     spec["training"]["seed"] = seed
+    dataset = {"uri": small.as_uri(), "validation": {"share": plan.VALIDATION_SHARE}}
     jobs = {
-        label: client.jobs.create(
-            name=f"demo: {label}", teacher=upload.uri, dataset=small.as_uri(), method=method, **spec
-        ).id
+        label: client.jobs.create(name=f"demo: {label}", teacher=upload.uri, dataset=dataset, method=method, **spec).id
         for label, method in plan.METHODS.items()
     }
     done = board.follow(client, jobs, console)
 
     console.print("[bold]Download[/] the students, check their SHA-256, evaluate each from its file alone")
-    rows = [_row("teacher", teacher_file, found.folder, None)]
+    files = {"teacher": teacher_file}
     for label, job in done.items():
-        path = client.jobs.download_student(job.id, work / f"student-{label.lower()}.safetensors")
-        rows.append(_row(label, path, found.folder, _seconds(job)))
-    return rows
+        files[label] = client.jobs.download_student(job.id, work / f"student-{label.lower()}.safetensors")
+    return _rows(files, found.folder, {label: _seconds(job) for label, job in done.items()})
 
 
 def _teacher(client: Client, found: data.Data, work: Path) -> Path:
@@ -103,14 +103,17 @@ def _teacher(client: Client, found: data.Data, work: Path) -> Path:
     return client.jobs.download_student(job.id, path)
 
 
-def _row(label: str, path: Path, dataset: Path, seconds: float | None) -> Row:
-    """Evaluate a downloaded file on the test split in a process that is given nothing else."""
-    command = [sys.executable, "-m", "ttm_core", "evaluate", str(path), str(dataset)]
-    told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
-    return Row(label, told["parameters"], path.stat().st_size, told["top1"], seconds)
+def _rows(files: dict[str, Path], dataset: Path, seconds: dict[str, float | None]) -> list[Row]:
+    """Evaluate downloaded files on the test split, in a process that is given nothing else."""
+    command = [sys.executable, "-m", "ttm_core", "evaluate", *map(str, files.values()), "--dataset", str(dataset)]
+    lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.splitlines()
+    return [
+        Row(label, told["parameters"], path.stat().st_size, told["top1"], seconds.get(label))
+        for (label, path), told in zip(files.items(), map(json.loads, lines), strict=True)
+    ]
 
 
-def _print_table(rows: list[Row], found: data.Data, small: Path, seconds: float) -> None:
+def _print_table(rows: list[Row], found: data.Data, count: int, seconds: float) -> None:
     teacher, labels = rows[0], rows[1]
     table = Table(title=f"{found.name}: test accuracy of each downloaded file", title_justify="left")
     for column in ("", "parameters", "size", "accuracy", "gap closed", "time"):
@@ -129,7 +132,7 @@ def _print_table(rows: list[Row], found: data.Data, small: Path, seconds: float)
     console.print()
     console.print(table)
     console.print(
-        f"One seed; every student is {plan.STUDENT} on {data.images_in(small):,} labelled images. "
+        f"One seed; every student is {plan.STUDENT} on {count:,} labelled images. "
         f"Gap closed: from labels alone (0 %) to the teacher (100 %). Whole demo: {seconds:.0f} s.",
         soft_wrap=True,
     )
@@ -141,12 +144,12 @@ def _seconds(job: Job) -> float | None:
 
 @contextmanager
 def _stack(var: Path, port: int, data_root: Path) -> Iterator[Stack]:
-    console.print("[bold]Service[/] starting: broker, database, API, dispatcher, worker")
-    stack = Stack(StackOptions(var=var, port=port, data_roots=(data_root,)), report=_note)
+    console.print("[bold]Service[/] starting: broker, database, API, dispatcher, two workers")
+    stack = Stack(StackOptions(var=var, port=port, workers=2, data_roots=(data_root,)), report=_note)
     try:
         entered = stack.__enter__()
     except PortTaken:
-        stack = Stack(StackOptions(var=var, port=0, data_roots=(data_root,)), report=_note)
+        stack = Stack(StackOptions(var=var, port=0, workers=2, data_roots=(data_root,)), report=_note)
         entered = stack.__enter__()
     with ExitStack() as leaving:
         leaving.push(stack)
