@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, field_validator
 
 
 class Spec(BaseModel):
@@ -10,15 +10,13 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    @model_validator(mode="before")
+    @field_validator("*", mode="after")
     @classmethod
-    def _no_nul(cls, data: Any) -> Any:
+    def _no_nul(cls, value: Any) -> Any:
         """PostgreSQL keeps no NUL in text, and no name or path has one."""
-        told = data.values() if isinstance(data, dict) else [data]
-        for value in told:
-            if any(isinstance(text, str) and "\0" in text for text in (value if isinstance(value, list) else [value])):
-                raise ValueError("text must not hold a NUL character")
-        return data
+        if any(isinstance(text, str) and "\0" in text for text in (value if isinstance(value, list) else [value])):
+            raise ValueError("text must not hold a NUL character")
+        return value
 
 
 def by_name(data: Any, tag: str) -> Any:

@@ -310,7 +310,9 @@ def test_a_trainer_that_someone_else_stopped_is_tried_again(rig: Rig, dataset: s
     job_id = queued(rig.engine, spec=spec(name="steps=9999 step_seconds=0.02", dataset=dataset))
     thread = rig.start(job_id)
     wait_until(lambda: step_of(rig.engine, job_id) > 3)
-    [trainer] = (pid for pid in children_of(os.getpid()) if os.getpgid(pid) == pid and b"tiny" in command_of(pid))
+    [trainer] = (
+        pid for pid in children_of(os.getpid()) if os.getpgid(pid) == pid and b"tiny_trainer" in command_of(pid)
+    )
     os.kill(trainer, signal.SIGTERM)
     thread.join(10)
     assert state_of(rig.engine, job_id) is JobState.QUEUED
