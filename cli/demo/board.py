@@ -1,6 +1,6 @@
 """Several jobs followed at once, a bar each."""
 
-import threading
+import time
 
 from rich.console import Console
 from rich.markup import escape
@@ -9,7 +9,6 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from ttm_client import Client, Job
 
 _SECONDS_BETWEEN_LOOKS = 0.5
-_LINES_EVERY = 10.0
 
 
 class JobsFailed(Exception):
@@ -25,7 +24,6 @@ def follow(client: Client, jobs: dict[str, str], console: Console) -> dict[str, 
         TimeElapsedColumn(),
     )
     done: dict[str, Job] = {}
-    pause = threading.Event()
     said: dict[str, str] = {}
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         tasks = {label: bar.add_task(escape(label), total=1.0, numbers="queued", start=False) for label in jobs}
@@ -39,7 +37,7 @@ def follow(client: Client, jobs: dict[str, str], console: Console) -> dict[str, 
                     _say(console, label, job, said)
                 if job.done:
                     done[label] = job
-            pause.wait(_SECONDS_BETWEEN_LOOKS)
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
     for label, job in done.items():
         if job.state != "succeeded":
             reason = f"{job.failure.code}: {job.failure.message}" if job.failure else job.state
