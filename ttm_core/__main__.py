@@ -17,7 +17,7 @@ from ttm_core import events
 from ttm_core.spec import DistillSpec
 
 if TYPE_CHECKING:
-    from ttm_core.engine import Inputs
+    from ttm_core.inputs import Inputs
     from ttm_core.teacher_store.store import Stores
 
 EXIT_FINISHED, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED = 0, 1, 2, 3
@@ -67,25 +67,33 @@ def _distill(spec_file: Path, out: Path, stores: Path | None) -> int:
 
 def _evaluate(student_files: list[Path], dataset: Path, split: str) -> int:
     from ttm_core.errors import EngineError
-    from ttm_core.local import evaluate_file
+    from ttm_core.local import evaluate_file, open_split
 
-    for student_file in student_files:
-        try:
-            told = evaluate_file(student_file, dataset, split)
-        except (EngineError, OSError) as error:
-            print(f"{student_file}: {error}", file=sys.stderr)
-            return EXIT_FAILED
-        print(json.dumps(told))
+    looked_at = dataset
+    try:
+        with open_split(dataset, split) as on:
+            for looked_at in student_files:
+                print(json.dumps(evaluate_file(looked_at, on)))
+    except (EngineError, OSError) as error:
+        print(f"{looked_at}: {error}", file=sys.stderr)
+        return EXIT_FAILED
     return EXIT_FINISHED
 
 
 def _run(workdir: Path, events_fd: int) -> int:
-    from ttm_core.engine import Inputs
+    from ttm_core.inputs import Inputs
     from ttm_core.teacher_store.store import Stores
 
     told = json.loads((workdir / "run.json").read_text())
     spec = DistillSpec.model_validate(told["spec"])
-    inputs = Inputs(**{name: Path(path) for name, path in told["inputs"].items() if path is not None})
+    given = told["inputs"]
+    inputs = Inputs(
+        dataset=Path(given["dataset"]),
+        teachers=[None if path is None else Path(path) for path in given["teachers"]],
+        student=Path(given["student"]) if given.get("student") else None,
+        data_cache=Path(given["data_cache"]) if given.get("data_cache") else None,
+        data_cache_bytes=given.get("data_cache_bytes"),
+    )
     stores = Stores(Path(told["stores"]["root"]), told["stores"]["max_bytes"]) if told.get("stores") else None
     with open(events_fd, "wb", buffering=0) as stream:
         return _work(spec, workdir, inputs, stores, lambda event: _write(stream.fileno(), events.encode(event)))

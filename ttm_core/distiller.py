@@ -1,5 +1,6 @@
 """One step's loss: the student, the frozen teacher and the method, wrapped so that the loop knows none of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,9 +12,19 @@ from ttm_core.methods.build import Moment, Objective, Terms
 from ttm_core.methods.outputs import Outputs, outputs
 from ttm_core.preprocess import Preprocess
 from ttm_core.teacher_store.stored_teacher import StoredTeacher
+from ttm_core.teachers.ensemble import mean_teacher_logits
 from ttm_core.teachers.load import Teacher
 
 Precision = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a teacher's outputs come from."""
+
+    teacher: Teacher
+    stored: StoredTeacher | None = None  # asked instead of the teacher, where its logits are kept
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -23,8 +34,7 @@ class Distiller:
     student: nn.Module
     preprocess: Preprocess
     objective: Objective
-    teacher: Teacher | None  # None where the method does not ask for its logits
-    stored: StoredTeacher | None  # asked instead of the teacher, where its logits are kept
+    teachers: Sequence[Source]  # none where the method does not ask for logits
     device: torch.device
     precision: Precision
 
@@ -33,21 +43,27 @@ class Distiller:
         pixels = batch.pixels.to(self.device, non_blocking=True)
         labels = batch.labels.to(self.device, non_blocking=True)
         student_input = self.preprocess(pixels)
-        teacher = self._teacher_outputs(batch, pixels, student_input)
+        teacher = self._teacher_outputs(batch, pixels, student_input, moment)
         with self._autocast():
             student = outputs(self.student, student_input, self.objective.features)
         return self.objective(student, teacher, labels, torch.from_numpy(batch.indices), moment)
 
-    def _teacher_outputs(self, batch: Batch, pixels: Tensor, student_input: Tensor) -> Outputs | None:
-        """Logits in float32, all without a graph."""
-        if self.stored is not None:
-            return Outputs(self.stored.logits(batch.indices, batch.view))
-        if self.teacher is None:
-            return None
-        shared = self.teacher.preprocess == self.preprocess
-        teacher_input = student_input if shared else self.teacher.preprocess(pixels)
+    def _teacher_outputs(self, batch: Batch, pixels: Tensor, student_input: Tensor, moment: Moment) -> Outputs | None:
+        """Of the teacher, or of the mean of several. Logits in float32, all without a graph."""
+        seen = [self._outputs_of(source, batch, pixels, student_input) for source in self.teachers]
+        if len(seen) <= 1:
+            return seen[0] if seen else None
+        weights = [source.weight for source in self.teachers]
+        temperature = self.objective.temperature(moment)
+        return Outputs(mean_teacher_logits([each.logits for each in seen], weights, temperature))
+
+    def _outputs_of(self, source: Source, batch: Batch, pixels: Tensor, student_input: Tensor) -> Outputs:
+        if source.stored is not None:
+            return Outputs(source.stored.logits(batch.indices, batch.view))
+        teacher = source.teacher
+        teacher_input = student_input if teacher.preprocess == self.preprocess else teacher.preprocess(pixels)
         with torch.no_grad(), self._autocast():
-            seen = outputs(self.teacher.model, teacher_input, self.objective.features)
+            seen = outputs(teacher.model, teacher_input, self.objective.features)
         return replace(seen, logits=seen.logits.float())
 
     def _autocast(self) -> torch.autocast:

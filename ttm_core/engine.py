@@ -1,65 +1,42 @@
 """distill(): one run, from a spec and local files to a student."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from typing import Any
 
 import torch
 from torch import nn
 
 from ttm_core import checkpoint, events, plan
 from ttm_core.data.build import held_in_memory, read_dataset
-from ttm_core.data.dataset import Dataset, Split
-from ttm_core.data.random import seed as derived_seed
+from ttm_core.data.cache import DataCache
+from ttm_core.data.dataset import Dataset, Split, with_classes
 from ttm_core.data.specs import ResizedCrop
 from ttm_core.data.views import Views
 from ttm_core.devices import choose_device, set_up
-from ttm_core.distiller import Distiller
-from ttm_core.errors import BadSpec
-from ttm_core.evaluate import evaluate
-from ttm_core.export.artifacts import export
-from ttm_core.methods.build import build_objective
+from ttm_core.distiller import Distiller, Source
+from ttm_core.errors import BadDataset, BadSpec
+from ttm_core.estimate import Effort, Work, estimate
+from ttm_core.export.artifacts import Trained, export
+from ttm_core.inputs import Inputs
+from ttm_core.judge import Judge, describe_teachers, labelled_by_teacher
+from ttm_core.methods.build import Moment, Objective, build_objective
 from ttm_core.preprocess import Preprocess
+from ttm_core.signs_of_life import signs_of_life
 from ttm_core.spec import DistillSpec
-from ttm_core.students import create_model
 from ttm_core.students.freeze import freeze
-from ttm_core.students.initialise import start_from
+from ttm_core.students.start import start_student
 from ttm_core.teacher_store.store import Stores
 from ttm_core.teacher_store.stored_teacher import StoredTeacher, open_stored_teacher
+from ttm_core.teachers import hub
+from ttm_core.teachers.ensemble import together
 from ttm_core.teachers.load import Teacher, load_teacher
 from ttm_core.train import Trainer
-from ttm_core.workarounds import subsample_before_narrow_strided_pointwise
-
-_INIT_SEED = 301  # the stream of the student's initial weights
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Local files of a run."""
-
-    dataset: Path
-    teacher: Path | None = None
-    student: Path | None = None
-
-    @classmethod
-    def of(cls, spec: DistillSpec) -> "Inputs":
-        """The files that a spec of file:// URIs names. Raises BadSpec for any other URI."""
-        return cls(
-            dataset=_local(spec.dataset.uri),
-            teacher=_local(spec.teacher.checkpoint) if spec.teacher else None,
-            student=_local(spec.student.checkpoint) if spec.student.checkpoint else None,
-        )
-
-
-def _local(uri: str) -> Path:
-    parts = urlsplit(uri)
-    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
-        raise BadSpec(f"{uri!r} is not a local file: alone, the engine reads file:// URIs only")
-    return Path(unquote(parts.path))
 
 
 def distill(
@@ -95,8 +72,11 @@ def distill(
     if spec.training.precision == "float16" and device.type != "cuda":
         raise BadSpec("training.precision float16 needs a GPU, and this run has none: use bfloat16 or float32")
     set_up(device, spec.training.threads)
-    with ThreadPoolExecutor(spec.training.threads, thread_name_prefix="decode") as pool:
-        return _Run(spec, workdir, inputs, stores, on_event, should_stop, device, pool).run()
+    with (
+        ThreadPoolExecutor(spec.training.threads, thread_name_prefix="decode") as pool,
+        DataCache(inputs.data_cache or workdir / "cache", inputs.data_cache_bytes) as data_cache,
+    ):
+        return _Run(spec, workdir, inputs, stores, on_event, should_stop, device, pool, data_cache).run()
 
 
 @dataclass
@@ -111,30 +91,53 @@ class _Run:
     should_stop: Callable[[], bool]
     device: torch.device
     pool: ThreadPoolExecutor
+    data_cache: DataCache
+    effort: Effort = field(init=False)
 
     def run(self) -> events.Result:
         started = time.monotonic()
         self._phase("fetching")
-        dataset = read_dataset(self.spec.dataset, self.inputs.dataset, self.workdir / "cache", self.pool)
+        with signs_of_life(lambda seconds: self._log(f"has been reading the data for {seconds:.0f} s")):
+            dataset = read_dataset(self.spec.dataset, self.inputs.dataset, self.data_cache, self.pool)
         self._tell_unreadable(dataset)
+        if self.spec.method.needs.labels and not dataset.train.labelled:
+            raise BadDataset(
+                f"the training images have no labels, and method {self.spec.method.kind!r} asks for them: wttm, ttm or "
+                "kd with ce_weight 0 learns from the teacher alone"
+            )
         size = plan.image_size(self.spec, dataset)
         augmentation = plan.augmentation(self.spec, size)
-        dataset = held_in_memory(dataset, size, whole_train_images=not isinstance(augmentation, ResizedCrop))
+        with signs_of_life(lambda seconds: self._log(f"has been decoding the images for {seconds:.0f} s")):
+            dataset = held_in_memory(dataset, size, whole_train_images=not isinstance(augmentation, ResizedCrop))
 
         self._phase("loading_teacher")
-        teacher = self._load_teacher(dataset, size)
+        teachers = self._load_teachers(dataset, size)
+        if not dataset.class_names:
+            dataset = with_classes(dataset, teachers[0].class_names)
         normalization = plan.normalization(
-            self.spec, dataset, teacher.preprocess.normalization if teacher is not None else None
+            self.spec, dataset, teachers[0].preprocess.normalization if teachers else None
         )
         self.spec = plan.complete(self.spec, size=size, augmentation=augmentation, student_normalization=normalization)
         preprocess = Preprocess(dataset.channels, size, normalization)
-        student = self._make_student(dataset, preprocess)
-
+        student = start_student(
+            self.spec.student,
+            preprocess,
+            self.inputs.student,
+            num_classes=dataset.num_classes,
+            seed=self.spec.training.seed,
+            device=self.device,
+        )
         frozen = freeze(student, self.spec.student.freeze)
         needs = self.spec.method.needs
         objective = build_objective(
-            self.spec, student=student, preprocess=preprocess, teacher=teacher, split=dataset.train
+            self.spec,
+            student=student,
+            preprocess=preprocess,
+            teacher=teachers[0] if teachers else None,
+            split=dataset.train,
         ).to(self.device)
+        teacher = self._together(teachers, objective)
+        dataset = labelled_by_teacher(dataset, teacher, size=size, device=self.device)
 
         self.spec = plan.teacher_logits(
             self.spec, self.workdir, self.stores, images=len(dataset.train), num_classes=dataset.num_classes
@@ -143,16 +146,21 @@ class _Run:
         resumed = checkpoint.load_newest(self.workdir / "checkpoints", run=run)
         validation = dataset.validation
         assert validation is not None, "read_dataset holds one out where there is none"
-        teacher_validation = self._measure_teacher(teacher, validation, size, resumed)
-        views = Views(dataset.train.images, augmentation, size, self.spec.training.seed)
-        with self._stored_teacher(teacher, dataset, views) as stored:
+        judge = Judge(preprocess, teacher, validation, dataset.class_names, self.device)
+        teacher_validation = self._teacher_validation(judge, resumed)
+        views = Views(dataset.train, dataset.num_classes, augmentation, size, self.spec.training.seed)
+        with ExitStack() as stack:
+            sources = [
+                Source(each, stack.enter_context(self._stored_teacher(each, views)), told.weight)
+                for told, each in zip(self.spec.all_teachers, teachers, strict=True)
+            ]
+            stored = [source.stored for source in sources if source.stored is not None]
             trainer = Trainer(
                 distiller=Distiller(
                     student=student,
                     preprocess=preprocess,
                     objective=objective,
-                    teacher=teacher if needs.teacher else None,
-                    stored=stored,
+                    teachers=sources if needs.teacher else [],
                     device=self.device,
                     precision=self.spec.training.precision,
                 ),
@@ -160,7 +168,7 @@ class _Run:
                 split=dataset.train,
                 views=views,
                 frozen=frozen,
-                validate=lambda model: self._evaluate(model, validation, preprocess, size),
+                validate=judge.validate,
                 save=lambda trainer: self._save(trainer, run, teacher_validation),
                 prepare_view=lambda view: self._prepare_view(stored, view),
                 on_event=self.on_event,
@@ -168,123 +176,121 @@ class _Run:
             )
             if resumed is not None:
                 trainer.load_state(resumed["trainer"])
-            self._tell_plan(trainer, dataset, teacher, student, resumed is not None)
+            self.effort = self._effort(trainer, views, validation, stored, resumed)
+            self._tell_plan(trainer, dataset, teacher, resumed is not None)
             self._phase("training")
             trainer.train()
 
         self._phase("evaluating")
         student.load_state_dict(trainer.best.weights)
+        scores = judge.compare(student, validation)
+        test_scores = judge.compare(student, dataset.test) if dataset.test else None
         result = events.Result(
             best_epoch=trainer.best.epoch,
             steps=trainer.step,
-            student_validation=self._evaluate(student, validation, preprocess, size),
-            student_test=self._test(student, dataset.test, preprocess, size),
+            student_validation=scores.student_accuracy,
+            student_test=test_scores.student_accuracy if test_scores else None,
             teacher_validation=teacher_validation,
-            teacher_test=self._test(teacher.model, dataset.test, teacher.preprocess, size) if teacher else None,
+            teacher_test=test_scores.teacher_accuracy if test_scores else None,
             student_parameters=_parameters(student),
             teacher_parameters=teacher.parameters if teacher else None,
             train_seconds=time.monotonic() - started,
-            teacher_images=stored.computed if stored else None,
-            teacher_images_spared=max(stored.read - stored.computed, 0) if stored else None,
+            training_seconds=self.effort.seconds,
+            teacher_images=sum(each.computed for each in stored) if stored else None,
+            teacher_images_spared=sum(max(each.read - each.computed, 0) for each in stored) if stored else None,
             artifacts=[],
         )
         self._phase("exporting")
-        artifacts = export(self.workdir, trainer.best.weights, self.spec, preprocess, dataset.class_names, result)
-        result = result.model_copy(update={"artifacts": artifacts})
+        trained = Trained(
+            spec=self.spec,
+            weights=trainer.best.weights,
+            preprocess=preprocess,
+            dataset=dataset,
+            result=result,
+            teacher=describe_teachers(teachers, self.inputs.teachers, self.device),
+            validation=scores,
+            test=test_scores,
+            estimate=self.effort.estimate,
+            device=self.device,
+        )
+        result = result.model_copy(update={"artifacts": export(self.workdir, trained, self.on_event)})
         self.on_event(events.Finished(result=result))
         return result
 
-    def _stored_teacher(
-        self, teacher: Teacher | None, dataset: Dataset, views: Views
-    ) -> AbstractContextManager[StoredTeacher | None]:
+    def _stored_teacher(self, teacher: Teacher, views: Views) -> AbstractContextManager[StoredTeacher | None]:
         training = self.spec.training
-        if teacher is None or training.teacher_logits != "stored":
+        if training.teacher_logits != "stored":
             return nullcontext()
         return open_stored_teacher(
             self.stores or Stores(self.workdir / "cache" / "teacher-stores"),
             teacher,
-            dataset.train,
             views,
             count=training.views or training.epochs,
-            num_classes=dataset.num_classes,
             device=self.device,
             precision=training.precision,
+            encoding=training.stored_as,
         )
 
-    def _prepare_view(self, stored: StoredTeacher | None, view: int) -> Iterator[None]:
-        """Fill the store for a view; the phase tells of the first filling only, later ones are a part of training."""
-        if stored is None:
-            return
-        first = stored.computed == 0
-        for count, _ in enumerate(stored.fill(view)):
+    def _prepare_view(self, stored: Sequence[StoredTeacher], view: int) -> Iterator[None]:
+        """Fill the stores for a view; the phase tells of the first filling only, later ones are a part of training."""
+        first = not any(each.computed for each in stored)
+        for count, _ in enumerate(chain.from_iterable(each.fill(view) for each in stored)):
             if first and count == 0:
                 self._phase("caching_teacher")
             yield
-        if first and stored.computed:
+        if first and any(each.computed for each in stored):
             self._phase("training")
 
     def _phase(self, phase: events.Phase) -> None:
         self.on_event(events.PhaseChanged(phase=phase))
 
+    def _log(self, message: str) -> None:
+        self.on_event(events.Log(message=message))
+
     def _tell_unreadable(self, dataset: Dataset) -> None:
         for bad in dataset.unreadable[:100]:
             self.on_event(events.Log(level="warning", message=f"left out {bad.name}: {bad.reason}"))
 
-    def _load_teacher(self, dataset: Dataset, size: int) -> Teacher | None:
-        if self.spec.teacher is None:
+    def _load_teachers(self, dataset: Dataset, size: int) -> list[Teacher]:
+        found = [
+            hub.fetch(told) if path is None else (told, path)
+            for told, path in zip(self.spec.all_teachers, self.inputs.teachers, strict=True)
+        ]
+        self.inputs = replace(self.inputs, teachers=[path for _, path in found])
+        teachers: list[Teacher] = []
+        class_names = dataset.class_names
+        for told, path in found:
+            teachers.append(load_teacher(told, path, image_size=size, class_names=class_names))
+            class_names = teachers[0].class_names
+        self.spec = plan.with_teachers(self.spec, teachers)
+        for teacher in teachers:
+            teacher.model.to(self.device)
+        return teachers
+
+    def _together(self, teachers: Sequence[Teacher], objective: Objective) -> Teacher | None:
+        """The teacher, or several as one, for measuring: as the method sees them when it starts."""
+        if not teachers:
             return None
-        assert self.inputs.teacher is not None, "a spec with a teacher comes with its file"
-        teacher = load_teacher(self.spec.teacher, self.inputs.teacher, image_size=size, class_names=dataset.class_names)
-        self.spec = plan.with_teacher(self.spec, teacher)
-        teacher.model.to(self.device)
-        return teacher
+        weights = [told.weight for told in self.spec.all_teachers]
+        return together(teachers, weights, objective.temperature(Moment(0.0, torch.Generator())))
 
-    def _make_student(self, dataset: Dataset, preprocess: Preprocess) -> nn.Module:
-        spec = self.spec.student
-        torch.manual_seed(derived_seed(_INIT_SEED, self.spec.training.seed))
-        options = {} if spec.drop_path is None else {"drop_path_rate": spec.drop_path}
-        try:
-            model = create_model(
-                spec.architecture,
-                num_classes=dataset.num_classes,
-                in_chans=dataset.channels,
-                image_size=preprocess.image_size,
-                **options,
-            )
-        except TypeError as error:
-            if not options:
-                raise
-            raise BadSpec(f"{spec.architecture} has no paths to drop: leave student.drop_path out") from error
-        if self.inputs.student is not None:
-            start_from(model, self.inputs.student, spec.architecture)
-        if self.device.type == "cpu":
-            subsample_before_narrow_strided_pointwise(model)
-        model.to(self.device)
-        return model.to(memory_format=torch.channels_last)
-
-    def _measure_teacher(
-        self, teacher: Teacher | None, validation: Split, size: int, resumed: dict[str, object] | None
-    ) -> events.Accuracy | None:
+    def _teacher_validation(self, judge: Judge, resumed: dict[str, Any] | None) -> events.Accuracy | None:
         """Before any compute is spent on the student: a poor teacher, or one of other classes, shows here."""
-        if teacher is None:
-            return None
         if resumed is not None:
-            return events.Accuracy.model_validate(resumed["teacher_validation"])
-        seen = self._evaluate(teacher.model, validation, teacher.preprocess, size)
-        self.on_event(events.TeacherMeasured(top1=seen.top1, loss=seen.loss, images=seen.images))
+            told = resumed["teacher_validation"]
+            return None if told is None else events.Accuracy.model_validate(told)
+        seen = judge.measure_teacher()
+        if seen is not None:
+            self.on_event(events.TeacherMeasured(top1=seen.top1, loss=seen.loss, images=seen.images))
         return seen
-
-    def _evaluate(self, model: nn.Module, split: Split, preprocess: Preprocess, size: int) -> events.Accuracy:
-        return evaluate(model, split, preprocess, size=size, device=self.device)
-
-    def _test(self, model: nn.Module, test: Split | None, preprocess: Preprocess, size: int) -> events.Accuracy | None:
-        return None if test is None else self._evaluate(model, test, preprocess, size)
 
     def _save(self, trainer: Trainer, run: str, teacher_validation: events.Accuracy | None) -> None:
         state = {
             "run": run,
             "trainer": trainer.state(),
             "teacher_validation": teacher_validation and teacher_validation.model_dump(),
+            "estimate": self.effort.estimate.model_dump(),
+            "seconds": self.effort.seconds,
         }
         saved = checkpoint.save(self.workdir / "checkpoints", trainer.step, state)
         self.on_event(
@@ -298,8 +304,30 @@ class _Run:
             )
         )
 
+    def _effort(
+        self,
+        trainer: Trainer,
+        views: Views,
+        validation: Split,
+        stored: Sequence[StoredTeacher],
+        resumed: dict[str, Any] | None,
+    ) -> Effort:
+        if resumed is not None:
+            return Effort(events.Estimate.model_validate(resumed["estimate"]), resumed["seconds"])
+        work = Work(
+            steps=trainer.total_steps,
+            validation_images=self.spec.training.epochs * len(validation),
+            store_rows=sum(each.missing for each in stored),
+            store_bytes=sum(each.bytes for each in stored),
+        )
+        return Effort(estimate(trainer.distiller, views, self.spec.training, work))
+
     def _tell_plan(
-        self, trainer: Trainer, dataset: Dataset, teacher: Teacher | None, student: nn.Module, resumed: bool
+        self,
+        trainer: Trainer,
+        dataset: Dataset,
+        teacher: Teacher | None,
+        resumed: bool,
     ) -> None:
         self.on_event(
             events.Planned(
@@ -310,8 +338,9 @@ class _Run:
                 test_images=len(dataset.test) if dataset.test else 0,
                 unreadable_images=len(dataset.unreadable),
                 num_classes=dataset.num_classes,
-                student_parameters=_parameters(student),
+                student_parameters=_parameters(trainer.student),
                 teacher_parameters=teacher.parameters if teacher else None,
+                estimate=self.effort.estimate,
                 resumed_from_step=trainer.step if resumed else None,
             )
         )

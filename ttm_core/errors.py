@@ -37,6 +37,12 @@ class ArchitectureMismatch(UserError):
     code = "architecture_mismatch"
 
 
+class TeacherUnreachable(EngineError):
+    """The published weights of a teacher cannot be fetched now."""
+
+    code = "teacher_unreachable"
+
+
 class BadDataset(UserError):
     """A dataset that is empty, unsafe, unreadable, or does not match the teacher."""
 

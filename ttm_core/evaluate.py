@@ -1,28 +1,59 @@
-"""Accuracy of a model on a split."""
+"""Logits of models over a split, and accuracy."""
 
-import numpy as np
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from ttm_core.data.dataset import Split
-from ttm_core.events import Accuracy
+from ttm_core.events import Accuracy, Reference
 from ttm_core.preprocess import Preprocess
+
+Classifier = tuple[nn.Module, Preprocess]
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What each of some models says of the same images."""
+
+    logits: list[Tensor]  # float32 [B, C] of each model
+    labels: Tensor  # int64 [B]
+
+
+def evaluate(model: nn.Module, split: Split, preprocess: Preprocess, *, size: int, device: torch.device) -> Accuracy:
+    """Top-1 accuracy and mean cross-entropy (nats) over all images of the split, seen whole at `size` pixels."""
+    return accuracy(predictions([(model, preprocess)], split, size=size, device=device), split.against)
 
 
 @torch.inference_mode()
-def evaluate(
-    model: nn.Module, split: Split, preprocess: Preprocess, *, size: int, device: torch.device, batch_size: int = 256
-) -> Accuracy:
-    """Top-1 accuracy and mean cross-entropy (nats) over all images of the split, seen whole at `size` pixels."""
-    was_training = model.training
-    model.eval()
-    correct, loss = torch.zeros((), dtype=torch.int64), torch.zeros((), dtype=torch.float64)
-    for start in range(0, len(split), batch_size):
-        indices = split.indices[start : start + batch_size]
-        labels = split.labels[torch.from_numpy(np.ascontiguousarray(indices))].to(device)
-        logits = model(preprocess(split.images.whole(indices, size).to(device))).float()
-        correct += (logits.argmax(1) == labels).sum().cpu()
-        loss += functional.cross_entropy(logits, labels, reduction="sum").double().cpu()
-    model.train(was_training)
-    return Accuracy(top1=int(correct) / len(split), loss=float(loss) / len(split), images=len(split))
+def predictions(classifiers: Sequence[Classifier], split: Split, *, size: int, device: torch.device) -> Iterator[Seen]:
+    """Batches of neighbouring images, seen whole at `size` pixels; each image is read once for all models.
+
+    The models are in evaluation mode meanwhile.
+    """
+    were_training = [model.training for model, _ in classifiers]
+    for model, _ in classifiers:
+        model.eval()
+    try:
+        for start in range(0, len(split), _BATCH):
+            indices = split.indices[start : start + _BATCH]
+            pixels = split.images.whole(indices, size).to(device)
+            logits = [model(preprocess(pixels)).float() for model, preprocess in classifiers]
+            yield Seen(logits, split.labels[torch.from_numpy(indices)].to(device))
+    finally:
+        for (model, _), was_training in zip(classifiers, were_training, strict=True):
+            model.train(was_training)
+
+
+def accuracy(batches: Iterable[Seen], against: Reference = "labels") -> Accuracy:
+    """Of the first model, over all batches."""
+    images, correct, loss = 0, 0, 0.0
+    for seen in batches:
+        logits = seen.logits[0]
+        images += len(logits)
+        correct += int((logits.argmax(1) == seen.labels).sum())
+        loss += float(functional.cross_entropy(logits, seen.labels, reduction="sum"))
+    return Accuracy(top1=correct / images, loss=loss / images, images=images, against=against)

@@ -13,6 +13,10 @@ from ttm_core.spec import DistillSpec
 Phase = Literal["fetching", "loading_teacher", "caching_teacher", "training", "evaluating", "exporting"]
 
 
+Reference = Literal["labels", "teacher"]
+"""What a student's answers are held against: the labels that the data brings, or the teacher's own answers instead."""
+
+
 class _Event(BaseModel):
     # A reader of a neighbouring version ignores fields it does not know. NaN and Infinity cross as JSON strings.
     model_config = ConfigDict(extra="ignore", frozen=True, ser_json_inf_nan="strings")
@@ -21,6 +25,16 @@ class _Event(BaseModel):
 class PhaseChanged(_Event):
     kind: Literal["phase"] = "phase"
     phase: Phase
+
+
+class Estimate(BaseModel):
+    """What a run is expected to take, from a few steps before it began."""
+
+    seconds: float = Field(description="Of training, validation and the teacher, from the first step on.")
+    step_seconds: float
+    teacher_seconds: float = Field(description="Of `seconds`, to fill the teacher's store; 0 where it is full.")
+    store_bytes: int = Field(description="That the teacher's store takes in the end; 0 without one.")
+    memory_bytes: int = Field(description="Most memory so far: of the GPU, or of the process without one.")
 
 
 class Planned(_Event):
@@ -37,10 +51,13 @@ class Planned(_Event):
     student_parameters: int
     teacher_parameters: int | None
     resumed_from_step: int | None
+    estimate: Estimate | None = None
+    """As the first attempt made it; None from a trainer of an earlier version."""
 
 
 class TeacherMeasured(_Event):
-    """The teacher's own accuracy on the validation split, before any compute is spent on the student."""
+    """The teacher's own accuracy on the validation split, before any compute is spent on the student. Not told where
+    that has no labels."""
 
     kind: Literal["teacher_measured"] = "teacher_measured"
     top1: float
@@ -60,7 +77,8 @@ class Progress(_Event):
 
 class Metrics(_Event):
     """Named numbers at a step: `train/loss`, `train/ce`, `train/wttm`, `train/learning_rate`,
-    `train/images_per_second`, `train/data_wait_share`, `validation/top1`, `validation/loss`."""
+    `train/images_per_second`, `train/data_wait_share`, `validation/top1`, `validation/loss`; `validation/agreement` in
+    place of `validation/top1` where the teacher's answers stand for labels."""
 
     kind: Literal["metrics"] = "metrics"
     step: int
@@ -97,11 +115,13 @@ class Artifact(BaseModel):
 
 
 class Accuracy(BaseModel):
-    """Shares in [0, 1]; `loss` is the mean cross-entropy in nats."""
+    """Shares in [0, 1]; `loss` is the mean cross-entropy in nats. Both against the labels, or, for images without, the
+    class that the teacher gives: `top1` is agreement with the teacher then."""
 
     top1: float
     loss: float
     images: int
+    against: Reference = "labels"
 
 
 class Result(BaseModel):
@@ -116,6 +136,9 @@ class Result(BaseModel):
     student_parameters: int
     teacher_parameters: int | None
     train_seconds: float
+    """Of the last attempt."""
+    training_seconds: float | None = None
+    """From the first step to the last, over all attempts: what the estimate was of."""
     teacher_images: int | None = None
     """Images that the last attempt ran the teacher on for training; None where no method asked for it."""
     teacher_images_spared: int | None = None

@@ -1,19 +1,35 @@
 """The engine without a server: specs with local paths where URIs would stand, and a student's file put to the test."""
 
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from ttm_core.data.build import read_dataset
+from ttm_core.data.cache import DataCache
+from ttm_core.data.dataset import Split
 from ttm_core.data.specs import DatasetSpec
 from ttm_core.devices import choose_device, usable_threads
 from ttm_core.errors import BadDataset
 from ttm_core.evaluate import evaluate
 from ttm_core.export import load_student
+from ttm_core.export.onnx import load_onnx
 from ttm_core.spec import DistillSpec
+
+
+@dataclass(frozen=True)
+class LabelledSplit:
+    """A split by its name, and how many classes its dataset has."""
+
+    name: str
+    split: Split
+    num_classes: int
 
 
 def read_spec(path: Path) -> DistillSpec:
@@ -33,6 +49,8 @@ def with_file_uris(told: dict[str, Any], base: Path) -> dict[str, Any]:
             told[part] = _uri(value, base)
         elif isinstance(value, dict) and isinstance(value.get(field), str):
             told[part] = {**value, field: _uri(value[field], base)}
+    if isinstance(told.get("teachers"), list):
+        told["teachers"] = [with_file_uris({"teacher": teacher}, base)["teacher"] for teacher in told["teachers"]]
     return told
 
 
@@ -41,25 +59,39 @@ def _uri(value: str, base: Path) -> str:
     return value if colon and len(scheme) > 1 else (base / Path(value).expanduser()).resolve().as_uri()
 
 
-def evaluate_file(student_file: Path, dataset: Path, split: str) -> dict[str, Any]:
-    """Accuracy of a student, loaded from its file alone, on a split of a dataset. Raises EngineError."""
-    student = load_student(student_file)
-    device = choose_device()
-    student.model.to(device)
-    with tempfile.TemporaryDirectory() as cache, ThreadPoolExecutor(usable_threads()) as pool:
+@contextmanager
+def open_split(dataset: Path, split: str) -> Iterator[LabelledSplit]:
+    """A split of a dataset, read once for any number of students. Raises EngineError."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        DataCache(Path(folder)) as cache,
+        ThreadPoolExecutor(usable_threads()) as pool,
+    ):
         spec = DatasetSpec(uri=dataset.resolve().as_uri())
-        read = read_dataset(spec, dataset.resolve(), Path(cache), pool)
+        read = read_dataset(spec, dataset.resolve(), cache, pool)
         chosen = {"train": read.train, "validation": read.validation, "test": read.test}[split]
         if chosen is None:
             raise BadDataset(f"the dataset has no {split} split")
-        if read.num_classes != len(student.class_names):
-            known = len(student.class_names)
-            raise BadDataset(f"the student knows {known} classes, the dataset has {read.num_classes}")
-        size = student.preprocess.image_size
-        seen = evaluate(student.model, chosen, student.preprocess, size=size, device=device)
+        if not chosen.labelled:
+            raise BadDataset(f"the {split} split has no labels to judge by")
+        yield LabelledSplit(split, chosen, read.num_classes)
+
+
+def evaluate_file(student_file: Path, on: LabelledSplit) -> dict[str, Any]:
+    """Accuracy of a student, loaded from its file alone: safetensors, or ONNX by its ending. Raises EngineError."""
+    if student_file.suffix == ".onnx":
+        student, device = load_onnx(student_file), torch.device("cpu")
+    else:
+        student, device = load_student(student_file), choose_device()
+    if on.num_classes != len(student.class_names):
+        raise BadDataset(f"the student knows {len(student.class_names)} classes, the dataset has {on.num_classes}")
+    student.model.to(device)
+    size = student.preprocess.image_size
+    seen = evaluate(student.model, on.split, student.preprocess, size=size, device=device)
+    parameters = sum(parameter.numel() for parameter in student.model.parameters())
     return {
         "architecture": student.architecture,
-        "parameters": sum(parameter.numel() for parameter in student.model.parameters()),
-        "split": split,
+        "parameters": parameters or None,  # an ONNX file does not tell them from other constants
+        "split": on.name,
         **seen.model_dump(),
     }

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ttm_core.data.dataset import Dataset
 from ttm_core.data.images import ArrayImages
 from ttm_core.data.specs import AugmentationSpec, CropFlip, ResizedCrop
 from ttm_core.devices import usable_threads
-from ttm_core.spec import DistillSpec, Normalization
+from ttm_core.spec import DistillSpec, Normalization, TeacherSpec
 from ttm_core.teacher_store.store import Stores
 from ttm_core.teachers.load import Teacher
 from ttm_core.weights import write_durably
@@ -40,7 +40,9 @@ def teacher_logits(
     def decide() -> str:
         if stores is None or not spec.method.needs.stored_logits_suffice:
             return "online"
-        size = 2 * (spec.training.views or spec.training.epochs) * images * num_classes
+        views = spec.training.views or spec.training.epochs
+        size = (2 if spec.training.stored_as == "float16" else 1) * views * images * num_classes
+        size *= len(spec.all_teachers)
         stores.root.mkdir(parents=True, exist_ok=True)
         fits = size <= min(stores.max_bytes, shutil.disk_usage(stores.root).free / 2)
         return "stored" if fits else "online"
@@ -95,22 +97,29 @@ def complete(
     return _with(spec, training={"augmentation": augmentation})
 
 
-def with_teacher(spec: DistillSpec, teacher: Teacher) -> DistillSpec:
-    """The spec with all that the teacher's file told."""
-    return _with(
-        spec,
-        teacher={
+def with_teachers(spec: DistillSpec, teachers: Sequence[Teacher]) -> DistillSpec:
+    """The spec with all that the teachers' files told."""
+    told = [_with_teacher(each, teacher) for each, teacher in zip(spec.all_teachers, teachers, strict=True)]
+    if spec.teachers is not None:
+        return spec.model_copy(update={"teachers": told})
+    return spec.model_copy(update={"teacher": told[0] if told else None})
+
+
+def _with_teacher(spec: TeacherSpec, teacher: Teacher) -> TeacherSpec:
+    return spec.model_copy(
+        update={
             "architecture": teacher.architecture,
             "num_classes": teacher.num_classes,
             "normalization": teacher.preprocess.normalization,
             "class_map": teacher.class_map,
-        },
+        }
     )
 
 
 def run_hash(spec: DistillSpec) -> str:
     """Names what decides a run's bits; a checkpoint carries it, so that no other run resumes from it."""
-    told = spec.model_dump(mode="json", exclude={"name": True, "recipe": True, "training": {"checkpoint_seconds"}})
+    no_bits: Any = {"name": True, "recipe": True, "exports": True, "training": {"checkpoint_seconds"}}
+    told = spec.model_dump(mode="json", exclude=no_bits)
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 

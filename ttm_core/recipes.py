@@ -62,7 +62,10 @@ def expand(told: Mapping[str, Any]) -> dict[str, Any]:
     Objects are merged field by field; an object of another `kind` (an optimiser of another name) replaces the recipe's,
     since their fields differ.
     """
-    return _merged(find(told["recipe"]).spec, told)
+    merged = _merged(find(told["recipe"]).spec, told)
+    if told.get("teachers") is not None and told.get("teacher") is None:
+        merged.pop("teacher", None)  # several teachers stand where the recipe has one
+    return merged
 
 
 def _merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,8 @@ _NEEDS_INTRO = """\
 
 A spec that lacks what its method needs is refused when it is posted. *Stored logits suffice*: the teacher need not run
 beside the student, logits that it gave for the same views earlier will do. *Mixtures*: an image may be a mixture of
-two, and its label a distribution. kd, ttm, wttm and dist ask for labels in their cross-entropy alone: with `ce_weight`
+two, and its label a distribution. *Several teachers*: their distributions may be averaged (not with
+`standardise_logits`). kd, ttm, wttm and dist ask for labels in their cross-entropy alone: with `ce_weight`
 at 0 they need none.
 """
 
@@ -153,9 +154,12 @@ def _needs_table(specs: list[type[Spec]]) -> str:
                 needs.features,
                 _yes(needs.stored_logits_suffice) if needs.teacher else "no teacher",
                 _yes(needs.mixes),
+                _yes(not needs.one_teacher) if needs.teacher else "no teacher",
             )
         )
-    return _table(("method", "labels", "teacher", "features", "stored logits suffice", "mixtures"), rows)
+    return _table(
+        ("method", "labels", "teacher", "features", "stored logits suffice", "mixtures", "several teachers"), rows
+    )
 
 
 def _yes(value: bool) -> str:

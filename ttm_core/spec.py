@@ -10,13 +10,14 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from ttm_core import catalogue, recipes
 from ttm_core.base import Spec, by_name
-from ttm_core.data.specs import AugmentationSpec, DatasetSpec, Pixels
+from ttm_core.data.specs import AugmentationSpec, DatasetSpec, Pixels, mixes
 from ttm_core.methods.specs import MethodSpec, WeightedTransformedTeacherMatching
 from ttm_core.optim.specs import AverageSpec, ClippingSpec, Cosine, OptimizerSpec, ScheduleSpec, Sgd
 
 Channels = Annotated[list[float], Field(min_length=1, max_length=4)]
 Uri = Annotated[str, Field(min_length=1, max_length=2048)]
 ArchitectureName = Annotated[str, Field(min_length=1, max_length=128)]
+ExportName = Literal["timm", "onnx", "onnx_int8"]
 
 
 class Normalization(Spec):
@@ -39,6 +40,9 @@ class TeacherSpec(Spec):
     architecture: ArchitectureName | None = Field(None, description="Read from the file's metadata when left out.")
     num_classes: Annotated[int, Field(ge=2, le=100_000)] | None = None
     normalization: Normalization | None = None
+    weight: Annotated[float, Field(gt=0, le=1e6)] = Field(
+        1.0, description="Of this teacher's distribution in the mean, beside the weights of the others."
+    )
     class_map: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=100_000)] | None = Field(
         None, description="For each class of the dataset, its index among the teacher's; from the names when left out."
     )
@@ -112,6 +116,9 @@ class TrainingSpec(Spec):
         "the same teacher, data and augmentation; online runs the teacher at each step. Decided by the engine when "
         "left out.",
     )
+    stored_as: Literal["float16", "int8"] = Field(
+        "float16", description="Of stored logits: int8 takes half the space and is as near as a 254th of a row's range."
+    )
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="Of the models' arithmetic; float16 needs a GPU. Weights and losses stay float32."
     )
@@ -154,12 +161,31 @@ class DistillSpec(Spec):
     teacher: Annotated[
         TeacherSpec | None, BeforeValidator(_as_told, json_schema_input_type=str | TeacherSpec | None)
     ] = Field(None, description="Needed by every method but ce.")
+    teachers: (
+        Annotated[
+            list[Annotated[TeacherSpec, BeforeValidator(_as_told, json_schema_input_type=str | TeacherSpec)]],
+            Field(min_length=2, max_length=8),
+        ]
+        | None
+    ) = Field(
+        None,
+        description="Several teachers instead of one: their distributions at the method's temperature, averaged.",
+    )
     student: Annotated[StudentSpec, BeforeValidator(_as_told, json_schema_input_type=str | StudentSpec)]
     dataset: Annotated[DatasetSpec, BeforeValidator(_as_told, json_schema_input_type=str | DatasetSpec)]
     method: Annotated[
         MethodSpec, BeforeValidator(lambda data: by_name(data, "kind"), json_schema_input_type=MethodSpec | str)
     ] = Field(default_factory=lambda: WeightedTransformedTeacherMatching.model_validate({}))
     training: TrainingSpec = TrainingSpec()
+    exports: Annotated[list[ExportName], Field(max_length=3)] = Field(
+        ["timm", "onnx", "onnx_int8"],
+        description="Forms of the student beside student.safetensors: a folder that timm opens, ONNX, int8 ONNX.",
+    )
+
+    @property
+    def all_teachers(self) -> list[TeacherSpec]:
+        """None, one or several."""
+        return [self.teacher] if self.teacher is not None else self.teachers or []
 
     @model_validator(mode="before")
     @classmethod
@@ -169,15 +195,27 @@ class DistillSpec(Spec):
     @model_validator(mode="after")
     def _method_has_what_it_needs(self) -> Self:
         needs = self.method.needs
-        if needs.teacher and self.teacher is None:
+        if self.teacher is not None and self.teachers is not None:
+            raise ValueError("give `teacher` or `teachers`, not both")
+        if needs.teacher and not self.all_teachers:
             raise ValueError(f"method {self.method.kind!r} learns from a teacher: give `teacher`, or use method 'ce'")
+        if self.teachers is not None and needs.one_teacher:
+            raise ValueError(
+                f"method {self.method.kind!r}, as asked for here, takes of a teacher what cannot be averaged over "
+                "several (features, relations between classes, standardised logits): give one `teacher`"
+            )
         if self.training.teacher_logits == "stored" and not needs.stored_logits_suffice:
             raise ValueError(
                 f"method {self.method.kind!r} wants more of the teacher than logits (or nothing at all), and only "
                 "logits are stored: leave training.teacher_logits out"
             )
+        if mixes(self.training.augmentation) and not needs.mixes:
+            raise ValueError(
+                f"method {self.method.kind!r}, with its features, cannot learn from a mixture of two images: leave "
+                "training.augmentation.mix out"
+            )
         if needs.features == "tokens":
-            assert self.teacher is not None
+            assert self.teacher is not None, "features ask for one teacher"
             for who, name in (("student", self.student.architecture), ("teacher", self.teacher.architecture)):
                 if name is not None and not catalogue.has_tokens(name):
                     raise ValueError(

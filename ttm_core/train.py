@@ -109,7 +109,7 @@ class Trainer:
                     self.save(self)
                     raise Interrupted(self.step)
             batches = epoch_batches(
-                self.split, self.views, seed=spec.seed, epoch=epoch, view=view, batch_size=spec.batch_size, first=first
+                self.views, seed=spec.seed, epoch=epoch, view=view, batch_size=spec.batch_size, first=first
             )
             for batch in log.timed(prefetched(self.split, batches)):
                 rate = self._set_learning_rate()
@@ -182,7 +182,8 @@ class Trainer:
         if seen.top1 > self.best.top1:
             weights = {name: tensor.detach().cpu().clone() for name, tensor in judged.state_dict().items()}
             self.best = Best(seen.top1, epoch + 1, weights)
-        values = {"validation/top1": seen.top1, "validation/loss": seen.loss}
+        name = "validation/top1" if seen.against == "labels" else "validation/agreement"
+        values = {name: seen.top1, "validation/loss": seen.loss}
         self.on_event(Metrics(step=self.step, epoch=epoch + 1, values=values))
         if self._out_of_patience() and self.step < self.total_steps:
             self.on_event(

@@ -50,13 +50,14 @@ def digits_folder(folder: Path, *, classes: int = 3, each: int = 8, size: int = 
 
 
 def spec(dataset: Path, teacher: Path | None = None, **fields: Any) -> DistillSpec:
-    """A run of a second: the smallest student, two epochs, one thread."""
+    """A run of a second: the smallest student, two epochs, one thread, no exports."""
     training = {"epochs": 2, "batch_size": 32, "threads": 1, **fields.pop("training", {})}
     told: dict[str, Any] = {
         "student": "mini/resnet8_025",
         "dataset": dataset.as_uri(),
         "method": "ce" if teacher is None else "wttm",
         "training": training,
+        "exports": [],
     }
     if teacher is not None:
         told["teacher"] = teacher.as_uri()

@@ -83,7 +83,7 @@ def test_a_run_tells_its_story_in_order(method, digits_idx, teacher_file, tmp_pa
     assert result.student_test.images == 200
     assert result.teacher_test.top1 > 0.8
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert report["student_test"]["top1"] == result.student_test.top1
+    assert report["test"]["student"]["top1"] == result.student_test.top1
     for artifact in result.artifacts:
         assert sha256(tmp_path / artifact.path) == artifact.sha256
 
@@ -157,7 +157,7 @@ def test_killed_outright_a_run_resumes_to_the_bit(digits_idx, teacher_file, tmp_
 
     killed = tmp_path / "killed"
     killed.mkdir()
-    inputs = {"teacher": str(teacher_file), "student": None, "dataset": str(digits_idx)}
+    inputs = {"teachers": [str(teacher_file)], "student": None, "dataset": str(digits_idx)}
     (killed / "run.json").write_text(json.dumps({"spec": spec.model_dump(mode="json"), "inputs": inputs}))
     process = subprocess.Popen(
         [sys.executable, "-m", "ttm_core", "run", str(killed), "--events-fd", "1"],
@@ -187,7 +187,7 @@ def test_killed_outright_a_run_resumes_to_the_bit(digits_idx, teacher_file, tmp_
 
 def test_sigterm_saves_a_checkpoint_and_says_so(digits_idx, tmp_path):
     spec = factories.spec(digits_idx, training={"epochs": 500})
-    inputs = {"teacher": None, "student": None, "dataset": str(digits_idx)}
+    inputs = {"teachers": [], "student": None, "dataset": str(digits_idx)}
     (tmp_path / "run.json").write_text(json.dumps({"spec": spec.model_dump(mode="json"), "inputs": inputs}))
     read, write = os.pipe()
     process = subprocess.Popen(

@@ -24,7 +24,7 @@ class Batch:
     indices: NDArray[np.int64]  # [B], numbers of the images in the dataset
     view: int
     pixels: torch.Tensor  # uint8 [B, C, S, S]
-    labels: torch.Tensor  # int64 [B]
+    labels: torch.Tensor  # int64 [B] classes, or float32 [B, K] shares of them where views are mixtures
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -32,15 +32,13 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
     return images // batch_size + (images % batch_size >= 2)
 
 
-def epoch_batches(
-    split: Split, views: Views, *, seed: int, epoch: int, view: int, batch_size: int, first: int
-) -> Iterator[Batch]:
+def epoch_batches(views: Views, *, seed: int, epoch: int, view: int, batch_size: int, first: int) -> Iterator[Batch]:
     """The batches of an epoch from step `first` of it on, in view number `view`."""
+    split = views.split
     order = split.indices[permutation(len(split), _ORDER, seed, epoch)]
     for step in range(first, steps_per_epoch(len(split), batch_size)):
         indices = order[step * batch_size : (step + 1) * batch_size]
-        labels = split.labels[torch.from_numpy(indices)]
-        yield Batch(indices, view, views.batch(indices, view), labels)
+        yield Batch(indices, view, views.batch(indices, view), views.targets(indices, view))
 
 
 def prefetched(split: Split, batches: Iterator[Batch], depth: int = 3) -> Iterator[Batch]:

@@ -1,5 +1,7 @@
 """From a DatasetSpec and a local path to splits: the one place to register a dataset format."""
 
+import hashlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -7,28 +9,25 @@ from typing import assert_never
 
 import torch
 
-from ttm_core.data import idx, image_folder
+from ttm_core.data import cifar_binary, cifar_python, idx, image_folder, layout, parquet, webdataset
 from ttm_core.data.archives import is_archive, unpack
+from ttm_core.data.cache import DataCache
 from ttm_core.data.dataset import Dataset, Split, check, hold_out, whole
 from ttm_core.data.images import Images, Selection, in_memory
-from ttm_core.data.specs import DatasetSpec
+from ttm_core.data.specs import DatasetSpec, FormatName
 from ttm_core.errors import BadDataset
 
 # Decoded training sets up to this many bytes live in memory; larger ones are decoded again at every view.
 MEMORY_BYTES = 2 * 2**30
 
 
-def read_dataset(spec: DatasetSpec, path: Path, cache: Path, pool: ThreadPoolExecutor) -> Dataset:
-    """Read the dataset at `path`: a folder, or an archive that is unpacked under `cache`. Raises BadDataset."""
+def read_dataset(spec: DatasetSpec, path: Path, cache: DataCache, pool: ThreadPoolExecutor) -> Dataset:
+    """Read the dataset at `path`: a folder, a shard, or an archive, whose files are kept in `cache` under its hash; the
+    cache must stay open as long as the dataset is used. Raises BadDataset.
+    """
     if not path.exists():
         raise BadDataset(f"nothing is there: {spec.uri}")
-    folder = path
-    if path.is_file():
-        if not is_archive(path):
-            raise BadDataset("the dataset is a file, but neither a tar nor a zip archive")
-        folder = cache / "dataset"
-        unpack(path, folder)
-    dataset = _read(spec, folder, pool)
+    dataset = _read(spec.format, spec.max_unreadable, _root(path, spec.format, cache), cache, pool)
     check(dataset)
     if dataset.validation is None:
         train, validation = hold_out(dataset.train, spec.validation.share, spec.validation.seed)
@@ -36,25 +35,62 @@ def read_dataset(spec: DatasetSpec, path: Path, cache: Path, pool: ThreadPoolExe
     return dataset
 
 
-def _read(spec: DatasetSpec, folder: Path, pool: ThreadPoolExecutor) -> Dataset:
-    match spec.format:
+def _root(path: Path, name: FormatName, cache: DataCache) -> Path:
+    if path.is_dir():
+        return layout.root(path)
+    if webdataset.is_shard(path) or (name == "webdataset" and webdataset.opens_with_image(path)):
+        return path
+    if not is_archive(path):
+        raise BadDataset("the dataset is a file, but neither a tar nor a zip archive")
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    unpacked = cache.folder(f"archive-{digest}", lambda folder: unpack(path, folder / "files"))
+    return layout.root(unpacked / "files")
+
+
+def _read(name: FormatName, max_unreadable: float, root: Path, cache: DataCache, pool: ThreadPoolExecutor) -> Dataset:
+    if root.is_file() and name not in ("auto", "webdataset"):
+        raise BadDataset(f"the dataset is one shard of webdataset, and not of format {name}")
+    match name:
         case "auto":
-            return _read(spec.model_copy(update={"format": detect(folder)}), folder, pool)
+            found: FormatName = "webdataset" if root.is_file() else detect(root)
+            return _read(found, max_unreadable, root, cache, pool)
         case "image_folder":
-            return image_folder.read(folder, max_unreadable=spec.max_unreadable, pool=pool)
+            return image_folder.read(root, max_unreadable=max_unreadable, pool=pool)
         case "idx":
-            return idx.read(folder)
+            return idx.read(root)
+        case "cifar_binary":
+            return cifar_binary.read(root)
+        case "cifar_python":
+            return cifar_python.read(root)
+        case "webdataset":
+            return webdataset.read(root, max_unreadable=max_unreadable, pool=pool)
+        case "parquet":
+            packed = cache.folder(parquet.cache_name(root), lambda folder: parquet.pack(root, folder))
+            return parquet.read(packed, max_unreadable=max_unreadable, pool=pool)
         case _:
-            assert_never(spec.format)
+            assert_never(name)
 
 
-def detect(folder: Path) -> str:
+_DETECTORS: dict[FormatName, Callable[[Path], bool]] = {
+    "idx": idx.is_idx,
+    "cifar_binary": cifar_binary.is_cifar_binary,
+    "cifar_python": cifar_python.is_cifar_python,
+    "webdataset": webdataset.is_webdataset,
+    "parquet": parquet.is_parquet,
+    "image_folder": image_folder.is_image_folder,
+}
+
+
+def detect(root: Path) -> FormatName:
     """The format of an unpacked dataset."""
-    if idx.is_idx(folder):
-        return "idx"
-    if image_folder.is_image_folder(folder):
-        return "image_folder"
-    raise BadDataset("the dataset's format is not known: expected train/<class>/image, <class>/image, or IDX files")
+    for name, is_format in _DETECTORS.items():
+        if is_format(root):
+            return name
+    raise BadDataset(
+        "the dataset's format is not known: expected train/<class>/image, <class>/image, images without classes, IDX "
+        "files, CIFAR's binary or python batches, WebDataset shards *.tar, or *.parquet"
+    )
 
 
 def held_in_memory(dataset: Dataset, size: int, *, whole_train_images: bool) -> Dataset:

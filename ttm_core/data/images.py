@@ -3,7 +3,7 @@
 import hashlib
 import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,17 @@ from PIL import Image
 # A photograph of 100 megapixels is 300 MB decoded; more than that in a training set is a decompression bomb.
 MAX_PIXELS = 100_000_000
 _GREY_MODES = {"1", "L", "LA", "I", "I;16", "F"}
+
+Source = Path | bytes
+"""An encoded image: its file, or its bytes."""
+
+
+class Sources(Protocol):
+    """N encoded images, read by index, by several threads at once."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Source: ...
 
 
 class Images(Protocol):
@@ -78,34 +89,41 @@ class ArrayImages:
 
 
 @dataclass(frozen=True)
-class FileImages:
-    """Image files, decoded by a few threads at every access: Pillow decodes and resizes outside the GIL."""
+class EncodedImages:
+    """Encoded images, decoded by a few threads at every access: Pillow decodes and resizes outside the GIL."""
 
-    paths: Sequence[Path]
+    sources: Sources
     channels: int
     pool: ThreadPoolExecutor
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.sources)
 
     def whole(self, indices: NDArray[np.int64], size: int) -> torch.Tensor:
         def one(index: np.int64) -> torch.Tensor:
-            return _to_tensor(_fit(decode(self.paths[int(index)], self.channels), size), self.channels)
+            return _to_tensor(_fit(decode(self.sources[int(index)], self.channels), size), self.channels)
 
         return torch.stack(list(self.pool.map(one, indices)))
 
     def crops(self, indices: NDArray[np.int64], boxes: Boxes, size: int) -> torch.Tensor:
         def one(position: int) -> torch.Tensor:
-            image = decode(self.paths[indices[position]], self.channels)
+            image = decode(self.sources[int(indices[position])], self.channels)
             return _to_tensor(_crop(image, boxes, position, size), self.channels)
 
         return torch.stack(list(self.pool.map(one, range(len(indices)))))
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(f"{self.channels}".encode())
-        for content in self.pool.map(_file_hash, self.paths):
+        for content in self.pool.map(self._hash, range(len(self.sources))):
             digest.update(content)
         return digest.hexdigest()
+
+    def _hash(self, index: int) -> bytes:
+        source = self.sources[index]
+        if isinstance(source, bytes):
+            return hashlib.sha256(source).digest()
+        with source.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").digest()
 
 
 @dataclass(frozen=True)
@@ -143,11 +161,16 @@ def in_memory(images: Images, size: int) -> ArrayImages:
     return ArrayImages(out)
 
 
-def decode(source: Path | bytes, channels: int) -> Image.Image:
+def opened(source: Source) -> Image.Image:
+    """The image with its header read and its pixels not."""
+    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+
+
+def decode(source: Source, channels: int) -> Image.Image:
     """Decode a whole image into "L" or "RGB". Raises OSError or ValueError for anything unreadable."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd EXIF blocks and palettes: the pixels are what counts
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        with opened(source) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
             if image.mode in {"I", "I;16", "F"}:
@@ -166,11 +189,6 @@ def _grey_16_bit(image: Image.Image) -> Image.Image:
     if wide.max(initial=0) > 255:
         wide = wide / 257
     return Image.fromarray(np.clip(np.rint(wide), 0, 255).astype(np.uint8))
-
-
-def _file_hash(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").digest()
 
 
 def _fit(image: Image.Image, size: int) -> Image.Image:

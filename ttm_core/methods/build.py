@@ -100,6 +100,16 @@ class Objective(nn.Module):
             terms[self.spec.features.kind] = self.spec.features.weight * term
         return terms
 
+    def temperature(self, moment: Moment) -> float:
+        """At which the method reads a teacher's logits, and several teachers' distributions are averaged."""
+        match self.spec:
+            case CrossEntropy():
+                return 1.0
+            case KnowledgeDistillation() | TransformedTeacherMatching() | WeightedTransformedTeacherMatching():
+                return 1 / at(self.spec.gamma, moment.epoch, self.epochs)
+            case _:
+                return self.spec.temperature
+
     def _cross_entropy(self, logits: Tensor, labels: Tensor, weight: float) -> dict[str, Tensor]:
         if not weight:
             return {}

@@ -69,8 +69,10 @@ class _Contrast(Companion):
         places = torch.zeros(len(split.images), dtype=torch.int64)
         places[indices] = torch.arange(len(split))
         self.register_buffer("places", places, persistent=False)
+        # Without labels each image is told from every other one, as Tian et al. do with none at hand.
+        classes = split.labels[indices] if split.labelled else torch.arange(len(split))
         try:
-            self.sampler = losses.NegativeSampler(split.labels[indices], spec.negatives)
+            self.sampler = losses.NegativeSampler(classes, spec.negatives)
         except ValueError as error:
             raise BadSpec(f"crd: {error}") from error
 

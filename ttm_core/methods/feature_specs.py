@@ -12,7 +12,8 @@ Weight = Annotated[float, Field(ge=0, le=1e6)]
 
 class ContrastiveRepresentation(Spec):
     """CRD, Tian et al. 2020 (arXiv 1910.10699): weight * the contrastive loss of student and teacher features against
-    those of images of other classes, which two memories of the whole training set hold."""
+    those of images of other classes, or without labels of all other images, which two memories of the whole training
+    set hold."""
 
     kind: Literal["crd"] = "crd"
     weight: Weight = 0.8
@@ -25,7 +26,7 @@ class ContrastiveRepresentation(Spec):
 
     @property
     def needs(self) -> Needs:
-        return Needs(labels=False, teacher=True, features="pooled", mixes=False)
+        return Needs(labels=False, teacher=True, features="pooled", mixes=False, one_teacher=True)
 
 
 class InformationTheoreticRepresentation(Spec):
@@ -41,7 +42,7 @@ class InformationTheoreticRepresentation(Spec):
 
     @property
     def needs(self) -> Needs:
-        return Needs(labels=False, teacher=True, features="pooled")
+        return Needs(labels=False, teacher=True, features="pooled", one_teacher=True)
 
 
 class TransformerFeatures(Spec):
@@ -56,7 +57,7 @@ class TransformerFeatures(Spec):
 
     @property
     def needs(self) -> Needs:
-        return Needs(labels=False, teacher=True, features="tokens")
+        return Needs(labels=False, teacher=True, features="tokens", one_teacher=True)
 
 
 FeatureSpec = Annotated[

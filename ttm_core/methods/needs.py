@@ -19,6 +19,8 @@ class Needs:
     """Of both, for that view."""
     mixes: bool = True
     """Whether an image may be a mixture of two, and its label a distribution over the classes."""
+    one_teacher: bool = False
+    """Something of the teacher that cannot be averaged over several."""
 
     @property
     def stored_logits_suffice(self) -> bool:
@@ -32,4 +34,5 @@ class Needs:
             labels=self.labels or companion.labels,
             features=companion.features,
             mixes=self.mixes and companion.mixes,
+            one_teacher=self.one_teacher or companion.one_teacher,
         )

@@ -53,6 +53,7 @@ class _Distillation(Spec):
     takes_class_of_image: ClassVar[bool] = False
     """Whether the loss itself asks for each image's class, beside the cross-entropy."""
     takes_mixes: ClassVar[bool] = True
+    asks_relations: ClassVar[bool] = False
 
     ce_weight: Weight = Field(1.0, description="Weight of the cross-entropy with the labels; 0 leaves it out.")
     standardise_logits: bool = Field(
@@ -67,7 +68,12 @@ class _Distillation(Spec):
     @property
     def needs(self) -> Needs:
         """What this method asks of the data and of the teacher, its feature companion's wants included."""
-        own = Needs(labels=self.ce_weight > 0 or self.takes_class_of_image, teacher=True, mixes=self.takes_mixes)
+        own = Needs(
+            labels=self.ce_weight > 0 or self.takes_class_of_image,
+            teacher=True,
+            mixes=self.takes_mixes,
+            one_teacher=self.asks_relations or self.standardise_logits,
+        )
         return own.along_with(self.features.needs) if self.features else own
 
 
@@ -166,6 +172,7 @@ class WassersteinDistillation(_Distillation):
 
     takes_class_of_image: ClassVar[bool] = True
     takes_mixes: ClassVar[bool] = False
+    asks_relations: ClassVar[bool] = True
 
     kind: Literal["wkd"] = "wkd"
     weight: Scheduled = Field(200.0, description="200 or 600 by the pair on CIFAR-100, 30 on ImageNet.")

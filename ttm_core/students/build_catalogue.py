@@ -16,14 +16,12 @@ from typing import Any
 
 import timm
 import torch
-from timm.layers.config import set_fused_attn, use_fused_attn
 from timm.models import get_pretrained_cfg
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from ttm_core import catalogue
 from ttm_core.catalogue import Architecture
 from ttm_core.students import CIFAR, MINI, timm_name
+from ttm_core.students.macs import count_macs, countable_attention
 
 CATALOGUE = Path(catalogue.__file__).with_suffix(".json")
 SECONDS_PER_MODEL = 120
@@ -43,13 +41,11 @@ def describe(name: str) -> tuple[Architecture, str | None]:
     configuration = get_pretrained_cfg(registered, allow_unregistered=False)
     assert configuration is not None
     macs, reason = None, None
-    with _countable_attention():
+    with countable_attention():
         with torch.device("meta"):
             model = timm.create_model(registered, pretrained=False).eval()
-            # The counter fails on some models whose parameters ask for a gradient.
-            model.requires_grad_(False)
         try:
-            macs = _macs(model, configuration.input_size)
+            macs = count_macs(model, configuration.input_size)
         except Exception as error:  # whatever one of timm's models raises on the meta device
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
     row = Architecture(
@@ -107,23 +103,6 @@ def _line(row: Architecture) -> str:
     if not row.tags:
         del told["tags"]
     return json.dumps(told, separators=(",", ":"))
-
-
-def _macs(model: nn.Module, input_size: tuple[int, int, int]) -> int:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.empty(1, *input_size, device="meta"))
-    return counter.get_total_flops() // 2
-
-
-@contextmanager
-def _countable_attention() -> Iterator[None]:
-    """Attention as matrix products: the fused operation is not counted on the meta device."""
-    fused = bool(use_fused_attn())
-    set_fused_attn(False)
-    try:
-        yield
-    finally:
-        set_fused_attn(fused)
 
 
 @contextmanager

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from ttm_core.data.dataset import Split
-from ttm_core.data.specs import AugmentationSpec
+from ttm_core.data.views import Views
+from ttm_core.teacher_store.codecs import Encoding
 from ttm_core.teachers.load import Teacher
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class StoreKey:
     size: int
     seed: int
     arithmetic: dict[str, Any]
+    encoding: str
     format: int = FORMAT
 
     @property
@@ -38,23 +40,15 @@ class StoreKey:
 
 
 def store_key(
-    teacher: Teacher,
-    split: Split,
-    augmentation: AugmentationSpec,
-    *,
-    size: int,
-    seed: int,
-    precision: str,
-    device: torch.device,
-    block: int,
+    teacher: Teacher, views: Views, *, precision: str, device: torch.device, block: int, encoding: Encoding
 ) -> StoreKey:
-    """The key of a run's training views of `size` pixels."""
+    """The key of a run's training views."""
     return StoreKey(
         teacher=_teacher_hash(teacher),
-        images=_images_hash(split),
-        augmentation=augmentation.model_dump(mode="json"),
-        size=size,
-        seed=seed,
+        images=_images_hash(views.split),
+        augmentation=views.augmentation.model_dump(mode="json"),
+        size=views.size,
+        seed=views.seed,
         arithmetic={
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             "precision": precision,
@@ -62,6 +56,7 @@ def store_key(
             "torch": torch.__version__,
             "block": block,
         },
+        encoding=encoding,
     )
 
 

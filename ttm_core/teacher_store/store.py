@@ -1,6 +1,5 @@
 """A folder of teacher stores: opened by key, shared by processes, bounded by least recent use."""
 
-import fcntl
 import json
 import os
 import shutil
@@ -10,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ttm_core.name_lock import NameLock
+from ttm_core.teacher_store.codecs import Codec
 from ttm_core.teacher_store.key import StoreKey
 from ttm_core.teacher_store.logits_file import LogitsFile
 from ttm_core.weights import write_durably
@@ -33,20 +34,21 @@ class StoreInfo:
 
 
 @contextmanager
-def open_store(root: Path, key: StoreKey, *, views: int, rows: int, classes: int, block: int) -> Iterator[LogitsFile]:
+def open_store(root: Path, key: StoreKey, codec: Codec, *, rows: int, blocks: int) -> Iterator[LogitsFile]:
     """The store of a key, made if it is not there; while it is open, `prune` leaves it alone.
 
-    Stores of one key and another number of views are the same store: a view's number does not depend on how many there
-    are, so the file grows to the largest number that was asked for.
+    Stores of one key and another number of views are the same store: a row's number does not depend on how many views
+    there are, so the file grows to the largest number that was asked for.
     """
     folder = root / key.digest
-    with _shared_lock(root, key.digest):
+    with NameLock(root, key.digest) as lock:
+        lock.share()
         folder.mkdir(parents=True, exist_ok=True)
         about = folder / "key.json"
         if not about.exists():
             write_durably(about, json.dumps(asdict(key), indent=2, sort_keys=True).encode())
         os.utime(about)
-        file = LogitsFile(folder, views=views, rows=rows, classes=classes, block=block)
+        file = LogitsFile(folder, codec, rows=rows, blocks=blocks)
         try:
             yield file
         finally:
@@ -81,31 +83,10 @@ def prune(root: Path, max_bytes: int) -> list[str]:
 
 
 def _remove(root: Path, digest: str) -> bool:
-    with _lock_file(root, digest) as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with NameLock(root, digest) as lock:
+        if not lock.try_own():
             return False
         doomed = root / f".{digest}.{os.getpid()}.{time.monotonic_ns()}.removed"
         (root / digest).rename(doomed)
         shutil.rmtree(doomed)
         return True
-
-
-@contextmanager
-def _shared_lock(root: Path, digest: str) -> Iterator[None]:
-    with _lock_file(root, digest) as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        yield
-
-
-@contextmanager
-def _lock_file(root: Path, digest: str) -> Iterator[int]:
-    # Beside the store, not in it: a lock on a file that is being removed would hold nobody.
-    locks = root / ".locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(locks / digest, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

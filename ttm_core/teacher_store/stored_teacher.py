@@ -8,83 +8,79 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ttm_core.data.dataset import Split
 from ttm_core.data.views import Views
+from ttm_core.teacher_store.codecs import Encoding, build_codec
 from ttm_core.teacher_store.key import store_key
 from ttm_core.teacher_store.logits_file import LogitsFile
+from ttm_core.teacher_store.rows import Rows
 from ttm_core.teacher_store.store import Stores, open_store, prune
 from ttm_core.teachers.load import Teacher
 
 BLOCK = 256
-_LARGEST = float(np.finfo(np.float16).max)
 
 
 @contextmanager
 def open_stored_teacher(
     stores: Stores,
     teacher: Teacher,
-    split: Split,
     views: Views,
     *,
     count: int,
-    num_classes: int,
     device: torch.device,
     precision: str,
+    encoding: Encoding = "float16",
+    block: int = BLOCK,
 ) -> Iterator["StoredTeacher"]:
     """A teacher whose logits for views 0 to `count` - 1 of the split's images are kept in its store among `stores`."""
-    key = store_key(
-        teacher,
-        split,
-        views.augmentation,
-        size=views.size,
-        seed=views.seed,
-        precision=precision,
-        device=device,
-        block=BLOCK,
-    )
-    with open_store(stores.root, key, views=count, rows=len(split), classes=num_classes, block=BLOCK) as file:
+    key = store_key(teacher, views, precision=precision, device=device, block=block, encoding=encoding)
+    rows = Rows(views, block)
+    rows.number(count)
+    codec = build_codec(encoding, teacher.classes)
+    with open_store(stores.root, key, codec, rows=rows.count, blocks=rows.blocks) as file:
         prune(stores.root, stores.max_bytes)
-        yield StoredTeacher(teacher, file, split, views, device=device, precision=precision)
+        yield StoredTeacher(teacher, file, rows, views, device=device, precision=precision)
 
 
 class StoredTeacher:
-    """Serves float32 logits from a store and fills what is missing.
-
-    The teacher always runs on whole blocks of neighbouring images, never on a training batch: which images stand beside
-    each other in a batch changes the last bits of a logit, and a stored number must not depend on who asked first.
-    """
+    """Serves float32 logits from a store and fills what is missing."""
 
     def __init__(
-        self, teacher: Teacher, file: LogitsFile, split: Split, views: Views, *, device: torch.device, precision: str
+        self, teacher: Teacher, file: LogitsFile, rows: Rows, views: Views, *, device: torch.device, precision: str
     ) -> None:
-        self._teacher, self._file, self._views = teacher, file, views
-        self._indices = np.sort(split.indices)
-        self._row_of = np.full(len(split.images), -1, np.int64)
-        self._row_of[self._indices] = np.arange(len(self._indices))
+        self._teacher, self._file, self._rows, self._views = teacher, file, rows, views
         self._device, self._precision = device, precision
         self.computed = 0  # images that the teacher ran on
         self.read = 0  # images whose logits were asked for
 
+    @property
+    def missing(self) -> int:
+        """Images that the teacher has yet to be run on to fill all views."""
+        blocks = self._file.missing(np.arange(self._rows.blocks))
+        return sum(len(self._rows.members(block)[2]) for block in blocks)
+
+    @property
+    def bytes(self) -> int:
+        """That the store takes when all views are filled."""
+        return self._rows.count * self._file.row_bytes
+
     def fill(self, view: int) -> Iterator[None]:
         """Compute what is missing of a view, yielding after each block; what is done stays if nobody goes on."""
-        for block in self._file.missing(view):
-            indices = self._indices[block * BLOCK : (block + 1) * BLOCK]
-            self._file.write(view, block, self._compute(indices, view))
+        for block in self._file.missing(self._rows.blocks_of(view)):
+            number, first_row, indices = self._rows.members(block)
+            self._file.write(block, first_row, self._compute(indices, number))
             self.computed += len(indices)
             yield
         self._file.sync()
 
     def logits(self, indices: NDArray[np.int64], view: int) -> Tensor:
         """float32 [B, C] of images of the training split in a view that was filled, on the run's device."""
-        rows = self._row_of[indices]
         self.read += len(indices)
-        return torch.from_numpy(self._file.read(view, rows)).to(self._device).float()
+        return torch.from_numpy(self._file.read(self._rows.of(indices, view))).to(self._device)
 
     @torch.inference_mode()
-    def _compute(self, indices: NDArray[np.int64], view: int) -> NDArray[np.float16]:
+    def _compute(self, indices: NDArray[np.int64], view: int) -> NDArray[np.float32]:
         pixels = self._views.batch(indices, view).to(self._device)
         dtype = torch.float16 if self._precision == "float16" else torch.bfloat16
         with torch.autocast(self._device.type, dtype, enabled=self._precision != "float32"):
             logits: Tensor = self._teacher.model(self._teacher.preprocess(pixels))
-        # float16 holds a logit of 8 to 16 within 0.004; one beyond 65,504 would become infinite.
-        return logits.float().clamp(-_LARGEST, _LARGEST).half().cpu().numpy()
+        return logits.float().cpu().numpy()

@@ -13,6 +13,7 @@ from ttm_core.errors import ArchitectureMismatch, BadCheckpoint, BadDataset, Bad
 from ttm_core.preprocess import Preprocess
 from ttm_core.spec import Normalization, TeacherSpec
 from ttm_core.students import create_model
+from ttm_core.teachers.fold import fold_batch_norms
 from ttm_core.weights import Weights, read_weights
 
 _LISTED_KEYS = 5
@@ -26,6 +27,7 @@ class Teacher:
     architecture: str
     num_classes: int
     parameters: int
+    class_names: list[str]  # of its logits
     class_map: list[int] | None
     preprocess: Preprocess
     layout: str
@@ -33,7 +35,7 @@ class Teacher:
     @property
     def classes(self) -> int:
         """How many classes its logits are of: the dataset's."""
-        return self.num_classes if self.class_map is None else len(self.class_map)
+        return len(self.class_names)
 
 
 class SelectClasses(nn.Module):
@@ -79,7 +81,8 @@ def load_teacher(spec: TeacherSpec, path: Path, *, image_size: int, class_names:
     """Load the teacher of a spec.
 
     What the spec leaves open is read from the file's metadata, then from its tensors, then from the architecture's
-    own defaults; `image_size` (pixels) is the dataset's, for a teacher that says nothing of it.
+    own defaults; `image_size` (pixels) is the dataset's, for a teacher that says nothing of it. `class_names` are the
+    dataset's, empty where it has no labels: then the classes are the teacher's own, or those of its class map.
 
     Raises:
         BadCheckpoint: the file is unsafe, damaged or no model's weights.
@@ -101,10 +104,14 @@ def load_teacher(spec: TeacherSpec, path: Path, *, image_size: int, class_names:
     if len(normalization.mean) != channels:
         raise BadSpec(f"the teacher has {channels} input channels, but its normalisation {len(normalization.mean)}")
 
-    class_map = match_classes(num_classes, metadata.get("class_names"), class_names, spec.class_map)
+    told = metadata.get("class_names")
+    class_names = class_names or _own_classes(num_classes, told, spec.class_map)
+    class_map = match_classes(num_classes, told, class_names, spec.class_map)
     model = create_model(architecture, num_classes=num_classes, in_chans=channels, image_size=size)
     load_strictly(model, weights, architecture)
     model.eval().requires_grad_(False)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    model = fold_batch_norms(model, channels, size)
     for parameter in model.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
@@ -112,7 +119,8 @@ def load_teacher(spec: TeacherSpec, path: Path, *, image_size: int, class_names:
         model=model if class_map is None else SelectClasses(model, class_map),
         architecture=architecture,
         num_classes=num_classes,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=parameters,
+        class_names=class_names,
         class_map=class_map,
         preprocess=Preprocess(channels, size, normalization),
         layout=weights.layout,
@@ -187,7 +195,7 @@ def match_classes(num_classes: int, told: object, class_names: list[str], given:
                 f"teacher.class_map needs {len(class_names)} different indices below {num_classes}, one for each class"
             )
         return None if given == list(range(num_classes)) else given
-    names = [str(name) for name in told] if isinstance(told, list) and len(told) == num_classes else None
+    names = _names(told, num_classes)
     if names and set(class_names) <= set(names):
         return None if names == class_names else [names.index(name) for name in class_names]
     if num_classes != len(class_names):
@@ -200,6 +208,18 @@ def match_classes(num_classes: int, told: object, class_names: list[str], given:
         stranger = next(name for name in class_names if name not in names)
         raise BadDataset(f"the teacher's classes are not the dataset's: it knows no {stranger!r}")
     return None
+
+
+def _own_classes(num_classes: int, told: object, given: list[int] | None) -> list[str]:
+    names = _names(told, num_classes) or [str(label) for label in range(num_classes)]
+    if given is None or max(given) >= num_classes:  # a map that does not fit is refused where it is matched
+        return names
+    return [names[index] for index in given]
+
+
+def _names(told: object, num_classes: int) -> list[str] | None:
+    """The names of its classes in a teacher's file, where they are as many as its classes."""
+    return [str(name) for name in told] if isinstance(told, list) and len(told) == num_classes else None
 
 
 def _positive(value: object) -> int | None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.ttm_core.factories import digits, digits_folder, digits_idx, write_idx
 from ttm_core.data.build import held_in_memory, read_dataset
+from ttm_core.data.cache import DataCache
 from ttm_core.data.dataset import hold_out, whole
 from ttm_core.data.images import ArrayImages, decode
 from ttm_core.data.specs import DatasetSpec
@@ -25,7 +26,7 @@ def pool():
 
 
 def open_at(path, tmp_path, pool, **fields):
-    return read_dataset(DatasetSpec(uri=path.as_uri(), **fields), path, tmp_path / "cache", pool)
+    return read_dataset(DatasetSpec(uri=path.as_uri(), **fields), path, DataCache(tmp_path / "cache"), pool)
 
 
 def test_a_folder_a_class(tmp_path, pool):

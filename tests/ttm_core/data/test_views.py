@@ -11,10 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ttm_core.factories import digits, digits_folder
+from ttm_core.data.dataset import Split, whole
 from ttm_core.data.image_folder import read
-from ttm_core.data.images import ArrayImages, Images
+from ttm_core.data.images import ArrayImages
 from ttm_core.data.random import permutation, uniform
-from ttm_core.data.specs import AugmentationSpec, CropFlip, NoAugmentation, ResizedCrop
+from ttm_core.data.specs import (
+    AugmentationSpec,
+    CropFlip,
+    Mixing,
+    NoAugmentation,
+    RandAugment,
+    RandomErasing,
+    ResizedCrop,
+)
 from ttm_core.data.views import Views
 
 AUGMENTATIONS: list[AugmentationSpec] = [
@@ -22,14 +31,27 @@ AUGMENTATIONS: list[AugmentationSpec] = [
     CropFlip(padding=2),
     CropFlip(padding=0, flip=False),
     ResizedCrop(max_aspect=1.5),
+    CropFlip(padding=1, rand_augment=RandAugment(layers=3, probability=0.9)),
+    CropFlip(padding=1, erasing=RandomErasing(probability=0.5)),
+    CropFlip(padding=1, mix=Mixing(mixup_alpha=0.8)),
+    ResizedCrop(mix=Mixing(cutmix_alpha=1.0, probability=0.7)),
+    ResizedCrop(
+        rand_augment=RandAugment(), erasing=RandomErasing(), mix=Mixing(mixup_alpha=0.8, cutmix_alpha=1.0, switch=0.3)
+    ),
 ]
 
 
-def grey_digits() -> ArrayImages:
-    return ArrayImages(torch.from_numpy(digits()[0][:64])[:, None])
+def name_of(augmentation: AugmentationSpec) -> str:
+    extras = augmentation.model_dump(exclude_none=True).keys() & {"rand_augment", "erasing", "mix"}
+    return "+".join([augmentation.kind, *sorted(extras)])
 
 
-@pytest.mark.parametrize("augmentation", AUGMENTATIONS, ids=lambda a: a.kind)
+def grey_digits() -> Split:
+    images, labels = digits()
+    return whole(ArrayImages(torch.from_numpy(images[:64])[:, None]), torch.from_numpy(labels[:64]))
+
+
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS, ids=name_of)
 @settings(max_examples=25, deadline=None)
 @given(
     order=st.lists(st.integers(0, 63), min_size=1, max_size=20),
@@ -37,32 +59,32 @@ def grey_digits() -> ArrayImages:
     view=st.integers(0, 1000),
 )
 def test_a_view_does_not_depend_on_its_batch(augmentation: AugmentationSpec, order: list[int], seed: int, view: int):
-    views = Views(grey_digits(), augmentation, 8, seed)
-    together = views.batch(np.array(order), view)
+    views = Views(grey_digits(), 10, augmentation, 8, seed)
+    together, targets = views.batch(np.array(order), view), views.targets(np.array(order), view)
     for position, index in enumerate(order):
-        alone = views.batch(np.array([index]), view)
-        assert torch.equal(together[position], alone[0])
+        assert torch.equal(together[position], views.batch(np.array([index]), view)[0])
+        assert torch.equal(targets[position], views.targets(np.array([index]), view)[0])
 
 
-@pytest.mark.parametrize("augmentation", AUGMENTATIONS, ids=lambda a: a.kind)
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS, ids=name_of)
 def test_files_give_the_same_views_on_any_number_of_threads(augmentation, tmp_path):
     folder = digits_folder(tmp_path / "set")
     indices = np.arange(20)
     seen = []
     for workers in (1, 3):
         with ThreadPoolExecutor(workers) as pool:
-            images = read(folder, max_unreadable=0, pool=pool).train.images
-            seen.append(Views(images, augmentation, 16, 7).batch(indices, 3))
+            split = read(folder, max_unreadable=0, pool=pool).train
+            seen.append(Views(split, 3, augmentation, 16, 7).batch(indices, 3))
     assert torch.equal(seen[0], seen[1])
 
 
-@pytest.mark.parametrize("augmentation", AUGMENTATIONS[1:2] + AUGMENTATIONS[3:], ids=lambda a: a.kind)
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS[1:2] + AUGMENTATIONS[3:], ids=name_of)
 def test_other_views_and_other_seeds_differ(augmentation):
-    images: Images = grey_digits()
+    split = grey_digits()
     indices = np.arange(64)
-    first = Views(images, augmentation, 8, 0)
+    first = Views(split, 10, augmentation, 8, 0)
     assert not torch.equal(first.batch(indices, 0), first.batch(indices, 1))
-    assert not torch.equal(first.batch(indices, 0), Views(images, augmentation, 8, 1).batch(indices, 0))
+    assert not torch.equal(first.batch(indices, 0), Views(split, 10, augmentation, 8, 1).batch(indices, 0))
 
 
 def test_another_process_draws_the_same_numbers():
@@ -73,8 +95,10 @@ def test_another_process_draws_the_same_numbers():
 
 def test_crop_flip_moves_and_mirrors_the_padded_image():
     """Against a plain loop over images."""
-    images, padding = grey_digits(), 3
-    views = Views(images, CropFlip(padding=padding), 8, seed=5)
+    split, padding = grey_digits(), 3
+    assert isinstance(split.images, ArrayImages)
+    images = split.images
+    views = Views(split, 10, CropFlip(padding=padding), 8, seed=5)
     batch = views.batch(np.arange(64), view=2)
     found = 0
     for index in range(64):

@@ -36,10 +36,18 @@ def spec(**fields):
         ("dist", {"ce_weight": 0}, Needs(labels=False, teacher=True)),
         ("dkd", {"ce_weight": 0}, Needs(labels=True, teacher=True, mixes=False)),
         ("nkd", {"ce_weight": 0}, Needs(labels=True, teacher=True)),
-        ("wkd", {"ce_weight": 0}, Needs(labels=True, teacher=True, mixes=False)),
-        ("wttm", {"ce_weight": 0, "features": "itrd"}, Needs(labels=False, teacher=True, features="pooled")),
-        ("wttm", {"features": "crd"}, Needs(labels=True, teacher=True, features="pooled", mixes=False)),
-        ("ttm", {"features": "vitkd"}, Needs(labels=True, teacher=True, features="tokens")),
+        ("wkd", {"ce_weight": 0}, Needs(labels=True, teacher=True, mixes=False, one_teacher=True)),
+        (
+            "wttm",
+            {"ce_weight": 0, "features": "itrd"},
+            Needs(labels=False, teacher=True, features="pooled", one_teacher=True),
+        ),
+        (
+            "wttm",
+            {"features": "crd"},
+            Needs(labels=True, teacher=True, features="pooled", mixes=False, one_teacher=True),
+        ),
+        ("ttm", {"features": "vitkd"}, Needs(labels=True, teacher=True, features="tokens", one_teacher=True)),
     ],
 )
 def test_needs(kind, fields, expected):

@@ -31,8 +31,10 @@ def test_the_second_job_never_runs_the_teacher(digits_idx, teacher_file, tmp_pat
         spec = factories.spec(digits_idx, teacher_file, method=method, training=TRAINING)
         result, told = told_of(spec, tmp_path / name, tmp_path / "stores")
         phases[name] = [event.phase for event in told if isinstance(event, events.PhaseChanged)]
-        computed = 3 * 270 if name == "kd" else 0
-        assert (result.teacher_images, result.teacher_images_spared) == (computed, 3 * 270 - computed)
+        # Of 18 distinct views an image, a few come twice in three epochs.
+        computed = range(3 * 240, 3 * 270) if name == "kd" else range(1)
+        assert result.teacher_images in computed
+        assert result.teacher_images_spared == 3 * 270 - result.teacher_images
     assert "caching_teacher" in phases["kd"]
     assert "caching_teacher" not in phases["wttm"]
     assert len(list_stores(tmp_path / "stores")) == 1
@@ -41,7 +43,14 @@ def test_the_second_job_never_runs_the_teacher(digits_idx, teacher_file, tmp_pat
 def test_fewer_views_than_epochs_run_the_teacher_less(digits_idx, teacher_file, tmp_path):
     spec = factories.spec(digits_idx, teacher_file, training={**TRAINING, "epochs": 4, "views": 2})
     result, _ = told_of(spec, tmp_path / "run", tmp_path / "stores")
-    assert (result.teacher_images, result.teacher_images_spared) == (2 * 270, 2 * 270)
+    assert result.teacher_images in range(2 * 250, 2 * 270)
+    assert result.teacher_images_spared == 4 * 270 - result.teacher_images
+
+
+def test_where_all_views_are_equal_the_teacher_runs_once_on_an_image(digits_idx, teacher_file, tmp_path):
+    spec = factories.spec(digits_idx, teacher_file, training={"epochs": 3, "augmentation": "none"})
+    result, _ = told_of(spec, tmp_path / "run", tmp_path / "stores")
+    assert (result.teacher_images, result.teacher_images_spared) == (270, 2 * 270)
 
 
 def test_cold_warm_and_interrupted_give_the_same_student(digits_idx, teacher_file, tmp_path):

@@ -1,0 +1,144 @@
+"""The cache of fetched and unpacked data: made once, whole or not at all, bounded, and never taken from under a reader."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from ttm_core.data.cache import DataCache
+
+
+def fill(folder: Path) -> None:
+    (folder / "file").write_bytes(os.urandom(100_000))
+
+
+def names(root: Path) -> set[str]:
+    return {entry.name for entry in root.iterdir() if entry.name != ".locks"}
+
+
+def used(root: Path, name: str, seconds: int) -> None:
+    os.utime(root / name, (seconds, seconds))
+
+
+def test_a_folder_is_made_once(tmp_path):
+    made = []
+    for _ in range(2):
+        with DataCache(tmp_path) as cache:
+            folder = cache.folder("a", lambda folder: (made.append(folder), fill(folder)))
+            assert (folder / "file").stat().st_size == 100_000
+    assert len(made) == 1
+
+
+def test_what_breaks_while_it_is_made_leaves_nothing_and_holds_nobody(tmp_path):
+    def broken(folder: Path) -> None:
+        fill(folder)
+        raise OSError(28, "No space left on device")
+
+    with DataCache(tmp_path) as cache:
+        with pytest.raises(OSError, match="No space"):
+            cache.folder("a", broken)
+        assert names(tmp_path) == set()
+        with DataCache(tmp_path) as other:
+            assert other.folder("a", fill).is_dir()
+
+
+def test_the_least_recently_used_goes_first_and_what_is_in_use_stays(tmp_path):
+    holder = DataCache(tmp_path)
+    holder.folder("held", fill)
+    with DataCache(tmp_path) as cache:
+        for name in ("old", "older", "new"):
+            cache.folder(name, fill)
+    for name, seconds in {"held": 1, "older": 2, "old": 3, "new": 4}.items():
+        used(tmp_path, name, seconds)
+    DataCache(tmp_path, 250_000).make_room()
+    assert names(tmp_path) == {"held", "new"}
+    DataCache(tmp_path, 250_000).make_room(250_000)
+    assert names(tmp_path) == {"held"}
+    holder.close()
+    DataCache(tmp_path, 0).make_room()
+    assert names(tmp_path) == set()
+
+
+def test_a_folder_that_is_used_again_is_recent(tmp_path):
+    with DataCache(tmp_path) as cache:
+        for name in ("a", "b"):
+            cache.folder(name, fill)
+            used(tmp_path, name, 1)
+        cache.folder("a", fill)
+    DataCache(tmp_path, 150_000).make_room()
+    assert names(tmp_path) == {"a"}
+
+
+def test_of_two_that_ask_at_once_one_makes_it(tmp_path):
+    making, go_on, made = threading.Event(), threading.Event(), []
+
+    def slow(folder: Path) -> None:
+        made.append(folder)
+        making.set()
+        assert go_on.wait(30)
+        fill(folder)
+
+    with DataCache(tmp_path) as first, DataCache(tmp_path) as second:
+        thread = threading.Thread(target=first.folder, args=("a", slow))
+        thread.start()
+        assert making.wait(30)
+        # The second one lets the first go on as soon as it is seen to wait.
+        second.folder("a", slow, while_waiting=go_on.set)
+        thread.join()
+    assert len(made) == 1
+
+
+def test_who_waits_may_give_up(tmp_path):
+    def impatient() -> None:
+        raise KeyboardInterrupt
+
+    def inner(folder: Path) -> None:
+        with DataCache(tmp_path) as second, pytest.raises(KeyboardInterrupt):
+            second.folder("a", fill, while_waiting=impatient)
+        fill(folder)
+
+    with DataCache(tmp_path) as first:
+        assert first.folder("a", inner).is_dir()
+
+
+MAKER = """
+import sys, time
+from pathlib import Path
+from ttm_core.data.cache import DataCache
+
+def make(folder):
+    (folder / "half").write_bytes(b"x")
+    print("making", flush=True)
+    time.sleep(600)
+
+DataCache(Path(sys.argv[1])).folder("a", make)
+"""
+
+
+def test_a_maker_that_is_killed_leaves_no_half_and_no_lock(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", MAKER, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+    assert names(tmp_path) == {".a.partial"}
+    DataCache(tmp_path, 10**9).make_room()
+    assert names(tmp_path) == set()
+    with DataCache(tmp_path) as cache:
+        assert {path.name for path in cache.folder("a", fill).iterdir()} == {"file"}
+
+
+def test_the_bound_holds_while_a_job_runs(tmp_path):
+    with DataCache(tmp_path) as earlier:
+        earlier.folder("old", fill)
+    used(tmp_path, "old", 1)
+    with DataCache(tmp_path, 250_000) as cache:
+        cache.folder("one", fill)
+        assert names(tmp_path) == {"old", "one"}
+        cache.folder("two", fill)
+        assert names(tmp_path) == {"one", "two"}
+        cache.folder("three", fill)
+        assert names(tmp_path) == {"one", "two", "three"}  # all in use

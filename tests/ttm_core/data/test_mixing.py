@@ -1,0 +1,141 @@
+"""Mixup, CutMix, random erasing and RandAugment: what each does to a view and to its label."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from scipy import stats
+
+from ttm_core.data.dataset import Split, whole
+from ttm_core.data.images import ArrayImages
+from ttm_core.data.specs import CropFlip, Mixing, RandAugment, RandomErasing
+from ttm_core.data.views import Views
+from ttm_core.data.views.draws import Draws
+from ttm_core.data.views.mixing import draw_mixture
+from ttm_core.data.views.rand_augment import OPERATIONS
+from ttm_core.spec import DistillSpec
+
+SIZE = 16
+
+
+def flat_images(count: int = 200, classes: int = 5) -> Split:
+    """Each image is of one colour, its number; its class is the number modulo `classes`."""
+    numbers = torch.arange(count)
+    pixels = numbers.to(torch.uint8)[:, None, None, None].expand(count, 3, SIZE, SIZE).contiguous()
+    return whole(ArrayImages(pixels), numbers % classes)
+
+
+def views(**augmentation: object) -> Views:
+    return Views(flat_images(), 5, CropFlip.model_validate({"padding": 0, "flip": False, **augmentation}), SIZE, seed=3)
+
+
+def test_cutmix_pastes_a_patch_of_the_partner_and_labels_by_its_area():
+    seen = views(mix={"cutmix_alpha": 1.0})
+    indices = np.arange(200)
+    pixels, targets = seen.batch(indices, 0), seen.targets(indices, 0)
+    mixture = draw_mixture(Mixing(cutmix_alpha=1.0), indices, SIZE, Draws(3, 0, indices))
+    assert torch.allclose(targets.sum(1), torch.ones(200))
+    for i in range(200):
+        own = (pixels[i, 0] == i).float().mean().item()
+        partner = int(mixture.partners[i])
+        assert set(pixels[i].unique().tolist()) <= {i, partner}
+        if partner == i:
+            continue
+        expected = torch.zeros(5)
+        expected[i % 5] += own
+        expected[partner % 5] += 1 - own
+        assert torch.allclose(targets[i], expected, atol=1e-6)
+
+
+def test_mixup_blends_by_the_share_of_the_label():
+    seen = views(mix={"mixup_alpha": 0.8})
+    indices = np.arange(200)
+    pixels, targets = seen.batch(indices, 1).double(), seen.targets(indices, 1)
+    mixture = draw_mixture(Mixing(mixup_alpha=0.8), indices, SIZE, Draws(3, 1, indices))
+    expected = torch.from_numpy(mixture.share * indices + (1 - mixture.share) * mixture.partners)
+    assert (pixels[:, 0, 0, 0] - expected).abs().max() <= 0.51
+    own = targets[torch.arange(200), torch.arange(200) % 5]
+    same = torch.from_numpy(mixture.partners % 5 == indices % 5)
+    assert torch.allclose(own[~same], torch.from_numpy(mixture.share).float()[~same])
+    assert torch.allclose(own[same], torch.ones(int(same.sum())))
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.8, 1.0, 4.0])
+def test_shares_follow_beta(alpha):
+    indices = np.arange(20_000)
+    mixture = draw_mixture(Mixing(mixup_alpha=alpha), indices, SIZE, Draws(0, 0, indices))
+    assert stats.kstest(mixture.share, stats.beta(alpha, alpha).cdf).pvalue > 1e-3
+
+
+def test_switch_and_probability_are_the_shares_they_say():
+    indices = np.arange(20_000)
+    mixture = draw_mixture(
+        Mixing(mixup_alpha=1.0, cutmix_alpha=1.0, switch=0.3, probability=0.6), indices, SIZE, Draws(0, 0, indices)
+    )
+    drawn = mixture.share < 1
+    assert abs(drawn.mean() - 0.6) < 0.02
+    assert abs(mixture.cut[drawn].mean() - 0.3) < 0.02
+
+
+def test_partners_come_from_the_split_alone():
+    split = replace(flat_images(), indices=np.arange(0, 200, 7))
+    seen = Views(split, 5, CropFlip(padding=0, flip=False, mix=Mixing(cutmix_alpha=1.0)), SIZE, seed=0)
+    shown = set(seen.batch(split.indices, 0).unique().tolist())
+    assert shown <= set(split.indices.tolist())
+
+
+def test_erasing_fills_a_rectangle_of_the_asked_area():
+    seen = views(erasing={"probability": 0.5, "min_area": 0.1, "max_area": 0.2})
+    pixels = seen.batch(np.arange(200), 0)
+    changed = (pixels != torch.arange(200)[:, None, None, None]).any(1)  # noise may equal the pixel by chance
+    erased = changed.flatten(1).any(1)
+    assert 70 < int(erased.sum()) < 130
+    for mask in changed[erased]:
+        rows, columns = mask.any(1).nonzero(), mask.any(0).nonzero()
+        area = float((rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1)) / SIZE**2
+        assert 0.05 < area < 0.3
+
+
+@pytest.mark.parametrize("operation", range(len(OPERATIONS)))
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("strength", [-1.0, 0.0, 0.9])
+def test_every_operation_keeps_shape_and_type(operation, channels, strength):
+    image = torch.randint(0, 256, (channels, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    seen = OPERATIONS[operation](image, strength)
+    assert seen.shape == image.shape
+    assert seen.dtype is torch.uint8
+
+
+def test_rand_augment_changes_about_as_many_views_as_it_says():
+    plain, changed = views(), views(rand_augment={"layers": 1, "probability": 0.5})
+    indices = np.arange(10, 200)
+    gradient = torch.arange(SIZE, dtype=torch.uint8).repeat(SIZE, 1)
+    for side in (plain, changed):
+        side.split.images.pixels.add_(gradient)  # a flat image looks the same after most operations
+    same = (plain.batch(indices, 0) == changed.batch(indices, 0)).flatten(1).all(1)
+    assert 0.4 < same.float().mean() < 0.75
+
+
+@pytest.mark.parametrize("method", ["dkd", "wkd", {"kind": "kd", "features": "crd"}])
+def test_a_method_that_wants_one_class_an_image_refuses_mixtures(method):
+    told = {
+        "teacher": "file:///t",
+        "student": "mini/resnet8_025",
+        "dataset": "file:///d",
+        "method": method,
+        "training": {"augmentation": {"kind": "crop_flip", "mix": {"mixup_alpha": 0.8}}},
+    }
+    with pytest.raises(ValidationError, match="mixture of two images"):
+        DistillSpec.model_validate(told)
+    DistillSpec.model_validate({**told, "method": "wttm"})
+
+
+def test_short_forms_and_faults():
+    assert CropFlip(erasing=0.25).erasing == RandomErasing(probability=0.25)  # type: ignore[arg-type]
+    assert CropFlip(rand_augment={}).rand_augment == RandAugment()  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match="mixup_alpha, cutmix_alpha, or both"):
+        Mixing()
+    with pytest.raises(ValidationError, match="larger than max_area"):
+        RandomErasing(min_area=0.5, max_area=0.2)

@@ -1,0 +1,187 @@
+"""Every form of a student gives PyTorch's logits, over the families of architectures."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import timm
+import torch
+
+from ttm_core.data.dataset import Split, whole
+from ttm_core.data.images import ArrayImages
+from ttm_core.errors import BadCheckpoint
+from ttm_core.events import Event, Log
+from ttm_core.export.forms import Source, write_forms
+from ttm_core.export.onnx import Inexact, load_onnx, write_onnx
+from ttm_core.export.student import Student
+from ttm_core.export.timm_folder import write_timm_zip
+from ttm_core.preprocess import Preprocess
+from ttm_core.spec import Normalization
+from ttm_core.students import create_model
+
+# An architecture of each family, by the side of its images.
+FAMILIES = {
+    "mini/resnet8_025": 8,
+    "cifar/resnet20": 32,
+    "cifar/MobileNetV2": 32,
+    "cifar/ShuffleV1": 32,
+    "tf_efficientnet_lite0": 32,
+    "deit_tiny_patch16_224": 32,
+}
+CLASSES = ["ant", "bee", "cat"]
+
+
+def made(architecture: str, size: int, channels: int = 3, seed: int = 0) -> Student:
+    torch.manual_seed(seed)
+    model = create_model(architecture, num_classes=len(CLASSES), in_chans=channels, image_size=size)
+    normalization = Normalization(mean=[0.4] * channels, std=[0.2] * channels)
+    told = {
+        "architecture": architecture,
+        "class_names": CLASSES,
+        "in_chans": channels,
+        "image_size": size,
+        "normalization": normalization.model_dump(),
+    }
+    # Statistics as of a trained model, under which the logits of one image differ from those of another.
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+    with torch.no_grad():
+        model.train()(torch.randn(32, channels, size, size))
+    return Student(model.eval(), architecture, CLASSES, Preprocess(channels, size, normalization), told)
+
+
+def images(count: int, size: int, channels: int = 3) -> Split:
+    chance = torch.Generator().manual_seed(1)
+    pixels = torch.randint(256, (count, channels, size, size), dtype=torch.uint8, generator=chance)
+    return whole(ArrayImages(pixels), torch.arange(count) % len(CLASSES))
+
+
+def source(student: Student) -> Source:
+    size, channels = student.preprocess.image_size, student.preprocess.channels
+    return Source(student, images(40, size, channels), "validation", images(12, size, channels))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_onnx_gives_pytorchs_logits_for_any_batch(name: str, tmp_path: Path) -> None:
+    student = made(name, FAMILIES[name], channels=1 if name.startswith("mini/") else 3)
+    (form,) = write_forms(source(student), ["onnx"], tmp_path, lambda event: None)
+    assert form.reason is None
+    assert form.difference is not None
+    session = onnxruntime.InferenceSession(tmp_path / "student.onnx")
+    split = images(5, student.preprocess.image_size, student.preprocess.channels)
+    pixels = split.images.whole(split.indices, student.preprocess.image_size)
+    (logits,) = session.run(["logits"], {"image": pixels.numpy().astype(np.float32) / 255})
+    with torch.inference_mode():
+        expected = student.model(student.preprocess(pixels))
+    assert expected.std(0).min() > 1e-3, "the logits say something"
+    torch.testing.assert_close(torch.from_numpy(logits), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_file_says_what_it_is_and_not_where_it_was_made(tmp_path: Path) -> None:
+    student = made("mini/resnet8_025", 8)
+    write_forms(source(student), ["onnx"], tmp_path, lambda event: None)
+    assert str(Path(torch.__file__).parents[1]).encode() not in (tmp_path / "student.onnx").read_bytes()
+    opened = load_onnx(tmp_path / "student.onnx")
+    assert (opened.architecture, opened.class_names) == ("mini/resnet8_025", CLASSES)
+    pixels = images(3, 8).images.whole(np.arange(3), 8)
+    torch.testing.assert_close(opened.predict(pixels), student.predict(pixels), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", None])
+def test_what_is_no_file_of_ours_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "x.onnx"
+    if content is None:  # a sound model that says nothing of itself
+        node = onnx.helper.make_node("Identity", ["image"], ["logits"])
+        ends = [onnx.helper.make_tensor_value_info(name, 1, [1]) for name in ("image", "logits")]
+        graph = onnx.helper.make_graph([node], "g", ends[:1], ends[1:])
+        onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10), path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(BadCheckpoint, match=r"x\.onnx"):
+        load_onnx(path)
+
+
+def test_equal_students_give_equal_files(tmp_path: Path) -> None:
+    written = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        student = made("mini/resnet8_025", 8)
+        write_forms(source(student), ["onnx", "onnx_int8"], tmp_path / name, lambda event: None)
+        write_timm_zip(made("resnet10t", 32), tmp_path / name / "student-timm.zip")
+        written.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+    assert set(written[0]) == {"student-timm.zip", "student.onnx", "student-int8.onnx"}
+    assert written[0] == written[1]
+
+
+def test_int8_is_a_quarter_in_size_and_says_its_own_accuracy(tmp_path: Path) -> None:
+    student = made("mini/resnet8_150", 32)
+    (tmp_path / "float").mkdir()
+    (exact,) = write_forms(source(student), ["onnx"], tmp_path / "float", lambda event: None)
+    (form,) = write_forms(source(student), ["onnx_int8"], tmp_path, lambda event: None)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["student-int8.onnx"], "no float beside it"
+    assert form.size is not None
+    assert exact.size is not None
+    assert form.size < 0.4 * exact.size
+    assert (form.calibration_images, form.split) == (40, "validation")
+    session = onnxruntime.InferenceSession(tmp_path / "student-int8.onnx")
+    split = images(12, 32)
+    pixels = split.images.whole(split.indices, 32).numpy().astype(np.float32) / 255
+    (logits,) = session.run(["logits"], {"image": pixels})
+    assert form.top1 == pytest.approx((logits.argmax(1) == split.labels.numpy()).mean())
+
+
+def test_timm_opens_the_folder(tmp_path: Path) -> None:
+    student = made("mobilenetv1_100", 32)
+    (form,) = write_forms(source(student), ["timm"], tmp_path, lambda event: None)
+    assert form.reason is None
+    with zipfile.ZipFile(tmp_path / "student-timm.zip") as archive:
+        archive.extractall(tmp_path)
+    opened = timm.create_model(f"local-dir:{tmp_path / 'student-timm'}", pretrained=True).eval()
+    batch = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(opened(batch), student.model(batch))
+    config = timm.data.resolve_model_data_config(opened)
+    assert (config["input_size"], list(config["mean"]), config["crop_pct"]) == ((3, 32, 32), [0.4, 0.4, 0.4], 1.0)
+    told = json.loads((tmp_path / "student-timm" / "config.json").read_text())
+    assert told["label_names"] == CLASSES
+
+
+def test_what_cannot_be_made_is_missing_with_its_reason(tmp_path: Path) -> None:
+    """A model of ours is not timm's, and a model that decides by its values cannot be traced."""
+
+    class Deciding(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean((2, 3)) if float(x.sum()) > 0 else x.amax((2, 3))
+
+    mini = made("mini/resnet8_025", 8)
+    told: list[Event] = []
+    student = Student(Deciding(), mini.architecture, CLASSES, mini.preprocess, mini.metadata)
+    forms = write_forms(source(student), ["timm", "onnx"], tmp_path, told.append)
+    assert [form.size for form in forms] == [None, None]
+    assert forms[0].reason is not None
+    assert forms[0].reason.startswith("mini/resnet8_025 is not one of timm's own models")
+    assert [event.level for event in told if isinstance(event, Log)] == ["warning"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_differs_from_pytorch_is_refused(tmp_path: Path) -> None:
+    class Unlike(torch.nn.Module):
+        """Gives other logits while it is exported than when it is run."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean((2, 3)) + (1e-3 if torch.compiler.is_exporting() else 0)
+
+    mini = made("mini/resnet8_025", 8)
+    student = Student(Unlike(), mini.architecture, CLASSES, mini.preprocess, mini.metadata)
+    with pytest.raises(Inexact, match=r"on 1 images .* differ from PyTorch's by 0\.001"):
+        write_onnx(student, tmp_path / "x.onnx", images(7, 8).images.whole(np.arange(7), 8))
+
+
+def test_a_full_disk_is_no_reason_to_go_on(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="gone"):
+        write_forms(source(made("mini/resnet8_025", 8)), ["onnx"], tmp_path / "gone", lambda event: None)

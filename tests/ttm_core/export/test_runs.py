@@ -1,0 +1,74 @@
+"""What a run leaves beside its student, measured again from the files alone."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.ttm_core import factories
+from ttm_core.__main__ import main
+from ttm_core.engine import distill
+from ttm_core.report.schema import Report
+from ttm_core.train import Interrupted
+
+
+def report_of(workdir: Path) -> Report:
+    return Report.model_validate_json((workdir / "out" / "report.json").read_text())
+
+
+def test_the_report_is_true_of_the_files(
+    digits_idx: Path, teacher_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = factories.spec(digits_idx, teacher_file, exports=["onnx", "onnx_int8"], name="<b>digits</b>")
+    result = distill(spec, tmp_path)
+    out = tmp_path / "out"
+    assert {artifact.name for artifact in result.artifacts} == {path.name for path in out.iterdir()}
+    for artifact in result.artifacts:
+        assert hashlib.sha256((tmp_path / artifact.path).read_bytes()).hexdigest() == artifact.sha256
+
+    report = report_of(tmp_path)
+    files = ["student.safetensors", "student.onnx", "student-int8.onnx"]
+    assert main(["evaluate", *(str(out / name) for name in files), "--dataset", str(digits_idx)]) == 0
+    exact, onnx, int8 = map(json.loads, capsys.readouterr().out.splitlines())
+    assert report.test is not None
+    assert exact["top1"] == onnx["top1"] == report.test.student.top1
+    assert exact["loss"] == pytest.approx(report.test.student.loss)
+    assert report.student.parameters == exact["parameters"]
+    assert [form.size for form in report.exports] == [(out / name).stat().st_size for name in files[1:]]
+    assert report.exports[1].top1 == int8["top1"]
+
+    assert report.teacher is not None
+    assert report.teacher.architecture == "mini/resnet8_050"
+    assert report.teacher.file_bytes == teacher_file.stat().st_size
+    assert report.test.teacher is not None
+    assert result.teacher_test is not None
+    assert report.test.teacher.top1 == result.teacher_test.top1 > report.test.student.top1
+    assert "<b>" not in (out / "MODEL_CARD.md").read_text().partition("\n---\n")[2]
+    assert "<b>" not in (out / "report.html").read_text()
+
+
+def test_a_run_that_was_stopped_has_the_same_report_but_for_times(
+    digits_idx: Path, teacher_file: Path, tmp_path: Path
+) -> None:
+    spec = factories.spec(digits_idx, teacher_file)
+    distill(spec, tmp_path / "whole")
+    steps = iter(range(7, -1, -1))
+    with pytest.raises(Interrupted):
+        distill(spec, tmp_path / "stopped", should_stop=lambda: next(steps) == 0)
+    distill(spec, tmp_path / "stopped")
+    whole, stopped = report_of(tmp_path / "whole"), report_of(tmp_path / "stopped")
+    assert (whole.validation, whole.test) == (stopped.validation, stopped.test)
+    passing = {"seconds", "training_seconds", "estimate"}
+    assert whole.run.model_dump(exclude=passing) == stopped.run.model_dump(exclude=passing)
+    times = {"latency"}
+    assert whole.student.model_dump(exclude=times) == stopped.student.model_dump(exclude=times)
+
+
+def test_evaluate_names_what_it_cannot_read(
+    digits_idx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.safetensors").write_bytes(b"no weights")
+    for dataset, named in ((digits_idx, tmp_path / "x.safetensors"), (tmp_path / "nowhere", tmp_path / "nowhere")):
+        assert main(["evaluate", str(tmp_path / "x.safetensors"), "--dataset", str(dataset)]) == 1
+        assert capsys.readouterr().err.startswith(f"{named}: ")

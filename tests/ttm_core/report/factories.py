@@ -1,0 +1,58 @@
+"""Reports of no run."""
+
+from typing import Any
+
+from ttm_core.report.schema import ClassScores, Device, ExportedFile, Latency, Model, Report, Run, Scores, SplitScores
+
+
+def model(architecture: str = "resnet18", **fields: Any) -> Model:
+    told = {"image_size": 32, "channels": 3, "parameters": 1000, "macs": 2000, "file_bytes": 4000}
+    return Model(architecture=architecture, latency=Latency(batch_1=0.001, batch_32=0.02), **{**told, **fields})
+
+
+def split(names: list[str], *, taught: bool = True) -> SplitScores:
+    scores = Scores(top1=0.5, top5=0.9, loss=1.0, calibration_error=0.1)
+    classes = [ClassScores(name=name, images=5, student=0.2, teacher=0.6 if taught else None) for name in names]
+    return SplitScores(
+        images=10,
+        student=scores,
+        teacher=scores if taught else None,
+        agreement=0.75 if taught else None,
+        divergence=0.25 if taught else None,
+        classes=classes,
+        lost_most=names[:10] if taught else [],
+    )
+
+
+def report(names: list[str], *, taught: bool = True, **fields: Any) -> Report:
+    told: dict[str, Any] = {
+        "name": "a job",
+        "student": model(),
+        "teacher": model("resnet50") if taught else None,
+        "device": Device(name="a CPU", threads=1, torch="2"),
+        "validation": split(names, taught=taught),
+        "test": split(names, taught=taught),
+        "exports": [
+            ExportedFile(format="onnx", file="student.onnx", size=4000, difference=1e-6),
+            ExportedFile(
+                format="onnx_int8",
+                file="student-int8.onnx",
+                size=1000,
+                top1=0.4567,
+                split="test",
+                calibration_images=256,
+            ),
+            ExportedFile(format="timm", file="student-timm.zip", reason="an <i>operator</i> is not known"),
+        ],
+        "run": Run(
+            method="wttm",
+            epochs=2,
+            best_epoch=1,
+            steps=20,
+            train_images=100,
+            seconds=3.5,
+            teacher_images=50,
+            teacher_images_spared=150,
+        ),
+    }
+    return Report(**{**told, **fields})

@@ -1,0 +1,100 @@
+"""The numbers of a report, against scikit-learn's and against the definitions written out."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, log_loss, top_k_accuracy_score
+from torch import Tensor
+from torch.distributions import Categorical, kl_divergence
+
+from ttm_core.evaluate import Seen
+from ttm_core.report.scores import compare
+
+CLASSES = 12
+NAMES = [f"class {number}" for number in range(CLASSES)]
+
+
+def drawn(images: int, *, classes: int = CLASSES, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits of a student and of a better teacher, and labels."""
+    chance = torch.Generator().manual_seed(seed)
+    labels = torch.randint(classes, (images,), generator=chance)
+    truth = torch.nn.functional.one_hot(labels, classes).float()
+    student = torch.randn(images, classes, generator=chance) + truth
+    teacher = torch.randn(images, classes, generator=chance) + 3 * truth
+    return student, teacher, labels
+
+
+def batches(*tensors: Tensor, of: int) -> list[Seen]:
+    return [Seen(list(logits), labels) for *logits, labels in zip(*(t.split(of) for t in tensors), strict=True)]
+
+
+def calibration_error(logits: Tensor, labels: Tensor) -> float:
+    """Naeini et al. 2015: sums over bins of |accuracy - confidence|, weighted by their share of the images."""
+    confidence, predicted = (x.numpy() for x in logits.double().softmax(1).max(1))
+    error = 0.0
+    for k in range(15):
+        inside = (confidence > k / 15) & (confidence <= (k + 1) / 15)
+        if inside.any():
+            hits = (predicted == labels.numpy())[inside].mean()
+            error += inside.mean() * abs(hits - confidence[inside].mean())
+    return error
+
+
+def test_scores_are_those_of_the_definitions():
+    student, teacher, labels = drawn(997)
+    found = compare(batches(student, teacher, labels, of=100), NAMES)
+    for scores, logits in ((found.student, student), (found.teacher, teacher)):
+        share = logits.double().softmax(1).numpy()
+        assert scores.top1 == pytest.approx(accuracy_score(labels, share.argmax(1)))
+        assert scores.top5 == pytest.approx(top_k_accuracy_score(labels, share, k=5, labels=range(CLASSES)))
+        assert scores.loss == pytest.approx(log_loss(labels, share, labels=range(CLASSES)), rel=1e-6)
+        assert scores.calibration_error == pytest.approx(calibration_error(logits, labels), rel=1e-6)
+    assert found.agreement == pytest.approx((student.argmax(1) == teacher.argmax(1)).double().mean().item())
+    divergence = kl_divergence(Categorical(logits=teacher.double()), Categorical(logits=student.double()))
+    assert found.divergence == pytest.approx(divergence.mean().item(), rel=1e-6)
+
+
+def test_classes_are_counted_apart_and_those_that_lost_most_come_first():
+    student, teacher, labels = drawn(600)
+    labels[labels == 11] = 0  # a class without images
+    found = compare(batches(student, teacher, labels, of=64), NAMES)
+    for number, known in enumerate(found.classes[:11]):
+        of_class = labels == number
+        assert known.name == NAMES[number]
+        assert known.images == int(of_class.sum())
+        assert known.student == pytest.approx((student.argmax(1)[of_class] == number).double().mean().item())
+        assert known.teacher == pytest.approx((teacher.argmax(1)[of_class] == number).double().mean().item())
+    assert (found.classes[11].images, found.classes[11].student, found.classes[11].teacher) == (0, None, None)
+    gaps = {known.name: known.teacher - known.student for known in found.classes[:11]}
+    assert (
+        found.lost_most == sorted((name for name in gaps if gaps[name] > 0), key=lambda name: (-gaps[name], name))[:10]
+    )
+
+
+def test_batches_of_any_size_give_the_same_numbers():
+    student, teacher, labels = drawn(500)
+    whole, parts = (compare(batches(student, teacher, labels, of=size), NAMES) for size in (500, 7))
+    assert parts.classes == whole.classes
+    assert parts.student.loss == pytest.approx(whole.student.loss, rel=1e-6)
+    assert parts.student.calibration_error == pytest.approx(whole.student.calibration_error, rel=1e-9)
+    assert parts.divergence == pytest.approx(whole.divergence, rel=1e-9)
+
+
+def test_without_a_teacher_and_with_few_classes_what_has_no_meaning_is_left_open():
+    student, _, labels = drawn(50, classes=3)
+    found = compare(batches(student, labels, of=20), NAMES[:3])
+    assert found.student.top5 is None
+    assert (found.teacher, found.agreement, found.divergence, found.lost_most) == (None, None, None, [])
+    assert all(known.teacher is None for known in found.classes)
+
+
+def test_a_sure_and_right_student_has_no_error():
+    labels = torch.arange(CLASSES)
+    sure = torch.full((CLASSES, CLASSES), -100.0).fill_diagonal_(100.0)
+    found = compare(batches(sure, sure, labels, of=5), NAMES)
+    assert found.student.calibration_error == 0
+    assert found.divergence == 0
+    assert math.isclose(found.student.loss, 0, abs_tol=1e-9)
+    assert np.isfinite(found.teacher.loss)

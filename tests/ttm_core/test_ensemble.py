@@ -1,0 +1,146 @@
+"""Several teachers: their tempered distributions are averaged, whatever the method and wherever the logits come from."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tests.ttm_core import factories
+from ttm_core import events, losses
+from ttm_core.engine import distill
+from ttm_core.inputs import Inputs
+from ttm_core.spec import DistillSpec
+from ttm_core.teacher_store.store import Stores, list_stores
+from ttm_core.teachers.ensemble import mean_teacher_logits
+
+TRAINING = {"epochs": 2, "augmentation": {"kind": "crop_flip", "padding": 1}}
+
+
+def sha256(workdir: Path) -> str:
+    return hashlib.sha256((workdir / "out" / "student.safetensors").read_bytes()).hexdigest()
+
+
+def logits(seed: int, *, spread: float = 3.0) -> torch.Tensor:
+    return spread * torch.randn(5, 7, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@given(
+    seeds=st.lists(st.integers(0, 1000), min_size=1, max_size=4),
+    temperature=st.floats(0.5, 10),
+    weight=st.floats(0.1, 10),
+)
+def test_the_tempered_distribution_is_the_weighted_mean(seeds, temperature, weight):
+    each = [logits(seed) for seed in seeds]
+    weights = [weight, *[1.0] * (len(seeds) - 1)]
+    seen = (mean_teacher_logits(each, weights, temperature).double() / temperature).softmax(1)
+    total = sum(weights)
+    expected = sum(w / total * (v / temperature).softmax(1) for w, v in zip(weights, each, strict=True))
+    torch.testing.assert_close(seen, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [losses.ttm, losses.wttm])
+def test_a_teacher_beside_itself_teaches_as_it_does_alone(loss):
+    z, v = logits(1).float(), logits(2).float()
+    together = mean_teacher_logits([v, v], [3.0, 0.5], temperature=5.0)
+    torch.testing.assert_close(loss(z, together, gamma=0.2), loss(z, v, gamma=0.2), rtol=1e-5, atol=1e-6)
+
+
+def test_extreme_logits_stay_finite():
+    v = torch.tensor([[60_000.0, -60_000.0], [-1e4, 1e4]])
+    assert mean_teacher_logits([v, -v], [1.0, 1.0], 0.5).isfinite().all()
+
+
+@pytest.fixture
+def other_teacher(tmp_path: Path, digits_idx: Path) -> Path:
+    """A teacher of another architecture and another normalisation."""
+    spec = DistillSpec.model_validate(
+        {
+            "student": {"architecture": "mini/resnet8_025", "normalization": {"mean": [0.5], "std": [0.4]}},
+            "dataset": digits_idx.as_uri(),
+            "method": "ce",
+            "training": {"epochs": 1, "threads": 1, "seed": 5},
+        }
+    )
+    distill(spec, tmp_path / "other")
+    return tmp_path / "other" / "out" / "student.safetensors"
+
+
+def spec_of(digits_idx: Path, first: Path, second: Path, **training: object) -> DistillSpec:
+    alone = factories.spec(digits_idx, first, training={**TRAINING, **training}).model_dump(mode="json")
+    teachers = [{"checkpoint": first.as_uri(), "weight": 2}, second.as_uri()]
+    return DistillSpec.model_validate({**alone, "teacher": None, "teachers": teachers})
+
+
+def test_a_run_with_two_teachers_stores_both_and_measures_their_mean(digits_idx, teacher_file, other_teacher, tmp_path):
+    students = set()
+    for name in ("cold", "warm"):
+        told: list[events.Event] = []
+        spec = spec_of(digits_idx, teacher_file, other_teacher)
+        result = distill(spec, tmp_path / name, stores=Stores(tmp_path / "stores"), on_event=told.append)
+        assert result.teacher_images in (range(2 * 2 * 250, 2 * 2 * 270) if name == "cold" else range(1))
+        students.add(sha256(tmp_path / name))
+        planned = next(event for event in told if isinstance(event, events.Planned))
+        assert planned.spec.teachers is not None
+        assert [teacher.architecture is not None for teacher in planned.spec.teachers] == [True, True]
+        assert planned.teacher_parameters == result.teacher_parameters
+    assert len(students) == 1
+    assert len(list_stores(tmp_path / "stores")) == 2
+    assert result.teacher_validation is not None
+    assert result.teacher_validation.top1 > 0.5
+    assert DistillSpec.model_validate(planned.spec.model_dump()) == planned.spec
+
+    alone = distill(factories.spec(digits_idx, teacher_file, training=TRAINING), tmp_path / "alone")
+    assert alone.steps == result.steps
+    assert sha256(tmp_path / "alone") not in students
+
+
+def test_two_teachers_online_are_two_stored_within_rounding(digits_idx, teacher_file, other_teacher, tmp_path):
+    results = []
+    for logits_are in ("online", "stored"):
+        spec = spec_of(digits_idx, teacher_file, other_teacher, teacher_logits=logits_are)
+        results.append(distill(spec, tmp_path / logits_are, inputs=Inputs.of(spec)).student_validation.loss)
+    assert results[0] == pytest.approx(results[1], rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "wkd",
+        {"kind": "wttm", "features": "crd"},
+        {"kind": "ttm", "features": "itrd"},
+        {"kind": "kd", "standardise_logits": True},
+    ],
+)
+def test_what_cannot_be_averaged_is_refused(method):
+    told = {
+        "teachers": ["file:///a", "file:///b"],
+        "student": "mini/resnet8_025",
+        "dataset": "file:///d",
+        "method": method,
+    }
+    with pytest.raises(ValidationError, match="cannot be averaged over several"):
+        DistillSpec.model_validate(told)
+
+
+def test_teacher_and_teachers_exclude_each_other():
+    told = {"teachers": ["file:///a", "file:///b"], "student": "mini/resnet8_025", "dataset": "file:///d"}
+    assert [teacher.checkpoint for teacher in DistillSpec.model_validate(told).all_teachers] == [
+        "file:///a",
+        "file:///b",
+    ]
+    with pytest.raises(ValidationError, match="not both"):
+        DistillSpec.model_validate({**told, "teacher": "file:///c"})
+    with pytest.raises(ValidationError, match="at least 2 items"):
+        DistillSpec.model_validate({**told, "teachers": ["file:///a"]})
+
+
+def test_several_teachers_stand_where_a_recipe_has_one():
+    spec = DistillSpec.model_validate(
+        {"recipe": "cifar100/resnet56-resnet20/wttm", "teachers": ["file:///a", "file:///b"], "dataset": "file:///d"}
+    )
+    assert spec.teacher is None
+    assert len(spec.all_teachers) == 2

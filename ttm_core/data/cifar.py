@@ -1,0 +1,39 @@
+"""What the two archives of CIFAR-10 and CIFAR-100 (Krizhevsky 2009) share: 32 x 32 pixels, red, green, blue planes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ttm_core.data.dataset import Dataset, Split, whole
+from ttm_core.data.images import ArrayImages
+from ttm_core.errors import BadDataset
+
+SIDE = 32
+PIXELS = 3 * SIDE * SIDE
+# A published file holds 31 or 154 MB; one many times as large is none of them.
+MAX_FILE_BYTES = 2**30
+
+
+def split(pixels: Sequence[NDArray[np.uint8]], labels: Sequence[NDArray[np.int64]]) -> Split:
+    """Files [n, 3072] with their labels [n], one after another."""
+    stacked = torch.from_numpy(np.concatenate(pixels)).view(-1, 3, SIDE, SIDE)
+    return whole(ArrayImages(stacked), torch.from_numpy(np.concatenate(labels)))
+
+
+def dataset(train: Split, test: Split | None, class_names: list[str]) -> Dataset:
+    """Both splits under the names; numbers where the archive names no classes."""
+    if not class_names:
+        highest = max(int(part.labels.max()) for part in (train, test) if part is not None and len(part))
+        class_names = [str(label) for label in range(highest + 1)]
+    return Dataset(train=train, validation=None, test=test, class_names=class_names, image_size=SIDE, unreadable=[])
+
+
+def content(path: Path) -> bytes:
+    """The whole file. Raises BadDataset where it is too large to be one of CIFAR's."""
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise BadDataset(f"{path.name} has {size:,} bytes, more than any file of CIFAR")
+    return path.read_bytes()

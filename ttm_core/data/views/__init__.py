@@ -1,0 +1,5 @@
+"""The augmented views of images."""
+
+from ttm_core.data.views.views import Views
+
+__all__ = ["Views"]

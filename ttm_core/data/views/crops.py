@@ -1,0 +1,84 @@
+"""Where a view lies in its image: crops and mirror images."""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from ttm_core.data.images import Images
+from ttm_core.data.specs import CropFlip, ResizedCrop
+from ttm_core.data.views.draws import Draws, Stream
+
+
+def crop_flip(images: Images, spec: CropFlip, size: int, draws: Draws) -> torch.Tensor:
+    """uint8 [B, C, size, size]."""
+    places = 2 * spec.padding + 1
+    return _pad_crop_flip(
+        images.whole(draws.indices, size),
+        spec.padding,
+        torch.from_numpy(draws.integers(Stream.ROW, places)),
+        torch.from_numpy(draws.integers(Stream.COLUMN, places)),
+        _flips(spec.flip, draws),
+    )
+
+
+def crop_flip_codes(spec: CropFlip, draws: Draws) -> NDArray[np.int64]:
+    """int64 [B]: which of `crop_flip_count` views each is."""
+    places = 2 * spec.padding + 1
+    code = draws.integers(Stream.ROW, places) * places + draws.integers(Stream.COLUMN, places)
+    return code * 2 + (draws.uniform(Stream.FLIP) < 0.5) if spec.flip else code
+
+
+def crop_flip_count(spec: CropFlip) -> int:
+    """How many distinct views an image has."""
+    return (2 * spec.padding + 1) ** 2 * (2 if spec.flip else 1)
+
+
+def resized_crop(images: Images, spec: ResizedCrop, size: int, draws: Draws) -> torch.Tensor:
+    """uint8 [B, C, size, size]."""
+    area, aspect = draws.uniform(Stream.AREA), draws.uniform(Stream.ASPECT)
+    row, column = draws.uniform(Stream.ROW), draws.uniform(Stream.COLUMN)
+
+    def boxes(i: int, width: int, height: int) -> tuple[float, float, float, float]:
+        return _random_box(spec, width, height, area[i], aspect[i], row[i], column[i])
+
+    pixels = images.crops(draws.indices, boxes, size)
+    return torch.where(_flips(spec.flip, draws)[:, None, None, None], pixels.flip(-1), pixels)
+
+
+def _flips(wanted: bool, draws: Draws) -> torch.Tensor:
+    if not wanted:
+        return torch.zeros(len(draws.indices), dtype=torch.bool)
+    return torch.from_numpy(draws.uniform(Stream.FLIP) < 0.5)
+
+
+def _pad_crop_flip(
+    pixels: torch.Tensor, padding: int, rows: torch.Tensor, columns: torch.Tensor, flips: torch.Tensor
+) -> torch.Tensor:
+    """Zero-pad, crop at each image's own offset, flip where asked: one gather for the whole batch.
+
+    pixels uint8 [B, C, H, W]; rows, columns int64 [B]; flips bool [B] -> uint8 [B, C, H, W].
+    """
+    batch, channels, height, width = pixels.shape
+    padded = functional.pad(pixels, (padding, padding, padding, padding))
+    across = torch.arange(width).expand(batch, width)
+    across = torch.where(flips[:, None], width - 1 - across, across) + columns[:, None]  # [B, W]
+    down = torch.arange(height) + rows[:, None]  # [B, H]
+    flat = down[:, :, None] * (width + 2 * padding) + across[:, None, :]  # [B, H, W] into a padded plane
+    planes = padded.flatten(2)
+    index = flat.flatten(1)[:, None, :].expand(batch, channels, height * width)
+    return planes.gather(2, index).unflatten(2, (height, width))
+
+
+def _random_box(
+    crop: ResizedCrop, width: int, height: int, area: float, aspect: float, row: float, column: float
+) -> tuple[float, float, float, float]:
+    """Szegedy et al. 2015's crop from four uniform numbers: no retries, a box too long for the image is cut to it."""
+    target = (crop.min_area + area * (1 - crop.min_area)) * width * height
+    ratio = math.exp((2 * aspect - 1) * math.log(crop.max_aspect))
+    box_width = min(math.sqrt(target * ratio), width)
+    box_height = min(math.sqrt(target / ratio), height)
+    left, upper = column * (width - box_width), row * (height - box_height)
+    return left, upper, left + box_width, upper + box_height

@@ -1,0 +1,56 @@
+"""The random numbers of a view, by what they are drawn for."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttm_core.data.random import hash_key, uniform
+
+
+class Stream(IntEnum):
+    """What a number is drawn for. Each has a stream of its own, so that adding one leaves the others as they are."""
+
+    FLIP = 1
+    ROW = 2
+    COLUMN = 3
+    AREA = 4
+    ASPECT = 5
+    ERASE = 6
+    ERASE_AREA = 7
+    ERASE_ASPECT = 8
+    ERASE_ROW = 9
+    ERASE_COLUMN = 10
+    ERASE_NOISE = 11
+    MIX = 12
+    MIX_KIND = 13
+    MIX_PARTNER = 14
+    MIX_SHARE = 15
+    MIX_ROW = 16
+    MIX_COLUMN = 17
+    # Four for each of RandAugment's layers: the first layer's are 1000 to 1003.
+    RAND_AUGMENT = 1000
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The numbers of one view of B images."""
+
+    seed: int
+    view: int
+    indices: NDArray[np.int64]  # [B]
+
+    def uniform(self, stream: int) -> NDArray[np.float64]:
+        """float64 [B] in [0, 1)."""
+        return uniform(int(stream), self.seed, self.view, self.indices)
+
+    def integers(self, stream: int, count: int) -> NDArray[np.int64]:
+        """int64 [B] in [0, count)."""
+        return (self.uniform(stream) * count).astype(np.int64)
+
+    def noise(self, stream: int, position: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """uint8 of `shape`, uniform, for the image at `position` in the batch."""
+        places = np.arange(int(np.prod(shape)))
+        keys = hash_key(int(stream), self.seed, self.view, self.indices[position], places)
+        return (keys >> np.uint64(56)).astype(np.uint8).reshape(shape)

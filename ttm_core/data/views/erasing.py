@@ -1,0 +1,32 @@
+"""Random erasing, Zhong et al. 2020 (arXiv 1708.04896): a rectangle of noise over a part of a view."""
+
+import math
+
+import torch
+
+from ttm_core.data.specs import RandomErasing
+from ttm_core.data.views.draws import Draws, Stream
+
+
+def erase(pixels: torch.Tensor, spec: RandomErasing, draws: Draws) -> torch.Tensor:
+    """uint8 [B, C, H, W] -> the same, a rectangle of some images filled with uniform noise.
+
+    The paper tries rectangles until one fits; here one too long for the image is cut to it, so that a view needs a
+    fixed number of draws.
+    """
+    wanted = draws.uniform(Stream.ERASE) < spec.probability
+    if not wanted.any():
+        return pixels
+    channels, height, width = pixels.shape[1:]
+    area, aspect = draws.uniform(Stream.ERASE_AREA), draws.uniform(Stream.ERASE_ASPECT)
+    row, column = draws.uniform(Stream.ERASE_ROW), draws.uniform(Stream.ERASE_COLUMN)
+    pixels = pixels.clone()
+    for i in wanted.nonzero()[0].tolist():
+        target = (spec.min_area + area[i] * (spec.max_area - spec.min_area)) * height * width
+        ratio = math.exp((2 * aspect[i] - 1) * math.log(spec.max_aspect))
+        tall = min(max(round(math.sqrt(target * ratio)), 1), height)
+        wide = min(max(round(math.sqrt(target / ratio)), 1), width)
+        top, left = int(row[i] * (height - tall + 1)), int(column[i] * (width - wide + 1))
+        noise = draws.noise(Stream.ERASE_NOISE, i, (channels, tall, wide))
+        pixels[i, :, top : top + tall, left : left + wide] = torch.from_numpy(noise)
+    return pixels

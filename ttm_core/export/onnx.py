@@ -1,0 +1,125 @@
+"""The student as ONNX: pixels in, logits out, its normalisation inside."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime  # type: ignore[import-untyped]
+import torch
+from torch import Tensor, nn
+
+from ttm_core.errors import BadCheckpoint
+from ttm_core.export.student import Student
+from ttm_core.preprocess import Preprocess
+from ttm_core.spec import Normalization
+
+INPUT, OUTPUT = "image", "logits"
+TOLERANCE = 1e-4
+_METADATA_KEY = "ttm"
+_OPSET = 18
+
+
+class Inexact(Exception):
+    """ONNX Runtime's logits are not PyTorch's."""
+
+
+class OnnxModel(nn.Module):
+    """An ONNX file in ONNX Runtime, on the CPU."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+
+    def forward(self, image: Tensor) -> Tensor:
+        """float32 [B, C, H, W] pixels in [0, 1] -> [B, classes]."""
+        (logits,) = self._session.run([OUTPUT], {INPUT: np.ascontiguousarray(image.numpy())})
+        return torch.from_numpy(logits)
+
+
+def write_onnx(student: Student, path: Path, pixels: Tensor) -> float:
+    """Write a student on the CPU, and run the file beside PyTorch on one image and on all given, uint8 [B, C, H, W].
+
+    Equal students give equal bytes, with the same releases of torch, onnx and onnxscript.
+
+    Returns:
+        The largest difference between the two's logits.
+
+    Raises:
+        Inexact: it is above 1e-4, as a share of the largest logit where that is above 1.
+    """
+    scale = pixels_of(student.preprocess)
+    program = torch.onnx.export(
+        _FromPixels(student.model, student.preprocess.normalization).eval(),
+        (scale(pixels[:2]),),
+        dynamo=True,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        opset_version=_OPSET,
+        verbose=False,
+    )
+    assert program is not None
+    model = program.model_proto
+    _drop_traces(model)
+    onnx.helper.set_model_props(model, {_METADATA_KEY: json.dumps(student.metadata, sort_keys=True)})
+    onnx.save(model, path)
+
+    exported = OnnxModel(path)
+    difference = 0.0
+    with torch.inference_mode():
+        for batch in (pixels[:1], pixels):
+            expected = student.model(student.preprocess(batch))
+            found = float((exported(scale(batch)) - expected).abs().max())
+            if not found <= TOLERANCE * max(1.0, float(expected.abs().max())):
+                raise Inexact(f"on {len(batch)} images ONNX Runtime's logits differ from PyTorch's by {found:.2g}")
+            difference = max(difference, found)
+    return difference
+
+
+def load_onnx(path: str | Path) -> Student:
+    """A student from an ONNX file of ours, for ONNX Runtime on the CPU. Raises BadCheckpoint if it is none."""
+    try:
+        model = OnnxModel(Path(path))
+        told = json.loads(model.metadata[_METADATA_KEY])
+        kept = Preprocess(
+            int(told["in_chans"]), int(told["image_size"]), Normalization.model_validate(told["normalization"])
+        )
+        architecture, class_names = str(told["architecture"]), [str(name) for name in told["class_names"]]
+    except Exception as error:  # ONNX Runtime's own errors share no base but this one
+        raise BadCheckpoint(f"{path} is not a student's ONNX file: {error}") from error
+    return Student(model, architecture, class_names, pixels_of(kept), told)
+
+
+def pixels_of(preprocess: Preprocess) -> Preprocess:
+    """The same channels and size without a normalisation: pixels in [0, 1]."""
+    channels = preprocess.channels
+    return Preprocess(channels, preprocess.image_size, Normalization(mean=[0.0] * channels, std=[1.0] * channels))
+
+
+class _FromPixels(nn.Module):
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module, normalization: Normalization) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("mean", torch.tensor(normalization.mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(normalization.std)[:, None, None])
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.model((image - self.mean) / self.std)
+
+
+def _drop_traces(model: onnx.ModelProto) -> None:
+    """The exporter notes at every node the lines of Python that made it, with this machine's paths."""
+    for graph in (model.graph, *model.functions):
+        del graph.metadata_props[:]
+        for node in graph.node:
+            del node.metadata_props[:]
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        del value.metadata_props[:]

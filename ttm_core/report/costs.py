@@ -1,0 +1,117 @@
+"""What a model costs: multiply-accumulates, and time on this device."""
+
+import platform
+import statistics
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ttm_core.preprocess import Preprocess
+from ttm_core.report.schema import Device, Latency, Model
+from ttm_core.students import create_model
+from ttm_core.students.macs import count_macs, countable_attention
+from ttm_core.teachers.fold import fold_batch_norms
+
+_RUNS = 20
+_ENOUGH_SECONDS = 0.2
+_FEWEST_RUNS = 3
+_LONGEST_SECONDS = 1.0
+
+
+def describe_device(device: torch.device) -> Device:
+    """The device by its name, with the CPU threads of this process."""
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"CPU, {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+    )
+    return Device(name=name, threads=torch.get_num_threads(), torch=torch.__version__)
+
+
+def describe_model(
+    model: nn.Module,
+    architecture: str,
+    preprocess: Preprocess,
+    *,
+    num_classes: int,
+    parameters: int,
+    file_bytes: int,
+    device: torch.device,
+) -> Model:
+    """Size and cost of a model at its own input size. Its time is that of the model as it is served: batch norms folded
+    where they can be.
+
+    Args:
+        model: [B, C, H, W] -> logits, on `device`.
+        architecture: by which a copy of it is made for counting.
+        num_classes: width of the architecture's logits.
+        parameters: of the model as it was trained.
+        file_bytes: of the file that it is kept in.
+    """
+    model = fold_batch_norms(model.eval(), preprocess.channels, preprocess.image_size)
+    return Model(
+        architecture=architecture,
+        image_size=preprocess.image_size,
+        channels=preprocess.channels,
+        parameters=parameters,
+        macs=macs(architecture, preprocess, num_classes),
+        file_bytes=file_bytes,
+        latency=Latency(
+            batch_1=_median_seconds(model, preprocess, 1, device),
+            batch_32=_median_seconds(model, preprocess, 32, device),
+        ),
+    )
+
+
+def summed(models: Sequence[Model]) -> Model:
+    """What several models cost that all see the same images; the input told is the first one's."""
+    macs = [model.macs for model in models]
+    return models[0].model_copy(
+        update={
+            "architecture": " + ".join(model.architecture for model in models),
+            "parameters": sum(model.parameters for model in models),
+            "macs": None if None in macs else sum(filter(None, macs)),
+            "file_bytes": sum(model.file_bytes for model in models),
+            "latency": Latency(
+                batch_1=sum(model.latency.batch_1 for model in models),
+                batch_32=sum(model.latency.batch_32 for model in models),
+            ),
+        }
+    )
+
+
+def macs(architecture: str, preprocess: Preprocess, num_classes: int) -> int | None:
+    """Multiply-accumulates of one image of the model's own size; None where they cannot be counted."""
+    size = preprocess.image_size
+    try:
+        with countable_attention(), torch.device("meta"):
+            model = create_model(
+                architecture, num_classes=num_classes, in_chans=preprocess.channels, image_size=size
+            ).eval()
+            return count_macs(model, (preprocess.channels, size, size))
+    except Exception:  # whatever one of timm's models raises on the meta device; the catalogue leaves it open, too
+        return None
+
+
+@torch.inference_mode()
+def _median_seconds(model: nn.Module, preprocess: Preprocess, batch: int, device: torch.device) -> float:
+    shape = (batch, preprocess.channels, preprocess.image_size, preprocess.image_size)
+    images = torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
+    times: list[float] = []
+    model(images)  # warm
+    while sum(times) < _LONGEST_SECONDS and (
+        len(times) < _FEWEST_RUNS or (len(times) < _RUNS and sum(times) < _ENOUGH_SECONDS)
+    ):
+        _finish(device)
+        started = time.perf_counter()
+        model(images)
+        _finish(device)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
