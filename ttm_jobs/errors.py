@@ -45,6 +45,40 @@ class ObjectNotFound(NotFound):
     code = "object_not_found"
 
 
+class KeyNotFound(NotFound):
+    """There is no such key."""
+
+    code = "key_not_found"
+
+
+class Unauthorized(ServiceError):
+    """A valid key is needed: send `Authorization: Bearer KEY`."""
+
+    status = 401
+    code = "unauthorized"
+
+
+class Forbidden(ServiceError):
+    """The key's scope does not allow this."""
+
+    status = 403
+    code = "forbidden"
+
+
+class QuotaExceeded(ServiceError):
+    """The project has reached one of its limits."""
+
+    status = 403
+    code = "quota_exceeded"
+
+
+class RateLimited(ServiceError):
+    """Too many requests with this key: wait for as long as `Retry-After` says."""
+
+    status = 429
+    code = "rate_limited"
+
+
 class Conflict(ServiceError):
     """The thing is not in a state that allows this."""
 
@@ -88,6 +122,18 @@ class JobNotFinished(Conflict):
     code = "job_not_finished"
 
 
+class JobNotDeletable(Conflict):
+    """Only a job that has ended can be deleted: cancel it first."""
+
+    code = "job_not_deletable"
+
+
+class RequestInFlight(Conflict):
+    """A request with this Idempotency-Key is being answered: ask again in a moment."""
+
+    code = "request_in_flight"
+
+
 class UploadNotComplete(Conflict):
     """The upload has not been received whole."""
 
@@ -105,6 +151,12 @@ class Invalid(ServiceError):
 
     status = 422
     code = "invalid_input"
+
+
+class IdempotencyKeyReused(Invalid):
+    """Another request was sent with this Idempotency-Key."""
+
+    code = "idempotency_key_reused"
 
 
 class UriNotAllowed(Invalid):
@@ -131,3 +183,30 @@ class StorageFull(ServiceError):
 
     status = 507
     code = "storage_full"
+
+
+class StorageUnreachable(ServiceError):
+    """The object store does not answer as it should; trying again may help."""
+
+    status = 503
+    code = "storage_unreachable"
+
+
+class SourceUnreachable(ServiceError):
+    """The host of an address does not answer as it should; trying again may help."""
+
+    status = 502
+    code = "source_unreachable"
+
+
+class SourceRefused(Invalid):
+    """What the host of an address answers is of no use: trying again changes nothing."""
+
+    code = "source_refused"
+
+
+class FetchStopped(ServiceError):
+    """The fetch was given up because its job is to stop."""
+
+    status = 503
+    code = "fetch_stopped"

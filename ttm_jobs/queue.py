@@ -68,6 +68,8 @@ def celery_settings(queue_name: str) -> dict[str, object]:
     """What both ends of the broker must agree on."""
     return {
         "task_default_queue": queue_name,
+        # RabbitMQ sorts a queue that was made for priorities; Redis needs no such thing.
+        "task_queue_max_priority": 9,
         # Nobody reads results: the database has them. A result backend on the same Redis lost jobs.
         "task_ignore_result": True,
         # A message is a job's id; JSON cannot carry code.

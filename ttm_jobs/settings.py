@@ -11,6 +11,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from ttm_jobs.s3_access import S3Access
+from ttm_jobs.uris import parse_origin
+
 SQLITE = "sqlite"
 POSTGRESQL = "postgresql+psycopg"
 
@@ -32,7 +35,7 @@ class Settings(BaseSettings):
     storage_url: str = Field(
         default="file:./var/storage",
         repr=False,
-        description="Where uploads, checkpoints and students are kept: file:DIRECTORY.",
+        description="Where uploads, checkpoints and students are kept: file:DIRECTORY or s3://BUCKET/PREFIX.",
     )
     work_dir: Path = Field(
         default=Path("var/work"),
@@ -43,14 +46,60 @@ class Settings(BaseSettings):
         description="What the teachers' logits that are kept for later jobs may take under `work_dir`; the least "
         "recently used go first.",
     )
+    data_cache_bytes: PositiveInt = Field(
+        default=200 * 1024**3,
+        description="What fetched files and unpacked datasets may take under `work_dir`, beside those of running jobs; "
+        "the least recently used go first.",
+    )
+
+    # What a spec's addresses may name
     data_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(),
         description="Folders that file:// addresses may point into, separated like PATH. Empty: no file:// address.",
     )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Hosts that data and checkpoints may be fetched from, separated by commas: https://HOST, with "
+        ":PORT where it is not 443, or the same with http. Redirects must stay among them. Empty: no such address.",
+    )
+    private_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Those of `allowed_origins` that may lie at a private or loopback address: HOST:PORT, separated by "
+        "commas.",
+    )
+    allowed_buckets: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Buckets that s3:// addresses may name, separated by commas. Empty: no such address."
+    )
+    fetch_max_bytes: PositiveInt = Field(default=200 * 1024**3, description="Largest file or folder that is fetched.")
+    fetch_seconds: PositiveFloat = Field(default=6 * 3600.0, description="Longest that one fetch may take.")
+
+    # S3, as storage and as a source
+    s3_endpoint: str | None = Field(
+        default=None, description="Address of an S3 that is not Amazon's, such as http://minio:9000."
+    )
+    s3_region: str | None = Field(default=None, description="Region of the buckets.")
+    s3_access_key_id: str | None = Field(
+        default=None, repr=False, description="Left out, the AWS_* variables or the machine's role are used."
+    )
+    s3_secret_access_key: str | None = Field(default=None, repr=False, description="The secret of the access key.")
 
     # The API
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     port: int = Field(default=8000, ge=0, le=65_535, description="Port the API listens on; 0 takes a free one.")
+    open_on_loopback: bool = Field(
+        default=True,
+        description="On a loopback address, answer without a key as long as no key was made. Any other address always "
+        "needs one.",
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Names that a request's Host may have, separated by commas. Empty: those of loopback on a loopback "
+        "address, any elsewhere.",
+    )
+    requests_per_second: PositiveFloat | None = Field(
+        default=None,
+        description="Requests that each key may make, ten seconds' worth at once. Empty: no limit.",
+    )
     max_body_bytes: PositiveInt = Field(default=1024**2, description="Largest request body, uploads aside, in bytes.")
     max_upload_bytes: PositiveInt = Field(default=64 * 1024**3, description="Largest upload in bytes.")
 
@@ -74,6 +123,14 @@ class Settings(BaseSettings):
     stop_grace_seconds: PositiveFloat = Field(
         default=30.0, description="Time a trainer has to save a checkpoint between SIGTERM and SIGKILL."
     )
+    trainer_memory_bytes: PositiveInt | None = Field(
+        default=None,
+        description="A trainer whose processes together hold more than this in memory of their own is killed; mapped "
+        "files and a GPU's memory do not count. Empty: no limit.",
+    )
+    trainer_seconds: PositiveFloat | None = Field(
+        default=None, description="Longest that one attempt may take before its job fails. Empty: no limit."
+    )
     record_seconds: PositiveFloat = Field(
         default=1.0, description="How often a run's events are written to the database."
     )
@@ -90,6 +147,13 @@ class Settings(BaseSettings):
     worker_seen_seconds: PositiveFloat = Field(
         default=60.0, description="A worker not heard of for this long is taken for gone."
     )
+    collect_seconds: PositiveFloat = Field(
+        default=3600.0, description="How often what no row names is removed from the storage."
+    )
+    collect_after_seconds: PositiveFloat = Field(
+        default=24 * 3600.0,
+        description="What no row names is kept for this long, and so is an upload that does not end.",
+    )
     queue_name: str = Field(default="ttm.jobs", min_length=1, max_length=100, description="Name of the Celery queue.")
 
     @field_validator("database_url")
@@ -100,9 +164,10 @@ class Settings(BaseSettings):
     @field_validator("storage_url")
     @classmethod
     def _known_storage(cls, value: str) -> str:
-        if not value.startswith("file:") or value == "file:":
-            raise ValueError("the storage is file:DIRECTORY")
-        return value
+        bucket = value.removeprefix("s3://").split("/")[0]
+        if (value.startswith("file:") and value != "file:") or (value.startswith("s3://") and bucket):
+            return value
+        raise ValueError("the storage is file:DIRECTORY or s3://BUCKET/PREFIX")
 
     @field_validator("data_roots", mode="before")
     @classmethod
@@ -110,6 +175,16 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return json.loads(value) if value.startswith("[") else [part for part in value.split(os.pathsep) if part]
         return value
+
+    @field_validator("allowed_hosts", "allowed_origins", "private_hosts", "allowed_buckets", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _known_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(parse_origin, value))
 
     @model_validator(mode="before")
     @classmethod
@@ -125,6 +200,11 @@ class Settings(BaseSettings):
                 "heartbeat_seconds must be at most half of lease_seconds, or one lost heartbeat costs the job"
             )
         return self
+
+    @property
+    def s3(self) -> S3Access:
+        """How S3 is reached."""
+        return S3Access(self.s3_endpoint, self.s3_region, self.s3_access_key_id, self.s3_secret_access_key)
 
 
 def database_address(url: str) -> str:

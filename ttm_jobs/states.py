@@ -24,7 +24,8 @@ class JobState(StrEnum):
 
 
 MOVES: dict[JobState, frozenset[JobState]] = {
-    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLING, JobState.PAUSING}),
+    # Failed while it waited or rested: its deadline passed.
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLING, JobState.PAUSING, JobState.FAILED}),
     JobState.RUNNING: frozenset(
         {JobState.QUEUED, JobState.CANCELLING, JobState.PAUSING, JobState.SUCCEEDED, JobState.FAILED}
     ),
@@ -32,7 +33,7 @@ MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.CANCELLING: frozenset({JobState.CANCELLED}),
     # A run that ended before the wish to pause reached it keeps its end.
     JobState.PAUSING: frozenset({JobState.PAUSED, JobState.CANCELLING, JobState.SUCCEEDED, JobState.FAILED}),
-    JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLING}),
+    JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLING, JobState.FAILED}),
     JobState.CANCELLED: frozenset(),
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset(),

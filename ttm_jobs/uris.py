@@ -1,11 +1,13 @@
-"""The addresses a spec may name: upload:ID, job:ID (its student) and file:// under an allowed root. Nothing else is
-read.
+"""The addresses a spec may name: upload:ID, job:ID (its student), file:// under an allowed root, https:// of an allowed
+host, s3:// of an allowed bucket, and timm:NAME. Nothing else is read.
 """
 
+import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from ttm_jobs.errors import UriNotAllowed
@@ -13,9 +15,18 @@ from ttm_jobs.errors import UriNotAllowed
 _ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _UPLOAD = re.compile(rf"upload:({_ID})")
 _JOB = re.compile(rf"job:({_ID})")
+_TIMM = re.compile(r"timm:([a-z0-9][a-z0-9_]{0,99}(?:\.[a-z0-9_]{1,99})?)")
 # One spelling of a path: no host, user, query, fragment or chained scheme, and no sign that another reader of the same
 # address could take for one of them.
 _FILE = re.compile(r"file://(/[^?#\\\x00-\x1f\x7f]*)")
+_HTTP = re.compile(
+    r"(https?)://([a-z0-9.-]{1,253}|\[[0-9a-f:]{2,39}\])(?::([1-9][0-9]{0,4}))?"
+    r"((?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?(?:\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?)(?:#sha256=([0-9a-f]{64}))?"
+)
+_S3 = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/([^?#\\%\x00-\x1f\x7f]{0,1024})")
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_NUMBER = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)")
+_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,48 @@ class FileUri:
     path: str
 
 
-Uri = UploadUri | JobUri | FileUri
+@dataclass(frozen=True)
+class HttpUri:
+    """A file on another host: `target` is its path and query, and `sha256` what its content must have, where given."""
+
+    scheme: Literal["http", "https"]
+    host: str
+    port: int
+    target: str
+    sha256: str | None
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port; the port is left out where it is the scheme's own."""
+        own = self.port == (443 if self.scheme == "https" else 80)
+        return f"{self.scheme}://{self.host}" + ("" if own else f":{self.port}")
+
+    @property
+    def url(self) -> str:
+        """The address without its fragment."""
+        return self.origin + self.target
+
+
+@dataclass(frozen=True)
+class S3Uri:
+    """An object, or all under a prefix where the key is empty or ends with a slash."""
+
+    bucket: str
+    key: str
+
+    @property
+    def is_prefix(self) -> bool:
+        return self.key == "" or self.key.endswith("/")
+
+
+@dataclass(frozen=True)
+class TimmUri:
+    """The published weights of a model of timm's."""
+
+    name: str
+
+
+Uri = UploadUri | JobUri | FileUri | HttpUri | S3Uri | TimmUri
 
 
 def parse_uri(uri: str) -> Uri:
@@ -46,11 +98,15 @@ def parse_uri(uri: str) -> Uri:
         return UploadUri(match[1])
     if (match := _JOB.fullmatch(uri)) is not None:
         return JobUri(match[1])
-    if (match := _FILE.fullmatch(uri)) is not None and "::" not in uri and urlsplit(uri).netloc == "":
-        path = unquote(match[1], errors="strict") if _decodes(match[1]) else None
-        if path is not None and "\x00" not in path:
-            return FileUri(path)
-    raise UriNotAllowed("An address is upload:ID, job:ID, or file:///PATH under a folder that the operator allowed.")
+    if (match := _TIMM.fullmatch(uri)) is not None:
+        return TimmUri(match[1])
+    parsed = _file(uri) or _http(uri) or _s3(uri)
+    if parsed is None:
+        raise UriNotAllowed(
+            "An address is upload:ID, job:ID, timm:NAME, file:///PATH under a folder, https://HOST/PATH of a host or "
+            "s3://BUCKET/KEY of a bucket that the operator allowed."
+        )
+    return parsed
 
 
 def local_path(uri: FileUri, roots: Sequence[Path]) -> Path:
@@ -68,9 +124,76 @@ def local_path(uri: FileUri, roots: Sequence[Path]) -> Path:
     return real
 
 
-def _decodes(text: str) -> bool:
+def check_origin(uri: HttpUri, allowed: Sequence[str]) -> None:
+    """UriNotAllowed unless the operator allowed this scheme, host and port."""
+    if uri.origin not in allowed:
+        raise UriNotAllowed(f"{uri.origin} is not among the hosts that the operator allowed.")
+
+
+def check_bucket(uri: S3Uri, allowed: Sequence[str]) -> None:
+    """UriNotAllowed unless the operator allowed this bucket."""
+    if uri.bucket not in allowed:
+        raise UriNotAllowed(f"{uri.bucket!r} is not among the buckets that the operator allowed.")
+
+
+def parse_origin(text: str) -> str:
+    """A scheme, a host and a port in the spelling that `HttpUri.origin` has. ValueError."""
+    parsed = _http(text)
+    if parsed is None or parsed.target != "/" or parsed.sha256 is not None:
+        raise ValueError(f"{text!r} is not https://HOST, https://HOST:PORT or the same with http")
+    return parsed.origin
+
+
+def _file(uri: str) -> FileUri | None:
+    match = _FILE.fullmatch(uri)
+    if match is None or urlsplit(uri).netloc != "" or not _plain_escapes(match[1]):
+        return None
+    return FileUri(unquote(match[1]))
+
+
+def _http(uri: str) -> HttpUri | None:
+    match = _HTTP.fullmatch(uri)
+    if match is None or not _is_host(match[2]) or not _plain_escapes(match[4]):
+        return None
+    scheme: Literal["http", "https"] = "https" if match[1] == "https" else "http"
+    port = int(match[3]) if match[3] else (443 if scheme == "https" else 80)
+    target = match[4] if match[4].startswith("/") else "/" + match[4]
+    return HttpUri(scheme, match[2], port, target, match[5]) if port < 65_536 else None
+
+
+def _s3(uri: str) -> S3Uri | None:
+    match = _S3.fullmatch(uri)
+    if match is None or "::" in match[2]:
+        return None
+    parts = match[2].removesuffix("/").split("/") if match[2] else []
+    return None if any(part in ("", ".", "..") for part in parts) else S3Uri(match[1], match[2])
+
+
+def _is_host(host: str) -> bool:
+    """A name, or an address in its one usual spelling: not 2130706433, 0x7f.1 or 0177.0.0.1."""
+    if host.startswith("["):
+        try:
+            return str(ipaddress.IPv6Address(host[1:-1])) == host[1:-1]
+        except ValueError:
+            return False
+    labels = host.split(".")
+    if _NUMBER.fullmatch(labels[-1]):
+        try:
+            return str(ipaddress.IPv4Address(host)) == host
+        except ValueError:
+            return False
+    return all(_LABEL.fullmatch(label) for label in labels)
+
+
+def _plain_escapes(text: str) -> bool:
+    """Whether each escape is whole and stands for text, and none for a slash or a control character; and whether no
+    other scheme is chained to it.
+    """
+    if text.count("%") != len(_ESCAPE.findall(text)) or "::" in text:
+        return False
     try:
-        unquote(text, errors="strict")
+        decoded = unquote(text, errors="strict")
     except UnicodeDecodeError:
         return False
-    return True
+    escaped = {escape.lower() for escape in _ESCAPE.findall(text)}
+    return not {"%2f", "%5c"} & escaped and not any(ord(char) < 32 or ord(char) == 127 for char in decoded)

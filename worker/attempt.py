@@ -5,26 +5,26 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Event as Flag
 
 from pydantic import ValidationError
 
 from ttm_core.events import Failed, Finished, PhaseChanged, Stopped
 from ttm_core.spec import DistillSpec
 from ttm_jobs.database import DATABASE_AWAY
-from ttm_jobs.errors import ChecksumMismatch, LeaseLost, ObjectNotFound, ServiceError
+from ttm_jobs.errors import ChecksumMismatch, FetchStopped, LeaseLost, ObjectNotFound, ServiceError
 from ttm_jobs.models import Checkpoint
 from ttm_jobs.models.base import Json
 from ttm_jobs.repositories.endings import Failure
 from ttm_jobs.settings import Settings
-from ttm_jobs.states import JobState
 from ttm_jobs.storage import Storage
+from worker import memory
 from worker.files import inside, is_full_disk, write_whole
 from worker.heartbeat import Heartbeat
 from worker.inputs import Inputs
-from worker.outcomes import Broken, Outcome, Rejected, broken, outcome_of
+from worker.outcomes import Broken, Outcome, Rejected, broken, outcome_of, stopped, too_large
 from worker.recorder import Recorder
 from worker.supervisor import Exited, Trainer
+from worker.wishes import Unwanted, Wishes
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Attempt:
         workdir: Path,
         recorder: Recorder,
         heartbeat: Heartbeat,
-        draining: Flag,
+        wishes: Wishes,
     ) -> None:
         self._settings = settings
         self._storage = storage
@@ -51,7 +51,7 @@ class Attempt:
         self._workdir = workdir
         self._recorder = recorder
         self._heartbeat = heartbeat
-        self._draining = draining
+        self._wishes = wishes
 
     def run(self, spec: Json, checkpoints: Sequence[Checkpoint]) -> Outcome:
         """How it ended. LeaseLost if it is no longer ours to tell; the trainer is dead then, too."""
@@ -64,6 +64,8 @@ class Attempt:
                 self._trainer.end()
         except LeaseLost:
             raise
+        except Unwanted as unwanted:
+            return stopped(unwanted.reason)
         except ValidationError as error:
             return Rejected(Failure("invalid_spec", str(error), origin="user", retryable=False))
         except (ChecksumMismatch, ObjectNotFound) as error:
@@ -88,7 +90,11 @@ class Attempt:
     def _prepare(self, spec: Json, checkpoints: Sequence[Checkpoint]) -> None:
         self._recorder.add(PhaseChanged(phase="fetching"))
         self._record()
-        inputs = self._inputs.resolve(DistillSpec.model_validate(spec))
+        try:
+            inputs = self._inputs.resolve(DistillSpec.model_validate(spec), self._wishes.unwanted)
+        except FetchStopped:
+            self._wishes.check()
+            raise
         self._workdir.mkdir(parents=True)
         (self._workdir / "run.json").write_text(json.dumps({"spec": spec, "inputs": inputs, "stores": self._stores()}))
         self._restore(checkpoints)
@@ -104,7 +110,7 @@ class Attempt:
         for checkpoint in checkpoints:
             try:
                 path = inside(self._workdir, checkpoint.path)
-                write_whole(path, self._storage.open(checkpoint.key), checkpoint.sha256)
+                write_whole(path, self._wishes.while_wanted(self._storage.open(checkpoint.key)), checkpoint.sha256)
                 return
             except (ObjectNotFound, ChecksumMismatch) as error:
                 logger.warning("checkpoint of step %d is of no use: %s", checkpoint.step, error.message)
@@ -113,7 +119,8 @@ class Attempt:
         last: Finished | Stopped | Failed | None = None
         asked: str | None = None
         kill_at = float("inf")
-        heard = flushed = time.monotonic()
+        started = heard = looked = time.monotonic()
+        oom_kills = memory.oom_kills()
         while True:
             item = self._trainer.next(timeout=self._settings.record_seconds)
             time_now = time.monotonic()
@@ -121,7 +128,8 @@ class Attempt:
                 case None:
                     pass
                 case Exited():
-                    return outcome_of(last, item.returncode, asked or self._wish())
+                    oom_killed = memory.oom_kills() != oom_kills
+                    return outcome_of(last, item.returncode, asked or self._wishes.reason(), oom_killed=oom_killed)
                 case Finished() | Stopped() | Failed():
                     last = item
                     # Having said its last word it should leave, too.
@@ -129,12 +137,14 @@ class Attempt:
                 case _:
                     self._recorder.add(item)
                     heard = time_now
-            if time_now - flushed >= self._settings.record_seconds:
+            if time_now - looked >= self._settings.record_seconds:
                 self._record()
-                flushed = time_now
+                if (outgrown := self._outgrown()) is not None:
+                    return outgrown
+                looked = time_now
             if self._heartbeat.fenced:
                 raise LeaseLost
-            if asked is None and (asked := self._wish()) is not None:
+            if asked is None and (asked := self._wishes.reason() or self._overlong(time_now - started)) is not None:
                 self._trainer.stop()
                 kill_at = time_now + self._settings.stop_grace_seconds
             if time_now > kill_at:
@@ -143,19 +153,15 @@ class Attempt:
             if time_now - heard > self._settings.progress_timeout_seconds:
                 return broken("trainer_stalled", f"The trainer told nothing for {time_now - heard:.0f} s.")
 
-    def _wish(self) -> str | None:
-        """Why the trainer should stop, if it should."""
-        if self._draining.is_set():
-            return "drained"
-        if self._heartbeat.expired:
-            return "database_away"
-        match self._heartbeat.state:
-            case JobState.CANCELLING:
-                return "cancelled"
-            case JobState.PAUSING:
-                return "paused"
-            case _:
-                return None
+    def _overlong(self, seconds: float) -> str | None:
+        limit = self._settings.trainer_seconds
+        return "time_limit_exceeded" if limit is not None and seconds > limit else None
+
+    def _outgrown(self) -> Rejected | None:
+        limit = self._settings.trainer_memory_bytes
+        if limit is None or (held := memory.held_by_group(self._trainer.pid)) <= limit:
+            return None
+        return too_large(held, limit)
 
     def _record(self) -> None:
         try:

@@ -1,17 +1,22 @@
-"""`python -m worker.dispatcher`: pays what the outbox owes and takes jobs from silent workers. Any number may run."""
+"""`python -m worker.dispatcher`: pays what the outbox owes, takes jobs from silent workers, clears the storage. Any
+number may run.
+"""
 
 import logging
 import signal
 import time
 from datetime import timedelta
 from threading import Event as Flag
+from threading import Thread
 
 from sqlalchemy import Engine
 
 from ttm_jobs.database import DATABASE_AWAY, create_engine, read_scope, session_scope
 from ttm_jobs.queue import BrokerUnavailable, CeleryDoorbell, Doorbell
-from ttm_jobs.repositories import jobs, leases, outbox, workers
+from ttm_jobs.repositories import deadlines, jobs, leases, outbox, workers
 from ttm_jobs.settings import Settings, get_settings
+from ttm_jobs.storage import build_storage
+from worker.collector import Collector
 from worker.presence import Presence
 
 logger = logging.getLogger(__name__)
@@ -49,12 +54,16 @@ class Dispatcher:
         return len(rung)
 
     def reap(self) -> None:
-        """Takes jobs from silent workers, and repeats rings that idle workers did not hear."""
+        """Takes jobs from silent workers, fails those past their deadline, and repeats rings that idle workers did not
+        hear.
+        """
         seen = timedelta(seconds=self._settings.worker_seen_seconds)
         with session_scope(self._engine) as session:
             backoff = timedelta(seconds=self._settings.retry_backoff_seconds)
             for job in leases.expire(session, backoff=backoff):
                 logger.warning("job %s: its worker fell silent, now %s", job.id, job.state)
+            for job in deadlines.expire(session):
+                logger.warning("job %s: its deadline has passed", job.id)
             # Busy workers will find their rings when they are done; more would only pile up.
             if idle := workers.count_idle(session, within=seen):
                 after = timedelta(seconds=self._settings.ring_again_seconds)
@@ -85,6 +94,10 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
     engine = create_engine(settings.database_url)
     doorbell = CeleryDoorbell(settings.broker_url, settings.queue_name)
+    collector = Collector(settings, engine, build_storage(settings.storage_url, settings.s3))
+    # A thread of its own: a storage with many objects must not hold up a ring.
+    collecting = Thread(target=collector.serve, args=[stop], name="collector", daemon=True)
+    collecting.start()
     with Presence(engine, "dispatcher", interval=settings.worker_seen_seconds / 4):
         Dispatcher(settings, engine, doorbell).serve(stop)
     engine.dispose()

@@ -31,6 +31,8 @@ class Heartbeat:
         self._ended = Event()
         self._thread = Thread(target=self._beat, name="heartbeat", daemon=True)
         self.state = JobState.RUNNING
+        # The job's deadline has passed.
+        self.overdue = False
         # Another worker may hold the job: change nothing any more.
         self.fenced = False
 
@@ -59,7 +61,7 @@ class Heartbeat:
             asked = time.monotonic()
             try:
                 with session_scope(self._engine) as session:
-                    self.state = leases.heartbeat(session, self._lease, duration=timedelta(seconds=self._duration))
+                    standing = leases.heartbeat(session, self._lease, duration=timedelta(seconds=self._duration))
             except LeaseLost:
                 self.fenced = True
                 return
@@ -67,3 +69,4 @@ class Heartbeat:
                 logger.warning("no heartbeat for job %s: %s", self._lease.job_id, type(error).__name__)
             else:
                 self._confirmed = asked
+                self.state, self.overdue = standing.state, standing.overdue

@@ -24,6 +24,7 @@ from worker.log_file import LogFile
 from worker.recorder import Recorder
 from worker.settlement import Settlement
 from worker.supervisor import Trainer
+from worker.wishes import Wishes
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ class Runner:
             workdir=workdir,
             recorder=recorder,
             heartbeat=heartbeat,
-            draining=self._draining,
+            wishes=Wishes(heartbeat, self._draining),
         )
         try:
             with heartbeat:

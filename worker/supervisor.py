@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -20,8 +21,12 @@ from worker.log_file import LogFile
 logger = logging.getLogger(__name__)
 
 _LONGEST_LINE = 4 * 1024**2
-# The trainer reads strangers' files: it is given no address or key of this service.
-_SECRET_PREFIXES = ("TTM_", "CELERY_", "PG", "AWS_")
+# The trainer reads strangers' files: it is given no address or key of this service, by whatever name it goes.
+_SECRET = re.compile(
+    r"(TTM|CELERY|PG|POSTGRES|AWS|REDIS|VALKEY|RABBITMQ|AMQP|BROKER|DATABASE|DB)"
+    r"|.*(SECRET|PASSWORD|PASSWD|CREDENTIAL|_TOKEN$|_KEY$|_DSN$)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -131,4 +136,4 @@ class Trainer:
 
 
 def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(_SECRET_PREFIXES)}
+    return {name: value for name, value in os.environ.items() if _SECRET.match(name) is None}

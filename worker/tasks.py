@@ -38,7 +38,7 @@ class WorkerProcess:
         """
         kill_orphans()
         settings.work_dir.mkdir(parents=True, exist_ok=True)
-        storage = build_storage(settings.storage_url)
+        storage = build_storage(settings.storage_url, settings.s3)
         storage.check()
         engine = create_engine(settings.database_url)
         self._exit.callback(engine.dispose)

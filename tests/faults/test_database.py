@@ -2,16 +2,22 @@
 
 import time
 
+import pytest
+
 from tests.support.servers import PostgresServer
 from tests.support.stack import Stack
 from tests.support.tiny import wait_until
 from tests.support.tiny_trainer import weights_after
 from ttm_jobs.states import JobState
 
+# SQLite is a file: it does not go away.
+pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
 STEPS = 300
 LONG = f"steps={STEPS} step_seconds=0.02 checkpoint_every=50"
 
 
+@pytest.mark.fault("database away, shorter than the lease")
 def test_shorter_than_the_lease_costs_nothing(stack: Stack, postgres: PostgresServer) -> None:
     stack.start_dispatcher()
     stack.start_worker()
@@ -25,6 +31,7 @@ def test_shorter_than_the_lease_costs_nothing(stack: Stack, postgres: PostgresSe
     assert [attempt.outcome for attempt in stack.attempts(job_id)] == ["succeeded"]
 
 
+@pytest.mark.fault("database away, longer than the lease")
 def test_longer_than_the_lease_the_run_stops_and_there_is_one_survivor(stack: Stack, postgres: PostgresServer) -> None:
     stack.start_dispatcher()
     stack.start_worker()

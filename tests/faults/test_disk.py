@@ -15,7 +15,10 @@ from ttm_jobs.database import read_scope, session_scope
 from ttm_jobs.repositories import artifacts, jobs, runs
 from ttm_jobs.states import JobState
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk"),
+    pytest.mark.fault("disk full"),
+]
 
 # Of the small disk.
 SIZE = 256 * 1024

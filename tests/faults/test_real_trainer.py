@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.support.factories import queued
@@ -22,12 +23,14 @@ def image_folder(directory: Path) -> None:
             image.save(directory / "train" / label / f"{number}.png")
 
 
+@pytest.mark.fault("worker killed, with the real engine")
 def test_killed_and_resumed_elsewhere_to_the_same_bits(stack: Stack) -> None:
     image_folder(stack.data / "pets")
     body = {
         "student": "cifar/resnet8",
         "dataset": f"file://{stack.data}/pets",
         "method": "ce",
+        "exports": [],
         "training": {"epochs": 20, "batch_size": 8, "threads": 1, "checkpoint_seconds": 0.2},
     }
     stack.start_dispatcher()

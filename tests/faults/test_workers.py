@@ -7,10 +7,12 @@ import time
 
 import pytest
 
+from tests.support.factories import state_of
 from tests.support.processes import children_of, group_of
 from tests.support.stack import Stack
 from tests.support.tiny import wait_until
 from tests.support.tiny_trainer import weights_after
+from ttm_jobs.queue import CeleryDoorbell
 from ttm_jobs.states import JobState
 
 STEPS = 200
@@ -22,7 +24,7 @@ def trainer_of(worker: "subprocess.Popen[bytes]") -> int:
     return next(pid for pid in children_of(worker.pid) if os.getpgid(pid) == pid)
 
 
-@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+@pytest.mark.fault("worker killed")
 def test_a_killed_workers_job_is_resumed_by_another_to_the_same_student(stack: Stack) -> None:
     stack.start_dispatcher()
     first = stack.start_worker()
@@ -44,6 +46,7 @@ def test_a_killed_workers_job_is_resumed_by_another_to_the_same_student(stack: S
     assert time.monotonic() - killed < 40
 
 
+@pytest.mark.fault("worker comes back from the dead")
 def test_a_worker_that_comes_back_from_the_dead_changes_nothing(stack: Stack) -> None:
     stack.start_dispatcher()
     frozen = stack.start_worker()
@@ -67,6 +70,7 @@ def test_a_worker_that_comes_back_from_the_dead_changes_nothing(stack: Stack) ->
     assert frozen.poll() is None
 
 
+@pytest.mark.fault("trainer killed")
 def test_a_killed_trainer_is_an_attempt_and_the_worker_goes_on(stack: Stack) -> None:
     stack.start_dispatcher()
     worker = stack.start_worker()
@@ -84,6 +88,7 @@ def test_a_killed_trainer_is_an_attempt_and_the_worker_goes_on(stack: Stack) -> 
     assert worker.poll() is None
 
 
+@pytest.mark.fault("poison job")
 def test_a_poison_job_stops_and_others_go_on(stack: Stack) -> None:
     stack.start_dispatcher()
     stack.start_worker()
@@ -91,3 +96,85 @@ def test_a_poison_job_stops_and_others_go_on(stack: Stack) -> None:
     stack.wait_for(good, JobState.SUCCEEDED)
     assert (stack.wait_for(poison, JobState.FAILED).failure or {})["code"] == "trainer_died"
     assert len(stack.attempts(poison)) == 3
+
+
+@pytest.mark.fault("a ring repeated")
+def test_a_ring_repeated_to_two_workers_is_one_attempt(stack: Stack) -> None:
+    stack.start_worker()
+    stack.start_worker()
+    settings = stack.environment(stack.directory)
+    bell = CeleryDoorbell(settings["TTM_BROKER_URL"], settings["TTM_QUEUE_NAME"])
+    job_id = stack.submit("steps=30 step_seconds=0.02")
+    for _ in range(20):
+        bell.ring(job_id, priority=5)
+    stack.wait_for(job_id, JobState.SUCCEEDED)
+    assert len(stack.attempts(job_id)) == 1
+    assert stack.student(job_id) == weights_after(30, "0")
+
+
+@pytest.mark.fault("rolling deploy")
+def test_sigterm_hands_the_job_to_another_worker(stack: Stack) -> None:
+    stack.start_dispatcher()
+    leaving = stack.start_worker()
+    job_id = stack.submit("steps=150 step_seconds=0.02 checkpoint_every=999", max_attempts=1)
+    wait_until(lambda: stack.step(job_id) > 5)
+    leaving.terminate()
+    assert leaving.wait(15) == 0
+    assert (state_of(stack.engine, job_id), stack.job(job_id).attempt) == (JobState.QUEUED, 0)
+    [saved] = stack.checkpoints(job_id)
+    stack.start_worker()
+    stack.wait_for(job_id, JobState.SUCCEEDED)
+    assert stack.student(job_id) == weights_after(150, "0")
+    assert saved.step > 5
+    assert [attempt.outcome for attempt in stack.attempts(job_id)] == ["released", "succeeded"]
+
+
+@pytest.mark.thorough
+@pytest.mark.fault("trainer hangs")
+@pytest.mark.stack_settings(progress_timeout_seconds=3)
+def test_a_frozen_trainer_is_killed_though_its_worker_is_alive(stack: Stack) -> None:
+    stack.start_dispatcher()
+    worker = stack.start_worker()
+    job_id = stack.submit(LONG)
+    wait_until(lambda: len(stack.checkpoints(job_id)) >= 2)
+    trainer = trainer_of(worker)
+    os.kill(trainer, signal.SIGSTOP)
+    wait_until(lambda: group_of(trainer) == [])
+    stack.wait_for(job_id, JobState.SUCCEEDED)
+    stalled, won = stack.attempts(job_id)
+    assert (stalled.outcome, stalled.code, won.outcome) == ("error", "trainer_stalled", "succeeded")
+    assert won.from_step == stalled.to_step or (won.from_step or 0) >= 5
+    assert stack.student(job_id) == weights_after(STEPS, "0")
+
+
+@pytest.mark.thorough
+@pytest.mark.fault("out of memory")
+@pytest.mark.stack_settings(trainer_memory_bytes=300 * 1024**2)
+def test_a_trainer_that_outgrows_its_memory_is_named_and_the_worker_goes_on(stack: Stack) -> None:
+    stack.start_dispatcher()
+    worker = stack.start_worker()
+    big, small = stack.submit("steps=9999 step_seconds=0.02 hold_mib=400"), stack.submit("steps=3")
+    failure = stack.wait_for(big, JobState.FAILED).failure or {}
+    assert (failure["code"], failure["origin"]) == ("out_of_memory", "user")
+    stack.wait_for(small, JobState.SUCCEEDED)
+    assert worker.poll() is None
+
+
+@pytest.mark.thorough
+@pytest.mark.fault("clock jumps")
+def test_a_worker_whose_clock_jumps_keeps_its_lease_and_takes_no_other(stack: Stack) -> None:
+    """A day ahead, then a day behind, over and over: leases live on the database's clock."""
+    stack.start_dispatcher()
+    stack.start_worker("tests.support.shifted_worker")
+    stack.start_worker()
+    job_ids = [stack.submit("steps=150 step_seconds=0.05") for _ in range(2)]
+    for job_id in job_ids:
+        wait_until(lambda job_id=job_id: stack.job(job_id).lease_until is not None)
+        lease = stack.job(job_id)
+        assert lease.lease_until is not None
+        assert lease.heartbeat_at is not None
+        assert (lease.lease_until - lease.heartbeat_at).total_seconds() == pytest.approx(5, abs=0.01)
+    for job_id in job_ids:
+        stack.wait_for(job_id, JobState.SUCCEEDED)
+        assert [attempt.outcome for attempt in stack.attempts(job_id)] == ["succeeded"]
+        assert stack.student(job_id) == weights_after(150, "0")

@@ -7,12 +7,15 @@ from urllib.parse import urlsplit
 
 
 class FlakyProxy:
-    """Forwards to `target`, and breaks each connection after `allow` bytes of answer; None lets all through."""
+    """Forwards to `target`, and breaks each connection, or the first ones, after `allow` bytes of answer; None lets all
+    through.
+    """
 
-    def __init__(self, target: str, allow: int | None) -> None:
+    def __init__(self, target: str, allow: int | None, *, broken: int | None = None) -> None:
         parts = urlsplit(target)
         self._target = (parts.hostname or "", parts.port or 0)
         self.allow = allow
+        self._broken = broken
         self.connections = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -31,12 +34,13 @@ class FlakyProxy:
             except OSError:
                 return
             self.connections += 1
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+            threading.Thread(target=self._serve, args=(client, self.connections), daemon=True).start()
 
-    def _serve(self, client: socket.socket) -> None:
+    def _serve(self, client: socket.socket, number: int) -> None:
+        allow = self.allow if self._broken is None or number <= self._broken else None
         with client, socket.create_connection(self._target) as server:
             threading.Thread(target=self._pump, args=(client, server, None), daemon=True).start()
-            self._pump(server, client, self.allow)
+            self._pump(server, client, allow)
             for end in (client, server):
                 try:
                     end.shutdown(socket.SHUT_RDWR)

@@ -10,9 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select
 
 from tests.support.factories import job_of, queued, spec
+from tests.support.rabbitmq import RabbitServer
 from tests.support.tiny import wait_until
 from ttm_jobs.database import create_engine, read_scope
 from ttm_jobs.embedded import EmbeddedBroker
@@ -27,7 +28,9 @@ from ttm_jobs.storage import build_storage
 class Stack:
     """A dispatcher and some workers with the tiny trainer, over a database and a broker of the test's."""
 
-    def __init__(self, directory: Path, database_url: str, broker: EmbeddedBroker, **settings: object) -> None:
+    def __init__(
+        self, directory: Path, database_url: str, broker: EmbeddedBroker | RabbitServer, **settings: object
+    ) -> None:
         self.directory = directory
         self.broker = broker
         self.engine: Engine = create_engine(database_url)
@@ -103,6 +106,21 @@ class Stack:
     def workers(self) -> list[Worker]:
         with read_scope(self.engine) as session:
             return list(workers.recent(session, within=timedelta(minutes=1), kind="worker"))
+
+    def job_ids(self) -> list[str]:
+        with read_scope(self.engine) as session:
+            return list(session.scalars(select(Job.id).order_by(Job.id)))
+
+    def count_unfinished(self) -> int:
+        with read_scope(self.engine) as session:
+            query = select(func.count()).select_from(Job).where(Job.state.not_in(TERMINAL))
+            return session.scalar(query) or 0
+
+    def held_by(self, pid: int) -> list[Job]:
+        """The jobs whose lease is a worker process's."""
+        with read_scope(self.engine) as session:
+            owners = select(Worker.id).where(Worker.pid == pid)
+            return list(session.scalars(select(Job).where(Job.lease_owner.in_(owners))))
 
     def student(self, job_id: str) -> str:
         """What the published student holds; its hash is checked against the record."""

@@ -2,7 +2,7 @@
 
 Its weights are a chain of hashes, one a step, so that a run that was resumed shows whether it missed or repeated a
 step. What it should do beyond that stands in the job's name: `steps=40 step_seconds=0.05 checkpoint_every=5 fail_at=7
-fail_origin=user die_at=9 hang_at=3 ignore_sigterm=1 child=1 student_bytes=1000 stay=1 no_student=1`.
+fail_origin=user die_at=9 hang_at=3 ignore_sigterm=1 child=1 student_bytes=1000 stay=1 no_student=1 hold_mib=100`.
 """
 
 import hashlib
@@ -63,6 +63,7 @@ class TinyTrainer:
 
     def run(self) -> int:
         signal.signal(signal.SIGTERM, self.on_sigterm)
+        self.held = os.urandom(int(self.option("hold_mib", 0)) * 1024**2)
         if self.option("child", 0):
             subprocess.Popen(["sleep", "300"])
         steps = int(self.option("steps", 10))

@@ -1,7 +1,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from tests.support.factories import MINUTE, NO_TIME, claimed, create_job, job_of, queued, running, spec, state_of
 from ttm_jobs.database import read_scope, session_scope
@@ -13,8 +13,9 @@ from ttm_jobs.errors import (
     JobNotRetryable,
 )
 from ttm_jobs.models import OutboxMessage
-from ttm_jobs.repositories import endings, events, jobs, leases
+from ttm_jobs.repositories import endings, events, job_lists, jobs, leases
 from ttm_jobs.repositories.endings import Failure
+from ttm_jobs.repositories.job_lists import JobFilters
 from ttm_jobs.states import JobState
 
 BAD_INPUT = Failure("bad_dataset", "No images.", origin="user", retryable=False)
@@ -54,7 +55,7 @@ def test_pages_are_newest_first_and_leave_nothing_out(engine: Engine) -> None:
     before = None
     while True:
         with read_scope(engine) as session:
-            page = jobs.page(session, limit=3, before=before)
+            page = job_lists.page(session, limit=3, before=before)
         seen += [job.id for job in page.jobs]
         if not page.has_more:
             break
@@ -67,28 +68,11 @@ def test_pages_of_some_states(engine: Engine) -> None:
     claimed(engine, second)
     with session_scope(engine) as session:
         jobs.request_cancel(session, third)
-        page = jobs.page(session, limit=10, states=[JobState.RUNNING, JobState.CANCELLED])
+        some = JobFilters(states=[JobState.RUNNING, JobState.CANCELLED])
+        page = job_lists.page(session, limit=10, filters=some)
         assert [job.id for job in page.jobs] == [third, second]
-        assert [job.id for job in jobs.page(session, limit=10, states=[JobState.QUEUED]).jobs] == [first]
-
-
-@pytest.mark.parametrize("states", [[], [JobState.QUEUED]])
-def test_a_page_is_read_from_an_index(engine: Engine, states: list[JobState]) -> None:
-    statement = (
-        "SELECT id FROM jobs WHERE (created_at, id) < ('2030-01-01', 'x') ORDER BY created_at DESC, id DESC LIMIT 3"
-        if not states
-        else "SELECT id FROM jobs WHERE state = 'queued' AND (created_at, id) < ('2030-01-01', 'x')"
-        " ORDER BY created_at DESC, id DESC LIMIT 3"
-    )
-    with engine.connect() as connection:
-        if engine.dialect.name == "sqlite":
-            plan = str(connection.execute(text(f"EXPLAIN QUERY PLAN {statement}")).all())
-            assert "TEMP B-TREE" not in plan
-        else:
-            connection.execute(text("SET enable_seqscan = off"))
-            plan = str(connection.execute(text(f"EXPLAIN {statement}")).all())
-            assert "Sort" not in plan
-    assert ("ix_jobs_state_newest" if states else "ix_jobs_newest") in plan
+        waiting = job_lists.page(session, limit=10, filters=JobFilters(states=[JobState.QUEUED]))
+        assert [job.id for job in waiting.jobs] == [first]
 
 
 def test_cancelling_a_waiting_job_takes_effect_at_once(engine: Engine) -> None:
@@ -108,7 +92,7 @@ def test_cancelling_a_running_job_waits_for_its_holder(engine: Engine) -> None:
         jobs.request_cancel(session, lease.job_id)
     assert state_of(engine, lease.job_id) is JobState.CANCELLING
     with session_scope(engine) as session:
-        assert leases.heartbeat(session, lease, duration=MINUTE) is JobState.CANCELLING
+        assert leases.heartbeat(session, lease, duration=MINUTE).state is JobState.CANCELLING
         jobs.request_cancel(session, lease.job_id)
     with session_scope(engine) as session:
         assert endings.released(session, leases.fence(session, lease), reason="cancelled") is JobState.CANCELLED
@@ -145,7 +129,7 @@ def test_pause_of_a_running_job_gives_its_attempt_back(engine: Engine) -> None:
         jobs.request_pause(session, lease.job_id)
         jobs.request_pause(session, lease.job_id)
     with session_scope(engine) as session:
-        assert leases.heartbeat(session, lease, duration=MINUTE) is JobState.PAUSING
+        assert leases.heartbeat(session, lease, duration=MINUTE).state is JobState.PAUSING
         assert endings.released(session, leases.fence(session, lease), reason="paused") is JobState.PAUSED
     job = job_of(engine, lease.job_id)
     assert (job.attempt, job.lease_owner, job.lease_until) == (0, None, None)

@@ -13,7 +13,7 @@ from ttm_jobs.errors import LeaseLost
 from ttm_jobs.models import OutboxMessage
 from ttm_jobs.repositories import endings, jobs, leases
 from ttm_jobs.repositories.endings import Failure
-from ttm_jobs.repositories.leases import Lease
+from ttm_jobs.repositories.leases import Lease, Standing
 from ttm_jobs.states import JobState
 
 CRASH = Failure("trainer_died", "Killed.", origin="system", retryable=True)
@@ -69,7 +69,7 @@ def test_of_many_claims_at_once_one_wins(engine: Engine) -> None:
 def test_a_heartbeat_extends_the_lease_on_the_databases_clock(engine: Engine) -> None:
     lease = running(engine, duration=SECOND)
     with session_scope(engine) as session:
-        assert leases.heartbeat(session, lease, duration=MINUTE) is JobState.RUNNING
+        assert leases.heartbeat(session, lease, duration=MINUTE) == Standing(JobState.RUNNING, overdue=False)
         until = job_of(engine, lease.job_id).lease_until
     job = job_of(engine, lease.job_id)
     with session_scope(engine) as session:

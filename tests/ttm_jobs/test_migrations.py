@@ -1,3 +1,4 @@
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -65,17 +66,30 @@ def test_the_tables_are_those_that_the_models_would_make(empty_url: str) -> None
 def _definitions(engine: Engine) -> set[str]:
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
-            rows = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name NOT LIKE '%alembic%'")
-        else:
             rows = connection.exec_driver_sql(
-                "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
-                " UNION SELECT conrelid::regclass || conname || pg_get_constraintdef(oid) FROM pg_constraint"
-                " WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text <> 'alembic_version'"
-                " UNION SELECT table_name || column_name || data_type || is_nullable || coalesce(column_default, '')"
-                " || coalesce(character_maximum_length, 0) FROM information_schema.columns"
-                " WHERE table_schema = 'public' AND table_name <> 'alembic_version'"
+                "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE '%alembic%' AND sql IS NOT NULL"
             )
-        return {" ".join(str(row[0]).replace("\t", " ").split()) for row in rows if row[0] is not None}
+            return {part for kind, name, sql in rows for part in _parts(kind, name, sql)}
+        rows = connection.exec_driver_sql(
+            "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+            " UNION SELECT conrelid::regclass || conname || pg_get_constraintdef(oid) FROM pg_constraint"
+            " WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text <> 'alembic_version'"
+            " UNION SELECT table_name || column_name || data_type || is_nullable || coalesce(column_default, '')"
+            " || coalesce(character_maximum_length, 0) FROM information_schema.columns"
+            " WHERE table_schema = 'public' AND table_name <> 'alembic_version'"
+        )
+        return {str(row[0]) for row in rows}
+
+
+def _parts(kind: str, name: str, sql: str) -> list[str]:
+    """An index as it stands; of a table, its columns, constraints and options, as a column added later stands last."""
+    sql = " ".join(sql.split())
+    if kind != "table":
+        return [sql]
+    _, _, inner = sql.partition("(")
+    columns, _, options = inner.rpartition(")")
+    # Commas within parentheses divide nothing.
+    return [f"{name}: {part.strip()}" for part in [*re.split(r",(?![^(]*\))", columns), options]]
 
 
 def test_upgrading_again_changes_nothing(empty_url: str) -> None:

@@ -24,7 +24,7 @@ from ttm_jobs.clock import now
 from ttm_jobs.database import create_engine, read_scope, session_scope
 from ttm_jobs.errors import Conflict, IllegalMove, LeaseLost
 from ttm_jobs.models import Job
-from ttm_jobs.repositories import endings, events, jobs, leases, runs
+from ttm_jobs.repositories import deadlines, endings, events, jobs, leases, objects, runs
 from ttm_jobs.repositories.artifacts import PublishedFile
 from ttm_jobs.repositories.endings import Failure
 from ttm_jobs.repositories.leases import Lease
@@ -51,6 +51,7 @@ class JobLife(RuleBasedStateMachine):
         self.ended: JobState | None = None
         self.winners: list[Lease] = []
         self.counted_attempts = 0
+        self.overdue = False
 
     def teardown(self) -> None:
         self.engine.dispose()
@@ -64,7 +65,7 @@ class JobLife(RuleBasedStateMachine):
 
     @rule(target=held_leases, owner=workers)
     def claim(self, owner: str) -> Lease | MultipleResults[Lease]:
-        waiting = self.job().state is JobState.QUEUED
+        waiting = self.job().state is JobState.QUEUED and not self.overdue
         with session_scope(self.engine) as session:
             lease = leases.claim(session, self.job_id, owner, duration=MINUTE)
         assert (lease is not None) == waiting
@@ -77,7 +78,7 @@ class JobLife(RuleBasedStateMachine):
     @rule(lease=held_leases)
     def heartbeat(self, lease: Lease) -> None:
         with self.expected(lease) as allowed, session_scope(self.engine) as session:
-            leases.heartbeat(session, lease, duration=MINUTE)
+            assert leases.heartbeat(session, lease, duration=MINUTE).overdue == self.overdue
             allowed.passed()
 
     @rule(lease=held_leases)
@@ -88,7 +89,7 @@ class JobLife(RuleBasedStateMachine):
 
     @rule(lease=held_leases)
     def succeed(self, lease: Lease) -> None:
-        file = PublishedFile("student", f"jobs/{lease.epoch}/student", "x/y", 1, "ab" * 32)
+        file = PublishedFile("student", f"jobs/{self.job_id}/{lease.epoch}/student", "x/y", 1, "ab" * 32)
         with self.expected(lease) as allowed, session_scope(self.engine) as session:
             state = endings.succeeded(session, leases.fence(session, lease), result={}, files=[file])
             allowed.passed()
@@ -129,7 +130,7 @@ class JobLife(RuleBasedStateMachine):
         except Conflict:
             assert self.job().state is before
 
-    # What the reaper does
+    # What the dispatcher and the collector do
 
     @rule()
     def reap_too_early(self) -> None:
@@ -146,6 +147,31 @@ class JobLife(RuleBasedStateMachine):
             if leases.expire(session, backoff=NO_TIME):
                 self.counted_attempts += 1
                 self.let_go()
+
+    @rule()
+    def pass_the_deadline(self) -> None:
+        with session_scope(self.engine) as session:
+            jobs.get(session, self.job_id).deadline_at = now(session)
+        self.overdue = True
+
+    @rule()
+    def fail_what_is_overdue(self) -> None:
+        """Nobody's job fails at its deadline; a holder is left to end its own."""
+        before = self.job().state
+        with session_scope(self.engine) as session:
+            failed = bool(deadlines.expire(session))
+        assert failed == (self.overdue and before in (JobState.QUEUED, JobState.PAUSED))
+        assert self.job().state is (JobState.FAILED if failed else before)
+
+    @rule()
+    def collect(self) -> None:
+        """What the holder of the lease may still name is never abandoned, nor what is named."""
+        epochs = range(1, self.job().lease_epoch + 1)
+        keys = [f"jobs/{self.job_id}/{epoch}/student" for epoch in epochs]
+        with read_scope(self.engine) as session:
+            abandoned = objects.abandoned(session, keys, after=NO_TIME)
+        kept = {lease.epoch for lease in (self.current, *self.winners) if lease is not None}
+        assert abandoned == {key for epoch, key in zip(epochs, keys, strict=True) if epoch not in kept}
 
     def let_go(self) -> None:
         self.current = None

@@ -4,20 +4,34 @@ import errno
 import hashlib
 import io
 import os
+import signal
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
+import httpx2
 import pytest
 
-from ttm_jobs.errors import Invalid, ObjectNotFound, StorageFull
+from tests.support.flaky_proxy import FlakyProxy
+from tests.support.s3_server import S3Server
+from ttm_jobs.embedded import free_port
+from ttm_jobs.errors import Invalid, ObjectNotFound, StorageFull, StorageUnreachable
 from ttm_jobs.storage import Storage, Stored, build_storage
 from ttm_jobs.storage.local import LocalStorage
 
 
-@pytest.fixture(params=["file"])
+@pytest.fixture(params=["file", "s3", "s3 under a prefix"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    return build_storage(f"{request.param}:{tmp_path}/storage")
+    if request.param == "file":
+        return build_storage(f"file:{tmp_path}/storage")
+    server: S3Server = request.getfixturevalue("s3_server")
+    bucket = server.new_bucket()
+    return build_storage(f"s3://{bucket}/{'some/prefix' if 'prefix' in request.param else ''}", server.access)
 
 
 def read(storage: Storage, key: str, start: int = 0, end: int | None = None) -> bytes:
@@ -124,6 +138,55 @@ def test_writers_of_one_key_do_not_mix(storage: Storage) -> None:
     assert list(storage.list()) == ["same"]
 
 
+def test_a_folder_that_a_deleter_removes_under_a_writer_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = LocalStorage(tmp_path)
+    storage.put("jobs/1/last", io.BytesIO(b"x"))
+    make = tempfile.mkstemp
+    removed: list[bool] = []
+
+    def once(prefix: str, dir: Path) -> tuple[int, str]:
+        if not removed:
+            removed.append(True)
+            storage.delete("jobs/1/last")
+        return make(prefix=prefix, dir=dir)
+
+    monkeypatch.setattr(tempfile, "mkstemp", once)
+    storage.put("jobs/1/new", io.BytesIO(b"y"))
+    assert list(storage.list()) == ["jobs/1/new"]
+
+
+def test_a_sweep_leaves_what_is_whole(storage: Storage) -> None:
+    storage.put("jobs/1/student", io.BytesIO(b"x"))
+    assert storage.sweep(timedelta(0)) == 0
+    assert read(storage, "jobs/1/student") == b"x"
+
+
+def test_a_sweep_removes_what_a_dead_writer_left_and_nothing_that_is_written(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    program = (
+        "import os, signal, sys; from pathlib import Path; from ttm_jobs.storage.local import LocalStorage\n"
+        "def half():\n    yield b'half'\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "LocalStorage(Path(sys.argv[1])).put('jobs/1/dead', half())"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False).returncode == -signal.SIGKILL
+    (left,) = (tmp_path / "jobs/1").iterdir()
+    os.utime(left, (0, 0))
+    seen: list[int] = []
+
+    def slow() -> Iterator[bytes]:
+        yield b"one"
+        seen.append(storage.sweep(timedelta(hours=1)))
+        yield b"two"
+
+    storage.put("jobs/2/alive", slow())
+    assert seen == [1]
+    assert not left.exists()
+    assert [path.name for path in tmp_path.glob("jobs/*")] == ["2"]
+    assert read(storage, "jobs/2/alive") == b"onetwo"
+
+
 def test_check_of_a_storage_that_works(storage: Storage) -> None:
     storage.check()
 
@@ -151,5 +214,64 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path, monkeypatch: py
 
 
 def test_an_unknown_backend() -> None:
-    with pytest.raises(ValueError, match="s3"):
-        build_storage("s3://bucket")
+    with pytest.raises(ValueError, match="ftp"):
+        build_storage("ftp://bucket")
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server) -> str:
+    return s3_server.new_bucket()
+
+
+BIG = os.urandom(20 * 1024**2)
+
+
+def test_a_large_object_is_put_in_parts_and_is_there_only_with_the_last(s3_server: S3Server, bucket: str) -> None:
+    storage = build_storage(f"s3://{bucket}", s3_server.access)
+    seen: list[list[str]] = []
+
+    def parts() -> Iterator[bytes]:
+        for start in range(0, len(BIG), 1024**2):
+            seen.append(list(storage.list()))
+            yield BIG[start : start + 1024**2]
+
+    assert storage.put("big", parts()) == Stored(len(BIG), digest(BIG))
+    assert seen == [[]] * 20
+    assert read(storage, "big") == BIG
+
+
+def test_a_source_that_breaks_late_leaves_no_parts(s3_server: S3Server, bucket: str) -> None:
+    def broken() -> Iterator[bytes]:
+        for _ in range(18):
+            yield BIG[: 1024**2]
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        build_storage(f"s3://{bucket}", s3_server.access).put("big", broken())
+    assert s3_server.open_uploads(bucket) == []
+
+
+def test_a_link_fetches_the_object_without_credentials_and_no_other(s3_server: S3Server, bucket: str) -> None:
+    storage = build_storage(f"s3://{bucket}/prefix", s3_server.access)
+    storage.put("jobs/1/student", io.BytesIO(b"0123456789"))
+    link = storage.url("jobs/1/student")
+    assert link is not None
+    assert httpx2.get(link).content == b"0123456789"
+    assert "X-Amz-Expires" in link
+    assert str(s3_server.access.secret_access_key) not in link
+
+
+def test_a_connection_lost_in_the_middle_is_made_again(s3_server: S3Server, bucket: str) -> None:
+    build_storage(f"s3://{bucket}", s3_server.access).put("big", io.BytesIO(BIG))
+    with FlakyProxy(s3_server.url, allow=9 * 1024**2) as proxy:
+        storage = build_storage(f"s3://{bucket}", replace(s3_server.access, endpoint=proxy.url))
+        assert read(storage, "big") == BIG
+        assert proxy.connections >= 3
+
+
+def test_a_store_that_is_away_is_named_without_its_secrets(bucket: str, s3_server: S3Server) -> None:
+    access = replace(s3_server.access, endpoint=f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(StorageUnreachable) as raised:
+        build_storage(f"s3://{bucket}", access).check()
+    assert "127.0.0.1" not in raised.value.message
+    assert str(access.secret_access_key) not in repr(access)

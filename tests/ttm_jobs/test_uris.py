@@ -1,11 +1,25 @@
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ttm_jobs.errors import UriNotAllowed
-from ttm_jobs.uris import FileUri, JobUri, UploadUri, local_path, parse_uri
+from ttm_jobs.uris import (
+    FileUri,
+    HttpUri,
+    JobUri,
+    S3Uri,
+    TimmUri,
+    UploadUri,
+    check_bucket,
+    check_origin,
+    local_path,
+    parse_origin,
+    parse_uri,
+)
 
 ID = "01a208f9-4f21-7689-b112-a58ab3238037"
 
@@ -17,6 +31,16 @@ ID = "01a208f9-4f21-7689-b112-a58ab3238037"
         (f"job:{ID}", JobUri(ID)),
         ("file:///data/pets", FileUri("/data/pets")),
         ("file:///data/my%20pets/ä", FileUri("/data/my pets/ä")),
+        ("https://example.com/data.tar", HttpUri("https", "example.com", 443, "/data.tar", None)),
+        ("https://example.com:443", HttpUri("https", "example.com", 443, "/", None)),
+        (
+            "http://10.0.0.5:8080/a%20b?x=%2B&y#sha256=" + 64 * "a",
+            HttpUri("http", "10.0.0.5", 8080, "/a%20b?x=%2B&y", 64 * "a"),
+        ),
+        ("https://[2001:db8::1]:8443/x", HttpUri("https", "[2001:db8::1]", 8443, "/x", None)),
+        ("s3://my.bucket/a folder/key", S3Uri("my.bucket", "a folder/key")),
+        ("s3://bucket/", S3Uri("bucket", "")),
+        ("timm:resnet50.a1_in1k", TimmUri("resnet50.a1_in1k")),
     ],
 )
 def test_the_addresses_there_are(uri: str, parsed: object) -> None:
@@ -37,9 +61,6 @@ def test_the_addresses_there_are(uri: str, parsed: object) -> None:
         f"UPLOAD:{ID}",
         f"upload:{ID.upper()}",
         f"job:{ID}?x=1",
-        "http://example.com/data.tar",
-        "https://example.com/data.tar",
-        "s3://bucket/data",
         "hf://datasets/x",
         "pipe:cat /etc/passwd",
         "file:/data",
@@ -59,6 +80,59 @@ def test_the_addresses_there_are(uri: str, parsed: object) -> None:
         "file:///data\n",
         "FILE:///data",
         " file:///data",
+        "file:///etc%2Fpasswd",
+        "file:///data%5c..%5cx",
+        "file:///data/%0a",
+        "file:///data/%7f",
+        "file:///data/100%",
+        "https://",
+        "https:///x",
+        "https://user@example.com/x",
+        "https://user:secret@example.com/x",
+        "https://example.com\\@evil.example/x",
+        "https://example.com:0/x",
+        "https://example.com:65536/x",
+        "https://example.com:x/x",
+        "https://EXAMPLE.com/x",
+        "HTTPS://example.com/x",
+        "https://exa mple.com/x",
+        "https://example.com/a b",
+        "https://example.com/a\n",
+        "https://example.com/%0d%0aHost:evil",
+        "https://example.com/a%2fb",
+        "https://example.com/%2",
+        "https://example.com/x::file:///etc/passwd",
+        "https://example.com/x#part",
+        "https://example.com/x#sha256=abc",
+        "https://example..com/x",
+        "https://.example.com/x",
+        "https://example.com./x",
+        "https://-example.com/x",
+        "https://2130706433/x",
+        "https://0x7f000001/x",
+        "https://0x7f.1/x",
+        "https://0177.0.0.1/x",
+        "https://127.1/x",
+        "https://127.0.0.1./x",
+        "https://[::ffff:7f00:1/x",
+        "https://[0:0:0:0:0:0:0:1]/x",
+        "https://[fe80::1%25eth0]/x",
+        "https://①②⑦.0.0.1/x",
+        "s3://bucket",
+        "s3://Bucket/x",
+        "s3://b/x",
+        "s3://bucket/../x",
+        "s3://bucket/a//b",
+        "s3://bucket/a/./b",
+        "s3://bucket/a%2fb",
+        "s3://bucket/a?versionId=1",
+        "s3://key:secret@bucket/x",
+        "s3://bucket/x::file:///etc/passwd",
+        "s3a://bucket/x",
+        "timm:",
+        "timm:../x",
+        "timm:hf-hub:x/y",
+        "timm:resnet50/x",
     ],
 )
 def test_every_other_address_is_refused(uri: str) -> None:
@@ -76,6 +150,42 @@ def test_any_text_is_an_address_or_refused(text: str) -> None:
         if isinstance(parsed, FileUri):
             assert parsed.path.startswith("/")
             assert "\x00" not in parsed.path
+        if isinstance(parsed, HttpUri):
+            assert parse_uri(parsed.url) == replace(parsed, sha256=None)
+
+
+@given(st.from_regex(r"https?://[a-z0-9.\[\]:@%x-]{1,20}/?[a-z%./:?]{0,12}", fullmatch=True))
+def test_a_host_is_what_another_reader_takes_for_it(text: str) -> None:
+    try:
+        parsed = parse_uri(text)
+    except UriNotAllowed:
+        return
+    assert isinstance(parsed, HttpUri)
+    assert urlsplit(text).netloc.removesuffix(f":{parsed.port}") == parsed.host
+
+
+def test_only_what_the_operator_named() -> None:
+    allowed = ("https://example.com", "http://10.0.0.5:8080")
+    for uri in ("https://example.com/x", "https://example.com:443/x", "http://10.0.0.5:8080/x"):
+        parsed = parse_uri(uri)
+        assert isinstance(parsed, HttpUri)
+        check_origin(parsed, allowed)
+    for uri in ("http://example.com/x", "https://example.com:8443/x", "https://sub.example.com/x", "http://10.0.0.5/x"):
+        parsed = parse_uri(uri)
+        assert isinstance(parsed, HttpUri)
+        with pytest.raises(UriNotAllowed):
+            check_origin(parsed, allowed)
+    check_bucket(S3Uri("pets", "x"), ["pets"])
+    with pytest.raises(UriNotAllowed):
+        check_bucket(S3Uri("pet", "x"), ["pets"])
+
+
+@pytest.mark.parametrize(
+    "text", ["example.com", "https://example.com/x", "https://example.com?x", "ftp://example.com", "https://*"]
+)
+def test_what_is_no_origin(text: str) -> None:
+    with pytest.raises(ValueError, match="is not https://HOST"):
+        parse_origin(text)
 
 
 def test_paths_stay_under_the_roots(tmp_path: Path) -> None:

@@ -11,13 +11,11 @@ from pathlib import Path
 import pytest
 import redis as redis_client
 
-from tests.support.factories import state_of
 from tests.support.stack import Stack
 from tests.support.tiny import wait_until
 from tests.support.tiny_trainer import weights_after
 from ttm_jobs.database import session_scope
 from ttm_jobs.embedded import EmbeddedBroker
-from ttm_jobs.queue import CeleryDoorbell
 from ttm_jobs.repositories import jobs
 from ttm_jobs.states import JobState
 
@@ -83,19 +81,6 @@ def _check_rings_of_a_busy_worker(stack: Stack) -> None:
     assert stack.job(busy_with).state is JobState.RUNNING, stack.attempts(busy_with)[0].message
 
 
-def test_a_ring_repeated_to_two_workers_is_one_attempt(stack: Stack) -> None:
-    stack.start_worker()
-    stack.start_worker()
-    settings = stack.environment(stack.directory)
-    bell = CeleryDoorbell(settings["TTM_BROKER_URL"], settings["TTM_QUEUE_NAME"])
-    job_id = stack.submit("steps=30 step_seconds=0.02")
-    for _ in range(20):
-        bell.ring(job_id, priority=5)
-    stack.wait_for(job_id, JobState.SUCCEEDED)
-    assert len(stack.attempts(job_id)) == 1
-    assert stack.student(job_id) == weights_after(30, "0")
-
-
 def test_cancel_reaches_the_trainer_of_another_process(stack: Stack) -> None:
     stack.start_dispatcher()
     stack.start_worker()
@@ -116,22 +101,6 @@ def test_a_users_mistake_ends_the_job_and_not_the_worker(stack: Stack) -> None:
     bad, good = stack.submit("fail_at=2"), stack.submit("steps=2")
     assert (stack.wait_for(bad, JobState.FAILED).failure or {})["code"] == "bad_dataset"
     stack.wait_for(good, JobState.SUCCEEDED)
-
-
-def test_sigterm_hands_the_job_to_another_worker(stack: Stack) -> None:
-    stack.start_dispatcher()
-    leaving = stack.start_worker()
-    job_id = stack.submit("steps=150 step_seconds=0.02 checkpoint_every=999", max_attempts=1)
-    wait_until(lambda: stack.step(job_id) > 5)
-    leaving.terminate()
-    assert leaving.wait(15) == 0
-    assert (state_of(stack.engine, job_id), stack.job(job_id).attempt) == (JobState.QUEUED, 0)
-    [saved] = stack.checkpoints(job_id)
-    stack.start_worker()
-    stack.wait_for(job_id, JobState.SUCCEEDED)
-    assert stack.student(job_id) == weights_after(150, "0")
-    assert saved.step > 5
-    assert [attempt.outcome for attempt in stack.attempts(job_id)] == ["released", "succeeded"]
 
 
 def test_a_worker_is_drained_although_the_broker_hangs(stack: Stack) -> None:

@@ -4,7 +4,10 @@ import json
 import os
 import signal
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from types import TracebackType
 
 import pytest
@@ -20,7 +23,7 @@ from tests.support.tiny_trainer import weights_after
 from ttm_jobs.clock import now
 from ttm_jobs.database import read_scope, session_scope
 from ttm_jobs.models import Attempt
-from ttm_jobs.repositories import artifacts, events, jobs, leases, metrics, runs
+from ttm_jobs.repositories import artifacts, events, jobs, leases, metrics, runs, uploads
 from ttm_jobs.repositories.transitions import locked
 from ttm_jobs.states import JobState
 from worker import settlement
@@ -182,8 +185,42 @@ def test_a_wish_reaches_the_trainer_which_saves_and_leaves(
         assert saved.step >= 4
 
 
+@pytest.mark.parametrize("what", ["checkpoint", "teacher"])
+def test_a_wish_is_noticed_while_something_is_fetched(
+    rig: Rig, dataset: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = spec(name="steps=20 die_at=8", dataset=dataset)
+    if what == "teacher":
+        with session_scope(rig.engine) as session:
+            upload = uploads.begin(session, filename="teacher.safetensors", media_type="x/y")
+            session.flush()
+            uploads.complete(session, upload.id, size=1, sha256="0" * 64)
+            body["teacher"], body["method"] = f"upload:{upload.id}", "kd"
+    job_id = queued(rig.engine, spec=body)
+    if what == "checkpoint":
+        rig.run(job_id)
+        with session_scope(rig.engine) as session:
+            jobs.get(session, job_id).not_before = None
+    fetching = Event()
+
+    def endless(key: str, *part: int) -> Iterator[bytes]:
+        while True:
+            fetching.set()
+            time.sleep(0.01)
+            yield b"x"
+
+    monkeypatch.setattr(rig.storage, "open", endless)
+    thread = rig.start(job_id)
+    assert fetching.wait(10)
+    with session_scope(rig.engine) as session:
+        jobs.request_cancel(session, job_id)
+    thread.join(10)
+    assert not thread.is_alive()
+    assert state_of(rig.engine, job_id) is JobState.CANCELLED
+
+
 def test_pause_resume_gives_the_undisturbed_student(rig: Rig, dataset: str) -> None:
-    job_id = queued(rig.engine, spec=spec(name="steps=60 step_seconds=0.02 checkpoint_every=999", dataset=dataset))
+    job_id = queued(rig.engine, spec=spec(name="steps=200 step_seconds=0.02 checkpoint_every=999", dataset=dataset))
     thread = rig.start(job_id)
     wait_until(lambda: step_of(rig.engine, job_id) > 3)
     with session_scope(rig.engine) as session:
@@ -192,7 +229,7 @@ def test_pause_resume_gives_the_undisturbed_student(rig: Rig, dataset: str) -> N
     with session_scope(rig.engine) as session:
         jobs.resume(session, job_id)
     rig.run(job_id)
-    assert student_of(rig, job_id) == weights_after(60, "0")
+    assert student_of(rig, job_id) == weights_after(200, "0")
     assert job_of(rig.engine, job_id).attempt == 1
 
 
@@ -286,7 +323,9 @@ def test_the_trainer_sees_no_secret_of_the_service(
     make_rig: MakeRig, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TTM_DATABASE_URL", "postgresql://u:hunter2@db/ttm")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+    for name in ("AWS_SECRET_ACCESS_KEY", "DATABASE_URL", "PGPASSWORD", "REDIS_URL", "CELERY_BROKER_URL", "HF_TOKEN"):
+        monkeypatch.setenv(name, "hunter2")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     program = tmp_path / "show.py"
     program.write_text("import json, os, sys; print(json.dumps(dict(os.environ))); sys.exit(9)")
     rig = make_rig(trainer_command=[sys.executable, str(program)])
@@ -295,6 +334,7 @@ def test_the_trainer_sees_no_secret_of_the_service(
     with read_scope(rig.engine) as session:
         environment = json.loads(rig.read(artifacts.get(session, job_id, "trainer.log").key))
     assert "hunter2" not in str(environment)
+    assert environment["OMP_NUM_THREADS"] == "1"
     assert {name for name in environment if name.startswith("TTM_")} == {"TTM_TRAINER_OF"}
     assert (job_of(rig.engine, job_id).failure or {})["message"].startswith("The trainer ended with status 9")
 

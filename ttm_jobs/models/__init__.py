@@ -1,25 +1,38 @@
 """The tables. Importing this package registers all of them with `Base.metadata`."""
 
+from ttm_jobs.models.api_key import ApiKey, Scope
 from ttm_jobs.models.artifact import Artifact
 from ttm_jobs.models.attempt import Attempt
 from ttm_jobs.models.base import Base
 from ttm_jobs.models.checkpoint import Checkpoint
+from ttm_jobs.models.idempotency_key import IdempotencyKey
 from ttm_jobs.models.job import Job
 from ttm_jobs.models.job_event import JobEvent
+from ttm_jobs.models.job_tag import JobTag
 from ttm_jobs.models.metric import Metric
 from ttm_jobs.models.outbox import OutboxMessage
+from ttm_jobs.models.project import DEFAULT_PROJECT, Owned, Project
+from ttm_jobs.models.server_secret import ServerSecret
 from ttm_jobs.models.upload import Upload, UploadState
 from ttm_jobs.models.worker import Worker
 
 __all__ = [
+    "DEFAULT_PROJECT",
+    "ApiKey",
     "Artifact",
     "Attempt",
     "Base",
     "Checkpoint",
+    "IdempotencyKey",
     "Job",
     "JobEvent",
+    "JobTag",
     "Metric",
     "OutboxMessage",
+    "Owned",
+    "Project",
+    "Scope",
+    "ServerSecret",
     "Upload",
     "UploadState",
     "Worker",

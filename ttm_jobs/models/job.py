@@ -1,22 +1,40 @@
 """jobs: one row a job, the truth about it."""
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, String, text
+from sqlalchemy import JSON, ColumnElement, ForeignKey, Index, String, func, literal_column, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ttm_jobs.models.base import Base, Id, Json
+from ttm_jobs.models.project import Owned
 from ttm_jobs.states import JobState
 
 # Written out, since neither database proves a bound value to be within the condition of a partial index.
 WAITING = text("state = 'queued'")
+UNHELD_WITH_DEADLINE = text("state IN ('queued', 'paused') AND deadline_at IS NOT NULL")
+
+_INDEXED_CHARACTERS = 200
 
 
-class Job(Base):
+def beginning(text_column: Any) -> ColumnElement[str]:
+    """What of a text is indexed: PostgreSQL indexes none of any length. Two that are equal begin alike."""
+    # Written out, since SQLite takes a bound value for another expression than the index's.
+    return func.substr(text_column, literal_column("1"), literal_column(str(_INDEXED_CHARACTERS)))
+
+
+def rest(text_column: Any) -> ColumnElement[str]:
+    """What follows the beginning."""
+    return func.substr(text_column, literal_column(str(_INDEXED_CHARACTERS + 1)))
+
+
+class Job(Owned, Base):
     __tablename__ = "jobs"
 
     id: Mapped[Id] = mapped_column(primary_key=True)
     name: Mapped[str | None] = mapped_column(String(200))
+    # In alphabetical order; `job_tags` has them too.
+    tags: Mapped[list[str]] = mapped_column(JSON, default=list, server_default="[]")
     state: Mapped[JobState] = mapped_column()
     phase: Mapped[str | None] = mapped_column(String(32))
 
@@ -46,6 +64,10 @@ class Job(Base):
     # Attempts that count: a worker that was drained and a pause give theirs back.
     attempt: Mapped[int] = mapped_column(default=0)
     max_attempts: Mapped[int]
+    # What its attempts that have ended took together, on one device each.
+    device_seconds: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    # A job that has not ended by then fails.
+    deadline_at: Mapped[datetime | None] = mapped_column()
 
     # The number of claims so far. Every write of a run names the epoch of its lease.
     lease_epoch: Mapped[int] = mapped_column(default=0)
@@ -72,8 +94,24 @@ class Job(Base):
 
     __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 - read once by the mapper
     __table_args__ = (
-        Index("ix_jobs_newest", created_at.desc(), id.desc()),
-        Index("ix_jobs_state_newest", state, created_at.desc(), id.desc()),
+        # Each list is one range of one of these, in the order in which it is shown.
+        Index("ix_jobs_newest", "project_id", created_at.desc(), id.desc()),
+        Index("ix_jobs_state_newest", "project_id", state, created_at.desc(), id.desc()),
+        Index("ix_jobs_name_newest", "project_id", name, created_at.desc(), id.desc()),
+        Index(
+            "ix_jobs_teacher_newest",
+            "project_id",
+            beginning(teacher),
+            created_at.desc(),
+            id.desc(),
+        ),
+        Index(
+            "ix_jobs_dataset_newest",
+            "project_id",
+            beginning(dataset),
+            created_at.desc(),
+            id.desc(),
+        ),
         # The reaper's and the dispatcher's looks stay as small as what is running and waiting.
         Index(
             "ix_jobs_lease_until",
@@ -87,6 +125,12 @@ class Job(Base):
             queued_at,
             sqlite_where=WAITING,
             postgresql_where=WAITING,
+        ),
+        Index(
+            "ix_jobs_deadline_at",
+            deadline_at,
+            sqlite_where=UNHELD_WITH_DEADLINE,
+            postgresql_where=UNHELD_WITH_DEADLINE,
         ),
         Index("ix_jobs_retry_of", retry_of),
     )

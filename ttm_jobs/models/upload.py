@@ -7,6 +7,7 @@ from sqlalchemy import BigInteger, Enum, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ttm_jobs.models.base import Base, Id
+from ttm_jobs.models.project import Owned
 
 
 class UploadState(StrEnum):
@@ -16,7 +17,7 @@ class UploadState(StrEnum):
     COMPLETE = "complete"
 
 
-class Upload(Base):
+class Upload(Owned, Base):
     __tablename__ = "uploads"
 
     id: Mapped[Id] = mapped_column(primary_key=True)
@@ -37,4 +38,4 @@ class Upload(Base):
     created_at: Mapped[datetime] = mapped_column()
     completed_at: Mapped[datetime | None]
 
-    __table_args__ = (Index("ix_uploads_newest", created_at.desc(), id.desc()),)
+    __table_args__ = (Index("ix_uploads_newest", "project_id", created_at.desc(), id.desc()),)

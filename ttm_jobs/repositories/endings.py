@@ -105,6 +105,9 @@ def _close_attempt(session: Session, job: Job, outcome: str, at: datetime, failu
     attempt = session.get_one(Attempt, (job.id, job.lease_epoch))
     attempt.outcome = outcome
     attempt.ended_at = at
+    job.device_seconds += (at - attempt.started_at).total_seconds()
     if failure is not None:
         attempt.code = failure.code
         attempt.message = failure.message
+        attempt.origin = failure.origin
+        attempt.retryable = failure.retryable

@@ -1,36 +1,30 @@
 """Jobs as their users see them: made, read, listed, and wished to end, rest or go on."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from ttm_jobs.clock import now
 from ttm_jobs.errors import (
     JobNotCancellable,
+    JobNotDeletable,
     JobNotFound,
     JobNotPausable,
     JobNotResumable,
     JobNotRetryable,
 )
 from ttm_jobs.ids import new_id
-from ttm_jobs.models import Attempt, Job, JobEvent
+from ttm_jobs.models import Attempt, Job, JobEvent, JobTag
 from ttm_jobs.models.base import Json
 from ttm_jobs.models.job import WAITING
+from ttm_jobs.repositories import quotas
 from ttm_jobs.repositories.transitions import enqueue, locked, move, owe_ring
-from ttm_jobs.states import JobState
+from ttm_jobs.states import TERMINAL, JobState
+from ttm_jobs.tenancy import project_of
 
 DEFAULT_PRIORITY = 5
-
-
-@dataclass(frozen=True)
-class JobPage:
-    """`has_more` says whether a page follows the last of `jobs`."""
-
-    jobs: Sequence[Job]
-    has_more: bool
 
 
 def create(
@@ -44,16 +38,23 @@ def create(
     name: str | None = None,
     priority: int = DEFAULT_PRIORITY,
     max_attempts: int = 3,
+    deadline: datetime | timedelta | None = None,
     retry_of: str | None = None,
+    tags: Collection[str] = (),
 ) -> Job:
-    """A queued job and the ring it is owed.
+    """A queued job of the session's project, and the ring it is owed. QuotaExceeded.
 
-    `spec` is the JSON of the whole description; the other words are the parts of it that lists show.
+    `spec` is the JSON of the whole description; the other words are the parts of it that lists show. `deadline` is a
+    point in time, or counts from now.
     """
+    project_id = project_of(session)
+    quotas.check_new_job(session, project_id)
     at = now(session)
     job = Job(
         id=new_id(),
+        project_id=project_id,
         name=name,
+        tags=sorted(set(tags)),
         state=JobState.QUEUED,
         spec=spec,
         teacher=teacher,
@@ -62,6 +63,7 @@ def create(
         method=method,
         priority=priority,
         max_attempts=max_attempts,
+        deadline_at=at + deadline if isinstance(deadline, timedelta) else deadline,
         retry_of=retry_of,
         attempt=0,
         lease_epoch=0,
@@ -75,6 +77,7 @@ def create(
     session.add(job)
     # The event names the row.
     session.flush()
+    _index_tags(session, job)
     session.add(JobEvent(job_id=job.id, number=1, kind="state", data={"state": JobState.QUEUED, "from": None}, at=at))
     owe_ring(session, job, at)
     return job
@@ -88,26 +91,55 @@ def get(session: Session, job_id: str) -> Job:
     return job
 
 
-def page(
-    session: Session,
-    *,
-    limit: int,
-    before: tuple[datetime, str] | None = None,
-    states: Collection[JobState] = (),
-) -> JobPage:
-    """Newest first; `before` is (created_at, id) of the last job of the page before. No states: all of them."""
-    query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit + 1)
-    if before is not None:
-        query = query.where(tuple_(Job.created_at, Job.id) < before)
-    if states:
-        query = query.where(Job.state.in_(states))
-    jobs = session.scalars(query).all()
-    return JobPage(jobs[:limit], has_more=len(jobs) > limit)
+def version(session: Session, job_id: str) -> int:
+    """The number of the job's newest state, which is all that a poll asks for. JobNotFound."""
+    found = session.scalar(select(Job.version).where(Job.id == job_id))
+    if found is None:
+        raise JobNotFound
+    return found
+
+
+def oldest_queued_at(session: Session) -> datetime | None:
+    """Since when the longest-waiting job has been queued; None if none waits."""
+    return session.scalar(select(func.min(Job.queued_at)).where(Job.state == JobState.QUEUED))
 
 
 def attempts(session: Session, job_id: str) -> Sequence[Attempt]:
     """Every claim of a job, oldest first."""
     return session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.lease_epoch)).all()
+
+
+def _index_tags(session: Session, job: Job) -> None:
+    session.add_all(
+        JobTag(job_id=job.id, tag=tag, project_id=job.project_id, created_at=job.created_at) for tag in job.tags
+    )
+
+
+def rename(session: Session, job_id: str, *, name: str | None) -> Job:
+    """Whatever the job's state. JobNotFound."""
+    job = locked(session, job_id)
+    job.name = name
+    return job
+
+
+def tag(session: Session, job_id: str, tags: Collection[str]) -> Job:
+    """Gives a job these tags in the place of those it has, whatever its state. JobNotFound."""
+    job = locked(session, job_id)
+    job.tags = sorted(set(tags))
+    session.execute(delete(JobTag).where(JobTag.job_id == job.id))
+    _index_tags(session, job)
+    return job
+
+
+def remove(session: Session, job_id: str) -> None:
+    """Forgets a job that has ended, with all that is recorded of it; its objects are collected later. JobNotFound,
+    JobNotDeletable.
+    """
+    job = locked(session, job_id)
+    if job.state not in TERMINAL:
+        raise JobNotDeletable
+    # The database removes what depends on the row.
+    session.execute(delete(Job).where(Job.id == job.id))
 
 
 def request_cancel(session: Session, job_id: str) -> Job:
@@ -151,12 +183,15 @@ def resume(session: Session, job_id: str) -> Job:
     job = locked(session, job_id)
     if job.state is not JobState.PAUSED:
         raise JobNotResumable
+    quotas.check_new_job(session, job.project_id)
     enqueue(session, job, now(session), timedelta(0))
     return job
 
 
 def retry(session: Session, job_id: str) -> Job:
-    """A new job with the same spec, which names the old one; the old one stays as it is."""
+    """A new job with the same spec, which names the old one; the old one stays as it is, and its deadline was its
+    own.
+    """
     old = get(session, job_id)
     if old.state not in (JobState.FAILED, JobState.CANCELLED):
         raise JobNotRetryable
@@ -171,6 +206,7 @@ def retry(session: Session, job_id: str) -> Job:
         priority=old.priority,
         max_attempts=old.max_attempts,
         retry_of=old.id,
+        tags=old.tags,
     )
 
 
@@ -179,7 +215,7 @@ def ring_again(session: Session, *, after: timedelta, limit: int) -> Sequence[Jo
     at = now(session)
     jobs = session.scalars(
         select(Job)
-        .where(WAITING, Job.rung_at <= at - after)
+        .where(WAITING, Job.rung_at <= at - after, Job.project_id.not_in(quotas.at_their_limit(session)))
         .order_by(Job.priority.desc(), Job.queued_at)
         .limit(limit)
         .with_for_update(skip_locked=True)

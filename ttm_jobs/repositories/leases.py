@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from ttm_jobs.clock import now
 from ttm_jobs.errors import JobNotFound, LeaseLost
 from ttm_jobs.models import Attempt, Job
-from ttm_jobs.repositories import endings
+from ttm_jobs.repositories import endings, quotas
 from ttm_jobs.repositories.endings import Failure
 from ttm_jobs.repositories.transitions import locked, move
 from ttm_jobs.states import HELD, JobState
@@ -25,14 +25,30 @@ class Lease:
     epoch: int
 
 
+@dataclass(frozen=True)
+class Standing:
+    """What a heartbeat tells the holder of a lease: the job's state, which may be a wish (cancelling or pausing), and
+    whether its deadline has passed.
+    """
+
+    state: JobState
+    overdue: bool
+
+
 def claim(session: Session, job_id: str, owner: str, *, duration: timedelta) -> Lease | None:
-    """Takes a job that waits; None if it does not wait, or not yet. Of many at once one wins."""
+    """Takes a job that waits; None if it does not wait, not yet, or its project has as many running as it may. Of many
+    at once one wins.
+    """
     try:
         job = locked(session, job_id)
     except JobNotFound:
         return None
     at = now(session)
     if job.state is not JobState.QUEUED or (job.not_before is not None and job.not_before > at):
+        return None
+    if job.deadline_at is not None and job.deadline_at <= at:
+        return None
+    if not quotas.may_run(session, job.project_id):
         return None
     job.attempt += 1
     job.lease_epoch += 1
@@ -46,8 +62,8 @@ def claim(session: Session, job_id: str, owner: str, *, duration: timedelta) -> 
     return Lease(job.id, owner, job.lease_epoch)
 
 
-def heartbeat(session: Session, lease: Lease, *, duration: timedelta) -> JobState:
-    """Extends the lease. The state tells the holder of a wish: cancelling or pausing. LeaseLost."""
+def heartbeat(session: Session, lease: Lease, *, duration: timedelta) -> Standing:
+    """Extends the lease. LeaseLost."""
     # The table itself, not the mapped class: a heartbeat is no new version of the job.
     jobs = Job.metadata.tables[Job.__tablename__]
     ours = (
@@ -56,13 +72,13 @@ def heartbeat(session: Session, lease: Lease, *, duration: timedelta) -> JobStat
         jobs.c.lease_epoch == lease.epoch,
         jobs.c.state.in_(HELD),
     )
-    state = session.scalar(select(jobs.c.state).where(*ours).with_for_update())
-    if state is None:
+    row = session.execute(select(jobs.c.state, jobs.c.deadline_at).where(*ours).with_for_update()).first()
+    if row is None:
         raise LeaseLost
     # Asked once the row is locked: the wait for a writer must not count against the lease.
     at = now(session)
     session.execute(update(jobs).where(*ours).values(lease_until=at + duration, heartbeat_at=at))
-    return JobState(state)
+    return Standing(JobState(row.state), overdue=row.deadline_at is not None and row.deadline_at <= at)
 
 
 def fence(session: Session, lease: Lease) -> Job:

@@ -1,10 +1,10 @@
 """Metrics: the curves of a job."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-from sqlalchemy import select
+from sqlalchemy import func, literal, select
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
@@ -61,11 +61,55 @@ def points(
     session: Session, job: Job, *, names: Collection[str] = (), after_step: int = -1, limit: int = 1000
 ) -> list[Point]:
     """The named metrics (all, if none is named) side by side, in order of steps."""
+    # Each curve is a range of the primary key; together they would be a scan.
+    return _beside(
+        metric
+        for name in names or job.latest
+        for metric in curve(session, job.id, name, after_step=after_step, limit=limit)
+    )[:limit]
+
+
+def thinned(
+    session: Session, job: Job, *, names: Collection[str] = (), after_step: int = -1, max_points: int
+) -> list[Point]:
+    """The same, but of each curve's steps at most `max_points`: the first one of each of as many equal stretches, and
+    the last. They are sought in the primary key, so that the time is that of the points and not of the curve.
+    """
+    return _beside(
+        metric
+        for name in names or job.latest
+        for metric in _thin_curve(session, job.id, name, after_step=after_step, max_points=max_points)
+    )
+
+
+def _thin_curve(session: Session, job_id: str, name: str, *, after_step: int, max_points: int) -> Sequence[Metric]:
+    mine = (Metric.job_id == job_id, Metric.name == name)
+    # Two questions: a database that is asked both at once reads the whole curve.
+    first = session.scalar(select(func.min(Metric.step)).where(*mine, Metric.step > after_step))
+    last = session.scalar(select(func.max(Metric.step)).where(*mine, Metric.step > after_step))
+    if first is None or last is None:
+        return ()
+    stretches = max_points - 1
+    width = max(1, -(-(last - first) // stretches))
+    starts = select(literal(first).label("start")).cte("starts", recursive=True)
+    starts = starts.union_all(select(starts.c.start + width).where(starts.c.start + width < last))
+    nearest = (
+        select(Metric.step)
+        # One lower bound alone: beside another, SQLite may take the wrong one for the range that it reads.
+        .where(*mine, Metric.step >= starts.c.start)
+        .order_by(Metric.step)
+        .limit(1)
+        .correlate(starts)
+        .scalar_subquery()
+    )
+    steps = {*session.scalars(select(nearest).select_from(starts)), last}
+    return session.scalars(select(Metric).where(*mine, Metric.step.in_(steps)).order_by(Metric.step)).all()
+
+
+def _beside(metrics: Iterable[Metric]) -> list[Point]:
     epochs: dict[int, float] = {}
     values: dict[int, dict[str, float | None]] = {}
-    # Each curve is a range of the primary key; together they would be a scan.
-    for name in names or job.latest:
-        for metric in curve(session, job.id, name, after_step=after_step, limit=limit):
-            epochs[metric.step] = metric.epoch
-            values.setdefault(metric.step, {})[name] = metric.value
-    return [Point(step, epochs[step], values[step]) for step in sorted(values)[:limit]]
+    for metric in metrics:
+        epochs[metric.step] = metric.epoch
+        values.setdefault(metric.step, {})[metric.name] = metric.value
+    return [Point(step, epochs[step], values[step]) for step in sorted(values)]

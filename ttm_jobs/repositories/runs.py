@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from ttm_jobs.models import Checkpoint, Job, JobEvent
+from ttm_jobs.models import Attempt, Checkpoint, Job, JobEvent
 from ttm_jobs.models.base import Json
 from ttm_jobs.repositories.transitions import append
 
@@ -26,6 +26,8 @@ def phase(session: Session, job: Job, name: str, at: datetime) -> None:
 def planned(session: Session, job: Job, full_spec: Json, data: Json, at: datetime) -> None:
     """`full_spec` is what the next attempts run; `data` is the rest of the event."""
     job.full_spec = full_spec
+    attempt = _attempt(session, job)
+    attempt.from_step = attempt.to_step = data.get("resumed_from_step") or 0
     append(session, job, "planned", data, at)
 
 
@@ -39,6 +41,7 @@ def progress(session: Session, job: Job, data: Json, at: datetime) -> None:
     if job.progress_event is not None:
         session.execute(delete(JobEvent).where(JobEvent.job_id == job.id, JobEvent.number == job.progress_event))
     job.progress = data
+    _attempt(session, job).to_step = data["step"]
     job.progress_event = append(session, job, "progress", data, at).number
 
 
@@ -63,6 +66,7 @@ def checkpoint(session: Session, job: Job, saved: Checkpoint, data: Json, at: da
     known = {row.step: row for row in checkpoints(session, job.id)}
     obsolete = [row.key for row in (known.pop(saved.step, None),) if row is not None and row.key != saved.key]
     known[saved.step] = session.merge(saved)
+    _attempt(session, job).to_step = saved.step
     append(session, job, "checkpoint", data, at)
     steps = sorted(known)
     best = [step for step in steps if known[step].best][-1:]
@@ -75,3 +79,7 @@ def checkpoint(session: Session, job: Job, saved: Checkpoint, data: Json, at: da
 def checkpoints(session: Session, job_id: str) -> Sequence[Checkpoint]:
     """Newest first."""
     return session.scalars(select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(Checkpoint.step.desc())).all()
+
+
+def _attempt(session: Session, job: Job) -> Attempt:
+    return session.get_one(Attempt, (job.id, job.lease_epoch))

@@ -7,13 +7,18 @@ from ttm_jobs.clock import now
 from ttm_jobs.errors import UploadNotFound
 from ttm_jobs.ids import new_id
 from ttm_jobs.models import Upload, UploadState
+from ttm_jobs.repositories import quotas
+from ttm_jobs.tenancy import project_of
 
 
 def begin(session: Session, *, filename: str | None, media_type: str) -> Upload:
-    """An upload whose bytes are on their way to storage under its `key`."""
+    """An upload whose bytes are on their way to storage under its `key`. QuotaExceeded."""
     upload_id = new_id()
+    project_id = project_of(session)
+    quotas.check_bytes(session, project_id, 1)
     upload = Upload(
         id=upload_id,
+        project_id=project_id,
         filename=filename,
         media_type=media_type,
         state=UploadState.RECEIVING,
@@ -25,8 +30,9 @@ def begin(session: Session, *, filename: str | None, media_type: str) -> Upload:
 
 
 def complete(session: Session, upload_id: str, *, size: int, sha256: str) -> Upload:
-    """Its object is whole."""
+    """Its object is whole. QuotaExceeded, UploadNotFound."""
     upload = get(session, upload_id)
+    quotas.check_bytes(session, upload.project_id, size)
     upload.state = UploadState.COMPLETE
     upload.size = size
     upload.sha256 = sha256

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import BinaryIO, Protocol
 
 from ttm_jobs.errors import Invalid
@@ -51,6 +52,12 @@ class Storage(Protocol):
         """The keys under a prefix of whole parts, in order."""
         ...
 
+    def sweep(self, older_than: timedelta) -> int:
+        """Removes what writers that died left half written, and nobody has added to for this long. Returns how many
+        pieces that were.
+        """
+        ...
+
     def check(self) -> None:
         """Raises OSError or ServiceError if the storage cannot be used."""
         ...
@@ -63,3 +70,12 @@ def check_key(key: str) -> str:
     if len(key) > 512 or not all(_PART.fullmatch(part) for part in key.split("/")):
         raise Invalid(f"{key!r} is no storage key")
     return key
+
+
+def chunks_of(source: BinaryIO | Iterable[bytes]) -> Iterator[bytes]:
+    """The bytes of what `put` takes, in pieces."""
+    if hasattr(source, "read"):
+        while chunk := source.read(CHUNK):
+            yield chunk
+    else:
+        yield from source

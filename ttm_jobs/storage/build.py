@@ -4,15 +4,19 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from ttm_jobs.s3_access import S3Access
 from ttm_jobs.storage.base import Storage
 from ttm_jobs.storage.local import LocalStorage
+from ttm_jobs.storage.s3 import S3Storage, connect
 
 
-def build_storage(url: str) -> Storage:
-    """The backend of a `storage_url`; ValueError for an unknown one."""
+def build_storage(url: str, access: S3Access | None = None) -> Storage:
+    """The backend of a `storage_url`, with how S3 is reached; ValueError for an unknown one."""
     parts = urlsplit(url)
     match parts.scheme:
         case "file":
             return LocalStorage(Path(url2pathname(parts.path)))
+        case "s3":
+            return S3Storage(connect(access or S3Access(), parts.netloc, parts.path.strip("/") or None))
         case other:
             raise ValueError(f"no storage backend is called {other!r}")

@@ -4,13 +4,15 @@ import errno
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
 from ttm_jobs.errors import ObjectNotFound, StorageFull
-from ttm_jobs.storage.base import CHUNK, Stored, check_key
+from ttm_jobs.storage.base import CHUNK, Stored, check_key, chunks_of
 
 _TEMPORARY = ".partial-"
 
@@ -24,14 +26,12 @@ class LocalStorage:
     def put(self, key: str, source: BinaryIO | Iterable[bytes]) -> Stored:
         path = self._path(key)
         with _full_disk_named():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # In the same folder, since a rename is only at once within one file system.
-            descriptor, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
+            descriptor, temporary = _temporary_file(path.parent)
             try:
                 with os.fdopen(descriptor, "wb") as file:
                     digest = hashlib.sha256()
                     size = 0
-                    for chunk in _chunks(source):
+                    for chunk in chunks_of(source):
                         file.write(chunk)
                         digest.update(chunk)
                         size += len(chunk)
@@ -62,7 +62,29 @@ class LocalStorage:
         return None
 
     def delete(self, key: str) -> None:
-        path = self._path(key)
+        self._remove(self._path(key))
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        base = self._path(prefix) if prefix else self.root
+        files = (path for path in _files(base) if not path.name.startswith(_TEMPORARY))
+        yield from sorted(path.relative_to(self.root).as_posix() for path in files)
+
+    def sweep(self, older_than: timedelta) -> int:
+        before = time.time() - older_than.total_seconds()
+        removed = 0
+        for path in _files(self.root):
+            with suppress(FileNotFoundError):  # its writer may end just now
+                if path.name.startswith(_TEMPORARY) and path.stat().st_mtime < before:
+                    self._remove(path)
+                    removed += 1
+        return removed
+
+    def check(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self.root):
+            pass
+
+    def _remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
         # Folders that became empty go too; one that is not empty, or that a writer makes anew, stays.
         for parent in path.parents:
@@ -73,26 +95,23 @@ class LocalStorage:
             except OSError:
                 break
 
-    def list(self, prefix: str = "") -> Iterator[str]:
-        base = self._path(prefix) if prefix else self.root
-        files = (path for path in base.rglob("*") if path.is_file() and not path.name.startswith(_TEMPORARY))
-        yield from sorted(path.relative_to(self.root).as_posix() for path in files)
-
-    def check(self) -> None:
-        self.root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=self.root):
-            pass
-
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)
 
 
-def _chunks(source: BinaryIO | Iterable[bytes]) -> Iterator[bytes]:
-    if hasattr(source, "read"):
-        while chunk := source.read(CHUNK):
-            yield chunk
-    else:
-        yield from source
+def _temporary_file(folder: Path) -> tuple[int, str]:
+    """Open, in the folder of the object that it becomes: a rename is only at once within one file system."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Whoever deletes the last object beside it may remove the folder between the two.
+        with suppress(FileNotFoundError):
+            return tempfile.mkstemp(prefix=_TEMPORARY, dir=folder)
+
+
+def _files(base: Path) -> Iterator[Path]:
+    """All files under a folder; one that is removed meanwhile may be missing."""
+    for folder, _, names in os.walk(base):
+        yield from (Path(folder, name) for name in names)
 
 
 def _range(file: BinaryIO, start: int, end: int | None) -> Iterator[bytes]:

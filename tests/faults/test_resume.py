@@ -1,0 +1,149 @@
+"""Killed anywhere, as often as one likes, and resumed here or elsewhere, a run leaves the undisturbed student."""
+
+import hashlib
+import random
+import shutil
+import signal
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.engine_process import EngineRun, start, warm_up
+from tests.ttm_core import factories
+from ttm_core.engine import distill
+
+EPOCHS = 4
+# Each kill is a point of its own: a step, an event or a moment that chance chose.
+KILLS_EACH = 8
+
+METHODS: dict[str, dict[str, Any]] = {
+    "ce": {"method": "ce"},
+    "kd, logits read while they train": {"method": "kd", "training": {"teacher_logits": "online"}},
+    "wttm, logits stored": {"method": "wttm", "training": {"teacher_logits": "stored", "views": 2}},
+    "wttm + crd": {"method": {"kind": "wttm", "features": {"kind": "crd", "negatives": 64}}},
+    "dkd + itrd": {"method": {"kind": "dkd", "features": "itrd"}},
+    "nkd, averaged weights, in two parts": {"method": "nkd", "training": {"average": 0.9, "accumulation": 2}},
+    "dist, gradients clipped": {"method": "dist", "training": {"clipping": 1.0, "teacher_logits": "stored"}},
+}
+QUICK = ("wttm, logits stored",)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return factories.digits_idx(tmp_path_factory.mktemp("digits"))
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Path:
+    workdir = tmp_path_factory.mktemp("teacher")
+    distill(factories.spec(digits, student="mini/resnet8_050", training={"epochs": 2}), workdir)
+    return workdir / "out" / "student.safetensors"
+
+
+@dataclass
+class Disturbed:
+    """A run that is killed again and again."""
+
+    run: EngineRun
+    directory: Path
+    chance: random.Random
+    seconds: float
+    steps: int
+    starts: int = 0
+
+    def __post_init__(self) -> None:
+        self.workdir = self.directory / "work-0"
+        self.workdir.mkdir(parents=True)
+
+    def attempt(self) -> bool:
+        """Starts or resumes it and kills it somewhere. Whether it was alive when it was killed."""
+        self.starts += 1
+        how = self.chance.choice(["step", "event", "moment"])
+        process = start(
+            self.run,
+            self.workdir,
+            kill_at_step=self.chance.randint(1, self.steps // 2) if how == "step" else None,
+            kill_at_event=self.chance.randint(1, 12) if how == "event" else None,
+        )
+        if how == "moment":
+            process.join(self.chance.uniform(0, self.seconds))
+            process.kill()
+        process.join(60)
+        assert process.exitcode in (0, -signal.SIGKILL), "it failed by itself"
+        return process.exitcode == -signal.SIGKILL
+
+    def suffer(self) -> None:
+        """What may happen between two attempts: another worker, a torn file, another state of the teacher's store."""
+        if self.chance.random() < 0.5:
+            self.move_elsewhere()
+        if self.chance.random() < 0.3:
+            self.tear_a_checkpoint()
+        match self.chance.choice(["keep", "lose", "other"]):
+            case "lose":
+                shutil.rmtree(self.run.stores, ignore_errors=True)
+            case "other":
+                self.run = replace(self.run, stores=str(self.directory / f"stores-{self.starts}"))
+            case _:
+                pass
+
+    def move_elsewhere(self) -> None:
+        """The newest checkpoint is all that another worker is given."""
+        before, self.workdir = self.workdir, self.directory / f"work-{self.starts}"
+        (self.workdir / "checkpoints").mkdir(parents=True)
+        for newest in sorted((before / "checkpoints").glob("step-*.pt"))[-1:]:
+            shutil.copy(newest, self.workdir / "checkpoints")
+
+    def tear_a_checkpoint(self) -> None:
+        for newest in sorted((self.workdir / "checkpoints").glob("step-*.pt"))[-1:]:
+            (newest.parent / "step-000000998.pt").write_bytes(newest.read_bytes()[:1000])
+
+    def finish(self) -> str:
+        process = start(self.run, self.workdir)
+        process.join(60)
+        assert process.exitcode == 0
+        return student_of(self.workdir)
+
+
+def student_of(workdir: Path) -> str:
+    return hashlib.sha256((workdir / "out" / "student.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.mark.fault("trainer killed at any moment, any method, any store")
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.thorough) for name in METHODS]
+)
+def test_killed_anywhere_the_student_is_the_same_to_the_bit(
+    name: str, digits: Path, teacher: Path, tmp_path: Path
+) -> None:
+    fields = METHODS[name]
+    augmentation = {"kind": "crop_flip", "padding": 1}
+    training = {
+        "epochs": EPOCHS,
+        "checkpoint_seconds": 0.03,
+        "augmentation": augmentation,
+        **fields.get("training", {}),
+    }
+    spec = factories.spec(digits, teacher, **{**fields, "training": training})
+    run = EngineRun(spec.model_dump(mode="json"), str(tmp_path / "stores"))
+
+    (tmp_path / "whole").mkdir()
+    warm_up()
+    started = time.monotonic()
+    whole = start(run, tmp_path / "whole")
+    whole.join(60)
+    seconds = time.monotonic() - started
+    assert whole.exitcode == 0
+    undisturbed = student_of(tmp_path / "whole")
+
+    chance = random.Random(name)
+    kills = runs = 0
+    while kills < KILLS_EACH:
+        runs += 1
+        disturbed = Disturbed(run, tmp_path / f"disturbed-{runs}", chance, seconds, steps=EPOCHS * 9)
+        while kills < KILLS_EACH and disturbed.attempt():
+            kills += 1
+            disturbed.suffer()
+        assert disturbed.finish() == undisturbed, (name, kills)

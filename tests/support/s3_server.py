@@ -1,0 +1,71 @@
+"""A server that speaks S3, on a free port of loopback."""
+
+import subprocess
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+import boto3
+import httpx2
+
+from ttm_jobs.embedded import free_port
+from ttm_jobs.ids import new_id
+from ttm_jobs.processes import die_with_parent
+from ttm_jobs.s3_access import S3Access
+
+
+class S3Server:
+    """moto's server as a process."""
+
+    def __init__(self) -> None:
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self.access = S3Access(self.url, "us-east-1", "an-access-key", "a-secret-of-the-access-key")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        port = self.url.rpartition(":")[2]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=die_with_parent,
+        )
+        deadline = time.monotonic() + 60
+        while True:
+            assert self._process.poll() is None, "the S3 server ended"
+            try:
+                httpx2.get(f"{self.url}/moto-api/data.json", timeout=5).raise_for_status()
+                return self
+            except httpx2.HTTPError:
+                assert time.monotonic() < deadline, "the S3 server did not start"
+                time.sleep(0.05)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def new_bucket(self) -> str:
+        name = f"bucket-{new_id()}"
+        self._client().create_bucket(Bucket=name)
+        return name
+
+    def put(self, bucket: str, key: str, content: bytes) -> None:
+        self._client().put_object(Bucket=bucket, Key=key, Body=content)
+
+    def open_uploads(self, bucket: str) -> list[str]:
+        """Keys of which parts were put, and the last one not."""
+        told = self._client().list_multipart_uploads(Bucket=bucket)
+        return [upload["Key"] for upload in told.get("Uploads", [])]
+
+    def _client(self):  # type: ignore[no-untyped-def]
+        return boto3.client(
+            "s3",
+            endpoint_url=self.url,
+            region_name="us-east-1",
+            aws_access_key_id=self.access.access_key_id,
+            aws_secret_access_key=self.access.secret_access_key,
+        )

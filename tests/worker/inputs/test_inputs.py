@@ -1,0 +1,191 @@
+import io
+from pathlib import Path
+
+import pytest
+
+from tests.support.factories import queued, running
+from tests.support.factories import spec as body
+from tests.support.hostile_host import CONTENT, HostileHost
+from tests.support.rig import MakeRig, Rig
+from tests.support.s3_server import S3Server
+from ttm_core.spec import DistillSpec
+from ttm_jobs.database import session_scope
+from ttm_jobs.errors import (
+    ChecksumMismatch,
+    FetchStopped,
+    JobNotFinished,
+    ObjectNotFound,
+    SourceRefused,
+    TooLarge,
+    UploadNotComplete,
+    UriNotAllowed,
+)
+from ttm_jobs.models import Upload
+from ttm_jobs.repositories import endings, leases, uploads
+from ttm_jobs.repositories.artifacts import PublishedFile
+from worker.inputs import Inputs, Paths
+from worker.inputs.s3 import _check_name
+
+
+def upload(rig: Rig, data: bytes, filename: str | None = "teacher.safetensors", complete: bool = True) -> Upload:
+    with session_scope(rig.engine) as session:
+        made = uploads.begin(session, filename=filename, media_type="application/octet-stream")
+        stored = rig.storage.put(made.key, io.BytesIO(data))
+        return uploads.complete(session, made.id, size=stored.size, sha256=stored.sha256) if complete else made
+
+
+def inputs_of(rig: Rig) -> Inputs:
+    return Inputs(rig.engine, rig.storage, rig.settings)
+
+
+@pytest.fixture
+def inputs(rig: Rig) -> Inputs:
+    return inputs_of(rig)
+
+
+def resolve(inputs: Inputs, **fields: object) -> Paths:
+    return inputs.resolve(DistillSpec.model_validate({**body(), **fields}))
+
+
+def test_each_address_becomes_a_local_path(rig: Rig, inputs: Inputs, dataset: str) -> None:
+    teacher = upload(rig, b"teacher")
+    archive = upload(rig, b"archive", "my pets.tar.gz")
+    found = resolve(inputs, teacher=f"upload:{teacher.id}", dataset=f"upload:{archive.id}")
+    assert found["student"] is None
+    assert Path(found["teachers"][0] or "").read_bytes() == b"teacher"
+    assert Path(found["teachers"][0] or "").name == "teacher.safetensors"
+    assert Path(found["dataset"] or "").read_bytes() == b"archive"
+    assert Path(found["dataset"] or "").name == "my_pets.tar.gz"
+    assert resolve(inputs, dataset=dataset)["dataset"] == dataset.removeprefix("file://")
+
+
+def test_the_student_of_a_job_may_be_a_teacher(rig: Rig, inputs: Inputs, dataset: str) -> None:
+    lease = running(rig.engine)
+    stored = rig.storage.put("jobs/x/student", io.BytesIO(b"student"))
+    address = {"teacher": f"job:{lease.job_id}", "dataset": dataset}
+    with pytest.raises(JobNotFinished):
+        resolve(inputs, **address)
+    with session_scope(rig.engine) as session:
+        file = PublishedFile("student.safetensors", "jobs/x/student", "x/y", stored.size, stored.sha256)
+        endings.succeeded(session, leases.fence(session, lease), result={}, files=[file])
+    assert Path(resolve(inputs, **address)["teachers"][0] or "").read_bytes() == b"student"
+
+
+def test_what_was_fetched_is_not_fetched_again(rig: Rig, inputs: Inputs, dataset: str) -> None:
+    teacher = upload(rig, b"teacher")
+    first = resolve(inputs, teacher=f"upload:{teacher.id}", dataset=dataset)
+    rig.storage.delete(teacher.key)
+    assert resolve(inputs, teacher=f"upload:{teacher.id}", dataset=dataset) == first
+
+
+def test_what_is_damaged_in_storage_is_not_used(rig: Rig, inputs: Inputs, dataset: str) -> None:
+    teacher = upload(rig, b"teacher")
+    rig.storage.put(teacher.key, io.BytesIO(b"danger!"))
+    with pytest.raises(ChecksumMismatch):
+        resolve(inputs, teacher=f"upload:{teacher.id}", dataset=dataset)
+    assert [
+        path for path in rig.settings.work_dir.rglob("[!.]*") if path.is_file() and ".locks" not in path.parts
+    ] == []
+
+
+def test_what_is_not_whole_or_gone(rig: Rig, inputs: Inputs, dataset: str) -> None:
+    partial = upload(rig, b"teacher", complete=False)
+    with pytest.raises(UploadNotComplete):
+        resolve(inputs, teacher=f"upload:{partial.id}", dataset=dataset)
+    lost = upload(rig, b"teacher")
+    rig.storage.delete(lost.key)
+    with pytest.raises(ObjectNotFound):
+        resolve(inputs, teacher=f"upload:{lost.id}", dataset=dataset)
+    with pytest.raises(JobNotFinished):
+        resolve(inputs, teacher=f"job:{queued(rig.engine)}", dataset=dataset)
+    with pytest.raises(UriNotAllowed):
+        resolve(inputs, dataset="file:///etc/passwd")
+
+
+@pytest.mark.parametrize(
+    "name", ["../../evil.tar", "/etc/passwd", "..", ".", "", "a\x00b", "ü/ö.zip", "x" * 255, "-rf"]
+)
+def test_file_names_of_strangers_stay_in_the_cache(rig: Rig, inputs: Inputs, name: str) -> None:
+    if rig.engine.dialect.name == "postgresql" and "\x00" in name:
+        return  # PostgreSQL's text holds no NUL, so no such row can be.
+    archive = upload(rig, b"archive", name)
+    path = Path(resolve(inputs, dataset=f"upload:{archive.id}")["dataset"] or "")
+    assert path.resolve().is_relative_to(rig.settings.work_dir.resolve() / "data")
+    assert path.read_bytes() == b"archive"
+
+
+def test_what_a_host_sends_is_fetched_once_for_all_jobs(make_rig: MakeRig) -> None:
+    with HostileHost() as host:
+        allowed = {"allowed_origins": host.origin, "private_hosts": f"127.0.0.1:{host.port}", "allowed_buckets": ""}
+        rig = make_rig(**allowed)
+        inputs = inputs_of(rig)
+        first = resolve(inputs, dataset=f"{host.origin}/file")["dataset"]
+        assert Path(first or "").read_bytes() == CONTENT
+        again = resolve(inputs_of(make_rig(**allowed, work_dir=rig.settings.work_dir)), dataset=f"{host.origin}/file")
+        assert again["dataset"] == first
+        assert len(host.asked) == 3  # looked at, fetched; looked at
+        with pytest.raises(UriNotAllowed):
+            resolve(inputs, dataset=f"http://127.0.0.1:{host.port + 1}/file")
+        with pytest.raises(UriNotAllowed):
+            resolve(inputs_of(make_rig(allowed_origins=host.origin)), dataset=f"{host.origin}/file")
+
+
+def test_objects_and_folders_of_a_bucket(make_rig: MakeRig, s3_server: S3Server) -> None:
+    bucket = s3_server.new_bucket()
+    for key in ("pets/train/cat/1.png", "pets/train/dog/2.png", "pets/", "pets-not/x", "teacher.pt"):
+        s3_server.put(bucket, key, key.encode())
+    rig = make_rig(
+        allowed_buckets=bucket,
+        s3_endpoint=s3_server.url,
+        s3_region="us-east-1",
+        s3_access_key_id="an-access-key",
+        s3_secret_access_key="a-secret",
+    )
+    inputs = inputs_of(rig)
+    found = resolve(inputs, teacher=f"s3://{bucket}/teacher.pt", dataset=f"s3://{bucket}/pets/")
+    assert Path(found["teachers"][0] or "").read_bytes() == b"teacher.pt"
+    assert Path(found["teachers"][0] or "").suffix == ".pt"
+    folder = Path(found["dataset"] or "")
+    files = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+    assert files == {name: f"pets/{name}" for name in ("train/cat/1.png", "train/dog/2.png")}
+    s3_server.put(bucket, "pets/train/cat/1.png", b"another")
+    newer = Path(resolve(inputs, dataset=f"s3://{bucket}/pets/")["dataset"] or "")
+    assert (newer / "train/cat/1.png").read_bytes() == b"another"
+    for uri, kind in {
+        f"s3://{bucket}/absent": SourceRefused,
+        f"s3://{bucket}/pets": SourceRefused,
+        f"s3://{bucket}/absent/": SourceRefused,
+        "s3://another/x": UriNotAllowed,
+    }.items():
+        with pytest.raises(kind):
+            resolve(inputs, dataset=uri)
+    with pytest.raises(TooLarge):
+        resolve(
+            inputs_of(make_rig(**{**rig.settings.model_dump(), "fetch_max_bytes": 10})), dataset=f"s3://{bucket}/pets/"
+        )
+
+
+@pytest.mark.parametrize("name", ["a/../b", "a/" + 300 * "x", "a/\x07"])
+def test_an_object_whose_name_is_no_files_is_refused(name: str) -> None:
+    with pytest.raises(SourceRefused):
+        _check_name(name)
+
+
+def test_a_fetch_from_storage_stops_between_chunks(rig: Rig, inputs: Inputs, dataset: str) -> None:
+    teacher = upload(rig, b"teacher")
+    spec = DistillSpec.model_validate({**body(), "teacher": f"upload:{teacher.id}", "dataset": dataset})
+    with pytest.raises(FetchStopped):
+        inputs.resolve(spec, should_stop=lambda: True)
+
+
+def test_the_cache_is_bounded_and_keeps_what_a_job_uses(make_rig: MakeRig, dataset: str) -> None:
+    rig = make_rig(data_cache_bytes=1)
+    inputs = inputs_of(rig)
+    first, second = (upload(rig, bytes([number]) * 100_000) for number in range(2))
+    one = Path(resolve(inputs, teacher=f"upload:{first.id}", dataset=dataset)["teachers"][0] or "")
+    other = inputs_of(make_rig(work_dir=rig.settings.work_dir, data_cache_bytes=1))
+    two = Path(resolve(other, teacher=f"upload:{second.id}", dataset=dataset)["teachers"][0] or "")
+    assert one.exists()  # its worker has not gone on to another job
+    resolve(inputs, dataset=dataset)
+    assert not one.exists()
+    assert two.exists()

@@ -1,0 +1,133 @@
+"""Limits on the trainer: its memory, its time, and the job's deadline."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.support.factories import job_of, queued, spec, state_of
+from tests.support.rig import MakeRig, Rig
+from tests.support.tiny_trainer import weights_after
+from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.repositories import artifacts, jobs
+from ttm_jobs.states import JobState
+from worker import memory
+from worker.outcomes import Broken, Rejected, outcome_of
+
+MIB = 1024**2
+HOLDER = "import sys; held = bytearray({0}); held[::4096] = bytes([1]) * len(held[::4096]); print(flush=True); input()"
+
+
+@pytest.fixture
+def group() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Two processes of one group that hold 60 MiB each."""
+    first = subprocess.Popen([sys.executable, "-c", HOLDER.format(60 * MIB)], stdin=-1, stdout=-1, process_group=0)
+    second = subprocess.Popen(
+        [sys.executable, "-c", HOLDER.format(60 * MIB)], stdin=-1, stdout=-1, process_group=first.pid
+    )
+    for process in (first, second):
+        assert process.stdout is not None
+        process.stdout.readline()
+    yield [first, second]
+    os.killpg(first.pid, signal.SIGKILL)
+    for process in (first, second):
+        process.communicate()
+
+
+def test_the_memory_of_a_group_is_that_of_its_processes_without_mapped_files(
+    group: list[subprocess.Popen[bytes]],
+) -> None:
+    assert 120 * MIB < memory.held_by_group(group[0].pid) < 160 * MIB
+    assert memory.held_by_group(2**22 + 1) == 0
+
+
+def test_a_trainer_that_outgrows_its_limit_is_named_and_the_worker_goes_on(make_rig: MakeRig, dataset: str) -> None:
+    rig = make_rig(trainer_memory_bytes=300 * MIB)
+    big = queued(rig.engine, spec=spec(name="steps=9999 step_seconds=0.02 hold_mib=400", dataset=dataset))
+    small = queued(rig.engine, spec=spec(name="steps=3", dataset=dataset))
+    rig.run(big)
+    job = job_of(rig.engine, big)
+    assert job.state is JobState.FAILED
+    failure = job.failure or {}
+    assert (failure["code"], failure["origin"]) == ("out_of_memory", "user")
+    assert "allows 300" in failure["message"]
+    assert job.attempt == 1
+    rig.run(small)
+    assert state_of(rig.engine, small) is JobState.SUCCEEDED
+
+
+def test_a_kill_by_the_kernel_for_want_of_memory_is_named_and_tried_again() -> None:
+    outcome = outcome_of(None, -signal.SIGKILL, None, oom_killed=True)
+    assert isinstance(outcome, Broken)
+    assert (outcome.failure.code, outcome.failure.origin) == ("out_of_memory", "system")
+    other = outcome_of(None, 1, None, oom_killed=True)
+    assert isinstance(other, Broken)
+    assert other.failure.code == "trainer_died"
+
+
+def test_an_attempt_that_takes_too_long_fails(make_rig: MakeRig, dataset: str) -> None:
+    rig = make_rig(trainer_seconds=1.0)
+    job_id = queued(rig.engine, spec=spec(name="steps=9999 step_seconds=0.02", dataset=dataset))
+    rig.run(job_id)
+    job = job_of(rig.engine, job_id)
+    assert (job.state, (job.failure or {})["code"]) == (JobState.FAILED, "time_limit_exceeded")
+
+
+def test_a_running_job_fails_at_its_deadline(rig: Rig, dataset: str) -> None:
+    body = spec(name="steps=9999 step_seconds=0.02", dataset=dataset)
+    job_id = queued(rig.engine, spec=body, deadline=timedelta(seconds=2))
+    rig.run(job_id)
+    job = job_of(rig.engine, job_id)
+    assert (job.state, (job.failure or {})["code"]) == (JobState.FAILED, "deadline_exceeded")
+    assert job.deadline_at is not None
+    assert job.finished_at is not None
+    assert timedelta(0) < job.finished_at - job.deadline_at < timedelta(seconds=5)
+    with read_scope(rig.engine) as session:
+        [attempt] = jobs.attempts(session, job_id)
+        assert (attempt.outcome, attempt.code) == ("failed", "deadline_exceeded")
+        assert (attempt.from_step, (attempt.to_step or 0) > 0) == (0, True)
+
+
+@pytest.mark.parametrize("reason", ["deadline_exceeded", "time_limit_exceeded"])
+def test_stopped_at_a_limit_a_job_has_failed_for_it(reason: str) -> None:
+    outcome = outcome_of(None, -signal.SIGKILL, reason)
+    assert isinstance(outcome, Rejected)
+    assert (outcome.failure.code, outcome.failure.retryable) == (reason, False)
+
+
+def test_a_job_that_ends_in_time_keeps_its_student(rig: Rig, dataset: str) -> None:
+    job_id = queued(rig.engine, spec=spec(name="steps=5", dataset=dataset), deadline=timedelta(minutes=1))
+    rig.run(job_id)
+    assert state_of(rig.engine, job_id) is JobState.SUCCEEDED
+    with session_scope(rig.engine) as session:
+        student = artifacts.get(session, job_id, artifacts.STUDENT)
+    assert rig.read(student.key).decode() == weights_after(5, "0")
+
+
+def _cgroup() -> Path | None:
+    """A writable memory cgroup (v1), as root has it on some machines."""
+    parent = Path("/sys/fs/cgroup/memory")
+    return parent if os.access(parent, os.W_OK) and (parent / "memory.limit_in_bytes").exists() else None
+
+
+@pytest.mark.skipif(_cgroup() is None, reason="no memory cgroup (v1) that this user may write")
+def test_the_kernel_counts_its_kills() -> None:
+    parent = _cgroup()
+    assert parent is not None
+    before = memory.oom_kills()
+    group = parent / f"ttm-test-{os.getpid()}"
+    group.mkdir()
+    try:
+        (group / "memory.limit_in_bytes").write_text(str(32 * MIB))
+        enter = f"open({str(group / 'cgroup.procs')!r}, 'w').write('0');"
+        done = subprocess.run([sys.executable, "-c", enter + HOLDER.format(100 * MIB)], stdin=subprocess.DEVNULL)
+        assert done.returncode == -signal.SIGKILL
+        assert before is not None
+        assert (memory.oom_kills() or 0) > before
+    finally:
+        group.rmdir()

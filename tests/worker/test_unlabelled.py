@@ -1,0 +1,51 @@
+"""A job on images without labels, through a worker and the real trainer."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save_file
+
+from tests.support.factories import job_of, queued, spec
+from tests.support.rig import MakeRig
+from tests.ttm_core.data.formats import png, sample
+from ttm_core.students import create_model
+from ttm_jobs.database import read_scope
+from ttm_jobs.models import Job
+from ttm_jobs.repositories import artifacts
+from ttm_jobs.states import JobState
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """One kind is enough: what is new is in the trainer."""
+    return sqlite_url
+
+
+def test_a_job_without_labels_succeeds_and_says_what_it_was_judged_by(make_rig: MakeRig, tmp_path: Path) -> None:
+    rig = make_rig((sys.executable, "-m", "ttm_core", "run"), lease_seconds=60.0)
+    images = tmp_path / "data/images"
+    images.mkdir()
+    for number, pixels in enumerate(sample(16)[0]):
+        (images / f"{number:02}.png").write_bytes(png(pixels))
+    teacher = tmp_path / "data/teacher.safetensors"
+    save_file(create_model("mini/resnet8_025", num_classes=3).state_dict(), teacher)
+    body = spec(
+        dataset=images.as_uri(),
+        student="mini/resnet8_025",
+        teacher={"checkpoint": teacher.as_uri(), "architecture": "mini/resnet8_025"},
+        method={"kind": "wttm", "ce_weight": 0},
+        training={"epochs": 1, "batch_size": 8, "threads": 1},
+        exports=[],
+    )
+    job_id = queued(rig.engine, spec=body)
+    rig.run(job_id)
+    job: Job = job_of(rig.engine, job_id)
+    assert job.state is JobState.SUCCEEDED, job.failure
+    assert job.result is not None
+    assert job.result["student_validation"]["against"] == "teacher"
+    assert job.latest["validation/agreement"] == job.result["student_validation"]["top1"]
+    with read_scope(rig.engine) as session:
+        report = json.loads(rig.read(artifacts.get(session, job_id, "report.json").key))
+    assert [known["name"] for known in report["validation"]["classes"]] == ["0", "1", "2"]

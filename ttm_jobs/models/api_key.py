@@ -1,0 +1,51 @@
+"""api_keys: who may ask. The secret itself is kept nowhere."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import Enum, Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ttm_jobs.models.base import Base, Id, Sha256
+from ttm_jobs.models.project import Owned
+
+
+class Scope(StrEnum):
+    """What a key may do; each includes those before it."""
+
+    # Look at what its project has.
+    READ = "read"
+    # Submit and change jobs, send uploads.
+    SUBMIT = "submit"
+    # Make and revoke the project's keys.
+    ADMIN = "admin"
+
+    def includes(self, other: "Scope") -> bool:
+        order = list(Scope)
+        return order.index(self) >= order.index(other)
+
+
+class ApiKey(Owned, Base):
+    """`prefix` is the part of the secret that people may see; `sha256` is of the whole secret."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    prefix: Mapped[str] = mapped_column(String(16), unique=True)
+    sha256: Mapped[Sha256]
+    scope: Mapped[Scope] = mapped_column(
+        Enum(
+            Scope,
+            native_enum=False,
+            create_constraint=False,
+            length=16,
+            values_callable=lambda e: [s.value for s in e],
+        )
+    )
+    created_at: Mapped[datetime] = mapped_column()
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("ix_api_keys_project_id", "project_id", created_at),)

@@ -1,0 +1,24 @@
+"""idempotency_keys: what a POST that named itself was answered, so that sending it again does nothing again."""
+
+from datetime import datetime
+
+from sqlalchemy import Index, LargeBinary, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ttm_jobs.models.base import Base, Sha256
+
+
+class IdempotencyKey(Base):
+    """`request` is the SHA-256 of method, path and body; the answer is written in the transaction that did the work."""
+
+    __tablename__ = "idempotency_keys"
+
+    project_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    request: Mapped[Sha256]
+    status: Mapped[int]
+    location: Mapped[str | None] = mapped_column(String(512))
+    body: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column()
+
+    __table_args__ = (Index("ix_idempotency_keys_created_at", created_at),)

@@ -1,0 +1,33 @@
+"""projects: the tenants. Every job, upload and key belongs to one."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ttm_jobs.models.base import Base
+
+DEFAULT_PROJECT = "default"
+
+
+class Project(Base):
+    """`id` is the name its users know it by. A limit that is NULL is none."""
+
+    __tablename__ = "projects"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    max_running_jobs: Mapped[int | None]
+    max_queued_jobs: Mapped[int | None]
+    max_stored_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    max_device_hours: Mapped[float | None]
+    created_at: Mapped[datetime]
+
+
+class Owned:
+    """A row that belongs to a project. Not a foreign key: SQLite could add one only by copying the table, which would
+    take the rows that depend on it along.
+    """
+
+    project_id: Mapped[str] = mapped_column(
+        String(64), default=DEFAULT_PROJECT, server_default=DEFAULT_PROJECT, sort_order=900
+    )

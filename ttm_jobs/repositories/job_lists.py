@@ -1,0 +1,94 @@
+"""Lists of jobs. Each filter has an index in the order of the list, so that a page costs the same however many there
+are.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from heapq import merge
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, select, tuple_
+from sqlalchemy.orm import Session
+
+from ttm_jobs.models import Job, JobTag
+from ttm_jobs.models.job import beginning, rest
+from ttm_jobs.states import JobState
+
+
+@dataclass(frozen=True)
+class JobFilters:
+    """What every job of a list has: one of the states, all the tags, and each word that is given. None: any."""
+
+    states: Collection[JobState] = ()
+    tags: Collection[str] = ()
+    name: str | None = None
+    teacher: str | None = None
+    dataset: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+@dataclass(frozen=True)
+class JobPage:
+    """`has_more` says whether a page follows the last of `jobs`."""
+
+    jobs: Sequence[Job]
+    has_more: bool
+
+
+def page(
+    session: Session,
+    *,
+    limit: int,
+    before: tuple[datetime, str] | None = None,
+    filters: JobFilters | None = None,
+) -> JobPage:
+    """Newest first; `before` is (created_at, id) of the last job of the page before."""
+    filters = filters or JobFilters()
+    query = _filtered(filters, limit=limit + 1, before=before)
+    if len(filters.states) > 1:
+        # One range of the index a state: together they would be sorted from the beginning for each page.
+        lists = [session.scalars(query.where(Job.state == state)) for state in filters.states]
+        jobs: Sequence[Job] = list(islice(merge(*lists, key=_place, reverse=True), limit + 1))
+    else:
+        jobs = session.scalars(query.where(*(Job.state == state for state in filters.states))).all()
+    return JobPage(jobs[:limit], has_more=len(jobs) > limit)
+
+
+def _filtered(filters: JobFilters, *, limit: int, before: tuple[datetime, str] | None) -> Select[Job]:
+    query = select(Job)
+    made_at: Any = Job.created_at
+    job_id: Any = Job.id
+    if filters.tags:
+        first, *others = sorted(set(filters.tags))
+        query = query.join(JobTag, JobTag.job_id == Job.id).where(JobTag.tag == first)
+        # Read in the order of the tag's own index.
+        made_at, job_id = JobTag.created_at, JobTag.job_id
+        for tag in others:
+            query = query.where(
+                select(JobTag.tag).where(JobTag.job_id == Job.id, JobTag.tag == tag).correlate(Job).exists()
+            )
+    if filters.name is not None:
+        query = query.where(Job.name == filters.name)
+    if filters.teacher is not None:
+        query = query.where(*_equal(Job.teacher, filters.teacher))
+    if filters.dataset is not None:
+        query = query.where(*_equal(Job.dataset, filters.dataset))
+    if filters.created_after is not None:
+        query = query.where(made_at > filters.created_after)
+    if filters.created_before is not None:
+        query = query.where(made_at < filters.created_before)
+    if before is not None:
+        query = query.where(tuple_(made_at, job_id) < before)
+    return query.order_by(made_at.desc(), job_id.desc()).limit(limit)
+
+
+def _equal(column: Any, value: str) -> Sequence[ColumnElement[bool]]:
+    # In two parts: told that the whole is equal, too, SQLite puts it into the index's expression, and loses the index.
+    return beginning(column) == beginning(value), rest(column) == rest(value)
+
+
+def _place(job: Job) -> tuple[datetime, str]:
+    return job.created_at, job.id

@@ -1,0 +1,187 @@
+"""Objects in a bucket of S3, or of a store that speaks its language."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from queue import Full, Queue
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+import obstore
+from obstore.exceptions import BaseError, PreconditionError
+from obstore.store import S3Store
+
+from ttm_jobs.errors import ObjectNotFound, StorageUnreachable
+from ttm_jobs.s3_access import S3Access
+from ttm_jobs.storage.base import CHUNK, Stored, check_key, chunks_of
+
+if TYPE_CHECKING:  # names that only the type stubs have
+    from obstore import GetOptions, GetResult
+    from obstore.store import S3Config
+
+# An object is put in parts of this size, and an object of one part at once.
+_PART_BYTES = 8 * CHUNK
+_LINK_LIFE = timedelta(minutes=15)
+_RESUMED = 5
+
+
+class S3Storage:
+    """A key is an object's name after the prefix. Parts become an object when the last one is there."""
+
+    def __init__(self, store: S3Store) -> None:
+        self._store = store
+
+    def put(self, key: str, source: BinaryIO | Iterable[bytes]) -> Stored:
+        digest = hashlib.sha256()
+        size = 0
+        with _Sender(self._store, check_key(key)) as sender:
+            for chunk in chunks_of(source):
+                digest.update(chunk)
+                size += len(chunk)
+                sender.send(chunk)
+        return Stored(size, digest.hexdigest())
+
+    def open(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        size = self.size(key)
+        stop = size if end is None else min(end, size)
+        return read_range(self._store, key, start, stop) if start < stop else iter(())
+
+    def size(self, key: str) -> int:
+        with reached():
+            return int(obstore.head(self._store, check_key(key))["size"])
+
+    def url(self, key: str) -> str | None:
+        return obstore.sign(self._store, "GET", check_key(key), expires_in=_LINK_LIFE)
+
+    def delete(self, key: str) -> None:
+        with reached():
+            obstore.delete(self._store, check_key(key))
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        if prefix:
+            check_key(prefix)
+        with reached():
+            keys = [meta["path"] for page in obstore.list(self._store, prefix or None) for meta in page]
+        yield from sorted(keys)
+
+    def sweep(self, older_than: timedelta) -> int:
+        """Nothing: the parts of a broken upload are no objects, and the library has no call that lists them. A rule of
+        the bucket (AbortIncompleteMultipartUpload) removes them.
+        """
+        return 0
+
+    def check(self) -> None:
+        with reached():
+            next(iter(obstore.list(self._store)), None)
+
+
+class _Sender:
+    """Puts what it is sent, in a thread of its own: the library asks an iterator for more from within its event loop,
+    where a source that itself reads from a store would bring it down.
+    """
+
+    def __init__(self, store: S3Store, key: str) -> None:
+        self._chunks: Queue[bytes | BaseException | None] = Queue(maxsize=4)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="s3-put")
+        self._done = self._pool.submit(
+            obstore.put, store, key, self._received(), chunk_size=_PART_BYTES, max_concurrency=2
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Ends the object; or, if the source broke, removes the parts that were put."""
+        self.send(error)
+        self._pool.shutdown()
+        if error is None:
+            with reached():
+                self._done.result()
+
+    def send(self, item: bytes | BaseException | None) -> None:
+        """The next bytes, the error that ends them, or None for their end."""
+        while not self._done.done():
+            with suppress(Full):
+                self._chunks.put(item, timeout=0.5)
+                return
+        with reached():
+            self._done.result()
+
+    def _received(self) -> Iterator[bytes]:
+        while (item := self._chunks.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+
+def connect(access: S3Access, bucket: str, prefix: str | None = None) -> S3Store:
+    """A bucket. Nothing is asked yet."""
+    config: S3Config = {}
+    if access.endpoint is not None:
+        config["endpoint"] = access.endpoint
+    if access.region is not None:
+        config["region"] = access.region
+    if access.access_key_id is not None and access.secret_access_key is not None:
+        config["access_key_id"] = access.access_key_id
+        config["secret_access_key"] = access.secret_access_key
+    return S3Store(
+        bucket,
+        prefix=prefix,
+        config=config,
+        client_options={
+            "allow_http": access.endpoint is not None and access.endpoint.startswith("http://"),
+            "connect_timeout": timedelta(seconds=5),
+            "timeout": timedelta(minutes=5),
+        },
+        retry_config={"max_retries": 5, "retry_timeout": timedelta(minutes=2)},
+    )
+
+
+def read_range(store: S3Store, key: str, start: int, stop: int, tag: str | None = None) -> Iterator[bytes]:
+    """The bytes from `start` up to, not including, `stop`; a connection that is lost in the middle is made again, for
+    the same object, that of the entity tag where one is given. ObjectNotFound at once, StorageUnreachable.
+    """
+    result = _get(store, key, start, stop, tag)
+    return _resumed(store, key, result, start, stop)
+
+
+def _get(store: S3Store, key: str, start: int, stop: int, tag: str | None) -> "GetResult":
+    options: GetOptions = {"range": (start, stop)}
+    if tag is not None:
+        options["if_match"] = tag
+    with reached():
+        return obstore.get(store, key, options=options)
+
+
+def _resumed(store: S3Store, key: str, result: "GetResult", start: int, stop: int) -> Iterator[bytes]:
+    tag = result.meta["e_tag"]
+    for attempt in range(_RESUMED + 1):
+        try:
+            for chunk in result.stream(min_chunk_size=CHUNK):
+                start += len(chunk)
+                yield bytes(chunk)
+            if start >= stop:
+                return
+        except (BaseError, OSError) as error:
+            if attempt == _RESUMED:
+                raise StorageUnreachable(f"The connection to the object store was lost {attempt + 1} times.") from error
+        result = _get(store, key, start, stop, tag)
+    raise StorageUnreachable("The object store sends less of an object than it has.")
+
+
+@contextmanager
+def reached() -> Iterator[None]:
+    """The library's errors as this service's."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ObjectNotFound("There is no such object.") from error
+    except PreconditionError as error:
+        raise StorageUnreachable("The object was replaced while it was read.") from error
+    except BaseError as error:
+        # The library's message has the whole request in it, and may have an address with a signature.
+        raise StorageUnreachable(f"The object store cannot be used: {type(error).__name__}.") from error
