@@ -2,19 +2,23 @@
 
 import argparse
 import socket
+import sys
 
 import uvicorn
 from fastapi import FastAPI
 
+from api.access.loopback import is_loopback
 from api.app import create_app
 from api.dependencies import Services
-from ttm_jobs.settings import get_settings
+from ttm_jobs.database import DATABASE_AWAY, create_engine, read_scope
+from ttm_jobs.repositories import keys
+from ttm_jobs.settings import Settings, get_settings
 
 _GRACE_SECONDS = 5
 
 
 class Server(uvicorn.Server):
-    """Ends the live streams when it is asked to stop; it would wait for them, and they last as long as their jobs."""
+    """Ends the live streams and long polls when it is asked to stop: it would wait for them, and they last long."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
@@ -23,6 +27,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         services: Services = self._app.state.services
         services.feeds.close()
+        services.changes.close()
         await super().shutdown(sockets)
 
 
@@ -32,6 +37,15 @@ def main() -> None:
     parser.add_argument("--fd", type=int, help="file descriptor of a listening socket")
     arguments = parser.parse_args()
     settings = get_settings()
+    sockets = None if arguments.fd is None else [socket.socket(fileno=arguments.fd)]
+    if sockets is not None:
+        # Whoever made the socket chose the address.
+        settings = settings.model_copy(update={"host": sockets[0].getsockname()[0]})
+    if not is_loopback(settings.host) and not _has_key(settings):
+        sys.exit(
+            f"Other machines reach {settings.host}, and there is no key by which to know who asks. "
+            "Make one first, with: ttm keys create --scope admin"
+        )
     app = create_app(settings)
     config = uvicorn.Config(
         app,
@@ -41,8 +55,19 @@ def main() -> None:
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    sockets = None if arguments.fd is None else [socket.socket(fileno=arguments.fd)]
     Server(config, app).run(sockets=sockets)
+
+
+def _has_key(settings: Settings) -> bool:
+    engine = create_engine(settings.database_url)
+    try:
+        with read_scope(engine) as session:
+            return keys.any_valid(session)
+    except DATABASE_AWAY:
+        # Every request will look for its key then, and be refused until the database is back.
+        return True
+    finally:
+        engine.dispose()
 
 
 if __name__ == "__main__":

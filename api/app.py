@@ -9,17 +9,23 @@ from starlette.middleware import Middleware
 from starlette.types import Scope
 
 from api import errors
+from api.access.callers import Callers
+from api.access.middleware import AllowedHosts, Gate
 from api.architectures.endpoints import router as architectures
 from api.artifacts.endpoints import router as artifacts
 from api.dashboard.endpoints import router as dashboard
 from api.dashboard.endpoints import static_files
 from api.dependencies import Services
 from api.health.endpoints import router as health
+from api.jobs.changes import Changes
 from api.jobs.endpoints import router as jobs
 from api.jobs.feed import Feeds
+from api.keys.endpoints import router as keys
 from api.logs import configure_logs
 from api.middleware import BodyLimit, RequestContext, SameOrigin
 from api.openapi import describe
+from api.operations.endpoints import router as operations
+from api.recipes.endpoints import router as recipes
 from api.uploads.endpoints import router as uploads
 from ttm_jobs.database import create_engine
 from ttm_jobs.settings import Settings, get_settings
@@ -37,15 +43,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = create_engine(settings.database_url)
         feeds = Feeds(engine)
+        changes = Changes(engine)
         app.state.services = Services(
             settings=settings,
             engine=engine,
-            storage=build_storage(settings.storage_url),
+            storage=build_storage(settings.storage_url, settings.s3),
             feeds=feeds,
+            changes=changes,
+            callers=Callers(settings, engine),
             upload_threads=CapacityLimiter(_UPLOADS_AT_ONCE),
             health_threads=CapacityLimiter(16),
         )
-        async with feeds.running():
+        async with feeds.running(), changes.running():
             yield
         engine.dispose()
 
@@ -58,12 +67,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         middleware=[
             Middleware(RequestContext),
+            Middleware(AllowedHosts, settings=settings),
             Middleware(SameOrigin),
+            Middleware(Gate, requests_per_second=settings.requests_per_second),
             Middleware(BodyLimit, limit=settings.max_body_bytes, exempt=_is_upload),
         ],
     )
     errors.register(app)
-    for router in (jobs, artifacts, uploads, architectures, health, dashboard):
+    for router in (jobs, artifacts, uploads, architectures, recipes, operations, keys, health, dashboard):
         app.include_router(router)
     app.mount("/static", static_files(), name="static")
     describe(app)

@@ -7,9 +7,14 @@ from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 
+from api.access.callers import Caller, Callers
+from api.jobs.changes import Changes
 from api.jobs.feed import Feeds
+from ttm_jobs.errors import Forbidden
+from ttm_jobs.models import Scope
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
+from ttm_jobs.tenancy import bound_to
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,8 @@ class Services:
     engine: Engine
     storage: Storage
     feeds: Feeds
+    changes: Changes
+    callers: Callers
     # Apart from the threads that answer requests, so that slow uploads or a hung database leave those free.
     upload_threads: CapacityLimiter
     health_threads: CapacityLimiter
@@ -37,8 +44,22 @@ async def _settings(services: Annotated[Services, Depends(get_services)]) -> Set
     return services.settings
 
 
-async def _engine(services: Annotated[Services, Depends(get_services)]) -> Engine:
-    return services.engine
+async def _caller(request: Request) -> Caller:
+    caller = request.state.caller
+    assert isinstance(caller, Caller)
+    return caller
+
+
+async def _admin(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+    if not caller.scope.includes(Scope.ADMIN):
+        raise Forbidden(f"This needs a key of scope {Scope.ADMIN}; the key's is {caller.scope}.")
+    return caller
+
+
+async def _engine(
+    services: Annotated[Services, Depends(get_services)], caller: Annotated[Caller, Depends(_caller)]
+) -> Engine:
+    return bound_to(services.engine, caller.project_id)
 
 
 async def _storage(services: Annotated[Services, Depends(get_services)]) -> Storage:
@@ -51,6 +72,9 @@ async def _feeds(services: Annotated[Services, Depends(get_services)]) -> Feeds:
 
 ServicesDep = Annotated[Services, Depends(get_services)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
+# The database as the caller may see it: its project's rows alone.
 EngineDep = Annotated[Engine, Depends(_engine)]
+CallerDep = Annotated[Caller, Depends(_caller)]
+AdminDep = Annotated[Caller, Depends(_admin)]
 StorageDep = Annotated[Storage, Depends(_storage)]
 FeedsDep = Annotated[Feeds, Depends(_feeds)]

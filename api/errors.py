@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from api.conditional import NotModified, not_modified
 from api.problems import FieldError, Refusal, problem_response
 from ttm_jobs.errors import Invalid, ServiceError, TooLarge
 
@@ -97,6 +98,7 @@ def register(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(NothingNew, _nothing_new)
+    app.add_exception_handler(NotModified, _not_modified)
     app.add_exception_handler(ClientDisconnect, _client_gone)
     for away in (OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(away, _database_error)
@@ -114,6 +116,11 @@ def refuse(request: Request, error: ServiceError, *, headers: Mapping[str, str] 
 
 async def _nothing_new(request: Request, error: Exception) -> Response:
     return Response(status_code=204)
+
+
+async def _not_modified(request: Request, error: Exception) -> Response:
+    assert isinstance(error, NotModified)
+    return not_modified(error)
 
 
 async def _client_gone(request: Request, error: Exception) -> Response:

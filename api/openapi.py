@@ -17,15 +17,25 @@ _DESCRIPTION = """Turns a large image classifier (the teacher) into a small one 
 teacher matching.
 
 Post a job with three strings, follow it live, download the student. Every refusal is a problem (RFC 9457) with a
-stable `code`. Lists are paged by `cursor`. Every answer carries `X-Request-ID`."""
+stable `code`. Lists are paged by `cursor`. Every answer carries `X-Request-ID`.
+
+A key goes into `Authorization: Bearer KEY`; a service on loopback that has no keys needs none. A key belongs to a
+project and sees nothing else: what another project has is not found. GET needs the scope read, anything else submit,
+and the keys themselves admin."""
 
 _TAGS = [
     {"name": "jobs", "description": "Submit, follow and end distillation jobs."},
     {"name": "artifacts", "description": "What jobs make: the student, its report, the log."},
     {"name": "uploads", "description": "Files a job needs that the service cannot reach by itself."},
+    {"name": "operations", "description": "Workers, queue, and what the project uses."},
+    {"name": "keys", "description": "Who may ask."},
     {"name": "architectures", "description": "The models the service can make."},
+    {"name": "recipes", "description": "Published runs that a job may start from."},
     {"name": "health", "description": "For those who watch over the service."},
 ]
+_SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key, as `ttm keys create` or POST /keys shows it."}
+}
 _VERSION = "0.1.0"
 
 
@@ -59,6 +69,10 @@ def _document(app: FastAPI) -> dict[str, Any]:
     for operations in document["paths"].values():
         for operation in operations.values():
             _use_problems(operation)
+    document["components"]["securitySchemes"] = _SECURITY
+    document["security"] = [{"bearer": []}]
+    for open_path in ("/healthz", "/readyz"):
+        document["paths"][open_path]["get"]["security"] = []
     schemas = document["components"]["schemas"]
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)

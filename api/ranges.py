@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from starlette.datastructures import Headers
 
+from api.conditional import names
 from api.errors import RangeNotSatisfiable
 
 # One range of bytes; more than one is answered with the whole file, which the RFC allows.
@@ -34,7 +35,7 @@ Selection = Whole | Part | Unchanged
 
 def select(headers: Headers, *, etag: str, size: int) -> Selection:
     """What of a file of `size` bytes to send. RangeNotSatisfiable for a range that begins behind its end."""
-    if _names(headers.get("if-none-match", ""), etag):
+    if names(headers.get("if-none-match", ""), etag):
         return Unchanged()
     match = _RANGE.fullmatch(headers.get("range", "").strip().lower())
     if match is None or headers.get("if-range", etag).strip() != etag:
@@ -49,8 +50,3 @@ def select(headers: Headers, *, etag: str, size: int) -> Selection:
     if start >= size or start >= end:
         raise RangeNotSatisfiable(size)
     return Part(start, end)
-
-
-def _names(condition: str, etag: str) -> bool:
-    # If-None-Match compares weakly: W/"x" names "x" as well.
-    return any(tag.strip() in ("*", etag) or tag.strip() == f"W/{etag}" for tag in condition.split(","))

@@ -1,22 +1,23 @@
 """Routes of what jobs make."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from api.artifacts import service
-from api.artifacts.schemas import ArtifactList
+from api.artifacts.schemas import ArtifactList, LinkOut
 from api.dependencies import EngineDep, StorageDep
-from api.errors import RangeNotSatisfiable
+from api.errors import InvalidRequest, RangeNotSatisfiable
 from api.identifiers import ArtifactName, JobId
 from api.problems import problems
-from ttm_jobs.database import read_scope
+from ttm_jobs.database import read_scope, session_scope
 from ttm_jobs.errors import ArtifactNotFound, JobNotFinished, JobNotFound
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["artifacts"])
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
+_JSON: dict[str, Any] = {"application/json": {}}
 _DOWNLOAD: dict[int | str, dict[str, Any]] = {
     200: {"description": "The whole file; its ETag is its SHA-256.", "content": {"application/octet-stream": _BINARY}},
     206: {"description": "The range asked for.", "content": {"application/octet-stream": _BINARY}},
@@ -46,6 +47,60 @@ def jobs_student(job_id: JobId, request: Request, engine: EngineDep, storage: St
     with read_scope(engine) as session:
         download = service.student(session, job_id)
     return service.send(download, storage, request.method, request.headers)
+
+
+@router.head("/artifacts.zip", include_in_schema=False)
+@router.get(
+    "/artifacts.zip",
+    operation_id="artifacts_zip",
+    summary="Download all artifacts as one zip",
+    response_class=Response,
+    responses={
+        200: {"description": "Every artifact under its name, stored.", "content": {"application/zip": _BINARY}},
+        **problems(JobNotFound, JobNotFinished),
+    },
+)
+def artifacts_zip(job_id: JobId, request: Request, engine: EngineDep, storage: StorageDep) -> Response:
+    """Made while it is sent, so it has no length and cannot be resumed; the files one by one can."""
+    with read_scope(engine) as session:
+        files = service.all_files(session, job_id)
+        return service.send_zip(files, storage, request.method)
+
+
+@router.head("/report", include_in_schema=False)
+@router.get(
+    "/report",
+    operation_id="jobs_report",
+    summary="Read a job's report",
+    response_class=Response,
+    responses={
+        200: {"description": "report.json, as docs/reference/report.md describes it.", "content": _JSON},
+        **problems(JobNotFound, JobNotFinished, ArtifactNotFound, RangeNotSatisfiable),
+    },
+)
+def jobs_report(job_id: JobId, request: Request, engine: EngineDep, storage: StorageDep) -> Response:
+    """Accuracy, calibration, agreement with the teacher, each class, size, cost and latency; teacher beside student."""
+    with read_scope(engine) as session:
+        download = service.report(session, job_id, "report.json")
+    return service.send(download, storage, request.method, request.headers)
+
+
+@router.head("/report.html", include_in_schema=False)
+@router.get(
+    "/report.html",
+    operation_id="jobs_report_page",
+    summary="Show a job's report",
+    response_class=Response,
+    responses={
+        200: {"description": "The report as a page.", "content": {"text/html": {}}},
+        **problems(JobNotFound, JobNotFinished, ArtifactNotFound, RangeNotSatisfiable),
+    },
+)
+def jobs_report_page(job_id: JobId, request: Request, engine: EngineDep, storage: StorageDep) -> Response:
+    """One page without scripts, also to be kept: `report.html` among the artifacts is the same file."""
+    with read_scope(engine) as session:
+        download = service.report(session, job_id, "report.html")
+    return service.send_page(download, storage, request.method, request.headers)
 
 
 @router.head("/log", include_in_schema=False)
@@ -85,3 +140,20 @@ def artifacts_get(
     with read_scope(engine) as session:
         download = service.find(session, job_id, name)
     return service.send(download, storage, request.method, request.headers)
+
+
+@router.post(
+    "/artifacts/{name}/link",
+    operation_id="artifacts_link",
+    summary="Make a link to an artifact that works without a key",
+    responses=problems(JobNotFound, ArtifactNotFound, InvalidRequest),
+)
+def artifacts_link(
+    job_id: JobId,
+    name: ArtifactName,
+    engine: EngineDep,
+    seconds: Annotated[int, Query(ge=1, le=7 * 86_400, description="How long it works.")] = 3600,
+) -> LinkOut:
+    """For whoever is to have this one file and no key. It cannot be taken back; deleting the job ends it."""
+    with session_scope(engine) as session:
+        return service.link(session, job_id, name, seconds=seconds)

@@ -1,5 +1,7 @@
 """What an artifact looks like to a client."""
 
+from datetime import datetime
+
 from pydantic import BaseModel, Field
 
 
@@ -11,6 +13,13 @@ class ArtifactOut(BaseModel):
     sha256: str
     media_type: str
     href: str = Field(description="Path to download it from.")
+
+
+class LinkOut(BaseModel):
+    """A path that works without a key for a while."""
+
+    href: str
+    expires_at: datetime
 
 
 class ArtifactList(BaseModel):

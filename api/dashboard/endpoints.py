@@ -1,4 +1,4 @@
-"""Pages for people. They read what the REST API reads."""
+"""Pages of jobs. They read what the REST API reads."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,19 +7,36 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
+from api.dashboard import catalogue, docs, forms, operations
+from api.dashboard.columns import COLUMNS, arranged, ran_seconds, waited_seconds
+from api.dashboard.comparison import differences
+from api.dashboard.failures import next_step
 from api.dashboard.pages import page
-from api.dependencies import EngineDep
+from api.dashboard.query import Query as Address
+from api.dashboard.reports import student_costs
+from api.dashboard.sizes import compression
+from api.dashboard.submissions import commands
+from api.dashboard.timeline import spans
+from api.dependencies import EngineDep, StorageDep
 from api.identifiers import is_id
 from api.jobs import service
-from api.openapi import error_codes
+from api.jobs.schemas import JobOut
 from api.pagination import CursorParameter
+from ttm_core import recipes
 from ttm_jobs.database import read_scope
 from ttm_jobs.errors import JobNotFound
+from ttm_jobs.repositories import tallies
+from ttm_jobs.repositories.job_lists import JobFilters
 from ttm_jobs.states import TERMINAL, JobState
 
 router = APIRouter(include_in_schema=False)
+for part in (catalogue.router, operations.router, docs.router):
+    router.include_router(part)
 
-_JOBS_ON_A_PAGE = 50
+# What fits on three screens: with more the browser takes longer over the first paint than the service.
+_JOBS_ON_A_PAGE = 30
+MOST_COMPARED = 10
+Word = Annotated[str, Query(max_length=2048)]
 
 
 def static_files() -> StaticFiles:
@@ -29,37 +46,115 @@ def static_files() -> StaticFiles:
 
 @router.get("/")
 def jobs_page(
+    request: Request,
     engine: EngineDep,
     cursor: CursorParameter = None,
     state: Annotated[list[JobState], Query()] = [],  # noqa: B006
+    sort: Annotated[str, Query(max_length=32)] = "",
+    tag: Word = "",
+    name: Word = "",
+    teacher: Word = "",
+    dataset: Word = "",
 ) -> HTMLResponse:
-    """Jobs, newest first."""
+    """Jobs, newest first; `sort` puts those of one page in another order."""
+    words = {"name": name, "tag": tag, "teacher": teacher, "dataset": dataset}
+    filters = JobFilters(
+        states=state,
+        tags=[tag] if tag else (),
+        name=name or None,
+        teacher=teacher or None,
+        dataset=dataset or None,
+    )
     with read_scope(engine) as session:
-        jobs = service.page(session, limit=_JOBS_ON_A_PAGE, cursor=cursor, states=state)
-    return page("jobs.html", jobs=jobs, states=list(JobState), chosen=state, first=cursor is None)
+        jobs, _ = service.page(session, limit=_JOBS_ON_A_PAGE, cursor=cursor, filters=filters)
+        counts = tallies.by_state(session)
+    return page(
+        "jobs.html",
+        jobs=jobs.model_copy(update={"items": arranged(jobs.items, sort)}),
+        counts=counts,
+        chosen=state,
+        order=sort,
+        words=words,
+        first=cursor is None,
+        columns=COLUMNS,
+        query=Address(request.url, request.query_params.multi_items()),
+        compression=compression,
+        waited_seconds=waited_seconds,
+        ran_seconds=ran_seconds,
+    )
 
 
 @router.get("/ui/jobs/{job_id}")
-def job_page(job_id: str, engine: EngineDep) -> HTMLResponse:
+def job_page(job_id: str, request: Request, engine: EngineDep) -> HTMLResponse:
     """One job, live."""
     try:
         if not is_id(job_id):
             raise JobNotFound
         with read_scope(engine) as session:
             job = service.get(session, job_id)
+            attempts = service.attempt_list(session, job_id).items
     except JobNotFound:
         return page("not_found.html", 404, what="job", name=job_id)
-    return page("job.html", job=job, live=job.state not in TERMINAL)
+    base_url = str(request.base_url).rstrip("/")
+    return page(
+        "job.html",
+        job=job,
+        attempts=attempts,
+        live=job.state not in TERMINAL,
+        reported=any(artifact.name == "report.html" for artifact in job.artifacts),
+        step=next_step(job.failure.code, job.failure.origin, retryable=job.failure.retryable) if job.failure else "",
+        compression=_compression(job),
+        spans=spans(job),
+        logs=job.links.log,
+        base_url=base_url,
+        commands=commands(job, base_url),
+    )
 
 
-@router.get("/docs")
-def docs_page(request: Request) -> HTMLResponse:
-    """The OpenAPI document as a page, complete and without anything from elsewhere."""
-    document = request.app.openapi()
-    operations = [
-        {"path": path, "method": method, **operation}
-        for path, methods in document["paths"].items()
-        for method, operation in methods.items()
-    ]
-    by_tag = {tag["name"]: (tag, [o for o in operations if tag["name"] in o["tags"]]) for tag in document["tags"]}
-    return page("docs.html", document=document, by_tag=by_tag, codes=error_codes())
+@router.get("/ui/compare")
+def compare_page(
+    engine: EngineDep,
+    storage: StorageDep,
+    job: Annotated[list[str], Query(max_length=MOST_COMPARED)] = [],  # noqa: B006
+) -> HTMLResponse:
+    """Two to ten jobs beside one another."""
+    wanted = list(dict.fromkeys(job))
+    jobs, reports = [], {}
+    try:
+        with read_scope(engine) as session:
+            for job_id in wanted:
+                if not is_id(job_id):
+                    raise JobNotFound
+                jobs.append(service.get(session, job_id))
+                reports[job_id] = student_costs(session, storage, job_id)
+    except JobNotFound:
+        return page("not_found.html", 404, what="job", name=job_id)
+    if len(jobs) < 2:
+        return page("not_found.html", 404, what="comparison of fewer than two jobs", name="")
+    return page("compare.html", jobs=jobs, reports=reports, differences=differences(jobs))
+
+
+@router.get("/ui/new")
+def new_page(
+    request: Request,
+    recipe: Annotated[str, Query(max_length=200)] = "",
+    student: Annotated[str, Query(max_length=128)] = "",
+) -> HTMLResponse:
+    """The form of a job."""
+    validate = "/jobs/validate"
+    return page(
+        "new.html",
+        recipes=[recipes.find(name) for name in recipes.names()],
+        start={"recipe": recipe, "student": student},
+        methods=forms.methods(),
+        training=forms.training(),
+        handling=forms.handling(),
+        validate=validate if validate in request.app.openapi()["paths"] else None,
+    )
+
+
+def _compression(job: JobOut) -> float | None:
+    """By the run's own count where there is one: with another number of classes the catalogue's differs a little."""
+    counted = job.result or {}
+    large, small = counted.get("teacher_parameters"), counted.get("student_parameters")
+    return large / small if large and small else compression(job.teacher, job.student)

@@ -49,6 +49,33 @@ def short(address: str) -> str:
     return f"{kind} \N{HORIZONTAL ELLIPSIS}{rest[-6:]}" if colon and kind in ("upload", "job") else address
 
 
+def count(number: int | None) -> str:
+    """A number of parameters or MACs with three digits and its unit: 11.7 M."""
+    if number is None:
+        return _NONE
+    value = float(number)
+    for unit in ("", " k", " M", " G"):
+        if value < 999.5:
+            return f"{value:.3g}{unit}"
+        value /= 1000
+    return f"{value:.3g} T"
+
+
+def ratio(value: float | None) -> str:
+    """How many times smaller."""
+    return _NONE if value is None else f"{value:.3g}\N{MULTIPLICATION SIGN}"
+
+
+def words(name: str) -> str:
+    """A code or a phase as people write it."""
+    return name.replace("_", " ")
+
+
+def tail(address: str) -> str:
+    """The last part of an address, which tells datasets apart."""
+    return short(address) if address.startswith(("upload:", "job:")) else address.rstrip("/").rpartition("/")[2]
+
+
 def pretty_json(value: Any) -> str:
     """Indented JSON."""
     return json.dumps(value, indent=2, ensure_ascii=False)

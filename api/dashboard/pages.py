@@ -15,6 +15,9 @@ _environment = Environment(
     lstrip_blocks=True,
 )
 _environment.filters |= {
+    "count": formats.count,
+    "ratio": formats.ratio,
+    "words": formats.words,
     "percent": formats.percent,
     "size": formats.size,
     "duration": formats.duration,
@@ -22,6 +25,7 @@ _environment.filters |= {
     "pretty_json": formats.pretty_json,
     "prose": formats.prose,
     "short": formats.short,
+    "tail": formats.tail,
 }
 
 

@@ -1,7 +1,7 @@
 """Routes of jobs."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Body, Depends, Header, Query, Response
@@ -9,33 +9,50 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import StringConstraints
 from sqlalchemy import Engine
 
+from api.conditional import IfNoneMatch
 from api.dependencies import EngineDep, FeedsDep, SettingsDep
 from api.errors import InvalidCursor, InvalidRequest, MalformedBody, NothingNew, UnsupportedMediaType
+from api.idempotency import OnceDep
 from api.identifiers import JobId
 from api.jobs import service
 from api.jobs.examples import SPECS
-from api.jobs.schemas import JobOut, JobPage, MetricPage
-from api.jobs.service import InputNotFound, StreamStart, UnknownArchitecture
+from api.jobs.filters import FiltersDep
+from api.jobs.polling import PollDep
+from api.jobs.schemas import (
+    AttemptList,
+    CheckpointList,
+    Dryrun,
+    JobOut,
+    JobPage,
+    JobPatch,
+    JobRequest,
+    MetricPage,
+)
+from api.jobs.service import StreamStart
+from api.jobs.validation import DeadlinePassed, InputNotFound, UnknownArchitecture, dry_run
 from api.pagination import CursorParameter, Limit
 from api.problems import problems
-from ttm_core.spec import DistillSpec
 from ttm_jobs.database import read_scope, session_scope
 from ttm_jobs.errors import (
+    IdempotencyKeyReused,
     JobNotCancellable,
+    JobNotDeletable,
     JobNotFinished,
     JobNotFound,
     JobNotPausable,
     JobNotResumable,
     JobNotRetryable,
+    QuotaExceeded,
+    RequestInFlight,
     TooLarge,
     UploadNotComplete,
     UriNotAllowed,
 )
 from ttm_jobs.repositories import jobs
-from ttm_jobs.states import JobState
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
+_UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "`If-None-Match` names what would be answered."}}
 MetricName = Annotated[str, StringConstraints(max_length=100, pattern=r"^[\w/.-]+$")]
 
 
@@ -44,6 +61,7 @@ MetricName = Annotated[str, StringConstraints(max_length=100, pattern=r"^[\w/.-]
     operation_id="jobs_create",
     summary="Submit a distillation job",
     status_code=201,
+    response_model=JobOut,
     responses={
         201: {"headers": {"Location": {"description": "Path of the job.", "schema": {"type": "string"}}}},
         **problems(
@@ -51,8 +69,12 @@ MetricName = Annotated[str, StringConstraints(max_length=100, pattern=r"^[\w/.-]
             UnknownArchitecture,
             UriNotAllowed,
             InputNotFound,
+            DeadlinePassed,
             JobNotFinished,
             UploadNotComplete,
+            QuotaExceeded,
+            IdempotencyKeyReused,
+            RequestInFlight,
             MalformedBody,
             UnsupportedMediaType,
             TooLarge,
@@ -60,38 +82,107 @@ MetricName = Annotated[str, StringConstraints(max_length=100, pattern=r"^[\w/.-]
     },
 )
 def jobs_create(
-    spec: Annotated[DistillSpec, Body(openapi_examples=SPECS)],
-    response: Response,
+    request: Annotated[JobRequest, Body(openapi_examples=SPECS)],
+    once: OnceDep,
     engine: EngineDep,
     settings: SettingsDep,
-) -> JobOut:
+) -> Response:
     """Three strings are enough: where the teacher's checkpoint is, what the student is, where the data is. Everything
     else has defaults. The answer shows the whole spec, and the job is waiting for a worker when it is sent."""
-    with session_scope(engine) as session:
-        job = service.create(session, settings, spec)
-    response.headers["Location"] = job.links.self
-    return job
+    return once.answer(engine, request, lambda session: service.create(session, settings, request), _location)
+
+
+@router.post(
+    "/validate",
+    operation_id="jobs_validate",
+    summary="Try a job without submitting it",
+    responses=problems(
+        InvalidRequest,
+        UnknownArchitecture,
+        UriNotAllowed,
+        InputNotFound,
+        DeadlinePassed,
+        JobNotFinished,
+        UploadNotComplete,
+        MalformedBody,
+        UnsupportedMediaType,
+        TooLarge,
+    ),
+)
+def jobs_validate(
+    request: Annotated[JobRequest, Body(openapi_examples=SPECS)], engine: EngineDep, settings: SettingsDep
+) -> Dryrun:
+    """The same refusals as for submitting it; else the spec with its defaults, and the size of its models. Nothing is
+    made."""
+    with read_scope(engine) as session:
+        return dry_run(session, settings, request)
 
 
 @router.get(
-    "", operation_id="jobs_list", summary="List jobs, newest first", responses=problems(InvalidRequest, InvalidCursor)
+    "",
+    operation_id="jobs_list",
+    summary="List jobs, newest first",
+    responses=_UNCHANGED | problems(InvalidRequest, InvalidCursor),
 )
 def jobs_list(
     engine: EngineDep,
+    filters: FiltersDep,
+    response: Response,
     limit: Limit = 50,
     cursor: CursorParameter = None,
-    state: Annotated[list[JobState], Query(description="Only jobs in these states; may be repeated.")] = [],  # noqa: B006
+    if_none_match: IfNoneMatch = None,
 ) -> JobPage:
-    """Pages by keyset: a job submitted meanwhile moves nothing."""
+    """Pages by keyset: a job submitted meanwhile moves nothing. Every filter that is given must fit."""
     with read_scope(engine) as session:
-        return service.page(session, limit=limit, cursor=cursor, states=state)
+        page, response.headers["ETag"] = service.page(
+            session, limit=limit, cursor=cursor, filters=filters, condition=if_none_match
+        )
+    return page
 
 
-@router.get("/{job_id}", operation_id="jobs_get", summary="Show a job", responses=problems(JobNotFound))
-def jobs_get(job_id: JobId, engine: EngineDep) -> JobOut:
-    """State, phase, progress, latest metrics, accuracy of teacher and student, complete spec, artifacts, history."""
+@router.get(
+    "/{job_id}",
+    operation_id="jobs_get",
+    summary="Show a job",
+    response_model=JobOut,
+    responses=_UNCHANGED | problems(JobNotFound),
+)
+def jobs_get(job_id: JobId, engine: EngineDep, poll: PollDep) -> Response:
+    """State, phase, progress, latest metrics, accuracy of teacher and student, complete spec, artifacts, history. The
+    ETag changes with all of these but the time of the heartbeat."""
     with read_scope(engine) as session:
-        return service.get(session, job_id)
+        job, tag = service.poll(session, job_id, poll.condition)
+    headers = {"ETag": tag}
+    if poll.waited is not None:
+        headers["Preference-Applied"] = f"wait={poll.waited}"
+    # Written at once: FastAPI would check again what was just built, and this is asked most of all.
+    return Response(job.model_dump_json(), headers=headers, media_type="application/json")
+
+
+@router.patch(
+    "/{job_id}",
+    operation_id="jobs_update",
+    summary="Rename or tag a job",
+    responses=problems(JobNotFound, InvalidRequest, MalformedBody, UnsupportedMediaType, TooLarge),
+)
+def jobs_update(job_id: JobId, wanted: JobPatch, engine: EngineDep) -> JobOut:
+    """Whatever its state. What is left out stays as it is; `tags` takes the place of all tags it had."""
+    with session_scope(engine) as session:
+        return service.patch(session, job_id, wanted)
+
+
+@router.delete(
+    "/{job_id}",
+    operation_id="jobs_delete",
+    summary="Delete a job that has ended",
+    status_code=204,
+    responses=problems(JobNotFound, JobNotDeletable),
+)
+def jobs_delete(job_id: JobId, engine: EngineDep) -> None:
+    """With its metrics, events and artifacts, whose bytes leave the storage within about a day. Jobs that started from
+    its student keep what they made of it."""
+    with session_scope(engine) as session:
+        jobs.remove(session, job_id)
 
 
 @router.get(
@@ -103,13 +194,48 @@ def jobs_get(job_id: JobId, engine: EngineDep) -> JobOut:
 def jobs_metrics(
     job_id: JobId,
     engine: EngineDep,
-    name: Annotated[list[MetricName], Query(description="Only these metrics; may be repeated.")] = [],  # noqa: B006
+    name: Annotated[list[MetricName], Query(max_length=50, description="Only these metrics; may be repeated.")] = [],  # noqa: B006
     after_step: Annotated[int, Query(ge=-1, lt=2**63, description="Only later steps.")] = -1,
     limit: Annotated[int, Query(ge=1, le=1000, description="Steps on a page.")] = 1000,
+    max_points: Annotated[
+        int | None,
+        Query(
+            ge=2,
+            le=2000,
+            description="Instead of pages, at most so many steps of each metric, evenly over all of them: the numbers "
+            "of a step as they were recorded, no means.",
+        ),
+    ] = None,
 ) -> MetricPage:
     """The numbers recorded at each step, in order of steps."""
     with read_scope(engine) as session:
+        if max_points is not None:
+            return service.thin_metrics(session, job_id, names=name, after_step=after_step, max_points=max_points)
         return service.metric_page(session, job_id, names=name, after_step=after_step, limit=limit)
+
+
+@router.get(
+    "/{job_id}/checkpoints",
+    operation_id="jobs_checkpoints",
+    summary="List a job's checkpoints",
+    responses=problems(JobNotFound),
+)
+def jobs_checkpoints(job_id: JobId, engine: EngineDep) -> CheckpointList:
+    """Those from which another worker would resume it. They are the service's own, and not downloaded."""
+    with read_scope(engine) as session:
+        return service.checkpoint_list(session, job_id)
+
+
+@router.get(
+    "/{job_id}/attempts",
+    operation_id="jobs_attempts",
+    summary="List the attempts at a job",
+    responses=problems(JobNotFound),
+)
+def jobs_attempts(job_id: JobId, engine: EngineDep) -> AttemptList:
+    """Which workers took the job, when, from which step to which, and why an attempt ended early."""
+    with read_scope(engine) as session:
+        return service.attempt_list(session, job_id)
 
 
 async def stream_start(
@@ -194,11 +320,15 @@ def jobs_resume(job_id: JobId, engine: EngineDep) -> JobOut:
     operation_id="jobs_retry",
     summary="Submit a failed or cancelled job again",
     status_code=201,
-    responses=problems(JobNotFound, JobNotRetryable),
+    response_model=JobOut,
+    responses=problems(
+        JobNotFound, JobNotRetryable, QuotaExceeded, InvalidRequest, IdempotencyKeyReused, RequestInFlight
+    ),
 )
-def jobs_retry(job_id: JobId, response: Response, engine: EngineDep) -> JobOut:
+def jobs_retry(job_id: JobId, once: OnceDep, engine: EngineDep) -> Response:
     """A new job with the same spec, which names the old one in `retry_of`; the old one stays as it is."""
-    with session_scope(engine) as session:
-        job = service.change(session, jobs.retry, job_id)
-    response.headers["Location"] = job.links.self
-    return job
+    return once.answer(engine, None, lambda session: service.change(session, jobs.retry, job_id), _location)
+
+
+def _location(job: JobOut) -> str:
+    return job.links.self

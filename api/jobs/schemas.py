@@ -3,13 +3,53 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.artifacts.schemas import ArtifactOut
 from api.pagination import Page
+from api.times import Moment
+from ttm_core.events import Reference
+from ttm_core.spec import DistillSpec
+from ttm_jobs.repositories.jobs import DEFAULT_PRIORITY
 from ttm_jobs.states import JobState
 
 Share = Annotated[float, Field(ge=0, le=1)]
+_TEN_YEARS = 315_360_000
+
+
+# A number is never taken for a time since 1970, nor a time for a number.
+Seconds = Annotated[float, Field(gt=0, le=_TEN_YEARS, strict=True)]
+Deadline = Moment | Seconds
+
+
+Tag = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/@+-]*$")]
+Tags = Annotated[list[Tag], Field(max_length=20)]
+
+
+class JobRequest(DistillSpec):
+    """A distillation run, and how the service should treat it."""
+
+    tags: Tags = Field([], description="Words by which to find the job again.")
+    priority: Annotated[int, Field(ge=0, le=9, description="Of waiting jobs the highest goes first.")] = (
+        DEFAULT_PRIORITY
+    )
+    max_attempts: Annotated[int, Field(ge=1, le=100)] | None = Field(
+        None, description="Attempts before an infrastructure error fails the job; the service's own when left out."
+    )
+    deadline: Deadline | None = Field(
+        None,
+        description="A time with its zone, or seconds from now. A job that has not ended by then fails with the code "
+        "deadline_exceeded, also while it waits.",
+    )
+
+
+class JobPatch(BaseModel):
+    """What of a job may be changed at any time; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"name": "pets, third try"}})
+
+    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")] | None = None
+    tags: Tags = []
 
 
 class Progress(BaseModel):
@@ -28,6 +68,9 @@ class Accuracy(BaseModel):
     """Top-1 accuracy as shares in [0, 1], and the gap in percentage points (teacher minus student)."""
 
     split: Literal["validation", "test"]
+    against: Reference = Field(
+        "labels", description="`teacher` for images without labels: `student` is then its agreement with the teacher."
+    )
     teacher: float | None
     student: float | None
     gap_points: float | None
@@ -40,6 +83,29 @@ class Failure(BaseModel):
     message: str
     origin: Literal["user", "system"]
     retryable: bool
+
+
+class AttemptOut(BaseModel):
+    """One claim of a job by a worker. `number` counts towards `max_attempts`; an attempt that was given back (the
+    worker was drained, or the job paused) is followed by one of the same number.
+    """
+
+    number: int
+    worker: str
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: Literal["succeeded", "failed", "cancelled", "paused", "released", "lost", "error"] | None = Field(
+        description="None while it runs. lost: its worker fell silent; error: an infrastructure error."
+    )
+    cause: Failure | None = Field(description="Why it failed, was lost or broke off.")
+    from_step: int | None = Field(description="Step it began at; None if it did not come to training.")
+    to_step: int | None = Field(description="Last step it told of.")
+
+
+class AttemptList(BaseModel):
+    """Every attempt at a job, oldest first; there are few, so the list has no pages."""
+
+    items: list[AttemptOut]
 
 
 class HistoryEntry(BaseModel):
@@ -57,6 +123,7 @@ class Links(BaseModel):
     self: str
     events: str
     metrics: str
+    attempts: str
     artifacts: str
     page: str
     student: str | None = None
@@ -72,6 +139,7 @@ class JobSummary(BaseModel):
 
     id: str
     name: str | None
+    tags: list[str]
     state: JobState
     phase: str | None
     teacher: str | None = Field(description="Architecture of the teacher, or its checkpoint's URI until it is known.")
@@ -81,8 +149,10 @@ class JobSummary(BaseModel):
     progress: Progress | None
     metrics: dict[str, float | None] = Field(description="The latest value of each metric.")
     accuracy: Accuracy | None
+    priority: int
     attempt: int
     max_attempts: int
+    deadline_at: datetime | None
     failure: Failure | None
     created_at: datetime
     queued_at: datetime | None
@@ -105,6 +175,45 @@ class JobOut(JobSummary):
 
 class JobPage(Page[JobSummary]):
     """Jobs, newest first."""
+
+
+class CheckpointOut(BaseModel):
+    """A checkpoint that is kept: the last two, and the best by validation."""
+
+    step: int
+    epoch: int
+    size: int = Field(description="Bytes.")
+    sha256: str
+    best: bool
+    created_at: datetime
+
+
+class CheckpointList(BaseModel):
+    """Every kept checkpoint of a job, newest first."""
+
+    items: list[CheckpointOut]
+
+
+class ModelSize(BaseModel):
+    """What the catalogue knows of a model; null where that is nothing."""
+
+    architecture: str
+    parameters: int | None
+    macs: int | None = Field(description="Multiply-accumulates for one image of `input_size`.")
+    input_size: list[int] | None = Field(description="Channels, height, width.")
+
+
+class Dryrun(BaseModel):
+    """What a job would be, were it submitted."""
+
+    spec: dict[str, Any] = Field(description="The spec with its defaults.")
+    student: ModelSize
+    teachers: list[ModelSize] = Field(description="Those whose architecture is given.")
+    teacher_store_bytes_per_image: int | None = Field(
+        description="Disk that the kept logits of one view of one image take; null if the number of classes is open."
+    )
+    memory_bytes: int | None = Field(None, description="Null: not known before the job has been planned.")
+    seconds: float | None = Field(None, description="Null: not known before the job has been planned.")
 
 
 class MetricPoint(BaseModel):

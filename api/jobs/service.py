@@ -1,58 +1,48 @@
 """Decisions about jobs: which specs are accepted, and what a page holds."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any, assert_never
+from hashlib import sha256
+from typing import Any
 
 from sqlalchemy.orm import Session
 
-from api.errors import InvalidRequest, pointer
+from api import conditional
+from api.errors import InvalidRequest
 from api.identifiers import is_id
-from api.jobs.schemas import JobOut, JobPage, MetricPage
-from api.jobs.views import detail, point, summary
+from api.jobs.polling import etag
+from api.jobs.schemas import AttemptList, CheckpointList, JobOut, JobPage, JobPatch, JobRequest, MetricPage
+from api.jobs.validation import check_request
+from api.jobs.views import attempt, checkpoint, detail, point, summary
 from api.pagination import decode_cursor, encode_cursor
 from api.problems import FieldError, Refusal
-from ttm_core import catalogue
 from ttm_core.spec import DistillSpec
-from ttm_jobs.errors import Invalid, JobNotFinished, NotFound, ServiceError, UploadNotComplete, UriNotAllowed
-from ttm_jobs.models import Job, UploadState
-from ttm_jobs.repositories import artifacts, events, jobs, metrics, uploads
+from ttm_jobs.models import Job
+from ttm_jobs.repositories import artifacts, events, job_lists, jobs, metrics, runs
+from ttm_jobs.repositories.job_lists import JobFilters
 from ttm_jobs.settings import Settings
-from ttm_jobs.states import TERMINAL, JobState
-from ttm_jobs.uris import FileUri, JobUri, UploadUri, Uri, local_path, parse_uri
+from ttm_jobs.states import TERMINAL
 
 _CURSOR = "jobs"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class UnknownArchitecture(Invalid):
-    """No architecture has this name; the nearest are named."""
-
-    code = "unknown_architecture"
-
-
-class InputNotFound(Invalid):
-    """An address in the spec names nothing."""
-
-    code = "input_not_found"
-
-
-def create(session: Session, settings: Settings, spec: DistillSpec) -> JobOut:
+def create(session: Session, settings: Settings, request: JobRequest) -> JobOut:
     """A queued job. Refusal, with an entry for each fault, if the spec cannot run whatever the worker."""
-    faults = list(_faults(session, settings, spec))
-    if faults:
-        raise Refusal(*faults)
+    check_request(session, settings, request)
     job = jobs.create(
         session,
-        spec=spec.model_dump(mode="json"),
-        student=spec.student.architecture,
-        dataset=spec.dataset.uri,
-        method=spec.method.kind,
-        teacher=spec.teacher.checkpoint if spec.teacher else None,
-        name=spec.name,
-        max_attempts=settings.max_attempts,
+        spec=request.model_dump(mode="json", include=set(DistillSpec.model_fields)),
+        student=request.student.architecture,
+        dataset=request.dataset.uri,
+        method=request.method.kind,
+        teacher=" + ".join(teacher.checkpoint for teacher in request.all_teachers)[:2048] or None,
+        name=request.name,
+        priority=request.priority,
+        tags=request.tags,
+        max_attempts=request.max_attempts or settings.max_attempts,
+        deadline=timedelta(seconds=request.deadline) if isinstance(request.deadline, float) else request.deadline,
     )
     session.flush()
     return show(session, job)
@@ -61,6 +51,31 @@ def create(session: Session, settings: Settings, spec: DistillSpec) -> JobOut:
 def get(session: Session, job_id: str) -> JobOut:
     """JobNotFound."""
     return show(session, jobs.get(session, job_id))
+
+
+def poll(session: Session, job_id: str, condition: str | None) -> tuple[JobOut, str]:
+    """The whole view and its ETag. NotModified if the condition names it, at the price of one number; JobNotFound."""
+    if condition is not None:
+        conditional.check(condition, etag(jobs.version(session, job_id)))
+    job = jobs.get(session, job_id)
+    return show(session, job), etag(job.version)
+
+
+def patch(session: Session, job_id: str, wanted: JobPatch) -> JobOut:
+    """Changes what is given. JobNotFound."""
+    job = jobs.get(session, job_id)
+    if "name" in wanted.model_fields_set:
+        job = jobs.rename(session, job_id, name=wanted.name)
+    if "tags" in wanted.model_fields_set:
+        job = jobs.tag(session, job_id, wanted.tags)
+    session.flush()
+    return show(session, job)
+
+
+def checkpoint_list(session: Session, job_id: str) -> CheckpointList:
+    """JobNotFound."""
+    job = jobs.get(session, job_id)
+    return CheckpointList(items=[checkpoint(row) for row in runs.checkpoints(session, job.id)])
 
 
 def show(session: Session, job: Job) -> JobOut:
@@ -75,16 +90,38 @@ def change(session: Session, wish: Callable[[Session, str], Job], job_id: str) -
     return show(session, job)
 
 
-def page(session: Session, *, limit: int, cursor: str | None, states: Collection[JobState]) -> JobPage:
-    """A page of jobs, newest first."""
-    found = jobs.page(
-        session,
-        limit=limit,
-        before=None if cursor is None else decode_cursor(_CURSOR, cursor, _position),
-        states=states,
-    )
+def page(
+    session: Session,
+    *,
+    limit: int,
+    cursor: str | None,
+    filters: JobFilters | None = None,
+    condition: str | None = None,
+) -> tuple[JobPage, str]:
+    """A page of jobs, newest first, and its ETag. NotModified if the condition names it."""
+    before = None if cursor is None else decode_cursor(_CURSOR, cursor, _position)
+    found = job_lists.page(session, limit=limit, before=before, filters=filters)
+    seen = f"{found.has_more} " + " ".join(f"{job.id}:{job.version}" for job in found.jobs)
+    tag = f'W/"{sha256(seen.encode()).hexdigest()[:32]}"'
+    conditional.check(condition, tag)
     following = _cursor(found.jobs[-1]) if found.has_more else None
-    return JobPage(items=[summary(job) for job in found.jobs], next_cursor=following, has_more=found.has_more)
+    items = [summary(job) for job in found.jobs]
+    return JobPage(items=items, next_cursor=following, has_more=found.has_more), tag
+
+
+def attempt_list(session: Session, job_id: str) -> AttemptList:
+    """Every attempt, oldest first. JobNotFound."""
+    job = jobs.get(session, job_id)
+    return AttemptList(items=[attempt(row) for row in jobs.attempts(session, job.id)])
+
+
+def thin_metrics(
+    session: Session, job_id: str, *, names: Sequence[str], after_step: int, max_points: int
+) -> MetricPage:
+    """Some of the numbers of a job, evenly over all its steps. JobNotFound."""
+    job = jobs.get(session, job_id)
+    points = metrics.thinned(session, job, names=names, after_step=after_step, max_points=max_points)
+    return MetricPage(items=[point(row) for row in points], has_more=False, next_after_step=None)
 
 
 def metric_page(session: Session, job_id: str, *, names: Sequence[str], after_step: int, limit: int) -> MetricPage:
@@ -126,74 +163,3 @@ def _position(position: list[Any]) -> tuple[datetime, str]:
     if not is_id(job_id):
         raise ValueError
     return _EPOCH + timedelta(microseconds=microseconds), job_id
-
-
-Fault = tuple[ServiceError, FieldError]
-
-
-def _faults(session: Session, settings: Settings, spec: DistillSpec) -> Iterator[Fault]:
-    yield from _text_faults(spec.model_dump(mode="json"), ())
-    yield from _architecture_fault(spec.student.architecture, "/student/architecture")
-    roots = settings.data_roots
-    yield from _address_fault(session, roots, spec.dataset.uri, "/dataset/uri", (UploadUri, FileUri))
-    if spec.teacher is not None:
-        if spec.teacher.architecture is not None:
-            yield from _architecture_fault(spec.teacher.architecture, "/teacher/architecture")
-        yield from _address_fault(session, roots, spec.teacher.checkpoint, "/teacher/checkpoint")
-    if spec.student.checkpoint is not None:
-        yield from _address_fault(session, roots, spec.student.checkpoint, "/student/checkpoint")
-
-
-def _text_faults(value: Any, path: tuple[str | int, ...]) -> Iterator[Fault]:
-    match value:
-        case dict():
-            for name, part in value.items():
-                yield from _text_faults(part, (*path, name))
-        case list():
-            for index, part in enumerate(value):
-                yield from _text_faults(part, (*path, index))
-        case str() if any(ord(character) < 32 or ord(character) == 127 for character in value):
-            # PostgreSQL stores no NUL, and a terminal obeys the others.
-            yield InvalidRequest(), FieldError(pointer=pointer(path), detail="Control characters are not allowed.")
-
-
-def _architecture_fault(name: str, at: str) -> Iterator[Fault]:
-    try:
-        catalogue.find(name)
-    except catalogue.UnknownArchitecture as error:
-        message = f"There is no architecture {name!r}."
-        if error.nearest:
-            message += f" Did you mean {' or '.join(repr(near) for near in error.nearest)}?"
-        yield UnknownArchitecture(message), FieldError(pointer=at, detail=message)
-
-
-def _address_fault(
-    session: Session,
-    roots: Sequence[Path],
-    uri: str,
-    at: str,
-    kinds: tuple[type[Uri], ...] = (UploadUri, JobUri, FileUri),
-) -> Iterator[Fault]:
-    try:
-        parsed = parse_uri(uri)
-        if not isinstance(parsed, kinds):
-            raise UriNotAllowed("A dataset is an upload or a file, not a job.")
-        _check_there(session, roots, parsed)
-    except ServiceError as error:
-        # A thing that is named in a spec and missing is a fault of the spec, not of the path of the request.
-        fault = InputNotFound(error.message) if isinstance(error, NotFound) else error
-        yield fault, FieldError(pointer=at, detail=error.message)
-
-
-def _check_there(session: Session, roots: Sequence[Path], uri: Uri) -> None:
-    match uri:
-        case UploadUri(upload_id=upload_id):
-            if uploads.get(session, upload_id).state is not UploadState.COMPLETE:
-                raise UploadNotComplete
-        case JobUri(job_id=job_id):
-            if jobs.get(session, job_id).state is not JobState.SUCCEEDED:
-                raise JobNotFinished("The job has not succeeded, so there is no student to start from.")
-        case FileUri():
-            local_path(uri, roots)
-        case _:
-            assert_never(uri)

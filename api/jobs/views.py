@@ -7,6 +7,8 @@ from typing import Any, Literal
 from api.artifacts.schemas import ArtifactOut
 from api.jobs.schemas import (
     Accuracy,
+    AttemptOut,
+    CheckpointOut,
     Failure,
     HistoryEntry,
     JobOut,
@@ -15,7 +17,8 @@ from api.jobs.schemas import (
     MetricPoint,
     Progress,
 )
-from ttm_jobs.models import Artifact, Job, JobEvent
+from ttm_core.events import Reference
+from ttm_jobs.models import Artifact, Attempt, Checkpoint, Job, JobEvent
 from ttm_jobs.repositories.metrics import Point
 from ttm_jobs.states import JobState
 
@@ -27,6 +30,7 @@ def summary(job: Job) -> JobSummary:
     return JobSummary(
         id=job.id,
         name=job.name,
+        tags=job.tags,
         state=job.state,
         phase=job.phase,
         teacher=_teacher(job),
@@ -36,8 +40,10 @@ def summary(job: Job) -> JobSummary:
         progress=_progress(job.progress),
         metrics={name: value if isinstance(value, int | float) else None for name, value in job.latest.items()},
         accuracy=accuracy(job),
+        priority=job.priority,
         attempt=job.attempt,
         max_attempts=job.max_attempts,
+        deadline_at=job.deadline_at,
         failure=None if job.failure is None else Failure.model_validate(job.failure),
         created_at=job.created_at,
         queued_at=job.queued_at,
@@ -80,14 +86,40 @@ def point(row: Point) -> MetricPoint:
     return MetricPoint(step=row.step, epoch=row.epoch, values=row.values)
 
 
+def attempt(row: Attempt) -> AttemptOut:
+    """One claim of a job."""
+    cause = None
+    if row.code is not None:
+        cause = Failure(code=row.code, message=row.message or "", origin=row.origin, retryable=row.retryable)
+    return AttemptOut(
+        number=row.number,
+        worker=row.worker_id,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        outcome=row.outcome,
+        cause=cause,
+        from_step=row.from_step,
+        to_step=row.to_step,
+    )
+
+
+def checkpoint(row: Checkpoint) -> CheckpointOut:
+    """A kept checkpoint."""
+    return CheckpointOut(
+        step=row.step, epoch=row.epoch, size=row.size, sha256=row.sha256, best=row.best, created_at=row.created_at
+    )
+
+
 def accuracy(job: Job) -> Accuracy | None:
     """Of the finished student on the test split if there is one, else on validation; of a running one so far."""
     if job.result is None:
+        if (agreement := job.latest.get("validation/agreement")) is not None:
+            return _compared("validation", None, agreement, against="teacher")
         student, teacher = job.latest.get("validation/top1"), job.latest.get("teacher/top1")
         return None if student is None and teacher is None else _compared("validation", teacher, student)
     split: Literal["test", "validation"] = "test" if job.result.get("student_test") else "validation"
     student, teacher = (job.result.get(f"{who}_{split}") or {} for who in ("student", "teacher"))
-    return _compared(split, teacher.get("top1"), student.get("top1"))
+    return _compared(split, teacher.get("top1"), student.get("top1"), against=student.get("against", "labels"))
 
 
 def links(job: Job) -> Links:
@@ -98,6 +130,7 @@ def links(job: Job) -> Links:
         self=base,
         events=f"{base}/events",
         metrics=f"{base}/metrics",
+        attempts=f"{base}/attempts",
         artifacts=f"{base}/artifacts",
         page=f"/ui/jobs/{job.id}",
         student=f"{base}/student" if state is JobState.SUCCEEDED else None,
@@ -111,9 +144,14 @@ def links(job: Job) -> Links:
 _CANCELLABLE = frozenset({JobState.QUEUED, JobState.RUNNING, JobState.PAUSING, JobState.PAUSED})
 
 
-def _compared(split: Literal["test", "validation"], teacher: float | None, student: float | None) -> Accuracy:
+def _compared(
+    split: Literal["test", "validation"],
+    teacher: float | None,
+    student: float | None,
+    against: Reference = "labels",
+) -> Accuracy:
     gap = None if teacher is None or student is None else round((teacher - student) * 100, 4)
-    return Accuracy(split=split, teacher=teacher, student=student, gap_points=gap)
+    return Accuracy(split=split, against=against, teacher=teacher, student=student, gap_points=gap)
 
 
 def _progress(progress: dict[str, Any] | None) -> Progress | None:
@@ -123,9 +161,10 @@ def _progress(progress: dict[str, Any] | None) -> Progress | None:
 
 
 def _teacher(job: Job) -> str | None:
-    known: dict[str, Any] = (job.full_spec or {}).get("teacher") or {}
-    architecture: str | None = known.get("architecture")
-    return architecture or job.teacher
+    spec: dict[str, Any] = job.full_spec or {}
+    known = [spec["teacher"]] if spec.get("teacher") else spec.get("teachers") or []
+    architectures = [teacher.get("architecture") for teacher in known]
+    return " + ".join(architectures) if architectures and all(architectures) else job.teacher
 
 
 def _entry(event: JobEvent) -> HistoryEntry:

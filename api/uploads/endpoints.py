@@ -12,7 +12,7 @@ from api.uploads import service
 from api.uploads.schemas import UploadOut
 from api.uploads.service import EmptyUpload, Receiver
 from ttm_jobs.database import read_scope
-from ttm_jobs.errors import ChecksumMismatch, StorageFull, TooLarge, UploadNotFound
+from ttm_jobs.errors import ChecksumMismatch, QuotaExceeded, StorageFull, TooLarge, UploadNotFound
 
 router = APIRouter(prefix="/uploads", tags=["uploads"])
 
@@ -47,17 +47,18 @@ _HEADERS = [
     status_code=201,
     response_model=UploadOut,
     openapi_extra={"requestBody": _BODY, "parameters": _HEADERS},
-    responses=problems(TooLarge, EmptyUpload, ChecksumMismatch, InvalidRequest, StorageFull),
+    responses=problems(TooLarge, EmptyUpload, ChecksumMismatch, InvalidRequest, QuotaExceeded, StorageFull),
 )
 async def uploads_create(
     request: Request,
     response: Response,
     services: ServicesDep,
+    engine: EngineDep,
     filename: Annotated[str | None, Query(max_length=1024, description="Or from `Content-Disposition`.")] = None,
 ) -> UploadOut:
     """The file as the raw body (`curl --data-binary @file`), or as the one file of a form. It is streamed to storage
     and never looked into here; a spec names it by the `uri` of the answer."""
-    receiver = Receiver(services.engine, services.storage, services.settings.max_upload_bytes, services.upload_threads)
+    receiver = Receiver(engine, services.storage, services.settings.max_upload_bytes, services.upload_threads)
     upload = await receiver.receive(request.headers, filename, request.stream())
     response.headers["Location"] = f"/uploads/{upload.id}"
     return upload

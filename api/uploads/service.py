@@ -38,7 +38,7 @@ class Receiver:
     async def receive(self, headers: Headers, filename: str | None, body: AsyncIterator[bytes]) -> UploadOut:
         """The upload once its bytes are durable. Whatever goes wrong, the client going away included, leaves nothing.
 
-        TooLarge, EmptyUpload, ChecksumMismatch, StorageFull, InvalidRequest.
+        TooLarge, EmptyUpload, ChecksumMismatch, StorageFull, InvalidRequest, QuotaExceeded.
         """
         announced = headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > self.limit:

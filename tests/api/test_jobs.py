@@ -99,7 +99,13 @@ def test_succeeded_job_shows_result_and_artifacts(
     succeed(engine, storage, claim(engine, job_id))
     job = client.get(f"/jobs/{job_id}").json()
     assert job["state"] == "succeeded"
-    assert job["accuracy"] == {"split": "test", "teacher": 0.91, "student": 0.88, "gap_points": pytest.approx(3.0)}
+    assert job["accuracy"] == {
+        "split": "test",
+        "against": "labels",
+        "teacher": 0.91,
+        "student": 0.88,
+        "gap_points": pytest.approx(3.0),
+    }
     assert [file["name"] for file in job["artifacts"]] == ["student.safetensors", "trainer.log"]
     assert job["artifacts"][0]["sha256"] == STUDENT_SHA256
     assert client.get(f"/jobs/{job_id}/artifacts").json()["items"] == job["artifacts"]

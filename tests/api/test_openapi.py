@@ -56,6 +56,8 @@ def test_operation_ids_are_unique_and_paths_are_the_promised_ones() -> None:
         ("post", "/uploads"),
         ("get", "/architectures"),
         ("get", "/architectures/{name}"),
+        ("get", "/recipes"),
+        ("get", "/recipes/{name}"),
         ("get", "/healthz"),
         ("get", "/readyz"),
     }

@@ -151,7 +151,9 @@ def test_too_large_a_file_is_refused_by_its_announced_and_by_its_real_length(
 def test_a_client_that_goes_away_leaves_nothing(live: str, settings: Settings, engine: Engine) -> None:
     parts = urlsplit(live)
     with socket.create_connection((parts.hostname, parts.port)) as connection:
-        connection.sendall(b"POST /uploads HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000\r\n\r\n" + bytes(2_000_000))
+        connection.sendall(
+            b"POST /uploads HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000\r\n\r\n" + bytes(2_000_000)
+        )
         wait_for(lambda: rows(engine) == 1)
     wait_for(lambda: rows(engine) == 0)
     assert_nothing_is_left(settings)

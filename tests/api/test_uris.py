@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from api.app import create_app
 from ttm_jobs.ids import new_id
+from ttm_jobs.settings import Settings
 
 
 def refusal(client: TestClient, **fields: object) -> tuple[int, str, list[str], str]:
@@ -32,7 +34,13 @@ def roots(shared_client: TestClient, shared_folder: Path) -> Path:
 HOSTILE = [
     "http://example.org/x",
     "https://169.254.169.254/latest/meta-data",
+    "https://example.org/data.tar",
+    "https://2130706433/",
+    "https://[::1]/x",
+    "https://user:secret@example.org/x",
     "s3://bucket/key",
+    "s3://bucket/",
+    "timm:../x",
     "ftp://x/y",
     "data:text/plain,hi",
     "pipe:cat /etc/passwd",
@@ -116,3 +124,23 @@ def test_uploads_and_jobs_must_be_there(shared_client: TestClient, roots: Path) 
     at_teacher = refusal(shared_client, dataset=roots.as_uri(), teacher=f"job:{missing}")
     assert at_teacher[:3] == (422, "input_not_found", ["/teacher/checkpoint"])
     assert refusal(shared_client, dataset=f"job:{missing}")[:2] == (422, "uri_not_allowed")
+
+
+def test_what_the_operator_allowed_is_accepted_and_its_neighbours_are_not(
+    sqlite_settings: Settings, roots: Path
+) -> None:
+    allowed = {"allowed_origins": ("https://data.example.org",), "allowed_buckets": ("pets",)}
+    student = {"student": "resnet18", "method": "ce"}
+    with TestClient(create_app(sqlite_settings.model_copy(update=allowed))) as client:
+        for uri in ("https://data.example.org/pets.tar", "s3://pets/train/", "s3://pets/pets.tar"):
+            assert client.post("/jobs", json={**student, "dataset": uri}).status_code == 201
+        for uri in (
+            "http://data.example.org/x",
+            "https://data.example.org:8443/x",
+            "https://example.org/x",
+            "s3://pet/x",
+            "timm:resnet18",
+        ):
+            assert refusal(client, dataset=uri)[:3] == (422, "uri_not_allowed", ["/dataset/uri"])
+        distilled = {"method": "kd", "student": "resnet18", "dataset": "s3://pets/"}
+        assert client.post("/jobs", json={**distilled, "teacher": "timm:resnet50.a1_in1k"}).status_code == 201

@@ -1,34 +1,37 @@
-// A line chart in SVG: several series over steps, an optional horizontal reference, a readout under the pointer.
+// A line chart in SVG: several series over steps, epochs or time, a reference line, marks, smoothing, a logarithmic
+// axis, zoom that survives new points, and a readout under the pointer.
 
-const SVG = "http://www.w3.org/2000/svg";
-const HEIGHT = 230, LEFT = 48, RIGHT = 12, TOP = 10, BOTTOM = 24;
+import { element, frame, round, ticks } from "./axes.js";
 
-function element(name, attributes, parent) {
-  const node = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  parent.append(node);
-  return node;
-}
+const HEIGHT = 230, LEFT = 52, RIGHT = 12, TOP = 10, BOTTOM = 24, COLOURS = 10;
+const AXES = {
+  step: { write: (x) => x.toLocaleString() },
+  epoch: { write: (x) => round(x) },
+  time: { write: (x) => (x < 120 ? `${round(x)} s` : x < 7200 ? `${round(x / 60)} min` : `${round(x / 3600)} h`) },
+};
 
-/** Round numbers that cover [low, high] in about `count` steps. */
-function ticks(low, high, count) {
-  const raw = (high - low) / count;
-  const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((unit) => unit * power).find((unit) => unit >= raw);
-  const found = [];
-  for (let tick = Math.ceil(low / step) * step; tick <= high + step / 1e6; tick += step) found.push(tick);
-  return found;
+/** Exponential moving average, corrected for its beginning, so that the first values are not drawn towards zero. */
+function smoothed(values, weight) {
+  if (!weight) return values;
+  let sum = 0, mass = 0;
+  return values.map((value) => {
+    sum = weight * sum + (1 - weight) * value;
+    mass = weight * mass + (1 - weight);
+    return sum / mass;
+  });
 }
 
 export class Chart {
-  /** `format` writes a value, `main` names the series that comes first; `steps` and `values` of a series are parallel arrays. */
-  constructor(parent, { label, format, main }) {
-    this.parent = parent;
-    this.label = label;
-    this.format = format;
-    this.main = main;
+  /** `format(value, exact)` writes a value, `main` names the series that comes first. */
+  constructor(parent, { label, format, main, onZoom }) {
+    Object.assign(this, { parent, label, format, main, onZoom });
     this.series = new Map();
     this.reference = null;
+    this.marks = [];
+    this.axis = "step";
+    this.smoothing = 0;
+    this.logarithmic = false;
+    this.zoom = null;
     // As wide as its place, so that the writing keeps its size.
     this.width = 0;
     new ResizeObserver(() => {
@@ -37,18 +40,31 @@ export class Chart {
     this.draw();
   }
 
-  add(name, step, value) {
+  /** One point: `at` holds step, and epoch and time where they are known. */
+  add(name, at, value) {
     if (typeof value !== "number" || !Number.isFinite(value)) return;
-    const series = this.series.get(name) ?? { steps: [], values: [] };
+    const series = this.series.get(name) ?? { at: [], values: [] };
     this.series.set(name, series);
-    const last = series.steps.at(-1);
+    const last = series.at.at(-1);
     // An attempt that resumed tells some steps again: what was told later holds.
-    if (last !== undefined && step <= last) {
-      const at = series.steps.findIndex((known) => known >= step);
-      series.steps.length = series.values.length = at;
+    if (last !== undefined && at.step <= last.step) {
+      series.at.length = series.values.length = series.at.findIndex((known) => known.step >= at.step);
     }
-    series.steps.push(step);
+    series.at.push(at);
     series.values.push(value);
+    this.schedule();
+  }
+
+  /** A vertical line, such as where an attempt began. */
+  mark(at, label, kind) {
+    this.marks.push({ at, label, kind });
+    this.schedule();
+  }
+
+  /** Change how it is drawn: axis, smoothing, logarithmic, zoom. */
+  set(options) {
+    if (options.axis && options.axis !== this.axis) this.zoom = null;
+    Object.assign(this, options);
     this.schedule();
   }
 
@@ -58,9 +74,21 @@ export class Chart {
     requestAnimationFrame(() => { this.scheduled = false; this.draw(); });
   }
 
-  draw() {
+  lines() {
     const names = [...this.series.keys()].sort((a, b) => (b === this.main) - (a === this.main) || a.localeCompare(b));
-    if (!names.length) {
+    return names.map((name, index) => {
+      const { at, values } = this.series.get(name);
+      const shown = smoothed(values, this.smoothing);
+      const points = at.map((where, i) => [where[this.axis], shown[i], values[i]]).filter(([x, y]) => x !== undefined && (!this.logarithmic || y > 0));
+      return { name, points, colour: `s${index % COLOURS}` };
+    }).filter((line) => line.points.length);
+  }
+
+  draw() {
+    // A drag over the chart ends before it is drawn anew.
+    if (this.dragging) return;
+    const lines = this.lines();
+    if (!lines.length) {
       const none = document.createElement("p");
       none.className = "none";
       none.textContent = "Nothing measured yet.";
@@ -68,52 +96,55 @@ export class Chart {
       return;
     }
     const width = this.width = this.parent.clientWidth;
-    const all = names.flatMap((name) => this.series.get(name).values);
-    if (this.reference !== null) all.push(this.reference.value);
-    let low = all.reduce((a, b) => Math.min(a, b)), high = all.reduce((a, b) => Math.max(a, b));
+    const ends = lines.flatMap(({ points }) => [points[0][0], points.at(-1)[0]]);
+    const [first, last] = this.zoom ?? [Math.min(0, ...ends), Math.max(...ends, this.axis === "step" ? 1 : 1e-9)];
+    const inView = lines.flatMap(({ points }) => points.filter(([x]) => x >= first && x <= last).map(([, y]) => y));
+    if (this.reference !== null) inView.push(this.reference.value);
+    if (!inView.length) inView.push(...lines.map(({ points }) => points.at(-1)[1]));
+    const up = this.logarithmic ? Math.log10 : (value) => value;
+    let low = inView.reduce((a, b) => Math.min(a, b)), high = inView.reduce((a, b) => Math.max(a, b));
+    low = up(low); high = up(high);
     const margin = (high - low || Math.abs(high) || 1) * 0.06;
     low -= margin; high += margin;
-    const lastStep = Math.max(1, ...names.map((name) => this.series.get(name).steps.at(-1)));
-    const x = (step) => LEFT + (step / lastStep) * (width - LEFT - RIGHT);
-    const y = (value) => TOP + ((high - value) / (high - low)) * (HEIGHT - TOP - BOTTOM);
+    const x = (at) => LEFT + ((at - first) / (last - first || 1)) * (width - LEFT - RIGHT);
+    const y = (value) => TOP + ((high - up(value)) / (high - low)) * (HEIGHT - TOP - BOTTOM);
 
-    const svg = document.createElementNS(SVG, "svg");
-    svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
-    svg.setAttribute("role", "img");
+    const svg = frame(width, HEIGHT);
     for (const tick of ticks(low, high, 4)) {
-      element("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(tick), y2: y(tick) }, svg);
-      element("text", { x: LEFT - 6, y: y(tick) + 4, "text-anchor": "end" }, svg).textContent = this.format(tick);
+      const value = this.logarithmic ? 10 ** tick : tick;
+      element("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }, svg);
+      element("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, svg).textContent = this.format(value);
     }
-    for (const tick of ticks(0, lastStep, width / 100)) {
-      element("text", { x: x(tick), y: HEIGHT - 6, "text-anchor": "middle" }, svg).textContent = tick.toLocaleString();
+    for (const tick of ticks(first, last, width / 100)) {
+      element("text", { x: x(tick), y: HEIGHT - 6, "text-anchor": "middle" }, svg).textContent = AXES[this.axis].write(tick);
+    }
+    for (const { at, label, kind } of this.marks) {
+      const where = at[this.axis];
+      if (where === undefined || where < first || where > last) continue;
+      const line = element("line", { class: `mark ${kind}`, x1: x(where), x2: x(where), y1: TOP, y2: HEIGHT - BOTTOM }, svg);
+      element("title", {}, line).textContent = label;
     }
     if (this.reference !== null) {
       const at = y(this.reference.value);
       element("line", { class: "reference", x1: LEFT, x2: width - RIGHT, y1: at, y2: at }, svg);
     }
-    names.forEach((name, index) => {
-      const { steps, values } = this.series.get(name);
-      const every = Math.ceil(steps.length / 1000);
-      const points = [];
-      for (let i = 0; i < steps.length; i++) {
-        if (i % every === 0 || i === steps.length - 1) points.push(`${x(steps[i]).toFixed(1)},${y(values[i]).toFixed(1)}`);
-      }
+    for (const { points, colour } of lines) {
+      const seen = points.filter(([at], i) => (points[i + 1]?.[0] ?? at) >= first && (points[i - 1]?.[0] ?? at) <= last);
+      const thin = Math.ceil(seen.length / 1000);
+      const drawn = seen.filter((_, i) => i % thin === 0 || i === seen.length - 1).map(([at, value]) => [x(at).toFixed(1), y(value).toFixed(1)]);
       // One point alone has no line to be seen by.
-      if (points.length === 1) element("circle", { class: `line s${index % 4}`, cx: points[0].split(",")[0], cy: points[0].split(",")[1], r: 2 }, svg);
-      else element("polyline", { class: `line s${index % 4}`, points: points.join(" ") }, svg);
-    });
-    const cursor = element("line", { class: "cursor", y1: TOP, y2: HEIGHT - BOTTOM, visibility: "hidden" }, svg);
-
+      if (drawn.length === 1) element("circle", { class: `line ${colour}`, cx: drawn[0][0], cy: drawn[0][1], r: 2 }, svg);
+      else element("polyline", { class: `line ${colour}`, points: drawn.map((pair) => pair.join(",")).join(" ") }, svg);
+    }
     const legend = document.createElement("ul");
     legend.className = "legend";
-    const tell = (step) => {
-      const entries = names.map((name, index) => {
-        const { steps, values } = this.series.get(name);
-        let at = steps.length - 1;
-        if (step !== null) for (at = 0; at < steps.length - 1 && steps[at + 1] <= step;) at++;
+    const tell = (at) => {
+      const entries = lines.map(({ name, points, colour }) => {
+        let i = points.length - 1;
+        if (at !== null) for (i = 0; i < points.length - 1 && points[i + 1][0] <= at;) i++;
         const entry = document.createElement("li");
-        entry.className = `s${index % 4}`;
-        entry.textContent = `${name} ${this.format(values[at], true)}`;
+        entry.className = colour;
+        entry.textContent = `${name} ${this.format(points[i][1], true)}`;
         return entry;
       });
       if (this.reference !== null) {
@@ -122,17 +153,51 @@ export class Chart {
         entries.push(entry);
       }
       legend.replaceChildren(...entries);
-      if (step === null) svg.setAttribute("aria-label", `${this.label}: ${entries.map((entry) => entry.textContent).join(", ")}`);
+      if (at === null) svg.setAttribute("aria-label", `${this.label}: ${entries.map((entry) => entry.textContent).join(", ")}`);
     };
     tell(null);
-    svg.addEventListener("pointermove", (event) => {
-      const box = svg.getBoundingClientRect();
-      const at = ((event.clientX - box.left) / box.width) * width;
-      const step = Math.min(Math.max(((at - LEFT) / (width - LEFT - RIGHT)) * lastStep, 0), lastStep);
-      cursor.setAttribute("x1", x(step)); cursor.setAttribute("x2", x(step)); cursor.setAttribute("visibility", "visible");
-      tell(step);
-    });
-    svg.addEventListener("pointerleave", () => { cursor.setAttribute("visibility", "hidden"); tell(null); });
+    this.followPointer(svg, { first, last, width, x, tell });
     this.parent.replaceChildren(svg, legend);
+  }
+
+  followPointer(svg, { first, last, width, x, tell }) {
+    const cursor = element("line", { class: "cursor", y1: TOP, y2: HEIGHT - BOTTOM, visibility: "hidden" }, svg);
+    const band = element("rect", { class: "band", y: TOP, height: HEIGHT - TOP - BOTTOM, visibility: "hidden" }, svg);
+    let from = null;
+    this.dragging = false;
+    const under = (event) => {
+      const box = svg.getBoundingClientRect();
+      const at = first + ((((event.clientX - box.left) / box.width) * width - LEFT) / (width - LEFT - RIGHT)) * (last - first);
+      return Math.min(Math.max(at, first), last);
+    };
+    svg.addEventListener("pointerdown", (event) => {
+      if (event.pointerType === "touch") return;
+      from = under(event);
+      this.dragging = true;
+      event.preventDefault();
+      svg.setPointerCapture(event.pointerId);
+    });
+    svg.addEventListener("pointermove", (event) => {
+      const at = under(event);
+      cursor.setAttribute("x1", x(at)); cursor.setAttribute("x2", x(at)); cursor.setAttribute("visibility", "visible");
+      if (from !== null) {
+        band.setAttribute("x", Math.min(x(from), x(at)));
+        band.setAttribute("width", Math.abs(x(at) - x(from)));
+        band.setAttribute("visibility", "visible");
+      }
+      tell(at);
+    });
+    svg.addEventListener("pointerup", (event) => {
+      const to = under(event);
+      this.dragging = false;
+      if (from !== null && Math.abs(x(to) - x(from)) > 8) {
+        this.set({ zoom: [Math.min(from, to), Math.max(from, to)] });
+        this.onZoom?.();
+      }
+      from = null;
+      this.schedule();
+    });
+    svg.addEventListener("pointercancel", () => { from = null; this.dragging = false; this.schedule(); });
+    svg.addEventListener("pointerleave", () => { cursor.setAttribute("visibility", "hidden"); tell(null); });
   }
 }

@@ -1,38 +1,51 @@
+import { round } from "./axes.js";
 import { Chart } from "./chart.js";
-import { localTimes, markStale, refresh } from "./live.js";
+import { followLog } from "./log.js";
+import { duration, localTimes, markStale, post, refresh } from "./live.js";
 
 const job = document.getElementById("job");
 const base = `/jobs/${job.dataset.job}`;
 const percent = (share, exact) => `${(share * 100).toFixed(exact ? 2 : 0)}%`;
-const number = (value, exact) => (exact ? value.toFixed(4) : Number(value.toPrecision(3)).toString());
+const number = (value, exact) => (exact ? value.toPrecision(4) : round(value));
+const unzoom = document.querySelector("[data-unzoom]");
+const onZoom = () => { unzoom.hidden = false; };
+const chart = (name, label, format, main) => new Chart(document.querySelector(`[data-chart="${name}"]`), { label, format, main, onZoom });
 const charts = {
-  loss: new Chart(document.querySelector('[data-chart="loss"]'), { label: "Loss", format: number, main: "loss" }),
-  accuracy: new Chart(document.querySelector('[data-chart="accuracy"]'), { label: "Accuracy", format: percent, main: "student" }),
+  loss: chart("loss", "Loss", number, "loss"),
+  accuracy: chart("accuracy", "Accuracy", percent, "student"),
+  rate: chart("rate", "Learning rate", number),
+  speed: chart("speed", "Images a second", number),
+  waiting: chart("waiting", "Share of time waiting for data", percent),
 };
 // Numbers of training that are no loss terms.
-const OTHERS = new Set(["train/learning_rate", "train/images_per_second", "train/data_wait_share"]);
+const OTHERS = {
+  "train/learning_rate": ["rate", "learning rate"],
+  "train/images_per_second": ["speed", "images a second"],
+  "train/data_wait_share": ["waiting", "waiting"],
+  "train/top1": ["accuracy", "student, training"],
+  "validation/top1": ["accuracy", "student"],
+  "validation/loss": ["loss", "validation"],
+};
+let began = null, lastStep = 0;
 
-function take(step, values) {
+function take({ step, epoch, values }, at) {
+  lastStep = step;
+  const where = { step, epoch, time: began === null ? undefined : (at - began) / 1000 };
   for (const [name, value] of Object.entries(values)) {
-    if (name === "validation/top1") charts.accuracy.add("student", step, value);
-    else if (name === "train/top1") charts.accuracy.add("student, training", step, value);
-    else if (name.startsWith("train/") && !OTHERS.has(name)) charts.loss.add(name.slice(6), step, value);
-    else if (name === "validation/loss") charts.loss.add("validation", step, value);
+    const [to, title] = OTHERS[name] ?? ["loss", name.replace("train/", "")];
+    if (name in OTHERS || name.startsWith("train/")) charts[to].add(title, where, value);
   }
+}
+
+function mark(at, label, kind, epoch) {
+  const where = { step: lastStep, epoch, time: began === null ? undefined : (at - began) / 1000 };
+  for (const one of [charts.loss, charts.accuracy]) one.mark(where, label, kind);
 }
 
 function teacherLine() {
   const share = parseFloat(document.querySelector("[data-teacher]").dataset.teacher);
   charts.accuracy.reference = Number.isFinite(share) ? { name: "teacher", value: share } : null;
   charts.accuracy.schedule();
-}
-
-function duration(seconds) {
-  if (seconds === null || seconds === undefined) return "–";
-  const whole = Math.max(Math.round(seconds), 0);
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, "0")} s`;
-  return `${Math.floor(whole / 3600)} h ${String(Math.floor((whole % 3600) / 60)).padStart(2, "0")} min`;
 }
 
 function showProgress(data) {
@@ -45,49 +58,53 @@ function showProgress(data) {
   document.querySelector("[data-speed]").textContent = Math.round(data.images_per_second);
 }
 
-let updating = false;
-async function update() {
-  if (updating) return;
-  updating = true;
-  try {
-    await refresh();
-    teacherLine();
-    markStale(false);
-  } catch {
-    markStale(true);
-  } finally {
-    updating = false;
-  }
+let updating = null;
+/** One look at a time, and not more than two a second however many events come. */
+function update() {
+  updating ??= (async () => {
+    await new Promise((done) => { setTimeout(done, 500); });
+    updating = null;
+    try {
+      await refresh();
+      teacherLine();
+      markStale(false);
+    } catch {
+      markStale(true);
+    }
+  })();
+  return updating;
 }
 
-async function history() {
-  let after = -1;
-  for (let more = true; more;) {
-    const answer = await fetch(`${base}/metrics?after_step=${after}`);
-    if (!answer.ok) return;
-    const page = await answer.json();
-    for (const point of page.items) take(point.step, point.values);
-    more = page.has_more;
-    after = page.next_after_step;
-  }
-}
-
+// The stream tells the whole story from the beginning, with its times, whether the job goes on or has ended.
 function follow() {
   const source = new EventSource(`${base}/events`);
+  const running = () => job.dataset.running === "yes";
   source.addEventListener("open", () => markStale(false));
   // The browser comes back by itself, from the last event it saw.
-  source.addEventListener("error", () => markStale(source.readyState !== EventSource.CLOSED));
-  source.addEventListener("progress", (event) => showProgress(JSON.parse(event.data).data));
-  source.addEventListener("metrics", (event) => {
-    const { data } = JSON.parse(event.data);
-    take(data.step, data.values);
-    if ("validation/top1" in data.values) update();
+  source.addEventListener("error", () => { if (running()) markStale(source.readyState !== EventSource.CLOSED); });
+  const listen = (kind, act) => source.addEventListener(kind, (event) => {
+    const { at, data } = JSON.parse(event.data);
+    act(data, new Date(at));
   });
-  for (const kind of ["phase", "planned", "teacher_measured", "checkpoint"]) source.addEventListener(kind, update);
-  source.addEventListener("state", async (event) => {
-    const { state } = JSON.parse(event.data).data;
-    if (["succeeded", "failed", "cancelled"].includes(state)) source.close();
-    await update();
+  listen("progress", (data) => { if (running()) showProgress(data); });
+  listen("metrics", (data, at) => {
+    take(data, at);
+    if (running() && "validation/top1" in data.values) update();
+  });
+  listen("checkpoint", (data, at) => {
+    mark(at, `checkpoint at step ${data.step}`, "checkpoint", data.epoch);
+    if (running()) update();
+  });
+  for (const kind of ["phase", "planned", "teacher_measured"]) listen(kind, () => { if (running()) update(); });
+  listen("state", async ({ state, attempt }, at) => {
+    if (state === "running") {
+      began ??= at.getTime();
+      if (lastStep) mark(at, `attempt ${attempt ?? ""} began`, "attempt");
+    }
+    const over = ["succeeded", "failed", "cancelled"].includes(state);
+    if (over) source.close();
+    if (running()) await update();
+    if (over) job.dataset.running = "no";
   });
 }
 
@@ -95,15 +112,19 @@ document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-post]");
   if (!button) return;
   button.disabled = true;
-  const answer = await fetch(button.dataset.post, { method: "POST" });
-  const body = await answer.json();
-  if (!answer.ok) alert(body.detail);
-  else if (answer.status === 201) location.href = body.links.page;
+  const answer = await post(button.dataset.post);
+  if (answer?.status === 201) location.href = answer.body.links.page;
   document.activeElement?.blur();
   await update();
 });
 
-localTimes();
+const all = (options) => Object.values(charts).forEach((one) => one.set(options));
+document.querySelector("[data-axis]").addEventListener("change", ({ target }) => all({ axis: target.value }));
+document.querySelector("[data-smoothing]").addEventListener("input", ({ target }) => all({ smoothing: Number(target.value) }));
+document.querySelector("[data-log]").addEventListener("change", ({ target }) => charts.loss.set({ logarithmic: target.checked }));
+unzoom.addEventListener("click", () => { all({ zoom: null }); unzoom.hidden = true; });
+
+setInterval(() => localTimes(), 5000);
 teacherLine();
-if (job.dataset.running === "yes") follow();
-else history();
+follow();
+followLog(document.getElementById("log"), () => job.dataset.running === "yes");

@@ -1,14 +1,77 @@
-import { localTimes, markStale, refresh } from "./live.js";
+import { every, fetchPage, post, swap } from "./live.js";
 
-const SECONDS = 3;
+const MOST_COMPARED = 10;
+const bar = document.getElementById("selection");
+const selected = new Set();
 
-localTimes();
-setInterval(async () => {
-  if (document.hidden) return;
-  try {
-    await refresh();
-    markStale(false);
-  } catch {
-    markStale(true);
+/** The rows of a fresh page in place of those shown, cell by cell: selection, scroll and focus stay. */
+async function update() {
+  const fresh = await fetchPage();
+  swap(document.getElementById("counters"), fresh.getElementById("counters"));
+  const shown = document.getElementById("jobs"), next = fresh.getElementById("jobs");
+  const body = shown.tBodies?.[0], rows = next.tBodies?.[0]?.rows;
+  if (!body || !rows) return void swap(shown, next);
+  const old = new Map([...body.rows].map((row) => [row.id, row]));
+  let at = null;
+  for (const row of [...rows]) {
+    let kept = old.get(row.id);
+    if (kept) {
+      old.delete(row.id);
+      row.dataset.cancel ? (kept.dataset.cancel = row.dataset.cancel) : delete kept.dataset.cancel;
+      [...kept.cells].forEach((cell, index) => { if (!cell.classList.contains("pick")) swap(cell, row.cells[index].cloneNode(true)); });
+    } else {
+      kept = document.adoptNode(row);
+    }
+    const place = at ? at.nextElementSibling : body.firstElementChild;
+    if (place !== kept) body.insertBefore(kept, place);
+    at = kept;
   }
-}, SECONDS * 1000);
+  // A selected job that has moved to another page is no longer selected: its row is gone.
+  for (const row of old.values()) row.remove();
+  select();
+}
+
+function select() {
+  selected.clear();
+  for (const box of document.querySelectorAll("td.pick input:checked")) selected.add(box.value);
+  bar.hidden = !selected.size;
+  bar.querySelector("[data-count]").textContent = selected.size;
+  const compare = bar.querySelector("[data-compare]");
+  compare.hidden = selected.size < 2 || selected.size > MOST_COMPARED;
+  compare.href = `/ui/compare?${[...selected].map((id) => `job=${id}`).join("&")}`;
+  bar.querySelector("[data-cancel]").disabled = !cancellable().length;
+}
+
+const cancellable = () => [...selected].map((id) => document.getElementById(`job-${id}`).dataset.cancel).filter(Boolean);
+
+document.addEventListener("change", (event) => {
+  if (event.target.closest("td.pick")) select();
+});
+bar.querySelector("[data-clear]").addEventListener("click", () => {
+  for (const box of document.querySelectorAll("td.pick input:checked")) box.checked = false;
+  select();
+});
+bar.querySelector("[data-cancel]").addEventListener("click", async () => {
+  const paths = cancellable();
+  if (!confirm(`Cancel ${paths.length} ${paths.length === 1 ? "job" : "jobs"}?`)) return;
+  for (const path of paths) await post(path);
+  await update();
+});
+
+// Which columns are shown is the reader's own affair, so it stays in the browser.
+const columns = document.getElementById("columns");
+const hidden = new Set((localStorage.getItem("hidden-columns") ?? "dataset waited").split(" "));
+function showColumns() {
+  const table = document.getElementById("jobs");
+  table.dataset.hide = [...hidden].join(" ");
+  localStorage.setItem("hidden-columns", table.dataset.hide);
+}
+for (const box of columns.querySelectorAll("input")) box.checked = !hidden.has(box.value);
+columns.addEventListener("change", ({ target }) => {
+  if (target.checked) hidden.delete(target.value);
+  else hidden.add(target.value);
+  showColumns();
+});
+showColumns();
+
+every(3, update);

@@ -1,0 +1,53 @@
+"""Routes of keys."""
+
+from fastapi import APIRouter
+
+from api.dependencies import AdminDep, EngineDep, ServicesDep
+from api.errors import InvalidRequest
+from api.identifiers import KeyId
+from api.keys import service
+from api.keys.schemas import KeyList, KeyRequest, NewKeyOut
+from api.keys.service import ExpiryPassed
+from api.problems import problems
+from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.errors import Forbidden, KeyNotFound
+
+router = APIRouter(prefix="/keys", tags=["keys"])
+
+
+@router.get("", operation_id="keys_list", summary="List the project's keys", responses=problems(Forbidden))
+def keys_list(caller: AdminDep, engine: EngineDep) -> KeyList:
+    """Those revoked or expired too. Needs a key of scope admin."""
+    with read_scope(engine) as session:
+        return service.every(session)
+
+
+@router.post(
+    "",
+    operation_id="keys_create",
+    summary="Make a key",
+    status_code=201,
+    responses=problems(Forbidden, ExpiryPassed, InvalidRequest),
+)
+def keys_create(request: KeyRequest, caller: AdminDep, engine: EngineDep, services: ServicesDep) -> NewKeyOut:
+    """For the project of the key that asks. The answer is the only place where the secret is shown. Needs a key of
+    scope admin."""
+    with session_scope(engine) as session:
+        key = service.create(session, request)
+    services.callers.forget()
+    return key
+
+
+@router.delete(
+    "/{key_id}",
+    operation_id="keys_revoke",
+    summary="Revoke a key",
+    status_code=204,
+    responses=problems(Forbidden, KeyNotFound),
+)
+def keys_revoke(key_id: KeyId, caller: AdminDep, engine: EngineDep, services: ServicesDep) -> None:
+    """It is refused from now on; other processes of the service may take it for five seconds more. Revoking again is
+    harmless. Needs a key of scope admin."""
+    with session_scope(engine) as session:
+        service.revoke(session, key_id)
+    services.callers.forget()

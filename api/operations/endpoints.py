@@ -1,0 +1,31 @@
+"""Routes of workers, queue and use."""
+
+from fastapi import APIRouter
+
+from api.dependencies import EngineDep, SettingsDep
+from api.operations import service
+from api.operations.schemas import QueueOut, UsageOut, WorkerList
+from ttm_jobs.database import read_scope
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/workers", operation_id="workers_list", summary="List the workers")
+def workers_list(engine: EngineDep, settings: SettingsDep) -> WorkerList:
+    """Those heard of lately, with their devices and what they are at."""
+    with read_scope(engine) as session:
+        return service.worker_list(session, settings)
+
+
+@router.get("/queue", operation_id="queue_get", summary="Look at the queue")
+def queue_get(engine: EngineDep, settings: SettingsDep) -> QueueOut:
+    """How many jobs of the project wait and run, and how long the oldest has waited."""
+    with read_scope(engine) as session:
+        return service.queue(session, settings)
+
+
+@router.get("/usage", operation_id="usage_get", summary="Show what the project uses")
+def usage_get(engine: EngineDep) -> UsageOut:
+    """Jobs, stored bytes and device hours, beside the project's limits."""
+    with read_scope(engine) as session:
+        return service.usage(session)

@@ -1,0 +1,53 @@
+"""What the service's own doing looks like to a client."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+class WorkerOut(BaseModel):
+    """A process that takes jobs."""
+
+    id: str
+    hostname: str
+    devices: list[Any] = Field(description="What it trains on.")
+    started_at: datetime
+    seen_at: datetime
+    busy: bool
+    job_id: str | None = Field(description="The job it is at, if that is the project's own.")
+
+
+class WorkerList(BaseModel):
+    """The workers heard of lately; there are few, so the list has no pages."""
+
+    items: list[WorkerOut]
+
+
+class QueueOut(BaseModel):
+    """What waits, of the project."""
+
+    depth: int = Field(description="Queued jobs.")
+    running: int
+    oldest_age_seconds: float | None = Field(description="How long the longest-waiting job has been queued.")
+    idle_workers: int = Field(description="Of the service, whichever project they work for next.")
+
+
+class Limits(BaseModel):
+    """What a project may have; null: no limit."""
+
+    running_jobs: int | None
+    queued_jobs: int | None
+    stored_bytes: int | None
+    device_hours: float | None
+
+
+class UsageOut(BaseModel):
+    """What the project has and has used."""
+
+    project: str
+    running_jobs: int
+    queued_jobs: int
+    stored_bytes: int = Field(description="Of uploads, artifacts and checkpoints.")
+    device_hours: float = Field(description="Of attempts that have ended.")
+    limits: Limits

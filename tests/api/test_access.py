@@ -1,0 +1,333 @@
+"""Who may ask what: keys, scopes, projects, hosts, links and limits."""
+
+import base64
+import json
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine, select
+
+from api.access.rate_limit import RateLimit
+from api.app import create_app
+from api.main import app
+from tests.support.factories import create_job, queued
+from tests.support.runs import STUDENT_BYTES, claim, succeed, train
+from ttm_jobs.clock import now
+from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.models import ApiKey, Job, Scope
+from ttm_jobs.repositories import jobs, keys, leases, projects, uploads, workers
+from ttm_jobs.settings import Settings
+from ttm_jobs.states import JobState
+from ttm_jobs.storage import Storage
+from ttm_jobs.tenancy import bound_to
+
+MINUTE = timedelta(minutes=1)
+
+
+def make_key(engine: Engine, project: str = "default", scope: Scope = Scope.ADMIN, **fields: Any) -> str:
+    with session_scope(engine) as session:
+        projects.ensure(session, project)
+        return keys.create(session, project_id=project, name="test", scope=scope, **fields).secret
+
+
+def bearer(secret: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {secret}"}
+
+
+@pytest.fixture
+def ours(engine: Engine, client: TestClient) -> TestClient:
+    """A client with an admin key of the default project."""
+    client.headers.update(bearer(make_key(engine)))
+    return client
+
+
+def test_without_keys_loopback_answers_anyone(client: TestClient) -> None:
+    assert client.get("/jobs").status_code == 200
+
+
+def test_other_addresses_need_a_key(settings: Settings) -> None:
+    with TestClient(create_app(settings.model_copy(update={"host": "0.0.0.0"}))) as client:
+        refusal = client.get("/jobs")
+        assert (refusal.status_code, refusal.json()["code"]) == (401, "unauthorized")
+        assert "Bearer" in refusal.headers["www-authenticate"]
+        assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    ["", "Bearer", "Bearer x", "Bearer ttm_00000000_" + "A" * 43, "Basic !", "Basic YQ==", "Digest a", "Bearer é"],
+)
+def test_wrong_credentials_are_refused_even_where_none_are_needed(client: TestClient, authorization: str) -> None:
+    answer = client.get("/jobs", headers={"Authorization": authorization.encode()})
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+
+
+def test_a_key_is_shown_once_and_stored_hashed(client: TestClient, engine: Engine) -> None:
+    made = client.post("/keys", json={"name": "first", "scope": "admin"})
+    assert made.status_code == 201
+    secret = made.json()["secret"]
+    assert secret.startswith(made.json()["prefix"] + "_")
+    assert len(base64.urlsafe_b64decode(secret.removeprefix(made.json()["prefix"] + "_") + "=")) == 32
+    # From now on nobody asks without one.
+    assert client.get("/jobs").status_code == 401
+    listed = client.get("/keys", headers=bearer(secret))
+    assert secret not in listed.text
+    with read_scope(engine) as session:
+        assert all(secret not in str(value) for value in session.execute(select(ApiKey.__table__)).one())
+
+
+def test_a_browser_sends_the_key_as_a_password(client: TestClient, engine: Engine) -> None:
+    secret = make_key(engine)
+    assert client.get("/", auth=("anyone", secret)).status_code == 200
+    # Chromium reads the first challenge alone.
+    assert client.get("/").headers["www-authenticate"].startswith("Basic")
+
+
+def test_revoked_and_expired_keys_are_refused(ours: TestClient, engine: Engine) -> None:
+    other = ours.post("/keys", json={"name": "other", "scope": "read"}).json()
+    assert ours.get("/jobs", headers=bearer(other["secret"])).status_code == 200
+    assert ours.delete(f"/keys/{other['id']}").status_code == 204
+    assert ours.get("/jobs", headers=bearer(other["secret"])).status_code == 401
+    with session_scope(engine) as session:
+        past = now(session) - timedelta(seconds=1)
+    assert ours.get("/jobs", headers=bearer(make_key(engine, expires_at=past))).status_code == 401
+    late = ours.post("/keys", json={"name": "late", "expires_at": past.isoformat()})
+    assert (late.status_code, late.json()["code"]) == (422, "expiry_passed")
+
+
+def test_scopes_bound_what_a_key_may_do(client: TestClient, engine: Engine) -> None:
+    job_id = queued(engine)
+    reading, submitting = (bearer(make_key(engine, scope=scope)) for scope in (Scope.READ, Scope.SUBMIT))
+    assert client.get(f"/jobs/{job_id}", headers=reading).status_code == 200
+    assert client.get(f"/jobs/{job_id}", headers=submitting).status_code == 200
+    assert client.post(f"/jobs/{job_id}/cancel", headers=reading).json()["code"] == "forbidden"
+    assert client.get(f"/jobs/{job_id}", headers=reading).json()["state"] == "queued"
+    assert client.get("/keys", headers=submitting).json()["code"] == "forbidden"
+    assert client.post("/keys", json={"name": "x"}, headers=submitting).json()["code"] == "forbidden"
+    assert client.post(f"/jobs/{job_id}/cancel", headers=submitting).status_code == 200
+
+
+def test_last_use_is_noted(ours: TestClient, engine: Engine) -> None:
+    ours.get("/jobs")
+    with read_scope(engine) as session:
+        assert session.scalars(select(ApiKey.last_used_at)).one() is not None
+
+
+def operations() -> list[tuple[str, str]]:
+    return [(method, path) for path, methods in app.openapi()["paths"].items() for method in methods]
+
+
+@pytest.fixture
+def theirs(engine: Engine, storage: Storage) -> dict[str, str]:
+    """What another project has: the value of each parameter of a path."""
+    with session_scope(bound_to(engine, "theirs")) as session:
+        job_id = create_job(session).id
+        upload = uploads.begin(session, filename=None, media_type="x/y")
+    lease = claim(engine, job_id)
+    train(engine, lease, range(1, 3))
+    succeed(engine, storage, lease)
+    with session_scope(bound_to(engine, "theirs")) as session:
+        uploads.complete(session, upload.id, size=1, sha256="0" * 64)
+    make_key(engine, "theirs")
+    with read_scope(engine) as session:
+        key_id = session.scalars(select(ApiKey.id).where(ApiKey.project_id == "theirs")).one()
+    return {"job_id": job_id, "upload_id": upload.id, "key_id": key_id, "name": "student.safetensors"}
+
+
+def test_what_another_project_has_is_not_found_on_any_route(
+    ours: TestClient, engine: Engine, theirs: dict[str, str]
+) -> None:
+    foreign = [(method, path) for method, path in operations() if "_id}" in path]
+    assert len(foreign) >= 17
+    for method, path in foreign:
+        answer = ours.request(method, path.format(**theirs), **body_for(method, path))
+        assert answer.status_code == 404, (method, path, answer.text)
+        assert answer.json()["code"].endswith("_not_found"), (method, path)
+        absent = ours.request(
+            method, path.format(**{**theirs, **dict.fromkeys(_IDS, NOBODY)}), **body_for(method, path)
+        )
+        assert absent.json()["code"] == answer.json()["code"], "a foreign thing looks like none"
+    with read_scope(engine) as session:
+        assert jobs.get(session, theirs["job_id"]).state is JobState.SUCCEEDED
+    for path in ("/jobs", "/keys"):
+        assert all(theirs["job_id"] not in json.dumps(item) for item in ours.get(path).json()["items"])
+        assert theirs["key_id"] not in ours.get(path).text
+    assert theirs["job_id"] not in ours.get("/").text
+    assert ours.get(f"/ui/jobs/{theirs['job_id']}").status_code == 404
+    for uri in (f"job:{theirs['job_id']}", f"upload:{theirs['upload_id']}"):
+        refusal = ours.post("/jobs", json={"student": "resnet18", "teacher": uri, "dataset": "file:///nowhere"})
+        assert "/teacher/checkpoint" in [error["pointer"] for error in refusal.json()["errors"]]
+
+
+NOBODY = "01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10"
+_IDS = ("job_id", "upload_id", "key_id")
+
+
+def body_for(method: str, path: str) -> dict[str, Any]:
+    """What makes a request well formed, so that the id is what it is refused for."""
+    if method == "patch" and "uploads" in path:
+        return {"headers": {"Tus-Resumable": "1.0.0", "Upload-Offset": "0"}, "content": b""}
+    if "uploads" in path:
+        return {"headers": {"Tus-Resumable": "1.0.0"}}
+    if method == "patch":
+        return {"json": {"name": "mine"}}
+    return {}
+
+
+def test_no_route_answers_without_a_key(client: TestClient, engine: Engine, theirs: dict[str, str]) -> None:
+    for method, path in operations():
+        answer = client.request(method, path.format(**theirs), **body_for(method, path))
+        if path in ("/healthz", "/readyz"):
+            assert answer.status_code != 401
+        else:
+            assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized"), (method, path)
+    for path in ("/", "/docs", "/openapi.json", f"/ui/jobs/{theirs['job_id']}", "/nowhere"):
+        assert client.get(path).status_code == 401, path
+
+
+def test_hosts_that_are_not_ours_are_refused(settings: Settings) -> None:
+    local = settings.model_copy(update={"allowed_hosts": ()})
+    with TestClient(create_app(local), base_url="http://localhost:8000") as client:
+        assert client.get("/jobs").status_code == 200
+        assert client.get("/jobs", headers={"Host": "[::1]:8000"}).status_code == 200
+        for host in ("evil.example", "evil.example:8000", "localhost.evil.example", ""):
+            answer = client.get("/jobs", headers={"Host": host})
+            assert (answer.status_code, answer.json()["code"]) == (421, "host_not_allowed"), host
+
+
+def test_fifty_at_once_at_a_limit_of_three_give_three(ours: TestClient, engine: Engine, settings: Settings) -> None:
+    with session_scope(engine) as session:
+        projects.ensure(session, "default").max_queued_jobs = 3
+    body = {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda _: ours.post("/jobs", json=body), range(50)))
+    assert sorted({answer.status_code for answer in answers}) == [201, 403]
+    assert sum(answer.status_code == 201 for answer in answers) == 3
+    refused = next(answer for answer in answers if answer.status_code == 403)
+    assert refused.json()["code"] == "quota_exceeded"
+    with read_scope(engine) as session:
+        assert len(session.scalars(select(Job.id)).all()) == 3
+
+
+def test_a_project_runs_no_more_jobs_than_it_may(engine: Engine) -> None:
+    with session_scope(engine) as session:
+        projects.ensure(session, "default").max_running_jobs = 1
+    first, second, other = queued(engine), queued(engine), None
+    with session_scope(bound_to(engine, "other")) as session:
+        other = create_job(session).id
+    claim(engine, first)
+    with session_scope(engine) as session:
+        assert leases.claim(session, second, "worker-2", duration=MINUTE) is None
+        rung = jobs.ring_again(session, after=timedelta(0), limit=10)
+        assert [job.id for job in rung] == [other], "nobody is called for a job that may not run"
+    claim(engine, other)
+
+
+def test_stored_bytes_and_device_hours_are_bounded(
+    ours: TestClient, engine: Engine, storage: Storage, settings: Settings
+) -> None:
+    job_id = queued(engine)
+    succeed(engine, storage, claim(engine, job_id))
+    body = {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
+    with session_scope(engine) as session:
+        project = projects.ensure(session, "default")
+        used = projects.usage(session, "default")
+        assert used.stored_bytes > 1_000_000
+        assert used.device_hours > 0
+        project.max_stored_bytes = used.stored_bytes + 10
+    assert ours.post("/uploads", content=b"x" * 11).json()["code"] == "quota_exceeded"
+    assert list(storage.list("uploads")) == []
+    assert ours.post("/uploads", content=b"x" * 10).status_code == 201
+    with session_scope(engine) as session:
+        project = projects.ensure(session, "default")
+        project.max_stored_bytes = None
+        project.max_device_hours = used.device_hours / 2
+    assert ours.post("/jobs", json=body).json()["code"] == "quota_exceeded"
+
+
+def test_a_key_that_asks_too_often_waits(settings: Settings) -> None:
+    with TestClient(create_app(settings.model_copy(update={"requests_per_second": 0.5}))) as client:
+        answers = [client.get("/jobs") for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [200] * 5 + [429]
+    assert answers[-1].json()["code"] == "rate_limited"
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 2
+
+
+def test_tokens_come_back_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("api.access.rate_limit.time.monotonic", lambda: clock[0])
+    limit = RateLimit(per_second=2)
+    assert [limit.wait("a") for _ in range(20)] == [0.0] * 20
+    assert limit.wait("a") == pytest.approx(0.5)
+    assert limit.wait("b") == 0.0
+    clock[0] = 0.5
+    assert (limit.wait("a"), limit.wait("a")) == (0.0, pytest.approx(0.5))
+
+
+def test_the_process_refuses_other_addresses_without_a_key(sqlite_url: str, tmp_path: Path) -> None:
+    environment = {"TTM_DATABASE_URL": sqlite_url, "TTM_HOST": "0.0.0.0", "TTM_PORT": "0", "PATH": "/usr/bin"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "api"], env=environment, capture_output=True, text=True, timeout=20, check=False
+    )
+    assert ended.returncode == 1
+    assert "ttm keys create" in ended.stderr
+    # The socket says where it listens, whatever the settings say.
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        fd = listener.fileno()
+        command = [sys.executable, "-m", "api", "--fd", str(fd)]
+        environment["TTM_HOST"] = "127.0.0.1"
+        ended = subprocess.run(
+            command, env=environment, pass_fds=(fd,), capture_output=True, text=True, timeout=20, check=False
+        )
+    assert ended.returncode == 1
+
+
+def test_a_signed_link_opens_one_file_for_a_while(
+    ours: TestClient, engine: Engine, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = queued(engine)
+    succeed(engine, storage, claim(engine, job_id))
+    made = ours.post(f"/jobs/{job_id}/artifacts/student.safetensors/link", params={"seconds": 60})
+    href = made.json()["href"]
+    del ours.headers["Authorization"]
+    assert ours.get(href).content == STUDENT_BYTES
+    assert ours.get(href, headers={"Range": "bytes=0-3"}).status_code == 206
+    path, _, query = href.partition("?")
+    for forged in (
+        path,
+        href.replace("student.safetensors", "trainer.log"),
+        href.replace("project=default", "project=theirs"),
+        href.replace("expires=", "expires=9"),
+        href[:-1] + ("0" if href[-1] != "0" else "1"),
+        f"{path}?signature=",
+        f"/jobs?{query}",
+        f"/jobs/{job_id}?{query}",
+    ):
+        assert ours.get(forged).status_code == 401, forged
+    assert ours.delete(href).status_code == 401
+    later = time.time() + 61
+    monkeypatch.setattr("api.access.links.time.time", lambda: later)
+    assert ours.get(href).status_code == 401
+
+
+def test_workers_queue_and_usage_are_the_projects_own(ours: TestClient, engine: Engine, theirs: dict[str, str]) -> None:
+    mine = queued(engine)
+    with session_scope(engine) as session:
+        for worker, job_id in (("w1", mine), ("w2", theirs["job_id"])):
+            workers.seen(session, worker, kind="worker", hostname="h", pid=1, devices=["cpu"], job_id=job_id)
+    shown = {each["id"]: (each["busy"], each["job_id"]) for each in ours.get("/workers").json()["items"]}
+    assert shown == {"w1": (True, mine), "w2": (True, None)}
+    queue = ours.get("/queue").json()
+    assert (queue["depth"], queue["running"], queue["idle_workers"]) == (1, 0, 0)
+    assert queue["oldest_age_seconds"] >= 0
+    usage = ours.get("/usage").json()
+    assert (usage["project"], usage["queued_jobs"], usage["stored_bytes"]) == ("default", 1, 0)
+    assert usage["limits"]["queued_jobs"] is None

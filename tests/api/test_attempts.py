@@ -1,0 +1,83 @@
+"""What a client says about the treatment of its job, and what it is told of the attempts."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+
+from tests.support.factories import NO_TIME
+from tests.support.runs import claim, fail, train
+from ttm_jobs.clock import now
+from ttm_jobs.database import session_scope
+from ttm_jobs.repositories import leases
+from ttm_jobs.repositories.transitions import locked
+from ttm_jobs.settings import Settings
+
+
+@pytest.fixture
+def body(settings: Settings) -> dict[str, Any]:
+    return {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
+
+
+def test_each_attempt_tells_its_worker_its_steps_and_its_cause(
+    client: TestClient, engine: Engine, body: dict[str, Any]
+) -> None:
+    job = client.post("/jobs", json=body).json()
+    assert client.get(job["links"]["attempts"]).json() == {"items": []}
+    train(engine, claim(engine, job["id"]), range(1, 6))
+    with session_scope(engine) as session:
+        locked(session, job["id"]).lease_until = now(session)
+        leases.expire(session, backoff=NO_TIME)
+    fail(engine, claim(engine, job["id"]))
+    lost, failed = client.get(job["links"]["attempts"]).json()["items"]
+    assert (lost["number"], lost["outcome"], lost["to_step"]) == (1, "lost", 5)
+    assert (lost["cause"]["code"], lost["cause"]["origin"], lost["cause"]["retryable"]) == (
+        "worker_lost",
+        "system",
+        True,
+    )
+    assert lost["worker"]
+    assert lost["started_at"] <= lost["ended_at"] <= failed["started_at"]
+    assert (failed["number"], failed["outcome"], failed["from_step"]) == (2, "failed", None)
+    assert failed["cause"] == {"code": "bad_dataset", "message": "No images.", "origin": "user", "retryable": False}
+
+
+def test_attempts_of_no_job(client: TestClient) -> None:
+    answer = client.get("/jobs/01a208f9-4f21-7689-b112-a58ab3238037/attempts")
+    assert (answer.status_code, answer.json()["code"]) == (404, "job_not_found")
+
+
+def test_priority_attempts_and_deadline_are_the_clients(client: TestClient, body: dict[str, Any]) -> None:
+    job = client.post("/jobs", json={**body, "priority": 9, "max_attempts": 7, "deadline": 3600}).json()
+    assert (job["priority"], job["max_attempts"]) == (9, 7)
+    until = datetime.fromisoformat(job["deadline_at"]) - datetime.fromisoformat(job["created_at"])
+    assert until == timedelta(hours=1)
+    assert not {"priority", "max_attempts", "deadline"} & set(job["spec"])
+    plain = client.post("/jobs", json=body).json()
+    assert (plain["priority"], plain["max_attempts"], plain["deadline_at"]) == (5, Settings().max_attempts, None)
+
+
+def test_a_deadline_may_be_a_time_of_any_zone(client: TestClient, body: dict[str, Any]) -> None:
+    job = client.post("/jobs", json={**body, "deadline": "2099-01-01T12:00:00+05:30"}).json()
+    assert datetime.fromisoformat(job["deadline_at"]) == datetime(2099, 1, 1, 6, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "deadline",
+    ["2001-01-01T00:00:00Z", "2099-01-01T12:00:00", "9999-12-31T23:59:59-12:00", "soon", "3600", 0, -1, 1e12, True],
+)
+def test_deadlines_that_are_none(client: TestClient, body: dict[str, Any], deadline: object) -> None:
+    answer = client.post("/jobs", json={**body, "deadline": deadline})
+    assert answer.status_code == 422, answer.text
+    assert {error["pointer"].split("/")[1] for error in answer.json()["errors"]} == {"deadline"}
+    assert client.get("/jobs").json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("priority", 10), ("priority", -1), ("max_attempts", 0), ("max_attempts", 101)]
+)
+def test_numbers_out_of_range(client: TestClient, body: dict[str, Any], field: str, value: int) -> None:
+    answer = client.post("/jobs", json={**body, field: value})
+    assert [error["pointer"] for error in answer.json()["errors"]] == [f"/{field}"]

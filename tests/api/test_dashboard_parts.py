@@ -1,0 +1,115 @@
+"""What pages are made of: the form's fields, the timeline, differences, the order of a list, and words for failures."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+from starlette.datastructures import URL
+
+from api.dashboard import forms
+from api.dashboard.failures import next_step
+from api.dashboard.query import Query
+from api.dashboard.sizes import compression
+from api.dashboard.timeline import spans
+from api.jobs.schemas import HistoryEntry, JobOut, JobRequest
+from tests.support.runs import claim, fail, train
+from ttm_jobs.settings import Settings
+
+
+def submit(client: TestClient, settings: Settings, **fields: object) -> str:
+    body = {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce", **fields}
+    return str(client.post("/jobs", json=body).json()["id"])
+
+
+def test_every_method_of_the_schema_has_its_fields() -> None:
+    methods = {method.kind: method for method in forms.methods()}
+    assert next(iter(methods)) == "wttm", "the default one is shown first"
+    assert {"wttm", "ttm", "kd", "ce", "dkd", "dist", "nkd", "wkd"} <= set(methods)
+    assert methods["ce"].fields == ()
+    fields = {field.pointer: field for field in methods["wttm"].fields}
+    assert (fields["/method/beta"].kind, fields["/method/beta"].default) == ("number", 2.0)
+    assert fields["/method/standardise_logits"].kind == "boolean"
+
+
+def test_the_defaults_of_the_form_are_a_spec() -> None:
+    """Whoever writes the defaults into the fields gets the job of whoever leaves them empty."""
+    told = {field.pointer.rpartition("/")[2]: field.default for field in forms.training() if field.default is not None}
+    least = {"student": "resnet18", "dataset": "file:///data", "method": "ce"}
+    assert JobRequest.model_validate({**least, "training": told}) == JobRequest.model_validate(least)
+
+
+def test_addresses_keep_what_they_do_not_change() -> None:
+    parameters = [("state", "failed"), ("sort", "-top1"), ("cursor", "abc"), ("name", "")]
+    query = Query(URL("http://host/?x"), parameters)
+    assert query.having("sort", None) == "/?state=failed"
+    assert query.toggled("state", "queued") == "/?state=failed&sort=-top1&state=queued"
+    assert query.toggled("state", "failed") == "/?sort=-top1"
+    assert query.having("tag", "a&b=c") == "/?state=failed&sort=-top1&tag=a%26b%3Dc"
+
+
+def test_compression_is_known_once_the_architectures_are() -> None:
+    assert compression("cifar/resnet56", "cifar/resnet20") == pytest.approx(3.1, abs=0.1)
+    assert compression("upload:01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10", "cifar/resnet20") is None
+    both = compression("cifar/resnet56 + cifar/resnet56", "cifar/resnet56")
+    assert both == 2
+
+
+def test_a_timeline_has_no_gaps(client: TestClient, engine: Engine, settings: Settings) -> None:
+    job_id = submit(client, settings)
+    lease = claim(engine, job_id)
+    train(engine, lease, range(1, 3))
+    fail(engine, lease)
+    job = JobOut.model_validate(client.get(f"/jobs/{job_id}").json())
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    job = job.model_copy(
+        update={
+            "history": [
+                HistoryEntry(at=start + timedelta(seconds=at), kind=kind, value=value)
+                for at, kind, value in (
+                    (0, "state", "queued"),
+                    (10, "state", "running"),
+                    (20, "phase", "training"),
+                    (100, "state", "failed"),
+                )
+            ],
+            "finished_at": start + timedelta(seconds=100),
+        }
+    )
+    assert [(span.name, span.seconds, span.left, span.width) for span in spans(job)] == [
+        ("queued", 10, 0, 100),
+        ("running", 10, 100, 100),
+        ("training", 80, 200, 800),
+    ]
+
+
+def test_a_comparison_needs_two_jobs_that_are_there(client: TestClient, settings: Settings) -> None:
+    one, other = (submit(client, settings, training={"epochs": epochs}) for epochs in (3, 4))
+    page = client.get(f"/ui/compare?job={one}&job={other}")
+    assert page.status_code == 200
+    assert "<code>training.epochs</code>" in page.text
+    assert page.text.count('<th scope="row">') == 1
+    for address in (f"/ui/compare?job={one}", f"/ui/compare?job={one}&job={one}", f"/ui/compare?job={one}&job=x"):
+        assert client.get(address).status_code == 404
+
+
+def test_the_list_is_filtered_by_words(client: TestClient, settings: Settings) -> None:
+    one = submit(client, settings, name="a", tags=["night"])
+    other = submit(client, settings, name="b")
+    for address in ("/?name=a", "/?tag=night", "/?name=a&tag=night&teacher=&dataset="):
+        html = client.get(address).text
+        assert one in html
+        assert other not in html
+
+
+@pytest.mark.parametrize(
+    ("code", "origin", "retryable", "words"),
+    [
+        ("out_of_memory", "system", True, "accumulation"),
+        ("new_code", "user", False, "Correct the spec"),
+        ("new_code", "system", True, "Retry"),
+        ("new_code", "system", False, "log"),
+    ],
+)
+def test_every_failure_has_a_next_step(code: str, origin: str, retryable: bool, words: str) -> None:
+    assert words in next_step(code, origin, retryable=retryable)

@@ -1,0 +1,105 @@
+"""Requests that are sent twice and done once."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine, func, select, update
+
+from tests.api.test_bad_requests import assert_problem
+from ttm_jobs.clock import now
+from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.errors import RequestInFlight
+from ttm_jobs.models import IdempotencyKey, Job, OutboxMessage
+from ttm_jobs.repositories import idempotency
+from ttm_jobs.settings import Settings
+
+
+@pytest.fixture
+def body(settings: Settings) -> dict[str, Any]:
+    return {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
+
+
+def count(engine: Engine, table: type) -> int:
+    with read_scope(engine) as session:
+        return session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def test_the_same_request_gets_the_same_answer(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
+    headers = {"Idempotency-Key": "nightly-1"}
+    first = client.post("/jobs", json=body, headers=headers)
+    again = client.post("/jobs", json=dict(reversed(body.items())), headers=headers)
+    assert (first.status_code, first.content) == (again.status_code, again.content)
+    assert first.headers["location"] == again.headers["location"]
+    assert ("idempotent-replayed" in first.headers, again.headers["idempotent-replayed"]) == (False, "true")
+    assert client.post("/jobs", json=body, headers={"Idempotency-Key": "nightly-2"}).json()["id"] != first.json()["id"]
+    assert (count(engine, Job), count(engine, OutboxMessage)) == (2, 2)
+
+
+def test_another_request_of_the_same_name_is_refused(client: TestClient, body: dict[str, Any]) -> None:
+    headers = {"Idempotency-Key": "k"}
+    job_id = client.post("/jobs", json=body, headers=headers).json()["id"]
+    assert_problem(client.post("/jobs", json={**body, "name": "x"}, headers=headers), 422, "idempotency_key_reused")
+    client.post(f"/jobs/{job_id}/cancel")
+    assert_problem(client.post(f"/jobs/{job_id}/retry", headers=headers), 422, "idempotency_key_reused")
+    made = [client.post(f"/jobs/{job_id}/retry", headers={"Idempotency-Key": "r"}).json()["id"] for _ in range(2)]
+    assert made[0] == made[1] != job_id
+
+
+def test_a_refusal_is_not_kept(client: TestClient, body: dict[str, Any]) -> None:
+    headers = {"Idempotency-Key": "k"}
+    assert client.post("/jobs", json={**body, "student": "resnet188"}, headers=headers).status_code == 422
+    assert client.post("/jobs", json=body, headers=headers).status_code == 201
+
+
+def test_many_at_once_make_one_job(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
+    headers = {"Idempotency-Key": "k"}
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: client.post("/jobs", json=body, headers=headers), range(16)))
+    assert {answer.status_code for answer in answers} <= {201, 409}
+    assert all(answer.json()["code"] == "request_in_flight" for answer in answers if answer.status_code == 409)
+    assert len({answer.json()["id"] for answer in answers if answer.status_code == 201}) == 1
+    assert count(engine, Job) == 1
+
+
+def test_a_request_in_flight_is_told_so_on_postgresql(engine: Engine) -> None:
+    if engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer at a time: the second request waits for the first")
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with session_scope(engine) as session:
+            assert idempotency.answered(session, "k", "0" * 64) is None
+            held.set()
+            done.wait(10)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(10)
+    try:
+        with session_scope(engine) as session, pytest.raises(RequestInFlight):
+            idempotency.answered(session, "k", "0" * 64)
+    finally:
+        done.set()
+        holder.join()
+    # The first one failed, and left nothing.
+    with session_scope(engine) as session:
+        assert idempotency.answered(session, "k", "0" * 64) is None
+
+
+def test_a_name_is_free_again_after_a_day(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
+    headers = {"Idempotency-Key": "k"}
+    client.post("/jobs", json=body, headers=headers)
+    with session_scope(engine) as session:
+        session.execute(update(IdempotencyKey).values(created_at=now(session) - timedelta(hours=25)))
+    assert client.post("/jobs", json={**body, "name": "x"}, headers=headers).status_code == 201
+    assert count(engine, IdempotencyKey) == 1
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "a b", "é"])
+def test_odd_names_are_refused(client: TestClient, body: dict[str, Any], key: str) -> None:
+    answer = client.post("/jobs", json=body, headers={"Idempotency-Key": key.encode()})
+    assert_problem(answer, 422, "invalid_request")

@@ -1,0 +1,87 @@
+"""Asking again: ETags, and waiting for something new."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx2
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+
+from tests.support.factories import queued
+from tests.support.runs import claim, train
+from ttm_jobs.database import session_scope
+from ttm_jobs.repositories import jobs
+
+
+def cancel(engine: Engine, job_id: str) -> None:
+    with session_scope(engine) as session:
+        jobs.request_cancel(session, job_id)
+
+
+def test_an_unchanged_job_is_answered_with_304(client: TestClient, engine: Engine) -> None:
+    job_id = queued(engine)
+    first = client.get(f"/jobs/{job_id}")
+    etag = first.headers["etag"]
+    for condition in (etag, etag.removeprefix("W/"), f'"x", {etag}', "*"):
+        poll = client.get(f"/jobs/{job_id}", headers={"If-None-Match": condition})
+        assert (poll.status_code, poll.content, poll.headers["etag"]) == (304, b"", etag)
+    train(engine, claim(engine, job_id), range(1, 2))
+    changed = client.get(f"/jobs/{job_id}", headers={"If-None-Match": etag})
+    assert changed.status_code == 200
+    assert changed.headers["etag"] != etag
+
+
+def test_an_unchanged_list_is_answered_with_304(client: TestClient, engine: Engine) -> None:
+    job_id = queued(engine)
+    etag = client.get("/jobs").headers["etag"]
+    assert client.get("/jobs", headers={"If-None-Match": etag}).status_code == 304
+    cancel(engine, job_id)
+    changed = client.get("/jobs", headers={"If-None-Match": etag})
+    assert changed.status_code == 200
+    queued(engine)
+    assert client.get("/jobs", headers={"If-None-Match": changed.headers["etag"]}).status_code == 200
+
+
+def test_a_long_poll_answers_when_the_job_changes(live: str, engine: Engine) -> None:
+    job_id = queued(engine)
+    etag = httpx2.get(f"{live}/jobs/{job_id}").headers["etag"]
+    headers = {"If-None-Match": etag, "Prefer": "respond-async, wait=20"}
+    with ThreadPoolExecutor(10) as pool:
+        waiting = [pool.submit(httpx2.get, f"{live}/jobs/{job_id}", headers=headers, timeout=30) for _ in range(10)]
+        started = time.monotonic()
+        cancel(engine, job_id)
+        answers = [each.result() for each in waiting]
+    assert time.monotonic() - started < 10
+    assert {answer.json()["state"] for answer in answers} == {"cancelled"}
+    assert answers[0].headers["preference-applied"] == "wait=20"
+
+
+def test_a_long_poll_ends_with_its_time(live: str, engine: Engine) -> None:
+    job_id = queued(engine)
+    etag = httpx2.get(f"{live}/jobs/{job_id}").headers["etag"]
+    started = time.monotonic()
+    answer = httpx2.get(f"{live}/jobs/{job_id}", headers={"If-None-Match": etag, "Prefer": "wait=1"}, timeout=30)
+    assert answer.status_code == 304
+    assert time.monotonic() - started >= 1
+
+
+@pytest.mark.parametrize("prefer", ["wait=5", "wait=x", "wait=-1", "nowait=5", ""])
+def test_who_has_nothing_waits_for_nothing(client: TestClient, engine: Engine, prefer: str) -> None:
+    job_id = queued(engine)
+    started = time.monotonic()
+    assert client.get(f"/jobs/{job_id}", headers={"Prefer": prefer}).status_code == 200
+    assert time.monotonic() - started < 4
+
+
+def test_a_client_that_goes_away_is_not_waited_for(live: str, engine: Engine) -> None:
+    job_id = queued(engine)
+    etag = httpx2.get(f"{live}/jobs/{job_id}").headers["etag"]
+    before = threading.active_count()
+    for _ in range(20):
+        with pytest.raises(httpx2.ReadTimeout):
+            httpx2.get(f"{live}/jobs/{job_id}", headers={"If-None-Match": etag, "Prefer": "wait=60"}, timeout=0.05)
+    # None of them holds a thread, and others are answered.
+    assert threading.active_count() <= before + 5
+    assert httpx2.get(f"{live}/jobs/{job_id}").status_code == 200

@@ -1,0 +1,101 @@
+"""A real browser in front of the service. Tests end with an error if a page wrote one to its console, or if the policy on
+content stopped something."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from cli.stack import Stack, StackOptions
+from tests.browser.gallery import Gallery, hang
+from tests.support.api_server import served
+from ttm_jobs.database import create_engine
+from ttm_jobs.settings import Settings
+from ttm_jobs.storage import build_storage
+
+CHROMIUM = os.environ.get("TTM_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip(
+            "NO BROWSER: the dashboard is not tested. `make browser-setup` installs Chromium; or set TTM_CHROMIUM."
+        )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(20_000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def faults(context: BrowserContext) -> Iterator[list[str]]:
+    """What the pages complained of; nothing may be left in it. A policy that stops something says so on the console."""
+    faults: list[str] = []
+    context.on("console", lambda said: faults.append(said.text) if said.type in ("error", "warning") else None)
+    context.on("weberror", lambda error: faults.append(str(error.error)))
+    yield faults
+    assert not faults
+
+
+@pytest.fixture
+def page(context: BrowserContext, faults: list[str]) -> Page:
+    return context.new_page()
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that jobs may read."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Stack]:
+    """API, dispatcher, broker, database, and a worker whose trainer trains nothing."""
+    options = StackOptions(
+        var=tmp_path_factory.mktemp("var"),
+        port=0,
+        data_roots=(data,),
+        worker_command=(sys.executable, "-m", "tests.support.tiny_worker"),
+        environment={name: value for name, value in os.environ.items() if not name.startswith("TTM_")},
+    )
+    with Stack(options) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def gallery(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gallery]:
+    """An API without workers, and one job in each of the situations that pages show."""
+    folder = tmp_path_factory.mktemp("gallery")
+    shutil.copy(sqlite_template, folder / "ttm.db")
+    settings = Settings(
+        database_url=f"sqlite:///{folder / 'ttm.db'}",
+        storage_url=f"file:{folder / 'storage'}",
+        broker_url="redis://127.0.0.1:1/0",
+    )
+    engine = create_engine(settings.database_url)
+    jobs = hang(engine, build_storage(settings.storage_url))
+    with served(settings) as url:
+        yield Gallery(url, jobs, engine)
+    engine.dispose()

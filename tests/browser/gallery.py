@@ -1,0 +1,159 @@
+"""Jobs to look at, with numbers that are made up, recorded through the repositories as a worker would record them."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Engine, insert, inspect
+
+from tests.support.factories import create_job
+from ttm_jobs.clock import now
+from ttm_jobs.database import session_scope
+from ttm_jobs.ids import new_id
+from ttm_jobs.models import Job
+from ttm_jobs.repositories import endings, leases, runs, workers
+from ttm_jobs.repositories import metrics as curves
+from ttm_jobs.repositories.artifacts import PublishedFile
+from ttm_jobs.repositories.endings import Failure
+from ttm_jobs.repositories.leases import Lease
+from ttm_jobs.repositories.metrics import Point
+from ttm_jobs.storage import Storage
+
+HOSTILE = """<script>document.title='taken'</script>"'><img src=x onerror=alert(1)>{{7*7}}"""
+STUDENTS = {
+    # name: (top-1 on test, parameters, MACs, seconds for one image, beta)
+    "cifar/resnet20": (0.714, 278_324, 41_410_000, 0.0021, 2.5),
+    "cifar/resnet8x4": (0.742, 1_233_540, 177_780_000, 0.0019, 3.0),
+    "cifar/resnet32": (0.735, 472_756, 70_060_000, 0.0034, 2.5),
+    "cifar/wrn_16_2": (0.753, 703_284, 101_900_000, 0.0026, 4.0),
+    "cifar/MobileNetV2": (0.691, 812_836, 7_250_000, 0.0048, 2.5),
+}
+STEPS = 120
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The address of an API, the ids of its jobs by what they show, and its database."""
+
+    url: str
+    jobs: Mapping[str, Any]
+    engine: Engine
+
+
+def hang(engine: Engine, storage: Storage) -> dict[str, Any]:
+    """The ids of the jobs by state, and of those that succeeded in the order of STUDENTS."""
+    made: dict[str, Any] = {"succeeded": []}
+    for student, (top1, parameters, macs, seconds, beta) in STUDENTS.items():
+        lease = _claimed(engine, f"flowers {student.partition('/')[2]}", student, beta)
+        _train(engine, lease, STEPS, top1)
+        report = {"student": {"parameters": parameters, "macs": macs, "latency": {"batch_1": seconds}}}
+        _succeed(engine, storage, lease, top1, parameters, report)
+        made["succeeded"].append(lease.job_id)
+    failed = _claimed(engine, HOSTILE, "cifar/resnet20", 2.5)
+    with session_scope(engine) as session:
+        failure = Failure("bad_dataset", f"No images under train/{HOSTILE}", origin="user", retryable=False)
+        endings.failed(session, leases.fence(session, failed), failure)
+    running = _claimed(engine, "flowers resnet20, gamma 0.5", "cifar/resnet20", 2.5)
+    _train(engine, running, 80, 0.7)
+    with session_scope(engine) as session:
+        queued = _create(session, "flowers resnet14, waiting", "cifar/resnet14", 2.5)
+        workers.seen(
+            session,
+            "worker-1",
+            kind="worker",
+            hostname="gpu-7",
+            pid=4242,
+            devices=[{"kind": "cuda", "count": 1}],
+            job_id=running.job_id,
+        )
+    return made | {"failed": failed.job_id, "running": running.job_id, "queued": queued}
+
+
+def crowd(engine: Engine, count: int) -> None:
+    """So many more queued jobs, copied from one; without their events, which lists do not read."""
+    with session_scope(engine) as session:
+        job = session.get_one(Job, _create(session, "sweep", "cifar/resnet20", 2.5))
+        columns = {column.key: getattr(job, column.key) for column in inspect(Job).column_attrs}
+        rows = [{**columns, "id": new_id(), "name": f"sweep {number}"} for number in range(count)]
+        session.execute(insert(Job), rows)
+
+
+def _create(session: Any, name: str, student: str, beta: float) -> str:
+    spec = {
+        "name": name,
+        "teacher": {"checkpoint": "file:///data/resnet56.safetensors", "architecture": "cifar/resnet56"},
+        "student": {"architecture": student},
+        "dataset": {"uri": "file:///data/flowers"},
+        "method": {"kind": "wttm", "gamma": 0.3, "beta": beta},
+        "training": {"epochs": 240, "batch_size": 64, "seed": 0},
+    }
+    return create_job(
+        session,
+        spec=spec,
+        name=name,
+        teacher="cifar/resnet56",
+        student=student,
+        dataset="file:///data/flowers",
+        method="wttm",
+    ).id
+
+
+def _claimed(engine: Engine, name: str, student: str, beta: float) -> Lease:
+    with session_scope(engine) as session:
+        job_id = _create(session, name, student, beta)
+    with session_scope(engine) as session:
+        lease = leases.claim(session, job_id, "worker-1", duration=timedelta(hours=1))
+    assert lease is not None
+    return lease
+
+
+def _train(engine: Engine, lease: Lease, steps: int, top1: float) -> None:
+    with session_scope(engine) as session:
+        job = leases.fence(session, lease)
+        runs.phase(session, job, "training", now(session))
+        runs.teacher_measured(session, job, {"top1": 0.7234, "loss": 1.1, "images": 10_000}, now(session))
+        points = []
+        for step in range(1, steps + 1):
+            values = {
+                "train/loss": 4.6 * math.exp(-step / 40) + 0.9 + 0.12 * math.sin(step * 2.1),
+                "train/wttm": 2.1 * math.exp(-step / 30) + 0.3,
+                "train/learning_rate": 0.025 * (1 + math.cos(math.pi * step / STEPS)),
+                "train/images_per_second": 880 + 25 * math.sin(step),
+                "train/data_wait_share": 0.03 + 0.02 * math.sin(step / 3),
+            }
+            if step % 5 == 0:
+                values["validation/top1"] = top1 * (1 - math.exp(-step / 25))
+            runs.metrics(session, job, {"step": step, "epoch": step / 6, "values": values}, now(session))
+            points.append(Point(step, step / 6, values))
+        curves.upsert(session, job, points)
+        progress = {"step": steps, "total_steps": STEPS, "epoch": min(1 + steps // 6, 20), "epochs": 20}
+        runs.progress(session, job, {**progress, "images_per_second": 881.0, "eta_seconds": 754.0}, now(session))
+
+
+def _succeed(
+    engine: Engine, storage: Storage, lease: Lease, top1: float, parameters: int, report: Mapping[str, Any]
+) -> None:
+    files = []
+    contents = {
+        "student.safetensors": b"weights" * 9000,
+        "report.json": json.dumps(report).encode(),
+        "trainer.log": b"".join(b"step %d of 120\n" % step for step in range(1, 121)),
+    }
+    for name, content in contents.items():
+        key = f"jobs/{lease.job_id}/{lease.epoch}/{name}"
+        storage.put(key, [content])
+        digest = hashlib.sha256(content).hexdigest()
+        files.append(PublishedFile(name, key, "application/octet-stream", len(content), digest))
+    result = {
+        "student_validation": {"top1": top1, "loss": 1.0, "images": 5000},
+        "student_test": {"top1": top1, "loss": 1.0, "images": 10_000},
+        "teacher_test": {"top1": 0.7234, "loss": 1.1, "images": 10_000},
+        "student_parameters": parameters,
+        "teacher_parameters": 861_620,
+    }
+    with session_scope(engine) as session:
+        endings.succeeded(session, leases.fence(session, lease), result=result, files=files)

@@ -1,0 +1,155 @@
+"""What people do on the pages, from the form to the file, against a stack that runs jobs."""
+
+import hashlib
+import re
+from pathlib import Path
+
+from playwright.sync_api import BrowserContext, Page, expect
+
+from cli.stack import Stack
+from tests.support.api_server import served
+from tests.support.tiny import wait_until
+from ttm_client import Client
+from ttm_jobs.settings import Settings
+
+LONG = "steps=2000 step_seconds=0.05"
+
+
+def points(page: Page) -> int:
+    """How many points the loss curve has."""
+    line = page.locator('[data-chart="loss"] polyline')
+    return len((line.first.get_attribute("points") or "").split()) if line.count() else 0
+
+
+def await_points(page: Page, more_than: int) -> None:
+    # Not `wait_for_function`, which evaluates a string in the page, as its policy forbids.
+    wait_until(lambda: page.wait_for_timeout(50) or points(page) > more_than)
+
+
+def fill_form(page: Page, stack: Stack, data: Path, name: str, student: str) -> None:
+    page.goto(f"{stack.url}/ui/new")
+    page.get_by_label("Name", exact=True).fill(name)
+    page.get_by_label("Student", exact=True).fill(student)
+    page.get_by_label("Dataset", exact=True).fill(data.as_uri())
+
+
+def submit(stack: Stack, data: Path, name: str) -> str:
+    with Client(stack.url) as client:
+        return client.jobs.create(name=name, student="resnet18", dataset=data.as_uri(), method="ce").id
+
+
+def test_faults_stand_at_their_fields(page: Page, faults: list[str], stack: Stack, data: Path) -> None:
+    fill_form(page, stack, data, "faulty", "resnet1999")
+    page.get_by_label("Method", exact=True).select_option("ce")
+    page.get_by_text("Queue", exact=True).click()
+    page.get_by_label("Priority").fill("12")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_label("Priority")).to_have_attribute("aria-invalid", "true")
+    expect(page.locator(".fault")).to_contain_text("less than or equal to 9")
+    page.get_by_label("Priority").fill("7")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_label("Student", exact=True)).to_be_focused()
+    expect(page.locator(".fault")).to_contain_text("Did you mean")
+    # The browser notes each refusal on its console.
+    assert all("422" in fault for fault in faults)
+    faults.clear()
+
+
+def test_from_the_form_to_the_file(page: Page, stack: Stack, data: Path, tmp_path: Path) -> None:
+    teacher = tmp_path / "teacher.safetensors"
+    teacher.write_bytes(b"weights" * 1000)
+    fill_form(page, stack, data, "steps=60 step_seconds=0.1 student_bytes=200000", "resnet18")
+    page.get_by_label("File for teacher").set_input_files(teacher)
+    expect(page.get_by_label("Teacher", exact=True)).to_have_value(re.compile("^upload:"))
+    page.locator("input[name='/method/beta']:visible").fill("3.5")
+    page.get_by_role("button", name="Estimate").click()
+    expect(page.locator("#estimate")).to_contain_text("student parameters")
+    page.get_by_role("button", name="Submit").click()
+
+    page.wait_for_url("**/ui/jobs/*")
+    expect(page.locator("#head .state")).to_have_text("▶running")
+    await_points(page, 1)
+    seen = points(page)
+    await_points(page, seen + 5)
+    expect(page.locator("#head .state")).to_have_text("✓succeeded", timeout=40_000)
+    assert '"beta": 3.5' in page.locator("#spec pre").first.inner_text()
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="Download student").click()
+    student = Path(waiting.value.path()).read_bytes()
+    assert len(student) == 200_000
+    expect(page.locator("#artifacts")).to_contain_text(hashlib.sha256(student).hexdigest())
+
+
+def test_a_zoom_survives_new_points(page: Page, stack: Stack, data: Path) -> None:
+    job_id = submit(stack, data, LONG)
+    page.goto(f"{stack.url}/ui/jobs/{job_id}")
+    await_points(page, 10)
+    box = page.locator('[data-chart="loss"] svg').bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 60, steps=4)
+    page.mouse.up()
+    expect(page.get_by_role("button", name="Show all")).to_be_visible()
+    label = page.locator('[data-chart="loss"] svg').get_attribute("aria-label")
+    expect(page.locator('[data-chart="loss"] svg')).not_to_have_attribute("aria-label", label or "")
+    expect(page.get_by_role("button", name="Show all")).to_be_visible()
+    page.get_by_role("button", name="Show all").click()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#head .state")).to_have_text("⊘cancelled", timeout=40_000)
+
+
+def test_cancelling_several_from_the_live_list(page: Page, stack: Stack, data: Path) -> None:
+    jobs = [submit(stack, data, LONG) for _ in range(2)]
+    page.goto(stack.url)
+    boxes = [page.locator(f"#job-{job} input") for job in jobs]
+    for box in boxes:
+        box.check()
+    newer = submit(stack, data, LONG)
+    expect(page.locator(f"#job-{newer}")).to_be_visible()
+    for box in boxes:
+        expect(box).to_be_checked()
+    page.locator(f"#job-{newer} input").check()
+    expect(page.locator("#selection")).to_contain_text("3 selected")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Cancel jobs").click()
+    for job in [*jobs, newer]:
+        expect(page.locator(f"#job-{job} .state")).to_have_text("⊘cancelled", timeout=40_000)
+    expect(page.locator("#selection")).to_contain_text("3 selected")
+
+
+def test_a_service_that_is_away_is_seen(page: Page, faults: list[str], stack: Stack) -> None:
+    page.goto(stack.url)
+    page.context.set_offline(True)
+    expect(page.locator("#stale")).to_be_visible()
+    page.context.set_offline(False)
+    expect(page.locator("#stale")).to_be_hidden()
+    faults.clear()  # the requests that failed
+
+
+def test_keys_are_made_shown_once_and_revoked(
+    context: BrowserContext, page: Page, faults: list[str], sqlite_url: str, tmp_path: Path
+) -> None:
+    settings = Settings(database_url=sqlite_url, storage_url=f"file:{tmp_path}/storage")
+    with served(settings) as url:
+        page.goto(f"{url}/ui/keys")
+        page.get_by_label("Name").fill("dashboard <b>")
+        page.get_by_label("Scope").select_option("admin")
+        page.get_by_role("button", name="Make a key").click()
+        expect(page.locator("#secret")).to_be_visible()
+        secret = page.get_by_label("Secret of the key").inner_text()
+        # From now on the service asks, and the browser gives the key as a password.
+        browser = context.browser
+        assert browser is not None
+        known = browser.new_context(http_credentials={"username": "key", "password": secret})
+        keys = known.new_page()
+        keys.goto(f"{url}/ui/keys")
+        expect(keys.locator("#keys")).to_contain_text("dashboard <b>")
+        assert secret not in keys.content()
+        keys.get_by_label("Name").fill("nightly")
+        keys.get_by_role("button", name="Make a key").click()
+        keys.once("dialog", lambda dialog: dialog.accept())
+        keys.get_by_role("button", name="Revoke nightly").click()
+        expect(keys.locator("#keys tr", has_text="nightly")).to_contain_text("revoked")
+        known.close()
+    faults.clear()  # the page that was open without the key

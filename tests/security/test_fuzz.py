@@ -1,0 +1,117 @@
+"""The whole document, asked at random: with a key, nothing that is sent makes the service fail, and what it answers is
+what the document says.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    ignored_auth,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+    use_after_free,
+)
+from starlette.datastructures import Headers
+
+from api.access import links
+from api.errors import RangeNotSatisfiable
+from api.main import app
+from api.ranges import Part, Unchanged, Whole, select
+from tests.api.conftest import make_settings
+from tests.support.api_server import served
+from tests.support.factories import queued
+from ttm_jobs.database import create_engine, session_scope
+from ttm_jobs.models import Scope
+from ttm_jobs.repositories import keys
+
+CHECKS = (
+    not_a_server_error,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    ignored_auth,
+    negative_data_rejection,
+    unsupported_method,
+    use_after_free,
+)
+
+
+# Revoking the key that asks would end the test early. To make specs of their whole schema takes minutes: hostile specs
+# are in tests/api/test_bad_requests.py, where a good one is changed at random.
+LEFT_OUT = ["keys_revoke", "jobs_create", "jobs_validate"]
+schema = schemathesis.openapi.from_dict(app.openapi()).exclude(operation_id=LEFT_OUT)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A service and a key to it."""
+
+    url: str
+    headers: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def target(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    folder = tmp_path_factory.mktemp("fuzz")
+    shutil.copy(sqlite_template, folder / "ttm.db")
+    own = make_settings(f"sqlite:///{folder}/ttm.db", folder)
+    engine = create_engine(own.database_url)
+    with session_scope(engine) as session:
+        secret = keys.create(session, project_id="default", name="fuzz", scope=Scope.ADMIN).secret
+    queued(engine)
+    with served(own) as url:
+        yield Target(url, {"Authorization": f"Bearer {secret}"})
+    engine.dispose()
+
+
+@schema.parametrize()
+@settings(
+    max_examples=6,
+    deadline=timedelta(seconds=20),
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_no_request_makes_the_service_fail(case: Any, target: Target) -> None:
+    case.call_and_validate(base_url=target.url, headers=target.headers, checks=list(CHECKS), timeout=20)
+
+
+@given(st.text(max_size=80), st.text(max_size=20), st.integers(0, 10_000))
+@settings(deadline=None, max_examples=200)
+def test_any_range_header_is_a_part_the_whole_or_refused(value: str, condition: str, size: int) -> None:
+    raw = [(b"range", value.encode()), (b"if-range", condition.encode())]
+    with suppress(RangeNotSatisfiable):
+        match select(Headers(raw=raw), etag='"x"', size=size):
+            case Part(start=start, end=end):
+                assert 0 <= start < end <= size
+            case Whole() | Unchanged():
+                pass
+
+
+@given(st.from_regex(r"bytes=[0-9]{0,20}-[0-9]{0,20}", fullmatch=True), st.integers(0, 10_000))
+@settings(deadline=None, max_examples=200)
+def test_any_well_formed_range_stays_within_the_file(value: str, size: int) -> None:
+    test_any_range_header_is_a_part_the_whole_or_refused.hypothesis.inner_test(value, '"x"', size)
+
+
+@given(st.binary(max_size=200))
+@settings(deadline=None, max_examples=200)
+def test_no_query_is_a_signed_link_by_chance(query: bytes) -> None:
+    assert links.project_of_link(b"secret", "/jobs", query) is None
+    assert links.project_of_link(b"secret", "/jobs", b"project=a&expires=99999999999&signature=" + query) is None
