@@ -2,7 +2,25 @@
 
 import typer
 
-from cli import architectures, cancel, demo, download, jobs, show, submit, up, watch
+from cli import (
+    architectures,
+    cancel,
+    compare,
+    demo,
+    distill,
+    doctor,
+    download,
+    jobs,
+    keys,
+    logs,
+    projects,
+    recipes,
+    show,
+    submit,
+    up,
+    watch,
+    wishes,
+)
 from cli.output import EXIT_CODES
 
 app = typer.Typer(
@@ -18,9 +36,19 @@ app.command(epilog=EXIT_CODES)(submit.submit)
 app.command(epilog=EXIT_CODES)(jobs.jobs)
 app.command(epilog=EXIT_CODES)(show.show)
 app.command(epilog=EXIT_CODES)(watch.watch)
+app.command(epilog=EXIT_CODES)(logs.logs)
 app.command(epilog=EXIT_CODES)(cancel.cancel)
+app.command(epilog=EXIT_CODES)(wishes.pause)
+app.command(epilog=EXIT_CODES)(wishes.resume)
+app.command(epilog=EXIT_CODES)(wishes.retry)
+app.command(epilog=EXIT_CODES)(compare.compare)
 app.command(epilog=EXIT_CODES)(download.download)
 app.command(epilog=EXIT_CODES)(architectures.architectures)
+app.add_typer(keys.app, name="keys")
+app.add_typer(projects.app, name="projects")
+app.command(epilog=EXIT_CODES)(recipes.recipes)
+app.command(epilog=EXIT_CODES)(distill.distill)
+app.command(epilog=EXIT_CODES)(doctor.doctor)
 
 
 if __name__ == "__main__":

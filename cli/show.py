@@ -1,23 +1,27 @@
 """`ttm show`: one job."""
 
+import sys
+from json import dumps
 from typing import Annotated
 
 import typer
 
-from cli.output import JsonOption, UrlOption, print_json, print_rows, service
-from ttm_client import Job
+from cli.output import JsonOption, UrlOption, print_rows, service
+from ttm_client import Attempt, Job
 
 JobArgument = Annotated[str, typer.Argument(help="The job's id.")]
 
 
 def show(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) -> None:
-    """Show a job: state, progress, accuracy, artifacts."""
+    """Show a job: state, progress, accuracy, artifacts, attempts."""
     with service(url) as client:
         job = client.jobs.get(job_id)
+        attempts = client.jobs.attempts(job_id)
     if json:
-        print_json(job)
+        told = {**job.model_dump(mode="json"), "attempts": [attempt.model_dump(mode="json") for attempt in attempts]}
+        sys.stdout.write(dumps(told, ensure_ascii=False) + "\n")
     else:
-        print_rows(("", ""), describe(job))
+        print_rows(("", ""), [*describe(job), *(("attempt " + str(one.number), _attempt(one)) for one in attempts)])
 
 
 def describe(job: Job) -> list[tuple[str, str]]:
@@ -45,6 +49,15 @@ def describe(job: Job) -> list[tuple[str, str]]:
         rows.append(("failure", f"{job.failure.code} ({job.failure.origin}): {job.failure.message}"))
     rows += [("artifact", f"{file.name}  {file.size} bytes  sha256 {file.sha256}") for file in job.artifacts]
     return rows
+
+
+def _attempt(attempt: Attempt) -> str:
+    words = [attempt.outcome or "at work"]
+    if attempt.from_step is not None:
+        words.append(f"steps {attempt.from_step} to {attempt.to_step}")
+    if attempt.cause is not None:
+        words.append(f"{attempt.cause.code}: {attempt.cause.message}")
+    return ", ".join(words)
 
 
 def _accuracy(teacher: float | None, student: float | None) -> str:

@@ -44,7 +44,7 @@ class AlreadyRunning(StackError):
 
 
 class NotLoopback(StackError):
-    """The address can be reached from other machines, and the API has no keys yet."""
+    """The address can be reached from other machines, and there is no key by which to know who asks."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,6 @@ class Stack:
 
     def __enter__(self) -> Self:
         try:
-            self._check_host()
             self._lock = self._take_lock()
             self._listener = self._listen()
         except BaseException:
@@ -121,12 +120,12 @@ class Stack:
         if self._failure is not None:
             raise self._failure
 
-    def _check_host(self) -> None:
+    def _check_host(self, environment: Mapping[str, str]) -> None:
         host = self.options.host
-        if host != "localhost" and not _is_loopback(host):
+        if host != "localhost" and not _is_loopback(host) and not _has_key(environment["TTM_DATABASE_URL"]):
             raise NotLoopback(
-                f"The API has no keys yet, so it listens on loopback only, not on {host}. "
-                "Use --host 127.0.0.1, and reach it from elsewhere through SSH or a proxy that checks who asks."
+                f"Other machines reach {host}, and there is no key by which to know who asks. Make one first, "
+                f"with: ttm keys create --scope admin --var {self.options.var}"
             )
 
     def _take_lock(self) -> IO[str]:
@@ -188,6 +187,8 @@ class Stack:
         environment.setdefault("TTM_WORK_DIR", str(var / "work"))
         if self.options.data_roots:
             environment["TTM_DATA_ROOTS"] = json.dumps([str(root.resolve()) for root in self.options.data_roots])
+        _migrate(environment["TTM_DATABASE_URL"])
+        self._check_host(environment)
         if "TTM_BROKER_URL" not in environment:
             self._broker = EmbeddedBroker(var / "broker", self.options.broker_port)
             try:
@@ -195,7 +196,6 @@ class Stack:
             except BrokerDidNotStart as error:
                 raise StackError(error.message) from None
             environment["TTM_BROKER_URL"] = self._broker.url
-        _migrate(environment["TTM_DATABASE_URL"])
         fd = self._listener.fileno()
         python = sys.executable
         self._launch(
@@ -280,6 +280,18 @@ def _migrate(database_url: str) -> None:
         upgrade(database_url)
     except (SQLAlchemyError, ValueError) as error:
         raise StackError(f"The database cannot be prepared: {error}") from error
+
+
+def _has_key(database_url: str) -> bool:
+    from ttm_jobs.database import create_engine, read_scope
+    from ttm_jobs.repositories import keys
+
+    engine = create_engine(database_url)
+    try:
+        with read_scope(engine) as session:
+            return keys.any_valid(session)
+    finally:
+        engine.dispose()
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,30 +1,48 @@
 """`ttm submit`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cli.output import JsonOption, UrlOption, console, print_json, service
-from cli.specs import put, put_assignments, read_spec, send_files
+from cli.specs import (
+    BatchSizeOption,
+    DatasetOption,
+    EpochsOption,
+    MethodOption,
+    NameOption,
+    RecipeOption,
+    SeedOption,
+    SetOption,
+    SpecFile,
+    StudentOption,
+    TeacherOption,
+    assemble,
+    send_files,
+)
 from cli.watch import follow
 
 
 def submit(
-    spec_file: Annotated[
-        Path | None, typer.Argument(metavar="[SPEC.YAML]", help="The spec; flags override it.", show_default=False)
+    spec_file: SpecFile = None,
+    recipe: RecipeOption = None,
+    teacher: TeacherOption = None,
+    student: StudentOption = None,
+    dataset: DatasetOption = None,
+    name: NameOption = None,
+    method: MethodOption = None,
+    epochs: EpochsOption = None,
+    batch_size: BatchSizeOption = None,
+    seed: SeedOption = None,
+    set_: SetOption = None,
+    priority: Annotated[int | None, typer.Option(min=0, max=9, help="Of waiting jobs the highest goes first.")] = None,
+    max_attempts: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Attempts before an infrastructure error fails the job.")
     ] = None,
-    teacher: Annotated[str | None, typer.Option(help="Checkpoint: a file here, or an address.")] = None,
-    student: Annotated[str | None, typer.Option(help="Architecture of the student.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Folder or archive here, or an address.")] = None,
-    name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
-    method: Annotated[str | None, typer.Option(help="wttm, ttm, kd or ce.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any field, such as method.beta=2.0.")
+    deadline: Annotated[
+        str | None, typer.Option(help="Seconds from now, or a time with its zone: 2030-01-31T18:00+01:00.")
     ] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A word to find the job by; may be repeated.")] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the job to its end.")] = False,
     json: JsonOption = False,
     url: UrlOption = None,
@@ -34,22 +52,26 @@ def submit(
     A local file is uploaded. A local folder becomes a file:// address, which a service on this machine can read if it
     was started with --data-root.
     """
-    spec = read_spec(spec_file)
-    put(spec, "teacher.checkpoint" if isinstance(spec.get("teacher"), dict) else "teacher", teacher)
-    put(spec, "student.architecture" if isinstance(spec.get("student"), dict) else "student", student)
-    put(spec, "dataset.uri" if isinstance(spec.get("dataset"), dict) else "dataset", dataset)
-    for field, value in (
-        ("name", name),
-        ("method", method),
-        ("training.epochs", epochs),
-        ("training.batch_size", batch_size),
-        ("training.seed", seed),
-    ):
-        put(spec, field, value)
-    put_assignments(spec, set_ or ())
-    for needed in ("student", "dataset"):
-        if needed not in spec:
-            raise typer.BadParameter(f"a job needs a {needed}: give --{needed}, or a spec file")
+    spec = assemble(
+        spec_file,
+        recipe=recipe,
+        teacher=teacher,
+        student=student,
+        dataset=dataset,
+        name=name,
+        method=method,
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        assignments=set_ or (),
+    )
+    handling = {
+        "priority": priority,
+        "max_attempts": max_attempts,
+        "deadline": _deadline(deadline),
+        "tags": tag or None,
+    }
+    spec |= {name: value for name, value in handling.items() if value is not None}
     with service(url) as client:
         send_files(spec, client, quiet=json)
         job = client.jobs.create(**spec)
@@ -59,3 +81,11 @@ def submit(
             console.print(job.id, highlight=False)
         if watch:
             follow(client, job.id, json=json)
+
+
+def _deadline(text: str | None) -> str | float | None:
+    """A number is a number for the service, too, which takes no text for one."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text

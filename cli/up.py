@@ -12,7 +12,7 @@ from cli.stack import Stack, StackError, StackOptions
 
 
 def up(
-    host: Annotated[str, typer.Option(help="Address to listen on; loopback only.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on; any but loopback needs a key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")] = 8000,
     broker_port: Annotated[
         int, typer.Option(min=0, max=65_535, help="Port of the embedded broker; 0 takes a free one.")

@@ -4,6 +4,7 @@ from typing import Self
 
 from ttm_client.architectures import Architectures
 from ttm_client.jobs import Jobs
+from ttm_client.recipes import Recipes
 from ttm_client.transport import Transport
 from ttm_client.uploads import Uploads
 
@@ -26,6 +27,7 @@ class Client:
         self.jobs = Jobs(self._transport)
         self.uploads = Uploads(self._transport)
         self.architectures = Architectures(self._transport)
+        self.recipes = Recipes(self._transport)
 
     def __enter__(self) -> Self:
         return self

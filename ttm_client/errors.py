@@ -54,6 +54,10 @@ class InvalidRequest(ApiError):
     """The request is malformed or its content is refused (400, 413, 415, 416, 422)."""
 
 
+class NotAllowed(ApiError):
+    """A valid key is missing, its scope is too small, or its project is at a limit (401, 403)."""
+
+
 class NotFound(ApiError):
     """There is no such thing (404)."""
 
@@ -72,6 +76,8 @@ class ServerError(ApiError):
 
 _BY_STATUS: dict[int, type[ApiError]] = {
     400: InvalidRequest,
+    401: NotAllowed,
+    403: NotAllowed,
     404: NotFound,
     409: Conflict,
     412: Conflict,

@@ -77,6 +77,7 @@ class JobSummary(_Answer):
 
     id: str
     name: str | None
+    tags: tuple[str, ...] = ()
     state: str
     phase: str | None
     teacher: str | None
@@ -112,6 +113,19 @@ class Job(JobSummary):
     heartbeat_at: datetime | None
 
 
+class Attempt(_Answer):
+    """One claim of a job by a worker; `cause` says why it ended early, `from_step` and `to_step` how far it came."""
+
+    number: int
+    worker: str
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str | None
+    cause: Failure | None
+    from_step: int | None
+    to_step: int | None
+
+
 class JobEvent(_Answer):
     """One entry of a job's event stream; `data` depends on `kind`."""
 
@@ -138,3 +152,15 @@ class Architecture(_Answer):
     macs: int | None
     input_size: list[int]
     pretrained: bool
+
+
+class Recipe(_Answer):
+    """A published run; `spec` is the part of a spec that a job which names it need not say, `published` the source's
+    top-1 accuracies in per cent: `teacher`, `student` trained alone, `distilled`.
+    """
+
+    name: str
+    title: str
+    source: str
+    published: dict[str, float | None]
+    spec: dict[str, Any]

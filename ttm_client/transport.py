@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
+from uuid import uuid4
 
 import httpx2
 
@@ -71,8 +72,15 @@ class Transport:
         content: Iterator[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
+        once: bool = False,
     ) -> httpx2.Response:
-        """The answer to a request, its body read; ApiError for a problem, ConnectionFailed for none."""
+        """The answer to a request, its body read; ApiError for a problem, ConnectionFailed for none.
+
+        `once` names the request, so that the service does it once however often it is sent, and sends it again like an
+        idempotent one.
+        """
+        headers = {**self._headers, **(headers or {}), **({"Idempotency-Key": str(uuid4())} if once else {})}
+        repeatable = once or method in _IDEMPOTENT
         # A streamed body is spent after the first try.
         attempts = 1 if content is not None else self._attempts
         for attempt in range(attempts):
@@ -84,17 +92,18 @@ class Transport:
                     params=_without_none(params),
                     json=body,
                     content=content,
-                    headers={**self._headers, **(headers or {})},
+                    headers=headers,
                     timeout=httpx2.USE_CLIENT_DEFAULT if timeout is None else timeout,
                 )
             except httpx2.ConnectError as error:
                 if last:
                     raise ConnectionFailed(f"Nothing answers at {self.base_url}: {error}") from error
             except httpx2.TransportError as error:
-                if last or method not in _IDEMPOTENT:
+                if last or not repeatable:
                     raise ConnectionFailed(f"{method} {path}: {error or type(error).__name__}") from error
             else:
-                if last or response.status_code not in _RETRIED_STATUSES or method not in _IDEMPOTENT:
+                busy = response.status_code in _RETRIED_STATUSES or (once and _is_in_flight(response))
+                if last or not busy or not repeatable:
                     check(response)
                     return response
                 time.sleep(_retry_after(response) or self.pause(attempt))
@@ -141,6 +150,11 @@ def check(response: httpx2.Response) -> None:
         ),
         request_id=response.headers.get("x-request-id"),
     )
+
+
+def _is_in_flight(response: httpx2.Response) -> bool:
+    # The first try reached the service, though its answer did not come back.
+    return response.status_code == 409 and b'"request_in_flight"' in response.content
 
 
 def _retry_after(response: httpx2.Response) -> float | None:

@@ -85,8 +85,8 @@ def _run(client: Client, found: data.Data, small: Path, work: Path, seed: int, c
 
     console.print("[bold]Download[/] the students, check their SHA-256, evaluate each from its file alone")
     files = {"teacher": teacher_file}
-    for label, job in done.items():
-        files[label] = client.jobs.download_student(job.id, work / f"student-{label.lower()}.safetensors")
+    for label in plan.METHODS:
+        files[label] = client.jobs.download_student(done[label].id, work / f"student-{label.lower()}.safetensors")
     return _rows(files, found.folder, {label: _seconds(job) for label, job in done.items()})
 
 

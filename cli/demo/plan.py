@@ -24,14 +24,15 @@ def student_images(images: int) -> int:
 
 def teacher_spec(images: int, *, flip: bool) -> dict[str, Any]:
     """Training of the teacher on labels alone: two passes over a large set, more over a small one."""
-    return {"student": TEACHER, "method": "ce", "training": _training(2 if images > 10_000 else 10, 128, flip)}
+    training = _training(2 if images > 10_000 else 10, 128, flip)
+    return {"student": TEACHER, "method": "ce", "training": training, "exports": []}
 
 
 def student_spec(*, flip: bool) -> dict[str, Any]:
     """Training of every student: the three jobs differ in nothing but the method. A second thread would not help one so
     small, so two of them are trained at once.
     """
-    return {"student": STUDENT, "training": _training(30, 64, flip) | {"threads": 1}}
+    return {"student": STUDENT, "training": _training(30, 64, flip) | {"threads": 1}, "exports": []}
 
 
 def _training(epochs: int, batch_size: int, flip: bool) -> dict[str, Any]:

@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from cli.main import app
 from tests.cli.conftest import ENVIRONMENT, Ttm
+from tests.ttm_core.factories import digits_idx
 from ttm_client import Client
 from ttm_jobs.embedded import free_port
 
@@ -119,17 +121,58 @@ def test_architectures_are_searched(ttm: Ttm) -> None:
     assert json.loads(ttm("architectures", "cifar/resnet20", "--json").stdout)[0]["parameters"] > 0
 
 
+def test_recipes_are_searched_shown_and_started_from(ttm: Ttm, data: Path, tmp_path: Path) -> None:
+    lines = [line.split("\t") for line in ttm("recipes", "resnet56 wttm").stdout.splitlines()]
+    assert ["cifar100/resnet56-resnet20/wttm", "72.34", "69.06", "71.92"] in lines
+    shown = yaml.safe_load(ttm("recipes", "cifar100/resnet56-resnet20/wttm").stdout)
+    assert (shown["method"]["beta"], shown["published"]["distilled"]) == (1.5, 71.92)
+
+    teacher = tmp_path / "teacher.pt"
+    teacher.write_bytes(b"weights")
+    recipe = ("submit", "--recipe", "cifar100/resnet56-resnet20/wttm", "--dataset", str(data), "--name", QUICK)
+    job = json.loads(ttm(*recipe, "--teacher", str(teacher), "--set", "method.beta=2", "--json").stdout)
+    assert job["spec"]["teacher"]["architecture"] == "cifar/resnet56"
+    assert (job["spec"]["method"]["gamma"], job["spec"]["method"]["beta"]) == (0.3, 2)
+
+    other = tmp_path / "other.pt"
+    other.write_bytes(b"other weights")
+    job = json.loads(ttm(*recipe, "--teacher", str(teacher), "--teacher", str(other), "--json").stdout)
+    assert [each["checkpoint"][:7] for each in job["spec"]["teachers"]] == ["upload:", "upload:"]
+
+
+def test_distill_works_without_a_service(ttm: Ttm, tmp_path: Path) -> None:
+    dataset = digits_idx(tmp_path / "digits", train=200, test=50)
+    run = ("distill", "--student", "mini/resnet8_025", "--method", "ce", "--dataset", str(dataset), "--epochs", "1")
+    done = ttm(
+        *run,
+        "--set",
+        "training.threads=1",
+        "--set",
+        "exports=[]",
+        "--out",
+        str(tmp_path / "run"),
+        url="http://127.0.0.1:1",
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "out" / "student.safetensors").stat().st_size > 1000
+    refused = ttm(*run, "--set", "training.epochs=0", "--out", str(tmp_path / "no"))
+    assert refused.returncode == 2
+    assert "training.epochs" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (("show", NOBODY), 4, "no such job"),
         (("cancel", "x"), 4, "no such job"),
-        (("submit", "--student", "resnet18"), 2, "a job needs a dataset"),
+        (("submit", "--student", "resnet18"), 2, "a run needs a dataset"),
         (("submit", "--student", "resnet188", "--dataset", "file:///x", "--method", "ce"), 2, "Did you mean"),
         (("submit", "--student", "a", "--dataset", "/no/such/folder"), 2, "neither a file or folder"),
         (("submit", "/no/such/spec.yaml"), 2, "spec.yaml"),
         (("submit", "--set", "epochs", "--student", "a", "--dataset", "file:///x"), 2, "NAME=VALUE"),
         (("submit", "--set", "a=[", "--student", "a", "--dataset", "file:///x"), 2, "a=["),
+        (("submit", "--recipe", "cifar100/no/wttm", "--dataset", "file:///x"), 2, "no recipe"),
+        (("distill", "--student", "a", "--out", "/tmp/never"), 2, "a run needs a dataset"),
         (("jobs", "--limit", "0"), 2, "limit"),
         (("jobs", "--state", "asleep"), 2, "state"),
         (("frobnicate",), 2, "frobnicate"),

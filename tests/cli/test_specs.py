@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import typer
 
-from cli.specs import put, put_assignments, read_spec
+from cli.specs import put, put_assignments, read_spec, with_local_addresses
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,17 @@ def test_files_that_are_no_spec_are_refused(tmp_path: Path, content: bytes) -> N
     path.write_bytes(content)
     with pytest.raises(typer.BadParameter):
         read_spec(path)
+
+
+def test_paths_become_addresses_and_addresses_stay(tmp_path: Path) -> None:
+    spec = {
+        "teachers": [str(tmp_path / "a b.pt"), {"checkpoint": "job:1", "weight": 2}],
+        "student": {"architecture": "resnet18", "checkpoint": "https://host/x.pt"},
+        "dataset": {"uri": str(tmp_path), "format": "idx"},
+    }
+    assert with_local_addresses(spec) == {
+        "teachers": [(tmp_path / "a b.pt").as_uri(), {"checkpoint": "job:1", "weight": 2}],
+        "student": {"architecture": "resnet18", "checkpoint": "https://host/x.pt"},
+        "dataset": {"uri": tmp_path.as_uri(), "format": "idx"},
+    }
+    assert with_local_addresses({"student": "resnet18", "teacher": "s3://b/k"})["teacher"] == "s3://b/k"

@@ -126,8 +126,8 @@ def test_nothing_survives_a_killed_stack(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--host", "0.0.0.0"), "has no keys yet"),
-        (("--host", "192.0.2.1"), "has no keys yet"),
+        (("--host", "0.0.0.0"), "ttm keys create"),
+        (("--host", "192.0.2.1"), "Cannot listen"),
         (("--data-root", "/no/such/folder"), "does not exist"),
     ],
 )

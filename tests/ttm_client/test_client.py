@@ -83,6 +83,11 @@ def test_lists_walk_all_pages(client: Client, engine: Engine, job_id: str) -> No
     assert len(names) == len(set(names)) > 200
     assert client.architectures.get("cifar/resnet20").parameters > 0
     assert {a.family for a in client.architectures.list("resnet", family="resnet")} == {"resnet"}
+    recipes = list(client.recipes.list("imagenet"))
+    assert recipes == sorted(recipes, key=lambda recipe: recipe.name.lower())
+    assert client.recipes.get("cifar100/resnet56-resnet20/wttm").published["distilled"] == 71.92
+    with pytest.raises(NotFound, match="did you mean cifar100/resnet56-resnet20/wttm"):
+        client.recipes.get("cifar100/resnet56-resnet20/wtm")
 
 
 def test_problems_are_typed_exceptions(client: Client, job_id: str, settings: Settings) -> None:
@@ -244,6 +249,30 @@ def test_addresses_and_keys_come_from_the_environment(monkeypatch: pytest.Monkey
     assert Client().base_url == "http://elsewhere:9"
     monkeypatch.delenv("TTM_URL")
     assert Client().base_url == "http://127.0.0.1:8000"
+
+
+def test_a_submission_whose_answer_was_lost_is_sent_again_and_done_once(
+    url: str, engine: Engine, settings: Settings
+) -> None:
+    body = {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
+    # The connection breaks before the answer is through, once.
+    with FlakyProxy(url, 100, broken=1) as proxy, Client(proxy.url) as client:
+        job = client.jobs.create(**body)
+        assert proxy.connections == 2
+        assert [each.id for each in client.jobs.list()] == [job.id]
+
+
+def test_jobs_are_tagged_found_and_deleted(client: Client, settings: Settings) -> None:
+    job = client.jobs.create(student="resnet18", dataset=settings.data_roots[0].as_uri(), method="ce", tags=["a"])
+    assert [each.id for each in client.jobs.list(tags=("a",), states=("queued",))] == [job.id]
+    assert client.jobs.update(job.id, tags=["b"], name="n").tags == ("b",)
+    assert list(client.jobs.list(tags=("a",))) == []
+    with pytest.raises(Conflict):
+        client.jobs.delete(job.id)
+    client.jobs.cancel(job.id)
+    client.jobs.delete(job.id)
+    with pytest.raises(NotFound):
+        client.jobs.get(job.id)
 
 
 def test_pauses_grow_and_are_bounded() -> None:

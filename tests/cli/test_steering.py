@@ -1,0 +1,52 @@
+"""Pausing, resuming, retrying, reading logs and comparing from the command line."""
+
+import json
+from pathlib import Path
+
+from tests.cli.conftest import Ttm
+
+SLOW = "steps=1000 step_seconds=0.05"
+
+
+def submitted(ttm: Ttm, data: Path, name: str, *more: str) -> str:
+    done = ttm("submit", "--student", "resnet18", "--dataset", str(data), "--method", "ce", "--name", name, *more)
+    assert done.returncode in (0, 1), done.stderr
+    return done.stdout.splitlines()[0]
+
+
+def test_a_queued_job_rests_goes_on_and_is_retried(ttm: Ttm, data: Path) -> None:
+    busy = submitted(ttm, data, SLOW)
+    # The one worker is busy, so this one waits.
+    job = submitted(ttm, data, SLOW, "--priority", "2", "--max-attempts", "7", "--deadline", "3600", "--tag", "night")
+    told = json.loads(ttm("show", job, "--json").stdout)
+    assert (told["max_attempts"], told["attempts"]) == (7, [])
+    assert ttm("pause", job).stdout == f"{job} is paused\n"
+    assert ttm("retry", job).returncode == 5
+    assert json.loads(ttm("resume", job, "--json").stdout)["state"] == "queued"
+    assert ttm("resume", job).returncode == 5
+    assert ttm("logs", job).returncode == 4
+    for one in (job, busy):
+        ttm("cancel", one)
+        ttm("watch", one)
+    again = json.loads(ttm("retry", job, "--json").stdout)
+    assert again["retry_of"] == job
+    ttm("cancel", again["id"])
+
+
+def test_logs_are_followed_and_attempts_shown(ttm: Ttm, data: Path) -> None:
+    job = submitted(ttm, data, "fail_at=3 step_seconds=0.05")
+    followed = ttm("logs", "--follow", job)
+    assert followed.returncode == 0
+    assert followed.stdout.splitlines()[-1] == "step 3 of 10"
+    assert json.loads(ttm("logs", job, "--json").stdout)["log"] == followed.stdout
+    assert "attempt 1\tfailed, steps 0 to 3, bad_dataset: No images." in ttm("show", job).stdout
+
+
+def test_jobs_are_compared(ttm: Ttm, data: Path) -> None:
+    jobs = [submitted(ttm, data, "steps=2", "--epochs", epochs, "--watch") for epochs in ("3", "4")]
+    lines = [line.split("\t") for line in ttm("compare", *jobs).stdout.splitlines()]
+    assert lines[0][:4] == ["steps=2", "succeeded", "resnet18", "50.00%"]
+    assert ["training.epochs", "3", "4"] in lines
+    told = json.loads(ttm("compare", *jobs, "--json").stdout)
+    assert told["differences"] == {"training.epochs": ["3", "4"]}
+    assert ttm("compare", jobs[0]).returncode == 2

@@ -1,0 +1,46 @@
+"""The lines that a job's page gives away submit the same job again, each in its own language."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html import unescape
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.cli.conftest import ENVIRONMENT
+from ttm_client import Client
+
+HOSTILE = """it's "quoted" $HOME `id` \\ <b>bold</b>"""
+
+
+@pytest.mark.parametrize("language", ["curl", "Python", "ttm"])
+def test_a_copied_line_submits_the_same_job(stack_url: str, data: Path, tmp_path: Path, language: str) -> None:
+    if language == "curl" and shutil.which("curl") is None:
+        pytest.skip("there is no curl")
+    with Client(stack_url) as client:
+        first = client.jobs.create(
+            name=HOSTILE, student="resnet18", dataset=data.as_uri(), method="ce", training={"epochs": 3}
+        )
+        client.jobs.cancel(first.id)
+        page = httpx2.get(f"{stack_url}/ui/jobs/{first.id}").text
+        found = re.search(rf'aria-label="{language} command"><code>(.*?)</code>', page, re.S)
+        assert found is not None
+        command = tmp_path / "command"
+        command.write_text(unescape(found[1]))
+        # Python's line waits for the job's end, which here is its submission.
+        program = [sys.executable, str(command)] if language == "Python" else ["bash", str(command)]
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        ended = subprocess.run(
+            program, env={**ENVIRONMENT, "PATH": path}, capture_output=True, text=True, timeout=100, check=False
+        )
+        again = next(client.jobs.list())
+        assert again.id != first.id, ended.stderr
+        told = client.jobs.get(again.id)
+        assert told.name == HOSTILE
+        assert told.spec["training"]["epochs"] == 3
+        assert "succeeded" in ended.stdout or language == "curl", ended.stderr
+        client.jobs.wait(again.id, 60)

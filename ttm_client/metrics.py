@@ -1,0 +1,24 @@
+"""The curves of a job."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ttm_client.models import MetricPoint
+
+if TYPE_CHECKING:
+    from pandas import DataFrame  # type: ignore[import-untyped]
+
+
+class Metrics(list[MetricPoint]):
+    """Points by step, in order."""
+
+    def to_frame(self) -> "DataFrame":
+        """A pandas data frame: a row a step, with `epoch` and one column a metric; NaN where a step has no number of
+        one. ImportError without pandas.
+        """
+        pandas: Any = import_module("pandas")
+        frame: DataFrame = pandas.DataFrame(
+            [{"epoch": point.epoch, **point.values} for point in self],
+            index=pandas.Index([point.step for point in self], name="step"),
+        )
+        return frame

@@ -1,0 +1,41 @@
+"""A line that tells how far a job is, in terminals and notebooks."""
+
+import sys
+from typing import TextIO
+
+from ttm_client.models import Job
+
+_WIDTH = 30
+
+
+class ProgressLine:
+    """Written over itself as the job goes on. Where nobody looks on (a file, a pipe) it is one line for each state."""
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self._out = out or sys.stderr
+        # A notebook's stream is no terminal, but obeys a carriage return.
+        self._live = self._out.isatty() or type(self._out).__module__.startswith("ipykernel")
+        self._last = ""
+
+    def __call__(self, job: Job) -> None:
+        """Show the job as it is now; the last time with an end of line."""
+        if self._live:
+            line = _line(job)
+            self._out.write("\r" + line.ljust(len(self._last)) + ("\n" if job.done else ""))
+            self._last = line
+        elif job.state != self._last:
+            self._out.write(f"{job.state}\n")
+            self._last = job.state
+        self._out.flush()
+
+
+def _line(job: Job) -> str:
+    parts = [job.phase or job.state]
+    if job.progress is not None:
+        filled = round(job.progress.fraction * _WIDTH)
+        parts = [f"{'█' * filled}{'░' * (_WIDTH - filled)} {job.progress.fraction:4.0%}", *parts]
+        if job.progress.eta_seconds is not None and not job.done:
+            parts.append(f"{job.progress.eta_seconds:.0f} s left")
+    if job.accuracy is not None and job.accuracy.student is not None:
+        parts.append(f"top-1 {job.accuracy.student:.2%}")
+    return "  ".join(parts)
