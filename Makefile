@@ -1,6 +1,6 @@
 # `make` alone runs what CI runs.
 .DEFAULT_GOAL := test
-.PHONY: help setup demo up test lint types unit openapi lock clean
+.PHONY: help setup demo up test lint types unit browser browser-setup screenshots faults bench bench-api openapi lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -27,7 +27,7 @@ demo: setup
 up: setup
 	@$(BIN)/ttm up
 
-test: lint types unit
+test: lint types browser-setup unit
 
 lint: setup
 	$(BIN)/ruff check .
@@ -41,6 +41,26 @@ types: setup
 unit: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
+# The dashboard in a real browser; a part of `make test`.
+browser: setup browser-setup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 0 tests/browser
+
+# Chromium from the system's packages, where this may install them. Without one the tests of the dashboard are skipped,
+# and say so.
+browser-setup:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || [ -n "$$TTM_CHROMIUM" ] || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	    apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+	  echo "NO BROWSER: the dashboard will not be tested. Install Chromium, or name one with TTM_CHROMIUM." >&2
+
+# The pictures of the docs, as the tests see the pages.
+screenshots: setup browser-setup
+	TTM_SCREENSHOTS=docs/images OMP_NUM_THREADS=1 $(BIN)/pytest -n 0 -q tests/browser/test_pages.py -k each_page
+
+# Every fault on every stack, of which `make test` runs the quick part; prints the table.
+faults: setup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "thorough or not thorough" tests/faults
+
 # The committed OpenAPI document, after a wanted change of the API.
 openapi: setup
 	$(BIN)/python -m api.openapi > docs/reference/openapi.json
@@ -48,11 +68,20 @@ openapi: setup
 # The locks, after a change of the dependencies: all of them, and those of the API's image. No index or host enters them.
 UV_LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 lock:
-	$(UV_LOCK) --all-extras pyproject.toml -o requirements.lock
+	$(UV_LOCK) --extra worker --extra dev pyproject.toml -o requirements.lock
 	$(UV_LOCK) --constraint requirements.lock pyproject.toml -o deploy/api.lock
+
+# Speed beside the peers; the one that timm does not bring is kept out of .venv.
+bench: setup
+	$(BIN)/python -m pip install --quiet --no-deps --target build/peers torchdistill==1.1.5
+	PYTHONPATH=build/peers $(BIN)/python -m bench.speed --json build/speed.json
+
+# The API beside bare endpoints, and lists of many jobs beside those of a few; `--jobs 1000000` takes minutes to fill.
+bench-api: setup
+	$(BIN)/python -m bench.api --json build/api.json
 
 clean:
 	rm -rf .venv build *.egg-info
 
 help:
-	@grep -E '^[a-z]+:' Makefile | cut -d: -f1
+	@grep -E '^[a-z-]+:' Makefile | cut -d: -f1

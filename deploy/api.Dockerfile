@@ -1,4 +1,4 @@
-# The API and the migrations: no torch, no timm, no Celery.
+# The API and the migrations: no torch, no timm, no Celery. With the command, to make the first key.
 FROM python:3.13-slim-trixie AS build
 WORKDIR /build
 COPY deploy/api.lock ./
@@ -12,6 +12,8 @@ COPY api/ api/
 COPY ttm_jobs/ ttm_jobs/
 COPY ttm_core/ ttm_core/
 COPY migrations/ migrations/
+COPY cli/ cli/
+COPY ttm_client/ ttm_client/
 COPY recipes/ recipes/
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER ttm

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.support.rig import MakeRig, Rig
+from tests.support.s3_server import S3Server
 from tests.support.servers import PostgresServer, start_redis
 from tests.support.stack import Stack
 from tests.support.tiny import TINY_TRAINER
@@ -42,6 +43,13 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
     broker = start_redis(tmp_path_factory.mktemp("redis"))
     yield broker
     broker.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """An object store that tests share; each takes a bucket of its own."""
+    with S3Server() as server:
+        yield server
 
 
 @pytest.fixture

@@ -1,0 +1,110 @@
+"""Times this engine beside its peers: `python -m bench.speed [--pair NAME]... [--repeats 3] [--json FILE]`.
+
+Each contender runs in a process of its own, in turn, several times over; the table has medians of images for each
+CPU-second of the whole process tree, and ratios within the run. torchdistill is measured where it can be imported;
+`make bench` fetches it.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from bench.speed.pairs import CONTENDERS, PAIRS
+
+Rates = dict[str, list[float]]
+
+# Left, right, and the least that their ratio should be; None where a pair has no such target.
+TARGETS: list[tuple[str, str, str, dict[str, float]]] = [
+    ("cold", "ours-cold", "best peer", dict.fromkeys(PAIRS, 1.1)),
+    ("cold, a quarter of the views", "ours-quarter", "best peer", {"resnet34-resnet18": 1.35}),
+    (
+        "warm",
+        "ours-warm",
+        "best peer",
+        {
+            "resnet34-resnet18": 1.5,
+            "resnet50-mobilenetv1": 2.0,
+            "resnet32x4-resnet8x4": 2.4,
+            "deit3_small-deit_tiny": 2.0,
+        },
+    ),
+    ("warm beside cross-entropy alone", "ours-warm", "ours-ce", dict.fromkeys(PAIRS, 0.97)),
+    ("cross-entropy alone", "ours-ce", "peer-ce", dict.fromkeys(PAIRS, 1.0)),
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pair", action="append", choices=list(PAIRS))
+    parser.add_argument("--contender", action="append", choices=list(CONTENDERS))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--one", nargs=2, metavar=("CONTENDER", "PAIR"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(_one(*options.one, options.threads)))
+        return
+    contenders = options.contender or list(CONTENDERS)
+    if importlib.util.find_spec("torchdistill") is None:
+        contenders = [name for name in contenders if name != "torchdistill"]
+        print("torchdistill is not installed, and not measured\n")
+    told: dict[str, Any] = {"machine": platform.machine(), "threads": options.threads, "pairs": {}}
+    for pair in options.pair or PAIRS:
+        rates: Rates = {name: [] for name in contenders}
+        for _ in range(options.repeats):
+            for name in contenders:
+                rates[name].append(_measure(name, pair, options.threads))
+        told["pairs"][pair] = rates
+        print(table(pair, rates), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(told, indent=2) + "\n")
+
+
+def _one(contender: str, pair: str, threads: int) -> dict[str, float]:
+    if contender.startswith("ours-"):
+        from bench.speed.ours import run
+    else:
+        from bench.speed.peers import run
+    return run(contender, PAIRS[pair], threads)
+
+
+def _measure(contender: str, pair: str, threads: int) -> float:
+    """Images for each CPU-second."""
+    command = [sys.executable, "-m", "bench.speed", "--one", contender, pair, "--threads", str(threads)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+    found = json.loads(done.stdout.splitlines()[-1])
+    return float(found["images"] / found["cpu_seconds"])
+
+
+def table(pair: str, rates: Rates) -> str:
+    """Markdown: medians and ranges, then each target beside what was reached."""
+    medians = {name: statistics.median(found) for name, found in rates.items() if found}
+    peers = {name: rate for name, rate in medians.items() if name in ("torchdistill", "timm", "timm-channels-last")}
+    if peers:
+        medians["best peer"] = max(peers.values())
+    lines = [f"**{pair}**", "", "| contender | images / CPU-second | range |", "|---|---|---|"]
+    lines += [
+        f"| {CONTENDERS[name]} | {medians[name]:.1f} | {min(found):.1f} to {max(found):.1f} |"
+        for name, found in rates.items()
+        if found
+    ]
+    lines += ["", "| ratio | measured | target |", "|---|---|---|"]
+    for title, left, right, targets in TARGETS:
+        if left in medians and right in medians:
+            ratio, target = medians[left] / medians[right], targets.get(pair)
+            wanted = "-" if target is None else f"{target:g}{'' if ratio >= target else ', missed'}"
+            lines.append(f"| {title} | {ratio:.2f} | {wanted} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""This engine's own steps, timed without reading, validation or export."""
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+
+from bench.speed import data
+from bench.speed.clock import Clock
+from bench.speed.pairs import EPOCHS, Pair
+from ttm_core.data.batches import epoch_batches
+from ttm_core.data.dataset import whole
+from ttm_core.data.images import ArrayImages
+from ttm_core.data.specs import CropFlip
+from ttm_core.data.views import Views
+from ttm_core.devices import keep_freed_memory, set_up
+from ttm_core.distiller import Distiller, Source
+from ttm_core.events import Accuracy
+from ttm_core.methods.build import build_objective
+from ttm_core.preprocess import Preprocess
+from ttm_core.spec import DistillSpec, Normalization
+from ttm_core.students import create_model
+from ttm_core.students.start import start_student
+from ttm_core.teacher_store.store import Stores
+from ttm_core.teacher_store.stored_teacher import StoredTeacher, open_stored_teacher
+from ttm_core.teachers.load import Teacher, load_teacher
+from ttm_core.train import Trainer
+from ttm_core.weights import write_safetensors
+
+CPU = torch.device("cpu")
+NORMALIZATION = Normalization(mean=[0.5, 0.5, 0.5], std=[0.25, 0.25, 0.25])
+
+
+def run(contender: str, pair: Pair, threads: int) -> dict[str, float]:
+    """Images trained on, and the CPU-seconds and seconds that they took."""
+    keep_freed_memory()
+    set_up(CPU, threads)
+    how = contender.removeprefix("ours-")
+    views = max(EPOCHS // 4, 1) if how == "quarter" else EPOCHS
+    spec = DistillSpec.model_validate(
+        {
+            "teacher": None if how == "ce" else {"checkpoint": "file:///made", "architecture": pair.teacher},
+            "student": {"architecture": pair.student, "image_size": pair.size},
+            "dataset": "file:///made",
+            "method": "ce" if how == "ce" else {"kind": "wttm", "gamma": 0.2, "beta": 2},
+            "training": {
+                "epochs": EPOCHS,
+                "views": views,
+                "batch_size": pair.batch,
+                "threads": threads,
+                "checkpoint_seconds": 86_400,
+                "optimizer": {"name": "sgd", "learning_rate": 0.01},
+            },
+        }
+    )
+    split = whole(ArrayImages(data.images(pair)), data.labels(pair))
+    seen = Views(split, pair.classes, CropFlip(padding=pair.size // 8), pair.size, 0)
+    preprocess = Preprocess(3, pair.size, NORMALIZATION)
+    student = start_student(spec.student, preprocess, None, num_classes=pair.classes, seed=0, device=CPU)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        teacher = None if how == "ce" else _teacher(spec, pair, Path(folder))
+        stored = None
+        if teacher is not None and how != "online":
+            stored = stack.enter_context(
+                open_stored_teacher(Stores(Path(folder)), teacher, seen, count=views, device=CPU, precision="float32")
+            )
+        if how == "warm":
+            assert stored is not None
+            for view in range(views):
+                for _ in stored.fill(view):
+                    pass
+        trainer = Trainer(
+            distiller=Distiller(
+                student=student,
+                preprocess=preprocess,
+                objective=build_objective(spec, student=student, preprocess=preprocess, teacher=teacher, split=split),
+                teachers=[] if teacher is None else [Source(teacher, stored)],
+                device=CPU,
+                precision="float32",
+            ),
+            spec=spec.training,
+            split=split,
+            views=seen,
+            frozen=[],
+            validate=lambda model: Accuracy(top1=0.0, loss=0.0, images=1),
+            save=lambda trainer: None,
+            prepare_view=lambda view: iter(()) if stored is None else stored.fill(view),
+            on_event=lambda event: None,
+            should_stop=lambda: False,
+        )
+        _warm_up(trainer, stored)
+        with Clock() as clock:
+            trainer.train()
+    return clock.told(pair.images * EPOCHS)
+
+
+def _teacher(spec: DistillSpec, pair: Pair, folder: Path) -> Teacher:
+    torch.manual_seed(0)
+    model = create_model(pair.teacher, num_classes=pair.classes, image_size=pair.size)
+    write_safetensors(folder / "teacher.safetensors", model.state_dict(), {"image_size": pair.size})
+    assert spec.teacher is not None
+    names = [str(number) for number in range(pair.classes)]
+    return load_teacher(spec.teacher, folder / "teacher.safetensors", image_size=pair.size, class_names=names)
+
+
+def _warm_up(trainer: Trainer, stored: StoredTeacher | None) -> None:
+    """One step that does not count: it allocates, and picks its kernels. Logits not there yet read as zeros."""
+    spec = trainer.spec
+    batches = epoch_batches(trainer.views, seed=0, epoch=0, view=0, batch_size=spec.batch_size, first=0)
+    trainer._training_mode()
+    trainer._descend(next(batches))

@@ -1,0 +1,139 @@
+"""The peers' steps on the same images, in the form that costs them least: tensors that are ready in memory."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.speed import data
+from bench.speed.clock import Clock
+from bench.speed.pairs import EPOCHS, Pair
+from ttm_core.students import create_model
+
+Step = Callable[[Tensor, Tensor], None]
+
+
+def run(contender: str, pair: Pair, threads: int) -> dict[str, float]:
+    """Images trained on, and the CPU-seconds and seconds that they took."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    student = create_model(pair.student, num_classes=pair.classes, image_size=pair.size)
+    teacher = create_model(pair.teacher, num_classes=pair.classes, image_size=pair.size).eval().requires_grad_(False)
+    channels_last = contender in ("timm-channels-last", "peer-ce")
+    if channels_last:
+        student, teacher = (model.to(memory_format=torch.channels_last) for model in (student, teacher))
+    pixels = (data.images(pair).float() / 255 - 0.5) / 0.25
+    if channels_last:
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+    labels = data.labels(pair)
+    match contender:
+        case "torchdistill":
+            return _torchdistill(student, teacher, pair, pixels, labels)
+        case "peer-ce":
+            step = _step_of(student, lambda x, y: functional.cross_entropy(student(x), y))
+        case _:
+            step = _timm_step(student, teacher)
+    student.train()
+    step(pixels[: pair.batch], labels[: pair.batch])
+    with Clock() as clock:
+        for x, y in _batches(pixels, labels, pair.batch):
+            step(x, y)
+    return clock.told(pair.images * EPOCHS)
+
+
+def _batches(pixels: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    for _ in range(EPOCHS):
+        for order in torch.randperm(len(labels)).split(size):
+            yield pixels[order], labels[order]
+
+
+def _step_of(student: nn.Module, loss: Callable[[Tensor, Tensor], Tensor]) -> Step:
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+
+    def step(x: Tensor, y: Tensor) -> None:
+        optimizer.zero_grad()
+        loss(x, y).backward()
+        optimizer.step()
+
+    return step
+
+
+def _timm_step(student: nn.Module, teacher: nn.Module) -> Step:
+    from timm.task import LogitDistillationTask
+
+    task = LogitDistillationTask(
+        student_model=student,
+        teacher_model=teacher,
+        criterion=nn.CrossEntropyLoss(),
+        task_loss_weight=0.1,
+        distill_loss_weight=0.9,
+        temperature=4.0,
+        device=torch.device("cpu"),
+        verbose=False,
+    )
+
+    def loss(x: Tensor, y: Tensor) -> Tensor:
+        found: Tensor = task(x, y)["loss"]
+        return found
+
+    return _step_of(student, loss)
+
+
+def _torchdistill(
+    student: nn.Module, teacher: nn.Module, pair: Pair, pixels: Tensor, labels: Tensor
+) -> dict[str, float]:
+    from torch.utils.data import RandomSampler, TensorDataset
+    from torchdistill.core.distillation import get_distillation_box
+
+    config: dict[str, Any] = {
+        "num_epochs": EPOCHS,
+        "train_data_loader": {
+            "dataset_id": "train",
+            "sampler": {"class_or_func": RandomSampler, "kwargs": {}},
+            "kwargs": {"batch_size": pair.batch, "num_workers": 0},
+        },
+        "val_data_loader": {},
+        "teacher": {"forward_proc": "forward_batch_only", "requires_grad": False},
+        "student": {"forward_proc": "forward_batch_only"},
+        "optimizer": {"key": "SGD", "kwargs": {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}},
+        "criterion": {
+            "key": "WeightedSumLoss",
+            "kwargs": {
+                "sub_terms": {
+                    "kd": {
+                        "criterion": {
+                            "key": "KDLoss",
+                            "kwargs": {
+                                "student_module_path": ".",
+                                "student_module_io": "output",
+                                "teacher_module_path": ".",
+                                "teacher_module_io": "output",
+                                "temperature": 4.0,
+                                "alpha": 0.1,
+                            },
+                        },
+                        "weight": 1.0,
+                    }
+                }
+            },
+        },
+    }
+    dataset = {"train": TensorDataset(pixels, labels)}
+    box = get_distillation_box(teacher, student, dataset, config, torch.device("cpu"), None, False, 1.0)
+
+    def epoch(number: int) -> None:
+        box.pre_epoch_process(epoch=number)
+        for sample, target, supplement in box.train_data_loader:
+            box.pre_forward_process()
+            loss = box.forward_process(sample, target, supplement)
+            box.post_forward_process(loss=loss)
+
+    warm = next(iter(box.train_data_loader))
+    box.pre_epoch_process(epoch=0)
+    box.post_forward_process(loss=box.forward_process(*warm))
+    with Clock() as clock:
+        for number in range(EPOCHS):
+            epoch(number)
+    return clock.told(pair.images * EPOCHS)

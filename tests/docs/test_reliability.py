@@ -1,0 +1,37 @@
+"""The page of promises: each names a test that is there, and its tables are as the tests and the soak left them."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+from tests.faults import soak_table
+
+ROOT = Path(__file__).parents[2]
+PAGE = soak_table.PAGE.read_text()
+
+
+def functions(path: Path) -> list[ast.FunctionDef]:
+    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+
+
+def test_every_named_test_is_there() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE)
+    assert len(named) > 30
+    for file, test in named:
+        assert test in {function.name for function in functions(ROOT / file)}, f"{file}::{test}"
+
+
+def test_every_fault_is_a_row() -> None:
+    faults = set()
+    for path in (ROOT / "tests" / "faults").glob("test_*.py"):
+        faults |= set(re.findall(r'mark\.fault\("([^"]+)"\)', path.read_text()))
+    rows = set(re.findall(r"^\| ([^|*]+?) \|", PAGE.partition("## The table of faults")[2].partition("\n## ")[0], re.M))
+    assert faults <= rows, faults - rows
+
+
+def test_the_soaks_figures_are_current_and_sound() -> None:
+    figures = json.loads(soak_table.FIGURES.read_text())
+    assert soak_table.rewritten(PAGE, figures) == PAGE, "run: python -m tests.faults.soak_table"
+    assert figures["lost"] == figures["ended_twice"] == figures["wrong_bytes"] == 0
+    assert figures["succeeded"] == figures["accepted"] + figures["unanswered"]

@@ -1,0 +1,87 @@
+"""The tutorial and the notebook are run as they stand, against a real stack that trains."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from cli.stack import Stack, StackOptions
+from ttm_client import Client
+
+ROOT = Path(__file__).parents[2]
+TUTORIAL = (ROOT / "docs/tutorial.md").read_text()
+BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", TUTORIAL, re.S)
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("TTM_")}
+# So that `ttm` and `python` are those of the tests.
+PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The reader's folder."""
+    return tmp_path_factory.mktemp("desk")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, desk: Path) -> Iterator[Stack]:
+    options = StackOptions(
+        var=tmp_path_factory.mktemp("var"),
+        port=0,
+        data_roots=(desk,),
+        environment={**ENVIRONMENT, "OMP_NUM_THREADS": "1"},
+    )
+    with Stack(options) as stack:
+        yield stack
+
+
+def test_the_tutorial_does_what_it_says(stack: Stack, desk: Path) -> None:
+    # Its blocks in order; Python's first imports stand for the later ones, and `ttm up` is the stack.
+    assert [block for kind, block in BLOCKS if "ttm up" in block] == ["ttm up --data-root digits\n"]
+    first, last = (block for kind, block in BLOCKS if kind == "python")
+    (desk / "first.py").write_text(first)
+    (desk / "last.py").write_text("from pathlib import Path\n" + last)
+    shell = "".join(block for kind, block in BLOCKS if kind == "sh" and "ttm up" not in block)
+    ended = subprocess.run(
+        ["bash", "-euc", f"python first.py\n{shell}python last.py\n"],
+        cwd=desk,
+        env={**ENVIRONMENT, "PATH": PATH, "TTM_URL": stack.url, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "method.kind\tce\twttm" in ended.stdout
+    assert ended.stdout.splitlines()[-1] in "0123456789"
+    with Client(stack.url) as client:
+        student, teacher = client.jobs.list(states=("succeeded",))
+    assert student.accuracy is not None
+    assert teacher.accuracy is not None
+    assert student.accuracy.split == teacher.accuracy.split == "test"
+    # Far above the tenth of chance; how good it becomes is a matter of the methods' own tests.
+    assert (student.accuracy.student or 0) > 0.7
+    assert (teacher.accuracy.student or 0) > 0.9
+
+
+def test_the_notebook_runs(stack: Stack, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = nbformat.read(ROOT / "notebooks/first_student.ipynb", as_version=4)
+    assert all(not cell.get("outputs") for cell in notebook.cells), "outputs are not committed"
+    monkeypatch.setenv("TTM_URL", stack.url)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    NotebookClient(notebook, timeout=200, kernel_name="python3", resources={"metadata": {"path": str(desk)}}).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    results = [output["data"]["text/plain"] for output in outputs if output["output_type"] == "execute_result"]
+    assert results[0] == "'succeeded'"
+    assert "gap_points" in results[1]
+    assert "validation/top1" in results[2]
+    assert results[-1].strip("'") in "0123456789"
+    bar = "".join(
+        output["text"] for output in outputs if output["output_type"] == "stream" and output["name"] == "stderr"
+    )
+    assert "100%" in bar
