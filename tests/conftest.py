@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import Engine
 
 from tests.support.rig import MakeRig, Rig
@@ -18,6 +19,9 @@ from ttm_jobs.ids import new_id
 from ttm_jobs.migrate import upgrade
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import build_storage
+
+# The same examples everywhere, so that what is green here is green elsewhere; `--hypothesis-profile=default` draws new ones.
+settings.load_profile("ci")
 
 _TEMPLATE = "ttm_template"
 
