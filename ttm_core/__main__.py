@@ -6,7 +6,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,9 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
     judge.add_argument("--split", choices=["test", "validation", "train"], default="test")
     judge.set_defaults(run=lambda options: _evaluate(options.students, options.dataset, options.split))
     worker = commands.add_parser("run", help="run WORKDIR/run.json and write events to a file descriptor")
-    worker.add_argument("workdir", type=Path)
+    worker.add_argument("workdir", help="- to import what a run needs, and then read it from standard input")
     worker.add_argument("--events-fd", type=int, required=True)
-    worker.set_defaults(run=lambda options: _run(options.workdir, options.events_fd))
+    worker.set_defaults(run=lambda options: _run(_told_workdir(options.workdir), options.events_fd))
     options = parser.parse_args(arguments)
     return int(options.run(options))
 
@@ -62,7 +64,8 @@ def _distill(spec_file: Path, out: Path, stores: Path | None) -> int:
         return EXIT_USAGE
     out.mkdir(parents=True, exist_ok=True)
     kept = None if stores is None else Stores(stores.resolve())
-    return _work(spec, out, None, kept, lambda event: None)
+    again = ["distill", str(spec_file), "--out", str(out), *(["--stores", str(stores)] if stores else [])]
+    return _work(spec, out, None, kept, lambda event: None, again)
 
 
 def _evaluate(student_files: list[Path], dataset: Path, split: str) -> int:
@@ -80,6 +83,18 @@ def _evaluate(student_files: list[Path], dataset: Path, split: str) -> int:
     return EXIT_FINISHED
 
 
+def _told_workdir(told: str) -> Path:
+    """As told, or as somebody will tell on standard input; until then, what every run needs is imported."""
+    if told != "-":
+        return Path(told)
+    import ttm_core.engine  # noqa: F401
+
+    line = sys.stdin.buffer.readline()
+    if not line:
+        sys.exit(EXIT_FINISHED)  # there will be no work
+    return Path(os.fsdecode(line.removesuffix(b"\n")))
+
+
 def _run(workdir: Path, events_fd: int) -> int:
     from ttm_core.inputs import Inputs
     from ttm_core.teacher_store.store import Stores
@@ -95,8 +110,25 @@ def _run(workdir: Path, events_fd: int) -> int:
         data_cache_bytes=given.get("data_cache_bytes"),
     )
     stores = Stores(Path(told["stores"]["root"]), told["stores"]["max_bytes"]) if told.get("stores") else None
+    answers = told["stores"].get("answers") if told.get("stores") else None
+    again = ["run", str(workdir), "--events-fd", "-1"]
+    if events_fd < 0:
+        return _work(spec, workdir, inputs, stores, lambda event: None, again)
     with open(events_fd, "wb", buffering=0) as stream:
-        return _work(spec, workdir, inputs, stores, lambda event: _write(stream.fileno(), events.encode(event)))
+
+        def tell(event: events.Event) -> None:
+            _write(stream.fileno(), events.encode(event))
+
+        if stores is not None and answers is not None:
+            stores = replace(stores, fetch=lambda digest: _ask_for_store(tell, Path(answers), digest))
+        return _work(spec, workdir, inputs, stores, tell, again)
+
+
+def _ask_for_store(tell: Callable[[events.Event], None], answers: Path, digest: str) -> None:
+    """Wait for the answer. A supervisor that cannot give one any more takes this process with it."""
+    tell(events.StoreWanted(digest=digest))
+    while not (answers / digest).exists():
+        time.sleep(0.05)
 
 
 def _work(
@@ -105,13 +137,19 @@ def _work(
     inputs: "Inputs | None",
     stores: "Stores | None",
     tell: Callable[[events.Event], None],
+    again: Sequence[str],
 ) -> int:
-    """Run to an end, telling each event; SIGTERM and SIGINT stop it with a checkpoint."""
+    """Run to an end, telling each event; SIGTERM and SIGINT stop it with a checkpoint.
+
+    `again` are the arguments that start this process once more, for another device.
+    """
     from ttm_core.devices import keep_freed_memory
     from ttm_core.engine import distill
     from ttm_core.failures import as_engine_error
+    from ttm_core.launch import follow_leader, peers
     from ttm_core.train import Interrupted
 
+    follow_leader()
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, frame: asked.append(received))
@@ -122,7 +160,8 @@ def _work(
         tell(event)
 
     try:
-        distill(spec, workdir, inputs=inputs, stores=stores, on_event=both, should_stop=lambda: bool(asked))
+        with peers(spec.training.devices, again):
+            distill(spec, workdir, inputs=inputs, stores=stores, on_event=both, should_stop=lambda: bool(asked))
     except Interrupted as stopped:
         both(events.Stopped(step=stopped.step))
         return EXIT_STOPPED

@@ -6,13 +6,20 @@ import sys
 
 import torch
 
+from ttm_core.errors import BadSpec
+
 # glibc's mallopt parameters (malloc.h).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
-def choose_device() -> torch.device:
-    """The first CUDA device that the process sees, else the CPU."""
-    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+def choose_device(number: int = 0) -> torch.device:
+    """A CUDA device that the process sees, by its number, else the CPU. Raises BadSpec where there are too few."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    if number >= (found := torch.cuda.device_count()):
+        raise BadSpec(f"training.devices asks for more GPUs than the {found} of this machine")
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)
 
 
 def usable_threads() -> int:

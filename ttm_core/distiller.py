@@ -1,6 +1,6 @@
 """One step's loss: the student, the frozen teacher and the method, wrapped so that the loop knows none of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,6 +14,9 @@ from ttm_core.preprocess import Preprocess
 from ttm_core.teacher_store.stored_teacher import StoredTeacher
 from ttm_core.teachers.ensemble import mean_teacher_logits
 from ttm_core.teachers.load import Teacher
+
+Forward = Callable[[Batch, Moment], Terms]
+"""From a batch to its weighted scalar loss terms by name."""
 
 Precision = Literal["float32", "bfloat16", "float16"]
 

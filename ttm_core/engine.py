@@ -37,6 +37,7 @@ from ttm_core.teachers import hub
 from ttm_core.teachers.ensemble import together
 from ttm_core.teachers.load import Teacher, load_teacher
 from ttm_core.train import Trainer
+from ttm_core.world import World, join
 
 
 def distill(
@@ -65,18 +66,21 @@ def distill(
         EngineError: with a stable code and whose fault it is.
         Interrupted: `should_stop` said so.
     """
-    device = device or choose_device()
     inputs = inputs or Inputs.of(spec)
-    spec = plan.keep_threads(spec, workdir)
-    assert spec.training.threads is not None
-    if spec.training.precision == "float16" and device.type != "cuda":
-        raise BadSpec("training.precision float16 needs a GPU, and this run has none: use bfloat16 or float32")
-    set_up(device, spec.training.threads)
-    with (
-        ThreadPoolExecutor(spec.training.threads, thread_name_prefix="decode") as pool,
-        DataCache(inputs.data_cache or workdir / "cache", inputs.data_cache_bytes) as data_cache,
-    ):
-        return _Run(spec, workdir, inputs, stores, on_event, should_stop, device, pool, data_cache).run()
+    with join(spec.training.devices) as world:
+        device = device or choose_device(world.rank)
+        spec = world.first(lambda: plan.keep_threads(spec, workdir))
+        assert spec.training.threads is not None
+        if spec.training.precision == "float16" and device.type != "cuda":
+            raise BadSpec("training.precision float16 needs a GPU, and this run has none: use bfloat16 or float32")
+        set_up(device, spec.training.threads)
+        with (
+            ThreadPoolExecutor(spec.training.threads, thread_name_prefix="decode") as pool,
+            DataCache(inputs.data_cache or workdir / "cache", inputs.data_cache_bytes) as data_cache,
+        ):
+            tell = on_event if world.leads else _silent
+            run = _Run(spec, workdir, inputs, stores, tell, should_stop, device, pool, data_cache, world)
+            return run.run()
 
 
 @dataclass
@@ -92,13 +96,16 @@ class _Run:
     device: torch.device
     pool: ThreadPoolExecutor
     data_cache: DataCache
+    world: World
     effort: Effort = field(init=False)
 
     def run(self) -> events.Result:
         started = time.monotonic()
         self._phase("fetching")
         with signs_of_life(lambda seconds: self._log(f"has been reading the data for {seconds:.0f} s")):
-            dataset = read_dataset(self.spec.dataset, self.inputs.dataset, self.data_cache, self.pool)
+            dataset = self.world.first(
+                lambda: read_dataset(self.spec.dataset, self.inputs.dataset, self.data_cache, self.pool)
+            )
         self._tell_unreadable(dataset)
         if self.spec.method.needs.labels and not dataset.train.labelled:
             raise BadDataset(
@@ -139,15 +146,17 @@ class _Run:
         teacher = self._together(teachers, objective)
         dataset = labelled_by_teacher(dataset, teacher, size=size, device=self.device)
 
-        self.spec = plan.teacher_logits(
-            self.spec, self.workdir, self.stores, images=len(dataset.train), num_classes=dataset.num_classes
+        self.spec = self.world.first(
+            lambda: plan.teacher_logits(
+                self.spec, self.workdir, self.stores, images=len(dataset.train), num_classes=dataset.num_classes
+            )
         )
         run = plan.run_hash(self.spec)
         resumed = checkpoint.load_newest(self.workdir / "checkpoints", run=run)
         validation = dataset.validation
         assert validation is not None, "read_dataset holds one out where there is none"
         judge = Judge(preprocess, teacher, validation, dataset.class_names, self.device)
-        teacher_validation = self._teacher_validation(judge, resumed)
+        teacher_validation = self.world.shared(lambda: self._teacher_validation(judge, resumed))
         views = Views(dataset.train, dataset.num_classes, augmentation, size, self.spec.training.seed)
         with ExitStack() as stack:
             sources = [
@@ -173,6 +182,7 @@ class _Run:
                 prepare_view=lambda view: self._prepare_view(stored, view),
                 on_event=self.on_event,
                 should_stop=self.should_stop,
+                world=self.world,
             )
             if resumed is not None:
                 trainer.load_state(resumed["trainer"])
@@ -180,6 +190,11 @@ class _Run:
             self._tell_plan(trainer, dataset, teacher, resumed is not None)
             self._phase("training")
             trainer.train()
+
+        images = torch.tensor([sum(each.computed for each in stored), sum(each.read for each in stored)])
+        computed, read = self.world.summed(images).tolist()
+        if not self.world.leads:
+            return self.world.shared(_told_by_the_first)
 
         self._phase("evaluating")
         student.load_state_dict(trainer.best.weights)
@@ -196,8 +211,8 @@ class _Run:
             teacher_parameters=teacher.parameters if teacher else None,
             train_seconds=time.monotonic() - started,
             training_seconds=self.effort.seconds,
-            teacher_images=sum(each.computed for each in stored) if stored else None,
-            teacher_images_spared=sum(max(each.read - each.computed, 0) for each in stored) if stored else None,
+            teacher_images=computed if stored else None,
+            teacher_images_spared=max(read - computed, 0) if stored else None,
             artifacts=[],
         )
         self._phase("exporting")
@@ -215,7 +230,7 @@ class _Run:
         )
         result = result.model_copy(update={"artifacts": export(self.workdir, trained, self.on_event)})
         self.on_event(events.Finished(result=result))
-        return result
+        return self.world.shared(lambda: result)
 
     def _stored_teacher(self, teacher: Teacher, views: Views) -> AbstractContextManager[StoredTeacher | None]:
         training = self.spec.training
@@ -225,10 +240,11 @@ class _Run:
             self.stores or Stores(self.workdir / "cache" / "teacher-stores"),
             teacher,
             views,
-            count=training.views or training.epochs,
+            count=training.view_count,
             device=self.device,
             precision=training.precision,
             encoding=training.stored_as,
+            world=self.world,
         )
 
     def _prepare_view(self, stored: Sequence[StoredTeacher], view: int) -> Iterator[None]:
@@ -285,6 +301,8 @@ class _Run:
         return seen
 
     def _save(self, trainer: Trainer, run: str, teacher_validation: events.Accuracy | None) -> None:
+        if not self.world.leads:
+            return
         state = {
             "run": run,
             "trainer": trainer.state(),
@@ -320,7 +338,7 @@ class _Run:
             store_rows=sum(each.missing for each in stored),
             store_bytes=sum(each.bytes for each in stored),
         )
-        return Effort(estimate(trainer.distiller, views, self.spec.training, work))
+        return Effort(estimate(trainer.distiller, views, self.spec.training, work, self.world))
 
     def _tell_plan(
         self,
@@ -348,3 +366,11 @@ class _Run:
 
 def _parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _silent(event: events.Event) -> None:
+    """Of a run's processes one tells."""
+
+
+def _told_by_the_first() -> events.Result:
+    raise AssertionError("asked of a process that waits for another's answer")

@@ -18,6 +18,7 @@ from ttm_core.optim.build import build_optimizer
 from ttm_core.spec import TrainingSpec
 from ttm_core.teachers.load import Teacher
 from ttm_core.train import parts
+from ttm_core.world import World
 
 _STEPS = 3
 _STEPS_OF_A_RUN = 20  # for one that is timed: a short run is not worth a long look
@@ -48,7 +49,7 @@ class Effort:
         return self.before + time.monotonic() - self._started
 
 
-def estimate(distiller: Distiller, views: Views, spec: TrainingSpec, work: Work) -> Estimate:
+def estimate(distiller: Distiller, views: Views, spec: TrainingSpec, work: Work, world: World) -> Estimate:
     """Time a few steps of the run; the models, the optimiser and the random state of the run stay as they are.
 
     The first step is not counted: it allocates, and picks its kernels.
@@ -60,7 +61,10 @@ def estimate(distiller: Distiller, views: Views, spec: TrainingSpec, work: Work)
     with torch.random.fork_rng(devices=[distiller.device] if distiller.device.type == "cuda" else []):
         steps: list[float] = []
         started = time.perf_counter()
-        for batch in epoch_batches(views, seed=spec.seed, epoch=0, view=0, batch_size=spec.batch_size, first=0):
+        batches = epoch_batches(
+            views, seed=spec.seed, epoch=0, view=0, batch_size=spec.batch_size, first=0, world=world
+        )
+        for batch in batches:
             for part, share in parts(batch, spec.accumulation):
                 terms = twin(part, Moment(0.0, torch.Generator().manual_seed(0)))
                 (torch.stack(list(terms.values())).sum() * share).backward()
@@ -81,7 +85,7 @@ def estimate(distiller: Distiller, views: Views, spec: TrainingSpec, work: Work)
         )
     for served, before in read:
         served.read = before  # what was read for this is no part of the run
-    stored = work.store_rows * teacher
+    stored = work.store_rows * teacher / world.size
     return Estimate(
         seconds=work.steps * step_seconds + work.validation_images * forward + stored,
         step_seconds=step_seconds,

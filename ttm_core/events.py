@@ -104,6 +104,14 @@ class Log(_Event):
     message: str
 
 
+class StoreWanted(_Event):
+    """Told only by a run that was given a folder for answers: it goes on when a file of this name is there. Whoever
+    supervises it may bring the store meanwhile."""
+
+    kind: Literal["store_wanted"] = "store_wanted"
+    digest: str
+
+
 class Artifact(BaseModel):
     """A file the run made; `path` is relative to the work directory."""
 
@@ -167,7 +175,17 @@ class Failed(_Event):
 
 
 Event = Annotated[
-    PhaseChanged | Planned | TeacherMeasured | Progress | Metrics | CheckpointSaved | Log | Finished | Stopped | Failed,
+    PhaseChanged
+    | Planned
+    | TeacherMeasured
+    | Progress
+    | Metrics
+    | CheckpointSaved
+    | Log
+    | StoreWanted
+    | Finished
+    | Stopped
+    | Failed,
     Field(discriminator="kind"),
 ]
 

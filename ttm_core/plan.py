@@ -27,27 +27,48 @@ def keep_threads(spec: DistillSpec, workdir: Path) -> DistillSpec:
     """Decide the number of threads, or find what an earlier attempt in this work directory decided."""
     if spec.training.threads is not None:
         return spec
-    return _with(spec, training={"threads": _kept(workdir, "threads", usable_threads)})
+
+    def decide() -> int:
+        return max(usable_threads() // spec.training.devices, 1)
+
+    return _with(spec, training={"threads": _kept(workdir, "threads", decide)})
 
 
 def teacher_logits(
     spec: DistillSpec, workdir: Path, stores: Stores | None, *, images: int, num_classes: int
 ) -> DistillSpec:
-    """Decide whether the teacher's logits are stored: where a store is shared with other runs, and they fit in it."""
-    if spec.training.teacher_logits is not None:
+    """Decide whether the teacher's logits are stored, and of how many views.
+
+    They are where a store is shared with other runs and they fit in it. The number of threads is not chosen by timing:
+    it belongs to a store's key, and one that changed with the machine's load would split the store.
+    """
+    training = spec.training
+    if training.teacher_logits is not None and training.views != "fit":
         return spec
 
-    def decide() -> str:
-        if stores is None or not spec.method.needs.stored_logits_suffice:
-            return "online"
-        views = spec.training.views or spec.training.epochs
-        size = (2 if spec.training.stored_as == "float16" else 1) * views * images * num_classes
-        size *= len(spec.all_teachers)
-        stores.root.mkdir(parents=True, exist_ok=True)
-        fits = size <= min(stores.max_bytes, shutil.disk_usage(stores.root).free / 2)
-        return "stored" if fits else "online"
+    def decide() -> dict[str, object]:
+        view_bytes = (2 if training.stored_as == "float16" else 1) * images * num_classes * len(spec.all_teachers)
+        room = _room(stores, workdir) // view_bytes if view_bytes else 0
+        views = training.views
+        if views == "fit":
+            views = max(min(room, training.epochs), 1)
+        logits = training.teacher_logits
+        if logits is None:
+            shared = stores is not None and spec.method.needs.stored_logits_suffice
+            logits = "stored" if shared and (views or training.epochs) <= room else "online"
+        if logits == "online":
+            views = None if training.views == "fit" else training.views
+        return {"teacher_logits": logits, "views": views}
 
-    return _with(spec, training={"teacher_logits": _kept(workdir, "teacher_logits", decide)})
+    return _with(spec, training=_kept(workdir, "stored_views", decide))
+
+
+def _room(stores: Stores | None, workdir: Path) -> int:
+    """Bytes that a run may fill with logits."""
+    root = workdir if stores is None else stores.root
+    root.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(root).free // 2
+    return free if stores is None else min(stores.max_bytes, free)
 
 
 def _kept(workdir: Path, name: str, decide: Callable[[], Any]) -> Any:

@@ -105,10 +105,11 @@ class TrainingSpec(Spec):
     patience: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Stop after this many epochs without a better validation accuracy."
     )
-    views: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+    views: Annotated[int, Field(ge=1, le=100_000)] | Literal["fit"] | None = Field(
         None,
         description="Different augmented views of each image, taken in turn by the epochs; one an epoch when left out. "
-        "Where the teacher's logits are stored, fewer views cost fewer runs of the teacher.",
+        "Where the teacher's logits are stored, fewer views cost fewer runs of the teacher. fit: as many as the store "
+        "has room for, one an epoch at most.",
     )
     teacher_logits: Literal["online", "stored"] | None = Field(
         None,
@@ -126,13 +127,25 @@ class TrainingSpec(Spec):
     threads: Annotated[int, Field(ge=1, le=256)] | None = Field(
         None, description="CPU threads; fixed by the first attempt, since another number gives other bits."
     )
+    devices: Annotated[int, Field(ge=1, le=64)] = Field(
+        1,
+        description="GPUs of one machine (or processes, where it has none) that share each batch: `batch_size` counts "
+        "the images of all of them, and batch norms see each device's own.",
+    )
     checkpoint_seconds: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+
+    @property
+    def view_count(self) -> int:
+        """Views of each image that the epochs take in turn, of a spec that leaves none open."""
+        assert self.views != "fit", "the engine has decided how many fit"
+        return self.views or self.epochs
 
     @model_validator(mode="after")
     def _parts_have_two_images(self) -> Self:
-        if self.batch_size < 2 * self.accumulation:
+        parts = self.accumulation * self.devices
+        if self.batch_size < 2 * parts:
             raise ValueError(
-                f"{self.accumulation} parts of a batch of {self.batch_size} have fewer than two images each, on which "
+                f"{parts} parts of a batch of {self.batch_size} have fewer than two images each, on which "
                 "batch norm cannot train"
             )
         return self
@@ -213,6 +226,11 @@ class DistillSpec(Spec):
             raise ValueError(
                 f"method {self.method.kind!r}, with its features, cannot learn from a mixture of two images: leave "
                 "training.augmentation.mix out"
+            )
+        if self.training.devices > 1 and needs.remembers_images:
+            raise ValueError(
+                "crd remembers features of every image, and each of several devices would see those of a part of them: "
+                "use one device"
             )
         if needs.features == "tokens":
             assert self.teacher is not None, "features ask for one teacher"

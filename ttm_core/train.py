@@ -17,7 +17,8 @@ from ttm_core.data.batches import Batch, epoch_batches, prefetched, steps_per_ep
 from ttm_core.data.dataset import Split
 from ttm_core.data.random import seed as derived_seed
 from ttm_core.data.views import Views
-from ttm_core.distiller import Distiller
+from ttm_core.data_parallel import gathering, in_parallel
+from ttm_core.distiller import Distiller, Forward
 from ttm_core.events import Accuracy, Event, Log, Metrics
 from ttm_core.methods.build import Moment, Terms
 from ttm_core.optim.average import Average
@@ -25,6 +26,7 @@ from ttm_core.optim.build import build_optimizer, learning_rate
 from ttm_core.optim.clipping import clip_gradients
 from ttm_core.spec import TrainingSpec
 from ttm_core.step_log import StepLog
+from ttm_core.world import World
 
 _STEP_SEED = 201  # the stream of each step's dropout and drop path
 
@@ -60,6 +62,7 @@ class Trainer:
     prepare_view: Callable[[int], Iterator[None]]  # readies the teacher for a view, yielding now and then
     on_event: Callable[[Event], None]
     should_stop: Callable[[], bool]
+    world: World = field(default_factory=World)
     step: int = 0
     best: Best = field(default_factory=Best)
 
@@ -70,7 +73,7 @@ class Trainer:
             self.distiller.device.type, enabled=self.spec.precision == "float16"
         )  # float16 alone has too few exponents for gradients
         self.average = Average(self.spec.average, self.student) if self.spec.average else None
-        self.steps_per_epoch = steps_per_epoch(len(self.split), self.spec.batch_size)
+        self.steps_per_epoch = steps_per_epoch(len(self.split), self.spec.batch_size, self.world.size)
         self.total_steps = self.steps_per_epoch * self.spec.epochs
 
     def state(self) -> dict[str, Any]:
@@ -97,33 +100,41 @@ class Trainer:
     def train(self) -> None:
         """Train from `self.step` to the last step. Raises Interrupted, or NonFiniteLoss naming the step and term."""
         spec = self.spec
-        log = StepLog(self.on_event, self.step, self.steps_per_epoch, spec.epochs)
+        log = StepLog(self.on_event, self.step, self.steps_per_epoch, spec.epochs, self.world)
         saved_at = time.monotonic()
         self._training_mode()
+        forward = in_parallel(self.distiller, self.world)
         while self.step < self.total_steps and not self._out_of_patience():
             epoch, first = divmod(self.step, self.steps_per_epoch)
-            view = epoch % (spec.views or spec.epochs)
+            view = epoch % spec.view_count
             for _ in self.prepare_view(view):
                 log.still_here()
-                if self.should_stop():
+                if self.world.agreed(self.should_stop())[0]:
                     self.save(self)
                     raise Interrupted(self.step)
             batches = epoch_batches(
-                self.views, seed=spec.seed, epoch=epoch, view=view, batch_size=spec.batch_size, first=first
+                self.views,
+                seed=spec.seed,
+                epoch=epoch,
+                view=view,
+                batch_size=spec.batch_size,
+                first=first,
+                world=self.world,
             )
             for batch in log.timed(prefetched(self.split, batches)):
                 rate = self._set_learning_rate()
-                terms = self._descend(batch)
+                terms = self._descend(batch, forward)
                 self.step += 1
                 if self.average:
                     self.average.update(self.student, self.step)
-                log.add(self.step, terms, len(batch.labels), rate)
+                log.add(self.step, terms, round(len(batch.labels) / batch.share), rate)
 
                 if self.step % self.steps_per_epoch == 0:
                     log.flush()
                     self._validate(epoch)
-                stop = self.should_stop()
-                if stop or time.monotonic() - saved_at >= spec.checkpoint_seconds:
+                overdue = time.monotonic() - saved_at >= spec.checkpoint_seconds
+                stop, due = self.world.agreed(self.should_stop(), overdue)
+                if stop or due:
                     log.flush()
                     self.save(self)
                     saved_at = time.monotonic()
@@ -132,16 +143,21 @@ class Trainer:
         log.flush()
         self.save(self)
 
-    def _descend(self, batch: Batch) -> Terms:
-        """One step of the optimiser; the batch's loss terms, detached."""
-        seed = derived_seed(_STEP_SEED, self.spec.seed, self.step)
-        torch.manual_seed(seed)
-        moment = Moment(self.step / self.steps_per_epoch, torch.Generator().manual_seed(seed))
+    def _descend(self, batch: Batch, forward: Forward) -> Terms:
+        """One step of the optimiser; the batch's loss terms, detached, as they add to those of the other processes."""
+        world, key = self.world, (_STEP_SEED, self.spec.seed, self.step)
+        # Dropout differs between the processes, as it does between the images of one.
+        torch.manual_seed(derived_seed(*key) if world.leads else derived_seed(*key, world.rank))
+        moment = Moment(self.step / self.steps_per_epoch, torch.Generator().manual_seed(derived_seed(*key)))
         total: dict[str, Tensor] = {}
-        for part, share in parts(batch, self.spec.accumulation):
-            terms = self.distiller(part, moment)
-            loss = torch.stack(list(terms.values())).sum()
-            self.scaler.scale(loss * share if share < 1 else loss).backward()
+        worked_off = list(parts(batch, self.spec.accumulation))
+        for number, (part, share) in enumerate(worked_off, start=1):
+            share *= batch.share
+            with gathering(forward, number == len(worked_off)):
+                terms = forward(part, moment)
+                loss = torch.stack(list(terms.values())).sum()
+                weight = share * world.size  # gradients are averaged over the processes, and should add up
+                self.scaler.scale(loss * weight if weight != 1 else loss).backward()
             for name, term in terms.items():
                 weighted = term.detach() * share if share < 1 else term.detach()
                 total[name] = total[name] + weighted if name in total else weighted
@@ -177,7 +193,7 @@ class Trainer:
 
     def _validate(self, epoch: int) -> None:
         judged = self.average.model if self.average else self.student
-        seen = self.validate(judged)
+        seen = self.world.shared(lambda: self.validate(judged))
         self._training_mode()
         if seen.top1 > self.best.top1:
             weights = {name: tensor.detach().cpu().clone() for name, tensor in judged.state_dict().items()}

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -45,6 +45,11 @@ class Settings(BaseSettings):
         default=50 * 1024**3,
         description="What the teachers' logits that are kept for later jobs may take under `work_dir`; the least "
         "recently used go first.",
+    )
+    shared_stores_bytes: NonNegativeInt = Field(
+        default=0,
+        description="What teachers' logits may take in the storage, where workers on other machines find them; 0: they "
+        "stay on the machine that made them.",
     )
     data_cache_bytes: PositiveInt = Field(
         default=200 * 1024**3,
@@ -122,6 +127,11 @@ class Settings(BaseSettings):
     )
     stop_grace_seconds: PositiveFloat = Field(
         default=30.0, description="Time a trainer has to save a checkpoint between SIGTERM and SIGKILL."
+    )
+    standby_trainer: bool = Field(
+        default=True,
+        description="An idle worker keeps a trainer that has imported what a run needs (about 400 MB) and starts the "
+        "next job with it.",
     )
     trainer_memory_bytes: PositiveInt | None = Field(
         default=None,

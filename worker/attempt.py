@@ -4,11 +4,13 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 from pydantic import ValidationError
 
-from ttm_core.events import Failed, Finished, PhaseChanged, Stopped
+from ttm_core.events import Failed, Finished, PhaseChanged, Stopped, StoreWanted
 from ttm_core.spec import DistillSpec
 from ttm_jobs.database import DATABASE_AWAY
 from ttm_jobs.errors import ChecksumMismatch, FetchStopped, LeaseLost, ObjectNotFound, ServiceError
@@ -23,6 +25,7 @@ from worker.heartbeat import Heartbeat
 from worker.inputs import Inputs
 from worker.outcomes import Broken, Outcome, Rejected, broken, outcome_of, stopped, too_large
 from worker.recorder import Recorder
+from worker.store_exchange import StoreExchange
 from worker.supervisor import Exited, Trainer
 from worker.wishes import Unwanted, Wishes
 
@@ -43,6 +46,7 @@ class Attempt:
         recorder: Recorder,
         heartbeat: Heartbeat,
         wishes: Wishes,
+        exchange: StoreExchange,
     ) -> None:
         self._settings = settings
         self._storage = storage
@@ -52,6 +56,9 @@ class Attempt:
         self._recorder = recorder
         self._heartbeat = heartbeat
         self._wishes = wishes
+        self._exchange = exchange
+        self.wanted_stores: list[str] = []
+        """Digests of the teacher stores that the trainer asked for."""
 
     def run(self, spec: Json, checkpoints: Sequence[Checkpoint]) -> Outcome:
         """How it ended. LeaseLost if it is no longer ours to tell; the trainer is dead then, too."""
@@ -96,12 +103,18 @@ class Attempt:
             self._wishes.check()
             raise
         self._workdir.mkdir(parents=True)
+        self._answers.mkdir()
         (self._workdir / "run.json").write_text(json.dumps({"spec": spec, "inputs": inputs, "stores": self._stores()}))
         self._restore(checkpoints)
+
+    @property
+    def _answers(self) -> Path:
+        return self._workdir / "answers"
 
     def _stores(self) -> Json:
         settings = self._settings
         return {
+            "answers": str(self._answers.resolve()) if self._exchange.on else None,
             "root": str((settings.work_dir / "teacher-stores").resolve()),
             "max_bytes": settings.teacher_stores_bytes,
         }
@@ -134,6 +147,11 @@ class Attempt:
                     last = item
                     # Having said its last word it should leave, too.
                     kill_at = min(kill_at, time_now + self._settings.stop_grace_seconds)
+                case StoreWanted(digest=digest):
+                    self.wanted_stores.append(digest)
+                    heard = time_now
+                    # Beside the run: fetching takes its time, and wishes and the lease are to be seen to meanwhile.
+                    Thread(target=self._answer, args=[digest], daemon=True).start()
                 case _:
                     self._recorder.add(item)
                     heard = time_now
@@ -152,6 +170,13 @@ class Attempt:
                 kill_at = float("inf")
             if time_now - heard > self._settings.progress_timeout_seconds:
                 return broken("trainer_stalled", f"The trainer told nothing for {time_now - heard:.0f} s.")
+
+    def _answer(self, digest: str) -> None:
+        try:
+            self._exchange.fetch(digest)
+        finally:
+            with suppress(OSError):  # the attempt may be over
+                (self._answers / digest).touch()
 
     def _overlong(self, seconds: float) -> str | None:
         limit = self._settings.trainer_seconds

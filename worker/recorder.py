@@ -20,6 +20,7 @@ from ttm_core.events import (
     Planned,
     Progress,
     Stopped,
+    StoreWanted,
     TeacherMeasured,
 )
 from ttm_jobs.clock import now
@@ -133,8 +134,8 @@ class Recorder:
                 return self._write_checkpoint(session, job, self._uploaded[number], event, data, at)
             case Log():
                 runs.log(session, job, data, at)
-            case Finished() | Stopped() | Failed():
-                # The runner tells the end of an attempt, with its artifacts.
+            case StoreWanted() | Finished() | Stopped() | Failed():
+                # The attempt answers the first, and the runner tells its end, with its artifacts.
                 pass
             case _:
                 assert_never(event)

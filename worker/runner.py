@@ -15,7 +15,6 @@ from ttm_jobs.repositories import jobs, leases, runs
 from ttm_jobs.repositories.leases import Lease
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
-from worker import orphans
 from worker.attempt import Attempt
 from worker.heartbeat import Heartbeat
 from worker.inputs import Inputs
@@ -23,6 +22,8 @@ from worker.leftovers import attempt_directory, remove_attempt
 from worker.log_file import LogFile
 from worker.recorder import Recorder
 from worker.settlement import Settlement
+from worker.standby import Starter
+from worker.store_exchange import StoreExchange
 from worker.supervisor import Trainer
 from worker.wishes import Wishes
 
@@ -39,7 +40,7 @@ class Runner:
         storage: Storage,
         *,
         worker_id: str,
-        trainer_command: Sequence[str],
+        starter: Starter,
         draining: Flag,
         on_job: Callable[[str | None], None],
     ) -> None:
@@ -47,10 +48,12 @@ class Runner:
         self._engine = engine
         self._storage = storage
         self._worker_id = worker_id
-        self._command = trainer_command
+        self._starter = starter
         self._draining = draining
         self._on_job = on_job
         self._inputs = Inputs(engine, storage, settings)
+        root = (settings.work_dir / "teacher-stores").resolve()
+        self._exchange = StoreExchange(storage, root, settings.shared_stores_bytes)
 
     def run(self, job_id: str) -> None:
         """Answers a ring. A job that does not wait, or that another worker was given, is left alone."""
@@ -72,6 +75,8 @@ class Runner:
             logger.warning("job %s, epoch %d: the lease is lost, nothing was changed", lease.job_id, lease.epoch)
         finally:
             self._on_job(None)
+            if not self._draining.is_set():
+                self._starter.prepare()
 
     def _claim(self, job_id: str) -> tuple[Lease, Json, Sequence[Checkpoint]] | None:
         with session_scope(self._engine) as session:
@@ -92,11 +97,12 @@ class Runner:
             settings,
             self._storage,
             self._inputs,
-            trainer=Trainer(self._command, workdir, log=log, marks=orphans.marks()),
+            trainer=Trainer(self._starter, workdir, log=log),
             workdir=workdir,
             recorder=recorder,
             heartbeat=heartbeat,
             wishes=Wishes(heartbeat, self._draining),
+            exchange=self._exchange,
         )
         try:
             with heartbeat:
@@ -105,4 +111,6 @@ class Runner:
                 state = settlement.settle(outcome, workdir, log)
         finally:
             remove_attempt(workdir)
+        for digest in attempt.wanted_stores:
+            self._exchange.publish(digest)
         logger.info("job %s, epoch %d: %s, now %s", lease.job_id, lease.epoch, type(outcome).__name__, state)

@@ -2,10 +2,9 @@
 
 import logging
 import os
-import re
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +14,12 @@ from threading import Thread
 from typing import BinaryIO
 
 from ttm_core.events import Event, decode
-from ttm_jobs.processes import die_with_parent
 from worker.log_file import LogFile
+from worker.standby import Starter
 
 logger = logging.getLogger(__name__)
 
 _LONGEST_LINE = 4 * 1024**2
-# The trainer reads strangers' files: it is given no address or key of this service, by whatever name it goes.
-_SECRET = re.compile(
-    r"(TTM|CELERY|PG|POSTGRES|AWS|REDIS|VALKEY|RABBITMQ|AMQP|BROKER|DATABASE|DB)"
-    r"|.*(SECRET|PASSWORD|PASSWD|CREDENTIAL|_TOKEN$|_KEY$|_DSN$)",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -39,42 +32,25 @@ class Exited:
 class Trainer:
     """One trainer process and all that it starts.
 
-    `command` is completed by the work directory and `--events-fd N`. It dies with the thread that calls `start`. Its
-    events wait in a queue of this process, so that a slow database never holds it up. It carries `marks` in its
-    environment.
+    It dies with the thread that calls `start`, or that had it started ahead. Its events wait in a queue of this
+    process, so that a slow database never holds it up.
     """
 
-    def __init__(self, command: Sequence[str], workdir: Path, *, log: LogFile, marks: Mapping[str, str]) -> None:
-        self._command = command
+    def __init__(self, starter: Starter, workdir: Path, *, log: LogFile) -> None:
+        self._starter = starter
         self._workdir = workdir
         self._log = log
-        self._marks = marks
         self._items: SimpleQueue[Event | Exited] = SimpleQueue()
         self._process: subprocess.Popen[bytes] | None = None
         self._gone = Flag()
 
     def start(self) -> None:
-        reader, writer = os.pipe()
-        try:
-            process = subprocess.Popen(
-                [*self._command, str(self._workdir), "--events-fd", str(writer)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=(writer,),
-                env={**_environment(), **self._marks},
-                start_new_session=True,
-                preexec_fn=die_with_parent(),
-            )
-        except BaseException:
-            os.close(reader)
-            raise
-        finally:
-            os.close(writer)
+        started = self._starter.start(self._workdir)
+        process = started.process
         self._process = process
         assert process.stdout is not None
         readers = [
-            Thread(target=self._read_events, args=(os.fdopen(reader, "rb"),), daemon=True),
+            Thread(target=self._read_events, args=(os.fdopen(started.events, "rb"),), daemon=True),
             Thread(target=self._log.copy, args=(process.stdout,), daemon=True),
         ]
         for thread in readers:
@@ -133,7 +109,3 @@ class Trainer:
             thread.join(timeout=10)
         self._items.put(Exited(returncode))
         self._gone.set()
-
-
-def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if _SECRET.match(name) is None}

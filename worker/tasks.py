@@ -13,11 +13,12 @@ from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 from ttm_jobs.database import DATABASE_AWAY, create_engine
 from ttm_jobs.queue import RUN_TASK
 from ttm_jobs.storage import build_storage
+from worker import orphans
 from worker.app import app, settings
 from worker.leftovers import remove_leftovers
-from worker.orphans import kill_orphans
 from worker.presence import Presence
 from worker.runner import Runner
+from worker.standby import Starter
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +27,8 @@ class WorkerProcess:
     """What a worker process has from its start to its end."""
 
     def __init__(self) -> None:
-        # Completed by the work directory and the number of the events' pipe.
         self.trainer_command: Sequence[str] = (sys.executable, "-m", "ttm_core", "run")
+        self.standby = settings.standby_trainer
         self.draining = Flag()
         self._exit = ExitStack()
         self._runner: Runner | None = None
@@ -36,7 +37,7 @@ class WorkerProcess:
         """Raises what keeps it from working: a worker that cannot write would spend the attempts of every job it
         took.
         """
-        kill_orphans()
+        orphans.kill_orphans()
         settings.work_dir.mkdir(parents=True, exist_ok=True)
         storage = build_storage(settings.storage_url, settings.s3)
         storage.check()
@@ -48,12 +49,15 @@ class WorkerProcess:
         devices = [{"kind": "cpu", "count": os.cpu_count()}]
         presence = Presence(engine, "worker", interval=settings.heartbeat_seconds, devices=devices)
         self._exit.enter_context(presence)
+        starter = Starter(self.trainer_command, marks=orphans.marks(), standby=self.standby)
+        self._exit.callback(starter.end)
+        starter.prepare()
         self._runner = Runner(
             settings,
             engine,
             storage,
             worker_id=presence.id,
-            trainer_command=self.trainer_command,
+            starter=starter,
             draining=self.draining,
             on_job=presence.holds,
         )

@@ -10,7 +10,9 @@ from tests.support.tiny import TINY_TRAINER
 from ttm_jobs.ids import new_id
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
+from worker import orphans
 from worker.runner import Runner
+from worker.standby import Starter
 
 
 @dataclass
@@ -31,7 +33,7 @@ class Rig:
             self.engine,
             self.storage,
             worker_id=self.worker_id,
-            trainer_command=self.trainer_command,
+            starter=Starter(self.trainer_command, marks=orphans.marks()),
             draining=self.draining,
             on_job=self.told.append,
         )

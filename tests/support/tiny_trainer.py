@@ -168,4 +168,5 @@ class TinyTrainer:
 
 
 if __name__ == "__main__":
-    sys.exit(TinyTrainer(Path(sys.argv[1]), int(sys.argv[3])).run())
+    told = sys.stdin.readline().removesuffix("\n") if sys.argv[1] == "-" else sys.argv[1]
+    sys.exit(TinyTrainer(Path(told), int(sys.argv[3])).run() if told else 0)

@@ -15,6 +15,7 @@ from tests.support.tiny import TINY_TRAINER, wait_until
 from ttm_core.events import CheckpointSaved, Event, Finished, Progress, Stopped
 from worker import orphans
 from worker.log_file import LogFile
+from worker.standby import Starter
 from worker.supervisor import Exited, Trainer
 
 MakeTrainer = Callable[..., Trainer]
@@ -24,7 +25,8 @@ MakeTrainer = Callable[..., Trainer]
 def make_trainer(tmp_path: Path) -> MakeTrainer:
     def make(name: str = "steps=5", command: tuple[str, ...] = TINY_TRAINER) -> Trainer:
         (tmp_path / "run.json").write_text(json.dumps({"spec": spec(name=name), "inputs": {}}))
-        return Trainer(command, tmp_path, log=LogFile(tmp_path / "trainer.log", 10_000), marks=orphans.marks())
+        starter = Starter(command, marks=orphans.marks())
+        return Trainer(starter, tmp_path, log=LogFile(tmp_path / "trainer.log", 10_000))
 
     return make
 
@@ -129,8 +131,10 @@ import sys, time
 from pathlib import Path
 from worker import orphans
 from worker.log_file import LogFile
+from worker.standby import Starter
 from worker.supervisor import Trainer
-trainer = Trainer(sys.argv[2:], Path(sys.argv[1]), log=LogFile(Path(sys.argv[1], "log"), 10_000), marks=orphans.marks())
+starter = Starter(sys.argv[2:], marks=orphans.marks())
+trainer = Trainer(starter, Path(sys.argv[1]), log=LogFile(Path(sys.argv[1], "log"), 10_000))
 trainer.start()
 print(trainer.pid, flush=True)
 time.sleep(300)

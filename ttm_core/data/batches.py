@@ -13,32 +13,39 @@ from ttm_core.data.dataset import Split
 from ttm_core.data.images import ArrayImages
 from ttm_core.data.random import permutation
 from ttm_core.data.views import Views
+from ttm_core.world import World
 
 _ORDER = 101  # the stream of the shuffle, apart from those of the views
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Views of B images."""
+    """Views of B images: of all in a step, or of one device's part of them."""
 
     indices: NDArray[np.int64]  # [B], numbers of the images in the dataset
     view: int
     pixels: torch.Tensor  # uint8 [B, C, S, S]
     labels: torch.Tensor  # int64 [B] classes, or float32 [B, K] shares of them where views are mixtures
+    share: float = 1.0  # of the images of the step
 
 
-def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Steps of an epoch. The last batch may be short, but not of one image, on which batch norm cannot train."""
-    return images // batch_size + (images % batch_size >= 2)
+def steps_per_epoch(images: int, batch_size: int, devices: int = 1) -> int:
+    """Steps of an epoch. The last batch may be short, but not of one image a device: batch norm cannot train on it."""
+    return images // batch_size + (images % batch_size >= 2 * devices)
 
 
-def epoch_batches(views: Views, *, seed: int, epoch: int, view: int, batch_size: int, first: int) -> Iterator[Batch]:
-    """The batches of an epoch from step `first` of it on, in view number `view`."""
+def epoch_batches(
+    views: Views, *, seed: int, epoch: int, view: int, batch_size: int, first: int, world: World | None = None
+) -> Iterator[Batch]:
+    """The batches of an epoch from step `first` of it on, in view number `view`; of each, this process's part."""
+    world = world or World()
     split = views.split
     order = split.indices[permutation(len(split), _ORDER, seed, epoch)]
-    for step in range(first, steps_per_epoch(len(split), batch_size)):
+    for step in range(first, steps_per_epoch(len(split), batch_size, world.size)):
         indices = order[step * batch_size : (step + 1) * batch_size]
-        yield Batch(indices, view, views.batch(indices, view), views.targets(indices, view))
+        own = indices[world.part(len(indices))]
+        share = len(own) / len(indices)
+        yield Batch(own, view, views.batch(own, view), views.targets(own, view), share)
 
 
 def prefetched(split: Split, batches: Iterator[Batch], depth: int = 3) -> Iterator[Batch]:

@@ -26,7 +26,9 @@ class ContrastiveRepresentation(Spec):
 
     @property
     def needs(self) -> Needs:
-        return Needs(labels=False, teacher=True, features="pooled", mixes=False, one_teacher=True)
+        return Needs(
+            labels=False, teacher=True, features="pooled", mixes=False, one_teacher=True, remembers_images=True
+        )
 
 
 class InformationTheoreticRepresentation(Spec):

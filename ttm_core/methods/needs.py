@@ -21,6 +21,8 @@ class Needs:
     """Whether an image may be a mixture of two, and its label a distribution over the classes."""
     one_teacher: bool = False
     """Something of the teacher that cannot be averaged over several."""
+    remembers_images: bool = False
+    """It keeps something of each image from the last time that it saw it."""
 
     @property
     def stored_logits_suffice(self) -> bool:
@@ -35,4 +37,5 @@ class Needs:
             features=companion.features,
             mixes=self.mixes and companion.mixes,
             one_teacher=self.one_teacher or companion.one_teacher,
+            remembers_images=self.remembers_images or companion.remembers_images,
         )

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +22,8 @@ class Stores:
 
     root: Path
     max_bytes: int = 50 * 2**30
+    fetch: Callable[[str], None] = lambda digest: None
+    """Asked before a store is opened, by its key's digest: it may be brought from elsewhere."""
 
 
 @dataclass(frozen=True)

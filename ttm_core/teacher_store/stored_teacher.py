@@ -15,6 +15,7 @@ from ttm_core.teacher_store.logits_file import LogitsFile
 from ttm_core.teacher_store.rows import Rows
 from ttm_core.teacher_store.store import Stores, open_store, prune
 from ttm_core.teachers.load import Teacher
+from ttm_core.world import World
 
 BLOCK = 256
 
@@ -30,25 +31,36 @@ def open_stored_teacher(
     precision: str,
     encoding: Encoding = "float16",
     block: int = BLOCK,
+    world: World | None = None,
 ) -> Iterator["StoredTeacher"]:
     """A teacher whose logits for views 0 to `count` - 1 of the split's images are kept in its store among `stores`."""
     key = store_key(teacher, views, precision=precision, device=device, block=block, encoding=encoding)
     rows = Rows(views, block)
     rows.number(count)
     codec = build_codec(encoding, teacher.classes)
+    world = world or World()
+    world.shared(lambda: stores.fetch(key.digest))
     with open_store(stores.root, key, codec, rows=rows.count, blocks=rows.blocks) as file:
         prune(stores.root, stores.max_bytes)
-        yield StoredTeacher(teacher, file, rows, views, device=device, precision=precision)
+        yield StoredTeacher(teacher, file, rows, views, device=device, precision=precision, world=world)
 
 
 class StoredTeacher:
     """Serves float32 logits from a store and fills what is missing."""
 
     def __init__(
-        self, teacher: Teacher, file: LogitsFile, rows: Rows, views: Views, *, device: torch.device, precision: str
+        self,
+        teacher: Teacher,
+        file: LogitsFile,
+        rows: Rows,
+        views: Views,
+        *,
+        device: torch.device,
+        precision: str,
+        world: World,
     ) -> None:
         self._teacher, self._file, self._rows, self._views = teacher, file, rows, views
-        self._device, self._precision = device, precision
+        self._device, self._precision, self._world = device, precision, world
         self.computed = 0  # images that the teacher ran on
         self.read = 0  # images whose logits were asked for
 
@@ -64,13 +76,21 @@ class StoredTeacher:
         return self._rows.count * self._file.row_bytes
 
     def fill(self, view: int) -> Iterator[None]:
-        """Compute what is missing of a view, yielding after each block; what is done stays if nobody goes on."""
-        for block in self._file.missing(self._rows.blocks_of(view)):
-            number, first_row, indices = self._rows.members(block)
-            self._file.write(block, first_row, self._compute(indices, number))
-            self.computed += len(indices)
+        """Compute what is missing of a view, yielding after each block; what is done stays if nobody goes on.
+
+        Several processes of a run take turns with the blocks, and yield equally often.
+        """
+        world = self._world
+        missing = world.shared(lambda: self._file.missing(self._rows.blocks_of(view)))
+        for turn in range(0, len(missing), world.size):
+            for block in missing[turn + world.rank : turn + world.rank + 1]:
+                number, first_row, indices = self._rows.members(block)
+                self._file.write(block, first_row, self._compute(indices, number))
+                self.computed += len(indices)
             yield
         self._file.sync()
+        if missing:
+            world.wait()
 
     def logits(self, indices: NDArray[np.int64], view: int) -> Tensor:
         """float32 [B, C] of images of the training split in a view that was filled, on the run's device."""

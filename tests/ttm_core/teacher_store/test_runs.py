@@ -97,3 +97,24 @@ def test_a_store_that_would_not_fit_is_not_begun(digits_idx, teacher_file, tmp_p
     spec = factories.spec(digits_idx, teacher_file, training=TRAINING)
     distill(spec, tmp_path / "run", stores=Stores(tmp_path / "stores", max_bytes=1000))
     assert list_stores(tmp_path / "stores") == []
+
+
+def test_as_many_views_as_fit(digits_idx, teacher_file, tmp_path):
+    """A view of 270 images of ten classes takes 5,400 bytes as float16, and half of that as int8."""
+    for room, stored_as, views in (
+        (11_000, "float16", 2),
+        (11_000, "int8", 4),
+        (10**9, "float16", 5),
+        (100, "int8", None),
+    ):
+        training = {**TRAINING, "epochs": 5, "views": "fit", "stored_as": stored_as}
+        spec = factories.spec(digits_idx, teacher_file, training=training)
+        name = f"{room}-{stored_as}"
+        told: list[events.Event] = []
+        stores = Stores(tmp_path / f"stores-{name}", max_bytes=room)
+        result = distill(spec, tmp_path / name, stores=stores, on_event=told.append)
+        planned = next(event.spec.training for event in told if isinstance(event, events.Planned))
+        assert planned.views == views
+        assert planned.teacher_logits == ("online" if views is None else "stored")
+        if views is not None:
+            assert result.teacher_images in range(views * 240, views * 270 + 1)

@@ -1,0 +1,103 @@
+"""From a job's ring to its first step, with a trainer that waits for work and with one that is started then.
+
+    python -m bench.start [--repeats 5]
+
+The job is small (a ResNet of 8 layers, digits of 8 x 8), so that what is timed is the start; beside it stands the time
+of a cold `python -c "import torch, timm"`.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ttm_core.events import Progress, Stopped
+from worker import orphans
+from worker.log_file import LogFile
+from worker.standby import Starter
+from worker.supervisor import Exited, Trainer
+
+COMMAND = (sys.executable, "-m", "ttm_core", "run")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    found: dict[str, list[float]] = {"import": [], "cold": [], "waiting": []}
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = _images(Path(folder) / "images")
+        for number in range(options.repeats):
+            started = time.perf_counter()
+            subprocess.run([sys.executable, "-c", "import torch, timm"], check=True)
+            found["import"].append(time.perf_counter() - started)
+            for how in ("cold", "waiting"):
+                found[how].append(_first_step(Path(folder) / f"{how}-{number}", dataset, wait=how == "waiting"))
+    print("| | median, s | range |\n|---|---|---|")
+    titles = {
+        "import": '`python -c "import torch, timm"`',
+        "cold": "ring to first step, a trainer started then",
+        "waiting": "ring to first step, a trainer that waited",
+    }
+    for name, seconds in found.items():
+        print(f"| {titles[name]} | {statistics.median(seconds):.2f} | {min(seconds):.2f} to {max(seconds):.2f} |")
+
+
+def _first_step(workdir: Path, dataset: Path, *, wait: bool) -> float:
+    """Seconds from handing over the job to the first word of a finished step."""
+    starter = Starter(COMMAND, marks=orphans.marks(), standby=wait)
+    starter.prepare()
+    if wait:
+        _until_idle(starter)
+    workdir.mkdir()
+    spec = {
+        "student": "mini/resnet8_025",
+        "dataset": dataset.as_uri(),
+        "method": "ce",
+        "exports": [],
+        "training": {"epochs": 100_000, "batch_size": 16, "threads": 1},
+    }
+    (workdir / "run.json").write_text(json.dumps({"spec": spec, "inputs": {"dataset": str(dataset), "teachers": []}}))
+    trainer = Trainer(starter, workdir, log=LogFile(workdir / "trainer.log", 100_000))
+    started = time.perf_counter()
+    trainer.start()
+    while not isinstance(item := trainer.next(60), Progress):
+        assert item is not None, "the trainer fell silent"
+        assert not isinstance(item, Exited | Stopped), "the run did not begin"
+    seconds = time.perf_counter() - started - 1 / max(item.images_per_second / 16, 1e-9) * max(item.step - 1, 0)
+    trainer.end()
+    starter.end()
+    return seconds
+
+
+def _until_idle(starter: Starter) -> None:
+    """Until the waiting trainer has used no CPU for a second."""
+    assert starter._waiting is not None
+    stat = Path(f"/proc/{starter._waiting.process.pid}/stat")
+    used, since = "", time.monotonic()
+    while time.monotonic() - since < 1:
+        now = " ".join(stat.read_text().rpartition(")")[2].split()[11:13])
+        if now != used:
+            used, since = now, time.monotonic()
+        time.sleep(0.05)
+
+
+def _images(folder: Path) -> Path:
+    chance = np.random.default_rng(0)
+    for label in range(4):
+        (folder / "train" / str(label)).mkdir(parents=True)
+        for number in range(20):
+            pixels = chance.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "train" / str(label) / f"{number}.png")
+    return folder
+
+
+if __name__ == "__main__":
+    main()

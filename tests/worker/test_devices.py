@@ -1,0 +1,149 @@
+"""A trainer on two devices (two processes over gloo, where there is no GPU): the same batches, the same losses, one
+student, and nothing left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tests.support.processes import group_of
+from tests.support.tiny import wait_until
+from tests.ttm_core.factories import digits_folder, digits_idx, spec
+from ttm_core.events import Event, Finished, Metrics, Planned, Progress, Stopped
+from ttm_core.spec import DistillSpec
+from ttm_core.students import create_model
+from ttm_core.weights import write_safetensors
+from worker import orphans
+from worker.log_file import LogFile
+from worker.standby import Starter
+from worker.supervisor import Exited, Trainer
+
+REAL_TRAINER = (sys.executable, "-m", "ttm_core", "run")
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
+    model = create_model("mini/resnet8_100", num_classes=10, in_chans=1)
+    write_safetensors(path, model.state_dict(), {"architecture": "mini/resnet8_100"})
+    return path
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return digits_idx(tmp_path_factory.mktemp("digits"), train=240, test=40)
+
+
+def trainer_of(workdir: Path, told: DistillSpec) -> Trainer:
+    workdir.mkdir()
+    inputs = {
+        "dataset": told.dataset.uri.removeprefix("file://"),
+        "teachers": [each.checkpoint.removeprefix("file://") for each in told.all_teachers],
+    }
+    (workdir / "run.json").write_text(json.dumps({"spec": told.model_dump(mode="json"), "inputs": inputs}))
+    starter = Starter(REAL_TRAINER, marks=orphans.marks())
+    return Trainer(starter, workdir, log=LogFile(workdir / "trainer.log", 100_000))
+
+
+def follow(trainer: Trainer, workdir: Path, *, until: type[Event] | None = None) -> list[Any]:
+    items: list[Any] = []
+    while not items or not isinstance(items[-1], until or Exited):
+        item = trainer.next(timeout=90)
+        assert item is not None, (workdir / "trainer.log").read_text()
+        items.append(item)
+    return items
+
+
+def finished(trainer: Trainer, workdir: Path) -> list[Any]:
+    trainer.start()
+    items = follow(trainer, workdir)
+    assert isinstance(items[-2], Finished), (workdir / "trainer.log").read_text()
+    assert items[-1] == Exited(0)
+    return items
+
+
+def student(items: list[Any]) -> str:
+    return next(each.sha256 for each in items[-2].result.artifacts if each.name == "student.safetensors")
+
+
+def losses(items: list[Any]) -> list[tuple[int, dict[str, float]]]:
+    told = [(item.step, item.values) for item in items if isinstance(item, Metrics)]
+    return [
+        (step, {k: v for k, v in values.items() if "loss" in k or "ttm" in k or "/ce" in k}) for step, values in told
+    ]
+
+
+def test_one_and_two_processes_have_the_same_losses(tmp_path: Path, teacher: Path) -> None:
+    """A student without batch norm, since each device's batch norms see its own images alone."""
+    torch_vit = {"architecture": "test_vit", "image_size": 32}
+    folder = digits_folder(tmp_path / "digits", classes=10, each=9, size=32, mode="L")
+    training = {"batch_size": 15, "epochs": 3, "accumulation": 2, "teacher_logits": "stored", "clipping": 1.0}
+    seen = []
+    for devices in (1, 2):
+        workdir = tmp_path / str(devices)
+        told = spec(folder, teacher, student=torch_vit, training={**training, "devices": devices})
+        items = finished(trainer_of(workdir, told), workdir)
+        assert next(item for item in items if isinstance(item, Planned)).total_steps == 18
+        assert items[-2].result.teacher_images in range(250, 271), "a few views of 162 are equal"
+        assert items[-2].result.teacher_images_spared == 270 - items[-2].result.teacher_images
+        seen.append(losses(items))
+    assert len(seen[0]) > 5
+    for (step, alone), (other_step, together) in zip(*seen, strict=True):
+        assert step == other_step
+        assert together == pytest.approx(alone, abs=1e-5)
+
+
+def test_stopped_and_resumed_on_two_devices_to_the_same_bits(tmp_path: Path, digits: Path, teacher: Path) -> None:
+    told = spec(digits, teacher, training={"devices": 2, "epochs": 30, "checkpoint_seconds": 3600})
+    whole = student(finished(trainer_of(tmp_path / "whole", told), tmp_path / "whole"))
+
+    workdir = tmp_path / "stopped"
+    trainer = trainer_of(workdir, told)
+    trainer.start()
+    follow(trainer, workdir, until=Metrics)
+    assert len(group_of(trainer.pid)) >= 2, "a process for each device"
+    trainer.stop()
+    items = follow(trainer, workdir)
+    assert isinstance(items[-2], Stopped)
+    assert 0 < items[-2].step < 240
+    assert not group_of(trainer.pid)
+
+    again = Trainer(Starter(REAL_TRAINER, marks=orphans.marks()), workdir, log=LogFile(workdir / "trainer.log", 10_000))
+    assert student(finished(again, workdir)) == whole
+
+
+def test_a_device_that_is_lost_ends_the_run(tmp_path: Path, digits: Path) -> None:
+    workdir = tmp_path / "run"
+    trainer = trainer_of(workdir, spec(digits, training={"devices": 2, "epochs": 100_000}))
+    trainer.start()
+    follow(trainer, workdir, until=Progress)
+    (peer,) = (pid for pid in group_of(trainer.pid) if pid != trainer.pid)
+    os.kill(peer, signal.SIGKILL)
+    items = follow(trainer, workdir)
+    assert items[-1].returncode != 0
+    assert not any(isinstance(item, Finished) for item in items)
+    wait_until(lambda: not group_of(trainer.pid))
+
+
+def test_under_torchrun_too(tmp_path: Path, digits: Path) -> None:
+    told = spec(digits, training={"devices": 2})
+    (tmp_path / "spec.json").write_text(told.model_dump_json())
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    distil = ["-m", "ttm_core", "distill", str(tmp_path / "spec.json"), "--out", str(tmp_path / "out")]
+    done = subprocess.run([*torchrun, *distil], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "out" / "student.safetensors").exists()
+    assert done.stderr.count("INFO finished ") == 1, "one of them tells"
+
+
+def test_a_memory_of_each_image_wants_one_device(digits: Path, teacher: Path) -> None:
+    with pytest.raises(ValidationError, match="crd remembers"):
+        spec(digits, teacher, method={"kind": "wttm", "features": "crd"}, training={"devices": 2})
+    with pytest.raises(ValidationError, match="fewer than two images"):
+        spec(digits, teacher, training={"devices": 4, "batch_size": 6})
