@@ -27,6 +27,7 @@ from api.openapi import describe
 from api.operations.endpoints import router as operations
 from api.recipes.endpoints import router as recipes
 from api.uploads.endpoints import router as uploads
+from api.webhooks.endpoints import router as webhooks
 from ttm_jobs.database import create_engine
 from ttm_jobs.settings import Settings, get_settings
 from ttm_jobs.storage import build_storage
@@ -74,7 +75,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ],
     )
     errors.register(app)
-    for router in (jobs, artifacts, uploads, architectures, recipes, operations, keys, health, dashboard):
+    for router in (jobs, artifacts, uploads, architectures, recipes, operations, keys, webhooks, health, dashboard):
         app.include_router(router)
     app.mount("/static", static_files(), name="static")
     describe(app)

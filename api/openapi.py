@@ -29,6 +29,7 @@ _TAGS = [
     {"name": "uploads", "description": "Files a job needs that the service cannot reach by itself."},
     {"name": "operations", "description": "Workers, queue, and what the project uses."},
     {"name": "keys", "description": "Who may ask."},
+    {"name": "webhooks", "description": "Who is told when a job changes."},
     {"name": "architectures", "description": "The models the service can make."},
     {"name": "recipes", "description": "Published runs that a job may start from."},
     {"name": "health", "description": "For those who watch over the service."},

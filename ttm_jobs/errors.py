@@ -51,6 +51,24 @@ class KeyNotFound(NotFound):
     code = "key_not_found"
 
 
+class WebhookNotFound(NotFound):
+    """There is no such webhook."""
+
+    code = "webhook_not_found"
+
+
+class TeacherNotFound(NotFound):
+    """There is no teacher of this name and version."""
+
+    code = "teacher_not_found"
+
+
+class DatasetNotFound(NotFound):
+    """There is no dataset of this name and version."""
+
+    code = "dataset_not_found"
+
+
 class Unauthorized(ServiceError):
     """A valid key is needed: send `Authorization: Bearer KEY`."""
 
@@ -70,6 +88,13 @@ class QuotaExceeded(ServiceError):
 
     status = 403
     code = "quota_exceeded"
+
+
+class TooManyWebhooks(ServiceError):
+    """The project has as many webhooks as it may."""
+
+    status = 403
+    code = "too_many_webhooks"
 
 
 class RateLimited(ServiceError):

@@ -23,7 +23,7 @@ from tests.support.runs import STUDENT_BYTES, claim, succeed, train
 from ttm_jobs.clock import now
 from ttm_jobs.database import read_scope, session_scope
 from ttm_jobs.models import ApiKey, Job, Scope
-from ttm_jobs.repositories import jobs, keys, leases, projects, uploads, workers
+from ttm_jobs.repositories import jobs, keys, leases, projects, uploads, webhooks, workers
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import Storage
@@ -136,17 +136,19 @@ def theirs(engine: Engine, storage: Storage) -> dict[str, str]:
     succeed(engine, storage, lease)
     with session_scope(bound_to(engine, "theirs")) as session:
         uploads.complete(session, upload.id, size=1, sha256="0" * 64)
+        webhook = webhooks.create(session, url="https://hooks.example.org/", events=[], description=None)
     make_key(engine, "theirs")
     with read_scope(engine) as session:
         key_id = session.scalars(select(ApiKey.id).where(ApiKey.project_id == "theirs")).one()
-    return {"job_id": job_id, "upload_id": upload.id, "key_id": key_id, "name": "student.safetensors"}
+    ids = {"job_id": job_id, "upload_id": upload.id, "key_id": key_id, "webhook_id": webhook.id}
+    return {**ids, "name": "student.safetensors"}
 
 
 def test_what_another_project_has_is_not_found_on_any_route(
     ours: TestClient, engine: Engine, theirs: dict[str, str]
 ) -> None:
     foreign = [(method, path) for method, path in operations() if "_id}" in path]
-    assert len(foreign) >= 17
+    assert len(foreign) >= 25
     for method, path in foreign:
         answer = ours.request(method, path.format(**theirs), **body_for(method, path))
         assert answer.status_code == 404, (method, path, answer.text)
@@ -168,7 +170,7 @@ def test_what_another_project_has_is_not_found_on_any_route(
 
 
 NOBODY = "01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10"
-_IDS = ("job_id", "upload_id", "key_id")
+_IDS = ("job_id", "upload_id", "key_id", "webhook_id")
 
 
 def body_for(method: str, path: str) -> dict[str, Any]:
@@ -177,6 +179,8 @@ def body_for(method: str, path: str) -> dict[str, Any]:
         return {"headers": {"Tus-Resumable": "1.0.0", "Upload-Offset": "0"}, "content": b""}
     if "uploads" in path:
         return {"headers": {"Tus-Resumable": "1.0.0"}}
+    if method == "patch" and "webhooks" in path:
+        return {"json": {"enabled": True}}
     if method == "patch":
         return {"json": {"name": "mine"}}
     return {}

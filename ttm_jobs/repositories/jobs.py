@@ -19,7 +19,7 @@ from ttm_jobs.ids import new_id
 from ttm_jobs.models import Attempt, Job, JobEvent, JobTag
 from ttm_jobs.models.base import Json
 from ttm_jobs.models.job import WAITING
-from ttm_jobs.repositories import quotas
+from ttm_jobs.repositories import quotas, webhooks
 from ttm_jobs.repositories.transitions import enqueue, locked, move, owe_ring
 from ttm_jobs.states import TERMINAL, JobState
 from ttm_jobs.tenancy import project_of
@@ -80,6 +80,7 @@ def create(
     _index_tags(session, job)
     session.add(JobEvent(job_id=job.id, number=1, kind="state", data={"state": JobState.QUEUED, "from": None}, at=at))
     owe_ring(session, job, at)
+    webhooks.tell(session, job, None, at)
     return job
 
 
