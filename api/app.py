@@ -27,6 +27,7 @@ from api.openapi import describe
 from api.operations.endpoints import router as operations
 from api.recipes.endpoints import router as recipes
 from api.uploads.endpoints import router as uploads
+from api.uploads.tus import Tus, is_upload
 from api.webhooks.endpoints import router as webhooks
 from ttm_jobs.database import create_engine
 from ttm_jobs.settings import Settings, get_settings
@@ -70,6 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             Middleware(RequestContext),
             Middleware(AllowedHosts, settings=settings),
             Middleware(SameOrigin),
+            Middleware(Tus),
             Middleware(Gate, requests_per_second=settings.requests_per_second),
             Middleware(BodyLimit, limit=settings.max_body_bytes, exempt=_is_upload),
         ],
@@ -84,4 +86,4 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 def _is_upload(scope: Scope) -> bool:
     # Uploads are bounded by a limit of their own, while they are received.
-    return bool(scope["method"] == "POST" and scope["path"] == "/uploads")
+    return scope["method"] in ("POST", "PATCH") and is_upload(scope["path"])

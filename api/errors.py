@@ -71,6 +71,13 @@ class RangeNotSatisfiable(ServiceError):
         self.size = size
 
 
+class UnsupportedTusVersion(ServiceError):
+    """Resumable uploads need `Tus-Resumable: 1.0.0`."""
+
+    status = 412
+    code = "unsupported_tus_version"
+
+
 class NothingNew(Exception):
     """The stream that was asked for is over: 204, which tells a browser not to come back."""
 
@@ -111,6 +118,8 @@ def refuse(request: Request, error: ServiceError, *, headers: Mapping[str, str] 
             return problem_response(request.scope, first.status, first.code, error.message, fields=fields)
         case RangeNotSatisfiable(size=size):
             headers = {"Content-Range": f"bytes */{size}"}
+        case UnsupportedTusVersion():
+            headers = {"Tus-Version": "1.0.0"}
     return problem_response(request.scope, error.status, error.code, error.message, headers=headers)
 
 

@@ -165,6 +165,12 @@ class UploadNotComplete(Conflict):
     code = "upload_not_complete"
 
 
+class UploadOffsetWrong(Conflict):
+    """The bytes do not begin where the upload ends: ask for its offset."""
+
+    code = "upload_offset_wrong"
+
+
 class LeaseLost(Conflict):
     """Another worker holds this job, or nobody does: the holder of this lease must change nothing."""
 
@@ -194,6 +200,21 @@ class ChecksumMismatch(Invalid):
     """The bytes are not those that were announced."""
 
     code = "checksum_mismatch"
+
+
+class PartChecksumMismatch(ServiceError):
+    """The bytes are not those of the checksum; none of them is kept."""
+
+    # As tus 1.0 has it.
+    status = 460
+    code = "part_checksum_mismatch"
+
+
+class UploadExpired(ServiceError):
+    """The upload was not gone on with in time."""
+
+    status = 410
+    code = "upload_expired"
 
 
 class TooLarge(ServiceError):

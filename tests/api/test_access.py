@@ -152,6 +152,8 @@ def test_what_another_project_has_is_not_found_on_any_route(
     for method, path in foreign:
         answer = ours.request(method, path.format(**theirs), **body_for(method, path))
         assert answer.status_code == 404, (method, path, answer.text)
+        if method == "head":
+            continue
         assert answer.json()["code"].endswith("_not_found"), (method, path)
         absent = ours.request(
             method, path.format(**{**theirs, **dict.fromkeys(_IDS, NOBODY)}), **body_for(method, path)
@@ -192,7 +194,8 @@ def test_no_route_answers_without_a_key(client: TestClient, engine: Engine, thei
         if path in ("/healthz", "/readyz"):
             assert answer.status_code != 401
         else:
-            assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized"), (method, path)
+            assert answer.status_code == 401, (method, path)
+            assert method == "head" or answer.json()["code"] == "unauthorized"
     for path in ("/", "/docs", "/openapi.json", f"/ui/jobs/{theirs['job_id']}", "/nowhere"):
         assert client.get(path).status_code == 401, path
 
