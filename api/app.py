@@ -15,6 +15,7 @@ from api.architectures.endpoints import router as architectures
 from api.artifacts.endpoints import router as artifacts
 from api.dashboard.endpoints import router as dashboard
 from api.dashboard.endpoints import static_files
+from api.definitions.endpoints import datasets, teachers
 from api.dependencies import Services
 from api.health.endpoints import router as health
 from api.jobs.changes import Changes
@@ -77,7 +78,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ],
     )
     errors.register(app)
-    for router in (jobs, artifacts, uploads, architectures, recipes, operations, keys, webhooks, health, dashboard):
+    for router in (
+        jobs,
+        artifacts,
+        uploads,
+        teachers,
+        datasets,
+        architectures,
+        recipes,
+        operations,
+        keys,
+        webhooks,
+        health,
+        dashboard,
+    ):
         app.include_router(router)
     app.mount("/static", static_files(), name="static")
     describe(app)

@@ -54,6 +54,12 @@ class MethodNotAllowed(ServiceError):
     code = "method_not_allowed"
 
 
+class InputNotFound(Invalid):
+    """An address in the spec names nothing."""
+
+    code = "input_not_found"
+
+
 class InvalidCursor(Invalid):
     """The cursor is not one that this service gave out."""
 

@@ -27,6 +27,8 @@ _TAGS = [
     {"name": "jobs", "description": "Submit, follow and end distillation jobs."},
     {"name": "artifacts", "description": "What jobs make: the student, its report, the log."},
     {"name": "uploads", "description": "Files a job needs that the service cannot reach by itself."},
+    {"name": "teachers", "description": "Teachers under names, in versions that never change."},
+    {"name": "datasets", "description": "Datasets under names, in versions that never change."},
     {"name": "operations", "description": "Workers, queue, and what the project uses."},
     {"name": "keys", "description": "Who may ask."},
     {"name": "webhooks", "description": "Who is told when a job changes."},

@@ -196,6 +196,12 @@ class UriNotAllowed(Invalid):
     code = "uri_not_allowed"
 
 
+class InvalidName(Invalid):
+    """A name has at most 100 small letters, digits, dots, hyphens, underscores, and begins with a letter or digit."""
+
+    code = "invalid_name"
+
+
 class ChecksumMismatch(Invalid):
     """The bytes are not those that were announced."""
 

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from api.conditional import IfNoneMatch
 from api.dependencies import EngineDep, FeedsDep, SettingsDep
-from api.errors import InvalidCursor, InvalidRequest, MalformedBody, NothingNew, UnsupportedMediaType
+from api.errors import InputNotFound, InvalidCursor, InvalidRequest, MalformedBody, NothingNew, UnsupportedMediaType
 from api.idempotency import OnceDep
 from api.identifiers import JobId
 from api.jobs import service
@@ -29,7 +29,7 @@ from api.jobs.schemas import (
     MetricPage,
 )
 from api.jobs.service import StreamStart
-from api.jobs.validation import DeadlinePassed, InputNotFound, UnknownArchitecture, dry_run
+from api.jobs.validation import DeadlinePassed, UnknownArchitecture, dry_run
 from api.pagination import CursorParameter, Limit
 from api.problems import problems
 from ttm_jobs.database import read_scope, session_scope
@@ -88,7 +88,9 @@ def jobs_create(
     settings: SettingsDep,
 ) -> Response:
     """Three strings are enough: where the teacher's checkpoint is, what the student is, where the data is. Everything
-    else has defaults. The answer shows the whole spec, and the job is waiting for a worker when it is sent."""
+    else has defaults. `teacher:NAME` and `dataset:NAME`, with `@VERSION` for one that is not the newest, stand for what
+    the project has under these names. The answer shows the whole spec, and the job is waiting for a worker when it is
+    sent."""
     return once.answer(engine, request, lambda session: service.create(session, settings, request), _location)
 
 

@@ -8,6 +8,7 @@ from hashlib import sha256
 from sqlalchemy.orm import Session
 
 from api import conditional
+from api.definitions.resolution import by_address, resolve
 from api.errors import InvalidRequest
 from api.jobs.polling import etag
 from api.jobs.schemas import AttemptList, CheckpointList, JobOut, JobPage, JobPatch, JobRequest, MetricPage
@@ -27,6 +28,8 @@ _CURSOR = "jobs"
 
 def create(session: Session, settings: Settings, request: JobRequest) -> JobOut:
     """A queued job. Refusal, with an entry for each fault, if the spec cannot run whatever the worker."""
+    resolved = resolve(session, request)
+    request = resolved.request
     check_request(session, settings, request)
     job = jobs.create(
         session,
@@ -38,6 +41,7 @@ def create(session: Session, settings: Settings, request: JobRequest) -> JobOut:
         name=request.name,
         priority=request.priority,
         tags=request.tags,
+        named=resolved.named,
         max_attempts=request.max_attempts or settings.max_attempts,
         deadline=timedelta(seconds=request.deadline) if isinstance(request.deadline, float) else request.deadline,
     )
@@ -97,7 +101,7 @@ def page(
 ) -> tuple[JobPage, str]:
     """A page of jobs, newest first, and its ETag. NotModified if the condition names it."""
     before = None if cursor is None else decode_cursor(_CURSOR, cursor, decode_moment)
-    found = job_lists.page(session, limit=limit, before=before, filters=filters)
+    found = job_lists.page(session, limit=limit, before=before, filters=filters and by_address(session, filters))
     seen = f"{found.has_more} " + " ".join(f"{job.id}:{job.version}" for job in found.jobs)
     tag = f'W/"{sha256(seen.encode()).hexdigest()[:32]}"'
     conditional.check(condition, tag)

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from api.artifacts.schemas import ArtifactOut
+from api.definitions.references import path_of
 from api.jobs.schemas import (
     Accuracy,
     AttemptOut,
@@ -61,6 +62,7 @@ def detail(job: Job, artifacts: Sequence[Artifact], history: Sequence[JobEvent])
     return JobOut(
         **known,
         spec=job.full_spec or job.spec,
+        named=job.named,
         planned=job.full_spec is not None,
         result=job.result,
         artifacts=[artifact(row) for row in artifacts],
@@ -133,6 +135,8 @@ def links(job: Job) -> Links:
         attempts=f"{base}/attempts",
         artifacts=f"{base}/artifacts",
         page=f"/ui/jobs/{job.id}",
+        teacher=path_of(job.named.get("teacher")),
+        dataset=path_of(job.named.get("dataset")),
         student=f"{base}/student" if state is JobState.SUCCEEDED else None,
         cancel=f"{base}/cancel" if state in _CANCELLABLE else None,
         pause=f"{base}/pause" if state in (JobState.QUEUED, JobState.RUNNING) else None,

@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("spec", sa.JSON(), nullable=False),
         sa.Column("description", sa.String(length=500), nullable=True),
         sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("removed_at", _TIME, nullable=True),
         sa.PrimaryKeyConstraint("project_id", "kind", "name", "version", name=op.f("pk_definitions")),
     )
     op.create_table(

@@ -23,7 +23,7 @@ from tests.support.runs import STUDENT_BYTES, claim, succeed, train
 from ttm_jobs.clock import now
 from ttm_jobs.database import read_scope, session_scope
 from ttm_jobs.models import ApiKey, Job, Scope
-from ttm_jobs.repositories import jobs, keys, leases, projects, uploads, webhooks, workers
+from ttm_jobs.repositories import definitions, jobs, keys, leases, projects, uploads, webhooks, workers
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import Storage
@@ -136,19 +136,22 @@ def theirs(engine: Engine, storage: Storage) -> dict[str, str]:
     succeed(engine, storage, lease)
     with session_scope(bound_to(engine, "theirs")) as session:
         uploads.complete(session, upload.id, size=1, sha256="0" * 64)
+        for kind in ("teacher", "dataset"):
+            definitions.add(session, kind, "student.safetensors", {"uri": "x"}, description=None)
         webhook = webhooks.create(session, url="https://hooks.example.org/", events=[], description=None)
     make_key(engine, "theirs")
     with read_scope(engine) as session:
         key_id = session.scalars(select(ApiKey.id).where(ApiKey.project_id == "theirs")).one()
-    ids = {"job_id": job_id, "upload_id": upload.id, "key_id": key_id, "webhook_id": webhook.id}
+    ids = {"job_id": job_id, "upload_id": upload.id, "key_id": key_id, "webhook_id": webhook.id, "version": "1"}
     return {**ids, "name": "student.safetensors"}
 
 
 def test_what_another_project_has_is_not_found_on_any_route(
     ours: TestClient, engine: Engine, theirs: dict[str, str]
 ) -> None:
-    foreign = [(method, path) for method, path in operations() if "_id}" in path]
-    assert len(foreign) >= 25
+    named = ("/teachers/", "/datasets/")
+    foreign = [(method, path) for method, path in operations() if "_id}" in path or path.startswith(named)]
+    assert len(foreign) >= 35
     for method, path in foreign:
         answer = ours.request(method, path.format(**theirs), **body_for(method, path))
         assert answer.status_code == 404, (method, path, answer.text)
@@ -161,12 +164,14 @@ def test_what_another_project_has_is_not_found_on_any_route(
         assert absent.json()["code"] == answer.json()["code"], "a foreign thing looks like none"
     with read_scope(engine) as session:
         assert jobs.get(session, theirs["job_id"]).state is JobState.SUCCEEDED
+    for path in ("/teachers", "/datasets", "/webhooks", "/uploads"):
+        assert ours.get(path).json()["items"] == [], path
     for path in ("/jobs", "/keys"):
         assert all(theirs["job_id"] not in json.dumps(item) for item in ours.get(path).json()["items"])
         assert theirs["key_id"] not in ours.get(path).text
     assert theirs["job_id"] not in ours.get("/").text
     assert ours.get(f"/ui/jobs/{theirs['job_id']}").status_code == 404
-    for uri in (f"job:{theirs['job_id']}", f"upload:{theirs['upload_id']}"):
+    for uri in (f"job:{theirs['job_id']}", f"upload:{theirs['upload_id']}", "teacher:student.safetensors"):
         refusal = ours.post("/jobs", json={"student": "resnet18", "teacher": uri, "dataset": "file:///nowhere"})
         assert "/teacher/checkpoint" in [error["pointer"] for error in refusal.json()["errors"]]
 

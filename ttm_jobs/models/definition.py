@@ -13,8 +13,8 @@ Kind = Literal["teacher", "dataset"]
 
 
 class Definition(Owned, Base):
-    """`spec` is the part of a job's spec that the name stands for. Versions count from 1; the number of one that was
-    removed is not given again while a later one stands.
+    """`spec` is the part of a job's spec that the name stands for. Versions count from 1. One that was removed keeps
+    its row, so that its number is not given again.
     """
 
     __tablename__ = "definitions"
@@ -28,3 +28,4 @@ class Definition(Owned, Base):
     spec: Mapped[Json] = mapped_column(JSON)
     description: Mapped[str | None] = mapped_column(String(500))
     created_at: Mapped[datetime]
+    removed_at: Mapped[datetime | None]

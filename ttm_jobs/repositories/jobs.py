@@ -1,6 +1,6 @@
 """Jobs as their users see them: made, read, listed, and wished to end, rest or go on."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, func, select
@@ -41,11 +41,12 @@ def create(
     deadline: datetime | timedelta | None = None,
     retry_of: str | None = None,
     tags: Collection[str] = (),
+    named: Mapping[str, str] | None = None,
 ) -> Job:
     """A queued job of the session's project, and the ring it is owed. QuotaExceeded.
 
-    `spec` is the JSON of the whole description; the other words are the parts of it that lists show. `deadline` is a
-    point in time, or counts from now.
+    `spec` is the JSON of the whole description; the other words are the parts of it that lists show. `named` tells
+    which names it was made from. `deadline` is a point in time, or counts from now.
     """
     project_id = project_of(session)
     quotas.check_new_job(session, project_id)
@@ -57,6 +58,7 @@ def create(
         tags=sorted(set(tags)),
         state=JobState.QUEUED,
         spec=spec,
+        named=dict(named or {}),
         teacher=teacher,
         student=student,
         dataset=dataset,
@@ -208,6 +210,7 @@ def retry(session: Session, job_id: str) -> Job:
         max_attempts=old.max_attempts,
         retry_of=old.id,
         tags=old.tags,
+        named=old.named,
     )
 
 
