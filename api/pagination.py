@@ -60,10 +60,10 @@ def encode_moment(at: datetime, row_id: str) -> list[str | int]:
     return [(at - _EPOCH) // timedelta(microseconds=1), row_id]
 
 
-def decode_moment(position: list[Any]) -> tuple[datetime, str]:
+def decode_moment(position: list[Any], is_name: Callable[[str], bool] = is_id) -> tuple[datetime, str]:
     """The row that such a position names; raises for what is none."""
     microseconds, row_id = position
-    if not is_id(row_id):
+    if not is_name(row_id):
         raise ValueError
     return _EPOCH + timedelta(microseconds=microseconds), row_id
 

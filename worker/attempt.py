@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ttm_core.events import Failed, Finished, PhaseChanged, Stopped
+from ttm_core.events import Failed, Finished, PhaseChanged, Planned, Stopped
 from ttm_core.spec import DistillSpec
 from ttm_jobs.database import DATABASE_AWAY
 from ttm_jobs.errors import ChecksumMismatch, FetchStopped, LeaseLost, ObjectNotFound, ServiceError
@@ -24,6 +24,7 @@ from worker.inputs import Inputs
 from worker.outcomes import Broken, Outcome, Rejected, broken, outcome_of, stopped, too_large
 from worker.recorder import Recorder
 from worker.supervisor import Exited, Trainer
+from worker.teacher_stores import folder, opened_by
 from worker.wishes import Unwanted, Wishes
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ class Attempt:
         self._recorder = recorder
         self._heartbeat = heartbeat
         self._wishes = wishes
+        # The digests of the teacher stores that the trainer had open.
+        self.stores: Sequence[str] = ()
 
     def run(self, spec: Json, checkpoints: Sequence[Checkpoint]) -> Outcome:
         """How it ended. LeaseLost if it is no longer ours to tell; the trainer is dead then, too."""
@@ -102,7 +105,7 @@ class Attempt:
     def _stores(self) -> Json:
         settings = self._settings
         return {
-            "root": str((settings.work_dir / "teacher-stores").resolve()),
+            "root": str(folder(settings.work_dir)),
             "max_bytes": settings.teacher_stores_bytes,
         }
 
@@ -135,6 +138,8 @@ class Attempt:
                     # Having said its last word it should leave, too.
                     kill_at = min(kill_at, time_now + self._settings.stop_grace_seconds)
                 case _:
+                    if isinstance(item, Planned):
+                        self.stores = opened_by(self._trainer.pid, folder(self._settings.work_dir))
                     self._recorder.add(item)
                     heard = time_now
             if time_now - looked >= self._settings.record_seconds:

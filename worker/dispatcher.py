@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from ttm_jobs.database import DATABASE_AWAY, create_engine, read_scope, session_scope
 from ttm_jobs.queue import BrokerUnavailable, CeleryDoorbell, Doorbell
-from ttm_jobs.repositories import deadlines, jobs, leases, outbox, workers
+from ttm_jobs.repositories import deadlines, jobs, leases, outbox, teacher_stores, workers
 from ttm_jobs.repositories.transitions import RING
 from ttm_jobs.settings import Settings, get_settings
 from ttm_jobs.storage import build_storage
@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 _BATCH = 100
 # A ring that failed is tried again after this, and so is one whose dispatcher died with it in hand.
 _AGAIN_AFTER = timedelta(seconds=5)
+# A disk outlives its worker's restart.
+_STORES_SEEN = timedelta(days=1)
 
 
 class Dispatcher:
@@ -72,6 +74,7 @@ class Dispatcher:
                 for job in jobs.ring_again(session, after=after, limit=idle):
                     logger.info("job %s: rung again", job.id)
             workers.forget(session, silent_for=10 * seen)
+            teacher_stores.forget(session, silent_for=_STORES_SEEN)
 
     def serve(self, stop: Flag) -> None:
         """Both, over and over, until `stop` is set. A database that is away is waited for."""

@@ -102,7 +102,7 @@ class Runner:
             with heartbeat:
                 outcome = attempt.run(spec, checkpoints)
                 settlement = Settlement(self._engine, self._storage, settings, lease, recorder, heartbeat)
-                state = settlement.settle(outcome, workdir, log)
+                state = settlement.settle(outcome, workdir, log, attempt.stores)
         finally:
             remove_attempt(workdir)
         logger.info("job %s, epoch %d: %s, now %s", lease.job_id, lease.epoch, type(outcome).__name__, state)

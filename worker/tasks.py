@@ -18,6 +18,7 @@ from worker.leftovers import remove_leftovers
 from worker.orphans import kill_orphans
 from worker.presence import Presence
 from worker.runner import Runner
+from worker.teacher_stores import StoreReport
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,8 @@ class WorkerProcess:
             # A database that is away now is no reason not to start; the next worker cleans up.
             remove_leftovers(engine, settings.work_dir)
         devices = [{"kind": "cpu", "count": os.cpu_count()}]
-        presence = Presence(engine, "worker", interval=settings.heartbeat_seconds, devices=devices)
+        report = StoreReport(engine, settings.work_dir)
+        presence = Presence(engine, "worker", interval=settings.heartbeat_seconds, devices=devices, also=report.tell)
         self._exit.enter_context(presence)
         self._runner = Runner(
             settings,

@@ -34,7 +34,7 @@ def summary(job: Job) -> JobSummary:
         tags=job.tags,
         state=job.state,
         phase=job.phase,
-        teacher=_teacher(job),
+        teacher=teacher_of(job),
         student=job.student,
         dataset=job.dataset,
         method=job.method,
@@ -164,7 +164,8 @@ def _progress(progress: dict[str, Any] | None) -> Progress | None:
     return Progress.model_validate({**progress, "fraction": progress["step"] / max(progress["total_steps"], 1)})
 
 
-def _teacher(job: Job) -> str | None:
+def teacher_of(job: Job) -> str | None:
+    """Architecture of a job's teacher once it is known, until then its address."""
     spec: dict[str, Any] = job.full_spec or {}
     known = [spec["teacher"]] if spec.get("teacher") else spec.get("teachers") or []
     architectures = [teacher.get("architecture") for teacher in known]
