@@ -21,6 +21,7 @@ from api.health.endpoints import router as health
 from api.jobs.changes import Changes
 from api.jobs.endpoints import router as jobs
 from api.jobs.feed import Feeds
+from api.jobs.rendered import RenderedJobs
 from api.keys.endpoints import router as keys
 from api.logs import configure_logs
 from api.middleware import BodyLimit, RequestContext, SameOrigin
@@ -54,6 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             feeds=feeds,
             changes=changes,
             callers=Callers(settings, engine),
+            rendered=RenderedJobs(),
             upload_threads=CapacityLimiter(_UPLOADS_AT_ONCE),
             health_threads=CapacityLimiter(16),
         )

@@ -46,8 +46,8 @@ _WORKERS_OWN = (LeaseLost, FetchStopped, SourceRefused, SourceUnreachable)
 _ANY_OTHER = (
     "Any other refusal: `unauthorized` (401), `forbidden` (403: the key's scope), `cross_origin` (403), `rate_limited` "
     "(429, with Retry-After), `host_not_allowed` (421), `too_large` (413), `malformed_body` (400), "
-    "`method_not_allowed` (405), `database_unavailable` (503, with Retry-After), `storage_unreachable` (503), `object_not_found` (404: the "
-    "storage lost a file), `internal_error` (500)."
+    "`method_not_allowed` (405), `database_unavailable` (503, with Retry-After), `storage_unreachable` (503), "
+    "`object_not_found` (404: the storage lost a file), `internal_error` (500)."
 )
 
 

@@ -10,7 +10,7 @@ from pydantic import StringConstraints
 from sqlalchemy import Engine
 
 from api.conditional import IfNoneMatch
-from api.dependencies import EngineDep, FeedsDep, SettingsDep
+from api.dependencies import EngineDep, FeedsDep, ServicesDep, SettingsDep
 from api.errors import InputNotFound, InvalidCursor, InvalidRequest, MalformedBody, NothingNew, UnsupportedMediaType
 from api.idempotency import OnceDep
 from api.identifiers import JobId
@@ -149,16 +149,15 @@ def jobs_list(
     response_model=JobOut,
     responses=_UNCHANGED | problems(JobNotFound),
 )
-def jobs_get(job_id: JobId, engine: EngineDep, poll: PollDep) -> Response:
+def jobs_get(job_id: JobId, engine: EngineDep, services: ServicesDep, poll: PollDep) -> Response:
     """State, phase, progress, latest metrics, accuracy of teacher and student, complete spec, artifacts, history. The
     ETag changes with all of these but the time of the heartbeat."""
     with read_scope(engine) as session:
-        job, tag = service.poll(session, job_id, poll.condition)
+        body, tag = service.poll(session, job_id, poll.condition, services.rendered)
     headers = {"ETag": tag}
     if poll.waited is not None:
         headers["Preference-Applied"] = f"wait={poll.waited}"
-    # Written at once: FastAPI would check again what was just built, and this is asked most of all.
-    return Response(job.model_dump_json(), headers=headers, media_type="application/json")
+    return Response(body, headers=headers, media_type="application/json")
 
 
 @router.patch(

@@ -11,6 +11,7 @@ from api import conditional
 from api.definitions.resolution import by_address, resolve
 from api.errors import InvalidRequest
 from api.jobs.polling import etag
+from api.jobs.rendered import RenderedJobs
 from api.jobs.schemas import AttemptList, CheckpointList, JobOut, JobPage, JobPatch, JobRequest, MetricPage
 from api.jobs.validation import check_request
 from api.jobs.views import attempt, checkpoint, detail, point, summary
@@ -20,6 +21,7 @@ from ttm_core.spec import DistillSpec
 from ttm_jobs.models import Job
 from ttm_jobs.repositories import artifacts, events, job_lists, jobs, metrics, runs
 from ttm_jobs.repositories.job_lists import JobFilters
+from ttm_jobs.repositories.jobs import Stamp
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import TERMINAL
 
@@ -54,12 +56,20 @@ def get(session: Session, job_id: str) -> JobOut:
     return show(session, jobs.get(session, job_id))
 
 
-def poll(session: Session, job_id: str, condition: str | None) -> tuple[JobOut, str]:
-    """The whole view and its ETag. NotModified if the condition names it, at the price of one number; JobNotFound."""
+def poll(session: Session, job_id: str, condition: str | None, rendered: RenderedJobs) -> tuple[bytes, str]:
+    """The whole view as JSON, and its ETag. NotModified if the condition names it; JobNotFound. An answer that was
+    written out before costs as little as a NotModified.
+    """
+    stamp = jobs.stamp(session, job_id)
     if condition is not None:
-        conditional.check(condition, etag(jobs.version(session, job_id)))
-    job = jobs.get(session, job_id)
-    return show(session, job), etag(job.version)
+        conditional.check(condition, etag(stamp.version))
+    body = rendered.get(job_id, stamp)
+    if body is None:
+        job = jobs.get(session, job_id)
+        stamp = Stamp(job.version, job.heartbeat_at)
+        body = show(session, job).model_dump_json().encode()
+        rendered.keep(job_id, stamp, body)
+    return body, etag(stamp.version)
 
 
 def patch(session: Session, job_id: str, wanted: JobPatch) -> JobOut:

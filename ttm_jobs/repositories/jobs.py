@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from ttm_jobs.clock import now
@@ -94,12 +95,19 @@ def get(session: Session, job_id: str) -> Job:
     return job
 
 
-def version(session: Session, job_id: str) -> int:
-    """The number of the job's newest state, which is all that a poll asks for. JobNotFound."""
-    found = session.scalar(select(Job.version).where(Job.id == job_id))
+class Stamp(NamedTuple):
+    """What changes whenever a view of the job does; `version` alone changes with all but the heartbeat."""
+
+    version: int
+    heartbeat_at: datetime | None
+
+
+def stamp(session: Session, job_id: str) -> Stamp:
+    """All that a poll asks for. JobNotFound."""
+    found = session.execute(select(Job.version, Job.heartbeat_at).where(Job.id == job_id)).first()
     if found is None:
         raise JobNotFound
-    return found
+    return Stamp(found.version, found.heartbeat_at)
 
 
 def oldest_queued_at(session: Session) -> datetime | None:
@@ -141,6 +149,8 @@ def remove(session: Session, job_id: str) -> None:
     job = locked(session, job_id)
     if job.state not in TERMINAL:
         raise JobNotDeletable
+    # Who shows them names the old one no more.
+    session.execute(update(Job).where(Job.retry_of == job.id).values(version=Job.version + 1))
     # The database removes what depends on the row.
     session.execute(delete(Job).where(Job.id == job.id))
 
