@@ -15,11 +15,13 @@ from api.architectures.endpoints import router as architectures
 from api.artifacts.endpoints import router as artifacts
 from api.dashboard.endpoints import router as dashboard
 from api.dashboard.endpoints import static_files
+from api.definitions.endpoints import datasets, teachers
 from api.dependencies import Services
 from api.health.endpoints import router as health
 from api.jobs.changes import Changes
 from api.jobs.endpoints import router as jobs
 from api.jobs.feed import Feeds
+from api.jobs.rendered import RenderedJobs
 from api.keys.endpoints import router as keys
 from api.logs import configure_logs
 from api.middleware import BodyLimit, RequestContext, SameOrigin
@@ -27,6 +29,8 @@ from api.openapi import describe
 from api.operations.endpoints import router as operations
 from api.recipes.endpoints import router as recipes
 from api.uploads.endpoints import router as uploads
+from api.uploads.tus import Tus, is_upload
+from api.webhooks.endpoints import router as webhooks
 from ttm_jobs.database import create_engine
 from ttm_jobs.settings import Settings, get_settings
 from ttm_jobs.storage import build_storage
@@ -51,6 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             feeds=feeds,
             changes=changes,
             callers=Callers(settings, engine),
+            rendered=RenderedJobs(),
             upload_threads=CapacityLimiter(_UPLOADS_AT_ONCE),
             health_threads=CapacityLimiter(16),
         )
@@ -69,12 +74,26 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             Middleware(RequestContext),
             Middleware(AllowedHosts, settings=settings),
             Middleware(SameOrigin),
+            Middleware(Tus),
             Middleware(Gate, requests_per_second=settings.requests_per_second),
             Middleware(BodyLimit, limit=settings.max_body_bytes, exempt=_is_upload),
         ],
     )
     errors.register(app)
-    for router in (jobs, artifacts, uploads, architectures, recipes, operations, keys, health, dashboard):
+    for router in (
+        jobs,
+        artifacts,
+        uploads,
+        teachers,
+        datasets,
+        architectures,
+        recipes,
+        operations,
+        keys,
+        webhooks,
+        health,
+        dashboard,
+    ):
         app.include_router(router)
     app.mount("/static", static_files(), name="static")
     describe(app)
@@ -83,4 +102,4 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 def _is_upload(scope: Scope) -> bool:
     # Uploads are bounded by a limit of their own, while they are received.
-    return bool(scope["method"] == "POST" and scope["path"] == "/uploads")
+    return scope["method"] in ("POST", "PATCH") and is_upload(scope["path"])

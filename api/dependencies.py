@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from api.access.callers import Caller, Callers
 from api.jobs.changes import Changes
 from api.jobs.feed import Feeds
+from api.jobs.rendered import RenderedJobs
 from ttm_jobs.errors import Forbidden
 from ttm_jobs.models import Scope
 from ttm_jobs.settings import Settings
@@ -27,6 +28,7 @@ class Services:
     feeds: Feeds
     changes: Changes
     callers: Callers
+    rendered: RenderedJobs
     # Apart from the threads that answer requests, so that slow uploads or a hung database leave those free.
     upload_threads: CapacityLimiter
     health_threads: CapacityLimiter

@@ -54,6 +54,12 @@ class MethodNotAllowed(ServiceError):
     code = "method_not_allowed"
 
 
+class InputNotFound(Invalid):
+    """An address in the spec names nothing."""
+
+    code = "input_not_found"
+
+
 class InvalidCursor(Invalid):
     """The cursor is not one that this service gave out."""
 
@@ -69,6 +75,13 @@ class RangeNotSatisfiable(ServiceError):
     def __init__(self, size: int = 0) -> None:
         super().__init__(f"The file has {size} bytes.")
         self.size = size
+
+
+class UnsupportedTusVersion(ServiceError):
+    """Resumable uploads need `Tus-Resumable: 1.0.0`."""
+
+    status = 412
+    code = "unsupported_tus_version"
 
 
 class NothingNew(Exception):
@@ -111,6 +124,8 @@ def refuse(request: Request, error: ServiceError, *, headers: Mapping[str, str] 
             return problem_response(request.scope, first.status, first.code, error.message, fields=fields)
         case RangeNotSatisfiable(size=size):
             headers = {"Content-Range": f"bytes */{size}"}
+        case UnsupportedTusVersion():
+            headers = {"Tus-Version": "1.0.0"}
     return problem_response(request.scope, error.status, error.code, error.message, headers=headers)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Path
 from pydantic import AfterValidator
 
-from ttm_jobs.errors import ArtifactNotFound, JobNotFound, KeyNotFound, ServiceError, UploadNotFound
+from ttm_jobs.errors import ArtifactNotFound, JobNotFound, KeyNotFound, ServiceError, UploadNotFound, WebhookNotFound
 
 _ID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -30,4 +30,5 @@ def _checked(right: Callable[[str], bool], refusal: type[ServiceError]) -> After
 JobId = Annotated[str, Path(description="The job's id."), _checked(is_id, JobNotFound)]
 KeyId = Annotated[str, Path(description="The key's id."), _checked(is_id, KeyNotFound)]
 UploadId = Annotated[str, Path(description="The upload's id."), _checked(is_id, UploadNotFound)]
+WebhookId = Annotated[str, Path(description="The webhook's id."), _checked(is_id, WebhookNotFound)]
 ArtifactName = Annotated[str, Path(description="The artifact's name."), _checked(str.isprintable, ArtifactNotFound)]

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from api.problems import MEDIA_TYPE
-from ttm_jobs.errors import ServiceError
+from ttm_jobs.errors import FetchStopped, LeaseLost, ServiceError, SourceRefused, SourceUnreachable
 
 _DESCRIPTION = """Turns a large image classifier (the teacher) into a small one (the student) by weighted transformed
 teacher matching.
@@ -27,8 +27,11 @@ _TAGS = [
     {"name": "jobs", "description": "Submit, follow and end distillation jobs."},
     {"name": "artifacts", "description": "What jobs make: the student, its report, the log."},
     {"name": "uploads", "description": "Files a job needs that the service cannot reach by itself."},
+    {"name": "teachers", "description": "Teachers under names, in versions that never change."},
+    {"name": "datasets", "description": "Datasets under names, in versions that never change."},
     {"name": "operations", "description": "Workers, queue, and what the project uses."},
     {"name": "keys", "description": "Who may ask."},
+    {"name": "webhooks", "description": "Who is told when a job changes."},
     {"name": "architectures", "description": "The models the service can make."},
     {"name": "recipes", "description": "Published runs that a job may start from."},
     {"name": "health", "description": "For those who watch over the service."},
@@ -37,6 +40,15 @@ _SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "A key, as `ttm keys create` or POST /keys shows it."}
 }
 _VERSION = "0.1.0"
+# A job's failure may have their codes; no request is answered with them.
+_WORKERS_OWN = (LeaseLost, FetchStopped, SourceRefused, SourceUnreachable)
+# What any operation may answer besides its own refusals.
+_ANY_OTHER = (
+    "Any other refusal: `unauthorized` (401), `forbidden` (403: the key's scope), `cross_origin` (403), `rate_limited` "
+    "(429, with Retry-After), `host_not_allowed` (421), `too_large` (413), `malformed_body` (400), "
+    "`method_not_allowed` (405), `database_unavailable` (503, with Retry-After), `storage_unreachable` (503), "
+    "`object_not_found` (404: the storage lost a file), `internal_error` (500)."
+)
 
 
 def describe(app: FastAPI) -> None:
@@ -73,10 +85,22 @@ def _document(app: FastAPI) -> dict[str, Any]:
     document["security"] = [{"bearer": []}]
     for open_path in ("/healthz", "/readyz"):
         document["paths"][open_path]["get"]["security"] = []
+    _name_codes(document)
     schemas = document["components"]["schemas"]
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     return document
+
+
+def _name_codes(document: dict[str, Any]) -> None:
+    """All codes, in a form that tells a generated client of them without binding it to this list."""
+    code = document["components"]["schemas"]["Problem"]["properties"]["code"]
+    code["x-extensible-enum"] = [name for name, error in error_codes().items() if _is_answered(error)]
+
+
+def _is_answered(error: type[ServiceError]) -> bool:
+    own = error.__module__.startswith("api.") or error.__module__ == ServiceError.__module__
+    return own and error not in _WORKERS_OWN
 
 
 def _use_problems(operation: dict[str, Any]) -> None:
@@ -90,7 +114,7 @@ def _use_problems(operation: dict[str, Any]) -> None:
             if name in ("HTTPValidationError", "Problem"):
                 response["content"] = {MEDIA_TYPE: {"schema": reference}}
     operation["responses"]["default"] = {
-        "description": "Any other refusal.",
+        "description": _ANY_OTHER,
         "content": {MEDIA_TYPE: {"schema": reference}},
     }
 

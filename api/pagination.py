@@ -4,18 +4,21 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Query
 from pydantic import BaseModel, Field
 
 from api.errors import InvalidCursor
+from api.identifiers import is_id
 from api.problems import FieldError, Refusal
 
 Limit = Annotated[int, Query(ge=1, le=200, description="Items on a page.")]
 CursorParameter = Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before.")]
 
 _CHECK_BYTES = 6
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Item = TypeVar("Item", bound=BaseModel)
 Position = TypeVar("Position")
 
@@ -49,6 +52,20 @@ def decode_cursor(kind: str, cursor: str, parse: Callable[[list[Any]], Position]
         pass  # forged with care: refused as any other
     error = InvalidCursor()
     raise Refusal((error, FieldError(pointer="/cursor", detail=error.message, where="query")))
+
+
+def encode_moment(at: datetime, row_id: str) -> list[str | int]:
+    """The position of a row in a list by time."""
+    # Whole microseconds: a float would round the time to another row's.
+    return [(at - _EPOCH) // timedelta(microseconds=1), row_id]
+
+
+def decode_moment(position: list[Any], is_name: Callable[[str], bool] = is_id) -> tuple[datetime, str]:
+    """The row that such a position names; raises for what is none."""
+    microseconds, row_id = position
+    if not is_name(row_id):
+        raise ValueError
+    return _EPOCH + timedelta(microseconds=microseconds), row_id
 
 
 def _check(kind: str, payload: bytes) -> bytes:

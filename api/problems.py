@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 from starlette.types import Scope
 
-from ttm_jobs.errors import ServiceError
+from ttm_jobs.errors import PartChecksumMismatch, ServiceError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -57,7 +57,7 @@ def problem_response(
     """The answer that refuses a request; ids come from the request's scope."""
     problem = Problem(
         type=f"/docs#{code}",
-        title=HTTPStatus(status).phrase,
+        title=_title(status),
         status=status,
         detail=detail,
         instance=scope.get("path"),
@@ -68,6 +68,11 @@ def problem_response(
     return Response(
         problem.model_dump_json(exclude_none=True, by_alias=True), status, media_type=MEDIA_TYPE, headers=headers
     )
+
+
+def _title(status: int) -> str:
+    # 460 is tus's own.
+    return "Checksum Mismatch" if status == PartChecksumMismatch.status else HTTPStatus(status).phrase
 
 
 def problems(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:

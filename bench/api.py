@@ -1,79 +1,34 @@
 """How fast the API answers with a key, beside bare endpoints on the same server, database and machine.
 
-    python -m bench.api --jobs 100000 --json var/bench/api.json
+    python -m bench.api --jobs 1000000 --postgresql --json build/api.json
 
 Prints JSON. One client asks over one connection on loopback, in turns of both sides, so that a busy machine slows both
 alike; the ratios are of medians.
 """
 
 import argparse
-import http.client
 import json
 import os
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import Engine, insert, text
 
+from bench.api_server import Server, Service, process, service
+from bench.api_streams import listeners
+from bench.api_transfers import transfers
 from ttm_jobs.database import create_engine, session_scope
 from ttm_jobs.ids import new_id
 from ttm_jobs.migrate import upgrade
-from ttm_jobs.models import Job, JobTag, Metric, Scope
-from ttm_jobs.repositories import jobs, keys
+from ttm_jobs.models import Job, JobTag, Metric
+from ttm_jobs.repositories import jobs
 
 SPEC = {"student": "resnet18", "dataset": "file:///data", "method": "ce"}
 _BATCH = 10_000
-_IDLE_SECONDS = 3.0
-
-
-class Server:
-    """A connection to a server process."""
-
-    def __init__(self, port: int, headers: Mapping[str, str]) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        self._headers = dict(headers)
-        self._used = time.monotonic()
-
-    def ask(self, method: str, path: str, body: str | None = None, expect: int = 200, **headers: str) -> float:
-        """Milliseconds to the whole answer."""
-        if time.monotonic() - self._used > _IDLE_SECONDS:
-            # The server will have closed it; it is opened anew outside of what is measured.
-            self._connection.close()
-            self._connection.connect()
-        started = time.perf_counter()
-        self._connection.request(method, path, body, {**self._headers, **headers})
-        answer = self._connection.getresponse()
-        content = answer.read()
-        self._used = time.monotonic()
-        took = (time.perf_counter() - started) * 1000
-        if answer.status != expect:
-            raise SystemExit(f"{method} {path}: {answer.status} {content[:500]!r}")
-        self.etag = answer.headers.get("ETag", "")
-        self.content = content
-        return took
-
-
-@contextmanager
-def process(command: list[str], environment: Mapping[str, str], headers: Mapping[str, str]) -> Iterator[Server]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port, fd = listener.getsockname()[1], listener.fileno()
-        started = subprocess.Popen(
-            [sys.executable, *command, "--fd", str(fd)], env=environment, pass_fds=[fd], stdout=subprocess.DEVNULL
-        )
-    try:
-        yield Server(port, headers)
-    finally:
-        started.terminate()
-        started.wait()
 
 
 def fill(engine: Engine, count: int) -> str:
@@ -104,8 +59,9 @@ def fill(engine: Engine, count: int) -> str:
         with engine.begin() as connection:
             connection.execute(insert(Job.__table__), rows)
             connection.execute(insert(JobTag.__table__), tags)
-    with engine.begin() as connection:
-        connection.execute(text("ANALYZE"))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        # A table just filled has neither statistics nor, on PostgreSQL, a map of what is visible to all.
+        connection.execute(text("ANALYZE" if engine.dialect.name == "sqlite" else "VACUUM ANALYZE"))
     return job_id
 
 
@@ -139,50 +95,38 @@ def queries(server: Server) -> dict[str, str]:
     }
 
 
-@dataclass(frozen=True)
-class Service:
-    """An API with so many jobs."""
-
-    server: Server
-    engine: Engine
-    url: str
-    job_id: str
-
-
-@contextmanager
-def service(folder: Path, count: int) -> Iterator[Service]:
-    url = f"sqlite:///{folder}/{count}.db"
-    upgrade(url)
-    engine = create_engine(url)
-    job_id = fill(engine, count)
-    with session_scope(engine) as session:
-        secret = keys.create(session, project_id="default", name="bench", scope=Scope.ADMIN).secret
-    environment = {
-        **os.environ,
-        "TTM_DATABASE_URL": url,
-        "TTM_STORAGE_URL": f"file:{folder}/storage",
-        "TTM_DATA_ROOTS": str(folder),
-    }
-    with process(["-m", "api"], environment, {"Authorization": f"Bearer {secret}"}) as server:
-        yield Service(server, engine, url, job_id)
-    engine.dispose()
+def lists(options: argparse.Namespace, few: Service, many: Service) -> dict[str, dict[str, float]]:
+    """Each query at 1,000 jobs and at many, in turns."""
+    small, large = queries(few.server), queries(many.server)
+    found = {}
+    for name in small:
+        pairs = [
+            (
+                few.server.ask("GET", f"/jobs?limit=50{small[name]}"),
+                many.server.ask("GET", f"/jobs?limit=50{large[name]}"),
+            )
+            for _ in range(options.requests // 5)
+        ]
+        at_few, at_many = (statistics.median(times) for times in zip(*pairs, strict=True))
+        found[name] = {"at_1000_ms": at_few, f"at_{options.jobs}_ms": at_many, "ratio": at_many / at_few}
+    return found
 
 
-def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
-    with service(folder, 1000) as few, service(folder, options.jobs) as many:
-        small, large = queries(few.server), queries(many.server)
-        lists = {}
-        for name in small:
-            pairs = [
-                (
-                    few.server.ask("GET", f"/jobs?limit=50{small[name]}"),
-                    many.server.ask("GET", f"/jobs?limit=50{large[name]}"),
-                )
-                for _ in range(options.requests // 10)
-            ]
-            at_few, at_many = (statistics.median(times) for times in zip(*pairs, strict=True))
-            lists[name] = {"at_1000_ms": at_few, f"at_{options.jobs}_ms": at_many, "ratio": at_many / at_few}
-        return {"lists": lists, **against_bare(options, few.engine, few.url, few.server, few.job_id, folder)}
+def measure(options: argparse.Namespace, folder: Path, databases: Callable[[str], str]) -> dict[str, object]:
+    """Everything that is measured, on one kind of database."""
+    urls = {count: databases(f"jobs_{count}") for count in (1000, options.jobs)}
+    job_ids = {}
+    for count, url in urls.items():
+        upgrade(url)
+        engine = create_engine(url)
+        job_ids[count] = fill(engine, count)
+        engine.dispose()
+    with service(urls[1000], folder / "few") as few, service(urls[options.jobs], folder / "many") as many:
+        results: dict[str, object] = {"lists": lists(options, few, many)}
+        results |= against_bare(options, few.engine, few.url, few.server, job_ids[1000], folder / "few")
+        results["listeners"] = listeners(few, SPEC, options.listeners)
+        results["transfers"] = transfers(few, SPEC, options.megabytes, folder / "few")
+    return results
 
 
 def against_bare(
@@ -221,10 +165,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=100_000, help="rows that lists are read from, beside 1,000")
     parser.add_argument("--requests", type=int, default=600, help="of each kind")
+    parser.add_argument("--listeners", type=int, default=500, help="to one job's events")
+    parser.add_argument("--megabytes", type=int, default=1024, help="of the file that is sent and received")
+    parser.add_argument("--postgresql", action="store_true", help="also on a PostgreSQL that is started for it")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        results = measure(options, Path(folder))
+    results: dict[str, object] = {}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        base = Path(folder)
+        kinds: dict[str, Callable[[str], str]] = {"sqlite": lambda name: f"sqlite:///{base}/{name}.db"}
+        if options.postgresql:
+            from tests.support.servers import PostgresServer
+
+            kinds["postgresql"] = stack.enter_context(PostgresServer()).create_database
+        for kind, databases in kinds.items():
+            for part in ("few", "many"):
+                (base / kind / part).mkdir(parents=True)
+            results[kind] = measure(options, base / kind, databases)
     print(json.dumps(results, indent=2))
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)

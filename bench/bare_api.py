@@ -5,6 +5,7 @@ import socket
 
 import uvicorn
 from fastapi import Body, FastAPI
+from fastapi.staticfiles import StaticFiles
 
 from ttm_jobs.clock import now
 from ttm_jobs.database import create_engine, read_scope, session_scope
@@ -17,9 +18,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--database-url", required=True)
+    parser.add_argument("--files", help="a folder to serve at /files")
     options = parser.parse_args()
     engine = create_engine(options.database_url)
     app = FastAPI()
+    if options.files is not None:
+        app.mount("/files", StaticFiles(directory=options.files))
 
     @app.get("/rows/{row_id}")
     def read(row_id: str) -> dict[str, str | None]:

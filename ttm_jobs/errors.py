@@ -51,6 +51,24 @@ class KeyNotFound(NotFound):
     code = "key_not_found"
 
 
+class WebhookNotFound(NotFound):
+    """There is no such webhook."""
+
+    code = "webhook_not_found"
+
+
+class TeacherNotFound(NotFound):
+    """There is no teacher of this name and version."""
+
+    code = "teacher_not_found"
+
+
+class DatasetNotFound(NotFound):
+    """There is no dataset of this name and version."""
+
+    code = "dataset_not_found"
+
+
 class Unauthorized(ServiceError):
     """A valid key is needed: send `Authorization: Bearer KEY`."""
 
@@ -70,6 +88,13 @@ class QuotaExceeded(ServiceError):
 
     status = 403
     code = "quota_exceeded"
+
+
+class TooManyWebhooks(ServiceError):
+    """The project has as many webhooks as it may."""
+
+    status = 403
+    code = "too_many_webhooks"
 
 
 class RateLimited(ServiceError):
@@ -140,6 +165,12 @@ class UploadNotComplete(Conflict):
     code = "upload_not_complete"
 
 
+class UploadOffsetWrong(Conflict):
+    """The bytes do not begin where the upload ends: ask for its offset."""
+
+    code = "upload_offset_wrong"
+
+
 class LeaseLost(Conflict):
     """Another worker holds this job, or nobody does: the holder of this lease must change nothing."""
 
@@ -165,10 +196,31 @@ class UriNotAllowed(Invalid):
     code = "uri_not_allowed"
 
 
+class InvalidName(Invalid):
+    """A name has at most 100 small letters, digits, dots, hyphens, underscores, and begins with a letter or digit."""
+
+    code = "invalid_name"
+
+
 class ChecksumMismatch(Invalid):
     """The bytes are not those that were announced."""
 
     code = "checksum_mismatch"
+
+
+class PartChecksumMismatch(ServiceError):
+    """The bytes are not those of the checksum; none of them is kept."""
+
+    # As tus 1.0 has it.
+    status = 460
+    code = "part_checksum_mismatch"
+
+
+class UploadExpired(ServiceError):
+    """The upload was not gone on with in time."""
+
+    status = 410
+    code = "upload_expired"
 
 
 class TooLarge(ServiceError):

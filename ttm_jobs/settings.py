@@ -69,8 +69,8 @@ class Settings(BaseSettings):
     )
     private_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="Those of `allowed_origins` that may lie at a private or loopback address: HOST:PORT, separated by "
-        "commas.",
+        description="Those of `allowed_origins`, and receivers of webhooks, that may lie at a private or loopback "
+        "address: HOST:PORT, separated by commas.",
     )
     allowed_buckets: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Buckets that s3:// addresses may name, separated by commas. Empty: no such address."
@@ -163,6 +163,14 @@ class Settings(BaseSettings):
     collect_after_seconds: PositiveFloat = Field(
         default=24 * 3600.0,
         description="What no row names is kept for this long, and so is an upload that does not end.",
+    )
+    webhook_seconds: PositiveFloat = Field(default=15.0, description="Longest that a webhook's receiver may take.")
+    webhook_retry_seconds: PositiveFloat = Field(
+        default=5.0,
+        description="Wait before a webhook is sent again; four times as long each time, six hours at most, ten tries.",
+    )
+    webhook_disable_seconds: PositiveFloat = Field(
+        default=5 * 86_400.0, description="A webhook of which every delivery failed for this long is disabled."
     )
     queue_name: str = Field(default="ttm.jobs", min_length=1, max_length=100, description="Name of the Celery queue.")
 

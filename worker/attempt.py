@@ -10,7 +10,7 @@ from threading import Thread
 
 from pydantic import ValidationError
 
-from ttm_core.events import Failed, Finished, PhaseChanged, Stopped, StoreWanted
+from ttm_core.events import Failed, Finished, PhaseChanged, Planned, Stopped, StoreWanted
 from ttm_core.spec import DistillSpec
 from ttm_jobs.database import DATABASE_AWAY
 from ttm_jobs.errors import ChecksumMismatch, FetchStopped, LeaseLost, ObjectNotFound, ServiceError
@@ -27,6 +27,7 @@ from worker.outcomes import Broken, Outcome, Rejected, broken, outcome_of, stopp
 from worker.recorder import Recorder
 from worker.store_exchange import StoreExchange
 from worker.supervisor import Exited, Trainer
+from worker.teacher_stores import folder, opened_by
 from worker.wishes import Unwanted, Wishes
 
 logger = logging.getLogger(__name__)
@@ -57,8 +58,8 @@ class Attempt:
         self._heartbeat = heartbeat
         self._wishes = wishes
         self._exchange = exchange
-        self.wanted_stores: list[str] = []
-        """Digests of the teacher stores that the trainer asked for."""
+        # The digests of the teacher stores that the trainer had open.
+        self.stores: Sequence[str] = ()
 
     def run(self, spec: Json, checkpoints: Sequence[Checkpoint]) -> Outcome:
         """How it ended. LeaseLost if it is no longer ours to tell; the trainer is dead then, too."""
@@ -115,7 +116,7 @@ class Attempt:
         settings = self._settings
         return {
             "answers": str(self._answers.resolve()) if self._exchange.on else None,
-            "root": str((settings.work_dir / "teacher-stores").resolve()),
+            "root": str(folder(settings.work_dir)),
             "max_bytes": settings.teacher_stores_bytes,
         }
 
@@ -148,11 +149,12 @@ class Attempt:
                     # Having said its last word it should leave, too.
                     kill_at = min(kill_at, time_now + self._settings.stop_grace_seconds)
                 case StoreWanted(digest=digest):
-                    self.wanted_stores.append(digest)
                     heard = time_now
                     # Beside the run: fetching takes its time, and wishes and the lease are to be seen to meanwhile.
                     Thread(target=self._answer, args=[digest], daemon=True).start()
                 case _:
+                    if isinstance(item, Planned):
+                        self.stores = opened_by(self._trainer.pid, folder(self._settings.work_dir))
                     self._recorder.add(item)
                     heard = time_now
             if time_now - looked >= self._settings.record_seconds:

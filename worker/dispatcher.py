@@ -1,5 +1,5 @@
-"""`python -m worker.dispatcher`: pays what the outbox owes, takes jobs from silent workers, clears the storage. Any
-number may run.
+"""`python -m worker.dispatcher`: pays what the outbox owes (rings, webhooks), takes jobs from silent workers, clears
+the storage. Any number may run.
 """
 
 import logging
@@ -13,17 +13,21 @@ from sqlalchemy import Engine
 
 from ttm_jobs.database import DATABASE_AWAY, create_engine, read_scope, session_scope
 from ttm_jobs.queue import BrokerUnavailable, CeleryDoorbell, Doorbell
-from ttm_jobs.repositories import deadlines, jobs, leases, outbox, workers
+from ttm_jobs.repositories import deadlines, jobs, leases, outbox, teacher_stores, workers
+from ttm_jobs.repositories.transitions import RING
 from ttm_jobs.settings import Settings, get_settings
 from ttm_jobs.storage import build_storage
 from worker.collector import Collector
 from worker.presence import Presence
+from worker.webhooks import Courier
 
 logger = logging.getLogger(__name__)
 
 _BATCH = 100
 # A ring that failed is tried again after this, and so is one whose dispatcher died with it in hand.
 _AGAIN_AFTER = timedelta(seconds=5)
+# A disk outlives its worker's restart.
+_STORES_SEEN = timedelta(days=1)
 
 
 class Dispatcher:
@@ -37,10 +41,10 @@ class Dispatcher:
     def dispatch(self) -> int:
         """Rings what is due. Returns how many rings the broker took."""
         with read_scope(self._engine) as session:
-            if not outbox.any_due(session):
+            if not outbox.any_due(session, RING):
                 return 0
         with session_scope(self._engine) as session:
-            messages = outbox.take(session, limit=_BATCH, again_after=_AGAIN_AFTER)
+            messages = outbox.take(session, RING, limit=_BATCH, again_after=_AGAIN_AFTER)
         rung = []
         try:
             for message in messages:
@@ -70,6 +74,7 @@ class Dispatcher:
                 for job in jobs.ring_again(session, after=after, limit=idle):
                     logger.info("job %s: rung again", job.id)
             workers.forget(session, silent_for=10 * seen)
+            teacher_stores.forget(session, silent_for=_STORES_SEEN)
 
     def serve(self, stop: Flag) -> None:
         """Both, over and over, until `stop` is set. A database that is away is waited for."""
@@ -95,9 +100,9 @@ def main() -> None:
     engine = create_engine(settings.database_url)
     doorbell = CeleryDoorbell(settings.broker_url, settings.queue_name)
     collector = Collector(settings, engine, build_storage(settings.storage_url, settings.s3))
-    # A thread of its own: a storage with many objects must not hold up a ring.
-    collecting = Thread(target=collector.serve, args=[stop], name="collector", daemon=True)
-    collecting.start()
+    # Threads of their own: neither a storage with many objects nor a slow receiver may hold up a ring.
+    for name, serve in (("collector", collector.serve), ("webhooks", Courier(settings, engine).serve)):
+        Thread(target=serve, args=[stop], name=name, daemon=True).start()
     with Presence(engine, "dispatcher", interval=settings.worker_seen_seconds / 4):
         Dispatcher(settings, engine, doorbell).serve(stop)
     engine.dispose()

@@ -3,7 +3,7 @@
 import logging
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Event, Thread
 from types import TracebackType
 from typing import Any, Self
@@ -21,12 +21,22 @@ logger = logging.getLogger(__name__)
 class Presence:
     """Renews the process's row in `workers` until it leaves; a database that is away is no reason to stop."""
 
-    def __init__(self, engine: Engine, kind: Kind, *, interval: float, devices: Sequence[Any] = ()) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        kind: Kind,
+        *,
+        interval: float,
+        devices: Sequence[Any] = (),
+        also: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`also` is called whenever the row was renewed: what else there is to tell."""
         self.id = new_id()
         self._engine = engine
         self._kind = kind
         self._interval = interval
         self._devices = devices
+        self._also = also
         self._job_id: str | None = None
         self._ended = Event()
         self._thread = Thread(target=self._renew, name="presence", daemon=True)
@@ -70,3 +80,4 @@ class Presence:
                 )
         except DATABASE_AWAY as error:
             logger.warning("could not register with the database: %s", type(error).__name__)
+        self._also()

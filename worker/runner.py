@@ -25,6 +25,7 @@ from worker.settlement import Settlement
 from worker.standby import Starter
 from worker.store_exchange import StoreExchange
 from worker.supervisor import Trainer
+from worker.teacher_stores import folder
 from worker.wishes import Wishes
 
 logger = logging.getLogger(__name__)
@@ -52,8 +53,7 @@ class Runner:
         self._draining = draining
         self._on_job = on_job
         self._inputs = Inputs(engine, storage, settings)
-        root = (settings.work_dir / "teacher-stores").resolve()
-        self._exchange = StoreExchange(storage, root, settings.shared_stores_bytes)
+        self._exchange = StoreExchange(storage, folder(settings.work_dir), settings.shared_stores_bytes)
 
     def run(self, job_id: str) -> None:
         """Answers a ring. A job that does not wait, or that another worker was given, is left alone."""
@@ -108,9 +108,10 @@ class Runner:
             with heartbeat:
                 outcome = attempt.run(spec, checkpoints)
                 settlement = Settlement(self._engine, self._storage, settings, lease, recorder, heartbeat)
-                state = settlement.settle(outcome, workdir, log)
+                state = settlement.settle(outcome, workdir, log, attempt.stores)
         finally:
             remove_attempt(workdir)
-        for digest in attempt.wanted_stores:
-            self._exchange.publish(digest)
+        if self._exchange.on:
+            for digest in attempt.stores:
+                self._exchange.publish(digest)
         logger.info("job %s, epoch %d: %s, now %s", lease.job_id, lease.epoch, type(outcome).__name__, state)

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from ttm_jobs.database import DATABASE_AWAY, session_scope
 from ttm_jobs.errors import LeaseLost, ServiceError
 from ttm_jobs.models import Job
-from ttm_jobs.repositories import artifacts, endings, leases
+from ttm_jobs.repositories import artifacts, endings, leases, teacher_stores
 from ttm_jobs.repositories.artifacts import PublishedFile
 from ttm_jobs.repositories.leases import Lease
 from ttm_jobs.settings import Settings
@@ -52,12 +52,15 @@ class Settlement:
         self._heartbeat = heartbeat
         self._unsure = False
 
-    def settle(self, outcome: Outcome, workdir: Path, log: LogFile) -> JobState:
-        """The state that the job has now. LeaseLost if another was faster: then nothing of ours stays in storage."""
+    def settle(self, outcome: Outcome, workdir: Path, log: LogFile, stores: Sequence[str] = ()) -> JobState:
+        """The state that the job has now. `stores` are the digests of those that the trainer had open.
+
+        LeaseLost if another was faster: then nothing of ours stays in storage.
+        """
         outcome, files = self._publish(outcome, workdir)
         logs = self._publish_log(log)
         try:
-            state, obsolete = self._tell(outcome, files, logs)
+            state, obsolete = self._tell(outcome, files, logs, stores)
         except LeaseLost:
             # A commit whose answer was lost may have named them after all: they stay then.
             if not self._unsure:
@@ -90,7 +93,11 @@ class Settlement:
             return []
 
     def _tell(
-        self, outcome: Outcome, files: Sequence[PublishedFile], logs: Sequence[PublishedFile]
+        self,
+        outcome: Outcome,
+        files: Sequence[PublishedFile],
+        logs: Sequence[PublishedFile],
+        stores: Sequence[str],
     ) -> tuple[JobState, list[str]]:
         """The new state, and the keys of the logs that no row names any more."""
         while True:
@@ -99,6 +106,7 @@ class Settlement:
                 with session_scope(self._engine) as session:
                     job = leases.fence(session, self._lease)
                     replaced = artifacts.record(session, job, logs)
+                    _record_stores(session, job, stores, outcome)
                     return self._end(session, job, outcome, files), replaced
             except DATABASE_AWAY as error:
                 self._unsure = True
@@ -133,3 +141,10 @@ class Settlement:
                 return endings.attempt_failed(session, job, outcome.failure, backoff=backoff)
             case _:
                 assert_never(outcome)
+
+
+def _record_stores(session: Session, job: Job, stores: Sequence[str], outcome: Outcome) -> None:
+    result = outcome.result if isinstance(outcome, Succeeded) else None
+    hits = (result and result.teacher_images_spared) or 0
+    filled = (result and result.teacher_images) or 0
+    teacher_stores.used(session, job, stores, hits=hits, filled=filled)

@@ -19,6 +19,7 @@ from worker.leftovers import remove_leftovers
 from worker.presence import Presence
 from worker.runner import Runner
 from worker.standby import Starter
+from worker.teacher_stores import StoreReport
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,8 @@ class WorkerProcess:
             # A database that is away now is no reason not to start; the next worker cleans up.
             remove_leftovers(engine, settings.work_dir)
         devices = [{"kind": "cpu", "count": os.cpu_count()}]
-        presence = Presence(engine, "worker", interval=settings.heartbeat_seconds, devices=devices)
+        report = StoreReport(engine, settings.work_dir)
+        presence = Presence(engine, "worker", interval=settings.heartbeat_seconds, devices=devices, also=report.tell)
         self._exit.enter_context(presence)
         starter = Starter(self.trainer_command, marks=orphans.marks(), standby=self.standby)
         self._exit.callback(starter.end)

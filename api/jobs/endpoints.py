@@ -10,8 +10,8 @@ from pydantic import StringConstraints
 from sqlalchemy import Engine
 
 from api.conditional import IfNoneMatch
-from api.dependencies import EngineDep, FeedsDep, SettingsDep
-from api.errors import InvalidCursor, InvalidRequest, MalformedBody, NothingNew, UnsupportedMediaType
+from api.dependencies import EngineDep, FeedsDep, ServicesDep, SettingsDep
+from api.errors import InputNotFound, InvalidCursor, InvalidRequest, MalformedBody, NothingNew, UnsupportedMediaType
 from api.idempotency import OnceDep
 from api.identifiers import JobId
 from api.jobs import service
@@ -29,7 +29,7 @@ from api.jobs.schemas import (
     MetricPage,
 )
 from api.jobs.service import StreamStart
-from api.jobs.validation import DeadlinePassed, InputNotFound, UnknownArchitecture, dry_run
+from api.jobs.validation import DeadlinePassed, UnknownArchitecture, dry_run
 from api.pagination import CursorParameter, Limit
 from api.problems import problems
 from ttm_jobs.database import read_scope, session_scope
@@ -88,7 +88,9 @@ def jobs_create(
     settings: SettingsDep,
 ) -> Response:
     """Three strings are enough: where the teacher's checkpoint is, what the student is, where the data is. Everything
-    else has defaults. The answer shows the whole spec, and the job is waiting for a worker when it is sent."""
+    else has defaults. `teacher:NAME` and `dataset:NAME`, with `@VERSION` for one that is not the newest, stand for what
+    the project has under these names. The answer shows the whole spec, and the job is waiting for a worker when it is
+    sent."""
     return once.answer(engine, request, lambda session: service.create(session, settings, request), _location)
 
 
@@ -147,16 +149,15 @@ def jobs_list(
     response_model=JobOut,
     responses=_UNCHANGED | problems(JobNotFound),
 )
-def jobs_get(job_id: JobId, engine: EngineDep, poll: PollDep) -> Response:
+def jobs_get(job_id: JobId, engine: EngineDep, services: ServicesDep, poll: PollDep) -> Response:
     """State, phase, progress, latest metrics, accuracy of teacher and student, complete spec, artifacts, history. The
     ETag changes with all of these but the time of the heartbeat."""
     with read_scope(engine) as session:
-        job, tag = service.poll(session, job_id, poll.condition)
+        body, tag = service.poll(session, job_id, poll.condition, services.rendered)
     headers = {"ETag": tag}
     if poll.waited is not None:
         headers["Preference-Applied"] = f"wait={poll.waited}"
-    # Written at once: FastAPI would check again what was just built, and this is asked most of all.
-    return Response(job.model_dump_json(), headers=headers, media_type="application/json")
+    return Response(body, headers=headers, media_type="application/json")
 
 
 @router.patch(

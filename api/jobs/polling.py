@@ -53,7 +53,7 @@ async def _poll(
 
     def look(engine: Engine) -> int:
         with read_scope(engine) as session:
-            return jobs.version(session, job_id)
+            return jobs.stamp(session, job_id).version
 
     version = await to_thread.run_sync(look, engine)
     if names(if_none_match, etag(version)):

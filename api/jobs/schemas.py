@@ -126,6 +126,8 @@ class Links(BaseModel):
     attempts: str
     artifacts: str
     page: str
+    teacher: str | None = None
+    dataset: str | None = None
     student: str | None = None
     log: str | None = None
     cancel: str | None = None
@@ -165,6 +167,9 @@ class JobOut(JobSummary):
     """A job with all that is known of it."""
 
     spec: dict[str, Any] = Field(description="The complete DistillSpec: as run once planned, until then with defaults.")
+    named: dict[str, str] = Field(
+        description="What of the spec was given by a name of the project's, and the version that it stood for then."
+    )
     planned: bool = Field(description="True once `spec` has every field decided by the engine.")
     result: dict[str, Any] | None = Field(description="The engine's final report.")
     artifacts: list[ArtifactOut]
@@ -207,6 +212,7 @@ class Dryrun(BaseModel):
     """What a job would be, were it submitted."""
 
     spec: dict[str, Any] = Field(description="The spec with its defaults.")
+    named: dict[str, str] = Field({}, description="The versions that its names stand for now.")
     student: ModelSize
     teachers: list[ModelSize] = Field(description="Those whose architecture is given.")
     teacher_store_bytes_per_image: int | None = Field(

@@ -2,34 +2,36 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from hashlib import sha256
-from typing import Any
 
 from sqlalchemy.orm import Session
 
 from api import conditional
+from api.definitions.resolution import by_address, resolve
 from api.errors import InvalidRequest
-from api.identifiers import is_id
 from api.jobs.polling import etag
+from api.jobs.rendered import RenderedJobs
 from api.jobs.schemas import AttemptList, CheckpointList, JobOut, JobPage, JobPatch, JobRequest, MetricPage
 from api.jobs.validation import check_request
 from api.jobs.views import attempt, checkpoint, detail, point, summary
-from api.pagination import decode_cursor, encode_cursor
+from api.pagination import decode_cursor, decode_moment, encode_cursor, encode_moment
 from api.problems import FieldError, Refusal
 from ttm_core.spec import DistillSpec
 from ttm_jobs.models import Job
 from ttm_jobs.repositories import artifacts, events, job_lists, jobs, metrics, runs
 from ttm_jobs.repositories.job_lists import JobFilters
+from ttm_jobs.repositories.jobs import Stamp
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import TERMINAL
 
 _CURSOR = "jobs"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def create(session: Session, settings: Settings, request: JobRequest) -> JobOut:
     """A queued job. Refusal, with an entry for each fault, if the spec cannot run whatever the worker."""
+    resolved = resolve(session, request)
+    request = resolved.request
     check_request(session, settings, request)
     job = jobs.create(
         session,
@@ -41,6 +43,7 @@ def create(session: Session, settings: Settings, request: JobRequest) -> JobOut:
         name=request.name,
         priority=request.priority,
         tags=request.tags,
+        named=resolved.named,
         max_attempts=request.max_attempts or settings.max_attempts,
         deadline=timedelta(seconds=request.deadline) if isinstance(request.deadline, float) else request.deadline,
     )
@@ -53,12 +56,20 @@ def get(session: Session, job_id: str) -> JobOut:
     return show(session, jobs.get(session, job_id))
 
 
-def poll(session: Session, job_id: str, condition: str | None) -> tuple[JobOut, str]:
-    """The whole view and its ETag. NotModified if the condition names it, at the price of one number; JobNotFound."""
+def poll(session: Session, job_id: str, condition: str | None, rendered: RenderedJobs) -> tuple[bytes, str]:
+    """The whole view as JSON, and its ETag. NotModified if the condition names it; JobNotFound. An answer that was
+    written out before costs as little as a NotModified.
+    """
+    stamp = jobs.stamp(session, job_id)
     if condition is not None:
-        conditional.check(condition, etag(jobs.version(session, job_id)))
-    job = jobs.get(session, job_id)
-    return show(session, job), etag(job.version)
+        conditional.check(condition, etag(stamp.version))
+    body = rendered.get(job_id, stamp)
+    if body is None:
+        job = jobs.get(session, job_id)
+        stamp = Stamp(job.version, job.heartbeat_at)
+        body = show(session, job).model_dump_json().encode()
+        rendered.keep(job_id, stamp, body)
+    return body, etag(stamp.version)
 
 
 def patch(session: Session, job_id: str, wanted: JobPatch) -> JobOut:
@@ -99,12 +110,13 @@ def page(
     condition: str | None = None,
 ) -> tuple[JobPage, str]:
     """A page of jobs, newest first, and its ETag. NotModified if the condition names it."""
-    before = None if cursor is None else decode_cursor(_CURSOR, cursor, _position)
-    found = job_lists.page(session, limit=limit, before=before, filters=filters)
+    before = None if cursor is None else decode_cursor(_CURSOR, cursor, decode_moment)
+    found = job_lists.page(session, limit=limit, before=before, filters=filters and by_address(session, filters))
     seen = f"{found.has_more} " + " ".join(f"{job.id}:{job.version}" for job in found.jobs)
     tag = f'W/"{sha256(seen.encode()).hexdigest()[:32]}"'
     conditional.check(condition, tag)
-    following = _cursor(found.jobs[-1]) if found.has_more else None
+    last = found.jobs[-1] if found.has_more else None
+    following = None if last is None else encode_cursor(_CURSOR, encode_moment(last.created_at, last.id))
     items = [summary(job) for job in found.jobs]
     return JobPage(items=items, next_cursor=following, has_more=found.has_more), tag
 
@@ -151,15 +163,3 @@ def stream_start(session: Session, job_id: str, last_event_id: str | None) -> St
     after = min(int(last_event_id or 0), job.last_event)
     over = job.state in TERMINAL and after == job.last_event
     return StreamStart(job.id, after, job.last_event, over)
-
-
-def _cursor(job: Job) -> str:
-    # Whole microseconds: a float would round the time to another row's.
-    return encode_cursor(_CURSOR, [(job.created_at - _EPOCH) // timedelta(microseconds=1), job.id])
-
-
-def _position(position: list[Any]) -> tuple[datetime, str]:
-    microseconds, job_id = position
-    if not is_id(job_id):
-        raise ValueError
-    return _EPOCH + timedelta(microseconds=microseconds), job_id

@@ -6,7 +6,8 @@ from typing import Any, assert_never
 
 from sqlalchemy.orm import Session
 
-from api.errors import InvalidRequest, pointer
+from api.definitions.resolution import resolve
+from api.errors import InputNotFound, InvalidRequest, pointer
 from api.jobs.schemas import Dryrun, JobRequest, ModelSize
 from api.problems import FieldError, Refusal
 from ttm_core import catalogue
@@ -38,12 +39,6 @@ class UnknownArchitecture(Invalid):
     code = "unknown_architecture"
 
 
-class InputNotFound(Invalid):
-    """An address in the spec names nothing."""
-
-    code = "input_not_found"
-
-
 class DeadlinePassed(Invalid):
     """The deadline lies in the past."""
 
@@ -62,11 +57,14 @@ def check_request(session: Session, settings: Settings, request: JobRequest) -> 
 
 def dry_run(session: Session, settings: Settings, request: JobRequest) -> Dryrun:
     """What a job of this request would be. Refusal, as for the request itself."""
+    resolved = resolve(session, request)
+    request = resolved.request
     check_request(session, settings, request)
     teachers = [teacher.architecture for teacher in request.all_teachers]
     classes = next((teacher.num_classes for teacher in request.all_teachers if teacher.num_classes), None)
     return Dryrun(
         spec=request.model_dump(mode="json", include=set(DistillSpec.model_fields)),
+        named=resolved.named,
         student=_size(request.student.architecture),
         teachers=[_size(name) for name in teachers if name is not None],
         teacher_store_bytes_per_image=None if classes is None else classes * _BYTES_OF_A_LOGIT,
@@ -85,14 +83,14 @@ def _size(name: str) -> ModelSize:
 def _faults(session: Session, settings: Settings, spec: DistillSpec) -> Iterator[Fault]:
     yield from _text_faults(spec.model_dump(mode="json"), ())
     yield from _architecture_fault(spec.student.architecture, "/student/architecture")
-    yield from _address_fault(session, settings, spec.dataset.uri, "/dataset/uri", _OF_DATASETS)
+    yield from address_fault(session, settings, spec.dataset.uri, "/dataset/uri", OF_DATASETS)
     for index, teacher in enumerate(spec.all_teachers):
         at = "/teacher" if spec.teacher is not None else f"/teachers/{index}"
         if teacher.architecture is not None:
             yield from _architecture_fault(teacher.architecture, f"{at}/architecture")
-        yield from _address_fault(session, settings, teacher.checkpoint, f"{at}/checkpoint", _OF_TEACHERS)
+        yield from address_fault(session, settings, teacher.checkpoint, f"{at}/checkpoint", OF_TEACHERS)
     if spec.student.checkpoint is not None:
-        yield from _address_fault(session, settings, spec.student.checkpoint, "/student/checkpoint", _OF_STUDENTS)
+        yield from address_fault(session, settings, spec.student.checkpoint, "/student/checkpoint", _OF_STUDENTS)
 
 
 def _deadline_fault(session: Session, deadline: datetime | float | None) -> Iterator[Fault]:
@@ -123,14 +121,15 @@ def _architecture_fault(name: str, at: str) -> Iterator[Fault]:
         yield UnknownArchitecture(message), FieldError(pointer=at, detail=message)
 
 
-_OF_DATASETS = (UploadUri, FileUri, HttpUri, S3Uri)
-_OF_STUDENTS = (*_OF_DATASETS, JobUri)
-_OF_TEACHERS = (*_OF_STUDENTS, TimmUri)
+OF_DATASETS = (UploadUri, FileUri, HttpUri, S3Uri)
+_OF_STUDENTS = (*OF_DATASETS, JobUri)
+OF_TEACHERS = (*_OF_STUDENTS, TimmUri)
 
 
-def _address_fault(
+def address_fault(
     session: Session, settings: Settings, uri: str, at: str, kinds: tuple[type[Uri], ...]
 ) -> Iterator[Fault]:
+    """What is wrong with an address at a place of a spec that takes some kinds of them."""
     try:
         parsed = parse_uri(uri)
         if not isinstance(parsed, kinds):

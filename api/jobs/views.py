@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from api.artifacts.schemas import ArtifactOut
+from api.definitions.references import path_of
 from api.jobs.schemas import (
     Accuracy,
     AttemptOut,
@@ -33,7 +34,7 @@ def summary(job: Job) -> JobSummary:
         tags=job.tags,
         state=job.state,
         phase=job.phase,
-        teacher=_teacher(job),
+        teacher=teacher_of(job),
         student=job.student,
         dataset=job.dataset,
         method=job.method,
@@ -61,6 +62,7 @@ def detail(job: Job, artifacts: Sequence[Artifact], history: Sequence[JobEvent])
     return JobOut(
         **known,
         spec=job.full_spec or job.spec,
+        named=job.named,
         planned=job.full_spec is not None,
         result=job.result,
         artifacts=[artifact(row) for row in artifacts],
@@ -133,6 +135,8 @@ def links(job: Job) -> Links:
         attempts=f"{base}/attempts",
         artifacts=f"{base}/artifacts",
         page=f"/ui/jobs/{job.id}",
+        teacher=path_of(job.named.get("teacher")),
+        dataset=path_of(job.named.get("dataset")),
         student=f"{base}/student" if state is JobState.SUCCEEDED else None,
         cancel=f"{base}/cancel" if state in _CANCELLABLE else None,
         pause=f"{base}/pause" if state in (JobState.QUEUED, JobState.RUNNING) else None,
@@ -160,7 +164,8 @@ def _progress(progress: dict[str, Any] | None) -> Progress | None:
     return Progress.model_validate({**progress, "fraction": progress["step"] / max(progress["total_steps"], 1)})
 
 
-def _teacher(job: Job) -> str | None:
+def teacher_of(job: Job) -> str | None:
+    """Architecture of a job's teacher once it is known, until then its address."""
     spec: dict[str, Any] = job.full_spec or {}
     known = [spec["teacher"]] if spec.get("teacher") else spec.get("teachers") or []
     architectures = [teacher.get("architecture") for teacher in known]

@@ -3,8 +3,11 @@
 from fastapi import APIRouter
 
 from api.dependencies import EngineDep, SettingsDep
+from api.errors import InvalidCursor, InvalidRequest
 from api.operations import service
-from api.operations.schemas import QueueOut, UsageOut, WorkerList
+from api.operations.schemas import QueueOut, StorePage, UsageOut, WorkerList
+from api.pagination import CursorParameter, Limit
+from api.problems import problems
 from ttm_jobs.database import read_scope
 
 router = APIRouter(tags=["operations"])
@@ -15,6 +18,19 @@ def workers_list(engine: EngineDep, settings: SettingsDep) -> WorkerList:
     """Those heard of lately, with their devices and what they are at."""
     with read_scope(engine) as session:
         return service.worker_list(session, settings)
+
+
+@router.get(
+    "/teacher-stores",
+    operation_id="stores_list",
+    summary="List the teacher stores",
+    responses=problems(InvalidRequest, InvalidCursor),
+)
+def stores_list(engine: EngineDep, limit: Limit = 50, cursor: CursorParameter = None) -> StorePage:
+    """Teachers' logits on workers' disks that jobs of the project filled or read, the most recently used first. One
+    that was pruned from every disk is not listed."""
+    with read_scope(engine) as session:
+        return service.store_page(session, limit=limit, cursor=cursor)
 
 
 @router.get("/queue", operation_id="queue_get", summary="Look at the queue")

@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from api.pagination import Page
+
 
 class WorkerOut(BaseModel):
     """A process that takes jobs."""
@@ -22,6 +24,36 @@ class WorkerList(BaseModel):
     """The workers heard of lately; there are few, so the list has no pages."""
 
     items: list[WorkerOut]
+
+
+class StoreHost(BaseModel):
+    """A host whose workers hold a store."""
+
+    hostname: str
+    size: int = Field(description="Bytes on disk.")
+    rows: int = Field(description="Views whose logits are there, in whole blocks.")
+    used_at: datetime = Field(description="When a trainer there last opened it, whichever project's.")
+    seen_at: datetime = Field(description="When a worker there last told of it.")
+
+
+class StoreOut(BaseModel):
+    """A teacher's logits for the views of a dataset."""
+
+    key: str = Field(description="Of all that decides the numbers: weights, images, augmentation, seed, arithmetic.")
+    teacher: str | None = Field(description="Of the newest job that had it open: architecture, or address.")
+    dataset: str = Field(description="Of the same job.")
+    encoding: str
+    size: int = Field(description="Bytes on disk; the largest of the hosts'.")
+    rows: int
+    jobs: int = Field(description="Jobs of the project that had it open and are not deleted.")
+    hits: int = Field(description="Images whose logits those jobs read instead of running the teacher.")
+    filled: int = Field(description="Images that those jobs ran the teacher on.")
+    last_used_at: datetime
+    hosts: list[StoreHost]
+
+
+class StorePage(Page[StoreOut]):
+    """Teacher stores, the most recently used first."""
 
 
 class QueueOut(BaseModel):

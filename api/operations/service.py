@@ -1,16 +1,22 @@
 """Looks at workers, queue and use."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api.operations.schemas import Limits, QueueOut, UsageOut, WorkerList, WorkerOut
+from api.jobs.views import teacher_of
+from api.operations.schemas import Limits, QueueOut, StoreHost, StoreOut, StorePage, UsageOut, WorkerList, WorkerOut
+from api.pagination import decode_cursor, decode_moment, encode_cursor, encode_moment
 from ttm_jobs.clock import now
 from ttm_jobs.models import Job, Project
-from ttm_jobs.repositories import jobs, projects, workers
+from ttm_jobs.repositories import jobs, projects, teacher_stores, workers
+from ttm_jobs.repositories.teacher_stores import Known
 from ttm_jobs.settings import Settings
 from ttm_jobs.tenancy import project_of
+
+_STORES = "teacher stores"
 
 
 def worker_list(session: Session, settings: Settings) -> WorkerList:
@@ -31,6 +37,37 @@ def worker_list(session: Session, settings: Settings) -> WorkerList:
             )
             for worker in found
         ]
+    )
+
+
+def store_page(session: Session, *, limit: int, cursor: str | None) -> StorePage:
+    """A page of the stores that the project's jobs had open."""
+    before = None if cursor is None else decode_cursor(_STORES, cursor, _store_position)
+    found = teacher_stores.page(session, limit=limit + 1, before=before)
+    has_more = len(found) > limit
+    last = found[limit - 1] if has_more else None
+    following = None if last is None else encode_cursor(_STORES, encode_moment(last.last_used_at, last.digest))
+    return StorePage(items=[_store(known) for known in found[:limit]], next_cursor=following, has_more=has_more)
+
+
+def _store_position(position: list[Any]) -> tuple[datetime, str]:
+    return decode_moment(position, is_name=lambda name: len(name) == 64 and name.isalnum())
+
+
+def _store(known: Known) -> StoreOut:
+    largest = max(known.hosts, key=lambda host: host.size)
+    return StoreOut(
+        key=known.digest,
+        teacher=teacher_of(known.job),
+        dataset=known.job.dataset,
+        encoding=largest.encoding,
+        size=largest.size,
+        rows=max(host.rows for host in known.hosts),
+        jobs=known.jobs,
+        hits=known.hits,
+        filled=known.filled,
+        last_used_at=known.last_used_at,
+        hosts=[StoreHost(**{name: getattr(host, name) for name in StoreHost.model_fields}) for host in known.hosts],
     )
 
 

@@ -49,8 +49,14 @@ def multipart_boundary(headers: Headers) -> bytes | None:
 
 
 def file_name(headers: Headers, given: str | None) -> str | None:
-    """The file's name without its folders and control characters: as given, else from Content-Disposition."""
-    name = given or _parsed("content-disposition", headers.get("content-disposition", "")).get_filename() or ""
+    """The file's name: as given, else from Content-Disposition."""
+    return plain_name(
+        given or _parsed("content-disposition", headers.get("content-disposition", "")).get_filename() or ""
+    )
+
+
+def plain_name(name: str) -> str | None:
+    """A file's name as it is kept: without its folders and control characters; None if nothing is left."""
     base = name.replace("\\", "/").rpartition("/")[2]
     printable = "".join(character for character in base if character.isprintable())
     return printable.strip()[:_LONGEST_NAME] or None

@@ -4,6 +4,8 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
+from api.pagination import Page
+
 
 class UploadOut(BaseModel):
     """A file that the service keeps."""
@@ -14,3 +16,7 @@ class UploadOut(BaseModel):
     size: int = Field(description="Bytes.")
     sha256: str
     created_at: datetime
+
+
+class UploadPage(Page[UploadOut]):
+    """Complete uploads, newest first."""

@@ -1,6 +1,7 @@
 """Receiving a file: from the socket into storage in flat memory, and either whole or not at all."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from anyio import CancelScope, CapacityLimiter, from_thread, to_thread
@@ -8,16 +9,18 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 from starlette.datastructures import Headers
 
+from api.pagination import decode_cursor, decode_moment, encode_cursor, encode_moment
 from api.uploads.headers import announced_sha256, file_name, multipart_boundary
 from api.uploads.multipart import FilePart
-from api.uploads.schemas import UploadOut
+from api.uploads.schemas import UploadOut, UploadPage
 from ttm_jobs.database import session_scope
-from ttm_jobs.errors import ChecksumMismatch, Invalid, TooLarge, UploadNotFound
+from ttm_jobs.errors import ChecksumMismatch, Invalid, ServiceError, TooLarge, UploadNotFound
 from ttm_jobs.models import Upload, UploadState
 from ttm_jobs.repositories import uploads
 from ttm_jobs.storage import Storage, Stored
 
-_BLOCK = 1 << 20
+BLOCK = 1 << 20
+_CURSOR = "uploads"
 
 
 class EmptyUpload(Invalid):
@@ -72,7 +75,7 @@ class Receiver:
             if received > self.limit:
                 raise self._too_large()
             block += chunk
-            if len(block) >= _BLOCK:
+            if len(block) >= BLOCK:
                 yield bytes(block)
                 block.clear()
         if block:
@@ -113,6 +116,27 @@ def get(session: Session, upload_id: str) -> UploadOut:
     if upload.state is not UploadState.COMPLETE:
         raise UploadNotFound
     return _view(upload)
+
+
+def page(session: Session, *, limit: int, cursor: str | None) -> UploadPage:
+    """A page of the complete uploads, newest first."""
+    before = None if cursor is None else decode_cursor(_CURSOR, cursor, decode_moment)
+    found = uploads.page(session, limit=limit + 1, before=before)
+    has_more = len(found) > limit
+    last = found[limit - 1] if has_more else None
+    following = None if last is None else encode_cursor(_CURSOR, encode_moment(last.created_at, last.id))
+    return UploadPage(items=[_view(row) for row in found[:limit]], next_cursor=following, has_more=has_more)
+
+
+def remove(engine: Engine, storage: Storage, upload_id: str) -> None:
+    """Forgets an upload; what of its bytes cannot be deleted now is collected later. UploadNotFound."""
+    with session_scope(engine) as session:
+        upload = uploads.get(session, upload_id)
+        keys = [upload.key, *(part.key for part in uploads.parts(session, upload_id))]
+        uploads.remove(session, upload_id)
+    with suppress(ServiceError, OSError):
+        for key in keys:
+            storage.delete(key)
 
 
 def _view(upload: Upload) -> UploadOut:

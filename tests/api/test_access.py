@@ -23,7 +23,7 @@ from tests.support.runs import STUDENT_BYTES, claim, succeed, train
 from ttm_jobs.clock import now
 from ttm_jobs.database import read_scope, session_scope
 from ttm_jobs.models import ApiKey, Job, Scope
-from ttm_jobs.repositories import jobs, keys, leases, projects, uploads, workers
+from ttm_jobs.repositories import definitions, jobs, keys, leases, projects, uploads, webhooks, workers
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import Storage
@@ -136,20 +136,27 @@ def theirs(engine: Engine, storage: Storage) -> dict[str, str]:
     succeed(engine, storage, lease)
     with session_scope(bound_to(engine, "theirs")) as session:
         uploads.complete(session, upload.id, size=1, sha256="0" * 64)
+        for kind in ("teacher", "dataset"):
+            definitions.add(session, kind, "student.safetensors", {"uri": "x"}, description=None)
+        webhook = webhooks.create(session, url="https://hooks.example.org/", events=[], description=None)
     make_key(engine, "theirs")
     with read_scope(engine) as session:
         key_id = session.scalars(select(ApiKey.id).where(ApiKey.project_id == "theirs")).one()
-    return {"job_id": job_id, "upload_id": upload.id, "key_id": key_id, "name": "student.safetensors"}
+    ids = {"job_id": job_id, "upload_id": upload.id, "key_id": key_id, "webhook_id": webhook.id, "version": "1"}
+    return {**ids, "name": "student.safetensors"}
 
 
 def test_what_another_project_has_is_not_found_on_any_route(
     ours: TestClient, engine: Engine, theirs: dict[str, str]
 ) -> None:
-    foreign = [(method, path) for method, path in operations() if "_id}" in path]
-    assert len(foreign) >= 17
+    named = ("/teachers/", "/datasets/")
+    foreign = [(method, path) for method, path in operations() if "_id}" in path or path.startswith(named)]
+    assert len(foreign) >= 35
     for method, path in foreign:
         answer = ours.request(method, path.format(**theirs), **body_for(method, path))
         assert answer.status_code == 404, (method, path, answer.text)
+        if method == "head":
+            continue
         assert answer.json()["code"].endswith("_not_found"), (method, path)
         absent = ours.request(
             method, path.format(**{**theirs, **dict.fromkeys(_IDS, NOBODY)}), **body_for(method, path)
@@ -157,18 +164,20 @@ def test_what_another_project_has_is_not_found_on_any_route(
         assert absent.json()["code"] == answer.json()["code"], "a foreign thing looks like none"
     with read_scope(engine) as session:
         assert jobs.get(session, theirs["job_id"]).state is JobState.SUCCEEDED
+    for path in ("/teachers", "/datasets", "/webhooks", "/uploads"):
+        assert ours.get(path).json()["items"] == [], path
     for path in ("/jobs", "/keys"):
         assert all(theirs["job_id"] not in json.dumps(item) for item in ours.get(path).json()["items"])
         assert theirs["key_id"] not in ours.get(path).text
     assert theirs["job_id"] not in ours.get("/").text
     assert ours.get(f"/ui/jobs/{theirs['job_id']}").status_code == 404
-    for uri in (f"job:{theirs['job_id']}", f"upload:{theirs['upload_id']}"):
+    for uri in (f"job:{theirs['job_id']}", f"upload:{theirs['upload_id']}", "teacher:student.safetensors"):
         refusal = ours.post("/jobs", json={"student": "resnet18", "teacher": uri, "dataset": "file:///nowhere"})
         assert "/teacher/checkpoint" in [error["pointer"] for error in refusal.json()["errors"]]
 
 
 NOBODY = "01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10"
-_IDS = ("job_id", "upload_id", "key_id")
+_IDS = ("job_id", "upload_id", "key_id", "webhook_id")
 
 
 def body_for(method: str, path: str) -> dict[str, Any]:
@@ -177,6 +186,8 @@ def body_for(method: str, path: str) -> dict[str, Any]:
         return {"headers": {"Tus-Resumable": "1.0.0", "Upload-Offset": "0"}, "content": b""}
     if "uploads" in path:
         return {"headers": {"Tus-Resumable": "1.0.0"}}
+    if method == "patch" and "webhooks" in path:
+        return {"json": {"enabled": True}}
     if method == "patch":
         return {"json": {"name": "mine"}}
     return {}
@@ -188,7 +199,8 @@ def test_no_route_answers_without_a_key(client: TestClient, engine: Engine, thei
         if path in ("/healthz", "/readyz"):
             assert answer.status_code != 401
         else:
-            assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized"), (method, path)
+            assert answer.status_code == 401, (method, path)
+            assert method == "head" or answer.json()["code"] == "unauthorized"
     for path in ("/", "/docs", "/openapi.json", f"/ui/jobs/{theirs['job_id']}", "/nowhere"):
         assert client.get(path).status_code == 401, path
 

@@ -1,6 +1,7 @@
 """The OpenAPI document: complete, current, and true."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from api.main import app
 from api.openapi import error_codes
 from ttm_core import catalogue
 from ttm_core.spec import DistillSpec
+from ttm_jobs.settings import Settings
 
 SNAPSHOT = Path(__file__).parents[2] / "docs" / "reference" / "openapi.json"
 
@@ -54,6 +56,9 @@ def test_operation_ids_are_unique_and_paths_are_the_promised_ones() -> None:
         ("get", "/jobs/{job_id}/student"),
         ("get", "/jobs/{job_id}/artifacts"),
         ("post", "/uploads"),
+        ("head", "/uploads/{upload_id}"),
+        ("patch", "/uploads/{upload_id}"),
+        ("post", "/webhooks"),
         ("get", "/architectures"),
         ("get", "/architectures/{name}"),
         ("get", "/recipes"),
@@ -79,6 +84,58 @@ def test_examples_are_specs_of_known_architectures(name: str) -> None:
 
 def test_the_served_document_is_the_same(sqlite_client: TestClient) -> None:
     assert sqlite_client.get("/openapi.json").json() == app.openapi()
+
+
+def test_every_code_that_is_answered_is_in_the_document() -> None:
+    document = app.openapi()
+    told = document["components"]["schemas"]["Problem"]["properties"]["code"]["x-extensible-enum"]
+    named: set[str] = set()
+    for _, _, operation in operations():
+        for status, answer in operation["responses"].items():
+            if status == "default" or int(status) >= 400:
+                named |= set(re.findall(r"`([a-z_]+)`", answer["description"]))
+    # Bases of others, which say which thing is not found or not right.
+    bases = {"not_found", "conflict", "invalid_input", "illegal_move"}
+    other = {"no_such_route", "invalid_name"}  # of no operation; of a name that the schema refuses before
+    assert set(told) - named <= bases | other
+    assert set(told) <= set(error_codes())
+
+
+JSON = "application/json"
+
+
+def examples() -> list[tuple[str, str, str, Any]]:
+    """Method, path, name and value of every example of a body."""
+    document = app.openapi()
+    found = []
+    for path, method, operation in operations():
+        body = operation.get("requestBody", {}).get("content", {}).get(JSON)
+        if body is None:
+            continue
+        if "examples" in body:
+            found += [(method, path, name, example["value"]) for name, example in body["examples"].items()]
+        else:
+            schema = document["components"]["schemas"][body["schema"]["$ref"].rpartition("/")[2]]
+            found.append((method, path, "", schema["example"]))
+    return found
+
+
+@pytest.mark.parametrize(("method", "path", "name", "value"), examples())
+def test_every_example_is_accepted_as_it_stands(
+    sqlite_client: TestClient, sqlite_settings: Settings, method: str, path: str, name: str, value: Any
+) -> None:
+    upload = sqlite_client.post("/uploads", content=b"x").json()["uri"]
+    folder = sqlite_settings.data_roots[0]
+    # The one upload and the one folder that the examples name.
+    body = json.dumps(value).replace("file:///data/pets", folder.as_uri())
+    body = re.sub(r"upload:[0-9a-f-]{36}", upload, body)
+    job = {"student": "resnet18", "dataset": folder.as_uri(), "method": "ce"}
+    made = {"job_id": ("/jobs", job), "webhook_id": ("/webhooks", {"url": "https://hooks.example.org/"})}
+    for parameter, (collection, wanted) in made.items():
+        if parameter in path:
+            path = path.replace(f"{{{parameter}}}", sqlite_client.post(collection, json=wanted).json()["id"])
+    answer = sqlite_client.request(method, path, content=body, headers={"Content-Type": JSON})
+    assert answer.status_code in (200, 201), answer.text
 
 
 def test_codes_are_unique_and_explained() -> None:

@@ -6,17 +6,18 @@ from tests.support.factories import MINUTE, NO_TIME, queued
 from ttm_jobs.clock import now
 from ttm_jobs.database import read_scope, session_scope
 from ttm_jobs.repositories import outbox
+from ttm_jobs.repositories.transitions import RING
 
 
 def take(engine: Engine, again_after: timedelta = MINUTE, limit: int = 10) -> list[tuple[int, str]]:
     with session_scope(engine) as session:
-        messages = outbox.take(session, limit=limit, again_after=again_after)
+        messages = outbox.take(session, RING, limit=limit, again_after=again_after)
         return [(message.id, message.payload["job_id"]) for message in messages]
 
 
 def any_due(engine: Engine) -> bool:
     with read_scope(engine) as session:
-        return outbox.any_due(session)
+        return outbox.any_due(session, RING)
 
 
 def test_messages_come_in_order_and_to_one_taker(engine: Engine) -> None:
@@ -56,7 +57,7 @@ def test_two_takers_at_once_share_the_messages(engine: Engine) -> None:
     if engine.dialect.name == "sqlite":
         return  # A second writing transaction waits for the end of the first: the tests above are the whole story.
     with session_scope(engine) as one, session_scope(engine) as other:
-        first = [message.payload["job_id"] for message in outbox.take(one, limit=2, again_after=MINUTE)]
-        second = [message.payload["job_id"] for message in outbox.take(other, limit=10, again_after=MINUTE)]
+        first = [message.payload["job_id"] for message in outbox.take(one, RING, limit=2, again_after=MINUTE)]
+        second = [message.payload["job_id"] for message in outbox.take(other, RING, limit=10, again_after=MINUTE)]
     assert len(first) == len(second) == 2
     assert {*first, *second} == job_ids

@@ -41,6 +41,8 @@ class Job(Owned, Base):
     # As submitted with the defaults filled in, and as it runs once the engine has decided every open field.
     spec: Mapped[Json] = mapped_column(JSON(none_as_null=True))
     full_spec: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
+    # The names of the project's own that the spec was made from, with their versions: {"dataset": "dataset:pets@2"}.
+    named: Mapped[Json] = mapped_column(JSON, default=dict, server_default="{}")
     # Of the spec, for lists: the teacher's and the dataset's address, the student's architecture, the method's kind.
     teacher: Mapped[str | None] = mapped_column(String(2048))
     student: Mapped[str] = mapped_column(String(128))

@@ -9,7 +9,9 @@ from ttm_jobs.models.base import Base, Json, Serial
 
 
 class OutboxMessage(Base):
-    """`topic` says who delivers it; `ring` rings the doorbell for payload {job_id, priority}. Not before `next_at`."""
+    """`topic` says who delivers it: `ring` rings the doorbell for payload {job_id, priority}, `webhook` sends the
+    delivery {delivery_id}. Not before `next_at`.
+    """
 
     __tablename__ = "outbox"
 
@@ -20,4 +22,4 @@ class OutboxMessage(Base):
     next_at: Mapped[datetime] = mapped_column()
     tries: Mapped[int] = mapped_column(default=0)
 
-    __table_args__ = (Index("ix_outbox_next_at", next_at, id),)
+    __table_args__ = (Index("ix_outbox_next_at", topic, next_at, id),)

@@ -11,7 +11,7 @@ from ttm_jobs.models.project import Owned
 
 
 class UploadState(StrEnum):
-    # The bytes are on their way; size and hash are not known yet.
+    # The bytes are on their way; the hash is not known yet.
     RECEIVING = "receiving"
     # Whole and durable in storage under its key.
     COMPLETE = "complete"
@@ -33,7 +33,11 @@ class Upload(Owned, Base):
         )
     )
     key: Mapped[str] = mapped_column(String(512))
+    # As announced, until it is complete; NULL where nothing was.
     size: Mapped[int | None] = mapped_column(BigInteger)
+    # Of one that comes in parts: bytes that are durable, and when the newest of them came.
+    received: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    active_at: Mapped[datetime | None]
     sha256: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column()
     completed_at: Mapped[datetime | None]

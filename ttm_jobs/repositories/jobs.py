@@ -1,9 +1,10 @@
 """Jobs as their users see them: made, read, listed, and wished to end, rest or go on."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from ttm_jobs.clock import now
@@ -19,7 +20,7 @@ from ttm_jobs.ids import new_id
 from ttm_jobs.models import Attempt, Job, JobEvent, JobTag
 from ttm_jobs.models.base import Json
 from ttm_jobs.models.job import WAITING
-from ttm_jobs.repositories import quotas
+from ttm_jobs.repositories import quotas, webhooks
 from ttm_jobs.repositories.transitions import enqueue, locked, move, owe_ring
 from ttm_jobs.states import TERMINAL, JobState
 from ttm_jobs.tenancy import project_of
@@ -41,11 +42,12 @@ def create(
     deadline: datetime | timedelta | None = None,
     retry_of: str | None = None,
     tags: Collection[str] = (),
+    named: Mapping[str, str] | None = None,
 ) -> Job:
     """A queued job of the session's project, and the ring it is owed. QuotaExceeded.
 
-    `spec` is the JSON of the whole description; the other words are the parts of it that lists show. `deadline` is a
-    point in time, or counts from now.
+    `spec` is the JSON of the whole description; the other words are the parts of it that lists show. `named` tells
+    which names it was made from. `deadline` is a point in time, or counts from now.
     """
     project_id = project_of(session)
     quotas.check_new_job(session, project_id)
@@ -57,6 +59,7 @@ def create(
         tags=sorted(set(tags)),
         state=JobState.QUEUED,
         spec=spec,
+        named=dict(named or {}),
         teacher=teacher,
         student=student,
         dataset=dataset,
@@ -80,6 +83,7 @@ def create(
     _index_tags(session, job)
     session.add(JobEvent(job_id=job.id, number=1, kind="state", data={"state": JobState.QUEUED, "from": None}, at=at))
     owe_ring(session, job, at)
+    webhooks.tell(session, job, None, at)
     return job
 
 
@@ -91,12 +95,19 @@ def get(session: Session, job_id: str) -> Job:
     return job
 
 
-def version(session: Session, job_id: str) -> int:
-    """The number of the job's newest state, which is all that a poll asks for. JobNotFound."""
-    found = session.scalar(select(Job.version).where(Job.id == job_id))
+class Stamp(NamedTuple):
+    """What changes whenever a view of the job does; `version` alone changes with all but the heartbeat."""
+
+    version: int
+    heartbeat_at: datetime | None
+
+
+def stamp(session: Session, job_id: str) -> Stamp:
+    """All that a poll asks for. JobNotFound."""
+    found = session.execute(select(Job.version, Job.heartbeat_at).where(Job.id == job_id)).first()
     if found is None:
         raise JobNotFound
-    return found
+    return Stamp(found.version, found.heartbeat_at)
 
 
 def oldest_queued_at(session: Session) -> datetime | None:
@@ -138,6 +149,8 @@ def remove(session: Session, job_id: str) -> None:
     job = locked(session, job_id)
     if job.state not in TERMINAL:
         raise JobNotDeletable
+    # Who shows them names the old one no more.
+    session.execute(update(Job).where(Job.retry_of == job.id).values(version=Job.version + 1))
     # The database removes what depends on the row.
     session.execute(delete(Job).where(Job.id == job.id))
 
@@ -207,6 +220,7 @@ def retry(session: Session, job_id: str) -> Job:
         max_attempts=old.max_attempts,
         retry_of=old.id,
         tags=old.tags,
+        named=old.named,
     )
 
 

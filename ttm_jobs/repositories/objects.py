@@ -4,12 +4,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from ttm_jobs.clock import now
 from ttm_jobs.ids import made_at
-from ttm_jobs.models import Artifact, Attempt, Checkpoint, Job, Upload, UploadState
+from ttm_jobs.models import Artifact, Attempt, Checkpoint, Job, Upload, UploadPart, UploadState
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,20 @@ def abandoned(session: Session, keys: Collection[str], *, after: timedelta) -> s
     over = {run for run in set(runs.values()) if _is_over(session, run, before)}
     unnamed = {key for key, run in runs.items() if run in over} - _named(session, over)
     lost = {key for key, upload_id in uploads.items() if _is_old(upload_id, before)}
-    return unnamed | (lost - _named_uploads(session, lost))
+    parts = {key for key in keys if key.startswith("upload-parts/") and _is_old(key.rpartition("/")[2], before)}
+    return unnamed | (lost - _named_uploads(session, lost)) | (parts - _named_parts(session, parts))
 
 
 def forget_broken_uploads(session: Session, *, after: timedelta, limit: int = 100) -> None:
-    """Removes the rows of uploads that began `after` ago and have not ended: their senders are gone."""
+    """Removes the rows of uploads that have not ended, and of which nothing came since `after` ago: their senders are
+    gone.
+    """
     uploads = session.scalars(
         select(Upload)
-        .where(Upload.state == UploadState.RECEIVING, Upload.created_at <= now(session) - after)
+        .where(
+            Upload.state == UploadState.RECEIVING,
+            func.coalesce(Upload.active_at, Upload.created_at) <= now(session) - after,
+        )
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
@@ -68,6 +74,11 @@ def _named(session: Session, runs: Collection[_Run]) -> set[str]:
 def _named_uploads(session: Session, keys: Collection[str]) -> set[str]:
     ids = [key.removeprefix("uploads/") for key in keys]
     return set(session.scalars(select(Upload.key).where(Upload.id.in_(ids))))
+
+
+def _named_parts(session: Session, keys: Collection[str]) -> set[str]:
+    ids = {key.split("/")[1] for key in keys}
+    return set(session.scalars(select(UploadPart.key).where(UploadPart.upload_id.in_(ids))))
 
 
 def _is_over(session: Session, run: _Run, before: datetime) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from ttm_jobs.clock import now
@@ -15,19 +15,20 @@ def add(session: Session, topic: str, payload: Json, *, created_at: datetime, ne
     session.add(OutboxMessage(topic=topic, payload=payload, created_at=created_at, next_at=next_at))
 
 
-def any_due(session: Session) -> bool:
+def any_due(session: Session, topic: str) -> bool:
     """Whether `take` would find something; a reader's question, so that an idle dispatcher writes nothing."""
-    return session.scalar(select(OutboxMessage.id).where(OutboxMessage.next_at <= now(session)).limit(1)) is not None
+    due = select(OutboxMessage.id).where(OutboxMessage.topic == topic, OutboxMessage.next_at <= now(session))
+    return session.scalar(due.limit(1)) is not None
 
 
-def take(session: Session, *, limit: int, again_after: timedelta) -> Sequence[OutboxMessage]:
-    """Due messages, oldest first. Nobody else is given them before `again_after`, so a crash before `delivered` repeats
-    them later.
+def take(session: Session, topic: str, *, limit: int, again_after: timedelta) -> Sequence[OutboxMessage]:
+    """Due messages of a topic, oldest first. Nobody else is given them before `again_after`, so a crash before
+    `delivered` repeats them later.
     """
     at = now(session)
     messages = session.scalars(
         select(OutboxMessage)
-        .where(OutboxMessage.next_at <= at)
+        .where(OutboxMessage.topic == topic, OutboxMessage.next_at <= at)
         .order_by(OutboxMessage.next_at, OutboxMessage.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -40,3 +41,8 @@ def take(session: Session, *, limit: int, again_after: timedelta) -> Sequence[Ou
 
 def delivered(session: Session, ids: Sequence[int]) -> None:
     session.execute(delete(OutboxMessage).where(OutboxMessage.id.in_(ids)))
+
+
+def postpone(session: Session, message_id: int, until: datetime) -> None:
+    """Owes a message still, though not before then."""
+    session.execute(update(OutboxMessage).where(OutboxMessage.id == message_id).values(next_at=until))

@@ -7,8 +7,10 @@ from sqlalchemy.orm import Session
 
 from ttm_jobs.errors import JobNotFound
 from ttm_jobs.models import Job, JobEvent
-from ttm_jobs.repositories import outbox
+from ttm_jobs.repositories import outbox, webhooks
 from ttm_jobs.states import HELD, TERMINAL, JobState, check_move
+
+RING = "ring"
 
 
 def locked(session: Session, job_id: str) -> Job:
@@ -42,6 +44,7 @@ def move(session: Session, job: Job, to: JobState, at: datetime, **why: Any) -> 
     if to in TERMINAL:
         job.finished_at = at
     append(session, job, "state", {"state": to, "from": before, **why}, at)
+    webhooks.tell(session, job, before, at)
 
 
 def enqueue(session: Session, job: Job, at: datetime, delay: timedelta, **why: Any) -> None:
@@ -54,4 +57,4 @@ def enqueue(session: Session, job: Job, at: datetime, delay: timedelta, **why: A
 
 def owe_ring(session: Session, job: Job, at: datetime, delay: timedelta = timedelta(0)) -> None:
     payload = {"job_id": job.id, "priority": job.priority}
-    outbox.add(session, "ring", payload, created_at=at, next_at=at + delay)
+    outbox.add(session, RING, payload, created_at=at, next_at=at + delay)

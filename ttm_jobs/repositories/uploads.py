@@ -1,21 +1,26 @@
 """Uploads: received files."""
 
-from sqlalchemy import delete
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, select, tuple_
 from sqlalchemy.orm import Session
 
 from ttm_jobs.clock import now
-from ttm_jobs.errors import UploadNotFound
+from ttm_jobs.errors import UploadNotFound, UploadOffsetWrong
 from ttm_jobs.ids import new_id
-from ttm_jobs.models import Upload, UploadState
+from ttm_jobs.models import Upload, UploadPart, UploadState
 from ttm_jobs.repositories import quotas
 from ttm_jobs.tenancy import project_of
 
 
-def begin(session: Session, *, filename: str | None, media_type: str) -> Upload:
-    """An upload whose bytes are on their way to storage under its `key`. QuotaExceeded."""
+def begin(session: Session, *, filename: str | None, media_type: str, size: int | None = None) -> Upload:
+    """An upload whose bytes are on their way to storage under its `key`; `size` as announced counts for its project
+    from now on. QuotaExceeded.
+    """
     upload_id = new_id()
     project_id = project_of(session)
-    quotas.check_bytes(session, project_id, 1)
+    quotas.check_bytes(session, project_id, size or 1)
     upload = Upload(
         id=upload_id,
         project_id=project_id,
@@ -23,6 +28,8 @@ def begin(session: Session, *, filename: str | None, media_type: str) -> Upload:
         media_type=media_type,
         state=UploadState.RECEIVING,
         key=f"uploads/{upload_id}",
+        size=size,
+        received=0,
         created_at=now(session),
     )
     session.add(upload)
@@ -31,8 +38,11 @@ def begin(session: Session, *, filename: str | None, media_type: str) -> Upload:
 
 def complete(session: Session, upload_id: str, *, size: int, sha256: str) -> Upload:
     """Its object is whole. QuotaExceeded, UploadNotFound."""
-    upload = get(session, upload_id)
-    quotas.check_bytes(session, upload.project_id, size)
+    upload = _locked(session, upload_id)
+    if upload.state is UploadState.COMPLETE:
+        return upload
+    quotas.check_bytes(session, upload.project_id, size - (upload.size or 0))
+    session.execute(delete(UploadPart).where(UploadPart.upload_id == upload_id))
     upload.state = UploadState.COMPLETE
     upload.size = size
     upload.sha256 = sha256
@@ -40,14 +50,55 @@ def complete(session: Session, upload_id: str, *, size: int, sha256: str) -> Upl
     return upload
 
 
+def add_part(session: Session, upload_id: str, *, start: int, size: int, key: str) -> None:
+    """The next bytes, whole in storage under `key`. UploadOffsetWrong, UploadNotFound."""
+    upload = _locked(session, upload_id)
+    check_offset(upload.received, start)
+    session.add(UploadPart(upload_id=upload_id, start=start, size=size, key=key))
+    upload.received += size
+    upload.active_at = now(session)
+
+
+def check_offset(received: int, start: int) -> None:
+    """UploadOffsetWrong unless the bytes that follow begin where those received end."""
+    if start != received:
+        raise UploadOffsetWrong(f"The upload has {received} bytes, and these begin at {start}.")
+
+
+def parts(session: Session, upload_id: str) -> Sequence[UploadPart]:
+    """In the order of their bytes."""
+    return session.scalars(select(UploadPart).where(UploadPart.upload_id == upload_id).order_by(UploadPart.start)).all()
+
+
+def is_expired(session: Session, upload: Upload, life: timedelta) -> bool:
+    """Whether nothing has come of an incomplete upload for that long."""
+    at = upload.active_at or upload.created_at
+    return upload.state is UploadState.RECEIVING and at + life <= now(session)
+
+
+def page(session: Session, *, limit: int, before: tuple[datetime, str] | None = None) -> Sequence[Upload]:
+    """Complete ones, newest first."""
+    query = select(Upload).where(Upload.project_id == project_of(session), Upload.state == UploadState.COMPLETE)
+    if before is not None:
+        query = query.where(tuple_(Upload.created_at, Upload.id) < before)
+    return session.scalars(query.order_by(Upload.created_at.desc(), Upload.id.desc()).limit(limit)).all()
+
+
 def remove(session: Session, upload_id: str) -> None:
-    """Forgets an upload that was broken off."""
+    """Forgets an upload."""
     session.execute(delete(Upload).where(Upload.id == upload_id))
 
 
 def get(session: Session, upload_id: str) -> Upload:
     """UploadNotFound."""
     upload = session.get(Upload, upload_id)
+    if upload is None:
+        raise UploadNotFound
+    return upload
+
+
+def _locked(session: Session, upload_id: str) -> Upload:
+    upload = session.get(Upload, upload_id, with_for_update=True, populate_existing=True)
     if upload is None:
         raise UploadNotFound
     return upload

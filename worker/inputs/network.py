@@ -1,6 +1,5 @@
 """Connections to hosts that a stranger named: to public addresses only, and within bounds that hold while they last."""
 
-import ipaddress
 import socket
 import ssl
 import time
@@ -10,14 +9,11 @@ from typing import Any
 
 import httpcore2
 
+from ttm_jobs.addresses import is_public
 from ttm_jobs.errors import SourceUnreachable, UriNotAllowed
 
 _POLL_SECONDS = 1.0
 _CONNECT_SECONDS = 10.0
-# Prefixes under which an IPv6 address stands for an IPv4 address (RFC 6052, RFC 8215).
-_TRANSLATED = [ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48")]
-
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass
@@ -40,20 +36,6 @@ class Bounds:
         self.go_on()
         if time.monotonic() > self.until:
             raise SourceUnreachable("The fetch took longer than this service allows.")
-
-
-def is_public(address: str) -> bool:
-    """Whether an address belongs to the internet, in whatever form it is written into another."""
-    ip: IpAddress = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        within = ip.ipv4_mapped or ip.sixtofour
-        if within is None and ip in _TRANSLATED[0]:
-            within = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if within is not None:
-            return is_public(str(within))
-        if ip in _TRANSLATED[1] or ip.teredo is not None or ip.is_site_local:
-            return False
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved and not ip.is_unspecified
 
 
 class GuardedNetwork(httpcore2.NetworkBackend):

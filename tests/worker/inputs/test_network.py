@@ -5,8 +5,9 @@ import socket
 import httpcore2
 import pytest
 
+from ttm_jobs.addresses import is_public
 from ttm_jobs.errors import UriNotAllowed
-from worker.inputs.network import Bounds, GuardedNetwork, is_public
+from worker.inputs.network import Bounds, GuardedNetwork
 
 PRIVATE = [
     "0.0.0.0",

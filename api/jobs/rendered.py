@@ -1,0 +1,32 @@
+"""Jobs as they were last written out, for those who ask again: of one that has not changed only a stamp is read."""
+
+import threading
+from collections import OrderedDict
+
+from ttm_jobs.repositories.jobs import Stamp
+
+# Some kilobytes each.
+_KEPT = 1024
+
+
+class RenderedJobs:
+    """Bodies by job and stamp, shared by the threads of a process. A body under a stamp that the row has no more is
+    never asked for, and goes with time.
+    """
+
+    def __init__(self) -> None:
+        self._bodies: OrderedDict[tuple[str, Stamp], bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, job_id: str, stamp: Stamp) -> bytes | None:
+        with self._lock:
+            body = self._bodies.get((job_id, stamp))
+            if body is not None:
+                self._bodies.move_to_end((job_id, stamp))
+            return body
+
+    def keep(self, job_id: str, stamp: Stamp, body: bytes) -> None:
+        with self._lock:
+            self._bodies[job_id, stamp] = body
+            while len(self._bodies) > _KEPT:
+                self._bodies.popitem(last=False)

@@ -1,0 +1,125 @@
+"""Routes of webhooks."""
+
+from fastapi import APIRouter
+
+from api.dependencies import AdminDep, EngineDep, SettingsDep
+from api.errors import InvalidCursor, InvalidRequest, MalformedBody, UnsupportedMediaType
+from api.identifiers import WebhookId
+from api.pagination import CursorParameter, Limit
+from api.problems import problems
+from api.webhooks import service
+from api.webhooks.schemas import (
+    DeliveryOut,
+    DeliveryPage,
+    NewWebhookOut,
+    WebhookList,
+    WebhookOut,
+    WebhookPatch,
+    WebhookRequest,
+)
+from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.errors import Forbidden, TooLarge, TooManyWebhooks, UriNotAllowed, WebhookNotFound
+from ttm_jobs.repositories import webhooks
+
+router = APIRouter(prefix="/webhooks", tags=["webhooks"])
+
+_BODY = (InvalidRequest, MalformedBody, UnsupportedMediaType, TooLarge)
+
+
+@router.post(
+    "",
+    operation_id="webhooks_create",
+    summary="Be told of the project's jobs",
+    status_code=201,
+    responses=problems(Forbidden, TooManyWebhooks, UriNotAllowed, *_BODY),
+)
+def webhooks_create(
+    request: WebhookRequest, caller: AdminDep, engine: EngineDep, settings: SettingsDep
+) -> NewWebhookOut:
+    """Each change of a job's state is sent as a POST, in the form of Standard Webhooks: the headers `webhook-id`,
+    `webhook-timestamp` and `webhook-signature` (v1, HMAC-SHA256 with the secret that is shown now). Anything but 2xx
+    within seconds is tried again, ten times over most of a day, under the same `webhook-id`; order is not kept, and one
+    may come twice. Needs a key of scope admin."""
+    with session_scope(engine) as session:
+        return service.create(session, settings, request)
+
+
+@router.get("", operation_id="webhooks_list", summary="List the project's webhooks")
+def webhooks_list(engine: EngineDep) -> WebhookList:
+    """With what became of them lately; without their secrets."""
+    with read_scope(engine) as session:
+        return service.every(session)
+
+
+@router.get("/{webhook_id}", operation_id="webhooks_get", summary="Show a webhook", responses=problems(WebhookNotFound))
+def webhooks_get(webhook_id: WebhookId, engine: EngineDep) -> WebhookOut:
+    """Without its secret."""
+    with read_scope(engine) as session:
+        return service.get(session, webhook_id)
+
+
+@router.patch(
+    "/{webhook_id}",
+    operation_id="webhooks_update",
+    summary="Change, disable or enable a webhook",
+    responses=problems(Forbidden, WebhookNotFound, UriNotAllowed, *_BODY),
+)
+def webhooks_update(
+    webhook_id: WebhookId, wanted: WebhookPatch, caller: AdminDep, engine: EngineDep, settings: SettingsDep
+) -> WebhookOut:
+    """What is left out stays. One that failed for days is disabled by itself; `enabled: true` has it told again. Needs
+    a key of scope admin."""
+    with session_scope(engine) as session:
+        return service.patch(session, settings, webhook_id, wanted)
+
+
+@router.delete(
+    "/{webhook_id}",
+    operation_id="webhooks_delete",
+    summary="Remove a webhook",
+    status_code=204,
+    responses=problems(Forbidden, WebhookNotFound),
+)
+def webhooks_delete(webhook_id: WebhookId, caller: AdminDep, engine: EngineDep) -> None:
+    """With the record of its deliveries; what is still on its way is not sent. Needs a key of scope admin."""
+    with session_scope(engine) as session:
+        webhooks.remove(session, webhook_id)
+
+
+@router.post(
+    "/{webhook_id}/rotate",
+    operation_id="webhooks_rotate",
+    summary="Give a webhook a new secret",
+    responses=problems(Forbidden, WebhookNotFound),
+)
+def webhooks_rotate(webhook_id: WebhookId, caller: AdminDep, engine: EngineDep) -> NewWebhookOut:
+    """For a day messages carry a signature by the old secret beside that by the new one. Needs a key of scope admin."""
+    with session_scope(engine) as session:
+        return service.rotate(session, webhook_id)
+
+
+@router.post(
+    "/{webhook_id}/ping",
+    operation_id="webhooks_ping",
+    summary="Try a webhook",
+    status_code=202,
+    responses=problems(Forbidden, WebhookNotFound),
+)
+def webhooks_ping(webhook_id: WebhookId, caller: AdminDep, engine: EngineDep) -> DeliveryOut:
+    """Sends a `webhook.ping`; how that went is among the deliveries within seconds. Needs a key of scope admin."""
+    with session_scope(engine) as session:
+        return service.ping(session, webhook_id)
+
+
+@router.get(
+    "/{webhook_id}/deliveries",
+    operation_id="webhooks_deliveries",
+    summary="List what a webhook was told",
+    responses=problems(WebhookNotFound, InvalidRequest, InvalidCursor),
+)
+def webhooks_deliveries(
+    webhook_id: WebhookId, engine: EngineDep, limit: Limit = 50, cursor: CursorParameter = None
+) -> DeliveryPage:
+    """Newest first, each with its tries and what the receiver answered."""
+    with read_scope(engine) as session:
+        return service.deliveries(session, webhook_id, limit=limit, cursor=cursor)

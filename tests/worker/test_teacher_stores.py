@@ -1,0 +1,114 @@
+"""What workers tell of their teacher stores, filled and read by the real trainer."""
+
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from safetensors.torch import save_file
+from sqlalchemy import Engine
+
+from api.app import create_app
+from tests.support.factories import create_job, job_of, queued, spec
+from tests.support.rig import MakeRig
+from tests.ttm_core.data.formats import png, sample
+from ttm_core.students import create_model
+from ttm_core.teacher_store.listing import describe_stores
+from ttm_jobs.database import session_scope
+from ttm_jobs.repositories import teacher_stores
+from ttm_jobs.repositories.teacher_stores import Found
+from ttm_jobs.settings import Settings
+from ttm_jobs.states import JobState
+from ttm_jobs.tenancy import bound_to
+from worker.presence import Presence
+from worker.teacher_stores import StoreReport, folder
+
+
+# What differs between the databases is below.
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_jobs_that_share_a_store_are_counted(make_rig: MakeRig, tmp_path: Path) -> None:
+    rig = make_rig((sys.executable, "-m", "ttm_core", "run"), lease_seconds=60.0)
+    for number, (label, pixels) in enumerate(zip("abab" * 4, sample(16)[0], strict=True)):
+        (tmp_path / f"data/images/{label}").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"data/images/{label}/{number:02}.png").write_bytes(png(pixels))
+    teacher = tmp_path / "data/teacher.safetensors"
+    save_file(create_model("mini/resnet8_025", num_classes=2).state_dict(), teacher)
+    body = spec(
+        dataset=(tmp_path / "data/images").as_uri(),
+        student="mini/resnet8_025",
+        teacher={"checkpoint": teacher.as_uri(), "architecture": "mini/resnet8_025"},
+        method="kd",
+        training={"epochs": 2, "batch_size": 8, "threads": 1, "teacher_logits": "stored"},
+        exports=[],
+    )
+    report = StoreReport(rig.engine, rig.settings.work_dir)
+    with Presence(rig.engine, "worker", interval=0.1, also=report.tell):
+        for _ in range(2):
+            job_id = queued(rig.engine, spec=body, teacher=teacher.as_uri())
+            rig.run(job_id)
+            assert job_of(rig.engine, job_id).state is JobState.SUCCEEDED, job_of(rig.engine, job_id).failure
+    report.tell()
+    [on_disk] = describe_stores(folder(rig.settings.work_dir))
+    with TestClient(create_app(rig.settings.model_copy(update={"allowed_hosts": ("testserver",)}))) as client:
+        [store] = client.get("/teacher-stores").json()["items"]
+    assert store["key"] == on_disk.digest
+    assert store["teacher"] == "mini/resnet8_025"
+    assert (store["size"], store["rows"], store["encoding"]) == (on_disk.bytes, on_disk.rows, "float16")
+    images = 14  # two of sixteen are held out
+    assert store["jobs"] == 2
+    assert store["filled"] + store["hits"] == 2 * 2 * images
+    assert store["filled"] <= 2 * images, "the second job ran the teacher on nothing"
+    assert store["hits"] >= 2 * images
+    assert store["rows"] >= store["filled"]
+    assert store["hosts"][0]["size"] == on_disk.bytes
+
+
+def _found(digest: str, size: int) -> Found:
+    return Found(digest, "float16", size, 256, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def test_a_project_sees_the_stores_of_its_own_jobs_newest_first(engine: Engine, database_url: str) -> None:
+    digests = [f"{number:064x}" for number in range(5)]
+    with session_scope(engine) as session:
+        teacher_stores.tell(session, "one", "/work", [_found(digest, 10) for digest in digests[:4]])
+        teacher_stores.tell(session, "two", "/work", [_found(digests[0], 30)])
+    for digest in digests:
+        with session_scope(engine) as session:
+            job = create_job(session, teacher="file:///t")
+            teacher_stores.used(session, job, [digest], hits=7, filled=2)
+        time.sleep(0.002)
+    with session_scope(bound_to(engine, "theirs")) as session:
+        teacher_stores.used(session, create_job(session), digests[:1], hits=100, filled=100)
+    settings = Settings(database_url=database_url, allowed_hosts=("testserver",), storage_url="file:/nowhere")
+    with TestClient(create_app(settings)) as client:
+        seen, cursor = [], None
+        while True:
+            page = client.get("/teacher-stores", params={"limit": 3} | ({"cursor": cursor} if cursor else {})).json()
+            seen += page["items"]
+            cursor = page["next_cursor"]
+            if not page["has_more"]:
+                break
+        # One that lies nowhere is not shown.
+        assert [each["key"] for each in seen] == digests[3::-1]
+        assert (seen[-1]["jobs"], seen[-1]["hits"], seen[-1]["filled"], seen[-1]["size"]) == (1, 7, 2, 30)
+        assert [host["hostname"] for host in seen[-1]["hosts"]] == ["one", "two"]
+        assert client.get("/teacher-stores?cursor=x").status_code == 422
+        with session_scope(engine) as session:
+            # Pruned on one host; and of the other nobody has heard for long.
+            teacher_stores.tell(session, "one", "/work", [_found(digests[1], 10)])
+            teacher_stores.forget(session, silent_for=timedelta(days=-1))
+        assert client.get("/teacher-stores").json()["items"] == []
+
+
+def test_several_stores_of_a_run_share_its_numbers(engine: Engine) -> None:
+    with session_scope(engine) as session:
+        job = create_job(session)
+        for _ in range(2):
+            teacher_stores.used(session, job, ["a" * 64, "b" * 64], hits=10, filled=4)
+        teacher_stores.used(session, job, [], hits=10, filled=4)
+        teacher_stores.tell(session, "one", "/work", [_found("a" * 64, 1), _found("b" * 64, 1)])
+    with session_scope(engine) as session:
+        known = teacher_stores.page(session, limit=10)
+    assert [(one.hits, one.filled, one.jobs) for one in known] == [(10, 4, 1), (10, 4, 1)]

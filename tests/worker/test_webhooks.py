@@ -1,0 +1,226 @@
+"""Webhooks sent to a real listener: signed, repeated, guarded, given up."""
+
+import base64
+import hmac
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.support.factories import create_job, queued
+from tests.support.receiver import Receiver
+from tests.support.runs import claim, fail
+from tests.support.stack import Stack
+from tests.support.tiny import wait_until
+from ttm_jobs.clock import now
+from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.models import DeliveryState, OutboxMessage, Webhook, WebhookDelivery
+from ttm_jobs.repositories import jobs, webhooks
+from ttm_jobs.settings import Settings
+from ttm_jobs.tenancy import bound_to
+from worker.webhooks import Courier
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        yield receiver
+
+
+def courier(engine: Engine, receiver: Receiver, **settings: object) -> Courier:
+    values = {"private_hosts": (receiver.address,), "webhook_retry_seconds": 0.001, "webhook_seconds": 5, **settings}
+    return Courier(Settings.model_validate(values), engine)
+
+
+def hook(engine: Engine, url: str, *events: str, project: str = "default") -> str:
+    with session_scope(bound_to(engine, project)) as session:
+        return webhooks.create(session, url=url, events=events, description=None).id
+
+
+def deliver(courier: Courier) -> None:
+    """Until nothing is due."""
+    while courier.send_some():
+        courier.finish()
+
+
+def deliveries(engine: Engine, webhook_id: str) -> list[WebhookDelivery]:
+    with read_scope(engine) as session:
+        return list(webhooks.deliveries(session, webhook_id, limit=100))
+
+
+def state_of(engine: Engine, webhook_id: str) -> Webhook:
+    with read_scope(engine) as session:
+        return webhooks.get(session, webhook_id)
+
+
+def verified(secret: str, headers: dict[str, str], body: bytes) -> bool:
+    """As the specification's receivers do it."""
+    content = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    expected = "v1," + base64.b64encode(hmac.new(key, content, sha256).digest()).decode()
+    return any(hmac.compare_digest(expected, given) for given in headers["webhook-signature"].split(" "))
+
+
+def test_a_job_is_told_as_it_changes(engine: Engine, receiver: Receiver) -> None:
+    everything, failures = hook(engine, receiver.url), hook(engine, receiver.url, "job.failed")
+    foreign = hook(engine, receiver.url, project="theirs")
+    job_id = queued(engine, tags=["a"])
+    fail(engine, claim(engine, job_id))
+    deliver(courier(engine, receiver))
+    assert {row.event for row in deliveries(engine, everything)} == {"job.queued", "job.running", "job.failed"}
+    assert [row.event for row in deliveries(engine, failures)] == ["job.failed"]
+    assert deliveries(engine, foreign) == [], "another project's webhook hears nothing"
+    assert {row.state for row in deliveries(engine, everything)} == {DeliveryState.DELIVERED}
+    assert len(receiver.received) == 4
+    told = {headers["webhook-id"]: json.loads(body) for headers, body in receiver.received}
+    message = told[deliveries(engine, failures)[0].id]
+    assert message["type"] == "job.failed"
+    assert (message["data"]["job"]["id"], message["data"]["job"]["state"], message["data"]["job"]["from"]) == (
+        job_id,
+        "failed",
+        "running",
+    )
+    assert message["data"]["job"]["failure"]["code"] == "bad_dataset"
+    with read_scope(engine) as session:
+        assert {row.topic for row in session.query(OutboxMessage)} <= {"ring"}, "nothing is owed any more"
+
+
+def test_messages_are_signed_by_each_secret_that_holds(engine: Engine, receiver: Receiver) -> None:
+    webhook_id = hook(engine, receiver.url)
+    first = state_of(engine, webhook_id).secret
+    sender = courier(engine, receiver)
+
+    def ping() -> tuple[dict[str, str], bytes]:
+        with session_scope(engine) as session:
+            webhooks.ping(session, webhook_id)
+        deliver(sender)
+        return receiver.received[-1]
+
+    headers, body = ping()
+    assert verified(first, headers, body)
+    assert not verified(first, headers, body + b" ")
+    assert not verified(first, {**headers, "webhook-timestamp": "1"}, body)
+    assert abs(int(headers["webhook-timestamp"]) - json_time(body)) < 10
+    with session_scope(engine) as session:
+        second = webhooks.rotate(session, webhook_id).secret
+    assert second != first
+    headers, body = ping()
+    assert verified(first, headers, body)
+    assert verified(second, headers, body)
+    with session_scope(engine) as session:
+        webhooks.get(session, webhook_id).old_secret_until = now(session) - timedelta(seconds=1)
+    headers, body = ping()
+    assert not verified(first, headers, body)
+    assert verified(second, headers, body)
+
+
+def json_time(body: bytes) -> float:
+    return datetime.fromisoformat(json.loads(body)["timestamp"]).timestamp()
+
+
+@pytest.mark.parametrize("status", [500, 404, 301])
+def test_what_fails_is_sent_again_under_the_same_id_and_in_the_end_given_up(
+    engine: Engine, receiver: Receiver, status: int
+) -> None:
+    webhook_id = hook(engine, receiver.url, "job.queued")
+    receiver.status, receiver.location = status, receiver.url
+    sender = courier(engine, receiver, webhook_retry_seconds=1e-6)
+    queued(engine)
+    wait_until(lambda: deliver(sender) or deliveries(engine, webhook_id)[0].state is DeliveryState.FAILED)
+    [delivery] = deliveries(engine, webhook_id)
+    assert (delivery.tries, delivery.status) == (10, status)
+    assert len({headers["webhook-id"] for headers, _ in receiver.received}) == 1
+    assert len({body for _, body in receiver.received}) == 1
+    assert len(receiver.received) == 10, "a redirect is not followed"
+    assert state_of(engine, webhook_id).failing_since is not None
+    receiver.status = 200
+    queued(engine)
+    deliver(sender)
+    assert state_of(engine, webhook_id).failing_since is None
+
+
+def test_a_wait_grows_fourfold(engine: Engine) -> None:
+    policy = webhooks.RetryPolicy(timedelta(seconds=5), timedelta(days=5))
+    waits = [policy.delay(tries).total_seconds() for tries in range(1, 10)]
+    assert waits == [5, 20, 80, 320, 1280, 5120, 20480, 21600, 21600]
+
+
+def test_one_that_fails_for_long_or_is_gone_is_disabled_and_told_no_more(engine: Engine, receiver: Receiver) -> None:
+    webhook_id = hook(engine, receiver.url, "job.queued")
+    receiver.status = 410
+    sender = courier(engine, receiver)
+    queued(engine)
+    queued(engine)
+    deliver(sender)
+    assert "410" in (state_of(engine, webhook_id).disabled_reason or "")
+    assert {row.state for row in deliveries(engine, webhook_id)} == {DeliveryState.FAILED}
+    told = len(receiver.received)
+    queued(engine)
+    deliver(sender)
+    assert len(receiver.received) == told
+    with session_scope(engine) as session:
+        webhooks.enable(session, webhook_id, enabled=True)
+        webhooks.get(session, webhook_id).failing_since = now(session) - timedelta(days=6)
+    receiver.status = 503
+    queued(engine)
+    deliver(sender)
+    assert "failed since" in (state_of(engine, webhook_id).disabled_reason or "")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/x", "https://localhost/x", "https://169.254.169.254/latest"])
+def test_private_addresses_are_not_written_to(engine: Engine, receiver: Receiver, url: str) -> None:
+    webhook_id = hook(engine, url)
+    sender = courier(engine, receiver)
+    with session_scope(engine) as session:
+        webhooks.ping(session, webhook_id)
+    sender.send_some()
+    sender.finish()
+    [delivery] = deliveries(engine, webhook_id)
+    assert delivery.status is None
+    assert "not public" in (delivery.error or "")
+
+
+def test_a_receiver_that_does_not_answer_is_let_go(engine: Engine, receiver: Receiver) -> None:
+    webhook_id = hook(engine, receiver.url)
+    receiver.held.clear()
+    with session_scope(engine) as session:
+        webhooks.ping(session, webhook_id)
+    sender = courier(engine, receiver, webhook_seconds=0.5)
+    sender.send_some()
+    sender.finish()
+    assert "longer" in (deliveries(engine, webhook_id)[0].error or "")
+
+
+def test_what_is_rolled_back_was_never_told(engine: Engine, receiver: Receiver) -> None:
+    webhook_id = hook(engine, receiver.url)
+    with suppress(RuntimeError), session_scope(engine) as session:
+        create_job(session)
+        raise RuntimeError
+    assert deliveries(engine, webhook_id) == []
+
+
+def test_a_dispatcher_that_dies_with_a_message_in_hand_leaves_it_to_the_next(stack: Stack, receiver: Receiver) -> None:
+    stack._settings |= {"private_hosts": receiver.address, "webhook_seconds": 1}
+    webhook_id = hook(stack.engine, receiver.url, "job.queued")
+    receiver.held.clear()
+    first = stack.start_dispatcher()
+    job_id = stack.submit("steps=1")
+    wait_until(lambda: receiver.received)
+    first.kill()
+    first.wait()
+    assert deliveries(stack.engine, webhook_id)[0].state is DeliveryState.WAITING
+    with session_scope(stack.engine) as session:
+        # Its time is not waited for.
+        for message in session.query(OutboxMessage).filter(OutboxMessage.topic == webhooks.TOPIC):
+            message.next_at = now(session)
+    receiver.held.set()
+    stack.start_dispatcher()
+    wait_until(lambda: deliveries(stack.engine, webhook_id)[0].state is DeliveryState.DELIVERED)
+    assert len({headers["webhook-id"] for headers, _ in receiver.received}) == 1
+    assert len(receiver.received) == 2
+    with read_scope(stack.engine) as session:
+        assert jobs.get(session, job_id)

@@ -1,0 +1,74 @@
+"""webhooks: where a project wants to be told of its jobs; webhook_deliveries: what it was told, or is to be."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import JSON, Enum, ForeignKey, Index, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ttm_jobs.models.base import Base, Id
+from ttm_jobs.models.project import Owned
+
+
+class DeliveryState(StrEnum):
+    # On its way, or to be tried again.
+    WAITING = "waiting"
+    # Answered with 2xx.
+    DELIVERED = "delivered"
+    # Given up.
+    FAILED = "failed"
+
+
+class Webhook(Owned, Base):
+    """`events` names what it wants to be told of; none means all. `old_secret` signs beside `secret` until its time is
+    over. The secrets are kept as they are: a signature needs them. One that is disabled is told nothing.
+    """
+
+    __tablename__ = "webhooks"
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    url: Mapped[str] = mapped_column(String(2048))
+    events: Mapped[list[str]] = mapped_column(JSON)
+    description: Mapped[str | None] = mapped_column(String(200))
+    secret: Mapped[str] = mapped_column(String(128))
+    old_secret: Mapped[str | None] = mapped_column(String(128))
+    old_secret_until: Mapped[datetime | None]
+    # Since when every delivery has failed.
+    failing_since: Mapped[datetime | None]
+    disabled_at: Mapped[datetime | None]
+    disabled_reason: Mapped[str | None] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column()
+
+    __table_args__ = (Index("ix_webhooks_project_id", "project_id", created_at),)
+
+
+class WebhookDelivery(Owned, Base):
+    """`id` is sent as `webhook-id`, the same at each try; `body` is what is signed, to the byte."""
+
+    __tablename__ = "webhook_deliveries"
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    webhook_id: Mapped[str] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
+    event: Mapped[str] = mapped_column(String(64))
+    body: Mapped[str] = mapped_column(Text)
+    state: Mapped[DeliveryState] = mapped_column(
+        Enum(
+            DeliveryState,
+            native_enum=False,
+            create_constraint=False,
+            length=16,
+            values_callable=lambda e: [s.value for s in e],
+        )
+    )
+    tries: Mapped[int] = mapped_column(default=0)
+    # Of the newest try: the status that was answered, or why there was none.
+    status: Mapped[int | None]
+    error: Mapped[str | None] = mapped_column(String(500))
+    created_at: Mapped[datetime] = mapped_column()
+    tried_at: Mapped[datetime | None]
+    next_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("ix_webhook_deliveries_newest", webhook_id, created_at.desc(), id.desc()),
+        Index("ix_webhook_deliveries_created_at", created_at),
+    )

@@ -1,0 +1,248 @@
+"""Webhooks: who is told of a project's jobs, and how that went."""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, select, tuple_
+from sqlalchemy.orm import Session
+
+from ttm_jobs.clock import now
+from ttm_jobs.errors import TooManyWebhooks, WebhookNotFound
+from ttm_jobs.ids import new_id
+from ttm_jobs.models import DeliveryState, Job, Webhook, WebhookDelivery
+from ttm_jobs.models.base import Json
+from ttm_jobs.repositories import outbox
+from ttm_jobs.states import JobState
+from ttm_jobs.tenancy import project_of
+from ttm_jobs.webhooks import new_secret
+
+TOPIC = "webhook"
+PING = "webhook.ping"
+# What a job passes through without resting there is not told.
+_TOLD = (
+    JobState.QUEUED,
+    JobState.RUNNING,
+    JobState.PAUSED,
+    JobState.SUCCEEDED,
+    JobState.FAILED,
+    JobState.CANCELLED,
+)
+EVENTS = tuple(f"job.{state}" for state in _TOLD)
+
+_MAX_WEBHOOKS = 20
+_OLD_SECRET_LIFE = timedelta(hours=24)
+_KEPT = timedelta(days=14)
+_GONE = 410
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """A try that failed is repeated after `first`, and each time after four times as long, `longest` at most. A
+    webhook of which every delivery has failed for `give_up_after` is disabled.
+    """
+
+    first: timedelta
+    give_up_after: timedelta
+    longest: timedelta = timedelta(hours=6)
+    tries: int = 10
+
+    def delay(self, tries: int) -> timedelta:
+        """After so many failed tries."""
+        return min(self.first * float(4 ** (tries - 1)), self.longest)
+
+
+@dataclass(frozen=True)
+class Sending:
+    """A delivery as it is sent."""
+
+    id: str
+    url: str
+    secrets: Sequence[str]
+    body: bytes
+
+
+def create(session: Session, *, url: str, events: Collection[str], description: str | None) -> Webhook:
+    """A webhook of the session's project. TooManyWebhooks."""
+    if len(every(session)) >= _MAX_WEBHOOKS:
+        raise TooManyWebhooks(f"A project has at most {_MAX_WEBHOOKS} webhooks.")
+    webhook = Webhook(
+        id=new_id(),
+        project_id=project_of(session),
+        url=url,
+        events=sorted(set(events)),
+        description=description,
+        secret=new_secret(),
+        created_at=now(session),
+    )
+    session.add(webhook)
+    return webhook
+
+
+def every(session: Session) -> Sequence[Webhook]:
+    """Of the session's project, oldest first."""
+    mine = Webhook.project_id == project_of(session)
+    return session.scalars(select(Webhook).where(mine).order_by(Webhook.created_at, Webhook.id)).all()
+
+
+def get(session: Session, webhook_id: str) -> Webhook:
+    """WebhookNotFound."""
+    webhook = session.get(Webhook, webhook_id)
+    if webhook is None:
+        raise WebhookNotFound
+    return webhook
+
+
+def remove(session: Session, webhook_id: str) -> None:
+    """With its deliveries, sent or not. WebhookNotFound."""
+    session.execute(delete(Webhook).where(Webhook.id == get(session, webhook_id).id))
+
+
+def rotate(session: Session, webhook_id: str) -> Webhook:
+    """Gives it a new secret; the old one signs, too, for a day. WebhookNotFound."""
+    webhook = get(session, webhook_id)
+    webhook.old_secret, webhook.secret = webhook.secret, new_secret()
+    webhook.old_secret_until = now(session) + _OLD_SECRET_LIFE
+    return webhook
+
+
+def enable(session: Session, webhook_id: str, *, enabled: bool) -> Webhook:
+    """What a disabled webhook was not told stays untold. WebhookNotFound."""
+    webhook = get(session, webhook_id)
+    if enabled:
+        webhook.disabled_at = webhook.disabled_reason = webhook.failing_since = None
+    elif webhook.disabled_at is None:
+        webhook.disabled_at, webhook.disabled_reason = now(session), "Disabled by its project."
+    return webhook
+
+
+def ping(session: Session, webhook_id: str) -> WebhookDelivery:
+    """A delivery by which to try it. WebhookNotFound."""
+    webhook = get(session, webhook_id)
+    return _owe(session, webhook, PING, {"webhook": {"id": webhook.id}}, now(session))
+
+
+def tell(session: Session, job: Job, before: JobState | None, at: datetime) -> None:
+    """Owes those who want to know the state that a job has just come to."""
+    if job.state not in _TOLD:
+        return
+    event = f"job.{job.state}"
+    # The job's row is in the middle of its change.
+    with session.no_autoflush:
+        webhooks = session.scalars(
+            select(Webhook).where(Webhook.project_id == job.project_id, Webhook.disabled_at.is_(None))
+        ).all()
+    for webhook in webhooks:
+        if not webhook.events or event in webhook.events:
+            _owe(session, webhook, event, {"job": _view(job, before)}, at)
+
+
+def deliveries(
+    session: Session, webhook_id: str, *, limit: int, before: tuple[datetime, str] | None = None
+) -> Sequence[WebhookDelivery]:
+    """Newest first. WebhookNotFound."""
+    query = select(WebhookDelivery).where(WebhookDelivery.webhook_id == get(session, webhook_id).id)
+    if before is not None:
+        query = query.where(tuple_(WebhookDelivery.created_at, WebhookDelivery.id) < before)
+    order = WebhookDelivery.created_at.desc(), WebhookDelivery.id.desc()
+    return session.scalars(query.order_by(*order).limit(limit)).all()
+
+
+def sending(session: Session, delivery_id: str) -> Sending | None:
+    """What is to be sent; None if it is not to be sent any more."""
+    delivery = session.get(WebhookDelivery, delivery_id)
+    if delivery is None or delivery.state is not DeliveryState.WAITING:
+        return None
+    webhook = session.get_one(Webhook, delivery.webhook_id)
+    if webhook.disabled_at is not None:
+        return None
+    secrets = [webhook.secret]
+    if webhook.old_secret is not None and (webhook.old_secret_until or now(session)) > now(session):
+        secrets.append(webhook.old_secret)
+    return Sending(delivery.id, webhook.url, secrets, delivery.body.encode())
+
+
+def tried(
+    session: Session, delivery_id: str, *, status: int | None, error: str | None, policy: RetryPolicy
+) -> datetime | None:
+    """Records how a try went: `status` as it was answered, or `error` for what kept it from being. Returns when it is
+    to be tried again; None if it is not.
+    """
+    delivery = session.get(WebhookDelivery, delivery_id, with_for_update=True)
+    if delivery is None or delivery.state is not DeliveryState.WAITING:
+        return None
+    webhook = session.get_one(Webhook, delivery.webhook_id, with_for_update=True)
+    at = now(session)
+    delivery.tries += 1
+    delivery.tried_at, delivery.next_at = at, None
+    delivery.status, delivery.error = status, error and error[:500]
+    if status is not None and 200 <= status < 300:
+        delivery.state = DeliveryState.DELIVERED
+        webhook.failing_since = None
+        return None
+    webhook.failing_since = webhook.failing_since or at
+    if status == _GONE:
+        _disable(webhook, "It answered 410 Gone.", at)
+    elif at - webhook.failing_since >= policy.give_up_after:
+        _disable(webhook, f"Every delivery has failed since {webhook.failing_since:%Y-%m-%d %H:%M} UTC.", at)
+    if webhook.disabled_at is not None or delivery.tries >= policy.tries:
+        delivery.state = DeliveryState.FAILED
+        return None
+    delivery.next_at = at + policy.delay(delivery.tries)
+    return delivery.next_at
+
+
+def give_up(session: Session, delivery_id: str) -> None:
+    """Marks a delivery that is not to be sent any more, if it is there."""
+    delivery = session.get(WebhookDelivery, delivery_id)
+    if delivery is not None and delivery.state is DeliveryState.WAITING:
+        delivery.state, delivery.next_at = DeliveryState.FAILED, None
+        delivery.error = "The webhook was disabled."
+
+
+def forget_old(session: Session, *, limit: int = 1000) -> None:
+    """Removes deliveries of which nobody will ask any more."""
+    old = select(WebhookDelivery.id).where(WebhookDelivery.created_at < now(session) - _KEPT).limit(limit)
+    session.execute(delete(WebhookDelivery).where(WebhookDelivery.id.in_(old)))
+
+
+def _disable(webhook: Webhook, reason: str, at: datetime) -> None:
+    if webhook.disabled_at is None:
+        webhook.disabled_at, webhook.disabled_reason = at, reason
+
+
+def _owe(session: Session, webhook: Webhook, event: str, data: Json, at: datetime) -> WebhookDelivery:
+    body = json.dumps({"type": event, "timestamp": at.isoformat(), "data": data}, ensure_ascii=False)
+    delivery = WebhookDelivery(
+        id=new_id(),
+        webhook_id=webhook.id,
+        project_id=webhook.project_id,
+        event=event,
+        body=body,
+        state=DeliveryState.WAITING,
+        tries=0,
+        created_at=at,
+        next_at=at,
+    )
+    session.add(delivery)
+    outbox.add(session, TOPIC, {"delivery_id": delivery.id}, created_at=at, next_at=at)
+    return delivery
+
+
+def _view(job: Job, before: JobState | None) -> Json:
+    """Enough to decide what to do; the rest is read at `href`."""
+    return {
+        "id": job.id,
+        "href": f"/jobs/{job.id}",
+        "name": job.name,
+        "tags": job.tags,
+        "state": job.state,
+        "from": before,
+        "student": job.student,
+        "dataset": job.dataset,
+        "attempt": job.attempt,
+        "failure": job.failure,
+        "created_at": job.created_at.isoformat(),
+        "finished_at": job.finished_at and job.finished_at.isoformat(),
+    }
