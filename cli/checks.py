@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ttm_client import ClientError
-from ttm_client.transport import Transport
+from ttm_client.synchronous.transport import Transport
 
 if TYPE_CHECKING:
     from ttm_jobs.settings import Settings
