@@ -1,12 +1,11 @@
 """`ttm logs`: what the trainer printed."""
 
 import sys
-from json import dumps
 from typing import Annotated
 
 import typer
 
-from cli.output import JsonOption, UrlOption, messages, service
+from cli.output import JsonOption, UrlOption, messages, print_json, service
 from cli.show import JobArgument
 
 
@@ -28,4 +27,7 @@ def logs(
                 if event.kind == "log":
                     messages.print(event.data["message"], markup=False, highlight=False)
         text = client.jobs.log(job_id)
-    sys.stdout.write(dumps({"job": job_id, "log": text}) + "\n" if json else text)
+    if json:
+        print_json({"job": job_id, "log": text})
+    else:
+        sys.stdout.write(text)

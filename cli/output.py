@@ -58,12 +58,14 @@ def fail(message: str, code: int) -> None:
     raise typer.Exit(code)
 
 
-def print_json(value: BaseModel | Sequence[BaseModel]) -> None:
-    """JSON on standard output, for another program."""
-    plain: Any = (
-        value.model_dump(mode="json") if isinstance(value, BaseModel) else [v.model_dump(mode="json") for v in value]
-    )
-    sys.stdout.write(json.dumps(plain, ensure_ascii=False) + "\n")
+def print_json(value: object) -> None:
+    """JSON on standard output, on one line, for another program."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=_plain) + "\n")
+    sys.stdout.flush()
+
+
+def _plain(value: object) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cli import reference as commands
 from ttm_client import make_synchronous, reference
 from ttm_jobs import settings_reference
 
@@ -14,6 +15,10 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 
 def test_the_settings_page_is_current():
     assert (ROOT / "docs/reference/settings.md").read_text() == settings_reference.render()
+
+
+def test_the_page_of_the_command_line_is_current():
+    assert (ROOT / "docs/reference/cli.md").read_text() == commands.render()
 
 
 def test_the_page_of_the_client_is_current():

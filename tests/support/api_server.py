@@ -42,9 +42,11 @@ def served(settings: Settings, port: int = 0) -> Iterator[str]:
 
 
 @contextmanager
-def api_process(settings: Settings, environment: Mapping[str, str] | None = None) -> Iterator[tuple[str, int]]:
+def api_process(
+    settings: Settings, environment: Mapping[str, str] | None = None, port: int = 0
+) -> Iterator[tuple[str, int]]:
     """URL and process id of `python -m api`."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server(("127.0.0.1", port)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         fd = listener.fileno()
         process = subprocess.Popen(
