@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ttm_core.events import Failed, Finished, PhaseChanged, Planned, Stopped
+from ttm_core.events import Failed, Finished, Metrics, PhaseChanged, Planned, Stopped
 from ttm_core.spec import DistillSpec
 from ttm_jobs.database import DATABASE_AWAY
 from ttm_jobs.errors import ChecksumMismatch, FetchStopped, LeaseLost, ObjectNotFound, ServiceError
@@ -25,6 +25,7 @@ from worker.outcomes import Broken, Outcome, Rejected, broken, outcome_of, stopp
 from worker.recorder import Recorder
 from worker.supervisor import Exited, Trainer
 from worker.teacher_stores import folder, opened_by
+from worker.usage import Usage
 from worker.wishes import Unwanted, Wishes
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class Attempt:
         self._wishes = wishes
         # The digests of the teacher stores that the trainer had open.
         self.stores: Sequence[str] = ()
+        self._usage = Usage()
 
     def run(self, spec: Json, checkpoints: Sequence[Checkpoint]) -> Outcome:
         """How it ended. LeaseLost if it is no longer ours to tell; the trainer is dead then, too."""
@@ -137,6 +139,10 @@ class Attempt:
                     last = item
                     # Having said its last word it should leave, too.
                     kill_at = min(kill_at, time_now + self._settings.stop_grace_seconds)
+                case Metrics():
+                    usage = self._usage.look(self._trainer.pid)
+                    self._recorder.add(item.model_copy(update={"values": {**item.values, **usage}}))
+                    heard = time_now
                 case _:
                     if isinstance(item, Planned):
                         self.stores = opened_by(self._trainer.pid, folder(self._settings.work_dir))

@@ -10,6 +10,7 @@ from typing import Any, Unpack
 
 from ttm_client.asynchronous.download import download
 from ttm_client.asynchronous.events import follow
+from ttm_client.asynchronous.logs import follow_log
 from ttm_client.asynchronous.paging import pages
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import WaitTimeout
@@ -228,13 +229,23 @@ class AsyncJobs:
         return tuple(Attempt.model_validate(item) for item in json.loads(response.content)["items"])
 
     async def log(self, job_id: str) -> str:
-        """What the trainer of the newest attempt printed, once that attempt has ended; NotFound before.
+        """What the trainer of the newest attempt has printed; NotFound while it has printed nothing.
 
         >>> await client.jobs.log(done.id)
         'step 1\\n'
         """
         response = await self._transport.request("GET", job_path(job_id) + "/log")
         return response.text
+
+    def follow_log(self, job_id: str, *, interval: float = 2.0) -> AsyncIterator[str]:
+        """What the trainer prints, as it comes and in whole lines, until the job has ended; the log is looked at every
+        `interval` seconds. A later attempt's follows that of an earlier one.
+
+        >>> async for lines in client.jobs.follow_log(done.id):
+        ...     print(lines.rstrip())
+        step 1
+        """
+        return follow_log(self._transport, job_id, self.get, interval=interval)
 
     async def report(self, job_id: str) -> dict[str, Any]:
         """The report of a job that succeeded: accuracy, size, cost and latency, teacher beside student.

@@ -16,6 +16,7 @@ from ttm_client.progress import ProgressLine
 from ttm_client.protocol import Advance, Params, job_path
 from ttm_client.synchronous.download import download
 from ttm_client.synchronous.events import follow
+from ttm_client.synchronous.logs import follow_log
 from ttm_client.synchronous.paging import pages
 from ttm_client.synchronous.transport import Transport
 
@@ -226,13 +227,23 @@ class Jobs:
         return tuple(Attempt.model_validate(item) for item in json.loads(response.content)["items"])
 
     def log(self, job_id: str) -> str:
-        """What the trainer of the newest attempt printed, once that attempt has ended; NotFound before.
+        """What the trainer of the newest attempt has printed; NotFound while it has printed nothing.
 
         >>> client.jobs.log(done.id)
         'step 1\\n'
         """
         response = self._transport.request("GET", job_path(job_id) + "/log")
         return response.text
+
+    def follow_log(self, job_id: str, *, interval: float = 2.0) -> Iterator[str]:
+        """What the trainer prints, as it comes and in whole lines, until the job has ended; the log is looked at every
+        `interval` seconds. A later attempt's follows that of an earlier one.
+
+        >>> for lines in client.jobs.follow_log(done.id):
+        ...     print(lines.rstrip())
+        step 1
+        """
+        return follow_log(self._transport, job_id, self.get, interval=interval)
 
     def report(self, job_id: str) -> dict[str, Any]:
         """The report of a job that succeeded: accuracy, size, cost and latency, teacher beside student.
