@@ -15,9 +15,9 @@ from api.dashboard.pages import page
 from api.dashboard.query import Query as Address
 from api.dashboard.reports import student_costs
 from api.dashboard.sizes import compression
-from api.dashboard.submissions import commands
+from api.dashboard.submissions import KEY_HEADER, commands
 from api.dashboard.timeline import spans
-from api.dependencies import EngineDep, StorageDep
+from api.dependencies import CallerDep, EngineDep, SettingsDep, StorageDep
 from api.identifiers import is_id
 from api.jobs import service
 from api.jobs.schemas import JobOut
@@ -85,7 +85,9 @@ def jobs_page(
 
 
 @router.get("/ui/jobs/{job_id}")
-def job_page(job_id: str, request: Request, engine: EngineDep) -> HTMLResponse:
+def job_page(
+    job_id: str, request: Request, engine: EngineDep, caller: CallerDep, settings: SettingsDep
+) -> HTMLResponse:
     """One job, live."""
     try:
         if not is_id(job_id):
@@ -106,8 +108,12 @@ def job_page(job_id: str, request: Request, engine: EngineDep) -> HTMLResponse:
         compression=_compression(job),
         spans=spans(job),
         logs=job.links.log,
+        waited=waited_seconds(job),
+        ran=ran_seconds(job),
+        late=settings.lease_seconds,
         base_url=base_url,
-        commands=commands(job, base_url),
+        key_header=KEY_HEADER if caller.key_id else "",
+        commands=commands(job, base_url, with_key=caller.key_id is not None),
     )
 
 
@@ -131,7 +137,8 @@ def compare_page(
         return page("not_found.html", 404, what="job", name=job_id)
     if len(jobs) < 2:
         return page("not_found.html", 404, what="comparison of fewer than two jobs", name="")
-    return page("compare.html", jobs=jobs, reports=reports, differences=differences(jobs))
+    metrics = dict.fromkeys(name for each in jobs for name in sorted(each.metrics) if "/" in name)
+    return page("compare.html", jobs=jobs, reports=reports, differences=differences(jobs), metrics=metrics)
 
 
 @router.get("/ui/new")
