@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from sqlalchemy import Engine
+from sqlalchemy.orm.attributes import flag_modified
 
 from ttm_jobs.database import DATABASE_AWAY, session_scope
 from ttm_jobs.errors import LeaseLost, ServiceError
@@ -61,7 +62,10 @@ class LiveLog:
         file = publish_log(self._storage, self._lease, self._log)
         try:
             with session_scope(self._engine) as session:
-                replaced = artifacts.record(session, leases.fence(session, self._lease), [file])
+                job = leases.fence(session, self._lease)
+                replaced = artifacts.record(session, job, [file])
+                # Whoever polls the job is to see that there is more to read.
+                flag_modified(job, "told")
         except LeaseLost:
             # What the record names already stays until the next attempt's log takes its place.
             if self._recorded < 0:

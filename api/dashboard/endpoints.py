@@ -8,7 +8,7 @@ from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from api.dashboard import catalogue, docs, forms, operations
-from api.dashboard.columns import COLUMNS, arranged, ran_seconds, waited_seconds
+from api.dashboard.columns import COLUMNS, ran_seconds, waited_seconds
 from api.dashboard.comparison import differences
 from api.dashboard.failures import next_step
 from api.dashboard.pages import page
@@ -25,7 +25,7 @@ from api.pagination import CursorParameter
 from ttm_core import recipes
 from ttm_jobs.database import read_scope
 from ttm_jobs.errors import JobNotFound
-from ttm_jobs.repositories import tallies
+from ttm_jobs.repositories import job_orders, tallies
 from ttm_jobs.repositories.job_lists import JobFilters
 from ttm_jobs.states import TERMINAL, JobState
 
@@ -51,12 +51,13 @@ def jobs_page(
     cursor: CursorParameter = None,
     state: Annotated[list[JobState], Query()] = [],  # noqa: B006
     sort: Annotated[str, Query(max_length=32)] = "",
+    number: Annotated[int, Query(alias="page", ge=0, le=100_000)] = 0,
     tag: Word = "",
     name: Word = "",
     teacher: Word = "",
     dataset: Word = "",
 ) -> HTMLResponse:
-    """Jobs, newest first; `sort` puts those of one page in another order."""
+    """Jobs, newest first, or in the order that `sort` names."""
     words = {"name": name, "tag": tag, "teacher": teacher, "dataset": dataset}
     filters = JobFilters(
         states=state,
@@ -65,19 +66,31 @@ def jobs_page(
         teacher=teacher or None,
         dataset=dataset or None,
     )
+    address = Address(request.url, request.query_params.multi_items())
+    by = sort.removeprefix("-")
     with read_scope(engine) as session:
-        jobs, _ = service.page(session, limit=_JOBS_ON_A_PAGE, cursor=cursor, filters=filters)
+        if by in job_orders.ORDERS:
+            jobs, more = service.ordered(
+                session, by, descending=sort.startswith("-"), limit=_JOBS_ON_A_PAGE, number=number, filters=filters
+            )
+            older = address.having("page", str(number + 1)) if more else None
+        else:
+            page_of, _ = service.page(session, limit=_JOBS_ON_A_PAGE, cursor=cursor, filters=filters)
+            jobs = page_of.items
+            older = address.having("cursor", page_of.next_cursor) if page_of.next_cursor else None
         counts = tallies.by_state(session)
     return page(
         "jobs.html",
-        jobs=jobs.model_copy(update={"items": arranged(jobs.items, sort)}),
+        jobs=jobs,
+        older=older,
         counts=counts,
         chosen=state,
         order=sort,
         words=words,
-        first=cursor is None,
+        first=cursor is None and not number,
         columns=COLUMNS,
-        query=Address(request.url, request.query_params.multi_items()),
+        orders=job_orders.ORDERS,
+        query=address,
         compression=compression,
         waited_seconds=waited_seconds,
         ran_seconds=ran_seconds,
