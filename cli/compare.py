@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.output import JsonOption, UrlOption, print_json, print_rows, service
+from cli.output import JsonOption, UrlOption, count, print_json, print_rows, service
 from ttm_client import Client, Job, NotFound
 
 _MOST = 10
@@ -71,7 +71,7 @@ def _row(job: Job, cost: dict[str, Any]) -> tuple[str, ...]:
         job.student,
         "-" if top1 is None else f"{top1:.2%}",
         "-" if gap is None else f"{gap:+.2f}",
-        f"{cost['parameters']:,}" if cost.get("parameters") else "-",
-        f"{cost['macs']:,}" if cost.get("macs") else "-",
+        count(cost.get("parameters")),
+        count(cost.get("macs")),
         "-" if seconds is None else f"{seconds * 1000:.2f} ms",
     )

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cli.output import JsonOption, UrlOption, console, print_json, print_rows, service
+from cli.output import JsonOption, UrlOption, console, count, print_json, print_rows, service
 from cli.specs import (
     BatchSizeOption,
     DatasetOption,
@@ -98,8 +98,8 @@ def _tell(would: Dryrun, *, json: bool) -> None:
         (
             what,
             model.architecture,
-            f"{model.parameters:,}" if model.parameters is not None else "-",
-            f"{model.macs:,}" if model.macs is not None else "-",
+            count(model.parameters),
+            count(model.macs),
         )
         for what, model in [("student", would.student), *(("teacher", teacher) for teacher in would.teachers)]
     ]
