@@ -128,6 +128,23 @@ def test_columns_and_order_are_kept(page: Page, gallery: Gallery) -> None:
     expect(page.get_by_role("columnheader", name="Method")).to_be_hidden()
 
 
+def test_a_curve_is_read_and_zoomed_by_keys(page: Page, gallery: Gallery) -> None:
+    page.goto(f"{gallery.url}/ui/jobs/{gallery.jobs['succeeded'][0]}")
+    curve, legend = page.locator('[data-chart="accuracy"] svg'), page.locator('[data-chart="accuracy"] .legend')
+    expect(legend).to_contain_text(LAST_ACCURACY["job"])
+    whole = curve.locator("polyline").get_attribute("points")
+    curve.focus()
+    for _ in range(20):
+        page.keyboard.press("ArrowLeft")
+    expect(legend).not_to_contain_text(LAST_ACCURACY["job"])
+    page.keyboard.press("+")
+    expect(page.get_by_role("button", name="Show all")).to_be_visible()
+    expect(curve).to_be_focused()
+    assert curve.locator("polyline").get_attribute("points") != whole
+    page.keyboard.press("Escape")
+    expect(curve.locator("polyline")).to_have_attribute("points", whole or "")
+
+
 def test_curves_over_time_smoothed_and_logarithmic(page: Page, gallery: Gallery) -> None:
     page.goto(f"{gallery.url}/ui/jobs/{gallery.jobs['succeeded'][0]}")
     line = page.locator('[data-chart="loss"] polyline').first
