@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.output import JsonOption, UrlOption, print_json, print_rows, service
+from cli.output import JsonOption, UrlOption, count, print_json, print_rows, service
 
 
 def architectures(
@@ -25,8 +25,8 @@ def architectures(
         (
             model.name,
             model.family,
-            f"{model.parameters / 1e6:.2f} M",
-            f"{model.macs / 1e6:.0f} M" if model.macs is not None else "?",
+            count(model.parameters),
+            count(model.macs),
             "x".join(str(side) for side in model.input_size),
             "yes" if model.pretrained else "",
         )

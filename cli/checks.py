@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ttm_client import ClientError
-from ttm_client.transport import Transport
+from ttm_client.synchronous.transport import Transport
 
 if TYPE_CHECKING:
     from ttm_jobs.settings import Settings
@@ -55,8 +55,8 @@ def local_checks() -> Iterator[Check]:
     except ValueError as error:
         yield Check("settings", Status.FAILED, str(error), "Correct the TTM_* variable that is named.")
         return
-    yield _looked("database", lambda: _database(settings), "Is it up? See TTM_DATABASE_URL; `ttm up` starts one.")
-    yield _looked("broker", lambda: _broker(settings), "Is it up? See TTM_BROKER_URL; `ttm up` starts one.")
+    yield _named(settings, "database_url", lambda: _database(settings))
+    yield _named(settings, "broker_url", lambda: _broker(settings))
     yield _looked("storage", lambda: _storage(settings), "See TTM_STORAGE_URL: it must be writable.")
 
 
@@ -143,6 +143,17 @@ def _devices() -> Check:
     if found.startswith("cpu"):
         return Check("devices", Status.WARNING, found, "No GPU is seen; jobs train on the CPU, which is slow.")
     return Check("devices", Status.OK, found)
+
+
+def _named(settings: "Settings", setting: str, look: Callable[[], str]) -> Check:
+    """Of what a setting names. Where nothing names it, `ttm up` brings its own, and there is nothing to be missed."""
+    name, variable = setting.removesuffix("_url"), f"TTM_{setting.upper()}"
+    if setting in settings.model_fields_set:
+        return _looked(name, look, f"Is it up? See {variable}; `ttm up` starts one.")
+    check = _looked(name, look, "")
+    if check.status is Status.OK:
+        return check
+    return Check(name, Status.WARNING, f"{variable} is not set; `ttm up` brings one of its own")
 
 
 def _looked(name: str, look: Callable[[], str], advice: str) -> Check:

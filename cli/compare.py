@@ -1,12 +1,11 @@
 """`ttm compare`: jobs beside one another."""
 
-import sys
 from json import dumps
 from typing import Annotated, Any
 
 import typer
 
-from cli.output import JsonOption, UrlOption, print_rows, service
+from cli.output import JsonOption, UrlOption, count, print_json, print_rows, service
 from ttm_client import Client, Job, NotFound
 
 _MOST = 10
@@ -25,8 +24,8 @@ def compare(
         costs = [_costs(client, job) for job in jobs]
     differing = differences([job.spec for job in jobs])
     if json:
-        told = [{"job": job.model_dump(mode="json"), "student": cost} for job, cost in zip(jobs, costs, strict=True)]
-        sys.stdout.write(dumps({"jobs": told, "differences": differing}, ensure_ascii=False) + "\n")
+        told = [{"job": job, "student": cost} for job, cost in zip(jobs, costs, strict=True)]
+        print_json({"jobs": told, "differences": differing})
         return
     rows = [_row(job, cost) for job, cost in zip(jobs, costs, strict=True)]
     print_rows(("JOB", "STATE", "STUDENT", "TOP-1", "GAP", "PARAMETERS", "MACS", "ONE IMAGE"), rows)
@@ -72,7 +71,7 @@ def _row(job: Job, cost: dict[str, Any]) -> tuple[str, ...]:
         job.student,
         "-" if top1 is None else f"{top1:.2%}",
         "-" if gap is None else f"{gap:+.2f}",
-        f"{cost['parameters']:,}" if cost.get("parameters") else "-",
-        f"{cost['macs']:,}" if cost.get("macs") else "-",
+        count(cost.get("parameters")),
+        count(cost.get("macs")),
         "-" if seconds is None else f"{seconds * 1000:.2f} ms",
     )

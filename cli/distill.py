@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 import yaml
 
-from cli.output import FAILED, USAGE
+from cli.output import FAILED, USAGE, JsonOption, print_json
 from cli.specs import (
     BatchSizeOption,
     DatasetOption,
@@ -42,6 +42,7 @@ def distill(
     seed: SeedOption = None,
     set_: SetOption = None,
     stores: Annotated[Path | None, typer.Option(help="Folder where teachers' logits are kept for other runs.")] = None,
+    json: JsonOption = False,
 ) -> None:
     """Distil here and now, without a server. The student comes to OUT/out/student.safetensors."""
     spec = assemble(
@@ -72,4 +73,8 @@ def distill(
             continue  # the terminal told the engine, too: it saves a checkpoint and leaves
     if code == _STOPPED:
         typer.echo("Stopped with a checkpoint; the same command goes on from it.", err=True)
+    if json:
+        state = {0: "succeeded", _STOPPED: "stopped"}.get(code, "failed")
+        made = out / "out" / "student.safetensors" if code == 0 else None
+        print_json({"state": state, "student": made, "out": out})
     raise typer.Exit({0: 0, USAGE: USAGE}.get(code, FAILED))

@@ -1,13 +1,11 @@
 """`ttm download`."""
 
-import sys
-from json import dumps
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cli.output import NOT_FOUND, JsonOption, UrlOption, console, fail, service, transfer
+from cli.output import NOT_FOUND, JsonOption, UrlOption, console, fail, print_json, service, transfer
 from cli.show import JobArgument
 
 
@@ -33,6 +31,6 @@ def download(
                     fail(f"The job has no artifact {artifact!r}.", NOT_FOUND)
                 client.jobs.download_artifact(job_id, wanted[0], path, progress)
     if json:
-        sys.stdout.write(dumps({"path": str(path)}) + "\n")
+        print_json({"path": path})
     else:
         console.print(str(path), highlight=False)

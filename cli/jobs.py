@@ -6,18 +6,21 @@ from typing import Annotated
 import typer
 
 from cli.output import JsonOption, UrlOption, print_json, print_rows, service
-from ttm_client import JobSummary
+from ttm_client import JobFilters, JobSummary
 
 
 def jobs(
     state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state; may be repeated.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Only jobs with this tag; may be repeated.")] = None,
+    name: Annotated[str | None, typer.Option(help="Only jobs of this whole name.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many.")] = 20,
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
     """List jobs, newest first."""
     with service(url) as client:
-        found = list(islice(client.jobs.list(states=tuple(state or ())), limit))
+        named: JobFilters = {"name": name} if name is not None else {}
+        found = list(islice(client.jobs.list(states=tuple(state or ()), tags=tuple(tag or ()), **named), limit))
     if json:
         print_json(found)
     else:

@@ -1,31 +1,30 @@
 """`ttm logs`: what the trainer printed."""
 
 import sys
-from json import dumps
 from typing import Annotated
 
 import typer
 
-from cli.output import JsonOption, UrlOption, messages, service
+from cli.output import JsonOption, UrlOption, print_json, service
 from cli.show import JobArgument
 
 
 def logs(
     job_id: JobArgument,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Wait for the job's end, and show its messages meanwhile.")
+        bool, typer.Option("--follow", "-f", help="Go on with what is printed from now on, until the job has ended.")
     ] = False,
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """Print the trainer's output, which is kept when an attempt ends.
+    """Print what the trainer of the newest attempt has printed. With --json --follow an object for each piece.
 
-    The exit code is 4 while no attempt has ended.
+    The exit code is 4 while there is nothing.
     """
     with service(url) as client:
-        if follow:
-            for event in client.jobs.events(job_id):
-                if event.kind == "log":
-                    messages.print(event.data["message"], markup=False, highlight=False)
-        text = client.jobs.log(job_id)
-    sys.stdout.write(dumps({"job": job_id, "log": text}) + "\n" if json else text)
+        for text in client.jobs.follow_log(job_id) if follow else [client.jobs.log(job_id)]:
+            if json:
+                print_json({"job": job_id, "log": text})
+            else:
+                sys.stdout.write(text)
+                sys.stdout.flush()

@@ -58,12 +58,14 @@ def fail(message: str, code: int) -> None:
     raise typer.Exit(code)
 
 
-def print_json(value: BaseModel | Sequence[BaseModel]) -> None:
-    """JSON on standard output, for another program."""
-    plain: Any = (
-        value.model_dump(mode="json") if isinstance(value, BaseModel) else [v.model_dump(mode="json") for v in value]
-    )
-    sys.stdout.write(json.dumps(plain, ensure_ascii=False) + "\n")
+def print_json(value: object) -> None:
+    """JSON on standard output, on one line, for another program."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=_plain) + "\n")
+    sys.stdout.flush()
+
+
+def _plain(value: object) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -72,12 +74,25 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         for row in rows:
             sys.stdout.write("\t".join(row) + "\n")
         return
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table = Table(box=None, pad_edge=False, header_style="dim", show_header=any(columns))
     for column in columns:
-        table.add_column(column, overflow="fold")
+        # An id is copied, and one that is broken over two lines cannot be.
+        table.add_column(column, overflow="fold", no_wrap=column in ("ID", "CREATED"))
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     console.print(table)
+
+
+def count(number: int | None) -> str:
+    """Parameters or MACs for people, with three digits and a unit."""
+    if number is None:
+        return "-"
+    value = float(number)
+    for unit in ("", " k", " M", " G"):
+        if value < 999.5:
+            return f"{value:.3g}{unit}"
+        value /= 1000
+    return f"{value:.3g} T"
 
 
 @contextmanager

@@ -1,12 +1,10 @@
 """`ttm show`: one job."""
 
-import sys
-from json import dumps
 from typing import Annotated
 
 import typer
 
-from cli.output import JsonOption, UrlOption, print_rows, service
+from cli.output import JsonOption, UrlOption, print_json, print_rows, service
 from ttm_client import Attempt, Job
 
 JobArgument = Annotated[str, typer.Argument(help="The job's id.")]
@@ -18,8 +16,7 @@ def show(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) -
         job = client.jobs.get(job_id)
         attempts = client.jobs.attempts(job_id)
     if json:
-        told = {**job.model_dump(mode="json"), "attempts": [attempt.model_dump(mode="json") for attempt in attempts]}
-        sys.stdout.write(dumps(told, ensure_ascii=False) + "\n")
+        print_json({**job.model_dump(mode="json"), "attempts": attempts})
     else:
         print_rows(("", ""), [*describe(job), *(("attempt " + str(one.number), _attempt(one)) for one in attempts)])
 

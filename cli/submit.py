@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cli.output import JsonOption, UrlOption, console, print_json, service
+from cli.output import JsonOption, UrlOption, console, count, print_json, print_rows, service
 from cli.specs import (
     BatchSizeOption,
     DatasetOption,
@@ -21,6 +21,7 @@ from cli.specs import (
     send_files,
 )
 from cli.watch import follow
+from ttm_client import Dryrun
 
 
 def submit(
@@ -43,6 +44,9 @@ def submit(
         str | None, typer.Option(help="Seconds from now, or a time with its zone: 2030-01-31T18:00+01:00.")
     ] = None,
     tag: Annotated[list[str] | None, typer.Option(help="A word to find the job by; may be repeated.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the spec and tell sizes and cost; submit nothing.")
+    ] = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the job to its end.")] = False,
     json: JsonOption = False,
     url: UrlOption = None,
@@ -74,6 +78,9 @@ def submit(
     spec |= {name: value for name, value in handling.items() if value is not None}
     with service(url) as client:
         send_files(spec, client, quiet=json)
+        if dry_run:
+            _tell(client.jobs.validate(**spec), json=json)
+            return
         job = client.jobs.create(**spec)
         if json:
             print_json(job)
@@ -81,6 +88,22 @@ def submit(
             console.print(job.id, highlight=False)
         if watch:
             follow(client, job.id, json=json)
+
+
+def _tell(would: Dryrun, *, json: bool) -> None:
+    if json:
+        print_json(would)
+        return
+    rows = [
+        (
+            what,
+            model.architecture,
+            count(model.parameters),
+            count(model.macs),
+        )
+        for what, model in [("student", would.student), *(("teacher", teacher) for teacher in would.teachers)]
+    ]
+    print_rows(("", "ARCHITECTURE", "PARAMETERS", "MACS"), rows)
 
 
 def _deadline(text: str | None) -> str | float | None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.output import FAILED, console, fail, messages
+from cli.output import FAILED, JsonOption, console, fail, messages, print_json
 from cli.stack import Stack, StackError, StackOptions
 
 
@@ -25,6 +25,7 @@ def up(
             exists=True, file_okay=False, help="Folder that jobs may read by file:// addresses; may be repeated."
         ),
     ] = None,
+    json: JsonOption = False,
 ) -> None:
     """Run API, dispatcher, worker, broker and database on this machine until Ctrl-C.
 
@@ -39,7 +40,10 @@ def up(
         signal.signal(number, lambda *_: stop.set())
     try:
         with Stack(options, report=lambda line: messages.print(line, highlight=False), stop=stop) as stack:
-            console.print(f"ready  {stack.url}  dashboard {stack.url}/  API docs {stack.url}/docs", highlight=False)
+            if json:
+                print_json({"url": stack.url, "dashboard": f"{stack.url}/", "docs": f"{stack.url}/docs"})
+            else:
+                console.print(f"ready  {stack.url}  dashboard {stack.url}/  API docs {stack.url}/docs", highlight=False)
             while not stop.wait(0.5):
                 stack.check()
             messages.print("stopping", highlight=False)

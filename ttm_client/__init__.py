@@ -1,6 +1,6 @@
-"""Typed Python client of the model-compression service."""
+"""Typed Python client of the model-compression service, for threads (`Client`) and for asyncio (`AsyncClient`)."""
 
-from ttm_client.client import Client
+from ttm_client.asynchronous.client import AsyncClient
 from ttm_client.errors import (
     ApiError,
     ChecksumMismatch,
@@ -21,41 +21,56 @@ from ttm_client.models import (
     Architecture,
     Artifact,
     Attempt,
+    Dryrun,
     Failure,
+    HistoryEntry,
     Job,
     JobEvent,
     JobSummary,
     MetricPoint,
+    ModelSize,
     Progress,
     Recipe,
     Upload,
 )
+from ttm_client.options import JobChanges, JobFilters, JobOptions
+from ttm_client.students import Student, load_student
+from ttm_client.synchronous.client import Client
 
 __all__ = [
     "Accuracy",
     "ApiError",
     "Architecture",
     "Artifact",
+    "AsyncClient",
     "Attempt",
     "ChecksumMismatch",
     "Client",
     "ClientError",
     "Conflict",
     "ConnectionFailed",
+    "Dryrun",
     "Failure",
     "FieldError",
+    "HistoryEntry",
     "InvalidRequest",
     "Job",
+    "JobChanges",
     "JobEvent",
+    "JobFilters",
+    "JobOptions",
     "JobSummary",
     "MetricPoint",
     "Metrics",
+    "ModelSize",
     "NotAllowed",
     "NotFound",
     "Progress",
     "Recipe",
     "ServerError",
+    "Student",
     "Unavailable",
     "Upload",
     "WaitTimeout",
+    "load_student",
 ]

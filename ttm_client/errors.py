@@ -4,31 +4,74 @@ from dataclasses import dataclass
 
 
 class ClientError(Exception):
-    """Base of all errors of this library."""
+    """Base of all errors of this library.
+
+    >>> try:
+    ...     client.jobs.get("no-such-job")
+    ... except ClientError as error:
+    ...     print(error)
+    There is no such job.
+    """
 
 
 class ConnectionFailed(ClientError):
-    """The service cannot be reached, or the connection broke and retries did not help."""
+    """The service cannot be reached, or the connection broke and retries did not help.
+
+    >>> try:
+    ...     Client("http://127.0.0.1:9").jobs.get(done.id)
+    ... except ConnectionFailed as error:
+    ...     print(error)
+    Nothing answers at http://127.0.0.1:9: ...
+    """
 
 
 class ChecksumMismatch(ClientError):
-    """A file that was transferred does not have the SHA-256 that the service names."""
+    """A file that was transferred does not have the SHA-256 that the service names.
+
+    >>> damaged = done.artifacts[0].model_copy(update={"sha256": "0" * 64})
+    >>> try:
+    ...     client.jobs.download_artifact(done.id, damaged, "report.json")
+    ... except ChecksumMismatch as error:
+    ...     print(error)
+    /jobs/.../artifacts/report.json: expected 0000..., got ...
+    """
 
 
 class WaitTimeout(ClientError):
-    """The job did not end within the time given to `wait`."""
+    """The job did not end within the time given to `wait`.
+
+    >>> try:
+    ...     client.jobs.wait(running.id, timeout=0.1)
+    ... except WaitTimeout as error:
+    ...     print(error)
+    Job ... is still running after 0.1 s.
+    """
 
 
 @dataclass(frozen=True)
 class FieldError:
-    """One thing that is wrong with a request; `pointer` is a JSON pointer into what was sent."""
+    """One thing that is wrong with a request; `pointer` is a JSON pointer into what was sent.
+
+    >>> try:
+    ...     client.jobs.create(student="resnet18", dataset=dataset, method="ce", priority=12)
+    ... except InvalidRequest as error:
+    ...     print(error.errors[0].pointer, error.errors[0].detail)
+    /priority Input should be less than or equal to 9
+    """
 
     pointer: str
     detail: str
 
 
 class ApiError(ClientError):
-    """The service answered with a problem (RFC 9457)."""
+    """The service answered with a problem (RFC 9457).
+
+    >>> try:
+    ...     client.jobs.get("no-such-job")
+    ... except ApiError as error:
+    ...     print(error.status, error.code, error.title)
+    404 job_not_found Not Found
+    """
 
     def __init__(
         self,
@@ -51,27 +94,66 @@ class ApiError(ClientError):
 
 
 class InvalidRequest(ApiError):
-    """The request is malformed or its content is refused (400, 413, 415, 416, 422)."""
+    """The request is malformed or its content is refused (400, 413, 415, 416, 422).
+
+    >>> try:
+    ...     client.jobs.create(student="resnet188", dataset=dataset, method="ce")
+    ... except InvalidRequest as error:
+    ...     print(error.code, error.errors[0].pointer)
+    unknown_architecture /student/architecture
+    """
 
 
 class NotAllowed(ApiError):
-    """A valid key is missing, its scope is too small, or its project is at a limit (401, 403)."""
+    """A valid key is missing, its scope is too small, or its project is at a limit (401, 403).
+
+    >>> try:
+    ...     Client(api_key="ttm_nobody").jobs.get(done.id)
+    ... except NotAllowed as error:
+    ...     print(error.status)
+    401
+    """
 
 
 class NotFound(ApiError):
-    """There is no such thing (404)."""
+    """There is no such thing (404).
+
+    >>> try:
+    ...     client.architectures.get("resnet188")
+    ... except NotFound as error:
+    ...     print(error.status)
+    404
+    """
 
 
 class Conflict(ApiError):
-    """The thing is not in a state that allows this (409, 412)."""
+    """The thing is not in a state that allows this (409, 412).
+
+    >>> try:
+    ...     client.jobs.cancel(done.id)
+    ... except Conflict as error:
+    ...     print(error.code)
+    job_not_cancellable
+    """
 
 
 class Unavailable(ApiError):
-    """The service is overloaded or a part of it is away (429, 502, 503, 504)."""
+    """The service is overloaded or a part of it is away (429, 502, 503, 504).
+
+    >>> try:
+    ...     busy.jobs.cancel(running.id)
+    ... except Unavailable as error:
+    ...     print(error.status)
+    503
+    """
 
 
 class ServerError(ApiError):
-    """The service failed (other 5xx)."""
+    """The service failed (other 5xx).
+
+    >>> issubclass(ServerError, ApiError)
+    True
+    """
 
 
 _BY_STATUS: dict[int, type[ApiError]] = {

@@ -10,11 +10,20 @@ if TYPE_CHECKING:
 
 
 class Metrics(list[MetricPoint]):
-    """Points by step, in order."""
+    """Points by step, in order.
+
+    >>> metrics = client.jobs.metrics(done.id)
+    >>> [point.step for point in metrics]
+    [1, 2]
+    """
 
     def to_frame(self) -> "DataFrame":
         """A pandas data frame: a row a step, with `epoch` and one column a metric; NaN where a step has no number of
         one. ImportError without pandas.
+
+        >>> frame = client.jobs.metrics(done.id).to_frame()
+        >>> frame["train/loss"].tolist()
+        [1.0, 0.5]
         """
         pandas: Any = import_module("pandas")
         frame: DataFrame = pandas.DataFrame(

@@ -13,7 +13,12 @@ class _Answer(BaseModel):
 
 
 class Upload(_Answer):
-    """A file that the service keeps; `uri` names it in a job's spec."""
+    """A file that the service keeps; `uri` names it in a job's spec.
+
+    >>> upload = client.uploads.create("teacher.safetensors")
+    >>> upload.uri == "upload:" + upload.id, upload.size
+    (True, 7)
+    """
 
     id: str
     uri: str
@@ -24,7 +29,11 @@ class Upload(_Answer):
 
 
 class Progress(_Answer):
-    """Where the running attempt stands; `fraction` in [0, 1], `eta_seconds` to the end of training."""
+    """Where the running attempt stands; `fraction` in [0, 1], `eta_seconds` to the end of training.
+
+    >>> running.progress.fraction, running.progress.eta_seconds
+    (0.5, 50.0)
+    """
 
     step: int
     total_steps: int
@@ -36,7 +45,11 @@ class Progress(_Answer):
 
 
 class Accuracy(_Answer):
-    """Top-1 shares in [0, 1]; `gap_points` is teacher minus student in percentage points."""
+    """Top-1 shares in [0, 1]; `gap_points` is teacher minus student in percentage points.
+
+    >>> done.accuracy
+    Accuracy(split='test', teacher=0.91, student=0.88, gap_points=3.0)
+    """
 
     split: str
     teacher: float | None
@@ -45,7 +58,11 @@ class Accuracy(_Answer):
 
 
 class Failure(_Answer):
-    """Why a job failed; `origin` is `user` or `system`."""
+    """Why a job failed; `origin` is `user` or `system`.
+
+    >>> failed.failure.code, failed.failure.origin, failed.failure.message
+    ('bad_dataset', 'user', 'No images.')
+    """
 
     code: str
     message: str
@@ -54,7 +71,11 @@ class Failure(_Answer):
 
 
 class HistoryEntry(_Answer):
-    """A change of state or phase."""
+    """A change of state or phase.
+
+    >>> [entry.value for entry in done.history if entry.kind == "state"]
+    ['queued', 'running', 'succeeded']
+    """
 
     at: datetime
     kind: str
@@ -63,7 +84,11 @@ class HistoryEntry(_Answer):
 
 
 class Artifact(_Answer):
-    """A file that a job made."""
+    """A file that a job made.
+
+    >>> [(artifact.name, artifact.size) for artifact in done.artifacts if artifact.name == "student.safetensors"]
+    [('student.safetensors', 1280000)]
+    """
 
     name: str
     size: int
@@ -73,7 +98,11 @@ class Artifact(_Answer):
 
 
 class JobSummary(_Answer):
-    """A job as a list shows it."""
+    """A job as a list shows it.
+
+    >>> [(job.name, job.state, job.student) for job in client.jobs.list(states=("running",))]
+    [('a job', 'running', 'cifar/resnet20')]
+    """
 
     id: str
     name: str | None
@@ -87,8 +116,10 @@ class JobSummary(_Answer):
     progress: Progress | None
     metrics: dict[str, float | None]
     accuracy: Accuracy | None
+    priority: int | None = None
     attempt: int
     max_attempts: int
+    deadline_at: datetime | None = None
     failure: Failure | None
     created_at: datetime
     queued_at: datetime | None
@@ -97,12 +128,20 @@ class JobSummary(_Answer):
 
     @property
     def done(self) -> bool:
-        """True once the state can no longer change."""
+        """True once the state can no longer change.
+
+        >>> done.done, running.done
+        (True, False)
+        """
         return self.state in TERMINAL_STATES
 
 
 class Job(JobSummary):
-    """A job with all that is known of it; `spec` is complete once `planned`."""
+    """A job with all that is known of it; `spec` is complete once `planned`.
+
+    >>> done.spec["method"], done.planned, done.result["student_test"]["top1"]
+    ('ce', False, 0.88)
+    """
 
     spec: dict[str, Any]
     planned: bool
@@ -114,7 +153,11 @@ class Job(JobSummary):
 
 
 class Attempt(_Answer):
-    """One claim of a job by a worker; `cause` says why it ended early, `from_step` and `to_step` how far it came."""
+    """One claim of a job by a worker; `cause` says why it ended early, `from_step` and `to_step` how far it came.
+
+    >>> client.jobs.attempts(failed.id)[0].cause.code
+    'bad_dataset'
+    """
 
     number: int
     worker: str
@@ -127,7 +170,12 @@ class Attempt(_Answer):
 
 
 class JobEvent(_Answer):
-    """One entry of a job's event stream; `data` depends on `kind`."""
+    """One entry of a job's event stream; `data` depends on `kind`.
+
+    >>> event = next(client.jobs.events(done.id))
+    >>> event.kind, event.data["state"]
+    ('state', 'queued')
+    """
 
     id: str
     kind: str
@@ -136,7 +184,11 @@ class JobEvent(_Answer):
 
 
 class MetricPoint(_Answer):
-    """The metrics recorded at a step."""
+    """The metrics recorded at a step.
+
+    >>> client.jobs.metrics(done.id)[0].values["train/loss"]
+    1.0
+    """
 
     step: int
     epoch: float
@@ -144,7 +196,11 @@ class MetricPoint(_Answer):
 
 
 class Architecture(_Answer):
-    """A model the service can train; `parameters` and `macs` at `input_size` with the default number of classes."""
+    """A model the service can train; `parameters` and `macs` at `input_size` with the default number of classes.
+
+    >>> client.architectures.get("cifar/resnet20").macs
+    40818944
+    """
 
     name: str
     family: str
@@ -157,6 +213,9 @@ class Architecture(_Answer):
 class Recipe(_Answer):
     """A published run; `spec` is the part of a spec that a job which names it need not say, `published` the source's
     top-1 accuracies in per cent: `teacher`, `student` trained alone, `distilled`.
+
+    >>> client.recipes.get("cifar100/resnet56-resnet20/wttm").published
+    {'teacher': 72.34, 'student': 69.06, 'distilled': 71.92}
     """
 
     name: str
@@ -164,3 +223,32 @@ class Recipe(_Answer):
     source: str
     published: dict[str, float | None]
     spec: dict[str, Any]
+
+
+class ModelSize(_Answer):
+    """What the service knows of a model; None where that is nothing.
+
+    >>> client.jobs.validate(student="cifar/resnet20", dataset=dataset, method="ce").student.input_size
+    [3, 32, 32]
+    """
+
+    architecture: str
+    parameters: int | None
+    macs: int | None
+    input_size: list[int] | None
+
+
+class Dryrun(_Answer):
+    """What a job would be, were it submitted: its spec with defaults, and the sizes of its models.
+
+    >>> would = client.jobs.validate(student="cifar/resnet20", dataset=dataset, method="ce")
+    >>> would.spec["training"]["epochs"], would.teachers
+    (30, [])
+    """
+
+    spec: dict[str, Any]
+    student: ModelSize
+    teachers: list[ModelSize]
+    teacher_store_bytes_per_image: int | None
+    memory_bytes: int | None = None
+    seconds: float | None = None

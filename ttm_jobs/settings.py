@@ -144,6 +144,9 @@ class Settings(BaseSettings):
     record_seconds: PositiveFloat = Field(
         default=1.0, description="How often a run's events are written to the database."
     )
+    log_seconds: PositiveFloat = Field(
+        default=5.0, description="How often a running trainer's output is stored for those who read along."
+    )
     max_log_bytes: PositiveInt = Field(
         default=16 * 1024**2, description="Most recent output of a trainer that is kept."
     )

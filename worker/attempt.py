@@ -10,7 +10,7 @@ from threading import Thread
 
 from pydantic import ValidationError
 
-from ttm_core.events import Failed, Finished, PhaseChanged, Planned, Stopped, StoreWanted
+from ttm_core.events import Failed, Finished, Metrics, PhaseChanged, Planned, Stopped, StoreWanted
 from ttm_core.spec import DistillSpec
 from ttm_jobs.database import DATABASE_AWAY
 from ttm_jobs.errors import ChecksumMismatch, FetchStopped, LeaseLost, ObjectNotFound, ServiceError
@@ -28,6 +28,7 @@ from worker.recorder import Recorder
 from worker.store_exchange import StoreExchange
 from worker.supervisor import Exited, Trainer
 from worker.teacher_stores import folder, opened_by
+from worker.usage import Usage
 from worker.wishes import Unwanted, Wishes
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Attempt:
         self._exchange = exchange
         # The digests of the teacher stores that the trainer had open.
         self.stores: Sequence[str] = ()
+        self._usage = Usage()
 
     def run(self, spec: Json, checkpoints: Sequence[Checkpoint]) -> Outcome:
         """How it ended. LeaseLost if it is no longer ours to tell; the trainer is dead then, too."""
@@ -152,6 +154,10 @@ class Attempt:
                     heard = time_now
                     # Beside the run: fetching takes its time, and wishes and the lease are to be seen to meanwhile.
                     Thread(target=self._answer, args=[digest], daemon=True).start()
+                case Metrics():
+                    usage = self._usage.look(self._trainer.pid)
+                    self._recorder.add(item.model_copy(update={"values": {**item.values, **usage}}))
+                    heard = time_now
                 case _:
                     if isinstance(item, Planned):
                         self.stores = opened_by(self._trainer.pid, folder(self._settings.work_dir))

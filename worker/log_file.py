@@ -26,6 +26,11 @@ class LogFile:
                 except OSError:
                     continue
 
+    @property
+    def size(self) -> int:
+        """Bytes of the kept output."""
+        return sum(path.stat().st_size for path in (self._older, self._path) if path.exists())
+
     def read(self) -> Iterator[bytes]:
         """The kept output, oldest first."""
         for path in (self._older, self._path):

@@ -19,6 +19,7 @@ from worker.attempt import Attempt
 from worker.heartbeat import Heartbeat
 from worker.inputs import Inputs
 from worker.leftovers import attempt_directory, remove_attempt
+from worker.live_log import LiveLog
 from worker.log_file import LogFile
 from worker.recorder import Recorder
 from worker.settlement import Settlement
@@ -106,7 +107,8 @@ class Runner:
         )
         try:
             with heartbeat:
-                outcome = attempt.run(spec, checkpoints)
+                with LiveLog(self._engine, self._storage, lease, log, interval=settings.log_seconds):
+                    outcome = attempt.run(spec, checkpoints)
                 settlement = Settlement(self._engine, self._storage, settings, lease, recorder, heartbeat)
                 state = settlement.settle(outcome, workdir, log, attempt.stores)
         finally:

@@ -8,16 +8,16 @@ from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from api.dashboard import catalogue, docs, forms, operations
-from api.dashboard.columns import COLUMNS, arranged, ran_seconds, waited_seconds
+from api.dashboard.columns import COLUMNS, ran_seconds, waited_seconds
 from api.dashboard.comparison import differences
 from api.dashboard.failures import next_step
 from api.dashboard.pages import page
 from api.dashboard.query import Query as Address
 from api.dashboard.reports import student_costs
 from api.dashboard.sizes import compression
-from api.dashboard.submissions import commands
+from api.dashboard.submissions import KEY_HEADER, commands
 from api.dashboard.timeline import spans
-from api.dependencies import EngineDep, StorageDep
+from api.dependencies import CallerDep, EngineDep, SettingsDep, StorageDep
 from api.identifiers import is_id
 from api.jobs import service
 from api.jobs.schemas import JobOut
@@ -25,7 +25,7 @@ from api.pagination import CursorParameter
 from ttm_core import recipes
 from ttm_jobs.database import read_scope
 from ttm_jobs.errors import JobNotFound
-from ttm_jobs.repositories import tallies
+from ttm_jobs.repositories import job_orders, tallies
 from ttm_jobs.repositories.job_lists import JobFilters
 from ttm_jobs.states import TERMINAL, JobState
 
@@ -51,12 +51,13 @@ def jobs_page(
     cursor: CursorParameter = None,
     state: Annotated[list[JobState], Query()] = [],  # noqa: B006
     sort: Annotated[str, Query(max_length=32)] = "",
+    number: Annotated[int, Query(alias="page", ge=0, le=100_000)] = 0,
     tag: Word = "",
     name: Word = "",
     teacher: Word = "",
     dataset: Word = "",
 ) -> HTMLResponse:
-    """Jobs, newest first; `sort` puts those of one page in another order."""
+    """Jobs, newest first, or in the order that `sort` names."""
     words = {"name": name, "tag": tag, "teacher": teacher, "dataset": dataset}
     filters = JobFilters(
         states=state,
@@ -65,19 +66,31 @@ def jobs_page(
         teacher=teacher or None,
         dataset=dataset or None,
     )
+    address = Address(request.url, request.query_params.multi_items())
+    by = sort.removeprefix("-")
     with read_scope(engine) as session:
-        jobs, _ = service.page(session, limit=_JOBS_ON_A_PAGE, cursor=cursor, filters=filters)
+        if by in job_orders.ORDERS:
+            jobs, more = service.ordered(
+                session, by, descending=sort.startswith("-"), limit=_JOBS_ON_A_PAGE, number=number, filters=filters
+            )
+            older = address.having("page", str(number + 1)) if more else None
+        else:
+            page_of, _ = service.page(session, limit=_JOBS_ON_A_PAGE, cursor=cursor, filters=filters)
+            jobs = page_of.items
+            older = address.having("cursor", page_of.next_cursor) if page_of.next_cursor else None
         counts = tallies.by_state(session)
     return page(
         "jobs.html",
-        jobs=jobs.model_copy(update={"items": arranged(jobs.items, sort)}),
+        jobs=jobs,
+        older=older,
         counts=counts,
         chosen=state,
         order=sort,
         words=words,
-        first=cursor is None,
+        first=cursor is None and not number,
         columns=COLUMNS,
-        query=Address(request.url, request.query_params.multi_items()),
+        orders=job_orders.ORDERS,
+        query=address,
         compression=compression,
         waited_seconds=waited_seconds,
         ran_seconds=ran_seconds,
@@ -85,7 +98,9 @@ def jobs_page(
 
 
 @router.get("/ui/jobs/{job_id}")
-def job_page(job_id: str, request: Request, engine: EngineDep) -> HTMLResponse:
+def job_page(
+    job_id: str, request: Request, engine: EngineDep, caller: CallerDep, settings: SettingsDep
+) -> HTMLResponse:
     """One job, live."""
     try:
         if not is_id(job_id):
@@ -106,8 +121,12 @@ def job_page(job_id: str, request: Request, engine: EngineDep) -> HTMLResponse:
         compression=_compression(job),
         spans=spans(job),
         logs=job.links.log,
+        waited=waited_seconds(job),
+        ran=ran_seconds(job),
+        late=settings.lease_seconds,
         base_url=base_url,
-        commands=commands(job, base_url),
+        key_header=KEY_HEADER if caller.key_id else "",
+        commands=commands(job, base_url, with_key=caller.key_id is not None),
     )
 
 
@@ -131,7 +150,8 @@ def compare_page(
         return page("not_found.html", 404, what="job", name=job_id)
     if len(jobs) < 2:
         return page("not_found.html", 404, what="comparison of fewer than two jobs", name="")
-    return page("compare.html", jobs=jobs, reports=reports, differences=differences(jobs))
+    metrics = dict.fromkeys(name for each in jobs for name in sorted(each.metrics) if "/" in name)
+    return page("compare.html", jobs=jobs, reports=reports, differences=differences(jobs), metrics=metrics)
 
 
 @router.get("/ui/new")

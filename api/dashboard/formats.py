@@ -1,6 +1,7 @@
 """How numbers and times are written on pages."""
 
 import json
+import shlex
 from datetime import datetime
 from typing import Any
 
@@ -64,6 +65,11 @@ def count(number: int | None) -> str:
 def ratio(value: float | None) -> str:
     """How many times smaller."""
     return _NONE if value is None else f"{value:.3g}\N{MULTIPLICATION SIGN}"
+
+
+def shell(text: str) -> str:
+    """A word of a shell's line."""
+    return shlex.quote(text)
 
 
 def words(name: str) -> str:

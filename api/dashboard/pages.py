@@ -24,6 +24,7 @@ _environment.filters |= {
     "moment": formats.moment,
     "pretty_json": formats.pretty_json,
     "prose": formats.prose,
+    "shell": formats.shell,
     "short": formats.short,
     "tail": formats.tail,
 }

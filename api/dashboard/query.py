@@ -5,13 +5,16 @@ from urllib.parse import urlencode
 
 from starlette.datastructures import URL
 
+# Where in a list a page is.
+_PLACES = ("cursor", "page")
+
 
 class Query:
-    """Of a list. A page's cursor is left out, since another filter or order has other pages."""
+    """Of a list. A page's place is left out, since another filter or order has other pages."""
 
     def __init__(self, url: URL, parameters: Iterable[tuple[str, str]]) -> None:
         self._path = url.path
-        self._parameters = [(name, value) for name, value in parameters if name != "cursor" and value]
+        self._parameters = [(name, value) for name, value in parameters if name not in _PLACES and value]
 
     def having(self, name: str, value: str | None) -> str:
         """This address with one value of a parameter in place of all it had; None takes it away."""

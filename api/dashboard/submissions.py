@@ -6,16 +6,22 @@ from typing import Any
 
 from api.jobs.schemas import JobOut
 
+# What a shell puts in for the key; Python and the command line look for it themselves.
+KEY_HEADER = ' -H "Authorization: Bearer $TTM_API_KEY"'
 
-def commands(job: JobOut, base_url: str) -> dict[str, str]:
+
+def commands(job: JobOut, base_url: str, *, with_key: bool) -> dict[str, str]:
     """curl, Python and the command line, by name. Each posts the job's spec; a quoted here-document keeps every
     character as it is.
     """
+    key = KEY_HEADER if with_key else ""
     spec = _without_none(job.spec)
     # A line of the body that ended it early would have to be the word alone, and JSON has no such line.
     body = json.dumps(spec, indent=2, ensure_ascii=False)
     return {
-        "curl": f"curl {base_url}/jobs -H 'Content-Type: application/json' --data-binary @- <<'SPEC'\n{body}\nSPEC",
+        "curl": (
+            f"curl{key} {base_url}/jobs -H 'Content-Type: application/json' --data-binary @- <<'SPEC'\n{body}\nSPEC"
+        ),
         "Python": (
             "from ttm_client import Client\n\n"
             f"spec = {pformat(spec, width=100, sort_dicts=False)}\n"

@@ -12,14 +12,14 @@ from api.definitions.resolution import by_address, resolve
 from api.errors import InvalidRequest
 from api.jobs.polling import etag
 from api.jobs.rendered import RenderedJobs
-from api.jobs.schemas import AttemptList, CheckpointList, JobOut, JobPage, JobPatch, JobRequest, MetricPage
+from api.jobs.schemas import AttemptList, CheckpointList, JobOut, JobPage, JobPatch, JobRequest, JobSummary, MetricPage
 from api.jobs.validation import check_request
 from api.jobs.views import attempt, checkpoint, detail, point, summary
 from api.pagination import decode_cursor, decode_moment, encode_cursor, encode_moment
 from api.problems import FieldError, Refusal
 from ttm_core.spec import DistillSpec
 from ttm_jobs.models import Job
-from ttm_jobs.repositories import artifacts, events, job_lists, jobs, metrics, runs
+from ttm_jobs.repositories import artifacts, events, job_lists, job_orders, jobs, metrics, runs
 from ttm_jobs.repositories.job_lists import JobFilters
 from ttm_jobs.repositories.jobs import Stamp
 from ttm_jobs.settings import Settings
@@ -99,6 +99,16 @@ def change(session: Session, wish: Callable[[Session, str], Job], job_id: str) -
     job = wish(session, job_id)
     session.flush()
     return show(session, job)
+
+
+def ordered(
+    session: Session, order: str, *, descending: bool, limit: int, number: int, filters: JobFilters
+) -> tuple[list[JobSummary], bool]:
+    """Page `number` of the jobs in the order that `job_orders` names, and whether another follows."""
+    found = job_orders.page(
+        session, order, descending=descending, limit=limit, number=number, filters=by_address(session, filters)
+    )
+    return [summary(job) for job in found.jobs], found.has_more
 
 
 def page(

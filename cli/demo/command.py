@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.demo import board, data, plan
-from cli.output import FAILED, fail
+from cli.output import FAILED, JsonOption, fail, print_json
 from cli.stack import PortTaken, Stack, StackError, StackOptions
 from ttm_client import Client, ClientError, Job
 
@@ -39,9 +39,11 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the three students.")] = 0,
     digits: Annotated[bool, typer.Option("--digits", help="Use scikit-learn's small digits: a minute.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the service running until Ctrl-C.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Train a teacher, distil it three ways through the REST API, and compare the students."""
     started = time.monotonic()
+    console.stderr = json
     try:
         console.print("[bold]Data[/]")
         cache = (var / "demo").resolve()
@@ -55,6 +57,8 @@ def demo(
             console.print(f"  dashboard {stack.url}/   API docs {stack.url}/docs")
             rows = _run(client, found, small, var / "demo", seed, count)
             _print_table(rows, found, count, time.monotonic() - started)
+            if json:
+                print_json({"data": found.name, "labelled_images": count, "models": [asdict(row) for row in rows]})
             if keep:
                 console.print(f"\nRunning at {stack.url} until Ctrl-C.")
                 _until_interrupted(stack)

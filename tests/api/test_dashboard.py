@@ -73,7 +73,7 @@ def test_a_job_page_shows_what_there_is(client: TestClient, jobs: dict[str, str]
     expected = {
         "queued": ['data-post="/jobs/', "Cancel", "as submitted"],
         "running": ["epoch 1 of 1, step 4 of 100", "1 min 36 s", '<progress max="1" value="0.04"', "95.00%"],
-        "succeeded": [STUDENT_SHA256, "Download student", "88.00%", "+3.00 points", "Log of the trainer"],
+        "succeeded": [STUDENT_SHA256, "Download student", "88.00%", "+3.00 points", "Whole log"],
         "failed": ["Failed: bad dataset", "lies in the job&#39;s input", "&lt;script&gt;", "Retry"],
     }
     for words in expected[state]:

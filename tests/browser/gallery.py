@@ -15,12 +15,13 @@ from ttm_jobs.clock import now
 from ttm_jobs.database import session_scope
 from ttm_jobs.ids import new_id
 from ttm_jobs.models import Job
-from ttm_jobs.repositories import endings, leases, runs, workers
+from ttm_jobs.repositories import artifacts, endings, leases, runs, teacher_stores, workers
 from ttm_jobs.repositories import metrics as curves
 from ttm_jobs.repositories.artifacts import PublishedFile
 from ttm_jobs.repositories.endings import Failure
 from ttm_jobs.repositories.leases import Lease
 from ttm_jobs.repositories.metrics import Point
+from ttm_jobs.repositories.teacher_stores import Found
 from ttm_jobs.storage import Storage
 
 HOSTILE = """<script>document.title='taken'</script>"'><img src=x onerror=alert(1)>{{7*7}}"""
@@ -59,7 +60,24 @@ def hang(engine: Engine, storage: Storage) -> dict[str, Any]:
         endings.failed(session, leases.fence(session, failed), failure)
     running = _claimed(engine, "flowers resnet20, gamma 0.5", "cifar/resnet20", 2.5)
     _train(engine, running, 80, 0.7)
+    _print(
+        engine,
+        storage,
+        failed,
+        [
+            *(f"step {step} of 120" for step in range(1, 31)),
+            f"ERROR No images under train/{HOSTILE}",
+            "INFO cleaning up",
+        ],
+    )
+    _print(engine, storage, running, [f"step {step} of 120" for step in range(1, 81)])
     with session_scope(engine) as session:
+        for digest, size, rows in (("1f" * 32, 3_100_000_000, 1_560_000), ("ab" * 32, 96_000_000, 48_000)):
+            teacher_stores.tell(
+                session, f"gpu-{digest[0]}", "/work", [Found(digest, "float16", size, rows, now(session))]
+            )
+            for job_id in made["succeeded"][:3]:
+                teacher_stores.used(session, session.get_one(Job, job_id), [digest], hits=rows // 2, filled=rows // 5)
         queued = _create(session, "flowers resnet14, waiting", "cifar/resnet14", 2.5)
         workers.seen(
             session,
@@ -124,6 +142,8 @@ def _train(engine: Engine, lease: Lease, steps: int, top1: float) -> None:
                 "train/learning_rate": 0.025 * (1 + math.cos(math.pi * step / STEPS)),
                 "train/images_per_second": 880 + 25 * math.sin(step),
                 "train/data_wait_share": 0.03 + 0.02 * math.sin(step / 3),
+                "system/memory_bytes": 1.1e9 + 2e6 * step,
+                "system/cpus": 1.8 + 0.15 * math.sin(step / 4),
             }
             if step % 5 == 0:
                 values["validation/top1"] = top1 * (1 - math.exp(-step / 25))
@@ -132,6 +152,15 @@ def _train(engine: Engine, lease: Lease, steps: int, top1: float) -> None:
         curves.upsert(session, job, points)
         progress = {"step": steps, "total_steps": STEPS, "epoch": min(1 + steps // 6, 20), "epochs": 20}
         runs.progress(session, job, {**progress, "images_per_second": 881.0, "eta_seconds": 754.0}, now(session))
+
+
+def _print(engine: Engine, storage: Storage, lease: Lease, lines: list[str]) -> None:
+    """The log of a run, as far as it has come."""
+    key = f"jobs/{lease.job_id}/{lease.epoch}/trainer.log"
+    stored = storage.put(key, ["".join(f"{line}\n" for line in lines).encode()])
+    with session_scope(engine) as session:
+        file = PublishedFile("trainer.log", key, "text/plain; charset=utf-8", stored.size, stored.sha256)
+        artifacts.record(session, session.get_one(Job, lease.job_id), [file])
 
 
 def _succeed(

@@ -1,10 +1,13 @@
 """What people do on the pages, from the form to the file, against a stack that runs jobs."""
 
 import hashlib
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from cli.stack import Stack
 from tests.support.api_server import served
@@ -63,7 +66,7 @@ def test_from_the_form_to_the_file(page: Page, stack: Stack, data: Path, tmp_pat
     expect(page.get_by_label("Teacher", exact=True)).to_have_value(re.compile("^upload:"))
     page.locator("input[name='/method/beta']:visible").fill("3.5")
     page.get_by_role("button", name="Estimate").click()
-    expect(page.locator("#estimate")).to_contain_text("student parameters")
+    expect(page.locator("#estimate")).to_contain_text("11.7 M")
     page.get_by_role("button", name="Submit").click()
 
     page.wait_for_url("**/ui/jobs/*")
@@ -78,6 +81,75 @@ def test_from_the_form_to_the_file(page: Page, stack: Stack, data: Path, tmp_pat
     student = Path(waiting.value.path()).read_bytes()
     assert len(student) == 200_000
     expect(page.locator("#artifacts")).to_contain_text(hashlib.sha256(student).hexdigest())
+
+
+def test_an_upload_goes_on_where_it_broke_off(
+    page: Page, faults: list[str], stack: Stack, data: Path, tmp_path: Path
+) -> None:
+    part = 8 * 1024 * 1024
+    teacher = tmp_path / "größe.safetensors"
+    teacher.write_bytes(os.urandom(2 * part + 1000))
+    offsets: list[int] = []
+
+    def break_off(route: Route) -> None:
+        """All but the first part are lost."""
+        offsets.append(int(route.request.headers["upload-offset"]))
+        route.abort("connectionreset") if len(offsets) > 1 else route.continue_()
+
+    page.route("**/uploads/*", lambda route: break_off(route) if route.request.method == "PATCH" else route.continue_())
+    page.goto(f"{stack.url}/ui/new")
+    page.get_by_label("File for teacher").set_input_files(teacher)
+    expect(page.locator("[data-upload]").first).to_contain_text("going on from 50 % in a moment")
+    page.unroute_all(behavior="wait")
+    page.on(
+        "request", lambda sent: offsets.append(int(sent.headers["upload-offset"])) if sent.method == "PATCH" else None
+    )
+    page.reload()
+    page.get_by_label("File for teacher").set_input_files(teacher)
+    expect(page.get_by_label("Teacher", exact=True)).to_have_value(re.compile("^upload:"))
+    assert offsets[0] == 0
+    assert offsets[-2:] == [part, 2 * part], "nothing was sent twice"
+    address = page.get_by_label("Teacher", exact=True).input_value()
+    with Client(stack.url) as client:
+        kept = client.uploads.get(address.removeprefix("upload:"))
+    assert (kept.sha256, kept.filename) == (hashlib.sha256(teacher.read_bytes()).hexdigest(), teacher.name)
+    faults.clear()  # the parts that were lost
+
+
+def test_each_line_posts_the_job_again(page: Page, stack: Stack, data: Path, tmp_path: Path) -> None:
+    name = 'it\'s "quoted" $HOME `id` \\\\ steps=3'
+    with Client(stack.url) as client:
+        first = client.jobs.create(name=name, student="resnet18", dataset=data.as_uri(), method="ce", tags=["again"])
+        client.jobs.wait(first.id, 60, interval=0.1)
+        page.goto(f"{stack.url}/ui/jobs/{first.id}")
+        lines = page.locator("#spec details pre").all_text_contents()
+        assert len(lines) == 3
+        (tmp_path / "again.py").write_text(lines[1])
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("TTM_")}
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+        for command in (lines[0], f"python {tmp_path / 'again.py'}", lines[2]):
+            ended = subprocess.run(
+                ["bash", "-euc", command], env=environment, capture_output=True, text=True, timeout=90, check=False
+            )
+            assert ended.returncode == 0, ended.stderr
+        wait_until(lambda: len(list(client.jobs.list(name=name, states=("succeeded",)))) == 4)
+        again = [client.jobs.get(job.id) for job in client.jobs.list(name=name)]
+    assert [job.spec for job in again] == [again[0].spec] * 4
+
+
+def test_the_log_is_read_along_searched_and_paused(page: Page, stack: Stack, data: Path) -> None:
+    job_id = submit(stack, data, LONG)
+    page.goto(f"{stack.url}/ui/jobs/{job_id}")
+    lines = page.locator("#log pre")
+    expect(lines).to_contain_text("step 12 of 2000", timeout=40_000)
+    page.get_by_label("Search").fill("step 12 ")
+    expect(page.locator("#log [data-found]")).to_contain_text(re.compile(r"^1 of \d+ lines"))
+    page.get_by_label("Search").fill("")
+    page.get_by_role("button", name="Pause", exact=True).last.click()
+    expect(page.get_by_role("button", name="Go on")).to_be_visible()
+    expect(page.locator('[data-chart="memory"] svg')).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#head .state")).to_have_text("⊘cancelled", timeout=40_000)
 
 
 def test_a_zoom_survives_new_points(page: Page, stack: Stack, data: Path) -> None:

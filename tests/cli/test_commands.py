@@ -5,9 +5,12 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 import yaml
 from typer.testing import CliRunner
 
@@ -92,6 +95,13 @@ def test_jobs_lists_newest_first(ttm: Ttm, finished: str) -> None:
     assert len(ttm("jobs", "-n", "1").stdout.splitlines()) == 1
     assert finished not in ttm("jobs", "--state", "failed").stdout
     assert json.loads(ttm("jobs", "--json").stdout)[0]["id"] == finished
+
+
+def test_a_dry_run_submits_nothing(ttm: Ttm, data: Path) -> None:
+    before = ttm("jobs", "-n", "1", "--json").stdout
+    told = ttm("submit", "--student", "cifar/resnet20", "--dataset", str(data), "--method", "ce", "--dry-run")
+    assert told.stdout == "student\tcifar/resnet20\t278 k\t40.8 M\n"
+    assert ttm("jobs", "-n", "1", "--json").stdout == before
 
 
 def test_cancel_ends_a_running_job(ttm: Ttm, data: Path) -> None:
@@ -194,6 +204,22 @@ def test_without_a_service_the_way_out_is_told(ttm: Ttm) -> None:
     ended = ttm("jobs", url=f"http://127.0.0.1:{free_port()}")
     assert ended.returncode == 3
     assert "ttm up" in ended.stderr
+
+
+def leaves(group: Any, *names: str) -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from leaves(command, *names, name)
+        else:
+            yield " ".join((*names, name)), command
+
+
+def test_every_command_speaks_json() -> None:
+    commands = dict(leaves(typer.main.get_command(app)))
+    assert {"submit", "keys create", "projects list"} <= set(commands)
+    assert {
+        name for name, command in commands.items() if not any("--json" in one.opts for one in command.params)
+    } == set()
 
 
 @pytest.mark.parametrize("command", [command.callback.__name__ for command in app.registered_commands])  # type: ignore[union-attr]

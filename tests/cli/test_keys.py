@@ -1,5 +1,6 @@
 """`ttm keys` and `ttm projects`, on the database of a folder that no service uses yet."""
 
+import json
 import re
 import subprocess
 import sys
@@ -49,6 +50,14 @@ def test_a_key_is_made_listed_and_revoked(var: Path) -> None:
     assert "There is no such key" in gone.stderr
 
 
+def test_keys_as_json(var: Path) -> None:
+    made = json.loads(ttm(var, "keys", "create", "--name", "nightly", "--json").stdout)
+    (listed,) = json.loads(ttm(var, "keys", "list", "--json").stdout)
+    assert (listed["id"], listed["name"], listed["revoked"]) == (made["id"], "nightly", None)
+    assert json.loads(ttm(var, "keys", "revoke", made["id"], "--json").stdout) == {"id": made["id"], "revoked": True}
+    assert json.loads(ttm(var, "keys", "list", "--json").stdout)[0]["revoked"] is not None
+
+
 def test_limits_are_set_and_shown(var: Path) -> None:
     assert ttm(var, "projects", "set", "vision", "--max-queued-jobs", "3", "--max-device-hours", "1.5").returncode == 0
     with read_scope(opened(var)) as session:
@@ -56,6 +65,8 @@ def test_limits_are_set_and_shown(var: Path) -> None:
         assert (project.max_queued_jobs, project.max_device_hours, project.max_running_jobs) == (3, 1.5, None)
     rows = [line.split("\t") for line in ttm(var, "projects", "list").stdout.splitlines()]
     assert rows == [["default", "0", "0", "0", "0"], ["vision", "0", "0 of 3", "0", "0 of 1.5"]]
+    told = json.loads(ttm(var, "projects", "list", "--json").stdout)
+    assert told[1]["queued_jobs"] == {"used": 0, "limit": 3}
     odd = ttm(var, "projects", "set", "Odd Name")
     assert odd.returncode == 1
     assert "small letters" in odd.stderr

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from cli import reference as commands
+from ttm_client import make_synchronous, reference
 from ttm_jobs import settings_reference
 
 ROOT = Path(__file__).parents[2]
@@ -13,6 +15,20 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 
 def test_the_settings_page_is_current():
     assert (ROOT / "docs/reference/settings.md").read_text() == settings_reference.render()
+
+
+def test_the_page_of_the_command_line_is_current():
+    assert (ROOT / "docs/reference/cli.md").read_text() == commands.render()
+
+
+def test_the_page_of_the_client_is_current():
+    assert (ROOT / "docs/reference/sdk.md").read_text() == reference.render()
+
+
+def test_the_client_for_threads_is_current():
+    made = dict(make_synchronous.rendered())
+    assert {path: path.read_text() for path in made} == made
+    assert set((ROOT / "ttm_client/synchronous").glob("*.py")) == set(made)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -20,7 +20,11 @@ from ttm_jobs.settings import Settings
 @contextmanager
 def served(settings: Settings, port: int = 0) -> Iterator[str]:
     """The URL of an API that runs in a thread."""
-    listener = socket.create_server(("127.0.0.1", port))
+    # The protocol is named, since asyncio turns Nagle's algorithm off for no other socket: an answer would take 44 ms.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen(128)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     config = uvicorn.Config(create_app(settings), access_log=False, log_level="warning", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
@@ -38,9 +42,11 @@ def served(settings: Settings, port: int = 0) -> Iterator[str]:
 
 
 @contextmanager
-def api_process(settings: Settings, environment: Mapping[str, str] | None = None) -> Iterator[tuple[str, int]]:
+def api_process(
+    settings: Settings, environment: Mapping[str, str] | None = None, port: int = 0
+) -> Iterator[tuple[str, int]]:
     """URL and process id of `python -m api`."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server(("127.0.0.1", port)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         fd = listener.fileno()
         process = subprocess.Popen(

@@ -44,14 +44,19 @@ def train(engine: Engine, lease: Lease, steps: range, *, total: int = 100) -> No
             )
 
 
-def succeed(engine: Engine, storage: Storage, lease: Lease) -> None:
-    """A student in storage and the job's end."""
+def succeed(engine: Engine, storage: Storage, lease: Lease, *, report: bytes | None = None) -> None:
+    """A student in storage, beside the log and a report if given, and the job's end."""
     key = f"jobs/{lease.job_id}/{lease.epoch}/{STUDENT}"
     storage.put(key, [STUDENT_BYTES])
     file = PublishedFile(STUDENT, key, "application/octet-stream", len(STUDENT_BYTES), STUDENT_SHA256)
     log_key = f"jobs/{lease.job_id}/{lease.epoch}/trainer.log"
     log = storage.put(log_key, [b"step 1\n"])
     log_file = PublishedFile("trainer.log", log_key, "text/plain; charset=utf-8", log.size, log.sha256)
+    files = [file, log_file]
+    if report is not None:
+        report_key = f"jobs/{lease.job_id}/{lease.epoch}/report.json"
+        stored = storage.put(report_key, [report])
+        files.append(PublishedFile("report.json", report_key, "application/json", stored.size, stored.sha256))
     result = {
         "student_validation": {"top1": 0.9, "loss": 0.3, "images": 10},
         "teacher_validation": {"top1": 0.95, "loss": 0.2, "images": 10},
@@ -59,7 +64,7 @@ def succeed(engine: Engine, storage: Storage, lease: Lease) -> None:
         "teacher_test": {"top1": 0.91, "loss": 0.2, "images": 10},
     }
     with session_scope(engine) as session:
-        endings.succeeded(session, leases.fence(session, lease), result=result, files=[file, log_file])
+        endings.succeeded(session, leases.fence(session, lease), result=result, files=files)
 
 
 def fail(engine: Engine, lease: Lease, message: str = "No images.") -> None:

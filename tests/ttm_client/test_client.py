@@ -26,7 +26,7 @@ from ttm_client import (
     Unavailable,
     WaitTimeout,
 )
-from ttm_client.transport import Transport
+from ttm_client.synchronous.transport import Transport
 from ttm_jobs.database import session_scope
 from ttm_jobs.embedded import free_port
 from ttm_jobs.ids import new_id
@@ -155,7 +155,7 @@ def scripted(answers: list[tuple[int, dict[str, str]]]) -> HTTPServer:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses a client would have made."""
     made: list[float] = []
-    monkeypatch.setattr("ttm_client.transport.time.sleep", made.append)
+    monkeypatch.setattr("ttm_client.synchronous.transport.time.sleep", made.append)
     return made
 
 

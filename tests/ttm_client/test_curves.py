@@ -9,6 +9,9 @@ from sqlalchemy import Engine
 from tests.support.runs import claim, fail, succeed, train
 from ttm_client import Client, NotFound
 from ttm_client.progress import ProgressLine
+from ttm_jobs.database import session_scope
+from ttm_jobs.repositories import artifacts, leases
+from ttm_jobs.repositories.artifacts import PublishedFile
 from ttm_jobs.storage import Storage
 
 
@@ -40,6 +43,29 @@ def test_attempts_log_and_report(client: Client, engine: Engine, storage: Storag
     # This run has made no report.
     with pytest.raises(NotFound):
         client.jobs.report(job_id)
+
+
+def test_a_log_is_followed_across_attempts(
+    client: Client, engine: Engine, storage: Storage, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = claim(engine, job_id)
+    # What the trainer has printed at each look, of two attempts: the second looks as long as the first.
+    looks = [b"", b"first " * 30 + b"\nsec", b"first " * 30 + b"\nsecond\n", b"other " * 40 + b"\n"]
+
+    def print_more(_: float) -> None:
+        if looks:
+            file = storage.put(f"jobs/{job_id}/1/trainer.log", [looks.pop(0)])
+            with session_scope(engine) as session:
+                published = PublishedFile(
+                    "trainer.log", f"jobs/{job_id}/1/trainer.log", "text/plain", file.size, file.sha256
+                )
+                artifacts.record(session, leases.fence(session, lease), [published])
+        else:
+            fail(engine, lease)
+
+    monkeypatch.setattr("ttm_client.synchronous.logs.time.sleep", print_more)
+    pieces = list(client.jobs.follow_log(job_id))
+    assert pieces == ["first " * 30 + "\n", "second\n", "other " * 40 + "\n"]
 
 
 def test_a_bar_is_drawn_on_a_terminal_and_states_are_told_elsewhere(

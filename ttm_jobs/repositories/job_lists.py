@@ -57,7 +57,8 @@ def page(
     return JobPage(jobs[:limit], has_more=len(jobs) > limit)
 
 
-def _filtered(filters: JobFilters, *, limit: int, before: tuple[datetime, str] | None) -> Select[Job]:
+def matching(filters: JobFilters) -> tuple[Select[Job], Any, Any]:
+    """The jobs that pass all filters but that of the states, in no order, and their columns of time and id."""
     query = select(Job)
     made_at: Any = Job.created_at
     job_id: Any = Job.id
@@ -80,6 +81,11 @@ def _filtered(filters: JobFilters, *, limit: int, before: tuple[datetime, str] |
         query = query.where(made_at > filters.created_after)
     if filters.created_before is not None:
         query = query.where(made_at < filters.created_before)
+    return query, made_at, job_id
+
+
+def _filtered(filters: JobFilters, *, limit: int, before: tuple[datetime, str] | None) -> Select[Job]:
+    query, made_at, job_id = matching(filters)
     if before is not None:
         query = query.where(tuple_(made_at, job_id) < before)
     return query.order_by(made_at.desc(), job_id.desc()).limit(limit)

@@ -29,6 +29,15 @@ export function count(value) {
   return `${round(value)} T`;
 }
 
+/** Bytes in the largest unit that leaves at least 1. */
+export function size(bytes) {
+  for (const unit of ["B", "KiB", "MiB", "GiB"]) {
+    if (bytes < 1024) return unit === "B" ? `${Math.round(bytes)} B` : `${bytes.toFixed(1)} ${unit}`;
+    bytes /= 1024;
+  }
+  return `${bytes.toFixed(1)} TiB`;
+}
+
 /** Round numbers that cover [low, high] in about `wanted` steps. */
 export function ticks(low, high, wanted) {
   const raw = (high - low || 1) / wanted;

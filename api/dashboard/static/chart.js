@@ -156,11 +156,18 @@ export class Chart {
       if (at === null) svg.setAttribute("aria-label", `${this.label}: ${entries.map((entry) => entry.textContent).join(", ")}`);
     };
     tell(null);
-    this.followPointer(svg, { first, last, width, x, tell });
+    const show = this.followPointer(svg, { first, last, width, x, tell });
+    this.followKeys(svg, { first, last, show });
+    const held = this.parent.contains(document.activeElement);
     this.parent.replaceChildren(svg, legend);
+    if (held) svg.focus({ preventScroll: true });
   }
 
   followPointer(svg, { first, last, width, x, tell }) {
+    const show = (at) => {
+      cursor.setAttribute("x1", x(at)); cursor.setAttribute("x2", x(at)); cursor.setAttribute("visibility", "visible");
+      tell(at);
+    };
     const cursor = element("line", { class: "cursor", y1: TOP, y2: HEIGHT - BOTTOM, visibility: "hidden" }, svg);
     const band = element("rect", { class: "band", y: TOP, height: HEIGHT - TOP - BOTTOM, visibility: "hidden" }, svg);
     let from = null;
@@ -179,13 +186,12 @@ export class Chart {
     });
     svg.addEventListener("pointermove", (event) => {
       const at = under(event);
-      cursor.setAttribute("x1", x(at)); cursor.setAttribute("x2", x(at)); cursor.setAttribute("visibility", "visible");
       if (from !== null) {
         band.setAttribute("x", Math.min(x(from), x(at)));
         band.setAttribute("width", Math.abs(x(at) - x(from)));
         band.setAttribute("visibility", "visible");
       }
-      tell(at);
+      show(at);
     });
     svg.addEventListener("pointerup", (event) => {
       const to = under(event);
@@ -199,5 +205,23 @@ export class Chart {
     });
     svg.addEventListener("pointercancel", () => { from = null; this.dragging = false; this.schedule(); });
     svg.addEventListener("pointerleave", () => { cursor.setAttribute("visibility", "hidden"); tell(null); });
+    return show;
+  }
+
+  /** Arrows move the readout, plus and minus zoom around it, Escape shows all. */
+  followKeys(svg, { first, last, show }) {
+    svg.tabIndex = 0;
+    svg.setAttribute("aria-keyshortcuts", "ArrowLeft ArrowRight + - Escape");
+    if (this.at !== undefined && document.activeElement?.parentElement === this.parent) show(Math.min(Math.max(this.at, first), last));
+    svg.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key], factor = { "+": 0.5, "=": 0.5, "-": 2 }[event.key];
+      if (!step && !factor && event.key !== "Escape") return;
+      event.preventDefault();
+      this.at = Math.min(Math.max((this.at ?? last) + ((step ?? 0) * (last - first)) / 50, first), last);
+      if (step) return show(this.at);
+      const reach = ((last - first) * (factor ?? 1)) / 2;
+      this.set({ zoom: factor === 0.5 || (factor && this.zoom) ? [this.at - reach, this.at + reach] : null });
+      if (this.zoom) this.onZoom?.();
+    });
   }
 }

@@ -18,7 +18,9 @@ const metricChoice = document.querySelector("[data-metric]"), costChoice = docum
 function drawCosts() {
   const chosen = costChoice.value;
   const points = jobs.map((job, i) => ({ name: names[i], cost: parseFloat(job[chosen]), top1: parseFloat(job.top1), colour: job.colour })).filter(({ cost, top1 }) => cost > 0 && Number.isFinite(top1));
-  scatter(document.querySelector("[data-scatter]"), points, costs[chosen]);
+  // One line only where all had the same teacher, or teachers as good.
+  const teachers = [...new Set(jobs.map(({ teacher }) => teacher).filter(Boolean))];
+  scatter(document.querySelector("[data-scatter]"), points, { ...costs[chosen], teacher: teachers.length === 1 ? parseFloat(teachers[0]) : null });
 }
 
 const chart = new Chart(document.querySelector('[data-chart="overlay"]'), { label: "Curves", format: percent });

@@ -1,7 +1,7 @@
-import { round } from "./axes.js";
+import { round, size } from "./axes.js";
 import { Chart } from "./chart.js";
 import { followLog } from "./log.js";
-import { duration, localTimes, markStale, post, refresh } from "./live.js";
+import { duration, every, localTimes, markStale, post, refresh } from "./live.js";
 
 const job = document.getElementById("job");
 const base = `/jobs/${job.dataset.job}`;
@@ -16,12 +16,16 @@ const charts = {
   rate: chart("rate", "Learning rate", number),
   speed: chart("speed", "Images a second", number),
   waiting: chart("waiting", "Share of time waiting for data", percent),
+  memory: chart("memory", "Memory of the trainer", size),
+  cpus: chart("cpus", "Processors kept busy", number),
 };
 // Numbers of training that are no loss terms.
 const OTHERS = {
   "train/learning_rate": ["rate", "learning rate"],
   "train/images_per_second": ["speed", "images a second"],
   "train/data_wait_share": ["waiting", "waiting"],
+  "system/memory_bytes": ["memory", "memory"],
+  "system/cpus": ["cpus", "processors"],
   "train/top1": ["accuracy", "student, training"],
   "validation/top1": ["accuracy", "student"],
   "validation/loss": ["loss", "validation"],
@@ -33,6 +37,7 @@ function take({ step, epoch, values }, at) {
   const where = { step, epoch, time: began === null ? undefined : (at - began) / 1000 };
   for (const [name, value] of Object.entries(values)) {
     const [to, title] = OTHERS[name] ?? ["loss", name.replace("train/", "")];
+    if (to === "memory" || to === "cpus") charts[to].parent.parentElement.hidden = false;
     if (name in OTHERS || name.startsWith("train/")) charts[to].add(title, where, value);
   }
 }
@@ -58,6 +63,13 @@ function showProgress(data) {
   document.querySelector("[data-speed]").textContent = Math.round(data.images_per_second);
 }
 
+/** The page as it is now; the log's panel stays, and learns where its log is. */
+async function look() {
+  const fresh = await refresh();
+  log.show(fresh.getElementById("log").dataset.logAt);
+  teacherLine();
+}
+
 let updating = null;
 /** One look at a time, and not more than two a second however many events come. */
 function update() {
@@ -65,8 +77,7 @@ function update() {
     await new Promise((done) => { setTimeout(done, 500); });
     updating = null;
     try {
-      await refresh();
-      teacherLine();
+      await look();
       markStale(false);
     } catch {
       markStale(true);
@@ -124,7 +135,9 @@ document.querySelector("[data-smoothing]").addEventListener("input", ({ target }
 document.querySelector("[data-log]").addEventListener("change", ({ target }) => charts.loss.set({ logarithmic: target.checked }));
 unzoom.addEventListener("click", () => { all({ zoom: null }); unzoom.hidden = true; });
 
+const log = followLog(document.getElementById("log"), () => job.dataset.running === "yes");
 setInterval(() => localTimes(), 5000);
+// Events tell what the run does; a worker that falls silent is seen by what stands in its row.
+every(5, async () => { if (job.dataset.running === "yes") await look(); });
 teacherLine();
 follow();
-followLog(document.getElementById("log"), () => job.dataset.running === "yes");

@@ -17,6 +17,8 @@ export function localTimes(root = document) {
   for (const time of root.querySelectorAll("time")) {
     if (!time.title) time.title = time.textContent;
     const at = new Date(time.dateTime);
+    const late = Number(time.dataset.late ?? Infinity) * 1000 < Date.now() - at;
+    time.classList.toggle("late", late);
     time.textContent = "age" in time.dataset ? `${duration((Date.now() - at) / 1000)} ago` : (at.getFullYear() === new Date().getFullYear() ? thisYear : before).format(at);
   }
 }
@@ -91,18 +93,21 @@ export function tell(text) {
 }
 
 document.addEventListener("click", async (event) => {
-  const button = event.target.closest("button[data-copy]");
+  const button = event.target.closest("button[data-copy], button[data-copy-text]");
   if (!button) return;
-  const text = button.parentElement.querySelector("pre").textContent;
+  const pre = button.parentElement.querySelector("pre"), before = button.textContent;
+  if (before === "Copied" || before === "Marked") return;
   try {
-    await navigator.clipboard.writeText(text);
+    await navigator.clipboard.writeText(button.dataset.copyText ?? pre.textContent);
     button.textContent = "Copied";
   } catch {
-    // Without the right to the clipboard the text is marked, so that one key copies it.
-    getSelection().selectAllChildren(button.parentElement.querySelector("pre"));
+    // Without the right to the clipboard the text is shown and marked, so that one key copies it.
+    const shown = pre ?? document.createElement("pre");
+    if (!pre) { shown.textContent = button.dataset.copyText; shown.tabIndex = 0; button.parentElement.after(shown); }
+    getSelection().selectAllChildren(shown);
     button.textContent = "Marked";
   }
-  setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  setTimeout(() => { button.textContent = before; }, 2000);
 });
 
 localTimes();

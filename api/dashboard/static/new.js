@@ -1,5 +1,7 @@
-import { count } from "./axes.js";
+import { count, size } from "./axes.js";
+import { showEstimate } from "./estimate.js";
 import { tell } from "./live.js";
+import { upload } from "./upload.js";
 
 const form = document.getElementById("new");
 const method = document.getElementById("method");
@@ -100,23 +102,6 @@ form.querySelector("[data-validate]")?.addEventListener("click", async ({ target
   if (told) showEstimate(place, told);
 });
 
-/** The simple facts of a dry run as a list; what it says no number of is left out. */
-function showEstimate(place, told) {
-  const list = document.createElement("dl");
-  list.className = "facts";
-  const walk = (value, name) => {
-    if (value === null || name === "spec" || Array.isArray(value)) return;
-    if (typeof value === "object") return Object.entries(value).forEach(([key, part]) => walk(part, name ? `${name} ${key}` : key));
-    const row = document.createElement("div"), term = document.createElement("dt"), text = document.createElement("dd");
-    term.textContent = name.replaceAll("_", " ");
-    text.textContent = typeof value === "number" ? count(value) : String(value);
-    row.append(term, text);
-    list.append(row);
-  };
-  walk(told, "");
-  place.replaceChildren(list);
-}
-
 function showMethod() {
   const shown = method.value || "wttm";
   for (const part of form.querySelectorAll("[data-method]")) part.hidden = part.dataset.method !== shown;
@@ -157,43 +142,33 @@ function showSizes() {
   }
 }
 
-/** Send a file as it is read, and put its address into the field. */
-function upload(drop, file) {
+/** Send a file in parts, and put its address into the field. */
+async function take(drop, file) {
   const bar = drop.querySelector("progress"), said = drop.querySelector("[data-upload]"), field = drop.querySelector("[name]");
-  const request = new XMLHttpRequest();
-  request.open("POST", `/uploads?filename=${encodeURIComponent(file.name)}`);
-  request.setRequestHeader("Content-Type", "application/octet-stream");
-  request.responseType = "json";
-  request.upload.addEventListener("progress", (event) => {
-    bar.value = event.loaded / Math.max(event.total, 1);
-    said.textContent = `${file.name}: ${(100 * bar.value).toFixed(0)} %`;
-  });
-  request.addEventListener("load", () => {
-    bar.hidden = true;
-    if (request.status === 201) {
-      field.value = request.response.uri;
-      said.textContent = `${file.name} is there (SHA-256 ${request.response.sha256.slice(0, 12)}…).`;
-    } else {
-      said.textContent = `${file.name}: ${request.response?.detail ?? `HTTP ${request.status}`}`;
-    }
-  });
-  request.addEventListener("error", () => {
-    bar.hidden = true;
-    said.textContent = `${file.name}: the connection broke; choose it again.`;
-  });
+  const tell = (bytes) => {
+    bar.value = bytes / Math.max(file.size, 1);
+    said.textContent = `${file.name}: ${size(bytes)} of ${size(file.size)}`;
+  };
   bar.hidden = false;
-  bar.value = 0;
-  request.send(file);
+  try {
+    const there = await upload(file, tell, (why) => { said.textContent = `${file.name}: ${why}; going on from ${(100 * bar.value).toFixed(0)} % in a moment`; });
+    field.value = there.uri;
+    said.textContent = `${file.name} is there: ${size(there.size)}, SHA-256 ${there.sha256.slice(0, 12)}…`;
+  } catch (problem) {
+    said.textContent = `${file.name}: ${problem.message}. What arrived is kept for a while: choose the file again to go on.`;
+  } finally {
+    bar.hidden = true;
+  }
 }
 
 for (const drop of form.querySelectorAll("[data-drop]")) {
-  drop.querySelector("[data-file]").addEventListener("change", ({ target }) => { if (target.files.length) upload(drop, target.files[0]); });
+  drop.querySelector("[data-file]").addEventListener("change", ({ target }) => { if (target.files.length) take(drop, target.files[0]); });
   drop.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
   drop.addEventListener("dragleave", () => drop.classList.remove("over"));
   drop.addEventListener("drop", (event) => {
     event.preventDefault();
     drop.classList.remove("over");
-    if (event.dataTransfer.files.length) upload(drop, event.dataTransfer.files[0]);
+    if (event.dataTransfer.files.length) take(drop, event.dataTransfer.files[0]);
   });
 }
 

@@ -17,8 +17,8 @@ function decades(left, right) {
   return found.filter((value) => Math.log10(value) >= left && Math.log10(value) <= right);
 }
 
-/** Draw points `{name, cost, top1, colour}` into `parent`; `unit` names what the cost is, `write` writes it. */
-export function scatter(parent, points, { unit, write = count }) {
+/** Draw points `{name, cost, top1, colour}` into `parent`; `unit` names what the cost is, `write` writes it, `teacher` is its top-1. */
+export function scatter(parent, points, { unit, write = count, teacher = null }) {
   if (!points.length) {
     const none = document.createElement("p");
     none.className = "none";
@@ -27,7 +27,7 @@ export function scatter(parent, points, { unit, write = count }) {
     return;
   }
   const width = parent.clientWidth;
-  const logs = points.map(({ cost }) => Math.log10(cost)), shares = points.map(({ top1 }) => top1);
+  const logs = points.map(({ cost }) => Math.log10(cost)), shares = points.map(({ top1 }) => top1).concat(teacher ?? []);
   const left = Math.min(...logs) - 0.15, right = Math.max(...logs) + 0.25;
   const margin = Math.max((Math.max(...shares) - Math.min(...shares)) * 0.15, 0.005);
   const low = Math.min(...shares) - margin, high = Math.max(...shares) + margin;
@@ -44,7 +44,11 @@ export function scatter(parent, points, { unit, write = count }) {
     element("text", { x: x(tick), y: HEIGHT - 22, "text-anchor": "middle" }, svg).textContent = write(tick);
   }
   element("text", { x: (LEFT + width - RIGHT) / 2, y: HEIGHT - 5, "text-anchor": "middle" }, svg).textContent = `${unit} (logarithmic)`;
-  if (best.length > 1) element("polyline", { class: "reference front", points: best.map(({ cost, top1 }) => `${x(cost)},${y(top1)}`).join(" ") }, svg);
+  if (teacher !== null) {
+    element("line", { class: "reference", x1: LEFT, x2: width - RIGHT, y1: y(teacher), y2: y(teacher) }, svg);
+    element("text", { x: LEFT + 6, y: y(teacher) - 5 }, svg).textContent = `teacher ${(teacher * 100).toFixed(2)}%`;
+  }
+  if (best.length > 1) element("polyline", { class: "front", points: best.map(({ cost, top1 }) => `${x(cost)},${y(top1)}`).join(" ") }, svg);
   for (const point of points) {
     const at = { cx: x(point.cost), cy: y(point.top1) };
     if (best.includes(point)) element("circle", { class: `ring ${point.colour}`, ...at, r: 9 }, svg);

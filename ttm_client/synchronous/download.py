@@ -1,17 +1,16 @@
+# Made from ttm_client/asynchronous/download.py by `python -m ttm_client.make_synchronous`: change it there.
 """Downloads that resume, are verified, and appear under their name only when whole."""
 
 import hashlib
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
 
 from ttm_client.errors import ChecksumMismatch, ConnectionFailed, InvalidRequest, Unavailable
-from ttm_client.transport import Transport
-
-Advance = Callable[[int, int], None]
+from ttm_client.protocol import Advance
+from ttm_client.synchronous.transport import Transport
 
 
 def download(
@@ -41,7 +40,7 @@ def download(
             if fruitless >= attempts:
                 raise ConnectionFailed(f"{href}: {error}") from error
             time.sleep(transport.pause(fruitless))
-    found = _sha256(part) if part.exists() else hashlib.sha256().hexdigest()
+    found = _sha256(part)
     if found != sha256:
         part.unlink(missing_ok=True)
         raise ChecksumMismatch(f"{href}: expected {sha256}, got {found}")
@@ -74,5 +73,7 @@ def _fetch(
 
 
 def _sha256(path: Path) -> str:
+    # A file of no bytes is never asked for.
+    path.touch()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,3 +1,4 @@
+# Made from ttm_client/asynchronous/uploads.py by `python -m ttm_client.make_synchronous`: change it there.
 """Uploads: files a job needs that the service cannot reach by itself."""
 
 import hashlib
@@ -9,14 +10,19 @@ from urllib.parse import quote
 
 from ttm_client.errors import ChecksumMismatch
 from ttm_client.models import Upload
-from ttm_client.transport import Transport
+from ttm_client.protocol import Advance
+from ttm_client.synchronous.transport import Transport
 
 _CHUNK = 1 << 20
-Advance = Callable[[int, int], None]
 
 
 class Uploads:
-    """`client.uploads`."""
+    """Sends files that the service cannot reach by itself.
+
+    >>> upload = client.uploads.create("teacher.safetensors")
+    >>> upload.uri
+    'upload:...'
+    """
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -25,6 +31,10 @@ class Uploads:
         """Send a file, in flat memory. `progress` is called with (bytes sent, bytes in all).
 
         ChecksumMismatch if the service received other bytes than were read here.
+
+        >>> upload = client.uploads.create("teacher.safetensors")
+        >>> upload.filename, upload.size
+        ('teacher.safetensors', 7)
         """
         path = Path(path)
         digest = hashlib.sha256()
@@ -47,10 +57,14 @@ class Uploads:
         return upload
 
     def get(self, upload_id: str) -> Upload:
-        """An upload by its id; NotFound if there is none."""
-        return Upload.model_validate_json(
-            self._transport.request("GET", f"/uploads/{quote(upload_id, safe='')}").content
-        )
+        """An upload by its id; NotFound if there is none.
+
+        >>> upload = client.uploads.create("teacher.safetensors")
+        >>> client.uploads.get(upload.id) == upload
+        True
+        """
+        response = self._transport.request("GET", f"/uploads/{quote(upload_id, safe='')}")
+        return Upload.model_validate_json(response.content)
 
 
 def _chunks(file: BinaryIO, size: int, update: Callable[[bytes], None], progress: Advance | None) -> Iterator[bytes]:

@@ -1,15 +1,16 @@
+# Made from ttm_client/asynchronous/events.py by `python -m ttm_client.make_synchronous`: change it there.
 """A job's event stream that survives dropped connections."""
 
 import json
 import time
 from collections.abc import Iterator
-from urllib.parse import quote
 
 import httpx2
 
 from ttm_client.errors import ConnectionFailed, Unavailable
 from ttm_client.models import TERMINAL_STATES, JobEvent
-from ttm_client.transport import Transport
+from ttm_client.protocol import job_path
+from ttm_client.synchronous.transport import Transport
 
 
 def follow(
@@ -19,7 +20,7 @@ def follow(
 
     A dropped connection is made anew from the last event seen. ConnectionFailed after `patience` seconds without one.
     """
-    path = f"/jobs/{quote(job_id, safe='')}/events"
+    path = job_path(job_id) + "/events"
     lost_since: float | None = None
     attempt = 0
     while True:

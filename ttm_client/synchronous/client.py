@@ -1,24 +1,26 @@
+# Made from ttm_client/asynchronous/client.py by `python -m ttm_client.make_synchronous`: change it there.
 """The entry point of the SDK."""
 
 from typing import Self
 
-from ttm_client.architectures import Architectures
-from ttm_client.jobs import Jobs
-from ttm_client.recipes import Recipes
-from ttm_client.transport import Transport
-from ttm_client.uploads import Uploads
+from ttm_client.synchronous.architectures import Architectures
+from ttm_client.synchronous.jobs import Jobs
+from ttm_client.synchronous.recipes import Recipes
+from ttm_client.synchronous.transport import Transport
+from ttm_client.synchronous.uploads import Uploads
 
 
 class Client:
     """A connection to a service.
 
     `base_url` falls back to the environment's TTM_URL and then to http://127.0.0.1:8000, `api_key` to TTM_API_KEY.
+    `timeout` is of one answer, in seconds.
 
-        with Client() as client:
-            upload = client.uploads.create("teacher.safetensors")
-            job = client.jobs.create(teacher=upload.uri, student="resnet20", dataset="file:///data/pets")
-            job = client.jobs.wait(job.id)
-            client.jobs.download_student(job.id, "student.safetensors")
+    >>> with Client() as client:
+    ...     upload = client.uploads.create("teacher.safetensors")
+    ...     job = client.jobs.create(teacher=upload.uri, student="resnet18", dataset=dataset)
+    ...     print(job.state)
+    queued
     """
 
     def __init__(self, base_url: str | None = None, api_key: str | None = None, *, timeout: float = 30.0) -> None:
@@ -36,5 +38,9 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; leaving `with` does it, too.
+
+        >>> other = Client()
+        >>> other.close()
+        """
         self._transport.close()

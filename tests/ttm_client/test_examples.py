@@ -1,0 +1,159 @@
+"""Every public name of the client has an example, and each does what it says against a real service."""
+
+import ast
+import asyncio
+import contextlib
+import doctest
+import inspect
+import shutil
+import threading
+import types
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import ttm_client
+from tests.api.conftest import make_settings
+from tests.support.api_server import served
+from tests.support.factories import create_job
+from tests.support.runs import claim, fail, succeed, train
+from ttm_client import AsyncClient, Client
+from ttm_client.reference import public_names
+from ttm_core.export.student import save_student
+from ttm_core.preprocess import Preprocess
+from ttm_core.spec import DistillSpec, Normalization
+from ttm_core.students import create_model
+from ttm_jobs.database import create_engine, session_scope
+from ttm_jobs.models.base import Base
+from ttm_jobs.settings import Settings
+from ttm_jobs.storage import build_storage
+
+REPORT = b'{"student": {"parameters": 11689512}}'
+CHECKER = doctest.OutputChecker()
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+NAMES = dict(public_names())
+
+
+@pytest.fixture(scope="module")
+def busy() -> Iterator[Client]:
+    """A client of a service that has no time."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(503)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with Client(f"http://127.0.0.1:{server.server_port}") as client:
+            yield client
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student's file."""
+    path = tmp_path_factory.mktemp("student") / "student.safetensors"
+    spec = DistillSpec.model_validate({"student": "mini/resnet8_025", "dataset": "file:///data/pets", "method": "ce"})
+    preprocess = Preprocess(3, 32, Normalization(mean=[0.5] * 3, std=[0.5] * 3))
+    weights = create_model("mini/resnet8_025", num_classes=2, in_chans=3, image_size=32).state_dict()
+    save_student(path, weights, spec=spec, preprocess=preprocess, class_names=["cat", "dog"], metrics={})
+    return path
+
+
+@pytest.fixture(scope="module")
+def service(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Settings]]:
+    """One for all examples."""
+    folder = tmp_path_factory.mktemp("service")
+    shutil.copy(sqlite_template, folder / "ttm.db")
+    settings = make_settings(f"sqlite:///{folder / 'ttm.db'}", folder)
+    with served(settings) as url:
+        yield url, settings
+
+
+@pytest.fixture(scope="module")
+def client(service: tuple[str, Settings]) -> Iterator[Client]:
+    with Client(service[0]) as client:
+        yield client
+
+
+@pytest.fixture
+def world(
+    service: tuple[str, Settings],
+    client: Client,
+    busy: Client,
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> dict[str, Any]:
+    """What every example may speak of: four jobs, files in the folder where it runs, and a service at TTM_URL."""
+    url, settings = service
+    monkeypatch.setenv("TTM_URL", url)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "teacher.safetensors").write_bytes(b"weights")
+    dataset = settings.data_roots[0].as_uri()
+    engine, storage = create_engine(settings.database_url), build_storage(settings.storage_url)
+    with session_scope(engine) as session:
+        for table in reversed(Base.metadata.sorted_tables):
+            if table.name not in ("projects", "server_secrets"):
+                session.execute(table.delete())
+        queued, failed, running, done = (create_job(session, dataset=dataset).id for _ in range(4))
+    lease = claim(engine, done)
+    train(engine, lease, range(1, 3), total=2)
+    succeed(engine, storage, lease, report=REPORT)
+    train(engine, claim(engine, running), range(50, 51))
+    fail(engine, claim(engine, failed))
+    engine.dispose()
+    return {
+        **{name: getattr(ttm_client, name) for name in ttm_client.__all__},
+        **dict(
+            zip(
+                ("done", "running", "failed", "queued"),
+                map(client.jobs.get, (done, running, failed, queued)),
+                strict=True,
+            )
+        ),
+        "client": client,
+        "busy": busy,
+        "dataset": dataset,
+        "trained": trained,
+        "image": Image.new("RGB", (32, 32)),
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_public_name_has_an_example_that_holds(
+    name: str, world: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples = doctest.DocTestParser().get_examples(inspect.getdoc(NAMES[name]) or "")
+    assert examples, f"{name} has no example"
+    said: list[str] = []
+    # Not standard output, to which the service's thread prints, too.
+    world["print"] = lambda *words: said.append(" ".join(map(str, words)))
+    monkeypatch.setattr("sys.displayhook", lambda value: value is None or said.append(repr(value)))
+
+    async def run() -> None:
+        """As at the prompt of `python -m asyncio`, which knows `await`."""
+        async with contextlib.AsyncExitStack() as stack:
+            if name.startswith("Async"):
+                world["client"] = await stack.enter_async_context(AsyncClient())
+            for example in examples:
+                said.clear()
+                code = compile(example.source, "<example>", "single", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+                result = types.FunctionType(code, world)()
+                if inspect.iscoroutine(result):
+                    await result
+                got = "".join(f"{line}\n" for line in said)
+                assert CHECKER.check_output(example.want, got, FLAGS), CHECKER.output_difference(example, got, FLAGS)
+
+    asyncio.run(run())

@@ -1,0 +1,92 @@
+"""Lists of jobs in any order that a column has."""
+
+from itertools import product
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from api.dashboard.columns import ran_seconds, waited_seconds
+from api.jobs.schemas import JobSummary
+from api.jobs.views import summary
+from tests.support.factories import create_job
+from tests.support.runs import claim, fail, succeed, train
+from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.repositories import job_orders
+from ttm_jobs.repositories.job_lists import JobFilters
+from ttm_jobs.states import JobState
+from ttm_jobs.storage import build_storage
+from ttm_jobs.tenancy import bound_to
+
+SHOWN = {
+    "name": lambda job: job.name,
+    "state": lambda job: job.state,
+    "models": lambda job: job.student,
+    "dataset": lambda job: job.dataset,
+    "method": lambda job: job.method,
+    "progress": lambda job: job.progress and job.progress.fraction,
+    "top1": lambda job: job.accuracy and job.accuracy.student,
+    "gap": lambda job: job.accuracy and job.accuracy.gap_points,
+    "attempt": lambda job: job.attempt,
+    "waited": waited_seconds,
+    "ran": ran_seconds,
+    "submitted": lambda job: job.created_at,
+}
+
+
+@pytest.fixture
+def jobs(engine: Engine, tmp_path: Any) -> Engine:
+    """Twelve: waiting, running at several steps, failed and succeeded."""
+    storage = build_storage(f"file:{tmp_path / 'storage'}")
+    with session_scope(engine) as session:
+        ids = [
+            create_job(
+                session, name=f"job {n * 7 % 12}", student=f"cifar/resnet{n % 3}", tags=["a"] if n % 2 else []
+            ).id
+            for n in range(12)
+        ]
+    for n, job_id in enumerate(ids[3:]):
+        lease = claim(engine, job_id)
+        if n:
+            train(engine, lease, range(1, 2 + n))
+        if n == 4:
+            fail(engine, lease)
+        if n == 7:
+            succeed(engine, storage, lease)
+    return engine
+
+
+def listed(engine: Engine, order: str, *, descending: bool, **filters: Any) -> list[JobSummary]:
+    """All pages of five."""
+    found: list[JobSummary] = []
+    with read_scope(engine) as session:
+        for number in range(4):
+            page = job_orders.page(
+                session, order, descending=descending, limit=5, number=number, filters=JobFilters(**filters)
+            )
+            found += [summary(job) for job in page.jobs]
+            if not page.has_more:
+                break
+    return found
+
+
+def test_each_order_is_that_of_what_is_shown(jobs: Engine) -> None:
+    assert set(SHOWN) == set(job_orders.ORDERS)
+    for order, descending in product(SHOWN, (False, True)):
+        found = listed(jobs, order, descending=descending)
+        assert len({job.id for job in found}) == len(found) == 12
+        shown = [SHOWN[order](job) for job in found]
+        known = [value for value in shown if value is not None]
+        assert shown[len(known) :] == [None] * (12 - len(known)), "what is not known yet comes last"
+        if order in ("waited", "ran"):
+            # A span that is open has grown since the database looked.
+            known = [round(value, 1) for value in known]
+        assert known == sorted(known, reverse=descending), order
+
+
+def test_an_order_keeps_to_the_filters_and_to_the_project(jobs: Engine) -> None:
+    found = listed(jobs, "top1", descending=True, states=(JobState.RUNNING,), tags=("a",))
+    assert 0 < len(found) < 6
+    assert {(job.state, tuple(job.tags)) for job in found} == {("running", ("a",))}
+    for tags in ((), ("a",)):
+        assert listed(bound_to(jobs, "another"), "top1", descending=True, tags=tags) == []

@@ -1,0 +1,55 @@
+"""A trainer's output and what it takes of the machine, while it runs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from tests.conftest import MakeRig
+from tests.support.factories import claimed, job_of, queued, spec
+from tests.support.tiny import wait_until
+from ttm_jobs.database import read_scope
+from ttm_jobs.errors import ArtifactNotFound
+from ttm_jobs.repositories import artifacts
+from ttm_jobs.states import JobState
+from ttm_jobs.storage import Storage, build_storage
+from worker.live_log import LiveLog
+from worker.log_file import LogFile
+
+
+def log_of(engine: Engine, storage: Storage, job_id: str) -> bytes:
+    """Empty while there is none."""
+    with read_scope(engine) as session:
+        try:
+            key = artifacts.get(session, job_id, "trainer.log").key
+        except ArtifactNotFound:
+            return b""
+    return b"".join(storage.open(key))
+
+
+def test_the_log_is_read_while_the_trainer_writes_it(make_rig: MakeRig, dataset: str) -> None:
+    rig = make_rig(log_seconds=0.1)
+    job_id = queued(rig.engine, spec=spec(name="steps=200 step_seconds=0.03", dataset=dataset))
+    thread = rig.start(job_id)
+    wait_until(lambda: b"step 20 of 200" in log_of(rig.engine, rig.storage, job_id))
+    assert job_of(rig.engine, job_id).state is JobState.RUNNING
+    thread.join(40)
+    job = job_of(rig.engine, job_id)
+    assert job.state is JobState.SUCCEEDED
+    assert b"step 200 of 200" in log_of(rig.engine, rig.storage, job_id)
+    assert job.latest["system/memory_bytes"] > 1024**2
+    assert 0 < job.latest["system/cpus"] < 4
+
+
+def test_who_lost_the_lease_leaves_nothing(engine: Engine, tmp_path: Path) -> None:
+    storage = build_storage(f"file:{tmp_path / 'storage'}")
+    log = LogFile(tmp_path / "log", 1000)
+    (tmp_path / "log").write_bytes(b"mine")
+    job_id = queued(engine)
+    lease = claimed(engine, job_id)
+    stale = replace(lease, epoch=lease.epoch - 1)
+    with LiveLog(engine, storage, stale, log, interval=0.01) as live:
+        live._thread.join(20)
+    assert list(storage.list()) == []
+    with LiveLog(engine, storage, lease, log, interval=0.01):
+        wait_until(lambda: log_of(engine, storage, job_id) == b"mine")

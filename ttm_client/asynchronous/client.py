@@ -1,0 +1,45 @@
+"""The entry point of the SDK."""
+
+from typing import Self
+
+from ttm_client.asynchronous.architectures import AsyncArchitectures
+from ttm_client.asynchronous.jobs import AsyncJobs
+from ttm_client.asynchronous.recipes import AsyncRecipes
+from ttm_client.asynchronous.transport import AsyncTransport
+from ttm_client.asynchronous.uploads import AsyncUploads
+
+
+class AsyncClient:
+    """A connection to a service.
+
+    `base_url` falls back to the environment's TTM_URL and then to http://127.0.0.1:8000, `api_key` to TTM_API_KEY.
+    `timeout` is of one answer, in seconds.
+
+    >>> async with AsyncClient() as client:
+    ...     upload = await client.uploads.create("teacher.safetensors")
+    ...     job = await client.jobs.create(teacher=upload.uri, student="resnet18", dataset=dataset)
+    ...     print(job.state)
+    queued
+    """
+
+    def __init__(self, base_url: str | None = None, api_key: str | None = None, *, timeout: float = 30.0) -> None:
+        self._transport = AsyncTransport(base_url, api_key, timeout=timeout)
+        self.base_url = self._transport.base_url
+        self.jobs = AsyncJobs(self._transport)
+        self.uploads = AsyncUploads(self._transport)
+        self.architectures = AsyncArchitectures(self._transport)
+        self.recipes = AsyncRecipes(self._transport)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; leaving `async with` does it, too.
+
+        >>> other = AsyncClient()
+        >>> await other.close()
+        """
+        await self._transport.close()

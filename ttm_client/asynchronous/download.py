@@ -1,0 +1,78 @@
+"""Downloads that resume, are verified, and appear under their name only when whole."""
+
+import asyncio
+import hashlib
+import os
+from pathlib import Path
+
+import httpx2
+
+from ttm_client.asynchronous.transport import AsyncTransport
+from ttm_client.errors import ChecksumMismatch, ConnectionFailed, InvalidRequest, Unavailable
+from ttm_client.protocol import Advance
+
+
+async def download(
+    transport: AsyncTransport,
+    href: str,
+    path: Path,
+    *,
+    sha256: str,
+    size: int,
+    progress: Advance | None = None,
+    attempts: int = 8,
+) -> Path:
+    """Fetch `href` into `path`. What an earlier call left behind is continued, a broken connection as well.
+
+    `attempts` bounds the tries in a row that bring nothing. ChecksumMismatch leaves neither file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The hash in the name ties a part to its content: a part of another file is never continued.
+    part = path.with_name(f".{path.name}.{sha256[:16]}.part")
+    fruitless = 0
+    while (have := part.stat().st_size if part.exists() else 0) < size:
+        try:
+            await _fetch(transport, href, part, have, sha256, size, progress)
+        except (httpx2.TransportError, Unavailable) as error:
+            grown = part.exists() and part.stat().st_size > have
+            fruitless = 0 if grown else fruitless + 1
+            if fruitless >= attempts:
+                raise ConnectionFailed(f"{href}: {error}") from error
+            await asyncio.sleep(transport.pause(fruitless))
+    found = await asyncio.to_thread(_sha256, part)
+    if found != sha256:
+        part.unlink(missing_ok=True)
+        raise ChecksumMismatch(f"{href}: expected {sha256}, got {found}")
+    os.replace(part, path)
+    return path
+
+
+async def _fetch(
+    transport: AsyncTransport, href: str, part: Path, have: int, sha256: str, size: int, progress: Advance | None
+) -> None:
+    headers = {"Accept-Encoding": "identity"}
+    if have:
+        headers |= {"Range": f"bytes={have}-", "If-Range": f'"{sha256}"'}
+    try:
+        async with transport.stream(href, headers=headers) as response:
+            resumed = response.status_code == 206
+            done = have if resumed else 0
+            with part.open("ab" if resumed else "wb") as file:
+                async for chunk in response.aiter_bytes():
+                    file.write(chunk)
+                    done += len(chunk)
+                    if progress is not None:
+                        progress(done, size)
+                file.flush()
+                os.fsync(file.fileno())
+    except InvalidRequest as error:
+        if error.status != 416:
+            raise
+        part.unlink()
+
+
+def _sha256(path: Path) -> str:
+    # A file of no bytes is never asked for.
+    path.touch()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,106 @@
+"""One place for HTTP: requests that are sent again while that can help, and streams."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+
+from ttm_client import protocol
+from ttm_client.errors import ConnectionFailed
+from ttm_client.protocol import Params
+
+
+class AsyncTransport:
+    """Sends requests. Idempotent ones are tried again, with growing pauses, while the service is away or busy.
+
+    A request whose connection could not even be made is tried again whatever its method: the service has not seen it.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout: float = 30.0,
+        attempts: int = 5,
+        first_pause: float = 0.2,
+    ) -> None:
+        self.base_url = protocol.address(base_url)
+        self._headers = protocol.standing_headers(api_key)
+        self._attempts = attempts
+        self._first_pause = first_pause
+        self._http = httpx2.AsyncClient(timeout=httpx2.Timeout(timeout, connect=5.0))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    def pause(self, attempt: int) -> float:
+        """Seconds to wait before the next try; `attempt` counts from 0."""
+        return protocol.pause(self._first_pause, attempt)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Params | None = None,
+        body: Any = None,
+        content: AsyncIterator[bytes] | bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        once: bool = False,
+    ) -> httpx2.Response:
+        """The answer to a request, its body read; ApiError for a problem, ConnectionFailed for none.
+
+        `once` names the request, so that the service does it once however often it is sent, and sends it again like an
+        idempotent one.
+        """
+        sent = {**self._headers, **(headers or {}), **(protocol.name_of_request() if once else {})}
+        repeatable = protocol.is_repeatable(method, once=once)
+        # A streamed body is spent after the first try.
+        attempts = self._attempts if content is None or isinstance(content, bytes) else 1
+        for attempt in range(attempts):
+            last = attempt == attempts - 1
+            try:
+                response = await self._http.request(
+                    method,
+                    self.base_url + path,
+                    params=protocol.without_none(params),
+                    json=body,
+                    content=content,
+                    headers=sent,
+                    timeout=httpx2.USE_CLIENT_DEFAULT if timeout is None else timeout,
+                )
+            except httpx2.ConnectError as error:
+                if last:
+                    raise ConnectionFailed(f"Nothing answers at {self.base_url}: {error}") from error
+            except httpx2.TransportError as error:
+                if last or not repeatable:
+                    raise ConnectionFailed(f"{method} {path}: {error or type(error).__name__}") from error
+            else:
+                if last or not repeatable or not protocol.is_busy(response, once=once):
+                    protocol.check(response)
+                    return response
+                await asyncio.sleep(protocol.retry_after(response) or self.pause(attempt))
+                continue
+            await asyncio.sleep(self.pause(attempt))
+        raise AssertionError("the last attempt returns or raises")
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, *, headers: Mapping[str, str] | None = None, read_timeout: float = 45.0
+    ) -> AsyncIterator[httpx2.Response]:
+        """The answer to one GET, its body not yet read. Transport errors of httpx2 pass through: the caller resumes."""
+        async with self._http.stream(
+            "GET",
+            self.base_url + path,
+            headers={**self._headers, **(headers or {})},
+            timeout=httpx2.Timeout(30.0, connect=5.0, read=read_timeout),
+        ) as response:
+            if response.is_error:
+                await response.aread()
+            protocol.check(response)
+            yield response

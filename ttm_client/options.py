@@ -1,0 +1,69 @@
+"""What a job is asked for with."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypedDict
+
+Part = str | Mapping[str, Any]
+"""A string, or an object as in the API where more is to be said."""
+
+
+class JobOptions(TypedDict, total=False):
+    """What may be said of a job beside its three parts; docs/reference of the service says what each may hold.
+
+    >>> options: JobOptions = {"method": "ce", "training": {"epochs": 5}, "priority": 7}
+    >>> client.jobs.create(student="resnet18", dataset=dataset, **options).spec["training"]["epochs"]
+    5
+    """
+
+    name: str
+    tags: list[str]
+    teachers: list[Part]
+    method: Part
+    training: Mapping[str, Any]
+    exports: list[str]
+    priority: int
+    max_attempts: int
+    deadline: float | datetime | str
+
+
+class JobChanges(TypedDict, total=False):
+    """What of a job may be changed at any time; a name of None takes the name away.
+
+    >>> changes: JobChanges = {"name": "pets, third try", "tags": ["pets"]}
+    >>> client.jobs.update(done.id, **changes).tags
+    ('pets',)
+    """
+
+    name: str | None
+    tags: list[str]
+
+
+class JobFilters(TypedDict, total=False):
+    """Which jobs a list holds: `name` is a job's whole name, `teacher` and `dataset` are addresses.
+
+    >>> filters: JobFilters = {"dataset": dataset, "created_after": "2020-01-01T00:00:00Z"}
+    >>> len(list(client.jobs.list(**filters)))
+    4
+    """
+
+    name: str
+    teacher: str
+    dataset: str
+    created_after: datetime | str
+    created_before: datetime | str
+
+
+def as_query(filters: JobFilters) -> dict[str, str]:
+    """Filters as parameters of an address."""
+    return {name: value.isoformat() if isinstance(value, datetime) else str(value) for name, value in filters.items()}
+
+
+def spec_of(
+    dataset: Part, student: Part | None, teacher: Part | None, recipe: str | None, options: JobOptions
+) -> dict[str, Any]:
+    """The body of POST /jobs."""
+    parts = {"dataset": dataset, "student": student, "teacher": teacher, "recipe": recipe}
+    spec = {name: part for name, part in parts.items() if part is not None} | dict(options)
+    deadline = spec.get("deadline")
+    return spec | {"deadline": deadline.isoformat()} if isinstance(deadline, datetime) else spec

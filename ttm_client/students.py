@@ -1,0 +1,45 @@
+"""Using a student where it was downloaded."""
+
+import os
+from importlib import import_module
+from typing import Any, Protocol
+
+
+class Student(Protocol):
+    """A loaded student: its architecture, the classes in the order of its answers, and the model itself.
+
+    >>> student = load_student(trained)
+    >>> student.architecture, student.class_names
+    ('mini/resnet8_025', ['cat', 'dog'])
+    """
+
+    architecture: str
+    class_names: list[str]
+    model: Any
+
+    def predict(self, image: Any) -> Any:
+        """Probabilities, [B, classes], of a PIL image or of a batch of images as a tensor.
+
+        >>> load_student(trained).predict(image).shape
+        torch.Size([1, 2])
+        """
+        ...
+
+
+def load_student(path: str | os.PathLike[str]) -> Student:
+    """A student from its file alone, ready to predict. ImportError where torch is not installed, which nothing else of
+    this library needs.
+
+    >>> student = load_student(trained)
+    >>> probabilities = student.predict(image)
+    >>> student.class_names[int(probabilities[0].argmax())] in ("cat", "dog")
+    True
+    """
+    try:
+        export = import_module("ttm_core.export")
+    except ImportError as error:
+        raise ImportError(
+            f"To use a student here, install what a worker has: pip install 'ttm[worker]' ({error})"
+        ) from error
+    student: Student = export.load_student(os.fspath(path))
+    return student

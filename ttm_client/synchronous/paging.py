@@ -1,0 +1,21 @@
+# Made from ttm_client/asynchronous/paging.py by `python -m ttm_client.make_synchronous`: change it there.
+"""Walking a list of the service page by page."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from ttm_client.protocol import Params
+from ttm_client.synchronous.transport import Transport
+
+
+def pages(transport: Transport, path: str, params: Params) -> Iterator[dict[str, Any]]:
+    """Every item of a list, in its order; the next page is asked for when it is needed."""
+    cursor: str | None = None
+    while True:
+        answer = transport.request("GET", path, params={**params, "cursor": cursor})
+        page = json.loads(answer.content)
+        yield from page["items"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return

@@ -1,0 +1,44 @@
+"""What a trainer's processes take of the machine, as numbers beside those of the training."""
+
+import os
+import time
+from contextlib import suppress
+
+import psutil  # type: ignore[import-untyped]
+
+from worker import memory
+
+# A look goes through all processes of the machine.
+_SECONDS_BETWEEN_LOOKS = 2.0
+
+
+class Usage:
+    """Of one process group: `system/memory_bytes`, without mapped files, and `system/cpus`, how many processors it kept
+    busy since the look before.
+    """
+
+    def __init__(self) -> None:
+        self._looked = time.monotonic()
+        self._seconds = 0.0
+
+    def look(self, pgid: int) -> dict[str, float]:
+        """The numbers; none where the last look was a moment ago."""
+        now = time.monotonic()
+        if (passed := now - self._looked) < _SECONDS_BETWEEN_LOOKS:
+            return {}
+        seconds = _cpu_seconds(pgid)
+        # A child that has ended takes its time away with it.
+        busy = max(seconds - self._seconds, 0.0) / passed
+        self._looked, self._seconds = now, seconds
+        return {"system/memory_bytes": float(memory.held_by_group(pgid)), "system/cpus": round(busy, 3)}
+
+
+def _cpu_seconds(pgid: int) -> float:
+    taken = 0.0
+    for process in psutil.process_iter():
+        # Any may end while we look, and those of others cannot be read.
+        with suppress(psutil.Error, ProcessLookupError, PermissionError):
+            if os.getpgid(process.pid) == pgid:
+                times = process.cpu_times()
+                taken += times.user + times.system
+    return taken
