@@ -121,7 +121,7 @@ class Trainer:
                 first=first,
                 world=self.world,
             )
-            for batch in log.timed(prefetched(self.split, batches)):
+            for batch in log.timed(prefetched(self.split, batches, self.distiller.device)):
                 rate = self._set_learning_rate()
                 terms = self._descend(batch, forward)
                 self.step += 1

@@ -3,7 +3,7 @@
 import queue
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -48,9 +48,10 @@ def epoch_batches(
         yield Batch(own, view, views.batch(own, view), views.targets(own, view), share)
 
 
-def prefetched(split: Split, batches: Iterator[Batch], depth: int = 3) -> Iterator[Batch]:
-    """Make batches ahead in a thread where they are decoded from files; from memory they are quicker made in turn."""
-    if isinstance(split.images, ArrayImages):
+def prefetched(split: Split, batches: Iterator[Batch], device: torch.device, depth: int = 3) -> Iterator[Batch]:
+    """Make batches ahead in a thread where they are decoded from files, or a GPU would wait for them, in memory that it
+    reads without a copy; from memory for the CPU they are quicker made in turn."""
+    if isinstance(split.images, ArrayImages) and device.type != "cuda":
         yield from batches
         return
     ready: queue.Queue[Batch | BaseException | None] = queue.Queue(depth)
@@ -68,7 +69,7 @@ def prefetched(split: Split, batches: Iterator[Batch], depth: int = 3) -> Iterat
     def produce() -> None:
         try:
             for batch in batches:
-                if not put(batch):
+                if not put(_pinned(batch) if device.type == "cuda" else batch):
                     return
         except BaseException as error:
             put(error)
@@ -85,3 +86,7 @@ def prefetched(split: Split, batches: Iterator[Batch], depth: int = 3) -> Iterat
     finally:
         left.set()
         thread.join()
+
+
+def _pinned(batch: Batch) -> Batch:
+    return replace(batch, pixels=batch.pixels.pin_memory(), labels=batch.labels.pin_memory())
