@@ -3,6 +3,7 @@ what the document says.
 """
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -54,6 +55,11 @@ CHECKS = (
 # Revoking the key that asks would end the test early. To make specs of their whole schema takes minutes: hostile specs
 # are in tests/api/test_bad_requests.py, where a good one is changed at random.
 LEFT_OUT = ["keys_revoke", "jobs_create", "jobs_validate"]
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
+
+# tus has a version that is not its own refused with 412, and a number in a part of a spec may be written as a boolean:
+# neither is what this check takes for a refusal.
+NOT_NEGATIVE = ["uploads_create", "uploads_offset", "uploads_append", "teachers_create", "datasets_create"]
 schema = schemathesis.openapi.from_dict(app.openapi()).exclude(operation_id=LEFT_OUT)
 
 
@@ -63,6 +69,10 @@ class Target:
 
     url: str
     headers: dict[str, str]
+
+
+# Requests by operation, for the page that tells of them.
+asked: Counter[str] = Counter()
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +87,7 @@ def target(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     with served(own) as url:
         yield Target(url, {"Authorization": f"Bearer {secret}"})
     engine.dispose()
+    print(f"{asked.total()} requests to {len(asked)} operations under {len(CHECKS)} checks")
 
 
 @schema.parametrize()
@@ -89,7 +100,10 @@ def target(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     suppress_health_check=list(HealthCheck),
 )
 def test_no_request_makes_the_service_fail(case: Any, target: Target) -> None:
-    case.call_and_validate(base_url=target.url, headers=target.headers, checks=list(CHECKS), timeout=20)
+    named = case.operation.definition.raw["operationId"]
+    checks = [check for check in CHECKS if check is not negative_data_rejection or named not in NOT_NEGATIVE]
+    case.call_and_validate(base_url=target.url, headers=target.headers, checks=checks, timeout=20)
+    asked[named] += 1
 
 
 @given(st.text(max_size=80), st.text(max_size=20), st.integers(0, 10_000))
