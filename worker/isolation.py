@@ -1,4 +1,4 @@
-"""What a trainer may read, write and reach: the operator's data, its worker's folders, and its own programs.
+"""What a trainer may read, write and reach: the data of the operator, folders of its worker, its own programs.
 
 Told before there is a job, since a trainer may have been started by then.
 """

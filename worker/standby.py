@@ -42,8 +42,8 @@ class Starter:
     """Starts trainers, ahead of time where `standby` is set.
 
     `command` is completed by the work directory, or by `-` for one that is told on standard input, and by
-    `--events-fd N`, and confined as `settings` say where they are given. What it starts carries `marks` in its environment and dies with the
-    thread that asked for it.
+    `--events-fd N`, and confined as `settings` say where they are given. What it starts carries `marks` in its
+    environment and dies with the thread that asked for it.
     """
 
     def __init__(
