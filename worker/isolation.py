@@ -6,6 +6,7 @@ Told before there is a job, since a trainer may have been started by then.
 import importlib.util
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -23,6 +24,8 @@ def prefix(settings: Settings, command: Sequence[str], temporary: str, *, networ
     """What to put before a trainer's command; nothing where it is to run as it is."""
     if settings.trainer_isolation == "off" or sys.platform != "linux":
         return []
+    if shutil.which(command[0]) is None:
+        return []  # so that the start itself fails, and says why
     settings.work_dir.mkdir(parents=True, exist_ok=True)
     rules = {
         "read": _existing([*_SYSTEM, *_programs(command), *map(str, settings.data_roots)]),
