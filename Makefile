@@ -76,9 +76,9 @@ bench: setup
 	$(BIN)/python -m pip install --quiet --no-deps --target build/peers torchdistill==1.1.5
 	PYTHONPATH=build/peers $(BIN)/python -m bench.speed --json build/speed.json
 
-# The API beside bare endpoints, and lists of many jobs beside those of a few; `--jobs 1000000` takes minutes to fill.
+# The API beside bare endpoints, lists of a million jobs beside those of a thousand, listeners and large files; a quarter of an hour.
 bench-api: setup
-	$(BIN)/python -m bench.api --json build/api.json
+	$(BIN)/python -m bench.api --jobs 1000000 --postgresql --json build/api.json
 
 clean:
 	rm -rf .venv build *.egg-info

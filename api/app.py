@@ -74,8 +74,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             Middleware(RequestContext),
             Middleware(AllowedHosts, settings=settings),
             Middleware(SameOrigin),
-            Middleware(Tus),
             Middleware(Gate, requests_per_second=settings.requests_per_second),
+            Middleware(Tus),
             Middleware(BodyLimit, limit=settings.max_body_bytes, exempt=_is_upload),
         ],
     )

@@ -11,6 +11,12 @@ def new_id() -> str:
     return str(uuid_utils.uuid7())
 
 
+def first_id_of(at: datetime) -> str:
+    """The identifiers made before a point in time are less than this, which is none itself."""
+    milliseconds = f"{int(at.timestamp() * 1000):012x}"
+    return f"{milliseconds[:8]}-{milliseconds[8:]}-"
+
+
 def made_at(identifier: str) -> datetime | None:
     """When an identifier was made, by the clock of its maker; None for what is none of ours."""
     try:

@@ -4,7 +4,7 @@ import json
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -140,6 +140,11 @@ class Settings(BaseSettings):
     )
     trainer_seconds: PositiveFloat | None = Field(
         default=None, description="Longest that one attempt may take before its job fails. Empty: no limit."
+    )
+    trainer_isolation: Literal["auto", "off"] = Field(
+        default="auto",
+        description="auto: a trainer reads its inputs and writes its own folders alone, and reaches no other host, as "
+        "far as the system can hold it to that (Linux; docs/security.md). off: it may what the worker may.",
     )
     record_seconds: PositiveFloat = Field(
         default=1.0, description="How often a run's events are written to the database."

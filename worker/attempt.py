@@ -22,7 +22,7 @@ from ttm_jobs.storage import Storage
 from worker import memory
 from worker.files import inside, is_full_disk, write_whole
 from worker.heartbeat import Heartbeat
-from worker.inputs import Inputs
+from worker.inputs import Inputs, Paths
 from worker.outcomes import Broken, Outcome, Rejected, broken, outcome_of, stopped, too_large
 from worker.recorder import Recorder
 from worker.store_exchange import StoreExchange
@@ -67,8 +67,9 @@ class Attempt:
         """How it ended. LeaseLost if it is no longer ours to tell; the trainer is dead then, too."""
         try:
             try:
-                self._prepare(spec, checkpoints)
-                self._trainer.start()
+                inputs = self._prepare(spec, checkpoints)
+                # timm's weights are fetched by the trainer itself.
+                self._trainer.start(network=None in inputs["teachers"])
                 return self._follow()
             finally:
                 self._trainer.end()
@@ -97,7 +98,7 @@ class Attempt:
         logger.exception("the worker could not run an attempt")
         return broken("worker_error", f"The worker could not run the job: {type(error).__name__}: {error}.")
 
-    def _prepare(self, spec: Json, checkpoints: Sequence[Checkpoint]) -> None:
+    def _prepare(self, spec: Json, checkpoints: Sequence[Checkpoint]) -> Paths:
         self._recorder.add(PhaseChanged(phase="fetching"))
         self._record()
         try:
@@ -109,6 +110,7 @@ class Attempt:
         self._answers.mkdir()
         (self._workdir / "run.json").write_text(json.dumps({"spec": spec, "inputs": inputs, "stores": self._stores()}))
         self._restore(checkpoints)
+        return inputs
 
     @property
     def _answers(self) -> Path:

@@ -13,8 +13,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ttm_jobs.processes import die_with_parent
+from ttm_jobs.settings import Settings
+from worker.isolation import prefix
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +42,22 @@ class Starter:
     """Starts trainers, ahead of time where `standby` is set.
 
     `command` is completed by the work directory, or by `-` for one that is told on standard input, and by
-    `--events-fd N`. What it starts carries `marks` in its environment and dies with the thread that asked for it.
+    `--events-fd N`, and confined as `settings` say where they are given. What it starts carries `marks` in its
+    environment and dies with the thread that asked for it.
     """
 
-    def __init__(self, command: Sequence[str], *, marks: Mapping[str, str], standby: bool = False) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        marks: Mapping[str, str],
+        standby: bool = False,
+        settings: Settings | None = None,
+    ) -> None:
+        self._settings = settings
         self._command = command
+        # A short path: sockets between a trainer's processes lie in it.
+        self._temporary = TemporaryDirectory(prefix="ttm-", ignore_cleanup_errors=True)
         self._marks = marks
         self._standby = standby
         self._waiting: Started | None = None
@@ -58,8 +72,10 @@ class Starter:
         except OSError as error:
             logger.warning("no trainer was started ahead of the next job: %s", error)
 
-    def start(self, workdir: Path) -> Started:
-        """The trainer of a work directory: the one that waits, or a new one."""
+    def start(self, workdir: Path, *, network: bool = False) -> Started:
+        """The trainer of a work directory: the one that waits, which reaches no other host, or a new one."""
+        if network:
+            return self._start(str(workdir), stdin=subprocess.DEVNULL, network=True)
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             if self._handed_over(waiting, workdir):
@@ -88,16 +104,19 @@ class Starter:
             return True
         return False
 
-    def _start(self, workdir: str, *, stdin: int) -> Started:
+    def _start(self, workdir: str, *, stdin: int, network: bool = False) -> Started:
+        temporary = self._temporary.name
+        settings = self._settings
+        confined = [] if settings is None else prefix(settings, self._command, temporary, network=network)
         reader, writer = os.pipe()
         try:
             process = subprocess.Popen(
-                [*self._command, workdir, "--events-fd", str(writer)],
+                [*confined, *self._command, workdir, "--events-fd", str(writer)],
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=(writer,),
-                env={**_environment(), **self._marks},
+                env={**_environment(), **self._marks, "TMPDIR": temporary},
                 start_new_session=True,
                 preexec_fn=die_with_parent(),
             )

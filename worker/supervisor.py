@@ -44,8 +44,9 @@ class Trainer:
         self._process: subprocess.Popen[bytes] | None = None
         self._gone = Flag()
 
-    def start(self) -> None:
-        started = self._starter.start(self._workdir)
+    def start(self, *, network: bool = False) -> None:
+        """`network`: whether it is to reach other hosts."""
+        started = self._starter.start(self._workdir, network=network)
         process = started.process
         self._process = process
         assert process.stdout is not None

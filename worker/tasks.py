@@ -51,7 +51,7 @@ class WorkerProcess:
         report = StoreReport(engine, settings.work_dir)
         presence = Presence(engine, "worker", interval=settings.heartbeat_seconds, devices=devices, also=report.tell)
         self._exit.enter_context(presence)
-        starter = Starter(self.trainer_command, marks=orphans.marks(), standby=self.standby)
+        starter = Starter(self.trainer_command, marks=orphans.marks(), standby=self.standby, settings=settings)
         self._exit.callback(starter.end)
         starter.prepare()
         self._runner = Runner(

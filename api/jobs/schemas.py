@@ -218,8 +218,16 @@ class Dryrun(BaseModel):
     teacher_store_bytes_per_image: int | None = Field(
         description="Disk that the kept logits of one view of one image take; null if the number of classes is open."
     )
-    memory_bytes: int | None = Field(None, description="Null: not known before the job has been planned.")
-    seconds: float | None = Field(None, description="Null: not known before the job has been planned.")
+    like: str | None = Field(
+        None,
+        description="The newest job that succeeded with the same student, teachers, method, data and batch: what "
+        "follows is what that took. Null, and all that follows, if there is none.",
+    )
+    seconds: float | None = Field(None, description="Of training, scaled to the epochs.")
+    memory_bytes: int | None = Field(None, description="Most memory that was held.")
+    disk_bytes: int | None = Field(
+        None, description="Of the student with its other files, and of the kept logits, these scaled to the epochs."
+    )
 
 
 class MetricPoint(BaseModel):

@@ -18,7 +18,7 @@ from api.jobs.views import attempt, checkpoint, detail, point, summary
 from api.pagination import decode_cursor, decode_moment, encode_cursor, encode_moment
 from api.problems import FieldError, Refusal
 from ttm_core.spec import DistillSpec
-from ttm_jobs.models import Job
+from ttm_jobs.models import Job, JobEvent
 from ttm_jobs.repositories import artifacts, events, job_lists, job_orders, jobs, metrics, runs
 from ttm_jobs.repositories.job_lists import JobFilters
 from ttm_jobs.repositories.jobs import Stamp
@@ -48,7 +48,8 @@ def create(session: Session, settings: Settings, request: JobRequest) -> JobOut:
         deadline=timedelta(seconds=request.deadline) if isinstance(request.deadline, float) else request.deadline,
     )
     session.flush()
-    return show(session, job)
+    # It has made nothing yet, and its one event is at hand.
+    return detail(job, [], [session.get_one(JobEvent, (job.id, job.last_event))])
 
 
 def get(session: Session, job_id: str) -> JobOut:

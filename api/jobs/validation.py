@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from api.definitions.resolution import resolve
 from api.errors import InputNotFound, InvalidRequest, pointer
+from api.jobs.estimates import estimate
 from api.jobs.schemas import Dryrun, JobRequest, ModelSize
 from api.problems import FieldError, Refusal
 from ttm_core import catalogue
@@ -62,12 +63,17 @@ def dry_run(session: Session, settings: Settings, request: JobRequest) -> Dryrun
     check_request(session, settings, request)
     teachers = [teacher.architecture for teacher in request.all_teachers]
     classes = next((teacher.num_classes for teacher in request.all_teachers if teacher.num_classes), None)
+    taken = estimate(session, request)
     return Dryrun(
         spec=request.model_dump(mode="json", include=set(DistillSpec.model_fields)),
         named=resolved.named,
         student=_size(request.student.architecture),
         teachers=[_size(name) for name in teachers if name is not None],
         teacher_store_bytes_per_image=None if classes is None else classes * _BYTES_OF_A_LOGIT,
+        like=taken and taken.job_id,
+        seconds=taken and taken.seconds,
+        memory_bytes=taken and taken.memory_bytes,
+        disk_bytes=taken and taken.disk_bytes,
     )
 
 

@@ -54,7 +54,7 @@ _HEADERS = [
         "X-Content-SHA256", "SHA-256 of the file in hex. The upload is refused if other bytes arrive. Or `Repr-Digest`."
     ),
     _header("Tus-Resumable", "1.0.0 for an upload in parts."),
-    _header("Upload-Length", "Bytes of an upload in parts.", kind="integer"),
+    _header("Upload-Length", "Bytes of an upload in parts, in digits."),
     _header("Upload-Metadata", "Of an upload in parts: `filename` and the name in base64."),
 ]
 _TUS = _header("Tus-Resumable", "1.0.0", required=True)

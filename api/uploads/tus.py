@@ -20,6 +20,7 @@ _CHECKSUMS = ("sha1", "sha256")
 _OVERRIDABLE = frozenset({"PATCH", "DELETE"})
 # Those that mean nothing without the protocol.
 _OF_TUS_ALONE = frozenset({"PATCH", "HEAD"})
+_OF_ALL, _OF_ONE = frozenset({"POST"}), frozenset({"DELETE"}) | _OF_TUS_ALONE
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Tus:
         if scope["method"] == "POST" and override in _OVERRIDABLE:
             scope["method"] = override
         version = headers.get("tus-resumable")
-        if version is None and scope["method"] not in _OF_TUS_ALONE:
+        spoken = _OF_ALL if scope["path"] == "/uploads" else _OF_ONE
+        if scope["method"] not in spoken or (version is None and scope["method"] not in _OF_TUS_ALONE):
             await self._app(scope, receive, send)
             return
 
@@ -59,7 +61,7 @@ class Tus:
                 MutableHeaders(scope=message)["Tus-Resumable"] = VERSION
             await send(message)
 
-        if version != VERSION and scope["method"] != "OPTIONS":
+        if version != VERSION:
             await refuse(Request(scope), UnsupportedTusVersion())(scope, receive, send_versioned)
             return
         await self._app(scope, receive, send_versioned)

@@ -85,7 +85,6 @@ def upgrade() -> None:
         "webhook_deliveries",
         ["webhook_id", sa.text("created_at DESC"), sa.text("id DESC")],
     )
-    op.create_index("ix_webhook_deliveries_created_at", "webhook_deliveries", ["created_at"])
     op.create_table(
         "teacher_stores",
         sa.Column("digest", sa.String(length=64), nullable=False),

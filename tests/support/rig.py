@@ -33,7 +33,7 @@ class Rig:
             self.engine,
             self.storage,
             worker_id=self.worker_id,
-            starter=Starter(self.trainer_command, marks=orphans.marks()),
+            starter=Starter(self.trainer_command, marks=orphans.marks(), settings=self.settings),
             draining=self.draining,
             on_job=self.told.append,
         )

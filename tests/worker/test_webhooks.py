@@ -18,6 +18,7 @@ from tests.support.stack import Stack
 from tests.support.tiny import wait_until
 from ttm_jobs.clock import now
 from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.ids import first_id_of
 from ttm_jobs.models import DeliveryState, OutboxMessage, Webhook, WebhookDelivery
 from ttm_jobs.repositories import jobs, webhooks
 from ttm_jobs.settings import Settings
@@ -224,3 +225,18 @@ def test_a_dispatcher_that_dies_with_a_message_in_hand_leaves_it_to_the_next(sta
     assert len(receiver.received) == 2
     with read_scope(stack.engine) as session:
         assert jobs.get(session, job_id)
+
+
+def test_old_deliveries_are_forgotten(engine: Engine) -> None:
+    webhook_id = hook(engine, "https://hooks.example.org/", "job.queued")
+    queued(engine)
+    with session_scope(engine) as session:
+        webhooks.forget_old(session)
+        [delivery] = webhooks.deliveries(session, webhook_id, limit=9)
+        # As if it had been made three weeks ago.
+        made = first_id_of(now(session) - timedelta(weeks=3))
+        delivery.id = made + delivery.id[len(made) :]
+    assert len(deliveries(engine, webhook_id)) == 1
+    with session_scope(engine) as session:
+        webhooks.forget_old(session)
+    assert deliveries(engine, webhook_id) == []

@@ -6,6 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from ttm_jobs.models import JobEvent
+from ttm_jobs.models.base import Json
 from ttm_jobs.models.job_event import HISTORY
 
 
@@ -22,3 +23,10 @@ def after(session: Session, job_id: str, number: int, *, limit: int = 500) -> Se
 def history(session: Session, job_id: str) -> Sequence[JobEvent]:
     """The changes of state and phase, in order."""
     return session.scalars(select(JobEvent).where(JobEvent.job_id == job_id, HISTORY).order_by(JobEvent.number)).all()
+
+
+def planned(session: Session, job_id: str) -> Json | None:
+    """What the engine told of a job before its first step; None if it did not come to that."""
+    # Near the beginning of the stream, and so soon found in the order of the key.
+    query = select(JobEvent.data).where(JobEvent.job_id == job_id, JobEvent.kind == "planned")
+    return session.scalar(query.order_by(JobEvent.number).limit(1))

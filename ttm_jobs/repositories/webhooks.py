@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from ttm_jobs.clock import now
 from ttm_jobs.errors import TooManyWebhooks, WebhookNotFound
-from ttm_jobs.ids import new_id
+from ttm_jobs.ids import first_id_of, new_id
 from ttm_jobs.models import DeliveryState, Job, Webhook, WebhookDelivery
 from ttm_jobs.models.base import Json
 from ttm_jobs.repositories import outbox
@@ -203,7 +203,7 @@ def give_up(session: Session, delivery_id: str) -> None:
 
 def forget_old(session: Session, *, limit: int = 1000) -> None:
     """Removes deliveries of which nobody will ask any more."""
-    old = select(WebhookDelivery.id).where(WebhookDelivery.created_at < now(session) - _KEPT).limit(limit)
+    old = select(WebhookDelivery.id).where(WebhookDelivery.id < first_id_of(now(session) - _KEPT)).limit(limit)
     session.execute(delete(WebhookDelivery).where(WebhookDelivery.id.in_(old)))
 
 

@@ -1,0 +1,63 @@
+"""What a dry run expects, by what a job like it took."""
+
+from typing import Any
+
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+
+from tests.support.runs import STUDENT_BYTES, claim, succeed
+from ttm_jobs.clock import now
+from ttm_jobs.database import session_scope
+from ttm_jobs.repositories import jobs, leases, runs
+from ttm_jobs.settings import Settings
+from ttm_jobs.storage import Storage
+
+
+def body(settings: Settings, **training: Any) -> dict[str, Any]:
+    return {
+        "student": "resnet18",
+        "method": "ce",
+        "dataset": settings.data_roots[0].as_uri(),
+        "training": {"epochs": 10, "batch_size": 32, **training},
+    }
+
+
+def finished(client: TestClient, engine: Engine, storage: Storage, spec: dict[str, Any]) -> str:
+    job_id = str(client.post("/jobs", json=spec).json()["id"])
+    lease = claim(engine, job_id)
+    told = {
+        "seconds": 90.0,
+        "step_seconds": 0.1,
+        "teacher_seconds": 0,
+        "store_bytes": 1000,
+        "memory_bytes": 5_000_000,
+    }
+    with session_scope(engine) as session:
+        job = leases.fence(session, lease)
+        runs.planned(session, job, job.spec, {"total_steps": 900, "estimate": told}, now(session))
+    succeed(engine, storage, lease)
+    with session_scope(engine) as session:
+        job = jobs.get(session, job_id)
+        assert job.result is not None
+        job.result = {**job.result, "training_seconds": 100.0}
+    return job_id
+
+
+def test_a_job_like_it_tells_what_it_will_take(
+    client: TestClient, engine: Engine, storage: Storage, settings: Settings
+) -> None:
+    nothing = client.post("/jobs/validate", json=body(settings)).json()
+    assert (nothing["like"], nothing["seconds"], nothing["memory_bytes"], nothing["disk_bytes"]) == (None,) * 4
+    job_id = finished(client, engine, storage, body(settings))
+    same = client.post("/jobs/validate", json=body(settings)).json()
+    assert (same["like"], same["seconds"], same["memory_bytes"]) == (job_id, 100.0, 5_000_000)
+    assert same["disk_bytes"] == 1000 + len(STUDENT_BYTES) + len(b"step 1\n")
+    longer = client.post("/jobs/validate", json=body(settings, epochs=25)).json()
+    assert (longer["seconds"], longer["memory_bytes"]) == (250.0, 5_000_000)
+    assert longer["disk_bytes"] == same["disk_bytes"] + 1500
+    for other in (
+        body(settings, batch_size=64),
+        {**body(settings), "student": "resnet34"},
+        {**body(settings), "method": "kd", "teacher": "timm:resnet50.a1_in1k"},
+    ):
+        assert client.post("/jobs/validate", json=other).json()["like"] is None

@@ -1,0 +1,104 @@
+"""The other lists: each page is a range of an index, on either database."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine, event, insert, text
+
+from tests.api.test_job_lists import explain
+from ttm_jobs.ids import new_id
+from ttm_jobs.models import Definition, Upload, Webhook, WebhookDelivery
+
+_ROWS = 3000
+
+
+def fill(engine: Engine) -> str:
+    """Rows of everything that is listed; returns the id of a webhook."""
+    times = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number) for number in range(_ROWS)]
+    hooks = [
+        {"id": new_id(), "url": "https://x/", "events": [], "secret": "whsec_", "created_at": at} for at in times[:30]
+    ]
+    project = {"project_id": "default"}
+    with engine.begin() as connection:
+        connection.execute(insert(Webhook.__table__), [hook | project for hook in hooks])
+        connection.execute(
+            insert(WebhookDelivery.__table__),
+            [
+                {
+                    **project,
+                    "id": new_id(),
+                    "webhook_id": hooks[number % 30]["id"],
+                    "event": "job.queued",
+                    "body": "{}",
+                    "state": "delivered",
+                    "tries": 1,
+                    "created_at": at,
+                }
+                for number, at in enumerate(times)
+            ],
+        )
+        connection.execute(
+            insert(Upload.__table__),
+            [
+                {
+                    **project,
+                    "id": new_id(),
+                    "media_type": "x/y",
+                    "state": "complete",
+                    "key": "k",
+                    "size": 1,
+                    "sha256": "0" * 64,
+                    "received": 0,
+                    "created_at": at,
+                }
+                for at in times
+            ],
+        )
+        connection.execute(
+            insert(Definition.__table__),
+            [
+                {
+                    **project,
+                    "kind": "dataset",
+                    "name": f"name-{number % 500:03}",
+                    "version": 1 + number // 500,
+                    "spec": {"uri": "file:///x"},
+                    "created_at": at,
+                }
+                for number, at in enumerate(times)
+            ],
+        )
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("ANALYZE"))
+    return str(hooks[0]["id"])
+
+
+def test_each_list_reads_an_index_in_its_order(client: TestClient, engine: Engine) -> None:
+    webhook_id = fill(engine)
+    asked: list[tuple[str, Any]] = []
+
+    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if "ORDER BY" in statement:
+            asked.append((statement, parameters))
+
+    event.listen(client.app.state.services.engine, "before_cursor_execute", note)  # type: ignore[attr-defined]
+    for path, index in (
+        ("/uploads", "ix_uploads_newest"),
+        (f"/webhooks/{webhook_id}/deliveries", "ix_webhook_deliveries_newest"),
+        ("/datasets", "pk_definitions"),
+        ("/datasets/name-007/versions", "pk_definitions"),
+    ):
+        cursor = None
+        for _ in range(2):
+            asked.clear()
+            page = client.get(path, params={"limit": 2} | ({"cursor": cursor} if cursor else {})).json()
+            cursor = page["next_cursor"]
+            assert len(page["items"]) == 2
+            assert asked
+            for statement, parameters in asked:
+                plan = explain(engine, statement, parameters)
+                assert index in plan or "sqlite_autoindex_definitions" in plan, (path, plan)
+                assert "TEMP B-TREE" not in plan, (path, plan)
+                assert "Sort" not in plan.replace("Incremental Sort", ""), (path, plan)
+                assert "Seq Scan" not in plan, (path, plan)

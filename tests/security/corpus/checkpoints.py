@@ -1,0 +1,180 @@
+"""Teachers' checkpoints that are damaged, lie, or would run code. `mark` is a path that such code would make."""
+
+import collections
+import gzip
+import json
+import os
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from ttm_core.students import create_model
+
+ARCHITECTURE = "mini/resnet8_025"
+CLASSES = 2
+Make = Callable[[Path, Path], None]
+
+
+def state(classes: int = CLASSES, architecture: str = ARCHITECTURE) -> dict[str, torch.Tensor]:
+    return dict(create_model(architecture, num_classes=classes).state_dict())
+
+
+class _Runs:
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self._call = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self._call
+
+
+class _Claims:
+    """A tensor of a hundred million elements over a storage of four."""
+
+    def __reduce__(self) -> Any:
+        storage = torch.storage.TypedStorage(
+            wrap_storage=torch.zeros(4).untyped_storage(), dtype=torch.float32, _internal=True
+        )
+        return torch._utils._rebuild_tensor_v2, (storage, 0, (10**8,), (1,), False, collections.OrderedDict())
+
+
+def _saved(content: Callable[[Path], Any], *, zipped: bool = True) -> Make:
+    return lambda path, mark: torch.save(content(mark), path, _use_new_zipfile_serialization=zipped)
+
+
+def _bytes(content: bytes | Callable[[Path], bytes]) -> Make:
+    def make(path: Path, mark: Path) -> None:
+        path.write_bytes(content(mark) if callable(content) else content)
+
+    return make
+
+
+def _tensors(change: Callable[[dict[str, torch.Tensor]], Any]) -> Make:
+    def make(path: Path, mark: Path) -> None:
+        tensors = state()
+        change(tensors)
+        safetensors.torch.save_file(tensors, path)
+
+    return make
+
+
+def _safetensors(header: Any, data: bytes = bytes(64), length: int | None = None) -> Make:
+    def make(path: Path, mark: Path) -> None:
+        raw = header if isinstance(header, bytes) else json.dumps(header).encode()
+        path.write_bytes(struct.pack("<Q", len(raw) if length is None else length) + raw + data)
+
+    return make
+
+
+def _cut(share: float, *, zipped: bool) -> Make:
+    def make(path: Path, mark: Path) -> None:
+        if zipped:
+            torch.save(state(), path)
+        else:
+            safetensors.torch.save_file(state(), path)
+        os.truncate(path, int(path.stat().st_size * share))
+
+    return make
+
+
+def _bomb(path: Path, mark: Path) -> None:
+    plain = path.with_suffix(".plain")
+    torch.save({"a": torch.zeros(10_000_000)}, plain)
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb:
+        for name in source.namelist():
+            bomb.writestr(name, source.read(name))
+    plain.unlink()
+
+
+def _script(path: Path, mark: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("x/data.pkl", "x/constants.pkl", "x/code/__torch__.py", "x/version"):
+            archive.writestr(name, b"x" * 20)
+
+
+def _system(mark: Path) -> bytes:
+    return b"cposix\nsystem\n(S'mkdir " + os.fsencode(mark) + b"'\ntR."
+
+
+def _laughs(mark: Path) -> bytes:
+    """Each list holds the one before ten times."""
+    content = b"]q\x00" + b"".join(
+        b"]q" + bytes([depth]) + b"(" + b"h" + bytes([depth - 1]) + (b"h" + bytes([depth - 1])) * 9 + b"e"
+        for depth in range(1, 60)
+    )
+    return b"\x80\x02" + content + b"."
+
+
+def _entry(dtype: str, shape: Any, start: Any, end: Any) -> dict[str, Any]:
+    return {"a": {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}}
+
+
+def _set(name: str, value: float) -> Callable[[dict[str, torch.Tensor]], None]:
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        first = next(key for key in tensors if key.endswith("weight"))
+        tensors[first].view(-1)[0] = value
+
+    return change
+
+
+CASES: dict[str, Make] = {
+    **{
+        f"code, {how}, {where}": _saved(
+            lambda mark, where=where: (
+                _Runs(os.mkdir, str(mark))
+                if where == "bare"
+                else {"state_dict": state(), "x": _Runs(os.mkdir, str(mark))}
+            ),
+            zipped=how == "zip",
+        )
+        for how in ("zip", "legacy")
+        for where in ("bare", "beside")
+    },
+    "code, plain pickle": _bytes(lambda mark: pickle.dumps(_Runs(os.mkdir, str(mark)))),
+    "code, opcodes": _bytes(_system),
+    "code, eval": _saved(lambda mark: _Runs(eval, f"__import__('os').mkdir({str(mark)!r})")),
+    "code, getattr": _saved(lambda mark: {"a": _Runs(getattr, "", "__class__")}),
+    "code, torch.load within": _saved(lambda mark: _Runs(torch.load, str(mark))),
+    "TorchScript": _script,
+    "compressed bomb": _bomb,
+    "claims more, zip": _saved(lambda mark: {"a": _Claims()}),
+    "claims more, legacy": _saved(lambda mark: {"a": _Claims()}, zipped=False),
+    "no strides": _saved(lambda mark: {"a": torch.zeros(1).expand(10**9)}),
+    "laughs": _bytes(_laughs),
+    "empty": _bytes(b""),
+    "zeros": _bytes(bytes(4096)),
+    "text": _bytes(b"<!doctype html><title>Not found</title>" * 20),
+    "gzip": _bytes(gzip.compress(bytes(100_000))),
+    "cut, zip": _cut(0.7, zipped=True),
+    "cut, safetensors": _cut(0.7, zipped=False),
+    "cut, header": _cut(0.01, zipped=False),
+    "header longer than the file": _safetensors({}, length=2**62),
+    "header that is no JSON": _safetensors(b"{" + b"\xff" * 40),
+    "header nested": _safetensors(b'{"a":' * 50_000),
+    "header of the wrong shape": _safetensors({"a": []}),
+    "offsets outside": _safetensors(_entry("F32", [16], 0, 10**15)),
+    "offsets backwards": _safetensors(_entry("F32", [16], 64, 0)),
+    "offsets below zero": _safetensors(_entry("F32", [16], -64, 0)),
+    "a shape beyond counting": _safetensors(_entry("F32", [2**62, 2**62], 0, 64)),
+    "an unknown type": _safetensors(_entry("F1024", [16], 0, 64)),
+    "overlapping": _safetensors(
+        {**_entry("F32", [16], 0, 64), "b": {"dtype": "F32", "shape": [16], "data_offsets": [0, 64]}}
+    ),
+    "no tensors": _safetensors({"__metadata__": {"ttm": "[]"}}, b""),
+    "NaN": _tensors(_set("weight", float("nan"))),
+    "infinity": _tensors(_set("weight", float("inf"))),
+    "wrong shapes": _tensors(
+        lambda tensors: tensors.update({key: value.new_zeros(3) for key, value in list(tensors.items())[:1]})
+    ),
+    "missing keys": _tensors(lambda tensors: [tensors.pop(key) for key in list(tensors)[:4]]),
+    "extra keys": _tensors(lambda tensors: tensors.update({"more.weight": torch.zeros(3)})),
+    "another architecture": lambda path, mark: safetensors.torch.save_file(state(architecture="cifar/resnet8"), path),
+    "another number of classes": lambda path, mark: safetensors.torch.save_file(state(classes=5), path),
+    "no state dict": _saved(lambda mark: {"epoch": 3}),
+    "a list": _saved(lambda mark: [torch.zeros(3)]),
+}

@@ -1,0 +1,116 @@
+"""Hostile addresses, headers and bodies at every entry that takes them: refused as problems, and nothing is made."""
+
+import json
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.app import create_app
+from tests.api.conftest import make_settings
+from tests.security.corpus.requests import ADDRESSES, BODIES, ENTRIES, HEADERS, URIS
+from tests.security.corpus.table import PATHS_WITH_HEADERS
+from tests.support.api_server import served
+from ttm_jobs.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def settings(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    folder = tmp_path_factory.mktemp("requests")
+    shutil.copy(sqlite_template, folder / "ttm.db")
+    own = make_settings(f"sqlite:///{folder}/ttm.db", folder)
+    return own.model_copy(update={"allowed_buckets": ("data",), "allowed_origins": ("https://data.example.org",)})
+
+
+@pytest.fixture(scope="module")
+def client(settings: Settings) -> Iterator[TestClient]:
+    with TestClient(create_app(settings)) as client:
+        secret = client.post("/keys", json={"name": "corpus", "scope": "admin"}).json()["secret"]
+        client.headers["Authorization"] = f"Bearer {secret}"
+        yield client
+
+
+@pytest.fixture(scope="module")
+def made(client: TestClient) -> dict[str, str]:
+    """One of each thing that a path names."""
+    job = client.post("/jobs", json={"student": "resnet18", "method": "ce", "dataset": "s3://data/"}).json()
+    hook = client.post("/webhooks", json={"url": "https://hooks.example.org/"}).json()
+    return {"job_id": job["id"], "webhook_id": hook["id"]}
+
+
+def everything(client: TestClient) -> list[Any]:
+    paths = ("/jobs", "/teachers", "/datasets", "/webhooks", "/uploads")
+    return [client.get(path).json()["items"] for path in paths]
+
+
+@pytest.mark.parametrize("entry", ADDRESSES)
+def test_addresses(client: TestClient, made: dict[str, str], entry: str) -> None:
+    before = everything(client)
+    path, body = ADDRESSES[entry]
+    for uri in URIS:
+        answer = client.post(path, json=body(uri))
+        # A name that needs to be looked up is refused when it is, and not before.
+        if entry == "a webhook" and uri.startswith("https://") and answer.status_code == 201:
+            assert uri.partition("://")[2].partition("/")[0].replace(".", "").isalpha(), uri
+            client.delete(f"/webhooks/{answer.json()['id']}")
+            continue
+        assert answer.status_code == 422, (uri, answer.text)
+        assert answer.json()["code"] in ("uri_not_allowed", "invalid_request", "input_not_found"), (uri, answer.text)
+        assert "passwd" not in answer.json()["detail"]
+    assert everything(client) == before
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_bodies(client: TestClient, made: dict[str, str], entry: str) -> None:
+    method, path = ENTRIES[entry]
+    before = everything(client)
+    for name, (content, headers) in BODIES.items():
+        answer = client.request(
+            method, path.format(**made), content=content, headers={"Content-Type": "application/json", **headers}
+        )
+        # To change nothing of a thing is no fault, and neither is a name of odd letters.
+        if method == "POST" and path == "/keys" and answer.status_code == 201:
+            assert answer.json()["name"] == json.loads(content)["name"]
+            continue
+        if method == "PATCH" and answer.status_code == 200:
+            client.request(method, path.format(**made), json={"name": None} if "jobs" in path else {"enabled": True})
+            continue
+        assert 400 <= answer.status_code < 500, (name, answer.status_code, answer.text[:300])
+        assert answer.headers["content-type"] == "application/problem+json", name
+        assert answer.json()["request_id"]
+    after = everything(client)
+    for one in (before[0], after[0]):
+        for job in one:
+            job.pop("name")
+    assert after == before
+
+
+@pytest.mark.parametrize("path", PATHS_WITH_HEADERS)
+def test_headers(client: TestClient, settings: Settings, made: dict[str, str], path: str) -> None:
+    target = path.format(**made)
+    with served(settings) as url:
+        host, port = urlsplit(url).hostname, urlsplit(url).port
+        for name, lines in HEADERS.items():
+            host_line = b"" if lines.lower().startswith(b"host:") else b"Host: 127.0.0.1\r\n"
+            key = b"" if b"uthorization" in lines else f"Authorization: {client.headers['Authorization']}\r\n".encode()
+            head = b"GET %s HTTP/1.1\r\n%s%sConnection: close\r\n%s" % (target.encode(), host_line, key, lines)
+            with socket.create_connection((host, port), timeout=20) as connection:
+                answer = b""
+                # Refused before all of it was read.
+                with suppress(ConnectionError):
+                    connection.sendall(head + b"\r\n\r\n")
+                    with suppress(OSError):
+                        connection.shutdown(socket.SHUT_WR)
+                    while chunk := connection.recv(1 << 16):
+                        answer += chunk
+            # A connection that is closed without an answer is a refusal, too.
+            status = int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.1 ") else 400
+            assert status < 500, (name, answer[:500])
+            assert b'"admin": "yes' not in answer.partition(b"\r\n\r\n")[0]
+    assert json.loads(client.get("/healthz").content) == {"status": "ok"}

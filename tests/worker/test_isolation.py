@@ -1,0 +1,187 @@
+"""What a trainer cannot do, tried by a process in its place: each measure holds here, or the test says that it cannot."""
+
+import ctypes
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.factories import job_of, queued, spec
+from tests.support.rig import MakeRig
+from ttm_jobs.settings import Settings
+from ttm_jobs.states import JobState
+from worker.isolation import prefix
+
+
+def _system_can(*arguments: str) -> bool:
+    return subprocess.run(["unshare", *arguments, "true"], capture_output=True, check=False).returncode == 0
+
+
+NAMESPACES = _system_can("--user", "--net")
+LANDLOCK = ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1)
+needs_namespaces = pytest.mark.skipif(not NAMESPACES, reason="no user namespaces here")
+needs_landlock = pytest.mark.skipif(LANDLOCK < 1, reason="no Landlock here")
+
+
+class Confined:
+    """Runs Python as a trainer would be run."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.work = folder / "work"
+        self.workdir, self.temporary = self.work / "attempts" / "one", folder / "temporary"
+        self.dataset = folder / "data"
+        for path in (self.workdir, self.work / "data", self.temporary, self.dataset):
+            path.mkdir(parents=True)
+        self.settings = Settings.model_validate({"work_dir": self.work, "data_roots": (self.dataset,), **settings})
+
+    def run(self, code: str, *arguments: object, network: bool = False) -> Any:
+        """What the code prints as JSON."""
+        command = [sys.executable, "-c", code]
+        before = prefix(self.settings, command, str(self.temporary), network=network)
+        ended = subprocess.run(
+            [*before, *command, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert ended.returncode == 0, ended.stderr
+        return json.loads(ended.stdout)
+
+
+@pytest.fixture
+def confined(tmp_path: Path) -> Confined:
+    return Confined(tmp_path)
+
+
+CONNECT = """
+import json, socket, sys
+try:
+    socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=5)
+    print(json.dumps("connected"))
+except OSError as error:
+    print(json.dumps(type(error).__name__))
+"""
+OPEN = """
+import json, sys
+found = {}
+for path in sys.argv[2:]:
+    try:
+        with open(path, sys.argv[1]) as file:
+            found[path] = True
+    except OSError as error:
+        found[path] = False
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture
+def listener() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@needs_namespaces
+def test_it_reaches_no_host_not_even_this_one(confined: Confined, listener: int) -> None:
+    assert confined.run(CONNECT, listener) == "ConnectionRefusedError"
+
+
+def test_a_teacher_of_timms_needs_the_network(confined: Confined, listener: int) -> None:
+    assert confined.run(CONNECT, listener, network=True) == "connected"
+
+
+@needs_namespaces
+def test_its_own_processes_speak_over_loopback(confined: Confined) -> None:
+    code = """
+import json, multiprocessing, socket
+def send(port):
+    socket.create_connection(("127.0.0.1", port)).sendall(b"hello")
+server = socket.create_server(("127.0.0.1", 0))
+child = multiprocessing.get_context("fork").Process(target=send, args=[server.getsockname()[1]])
+child.start()
+print(json.dumps(server.accept()[0].recv(9).decode()))
+child.join()
+"""
+    assert confined.run(code) == "hello"
+
+
+@needs_landlock
+def test_it_reads_its_inputs_and_no_other_files(confined: Confined, tmp_path: Path) -> None:
+    inside = [confined.dataset / "a.png", confined.workdir / "run.json", confined.temporary / "x"]
+    outside = [tmp_path / "secret", Path.home() / ".ttm-test-of-isolation"]
+    try:
+        for path in (*inside, *outside):
+            path.write_text("x")
+        found = confined.run(OPEN, "r", *inside, *outside)
+    finally:
+        outside[-1].unlink(missing_ok=True)
+    assert [found[str(path)] for path in inside] == [True] * 3
+    assert [found[str(path)] for path in outside] == [False] * 2
+
+
+@needs_landlock
+def test_it_writes_its_own_folders_and_no_inputs(confined: Confined) -> None:
+    inside = [confined.workdir / "a", confined.temporary / "b", confined.work / "data" / "c", Path("/dev/null")]
+    outside = [confined.dataset / "a", Path("/etc/ttm-test"), Path("/usr/ttm-test")]
+    found = confined.run(OPEN, "w", *inside, *outside)
+    assert [found[str(path)] for path in inside] == [True] * 4
+    assert [found[str(path)] for path in outside] == [False] * 3
+
+
+@needs_landlock
+def test_it_learns_nothing_of_its_workers_environment(confined: Confined) -> None:
+    assert confined.run(OPEN, "rb", f"/proc/{os.getpid()}/environ") == {f"/proc/{os.getpid()}/environ": False}
+
+
+@pytest.mark.skipif(LANDLOCK < 6, reason="this Landlock knows no signals")
+def test_it_cannot_end_its_worker(confined: Confined) -> None:
+    code = f"""
+import json, os
+try:
+    os.kill({os.getpid()}, 0)
+    print(json.dumps(True))
+except PermissionError:
+    print(json.dumps(False))
+"""
+    assert confined.run(code) is False
+
+
+def test_it_gains_nothing_and_leaves_no_core(confined: Confined) -> None:
+    code = """
+import json, resource
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(json.dumps([status["NoNewPrivs"].strip(), int(status["CapEff"], 16), resource.getrlimit(resource.RLIMIT_CORE),
+                  resource.getrlimit(resource.RLIMIT_FSIZE)[0]]))
+"""
+    no_new, capabilities, core, size = confined.run(code)
+    assert (no_new, core) == ("1", [0, 0])
+    assert size == max(confined.settings.teacher_stores_bytes, confined.settings.data_cache_bytes)
+    assert capabilities == 0
+
+
+def test_it_may_be_left_as_it_is(tmp_path: Path, listener: int) -> None:
+    assert Confined(tmp_path, trainer_isolation="off").run(CONNECT, listener) == "connected"
+
+
+# What differs between the databases is elsewhere.
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_jobs_trainer_is_confined(make_rig: MakeRig, dataset: str, tmp_path: Path, listener: int) -> None:
+    marks = tmp_path / "secret"
+    marks.write_text("x")
+    trainer = tmp_path / "data" / "trainer.py"
+    trainer.write_text(
+        "import socket\n"
+        f"for attempt in (lambda: open({str(marks)!r}), lambda: socket.create_connection(('127.0.0.1', {listener}))):\n"
+        "    try:\n        attempt(); print('IT CAN')\n"
+        "    except OSError as error:\n        print(type(error).__name__)\n"
+    )
+    rig = make_rig((sys.executable, str(trainer)), max_attempts=1)
+    job_id = queued(rig.engine, spec=spec(dataset=dataset), max_attempts=1)
+    rig.run(job_id)
+    assert job_of(rig.engine, job_id).state is JobState.FAILED
+    [log] = [key for key in rig.storage.list() if key.endswith("trainer.log")]
+    said = rig.read(log).decode()
+    assert ("PermissionError" in said) == (LANDLOCK >= 1), said
+    assert ("ConnectionRefusedError" in said) == NAMESPACES, said
