@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cli.output import JsonOption, UrlOption, console, count, print_json, print_rows, service
+from cli.output import JsonOption, UrlOption, console, count, messages, print_json, print_rows, service
 from cli.specs import (
     BatchSizeOption,
     DatasetOption,
@@ -104,6 +104,8 @@ def _tell(would: Dryrun, *, json: bool) -> None:
         for what, model in [("student", would.student), *(("teacher", teacher) for teacher in would.teachers)]
     ]
     print_rows(("", "ARCHITECTURE", "PARAMETERS", "MACS"), rows)
+    if would.like is not None and would.seconds is not None:
+        messages.print(f"about {would.seconds:.0f} s, as job {would.like} took", highlight=False)
 
 
 def _deadline(text: str | None) -> str | float | None:

@@ -239,7 +239,8 @@ class ModelSize(_Answer):
 
 
 class Dryrun(_Answer):
-    """What a job would be, were it submitted: its spec with defaults, and the sizes of its models.
+    """What a job would be, were it submitted: its spec with defaults, the sizes of its models, and what `like`, the
+    newest job of its kind, took, scaled to the epochs; None where there is none.
 
     >>> would = client.jobs.validate(student="cifar/resnet20", dataset=dataset, method="ce")
     >>> would.spec["training"]["epochs"], would.teachers
@@ -250,5 +251,7 @@ class Dryrun(_Answer):
     student: ModelSize
     teachers: list[ModelSize]
     teacher_store_bytes_per_image: int | None
-    memory_bytes: int | None = None
+    like: str | None = None
     seconds: float | None = None
+    memory_bytes: int | None = None
+    disk_bytes: int | None = None

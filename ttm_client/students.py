@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 
 class Student(Protocol):
-    """A loaded student: its architecture, the classes in the order of its answers, and the model itself.
+    """A loaded student: its architecture, the classes in the order of its answers, how an image is prepared for it,
+    and the model itself.
 
     >>> student = load_student(trained)
     >>> student.architecture, student.class_names
@@ -15,6 +16,7 @@ class Student(Protocol):
 
     architecture: str
     class_names: list[str]
+    preprocess: Any
     model: Any
 
     def predict(self, image: Any) -> Any:

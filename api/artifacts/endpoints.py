@@ -110,12 +110,13 @@ def jobs_report_page(job_id: JobId, request: Request, engine: EngineDep, storage
     summary="Read the trainer's output",
     response_class=Response,
     responses={
-        200: {"description": "The newest attempt's output, once it has ended.", "content": {"text/plain": {}}},
+        200: {"description": "The newest attempt's output so far.", "content": {"text/plain": {}}},
         **problems(JobNotFound, ArtifactNotFound, RangeNotSatisfiable),
     },
 )
 def jobs_log(job_id: JobId, request: Request, engine: EngineDep, storage: StorageDep) -> Response:
-    """What the training process printed; kept when the attempt ends, however it ends."""
+    """What the training process prints: stored every few seconds while it runs, and whole when the attempt ends,
+    however it ends. `Range` reads the end of it."""
     with read_scope(engine) as session:
         download = service.log(session, job_id)
     return service.send(download, storage, request.method, request.headers)

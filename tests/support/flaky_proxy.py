@@ -7,14 +7,15 @@ from urllib.parse import urlsplit
 
 
 class FlakyProxy:
-    """Forwards to `target`, and breaks each connection, or the first ones, after `allow` bytes of answer; None lets all
-    through.
+    """Forwards to `target`, and breaks each connection, or the first ones, after `allow` bytes of answer or `taken`
+    bytes of request; None lets all through.
     """
 
-    def __init__(self, target: str, allow: int | None, *, broken: int | None = None) -> None:
+    def __init__(self, target: str, allow: int | None, *, broken: int | None = None, taken: int | None = None) -> None:
         parts = urlsplit(target)
         self._target = (parts.hostname or "", parts.port or 0)
         self.allow = allow
+        self._taken = taken
         self._broken = broken
         self.connections = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -38,14 +39,25 @@ class FlakyProxy:
 
     def _serve(self, client: socket.socket, number: int) -> None:
         allow = self.allow if self._broken is None or number <= self._broken else None
+        taken = self._taken if self._broken is None or number <= self._broken else None
         with client, socket.create_connection(self._target) as server:
-            threading.Thread(target=self._pump, args=(client, server, None), daemon=True).start()
+
+            def send() -> None:
+                self._pump(client, server, taken)
+                if taken is not None:
+                    self._break(client, server)
+
+            threading.Thread(target=send, daemon=True).start()
             self._pump(server, client, allow)
-            for end in (client, server):
-                try:
-                    end.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    continue
+            self._break(client, server)
+
+    @staticmethod
+    def _break(*ends: socket.socket) -> None:
+        for end in ends:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue
 
     @staticmethod
     def _pump(source: socket.socket, sink: socket.socket, allow: int | None) -> None:

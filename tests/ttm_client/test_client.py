@@ -1,6 +1,7 @@
 """The SDK's calls, and what it does when things go wrong."""
 
 import hashlib
+import os
 import subprocess
 import sys
 import threading
@@ -242,6 +243,24 @@ def test_a_download_continues_what_an_earlier_call_left(
         client.jobs.download_student(job_id, tmp_path / "student")
     assert not part.exists()
     assert (tmp_path / "student").read_bytes() == STUDENT_BYTES, "what was there stays"
+
+
+def test_an_upload_goes_on_across_broken_connections(url: str, tmp_path: Path) -> None:
+    weights = tmp_path / "teacher.pt"
+    weights.write_bytes(os.urandom(3_000_000))
+    told: list[int] = []
+    with FlakyProxy(url, None, taken=1_200_000) as proxy, Client(proxy.url) as client:
+        upload = client.uploads.create(weights, lambda done, total: told.append(done))
+        assert proxy.connections >= 3
+    assert (upload.size, upload.sha256) == (3_000_000, hashlib.sha256(weights.read_bytes()).hexdigest())
+    assert told[-1] == 3_000_000
+
+
+def test_a_service_that_takes_no_bytes_ends_the_upload(url: str, tmp_path: Path) -> None:
+    weights = tmp_path / "teacher.pt"
+    weights.write_bytes(bytes(3_000_000))
+    with FlakyProxy(url, None, taken=2_000) as proxy, Client(proxy.url) as client, pytest.raises(ConnectionFailed):
+        client.uploads.create(weights, attempts=2)
 
 
 def test_addresses_and_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,6 @@
 """Downloads that resume, are verified, and appear under their name only when whole."""
 
 import asyncio
-import hashlib
 import os
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import httpx2
 
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import ChecksumMismatch, ConnectionFailed, InvalidRequest, Unavailable
+from ttm_client.files import sha256_of
 from ttm_client.protocol import Advance
 
 
@@ -39,7 +39,9 @@ async def download(
             if fruitless >= attempts:
                 raise ConnectionFailed(f"{href}: {error}") from error
             await asyncio.sleep(transport.pause(fruitless))
-    found = await asyncio.to_thread(_sha256, part)
+    # A file of no bytes is never asked for.
+    part.touch()
+    found = await asyncio.to_thread(sha256_of, part)
     if found != sha256:
         part.unlink(missing_ok=True)
         raise ChecksumMismatch(f"{href}: expected {sha256}, got {found}")
@@ -69,10 +71,3 @@ async def _fetch(
         if error.status != 416:
             raise
         part.unlink()
-
-
-def _sha256(path: Path) -> str:
-    # A file of no bytes is never asked for.
-    path.touch()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

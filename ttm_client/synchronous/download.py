@@ -1,7 +1,6 @@
 # Made from ttm_client/asynchronous/download.py by `python -m ttm_client.make_synchronous`: change it there.
 """Downloads that resume, are verified, and appear under their name only when whole."""
 
-import hashlib
 import os
 import time
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import httpx2
 
 from ttm_client.errors import ChecksumMismatch, ConnectionFailed, InvalidRequest, Unavailable
+from ttm_client.files import sha256_of
 from ttm_client.protocol import Advance
 from ttm_client.synchronous.transport import Transport
 
@@ -40,7 +40,9 @@ def download(
             if fruitless >= attempts:
                 raise ConnectionFailed(f"{href}: {error}") from error
             time.sleep(transport.pause(fruitless))
-    found = _sha256(part)
+    # A file of no bytes is never asked for.
+    part.touch()
+    found = sha256_of(part)
     if found != sha256:
         part.unlink(missing_ok=True)
         raise ChecksumMismatch(f"{href}: expected {sha256}, got {found}")
@@ -70,10 +72,3 @@ def _fetch(
         if error.status != 416:
             raise
         part.unlink()
-
-
-def _sha256(path: Path) -> str:
-    # A file of no bytes is never asked for.
-    path.touch()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,7 @@
 // What a dry run says, for people: the models beside one another, and what the job would take.
 
 import { count, size } from "./axes.js";
+import { duration } from "./live.js";
 
 function put(parent, name, text = "", className = "") {
   const node = document.createElement(name);
@@ -26,6 +27,10 @@ export function showEstimate(place, told) {
     put(row, "td", role === "Student" && large > 0 && model.parameters ? `${(large / model.parameters).toPrecision(3)}×` : "", "number");
   }
   if (told.teacher_store_bytes_per_image !== null) put(place, "p", `Kept answers of the teacher take ${size(told.teacher_store_bytes_per_image)} for each view of an image.`, "about");
-  const known = told.seconds !== null || told.memory_bytes !== null;
-  put(place, "p", known ? `About ${Math.round(told.seconds ?? 0)} s and ${size(told.memory_bytes ?? 0)} of memory.` : "Time and memory are measured before the first step, and stand on the job's page then.", "about");
+  const { like, seconds, memory_bytes: memory, disk_bytes: disk } = told;
+  if (!like) return void put(place, "p", "No job of this kind has succeeded yet: time and memory are measured before the first step, and stand on the job's page then.", "about");
+  const parts = [seconds != null && duration(seconds), memory != null && `${size(memory)} of memory`, disk != null && `${size(disk)} of disk`].filter(Boolean);
+  const line = put(place, "p", `About ${parts.join(", ")}, as `);
+  put(line, "a", "a job like it").href = `/ui/jobs/${like}`;
+  line.append(" took.");
 }
