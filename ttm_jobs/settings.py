@@ -14,6 +14,10 @@ from sqlalchemy.exc import ArgumentError
 from ttm_jobs.s3_access import S3Access
 from ttm_jobs.uris import parse_origin
 
+# That of a job that names none, where the settings name none either.
+DEFAULT_QUEUE = "default"
+Queue = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?$")]
+
 SQLITE = "sqlite"
 POSTGRESQL = "postgresql+psycopg"
 
@@ -175,7 +179,18 @@ class Settings(BaseSettings):
     webhook_disable_seconds: PositiveFloat = Field(
         default=5 * 86_400.0, description="A webhook of which every delivery failed for this long is disabled."
     )
-    queue_name: str = Field(default="ttm.jobs", min_length=1, max_length=100, description="Name of the Celery queue.")
+    queue_name: str = Field(
+        default="ttm.jobs",
+        min_length=1,
+        max_length=100,
+        description="What the service's queues are called at the broker, followed by the name of each but `default`.",
+    )
+    queues: Annotated[tuple[Queue, ...], NoDecode] = Field(
+        default=(DEFAULT_QUEUE,),
+        min_length=1,
+        description="Separated by commas. For the API, the queues that a job may name, the first of which is that of a "
+        "job that names none; for a worker, those whose jobs it takes, from the first as long as one waits there.",
+    )
 
     @field_validator("database_url")
     @classmethod
@@ -197,7 +212,7 @@ class Settings(BaseSettings):
             return json.loads(value) if value.startswith("[") else [part for part in value.split(os.pathsep) if part]
         return value
 
-    @field_validator("allowed_hosts", "allowed_origins", "private_hosts", "allowed_buckets", mode="before")
+    @field_validator("queues", "allowed_hosts", "allowed_origins", "private_hosts", "allowed_buckets", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

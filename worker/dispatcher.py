@@ -15,7 +15,7 @@ from ttm_jobs.database import DATABASE_AWAY, create_engine, read_scope, session_
 from ttm_jobs.queue import BrokerUnavailable, CeleryDoorbell, Doorbell
 from ttm_jobs.repositories import deadlines, jobs, leases, outbox, teacher_stores, workers
 from ttm_jobs.repositories.transitions import RING
-from ttm_jobs.settings import Settings, get_settings
+from ttm_jobs.settings import DEFAULT_QUEUE, Settings, get_settings
 from ttm_jobs.storage import build_storage
 from worker.collector import Collector
 from worker.presence import Presence
@@ -48,7 +48,10 @@ class Dispatcher:
         rung = []
         try:
             for message in messages:
-                self._doorbell.ring(message.payload["job_id"], priority=message.payload["priority"])
+                ring = message.payload
+                # A ring that is owed since before there were queues names none.
+                queue = ring.get("queue", DEFAULT_QUEUE)
+                self._doorbell.ring(ring["job_id"], priority=ring["priority"], queue=queue)
                 rung.append(message.id)
         except BrokerUnavailable as error:
             # The others of this batch would wait for the same broker.
@@ -69,9 +72,9 @@ class Dispatcher:
             for job in deadlines.expire(session):
                 logger.warning("job %s: its deadline has passed", job.id)
             # Busy workers will find their rings when they are done; more would only pile up.
-            if idle := workers.count_idle(session, within=seen):
-                after = timedelta(seconds=self._settings.ring_again_seconds)
-                for job in jobs.ring_again(session, after=after, limit=idle):
+            after = timedelta(seconds=self._settings.ring_again_seconds)
+            for queue, idle in workers.idle_by_queue(session, within=seen).items():
+                for job in jobs.ring_again(session, after=after, limit=idle, queue=queue):
                     logger.info("job %s: rung again", job.id)
             workers.forget(session, silent_for=10 * seen)
             teacher_stores.forget(session, silent_for=_STORES_SEEN)

@@ -13,6 +13,7 @@ from ttm_jobs.models import Checkpoint
 from ttm_jobs.models.base import Json
 from ttm_jobs.repositories import jobs, leases, runs
 from ttm_jobs.repositories.leases import Lease
+from ttm_jobs.repositories.turns import Offer
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
 from worker.attempt import Attempt
@@ -45,6 +46,7 @@ class Runner:
         starter: Starter,
         draining: Flag,
         on_job: Callable[[str | None], None],
+        memory_bytes: int | None = None,
     ) -> None:
         self._settings = settings
         self._engine = engine
@@ -53,23 +55,24 @@ class Runner:
         self._starter = starter
         self._draining = draining
         self._on_job = on_job
+        self._offer = Offer(settings.queues, memory_bytes)
         self._inputs = Inputs(engine, storage, settings)
         self._exchange = StoreExchange(storage, folder(settings.work_dir), settings.shared_stores_bytes)
 
-    def run(self, job_id: str) -> None:
-        """Answers a ring. A job that does not wait, or that another worker was given, is left alone."""
+    def run(self) -> None:
+        """Answers a ring: takes the job whose turn it is, which need not be the one that was rung for."""
         if self._draining.is_set():
             return
         try:
-            claimed = self._claim(job_id)
+            claimed = self._claim()
         except DATABASE_AWAY as error:
-            logger.warning("no claim of job %s: %s; it will be rung again", job_id, type(error).__name__)
+            logger.warning("nothing claimed: %s; the ring will be repeated", type(error).__name__)
             return
         if claimed is None:
-            logger.info("job %s does not wait", job_id)
+            logger.info("no job waits that this worker could take")
             return
         lease, spec, checkpoints = claimed
-        self._on_job(job_id)
+        self._on_job(lease.job_id)
         try:
             self._hold(lease, spec, checkpoints)
         except LeaseLost:
@@ -79,14 +82,14 @@ class Runner:
             if not self._draining.is_set():
                 self._starter.prepare()
 
-    def _claim(self, job_id: str) -> tuple[Lease, Json, Sequence[Checkpoint]] | None:
+    def _claim(self) -> tuple[Lease, Json, Sequence[Checkpoint]] | None:
         with session_scope(self._engine) as session:
             duration = timedelta(seconds=self._settings.lease_seconds)
-            lease = leases.claim(session, job_id, self._worker_id, duration=duration)
+            lease = leases.claim_next(session, self._worker_id, duration=duration, offer=self._offer)
             if lease is None:
                 return None
-            job = jobs.get(session, job_id)
-            return lease, job.full_spec or job.spec, runs.checkpoints(session, job_id)
+            job = jobs.get(session, lease.job_id)
+            return lease, job.full_spec or job.spec, runs.checkpoints(session, job.id)
 
     def _hold(self, lease: Lease, spec: Json, checkpoints: Sequence[Checkpoint]) -> None:
         settings = self._settings

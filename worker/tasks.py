@@ -1,10 +1,10 @@
 """The one task, and the process around it."""
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from threading import Event as Flag
 from typing import Any
 
@@ -13,7 +13,7 @@ from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 from ttm_jobs.database import DATABASE_AWAY, create_engine
 from ttm_jobs.queue import RUN_TASK
 from ttm_jobs.storage import build_storage
-from worker import orphans
+from worker import devices, orphans
 from worker.app import app, settings
 from worker.leftovers import remove_leftovers
 from worker.presence import Presence
@@ -47,9 +47,16 @@ class WorkerProcess:
         with suppress(*DATABASE_AWAY):
             # A database that is away now is no reason not to start; the next worker cleans up.
             remove_leftovers(engine, settings.work_dir)
-        devices = [{"kind": "cpu", "count": os.cpu_count()}]
+        device = devices.find()
         report = StoreReport(engine, settings.work_dir)
-        presence = Presence(engine, "worker", interval=settings.heartbeat_seconds, devices=devices, also=report.tell)
+        presence = Presence(
+            engine,
+            "worker",
+            interval=settings.heartbeat_seconds,
+            devices=[asdict(device)],
+            queues=settings.queues,
+            also=report.tell,
+        )
         self._exit.enter_context(presence)
         starter = Starter(self.trainer_command, marks=orphans.marks(), standby=self.standby)
         self._exit.callback(starter.end)
@@ -62,12 +69,13 @@ class WorkerProcess:
             starter=starter,
             draining=self.draining,
             on_job=presence.holds,
+            memory_bytes=device.memory_bytes,
         )
 
-    def run(self, job_id: str) -> None:
+    def run(self) -> None:
         if self._runner is None:
             raise RuntimeError("the worker process is not started")
-        self._runner.run(job_id)
+        self._runner.run()
 
     def end(self) -> None:
         self._exit.close()
@@ -77,8 +85,8 @@ process = WorkerProcess()
 
 
 def run(job_id: str) -> None:
-    """Answers a ring."""
-    process.run(job_id)
+    """Answers a ring. Its job only woke us: the record says whose turn it is."""
+    process.run()
 
 
 def _start(**_: Any) -> None:

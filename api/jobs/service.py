@@ -42,6 +42,8 @@ def create(session: Session, settings: Settings, request: JobRequest) -> JobOut:
         teacher=" + ".join(teacher.checkpoint for teacher in request.all_teachers)[:2048] or None,
         name=request.name,
         priority=request.priority,
+        queue=request.queue or settings.queues[0],
+        device_memory_bytes=request.device_memory_bytes,
         tags=request.tags,
         named=resolved.named,
         max_attempts=request.max_attempts or settings.max_attempts,
