@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from ttm_jobs.s3_access import S3Access
+from ttm_jobs.secret_files import SecretFiles
 from ttm_jobs.uris import parse_origin
 
 # That of a job that names none, where the settings name none either.
@@ -191,6 +192,32 @@ class Settings(BaseSettings):
         description="Separated by commas. For the API, the queues that a job may name, the first of which is that of a "
         "job that names none; for a worker, those whose jobs it takes, from the first as long as one waits there.",
     )
+
+    # Metrics
+    metrics_token: str | None = Field(
+        default=None,
+        min_length=16,
+        repr=False,
+        description="What Prometheus sends as `Authorization: Bearer` to the API's /metrics, and which opens nothing "
+        "else. Empty: only an admin of the default project sees them.",
+    )
+    metrics_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65_535,
+        description="Port on which this worker or dispatcher tells its metrics. Each process needs one of its own; "
+        "empty: none.",
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1", description="Address of that port. It asks for no key: keep it within your network."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **named: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is passed, then the environment, then the files that it names."""
+        return (named["init_settings"], named["env_settings"], SecretFiles(settings_cls))
 
     @field_validator("database_url")
     @classmethod

@@ -10,7 +10,17 @@ from threading import Thread
 
 from pydantic import ValidationError
 
-from ttm_core.events import Failed, Finished, Metrics, PhaseChanged, Planned, Stopped, StoreWanted
+from ttm_core.events import (
+    Event,
+    Failed,
+    Finished,
+    Metrics,
+    PhaseChanged,
+    Planned,
+    Progress,
+    Stopped,
+    StoreWanted,
+)
 from ttm_core.spec import DistillSpec
 from ttm_jobs.database import DATABASE_AWAY
 from ttm_jobs.errors import ChecksumMismatch, FetchStopped, LeaseLost, ObjectNotFound, ServiceError
@@ -19,7 +29,7 @@ from ttm_jobs.models.base import Json
 from ttm_jobs.repositories.endings import Failure
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
-from worker import memory
+from worker import memory, metrics
 from worker.files import inside, is_full_disk, write_whole
 from worker.heartbeat import Heartbeat
 from worker.inputs import Inputs
@@ -69,9 +79,13 @@ class Attempt:
             try:
                 self._prepare(spec, checkpoints)
                 self._trainer.start()
+                metrics.TRAINER_MEMORY.set_function(lambda: memory.held_by_group(self._trainer.pid))
                 return self._follow()
             finally:
                 self._trainer.end()
+                metrics.TRAINER_MEMORY.set_function(lambda: 0.0)
+                metrics.IMAGES_PER_SECOND.set(0)
+                metrics.DATA_WAIT.set(0)
         except LeaseLost:
             raise
         except Unwanted as unwanted:
@@ -161,6 +175,7 @@ class Attempt:
                 case _:
                     if isinstance(item, Planned):
                         self.stores = opened_by(self._trainer.pid, folder(self._settings.work_dir))
+                    _measure(item)
                     self._recorder.add(item)
                     heard = time_now
             if time_now - looked >= self._settings.record_seconds:
@@ -203,3 +218,13 @@ class Attempt:
             logger.warning("events wait for the database: %s", type(error).__name__)
         else:
             self._heartbeat.state = state or self._heartbeat.state
+
+
+def _measure(event: Event) -> None:
+    match event:
+        case Progress():
+            metrics.IMAGES_PER_SECOND.set(event.images_per_second)
+        case Metrics(values={"train/data_wait_share": share}):
+            metrics.DATA_WAIT.set(share)
+        case _:
+            pass

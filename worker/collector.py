@@ -13,6 +13,7 @@ from ttm_jobs.errors import ServiceError
 from ttm_jobs.repositories import objects
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
+from worker import metrics
 from worker.publish import delete_objects
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class Collector:
                 abandoned = objects.abandoned(session, keys, after=self._after)
             delete_objects(self._storage, sorted(abandoned))
             removed += len(abandoned)
+        metrics.COLLECTED.inc(removed)
         if removed:
             logger.info("removed %d objects that no row names", removed)
         return removed

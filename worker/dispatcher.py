@@ -17,6 +17,7 @@ from ttm_jobs.repositories import deadlines, jobs, leases, outbox, teacher_store
 from ttm_jobs.repositories.transitions import RING
 from ttm_jobs.settings import DEFAULT_QUEUE, Settings, get_settings
 from ttm_jobs.storage import build_storage
+from worker import metrics
 from worker.collector import Collector
 from worker.presence import Presence
 from worker.webhooks import Courier
@@ -56,6 +57,8 @@ class Dispatcher:
         except BrokerUnavailable as error:
             # The others of this batch would wait for the same broker.
             logger.warning("the broker does not take rings: %s", error.message)
+            metrics.DISPATCHED.labels("refused").inc()
+        metrics.DISPATCHED.labels("taken").inc(len(rung))
         with session_scope(self._engine) as session:
             outbox.delivered(session, rung)
         return len(rung)
@@ -69,13 +72,16 @@ class Dispatcher:
             backoff = timedelta(seconds=self._settings.retry_backoff_seconds)
             for job in leases.expire(session, backoff=backoff):
                 logger.warning("job %s: its worker fell silent, now %s", job.id, job.state)
+                metrics.REAPED.labels("lease").inc()
             for job in deadlines.expire(session):
                 logger.warning("job %s: its deadline has passed", job.id)
+                metrics.REAPED.labels("deadline").inc()
             # Busy workers will find their rings when they are done; more would only pile up.
             after = timedelta(seconds=self._settings.ring_again_seconds)
             for queue, idle in workers.idle_by_queue(session, within=seen).items():
                 for job in jobs.ring_again(session, after=after, limit=idle, queue=queue):
                     logger.info("job %s: rung again", job.id)
+                    metrics.RUNG_AGAIN.inc()
             workers.forget(session, silent_for=10 * seen)
             teacher_stores.forget(session, silent_for=_STORES_SEEN)
 
@@ -88,6 +94,7 @@ class Dispatcher:
                     pass
                 if time.monotonic() >= reap_at:
                     self.reap()
+                    metrics.ROUND.set_to_current_time()
                     reap_at = time.monotonic() + self._settings.reap_seconds
             except DATABASE_AWAY as error:
                 logger.warning("the database is away: %s", type(error).__name__)
@@ -100,6 +107,7 @@ def main() -> None:
     stop = Flag()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    metrics.serve(settings, metrics.DISPATCHER)
     engine = create_engine(settings.database_url)
     doorbell = CeleryDoorbell(settings.broker_url, settings.queue_name)
     collector = Collector(settings, engine, build_storage(settings.storage_url, settings.s3))

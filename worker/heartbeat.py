@@ -14,6 +14,7 @@ from ttm_jobs.errors import LeaseLost
 from ttm_jobs.repositories import leases
 from ttm_jobs.repositories.leases import Lease
 from ttm_jobs.states import JobState
+from worker import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -63,10 +64,13 @@ class Heartbeat:
                 with session_scope(self._engine) as session:
                     standing = leases.heartbeat(session, self._lease, duration=timedelta(seconds=self._duration))
             except LeaseLost:
+                metrics.HEARTBEATS.labels("lost").inc()
                 self.fenced = True
                 return
             except DATABASE_AWAY as error:
+                metrics.HEARTBEATS.labels("database_away").inc()
                 logger.warning("no heartbeat for job %s: %s", self._lease.job_id, type(error).__name__)
             else:
+                metrics.HEARTBEATS.labels("extended").inc()
                 self._confirmed = asked
                 self.state, self.overdue = standing.state, standing.overdue

@@ -16,12 +16,14 @@ from ttm_jobs.repositories.leases import Lease
 from ttm_jobs.repositories.turns import Offer
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
+from worker import metrics
 from worker.attempt import Attempt
 from worker.heartbeat import Heartbeat
 from worker.inputs import Inputs
 from worker.leftovers import attempt_directory, remove_attempt
 from worker.live_log import LiveLog
 from worker.log_file import LogFile
+from worker.outcomes import Broken, Outcome, Rejected, Released, Succeeded
 from worker.recorder import Recorder
 from worker.settlement import Settlement
 from worker.standby import Starter
@@ -31,6 +33,13 @@ from worker.teacher_stores import folder
 from worker.wishes import Wishes
 
 logger = logging.getLogger(__name__)
+
+_NAMES: dict[type[Outcome], str] = {
+    Succeeded: "succeeded",
+    Rejected: "failed",
+    Broken: "error",
+    Released: "released",
+}
 
 
 class Runner:
@@ -67,15 +76,19 @@ class Runner:
             claimed = self._claim()
         except DATABASE_AWAY as error:
             logger.warning("nothing claimed: %s; the ring will be repeated", type(error).__name__)
+            metrics.RINGS.labels("database_away").inc()
             return
+        metrics.RINGS.labels("nothing" if claimed is None else "claimed").inc()
         if claimed is None:
             logger.info("no job waits that this worker could take")
             return
         lease, spec, checkpoints = claimed
         self._on_job(lease.job_id)
         try:
-            self._hold(lease, spec, checkpoints)
+            with metrics.BUSY.track_inprogress(), metrics.ATTEMPT_SECONDS.time():
+                self._hold(lease, spec, checkpoints)
         except LeaseLost:
+            metrics.ATTEMPTS.labels("lost").inc()
             logger.warning("job %s, epoch %d: the lease is lost, nothing was changed", lease.job_id, lease.epoch)
         finally:
             self._on_job(None)
@@ -116,6 +129,7 @@ class Runner:
                 state = settlement.settle(outcome, workdir, log, attempt.stores)
         finally:
             remove_attempt(workdir)
+        metrics.ATTEMPTS.labels(_NAMES[type(outcome)]).inc()
         if self._exchange.on:
             for digest in attempt.stores:
                 self._exchange.publish(digest)

@@ -13,7 +13,7 @@ from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 from ttm_jobs.database import DATABASE_AWAY, create_engine
 from ttm_jobs.queue import RUN_TASK
 from ttm_jobs.storage import build_storage
-from worker import devices, orphans
+from worker import devices, metrics, orphans
 from worker.app import app, settings
 from worker.leftovers import remove_leftovers
 from worker.presence import Presence
@@ -42,6 +42,7 @@ class WorkerProcess:
         settings.work_dir.mkdir(parents=True, exist_ok=True)
         storage = build_storage(settings.storage_url, settings.s3)
         storage.check()
+        metrics.serve(settings, metrics.WORKER)
         engine = create_engine(settings.database_url)
         self._exit.callback(engine.dispose)
         with suppress(*DATABASE_AWAY):

@@ -38,7 +38,7 @@ class Stack:
         self.data = directory / "data"
         self.data.mkdir(exist_ok=True)
         self.processes: list[subprocess.Popen[bytes]] = []
-        self._settings = {
+        self.settings = {
             "database_url": database_url,
             "broker_url": broker.url,
             "queue_name": new_id(),
@@ -56,7 +56,7 @@ class Stack:
         }
 
     def environment(self, work_dir: Path) -> Mapping[str, str]:
-        own = {f"TTM_{name.upper()}": str(value) for name, value in self._settings.items()}
+        own = {f"TTM_{name.upper()}": str(value) for name, value in self.settings.items()}
         return {**os.environ, **own, "TTM_WORK_DIR": str(work_dir), "OMP_NUM_THREADS": "1"}
 
     def start_dispatcher(self) -> subprocess.Popen[bytes]:
