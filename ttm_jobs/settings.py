@@ -180,6 +180,15 @@ class Settings(BaseSettings):
     webhook_disable_seconds: PositiveFloat = Field(
         default=5 * 86_400.0, description="A webhook of which every delivery failed for this long is disabled."
     )
+    keep_artifacts_days: PositiveFloat | None = Field(
+        default=None, description="Artifacts of a job are forgotten so long after its end, its log aside. Empty: never."
+    )
+    keep_logs_days: PositiveFloat | None = Field(default=None, description="The same of its log.")
+    keep_checkpoints_days: PositiveFloat | None = Field(default=None, description="The same of its checkpoints.")
+    keep_events_days: PositiveFloat | None = Field(
+        default=None, description="The same of its stream of events, its history aside."
+    )
+    keep_metrics_days: PositiveFloat | None = Field(default=None, description="The same of its curves.")
     queue_name: str = Field(
         default="ttm.jobs",
         min_length=1,
