@@ -24,7 +24,6 @@ from api.jobs.endpoints import router as jobs
 from api.jobs.feed import Feeds
 from api.jobs.rendered import RenderedJobs
 from api.keys.endpoints import router as keys
-from api.logs import configure_logs
 from api.metrics.endpoints import router as metrics
 from api.metrics.record import RecordCollector
 from api.metrics.requests import Metered, RequestMetrics
@@ -35,6 +34,7 @@ from api.recipes.endpoints import router as recipes
 from api.uploads.endpoints import router as uploads
 from api.uploads.tus import Tus, is_upload
 from api.webhooks.endpoints import router as webhooks
+from ttm_jobs import logs
 from ttm_jobs.database import create_engine
 from ttm_jobs.settings import Settings, get_settings
 from ttm_jobs.storage import build_storage
@@ -45,7 +45,7 @@ _UPLOADS_AT_ONCE = 32
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application. It connects to nothing before its lifespan begins."""
     settings = settings or get_settings()
-    configure_logs()
+    logs.configure()
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
 

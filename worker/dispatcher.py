@@ -11,6 +11,7 @@ from threading import Thread
 
 from sqlalchemy import Engine
 
+from ttm_jobs import logs
 from ttm_jobs.database import DATABASE_AWAY, create_engine, read_scope, session_scope
 from ttm_jobs.queue import BrokerUnavailable, CeleryDoorbell, Doorbell
 from ttm_jobs.repositories import deadlines, jobs, leases, outbox, teacher_stores, workers
@@ -102,7 +103,7 @@ class Dispatcher:
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.take_over()
     settings = get_settings()
     stop = Flag()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -3,12 +3,13 @@
 import logging
 import time
 from datetime import timedelta
-from threading import Event, Thread
+from threading import Event
 from types import TracebackType
 from typing import Self
 
 from sqlalchemy import Engine
 
+from ttm_jobs import logs
 from ttm_jobs.database import DATABASE_AWAY, session_scope
 from ttm_jobs.errors import LeaseLost
 from ttm_jobs.repositories import leases
@@ -30,7 +31,7 @@ class Heartbeat:
         # Counted from before the question was asked, so that we give up before the database's clock does.
         self._confirmed = time.monotonic()
         self._ended = Event()
-        self._thread = Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._thread = logs.thread(self._beat, name="heartbeat")
         self.state = JobState.RUNNING
         # The job's deadline has passed.
         self.overdue = False

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from threading import Event as Flag
 
+import structlog
 from sqlalchemy import Engine
 
 from ttm_jobs.database import DATABASE_AWAY, session_scope
@@ -83,13 +84,18 @@ class Runner:
             logger.info("no job waits that this worker could take")
             return
         lease, spec, checkpoints = claimed
+        ids = {"job_id": lease.job_id, "attempt": lease.epoch, "worker_id": self._worker_id}
+        with structlog.contextvars.bound_contextvars(**ids):
+            self._run(lease, spec, checkpoints)
+
+    def _run(self, lease: Lease, spec: Json, checkpoints: Sequence[Checkpoint]) -> None:
         self._on_job(lease.job_id)
         try:
             with metrics.BUSY.track_inprogress(), metrics.ATTEMPT_SECONDS.time():
                 self._hold(lease, spec, checkpoints)
         except LeaseLost:
             metrics.ATTEMPTS.labels("lost").inc()
-            logger.warning("job %s, epoch %d: the lease is lost, nothing was changed", lease.job_id, lease.epoch)
+            logger.warning("the lease is lost, nothing was changed")
         finally:
             self._on_job(None)
             if not self._draining.is_set():
@@ -133,4 +139,4 @@ class Runner:
         if self._exchange.on:
             for digest in attempt.stores:
                 self._exchange.publish(digest)
-        logger.info("job %s, epoch %d: %s, now %s", lease.job_id, lease.epoch, type(outcome).__name__, state)
+        logger.info("attempt %s, now the job is %s", _NAMES[type(outcome)], state)

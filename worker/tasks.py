@@ -8,8 +8,9 @@ from dataclasses import asdict
 from threading import Event as Flag
 from typing import Any
 
-from celery.signals import worker_init, worker_shutdown, worker_shutting_down
+from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
 
+from ttm_jobs import logs
 from ttm_jobs.database import DATABASE_AWAY, create_engine
 from ttm_jobs.queue import RUN_TASK
 from ttm_jobs.storage import build_storage
@@ -91,7 +92,6 @@ def run(job_id: str) -> None:
 
 
 def _start(**_: Any) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         process.start()
     except Exception as error:
@@ -109,7 +109,13 @@ def _end(**_: Any) -> None:
     process.end()
 
 
+def _log(**_: Any) -> None:
+    # That somebody answers this signal keeps Celery from setting up logs of its own.
+    logs.take_over()
+
+
 app.task(run, name=RUN_TASK)
+setup_logging.connect(_log)
 worker_init.connect(_start)
 worker_shutting_down.connect(_drain)
 worker_shutdown.connect(_end)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 
+import structlog
 from sqlalchemy.orm import Session
 
 from api import conditional
@@ -24,6 +25,8 @@ from ttm_jobs.repositories.job_lists import JobFilters
 from ttm_jobs.repositories.jobs import Stamp
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import TERMINAL
+
+log = structlog.get_logger()
 
 _CURSOR = "jobs"
 
@@ -50,6 +53,8 @@ def create(session: Session, settings: Settings, request: JobRequest) -> JobOut:
         deadline=timedelta(seconds=request.deadline) if isinstance(request.deadline, float) else request.deadline,
     )
     session.flush()
+    # Where a request's id and its job's are beside each other.
+    log.info("job accepted", job_id=job.id, project=job.project_id, queue=job.queue)
     return show(session, job)
 
 
