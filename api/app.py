@@ -31,10 +31,11 @@ from api.middleware import BodyLimit, RequestContext, SameOrigin
 from api.openapi import describe
 from api.operations.endpoints import router as operations
 from api.recipes.endpoints import router as recipes
+from api.traced import Traced
 from api.uploads.endpoints import router as uploads
 from api.uploads.tus import Tus, is_upload
 from api.webhooks.endpoints import router as webhooks
-from ttm_jobs import logs
+from ttm_jobs import logs, traces
 from ttm_jobs.database import create_engine
 from ttm_jobs.settings import Settings, get_settings
 from ttm_jobs.storage import build_storage
@@ -51,6 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        traces.set_up(settings.traces_endpoint, "ttm-api")
         engine = create_engine(settings.database_url)
         feeds = Feeds(engine)
         changes = Changes(engine)
@@ -72,6 +74,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             yield
         registry.unregister(record)
         engine.dispose()
+        traces.shut_down()
 
     app = FastAPI(
         title="TTM",
@@ -83,6 +86,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         middleware=[
             Middleware(Metered, metrics=RequestMetrics(registry)),
             Middleware(RequestContext),
+            Middleware(Traced),
             Middleware(AllowedHosts, settings=settings),
             Middleware(SameOrigin),
             Middleware(Tus),

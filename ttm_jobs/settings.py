@@ -221,6 +221,12 @@ class Settings(BaseSettings):
         default="127.0.0.1", description="Address of that port. It asks for no key: keep it within your network."
     )
 
+    traces_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="Collector of OpenTelemetry traces, OTLP over HTTP: http://collector:4318. Empty: no traces.",
+    )
+
     @classmethod
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **named: PydanticBaseSettingsSource

@@ -22,6 +22,7 @@ from ttm_core.events import (
     StoreWanted,
 )
 from ttm_core.spec import DistillSpec
+from ttm_jobs import traces
 from ttm_jobs.database import DATABASE_AWAY
 from ttm_jobs.errors import ChecksumMismatch, FetchStopped, LeaseLost, ObjectNotFound, ServiceError
 from ttm_jobs.models import Checkpoint
@@ -72,6 +73,7 @@ class Attempt:
         # The digests of the teacher stores that the trainer had open.
         self.stores: Sequence[str] = ()
         self._usage = Usage()
+        self._phases = traces.Phases()
 
     def run(self, spec: Json, checkpoints: Sequence[Checkpoint]) -> Outcome:
         """How it ended. LeaseLost if it is no longer ours to tell; the trainer is dead then, too."""
@@ -83,6 +85,7 @@ class Attempt:
                 return self._follow()
             finally:
                 self._trainer.end()
+                self._phases.end()
                 metrics.TRAINER_MEMORY.set_function(lambda: 0.0)
                 metrics.IMAGES_PER_SECOND.set(0)
                 metrics.DATA_WAIT.set(0)
@@ -112,6 +115,7 @@ class Attempt:
         return broken("worker_error", f"The worker could not run the job: {type(error).__name__}: {error}.")
 
     def _prepare(self, spec: Json, checkpoints: Sequence[Checkpoint]) -> None:
+        self._phases.next("fetching")
         self._recorder.add(PhaseChanged(phase="fetching"))
         self._record()
         try:
@@ -175,6 +179,8 @@ class Attempt:
                 case _:
                     if isinstance(item, Planned):
                         self.stores = opened_by(self._trainer.pid, folder(self._settings.work_dir))
+                    if isinstance(item, PhaseChanged):
+                        self._phases.next(item.phase)
                     _measure(item)
                     self._recorder.add(item)
                     heard = time_now

@@ -8,6 +8,7 @@ from threading import Event as Flag
 import structlog
 from sqlalchemy import Engine
 
+from ttm_jobs import traces
 from ttm_jobs.database import DATABASE_AWAY, session_scope
 from ttm_jobs.errors import LeaseLost
 from ttm_jobs.models import Checkpoint
@@ -83,9 +84,13 @@ class Runner:
         if claimed is None:
             logger.info("no job waits that this worker could take")
             return
-        lease, spec, checkpoints = claimed
-        ids = {"job_id": lease.job_id, "attempt": lease.epoch, "worker_id": self._worker_id}
-        with structlog.contextvars.bound_contextvars(**ids):
+        lease, spec, checkpoints, traceparent = claimed
+        ids: dict[str, str | int] = {"job_id": lease.job_id, "attempt": lease.epoch, "worker_id": self._worker_id}
+        attributes: dict[str, str | int] = {f"ttm.{name}": value for name, value in ids.items()}
+        with (
+            structlog.contextvars.bound_contextvars(**ids),
+            traces.span("attempt", parent=traceparent, **attributes),
+        ):
             self._run(lease, spec, checkpoints)
 
     def _run(self, lease: Lease, spec: Json, checkpoints: Sequence[Checkpoint]) -> None:
@@ -101,14 +106,14 @@ class Runner:
             if not self._draining.is_set():
                 self._starter.prepare()
 
-    def _claim(self) -> tuple[Lease, Json, Sequence[Checkpoint]] | None:
+    def _claim(self) -> tuple[Lease, Json, Sequence[Checkpoint], str | None] | None:
         with session_scope(self._engine) as session:
             duration = timedelta(seconds=self._settings.lease_seconds)
             lease = leases.claim_next(session, self._worker_id, duration=duration, offer=self._offer)
             if lease is None:
                 return None
             job = jobs.get(session, lease.job_id)
-            return lease, job.full_spec or job.spec, runs.checkpoints(session, job.id)
+            return lease, job.full_spec or job.spec, runs.checkpoints(session, job.id), job.traceparent
 
     def _hold(self, lease: Lease, spec: Json, checkpoints: Sequence[Checkpoint]) -> None:
         settings = self._settings
@@ -132,7 +137,8 @@ class Runner:
                 with LiveLog(self._engine, self._storage, lease, log, interval=settings.log_seconds):
                     outcome = attempt.run(spec, checkpoints)
                 settlement = Settlement(self._engine, self._storage, settings, lease, recorder, heartbeat)
-                state = settlement.settle(outcome, workdir, log, attempt.stores)
+                with traces.span("publish"):
+                    state = settlement.settle(outcome, workdir, log, attempt.stores)
         finally:
             remove_attempt(workdir)
         metrics.ATTEMPTS.labels(_NAMES[type(outcome)]).inc()

@@ -10,7 +10,7 @@ from typing import Any
 
 from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
 
-from ttm_jobs import logs
+from ttm_jobs import logs, traces
 from ttm_jobs.database import DATABASE_AWAY, create_engine
 from ttm_jobs.queue import RUN_TASK
 from ttm_jobs.storage import build_storage
@@ -44,6 +44,8 @@ class WorkerProcess:
         storage = build_storage(settings.storage_url, settings.s3)
         storage.check()
         metrics.serve(settings, metrics.WORKER)
+        traces.set_up(settings.traces_endpoint, "ttm-worker")
+        self._exit.callback(traces.shut_down)
         engine = create_engine(settings.database_url)
         self._exit.callback(engine.dispose)
         with suppress(*DATABASE_AWAY):

@@ -19,6 +19,7 @@ from api.jobs.views import attempt, checkpoint, detail, point, summary
 from api.pagination import decode_cursor, decode_moment, encode_cursor, encode_moment
 from api.problems import FieldError, Refusal
 from ttm_core.spec import DistillSpec
+from ttm_jobs import traces
 from ttm_jobs.models import Job
 from ttm_jobs.repositories import artifacts, events, job_lists, job_orders, jobs, metrics, runs
 from ttm_jobs.repositories.job_lists import JobFilters
@@ -49,6 +50,7 @@ def create(session: Session, settings: Settings, request: JobRequest) -> JobOut:
         device_memory_bytes=request.device_memory_bytes,
         tags=request.tags,
         named=resolved.named,
+        traceparent=traces.traceparent(),
         max_attempts=request.max_attempts or settings.max_attempts,
         deadline=timedelta(seconds=request.deadline) if isinstance(request.deadline, float) else request.deadline,
     )
