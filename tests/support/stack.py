@@ -21,6 +21,7 @@ from ttm_jobs.ids import new_id
 from ttm_jobs.models import Attempt, Checkpoint, Job, Worker
 from ttm_jobs.processes import die_with_parent
 from ttm_jobs.repositories import artifacts, jobs, runs, workers
+from ttm_jobs.settings import Settings
 from ttm_jobs.states import TERMINAL, JobState
 from ttm_jobs.storage import build_storage
 
@@ -34,7 +35,6 @@ class Stack:
         self.directory = directory
         self.broker = broker
         self.engine: Engine = create_engine(database_url)
-        self.storage = build_storage(f"file:{directory}/storage")
         self.data = directory / "data"
         self.data.mkdir(exist_ok=True)
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -54,6 +54,9 @@ class Stack:
             "stop_grace_seconds": 10,
             **settings,
         }
+        known = {name: value for name, value in self.settings.items() if name.startswith(("s3_", "storage_"))}
+        read = Settings.model_validate(known)
+        self.storage = build_storage(read.storage_url, read.s3)
 
     def environment(self, work_dir: Path) -> Mapping[str, str]:
         own = {f"TTM_{name.upper()}": str(value) for name, value in self.settings.items()}
