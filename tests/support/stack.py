@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -75,12 +75,15 @@ class Stack:
         wait_until(lambda: len(self.workers()) > before, seconds=60)
         return process
 
-    def start(self, name: str, module: str, work_dir: Path) -> subprocess.Popen[bytes]:
-        """Runs a module as a process, which ends with the test."""
+    def start(
+        self, name: str, module: str, work_dir: Path, prefix: Sequence[str] = (), **settings: object
+    ) -> subprocess.Popen[bytes]:
+        """Runs a module as a process, which ends with the test, under the command `prefix` and with settings of its own."""
+        own = {f"TTM_{setting.upper()}": str(value) for setting, value in settings.items()}
         with (self.directory / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", module],
-                env=self.environment(work_dir),
+                [*prefix, sys.executable, "-m", module],
+                env={**self.environment(work_dir), **own},
                 stdout=log,
                 stderr=log,
                 preexec_fn=die_with_parent(),
