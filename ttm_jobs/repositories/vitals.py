@@ -12,6 +12,7 @@ from ttm_jobs.clock import now
 from ttm_jobs.models import Artifact, Attempt, Checkpoint, Job, OutboxMessage, Upload
 from ttm_jobs.models.job import HOLDING, WAITING
 from ttm_jobs.repositories import workers
+from ttm_jobs.repositories.transitions import RING
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,9 @@ def take(session: Session, *, seen_within: timedelta) -> Vitals:
         for name in {*depths, *served}
     }
     due, first = session.execute(
-        select(func.count(), func.min(OutboxMessage.next_at)).where(OutboxMessage.next_at <= at)
+        select(func.count(), func.min(OutboxMessage.next_at)).where(
+            OutboxMessage.topic == RING, OutboxMessage.next_at <= at
+        )
     ).one()
     expired = select(func.count()).select_from(Job).where(HOLDING, Job.lease_until <= at)
     return Vitals(
