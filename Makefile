@@ -1,6 +1,6 @@
 # `make` alone runs what CI runs.
 .DEFAULT_GOAL := test
-.PHONY: help setup demo up test lint types unit browser browser-setup screenshots faults bench bench-api openapi lock clean
+.PHONY: help setup demo up test lint types unit browser browser-setup screenshots faults bench bench-api scale openapi lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -79,6 +79,10 @@ bench: setup
 # The API beside bare endpoints, lists of a million jobs beside those of a thousand, listeners and large files; a quarter of an hour.
 bench-api: setup
 	$(BIN)/python -m bench.api --jobs 1000000 --postgresql --json build/api.json
+
+# Claims at 10, 100 and 1,000 workers beside 100,000 queued jobs, into docs/scale.md; some five minutes.
+scale: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.scale --json docs/reference/scale.json --page docs/scale.md
 
 clean:
 	rm -rf .venv build *.egg-info

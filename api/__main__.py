@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from api.access.loopback import is_loopback
 from api.app import create_app
 from api.dependencies import Services
+from ttm_jobs import logs
 from ttm_jobs.database import DATABASE_AWAY, create_engine, read_scope
 from ttm_jobs.repositories import keys
 from ttm_jobs.settings import Settings, get_settings
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--fd", type=int, help="file descriptor of a listening socket")
     arguments = parser.parse_args()
     settings = get_settings()
+    logs.take_over()
     sockets = None if arguments.fd is None else [socket.socket(fileno=arguments.fd)]
     if sockets is not None:
         # Whoever made the socket chose the address.
@@ -52,6 +54,7 @@ def main() -> None:
         host=settings.host,
         port=settings.port,
         access_log=False,
+        log_config=None,
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from anyio import CapacityLimiter
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry, ProcessCollector
 from starlette.middleware import Middleware
 from starlette.types import Scope
 
@@ -23,14 +24,18 @@ from api.jobs.endpoints import router as jobs
 from api.jobs.feed import Feeds
 from api.jobs.rendered import RenderedJobs
 from api.keys.endpoints import router as keys
-from api.logs import configure_logs
+from api.metrics.endpoints import router as metrics
+from api.metrics.record import RecordCollector
+from api.metrics.requests import Metered, RequestMetrics
 from api.middleware import BodyLimit, RequestContext, SameOrigin
 from api.openapi import describe
 from api.operations.endpoints import router as operations
 from api.recipes.endpoints import router as recipes
+from api.traced import Traced
 from api.uploads.endpoints import router as uploads
 from api.uploads.tus import Tus, is_upload
 from api.webhooks.endpoints import router as webhooks
+from ttm_jobs import logs, traces
 from ttm_jobs.database import create_engine
 from ttm_jobs.settings import Settings, get_settings
 from ttm_jobs.storage import build_storage
@@ -41,13 +46,18 @@ _UPLOADS_AT_ONCE = 32
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application. It connects to nothing before its lifespan begins."""
     settings = settings or get_settings()
-    configure_logs()
+    logs.configure()
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        traces.set_up(settings.traces_endpoint, "ttm-api")
         engine = create_engine(settings.database_url)
         feeds = Feeds(engine)
         changes = Changes(engine)
+        record = RecordCollector(engine, settings)
+        registry.register(record)
         app.state.services = Services(
             settings=settings,
             engine=engine,
@@ -56,12 +66,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             changes=changes,
             callers=Callers(settings, engine),
             rendered=RenderedJobs(),
+            registry=registry,
             upload_threads=CapacityLimiter(_UPLOADS_AT_ONCE),
             health_threads=CapacityLimiter(16),
         )
         async with feeds.running(), changes.running():
             yield
+        registry.unregister(record)
         engine.dispose()
+        traces.shut_down()
 
     app = FastAPI(
         title="TTM",
@@ -71,11 +84,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         middleware=[
+            Middleware(Metered, metrics=RequestMetrics(registry)),
             Middleware(RequestContext),
+            Middleware(Traced),
             Middleware(AllowedHosts, settings=settings),
             Middleware(SameOrigin),
-            Middleware(Gate, requests_per_second=settings.requests_per_second),
             Middleware(Tus),
+            Middleware(Gate, requests_per_second=settings.requests_per_second, metrics_token=settings.metrics_token),
             Middleware(BodyLimit, limit=settings.max_body_bytes, exempt=_is_upload),
         ],
     )
@@ -92,6 +107,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         keys,
         webhooks,
         health,
+        metrics,
         dashboard,
     ):
         app.include_router(router)

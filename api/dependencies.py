@@ -5,6 +5,7 @@ from typing import Annotated
 
 from anyio import CapacityLimiter
 from fastapi import Depends, Request
+from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
 from api.access.callers import Caller, Callers
@@ -29,6 +30,7 @@ class Services:
     changes: Changes
     callers: Callers
     rendered: RenderedJobs
+    registry: CollectorRegistry
     # Apart from the threads that answer requests, so that slow uploads or a hung database leave those free.
     upload_threads: CapacityLimiter
     health_threads: CapacityLimiter

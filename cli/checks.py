@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -51,7 +50,7 @@ def local_checks() -> Iterator[Check]:
     yield _versions()
     yield _devices()
     try:
-        settings = _settings()
+        settings = read_settings()
     except ValueError as error:
         yield Check("settings", Status.FAILED, str(error), "Correct the TTM_* variable that is named.")
         return
@@ -73,40 +72,6 @@ def service_check(url: str | None) -> Check:
     if away:
         return Check("service", Status.WARNING, f"{transport.base_url}: no {', '.join(away)}", "Look into its logs.")
     return Check("service", Status.OK, transport.base_url)
-
-
-def production_checks() -> Iterator[Check]:
-    """What should hold where people rely on the service."""
-    settings = _settings()
-    yield _wanted(
-        "production database",
-        settings.database_url.startswith("postgresql"),
-        "PostgreSQL" if settings.database_url.startswith("postgresql") else "SQLite",
-        "SQLite serves one machine. Set TTM_DATABASE_URL to PostgreSQL, which several share.",
-    )
-    yield _wanted(
-        "production storage",
-        settings.storage_url.startswith("s3:"),
-        settings.storage_url.partition(":")[0],
-        "A folder is of one machine, unless it is a shared one. Set TTM_STORAGE_URL to s3://BUCKET.",
-    )
-    host = urlsplit(settings.broker_url).hostname or ""
-    yield _wanted(
-        "production broker",
-        not _is_loopback(host),
-        host or "none",
-        "Workers elsewhere cannot reach a broker on loopback. Set TTM_BROKER_URL.",
-    )
-    yield _wanted(
-        "production address",
-        not _is_loopback(settings.host),
-        settings.host,
-        "The API listens on loopback alone: set TTM_HOST, make a key with `ttm keys create`, and put TLS before it.",
-    )
-
-
-def _wanted(name: str, holds: bool, found: str, advice: str) -> Check:
-    return Check(name, Status.OK, found) if holds else Check(name, Status.WARNING, found, advice)
 
 
 def _python() -> Check:
@@ -166,7 +131,7 @@ def _looked(name: str, look: Callable[[], str], advice: str) -> Check:
 
 
 # Loaded when they are needed: the libraries below them take half a second.
-def _settings() -> "Settings":
+def read_settings() -> "Settings":
     from ttm_jobs.settings import Settings
 
     return Settings()
@@ -224,10 +189,3 @@ def _storage(settings: Any) -> str:
     finally:
         storage.delete(key)
     return f"{settings.storage_url}: written, read, removed"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host in ("", "localhost")

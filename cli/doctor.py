@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from cli.checks import Status, local_checks, production_checks, service_check
+from cli.checks import Status, local_checks, service_check
 from cli.output import FAILED, JsonOption, UrlOption, console, print_rows
+from cli.production import production_checks
 
 _SHAPES = {Status.OK: "✓ ok", Status.WARNING: "! look", Status.FAILED: "✕ failed"}
 

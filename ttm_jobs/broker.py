@@ -2,6 +2,8 @@
 
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from urllib.parse import unquote, urlsplit
 
 _PORTS = {"redis": 6379, "rediss": 6379, "amqp": 5672, "amqps": 5671}
@@ -11,30 +13,42 @@ def ping(url: str, *, timeout: float = 0.5) -> bool:
     """Whether the broker at a redis(s):// address answers a PING within `timeout` seconds a step, or, for any other
     broker, takes a connection.
     """
-    parts = urlsplit(url)
     try:
-        address = (parts.hostname or "127.0.0.1", parts.port or _PORTS.get(parts.scheme, 0))
-        with socket.create_connection(address, timeout=timeout) as connection:
-            if parts.scheme == "redis":
-                return _answers(connection, parts.username, parts.password)
-            if parts.scheme == "rediss":
-                with ssl.create_default_context().wrap_socket(connection, server_hostname=address[0]) as secured:
-                    return _answers(secured, parts.username, parts.password)
-            return True
+        with _connected(url, timeout) as connection:
+            return not urlsplit(url).scheme.startswith("redis") or _ask(connection, "PING").startswith(b"+PONG")
     except (OSError, ValueError):
         return False
 
 
-def _answers(connection: socket.socket, username: str | None, password: str | None) -> bool:
-    if password:
-        user = [unquote(username)] if username else []
-        _send(connection, "AUTH", *user, unquote(password))
-        if not connection.recv(64).startswith(b"+"):
-            return False
-    _send(connection, "PING")
-    return connection.recv(64).startswith(b"+PONG")
+def setting(url: str, name: str, *, timeout: float = 2.0) -> str:
+    """What a Redis is set to. OSError if it does not answer or does not say."""
+    with _connected(url, timeout) as connection:
+        # An array of two strings, each after its length: the name and the value.
+        answer = _ask(connection, "CONFIG", "GET", name)
+    parts = answer.decode(errors="replace").split("\r\n")
+    if not answer.startswith(b"*2") or len(parts) < 5:
+        raise OSError(f"the broker does not tell its {name}")
+    return parts[4]
 
 
-def _send(connection: socket.socket, *words: str) -> None:
+@contextmanager
+def _connected(url: str, timeout: float) -> Iterator[socket.socket]:
+    """Known to the broker, where it asks for a password; OSError."""
+    parts = urlsplit(url)
+    address = (parts.hostname or "127.0.0.1", parts.port or _PORTS.get(parts.scheme, 0))
+    with ExitStack() as stack:
+        connection = stack.enter_context(socket.create_connection(address, timeout=timeout))
+        if parts.scheme == "rediss":
+            context = ssl.create_default_context()
+            connection = stack.enter_context(context.wrap_socket(connection, server_hostname=address[0]))
+        if parts.scheme.startswith("redis") and parts.password:
+            user = [unquote(parts.username)] if parts.username else []
+            if not _ask(connection, "AUTH", *user, unquote(parts.password)).startswith(b"+"):
+                raise PermissionError("the broker does not know the password")
+        yield connection
+
+
+def _ask(connection: socket.socket, *words: str) -> bytes:
     parts = [word.encode() for word in words]
     connection.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts))
+    return connection.recv(512)

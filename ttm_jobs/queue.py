@@ -7,6 +7,7 @@ from celery import Celery
 from kombu.exceptions import KombuError
 
 from ttm_jobs.errors import ServiceError
+from ttm_jobs.settings import DEFAULT_QUEUE
 
 RUN_TASK = "ttm.run"
 
@@ -19,9 +20,9 @@ class BrokerUnavailable(ServiceError):
 
 
 class Doorbell(Protocol):
-    """Rings for a job; `priority` is 0 to 9, the highest first. BrokerUnavailable within seconds."""
+    """Rings in a queue for a job; `priority` is 0 to 9, the highest first. BrokerUnavailable within seconds."""
 
-    def ring(self, job_id: str, *, priority: int) -> None: ...
+    def ring(self, job_id: str, *, priority: int, queue: str = DEFAULT_QUEUE) -> None: ...
 
 
 class CeleryDoorbell:
@@ -30,16 +31,18 @@ class CeleryDoorbell:
     def __init__(self, broker_url: str, queue_name: str) -> None:
         self._app = Celery("ttm", broker=broker_url, set_as_current=False)
         self._app.conf.update(celery_settings(queue_name))
+        self._queue_name = queue_name
         # Who rings has other duties, and the ring is repeated anyway.
         self._app.conf.broker_transport_options |= {"socket_timeout": 2, "socket_connect_timeout": 2}
         # Redis takes the lowest number first, every other broker the highest.
         self._lowest_first = broker_url.startswith(("redis", "valkey", "sentinel"))
 
-    def ring(self, job_id: str, *, priority: int) -> None:
+    def ring(self, job_id: str, *, priority: int, queue: str = DEFAULT_QUEUE) -> None:
         try:
             self._app.send_task(
                 RUN_TASK,
                 args=[job_id],
+                queue=broker_queue(self._queue_name, queue),
                 priority=9 - priority if self._lowest_first else priority,
                 retry=True,
                 retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2},
@@ -52,16 +55,22 @@ class InMemoryDoorbell:
     """Keeps the rings in this process, for a worker that lives in it too."""
 
     def __init__(self) -> None:
-        self._rings: list[tuple[int, int, str]] = []
+        self._rings: dict[str, list[tuple[int, int, str]]] = {}
         self._count = 0
 
-    def ring(self, job_id: str, *, priority: int) -> None:
+    def ring(self, job_id: str, *, priority: int, queue: str = DEFAULT_QUEUE) -> None:
         self._count += 1
-        heappush(self._rings, (-priority, self._count, job_id))
+        heappush(self._rings.setdefault(queue, []), (-priority, self._count, job_id))
 
-    def take(self) -> list[str]:
-        """What was rung since the last call, the most urgent first."""
-        return [heappop(self._rings)[2] for _ in range(len(self._rings))]
+    def take(self, queue: str = DEFAULT_QUEUE) -> list[str]:
+        """What was rung in a queue since the last call, the most urgent first."""
+        rings = self._rings.get(queue, [])
+        return [heappop(rings)[2] for _ in range(len(rings))]
+
+
+def broker_queue(queue_name: str, queue: str) -> str:
+    """What a queue of ours is called at the broker."""
+    return queue_name if queue == DEFAULT_QUEUE else f"{queue_name}.{queue}"
 
 
 def celery_settings(queue_name: str) -> dict[str, object]:

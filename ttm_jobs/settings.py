@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from ttm_jobs.s3_access import S3Access
+from ttm_jobs.secret_files import SecretFiles
 from ttm_jobs.uris import parse_origin
+
+# That of a job that names none, where the settings name none either.
+DEFAULT_QUEUE = "default"
+Queue = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?$")]
 
 SQLITE = "sqlite"
 POSTGRESQL = "postgresql+psycopg"
@@ -180,7 +185,59 @@ class Settings(BaseSettings):
     webhook_disable_seconds: PositiveFloat = Field(
         default=5 * 86_400.0, description="A webhook of which every delivery failed for this long is disabled."
     )
-    queue_name: str = Field(default="ttm.jobs", min_length=1, max_length=100, description="Name of the Celery queue.")
+    keep_artifacts_days: PositiveFloat | None = Field(
+        default=None, description="Artifacts of a job are forgotten so long after its end, its log aside. Empty: never."
+    )
+    keep_logs_days: PositiveFloat | None = Field(default=None, description="The same of its log.")
+    keep_checkpoints_days: PositiveFloat | None = Field(default=None, description="The same of its checkpoints.")
+    keep_events_days: PositiveFloat | None = Field(
+        default=None, description="The same of its stream of events, its history aside."
+    )
+    keep_metrics_days: PositiveFloat | None = Field(default=None, description="The same of its curves.")
+    queue_name: str = Field(
+        default="ttm.jobs",
+        min_length=1,
+        max_length=100,
+        description="What the service's queues are called at the broker, followed by the name of each but `default`.",
+    )
+    queues: Annotated[tuple[Queue, ...], NoDecode] = Field(
+        default=(DEFAULT_QUEUE,),
+        min_length=1,
+        description="Separated by commas. For the API, the queues that a job may name, the first of which is that of a "
+        "job that names none; for a worker, those whose jobs it takes, from the first as long as one waits there.",
+    )
+
+    # Metrics
+    metrics_token: str | None = Field(
+        default=None,
+        min_length=16,
+        repr=False,
+        description="What Prometheus sends as `Authorization: Bearer` to the API's /metrics, and which opens nothing "
+        "else. Empty: only an admin of the default project sees them.",
+    )
+    metrics_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65_535,
+        description="Port on which this worker or dispatcher tells its metrics. Each process needs one of its own; "
+        "empty: none.",
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1", description="Address of that port. It asks for no key: keep it within your network."
+    )
+
+    traces_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="Collector of OpenTelemetry traces, OTLP over HTTP: http://collector:4318. Empty: no traces.",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **named: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is passed, then the environment, then the files that it names."""
+        return (named["init_settings"], named["env_settings"], SecretFiles(settings_cls))
 
     @field_validator("database_url")
     @classmethod
@@ -202,7 +259,7 @@ class Settings(BaseSettings):
             return json.loads(value) if value.startswith("[") else [part for part in value.split(os.pathsep) if part]
         return value
 
-    @field_validator("allowed_hosts", "allowed_origins", "private_hosts", "allowed_buckets", mode="before")
+    @field_validator("queues", "allowed_hosts", "allowed_origins", "private_hosts", "allowed_buckets", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

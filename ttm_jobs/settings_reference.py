@@ -9,7 +9,9 @@ _HEAD = """# Settings
 Made by `python -m ttm_jobs.settings_reference > docs/reference/settings.md`; a test says when it is stale.
 
 Each is an environment variable, read once when a process starts. A value that is not valid stops the process with the
-reason. `ttm up` sets the addresses of what it embeds, and leaves alone what the environment names.
+reason. With `_FILE` at its end a variable names a file that holds the value, as container engines hand out
+secrets: `TTM_DATABASE_URL_FILE=/run/secrets/database_url`. `ttm up` sets the addresses of what it embeds, and leaves
+alone what the environment names.
 
 | variable | default | meaning |
 |---|---|---|

@@ -8,6 +8,8 @@ from worker.app import app
 def main() -> None:
     app.worker_main(
         [
+            # Its banner is no log line.
+            "--quiet",
             "worker",
             "--loglevel=INFO",
             # Several workers of one machine need names of their own.

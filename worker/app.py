@@ -1,15 +1,19 @@
 """`celery -A worker.app worker`: the Celery app, and each setting with its reason."""
 
 from celery import Celery
+from kombu.entity import Exchange, Queue
 
-from ttm_jobs.queue import celery_settings
+from ttm_jobs.queue import broker_queue, celery_settings
 from ttm_jobs.settings import get_settings
 
 settings = get_settings()
 
+_QUEUES = [broker_queue(settings.queue_name, queue) for queue in settings.queues]
+
 app = Celery("ttm", broker=settings.broker_url, include=["worker.tasks"])
 app.conf.update(celery_settings(settings.queue_name))
 app.conf.update(
+    task_queues=[Queue(name, Exchange(name), name) for name in _QUEUES],  # type: ignore[no-untyped-call]
     # The trainer is a process of its own, so the task only waits for it: a thread is enough, the main process goes on
     # talking to the broker, and SIGTERM reaches the task through a flag. There is no pool child to be lost, and none
     # that could not have children.

@@ -10,8 +10,19 @@ from threading import Thread
 
 from pydantic import ValidationError
 
-from ttm_core.events import Failed, Finished, Metrics, PhaseChanged, Planned, Stopped, StoreWanted
+from ttm_core.events import (
+    Event,
+    Failed,
+    Finished,
+    Metrics,
+    PhaseChanged,
+    Planned,
+    Progress,
+    Stopped,
+    StoreWanted,
+)
 from ttm_core.spec import DistillSpec
+from ttm_jobs import traces
 from ttm_jobs.database import DATABASE_AWAY
 from ttm_jobs.errors import ChecksumMismatch, FetchStopped, LeaseLost, ObjectNotFound, ServiceError
 from ttm_jobs.models import Checkpoint
@@ -19,7 +30,7 @@ from ttm_jobs.models.base import Json
 from ttm_jobs.repositories.endings import Failure
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
-from worker import memory
+from worker import memory, metrics
 from worker.files import inside, is_full_disk, write_whole
 from worker.heartbeat import Heartbeat
 from worker.inputs import Inputs, Paths
@@ -62,6 +73,7 @@ class Attempt:
         # The digests of the teacher stores that the trainer had open.
         self.stores: Sequence[str] = ()
         self._usage = Usage()
+        self._phases = traces.Phases()
 
     def run(self, spec: Json, checkpoints: Sequence[Checkpoint]) -> Outcome:
         """How it ended. LeaseLost if it is no longer ours to tell; the trainer is dead then, too."""
@@ -70,9 +82,14 @@ class Attempt:
                 inputs = self._prepare(spec, checkpoints)
                 # timm's weights are fetched by the trainer itself.
                 self._trainer.start(network=None in inputs["teachers"])
+                metrics.TRAINER_MEMORY.set_function(lambda: memory.held_by_group(self._trainer.pid))
                 return self._follow()
             finally:
                 self._trainer.end()
+                self._phases.end()
+                metrics.TRAINER_MEMORY.set_function(lambda: 0.0)
+                metrics.IMAGES_PER_SECOND.set(0)
+                metrics.DATA_WAIT.set(0)
         except LeaseLost:
             raise
         except Unwanted as unwanted:
@@ -99,6 +116,7 @@ class Attempt:
         return broken("worker_error", f"The worker could not run the job: {type(error).__name__}: {error}.")
 
     def _prepare(self, spec: Json, checkpoints: Sequence[Checkpoint]) -> Paths:
+        self._phases.next("fetching")
         self._recorder.add(PhaseChanged(phase="fetching"))
         self._record()
         try:
@@ -163,6 +181,9 @@ class Attempt:
                 case _:
                     if isinstance(item, Planned):
                         self.stores = opened_by(self._trainer.pid, folder(self._settings.work_dir))
+                    if isinstance(item, PhaseChanged):
+                        self._phases.next(item.phase)
+                    _measure(item)
                     self._recorder.add(item)
                     heard = time_now
             if time_now - looked >= self._settings.record_seconds:
@@ -205,3 +226,13 @@ class Attempt:
             logger.warning("events wait for the database: %s", type(error).__name__)
         else:
             self._heartbeat.state = state or self._heartbeat.state
+
+
+def _measure(event: Event) -> None:
+    match event:
+        case Progress():
+            metrics.IMAGES_PER_SECOND.set(event.images_per_second)
+        case Metrics(values={"train/data_wait_share": share}):
+            metrics.DATA_WAIT.set(share)
+        case _:
+            pass

@@ -1,4 +1,6 @@
-"""Removes from the storage what no row names. Any number of processes may do it at once."""
+"""Forgets what the settings do not keep, and removes from the storage what no row names. Any number of processes may do
+it at once.
+"""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -10,9 +12,10 @@ from sqlalchemy import Engine
 
 from ttm_jobs.database import DATABASE_AWAY, read_scope, session_scope
 from ttm_jobs.errors import ServiceError
-from ttm_jobs.repositories import objects
+from ttm_jobs.repositories import objects, retention
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
+from worker import metrics
 from worker.publish import delete_objects
 
 logger = logging.getLogger(__name__)
@@ -30,9 +33,17 @@ class Collector:
         self._storage = storage
         self._interval = settings.collect_seconds
         self._after = timedelta(seconds=settings.collect_after_seconds)
+        self._kept_days: dict[retention.Kind, float | None] = {
+            "artifacts": settings.keep_artifacts_days,
+            "logs": settings.keep_logs_days,
+            "checkpoints": settings.keep_checkpoints_days,
+            "events": settings.keep_events_days,
+            "metrics": settings.keep_metrics_days,
+        }
 
     def collect(self) -> int:
         """Removes what is abandoned, whole or half written. Returns how many objects that were."""
+        self.retire()
         with session_scope(self._engine) as session:
             objects.forget_broken_uploads(session, after=self._after)
         removed = self._storage.sweep(max(self._after, _SILENCE))
@@ -42,9 +53,20 @@ class Collector:
                 abandoned = objects.abandoned(session, keys, after=self._after)
             delete_objects(self._storage, sorted(abandoned))
             removed += len(abandoned)
+        metrics.COLLECTED.inc(removed)
         if removed:
             logger.info("removed %d objects that no row names", removed)
         return removed
+
+    def retire(self) -> None:
+        """Forgets rows of jobs that ended longer ago than the settings keep them, a few jobs a transaction."""
+        for kind, days in self._kept_days.items():
+            while days is not None:
+                with session_scope(self._engine) as session:
+                    removed = retention.retire(session, kind, ended_for=timedelta(days=days))
+                metrics.RETIRED.labels(kind).inc(removed)
+                if not removed:
+                    break
 
     def serve(self, stop: Flag) -> None:
         """Over and over, until `stop` is set. What cannot be reached now is looked at the next time."""

@@ -11,12 +11,14 @@ from threading import Thread
 
 from sqlalchemy import Engine
 
+from ttm_jobs import logs
 from ttm_jobs.database import DATABASE_AWAY, create_engine, read_scope, session_scope
 from ttm_jobs.queue import BrokerUnavailable, CeleryDoorbell, Doorbell
 from ttm_jobs.repositories import deadlines, jobs, leases, outbox, teacher_stores, workers
 from ttm_jobs.repositories.transitions import RING
-from ttm_jobs.settings import Settings, get_settings
+from ttm_jobs.settings import DEFAULT_QUEUE, Settings, get_settings
 from ttm_jobs.storage import build_storage
+from worker import metrics
 from worker.collector import Collector
 from worker.presence import Presence
 from worker.webhooks import Courier
@@ -48,11 +50,16 @@ class Dispatcher:
         rung = []
         try:
             for message in messages:
-                self._doorbell.ring(message.payload["job_id"], priority=message.payload["priority"])
+                ring = message.payload
+                # A ring that is owed since before there were queues names none.
+                queue = ring.get("queue", DEFAULT_QUEUE)
+                self._doorbell.ring(ring["job_id"], priority=ring["priority"], queue=queue)
                 rung.append(message.id)
         except BrokerUnavailable as error:
             # The others of this batch would wait for the same broker.
             logger.warning("the broker does not take rings: %s", error.message)
+            metrics.DISPATCHED.labels("refused").inc()
+        metrics.DISPATCHED.labels("taken").inc(len(rung))
         with session_scope(self._engine) as session:
             outbox.delivered(session, rung)
         return len(rung)
@@ -66,13 +73,16 @@ class Dispatcher:
             backoff = timedelta(seconds=self._settings.retry_backoff_seconds)
             for job in leases.expire(session, backoff=backoff):
                 logger.warning("job %s: its worker fell silent, now %s", job.id, job.state)
+                metrics.REAPED.labels("lease").inc()
             for job in deadlines.expire(session):
                 logger.warning("job %s: its deadline has passed", job.id)
+                metrics.REAPED.labels("deadline").inc()
             # Busy workers will find their rings when they are done; more would only pile up.
-            if idle := workers.count_idle(session, within=seen):
-                after = timedelta(seconds=self._settings.ring_again_seconds)
-                for job in jobs.ring_again(session, after=after, limit=idle):
+            after = timedelta(seconds=self._settings.ring_again_seconds)
+            for queue, idle in workers.idle_by_queue(session, within=seen).items():
+                for job in jobs.ring_again(session, after=after, limit=idle, queue=queue):
                     logger.info("job %s: rung again", job.id)
+                    metrics.RUNG_AGAIN.inc()
             workers.forget(session, silent_for=10 * seen)
             teacher_stores.forget(session, silent_for=_STORES_SEEN)
 
@@ -85,6 +95,7 @@ class Dispatcher:
                     pass
                 if time.monotonic() >= reap_at:
                     self.reap()
+                    metrics.ROUND.set_to_current_time()
                     reap_at = time.monotonic() + self._settings.reap_seconds
             except DATABASE_AWAY as error:
                 logger.warning("the database is away: %s", type(error).__name__)
@@ -92,11 +103,12 @@ class Dispatcher:
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.take_over()
     settings = get_settings()
     stop = Flag()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    metrics.serve(settings, metrics.DISPATCHER)
     engine = create_engine(settings.database_url)
     doorbell = CeleryDoorbell(settings.broker_url, settings.queue_name)
     collector = Collector(settings, engine, build_storage(settings.storage_url, settings.s3))

@@ -3,17 +3,19 @@
 import logging
 import time
 from datetime import timedelta
-from threading import Event, Thread
+from threading import Event
 from types import TracebackType
 from typing import Self
 
 from sqlalchemy import Engine
 
+from ttm_jobs import logs
 from ttm_jobs.database import DATABASE_AWAY, session_scope
 from ttm_jobs.errors import LeaseLost
 from ttm_jobs.repositories import leases
 from ttm_jobs.repositories.leases import Lease
 from ttm_jobs.states import JobState
+from worker import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ class Heartbeat:
         # Counted from before the question was asked, so that we give up before the database's clock does.
         self._confirmed = time.monotonic()
         self._ended = Event()
-        self._thread = Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._thread = logs.thread(self._beat, name="heartbeat")
         self.state = JobState.RUNNING
         # The job's deadline has passed.
         self.overdue = False
@@ -63,10 +65,13 @@ class Heartbeat:
                 with session_scope(self._engine) as session:
                     standing = leases.heartbeat(session, self._lease, duration=timedelta(seconds=self._duration))
             except LeaseLost:
+                metrics.HEARTBEATS.labels("lost").inc()
                 self.fenced = True
                 return
             except DATABASE_AWAY as error:
+                metrics.HEARTBEATS.labels("database_away").inc()
                 logger.warning("no heartbeat for job %s: %s", self._lease.job_id, type(error).__name__)
             else:
+                metrics.HEARTBEATS.labels("extended").inc()
                 self._confirmed = asked
                 self.state, self.overdue = standing.state, standing.overdue

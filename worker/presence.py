@@ -28,6 +28,7 @@ class Presence:
         *,
         interval: float,
         devices: Sequence[Any] = (),
+        queues: Sequence[str] = (),
         also: Callable[[], None] = lambda: None,
     ) -> None:
         """`also` is called whenever the row was renewed: what else there is to tell."""
@@ -37,6 +38,7 @@ class Presence:
         self._interval = interval
         self._devices = devices
         self._also = also
+        self._queues = queues
         self._job_id: str | None = None
         self._ended = Event()
         self._thread = Thread(target=self._renew, name="presence", daemon=True)
@@ -77,6 +79,7 @@ class Presence:
                     pid=os.getpid(),
                     devices=self._devices,
                     job_id=self._job_id,
+                    queues=self._queues,
                 )
         except DATABASE_AWAY as error:
             logger.warning("could not register with the database: %s", type(error).__name__)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ttm_core.events import Artifact
 from ttm_jobs.errors import ChecksumMismatch, ServiceError
-from ttm_jobs.repositories.artifacts import STUDENT, PublishedFile
+from ttm_jobs.repositories.artifacts import LOG, STUDENT, PublishedFile
 from ttm_jobs.repositories.leases import Lease
 from ttm_jobs.storage import Storage
 from worker.files import inside
@@ -40,9 +40,9 @@ def publish_artifacts(
 
 def publish_log(storage: Storage, lease: Lease, log: LogFile) -> PublishedFile:
     """The trainer's output, also of a run that failed."""
-    key = _key(lease, "trainer.log")
+    key = _key(lease, LOG)
     stored = storage.put(key, log.read())
-    return PublishedFile("trainer.log", key, "text/plain; charset=utf-8", stored.size, stored.sha256)
+    return PublishedFile(LOG, key, "text/plain; charset=utf-8", stored.size, stored.sha256)
 
 
 def delete_objects(storage: Storage, keys: Iterable[str]) -> None:

@@ -5,22 +5,27 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from threading import Event as Flag
 
+import structlog
 from sqlalchemy import Engine
 
+from ttm_jobs import traces
 from ttm_jobs.database import DATABASE_AWAY, session_scope
 from ttm_jobs.errors import LeaseLost
 from ttm_jobs.models import Checkpoint
 from ttm_jobs.models.base import Json
 from ttm_jobs.repositories import jobs, leases, runs
 from ttm_jobs.repositories.leases import Lease
+from ttm_jobs.repositories.turns import Offer
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
+from worker import metrics
 from worker.attempt import Attempt
 from worker.heartbeat import Heartbeat
 from worker.inputs import Inputs
 from worker.leftovers import attempt_directory, remove_attempt
 from worker.live_log import LiveLog
 from worker.log_file import LogFile
+from worker.outcomes import Broken, Outcome, Rejected, Released, Succeeded
 from worker.recorder import Recorder
 from worker.settlement import Settlement
 from worker.standby import Starter
@@ -30,6 +35,13 @@ from worker.teacher_stores import folder
 from worker.wishes import Wishes
 
 logger = logging.getLogger(__name__)
+
+_NAMES: dict[type[Outcome], str] = {
+    Succeeded: "succeeded",
+    Rejected: "failed",
+    Broken: "error",
+    Released: "released",
+}
 
 
 class Runner:
@@ -45,6 +57,7 @@ class Runner:
         starter: Starter,
         draining: Flag,
         on_job: Callable[[str | None], None],
+        memory_bytes: int | None = None,
     ) -> None:
         self._settings = settings
         self._engine = engine
@@ -53,40 +66,54 @@ class Runner:
         self._starter = starter
         self._draining = draining
         self._on_job = on_job
+        self._offer = Offer(settings.queues, memory_bytes)
         self._inputs = Inputs(engine, storage, settings)
         self._exchange = StoreExchange(storage, folder(settings.work_dir), settings.shared_stores_bytes)
 
-    def run(self, job_id: str) -> None:
-        """Answers a ring. A job that does not wait, or that another worker was given, is left alone."""
+    def run(self) -> None:
+        """Answers a ring: takes the job whose turn it is, which need not be the one that was rung for."""
         if self._draining.is_set():
             return
         try:
-            claimed = self._claim(job_id)
+            claimed = self._claim()
         except DATABASE_AWAY as error:
-            logger.warning("no claim of job %s: %s; it will be rung again", job_id, type(error).__name__)
+            logger.warning("nothing claimed: %s; the ring will be repeated", type(error).__name__)
+            metrics.RINGS.labels("database_away").inc()
             return
+        metrics.RINGS.labels("nothing" if claimed is None else "claimed").inc()
         if claimed is None:
-            logger.info("job %s does not wait", job_id)
+            logger.info("no job waits that this worker could take")
             return
-        lease, spec, checkpoints = claimed
-        self._on_job(job_id)
+        lease, spec, checkpoints, traceparent = claimed
+        ids: dict[str, str | int] = {"job_id": lease.job_id, "attempt": lease.epoch, "worker_id": self._worker_id}
+        attributes: dict[str, str | int] = {f"ttm.{name}": value for name, value in ids.items()}
+        with (
+            structlog.contextvars.bound_contextvars(**ids),
+            traces.span("attempt", parent=traceparent, **attributes),
+        ):
+            self._run(lease, spec, checkpoints)
+
+    def _run(self, lease: Lease, spec: Json, checkpoints: Sequence[Checkpoint]) -> None:
+        self._on_job(lease.job_id)
         try:
-            self._hold(lease, spec, checkpoints)
+            with metrics.BUSY.track_inprogress(), metrics.ATTEMPT_SECONDS.time():
+                self._hold(lease, spec, checkpoints)
         except LeaseLost:
-            logger.warning("job %s, epoch %d: the lease is lost, nothing was changed", lease.job_id, lease.epoch)
+            metrics.ATTEMPTS.labels("lost").inc()
+            logger.warning("the lease is lost, nothing was changed")
         finally:
             self._on_job(None)
             if not self._draining.is_set():
                 self._starter.prepare()
 
-    def _claim(self, job_id: str) -> tuple[Lease, Json, Sequence[Checkpoint]] | None:
+    def _claim(self) -> tuple[Lease, Json, Sequence[Checkpoint], str | None] | None:
         with session_scope(self._engine) as session:
             duration = timedelta(seconds=self._settings.lease_seconds)
-            lease = leases.claim(session, job_id, self._worker_id, duration=duration)
+            lease = leases.claim_next(session, self._worker_id, duration=duration, offer=self._offer)
             if lease is None:
                 return None
-            job = jobs.get(session, job_id)
-            return lease, job.full_spec or job.spec, runs.checkpoints(session, job_id)
+            job = jobs.get(session, lease.job_id)
+            return lease, job.full_spec or job.spec, runs.checkpoints(session, job.id), job.traceparent
 
     def _hold(self, lease: Lease, spec: Json, checkpoints: Sequence[Checkpoint]) -> None:
         settings = self._settings
@@ -110,10 +137,12 @@ class Runner:
                 with LiveLog(self._engine, self._storage, lease, log, interval=settings.log_seconds):
                     outcome = attempt.run(spec, checkpoints)
                 settlement = Settlement(self._engine, self._storage, settings, lease, recorder, heartbeat)
-                state = settlement.settle(outcome, workdir, log, attempt.stores)
+                with traces.span("publish"):
+                    state = settlement.settle(outcome, workdir, log, attempt.stores)
         finally:
             remove_attempt(workdir)
+        metrics.ATTEMPTS.labels(_NAMES[type(outcome)]).inc()
         if self._exchange.on:
             for digest in attempt.stores:
                 self._exchange.publish(digest)
-        logger.info("job %s, epoch %d: %s, now %s", lease.job_id, lease.epoch, type(outcome).__name__, state)
+        logger.info("attempt %s, now the job is %s", _NAMES[type(outcome)], state)

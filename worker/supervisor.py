@@ -14,6 +14,7 @@ from threading import Thread
 from typing import BinaryIO
 
 from ttm_core.events import Event, decode
+from ttm_jobs import logs
 from worker.log_file import LogFile
 from worker.standby import Starter
 
@@ -51,12 +52,12 @@ class Trainer:
         self._process = process
         assert process.stdout is not None
         readers = [
-            Thread(target=self._read_events, args=(os.fdopen(started.events, "rb"),), daemon=True),
-            Thread(target=self._log.copy, args=(process.stdout,), daemon=True),
+            logs.thread(self._read_events, os.fdopen(started.events, "rb")),
+            logs.thread(self._log.copy, process.stdout),
         ]
         for thread in readers:
             thread.start()
-        Thread(target=self._wait, args=(process, readers), daemon=True).start()
+        logs.thread(self._wait, process, readers).start()
 
     @property
     def pid(self) -> int:

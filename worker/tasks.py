@@ -1,19 +1,20 @@
 """The one task, and the process around it."""
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from threading import Event as Flag
 from typing import Any
 
-from celery.signals import worker_init, worker_shutdown, worker_shutting_down
+from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
 
+from ttm_jobs import logs, traces
 from ttm_jobs.database import DATABASE_AWAY, create_engine
 from ttm_jobs.queue import RUN_TASK
 from ttm_jobs.storage import build_storage
-from worker import orphans
+from worker import devices, metrics, orphans
 from worker.app import app, settings
 from worker.leftovers import remove_leftovers
 from worker.presence import Presence
@@ -42,14 +43,24 @@ class WorkerProcess:
         settings.work_dir.mkdir(parents=True, exist_ok=True)
         storage = build_storage(settings.storage_url, settings.s3)
         storage.check()
+        metrics.serve(settings, metrics.WORKER)
+        traces.set_up(settings.traces_endpoint, "ttm-worker")
+        self._exit.callback(traces.shut_down)
         engine = create_engine(settings.database_url)
         self._exit.callback(engine.dispose)
         with suppress(*DATABASE_AWAY):
             # A database that is away now is no reason not to start; the next worker cleans up.
             remove_leftovers(engine, settings.work_dir)
-        devices = [{"kind": "cpu", "count": os.cpu_count()}]
+        device = devices.find()
         report = StoreReport(engine, settings.work_dir)
-        presence = Presence(engine, "worker", interval=settings.heartbeat_seconds, devices=devices, also=report.tell)
+        presence = Presence(
+            engine,
+            "worker",
+            interval=settings.heartbeat_seconds,
+            devices=[asdict(device)],
+            queues=settings.queues,
+            also=report.tell,
+        )
         self._exit.enter_context(presence)
         starter = Starter(self.trainer_command, marks=orphans.marks(), standby=self.standby, settings=settings)
         self._exit.callback(starter.end)
@@ -62,12 +73,13 @@ class WorkerProcess:
             starter=starter,
             draining=self.draining,
             on_job=presence.holds,
+            memory_bytes=device.memory_bytes,
         )
 
-    def run(self, job_id: str) -> None:
+    def run(self) -> None:
         if self._runner is None:
             raise RuntimeError("the worker process is not started")
-        self._runner.run(job_id)
+        self._runner.run()
 
     def end(self) -> None:
         self._exit.close()
@@ -77,12 +89,11 @@ process = WorkerProcess()
 
 
 def run(job_id: str) -> None:
-    """Answers a ring."""
-    process.run(job_id)
+    """Answers a ring. Its job only woke us: the record says whose turn it is."""
+    process.run()
 
 
 def _start(**_: Any) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         process.start()
     except Exception as error:
@@ -100,7 +111,13 @@ def _end(**_: Any) -> None:
     process.end()
 
 
+def _log(**_: Any) -> None:
+    # That somebody answers this signal keeps Celery from setting up logs of its own.
+    logs.take_over()
+
+
 app.task(run, name=RUN_TASK)
+setup_logging.connect(_log)
 worker_init.connect(_start)
 worker_shutting_down.connect(_drain)
 worker_shutdown.connect(_end)

@@ -29,7 +29,7 @@ from api.jobs.schemas import (
     MetricPage,
 )
 from api.jobs.service import StreamStart
-from api.jobs.validation import DeadlinePassed, UnknownArchitecture, dry_run
+from api.jobs.validation import DeadlinePassed, UnknownArchitecture, UnknownQueue, dry_run
 from api.pagination import CursorParameter, Limit
 from api.problems import problems
 from ttm_jobs.database import read_scope, session_scope
@@ -70,6 +70,7 @@ MetricName = Annotated[str, StringConstraints(max_length=100, pattern=r"^[\w/.-]
             UriNotAllowed,
             InputNotFound,
             DeadlinePassed,
+            UnknownQueue,
             JobNotFinished,
             UploadNotComplete,
             QuotaExceeded,
@@ -104,6 +105,7 @@ def jobs_create(
         UriNotAllowed,
         InputNotFound,
         DeadlinePassed,
+        UnknownQueue,
         JobNotFinished,
         UploadNotComplete,
         MalformedBody,

@@ -11,6 +11,7 @@ from api.times import Moment
 from ttm_core.events import Reference
 from ttm_core.spec import DistillSpec
 from ttm_jobs.repositories.jobs import DEFAULT_PRIORITY
+from ttm_jobs.settings import Queue
 from ttm_jobs.states import JobState
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -30,8 +31,14 @@ class JobRequest(DistillSpec):
     """A distillation run, and how the service should treat it."""
 
     tags: Tags = Field([], description="Words by which to find the job again.")
-    priority: Annotated[int, Field(ge=0, le=9, description="Of waiting jobs the highest goes first.")] = (
+    priority: Annotated[int, Field(ge=0, le=9, description="Of a project's waiting jobs the highest goes first.")] = (
         DEFAULT_PRIORITY
+    )
+    queue: Queue | None = Field(
+        None, description="Only workers that serve this queue take the job; the first of the service's when left out."
+    )
+    device_memory_bytes: Annotated[int, Field(ge=1, le=2**50)] | None = Field(
+        None, description="Only workers whose device has as much memory take the job; any when left out."
     )
     max_attempts: Annotated[int, Field(ge=1, le=100)] | None = Field(
         None, description="Attempts before an infrastructure error fails the job; the service's own when left out."
@@ -152,6 +159,7 @@ class JobSummary(BaseModel):
     metrics: dict[str, float | None] = Field(description="The latest value of each metric.")
     accuracy: Accuracy | None
     priority: int
+    queue: str
     attempt: int
     max_attempts: int
     deadline_at: datetime | None

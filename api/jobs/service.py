@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 
+import structlog
 from sqlalchemy.orm import Session
 
 from api import conditional
@@ -18,12 +19,15 @@ from api.jobs.views import attempt, checkpoint, detail, point, summary
 from api.pagination import decode_cursor, decode_moment, encode_cursor, encode_moment
 from api.problems import FieldError, Refusal
 from ttm_core.spec import DistillSpec
+from ttm_jobs import traces
 from ttm_jobs.models import Job, JobEvent
 from ttm_jobs.repositories import artifacts, events, job_lists, job_orders, jobs, metrics, runs
 from ttm_jobs.repositories.job_lists import JobFilters
 from ttm_jobs.repositories.jobs import Stamp
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import TERMINAL
+
+log = structlog.get_logger()
 
 _CURSOR = "jobs"
 
@@ -42,12 +46,17 @@ def create(session: Session, settings: Settings, request: JobRequest) -> JobOut:
         teacher=" + ".join(teacher.checkpoint for teacher in request.all_teachers)[:2048] or None,
         name=request.name,
         priority=request.priority,
+        queue=request.queue or settings.queues[0],
+        device_memory_bytes=request.device_memory_bytes,
         tags=request.tags,
         named=resolved.named,
+        traceparent=traces.traceparent(),
         max_attempts=request.max_attempts or settings.max_attempts,
         deadline=timedelta(seconds=request.deadline) if isinstance(request.deadline, float) else request.deadline,
     )
     session.flush()
+    # Where a request's id and its job's are beside each other.
+    log.info("job accepted", job_id=job.id, project=job.project_id, queue=job.queue)
     # It has made nothing yet, and its one event is at hand.
     return detail(job, [], [session.get_one(JobEvent, (job.id, job.last_event))])
 

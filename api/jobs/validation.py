@@ -46,12 +46,22 @@ class DeadlinePassed(Invalid):
     code = "deadline_passed"
 
 
+class UnknownQueue(Invalid):
+    """The service has no queue of this name."""
+
+    code = "unknown_queue"
+
+
 Fault = tuple[ServiceError, FieldError]
 
 
 def check_request(session: Session, settings: Settings, request: JobRequest) -> None:
     """Refusal, with an entry for each fault, if the spec cannot run whatever the worker."""
-    faults = [*_faults(session, settings, request), *_deadline_fault(session, request.deadline)]
+    faults = [
+        *_faults(session, settings, request),
+        *_deadline_fault(session, request.deadline),
+        *_queue_fault(settings, request.queue),
+    ]
     if faults:
         raise Refusal(*faults)
 
@@ -102,6 +112,12 @@ def _faults(session: Session, settings: Settings, spec: DistillSpec) -> Iterator
 def _deadline_fault(session: Session, deadline: datetime | float | None) -> Iterator[Fault]:
     if isinstance(deadline, datetime) and deadline <= now(session):
         yield DeadlinePassed(), FieldError(pointer="/deadline", detail="The deadline lies in the past.")
+
+
+def _queue_fault(settings: Settings, queue: str | None) -> Iterator[Fault]:
+    if queue is not None and queue not in settings.queues:
+        message = f"There is no queue {queue!r}. There is {' and '.join(map(repr, settings.queues))}."
+        yield UnknownQueue(message), FieldError(pointer="/queue", detail=message)
 
 
 def _text_faults(value: Any, path: tuple[str | int, ...]) -> Iterator[Fault]:

@@ -42,6 +42,7 @@ def summary(job: Job) -> JobSummary:
         metrics={name: value if isinstance(value, int | float) else None for name, value in job.latest.items()},
         accuracy=accuracy(job),
         priority=job.priority,
+        queue=job.queue,
         attempt=job.attempt,
         max_attempts=job.max_attempts,
         deadline_at=job.deadline_at,

@@ -7,7 +7,8 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from tests.support.factories import NO_TIME
+from api.app import create_app
+from tests.support.factories import NO_TIME, job_of
 from tests.support.runs import claim, fail, train
 from ttm_jobs.clock import now
 from ttm_jobs.database import session_scope
@@ -81,3 +82,17 @@ def test_deadlines_that_are_none(client: TestClient, body: dict[str, Any], deadl
 def test_numbers_out_of_range(client: TestClient, body: dict[str, Any], field: str, value: int) -> None:
     answer = client.post("/jobs", json={**body, field: value})
     assert [error["pointer"] for error in answer.json()["errors"]] == [f"/{field}"]
+
+
+def test_a_job_names_its_queue_and_the_memory_it_needs(
+    settings: Settings, body: dict[str, Any], engine: Engine
+) -> None:
+    with TestClient(create_app(settings.model_copy(update={"queues": ("cpu", "gpu")}))) as client:
+        assert client.post("/jobs", json=body).json()["queue"] == "cpu"
+        job = client.post("/jobs", json={**body, "queue": "gpu", "device_memory_bytes": 2**34}).json()
+        assert job["queue"] == "gpu"
+        assert job_of(engine, job["id"]).device_memory_bytes == 2**34
+        answer = client.post("/jobs", json={**body, "queue": "gpus"})
+        assert (answer.status_code, answer.json()["code"]) == (422, "unknown_queue")
+        [error] = answer.json()["errors"]
+        assert (error["pointer"], error["detail"]) == ("/queue", "There is no queue 'gpus'. There is 'cpu' and 'gpu'.")

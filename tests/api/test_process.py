@@ -69,4 +69,4 @@ def test_a_taken_port_is_an_error(sqlite_url: str) -> None:
             [sys.executable, "-m", "api"], env=environment, capture_output=True, text=True, timeout=20, check=False
         )
     assert ended.returncode != 0
-    assert "address already in use" in ended.stderr
+    assert "address already in use" in ended.stdout

@@ -5,9 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from cli.checks import Check
+from cli.production import production_checks
 from cli.stack import Stack
 from tests.cli.conftest import ENVIRONMENT
-from ttm_jobs.embedded import free_port
+from ttm_jobs.database import create_engine, session_scope
+from ttm_jobs.embedded import EmbeddedBroker, free_port
+from ttm_jobs.models import Scope
+from ttm_jobs.repositories import keys, workers
 
 
 def doctor(environment: dict[str, str], *arguments: str) -> tuple[int, dict[str, dict[str, str]]]:
@@ -54,6 +61,42 @@ def test_what_nobody_named_is_not_missed(stack: Stack, tmp_path: Path) -> None:
     # A broker of someone else may answer at the default address.
     assert found["broker"]["status"] in ("ok", "warning")
     assert found["service"]["status"] == "ok"
+
+
+def production(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Check]:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return {check.name.removeprefix("production "): check for check in production_checks()}
+
+
+def test_production_on_postgresql_and_redis_looks_at_each(
+    postgresql_url: str, redis: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = create_engine(postgresql_url)
+    with session_scope(engine) as session:
+        workers.seen(session, "w", kind="worker", hostname="h", pid=1, devices=[], job_id=None, queues=["gpu"])
+        keys.create(session, project_id="default", name="a key", scope=Scope.ADMIN)
+    environment = {
+        "TTM_DATABASE_URL": postgresql_url,
+        "TTM_BROKER_URL": redis.url,
+        "TTM_STORAGE_URL": f"file:{tmp_path}",
+        "TTM_QUEUES": "gpu,cpu",
+        "TTM_WORK_DIR": str(tmp_path / "not" / "yet"),
+    }
+    told = production(environment, monkeypatch)
+    assert {name for name, check in told.items() if check.status == "ok"} >= {"database", "connections", "keys"}
+    assert told["broker memory"].found == "maxmemory-policy noeviction, appendonly yes"
+    # The tests' own server does not sync.
+    assert (told["durability"].status, told["durability"].found[:9]) == ("warning", "fsync off")
+    assert told["processes"].found == "dispatchers: 0; queue cpu: 0 workers, queue gpu: 1 workers"
+    for name in ("durability", "storage", "broker", "broker password", "address", "processes", "metrics"):
+        assert told[name].status == "warning", told[name]
+        assert told[name].advice
+    with session_scope(engine) as session:
+        workers.seen(session, "d", kind="dispatcher", hostname="h", pid=1, devices=[], job_id=None)
+    engine.dispose()
+    told = production({"TTM_QUEUES": "gpu", "TTM_METRICS_TOKEN": "x" * 20}, monkeypatch)
+    assert told["processes"].status == told["metrics"].status == "ok"
 
 
 def test_what_is_not_there_is_said_with_the_way_out(tmp_path: Path) -> None:

@@ -2,35 +2,98 @@
 
 import importlib.util
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from sqlalchemy.engine import make_url
 
 from ttm_jobs.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, Any] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+ONE_OFF = {"migrate", "bucket"}
 
 
-def environment(service: dict[str, Any]) -> dict[str, str]:
-    told = dict(service.get("environment", {}))
-    return {**told.pop("<<", {}), **told}
+def settings_of(service: dict[str, Any]) -> dict[str, str]:
+    return {name: value for name, value in service.get("environment", {}).items() if name.startswith("TTM_")}
+
+
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As deploy/make-secrets.sh makes them, twice: the second time it changes nothing."""
+    folder = tmp_path_factory.mktemp("deploy")
+    script = folder / "make-secrets.sh"
+    script.write_text((ROOT / "deploy/make-secrets.sh").read_text())
+    subprocess.run(["sh", str(script)], check=True)
+    made = {path.name: path.read_text() for path in (folder / "secrets").iterdir()}
+    subprocess.run(["sh", str(script)], check=True)
+    assert made == {path.name: path.read_text() for path in (folder / "secrets").iterdir()}
+    return folder / "secrets"
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_setting_that_is_given_is_read(name):
-    for variable in environment(OURS[name]):
-        assert variable.removeprefix("TTM_").lower() in Settings.model_fields, variable
+    for variable in settings_of(OURS[name]):
+        assert variable.removeprefix("TTM_").removesuffix("_FILE").lower() in Settings.model_fields, variable
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_the_settings_are_valid(name, monkeypatch):
-    for variable, value in environment(OURS[name]).items():
-        monkeypatch.setenv(variable, re.sub(r"\$\{[^}]+\}", "x", value))
-    assert Settings().database_url.startswith("postgresql")
+def test_the_settings_are_valid_with_the_secrets_that_are_made(name, monkeypatch, secrets):
+    for variable, value in settings_of(OURS[name]).items():
+        if variable.endswith("_FILE"):
+            assert Path(value).name in OURS[name]["secrets"], variable
+            value = str(secrets / Path(value).name)
+        monkeypatch.setenv(variable, value)
+    settings = Settings()
+    assert make_url(settings.database_url).password == (secrets / "postgres_password").read_text()
+    assert (secrets / "redis_password").read_text() in settings.broker_url
+    assert settings.s3.secret_access_key in (secrets / "s3_config.json").read_text()
+
+
+def test_a_job_of_any_queue_finds_a_worker():
+    asked = settings_of(OURS["api"])["TTM_QUEUES"].split(",")
+    served = {queue for name in OURS if "worker" in name for queue in settings_of(OURS[name])["TTM_QUEUES"].split(",")}
+    assert set(asked) == served
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_secrets_are_files_that_are_made_and_nothing_secret_is_in_the_environment(name, secrets):
+    service = SERVICES[name]
+    for secret in service.get("secrets", []):
+        assert (secrets / secret).read_text(), secret
+        assert Path(COMPOSE["secrets"][secret]["file"]).name == secret
+    for variable, value in service.get("environment", {}).items():
+        if variable.endswith("_FILE"):
+            assert value.startswith("/run/secrets/"), variable
+            continue
+        secret = re.search(r"PASSWORD|SECRET|TOKEN|_URL$", variable)
+        assert not secret or value == "s3://ttm", variable
+    text = yaml.safe_dump(service)
+    assert set(re.findall(r"/run/secrets/([\w.]+)", text)) <= set(service.get("secrets", []))
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_each_is_watched_restarted_and_shut_off(name):
+    service = SERVICES[name]
+    assert service["restart"] == ("on-failure" if name in ONE_OFF else "unless-stopped")
+    assert "healthcheck" in service or name in ONE_OFF
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), "TLS is a proxy's business"
+    if name in OURS:
+        assert service["read_only"]
+        assert service["cap_drop"] == ["ALL"]
+        assert "USER ttm" in (ROOT / service["build"]["dockerfile"]).read_text()
+
+
+@pytest.mark.parametrize("name", [name for name in OURS if name.startswith("worker")])
+def test_a_stopped_worker_has_time_to_save_its_checkpoint(name):
+    minutes = re.fullmatch(r"(\d+)m", OURS[name]["stop_grace_period"])
+    assert minutes is not None
+    assert int(minutes[1]) * 60 > 2 * Settings().stop_grace_seconds
 
 
 @pytest.mark.parametrize("name", [name for name, service in OURS.items() if "command" in service])
@@ -62,5 +125,19 @@ def test_the_apis_lock_holds_no_training_stack_and_agrees_with_the_whole_lock():
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_images_are_pinned(name):
-    image = SERVICES[name].get("image")
-    assert image is None or re.search(r":\d+\.\d+", image), image
+    assert re.search(r":v?\d+\.\d+", SERVICES[name]["image"]), SERVICES[name]["image"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_what_is_mounted_and_waited_for_exists(name):
+    service = SERVICES[name]
+    for volume in service.get("volumes", []):
+        source = volume.partition(":")[0]
+        if source.startswith("./"):
+            assert (ROOT / source).exists(), source
+        elif not source.startswith("$"):
+            assert source in COMPOSE["volumes"]
+    for other, until in service.get("depends_on", {}).items():
+        finished = until["condition"] == "service_completed_successfully"
+        assert finished == (other in ONE_OFF)
+        assert finished or "healthcheck" in SERVICES[other]

@@ -11,15 +11,24 @@ class FlakyProxy:
     bytes of request; None lets all through.
     """
 
-    def __init__(self, target: str, allow: int | None, *, broken: int | None = None, taken: int | None = None) -> None:
+    def __init__(
+        self,
+        target: str,
+        allow: int | None = None,
+        *,
+        broken: int | None = None,
+        taken: int | None = None,
+        host: str = "127.0.0.1",
+    ) -> None:
         parts = urlsplit(target)
         self._target = (parts.hostname or "", parts.port or 0)
         self.allow = allow
         self._taken = taken
         self._broken = broken
         self.connections = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._listener = socket.create_server((host, 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"http://{host}:{self.port}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> Self:

@@ -39,7 +39,8 @@ class Rig:
         )
 
     def run(self, job_id: str) -> None:
-        self.runner.run(job_id)
+        assert job_id
+        self.runner.run()
 
     def start(self, job_id: str) -> Thread:
         """The same, beside the test."""

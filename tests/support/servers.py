@@ -36,9 +36,12 @@ def start_redis(directory: Path, port: int = 0) -> EmbeddedBroker:
 
 
 class PostgresServer:
-    """PostgreSQL in a directory of its own. It refuses root, so root starts it as nobody."""
+    """PostgreSQL in a directory of its own. It refuses root, so root starts it as nobody. `durable` ones sync what is
+    committed, as those do that people rely on, and take more connections.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        self._durable = durable
         self.port = free_port()
         self._user = "nobody" if os.geteuid() == 0 else None
         # Not under pytest's folders, which nobody but their owner may enter; the same may hold for the environment.
@@ -66,7 +69,7 @@ class PostgresServer:
             shutil.chown(self._data, self._user)
         subprocess.run(
             [
-                self._binary("initdb"),
+                self.binary("initdb"),
                 "-D",
                 self._data,
                 "-U",
@@ -90,10 +93,11 @@ class PostgresServer:
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [
-                    self._binary("postgres"),
+                    self.binary("postgres"),
                     *("-D", self._data, "-p", str(self.port), "-h", "127.0.0.1", "-k", ""),
+                    *("-c", "max_connections=1000" if self._durable else "max_connections=200"),
                     # The machine does not lose power during a test.
-                    *("-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=200"),
+                    *(() if self._durable else ("-c", "fsync=off", "-c", "full_page_writes=off")),
                 ],
                 stdout=output,
                 stderr=output,
@@ -151,5 +155,5 @@ class PostgresServer:
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self._directory, ignore_errors=True)
 
-    def _binary(self, name: str) -> str:
+    def binary(self, name: str) -> str:
         return str(self._install / _BINARIES.name / "pginstall" / "bin" / name)

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from ttm_jobs.ids import new_id
 from ttm_jobs.models import Attempt, Checkpoint, Job, Worker
 from ttm_jobs.processes import die_with_parent
 from ttm_jobs.repositories import artifacts, jobs, runs, workers
+from ttm_jobs.settings import Settings
 from ttm_jobs.states import TERMINAL, JobState
 from ttm_jobs.storage import build_storage
 
@@ -34,11 +35,10 @@ class Stack:
         self.directory = directory
         self.broker = broker
         self.engine: Engine = create_engine(database_url)
-        self.storage = build_storage(f"file:{directory}/storage")
         self.data = directory / "data"
         self.data.mkdir(exist_ok=True)
         self.processes: list[subprocess.Popen[bytes]] = []
-        self._settings = {
+        self.settings = {
             "database_url": database_url,
             "broker_url": broker.url,
             "queue_name": new_id(),
@@ -54,9 +54,12 @@ class Stack:
             "stop_grace_seconds": 10,
             **settings,
         }
+        known = {name: value for name, value in self.settings.items() if name.startswith(("s3_", "storage_"))}
+        read = Settings.model_validate(known)
+        self.storage = build_storage(read.storage_url, read.s3)
 
     def environment(self, work_dir: Path) -> Mapping[str, str]:
-        own = {f"TTM_{name.upper()}": str(value) for name, value in self._settings.items()}
+        own = {f"TTM_{name.upper()}": str(value) for name, value in self.settings.items()}
         return {**os.environ, **own, "TTM_WORK_DIR": str(work_dir), "OMP_NUM_THREADS": "1"}
 
     def start_dispatcher(self) -> subprocess.Popen[bytes]:
@@ -72,12 +75,15 @@ class Stack:
         wait_until(lambda: len(self.workers()) > before, seconds=60)
         return process
 
-    def start(self, name: str, module: str, work_dir: Path) -> subprocess.Popen[bytes]:
-        """Runs a module as a process, which ends with the test."""
+    def start(
+        self, name: str, module: str, work_dir: Path, prefix: Sequence[str] = (), **settings: object
+    ) -> subprocess.Popen[bytes]:
+        """Runs a module as a process, which ends with the test, under the command `prefix` and with settings of its own."""
+        own = {f"TTM_{setting.upper()}": str(value) for setting, value in settings.items()}
         with (self.directory / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", module],
-                env=self.environment(work_dir),
+                [*prefix, sys.executable, "-m", module],
+                env={**self.environment(work_dir), **own},
                 stdout=log,
                 stderr=log,
                 preexec_fn=die_with_parent(),

@@ -34,7 +34,7 @@ def test_a_new_job_is_queued_and_owed_a_ring(engine: Engine) -> None:
     assert history(engine, job_id) == ["queued"]
     with read_scope(engine) as session:
         [message] = session.query(OutboxMessage)
-        assert (message.topic, message.payload) == ("ring", {"job_id": job_id, "priority": 7})
+        assert (message.topic, message.payload) == ("ring", {"job_id": job_id, "priority": 7, "queue": "default"})
 
 
 def test_an_unknown_job(engine: Engine) -> None:
@@ -182,13 +182,15 @@ def test_the_version_grows_with_changes_but_not_with_heartbeats(engine: Engine) 
     assert job_of(engine, lease.job_id).version == version + 1
 
 
-def test_a_ring_that_nobody_heard_is_owed_again_to_the_most_urgent(engine: Engine) -> None:
-    usual, urgent, taken = queued(engine), queued(engine, priority=9), queued(engine)
+def test_a_ring_that_nobody_heard_is_owed_again_the_longest_unheard_first(engine: Engine) -> None:
+    first, second, taken, elsewhere = queued(engine), queued(engine), queued(engine), queued(engine, queue="gpu")
     claimed(engine, taken)
     with session_scope(engine) as session:
         assert [job.id for job in jobs.ring_again(session, after=MINUTE, limit=10)] == []
-        assert [job.id for job in jobs.ring_again(session, after=NO_TIME, limit=1)] == [urgent]
-        assert [job.id for job in jobs.ring_again(session, after=NO_TIME, limit=10)] == [urgent, usual]
+        assert [job.id for job in jobs.ring_again(session, after=NO_TIME, limit=1)] == [first]
+        assert [job.id for job in jobs.ring_again(session, after=NO_TIME, limit=10)] == [second, first]
+        rung = jobs.ring_again(session, after=NO_TIME, limit=10, queue="gpu")
+        assert [job.id for job in rung] == [elsewhere]
 
 
 def test_a_wait_in_the_future_is_no_lost_ring(engine: Engine) -> None:

@@ -60,3 +60,31 @@ def test_every_setting_is_described() -> None:
 
 def test_a_known_driver_is_kept() -> None:
     assert database_address("postgresql+psycopg://db/ttm") == "postgresql+psycopg://db/ttm"
+
+
+def test_a_setting_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = tmp_path / "database_url"
+    secret.write_text("postgresql://ttm:a-password@db/ttm\n")
+    monkeypatch.setenv("TTM_DATABASE_URL_FILE", str(secret))
+    monkeypatch.setenv("TTM_QUEUES_FILE", str(tmp_path / "queues"))
+    (tmp_path / "queues").write_text("cpu,gpu")
+    settings = Settings()
+    assert settings.database_url == "postgresql+psycopg://ttm:a-password@db/ttm"
+    assert settings.queues == ("cpu", "gpu")
+
+
+def test_a_file_that_cannot_be_read_or_a_setting_given_twice_stops_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TTM_DATABASE_URL_FILE", str(tmp_path / "none"))
+    with pytest.raises(ValueError, match="TTM_DATABASE_URL_FILE"):
+        Settings()
+    monkeypatch.setenv("TTM_DATABASE_URL", "sqlite:///a.db")
+    with pytest.raises(ValueError, match="both given"):
+        Settings()
+
+
+@pytest.mark.parametrize("queues", ["", "Cpu", "a b", "a,-b", "x" * 65])
+def test_queues_have_plain_names(queues: str) -> None:
+    with pytest.raises(ValueError, match="queues"):
+        Settings.model_validate({"queues": queues})

@@ -16,7 +16,7 @@ from worker.dispatcher import Dispatcher
 
 
 class DeadDoorbell:
-    def ring(self, job_id: str, *, priority: int) -> None:
+    def ring(self, job_id: str, *, priority: int, queue: str) -> None:
         raise BrokerUnavailable("gone")
 
 

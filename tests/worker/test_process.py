@@ -1,6 +1,5 @@
 """Real Celery workers and a real dispatcher over a real broker, with the tiny trainer."""
 
-import json
 import os
 import signal
 import subprocess
@@ -121,7 +120,10 @@ def test_the_worker_registers_itself(stack: Stack) -> None:
     process = stack.start_worker()
     [worker] = stack.workers()
     assert worker.pid == process.pid
-    assert json.dumps(worker.devices) == json.dumps([{"kind": "cpu", "count": os.cpu_count()}])
+    [device] = worker.devices
+    assert device["count"] >= 1
+    assert device["memory_bytes"] > 2**28
+    assert worker.queues == ["default"]
     assert worker.job_id is None
 
 
@@ -134,3 +136,16 @@ def test_a_worker_that_cannot_write_does_not_start(stack: Stack) -> None:
 def test_a_worker_process_has_no_torch_in_it(stack: Stack) -> None:
     code = "import sys, worker.tasks, worker.dispatcher; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], env=stack.environment(stack.directory), check=True)
+
+
+def test_a_worker_takes_the_jobs_of_its_queues_alone(
+    tmp_path: Path, postgresql_url: str, redis: EmbeddedBroker
+) -> None:
+    with Stack(tmp_path, postgresql_url, redis, queues="gpu-80g,gpu") as stack:
+        stack.start_dispatcher()
+        stack.start_worker()
+        elsewhere = stack.submit("steps=1", queue="cpu")
+        mine = [stack.submit("steps=1", queue=queue) for queue in ("gpu", "gpu-80g")]
+        for job_id in mine:
+            stack.wait_for(job_id, JobState.SUCCEEDED)
+        assert (stack.job(elsewhere).state, stack.job(elsewhere).attempt) == (JobState.QUEUED, 0)

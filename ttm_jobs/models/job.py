@@ -3,15 +3,18 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, ForeignKey, Index, String, func, literal_column, text
+from sqlalchemy import JSON, BigInteger, ColumnElement, ForeignKey, Index, String, func, literal_column, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ttm_jobs.models.base import Base, Id, Json
 from ttm_jobs.models.project import Owned
+from ttm_jobs.settings import DEFAULT_QUEUE
 from ttm_jobs.states import JobState
 
 # Written out, since neither database proves a bound value to be within the condition of a partial index.
 WAITING = text("state = 'queued'")
+HOLDING = text("state IN ('running', 'cancelling', 'pausing')")
+BEGUN = text("started_at IS NOT NULL")
 UNHELD_WITH_DEADLINE = text("state IN ('queued', 'paused') AND deadline_at IS NOT NULL")
 
 _INDEXED_CHARACTERS = 200
@@ -63,6 +66,9 @@ class Job(Owned, Base):
 
     # 0 to 9, the highest first.
     priority: Mapped[int] = mapped_column()
+    # Only workers that serve this queue, and whose device has this much memory, take the job.
+    queue: Mapped[str] = mapped_column(String(64), default=DEFAULT_QUEUE, server_default=DEFAULT_QUEUE)
+    device_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     # Attempts that count: a worker that was drained and a pause give theirs back.
     attempt: Mapped[int] = mapped_column(default=0)
     max_attempts: Mapped[int]
@@ -81,14 +87,16 @@ class Job(Owned, Base):
     # A queued job is not claimed before this.
     not_before: Mapped[datetime | None]
     # When its newest ring was due; one that nobody answered is repeated.
-    rung_at: Mapped[datetime]
+    rung_at: Mapped[datetime] = mapped_column()
 
     created_at: Mapped[datetime] = mapped_column()
     queued_at: Mapped[datetime] = mapped_column()
-    started_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None] = mapped_column()
     finished_at: Mapped[datetime | None]
     cancel_requested_at: Mapped[datetime | None]
 
+    # W3C Trace Context of the request that made the job, under which its attempts are traced.
+    traceparent: Mapped[str | None] = mapped_column(String(64))
     # The number of the newest event of this job.
     last_event: Mapped[int] = mapped_column(default=0)
     # Grows with every change a reader can see; heartbeats are none.
@@ -115,19 +123,22 @@ class Job(Owned, Base):
             id.desc(),
         ),
         # The reaper's and the dispatcher's looks stay as small as what is running and waiting.
-        Index(
-            "ix_jobs_lease_until",
-            lease_until,
-            sqlite_where=text("lease_until IS NOT NULL"),
-            postgresql_where=text("lease_until IS NOT NULL"),
-        ),
+        # Without lease_until: PostgreSQL rewrites every index of a row when a column of one changes, and heartbeats are
+        # what changes most.
+        Index("ix_jobs_held", "project_id", sqlite_where=HOLDING, postgresql_where=HOLDING),
+        # Whose turn it is, and which of a project's jobs is next.
+        Index("ix_jobs_begun", "project_id", started_at.desc(), sqlite_where=BEGUN, postgresql_where=BEGUN),
         Index(
             "ix_jobs_waiting",
+            queue,
+            "project_id",
             priority.desc(),
-            queued_at,
+            # Given back by a drained worker, or tried again, a job keeps its place.
+            created_at,
             sqlite_where=WAITING,
             postgresql_where=WAITING,
         ),
+        Index("ix_jobs_rung_at", queue, rung_at, sqlite_where=WAITING, postgresql_where=WAITING),
         Index(
             "ix_jobs_deadline_at",
             deadline_at,

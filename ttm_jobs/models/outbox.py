@@ -9,8 +9,8 @@ from ttm_jobs.models.base import Base, Json, Serial
 
 
 class OutboxMessage(Base):
-    """`topic` says who delivers it: `ring` rings the doorbell for payload {job_id, priority}, `webhook` sends the
-    delivery {delivery_id}. Not before `next_at`.
+    """`topic` says who delivers it: `ring` rings the doorbell for payload {job_id, priority, queue}, `webhook` sends
+    the delivery {delivery_id}. Not before `next_at`.
     """
 
     __tablename__ = "outbox"

@@ -7,10 +7,12 @@ from sqlalchemy import JSON, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ttm_jobs.models.base import Base, Id
+from ttm_jobs.settings import DEFAULT_QUEUE
 
 
 class Worker(Base):
-    """`kind` is worker or dispatcher. `devices` names what a worker trains on. A process that ends in order removes
+    """`kind` is worker or dispatcher. `devices` names what a worker trains on, `queues`
+    those it serves, the preferred first. A process that ends in order removes
     its row.
     """
 
@@ -21,6 +23,7 @@ class Worker(Base):
     hostname: Mapped[str] = mapped_column(String(255))
     pid: Mapped[int]
     devices: Mapped[list[Any]] = mapped_column(JSON)
+    queues: Mapped[list[str]] = mapped_column(JSON, default=lambda: [DEFAULT_QUEUE], server_default='["default"]')
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime] = mapped_column()
     job_id: Mapped[str | None] = mapped_column(String(36))

@@ -11,6 +11,7 @@ from ttm_jobs.errors import ArtifactNotFound
 from ttm_jobs.models import Artifact, Job
 
 STUDENT = "student.safetensors"
+LOG = "trainer.log"
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from ttm_jobs.models.base import Json
 from ttm_jobs.models.job import WAITING
 from ttm_jobs.repositories import quotas, webhooks
 from ttm_jobs.repositories.transitions import enqueue, locked, move, owe_ring
+from ttm_jobs.settings import DEFAULT_QUEUE
 from ttm_jobs.states import TERMINAL, JobState
 from ttm_jobs.tenancy import project_of
 
@@ -38,11 +39,14 @@ def create(
     teacher: str | None = None,
     name: str | None = None,
     priority: int = DEFAULT_PRIORITY,
+    queue: str = DEFAULT_QUEUE,
+    device_memory_bytes: int | None = None,
     max_attempts: int = 3,
     deadline: datetime | timedelta | None = None,
     retry_of: str | None = None,
     tags: Collection[str] = (),
     named: Mapping[str, str] | None = None,
+    traceparent: str | None = None,
 ) -> Job:
     """A queued job of the session's project, and the ring it is owed. QuotaExceeded.
 
@@ -65,6 +69,9 @@ def create(
         dataset=dataset,
         method=method,
         priority=priority,
+        queue=queue,
+        device_memory_bytes=device_memory_bytes,
+        traceparent=traceparent,
         max_attempts=max_attempts,
         deadline_at=at + deadline if isinstance(deadline, timedelta) else deadline,
         retry_of=retry_of,
@@ -217,6 +224,8 @@ def retry(session: Session, job_id: str) -> Job:
         teacher=old.teacher,
         name=old.name,
         priority=old.priority,
+        queue=old.queue,
+        device_memory_bytes=old.device_memory_bytes,
         max_attempts=old.max_attempts,
         retry_of=old.id,
         tags=old.tags,
@@ -224,13 +233,20 @@ def retry(session: Session, job_id: str) -> Job:
     )
 
 
-def ring_again(session: Session, *, after: timedelta, limit: int) -> Sequence[Job]:
-    """Owes another ring to waiting jobs whose ring was due `after` ago: it, or the broker, was lost."""
+def ring_again(session: Session, *, after: timedelta, limit: int, queue: str = DEFAULT_QUEUE) -> Sequence[Job]:
+    """Owes another ring to waiting jobs of a queue whose ring was due `after` ago: it, or the broker, was lost. It only
+    calls a worker: which job is taken then is decided by whose turn it is.
+    """
     at = now(session)
     jobs = session.scalars(
         select(Job)
-        .where(WAITING, Job.rung_at <= at - after, Job.project_id.not_in(quotas.at_their_limit(session)))
-        .order_by(Job.priority.desc(), Job.queued_at)
+        .where(
+            WAITING,
+            Job.queue == queue,
+            Job.rung_at <= at - after,
+            Job.project_id.not_in(quotas.at_their_limit(session)),
+        )
+        .order_by(Job.rung_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
     ).all()

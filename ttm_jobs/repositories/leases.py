@@ -10,9 +10,11 @@ from sqlalchemy.orm import Session
 from ttm_jobs.clock import now
 from ttm_jobs.errors import JobNotFound, LeaseLost
 from ttm_jobs.models import Attempt, Job
-from ttm_jobs.repositories import endings, quotas
+from ttm_jobs.models.job import HOLDING
+from ttm_jobs.repositories import endings, quotas, turns
 from ttm_jobs.repositories.endings import Failure
 from ttm_jobs.repositories.transitions import locked, move
+from ttm_jobs.repositories.turns import Offer
 from ttm_jobs.states import HELD, JobState
 
 
@@ -33,6 +35,14 @@ class Standing:
 
     state: JobState
     overdue: bool
+
+
+def claim_next(session: Session, owner: str, *, duration: timedelta, offer: Offer) -> Lease | None:
+    """Takes the job whose turn it is; None if none waits that the worker's offer is enough for."""
+    for job_id in turns.candidates(session, offer):
+        if (lease := claim(session, job_id, owner, duration=duration)) is not None:
+            return lease
+    return None
 
 
 def claim(session: Session, job_id: str, owner: str, *, duration: timedelta) -> Lease | None:
@@ -96,7 +106,7 @@ def expire(session: Session, *, backoff: timedelta, limit: int = 100) -> Sequenc
     """Takes the jobs of silent workers from them. Any number of processes may do this at once."""
     jobs = session.scalars(
         select(Job)
-        .where(Job.lease_until <= now(session))
+        .where(HOLDING, Job.lease_until <= now(session))
         .order_by(Job.lease_until)
         .limit(limit)
         .with_for_update(skip_locked=True)

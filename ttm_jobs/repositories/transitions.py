@@ -56,5 +56,5 @@ def enqueue(session: Session, job: Job, at: datetime, delay: timedelta, **why: A
 
 
 def owe_ring(session: Session, job: Job, at: datetime, delay: timedelta = timedelta(0)) -> None:
-    payload = {"job_id": job.id, "priority": job.priority}
+    payload = {"job_id": job.id, "priority": job.priority, "queue": job.queue}
     outbox.add(session, RING, payload, created_at=at, next_at=at + delay)

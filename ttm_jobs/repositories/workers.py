@@ -1,5 +1,6 @@
 """Workers and dispatchers: who is there."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from ttm_jobs.clock import now
 from ttm_jobs.models import Worker
+from ttm_jobs.settings import DEFAULT_QUEUE
 
 Kind = Literal["worker", "dispatcher"]
 
@@ -22,6 +24,7 @@ def seen(
     pid: int,
     devices: Sequence[Any],
     job_id: str | None,
+    queues: Sequence[str] = (DEFAULT_QUEUE,),
 ) -> None:
     """Registers a process, or renews its registration."""
     at = now(session)
@@ -29,6 +32,7 @@ def seen(
     if worker is None:
         worker = Worker(id=worker_id, kind=kind, hostname=hostname, pid=pid, devices=list(devices), started_at=at)
         session.add(worker)
+    worker.queues = list(queues)
     worker.seen_at = at
     worker.job_id = job_id
 
@@ -53,6 +57,16 @@ def count_idle(session: Session, *, within: timedelta) -> int:
         )
         or 0
     )
+
+
+def idle_by_queue(session: Session, *, within: timedelta) -> dict[str, int]:
+    """How many workers heard of lately that hold no job serve each queue; a queue that none serves is left out."""
+    idle = session.scalars(
+        select(Worker.queues).where(
+            Worker.kind == "worker", Worker.job_id.is_(None), Worker.seen_at >= now(session) - within
+        )
+    )
+    return Counter(queue for queues in idle for queue in set(queues))
 
 
 def forget(session: Session, *, silent_for: timedelta) -> None:

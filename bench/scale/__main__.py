@@ -1,0 +1,68 @@
+"""`python -m bench.scale`: claims at 10, 100 and 1,000 workers beside 100,000 queued jobs. Prints JSON, and writes the
+table of docs/scale.md where `--page` names it.
+"""
+
+import argparse
+import json
+import os
+import platform
+from dataclasses import asdict
+from pathlib import Path
+
+from bench.scale.simulation import Figures, Plan, Simulation
+
+_BEGIN, _END = "<!-- scale: begin -->", "<!-- scale: end -->"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
+    parser.add_argument("--workers", type=int, nargs="+", default=[10, 100, 1000])
+    parser.add_argument("--jobs", type=int, default=Plan.large)
+    parser.add_argument("--seconds", type=float, default=Plan.seconds)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--page", type=Path)
+    arguments = parser.parse_args()
+    plan = Plan(large=arguments.jobs, seconds=arguments.seconds)
+    load = os.getloadavg()[0]
+    with Simulation(plan).running() as simulation:
+        found = [simulation.measure(workers) for workers in arguments.workers]
+    told = {
+        "plan": asdict(plan),
+        "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "load_before": round(load, 2)},
+        "figures": [asdict(figures) for figures in found],
+    }
+    text = json.dumps(told, indent=2)
+    print(text)
+    if arguments.json is not None:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(text + "\n")
+    if arguments.page is not None:
+        page = arguments.page.read_text(encoding="utf-8")
+        head, _, rest = page.partition(_BEGIN)
+        arguments.page.write_text(f"{head}{_BEGIN}\n{table(found)}\n{_END}{rest.partition(_END)[2]}", encoding="utf-8")
+
+
+def table(found: list[Figures]) -> str:
+    """A column for each number of workers."""
+    rows = [
+        ("worker threads in processes", lambda f: f"{f.workers:,} in {f.processes}"),
+        ("jobs a second that they could end", lambda f: f"{f.asked_per_second:g}"),
+        ("**claims a second**", lambda f: f"**{f.claims_per_second:.1f}**"),
+        ("claims", lambda f: f"{f.claims:,}"),
+        ("**claimed twice**", lambda f: f"**{f.claimed_twice}**"),
+        ("one claim, median and p99, ms", lambda f: f"{f.claim_p50 * 1e3:.0f}, {f.claim_p99 * 1e3:.0f}"),
+        ("submit to claim of the small project, median and p99, s", lambda f: f"{f.small_p50:.2f}, {f.small_p99:.2f}"),
+        ("its jobs claimed", lambda f: f"{f.small_jobs:,}"),
+        ("statements a job", lambda f: f"{f.statements_per_job:.1f}"),
+        ("their time a job, sent to answered, ms", lambda f: f"{f.statement_seconds_per_job * 1e3:.0f}"),
+        ("PostgreSQL's processor time a job, ms", lambda f: f"{f.postgres_cpu_seconds_per_job * 1e3:.1f}"),
+        ("the workers' own, in Python, ms", lambda f: f"{f.crew_cpu_seconds_per_job * 1e3:.0f}"),
+        ("updates of `jobs` that touch no index", lambda f: f"{f.hot_updates:.0%}"),
+        ("claims given up for want of a connection", lambda f: f"{f.database_away}"),
+    ]
+    head = f"| | {' | '.join('workers' for _ in found)} |\n|---|{'---|' * len(found)}\n"
+    return head + "\n".join(f"| {name} | {' | '.join(show(figures) for figures in found)} |" for name, show in rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""`python -m bench.scale.crew JSON`: many workers as threads of one process, whose trainers only sleep.
+
+Rings, claims, leases, heartbeats, presence and ends are the worker's own code. Prints one JSON object at its end.
+"""
+
+import json
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import redis
+from sqlalchemy import Engine, event
+
+from ttm_jobs.database import DATABASE_AWAY, create_engine, session_scope
+from ttm_jobs.errors import LeaseLost
+from ttm_jobs.repositories import endings, jobs, leases
+from ttm_jobs.repositories.leases import Lease
+from ttm_jobs.repositories.turns import Offer
+from worker.heartbeat import Heartbeat
+from worker.presence import Presence
+
+_LEASE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a crew is told."""
+
+    database_url: str
+    broker_url: str
+    queue_name: str
+    workers: int
+    trainer_seconds: float
+    heartbeat_seconds: float
+    seconds: float
+    """From the moment at which all its workers are there."""
+
+
+@dataclass
+class Told:
+    """What a crew tells: of each claim the job, its project and the seconds that it had waited."""
+
+    claims: list[tuple[str, str, float]] = field(default_factory=list)
+    ended: int = 0
+    empty_rings: int = 0
+    away: int = 0
+    lost: int = 0
+    statements: int = 0
+    statement_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    claim_seconds: list[float] = field(default_factory=list)
+
+
+class Crew:
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        self._engine = create_engine(orders.database_url)
+        self._told = Told()
+        self._lock = threading.Lock()
+        self._until = 0.0
+        _count(self._engine, self._told, self._lock)
+        # kombu keeps a list a priority.
+        self._lists = [orders.queue_name, *(f"{orders.queue_name}\x06\x16{number}" for number in range(1, 10))]
+
+    def run(self) -> Told:
+        everyone = threading.Barrier(self._orders.workers + 1)
+        threads = [threading.Thread(target=self._work, args=[everyone]) for _ in range(self._orders.workers)]
+        for thread in threads:
+            thread.start()
+        everyone.wait()
+        with self._lock:
+            self._told.statements, self._told.statement_seconds = 0, 0.0
+        cpu = time.process_time()
+        self._until = time.monotonic() + self._orders.seconds
+        everyone.wait()
+        print("ready", file=sys.stderr, flush=True)
+        for thread in threads:
+            thread.join()
+        self._told.cpu_seconds = time.process_time() - cpu
+        return self._told
+
+    def _work(self, everyone: threading.Barrier) -> None:
+        broker = redis.Redis.from_url(self._orders.broker_url)
+        with Presence(self._engine, "worker", interval=15.0, queues=["default"]) as presence:
+            everyone.wait()
+            everyone.wait()
+            while time.monotonic() < self._until:
+                if broker.brpop(self._lists, timeout=1) is None:
+                    continue
+                try:
+                    self._answer(presence)
+                except LeaseLost:
+                    self._count("lost")
+                except DATABASE_AWAY:
+                    self._count("away")
+
+    def _answer(self, presence: Presence) -> None:
+        asked = time.monotonic()
+        lease = self._claim(presence.id)
+        if lease is None:
+            self._count("empty_rings")
+            return
+        with self._lock:
+            self._told.claim_seconds.append(time.monotonic() - asked)
+        presence.holds(lease.job_id)
+        with Heartbeat(self._engine, lease, duration=_LEASE_SECONDS, interval=self._orders.heartbeat_seconds):
+            time.sleep(self._orders.trainer_seconds)
+            with session_scope(self._engine) as session:
+                endings.succeeded(session, leases.fence(session, lease), result={}, files=[])
+        presence.holds(None)
+        self._count("ended")
+
+    def _claim(self, owner: str) -> Lease | None:
+        with session_scope(self._engine) as session:
+            duration = timedelta(seconds=_LEASE_SECONDS)
+            lease = leases.claim_next(session, owner, duration=duration, offer=Offer())
+            if lease is None:
+                return None
+            job = jobs.get(session, lease.job_id)
+            assert job.started_at is not None
+            claim = (job.id, job.project_id, (job.started_at - job.created_at).total_seconds())
+        with self._lock:
+            self._told.claims.append(claim)
+        return lease
+
+    def _count(self, name: str) -> None:
+        with self._lock:
+            setattr(self._told, name, getattr(self._told, name) + 1)
+
+
+def _count(engine: Engine, told: Told, lock: threading.Lock) -> None:
+    """Statements, and the time from sending one to having its answer, which is the database's and the wire's."""
+
+    def before(connection: Any, *_: Any) -> None:
+        connection.info["asked"] = time.perf_counter()
+
+    def after(connection: Any, *_: Any) -> None:
+        took = time.perf_counter() - connection.info["asked"]
+        with lock:
+            told.statements += 1
+            told.statement_seconds += took
+
+    event.listen(engine, "before_cursor_execute", before)
+    event.listen(engine, "after_cursor_execute", after)
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(Crew(Orders(**json.loads(sys.argv[1]))).run())))

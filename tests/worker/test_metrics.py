@@ -1,0 +1,57 @@
+"""What a worker and a dispatcher tell, as the processes that they are."""
+
+import time
+from pathlib import Path
+
+import httpx2
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.stack import Stack
+from tests.support.tiny import wait_until
+from ttm_jobs.embedded import EmbeddedBroker, free_port
+from ttm_jobs.states import JobState
+
+
+def scrape(port: int) -> dict[tuple[str, ...], float]:
+    text = httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_a_worker_and_a_dispatcher_at_work(tmp_path: Path, postgresql_url: str, redis: EmbeddedBroker) -> None:
+    ports = free_port(), free_port()
+    with Stack(tmp_path, postgresql_url, redis) as stack:
+        for port, start in zip(ports, (stack.start_dispatcher, stack.start_worker), strict=True):
+            stack.settings["metrics_port"] = port
+            start()
+        job_id = stack.submit("steps=400 step_seconds=0.02")
+        stack.wait_for(job_id, JobState.RUNNING)
+        wait_until(lambda: stack.step(job_id) > 3)
+        worker = scrape(ports[1])
+        assert worker["ttm_worker_busy",] == 1
+        assert worker["ttm_trainer_images_per_second",] == 100
+        assert worker["ttm_trainer_memory_bytes",] > 2**20
+        assert worker["ttm_worker_rings_total", "claimed"] == 1
+        assert worker["process_resident_memory_bytes",] > 0
+        stack.wait_for(job_id, JobState.SUCCEEDED)
+        wait_until(lambda: scrape(ports[1])["ttm_worker_busy",] == 0)
+        worker = scrape(ports[1])
+        assert (worker["ttm_worker_attempts_total", "succeeded"], worker["ttm_worker_attempts_total", "error"]) == (
+            1,
+            0,
+        )
+        assert worker["ttm_worker_heartbeats_total", "extended"] >= 1
+        assert worker["ttm_trainer_images_per_second",] == worker["ttm_trainer_memory_bytes",] == 0
+        dispatcher = scrape(ports[0])
+        assert dispatcher["ttm_dispatcher_rings_total", "taken"] >= 1
+        assert time.time() - dispatcher["ttm_dispatcher_round_timestamp_seconds",] < 10
+
+
+def test_a_taken_port_keeps_a_worker_from_starting(stack: Stack, request: pytest.FixtureRequest) -> None:
+    stack.settings["metrics_port"] = stack.broker.port
+    worker = stack.start("taken", "tests.support.tiny_worker", stack.directory / "work")
+    assert worker.wait(20) == 1

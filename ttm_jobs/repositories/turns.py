@@ -1,0 +1,92 @@
+"""Whose turn it is. Of the projects that wait, the one with the fewest jobs running goes first, and of those with
+equally many the one whose last job began longest ago; within a project the most urgent job, then the oldest.
+
+So a project with a hundred thousand jobs, however urgent they say they are, holds up nobody else's.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from ttm_jobs.clock import now
+from ttm_jobs.models import Job, Project
+from ttm_jobs.models.job import BEGUN, HOLDING, WAITING
+from ttm_jobs.settings import DEFAULT_QUEUE
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a worker has for jobs: the queues it serves, the preferred first, and the memory of its device in bytes, if
+    that is known.
+    """
+
+    queues: Sequence[str] = (DEFAULT_QUEUE,)
+    memory_bytes: int | None = None
+
+
+def candidates(session: Session, offer: Offer) -> Iterator[str]:
+    """The id of the next job, locked until the transaction ends, and, if that is not taken, those after it: one of each
+    project. What others hold locked is passed over.
+    """
+    at = now(session)
+    for queue in offer.queues:
+        for project_id in _projects(session, queue):
+            if (job_id := _first(session, queue, project_id, offer, at)) is not None:
+                yield job_id
+
+
+def _projects(session: Session, queue: str) -> Sequence[str]:
+    """Those with jobs in the queue and leave to run one more, whose turn it is first."""
+    mine = select(func.min(Job.project_id).label("project_id")).where(WAITING, Job.queue == queue)
+    waiting = mine.cte("waiting", recursive=True)
+    # Each project is one step in the index, however many of its jobs wait.
+    further = aliased(Job)
+    following = (
+        select(func.min(further.project_id))
+        .where(WAITING, further.queue == queue, further.project_id > waiting.c.project_id)
+        .correlate(waiting)
+        .scalar_subquery()
+    )
+    waiting = waiting.union_all(select(following).where(waiting.c.project_id.is_not(None)))
+    running = (
+        select(func.count())
+        .select_from(Job)
+        .where(HOLDING, Job.project_id == waiting.c.project_id)
+        .correlate(waiting)
+        .scalar_subquery()
+    )
+    began = (
+        select(Job.started_at)
+        .where(BEGUN, Job.project_id == waiting.c.project_id)
+        .order_by(Job.started_at.desc())
+        .limit(1)
+        .correlate(waiting)
+        .scalar_subquery()
+    )
+    return session.scalars(
+        select(waiting.c.project_id)
+        .outerjoin(Project, Project.id == waiting.c.project_id)
+        .where(
+            waiting.c.project_id.is_not(None),
+            or_(Project.max_running_jobs.is_(None), running < Project.max_running_jobs),
+        )
+        .order_by(running, began.nulls_first(), waiting.c.project_id)
+    ).all()
+
+
+def _first(session: Session, queue: str, project_id: str, offer: Offer, at: datetime) -> str | None:
+    query = select(Job.id).where(
+        WAITING,
+        Job.queue == queue,
+        Job.project_id == project_id,
+        or_(Job.not_before.is_(None), Job.not_before <= at),
+        or_(Job.deadline_at.is_(None), Job.deadline_at > at),
+    )
+    if offer.memory_bytes is not None:
+        query = query.where(or_(Job.device_memory_bytes.is_(None), Job.device_memory_bytes <= offer.memory_bytes))
+    return session.scalar(
+        query.order_by(Job.priority.desc(), Job.created_at).limit(1).with_for_update(skip_locked=True)
+    )

@@ -1,0 +1,35 @@
+"""Settings from files: `TTM_DATABASE_URL_FILE=/run/secrets/database_url` gives the address that the file holds."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import PydanticBaseSettingsSource
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """For each setting the content of the file that its variable with `_FILE` names, without blanks around it.
+
+    ValueError if the file cannot be read, or the setting is given in both ways.
+    """
+
+    def __call__(self) -> dict[str, Any]:
+        given: dict[str, Any] = {}
+        for name, field in self.settings_cls.model_fields.items():
+            value, _, _ = self.get_field_value(field, name)
+            if value is not None:
+                given[name] = value
+        return given
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        variable = f"{self.config['env_prefix']}{field_name.upper()}"
+        path = os.environ.get(f"{variable}_FILE")
+        if path is None:
+            return None, field_name, False
+        if variable in os.environ:
+            raise ValueError(f"{variable} and {variable}_FILE are both given")
+        try:
+            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"{variable}_FILE: {path} cannot be read: {error}") from error
