@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from ttm_core.events import Progress, Stopped
+from ttm_jobs.settings import Settings
 from worker import orphans
 from worker.log_file import LogFile
 from worker.standby import Starter
@@ -52,7 +53,8 @@ def main() -> None:
 
 def _first_step(workdir: Path, dataset: Path, *, wait: bool) -> float:
     """Seconds from handing over the job to the first word of a finished step."""
-    starter = Starter(COMMAND, marks=orphans.marks(), standby=wait)
+    settings = Settings(work_dir=workdir.parent, data_roots=(workdir.parent,))
+    starter = Starter(COMMAND, marks=orphans.marks(), standby=wait, settings=settings)
     starter.prepare()
     if wait:
         _until_idle(starter)

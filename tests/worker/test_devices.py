@@ -19,6 +19,7 @@ from ttm_core.events import Event, Finished, Metrics, Planned, Progress, Stopped
 from ttm_core.spec import DistillSpec
 from ttm_core.students import create_model
 from ttm_core.weights import write_safetensors
+from ttm_jobs.settings import Settings
 from worker import orphans
 from worker.log_file import LogFile
 from worker.standby import Starter
@@ -47,7 +48,14 @@ def trainer_of(workdir: Path, told: DistillSpec) -> Trainer:
         "teachers": [each.checkpoint.removeprefix("file://") for each in told.all_teachers],
     }
     (workdir / "run.json").write_text(json.dumps({"spec": told.model_dump(mode="json"), "inputs": inputs}))
-    starter = Starter(REAL_TRAINER, marks=orphans.marks())
+    return again_in(workdir)
+
+
+def again_in(workdir: Path) -> Trainer:
+    """Confined as a worker confines it: what it may read and write lies beside the work directory."""
+    around = workdir.parents[1]
+    settings = Settings(work_dir=around, data_roots=(around,))
+    starter = Starter(REAL_TRAINER, marks=orphans.marks(), settings=settings)
     return Trainer(starter, workdir, log=LogFile(workdir / "trainer.log", 100_000))
 
 
@@ -114,8 +122,7 @@ def test_stopped_and_resumed_on_two_devices_to_the_same_bits(tmp_path: Path, dig
     assert 0 < items[-2].step < 240
     assert not group_of(trainer.pid)
 
-    again = Trainer(Starter(REAL_TRAINER, marks=orphans.marks()), workdir, log=LogFile(workdir / "trainer.log", 10_000))
-    assert student(finished(again, workdir)) == whole
+    assert student(finished(again_in(workdir), workdir)) == whole
 
 
 def test_a_device_that_is_lost_ends_the_run(tmp_path: Path, digits: Path) -> None:
