@@ -37,6 +37,10 @@ def submit(
     seed: SeedOption = None,
     set_: SetOption = None,
     priority: Annotated[int | None, typer.Option(min=0, max=9, help="Of waiting jobs the highest goes first.")] = None,
+    queue: Annotated[str | None, typer.Option(help="Only workers that serve it take the job.")] = None,
+    device_memory: Annotated[
+        float | None, typer.Option(min=0.1, max=2**20, help="GiB that the worker's device needs to have.")
+    ] = None,
     max_attempts: Annotated[
         int | None, typer.Option(min=1, max=100, help="Attempts before an infrastructure error fails the job.")
     ] = None,
@@ -71,6 +75,8 @@ def submit(
     )
     handling = {
         "priority": priority,
+        "queue": queue,
+        "device_memory_bytes": None if device_memory is None else round(device_memory * 2**30),
         "max_attempts": max_attempts,
         "deadline": _deadline(deadline),
         "tags": tag or None,

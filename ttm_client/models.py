@@ -117,6 +117,7 @@ class JobSummary(_Answer):
     metrics: dict[str, float | None]
     accuracy: Accuracy | None
     priority: int | None = None
+    queue: str | None = None
     attempt: int
     max_attempts: int
     deadline_at: datetime | None = None

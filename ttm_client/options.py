@@ -23,6 +23,8 @@ class JobOptions(TypedDict, total=False):
     training: Mapping[str, Any]
     exports: list[str]
     priority: int
+    queue: str
+    device_memory_bytes: int
     max_attempts: int
     deadline: float | datetime | str
 

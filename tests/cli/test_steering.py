@@ -17,9 +17,11 @@ def submitted(ttm: Ttm, data: Path, name: str, *more: str) -> str:
 def test_a_queued_job_rests_goes_on_and_is_retried(ttm: Ttm, data: Path) -> None:
     busy = submitted(ttm, data, SLOW)
     # The one worker is busy, so this one waits.
-    job = submitted(ttm, data, SLOW, "--priority", "2", "--max-attempts", "7", "--deadline", "3600", "--tag", "night")
+    handling = ["--priority", "2", "--max-attempts", "7", "--deadline", "3600", "--tag", "night"]
+    handling += ["--queue", "default", "--device-memory", "0.5"]
+    job = submitted(ttm, data, SLOW, *handling)
     told = json.loads(ttm("show", job, "--json").stdout)
-    assert (told["max_attempts"], told["attempts"]) == (7, [])
+    assert (told["max_attempts"], told["attempts"], told["queue"]) == (7, [], "default")
     assert ttm("pause", job).stdout == f"{job} is paused\n"
     assert ttm("retry", job).returncode == 5
     assert json.loads(ttm("resume", job, "--json").stdout)["state"] == "queued"
