@@ -68,7 +68,7 @@ def test_cut_off_a_worker_loses_its_job_to_another_and_comes_back(
 
         host.cut()
         near = stack.start_worker()
-        stack.wait_for(job_id, JobState.SUCCEEDED, seconds=90)
+        stack.wait_for(job_id, JobState.SUCCEEDED, seconds=150)
         assert [attempt.outcome for attempt in stack.attempts(job_id)] == ["lost", "succeeded"]
         assert (stack.attempts(job_id)[1].from_step or 0) >= 20
         assert stack.student(job_id) == weights_after(600, "0")

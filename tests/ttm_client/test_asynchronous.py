@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from tests.support.asynchronous import run_async
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.runs import STUDENT_BYTES, claim, fail, succeed, train
 from tests.ttm_client.test_client import scripted
@@ -25,7 +26,7 @@ def run(url: str, work: Callable[[AsyncClient], Coroutine[Any, Any, Any]]) -> An
         async with AsyncClient(url) as client:
             return await work(client)
 
-    return asyncio.run(connected())
+    return run_async(connected())
 
 
 def test_jobs_are_submitted_and_awaited_at_once(url: str, engine: Engine, settings: Settings) -> None:

@@ -1,7 +1,6 @@
 """Every public name of the client has an example, and each does what it says against a real service."""
 
 import ast
-import asyncio
 import contextlib
 import doctest
 import inspect
@@ -19,6 +18,7 @@ from PIL import Image
 import ttm_client
 from tests.api.conftest import make_settings
 from tests.support.api_server import served
+from tests.support.asynchronous import run_async
 from tests.support.factories import create_job
 from tests.support.runs import claim, fail, succeed, train
 from ttm_client import AsyncClient, Client
@@ -156,4 +156,4 @@ def test_each_public_name_has_an_example_that_holds(
                 got = "".join(f"{line}\n" for line in said)
                 assert CHECKER.check_output(example.want, got, FLAGS), CHECKER.output_difference(example, got, FLAGS)
 
-    asyncio.run(run())
+    run_async(run())

@@ -205,7 +205,7 @@ def test_what_is_rolled_back_was_never_told(engine: Engine, receiver: Receiver) 
 
 
 def test_a_dispatcher_that_dies_with_a_message_in_hand_leaves_it_to_the_next(stack: Stack, receiver: Receiver) -> None:
-    stack._settings |= {"private_hosts": receiver.address, "webhook_seconds": 1}
+    stack.settings |= {"private_hosts": receiver.address, "webhook_seconds": 1}
     webhook_id = hook(stack.engine, receiver.url, "job.queued")
     receiver.held.clear()
     first = stack.start_dispatcher()

@@ -45,7 +45,7 @@ def spec(**fields):
         (
             "wttm",
             {"features": "crd"},
-            Needs(labels=True, teacher=True, features="pooled", mixes=False, one_teacher=True),
+            Needs(labels=True, teacher=True, features="pooled", mixes=False, one_teacher=True, remembers_images=True),
         ),
         ("ttm", {"features": "vitkd"}, Needs(labels=True, teacher=True, features="tokens", one_teacher=True)),
     ],
