@@ -16,6 +16,9 @@ def run(connection: Connection) -> None:
         render_as_batch=connection.dialect.name == "sqlite",
         transactional_ddl=True,
     )
+    if connection.dialect.name == "postgresql" and (connection.dialect.server_version_info or ()) >= (17,):
+        # A migration takes as long as its tables are large.
+        connection.exec_driver_sql("SET transaction_timeout = 0")
     with context.begin_transaction():
         context.run_migrations()
 

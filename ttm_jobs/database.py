@@ -17,6 +17,8 @@ from ttm_jobs.settings import SQLITE, database_address
 _READS = "ttm_reads"
 
 _IDLE_TRANSACTION_MS = 10_000
+_TRANSACTION_MS = 30_000
+_HAS_TRANSACTION_TIMEOUT = 170_000  # the version of PostgreSQL
 
 # What is raised while the database cannot be reached or is too busy: the same call may pass later.
 DATABASE_AWAY = (OperationalError, InterfaceError, TimeoutError)
@@ -26,7 +28,7 @@ def create_engine(url: str) -> Engine:
     """An engine for SQLite or PostgreSQL, with the settings each needs here. Connects to nothing yet."""
     parsed = make_url(database_address(url))
     if parsed.drivername != SQLITE:
-        return _create_engine(
+        engine = _create_engine(
             parsed,
             # A connection that died with the server is replaced before a request meets it.
             pool_pre_ping=True,
@@ -45,12 +47,23 @@ def create_engine(url: str) -> Engine:
                 "options": f"-c idle_in_transaction_session_timeout={_IDLE_TRANSACTION_MS}",
             },
         )
+        event.listen(engine, "connect", _bound_transactions)
+        return engine
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = _create_engine(parsed, pool_size=20, max_overflow=20, pool_timeout=5)
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _bound_transactions(connection: Any, record: Any) -> None:
+    """A network cut in the middle of what a worker sends leaves a transaction that PostgreSQL does not count as idle,
+    and its locks; every transaction of ours is short.
+    """
+    if connection.info.server_version >= _HAS_TRANSACTION_TIMEOUT:
+        connection.execute(f"SET transaction_timeout = {_TRANSACTION_MS}")
+        connection.commit()
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, record: Any) -> None:

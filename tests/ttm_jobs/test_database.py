@@ -129,6 +129,29 @@ def test_who_freezes_within_a_transaction_does_not_keep_its_locks(
     engine.dispose()
 
 
+def test_a_transaction_that_is_cut_in_the_middle_does_not_keep_its_locks(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a statement that is half sent the server says that it is at work: so is this one, as far as it can see."""
+    monkeypatch.setattr(database, "_TRANSACTION_MS", 700)
+    engine = create_engine(postgresql_url)
+    job_id = queued(engine)
+
+    def half_sent() -> None:
+        with session_scope(engine) as session:
+            locked(session, job_id)
+            session.execute(text("SELECT pg_sleep(30)"))
+
+    with ThreadPoolExecutor(1) as pool:
+        cut = pool.submit(half_sent)
+        time.sleep(0.2)
+        with session_scope(engine) as session:
+            assert locked(session, job_id).id == job_id
+        with pytest.raises(DATABASE_AWAY):
+            cut.result(timeout=10)
+    engine.dispose()
+
+
 def test_connections_survive_a_restart_of_the_server(postgres: PostgresServer, postgresql_url: str) -> None:
     engine = create_engine(postgresql_url)
     job_id = queued(engine)
