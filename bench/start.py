@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ttm_core.events import Progress, Stopped
+from ttm_core.events import PhaseChanged, Progress, Stopped
 from ttm_jobs.settings import Settings
 from worker import orphans
 from worker.log_file import LogFile
@@ -26,6 +26,7 @@ from worker.standby import Starter
 from worker.supervisor import Exited, Trainer
 
 COMMAND = (sys.executable, "-m", "ttm_core", "run")
+_BATCH = 16
 
 
 def main() -> None:
@@ -52,7 +53,7 @@ def main() -> None:
 
 
 def _first_step(workdir: Path, dataset: Path, *, wait: bool) -> float:
-    """Seconds from handing over the job to the first word of a finished step."""
+    """Seconds from handing over the job to the end of its first step."""
     settings = Settings(work_dir=workdir.parent, data_roots=(workdir.parent,))
     starter = Starter(COMMAND, marks=orphans.marks(), standby=wait, settings=settings)
     starter.prepare()
@@ -64,16 +65,19 @@ def _first_step(workdir: Path, dataset: Path, *, wait: bool) -> float:
         "dataset": dataset.as_uri(),
         "method": "ce",
         "exports": [],
-        "training": {"epochs": 100_000, "batch_size": 16, "threads": 1},
+        "training": {"epochs": 100_000, "batch_size": _BATCH, "threads": 1},
     }
     (workdir / "run.json").write_text(json.dumps({"spec": spec, "inputs": {"dataset": str(dataset), "teachers": []}}))
     trainer = Trainer(starter, workdir, log=LogFile(workdir / "trainer.log", 100_000))
     started = time.perf_counter()
     trainer.start()
+    ready = 0.0
     while not isinstance(item := trainer.next(60), Progress):
         assert item is not None, "the trainer fell silent"
         assert not isinstance(item, Exited | Stopped), "the run did not begin"
-    seconds = time.perf_counter() - started - 1 / max(item.images_per_second / 16, 1e-9) * max(item.step - 1, 0)
+        if isinstance(item, PhaseChanged) and item.phase == "training":
+            ready = time.perf_counter() - started
+    seconds = ready + _BATCH / item.images_per_second  # the first word of a step comes after several
     trainer.end()
     starter.end()
     return seconds
