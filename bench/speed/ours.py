@@ -109,4 +109,4 @@ def _warm_up(trainer: Trainer, stored: StoredTeacher | None) -> None:
     spec = trainer.spec
     batches = epoch_batches(trainer.views, seed=0, epoch=0, view=0, batch_size=spec.batch_size, first=0)
     trainer._training_mode()
-    trainer._descend(next(batches))
+    trainer._descend(next(batches), trainer.distiller)
