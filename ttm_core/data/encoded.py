@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from array import array
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from ttm_core.data.dataset import Dataset, Split, Unreadable, whole
 from ttm_core.data.images import EncodedImages, Source, Sources, decode, is_grey, opened
 from ttm_core.data.layout import SplitName
+from ttm_core.data.threads import in_turn
 from ttm_core.errors import BadDataset
 
 MAX_CLASSES = 100_000
@@ -80,23 +82,26 @@ def build_dataset(
     """
     unreadable: list[Unreadable] = []
     kept: dict[SplitName, NDArray[np.int64]] = {}
-    headers: list[_Header] = []
+    readable, all_grey = 0, True
+    sizes: set[tuple[int, int]] = set()
     for name, split in found.items():
-        good = []
-        for index, seen in enumerate(pool.map(partial(_look_at, split.sources), range(len(split.sources)))):
+        good = array("q")
+        for index, seen in enumerate(in_turn(pool, partial(_look_at, split.sources), len(split.sources))):
             if isinstance(seen, _Header):
                 good.append(index)
-                headers.append(seen)
+                all_grey = all_grey and seen.grey
+                if len(sizes) < 2:
+                    sizes.add((seen.width, seen.height))
             else:
                 unreadable.append(Unreadable(split.names[index], seen))
+        readable += len(good)
         kept[name] = np.array(good, dtype=np.int64)
-    total = len(headers) + len(unreadable)
+    total = readable + len(unreadable)
     if total and len(unreadable) > max_unreadable * total:
         listed = "; ".join(f"{bad.name}: {bad.reason}" for bad in unreadable[:5])
         raise BadDataset(f"{len(unreadable)} of {total} images cannot be read ({listed})")
 
-    channels = 1 if headers and all(header.grey for header in headers) else 3
-    sizes = {(header.width, header.height) for header in headers}
+    channels = 1 if readable and all_grey else 3
     width, height = sizes.pop() if len(sizes) == 1 else (0, 1)
 
     def split_of(name: SplitName) -> Split | None:

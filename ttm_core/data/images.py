@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from ttm_core.data.threads import in_turn
+
 # A photograph of 100 megapixels is 300 MB decoded; more than that in a training set is a decompression bomb.
 MAX_PIXELS = 100_000_000
 _GREY_MODES = {"1", "L", "LA", "I", "I;16", "F"}
@@ -114,7 +116,7 @@ class EncodedImages:
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(f"{self.channels}".encode())
-        for content in self.pool.map(self._hash, range(len(self.sources))):
+        for content in in_turn(self.pool, self._hash, len(self.sources)):
             digest.update(content)
         return digest.hexdigest()
 
