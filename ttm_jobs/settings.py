@@ -87,6 +87,11 @@ class Settings(BaseSettings):
     s3_endpoint: str | None = Field(
         default=None, description="Address of an S3 that is not Amazon's, such as http://minio:9000."
     )
+    s3_public_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="The same store as those reach it who download, where that is another address.",
+    )
     s3_region: str | None = Field(default=None, description="Region of the buckets.")
     s3_access_key_id: str | None = Field(
         default=None, repr=False, description="Left out, the AWS_* variables or the machine's role are used."
@@ -105,6 +110,11 @@ class Settings(BaseSettings):
         default=(),
         description="Names that a request's Host may have, separated by commas. Empty: those of loopback on a loopback "
         "address, any elsewhere.",
+    )
+    direct_downloads: bool = Field(
+        default=False,
+        description="Where the storage is S3, lead whoever downloads a student or another artifact to a signed address "
+        "of the store (307) instead of sending the bytes. They have to reach the store.",
     )
     requests_per_second: PositiveFloat | None = Field(
         default=None,
@@ -287,7 +297,13 @@ class Settings(BaseSettings):
     @property
     def s3(self) -> S3Access:
         """How S3 is reached."""
-        return S3Access(self.s3_endpoint, self.s3_region, self.s3_access_key_id, self.s3_secret_access_key)
+        return S3Access(
+            self.s3_endpoint,
+            self.s3_region,
+            self.s3_access_key_id,
+            self.s3_secret_access_key,
+            self.s3_public_endpoint,
+        )
 
 
 def database_address(url: str) -> str:

@@ -15,10 +15,10 @@ from obstore.store import S3Store
 
 from ttm_jobs.errors import ObjectNotFound, StorageUnreachable
 from ttm_jobs.s3_access import S3Access
-from ttm_jobs.storage.base import CHUNK, Stored, check_key, chunks_of
+from ttm_jobs.storage.base import CHUNK, Label, Stored, check_key, chunks_of
 
 if TYPE_CHECKING:  # names that only the type stubs have
-    from obstore import GetOptions, GetResult
+    from obstore import Attributes, GetOptions, GetResult
     from obstore.store import S3Config
 
 # An object is put in parts of this size, and an object of one part at once.
@@ -30,13 +30,15 @@ _RESUMED = 5
 class S3Storage:
     """A key is an object's name after the prefix. Parts become an object when the last one is there."""
 
-    def __init__(self, store: S3Store) -> None:
+    def __init__(self, store: S3Store, public: S3Store | None = None) -> None:
+        """`public` is the same store by the address that clients reach, where that is another one."""
         self._store = store
+        self._public = public or store
 
-    def put(self, key: str, source: BinaryIO | Iterable[bytes]) -> Stored:
+    def put(self, key: str, source: BinaryIO | Iterable[bytes], label: Label | None = None) -> Stored:
         digest = hashlib.sha256()
         size = 0
-        with _Sender(self._store, check_key(key)) as sender:
+        with _Sender(self._store, check_key(key), label) as sender:
             for chunk in chunks_of(source):
                 digest.update(chunk)
                 size += len(chunk)
@@ -53,7 +55,8 @@ class S3Storage:
             return int(obstore.head(self._store, check_key(key))["size"])
 
     def url(self, key: str) -> str | None:
-        return obstore.sign(self._store, "GET", check_key(key), expires_in=_LINK_LIFE)
+        with reached():
+            return obstore.sign(self._public, "GET", check_key(key), expires_in=_LINK_LIFE)
 
     def delete(self, key: str) -> None:
         with reached():
@@ -82,11 +85,17 @@ class _Sender:
     where a source that itself reads from a store would bring it down.
     """
 
-    def __init__(self, store: S3Store, key: str) -> None:
+    def __init__(self, store: S3Store, key: str, label: Label | None) -> None:
         self._chunks: Queue[bytes | BaseException | None] = Queue(maxsize=4)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="s3-put")
         self._done = self._pool.submit(
-            obstore.put, store, key, self._received(), chunk_size=_PART_BYTES, max_concurrency=2
+            obstore.put,
+            store,
+            key,
+            self._received(),
+            attributes=_attributes(label),
+            chunk_size=_PART_BYTES,
+            max_concurrency=2,
         )
 
     def __enter__(self) -> Self:
@@ -116,6 +125,12 @@ class _Sender:
             if isinstance(item, BaseException):
                 raise item
             yield item
+
+
+def _attributes(label: Label | None) -> "Attributes | None":
+    if label is None:
+        return None
+    return {"Content-Type": label.media_type, "Content-Disposition": f'attachment; filename="{label.filename}"'}
 
 
 def connect(access: S3Access, bucket: str, prefix: str | None = None) -> S3Store:
