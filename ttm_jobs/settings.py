@@ -161,6 +161,11 @@ class Settings(BaseSettings):
         description="auto: a trainer reads its inputs and writes its own folders alone, and reaches no other host, as "
         "far as the system can hold it to that (Linux; docs/security.md). off: it may what the worker may.",
     )
+    storage_wait_seconds: PositiveFloat = Field(
+        default=600.0,
+        description="How long a run waits for an object store that is away, while it fetches what it needs from there "
+        "or has its student to store, before the attempt counts as broken.",
+    )
     record_seconds: PositiveFloat = Field(
         default=1.0, description="How often a run's events are written to the database."
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from itertools import chain
 from queue import Full, Queue
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self
@@ -36,14 +37,21 @@ class S3Storage:
         self._public = public or store
 
     def put(self, key: str, source: BinaryIO | Iterable[bytes], label: Label | None = None) -> Stored:
-        digest = hashlib.sha256()
-        size = 0
-        with _Sender(self._store, check_key(key), label) as sender:
-            for chunk in chunks_of(source):
-                digest.update(chunk)
-                size += len(chunk)
+        check_key(key)
+        chunks = _Measured(chunks_of(source))
+        beginning: list[bytes] = []
+        while chunks.size <= _PART_BYTES:
+            if (chunk := next(chunks, None)) is None:
+                # One request instead of three, and no parts that could be left over.
+                whole = b"".join(beginning)
+                with reached():
+                    obstore.put(self._store, key, whole, attributes=_attributes(label), use_multipart=False)
+                return chunks.stored()
+            beginning.append(chunk)
+        with _Sender(self._store, key, label) as sender:
+            for chunk in chain(beginning, chunks):
                 sender.send(chunk)
-        return Stored(size, digest.hexdigest())
+        return chunks.stored()
 
     def open(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         size = self.size(key)
@@ -78,6 +86,27 @@ class S3Storage:
     def check(self) -> None:
         with reached():
             next(iter(obstore.list(self._store)), None)
+
+
+class _Measured:
+    """Hands chunks on, and knows what they were in the end."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        chunk = next(self._chunks)
+        self._digest.update(chunk)
+        self.size += len(chunk)
+        return chunk
+
+    def stored(self) -> Stored:
+        return Stored(self.size, self._digest.hexdigest())
 
 
 class _Sender:
