@@ -209,6 +209,11 @@ class Settings(BaseSettings):
         default=None, description="The same of its stream of events, its history aside."
     )
     keep_metrics_days: PositiveFloat | None = Field(default=None, description="The same of its curves.")
+    keep_uploads_days: PositiveFloat | None = Field(
+        default=None,
+        description="Uploads are forgotten so long after the last job was posted that names them. Those that a job "
+        "which has not ended, or a named teacher or dataset, refers to stay. Empty: never.",
+    )
     queue_name: str = Field(
         default="ttm.jobs",
         min_length=1,

@@ -48,7 +48,7 @@ for result in ("taken", "refused"):
     DISPATCHED.labels(result)
 for reason in ("lease", "deadline"):
     REAPED.labels(reason)
-for kind in ("artifacts", "logs", "checkpoints", "events", "metrics"):
+for kind in ("artifacts", "logs", "checkpoints", "events", "metrics", "uploads"):
     RETIRED.labels(kind)
 
 
