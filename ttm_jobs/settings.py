@@ -246,6 +246,29 @@ class Settings(BaseSettings):
         default="127.0.0.1", description="Address of that port. It asks for no key: keep it within your network."
     )
 
+    # MLflow
+    mlflow_tracking_uri: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        repr=False,
+        description="MLflow server that dispatchers tell of jobs that ended: http://mlflow:5000. Workers need it, too. "
+        "Empty: none.",
+    )
+    mlflow_token: str | None = Field(
+        default=None, repr=False, description="What that server is sent as `Authorization: Bearer`."
+    )
+    mlflow_experiment: str = Field(
+        default="ttm", min_length=1, max_length=100, description="Experiment of its runs, and how its models begin."
+    )
+    mlflow_artifacts: bool = Field(
+        default=True,
+        description="Send it the students and the other artifacts, too, where it receives any; their hashes go in any "
+        "case.",
+    )
+    mlflow_retry_seconds: PositiveFloat = Field(
+        default=5.0, description="Wait before it is told again; four times as long each time, ten tries."
+    )
+
     traces_endpoint: str | None = Field(
         default=None,
         pattern=r"^https?://",

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from ttm_jobs.database import DATABASE_AWAY, session_scope
 from ttm_jobs.errors import LeaseLost, ServiceError
 from ttm_jobs.models import Job
-from ttm_jobs.repositories import artifacts, endings, leases, teacher_stores
+from ttm_jobs.repositories import artifacts, endings, leases, teacher_stores, tracking
 from ttm_jobs.repositories.artifacts import PublishedFile
 from ttm_jobs.repositories.leases import Lease
 from ttm_jobs.settings import Settings
@@ -119,7 +119,10 @@ class Settlement:
                     job = leases.fence(session, self._lease)
                     replaced = artifacts.record(session, job, logs)
                     _record_stores(session, job, stores, outcome)
-                    return self._end(session, job, outcome, files), replaced
+                    state = self._end(session, job, outcome, files)
+                    if self._settings.mlflow_tracking_uri is not None:
+                        tracking.owe(session, job)
+                    return state, replaced
             except DATABASE_AWAY as error:
                 self._unsure = True
                 # Once the lease has been out for as long again, somebody else has surely taken the job.
