@@ -1,6 +1,6 @@
 # `make` alone runs what CI runs.
 .DEFAULT_GOAL := test
-.PHONY: help setup demo up test lint types unit browser browser-setup screenshots faults bench bench-api scale openapi lock clean
+.PHONY: help setup demo up test lint types unit browser browser-setup screenshots faults bench bench-api scale mlflow openapi lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -79,6 +79,11 @@ bench: setup
 # The API beside bare endpoints, lists of a million jobs beside those of a thousand, listeners and large files; a quarter of an hour.
 bench-api: setup
 	$(BIN)/python -m bench.api --jobs 1000000 --postgresql --json build/api.json
+
+# What MLflow's own server makes of us. It lives in an environment of its own, as it wants other versions of some packages.
+mlflow: setup
+	[ -x build/mlflow/bin/mlflow ] || { $(PYTHON) -m venv build/mlflow && build/mlflow/bin/pip install --quiet 'mlflow>=3'; }
+	TTM_MLFLOW=$(CURDIR)/build/mlflow/bin/mlflow OMP_NUM_THREADS=1 $(BIN)/pytest -n 0 tests/worker/mlflow
 
 # Claims at 10, 100 and 1,000 workers beside 100,000 queued jobs, into docs/scale.md; some five minutes.
 scale: setup

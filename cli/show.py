@@ -33,6 +33,8 @@ def describe(job: Job) -> list[tuple[str, str]]:
         ("method", job.method),
         ("attempt", f"{job.attempt} of {job.max_attempts}"),
     ]
+    if job.wait_reason is not None:
+        rows.append(("waits", job.wait_reason))
     if job.progress is not None:
         eta = (
             f", {job.progress.eta_seconds:.0f} s left" if job.progress.eta_seconds is not None and not job.done else ""

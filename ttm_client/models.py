@@ -151,6 +151,8 @@ class Job(JobSummary):
     history: list[HistoryEntry]
     retry_of: str | None
     heartbeat_at: datetime | None
+    waits_for: str | None = None
+    wait_reason: str | None = None
 
 
 class Attempt(_Answer):

@@ -24,6 +24,10 @@ Advance = Callable[[int, int], None]
 """Called with the bytes moved so far and the bytes in all."""
 
 
+class StoreFailed(Exception):
+    """The object store that the service led to did not send a file."""
+
+
 def address(base_url: str | None) -> str:
     """Where the service is: as given, or as TTM_URL says, or this machine."""
     return (base_url or os.environ.get("TTM_URL") or DEFAULT_URL).rstrip("/")
@@ -44,6 +48,11 @@ def name_of_request() -> dict[str, str]:
 def job_path(job_id: str) -> str:
     """The path of a job."""
     return f"/jobs/{quote(job_id, safe='')}"
+
+
+def undirected(path: str) -> str:
+    """The path of a file, to be sent by the service itself."""
+    return f"{path}{'&' if '?' in path else '?'}redirect=false"
 
 
 def is_repeatable(method: str, *, once: bool) -> bool:

@@ -11,3 +11,5 @@ class S3Access:
     region: str | None = None
     access_key_id: str | None = field(default=None, repr=False)
     secret_access_key: str | None = field(default=None, repr=False)
+    # As clients reach it, where that is another address than ours.
+    public_endpoint: str | None = None

@@ -87,6 +87,11 @@ class Settings(BaseSettings):
     s3_endpoint: str | None = Field(
         default=None, description="Address of an S3 that is not Amazon's, such as http://minio:9000."
     )
+    s3_public_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="The same store as those reach it who download, where that is another address.",
+    )
     s3_region: str | None = Field(default=None, description="Region of the buckets.")
     s3_access_key_id: str | None = Field(
         default=None, repr=False, description="Left out, the AWS_* variables or the machine's role are used."
@@ -105,6 +110,11 @@ class Settings(BaseSettings):
         default=(),
         description="Names that a request's Host may have, separated by commas. Empty: those of loopback on a loopback "
         "address, any elsewhere.",
+    )
+    direct_downloads: bool = Field(
+        default=False,
+        description="Where the storage is S3, lead whoever downloads a student or another artifact to a signed address "
+        "of the store (307) instead of sending the bytes. They have to reach the store.",
     )
     requests_per_second: PositiveFloat | None = Field(
         default=None,
@@ -151,6 +161,11 @@ class Settings(BaseSettings):
         description="auto: a trainer reads its inputs and writes its own folders alone, and reaches no other host, as "
         "far as the system can hold it to that (Linux; docs/security.md). off: it may what the worker may.",
     )
+    storage_wait_seconds: PositiveFloat = Field(
+        default=600.0,
+        description="How long a run waits for an object store that is away, while it fetches what it needs from there "
+        "or has its student to store, before the attempt counts as broken.",
+    )
     record_seconds: PositiveFloat = Field(
         default=1.0, description="How often a run's events are written to the database."
     )
@@ -194,6 +209,11 @@ class Settings(BaseSettings):
         default=None, description="The same of its stream of events, its history aside."
     )
     keep_metrics_days: PositiveFloat | None = Field(default=None, description="The same of its curves.")
+    keep_uploads_days: PositiveFloat | None = Field(
+        default=None,
+        description="Uploads are forgotten so long after the last job was posted that names them. Those that a job "
+        "which has not ended, or a named teacher or dataset, refers to stay. Empty: never.",
+    )
     queue_name: str = Field(
         default="ttm.jobs",
         min_length=1,
@@ -224,6 +244,29 @@ class Settings(BaseSettings):
     )
     metrics_host: str = Field(
         default="127.0.0.1", description="Address of that port. It asks for no key: keep it within your network."
+    )
+
+    # MLflow
+    mlflow_tracking_uri: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        repr=False,
+        description="MLflow server that dispatchers tell of jobs that ended: http://mlflow:5000. Workers need it, too. "
+        "Empty: none.",
+    )
+    mlflow_token: str | None = Field(
+        default=None, repr=False, description="What that server is sent as `Authorization: Bearer`."
+    )
+    mlflow_experiment: str = Field(
+        default="ttm", min_length=1, max_length=100, description="Experiment of its runs, and how its models begin."
+    )
+    mlflow_artifacts: bool = Field(
+        default=True,
+        description="Send it the students and the other artifacts, too, where it receives any; their hashes go in any "
+        "case.",
+    )
+    mlflow_retry_seconds: PositiveFloat = Field(
+        default=5.0, description="Wait before it is told again; four times as long each time, ten tries."
     )
 
     traces_endpoint: str | None = Field(
@@ -287,7 +330,13 @@ class Settings(BaseSettings):
     @property
     def s3(self) -> S3Access:
         """How S3 is reached."""
-        return S3Access(self.s3_endpoint, self.s3_region, self.s3_access_key_id, self.s3_secret_access_key)
+        return S3Access(
+            self.s3_endpoint,
+            self.s3_region,
+            self.s3_access_key_id,
+            self.s3_secret_access_key,
+            self.s3_public_endpoint,
+        )
 
 
 def database_address(url: str) -> str:

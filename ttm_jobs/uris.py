@@ -92,6 +92,11 @@ class TimmUri:
 Uri = UploadUri | JobUri | FileUri | HttpUri | S3Uri | TimmUri
 
 
+def uploads_in(text: str) -> set[str]:
+    """The ids of all uploads that a text names, such as the JSON of a spec."""
+    return set(_UPLOAD.findall(text))
+
+
 def parse_uri(uri: str) -> Uri:
     """The parts of an address; UriNotAllowed for every other one."""
     if (match := _UPLOAD.fullmatch(uri)) is not None:

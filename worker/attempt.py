@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import Thread
 
@@ -35,6 +36,7 @@ from worker.files import inside, is_full_disk, write_whole
 from worker.heartbeat import Heartbeat
 from worker.inputs import Inputs, Paths
 from worker.outcomes import Broken, Outcome, Rejected, broken, outcome_of, stopped, too_large
+from worker.patience import patiently
 from worker.recorder import Recorder
 from worker.store_exchange import StoreExchange
 from worker.supervisor import Exited, Trainer
@@ -145,11 +147,18 @@ class Attempt:
     def _restore(self, checkpoints: Sequence[Checkpoint]) -> None:
         for checkpoint in checkpoints:
             try:
-                path = inside(self._workdir, checkpoint.path)
-                write_whole(path, self._wishes.while_wanted(self._storage.open(checkpoint.key)), checkpoint.sha256)
+                patiently(
+                    partial(self._fetch, checkpoint),
+                    seconds=self._settings.storage_wait_seconds,
+                    check=self._wishes.check,
+                )
                 return
             except (ObjectNotFound, ChecksumMismatch) as error:
                 logger.warning("checkpoint of step %d is of no use: %s", checkpoint.step, error.message)
+
+    def _fetch(self, checkpoint: Checkpoint) -> None:
+        path = inside(self._workdir, checkpoint.path)
+        write_whole(path, self._wishes.while_wanted(self._storage.open(checkpoint.key)), checkpoint.sha256)
 
     def _follow(self) -> Outcome:
         last: Finished | Stopped | Failed | None = None

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from ttm_jobs.database import DATABASE_AWAY, read_scope, session_scope
 from ttm_jobs.errors import ServiceError
-from ttm_jobs.repositories import objects, retention
+from ttm_jobs.repositories import objects, retention, uploads
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
 from worker import metrics
@@ -33,6 +33,7 @@ class Collector:
         self._storage = storage
         self._interval = settings.collect_seconds
         self._after = timedelta(seconds=settings.collect_after_seconds)
+        self._keep_uploads_days = settings.keep_uploads_days
         self._kept_days: dict[retention.Kind, float | None] = {
             "artifacts": settings.keep_artifacts_days,
             "logs": settings.keep_logs_days,
@@ -59,7 +60,9 @@ class Collector:
         return removed
 
     def retire(self) -> None:
-        """Forgets rows of jobs that ended longer ago than the settings keep them, a few jobs a transaction."""
+        """Forgets rows of jobs that ended longer ago than the settings keep them, a few jobs a transaction, and uploads
+        that nobody has used for as long.
+        """
         for kind, days in self._kept_days.items():
             while days is not None:
                 with session_scope(self._engine) as session:
@@ -67,6 +70,14 @@ class Collector:
                 metrics.RETIRED.labels(kind).inc(removed)
                 if not removed:
                     break
+
+        days = self._keep_uploads_days
+        while days is not None:
+            with session_scope(self._engine) as session:
+                removed = uploads.forget_unused(session, unused_for=timedelta(days=days))
+            metrics.RETIRED.labels("uploads").inc(removed)
+            if not removed:
+                break
 
     def serve(self, stop: Flag) -> None:
         """Over and over, until `stop` is set. What cannot be reached now is looked at the next time."""

@@ -1,5 +1,5 @@
-"""`python -m worker.dispatcher`: pays what the outbox owes (rings, webhooks), takes jobs from silent workers, clears
-the storage. Any number may run.
+"""`python -m worker.dispatcher`: pays what the outbox owes (rings, webhooks, MLflow), takes jobs from silent workers,
+clears the storage. Any number may run.
 """
 
 import logging
@@ -10,16 +10,19 @@ from threading import Event as Flag
 from threading import Thread
 
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from ttm_jobs import logs
 from ttm_jobs.database import DATABASE_AWAY, create_engine, read_scope, session_scope
+from ttm_jobs.models import Job
 from ttm_jobs.queue import BrokerUnavailable, CeleryDoorbell, Doorbell
-from ttm_jobs.repositories import deadlines, jobs, leases, outbox, teacher_stores, workers
+from ttm_jobs.repositories import deadlines, jobs, leases, outbox, teacher_stores, tracking, workers
 from ttm_jobs.repositories.transitions import RING
 from ttm_jobs.settings import DEFAULT_QUEUE, Settings, get_settings
 from ttm_jobs.storage import build_storage
 from worker import metrics
 from worker.collector import Collector
+from worker.mlflow import Exporter
 from worker.presence import Presence
 from worker.webhooks import Courier
 
@@ -74,9 +77,11 @@ class Dispatcher:
             for job in leases.expire(session, backoff=backoff):
                 logger.warning("job %s: its worker fell silent, now %s", job.id, job.state)
                 metrics.REAPED.labels("lease").inc()
+                self._owe_tracker(session, job)
             for job in deadlines.expire(session):
                 logger.warning("job %s: its deadline has passed", job.id)
                 metrics.REAPED.labels("deadline").inc()
+                self._owe_tracker(session, job)
             # Busy workers will find their rings when they are done; more would only pile up.
             after = timedelta(seconds=self._settings.ring_again_seconds)
             for queue, idle in workers.idle_by_queue(session, within=seen).items():
@@ -85,6 +90,10 @@ class Dispatcher:
                     metrics.RUNG_AGAIN.inc()
             workers.forget(session, silent_for=10 * seen)
             teacher_stores.forget(session, silent_for=_STORES_SEEN)
+
+    def _owe_tracker(self, session: Session, job: Job) -> None:
+        if self._settings.mlflow_tracking_uri is not None:
+            tracking.owe(session, job)
 
     def serve(self, stop: Flag) -> None:
         """Both, over and over, until `stop` is set. A database that is away is waited for."""
@@ -111,9 +120,12 @@ def main() -> None:
     metrics.serve(settings, metrics.DISPATCHER)
     engine = create_engine(settings.database_url)
     doorbell = CeleryDoorbell(settings.broker_url, settings.queue_name)
-    collector = Collector(settings, engine, build_storage(settings.storage_url, settings.s3))
+    storage = build_storage(settings.storage_url, settings.s3)
     # Threads of their own: neither a storage with many objects nor a slow receiver may hold up a ring.
-    for name, serve in (("collector", collector.serve), ("webhooks", Courier(settings, engine).serve)):
+    beside = {"collector": Collector(settings, engine, storage).serve, "webhooks": Courier(settings, engine).serve}
+    if settings.mlflow_tracking_uri is not None:
+        beside["mlflow"] = Exporter(settings, engine, storage).serve
+    for name, serve in beside.items():
         Thread(target=serve, args=[stop], name=name, daemon=True).start()
     with Presence(engine, "dispatcher", interval=settings.worker_seen_seconds / 4):
         Dispatcher(settings, engine, doorbell).serve(stop)

@@ -35,6 +35,7 @@ REAPED = Counter("ttm_dispatcher_reaped", "Jobs taken back or failed.", ["reason
 RUNG_AGAIN = Counter("ttm_dispatcher_rung_again", "Rings repeated for idle workers.", registry=DISPATCHER)
 COLLECTED = Counter("ttm_dispatcher_collected_objects", "Objects that no row named.", registry=DISPATCHER)
 RETIRED = Counter("ttm_dispatcher_retired", "Rows that the retention rules removed.", ["kind"], registry=DISPATCHER)
+MLFLOW = Counter("ttm_mlflow_runs", "Jobs that MLflow was told of, or not.", ["result"], registry=DISPATCHER)
 ROUND = Gauge("ttm_dispatcher_round_timestamp_seconds", "When it last went its round.", registry=DISPATCHER)
 
 # A series that is there from the start has a rate from its first count on.
@@ -46,9 +47,11 @@ for result in ("extended", "database_away", "lost"):
     HEARTBEATS.labels(result)
 for result in ("taken", "refused"):
     DISPATCHED.labels(result)
+for result in ("told", "failed", "given_up"):
+    MLFLOW.labels(result)
 for reason in ("lease", "deadline"):
     REAPED.labels(reason)
-for kind in ("artifacts", "logs", "checkpoints", "events", "metrics"):
+for kind in ("artifacts", "logs", "checkpoints", "events", "metrics", "uploads"):
     RETIRED.labels(kind)
 
 

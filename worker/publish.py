@@ -8,7 +8,7 @@ from ttm_core.events import Artifact
 from ttm_jobs.errors import ChecksumMismatch, ServiceError
 from ttm_jobs.repositories.artifacts import LOG, STUDENT, PublishedFile
 from ttm_jobs.repositories.leases import Lease
-from ttm_jobs.storage import Storage
+from ttm_jobs.storage import Label, Storage
 from worker.files import inside
 from worker.log_file import LogFile
 
@@ -28,7 +28,7 @@ def publish_artifacts(
         for artifact in artifacts:
             key = _key(lease, artifact.name)
             with inside(workdir, artifact.path).open("rb") as file:
-                stored = storage.put(key, file)
+                stored = storage.put(key, file, Label(artifact.media_type, _saved_as(lease, artifact.name)))
             published.append(PublishedFile(artifact.name, key, artifact.media_type, stored.size, stored.sha256))
             if stored.sha256 != artifact.sha256:
                 raise ChecksumMismatch(f"{artifact.name} changed after the trainer had finished it.")
@@ -41,8 +41,9 @@ def publish_artifacts(
 def publish_log(storage: Storage, lease: Lease, log: LogFile) -> PublishedFile:
     """The trainer's output, also of a run that failed."""
     key = _key(lease, LOG)
-    stored = storage.put(key, log.read())
-    return PublishedFile(LOG, key, "text/plain; charset=utf-8", stored.size, stored.sha256)
+    media_type = "text/plain; charset=utf-8"
+    stored = storage.put(key, log.read(), Label(media_type, LOG))
+    return PublishedFile(LOG, key, media_type, stored.size, stored.sha256)
 
 
 def delete_objects(storage: Storage, keys: Iterable[str]) -> None:
@@ -52,6 +53,11 @@ def delete_objects(storage: Storage, keys: Iterable[str]) -> None:
             storage.delete(key)
         except (ServiceError, OSError) as error:
             logger.warning("%s is left in storage: %s", key, error)
+
+
+def _saved_as(lease: Lease, name: str) -> str:
+    # Whoever downloads several students wants to tell one from the other.
+    return f"student-{lease.job_id}.safetensors" if name == STUDENT else name
 
 
 def _key(lease: Lease, name: str) -> str:

@@ -25,7 +25,7 @@ from ttm_core.events import (
 )
 from ttm_jobs.clock import now
 from ttm_jobs.database import session_scope
-from ttm_jobs.errors import StorageFull
+from ttm_jobs.errors import StorageFull, StorageUnreachable
 from ttm_jobs.models import Checkpoint, Job
 from ttm_jobs.models.base import Json
 from ttm_jobs.repositories import leases, metrics, runs
@@ -108,7 +108,7 @@ class Recorder:
             # What waits beside it can be written without it.
             self._waiting.remove((number, event))
             raise
-        except OSError as error:
+        except (OSError, StorageUnreachable) as error:
             # The trainer has made newer ones since and removed this, or the storage cannot be reached: the run goes on,
             # and the next one may get through.
             logger.warning("checkpoint of step %d was not stored: %s", event.step, error)

@@ -121,6 +121,7 @@ class Runner:
         log = LogFile(workdir / "trainer.log", settings.max_log_bytes)
         recorder = Recorder(self._engine, self._storage, lease, workdir)
         heartbeat = Heartbeat(self._engine, lease, duration=settings.lease_seconds, interval=settings.heartbeat_seconds)
+        wishes = Wishes(heartbeat, self._draining)
         attempt = Attempt(
             settings,
             self._storage,
@@ -129,14 +130,14 @@ class Runner:
             workdir=workdir,
             recorder=recorder,
             heartbeat=heartbeat,
-            wishes=Wishes(heartbeat, self._draining),
+            wishes=wishes,
             exchange=self._exchange,
         )
         try:
             with heartbeat:
                 with LiveLog(self._engine, self._storage, lease, log, interval=settings.log_seconds):
                     outcome = attempt.run(spec, checkpoints)
-                settlement = Settlement(self._engine, self._storage, settings, lease, recorder, heartbeat)
+                settlement = Settlement(self._engine, self._storage, settings, lease, recorder, heartbeat, wishes)
                 with traces.span("publish"):
                     state = settlement.settle(outcome, workdir, log, attempt.stores)
         finally:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from ttm_jobs.database import DATABASE_AWAY, session_scope
 from ttm_jobs.errors import LeaseLost, ServiceError
 from ttm_jobs.models import Job
-from ttm_jobs.repositories import artifacts, endings, leases, teacher_stores
+from ttm_jobs.repositories import artifacts, endings, leases, teacher_stores, tracking
 from ttm_jobs.repositories.artifacts import PublishedFile
 from ttm_jobs.repositories.leases import Lease
 from ttm_jobs.settings import Settings
@@ -23,9 +23,11 @@ from ttm_jobs.storage import Storage
 from worker.files import is_full_disk
 from worker.heartbeat import Heartbeat
 from worker.log_file import LogFile
-from worker.outcomes import Broken, Outcome, Rejected, Released, Succeeded, broken
+from worker.outcomes import Broken, Outcome, Rejected, Released, Succeeded, broken, stopped
+from worker.patience import patiently
 from worker.publish import delete_objects, publish_artifacts, publish_log
 from worker.recorder import Recorder
+from worker.wishes import Unwanted, Wishes
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class Settlement:
         lease: Lease,
         recorder: Recorder,
         heartbeat: Heartbeat,
+        wishes: Wishes,
     ) -> None:
         self._engine = engine
         self._storage = storage
@@ -50,6 +53,7 @@ class Settlement:
         self._lease = lease
         self._recorder = recorder
         self._heartbeat = heartbeat
+        self._wishes = wishes
         self._unsure = False
 
     def settle(self, outcome: Outcome, workdir: Path, log: LogFile, stores: Sequence[str] = ()) -> JobState:
@@ -75,7 +79,15 @@ class Settlement:
         if not isinstance(outcome, Succeeded):
             return outcome, []
         try:
-            return outcome, publish_artifacts(self._storage, self._lease, workdir, outcome.result.artifacts)
+            made = outcome.result.artifacts
+            published = patiently(
+                lambda: publish_artifacts(self._storage, self._lease, workdir, made),
+                seconds=self._settings.storage_wait_seconds,
+                check=self._wishes.check,
+            )
+            return outcome, published
+        except Unwanted as unwanted:
+            return stopped(unwanted.reason), []
         except ServiceError as error:
             return broken(error.code, error.message), []
         except OSError as error:
@@ -107,7 +119,10 @@ class Settlement:
                     job = leases.fence(session, self._lease)
                     replaced = artifacts.record(session, job, logs)
                     _record_stores(session, job, stores, outcome)
-                    return self._end(session, job, outcome, files), replaced
+                    state = self._end(session, job, outcome, files)
+                    if self._settings.mlflow_tracking_uri is not None:
+                        tracking.owe(session, job)
+                    return state, replaced
             except DATABASE_AWAY as error:
                 self._unsure = True
                 # Once the lease has been out for as long again, somebody else has surely taken the job.

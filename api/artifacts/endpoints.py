@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from api.artifacts import service
 from api.artifacts.schemas import ArtifactList, LinkOut
-from api.dependencies import EngineDep, StorageDep
+from api.dependencies import EngineDep, SettingsDep, StorageDep
 from api.errors import InvalidRequest, RangeNotSatisfiable
 from api.identifiers import ArtifactName, JobId
 from api.problems import problems
@@ -22,7 +22,13 @@ _DOWNLOAD: dict[int | str, dict[str, Any]] = {
     200: {"description": "The whole file; its ETag is its SHA-256.", "content": {"application/octet-stream": _BINARY}},
     206: {"description": "The range asked for.", "content": {"application/octet-stream": _BINARY}},
     304: {"description": "`If-None-Match` names the file."},
+    307: {
+        "description": "With `TTM_DIRECT_DOWNLOADS`: `Location` is a signed address of the object store, for minutes."
+    },
 }
+Redirect = Annotated[
+    bool, Query(description="false: the service sends the bytes itself, also where it would lead to the object store.")
+]
 
 
 @router.get(
@@ -42,11 +48,19 @@ def artifacts_list(job_id: JobId, engine: EngineDep) -> ArtifactList:
     response_class=Response,
     responses=_DOWNLOAD | problems(JobNotFound, JobNotFinished, RangeNotSatisfiable),
 )
-def jobs_student(job_id: JobId, request: Request, engine: EngineDep, storage: StorageDep) -> Response:
+def jobs_student(
+    job_id: JobId,
+    request: Request,
+    engine: EngineDep,
+    storage: StorageDep,
+    settings: SettingsDep,
+    redirect: Redirect = True,
+) -> Response:
     """A safetensors file that says in its metadata what it is. `Range` and `If-Range` resume a download."""
     with read_scope(engine) as session:
         download = service.student(session, job_id)
-    return service.send(download, storage, request.method, request.headers)
+    direct = redirect and settings.direct_downloads
+    return service.send(download, storage, request.method, request.headers, direct=direct)
 
 
 @router.head("/artifacts.zip", include_in_schema=False)
@@ -136,11 +150,14 @@ def artifacts_get(
     request: Request,
     engine: EngineDep,
     storage: StorageDep,
+    settings: SettingsDep,
+    redirect: Redirect = True,
 ) -> Response:
     """The file's bytes, resumable as the student's are."""
     with read_scope(engine) as session:
         download = service.find(session, job_id, name)
-    return service.send(download, storage, request.method, request.headers)
+    direct = redirect and settings.direct_downloads
+    return service.send(download, storage, request.method, request.headers, direct=direct)
 
 
 @router.post(

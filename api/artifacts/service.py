@@ -105,8 +105,12 @@ def log(session: Session, job_id: str) -> Download:
     return replace(find(session, job_id, LOG), filename=None)
 
 
-def send(download: Download, storage: Storage, method: str, request_headers: Headers) -> Response:
-    """The answer to GET or HEAD: 200, 206 or 304. RangeNotSatisfiable; ObjectNotFound if the storage lost the file."""
+def send(
+    download: Download, storage: Storage, method: str, request_headers: Headers, *, direct: bool = False
+) -> Response:
+    """The answer to GET or HEAD: 200, 206, 304, or 307 where `direct` and the storage has an address for the file.
+    RangeNotSatisfiable; ObjectNotFound if the storage lost the file.
+    """
     etag = f'"{download.sha256}"'
     headers = {
         "ETag": etag,
@@ -123,6 +127,11 @@ def send(download: Download, storage: Storage, method: str, request_headers: Hea
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{download.size}"
         case Whole():
             status, start, end = 200, 0, download.size
+    # The store knows the file by another tag than If-Range names.
+    if direct and method == "GET" and "if-range" not in request_headers:
+        storage.size(download.key)
+        if (address := storage.url(download.key)) is not None:
+            return Response(status_code=307, headers={"Location": address, "Cache-Control": "no-store"})
     headers["Content-Length"] = str(end - start)
     chunks: Iterator[bytes] = storage.open(download.key, start, end)
     if method == "HEAD":

@@ -106,7 +106,7 @@ def job_page(
         if not is_id(job_id):
             raise JobNotFound
         with read_scope(engine) as session:
-            job = service.get(session, job_id)
+            job = service.get(session, settings, job_id)
             attempts = service.attempt_list(session, job_id).items
     except JobNotFound:
         return page("not_found.html", 404, what="job", name=job_id)
@@ -134,6 +134,7 @@ def job_page(
 def compare_page(
     engine: EngineDep,
     storage: StorageDep,
+    settings: SettingsDep,
     job: Annotated[list[str], Query(max_length=MOST_COMPARED)] = [],  # noqa: B006
 ) -> HTMLResponse:
     """Two to ten jobs beside one another."""
@@ -144,7 +145,7 @@ def compare_page(
             for job_id in wanted:
                 if not is_id(job_id):
                     raise JobNotFound
-                jobs.append(service.get(session, job_id))
+                jobs.append(service.get(session, settings, job_id))
                 reports[job_id] = student_costs(session, storage, job_id)
     except JobNotFound:
         return page("not_found.html", 404, what="job", name=job_id)

@@ -155,7 +155,7 @@ def jobs_get(job_id: JobId, engine: EngineDep, services: ServicesDep, poll: Poll
     """State, phase, progress, latest metrics, accuracy of teacher and student, complete spec, artifacts, history. The
     ETag changes with all of these but the time of the heartbeat."""
     with read_scope(engine) as session:
-        body, tag = service.poll(session, job_id, poll.condition, services.rendered)
+        body, tag = service.poll(session, services.settings, job_id, poll.condition, services.rendered)
     headers = {"ETag": tag}
     if poll.waited is not None:
         headers["Preference-Applied"] = f"wait={poll.waited}"
@@ -168,10 +168,10 @@ def jobs_get(job_id: JobId, engine: EngineDep, services: ServicesDep, poll: Poll
     summary="Rename or tag a job",
     responses=problems(JobNotFound, InvalidRequest, MalformedBody, UnsupportedMediaType, TooLarge),
 )
-def jobs_update(job_id: JobId, wanted: JobPatch, engine: EngineDep) -> JobOut:
+def jobs_update(job_id: JobId, wanted: JobPatch, engine: EngineDep, settings: SettingsDep) -> JobOut:
     """Whatever its state. What is left out stays as it is; `tags` takes the place of all tags it had."""
     with session_scope(engine) as session:
-        return service.patch(session, job_id, wanted)
+        return service.patch(session, settings, job_id, wanted)
 
 
 @router.delete(
@@ -287,11 +287,11 @@ async def jobs_events(
     summary="Cancel a job",
     responses=problems(JobNotFound, JobNotCancellable),
 )
-def jobs_cancel(job_id: JobId, engine: EngineDep) -> JobOut:
+def jobs_cancel(job_id: JobId, engine: EngineDep, settings: SettingsDep) -> JobOut:
     """A waiting job is cancelled at once; a running one is `cancelling` until its worker has let go. Asking again is
     harmless."""
     with session_scope(engine) as session:
-        return service.change(session, jobs.request_cancel, job_id)
+        return service.change(session, settings, jobs.request_cancel, job_id)
 
 
 @router.post(
@@ -300,10 +300,10 @@ def jobs_cancel(job_id: JobId, engine: EngineDep) -> JobOut:
     summary="Pause a job",
     responses=problems(JobNotFound, JobNotPausable),
 )
-def jobs_pause(job_id: JobId, engine: EngineDep) -> JobOut:
+def jobs_pause(job_id: JobId, engine: EngineDep, settings: SettingsDep) -> JobOut:
     """The worker saves a checkpoint and is free for other jobs; the job is `paused` once that is done."""
     with session_scope(engine) as session:
-        return service.change(session, jobs.request_pause, job_id)
+        return service.change(session, settings, jobs.request_pause, job_id)
 
 
 @router.post(
@@ -312,10 +312,10 @@ def jobs_pause(job_id: JobId, engine: EngineDep) -> JobOut:
     summary="Resume a paused job",
     responses=problems(JobNotFound, JobNotResumable),
 )
-def jobs_resume(job_id: JobId, engine: EngineDep) -> JobOut:
+def jobs_resume(job_id: JobId, engine: EngineDep, settings: SettingsDep) -> JobOut:
     """The job waits for a worker again and goes on from its last checkpoint."""
     with session_scope(engine) as session:
-        return service.change(session, jobs.resume, job_id)
+        return service.change(session, settings, jobs.resume, job_id)
 
 
 @router.post(
@@ -328,9 +328,9 @@ def jobs_resume(job_id: JobId, engine: EngineDep) -> JobOut:
         JobNotFound, JobNotRetryable, QuotaExceeded, InvalidRequest, IdempotencyKeyReused, RequestInFlight
     ),
 )
-def jobs_retry(job_id: JobId, once: OnceDep, engine: EngineDep) -> Response:
+def jobs_retry(job_id: JobId, once: OnceDep, engine: EngineDep, settings: SettingsDep) -> Response:
     """A new job with the same spec, which names the old one in `retry_of`; the old one stays as it is."""
-    return once.answer(engine, None, lambda session: service.change(session, jobs.retry, job_id), _location)
+    return once.answer(engine, None, lambda session: service.change(session, settings, jobs.retry, job_id), _location)
 
 
 def _location(job: JobOut) -> str:

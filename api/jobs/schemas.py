@@ -11,6 +11,7 @@ from api.times import Moment
 from ttm_core.events import Reference
 from ttm_core.spec import DistillSpec
 from ttm_jobs.repositories.jobs import DEFAULT_PRIORITY
+from ttm_jobs.repositories.waits import WaitsFor
 from ttm_jobs.settings import Queue
 from ttm_jobs.states import JobState
 
@@ -184,6 +185,13 @@ class JobOut(JobSummary):
     history: list[HistoryEntry]
     retry_of: str | None
     heartbeat_at: datetime | None
+    waits_for: WaitsFor | None = Field(
+        None,
+        description="Of a queued job. worker: none serves its queue; memory: none that does has as much; limit: its "
+        "project runs as many jobs as it may; time: it is tried again later; turn: those before it, or a worker to be "
+        "free. As of now: the ETag does not change with it.",
+    )
+    wait_reason: str | None = Field(None, description="The same as a sentence.")
 
 
 class JobPage(Page[JobSummary]):

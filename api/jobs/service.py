@@ -21,15 +21,16 @@ from api.problems import FieldError, Refusal
 from ttm_core.spec import DistillSpec
 from ttm_jobs import traces
 from ttm_jobs.models import Job, JobEvent
-from ttm_jobs.repositories import artifacts, events, job_lists, job_orders, jobs, metrics, runs
+from ttm_jobs.repositories import artifacts, events, job_lists, job_orders, jobs, metrics, runs, waits
 from ttm_jobs.repositories.job_lists import JobFilters
 from ttm_jobs.repositories.jobs import Stamp
 from ttm_jobs.settings import Settings
-from ttm_jobs.states import TERMINAL
+from ttm_jobs.states import TERMINAL, JobState
 
 log = structlog.get_logger()
 
 _CURSOR = "jobs"
+_WAIT_TOLD_SECONDS = 2.0
 
 
 def create(session: Session, settings: Settings, request: JobRequest) -> JobOut:
@@ -58,15 +59,18 @@ def create(session: Session, settings: Settings, request: JobRequest) -> JobOut:
     # Where a request's id and its job's are beside each other.
     log.info("job accepted", job_id=job.id, project=job.project_id, queue=job.queue)
     # It has made nothing yet, and its one event is at hand.
-    return detail(job, [], [session.get_one(JobEvent, (job.id, job.last_event))])
+    wait = waits.wait_of(session, job, seen_within=timedelta(seconds=settings.worker_seen_seconds))
+    return detail(job, [], [session.get_one(JobEvent, (job.id, job.last_event))], wait)
 
 
-def get(session: Session, job_id: str) -> JobOut:
+def get(session: Session, settings: Settings, job_id: str) -> JobOut:
     """JobNotFound."""
-    return show(session, jobs.get(session, job_id))
+    return show(session, settings, jobs.get(session, job_id))
 
 
-def poll(session: Session, job_id: str, condition: str | None, rendered: RenderedJobs) -> tuple[bytes, str]:
+def poll(
+    session: Session, settings: Settings, job_id: str, condition: str | None, rendered: RenderedJobs
+) -> tuple[bytes, str]:
     """The whole view as JSON, and its ETag. NotModified if the condition names it; JobNotFound. An answer that was
     written out before costs as little as a NotModified.
     """
@@ -77,12 +81,13 @@ def poll(session: Session, job_id: str, condition: str | None, rendered: Rendere
     if body is None:
         job = jobs.get(session, job_id)
         stamp = Stamp(job.version, job.heartbeat_at)
-        body = show(session, job).model_dump_json().encode()
-        rendered.keep(job_id, stamp, body)
+        body = show(session, settings, job).model_dump_json().encode()
+        # What a job waits for may change without the job.
+        rendered.keep(job_id, stamp, body, seconds=_WAIT_TOLD_SECONDS if job.state is JobState.QUEUED else None)
     return body, etag(stamp.version)
 
 
-def patch(session: Session, job_id: str, wanted: JobPatch) -> JobOut:
+def patch(session: Session, settings: Settings, job_id: str, wanted: JobPatch) -> JobOut:
     """Changes what is given. JobNotFound."""
     job = jobs.get(session, job_id)
     if "name" in wanted.model_fields_set:
@@ -90,7 +95,7 @@ def patch(session: Session, job_id: str, wanted: JobPatch) -> JobOut:
     if "tags" in wanted.model_fields_set:
         job = jobs.tag(session, job_id, wanted.tags)
     session.flush()
-    return show(session, job)
+    return show(session, settings, job)
 
 
 def checkpoint_list(session: Session, job_id: str) -> CheckpointList:
@@ -99,16 +104,17 @@ def checkpoint_list(session: Session, job_id: str) -> CheckpointList:
     return CheckpointList(items=[checkpoint(row) for row in runs.checkpoints(session, job.id)])
 
 
-def show(session: Session, job: Job) -> JobOut:
+def show(session: Session, settings: Settings, job: Job) -> JobOut:
     """The whole view of a job."""
-    return detail(job, artifacts.of_job(session, job.id), events.history(session, job.id))
+    wait = waits.wait_of(session, job, seen_within=timedelta(seconds=settings.worker_seen_seconds))
+    return detail(job, artifacts.of_job(session, job.id), events.history(session, job.id), wait)
 
 
-def change(session: Session, wish: Callable[[Session, str], Job], job_id: str) -> JobOut:
+def change(session: Session, settings: Settings, wish: Callable[[Session, str], Job], job_id: str) -> JobOut:
     """The job after a wish of its user: a repository function that may refuse it with a Conflict."""
     job = wish(session, job_id)
     session.flush()
-    return show(session, job)
+    return show(session, settings, job)
 
 
 def ordered(

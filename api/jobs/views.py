@@ -21,6 +21,7 @@ from api.jobs.schemas import (
 from ttm_core.events import Reference
 from ttm_jobs.models import Artifact, Attempt, Checkpoint, Job, JobEvent
 from ttm_jobs.repositories.metrics import Point
+from ttm_jobs.repositories.waits import Wait
 from ttm_jobs.states import JobState
 
 LOG = "trainer.log"
@@ -55,7 +56,7 @@ def summary(job: Job) -> JobSummary:
     )
 
 
-def detail(job: Job, artifacts: Sequence[Artifact], history: Sequence[JobEvent]) -> JobOut:
+def detail(job: Job, artifacts: Sequence[Artifact], history: Sequence[JobEvent], wait: Wait | None) -> JobOut:
     """A job with all that is known of it."""
     known = summary(job).model_dump()
     if any(row.name == LOG for row in artifacts):
@@ -70,6 +71,8 @@ def detail(job: Job, artifacts: Sequence[Artifact], history: Sequence[JobEvent])
         history=[_entry(event) for event in history],
         retry_of=job.retry_of,
         heartbeat_at=job.heartbeat_at,
+        waits_for=wait and wait.what,
+        wait_reason=wait and wait.reason,
     )
 
 

@@ -66,6 +66,11 @@ def _of_now(now: Vitals) -> Iterable[Metric]:
 
     yield of_queues("ttm_queue_jobs", "Jobs that wait.", lambda queue: queue.jobs)
     yield of_queues("ttm_queue_oldest_seconds", "How long the oldest has waited.", lambda queue: queue.oldest_seconds)
+    yield of_queues(
+        "ttm_queue_jobs_too_large",
+        "Those that ask for more device memory than any worker of the queue has.",
+        lambda queue: queue.too_large,
+    )
     yield of_queues("ttm_workers", "Workers heard of lately.", lambda queue: queue.workers)
     yield of_queues("ttm_workers_idle", "Those without a job.", lambda queue: queue.idle_workers)
     yield GaugeMetricFamily("ttm_dispatchers", "Dispatchers heard of lately.", now.dispatchers)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 class FlakyProxy:
     """Forwards to `target`, and breaks each connection, or the first ones, after `allow` bytes of answer or `taken`
-    bytes of request; None lets all through.
+    bytes of request; None lets all through. `heard` is the beginning of what clients sent.
     """
 
     def __init__(
@@ -26,6 +26,7 @@ class FlakyProxy:
         self._taken = taken
         self._broken = broken
         self.connections = 0
+        self.heard = bytearray()
         self._listener = socket.create_server((host, 0))
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://{host}:{self.port}"
@@ -52,7 +53,7 @@ class FlakyProxy:
         with client, socket.create_connection(self._target) as server:
 
             def send() -> None:
-                self._pump(client, server, taken)
+                self._pump(client, server, taken, self.heard)
                 if taken is not None:
                     self._break(client, server)
 
@@ -69,13 +70,15 @@ class FlakyProxy:
                 continue
 
     @staticmethod
-    def _pump(source: socket.socket, sink: socket.socket, allow: int | None) -> None:
+    def _pump(source: socket.socket, sink: socket.socket, allow: int | None, heard: bytearray | None = None) -> None:
         left = allow
         try:
             while left is None or left > 0:
                 data = source.recv(65536 if left is None else min(65536, left))
                 if not data:
                     return
+                if heard is not None and len(heard) < 65536:
+                    heard += data
                 sink.sendall(data)
                 if left is not None:
                     left -= len(data)

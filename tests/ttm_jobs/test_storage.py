@@ -275,3 +275,48 @@ def test_a_store_that_is_away_is_named_without_its_secrets(bucket: str, s3_serve
         build_storage(f"s3://{bucket}", access).check()
     assert "127.0.0.1" not in raised.value.message
     assert str(access.secret_access_key) not in repr(access)
+
+
+@pytest.mark.parametrize("size", [300_000, len(BIG)], ids=["in one request", "in parts"])
+def test_a_connection_lost_in_the_middle_of_a_put_is_made_again(s3_server: S3Server, bucket: str, size: int) -> None:
+    with FlakyProxy(s3_server.url, taken=200_000, broken=3) as proxy:
+        storage = build_storage(f"s3://{bucket}", replace(s3_server.access, endpoint=proxy.url))
+        assert storage.put("big", io.BytesIO(BIG[:size])) == Stored(size, digest(BIG[:size]))
+        assert proxy.connections > 3
+    assert read(build_storage(f"s3://{bucket}", s3_server.access), "big") == BIG[:size]
+    assert s3_server.open_uploads(bucket) == []
+
+
+@pytest.mark.parametrize("size", [300_000, len(BIG)], ids=["in one request", "in parts"])
+def test_of_a_put_that_never_gets_through_nothing_is_seen_and_nothing_left(
+    s3_server: S3Server, bucket: str, size: int
+) -> None:
+    direct = build_storage(f"s3://{bucket}", s3_server.access)
+    direct.put("kept", io.BytesIO(b"kept"))
+    # Small requests pass, as that which removes the parts.
+    with FlakyProxy(s3_server.url, taken=200_000) as proxy:
+        storage = build_storage(f"s3://{bucket}", replace(s3_server.access, endpoint=proxy.url))
+        for key in ("new", "kept"):
+            with pytest.raises(StorageUnreachable):
+                storage.put(key, io.BytesIO(BIG[:size]))
+    assert list(direct.list()) == ["kept"]
+    assert read(direct, "kept") == b"kept"
+    assert s3_server.open_uploads(bucket) == []
+
+
+@pytest.mark.parametrize("size", [300_000, len(BIG)], ids=["in one request", "in parts"])
+def test_an_answer_that_was_lost_does_not_harm_the_object(s3_server: S3Server, bucket: str, size: int) -> None:
+    with FlakyProxy(s3_server.url, allow=0, broken=2) as proxy:
+        storage = build_storage(f"s3://{bucket}", replace(s3_server.access, endpoint=proxy.url))
+        assert storage.put("big", io.BytesIO(BIG[:size])) == Stored(size, digest(BIG[:size]))
+    assert read(build_storage(f"s3://{bucket}", s3_server.access), "big") == BIG[:size]
+
+
+@pytest.mark.parametrize("size", [0, 1, 8 * 1024**2, 8 * 1024**2 + 1])
+def test_an_object_of_one_part_is_put_in_one_request(s3_server: S3Server, bucket: str, size: int) -> None:
+    with FlakyProxy(s3_server.url) as proxy:
+        storage = build_storage(f"s3://{bucket}", replace(s3_server.access, endpoint=proxy.url))
+        assert storage.put("one", io.BytesIO(BIG[:size])) == Stored(size, digest(BIG[:size]))
+        in_parts = b"?uploads" in proxy.heard
+    assert in_parts == (size > 8 * 1024**2)
+    assert read(build_storage(f"s3://{bucket}", s3_server.access), "one") == BIG[:size]

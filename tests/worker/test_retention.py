@@ -4,14 +4,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, select, update
 
-from tests.support.factories import queued
+from tests.support.factories import queued, spec
 from tests.support.runs import claim, fail, succeed, train
 from ttm_jobs.clock import now
 from ttm_jobs.database import read_scope, session_scope
-from ttm_jobs.models import Artifact, Attempt, Base, Checkpoint, Job, JobEvent, Metric
-from ttm_jobs.repositories import leases, runs
+from ttm_jobs.models import Artifact, Attempt, Base, Checkpoint, Job, JobEvent, Metric, Upload
+from ttm_jobs.repositories import definitions, leases, runs, uploads
 from ttm_jobs.repositories.leases import Lease
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage, build_storage
@@ -103,3 +103,57 @@ def test_many_jobs_take_several_transactions(engine: Engine, storage: Storage) -
     many = [done(engine, storage, days_ago=10) for _ in range(25)]
     Collector(Settings.model_validate({"keep_metrics_days": 7}), engine, storage).collect()
     assert {kept(engine, job_id)["metrics"] for job_id in many} == {0}
+
+
+def uploaded(engine: Engine, storage: Storage, *, days_ago: float) -> str:
+    """The address of an upload that was complete then."""
+    with session_scope(engine) as session:
+        upload = uploads.begin(session, filename="teacher.pt", media_type="x/y")
+        session.flush()
+        # The storage's collector goes by the time that an id tells.
+        stored = storage.put(upload.key, [b"weights"])
+        uploads.complete(session, upload.id, size=stored.size, sha256=stored.sha256)
+        upload.created_at = upload.completed_at = now(session) - timedelta(days=days_ago)
+        return f"upload:{upload.id}"
+
+
+def test_uploads_that_nobody_uses_are_forgotten(
+    engine: Engine, storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, young, waiting, ended, again, named = (
+        uploaded(engine, storage, days_ago=days) for days in (10, 1, 10, 10, 10, 10)
+    )
+    for address in (waiting, ended):
+        job_id = queued(engine, spec=spec(teacher=address))
+        with session_scope(engine) as session:
+            session.get_one(Job, job_id).created_at = now(session) - timedelta(days=9)
+            session.execute(update(Upload).values(active_at=None))
+    # Of its upload, and of one that another job names within a part of its own spec.
+    fail(engine, claim(engine, job_id))
+    queued(engine, spec=spec(student={"architecture": "cifar/resnet20", "checkpoint": again}))
+    with session_scope(engine) as session:
+        definitions.add(session, "dataset", "pets", {"uri": named}, description=None)
+    collector = Collector(
+        Settings.model_validate({"keep_uploads_days": 7, "collect_after_seconds": 0.001}), engine, storage
+    )
+    collector.collect()
+    with read_scope(engine) as session:
+        left = {f"upload:{upload_id}" for upload_id in session.scalars(select(Upload.id))}
+    assert left == {young, waiting, again, named}
+    assert {f"upload:{key.rpartition('/')[2]}" for key in storage.list("uploads")} == left
+    assert {old, ended}.isdisjoint(left)
+
+
+def test_by_default_uploads_stay(engine: Engine, storage: Storage) -> None:
+    uploaded(engine, storage, days_ago=3000)
+    Collector(Settings(), engine, storage).collect()
+    with read_scope(engine) as session:
+        assert session.scalar(select(func.count()).select_from(Upload)) == 1
+
+
+def test_many_uploads_take_several_transactions(engine: Engine, storage: Storage) -> None:
+    for _ in range(105):
+        uploaded(engine, storage, days_ago=10)
+    Collector(Settings.model_validate({"keep_uploads_days": 7}), engine, storage).retire()
+    with read_scope(engine) as session:
+        assert session.scalar(select(func.count()).select_from(Upload)) == 0

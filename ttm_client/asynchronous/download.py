@@ -9,7 +9,7 @@ import httpx2
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import ChecksumMismatch, ConnectionFailed, InvalidRequest, Unavailable
 from ttm_client.files import sha256_of
-from ttm_client.protocol import Advance
+from ttm_client.protocol import Advance, StoreFailed
 
 
 async def download(
@@ -30,11 +30,14 @@ async def download(
     # The hash in the name ties a part to its content: a part of another file is never continued.
     part = path.with_name(f".{path.name}.{sha256[:16]}.part")
     fruitless = 0
+    direct = True
     while (have := part.stat().st_size if part.exists() else 0) < size:
         try:
-            await _fetch(transport, href, part, have, sha256, size, progress)
-        except (httpx2.TransportError, Unavailable) as error:
+            await _fetch(transport, href, part, have, size, progress, direct=direct)
+        except (httpx2.TransportError, Unavailable, StoreFailed) as error:
             grown = part.exists() and part.stat().st_size > have
+            # A store that sends nothing may be out of reach from here: the service, which is not, sends the rest.
+            direct = direct and (grown or not isinstance(error, StoreFailed))
             fruitless = 0 if grown else fruitless + 1
             if fruitless >= attempts:
                 raise ConnectionFailed(f"{href}: {error}") from error
@@ -50,13 +53,14 @@ async def download(
 
 
 async def _fetch(
-    transport: AsyncTransport, href: str, part: Path, have: int, sha256: str, size: int, progress: Advance | None
+    transport: AsyncTransport, href: str, part: Path, have: int, size: int, progress: Advance | None, *, direct: bool
 ) -> None:
     headers = {"Accept-Encoding": "identity"}
     if have:
-        headers |= {"Range": f"bytes={have}-", "If-Range": f'"{sha256}"'}
+        # Without If-Range: the object store knows the file by another tag, and its hash is checked in the end.
+        headers["Range"] = f"bytes={have}-"
     try:
-        async with transport.stream(href, headers=headers) as response:
+        async with transport.fetch(href, headers, direct=direct) as response:
             resumed = response.status_code == 206
             done = have if resumed else 0
             with part.open("ab" if resumed else "wb") as file:

@@ -278,7 +278,7 @@ class AsyncJobs:
         """
         href = job_path(job_id) + "/student"
         # One byte instead of HEAD: a refusal to HEAD has no body that would say why.
-        first = await self._transport.request("GET", href, headers={"Range": "bytes=0-0"})
+        first = await self._transport.request("GET", href, params={"redirect": "false"}, headers={"Range": "bytes=0-0"})
         return await download(
             self._transport,
             href,

@@ -274,7 +274,7 @@ class Jobs:
         """
         href = job_path(job_id) + "/student"
         # One byte instead of HEAD: a refusal to HEAD has no body that would say why.
-        first = self._transport.request("GET", href, headers={"Range": "bytes=0-0"})
+        first = self._transport.request("GET", href, params={"redirect": "false"}, headers={"Range": "bytes=0-0"})
         return download(
             self._transport,
             href,

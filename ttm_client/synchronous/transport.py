@@ -10,7 +10,9 @@ import httpx2
 
 from ttm_client import protocol
 from ttm_client.errors import ConnectionFailed
-from ttm_client.protocol import Params
+from ttm_client.protocol import Params, StoreFailed
+
+_READ_TIMEOUT = 45.0
 
 
 class Transport:
@@ -92,16 +94,40 @@ class Transport:
 
     @contextmanager
     def stream(
-        self, path: str, *, headers: Mapping[str, str] | None = None, read_timeout: float = 45.0
+        self, path: str, *, headers: Mapping[str, str] | None = None, read_timeout: float = _READ_TIMEOUT
     ) -> Iterator[httpx2.Response]:
         """The answer to one GET, its body not yet read. Transport errors of httpx2 pass through: the caller resumes."""
         with self._http.stream(
             "GET",
             self.base_url + path,
             headers={**self._headers, **(headers or {})},
-            timeout=httpx2.Timeout(30.0, connect=5.0, read=read_timeout),
+            timeout=_patience(read_timeout),
         ) as response:
             if response.is_error:
                 response.read()
             protocol.check(response)
             yield response
+
+    @contextmanager
+    def fetch(self, path: str, headers: Mapping[str, str], *, direct: bool) -> Iterator[httpx2.Response]:
+        """The answer to one GET of a file, its body not yet read: that of the object store, where the service leads
+        there and `direct` allows it. The store is told no key.
+
+        StoreFailed for whatever goes wrong there; otherwise as `stream`.
+        """
+        with self.stream(path if direct else protocol.undirected(path), headers=headers) as response:
+            location = response.headers.get("location") if response.is_redirect else None
+            if location is None:
+                yield response
+                return
+        try:
+            with self._http.stream("GET", location, headers=headers, timeout=_patience(_READ_TIMEOUT)) as response:
+                if not response.is_success:
+                    raise StoreFailed(f"the object store answered {response.status_code}")
+                yield response
+        except (httpx2.TransportError, httpx2.InvalidURL) as error:
+            raise StoreFailed(f"the object store cannot be reached: {error or type(error).__name__}") from error
+
+
+def _patience(read: float) -> httpx2.Timeout:
+    return httpx2.Timeout(30.0, connect=5.0, read=read)

@@ -10,7 +10,7 @@ from ttm_jobs.models.base import Base, Json, Serial
 
 class OutboxMessage(Base):
     """`topic` says who delivers it: `ring` rings the doorbell for payload {job_id, priority, queue}, `webhook` sends
-    the delivery {delivery_id}. Not before `next_at`.
+    the delivery {delivery_id}, `mlflow` tells of the job {job_id}. Not before `next_at`.
     """
 
     __tablename__ = "outbox"

@@ -35,8 +35,9 @@ class Upload(Owned, Base):
     key: Mapped[str] = mapped_column(String(512))
     # As announced, until it is complete; NULL where nothing was.
     size: Mapped[int | None] = mapped_column(BigInteger)
-    # Of one that comes in parts: bytes that are durable, and when the newest of them came.
+    # Of one that comes in parts: bytes that are durable.
     received: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    # When the newest of them came; of a complete one, when a job last named it, to the hour.
     active_at: Mapped[datetime | None]
     sha256: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column()

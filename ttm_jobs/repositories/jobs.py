@@ -1,5 +1,6 @@
 """Jobs as their users see them: made, read, listed, and wished to end, rest or go on."""
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -20,11 +21,12 @@ from ttm_jobs.ids import new_id
 from ttm_jobs.models import Attempt, Job, JobEvent, JobTag
 from ttm_jobs.models.base import Json
 from ttm_jobs.models.job import WAITING
-from ttm_jobs.repositories import quotas, webhooks
+from ttm_jobs.repositories import quotas, uploads, webhooks
 from ttm_jobs.repositories.transitions import enqueue, locked, move, owe_ring
 from ttm_jobs.settings import DEFAULT_QUEUE
 from ttm_jobs.states import TERMINAL, JobState
 from ttm_jobs.tenancy import project_of
+from ttm_jobs.uris import uploads_in
 
 DEFAULT_PRIORITY = 5
 
@@ -88,6 +90,7 @@ def create(
     # The event names the row.
     session.flush()
     _index_tags(session, job)
+    uploads.named(session, uploads_in(json.dumps(spec)))
     session.add(JobEvent(job_id=job.id, number=1, kind="state", data={"state": JobState.QUEUED, "from": None}, at=at))
     owe_ring(session, job, at)
     webhooks.tell(session, job, None, at)

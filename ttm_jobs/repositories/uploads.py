@@ -1,17 +1,21 @@
 """Uploads: received files."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select, tuple_
+from sqlalchemy import ColumnElement, String, cast, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from ttm_jobs.clock import now
 from ttm_jobs.errors import UploadNotFound, UploadOffsetWrong
 from ttm_jobs.ids import new_id
-from ttm_jobs.models import Upload, UploadPart, UploadState
+from ttm_jobs.models import Definition, Job, Upload, UploadPart, UploadState
 from ttm_jobs.repositories import quotas
+from ttm_jobs.states import TERMINAL
 from ttm_jobs.tenancy import project_of
+from ttm_jobs.uris import uploads_in
+
+_USE_TOLD_EVERY = timedelta(hours=1)
 
 
 def begin(session: Session, *, filename: str | None, media_type: str, size: int | None = None) -> Upload:
@@ -48,6 +52,48 @@ def complete(session: Session, upload_id: str, *, size: int, sha256: str) -> Upl
     upload.sha256 = sha256
     upload.completed_at = now(session)
     return upload
+
+
+def named(session: Session, ids: Collection[str]) -> None:
+    """A job names them now."""
+    if not ids:
+        return
+    at = now(session)
+    # Not each time: jobs of one teacher that are posted at once would wait for each other.
+    session.execute(
+        update(Upload)
+        .where(Upload.id.in_(ids), Upload.state == UploadState.COMPLETE, _used_at() <= at - _USE_TOLD_EVERY)
+        .values(active_at=at)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def forget_unused(session: Session, *, unused_for: timedelta, limit: int = 100) -> int:
+    """Removes the rows of complete uploads that no job was made with for so long, but of those that a job which has
+    not ended, or a named teacher or dataset, may still read. Returns how many; 0 once there are none.
+    """
+    before = now(session) - unused_for
+    unused = (Upload.state == UploadState.COMPLETE, _used_at() <= before)
+    if session.scalar(select(Upload.id).where(*unused).limit(1)) is None:
+        return 0
+    # A job made since then has marked its uploads as used.
+    live = select(cast(Job.spec, String)).where(Job.state.not_in(TERMINAL), Job.created_at <= before)
+    defined = select(cast(Definition.spec, String)).where(Definition.removed_at.is_(None))
+    kept = {
+        upload_id
+        for query in (live, defined)
+        for text in session.scalars(query.execution_options(yield_per=1000))
+        for upload_id in uploads_in(text)
+    }
+    ids = session.scalars(
+        select(Upload.id).where(*unused, Upload.id.not_in(kept)).limit(limit).with_for_update(skip_locked=True)
+    ).all()
+    session.execute(delete(Upload).where(Upload.id.in_(ids)))
+    return len(ids)
+
+
+def _used_at() -> ColumnElement[datetime]:
+    return func.coalesce(Upload.active_at, Upload.completed_at, Upload.created_at)
 
 
 def add_part(session: Session, upload_id: str, *, start: int, size: int, key: str) -> None:

@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import inf
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from ttm_jobs.clock import now
-from ttm_jobs.models import Artifact, Attempt, Checkpoint, Job, OutboxMessage, Upload
+from ttm_jobs.models import Artifact, Attempt, Checkpoint, Job, OutboxMessage, Upload, Worker
 from ttm_jobs.models.job import HOLDING, WAITING
 from ttm_jobs.repositories import workers
 from ttm_jobs.repositories.transitions import RING
@@ -17,12 +18,15 @@ from ttm_jobs.repositories.transitions import RING
 
 @dataclass(frozen=True)
 class Queue:
-    """What waits in a queue, since when the oldest has waited, and who serves it."""
+    """What waits in a queue, since when the oldest has waited, and who serves it. `too_large` of the jobs ask for more
+    device memory than any of the workers has.
+    """
 
     jobs: int = 0
     oldest_seconds: float = 0.0
     workers: int = 0
     idle_workers: int = 0
+    too_large: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,11 @@ def take(session: Session, *, seen_within: timedelta) -> Vitals:
     served = Counter(queue for worker in serving for queue in set(worker.queues))
     idle = Counter(queue for worker in serving if worker.job_id is None for queue in set(worker.queues))
     depths = {queue: (count, _seconds(at, since)) for queue, count, since in waiting}
+    too_large = _too_large(session, serving)
     queues = {
-        name: Queue(*depths.get(name, (0, 0.0)), workers=served[name], idle_workers=idle[name])
+        name: Queue(
+            *depths.get(name, (0, 0.0)), workers=served[name], idle_workers=idle[name], too_large=too_large[name]
+        )
         for name in {*depths, *served}
     }
     due, first = session.execute(
@@ -85,6 +92,30 @@ def totals(session: Session) -> Totals:
         attempts={outcome or "running": count for outcome, count in outcomes},
         stored_bytes={kind: int(session.scalar(select(func.sum(size))) or 0) for kind, size in sizes.items()},
     )
+
+
+def _too_large(session: Session, serving: Sequence[Worker]) -> Counter[str]:
+    """Of each queue that is served."""
+    largest: dict[str, float] = {}
+    for worker in serving:
+        for queue in set(worker.queues):
+            largest[queue] = max(largest.get(queue, 0.0), _memory_of(worker))
+    asking = session.execute(
+        select(Job.queue, Job.device_memory_bytes, func.count())
+        .where(WAITING, Job.device_memory_bytes.is_not(None))
+        .group_by(Job.queue, Job.device_memory_bytes)
+    )
+    found: Counter[str] = Counter()
+    for queue, wanted, count in asking:
+        if queue in largest and wanted is not None and wanted > largest[queue]:
+            found[queue] += count
+    return found
+
+
+def _memory_of(worker: Worker) -> float:
+    """Of its device. One that does not tell of it takes any job."""
+    told = worker.devices[0].get("memory_bytes") if worker.devices else None
+    return inf if told is None else float(told)
 
 
 def _seconds(at: datetime, since: datetime) -> float:

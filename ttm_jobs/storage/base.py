@@ -21,10 +21,18 @@ class Stored:
     sha256: str
 
 
+@dataclass(frozen=True)
+class Label:
+    """What whoever fetches an object by its address is told: its type, and the name to save it under."""
+
+    media_type: str
+    filename: str
+
+
 class Storage(Protocol):
     """Immutable bytes under keys such as `jobs/ID/3/student.safetensors`. An object is there whole or not at all."""
 
-    def put(self, key: str, source: BinaryIO | Iterable[bytes]) -> Stored:
+    def put(self, key: str, source: BinaryIO | Iterable[bytes], label: Label | None = None) -> Stored:
         """Writes an object; one of the same key is replaced at once. StorageFull, and whatever the source raises; in
         either case nothing is left of it.
         """
@@ -41,7 +49,9 @@ class Storage(Protocol):
         ...
 
     def url(self, key: str) -> str | None:
-        """A signed address where the object can be fetched directly, or None where the backend has none."""
+        """An address that sends the object, which may be missing, to any GET for a quarter of an hour; None where the
+        backend has none.
+        """
         ...
 
     def delete(self, key: str) -> None:

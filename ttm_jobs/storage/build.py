@@ -1,5 +1,6 @@
 """The one place where a storage backend is registered."""
 
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -17,6 +18,11 @@ def build_storage(url: str, access: S3Access | None = None) -> Storage:
         case "file":
             return LocalStorage(Path(url2pathname(parts.path)))
         case "s3":
-            return S3Storage(connect(access or S3Access(), parts.netloc, parts.path.strip("/") or None))
+            access = access or S3Access()
+            bucket, prefix = parts.netloc, parts.path.strip("/") or None
+            if access.public_endpoint is None:
+                return S3Storage(connect(access, bucket, prefix))
+            public = connect(replace(access, endpoint=access.public_endpoint), bucket, prefix)
+            return S3Storage(connect(access, bucket, prefix), public)
         case other:
             raise ValueError(f"no storage backend is called {other!r}")

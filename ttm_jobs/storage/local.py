@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ttm_jobs.errors import ObjectNotFound, StorageFull
-from ttm_jobs.storage.base import CHUNK, Stored, check_key, chunks_of
+from ttm_jobs.storage.base import CHUNK, Label, Stored, check_key, chunks_of
 
 _TEMPORARY = ".partial-"
 
@@ -23,7 +23,7 @@ class LocalStorage:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
 
-    def put(self, key: str, source: BinaryIO | Iterable[bytes]) -> Stored:
+    def put(self, key: str, source: BinaryIO | Iterable[bytes], label: Label | None = None) -> Stored:
         path = self._path(key)
         with _full_disk_named():
             descriptor, temporary = _temporary_file(path.parent)

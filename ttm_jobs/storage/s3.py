@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from itertools import chain
 from queue import Full, Queue
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self
@@ -15,10 +16,10 @@ from obstore.store import S3Store
 
 from ttm_jobs.errors import ObjectNotFound, StorageUnreachable
 from ttm_jobs.s3_access import S3Access
-from ttm_jobs.storage.base import CHUNK, Stored, check_key, chunks_of
+from ttm_jobs.storage.base import CHUNK, Label, Stored, check_key, chunks_of
 
 if TYPE_CHECKING:  # names that only the type stubs have
-    from obstore import GetOptions, GetResult
+    from obstore import Attributes, GetOptions, GetResult
     from obstore.store import S3Config
 
 # An object is put in parts of this size, and an object of one part at once.
@@ -30,18 +31,27 @@ _RESUMED = 5
 class S3Storage:
     """A key is an object's name after the prefix. Parts become an object when the last one is there."""
 
-    def __init__(self, store: S3Store) -> None:
+    def __init__(self, store: S3Store, public: S3Store | None = None) -> None:
+        """`public` is the same store by the address that clients reach, where that is another one."""
         self._store = store
+        self._public = public or store
 
-    def put(self, key: str, source: BinaryIO | Iterable[bytes]) -> Stored:
-        digest = hashlib.sha256()
-        size = 0
-        with _Sender(self._store, check_key(key)) as sender:
-            for chunk in chunks_of(source):
-                digest.update(chunk)
-                size += len(chunk)
+    def put(self, key: str, source: BinaryIO | Iterable[bytes], label: Label | None = None) -> Stored:
+        check_key(key)
+        chunks = _Measured(chunks_of(source))
+        beginning: list[bytes] = []
+        while chunks.size <= _PART_BYTES:
+            if (chunk := next(chunks, None)) is None:
+                # One request instead of three, and no parts that could be left over.
+                whole = b"".join(beginning)
+                with reached():
+                    obstore.put(self._store, key, whole, attributes=_attributes(label), use_multipart=False)
+                return chunks.stored()
+            beginning.append(chunk)
+        with _Sender(self._store, key, label) as sender:
+            for chunk in chain(beginning, chunks):
                 sender.send(chunk)
-        return Stored(size, digest.hexdigest())
+        return chunks.stored()
 
     def open(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         size = self.size(key)
@@ -53,7 +63,8 @@ class S3Storage:
             return int(obstore.head(self._store, check_key(key))["size"])
 
     def url(self, key: str) -> str | None:
-        return obstore.sign(self._store, "GET", check_key(key), expires_in=_LINK_LIFE)
+        with reached():
+            return obstore.sign(self._public, "GET", check_key(key), expires_in=_LINK_LIFE)
 
     def delete(self, key: str) -> None:
         with reached():
@@ -77,16 +88,43 @@ class S3Storage:
             next(iter(obstore.list(self._store)), None)
 
 
+class _Measured:
+    """Hands chunks on, and knows what they were in the end."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        chunk = next(self._chunks)
+        self._digest.update(chunk)
+        self.size += len(chunk)
+        return chunk
+
+    def stored(self) -> Stored:
+        return Stored(self.size, self._digest.hexdigest())
+
+
 class _Sender:
     """Puts what it is sent, in a thread of its own: the library asks an iterator for more from within its event loop,
     where a source that itself reads from a store would bring it down.
     """
 
-    def __init__(self, store: S3Store, key: str) -> None:
+    def __init__(self, store: S3Store, key: str, label: Label | None) -> None:
         self._chunks: Queue[bytes | BaseException | None] = Queue(maxsize=4)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="s3-put")
         self._done = self._pool.submit(
-            obstore.put, store, key, self._received(), chunk_size=_PART_BYTES, max_concurrency=2
+            obstore.put,
+            store,
+            key,
+            self._received(),
+            attributes=_attributes(label),
+            chunk_size=_PART_BYTES,
+            max_concurrency=2,
         )
 
     def __enter__(self) -> Self:
@@ -116,6 +154,12 @@ class _Sender:
             if isinstance(item, BaseException):
                 raise item
             yield item
+
+
+def _attributes(label: Label | None) -> "Attributes | None":
+    if label is None:
+        return None
+    return {"Content-Type": label.media_type, "Content-Disposition": f'attachment; filename="{label.filename}"'}
 
 
 def connect(access: S3Access, bucket: str, prefix: str | None = None) -> S3Store:

@@ -31,6 +31,7 @@ from ttm_jobs.uris import (
 from worker.files import write_whole
 from worker.inputs.http import HttpFetcher, HttpLimits
 from worker.inputs.s3 import S3Fetcher
+from worker.patience import patiently
 
 
 class Paths(TypedDict):
@@ -113,13 +114,16 @@ class Inputs:
                 yield chunk
 
         plain = _plain(name)
-        # A file's suffix says its format, so that one content under two names is two files.
-        return (
-            self._folder(
-                f"sha256-{sha256}-{plain}", lambda folder: write_whole(folder / plain, chunks(), sha256), go_on
+
+        def make(folder: Path) -> None:
+            patiently(
+                lambda: write_whole(folder / plain, chunks(), sha256),
+                seconds=self._settings.storage_wait_seconds,
+                check=go_on,
             )
-            / plain
-        )
+
+        # A file's suffix says its format, so that one content under two names is two files.
+        return self._folder(f"sha256-{sha256}-{plain}", make, go_on) / plain
 
     def _fetched(self, uri: HttpUri, go_on: Callable[[], None]) -> Path:
         settings = self._settings

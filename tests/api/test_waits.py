@@ -1,0 +1,139 @@
+"""A queued job says what it waits for."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+from typer.testing import CliRunner
+
+from cli.main import app
+from tests.support.api_server import served
+from tests.support.runs import claim
+from ttm_jobs.clock import now
+from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.ids import new_id
+from ttm_jobs.models import Job, Project, Worker
+from ttm_jobs.repositories import vitals, workers
+from ttm_jobs.settings import Settings
+
+GB = 10**9
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"queues": ("gpu", "gpu_80")})
+
+
+def start_worker(engine: Engine, *queues: str, memory: int | None = 24 * GB, job_id: str | None = None) -> None:
+    device = {"kind": "cuda", "count": 1, "name": "a GPU", "memory_bytes": memory}
+    with session_scope(engine) as session:
+        workers.seen(
+            session, new_id(), kind="worker", hostname="h", pid=1, devices=[device], job_id=job_id, queues=queues
+        )
+
+
+def post(client: TestClient, settings: Settings, **fields: Any) -> str:
+    body = {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce", **fields}
+    answer = client.post("/jobs", json=body)
+    assert answer.status_code == 201, answer.text
+    job_id: str = answer.json()["id"]
+    return job_id
+
+
+def told(client: TestClient, job_id: str) -> tuple[str | None, str | None]:
+    """Past what is remembered for polls, by way of a change that changes nothing else."""
+    view = client.patch(f"/jobs/{job_id}", json={}).json()
+    return view["waits_for"], view["wait_reason"]
+
+
+def test_a_queue_that_nobody_serves(client: TestClient, engine: Engine, settings: Settings) -> None:
+    # One whose name holds the other's, one that matches it as a pattern, and one of another kind.
+    start_worker(engine, "gpu_80", "gpux80", "not-gpu")
+    with session_scope(engine) as session:
+        workers.seen(
+            session, new_id(), kind="dispatcher", hostname="h", pid=1, devices=[], job_id=None, queues=("gpu",)
+        )
+    job_id = post(client, settings)
+    assert told(client, job_id) == ("worker", "No worker that is up serves the queue gpu.")
+    assert client.get(f"/jobs/{job_id}").json()["wait_reason"] == "No worker that is up serves the queue gpu."
+    assert "No worker that is up serves the queue gpu." in client.get(f"/ui/jobs/{job_id}").text
+    start_worker(engine, "cpu", "gpu")
+    assert told(client, job_id)[0] == "turn"
+
+
+def test_an_underscore_in_a_queues_name_is_no_pattern(client: TestClient, engine: Engine, settings: Settings) -> None:
+    start_worker(engine, "gpux80")
+    assert told(client, post(client, settings, queue="gpu_80"))[0] == "worker"
+
+
+def test_a_worker_that_fell_silent_is_none(client: TestClient, engine: Engine, settings: Settings) -> None:
+    start_worker(engine, "gpu")
+    job_id = post(client, settings)
+    with session_scope(engine) as session:
+        for worker in session.query(Worker):
+            worker.seen_at -= timedelta(seconds=settings.worker_seen_seconds + 1)
+    assert told(client, job_id)[0] == "worker"
+
+
+def test_more_memory_than_any_worker_has(client: TestClient, engine: Engine, settings: Settings) -> None:
+    start_worker(engine, "gpu", memory=24 * GB)
+    start_worker(engine, "gpu", memory=16 * GB)
+    start_worker(engine, "gpu_80", memory=80 * GB)
+    large, fits = (post(client, settings, device_memory_bytes=gigabytes * GB) for gigabytes in (40, 24))
+    assert told(client, large) == (
+        "memory",
+        "It asks for 40.0 GB of device memory, and no worker of the queue gpu has more than 24.0 GB.",
+    )
+    assert told(client, fits)[0] == "turn"
+    with read_scope(engine) as session:
+        seen = vitals.take(session, seen_within=timedelta(minutes=1)).queues
+    assert {queue: state.too_large for queue, state in seen.items()} == {"gpu": 1, "gpu_80": 0}
+    start_worker(engine, "gpu", memory=None)
+    assert told(client, large)[0] == "turn"
+    with read_scope(engine) as session:
+        assert vitals.take(session, seen_within=timedelta(minutes=1)).queues["gpu"].too_large == 0
+
+
+def test_busy_workers_the_projects_limit_and_the_wait_between_attempts(
+    client: TestClient, engine: Engine, settings: Settings
+) -> None:
+    running, job_id = post(client, settings), post(client, settings)
+    start_worker(engine, "gpu", job_id=running)
+    assert told(client, job_id) == ("turn", "Every worker that could take it is busy (1).")
+    claim(engine, running)
+    assert told(client, running) == (None, None)
+    with session_scope(engine) as session:
+        session.get_one(Project, "default").max_running_jobs = 1
+    assert told(client, job_id) == ("limit", "Its project has as many jobs running as it may (1).")
+    with session_scope(engine) as session:
+        session.get_one(Job, job_id).not_before = now(session) + timedelta(hours=1)
+    assert told(client, job_id)[0] == "time"
+
+
+def test_a_poll_sees_the_reason_change_though_the_job_does_not(
+    client: TestClient, engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.jobs.service._WAIT_TOLD_SECONDS", 0.0)
+    job_id = post(client, settings)
+    before = client.get(f"/jobs/{job_id}")
+    start_worker(engine, "gpu")
+    after = client.get(f"/jobs/{job_id}")
+    assert (before.json()["waits_for"], after.json()["waits_for"]) == ("worker", "turn")
+    assert before.headers["etag"] == after.headers["etag"]
+
+
+def test_ttm_show_says_it(sqlite_settings: Settings) -> None:
+    with served(sqlite_settings) as url:
+        runner = CliRunner()
+        submitted = runner.invoke(
+            app,
+            [
+                *("submit", "--student", "resnet18", "--dataset", sqlite_settings.data_roots[0].as_uri()),
+                *("--method", "ce", "--url", url, "--json"),
+            ],
+        )
+        assert submitted.exit_code == 0, submitted.output
+        shown = runner.invoke(app, ["show", submitted.stdout.split('"id": "')[1][:36], "--url", url])
+    assert "No worker that is up serves the queue default." in shown.output

@@ -1,0 +1,124 @@
+"""The SDK and `ttm` where downloads lead to the object store."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+from typer.testing import CliRunner
+
+from cli.main import app
+from tests.api.conftest import make_settings
+from tests.support.api_server import served
+from tests.support.flaky_proxy import FlakyProxy
+from tests.support.runs import STUDENT_BYTES, claim, succeed
+from tests.support.s3_server import S3Server
+from ttm_client import ChecksumMismatch, Client
+from ttm_jobs.database import create_engine, session_scope
+from ttm_jobs.embedded import free_port
+from ttm_jobs.models import Scope
+from ttm_jobs.repositories import keys
+from ttm_jobs.settings import Settings
+from ttm_jobs.storage import Storage, build_storage
+
+
+@pytest.fixture
+def settings(sqlite_url: str, tmp_path: Path, s3_server: S3Server) -> Settings:
+    return make_settings(sqlite_url, tmp_path).model_copy(
+        update={
+            "storage_url": f"s3://{s3_server.new_bucket()}",
+            "s3_endpoint": s3_server.url,
+            "s3_region": s3_server.access.region,
+            "s3_access_key_id": s3_server.access.access_key_id,
+            "s3_secret_access_key": s3_server.access.secret_access_key,
+            "direct_downloads": True,
+        }
+    )
+
+
+@pytest.fixture
+def storage(settings: Settings) -> Storage:
+    return build_storage(settings.storage_url, settings.s3)
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine]:
+    engine = create_engine(settings.database_url)
+    yield engine
+    engine.dispose()
+
+
+class Service:
+    """An API whose downloads lead to `public`, and one job that has ended."""
+
+    def __init__(self, settings: Settings, engine: Engine, storage: Storage, public: str) -> None:
+        self.settings = settings.model_copy(update={"s3_public_endpoint": public})
+        self._engine = engine
+        self._storage = storage
+
+    def finished_job(self, client: Client) -> str:
+        job = client.jobs.create(student="resnet18", dataset=self.settings.data_roots[0].as_uri(), method="ce")
+        succeed(self._engine, self._storage, claim(self._engine, job.id))
+        return job.id
+
+
+def test_a_download_resumes_at_the_store_which_is_told_no_key(
+    settings: Settings, engine: Engine, storage: Storage, s3_server: S3Server, tmp_path: Path
+) -> None:
+    with FlakyProxy(s3_server.url, 500_000) as store:
+        service = Service(settings, engine, storage, store.url)
+        with session_scope(engine) as session:
+            key = keys.create(session, project_id="default", name="test", scope=Scope.SUBMIT).secret
+        with served(service.settings) as url, FlakyProxy(url) as front, Client(front.url, key) as client:
+            job_id = service.finished_job(client)
+            client.jobs.download_student(job_id, tmp_path / "student")
+            assert (tmp_path / "student").read_bytes() == STUDENT_BYTES
+            # 1.28 MB in pieces of less than 0.5 MB.
+            assert 3 <= store.connections <= 5
+            assert key.encode() in front.heard
+            assert b"range: bytes=" in store.heard.lower()
+            assert key.encode() not in store.heard
+            assert b"authorization" not in store.heard.lower()
+            log = client.jobs.artifacts(job_id)[1]
+            client.jobs.download_artifact(job_id, log, tmp_path / "log")
+            assert (tmp_path / "log").read_bytes() == b"step 1\n"
+
+
+@pytest.mark.parametrize("away", ["nothing answers", "every connection breaks", "it refuses"])
+def test_a_store_out_of_reach_is_replaced_by_the_service(
+    settings: Settings, engine: Engine, storage: Storage, s3_server: S3Server, tmp_path: Path, away: str
+) -> None:
+    with FlakyProxy(s3_server.url, 0) as broken:
+        public = {
+            "nothing answers": f"http://127.0.0.1:{free_port()}",
+            "every connection breaks": broken.url,
+            "it refuses": f"{s3_server.url}/moto-api/no-such-bucket",
+        }[away]
+        service = Service(settings, engine, storage, public)
+        with served(service.settings) as url, Client(url) as client:
+            job_id = service.finished_job(client)
+            part = tmp_path / f".student.{hashlib.sha256(STUDENT_BYTES).hexdigest()[:16]}.part"
+            part.write_bytes(STUDENT_BYTES[:1000])
+            client.jobs.download_student(job_id, tmp_path / "student")
+            assert (tmp_path / "student").read_bytes() == STUDENT_BYTES
+            answer = CliRunner().invoke(
+                app, ["download", job_id, "--url", url, "--output", str(tmp_path / "by-hand.safetensors")]
+            )
+    assert answer.exit_code == 0, answer.output
+    assert (tmp_path / "by-hand.safetensors").read_bytes() == STUDENT_BYTES
+
+
+def test_a_store_that_sends_other_bytes_is_found_out(
+    settings: Settings, engine: Engine, storage: Storage, s3_server: S3Server, tmp_path: Path
+) -> None:
+    service = Service(settings, engine, storage, s3_server.url)
+    with served(service.settings) as url, Client(url) as client:
+        job_id = service.finished_job(client)
+        for key in list(storage.list("jobs")):
+            storage.put(key, [bytes(len(STUDENT_BYTES))])
+        with pytest.raises(ChecksumMismatch):
+            client.jobs.download_student(job_id, tmp_path / "student")
+    found: list[Any] = list(tmp_path.glob("*student*"))
+    assert found == []

@@ -1,0 +1,76 @@
+"""What a queued job waits for, so that its user need not guess."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal, get_args
+
+from sqlalchemy import String, and_, case, cast, func, or_, select
+from sqlalchemy.orm import Session
+
+from ttm_jobs.clock import now
+from ttm_jobs.models import Job, Project, Worker
+from ttm_jobs.repositories import projects
+from ttm_jobs.states import JobState
+
+WaitsFor = Literal["time", "worker", "memory", "limit", "turn"]
+WAITS: tuple[WaitsFor, ...] = get_args(WaitsFor)
+
+
+@dataclass(frozen=True)
+class Wait:
+    """`reason` is a sentence for people."""
+
+    what: WaitsFor
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Crew:
+    """The workers heard of lately that serve a queue: all, those with memory enough, and of these the idle ones."""
+
+    serving: int
+    able: int
+    idle: int
+    largest_bytes: float | None
+
+
+def wait_of(session: Session, job: Job, *, seen_within: timedelta) -> Wait | None:
+    """None for a job that is not queued."""
+    if job.state is not JobState.QUEUED:
+        return None
+    if job.not_before is not None and job.not_before > now(session):
+        return Wait("time", f"It is tried again at {job.not_before:%Y-%m-%d %H:%M:%S} UTC.")
+    crew = _crew(session, job, seen_within)
+    if crew.serving == 0:
+        return Wait("worker", f"No worker that is up serves the queue {job.queue}.")
+    if crew.able == 0:
+        return Wait(
+            "memory",
+            f"It asks for {_gigabytes(job.device_memory_bytes or 0)} of device memory, and no worker of the queue "
+            f"{job.queue} has more than {_gigabytes(crew.largest_bytes or 0)}.",
+        )
+    limit = session.scalar(select(Project.max_running_jobs).where(Project.id == job.project_id))
+    if limit is not None and projects.running_jobs(session, job.project_id) >= limit:
+        return Wait("limit", f"Its project has as many jobs running as it may ({limit}).")
+    if crew.idle:
+        return Wait("turn", "A worker is free and will take it, or one before it.")
+    return Wait("turn", f"Every worker that could take it is busy ({crew.able}).")
+
+
+def _crew(session: Session, job: Job, seen_within: timedelta) -> _Crew:
+    # As text, which both databases have: a queue's name holds no quotation mark.
+    serves = cast(Worker.queues, String).contains(f'"{job.queue}"', autoescape=True)
+    memory = Worker.devices[0]["memory_bytes"].as_float()
+    # A worker whose device tells of no memory takes any job.
+    able = or_(memory.is_(None), memory >= (job.device_memory_bytes or 0))
+    idle = and_(able, Worker.job_id.is_(None))
+    serving, can, free, largest = session.execute(
+        select(func.count(), func.count(case((able, 1))), func.count(case((idle, 1))), func.max(memory)).where(
+            Worker.kind == "worker", Worker.seen_at >= now(session) - seen_within, serves
+        )
+    ).one()
+    return _Crew(serving, can, free, largest)
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / 1e9:.1f} GB"
