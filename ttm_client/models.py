@@ -107,6 +107,7 @@ class JobSummary(_Answer):
     id: str
     name: str | None
     tags: tuple[str, ...] = ()
+    owner: str | None = None
     state: str
     phase: str | None
     teacher: str | None

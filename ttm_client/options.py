@@ -42,7 +42,8 @@ class JobChanges(TypedDict, total=False):
 
 
 class JobFilters(TypedDict, total=False):
-    """Which jobs a list holds: `name` is a job's whole name, `teacher` and `dataset` are addresses.
+    """Which jobs a list holds: `name` is a job's whole name, `teacher` and `dataset` are addresses,
+    `owner` is the name of a key.
 
     >>> filters: JobFilters = {"dataset": dataset, "created_after": "2020-01-01T00:00:00Z"}
     >>> len(list(client.jobs.list(**filters)))
@@ -52,6 +53,7 @@ class JobFilters(TypedDict, total=False):
     name: str
     teacher: str
     dataset: str
+    owner: str
     created_after: datetime | str
     created_before: datetime | str
 

@@ -117,6 +117,7 @@ def _create(session: Any, name: str, student: str, beta: float) -> str:
         student=student,
         dataset="file:///data/flowers",
         method="wttm",
+        owner="nightly" if student.startswith("cifar/resnet") else "ana's laptop",
     ).id
 
 
