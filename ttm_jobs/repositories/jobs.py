@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from ttm_jobs.clock import now
@@ -117,11 +117,6 @@ def stamp(session: Session, job_id: str) -> Stamp:
     if found is None:
         raise JobNotFound
     return Stamp(found.version, found.heartbeat_at)
-
-
-def oldest_queued_at(session: Session) -> datetime | None:
-    """Since when the longest-waiting job has been queued; None if none waits."""
-    return session.scalar(select(func.min(Job.queued_at)).where(Job.state == JobState.QUEUED))
 
 
 def attempts(session: Session, job_id: str) -> Sequence[Attempt]:
