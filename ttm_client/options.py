@@ -1,6 +1,6 @@
-"""What a job is asked for with."""
+"""What jobs and webhooks are asked for with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypedDict
 
@@ -39,6 +39,21 @@ class JobChanges(TypedDict, total=False):
 
     name: str | None
     tags: list[str]
+
+
+class WebhookChanges(TypedDict, total=False):
+    """What of a webhook may be changed; a description of None takes the description away.
+
+    >>> webhook = client.webhooks.create("https://hooks.example.org/ttm")
+    >>> changes: WebhookChanges = {"events": ["job.failed"], "description": "pages the one on duty"}
+    >>> client.webhooks.update(webhook.id, **changes).events
+    ('job.failed',)
+    """
+
+    url: str
+    events: Sequence[str]
+    description: str | None
+    enabled: bool
 
 
 class JobFilters(TypedDict, total=False):
