@@ -30,6 +30,7 @@ from api.metrics.requests import Metered, RequestMetrics
 from api.middleware import BodyLimit, RequestContext, SameOrigin
 from api.openapi import describe
 from api.operations.endpoints import router as operations
+from api.queue.endpoints import router as queue
 from api.recipes.endpoints import router as recipes
 from api.traced import Traced
 from api.uploads.endpoints import router as uploads
@@ -104,6 +105,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         architectures,
         recipes,
         operations,
+        queue,
         keys,
         webhooks,
         health,

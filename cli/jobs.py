@@ -13,19 +13,25 @@ def jobs(
     state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state; may be repeated.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Only jobs with this tag; may be repeated.")] = None,
     name: Annotated[str | None, typer.Option(help="Only jobs of this whole name.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Only jobs that a key of this name submitted.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many.")] = 20,
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
     """List jobs, newest first."""
     with service(url) as client:
-        named: JobFilters = {"name": name} if name is not None else {}
+        named: JobFilters = {}
+        if name is not None:
+            named["name"] = name
+        if owner is not None:
+            named["owner"] = owner
         found = list(islice(client.jobs.list(states=tuple(state or ()), tags=tuple(tag or ()), **named), limit))
     if json:
         print_json(found)
     else:
         print_rows(
-            ("ID", "NAME", "STATE", "STUDENT", "METHOD", "PROGRESS", "TOP-1", "CREATED"), [_row(job) for job in found]
+            ("ID", "NAME", "STATE", "OWNER", "STUDENT", "METHOD", "PROGRESS", "TOP-1", "CREATED"),
+            [_row(job) for job in found],
         )
 
 
@@ -36,6 +42,7 @@ def _row(job: JobSummary) -> tuple[str, ...]:
         job.id,
         job.name or "",
         job.state + (f" ({job.phase})" if job.phase else ""),
+        job.owner or "",
         job.student,
         job.method,
         progress,

@@ -13,12 +13,17 @@ from cli import (
     jobs,
     keys,
     logs,
+    names,
     projects,
+    queue,
     recipes,
     show,
+    stores,
     submit,
     up,
+    uploads,
     watch,
+    webhooks,
     wishes,
 )
 from cli.output import EXIT_CODES
@@ -43,7 +48,14 @@ app.command(epilog=EXIT_CODES)(wishes.resume)
 app.command(epilog=EXIT_CODES)(wishes.retry)
 app.command(epilog=EXIT_CODES)(compare.compare)
 app.command(epilog=EXIT_CODES)(download.download)
+app.command(epilog=EXIT_CODES)(queue.queue)
+app.command(epilog=EXIT_CODES)(queue.workers)
 app.command(epilog=EXIT_CODES)(architectures.architectures)
+app.add_typer(names.teachers, name="teachers")
+app.add_typer(names.datasets, name="datasets")
+app.add_typer(uploads.app, name="uploads")
+app.command(epilog=EXIT_CODES)(stores.stores)
+app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(keys.app, name="keys")
 app.add_typer(projects.app, name="projects")
 app.command(epilog=EXIT_CODES)(recipes.recipes)

@@ -95,6 +95,23 @@ def count(number: int | None) -> str:
     return f"{value:.3g} T"
 
 
+def size(count: int) -> str:
+    """Bytes in the largest unit that leaves at least 1."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def duration(seconds: float) -> str:
+    """Minutes and seconds, with hours where there are any."""
+    minutes, rest = divmod(max(round(seconds), 0), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 @contextmanager
 def transfer(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
     """A bar for bytes on their way, on a terminal only."""

@@ -27,6 +27,7 @@ def describe(job: Job) -> list[tuple[str, str]]:
         ("job", job.id),
         ("name", job.name or "-"),
         ("state", job.state + (f", {job.phase}" if job.phase else "")),
+        ("owner", job.owner or "-"),
         ("teacher", job.teacher or "-"),
         ("student", job.student),
         ("dataset", job.dataset),

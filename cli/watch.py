@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from cli.output import FAILED, JsonOption, UrlOption, messages, print_json, print_rows, service
+from cli.output import FAILED, JsonOption, UrlOption, duration, messages, print_json, print_rows, service
 from cli.show import JobArgument, describe
 from ttm_client import Client, JobEvent
 
@@ -76,7 +76,7 @@ class LiveView:
             case "progress":
                 self._numbers["images/s"] = f"{data['images_per_second']:.0f}"
                 if data.get("eta_seconds") is not None:
-                    self._numbers["left"] = _duration(data["eta_seconds"])
+                    self._numbers["left"] = duration(data["eta_seconds"])
                 self._bar.update(self._task, completed=data["step"], total=data["total_steps"])
             case "metrics":
                 self._take_metrics(data["values"])
@@ -90,9 +90,3 @@ class LiveView:
             self._numbers["loss"] = f"{loss:.4f}"
         if isinstance(top1, int | float):
             self._numbers["top-1"] = f"{top1:.2%}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

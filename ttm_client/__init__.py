@@ -33,7 +33,22 @@ from ttm_client.models import (
     Recipe,
     Upload,
 )
-from ttm_client.options import JobChanges, JobFilters, JobOptions
+from ttm_client.options import JobChanges, JobFilters, JobOptions, WebhookChanges
+from ttm_client.resources import (
+    Delivery,
+    Limits,
+    NamedDataset,
+    NamedTeacher,
+    NewWebhook,
+    QueueLine,
+    QueueOverview,
+    StoreHost,
+    TeacherStore,
+    Usage,
+    WaitingJob,
+    Webhook,
+    Worker,
+)
 from ttm_client.students import Student, load_student
 from ttm_client.synchronous.client import Client
 
@@ -49,6 +64,7 @@ __all__ = [
     "ClientError",
     "Conflict",
     "ConnectionFailed",
+    "Delivery",
     "Dryrun",
     "Failure",
     "FieldError",
@@ -60,17 +76,30 @@ __all__ = [
     "JobFilters",
     "JobOptions",
     "JobSummary",
+    "Limits",
     "MetricPoint",
     "Metrics",
     "ModelSize",
+    "NamedDataset",
+    "NamedTeacher",
+    "NewWebhook",
     "NotAllowed",
     "NotFound",
     "Progress",
+    "QueueLine",
+    "QueueOverview",
     "Recipe",
     "ServerError",
+    "StoreHost",
     "Student",
+    "TeacherStore",
     "Unavailable",
     "Upload",
+    "Usage",
     "WaitTimeout",
+    "WaitingJob",
+    "Webhook",
+    "WebhookChanges",
+    "Worker",
     "load_student",
 ]

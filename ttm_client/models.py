@@ -8,11 +8,11 @@ from pydantic import BaseModel, ConfigDict
 TERMINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class Upload(_Answer):
+class Upload(Answer):
     """A file that the service keeps; `uri` names it in a job's spec.
 
     >>> upload = client.uploads.create("teacher.safetensors")
@@ -28,7 +28,7 @@ class Upload(_Answer):
     created_at: datetime
 
 
-class Progress(_Answer):
+class Progress(Answer):
     """Where the running attempt stands; `fraction` in [0, 1], `eta_seconds` to the end of training.
 
     >>> running.progress.fraction, running.progress.eta_seconds
@@ -44,7 +44,7 @@ class Progress(_Answer):
     eta_seconds: float | None = None
 
 
-class Accuracy(_Answer):
+class Accuracy(Answer):
     """Top-1 shares in [0, 1]; `gap_points` is teacher minus student in percentage points.
 
     >>> done.accuracy
@@ -57,7 +57,7 @@ class Accuracy(_Answer):
     gap_points: float | None
 
 
-class Failure(_Answer):
+class Failure(Answer):
     """Why a job failed; `origin` is `user` or `system`.
 
     >>> failed.failure.code, failed.failure.origin, failed.failure.message
@@ -70,7 +70,7 @@ class Failure(_Answer):
     retryable: bool
 
 
-class HistoryEntry(_Answer):
+class HistoryEntry(Answer):
     """A change of state or phase.
 
     >>> [entry.value for entry in done.history if entry.kind == "state"]
@@ -83,7 +83,7 @@ class HistoryEntry(_Answer):
     attempt: int | None = None
 
 
-class Artifact(_Answer):
+class Artifact(Answer):
     """A file that a job made.
 
     >>> [(artifact.name, artifact.size) for artifact in done.artifacts if artifact.name == "student.safetensors"]
@@ -97,7 +97,7 @@ class Artifact(_Answer):
     href: str
 
 
-class JobSummary(_Answer):
+class JobSummary(Answer):
     """A job as a list shows it.
 
     >>> [(job.name, job.state, job.student) for job in client.jobs.list(states=("running",))]
@@ -107,6 +107,7 @@ class JobSummary(_Answer):
     id: str
     name: str | None
     tags: tuple[str, ...] = ()
+    owner: str | None = None
     state: str
     phase: str | None
     teacher: str | None
@@ -155,7 +156,7 @@ class Job(JobSummary):
     wait_reason: str | None = None
 
 
-class Attempt(_Answer):
+class Attempt(Answer):
     """One claim of a job by a worker; `cause` says why it ended early, `from_step` and `to_step` how far it came.
 
     >>> client.jobs.attempts(failed.id)[0].cause.code
@@ -172,7 +173,7 @@ class Attempt(_Answer):
     to_step: int | None
 
 
-class JobEvent(_Answer):
+class JobEvent(Answer):
     """One entry of a job's event stream; `data` depends on `kind`.
 
     >>> event = next(client.jobs.events(done.id))
@@ -186,7 +187,7 @@ class JobEvent(_Answer):
     data: dict[str, Any]
 
 
-class MetricPoint(_Answer):
+class MetricPoint(Answer):
     """The metrics recorded at a step.
 
     >>> client.jobs.metrics(done.id)[0].values["train/loss"]
@@ -198,7 +199,7 @@ class MetricPoint(_Answer):
     values: dict[str, float | None]
 
 
-class Architecture(_Answer):
+class Architecture(Answer):
     """A model the service can train; `parameters` and `macs` at `input_size` with the default number of classes.
 
     >>> client.architectures.get("cifar/resnet20").macs
@@ -213,7 +214,7 @@ class Architecture(_Answer):
     pretrained: bool
 
 
-class Recipe(_Answer):
+class Recipe(Answer):
     """A published run; `spec` is the part of a spec that a job which names it need not say, `published` the source's
     top-1 accuracies in per cent: `teacher`, `student` trained alone, `distilled`.
 
@@ -228,7 +229,7 @@ class Recipe(_Answer):
     spec: dict[str, Any]
 
 
-class ModelSize(_Answer):
+class ModelSize(Answer):
     """What the service knows of a model; None where that is nothing.
 
     >>> client.jobs.validate(student="cifar/resnet20", dataset=dataset, method="ce").student.input_size
@@ -241,7 +242,7 @@ class ModelSize(_Answer):
     input_size: list[int] | None
 
 
-class Dryrun(_Answer):
+class Dryrun(Answer):
     """What a job would be, were it submitted: its spec with defaults, the sizes of its models, and what `like`, the
     newest job of its kind, took, scaled to the epochs; None where there is none.
 

@@ -1,6 +1,6 @@
-"""What a job is asked for with."""
+"""What jobs and webhooks are asked for with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypedDict
 
@@ -41,8 +41,24 @@ class JobChanges(TypedDict, total=False):
     tags: list[str]
 
 
+class WebhookChanges(TypedDict, total=False):
+    """What of a webhook may be changed; a description of None takes the description away.
+
+    >>> webhook = client.webhooks.create("https://hooks.example.org/ttm")
+    >>> changes: WebhookChanges = {"events": ["job.failed"], "description": "pages the one on duty"}
+    >>> client.webhooks.update(webhook.id, **changes).events
+    ('job.failed',)
+    """
+
+    url: str
+    events: Sequence[str]
+    description: str | None
+    enabled: bool
+
+
 class JobFilters(TypedDict, total=False):
-    """Which jobs a list holds: `name` is a job's whole name, `teacher` and `dataset` are addresses.
+    """Which jobs a list holds: `name` is a job's whole name, `teacher` and `dataset` are addresses,
+    `owner` is the name of a key.
 
     >>> filters: JobFilters = {"dataset": dataset, "created_after": "2020-01-01T00:00:00Z"}
     >>> len(list(client.jobs.list(**filters)))
@@ -52,6 +68,7 @@ class JobFilters(TypedDict, total=False):
     name: str
     teacher: str
     dataset: str
+    owner: str
     created_after: datetime | str
     created_before: datetime | str
 

@@ -21,9 +21,20 @@ five times while the service is away or busy, after the pause that `Retry-After`
 
 In the examples `client` is a connected `Client`; `queued`, `running`, `failed` and `done` are jobs in those states,
 `dataset` is the address of a dataset, `trained` a student's file, `image` a PIL image, `busy` a client of a service
-that has no time.
+that has no time. One idle worker and one teacher store, on the host gpu-7, are there.
 """
-_RESOURCES = ("jobs", "uploads", "architectures", "recipes")
+_RESOURCES = (
+    "jobs",
+    "uploads",
+    "teachers",
+    "datasets",
+    "architectures",
+    "recipes",
+    "queue",
+    "workers",
+    "teacher_stores",
+    "webhooks",
+)
 
 
 def render() -> str:

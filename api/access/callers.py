@@ -21,11 +21,12 @@ _KEPT = 1024
 
 @dataclass(frozen=True)
 class Caller:
-    """Whose rows a request sees, and what it may do. `key_id` is None where no key was needed."""
+    """Whose rows a request sees, and what it may do. `key_id` and `name` are the key's; None where none was needed."""
 
     project_id: str
     scope: Scope
     key_id: str | None = None
+    name: str | None = None
 
 
 class Callers:
@@ -69,7 +70,7 @@ class Callers:
             key = keys.find(session, secret)
             if key is None:
                 return None
-            caller = Caller(key.project_id, key.scope, key.id)
+            caller = Caller(key.project_id, key.scope, key.id, key.name)
             noteworthy = keys.tells_of_use(session, key)
         if noteworthy:
             with session_scope(self._engine) as session:

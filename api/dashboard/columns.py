@@ -29,6 +29,7 @@ def ran_seconds(job: JobSummary) -> float | None:
 COLUMNS = (
     Column("name", "Job", optional=False),
     Column("state", "State", optional=False),
+    Column("owner", "Owner"),
     Column("models", "Teacher → student"),
     Column("dataset", "Dataset"),
     Column("method", "Method"),

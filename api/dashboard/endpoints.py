@@ -56,15 +56,17 @@ def jobs_page(
     name: Word = "",
     teacher: Word = "",
     dataset: Word = "",
+    owner: Word = "",
 ) -> HTMLResponse:
     """Jobs, newest first, or in the order that `sort` names."""
-    words = {"name": name, "tag": tag, "teacher": teacher, "dataset": dataset}
+    words = {"name": name, "tag": tag, "teacher": teacher, "dataset": dataset, "owner": owner}
     filters = JobFilters(
         states=state,
         tags=[tag] if tag else (),
         name=name or None,
         teacher=teacher or None,
         dataset=dataset or None,
+        owner=owner or None,
     )
     address = Address(request.url, request.query_params.multi_items())
     by = sort.removeprefix("-")

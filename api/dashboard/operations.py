@@ -1,14 +1,18 @@
-"""Pages of who works and who may ask: workers, queue, use, teacher stores and keys."""
+"""Pages of what waits, who works and who may ask: queue, workers, use, teacher stores and keys."""
 
-from fastapi import APIRouter, Request
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 
 from api.dashboard.pages import page
 from api.dashboard.query import Query as Address
-from api.dependencies import CallerDep, EngineDep, SettingsDep
+from api.dependencies import CallerDep, EngineDep, ServicesDep, SettingsDep
 from api.keys import service as keys
 from api.operations import service
 from api.pagination import CursorParameter
+from api.queue import service as queue
 from ttm_jobs.database import read_scope
 from ttm_jobs.models import Scope
 
@@ -19,14 +23,39 @@ _ROWS = 50
 
 @router.get("/ui/workers")
 def workers_page(engine: EngineDep, settings: SettingsDep) -> HTMLResponse:
-    """Workers heard of lately, what waits, and what the project uses."""
+    """Workers heard of lately, and what the project uses."""
     with read_scope(engine) as session:
         return page(
             "workers.html",
             workers=service.worker_list(session, settings).items,
-            queue=service.queue(session, settings),
             usage=service.usage(session),
         )
+
+
+@router.get("/ui/queue")
+def queue_page(
+    request: Request,
+    engine: EngineDep,
+    services: ServicesDep,
+    name: Annotated[str, Query(alias="queue", max_length=64)] = "",
+    cursor: CursorParameter = None,
+) -> HTMLResponse:
+    """What waits, in the order in which it is taken."""
+    settings = services.settings
+    with read_scope(engine) as session, read_scope(services.engine) as all_projects:
+        overview = queue.overview(session, all_projects, settings)
+        # Where something waits, unless one is asked for.
+        chosen = name or max(overview.queues, key=lambda line: line.depth).name
+        waiting = queue.page(session, all_projects, settings, chosen, limit=_ROWS, cursor=cursor)
+    return page(
+        "queue.html",
+        overview=overview,
+        line=next((line for line in overview.queues if line.name == chosen), None),
+        page=waiting,
+        chosen=chosen,
+        now=datetime.now(UTC),
+        query=Address(request.url, request.query_params.multi_items()),
+    )
 
 
 @router.get("/ui/stores")

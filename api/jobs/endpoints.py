@@ -1,6 +1,7 @@
 """Routes of jobs."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any
 
 from anyio import to_thread
@@ -10,7 +11,7 @@ from pydantic import StringConstraints
 from sqlalchemy import Engine
 
 from api.conditional import IfNoneMatch
-from api.dependencies import EngineDep, FeedsDep, ServicesDep, SettingsDep
+from api.dependencies import CallerDep, EngineDep, FeedsDep, ServicesDep, SettingsDep
 from api.errors import InputNotFound, InvalidCursor, InvalidRequest, MalformedBody, NothingNew, UnsupportedMediaType
 from api.idempotency import OnceDep
 from api.identifiers import JobId
@@ -87,12 +88,14 @@ def jobs_create(
     once: OnceDep,
     engine: EngineDep,
     settings: SettingsDep,
+    caller: CallerDep,
 ) -> Response:
     """Three strings are enough: where the teacher's checkpoint is, what the student is, where the data is. Everything
     else has defaults. `teacher:NAME` and `dataset:NAME`, with `@VERSION` for one that is not the newest, stand for what
     the project has under these names. The answer shows the whole spec, and the job is waiting for a worker when it is
     sent."""
-    return once.answer(engine, request, lambda session: service.create(session, settings, request), _location)
+    create = partial(service.create, settings=settings, request=request, owner=caller.name)
+    return once.answer(engine, request, create, _location)
 
 
 @router.post(
@@ -328,9 +331,11 @@ def jobs_resume(job_id: JobId, engine: EngineDep, settings: SettingsDep) -> JobO
         JobNotFound, JobNotRetryable, QuotaExceeded, InvalidRequest, IdempotencyKeyReused, RequestInFlight
     ),
 )
-def jobs_retry(job_id: JobId, once: OnceDep, engine: EngineDep, settings: SettingsDep) -> Response:
-    """A new job with the same spec, which names the old one in `retry_of`; the old one stays as it is."""
-    return once.answer(engine, None, lambda session: service.change(session, settings, jobs.retry, job_id), _location)
+def jobs_retry(job_id: JobId, once: OnceDep, engine: EngineDep, settings: SettingsDep, caller: CallerDep) -> Response:
+    """A new job with the same spec, which names the old one in `retry_of` and belongs to who asks; the old one stays as
+    it is."""
+    retry = partial(jobs.retry, owner=caller.name)
+    return once.answer(engine, None, lambda session: service.change(session, settings, retry, job_id), _location)
 
 
 def _location(job: JobOut) -> str:

@@ -33,12 +33,15 @@ async def _filters(
     dataset: Annotated[
         str | None, Query(max_length=2048, description="Only jobs on this dataset, by its address."), _Word
     ] = None,
+    owner: Annotated[
+        str | None, Query(max_length=100, description="Only jobs that a key of this name submitted."), _Word
+    ] = None,
     created_after: Annotated[Moment | None, Query(description="A time with its zone.")] = None,
     created_before: Annotated[Moment | None, Query(description="A time with its zone.")] = None,
 ) -> JobFilters:
     # A state twice would be read twice.
     states = list(dict.fromkeys(state))
-    return JobFilters(states, tag, name, teacher, dataset, created_after, created_before)
+    return JobFilters(states, tag, name, teacher, dataset, owner, created_after, created_before)
 
 
 FiltersDep = Annotated[JobFilters, Depends(_filters)]

@@ -150,6 +150,7 @@ class JobSummary(BaseModel):
     id: str
     name: str | None
     tags: list[str]
+    owner: str | None = Field(description="Name of the key that submitted it; null where no key was needed.")
     state: JobState
     phase: str | None
     teacher: str | None = Field(description="Architecture of the teacher, or its checkpoint's URI until it is known.")

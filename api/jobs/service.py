@@ -33,7 +33,7 @@ _CURSOR = "jobs"
 _WAIT_TOLD_SECONDS = 2.0
 
 
-def create(session: Session, settings: Settings, request: JobRequest) -> JobOut:
+def create(session: Session, settings: Settings, request: JobRequest, *, owner: str | None) -> JobOut:
     """A queued job. Refusal, with an entry for each fault, if the spec cannot run whatever the worker."""
     resolved = resolve(session, request)
     request = resolved.request
@@ -46,6 +46,7 @@ def create(session: Session, settings: Settings, request: JobRequest) -> JobOut:
         method=request.method.kind,
         teacher=" + ".join(teacher.checkpoint for teacher in request.all_teachers)[:2048] or None,
         name=request.name,
+        owner=owner,
         priority=request.priority,
         queue=request.queue or settings.queues[0],
         device_memory_bytes=request.device_memory_bytes,

@@ -33,6 +33,7 @@ def summary(job: Job) -> JobSummary:
         id=job.id,
         name=job.name,
         tags=job.tags,
+        owner=job.owner,
         state=job.state,
         phase=job.phase,
         teacher=teacher_of(job),

@@ -1,11 +1,11 @@
-"""Routes of workers, queue and use."""
+"""Routes of workers, teacher stores and use."""
 
 from fastapi import APIRouter
 
 from api.dependencies import EngineDep, SettingsDep
 from api.errors import InvalidCursor, InvalidRequest
 from api.operations import service
-from api.operations.schemas import QueueOut, StorePage, UsageOut, WorkerList
+from api.operations.schemas import StorePage, UsageOut, WorkerList
 from api.pagination import CursorParameter, Limit
 from api.problems import problems
 from ttm_jobs.database import read_scope
@@ -31,13 +31,6 @@ def stores_list(engine: EngineDep, limit: Limit = 50, cursor: CursorParameter = 
     that was pruned from every disk is not listed."""
     with read_scope(engine) as session:
         return service.store_page(session, limit=limit, cursor=cursor)
-
-
-@router.get("/queue", operation_id="queue_get", summary="Look at the queue")
-def queue_get(engine: EngineDep, settings: SettingsDep) -> QueueOut:
-    """How many jobs of the project wait and run, and how long the oldest has waited."""
-    with read_scope(engine) as session:
-        return service.queue(session, settings)
 
 
 @router.get("/usage", operation_id="usage_get", summary="Show what the project uses")

@@ -14,6 +14,7 @@ class WorkerOut(BaseModel):
     id: str
     hostname: str
     devices: list[Any] = Field(description="What it trains on.")
+    queues: list[str] = Field(description="Those it serves, the preferred first.")
     started_at: datetime
     seen_at: datetime
     busy: bool
@@ -54,15 +55,6 @@ class StoreOut(BaseModel):
 
 class StorePage(Page[StoreOut]):
     """Teacher stores, the most recently used first."""
-
-
-class QueueOut(BaseModel):
-    """What waits, of the project."""
-
-    depth: int = Field(description="Queued jobs.")
-    running: int
-    oldest_age_seconds: float | None = Field(description="How long the longest-waiting job has been queued.")
-    idle_workers: int = Field(description="Of the service, whichever project they work for next.")
 
 
 class Limits(BaseModel):

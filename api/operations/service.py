@@ -1,4 +1,4 @@
-"""Looks at workers, queue and use."""
+"""Looks at workers, teacher stores and use."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -7,11 +7,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api.jobs.views import teacher_of
-from api.operations.schemas import Limits, QueueOut, StoreHost, StoreOut, StorePage, UsageOut, WorkerList, WorkerOut
+from api.operations.schemas import Limits, StoreHost, StoreOut, StorePage, UsageOut, WorkerList, WorkerOut
 from api.pagination import decode_cursor, decode_moment, encode_cursor, encode_moment
-from ttm_jobs.clock import now
 from ttm_jobs.models import Job, Project
-from ttm_jobs.repositories import jobs, projects, teacher_stores, workers
+from ttm_jobs.repositories import projects, teacher_stores, workers
 from ttm_jobs.repositories.teacher_stores import Known
 from ttm_jobs.settings import Settings
 from ttm_jobs.tenancy import project_of
@@ -30,6 +29,7 @@ def worker_list(session: Session, settings: Settings) -> WorkerList:
                 id=worker.id,
                 hostname=worker.hostname,
                 devices=worker.devices,
+                queues=worker.queues,
                 started_at=worker.started_at,
                 seen_at=worker.seen_at,
                 busy=worker.job_id is not None,
@@ -68,18 +68,6 @@ def _store(known: Known) -> StoreOut:
         filled=known.filled,
         last_used_at=known.last_used_at,
         hosts=[StoreHost(**{name: getattr(host, name) for name in StoreHost.model_fields}) for host in known.hosts],
-    )
-
-
-def queue(session: Session, settings: Settings) -> QueueOut:
-    """How much waits, and for how long."""
-    project_id = project_of(session)
-    oldest = jobs.oldest_queued_at(session)
-    return QueueOut(
-        depth=projects.queued_jobs(session, project_id),
-        running=projects.running_jobs(session, project_id),
-        oldest_age_seconds=None if oldest is None else (now(session) - oldest).total_seconds(),
-        idle_workers=workers.count_idle(session, within=timedelta(seconds=settings.worker_seen_seconds)),
     )
 
 

@@ -115,6 +115,21 @@ def test_scopes_bound_what_a_key_may_do(client: TestClient, engine: Engine) -> N
     assert client.post(f"/jobs/{job_id}/cancel", headers=submitting).status_code == 200
 
 
+def test_a_job_tells_the_name_of_the_key_that_submitted_it(client: TestClient, settings: Settings) -> None:
+    (settings.data_roots[0] / "pets").mkdir()
+    body = {"student": "resnet18", "method": "ce", "dataset": (settings.data_roots[0] / "pets").as_uri()}
+    assert client.post("/jobs", json=body).json()["owner"] is None
+    admin = bearer(client.post("/keys", json={"name": "ops", "scope": "admin"}).json()["secret"])
+    ana = bearer(client.post("/keys", json={"name": "ana's laptop", "scope": "submit"}, headers=admin).json()["secret"])
+    job = client.post("/jobs", json=body, headers=ana).json()
+    assert job["owner"] == "ana's laptop"
+    listed = client.get("/jobs", params={"owner": "ana's laptop"}, headers=admin).json()["items"]
+    assert [(each["id"], each["owner"]) for each in listed] == [(job["id"], "ana's laptop")]
+    client.post(f"/jobs/{job['id']}/cancel", headers=ana)
+    again = client.post(f"/jobs/{job['id']}/retry", headers=admin).json()
+    assert (again["retry_of"], again["owner"]) == (job["id"], "ops")
+
+
 def test_last_use_is_noted(ours: TestClient, engine: Engine) -> None:
     ours.get("/jobs")
     with read_scope(engine) as session:

@@ -7,6 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
+from tests.support.factories import queued
 from tests.support.runs import STUDENT_SHA256, claim, fail, succeed, train
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
@@ -48,6 +49,19 @@ def test_the_list_shows_each_job_with_its_state_in_words(client: TestClient, job
         assert re.search(
             rf'class="state {state}"><span class="shape" aria-hidden="true">.</span>{state}</span>', answer.text
         )
+
+
+def test_the_list_shows_who_submitted_what_and_filters_by_it(client: TestClient, engine: Engine) -> None:
+    first, second = queued(engine, owner="ana"), queued(engine, owner=HOSTILE)
+    html = client.get("/").text
+    assert_clean(html)
+    link = re.search(r'data-label="Owner"><div><a [^>]*href="([^"]+)">ana</a>', html)
+    assert link is not None
+    filtered = client.get(link[1].replace("&amp;", "&")).text
+    assert (first in filtered, second in filtered) == (True, False)
+    job = client.get(f"/ui/jobs/{second}").text
+    assert_clean(job)
+    assert "submitted by" in job
 
 
 def test_the_list_filters_and_pages(client: TestClient, jobs: dict[str, str]) -> None:

@@ -27,8 +27,8 @@ def ids(client: TestClient, **params: Any) -> list[str]:
 
 def test_filters_find_what_fits_all_of_them(client: TestClient, engine: Engine) -> None:
     with session_scope(engine) as session:
-        a = create_job(session, name="a", tags=["pets", "nightly"], teacher="upload:1").id
-        b = create_job(session, name="b", tags=["pets"], teacher="upload:2").id
+        a = create_job(session, name="a", tags=["pets", "nightly"], teacher="upload:1", owner="ana").id
+        b = create_job(session, name="b", tags=["pets"], teacher="upload:2", owner="ben").id
         c = create_job(session, name="a", dataset="file:///" + "x" * 300 + "1").id
         create_job(session, name="c", dataset="file:///" + "x" * 300 + "2")
     claimed(engine, b)
@@ -40,6 +40,9 @@ def test_filters_find_what_fits_all_of_them(client: TestClient, engine: Engine) 
     assert ids(client, state="running", tag="pets") == [b]
     assert ids(client, name="a", tag="pets", state="queued") == [a]
     assert ids(client, name="nobody") == []
+    assert ids(client, owner="ana") == [a]
+    assert ids(client, owner="ben", tag="pets") == [b]
+    assert ids(client, owner="") == []
     moment = job_of(engine, b).created_at
     assert ids(client, created_before=moment.isoformat()) == [a]
     assert ids(client, created_after=moment.isoformat(), name="a") == [c]
@@ -77,6 +80,7 @@ def test_pages_of_filtered_lists_are_whole(client: TestClient, engine: Engine) -
         {"created_after": "0001-01-01T00:00:00+14:00"},
         {"name": "a\x00"},
         {"tag": "\x00"},
+        {"owner": "a\nb"},
         {"teacher": "x" * 2049},
         {"tag": ["t"] * 11},
     ],
@@ -90,6 +94,7 @@ FILTERS: list[tuple[dict[str, Any], str]] = [
     ({"state": "failed"}, "ix_jobs_state_newest"),
     ({"state": ["failed", "queued"]}, "ix_jobs_state_newest"),
     ({"name": "name 7"}, "ix_jobs_name_newest"),
+    ({"owner": "owner 7"}, "ix_jobs_owner_newest"),
     ({"tag": "tag7"}, "ix_job_tags_newest"),
     ({"teacher": "upload:7"}, "ix_jobs_teacher_newest"),
     ({"dataset": "file:///7"}, "ix_jobs_dataset_newest"),
@@ -105,6 +110,7 @@ def test_each_list_reads_an_index_in_its_order(client: TestClient, engine: Engin
                 **row,
                 "id": new_id(),
                 "name": f"name {number % 100}",
+                "owner": f"owner {number % 100}",
                 "teacher": f"upload:{number % 100}",
                 "dataset": f"file:///{number % 100}",
                 "state": "failed" if number % 100 == 0 else "succeeded",

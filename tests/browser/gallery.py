@@ -79,13 +79,15 @@ def hang(engine: Engine, storage: Storage) -> dict[str, Any]:
             for job_id in made["succeeded"][:3]:
                 teacher_stores.used(session, session.get_one(Job, job_id), [digest], hits=rows // 2, filled=rows // 5)
         queued = _create(session, "flowers resnet14, waiting", "cifar/resnet14", 2.5)
+        _create(session, "flowers wrn_40_2, large", "cifar/wrn_40_2", 2.5, device_memory_bytes=80 << 30)
+        _create(session, "urgent", "cifar/MobileNetV2", 2.5, priority=9)
         workers.seen(
             session,
             "worker-1",
             kind="worker",
             hostname="gpu-7",
             pid=4242,
-            devices=[{"kind": "cuda", "count": 1}],
+            devices=[{"kind": "cuda", "count": 1, "name": "NVIDIA A10", "memory_bytes": 24 << 30}],
             job_id=running.job_id,
         )
     return made | {"failed": failed.job_id, "running": running.job_id, "queued": queued}
@@ -96,11 +98,15 @@ def crowd(engine: Engine, count: int) -> None:
     with session_scope(engine) as session:
         job = session.get_one(Job, _create(session, "sweep", "cifar/resnet20", 2.5))
         columns = {column.key: getattr(job, column.key) for column in inspect(Job).column_attrs}
-        rows = [{**columns, "id": new_id(), "name": f"sweep {number}"} for number in range(count)]
+        moment = timedelta(microseconds=1)
+        rows = [
+            {**columns, "id": new_id(), "name": f"sweep {number}", "created_at": job.created_at + number * moment}
+            for number in range(count)
+        ]
         session.execute(insert(Job), rows)
 
 
-def _create(session: Any, name: str, student: str, beta: float) -> str:
+def _create(session: Any, name: str, student: str, beta: float, **fields: Any) -> str:
     spec = {
         "name": name,
         "teacher": {"checkpoint": "file:///data/resnet56.safetensors", "architecture": "cifar/resnet56"},
@@ -117,6 +123,8 @@ def _create(session: Any, name: str, student: str, beta: float) -> str:
         student=student,
         dataset="file:///data/flowers",
         method="wttm",
+        **fields,
+        owner="nightly" if student.startswith("cifar/resnet") else "ana's laptop",
     ).id
 
 

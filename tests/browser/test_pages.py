@@ -30,6 +30,8 @@ def addresses(gallery: Gallery) -> dict[str, str]:
         "new": "/ui/new?student=resnet18",
         "architectures": "/ui/architectures?q=mobilenet",
         "recipes": "/ui/recipes?q=resnet56",
+        "queue": "/ui/queue",
+        "nothing waits": "/ui/queue?queue=gpu",
         "workers": "/ui/workers",
         "stores": "/ui/stores",
         "keys": "/ui/keys",

@@ -94,6 +94,7 @@ def test_jobs_lists_newest_first(ttm: Ttm, finished: str) -> None:
     assert lines[0][2] == "succeeded"
     assert len(ttm("jobs", "-n", "1").stdout.splitlines()) == 1
     assert finished not in ttm("jobs", "--state", "failed").stdout
+    assert ttm("jobs", "--owner", "nobody").stdout == ""
     assert json.loads(ttm("jobs", "--json").stdout)[0]["id"] == finished
 
 

@@ -27,8 +27,12 @@ from ttm_core.export.student import save_student
 from ttm_core.preprocess import Preprocess
 from ttm_core.spec import DistillSpec, Normalization
 from ttm_core.students import create_model
+from ttm_jobs.clock import now
 from ttm_jobs.database import create_engine, session_scope
+from ttm_jobs.models import Job
 from ttm_jobs.models.base import Base
+from ttm_jobs.repositories import teacher_stores, workers
+from ttm_jobs.repositories.teacher_stores import Found
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import build_storage
 
@@ -96,7 +100,7 @@ def world(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> dict[str, Any]:
-    """What every example may speak of: four jobs, files in the folder where it runs, and a service at TTM_URL."""
+    """What every example may speak of: four jobs, a worker, a teacher store, files in the folder where it runs, and a service at TTM_URL."""
     url, settings = service
     monkeypatch.setenv("TTM_URL", url)
     monkeypatch.chdir(tmp_path)
@@ -113,6 +117,12 @@ def world(
     succeed(engine, storage, lease, report=REPORT)
     train(engine, claim(engine, running), range(50, 51))
     fail(engine, claim(engine, failed))
+    with session_scope(engine) as session:
+        device = {"kind": "cuda", "count": 1, "name": "a GPU", "memory_bytes": 24 << 30}
+        workers.seen(session, "worker-1", kind="worker", hostname="gpu-7", pid=42, devices=[device], job_id=None)
+        found = Found("1f" * 32, "float16", 96_000_000, 48_000, now(session))
+        teacher_stores.tell(session, "gpu-7", "/work", [found])
+        teacher_stores.used(session, session.get_one(Job, done), [found.digest], hits=24_000, filled=1_000)
     engine.dispose()
     return {
         **{name: getattr(ttm_client, name) for name in ttm_client.__all__},

@@ -21,6 +21,7 @@ from ttm_jobs.tenancy import bound_to
 SHOWN = {
     "name": lambda job: job.name,
     "state": lambda job: job.state,
+    "owner": lambda job: job.owner,
     "models": lambda job: job.student,
     "dataset": lambda job: job.dataset,
     "method": lambda job: job.method,
@@ -41,7 +42,11 @@ def jobs(engine: Engine, tmp_path: Any) -> Engine:
     with session_scope(engine) as session:
         ids = [
             create_job(
-                session, name=f"job {n * 7 % 12}", student=f"cifar/resnet{n % 3}", tags=["a"] if n % 2 else []
+                session,
+                name=f"job {n * 7 % 12}",
+                student=f"cifar/resnet{n % 3}",
+                owner=[None, "ana", "ben"][n % 3],
+                tags=["a"] if n % 2 else [],
             ).id
             for n in range(12)
         ]

@@ -68,7 +68,7 @@ def test_up_down_and_up_again_with_rows_in_the_tables(empty_url: str, tmp_path: 
     train(engine, done, range(1, 4))
     succeed(engine, storage, done)
     running = claim(engine, queued(engine))
-    waiting = queued(engine, tags=["a-tag"], deadline=timedelta(hours=1))
+    waiting = queued(engine, tags=["a-tag"], deadline=timedelta(hours=1), owner="ana")
     rows = _rows(engine)
     assert {name for name, count in rows.items() if count} >= {
         "jobs",
@@ -85,6 +85,7 @@ def test_up_down_and_up_again_with_rows_in_the_tables(empty_url: str, tmp_path: 
     assert {name: count for name, count in _rows(engine).items() if name in of_the_first} == of_the_first
     states = {job_id: job_of(engine, job_id).state for job_id in (done.job_id, running.job_id, waiting)}
     assert list(states.values()) == [JobState.SUCCEEDED, JobState.RUNNING, JobState.QUEUED]
+    assert job_of(engine, waiting).owner is None, "a version that knows no owners forgets them"
     # And it works with them.
     succeed(engine, storage, running)
     claim(engine, waiting)

@@ -3,10 +3,15 @@
 from typing import Self
 
 from ttm_client.asynchronous.architectures import AsyncArchitectures
+from ttm_client.asynchronous.datasets import AsyncDatasets
 from ttm_client.asynchronous.jobs import AsyncJobs
+from ttm_client.asynchronous.operations import AsyncQueue, AsyncTeacherStores, AsyncWorkers
 from ttm_client.asynchronous.recipes import AsyncRecipes
+from ttm_client.asynchronous.teachers import AsyncTeachers
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.asynchronous.uploads import AsyncUploads
+from ttm_client.asynchronous.webhooks import AsyncWebhooks
+from ttm_client.resources import Usage
 
 
 class AsyncClient:
@@ -27,8 +32,24 @@ class AsyncClient:
         self.base_url = self._transport.base_url
         self.jobs = AsyncJobs(self._transport)
         self.uploads = AsyncUploads(self._transport)
+        self.teachers = AsyncTeachers(self._transport)
+        self.datasets = AsyncDatasets(self._transport)
         self.architectures = AsyncArchitectures(self._transport)
         self.recipes = AsyncRecipes(self._transport)
+        self.queue = AsyncQueue(self._transport)
+        self.workers = AsyncWorkers(self._transport)
+        self.teacher_stores = AsyncTeacherStores(self._transport)
+        self.webhooks = AsyncWebhooks(self._transport)
+
+    async def usage(self) -> Usage:
+        """What the project of the key has and has used, beside its limits.
+
+        >>> used = await client.usage()
+        >>> used.queued_jobs, used.limits.queued_jobs
+        (1, None)
+        """
+        response = await self._transport.request("GET", "/usage")
+        return Usage.model_validate_json(response.content)
 
     async def __aenter__(self) -> Self:
         return self

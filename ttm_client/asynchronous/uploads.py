@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
 
+from ttm_client.asynchronous.paging import pages
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import ChecksumMismatch, Conflict, ConnectionFailed, Unavailable
 from ttm_client.files import sha256_of
@@ -79,6 +80,24 @@ class AsyncUploads:
         """
         response = await self._transport.request("GET", f"/uploads/{quote(upload_id, safe='')}")
         return Upload.model_validate_json(response.content)
+
+    async def list(self) -> AsyncIterator[Upload]:
+        """Complete uploads, newest first; pages are fetched as needed.
+
+        >>> upload = await client.uploads.create("teacher.safetensors")
+        >>> [each.filename async for each in client.uploads.list()]
+        ['teacher.safetensors']
+        """
+        async for item in pages(self._transport, "/uploads", {"limit": 200}):
+            yield Upload.model_validate(item)
+
+    async def delete(self, upload_id: str) -> None:
+        """Delete an upload. A job that names it and has not fetched it yet fails.
+
+        >>> upload = await client.uploads.create("teacher.safetensors")
+        >>> await client.uploads.delete(upload.id)
+        """
+        await self._transport.request("DELETE", f"/uploads/{quote(upload_id, safe='')}")
 
     async def _append(self, href: str, file: BinaryIO, offset: int, size: int, progress: Advance | None) -> int:
         """Send what follows `offset`; where the service stands then."""

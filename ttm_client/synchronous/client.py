@@ -3,11 +3,16 @@
 
 from typing import Self
 
+from ttm_client.resources import Usage
 from ttm_client.synchronous.architectures import Architectures
+from ttm_client.synchronous.datasets import Datasets
 from ttm_client.synchronous.jobs import Jobs
+from ttm_client.synchronous.operations import Queue, TeacherStores, Workers
 from ttm_client.synchronous.recipes import Recipes
+from ttm_client.synchronous.teachers import Teachers
 from ttm_client.synchronous.transport import Transport
 from ttm_client.synchronous.uploads import Uploads
+from ttm_client.synchronous.webhooks import Webhooks
 
 
 class Client:
@@ -28,8 +33,24 @@ class Client:
         self.base_url = self._transport.base_url
         self.jobs = Jobs(self._transport)
         self.uploads = Uploads(self._transport)
+        self.teachers = Teachers(self._transport)
+        self.datasets = Datasets(self._transport)
         self.architectures = Architectures(self._transport)
         self.recipes = Recipes(self._transport)
+        self.queue = Queue(self._transport)
+        self.workers = Workers(self._transport)
+        self.teacher_stores = TeacherStores(self._transport)
+        self.webhooks = Webhooks(self._transport)
+
+    def usage(self) -> Usage:
+        """What the project of the key has and has used, beside its limits.
+
+        >>> used = client.usage()
+        >>> used.queued_jobs, used.limits.queued_jobs
+        (1, None)
+        """
+        response = self._transport.request("GET", "/usage")
+        return Usage.model_validate_json(response.content)
 
     def __enter__(self) -> Self:
         return self

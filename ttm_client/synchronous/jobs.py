@@ -93,7 +93,7 @@ class Jobs:
     ) -> Iterator[JobSummary]:
         """Jobs, newest first, in one of the states and with all the tags that are given; pages are fetched as needed.
 
-        Further filters, as in the API: `name`, `teacher`, `dataset`, `created_after`, `created_before`.
+        Further filters, as in the API: `name`, `teacher`, `dataset`, `owner`, `created_after`, `created_before`.
 
         >>> [job.state for job in client.jobs.list(states=("running", "failed"))]
         ['running', 'failed']

@@ -15,6 +15,7 @@ from ttm_client.errors import ChecksumMismatch, Conflict, ConnectionFailed, Unav
 from ttm_client.files import sha256_of
 from ttm_client.models import Upload
 from ttm_client.protocol import Advance
+from ttm_client.synchronous.paging import pages
 from ttm_client.synchronous.transport import Transport
 
 _CHUNK = 1 << 20
@@ -78,6 +79,24 @@ class Uploads:
         """
         response = self._transport.request("GET", f"/uploads/{quote(upload_id, safe='')}")
         return Upload.model_validate_json(response.content)
+
+    def list(self) -> Iterator[Upload]:
+        """Complete uploads, newest first; pages are fetched as needed.
+
+        >>> upload = client.uploads.create("teacher.safetensors")
+        >>> [each.filename for each in client.uploads.list()]
+        ['teacher.safetensors']
+        """
+        for item in pages(self._transport, "/uploads", {"limit": 200}):
+            yield Upload.model_validate(item)
+
+    def delete(self, upload_id: str) -> None:
+        """Delete an upload. A job that names it and has not fetched it yet fails.
+
+        >>> upload = client.uploads.create("teacher.safetensors")
+        >>> client.uploads.delete(upload.id)
+        """
+        self._transport.request("DELETE", f"/uploads/{quote(upload_id, safe='')}")
 
     def _append(self, href: str, file: BinaryIO, offset: int, size: int, progress: Advance | None) -> int:
         """Send what follows `offset`; where the service stands then."""

@@ -38,6 +38,8 @@ class Job(Owned, Base):
     name: Mapped[str | None] = mapped_column(String(200))
     # In alphabetical order; `job_tags` has them too.
     tags: Mapped[list[str]] = mapped_column(JSON, default=list, server_default="[]")
+    # The name that the submitting key had then; None where no key was needed.
+    owner: Mapped[str | None] = mapped_column(String(100))
     state: Mapped[JobState] = mapped_column()
     phase: Mapped[str | None] = mapped_column(String(32))
 
@@ -108,6 +110,7 @@ class Job(Owned, Base):
         Index("ix_jobs_newest", "project_id", created_at.desc(), id.desc()),
         Index("ix_jobs_state_newest", "project_id", state, created_at.desc(), id.desc()),
         Index("ix_jobs_name_newest", "project_id", name, created_at.desc(), id.desc()),
+        Index("ix_jobs_owner_newest", "project_id", owner, created_at.desc(), id.desc()),
         Index(
             "ix_jobs_teacher_newest",
             "project_id",

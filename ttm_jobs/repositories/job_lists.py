@@ -26,6 +26,7 @@ class JobFilters:
     name: str | None = None
     teacher: str | None = None
     dataset: str | None = None
+    owner: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
 
@@ -77,6 +78,8 @@ def matching(filters: JobFilters) -> tuple[Select[Job], Any, Any]:
         query = query.where(*_equal(Job.teacher, filters.teacher))
     if filters.dataset is not None:
         query = query.where(*_equal(Job.dataset, filters.dataset))
+    if filters.owner is not None:
+        query = query.where(Job.owner == filters.owner)
     if filters.created_after is not None:
         query = query.where(made_at > filters.created_after)
     if filters.created_before is not None:

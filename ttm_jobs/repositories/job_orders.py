@@ -48,6 +48,7 @@ _STEPS = func.nullif(Job.progress["total_steps"].as_float(), 0)
 # What is compared, in turn.
 ORDERS: Mapping[str, tuple[Any, ...]] = {
     "name": (Job.name,),
+    "owner": (Job.owner,),
     "state": (Job.state,),
     "models": (Job.student,),
     "dataset": (Job.dataset,),

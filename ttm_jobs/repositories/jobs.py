@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from ttm_jobs.clock import now
@@ -40,6 +40,7 @@ def create(
     method: str,
     teacher: str | None = None,
     name: str | None = None,
+    owner: str | None = None,
     priority: int = DEFAULT_PRIORITY,
     queue: str = DEFAULT_QUEUE,
     device_memory_bytes: int | None = None,
@@ -53,7 +54,7 @@ def create(
     """A queued job of the session's project, and the ring it is owed. QuotaExceeded.
 
     `spec` is the JSON of the whole description; the other words are the parts of it that lists show. `named` tells
-    which names it was made from. `deadline` is a point in time, or counts from now.
+    which names it was made from. `owner` is who submits it. `deadline` is a point in time, or counts from now.
     """
     project_id = project_of(session)
     quotas.check_new_job(session, project_id)
@@ -62,6 +63,7 @@ def create(
         id=new_id(),
         project_id=project_id,
         name=name,
+        owner=owner,
         tags=sorted(set(tags)),
         state=JobState.QUEUED,
         spec=spec,
@@ -118,11 +120,6 @@ def stamp(session: Session, job_id: str) -> Stamp:
     if found is None:
         raise JobNotFound
     return Stamp(found.version, found.heartbeat_at)
-
-
-def oldest_queued_at(session: Session) -> datetime | None:
-    """Since when the longest-waiting job has been queued; None if none waits."""
-    return session.scalar(select(func.min(Job.queued_at)).where(Job.state == JobState.QUEUED))
 
 
 def attempts(session: Session, job_id: str) -> Sequence[Attempt]:
@@ -211,9 +208,9 @@ def resume(session: Session, job_id: str) -> Job:
     return job
 
 
-def retry(session: Session, job_id: str) -> Job:
-    """A new job with the same spec, which names the old one; the old one stays as it is, and its deadline was its
-    own.
+def retry(session: Session, job_id: str, *, owner: str | None = None) -> Job:
+    """A new job with the same spec, which names the old one and belongs to who retries it; the old one stays as it is,
+    and its deadline was its own.
     """
     old = get(session, job_id)
     if old.state not in (JobState.FAILED, JobState.CANCELLED):
@@ -226,6 +223,7 @@ def retry(session: Session, job_id: str) -> Job:
         method=old.method,
         teacher=old.teacher,
         name=old.name,
+        owner=owner,
         priority=old.priority,
         queue=old.queue,
         device_memory_bytes=old.device_memory_bytes,

@@ -33,13 +33,13 @@ def candidates(session: Session, offer: Offer) -> Iterator[str]:
     """
     at = now(session)
     for queue in offer.queues:
-        for project_id in _projects(session, queue):
+        for project_id in in_turn(session, queue):
             if (job_id := _first(session, queue, project_id, offer, at)) is not None:
                 yield job_id
 
 
-def _projects(session: Session, queue: str) -> Sequence[str]:
-    """Those with jobs in the queue and leave to run one more, whose turn it is first."""
+def in_turn(session: Session, queue: str) -> Sequence[str]:
+    """The projects with jobs in the queue and leave to run one more, whose turn it is first."""
     mine = select(func.min(Job.project_id).label("project_id")).where(WAITING, Job.queue == queue)
     waiting = mine.cte("waiting", recursive=True)
     # Each project is one step in the index, however many of its jobs wait.

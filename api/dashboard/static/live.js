@@ -1,6 +1,7 @@
 // Keeps a page fresh: the server renders, this swaps in what has changed.
 
 const thisYear = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const brief = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
 const before = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 
 /** Seconds as 12 s, 3 min 05 s, or 2 h 07 min. */
@@ -12,14 +13,14 @@ export function duration(seconds) {
   return `${Math.floor(whole / 3600)} h ${String(Math.floor((whole % 3600) / 60)).padStart(2, "0")} min`;
 }
 
-/** Write every <time> below `root` in the reader's zone and language, or as how long ago it was; its title has all of it. */
+/** Write every <time> below `root` in the reader's zone and language, or as how long ago it was, or without seconds within data-brief; its title has all of it. */
 export function localTimes(root = document) {
   for (const time of root.querySelectorAll("time")) {
     if (!time.title) time.title = time.textContent;
     const at = new Date(time.dateTime);
     const late = Number(time.dataset.late ?? Infinity) * 1000 < Date.now() - at;
     time.classList.toggle("late", late);
-    time.textContent = "age" in time.dataset ? `${duration((Date.now() - at) / 1000)} ago` : (at.getFullYear() === new Date().getFullYear() ? thisYear : before).format(at);
+    time.textContent = "age" in time.dataset ? `${duration((Date.now() - at) / 1000)} ago` : (at.getFullYear() !== new Date().getFullYear() ? before : time.closest("[data-brief]") ? brief : thisYear).format(at);
   }
 }
 

@@ -1,0 +1,44 @@
+"""Routes of the queue."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api.dependencies import EngineDep, ServicesDep
+from api.errors import InvalidCursor, InvalidRequest
+from api.pagination import CursorParameter, Limit
+from api.problems import problems
+from api.queue import service
+from api.queue.schemas import QueueOut, WaitingPage
+from ttm_jobs.database import read_scope
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/queue", operation_id="queue_get", summary="Look at the queue")
+def queue_get(engine: EngineDep, services: ServicesDep) -> QueueOut:
+    """How many jobs of the project wait and run, how long the oldest has waited, and whose turn it is in each queue."""
+    # Whose turn it is takes all projects; no more than the number of the others is told.
+    with read_scope(engine) as session, read_scope(services.engine) as all_projects:
+        return service.overview(session, all_projects, services.settings)
+
+
+@router.get(
+    "/queue/jobs",
+    operation_id="queue_jobs",
+    summary="List what waits, the next first",
+    responses=problems(InvalidRequest, InvalidCursor),
+)
+def queue_jobs(
+    engine: EngineDep,
+    services: ServicesDep,
+    queue: Annotated[
+        str | None, Query(max_length=64, description="Of this queue; the first of the service's when left out.")
+    ] = None,
+    limit: Limit = 50,
+    cursor: CursorParameter = None,
+) -> WaitingPage:
+    """The project's jobs in the order in which workers take them, each with what it waits for."""
+    name = queue or services.settings.queues[0]
+    with read_scope(engine) as session, read_scope(services.engine) as all_projects:
+        return service.page(session, all_projects, services.settings, name, limit=limit, cursor=cursor)

@@ -1,0 +1,135 @@
+"""Looks at what waits: which jobs, in which order, and for what."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from api.jobs.views import teacher_of
+from api.pagination import decode_cursor, decode_moment, encode_cursor, encode_moment
+from api.queue.schemas import QueueLine, QueueOut, WaitingJob, WaitingPage, WaitsFor
+from ttm_jobs.clock import now
+from ttm_jobs.models import Job, Worker
+from ttm_jobs.repositories import lines, projects, turns, workers
+from ttm_jobs.repositories.lines import Place
+from ttm_jobs.settings import Settings
+from ttm_jobs.tenancy import project_of
+
+_CURSOR = "queue"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What of all projects together decides how long a project waits in a queue."""
+
+    workers: Sequence[Worker]
+    projects: Sequence[str]
+
+
+def overview(session: Session, all_projects: Session, settings: Settings) -> QueueOut:
+    """How much waits in each queue, and for how long. `all_projects` is a session that is bound to none."""
+    project_id = project_of(session)
+    at, waiting = now(session), lines.lengths(session)
+    there = _workers(all_projects, settings)
+    queues = [
+        _line(queue, at, waiting.get(queue), project_id, _standing(all_projects, there, queue))
+        for queue in dict.fromkeys((*settings.queues, *sorted(waiting)))
+    ]
+    return QueueOut(
+        depth=sum(line.depth for line in queues),
+        running=projects.running_jobs(session, project_id),
+        oldest_age_seconds=max((line.oldest_age_seconds or 0.0 for line in queues if line.depth), default=None),
+        idle_workers=sum(worker.job_id is None for worker in there),
+        queues=queues,
+    )
+
+
+def page(
+    session: Session, all_projects: Session, settings: Settings, queue: str, *, limit: int, cursor: str | None
+) -> WaitingPage:
+    """A page of the project's line in a queue; a queue that is unknown is empty."""
+    after = None if cursor is None else decode_cursor(_CURSOR, cursor, _place)
+    found = lines.page(session, queue, limit=limit + 1, after=after)
+    at, has_more = now(session), len(found) > limit
+    standing = _standing(all_projects, _workers(all_projects, settings), queue)
+    limited = project_of(session) not in standing.projects
+    items = [
+        _waiting(job, number, _waits_for(job, at, standing.workers, limited=limited))
+        for number, job in enumerate(
+            found[:limit], 1 if after is None else 1 + lines.count_until(session, queue, after)
+        )
+    ]
+    following = None
+    if has_more:
+        last = found[limit - 1]
+        following = encode_cursor(_CURSOR, [last.priority, *encode_moment(last.created_at, last.id)])
+    return WaitingPage(items=items, next_cursor=following, has_more=has_more)
+
+
+def _workers(session: Session, settings: Settings) -> Sequence[Worker]:
+    return workers.recent(session, within=timedelta(seconds=settings.worker_seen_seconds), kind="worker")
+
+
+def _standing(session: Session, there: Sequence[Worker], queue: str) -> Standing:
+    return Standing([worker for worker in there if queue in worker.queues], turns.in_turn(session, queue))
+
+
+def _place(position: list[Any]) -> Place:
+    priority, *moment = position
+    return Place(int(priority), *decode_moment(moment))
+
+
+def _line(
+    queue: str, at: datetime, waiting: tuple[int, datetime] | None, project_id: str, standing: Standing
+) -> QueueLine:
+    count, since = waiting or (0, None)
+    return QueueLine(
+        name=queue,
+        depth=count,
+        oldest_age_seconds=_age(at, since),
+        workers=len(standing.workers),
+        idle_workers=sum(worker.job_id is None for worker in standing.workers),
+        projects=len(standing.projects),
+        turn=standing.projects.index(project_id) + 1 if project_id in standing.projects else None,
+    )
+
+
+def _waits_for(job: Job, at: datetime, serving: Sequence[Worker], *, limited: bool) -> WaitsFor:
+    if job.not_before is not None and job.not_before > at:
+        return "time"
+    if not serving:
+        return "worker"
+    if job.device_memory_bytes is not None and not any(_has(worker, job.device_memory_bytes) for worker in serving):
+        return "memory"
+    return "limit" if limited else "turn"
+
+
+def _has(worker: Worker, wanted: int) -> bool:
+    """A worker whose device tells of no memory takes any job."""
+    told = [device.get("memory_bytes") for device in worker.devices if isinstance(device, dict)]
+    return not any(told) or max(memory or 0 for memory in told) >= wanted
+
+
+def _waiting(job: Job, position: int, waits_for: WaitsFor) -> WaitingJob:
+    return WaitingJob(
+        id=job.id,
+        name=job.name,
+        owner=job.owner,
+        teacher=teacher_of(job),
+        student=job.student,
+        position=position,
+        priority=job.priority,
+        device_memory_bytes=job.device_memory_bytes,
+        attempt=job.attempt,
+        created_at=job.created_at,
+        queued_at=job.queued_at,
+        not_before=job.not_before,
+        deadline_at=job.deadline_at,
+        waits_for=waits_for,
+    )
+
+
+def _age(at: datetime, since: datetime | None) -> float | None:
+    return None if since is None else max(0.0, (at - since).total_seconds())

@@ -1,0 +1,23 @@
+"""Who submitted a job"""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: str = "0006"
+down_revision: str | None = "0005"
+branch_labels: str | Sequence[str] | None = None
+depends_on: str | Sequence[str] | None = None
+
+_NEWEST = [sa.text("created_at DESC"), sa.text("id DESC")]
+
+
+def upgrade() -> None:
+    op.add_column("jobs", sa.Column("owner", sa.String(length=100), nullable=True))
+    op.create_index("ix_jobs_owner_newest", "jobs", ["project_id", "owner", *_NEWEST])
+
+
+def downgrade() -> None:
+    op.drop_index("ix_jobs_owner_newest", "jobs")
+    op.drop_column("jobs", "owner")

@@ -1,0 +1,168 @@
+"""What waits: in which order, for what, and whose turn it is."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine, event, text, update
+
+from api.app import create_app
+from tests.api.test_bad_requests import assert_problem
+from tests.api.test_job_lists import explain
+from tests.browser.gallery import crowd
+from tests.support.factories import claimed, create_job, queued
+from ttm_jobs.clock import now
+from ttm_jobs.database import session_scope
+from ttm_jobs.models import Job
+from ttm_jobs.repositories import leases, projects, workers
+from ttm_jobs.repositories.turns import Offer
+from ttm_jobs.settings import Settings
+from ttm_jobs.tenancy import bound_to
+
+GIB = 1 << 30
+
+
+def worker(engine: Engine, name: str, *queues: str, memory: int | None = None, job_id: str | None = None) -> None:
+    devices = [{"kind": "cuda", "count": 1, "name": "a GPU", "memory_bytes": memory}]
+    with session_scope(engine) as session:
+        workers.seen(
+            session,
+            name,
+            kind="worker",
+            hostname="h",
+            pid=1,
+            devices=devices,
+            job_id=job_id,
+            queues=queues or ("default",),
+        )
+
+
+def line(client: TestClient, **params: Any) -> list[dict[str, Any]]:
+    answer = client.get("/queue/jobs", params=params)
+    assert answer.status_code == 200, answer.text
+    return list(answer.json()["items"])
+
+
+def walked(client: TestClient, limit: int) -> list[dict[str, Any]]:
+    """All pages of the line."""
+    found: list[dict[str, Any]] = []
+    cursor = None
+    while True:
+        params = {"limit": limit} | ({"cursor": cursor} if cursor else {})
+        page = client.get("/queue/jobs", params=params).json()
+        found += page["items"]
+        cursor = page["next_cursor"]
+        if not cursor:
+            return found
+
+
+def test_the_line_is_in_the_order_in_which_workers_take_it(client: TestClient, engine: Engine) -> None:
+    made = {queued(engine, priority=priority): priority for priority in (5, 9, 5, 0, 9, 3, 5)}
+    shown = walked(client, 2)
+    assert [job["position"] for job in shown] == list(range(1, 8))
+    taken = []
+    for _ in made:
+        with session_scope(engine) as session:
+            lease = leases.claim_next(session, "w", duration=timedelta(minutes=1), offer=Offer())
+        assert lease is not None
+        taken.append(lease.job_id)
+    assert [job["id"] for job in shown] == taken
+    assert line(client) == []
+
+
+def test_places_count_anew_when_those_before_are_taken(client: TestClient, engine: Engine) -> None:
+    first, *_ = [queued(engine) for _ in range(4)]
+    cursor = client.get("/queue/jobs", params={"limit": 2}).json()["next_cursor"]
+    assert [job["position"] for job in line(client, cursor=cursor)] == [3, 4]
+    claimed(engine, first)
+    assert [job["position"] for job in line(client, cursor=cursor)] == [2, 3]
+
+
+def test_each_job_tells_what_it_waits_for(client: TestClient, engine: Engine) -> None:
+    large = queued(engine, device_memory_bytes=80 * GIB)
+    small = queued(engine, device_memory_bytes=16 * GIB, owner="ana")
+
+    def reasons() -> dict[str, str]:
+        return {job["id"]: job["waits_for"] for job in line(client)}
+
+    assert reasons() == {large: "worker", small: "worker"}
+    worker(engine, "w1", "other", memory=80 * GIB)
+    assert reasons() == {large: "worker", small: "worker"}
+    worker(engine, "w2", memory=24 * GIB)
+    assert reasons() == {large: "memory", small: "turn"}
+    with session_scope(engine) as session:
+        projects.ensure(session, "default").max_running_jobs = 1
+        again = create_job(session)
+        again.not_before = now(session) + timedelta(minutes=5)
+    assert reasons()[again.id] == "time"
+    claimed(engine, small)
+    assert reasons() == {large: "memory", again.id: "time"}
+    third = queued(engine)
+    assert reasons()[third] == "limit"
+    shown = line(client)[0]
+    assert (shown["device_memory_bytes"], shown["attempt"], shown["owner"]) == (80 * GIB, 0, None)
+
+
+def test_queues_tell_who_serves_them_and_whose_turn_it_is(
+    client: TestClient, settings: Settings, engine: Engine
+) -> None:
+    with session_scope(engine) as session:
+        projects.ensure(session, "other")
+    with session_scope(bound_to(engine, "other")) as session:
+        theirs = create_job(session).id
+        create_job(session, queue="theirs")
+    held = queued(engine)
+    claimed(engine, held)
+    queued(engine), queued(engine, queue="gpu")
+    worker(engine, "w1", "default", "gpu", job_id=held)
+    worker(engine, "w2", "gpu")
+    several = settings.model_copy(update={"queues": ("gpu", "default", "unused")})
+    with TestClient(create_app(several)) as client:
+        seen = client.get("/queue").json()
+        listed = line(client, queue="default")
+    assert (seen["depth"], seen["running"], seen["idle_workers"]) == (2, 1, 1)
+    lines = {each.pop("name"): each for each in seen["queues"]}
+    assert list(lines) == ["gpu", "default", "unused"], "what waits of others alone is not told"
+    assert all((each.pop("oldest_age_seconds") is not None) == bool(each["depth"]) for each in lines.values())
+    assert lines == {
+        "gpu": {"depth": 1, "workers": 2, "idle_workers": 1, "projects": 1, "turn": 1},
+        # The other project runs nothing yet, so it goes first.
+        "default": {"depth": 1, "workers": 1, "idle_workers": 0, "projects": 2, "turn": 2},
+        "unused": {"depth": 0, "workers": 0, "idle_workers": 0, "projects": 0, "turn": None},
+    }
+    assert theirs not in {job["id"] for job in listed}
+
+
+@pytest.mark.parametrize("params", [{"cursor": "x"}, {"limit": 0}, {"queue": "x" * 65}])
+def test_odd_questions_are_refused(shared_client: TestClient, params: dict[str, Any]) -> None:
+    code = "invalid_cursor" if "cursor" in params else "invalid_request"
+    assert_problem(shared_client.get("/queue/jobs", params=params), 422, code)
+
+
+def test_a_page_of_a_long_line_is_a_range_of_the_index(client: TestClient, engine: Engine) -> None:
+    crowd(engine, 5000)
+    with session_scope(engine) as session:
+        session.execute(update(Job).where(Job.name.like("sweep %7")).values(priority=8))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("ANALYZE"))
+    asked: list[tuple[str, Any]] = []
+
+    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.startswith("SELECT jobs.") and "ORDER BY jobs.priority" in statement:
+            asked.append((statement, parameters))
+
+    event.listen(client.app.state.services.engine, "before_cursor_execute", note)  # type: ignore[attr-defined]
+    cursor = client.get("/queue/jobs", params={"limit": 200}).json()["next_cursor"]
+    assert len(line(client, cursor=cursor, limit=200)) == 200
+    assert len(line(client, cursor=cursor)) == 50
+    assert len(asked) >= 3
+    for statement, parameters in asked:
+        plan = explain(engine, statement, parameters)
+        # SQLite may walk what waits by its time instead, which is a range as well.
+        assert "ix_jobs_waiting" in plan or "ix_jobs_state_newest" in plan, plan
+        assert "Seq Scan" not in plan, plan
+        # Of those made at the same moment alone.
+        assert "TEMP B-TREE" not in re.sub("TEMP B-TREE FOR (LAST TERM|RIGHT PART) OF", "", plan), plan
+        assert "Sort" not in plan.replace("Incremental Sort", "").replace("Sort Key", ""), plan

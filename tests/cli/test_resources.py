@@ -1,0 +1,94 @@
+"""What a project has beside its jobs: names, uploads, webhooks, and what waits and works."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.stack import Stack
+from tests.cli.conftest import Ttm
+from tests.cli.test_commands import NOBODY, QUICK
+from tests.support.tiny import wait_until
+from ttm_client import Client
+
+
+@pytest.mark.parametrize("kind", ["teachers", "datasets"])
+def test_what_has_a_name_is_submitted_by_it(ttm: Ttm, data: Path, tmp_path: Path, kind: str) -> None:
+    thing = tmp_path / "teacher.pt" if kind == "teachers" else data
+    if kind == "teachers":
+        thing.write_bytes(b"weights")
+    name = f"pets-{kind}"
+    first = ttm(kind, "add", name, str(thing), "--description", "the first")
+    assert (first.returncode, first.stdout, first.stderr) == (0, f"{kind[:-1]}:{name}@1\n", "")
+    again = json.loads(ttm(kind, "add", name, str(thing), "--json").stdout)
+    assert again["version"] == 2
+    shown = [line.split("\t") for line in ttm(kind, "show", name).stdout.splitlines()]
+    assert [row[0] for row in shown] == [f"{kind[:-1]}:{name}@{version}" for version in (2, 1)]
+    assert shown[1][3] == "the first"
+    assert [each["name"] for each in json.loads(ttm(kind, "list", "--json").stdout)] == [name]
+    if kind == "datasets":
+        submitted = ttm("submit", "--student", "resnet18", "--dataset", f"dataset:{name}", "--method", "ce", "--json")
+        assert json.loads(submitted.stdout)["spec"]["dataset"]["uri"] == data.as_uri()
+    for version in ("1", "2"):
+        assert ttm(kind, "remove", name, version).returncode == 0
+    gone = ttm(kind, "show", name)
+    assert (gone.returncode, gone.stdout) == (4, "")
+
+
+def test_files_are_sent_listed_and_deleted(ttm: Ttm, tmp_path: Path) -> None:
+    path = tmp_path / "teacher.safetensors"
+    path.write_bytes(b"weights")
+    address = ttm("uploads", "send", str(path)).stdout.strip()
+    assert address.startswith("upload:")
+    rows = [line.split("\t") for line in ttm("uploads", "list").stdout.splitlines()]
+    assert rows[0][:3] == [address, "teacher.safetensors", "7 B"]
+    assert ttm("uploads", "delete", address).returncode == 0
+    assert address not in ttm("uploads", "list").stdout
+    assert ttm("uploads", "delete", address).returncode == 4
+    assert ttm("uploads", "send", str(tmp_path / "none")).returncode == 2
+
+
+def test_a_webhook_is_made_tried_and_removed(ttm: Ttm) -> None:
+    made = ttm("webhooks", "create", "https://hooks.example.org/ttm", "--event", "job.failed", "--description", "duty")
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.startswith("whsec_")
+    (row,) = [line.split("\t") for line in ttm("webhooks", "list").stdout.splitlines()]
+    assert row[1:] == ["https://hooks.example.org/ttm", "job.failed", "told", "duty"]
+    assert row[0] in made.stderr
+    assert ttm("webhooks", "rotate", row[0]).stdout != made.stdout
+    sent = json.loads(ttm("webhooks", "ping", row[0], "--json").stdout)
+    assert sent["id"] in ttm("webhooks", "deliveries", row[0]).stdout
+    assert json.loads(ttm("webhooks", "disable", row[0], "--json").stdout)["enabled"] is False
+    assert "disabled" in ttm("webhooks", "list").stdout
+    assert json.loads(ttm("webhooks", "enable", row[0], "--json").stdout)["enabled"] is True
+    assert ttm("webhooks", "delete", row[0]).returncode == 0
+    assert ttm("webhooks", "list").stdout == ""
+    refused = ttm("webhooks", "create", "http://127.0.0.1/")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert ttm("webhooks", "ping", NOBODY).returncode == 4
+
+
+def test_what_waits_and_works_is_told(ttm: Ttm, stack: Stack, data: Path) -> None:
+    with Client(stack.url) as client:
+        holding = client.jobs.create(
+            student="resnet18", dataset=data.as_uri(), method="ce", name="steps=2000 step_seconds=0.05"
+        )
+        wait_until(lambda: client.jobs.get(holding.id).state == "running")
+        waiting = [
+            client.jobs.create(student="resnet18", dataset=data.as_uri(), method="ce", name=QUICK, priority=priority).id
+            for priority in (2, 8)
+        ]
+        rows = [line.split("\t") for line in ttm("queue").stdout.splitlines()]
+        assert [(row[0], row[1], row[4], row[7]) for row in rows] == [
+            ("1", waiting[1], "8", "its turn"),
+            ("2", waiting[0], "2", "its turn"),
+        ]
+        told = json.loads(ttm("queue", "--json", "-n", "1").stdout)
+        assert (told["depth"], told["queues"][0]["turn"], [job["id"] for job in told["jobs"]]) == (2, 1, waiting[1:])
+        (worker,) = [line.split("\t") for line in ttm("workers").stdout.splitlines()]
+        assert worker[4] == holding.id
+        assert json.loads(ttm("workers", "--json").stdout)[0]["busy"] is True
+        for job_id in (*waiting, holding.id):
+            client.jobs.cancel(job_id)
+    assert ttm("stores").stdout == ""
+    assert json.loads(ttm("stores", "--json").stdout) == []
