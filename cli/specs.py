@@ -13,6 +13,15 @@ from ttm_client import Client
 
 Spec = dict[str, Any]
 
+
+class _Loader(yaml.SafeLoader):
+    """Takes 1e-3 for a number, as JSON and later YAML do."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
 SpecFile = Annotated[
     Path | None, typer.Argument(metavar="[SPEC.YAML]", help="The spec; flags override it.", show_default=False)
 ]
@@ -77,7 +86,7 @@ def read_spec(path: Path | None) -> Spec:
     if path is None:
         return {}
     try:
-        spec = yaml.safe_load(path.read_text(encoding="utf-8"))
+        spec = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise typer.BadParameter(f"{path}: {error}") from None
     if not isinstance(spec, dict):
@@ -107,7 +116,7 @@ def put_assignments(spec: Spec, assignments: Sequence[str]) -> None:
         if not equals or not field:
             raise typer.BadParameter(f"{assignment!r} is not NAME=VALUE.")
         try:
-            put(spec, field, yaml.safe_load(value))
+            put(spec, field, yaml.load(value, _Loader))
         except yaml.YAMLError as error:
             raise typer.BadParameter(f"{assignment!r}: {error}") from None
 

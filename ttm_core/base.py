@@ -2,13 +2,15 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BeforeValidator, ConfigDict, field_validator
+
+from ttm_core.exact import Exact
 
 
-class Spec(BaseModel):
+class Spec(Exact):
     """A part of a run's description: unknown fields and non-finite numbers are errors, and it never changes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     @field_validator("*", mode="after")
     @classmethod
@@ -19,6 +21,13 @@ class Spec(BaseModel):
         return value
 
 
-def by_name(data: Any, tag: str) -> Any:
+def by_name(tag: str, variants: Any) -> BeforeValidator:
     """A bare string stands for the variant of that name with its defaults."""
-    return {tag: data} if isinstance(data, str) else data
+    return BeforeValidator(
+        lambda data: {tag: data} if isinstance(data, str) else data, json_schema_input_type=variants | str
+    )
+
+
+def or_short(forms: Any) -> BeforeValidator:
+    """Has the schema of a field tell of the short forms that its model takes itself."""
+    return BeforeValidator(lambda data: data, json_schema_input_type=forms)

@@ -1,5 +1,6 @@
 """The engine without a server: specs with local paths where URIs would stand, and a student's file put to the test."""
 
+import re
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,15 @@ from ttm_core.export.onnx import load_onnx
 from ttm_core.spec import DistillSpec
 
 
+class _Loader(yaml.SafeLoader):
+    """Takes 1e-3 for a number, as JSON and later YAML do."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
 @dataclass(frozen=True)
 class LabelledSplit:
     """A split by its name, and how many classes its dataset has."""
@@ -34,7 +44,7 @@ class LabelledSplit:
 
 def read_spec(path: Path) -> DistillSpec:
     """Read a YAML or JSON spec; paths in it are relative to the file. Raises OSError, YAMLError or ValidationError."""
-    told = yaml.safe_load(path.read_text())
+    told = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     if isinstance(told, dict):
         told = with_file_uris(told, path.parent)
     return DistillSpec.model_validate(told)

@@ -6,10 +6,10 @@ has none left open. Torch-free, so that the API can import it.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from ttm_core import catalogue, recipes
-from ttm_core.base import Spec, by_name
+from ttm_core.base import Spec, by_name, or_short
 from ttm_core.data.specs import AugmentationSpec, DatasetSpec, Pixels, mixes
 from ttm_core.methods.specs import MethodSpec, WeightedTransformedTeacherMatching
 from ttm_core.optim.specs import AverageSpec, ClippingSpec, Cosine, OptimizerSpec, ScheduleSpec, Sgd
@@ -87,19 +87,21 @@ class TrainingSpec(Spec):
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 64
-    optimizer: Annotated[OptimizerSpec, BeforeValidator(lambda data: by_name(data, "name"))] = Sgd()
-    schedule: Annotated[ScheduleSpec, BeforeValidator(lambda data: by_name(data, "kind"))] = Cosine()
-    augmentation: Annotated[AugmentationSpec, BeforeValidator(lambda data: by_name(data, "kind"))] | None = Field(
+    optimizer: Annotated[OptimizerSpec, by_name("name", OptimizerSpec)] = Sgd()
+    schedule: Annotated[ScheduleSpec, by_name("kind", ScheduleSpec)] = Cosine()
+    augmentation: Annotated[AugmentationSpec, by_name("kind", AugmentationSpec)] | None = Field(
         None, description="crop_flip for images up to 64 px, resized_crop above, when left out."
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="Share of a label that is spread over all classes, in the cross-entropy with the labels."
     )
-    clipping: ClippingSpec | None = Field(None, description="A bound on gradients; a number bounds their norm.")
+    clipping: Annotated[ClippingSpec | None, or_short(ClippingSpec | float | None)] = Field(
+        None, description="A bound on gradients; a number bounds their norm."
+    )
     accumulation: Annotated[int, Field(ge=1, le=1024)] = Field(
         1, description="Parts that a batch is worked off in, one after another: less memory, the same step size."
     )
-    average: AverageSpec | None = Field(
+    average: Annotated[AverageSpec | None, or_short(AverageSpec | float | None)] = Field(
         None, description="Validate and keep a moving average of the weights; a number is its decay."
     )
     patience: Annotated[int, Field(ge=1)] | None = Field(
@@ -151,11 +153,6 @@ class TrainingSpec(Spec):
         return self
 
 
-def _as_told(data: Any) -> Any:
-    """Leaves the input to the model itself; stands where the schema should tell of a short form."""
-    return data
-
-
 def _student_may_come_from_a_recipe(schema: dict[str, Any]) -> None:
     schema["required"].remove("student")
 
@@ -171,24 +168,20 @@ class DistillSpec(Spec):
         description="A published run to start from, such as `cifar100/resnet56-resnet20/wttm`: all that it says "
         "and this spec does not is taken from it.",
     )
-    teacher: Annotated[
-        TeacherSpec | None, BeforeValidator(_as_told, json_schema_input_type=str | TeacherSpec | None)
-    ] = Field(None, description="Needed by every method but ce.")
+    teacher: Annotated[TeacherSpec | None, or_short(str | TeacherSpec | None)] = Field(
+        None, description="Needed by every method but ce."
+    )
     teachers: (
-        Annotated[
-            list[Annotated[TeacherSpec, BeforeValidator(_as_told, json_schema_input_type=str | TeacherSpec)]],
-            Field(min_length=2, max_length=8),
-        ]
-        | None
+        Annotated[list[Annotated[TeacherSpec, or_short(str | TeacherSpec)]], Field(min_length=2, max_length=8)] | None
     ) = Field(
         None,
         description="Several teachers instead of one: their distributions at the method's temperature, averaged.",
     )
-    student: Annotated[StudentSpec, BeforeValidator(_as_told, json_schema_input_type=str | StudentSpec)]
-    dataset: Annotated[DatasetSpec, BeforeValidator(_as_told, json_schema_input_type=str | DatasetSpec)]
-    method: Annotated[
-        MethodSpec, BeforeValidator(lambda data: by_name(data, "kind"), json_schema_input_type=MethodSpec | str)
-    ] = Field(default_factory=lambda: WeightedTransformedTeacherMatching.model_validate({}))
+    student: Annotated[StudentSpec, or_short(str | StudentSpec)]
+    dataset: Annotated[DatasetSpec, or_short(str | DatasetSpec)]
+    method: Annotated[MethodSpec, by_name("kind", MethodSpec)] = Field(
+        default_factory=lambda: WeightedTransformedTeacherMatching.model_validate({})
+    )
     training: TrainingSpec = TrainingSpec()
     exports: Annotated[list[ExportName], Field(max_length=3)] = Field(
         ["timm", "onnx", "onnx_int8"],

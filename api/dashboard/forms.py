@@ -75,10 +75,9 @@ def _field(name: str, schema: Schema, at: str) -> Field | None:
     if "const" in schema:
         return None
     variants = [_resolved(part) for part in schema.get("anyOf") or schema.get("oneOf") or [schema]]
-    simple = [part for part in variants if part.get("type") in ("number", "integer", "boolean", "string")]
-    if not simple:
+    first = variants[0]
+    if first.get("type") not in ("number", "integer", "boolean", "string"):
         return None
-    first = simple[0]
     of_type = str(first["type"])
     choices = tuple(str(choice) for choice in first.get("enum", ()))
     kind = "choice" if choices else {"string": "text"}.get(of_type, of_type)

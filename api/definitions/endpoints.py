@@ -18,6 +18,7 @@ from api.definitions.schemas import (
 from api.dependencies import EngineDep, SettingsDep
 from api.errors import InputNotFound, InvalidCursor, InvalidRequest, MalformedBody, UnsupportedMediaType
 from api.idempotency import OnceDep
+from api.json_bodies import JsonRoute
 from api.pagination import CursorParameter, Limit
 from api.problems import problems
 from ttm_jobs.database import read_scope, session_scope
@@ -33,8 +34,8 @@ from ttm_jobs.errors import (
 )
 from ttm_jobs.repositories import definitions
 
-teachers = APIRouter(prefix="/teachers", tags=["teachers"])
-datasets = APIRouter(prefix="/datasets", tags=["datasets"])
+teachers = APIRouter(prefix="/teachers", tags=["teachers"], route_class=JsonRoute)
+datasets = APIRouter(prefix="/datasets", tags=["datasets"], route_class=JsonRoute)
 
 _REFUSALS = problems(
     InvalidRequest,

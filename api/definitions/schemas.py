@@ -3,10 +3,12 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.pagination import Page
+from ttm_core.base import or_short
 from ttm_core.data.specs import DatasetSpec
+from ttm_core.exact import Exact
 from ttm_core.spec import TeacherSpec
 
 Name = Annotated[
@@ -20,16 +22,10 @@ Name = Annotated[
 Description = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
-def _as_told(data: Any) -> Any:
-    """Leaves the input to the model itself; stands where the schema should tell of a short form."""
-    return data
-
-
-class TeacherRequest(BaseModel):
+class TeacherRequest(Exact):
     """A version of a teacher."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "example": {
                 "name": "pets-resnet50",
@@ -40,22 +36,21 @@ class TeacherRequest(BaseModel):
     )
 
     name: Name
-    teacher: Annotated[TeacherSpec, BeforeValidator(_as_told, json_schema_input_type=str | TeacherSpec)]
+    teacher: Annotated[TeacherSpec, or_short(str | TeacherSpec)]
     description: Description | None = None
 
 
-class DatasetRequest(BaseModel):
+class DatasetRequest(Exact):
     """A version of a dataset."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "example": {"name": "pets", "dataset": {"uri": "file:///data/pets", "validation": {"share": 0.1}}}
         },
     )
 
     name: Name
-    dataset: Annotated[DatasetSpec, BeforeValidator(_as_told, json_schema_input_type=str | DatasetSpec)]
+    dataset: Annotated[DatasetSpec, or_short(str | DatasetSpec)]
     description: Description | None = None
 
 

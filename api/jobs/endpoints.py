@@ -31,6 +31,7 @@ from api.jobs.schemas import (
 )
 from api.jobs.service import StreamStart
 from api.jobs.validation import DeadlinePassed, UnknownArchitecture, UnknownQueue, dry_run
+from api.json_bodies import JsonRoute
 from api.pagination import CursorParameter, Limit
 from api.problems import problems
 from ttm_jobs.database import read_scope, session_scope
@@ -51,7 +52,7 @@ from ttm_jobs.errors import (
 )
 from ttm_jobs.repositories import jobs
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=JsonRoute)
 
 _UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "`If-None-Match` names what would be answered."}}
 MetricName = Annotated[str, StringConstraints(max_length=100, pattern=r"^[\w/.-]+$")]

@@ -9,6 +9,7 @@ from api.artifacts.schemas import ArtifactOut
 from api.pagination import Page
 from api.times import Moment
 from ttm_core.events import Reference
+from ttm_core.exact import Exact
 from ttm_core.spec import DistillSpec
 from ttm_jobs.repositories.jobs import DEFAULT_PRIORITY
 from ttm_jobs.repositories.waits import WaitsFor
@@ -51,13 +52,13 @@ class JobRequest(DistillSpec):
     )
 
 
-class JobPatch(BaseModel):
+class JobPatch(Exact):
     """What of a job may be changed at any time; what is left out stays."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"name": "pets, third try"}})
+    model_config = ConfigDict(json_schema_extra={"example": {"name": "pets, third try"}})
 
     name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")] | None = None
-    tags: Tags = []
+    tags: Tags = Field([])
 
 
 class Progress(BaseModel):

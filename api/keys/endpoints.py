@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from api.dependencies import AdminDep, EngineDep, ServicesDep
 from api.errors import InvalidRequest
 from api.identifiers import KeyId
+from api.json_bodies import JsonRoute
 from api.keys import service
 from api.keys.schemas import KeyList, KeyRequest, NewKeyOut
 from api.keys.service import ExpiryPassed
@@ -12,7 +13,7 @@ from api.problems import problems
 from ttm_jobs.database import read_scope, session_scope
 from ttm_jobs.errors import Forbidden, KeyNotFound
 
-router = APIRouter(prefix="/keys", tags=["keys"])
+router = APIRouter(prefix="/keys", tags=["keys"], route_class=JsonRoute)
 
 
 @router.get("", operation_id="keys_list", summary="List the project's keys", responses=problems(Forbidden))

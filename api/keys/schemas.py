@@ -6,13 +6,14 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.times import Moment
+from ttm_core.exact import Exact
 from ttm_jobs.models import Scope
 
 
-class KeyRequest(BaseModel):
+class KeyRequest(Exact):
     """A key for somebody or something of the project."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"name": "nightly", "scope": "submit"}})
+    model_config = ConfigDict(json_schema_extra={"example": {"name": "nightly", "scope": "submit"}})
 
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
     scope: Scope = Field(

@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from api.dependencies import AdminDep, EngineDep, SettingsDep
 from api.errors import InvalidCursor, InvalidRequest, MalformedBody, UnsupportedMediaType
 from api.identifiers import WebhookId
+from api.json_bodies import JsonRoute
 from api.pagination import CursorParameter, Limit
 from api.problems import problems
 from api.webhooks import service
@@ -21,7 +22,7 @@ from ttm_jobs.database import read_scope, session_scope
 from ttm_jobs.errors import Forbidden, TooLarge, TooManyWebhooks, UriNotAllowed, WebhookNotFound
 from ttm_jobs.repositories import webhooks
 
-router = APIRouter(prefix="/webhooks", tags=["webhooks"])
+router = APIRouter(prefix="/webhooks", tags=["webhooks"], route_class=JsonRoute)
 
 _BODY = (InvalidRequest, MalformedBody, UnsupportedMediaType, TooLarge)
 

@@ -3,22 +3,29 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.pagination import Page
+from ttm_core.exact import Exact
 from ttm_jobs.models import DeliveryState
 from ttm_jobs.repositories.webhooks import EVENTS
 
-EventName = Annotated[str, Field(json_schema_extra={"enum": list(EVENTS)})]
+
+def _told(event: str) -> str:
+    if event not in EVENTS:
+        raise ValueError(f"there is no event {event!r}; there are {', '.join(EVENTS)}")
+    return event
+
+
+EventName = Annotated[str, AfterValidator(_told), Field(json_schema_extra={"enum": list(EVENTS)})]
 Description = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 _EVENTS = "What to be told of; left empty, of everything."
 
 
-class WebhookRequest(BaseModel):
+class WebhookRequest(Exact):
     """Where to be told of the project's jobs."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={"example": {"url": "https://hooks.example.org/ttm", "events": ["job.succeeded"]}},
     )
 
@@ -29,10 +36,10 @@ class WebhookRequest(BaseModel):
     description: Description | None = None
 
 
-class WebhookPatch(BaseModel):
+class WebhookPatch(Exact):
     """What of a webhook may be changed; what is left out stays."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"enabled": True}})
+    model_config = ConfigDict(json_schema_extra={"example": {"enabled": True}})
 
     url: Annotated[str, Field(min_length=1, max_length=2048)] = ""
     events: Annotated[list[EventName], Field(max_length=len(EVENTS))] = Field([], description=_EVENTS)

@@ -33,7 +33,7 @@ def test_fields_are_put_where_their_names_say(
 def test_assignments_are_yaml() -> None:
     spec: dict[str, Any] = {}
     put_assignments(spec, ["a.b=1e-3", "a.c=true", "d=[1, x]", "e=", "f=a=b"])
-    assert spec == {"a": {"b": "1e-3", "c": True}, "d": [1, "x"], "f": "a=b"}
+    assert spec == {"a": {"b": 0.001, "c": True}, "d": [1, "x"], "f": "a=b"}
 
 
 @pytest.mark.parametrize(

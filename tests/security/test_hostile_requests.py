@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from tests.api.conftest import make_settings
-from tests.security.corpus.requests import ADDRESSES, BODIES, ENTRIES, HEADERS, URIS
+from tests.security.corpus.requests import ADDRESSES, BODIES, ENTRIES, HEADERS, NOT_JSON, URIS
 from tests.security.corpus.table import PATHS_WITH_HEADERS
 from tests.support.api_server import served
 from ttm_jobs.settings import Settings
@@ -66,6 +66,17 @@ def test_addresses(client: TestClient, made: dict[str, str], entry: str) -> None
     assert everything(client) == before
 
 
+def test_every_operation_that_takes_a_body_is_an_entry(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    taking = {
+        operation["operationId"]
+        for methods in document["paths"].values()
+        for operation in methods.values()
+        if "application/json" in operation.get("requestBody", {}).get("content", {})
+    }
+    assert taking == set(ENTRIES)
+
+
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_bodies(client: TestClient, made: dict[str, str], entry: str) -> None:
     method, path = ENTRIES[entry]
@@ -74,6 +85,8 @@ def test_bodies(client: TestClient, made: dict[str, str], entry: str) -> None:
         answer = client.request(
             method, path.format(**made), content=content, headers={"Content-Type": "application/json", **headers}
         )
+        if name in NOT_JSON:
+            assert (answer.status_code, answer.json()["code"]) == (400, "malformed_body"), (name, answer.text)
         # To change nothing of a thing is no fault, and neither is a name of odd letters.
         if method == "POST" and path == "/keys" and answer.status_code == 201:
             assert answer.json()["name"] == json.loads(content)["name"]

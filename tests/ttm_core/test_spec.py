@@ -7,6 +7,7 @@ import sys
 import pytest
 from pydantic import ValidationError
 
+from ttm_core.local import read_spec
 from ttm_core.spec import DistillSpec
 
 SMALLEST = {"teacher": "upload:1", "student": "resnet18", "dataset": "file:///data/pets"}
@@ -62,3 +63,12 @@ def test_what_cannot_run_is_refused_with_the_reason(fields, words):
 def test_the_spec_and_the_catalogue_need_no_torch():
     code = "import sys, ttm_core.spec, ttm_core.events, ttm_core.catalogue; print([m for m in ('torch', 'timm', 'numpy') if m in sys.modules])"
     assert json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout) == []
+
+
+def test_a_number_of_a_yaml_spec_may_be_written_with_an_exponent_alone(tmp_path):
+    path = tmp_path / "spec.yaml"
+    path.write_text(
+        "student: resnet18\ndataset: data\nmethod: ce\ntraining: {optimizer: {name: sgd, learning_rate: 1e-3, weight_decay: 5E-04}}\n"
+    )
+    optimizer = read_spec(path).training.optimizer
+    assert (optimizer.learning_rate, optimizer.weight_decay) == (1e-3, 5e-4)

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ttm_core.base import Spec
+from ttm_core.base import Spec, or_short
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Pixels = Annotated[int, Field(ge=8, le=1024)]
@@ -104,7 +104,7 @@ class _Augmentation(Spec):
     """What may follow a crop, in this order."""
 
     rand_augment: RandAugment | None = None
-    erasing: RandomErasing | None = None
+    erasing: Annotated[RandomErasing | None, or_short(RandomErasing | float | None)] = None
     mix: Mixing | None = None
 
 

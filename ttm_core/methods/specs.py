@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from ttm_core.base import Spec, by_name
 from ttm_core.methods.feature_specs import FeatureSpec
@@ -61,7 +61,7 @@ class _Distillation(Spec):
         description="Give each image's logits mean 0 and deviation 1 first, on both sides, in all but the "
         "cross-entropy: Sun et al. 2024 (arXiv 2403.01427).",
     )
-    features: Annotated[FeatureSpec, BeforeValidator(lambda data: by_name(data, "kind"))] | None = Field(
+    features: Annotated[FeatureSpec, by_name("kind", FeatureSpec)] | None = Field(
         None, description="A loss on features that adds to the method's own: crd, itrd or vitkd."
     )
 

@@ -176,6 +176,32 @@ BODIES: dict[str, tuple[bytes, Mapping[str, str]]] = {
     }.items()
 }
 
+# Of these, those that are not JSON as systems exchange it, whatever a reader of JSON makes of them.
+NOT_JSON = frozenset(
+    {
+        "a brace",
+        "words",
+        "lists in lists",
+        "objects in objects",
+        "a huge number",
+        "broken UTF-8",
+        "overlong UTF-8",
+        "UTF-16",
+        "UTF-32",
+        "a byte order mark",
+        "a raw NUL",
+        "a raw line end",
+        "a comment",
+        "a comma too many",
+        "single quotes",
+        "the same field twice",
+        "YAML",
+        "XML",
+        "gzip",
+        "a pickle",
+    }
+)
+
 # What takes a body, by method and path; `{id}` is of a thing that exists.
 ENTRIES: dict[str, tuple[str, str]] = {
     "jobs_create": ("POST", "/jobs"),
