@@ -64,6 +64,7 @@ def main() -> None:
                 rates[name].append(_measure(name, pair, options.threads))
         told["pairs"][pair] = rates
         print(table(pair, rates), flush=True)
+    print(summary(told["pairs"]))
     if options.json:
         options.json.write_text(json.dumps(told, indent=2) + "\n")
 
@@ -87,10 +88,7 @@ def _measure(contender: str, pair: str, threads: int) -> float:
 
 def table(pair: str, rates: Rates) -> str:
     """Markdown: medians and ranges, then each target beside what was reached."""
-    medians = {name: statistics.median(found) for name, found in rates.items() if found}
-    peers = {name: rate for name, rate in medians.items() if name in ("torchdistill", "timm", "timm-channels-last")}
-    if peers:
-        medians["best peer"] = max(peers.values())
+    medians = _medians(rates)
     lines = [f"**{pair}**", "", "| contender | images / CPU-second | range |", "|---|---|---|"]
     lines += [
         f"| {CONTENDERS[name]} | {medians[name]:.1f} | {min(found):.1f} to {max(found):.1f} |"
@@ -104,6 +102,28 @@ def table(pair: str, rates: Rates) -> str:
             wanted = "-" if target is None else f"{target:g}{'' if ratio >= target else ', missed'}"
             lines.append(f"| {title} | {ratio:.2f} | {wanted} |")
     return "\n".join(lines) + "\n"
+
+
+def summary(pairs: dict[str, Rates]) -> str:
+    """Markdown: the ratios of all pairs, with their targets in parentheses."""
+    lines = ["| | " + " | ".join(pairs) + " |", "|---" * (len(pairs) + 1) + "|"]
+    for title, left, right, targets in TARGETS:
+        cells = []
+        for pair, rates in pairs.items():
+            medians = _medians(rates)
+            ratio = f"{medians[left] / medians[right]:.2f}" if left in medians and right in medians else "-"
+            cells.append(f"{ratio} ({targets[pair]:g})" if pair in targets else ratio)
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _medians(rates: Rates) -> dict[str, float]:
+    """Of each contender, and of the best peer."""
+    medians = {name: statistics.median(found) for name, found in rates.items() if found}
+    peers = {name: rate for name, rate in medians.items() if name in ("torchdistill", "timm", "timm-channels-last")}
+    if peers:
+        medians["best peer"] = max(peers.values())
+    return medians
 
 
 if __name__ == "__main__":
