@@ -171,6 +171,27 @@ def test_a_zoom_survives_new_points(page: Page, stack: Stack, data: Path) -> Non
     expect(page.locator("#head .state")).to_have_text("⊘cancelled", timeout=40_000)
 
 
+def test_compared_curves_grow_and_keep_their_zoom(page: Page, stack: Stack, data: Path) -> None:
+    jobs = [submit(stack, data, LONG) for _ in range(2)]
+    page.goto(f"{stack.url}/ui/compare?job={jobs[0]}&job={jobs[1]}")
+    metrics = page.get_by_label("Metric")
+    expect(metrics.locator("option", has_text="train/loss")).to_have_count(1, timeout=40_000)
+    metrics.select_option("train/loss")
+    curve = page.locator('[data-chart="overlay"] svg')
+    expect(curve).to_be_visible(timeout=40_000)
+    expect(page.locator("#compared .state").first).to_have_text("▶running")
+    curve.focus()
+    page.keyboard.press("+")
+    expect(page.get_by_role("button", name="Show all")).to_be_visible()
+    label = curve.get_attribute("aria-label")
+    expect(curve).not_to_have_attribute("aria-label", label or "")
+    expect(page.get_by_role("button", name="Show all")).to_be_visible()
+    with Client(stack.url) as client:
+        for job_id in jobs:
+            client.jobs.cancel(job_id)
+    expect(page.locator("#compared .state").first).to_have_text("⊘cancelled", timeout=40_000)
+
+
 def test_cancelling_several_from_the_live_list(page: Page, stack: Stack, data: Path) -> None:
     jobs = [submit(stack, data, LONG) for _ in range(2)]
     page.goto(stack.url)
