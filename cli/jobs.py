@@ -32,6 +32,7 @@ def jobs(
         print_rows(
             ("ID", "NAME", "STATE", "OWNER", "STUDENT", "METHOD", "PROGRESS", "TOP-1", "CREATED"),
             [_row(job) for job in found],
+            spare=("METHOD", "CREATED", "OWNER", "STUDENT", "PROGRESS"),
         )
 
 
