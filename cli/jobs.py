@@ -37,12 +37,13 @@ def jobs(
 
 
 def _row(job: JobSummary) -> tuple[str, ...]:
+    why = job.failure.code if job.failure is not None and job.state == "failed" else job.phase
     progress = f"{job.progress.fraction:.0%}" if job.progress is not None else ""
     top1 = job.accuracy.student if job.accuracy is not None else None
     return (
         job.id,
         job.name or "",
-        job.state + (f" ({job.phase})" if job.phase else ""),
+        job.state + (f" ({why})" if why else ""),
         job.owner or "",
         job.student,
         job.method,
