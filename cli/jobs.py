@@ -5,12 +5,15 @@ from typing import Annotated
 
 import typer
 
+from cli.completion import states
 from cli.output import JsonOption, UrlOption, print_json, print_rows, service
 from ttm_client import JobFilters, JobSummary
 
 
 def jobs(
-    state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state; may be repeated.")] = None,
+    state: Annotated[
+        list[str] | None, typer.Option(help="Only jobs in this state; may be repeated.", autocompletion=states)
+    ] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Only jobs with this tag; may be repeated.")] = None,
     name: Annotated[str | None, typer.Option(help="Only jobs of this whole name.")] = None,
     owner: Annotated[str | None, typer.Option(help="Only jobs that a key of this name submitted.")] = None,

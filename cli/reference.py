@@ -18,7 +18,7 @@ tables and bars, of which some columns give way where it is narrow; into a pipe 
 columns and no more; with `--json` they write JSON and nothing else there. What is said beside that goes to standard
 error.
 
-`ttm --install-completion` sets up completion for bash, zsh, fish or PowerShell.
+`ttm --install-completion` sets up completion for bash, zsh, fish or PowerShell, which offers the newest jobs, too.
 
 """
 

@@ -99,6 +99,21 @@ def test_jobs_lists_newest_first(ttm: Ttm, finished: str) -> None:
     assert json.loads(ttm("jobs", "--json").stdout)[0]["id"] == finished
 
 
+def offered(words: str, url: str) -> list[str]:
+    """What bash is told at a Tab at the end of `words`."""
+    asked = {"_TTM_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
+    return CliRunner().invoke(app, [], prog_name="ttm", env={**asked, "TTM_URL": url}).output.split()
+
+
+def test_shells_complete_commands_states_and_jobs(stack_url: str, finished: str) -> None:
+    assert offered("ttm qu", stack_url) == ["queue"]
+    assert offered("ttm jobs --state canc", stack_url) == ["cancelling", "cancelled"]
+    assert offered("ttm show ", stack_url)[0] == finished
+    assert offered(f"ttm logs {finished[:-2]}", stack_url) == [finished]
+    # Nothing answers there, and the prompt goes on.
+    assert offered("ttm show ", f"http://127.0.0.1:{free_port()}") == []
+
+
 def test_a_dry_run_submits_nothing(ttm: Ttm, data: Path) -> None:
     before = ttm("jobs", "-n", "1", "--json").stdout
     told = ttm("submit", "--student", "cifar/resnet20", "--dataset", str(data), "--method", "ce", "--dry-run")
