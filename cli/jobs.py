@@ -5,12 +5,15 @@ from typing import Annotated
 
 import typer
 
+from cli.completion import states
 from cli.output import JsonOption, UrlOption, print_json, print_rows, service
 from ttm_client import JobFilters, JobSummary
 
 
 def jobs(
-    state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state; may be repeated.")] = None,
+    state: Annotated[
+        list[str] | None, typer.Option(help="Only jobs in this state; may be repeated.", autocompletion=states)
+    ] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Only jobs with this tag; may be repeated.")] = None,
     name: Annotated[str | None, typer.Option(help="Only jobs of this whole name.")] = None,
     owner: Annotated[str | None, typer.Option(help="Only jobs that a key of this name submitted.")] = None,
@@ -32,16 +35,18 @@ def jobs(
         print_rows(
             ("ID", "NAME", "STATE", "OWNER", "STUDENT", "METHOD", "PROGRESS", "TOP-1", "CREATED"),
             [_row(job) for job in found],
+            spare=("METHOD", "CREATED", "OWNER", "STUDENT", "PROGRESS"),
         )
 
 
 def _row(job: JobSummary) -> tuple[str, ...]:
+    why = job.failure.code if job.failure is not None and job.state == "failed" else job.phase
     progress = f"{job.progress.fraction:.0%}" if job.progress is not None else ""
     top1 = job.accuracy.student if job.accuracy is not None else None
     return (
         job.id,
         job.name or "",
-        job.state + (f" ({job.phase})" if job.phase else ""),
+        job.state + (f" ({why})" if why else ""),
         job.owner or "",
         job.student,
         job.method,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -68,19 +69,41 @@ def _plain(value: object) -> Any:
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
 
 
-def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on a terminal, tab-separated lines into a pipe."""
+def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str] = ()) -> None:
+    """A table on a terminal, tab-separated lines into a pipe. Where a terminal is too narrow for a table, the `spare`
+    columns give way, the first first.
+    """
     if not console.is_terminal:
         for row in rows:
             sys.stdout.write("\t".join(row) + "\n")
         return
+    shown = _that_fit(columns, rows, spare)
     table = Table(box=None, pad_edge=False, header_style="dim", show_header=any(columns))
-    for column in columns:
-        # An id is copied, and one that is broken over two lines cannot be.
-        table.add_column(column, overflow="fold", no_wrap=column in ("ID", "CREATED"))
+    for index in shown:
+        table.add_column(columns[index], overflow="fold", no_wrap=columns[index] in _WHOLE)
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*(escape(row[index]) for index in shown))
     console.print(table)
+
+
+# What is copied: broken over two lines it cannot be.
+_WHOLE = ("ID", "ADDRESS", "CREATED")
+# A cell may be broken into lines of so many characters before a column gives way to it.
+_NARROW = 16
+
+
+def _that_fit(columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str]) -> list[int]:
+    """The columns to show, by their places."""
+    widths = [max(cell_len(cell) for cell in cells) for cells in zip(columns, *rows, strict=True)]
+    needed = [
+        width if column in _WHOLE else max(min(width, _NARROW), cell_len(column))
+        for column, width in zip(columns, widths, strict=True)
+    ]
+    shown = list(range(len(columns)))
+    for column in spare:
+        if sum(needed[index] + 2 for index in shown) - 2 > console.width:
+            shown.remove(columns.index(column))
+    return shown
 
 
 def count(number: int | None) -> str:

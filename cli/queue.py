@@ -33,7 +33,11 @@ def queue(
         return
     for line in whole.queues if messages.is_terminal else ():
         messages.print(_line(line), highlight=False)
-    print_rows(("PLACE", "ID", "NAME", "OWNER", "PRIORITY", "NEEDS", "WAITED", "WAITS FOR"), [_row(j) for j in waiting])
+    print_rows(
+        ("PLACE", "ID", "NAME", "OWNER", "PRIORITY", "NEEDS", "WAITED", "WAITS FOR"),
+        [_row(job) for job in waiting],
+        spare=("NEEDS", "OWNER", "PRIORITY", "WAITED", "PLACE"),
+    )
 
 
 def workers(json: JsonOption = False, url: UrlOption = None) -> None:
@@ -43,12 +47,16 @@ def workers(json: JsonOption = False, url: UrlOption = None) -> None:
     if json:
         print_json(found)
     else:
-        print_rows(("ID", "HOST", "TRAINS ON", "QUEUES", "JOB", "HEARD OF"), [_worker(worker) for worker in found])
+        print_rows(
+            ("ID", "HOST", "TRAINS ON", "QUEUES", "JOB", "HEARD OF"),
+            [_worker(worker) for worker in found],
+            spare=("QUEUES",),
+        )
 
 
 def _line(line: QueueLine) -> str:
     turn = f", this project's turn is {line.turn} of {line.projects}" if line.turn is not None else ""
-    return f"{line.name}: {line.depth} waiting, {line.workers} workers, {line.idle_workers} idle{turn}"
+    return f"{line.name}: {line.depth} waiting, workers: {line.workers}, idle: {line.idle_workers}{turn}"
 
 
 def _row(job: WaitingJob) -> tuple[str, ...]:

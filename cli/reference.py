@@ -14,10 +14,11 @@ _HEAD = """# The command line
 Made by `python -m cli.reference > docs/reference/cli.md`; a test says when it is stale.
 
 `ttm COMMAND --help` says the same. `TTM_URL` names the service and `TTM_API_KEY` the key. On a terminal commands draw
-tables and bars; into a pipe they write tab-separated lines and no more; with `--json` they write JSON and nothing else
-there. What is said beside that goes to standard error.
+tables and bars, of which some columns give way where it is narrow; into a pipe they write tab-separated lines with all
+columns and no more; with `--json` they write JSON and nothing else there. What is said beside that goes to standard
+error.
 
-`ttm --install-completion` sets up completion for bash, zsh, fish or PowerShell.
+`ttm --install-completion` sets up completion for bash, zsh, fish or PowerShell, which offers the newest jobs, too.
 
 """
 

@@ -4,10 +4,11 @@ from typing import Annotated
 
 import typer
 
+from cli.completion import job_ids
 from cli.output import JsonOption, UrlOption, print_json, print_rows, service
 from ttm_client import Attempt, Job
 
-JobArgument = Annotated[str, typer.Argument(help="The job's id.")]
+JobArgument = Annotated[str, typer.Argument(help="The job's id.", autocompletion=job_ids)]
 
 
 def show(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) -> None:

@@ -20,7 +20,11 @@ def stores(
     if json:
         print_json(found)
     else:
-        print_rows(("KEY", "TEACHER", "DATASET", "JOBS", "SPARED", "SIZE", "ON"), [_row(store) for store in found])
+        print_rows(
+            ("KEY", "TEACHER", "DATASET", "JOBS", "SPARED", "SIZE", "ON"),
+            [_row(store) for store in found],
+            spare=("KEY", "JOBS"),
+        )
 
 
 def _row(store: TeacherStore) -> tuple[str, ...]:

@@ -7,10 +7,12 @@ from typing import Any
 import typer
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from cli.output import FAILED, JsonOption, UrlOption, duration, messages, print_json, print_rows, service
 from cli.show import JobArgument, describe
 from ttm_client import Client, JobEvent
+from ttm_client.models import TERMINAL_STATES
 
 
 def watch(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) -> None:
@@ -43,16 +45,20 @@ def follow(client: Client, job_id: str, *, json: bool) -> None:
         raise typer.Exit(FAILED)
 
 
+_NUMBERS = ("left", "loss", "top-1", "teacher", "images/s")
+
+
 class LiveView:
     """A progress bar with phase, loss, accuracy, throughput and time left."""
 
     def __init__(self) -> None:
+        # The numbers are cut, and nothing before them, where a terminal is narrow: the most asked for come first.
         columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[numbers]}"),
-            TimeElapsedColumn(),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=9)),
+            BarColumn(bar_width=16),
+            TaskProgressColumn(table_column=Column(no_wrap=True, min_width=4)),
+            TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
+            TextColumn("{task.fields[numbers]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
         )
         self._bar = Progress(*columns, console=messages)
         self._task = self._bar.add_task("queued", total=None, numbers="")
@@ -71,6 +77,8 @@ class LiveView:
         match event.kind:
             case "state" | "phase":
                 self._bar.update(self._task, description=escape(str(data[event.kind])))
+                if data.get("state") in TERMINAL_STATES:
+                    self._numbers.pop("left", None)
             case "teacher_measured":
                 self._numbers["teacher"] = f"{data['top1']:.2%}"
             case "progress":
@@ -82,7 +90,8 @@ class LiveView:
                 self._take_metrics(data["values"])
             case "log":
                 self._bar.console.print(data["message"], markup=False, highlight=False)
-        self._bar.update(self._task, numbers="  ".join(f"{name} {value}" for name, value in self._numbers.items()))
+        told = [f"{name} {self._numbers[name]}" for name in _NUMBERS if name in self._numbers]
+        self._bar.update(self._task, numbers="  ".join(told))
 
     def _take_metrics(self, values: dict[str, Any]) -> None:
         loss, top1 = values.get("train/loss"), values.get("validation/top1")

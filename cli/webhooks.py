@@ -38,7 +38,11 @@ def list_webhooks(json: JsonOption = False, url: UrlOption = None) -> None:
     if json:
         print_json(found)
     else:
-        print_rows(("ID", "URL", "EVENTS", "STATE", "DESCRIPTION"), [_row(webhook) for webhook in found])
+        print_rows(
+            ("ID", "URL", "EVENTS", "STATE", "DESCRIPTION"),
+            [_row(webhook) for webhook in found],
+            spare=("DESCRIPTION",),
+        )
 
 
 @app.command()

@@ -18,8 +18,8 @@ class Metrics(list[MetricPoint]):
     """
 
     def to_frame(self) -> "DataFrame":
-        """A pandas data frame: a row a step, with `epoch` and one column a metric; NaN where a step has no number of
-        one. ImportError without pandas.
+        """A pandas data frame: a row a step, with `epoch`, `at` (when it was told) and one column a metric; NaN where a
+        step has no number of one. ImportError without pandas.
 
         >>> frame = client.jobs.metrics(done.id).to_frame()
         >>> frame["train/loss"].tolist()
@@ -27,7 +27,7 @@ class Metrics(list[MetricPoint]):
         """
         pandas: Any = import_module("pandas")
         frame: DataFrame = pandas.DataFrame(
-            [{"epoch": point.epoch, **point.values} for point in self],
+            [{"epoch": point.epoch, "at": point.at, **point.values} for point in self],
             index=pandas.Index([point.step for point in self], name="step"),
         )
         return frame

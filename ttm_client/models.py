@@ -196,6 +196,7 @@ class MetricPoint(Answer):
 
     step: int
     epoch: float
+    at: datetime | None = None
     values: dict[str, float | None]
 
 

@@ -158,6 +158,7 @@ class WaitingJob(Answer):
     not_before: datetime | None
     deadline_at: datetime | None
     waits_for: str
+    wait_reason: str | None = None
 
 
 class StoreHost(Answer):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,35 @@ def find() -> Device:
         name = str(pynvml.nvmlDeviceGetName(gpus[0]))
         return Device("cuda", len(gpus), name, int(pynvml.nvmlDeviceGetMemoryInfo(gpus[0]).total))
     return Device("cpu", os.cpu_count() or 1, None, int(psutil.virtual_memory().total))
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a GPU says of this moment, of all processes on it. `busy`, the share of the last moments in which it
+    computed, is None for a part of a GPU, which has no such number of its own.
+    """
+
+    uuid: str
+    used_bytes: int
+    total_bytes: int
+    busy: float | None
+
+
+def loads() -> list[Load]:
+    """Of the GPUs that this worker's trainers see; one that says nothing is left out."""
+    found = []
+    for gpu in visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES")):
+        with suppress(pynvml.NVMLError):
+            memory = pynvml.nvmlDeviceGetMemoryInfo(gpu)
+            found.append(Load(str(pynvml.nvmlDeviceGetUUID(gpu)), int(memory.used), int(memory.total), _busy(gpu)))
+    return found
+
+
+def _busy(gpu: Any) -> float | None:
+    try:
+        return float(pynvml.nvmlDeviceGetUtilizationRates(gpu).gpu) / 100
+    except pynvml.NVMLError:
+        return None
 
 
 def visible_gpus(visible: str | None) -> list[Any]:

@@ -1,16 +1,14 @@
 """What a worker and a dispatcher tell Prometheus, each on a port of its own where the settings name one."""
 
 import logging
-import os
 from collections.abc import Iterable
 
-import pynvml
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ttm_jobs.settings import Settings
-from worker.devices import visible_gpus
+from worker.devices import loads
 
 logger = logging.getLogger(__name__)
 
@@ -65,16 +63,11 @@ class Gpus(Collector):
         busy = GaugeMetricFamily("ttm_gpu_utilization_ratio", "Share of the time that it computes.", labels=["gpu"])
         used = GaugeMetricFamily("ttm_gpu_memory_used_bytes", "Of all processes on it.", labels=["gpu"])
         total = GaugeMetricFamily("ttm_gpu_memory_total_bytes", "Its memory.", labels=["gpu"])
-        for gpu in visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES")):
-            try:
-                name = str(pynvml.nvmlDeviceGetUUID(gpu))
-                memory = pynvml.nvmlDeviceGetMemoryInfo(gpu)
-                used.add_metric([name], int(memory.used))
-                total.add_metric([name], int(memory.total))
-                # A part of a GPU has no such number of its own.
-                busy.add_metric([name], pynvml.nvmlDeviceGetUtilizationRates(gpu).gpu / 100)
-            except pynvml.NVMLError as error:
-                logger.debug("a GPU says less than it could: %s", error)
+        for gpu in loads():
+            used.add_metric([gpu.uuid], gpu.used_bytes)
+            total.add_metric([gpu.uuid], gpu.total_bytes)
+            if gpu.busy is not None:
+                busy.add_metric([gpu.uuid], gpu.busy)
         return [busy, used, total]
 
 

@@ -85,7 +85,7 @@ class Recorder:
                     obsolete += self._write(session, job, number, event, at)
                     job.told = number
                     if isinstance(event, Metrics):
-                        points.append(Point(event.step, event.epoch, event.values))
+                        points.append(Point(event.step, event.epoch, event.values, at))
             metrics.upsert(session, job, points)
             state = job.state
         self._waiting.clear()

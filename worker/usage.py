@@ -2,11 +2,13 @@
 
 import os
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import psutil  # type: ignore[import-untyped]
 
-from worker import memory
+from worker import devices, memory
+from worker.devices import Load
 
 # A look goes through all processes of the machine.
 _SECONDS_BETWEEN_LOOKS = 2.0
@@ -14,10 +16,12 @@ _SECONDS_BETWEEN_LOOKS = 2.0
 
 class Usage:
     """Of one process group: `system/memory_bytes`, without mapped files, and `system/cpus`, how many processors it kept
-    busy since the look before.
+    busy since the look before. Where there are GPUs, of these together and all that runs on them:
+    `system/gpu_memory_bytes`, and `system/gpus`, how many were kept busy.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, gpus: Callable[[], Sequence[Load]] = devices.loads) -> None:
+        self._gpus = gpus
         self._looked = time.monotonic()
         self._seconds = 0.0
 
@@ -30,7 +34,16 @@ class Usage:
         # A child that has ended takes its time away with it.
         busy = max(seconds - self._seconds, 0.0) / passed
         self._looked, self._seconds = now, seconds
-        return {"system/memory_bytes": float(memory.held_by_group(pgid)), "system/cpus": round(busy, 3)}
+        held = float(memory.held_by_group(pgid))
+        return {"system/memory_bytes": held, "system/cpus": round(busy, 3), **_of_gpus(self._gpus())}
+
+
+def _of_gpus(loads: Sequence[Load]) -> dict[str, float]:
+    if not loads:
+        return {}
+    busy = [load.busy for load in loads if load.busy is not None]
+    told = {"system/gpu_memory_bytes": float(sum(load.used_bytes for load in loads))}
+    return told | ({"system/gpus": round(sum(busy), 3)} if busy else {})
 
 
 def _cpu_seconds(pgid: int) -> float:

@@ -46,7 +46,7 @@ def queue_page(
         overview = queue.overview(session, all_projects, settings)
         # Where something waits, unless one is asked for.
         chosen = name or max(overview.queues, key=lambda line: line.depth).name
-        waiting = queue.page(session, all_projects, settings, chosen, limit=_ROWS, cursor=cursor)
+        waiting = queue.page(session, settings, chosen, limit=_ROWS, cursor=cursor)
     return page(
         "queue.html",
         overview=overview,

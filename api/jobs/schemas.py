@@ -253,6 +253,7 @@ class MetricPoint(BaseModel):
 
     step: int
     epoch: float
+    at: datetime | None = Field(description="When they were recorded; null for jobs from before this was kept.")
     values: dict[str, float | None]
 
 

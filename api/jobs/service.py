@@ -21,9 +21,10 @@ from api.problems import FieldError, Refusal
 from ttm_core.spec import DistillSpec
 from ttm_jobs import traces
 from ttm_jobs.models import Job, JobEvent
-from ttm_jobs.repositories import artifacts, events, job_lists, job_orders, jobs, metrics, runs, waits
+from ttm_jobs.repositories import artifacts, events, job_lists, job_orders, jobs, metrics, runs
 from ttm_jobs.repositories.job_lists import JobFilters
 from ttm_jobs.repositories.jobs import Stamp
+from ttm_jobs.repositories.waits import Waits
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import TERMINAL, JobState
 
@@ -60,7 +61,7 @@ def create(session: Session, settings: Settings, request: JobRequest, *, owner: 
     # Where a request's id and its job's are beside each other.
     log.info("job accepted", job_id=job.id, project=job.project_id, queue=job.queue)
     # It has made nothing yet, and its one event is at hand.
-    wait = waits.wait_of(session, job, seen_within=timedelta(seconds=settings.worker_seen_seconds))
+    wait = Waits(session, seen_within=timedelta(seconds=settings.worker_seen_seconds)).of(job)
     return detail(job, [], [session.get_one(JobEvent, (job.id, job.last_event))], wait)
 
 
@@ -107,7 +108,7 @@ def checkpoint_list(session: Session, job_id: str) -> CheckpointList:
 
 def show(session: Session, settings: Settings, job: Job) -> JobOut:
     """The whole view of a job."""
-    wait = waits.wait_of(session, job, seen_within=timedelta(seconds=settings.worker_seen_seconds))
+    wait = Waits(session, seen_within=timedelta(seconds=settings.worker_seen_seconds)).of(job)
     return detail(job, artifacts.of_job(session, job.id), events.history(session, job.id), wait)
 
 

@@ -90,7 +90,7 @@ def artifact(row: Artifact) -> ArtifactOut:
 
 def point(row: Point) -> MetricPoint:
     """The numbers of a step."""
-    return MetricPoint(step=row.step, epoch=row.epoch, values=row.values)
+    return MetricPoint(step=row.step, epoch=row.epoch, at=row.at, values=row.values)
 
 
 def attempt(row: Attempt) -> AttemptOut:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from api.dependencies import EngineDep, ServicesDep
+from api.dependencies import EngineDep, ServicesDep, SettingsDep
 from api.errors import InvalidCursor, InvalidRequest
 from api.pagination import CursorParameter, Limit
 from api.problems import problems
@@ -31,7 +31,7 @@ def queue_get(engine: EngineDep, services: ServicesDep) -> QueueOut:
 )
 def queue_jobs(
     engine: EngineDep,
-    services: ServicesDep,
+    settings: SettingsDep,
     queue: Annotated[
         str | None, Query(max_length=64, description="Of this queue; the first of the service's when left out.")
     ] = None,
@@ -39,6 +39,5 @@ def queue_jobs(
     cursor: CursorParameter = None,
 ) -> WaitingPage:
     """The project's jobs in the order in which workers take them, each with what it waits for."""
-    name = queue or services.settings.queues[0]
-    with read_scope(engine) as session, read_scope(services.engine) as all_projects:
-        return service.page(session, all_projects, services.settings, name, limit=limit, cursor=cursor)
+    with read_scope(engine) as session:
+        return service.page(session, settings, queue or settings.queues[0], limit=limit, cursor=cursor)

@@ -1,13 +1,11 @@
 """What waits, as a client sees it."""
 
 from datetime import datetime
-from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from api.pagination import Page
-
-WaitsFor = Literal["turn", "worker", "memory", "limit", "time"]
+from ttm_jobs.repositories.waits import WaitsFor
 
 
 class QueueLine(BaseModel):
@@ -55,6 +53,7 @@ class WaitingJob(BaseModel):
         description="worker: none serves the queue; memory: none that does has as much; limit: the project runs as "
         "many jobs as it may; time: it is tried again later; turn: those before it, or a worker to be free."
     )
+    wait_reason: str = Field(description="The same as a sentence.")
 
 
 class WaitingPage(Page[WaitingJob]):

@@ -9,11 +9,12 @@ from sqlalchemy.orm import Session
 
 from api.jobs.views import teacher_of
 from api.pagination import decode_cursor, decode_moment, encode_cursor, encode_moment
-from api.queue.schemas import QueueLine, QueueOut, WaitingJob, WaitingPage, WaitsFor
+from api.queue.schemas import QueueLine, QueueOut, WaitingJob, WaitingPage
 from ttm_jobs.clock import now
 from ttm_jobs.models import Job, Worker
 from ttm_jobs.repositories import lines, projects, turns, workers
 from ttm_jobs.repositories.lines import Place
+from ttm_jobs.repositories.waits import Wait, Waits
 from ttm_jobs.settings import Settings
 from ttm_jobs.tenancy import project_of
 
@@ -32,7 +33,8 @@ def overview(session: Session, all_projects: Session, settings: Settings) -> Que
     """How much waits in each queue, and for how long. `all_projects` is a session that is bound to none."""
     project_id = project_of(session)
     at, waiting = now(session), lines.lengths(session)
-    there = _workers(all_projects, settings)
+    seen_within = timedelta(seconds=settings.worker_seen_seconds)
+    there = workers.recent(all_projects, within=seen_within, kind="worker")
     queues = [
         _line(queue, at, waiting.get(queue), project_id, _standing(all_projects, there, queue))
         for queue in dict.fromkeys((*settings.queues, *sorted(waiting)))
@@ -46,30 +48,19 @@ def overview(session: Session, all_projects: Session, settings: Settings) -> Que
     )
 
 
-def page(
-    session: Session, all_projects: Session, settings: Settings, queue: str, *, limit: int, cursor: str | None
-) -> WaitingPage:
+def page(session: Session, settings: Settings, queue: str, *, limit: int, cursor: str | None) -> WaitingPage:
     """A page of the project's line in a queue; a queue that is unknown is empty."""
     after = None if cursor is None else decode_cursor(_CURSOR, cursor, _place)
     found = lines.page(session, queue, limit=limit + 1, after=after)
-    at, has_more = now(session), len(found) > limit
-    standing = _standing(all_projects, _workers(all_projects, settings), queue)
-    limited = project_of(session) not in standing.projects
-    items = [
-        _waiting(job, number, _waits_for(job, at, standing.workers, limited=limited))
-        for number, job in enumerate(
-            found[:limit], 1 if after is None else 1 + lines.count_until(session, queue, after)
-        )
-    ]
+    before = 0 if after is None else lines.count_until(session, queue, after)
+    waits = Waits(session, seen_within=timedelta(seconds=settings.worker_seen_seconds))
+    items = [_waiting(job, place, waits.of(job)) for place, job in enumerate(found[:limit], before + 1)]
+    has_more = len(found) > limit
     following = None
     if has_more:
         last = found[limit - 1]
         following = encode_cursor(_CURSOR, [last.priority, *encode_moment(last.created_at, last.id)])
     return WaitingPage(items=items, next_cursor=following, has_more=has_more)
-
-
-def _workers(session: Session, settings: Settings) -> Sequence[Worker]:
-    return workers.recent(session, within=timedelta(seconds=settings.worker_seen_seconds), kind="worker")
 
 
 def _standing(session: Session, there: Sequence[Worker], queue: str) -> Standing:
@@ -78,6 +69,8 @@ def _standing(session: Session, there: Sequence[Worker], queue: str) -> Standing
 
 def _place(position: list[Any]) -> Place:
     priority, *moment = position
+    if priority not in range(10):
+        raise ValueError
     return Place(int(priority), *decode_moment(moment))
 
 
@@ -96,23 +89,8 @@ def _line(
     )
 
 
-def _waits_for(job: Job, at: datetime, serving: Sequence[Worker], *, limited: bool) -> WaitsFor:
-    if job.not_before is not None and job.not_before > at:
-        return "time"
-    if not serving:
-        return "worker"
-    if job.device_memory_bytes is not None and not any(_has(worker, job.device_memory_bytes) for worker in serving):
-        return "memory"
-    return "limit" if limited else "turn"
-
-
-def _has(worker: Worker, wanted: int) -> bool:
-    """A worker whose device tells of no memory takes any job."""
-    told = [device.get("memory_bytes") for device in worker.devices if isinstance(device, dict)]
-    return not any(told) or max(memory or 0 for memory in told) >= wanted
-
-
-def _waiting(job: Job, position: int, waits_for: WaitsFor) -> WaitingJob:
+def _waiting(job: Job, position: int, wait: Wait | None) -> WaitingJob:
+    assert wait is not None  # it is queued
     return WaitingJob(
         id=job.id,
         name=job.name,
@@ -127,7 +105,8 @@ def _waiting(job: Job, position: int, waits_for: WaitsFor) -> WaitingJob:
         queued_at=job.queued_at,
         not_before=job.not_before,
         deadline_at=job.deadline_at,
-        waits_for=waits_for,
+        waits_for=wait.what,
+        wait_reason=wait.reason,
     )
 
 

@@ -64,6 +64,12 @@ def test_the_list_shows_who_submitted_what_and_filters_by_it(client: TestClient,
     assert "submitted by" in job
 
 
+def test_the_list_says_why_a_job_failed(client: TestClient, jobs: dict[str, str]) -> None:
+    html = client.get("/?state=failed").text
+    assert_clean(html)
+    assert re.search(r'</span>failed</span> <span class="quiet" title="[^"<]*">bad dataset</span>', html)
+
+
 def test_the_list_filters_and_pages(client: TestClient, jobs: dict[str, str]) -> None:
     html = client.get("/?state=failed").text
     assert jobs["failed"] in html

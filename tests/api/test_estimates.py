@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import httpx2
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
@@ -22,7 +23,7 @@ def body(settings: Settings, **training: Any) -> dict[str, Any]:
     }
 
 
-def finished(client: TestClient, engine: Engine, storage: Storage, spec: dict[str, Any]) -> str:
+def finished(client: TestClient | httpx2.Client, engine: Engine, storage: Storage, spec: dict[str, Any]) -> str:
     job_id = str(client.post("/jobs", json=spec).json()["id"])
     lease = claim(engine, job_id)
     told = {

@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, event, text, update
 
 from api.app import create_app
+from api.pagination import encode_cursor
 from tests.api.test_bad_requests import assert_problem
 from tests.api.test_job_lists import explain
 from tests.browser.gallery import crowd
@@ -22,6 +23,8 @@ from ttm_jobs.settings import Settings
 from ttm_jobs.tenancy import bound_to
 
 GIB = 1 << 30
+# A well-formed id that no job has.
+NOBODY = "01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10"
 
 
 def worker(engine: Engine, name: str, *queues: str, memory: int | None = None, job_id: str | None = None) -> None:
@@ -103,6 +106,7 @@ def test_each_job_tells_what_it_waits_for(client: TestClient, engine: Engine) ->
     assert reasons()[third] == "limit"
     shown = line(client)[0]
     assert (shown["device_memory_bytes"], shown["attempt"], shown["owner"]) == (80 * GIB, 0, None)
+    assert shown["wait_reason"] == client.get(f"/jobs/{large}").json()["wait_reason"]
 
 
 def test_queues_tell_who_serves_them_and_whose_turn_it_is(
@@ -135,7 +139,10 @@ def test_queues_tell_who_serves_them_and_whose_turn_it_is(
     assert theirs not in {job["id"] for job in listed}
 
 
-@pytest.mark.parametrize("params", [{"cursor": "x"}, {"limit": 0}, {"queue": "x" * 65}])
+@pytest.mark.parametrize(
+    "params",
+    [{"cursor": "x"}, {"cursor": encode_cursor("queue", [10**30, 0, NOBODY])}, {"limit": 0}, {"queue": "x" * 65}],
+)
 def test_odd_questions_are_refused(shared_client: TestClient, params: dict[str, Any]) -> None:
     code = "invalid_cursor" if "cursor" in params else "invalid_request"
     assert_problem(shared_client.get("/queue/jobs", params=params), 422, code)

@@ -152,11 +152,13 @@ def _train(engine: Engine, lease: Lease, steps: int, top1: float) -> None:
                 "train/data_wait_share": 0.03 + 0.02 * math.sin(step / 3),
                 "system/memory_bytes": 1.1e9 + 2e6 * step,
                 "system/cpus": 1.8 + 0.15 * math.sin(step / 4),
+                "system/gpu_memory_bytes": 6.2e9 + 3e6 * step,
+                "system/gpus": 0.9 + 0.05 * math.sin(step / 5),
             }
             if step % 5 == 0:
                 values["validation/top1"] = top1 * (1 - math.exp(-step / 25))
             runs.metrics(session, job, {"step": step, "epoch": step / 6, "values": values}, now(session))
-            points.append(Point(step, step / 6, values))
+            points.append(Point(step, step / 6, values, now(session) + step * timedelta(seconds=2)))
         curves.upsert(session, job, points)
         progress = {"step": steps, "total_steps": STEPS, "epoch": min(1 + steps // 6, 20), "epochs": 20}
         runs.progress(session, job, {**progress, "images_per_second": 881.0, "eta_seconds": 754.0}, now(session))

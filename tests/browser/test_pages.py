@@ -108,6 +108,22 @@ def test_the_front_is_of_those_that_nothing_beats(page: Page, gallery: Gallery) 
     expect(page.locator('[data-chart="overlay"] polyline')).to_have_count(len(STUDENTS))
 
 
+def test_compared_curves_over_time(page: Page, gallery: Gallery) -> None:
+    page.goto(gallery.url + addresses(gallery)["compare"])
+    chart = page.locator('[data-chart="overlay"]')
+    expect(chart.locator("polyline")).to_have_count(len(STUDENTS))
+    page.get_by_label("Metric").select_option("train/loss")
+    page.get_by_label("Over").select_option("time")
+    # The gallery tells of a step every two seconds.
+    expect(chart.locator("svg")).to_contain_text("2 min2.5 min3 min")
+    expect(chart.locator("polyline")).to_have_count(len(STUDENTS))
+    whole = chart.locator("polyline").first.get_attribute("points")
+    chart.locator("svg").focus()
+    page.keyboard.press("+")
+    page.get_by_role("button", name="Show all").click()
+    expect(chart.locator("polyline").first).to_have_attribute("points", whole or "")
+
+
 def test_the_keyboard_reaches_everything(page: Page, gallery: Gallery) -> None:
     page.goto(gallery.url)
     page.keyboard.press("Tab")

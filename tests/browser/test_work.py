@@ -7,13 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx2
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from cli.stack import Stack
+from tests.api.conftest import make_settings
+from tests.api.test_estimates import body, finished
 from tests.support.api_server import served
 from tests.support.tiny import wait_until
 from ttm_client import Client
+from ttm_jobs.database import create_engine
 from ttm_jobs.settings import Settings
+from ttm_jobs.storage import build_storage
 
 LONG = "steps=2000 step_seconds=0.05"
 
@@ -171,6 +176,47 @@ def test_a_zoom_survives_new_points(page: Page, stack: Stack, data: Path) -> Non
     expect(page.locator("#head .state")).to_have_text("⊘cancelled", timeout=40_000)
 
 
+def test_compared_curves_grow_and_keep_their_zoom(page: Page, stack: Stack, data: Path) -> None:
+    jobs = [submit(stack, data, LONG) for _ in range(2)]
+    page.goto(f"{stack.url}/ui/compare?job={jobs[0]}&job={jobs[1]}")
+    metrics = page.get_by_label("Metric")
+    expect(metrics.locator("option", has_text="train/loss")).to_have_count(1, timeout=40_000)
+    metrics.select_option("train/loss")
+    curve = page.locator('[data-chart="overlay"] svg')
+    expect(curve).to_be_visible(timeout=40_000)
+    expect(page.locator("#compared .state").first).to_have_text("▶running")
+    curve.focus()
+    page.keyboard.press("+")
+    expect(page.get_by_role("button", name="Show all")).to_be_visible()
+    label = curve.get_attribute("aria-label")
+    expect(curve).not_to_have_attribute("aria-label", label or "")
+    expect(page.get_by_role("button", name="Show all")).to_be_visible()
+    with Client(stack.url) as client:
+        for job_id in jobs:
+            client.jobs.cancel(job_id)
+    expect(page.locator("#compared .state").first).to_have_text("⊘cancelled", timeout=40_000)
+
+
+def test_the_queue_moves_while_it_is_looked_at(page: Page, stack: Stack, data: Path) -> None:
+    running = submit(stack, data, LONG)
+    page.goto(f"{stack.url}/ui/queue")
+    with Client(stack.url) as client:
+        wait_until(lambda: client.jobs.get(running).state == "running")
+        usual = submit(stack, data, "steps=3")
+        rows = page.locator("#waiting tbody tr")
+        expect(rows).to_have_count(1)
+        expect(rows.first).to_contain_text("a worker to be free")
+        urgent = client.jobs.create(
+            name="steps=2", student="resnet18", dataset=data.as_uri(), method="ce", priority=9
+        ).id
+        expect(rows).to_have_count(2)
+        expect(rows.locator("a")).to_have_text(["steps=2", "steps=3"])
+        client.jobs.cancel(running)
+        expect(page.locator("#waiting")).to_contain_text("Nothing waits in default.", timeout=40_000)
+        for job_id in (usual, urgent):
+            assert client.jobs.wait(job_id, 40, interval=0.1).state == "succeeded"
+
+
 def test_cancelling_several_from_the_live_list(page: Page, stack: Stack, data: Path) -> None:
     jobs = [submit(stack, data, LONG) for _ in range(2)]
     page.goto(stack.url)
@@ -188,6 +234,29 @@ def test_cancelling_several_from_the_live_list(page: Page, stack: Stack, data: P
     for job in [*jobs, newer]:
         expect(page.locator(f"#job-{job} .state")).to_have_text("⊘cancelled", timeout=40_000)
     expect(page.locator("#selection")).to_contain_text("3 selected")
+
+
+def test_the_form_tells_what_a_job_like_it_took(page: Page, sqlite_url: str, tmp_path: Path) -> None:
+    settings = make_settings(sqlite_url, tmp_path)
+    engine, storage = create_engine(settings.database_url), build_storage(settings.storage_url)
+    with served(settings) as url, httpx2.Client(base_url=url) as client:
+        like = finished(client, engine, storage, body(settings))
+        page.goto(f"{url}/ui/new")
+        page.get_by_label("Student", exact=True).fill("resnet18")
+        client.post("/datasets", json={"name": "pets", "dataset": settings.data_roots[0].as_uri()}).raise_for_status()
+        dataset = page.get_by_label("Dataset", exact=True)
+        dataset.focus()
+        # Chromium's list of them is not a part of the page.
+        expect(page.locator("#dataset-uri-names option")).to_have_attribute("value", "dataset:pets")
+        dataset.fill("dataset:pets")
+        page.get_by_label("Method", exact=True).select_option("ce")
+        page.get_by_text("Anything else, as JSON").click()
+        page.get_by_label("Laid under the fields above").fill('{"training": {"epochs": 20, "batch_size": 32}}')
+        page.get_by_role("button", name="Estimate").click()
+        expect(page.locator("#estimate")).to_contain_text("About 3 min 20 s, 4.8 MiB of memory")
+        page.get_by_role("link", name="a job like it").click()
+        page.wait_for_url(f"**/ui/jobs/{like}")
+    engine.dispose()
 
 
 def test_a_service_that_is_away_is_seen(page: Page, faults: list[str], stack: Stack) -> None:

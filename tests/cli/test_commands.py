@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -96,6 +97,21 @@ def test_jobs_lists_newest_first(ttm: Ttm, finished: str) -> None:
     assert finished not in ttm("jobs", "--state", "failed").stdout
     assert ttm("jobs", "--owner", "nobody").stdout == ""
     assert json.loads(ttm("jobs", "--json").stdout)[0]["id"] == finished
+
+
+def offered(words: str, url: str) -> list[str]:
+    """What bash is told at a Tab at the end of `words`."""
+    asked = {"_TTM_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
+    return CliRunner().invoke(app, [], prog_name="ttm", env={**asked, "TTM_URL": url}).output.split()
+
+
+def test_shells_complete_commands_states_and_jobs(stack_url: str, finished: str) -> None:
+    assert offered("ttm qu", stack_url) == ["queue"]
+    assert offered("ttm jobs --state canc", stack_url) == ["cancelling", "cancelled"]
+    assert offered("ttm show ", stack_url)[0] == finished
+    assert offered(f"ttm logs {finished[:-2]}", stack_url) == [finished]
+    # Nothing answers there, and the prompt goes on.
+    assert offered("ttm show ", f"http://127.0.0.1:{free_port()}") == []
 
 
 def test_a_dry_run_submits_nothing(ttm: Ttm, data: Path) -> None:
@@ -230,15 +246,12 @@ def test_every_command_documents_itself_and_its_exit_codes(command: str) -> None
     assert len(shown) > 400
 
 
-def test_watch_draws_a_bar_on_a_terminal(stack_url: str, data: Path) -> None:
-    with Client(stack_url) as client:
-        job = client.jobs.create(
-            student="resnet18", dataset=data.as_uri(), method="ce", name="steps=30 step_seconds=0.05"
-        )
+def on_a_terminal(url: str, columns: int, *arguments: str) -> str:
+    """What a command that ends well writes on a terminal of that width."""
     leader, follower = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli.main", "watch", job.id],
-        env={**ENVIRONMENT, "TTM_URL": stack_url, "TERM": "xterm", "COLUMNS": "120"},
+        [sys.executable, "-m", "cli.main", *arguments],
+        env={**ENVIRONMENT, "TTM_URL": url, "TERM": "xterm", "COLUMNS": str(columns), "NO_COLOR": "1"},
         stdout=follower,
         stderr=follower,
     )
@@ -251,6 +264,30 @@ def test_watch_draws_a_bar_on_a_terminal(stack_url: str, data: Path) -> None:
             break
     os.close(leader)
     assert process.wait(20) == 0
-    text = written.decode(errors="replace")
+    return written.decode(errors="replace")
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        (80, "ID NAME STATE TOP-1"),
+        (110, "ID NAME STATE OWNER STUDENT PROGRESS TOP-1"),
+        (200, "ID NAME STATE OWNER STUDENT METHOD PROGRESS TOP-1 CREATED"),
+    ],
+)
+def test_a_table_fits_a_narrow_terminal(stack_url: str, finished: str, columns: int, shown: str) -> None:
+    told = re.sub(r"\x1b\[[0-9;]*m", "", on_a_terminal(stack_url, columns, "jobs"))
+    heads, *lines = told.splitlines()
+    assert heads.split() == shown.split()
+    assert any(line.startswith(finished) for line in lines)
+    assert max(map(len, lines)) <= columns
+
+
+def test_watch_draws_a_bar_on_a_terminal(stack_url: str, data: Path) -> None:
+    with Client(stack_url) as client:
+        job = client.jobs.create(
+            student="resnet18", dataset=data.as_uri(), method="ce", name="steps=30 step_seconds=0.05"
+        )
+    text = on_a_terminal(stack_url, 120, "watch", job.id)
     for words in ("training", "loss 0.", "images/s 100", "100%", "succeeded"):
         assert words in text, words

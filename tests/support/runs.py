@@ -37,7 +37,7 @@ def train(engine: Engine, lease: Lease, steps: range, *, total: int = 100) -> No
             values = {"train/loss": 1 / step, "validation/top1": step / (total + 10)}
             data = {"step": step, "epoch": step / total, "values": values}
             runs.metrics(session, job, data, now(session))
-            metrics.upsert(session, job, [Point(step, step / total, values)])
+            metrics.upsert(session, job, [Point(step, step / total, values, now(session))])
             progress = {"step": step, "total_steps": total, "epoch": 1, "epochs": 1}
             runs.progress(
                 session, job, {**progress, "images_per_second": 50.0, "eta_seconds": total - step}, now(session)

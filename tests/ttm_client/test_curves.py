@@ -26,7 +26,7 @@ def test_metrics_become_a_data_frame(client: Client, engine: Engine, job_id: str
     assert [point.step for point in metrics] == [1, 2, 3, 4, 5]
     frame: Any = metrics.to_frame()
     assert list(frame.index) == [1, 2, 3, 4, 5]
-    assert list(frame.columns) == ["epoch", "train/loss", "validation/top1"]
+    assert list(frame.columns) == ["epoch", "at", "train/loss", "validation/top1"]
     assert frame.loc[4, "train/loss"] == 0.25
     assert client.jobs.metrics(job_id, after_step=5).to_frame().empty
 

@@ -1,5 +1,7 @@
 """metrics: one row a number, so that one curve is one range of the primary key and thins out within the database."""
 
+from datetime import datetime
+
 from sqlalchemy import BigInteger, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -18,5 +20,7 @@ class Metric(Base):
     step: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     epoch: Mapped[float]
     value: Mapped[float | None]
+    # When it was written; unknown of what was told before this was kept.
+    at: Mapped[datetime | None]
 
     __table_args__ = ({"sqlite_with_rowid": False},)

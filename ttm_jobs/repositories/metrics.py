@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from math import isfinite
 from typing import Any
 
@@ -15,11 +16,12 @@ from ttm_jobs.models import Job, Metric
 
 @dataclass(frozen=True)
 class Point:
-    """The numbers told at one step; None for one that was not finite."""
+    """The numbers told at one step; None for one that was not finite. `at` is when they were written."""
 
     step: int
     epoch: float
     values: Mapping[str, float | None]
+    at: datetime | None = None
 
 
 def upsert(session: Session, job: Job, points: Sequence[Point]) -> None:
@@ -31,6 +33,7 @@ def upsert(session: Session, job: Job, points: Sequence[Point]) -> None:
             "step": point.step,
             "epoch": point.epoch,
             "value": value if value is not None and isfinite(value) else None,
+            "at": point.at,
         }
         for point in points
         for name, value in point.values.items()
@@ -42,7 +45,7 @@ def upsert(session: Session, job: Job, points: Sequence[Point]) -> None:
     session.execute(
         statement.on_conflict_do_update(
             index_elements=["job_id", "name", "step"],
-            set_={"epoch": statement.excluded.epoch, "value": statement.excluded.value},
+            set_={name: statement.excluded[name] for name in ("epoch", "value", "at")},
         ),
         rows,
     )
@@ -105,14 +108,16 @@ def _thin_curve(session: Session, job_id: str, name: str, *, after_step: int, ma
     )
     steps = {*session.scalars(select(nearest).select_from(starts)), last}
     # Columns alone: to make objects of them would take longer than to find them.
-    columns = select(Metric.name, Metric.step, Metric.epoch, Metric.value)
+    columns = select(Metric.name, Metric.step, Metric.epoch, Metric.value, Metric.at)
     return session.execute(columns.where(*mine, Metric.step.in_(steps)).order_by(Metric.step)).all()
 
 
 def _beside(metrics: Iterable[Any]) -> list[Point]:
-    epochs: dict[int, float] = {}
+    places: dict[int, tuple[float, datetime | None]] = {}
     values: dict[int, dict[str, float | None]] = {}
     for metric in metrics:
-        epochs[metric.step] = metric.epoch
+        places[metric.step] = metric.epoch, metric.at
         values.setdefault(metric.step, {})[metric.name] = metric.value
-    return [Point(step, epochs[step], values[step]) for step in sorted(values)]
+    return [
+        Point(step, epoch, values[step], at) for step, (epoch, at) in sorted(places.items(), key=lambda place: place[0])
+    ]

@@ -4,10 +4,12 @@
 import { element, frame, round, ticks } from "./axes.js";
 
 const HEIGHT = 230, LEFT = 52, RIGHT = 12, TOP = 10, BOTTOM = 24, COLOURS = 10;
+const TIMES = { 1: "s", 60: "min", 3600: "h" };
+// `unit(last)` is what an axis that ends at `last` is counted in.
 const AXES = {
-  step: { write: (x) => x.toLocaleString() },
-  epoch: { write: (x) => round(x) },
-  time: { write: (x) => (x < 120 ? `${round(x)} s` : x < 7200 ? `${round(x / 60)} min` : `${round(x / 3600)} h`) },
+  step: { unit: () => 1, write: (x) => x.toLocaleString() },
+  epoch: { unit: () => 1, write: (x) => round(x) },
+  time: { unit: (last) => (last < 120 ? 1 : last < 7200 ? 60 : 3600), write: (x, unit) => `${round(x)} ${TIMES[unit]}` },
 };
 
 /** Exponential moving average, corrected for its beginning, so that the first values are not drawn towards zero. */
@@ -115,8 +117,11 @@ export class Chart {
       element("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }, svg);
       element("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, svg).textContent = this.format(value);
     }
-    for (const tick of ticks(first, last, width / 100)) {
-      element("text", { x: x(tick), y: HEIGHT - 6, "text-anchor": "middle" }, svg).textContent = AXES[this.axis].write(tick);
+    const axis = AXES[this.axis], unit = axis.unit(last);
+    for (const tick of ticks(first / unit, last / unit, width / 100)) {
+      // The last one would reach over the edge.
+      const anchor = width - x(tick * unit) < 3 * RIGHT ? "end" : "middle";
+      element("text", { x: Math.min(x(tick * unit), width - RIGHT), y: HEIGHT - 6, "text-anchor": anchor }, svg).textContent = axis.write(tick, unit);
     }
     for (const { at, label, kind } of this.marks) {
       const where = at[this.axis];

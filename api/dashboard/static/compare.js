@@ -1,9 +1,11 @@
 import { Chart } from "./chart.js";
 import { count, round } from "./axes.js";
-import "./live.js";
+import { every, refresh } from "./live.js";
 import { scatter } from "./scatter.js";
 
-const jobs = [...document.querySelectorAll("#compared tr[data-job]")].map((row, index) => ({ ...row.dataset, colour: `s${index}` }));
+const OVER = ["succeeded", "failed", "cancelled"];
+const rows = () => [...document.querySelectorAll("#compared tr[data-job]")].map((row, index) => ({ ...row.dataset, colour: `s${index}` }));
+let jobs = rows();
 // Names may repeat, and the legend must tell them apart.
 const names = jobs.map((job, index) => (jobs.some((other, at) => at !== index && other.name === job.name) ? `${index + 1} ${job.name}` : job.name));
 const percent = (share, exact) => `${(share * 100).toFixed(exact ? 2 : 0)}%`;
@@ -13,7 +15,7 @@ const costs = {
   macs: { unit: "multiply-accumulates of one image", write: count },
   latency: { unit: "latency of one image", write: (seconds) => `${round(seconds * 1000)} ms` },
 };
-const metricChoice = document.querySelector("[data-metric]"), costChoice = document.querySelector("[data-cost]");
+const metricChoice = document.querySelector("[data-metric]"), costChoice = document.querySelector("[data-cost]"), unzoom = document.querySelector("[data-unzoom]");
 
 function drawCosts() {
   const chosen = costChoice.value;
@@ -23,36 +25,59 @@ function drawCosts() {
   scatter(document.querySelector("[data-scatter]"), points, { ...costs[chosen], teacher: teachers.length === 1 ? parseFloat(teachers[0]) : null });
 }
 
-const chart = new Chart(document.querySelector('[data-chart="overlay"]'), { label: "Curves", format: percent });
+const chart = new Chart(document.querySelector('[data-chart="overlay"]'), { label: "Curves", format: percent, onZoom: () => { unzoom.hidden = false; } });
 // In the order of the table, so that the colours are the same.
 chart.lines = function lines() {
   const made = Object.getPrototypeOf(this).lines.call(this);
   return names.flatMap((name, i) => made.filter((line) => line.name === name).map((line) => ({ ...line, colour: `s${i}` })));
 };
 
+// Of each job, the last step that its curve has.
+let drawn = [];
+
+/** What the curve of a job does not have yet. */
+async function extend(i, metric) {
+  const { job, started } = jobs[i], began = Date.parse(started);
+  for (let more = true; more;) {
+    const answer = await fetch(`/jobs/${job}/metrics?name=${encodeURIComponent(metric)}&after_step=${drawn[i]}`);
+    if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
+    const page = await answer.json();
+    if (metricChoice.value !== metric) return;
+    for (const { step, epoch, at, values } of page.items) {
+      chart.add(names[i], { step, epoch, time: at === null ? undefined : (Date.parse(at) - began) / 1000 }, values[metric]);
+      drawn[i] = step;
+    }
+    more = page.has_more;
+  }
+}
+
 async function drawCurves() {
   const metric = metricChoice.value;
   chart.series.clear();
   chart.format = metric.endsWith("top1") ? percent : number;
   chart.label = metric;
-  await Promise.all(jobs.map(async ({ job }, i) => {
-    let after = -1;
-    for (let more = true; more;) {
-      const answer = await fetch(`/jobs/${job}/metrics?name=${encodeURIComponent(metric)}&after_step=${after}`);
-      if (!answer.ok || metricChoice.value !== metric) return;
-      const page = await answer.json();
-      for (const { step, epoch, values } of page.items) chart.add(names[i], { step, epoch }, values[metric]);
-      more = page.has_more;
-      after = page.next_after_step;
-    }
-  }));
+  drawn = jobs.map(() => -1);
+  await Promise.all(jobs.map((_, i) => extend(i, metric)));
   chart.schedule();
 }
 
 costChoice.addEventListener("change", drawCosts);
-metricChoice.addEventListener("change", drawCurves);
-document.querySelector("[data-axis]").addEventListener("change", ({ target }) => chart.set({ axis: target.value }));
+metricChoice.addEventListener("change", () => { chart.set({ zoom: null }); unzoom.hidden = true; drawCurves(); });
+document.querySelector("[data-axis]").addEventListener("change", ({ target }) => { chart.set({ axis: target.value }); unzoom.hidden = true; });
 document.querySelector("[data-smoothing]").addEventListener("input", ({ target }) => chart.set({ smoothing: Number(target.value) }));
+document.querySelector("[data-log]").addEventListener("change", ({ target }) => chart.set({ logarithmic: target.checked }));
+unzoom.addEventListener("click", () => { chart.set({ zoom: null }); unzoom.hidden = true; });
 addEventListener("resize", drawCosts);
 drawCosts();
 drawCurves();
+every(4, async () => {
+  const going = jobs.map(({ state }, i) => (OVER.includes(state) ? -1 : i)).filter((i) => i >= 0);
+  if (!going.length) return;
+  const fresh = await refresh();
+  jobs = rows();
+  // A job that has begun since tells of more than there was to choose from.
+  const known = new Set([...metricChoice.options].map(({ value }) => value));
+  for (const option of fresh.querySelectorAll("[data-metric] option")) if (!known.has(option.value)) metricChoice.add(new Option(option.value));
+  drawCosts();
+  await Promise.all(going.map((i) => extend(i, metricChoice.value)));
+});

@@ -18,6 +18,8 @@ const charts = {
   waiting: chart("waiting", "Share of time waiting for data", percent),
   memory: chart("memory", "Memory of the trainer", size),
   cpus: chart("cpus", "Processors kept busy", number),
+  gpuMemory: chart("gpuMemory", "Memory of the GPUs", size),
+  gpus: chart("gpus", "GPUs kept busy", number),
 };
 // Numbers of training that are no loss terms.
 const OTHERS = {
@@ -26,6 +28,8 @@ const OTHERS = {
   "train/data_wait_share": ["waiting", "waiting"],
   "system/memory_bytes": ["memory", "memory"],
   "system/cpus": ["cpus", "processors"],
+  "system/gpu_memory_bytes": ["gpuMemory", "memory"],
+  "system/gpus": ["gpus", "GPUs"],
   "train/top1": ["accuracy", "student, training"],
   "validation/top1": ["accuracy", "student"],
   "validation/loss": ["loss", "validation"],
@@ -37,7 +41,8 @@ function take({ step, epoch, values }, at) {
   const where = { step, epoch, time: began === null ? undefined : (at - began) / 1000 };
   for (const [name, value] of Object.entries(values)) {
     const [to, title] = OTHERS[name] ?? ["loss", name.replace("train/", "")];
-    if (to === "memory" || to === "cpus") charts[to].parent.parentElement.hidden = false;
+    // What a machine does not tell of has no place on the page.
+    if (name.startsWith("system/") && name in OTHERS) charts[to].parent.parentElement.hidden = false;
     if (name in OTHERS || name.startsWith("train/")) charts[to].add(title, where, value);
   }
 }
@@ -130,7 +135,7 @@ document.addEventListener("click", async (event) => {
 });
 
 const all = (options) => Object.values(charts).forEach((one) => one.set(options));
-document.querySelector("[data-axis]").addEventListener("change", ({ target }) => all({ axis: target.value }));
+document.querySelector("[data-axis]").addEventListener("change", ({ target }) => { all({ axis: target.value }); unzoom.hidden = true; });
 document.querySelector("[data-smoothing]").addEventListener("input", ({ target }) => all({ smoothing: Number(target.value) }));
 document.querySelector("[data-log]").addEventListener("change", ({ target }) => charts.loss.set({ logarithmic: target.checked }));
 unzoom.addEventListener("click", () => { all({ zoom: null }); unzoom.hidden = true; });

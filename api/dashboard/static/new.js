@@ -142,6 +142,15 @@ function showSizes() {
   }
 }
 
+// The project's own names, the newest version of each.
+for (const input of form.querySelectorAll("[data-names]")) {
+  input.addEventListener("focus", async () => {
+    const answer = await fetch(`${input.dataset.names}?limit=200`);
+    if (!answer.ok) return;
+    input.list.replaceChildren(...(await answer.json()).items.map(({ uri, description }) => new Option(description ?? "", uri.replace(/@\d+$/, ""))));
+  }, { once: true });
+}
+
 /** Send a file in parts, and put its address into the field. */
 async function take(drop, file) {
   const bar = drop.querySelector("progress"), said = drop.querySelector("[data-upload]"), field = drop.querySelector("[name]");

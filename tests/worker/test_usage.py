@@ -1,0 +1,40 @@
+"""What a trainer takes of the machine, as numbers."""
+
+import os
+from collections.abc import Sequence
+
+import pytest
+
+from worker import usage
+from worker.devices import Load
+from worker.usage import Usage
+
+
+@pytest.mark.parametrize(
+    ("gpus", "told"),
+    [
+        ([], {}),
+        ([Load("GPU-1", 6 << 30, 24 << 30, 0.75)], {"system/gpu_memory_bytes": 6 << 30, "system/gpus": 0.75}),
+        # The second is a part of a GPU.
+        (
+            [Load("GPU-1", 1 << 30, 24 << 30, 0.5), Load("MIG-2", 2 << 30, 5 << 30, None)],
+            {"system/gpu_memory_bytes": 3 << 30, "system/gpus": 0.5},
+        ),
+        ([Load("MIG-2", 2 << 30, 5 << 30, None)], {"system/gpu_memory_bytes": 2 << 30}),
+        ([Load("GPU-1", 1, 2, 1.0), Load("GPU-2", 1, 2, 0.25)], {"system/gpu_memory_bytes": 2, "system/gpus": 1.25}),
+    ],
+)
+def test_gpus_are_told_of_together_and_only_where_they_are(
+    monkeypatch: pytest.MonkeyPatch, gpus: Sequence[Load], told: dict[str, float]
+) -> None:
+    monkeypatch.setattr(usage, "_SECONDS_BETWEEN_LOOKS", 0.0)
+    seen = Usage(lambda: gpus).look(os.getpgid(0))
+    assert {name: value for name, value in seen.items() if "gpu" in name} == told
+    assert seen["system/memory_bytes"] > 1024**2
+    assert seen["system/cpus"] >= 0
+
+
+def test_the_worker_of_a_machine_without_a_gpu_tells_of_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "_SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert set(Usage().look(os.getpgid(0))) == {"system/memory_bytes", "system/cpus"}
