@@ -36,7 +36,8 @@ class Services:
     health_threads: CapacityLimiter
 
 
-# Asynchronous though they wait for nothing: FastAPI would run a plain function in a thread.
+# Asynchronous though they wait for nothing: FastAPI would run a plain function in a thread. And each asks for the
+# request alone, since FastAPI works out anew for every request what depends on what.
 async def get_services(request: Request) -> Services:
     """The services of the app that answers this request."""
     services = request.app.state.services
@@ -44,8 +45,13 @@ async def get_services(request: Request) -> Services:
     return services
 
 
-async def _settings(services: Annotated[Services, Depends(get_services)]) -> Settings:
-    return services.settings
+async def get_engine(request: Request) -> Engine:
+    """The database as the caller may see it."""
+    return bound_to((await get_services(request)).engine, (await _caller(request)).project_id)
+
+
+async def _settings(request: Request) -> Settings:
+    return (await get_services(request)).settings
 
 
 async def _caller(request: Request) -> Caller:
@@ -54,30 +60,25 @@ async def _caller(request: Request) -> Caller:
     return caller
 
 
-async def _admin(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+async def _admin(request: Request) -> Caller:
+    caller = await _caller(request)
     if not caller.scope.includes(Scope.ADMIN):
         raise Forbidden(f"This needs a key of scope {Scope.ADMIN}; the key's is {caller.scope}.")
     return caller
 
 
-async def _engine(
-    services: Annotated[Services, Depends(get_services)], caller: Annotated[Caller, Depends(_caller)]
-) -> Engine:
-    return bound_to(services.engine, caller.project_id)
+async def _storage(request: Request) -> Storage:
+    return (await get_services(request)).storage
 
 
-async def _storage(services: Annotated[Services, Depends(get_services)]) -> Storage:
-    return services.storage
-
-
-async def _feeds(services: Annotated[Services, Depends(get_services)]) -> Feeds:
-    return services.feeds
+async def _feeds(request: Request) -> Feeds:
+    return (await get_services(request)).feeds
 
 
 ServicesDep = Annotated[Services, Depends(get_services)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
 # The database as the caller may see it: its project's rows alone.
-EngineDep = Annotated[Engine, Depends(_engine)]
+EngineDep = Annotated[Engine, Depends(get_engine)]
 CallerDep = Annotated[Caller, Depends(_caller)]
 AdminDep = Annotated[Caller, Depends(_admin)]
 StorageDep = Annotated[Storage, Depends(_storage)]

@@ -187,7 +187,7 @@ class _Run:
             if resumed is not None:
                 trainer.load_state(resumed["trainer"])
             self.effort = self._effort(trainer, views, validation, stored, resumed)
-            self._tell_plan(trainer, dataset, teacher, resumed is not None)
+            self._tell_plan(trainer, dataset, teacher, stored, resumed is not None)
             self._phase("training")
             trainer.train()
 
@@ -345,6 +345,7 @@ class _Run:
         trainer: Trainer,
         dataset: Dataset,
         teacher: Teacher | None,
+        stored: Sequence[StoredTeacher],
         resumed: bool,
     ) -> None:
         self.on_event(
@@ -360,6 +361,7 @@ class _Run:
                 teacher_parameters=teacher.parameters if teacher else None,
                 estimate=self.effort.estimate,
                 resumed_from_step=trainer.step if resumed else None,
+                teacher_stores=list(dict.fromkeys(each.digest for each in stored)),
             )
         )
 

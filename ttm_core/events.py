@@ -17,6 +17,10 @@ Reference = Literal["labels", "teacher"]
 """What a student's answers are held against: the labels that the data brings, or the teacher's own answers instead."""
 
 
+# Of a teacher store's key. Whoever reads an event may make a path of it.
+StoreDigest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class _Event(BaseModel):
     # A reader of a neighbouring version ignores fields it does not know. NaN and Infinity cross as JSON strings.
     model_config = ConfigDict(extra="ignore", frozen=True, ser_json_inf_nan="strings")
@@ -53,6 +57,8 @@ class Planned(_Event):
     resumed_from_step: int | None
     estimate: Estimate | None = None
     """As the first attempt made it; None from a trainer of an earlier version."""
+    teacher_stores: list[StoreDigest] = []
+    """That the run reads and fills, in the order of its teachers, each once."""
 
 
 class TeacherMeasured(_Event):
@@ -109,7 +115,7 @@ class StoreWanted(_Event):
     supervises it may bring the store meanwhile."""
 
     kind: Literal["store_wanted"] = "store_wanted"
-    digest: str
+    digest: StoreDigest
 
 
 class Artifact(BaseModel):

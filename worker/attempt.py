@@ -40,7 +40,7 @@ from worker.patience import patiently
 from worker.recorder import Recorder
 from worker.store_exchange import StoreExchange
 from worker.supervisor import Exited, Trainer
-from worker.teacher_stores import folder, opened_by
+from worker.teacher_stores import folder
 from worker.usage import Usage
 from worker.wishes import Unwanted, Wishes
 
@@ -72,7 +72,7 @@ class Attempt:
         self._heartbeat = heartbeat
         self._wishes = wishes
         self._exchange = exchange
-        # The digests of the teacher stores that the trainer had open.
+        # The digests of the teacher stores that the trainer told of.
         self.stores: Sequence[str] = ()
         self._usage = Usage()
         self._phases = traces.Phases()
@@ -189,7 +189,7 @@ class Attempt:
                     heard = time_now
                 case _:
                     if isinstance(item, Planned):
-                        self.stores = opened_by(self._trainer.pid, folder(self._settings.work_dir))
+                        self.stores = item.teacher_stores
                     if isinstance(item, PhaseChanged):
                         self._phases.next(item.phase)
                     _measure(item)

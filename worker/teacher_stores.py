@@ -1,14 +1,11 @@
-"""Tells the record which teachers' logits lie on this machine, and which of them a trainer has open."""
+"""Tells the record which teachers' logits lie on this machine."""
 
 import logging
 import socket
 import time
-from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
 from sqlalchemy import Engine
 
 from ttm_core.teacher_store.listing import DescribedStore, describe_stores
@@ -48,19 +45,6 @@ class StoreReport:
             logger.warning("could not tell of teacher stores: %s", type(error).__name__)
         else:
             self._told, self._again_at = found, time.monotonic() + _AGAIN_SECONDS
-
-
-def opened_by(pid: int, root: Path) -> Sequence[str]:
-    """The digests of the stores under a folder that a process, or one that it started, has open."""
-    found: set[str] = set()
-    # It may end while we look.
-    with suppress(psutil.Error):
-        process = psutil.Process(pid)
-        for each in (process, *process.children(recursive=True)):
-            with suppress(psutil.Error):
-                paths = (Path(file.path) for file in each.open_files())
-                found |= {path.relative_to(root).parts[0] for path in paths if path.is_relative_to(root)}
-    return sorted(digest for digest in found if (root / digest / "key.json").exists())
 
 
 def _row(store: DescribedStore) -> Found:

@@ -1,22 +1,21 @@
 """Routes of jobs."""
 
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Body, Depends, Header, Query, Response
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import StringConstraints
 from sqlalchemy import Engine
 
 from api.conditional import IfNoneMatch
-from api.dependencies import CallerDep, EngineDep, FeedsDep, ServicesDep, SettingsDep
+from api.dependencies import CallerDep, EngineDep, FeedsDep, SettingsDep
 from api.errors import InputNotFound, InvalidCursor, InvalidRequest, MalformedBody, NothingNew, UnsupportedMediaType
 from api.idempotency import OnceDep
 from api.identifiers import JobId
 from api.jobs import service
 from api.jobs.examples import SPECS
+from api.jobs.feed import Stream
 from api.jobs.filters import FiltersDep
 from api.jobs.polling import PollDep
 from api.jobs.schemas import (
@@ -55,6 +54,15 @@ from ttm_jobs.repositories import jobs
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=JsonRoute)
 
 _UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "`If-None-Match` names what would be answered."}}
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "data": {"type": "string"},
+        "event": {"type": "string"},
+        "id": {"type": "string"},
+        "retry": {"type": "integer", "minimum": 0},
+    },
+}
 MetricName = Annotated[str, StringConstraints(max_length=100, pattern=r"^[\w/.-]+$")]
 
 
@@ -155,12 +163,14 @@ def jobs_list(
     response_model=JobOut,
     responses=_UNCHANGED | problems(JobNotFound),
 )
-def jobs_get(job_id: JobId, engine: EngineDep, services: ServicesDep, poll: PollDep) -> Response:
+def jobs_get(poll: PollDep) -> Response:
     """State, phase, progress, latest metrics, accuracy of teacher and student, complete spec, artifacts, history. The
     ETag changes with all of these but the time of the heartbeat."""
-    with read_scope(engine) as session:
-        body, tag = service.poll(session, services.settings, job_id, poll.condition, services.rendered)
+    with read_scope(poll.engine) as session:
+        body, tag = service.poll(session, poll.services.settings, poll.job_id, poll.condition, poll.services.rendered)
     headers = {"ETag": tag}
+    if body is None:
+        return Response(status_code=304, headers=headers)
     if poll.waited is not None:
         headers["Preference-Applied"] = f"wait={poll.waited}"
     return Response(body, headers=headers, media_type="application/json")
@@ -268,21 +278,19 @@ async def stream_start(
     "/{job_id}/events",
     operation_id="jobs_events",
     summary="Follow a job live",
-    response_class=EventSourceResponse,
+    response_class=Stream,
     responses={
+        200: {"content": {"text/event-stream": {"itemSchema": _EVENT}}},
         204: {"description": "The job has ended and has no event after `Last-Event-ID`."},
         **problems(JobNotFound),
     },
 )
-async def jobs_events(
-    start: Annotated[StreamStart, Depends(stream_start)], feeds: FeedsDep
-) -> AsyncIterator[ServerSentEvent]:
+async def jobs_events(start: Annotated[StreamStart, Depends(stream_start)], feeds: FeedsDep) -> Stream:
     """Server-sent events. `event` is the kind (state, phase, planned, teacher_measured, progress, metrics, checkpoint,
     log), `data` is `{"kind", "at", "data"}`, `id` counts up. Resume with `Last-Event-ID`: no event is missed or
     repeated; of progress events only the newest is kept. A ping comment comes every 15 s. The stream ends with the
     job."""
-    async for event in feeds.follow(start.job_id, start.after, start.newest):
-        yield event
+    return Stream(feeds.follow(start.job_id, start.after, start.newest))
 
 
 @router.post(

@@ -2,15 +2,18 @@
 database connection."""
 
 import asyncio
+import json
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 import structlog
 from anyio import CapacityLimiter, to_thread
-from fastapi.sse import ServerSentEvent
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from sqlalchemy import Engine
+from starlette.responses import StreamingResponse
+from starlette.types import Send
 
 from ttm_jobs.database import read_scope
 from ttm_jobs.models import JobEvent
@@ -20,16 +23,17 @@ from ttm_jobs.states import TERMINAL
 log = structlog.get_logger()
 
 _POLL_SECONDS = 0.3
+_PING_SECONDS = 15.0
 _PAGE = 500
 _KEPT = 1000
 
 
 @dataclass(frozen=True)
 class Message:
-    """An event as it is sent, made once for all listeners. `last` marks the one after which nothing comes."""
+    """An event as it is sent, written out once for all listeners. `last` marks the one after which nothing comes."""
 
     number: int
-    event: ServerSentEvent
+    text: bytes
     last: bool
 
 
@@ -87,9 +91,9 @@ class Feeds:
         for feed in self._feeds.values():
             feed.wake()
 
-    async def follow(self, job_id: str, after: int, newest: int) -> AsyncIterator[ServerSentEvent]:
-        """Each event after number `after`, once and in order, until the job's last. `newest` is the number of the
-        newest event when the job was looked at."""
+    async def follow(self, job_id: str, after: int, newest: int) -> AsyncGenerator[bytes]:
+        """Each event after number `after`, once and in order, until the job's last, and pings where there are none.
+        `newest` is the number of the newest event when the job was looked at."""
         feed = self._feeds.setdefault(job_id, _Feed(floor=newest, head=newest))
         feed.listeners += 1
         self._followed.set()
@@ -102,11 +106,15 @@ class Feeds:
                     messages = await to_thread.run_sync(self._read, job_id, after, limiter=self._threads)
                 for message in messages:
                     after = message.number
-                    yield message.event
+                    yield message.text
                     if message.last:
                         return
                 if caught_up and not messages:
-                    await changed.wait()
+                    try:
+                        async with asyncio.timeout(_PING_SECONDS):
+                            await changed.wait()
+                    except TimeoutError:
+                        yield KEEPALIVE_COMMENT
                 elif not messages:
                     # Superseded events leave holes: all that stands before the floor has been read.
                     after = max(after, feed.floor)
@@ -144,11 +152,28 @@ class Feeds:
             return [_message(row) for row in events.after(session, job_id, after, limit=_PAGE)]
 
 
+class Stream(StreamingResponse):
+    """The answer to a listener: what `follow` yields, as it is. What the framework itself makes of a generator are two
+    tasks and two queues, and every event is written out anew for each listener.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, messages: AsyncGenerator[bytes], status_code: int = 200) -> None:
+        # Proxies are asked to keep nothing back.
+        super().__init__(messages, status_code, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        self._messages = messages
+
+    async def stream_response(self, send: Send) -> None:
+        # One who leaves while an event is being sent is no listener any more.
+        async with aclosing(self._messages):
+            await super().stream_response(send)
+
+
 def _message(row: JobEvent) -> Message:
+    told = json.dumps({"kind": row.kind, "at": row.at.isoformat(), "data": row.data})
     return Message(
         number=row.number,
-        event=ServerSentEvent(
-            id=str(row.number), event=row.kind, data={"kind": row.kind, "at": row.at.isoformat(), "data": row.data}
-        ),
+        text=format_sse_event(data_str=told, event=row.kind, id=str(row.number)),
         last=row.kind == "state" and row.data["state"] in TERMINAL,
     )

@@ -9,7 +9,7 @@ from fastapi import Depends, Header, Request
 from sqlalchemy import Engine
 
 from api.conditional import IfNoneMatch, names
-from api.dependencies import EngineDep, ServicesDep
+from api.dependencies import Services, get_engine, get_services
 from api.identifiers import JobId
 from ttm_jobs.database import read_scope
 from ttm_jobs.repositories import jobs
@@ -20,8 +20,13 @@ _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d{1,6})(?:$|[,;\s])", re.IGNORECAS
 
 @dataclass(frozen=True)
 class Poll:
-    """`condition` names what the client has; `waited` is the time it was willing to wait, if it was."""
+    """Which job is asked for, and where. `condition` names what the client has; `waited` is the time it was willing to
+    wait, if it was.
+    """
 
+    job_id: str
+    engine: Engine
+    services: Services
     condition: str | None
     waited: int | None
 
@@ -34,8 +39,6 @@ def etag(version: int) -> str:
 async def _poll(
     job_id: JobId,
     request: Request,
-    engine: EngineDep,
-    services: ServicesDep,
     if_none_match: IfNoneMatch = None,
     prefer: Annotated[
         str | None,
@@ -46,9 +49,10 @@ async def _poll(
         ),
     ] = None,
 ) -> Poll:
+    engine, services = await get_engine(request), await get_services(request)
     match = _WAIT.search(prefer or "")
     if match is None or if_none_match is None:
-        return Poll(if_none_match, None)
+        return Poll(job_id, engine, services, if_none_match, None)
     seconds = min(int(match[1]), LONGEST_WAIT_SECONDS)
 
     def look(engine: Engine) -> int:
@@ -58,7 +62,7 @@ async def _poll(
     version = await to_thread.run_sync(look, engine)
     if names(if_none_match, etag(version)):
         await services.changes.wait(job_id, version, seconds, request)
-    return Poll(if_none_match, seconds)
+    return Poll(job_id, engine, services, if_none_match, seconds)
 
 
 PollDep = Annotated[Poll, Depends(_poll)]

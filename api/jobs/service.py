@@ -72,13 +72,13 @@ def get(session: Session, settings: Settings, job_id: str) -> JobOut:
 
 def poll(
     session: Session, settings: Settings, job_id: str, condition: str | None, rendered: RenderedJobs
-) -> tuple[bytes, str]:
-    """The whole view as JSON, and its ETag. NotModified if the condition names it; JobNotFound. An answer that was
-    written out before costs as little as a NotModified.
+) -> tuple[bytes | None, str]:
+    """The whole view as JSON, None if the condition names it; and its ETag. JobNotFound. An answer that was written out
+    before costs as little as one that is not needed.
     """
     stamp = jobs.stamp(session, job_id)
-    if condition is not None:
-        conditional.check(condition, etag(stamp.version))
+    if condition is not None and conditional.names(condition, etag(stamp.version)):
+        return None, etag(stamp.version)
     body = rendered.get(job_id, stamp)
     if body is None:
         job = jobs.get(session, job_id)

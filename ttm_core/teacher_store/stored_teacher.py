@@ -42,7 +42,9 @@ def open_stored_teacher(
     world.shared(lambda: stores.fetch(key.digest))
     with open_store(stores.root, key, codec, rows=rows.count, blocks=rows.blocks) as file:
         prune(stores.root, stores.max_bytes)
-        yield StoredTeacher(teacher, file, rows, views, device=device, precision=precision, world=world)
+        yield StoredTeacher(
+            teacher, file, rows, views, digest=key.digest, device=device, precision=precision, world=world
+        )
 
 
 class StoredTeacher:
@@ -55,12 +57,14 @@ class StoredTeacher:
         rows: Rows,
         views: Views,
         *,
+        digest: str,
         device: torch.device,
         precision: str,
         world: World,
     ) -> None:
         self._teacher, self._file, self._rows, self._views = teacher, file, rows, views
         self._device, self._precision, self._world = device, precision, world
+        self.digest = digest  # of the store's key
         self.computed = 0  # images that the teacher ran on
         self.read = 0  # images whose logits were asked for
 

@@ -35,9 +35,11 @@ def test_the_second_job_never_runs_the_teacher(digits_idx, teacher_file, tmp_pat
         computed = range(3 * 240, 3 * 270) if name == "kd" else range(1)
         assert result.teacher_images in computed
         assert result.teacher_images_spared == 3 * 270 - result.teacher_images
+        [planned] = [event for event in told if isinstance(event, events.Planned)]
+        [store] = list_stores(tmp_path / "stores")
+        assert planned.teacher_stores == [store.digest]
     assert "caching_teacher" in phases["kd"]
     assert "caching_teacher" not in phases["wttm"]
-    assert len(list_stores(tmp_path / "stores")) == 1
 
 
 def test_fewer_views_than_epochs_run_the_teacher_less(digits_idx, teacher_file, tmp_path):
