@@ -1,11 +1,12 @@
 """`ttm show`: one job."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from cli.completion import job_ids
-from cli.output import JsonOption, UrlOption, print_json, print_rows, service
+from cli.output import JsonOption, UrlOption, duration, print_json, print_rows, service
 from ttm_client import Attempt, Job
 
 JobArgument = Annotated[str, typer.Argument(help="The job's id.", autocompletion=job_ids)]
@@ -33,14 +34,21 @@ def describe(job: Job) -> list[tuple[str, str]]:
         ("student", job.student),
         ("dataset", job.dataset),
         ("method", job.method),
+        ("queue", f"{job.queue or '-'}, priority {job.priority}"),
         ("attempt", f"{job.attempt} of {job.max_attempts}"),
+        ("submitted", f"{job.created_at.astimezone():%Y-%m-%d %H:%M:%S}"),
     ]
+    if job.tags:
+        rows.append(("tags", ", ".join(job.tags)))
+    if job.started_at is not None:
+        ran = (job.finished_at or datetime.now(UTC)) - job.started_at
+        waited = job.started_at - job.created_at
+        rows.append(("took", f"{duration(waited.total_seconds())} waiting, {duration(ran.total_seconds())} since"))
     if job.wait_reason is not None:
         rows.append(("waits", job.wait_reason))
     if job.progress is not None:
-        eta = (
-            f", {job.progress.eta_seconds:.0f} s left" if job.progress.eta_seconds is not None and not job.done else ""
-        )
+        left = None if job.done else job.progress.eta_seconds
+        eta = "" if left is None else f", {duration(left)} left"
         rows.append(("progress", f"step {job.progress.step} of {job.progress.total_steps}{eta}"))
     if job.accuracy is not None:
         rows.append((f"top-1 ({job.accuracy.split})", _accuracy(job.accuracy.teacher, job.accuracy.student)))
