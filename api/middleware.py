@@ -16,7 +16,8 @@ from ttm_jobs.ids import new_id
 
 log = structlog.get_logger()
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# A key that was put into the wrong header is not to be logged as one.
+_REQUEST_ID = re.compile(r"(?!ttm_)[A-Za-z0-9._-]{1,64}")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # Pages load only what this service itself serves; nothing inline runs, so that a hostile name stays text.
 _HEADERS = {

@@ -6,7 +6,7 @@ The order of a run: phases in order, `planned` once, `teacher_measured` at most 
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from ttm_core.spec import DistillSpec
 
@@ -19,6 +19,16 @@ Reference = Literal["labels", "teacher"]
 
 # Of a teacher store's key. Whoever reads an event may make a path of it.
 StoreDigest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _fit_to_show(text: str) -> str:
+    # It may quote what a stranger's file holds, of any length, and NUL, which PostgreSQL does not keep.
+    shown = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in shown)
+
+
+_LONGEST = 2000
+Message = Annotated[str, AfterValidator(_fit_to_show)]
 
 
 class _Event(BaseModel):
@@ -107,7 +117,7 @@ class CheckpointSaved(_Event):
 class Log(_Event):
     kind: Literal["log"] = "log"
     level: Literal["info", "warning"] = "info"
-    message: str
+    message: Message
 
 
 class StoreWanted(_Event):
@@ -175,7 +185,7 @@ class Stopped(_Event):
 class Failed(_Event):
     kind: Literal["failed"] = "failed"
     code: str
-    message: str
+    message: Message
     origin: Literal["user", "system"]
     retryable: bool
 

@@ -157,11 +157,10 @@ class Stream(StreamingResponse):
     tasks and two queues, and every event is written out anew for each listener.
     """
 
-    media_type = "text/event-stream"
-
     def __init__(self, messages: AsyncGenerator[bytes], status_code: int = 200) -> None:
         # Proxies are asked to keep nothing back.
-        super().__init__(messages, status_code, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(messages, status_code, headers, "text/event-stream")
         self._messages = messages
 
     async def stream_response(self, send: Send) -> None:

@@ -130,6 +130,35 @@ def test_a_job_tells_the_name_of_the_key_that_submitted_it(client: TestClient, s
     assert (again["retry_of"], again["owner"]) == (job["id"], "ops")
 
 
+def test_no_secret_stands_in_a_log_an_error_or_an_event(
+    ours: TestClient, engine: Engine, storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job_id = queued(engine)
+    succeed(engine, storage, claim(engine, job_id))
+    mine = ours.headers["authorization"].removeprefix("Bearer ")
+    answers = [
+        ours.get("/jobs", headers=bearer(mine + "x")),
+        ours.get("/jobs", headers={"Authorization": f"Digest {mine}"}),
+        ours.get(f"/jobs?cursor={mine}"),
+        ours.get(f"/{mine[:4]}", auth=("anyone", mine)),
+        ours.get("/jobs", headers={"X-Request-ID": mine}),
+        ours.get(f"/jobs/{job_id}/events"),
+        ours.get(f"/jobs/{job_id}"),
+        ours.get("/keys"),
+    ]
+    made = ours.post("/keys", json={"name": "other"}).json()["secret"]
+    hook = ours.post("/webhooks", json={"url": "https://hooks.example.org/"}).json()["secret"]
+    link = ours.post(f"/jobs/{job_id}/artifacts/student.safetensors/link").json()["href"]
+    assert ours.get(link).status_code == 200
+    answers += [ours.get("/webhooks"), ours.get("/keys", headers=bearer(made)), ours.get(link + "0")]
+    logged = capsys.readouterr()
+    told = logged.out + logged.err
+    assert f"/jobs/{job_id}/artifacts/student.safetensors" in told
+    for secret in (mine, made, hook, link.rpartition("=")[2]):
+        assert secret not in told
+        assert all(secret not in answer.text for answer in answers)
+
+
 def test_last_use_is_noted(ours: TestClient, engine: Engine) -> None:
     ours.get("/jobs")
     with read_scope(engine) as session:

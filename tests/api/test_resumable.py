@@ -6,7 +6,9 @@ import io
 import os
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -144,6 +146,19 @@ def test_bytes_that_do_not_begin_where_it_ends_are_refused(client: TestClient, s
     assert offset(client, path) == 10
     assert client.get(path).json()["size"] == 10
     assert_problem(send(client, path, 10, b"k"), 413, "too_large")
+
+
+def test_of_many_who_go_on_at_one_place_at_once_one_does(client: TestClient, storage: Storage) -> None:
+    path = begin(client)
+    contents = [letter.encode() * 5 for letter in "abcdefgh"]
+    for at in (0, 5):
+        with ThreadPoolExecutor(len(contents)) as pool:
+            answers = list(pool.map(partial(send, client, path, at), contents))
+        assert sorted(answer.status_code for answer in answers) == [204] + [409] * 7
+        assert offset(client, path) == at + 5
+        assert len(parts_of(storage)) == (1 if at == 0 else 0), "what lost leaves nothing"
+        [won] = [content for content, answer in zip(contents, answers, strict=True) if answer.status_code == 204]
+    assert stored(storage, path.rpartition("/")[2])[5:] == won
 
 
 def test_a_checksum_is_checked_before_anything_is_kept(client: TestClient, storage: Storage) -> None:

@@ -72,7 +72,8 @@ def assert_refused(rig: Rig, job: Job, *codes: str) -> None:
     assert failure is not None
     assert (failure["origin"], failure["retryable"], job.attempt) == ("user", False, 1), failure
     assert failure["code"] in codes, failure
-    assert failure["message"]
+    assert 0 < len(failure["message"]) <= 2000
+    assert all(character.isprintable() or character in "\n\t" for character in failure["message"])
     assert list((rig.settings.work_dir / "attempts").iterdir()) == []
 
 

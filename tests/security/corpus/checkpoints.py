@@ -6,8 +6,9 @@ import json
 import os
 import pickle
 import struct
+import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,17 @@ def _bomb(path: Path, mark: Path) -> None:
     plain.unlink()
 
 
+def _entries(content: Mapping[str, bytes], twice: str | None = None) -> Make:
+    def make(path: Path, mark: Path) -> None:
+        with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings():
+            # zipfile warns of what is wanted here.
+            warnings.simplefilter("ignore", UserWarning)
+            for name in (*content, *([twice] if twice else [])):
+                archive.writestr(name, content[name])
+
+    return make
+
+
 def _script(path: Path, mark: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name in ("x/data.pkl", "x/constants.pkl", "x/code/__torch__.py", "x/version"):
@@ -110,8 +122,8 @@ def _laughs(mark: Path) -> bytes:
     return b"\x80\x02" + content + b"."
 
 
-def _entry(dtype: str, shape: Any, start: Any, end: Any) -> dict[str, Any]:
-    return {"a": {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}}
+def _entry(dtype: str, shape: Any, start: Any, end: Any, name: str = "a") -> dict[str, Any]:
+    return {name: {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}}
 
 
 def _set(name: str, value: float) -> Callable[[dict[str, torch.Tensor]], None]:
@@ -146,6 +158,13 @@ CASES: dict[str, Make] = {
     "claims more, legacy": _saved(lambda mark: {"a": _Claims()}, zipped=False),
     "no strides": _saved(lambda mark: {"a": torch.zeros(1).expand(10**9)}),
     "laughs": _bytes(_laughs),
+    "opcodes without end": _bytes(b"\x80\x02" + b"]0" * 250_000 + b"}."),
+    "opcodes without end, zip": _entries({"x/data.pkl": b"\x80\x02" + b"]0" * 250_000 + b"}.", "x/version": b"3"}),
+    "a memo far away": _bytes(b"\x80\x02}r\xff\xff\xff\x7f."),
+    "a text longer than the file": _bytes(b"\x80\x04\x8d" + struct.pack("<Q", 2**60) + b"a."),
+    "a number of a megabyte": _bytes(b"\x80\x02\x8b" + struct.pack("<i", 1 << 20) + b"\x7f" * (1 << 20) + b"."),
+    "a great many entries": _entries({"x/data.pkl": b"\x80\x02}.", **{f"x/data/{n}": b"" for n in range(20_000)}}),
+    "an entry twice": _entries({"x/data.pkl": b"\x80\x02}.", "x/version": b"3"}, twice="x/data.pkl"),
     "empty": _bytes(b""),
     "zeros": _bytes(bytes(4096)),
     "text": _bytes(b"<!doctype html><title>Not found</title>" * 20),
@@ -155,6 +174,12 @@ CASES: dict[str, Make] = {
     "cut, header": _cut(0.01, zipped=False),
     "header longer than the file": _safetensors({}, length=2**62),
     "header that is no JSON": _safetensors(b"{" + b"\xff" * 40),
+    "header of spaces": _safetensors(b"{" + b" " * 10_000_000 + b"}"),
+    "header twice the same name": _safetensors(
+        b'{"a":{"dtype":"F32","shape":[16],"data_offsets":[0,64]},' * 2 + b'"b":{}}'
+    ),
+    "a name of a megabyte": _safetensors(_entry("F32", [16], 0, 64, name="a" * (1 << 20))),
+    "a name of NULs and escapes": _safetensors(_entry("F32", [16], 0, 64, name="\0\x1b[2J\ud800")),
     "header nested": _safetensors(b'{"a":' * 50_000),
     "header of the wrong shape": _safetensors({"a": []}),
     "offsets outside": _safetensors(_entry("F32", [16], 0, 10**15)),
