@@ -162,7 +162,17 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     # The framework's default detail only repeats the status.
     says_more = error.detail != HTTPStatus(error.status_code).phrase
     detail = str(error.detail) if says_more or known is None else known().message
-    return problem_response(request.scope, error.status_code, code, detail, headers=error.headers)
+    headers = error.headers
+    if error.status_code == MethodNotAllowed.status:
+        headers = {**(headers or {}), "Allow": ", ".join(sorted(_methods(request, headers)))}
+    return problem_response(request.scope, error.status_code, code, detail, headers=headers)
+
+
+def _methods(request: Request, headers: Mapping[str, str] | None) -> set[str]:
+    """All that a path answers to; the router tells of the first of its routes alone."""
+    told = {method.strip() for method in (headers or {}).get("Allow", "").split(",")} - {""}
+    path = getattr(request.scope.get("route"), "path", None)
+    return told | {method.upper() for method in request.app.openapi()["paths"].get(path, ())}
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:

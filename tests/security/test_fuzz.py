@@ -20,6 +20,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.specs.openapi.checks import (
+    allow_header_conformance,
     content_type_conformance,
     ignored_auth,
     negative_data_rejection,
@@ -63,6 +64,7 @@ CHECKS = (
     negative_data_rejection,
     unsupported_method,
     use_after_free,
+    allow_header_conformance,
 )
 
 
