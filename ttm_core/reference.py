@@ -116,8 +116,10 @@ def _type(schema: dict[str, Any]) -> str:
         names = [choice.get("$ref", "").rpartition("/")[2] for choice in _choices(schema)]
         if any(name.endswith(("Ramp", "WarmUp")) for name in names):
             return "number or ramp"
+        if any(names):
+            return "companion"  # or its name
         types = {choice["type"] for choice in _choices(schema) if "type" in choice} - {"null"}
-        return " or ".join(sorted(types)) or "companion"
+        return " or ".join(sorted(types))
     if "enum" in schema:
         return " or ".join(f"`{value}`" for value in schema["enum"])
     return {"boolean": "true or false", "integer": "integer"}.get(schema["type"], schema["type"])

@@ -49,7 +49,7 @@ def submit(stack: Stack, data: Path, name: str) -> str:
 def test_faults_stand_at_their_fields(page: Page, faults: list[str], stack: Stack, data: Path) -> None:
     fill_form(page, stack, data, "faulty", "resnet1999")
     page.get_by_label("Method", exact=True).select_option("ce")
-    page.get_by_text("Queue", exact=True).click()
+    page.locator("#new").get_by_text("Queue", exact=True).click()
     page.get_by_label("Priority").fill("12")
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_label("Priority")).to_have_attribute("aria-invalid", "true")
