@@ -171,7 +171,7 @@ def name_real_things(case: Any, target: Target) -> None:
 @schema.parametrize()
 @settings(
     max_examples=6,
-    deadline=timedelta(seconds=20),
+    deadline=timedelta(seconds=60),
     derandomize=True,
     database=None,
     phases=[Phase.explicit, Phase.generate],
@@ -186,7 +186,7 @@ def test_no_request_makes_the_service_fail(case: Any, target: Target) -> None:
     if asked[named] % 2 and path is not None and path.mode is GenerationMode.POSITIVE:
         name_real_things(case, target)
     asked[named] += 1
-    case.call_and_validate(base_url=target.url, headers=target.headers, checks=CHECKS, timeout=20)
+    case.call_and_validate(base_url=target.url, headers=target.headers, checks=CHECKS, timeout=60)
 
 
 @given(st.text(max_size=80), st.text(max_size=20), st.integers(0, 10_000))
