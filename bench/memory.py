@@ -25,6 +25,7 @@ from PIL import Image
 
 from ttm_core.students import create_model
 from ttm_core.weights import write_safetensors
+from worker.memory import held_by
 
 _CLASSES = 10
 _PICTURE, _VIEW = 512, 32  # pixels a side
@@ -68,10 +69,9 @@ def peak_memory(images: int) -> int:
 
 def _held(pid: int) -> int:
     try:
-        memory = psutil.Process(pid).memory_info()
+        return held_by(psutil.Process(pid))
     except psutil.NoSuchProcess:
         return 0
-    return int(memory.rss - memory.shared)
 
 
 def _shards(folder: Path, images: int) -> Path:

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from cli.output import JsonOption, UrlOption, count, print_json, print_rows, service
+from cli.output import JsonOption, LimitOption, UrlOption, count, print_json, print_rows, service
 
 
 def architectures(
     query: Annotated[str, typer.Argument(help="Words that must occur in the name.")] = "",
     family: Annotated[str | None, typer.Option(help="Only this family, such as resnet.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many.")] = 50,
+    limit: LimitOption = 50,
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cli.completion import states
-from cli.output import JsonOption, UrlOption, print_json, print_rows, service
+from cli.output import JsonOption, LimitOption, UrlOption, moment, print_json, print_rows, service
 from ttm_client import JobFilters, JobSummary
 
 
@@ -17,7 +17,7 @@ def jobs(
     tag: Annotated[list[str] | None, typer.Option(help="Only jobs with this tag; may be repeated.")] = None,
     name: Annotated[str | None, typer.Option(help="Only jobs of this whole name.")] = None,
     owner: Annotated[str | None, typer.Option(help="Only jobs that a key of this name submitted.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many.")] = 20,
+    limit: LimitOption = 20,
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
@@ -52,5 +52,5 @@ def _row(job: JobSummary) -> tuple[str, ...]:
         job.method,
         progress,
         f"{top1:.2%}" if top1 is not None else "",
-        job.created_at.astimezone().strftime("%Y-%m-%d %H:%M"),
+        moment(job.created_at),
     )

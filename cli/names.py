@@ -5,14 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.output import JsonOption, UrlOption, console, print_json, print_rows, service
+from cli.output import JsonOption, LimitOption, UrlOption, console, moment, print_json, print_rows, service
 from cli.specs import send_files
 from ttm_client import NamedDataset, NamedTeacher
 from ttm_client.synchronous.datasets import Datasets
 from ttm_client.synchronous.teachers import Teachers
 
 NameArgument = Annotated[str, typer.Argument(help="The name.", metavar="NAME")]
-LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many.")]
 DescriptionOption = Annotated[str | None, typer.Option(help="What it is, for people.")]
 VersionArgument = Annotated[int, typer.Argument(help="The number of the version.", min=1)]
 
@@ -125,10 +124,7 @@ def _tell(found: list[Any], *, json: bool) -> None:
     if json:
         print_json(found)
         return
-    rows = [
-        (named.uri, _address(named), f"{named.created_at.astimezone():%Y-%m-%d %H:%M}", named.description or "")
-        for named in found
-    ]
+    rows = [(named.uri, _address(named), moment(named.created_at), named.description or "") for named in found]
     print_rows(("ADDRESS", "STANDS FOR", "CREATED", "DESCRIPTION"), rows)
 
 

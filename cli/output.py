@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -28,6 +29,7 @@ from ttm_client import (
 UrlOption = Annotated[
     str | None, typer.Option("--url", envvar="TTM_URL", help="The service.", show_default="http://127.0.0.1:8000")
 ]
+LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
 
 console = Console(soft_wrap=True)
@@ -126,6 +128,11 @@ def size(count: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1024
     return f"{value:.1f} TiB"
+
+
+def moment(at: datetime) -> str:
+    """A time in the reader's zone, to the minute."""
+    return f"{at.astimezone():%Y-%m-%d %H:%M}"
 
 
 def duration(seconds: float) -> str:

@@ -1,16 +1,13 @@
 """`ttm stores`: the teachers' logits that workers keep."""
 
 from itertools import islice
-from typing import Annotated
 
-import typer
-
-from cli.output import JsonOption, UrlOption, count, print_json, print_rows, service, size
+from cli.output import JsonOption, LimitOption, UrlOption, count, print_json, print_rows, service, size
 from ttm_client import TeacherStore
 
 
 def stores(
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many.")] = 20,
+    limit: LimitOption = 20,
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:

@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from cli.output import JsonOption, UrlOption, console, print_json, print_rows, service, size, transfer
+from cli.output import (
+    JsonOption,
+    LimitOption,
+    UrlOption,
+    console,
+    moment,
+    print_json,
+    print_rows,
+    service,
+    size,
+    transfer,
+)
 
 app = typer.Typer(help="Send files to the service, list and delete them.", no_args_is_help=True)
 
@@ -28,7 +39,7 @@ def send(
 
 @app.command("list")
 def list_uploads(
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many.")] = 20,
+    limit: LimitOption = 20,
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
@@ -38,10 +49,7 @@ def list_uploads(
     if json:
         print_json(found)
         return
-    rows = [
-        (upload.uri, upload.filename or "", size(upload.size), f"{upload.created_at.astimezone():%Y-%m-%d %H:%M}")
-        for upload in found
-    ]
+    rows = [(upload.uri, upload.filename or "", size(upload.size), moment(upload.created_at)) for upload in found]
     print_rows(("ADDRESS", "FILE", "SIZE", "CREATED"), rows)
 
 

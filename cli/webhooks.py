@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.output import JsonOption, UrlOption, messages, print_json, print_rows, service
+from cli.output import JsonOption, LimitOption, UrlOption, messages, moment, print_json, print_rows, service
 from ttm_client import Delivery, NewWebhook, Webhook
 
 app = typer.Typer(
@@ -78,7 +78,7 @@ def ping(webhook_id: IdArgument, json: JsonOption = False, url: UrlOption = None
 @app.command()
 def deliveries(
     webhook_id: IdArgument,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many.")] = 20,
+    limit: LimitOption = 20,
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
@@ -121,11 +121,10 @@ def _secret(made: NewWebhook, *, json: bool) -> None:
 def _row(webhook: Webhook) -> tuple[str, ...]:
     state = "told" if webhook.enabled else f"disabled: {webhook.disabled_reason or 'by hand'}"
     if webhook.enabled and webhook.failing_since is not None:
-        state = f"failing since {webhook.failing_since.astimezone():%Y-%m-%d %H:%M}"
+        state = f"failing since {moment(webhook.failing_since)}"
     return webhook.id, webhook.url, ", ".join(webhook.events) or "all", state, webhook.description or ""
 
 
 def _delivery(delivery: Delivery) -> tuple[str, ...]:
     answer = str(delivery.status) if delivery.status is not None else delivery.error or ""
-    made = f"{delivery.created_at.astimezone():%Y-%m-%d %H:%M}"
-    return delivery.id, made, delivery.event, delivery.state, str(delivery.tries), answer
+    return delivery.id, moment(delivery.created_at), delivery.event, delivery.state, str(delivery.tries), answer

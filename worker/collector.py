@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from itertools import islice
 from threading import Event as Flag
+from typing import Literal
 
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from ttm_jobs.database import DATABASE_AWAY, read_scope, session_scope
 from ttm_jobs.errors import ServiceError
@@ -20,6 +22,7 @@ from worker.publish import delete_objects
 
 logger = logging.getLogger(__name__)
 
+_Kind = retention.Kind | Literal["uploads"]
 _BATCH = 500
 # No row tells whether the writer of a half-written object is alive: only its silence does, however short the safe age.
 _SILENCE = timedelta(hours=1)
@@ -33,13 +36,13 @@ class Collector:
         self._storage = storage
         self._interval = settings.collect_seconds
         self._after = timedelta(seconds=settings.collect_after_seconds)
-        self._keep_uploads_days = settings.keep_uploads_days
-        self._kept_days: dict[retention.Kind, float | None] = {
+        self._kept_days: dict[_Kind, float | None] = {
             "artifacts": settings.keep_artifacts_days,
             "logs": settings.keep_logs_days,
             "checkpoints": settings.keep_checkpoints_days,
             "events": settings.keep_events_days,
             "metrics": settings.keep_metrics_days,
+            "uploads": settings.keep_uploads_days,
         }
 
     def collect(self) -> int:
@@ -66,18 +69,10 @@ class Collector:
         for kind, days in self._kept_days.items():
             while days is not None:
                 with session_scope(self._engine) as session:
-                    removed = retention.retire(session, kind, ended_for=timedelta(days=days))
+                    removed = _forget(session, kind, timedelta(days=days))
                 metrics.RETIRED.labels(kind).inc(removed)
                 if not removed:
                     break
-
-        days = self._keep_uploads_days
-        while days is not None:
-            with session_scope(self._engine) as session:
-                removed = uploads.forget_unused(session, unused_for=timedelta(days=days))
-            metrics.RETIRED.labels("uploads").inc(removed)
-            if not removed:
-                break
 
     def serve(self, stop: Flag) -> None:
         """Over and over, until `stop` is set. What cannot be reached now is looked at the next time."""
@@ -86,6 +81,12 @@ class Collector:
                 self.collect()
             except (*DATABASE_AWAY, ServiceError, OSError) as error:
                 logger.warning("could not collect: %s: %s", type(error).__name__, error)
+
+
+def _forget(session: Session, kind: _Kind, kept: timedelta) -> int:
+    if kind == "uploads":
+        return uploads.forget_unused(session, unused_for=kept)
+    return retention.retire(session, kind, ended_for=kept)
 
 
 def _batches(keys: Iterator[str]) -> Iterator[Sequence[str]]:

@@ -20,9 +20,14 @@ def held_by_group(pgid: int) -> int:
         # Any may end while we look, and those of others cannot be read.
         with suppress(psutil.Error, ProcessLookupError, PermissionError):
             if os.getpgid(process.pid) == pgid:
-                memory = process.memory_info()
-                held += memory.rss - getattr(memory, "shared", 0)
+                held += held_by(process)
     return held
+
+
+def held_by(process: psutil.Process) -> int:
+    """Bytes that one process holds for itself. psutil.Error if it has ended."""
+    memory = process.memory_info()
+    return int(memory.rss - getattr(memory, "shared", 0))
 
 
 def oom_kills() -> int | None:

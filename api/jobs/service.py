@@ -24,7 +24,7 @@ from ttm_jobs.models import Job, JobEvent
 from ttm_jobs.repositories import artifacts, events, job_lists, job_orders, jobs, metrics, runs
 from ttm_jobs.repositories.job_lists import JobFilters
 from ttm_jobs.repositories.jobs import Stamp
-from ttm_jobs.repositories.waits import Waits
+from ttm_jobs.repositories.waits import Wait, Waits
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import TERMINAL, JobState
 
@@ -61,8 +61,7 @@ def create(session: Session, settings: Settings, request: JobRequest, *, owner: 
     # Where a request's id and its job's are beside each other.
     log.info("job accepted", job_id=job.id, project=job.project_id, queue=job.queue)
     # It has made nothing yet, and its one event is at hand.
-    wait = Waits(session, seen_within=timedelta(seconds=settings.worker_seen_seconds)).of(job)
-    return detail(job, [], [session.get_one(JobEvent, (job.id, job.last_event))], wait)
+    return detail(job, [], [session.get_one(JobEvent, (job.id, job.last_event))], _wait(session, settings, job))
 
 
 def get(session: Session, settings: Settings, job_id: str) -> JobOut:
@@ -108,8 +107,12 @@ def checkpoint_list(session: Session, job_id: str) -> CheckpointList:
 
 def show(session: Session, settings: Settings, job: Job) -> JobOut:
     """The whole view of a job."""
-    wait = Waits(session, seen_within=timedelta(seconds=settings.worker_seen_seconds)).of(job)
-    return detail(job, artifacts.of_job(session, job.id), events.history(session, job.id), wait)
+    made, history = artifacts.of_job(session, job.id), events.history(session, job.id)
+    return detail(job, made, history, _wait(session, settings, job))
+
+
+def _wait(session: Session, settings: Settings, job: Job) -> Wait | None:
+    return Waits(session, seen_within=timedelta(seconds=settings.worker_seen_seconds)).of(job)
 
 
 def change(session: Session, settings: Settings, wish: Callable[[Session, str], Job], job_id: str) -> JobOut:

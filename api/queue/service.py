@@ -1,7 +1,6 @@
 """Looks at what waits: which jobs, in which order, and for what."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,14 +20,6 @@ from ttm_jobs.tenancy import project_of
 _CURSOR = "queue"
 
 
-@dataclass(frozen=True)
-class Standing:
-    """What of all projects together decides how long a project waits in a queue."""
-
-    workers: Sequence[Worker]
-    projects: Sequence[str]
-
-
 def overview(session: Session, all_projects: Session, settings: Settings) -> QueueOut:
     """How much waits in each queue, and for how long. `all_projects` is a session that is bound to none."""
     project_id = project_of(session)
@@ -36,7 +27,14 @@ def overview(session: Session, all_projects: Session, settings: Settings) -> Que
     seen_within = timedelta(seconds=settings.worker_seen_seconds)
     there = workers.recent(all_projects, within=seen_within, kind="worker")
     queues = [
-        _line(queue, at, waiting.get(queue), project_id, _standing(all_projects, there, queue))
+        _line(
+            queue,
+            at,
+            waiting.get(queue),
+            project_id,
+            serving=[worker for worker in there if queue in worker.queues],
+            in_turn=turns.in_turn(all_projects, queue),
+        )
         for queue in dict.fromkeys((*settings.queues, *sorted(waiting)))
     ]
     return QueueOut(
@@ -63,10 +61,6 @@ def page(session: Session, settings: Settings, queue: str, *, limit: int, cursor
     return WaitingPage(items=items, next_cursor=following, has_more=has_more)
 
 
-def _standing(session: Session, there: Sequence[Worker], queue: str) -> Standing:
-    return Standing([worker for worker in there if queue in worker.queues], turns.in_turn(session, queue))
-
-
 def _place(position: list[Any]) -> Place:
     priority, *moment = position
     if priority not in range(10):
@@ -75,17 +69,23 @@ def _place(position: list[Any]) -> Place:
 
 
 def _line(
-    queue: str, at: datetime, waiting: tuple[int, datetime] | None, project_id: str, standing: Standing
+    queue: str,
+    at: datetime,
+    waiting: tuple[int, datetime] | None,
+    project_id: str,
+    *,
+    serving: Sequence[Worker],
+    in_turn: Sequence[str],
 ) -> QueueLine:
     count, since = waiting or (0, None)
     return QueueLine(
         name=queue,
         depth=count,
         oldest_age_seconds=_age(at, since),
-        workers=len(standing.workers),
-        idle_workers=sum(worker.job_id is None for worker in standing.workers),
-        projects=len(standing.projects),
-        turn=standing.projects.index(project_id) + 1 if project_id in standing.projects else None,
+        workers=len(serving),
+        idle_workers=sum(worker.job_id is None for worker in serving),
+        projects=len(in_turn),
+        turn=in_turn.index(project_id) + 1 if project_id in in_turn else None,
     )
 
 

@@ -36,15 +36,7 @@ def public(s3_server: S3Server) -> Iterator[FlakyProxy]:
 @pytest.fixture
 def direct_settings(sqlite_url: str, tmp_path: Path, s3_server: S3Server, public: FlakyProxy) -> Settings:
     return make_settings(sqlite_url, tmp_path).model_copy(
-        update={
-            "storage_url": f"s3://{s3_server.new_bucket()}/ttm",
-            "s3_endpoint": s3_server.url,
-            "s3_public_endpoint": public.url,
-            "s3_region": s3_server.access.region,
-            "s3_access_key_id": s3_server.access.access_key_id,
-            "s3_secret_access_key": s3_server.access.secret_access_key,
-            "direct_downloads": True,
-        }
+        update={**s3_server.settings("/ttm"), "s3_public_endpoint": public.url, "direct_downloads": True}
     )
 
 

@@ -21,14 +21,7 @@ from ttm_jobs.states import JobState
 
 @pytest.fixture
 def s3_settings(s3_server: S3Server) -> dict[str, str]:
-    access = s3_server.access
-    return {
-        "storage_url": f"s3://{s3_server.new_bucket()}/ttm",
-        "s3_endpoint": str(access.endpoint),
-        "s3_region": str(access.region),
-        "s3_access_key_id": str(access.access_key_id),
-        "s3_secret_access_key": str(access.secret_access_key),
-    }
+    return s3_server.settings("/ttm")
 
 
 @pytest.fixture

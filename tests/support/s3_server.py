@@ -48,6 +48,16 @@ class S3Server:
         self._process.kill()
         self._process.wait()
 
+    def settings(self, prefix: str = "") -> dict[str, str]:
+        """Of a service whose storage is a new bucket here."""
+        return {
+            "storage_url": f"s3://{self.new_bucket()}{prefix}",
+            "s3_endpoint": self.url,
+            "s3_region": str(self.access.region),
+            "s3_access_key_id": str(self.access.access_key_id),
+            "s3_secret_access_key": str(self.access.secret_access_key),
+        }
+
     def new_bucket(self) -> str:
         name = f"bucket-{new_id()}"
         self._client().create_bucket(Bucket=name)

@@ -26,16 +26,7 @@ from ttm_jobs.storage import Storage, build_storage
 
 @pytest.fixture
 def settings(sqlite_url: str, tmp_path: Path, s3_server: S3Server) -> Settings:
-    return make_settings(sqlite_url, tmp_path).model_copy(
-        update={
-            "storage_url": f"s3://{s3_server.new_bucket()}",
-            "s3_endpoint": s3_server.url,
-            "s3_region": s3_server.access.region,
-            "s3_access_key_id": s3_server.access.access_key_id,
-            "s3_secret_access_key": s3_server.access.secret_access_key,
-            "direct_downloads": True,
-        }
-    )
+    return make_settings(sqlite_url, tmp_path).model_copy(update={**s3_server.settings(), "direct_downloads": True})
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
 """What a queued job waits for, so that its user need not guess."""
 
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Literal, get_args
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Literal
 
 from sqlalchemy import String, and_, case, cast, func, or_, select
 from sqlalchemy.orm import Session
@@ -13,7 +14,6 @@ from ttm_jobs.repositories import projects
 from ttm_jobs.states import JobState
 
 WaitsFor = Literal["time", "worker", "memory", "limit", "turn"]
-WAITS: tuple[WaitsFor, ...] = get_args(WaitsFor)
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,6 @@ class Waits:
     def __init__(self, session: Session, *, seen_within: timedelta) -> None:
         self._session = session
         self._seen_within = seen_within
-        self._at = now(session)
         self._crews: dict[tuple[str, int | None], _Crew] = {}
         self._reached: dict[str, int | None] = {}
 
@@ -64,6 +63,11 @@ class Waits:
         if crew.idle:
             return Wait("turn", "A worker is free and will take it, or one before it.")
         return Wait("turn", f"Every worker that could take it is busy ({crew.able}).")
+
+    @cached_property
+    def _at(self) -> datetime:
+        # Asked for a queued job alone: the view of any other costs no look at the clock.
+        return now(self._session)
 
     def _limit_reached(self, project_id: str) -> int | None:
         """How many jobs the project may have running, if it has as many."""
