@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import assert_never
@@ -61,6 +62,9 @@ class Settlement:
 
         LeaseLost if another was faster: then nothing of ours stays in storage.
         """
+        # The storage may be long in taking the files: until then the record shows all that the trainer told.
+        with suppress(*DATABASE_AWAY):
+            self._flush()
         outcome, files = self._publish(outcome, workdir)
         logs = self._publish_log(log)
         try:

@@ -67,7 +67,7 @@ def test_a_checkpoint_that_finds_no_store_costs_the_run_nothing(rig: Rig, datase
 
 
 def test_a_student_waits_for_the_store_to_come_back(rig: Rig, dataset: str, store: FlakyProxy) -> None:
-    body = spec(name="steps=8 step_seconds=0.05 checkpoint_every=99 student_bytes=20000000", dataset=dataset)
+    body = spec(name="steps=8 step_seconds=0.2 checkpoint_every=99 student_bytes=20000000", dataset=dataset)
     job_id = queued(rig.engine, spec=body)
     runner = rig.start(job_id)
     wait_until(lambda: step_of(rig.engine, job_id) >= 1)
@@ -83,7 +83,7 @@ def test_a_student_waits_for_the_store_to_come_back(rig: Rig, dataset: str, stor
 
 
 def test_a_wish_ends_the_wait(rig: Rig, dataset: str, store: FlakyProxy) -> None:
-    job_id = queued(rig.engine, spec=spec(name="steps=8 step_seconds=0.05 checkpoint_every=99", dataset=dataset))
+    job_id = queued(rig.engine, spec=spec(name="steps=8 step_seconds=0.2 checkpoint_every=99", dataset=dataset))
     runner = rig.start(job_id)
     wait_until(lambda: step_of(rig.engine, job_id) >= 1)
     store.allow, before = 0, store.connections
