@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import httpx2
+import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from cli.stack import Stack
@@ -15,7 +16,7 @@ from tests.api.conftest import make_settings
 from tests.api.test_estimates import body, finished
 from tests.support.api_server import served
 from tests.support.tiny import wait_until
-from ttm_client import Client
+from ttm_client import Client, NotFound
 from ttm_jobs.database import create_engine
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import build_storage
@@ -234,6 +235,32 @@ def test_cancelling_several_from_the_live_list(page: Page, stack: Stack, data: P
     for job in [*jobs, newer]:
         expect(page.locator(f"#job-{job} .state")).to_have_text("⊘cancelled", timeout=40_000)
     expect(page.locator("#selection")).to_contain_text("3 selected")
+
+
+def test_a_job_is_renamed_tagged_and_deleted(page: Page, faults: list[str], stack: Stack, data: Path) -> None:
+    job = submit(stack, data, LONG)
+    page.goto(f"{stack.url}/ui/jobs/{job}")
+    page.get_by_text("Change name or tags").click()
+    page.get_by_label("Name").fill("pets <b>")
+    page.get_by_label("Tags").fill("nightly, owner:vision")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("pets <b>")
+    expect(page.locator("#head .tag")).to_have_text(["nightly", "owner:vision"])
+    page.get_by_text("Change name or tags").click()
+    expect(page.get_by_label("Tags")).to_have_value("nightly, owner:vision")
+    page.get_by_label("Tags").fill("(nightly)")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("alert")).to_contain_text("pattern")
+    expect(page.locator("#head .tag")).to_have_count(2)
+    faults.clear()  # the request that was refused
+    page.get_by_role("button", name="Cancel").click()
+    remove = page.get_by_role("button", name="Delete")
+    expect(remove).to_be_visible(timeout=40_000)
+    page.once("dialog", lambda dialog: dialog.accept())
+    remove.click()
+    page.wait_for_url(f"{stack.url}/")
+    with Client(stack.url) as client, pytest.raises(NotFound):
+        client.jobs.get(job)
 
 
 def test_the_form_tells_what_a_job_like_it_took(page: Page, sqlite_url: str, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import { round, size } from "./axes.js";
 import { Chart } from "./chart.js";
 import { followLog } from "./log.js";
-import { duration, every, localTimes, markStale, post, refresh } from "./live.js";
+import { ask, duration, every, localTimes, markStale, refresh } from "./live.js";
 
 const job = document.getElementById("job");
 const base = `/jobs/${job.dataset.job}`;
@@ -128,10 +128,26 @@ document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-post]");
   if (!button) return;
   button.disabled = true;
-  const answer = await post(button.dataset.post);
+  const answer = await ask("POST", button.dataset.post);
   if (answer?.status === 201) location.href = answer.body.links.page;
   document.activeElement?.blur();
   await update();
+});
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-delete]");
+  if (!button || !confirm("Delete this job, its metrics and its files? There is no way back.")) return;
+  if (await ask("DELETE", button.dataset.delete)) location.href = "/";
+});
+
+document.getElementById("edit").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const form = event.target, name = form.elements.name.value.trim();
+  const answer = await ask("PATCH", base, { name: name || null, tags: form.elements.tags.value.split(/[\s,]+/).filter(Boolean) });
+  if (!answer) return;
+  form.closest("details").open = false;
+  document.activeElement?.blur();
+  await look();
 });
 
 const all = (options) => Object.values(charts).forEach((one) => one.set(options));

@@ -1,4 +1,4 @@
-import { every, fetchPage, post, swap } from "./live.js";
+import { ask, every, fetchPage, swap } from "./live.js";
 
 const MOST_COMPARED = 10;
 const bar = document.getElementById("selection");
@@ -54,7 +54,7 @@ bar.querySelector("[data-clear]").addEventListener("click", () => {
 bar.querySelector("[data-cancel]").addEventListener("click", async () => {
   const paths = cancellable();
   if (!confirm(`Cancel ${paths.length} ${paths.length === 1 ? "job" : "jobs"}?`)) return;
-  for (const path of paths) await post(path);
+  for (const path of paths) await ask("POST", path);
   await update();
 });
 
