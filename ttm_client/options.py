@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 Part = str | Mapping[str, Any]
 """A string, or an object as in the API where more is to be said."""
@@ -39,6 +39,10 @@ class JobChanges(TypedDict, total=False):
 
     name: str | None
     tags: list[str]
+
+
+KeyScope = Literal["read", "submit", "admin"]
+"""read: look; submit: also submit and change jobs; admin: also make and revoke keys."""
 
 
 class WebhookChanges(TypedDict, total=False):

@@ -6,6 +6,36 @@ from typing import Any
 from ttm_client.models import Answer
 
 
+class Key(Answer):
+    """A key without its secret; `prefix` is the beginning of it, by which to know it again. `last_used_at` is right to
+    within ten minutes.
+
+    >>> key = client.keys.create("nightly", scope="read")
+    >>> key.scope, key.expires_at, key.secret.startswith(key.prefix)
+    ('read', None, True)
+    """
+
+    id: str
+    name: str
+    prefix: str
+    project: str
+    scope: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+class NewKey(Key):
+    """A key whose `secret` was just made; it is told this once.
+
+    >>> client.keys.create("nightly").secret
+    'ttm_...'
+    """
+
+    secret: str
+
+
 class Webhook(Answer):
     """An address that is told of the project's jobs; empty `events` are all of them.
 

@@ -5,6 +5,7 @@ from typing import Self
 from ttm_client.asynchronous.architectures import AsyncArchitectures
 from ttm_client.asynchronous.datasets import AsyncDatasets
 from ttm_client.asynchronous.jobs import AsyncJobs
+from ttm_client.asynchronous.keys import AsyncKeys
 from ttm_client.asynchronous.operations import AsyncQueue, AsyncTeacherStores, AsyncWorkers
 from ttm_client.asynchronous.recipes import AsyncRecipes
 from ttm_client.asynchronous.teachers import AsyncTeachers
@@ -39,6 +40,7 @@ class AsyncClient:
         self.queue = AsyncQueue(self._transport)
         self.workers = AsyncWorkers(self._transport)
         self.teacher_stores = AsyncTeacherStores(self._transport)
+        self.keys = AsyncKeys(self._transport)
         self.webhooks = AsyncWebhooks(self._transport)
 
     async def usage(self) -> Usage:

@@ -7,6 +7,7 @@ from ttm_client.resources import Usage
 from ttm_client.synchronous.architectures import Architectures
 from ttm_client.synchronous.datasets import Datasets
 from ttm_client.synchronous.jobs import Jobs
+from ttm_client.synchronous.keys import Keys
 from ttm_client.synchronous.operations import Queue, TeacherStores, Workers
 from ttm_client.synchronous.recipes import Recipes
 from ttm_client.synchronous.teachers import Teachers
@@ -40,6 +41,7 @@ class Client:
         self.queue = Queue(self._transport)
         self.workers = Workers(self._transport)
         self.teacher_stores = TeacherStores(self._transport)
+        self.keys = Keys(self._transport)
         self.webhooks = Webhooks(self._transport)
 
     def usage(self) -> Usage:
