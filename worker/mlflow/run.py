@@ -101,8 +101,8 @@ def _curves(session: Session, job: Job, start: int, end: int) -> Iterator[dict[s
     points = metrics.thinned(session, job, max_points=_POINTS_OF_A_CURVE)
     last = max((point.step for point in points), default=0) or 1
     for point in points:
-        # The record keeps no time of a number: they are spread evenly over the run.
-        at = start + (end - start) * point.step // last
+        # Numbers from before the record kept their times are spread evenly over the run.
+        at = start + (end - start) * point.step // last if point.at is None else _milliseconds(point.at)
         for name, value in point.values.items():
             if value is not None:
                 yield {"key": _key(name), "value": value, "timestamp": at, "step": point.step}

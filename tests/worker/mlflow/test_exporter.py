@@ -2,7 +2,6 @@
 
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -19,7 +18,7 @@ from ttm_jobs.models import Metric, OutboxMessage
 from ttm_jobs.repositories import jobs, tracking
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
-from ttm_jobs.storage import Storage, build_storage
+from ttm_jobs.storage import Storage
 from worker.mlflow import Exporter
 from worker.mlflow.server import MlflowServer, TrackingFailed
 
@@ -33,11 +32,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowProcess]:
         pytest.skip("NO MLFLOW: what its own server understands was not tested. `make mlflow` fetches one.")
     with MlflowProcess(tmp_path_factory.mktemp("mlflow")) as server:
         yield server
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    return build_storage(f"file:{tmp_path}/storage")
 
 
 def exporter(engine: Engine, storage: Storage, uri: str, **settings: object) -> Exporter:

@@ -1,0 +1,33 @@
+"""What is read of a job for MLflow, whoever reads it there."""
+
+from datetime import timedelta
+
+from sqlalchemy import Engine
+
+from tests.support.factories import job_of, queued
+from tests.support.runs import claim, succeed, train
+from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.repositories import jobs, metrics
+from ttm_jobs.repositories.metrics import Point
+from ttm_jobs.storage import Storage
+from worker.mlflow import run
+
+
+def test_numbers_bear_the_times_at_which_they_were_told(engine: Engine, storage: Storage) -> None:
+    lease = claim(engine, queued(engine))
+    train(engine, lease, [1])
+    succeed(engine, storage, lease)
+    started_at, finished_at = job_of(engine, lease.job_id).started_at, job_of(engine, lease.job_id).finished_at
+    assert started_at is not None
+    assert finished_at is not None
+    told_at = started_at + timedelta(minutes=7)
+    with session_scope(engine) as session:
+        job = jobs.get(session, lease.job_id)
+        # As the record of an earlier version has them, and as that of this one has.
+        metrics.upsert(session, job, [Point(1, 0.1, {"train/loss": 2.0}), Point(2, 0.2, {"train/loss": 1.0}, told_at)])
+    with read_scope(engine) as session:
+        read = run.read(session, lease.job_id)
+    assert read is not None
+    untimed, timed = (one for one in read.metrics if one["key"] == "train/loss")
+    assert read.start <= untimed["timestamp"] <= read.end
+    assert (timed["step"], timed["timestamp"]) == (2, int(told_at.timestamp() * 1000))
