@@ -11,8 +11,8 @@ from ttm_client.resources import Key, NewKey
 
 
 class AsyncKeys:
-    """Makes, lists and revokes the project's keys, with a key of scope admin. `ttm keys create` makes the first one, on the
-    service's own machine; until there is one, a service on loopback asks for none.
+    """Makes, lists and revokes the project's keys, with a key of scope admin. `ttm keys create` makes the first one on
+    the service's own machine; until there is one, a service on loopback asks for none.
 
     >>> [key.name async for key in client.keys.list()]
     []

@@ -12,8 +12,8 @@ from ttm_client.synchronous.transport import Transport
 
 
 class Keys:
-    """Makes, lists and revokes the project's keys, with a key of scope admin. `ttm keys create` makes the first one, on the
-    service's own machine; until there is one, a service on loopback asks for none.
+    """Makes, lists and revokes the project's keys, with a key of scope admin. `ttm keys create` makes the first one on
+    the service's own machine; until there is one, a service on loopback asks for none.
 
     >>> [key.name for key in client.keys.list()]
     []
