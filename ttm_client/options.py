@@ -1,4 +1,4 @@
-"""What jobs and webhooks are asked for with."""
+"""What jobs, keys and webhooks are asked for with."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

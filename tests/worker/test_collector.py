@@ -20,17 +20,12 @@ from ttm_jobs.repositories import artifacts, endings, jobs, leases, runs, upload
 from ttm_jobs.repositories.artifacts import PublishedFile
 from ttm_jobs.repositories.leases import Lease
 from ttm_jobs.settings import Settings
-from ttm_jobs.storage import Storage, build_storage
+from ttm_jobs.storage import Storage
 from worker.collector import Collector
 
 CRASH = endings.Failure("trainer_died", "Killed.", origin="system", retryable=True)
 LONG_AGO = timedelta(days=2)
 OLD_ID = "01800000-0000-7000-8000-000000000000"
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    return build_storage(f"file:{tmp_path}/storage")
 
 
 @pytest.fixture

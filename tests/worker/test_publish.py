@@ -7,15 +7,9 @@ from ttm_core.events import Artifact
 from ttm_jobs.errors import ChecksumMismatch, Invalid
 from ttm_jobs.repositories.leases import Lease
 from ttm_jobs.storage import Storage
-from ttm_jobs.storage.local import LocalStorage
 from worker.publish import delete_objects, publish_artifacts
 
 LEASE = Lease("job-1", "worker-1", 3)
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    return LocalStorage(tmp_path / "storage")
 
 
 def artifact(directory: Path, name: str, data: bytes = b"data") -> Artifact:

@@ -14,13 +14,8 @@ from ttm_jobs.models import Artifact, Attempt, Base, Checkpoint, Job, JobEvent, 
 from ttm_jobs.repositories import definitions, leases, runs, uploads
 from ttm_jobs.repositories.leases import Lease
 from ttm_jobs.settings import Settings
-from ttm_jobs.storage import Storage, build_storage
+from ttm_jobs.storage import Storage
 from worker.collector import Collector
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    return build_storage(f"file:{tmp_path}/storage")
 
 
 def save(engine: Engine, storage: Storage, lease: Lease) -> None:

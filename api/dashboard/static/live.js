@@ -80,11 +80,11 @@ export function every(seconds, update) {
 
 /** The answer to a request, with `json` as its body; null, and the problem's own words shown, if it is refused. */
 export async function ask(method, path, json) {
-  const body = json && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(json) };
-  const answer = await fetch(path, { method, ...body });
-  const told = answer.status === 204 ? {} : await answer.json();
-  tell(answer.ok ? "" : [told.detail, ...(told.errors ?? []).map(({ detail }) => detail)].join("\n"));
-  return answer.ok ? { status: answer.status, body: told } : null;
+  const content = json && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(json) };
+  const answer = await fetch(path, { method, ...content });
+  const body = answer.status === 204 ? {} : await answer.json();
+  tell(answer.ok ? "" : [body.detail, ...(body.errors ?? []).map(({ detail }) => detail)].join("\n"));
+  return answer.ok ? { status: answer.status, body } : null;
 }
 
 /** Show a message on top of the page; an empty one takes it away. */
