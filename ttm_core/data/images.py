@@ -18,7 +18,11 @@ from ttm_core.data.threads import in_turn
 
 # A photograph of 100 megapixels is 300 MB decoded; more than that in a training set is a decompression bomb.
 MAX_PIXELS = 100_000_000
-_GREY_MODES = {"1", "L", "LA", "I", "I;16", "F"}
+_WIDE_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
+_GREY_MODES = {"1", "L", "LA", *_WIDE_MODES}
+
+# What a file may hold, whatever its name says: pixels. Pillow knows programs, too, and hands EPS to Ghostscript.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 
 Source = Path | bytes
 """An encoded image: its file, or its bytes."""
@@ -164,8 +168,8 @@ def in_memory(images: Images, size: int) -> ArrayImages:
 
 
 def opened(source: Source) -> Image.Image:
-    """The image with its header read and its pixels not."""
-    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+    """The image with its header read and its pixels not. Raises OSError unless it is of one of `FORMATS`."""
+    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
 
 
 def decode(source: Source, channels: int) -> Image.Image:
@@ -175,7 +179,7 @@ def decode(source: Source, channels: int) -> Image.Image:
         with opened(source) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
-            if image.mode in {"I", "I;16", "F"}:
+            if image.mode in _WIDE_MODES:
                 return _grey_16_bit(image).convert("L" if channels == 1 else "RGB")
             return image.convert("L" if channels == 1 else "RGB")
 
@@ -186,9 +190,9 @@ def is_grey(image: Image.Image) -> bool:
 
 
 def _grey_16_bit(image: Image.Image) -> Image.Image:
-    """Pillow clips wide greys at 255; scale 16 bits to 8 instead."""
+    """Pillow clips wide greys at 255; scale 16 bits to 8 instead. 32 bits may hold 8, or 16."""
     wide = np.asarray(image, dtype=np.float64)
-    if wide.max(initial=0) > 255:
+    if image.mode not in {"I", "F"} or wide.max(initial=0) > 255:
         wide = wide / 257
     return Image.fromarray(np.clip(np.rint(wide), 0, 255).astype(np.uint8))
 

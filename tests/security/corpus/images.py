@@ -22,6 +22,22 @@ def _png(width: int, height: int, *extra: bytes, data: bytes | None = None) -> b
     )
 
 
+def _jpeg(width: int, height: int) -> bytes:
+    """A red square whose header tells another size."""
+    whole = _saved("jpeg")
+    at = whole.index(b"\xff\xc0") + 5
+    return whole[:at] + struct.pack(">HH", height, width) + whole[at + 4 :]
+
+
+def _tiff(entries: dict[int, int], following: int = 0) -> bytes:
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(entries.items()))
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + struct.pack("<I", following)
+
+
+def _icon(inside: bytes) -> bytes:
+    return struct.pack("<HHH", 0, 1, 1) + struct.pack("<BBBBHHII", 0, 0, 0, 0, 1, 32, len(inside), 22) + inside
+
+
 def _saved(kind: str, **options: object) -> bytes:
     out = io.BytesIO()
     Image.new("RGB", (32, 32), "red").save(out, kind, **options)  # type: ignore[arg-type]
@@ -48,6 +64,26 @@ CASES: dict[str, tuple[str, Make]] = {
     "bmp, lying": ("bmp", lambda: _saved("bmp")[:18] + struct.pack("<ii", 30_000, 30_000) + _saved("bmp")[26:]),
     "webp, cut": ("webp", lambda: _saved("webp")[:30]),
     "tiff, cut": ("tiff", lambda: _saved("tiff")[:100]),
+    "jpeg, as large as can be": ("jpg", lambda: _jpeg(65_535, 65_535)),
+    "gif, a screen of four billion": ("gif", lambda: _saved("gif")[:6] + b"\xff" * 4 + _saved("gif")[10:]),
+    "tiff, a billion pixels": (
+        "tiff",
+        lambda: _tiff({256: 40_000, 257: 40_000, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 40_000, 279: 9}),
+    ),
+    "tiff, a directory that is its own next": ("tiff", lambda: _tiff({256: 32, 257: 32}, following=8)),
+    "tiff, an endless strip": (
+        "tiff",
+        lambda: _tiff({256: 32, 257: 32, 258: 8, 259: 5, 262: 1, 273: 8, 277: 1, 278: 32, 279: 2**32 - 1}),
+    ),
+    "ppm, a size of many digits": ("ppm", lambda: b"P6\n" + b"9" * 5000 + b" 1\n255\n"),
+    "ico, a bomb inside": ("png", lambda: _icon(_png(40_000, 40_000, data=zlib.compress(bytes(1000))))),
+    "fits, an array of a terabyte": (
+        "png",
+        lambda: b"".join(
+            line.ljust(80).encode()
+            for line in ("SIMPLE  = T", "BITPIX  = 8", "NAXIS   = 2", "NAXIS1  = 1000000", "NAXIS2  = 1000000", "END")
+        ).ljust(2880),
+    ),
     "eps, a program": ("png", lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/etc/passwd)(r) file\n"),
     "svg, an entity": (
         "png",

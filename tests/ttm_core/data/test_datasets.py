@@ -1,6 +1,7 @@
 """Readers: splits, classes, and what each kind of bad dataset is told."""
 
 import shutil
+import struct
 import tarfile
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from tests.ttm_core.factories import digits, digits_folder, digits_idx, write_idx
 from ttm_core.data.build import held_in_memory, read_dataset
@@ -128,6 +129,33 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
     wide = np.array([[0, 32896, 65535]] * 3, dtype=np.uint16)
     Image.fromarray(wide).save(tmp_path / "wide.png")
     assert np.array(decode(tmp_path / "wide.png", 1))[0].tolist() == [0, 128, 255]
+    Image.fromarray(wide // 256).save(tmp_path / "dark.png")
+    assert np.array(decode(tmp_path / "dark.png", 1))[0].tolist() == [0, 0, 1]
+    assert np.array(decode(tiff_of_big_endian_greys(wide), 3))[0, :, 2].tolist() == [0, 128, 255]
+
+
+def tiff_of_big_endian_greys(pixels):
+    """As microscopes write it; Pillow only reads it."""
+    height, width = pixels.shape
+    data = pixels.astype(">u2").tobytes()
+    shorts = {256: width, 257: height, 258: 16, 259: 1, 262: 1, 277: 1, 278: height}
+    longs = {273: 8 + 2 + 9 * 12 + 4, 279: len(data)}
+    entries = {tag: struct.pack(">HHIHH", tag, 3, 1, value, 0) for tag, value in shorts.items()}
+    entries |= {tag: struct.pack(">HHII", tag, 4, 1, value) for tag, value in longs.items()}
+    directory = struct.pack(">H", len(entries)) + b"".join(entries[tag] for tag in sorted(entries)) + bytes(4)
+    return b"MM\0*" + struct.pack(">I", 8) + directory + data
+
+
+def test_an_image_starts_no_program(tmp_path, monkeypatch):
+    """Pillow hands EPS to Ghostscript, whatever the file is called."""
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # looked up once a process
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    with pytest.raises(OSError, match="cannot identify"):
+        decode(eps, 3)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_unreadable_images_are_listed_up_to_a_share(tmp_path, pool):
