@@ -56,6 +56,7 @@ def describe(job: Job) -> list[tuple[str, str]]:
             rows.append(("gap to teacher", f"{job.accuracy.gap_points:+.2f} points"))
     if job.failure is not None:
         rows.append(("failure", f"{job.failure.code} ({job.failure.origin}): {job.failure.message}"))
+        rows.append(("next step", job.failure.next_step))
     rows += [("artifact", f"{file.name}  {file.size} bytes  sha256 {file.sha256}") for file in job.artifacts]
     return rows
 

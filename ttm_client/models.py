@@ -58,16 +58,19 @@ class Accuracy(Answer):
 
 
 class Failure(Answer):
-    """Why a job failed; `origin` is `user` or `system`.
+    """Why a job failed; `origin` is `user` or `system`. `next_step` says what to do about it.
 
     >>> failed.failure.code, failed.failure.origin, failed.failure.message
     ('bad_dataset', 'user', 'No images.')
+    >>> failed.failure.next_step
+    'Look at the dataset: the message names what is missing or broken. Then submit a new job.'
     """
 
     code: str
     message: str
     origin: str
     retryable: bool
+    next_step: str = ""
 
 
 class HistoryEntry(Answer):

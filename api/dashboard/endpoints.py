@@ -10,7 +10,6 @@ from starlette.staticfiles import StaticFiles
 from api.dashboard import catalogue, docs, forms, operations
 from api.dashboard.columns import COLUMNS, ran_seconds, waited_seconds
 from api.dashboard.comparison import differences
-from api.dashboard.failures import next_step
 from api.dashboard.pages import page
 from api.dashboard.query import Query as Address
 from api.dashboard.reports import student_costs
@@ -119,7 +118,6 @@ def job_page(
         attempts=attempts,
         live=job.state not in TERMINAL,
         reported=any(artifact.name == "report.html" for artifact in job.artifacts),
-        step=next_step(job.failure.code, job.failure.origin, retryable=job.failure.retryable) if job.failure else "",
         compression=_compression(job),
         spans=spans(job),
         logs=job.links.log,

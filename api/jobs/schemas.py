@@ -3,9 +3,10 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from api.artifacts.schemas import ArtifactOut
+from api.jobs.next_steps import next_step
 from api.pagination import Page
 from api.times import Moment
 from ttm_core.events import Reference
@@ -92,6 +93,12 @@ class Failure(BaseModel):
     message: str
     origin: Literal["user", "system"]
     retryable: bool
+
+    @computed_field(description="What to do about it: plain text, with code between backticks.")  # type: ignore[prop-decorator]
+    @property
+    def next_step(self) -> str:
+        """What to do about it."""
+        return next_step(self.code, self.origin, retryable=self.retryable)
 
 
 class AttemptOut(BaseModel):

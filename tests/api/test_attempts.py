@@ -42,6 +42,7 @@ def test_each_attempt_tells_its_worker_its_steps_and_its_cause(
     assert lost["worker"]
     assert lost["started_at"] <= lost["ended_at"] <= failed["started_at"]
     assert (failed["number"], failed["outcome"], failed["from_step"]) == (2, "failed", None)
+    assert failed["cause"].pop("next_step").startswith("Look at the dataset")
     assert failed["cause"] == {"code": "bad_dataset", "message": "No images.", "origin": "user", "retryable": False}
 
 

@@ -8,10 +8,10 @@ from sqlalchemy import Engine
 from starlette.datastructures import URL
 
 from api.dashboard import forms
-from api.dashboard.failures import next_step
 from api.dashboard.query import Query
 from api.dashboard.sizes import compression
 from api.dashboard.timeline import spans
+from api.jobs.next_steps import next_step
 from api.jobs.schemas import HistoryEntry, JobOut, JobRequest
 from tests.support.runs import claim, fail, train
 from ttm_jobs.settings import Settings

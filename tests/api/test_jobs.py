@@ -117,6 +117,7 @@ def test_failure_says_whose_fault_it_was(client: TestClient, engine: Engine, bod
     job_id = submit(client, body)["id"]
     fail(engine, claim(engine, job_id))
     failure = client.get(f"/jobs/{job_id}").json()["failure"]
+    assert failure.pop("next_step").startswith("Look at the dataset")
     assert failure == {"code": "bad_dataset", "message": "No images.", "origin": "user", "retryable": False}
 
 

@@ -140,6 +140,7 @@ def test_a_failed_job_is_told_by_the_exit_code_and_the_cause(ttm: Ttm, data: Pat
     )
     assert fails.returncode == 1
     assert "bad_dataset (user): No images." in fails.stdout
+    assert "next step\tLook at the dataset" in fails.stdout
 
 
 def test_architectures_are_searched(ttm: Ttm) -> None:
