@@ -48,6 +48,7 @@ def fill(engine: Engine, count: int) -> str:
                 "name": f"name {number % 20}",
                 "teacher": f"upload:{number % 20}",
                 "dataset": f"file:///{number % 20}",
+                "owner": f"owner {number % 20}",
                 "created_at": begin + timedelta(seconds=number),
             }
             for number in numbers
@@ -91,6 +92,8 @@ def queries(server: Server) -> dict[str, str]:
         "tag": "&tag=tag7",
         "teacher": "&teacher=upload:7",
         "dataset": "&dataset=file:///7",
+        "owner": "&owner=owner%207",
+        "state and tag": "&state=failed&tag=tag7",
         "created": "&created_before=2020-01-01T00:10:00Z",
     }
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 
 import structlog
@@ -13,14 +13,24 @@ from api.definitions.resolution import by_address, resolve
 from api.errors import InvalidRequest
 from api.jobs.polling import etag
 from api.jobs.rendered import RenderedJobs
-from api.jobs.schemas import AttemptList, CheckpointList, JobOut, JobPage, JobPatch, JobRequest, JobSummary, MetricPage
+from api.jobs.schemas import (
+    AttemptList,
+    CheckpointList,
+    HistoryEntry,
+    JobOut,
+    JobPage,
+    JobPatch,
+    JobRequest,
+    JobSummary,
+    MetricPage,
+)
 from api.jobs.validation import check_request
-from api.jobs.views import attempt, checkpoint, detail, point, summary
+from api.jobs.views import attempt, checkpoint, detail, entry, point, summary
 from api.pagination import decode_cursor, decode_moment, encode_cursor, encode_moment
 from api.problems import FieldError, Refusal
 from ttm_core.spec import DistillSpec
 from ttm_jobs import traces
-from ttm_jobs.models import Job, JobEvent
+from ttm_jobs.models import Job
 from ttm_jobs.repositories import artifacts, events, job_lists, job_orders, jobs, metrics, runs
 from ttm_jobs.repositories.job_lists import JobFilters
 from ttm_jobs.repositories.jobs import Stamp
@@ -60,8 +70,9 @@ def create(session: Session, settings: Settings, request: JobRequest, *, owner: 
     session.flush()
     # Where a request's id and its job's are beside each other.
     log.info("job accepted", job_id=job.id, project=job.project_id, queue=job.queue)
-    # It has made nothing yet, and its one event is at hand.
-    return detail(job, [], [session.get_one(JobEvent, (job.id, job.last_event))], _wait(session, settings, job))
+    # It has made nothing yet, and what there is to tell of it is at hand.
+    history = [HistoryEntry(at=job.created_at, kind="state", value=job.state)]
+    return detail(job, [], history, _wait(session, settings, job, at=job.created_at))
 
 
 def get(session: Session, settings: Settings, job_id: str) -> JobOut:
@@ -107,12 +118,12 @@ def checkpoint_list(session: Session, job_id: str) -> CheckpointList:
 
 def show(session: Session, settings: Settings, job: Job) -> JobOut:
     """The whole view of a job."""
-    made, history = artifacts.of_job(session, job.id), events.history(session, job.id)
+    made, history = artifacts.of_job(session, job.id), map(entry, events.history(session, job.id))
     return detail(job, made, history, _wait(session, settings, job))
 
 
-def _wait(session: Session, settings: Settings, job: Job) -> Wait | None:
-    return Waits(session, seen_within=timedelta(seconds=settings.worker_seen_seconds)).of(job)
+def _wait(session: Session, settings: Settings, job: Job, *, at: datetime | None = None) -> Wait | None:
+    return Waits(session, seen_within=timedelta(seconds=settings.worker_seen_seconds), at=at).of(job)
 
 
 def change(session: Session, settings: Settings, wish: Callable[[Session, str], Job], job_id: str) -> JobOut:

@@ -1,6 +1,6 @@
 """From rows to what a client sees."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -57,7 +57,7 @@ def summary(job: Job) -> JobSummary:
     )
 
 
-def detail(job: Job, artifacts: Sequence[Artifact], history: Sequence[JobEvent], wait: Wait | None) -> JobOut:
+def detail(job: Job, artifacts: Sequence[Artifact], history: Iterable[HistoryEntry], wait: Wait | None) -> JobOut:
     """A job with all that is known of it."""
     known = summary(job).model_dump()
     if any(row.name == LOG for row in artifacts):
@@ -69,12 +69,19 @@ def detail(job: Job, artifacts: Sequence[Artifact], history: Sequence[JobEvent],
         planned=job.full_spec is not None,
         result=job.result,
         artifacts=[artifact(row) for row in artifacts],
-        history=[_entry(event) for event in history],
+        history=list(history),
         retry_of=job.retry_of,
         heartbeat_at=job.heartbeat_at,
         waits_for=wait and wait.what,
         wait_reason=wait and wait.reason,
     )
+
+
+def entry(event: JobEvent) -> HistoryEntry:
+    """A change of state or phase."""
+    kind: Literal["state", "phase"] = "state" if event.kind == "state" else "phase"
+    at: datetime = event.at
+    return HistoryEntry(at=at, kind=kind, value=event.data[kind], attempt=event.data.get("attempt"))
 
 
 def artifact(row: Artifact) -> ArtifactOut:
@@ -175,9 +182,3 @@ def teacher_of(job: Job) -> str | None:
     known = [spec["teacher"]] if spec.get("teacher") else spec.get("teachers") or []
     architectures = [teacher.get("architecture") for teacher in known]
     return " + ".join(architectures) if architectures and all(architectures) else job.teacher
-
-
-def _entry(event: JobEvent) -> HistoryEntry:
-    kind: Literal["state", "phase"] = "state" if event.kind == "state" else "phase"
-    at: datetime = event.at
-    return HistoryEntry(at=at, kind=kind, value=event.data[kind], attempt=event.data.get("attempt"))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, event, func, select
 
 from tests.support.runs import STUDENT_SHA256, claim, fail, succeed, train
 from ttm_jobs.database import read_scope, session_scope
@@ -111,6 +111,23 @@ def test_succeeded_job_shows_result_and_artifacts(
     assert client.get(f"/jobs/{job_id}/artifacts").json()["items"] == job["artifacts"]
     assert (job["links"]["cancel"], job["links"]["student"]) == (None, f"/jobs/{job_id}/student")
     assert client.get(job["links"]["log"]).text == "step 1\n"
+
+
+def test_a_new_job_is_answered_without_being_read_again(client: TestClient, settings: Settings) -> None:
+    body = {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
+    reads: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("SELECT"):
+            reads.append(statement)
+
+    client.get("/jobs")  # whether keys are asked for is remembered a while
+    event.listen(Engine, "before_cursor_execute", note)
+    made = client.post("/jobs", json=body).json()
+    event.remove(Engine, "before_cursor_execute", note)
+    # The project's limits, the time, the webhooks to tell, and the workers that could take it.
+    assert len(reads) == 4, reads
+    assert client.get(f"/jobs/{made['id']}").json() == made
 
 
 def test_failure_says_whose_fault_it_was(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:

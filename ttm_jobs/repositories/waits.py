@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Literal
 
-from sqlalchemy import String, and_, case, cast, func, or_, select
+from sqlalchemy import BigInteger, Select, String, and_, bindparam, case, cast, func, or_, select
 from sqlalchemy.orm import Session
 
-from ttm_jobs.clock import now
+from ttm_jobs.clock import UtcDateTime, now
 from ttm_jobs.models import Job, Project, Worker
 from ttm_jobs.repositories import projects
 from ttm_jobs.states import JobState
@@ -34,11 +34,29 @@ class _Crew:
     largest_bytes: float | None
 
 
-class Waits:
-    """What jobs wait for at one moment. What several jobs ask alike is looked up once."""
+def _crew_of_queue() -> Select[int, int, int, float | None]:
+    """What `_Crew` holds of the workers whose queues have a name like `pattern` and that were seen since `since`."""
+    # As text, which both databases have.
+    serves = cast(Worker.queues, String).like(bindparam("pattern", type_=String), escape="/")
+    memory = Worker.devices[0]["memory_bytes"].as_float()
+    # A worker whose device tells of no memory takes any job.
+    able = or_(memory.is_(None), memory >= bindparam("wanted", type_=BigInteger))
+    idle = and_(able, Worker.job_id.is_(None))
+    return select(func.count(), func.count(case((able, 1))), func.count(case((idle, 1))), func.max(memory)).where(
+        Worker.kind == "worker", Worker.seen_at >= bindparam("since", type_=UtcDateTime), serves
+    )
 
-    def __init__(self, session: Session, *, seen_within: timedelta) -> None:
+
+# Put together once, which takes as long as to ask it.
+_CREW = _crew_of_queue()
+
+
+class Waits:
+    """What jobs wait for at one moment, by default this one. What several jobs ask alike is looked up once."""
+
+    def __init__(self, session: Session, *, seen_within: timedelta, at: datetime | None = None) -> None:
         self._session = session
+        self._given_at = at
         self._seen_within = seen_within
         self._crews: dict[tuple[str, int | None], _Crew] = {}
         self._reached: dict[str, int | None] = {}
@@ -67,7 +85,7 @@ class Waits:
     @cached_property
     def _at(self) -> datetime:
         # Asked for a queued job alone: the view of any other costs no look at the clock.
-        return now(self._session)
+        return self._given_at or now(self._session)
 
     def _limit_reached(self, project_id: str) -> int | None:
         """How many jobs the project may have running, if it has as many."""
@@ -79,18 +97,12 @@ class Waits:
 
     def _crew(self, queue: str, wanted_bytes: int | None) -> _Crew:
         if (queue, wanted_bytes) not in self._crews:
-            # As text, which both databases have: a queue's name holds no quotation mark.
-            serves = cast(Worker.queues, String).contains(f'"{queue}"', autoescape=True)
-            memory = Worker.devices[0]["memory_bytes"].as_float()
-            # A worker whose device tells of no memory takes any job.
-            able = or_(memory.is_(None), memory >= (wanted_bytes or 0))
-            idle = and_(able, Worker.job_id.is_(None))
-            serving, can, free, largest = self._session.execute(
-                select(func.count(), func.count(case((able, 1))), func.count(case((idle, 1))), func.max(memory)).where(
-                    Worker.kind == "worker", Worker.seen_at >= self._at - self._seen_within, serves
-                )
-            ).one()
-            self._crews[queue, wanted_bytes] = _Crew(serving, can, free, largest)
+            # A queue's name holds no quotation mark, and of LIKE's signs one.
+            pattern = f'%"{queue.replace("_", "/_")}"%'
+            since = self._at - self._seen_within
+            asked = {"pattern": pattern, "wanted": wanted_bytes or 0, "since": since}
+            row = self._session.execute(_CREW, asked).one()
+            self._crews[queue, wanted_bytes] = _Crew(*row)
         return self._crews[queue, wanted_bytes]
 
 
