@@ -77,14 +77,14 @@ class _Distillation(Spec):
         return own.along_with(self.features.needs) if self.features else own
 
 
+def _gamma(default: float) -> Any:
+    return Field(default, description="Exponent of the power transform, 1 / T; may change over the epochs.")
+
+
 class _Tempered(_Distillation):
     """A method with a temperature T on the teacher's logits; gamma = 1 / T is the power transform's exponent."""
 
-    default_gamma: ClassVar[float]
-
-    gamma: PositiveScheduled = Field(
-        0.0, validate_default=True, description="Exponent of the power transform, 1 / T; may change over the epochs."
-    )
+    gamma: PositiveScheduled = _gamma(0.2)
     temperature: PositiveFloat | None = Field(
         None, description="T of the teacher's softmax, 1 / gamma; null where gamma changes over the epochs."
     )
@@ -92,15 +92,14 @@ class _Tempered(_Distillation):
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, data: Any) -> Any:
-        return _complete_temperature(data, cls.default_gamma)
+        return _complete_temperature(data, cls.model_fields["gamma"].default)
 
 
 class KnowledgeDistillation(_Tempered):
     """Hinton et al. 2015 (arXiv 1503.02531): ce_weight * H(y, q) + kd_weight * T^2 * KL(p_T || q_T)."""
 
-    default_gamma: ClassVar[float] = 0.25
-
     kind: Literal["kd"] = "kd"
+    gamma: PositiveScheduled = _gamma(0.25)
     ce_weight: Weight = 0.1
     kd_weight: Scheduled = 0.9
 
@@ -108,8 +107,6 @@ class KnowledgeDistillation(_Tempered):
 class TransformedTeacherMatching(_Tempered):
     """Zheng & Yang 2024 (arXiv 2402.11148): ce_weight * H(y, q) + beta * KL(p_T || q). The student keeps
     temperature 1."""
-
-    default_gamma: ClassVar[float] = 0.2
 
     kind: Literal["ttm"] = "ttm"
     beta: Scheduled = 8.0
@@ -119,8 +116,6 @@ class TransformedTeacherMatching(_Tempered):
 class WeightedTransformedTeacherMatching(_Tempered):
     """Zheng & Yang 2024 (arXiv 2402.11148): ce_weight * H(y, q) + beta * mean(U_gamma(p) * KL(p_T || q)), where
     U_gamma(p), the sum of p^gamma over the classes, weighs an image by how unsure the teacher is of it."""
-
-    default_gamma: ClassVar[float] = 0.2
 
     kind: Literal["wttm"] = "wttm"
     beta: Scheduled = 2.0

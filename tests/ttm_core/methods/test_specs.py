@@ -79,6 +79,14 @@ def test_schedules(ramp, values):
     assert [at(ramp, epoch, 10) for epoch in (0, 2.5, 5, 7.5, 10)] == pytest.approx(values)
 
 
+@pytest.mark.parametrize("kind", LOGIT_METHODS)
+def test_the_schema_tells_the_defaults_that_hold(kind):
+    told = method(kind)
+    properties = type(told).model_json_schema()["properties"]
+    held = told.model_dump(mode="json", exclude={"temperature"} if "gamma" in properties else set())
+    assert {name: properties[name].get("default") for name in held} == held
+
+
 def test_gamma_may_change_and_has_no_temperature_then():
     told = method(
         "wttm", gamma={"kind": "linear", "first": 0.5, "last": 0.1}, beta={"kind": "warmup", "epochs": 5, "last": 4}
