@@ -4,6 +4,7 @@ from tests.support.factories import MINUTE, NO_TIME
 from ttm_jobs.database import session_scope
 from ttm_jobs.repositories import workers
 from ttm_jobs.repositories.workers import Kind
+from ttm_jobs.settings import DEFAULT_QUEUE
 
 
 def tell(engine: Engine, worker_id: str, kind: Kind = "worker", job_id: str | None = None) -> None:
@@ -33,8 +34,8 @@ def test_idle_workers_are_those_without_a_job(engine: Engine) -> None:
     tell(engine, "idle")
     tell(engine, "dispatcher", kind="dispatcher")
     with session_scope(engine) as session:
-        assert workers.count_idle(session, within=MINUTE) == 1
-        assert workers.count_idle(session, within=NO_TIME) == 0
+        assert workers.idle_by_queue(session, within=MINUTE) == {DEFAULT_QUEUE: 1}
+        assert workers.idle_by_queue(session, within=NO_TIME) == {}
 
 
 def test_who_leaves_or_falls_silent_is_forgotten(engine: Engine) -> None:

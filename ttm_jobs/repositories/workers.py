@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Literal
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from ttm_jobs.clock import now
@@ -45,18 +45,6 @@ def recent(session: Session, *, within: timedelta, kind: Kind | None = None) -> 
     """Those heard of lately, oldest registration first."""
     query = select(Worker).where(Worker.seen_at >= now(session) - within).order_by(Worker.started_at, Worker.id)
     return session.scalars(query if kind is None else query.where(Worker.kind == kind)).all()
-
-
-def count_idle(session: Session, *, within: timedelta) -> int:
-    """Workers heard of lately that hold no job."""
-    return (
-        session.scalar(
-            select(func.count())
-            .select_from(Worker)
-            .where(Worker.kind == "worker", Worker.job_id.is_(None), Worker.seen_at >= now(session) - within)
-        )
-        or 0
-    )
 
 
 def idle_by_queue(session: Session, *, within: timedelta) -> dict[str, int]:
