@@ -65,6 +65,11 @@ async def _once(request: Request, key: _Key = None) -> Once:
 OnceDep = Annotated[Once, Depends(_once)]
 
 
+def located(what: str) -> dict[int | str, dict[str, Any]]:
+    """What the document says of an answer to `Once`: where `what` is."""
+    return {201: {"headers": {"Location": {"description": f"Path of {what}.", "schema": {"type": "string"}}}}}
+
+
 def _canonical(body: BaseModel | None) -> str:
     # As it was understood, so that spaces and the order of fields make no other request of it.
     return "" if body is None else json.dumps(body.model_dump(mode="json"), sort_keys=True)

@@ -1,6 +1,6 @@
 """Routes of named teachers and datasets."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Body, Path
 from starlette.responses import Response
@@ -17,7 +17,7 @@ from api.definitions.schemas import (
 )
 from api.dependencies import EngineDep, SettingsDep
 from api.errors import InputNotFound, InvalidCursor, InvalidRequest, MalformedBody, UnsupportedMediaType
-from api.idempotency import OnceDep
+from api.idempotency import OnceDep, located
 from api.json_bodies import JsonRoute
 from api.pagination import CursorParameter, Limit
 from api.problems import problems
@@ -49,9 +49,6 @@ _REFUSALS = problems(
     UnsupportedMediaType,
     TooLarge,
 )
-_LOCATION: dict[int | str, dict[str, Any]] = {
-    201: {"headers": {"Location": {"description": "Path of the version.", "schema": {"type": "string"}}}}
-}
 # Of any form: a name that nothing can have is a name that nothing has.
 Name = Annotated[str, Path(description="The name, without a version.", max_length=200)]
 Version = Annotated[int, Path(ge=1, lt=2**31, description="The number of the version.")]
@@ -67,7 +64,7 @@ def _location(made: TeacherOut | DatasetOut) -> str:
     summary="Name a teacher, or add a version to a name",
     status_code=201,
     response_model=TeacherOut,
-    responses=_LOCATION | _REFUSALS,
+    responses=located("the version") | _REFUSALS,
 )
 def teachers_create(
     request: Annotated[TeacherRequest, Body()], once: OnceDep, engine: EngineDep, settings: SettingsDep
@@ -141,7 +138,7 @@ def teachers_delete(name: Name, version: Version, engine: EngineDep) -> None:
     summary="Name a dataset, or add a version to a name",
     status_code=201,
     response_model=DatasetOut,
-    responses=_LOCATION | _REFUSALS,
+    responses=located("the version") | _REFUSALS,
 )
 def datasets_create(
     request: Annotated[DatasetRequest, Body()], once: OnceDep, engine: EngineDep, settings: SettingsDep

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from api.conditional import IfNoneMatch
 from api.dependencies import CallerDep, EngineDep, FeedsDep, SettingsDep
 from api.errors import InputNotFound, InvalidCursor, InvalidRequest, MalformedBody, NothingNew, UnsupportedMediaType
-from api.idempotency import OnceDep
+from api.idempotency import OnceDep, located
 from api.identifiers import JobId
 from api.jobs import service
 from api.jobs.examples import SPECS
@@ -72,25 +72,23 @@ MetricName = Annotated[str, StringConstraints(max_length=100, pattern=r"^[\w/.-]
     summary="Submit a distillation job",
     status_code=201,
     response_model=JobOut,
-    responses={
-        201: {"headers": {"Location": {"description": "Path of the job.", "schema": {"type": "string"}}}},
-        **problems(
-            InvalidRequest,
-            UnknownArchitecture,
-            UriNotAllowed,
-            InputNotFound,
-            DeadlinePassed,
-            UnknownQueue,
-            JobNotFinished,
-            UploadNotComplete,
-            QuotaExceeded,
-            IdempotencyKeyReused,
-            RequestInFlight,
-            MalformedBody,
-            UnsupportedMediaType,
-            TooLarge,
-        ),
-    },
+    responses=located("the job")
+    | problems(
+        InvalidRequest,
+        UnknownArchitecture,
+        UriNotAllowed,
+        InputNotFound,
+        DeadlinePassed,
+        UnknownQueue,
+        JobNotFinished,
+        UploadNotComplete,
+        QuotaExceeded,
+        IdempotencyKeyReused,
+        RequestInFlight,
+        MalformedBody,
+        UnsupportedMediaType,
+        TooLarge,
+    ),
 )
 def jobs_create(
     request: Annotated[JobRequest, Body(openapi_examples=SPECS)],
@@ -336,9 +334,8 @@ def jobs_resume(job_id: JobId, engine: EngineDep, settings: SettingsDep) -> JobO
     summary="Submit a failed or cancelled job again",
     status_code=201,
     response_model=JobOut,
-    responses=problems(
-        JobNotFound, JobNotRetryable, QuotaExceeded, InvalidRequest, IdempotencyKeyReused, RequestInFlight
-    ),
+    responses=located("the new job")
+    | problems(JobNotFound, JobNotRetryable, QuotaExceeded, InvalidRequest, IdempotencyKeyReused, RequestInFlight),
 )
 def jobs_retry(job_id: JobId, once: OnceDep, engine: EngineDep, settings: SettingsDep, caller: CallerDep) -> Response:
     """A new job with the same spec, which names the old one in `retry_of` and belongs to who asks; the old one stays as

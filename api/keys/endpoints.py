@@ -31,8 +31,8 @@ def keys_list(caller: AdminDep, engine: EngineDep) -> KeyList:
     responses=problems(Forbidden, ExpiryPassed, InvalidRequest),
 )
 def keys_create(request: KeyRequest, caller: AdminDep, engine: EngineDep, services: ServicesDep) -> NewKeyOut:
-    """For the project of the key that asks. The answer is the only place where the secret is shown. Needs a key of
-    scope admin."""
+    """For the project of the key that asks. The answer is the only place where the secret is shown, so it is kept
+    for no `Idempotency-Key`. Needs a key of scope admin."""
     with session_scope(engine) as session:
         key = service.create(session, request)
     services.callers.forget()

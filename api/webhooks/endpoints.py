@@ -1,9 +1,11 @@
 """Routes of webhooks."""
 
 from fastapi import APIRouter
+from starlette.responses import Response
 
 from api.dependencies import AdminDep, EngineDep, SettingsDep
 from api.errors import InvalidCursor, InvalidRequest, MalformedBody, UnsupportedMediaType
+from api.idempotency import OnceDep, located
 from api.identifiers import WebhookId
 from api.json_bodies import JsonRoute
 from api.pagination import CursorParameter, Limit
@@ -19,7 +21,15 @@ from api.webhooks.schemas import (
     WebhookRequest,
 )
 from ttm_jobs.database import read_scope, session_scope
-from ttm_jobs.errors import Forbidden, TooLarge, TooManyWebhooks, UriNotAllowed, WebhookNotFound
+from ttm_jobs.errors import (
+    Forbidden,
+    IdempotencyKeyReused,
+    RequestInFlight,
+    TooLarge,
+    TooManyWebhooks,
+    UriNotAllowed,
+    WebhookNotFound,
+)
 from ttm_jobs.repositories import webhooks
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"], route_class=JsonRoute)
@@ -32,17 +42,18 @@ _BODY = (InvalidRequest, MalformedBody, UnsupportedMediaType, TooLarge)
     operation_id="webhooks_create",
     summary="Be told of the project's jobs",
     status_code=201,
-    responses=problems(Forbidden, TooManyWebhooks, UriNotAllowed, *_BODY),
+    response_model=NewWebhookOut,
+    responses=located("the webhook")
+    | problems(Forbidden, TooManyWebhooks, UriNotAllowed, IdempotencyKeyReused, RequestInFlight, *_BODY),
 )
 def webhooks_create(
-    request: WebhookRequest, caller: AdminDep, engine: EngineDep, settings: SettingsDep
-) -> NewWebhookOut:
+    request: WebhookRequest, once: OnceDep, caller: AdminDep, engine: EngineDep, settings: SettingsDep
+) -> Response:
     """Each change of a job's state is sent as a POST, in the form of Standard Webhooks: the headers `webhook-id`,
     `webhook-timestamp` and `webhook-signature` (v1, HMAC-SHA256 with the secret that is shown now). Anything but 2xx
     within seconds is tried again, ten times over most of a day, under the same `webhook-id`; order is not kept, and one
     may come twice. Needs a key of scope admin."""
-    with session_scope(engine) as session:
-        return service.create(session, settings, request)
+    return once.answer(engine, request, lambda session: service.create(session, settings, request), _location)
 
 
 @router.get("", operation_id="webhooks_list", summary="List the project's webhooks")
@@ -124,3 +135,7 @@ def webhooks_deliveries(
     """Newest first, each with its tries and what the receiver answered."""
     with read_scope(engine) as session:
         return service.deliveries(session, webhook_id, limit=limit, cursor=cursor)
+
+
+def _location(webhook: NewWebhookOut) -> str:
+    return f"/webhooks/{webhook.id}"

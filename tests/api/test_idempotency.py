@@ -49,6 +49,17 @@ def test_another_request_of_the_same_name_is_refused(client: TestClient, body: d
     assert made[0] == made[1] != job_id
 
 
+def test_a_webhook_is_made_once(client: TestClient) -> None:
+    headers = {"Idempotency-Key": "k"}
+    body = {"url": "https://hooks.example.org/ttm"}
+    first, again = (client.post("/webhooks", json=body, headers=headers) for _ in range(2))
+    assert (first.status_code, first.content) == (again.status_code, again.content)
+    assert first.headers["location"] == f"/webhooks/{first.json()['id']}"
+    assert len(client.get("/webhooks").json()["items"]) == 1
+    other = client.post("/webhooks", json={**body, "events": ["job.failed"]}, headers=headers)
+    assert_problem(other, 422, "idempotency_key_reused")
+
+
 def test_a_refusal_is_not_kept(client: TestClient, body: dict[str, Any]) -> None:
     headers = {"Idempotency-Key": "k"}
     assert client.post("/jobs", json={**body, "student": "resnet188"}, headers=headers).status_code == 422
