@@ -279,6 +279,10 @@ def test_a_submission_whose_answer_was_lost_is_sent_again_and_done_once(
         job = client.jobs.create(**body)
         assert proxy.connections == 2
         assert [each.id for each in client.jobs.list()] == [job.id]
+    with FlakyProxy(url, 100, broken=1) as proxy, Client(proxy.url) as client:
+        webhook = client.webhooks.create("https://hooks.example.org/ttm")
+        assert proxy.connections == 2
+        assert [each.id for each in client.webhooks.list()] == [webhook.id]
 
 
 def test_jobs_are_tagged_found_and_deleted(client: Client, settings: Settings) -> None:

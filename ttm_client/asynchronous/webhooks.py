@@ -32,7 +32,8 @@ class AsyncWebhooks:
         'whsec_...'
         """
         body = {"url": url, "events": [*events], "description": description}
-        return NewWebhook.model_validate_json(await self._ask("POST", "", body))
+        answer = await self._transport.request("POST", "/webhooks", body=body, once=True)
+        return NewWebhook.model_validate_json(answer.content)
 
     async def list(self) -> AsyncIterator[Webhook]:
         """The project's webhooks, oldest first.

@@ -33,7 +33,8 @@ class Webhooks:
         'whsec_...'
         """
         body = {"url": url, "events": [*events], "description": description}
-        return NewWebhook.model_validate_json(self._ask("POST", "", body))
+        answer = self._transport.request("POST", "/webhooks", body=body, once=True)
+        return NewWebhook.model_validate_json(answer.content)
 
     def list(self) -> Iterator[Webhook]:
         """The project's webhooks, oldest first.
