@@ -157,12 +157,10 @@ def compare_page(
 
 @router.get("/ui/new")
 def new_page(
-    request: Request,
     recipe: Annotated[str, Query(max_length=200)] = "",
     student: Annotated[str, Query(max_length=128)] = "",
 ) -> HTMLResponse:
     """The form of a job."""
-    validate = "/jobs/validate"
     return page(
         "new.html",
         recipes=[recipes.find(name) for name in recipes.names()],
@@ -170,7 +168,6 @@ def new_page(
         methods=forms.methods(),
         training=forms.training(),
         handling=forms.handling(),
-        validate=validate if validate in request.app.openapi()["paths"] else None,
     )
 
 

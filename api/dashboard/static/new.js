@@ -95,7 +95,7 @@ form.addEventListener("submit", async (event) => {
   }
 });
 
-form.querySelector("[data-validate]")?.addEventListener("click", async ({ target }) => {
+form.querySelector("[data-validate]").addEventListener("click", async ({ target }) => {
   const told = await send(target.dataset.validate);
   const place = document.getElementById("estimate");
   place.hidden = !told;
