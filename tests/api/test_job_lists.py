@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine, event, func, insert, select, text
+from sqlalchemy import Engine, func, insert, select, text
 
 from tests.api.test_bad_requests import assert_problem
 from tests.support.factories import claimed, create_job, job_of, queued
 from tests.support.runs import claim, fail, succeed, train
+from tests.support.statements import statements
 from ttm_jobs.database import read_scope, session_scope
 from ttm_jobs.ids import new_id
 from ttm_jobs.models import Artifact, Job, JobTag, Metric, OutboxMessage
@@ -127,24 +128,19 @@ def test_each_list_reads_an_index_in_its_order(client: TestClient, engine: Engin
     with engine.begin() as connection:
         connection.execute(text("ANALYZE"))
     second = client.get("/jobs").json()["next_cursor"]
-    asked: list[tuple[str, Any]] = []
-
-    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if statement.startswith("SELECT jobs.") and "ORDER BY" in statement:
-            asked.append((statement, parameters))
-
-    event.listen(client.app.state.services.engine, "before_cursor_execute", note)  # type: ignore[attr-defined]
-    for params, index in FILTERS:
-        for cursor in ({}, {"cursor": second}):
-            asked.clear()
-            ids(client, **params, **cursor)
-            assert asked
-            for statement, parameters in asked:
-                plan = explain(engine, statement, parameters)
-                assert index in plan, (params, plan)
-                assert "TEMP B-TREE" not in plan, (params, plan)
-                assert "Sort" not in plan.replace("Incremental Sort", ""), (params, plan)
-                assert "Seq Scan" not in plan, (params, plan)
+    own: Engine = client.app.state.services.engine  # type: ignore[attr-defined]
+    with statements(own, lambda sql: sql.startswith("SELECT jobs.") and "ORDER BY" in sql) as asked:
+        for params, index in FILTERS:
+            for cursor in ({}, {"cursor": second}):
+                asked.clear()
+                ids(client, **params, **cursor)
+                assert asked
+                for statement, parameters in asked:
+                    plan = explain(engine, statement, parameters)
+                    assert index in plan, (params, plan)
+                    assert "TEMP B-TREE" not in plan, (params, plan)
+                    assert "Sort" not in plan.replace("Incremental Sort", ""), (params, plan)
+                    assert "Seq Scan" not in plan, (params, plan)
 
 
 def explain(engine: Engine, statement: str, parameters: Any) -> str:

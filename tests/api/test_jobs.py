@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine, event, func, select
+from sqlalchemy import Engine, func, select
 
 from tests.support.runs import STUDENT_SHA256, claim, fail, succeed, train
+from tests.support.statements import statements
 from ttm_jobs.database import read_scope, session_scope
 from ttm_jobs.models import OutboxMessage
 from ttm_jobs.settings import Settings
@@ -115,16 +116,9 @@ def test_succeeded_job_shows_result_and_artifacts(
 
 def test_a_new_job_is_answered_without_being_read_again(client: TestClient, settings: Settings) -> None:
     body = {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
-    reads: list[str] = []
-
-    def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        if statement.startswith("SELECT"):
-            reads.append(statement)
-
     client.get("/jobs")  # whether keys are asked for is remembered a while
-    event.listen(Engine, "before_cursor_execute", note)
-    made = client.post("/jobs", json=body).json()
-    event.remove(Engine, "before_cursor_execute", note)
+    with statements(Engine, lambda sql: sql.startswith("SELECT")) as reads:
+        made = client.post("/jobs", json=body).json()
     # The project's limits, the time, the webhooks to tell, and the workers that could take it.
     assert len(reads) == 4, reads
     assert client.get(f"/jobs/{made['id']}").json() == made

@@ -9,10 +9,11 @@ from typing import Any
 import httpx2
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine
 
 from tests.support.factories import queued
 from tests.support.runs import claim, succeed, train
+from tests.support.statements import statements
 from ttm_jobs.database import session_scope
 from ttm_jobs.repositories import jobs, leases
 from ttm_jobs.storage import Storage
@@ -40,42 +41,34 @@ def test_whatever_changes_is_seen_at_once_and_what_does_not_costs_one_look(
     client: TestClient, engine: Engine, storage: Storage
 ) -> None:
     job_id = queued(engine)
-    asked: list[str] = []
-
-    def shown() -> dict[str, Any]:
-        asked.clear()
-        return dict(client.get(f"/jobs/{job_id}").json())
-
-    def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        if statement.startswith("SELECT"):
-            asked.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    seen = [shown()]
-    assert shown() == seen[-1]
-    assert len(asked) == 1
 
     def rename() -> None:
         with session_scope(engine) as session:
             jobs.rename(session, job_id, name="other")
 
-    lease = claim(engine, job_id)
-
     def beat() -> None:
         with session_scope(engine) as session:
             leases.heartbeat(session, lease, duration=timedelta(minutes=1))
 
-    for change in (
-        rename,
-        lambda: time.sleep(0.002) or beat(),
-        lambda: train(engine, lease, range(1, 2)),
-        lambda: succeed(engine, storage, lease),
-    ):
-        change()
-        assert shown() != seen[-1]
-        seen.append(shown())
+    def shown() -> dict[str, Any]:
+        asked.clear()
+        return dict(client.get(f"/jobs/{job_id}").json())
+
+    with statements(Engine, lambda sql: sql.startswith("SELECT")) as asked:
+        seen = [shown()]
+        assert shown() == seen[-1]
         assert len(asked) == 1
-    event.remove(Engine, "before_cursor_execute", note)
+        lease = claim(engine, job_id)
+        for change in (
+            rename,
+            lambda: time.sleep(0.002) or beat(),
+            lambda: train(engine, lease, range(1, 2)),
+            lambda: succeed(engine, storage, lease),
+        ):
+            change()
+            assert shown() != seen[-1]
+            seen.append(shown())
+            assert len(asked) == 1
     assert seen[-1]["artifacts"]
     retried = queued(engine, retry_of=job_id)
     assert client.get(f"/jobs/{retried}").json()["retry_of"] == job_id

@@ -1,12 +1,12 @@
 """The other lists: each page is a range of an index, on either database."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine, event, insert, text
+from sqlalchemy import Engine, insert, text
 
 from tests.api.test_job_lists import explain
+from tests.support.statements import statements
 from ttm_jobs.ids import new_id
 from ttm_jobs.models import Definition, Upload, Webhook, WebhookDelivery
 
@@ -76,29 +76,24 @@ def fill(engine: Engine) -> str:
 
 def test_each_list_reads_an_index_in_its_order(client: TestClient, engine: Engine) -> None:
     webhook_id = fill(engine)
-    asked: list[tuple[str, Any]] = []
-
-    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if "ORDER BY" in statement:
-            asked.append((statement, parameters))
-
-    event.listen(client.app.state.services.engine, "before_cursor_execute", note)  # type: ignore[attr-defined]
-    for path, index in (
-        ("/uploads", "ix_uploads_newest"),
-        (f"/webhooks/{webhook_id}/deliveries", "ix_webhook_deliveries_newest"),
-        ("/datasets", "pk_definitions"),
-        ("/datasets/name-007/versions", "pk_definitions"),
-    ):
-        cursor = None
-        for _ in range(2):
-            asked.clear()
-            page = client.get(path, params={"limit": 2} | ({"cursor": cursor} if cursor else {})).json()
-            cursor = page["next_cursor"]
-            assert len(page["items"]) == 2
-            assert asked
-            for statement, parameters in asked:
-                plan = explain(engine, statement, parameters)
-                assert index in plan or "sqlite_autoindex_definitions" in plan, (path, plan)
-                assert "TEMP B-TREE" not in plan, (path, plan)
-                assert "Sort" not in plan.replace("Incremental Sort", ""), (path, plan)
-                assert "Seq Scan" not in plan, (path, plan)
+    own: Engine = client.app.state.services.engine  # type: ignore[attr-defined]
+    with statements(own, lambda sql: "ORDER BY" in sql) as asked:
+        for path, index in (
+            ("/uploads", "ix_uploads_newest"),
+            (f"/webhooks/{webhook_id}/deliveries", "ix_webhook_deliveries_newest"),
+            ("/datasets", "pk_definitions"),
+            ("/datasets/name-007/versions", "pk_definitions"),
+        ):
+            cursor = None
+            for _ in range(2):
+                asked.clear()
+                page = client.get(path, params={"limit": 2} | ({"cursor": cursor} if cursor else {})).json()
+                cursor = page["next_cursor"]
+                assert len(page["items"]) == 2
+                assert asked
+                for statement, parameters in asked:
+                    plan = explain(engine, statement, parameters)
+                    assert index in plan or "sqlite_autoindex_definitions" in plan, (path, plan)
+                    assert "TEMP B-TREE" not in plan, (path, plan)
+                    assert "Sort" not in plan.replace("Incremental Sort", ""), (path, plan)
+                    assert "Seq Scan" not in plan, (path, plan)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine, event, text, update
+from sqlalchemy import Engine, text, update
 
 from api.app import create_app
 from api.pagination import encode_cursor
@@ -14,6 +14,7 @@ from tests.api.test_bad_requests import assert_problem
 from tests.api.test_job_lists import explain
 from tests.browser.gallery import crowd
 from tests.support.factories import claimed, create_job, queued
+from tests.support.statements import statements
 from ttm_jobs.clock import now
 from ttm_jobs.database import session_scope
 from ttm_jobs.models import Job
@@ -154,22 +155,17 @@ def test_a_page_of_a_long_line_is_a_range_of_the_index(client: TestClient, engin
         session.execute(update(Job).where(Job.name.like("sweep %7")).values(priority=8))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ANALYZE"))
-    asked: list[tuple[str, Any]] = []
-
-    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if statement.startswith("SELECT jobs.") and "ORDER BY jobs.priority" in statement:
-            asked.append((statement, parameters))
-
-    event.listen(client.app.state.services.engine, "before_cursor_execute", note)  # type: ignore[attr-defined]
-    cursor = client.get("/queue/jobs", params={"limit": 200}).json()["next_cursor"]
-    assert len(line(client, cursor=cursor, limit=200)) == 200
-    assert len(line(client, cursor=cursor)) == 50
-    assert len(asked) >= 3
-    for statement, parameters in asked:
-        plan = explain(engine, statement, parameters)
-        # SQLite may walk what waits by its time instead, which is a range as well.
-        assert "ix_jobs_waiting" in plan or "ix_jobs_state_newest" in plan, plan
-        assert "Seq Scan" not in plan, plan
-        # Of those made at the same moment alone.
-        assert "TEMP B-TREE" not in re.sub("TEMP B-TREE FOR (LAST TERM|RIGHT PART) OF", "", plan), plan
-        assert "Sort" not in plan.replace("Incremental Sort", "").replace("Sort Key", ""), plan
+    own: Engine = client.app.state.services.engine  # type: ignore[attr-defined]
+    with statements(own, lambda sql: sql.startswith("SELECT jobs.") and "ORDER BY jobs.priority" in sql) as asked:
+        cursor = client.get("/queue/jobs", params={"limit": 200}).json()["next_cursor"]
+        assert len(line(client, cursor=cursor, limit=200)) == 200
+        assert len(line(client, cursor=cursor)) == 50
+        assert len(asked) >= 3
+        for statement, parameters in asked:
+            plan = explain(engine, statement, parameters)
+            # SQLite may walk what waits by its time instead, which is a range as well.
+            assert "ix_jobs_waiting" in plan or "ix_jobs_state_newest" in plan, plan
+            assert "Seq Scan" not in plan, plan
+            # Of those made at the same moment alone.
+            assert "TEMP B-TREE" not in re.sub("TEMP B-TREE FOR (LAST TERM|RIGHT PART) OF", "", plan), plan
+            assert "Sort" not in plan.replace("Incremental Sort", "").replace("Sort Key", ""), plan

@@ -6,9 +6,10 @@ from datetime import timedelta
 from threading import Barrier
 
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, text
 
 from tests.support.factories import MINUTE, create_job, job_of, queued
+from tests.support.statements import statements
 from ttm_jobs.clock import now
 from ttm_jobs.database import session_scope
 from ttm_jobs.models import Job
@@ -132,15 +133,8 @@ def test_the_next_job_is_found_in_the_indexes(engine: Engine) -> None:
     for project in ("a", "b"):
         for _ in range(3):
             of(engine, project)
-    statements: list[tuple[str, object]] = []
-
-    def listen(connection: object, cursor: object, statement: str, parameters: object, *_: object) -> None:
-        statements.append((statement, parameters))
-
-    event.listen(engine, "before_cursor_execute", listen)
-    assert taken(engine) is not None
-    event.remove(engine, "before_cursor_execute", listen)
-    reads = [(sql, values) for sql, values in statements if sql.startswith(("SELECT jobs.id", "WITH RECURSIVE"))]
+    with statements(engine, lambda sql: sql.startswith(("SELECT jobs.id", "WITH RECURSIVE"))) as reads:
+        assert taken(engine) is not None
     with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             # So few rows are read fastest from the table itself.
