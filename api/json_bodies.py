@@ -8,6 +8,12 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.errors import MalformedBody, UnsupportedMediaType
+from ttm_jobs.errors import TooLarge
+
+BODY_REFUSALS = (MalformedBody, UnsupportedMediaType, TooLarge)
+"""Of a body in JSON, before its fields are looked at."""
+
 
 class JsonRoute(APIRoute):
     """The route of what takes a body in JSON."""

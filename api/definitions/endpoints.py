@@ -16,9 +16,9 @@ from api.definitions.schemas import (
     TeacherRequest,
 )
 from api.dependencies import EngineDep, SettingsDep
-from api.errors import InputNotFound, InvalidCursor, InvalidRequest, MalformedBody, UnsupportedMediaType
+from api.errors import InputNotFound, InvalidCursor, InvalidRequest
 from api.idempotency import OnceDep, located
-from api.json_bodies import JsonRoute
+from api.json_bodies import BODY_REFUSALS, JsonRoute
 from api.pagination import CursorParameter, Limit
 from api.problems import problems
 from ttm_jobs.database import read_scope, session_scope
@@ -28,7 +28,6 @@ from ttm_jobs.errors import (
     JobNotFinished,
     RequestInFlight,
     TeacherNotFound,
-    TooLarge,
     UploadNotComplete,
     UriNotAllowed,
 )
@@ -45,9 +44,7 @@ _REFUSALS = problems(
     UploadNotComplete,
     IdempotencyKeyReused,
     RequestInFlight,
-    MalformedBody,
-    UnsupportedMediaType,
-    TooLarge,
+    *BODY_REFUSALS,
 )
 # Of any form: a name that nothing can have is a name that nothing has.
 Name = Annotated[str, Path(description="The name, without a version.", max_length=200)]

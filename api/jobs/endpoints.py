@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from api.conditional import IfNoneMatch
 from api.dependencies import CallerDep, EngineDep, FeedsDep, SettingsDep
-from api.errors import InputNotFound, InvalidCursor, InvalidRequest, MalformedBody, NothingNew, UnsupportedMediaType
+from api.errors import InputNotFound, InvalidCursor, InvalidRequest, NothingNew
 from api.idempotency import OnceDep, located
 from api.identifiers import JobId
 from api.jobs import service
@@ -30,7 +30,7 @@ from api.jobs.schemas import (
 )
 from api.jobs.service import StreamStart
 from api.jobs.validation import DeadlinePassed, UnknownArchitecture, UnknownQueue, dry_run
-from api.json_bodies import JsonRoute
+from api.json_bodies import BODY_REFUSALS, JsonRoute
 from api.pagination import CursorParameter, Limit
 from api.problems import problems
 from ttm_jobs.database import read_scope, session_scope
@@ -45,7 +45,6 @@ from ttm_jobs.errors import (
     JobNotRetryable,
     QuotaExceeded,
     RequestInFlight,
-    TooLarge,
     UploadNotComplete,
     UriNotAllowed,
 )
@@ -63,6 +62,16 @@ _EVENT = {
         "retry": {"type": "integer", "minimum": 0},
     },
 }
+_SPEC_REFUSALS = (
+    InvalidRequest,
+    UnknownArchitecture,
+    UriNotAllowed,
+    InputNotFound,
+    DeadlinePassed,
+    UnknownQueue,
+    JobNotFinished,
+    UploadNotComplete,
+)
 MetricName = Annotated[str, StringConstraints(max_length=100, pattern=r"^[\w/.-]+$")]
 
 
@@ -73,22 +82,7 @@ MetricName = Annotated[str, StringConstraints(max_length=100, pattern=r"^[\w/.-]
     status_code=201,
     response_model=JobOut,
     responses=located("the job")
-    | problems(
-        InvalidRequest,
-        UnknownArchitecture,
-        UriNotAllowed,
-        InputNotFound,
-        DeadlinePassed,
-        UnknownQueue,
-        JobNotFinished,
-        UploadNotComplete,
-        QuotaExceeded,
-        IdempotencyKeyReused,
-        RequestInFlight,
-        MalformedBody,
-        UnsupportedMediaType,
-        TooLarge,
-    ),
+    | problems(*_SPEC_REFUSALS, QuotaExceeded, IdempotencyKeyReused, RequestInFlight, *BODY_REFUSALS),
 )
 def jobs_create(
     request: Annotated[JobRequest, Body(openapi_examples=SPECS)],
@@ -109,19 +103,7 @@ def jobs_create(
     "/validate",
     operation_id="jobs_validate",
     summary="Try a job without submitting it",
-    responses=problems(
-        InvalidRequest,
-        UnknownArchitecture,
-        UriNotAllowed,
-        InputNotFound,
-        DeadlinePassed,
-        UnknownQueue,
-        JobNotFinished,
-        UploadNotComplete,
-        MalformedBody,
-        UnsupportedMediaType,
-        TooLarge,
-    ),
+    responses=problems(*_SPEC_REFUSALS, *BODY_REFUSALS),
 )
 def jobs_validate(
     request: Annotated[JobRequest, Body(openapi_examples=SPECS)], engine: EngineDep, settings: SettingsDep
@@ -178,7 +160,7 @@ def jobs_get(poll: PollDep) -> Response:
     "/{job_id}",
     operation_id="jobs_update",
     summary="Rename or tag a job",
-    responses=problems(JobNotFound, InvalidRequest, MalformedBody, UnsupportedMediaType, TooLarge),
+    responses=problems(JobNotFound, InvalidRequest, *BODY_REFUSALS),
 )
 def jobs_update(job_id: JobId, wanted: JobPatch, engine: EngineDep, settings: SettingsDep) -> JobOut:
     """Whatever its state. What is left out stays as it is; `tags` takes the place of all tags it had."""

@@ -3,15 +3,15 @@
 from fastapi import APIRouter
 
 from api.dependencies import AdminDep, EngineDep, ServicesDep
-from api.errors import InvalidRequest, MalformedBody, UnsupportedMediaType
+from api.errors import InvalidRequest
 from api.identifiers import KeyId
-from api.json_bodies import JsonRoute
+from api.json_bodies import BODY_REFUSALS, JsonRoute
 from api.keys import service
 from api.keys.schemas import KeyList, KeyRequest, NewKeyOut
 from api.keys.service import ExpiryPassed
 from api.problems import problems
 from ttm_jobs.database import read_scope, session_scope
-from ttm_jobs.errors import Forbidden, KeyNotFound, TooLarge
+from ttm_jobs.errors import Forbidden, KeyNotFound
 
 router = APIRouter(prefix="/keys", tags=["keys"], route_class=JsonRoute)
 
@@ -28,7 +28,7 @@ def keys_list(caller: AdminDep, engine: EngineDep) -> KeyList:
     operation_id="keys_create",
     summary="Make a key",
     status_code=201,
-    responses=problems(Forbidden, ExpiryPassed, InvalidRequest, MalformedBody, UnsupportedMediaType, TooLarge),
+    responses=problems(Forbidden, ExpiryPassed, InvalidRequest, *BODY_REFUSALS),
 )
 def keys_create(request: KeyRequest, caller: AdminDep, engine: EngineDep, services: ServicesDep) -> NewKeyOut:
     """For the project of the key that asks. The answer is the only place where the secret is shown, so it is kept

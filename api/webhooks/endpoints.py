@@ -4,10 +4,10 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from api.dependencies import AdminDep, EngineDep, SettingsDep
-from api.errors import InvalidCursor, InvalidRequest, MalformedBody, UnsupportedMediaType
+from api.errors import InvalidCursor, InvalidRequest
 from api.idempotency import OnceDep, located
 from api.identifiers import WebhookId
-from api.json_bodies import JsonRoute
+from api.json_bodies import BODY_REFUSALS, JsonRoute
 from api.pagination import CursorParameter, Limit
 from api.problems import problems
 from api.webhooks import service
@@ -25,7 +25,6 @@ from ttm_jobs.errors import (
     Forbidden,
     IdempotencyKeyReused,
     RequestInFlight,
-    TooLarge,
     TooManyWebhooks,
     UriNotAllowed,
     WebhookNotFound,
@@ -33,8 +32,6 @@ from ttm_jobs.errors import (
 from ttm_jobs.repositories import webhooks
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"], route_class=JsonRoute)
-
-_BODY = (InvalidRequest, MalformedBody, UnsupportedMediaType, TooLarge)
 
 
 @router.post(
@@ -44,7 +41,9 @@ _BODY = (InvalidRequest, MalformedBody, UnsupportedMediaType, TooLarge)
     status_code=201,
     response_model=NewWebhookOut,
     responses=located("the webhook")
-    | problems(Forbidden, TooManyWebhooks, UriNotAllowed, IdempotencyKeyReused, RequestInFlight, *_BODY),
+    | problems(
+        Forbidden, TooManyWebhooks, UriNotAllowed, IdempotencyKeyReused, RequestInFlight, InvalidRequest, *BODY_REFUSALS
+    ),
 )
 def webhooks_create(
     request: WebhookRequest, once: OnceDep, caller: AdminDep, engine: EngineDep, settings: SettingsDep
@@ -74,7 +73,7 @@ def webhooks_get(webhook_id: WebhookId, engine: EngineDep) -> WebhookOut:
     "/{webhook_id}",
     operation_id="webhooks_update",
     summary="Change, disable or enable a webhook",
-    responses=problems(Forbidden, WebhookNotFound, UriNotAllowed, *_BODY),
+    responses=problems(Forbidden, WebhookNotFound, UriNotAllowed, InvalidRequest, *BODY_REFUSALS),
 )
 def webhooks_update(
     webhook_id: WebhookId, wanted: WebhookPatch, caller: AdminDep, engine: EngineDep, settings: SettingsDep

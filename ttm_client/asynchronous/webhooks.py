@@ -32,8 +32,7 @@ class AsyncWebhooks:
         'whsec_...'
         """
         body = {"url": url, "events": [*events], "description": description}
-        answer = await self._transport.request("POST", "/webhooks", body=body, once=True)
-        return NewWebhook.model_validate_json(answer.content)
+        return NewWebhook.model_validate_json(await self._ask("POST", "", body, once=True))
 
     async def list(self) -> AsyncIterator[Webhook]:
         """The project's webhooks, oldest first.
@@ -101,8 +100,8 @@ class AsyncWebhooks:
         async for item in pages(self._transport, path, {"limit": 100}):
             yield Delivery.model_validate(item)
 
-    async def _ask(self, method: str, path: str, body: Any = None) -> bytes:
-        response = await self._transport.request(method, "/webhooks" + path, body=body)
+    async def _ask(self, method: str, path: str, body: Any = None, *, once: bool = False) -> bytes:
+        response = await self._transport.request(method, "/webhooks" + path, body=body, once=once)
         return response.content
 
 

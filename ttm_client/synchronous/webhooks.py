@@ -33,8 +33,7 @@ class Webhooks:
         'whsec_...'
         """
         body = {"url": url, "events": [*events], "description": description}
-        answer = self._transport.request("POST", "/webhooks", body=body, once=True)
-        return NewWebhook.model_validate_json(answer.content)
+        return NewWebhook.model_validate_json(self._ask("POST", "", body, once=True))
 
     def list(self) -> Iterator[Webhook]:
         """The project's webhooks, oldest first.
@@ -102,8 +101,8 @@ class Webhooks:
         for item in pages(self._transport, path, {"limit": 100}):
             yield Delivery.model_validate(item)
 
-    def _ask(self, method: str, path: str, body: Any = None) -> bytes:
-        response = self._transport.request(method, "/webhooks" + path, body=body)
+    def _ask(self, method: str, path: str, body: Any = None, *, once: bool = False) -> bytes:
+        response = self._transport.request(method, "/webhooks" + path, body=body, once=once)
         return response.content
 
 

@@ -192,7 +192,7 @@ def is_grey(image: Image.Image) -> bool:
 def _grey_16_bit(image: Image.Image) -> Image.Image:
     """Pillow clips wide greys at 255; scale 16 bits to 8 instead. 32 bits may hold 8, or 16."""
     wide = np.asarray(image, dtype=np.float64)
-    if image.mode not in {"I", "F"} or wide.max(initial=0) > 255:
+    if image.mode.startswith("I;16") or wide.max(initial=0) > 255:
         wide = wide / 257
     return Image.fromarray(np.clip(np.rint(wide), 0, 255).astype(np.uint8))
 
