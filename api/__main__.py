@@ -7,13 +7,13 @@ import sys
 import uvicorn
 from fastapi import FastAPI
 
-from api.access.loopback import is_loopback
 from api.app import create_app
+from api.auth.loopback import is_loopback
 from api.dependencies import Services
-from ttm_jobs import logs
-from ttm_jobs.database import DATABASE_AWAY, create_engine, read_scope
-from ttm_jobs.repositories import keys
+from ttm_jobs.database.engine import DATABASE_AWAY, create_engine, read_scope
+from ttm_jobs.repositories.access import keys
 from ttm_jobs.settings import Settings, get_settings
+from ttm_jobs.telemetry import logs
 
 _GRACE_SECONDS = 5
 

@@ -9,37 +9,37 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from starlette.middleware import Middleware
 from starlette.types import Scope
 
-from api import errors
-from api.access.callers import Callers
-from api.access.middleware import AllowedHosts, Gate
 from api.architectures.endpoints import router as architectures
 from api.artifacts.endpoints import router as artifacts
+from api.auth.callers import Callers
+from api.auth.middleware import AllowedHosts, Gate
 from api.dashboard.endpoints import router as dashboard
 from api.dashboard.endpoints import static_files
-from api.definitions.endpoints import datasets, teachers
 from api.dependencies import Services
 from api.health.endpoints import router as health
-from api.jobs.changes import Changes
+from api.http import errors
+from api.http.middleware import BodyLimit, RequestContext, SameOrigin
+from api.http.tracing import Traced
 from api.jobs.endpoints import router as jobs
-from api.jobs.feed import Feeds
-from api.jobs.rendered import RenderedJobs
+from api.jobs.live.changes import Changes
+from api.jobs.live.feed import Feeds
+from api.jobs.live.rendered import RenderedJobs
 from api.keys.endpoints import router as keys
 from api.metrics.endpoints import router as metrics
 from api.metrics.record import RecordCollector
 from api.metrics.requests import Metered, RequestMetrics
-from api.middleware import BodyLimit, RequestContext, SameOrigin
 from api.openapi import describe
 from api.operations.endpoints import router as operations
 from api.queue.endpoints import router as queue
 from api.recipes.endpoints import router as recipes
-from api.traced import Traced
+from api.registry.endpoints import datasets, teachers
 from api.uploads.endpoints import router as uploads
 from api.uploads.tus import Tus, is_upload
 from api.webhooks.endpoints import router as webhooks
-from ttm_jobs import logs, traces
-from ttm_jobs.database import create_engine
+from ttm_jobs.database.engine import create_engine
 from ttm_jobs.settings import Settings, get_settings
 from ttm_jobs.storage import build_storage
+from ttm_jobs.telemetry import logs, traces
 
 _UPLOADS_AT_ONCE = 32
 

@@ -8,15 +8,15 @@ from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
-from api.access.callers import Caller, Callers
-from api.jobs.changes import Changes
-from api.jobs.feed import Feeds
-from api.jobs.rendered import RenderedJobs
+from api.auth.callers import Caller, Callers
+from api.jobs.live.changes import Changes
+from api.jobs.live.feed import Feeds
+from api.jobs.live.rendered import RenderedJobs
+from ttm_jobs.database.tenancy import bound_to
 from ttm_jobs.errors import Forbidden
 from ttm_jobs.models import Scope
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
-from ttm_jobs.tenancy import bound_to
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api.problems import MEDIA_TYPE
+from api.http.problems import MEDIA_TYPE
 from ttm_jobs.errors import FetchStopped, LeaseLost, ServiceError, SourceRefused, SourceUnreachable
 
 _DESCRIPTION = """Turns a large image classifier (the teacher) into a small one (the student) by weighted transformed

@@ -21,11 +21,11 @@ from sqlalchemy import Engine, insert, text
 from bench.api_server import Server, Service, process, service
 from bench.api_streams import listeners
 from bench.api_transfers import transfers
-from ttm_jobs.database import create_engine, session_scope
-from ttm_jobs.ids import new_id
-from ttm_jobs.migrate import upgrade
+from ttm_jobs.database.engine import create_engine, session_scope
+from ttm_jobs.database.ids import new_id
+from ttm_jobs.database.migrate import upgrade
 from ttm_jobs.models import Job, JobTag, Metric
-from ttm_jobs.repositories import jobs
+from ttm_jobs.repositories.jobs import crud
 
 SPEC = {"student": "resnet18", "dataset": "file:///data", "method": "ce"}
 _BATCH = 10_000
@@ -34,7 +34,7 @@ _BATCH = 10_000
 def fill(engine: Engine, count: int) -> str:
     """Jobs with every kind of word to filter by; returns the id of one."""
     with session_scope(engine) as session:
-        job = jobs.create(session, spec=SPEC, student="resnet18", dataset="file:///data", method="ce")
+        job = crud.create(session, spec=SPEC, student="resnet18", dataset="file:///data", method="ce")
         job_id = job.id
         row = {column.name: getattr(job, column.name) for column in Job.__table__.columns}
     begin = datetime(2020, 1, 1, tzinfo=UTC)

@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 from sqlalchemy import Engine
 
-from ttm_jobs.database import create_engine, session_scope
+from ttm_jobs.database.engine import create_engine, session_scope
 from ttm_jobs.models import Scope
-from ttm_jobs.repositories import keys
+from ttm_jobs.repositories.access import keys
 
 _IDLE_SECONDS = 3.0
 

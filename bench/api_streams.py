@@ -5,10 +5,10 @@ import statistics
 import time
 
 from bench.api_server import Server, Service
-from ttm_jobs.clock import now
-from ttm_jobs.database import session_scope
-from ttm_jobs.repositories import jobs
-from ttm_jobs.repositories.transitions import append, locked
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.repositories.jobs import crud
+from ttm_jobs.repositories.jobs.transitions import append, locked
 
 _ROUNDS = 20
 
@@ -42,7 +42,7 @@ class _Listener:
 def listeners(service: Service, spec: dict[str, object], count: int) -> dict[str, float]:
     """Milliseconds from the commit of an event to its last listener, and KiB a listener."""
     with session_scope(service.engine) as session:
-        job_id = jobs.create(session, spec=spec, student="resnet18", dataset="file:///data", method="ce").id
+        job_id = crud.create(session, spec=spec, student="resnet18", dataset="file:///data", method="ce").id
 
     def tell() -> tuple[int, float]:
         with session_scope(service.engine) as session:

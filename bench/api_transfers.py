@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.api_server import Server, Service, process
-from ttm_jobs.database import session_scope
-from ttm_jobs.repositories import artifacts, jobs
-from ttm_jobs.repositories.artifacts import PublishedFile
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.repositories.jobs import crud
+from ttm_jobs.repositories.run_data import artifacts
+from ttm_jobs.repositories.run_data.artifacts import PublishedFile
 from ttm_jobs.storage.local import LocalStorage
 
 _BLOCK = 1 << 20
@@ -66,7 +67,7 @@ def transfers(service: Service, spec: dict[str, object], megabytes: int, folder:
 def _artifact(service: Service, spec: dict[str, object], megabytes: int) -> str:
     """The path of a job's artifact; the same file lies in the plain servers' folder."""
     with session_scope(service.engine) as session:
-        job = jobs.create(session, spec=spec, student="resnet18", dataset="file:///data", method="ce")
+        job = crud.create(session, spec=spec, student="resnet18", dataset="file:///data", method="ce")
         key = f"jobs/{job.id}/1/{_NAME}"
         block = os.urandom(_BLOCK)
         stored = LocalStorage(service.storage).put(key, (block for _ in range(megabytes)))

@@ -7,9 +7,9 @@ import uvicorn
 from fastapi import Body, FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from ttm_jobs.clock import now
-from ttm_jobs.database import create_engine, read_scope, session_scope
-from ttm_jobs.ids import new_id
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import create_engine, read_scope, session_scope
+from ttm_jobs.database.ids import new_id
 from ttm_jobs.models import Job
 from ttm_jobs.states import JobState
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from ttm_core import recipes
+from ttm_core.spec import recipes
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ttm_core.students import create_model
-from ttm_core.weights import write_safetensors
+from ttm_core.models import create_model
+from ttm_core.models.weights import write_safetensors
 
 IMAGE_SIZE = 224
 

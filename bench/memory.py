@@ -23,9 +23,9 @@ import psutil  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from PIL import Image
 
-from ttm_core.students import create_model
-from ttm_core.weights import write_safetensors
-from worker.memory import held_by
+from ttm_core.models import create_model
+from ttm_core.models.weights import write_safetensors
+from worker.trainer.resources import held_by
 
 _CLASSES = 10
 _PICTURE, _VIEW = 512, 32  # pixels a side

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.compare_methods import table
-from ttm_core import recipes
+from ttm_core.spec import recipes
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

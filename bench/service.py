@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cli.stack import Stack, StackOptions
+from cli.stack.stack import Stack, StackOptions
 from ttm_client import Client
-from ttm_core.students import create_model
-from ttm_core.weights import write_safetensors
+from ttm_core.models import create_model
+from ttm_core.models.weights import write_safetensors
 
 
 def main() -> None:

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ttm_core.events import PhaseChanged, Progress, Stopped
+from ttm_core.spec.events import PhaseChanged, Progress, Stopped
 from ttm_jobs.settings import Settings
-from worker import orphans
-from worker.log_file import LogFile
-from worker.standby import Starter
-from worker.supervisor import Exited, Trainer
+from worker.trainer import stale
+from worker.trainer.log import LogFile
+from worker.trainer.process import Exited, Trainer
+from worker.trainer.standby import Starter
 
 COMMAND = (sys.executable, "-m", "ttm_core", "run")
 _BATCH = 16
@@ -55,7 +55,7 @@ def main() -> None:
 def _first_step(workdir: Path, dataset: Path, *, wait: bool) -> float:
     """Seconds from handing over the job to the end of its first step."""
     settings = Settings(work_dir=workdir.parent, data_roots=(workdir.parent,))
-    starter = Starter(COMMAND, marks=orphans.marks(), standby=wait, settings=settings)
+    starter = Starter(COMMAND, marks=stale.marks(), standby=wait, settings=settings)
     starter.prepare()
     if wait:
         _until_idle(starter)

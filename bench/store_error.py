@@ -17,10 +17,10 @@ from PIL import Image
 from torch import Tensor
 
 from ttm_core import losses
-from ttm_core.spec import TeacherSpec
+from ttm_core.models.teachers.load import load_teacher
+from ttm_core.spec.job import TeacherSpec
 from ttm_core.teacher_store.codecs import Encoding, build_codec
 from ttm_core.teacher_store.logits_file import LogitsFile
-from ttm_core.teachers.load import load_teacher
 
 GAMMAS = (0.1, 0.2, 0.5, 0.8, 1.0)
 ENCODINGS: tuple[Encoding, ...] = ("float16", "int8")

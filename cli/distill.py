@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 import yaml
 
-from cli.output import FAILED, USAGE, JsonOption, print_json
-from cli.specs import (
+from ttm_client.cli.output import FAILED, USAGE, JsonOption, print_json
+from ttm_client.cli.specs import (
     BatchSizeOption,
     DatasetOption,
     EpochsOption,

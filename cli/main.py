@@ -2,31 +2,13 @@
 
 import typer
 
-from cli import (
-    architectures,
-    cancel,
-    compare,
-    demo,
-    distill,
-    doctor,
-    download,
-    jobs,
-    keys,
-    logs,
-    names,
-    projects,
-    queue,
-    recipes,
-    show,
-    stores,
-    submit,
-    up,
-    uploads,
-    watch,
-    webhooks,
-    wishes,
-)
-from cli.output import EXIT_CODES
+from cli import demo, distill
+from cli.admin import keys, projects
+from cli.doctor import command
+from cli.stack import up
+from ttm_client.cli.jobs import compare, control, download, list, logs, show, submit, watch
+from ttm_client.cli.output import EXIT_CODES
+from ttm_client.cli.resources import catalogue, queue, registry, teacher_stores, uploads, webhooks
 
 app = typer.Typer(
     name="ttm",
@@ -38,29 +20,29 @@ app = typer.Typer(
 app.command(epilog=EXIT_CODES)(up.up)
 app.command(epilog=EXIT_CODES)(demo.demo)
 app.command(epilog=EXIT_CODES)(submit.submit)
-app.command(epilog=EXIT_CODES)(jobs.jobs)
+app.command(epilog=EXIT_CODES)(list.jobs)
 app.command(epilog=EXIT_CODES)(show.show)
 app.command(epilog=EXIT_CODES)(watch.watch)
 app.command(epilog=EXIT_CODES)(logs.logs)
-app.command(epilog=EXIT_CODES)(cancel.cancel)
-app.command(epilog=EXIT_CODES)(wishes.pause)
-app.command(epilog=EXIT_CODES)(wishes.resume)
-app.command(epilog=EXIT_CODES)(wishes.retry)
+app.command(epilog=EXIT_CODES)(control.cancel)
+app.command(epilog=EXIT_CODES)(control.pause)
+app.command(epilog=EXIT_CODES)(control.resume)
+app.command(epilog=EXIT_CODES)(control.retry)
 app.command(epilog=EXIT_CODES)(compare.compare)
 app.command(epilog=EXIT_CODES)(download.download)
 app.command(epilog=EXIT_CODES)(queue.queue)
 app.command(epilog=EXIT_CODES)(queue.workers)
-app.command(epilog=EXIT_CODES)(architectures.architectures)
-app.add_typer(names.teachers, name="teachers")
-app.add_typer(names.datasets, name="datasets")
+app.command(epilog=EXIT_CODES)(catalogue.architectures)
+app.add_typer(registry.teachers, name="teachers")
+app.add_typer(registry.datasets, name="datasets")
 app.add_typer(uploads.app, name="uploads")
-app.command(epilog=EXIT_CODES)(stores.stores)
+app.command(epilog=EXIT_CODES)(teacher_stores.stores)
 app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(keys.app, name="keys")
 app.add_typer(projects.app, name="projects")
-app.command(epilog=EXIT_CODES)(recipes.recipes)
+app.command(epilog=EXIT_CODES)(catalogue.recipes)
 app.command(epilog=EXIT_CODES)(distill.distill)
-app.command(epilog=EXIT_CODES)(doctor.doctor)
+app.command(epilog=EXIT_CODES)(command.doctor)
 
 
 if __name__ == "__main__":

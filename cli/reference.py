@@ -7,7 +7,7 @@ import typer
 from typer.cli import get_docs_for_click
 
 from cli.main import app
-from cli.output import EXIT_CODES
+from ttm_client.cli.output import EXIT_CODES
 
 _HEAD = """# The command line
 

@@ -3,7 +3,7 @@
 from alembic import context
 from sqlalchemy import Connection
 
-from ttm_jobs.database import create_engine
+from ttm_jobs.database.engine import create_engine
 from ttm_jobs.models import Base
 from ttm_jobs.settings import get_settings
 

@@ -13,10 +13,10 @@ from tests.support.s3_server import S3Server
 from tests.support.servers import PostgresServer, start_redis
 from tests.support.stack import Stack
 from tests.support.tiny import TINY_TRAINER
-from ttm_jobs.database import create_engine
-from ttm_jobs.embedded import EmbeddedBroker
-from ttm_jobs.ids import new_id
-from ttm_jobs.migrate import upgrade
+from ttm_jobs.broker.embedded import EmbeddedBroker
+from ttm_jobs.database.engine import create_engine
+from ttm_jobs.database.ids import new_id
+from ttm_jobs.database.migrate import upgrade
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import build_storage
 

@@ -15,8 +15,7 @@ from ttm_client.errors import (
     Unavailable,
     WaitTimeout,
 )
-from ttm_client.metrics import Metrics
-from ttm_client.models import (
+from ttm_client.models.jobs import (
     Accuracy,
     Architecture,
     Artifact,
@@ -33,8 +32,8 @@ from ttm_client.models import (
     Recipe,
     Upload,
 )
-from ttm_client.options import JobChanges, JobFilters, JobOptions, WebhookChanges
-from ttm_client.resources import (
+from ttm_client.models.metrics import Metrics
+from ttm_client.models.resources import (
     Delivery,
     Key,
     Limits,
@@ -51,6 +50,7 @@ from ttm_client.resources import (
     Webhook,
     Worker,
 )
+from ttm_client.options import JobChanges, JobFilters, JobOptions, WebhookChanges
 from ttm_client.students import Student, load_student
 from ttm_client.synchronous.client import Client
 

@@ -3,7 +3,7 @@
 import sys
 from typing import TextIO
 
-from ttm_client.models import Job
+from ttm_client.models.jobs import Job
 
 _WIDTH = 30
 

@@ -2,10 +2,12 @@
 as exceptions.
 """
 
+import hashlib
 import json
 import os
 import random
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -107,3 +109,9 @@ def check(response: httpx2.Response) -> None:
 def without_none(params: Params | None) -> dict[str, str | int | list[str]]:
     """The parameters that are given."""
     return {name: value for name, value in (params or {}).items() if value is not None}
+
+
+def sha256_of(path: Path) -> str:
+    """In hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

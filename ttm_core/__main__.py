@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import yaml
 from pydantic import ValidationError
 
-from ttm_core import events
-from ttm_core.spec import DistillSpec
+from ttm_core.spec import events
+from ttm_core.spec.job import DistillSpec
 
 if TYPE_CHECKING:
-    from ttm_core.inputs import Inputs
+    from ttm_core.pipeline.inputs import Inputs
     from ttm_core.teacher_store.store import Stores
 
 EXIT_FINISHED, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED = 0, 1, 2, 3
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _distill(spec_file: Path, out: Path, stores: Path | None) -> int:
-    from ttm_core.local import read_spec
+    from ttm_core.pipeline.inputs import read_spec
     from ttm_core.teacher_store.store import Stores
 
     try:
@@ -70,7 +70,7 @@ def _distill(spec_file: Path, out: Path, stores: Path | None) -> int:
 
 def _evaluate(student_files: list[Path], dataset: Path, split: str) -> int:
     from ttm_core.errors import EngineError
-    from ttm_core.local import evaluate_file, open_split
+    from ttm_core.pipeline.inputs import evaluate_file, open_split
 
     looked_at = dataset
     try:
@@ -87,7 +87,7 @@ def _told_workdir(told: str) -> Path:
     """As told, or as somebody will tell on standard input; until then, what every run needs is imported."""
     if told != "-":
         return Path(told)
-    import ttm_core.engine  # noqa: F401
+    import ttm_core.pipeline.distill  # noqa: F401
 
     line = sys.stdin.buffer.readline()
     if not line:
@@ -96,7 +96,7 @@ def _told_workdir(told: str) -> Path:
 
 
 def _run(workdir: Path, events_fd: int) -> int:
-    from ttm_core.inputs import Inputs
+    from ttm_core.pipeline.inputs import Inputs
     from ttm_core.teacher_store.store import Stores
 
     told = json.loads((workdir / "run.json").read_text())
@@ -143,11 +143,11 @@ def _work(
 
     `again` are the arguments that start this process once more, for another device.
     """
-    from ttm_core.devices import keep_freed_memory
-    from ttm_core.engine import distill
-    from ttm_core.failures import as_engine_error
-    from ttm_core.launch import follow_leader, peers
-    from ttm_core.train import Interrupted
+    from ttm_core.pipeline.distill import distill
+    from ttm_core.pipeline.failures import as_engine_error
+    from ttm_core.pipeline.launch import follow_leader, peers
+    from ttm_core.training.devices import keep_freed_memory
+    from ttm_core.training.trainer import Interrupted
 
     follow_leader()
     asked: list[int] = []

@@ -8,12 +8,12 @@ from typing import Any, get_args
 from pydantic import TypeAdapter
 from pydantic_core import PydanticUndefined
 
-from ttm_core import recipes
-from ttm_core.base import Spec
-from ttm_core.methods.feature_specs import FeatureSpec
-from ttm_core.methods.needs import Needs
-from ttm_core.methods.schedules import Ramp
-from ttm_core.methods.specs import MethodSpec
+from ttm_core.spec import recipes
+from ttm_core.spec.base import Spec
+from ttm_core.spec.method.features import FeatureSpec
+from ttm_core.spec.method.methods import MethodSpec
+from ttm_core.spec.method.requirements import Needs
+from ttm_core.spec.method.schedules import Ramp
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "reference"
 

@@ -11,8 +11,8 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from ttm_jobs.s3_access import S3Access
 from ttm_jobs.secret_files import SecretFiles
+from ttm_jobs.storage.s3_access import S3Access
 from ttm_jobs.uris import parse_origin
 
 # That of a job that names none, where the settings name none either.

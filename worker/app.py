@@ -3,7 +3,7 @@
 from celery import Celery
 from kombu.entity import Exchange, Queue
 
-from ttm_jobs.queue import broker_queue, celery_settings
+from ttm_jobs.broker.notifier import broker_queue, celery_settings
 from ttm_jobs.settings import get_settings
 
 settings = get_settings()

@@ -8,7 +8,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ttm_jobs.settings import Settings
-from worker.devices import loads
+from worker.trainer.devices import loads
 
 logger = logging.getLogger(__name__)
 

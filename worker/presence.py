@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from sqlalchemy import Engine
 
-from ttm_jobs.database import DATABASE_AWAY, session_scope
-from ttm_jobs.ids import new_id
+from ttm_jobs.database.engine import DATABASE_AWAY, session_scope
+from ttm_jobs.database.ids import new_id
 from ttm_jobs.repositories import workers
 from ttm_jobs.repositories.workers import Kind
 

@@ -10,17 +10,18 @@ from typing import Any
 
 from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
 
-from ttm_jobs import logs, traces
-from ttm_jobs.database import DATABASE_AWAY, create_engine
-from ttm_jobs.queue import RUN_TASK
+from ttm_jobs.broker.notifier import RUN_TASK
+from ttm_jobs.database.engine import DATABASE_AWAY, create_engine
 from ttm_jobs.storage import build_storage
-from worker import devices, metrics, orphans
+from ttm_jobs.telemetry import logs, traces
+from worker import metrics
 from worker.app import app, settings
-from worker.leftovers import remove_leftovers
 from worker.presence import Presence
-from worker.runner import Runner
-from worker.standby import Starter
-from worker.teacher_stores import StoreReport
+from worker.run.runner import Runner
+from worker.teacher_stores.report import StoreReport
+from worker.trainer import devices, stale
+from worker.trainer.stale import remove_leftovers
+from worker.trainer.standby import Starter
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class WorkerProcess:
         """Raises what keeps it from working: a worker that cannot write would spend the attempts of every job it
         took.
         """
-        orphans.kill_orphans()
+        stale.kill_orphans()
         settings.work_dir.mkdir(parents=True, exist_ok=True)
         storage = build_storage(settings.storage_url, settings.s3)
         storage.check()
@@ -62,7 +63,7 @@ class WorkerProcess:
             also=report.tell,
         )
         self._exit.enter_context(presence)
-        starter = Starter(self.trainer_command, marks=orphans.marks(), standby=self.standby, settings=settings)
+        starter = Starter(self.trainer_command, marks=stale.marks(), standby=self.standby, settings=settings)
         self._exit.callback(starter.end)
         starter.prepare()
         self._runner = Runner(

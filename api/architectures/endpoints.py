@@ -7,9 +7,9 @@ from fastapi import APIRouter, Path, Query
 from api.architectures import service
 from api.architectures.schemas import ArchitectureOut, ArchitecturePage
 from api.architectures.service import ArchitectureNotFound
-from api.errors import InvalidCursor, InvalidRequest
-from api.pagination import CursorParameter, Limit
-from api.problems import problems
+from api.http.errors import InvalidCursor, InvalidRequest
+from api.http.pagination import CursorParameter, Limit
+from api.http.problems import problems
 
 router = APIRouter(prefix="/architectures", tags=["architectures"])
 

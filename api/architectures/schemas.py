@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, Field
 
-from api.pagination import Page
+from api.http.pagination import Page
 
 
 class ArchitectureOut(BaseModel):

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from api.architectures.schemas import ArchitectureOut, ArchitecturePage
-from api.pagination import decode_cursor, encode_cursor
-from ttm_core import catalogue
-from ttm_core.catalogue import Architecture
+from api.http.pagination import decode_cursor, encode_cursor
+from ttm_core.spec import catalogue
+from ttm_core.spec.catalogue import Architecture
 from ttm_jobs.errors import NotFound
 
 _CURSOR = "architectures"

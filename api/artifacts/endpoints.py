@@ -8,10 +8,10 @@ from starlette.responses import Response
 from api.artifacts import service
 from api.artifacts.schemas import ArtifactList, LinkOut
 from api.dependencies import EngineDep, SettingsDep, StorageDep
-from api.errors import InvalidRequest, RangeNotSatisfiable
-from api.identifiers import ArtifactName, JobId
-from api.problems import problems
-from ttm_jobs.database import read_scope, session_scope
+from api.http.errors import InvalidRequest, RangeNotSatisfiable
+from api.http.problems import problems
+from api.http.types import ArtifactName, JobId
+from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import ArtifactNotFound, JobNotFinished, JobNotFound
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["artifacts"])

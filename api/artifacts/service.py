@@ -12,19 +12,21 @@ from sqlalchemy.orm import Session
 from starlette.datastructures import Headers
 from starlette.responses import Response, StreamingResponse
 
-from api.access import links
 from api.artifacts.archive import Member, zip_stream
 from api.artifacts.schemas import ArtifactList, LinkOut
+from api.auth import links
+from api.http.ranges import Part, Unchanged, Whole, select
 from api.jobs.views import LOG
 from api.jobs.views import artifact as artifact_view
-from api.ranges import Part, Unchanged, Whole, select
+from ttm_jobs.database.tenancy import project_of
 from ttm_jobs.errors import JobNotFinished
 from ttm_jobs.models import Artifact, Job
-from ttm_jobs.repositories import artifacts, jobs, server_secrets
-from ttm_jobs.repositories.artifacts import STUDENT
+from ttm_jobs.repositories.access import server_secrets
+from ttm_jobs.repositories.jobs import crud
+from ttm_jobs.repositories.run_data import artifacts
+from ttm_jobs.repositories.run_data.artifacts import STUDENT
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import Storage
-from ttm_jobs.tenancy import project_of
 
 
 @dataclass(frozen=True)
@@ -48,20 +50,20 @@ class AllFiles:
 
 def of_job(session: Session, job_id: str) -> ArtifactList:
     """What a job has made so far. JobNotFound."""
-    jobs.get(session, job_id)
+    crud.get(session, job_id)
     return ArtifactList(items=[artifact_view(row) for row in artifacts.of_job(session, job_id)])
 
 
 def find(session: Session, job_id: str, name: str) -> Download:
     """An artifact by its name. JobNotFound, ArtifactNotFound."""
-    jobs.get(session, job_id)
+    crud.get(session, job_id)
     row = artifacts.get(session, job_id, name)
     return Download(row.key, row.size, row.sha256, row.media_type, filename=row.name)
 
 
 def link(session: Session, job_id: str, name: str, *, seconds: int) -> LinkOut:
     """A signed path of an artifact. JobNotFound, ArtifactNotFound."""
-    jobs.get(session, job_id)
+    crud.get(session, job_id)
     row = artifacts.get(session, job_id, name)
     expires = int(time.time()) + seconds
     secret = server_secrets.ensure(session, links.SECRET)
@@ -89,7 +91,7 @@ def all_files(session: Session, job_id: str) -> AllFiles:
 
 
 def _succeeded(session: Session, job_id: str) -> Job:
-    job = jobs.get(session, job_id)
+    job = crud.get(session, job_id)
     if job.state is not JobState.SUCCEEDED:
         raise JobNotFinished(f"The job is {job.state}; a student exists once it has succeeded.")
     return job

@@ -7,29 +7,29 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
-from api.dashboard import catalogue, docs, forms, operations
-from api.dashboard.columns import COLUMNS, ran_seconds, waited_seconds
-from api.dashboard.comparison import differences
+from api.dashboard import docs, operations
+from api.dashboard.formats import compression
+from api.dashboard.jobs import form
+from api.dashboard.jobs.comparison import differences
+from api.dashboard.jobs.detail import KEY_HEADER, commands, spans, student_costs
+from api.dashboard.jobs.table import COLUMNS, ran_seconds, waited_seconds
+from api.dashboard.jobs.table import Query as Address
 from api.dashboard.pages import page
-from api.dashboard.query import Query as Address
-from api.dashboard.reports import student_costs
-from api.dashboard.sizes import compression
-from api.dashboard.submissions import KEY_HEADER, commands
-from api.dashboard.timeline import spans
 from api.dependencies import CallerDep, EngineDep, SettingsDep, StorageDep
-from api.identifiers import is_id
+from api.http.pagination import CursorParameter
+from api.http.types import is_id
 from api.jobs import service
 from api.jobs.schemas import JobOut
-from api.pagination import CursorParameter
-from ttm_core import recipes
-from ttm_jobs.database import read_scope
+from ttm_core.spec import recipes
+from ttm_jobs.database.engine import read_scope
 from ttm_jobs.errors import JobNotFound
-from ttm_jobs.repositories import job_orders, tallies
-from ttm_jobs.repositories.job_lists import JobFilters
+from ttm_jobs.repositories import service_stats
+from ttm_jobs.repositories.jobs import ordering
+from ttm_jobs.repositories.jobs.listing import JobFilters
 from ttm_jobs.states import TERMINAL, JobState
 
 router = APIRouter(include_in_schema=False)
-for part in (catalogue.router, operations.router, docs.router):
+for part in (form.router, operations.router, docs.router):
     router.include_router(part)
 
 # What fits on three screens: with more the browser takes longer over the first paint than the service.
@@ -70,7 +70,7 @@ def jobs_page(
     address = Address(request.url, request.query_params.multi_items())
     by = sort.removeprefix("-")
     with read_scope(engine) as session:
-        if by in job_orders.ORDERS:
+        if by in ordering.ORDERS:
             jobs, more = service.ordered(
                 session, by, descending=sort.startswith("-"), limit=_JOBS_ON_A_PAGE, number=number, filters=filters
             )
@@ -79,7 +79,7 @@ def jobs_page(
             page_of, _ = service.page(session, limit=_JOBS_ON_A_PAGE, cursor=cursor, filters=filters)
             jobs = page_of.items
             older = address.having("cursor", page_of.next_cursor) if page_of.next_cursor else None
-        counts = tallies.by_state(session)
+        counts = service_stats.state_counts(session)
     return page(
         "jobs.html",
         jobs=jobs,
@@ -90,7 +90,7 @@ def jobs_page(
         words=words,
         first=cursor is None and not number,
         columns=COLUMNS,
-        orders=job_orders.ORDERS,
+        orders=ordering.ORDERS,
         query=address,
         compression=compression,
         waited_seconds=waited_seconds,
@@ -165,9 +165,9 @@ def new_page(
         "new.html",
         recipes=[recipes.find(name) for name in recipes.names()],
         start={"recipe": recipe, "student": student},
-        methods=forms.methods(),
-        training=forms.training(),
-        handling=forms.handling(),
+        methods=form.methods(),
+        training=form.training(),
+        handling=form.handling(),
     )
 
 

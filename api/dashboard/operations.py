@@ -6,14 +6,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 
+from api.dashboard.jobs.table import Query as Address
 from api.dashboard.pages import page
-from api.dashboard.query import Query as Address
 from api.dependencies import CallerDep, EngineDep, ServicesDep, SettingsDep
+from api.http.pagination import CursorParameter
 from api.keys import service as keys
 from api.operations import service
-from api.pagination import CursorParameter
 from api.queue import service as queue
-from ttm_jobs.database import read_scope
+from ttm_jobs.database.engine import read_scope
 from ttm_jobs.models import Scope
 
 router = APIRouter()

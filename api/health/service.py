@@ -9,8 +9,8 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.health.schemas import Readiness, Status
-from ttm_jobs import broker
-from ttm_jobs.database import read_scope
+from ttm_jobs.broker import connection
+from ttm_jobs.database.engine import read_scope
 from ttm_jobs.errors import ServiceError
 from ttm_jobs.repositories import workers
 from ttm_jobs.repositories.workers import Kind
@@ -29,7 +29,7 @@ async def readiness(engine: Engine, storage: Storage, settings: Settings, thread
     looks: dict[str, Callable[[], bool]] = {
         "database": lambda: _database(engine),
         "storage": lambda: _storage(storage),
-        "broker": lambda: broker.ping(settings.broker_url, timeout=_SECONDS / 2),
+        "broker": lambda: connection.ping(settings.broker_url, timeout=_SECONDS / 2),
         "dispatcher": lambda: _seen(engine, "dispatcher", settings),
         "worker": lambda: _seen(engine, "worker", settings),
     }

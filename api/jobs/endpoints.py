@@ -8,16 +8,19 @@ from fastapi import APIRouter, Body, Depends, Header, Query, Response
 from pydantic import StringConstraints
 from sqlalchemy import Engine
 
-from api.conditional import IfNoneMatch
 from api.dependencies import CallerDep, EngineDep, FeedsDep, SettingsDep
-from api.errors import InputNotFound, InvalidCursor, InvalidRequest, NothingNew
-from api.idempotency import OnceDep, located
-from api.identifiers import JobId
+from api.http.conditional import IfNoneMatch
+from api.http.errors import InputNotFound, InvalidCursor, InvalidRequest, NothingNew
+from api.http.idempotency import OnceDep, located
+from api.http.json_bodies import BODY_REFUSALS, JsonRoute
+from api.http.pagination import CursorParameter, Limit
+from api.http.problems import problems
+from api.http.types import JobId
 from api.jobs import service
 from api.jobs.examples import SPECS
-from api.jobs.feed import Stream
 from api.jobs.filters import FiltersDep
-from api.jobs.polling import PollDep
+from api.jobs.live.feed import Stream
+from api.jobs.live.polling import PollDep
 from api.jobs.schemas import (
     AttemptList,
     CheckpointList,
@@ -30,10 +33,7 @@ from api.jobs.schemas import (
 )
 from api.jobs.service import StreamStart
 from api.jobs.validation import DeadlinePassed, UnknownArchitecture, UnknownQueue, dry_run
-from api.json_bodies import BODY_REFUSALS, JsonRoute
-from api.pagination import CursorParameter, Limit
-from api.problems import problems
-from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import (
     IdempotencyKeyReused,
     JobNotCancellable,
@@ -48,7 +48,7 @@ from ttm_jobs.errors import (
     UploadNotComplete,
     UriNotAllowed,
 )
-from ttm_jobs.repositories import jobs
+from ttm_jobs.repositories.jobs import crud
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=JsonRoute)
 
@@ -179,7 +179,7 @@ def jobs_delete(job_id: JobId, engine: EngineDep) -> None:
     """With its metrics, events and artifacts, whose bytes leave the storage within about a day. Jobs that started from
     its student keep what they made of it."""
     with session_scope(engine) as session:
-        jobs.remove(session, job_id)
+        crud.remove(session, job_id)
 
 
 @router.get(
@@ -283,7 +283,7 @@ def jobs_cancel(job_id: JobId, engine: EngineDep, settings: SettingsDep) -> JobO
     """A waiting job is cancelled at once; a running one is `cancelling` until its worker has let go. Asking again is
     harmless."""
     with session_scope(engine) as session:
-        return service.change(session, settings, jobs.request_cancel, job_id)
+        return service.change(session, settings, crud.request_cancel, job_id)
 
 
 @router.post(
@@ -295,7 +295,7 @@ def jobs_cancel(job_id: JobId, engine: EngineDep, settings: SettingsDep) -> JobO
 def jobs_pause(job_id: JobId, engine: EngineDep, settings: SettingsDep) -> JobOut:
     """The worker saves a checkpoint and is free for other jobs; the job is `paused` once that is done."""
     with session_scope(engine) as session:
-        return service.change(session, settings, jobs.request_pause, job_id)
+        return service.change(session, settings, crud.request_pause, job_id)
 
 
 @router.post(
@@ -307,7 +307,7 @@ def jobs_pause(job_id: JobId, engine: EngineDep, settings: SettingsDep) -> JobOu
 def jobs_resume(job_id: JobId, engine: EngineDep, settings: SettingsDep) -> JobOut:
     """The job waits for a worker again and goes on from its last checkpoint."""
     with session_scope(engine) as session:
-        return service.change(session, settings, jobs.resume, job_id)
+        return service.change(session, settings, crud.resume, job_id)
 
 
 @router.post(
@@ -322,7 +322,7 @@ def jobs_resume(job_id: JobId, engine: EngineDep, settings: SettingsDep) -> JobO
 def jobs_retry(job_id: JobId, once: OnceDep, engine: EngineDep, settings: SettingsDep, caller: CallerDep) -> Response:
     """A new job with the same spec, which names the old one in `retry_of` and belongs to who asks; the old one stays as
     it is."""
-    retry = partial(jobs.retry, owner=caller.name)
+    retry = partial(crud.retry, owner=caller.name)
     return once.answer(engine, None, lambda session: service.change(session, settings, retry, job_id), _location)
 
 

@@ -7,8 +7,9 @@ from sqlalchemy.orm import Session
 
 from api.jobs.schemas import JobRequest
 from ttm_jobs.models import Job
-from ttm_jobs.repositories import artifacts, events, job_lists
-from ttm_jobs.repositories.job_lists import JobFilters
+from ttm_jobs.repositories.jobs import listing
+from ttm_jobs.repositories.jobs.listing import JobFilters
+from ttm_jobs.repositories.run_data import artifacts, events
 from ttm_jobs.states import JobState
 
 _LOOKED_AT = 200
@@ -30,7 +31,7 @@ def estimate(session: Session, request: JobRequest) -> Taken | None:
     """
     # By the index alone: those of one state would have to be sought among all with these data.
     filters = JobFilters(dataset=request.dataset.uri)
-    for job in job_lists.page(session, limit=_LOOKED_AT, filters=filters).jobs:
+    for job in listing.page(session, limit=_LOOKED_AT, filters=filters).jobs:
         if _is_like(job, request):
             return _taken(session, job, request)
     return None

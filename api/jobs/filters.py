@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import Depends, Query
 from pydantic import AfterValidator
 
-from api.times import Moment
-from ttm_jobs.repositories.job_lists import JobFilters
+from api.http.types import Moment
+from ttm_jobs.repositories.jobs.listing import JobFilters
 from ttm_jobs.states import JobState
 
 

@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from api.artifacts.schemas import ArtifactOut
+from api.http.pagination import Page
+from api.http.types import Moment
 from api.jobs.next_steps import next_step
-from api.pagination import Page
-from api.times import Moment
-from ttm_core.events import Reference
-from ttm_core.exact import Exact
-from ttm_core.spec import DistillSpec
-from ttm_jobs.repositories.jobs import DEFAULT_PRIORITY
-from ttm_jobs.repositories.waits import WaitsFor
+from ttm_core.spec.base import Exact
+from ttm_core.spec.events import Reference
+from ttm_core.spec.job import DistillSpec
+from ttm_jobs.repositories.jobs.blocked import WaitsFor
+from ttm_jobs.repositories.jobs.crud import DEFAULT_PRIORITY
 from ttm_jobs.settings import Queue
 from ttm_jobs.states import JobState
 

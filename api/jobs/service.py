@@ -8,11 +8,12 @@ from hashlib import sha256
 import structlog
 from sqlalchemy.orm import Session
 
-from api import conditional
-from api.definitions.resolution import by_address, resolve
-from api.errors import InvalidRequest
-from api.jobs.polling import etag
-from api.jobs.rendered import RenderedJobs
+from api.http import conditional
+from api.http.errors import InvalidRequest
+from api.http.pagination import decode_cursor, decode_moment, encode_cursor, encode_moment
+from api.http.problems import FieldError, Refusal
+from api.jobs.live.polling import etag
+from api.jobs.live.rendered import RenderedJobs
 from api.jobs.schemas import (
     AttemptList,
     CheckpointList,
@@ -26,17 +27,17 @@ from api.jobs.schemas import (
 )
 from api.jobs.validation import check_request
 from api.jobs.views import attempt, checkpoint, detail, entry, point, summary
-from api.pagination import decode_cursor, decode_moment, encode_cursor, encode_moment
-from api.problems import FieldError, Refusal
-from ttm_core.spec import DistillSpec
-from ttm_jobs import traces
+from api.registry.resolution import by_address, resolve
+from ttm_core.spec.job import DistillSpec
 from ttm_jobs.models import Job
-from ttm_jobs.repositories import artifacts, events, job_lists, job_orders, jobs, metrics, runs
-from ttm_jobs.repositories.job_lists import JobFilters
-from ttm_jobs.repositories.jobs import Stamp
-from ttm_jobs.repositories.waits import Wait, Waits
+from ttm_jobs.repositories.jobs import crud, listing, ordering
+from ttm_jobs.repositories.jobs.blocked import Wait, Waits
+from ttm_jobs.repositories.jobs.crud import Stamp
+from ttm_jobs.repositories.jobs.listing import JobFilters
+from ttm_jobs.repositories.run_data import artifacts, events, metrics, recording
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import TERMINAL, JobState
+from ttm_jobs.telemetry import traces
 
 log = structlog.get_logger()
 
@@ -49,7 +50,7 @@ def create(session: Session, settings: Settings, request: JobRequest, *, owner: 
     resolved = resolve(session, request)
     request = resolved.request
     check_request(session, settings, request)
-    job = jobs.create(
+    job = crud.create(
         session,
         spec=request.model_dump(mode="json", include=set(DistillSpec.model_fields)),
         student=request.student.architecture,
@@ -77,7 +78,7 @@ def create(session: Session, settings: Settings, request: JobRequest, *, owner: 
 
 def get(session: Session, settings: Settings, job_id: str) -> JobOut:
     """JobNotFound."""
-    return show(session, settings, jobs.get(session, job_id))
+    return show(session, settings, crud.get(session, job_id))
 
 
 def poll(
@@ -86,12 +87,12 @@ def poll(
     """The whole view as JSON, None if the condition names it; and its ETag. JobNotFound. An answer that was written out
     before costs as little as one that is not needed.
     """
-    stamp = jobs.stamp(session, job_id)
+    stamp = crud.stamp(session, job_id)
     if condition is not None and conditional.names(condition, etag(stamp.version)):
         return None, etag(stamp.version)
     body = rendered.get(job_id, stamp)
     if body is None:
-        job = jobs.get(session, job_id)
+        job = crud.get(session, job_id)
         stamp = Stamp(job.version, job.heartbeat_at)
         body = show(session, settings, job).model_dump_json().encode()
         # What a job waits for may change without the job.
@@ -101,19 +102,19 @@ def poll(
 
 def patch(session: Session, settings: Settings, job_id: str, wanted: JobPatch) -> JobOut:
     """Changes what is given. JobNotFound."""
-    job = jobs.get(session, job_id)
+    job = crud.get(session, job_id)
     if "name" in wanted.model_fields_set:
-        job = jobs.rename(session, job_id, name=wanted.name)
+        job = crud.rename(session, job_id, name=wanted.name)
     if "tags" in wanted.model_fields_set:
-        job = jobs.tag(session, job_id, wanted.tags)
+        job = crud.tag(session, job_id, wanted.tags)
     session.flush()
     return show(session, settings, job)
 
 
 def checkpoint_list(session: Session, job_id: str) -> CheckpointList:
     """JobNotFound."""
-    job = jobs.get(session, job_id)
-    return CheckpointList(items=[checkpoint(row) for row in runs.checkpoints(session, job.id)])
+    job = crud.get(session, job_id)
+    return CheckpointList(items=[checkpoint(row) for row in recording.checkpoints(session, job.id)])
 
 
 def show(session: Session, settings: Settings, job: Job) -> JobOut:
@@ -137,7 +138,7 @@ def ordered(
     session: Session, order: str, *, descending: bool, limit: int, number: int, filters: JobFilters
 ) -> tuple[list[JobSummary], bool]:
     """Page `number` of the jobs in the order that `job_orders` names, and whether another follows."""
-    found = job_orders.page(
+    found = ordering.page(
         session, order, descending=descending, limit=limit, number=number, filters=by_address(session, filters)
     )
     return [summary(job) for job in found.jobs], found.has_more
@@ -153,7 +154,7 @@ def page(
 ) -> tuple[JobPage, str]:
     """A page of jobs, newest first, and its ETag. NotModified if the condition names it."""
     before = None if cursor is None else decode_cursor(_CURSOR, cursor, decode_moment)
-    found = job_lists.page(session, limit=limit, before=before, filters=filters and by_address(session, filters))
+    found = listing.page(session, limit=limit, before=before, filters=filters and by_address(session, filters))
     seen = f"{found.has_more} " + " ".join(f"{job.id}:{job.version}" for job in found.jobs)
     tag = f'W/"{sha256(seen.encode()).hexdigest()[:32]}"'
     conditional.check(condition, tag)
@@ -165,22 +166,22 @@ def page(
 
 def attempt_list(session: Session, job_id: str) -> AttemptList:
     """Every attempt, oldest first. JobNotFound."""
-    job = jobs.get(session, job_id)
-    return AttemptList(items=[attempt(row) for row in jobs.attempts(session, job.id)])
+    job = crud.get(session, job_id)
+    return AttemptList(items=[attempt(row) for row in crud.attempts(session, job.id)])
 
 
 def thin_metrics(
     session: Session, job_id: str, *, names: Sequence[str], after_step: int, max_points: int
 ) -> MetricPage:
     """Some of the numbers of a job, evenly over all its steps. JobNotFound."""
-    job = jobs.get(session, job_id)
+    job = crud.get(session, job_id)
     points = metrics.thinned(session, job, names=names, after_step=after_step, max_points=max_points)
     return MetricPage(items=[point(row) for row in points], has_more=False, next_after_step=None)
 
 
 def metric_page(session: Session, job_id: str, *, names: Sequence[str], after_step: int, limit: int) -> MetricPage:
     """The numbers of a job by step. JobNotFound."""
-    points = metrics.points(session, jobs.get(session, job_id), names=names, after_step=after_step, limit=limit + 1)
+    points = metrics.points(session, crud.get(session, job_id), names=names, after_step=after_step, limit=limit + 1)
     has_more = len(points) > limit
     items = [point(row) for row in points[:limit]]
     return MetricPage(items=items, has_more=has_more, next_after_step=items[-1].step if has_more else None)
@@ -198,7 +199,7 @@ class StreamStart:
 
 def stream_start(session: Session, job_id: str, last_event_id: str | None) -> StreamStart:
     """JobNotFound; Refusal for an id that no event has."""
-    job = jobs.get(session, job_id)
+    job = crud.get(session, job_id)
     if last_event_id and not (last_event_id.isascii() and last_event_id.isdecimal()):
         error = InvalidRequest("Last-Event-ID is the number of an event.")
         raise Refusal((error, FieldError(pointer="/last-event-id", detail=error.message, where="header")))

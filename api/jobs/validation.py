@@ -6,17 +6,18 @@ from typing import Any, assert_never
 
 from sqlalchemy.orm import Session
 
-from api.definitions.resolution import resolve
-from api.errors import InputNotFound, InvalidRequest, pointer
+from api.http.errors import InputNotFound, InvalidRequest, pointer
+from api.http.problems import FieldError, Refusal
 from api.jobs.estimates import estimate
 from api.jobs.schemas import Dryrun, JobRequest, ModelSize
-from api.problems import FieldError, Refusal
-from ttm_core import catalogue
-from ttm_core.spec import DistillSpec
-from ttm_jobs.clock import now
+from api.registry.resolution import resolve
+from ttm_core.spec import catalogue
+from ttm_core.spec.job import DistillSpec
+from ttm_jobs.database.clock import now
 from ttm_jobs.errors import Invalid, JobNotFinished, NotFound, ServiceError, UploadNotComplete, UriNotAllowed
 from ttm_jobs.models import UploadState
-from ttm_jobs.repositories import jobs, uploads
+from ttm_jobs.repositories import uploads
+from ttm_jobs.repositories.jobs import crud
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
 from ttm_jobs.uris import (
@@ -169,7 +170,7 @@ def _check_there(session: Session, settings: Settings, uri: Uri) -> None:
             if uploads.get(session, upload_id).state is not UploadState.COMPLETE:
                 raise UploadNotComplete
         case JobUri(job_id=job_id):
-            if jobs.get(session, job_id).state is not JobState.SUCCEEDED:
+            if crud.get(session, job_id).state is not JobState.SUCCEEDED:
                 raise JobNotFinished("The job has not succeeded, so there is no student to start from.")
         case FileUri():
             local_path(uri, settings.data_roots)

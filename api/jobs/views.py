@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any, Literal
 
 from api.artifacts.schemas import ArtifactOut
-from api.definitions.references import path_of
 from api.jobs.schemas import (
     Accuracy,
     AttemptOut,
@@ -18,10 +17,11 @@ from api.jobs.schemas import (
     MetricPoint,
     Progress,
 )
-from ttm_core.events import Reference
+from api.registry.references import path_of
+from ttm_core.spec.events import Reference
 from ttm_jobs.models import Artifact, Attempt, Checkpoint, Job, JobEvent
-from ttm_jobs.repositories.metrics import Point
-from ttm_jobs.repositories.waits import Wait
+from ttm_jobs.repositories.jobs.blocked import Wait
+from ttm_jobs.repositories.run_data.metrics import Point
 from ttm_jobs.states import JobState
 
 LOG = "trainer.log"

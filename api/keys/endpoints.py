@@ -3,14 +3,14 @@
 from fastapi import APIRouter
 
 from api.dependencies import AdminDep, EngineDep, ServicesDep
-from api.errors import InvalidRequest
-from api.identifiers import KeyId
-from api.json_bodies import BODY_REFUSALS, JsonRoute
+from api.http.errors import InvalidRequest
+from api.http.json_bodies import BODY_REFUSALS, JsonRoute
+from api.http.problems import problems
+from api.http.types import KeyId
 from api.keys import service
 from api.keys.schemas import KeyList, KeyRequest, NewKeyOut
 from api.keys.service import ExpiryPassed
-from api.problems import problems
-from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import Forbidden, KeyNotFound
 
 router = APIRouter(prefix="/keys", tags=["keys"], route_class=JsonRoute)

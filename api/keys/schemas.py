@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.times import Moment
-from ttm_core.exact import Exact
+from api.http.types import Moment
+from ttm_core.spec.base import Exact
 from ttm_jobs.models import Scope
 
 

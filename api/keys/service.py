@@ -4,13 +4,13 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from api.http.problems import FieldError, Refusal
 from api.keys.schemas import KeyList, KeyOut, KeyRequest, NewKeyOut
-from api.problems import FieldError, Refusal
-from ttm_jobs.clock import now
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.tenancy import project_of
 from ttm_jobs.errors import Invalid
 from ttm_jobs.models import ApiKey
-from ttm_jobs.repositories import keys
-from ttm_jobs.tenancy import project_of
+from ttm_jobs.repositories.access import keys
 
 
 class ExpiryPassed(Invalid):

@@ -10,9 +10,9 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine
 
-from ttm_jobs.database import DATABASE_AWAY, read_scope
-from ttm_jobs.repositories import tallies, vitals
-from ttm_jobs.repositories.vitals import Queue, Totals, Vitals
+from ttm_jobs.database.engine import DATABASE_AWAY, read_scope
+from ttm_jobs.repositories import service_stats
+from ttm_jobs.repositories.service_stats import Queue, Totals, Vitals
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
 
@@ -38,7 +38,7 @@ class RecordCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         try:
             with read_scope(self._engine) as session:
-                now = vitals.take(session, seen_within=self._seen)
+                now = service_stats.take(session, seen_within=self._seen)
             totals, states = self._remembered_totals()
         except DATABASE_AWAY as error:
             log.warning("no metrics of the record", error=type(error).__name__)
@@ -55,7 +55,7 @@ class RecordCollector(Collector):
         with self._lock:
             if self._totals is None or self._totals[0] < time.monotonic():
                 with read_scope(self._engine) as session:
-                    found = vitals.totals(session), tallies.by_state(session)
+                    found = service_stats.totals(session), service_stats.state_counts(session)
                 self._totals = (time.monotonic() + _TOTALS_SECONDS, *found)
             return self._totals[1:]
 

@@ -3,12 +3,12 @@
 from fastapi import APIRouter
 
 from api.dependencies import EngineDep, SettingsDep
-from api.errors import InvalidCursor, InvalidRequest
+from api.http.errors import InvalidCursor, InvalidRequest
+from api.http.pagination import CursorParameter, Limit
+from api.http.problems import problems
 from api.operations import service
 from api.operations.schemas import StorePage, UsageOut, WorkerList
-from api.pagination import CursorParameter, Limit
-from api.problems import problems
-from ttm_jobs.database import read_scope
+from ttm_jobs.database.engine import read_scope
 
 router = APIRouter(tags=["operations"])
 

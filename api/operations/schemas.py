@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from api.pagination import Page
+from api.http.pagination import Page
 
 
 class WorkerOut(BaseModel):

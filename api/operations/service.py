@@ -6,14 +6,16 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from api.http.pagination import decode_cursor, decode_moment, encode_cursor, encode_moment
 from api.jobs.views import teacher_of
 from api.operations.schemas import Limits, StoreHost, StoreOut, StorePage, UsageOut, WorkerList, WorkerOut
-from api.pagination import decode_cursor, decode_moment, encode_cursor, encode_moment
+from ttm_jobs.database.tenancy import project_of
 from ttm_jobs.models import Job, Project
-from ttm_jobs.repositories import projects, teacher_stores, workers
-from ttm_jobs.repositories.teacher_stores import Known
+from ttm_jobs.repositories import workers
+from ttm_jobs.repositories.access import projects
+from ttm_jobs.repositories.run_data import teacher_stores
+from ttm_jobs.repositories.run_data.teacher_stores import Known
 from ttm_jobs.settings import Settings
-from ttm_jobs.tenancy import project_of
 
 _STORES = "teacher stores"
 

@@ -5,12 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from api.dependencies import EngineDep, ServicesDep, SettingsDep
-from api.errors import InvalidCursor, InvalidRequest
-from api.pagination import CursorParameter, Limit
-from api.problems import problems
+from api.http.errors import InvalidCursor, InvalidRequest
+from api.http.pagination import CursorParameter, Limit
+from api.http.problems import problems
 from api.queue import service
 from api.queue.schemas import QueueOut, WaitingPage
-from ttm_jobs.database import read_scope
+from ttm_jobs.database.engine import read_scope
 
 router = APIRouter(tags=["operations"])
 

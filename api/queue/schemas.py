@@ -4,8 +4,8 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-from api.pagination import Page
-from ttm_jobs.repositories.waits import WaitsFor
+from api.http.pagination import Page
+from ttm_jobs.repositories.jobs.blocked import WaitsFor
 
 
 class QueueLine(BaseModel):

@@ -6,16 +6,18 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from api.http.pagination import decode_cursor, decode_moment, encode_cursor, encode_moment
 from api.jobs.views import teacher_of
-from api.pagination import decode_cursor, decode_moment, encode_cursor, encode_moment
 from api.queue.schemas import QueueLine, QueueOut, WaitingJob, WaitingPage
-from ttm_jobs.clock import now
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.tenancy import project_of
 from ttm_jobs.models import Job, Worker
-from ttm_jobs.repositories import lines, projects, turns, workers
-from ttm_jobs.repositories.lines import Place
-from ttm_jobs.repositories.waits import Wait, Waits
+from ttm_jobs.repositories import workers
+from ttm_jobs.repositories.access import projects
+from ttm_jobs.repositories.jobs import scheduling
+from ttm_jobs.repositories.jobs.blocked import Wait, Waits
+from ttm_jobs.repositories.jobs.scheduling import Place
 from ttm_jobs.settings import Settings
-from ttm_jobs.tenancy import project_of
 
 _CURSOR = "queue"
 
@@ -23,7 +25,7 @@ _CURSOR = "queue"
 def overview(session: Session, all_projects: Session, settings: Settings) -> QueueOut:
     """How much waits in each queue, and for how long. `all_projects` is a session that is bound to none."""
     project_id = project_of(session)
-    at, waiting = now(session), lines.lengths(session)
+    at, waiting = now(session), scheduling.queue_lengths(session)
     seen_within = timedelta(seconds=settings.worker_seen_seconds)
     there = workers.recent(all_projects, within=seen_within, kind="worker")
     queues = [
@@ -33,7 +35,7 @@ def overview(session: Session, all_projects: Session, settings: Settings) -> Que
             waiting.get(queue),
             project_id,
             serving=[worker for worker in there if queue in worker.queues],
-            in_turn=turns.in_turn(all_projects, queue),
+            in_turn=scheduling.in_turn(all_projects, queue),
         )
         for queue in dict.fromkeys((*settings.queues, *sorted(waiting)))
     ]
@@ -49,8 +51,8 @@ def overview(session: Session, all_projects: Session, settings: Settings) -> Que
 def page(session: Session, settings: Settings, queue: str, *, limit: int, cursor: str | None) -> WaitingPage:
     """A page of the project's line in a queue; a queue that is unknown is empty."""
     after = None if cursor is None else decode_cursor(_CURSOR, cursor, _place)
-    found = lines.page(session, queue, limit=limit + 1, after=after)
-    before = 0 if after is None else lines.count_until(session, queue, after)
+    found = scheduling.queue_page(session, queue, limit=limit + 1, after=after)
+    before = 0 if after is None else scheduling.count_until(session, queue, after)
     waits = Waits(session, seen_within=timedelta(seconds=settings.worker_seen_seconds))
     items = [_waiting(job, place, waits.of(job)) for place, job in enumerate(found[:limit], before + 1)]
     has_more = len(found) > limit

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from api.errors import InvalidCursor, InvalidRequest
-from api.pagination import CursorParameter, Limit
-from api.problems import problems
+from api.http.errors import InvalidCursor, InvalidRequest
+from api.http.pagination import CursorParameter, Limit
+from api.http.problems import problems
 from api.recipes import service
 from api.recipes.schemas import RecipeOut, RecipePage
 from api.recipes.service import RecipeNotFound

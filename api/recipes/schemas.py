@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.pagination import Page
+from api.http.pagination import Page
 
 
 class Published(BaseModel):

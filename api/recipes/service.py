@@ -1,8 +1,8 @@
 """The published runs, read without torch."""
 
-from api.pagination import decode_cursor, encode_cursor
+from api.http.pagination import decode_cursor, encode_cursor
 from api.recipes.schemas import Published, RecipeOut, RecipePage
-from ttm_core import recipes
+from ttm_core.spec import recipes
 from ttm_jobs.errors import NotFound
 
 _CURSOR = "recipes"

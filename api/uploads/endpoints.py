@@ -6,15 +6,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from api.dependencies import EngineDep, ServicesDep, StorageDep
-from api.errors import InvalidCursor, InvalidRequest, UnsupportedMediaType, UnsupportedTusVersion
-from api.identifiers import UploadId
-from api.pagination import CursorParameter, Limit
-from api.problems import problems
+from api.http.errors import InvalidCursor, InvalidRequest, UnsupportedMediaType, UnsupportedTusVersion
+from api.http.pagination import CursorParameter, Limit
+from api.http.problems import problems
+from api.http.types import UploadId
 from api.uploads import service, tus
 from api.uploads.resumable import Resumable
 from api.uploads.schemas import UploadOut, UploadPage
 from api.uploads.service import EmptyUpload, Receiver
-from ttm_jobs.database import read_scope
+from ttm_jobs.database.engine import read_scope
 from ttm_jobs.errors import (
     ChecksumMismatch,
     PartChecksumMismatch,

@@ -7,7 +7,7 @@ from email.message import Message
 
 from starlette.datastructures import Headers
 
-from api.errors import InvalidRequest
+from api.http.errors import InvalidRequest
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/=]{44}):")

@@ -14,9 +14,9 @@ from starlette.requests import ClientDisconnect
 from api.uploads import tus
 from api.uploads.headers import plain_name
 from api.uploads.service import BLOCK, EmptyUpload
-from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.database.engine import read_scope, session_scope
+from ttm_jobs.database.ids import new_id
 from ttm_jobs.errors import ObjectNotFound, PartChecksumMismatch, TooLarge, UploadExpired, UploadNotFound
-from ttm_jobs.ids import new_id
 from ttm_jobs.models import Upload, UploadState
 from ttm_jobs.repositories import uploads
 from ttm_jobs.storage import Storage

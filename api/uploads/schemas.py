@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-from api.pagination import Page
+from api.http.pagination import Page
 
 
 class UploadOut(BaseModel):

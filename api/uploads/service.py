@@ -9,11 +9,11 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 from starlette.datastructures import Headers
 
-from api.pagination import decode_cursor, decode_moment, encode_cursor, encode_moment
+from api.http.pagination import decode_cursor, decode_moment, encode_cursor, encode_moment
 from api.uploads.headers import announced_sha256, file_name, multipart_boundary
 from api.uploads.multipart import FilePart
 from api.uploads.schemas import UploadOut, UploadPage
-from ttm_jobs.database import session_scope
+from ttm_jobs.database.engine import session_scope
 from ttm_jobs.errors import ChecksumMismatch, Invalid, ServiceError, TooLarge, UploadNotFound
 from ttm_jobs.models import Upload, UploadState
 from ttm_jobs.repositories import uploads

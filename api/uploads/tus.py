@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import InvalidRequest, UnsupportedMediaType, UnsupportedTusVersion, refuse
+from api.http.errors import InvalidRequest, UnsupportedMediaType, UnsupportedTusVersion, refuse
 
 VERSION = "1.0.0"
 CONTENT_TYPE = "application/offset+octet-stream"

@@ -4,12 +4,12 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from api.dependencies import AdminDep, EngineDep, SettingsDep
-from api.errors import InvalidCursor, InvalidRequest
-from api.idempotency import OnceDep, located
-from api.identifiers import WebhookId
-from api.json_bodies import BODY_REFUSALS, JsonRoute
-from api.pagination import CursorParameter, Limit
-from api.problems import problems
+from api.http.errors import InvalidCursor, InvalidRequest
+from api.http.idempotency import OnceDep, located
+from api.http.json_bodies import BODY_REFUSALS, JsonRoute
+from api.http.pagination import CursorParameter, Limit
+from api.http.problems import problems
+from api.http.types import WebhookId
 from api.webhooks import service
 from api.webhooks.schemas import (
     DeliveryOut,
@@ -20,7 +20,7 @@ from api.webhooks.schemas import (
     WebhookPatch,
     WebhookRequest,
 )
-from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import (
     Forbidden,
     IdempotencyKeyReused,

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from api.pagination import Page
-from ttm_core.exact import Exact
+from api.http.pagination import Page
+from ttm_core.spec.base import Exact
 from ttm_jobs.models import DeliveryState
 from ttm_jobs.repositories.webhooks import EVENTS
 

@@ -4,16 +4,15 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from api.pagination import decode_cursor, decode_moment, encode_cursor, encode_moment
-from api.problems import FieldError, Refusal
+from api.http.pagination import decode_cursor, decode_moment, encode_cursor, encode_moment
+from api.http.problems import FieldError, Refusal
 from api.webhooks.schemas import DeliveryOut, DeliveryPage, NewWebhookOut, WebhookList, WebhookOut, WebhookPatch
 from api.webhooks.schemas import WebhookRequest as Request
-from ttm_jobs.addresses import is_public
 from ttm_jobs.errors import UriNotAllowed
 from ttm_jobs.models import Webhook, WebhookDelivery
 from ttm_jobs.repositories import webhooks
 from ttm_jobs.settings import Settings
-from ttm_jobs.uris import HttpUri, parse_uri
+from ttm_jobs.uris import HttpUri, is_public, parse_uri
 
 _CURSOR = "deliveries"
 

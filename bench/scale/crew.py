@@ -14,13 +14,13 @@ from typing import Any
 import redis
 from sqlalchemy import Engine, event
 
-from ttm_jobs.database import DATABASE_AWAY, create_engine, session_scope
+from ttm_jobs.database.engine import DATABASE_AWAY, create_engine, session_scope
 from ttm_jobs.errors import LeaseLost
-from ttm_jobs.repositories import endings, jobs, leases
-from ttm_jobs.repositories.leases import Lease
-from ttm_jobs.repositories.turns import Offer
-from worker.heartbeat import Heartbeat
+from ttm_jobs.repositories.jobs import crud, leases, lifecycle
+from ttm_jobs.repositories.jobs.leases import Lease
+from ttm_jobs.repositories.jobs.scheduling import Offer
 from worker.presence import Presence
+from worker.run.heartbeat import Heartbeat
 
 _LEASE_SECONDS = 30.0
 
@@ -109,7 +109,7 @@ class Crew:
         with Heartbeat(self._engine, lease, duration=_LEASE_SECONDS, interval=self._orders.heartbeat_seconds):
             time.sleep(self._orders.trainer_seconds)
             with session_scope(self._engine) as session:
-                endings.succeeded(session, leases.fence(session, lease), result={}, files=[])
+                lifecycle.succeeded(session, leases.fence(session, lease), result={}, files=[])
         presence.holds(None)
         self._count("ended")
 
@@ -119,7 +119,7 @@ class Crew:
             lease = leases.claim_next(session, owner, duration=duration, offer=Offer())
             if lease is None:
                 return None
-            job = jobs.get(session, lease.job_id)
+            job = crud.get(session, lease.job_id)
             assert job.started_at is not None
             claim = (job.id, job.project_id, (job.started_at - job.created_at).total_seconds())
         with self._lock:

@@ -19,16 +19,17 @@ from sqlalchemy import Engine, func, insert, select, text
 
 from bench.scale.crew import Orders, Told
 from tests.support.servers import PostgresServer
-from ttm_jobs.clock import now
-from ttm_jobs.database import create_engine, read_scope, session_scope
-from ttm_jobs.embedded import EmbeddedBroker
-from ttm_jobs.ids import new_id
-from ttm_jobs.migrate import upgrade
+from ttm_jobs.broker.embedded import EmbeddedBroker
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import create_engine, read_scope, session_scope
+from ttm_jobs.database.ids import new_id
+from ttm_jobs.database.migrate import upgrade
+from ttm_jobs.database.tenancy import bound_to
 from ttm_jobs.models import Attempt, Job, JobEvent, OutboxMessage
 from ttm_jobs.processes import die_with_parent
-from ttm_jobs.repositories import jobs, projects
+from ttm_jobs.repositories.access import projects
+from ttm_jobs.repositories.jobs import crud
 from ttm_jobs.states import JobState
-from ttm_jobs.tenancy import bound_to
 
 _SPEC = {"student": "resnet18", "dataset": "file:///data/pets", "method": "ce"}
 _TEMPLATE = "filled"
@@ -222,7 +223,7 @@ def _send_small(engine: Engine, every: float, stop: Event) -> None:
     ours = bound_to(engine, "small")
     while not stop.wait(every):
         with session_scope(ours) as session:
-            jobs.create(session, spec=_SPEC, student="resnet18", dataset="file:///data/pets", method="ce", priority=0)
+            crud.create(session, spec=_SPEC, student="resnet18", dataset="file:///data/pets", method="ce", priority=0)
 
 
 @contextmanager

@@ -12,21 +12,21 @@ from bench.speed.pairs import EPOCHS, Pair
 from ttm_core.data.batches import epoch_batches
 from ttm_core.data.dataset import whole
 from ttm_core.data.images import ArrayImages
-from ttm_core.data.specs import CropFlip
 from ttm_core.data.views import Views
-from ttm_core.devices import keep_freed_memory, set_up
-from ttm_core.distiller import Distiller, Source
-from ttm_core.events import Accuracy
 from ttm_core.methods.build import build_objective
-from ttm_core.preprocess import Preprocess
-from ttm_core.spec import DistillSpec, Normalization
-from ttm_core.students import create_model
-from ttm_core.students.start import start_student
+from ttm_core.models import create_model
+from ttm_core.models.initialize import start_student
+from ttm_core.models.preprocess import Preprocess
+from ttm_core.models.teachers.load import Teacher, load_teacher
+from ttm_core.models.weights import write_safetensors
+from ttm_core.spec.dataset import CropFlip
+from ttm_core.spec.events import Accuracy
+from ttm_core.spec.job import DistillSpec, Normalization
 from ttm_core.teacher_store.store import Stores
 from ttm_core.teacher_store.stored_teacher import StoredTeacher, open_stored_teacher
-from ttm_core.teachers.load import Teacher, load_teacher
-from ttm_core.train import Trainer
-from ttm_core.weights import write_safetensors
+from ttm_core.training.devices import keep_freed_memory, set_up
+from ttm_core.training.distiller import Distiller, Source
+from ttm_core.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 NORMALIZATION = Normalization(mean=[0.5, 0.5, 0.5], std=[0.25, 0.25, 0.25])

@@ -10,7 +10,7 @@ from torch.nn import functional
 from bench.speed import data
 from bench.speed.clock import Clock
 from bench.speed.pairs import EPOCHS, Pair
-from ttm_core.students import create_model
+from ttm_core.models import create_model
 
 Step = Callable[[Tensor, Tensor], None]
 

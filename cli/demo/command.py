@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.demo import board, data, plan
-from cli.output import FAILED, JsonOption, fail, print_json
-from cli.stack import PortTaken, Stack, StackError, StackOptions
+from cli.stack.stack import PortTaken, Stack, StackError, StackOptions
 from ttm_client import Client, ClientError, Job
+from ttm_client.cli.output import FAILED, JsonOption, fail, print_json
 
 console = Console(width=None if sys.stdout.isatty() else 100)
 

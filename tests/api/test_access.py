@@ -15,19 +15,21 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, select
 
-from api.access.rate_limit import RateLimit
 from api.app import create_app
+from api.auth.rate_limit import RateLimit
 from api.main import app
 from tests.support.factories import create_job, queued
 from tests.support.runs import STUDENT_BYTES, claim, succeed, train
-from ttm_jobs.clock import now
-from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import read_scope, session_scope
+from ttm_jobs.database.tenancy import bound_to
 from ttm_jobs.models import ApiKey, Job, Scope
-from ttm_jobs.repositories import definitions, jobs, keys, leases, projects, uploads, webhooks, workers
+from ttm_jobs.repositories import registry, uploads, webhooks, workers
+from ttm_jobs.repositories.access import keys, projects
+from ttm_jobs.repositories.jobs import crud, leases
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import Storage
-from ttm_jobs.tenancy import bound_to
 
 MINUTE = timedelta(minutes=1)
 
@@ -181,7 +183,7 @@ def theirs(engine: Engine, storage: Storage) -> dict[str, str]:
     with session_scope(bound_to(engine, "theirs")) as session:
         uploads.complete(session, upload.id, size=1, sha256="0" * 64)
         for kind in ("teacher", "dataset"):
-            definitions.add(session, kind, "student.safetensors", {"uri": "x"}, description=None)
+            registry.add(session, kind, "student.safetensors", {"uri": "x"}, description=None)
         webhook = webhooks.create(session, url="https://hooks.example.org/", events=[], description=None)
     make_key(engine, "theirs")
     with read_scope(engine) as session:
@@ -207,7 +209,7 @@ def test_what_another_project_has_is_not_found_on_any_route(
         )
         assert absent.json()["code"] == answer.json()["code"], "a foreign thing looks like none"
     with read_scope(engine) as session:
-        assert jobs.get(session, theirs["job_id"]).state is JobState.SUCCEEDED
+        assert crud.get(session, theirs["job_id"]).state is JobState.SUCCEEDED
     for path in ("/teachers", "/datasets", "/webhooks", "/uploads"):
         assert ours.get(path).json()["items"] == [], path
     for path in ("/jobs", "/keys"):
@@ -282,7 +284,7 @@ def test_a_project_runs_no_more_jobs_than_it_may(engine: Engine) -> None:
     claim(engine, first)
     with session_scope(engine) as session:
         assert leases.claim(session, second, "worker-2", duration=MINUTE) is None
-        rung = jobs.ring_again(session, after=timedelta(0), limit=10)
+        rung = crud.ring_again(session, after=timedelta(0), limit=10)
         assert [job.id for job in rung] == [other], "nobody is called for a job that may not run"
     claim(engine, other)
 
@@ -319,7 +321,7 @@ def test_a_key_that_asks_too_often_waits(settings: Settings) -> None:
 
 def test_tokens_come_back_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr("api.access.rate_limit.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("api.auth.rate_limit.time.monotonic", lambda: clock[0])
     limit = RateLimit(per_second=2)
     assert [limit.wait("a") for _ in range(20)] == [0.0] * 20
     assert limit.wait("a") == pytest.approx(0.5)
@@ -370,7 +372,7 @@ def test_a_signed_link_opens_one_file_for_a_while(
         assert ours.get(forged).status_code == 401, forged
     assert ours.delete(href).status_code == 401
     later = time.time() + 61
-    monkeypatch.setattr("api.access.links.time.time", lambda: later)
+    monkeypatch.setattr("api.auth.links.time.time", lambda: later)
     assert ours.get(href).status_code == 401
 
 

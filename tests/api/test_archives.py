@@ -12,9 +12,10 @@ from sqlalchemy import Engine
 from api.artifacts.archive import Member, zip_stream
 from tests.api.test_bad_requests import assert_problem
 from tests.support.runs import STUDENT_BYTES, claim, succeed
-from ttm_jobs.database import session_scope
-from ttm_jobs.repositories import artifacts, leases
-from ttm_jobs.repositories.artifacts import PublishedFile
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.repositories.jobs import leases
+from ttm_jobs.repositories.run_data import artifacts
+from ttm_jobs.repositories.run_data.artifacts import PublishedFile
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
 

@@ -10,10 +10,10 @@ from sqlalchemy import Engine
 from api.app import create_app
 from tests.support.factories import NO_TIME, job_of
 from tests.support.runs import claim, fail, train
-from ttm_jobs.clock import now
-from ttm_jobs.database import session_scope
-from ttm_jobs.repositories import leases
-from ttm_jobs.repositories.transitions import locked
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.repositories.jobs import leases
+from ttm_jobs.repositories.jobs.transitions import locked
 from ttm_jobs.settings import Settings
 
 

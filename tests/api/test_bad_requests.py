@@ -9,9 +9,9 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from api.pagination import decode_cursor, encode_cursor
-from api.problems import Refusal
-from ttm_jobs.ids import new_id
+from api.http.pagination import decode_cursor, encode_cursor
+from api.http.problems import Refusal
+from ttm_jobs.database.ids import new_id
 
 Body = dict[str, Any]
 # An id that nothing has; the same in every process of a test run.

@@ -7,10 +7,10 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 from starlette.datastructures import URL
 
-from api.dashboard import forms
-from api.dashboard.query import Query
-from api.dashboard.sizes import compression
-from api.dashboard.timeline import spans
+from api.dashboard.formats import compression
+from api.dashboard.jobs import form
+from api.dashboard.jobs.detail import spans
+from api.dashboard.jobs.table import Query
 from api.jobs.next_steps import next_step
 from api.jobs.schemas import HistoryEntry, JobOut, JobRequest
 from tests.support.runs import claim, fail, train
@@ -23,7 +23,7 @@ def submit(client: TestClient, settings: Settings, **fields: object) -> str:
 
 
 def test_every_method_of_the_schema_has_its_fields() -> None:
-    methods = {method.kind: method for method in forms.methods()}
+    methods = {method.kind: method for method in form.methods()}
     assert next(iter(methods)) == "wttm", "the default one is shown first"
     assert {"wttm", "ttm", "kd", "ce", "dkd", "dist", "nkd", "wkd"} <= set(methods)
     assert methods["ce"].fields == ()
@@ -34,7 +34,7 @@ def test_every_method_of_the_schema_has_its_fields() -> None:
 
 def test_the_defaults_of_the_form_are_a_spec() -> None:
     """Whoever writes the defaults into the fields gets the job of whoever leaves them empty."""
-    told = {field.pointer.rpartition("/")[2]: field.default for field in forms.training() if field.default is not None}
+    told = {field.pointer.rpartition("/")[2]: field.default for field in form.training() if field.default is not None}
     least = {"student": "resnet18", "dataset": "file:///data", "method": "ce"}
     assert JobRequest.model_validate({**least, "training": told}) == JobRequest.model_validate(least)
 

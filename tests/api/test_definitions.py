@@ -10,8 +10,8 @@ from sqlalchemy import Engine
 
 from tests.api.test_bad_requests import assert_problem, pointers
 from tests.support.runs import claim, fail
-from ttm_jobs.database import read_scope
-from ttm_jobs.repositories import jobs
+from ttm_jobs.database.engine import read_scope
+from ttm_jobs.repositories.jobs import crud
 from ttm_jobs.settings import Settings
 
 
@@ -71,7 +71,7 @@ def test_a_job_records_what_a_name_stood_for(client: TestClient, engine: Engine,
     again = client.post(f"/jobs/{job['id']}/retry").json()
     assert (again["named"], again["spec"]) == (job["named"], spec)
     with read_scope(engine) as session:
-        assert "teacher:big" not in str(jobs.get(session, again["id"]).spec), "no worker meets a name"
+        assert "teacher:big" not in str(crud.get(session, again["id"]).spec), "no worker meets a name"
 
 
 def test_what_a_job_says_itself_goes_before_what_its_name_stands_for(client: TestClient, pets: str) -> None:

@@ -16,12 +16,12 @@ from tests.api.test_bad_requests import assert_problem
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.runs import STUDENT_BYTES, claim, succeed
 from tests.support.s3_server import S3Server
-from ttm_core.events import Artifact
-from ttm_jobs.database import create_engine
-from ttm_jobs.repositories.leases import Lease
+from ttm_core.spec.events import Artifact
+from ttm_jobs.database.engine import create_engine
+from ttm_jobs.repositories.jobs.leases import Lease
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage, build_storage
-from worker.publish import publish_artifacts
+from worker.run.publish import publish_artifacts
 
 SIZE = len(STUDENT_BYTES)
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 from starlette.datastructures import Headers
 
-from api.errors import RangeNotSatisfiable
-from api.ranges import Part, Whole, select
+from api.http.errors import RangeNotSatisfiable
+from api.http.ranges import Part, Whole, select
 from tests.api.test_bad_requests import assert_problem
 from tests.support.runs import STUDENT_BYTES, STUDENT_SHA256, claim, succeed
 from ttm_jobs.settings import Settings

@@ -7,9 +7,10 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
 from tests.support.runs import STUDENT_BYTES, claim, succeed
-from ttm_jobs.clock import now
-from ttm_jobs.database import session_scope
-from ttm_jobs.repositories import jobs, leases, runs
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.repositories.jobs import crud, leases
+from ttm_jobs.repositories.run_data import recording
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
 
@@ -35,10 +36,10 @@ def finished(client: TestClient | httpx2.Client, engine: Engine, storage: Storag
     }
     with session_scope(engine) as session:
         job = leases.fence(session, lease)
-        runs.planned(session, job, job.spec, {"total_steps": 900, "estimate": told}, now(session))
+        recording.planned(session, job, job.spec, {"total_steps": 900, "estimate": told}, now(session))
     succeed(engine, storage, lease)
     with session_scope(engine) as session:
-        job = jobs.get(session, job_id)
+        job = crud.get(session, job_id)
         assert job.result is not None
         job.result = {**job.result, "training_seconds": 100.0}
     return job_id

@@ -11,12 +11,12 @@ import httpx2
 import pytest
 from sqlalchemy import Engine, event
 
-from api.jobs import feed
+from api.jobs.live import feed
 from tests.api.test_bad_requests import assert_problem
 from tests.support.runs import claim, fail, succeed, train
-from ttm_jobs.database import read_scope
-from ttm_jobs.ids import new_id
-from ttm_jobs.repositories import events
+from ttm_jobs.database.engine import read_scope
+from ttm_jobs.database.ids import new_id
+from ttm_jobs.repositories.run_data import events
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
 
@@ -115,7 +115,7 @@ def test_refusals_come_before_the_stream(live: str, job_id: str) -> None:
 
 
 def test_a_silent_stream_is_pinged(live: str, job_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.jobs.feed._PING_SECONDS", 0.2)
+    monkeypatch.setattr("api.jobs.live.feed._PING_SECONDS", 0.2)
     with httpx2.stream("GET", f"{live}/jobs/{job_id}/events", timeout=10) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert answer.headers["cache-control"] == "no-cache"

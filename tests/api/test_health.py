@@ -10,9 +10,9 @@ from sqlalchemy import Engine
 
 from api.app import create_app
 from tests.api.test_bad_requests import assert_problem
-from ttm_jobs.database import session_scope
-from ttm_jobs.embedded import EmbeddedBroker
-from ttm_jobs.ids import new_id
+from ttm_jobs.broker.embedded import EmbeddedBroker
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.database.ids import new_id
 from ttm_jobs.repositories import workers
 from ttm_jobs.settings import Settings
 

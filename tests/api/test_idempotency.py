@@ -10,11 +10,11 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, func, select, update
 
 from tests.api.test_bad_requests import assert_problem
-from ttm_jobs.clock import now
-from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import RequestInFlight
 from ttm_jobs.models import IdempotencyKey, Job, OutboxMessage
-from ttm_jobs.repositories import idempotency
+from ttm_jobs.repositories.access import idempotency
 from ttm_jobs.settings import Settings
 
 

@@ -13,8 +13,8 @@ from tests.api.test_bad_requests import assert_problem
 from tests.support.factories import claimed, create_job, job_of, queued
 from tests.support.runs import claim, fail, succeed, train
 from tests.support.statements import statements
-from ttm_jobs.database import read_scope, session_scope
-from ttm_jobs.ids import new_id
+from ttm_jobs.database.engine import read_scope, session_scope
+from ttm_jobs.database.ids import new_id
 from ttm_jobs.models import Artifact, Job, JobTag, Metric, OutboxMessage
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, func, select
 
 from tests.support.runs import STUDENT_SHA256, claim, fail, succeed, train
 from tests.support.statements import statements
-from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.models import OutboxMessage
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage

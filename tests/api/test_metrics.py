@@ -13,9 +13,10 @@ from tests.api.conftest import make_settings
 from tests.support.factories import NO_TIME, queued, running
 from tests.support.runs import claim, succeed
 from tests.support.servers import PostgresServer
-from ttm_jobs.database import session_scope
+from ttm_jobs.database.engine import session_scope
 from ttm_jobs.models import Scope
-from ttm_jobs.repositories import keys, projects, workers
+from ttm_jobs.repositories import workers
+from ttm_jobs.repositories.access import keys, projects
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
 

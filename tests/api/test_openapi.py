@@ -11,8 +11,8 @@ from fastapi.testclient import TestClient
 from api.jobs.examples import SPECS
 from api.main import app
 from api.openapi import error_codes
-from ttm_core import catalogue
-from ttm_core.spec import DistillSpec
+from ttm_core.spec import catalogue
+from ttm_core.spec.job import DistillSpec
 from ttm_jobs.settings import Settings
 
 SNAPSHOT = Path(__file__).parents[2] / "docs" / "reference" / "openapi.json"

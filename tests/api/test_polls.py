@@ -14,14 +14,14 @@ from sqlalchemy import Engine
 from tests.support.factories import queued
 from tests.support.runs import claim, succeed, train
 from tests.support.statements import statements
-from ttm_jobs.database import session_scope
-from ttm_jobs.repositories import jobs, leases
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.repositories.jobs import crud, leases
 from ttm_jobs.storage import Storage
 
 
 def cancel(engine: Engine, job_id: str) -> None:
     with session_scope(engine) as session:
-        jobs.request_cancel(session, job_id)
+        crud.request_cancel(session, job_id)
 
 
 def test_an_unchanged_job_is_answered_with_304(client: TestClient, engine: Engine) -> None:
@@ -44,7 +44,7 @@ def test_whatever_changes_is_seen_at_once_and_what_does_not_costs_one_look(
 
     def rename() -> None:
         with session_scope(engine) as session:
-            jobs.rename(session, job_id, name="other")
+            crud.rename(session, job_id, name="other")
 
     def beat() -> None:
         with session_scope(engine) as session:

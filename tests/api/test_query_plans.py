@@ -7,7 +7,7 @@ from sqlalchemy import Engine, insert, text
 
 from tests.api.test_job_lists import explain
 from tests.support.statements import statements
-from ttm_jobs.ids import new_id
+from ttm_jobs.database.ids import new_id
 from ttm_jobs.models import Definition, Upload, Webhook, WebhookDelivery
 
 _ROWS = 3000

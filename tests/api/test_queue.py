@@ -9,19 +9,21 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, text, update
 
 from api.app import create_app
-from api.pagination import encode_cursor
+from api.http.pagination import encode_cursor
 from tests.api.test_bad_requests import assert_problem
 from tests.api.test_job_lists import explain
 from tests.browser.gallery import crowd
 from tests.support.factories import claimed, create_job, queued
 from tests.support.statements import statements
-from ttm_jobs.clock import now
-from ttm_jobs.database import session_scope
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.database.tenancy import bound_to
 from ttm_jobs.models import Job
-from ttm_jobs.repositories import leases, projects, workers
-from ttm_jobs.repositories.turns import Offer
+from ttm_jobs.repositories import workers
+from ttm_jobs.repositories.access import projects
+from ttm_jobs.repositories.jobs import leases
+from ttm_jobs.repositories.jobs.scheduling import Offer
 from ttm_jobs.settings import Settings
-from ttm_jobs.tenancy import bound_to
 
 GIB = 1 << 30
 # A well-formed id that no job has.

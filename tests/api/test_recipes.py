@@ -2,7 +2,7 @@
 
 from starlette.testclient import TestClient
 
-from ttm_core import recipes
+from ttm_core.spec import recipes
 
 
 def test_pages_hold_every_recipe_once(shared_client: TestClient) -> None:

@@ -23,13 +23,14 @@ from tests.api.conftest import make_settings
 from tests.api.test_bad_requests import assert_problem
 from tests.api.test_uploads import CONTENT, stored, wait_for
 from tests.support.api_server import api_process
-from ttm_jobs.clock import now
-from ttm_jobs.database import create_engine, read_scope, session_scope
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import create_engine, read_scope, session_scope
 from ttm_jobs.models import Upload, UploadPart
-from ttm_jobs.repositories import objects, projects
+from ttm_jobs.repositories.access import projects
+from ttm_jobs.repositories.cleanup import objects
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage, build_storage
-from worker.collector import Collector
+from worker.dispatcher.collector import Collector
 
 VERSION = {"Tus-Resumable": "1.0.0"}
 

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, func, select
 from tests.api.conftest import make_settings
 from tests.api.test_bad_requests import assert_problem
 from tests.support.api_server import api_process
-from ttm_jobs.database import create_engine, read_scope
+from ttm_jobs.database.engine import create_engine, read_scope
 from ttm_jobs.models import Upload
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage, build_storage

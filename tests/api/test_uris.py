@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.app import create_app
-from ttm_jobs.ids import new_id
+from ttm_jobs.database.ids import new_id
 from ttm_jobs.settings import Settings
 
 

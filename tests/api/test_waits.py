@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 from cli.main import app
 from tests.support.api_server import served
 from tests.support.runs import claim
-from ttm_jobs.clock import now
-from ttm_jobs.database import read_scope, session_scope
-from ttm_jobs.ids import new_id
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import read_scope, session_scope
+from ttm_jobs.database.ids import new_id
 from ttm_jobs.models import Job, Project, Worker
-from ttm_jobs.repositories import vitals, workers
+from ttm_jobs.repositories import service_stats, workers
 from ttm_jobs.settings import Settings
 
 GB = 10**9
@@ -88,12 +88,12 @@ def test_more_memory_than_any_worker_has(client: TestClient, engine: Engine, set
     )
     assert told(client, fits)[0] == "turn"
     with read_scope(engine) as session:
-        seen = vitals.take(session, seen_within=timedelta(minutes=1)).queues
+        seen = service_stats.take(session, seen_within=timedelta(minutes=1)).queues
     assert {queue: state.too_large for queue, state in seen.items()} == {"gpu": 1, "gpu_80": 0}
     start_worker(engine, "gpu", memory=None)
     assert told(client, large)[0] == "turn"
     with read_scope(engine) as session:
-        assert vitals.take(session, seen_within=timedelta(minutes=1)).queues["gpu"].too_large == 0
+        assert service_stats.take(session, seen_within=timedelta(minutes=1)).queues["gpu"].too_large == 0
 
 
 def test_busy_workers_the_projects_limit_and_the_wait_between_attempts(

@@ -6,7 +6,7 @@ import pytest
 
 from bench import compare_methods, results_page
 from tests.ttm_core.factories import digits_folder
-from ttm_core import recipes
+from ttm_core.spec import recipes
 
 
 def test_the_results_page_is_not_stale() -> None:
@@ -29,8 +29,8 @@ def test_methods_are_compared_on_a_pair(
     """A recipe of the paper, shortened, on a few made images: one table, and what stands is not run again."""
     import torch
 
-    from ttm_core.students import create_model
-    from ttm_core.weights import write_safetensors
+    from ttm_core.models import create_model
+    from ttm_core.models.weights import write_safetensors
 
     dataset = digits_folder(tmp_path / "images", classes=4, each=12, size=32)
     torch.manual_seed(0)

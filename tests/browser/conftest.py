@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from cli.stack import Stack, StackOptions
+from cli.stack.stack import Stack, StackOptions
 from tests.browser.gallery import Gallery, hang
 from tests.support.api_server import served
-from ttm_jobs.database import create_engine
+from ttm_jobs.database.engine import create_engine
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import build_storage
 

@@ -11,17 +11,19 @@ from typing import Any
 from sqlalchemy import Engine, insert, inspect
 
 from tests.support.factories import create_job
-from ttm_jobs.clock import now
-from ttm_jobs.database import session_scope
-from ttm_jobs.ids import new_id
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.database.ids import new_id
 from ttm_jobs.models import Job
-from ttm_jobs.repositories import artifacts, endings, leases, runs, teacher_stores, workers
-from ttm_jobs.repositories import metrics as curves
-from ttm_jobs.repositories.artifacts import PublishedFile
-from ttm_jobs.repositories.endings import Failure
-from ttm_jobs.repositories.leases import Lease
-from ttm_jobs.repositories.metrics import Point
-from ttm_jobs.repositories.teacher_stores import Found
+from ttm_jobs.repositories import workers
+from ttm_jobs.repositories.jobs import leases, lifecycle
+from ttm_jobs.repositories.jobs.leases import Lease
+from ttm_jobs.repositories.jobs.lifecycle import Failure
+from ttm_jobs.repositories.run_data import artifacts, recording, teacher_stores
+from ttm_jobs.repositories.run_data import metrics as curves
+from ttm_jobs.repositories.run_data.artifacts import PublishedFile
+from ttm_jobs.repositories.run_data.metrics import Point
+from ttm_jobs.repositories.run_data.teacher_stores import Found
 from ttm_jobs.storage import Storage
 
 HOSTILE = """<script>document.title='taken'</script>"'><img src=x onerror=alert(1)>{{7*7}}"""
@@ -57,7 +59,7 @@ def hang(engine: Engine, storage: Storage) -> dict[str, Any]:
     failed = _claimed(engine, HOSTILE, "cifar/resnet20", 2.5)
     with session_scope(engine) as session:
         failure = Failure("bad_dataset", f"No images under train/{HOSTILE}", origin="user", retryable=False)
-        endings.failed(session, leases.fence(session, failed), failure)
+        lifecycle.failed(session, leases.fence(session, failed), failure)
     running = _claimed(engine, "flowers resnet20, gamma 0.5", "cifar/resnet20", 2.5)
     _train(engine, running, 80, 0.7)
     _print(
@@ -140,8 +142,8 @@ def _claimed(engine: Engine, name: str, student: str, beta: float) -> Lease:
 def _train(engine: Engine, lease: Lease, steps: int, top1: float) -> None:
     with session_scope(engine) as session:
         job = leases.fence(session, lease)
-        runs.phase(session, job, "training", now(session))
-        runs.teacher_measured(session, job, {"top1": 0.7234, "loss": 1.1, "images": 10_000}, now(session))
+        recording.phase(session, job, "training", now(session))
+        recording.teacher_measured(session, job, {"top1": 0.7234, "loss": 1.1, "images": 10_000}, now(session))
         points = []
         for step in range(1, steps + 1):
             values = {
@@ -157,11 +159,11 @@ def _train(engine: Engine, lease: Lease, steps: int, top1: float) -> None:
             }
             if step % 5 == 0:
                 values["validation/top1"] = top1 * (1 - math.exp(-step / 25))
-            runs.metrics(session, job, {"step": step, "epoch": step / 6, "values": values}, now(session))
+            recording.metrics(session, job, {"step": step, "epoch": step / 6, "values": values}, now(session))
             points.append(Point(step, step / 6, values, now(session) + step * timedelta(seconds=2)))
         curves.upsert(session, job, points)
         progress = {"step": steps, "total_steps": STEPS, "epoch": min(1 + steps // 6, 20), "epochs": 20}
-        runs.progress(session, job, {**progress, "images_per_second": 881.0, "eta_seconds": 754.0}, now(session))
+        recording.progress(session, job, {**progress, "images_per_second": 881.0, "eta_seconds": 754.0}, now(session))
 
 
 def _print(engine: Engine, storage: Storage, lease: Lease, lines: list[str]) -> None:
@@ -195,4 +197,4 @@ def _succeed(
         "teacher_parameters": 861_620,
     }
     with session_scope(engine) as session:
-        endings.succeeded(session, leases.fence(session, lease), result=result, files=files)
+        lifecycle.succeeded(session, leases.fence(session, lease), result=result, files=files)

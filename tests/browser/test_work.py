@@ -11,13 +11,13 @@ import httpx2
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
-from cli.stack import Stack
+from cli.stack.stack import Stack
 from tests.api.conftest import make_settings
 from tests.api.test_estimates import body, finished
 from tests.support.api_server import served
 from tests.support.tiny import wait_until
 from ttm_client import Client, NotFound
-from ttm_jobs.database import create_engine
+from ttm_jobs.database.engine import create_engine
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import build_storage
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.stack import Stack, StackOptions
+from cli.stack.stack import Stack, StackOptions
 
 ROOT = Path(__file__).parents[2]
 Ttm = Callable[..., subprocess.CompletedProcess[str]]

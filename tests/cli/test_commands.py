@@ -19,7 +19,7 @@ from cli.main import app
 from tests.cli.conftest import ENVIRONMENT, Ttm
 from tests.ttm_core.factories import digits_idx
 from ttm_client import Client
-from ttm_jobs.embedded import free_port
+from ttm_jobs.broker.embedded import free_port
 
 # An id that nothing has; the same in every process of a test run.
 NOBODY = "01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10"

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from cli.checks import Check
-from cli.production import production_checks
-from cli.stack import Stack
+from cli.doctor.checks import Check
+from cli.doctor.production import production_checks
+from cli.stack.stack import Stack
 from tests.cli.conftest import ENVIRONMENT
-from ttm_jobs.database import create_engine, session_scope
-from ttm_jobs.embedded import EmbeddedBroker, free_port
+from ttm_jobs.broker.embedded import EmbeddedBroker, free_port
+from ttm_jobs.database.engine import create_engine, session_scope
 from ttm_jobs.models import Scope
-from ttm_jobs.repositories import keys, workers
+from ttm_jobs.repositories import workers
+from ttm_jobs.repositories.access import keys
 
 
 def doctor(environment: dict[str, str], *arguments: str) -> tuple[int, dict[str, dict[str, str]]]:

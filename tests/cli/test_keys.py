@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.cli.conftest import ENVIRONMENT
-from ttm_jobs.database import create_engine, read_scope
+from ttm_jobs.database.engine import create_engine, read_scope
 from ttm_jobs.models import Project, Scope
-from ttm_jobs.repositories import keys
+from ttm_jobs.repositories.access import keys
 
 
 @pytest.fixture

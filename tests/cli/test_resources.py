@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.stack import Stack
+from cli.stack.stack import Stack
 from tests.cli.conftest import Ttm
 from tests.cli.test_commands import NOBODY, QUICK
 from tests.support.tiny import wait_until

@@ -13,8 +13,8 @@ from tests.support.api_server import api_process
 from tests.support.factories import queued
 from tests.support.runs import claim, succeed, train
 from tests.support.tiny import wait_until
-from ttm_jobs.database import create_engine
-from ttm_jobs.embedded import free_port
+from ttm_jobs.broker.embedded import free_port
+from ttm_jobs.database.engine import create_engine
 from ttm_jobs.storage import build_storage
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import typer
 
-from cli.specs import put, put_assignments, read_spec, with_local_addresses
+from ttm_client.cli.specs import put, put_assignments, read_spec, with_local_addresses
 
 
 @pytest.mark.parametrize(

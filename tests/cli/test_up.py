@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.cli.conftest import ENVIRONMENT
-from ttm_jobs.embedded import EmbeddedBroker
+from ttm_jobs.broker.embedded import EmbeddedBroker
 
 
 class Up:

@@ -16,10 +16,10 @@ from tests.api.conftest import make_settings
 from tests.support.factories import NO_TIME, job_of, queued
 from tests.support.runs import STUDENT_BYTES, STUDENT_SHA256, claim, succeed
 from tests.support.servers import PostgresServer
-from ttm_jobs.clock import now
-from ttm_jobs.database import create_engine, session_scope
-from ttm_jobs.migrate import upgrade
-from ttm_jobs.repositories import leases
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import create_engine, session_scope
+from ttm_jobs.database.migrate import upgrade
+from ttm_jobs.repositories.jobs import leases
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import build_storage
@@ -72,7 +72,7 @@ def run_through(
 def test_postgresql(postgres: PostgresServer, postgresql_url: str, tmp_path: Path) -> None:
     name = postgresql_url.rpartition("/")[2]
     dump, create, restore, migrate = [line for line in commands("PostgreSQL") if line]
-    assert migrate == "python -m ttm_jobs.migrate"
+    assert migrate == "python -m ttm_jobs.database.migrate"
 
     def shell(line: str) -> None:
         told = line.replace("$DATABASE", postgres.dsn(name)).replace("$SERVER", postgres.dsn())

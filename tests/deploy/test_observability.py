@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.app import create_app
 from tests.api.conftest import make_settings
 from tests.support.factories import queued, running
-from ttm_jobs.database import create_engine, session_scope
+from ttm_jobs.database.engine import create_engine, session_scope
 from ttm_jobs.repositories import workers
 from worker import metrics
 

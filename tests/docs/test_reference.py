@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cli import reference as commands
-from ttm_client import make_synchronous, reference
+from ttm_client.codegen import make_synchronous, reference
 from ttm_jobs import settings_reference
 
 ROOT = Path(__file__).parents[2]

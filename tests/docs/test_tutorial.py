@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from cli.stack import Stack, StackOptions
+from cli.stack.stack import Stack, StackOptions
 from ttm_client import Client
 
 ROOT = Path(__file__).parents[2]

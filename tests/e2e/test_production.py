@@ -14,7 +14,7 @@ from tests.support.s3_server import S3Server
 from tests.support.stack import Stack
 from tests.support.tiny import wait_until
 from tests.support.tiny_trainer import weights_after
-from ttm_jobs.embedded import EmbeddedBroker
+from ttm_jobs.broker.embedded import EmbeddedBroker
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
 

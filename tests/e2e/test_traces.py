@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tests.support.api_server import api_process
 from tests.support.stack import Stack
-from ttm_jobs.embedded import EmbeddedBroker
+from ttm_jobs.broker.embedded import EmbeddedBroker
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
 
@@ -101,5 +101,5 @@ def test_from_the_request_to_the_artifacts(
 
 
 def test_off_it_is_not_even_imported() -> None:
-    code = "import sys, api.main, worker.runner; sys.exit('opentelemetry.sdk' in sys.modules)"
+    code = "import sys, api.main, worker.run.runner; sys.exit('opentelemetry.sdk' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -14,7 +14,7 @@ from tests.support.stack import Stack
 from tests.support.tiny import wait_until
 from tests.support.tiny_trainer import weights_after
 from tests.support.two_hosts import NoNamespaces, SecondHost
-from ttm_jobs.embedded import EmbeddedBroker
+from ttm_jobs.broker.embedded import EmbeddedBroker
 from ttm_jobs.states import JobState
 
 LONG = "steps=600 step_seconds=0.05 checkpoint_every=20"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.stack import Stack
-from ttm_jobs.embedded import EmbeddedBroker
+from ttm_jobs.broker.embedded import EmbeddedBroker
 
 _HERE = Path(__file__).parent
 _STACKS = {"postgresql": "PostgreSQL, Redis", "sqlite": "SQLite, embedded broker"}

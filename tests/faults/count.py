@@ -10,8 +10,9 @@ from typing import Any
 
 from tests.support.stack import Stack
 from tests.support.tiny_trainer import weights_after
-from ttm_jobs.database import read_scope
-from ttm_jobs.repositories import artifacts, events, jobs
+from ttm_jobs.database.engine import read_scope
+from ttm_jobs.repositories.jobs import crud
+from ttm_jobs.repositories.run_data import artifacts, events
 from ttm_jobs.states import TERMINAL, JobState
 
 
@@ -66,7 +67,7 @@ def count(stack: Stack, accepted: Sequence[str], *, steps: int, deaths: Sequence
         with read_scope(stack.engine) as session:
             history = events.history(session, job_id)
             files = artifacts.of_job(session, job_id)
-            outcomes = [attempt.outcome for attempt in jobs.attempts(session, job_id)]
+            outcomes = [attempt.outcome for attempt in crud.attempts(session, job_id)]
         ends = [event.data["state"] for event in history if event.kind == "state" and event.data["state"] in TERMINAL]
         succeeded += job.state is JobState.SUCCEEDED
         lost += job.state not in TERMINAL

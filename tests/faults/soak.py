@@ -33,8 +33,8 @@ from tests.support.processes import children_of
 from tests.support.servers import PostgresServer, start_redis
 from tests.support.stack import Stack
 from tests.support.tiny import wait_until
-from ttm_jobs.embedded import EmbeddedBroker
-from ttm_jobs.migrate import upgrade
+from ttm_jobs.broker.embedded import EmbeddedBroker
+from ttm_jobs.database.migrate import upgrade
 from ttm_jobs.processes import die_with_parent
 
 STEPS = 40

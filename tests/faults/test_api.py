@@ -14,7 +14,7 @@ from tests.support.api_server import wait_until_up
 from tests.support.stack import Stack
 from tests.support.tiny import wait_until
 from ttm_client import Client
-from ttm_jobs.database import read_scope
+from ttm_jobs.database.engine import read_scope
 from ttm_jobs.models import OutboxMessage
 from ttm_jobs.processes import die_with_parent
 from ttm_jobs.states import JobState

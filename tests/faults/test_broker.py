@@ -13,7 +13,7 @@ from tests.support.servers import start_redis
 from tests.support.stack import Stack
 from tests.support.tiny import wait_until
 from tests.support.tiny_trainer import weights_after
-from ttm_jobs.embedded import EmbeddedBroker
+from ttm_jobs.broker.embedded import EmbeddedBroker
 from ttm_jobs.states import JobState
 
 

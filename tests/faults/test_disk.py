@@ -11,8 +11,9 @@ import pytest
 from tests.support.factories import job_of, queued, spec
 from tests.support.rig import MakeRig
 from tests.support.tiny_trainer import weights_after
-from ttm_jobs.database import read_scope, session_scope
-from ttm_jobs.repositories import artifacts, jobs, runs
+from ttm_jobs.database.engine import read_scope, session_scope
+from ttm_jobs.repositories.jobs import crud
+from ttm_jobs.repositories.run_data import artifacts, recording
 from ttm_jobs.states import JobState
 
 pytestmark = [
@@ -52,14 +53,14 @@ def test_a_storage_without_room_for_the_student(make_rig: MakeRig, small_disk: P
     rig.run(job_id)
     assert job_of(rig.engine, job_id).state is JobState.QUEUED, "room may be made"
     with session_scope(rig.engine) as session:
-        jobs.get(session, job_id).not_before = None
+        crud.get(session, job_id).not_before = None
     rig.run(job_id)
     job = job_of(rig.engine, job_id)
     assert job.state is JobState.FAILED
     assert ((job.failure or {})["code"], (job.failure or {})["origin"]) == ("storage_full", "system")
     with read_scope(rig.engine) as session:
         assert [artifact.name for artifact in artifacts.of_job(session, job_id)] == ["trainer.log"]
-        kept = runs.checkpoints(session, job_id)
+        kept = recording.checkpoints(session, job_id)
     # No half artifact; the last checkpoint is whole.
     assert not any("student" in str(path) or ".partial" in str(path) for path in small_disk.rglob("*"))
     assert [row.step for row in kept] == [10, 5]
@@ -80,13 +81,13 @@ def test_a_storage_without_room_for_a_checkpoint_keeps_the_one_before(
     job = job_of(rig.engine, job_id)
     assert job.state is JobState.QUEUED
     with read_scope(rig.engine) as session:
-        [attempt] = jobs.attempts(session, job_id)
+        [attempt] = crud.attempts(session, job_id)
         assert (attempt.outcome, attempt.code) == ("error", "storage_full")
-        for row in runs.checkpoints(session, job_id):
+        for row in recording.checkpoints(session, job_id):
             assert len(rig.read(row.key)) == row.size
     (small_disk / "filler").unlink()
     with session_scope(rig.engine) as session:
-        jobs.get(session, job_id).not_before = None
+        crud.get(session, job_id).not_before = None
     rig.run(job_id)
     assert job_of(rig.engine, job_id).state is JobState.SUCCEEDED
     with read_scope(rig.engine) as session:

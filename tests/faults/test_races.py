@@ -12,12 +12,13 @@ from sqlalchemy import Engine
 from tests.support.factories import queued, running, spec
 from tests.support.rig import MakeRig
 from tests.support.tiny_trainer import weights_after
-from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import JobNotCancellable
 from ttm_jobs.models.base import Json
-from ttm_jobs.repositories import artifacts, endings, events, jobs, leases
-from ttm_jobs.repositories.artifacts import PublishedFile
-from ttm_jobs.repositories.leases import Lease
+from ttm_jobs.repositories.jobs import crud, leases, lifecycle
+from ttm_jobs.repositories.jobs.leases import Lease
+from ttm_jobs.repositories.run_data import artifacts, events
+from ttm_jobs.repositories.run_data.artifacts import PublishedFile
 from ttm_jobs.states import TERMINAL, JobState
 
 pytestmark = pytest.mark.fault("cancel races success")
@@ -37,13 +38,13 @@ def test_many_times_in_the_record(engine: Engine) -> None:
         file = PublishedFile(artifacts.STUDENT, f"jobs/{lease.job_id}/1/student", "x/y", 1, "0" * 64)
         barrier.wait()
         with session_scope(engine) as session:
-            endings.succeeded(session, leases.fence(session, lease), result={}, files=[file])
+            lifecycle.succeeded(session, leases.fence(session, lease), result={}, files=[file])
 
     def cancel(lease: Lease) -> None:
         barrier.wait()
         try:
             with session_scope(engine) as session:
-                jobs.request_cancel(session, lease.job_id)
+                crud.request_cancel(session, lease.job_id)
         except JobNotCancellable:
             pass
 
@@ -71,7 +72,7 @@ def test_at_the_last_step_of_a_real_run(make_rig: MakeRig, dataset: str) -> None
         time.sleep(chance.uniform(0, 0.05))
         try:
             with session_scope(rig.engine) as session:
-                jobs.request_cancel(session, job_id)
+                crud.request_cancel(session, job_id)
         except JobNotCancellable:
             pass
         thread.join(20)
@@ -87,4 +88,4 @@ def test_at_the_last_step_of_a_real_run(make_rig: MakeRig, dataset: str) -> None
 
 def phase_of(engine: Engine, job_id: str) -> str | None:
     with read_scope(engine) as session:
-        return jobs.get(session, job_id).phase
+        return crud.get(session, job_id).phase

@@ -9,8 +9,8 @@ from PIL import Image
 from tests.support.factories import queued
 from tests.support.stack import Stack
 from tests.support.tiny import wait_until
-from ttm_jobs.database import read_scope
-from ttm_jobs.repositories import artifacts
+from ttm_jobs.database.engine import read_scope
+from ttm_jobs.repositories.run_data import artifacts
 from ttm_jobs.states import JobState
 
 

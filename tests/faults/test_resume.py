@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.engine_process import EngineRun, start, warm_up
 from tests.ttm_core import factories
-from ttm_core.engine import distill
+from ttm_core.pipeline.distill import distill
 
 EPOCHS = 4
 # Each kill is a point of its own: a step, an event or a moment that chance chose.

@@ -12,7 +12,7 @@ from tests.support.processes import children_of, group_of
 from tests.support.stack import Stack
 from tests.support.tiny import wait_until
 from tests.support.tiny_trainer import weights_after
-from ttm_jobs.queue import CeleryDoorbell
+from ttm_jobs.broker.notifier import CeleryDoorbell
 from ttm_jobs.states import JobState
 
 STEPS = 200

@@ -34,25 +34,25 @@ from sqlalchemy import Engine, delete
 from sqlalchemy.orm import Session
 from starlette.datastructures import Headers
 
-from api.access import links
-from api.definitions.references import parse_reference
-from api.errors import RangeNotSatisfiable
+from api.auth import links
+from api.http.errors import RangeNotSatisfiable
+from api.http.pagination import decode_cursor, decode_moment
+from api.http.problems import Refusal
+from api.http.ranges import Part, Unchanged, Whole, select
 from api.main import app
-from api.pagination import decode_cursor, decode_moment
-from api.problems import Refusal
-from api.ranges import Part, Unchanged, Whole, select
+from api.registry.references import parse_reference
 from tests.api.conftest import make_settings
 from tests.support.api_server import served
 from tests.support.factories import queued
 from tests.support.runs import claim, succeed, train
-from ttm_core import recipes
-from ttm_jobs.addresses import is_public
-from ttm_jobs.database import create_engine, session_scope
+from ttm_core.spec import recipes
+from ttm_jobs.database.engine import create_engine, session_scope
 from ttm_jobs.errors import UriNotAllowed
 from ttm_jobs.models import Scope, Webhook
-from ttm_jobs.repositories import definitions, keys, uploads, webhooks
+from ttm_jobs.repositories import registry, uploads, webhooks
+from ttm_jobs.repositories.access import keys
 from ttm_jobs.storage import Storage, build_storage
-from ttm_jobs.uris import HttpUri, parse_uri
+from ttm_jobs.uris import HttpUri, is_public, parse_uri
 
 CHECKS = (
     not_a_server_error,
@@ -101,7 +101,7 @@ def target(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     with session_scope(engine) as session:
         secret = keys.create(session, project_id="default", name="fuzz", scope=Scope.ADMIN).secret
         for kind in ("teacher", "dataset"):
-            definitions.add(session, kind, NAMES[f"/{kind}s"], {"uri": "x"}, description=None)
+            registry.add(session, kind, NAMES[f"/{kind}s"], {"uri": "x"}, description=None)
 
     def within(make: Callable[[Session], str]) -> str:
         with session_scope(engine) as session:

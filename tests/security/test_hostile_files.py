@@ -14,7 +14,7 @@ from tests.support.factories import job_of, queued, spec
 from tests.support.forked_trainer import forked_trainer
 from tests.support.rig import Rig
 from tests.ttm_core.data.formats import png, sample
-from ttm_jobs.database import create_engine
+from ttm_jobs.database.engine import create_engine
 from ttm_jobs.models import Job
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState

@@ -13,9 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from api.jobs.schemas import JobRequest
 from api.main import app
-from ttm_core.base import Spec
-from ttm_core.exact import Exact
-from ttm_core.spec import DistillSpec
+from ttm_core.spec.base import Exact, Spec
+from ttm_core.spec.job import DistillSpec
 
 Json = Any
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["ttm_core.engine", "tests.support.engine_process"])
+_context.set_forkserver_preload(["ttm_core.pipeline.distill", "tests.support.engine_process"])
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ def start(
 
 
 def _distill(run: EngineRun, workdir: str, kill_at_step: int | None, kill_at_event: int | None) -> None:
-    from ttm_core.engine import distill
-    from ttm_core.spec import DistillSpec
+    from ttm_core.pipeline.distill import distill
+    from ttm_core.spec.job import DistillSpec
     from ttm_core.teacher_store.store import Stores
 
     step, event = _killer(kill_at_step), _killer(kill_at_event)

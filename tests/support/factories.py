@@ -6,10 +6,10 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.models import Job
-from ttm_jobs.repositories import jobs, leases
-from ttm_jobs.repositories.leases import Lease
+from ttm_jobs.repositories.jobs import crud, leases
+from ttm_jobs.repositories.jobs.leases import Lease
 from ttm_jobs.states import JobState
 
 MINUTE = timedelta(minutes=1)
@@ -25,7 +25,7 @@ def spec(name: str = "a job", dataset: str = "file:///data/pets", **fields: Any)
 def create_job(session: Session, **fields: Any) -> Job:
     """A queued job."""
     body = fields.pop("spec", None) or spec()
-    return jobs.create(
+    return crud.create(
         session,
         **{
             "spec": body,
@@ -63,4 +63,4 @@ def state_of(engine: Engine, job_id: str) -> JobState:
 
 def job_of(engine: Engine, job_id: str) -> Job:
     with read_scope(engine) as session:
-        return jobs.get(session, job_id)
+        return crud.get(session, job_id)

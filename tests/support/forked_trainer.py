@@ -38,9 +38,9 @@ def forked_trainer() -> Iterator[Sequence[str]]:
 
 def _serve(fd: int) -> None:
     from ttm_core import __main__ as trainer
-    from ttm_core import engine, failures
+    from ttm_core.pipeline import distill, failures
 
-    assert engine is not None
+    assert distill is not None
     assert failures is not None
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with socket.socket(fileno=fd) as listener:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import httpx2
 
-from ttm_jobs.embedded import free_port
+from ttm_jobs.broker.embedded import free_port
 from ttm_jobs.processes import die_with_parent
 
 COMMAND = os.environ.get("TTM_MLFLOW") or shutil.which("mlflow")

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ttm_jobs import broker
-from ttm_jobs.embedded import free_port
+from ttm_jobs.broker import connection
+from ttm_jobs.broker.embedded import free_port
 
 INSTALLED = shutil.which("rabbitmq-server") is not None
 
@@ -50,7 +50,7 @@ class RabbitServer:
                 [_server()], env={**os.environ, **own}, stdout=output, stderr=output, start_new_session=True
             )
         deadline = time.monotonic() + 90
-        while not broker.ping(self.url):
+        while not connection.ping(self.url):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 words = (self._directory / "output").read_text(errors="replace")[-2000:]
                 raise RuntimeError(f"RabbitMQ did not start:\n{words}")

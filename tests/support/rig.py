@@ -7,12 +7,12 @@ from threading import Event, Thread
 from sqlalchemy import Engine
 
 from tests.support.tiny import TINY_TRAINER
-from ttm_jobs.ids import new_id
+from ttm_jobs.database.ids import new_id
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
-from worker import orphans
-from worker.runner import Runner
-from worker.standby import Starter
+from worker.run.runner import Runner
+from worker.trainer import stale
+from worker.trainer.standby import Starter
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Rig:
             self.engine,
             self.storage,
             worker_id=self.worker_id,
-            starter=Starter(self.trainer_command, marks=orphans.marks(), settings=self.settings),
+            starter=Starter(self.trainer_command, marks=stale.marks(), settings=self.settings),
             draining=self.draining,
             on_job=self.told.append,
         )

@@ -5,13 +5,14 @@ from datetime import timedelta
 
 from sqlalchemy import Engine
 
-from ttm_jobs.clock import now
-from ttm_jobs.database import session_scope
-from ttm_jobs.repositories import endings, leases, metrics, runs
-from ttm_jobs.repositories.artifacts import STUDENT, PublishedFile
-from ttm_jobs.repositories.endings import Failure
-from ttm_jobs.repositories.leases import Lease
-from ttm_jobs.repositories.metrics import Point
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.repositories.jobs import leases, lifecycle
+from ttm_jobs.repositories.jobs.leases import Lease
+from ttm_jobs.repositories.jobs.lifecycle import Failure
+from ttm_jobs.repositories.run_data import metrics, recording
+from ttm_jobs.repositories.run_data.artifacts import STUDENT, PublishedFile
+from ttm_jobs.repositories.run_data.metrics import Point
 from ttm_jobs.storage import Storage
 
 STUDENT_BYTES = bytes(range(256)) * 5000
@@ -29,17 +30,17 @@ def train(engine: Engine, lease: Lease, steps: range, *, total: int = 100) -> No
     """Phase, teacher, and for each step metrics and progress, a transaction a step."""
     with session_scope(engine) as session:
         job = leases.fence(session, lease)
-        runs.phase(session, job, "training", now(session))
-        runs.teacher_measured(session, job, {"top1": 0.95, "loss": 0.2, "images": 10}, now(session))
+        recording.phase(session, job, "training", now(session))
+        recording.teacher_measured(session, job, {"top1": 0.95, "loss": 0.2, "images": 10}, now(session))
     for step in steps:
         with session_scope(engine) as session:
             job = leases.fence(session, lease)
             values = {"train/loss": 1 / step, "validation/top1": step / (total + 10)}
             data = {"step": step, "epoch": step / total, "values": values}
-            runs.metrics(session, job, data, now(session))
+            recording.metrics(session, job, data, now(session))
             metrics.upsert(session, job, [Point(step, step / total, values, now(session))])
             progress = {"step": step, "total_steps": total, "epoch": 1, "epochs": 1}
-            runs.progress(
+            recording.progress(
                 session, job, {**progress, "images_per_second": 50.0, "eta_seconds": total - step}, now(session)
             )
 
@@ -64,10 +65,10 @@ def succeed(engine: Engine, storage: Storage, lease: Lease, *, report: bytes | N
         "teacher_test": {"top1": 0.91, "loss": 0.2, "images": 10},
     }
     with session_scope(engine) as session:
-        endings.succeeded(session, leases.fence(session, lease), result=result, files=files)
+        lifecycle.succeeded(session, leases.fence(session, lease), result=result, files=files)
 
 
 def fail(engine: Engine, lease: Lease, message: str = "No images.") -> None:
     with session_scope(engine) as session:
         failure = Failure("bad_dataset", message, origin="user", retryable=False)
-        endings.failed(session, leases.fence(session, lease), failure)
+        lifecycle.failed(session, leases.fence(session, lease), failure)

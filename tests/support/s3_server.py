@@ -9,10 +9,10 @@ from typing import Self
 import boto3
 import httpx2
 
-from ttm_jobs.embedded import free_port
-from ttm_jobs.ids import new_id
+from ttm_jobs.broker.embedded import free_port
+from ttm_jobs.database.ids import new_id
 from ttm_jobs.processes import die_with_parent
-from ttm_jobs.s3_access import S3Access
+from ttm_jobs.storage.s3_access import S3Access
 
 
 class S3Server:

@@ -13,7 +13,7 @@ from typing import Self
 
 import psycopg
 
-from ttm_jobs.embedded import EmbeddedBroker, free_port
+from ttm_jobs.broker.embedded import EmbeddedBroker, free_port
 from ttm_jobs.processes import die_with_parent
 
 

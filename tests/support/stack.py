@@ -15,12 +15,14 @@ from sqlalchemy import Engine, func, select
 from tests.support.factories import job_of, queued, spec
 from tests.support.rabbitmq import RabbitServer
 from tests.support.tiny import wait_until
-from ttm_jobs.database import create_engine, read_scope
-from ttm_jobs.embedded import EmbeddedBroker
-from ttm_jobs.ids import new_id
+from ttm_jobs.broker.embedded import EmbeddedBroker
+from ttm_jobs.database.engine import create_engine, read_scope
+from ttm_jobs.database.ids import new_id
 from ttm_jobs.models import Attempt, Checkpoint, Job, Worker
 from ttm_jobs.processes import die_with_parent
-from ttm_jobs.repositories import artifacts, jobs, runs, workers
+from ttm_jobs.repositories import workers
+from ttm_jobs.repositories.jobs import crud
+from ttm_jobs.repositories.run_data import artifacts, recording
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import TERMINAL, JobState
 from ttm_jobs.storage import build_storage
@@ -103,11 +105,11 @@ class Stack:
 
     def attempts(self, job_id: str) -> list[Attempt]:
         with read_scope(self.engine) as session:
-            return list(jobs.attempts(session, job_id))
+            return list(crud.attempts(session, job_id))
 
     def checkpoints(self, job_id: str) -> list[Checkpoint]:
         with read_scope(self.engine) as session:
-            return list(runs.checkpoints(session, job_id))
+            return list(recording.checkpoints(session, job_id))
 
     def workers(self) -> list[Worker]:
         with read_scope(self.engine) as session:

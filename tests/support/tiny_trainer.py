@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from ttm_core.events import (
+from ttm_core.spec.events import (
     Accuracy,
     Artifact,
     CheckpointSaved,
@@ -30,7 +30,7 @@ from ttm_core.events import (
     Stopped,
     encode,
 )
-from ttm_core.spec import DistillSpec
+from ttm_core.spec.job import DistillSpec
 
 
 def weights_after(steps: int, seed: str) -> str:

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from tests.api.conftest import make_settings
 from tests.support.api_server import served
 from ttm_client import Client
-from ttm_jobs.database import create_engine
+from ttm_jobs.database.engine import create_engine
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage, build_storage
 

@@ -14,7 +14,7 @@ from tests.support.flaky_proxy import FlakyProxy
 from tests.support.runs import STUDENT_BYTES, claim, fail, succeed, train
 from tests.ttm_client.test_client import scripted
 from ttm_client import AsyncClient, Client, ConnectionFailed, Job
-from ttm_jobs.embedded import free_port
+from ttm_jobs.broker.embedded import free_port
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
 

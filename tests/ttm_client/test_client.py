@@ -28,9 +28,9 @@ from ttm_client import (
     WaitTimeout,
 )
 from ttm_client.synchronous.transport import Transport
-from ttm_jobs.database import session_scope
-from ttm_jobs.embedded import free_port
-from ttm_jobs.ids import new_id
+from ttm_jobs.broker.embedded import free_port
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.database.ids import new_id
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
 

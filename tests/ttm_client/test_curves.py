@@ -9,9 +9,10 @@ from sqlalchemy import Engine
 from tests.support.runs import claim, fail, succeed, train
 from ttm_client import Client, NotFound
 from ttm_client.progress import ProgressLine
-from ttm_jobs.database import session_scope
-from ttm_jobs.repositories import artifacts, leases
-from ttm_jobs.repositories.artifacts import PublishedFile
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.repositories.jobs import leases
+from ttm_jobs.repositories.run_data import artifacts
+from ttm_jobs.repositories.run_data.artifacts import PublishedFile
 from ttm_jobs.storage import Storage
 
 

@@ -16,10 +16,10 @@ from tests.support.flaky_proxy import FlakyProxy
 from tests.support.runs import STUDENT_BYTES, claim, succeed
 from tests.support.s3_server import S3Server
 from ttm_client import ChecksumMismatch, Client
-from ttm_jobs.database import create_engine, session_scope
-from ttm_jobs.embedded import free_port
+from ttm_jobs.broker.embedded import free_port
+from ttm_jobs.database.engine import create_engine, session_scope
 from ttm_jobs.models import Scope
-from ttm_jobs.repositories import keys
+from ttm_jobs.repositories.access import keys
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage, build_storage
 

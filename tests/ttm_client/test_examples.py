@@ -22,17 +22,18 @@ from tests.support.asynchronous import run_async
 from tests.support.factories import create_job
 from tests.support.runs import claim, fail, succeed, train
 from ttm_client import AsyncClient, Client
-from ttm_client.reference import public_names
+from ttm_client.codegen.reference import public_names
 from ttm_core.export.student import save_student
-from ttm_core.preprocess import Preprocess
-from ttm_core.spec import DistillSpec, Normalization
-from ttm_core.students import create_model
-from ttm_jobs.clock import now
-from ttm_jobs.database import create_engine, session_scope
+from ttm_core.models import create_model
+from ttm_core.models.preprocess import Preprocess
+from ttm_core.spec.job import DistillSpec, Normalization
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import create_engine, session_scope
 from ttm_jobs.models import Job
 from ttm_jobs.models.base import Base
-from ttm_jobs.repositories import teacher_stores, workers
-from ttm_jobs.repositories.teacher_stores import Found
+from ttm_jobs.repositories import workers
+from ttm_jobs.repositories.run_data import teacher_stores
+from ttm_jobs.repositories.run_data.teacher_stores import Found
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import build_storage
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.ttm_core import factories
-from ttm_core.engine import distill
+from ttm_core.pipeline.distill import distill
 
 
 @pytest.fixture(autouse=True)

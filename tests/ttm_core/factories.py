@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from ttm_core.spec import DistillSpec
+from ttm_core.spec.job import DistillSpec
 
 
 def digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -5,10 +5,10 @@ from dataclasses import FrozenInstanceError
 import pytest
 import timm
 
-from ttm_core import catalogue
-from ttm_core.catalogue import UnknownArchitecture
-from ttm_core.students import timm_name
-from ttm_core.students.build_catalogue import CATALOGUE, describe, names, tags
+from ttm_core.models import timm_name
+from ttm_core.models.build_catalogue import CATALOGUE, describe, names, tags
+from ttm_core.spec import catalogue
+from ttm_core.spec.catalogue import UnknownArchitecture
 
 # One of each kind: ours, convolutional, attention, tagged without a classifier, in a hybrid, and small.
 SAMPLE = [
@@ -27,7 +27,7 @@ SAMPLE = [
 
 
 def test_names_are_those_of_the_installed_timm_and_ours() -> None:
-    """Stale? Run `python -m ttm_core.students.build_catalogue`."""
+    """Stale? Run `python -m ttm_core.models.build_catalogue`."""
     assert [row.name for row in catalogue.all()] == names()
 
 
@@ -62,7 +62,7 @@ def test_file_is_small_and_one_model_a_line() -> None:
 
 def test_loads_without_torch_and_only_when_asked() -> None:
     code = (
-        "import sys, ttm_core.catalogue as c; assert not {'torch', 'timm', 'numpy', 'pydantic'} & sys.modules.keys();"
+        "import sys, ttm_core.spec.catalogue as c; assert not {'torch', 'timm', 'numpy', 'pydantic'} & sys.modules.keys();"
         "assert c._catalogue.cache_info().currsize == 0; c.find('resnet18'); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -104,7 +104,7 @@ def test_a_tag_of_timms_selects_what_its_weights_were_made_with() -> None:
 
 
 def test_tags_are_those_of_the_installed_timm() -> None:
-    """Stale? Run `python -m ttm_core.students.build_catalogue`. What has a row here can be made, and nothing else."""
+    """Stale? Run `python -m ttm_core.models.build_catalogue`. What has a row here can be made, and nothing else."""
     known = {f"{row.name}.{tag}" for row in catalogue.all() for tag in row.tags}
     assert known == {name for name in timm.list_models(include_tags=True) if "." in name}
     for row in catalogue.all():

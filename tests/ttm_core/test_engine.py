@@ -15,12 +15,12 @@ import pytest
 import torch
 
 from tests.ttm_core import factories
-from ttm_core import events
-from ttm_core.engine import distill
 from ttm_core.errors import BadCheckpoint, BadSpec, NonFiniteLoss
 from ttm_core.export import load_student
-from ttm_core.train import Interrupted
-from ttm_core.weights import read_weights
+from ttm_core.models.weights import read_weights
+from ttm_core.pipeline.distill import distill
+from ttm_core.spec import events
+from ttm_core.training.trainer import Interrupted
 
 METHODS: dict[str, str | dict[str, Any]] = {
     "ce": "ce",

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tests.ttm_core import factories
-from ttm_core import events, losses
-from ttm_core.engine import distill
-from ttm_core.inputs import Inputs
-from ttm_core.spec import DistillSpec
+from ttm_core import losses
+from ttm_core.models.teachers.ensemble import mean_teacher_logits
+from ttm_core.pipeline.distill import distill
+from ttm_core.pipeline.inputs import Inputs
+from ttm_core.spec import events
+from ttm_core.spec.job import DistillSpec
 from ttm_core.teacher_store.store import Stores, list_stores
-from ttm_core.teachers.ensemble import mean_teacher_logits
 
 TRAINING = {"epochs": 2, "augmentation": {"kind": "crop_flip", "padding": 1}}
 

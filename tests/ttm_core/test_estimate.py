@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from tests.ttm_core import factories
-from ttm_core import engine, events
-from ttm_core.engine import distill
+from ttm_core.pipeline import distill as pipeline
+from ttm_core.pipeline.distill import distill
 from ttm_core.report.schema import Report
+from ttm_core.spec import events
 from ttm_core.teacher_store.store import Stores, list_stores
-from ttm_core.train import Interrupted
+from ttm_core.training.trainer import Interrupted
 
 TRAINING = {"epochs": 3, "augmentation": {"kind": "crop_flip", "padding": 1}}
 
@@ -61,7 +62,7 @@ def test_a_run_is_the_same_without_it(digits_idx, teacher_file, tmp_path, monkey
     spec = factories.spec(digits_idx, teacher_file, method=method, training=TRAINING)
     distill(spec, tmp_path / "with")
     nothing = events.Estimate(seconds=0, step_seconds=0, teacher_seconds=0, store_bytes=0, memory_bytes=0)
-    monkeypatch.setattr(engine, "estimate", lambda *told: nothing)
+    monkeypatch.setattr(pipeline, "estimate", lambda *told: nothing)
     distill(spec, tmp_path / "without")
     assert sha256(tmp_path / "with") == sha256(tmp_path / "without")
 

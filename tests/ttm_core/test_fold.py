@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from ttm_core.students import create_model
-from ttm_core.teachers.fold import fold_batch_norms
+from ttm_core.models import create_model
+from ttm_core.models.teachers.fold import fold_batch_norms
 
 
 def norms(model: nn.Module) -> int:

@@ -4,8 +4,8 @@ import pytest
 from huggingface_hub import constants
 
 from ttm_core.errors import BadSpec, TeacherUnreachable
-from ttm_core.spec import TeacherSpec
-from ttm_core.teachers import hub
+from ttm_core.models import timm_models
+from ttm_core.spec.job import TeacherSpec
 
 
 def test_a_hub_that_cannot_be_reached_is_named(tmp_path, monkeypatch):
@@ -13,11 +13,11 @@ def test_a_hub_that_cannot_be_reached_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(TeacherUnreachable, match=r"'resnet18\.a1_in1k' lies on the Hugging Face hub") as raised:
-        hub.fetch(TeacherSpec(checkpoint="timm:resnet18.a1_in1k"))
+        timm_models.fetch(TeacherSpec(checkpoint="timm:resnet18.a1_in1k"))
     assert (raised.value.code, raised.value.origin, raised.value.retryable) == ("teacher_unreachable", "system", True)
 
 
 @pytest.mark.parametrize("name", ["no_such_model", "resnet18.no_such_tag"])
 def test_a_name_without_published_weights(name):
     with pytest.raises(BadSpec, match="no published weights"):
-        hub.fetch(TeacherSpec(checkpoint=f"timm:{name}"))
+        timm_models.fetch(TeacherSpec(checkpoint=f"timm:{name}"))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ttm_core.name_lock import NameLock
+from ttm_core.file_lock import NameLock
 
 
 class _GivenUp(Exception):

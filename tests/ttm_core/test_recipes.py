@@ -10,15 +10,15 @@ import torch
 from pydantic import ValidationError
 
 from tests.ttm_core import factories
-from ttm_core import recipes
-from ttm_core.engine import distill
-from ttm_core.methods.specs import KnowledgeDistillation, TransformedTeacherMatching
-from ttm_core.optim.specs import AdamW, Constant, Cosine, MultiStep, Sgd, Timm
-from ttm_core.recipes import UnknownRecipe
+from ttm_core.models import create_model
+from ttm_core.models.weights import write_safetensors
+from ttm_core.pipeline.distill import distill
 from ttm_core.report import costs
-from ttm_core.spec import DistillSpec
-from ttm_core.students import create_model
-from ttm_core.weights import write_safetensors
+from ttm_core.spec import recipes
+from ttm_core.spec.job import DistillSpec
+from ttm_core.spec.method.methods import KnowledgeDistillation, TransformedTeacherMatching
+from ttm_core.spec.optimizer.optimizers import AdamW, Constant, Cosine, MultiStep, Sgd, Timm
+from ttm_core.spec.recipes import UnknownRecipe
 
 # Zheng & Yang 2024, table 7 and the official code: gamma and beta of TTM, WTTM, WTTM+CRD and WTTM+ITRD.
 HYPERPARAMETERS = {
@@ -198,7 +198,7 @@ def test_an_unknown_name_comes_with_the_nearest():
 
 
 def test_recipes_are_read_without_torch():
-    code = "import sys, ttm_core.recipes as r; r.names(); assert not {'torch', 'numpy'} & sys.modules.keys()"
+    code = "import sys, ttm_core.spec.recipes as r; r.names(); assert not {'torch', 'numpy'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

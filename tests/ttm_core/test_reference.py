@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ttm_core import recipes, reference
+from ttm_core import reference
+from ttm_core.spec import recipes
 
 
 @pytest.mark.parametrize("name", reference.PAGES)

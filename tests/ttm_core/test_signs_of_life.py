@@ -3,7 +3,7 @@
 import threading
 import time
 
-from ttm_core.signs_of_life import signs_of_life
+from ttm_core.pipeline.keepalive import signs_of_life
 
 
 def test_work_gives_signs_and_the_end_ends_them():

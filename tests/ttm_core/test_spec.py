@@ -7,8 +7,8 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from ttm_core.local import read_spec
-from ttm_core.spec import DistillSpec
+from ttm_core.pipeline.inputs import read_spec
+from ttm_core.spec.job import DistillSpec
 
 SMALLEST = {"teacher": "upload:1", "student": "resnet18", "dataset": "file:///data/pets"}
 
@@ -61,7 +61,7 @@ def test_what_cannot_run_is_refused_with_the_reason(fields, words):
 
 
 def test_the_spec_and_the_catalogue_need_no_torch():
-    code = "import sys, ttm_core.spec, ttm_core.events, ttm_core.catalogue; print([m for m in ('torch', 'timm', 'numpy') if m in sys.modules])"
+    code = "import sys, ttm_core.spec.job, ttm_core.spec.events, ttm_core.spec.catalogue; print([m for m in ('torch', 'timm', 'numpy') if m in sys.modules])"
     assert json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout) == []
 
 

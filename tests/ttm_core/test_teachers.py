@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from ttm_core.errors import ArchitectureMismatch, BadDataset, BadSpec
-from ttm_core.spec import TeacherSpec
-from ttm_core.students import create_model
-from ttm_core.teachers.load import load_teacher, match_classes
+from ttm_core.models import create_model
+from ttm_core.models.teachers.load import load_teacher, match_classes
+from ttm_core.spec.job import TeacherSpec
 
 TEN = [str(number) for number in range(10)]
 

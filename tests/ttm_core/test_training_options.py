@@ -7,11 +7,11 @@ from pydantic import ValidationError
 
 from tests.ttm_core import factories
 from tests.ttm_core.test_engine import assert_resumes_to_the_bit, sha256, student_of
-from ttm_core import events
-from ttm_core.engine import distill
 from ttm_core.errors import BadSpec
 from ttm_core.export import load_student
-from ttm_core.weights import read_weights
+from ttm_core.models.weights import read_weights
+from ttm_core.pipeline.distill import distill
+from ttm_core.spec import events
 
 
 def weights(workdir):

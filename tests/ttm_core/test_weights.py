@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 
 from ttm_core.errors import BadCheckpoint
-from ttm_core.weights import read_weights, write_safetensors
+from ttm_core.models.weights import read_weights, write_safetensors
 
 STATE = {"conv.weight": torch.arange(12.0).reshape(3, 4), "bn.num_batches_tracked": torch.tensor(3)}
 
@@ -58,7 +58,7 @@ def test_safetensors_of_others_are_read(tmp_path):
 
 def test_our_own_safetensors_keep_their_metadata_and_are_equal_to_the_byte(tmp_path):
     code = (
-        "import sys, torch; from pathlib import Path; from ttm_core.weights import write_safetensors\n"
+        "import sys, torch; from pathlib import Path; from ttm_core.models.weights import write_safetensors\n"
         "write_safetensors(Path(sys.argv[1]), {'b': torch.ones(2), 'a': torch.zeros(3)}, {k: k for k in 'zyxwv'})"
     )
     for name in ("one", "two"):

@@ -4,8 +4,8 @@ import sys
 import pytest
 import torch
 
-from ttm_core.students import create_model
-from ttm_core.workarounds import subsample_before_narrow_strided_pointwise
+from ttm_core.models import create_model
+from ttm_core.models.workarounds import subsample_before_narrow_strided_pointwise
 
 
 @pytest.mark.parametrize("architecture", ["mini/resnet8_025", "cifar/resnet8x4", "cifar/wrn_16_1", "resnet10t"])

@@ -8,11 +8,11 @@ from sqlalchemy.exc import InternalError, StatementError
 
 from tests.support.factories import job_of, queued
 from tests.support.servers import PostgresServer
-from ttm_jobs import database
-from ttm_jobs.clock import now
-from ttm_jobs.database import DATABASE_AWAY, create_engine, read_scope, session_scope
+from ttm_jobs.database import engine as engine_module
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import DATABASE_AWAY, create_engine, read_scope, session_scope
 from ttm_jobs.models import Job
-from ttm_jobs.repositories.transitions import locked
+from ttm_jobs.repositories.jobs.transitions import locked
 
 
 def test_a_block_that_raises_changes_nothing(engine: Engine) -> None:
@@ -107,7 +107,7 @@ def test_sqlite_settings(sqlite_url: str) -> None:
 def test_who_freezes_within_a_transaction_does_not_keep_its_locks(
     postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "_IDLE_TRANSACTION_MS", 300)
+    monkeypatch.setattr(engine_module, "_IDLE_TRANSACTION_MS", 300)
     engine = create_engine(postgresql_url)
     job_id = queued(engine)
 
@@ -133,7 +133,7 @@ def test_a_transaction_that_is_cut_in_the_middle_does_not_keep_its_locks(
     postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a statement that is half sent the server says that it is at work: so is this one, as far as it can see."""
-    monkeypatch.setattr(database, "_TRANSACTION_MS", 700)
+    monkeypatch.setattr(engine_module, "_TRANSACTION_MS", 700)
     engine = create_engine(postgresql_url)
     job_id = queued(engine)
 

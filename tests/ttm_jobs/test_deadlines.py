@@ -6,18 +6,18 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.support.factories import MINUTE, claimed, job_of, queued, running, state_of
-from ttm_jobs.clock import now
-from ttm_jobs.database import session_scope
-from ttm_jobs.repositories import deadlines, endings, jobs, leases
-from ttm_jobs.repositories.transitions import locked
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.repositories.jobs import crud, leases, lifecycle
+from ttm_jobs.repositories.jobs.transitions import locked
 from ttm_jobs.states import JobState
 
-CRASH = endings.Failure("trainer_died", "Killed.", origin="system", retryable=True)
+CRASH = lifecycle.Failure("trainer_died", "Killed.", origin="system", retryable=True)
 
 
 def expire(engine: Engine) -> list[str]:
     with session_scope(engine) as session:
-        return [job.id for job in deadlines.expire(session)]
+        return [job.id for job in lifecycle.expire_deadlines(session)]
 
 
 def pass_the_deadline(engine: Engine, job_id: str) -> None:
@@ -37,7 +37,7 @@ def test_a_job_that_nobody_holds_fails_at_its_deadline(engine: Engine, rest: boo
     others = [queued(engine, deadline=MINUTE), queued(engine)]
     if rest:
         with session_scope(engine) as session:
-            jobs.request_pause(session, job_id)
+            crud.request_pause(session, job_id)
     assert expire(engine) == []
     pass_the_deadline(engine, job_id)
     assert expire(engine) == [job_id]
@@ -69,7 +69,7 @@ def test_a_job_that_broke_off_past_its_deadline_is_not_tried_again(engine: Engin
     lease = running(engine, deadline=MINUTE)
     pass_the_deadline(engine, lease.job_id)
     with session_scope(engine) as session:
-        endings.attempt_failed(session, leases.fence(session, lease), CRASH, backoff=timedelta(0))
+        lifecycle.attempt_failed(session, leases.fence(session, lease), CRASH, backoff=timedelta(0))
     assert expire(engine) == [lease.job_id]
     assert (job_of(engine, lease.job_id).failure or {})["code"] == "deadline_exceeded"
 
@@ -78,6 +78,6 @@ def test_a_retry_has_no_deadline(engine: Engine) -> None:
     job_id = queued(engine, deadline=timedelta(0))
     expire(engine)
     with session_scope(engine) as session:
-        again = jobs.retry(session, job_id).id
+        again = crud.retry(session, job_id).id
     assert job_of(engine, again).deadline_at is None
     assert claimed(engine, again).epoch == 1

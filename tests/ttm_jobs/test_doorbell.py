@@ -12,9 +12,9 @@ import pytest
 import redis as redis_client
 
 from tests.support.servers import start_redis
-from ttm_jobs.embedded import EmbeddedBroker, free_port
-from ttm_jobs.ids import new_id
-from ttm_jobs.queue import BrokerUnavailable, CeleryDoorbell, Doorbell, InMemoryDoorbell
+from ttm_jobs.broker.embedded import EmbeddedBroker, free_port
+from ttm_jobs.broker.notifier import BrokerUnavailable, CeleryDoorbell, Doorbell, InMemoryDoorbell
+from ttm_jobs.database.ids import new_id
 
 Rung = Callable[[], list[str]]
 

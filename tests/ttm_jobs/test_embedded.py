@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import redis as redis_client
 
-from ttm_jobs import broker
-from ttm_jobs.embedded import BrokerDidNotStart, EmbeddedBroker, free_port
+from ttm_jobs.broker import connection
+from ttm_jobs.broker.embedded import BrokerDidNotStart, EmbeddedBroker, free_port
 
 
 def test_it_starts_answers_and_stops(tmp_path: Path) -> None:
     with EmbeddedBroker(tmp_path) as server:
-        assert broker.ping(server.url)
+        assert connection.ping(server.url)
         assert server.is_alive()
-    assert not broker.ping(server.url)
+    assert not connection.ping(server.url)
     assert not server.is_alive()
 
 
@@ -42,30 +42,30 @@ def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
 
 def test_it_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from ttm_jobs.embedded import EmbeddedBroker\n"
+        "import sys, time; from pathlib import Path; from ttm_jobs.broker.embedded import EmbeddedBroker\n"
         "server = EmbeddedBroker(Path(sys.argv[1])); server.start(); print(server.url, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         url = parent.stdout.readline().strip()
-        assert broker.ping(url)
+        assert connection.ping(url)
         parent.kill()
     deadline = time.monotonic() + 5
-    while broker.ping(url) and time.monotonic() < deadline:
+    while connection.ping(url) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not broker.ping(url)
+    assert not connection.ping(url)
 
 
 def test_ping_of_nobody() -> None:
-    assert not broker.ping(f"redis://127.0.0.1:{free_port()}/0")
-    assert not broker.ping("redis://127.0.0.1:not-a-port/0")
+    assert not connection.ping(f"redis://127.0.0.1:{free_port()}/0")
+    assert not connection.ping("redis://127.0.0.1:not-a-port/0")
 
 
 def test_ping_of_one_who_hangs_does_not_wait(tmp_path: Path) -> None:
     with EmbeddedBroker(tmp_path) as server:
         os.kill(server.pid, signal.SIGSTOP)
         started = time.monotonic()
-        assert not broker.ping(server.url, timeout=0.3)
+        assert not connection.ping(server.url, timeout=0.3)
         assert time.monotonic() - started < 1
         os.kill(server.pid, signal.SIGCONT)
 
@@ -73,6 +73,6 @@ def test_ping_of_one_who_hangs_does_not_wait(tmp_path: Path) -> None:
 def test_ping_with_a_password(tmp_path: Path) -> None:
     with EmbeddedBroker(tmp_path) as server:
         redis_client.Redis.from_url(server.url).config_set("requirepass", "s3cret/?")
-        assert not broker.ping(server.url)
-        assert broker.ping(server.url.replace("redis://", "redis://:s3cret%2F%3F@"))
-        assert not broker.ping(server.url.replace("redis://", "redis://:wrong@"))
+        assert not connection.ping(server.url)
+        assert connection.ping(server.url.replace("redis://", "redis://:s3cret%2F%3F@"))
+        assert not connection.ping(server.url.replace("redis://", "redis://:wrong@"))

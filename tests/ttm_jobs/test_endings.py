@@ -5,12 +5,13 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.support.factories import MINUTE, claimed, job_of, queued, running, state_of
-from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import ArtifactNotFound, LeaseLost
-from ttm_jobs.repositories import artifacts, endings, jobs, leases
-from ttm_jobs.repositories.artifacts import PublishedFile
-from ttm_jobs.repositories.endings import Failure
-from ttm_jobs.repositories.leases import Lease
+from ttm_jobs.repositories.jobs import crud, leases, lifecycle
+from ttm_jobs.repositories.jobs.leases import Lease
+from ttm_jobs.repositories.jobs.lifecycle import Failure
+from ttm_jobs.repositories.run_data import artifacts
+from ttm_jobs.repositories.run_data.artifacts import PublishedFile
 from ttm_jobs.states import JobState
 
 CRASH = Failure("trainer_died", "Killed.", origin="system", retryable=True)
@@ -25,9 +26,9 @@ def with_wish(engine: Engine, wish: Wish) -> Lease:
     with session_scope(engine) as session:
         match wish:
             case "cancel":
-                jobs.request_cancel(session, lease.job_id)
+                crud.request_cancel(session, lease.job_id)
             case "pause":
-                jobs.request_pause(session, lease.job_id)
+                crud.request_pause(session, lease.job_id)
             case None:
                 pass
     return lease
@@ -35,7 +36,7 @@ def with_wish(engine: Engine, wish: Wish) -> Lease:
 
 def outcome(engine: Engine, job_id: str) -> str | None:
     with read_scope(engine) as session:
-        return jobs.attempts(session, job_id)[-1].outcome
+        return crud.attempts(session, job_id)[-1].outcome
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_success(engine: Engine, wish: Wish, state: JobState, attempt_outcome: s
     lease = with_wish(engine, wish)
     with session_scope(engine) as session:
         job = leases.fence(session, lease)
-        assert endings.succeeded(session, job, result={"steps": 3}, files=[STUDENT]) is state
+        assert lifecycle.succeeded(session, job, result={"steps": 3}, files=[STUDENT]) is state
     job = job_of(engine, lease.job_id)
     assert job.state is state
     assert job.finished_at is not None
@@ -70,7 +71,7 @@ def test_success(engine: Engine, wish: Wish, state: JobState, attempt_outcome: s
 def test_failure_of_the_users_input(engine: Engine, wish: Wish, state: JobState) -> None:
     lease = with_wish(engine, wish)
     with session_scope(engine) as session:
-        assert endings.failed(session, leases.fence(session, lease), BAD_INPUT) is state
+        assert lifecycle.failed(session, leases.fence(session, lease), BAD_INPUT) is state
     job = job_of(engine, lease.job_id)
     assert (job.failure or {}).get("code") == (None if wish == "cancel" else "bad_dataset")
 
@@ -82,7 +83,7 @@ def test_infrastructure_error(engine: Engine, wish: Wish, state: JobState) -> No
     lease = with_wish(engine, wish)
     with session_scope(engine) as session:
         job = leases.fence(session, lease)
-        assert endings.attempt_failed(session, job, CRASH, backoff=MINUTE) is state
+        assert lifecycle.attempt_failed(session, job, CRASH, backoff=MINUTE) is state
     job = job_of(engine, lease.job_id)
     assert (job.attempt, job.failure) == (1, None)
     assert outcome(engine, lease.job_id) == ("cancelled" if wish == "cancel" else "error")
@@ -93,8 +94,8 @@ def test_the_last_infrastructure_error_fails_the_job(engine: Engine, wish: Wish)
     lease = running(engine, max_attempts=1)
     with session_scope(engine) as session:
         if wish == "pause":
-            jobs.request_pause(session, lease.job_id)
-        endings.attempt_failed(session, leases.fence(session, lease), CRASH, backoff=MINUTE)
+            crud.request_pause(session, lease.job_id)
+        lifecycle.attempt_failed(session, leases.fence(session, lease), CRASH, backoff=MINUTE)
     job = job_of(engine, lease.job_id)
     assert job.state is JobState.FAILED
     assert (job.failure or {})["code"] == "trainer_died"
@@ -105,10 +106,10 @@ def test_waits_double(engine: Engine) -> None:
     waits = []
     for _ in range(8):
         with session_scope(engine) as session:
-            jobs.get(session, job_id).not_before = None
+            crud.get(session, job_id).not_before = None
         lease = claimed(engine, job_id)
         with session_scope(engine) as session:
-            endings.attempt_failed(session, leases.fence(session, lease), CRASH, backoff=timedelta(seconds=10))
+            lifecycle.attempt_failed(session, leases.fence(session, lease), CRASH, backoff=timedelta(seconds=10))
         job = job_of(engine, job_id)
         assert job.not_before is not None
         waits.append((job.not_before - job.queued_at).total_seconds())
@@ -126,7 +127,7 @@ def test_waits_double(engine: Engine) -> None:
 def test_a_release_is_no_failed_attempt(engine: Engine, wish: Wish, state: JobState, attempt_outcome: str) -> None:
     lease = with_wish(engine, wish)
     with session_scope(engine) as session:
-        assert endings.released(session, leases.fence(session, lease), reason="drained") is state
+        assert lifecycle.released(session, leases.fence(session, lease), reason="drained") is state
     job = job_of(engine, lease.job_id)
     assert job.attempt == (1 if wish == "cancel" else 0)
     assert outcome(engine, lease.job_id) == attempt_outcome
@@ -138,14 +139,14 @@ def test_workers_that_are_drained_over_and_over_fail_no_job(engine: Engine) -> N
         lease = claimed(engine, job_id)
         assert lease.epoch == epoch
         with session_scope(engine) as session:
-            endings.released(session, leases.fence(session, lease), reason="drained")
+            lifecycle.released(session, leases.fence(session, lease), reason="drained")
     assert state_of(engine, job_id) is JobState.QUEUED
 
 
 def test_an_end_is_told_once(engine: Engine) -> None:
     lease = running(engine)
     with session_scope(engine) as session:
-        endings.succeeded(session, leases.fence(session, lease), result={}, files=[STUDENT])
+        lifecycle.succeeded(session, leases.fence(session, lease), result={}, files=[STUDENT])
     with session_scope(engine) as session, pytest.raises(LeaseLost):
         leases.fence(session, lease)
 

@@ -6,17 +6,17 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from api.dashboard.columns import ran_seconds, waited_seconds
+from api.dashboard.jobs.table import ran_seconds, waited_seconds
 from api.jobs.schemas import JobSummary
 from api.jobs.views import summary
 from tests.support.factories import create_job
 from tests.support.runs import claim, fail, succeed, train
-from ttm_jobs.database import read_scope, session_scope
-from ttm_jobs.repositories import job_orders
-from ttm_jobs.repositories.job_lists import JobFilters
+from ttm_jobs.database.engine import read_scope, session_scope
+from ttm_jobs.database.tenancy import bound_to
+from ttm_jobs.repositories.jobs import ordering
+from ttm_jobs.repositories.jobs.listing import JobFilters
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import build_storage
-from ttm_jobs.tenancy import bound_to
 
 SHOWN = {
     "name": lambda job: job.name,
@@ -66,7 +66,7 @@ def listed(engine: Engine, order: str, *, descending: bool, **filters: Any) -> l
     found: list[JobSummary] = []
     with read_scope(engine) as session:
         for number in range(4):
-            page = job_orders.page(
+            page = ordering.page(
                 session, order, descending=descending, limit=5, number=number, filters=JobFilters(**filters)
             )
             found += [summary(job) for job in page.jobs]
@@ -76,7 +76,7 @@ def listed(engine: Engine, order: str, *, descending: bool, **filters: Any) -> l
 
 
 def test_each_order_is_that_of_what_is_shown(jobs: Engine) -> None:
-    assert set(SHOWN) == set(job_orders.ORDERS)
+    assert set(SHOWN) == set(ordering.ORDERS)
     for order, descending in product(SHOWN, (False, True)):
         found = listed(jobs, order, descending=descending)
         assert len({job.id for job in found}) == len(found) == 12

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.support.factories import MINUTE, NO_TIME, claimed, create_job, job_of, queued, running, spec, state_of
-from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import (
     JobNotCancellable,
     JobNotFound,
@@ -13,9 +13,10 @@ from ttm_jobs.errors import (
     JobNotRetryable,
 )
 from ttm_jobs.models import OutboxMessage
-from ttm_jobs.repositories import endings, events, job_lists, jobs, leases
-from ttm_jobs.repositories.endings import Failure
-from ttm_jobs.repositories.job_lists import JobFilters
+from ttm_jobs.repositories.jobs import crud, leases, lifecycle, listing
+from ttm_jobs.repositories.jobs.lifecycle import Failure
+from ttm_jobs.repositories.jobs.listing import JobFilters
+from ttm_jobs.repositories.run_data import events
 from ttm_jobs.states import JobState
 
 BAD_INPUT = Failure("bad_dataset", "No images.", origin="user", retryable=False)
@@ -39,9 +40,9 @@ def test_a_new_job_is_queued_and_owed_a_ring(engine: Engine) -> None:
 
 def test_an_unknown_job(engine: Engine) -> None:
     with read_scope(engine) as session, pytest.raises(JobNotFound):
-        jobs.get(session, "nobody")
+        crud.get(session, "nobody")
     with session_scope(engine) as session, pytest.raises(JobNotFound):
-        jobs.request_cancel(session, "nobody")
+        crud.request_cancel(session, "nobody")
 
 
 def test_pages_are_newest_first_and_leave_nothing_out(engine: Engine) -> None:
@@ -55,7 +56,7 @@ def test_pages_are_newest_first_and_leave_nothing_out(engine: Engine) -> None:
     before = None
     while True:
         with read_scope(engine) as session:
-            page = job_lists.page(session, limit=3, before=before)
+            page = listing.page(session, limit=3, before=before)
         seen += [job.id for job in page.jobs]
         if not page.has_more:
             break
@@ -67,18 +68,18 @@ def test_pages_of_some_states(engine: Engine) -> None:
     first, second, third = (queued(engine) for _ in range(3))
     claimed(engine, second)
     with session_scope(engine) as session:
-        jobs.request_cancel(session, third)
+        crud.request_cancel(session, third)
         some = JobFilters(states=[JobState.RUNNING, JobState.CANCELLED])
-        page = job_lists.page(session, limit=10, filters=some)
+        page = listing.page(session, limit=10, filters=some)
         assert [job.id for job in page.jobs] == [third, second]
-        waiting = job_lists.page(session, limit=10, filters=JobFilters(states=[JobState.QUEUED]))
+        waiting = listing.page(session, limit=10, filters=JobFilters(states=[JobState.QUEUED]))
         assert [job.id for job in waiting.jobs] == [first]
 
 
 def test_cancelling_a_waiting_job_takes_effect_at_once(engine: Engine) -> None:
     job_id = queued(engine)
     with session_scope(engine) as session:
-        jobs.request_cancel(session, job_id)
+        crud.request_cancel(session, job_id)
     job = job_of(engine, job_id)
     assert job.state is JobState.CANCELLED
     assert job.finished_at is not None
@@ -89,36 +90,36 @@ def test_cancelling_a_waiting_job_takes_effect_at_once(engine: Engine) -> None:
 def test_cancelling_a_running_job_waits_for_its_holder(engine: Engine) -> None:
     lease = running(engine)
     with session_scope(engine) as session:
-        jobs.request_cancel(session, lease.job_id)
+        crud.request_cancel(session, lease.job_id)
     assert state_of(engine, lease.job_id) is JobState.CANCELLING
     with session_scope(engine) as session:
         assert leases.heartbeat(session, lease, duration=MINUTE).state is JobState.CANCELLING
-        jobs.request_cancel(session, lease.job_id)
+        crud.request_cancel(session, lease.job_id)
     with session_scope(engine) as session:
-        assert endings.released(session, leases.fence(session, lease), reason="cancelled") is JobState.CANCELLED
+        assert lifecycle.released(session, leases.fence(session, lease), reason="cancelled") is JobState.CANCELLED
     with session_scope(engine) as session:
-        jobs.request_cancel(session, lease.job_id)
+        crud.request_cancel(session, lease.job_id)
     assert history(engine, lease.job_id) == ["queued", "running", "cancelling", "cancelled"]
 
 
 def test_a_finished_job_cannot_be_cancelled_or_paused(engine: Engine) -> None:
     lease = running(engine)
     with session_scope(engine) as session:
-        endings.failed(session, leases.fence(session, lease), BAD_INPUT)
+        lifecycle.failed(session, leases.fence(session, lease), BAD_INPUT)
     with session_scope(engine) as session, pytest.raises(JobNotCancellable):
-        jobs.request_cancel(session, lease.job_id)
+        crud.request_cancel(session, lease.job_id)
     with session_scope(engine) as session, pytest.raises(JobNotPausable):
-        jobs.request_pause(session, lease.job_id)
+        crud.request_pause(session, lease.job_id)
 
 
 def test_pause_and_resume_of_a_waiting_job(engine: Engine) -> None:
     job_id = queued(engine)
     with session_scope(engine) as session:
-        jobs.request_pause(session, job_id)
+        crud.request_pause(session, job_id)
     assert state_of(engine, job_id) is JobState.PAUSED
     with session_scope(engine) as session:
         assert leases.claim(session, job_id, "worker-1", duration=MINUTE) is None
-        jobs.resume(session, job_id)
+        crud.resume(session, job_id)
     assert state_of(engine, job_id) is JobState.QUEUED
     claimed(engine, job_id)
 
@@ -126,16 +127,16 @@ def test_pause_and_resume_of_a_waiting_job(engine: Engine) -> None:
 def test_pause_of_a_running_job_gives_its_attempt_back(engine: Engine) -> None:
     lease = running(engine)
     with session_scope(engine) as session:
-        jobs.request_pause(session, lease.job_id)
-        jobs.request_pause(session, lease.job_id)
+        crud.request_pause(session, lease.job_id)
+        crud.request_pause(session, lease.job_id)
     with session_scope(engine) as session:
         assert leases.heartbeat(session, lease, duration=MINUTE).state is JobState.PAUSING
-        assert endings.released(session, leases.fence(session, lease), reason="paused") is JobState.PAUSED
+        assert lifecycle.released(session, leases.fence(session, lease), reason="paused") is JobState.PAUSED
     job = job_of(engine, lease.job_id)
     assert (job.attempt, job.lease_owner, job.lease_until) == (0, None, None)
     with session_scope(engine) as session:
-        jobs.resume(session, lease.job_id)
-        [attempt] = jobs.attempts(session, lease.job_id)
+        crud.resume(session, lease.job_id)
+        [attempt] = crud.attempts(session, lease.job_id)
         assert attempt.outcome == "paused"
     assert claimed(engine, lease.job_id, "worker-2").epoch == 2
 
@@ -143,10 +144,10 @@ def test_pause_of_a_running_job_gives_its_attempt_back(engine: Engine) -> None:
 def test_a_paused_or_pausing_job_can_be_cancelled(engine: Engine) -> None:
     waiting, lease = queued(engine), running(engine)
     with session_scope(engine) as session:
-        jobs.request_pause(session, waiting)
-        jobs.request_cancel(session, waiting)
-        jobs.request_pause(session, lease.job_id)
-        jobs.request_cancel(session, lease.job_id)
+        crud.request_pause(session, waiting)
+        crud.request_cancel(session, waiting)
+        crud.request_pause(session, lease.job_id)
+        crud.request_cancel(session, lease.job_id)
     assert state_of(engine, waiting) is JobState.CANCELLED
     assert state_of(engine, lease.job_id) is JobState.CANCELLING
 
@@ -154,17 +155,17 @@ def test_a_paused_or_pausing_job_can_be_cancelled(engine: Engine) -> None:
 def test_only_a_paused_job_is_resumed(engine: Engine) -> None:
     job_id = queued(engine)
     with session_scope(engine) as session, pytest.raises(JobNotResumable):
-        jobs.resume(session, job_id)
+        crud.resume(session, job_id)
 
 
 def test_retry_makes_a_new_job_that_names_the_old(engine: Engine) -> None:
     lease = running(engine, spec=spec(name="again"), priority=2, max_attempts=1)
     with session_scope(engine) as session, pytest.raises(JobNotRetryable):
-        jobs.retry(session, lease.job_id)
+        crud.retry(session, lease.job_id)
     with session_scope(engine) as session:
-        endings.failed(session, leases.fence(session, lease), BAD_INPUT)
+        lifecycle.failed(session, leases.fence(session, lease), BAD_INPUT)
     with session_scope(engine) as session:
-        new = jobs.retry(session, lease.job_id)
+        new = crud.retry(session, lease.job_id)
     assert (new.retry_of, new.spec, new.priority, new.state) == (lease.job_id, spec(name="again"), 2, JobState.QUEUED)
     old = job_of(engine, lease.job_id)
     assert old.state is JobState.FAILED
@@ -178,7 +179,7 @@ def test_the_version_grows_with_changes_but_not_with_heartbeats(engine: Engine) 
         leases.heartbeat(session, lease, duration=MINUTE)
     assert job_of(engine, lease.job_id).version == version
     with session_scope(engine) as session:
-        jobs.request_cancel(session, lease.job_id)
+        crud.request_cancel(session, lease.job_id)
     assert job_of(engine, lease.job_id).version == version + 1
 
 
@@ -186,16 +187,16 @@ def test_a_ring_that_nobody_heard_is_owed_again_the_longest_unheard_first(engine
     first, second, taken, elsewhere = queued(engine), queued(engine), queued(engine), queued(engine, queue="gpu")
     claimed(engine, taken)
     with session_scope(engine) as session:
-        assert [job.id for job in jobs.ring_again(session, after=MINUTE, limit=10)] == []
-        assert [job.id for job in jobs.ring_again(session, after=NO_TIME, limit=1)] == [first]
-        assert [job.id for job in jobs.ring_again(session, after=NO_TIME, limit=10)] == [second, first]
-        rung = jobs.ring_again(session, after=NO_TIME, limit=10, queue="gpu")
+        assert [job.id for job in crud.ring_again(session, after=MINUTE, limit=10)] == []
+        assert [job.id for job in crud.ring_again(session, after=NO_TIME, limit=1)] == [first]
+        assert [job.id for job in crud.ring_again(session, after=NO_TIME, limit=10)] == [second, first]
+        rung = crud.ring_again(session, after=NO_TIME, limit=10, queue="gpu")
         assert [job.id for job in rung] == [elsewhere]
 
 
 def test_a_wait_in_the_future_is_no_lost_ring(engine: Engine) -> None:
     job_id = queued(engine)
     with session_scope(engine) as session:
-        jobs.get(session, job_id).rung_at = datetime(2100, 1, 1, tzinfo=UTC)
+        crud.get(session, job_id).rung_at = datetime(2100, 1, 1, tzinfo=UTC)
     with session_scope(engine) as session:
-        assert jobs.ring_again(session, after=NO_TIME, limit=10) == []
+        assert crud.ring_again(session, after=NO_TIME, limit=10) == []

@@ -7,13 +7,13 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.support.factories import MINUTE, NO_TIME, claimed, job_of, queued, running, state_of
-from ttm_jobs.clock import now
-from ttm_jobs.database import session_scope
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import session_scope
 from ttm_jobs.errors import LeaseLost
 from ttm_jobs.models import OutboxMessage
-from ttm_jobs.repositories import endings, jobs, leases
-from ttm_jobs.repositories.endings import Failure
-from ttm_jobs.repositories.leases import Lease, Standing
+from ttm_jobs.repositories.jobs import crud, leases, lifecycle
+from ttm_jobs.repositories.jobs.leases import Lease, Standing
+from ttm_jobs.repositories.jobs.lifecycle import Failure
 from ttm_jobs.states import JobState
 
 CRASH = Failure("trainer_died", "Killed.", origin="system", retryable=True)
@@ -35,7 +35,7 @@ def test_a_claim_gives_the_lease_of_the_next_epoch(engine: Engine) -> None:
     assert job.heartbeat_at is not None
     assert job.lease_until - job.heartbeat_at == MINUTE
     with session_scope(engine) as session:
-        [attempt] = jobs.attempts(session, job_id)
+        [attempt] = crud.attempts(session, job_id)
         assert (attempt.number, attempt.worker_id, attempt.outcome) == (1, "worker-1", None)
 
 
@@ -106,7 +106,7 @@ def test_a_silent_worker_loses_its_job_to_the_queue(engine: Engine) -> None:
     assert (job.state, job.attempt, job.lease_owner, job.lease_until) == (JobState.QUEUED, 1, None, None)
     assert state_of(engine, alive.job_id) is JobState.RUNNING
     with session_scope(engine) as session:
-        [attempt] = jobs.attempts(session, lease.job_id)
+        [attempt] = crud.attempts(session, lease.job_id)
         assert (attempt.outcome, attempt.code) == ("lost", "worker_lost")
         assert session.query(OutboxMessage).count() == 3
     with session_scope(engine) as session, pytest.raises(LeaseLost):
@@ -146,8 +146,8 @@ def test_lost_attempts_are_bounded(engine: Engine) -> None:
 def test_a_wish_of_a_job_whose_worker_died_is_granted(engine: Engine) -> None:
     cancelled, paused = running(engine, duration=NO_TIME), running(engine, duration=NO_TIME)
     with session_scope(engine) as session:
-        jobs.request_cancel(session, cancelled.job_id)
-        jobs.request_pause(session, paused.job_id)
+        crud.request_cancel(session, cancelled.job_id)
+        crud.request_pause(session, paused.job_id)
     expire(engine)
     assert state_of(engine, cancelled.job_id) is JobState.CANCELLED
     assert state_of(engine, paused.job_id) is JobState.PAUSED
@@ -167,14 +167,14 @@ def test_any_number_of_reapers(engine: Engine) -> None:
     for job_id in lost:
         assert job_of(engine, job_id).attempt == 1
         with session_scope(engine) as session:
-            assert len(jobs.attempts(session, job_id)) == 1
+            assert len(crud.attempts(session, job_id)) == 1
 
 
 def test_a_job_waits_before_its_next_attempt(engine: Engine) -> None:
     lease = running(engine)
     with session_scope(engine) as session:
         job = leases.fence(session, lease)
-        endings.attempt_failed(session, job, CRASH, backoff=timedelta(seconds=0.3))
+        lifecycle.attempt_failed(session, job, CRASH, backoff=timedelta(seconds=0.3))
     with session_scope(engine) as session:
         assert leases.claim(session, lease.job_id, "worker-2", duration=MINUTE) is None
     time.sleep(0.35)

@@ -11,9 +11,9 @@ from sqlalchemy import Engine, inspect
 from tests.support.factories import job_of, queued
 from tests.support.runs import claim, succeed, train
 from tests.support.servers import PostgresServer
-from ttm_jobs.database import create_engine
-from ttm_jobs.ids import new_id
-from ttm_jobs.migrate import alembic_config, upgrade
+from ttm_jobs.database.engine import create_engine
+from ttm_jobs.database.ids import new_id
+from ttm_jobs.database.migrate import alembic_config, upgrade
 from ttm_jobs.models import Base
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import build_storage

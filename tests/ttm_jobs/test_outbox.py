@@ -3,10 +3,10 @@ from datetime import timedelta
 from sqlalchemy import Engine
 
 from tests.support.factories import MINUTE, NO_TIME, queued
-from ttm_jobs.clock import now
-from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.repositories import outbox
-from ttm_jobs.repositories.transitions import RING
+from ttm_jobs.repositories.jobs.transitions import RING
 
 
 def take(engine: Engine, again_after: timedelta = MINUTE, limit: int = 10) -> list[tuple[int, str]]:

@@ -4,11 +4,12 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from tests.support.factories import job_of, running
-from ttm_jobs.clock import now
-from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.models import Checkpoint, Job
-from ttm_jobs.repositories import events, leases, metrics, runs, streams
-from ttm_jobs.repositories.metrics import Point
+from ttm_jobs.repositories.jobs import leases
+from ttm_jobs.repositories.run_data import events, metrics, recording
+from ttm_jobs.repositories.run_data.metrics import Point
 
 
 def progress_of(step: int) -> dict[str, int]:
@@ -28,14 +29,14 @@ def checkpoint(session: Session, job: Job, step: int, *, best: bool = False, key
         lease_epoch=job.lease_epoch,
         created_at=now(session),
     )
-    return runs.checkpoint(session, job, saved, {"step": step}, now(session))
+    return recording.checkpoint(session, job, saved, {"step": step}, now(session))
 
 
 def test_phases_are_kept_with_their_times(engine: Engine) -> None:
     lease = running(engine)
     for name in ("fetching", "training"):
         with session_scope(engine) as session:
-            runs.phase(session, leases.fence(session, lease), name, now(session))
+            recording.phase(session, leases.fence(session, lease), name, now(session))
     assert job_of(engine, lease.job_id).phase == "training"
     with read_scope(engine) as session:
         told = [(event.kind, event.data.get("phase")) for event in events.history(session, lease.job_id)]
@@ -47,7 +48,7 @@ def test_phases_are_kept_with_their_times(engine: Engine) -> None:
 def test_the_plan_is_what_the_next_attempt_runs(engine: Engine) -> None:
     lease = running(engine)
     with session_scope(engine) as session:
-        runs.planned(session, leases.fence(session, lease), {"threads": 2}, {"total_steps": 10}, now(session))
+        recording.planned(session, leases.fence(session, lease), {"threads": 2}, {"total_steps": 10}, now(session))
     job = job_of(engine, lease.job_id)
     assert job.full_spec == {"threads": 2}
     assert "threads" not in job.spec
@@ -57,7 +58,7 @@ def test_the_teachers_accuracy_is_among_the_latest_numbers(engine: Engine) -> No
     lease = running(engine)
     with session_scope(engine) as session:
         data = {"top1": 0.9, "loss": 0.3, "images": 10}
-        runs.teacher_measured(session, leases.fence(session, lease), data, now(session))
+        recording.teacher_measured(session, leases.fence(session, lease), data, now(session))
     assert job_of(engine, lease.job_id).latest == {"teacher/top1": 0.9, "teacher/loss": 0.3}
 
 
@@ -65,11 +66,11 @@ def test_of_progress_only_the_newest_is_kept_under_a_new_number(engine: Engine) 
     lease = running(engine)
     for step in (1, 2, 3):
         with session_scope(engine) as session:
-            runs.progress(session, leases.fence(session, lease), progress_of(step), now(session))
+            recording.progress(session, leases.fence(session, lease), progress_of(step), now(session))
     assert job_of(engine, lease.job_id).progress == progress_of(3)
     with read_scope(engine) as session:
         kept = [(event.number, event.data) for event in events.after(session, lease.job_id, 2)]
-        assert streams.newest(session, [lease.job_id, "no such job"]) == {lease.job_id: 5}
+        assert events.last_event_numbers(session, [lease.job_id, "no such job"]) == {lease.job_id: 5}
     assert kept == [(5, progress_of(3))]
 
 
@@ -77,7 +78,7 @@ def test_a_stream_is_read_on_from_any_number(engine: Engine) -> None:
     lease = running(engine)
     with session_scope(engine) as session:
         for step in range(5):
-            runs.log(session, leases.fence(session, lease), {"message": str(step)}, now(session))
+            recording.log(session, leases.fence(session, lease), {"message": str(step)}, now(session))
     with read_scope(engine) as session:
         everything = [event.number for event in events.after(session, lease.job_id, 0)]
         assert everything == list(range(1, 8))
@@ -91,10 +92,10 @@ def test_metrics_become_curves_and_latest_numbers(engine: Engine) -> None:
         job = leases.fence(session, lease)
         for step in (1, 2, 3):
             values = {"train/loss": 1 / step}
-            runs.metrics(session, job, {"values": values}, now(session))
+            recording.metrics(session, job, {"values": values}, now(session))
             metrics.upsert(session, job, [Point(step, step / 10, values)])
         values = {"validation/top1": 0.5}
-        runs.metrics(session, job, {"values": values}, now(session))
+        recording.metrics(session, job, {"values": values}, now(session))
         metrics.upsert(session, job, [Point(3, 0.3, values)])
     with read_scope(engine) as session:
         job = session.get_one(Job, lease.job_id)
@@ -131,7 +132,7 @@ def test_numbers_that_are_not_finite_are_no_numbers(engine: Engine) -> None:
     lease = running(engine)
     with session_scope(engine) as session:
         job = leases.fence(session, lease)
-        runs.metrics(session, job, {"values": {"a": "NaN", "b": "Infinity"}}, now(session))
+        recording.metrics(session, job, {"values": {"a": "NaN", "b": "Infinity"}}, now(session))
         metrics.upsert(session, job, [Point(1, 0.1, {"a": math.nan, "b": math.inf})])
     with read_scope(engine) as session:
         job = session.get_one(Job, lease.job_id)
@@ -148,7 +149,7 @@ def test_the_last_two_checkpoints_and_the_best_are_kept(engine: Engine) -> None:
             deleted += checkpoint(session, job, step, best=best)
     assert deleted == ["key-10", "key-30"]
     with read_scope(engine) as session:
-        assert [row.step for row in runs.checkpoints(session, lease.job_id)] == [50, 40, 20]
+        assert [row.step for row in recording.checkpoints(session, lease.job_id)] == [50, 40, 20]
     with session_scope(engine) as session:
         job = leases.fence(session, lease)
         assert sorted(checkpoint(session, job, 60, best=True)) == ["key-20", "key-40"]
@@ -162,5 +163,5 @@ def test_a_checkpoint_saved_again_replaces_the_object_of_the_same_step(engine: E
         assert checkpoint(session, job, 10) == []
         assert checkpoint(session, job, 10, key="key-of-epoch-2") == ["key-10"]
     with read_scope(engine) as session:
-        [row] = runs.checkpoints(session, lease.job_id)
+        [row] = recording.checkpoints(session, lease.job_id)
         assert row.key == "key-of-epoch-2"

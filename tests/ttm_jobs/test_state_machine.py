@@ -20,14 +20,16 @@ from hypothesis.stateful import (
 )
 
 from tests.support.factories import MINUTE, NO_TIME, create_job
-from ttm_jobs.clock import now
-from ttm_jobs.database import create_engine, read_scope, session_scope
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import create_engine, read_scope, session_scope
 from ttm_jobs.errors import Conflict, IllegalMove, LeaseLost
 from ttm_jobs.models import Job
-from ttm_jobs.repositories import deadlines, endings, events, jobs, leases, objects, runs
-from ttm_jobs.repositories.artifacts import PublishedFile
-from ttm_jobs.repositories.endings import Failure
-from ttm_jobs.repositories.leases import Lease
+from ttm_jobs.repositories.cleanup import objects
+from ttm_jobs.repositories.jobs import crud, leases, lifecycle
+from ttm_jobs.repositories.jobs.leases import Lease
+from ttm_jobs.repositories.jobs.lifecycle import Failure
+from ttm_jobs.repositories.run_data import events, recording
+from ttm_jobs.repositories.run_data.artifacts import PublishedFile
 from ttm_jobs.states import HELD, MOVES, TERMINAL, JobState
 
 FAILURE = Failure("trainer_died", "Killed.", origin="system", retryable=True)
@@ -59,7 +61,7 @@ class JobLife(RuleBasedStateMachine):
 
     def job(self) -> Job:
         with read_scope(self.engine) as session:
-            return jobs.get(session, self.job_id)
+            return crud.get(session, self.job_id)
 
     # What workers do
 
@@ -84,14 +86,14 @@ class JobLife(RuleBasedStateMachine):
     @rule(lease=held_leases)
     def report(self, lease: Lease) -> None:
         with self.expected(lease) as allowed, session_scope(self.engine) as session:
-            runs.phase(session, leases.fence(session, lease), "training", now(session))
+            recording.phase(session, leases.fence(session, lease), "training", now(session))
             allowed.passed()
 
     @rule(lease=held_leases)
     def succeed(self, lease: Lease) -> None:
         file = PublishedFile("student", f"jobs/{self.job_id}/{lease.epoch}/student", "x/y", 1, "ab" * 32)
         with self.expected(lease) as allowed, session_scope(self.engine) as session:
-            state = endings.succeeded(session, leases.fence(session, lease), result={}, files=[file])
+            state = lifecycle.succeeded(session, leases.fence(session, lease), result={}, files=[file])
             allowed.passed()
             self.let_go()
             if state is JobState.SUCCEEDED:
@@ -100,14 +102,14 @@ class JobLife(RuleBasedStateMachine):
     @rule(lease=held_leases)
     def fail(self, lease: Lease) -> None:
         with self.expected(lease) as allowed, session_scope(self.engine) as session:
-            endings.failed(session, leases.fence(session, lease), FAILURE)
+            lifecycle.failed(session, leases.fence(session, lease), FAILURE)
             allowed.passed()
             self.let_go()
 
     @rule(lease=held_leases)
     def break_down(self, lease: Lease) -> None:
         with self.expected(lease) as allowed, session_scope(self.engine) as session:
-            endings.attempt_failed(session, leases.fence(session, lease), FAILURE, backoff=NO_TIME)
+            lifecycle.attempt_failed(session, leases.fence(session, lease), FAILURE, backoff=NO_TIME)
             allowed.passed()
             self.counted_attempts += 1
             self.let_go()
@@ -115,13 +117,13 @@ class JobLife(RuleBasedStateMachine):
     @rule(lease=held_leases)
     def release(self, lease: Lease) -> None:
         with self.expected(lease) as allowed, session_scope(self.engine) as session:
-            endings.released(session, leases.fence(session, lease), reason="drained")
+            lifecycle.released(session, leases.fence(session, lease), reason="drained")
             allowed.passed()
             self.let_go()
 
     # What users do
 
-    @rule(wish=st.sampled_from([jobs.request_cancel, jobs.request_pause, jobs.resume]))
+    @rule(wish=st.sampled_from([crud.request_cancel, crud.request_pause, crud.resume]))
     def wish(self, wish: object) -> None:
         before = self.job().state
         try:
@@ -140,7 +142,7 @@ class JobLife(RuleBasedStateMachine):
     @rule()
     def fall_silent_and_be_reaped(self) -> None:
         with session_scope(self.engine) as session:
-            job = jobs.get(session, self.job_id)
+            job = crud.get(session, self.job_id)
             if job.lease_until is not None:
                 job.lease_until = now(session) - timedelta(seconds=1)
         with session_scope(self.engine) as session:
@@ -151,7 +153,7 @@ class JobLife(RuleBasedStateMachine):
     @rule()
     def pass_the_deadline(self) -> None:
         with session_scope(self.engine) as session:
-            jobs.get(session, self.job_id).deadline_at = now(session)
+            crud.get(session, self.job_id).deadline_at = now(session)
         self.overdue = True
 
     @rule()
@@ -159,7 +161,7 @@ class JobLife(RuleBasedStateMachine):
         """Nobody's job fails at its deadline; a holder is left to end its own."""
         before = self.job().state
         with session_scope(self.engine) as session:
-            failed = bool(deadlines.expire(session))
+            failed = bool(lifecycle.expire_deadlines(session))
         assert failed == (self.overdue and before in (JobState.QUEUED, JobState.PAUSED))
         assert self.job().state is (JobState.FAILED if failed else before)
 
@@ -256,7 +258,7 @@ def test_no_sequence_leaves_an_end_or_gives_two_winners(sqlite_template: Path) -
 def test_the_model_itself_finds_a_fault(sqlite_template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the fence, an old worker's success must be seen as the second winner or the wrong one that it is."""
     JobLife.template = sqlite_template
-    monkeypatch.setattr(leases, "fence", lambda session, lease: jobs.get(session, lease.job_id))
+    monkeypatch.setattr(leases, "fence", lambda session, lease: crud.get(session, lease.job_id))
     with pytest.raises((AssertionError, IllegalMove)):
         run_state_machine_as_test(
             JobLife,

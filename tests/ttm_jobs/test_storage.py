@@ -19,7 +19,7 @@ import pytest
 
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.s3_server import S3Server
-from ttm_jobs.embedded import free_port
+from ttm_jobs.broker.embedded import free_port
 from ttm_jobs.errors import Invalid, ObjectNotFound, StorageFull, StorageUnreachable
 from ttm_jobs.storage import Storage, Stored, build_storage
 from ttm_jobs.storage.local import LocalStorage

@@ -10,13 +10,14 @@ from sqlalchemy import Engine, text
 
 from tests.support.factories import MINUTE, create_job, job_of, queued
 from tests.support.statements import statements
-from ttm_jobs.clock import now
-from ttm_jobs.database import session_scope
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.database.tenancy import bound_to
 from ttm_jobs.models import Job
-from ttm_jobs.repositories import endings, jobs, leases, projects
-from ttm_jobs.repositories.leases import Lease
-from ttm_jobs.repositories.turns import Offer
-from ttm_jobs.tenancy import bound_to
+from ttm_jobs.repositories.access import projects
+from ttm_jobs.repositories.jobs import crud, leases, lifecycle
+from ttm_jobs.repositories.jobs.leases import Lease
+from ttm_jobs.repositories.jobs.scheduling import Offer
 
 
 def of(engine: Engine, project: str, **fields: object) -> str:
@@ -38,7 +39,7 @@ def taken(engine: Engine, offer: Offer | None = None) -> str | None:
 
 def finish(engine: Engine, lease: Lease) -> None:
     with session_scope(engine) as session:
-        endings.succeeded(session, leases.fence(session, lease), result={}, files=[])
+        lifecycle.succeeded(session, leases.fence(session, lease), result={}, files=[])
 
 
 def test_within_a_project_the_most_urgent_then_the_oldest(engine: Engine) -> None:
@@ -82,7 +83,7 @@ def test_a_job_given_back_keeps_its_place(engine: Engine) -> None:
     assert lease is not None
     assert lease.job_id == first
     with session_scope(engine) as session:
-        endings.released(session, leases.fence(session, lease), reason="drained")
+        lifecycle.released(session, leases.fence(session, lease), reason="drained")
     assert [taken(engine), taken(engine)] == [first, second]
 
 
@@ -158,7 +159,7 @@ def test_the_next_job_is_found_in_the_indexes(engine: Engine) -> None:
 def test_a_retry_asks_for_what_the_old_job_asked_for(engine: Engine, field: str) -> None:
     job_id = queued(engine, queue="gpu", device_memory_bytes=2**30)
     with session_scope(engine) as session:
-        jobs.request_cancel(session, job_id)
+        crud.request_cancel(session, job_id)
     with session_scope(engine) as session:
-        again = jobs.retry(session, job_id).id
+        again = crud.retry(session, job_id).id
     assert getattr(job_of(engine, again), field) == getattr(job_of(engine, job_id), field)

@@ -1,7 +1,7 @@
 import pytest
 from sqlalchemy import Engine
 
-from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import UploadNotFound
 from ttm_jobs.models import UploadState
 from ttm_jobs.repositories import uploads

@@ -1,7 +1,7 @@
 from sqlalchemy import Engine
 
 from tests.support.factories import MINUTE, NO_TIME
-from ttm_jobs.database import session_scope
+from ttm_jobs.database.engine import session_scope
 from ttm_jobs.repositories import workers
 from ttm_jobs.repositories.workers import Kind
 from ttm_jobs.settings import DEFAULT_QUEUE

@@ -12,18 +12,20 @@ from sqlalchemy import Engine
 
 from tests.support.factories import claimed, queued, running, spec
 from tests.support.rig import MakeRig
-from ttm_jobs.clock import now
-from ttm_jobs.database import session_scope
-from ttm_jobs.ids import new_id
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.database.ids import new_id
 from ttm_jobs.models import Attempt, Upload
-from ttm_jobs.repositories import artifacts, endings, jobs, leases, runs, uploads
-from ttm_jobs.repositories.artifacts import PublishedFile
-from ttm_jobs.repositories.leases import Lease
+from ttm_jobs.repositories import uploads
+from ttm_jobs.repositories.jobs import crud, leases, lifecycle
+from ttm_jobs.repositories.jobs.leases import Lease
+from ttm_jobs.repositories.run_data import artifacts, recording
+from ttm_jobs.repositories.run_data.artifacts import PublishedFile
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
-from worker.collector import Collector
+from worker.dispatcher.collector import Collector
 
-CRASH = endings.Failure("trainer_died", "Killed.", origin="system", retryable=True)
+CRASH = lifecycle.Failure("trainer_died", "Killed.", origin="system", retryable=True)
 LONG_AGO = timedelta(days=2)
 OLD_ID = "01800000-0000-7000-8000-000000000000"
 
@@ -57,7 +59,7 @@ def age(engine: Engine, lease: Lease) -> None:
 
 def break_off(engine: Engine, lease: Lease) -> None:
     with session_scope(engine) as session:
-        endings.attempt_failed(session, leases.fence(session, lease), CRASH, backoff=timedelta(0))
+        lifecycle.attempt_failed(session, leases.fence(session, lease), CRASH, backoff=timedelta(0))
 
 
 def test_what_a_dead_attempt_left_goes_and_what_a_row_names_stays(
@@ -71,11 +73,11 @@ def test_what_a_dead_attempt_left_goes_and_what_a_row_names_stays(
         artifacts.record(
             session, job, [PublishedFile("trainer.log", f"{base}/1/trainer.log", "text/plain", 1, "0" * 64)]
         )
-        saved = runs.Checkpoint(
+        saved = recording.Checkpoint(
             job_id=job.id, step=5, epoch=0, path="5", key=f"{base}/1/checkpoints/5", size=1, sha256="0" * 64,
             best=False, lease_epoch=1, created_at=now(session),
         )  # fmt: skip
-        runs.checkpoint(session, job, saved, {}, now(session))
+        recording.checkpoint(session, job, saved, {}, now(session))
     break_off(engine, first)
     second = claimed(engine, first.job_id, "worker-2")
     put(storage, f"{base}/2/student.safetensors")
@@ -143,8 +145,8 @@ def test_what_is_being_published_is_never_removed(
         thread.join(20)
     with session_scope(engine) as session:
         for job_id in job_ids:
-            assert len(jobs.attempts(session, job_id)) == 1
-            rows = [*artifacts.of_job(session, job_id), *runs.checkpoints(session, job_id)]
+            assert len(crud.attempts(session, job_id)) == 1
+            rows = [*artifacts.of_job(session, job_id), *recording.checkpoints(session, job_id)]
             assert len(rows) == 5
             for row in rows:
                 assert storage.size(row.key) == row.size

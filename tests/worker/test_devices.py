@@ -15,15 +15,15 @@ from pydantic import ValidationError
 from tests.support.processes import group_of
 from tests.support.tiny import wait_until
 from tests.ttm_core.factories import digits_folder, digits_idx, spec
-from ttm_core.events import Event, Finished, Metrics, Planned, Progress, Stopped
-from ttm_core.spec import DistillSpec
-from ttm_core.students import create_model
-from ttm_core.weights import write_safetensors
+from ttm_core.models import create_model
+from ttm_core.models.weights import write_safetensors
+from ttm_core.spec.events import Event, Finished, Metrics, Planned, Progress, Stopped
+from ttm_core.spec.job import DistillSpec
 from ttm_jobs.settings import Settings
-from worker import orphans
-from worker.log_file import LogFile
-from worker.standby import Starter
-from worker.supervisor import Exited, Trainer
+from worker.trainer import stale
+from worker.trainer.log import LogFile
+from worker.trainer.process import Exited, Trainer
+from worker.trainer.standby import Starter
 
 REAL_TRAINER = (sys.executable, "-m", "ttm_core", "run")
 
@@ -55,7 +55,7 @@ def again_in(workdir: Path) -> Trainer:
     """Confined as a worker confines it: what it may read and write lies beside the work directory."""
     around = workdir.parents[1]
     settings = Settings(work_dir=around, data_roots=(around,))
-    starter = Starter(REAL_TRAINER, marks=orphans.marks(), settings=settings)
+    starter = Starter(REAL_TRAINER, marks=stale.marks(), settings=settings)
     return Trainer(starter, workdir, log=LogFile(workdir / "trainer.log", 100_000))
 
 

@@ -5,14 +5,14 @@ from sqlalchemy import Engine
 
 from tests.support.factories import NO_TIME, claimed, job_of, queued, running, state_of
 from tests.support.tiny import wait_until
-from ttm_jobs.database import session_scope
+from ttm_jobs.broker.notifier import BrokerUnavailable, InMemoryDoorbell
+from ttm_jobs.database.engine import session_scope
 from ttm_jobs.models import OutboxMessage
-from ttm_jobs.queue import BrokerUnavailable, InMemoryDoorbell
 from ttm_jobs.repositories import workers
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
-from worker import dispatcher as module
-from worker.dispatcher import Dispatcher
+from worker.dispatcher import dispatcher as module
+from worker.dispatcher.dispatcher import Dispatcher
 
 
 class DeadDoorbell:

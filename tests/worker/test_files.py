@@ -10,8 +10,8 @@ from tests.support.factories import running
 from tests.support.rig import Rig
 from ttm_jobs.errors import ChecksumMismatch
 from worker.files import inside, is_full_disk, write_whole
-from worker.leftovers import attempt_directory, remove_attempt, remove_leftovers
-from worker.log_file import LogFile
+from worker.trainer.log import LogFile
+from worker.trainer.stale import attempt_directory, remove_attempt, remove_leftovers
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:

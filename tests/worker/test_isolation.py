@@ -16,7 +16,7 @@ from tests.support.factories import job_of, queued, spec
 from tests.support.rig import MakeRig
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
-from worker.isolation import prefix
+from worker.trainer.sandbox import prefix
 
 
 def _system_can(*arguments: str) -> bool:

@@ -13,11 +13,12 @@ import pytest
 from tests.support.factories import job_of, queued, spec, state_of
 from tests.support.rig import MakeRig, Rig
 from tests.support.tiny_trainer import weights_after
-from ttm_jobs.database import read_scope, session_scope
-from ttm_jobs.repositories import artifacts, jobs
+from ttm_jobs.database.engine import read_scope, session_scope
+from ttm_jobs.repositories.jobs import crud
+from ttm_jobs.repositories.run_data import artifacts
 from ttm_jobs.states import JobState
-from worker import memory
-from worker.outcomes import Broken, Rejected, outcome_of
+from worker.run.outcomes import Broken, Rejected, outcome_of
+from worker.trainer import resources
 
 MIB = 1024**2
 HOLDER = "import sys; held = bytearray({0}); held[::4096] = bytes([1]) * len(held[::4096]); print(flush=True); input()"
@@ -42,8 +43,8 @@ def group() -> Iterator[list[subprocess.Popen[bytes]]]:
 def test_the_memory_of_a_group_is_that_of_its_processes_without_mapped_files(
     group: list[subprocess.Popen[bytes]],
 ) -> None:
-    assert 120 * MIB < memory.held_by_group(group[0].pid) < 160 * MIB
-    assert memory.held_by_group(2**22 + 1) == 0
+    assert 120 * MIB < resources.held_by_group(group[0].pid) < 160 * MIB
+    assert resources.held_by_group(2**22 + 1) == 0
 
 
 def test_a_trainer_that_outgrows_its_limit_is_named_and_the_worker_goes_on(make_rig: MakeRig, dataset: str) -> None:
@@ -88,7 +89,7 @@ def test_a_running_job_fails_at_its_deadline(rig: Rig, dataset: str) -> None:
     assert job.finished_at is not None
     assert timedelta(0) < job.finished_at - job.deadline_at < timedelta(seconds=5)
     with read_scope(rig.engine) as session:
-        [attempt] = jobs.attempts(session, job_id)
+        [attempt] = crud.attempts(session, job_id)
         assert (attempt.outcome, attempt.code) == ("failed", "deadline_exceeded")
         assert (attempt.from_step, (attempt.to_step or 0) > 0) == (0, True)
 
@@ -119,7 +120,7 @@ def _cgroup() -> Path | None:
 def test_the_kernel_counts_its_kills() -> None:
     parent = _cgroup()
     assert parent is not None
-    before = memory.oom_kills()
+    before = resources.oom_kills()
     group = parent / f"ttm-test-{os.getpid()}"
     group.mkdir()
     try:
@@ -128,6 +129,6 @@ def test_the_kernel_counts_its_kills() -> None:
         done = subprocess.run([sys.executable, "-c", enter + HOLDER.format(100 * MIB)], stdin=subprocess.DEVNULL)
         assert done.returncode == -signal.SIGKILL
         assert before is not None
-        assert (memory.oom_kills() or 0) > before
+        assert (resources.oom_kills() or 0) > before
     finally:
         group.rmdir()

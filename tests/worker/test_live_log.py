@@ -8,13 +8,12 @@ from sqlalchemy import Engine
 from tests.conftest import MakeRig
 from tests.support.factories import claimed, job_of, queued, spec
 from tests.support.tiny import wait_until
-from ttm_jobs.database import read_scope
+from ttm_jobs.database.engine import read_scope
 from ttm_jobs.errors import ArtifactNotFound
-from ttm_jobs.repositories import artifacts
+from ttm_jobs.repositories.run_data import artifacts
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import Storage, build_storage
-from worker.live_log import LiveLog
-from worker.log_file import LogFile
+from worker.trainer.log import LiveLog, LogFile
 
 
 def log_of(engine: Engine, storage: Storage, job_id: str) -> bytes:

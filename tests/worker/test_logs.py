@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.stack import Stack
-from ttm_jobs.embedded import EmbeddedBroker
+from ttm_jobs.broker.embedded import EmbeddedBroker
 from ttm_jobs.states import JobState
 
 
@@ -28,5 +28,5 @@ def test_a_runs_lines_carry_its_ids(tmp_path: Path, postgresql_url: str, redis: 
         lines(tmp_path / "dispatcher.log")
     [end] = [line for line in told if line.get("job_id") and "succeeded" in line["event"]]
     assert (end["job_id"], end["attempt"], end["worker_id"]) == (job_id, 1, worker_id)
-    assert (end["level"], end["logger"]) == ("info", "worker.runner")
+    assert (end["level"], end["logger"]) == ("info", "worker.run.runner")
     assert any(line["logger"].startswith("celery") for line in told)

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.stack import Stack
 from tests.support.tiny import wait_until
-from ttm_jobs.embedded import EmbeddedBroker, free_port
+from ttm_jobs.broker.embedded import EmbeddedBroker, free_port
 from ttm_jobs.states import JobState
 
 

@@ -2,8 +2,8 @@ import signal
 
 import pytest
 
-from ttm_core.events import Failed, Stopped
-from worker.outcomes import Broken, Rejected, Released, outcome_of
+from ttm_core.spec.events import Failed, Stopped
+from worker.run.outcomes import Broken, Rejected, Released, outcome_of
 
 USER = Failed(code="bad_dataset", message="No images.", origin="user", retryable=False)
 SYSTEM = Failed(code="storage_full", message="Full.", origin="system", retryable=True)

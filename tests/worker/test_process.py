@@ -13,9 +13,9 @@ import redis as redis_client
 from tests.support.stack import Stack
 from tests.support.tiny import wait_until
 from tests.support.tiny_trainer import weights_after
-from ttm_jobs.database import session_scope
-from ttm_jobs.embedded import EmbeddedBroker
-from ttm_jobs.repositories import jobs
+from ttm_jobs.broker.embedded import EmbeddedBroker
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.repositories.jobs import crud
 from ttm_jobs.states import JobState
 
 LONG = "steps=9999 step_seconds=0.02"
@@ -86,7 +86,7 @@ def test_cancel_reaches_the_trainer_of_another_process(stack: Stack) -> None:
     job_id = stack.submit(LONG)
     wait_until(lambda: stack.step(job_id) > 3)
     with session_scope(stack.engine) as session:
-        jobs.request_cancel(session, job_id)
+        crud.request_cancel(session, job_id)
     wished = time.monotonic()
     stack.wait_for(job_id, JobState.CANCELLED)
     assert time.monotonic() - wished < 5

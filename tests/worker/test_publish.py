@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from ttm_core.events import Artifact
+from ttm_core.spec.events import Artifact
 from ttm_jobs.errors import ChecksumMismatch, Invalid
-from ttm_jobs.repositories.leases import Lease
+from ttm_jobs.repositories.jobs.leases import Lease
 from ttm_jobs.storage import Storage
-from worker.publish import delete_objects, publish_artifacts
+from worker.run.publish import delete_objects, publish_artifacts
 
 LEASE = Lease("job-1", "worker-1", 3)
 

@@ -6,15 +6,16 @@ from sqlalchemy.exc import OperationalError
 
 from tests.support.factories import claimed, job_of, running
 from tests.support.rig import Rig
-from ttm_core.events import CheckpointSaved, Log, Metrics, PhaseChanged, Progress
-from ttm_jobs.database import read_scope, session_scope
+from ttm_core.spec.events import CheckpointSaved, Log, Metrics, PhaseChanged, Progress
+from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import LeaseLost, StorageFull
 from ttm_jobs.models import JobEvent
-from ttm_jobs.repositories import endings, events, jobs, leases, runs
-from ttm_jobs.repositories.leases import Lease
+from ttm_jobs.repositories.jobs import crud, leases, lifecycle
+from ttm_jobs.repositories.jobs.leases import Lease
+from ttm_jobs.repositories.run_data import events, recording
 from ttm_jobs.states import JobState
-from worker import recorder as module
-from worker.recorder import Recorder
+from worker.run import recorder as module
+from worker.run.recorder import Recorder
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_a_flush_writes_what_waits_and_tells_the_state(rig: Rig, lease: Lease, r
     assert [event.kind for event in stream(rig, lease.job_id)] == ["phase", "metrics"]
     assert stream(rig, lease.job_id)[1].data["values"] == {"train/loss": "NaN"}
     with session_scope(rig.engine) as session:
-        jobs.request_cancel(session, lease.job_id)
+        crud.request_cancel(session, lease.job_id)
     recorder.add(progress(2))
     assert recorder.flush() is JobState.CANCELLING
 
@@ -100,7 +101,7 @@ def test_a_checkpoint_is_in_storage_before_it_is_in_the_record(
     recorder.add(checkpoint(tmp_path, 5))
     recorder.flush()
     with read_scope(rig.engine) as session:
-        [row] = runs.checkpoints(session, lease.job_id)
+        [row] = recording.checkpoints(session, lease.job_id)
     assert row.path == "step-5"
     assert rig.read(row.key) == b"weights"
     for step in (6, 7, 8):
@@ -136,7 +137,7 @@ def test_a_full_storage_costs_the_checkpoint_only(
     recorder.flush()
     assert [event.kind for event in stream(rig, lease.job_id)] == ["checkpoint", "log"]
     with read_scope(rig.engine) as session:
-        assert [row.step for row in runs.checkpoints(session, lease.job_id)] == [5]
+        assert [row.step for row in recording.checkpoints(session, lease.job_id)] == [5]
 
 
 def test_a_storage_out_of_reach_costs_the_run_nothing_but_this_checkpoint(
@@ -167,7 +168,7 @@ def test_a_path_that_is_written_anew_is_stored_anew(rig: Rig, lease: Lease, reco
         recorder.add(saved.model_copy(update={"path": "same"}))
         recorder.flush()
     with read_scope(rig.engine) as session:
-        assert [rig.read(row.key) for row in runs.checkpoints(session, lease.job_id)] == [b"new", b"old"]
+        assert [rig.read(row.key) for row in recording.checkpoints(session, lease.job_id)] == [b"new", b"old"]
 
 
 @pytest.mark.parametrize("path", ["../outside", "/etc/passwd", "link"])
@@ -195,7 +196,7 @@ def test_the_next_attempt_counts_its_events_anew(rig: Rig, lease: Lease, recorde
         recorder.add(Log(message=str(number)))
     recorder.flush()
     with session_scope(rig.engine) as session:
-        endings.released(session, leases.fence(session, lease), reason="drained")
+        lifecycle.released(session, leases.fence(session, lease), reason="drained")
     again = Recorder(rig.engine, rig.storage, claimed(rig.engine, lease.job_id, "other"), tmp_path)
     again.add(Log(message="again"))
     again.flush()

@@ -8,14 +8,16 @@ from sqlalchemy import Engine, func, select, update
 
 from tests.support.factories import queued, spec
 from tests.support.runs import claim, fail, succeed, train
-from ttm_jobs.clock import now
-from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.models import Artifact, Attempt, Base, Checkpoint, Job, JobEvent, Metric, Upload
-from ttm_jobs.repositories import definitions, leases, runs, uploads
-from ttm_jobs.repositories.leases import Lease
+from ttm_jobs.repositories import registry, uploads
+from ttm_jobs.repositories.jobs import leases
+from ttm_jobs.repositories.jobs.leases import Lease
+from ttm_jobs.repositories.run_data import recording
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
-from worker.collector import Collector
+from worker.dispatcher.collector import Collector
 
 
 def save(engine: Engine, storage: Storage, lease: Lease) -> None:
@@ -36,7 +38,7 @@ def save(engine: Engine, storage: Storage, lease: Lease) -> None:
             lease_epoch=lease.epoch,
             created_at=at,
         )
-        runs.checkpoint(session, job, saved, {"step": 5}, at)
+        recording.checkpoint(session, job, saved, {"step": 5}, at)
 
 
 def done(engine: Engine, storage: Storage, *, days_ago: float) -> str:
@@ -127,7 +129,7 @@ def test_uploads_that_nobody_uses_are_forgotten(
     fail(engine, claim(engine, job_id))
     queued(engine, spec=spec(student={"architecture": "cifar/resnet20", "checkpoint": again}))
     with session_scope(engine) as session:
-        definitions.add(session, "dataset", "pets", {"uri": named}, description=None)
+        registry.add(session, "dataset", "pets", {"uri": named}, description=None)
     collector = Collector(
         Settings.model_validate({"keep_uploads_days": 7, "collect_after_seconds": 0.001}), engine, storage
     )

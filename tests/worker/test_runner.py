@@ -20,13 +20,15 @@ from tests.support.processes import children_of, command_of
 from tests.support.rig import MakeRig, Rig
 from tests.support.tiny import wait_until
 from tests.support.tiny_trainer import weights_after
-from ttm_jobs.clock import now
-from ttm_jobs.database import read_scope, session_scope
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.models import Attempt
-from ttm_jobs.repositories import artifacts, events, jobs, leases, metrics, runs, uploads
-from ttm_jobs.repositories.transitions import locked
+from ttm_jobs.repositories import uploads
+from ttm_jobs.repositories.jobs import crud, leases
+from ttm_jobs.repositories.jobs.transitions import locked
+from ttm_jobs.repositories.run_data import artifacts, events, metrics, recording
 from ttm_jobs.states import JobState
-from worker import settlement
+from worker.run import finalize
 
 NOBODY = "01a208f9-4f21-7689-b112-a58ab3238037"
 
@@ -40,7 +42,7 @@ def student_of(rig: Rig, job_id: str) -> str:
 
 def attempts_of(engine: Engine, job_id: str) -> list[Attempt]:
     with read_scope(engine) as session:
-        return list(jobs.attempts(session, job_id))
+        return list(crud.attempts(session, job_id))
 
 
 def run_until(rig: Rig, job_id: str, state: JobState) -> None:
@@ -82,7 +84,7 @@ def test_success(rig: Rig, dataset: str) -> None:
         log = rig.read(artifacts.get(session, job_id, "trainer.log").key)
         assert b"step 12 of 12" in log
         # The best (5) and the last two.
-        assert [row.step for row in runs.checkpoints(session, job_id)] == [10, 5]
+        assert [row.step for row in recording.checkpoints(session, job_id)] == [10, 5]
     # What the record names is all there is, and the work directory is gone.
     assert sorted(key.rpartition("/")[2] for key in rig.storage.list()) == [
         "10",
@@ -129,7 +131,7 @@ def test_a_trainer_that_dies_resumes_from_its_checkpoint_on_another_worker(make_
     assert "SIGKILL" in (attempt.message or "")
     # Without its cause, as if the cause were the first machine's.
     with session_scope(first.engine) as session:
-        job = jobs.get(session, job_id)
+        job = crud.get(session, job_id)
         assert job.full_spec is not None
         job.full_spec = {**job.full_spec, "name": "steps=20"}
     second.run(job_id)
@@ -148,8 +150,8 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(make_rig: MakeRi
     job_id = queued(rig.engine, spec=spec(name="steps=20 die_at=13", dataset=dataset))
     rig.run(job_id)
     with session_scope(rig.engine) as session:
-        newest, older = runs.checkpoints(session, job_id)
-        job = jobs.get(session, job_id)
+        newest, older = recording.checkpoints(session, job_id)
+        job = crud.get(session, job_id)
         job.full_spec = {**(job.full_spec or {}), "name": "steps=20"}
     rig.storage.put(newest.key, iter([b"damaged"]))
     rig.run(job_id)
@@ -166,7 +168,7 @@ def test_a_poison_job_stops_at_its_attempts(rig: Rig, dataset: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "state"), [(jobs.request_cancel, JobState.CANCELLED), (jobs.request_pause, JobState.PAUSED)]
+    ("wish", "state"), [(crud.request_cancel, JobState.CANCELLED), (crud.request_pause, JobState.PAUSED)]
 )
 def test_a_wish_reaches_the_trainer_which_saves_and_leaves(
     rig: Rig, dataset: str, wish: object, state: JobState
@@ -181,7 +183,7 @@ def test_a_wish_reaches_the_trainer_which_saves_and_leaves(
     job = job_of(rig.engine, job_id)
     assert (job.state, job.attempt) == (state, 1 if state is JobState.CANCELLED else 0)
     with read_scope(rig.engine) as session:
-        [saved] = runs.checkpoints(session, job_id)
+        [saved] = recording.checkpoints(session, job_id)
         assert saved.step >= 4
 
 
@@ -200,7 +202,7 @@ def test_a_wish_is_noticed_while_something_is_fetched(
     if what == "checkpoint":
         rig.run(job_id)
         with session_scope(rig.engine) as session:
-            jobs.get(session, job_id).not_before = None
+            crud.get(session, job_id).not_before = None
     fetching = Event()
 
     def endless(key: str, *part: int) -> Iterator[bytes]:
@@ -213,7 +215,7 @@ def test_a_wish_is_noticed_while_something_is_fetched(
     thread = rig.start(job_id)
     assert fetching.wait(10)
     with session_scope(rig.engine) as session:
-        jobs.request_cancel(session, job_id)
+        crud.request_cancel(session, job_id)
     thread.join(10)
     assert not thread.is_alive()
     assert state_of(rig.engine, job_id) is JobState.CANCELLED
@@ -224,10 +226,10 @@ def test_pause_resume_gives_the_undisturbed_student(rig: Rig, dataset: str) -> N
     thread = rig.start(job_id)
     wait_until(lambda: step_of(rig.engine, job_id) > 3)
     with session_scope(rig.engine) as session:
-        jobs.request_pause(session, job_id)
+        crud.request_pause(session, job_id)
     thread.join(10)
     with session_scope(rig.engine) as session:
-        jobs.resume(session, job_id)
+        crud.resume(session, job_id)
     rig.run(job_id)
     assert student_of(rig, job_id) == weights_after(200, "0")
     assert job_of(rig.engine, job_id).attempt == 1
@@ -255,7 +257,7 @@ def test_a_trainer_that_ignores_the_request_is_killed_after_its_grace(make_rig: 
     thread = rig.start(job_id)
     wait_until(lambda: step_of(rig.engine, job_id) > 3)
     with session_scope(rig.engine) as session:
-        jobs.request_cancel(session, job_id)
+        crud.request_cancel(session, job_id)
     thread.join(10)
     assert state_of(rig.engine, job_id) is JobState.CANCELLED
 
@@ -386,7 +388,7 @@ def test_an_end_whose_answer_was_lost_keeps_its_student(
                 raise OperationalError("COMMIT", {}, ConnectionResetError())
 
     job_id = queued(rig.engine, spec=spec(name="steps=3", dataset=dataset))
-    monkeypatch.setattr(settlement, "session_scope", AnswerLost)
+    monkeypatch.setattr(finalize, "session_scope", AnswerLost)
     rig.run(job_id)
     assert state_of(rig.engine, job_id) is JobState.SUCCEEDED
     assert student_of(rig, job_id) == weights_after(3, "0")

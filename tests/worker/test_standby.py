@@ -10,18 +10,18 @@ import pytest
 
 from tests.support.factories import spec
 from tests.support.tiny import TINY_TRAINER, wait_until
-from ttm_core.events import Event, Failed, Finished
-from worker import orphans
-from worker.log_file import LogFile
-from worker.standby import Starter
-from worker.supervisor import Exited, Trainer
+from ttm_core.spec.events import Event, Failed, Finished
+from worker.trainer import stale
+from worker.trainer.log import LogFile
+from worker.trainer.process import Exited, Trainer
+from worker.trainer.standby import Starter
 
 REAL_TRAINER = (sys.executable, "-m", "ttm_core", "run")
 
 
 @pytest.fixture
 def starter():
-    made = Starter(TINY_TRAINER, marks=orphans.marks(), standby=True)
+    made = Starter(TINY_TRAINER, marks=stale.marks(), standby=True)
     yield made
     made.end()
 
@@ -84,7 +84,7 @@ def test_none_is_left_behind(starter: Starter) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="looks at what a process has loaded")
 def test_the_real_trainer_has_loaded_torch_before_there_is_work(tmp_path: Path) -> None:
-    starter = Starter(REAL_TRAINER, marks=orphans.marks(), standby=True)
+    starter = Starter(REAL_TRAINER, marks=stale.marks(), standby=True)
     starter.prepare()
     first = waiting(starter)
     try:

@@ -13,8 +13,10 @@ from tests.support.rig import MakeRig, Rig
 from tests.support.s3_server import S3Server
 from tests.support.tiny import wait_until
 from tests.support.tiny_trainer import weights_after
-from ttm_jobs.database import read_scope, session_scope
-from ttm_jobs.repositories import artifacts, events, jobs, runs, uploads
+from ttm_jobs.database.engine import read_scope, session_scope
+from ttm_jobs.repositories import uploads
+from ttm_jobs.repositories.jobs import crud
+from ttm_jobs.repositories.run_data import artifacts, events, recording
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import build_storage
 
@@ -63,7 +65,7 @@ def test_a_checkpoint_that_finds_no_store_costs_the_run_nothing(rig: Rig, datase
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1), job.failure
     assert student_of(rig, job_id).decode() == weights_after(80, "0")
     with read_scope(rig.engine) as session:
-        assert 20 not in {row.step for row in runs.checkpoints(session, job_id)}
+        assert 20 not in {row.step for row in recording.checkpoints(session, job_id)}
 
 
 def test_a_student_waits_for_the_store_to_come_back(rig: Rig, dataset: str, store: FlakyProxy) -> None:
@@ -89,7 +91,7 @@ def test_a_wish_ends_the_wait(rig: Rig, dataset: str, store: FlakyProxy) -> None
     store.allow, before = 0, store.connections
     wait_until(lambda: phase_of(rig.engine, job_id) == "exporting" and store.connections > before + 6)
     with session_scope(rig.engine) as session:
-        jobs.request_cancel(session, job_id)
+        crud.request_cancel(session, job_id)
     runner.join(60)
     assert state_of(rig.engine, job_id) is JobState.CANCELLED
 

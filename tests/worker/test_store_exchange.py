@@ -11,14 +11,14 @@ from tests.support.factories import job_of, queued
 from tests.support.rig import MakeRig
 from tests.support.s3_server import S3Server
 from tests.ttm_core.factories import digits_idx
-from ttm_core.students import create_model
+from ttm_core.models import create_model
+from ttm_core.models.weights import write_safetensors
 from ttm_core.teacher_store.codecs import build_codec
 from ttm_core.teacher_store.key import StoreKey
 from ttm_core.teacher_store.store import open_store
-from ttm_core.weights import write_safetensors
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import Storage, build_storage
-from worker.store_exchange import StoreExchange
+from worker.teacher_stores.exchange import StoreExchange
 
 REAL_TRAINER = (sys.executable, "-m", "ttm_core", "run")
 ROWS, BLOCKS = 12, 3

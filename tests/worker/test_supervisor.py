@@ -12,11 +12,11 @@ import pytest
 from tests.support.factories import spec
 from tests.support.processes import group_of
 from tests.support.tiny import TINY_TRAINER, wait_until
-from ttm_core.events import CheckpointSaved, Event, Finished, Progress, Stopped
-from worker import orphans
-from worker.log_file import LogFile
-from worker.standby import Starter
-from worker.supervisor import Exited, Trainer
+from ttm_core.spec.events import CheckpointSaved, Event, Finished, Progress, Stopped
+from worker.trainer import stale
+from worker.trainer.log import LogFile
+from worker.trainer.process import Exited, Trainer
+from worker.trainer.standby import Starter
 
 MakeTrainer = Callable[..., Trainer]
 
@@ -25,7 +25,7 @@ MakeTrainer = Callable[..., Trainer]
 def make_trainer(tmp_path: Path) -> MakeTrainer:
     def make(name: str = "steps=5", command: tuple[str, ...] = TINY_TRAINER) -> Trainer:
         (tmp_path / "run.json").write_text(json.dumps({"spec": spec(name=name), "inputs": {}}))
-        starter = Starter(command, marks=orphans.marks())
+        starter = Starter(command, marks=stale.marks())
         return Trainer(starter, tmp_path, log=LogFile(tmp_path / "trainer.log", 10_000))
 
     return make
@@ -152,12 +152,12 @@ def test_a_trainer_dies_with_its_worker_and_the_next_worker_ends_the_rest(tmp_pa
         assert worker.stdout is not None
         trainer = int(worker.stdout.readline())
         wait_until(lambda: len(group_of(trainer)) == 2)
-        assert orphans.kill_orphans() == [], "its worker is alive"
+        assert stale.kill_orphans() == [], "its worker is alive"
         worker.kill()
     wait_until(lambda: trainer not in group_of(trainer))
     # The kernel's signal does not reach grandchildren.
     [left] = group_of(trainer)
-    assert orphans.kill_orphans() == [left]
+    assert stale.kill_orphans() == [left]
     wait_until(lambda: group_of(trainer) == [])
 
 
@@ -166,7 +166,7 @@ def test_a_trainer_of_this_process_is_no_orphan(make_trainer: MakeTrainer) -> No
     trainer.start()
     while not isinstance(trainer.next(timeout=20), Progress):
         pass
-    assert orphans.kill_orphans() == []
+    assert stale.kill_orphans() == []
     time.sleep(0.1)
     assert group_of(trainer.pid) == [trainer.pid]
     trainer.end()

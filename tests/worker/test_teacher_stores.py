@@ -14,16 +14,16 @@ from api.app import create_app
 from tests.support.factories import create_job, job_of, queued, spec
 from tests.support.rig import MakeRig
 from tests.ttm_core.data.formats import png, sample
-from ttm_core.students import create_model
+from ttm_core.models import create_model
 from ttm_core.teacher_store.listing import describe_stores
-from ttm_jobs.database import session_scope
-from ttm_jobs.repositories import teacher_stores
-from ttm_jobs.repositories.teacher_stores import Found
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.database.tenancy import bound_to
+from ttm_jobs.repositories.run_data import teacher_stores
+from ttm_jobs.repositories.run_data.teacher_stores import Found
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
-from ttm_jobs.tenancy import bound_to
 from worker.presence import Presence
-from worker.teacher_stores import StoreReport, folder
+from worker.teacher_stores.report import StoreReport, folder
 
 
 # What differs between the databases is below.

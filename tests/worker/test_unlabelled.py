@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 from tests.support.factories import job_of, queued, spec
 from tests.support.rig import MakeRig
 from tests.ttm_core.data.formats import png, sample
-from ttm_core.students import create_model
-from ttm_jobs.database import read_scope
+from ttm_core.models import create_model
+from ttm_jobs.database.engine import read_scope
 from ttm_jobs.models import Job
-from ttm_jobs.repositories import artifacts
+from ttm_jobs.repositories.run_data import artifacts
 from ttm_jobs.states import JobState
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from worker import devices
+from worker.trainer import devices
 
 UUIDS = ["GPU-1a", "GPU-1b", "GPU-2c"]
 

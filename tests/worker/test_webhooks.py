@@ -16,14 +16,15 @@ from tests.support.receiver import Receiver
 from tests.support.runs import claim, fail
 from tests.support.stack import Stack
 from tests.support.tiny import wait_until
-from ttm_jobs.clock import now
-from ttm_jobs.database import read_scope, session_scope
-from ttm_jobs.ids import first_id_of
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import read_scope, session_scope
+from ttm_jobs.database.ids import first_id_of
+from ttm_jobs.database.tenancy import bound_to
 from ttm_jobs.models import DeliveryState, OutboxMessage, Webhook, WebhookDelivery
-from ttm_jobs.repositories import jobs, webhooks
+from ttm_jobs.repositories import webhooks
+from ttm_jobs.repositories.jobs import crud
 from ttm_jobs.settings import Settings
-from ttm_jobs.tenancy import bound_to
-from worker.webhooks import Courier
+from worker.dispatcher.webhooks import Courier
 
 
 @pytest.fixture
@@ -224,7 +225,7 @@ def test_a_dispatcher_that_dies_with_a_message_in_hand_leaves_it_to_the_next(sta
     assert len({headers["webhook-id"] for headers, _ in receiver.received}) == 1
     assert len(receiver.received) == 2
     with read_scope(stack.engine) as session:
-        assert jobs.get(session, job_id)
+        assert crud.get(session, job_id)
 
 
 def test_old_deliveries_are_forgotten(engine: Engine) -> None:

@@ -1,1 +1,1 @@
-"""The client for asyncio. The one for threads is made from these files: `python -m ttm_client.make_synchronous`."""
+"""The asyncio client. `python -m ttm_client.codegen.make_synchronous` generates the synchronous one from it."""

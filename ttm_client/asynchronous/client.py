@@ -2,17 +2,17 @@
 
 from typing import Self
 
-from ttm_client.asynchronous.architectures import AsyncArchitectures
-from ttm_client.asynchronous.datasets import AsyncDatasets
-from ttm_client.asynchronous.jobs import AsyncJobs
-from ttm_client.asynchronous.keys import AsyncKeys
-from ttm_client.asynchronous.operations import AsyncQueue, AsyncTeacherStores, AsyncWorkers
-from ttm_client.asynchronous.recipes import AsyncRecipes
-from ttm_client.asynchronous.teachers import AsyncTeachers
+from ttm_client.asynchronous.resources.architectures import AsyncArchitectures
+from ttm_client.asynchronous.resources.datasets import AsyncDatasets
+from ttm_client.asynchronous.resources.jobs import AsyncJobs
+from ttm_client.asynchronous.resources.keys import AsyncKeys
+from ttm_client.asynchronous.resources.operations import AsyncQueue, AsyncTeacherStores, AsyncWorkers
+from ttm_client.asynchronous.resources.recipes import AsyncRecipes
+from ttm_client.asynchronous.resources.teachers import AsyncTeachers
+from ttm_client.asynchronous.resources.uploads import AsyncUploads
+from ttm_client.asynchronous.resources.webhooks import AsyncWebhooks
 from ttm_client.asynchronous.transport import AsyncTransport
-from ttm_client.asynchronous.uploads import AsyncUploads
-from ttm_client.asynchronous.webhooks import AsyncWebhooks
-from ttm_client.resources import Usage
+from ttm_client.models.resources import Usage
 
 
 class AsyncClient:

@@ -8,8 +8,7 @@ import httpx2
 
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import ChecksumMismatch, ConnectionFailed, InvalidRequest, Unavailable
-from ttm_client.files import sha256_of
-from ttm_client.protocol import Advance, StoreFailed
+from ttm_client.protocol import Advance, StoreFailed, sha256_of
 
 
 async def download(

@@ -9,7 +9,7 @@ import httpx2
 
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import ConnectionFailed, Unavailable
-from ttm_client.models import TERMINAL_STATES, JobEvent
+from ttm_client.models.jobs import TERMINAL_STATES, JobEvent
 from ttm_client.protocol import job_path
 
 

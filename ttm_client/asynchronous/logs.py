@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import InvalidRequest, NotFound
-from ttm_client.models import Job
+from ttm_client.models.jobs import Job
 from ttm_client.protocol import job_path
 
 # So many of the bytes known already are asked for again: another attempt's log, or one cut at its beginning, differs.

@@ -1,1 +1,1 @@
-"""The client for threads."""
+"""The synchronous client."""

@@ -1,19 +1,19 @@
-# Made from ttm_client/asynchronous/client.py by `python -m ttm_client.make_synchronous`: change it there.
+# Generated from asynchronous/client.py by `python -m ttm_client.codegen.make_synchronous`: edit that file.
 """The entry point of the SDK."""
 
 from typing import Self
 
-from ttm_client.resources import Usage
-from ttm_client.synchronous.architectures import Architectures
-from ttm_client.synchronous.datasets import Datasets
-from ttm_client.synchronous.jobs import Jobs
-from ttm_client.synchronous.keys import Keys
-from ttm_client.synchronous.operations import Queue, TeacherStores, Workers
-from ttm_client.synchronous.recipes import Recipes
-from ttm_client.synchronous.teachers import Teachers
+from ttm_client.models.resources import Usage
+from ttm_client.synchronous.resources.architectures import Architectures
+from ttm_client.synchronous.resources.datasets import Datasets
+from ttm_client.synchronous.resources.jobs import Jobs
+from ttm_client.synchronous.resources.keys import Keys
+from ttm_client.synchronous.resources.operations import Queue, TeacherStores, Workers
+from ttm_client.synchronous.resources.recipes import Recipes
+from ttm_client.synchronous.resources.teachers import Teachers
+from ttm_client.synchronous.resources.uploads import Uploads
+from ttm_client.synchronous.resources.webhooks import Webhooks
 from ttm_client.synchronous.transport import Transport
-from ttm_client.synchronous.uploads import Uploads
-from ttm_client.synchronous.webhooks import Webhooks
 
 
 class Client:

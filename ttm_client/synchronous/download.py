@@ -1,4 +1,4 @@
-# Made from ttm_client/asynchronous/download.py by `python -m ttm_client.make_synchronous`: change it there.
+# Generated from asynchronous/download.py by `python -m ttm_client.codegen.make_synchronous`: edit that file.
 """Downloads that resume, are verified, and appear under their name only when whole."""
 
 import os
@@ -8,8 +8,7 @@ from pathlib import Path
 import httpx2
 
 from ttm_client.errors import ChecksumMismatch, ConnectionFailed, InvalidRequest, Unavailable
-from ttm_client.files import sha256_of
-from ttm_client.protocol import Advance, StoreFailed
+from ttm_client.protocol import Advance, StoreFailed, sha256_of
 from ttm_client.synchronous.transport import Transport
 
 

@@ -1,4 +1,4 @@
-# Made from ttm_client/asynchronous/events.py by `python -m ttm_client.make_synchronous`: change it there.
+# Generated from asynchronous/events.py by `python -m ttm_client.codegen.make_synchronous`: edit that file.
 """A job's event stream that survives dropped connections."""
 
 import json
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import httpx2
 
 from ttm_client.errors import ConnectionFailed, Unavailable
-from ttm_client.models import TERMINAL_STATES, JobEvent
+from ttm_client.models.jobs import TERMINAL_STATES, JobEvent
 from ttm_client.protocol import job_path
 from ttm_client.synchronous.transport import Transport
 

@@ -1,11 +1,11 @@
-# Made from ttm_client/asynchronous/logs.py by `python -m ttm_client.make_synchronous`: change it there.
+# Generated from asynchronous/logs.py by `python -m ttm_client.codegen.make_synchronous`: edit that file.
 """A job's output as it is written, across attempts and dropped connections."""
 
 import time
 from collections.abc import Callable, Iterator
 
 from ttm_client.errors import InvalidRequest, NotFound
-from ttm_client.models import Job
+from ttm_client.models.jobs import Job
 from ttm_client.protocol import job_path
 from ttm_client.synchronous.transport import Transport
 

@@ -1,4 +1,4 @@
-# Made from ttm_client/asynchronous/paging.py by `python -m ttm_client.make_synchronous`: change it there.
+# Generated from asynchronous/paging.py by `python -m ttm_client.codegen.make_synchronous`: edit that file.
 """Walking a list of the service page by page."""
 
 import json

@@ -1,4 +1,4 @@
-# Made from ttm_client/asynchronous/transport.py by `python -m ttm_client.make_synchronous`: change it there.
+# Generated from asynchronous/transport.py by `python -m ttm_client.codegen.make_synchronous`: edit that file.
 """One place for HTTP: requests that are sent again while that can help, and streams."""
 
 import time

@@ -13,7 +13,7 @@ from ttm_core.data.dataset import Split
 from ttm_core.data.images import ArrayImages
 from ttm_core.data.random import permutation
 from ttm_core.data.views import Views
-from ttm_core.world import World
+from ttm_core.training.distributed import World
 
 _ORDER = 101  # the stream of the shuffle, apart from those of the views
 

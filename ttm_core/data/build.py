@@ -9,13 +9,13 @@ from typing import assert_never
 
 import torch
 
-from ttm_core.data import cifar_binary, cifar_python, idx, image_folder, layout, parquet, webdataset
 from ttm_core.data.archives import is_archive, unpack
 from ttm_core.data.cache import DataCache
 from ttm_core.data.dataset import Dataset, Split, check, hold_out, whole
+from ttm_core.data.formats import cifar_binary, cifar_python, idx, image_folder, layout, parquet, webdataset
 from ttm_core.data.images import Images, Selection, in_memory
-from ttm_core.data.specs import DatasetSpec, FormatName
 from ttm_core.errors import BadDataset
+from ttm_core.spec.dataset import DatasetSpec, FormatName
 
 # Decoded training sets up to this many bytes live in memory; larger ones are decoded again at every view.
 MEMORY_BYTES = 2 * 2**30

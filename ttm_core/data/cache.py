@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ttm_core.name_lock import NameLock
+from ttm_core.file_lock import NameLock
 
 
 class DataCache:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ttm_core.data.images import Images
 from ttm_core.data.random import hash_key
 from ttm_core.errors import BadDataset
-from ttm_core.events import Reference
+from ttm_core.spec.events import Reference
 
 NO_LABEL = -1
 

@@ -14,9 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from ttm_core.data.dataset import Dataset, Split, Unreadable, whole
-from ttm_core.data.images import EncodedImages, Source, Sources, decode, is_grey, opened
-from ttm_core.data.layout import SplitName
-from ttm_core.data.threads import in_turn
+from ttm_core.data.formats.layout import SplitName
+from ttm_core.data.images import EncodedImages, Source, Sources, decode, in_turn, is_grey, opened
 from ttm_core.errors import BadDataset
 
 MAX_CLASSES = 100_000

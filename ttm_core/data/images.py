@@ -3,18 +3,26 @@
 import hashlib
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from ttm_core.data.threads import in_turn
+_T = TypeVar("_T")
+_AHEAD = 1024
+
+
+def in_turn(pool: ThreadPoolExecutor, call: Callable[[int], _T], count: int) -> Iterator[_T]:
+    """What `call` says of 0 to `count` - 1, in order. An executor's own map holds a future for every item at once."""
+    for start in range(0, count, _AHEAD):
+        yield from pool.map(call, range(start, min(start + _AHEAD, count)))
+
 
 # A photograph of 100 megapixels is 300 MB decoded; more than that in a training set is a decompression bomb.
 MAX_PIXELS = 100_000_000

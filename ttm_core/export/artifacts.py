@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from ttm_core.data.dataset import Dataset
-from ttm_core.events import Artifact, Estimate, Event, Result
 from ttm_core.export.forms import Source, write_forms
 from ttm_core.export.model_card import model_card
 from ttm_core.export.student import load_student, save_student
-from ttm_core.preprocess import Preprocess
+from ttm_core.models.preprocess import Preprocess
+from ttm_core.models.weights import write_durably
 from ttm_core.report.costs import describe_device, describe_model
 from ttm_core.report.page import page
 from ttm_core.report.schema import Model, Report, Run, SplitScores
-from ttm_core.spec import DistillSpec
-from ttm_core.weights import write_durably
+from ttm_core.spec.events import Artifact, Estimate, Event, Result
+from ttm_core.spec.job import DistillSpec
 
 _MEDIA_TYPES = {
     ".safetensors": "application/octet-stream",

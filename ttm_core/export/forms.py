@@ -10,14 +10,14 @@ import numpy as np
 import torch
 
 from ttm_core.data.dataset import Split
-from ttm_core.evaluate import evaluate
-from ttm_core.events import Event, Log
 from ttm_core.export.int8 import write_int8
 from ttm_core.export.onnx import OnnxModel, pixels_of, write_onnx
 from ttm_core.export.student import Student
 from ttm_core.export.timm_folder import NotInTimm, write_timm_zip
 from ttm_core.report.schema import ExportedFile
-from ttm_core.spec import ExportName
+from ttm_core.spec.events import Event, Log
+from ttm_core.spec.job import ExportName
+from ttm_core.training.evaluate import evaluate
 
 FILES: dict[ExportName, str] = {
     "timm": "student-timm.zip",

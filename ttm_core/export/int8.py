@@ -16,7 +16,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process  # type: 
 
 from ttm_core.data.dataset import Split
 from ttm_core.export.onnx import INPUT
-from ttm_core.preprocess import Preprocess
+from ttm_core.models.preprocess import Preprocess
 
 CALIBRATION_IMAGES = 256
 _BATCH = 32

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ttm_core.report.page import count, milliseconds, percent, size
 from ttm_core.report.schema import Report
-from ttm_core.spec import DistillSpec
+from ttm_core.spec.job import DistillSpec
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-!|~])")
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ttm_core.errors import BadCheckpoint
 from ttm_core.export.student import Student
-from ttm_core.preprocess import Preprocess
-from ttm_core.spec import Normalization
+from ttm_core.models.preprocess import Preprocess
+from ttm_core.spec.job import Normalization
 
 INPUT, OUTPUT = "image", "logits"
 TOLERANCE = 1e-4

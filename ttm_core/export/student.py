@@ -10,11 +10,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ttm_core.errors import BadCheckpoint
-from ttm_core.preprocess import Preprocess
-from ttm_core.spec import DistillSpec, Normalization
-from ttm_core.students import create_model, timm_name
-from ttm_core.teachers.load import load_strictly
-from ttm_core.weights import read_weights, write_safetensors
+from ttm_core.models import create_model, timm_name
+from ttm_core.models.preprocess import Preprocess
+from ttm_core.models.teachers.load import load_strictly
+from ttm_core.models.weights import read_weights, write_safetensors
+from ttm_core.spec.job import DistillSpec, Normalization
 
 FORMAT = 1
 

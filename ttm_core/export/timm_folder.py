@@ -7,7 +7,7 @@ from pathlib import Path
 from timm.models import save_for_hf
 
 from ttm_core.export.student import Student
-from ttm_core.students import timm_name
+from ttm_core.models import timm_name
 
 FOLDER = "student-timm"
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # zip's first day: no time of the run enters the file
@@ -26,7 +26,7 @@ def write_timm_zip(student: Student, path: Path) -> None:
     if timm_name(student.architecture) != student.architecture:
         raise NotInTimm(
             f"{student.architecture} is not one of timm's own models: timm opens student.safetensors itself once "
-            "ttm_core.students is imported"
+            "ttm_core.models is imported"
         )
     preprocess = student.preprocess
     with tempfile.TemporaryDirectory(dir=path.parent) as made:

@@ -1,18 +1,15 @@
 """Distillation losses on [B, C] logits and on features, each the mean over the batch, in float32 or wider."""
 
-from ttm_core.losses.crd import Crd
 from ttm_core.losses.dist import dist
-from ttm_core.losses.divergence import kl_divergence
 from ttm_core.losses.dkd import dkd
-from ttm_core.losses.itrd import Itrd
-from ttm_core.losses.kd import kd
-from ttm_core.losses.negatives import NegativeSampler
+from ttm_core.losses.features.crd import Crd, NegativeSampler
+from ttm_core.losses.features.itrd import Itrd
+from ttm_core.losses.features.vitkd import VitKd, random_token_mask
+from ttm_core.losses.kd import kd, kl_divergence
+from ttm_core.losses.logit_standardization import standardise_logits
 from ttm_core.losses.nkd import nkd
-from ttm_core.losses.standardise import standardise_logits
-from ttm_core.losses.ttm import ttm
-from ttm_core.losses.vitkd import VitKd, random_token_mask
-from ttm_core.losses.wkd_l import cka_interrelations, cosine_interrelations, transport_costs, wkd_l
-from ttm_core.losses.wttm import power_sum, wttm
+from ttm_core.losses.wkd import cka_interrelations, cosine_interrelations, transport_costs, wkd_l
+from ttm_core.losses.wttm import power_sum, ttm, wttm
 
 __all__ = [
     "Crd",

@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor
 
-from ttm_core.losses._validation import paired_logits, positive
+from ttm_core.losses._checks import paired_logits, positive
 
 # Added to the product of the norms, as in the published code: it keeps the correlation of constants defined.
 EPSILON = 1e-8

@@ -1,8 +1,7 @@
 from torch import Tensor
 
-from ttm_core.losses._classes import non_target_logits, target_log_probabilities
-from ttm_core.losses._validation import class_indices, paired_logits, positive
-from ttm_core.losses.divergence import kl_divergence
+from ttm_core.losses._checks import class_indices, non_target_logits, paired_logits, positive, target_log_probabilities
+from ttm_core.losses.kd import kl_divergence
 
 
 def dkd(

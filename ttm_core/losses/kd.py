@@ -1,7 +1,20 @@
+import torch.nn.functional as F
 from torch import Tensor
 
-from ttm_core.losses._validation import paired_logits, positive
-from ttm_core.losses.divergence import kl_divergence
+from ttm_core.losses._checks import paired_logits, positive
+
+
+def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p || q) of each row, in nats.
+
+    Args:
+        log_p: [B, C] log-probabilities of the target distribution.
+        log_q: [B, C] log-probabilities of the approximation.
+
+    Returns:
+        [B].
+    """
+    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=1)
 
 
 def kd(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float) -> Tensor:

@@ -1,7 +1,6 @@
 from torch import Tensor
 
-from ttm_core.losses._classes import non_target_logits
-from ttm_core.losses._validation import class_indices, paired_logits, positive
+from ttm_core.losses._checks import class_indices, non_target_logits, paired_logits, positive
 
 
 def nkd(

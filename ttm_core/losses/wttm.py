@@ -1,8 +1,33 @@
 from torch import Tensor
 
-from ttm_core.losses._precision import widen
-from ttm_core.losses._validation import paired_logits, positive
-from ttm_core.losses.divergence import kl_divergence
+from ttm_core.losses._checks import paired_logits, positive, widen
+from ttm_core.losses.kd import kl_divergence
+
+
+def ttm(student_logits: Tensor, teacher_logits: Tensor, *, gamma: float) -> Tensor:
+    """Transformed teacher matching: KL(softmax(gamma * v) || softmax(z)), the mean over the batch.
+
+    The teacher's distribution goes through the power transform p^gamma / sum p^gamma, which is its softmax at
+    temperature 1 / gamma; the student keeps temperature 1.
+
+    Source: Zheng and Yang, "Knowledge Distillation Based on Transformed Teacher Matching", ICLR 2024,
+    arXiv 2402.11148.
+
+    Args:
+        student_logits: z, [B, C].
+        teacher_logits: v, [B, C]; no gradient flows into it.
+        gamma: the power, above 0; the paper takes it from (0, 1].
+
+    Returns:
+        A scalar in float32 or wider.
+
+    Raises:
+        ValueError: the shapes do not match or `gamma` is not above 0.
+    """
+    positive("gamma", gamma)
+    student_logits, teacher_logits = paired_logits(student_logits, teacher_logits)
+    log_p = (gamma * teacher_logits).log_softmax(dim=1)
+    return kl_divergence(log_p, student_logits.log_softmax(dim=1)).mean()
 
 
 def power_sum(logits: Tensor, *, gamma: float) -> Tensor:

@@ -11,12 +11,13 @@ from torch.nn import functional
 from ttm_core import losses
 from ttm_core.data.dataset import Split
 from ttm_core.data.random import seed as derived_seed
-from ttm_core.methods.companions import Companion, build_companion
-from ttm_core.methods.needs import Features
+from ttm_core.methods.feature_losses import Companion, build_companion
 from ttm_core.methods.outputs import Outputs, probe
 from ttm_core.methods.relations import transport_costs
-from ttm_core.methods.schedules import Ramp, at
-from ttm_core.methods.specs import (
+from ttm_core.models.preprocess import Preprocess
+from ttm_core.models.teachers.load import Teacher
+from ttm_core.spec.job import DistillSpec
+from ttm_core.spec.method.methods import (
     CorrelationDistillation,
     CrossEntropy,
     DecoupledDistillation,
@@ -27,9 +28,8 @@ from ttm_core.methods.specs import (
     WassersteinDistillation,
     WeightedTransformedTeacherMatching,
 )
-from ttm_core.preprocess import Preprocess
-from ttm_core.spec import DistillSpec
-from ttm_core.teachers.load import Teacher
+from ttm_core.spec.method.requirements import Features
+from ttm_core.spec.method.schedules import Ramp, at
 
 _INIT_SEED = 302  # the stream of a companion's initial weights and memories
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from ttm_core.errors import BadSpec
-from ttm_core.losses.vitkd import LOW_BLOCKS
-from ttm_core.methods.needs import Features
-from ttm_core.preprocess import Preprocess
+from ttm_core.losses.features.vitkd import LOW_BLOCKS
+from ttm_core.models.preprocess import Preprocess
+from ttm_core.spec.method.requirements import Features
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ttm_core.preprocess import Preprocess
+from ttm_core.models import create_model
+from ttm_core.models.macs import count_macs, countable_attention
+from ttm_core.models.preprocess import Preprocess
+from ttm_core.models.teachers.fold import fold_batch_norms
 from ttm_core.report.schema import Device, Latency, Model
-from ttm_core.students import create_model
-from ttm_core.students.macs import count_macs, countable_attention
-from ttm_core.teachers.fold import fold_batch_norms
 
 _RUNS = 20
 _ENOUGH_SECONDS = 0.2

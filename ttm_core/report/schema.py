@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ttm_core.events import Accuracy, Estimate, Reference
-from ttm_core.spec import ExportName
+from ttm_core.spec.events import Accuracy, Estimate, Reference
+from ttm_core.spec.job import ExportName
 
 
 class _Part(BaseModel):

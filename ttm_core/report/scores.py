@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ttm_core.evaluate import Seen
-from ttm_core.events import Reference
 from ttm_core.report.schema import ClassScores, Scores, SplitScores
+from ttm_core.spec.events import Reference
+from ttm_core.training.evaluate import Seen
 
 _BINS = 15
 _LOST = 10

@@ -10,8 +10,8 @@ from torch import nn
 
 from ttm_core.data.dataset import Split
 from ttm_core.data.views import Views
+from ttm_core.models.teachers.load import Teacher
 from ttm_core.teacher_store.codecs import Encoding
-from ttm_core.teachers.load import Teacher
 
 FORMAT = 2
 

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ttm_core.name_lock import NameLock
+from ttm_core.file_lock import NameLock
+from ttm_core.models.weights import write_durably
 from ttm_core.teacher_store.codecs import Codec
 from ttm_core.teacher_store.key import StoreKey
 from ttm_core.teacher_store.logits_file import LogitsFile
-from ttm_core.weights import write_durably
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ttm_core.data.views import Views
+from ttm_core.models.teachers.load import Teacher
 from ttm_core.teacher_store.codecs import Encoding, build_codec
 from ttm_core.teacher_store.key import store_key
 from ttm_core.teacher_store.logits_file import LogitsFile
 from ttm_core.teacher_store.rows import Rows
 from ttm_core.teacher_store.store import Stores, open_store, prune
-from ttm_core.teachers.load import Teacher
-from ttm_core.world import World
+from ttm_core.training.distributed import World
 
 BLOCK = 256
 

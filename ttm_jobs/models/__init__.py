@@ -5,7 +5,6 @@ from ttm_jobs.models.artifact import Artifact
 from ttm_jobs.models.attempt import Attempt
 from ttm_jobs.models.base import Base
 from ttm_jobs.models.checkpoint import Checkpoint
-from ttm_jobs.models.definition import Definition
 from ttm_jobs.models.idempotency_key import IdempotencyKey
 from ttm_jobs.models.job import Job
 from ttm_jobs.models.job_event import JobEvent
@@ -13,10 +12,10 @@ from ttm_jobs.models.job_tag import JobTag
 from ttm_jobs.models.metric import Metric
 from ttm_jobs.models.outbox import OutboxMessage
 from ttm_jobs.models.project import DEFAULT_PROJECT, Owned, Project
+from ttm_jobs.models.registry_entry import Definition
 from ttm_jobs.models.server_secret import ServerSecret
 from ttm_jobs.models.teacher_store import TeacherStore, TeacherStoreUse
-from ttm_jobs.models.upload import Upload, UploadState
-from ttm_jobs.models.upload_part import UploadPart
+from ttm_jobs.models.upload import Upload, UploadPart, UploadState
 from ttm_jobs.models.webhook import DeliveryState, Webhook, WebhookDelivery
 from ttm_jobs.models.worker import Worker
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from sqlalchemy import BigInteger, Enum, Integer, MetaData, String
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
-from ttm_jobs.clock import UtcDateTime
+from ttm_jobs.database.clock import UtcDateTime
 from ttm_jobs.states import JobState
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Enum, Index, String
+from sqlalchemy import BigInteger, Enum, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ttm_jobs.models.base import Base, Id
@@ -44,3 +44,14 @@ class Upload(Owned, Base):
     completed_at: Mapped[datetime | None]
 
     __table_args__ = (Index("ix_uploads_newest", "project_id", created_at.desc(), id.desc()),)
+
+
+class UploadPart(Base):
+    """Bytes from `start` on, whole in storage under `key`. Parts follow each other without a gap."""
+
+    __tablename__ = "upload_parts"
+
+    upload_id: Mapped[str] = mapped_column(ForeignKey("uploads.id", ondelete="CASCADE"), primary_key=True)
+    start: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    size: Mapped[int] = mapped_column(BigInteger)
+    key: Mapped[str] = mapped_column(String(512))

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from ttm_jobs.clock import now
+from ttm_jobs.database.clock import now
 from ttm_jobs.models import OutboxMessage
 from ttm_jobs.models.base import Json
 

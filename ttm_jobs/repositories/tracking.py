@@ -2,7 +2,7 @@
 
 from sqlalchemy.orm import Session
 
-from ttm_jobs.clock import now
+from ttm_jobs.database.clock import now
 from ttm_jobs.models import Job
 from ttm_jobs.repositories import outbox
 from ttm_jobs.states import TERMINAL

@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, String, cast, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from ttm_jobs.clock import now
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.ids import new_id
+from ttm_jobs.database.tenancy import project_of
 from ttm_jobs.errors import UploadNotFound, UploadOffsetWrong
-from ttm_jobs.ids import new_id
 from ttm_jobs.models import Definition, Job, Upload, UploadPart, UploadState
-from ttm_jobs.repositories import quotas
+from ttm_jobs.repositories.access import quotas
 from ttm_jobs.states import TERMINAL
-from ttm_jobs.tenancy import project_of
 from ttm_jobs.uris import uploads_in
 
 _USE_TOLD_EVERY = timedelta(hours=1)

@@ -8,15 +8,15 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, select, tuple_
 from sqlalchemy.orm import Session
 
-from ttm_jobs.clock import now
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.ids import first_id_of, new_id
+from ttm_jobs.database.tenancy import project_of
 from ttm_jobs.errors import TooManyWebhooks, WebhookNotFound
-from ttm_jobs.ids import first_id_of, new_id
 from ttm_jobs.models import DeliveryState, Job, Webhook, WebhookDelivery
 from ttm_jobs.models.base import Json
 from ttm_jobs.repositories import outbox
 from ttm_jobs.states import JobState
-from ttm_jobs.tenancy import project_of
-from ttm_jobs.webhooks import new_secret
+from ttm_jobs.webhook_signatures import new_secret
 
 TOPIC = "webhook"
 PING = "webhook.ping"

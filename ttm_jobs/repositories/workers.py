@@ -8,7 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from ttm_jobs.clock import now
+from ttm_jobs.database.clock import now
 from ttm_jobs.models import Worker
 from ttm_jobs.settings import DEFAULT_QUEUE
 

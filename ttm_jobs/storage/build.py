@@ -5,10 +5,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from ttm_jobs.s3_access import S3Access
 from ttm_jobs.storage.base import Storage
 from ttm_jobs.storage.local import LocalStorage
 from ttm_jobs.storage.s3 import S3Storage, connect
+from ttm_jobs.storage.s3_access import S3Access
 
 
 def build_storage(url: str, access: S3Access | None = None) -> Storage:

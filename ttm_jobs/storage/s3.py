@@ -15,8 +15,8 @@ from obstore.exceptions import BaseError, PreconditionError
 from obstore.store import S3Store
 
 from ttm_jobs.errors import ObjectNotFound, StorageUnreachable
-from ttm_jobs.s3_access import S3Access
 from ttm_jobs.storage.base import CHUNK, Label, Stored, check_key, chunks_of
+from ttm_jobs.storage.s3_access import S3Access
 
 if TYPE_CHECKING:  # names that only the type stubs have
     from obstore import Attributes, GetOptions, GetResult

@@ -11,8 +11,8 @@ from urllib.parse import urljoin
 
 import httpcore2
 
+from ttm_jobs.database.ids import new_id
 from ttm_jobs.errors import SourceRefused, SourceUnreachable, TooLarge, UriNotAllowed
-from ttm_jobs.ids import new_id
 from ttm_jobs.uris import HttpUri, check_origin, parse_uri
 from worker.inputs.network import Bounds, GuardedNetwork
 

@@ -8,11 +8,13 @@ from typing import TypedDict, assert_never
 from sqlalchemy import Engine
 
 from ttm_core.data.cache import DataCache
-from ttm_core.spec import DistillSpec
-from ttm_jobs.database import read_scope
+from ttm_core.spec.job import DistillSpec
+from ttm_jobs.database.engine import read_scope
 from ttm_jobs.errors import FetchStopped, JobNotFinished, UploadNotComplete
 from ttm_jobs.models import UploadState
-from ttm_jobs.repositories import artifacts, jobs, uploads
+from ttm_jobs.repositories import uploads
+from ttm_jobs.repositories.jobs import crud
+from ttm_jobs.repositories.run_data import artifacts
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import Storage
@@ -31,7 +33,7 @@ from ttm_jobs.uris import (
 from worker.files import write_whole
 from worker.inputs.http import HttpFetcher, HttpLimits
 from worker.inputs.s3 import S3Fetcher
-from worker.patience import patiently
+from worker.retry import patiently
 
 
 class Paths(TypedDict):
@@ -90,7 +92,7 @@ class Inputs:
                 path = self._stored(upload.key, upload.sha256, upload.filename or "upload", go_on)
             case JobUri():
                 with read_scope(self._engine) as session:
-                    job = jobs.get(session, parsed.job_id)
+                    job = crud.get(session, parsed.job_id)
                     if job.state is not JobState.SUCCEEDED:
                         raise JobNotFinished(f"Job {job.id} has not succeeded, so it has no student.")
                     student = artifacts.get(session, job.id, artifacts.STUDENT)

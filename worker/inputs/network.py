@@ -9,8 +9,8 @@ from typing import Any
 
 import httpcore2
 
-from ttm_jobs.addresses import is_public
 from ttm_jobs.errors import SourceUnreachable, UriNotAllowed
+from ttm_jobs.uris import is_public
 
 _POLL_SECONDS = 1.0
 _CONNECT_SECONDS = 10.0

@@ -10,8 +10,8 @@ import obstore
 from obstore.store import S3Store
 
 from ttm_jobs.errors import ObjectNotFound, SourceRefused, TooLarge
-from ttm_jobs.s3_access import S3Access
 from ttm_jobs.storage.s3 import connect, reached, read_range
+from ttm_jobs.storage.s3_access import S3Access
 from ttm_jobs.uris import S3Uri
 
 # Small objects take a round trip each, so that one after another would be slow.

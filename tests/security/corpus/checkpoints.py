@@ -15,7 +15,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from ttm_core.students import create_model
+from ttm_core.models import create_model
 
 ARCHITECTURE = "mini/resnet8_025"
 CLASSES = 2

@@ -15,8 +15,8 @@ from ttm_core.data.build import held_in_memory, read_dataset
 from ttm_core.data.cache import DataCache
 from ttm_core.data.dataset import hold_out, whole
 from ttm_core.data.images import ArrayImages, decode
-from ttm_core.data.specs import DatasetSpec
 from ttm_core.errors import BadDataset
+from ttm_core.spec.dataset import DatasetSpec
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from tests.ttm_core.data import formats
 from tests.ttm_core.data.formats import png, sample, samples, shard, write_parquet
 from ttm_core.data.build import detect, read_dataset
 from ttm_core.data.cache import DataCache
-from ttm_core.data.layout import root
-from ttm_core.data.specs import DatasetSpec
+from ttm_core.data.formats.layout import root
 from ttm_core.errors import BadDataset
+from ttm_core.spec.dataset import DatasetSpec
 
 
 @pytest.fixture(scope="module")

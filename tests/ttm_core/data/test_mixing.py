@@ -10,12 +10,12 @@ from scipy import stats
 
 from ttm_core.data.dataset import Split, whole
 from ttm_core.data.images import ArrayImages
-from ttm_core.data.specs import CropFlip, Mixing, RandAugment, RandomErasing
 from ttm_core.data.views import Views
 from ttm_core.data.views.draws import Draws
 from ttm_core.data.views.mixing import draw_mixture
 from ttm_core.data.views.rand_augment import OPERATIONS
-from ttm_core.spec import DistillSpec
+from ttm_core.spec.dataset import CropFlip, Mixing, RandAugment, RandomErasing
+from ttm_core.spec.job import DistillSpec
 
 SIZE = 16
 

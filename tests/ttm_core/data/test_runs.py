@@ -7,10 +7,10 @@ import torch
 
 from tests.ttm_core.data import formats
 from tests.ttm_core.factories import digits_folder, spec
-from ttm_core import events
-from ttm_core.engine import distill
 from ttm_core.errors import BadDataset
-from ttm_core.inputs import Inputs
+from ttm_core.pipeline.distill import distill
+from ttm_core.pipeline.inputs import Inputs
+from ttm_core.spec import events
 
 
 def run(data: Path, workdir: Path, shared: Path) -> events.Result:

@@ -11,13 +11,13 @@ from tests.ttm_core.data.formats import png, sample, shard, write_parquet
 from tests.ttm_core.factories import digits_folder, spec
 from ttm_core.data.build import detect, read_dataset
 from ttm_core.data.cache import DataCache
-from ttm_core.data.specs import DatasetSpec
-from ttm_core.engine import distill
 from ttm_core.errors import BadDataset
-from ttm_core.events import Event, Metrics, Result, TeacherMeasured
 from ttm_core.export import load_student
-from ttm_core.local import open_split
-from ttm_core.train import Interrupted
+from ttm_core.pipeline.distill import distill
+from ttm_core.pipeline.inputs import open_split
+from ttm_core.spec.dataset import DatasetSpec
+from ttm_core.spec.events import Event, Metrics, Result, TeacherMeasured
+from ttm_core.training.trainer import Interrupted
 
 IMAGES = [png(pixels) for pixels in sample(24)[0]]
 LABELS = [str(label).encode() for label in sample(24)[1]]

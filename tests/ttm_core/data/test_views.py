@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from tests.ttm_core.factories import digits, digits_folder
 from ttm_core.data.dataset import Split, whole
-from ttm_core.data.image_folder import read
+from ttm_core.data.formats.image_folder import read
 from ttm_core.data.images import ArrayImages
 from ttm_core.data.random import permutation, uniform
-from ttm_core.data.specs import (
+from ttm_core.data.views import Views
+from ttm_core.spec.dataset import (
     AugmentationSpec,
     CropFlip,
     Mixing,
@@ -24,7 +25,6 @@ from ttm_core.data.specs import (
     RandomErasing,
     ResizedCrop,
 )
-from ttm_core.data.views import Views
 
 AUGMENTATIONS: list[AugmentationSpec] = [
     NoAugmentation(),

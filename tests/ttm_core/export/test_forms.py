@@ -14,14 +14,14 @@ import torch
 from ttm_core.data.dataset import Split, whole
 from ttm_core.data.images import ArrayImages
 from ttm_core.errors import BadCheckpoint
-from ttm_core.events import Event, Log
 from ttm_core.export.forms import Source, write_forms
 from ttm_core.export.onnx import Inexact, load_onnx, write_onnx
 from ttm_core.export.student import Student
 from ttm_core.export.timm_folder import write_timm_zip
-from ttm_core.preprocess import Preprocess
-from ttm_core.spec import Normalization
-from ttm_core.students import create_model
+from ttm_core.models import create_model
+from ttm_core.models.preprocess import Preprocess
+from ttm_core.spec.events import Event, Log
+from ttm_core.spec.job import Normalization
 
 # An architecture of each family, by the side of its images.
 FAMILIES = {

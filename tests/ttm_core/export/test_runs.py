@@ -8,9 +8,9 @@ import pytest
 
 from tests.ttm_core import factories
 from ttm_core.__main__ import main
-from ttm_core.engine import distill
+from ttm_core.pipeline.distill import distill
 from ttm_core.report.schema import Report
-from ttm_core.train import Interrupted
+from ttm_core.training.trainer import Interrupted
 
 
 def report_of(workdir: Path) -> Report:

@@ -9,9 +9,9 @@ from ttm_core import losses
 from ttm_core.data.dataset import Split
 from ttm_core.data.images import ArrayImages
 from ttm_core.methods.build import Moment, Objective
-from ttm_core.methods.companions import build_companion
+from ttm_core.methods.feature_losses import build_companion
 from ttm_core.methods.outputs import Outputs
-from ttm_core.methods.specs import (
+from ttm_core.spec.method.methods import (
     CorrelationDistillation,
     CrossEntropy,
     DecoupledDistillation,

@@ -5,10 +5,10 @@ import torch
 
 from ttm_core.errors import BadSpec
 from ttm_core.methods.outputs import outputs, probe
-from ttm_core.preprocess import Preprocess
-from ttm_core.spec import Normalization
-from ttm_core.students import create_model
-from ttm_core.teachers.load import SelectClasses
+from ttm_core.models import create_model
+from ttm_core.models.preprocess import Preprocess
+from ttm_core.models.teachers.load import SelectClasses
+from ttm_core.spec.job import Normalization
 
 
 def preprocess(size):

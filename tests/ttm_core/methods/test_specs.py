@@ -6,10 +6,10 @@ import sys
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from ttm_core.methods.needs import Needs
-from ttm_core.methods.schedules import CosineRamp, LinearRamp, WarmUp, at
-from ttm_core.methods.specs import MethodSpec
-from ttm_core.spec import DistillSpec
+from ttm_core.spec.job import DistillSpec
+from ttm_core.spec.method.methods import MethodSpec
+from ttm_core.spec.method.requirements import Needs
+from ttm_core.spec.method.schedules import CosineRamp, LinearRamp, WarmUp, at
 
 LOGIT_METHODS = ["kd", "ttm", "wttm", "dkd", "dist", "nkd", "wkd"]
 METHOD: TypeAdapter[MethodSpec] = TypeAdapter(MethodSpec)
@@ -139,5 +139,5 @@ def test_vitkd_wants_two_transformers():
 
 
 def test_the_spec_is_read_without_torch():
-    code = "import sys, ttm_core.spec; assert not {'torch', 'timm', 'numpy'} & sys.modules.keys()"
+    code = "import sys, ttm_core.spec.job; assert not {'torch', 'timm', 'numpy'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)

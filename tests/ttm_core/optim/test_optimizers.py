@@ -9,12 +9,11 @@ from timm.optim import list_optimizers
 from timm.optim._optim_factory import default_registry
 from torch.nn import functional
 
-from ttm_core.optim.average import Average
-from ttm_core.optim.build import build_optimizer
-from ttm_core.optim.clipping import clip_gradients
-from ttm_core.optim.specs import AverageSpec, ClippingSpec, OptimizerSpec, Timm
-from ttm_core.optim.timm_names import TIMM_OPTIMIZERS
-from ttm_core.students import create_model
+from ttm_core.models import create_model
+from ttm_core.spec.optimizer.optimizers import AverageSpec, ClippingSpec, OptimizerSpec, Timm
+from ttm_core.spec.optimizer.timm_names import TIMM_OPTIMIZERS
+from ttm_core.training.ema import Average
+from ttm_core.training.optimizers import build_optimizer, clip_gradients
 
 OPTIMIZER: TypeAdapter[OptimizerSpec] = TypeAdapter(OptimizerSpec)
 ELSEWHERE = ("bnb", "fused", "adahessian", "kron")

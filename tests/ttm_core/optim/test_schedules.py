@@ -5,8 +5,8 @@ import torch
 from pydantic import TypeAdapter
 from timm.scheduler import CosineLRScheduler, MultiStepLRScheduler, PolyLRScheduler, StepLRScheduler
 
-from ttm_core.optim.build import learning_rate
-from ttm_core.optim.specs import ScheduleSpec
+from ttm_core.spec.optimizer.optimizers import ScheduleSpec
+from ttm_core.training.optimizers import learning_rate
 
 SCHEDULE: TypeAdapter[ScheduleSpec] = TypeAdapter(ScheduleSpec)
 STEPS, EPOCHS, BASE = 5, 12, 0.4

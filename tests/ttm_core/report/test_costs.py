@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from ttm_core import catalogue
-from ttm_core.preprocess import Preprocess
+from ttm_core.models import create_model
+from ttm_core.models.preprocess import Preprocess
 from ttm_core.report.costs import describe_device, describe_model, macs
-from ttm_core.spec import Normalization
-from ttm_core.students import create_model
+from ttm_core.spec import catalogue
+from ttm_core.spec.job import Normalization
 
 CPU = torch.device("cpu")
 

@@ -9,8 +9,8 @@ from sklearn.metrics import accuracy_score, log_loss, top_k_accuracy_score
 from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 
-from ttm_core.evaluate import Seen
 from ttm_core.report.scores import compare
+from ttm_core.training.evaluate import Seen
 
 CLASSES = 12
 NAMES = [f"class {number}" for number in range(CLASSES)]

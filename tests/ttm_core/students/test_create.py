@@ -5,8 +5,8 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from ttm_core.catalogue import UnknownArchitecture
-from ttm_core.students import create_model, timm_name
+from ttm_core.models import create_model, timm_name
+from ttm_core.spec.catalogue import UnknownArchitecture
 
 
 def test_timm_opens_our_models_by_their_timm_name(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ import torch
 from timm.data import resolve_data_config
 from torch import nn
 
-from ttm_core.students import CIFAR, MINI, create_model, timm_name
-from ttm_core.students.classifier import Classifier
-from ttm_core.students.resnet import ResNet
-from ttm_core.students.wide_resnet import WideResNet
+from ttm_core.models import CIFAR, MINI, create_model, timm_name
+from ttm_core.models.cifar.classifier import Classifier
+from ttm_core.models.cifar.resnet import ResNet
+from ttm_core.models.cifar.wide_resnet import WideResNet
 
 NAMES = [*(f"cifar/{name}" for name in CIFAR), *(f"mini/{name}" for name in MINI)]
 ONE_A_FAMILY = ["resnet8", "wrn_16_1", "vgg8", "MobileNetV2", "ShuffleV1", "ShuffleV2", "ResNet50"]

@@ -9,8 +9,8 @@ import torch
 from tests.ttm_core.factories import digits
 from ttm_core.data.dataset import Split, whole
 from ttm_core.data.images import ArrayImages
-from ttm_core.data.specs import AugmentationSpec, CropFlip, Mixing, NoAugmentation, RandAugment, ResizedCrop
 from ttm_core.data.views import Views
+from ttm_core.spec.dataset import AugmentationSpec, CropFlip, Mixing, NoAugmentation, RandAugment, ResizedCrop
 from ttm_core.teacher_store.rows import Rows
 
 FEW: list[AugmentationSpec] = [

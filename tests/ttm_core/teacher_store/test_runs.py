@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.ttm_core import factories
-from ttm_core import events
-from ttm_core.engine import distill
+from ttm_core.pipeline.distill import distill
+from ttm_core.spec import events
 from ttm_core.teacher_store.store import Stores, list_stores
-from ttm_core.train import Interrupted
+from ttm_core.training.trainer import Interrupted
 
 TRAINING = {"epochs": 3, "augmentation": {"kind": "crop_flip", "padding": 1}}
 

@@ -17,15 +17,15 @@ from tests.ttm_core.factories import digits
 from ttm_core import losses
 from ttm_core.data.dataset import Split, whole
 from ttm_core.data.images import ArrayImages
-from ttm_core.data.specs import CropFlip
 from ttm_core.data.views import Views
-from ttm_core.spec import TeacherSpec
+from ttm_core.models.teachers.load import Teacher, load_teacher
+from ttm_core.spec.dataset import CropFlip
+from ttm_core.spec.job import TeacherSpec
 from ttm_core.teacher_store.codecs import Encoding, build_codec
 from ttm_core.teacher_store.key import StoreKey, store_key
 from ttm_core.teacher_store.logits_file import LogitsFile
 from ttm_core.teacher_store.store import Stores, list_stores, open_store, prune
 from ttm_core.teacher_store.stored_teacher import BLOCK, open_stored_teacher
-from ttm_core.teachers.load import Teacher, load_teacher
 
 CPU = torch.device("cpu")
 KEY = StoreKey("teacher", "images", {"kind": "none"}, 8, 0, {}, "float16")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.hostile_host import CONTENT, HostileHost
-from ttm_jobs.embedded import free_port
+from ttm_jobs.broker.embedded import free_port
 from ttm_jobs.errors import FetchStopped, SourceRefused, SourceUnreachable, TooLarge, UriNotAllowed
 from ttm_jobs.uris import HttpUri, parse_uri
 from worker.inputs.http import HttpFetcher, HttpLimits, Version

@@ -8,8 +8,8 @@ from tests.support.factories import spec as body
 from tests.support.hostile_host import CONTENT, HostileHost
 from tests.support.rig import MakeRig, Rig
 from tests.support.s3_server import S3Server
-from ttm_core.spec import DistillSpec
-from ttm_jobs.database import session_scope
+from ttm_core.spec.job import DistillSpec
+from ttm_jobs.database.engine import session_scope
 from ttm_jobs.errors import (
     ChecksumMismatch,
     FetchStopped,
@@ -21,8 +21,9 @@ from ttm_jobs.errors import (
     UriNotAllowed,
 )
 from ttm_jobs.models import Upload
-from ttm_jobs.repositories import endings, leases, uploads
-from ttm_jobs.repositories.artifacts import PublishedFile
+from ttm_jobs.repositories import uploads
+from ttm_jobs.repositories.jobs import leases, lifecycle
+from ttm_jobs.repositories.run_data.artifacts import PublishedFile
 from worker.inputs import Inputs, Paths
 from worker.inputs.s3 import _check_name
 
@@ -67,7 +68,7 @@ def test_the_student_of_a_job_may_be_a_teacher(rig: Rig, inputs: Inputs, dataset
         resolve(inputs, **address)
     with session_scope(rig.engine) as session:
         file = PublishedFile("student.safetensors", "jobs/x/student", "x/y", stored.size, stored.sha256)
-        endings.succeeded(session, leases.fence(session, lease), result={}, files=[file])
+        lifecycle.succeeded(session, leases.fence(session, lease), result={}, files=[file])
     assert Path(resolve(inputs, **address)["teachers"][0] or "").read_bytes() == b"student"
 
 

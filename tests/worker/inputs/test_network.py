@@ -5,8 +5,8 @@ import socket
 import httpcore2
 import pytest
 
-from ttm_jobs.addresses import is_public
 from ttm_jobs.errors import UriNotAllowed
+from ttm_jobs.uris import is_public
 from worker.inputs.network import Bounds, GuardedNetwork
 
 PRIVATE = [

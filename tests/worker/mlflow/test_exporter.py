@@ -12,15 +12,16 @@ from tests.support.factories import job_of, queued, spec, state_of
 from tests.support.mlflow_server import COMMAND, MlflowProcess
 from tests.support.rig import MakeRig, Rig
 from tests.support.runs import STUDENT_BYTES, claim, fail, succeed, train
-from ttm_jobs.database import read_scope, session_scope
-from ttm_jobs.embedded import free_port
+from ttm_jobs.broker.embedded import free_port
+from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.models import Metric, OutboxMessage
-from ttm_jobs.repositories import jobs, tracking
+from ttm_jobs.repositories import tracking
+from ttm_jobs.repositories.jobs import crud
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import Storage
-from worker.mlflow import Exporter
-from worker.mlflow.server import MlflowServer, TrackingFailed
+from worker.dispatcher.mlflow import Exporter
+from worker.dispatcher.mlflow.server import MlflowServer, TrackingFailed
 
 LONG = "x" * 700
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -46,7 +47,7 @@ def owed(engine: Engine) -> list[OutboxMessage]:
 
 def owe(engine: Engine, job_id: str) -> None:
     with session_scope(engine) as session:
-        tracking.owe(session, jobs.get(session, job_id))
+        tracking.owe(session, crud.get(session, job_id))
 
 
 def ended(engine: Engine, storage: Storage, **fields: Any) -> str:
@@ -184,7 +185,7 @@ def test_off_by_default_nothing_is_owed(make_rig: MakeRig, dataset: str) -> None
 def test_a_job_that_was_deleted_meanwhile_is_owed_no_more(engine: Engine, storage: Storage) -> None:
     job_id = ended(engine, storage)
     with session_scope(engine) as session:
-        jobs.remove(session, job_id)
+        crud.remove(session, job_id)
     assert exporter(engine, storage, f"http://127.0.0.1:{free_port()}").export_one()
     assert owed(engine) == []
 

@@ -6,11 +6,12 @@ from sqlalchemy import Engine
 
 from tests.support.factories import job_of, queued
 from tests.support.runs import claim, succeed, train
-from ttm_jobs.database import read_scope, session_scope
-from ttm_jobs.repositories import jobs, metrics
-from ttm_jobs.repositories.metrics import Point
+from ttm_jobs.database.engine import read_scope, session_scope
+from ttm_jobs.repositories.jobs import crud
+from ttm_jobs.repositories.run_data import metrics
+from ttm_jobs.repositories.run_data.metrics import Point
 from ttm_jobs.storage import Storage
-from worker.mlflow import run
+from worker.dispatcher.mlflow import run
 
 
 def test_numbers_bear_the_times_at_which_they_were_told(engine: Engine, storage: Storage) -> None:
@@ -22,7 +23,7 @@ def test_numbers_bear_the_times_at_which_they_were_told(engine: Engine, storage:
     assert finished_at is not None
     told_at = started_at + timedelta(minutes=7)
     with session_scope(engine) as session:
-        job = jobs.get(session, lease.job_id)
+        job = crud.get(session, lease.job_id)
         # As the record of an earlier version has them, and as that of this one has.
         metrics.upsert(session, job, [Point(1, 0.1, {"train/loss": 2.0}), Point(2, 0.2, {"train/loss": 1.0}, told_at)])
     with read_scope(engine) as session:

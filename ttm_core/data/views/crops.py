@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from ttm_core.data.images import Images
-from ttm_core.data.specs import CropFlip, ResizedCrop
 from ttm_core.data.views.draws import Draws, Stream
+from ttm_core.spec.dataset import CropFlip, ResizedCrop
 
 
 def crop_flip(images: Images, spec: CropFlip, size: int, draws: Draws) -> torch.Tensor:

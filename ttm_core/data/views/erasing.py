@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from ttm_core.data.specs import RandomErasing
 from ttm_core.data.views.draws import Draws, Stream
+from ttm_core.spec.dataset import RandomErasing
 
 
 def erase(pixels: torch.Tensor, spec: RandomErasing, draws: Draws) -> torch.Tensor:

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv
 from torch.nn import functional
 
-from ttm_core.data.specs import Mixing
 from ttm_core.data.views.draws import Draws, Stream
+from ttm_core.spec.dataset import Mixing
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from scipy.special import ndtri
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
-from ttm_core.data.specs import RandAugment
 from ttm_core.data.views.draws import Draws, Stream
+from ttm_core.spec.dataset import RandAugment
 
 Operation = Callable[[torch.Tensor, float], torch.Tensor]
 """(uint8 [C, H, W], strength in [-1, 1]) -> uint8 [C, H, W]."""

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from ttm_core.data.dataset import Split
 from ttm_core.data.images import Images
-from ttm_core.data.specs import AugmentationSpec, CropFlip, NoAugmentation, ResizedCrop
 from ttm_core.data.views.crops import crop_flip, crop_flip_codes, crop_flip_count, resized_crop
 from ttm_core.data.views.draws import Draws
 from ttm_core.data.views.erasing import erase
 from ttm_core.data.views.mixing import Mixture, draw_mixture
 from ttm_core.data.views.rand_augment import rand_augment
+from ttm_core.spec.dataset import AugmentationSpec, CropFlip, NoAugmentation, ResizedCrop
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,178 @@
+"""Live events: one poller on this process reads for all listeners, so that a listener costs neither a thread nor a
+database connection."""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+
+import structlog
+from anyio import CapacityLimiter, to_thread
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from sqlalchemy import Engine
+from starlette.responses import StreamingResponse
+from starlette.types import Send
+
+from ttm_jobs.database.engine import read_scope
+from ttm_jobs.models import JobEvent
+from ttm_jobs.repositories.run_data import events
+from ttm_jobs.states import TERMINAL
+
+log = structlog.get_logger()
+
+_POLL_SECONDS = 0.3
+_PING_SECONDS = 15.0
+_PAGE = 500
+_KEPT = 1000
+
+
+@dataclass(frozen=True)
+class Message:
+    """An event as it is sent, written out once for all listeners. `last` marks the one after which nothing comes."""
+
+    number: int
+    text: bytes
+    last: bool
+
+
+@dataclass
+class _Feed:
+    """The newest events of one followed job. Every event after number `floor` up to `head` that still stands is in
+    `recent`."""
+
+    floor: int
+    head: int
+    recent: deque[Message] = field(default_factory=deque)
+    listeners: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def since(self, number: int) -> list[Message] | None:
+        """The messages after a number; None if they do not reach back that far."""
+        return None if number < self.floor else [message for message in self.recent if message.number > number]
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        self.recent.extend(messages)
+        self.head = messages[-1].number
+        while len(self.recent) > _KEPT:
+            self.floor = self.recent.popleft().number
+        self.wake()
+
+    def wake(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class Feeds:
+    """The followed jobs of this process. All methods belong to the event loop; only reading happens in threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._feeds: dict[str, _Feed] = {}
+        self._followed = asyncio.Event()
+        self._closed = False
+        # Apart from the pool that serves requests, so that neither starves the other.
+        self._threads = CapacityLimiter(4)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The poller runs within this block."""
+        poller = asyncio.create_task(self._poll_forever())
+        try:
+            yield
+        finally:
+            self.close()
+            poller.cancel()
+
+    def close(self) -> None:
+        """End every stream after what it has already been given; clients resume elsewhere by the last id."""
+        self._closed = True
+        for feed in self._feeds.values():
+            feed.wake()
+
+    async def follow(self, job_id: str, after: int, newest: int) -> AsyncGenerator[bytes]:
+        """Each event after number `after`, once and in order, until the job's last, and pings where there are none.
+        `newest` is the number of the newest event when the job was looked at."""
+        feed = self._feeds.setdefault(job_id, _Feed(floor=newest, head=newest))
+        feed.listeners += 1
+        self._followed.set()
+        try:
+            while not self._closed:
+                changed = feed.changed
+                messages = feed.since(after)
+                caught_up = messages is not None
+                if messages is None:
+                    messages = await to_thread.run_sync(self._read, job_id, after, limiter=self._threads)
+                for message in messages:
+                    after = message.number
+                    yield message.text
+                    if message.last:
+                        return
+                if caught_up and not messages:
+                    try:
+                        async with asyncio.timeout(_PING_SECONDS):
+                            await changed.wait()
+                    except TimeoutError:
+                        yield KEEPALIVE_COMMENT
+                elif not messages:
+                    # Superseded events leave holes: all that stands before the floor has been read.
+                    after = max(after, feed.floor)
+        finally:
+            feed.listeners -= 1
+            if feed.listeners == 0 and self._feeds.get(job_id) is feed:
+                del self._feeds[job_id]
+
+    async def _poll_forever(self) -> None:
+        while True:
+            if not self._feeds:
+                self._followed.clear()
+                await self._followed.wait()
+            heads = {job_id: feed.head for job_id, feed in self._feeds.items()}
+            try:
+                found = await to_thread.run_sync(self._read_new, heads, limiter=self._threads)
+            except Exception:
+                # Whatever it is, a poller that ended would leave every listener waiting.
+                log.exception("events cannot be read")
+                found = {}
+            for job_id, messages in found.items():
+                feed = self._feeds.get(job_id)
+                # The feed may have been dropped and begun anew, further on, while the thread was reading.
+                if feed is not None and messages and feed.head < messages[-1].number:
+                    feed.publish([message for message in messages if message.number > feed.head])
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def _read_new(self, heads: dict[str, int]) -> dict[str, list[Message]]:
+        with read_scope(self._engine) as session:
+            newest = events.last_event_numbers(session, list(heads))
+        return {job_id: self._read(job_id, head) for job_id, head in heads.items() if newest.get(job_id, 0) > head}
+
+    def _read(self, job_id: str, after: int) -> list[Message]:
+        with read_scope(self._engine) as session:
+            return [_message(row) for row in events.after(session, job_id, after, limit=_PAGE)]
+
+
+class Stream(StreamingResponse):
+    """The answer to a listener: what `follow` yields, as it is. What the framework itself makes of a generator are two
+    tasks and two queues, and every event is written out anew for each listener.
+    """
+
+    def __init__(self, messages: AsyncGenerator[bytes], status_code: int = 200) -> None:
+        # Proxies are asked to keep nothing back.
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(messages, status_code, headers, "text/event-stream")
+        self._messages = messages
+
+    async def stream_response(self, send: Send) -> None:
+        # One who leaves while an event is being sent is no listener any more.
+        async with aclosing(self._messages):
+            await super().stream_response(send)
+
+
+def _message(row: JobEvent) -> Message:
+    told = json.dumps({"kind": row.kind, "at": row.at.isoformat(), "data": row.data})
+    return Message(
+        number=row.number,
+        text=format_sse_event(data_str=told, event=row.kind, id=str(row.number)),
+        last=row.kind == "state" and row.data["state"] in TERMINAL,
+    )

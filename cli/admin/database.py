@@ -1,0 +1,43 @@
+"""The record, for commands that change it on the service's own machine: who holds the database may make keys."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ttm_client.cli.output import FAILED, fail
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+VarOption = Annotated[
+    Path, typer.Option("--var", help="Folder that the service keeps its things in, unless TTM_DATABASE_URL is set.")
+]
+
+
+@contextmanager
+def record(var: Path) -> Iterator["Session"]:
+    """A transaction on the database that `ttm up` uses with this folder; made, where there is none yet."""
+    # Loaded here: other commands need not wait for it.
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from ttm_jobs.database.engine import create_engine, session_scope
+    from ttm_jobs.database.migrate import upgrade
+    from ttm_jobs.errors import ServiceError
+
+    url = os.environ.get("TTM_DATABASE_URL") or f"sqlite:///{var.resolve() / 'ttm.db'}"
+    try:
+        upgrade(url)
+        engine = create_engine(url)
+        try:
+            with session_scope(engine) as session:
+                yield session
+        finally:
+            engine.dispose()
+    except ServiceError as error:
+        fail(error.message, FAILED)
+    except (SQLAlchemyError, ValueError) as error:
+        fail(f"The database cannot be used: {error}", FAILED)

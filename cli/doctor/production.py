@@ -1,0 +1,188 @@
+"""What `ttm doctor --production` looks at beside the rest: what should hold where people rely on the service."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from cli.doctor.checks import Check, Status, read_settings
+
+if TYPE_CHECKING:
+    from ttm_jobs.repositories.service_stats import Vitals
+    from ttm_jobs.settings import Settings
+
+_ENOUGH_DISK = 20 * 1024**3
+_SAFE = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
+
+
+def production_checks() -> Iterator[Check]:
+    """Each is a warning where it does not hold: who runs the service knows why."""
+    settings = read_settings()
+    postgresql = settings.database_url.startswith("postgresql")
+    yield wanted(
+        "production database",
+        postgresql,
+        "PostgreSQL" if postgresql else "SQLite",
+        "SQLite serves one machine. Set TTM_DATABASE_URL to PostgreSQL, which several share.",
+    )
+    if postgresql:
+        yield _warned("production durability", lambda: _durability(settings), "What is committed must be on disk.")
+        yield _warned(
+            "production connections",
+            lambda: _connections(settings),
+            "Raise max_connections, or put PgBouncer before PostgreSQL: docs/scale.md.",
+        )
+    yield wanted(
+        "production storage",
+        settings.storage_url.startswith("s3:"),
+        settings.storage_url.partition(":")[0],
+        "A folder is of one machine, unless it is a shared one. Set TTM_STORAGE_URL to s3://BUCKET.",
+    )
+    broker = urlsplit(settings.broker_url)
+    yield wanted(
+        "production broker",
+        not is_loopback(broker.hostname or ""),
+        broker.hostname or "none",
+        "Workers elsewhere cannot reach a broker on loopback. Set TTM_BROKER_URL.",
+    )
+    yield wanted(
+        "production broker password",
+        bool(broker.password),
+        "set" if broker.password else "none",
+        "Who reaches the broker can ring for and remove rings: give it a password.",
+    )
+    if broker.scheme in ("redis", "rediss"):
+        yield _warned(
+            "production broker memory",
+            lambda: _broker_settings(settings),
+            "Set maxmemory-policy to noeviction and appendonly to yes.",
+        )
+    yield wanted(
+        "production address",
+        not is_loopback(settings.host),
+        settings.host,
+        "The API listens on loopback alone: set TTM_HOST, make a key with `ttm keys create`, and put TLS before it.",
+    )
+    yield _warned("production keys", lambda: _keys(settings), "Make one: ttm keys create --scope admin.")
+    yield _warned(
+        "production processes", lambda: _processes(settings), "Start what is missing: docs/how-to/run-in-production.md."
+    )
+    yield wanted(
+        "production metrics",
+        settings.metrics_token is not None,
+        "a token" if settings.metrics_token is not None else "no token",
+        "Set TTM_METRICS_TOKEN, and let Prometheus read /metrics with it: docs/how-to/observe.md.",
+    )
+    free = _free(settings.work_dir)
+    yield wanted(
+        "production disk",
+        free >= _ENOUGH_DISK,
+        f"{free / 1024**3:.0f} GiB free under {settings.work_dir}",
+        "Datasets are unpacked and teachers' logits kept there: give TTM_WORK_DIR a larger disk.",
+    )
+    yield wanted(
+        "production user",
+        os.geteuid() != 0,
+        "root" if os.geteuid() == 0 else "not root",
+        "Run API and workers as a user that owns nothing else.",
+    )
+
+
+def wanted(name: str, holds: bool, found: str, advice: str) -> Check:
+    """A warning unless it holds."""
+    return Check(name, Status.OK, found) if holds else Check(name, Status.WARNING, found, advice)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches it."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host in ("", "localhost")
+
+
+def _warned(name: str, look: Callable[[], tuple[bool, str]], advice: str) -> Check:
+    try:
+        return wanted(name, *look(), advice)
+    except Exception as error:
+        # That it is away is said by another check.
+        return Check(name, Status.WARNING, f"cannot be seen: {type(error).__name__}", advice)
+
+
+def _durability(settings: "Settings") -> tuple[bool, str]:
+    found = {name: _show(settings, name) for name in _SAFE}
+    return found == _SAFE, ", ".join(f"{name} {value}" for name, value in found.items())
+
+
+def _connections(settings: "Settings") -> tuple[bool, str]:
+    most = int(_show(settings, "max_connections"))
+    there = _vitals(settings)
+    workers = sum(queue.workers for queue in there.queues.values())
+    # A worker keeps up to four, an API process forty.
+    needed = 4 * workers + 40
+    return needed <= most, f"max_connections {most}; {workers} workers and an API may take {needed}"
+
+
+def _show(settings: "Settings", name: str) -> str:
+    from sqlalchemy import text
+
+    from ttm_jobs.database.engine import create_engine
+
+    engine = create_engine(settings.database_url)
+    try:
+        with engine.connect() as connection:
+            return str(connection.execute(text(f"SHOW {name}")).scalar_one())
+    finally:
+        engine.dispose()
+
+
+def _broker_settings(settings: "Settings") -> tuple[bool, str]:
+    from ttm_jobs.broker import connection
+
+    policy, log = (connection.setting(settings.broker_url, name) for name in ("maxmemory-policy", "appendonly"))
+    return (policy, log) == ("noeviction", "yes"), f"maxmemory-policy {policy}, appendonly {log}"
+
+
+def _keys(settings: "Settings") -> tuple[bool, str]:
+    from ttm_jobs.database.engine import create_engine, read_scope
+    from ttm_jobs.repositories.access import keys
+
+    engine = create_engine(settings.database_url)
+    try:
+        with read_scope(engine) as session:
+            there = keys.any_valid(session)
+    finally:
+        engine.dispose()
+    return there, "there are some" if there else "there is none"
+
+
+def _processes(settings: "Settings") -> tuple[bool, str]:
+    there = _vitals(settings)
+    served = {name: queue.workers for name, queue in there.queues.items() if queue.workers}
+    unserved = [name for name in settings.queues if name not in served]
+    found = f"dispatchers: {there.dispatchers}; " + ", ".join(
+        f"queue {name}: {served.get(name, 0)} workers" for name in sorted({*settings.queues, *served})
+    )
+    return there.dispatchers > 0 and not unserved, found
+
+
+def _vitals(settings: "Settings") -> "Vitals":
+    from ttm_jobs.database.engine import create_engine, read_scope
+    from ttm_jobs.repositories import service_stats
+
+    engine = create_engine(settings.database_url)
+    try:
+        with read_scope(engine) as session:
+            return service_stats.take(session, seen_within=timedelta(seconds=settings.worker_seen_seconds))
+    finally:
+        engine.dispose()
+
+
+def _free(folder: Path) -> int:
+    # The folder itself is made by the first worker.
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free

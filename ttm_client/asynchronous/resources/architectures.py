@@ -1,0 +1,41 @@
+"""The models that the service can train."""
+
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+from ttm_client.asynchronous.paging import pages
+from ttm_client.asynchronous.transport import AsyncTransport
+from ttm_client.models.jobs import Architecture
+from ttm_client.protocol import Params
+
+
+class AsyncArchitectures:
+    """Names the models that the service can train.
+
+    >>> model = await client.architectures.get("resnet18")
+    >>> f"{model.parameters:,} parameters"
+    '11,689,512 parameters'
+    """
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def list(self, query: str | None = None, *, family: str | None = None) -> AsyncIterator[Architecture]:
+        """Architectures whose name contains `query`, and of one family if given; pages are fetched as needed.
+
+        >>> [model.name async for model in client.architectures.list("cifar/resnet20")]
+        ['cifar/resnet20']
+        """
+        params: Params = {"q": query, "family": family, "limit": 200}
+        async for item in pages(self._transport, "/architectures", params):
+            yield Architecture.model_validate(item)
+
+    async def get(self, name: str) -> Architecture:
+        """An architecture by its exact name; NotFound, naming the nearest, if there is none.
+
+        >>> model = await client.architectures.get("cifar/resnet20")
+        >>> model.family, model.input_size
+        ('resnet', [3, 32, 32])
+        """
+        response = await self._transport.request("GET", f"/architectures/{quote(name)}")
+        return Architecture.model_validate_json(response.content)

@@ -1,0 +1,308 @@
+"""Distillation jobs."""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, Unpack
+
+from ttm_client.asynchronous.download import download
+from ttm_client.asynchronous.events import follow
+from ttm_client.asynchronous.logs import follow_log
+from ttm_client.asynchronous.paging import pages
+from ttm_client.asynchronous.transport import AsyncTransport
+from ttm_client.errors import WaitTimeout
+from ttm_client.models.jobs import Artifact, Attempt, Dryrun, Job, JobEvent, JobSummary, MetricPoint
+from ttm_client.models.metrics import Metrics
+from ttm_client.options import JobChanges, JobFilters, JobOptions, Part, as_query, spec_of
+from ttm_client.progress import ProgressLine
+from ttm_client.protocol import Advance, Params, job_path
+
+
+class AsyncJobs:
+    """Submits, follows and ends distillation jobs.
+
+    >>> job = await client.jobs.create(teacher="job:" + done.id, student="resnet18", dataset=dataset)
+    >>> job.state, job.method
+    ('queued', 'wttm')
+    """
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def create(
+        self,
+        *,
+        dataset: Part,
+        student: Part | None = None,
+        teacher: Part | None = None,
+        recipe: str | None = None,
+        **options: Unpack[JobOptions],
+    ) -> Job:
+        """Submit a job. Each part is a string, or an object as in the API where more is to be said.
+
+        What a recipe says, such as the student, may be left out. A submission whose answer is lost is sent again and
+        makes one job. InvalidRequest, with one entry a fault, if the service refuses the spec.
+
+        >>> job = await client.jobs.create(
+        ...     teacher={"checkpoint": "job:" + done.id},
+        ...     student="mobilenetv3_small_100",
+        ...     dataset=dataset,
+        ...     method={"kind": "wttm", "gamma": 0.2, "beta": 2},
+        ...     training={"epochs": 30},
+        ...     tags=["pets"],
+        ... )
+        >>> job.state, job.spec["method"]["gamma"], job.tags
+        ('queued', 0.2, ('pets',))
+        """
+        spec = spec_of(dataset, student, teacher, recipe, options)
+        return await self._job("POST", "/jobs", spec, once=True)
+
+    async def validate(
+        self,
+        *,
+        dataset: Part,
+        student: Part | None = None,
+        teacher: Part | None = None,
+        recipe: str | None = None,
+        **options: Unpack[JobOptions],
+    ) -> Dryrun:
+        """What a job would be, without submitting it; it takes what `create` takes and refuses what that refuses.
+
+        >>> would = await client.jobs.validate(student="cifar/resnet20", dataset=dataset, method="ce")
+        >>> would.student.parameters
+        278324
+        """
+        spec = spec_of(dataset, student, teacher, recipe, options)
+        answer = await self._transport.request("POST", "/jobs/validate", body=spec, once=True)
+        return Dryrun.model_validate_json(answer.content)
+
+    async def get(self, job_id: str) -> Job:
+        """A job by its id; NotFound if there is none.
+
+        >>> job = await client.jobs.get(done.id)
+        >>> job.state, job.accuracy.gap_points
+        ('succeeded', 3.0)
+        """
+        return await self._job("GET", job_path(job_id))
+
+    async def list(
+        self, *, states: tuple[str, ...] = (), tags: tuple[str, ...] = (), **filters: Unpack[JobFilters]
+    ) -> AsyncIterator[JobSummary]:
+        """Jobs, newest first, in one of the states and with all the tags that are given; pages are fetched as needed.
+
+        Further filters, as in the API: `name`, `teacher`, `dataset`, `owner`, `created_after`, `created_before`.
+
+        >>> [job.state async for job in client.jobs.list(states=("running", "failed"))]
+        ['running', 'failed']
+        """
+        params: Params = {"limit": 100, "state": [*states], "tag": [*tags], **as_query(filters)}
+        async for item in pages(self._transport, "/jobs", params):
+            yield JobSummary.model_validate(item)
+
+    async def cancel(self, job_id: str) -> Job:
+        """Ask for the end of a job; asking again is harmless. Conflict if it has ended.
+
+        >>> job = await client.jobs.cancel(queued.id)
+        >>> job.state
+        'cancelled'
+        """
+        return await self._job("POST", job_path(job_id) + "/cancel")
+
+    async def pause(self, job_id: str) -> Job:
+        """Ask a running job to stop at a checkpoint. Conflict unless it runs.
+
+        >>> job = await client.jobs.pause(running.id)
+        >>> job.state
+        'pausing'
+        """
+        return await self._job("POST", job_path(job_id) + "/pause")
+
+    async def resume(self, job_id: str) -> Job:
+        """Queue a paused job again. Conflict unless it is paused.
+
+        >>> job = await client.jobs.pause(queued.id)
+        >>> job = await client.jobs.resume(job.id)
+        >>> job.state
+        'queued'
+        """
+        return await self._job("POST", job_path(job_id) + "/resume")
+
+    async def retry(self, job_id: str) -> Job:
+        """A new job with the spec of a failed or cancelled one. Conflict for any other.
+
+        >>> job = await client.jobs.retry(failed.id)
+        >>> job.state, job.retry_of == failed.id
+        ('queued', True)
+        """
+        return await self._job("POST", job_path(job_id) + "/retry", once=True)
+
+    async def update(self, job_id: str, **changes: Unpack[JobChanges]) -> Job:
+        """Change `name` or `tags`, whatever the job's state; what is not given stays.
+
+        >>> job = await client.jobs.update(done.id, name="pets, third try")
+        >>> job.name
+        'pets, third try'
+        """
+        return await self._job("PATCH", job_path(job_id), changes)
+
+    async def delete(self, job_id: str) -> None:
+        """Delete a job that has ended, with all that it made. Conflict for any other.
+
+        >>> await client.jobs.delete(failed.id)
+        """
+        await self._transport.request("DELETE", job_path(job_id))
+
+    async def wait(
+        self,
+        job_id: str,
+        timeout: float | None = None,
+        on_update: Callable[[Job], None] | None = None,
+        *,
+        interval: float = 1.0,
+        progress: bool = False,
+    ) -> Job:
+        """The job once it has ended, however it ended. `on_update` sees it each time it is asked for; `progress` draws
+        a bar on standard error, in terminals and notebooks.
+
+        WaitTimeout after `timeout` seconds; the job goes on.
+
+        >>> job = await client.jobs.wait(done.id, progress=True)
+        >>> job.state
+        'succeeded'
+        """
+        line = ProgressLine() if progress else None
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            job = await self.get(job_id)
+            if on_update is not None:
+                on_update(job)
+            if line is not None:
+                line(job)
+            if job.done:
+                return job
+            if deadline is not None and time.monotonic() + interval > deadline:
+                raise WaitTimeout(f"Job {job_id} is still {job.state} after {timeout:g} s.")
+            await asyncio.sleep(interval)
+
+    def events(
+        self, job_id: str, *, last_event_id: str | None = None, patience: float = 300.0
+    ) -> AsyncIterator[JobEvent]:
+        """Follow a job live: each event once and in order, across dropped connections, until the job has ended.
+
+        ConnectionFailed after `patience` seconds without a connection.
+
+        >>> [event.data["state"] async for event in client.jobs.events(done.id) if event.kind == "state"]
+        ['queued', 'running', 'succeeded']
+        """
+        return follow(self._transport, job_id, last_event_id=last_event_id, patience=patience)
+
+    async def metrics(self, job_id: str, *, names: tuple[str, ...] = (), after_step: int | None = None) -> Metrics:
+        """The metrics of a job by step, those of `names` if given, after a step if given; `.to_frame()` for pandas.
+
+        >>> metrics = await client.jobs.metrics(done.id, names=("train/loss",))
+        >>> [(point.step, point.values) for point in metrics]
+        [(1, {'train/loss': 1.0}), (2, {'train/loss': 0.5})]
+        """
+        found = Metrics()
+        while True:
+            response = await self._transport.request(
+                "GET",
+                job_path(job_id) + "/metrics",
+                params={"name": [*names], "after_step": after_step, "limit": 1000},
+            )
+            page = json.loads(response.content)
+            found += [MetricPoint.model_validate(item) for item in page["items"]]
+            if not page["has_more"]:
+                return found
+            after_step = page["next_after_step"]
+
+    async def attempts(self, job_id: str) -> tuple[Attempt, ...]:
+        """Every claim of a job by a worker, oldest first.
+
+        >>> [(attempt.number, attempt.outcome) for attempt in await client.jobs.attempts(done.id)]
+        [(1, 'succeeded')]
+        """
+        response = await self._transport.request("GET", job_path(job_id) + "/attempts")
+        return tuple(Attempt.model_validate(item) for item in json.loads(response.content)["items"])
+
+    async def log(self, job_id: str) -> str:
+        """What the trainer of the newest attempt has printed; NotFound while it has printed nothing.
+
+        >>> await client.jobs.log(done.id)
+        'step 1\\n'
+        """
+        response = await self._transport.request("GET", job_path(job_id) + "/log")
+        return response.text
+
+    def follow_log(self, job_id: str, *, interval: float = 2.0) -> AsyncIterator[str]:
+        """What the trainer prints, as it comes and in whole lines, until the job has ended; the log is looked at every
+        `interval` seconds. A later attempt's follows that of an earlier one.
+
+        >>> async for lines in client.jobs.follow_log(done.id):
+        ...     print(lines.rstrip())
+        step 1
+        """
+        return follow_log(self._transport, job_id, self.get, interval=interval)
+
+    async def report(self, job_id: str) -> dict[str, Any]:
+        """The report of a job that succeeded: accuracy, size, cost and latency, teacher beside student.
+
+        >>> report = await client.jobs.report(done.id)
+        >>> report["student"]["parameters"]
+        11689512
+        """
+        response = await self._transport.request("GET", job_path(job_id) + "/report")
+        report: dict[str, Any] = json.loads(response.content)
+        return report
+
+    async def artifacts(self, job_id: str) -> tuple[Artifact, ...]:
+        """The files that a job made.
+
+        >>> [artifact.name for artifact in await client.jobs.artifacts(done.id)]
+        ['report.json', 'student.safetensors', 'trainer.log']
+        """
+        response = await self._transport.request("GET", job_path(job_id) + "/artifacts")
+        return tuple(Artifact.model_validate(item) for item in json.loads(response.content)["items"])
+
+    async def download_student(
+        self, job_id: str, path: str | os.PathLike[str], progress: Advance | None = None
+    ) -> Path:
+        """Fetch the trained student into `path`; see `download_artifact`. Conflict before the job has succeeded.
+
+        >>> path = await client.jobs.download_student(done.id, "student.safetensors")
+        >>> path.stat().st_size
+        1280000
+        """
+        href = job_path(job_id) + "/student"
+        # One byte instead of HEAD: a refusal to HEAD has no body that would say why.
+        first = await self._transport.request("GET", href, params={"redirect": "false"}, headers={"Range": "bytes=0-0"})
+        return await download(
+            self._transport,
+            href,
+            Path(path),
+            sha256=first.headers["etag"].strip('"'),
+            size=int(first.headers["content-range"].rpartition("/")[2]),
+            progress=progress,
+        )
+
+    async def download_artifact(
+        self, job_id: str, artifact: Artifact, path: str | os.PathLike[str], progress: Advance | None = None
+    ) -> Path:
+        """Fetch an artifact into `path`: resumed where an earlier try broke off, checked, renamed when whole.
+
+        `progress` is called with (bytes held, bytes in all). ChecksumMismatch leaves no file.
+
+        >>> report, *others = await client.jobs.artifacts(done.id)
+        >>> await client.jobs.download_artifact(done.id, report, "out/report.json")
+        PosixPath('out/report.json')
+        """
+        return await download(
+            self._transport, artifact.href, Path(path), sha256=artifact.sha256, size=artifact.size, progress=progress
+        )
+
+    async def _job(self, method: str, path: str, body: Any = None, *, once: bool = False) -> Job:
+        response = await self._transport.request(method, path, body=body, once=once)
+        return Job.model_validate_json(response.content)

@@ -1,0 +1,80 @@
+"""What works and what waits: workers, the queue, teacher stores."""
+
+import json
+from collections.abc import AsyncIterator
+
+from ttm_client.asynchronous.paging import pages
+from ttm_client.asynchronous.transport import AsyncTransport
+from ttm_client.models.resources import QueueOverview, TeacherStore, WaitingJob, Worker
+
+
+class AsyncWorkers:
+    """Looks at the processes that take jobs.
+
+    >>> [worker.hostname async for worker in client.workers.list()]
+    ['gpu-7']
+    """
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def list(self) -> AsyncIterator[Worker]:
+        """Those heard of lately, oldest first.
+
+        >>> [(worker.queues, worker.devices[0]["kind"]) async for worker in client.workers.list()]
+        [(('default',), 'cuda')]
+        """
+        response = await self._transport.request("GET", "/workers")
+        for item in json.loads(response.content)["items"]:
+            yield Worker.model_validate(item)
+
+
+class AsyncQueue:
+    """Looks at what waits, in the order in which it is taken.
+
+    >>> [(job.position, job.waits_for) async for job in client.queue.jobs()]
+    [(1, 'turn')]
+    """
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def get(self) -> QueueOverview:
+        """How much of the project waits and runs, and of each queue who serves it and whose turn it is.
+
+        >>> queue = await client.queue.get()
+        >>> queue.depth, queue.queues[0].idle_workers
+        (1, 1)
+        """
+        response = await self._transport.request("GET", "/queue")
+        return QueueOverview.model_validate_json(response.content)
+
+    async def jobs(self, queue: str | None = None) -> AsyncIterator[WaitingJob]:
+        """The project's jobs that wait in a queue, the first of the service's if none is named; the next first. Pages
+        are fetched as needed.
+
+        >>> [job.id == queued.id async for job in client.queue.jobs("default")]
+        [True]
+        """
+        async for item in pages(self._transport, "/queue/jobs", {"queue": queue, "limit": 200}):
+            yield WaitingJob.model_validate(item)
+
+
+class AsyncTeacherStores:
+    """Looks at the teachers' logits that workers keep.
+
+    >>> [store.hits async for store in client.teacher_stores.list()]
+    [24000]
+    """
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def list(self) -> AsyncIterator[TeacherStore]:
+        """Those that jobs of the project filled or read, the most recently used first; pages are fetched as needed.
+
+        >>> [store.encoding async for store in client.teacher_stores.list()]
+        ['float16']
+        """
+        async for item in pages(self._transport, "/teacher-stores", {"limit": 200}):
+            yield TeacherStore.model_validate(item)

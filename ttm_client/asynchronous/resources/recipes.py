@@ -1,0 +1,39 @@
+"""Published runs that a job may start from."""
+
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+from ttm_client.asynchronous.paging import pages
+from ttm_client.asynchronous.transport import AsyncTransport
+from ttm_client.models.jobs import Recipe
+
+
+class AsyncRecipes:
+    """Names published runs that a job may start from.
+
+    >>> recipe = await client.recipes.get("cifar100/resnet56-resnet20/wttm")
+    >>> recipe.published["distilled"]
+    71.92
+    """
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def list(self, query: str | None = None) -> AsyncIterator[Recipe]:
+        """Recipes whose name or title holds all words of `query`; pages are fetched as needed.
+
+        >>> [recipe.name async for recipe in client.recipes.list("resnet56-resnet20 wttm")]
+        ['cifar100/resnet56-resnet20/wttm', ...]
+        """
+        async for item in pages(self._transport, "/recipes", {"q": query, "limit": 200}):
+            yield Recipe.model_validate(item)
+
+    async def get(self, name: str) -> Recipe:
+        """A recipe by its exact name; NotFound, naming the nearest, if there is none.
+
+        >>> recipe = await client.recipes.get("cifar100/resnet56-resnet20/wttm")
+        >>> recipe.spec["student"]["architecture"]
+        'cifar/resnet20'
+        """
+        response = await self._transport.request("GET", f"/recipes/{quote(name)}")
+        return Recipe.model_validate_json(response.content)

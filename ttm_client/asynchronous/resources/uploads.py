@@ -1,0 +1,124 @@
+"""Uploads: files a job needs that the service cannot reach by itself. By tus 1.0, so that a broken connection costs no
+more than what was on its way.
+"""
+
+import asyncio
+import base64
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote
+
+from ttm_client.asynchronous.paging import pages
+from ttm_client.asynchronous.transport import AsyncTransport
+from ttm_client.errors import ChecksumMismatch, Conflict, ConnectionFailed, Unavailable
+from ttm_client.models.jobs import Upload
+from ttm_client.protocol import Advance, sha256_of
+
+_CHUNK = 1 << 20
+_TUS = {"Tus-Resumable": "1.0.0"}
+
+
+class AsyncUploads:
+    """Sends files that the service cannot reach by itself.
+
+    >>> upload = await client.uploads.create("teacher.safetensors")
+    >>> upload.uri
+    'upload:...'
+    """
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def create(
+        self, path: str | os.PathLike[str], progress: Advance | None = None, *, attempts: int = 8
+    ) -> Upload:
+        """Send a file, in flat memory; after a connection that broke it goes on where the service stands. `progress` is
+        called with (bytes sent, bytes in all).
+
+        `attempts` bounds the tries in a row that bring nothing. ChecksumMismatch if the service received other bytes
+        than are in the file.
+
+        >>> upload = await client.uploads.create("teacher.safetensors")
+        >>> upload.filename, upload.size
+        ('teacher.safetensors', 7)
+        """
+        path = Path(path)
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            name = base64.b64encode(path.name.encode()).decode()
+            headers = {**_TUS, "Upload-Length": str(size), "Upload-Metadata": f"filename {name}"}
+            # Asked for twice it is begun twice, and the one that gets no bytes is forgotten by the service.
+            answer = await self._transport.request("POST", "/uploads", headers=headers, once=True)
+            href = answer.headers["location"]
+            offset, fruitless = 0, 0
+            while offset < size:
+                try:
+                    offset = await self._append(href, file, offset, size, progress)
+                except (ConnectionFailed, Unavailable, Conflict):
+                    standing = await self._transport.request("HEAD", href, headers=_TUS)
+                    arrived = int(standing.headers["upload-offset"])
+                    fruitless = 0 if arrived > offset else fruitless + 1
+                    if fruitless >= attempts:
+                        raise
+                    offset = arrived
+                    await asyncio.sleep(self._transport.pause(fruitless))
+        upload = await self.get(href.rpartition("/")[2])
+        digest = await asyncio.to_thread(sha256_of, path)
+        if upload.sha256 != digest:
+            raise ChecksumMismatch(f"{path}: here it is {digest}, the service has {upload.sha256}")
+        return upload
+
+    async def get(self, upload_id: str) -> Upload:
+        """An upload by its id; NotFound if there is none.
+
+        >>> upload = await client.uploads.create("teacher.safetensors")
+        >>> await client.uploads.get(upload.id) == upload
+        True
+        """
+        response = await self._transport.request("GET", f"/uploads/{quote(upload_id, safe='')}")
+        return Upload.model_validate_json(response.content)
+
+    async def list(self) -> AsyncIterator[Upload]:
+        """Complete uploads, newest first; pages are fetched as needed.
+
+        >>> upload = await client.uploads.create("teacher.safetensors")
+        >>> [each.filename async for each in client.uploads.list()]
+        ['teacher.safetensors']
+        """
+        async for item in pages(self._transport, "/uploads", {"limit": 200}):
+            yield Upload.model_validate(item)
+
+    async def delete(self, upload_id: str) -> None:
+        """Delete an upload. A job that names it and has not fetched it yet fails.
+
+        >>> upload = await client.uploads.create("teacher.safetensors")
+        >>> await client.uploads.delete(upload.id)
+        """
+        await self._transport.request("DELETE", f"/uploads/{quote(upload_id, safe='')}")
+
+    async def _append(self, href: str, file: BinaryIO, offset: int, size: int, progress: Advance | None) -> int:
+        """Send what follows `offset`; where the service stands then."""
+        file.seek(offset)
+        answer = await self._transport.request(
+            "PATCH",
+            href,
+            content=_chunks(file, offset, size, progress),
+            headers={
+                **_TUS,
+                "Content-Length": str(size - offset),
+                "Content-Type": "application/offset+octet-stream",
+                "Upload-Offset": str(offset),
+            },
+            timeout=600.0,
+        )
+        return int(answer.headers["upload-offset"])
+
+
+async def _chunks(file: BinaryIO, sent: int, size: int, progress: Advance | None) -> AsyncIterator[bytes]:
+    while chunk := await asyncio.to_thread(file.read, _CHUNK):
+        yield chunk
+        sent += len(chunk)
+        if progress is not None:
+            progress(sent, size)

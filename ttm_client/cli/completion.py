@@ -1,0 +1,28 @@
+"""What shells offer beside names of commands and options. Where the service does not answer at once, nothing."""
+
+from itertools import islice
+
+from ttm_client import ClientError
+from ttm_client.synchronous.resources.jobs import Jobs
+from ttm_client.synchronous.transport import Transport
+
+_STATES = ("queued", "running", "pausing", "paused", "cancelling", "cancelled", "succeeded", "failed")
+_OFFERED = 30
+
+
+def job_ids(incomplete: str) -> list[tuple[str, str]]:
+    """The newest jobs, each with what it is."""
+    # One try, since somebody waits at the prompt.
+    transport = Transport(timeout=2.0, attempts=1)
+    try:
+        found = list(islice(Jobs(transport).list(), _OFFERED))
+    except ClientError:
+        return []
+    finally:
+        transport.close()
+    return [(job.id, f"{job.name or job.student}, {job.state}") for job in found if job.id.startswith(incomplete)]
+
+
+def states(incomplete: str) -> list[str]:
+    """Those that a job can be in."""
+    return [state for state in _STATES if state.startswith(incomplete)]

@@ -1,0 +1,77 @@
+"""`ttm compare`: jobs beside one another."""
+
+from json import dumps
+from typing import Annotated, Any
+
+import typer
+
+from ttm_client import Client, Job, NotFound
+from ttm_client.cli.output import JsonOption, UrlOption, count, print_json, print_rows, service
+
+_MOST = 10
+
+
+def compare(
+    job_ids: Annotated[list[str], typer.Argument(metavar="JOB JOB...", help="Two to ten ids.")],
+    json: JsonOption = False,
+    url: UrlOption = None,
+) -> None:
+    """Compare jobs: accuracy, gap, size, cost and latency, and where their specs differ."""
+    if not 2 <= len(job_ids) <= _MOST:
+        raise typer.BadParameter(f"two to {_MOST} jobs can be compared, not {len(job_ids)}")
+    with service(url) as client:
+        jobs = [client.jobs.get(job_id) for job_id in job_ids]
+        costs = [_costs(client, job) for job in jobs]
+    differing = differences([job.spec for job in jobs])
+    if json:
+        told = [{"job": job, "student": cost} for job, cost in zip(jobs, costs, strict=True)]
+        print_json({"jobs": told, "differences": differing})
+        return
+    rows = [_row(job, cost) for job, cost in zip(jobs, costs, strict=True)]
+    print_rows(("JOB", "STATE", "STUDENT", "TOP-1", "GAP", "PARAMETERS", "MACS", "ONE IMAGE"), rows)
+    print_rows(
+        ("FIELD", *(job.name or job.id for job in jobs)), [(name, *values) for name, values in differing.items()]
+    )
+
+
+def differences(specs: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """By dotted name, the fields that are not the same in all specs; a dash where a spec has none."""
+    flat = [_flat(spec) for spec in specs]
+    names = dict.fromkeys(name for spec in flat for name in spec if name != "name")
+    found = {name: [spec.get(name, "-") for spec in flat] for name in names}
+    return {name: values for name, values in found.items() if len(set(values)) > 1}
+
+
+def _flat(value: Any, at: str = "") -> dict[str, str]:
+    if isinstance(value, dict):
+        parts = (_flat(part, f"{at}.{key}".lstrip(".")) for key, part in value.items())
+        return {name: text for part in parts for name, text in part.items()}
+    return {at: value if isinstance(value, str) else dumps(value, ensure_ascii=False)}
+
+
+def _costs(client: Client, job: Job) -> dict[str, Any]:
+    """What the report says of the student; nothing before the job has succeeded, or without a report."""
+    if job.state != "succeeded":
+        return {}
+    try:
+        student = client.jobs.report(job.id).get("student")
+    except NotFound:
+        return {}
+    return student if isinstance(student, dict) else {}
+
+
+def _row(job: Job, cost: dict[str, Any]) -> tuple[str, ...]:
+    accuracy = job.accuracy
+    top1 = accuracy.student if accuracy is not None else None
+    gap = accuracy.gap_points if accuracy is not None else None
+    seconds = (cost.get("latency") or {}).get("batch_1")
+    return (
+        job.name or job.id,
+        job.state,
+        job.student,
+        "-" if top1 is None else f"{top1:.2%}",
+        "-" if gap is None else f"{gap:+.2f}",
+        count(cost.get("parameters")),
+        count(cost.get("macs")),
+        "-" if seconds is None else f"{seconds * 1000:.2f} ms",
+    )

@@ -1,0 +1,36 @@
+"""`ttm download`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ttm_client.cli.jobs.show import JobArgument
+from ttm_client.cli.output import NOT_FOUND, JsonOption, UrlOption, console, fail, print_json, service, transfer
+
+
+def download(
+    job_id: JobArgument,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to; default: the artifact's name.")
+    ] = None,
+    artifact: Annotated[str | None, typer.Option(help="This artifact instead of the student.")] = None,
+    json: JsonOption = False,
+    url: UrlOption = None,
+) -> None:
+    """Download the trained student. Resumes a broken download and checks the SHA-256."""
+    with service(url) as client:
+        name = artifact or "student.safetensors"
+        path = output or Path(name)
+        with transfer(name, quiet=json) as progress:
+            if artifact is None:
+                client.jobs.download_student(job_id, path, progress)
+            else:
+                wanted = [file for file in client.jobs.artifacts(job_id) if file.name == artifact]
+                if not wanted:
+                    fail(f"The job has no artifact {artifact!r}.", NOT_FOUND)
+                client.jobs.download_artifact(job_id, wanted[0], path, progress)
+    if json:
+        print_json({"path": path})
+    else:
+        console.print(str(path), highlight=False)

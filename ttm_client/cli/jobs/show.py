@@ -1,0 +1,76 @@
+"""`ttm show`: one job."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from ttm_client import Attempt, Job
+from ttm_client.cli.completion import job_ids
+from ttm_client.cli.output import JsonOption, UrlOption, duration, print_json, print_rows, service
+
+JobArgument = Annotated[str, typer.Argument(help="The job's id.", autocompletion=job_ids)]
+
+
+def show(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) -> None:
+    """Show a job: state, progress, accuracy, artifacts, attempts."""
+    with service(url) as client:
+        job = client.jobs.get(job_id)
+        attempts = client.jobs.attempts(job_id)
+    if json:
+        print_json({**job.model_dump(mode="json"), "attempts": attempts})
+    else:
+        print_rows(("", ""), [*describe(job), *(("attempt " + str(one.number), _attempt(one)) for one in attempts)])
+
+
+def describe(job: Job) -> list[tuple[str, str]]:
+    """What there is to say of a job, as rows of name and value."""
+    rows = [
+        ("job", job.id),
+        ("name", job.name or "-"),
+        ("state", job.state + (f", {job.phase}" if job.phase else "")),
+        ("owner", job.owner or "-"),
+        ("teacher", job.teacher or "-"),
+        ("student", job.student),
+        ("dataset", job.dataset),
+        ("method", job.method),
+        ("queue", f"{job.queue or '-'}, priority {job.priority}"),
+        ("attempt", f"{job.attempt} of {job.max_attempts}"),
+        ("submitted", f"{job.created_at.astimezone():%Y-%m-%d %H:%M:%S}"),
+    ]
+    if job.tags:
+        rows.append(("tags", ", ".join(job.tags)))
+    if job.started_at is not None:
+        ran = (job.finished_at or datetime.now(UTC)) - job.started_at
+        waited = job.started_at - job.created_at
+        rows.append(("took", f"{duration(waited.total_seconds())} waiting, {duration(ran.total_seconds())} since"))
+    if job.wait_reason is not None:
+        rows.append(("waits", job.wait_reason))
+    if job.progress is not None:
+        left = None if job.done else job.progress.eta_seconds
+        eta = "" if left is None else f", {duration(left)} left"
+        rows.append(("progress", f"step {job.progress.step} of {job.progress.total_steps}{eta}"))
+    if job.accuracy is not None:
+        rows.append((f"top-1 ({job.accuracy.split})", _accuracy(job.accuracy.teacher, job.accuracy.student)))
+        if job.accuracy.gap_points is not None:
+            rows.append(("gap to teacher", f"{job.accuracy.gap_points:+.2f} points"))
+    if job.failure is not None:
+        rows.append(("failure", f"{job.failure.code} ({job.failure.origin}): {job.failure.message}"))
+        rows.append(("next step", job.failure.next_step))
+    rows += [("artifact", f"{file.name}  {file.size} bytes  sha256 {file.sha256}") for file in job.artifacts]
+    return rows
+
+
+def _attempt(attempt: Attempt) -> str:
+    words = [attempt.outcome or "at work"]
+    if attempt.from_step is not None:
+        words.append(f"steps {attempt.from_step} to {attempt.to_step}")
+    if attempt.cause is not None:
+        words.append(f"{attempt.cause.code}: {attempt.cause.message}")
+    return ", ".join(words)
+
+
+def _accuracy(teacher: float | None, student: float | None) -> str:
+    return ", ".join(
+        f"{who} {share:.2%}" for who, share in (("teacher", teacher), ("student", student)) if share is not None
+    )

@@ -1,0 +1,101 @@
+"""`ttm watch`: a job, live."""
+
+import sys
+from contextlib import ExitStack
+from typing import Any
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
+
+from ttm_client import Client, JobEvent
+from ttm_client.cli.jobs.show import JobArgument, describe
+from ttm_client.cli.output import FAILED, JsonOption, UrlOption, duration, messages, print_json, print_rows, service
+from ttm_client.models.jobs import TERMINAL_STATES
+
+
+def watch(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) -> None:
+    """Follow a job to its end, across dropped connections. With --json one event a line.
+
+    The exit code is 0 if the job succeeds and 1 if it fails or is cancelled.
+    """
+    with service(url) as client:
+        follow(client, job_id, json=json)
+
+
+def follow(client: Client, job_id: str, *, json: bool) -> None:
+    """Show a job's events until it has ended; exit code 1 unless it succeeds."""
+    with ExitStack() as stack:
+        live = None if json or not messages.is_terminal else stack.enter_context(LiveView())
+        for event in client.jobs.events(job_id):
+            if json:
+                print_json(event)
+            elif live is not None:
+                live.show(event)
+            elif event.kind in ("state", "phase"):
+                messages.print(
+                    f"{event.at.astimezone():%H:%M:%S} {event.kind} {event.data[event.kind]}", highlight=False
+                )
+            sys.stdout.flush()
+    job = client.jobs.get(job_id)
+    if not json:
+        print_rows(("", ""), describe(job))
+    if job.state != "succeeded":
+        raise typer.Exit(FAILED)
+
+
+_NUMBERS = ("left", "loss", "top-1", "teacher", "images/s")
+
+
+class LiveView:
+    """A progress bar with phase, loss, accuracy, throughput and time left."""
+
+    def __init__(self) -> None:
+        # The numbers are cut, and nothing before them, where a terminal is narrow: the most asked for come first.
+        columns = (
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=9)),
+            BarColumn(bar_width=16),
+            TaskProgressColumn(table_column=Column(no_wrap=True, min_width=4)),
+            TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
+            TextColumn("{task.fields[numbers]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+        )
+        self._bar = Progress(*columns, console=messages)
+        self._task = self._bar.add_task("queued", total=None, numbers="")
+        self._numbers: dict[str, str] = {}
+
+    def __enter__(self) -> "LiveView":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, event: JobEvent) -> None:
+        """Take in one event."""
+        data = event.data
+        match event.kind:
+            case "state" | "phase":
+                self._bar.update(self._task, description=escape(str(data[event.kind])))
+                if data.get("state") in TERMINAL_STATES:
+                    self._numbers.pop("left", None)
+            case "teacher_measured":
+                self._numbers["teacher"] = f"{data['top1']:.2%}"
+            case "progress":
+                self._numbers["images/s"] = f"{data['images_per_second']:.0f}"
+                if data.get("eta_seconds") is not None:
+                    self._numbers["left"] = duration(data["eta_seconds"])
+                self._bar.update(self._task, completed=data["step"], total=data["total_steps"])
+            case "metrics":
+                self._take_metrics(data["values"])
+            case "log":
+                self._bar.console.print(data["message"], markup=False, highlight=False)
+        told = [f"{name} {self._numbers[name]}" for name in _NUMBERS if name in self._numbers]
+        self._bar.update(self._task, numbers="  ".join(told))
+
+    def _take_metrics(self, values: dict[str, Any]) -> None:
+        loss, top1 = values.get("train/loss"), values.get("validation/top1")
+        if isinstance(loss, int | float):
+            self._numbers["loss"] = f"{loss:.4f}"
+        if isinstance(top1, int | float):
+            self._numbers["top-1"] = f"{top1:.2%}"

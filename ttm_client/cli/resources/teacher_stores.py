@@ -1,0 +1,37 @@
+"""`ttm stores`: the teachers' logits that workers keep."""
+
+from itertools import islice
+
+from ttm_client import TeacherStore
+from ttm_client.cli.output import JsonOption, LimitOption, UrlOption, count, print_json, print_rows, service, size
+
+
+def stores(
+    limit: LimitOption = 20,
+    json: JsonOption = False,
+    url: UrlOption = None,
+) -> None:
+    """List the teacher stores that the project's jobs filled or read."""
+    with service(url) as client:
+        found = list(islice(client.teacher_stores.list(), limit))
+    if json:
+        print_json(found)
+    else:
+        print_rows(
+            ("KEY", "TEACHER", "DATASET", "JOBS", "SPARED", "SIZE", "ON"),
+            [_row(store) for store in found],
+            spare=("KEY", "JOBS"),
+        )
+
+
+def _row(store: TeacherStore) -> tuple[str, ...]:
+    asked = store.hits + store.filled
+    return (
+        store.key[:12],
+        store.teacher or "",
+        store.dataset,
+        str(store.jobs),
+        f"{count(store.hits)} of {count(asked)} images" if asked else "",
+        size(store.size),
+        ", ".join(host.hostname for host in store.hosts),
+    )

@@ -1,0 +1,42 @@
+# Generated from asynchronous/resources/architectures.py by `python -m ttm_client.codegen.make_synchronous`: edit that file.
+"""The models that the service can train."""
+
+from collections.abc import Iterator
+from urllib.parse import quote
+
+from ttm_client.models.jobs import Architecture
+from ttm_client.protocol import Params
+from ttm_client.synchronous.paging import pages
+from ttm_client.synchronous.transport import Transport
+
+
+class Architectures:
+    """Names the models that the service can train.
+
+    >>> model = client.architectures.get("resnet18")
+    >>> f"{model.parameters:,} parameters"
+    '11,689,512 parameters'
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def list(self, query: str | None = None, *, family: str | None = None) -> Iterator[Architecture]:
+        """Architectures whose name contains `query`, and of one family if given; pages are fetched as needed.
+
+        >>> [model.name for model in client.architectures.list("cifar/resnet20")]
+        ['cifar/resnet20']
+        """
+        params: Params = {"q": query, "family": family, "limit": 200}
+        for item in pages(self._transport, "/architectures", params):
+            yield Architecture.model_validate(item)
+
+    def get(self, name: str) -> Architecture:
+        """An architecture by its exact name; NotFound, naming the nearest, if there is none.
+
+        >>> model = client.architectures.get("cifar/resnet20")
+        >>> model.family, model.input_size
+        ('resnet', [3, 32, 32])
+        """
+        response = self._transport.request("GET", f"/architectures/{quote(name)}")
+        return Architecture.model_validate_json(response.content)

@@ -1,0 +1,123 @@
+# Generated from asynchronous/resources/uploads.py by `python -m ttm_client.codegen.make_synchronous`: edit that file.
+"""Uploads: files a job needs that the service cannot reach by itself. By tus 1.0, so that a broken connection costs no
+more than what was on its way.
+"""
+
+import base64
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote
+
+from ttm_client.errors import ChecksumMismatch, Conflict, ConnectionFailed, Unavailable
+from ttm_client.models.jobs import Upload
+from ttm_client.protocol import Advance, sha256_of
+from ttm_client.synchronous.paging import pages
+from ttm_client.synchronous.transport import Transport
+
+_CHUNK = 1 << 20
+_TUS = {"Tus-Resumable": "1.0.0"}
+
+
+class Uploads:
+    """Sends files that the service cannot reach by itself.
+
+    >>> upload = client.uploads.create("teacher.safetensors")
+    >>> upload.uri
+    'upload:...'
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def create(self, path: str | os.PathLike[str], progress: Advance | None = None, *, attempts: int = 8) -> Upload:
+        """Send a file, in flat memory; after a connection that broke it goes on where the service stands. `progress` is
+        called with (bytes sent, bytes in all).
+
+        `attempts` bounds the tries in a row that bring nothing. ChecksumMismatch if the service received other bytes
+        than are in the file.
+
+        >>> upload = client.uploads.create("teacher.safetensors")
+        >>> upload.filename, upload.size
+        ('teacher.safetensors', 7)
+        """
+        path = Path(path)
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            name = base64.b64encode(path.name.encode()).decode()
+            headers = {**_TUS, "Upload-Length": str(size), "Upload-Metadata": f"filename {name}"}
+            # Asked for twice it is begun twice, and the one that gets no bytes is forgotten by the service.
+            answer = self._transport.request("POST", "/uploads", headers=headers, once=True)
+            href = answer.headers["location"]
+            offset, fruitless = 0, 0
+            while offset < size:
+                try:
+                    offset = self._append(href, file, offset, size, progress)
+                except (ConnectionFailed, Unavailable, Conflict):
+                    standing = self._transport.request("HEAD", href, headers=_TUS)
+                    arrived = int(standing.headers["upload-offset"])
+                    fruitless = 0 if arrived > offset else fruitless + 1
+                    if fruitless >= attempts:
+                        raise
+                    offset = arrived
+                    time.sleep(self._transport.pause(fruitless))
+        upload = self.get(href.rpartition("/")[2])
+        digest = sha256_of(path)
+        if upload.sha256 != digest:
+            raise ChecksumMismatch(f"{path}: here it is {digest}, the service has {upload.sha256}")
+        return upload
+
+    def get(self, upload_id: str) -> Upload:
+        """An upload by its id; NotFound if there is none.
+
+        >>> upload = client.uploads.create("teacher.safetensors")
+        >>> client.uploads.get(upload.id) == upload
+        True
+        """
+        response = self._transport.request("GET", f"/uploads/{quote(upload_id, safe='')}")
+        return Upload.model_validate_json(response.content)
+
+    def list(self) -> Iterator[Upload]:
+        """Complete uploads, newest first; pages are fetched as needed.
+
+        >>> upload = client.uploads.create("teacher.safetensors")
+        >>> [each.filename for each in client.uploads.list()]
+        ['teacher.safetensors']
+        """
+        for item in pages(self._transport, "/uploads", {"limit": 200}):
+            yield Upload.model_validate(item)
+
+    def delete(self, upload_id: str) -> None:
+        """Delete an upload. A job that names it and has not fetched it yet fails.
+
+        >>> upload = client.uploads.create("teacher.safetensors")
+        >>> client.uploads.delete(upload.id)
+        """
+        self._transport.request("DELETE", f"/uploads/{quote(upload_id, safe='')}")
+
+    def _append(self, href: str, file: BinaryIO, offset: int, size: int, progress: Advance | None) -> int:
+        """Send what follows `offset`; where the service stands then."""
+        file.seek(offset)
+        answer = self._transport.request(
+            "PATCH",
+            href,
+            content=_chunks(file, offset, size, progress),
+            headers={
+                **_TUS,
+                "Content-Length": str(size - offset),
+                "Content-Type": "application/offset+octet-stream",
+                "Upload-Offset": str(offset),
+            },
+            timeout=600.0,
+        )
+        return int(answer.headers["upload-offset"])
+
+
+def _chunks(file: BinaryIO, sent: int, size: int, progress: Advance | None) -> Iterator[bytes]:
+    while chunk := file.read(_CHUNK):
+        yield chunk
+        sent += len(chunk)
+        if progress is not None:
+            progress(sent, size)

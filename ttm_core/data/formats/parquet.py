@@ -1,0 +1,192 @@
+"""Parquet in the layout of the Hugging Face hub: `train-00000-of-00002.parquet`, with columns `image` and `label`. A
+split may do without labels.
+
+Read by pyarrow rather than the datasets library, which would follow the paths that an image column may hold in place of
+bytes, out of the dataset and onto the network.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from pyarrow import parquet
+
+from ttm_core.data.archives import Limits
+from ttm_core.data.dataset import NO_LABEL, Dataset
+from ttm_core.data.encoded import EncodedSplit, Slices, build_dataset, numbered
+from ttm_core.data.formats import layout
+from ttm_core.errors import BadDataset
+
+_LABELS = ("label", "fine_label", "labels", "cls", "class", "target")
+_ROWS = 64
+
+
+@dataclass(frozen=True)
+class _Columns:
+    image: str
+    label: str | None
+    names: list[str] | None
+    """Of the classes, where the schema's metadata has them."""
+
+
+def is_parquet(root: Path) -> bool:
+    return bool(_files(root))
+
+
+def cache_name(root: Path) -> str:
+    """What names the packed images: the files and their split."""
+    digest = hashlib.sha256()
+    for split, paths in _files(root).items():
+        digest.update(split.encode())
+        for path in paths:
+            with path.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return f"parquet-{digest.hexdigest()}"
+
+
+def read(packed: Path, *, max_unreadable: float, pool: ThreadPoolExecutor) -> Dataset:
+    """The dataset that `pack` has written to `packed`."""
+    found: dict[layout.SplitName, EncodedSplit] = {}
+    for split in layout.SPLIT_NAMES:
+        index = packed / f"{split}.npy"
+        if index.is_file():
+            where = np.load(index)
+            names = [f"{split} row {row}" for row in range(len(where))]
+            found[split] = EncodedSplit(names, Slices([packed / f"{split}.images"], where[:, :3]), where[:, 3])
+    told = json.loads((packed / "classes.json").read_text())
+    return build_dataset(found, told or numbered(found), max_unreadable=max_unreadable, pool=pool)
+
+
+def pack(root: Path, packed: Path) -> None:
+    """Write each split's encoded images one after another, since a row of a Parquet file cannot be read alone.
+
+    Memory stays bounded by a few rows. Writes `<split>.images`, `<split>.npy` (int64 [N, 4]: 0, offset, length, label)
+    and `classes.json` (names, or null).
+
+    Raises BadDataset for columns that cannot be told, rows without an image's bytes, and damaged files.
+    """
+    files = _files(root)
+    if not files:
+        raise BadDataset("no *.parquet in the folder or in its data/")
+    columns = {split: _columns(paths[0]) for split, paths in files.items()}
+    names = _one_naming(columns.values())
+    labels: dict[str, int] = {}
+    for split, paths in files.items():
+        rows: list[tuple[int, int, int, int]] = []
+        with (packed / f"{split}.images").open("wb") as out:
+            for image, label in _rows(paths, columns[split]):
+                number = labels.setdefault(label, len(labels)) if isinstance(label, str) else label
+                rows.append((0, out.tell(), len(image), number))
+                out.write(image)
+        np.save(packed / f"{split}.npy", np.array(rows, dtype=np.int64).reshape(-1, 4))
+    if labels:
+        names = sorted(labels)
+        _renumber(packed, files, np.argsort(np.argsort(list(labels))))
+    (packed / "classes.json").write_text(json.dumps(names))
+
+
+def _renumber(packed: Path, files: dict[layout.SplitName, list[Path]], number: NDArray[np.int64]) -> None:
+    """Classes named in the rows are in the order of their names, as in a folder a class."""
+    for split in files:
+        index = np.load(packed / f"{split}.npy")
+        labelled = index[:, 3] != NO_LABEL
+        index[labelled, 3] = number[index[labelled, 3]]
+        np.save(packed / f"{split}.npy", index)
+
+
+def _files(root: Path) -> dict[layout.SplitName, list[Path]]:
+    return layout.split_files(root, ".parquet")
+
+
+def _rows(paths: list[Path], columns: _Columns) -> Iterator[tuple[bytes, int | str]]:
+    budget = Limits.ratio * sum(path.stat().st_size for path in paths) + 2**20
+    for path in paths:
+        with _opened(path) as file:
+            if _columns(path, file.schema_arrow) != columns:
+                raise BadDataset(f"{path.name} has other columns than the first file")
+            wanted = [columns.image] if columns.label is None else [columns.image, columns.label]
+            try:
+                for batch in file.iter_batches(batch_size=_ROWS, columns=wanted):
+                    images = batch.column(columns.image).to_pylist()
+                    for image, label in zip(images, _labels(batch, columns.label, path), strict=True):
+                        data = image.get("bytes") if isinstance(image, dict) else image
+                        if not isinstance(data, bytes):
+                            raise BadDataset(f"{path.name} has a row that does not hold its image's bytes")
+                        budget -= len(data)
+                        if budget < 0:
+                            raise BadDataset("the images are larger than their files allow: a decompression bomb?")
+                        yield data, label
+            except (pa.ArrowException, OSError) as error:
+                _damaged(path, error)
+
+
+def _labels(batch: pa.RecordBatch, column: str | None, path: Path) -> list[int | str]:
+    if column is None:
+        return [NO_LABEL] * batch.num_rows
+    labels: list[int | str] = batch.column(column).to_pylist()
+    for label in labels:
+        if not isinstance(label, str) and not (type(label) is int and 0 <= label < 2**31):
+            raise BadDataset(f"{path.name} has the label {label!r}, which is neither a name nor a number from 0")
+    return labels
+
+
+def _opened(path: Path) -> parquet.ParquetFile:
+    try:
+        # Without pre_buffer and with a buffer, a row group is read by pages instead of whole.
+        return parquet.ParquetFile(path, pre_buffer=False, buffer_size=2**20)
+    except (pa.ArrowException, OSError) as error:
+        _damaged(path, error)
+
+
+def _damaged(path: Path, error: Exception) -> NoReturn:
+    raise BadDataset(f"{path.name} cannot be read: {error}") from error
+
+
+def _columns(path: Path, schema: pa.Schema | None = None) -> _Columns:
+    if schema is None:
+        with _opened(path) as file:
+            schema = file.schema_arrow
+    images = [field.name for field in schema if _holds_images(field.type)]
+    if len(images) != 1:
+        several = f"several ({', '.join(images)})" if images else "none"
+        listed = ", ".join(f"{field.name}: {field.type}" for field in list(schema)[:20])
+        raise BadDataset(
+            f"there should be one image column (bytes, or a struct with bytes), and there is {several} among {listed}"
+        )
+    told = _class_labels(schema)
+    label = next((name for name in (*_LABELS, *told) if name in schema.names), None)
+    return _Columns(images[0], label, None if label is None else told.get(label))
+
+
+def _one_naming(columns: Iterable[_Columns]) -> list[str] | None:
+    """The classes' names in the schemas of all splits. Raises BadDataset where they differ: so would the numbers."""
+    told = [each.names for each in columns if each.label is not None]
+    if any(names != told[0] for names in told):
+        raise BadDataset("the splits name their classes differently")
+    return told[0] if told else None
+
+
+def _holds_images(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(field.name == "bytes" and _holds_images(field.type) for field in kind)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _class_labels(schema: pa.Schema) -> dict[str, list[str]]:
+    """Names of the classes by column, from what the datasets library writes into the schema."""
+    try:
+        told: Any = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {
+            name: [str(value) for value in feature["names"]]
+            for name, feature in told.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        }
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return {}

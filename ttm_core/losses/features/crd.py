@@ -1,0 +1,144 @@
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ttm_core.losses._checks import full_precision, paired_features
+
+
+class NegativeSampler:
+    """Draws for each sample others to tell it from: images of other classes, without repetition where there are enough.
+
+    Args:
+        labels: [N] class index of every training sample. Unlabelled data has `torch.arange(N)`, each its own class.
+        count: K, how many to draw for each sample.
+
+    Raises:
+        ValueError: all samples are of one class.
+    """
+
+    def __init__(self, labels: Tensor, count: int) -> None:
+        self._count = count
+        self._labels = labels.long()
+        sizes = torch.bincount(self._labels)
+        if sizes.max() == len(labels):
+            raise ValueError("all samples are of one class; there is none to tell them from")
+        # With the samples in the order of their classes, those of other classes follow the end of a class, around.
+        self._by_class = self._labels.argsort(stable=True)
+        self._ends = sizes.cumsum(0)
+        self._others = (len(labels) - sizes).tolist()
+
+    def draw(self, indices: Tensor, generator: torch.Generator) -> Tensor:
+        """[B] places in the training set -> [B, K] places of samples of other classes, on the CPU.
+
+        The same state of `generator` gives the same draw.
+        """
+        classes = self._labels[indices]
+        steps = torch.stack([self._steps(self._others[label], generator) for label in classes.tolist()])
+        return self._by_class[(self._ends[classes].unsqueeze(1) + steps) % len(self._labels)]
+
+    def _steps(self, others: int, generator: torch.Generator) -> Tensor:
+        if others < self._count:
+            return torch.randint(others, (self._count,), generator=generator)
+        return torch.randperm(others, generator=generator)[: self._count]
+
+
+EPSILON = 1e-7
+
+
+class Crd(nn.Module):
+    """Contrastive representation distillation: tells the pair of one image's student and teacher features from pairs
+    with another image's, drawn from memories of the last feature of every training sample.
+
+    The memories and the two normalising constants are buffers, so that a resumed run goes on with them.
+
+    Source: Tian, Krishnan and Isola, "Contrastive Representation Distillation", ICLR 2020, arXiv 1910.10699.
+
+    Args:
+        student_dim: width of the student's features.
+        teacher_dim: width of the teacher's features.
+        samples: size of the training set.
+        dim: width of the space that both are embedded into.
+        temperature: divides the inner products in it.
+        momentum: share of the old value that a memory keeps.
+    """
+
+    student_memory: Tensor
+    teacher_memory: Tensor
+    student_normaliser: Tensor
+    teacher_normaliser: Tensor
+
+    def __init__(
+        self,
+        student_dim: int,
+        teacher_dim: int,
+        samples: int,
+        *,
+        dim: int = 128,
+        temperature: float = 0.07,
+        momentum: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.momentum = momentum
+        self.embed_student = nn.Linear(student_dim, dim)
+        self.embed_teacher = nn.Linear(teacher_dim, dim)
+        bound = math.sqrt(3 / dim)
+        for side in ("student", "teacher"):
+            self.register_buffer(f"{side}_memory", torch.empty(samples, dim).uniform_(-bound, bound))
+            # 0 until the first batch has set it.
+            self.register_buffer(f"{side}_normaliser", torch.zeros(()))
+
+    def forward(self, student_features: Tensor, teacher_features: Tensor, indices: Tensor, negatives: Tensor) -> Tensor:
+        """The sum of the student's and the teacher's contrastive loss, and in training mode the memories' update.
+
+        Args:
+            student_features: [B, student_dim].
+            teacher_features: [B, teacher_dim]; no gradient flows into it.
+            indices: [B] places of the batch's images in the training set.
+            negatives: [B, K] places of the images to tell them from, as `NegativeSampler` draws them.
+
+        Returns:
+            A scalar in float32 or wider.
+
+        Raises:
+            ValueError: the shapes do not match.
+        """
+        widths = self.embed_student.in_features, self.embed_teacher.in_features
+        student, teacher = paired_features(student_features, teacher_features, layout="[B, D]", widths=widths)
+        if indices.shape != student.shape[:1] or negatives.shape[:1] != student.shape[:1] or negatives.ndim != 2:
+            raise ValueError(
+                f"indices are {list(indices.shape)} and negatives {list(negatives.shape)}; [B] and [B, K] are needed "
+                f"for a batch of {len(student)}"
+            )
+        contrasted = torch.cat([indices.unsqueeze(1), negatives], dim=1)
+        with full_precision(student):
+            student = F.normalize(self.embed_student(student))
+            teacher = F.normalize(self.embed_teacher(teacher))
+            loss = self._contrast(student, self.teacher_memory, self.student_normaliser, contrasted)
+            loss = loss + self._contrast(teacher, self.student_memory, self.teacher_normaliser, contrasted)
+        if self.training:
+            self._remember(self.student_memory, indices, student.detach())
+            self._remember(self.teacher_memory, indices, teacher.detach())
+        return loss
+
+    def _contrast(self, anchors: Tensor, memory: Tensor, normaliser: Tensor, contrasted: Tensor) -> Tensor:
+        samples, noise = len(memory), contrasted.shape[1] - 1
+        # One product with the whole memory, since the B * K rows that are needed are more; a copy of it, since the
+        # memory changes before the backward pass asks for it.
+        scores = ((anchors @ memory.clone().mT).gather(1, contrasted) / self.temperature).exp()
+        # Kept from the first batch on. A condition in Python would make a GPU wait.
+        constant = torch.where(normaliser > 0, normaliser, scores.detach().mean() * samples)
+        if self.training:
+            normaliser.copy_(constant)
+        scores = scores / constant
+        positive, negative = scores[:, :1], scores[:, 1:]
+        density = noise / samples
+        log_positive = (positive / (positive + density + EPSILON)).log()
+        log_negative = (density / (negative + density + EPSILON)).log()
+        return -(log_positive.sum() + log_negative.sum()) / len(anchors)
+
+    def _remember(self, memory: Tensor, indices: Tensor, features: Tensor) -> None:
+        kept = self.momentum * memory[indices] + (1 - self.momentum) * features
+        memory.index_copy_(0, indices, F.normalize(kept))

@@ -1,0 +1,80 @@
+"""Several teachers as one: their tempered distributions averaged with weights."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ttm_core.models.preprocess import Preprocess
+from ttm_core.models.teachers.load import Teacher
+
+
+def mean_teacher_logits(logits: Sequence[Tensor], weights: Sequence[float], temperature: float) -> Tensor:
+    """Logits of the one teacher whose tempered distribution is the weighted mean of several teachers'.
+
+    softmax(result / T) = sum_i w_i softmax(logits_i / T), with weights scaled to sum to one. So every method that
+    reads one teacher's logits at temperature T learns from the mean, and what it derives of the untempered
+    distribution (WTTM's weight of an image) is derived of the same mean teacher. Alone, a teacher's logits come back as
+    they are, but for a constant.
+
+    Args:
+        logits: [B, C] of each teacher.
+        weights: positive, one for each teacher.
+        temperature: T.
+
+    Returns:
+        float32 [B, C].
+    """
+    share = torch.tensor(weights, dtype=torch.float64)
+    log_share = (share / share.sum()).log().tolist()
+    terms = [
+        functional.log_softmax(each.float() / temperature, dim=1) + w for each, w in zip(logits, log_share, strict=True)
+    ]
+    return temperature * torch.logsumexp(torch.stack(terms), dim=0)
+
+
+class Ensemble(nn.Module):
+    """Teachers as one model of pixels, for measuring: each sees them through its own preprocessing.
+
+    Args:
+        teachers: of the same classes.
+        weights: positive, one for each teacher.
+        temperature: at which their distributions are averaged.
+    """
+
+    def __init__(self, teachers: Sequence[Teacher], weights: Sequence[float], temperature: float) -> None:
+        super().__init__()
+        self.models = nn.ModuleList([teacher.model for teacher in teachers])
+        self._preprocesses = [teacher.preprocess for teacher in teachers]
+        self._weights, self._temperature = weights, temperature
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """uint8 [B, C, H, W] -> float32 [B, classes]."""
+        logits = [model(preprocess(pixels)) for model, preprocess in zip(self.models, self._preprocesses, strict=True)]
+        return mean_teacher_logits(logits, self._weights, self._temperature)
+
+
+class _Pixels(Preprocess):
+    """Leaves the pixels to the ensemble."""
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        return pixels
+
+
+def together(teachers: Sequence[Teacher], weights: Sequence[float], temperature: float) -> Teacher:
+    """One teacher or several as one. Its input, where they are several, is told as the first one's."""
+    first = teachers[0]
+    if len(teachers) == 1:
+        return first
+    seen = first.preprocess
+    return Teacher(
+        model=Ensemble(teachers, weights, temperature).eval(),
+        architecture=" + ".join(teacher.architecture for teacher in teachers),
+        num_classes=first.classes,
+        parameters=sum(teacher.parameters for teacher in teachers),
+        class_names=first.class_names,
+        class_map=None,
+        preprocess=_Pixels(seen.channels, seen.image_size, seen.normalization),
+        layout=first.layout,
+    )

@@ -1,0 +1,142 @@
+"""The local files that a run reads."""
+
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import torch
+import yaml
+
+from ttm_core.data.build import read_dataset
+from ttm_core.data.cache import DataCache
+from ttm_core.data.dataset import Split
+from ttm_core.errors import BadDataset, BadSpec
+from ttm_core.export import load_student
+from ttm_core.export.onnx import load_onnx
+from ttm_core.models import timm_models
+from ttm_core.spec.dataset import DatasetSpec
+from ttm_core.spec.job import DistillSpec
+from ttm_core.training.devices import choose_device, usable_threads
+from ttm_core.training.evaluate import evaluate
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Local files of a run."""
+
+    dataset: Path
+    teachers: Sequence[Path | None] = ()
+    """In the order of the spec; None for published weights, which the run fetches itself."""
+    student: Path | None = None
+    data_cache: Path | None = None
+    """Where unpacked datasets are kept for other runs, too; within the work directory when left out."""
+    data_cache_bytes: int | None = None
+    """What is kept there at most, the least recently used removed first; None for no bound."""
+
+    @classmethod
+    def of(cls, spec: DistillSpec) -> "Inputs":
+        """The files that a spec of file:// URIs names. Raises BadSpec for any other URI."""
+        return cls(
+            dataset=_local(spec.dataset.uri),
+            teachers=[
+                None if timm_models.is_published(teacher.checkpoint) else _local(teacher.checkpoint)
+                for teacher in spec.all_teachers
+            ],
+            student=_local(spec.student.checkpoint) if spec.student.checkpoint else None,
+        )
+
+
+def _local(uri: str) -> Path:
+    parts = urlsplit(uri)
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+        raise BadSpec(f"{uri!r} is not a local file: alone, the engine reads file:// URIs only")
+    return Path(unquote(parts.path))
+
+
+class _Loader(yaml.SafeLoader):
+    """Takes 1e-3 for a number, as JSON and later YAML do."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+@dataclass(frozen=True)
+class LabelledSplit:
+    """A split by its name, and how many classes its dataset has."""
+
+    name: str
+    split: Split
+    num_classes: int
+
+
+def read_spec(path: Path) -> DistillSpec:
+    """Read a YAML or JSON spec; paths in it are relative to the file. Raises OSError, YAMLError or ValidationError."""
+    told = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    if isinstance(told, dict):
+        told = with_file_uris(told, path.parent)
+    return DistillSpec.model_validate(told)
+
+
+def with_file_uris(told: dict[str, Any], base: Path) -> dict[str, Any]:
+    """The same document with local paths of teacher, student checkpoint and dataset as file:// URIs."""
+    told = dict(told)
+    for part, field in (("teacher", "checkpoint"), ("dataset", "uri"), ("student", "checkpoint")):
+        value = told.get(part)
+        if isinstance(value, str) and part != "student":
+            told[part] = _uri(value, base)
+        elif isinstance(value, dict) and isinstance(value.get(field), str):
+            told[part] = {**value, field: _uri(value[field], base)}
+    if isinstance(told.get("teachers"), list):
+        told["teachers"] = [with_file_uris({"teacher": teacher}, base)["teacher"] for teacher in told["teachers"]]
+    return told
+
+
+def _uri(value: str, base: Path) -> str:
+    scheme, colon, _ = value.partition(":")
+    return value if colon and len(scheme) > 1 else (base / Path(value).expanduser()).resolve().as_uri()
+
+
+@contextmanager
+def open_split(dataset: Path, split: str) -> Iterator[LabelledSplit]:
+    """A split of a dataset, read once for any number of students. Raises EngineError."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        DataCache(Path(folder)) as cache,
+        ThreadPoolExecutor(usable_threads()) as pool,
+    ):
+        spec = DatasetSpec(uri=dataset.resolve().as_uri())
+        read = read_dataset(spec, dataset.resolve(), cache, pool)
+        chosen = {"train": read.train, "validation": read.validation, "test": read.test}[split]
+        if chosen is None:
+            raise BadDataset(f"the dataset has no {split} split")
+        if not chosen.labelled:
+            raise BadDataset(f"the {split} split has no labels to judge by")
+        yield LabelledSplit(split, chosen, read.num_classes)
+
+
+def evaluate_file(student_file: Path, on: LabelledSplit) -> dict[str, Any]:
+    """Accuracy of a student, loaded from its file alone: safetensors, or ONNX by its ending. Raises EngineError."""
+    if student_file.suffix == ".onnx":
+        student, device = load_onnx(student_file), torch.device("cpu")
+    else:
+        student, device = load_student(student_file), choose_device()
+    if on.num_classes != len(student.class_names):
+        raise BadDataset(f"the student knows {len(student.class_names)} classes, the dataset has {on.num_classes}")
+    student.model.to(device)
+    size = student.preprocess.image_size
+    seen = evaluate(student.model, on.split, student.preprocess, size=size, device=device)
+    parameters = sum(parameter.numel() for parameter in student.model.parameters())
+    return {
+        "architecture": student.architecture,
+        "parameters": parameters or None,  # an ONNX file does not tell them from other constants
+        "split": on.name,
+        **seen.model_dump(),
+    }

@@ -1,0 +1,133 @@
+"""What a dataset and its augmentation are told. Torch-free."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ttm_core.spec.base import Spec, or_short
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Pixels = Annotated[int, Field(ge=8, le=1024)]
+FormatName = Literal["auto", "image_folder", "idx", "cifar_binary", "cifar_python", "webdataset", "parquet"]
+
+
+class ValidationSpec(Spec):
+    """Where validation images come from when the dataset brings no validation split of its own.
+
+    A split named val, valid or validation in the dataset is always used as it is. The test split never is.
+    """
+
+    share: Share = Field(0.1, description="Share of the training images held out, the same share of each class.")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+
+class DatasetSpec(Spec):
+    """Images with labels, by URI. A string is short for `{"uri": ...}`."""
+
+    uri: Annotated[str, Field(min_length=1, max_length=2048)]
+    format: FormatName = "auto"
+    validation: ValidationSpec = ValidationSpec()
+    max_unreadable: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.01, description="Share of unreadable images above which the job fails."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_uri(cls, data: Any) -> Any:
+        return {"uri": data} if isinstance(data, str) else data
+
+
+class RandAugment(Spec):
+    """Cubuk et al. 2020 (arXiv 1909.13719): operations of one strength, drawn for each view."""
+
+    magnitude: Annotated[float, Field(ge=0, le=10)] = Field(9.0, description="Of 10, where 10 is an operation's most.")
+    layers: Annotated[int, Field(ge=1, le=8)] = Field(2, description="Operations drawn for a view, one after another.")
+    probability: Annotated[float, Field(gt=0, le=1)] = Field(0.5, description="That a drawn operation is applied.")
+    magnitude_std: Annotated[float, Field(ge=0, le=10)] = Field(0.5, description="Deviation of the magnitude.")
+
+
+class RandomErasing(Spec):
+    """Zhong et al. 2020 (arXiv 1708.04896): a rectangle of noise over a part of a view. A number is short for
+    `{"probability": ...}`."""
+
+    probability: Annotated[float, Field(gt=0, le=1)] = 0.25
+    min_area: Annotated[float, Field(gt=0, le=1)] = 0.02
+    max_area: Annotated[float, Field(gt=0, le=1)] = 1 / 3
+    max_aspect: Annotated[float, Field(ge=1, le=10)] = Field(10 / 3, description="Aspect ratio in [1 / max, max].")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_probability(cls, data: Any) -> Any:
+        return {"probability": data} if isinstance(data, int | float) and not isinstance(data, bool) else data
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min_area > self.max_area:
+            raise ValueError("min_area is larger than max_area")
+        return self
+
+
+class Mixing(Spec):
+    """Views mixed in pairs, with labels in the same shares: mixup blends (Zhang et al. 2018, arXiv 1710.09412), CutMix
+    pastes a patch (Yun et al. 2019, arXiv 1905.04899). Where both are given, each view draws one of them."""
+
+    mixup_alpha: Annotated[float, Field(gt=0, le=100)] | None = Field(
+        None, description="Shares follow Beta(alpha, alpha)."
+    )
+    cutmix_alpha: Annotated[float, Field(gt=0, le=100)] | None = Field(
+        None, description="Shares of the area follow Beta(alpha, alpha)."
+    )
+    probability: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="That a view is mixed.")
+    switch: Annotated[float, Field(ge=0, le=1)] = Field(0.5, description="Share of CutMix where both are given.")
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if self.mixup_alpha is None and self.cutmix_alpha is None:
+            raise ValueError("give mixup_alpha, cutmix_alpha, or both")
+        return self
+
+    @property
+    def cutmix_share(self) -> float:
+        """Share of the mixed views that are CutMix's."""
+        if self.mixup_alpha is None:
+            return 1.0
+        return 0.0 if self.cutmix_alpha is None else self.switch
+
+
+class NoAugmentation(Spec):
+    """The image as it is: one view."""
+
+    kind: Literal["none"] = "none"
+
+
+class _Augmentation(Spec):
+    """What may follow a crop, in this order."""
+
+    rand_augment: RandAugment | None = None
+    erasing: Annotated[RandomErasing | None, or_short(RandomErasing | float | None)] = None
+    mix: Mixing | None = None
+
+
+class CropFlip(_Augmentation):
+    """Zero-pad each side, crop back at a random offset, flip half the time: CIFAR's standard."""
+
+    kind: Literal["crop_flip"] = "crop_flip"
+    padding: Annotated[int, Field(ge=0, le=64)] = 4
+    flip: bool = True
+
+
+class ResizedCrop(_Augmentation):
+    """A random area and aspect ratio, resized to the input size, flipped half the time: ImageNet's standard."""
+
+    kind: Literal["resized_crop"] = "resized_crop"
+    min_area: Annotated[float, Field(gt=0, le=1)] = 0.08
+    max_aspect: Annotated[float, Field(ge=1, le=4)] = Field(4 / 3, description="Aspect ratio in [1 / max, max].")
+    flip: bool = True
+
+
+AugmentationSpec = Annotated[NoAugmentation | CropFlip | ResizedCrop, Field(discriminator="kind")]
+
+
+def mixes(augmentation: AugmentationSpec | None) -> bool:
+    """Whether a view may be a mixture of two images."""
+    return isinstance(augmentation, _Augmentation) and augmentation.mix is not None

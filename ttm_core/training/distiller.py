@@ -1,0 +1,74 @@
+"""One step's loss: the student, the frozen teacher and the method, wrapped so that the loop knows none of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ttm_core.data.batches import Batch
+from ttm_core.methods.build import Moment, Objective, Terms
+from ttm_core.methods.outputs import Outputs, outputs
+from ttm_core.models.preprocess import Preprocess
+from ttm_core.models.teachers.ensemble import mean_teacher_logits
+from ttm_core.models.teachers.load import Teacher
+from ttm_core.teacher_store.stored_teacher import StoredTeacher
+
+Forward = Callable[[Batch, Moment], Terms]
+"""From a batch to its weighted scalar loss terms by name."""
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a teacher's outputs come from."""
+
+    teacher: Teacher
+    stored: StoredTeacher | None = None  # asked instead of the teacher, where its logits are kept
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Distiller:
+    """Turns a batch into named loss terms."""
+
+    student: nn.Module
+    preprocess: Preprocess
+    objective: Objective
+    teachers: Sequence[Source]  # none where the method does not ask for logits
+    device: torch.device
+    precision: Precision
+
+    def __call__(self, batch: Batch, moment: Moment) -> Terms:
+        """Weighted scalar terms by name; their sum is the loss."""
+        pixels = batch.pixels.to(self.device, non_blocking=True)
+        labels = batch.labels.to(self.device, non_blocking=True)
+        student_input = self.preprocess(pixels)
+        teacher = self._teacher_outputs(batch, pixels, student_input, moment)
+        with self._autocast():
+            student = outputs(self.student, student_input, self.objective.features)
+        return self.objective(student, teacher, labels, torch.from_numpy(batch.indices), moment)
+
+    def _teacher_outputs(self, batch: Batch, pixels: Tensor, student_input: Tensor, moment: Moment) -> Outputs | None:
+        """Of the teacher, or of the mean of several. Logits in float32, all without a graph."""
+        seen = [self._outputs_of(source, batch, pixels, student_input) for source in self.teachers]
+        if len(seen) <= 1:
+            return seen[0] if seen else None
+        weights = [source.weight for source in self.teachers]
+        temperature = self.objective.temperature(moment)
+        return Outputs(mean_teacher_logits([each.logits for each in seen], weights, temperature))
+
+    def _outputs_of(self, source: Source, batch: Batch, pixels: Tensor, student_input: Tensor) -> Outputs:
+        if source.stored is not None:
+            return Outputs(source.stored.logits(batch.indices, batch.view))
+        teacher = source.teacher
+        teacher_input = student_input if teacher.preprocess == self.preprocess else teacher.preprocess(pixels)
+        with torch.no_grad(), self._autocast():
+            seen = outputs(teacher.model, teacher_input, self.objective.features)
+        return replace(seen, logits=seen.logits.float())
+
+    def _autocast(self) -> torch.autocast:
+        dtype = torch.float16 if self.precision == "float16" else torch.bfloat16
+        return torch.autocast(self.device.type, dtype, enabled=self.precision != "float32")

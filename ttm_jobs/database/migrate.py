@@ -1,0 +1,51 @@
+"""Brings the database to the newest version of the tables."""
+
+import importlib.util
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, text
+
+from ttm_jobs.database.engine import create_engine
+from ttm_jobs.settings import get_settings
+
+# Any number, the same for everyone who migrates this service's database.
+_LOCK = 7_311_500_441
+
+
+def alembic_config() -> Config:
+    """Alembic's settings; the migrations are found wherever the package is installed."""
+    found = importlib.util.find_spec("migrations")
+    if found is None or not found.submodule_search_locations:
+        raise RuntimeError("the migrations package is not installed")
+    config = Config()
+    config.set_main_option("script_location", str(Path(found.submodule_search_locations[0])).replace("%", "%%"))
+    return config
+
+
+def upgrade(database_url: str) -> None:
+    """Runs the migrations that are missing, in one transaction. Processes that do so at once wait for each other."""
+    engine = create_engine(database_url)
+    try:
+        _upgrade(engine)
+    finally:
+        engine.dispose()
+
+
+def _upgrade(engine: Engine) -> None:
+    with engine.begin() as connection:
+        _wait_for_others(connection)
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _wait_for_others(connection: Connection) -> None:
+    # On SQLite the transaction itself is alone from its start.
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+
+
+if __name__ == "__main__":
+    upgrade(get_settings().database_url)

@@ -1,0 +1,97 @@
+"""Keys: made, told from their secrets, and revoked."""
+
+import hmac
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.ids import new_id
+from ttm_jobs.errors import KeyNotFound
+from ttm_jobs.models import ApiKey, Scope
+
+_SECRET = re.compile(r"ttm_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
+# A row that told of every request would make each of them a write.
+_USED_AGAIN = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key and its secret, which is known now and never again."""
+
+    key: ApiKey
+    secret: str
+
+
+def create(session: Session, *, project_id: str, name: str, scope: Scope, expires_at: datetime | None = None) -> NewKey:
+    """A key of a project that exists. Its secret holds 32 random bytes."""
+    prefix = secrets.token_hex(4)
+    secret = f"ttm_{prefix}_{secrets.token_urlsafe(32)}"
+    key = ApiKey(
+        id=new_id(),
+        project_id=project_id,
+        name=name,
+        prefix=f"ttm_{prefix}",
+        sha256=_hash(secret),
+        scope=scope,
+        created_at=now(session),
+        expires_at=expires_at,
+    )
+    session.add(key)
+    session.flush()
+    return NewKey(key, secret)
+
+
+def find(session: Session, secret: str) -> ApiKey | None:
+    """The valid key of a secret; None for one that is unknown, revoked or expired."""
+    match = _SECRET.fullmatch(secret)
+    if match is None:
+        return None
+    key = session.scalar(select(ApiKey).where(ApiKey.prefix == f"ttm_{match[1]}"))
+    # Compared in constant time: how long a refusal takes tells nothing about the secret.
+    if key is None or not hmac.compare_digest(key.sha256, _hash(secret)):
+        return None
+    expired = key.expires_at is not None and key.expires_at <= now(session)
+    return None if expired or key.revoked_at is not None else key
+
+
+def tells_of_use(session: Session, key: ApiKey) -> bool:
+    """Whether `used` has something to write."""
+    return key.last_used_at is None or key.last_used_at <= now(session) - _USED_AGAIN
+
+
+def used(session: Session, key_id: str) -> None:
+    """Notes that the key was used now."""
+    session.get_one(ApiKey, key_id).last_used_at = now(session)
+
+
+def any_valid(session: Session) -> bool:
+    """Whether somebody could ask with a key."""
+    valid = (ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now(session)))
+    return session.scalar(select(ApiKey.id).where(*valid).limit(1)) is not None
+
+
+def every(session: Session, *, project_id: str | None = None) -> Sequence[ApiKey]:
+    """Oldest first, those revoked or expired too; of one project or of all."""
+    query = select(ApiKey).order_by(ApiKey.created_at, ApiKey.id)
+    return session.scalars(query if project_id is None else query.where(ApiKey.project_id == project_id)).all()
+
+
+def revoke(session: Session, key_id: str) -> ApiKey:
+    """The key, of no use from now on. KeyNotFound."""
+    key = session.get(ApiKey, key_id)
+    if key is None:
+        raise KeyNotFound
+    key.revoked_at = key.revoked_at or now(session)
+    return key
+
+
+def _hash(secret: str) -> str:
+    # A plain hash is enough for 256 random bits; a slow one is for passwords, which people choose.
+    return sha256(secret.encode()).hexdigest()

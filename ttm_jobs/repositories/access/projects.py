@@ -1,0 +1,86 @@
+"""Projects: the tenants, their limits, and what they use."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from ttm_jobs.database.clock import now
+from ttm_jobs.errors import Invalid
+from ttm_jobs.models import Artifact, Checkpoint, Job, Project, Upload
+from ttm_jobs.states import HELD, JobState
+
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
+
+
+class InvalidProject(Invalid):
+    """A project's name has at most 64 small letters, digits and inner hyphens."""
+
+    code = "invalid_project"
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a project has and has used."""
+
+    running_jobs: int
+    queued_jobs: int
+    stored_bytes: int
+    device_hours: float
+
+
+def ensure(session: Session, project_id: str) -> Project:
+    """The project of this name, made if there is none. InvalidProject."""
+    if _NAME.fullmatch(project_id) is None:
+        raise InvalidProject
+    project = session.get(Project, project_id)
+    if project is None:
+        project = Project(id=project_id, created_at=now(session))
+        session.add(project)
+        session.flush()
+    return project
+
+
+def every(session: Session) -> Sequence[Project]:
+    """By name."""
+    return session.scalars(select(Project).order_by(Project.id)).all()
+
+
+def usage(session: Session, project_id: str) -> Usage:
+    """Counted now, from the rows themselves."""
+    return Usage(
+        running_jobs=running_jobs(session, project_id),
+        queued_jobs=queued_jobs(session, project_id),
+        stored_bytes=stored_bytes(session, project_id),
+        device_hours=device_hours(session, project_id),
+    )
+
+
+def running_jobs(session: Session, project_id: str) -> int:
+    """Jobs that a worker holds."""
+    return _count(session, project_id, *HELD)
+
+
+def queued_jobs(session: Session, project_id: str) -> int:
+    return _count(session, project_id, JobState.QUEUED)
+
+
+def stored_bytes(session: Session, project_id: str) -> int:
+    """Of uploads, artifacts and checkpoints."""
+    uploads = select(func.sum(Upload.size)).where(Upload.project_id == project_id)
+    artifacts = select(func.sum(Artifact.size)).join(Job).where(Job.project_id == project_id)
+    checkpoints = select(func.sum(Checkpoint.size)).join(Job).where(Job.project_id == project_id)
+    return sum(int(session.scalar(query) or 0) for query in (uploads, artifacts, checkpoints))
+
+
+def device_hours(session: Session, project_id: str) -> float:
+    """Of attempts that have ended."""
+    seconds = session.scalar(select(func.sum(Job.device_seconds)).where(Job.project_id == project_id))
+    return (seconds or 0.0) / 3600
+
+
+def _count(session: Session, project_id: str, *states: JobState) -> int:
+    query = select(func.count()).select_from(Job).where(Job.project_id == project_id, Job.state.in_(states))
+    return session.scalar(query) or 0

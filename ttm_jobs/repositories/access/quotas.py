@@ -1,0 +1,67 @@
+"""A project's limits, looked at within the transaction that would pass them. Projects without limits pay one read."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from ttm_jobs.errors import QuotaExceeded
+from ttm_jobs.models import Job, Project
+from ttm_jobs.repositories.access import projects
+from ttm_jobs.states import HELD
+
+
+def check_new_job(session: Session, project_id: str) -> None:
+    """QuotaExceeded if the project may queue no job more. Of many at once, as many pass as the limit has left."""
+    project = _locked(session, project_id)
+    if project is None:
+        return
+    if project.max_queued_jobs is not None and (projects.queued_jobs(session, project_id) >= project.max_queued_jobs):
+        raise QuotaExceeded(f"The project has {project.max_queued_jobs} queued jobs, which is its limit.")
+    if project.max_device_hours is not None and (
+        projects.device_hours(session, project_id) >= project.max_device_hours
+    ):
+        raise QuotaExceeded(f"The project has used its {project.max_device_hours:g} device hours.")
+    check_bytes(session, project_id, 0)
+
+
+def check_bytes(session: Session, project_id: str, more: int) -> None:
+    """QuotaExceeded if the project may not store `more` bytes beside what it has."""
+    project = _locked(session, project_id)
+    if project is None or project.max_stored_bytes is None:
+        return
+    if projects.stored_bytes(session, project_id) + more > project.max_stored_bytes:
+        raise QuotaExceeded(f"The project may store {project.max_stored_bytes} bytes, and this would pass them.")
+
+
+def may_run(session: Session, project_id: str) -> bool:
+    """Whether the project may have one more job running."""
+    project = _locked(session, project_id)
+    if project is None or project.max_running_jobs is None:
+        return True
+    return projects.running_jobs(session, project_id) < project.max_running_jobs
+
+
+def at_their_limit(session: Session) -> Sequence[str]:
+    """The projects that may have no more jobs running."""
+    running = (
+        select(func.count())
+        .select_from(Job)
+        .where(Job.project_id == Project.id, Job.state.in_(HELD))
+        .correlate(Project)
+        .scalar_subquery()
+    )
+    return session.scalars(
+        select(Project.id).where(Project.max_running_jobs.is_not(None), running >= Project.max_running_jobs)
+    ).all()
+
+
+def _locked(session: Session, project_id: str) -> Project | None:
+    """The project, locked if it has a limit: whoever counts next sees what this transaction adds. None without one."""
+    project = session.get(Project, project_id)
+    if project is None:
+        return None
+    limits = (project.max_running_jobs, project.max_queued_jobs, project.max_stored_bytes, project.max_device_hours)
+    if all(limit is None for limit in limits):
+        return None
+    return session.get(Project, project_id, with_for_update=True, populate_existing=True)

@@ -1,0 +1,118 @@
+"""Leases: who may write a job's run, by compare-and-set on the database's clock."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from ttm_jobs.database.clock import now
+from ttm_jobs.errors import JobNotFound, LeaseLost
+from ttm_jobs.models import Attempt, Job
+from ttm_jobs.models.job import HOLDING
+from ttm_jobs.repositories.access import quotas
+from ttm_jobs.repositories.jobs import lifecycle, scheduling
+from ttm_jobs.repositories.jobs.lifecycle import Failure
+from ttm_jobs.repositories.jobs.scheduling import Offer
+from ttm_jobs.repositories.jobs.transitions import locked, move
+from ttm_jobs.states import HELD, JobState
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right of `owner`, a worker's id, to write the run of a job. A later claim has a larger epoch."""
+
+    job_id: str
+    owner: str
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a heartbeat tells the holder of a lease: the job's state, which may be a wish (cancelling or pausing), and
+    whether its deadline has passed.
+    """
+
+    state: JobState
+    overdue: bool
+
+
+def claim_next(session: Session, owner: str, *, duration: timedelta, offer: Offer) -> Lease | None:
+    """Takes the job whose turn it is; None if none waits that the worker's offer is enough for."""
+    for job_id in scheduling.candidates(session, offer):
+        if (lease := claim(session, job_id, owner, duration=duration)) is not None:
+            return lease
+    return None
+
+
+def claim(session: Session, job_id: str, owner: str, *, duration: timedelta) -> Lease | None:
+    """Takes a job that waits; None if it does not wait, not yet, or its project has as many running as it may. Of many
+    at once one wins.
+    """
+    try:
+        job = locked(session, job_id)
+    except JobNotFound:
+        return None
+    at = now(session)
+    if job.state is not JobState.QUEUED or (job.not_before is not None and job.not_before > at):
+        return None
+    if job.deadline_at is not None and job.deadline_at <= at:
+        return None
+    if not quotas.may_run(session, job.project_id):
+        return None
+    job.attempt += 1
+    job.lease_epoch += 1
+    job.told = 0
+    move(session, job, JobState.RUNNING, at, attempt=job.attempt, worker=owner)
+    job.lease_owner = owner
+    job.lease_until = at + duration
+    job.heartbeat_at = at
+    job.started_at = job.started_at or at
+    session.add(Attempt(job_id=job.id, lease_epoch=job.lease_epoch, number=job.attempt, worker_id=owner, started_at=at))
+    return Lease(job.id, owner, job.lease_epoch)
+
+
+def heartbeat(session: Session, lease: Lease, *, duration: timedelta) -> Standing:
+    """Extends the lease. LeaseLost."""
+    # The table itself, not the mapped class: a heartbeat is no new version of the job.
+    jobs = Job.metadata.tables[Job.__tablename__]
+    ours = (
+        jobs.c.id == lease.job_id,
+        jobs.c.lease_owner == lease.owner,
+        jobs.c.lease_epoch == lease.epoch,
+        jobs.c.state.in_(HELD),
+    )
+    row = session.execute(select(jobs.c.state, jobs.c.deadline_at).where(*ours).with_for_update()).first()
+    if row is None:
+        raise LeaseLost
+    # Asked once the row is locked: the wait for a writer must not count against the lease.
+    at = now(session)
+    session.execute(update(jobs).where(*ours).values(lease_until=at + duration, heartbeat_at=at))
+    return Standing(JobState(row.state), overdue=row.deadline_at is not None and row.deadline_at <= at)
+
+
+def fence(session: Session, lease: Lease) -> Job:
+    """The job, locked, for a write of the lease's holder; LeaseLost for anyone else."""
+    try:
+        job = locked(session, lease.job_id)
+    except JobNotFound:
+        raise LeaseLost from None
+    if job.lease_owner != lease.owner or job.lease_epoch != lease.epoch or job.state not in HELD:
+        raise LeaseLost
+    return job
+
+
+def expire(session: Session, *, backoff: timedelta, limit: int = 100) -> Sequence[Job]:
+    """Takes the jobs of silent workers from them. Any number of processes may do this at once."""
+    jobs = session.scalars(
+        select(Job)
+        .where(HOLDING, Job.lease_until <= now(session))
+        .order_by(Job.lease_until)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+    for job in jobs:
+        silent = Failure("worker_lost", "The worker fell silent and lost its lease.", origin="system", retryable=True)
+        lifecycle.attempt_failed(session, job, silent, backoff=backoff, outcome="lost")
+    return jobs

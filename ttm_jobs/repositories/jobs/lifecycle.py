@@ -1,0 +1,136 @@
+"""How an attempt ends, and with it perhaps the job. Each takes the job from `leases.fence` and returns its new state.
+
+A wish that stands when the attempt ends is granted: a cancelling job is cancelled whatever its trainer made of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from ttm_jobs.database.clock import now
+from ttm_jobs.models import Attempt, Job
+from ttm_jobs.models.base import Json
+from ttm_jobs.models.job import UNHELD_WITH_DEADLINE
+from ttm_jobs.repositories.jobs.transitions import enqueue, move
+from ttm_jobs.repositories.run_data import artifacts
+from ttm_jobs.repositories.run_data.artifacts import PublishedFile
+from ttm_jobs.states import JobState
+
+_LONGEST_BACKOFF = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an attempt or a job failed; `code` is stable, the message is for people."""
+
+    code: str
+    message: str
+    origin: Literal["user", "system"]
+    retryable: bool
+
+
+def succeeded(session: Session, job: Job, *, result: Json, files: Sequence[PublishedFile]) -> JobState:
+    """Records the artifacts and the result with the terminal state, all or nothing."""
+    at = now(session)
+    if job.state is JobState.CANCELLING:
+        return _cancelled(session, job, at)
+    artifacts.record(session, job, files)
+    job.result = result
+    move(session, job, JobState.SUCCEEDED, at)
+    _close_attempt(session, job, "succeeded", at)
+    return job.state
+
+
+def failed(session: Session, job: Job, failure: Failure) -> JobState:
+    """Ends the job: trying again would change nothing."""
+    at = now(session)
+    if job.state is JobState.CANCELLING:
+        return _cancelled(session, job, at)
+    job.failure = asdict(failure)
+    move(session, job, JobState.FAILED, at, failure=asdict(failure))
+    _close_attempt(session, job, "failed", at, failure)
+    return job.state
+
+
+def released(session: Session, job: Job, *, reason: str) -> JobState:
+    """The run stopped in order because it was asked to: it goes to cancelled or paused as was wished, else back to the
+    queue. The attempt is given back.
+    """
+    at = now(session)
+    match job.state:
+        case JobState.CANCELLING:
+            return _cancelled(session, job, at)
+        case JobState.PAUSING:
+            _close_attempt(session, job, "paused", at)
+            job.attempt -= 1
+            move(session, job, JobState.PAUSED, at)
+        case _:
+            _close_attempt(session, job, "released", at)
+            job.attempt -= 1
+            enqueue(session, job, at, timedelta(0), reason=reason)
+    return job.state
+
+
+def attempt_failed(
+    session: Session, job: Job, failure: Failure, *, backoff: timedelta, outcome: Literal["error", "lost"] = "error"
+) -> JobState:
+    """An infrastructure error: queued again while attempts are left, with a wait that doubles each time, else
+    failed.
+    """
+    at = now(session)
+    match job.state:
+        case JobState.CANCELLING:
+            return _cancelled(session, job, at)
+        case JobState.PAUSING if job.attempt < job.max_attempts:
+            move(session, job, JobState.PAUSED, at, failure=asdict(failure))
+        case _ if job.attempt < job.max_attempts:
+            delay = min(backoff * 2 ** (job.attempt - 1), _LONGEST_BACKOFF)
+            enqueue(session, job, at, delay, failure=asdict(failure))
+        case _:
+            job.failure = asdict(failure)
+            move(session, job, JobState.FAILED, at, failure=asdict(failure))
+    _close_attempt(session, job, outcome, at, failure)
+    return job.state
+
+
+def _cancelled(session: Session, job: Job, at: datetime) -> JobState:
+    move(session, job, JobState.CANCELLED, at)
+    _close_attempt(session, job, "cancelled", at)
+    return job.state
+
+
+def _close_attempt(session: Session, job: Job, outcome: str, at: datetime, failure: Failure | None = None) -> None:
+    attempt = session.get_one(Attempt, (job.id, job.lease_epoch))
+    attempt.outcome = outcome
+    attempt.ended_at = at
+    job.device_seconds += (at - attempt.started_at).total_seconds()
+    if failure is not None:
+        attempt.code = failure.code
+        attempt.message = failure.message
+        attempt.origin = failure.origin
+        attempt.retryable = failure.retryable
+
+
+EXCEEDED = Failure("deadline_exceeded", "The job had not ended at its deadline.", origin="user", retryable=False)
+
+
+def expire_deadlines(session: Session, *, limit: int = 100) -> Sequence[Job]:
+    """Fails the jobs that wait or rest past their deadline; who holds one is told by its heartbeat. Any number of
+    processes may do this at once.
+    """
+    at = now(session)
+    jobs = session.scalars(
+        select(Job)
+        .where(UNHELD_WITH_DEADLINE, Job.deadline_at <= at)
+        .order_by(Job.deadline_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+    for job in jobs:
+        job.failure = asdict(EXCEEDED)
+        move(session, job, JobState.FAILED, at, failure=asdict(EXCEEDED))
+    return jobs

@@ -1,0 +1,135 @@
+"""Whose turn it is. Of the projects that wait, the one with the fewest jobs running goes first, and of those with
+equally many the one whose last job began longest ago; within a project the most urgent job, then the oldest.
+
+So a project with a hundred thousand jobs, however urgent they say they are, holds up nobody else's.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from ttm_jobs.database.clock import now
+from ttm_jobs.models import Job, Project
+from ttm_jobs.models.job import BEGUN, HOLDING, WAITING
+from ttm_jobs.settings import DEFAULT_QUEUE
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a worker has for jobs: the queues it serves, the preferred first, and the memory of its device in bytes, if
+    that is known.
+    """
+
+    queues: Sequence[str] = (DEFAULT_QUEUE,)
+    memory_bytes: int | None = None
+
+
+def candidates(session: Session, offer: Offer) -> Iterator[str]:
+    """The id of the next job, locked until the transaction ends, and, if that is not taken, those after it: one of each
+    project. What others hold locked is passed over.
+    """
+    at = now(session)
+    for queue in offer.queues:
+        for project_id in in_turn(session, queue):
+            if (job_id := _first(session, queue, project_id, offer, at)) is not None:
+                yield job_id
+
+
+def in_turn(session: Session, queue: str) -> Sequence[str]:
+    """The projects with jobs in the queue and leave to run one more, whose turn it is first."""
+    mine = select(func.min(Job.project_id).label("project_id")).where(WAITING, Job.queue == queue)
+    waiting = mine.cte("waiting", recursive=True)
+    # Each project is one step in the index, however many of its jobs wait.
+    further = aliased(Job)
+    following = (
+        select(func.min(further.project_id))
+        .where(WAITING, further.queue == queue, further.project_id > waiting.c.project_id)
+        .correlate(waiting)
+        .scalar_subquery()
+    )
+    waiting = waiting.union_all(select(following).where(waiting.c.project_id.is_not(None)))
+    running = (
+        select(func.count())
+        .select_from(Job)
+        .where(HOLDING, Job.project_id == waiting.c.project_id)
+        .correlate(waiting)
+        .scalar_subquery()
+    )
+    began = (
+        select(Job.started_at)
+        .where(BEGUN, Job.project_id == waiting.c.project_id)
+        .order_by(Job.started_at.desc())
+        .limit(1)
+        .correlate(waiting)
+        .scalar_subquery()
+    )
+    return session.scalars(
+        select(waiting.c.project_id)
+        .outerjoin(Project, Project.id == waiting.c.project_id)
+        .where(
+            waiting.c.project_id.is_not(None),
+            or_(Project.max_running_jobs.is_(None), running < Project.max_running_jobs),
+        )
+        .order_by(running, began.nulls_first(), waiting.c.project_id)
+    ).all()
+
+
+def _first(session: Session, queue: str, project_id: str, offer: Offer, at: datetime) -> str | None:
+    query = select(Job.id).where(
+        WAITING,
+        Job.queue == queue,
+        Job.project_id == project_id,
+        or_(Job.not_before.is_(None), Job.not_before <= at),
+        or_(Job.deadline_at.is_(None), Job.deadline_at > at),
+    )
+    if offer.memory_bytes is not None:
+        query = query.where(or_(Job.device_memory_bytes.is_(None), Job.device_memory_bytes <= offer.memory_bytes))
+    return session.scalar(
+        query.order_by(Job.priority.desc(), Job.created_at).limit(1).with_for_update(skip_locked=True)
+    )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Of a job in its project's line of a queue: what orders the line."""
+
+    priority: int
+    created_at: datetime
+    job_id: str
+
+
+def queue_lengths(session: Session) -> dict[str, tuple[int, datetime]]:
+    """How many jobs wait in each queue, and since when the one that waits longest; an empty queue is left out."""
+    query = select(Job.queue, func.count(), func.min(Job.queued_at)).where(WAITING).group_by(Job.queue)
+    return {queue: (count, since) for queue, count, since in session.execute(query)}
+
+
+def queue_page(session: Session, queue: str, *, limit: int, after: Place | None = None) -> Sequence[Job]:
+    """Of the session's project, the next first."""
+    if after is None:
+        return _some(session, queue, limit=limit)
+    # In two parts, each a range of the index; as one condition, or with the pair compared as one, it would be none.
+    later = or_(Job.created_at > after.created_at, Job.id > after.job_id)
+    as_urgent = (Job.priority == after.priority, Job.created_at >= after.created_at, later)
+    found = list(_some(session, queue, *as_urgent, limit=limit))
+    if len(found) < limit:
+        found += _some(session, queue, Job.priority < after.priority, limit=limit - len(found))
+    return found
+
+
+def count_until(session: Session, queue: str, place: Place) -> int:
+    """How many of the project's jobs are in the line up to a place, that of a job of its own included."""
+    no_later = or_(Job.created_at < place.created_at, Job.id <= place.job_id)
+    as_urgent = (Job.priority == place.priority, Job.created_at <= place.created_at, no_later)
+    return sum(
+        session.scalar(select(func.count(Job.id)).where(WAITING, Job.queue == queue, *conditions)) or 0
+        for conditions in ((Job.priority > place.priority,), as_urgent)
+    )
+
+
+def _some(session: Session, queue: str, *conditions: ColumnElement[bool], limit: int) -> Sequence[Job]:
+    query = select(Job).where(WAITING, Job.queue == queue, *conditions)
+    return session.scalars(query.order_by(Job.priority.desc(), Job.created_at, Job.id).limit(limit)).all()

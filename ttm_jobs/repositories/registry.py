@@ -1,0 +1,96 @@
+"""Definitions: what a project's names for teachers and datasets stand for."""
+
+import re
+from collections.abc import Sequence
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session, aliased
+
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.tenancy import project_of
+from ttm_jobs.errors import DatasetNotFound, InvalidName, TeacherNotFound
+from ttm_jobs.models import Definition, Project
+from ttm_jobs.models.base import Json
+from ttm_jobs.models.registry_entry import Kind
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+_NOT_FOUND = {"teacher": TeacherNotFound, "dataset": DatasetNotFound}
+
+
+def is_name(text: str) -> bool:
+    """Whether a definition can have this name."""
+    return _NAME.fullmatch(text) is not None
+
+
+def add(session: Session, kind: Kind, name: str, spec: Json, *, description: str | None) -> Definition:
+    """The next version of a name. InvalidName."""
+    if not is_name(name):
+        raise InvalidName
+    project_id = project_of(session)
+    # Of two at once the second waits here, and counts on from the first.
+    session.get(Project, project_id, with_for_update=True)
+    newest = session.scalar(
+        select(func.max(Definition.version)).where(
+            Definition.project_id == project_id, Definition.kind == kind, Definition.name == name
+        )
+    )
+    definition = Definition(
+        project_id=project_id,
+        kind=kind,
+        name=name,
+        version=(newest or 0) + 1,
+        spec=spec,
+        description=description,
+        created_at=now(session),
+    )
+    session.add(definition)
+    return definition
+
+
+def get(session: Session, kind: Kind, name: str, version: int | None = None) -> Definition:
+    """That version, or the newest. TeacherNotFound, DatasetNotFound."""
+    query = _standing(session, kind).where(Definition.name == name)
+    if version is not None:
+        query = query.where(Definition.version == version)
+    found = session.scalar(query.order_by(Definition.version.desc()).limit(1)) if is_name(name) else None
+    if found is None:
+        raise _NOT_FOUND[kind]
+    return found
+
+
+def page(session: Session, kind: Kind, *, limit: int, after: str = "") -> Sequence[Definition]:
+    """The newest version of each name, in order of the names."""
+    other = aliased(Definition)
+    newer = (
+        select(other.version)
+        .where(
+            other.project_id == Definition.project_id,
+            other.kind == Definition.kind,
+            other.name == Definition.name,
+            other.version > Definition.version,
+            other.removed_at.is_(None),
+        )
+        .exists()
+    )
+    query = _standing(session, kind).where(Definition.name > after, ~newer)
+    return session.scalars(query.order_by(Definition.name).limit(limit)).all()
+
+
+def versions(session: Session, kind: Kind, name: str, *, limit: int, before: int | None = None) -> Sequence[Definition]:
+    """Newest first. TeacherNotFound, DatasetNotFound."""
+    get(session, kind, name)
+    query = _standing(session, kind).where(Definition.name == name)
+    if before is not None:
+        query = query.where(Definition.version < before)
+    return session.scalars(query.order_by(Definition.version.desc()).limit(limit)).all()
+
+
+def remove(session: Session, kind: Kind, name: str, version: int) -> None:
+    """Jobs that were made from it keep what it stood for. TeacherNotFound, DatasetNotFound."""
+    get(session, kind, name, version).removed_at = now(session)
+
+
+def _standing(session: Session, kind: Kind) -> Select[Definition]:
+    return select(Definition).where(
+        Definition.project_id == project_of(session), Definition.kind == kind, Definition.removed_at.is_(None)
+    )

@@ -1,0 +1,44 @@
+"""The stream of a job, read."""
+
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from ttm_jobs.models import Job, JobEvent
+from ttm_jobs.models.base import Json
+from ttm_jobs.models.job_event import HISTORY
+
+
+def after(session: Session, job_id: str, number: int, *, limit: int = 500) -> Sequence[JobEvent]:
+    """The events after the given number, in order; 0 for all."""
+    return session.scalars(
+        select(JobEvent)
+        .where(JobEvent.job_id == job_id, JobEvent.number > number)
+        .order_by(JobEvent.number)
+        .limit(limit)
+    ).all()
+
+
+def history(session: Session, job_id: str) -> Sequence[JobEvent]:
+    """The changes of state and phase, in order."""
+    return session.scalars(select(JobEvent).where(JobEvent.job_id == job_id, HISTORY).order_by(JobEvent.number)).all()
+
+
+def planned(session: Session, job_id: str) -> Json | None:
+    """What the engine told of a job before its first step; None if it did not come to that."""
+    # Near the beginning of the stream, and so soon found in the order of the key.
+    query = select(JobEvent.data).where(JobEvent.job_id == job_id, JobEvent.kind == "planned")
+    return session.scalar(query.order_by(JobEvent.number).limit(1))
+
+
+def last_event_numbers(session: Session, job_ids: Collection[str]) -> dict[str, int]:
+    """The number of the last_event_numbers event of each job; a job that does not exist is left out."""
+    rows = session.execute(select(Job.id, Job.last_event).where(Job.id.in_(job_ids)))
+    return {row.id: row.last_event for row in rows}
+
+
+def job_versions(session: Session, job_ids: Collection[str]) -> dict[str, int]:
+    """The version of each job; a job that does not exist is left out."""
+    rows = session.execute(select(Job.id, Job.version).where(Job.id.in_(job_ids)))
+    return {row.id: row.version for row in rows}

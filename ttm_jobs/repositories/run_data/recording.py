@@ -1,0 +1,85 @@
+"""What a run tells while it works. Each takes the job from `leases.fence`, so that only the holder of its lease
+writes.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from ttm_jobs.models import Attempt, Checkpoint, Job, JobEvent
+from ttm_jobs.models.base import Json
+from ttm_jobs.repositories.jobs.transitions import append
+
+_KEPT_CHECKPOINTS = 2
+
+
+def phase(session: Session, job: Job, name: str, at: datetime) -> None:
+    """Told again by the trainer after the worker has told it, a phase is the same one."""
+    if job.phase == name:
+        return
+    job.phase = name
+    append(session, job, "phase", {"phase": name}, at)
+
+
+def planned(session: Session, job: Job, full_spec: Json, data: Json, at: datetime) -> None:
+    """`full_spec` is what the next attempts run; `data` is the rest of the event."""
+    job.full_spec = full_spec
+    attempt = _attempt(session, job)
+    attempt.from_step = attempt.to_step = data.get("resumed_from_step") or 0
+    append(session, job, "planned", data, at)
+
+
+def teacher_measured(session: Session, job: Job, data: Json, at: datetime) -> None:
+    job.latest = {**job.latest, "teacher/top1": data["top1"], "teacher/loss": data["loss"]}
+    append(session, job, "teacher_measured", data, at)
+
+
+def progress(session: Session, job: Job, data: Json, at: datetime) -> None:
+    """Takes the place of the progress event before, which nobody needs any more."""
+    if job.progress_event is not None:
+        session.execute(delete(JobEvent).where(JobEvent.job_id == job.id, JobEvent.number == job.progress_event))
+    job.progress = data
+    _attempt(session, job).to_step = data["step"]
+    job.progress_event = append(session, job, "progress", data, at).number
+
+
+def metrics(session: Session, job: Job, data: Json, at: datetime) -> None:
+    """The event alone; the curves are written by `metrics.upsert`, many points at once. In `data` a number that is not
+    finite is a string.
+    """
+    job.latest = {**job.latest, **data["values"]}
+    append(session, job, "metrics", data, at)
+
+
+def log(session: Session, job: Job, data: Json, at: datetime) -> None:
+    append(session, job, "log", data, at)
+
+
+def checkpoint(session: Session, job: Job, saved: Checkpoint, data: Json, at: datetime) -> list[str]:
+    """Records a checkpoint whose object is whole, and forgets all but the last two and the best. Returns the keys of
+    the objects that no row names any more, to be deleted after the commit.
+    """
+    # One saved a moment ago counts, too.
+    session.flush()
+    known = {row.step: row for row in checkpoints(session, job.id)}
+    obsolete = [row.key for row in (known.pop(saved.step, None),) if row is not None and row.key != saved.key]
+    known[saved.step] = session.merge(saved)
+    _attempt(session, job).to_step = saved.step
+    append(session, job, "checkpoint", data, at)
+    steps = sorted(known)
+    best = [step for step in steps if known[step].best][-1:]
+    for step in set(steps) - set(steps[-_KEPT_CHECKPOINTS:]) - set(best):
+        obsolete.append(known[step].key)
+        session.delete(known[step])
+    return obsolete
+
+
+def checkpoints(session: Session, job_id: str) -> Sequence[Checkpoint]:
+    """Newest first."""
+    return session.scalars(select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(Checkpoint.step.desc())).all()
+
+
+def _attempt(session: Session, job: Job) -> Attempt:
+    return session.get_one(Attempt, (job.id, job.lease_epoch))

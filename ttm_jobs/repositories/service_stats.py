@@ -1,0 +1,130 @@
+"""How the service is, of all projects together: what waits, what runs, what is owed, who is there, what is kept."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import inf
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from ttm_jobs.database.clock import now
+from ttm_jobs.models import Artifact, Attempt, Checkpoint, Job, OutboxMessage, Upload, Worker
+from ttm_jobs.models.job import HOLDING, WAITING
+from ttm_jobs.repositories import workers
+from ttm_jobs.repositories.jobs.transitions import RING
+from ttm_jobs.states import JobState
+
+
+@dataclass(frozen=True)
+class Queue:
+    """What waits in a queue, since when the oldest has waited, and who serves it. `too_large` of the jobs ask for more
+    device memory than any of the workers has.
+    """
+
+    jobs: int = 0
+    oldest_seconds: float = 0.0
+    workers: int = 0
+    idle_workers: int = 0
+    too_large: int = 0
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """Each number costs as much as there is of what it counts, and none of them looks at jobs that have ended."""
+
+    queues: Mapping[str, Queue]
+    expired_leases: int
+    outbox_due: int
+    outbox_lag_seconds: float
+    dispatchers: int
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What is kept. These read whole indexes or tables: to be asked for every minute, not every second."""
+
+    attempts: Mapping[str, int]  # by outcome; "running" for those without
+    stored_bytes: Mapping[str, int]  # by kind
+
+
+def take(session: Session, *, seen_within: timedelta) -> Vitals:
+    """The vitals of this moment."""
+    at = now(session)
+    waiting = session.execute(
+        select(Job.queue, func.count(), func.min(Job.queued_at)).where(WAITING).group_by(Job.queue)
+    ).all()
+    there = workers.recent(session, within=seen_within)
+    serving = [worker for worker in there if worker.kind == "worker"]
+    served = Counter(queue for worker in serving for queue in set(worker.queues))
+    idle = Counter(queue for worker in serving if worker.job_id is None for queue in set(worker.queues))
+    depths = {queue: (count, _seconds(at, since)) for queue, count, since in waiting}
+    too_large = _too_large(session, serving)
+    queues = {
+        name: Queue(
+            *depths.get(name, (0, 0.0)), workers=served[name], idle_workers=idle[name], too_large=too_large[name]
+        )
+        for name in {*depths, *served}
+    }
+    due, first = session.execute(
+        select(func.count(), func.min(OutboxMessage.next_at)).where(
+            OutboxMessage.topic == RING, OutboxMessage.next_at <= at
+        )
+    ).one()
+    expired = select(func.count()).select_from(Job).where(HOLDING, Job.lease_until <= at)
+    return Vitals(
+        queues=queues,
+        expired_leases=session.scalar(expired) or 0,
+        outbox_due=due,
+        outbox_lag_seconds=0.0 if first is None else _seconds(at, first),
+        dispatchers=len(there) - len(serving),
+    )
+
+
+def totals(session: Session) -> Totals:
+    """Sums over the whole record."""
+    outcomes: Sequence[tuple[str | None, int]] = [
+        (outcome, count)
+        for outcome, count in session.execute(select(Attempt.outcome, func.count()).group_by(Attempt.outcome))
+    ]
+    sizes = {"uploads": Upload.size, "artifacts": Artifact.size, "checkpoints": Checkpoint.size}
+    return Totals(
+        attempts={outcome or "running": count for outcome, count in outcomes},
+        stored_bytes={kind: int(session.scalar(select(func.sum(size))) or 0) for kind, size in sizes.items()},
+    )
+
+
+def _too_large(session: Session, serving: Sequence[Worker]) -> Counter[str]:
+    """Of each queue that is served."""
+    largest: dict[str, float] = {}
+    for worker in serving:
+        for queue in set(worker.queues):
+            largest[queue] = max(largest.get(queue, 0.0), _memory_of(worker))
+    asking = session.execute(
+        select(Job.queue, Job.device_memory_bytes, func.count())
+        .where(WAITING, Job.device_memory_bytes.is_not(None))
+        .group_by(Job.queue, Job.device_memory_bytes)
+    )
+    found: Counter[str] = Counter()
+    for queue, wanted, count in asking:
+        if queue in largest and wanted is not None and wanted > largest[queue]:
+            found[queue] += count
+    return found
+
+
+def _memory_of(worker: Worker) -> float:
+    """Of its device. One that does not tell of it takes any job."""
+    told = worker.devices[0].get("memory_bytes") if worker.devices else None
+    return inf if told is None else float(told)
+
+
+def _seconds(at: datetime, since: datetime) -> float:
+    return max(0.0, (at - since).total_seconds())
+
+
+def state_counts(session: Session) -> dict[JobState, int]:
+    """The number of jobs in each state, 0 where there are none."""
+    rows = session.execute(select(Job.state, func.count(Job.state)).group_by(Job.state))
+    counted: dict[JobState, int] = dict(rows.all())
+    return {state: counted.get(state, 0) for state in JobState}

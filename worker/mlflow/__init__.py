@@ -1,5 +1,0 @@
-"""Tells an MLflow server of jobs that ended, where the settings name one."""
-
-from worker.mlflow.exporter import Exporter
-
-__all__ = ["Exporter"]

@@ -1,0 +1,238 @@
+"""One attempt at a job: prepare the work directory, follow the trainer to its end."""
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from threading import Thread
+
+from pydantic import ValidationError
+
+from ttm_core.spec.events import Event, Failed, Finished, Metrics, PhaseChanged, Planned, Progress, Stopped, StoreWanted
+from ttm_core.spec.job import DistillSpec
+from ttm_jobs.database.engine import DATABASE_AWAY
+from ttm_jobs.errors import ChecksumMismatch, FetchStopped, LeaseLost, ObjectNotFound, ServiceError
+from ttm_jobs.models import Checkpoint
+from ttm_jobs.models.base import Json
+from ttm_jobs.repositories.jobs.lifecycle import Failure
+from ttm_jobs.settings import Settings
+from ttm_jobs.storage import Storage
+from ttm_jobs.telemetry import traces
+from worker import metrics
+from worker.files import inside, is_full_disk, write_whole
+from worker.inputs import Inputs, Paths
+from worker.retry import patiently
+from worker.run.heartbeat import Heartbeat
+from worker.run.outcomes import Broken, Outcome, Rejected, broken, outcome_of, stopped, too_large
+from worker.run.recorder import Recorder
+from worker.run.stop_requests import Unwanted, Wishes
+from worker.teacher_stores.exchange import StoreExchange
+from worker.teacher_stores.report import folder
+from worker.trainer import resources
+from worker.trainer.process import Exited, Trainer
+from worker.trainer.resources import Usage
+
+logger = logging.getLogger(__name__)
+
+
+class Attempt:
+    """Runs a trainer in a work directory of its own, under a lease that is kept alive meanwhile."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        storage: Storage,
+        inputs: Inputs,
+        *,
+        trainer: Trainer,
+        workdir: Path,
+        recorder: Recorder,
+        heartbeat: Heartbeat,
+        wishes: Wishes,
+        exchange: StoreExchange,
+    ) -> None:
+        self._settings = settings
+        self._storage = storage
+        self._inputs = inputs
+        self._trainer = trainer
+        self._workdir = workdir
+        self._recorder = recorder
+        self._heartbeat = heartbeat
+        self._wishes = wishes
+        self._exchange = exchange
+        # The digests of the teacher stores that the trainer told of.
+        self.stores: Sequence[str] = ()
+        self._usage = Usage()
+        self._phases = traces.Phases()
+
+    def run(self, spec: Json, checkpoints: Sequence[Checkpoint]) -> Outcome:
+        """How it ended. LeaseLost if it is no longer ours to tell; the trainer is dead then, too."""
+        try:
+            try:
+                inputs = self._prepare(spec, checkpoints)
+                # timm's weights are fetched by the trainer itself.
+                self._trainer.start(network=None in inputs["teachers"])
+                metrics.TRAINER_MEMORY.set_function(lambda: resources.held_by_group(self._trainer.pid))
+                return self._follow()
+            finally:
+                self._trainer.end()
+                self._phases.end()
+                metrics.TRAINER_MEMORY.set_function(lambda: 0.0)
+                metrics.IMAGES_PER_SECOND.set(0)
+                metrics.DATA_WAIT.set(0)
+        except LeaseLost:
+            raise
+        except Unwanted as unwanted:
+            return stopped(unwanted.reason)
+        except ValidationError as error:
+            return Rejected(Failure("invalid_spec", str(error), origin="user", retryable=False))
+        except (ChecksumMismatch, ObjectNotFound) as error:
+            # The record has it, the storage has not: nothing that its user could mend.
+            return broken(error.code, error.message)
+        except ServiceError as error:
+            # The addresses were looked at when the job was accepted; what they name may be gone since.
+            if error.status < 500:
+                return Rejected(Failure(error.code, error.message, origin="user", retryable=False))
+            return broken(error.code, error.message)
+        except OSError as error:
+            if is_full_disk(error):
+                return broken("storage_full", f"The worker's disk is full: {error.strerror}.")
+            return self._worker_error(error)
+        except Exception as error:
+            return self._worker_error(error)
+
+    def _worker_error(self, error: Exception) -> Broken:
+        logger.exception("the worker could not run an attempt")
+        return broken("worker_error", f"The worker could not run the job: {type(error).__name__}: {error}.")
+
+    def _prepare(self, spec: Json, checkpoints: Sequence[Checkpoint]) -> Paths:
+        self._phases.next("fetching")
+        self._recorder.add(PhaseChanged(phase="fetching"))
+        self._record()
+        try:
+            inputs = self._inputs.resolve(DistillSpec.model_validate(spec), self._wishes.unwanted)
+        except FetchStopped:
+            self._wishes.check()
+            raise
+        self._workdir.mkdir(parents=True)
+        self._answers.mkdir()
+        (self._workdir / "run.json").write_text(json.dumps({"spec": spec, "inputs": inputs, "stores": self._stores()}))
+        self._restore(checkpoints)
+        return inputs
+
+    @property
+    def _answers(self) -> Path:
+        return self._workdir / "answers"
+
+    def _stores(self) -> Json:
+        settings = self._settings
+        return {
+            "answers": str(self._answers.resolve()) if self._exchange.on else None,
+            "root": str(folder(settings.work_dir)),
+            "max_bytes": settings.teacher_stores_bytes,
+        }
+
+    def _restore(self, checkpoints: Sequence[Checkpoint]) -> None:
+        for checkpoint in checkpoints:
+            try:
+                patiently(
+                    partial(self._fetch, checkpoint),
+                    seconds=self._settings.storage_wait_seconds,
+                    check=self._wishes.check,
+                )
+                return
+            except (ObjectNotFound, ChecksumMismatch) as error:
+                logger.warning("checkpoint of step %d is of no use: %s", checkpoint.step, error.message)
+
+    def _fetch(self, checkpoint: Checkpoint) -> None:
+        path = inside(self._workdir, checkpoint.path)
+        write_whole(path, self._wishes.while_wanted(self._storage.open(checkpoint.key)), checkpoint.sha256)
+
+    def _follow(self) -> Outcome:
+        last: Finished | Stopped | Failed | None = None
+        asked: str | None = None
+        kill_at = float("inf")
+        started = heard = looked = time.monotonic()
+        oom_kills = resources.oom_kills()
+        while True:
+            item = self._trainer.next(timeout=self._settings.record_seconds)
+            time_now = time.monotonic()
+            match item:
+                case None:
+                    pass
+                case Exited():
+                    oom_killed = resources.oom_kills() != oom_kills
+                    return outcome_of(last, item.returncode, asked or self._wishes.reason(), oom_killed=oom_killed)
+                case Finished() | Stopped() | Failed():
+                    last = item
+                    # Having said its last word it should leave, too.
+                    kill_at = min(kill_at, time_now + self._settings.stop_grace_seconds)
+                case StoreWanted(digest=digest):
+                    heard = time_now
+                    # Beside the run: fetching takes its time, and wishes and the lease are to be seen to meanwhile.
+                    Thread(target=self._answer, args=[digest], daemon=True).start()
+                case Metrics():
+                    usage = self._usage.look(self._trainer.pid)
+                    self._recorder.add(item.model_copy(update={"values": {**item.values, **usage}}))
+                    heard = time_now
+                case _:
+                    if isinstance(item, Planned):
+                        self.stores = item.teacher_stores
+                    if isinstance(item, PhaseChanged):
+                        self._phases.next(item.phase)
+                    _measure(item)
+                    self._recorder.add(item)
+                    heard = time_now
+            if time_now - looked >= self._settings.record_seconds:
+                self._record()
+                if (outgrown := self._outgrown()) is not None:
+                    return outgrown
+                looked = time_now
+            if self._heartbeat.fenced:
+                raise LeaseLost
+            if asked is None and (asked := self._wishes.reason() or self._overlong(time_now - started)) is not None:
+                self._trainer.stop()
+                kill_at = time_now + self._settings.stop_grace_seconds
+            if time_now > kill_at:
+                self._trainer.kill()
+                kill_at = float("inf")
+            if time_now - heard > self._settings.progress_timeout_seconds:
+                return broken("trainer_stalled", f"The trainer told nothing for {time_now - heard:.0f} s.")
+
+    def _answer(self, digest: str) -> None:
+        try:
+            self._exchange.fetch(digest)
+        finally:
+            with suppress(OSError):  # the attempt may be over
+                (self._answers / digest).touch()
+
+    def _overlong(self, seconds: float) -> str | None:
+        limit = self._settings.trainer_seconds
+        return "time_limit_exceeded" if limit is not None and seconds > limit else None
+
+    def _outgrown(self) -> Rejected | None:
+        limit = self._settings.trainer_memory_bytes
+        if limit is None or (held := resources.held_by_group(self._trainer.pid)) <= limit:
+            return None
+        return too_large(held, limit)
+
+    def _record(self) -> None:
+        try:
+            state = self._recorder.flush()
+        except DATABASE_AWAY as error:
+            logger.warning("events wait for the database: %s", type(error).__name__)
+        else:
+            self._heartbeat.state = state or self._heartbeat.state
+
+
+def _measure(event: Event) -> None:
+    match event:
+        case Progress():
+            metrics.IMAGES_PER_SECOND.set(event.images_per_second)
+        case Metrics(values={"train/data_wait_share": share}):
+            metrics.DATA_WAIT.set(share)
+        case _:
+            pass

@@ -1,0 +1,77 @@
+"""Keeps a lease alive while the run works, and hears the wishes that stand in the job's row."""
+
+import logging
+import time
+from datetime import timedelta
+from threading import Event
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import Engine
+
+from ttm_jobs.database.engine import DATABASE_AWAY, session_scope
+from ttm_jobs.errors import LeaseLost
+from ttm_jobs.repositories.jobs import leases
+from ttm_jobs.repositories.jobs.leases import Lease
+from ttm_jobs.states import JobState
+from ttm_jobs.telemetry import logs
+from worker import metrics
+
+logger = logging.getLogger(__name__)
+
+
+class Heartbeat:
+    """A thread of its own, so that a long upload or a slow database call of the run costs no lease."""
+
+    def __init__(self, engine: Engine, lease: Lease, *, duration: float, interval: float) -> None:
+        self._engine = engine
+        self._lease = lease
+        self._duration = duration
+        self._interval = interval
+        # Counted from before the question was asked, so that we give up before the database's clock does.
+        self._confirmed = time.monotonic()
+        self._ended = Event()
+        self._thread = logs.thread(self._beat, name="heartbeat")
+        self.state = JobState.RUNNING
+        # The job's deadline has passed.
+        self.overdue = False
+        # Another worker may hold the job: change nothing any more.
+        self.fenced = False
+
+    @property
+    def silent_for(self) -> float:
+        """Seconds since the lease was last confirmed."""
+        return time.monotonic() - self._confirmed
+
+    @property
+    def expired(self) -> bool:
+        """Whether the database has not confirmed the lease for its whole duration."""
+        return self.silent_for > self._duration
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(self._interval):
+            asked = time.monotonic()
+            try:
+                with session_scope(self._engine) as session:
+                    standing = leases.heartbeat(session, self._lease, duration=timedelta(seconds=self._duration))
+            except LeaseLost:
+                metrics.HEARTBEATS.labels("lost").inc()
+                self.fenced = True
+                return
+            except DATABASE_AWAY as error:
+                metrics.HEARTBEATS.labels("database_away").inc()
+                logger.warning("no heartbeat for job %s: %s", self._lease.job_id, type(error).__name__)
+            else:
+                metrics.HEARTBEATS.labels("extended").inc()
+                self._confirmed = asked
+                self.state, self.overdue = standing.state, standing.overdue

@@ -1,0 +1,149 @@
+"""The way of a job through a worker: claim, prepare, supervise, publish, finish."""
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from threading import Event as Flag
+
+import structlog
+from sqlalchemy import Engine
+
+from ttm_jobs.database.engine import DATABASE_AWAY, session_scope
+from ttm_jobs.errors import LeaseLost
+from ttm_jobs.models import Checkpoint
+from ttm_jobs.models.base import Json
+from ttm_jobs.repositories.jobs import crud, leases
+from ttm_jobs.repositories.jobs.leases import Lease
+from ttm_jobs.repositories.jobs.scheduling import Offer
+from ttm_jobs.repositories.run_data import recording
+from ttm_jobs.settings import Settings
+from ttm_jobs.storage import Storage
+from ttm_jobs.telemetry import traces
+from worker import metrics
+from worker.inputs import Inputs
+from worker.run.attempt import Attempt
+from worker.run.finalize import Settlement
+from worker.run.heartbeat import Heartbeat
+from worker.run.outcomes import Broken, Outcome, Rejected, Released, Succeeded
+from worker.run.recorder import Recorder
+from worker.run.stop_requests import Wishes
+from worker.teacher_stores.exchange import StoreExchange
+from worker.teacher_stores.report import folder
+from worker.trainer.log import LiveLog, LogFile
+from worker.trainer.process import Trainer
+from worker.trainer.stale import attempt_directory, remove_attempt
+from worker.trainer.standby import Starter
+
+logger = logging.getLogger(__name__)
+
+_NAMES: dict[type[Outcome], str] = {
+    Succeeded: "succeeded",
+    Rejected: "failed",
+    Broken: "error",
+    Released: "released",
+}
+
+
+class Runner:
+    """Runs jobs, one at a time, as the worker `worker_id`. `draining` is set when the process is asked to leave."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        storage: Storage,
+        *,
+        worker_id: str,
+        starter: Starter,
+        draining: Flag,
+        on_job: Callable[[str | None], None],
+        memory_bytes: int | None = None,
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._storage = storage
+        self._worker_id = worker_id
+        self._starter = starter
+        self._draining = draining
+        self._on_job = on_job
+        self._offer = Offer(settings.queues, memory_bytes)
+        self._inputs = Inputs(engine, storage, settings)
+        self._exchange = StoreExchange(storage, folder(settings.work_dir), settings.shared_stores_bytes)
+
+    def run(self) -> None:
+        """Answers a ring: takes the job whose turn it is, which need not be the one that was rung for."""
+        if self._draining.is_set():
+            return
+        try:
+            claimed = self._claim()
+        except DATABASE_AWAY as error:
+            logger.warning("nothing claimed: %s; the ring will be repeated", type(error).__name__)
+            metrics.RINGS.labels("database_away").inc()
+            return
+        metrics.RINGS.labels("nothing" if claimed is None else "claimed").inc()
+        if claimed is None:
+            logger.info("no job waits that this worker could take")
+            return
+        lease, spec, checkpoints, traceparent = claimed
+        ids: dict[str, str | int] = {"job_id": lease.job_id, "attempt": lease.epoch, "worker_id": self._worker_id}
+        attributes: dict[str, str | int] = {f"ttm.{name}": value for name, value in ids.items()}
+        with (
+            structlog.contextvars.bound_contextvars(**ids),
+            traces.span("attempt", parent=traceparent, **attributes),
+        ):
+            self._run(lease, spec, checkpoints)
+
+    def _run(self, lease: Lease, spec: Json, checkpoints: Sequence[Checkpoint]) -> None:
+        self._on_job(lease.job_id)
+        try:
+            with metrics.BUSY.track_inprogress(), metrics.ATTEMPT_SECONDS.time():
+                self._hold(lease, spec, checkpoints)
+        except LeaseLost:
+            metrics.ATTEMPTS.labels("lost").inc()
+            logger.warning("the lease is lost, nothing was changed")
+        finally:
+            self._on_job(None)
+            if not self._draining.is_set():
+                self._starter.prepare()
+
+    def _claim(self) -> tuple[Lease, Json, Sequence[Checkpoint], str | None] | None:
+        with session_scope(self._engine) as session:
+            duration = timedelta(seconds=self._settings.lease_seconds)
+            lease = leases.claim_next(session, self._worker_id, duration=duration, offer=self._offer)
+            if lease is None:
+                return None
+            job = crud.get(session, lease.job_id)
+            return lease, job.full_spec or job.spec, recording.checkpoints(session, job.id), job.traceparent
+
+    def _hold(self, lease: Lease, spec: Json, checkpoints: Sequence[Checkpoint]) -> None:
+        settings = self._settings
+        workdir = attempt_directory(settings.work_dir, lease.job_id, lease.epoch)
+        log = LogFile(workdir / "trainer.log", settings.max_log_bytes)
+        recorder = Recorder(self._engine, self._storage, lease, workdir)
+        heartbeat = Heartbeat(self._engine, lease, duration=settings.lease_seconds, interval=settings.heartbeat_seconds)
+        wishes = Wishes(heartbeat, self._draining)
+        attempt = Attempt(
+            settings,
+            self._storage,
+            self._inputs,
+            trainer=Trainer(self._starter, workdir, log=log),
+            workdir=workdir,
+            recorder=recorder,
+            heartbeat=heartbeat,
+            wishes=wishes,
+            exchange=self._exchange,
+        )
+        try:
+            with heartbeat:
+                with LiveLog(self._engine, self._storage, lease, log, interval=settings.log_seconds):
+                    outcome = attempt.run(spec, checkpoints)
+                settlement = Settlement(self._engine, self._storage, settings, lease, recorder, heartbeat, wishes)
+                with traces.span("publish"):
+                    state = settlement.settle(outcome, workdir, log, attempt.stores)
+        finally:
+            remove_attempt(workdir)
+        metrics.ATTEMPTS.labels(_NAMES[type(outcome)]).inc()
+        if self._exchange.on:
+            for digest in attempt.stores:
+                self._exchange.publish(digest)
+        logger.info("attempt %s, now the job is %s", _NAMES[type(outcome)], state)
