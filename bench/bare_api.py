@@ -49,7 +49,7 @@ def main() -> None:
                     latest={},
                     created_at=at,
                     queued_at=at,
-                    rung_at=at,
+                    notified_at=at,
                 )
             )
         return {"id": row_id}

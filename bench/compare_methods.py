@@ -3,7 +3,7 @@
     python -m bench.compare_methods --dataset DIR --teacher FILE --pair cifar100/resnet56-resnet20 \
         --methods ce,kd,ttm,wttm --seeds 3 --epochs 6 --out var/results/resnet56-resnet20
 
-A recipe shortened to `--epochs` keeps its batch, optimiser and augmentation; the epochs at which its learning rate
+A recipe shortened to `--epochs` keeps its batch, optimizer and augmentation; the epochs at which its learning rate
 drops shrink in proportion. All methods of a seed see the same views, so they share one teacher store. A run that stands
 in `--out` is not run again: stop it and go on when you like.
 """

@@ -107,7 +107,7 @@ def make_rig(engine: Engine, database_url: str, tmp_path: Path) -> MakeRig:
             "data_roots": (data,),
             "lease_seconds": 10.0,
             "heartbeat_seconds": 0.1,
-            "record_seconds": 0.1,
+            "event_flush_seconds": 0.1,
             "retry_backoff_seconds": 0.001,
             "stop_grace_seconds": 5.0,
             **settings,

@@ -40,11 +40,11 @@ def main(arguments: list[str] | None = None) -> int:
     alone.add_argument("--out", type=Path, required=True, help="work directory; an interrupted run in it resumes")
     alone.add_argument("--stores", type=Path, help="folder where teachers' logits are kept for other runs")
     alone.set_defaults(run=lambda options: _distill(options.spec, options.out, options.stores))
-    judge = commands.add_parser("evaluate", help="test students' files on a dataset; a JSON object a line for each")
-    judge.add_argument("students", type=Path, nargs="+")
-    judge.add_argument("--dataset", type=Path, required=True)
-    judge.add_argument("--split", choices=["test", "validation", "train"], default="test")
-    judge.set_defaults(run=lambda options: _evaluate(options.students, options.dataset, options.split))
+    evaluator = commands.add_parser("evaluate", help="test students' files on a dataset; a JSON object a line for each")
+    evaluator.add_argument("students", type=Path, nargs="+")
+    evaluator.add_argument("--dataset", type=Path, required=True)
+    evaluator.add_argument("--split", choices=["test", "validation", "train"], default="test")
+    evaluator.set_defaults(run=lambda options: _evaluate(options.students, options.dataset, options.split))
     worker = commands.add_parser("run", help="run WORKDIR/run.json and write events to a file descriptor")
     worker.add_argument("workdir", help="- to import what a run needs, and then read it from standard input")
     worker.add_argument("--events-fd", type=int, required=True)
@@ -107,7 +107,7 @@ def _run(workdir: Path, events_fd: int) -> int:
         teachers=[None if path is None else Path(path) for path in given["teachers"]],
         student=Path(given["student"]) if given.get("student") else None,
         data_cache=Path(given["data_cache"]) if given.get("data_cache") else None,
-        data_cache_bytes=given.get("data_cache_bytes"),
+        data_cache_max_bytes=given.get("data_cache_max_bytes"),
     )
     stores = Stores(Path(told["stores"]["root"]), told["stores"]["max_bytes"]) if told.get("stores") else None
     answers = told["stores"].get("answers") if told.get("stores") else None
@@ -125,8 +125,8 @@ def _run(workdir: Path, events_fd: int) -> int:
 
 
 def _ask_for_store(tell: Callable[[events.Event], None], answers: Path, digest: str) -> None:
-    """Wait for the answer. A supervisor that cannot give one any more takes this process with it."""
-    tell(events.StoreWanted(digest=digest))
+    """BlockedReason for the answer. A supervisor that cannot give one any more takes this process with it."""
+    tell(events.StoreRequested(digest=digest))
     while not (answers / digest).exists():
         time.sleep(0.05)
 
@@ -179,7 +179,7 @@ def _log(event: events.Event) -> None:
             log.warning(message)
         case events.Log(message=message):
             log.info(message)
-        case events.Planned():
+        case events.Resolved():
             log.info("planned %s", event.model_dump_json(exclude={"kind"}))
         case events.Finished(result=result):
             log.info("finished %s", result.model_dump_json())

@@ -11,7 +11,7 @@ from typing import Self
 _POLL_SECONDS = 0.1
 
 
-class NameLock:
+class FileLock:
     """A lock on what bears a name in a folder, shared by readers or owned by one. It lasts until it is closed, or its
     process ends.
 
@@ -35,11 +35,11 @@ class NameLock:
         os.close(self._descriptor)
 
     def share(self, while_waiting: Callable[[], None] = lambda: None) -> None:
-        """Waits until nobody owns it. `while_waiting` is called now and then, and may raise to give up."""
+        """BlockedReasons until nobody owns it. `while_waiting` is called now and then, and may raise to give up."""
         self._wait(fcntl.LOCK_SH, while_waiting)
 
     def own(self, while_waiting: Callable[[], None] = lambda: None) -> None:
-        """Waits until nobody else has it. What was shared is let go of meanwhile."""
+        """BlockedReasons until nobody else has it. What was shared is let go of meanwhile."""
         self._wait(fcntl.LOCK_EX, while_waiting)
 
     def try_own(self) -> bool:

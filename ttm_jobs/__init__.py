@@ -1,1 +1,1 @@
-"""The record that API and worker share: settings, tables, queries, storage, doorbell."""
+"""The record that API and worker share: settings, tables, queries, storage, notifier."""

@@ -46,17 +46,17 @@ class Settings(BaseSettings):
         default=Path("var/work"),
         description="A worker's own space: one folder an attempt, inputs, teachers' logits.",
     )
-    teacher_stores_bytes: PositiveInt = Field(
+    teacher_store_max_bytes: PositiveInt = Field(
         default=50 * 1024**3,
         description="What the teachers' logits that are kept for later jobs may take under `work_dir`; the least "
         "recently used go first.",
     )
-    shared_stores_bytes: NonNegativeInt = Field(
+    shared_store_max_bytes: NonNegativeInt = Field(
         default=0,
         description="What teachers' logits may take in the storage, where workers on other machines find them; 0: they "
         "stay on the machine that made them.",
     )
-    data_cache_bytes: PositiveInt = Field(
+    data_cache_max_bytes: PositiveInt = Field(
         default=200 * 1024**3,
         description="What fetched files and unpacked datasets may take under `work_dir`, beside those of running jobs; "
         "the least recently used go first.",
@@ -81,7 +81,7 @@ class Settings(BaseSettings):
         default=(), description="Buckets that s3:// addresses may name, separated by commas. Empty: no such address."
     )
     fetch_max_bytes: PositiveInt = Field(default=200 * 1024**3, description="Largest file or folder that is fetched.")
-    fetch_seconds: PositiveFloat = Field(default=6 * 3600.0, description="Longest that one fetch may take.")
+    fetch_timeout_seconds: PositiveFloat = Field(default=6 * 3600.0, description="Longest that one fetch may take.")
 
     # S3, as storage and as a source
     s3_endpoint: str | None = Field(
@@ -127,13 +127,14 @@ class Settings(BaseSettings):
     lease_seconds: PositiveFloat = Field(default=60.0, description="A worker silent for this long has lost its job.")
     heartbeat_seconds: PositiveFloat = Field(
         default=15.0,
-        description="How often a worker extends its lease and looks for wishes; a quarter of the lease if unset.",
+        description="How often a worker extends its lease and looks for stop_requests; a quarter of the lease if unset.",
     )
     max_attempts: PositiveInt = Field(
         default=3, le=100, description="Attempts of a job before an infrastructure error fails it."
     )
     retry_backoff_seconds: PositiveFloat = Field(
-        default=10.0, description="Wait before the second attempt; doubled for each further one, ten minutes at most."
+        default=10.0,
+        description="BlockedReason before the second attempt; doubled for each further one, ten minutes at most.",
     )
 
     # The trainer process
@@ -153,7 +154,7 @@ class Settings(BaseSettings):
         description="A trainer whose processes together hold more than this in memory of their own is killed; mapped "
         "files and a GPU's memory do not count. Empty: no limit.",
     )
-    trainer_seconds: PositiveFloat | None = Field(
+    trainer_timeout_seconds: PositiveFloat | None = Field(
         default=None, description="Longest that one attempt may take before its job fails. Empty: no limit."
     )
     trainer_isolation: Literal["auto", "off"] = Field(
@@ -161,15 +162,15 @@ class Settings(BaseSettings):
         description="auto: a trainer reads its inputs and writes its own folders alone, and reaches no other host, as "
         "far as the system can hold it to that (Linux; docs/security.md). off: it may what the worker may.",
     )
-    storage_wait_seconds: PositiveFloat = Field(
+    storage_retry_seconds: PositiveFloat = Field(
         default=600.0,
         description="How long a run waits for an object store that is away, while it fetches what it needs from there "
         "or has its student to store, before the attempt counts as broken.",
     )
-    record_seconds: PositiveFloat = Field(
+    event_flush_seconds: PositiveFloat = Field(
         default=1.0, description="How often a run's events are written to the database."
     )
-    log_seconds: PositiveFloat = Field(
+    log_upload_seconds: PositiveFloat = Field(
         default=5.0, description="How often a running trainer's output is stored for those who read along."
     )
     max_log_bytes: PositiveInt = Field(
@@ -177,39 +178,41 @@ class Settings(BaseSettings):
     )
 
     # The dispatcher
-    dispatch_seconds: PositiveFloat = Field(default=0.25, description="How often the outbox is looked at.")
-    reap_seconds: PositiveFloat = Field(default=2.0, description="How often expired leases are looked for.")
-    ring_again_seconds: PositiveFloat = Field(
+    dispatch_interval_seconds: PositiveFloat = Field(default=0.25, description="How often the outbox is looked at.")
+    reap_interval_seconds: PositiveFloat = Field(default=2.0, description="How often expired leases are looked for.")
+    renotify_seconds: PositiveFloat = Field(
         default=15.0, description="A queued job that no idle worker took for this long is rung again."
     )
-    worker_seen_seconds: PositiveFloat = Field(
+    worker_timeout_seconds: PositiveFloat = Field(
         default=60.0, description="A worker not heard of for this long is taken for gone."
     )
-    collect_seconds: PositiveFloat = Field(
+    collect_interval_seconds: PositiveFloat = Field(
         default=3600.0, description="How often what no row names is removed from the storage."
     )
-    collect_after_seconds: PositiveFloat = Field(
+    collect_min_age_seconds: PositiveFloat = Field(
         default=24 * 3600.0,
         description="What no row names is kept for this long, and so is an upload that does not end.",
     )
-    webhook_seconds: PositiveFloat = Field(default=15.0, description="Longest that a webhook's receiver may take.")
+    webhook_timeout_seconds: PositiveFloat = Field(
+        default=15.0, description="Longest that a webhook's receiver may take."
+    )
     webhook_retry_seconds: PositiveFloat = Field(
         default=5.0,
-        description="Wait before a webhook is sent again; four times as long each time, six hours at most, ten tries.",
+        description="BlockedReason before a webhook is sent again; four times as long each time, six hours at most, ten tries.",
     )
     webhook_disable_seconds: PositiveFloat = Field(
         default=5 * 86_400.0, description="A webhook of which every delivery failed for this long is disabled."
     )
-    keep_artifacts_days: PositiveFloat | None = Field(
+    artifacts_retention_days: PositiveFloat | None = Field(
         default=None, description="Artifacts of a job are forgotten so long after its end, its log aside. Empty: never."
     )
-    keep_logs_days: PositiveFloat | None = Field(default=None, description="The same of its log.")
-    keep_checkpoints_days: PositiveFloat | None = Field(default=None, description="The same of its checkpoints.")
-    keep_events_days: PositiveFloat | None = Field(
+    logs_retention_days: PositiveFloat | None = Field(default=None, description="The same of its log.")
+    checkpoints_retention_days: PositiveFloat | None = Field(default=None, description="The same of its checkpoints.")
+    events_retention_days: PositiveFloat | None = Field(
         default=None, description="The same of its stream of events, its history aside."
     )
-    keep_metrics_days: PositiveFloat | None = Field(default=None, description="The same of its curves.")
-    keep_uploads_days: PositiveFloat | None = Field(
+    metrics_retention_days: PositiveFloat | None = Field(default=None, description="The same of its curves.")
+    uploads_retention_days: PositiveFloat | None = Field(
         default=None,
         description="Uploads are forgotten so long after the last job was posted that names them. Those that a job "
         "which has not ended, or a named teacher or dataset, refers to stay. Empty: never.",
@@ -266,7 +269,7 @@ class Settings(BaseSettings):
         "case.",
     )
     mlflow_retry_seconds: PositiveFloat = Field(
-        default=5.0, description="Wait before it is told again; four times as long each time, ten tries."
+        default=5.0, description="BlockedReason before it is told again; four times as long each time, ten tries."
     )
 
     traces_endpoint: str | None = Field(

@@ -14,7 +14,7 @@ def main() -> None:
             "--loglevel=INFO",
             # Several workers of one machine need names of their own.
             f"--hostname=worker-{os.getpid()}@%h",
-            # Workers need not know each other: the database knows them all. Looking for neighbours costs a second at
+            # Workers need not know each other: the database knows them all. Looking for neighbors costs a second at
             # start.
             "--without-gossip",
             "--without-mingle",

@@ -13,7 +13,7 @@ from worker.trainer.devices import loads
 logger = logging.getLogger(__name__)
 
 WORKER = CollectorRegistry()
-RINGS = Counter("ttm_worker_rings", "Rings answered, by what came of it.", ["result"], registry=WORKER)
+WAKE_UPS = Counter("ttm_worker_rings", "Rings answered, by what came of it.", ["result"], registry=WORKER)
 ATTEMPTS = Counter("ttm_worker_attempts", "Attempts that ended.", ["outcome"], registry=WORKER)
 ATTEMPT_SECONDS = Histogram(
     "ttm_worker_attempt_seconds",
@@ -30,7 +30,7 @@ TRAINER_MEMORY = Gauge("ttm_trainer_memory_bytes", "Memory of the trainer's proc
 DISPATCHER = CollectorRegistry()
 DISPATCHED = Counter("ttm_dispatcher_rings", "Rings handed to the broker, or refused.", ["result"], registry=DISPATCHER)
 REAPED = Counter("ttm_dispatcher_reaped", "Jobs taken back or failed.", ["reason"], registry=DISPATCHER)
-RUNG_AGAIN = Counter("ttm_dispatcher_rung_again", "Rings repeated for idle workers.", registry=DISPATCHER)
+RENOTIFIED = Counter("ttm_dispatcher_rung_again", "Rings repeated for idle workers.", registry=DISPATCHER)
 COLLECTED = Counter("ttm_dispatcher_collected_objects", "Objects that no row named.", registry=DISPATCHER)
 RETIRED = Counter("ttm_dispatcher_retired", "Rows that the retention rules removed.", ["kind"], registry=DISPATCHER)
 MLFLOW = Counter("ttm_mlflow_runs", "Jobs that MLflow was told of, or not.", ["result"], registry=DISPATCHER)
@@ -38,7 +38,7 @@ ROUND = Gauge("ttm_dispatcher_round_timestamp_seconds", "When it last went its r
 
 # A series that is there from the start has a rate from its first count on.
 for result in ("claimed", "nothing", "database_away"):
-    RINGS.labels(result)
+    WAKE_UPS.labels(result)
 for outcome in ("succeeded", "failed", "error", "released", "lost"):
     ATTEMPTS.labels(outcome)
 for result in ("extended", "database_away", "lost"):

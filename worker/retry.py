@@ -1,4 +1,4 @@
-"""Waits for a storage that is away, so that hours of training are not lost to minutes of it."""
+"""BlockedReasons for a storage that is away, so that hours of training are not lost to minutes of it."""
 
 import logging
 import time
@@ -16,7 +16,7 @@ _LOOK_EVERY = 0.25
 T = TypeVar("T")
 
 
-def patiently(call: Callable[[], T], *, seconds: float, check: Callable[[], None]) -> T:
+def retry_storage(call: Callable[[], T], *, seconds: float, check: Callable[[], None]) -> T:
     """What `call` returns, which is called again with growing pauses while the storage cannot be reached.
 
     StorageUnreachable once that has lasted for `seconds`, and whatever `check`, which is called several times a second

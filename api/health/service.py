@@ -75,6 +75,6 @@ def _storage(storage: Storage) -> bool:
 def _seen(engine: Engine, kind: Kind, settings: Settings) -> bool:
     try:
         with read_scope(engine) as session:
-            return bool(workers.recent(session, within=timedelta(seconds=settings.worker_seen_seconds), kind=kind))
+            return bool(workers.recent(session, within=timedelta(seconds=settings.worker_timeout_seconds), kind=kind))
     except SQLAlchemyError:
         return False

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from ttm_jobs.database.engine import session_scope
 from ttm_jobs.repositories.access import idempotency
-from ttm_jobs.repositories.access.idempotency import Answer
+from ttm_jobs.repositories.access.idempotency import StoredResponse
 
 _Key = Annotated[
     str | None,
@@ -52,7 +52,7 @@ class Once:
             if before is not None:
                 return _response(before, replayed=True)
             made = create(session)
-            answer = Answer(201, location(made), made.model_dump_json().encode())
+            answer = StoredResponse(201, location(made), made.model_dump_json().encode())
             if self.key is not None:
                 idempotency.record(session, self.key, request, answer)
         return _response(answer)
@@ -75,7 +75,7 @@ def _canonical(body: BaseModel | None) -> str:
     return "" if body is None else json.dumps(body.model_dump(mode="json"), sort_keys=True)
 
 
-def _response(answer: Answer, *, replayed: bool = False) -> Response:
+def _response(answer: StoredResponse, *, replayed: bool = False) -> Response:
     headers = {"Location": answer.location} if answer.location is not None else {}
     if replayed:
         headers["Idempotent-Replayed"] = "true"

@@ -54,13 +54,13 @@ def decode_cursor(kind: str, cursor: str, parse: Callable[[list[Any]], Position]
     raise Refusal((error, FieldError(pointer="/cursor", detail=error.message, where="query")))
 
 
-def encode_moment(at: datetime, row_id: str) -> list[str | int]:
+def encode_time_cursor(at: datetime, row_id: str) -> list[str | int]:
     """The position of a row in a list by time."""
     # Whole microseconds: a float would round the time to another row's.
     return [(at - _EPOCH) // timedelta(microseconds=1), row_id]
 
 
-def decode_moment(position: list[Any], is_name: Callable[[str], bool] = is_id) -> tuple[datetime, str]:
+def decode_time_cursor(position: list[Any], is_name: Callable[[str], bool] = is_id) -> tuple[datetime, str]:
     """The row that such a position names; raises for what is none."""
     microseconds, row_id = position
     if not is_name(row_id):

@@ -50,4 +50,4 @@ def _in_utc(at: datetime) -> datetime:
 
 
 # ISO 8601 with its zone.
-Moment = Annotated[AwareDatetime, BeforeValidator(_no_number), AfterValidator(_in_utc)]
+UtcDatetime = Annotated[AwareDatetime, BeforeValidator(_no_number), AfterValidator(_in_utc)]

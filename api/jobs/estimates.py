@@ -49,7 +49,7 @@ def _is_like(job: Job, request: JobRequest) -> bool:
 
 
 def _taken(session: Session, job: Job, request: JobRequest) -> Taken:
-    told = events.planned(session, job.id) or {}
+    told = events.resolved(session, job.id) or {}
     planned = told.get("estimate") or {}
     took = (job.result or {}).get("training_seconds") or planned.get("seconds")
     share = request.training.epochs / job.spec["training"]["epochs"]

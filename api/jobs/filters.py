@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Query
 from pydantic import AfterValidator
 
-from api.http.types import Moment
+from api.http.types import UtcDatetime
 from ttm_jobs.repositories.jobs.listing import JobFilters
 from ttm_jobs.states import JobState
 
@@ -36,8 +36,8 @@ async def _filters(
     owner: Annotated[
         str | None, Query(max_length=100, description="Only jobs that a key of this name submitted."), _Word
     ] = None,
-    created_after: Annotated[Moment | None, Query(description="A time with its zone.")] = None,
-    created_before: Annotated[Moment | None, Query(description="A time with its zone.")] = None,
+    created_after: Annotated[UtcDatetime | None, Query(description="A time with its zone.")] = None,
+    created_before: Annotated[UtcDatetime | None, Query(description="A time with its zone.")] = None,
 ) -> JobFilters:
     # A state twice would be read twice.
     states = list(dict.fromkeys(state))

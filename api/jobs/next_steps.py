@@ -6,7 +6,7 @@ _STEPS = {
     "architecture_mismatch": "Name the architecture that the checkpoint was saved from, and its number of classes.",
     "unknown_architecture": "Choose a name from the list of architectures.",
     "non_finite_loss": "Lower the learning rate, add a warm-up, or clip gradients; then submit a new job.",
-    "out_of_memory": "Make the batch or the images smaller, or raise `training.accumulation`; then retry.",
+    "out_of_memory": "Make the batch or the images smaller, or raise `training.gradient_accumulation`; then retry.",
     "storage_full": "Free space where the service keeps its files, then retry the job.",
     "storage_unreachable": "Have the storage brought back, then retry the job.",
     "source_refused": "The address does not give the file to this service: look at its rights.",

@@ -7,12 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from api.artifacts.schemas import ArtifactOut
 from api.http.pagination import Page
-from api.http.types import Moment
+from api.http.types import UtcDatetime
 from api.jobs.next_steps import next_step
-from ttm_core.spec.base import Exact
+from ttm_core.spec.base import StrictModel
 from ttm_core.spec.events import Reference
 from ttm_core.spec.job import DistillSpec
-from ttm_jobs.repositories.jobs.blocked import WaitsFor
+from ttm_jobs.repositories.jobs.blocked import BlockedOn
 from ttm_jobs.repositories.jobs.crud import DEFAULT_PRIORITY
 from ttm_jobs.settings import Queue
 from ttm_jobs.states import JobState
@@ -23,7 +23,7 @@ _TEN_YEARS = 315_360_000
 
 # A number is never taken for a time since 1970, nor a time for a number.
 Seconds = Annotated[float, Field(gt=0, le=_TEN_YEARS, strict=True)]
-Deadline = Moment | Seconds
+Deadline = UtcDatetime | Seconds
 
 
 Tag = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/@+-]*$")]
@@ -53,7 +53,7 @@ class JobRequest(DistillSpec):
     )
 
 
-class JobPatch(Exact):
+class JobPatch(StrictModel):
     """What of a job may be changed at any time; what is left out stays."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"name": "pets, third try"}})
@@ -83,7 +83,7 @@ class Accuracy(BaseModel):
     )
     teacher: float | None
     student: float | None
-    gap_points: float | None
+    change_points: float | None
 
 
 class Failure(BaseModel):
@@ -185,22 +185,22 @@ class JobOut(JobSummary):
     """A job with all that is known of it."""
 
     spec: dict[str, Any] = Field(description="The complete DistillSpec: as run once planned, until then with defaults.")
-    named: dict[str, str] = Field(
+    resolved_references: dict[str, str] = Field(
         description="What of the spec was given by a name of the project's, and the version that it stood for then."
     )
-    planned: bool = Field(description="True once `spec` has every field decided by the engine.")
+    resolved: bool = Field(description="True once `spec` has every field decided by the engine.")
     result: dict[str, Any] | None = Field(description="The engine's final report.")
     artifacts: list[ArtifactOut]
     history: list[HistoryEntry]
     retry_of: str | None
     heartbeat_at: datetime | None
-    waits_for: WaitsFor | None = Field(
+    blocked_on: BlockedOn | None = Field(
         None,
         description="Of a queued job. worker: none serves its queue; memory: none that does has as much; limit: its "
         "project runs as many jobs as it may; time: it is tried again later; turn: those before it, or a worker to be "
         "free. As of now: the ETag does not change with it.",
     )
-    wait_reason: str | None = Field(None, description="The same as a sentence.")
+    blocked_reason: str | None = Field(None, description="The same as a sentence.")
 
 
 class JobPage(Page[JobSummary]):
@@ -237,7 +237,7 @@ class Dryrun(BaseModel):
     """What a job would be, were it submitted."""
 
     spec: dict[str, Any] = Field(description="The spec with its defaults.")
-    named: dict[str, str] = Field({}, description="The versions that its names stand for now.")
+    resolved_references: dict[str, str] = Field({}, description="The versions that its names stand for now.")
     student: ModelSize
     teachers: list[ModelSize] = Field(description="Those whose architecture is given.")
     teacher_store_bytes_per_image: int | None = Field(

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from api.http import conditional
 from api.http.errors import InvalidRequest
-from api.http.pagination import decode_cursor, decode_moment, encode_cursor, encode_moment
+from api.http.pagination import decode_cursor, decode_time_cursor, encode_cursor, encode_time_cursor
 from api.http.problems import FieldError, Refusal
 from api.jobs.live.polling import etag
 from api.jobs.live.rendered import RenderedJobs
@@ -31,7 +31,7 @@ from api.registry.resolution import by_address, resolve
 from ttm_core.spec.job import DistillSpec
 from ttm_jobs.models import Job
 from ttm_jobs.repositories.jobs import crud, listing, ordering
-from ttm_jobs.repositories.jobs.blocked import Wait, Waits
+from ttm_jobs.repositories.jobs.blocked import BlockedReason, BlockedReasons
 from ttm_jobs.repositories.jobs.crud import Stamp
 from ttm_jobs.repositories.jobs.listing import JobFilters
 from ttm_jobs.repositories.run_data import artifacts, events, metrics, recording
@@ -63,7 +63,7 @@ def create(session: Session, settings: Settings, request: JobRequest, *, owner: 
         queue=request.queue or settings.queues[0],
         device_memory_bytes=request.device_memory_bytes,
         tags=request.tags,
-        named=resolved.named,
+        resolved_references=resolved.resolved_references,
         traceparent=traces.traceparent(),
         max_attempts=request.max_attempts or settings.max_attempts,
         deadline=timedelta(seconds=request.deadline) if isinstance(request.deadline, float) else request.deadline,
@@ -123,8 +123,8 @@ def show(session: Session, settings: Settings, job: Job) -> JobOut:
     return detail(job, made, history, _wait(session, settings, job))
 
 
-def _wait(session: Session, settings: Settings, job: Job, *, at: datetime | None = None) -> Wait | None:
-    return Waits(session, seen_within=timedelta(seconds=settings.worker_seen_seconds), at=at).of(job)
+def _wait(session: Session, settings: Settings, job: Job, *, at: datetime | None = None) -> BlockedReason | None:
+    return BlockedReasons(session, seen_within=timedelta(seconds=settings.worker_timeout_seconds), at=at).of(job)
 
 
 def change(session: Session, settings: Settings, wish: Callable[[Session, str], Job], job_id: str) -> JobOut:
@@ -153,13 +153,13 @@ def page(
     condition: str | None = None,
 ) -> tuple[JobPage, str]:
     """A page of jobs, newest first, and its ETag. NotModified if the condition names it."""
-    before = None if cursor is None else decode_cursor(_CURSOR, cursor, decode_moment)
+    before = None if cursor is None else decode_cursor(_CURSOR, cursor, decode_time_cursor)
     found = listing.page(session, limit=limit, before=before, filters=filters and by_address(session, filters))
     seen = f"{found.has_more} " + " ".join(f"{job.id}:{job.version}" for job in found.jobs)
     tag = f'W/"{sha256(seen.encode()).hexdigest()[:32]}"'
     conditional.check(condition, tag)
     last = found.jobs[-1] if found.has_more else None
-    following = None if last is None else encode_cursor(_CURSOR, encode_moment(last.created_at, last.id))
+    following = None if last is None else encode_cursor(_CURSOR, encode_time_cursor(last.created_at, last.id))
     items = [summary(job) for job in found.jobs]
     return JobPage(items=items, next_cursor=following, has_more=found.has_more), tag
 
@@ -203,6 +203,6 @@ def stream_start(session: Session, job_id: str, last_event_id: str | None) -> St
     if last_event_id and not (last_event_id.isascii() and last_event_id.isdecimal()):
         error = InvalidRequest("Last-Event-ID is the number of an event.")
         raise Refusal((error, FieldError(pointer="/last-event-id", detail=error.message, where="header")))
-    after = min(int(last_event_id or 0), job.last_event)
-    over = job.state in TERMINAL and after == job.last_event
-    return StreamStart(job.id, after, job.last_event, over)
+    after = min(int(last_event_id or 0), job.last_event_number)
+    over = job.state in TERMINAL and after == job.last_event_number
+    return StreamStart(job.id, after, job.last_event_number, over)

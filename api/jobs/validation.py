@@ -77,7 +77,7 @@ def dry_run(session: Session, settings: Settings, request: JobRequest) -> Dryrun
     taken = estimate(session, request)
     return Dryrun(
         spec=request.model_dump(mode="json", include=set(DistillSpec.model_fields)),
-        named=resolved.named,
+        resolved_references=resolved.resolved_references,
         student=_size(request.student.architecture),
         teachers=[_size(name) for name in teachers if name is not None],
         teacher_store_bytes_per_image=None if classes is None else classes * _BYTES_OF_A_LOGIT,

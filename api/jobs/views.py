@@ -20,7 +20,7 @@ from api.jobs.schemas import (
 from api.registry.references import path_of
 from ttm_core.spec.events import Reference
 from ttm_jobs.models import Artifact, Attempt, Checkpoint, Job, JobEvent
-from ttm_jobs.repositories.jobs.blocked import Wait
+from ttm_jobs.repositories.jobs.blocked import BlockedReason
 from ttm_jobs.repositories.run_data.metrics import Point
 from ttm_jobs.states import JobState
 
@@ -57,23 +57,25 @@ def summary(job: Job) -> JobSummary:
     )
 
 
-def detail(job: Job, artifacts: Sequence[Artifact], history: Iterable[HistoryEntry], wait: Wait | None) -> JobOut:
+def detail(
+    job: Job, artifacts: Sequence[Artifact], history: Iterable[HistoryEntry], wait: BlockedReason | None
+) -> JobOut:
     """A job with all that is known of it."""
     known = summary(job).model_dump()
     if any(row.name == LOG for row in artifacts):
         known["links"]["log"] = f"/jobs/{job.id}/log"
     return JobOut(
         **known,
-        spec=job.full_spec or job.spec,
-        named=job.named,
-        planned=job.full_spec is not None,
+        spec=job.resolved_spec or job.spec,
+        resolved_references=job.resolved_references,
+        resolved=job.resolved_spec is not None,
         result=job.result,
         artifacts=[artifact(row) for row in artifacts],
         history=list(history),
         retry_of=job.retry_of,
         heartbeat_at=job.heartbeat_at,
-        waits_for=wait and wait.what,
-        wait_reason=wait and wait.reason,
+        blocked_on=wait and wait.what,
+        blocked_reason=wait and wait.reason,
     )
 
 
@@ -147,8 +149,8 @@ def links(job: Job) -> Links:
         attempts=f"{base}/attempts",
         artifacts=f"{base}/artifacts",
         page=f"/ui/jobs/{job.id}",
-        teacher=path_of(job.named.get("teacher")),
-        dataset=path_of(job.named.get("dataset")),
+        teacher=path_of(job.resolved_references.get("teacher")),
+        dataset=path_of(job.resolved_references.get("dataset")),
         student=f"{base}/student" if state is JobState.SUCCEEDED else None,
         cancel=f"{base}/cancel" if state in _CANCELLABLE else None,
         pause=f"{base}/pause" if state in (JobState.QUEUED, JobState.RUNNING) else None,
@@ -167,7 +169,7 @@ def _compared(
     against: Reference = "labels",
 ) -> Accuracy:
     gap = None if teacher is None or student is None else round((teacher - student) * 100, 4)
-    return Accuracy(split=split, against=against, teacher=teacher, student=student, gap_points=gap)
+    return Accuracy(split=split, against=against, teacher=teacher, student=student, change_points=gap)
 
 
 def _progress(progress: dict[str, Any] | None) -> Progress | None:
@@ -178,7 +180,7 @@ def _progress(progress: dict[str, Any] | None) -> Progress | None:
 
 def teacher_of(job: Job) -> str | None:
     """Architecture of a job's teacher once it is known, until then its address."""
-    spec: dict[str, Any] = job.full_spec or {}
+    spec: dict[str, Any] = job.resolved_spec or {}
     known = [spec["teacher"]] if spec.get("teacher") else spec.get("teachers") or []
     architectures = [teacher.get("architecture") for teacher in known]
     return " + ".join(architectures) if architectures and all(architectures) else job.teacher

@@ -18,7 +18,7 @@ router = APIRouter(prefix="/keys", tags=["keys"], route_class=JsonRoute)
 
 @router.get("", operation_id="keys_list", summary="List the project's keys", responses=problems(Forbidden))
 def keys_list(caller: AdminDep, engine: EngineDep) -> KeyList:
-    """Those revoked or expired too. Needs a key of scope admin."""
+    """Those revoked or expired too. MethodRequirements a key of scope admin."""
     with read_scope(engine) as session:
         return service.every(session)
 
@@ -32,7 +32,7 @@ def keys_list(caller: AdminDep, engine: EngineDep) -> KeyList:
 )
 def keys_create(request: KeyRequest, caller: AdminDep, engine: EngineDep, services: ServicesDep) -> NewKeyOut:
     """For the project of the key that asks. The answer is the only place where the secret is shown, so it is kept
-    for no `Idempotency-Key`. Needs a key of scope admin."""
+    for no `Idempotency-Key`. MethodRequirements a key of scope admin."""
     with session_scope(engine) as session:
         key = service.create(session, request)
     services.callers.forget()
@@ -48,7 +48,7 @@ def keys_create(request: KeyRequest, caller: AdminDep, engine: EngineDep, servic
 )
 def keys_revoke(key_id: KeyId, caller: AdminDep, engine: EngineDep, services: ServicesDep) -> None:
     """It is refused from now on; other processes of the service may take it for five seconds more. Revoking again is
-    harmless. Needs a key of scope admin."""
+    harmless. MethodRequirements a key of scope admin."""
     with session_scope(engine) as session:
         service.revoke(session, key_id)
     services.callers.forget()

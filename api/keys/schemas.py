@@ -5,12 +5,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.http.types import Moment
-from ttm_core.spec.base import Exact
+from api.http.types import UtcDatetime
+from ttm_core.spec.base import StrictModel
 from ttm_jobs.models import Scope
 
 
-class KeyRequest(Exact):
+class KeyRequest(StrictModel):
     """A key for somebody or something of the project."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"name": "nightly", "scope": "submit"}})
@@ -19,7 +19,7 @@ class KeyRequest(Exact):
     scope: Scope = Field(
         Scope.SUBMIT, description="read: look; submit: also submit and change jobs; admin: also make and revoke keys."
     )
-    expires_at: Moment | None = Field(None, description="With its zone; never, when left out.")
+    expires_at: UtcDatetime | None = Field(None, description="With its zone; never, when left out.")
 
 
 class KeyOut(BaseModel):

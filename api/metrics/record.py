@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from ttm_jobs.database.engine import DATABASE_AWAY, read_scope
 from ttm_jobs.repositories import service_stats
-from ttm_jobs.repositories.service_stats import Queue, Totals, Vitals
+from ttm_jobs.repositories.service_stats import Queue, ServiceStats, Totals
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
 
@@ -27,7 +27,7 @@ class RecordCollector(Collector):
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
-        self._seen = timedelta(seconds=settings.worker_seen_seconds)
+        self._seen = timedelta(seconds=settings.worker_timeout_seconds)
         self._lock = threading.Lock()
         self._totals: tuple[float, Totals, Mapping[JobState, int]] | None = None
 
@@ -38,7 +38,7 @@ class RecordCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         try:
             with read_scope(self._engine) as session:
-                now = service_stats.take(session, seen_within=self._seen)
+                now = service_stats.collect(session, seen_within=self._seen)
             totals, states = self._remembered_totals()
         except DATABASE_AWAY as error:
             log.warning("no metrics of the record", error=type(error).__name__)
@@ -60,7 +60,7 @@ class RecordCollector(Collector):
             return self._totals[1:]
 
 
-def _of_now(now: Vitals) -> Iterable[Metric]:
+def _of_now(now: ServiceStats) -> Iterable[Metric]:
     def of_queues(name: str, words: str, number: Callable[[Queue], float]) -> Metric:
         return _family(name, words, "queue", {queue: number(told) for queue, told in now.queues.items()})
 

@@ -16,7 +16,7 @@ class WorkerOut(BaseModel):
     devices: list[Any] = Field(description="What it trains on.")
     queues: list[str] = Field(description="Those it serves, the preferred first.")
     started_at: datetime
-    seen_at: datetime
+    last_seen_at: datetime
     busy: bool
     job_id: str | None = Field(description="The job it is at, if that is the project's own.")
 
@@ -34,7 +34,7 @@ class StoreHost(BaseModel):
     size: int = Field(description="Bytes on disk.")
     rows: int = Field(description="Views whose logits are there, in whole blocks.")
     used_at: datetime = Field(description="When a trainer there last opened it, whichever project's.")
-    seen_at: datetime = Field(description="When a worker there last told of it.")
+    last_seen_at: datetime = Field(description="When a worker there last told of it.")
 
 
 class StoreOut(BaseModel):

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api.http.pagination import decode_cursor, decode_moment, encode_cursor, encode_moment
+from api.http.pagination import decode_cursor, decode_time_cursor, encode_cursor, encode_time_cursor
 from api.jobs.views import teacher_of
 from api.operations.schemas import Limits, StoreHost, StoreOut, StorePage, UsageOut, WorkerList, WorkerOut
 from ttm_jobs.database.tenancy import project_of
@@ -14,7 +14,7 @@ from ttm_jobs.models import Job, Project
 from ttm_jobs.repositories import workers
 from ttm_jobs.repositories.access import projects
 from ttm_jobs.repositories.run_data import teacher_stores
-from ttm_jobs.repositories.run_data.teacher_stores import Known
+from ttm_jobs.repositories.run_data.teacher_stores import StoreSummary
 from ttm_jobs.settings import Settings
 
 _STORES = "teacher stores"
@@ -22,7 +22,7 @@ _STORES = "teacher stores"
 
 def worker_list(session: Session, settings: Settings) -> WorkerList:
     """The workers; which job of another project one is at stays untold."""
-    found = workers.recent(session, within=timedelta(seconds=settings.worker_seen_seconds), kind="worker")
+    found = workers.recent(session, within=timedelta(seconds=settings.worker_timeout_seconds), kind="worker")
     held = [worker.job_id for worker in found if worker.job_id is not None]
     own = set(session.scalars(select(Job.id).where(Job.id.in_(held))))
     return WorkerList(
@@ -33,7 +33,7 @@ def worker_list(session: Session, settings: Settings) -> WorkerList:
                 devices=worker.devices,
                 queues=worker.queues,
                 started_at=worker.started_at,
-                seen_at=worker.seen_at,
+                last_seen_at=worker.last_seen_at,
                 busy=worker.job_id is not None,
                 job_id=worker.job_id if worker.job_id in own else None,
             )
@@ -48,15 +48,15 @@ def store_page(session: Session, *, limit: int, cursor: str | None) -> StorePage
     found = teacher_stores.page(session, limit=limit + 1, before=before)
     has_more = len(found) > limit
     last = found[limit - 1] if has_more else None
-    following = None if last is None else encode_cursor(_STORES, encode_moment(last.last_used_at, last.digest))
+    following = None if last is None else encode_cursor(_STORES, encode_time_cursor(last.last_used_at, last.digest))
     return StorePage(items=[_store(known) for known in found[:limit]], next_cursor=following, has_more=has_more)
 
 
 def _store_position(position: list[Any]) -> tuple[datetime, str]:
-    return decode_moment(position, is_name=lambda name: len(name) == 64 and name.isalnum())
+    return decode_time_cursor(position, is_name=lambda name: len(name) == 64 and name.isalnum())
 
 
-def _store(known: Known) -> StoreOut:
+def _store(known: StoreSummary) -> StoreOut:
     largest = max(known.hosts, key=lambda host: host.size)
     return StoreOut(
         key=known.digest,

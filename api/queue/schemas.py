@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import BaseModel, Field
 
 from api.http.pagination import Page
-from ttm_jobs.repositories.jobs.blocked import WaitsFor
+from ttm_jobs.repositories.jobs.blocked import BlockedOn
 
 
 class QueueLine(BaseModel):
@@ -49,11 +49,11 @@ class WaitingJob(BaseModel):
     queued_at: datetime
     not_before: datetime | None = Field(description="It is tried again no sooner.")
     deadline_at: datetime | None
-    waits_for: WaitsFor = Field(
+    blocked_on: BlockedOn = Field(
         description="worker: none serves the queue; memory: none that does has as much; limit: the project runs as "
         "many jobs as it may; time: it is tried again later; turn: those before it, or a worker to be free."
     )
-    wait_reason: str = Field(description="The same as a sentence.")
+    blocked_reason: str = Field(description="The same as a sentence.")
 
 
 class WaitingPage(Page[WaitingJob]):

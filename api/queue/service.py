@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from api.http.pagination import decode_cursor, decode_moment, encode_cursor, encode_moment
+from api.http.pagination import decode_cursor, decode_time_cursor, encode_cursor, encode_time_cursor
 from api.jobs.views import teacher_of
 from api.queue.schemas import QueueLine, QueueOut, WaitingJob, WaitingPage
 from ttm_jobs.database.clock import now
@@ -15,8 +15,8 @@ from ttm_jobs.models import Job, Worker
 from ttm_jobs.repositories import workers
 from ttm_jobs.repositories.access import projects
 from ttm_jobs.repositories.jobs import scheduling
-from ttm_jobs.repositories.jobs.blocked import Wait, Waits
-from ttm_jobs.repositories.jobs.scheduling import Place
+from ttm_jobs.repositories.jobs.blocked import BlockedReason, BlockedReasons
+from ttm_jobs.repositories.jobs.scheduling import QueuePosition
 from ttm_jobs.settings import Settings
 
 _CURSOR = "queue"
@@ -26,7 +26,7 @@ def overview(session: Session, all_projects: Session, settings: Settings) -> Que
     """How much waits in each queue, and for how long. `all_projects` is a session that is bound to none."""
     project_id = project_of(session)
     at, waiting = now(session), scheduling.queue_lengths(session)
-    seen_within = timedelta(seconds=settings.worker_seen_seconds)
+    seen_within = timedelta(seconds=settings.worker_timeout_seconds)
     there = workers.recent(all_projects, within=seen_within, kind="worker")
     queues = [
         _line(
@@ -35,7 +35,7 @@ def overview(session: Session, all_projects: Session, settings: Settings) -> Que
             waiting.get(queue),
             project_id,
             serving=[worker for worker in there if queue in worker.queues],
-            in_turn=scheduling.in_turn(all_projects, queue),
+            scheduling_order=scheduling.scheduling_order(all_projects, queue),
         )
         for queue in dict.fromkeys((*settings.queues, *sorted(waiting)))
     ]
@@ -53,21 +53,21 @@ def page(session: Session, settings: Settings, queue: str, *, limit: int, cursor
     after = None if cursor is None else decode_cursor(_CURSOR, cursor, _place)
     found = scheduling.queue_page(session, queue, limit=limit + 1, after=after)
     before = 0 if after is None else scheduling.count_until(session, queue, after)
-    waits = Waits(session, seen_within=timedelta(seconds=settings.worker_seen_seconds))
+    waits = BlockedReasons(session, seen_within=timedelta(seconds=settings.worker_timeout_seconds))
     items = [_waiting(job, place, waits.of(job)) for place, job in enumerate(found[:limit], before + 1)]
     has_more = len(found) > limit
     following = None
     if has_more:
         last = found[limit - 1]
-        following = encode_cursor(_CURSOR, [last.priority, *encode_moment(last.created_at, last.id)])
+        following = encode_cursor(_CURSOR, [last.priority, *encode_time_cursor(last.created_at, last.id)])
     return WaitingPage(items=items, next_cursor=following, has_more=has_more)
 
 
-def _place(position: list[Any]) -> Place:
+def _place(position: list[Any]) -> QueuePosition:
     priority, *moment = position
     if priority not in range(10):
         raise ValueError
-    return Place(int(priority), *decode_moment(moment))
+    return QueuePosition(int(priority), *decode_time_cursor(moment))
 
 
 def _line(
@@ -77,7 +77,7 @@ def _line(
     project_id: str,
     *,
     serving: Sequence[Worker],
-    in_turn: Sequence[str],
+    scheduling_order: Sequence[str],
 ) -> QueueLine:
     count, since = waiting or (0, None)
     return QueueLine(
@@ -86,12 +86,12 @@ def _line(
         oldest_age_seconds=_age(at, since),
         workers=len(serving),
         idle_workers=sum(worker.job_id is None for worker in serving),
-        projects=len(in_turn),
-        turn=in_turn.index(project_id) + 1 if project_id in in_turn else None,
+        projects=len(scheduling_order),
+        turn=scheduling_order.index(project_id) + 1 if project_id in scheduling_order else None,
     )
 
 
-def _waiting(job: Job, position: int, wait: Wait | None) -> WaitingJob:
+def _waiting(job: Job, position: int, wait: BlockedReason | None) -> WaitingJob:
     assert wait is not None  # it is queued
     return WaitingJob(
         id=job.id,
@@ -107,8 +107,8 @@ def _waiting(job: Job, position: int, wait: Wait | None) -> WaitingJob:
         queued_at=job.queued_at,
         not_before=job.not_before,
         deadline_at=job.deadline_at,
-        waits_for=wait.what,
-        wait_reason=wait.reason,
+        blocked_on=wait.what,
+        blocked_reason=wait.reason,
     )
 
 

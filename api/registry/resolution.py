@@ -12,7 +12,7 @@ from api.http.errors import InputNotFound
 from api.http.problems import FieldError, Refusal
 from api.registry.references import Reference, parse_reference, written
 from ttm_jobs.errors import NotFound
-from ttm_jobs.models import Definition
+from ttm_jobs.models import RegistryEntry
 from ttm_jobs.models.registry_entry import Kind
 from ttm_jobs.repositories import registry
 from ttm_jobs.repositories.jobs.listing import JobFilters
@@ -28,7 +28,7 @@ class Resolved:
     """A request without names, and the version of each that it had, by its place in the spec."""
 
     request: "JobRequest"
-    named: dict[str, str] = field(default_factory=dict)
+    resolved_references: dict[str, str] = field(default_factory=dict)
 
 
 def resolve(session: Session, request: "JobRequest") -> Resolved:
@@ -56,10 +56,10 @@ def resolve(session: Session, request: "JobRequest") -> Resolved:
             continue
         own = {name: value for name, value in part.items() if name != _ADDRESS[kind]}
         parent[key] = {**found.spec, **own}
-        resolved.named[place] = written(kind, found.name, found.version)
+        resolved.resolved_references[place] = written(kind, found.name, found.version)
     if faults:
         raise Refusal(*faults)
-    if resolved.named:
+    if resolved.resolved_references:
         try:
             resolved.request = type(request).model_validate(told)
         except ValidationError as error:
@@ -85,5 +85,5 @@ def by_address(session: Session, filters: JobFilters) -> JobFilters:
     return replace(filters, **changed)
 
 
-def _find(session: Session, reference: Reference) -> Definition:
+def _find(session: Session, reference: Reference) -> RegistryEntry:
     return registry.get(session, reference.kind, reference.name, reference.version)

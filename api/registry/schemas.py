@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.http.pagination import Page
-from ttm_core.spec.base import Exact, or_short
+from ttm_core.spec.base import StrictModel, or_short
 from ttm_core.spec.dataset import DatasetSpec
 from ttm_core.spec.job import TeacherSpec
 
@@ -21,7 +21,7 @@ Name = Annotated[
 Description = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
-class TeacherRequest(Exact):
+class TeacherRequest(StrictModel):
     """A version of a teacher."""
 
     model_config = ConfigDict(
@@ -39,7 +39,7 @@ class TeacherRequest(Exact):
     description: Description | None = None
 
 
-class DatasetRequest(Exact):
+class DatasetRequest(StrictModel):
     """A version of a dataset."""
 
     model_config = ConfigDict(

@@ -10,7 +10,7 @@ from api.http.problems import Refusal
 from api.jobs.validation import OF_DATASETS, OF_TEACHERS, address_fault
 from api.registry.references import written
 from api.registry.schemas import DatasetOut, DatasetRequest, TeacherOut, TeacherRequest
-from ttm_jobs.models import Definition
+from ttm_jobs.models import RegistryEntry
 from ttm_jobs.models.registry_entry import Kind
 from ttm_jobs.repositories import registry
 from ttm_jobs.settings import Settings
@@ -33,7 +33,7 @@ def add_dataset(session: Session, settings: Settings, request: DatasetRequest) -
 
 
 def names(
-    session: Session, kind: Kind, show: Callable[[Definition], Shown], *, limit: int, cursor: str | None
+    session: Session, kind: Kind, show: Callable[[RegistryEntry], Shown], *, limit: int, cursor: str | None
 ) -> Page[Shown]:
     """A page of the newest versions, by name."""
     after = "" if cursor is None else decode_cursor(f"{kind}s", cursor, lambda position: str(position[0]))
@@ -42,7 +42,7 @@ def names(
 
 
 def versions(
-    session: Session, kind: Kind, name: str, show: Callable[[Definition], Shown], *, limit: int, cursor: str | None
+    session: Session, kind: Kind, name: str, show: Callable[[RegistryEntry], Shown], *, limit: int, cursor: str | None
 ) -> Page[Shown]:
     """A page of the versions of a name, newest first. TeacherNotFound, DatasetNotFound."""
     list_name = f"{kind} versions"
@@ -51,12 +51,12 @@ def versions(
     return _page(list_name, found, limit, show, lambda last: [last.version])
 
 
-def teacher(row: Definition) -> TeacherOut:
+def teacher(row: RegistryEntry) -> TeacherOut:
     """A version as it is shown."""
     return TeacherOut(**_fields(row), teacher=row.spec)
 
 
-def dataset(row: Definition) -> DatasetOut:
+def dataset(row: RegistryEntry) -> DatasetOut:
     """A version as it is shown."""
     return DatasetOut(**_fields(row), dataset=row.spec)
 
@@ -68,17 +68,17 @@ def _check(faults: Any) -> None:
 
 def _page(
     list_name: str,
-    found: Sequence[Definition],
+    found: Sequence[RegistryEntry],
     limit: int,
-    show: Callable[[Definition], Shown],
-    position: Callable[[Definition], list[str | int]],
+    show: Callable[[RegistryEntry], Shown],
+    position: Callable[[RegistryEntry], list[str | int]],
 ) -> Page[Shown]:
     has_more = len(found) > limit
     following = encode_cursor(list_name, position(found[limit - 1])) if has_more else None
     return Page(items=[show(row) for row in found[:limit]], next_cursor=following, has_more=has_more)
 
 
-def _fields(row: Definition) -> dict[str, Any]:
+def _fields(row: RegistryEntry) -> dict[str, Any]:
     return {
         "name": row.name,
         "version": row.version,

@@ -66,7 +66,7 @@ _OFFSET = {
 
 async def _resumable(services: ServicesDep, engine: EngineDep) -> Resumable:
     settings = services.settings
-    life = timedelta(seconds=settings.collect_after_seconds)
+    life = timedelta(seconds=settings.collect_min_age_seconds)
     return Resumable(engine, services.storage, settings.max_upload_bytes, life, services.upload_threads)
 
 

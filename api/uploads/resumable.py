@@ -30,7 +30,7 @@ _finishing: set[str] = set()
 
 
 @dataclass(frozen=True)
-class Standing:
+class UploadStatus:
     """How far an upload has come. `expires_at` is None for one that is complete."""
 
     id: str
@@ -53,7 +53,7 @@ class Resumable:
     life: timedelta
     threads: CapacityLimiter
 
-    async def create(self, headers: Headers) -> Standing:
+    async def create(self, headers: Headers) -> UploadStatus:
         """An upload without bytes yet. InvalidRequest, EmptyUpload, TooLarge, QuotaExceeded."""
         length = tus.number(headers, "Upload-Length")
         if length == 0:
@@ -62,7 +62,7 @@ class Resumable:
             raise TooLarge(f"An upload has at most {self.limit} bytes.")
         return await to_thread.run_sync(self._begin, plain_name(tus.file_name(headers) or ""), length)
 
-    async def standing(self, upload_id: str) -> Standing:
+    async def standing(self, upload_id: str) -> UploadStatus:
         """UploadNotFound, UploadExpired."""
         standing = await to_thread.run_sync(self._standing, upload_id)
         if standing.expires_at is not None and standing.offset == standing.length and upload_id not in _finishing:
@@ -70,7 +70,7 @@ class Resumable:
             await to_thread.run_sync(self._finish, upload_id, limiter=self.threads)
         return standing
 
-    async def append(self, upload_id: str, headers: Headers, body: AsyncIterator[bytes]) -> Standing:
+    async def append(self, upload_id: str, headers: Headers, body: AsyncIterator[bytes]) -> UploadStatus:
         """Takes what comes, also of a client that goes away in the middle. A body with a checksum is taken whole or not
         at all.
 
@@ -111,12 +111,12 @@ class Resumable:
             await to_thread.run_sync(self._finish, upload_id, limiter=self.threads)
         return standing
 
-    def _begin(self, filename: str | None, length: int) -> Standing:
+    def _begin(self, filename: str | None, length: int) -> UploadStatus:
         with session_scope(self.engine) as session:
             upload = uploads.begin(session, filename=filename, media_type="application/octet-stream", size=length)
             return self._view(upload)
 
-    def _standing(self, upload_id: str) -> Standing:
+    def _standing(self, upload_id: str) -> UploadStatus:
         with read_scope(self.engine) as session:
             upload = uploads.get(session, upload_id)
             if upload.state is UploadState.RECEIVING and upload.size is None:
@@ -126,11 +126,11 @@ class Resumable:
                 raise UploadExpired
             return self._view(upload)
 
-    def _view(self, upload: Upload) -> Standing:
+    def _view(self, upload: Upload) -> UploadStatus:
         length = upload.size or 0
         if upload.state is UploadState.COMPLETE:
-            return Standing(upload.id, length, length, None)
-        return Standing(upload.id, upload.received, length, (upload.active_at or upload.created_at) + self.life)
+            return UploadStatus(upload.id, length, length, None)
+        return UploadStatus(upload.id, upload.received, length, (upload.active_at or upload.created_at) + self.life)
 
     def _store(self, upload_id: str, first: bytes, rest: "_Blocks", digest: "hashlib._Hash | None") -> tuple[str, int]:
         """The key of a part, and its bytes."""

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 from starlette.datastructures import Headers
 
-from api.http.pagination import decode_cursor, decode_moment, encode_cursor, encode_moment
+from api.http.pagination import decode_cursor, decode_time_cursor, encode_cursor, encode_time_cursor
 from api.uploads.headers import announced_sha256, file_name, multipart_boundary
 from api.uploads.multipart import FilePart
 from api.uploads.schemas import UploadOut, UploadPage
@@ -120,11 +120,11 @@ def get(session: Session, upload_id: str) -> UploadOut:
 
 def page(session: Session, *, limit: int, cursor: str | None) -> UploadPage:
     """A page of the complete uploads, newest first."""
-    before = None if cursor is None else decode_cursor(_CURSOR, cursor, decode_moment)
+    before = None if cursor is None else decode_cursor(_CURSOR, cursor, decode_time_cursor)
     found = uploads.page(session, limit=limit + 1, before=before)
     has_more = len(found) > limit
     last = found[limit - 1] if has_more else None
-    following = None if last is None else encode_cursor(_CURSOR, encode_moment(last.created_at, last.id))
+    following = None if last is None else encode_cursor(_CURSOR, encode_time_cursor(last.created_at, last.id))
     return UploadPage(items=[_view(row) for row in found[:limit]], next_cursor=following, has_more=has_more)
 
 

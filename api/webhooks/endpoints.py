@@ -51,7 +51,7 @@ def webhooks_create(
     """Each change of a job's state is sent as a POST, in the form of Standard Webhooks: the headers `webhook-id`,
     `webhook-timestamp` and `webhook-signature` (v1, HMAC-SHA256 with the secret that is shown now). Anything but 2xx
     within seconds is tried again, ten times over most of a day, under the same `webhook-id`; order is not kept, and one
-    may come twice. Needs a key of scope admin."""
+    may come twice. MethodRequirements a key of scope admin."""
     return once.answer(engine, request, lambda session: service.create(session, settings, request), _location)
 
 
@@ -78,7 +78,7 @@ def webhooks_get(webhook_id: WebhookId, engine: EngineDep) -> WebhookOut:
 def webhooks_update(
     webhook_id: WebhookId, wanted: WebhookPatch, caller: AdminDep, engine: EngineDep, settings: SettingsDep
 ) -> WebhookOut:
-    """What is left out stays. One that failed for days is disabled by itself; `enabled: true` has it told again. Needs
+    """What is left out stays. One that failed for days is disabled by itself; `enabled: true` has it told again. MethodRequirements
     a key of scope admin."""
     with session_scope(engine) as session:
         return service.patch(session, settings, webhook_id, wanted)
@@ -92,7 +92,7 @@ def webhooks_update(
     responses=problems(Forbidden, WebhookNotFound),
 )
 def webhooks_delete(webhook_id: WebhookId, caller: AdminDep, engine: EngineDep) -> None:
-    """With the record of its deliveries; what is still on its way is not sent. Needs a key of scope admin."""
+    """With the record of its deliveries; what is still on its way is not sent. MethodRequirements a key of scope admin."""
     with session_scope(engine) as session:
         webhooks.remove(session, webhook_id)
 
@@ -104,7 +104,7 @@ def webhooks_delete(webhook_id: WebhookId, caller: AdminDep, engine: EngineDep) 
     responses=problems(Forbidden, WebhookNotFound),
 )
 def webhooks_rotate(webhook_id: WebhookId, caller: AdminDep, engine: EngineDep) -> NewWebhookOut:
-    """For a day messages carry a signature by the old secret beside that by the new one. Needs a key of scope admin."""
+    """For a day messages carry a signature by the old secret beside that by the new one. MethodRequirements a key of scope admin."""
     with session_scope(engine) as session:
         return service.rotate(session, webhook_id)
 
@@ -117,7 +117,7 @@ def webhooks_rotate(webhook_id: WebhookId, caller: AdminDep, engine: EngineDep) 
     responses=problems(Forbidden, WebhookNotFound),
 )
 def webhooks_ping(webhook_id: WebhookId, caller: AdminDep, engine: EngineDep) -> DeliveryOut:
-    """Sends a `webhook.ping`; how that went is among the deliveries within seconds. Needs a key of scope admin."""
+    """Sends a `webhook.ping`; how that went is among the deliveries within seconds. MethodRequirements a key of scope admin."""
     with session_scope(engine) as session:
         return service.ping(session, webhook_id)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.http.pagination import Page
-from ttm_core.spec.base import Exact
+from ttm_core.spec.base import StrictModel
 from ttm_jobs.models import DeliveryState
 from ttm_jobs.repositories.webhooks import EVENTS
 
@@ -22,7 +22,7 @@ Description = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x
 _EVENTS = "What to be told of; left empty, of everything."
 
 
-class WebhookRequest(Exact):
+class WebhookRequest(StrictModel):
     """Where to be told of the project's jobs."""
 
     model_config = ConfigDict(
@@ -36,7 +36,7 @@ class WebhookRequest(Exact):
     description: Description | None = None
 
 
-class WebhookPatch(Exact):
+class WebhookPatch(StrictModel):
     """What of a webhook may be changed; what is left out stays."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"enabled": True}})
@@ -79,12 +79,12 @@ class DeliveryOut(BaseModel):
     id: str = Field(description="As in `webhook-id`, the same at each try.")
     event: str
     state: DeliveryState
-    tries: int
+    attempts: int
     status: int | None = Field(description="What the receiver answered to the newest try.")
     error: str | None = Field(description="Why it did not answer.")
     created_at: datetime
-    tried_at: datetime | None
-    next_at: datetime | None = Field(description="When it is tried again.")
+    last_attempt_at: datetime | None
+    next_attempt_at: datetime | None = Field(description="When it is tried again.")
     body: str = Field(description="What is signed and sent.")
 
 

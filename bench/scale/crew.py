@@ -18,7 +18,7 @@ from ttm_jobs.database.engine import DATABASE_AWAY, create_engine, session_scope
 from ttm_jobs.errors import LeaseLost
 from ttm_jobs.repositories.jobs import crud, leases, lifecycle
 from ttm_jobs.repositories.jobs.leases import Lease
-from ttm_jobs.repositories.jobs.scheduling import Offer
+from ttm_jobs.repositories.jobs.scheduling import WorkerCapacity
 from worker.presence import Presence
 from worker.run.heartbeat import Heartbeat
 
@@ -33,10 +33,10 @@ class Orders:
     broker_url: str
     queue_name: str
     workers: int
-    trainer_seconds: float
+    trainer_timeout_seconds: float
     heartbeat_seconds: float
     seconds: float
-    """From the moment at which all its workers are there."""
+    """From the context at which all its workers are there."""
 
 
 @dataclass
@@ -107,7 +107,7 @@ class Crew:
             self._told.claim_seconds.append(time.monotonic() - asked)
         presence.holds(lease.job_id)
         with Heartbeat(self._engine, lease, duration=_LEASE_SECONDS, interval=self._orders.heartbeat_seconds):
-            time.sleep(self._orders.trainer_seconds)
+            time.sleep(self._orders.trainer_timeout_seconds)
             with session_scope(self._engine) as session:
                 lifecycle.succeeded(session, leases.fence(session, lease), result={}, files=[])
         presence.holds(None)
@@ -116,7 +116,7 @@ class Crew:
     def _claim(self, owner: str) -> Lease | None:
         with session_scope(self._engine) as session:
             duration = timedelta(seconds=_LEASE_SECONDS)
-            lease = leases.claim_next(session, owner, duration=duration, offer=Offer())
+            lease = leases.claim_next(session, owner, duration=duration, capacity=WorkerCapacity())
             if lease is None:
                 return None
             job = crud.get(session, lease.job_id)

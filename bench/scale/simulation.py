@@ -46,7 +46,7 @@ class Plan:
 
     large: int = 100_000
     seconds: float = 25.0
-    trainer_seconds: float = 2.0
+    trainer_timeout_seconds: float = 2.0
     heartbeat_seconds: float = 1.0
     crew_size: int = 50
     small_share: float = 0.1
@@ -115,7 +115,7 @@ class Simulation:
                     assert line == "ready\n", line + crew.stderr.read()
                 before = _cpu_seconds(self._postgres.pid)
                 stop = Event()
-                every = plan.trainer_seconds / workers / plan.small_share
+                every = plan.trainer_timeout_seconds / workers / plan.small_share
                 sender = Thread(target=_send_small, args=[engine, max(every, _SEND_SECONDS), stop])
                 sender.start()
                 time.sleep(plan.seconds)
@@ -130,7 +130,9 @@ class Simulation:
 
     def _crew(self, url: str, queue: str, size: int) -> "subprocess.Popen[str]":
         plan = self._plan
-        orders = Orders(url, self._broker.url, queue, size, plan.trainer_seconds, plan.heartbeat_seconds, plan.seconds)
+        orders = Orders(
+            url, self._broker.url, queue, size, plan.trainer_timeout_seconds, plan.heartbeat_seconds, plan.seconds
+        )
         return subprocess.Popen(
             [sys.executable, "-m", "bench.scale.crew", json.dumps(asdict(orders))],
             stdout=subprocess.PIPE,
@@ -155,7 +157,7 @@ class Simulation:
         return Figures(
             workers=workers,
             processes=len(told),
-            asked_per_second=workers / self._plan.trainer_seconds,
+            asked_per_second=workers / self._plan.trainer_timeout_seconds,
             claims=len(claims),
             claims_per_second=len(claims) / self._plan.seconds,
             claimed_twice=twice,
@@ -192,7 +194,7 @@ def fill(engine: Engine, count: int) -> None:
             session.execute(
                 insert(OutboxMessage),
                 [
-                    {"topic": "ring", "payload": {"job_id": job_id, **ring}, "created_at": at, "next_at": at}
+                    {"topic": "wake_up", "payload": {"job_id": job_id, **ring}, "created_at": at, "next_attempt_at": at}
                     for job_id in ids
                 ],
             )
@@ -215,7 +217,7 @@ def _job(job_id: str, at: Any) -> dict[str, Any]:
         "version": 1,
         "created_at": at,
         "queued_at": at,
-        "rung_at": at,
+        "notified_at": at,
     }
 
 

@@ -1,4 +1,4 @@
-"""Fashion-MNIST (Xiao, Rasul & Vollgraf 2017, MIT licence), from the nearest place that has it."""
+"""Fashion-MNIST (Xiao, Rasul & Vollgraf 2017, MIT license), from the nearest place that has it."""
 
 import gzip
 import hashlib

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from cli.doctor.checks import Check, Status, read_settings
 
 if TYPE_CHECKING:
-    from ttm_jobs.repositories.service_stats import Vitals
+    from ttm_jobs.repositories.service_stats import ServiceStats
     from ttm_jobs.settings import Settings
 
 _ENOUGH_DISK = 20 * 1024**3
@@ -170,14 +170,14 @@ def _processes(settings: "Settings") -> tuple[bool, str]:
     return there.dispatchers > 0 and not unserved, found
 
 
-def _vitals(settings: "Settings") -> "Vitals":
+def _vitals(settings: "Settings") -> "ServiceStats":
     from ttm_jobs.database.engine import create_engine, read_scope
     from ttm_jobs.repositories import service_stats
 
     engine = create_engine(settings.database_url)
     try:
         with read_scope(engine) as session:
-            return service_stats.take(session, seen_within=timedelta(seconds=settings.worker_seen_seconds))
+            return service_stats.collect(session, seen_within=timedelta(seconds=settings.worker_timeout_seconds))
     finally:
         engine.dispose()
 

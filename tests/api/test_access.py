@@ -284,7 +284,7 @@ def test_a_project_runs_no_more_jobs_than_it_may(engine: Engine) -> None:
     claim(engine, first)
     with session_scope(engine) as session:
         assert leases.claim(session, second, "worker-2", duration=MINUTE) is None
-        rung = crud.ring_again(session, after=timedelta(0), limit=10)
+        rung = crud.renotify_queued(session, after=timedelta(0), limit=10)
         assert [job.id for job in rung] == [other], "nobody is called for a job that may not run"
     claim(engine, other)
 

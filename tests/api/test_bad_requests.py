@@ -53,7 +53,7 @@ def nothing_changed(shared_client: TestClient) -> Any:
 @pytest.mark.parametrize(
     ("fields", "pointer"),
     [
-        ({"colour": "blue"}, "/colour"),
+        ({"color": "blue"}, "/color"),
         ({"training": {"epoch": 3}}, "/training/epoch"),
         ({"training": {"epochs": 0}}, "/training/epochs"),
         ({"training": {"epochs": "many"}}, "/training/epochs"),

@@ -29,7 +29,7 @@ def test_every_method_of_the_schema_has_its_fields() -> None:
     assert methods["ce"].fields == ()
     fields = {field.pointer: field for field in methods["wttm"].fields}
     assert (fields["/method/beta"].kind, fields["/method/beta"].default) == ("number", 2.0)
-    assert fields["/method/standardise_logits"].kind == "boolean"
+    assert fields["/method/logit_standardization"].kind == "boolean"
 
 
 def test_the_defaults_of_the_form_are_a_spec() -> None:
@@ -105,7 +105,7 @@ def test_the_list_is_filtered_by_words(client: TestClient, settings: Settings) -
 @pytest.mark.parametrize(
     ("code", "origin", "retryable", "words"),
     [
-        ("out_of_memory", "system", True, "accumulation"),
+        ("out_of_memory", "system", True, "gradient_accumulation"),
         ("new_code", "user", False, "Correct the spec"),
         ("new_code", "system", True, "Retry"),
         ("new_code", "system", False, "log"),

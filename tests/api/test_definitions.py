@@ -55,7 +55,7 @@ def test_a_name_counts_its_versions_which_never_change(client: TestClient, setti
 def test_a_job_records_what_a_name_stood_for(client: TestClient, engine: Engine, settings: Settings, pets: str) -> None:
     name(client, "teacher", "big", {"checkpoint": "timm:resnet50.a1_in1k", "architecture": "resnet50"})
     job = submit(client, teacher={"checkpoint": "teacher:big", "num_classes": 37}, dataset="dataset:pets")
-    assert job["named"] == {"teacher": "teacher:big@1", "dataset": "dataset:pets@1"}
+    assert job["resolved_references"] == {"teacher": "teacher:big@1", "dataset": "dataset:pets@1"}
     assert job["links"]["teacher"] == "/teachers/big/versions/1"
     assert client.get(job["links"]["dataset"]).json()["version"] == 1
     spec = job["spec"]
@@ -66,10 +66,13 @@ def test_a_job_records_what_a_name_stood_for(client: TestClient, engine: Engine,
     name(client, "teacher", "big", "timm:resnet101.a1_in1k")
     assert client.delete("/teachers/big/versions/1").status_code == 204
     assert client.get(f"/jobs/{job['id']}").json()["spec"] == spec
-    assert submit(client, teacher="teacher:big", dataset="dataset:pets")["named"]["teacher"] == "teacher:big@2"
+    assert (
+        submit(client, teacher="teacher:big", dataset="dataset:pets")["resolved_references"]["teacher"]
+        == "teacher:big@2"
+    )
     fail(engine, claim(engine, job["id"]))
     again = client.post(f"/jobs/{job['id']}/retry").json()
-    assert (again["named"], again["spec"]) == (job["named"], spec)
+    assert (again["resolved_references"], again["spec"]) == (job["resolved_references"], spec)
     with read_scope(engine) as session:
         assert "teacher:big" not in str(crud.get(session, again["id"]).spec), "no worker meets a name"
 
@@ -83,10 +86,10 @@ def test_what_a_job_says_itself_goes_before_what_its_name_stands_for(client: Tes
         teachers=["timm:resnet50.a1_in1k", {"checkpoint": "timm:resnet101.a1_in1k", "weight": 2}],
         dataset="dataset:pets",
     )
-    assert several["named"] == {"dataset": "dataset:pets@1"}
+    assert several["resolved_references"] == {"dataset": "dataset:pets@1"}
     name(client, "teacher", "big", {"checkpoint": "timm:resnet50.a1_in1k", "weight": 3})
     named = submit(client, method="kd", teachers=["teacher:big", "timm:resnet101.a1_in1k"], dataset="dataset:pets")
-    assert named["named"]["teachers/0"] == "teacher:big@1"
+    assert named["resolved_references"]["teachers/0"] == "teacher:big@1"
     assert [each["weight"] for each in named["spec"]["teachers"]] == [3, 1]
     recipe = submit(
         client, recipe="cifar100/resnet56-resnet20/wttm", student="cifar/resnet20", teacher="teacher:big", dataset=pets
@@ -108,7 +111,7 @@ def test_a_dry_run_tells_what_names_stand_for(client: TestClient, pets: str) -> 
     tried = client.post(
         "/jobs/validate", json={"student": "resnet18", "method": "ce", "dataset": "dataset:pets"}
     ).json()
-    assert tried["named"] == {"dataset": "dataset:pets@1"}
+    assert tried["resolved_references"] == {"dataset": "dataset:pets@1"}
     assert tried["spec"]["dataset"]["uri"] == pets
 
 
@@ -138,8 +141,8 @@ def test_what_a_name_stands_for_is_looked_at_as_a_jobs_own(client: TestClient, t
     for wrong in ("", "A", "a b", "-a", "a" * 101, "a@1", "a:b"):
         refusal = client.post("/datasets", json={"name": wrong, "dataset": pets})
         assert pointers(assert_problem(refusal, 422, "invalid_request")) == ["/name"]
-    unknown = client.post("/datasets", json={"name": "x", "dataset": {"uri": pets, "colour": 1}})
-    assert pointers(assert_problem(unknown, 422, "invalid_request")) == ["/dataset/colour"]
+    unknown = client.post("/datasets", json={"name": "x", "dataset": {"uri": pets, "color": 1}})
+    assert pointers(assert_problem(unknown, 422, "invalid_request")) == ["/dataset/color"]
     # Together with the job's own words it may be no spec.
     name(client, "teacher", "cnn", {"checkpoint": "timm:resnet50.a1_in1k", "architecture": "resnet50"})
     body = {"student": "deit_tiny_patch16_224", "method": "vitkd", "teacher": "teacher:cnn", "dataset": pets}

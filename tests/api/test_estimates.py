@@ -36,7 +36,7 @@ def finished(client: TestClient | httpx2.Client, engine: Engine, storage: Storag
     }
     with session_scope(engine) as session:
         job = leases.fence(session, lease)
-        recording.planned(session, job, job.spec, {"total_steps": 900, "estimate": told}, now(session))
+        recording.resolved(session, job, job.spec, {"total_steps": 900, "estimate": told}, now(session))
     succeed(engine, storage, lease)
     with session_scope(engine) as session:
         job = crud.get(session, job_id)

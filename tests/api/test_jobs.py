@@ -87,7 +87,7 @@ def test_running_job_shows_progress_metrics_and_gap(client: TestClient, engine: 
     }
     assert job["metrics"]["train/loss"] == pytest.approx(0.2)
     assert job["accuracy"]["split"] == "validation"
-    assert job["accuracy"]["gap_points"] == pytest.approx((0.95 - 5 / 110) * 100, abs=1e-4)
+    assert job["accuracy"]["change_points"] == pytest.approx((0.95 - 5 / 110) * 100, abs=1e-4)
     assert [entry["value"] for entry in job["history"]] == ["queued", "running", "training"]
     assert job["links"]["student"] is None
     assert job["links"]["cancel"] == f"/jobs/{job_id}/cancel"
@@ -105,7 +105,7 @@ def test_succeeded_job_shows_result_and_artifacts(
         "against": "labels",
         "teacher": 0.91,
         "student": 0.88,
-        "gap_points": pytest.approx(3.0),
+        "change_points": pytest.approx(3.0),
     }
     assert [file["name"] for file in job["artifacts"]] == ["student.safetensors", "trainer.log"]
     assert job["artifacts"][0]["sha256"] == STUDENT_SHA256

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, insert, text
 from tests.api.test_job_lists import explain
 from tests.support.statements import statements
 from ttm_jobs.database.ids import new_id
-from ttm_jobs.models import Definition, Upload, Webhook, WebhookDelivery
+from ttm_jobs.models import RegistryEntry, Upload, Webhook, WebhookDelivery
 
 _ROWS = 3000
 
@@ -32,7 +32,7 @@ def fill(engine: Engine) -> str:
                     "event": "job.queued",
                     "body": "{}",
                     "state": "delivered",
-                    "tries": 1,
+                    "attempts": 1,
                     "created_at": at,
                 }
                 for number, at in enumerate(times)
@@ -56,7 +56,7 @@ def fill(engine: Engine) -> str:
             ],
         )
         connection.execute(
-            insert(Definition.__table__),
+            insert(RegistryEntry.__table__),
             [
                 {
                     **project,
@@ -81,8 +81,8 @@ def test_each_list_reads_an_index_in_its_order(client: TestClient, engine: Engin
         for path, index in (
             ("/uploads", "ix_uploads_newest"),
             (f"/webhooks/{webhook_id}/deliveries", "ix_webhook_deliveries_newest"),
-            ("/datasets", "pk_definitions"),
-            ("/datasets/name-007/versions", "pk_definitions"),
+            ("/datasets", "pk_registry_entries"),
+            ("/datasets/name-007/versions", "pk_registry_entries"),
         ):
             cursor = None
             for _ in range(2):
@@ -93,7 +93,7 @@ def test_each_list_reads_an_index_in_its_order(client: TestClient, engine: Engin
                 assert asked
                 for statement, parameters in asked:
                     plan = explain(engine, statement, parameters)
-                    assert index in plan or "sqlite_autoindex_definitions" in plan, (path, plan)
+                    assert index in plan or "sqlite_autoindex_registry_entries" in plan, (path, plan)
                     assert "TEMP B-TREE" not in plan, (path, plan)
                     assert "Sort" not in plan.replace("Incremental Sort", ""), (path, plan)
                     assert "Seq Scan" not in plan, (path, plan)

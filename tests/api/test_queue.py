@@ -22,7 +22,7 @@ from ttm_jobs.models import Job
 from ttm_jobs.repositories import workers
 from ttm_jobs.repositories.access import projects
 from ttm_jobs.repositories.jobs import leases
-from ttm_jobs.repositories.jobs.scheduling import Offer
+from ttm_jobs.repositories.jobs.scheduling import WorkerCapacity
 from ttm_jobs.settings import Settings
 
 GIB = 1 << 30
@@ -71,7 +71,7 @@ def test_the_line_is_in_the_order_in_which_workers_take_it(client: TestClient, e
     taken = []
     for _ in made:
         with session_scope(engine) as session:
-            lease = leases.claim_next(session, "w", duration=timedelta(minutes=1), offer=Offer())
+            lease = leases.claim_next(session, "w", duration=timedelta(minutes=1), capacity=WorkerCapacity())
         assert lease is not None
         taken.append(lease.job_id)
     assert [job["id"] for job in shown] == taken
@@ -91,7 +91,7 @@ def test_each_job_tells_what_it_waits_for(client: TestClient, engine: Engine) ->
     small = queued(engine, device_memory_bytes=16 * GIB, owner="ana")
 
     def reasons() -> dict[str, str]:
-        return {job["id"]: job["waits_for"] for job in line(client)}
+        return {job["id"]: job["blocked_on"] for job in line(client)}
 
     assert reasons() == {large: "worker", small: "worker"}
     worker(engine, "w1", "other", memory=80 * GIB)
@@ -109,7 +109,7 @@ def test_each_job_tells_what_it_waits_for(client: TestClient, engine: Engine) ->
     assert reasons()[third] == "limit"
     shown = line(client)[0]
     assert (shown["device_memory_bytes"], shown["attempt"], shown["owner"]) == (80 * GIB, 0, None)
-    assert shown["wait_reason"] == client.get(f"/jobs/{large}").json()["wait_reason"]
+    assert shown["blocked_reason"] == client.get(f"/jobs/{large}").json()["blocked_reason"]
 
 
 def test_queues_tell_who_serves_them_and_whose_turn_it_is(

@@ -246,7 +246,7 @@ def test_one_that_nobody_goes_on_with_expires(
         session.get_one(Upload, upload_id).active_at = now(session) - timedelta(days=2)
     assert client.head(path, headers=VERSION).status_code == 410
     assert_problem(send(client, path, 4, b"e"), 410, "upload_expired")
-    collector = Collector(settings.model_copy(update={"collect_after_seconds": 0.001}), engine, storage)
+    collector = Collector(settings.model_copy(update={"collect_min_age_seconds": 0.001}), engine, storage)
     time.sleep(0.01)
     collector.collect()
     assert parts_of(storage) == []

@@ -45,7 +45,7 @@ def post(client: TestClient, settings: Settings, **fields: Any) -> str:
 def told(client: TestClient, job_id: str) -> tuple[str | None, str | None]:
     """Past what is remembered for polls, by way of a change that changes nothing else."""
     view = client.patch(f"/jobs/{job_id}", json={}).json()
-    return view["waits_for"], view["wait_reason"]
+    return view["blocked_on"], view["blocked_reason"]
 
 
 def test_a_queue_that_nobody_serves(client: TestClient, engine: Engine, settings: Settings) -> None:
@@ -57,7 +57,7 @@ def test_a_queue_that_nobody_serves(client: TestClient, engine: Engine, settings
         )
     job_id = post(client, settings)
     assert told(client, job_id) == ("worker", "No worker that is up serves the queue gpu.")
-    assert client.get(f"/jobs/{job_id}").json()["wait_reason"] == "No worker that is up serves the queue gpu."
+    assert client.get(f"/jobs/{job_id}").json()["blocked_reason"] == "No worker that is up serves the queue gpu."
     assert "No worker that is up serves the queue gpu." in client.get(f"/ui/jobs/{job_id}").text
     start_worker(engine, "cpu", "gpu")
     assert told(client, job_id)[0] == "turn"
@@ -73,7 +73,7 @@ def test_a_worker_that_fell_silent_is_none(client: TestClient, engine: Engine, s
     job_id = post(client, settings)
     with session_scope(engine) as session:
         for worker in session.query(Worker):
-            worker.seen_at -= timedelta(seconds=settings.worker_seen_seconds + 1)
+            worker.last_seen_at -= timedelta(seconds=settings.worker_timeout_seconds + 1)
     assert told(client, job_id)[0] == "worker"
 
 
@@ -88,12 +88,12 @@ def test_more_memory_than_any_worker_has(client: TestClient, engine: Engine, set
     )
     assert told(client, fits)[0] == "turn"
     with read_scope(engine) as session:
-        seen = service_stats.take(session, seen_within=timedelta(minutes=1)).queues
+        seen = service_stats.collect(session, seen_within=timedelta(minutes=1)).queues
     assert {queue: state.too_large for queue, state in seen.items()} == {"gpu": 1, "gpu_80": 0}
     start_worker(engine, "gpu", memory=None)
     assert told(client, large)[0] == "turn"
     with read_scope(engine) as session:
-        assert service_stats.take(session, seen_within=timedelta(minutes=1)).queues["gpu"].too_large == 0
+        assert service_stats.collect(session, seen_within=timedelta(minutes=1)).queues["gpu"].too_large == 0
 
 
 def test_busy_workers_the_projects_limit_and_the_wait_between_attempts(
@@ -120,7 +120,7 @@ def test_a_poll_sees_the_reason_change_though_the_job_does_not(
     before = client.get(f"/jobs/{job_id}")
     start_worker(engine, "gpu")
     after = client.get(f"/jobs/{job_id}")
-    assert (before.json()["waits_for"], after.json()["waits_for"]) == ("worker", "turn")
+    assert (before.json()["blocked_on"], after.json()["blocked_on"]) == ("worker", "turn")
     assert before.headers["etag"] == after.headers["etag"]
 
 

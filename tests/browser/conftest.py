@@ -79,7 +79,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Stac
         data_roots=(data,),
         worker_command=(sys.executable, "-m", "tests.support.tiny_worker"),
         environment={name: value for name, value in os.environ.items() if not name.startswith("TTM_")}
-        | {"TTM_LOG_SECONDS": "0.3"},
+        | {"TTM_LOG_UPLOAD_SECONDS": "0.3"},
     )
     with Stack(options) as stack:
         yield stack

@@ -23,7 +23,7 @@ from ttm_jobs.repositories.run_data import artifacts, recording, teacher_stores
 from ttm_jobs.repositories.run_data import metrics as curves
 from ttm_jobs.repositories.run_data.artifacts import PublishedFile
 from ttm_jobs.repositories.run_data.metrics import Point
-from ttm_jobs.repositories.run_data.teacher_stores import Found
+from ttm_jobs.repositories.run_data.teacher_stores import LocalStore
 from ttm_jobs.storage import Storage
 
 HOSTILE = """<script>document.title='taken'</script>"'><img src=x onerror=alert(1)>{{7*7}}"""
@@ -76,7 +76,7 @@ def hang(engine: Engine, storage: Storage) -> dict[str, Any]:
     with session_scope(engine) as session:
         for digest, size, rows in (("1f" * 32, 3_100_000_000, 1_560_000), ("ab" * 32, 96_000_000, 48_000)):
             teacher_stores.tell(
-                session, f"gpu-{digest[0]}", "/work", [Found(digest, "float16", size, rows, now(session))]
+                session, f"gpu-{digest[0]}", "/work", [LocalStore(digest, "float16", size, rows, now(session))]
             )
             for job_id in made["succeeded"][:3]:
                 teacher_stores.used(session, session.get_one(Job, job_id), [digest], hits=rows // 2, filled=rows // 5)

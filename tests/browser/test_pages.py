@@ -67,7 +67,7 @@ def test_each_page_can_be_used_by_all(page: Page, gallery: Gallery, tmp_path: Pa
         elif name == "compare":
             expect(page.locator('[data-chart="overlay"] polyline')).to_have_count(len(STUDENTS))
         found[name] = page.evaluate(CHECKS)
-        # What differs at 390 px does not differ by colour.
+        # What differs at 390 px does not differ by color.
         if width == 1280 or scheme == "light":
             found[name] += faults_of_access(page, name)
         title = f"{name}-{width}-{scheme}"

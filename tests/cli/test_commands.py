@@ -60,7 +60,7 @@ def test_submit_watch_show_download(ttm: Ttm, data: Path, tmp_path: Path) -> Non
     kinds = [json.loads(line)["kind"] for line in watched.stdout.splitlines()]
     assert watched.returncode == 0
     assert kinds[0] == kinds[-1] == "state"
-    assert {"phase", "metrics", "progress", "planned"} <= set(kinds)
+    assert {"phase", "metrics", "progress", "resolved"} <= set(kinds)
 
     shown = ttm("show", job["id"])
     assert f"job\t{job['id']}" in shown.stdout

@@ -28,7 +28,7 @@ def test_the_page_of_the_client_is_current():
 def test_the_client_for_threads_is_current():
     made = dict(make_synchronous.rendered())
     assert {path: path.read_text() for path in made} == made
-    assert set((ROOT / "ttm_client/synchronous").glob("*.py")) == set(made)
+    assert set((ROOT / "ttm_client/synchronous").rglob("*.py")) == set(made)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -78,7 +78,7 @@ def test_the_notebook_runs(stack: Stack, desk: Path, monkeypatch: pytest.MonkeyP
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     results = [output["data"]["text/plain"] for output in outputs if output["output_type"] == "execute_result"]
     assert results[0] == "'succeeded'"
-    assert "gap_points" in results[1]
+    assert "change_points" in results[1]
     assert "validation/top1" in results[2]
     assert results[-1].strip("'") in "0123456789"
     bar = "".join(

@@ -62,7 +62,7 @@ def test_many_times_in_the_record(engine: Engine) -> None:
 
 
 def test_at_the_last_step_of_a_real_run(make_rig: MakeRig, dataset: str) -> None:
-    rig = make_rig(record_seconds=0.01)
+    rig = make_rig(event_flush_seconds=0.01)
     chance = random.Random(0)
     for _ in range(5):
         job_id = queued(rig.engine, spec=spec(name="steps=2 step_seconds=0.001", dataset=dataset))

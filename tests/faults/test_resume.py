@@ -25,8 +25,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "wttm, logits stored": {"method": "wttm", "training": {"teacher_logits": "stored", "views": 2}},
     "wttm + crd": {"method": {"kind": "wttm", "features": {"kind": "crd", "negatives": 64}}},
     "dkd + itrd": {"method": {"kind": "dkd", "features": "itrd"}},
-    "nkd, averaged weights, in two parts": {"method": "nkd", "training": {"average": 0.9, "accumulation": 2}},
-    "dist, gradients clipped": {"method": "dist", "training": {"clipping": 1.0, "teacher_logits": "stored"}},
+    "nkd, averaged weights, in two parts": {"method": "nkd", "training": {"ema": 0.9, "gradient_accumulation": 2}},
+    "dist, gradients clipped": {"method": "dist", "training": {"gradient_clipping": 1.0, "teacher_logits": "stored"}},
 }
 QUICK = ("wttm, logits stored",)
 

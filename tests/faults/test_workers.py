@@ -12,7 +12,7 @@ from tests.support.processes import children_of, group_of
 from tests.support.stack import Stack
 from tests.support.tiny import wait_until
 from tests.support.tiny_trainer import weights_after
-from ttm_jobs.broker.notifier import CeleryDoorbell
+from ttm_jobs.broker.notifier import CeleryNotifier
 from ttm_jobs.states import JobState
 
 STEPS = 200
@@ -103,10 +103,10 @@ def test_a_ring_repeated_to_two_workers_is_one_attempt(stack: Stack) -> None:
     stack.start_worker()
     stack.start_worker()
     settings = stack.environment(stack.directory)
-    bell = CeleryDoorbell(settings["TTM_BROKER_URL"], settings["TTM_QUEUE_NAME"])
+    bell = CeleryNotifier(settings["TTM_BROKER_URL"], settings["TTM_QUEUE_NAME"])
     job_id = stack.submit("steps=30 step_seconds=0.02")
     for _ in range(20):
-        bell.ring(job_id, priority=5)
+        bell.notify(job_id, priority=5)
     stack.wait_for(job_id, JobState.SUCCEEDED)
     assert len(stack.attempts(job_id)) == 1
     assert stack.student(job_id) == weights_after(30, "0")

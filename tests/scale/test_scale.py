@@ -8,7 +8,7 @@ from bench.scale.simulation import Plan, Simulation
 
 @pytest.mark.timeout(120)
 def test_nothing_is_claimed_twice_and_the_small_project_does_not_wait_for_the_large_one() -> None:
-    plan = Plan(large=500, seconds=5, trainer_seconds=0.5, heartbeat_seconds=0.2, crew_size=6)
+    plan = Plan(large=500, seconds=5, trainer_timeout_seconds=0.5, heartbeat_seconds=0.2, crew_size=6)
     with Simulation(plan).running() as simulation:
         figures = simulation.measure(12)
     assert figures.processes == 2

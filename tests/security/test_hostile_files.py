@@ -46,7 +46,7 @@ def rig(sqlite_template: Path, folder: Path, pets: str) -> Iterator[Rig]:
             "storage_url": f"file:{folder}/storage",
             "work_dir": folder / "work",
             "data_roots": (folder / "data",),
-            "record_seconds": 0.1,
+            "event_flush_seconds": 0.1,
         }
     )
     engine = create_engine(settings.database_url)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from api.jobs.schemas import JobRequest
 from api.main import app
-from ttm_core.spec.base import Exact, Spec
+from ttm_core.spec.base import Spec, StrictModel
 from ttm_core.spec.job import DistillSpec
 
 Json = Any
@@ -29,7 +29,7 @@ def descendants(of: type[BaseModel]) -> Iterator[type[BaseModel]]:
 assert app is not None
 MODELS = {
     model.__name__: model
-    for model in descendants(Exact)
+    for model in descendants(StrictModel)
     # The whole spec is drawn as the body that it is.
     if model.__name__[0] != "_" and model.model_fields and model is not DistillSpec
 }
@@ -123,7 +123,7 @@ def test_a_body_is_accepted_only_where_the_document_allows_it(name: str, data: s
         ({"epochs": "10"}, "/epochs"),
         ({"optimizer": {"name": "adamw", "betas": [True, 0.9]}}, "/optimizer/adamw/betas/0"),
         ({"optimizer": {"name": "sgd", "nesterov": 1}}, "/optimizer/sgd/nesterov"),
-        ({"clipping": True}, "/clipping/value"),
+        ({"gradient_clipping": True}, "/clipping/value"),
         ({"label_smoothing": "0.1"}, "/label_smoothing"),
     ],
 )

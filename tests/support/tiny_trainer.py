@@ -24,8 +24,8 @@ from ttm_core.spec.events import (
     Finished,
     Metrics,
     PhaseChanged,
-    Planned,
     Progress,
+    Resolved,
     Result,
     Stopped,
     encode,
@@ -70,7 +70,7 @@ class TinyTrainer:
         self.tell(PhaseChanged(phase="loading_teacher"))
         step, weights = self.newest_checkpoint()
         self.tell(
-            Planned(
+            Resolved(
                 spec=self.spec.model_copy(update={"training": self.spec.training.model_copy(update={"threads": 1})}),
                 total_steps=steps,
                 train_images=100,

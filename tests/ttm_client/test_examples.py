@@ -33,7 +33,7 @@ from ttm_jobs.models import Job
 from ttm_jobs.models.base import Base
 from ttm_jobs.repositories import workers
 from ttm_jobs.repositories.run_data import teacher_stores
-from ttm_jobs.repositories.run_data.teacher_stores import Found
+from ttm_jobs.repositories.run_data.teacher_stores import LocalStore
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import build_storage
 
@@ -93,7 +93,7 @@ def client(service: tuple[str, Settings]) -> Iterator[Client]:
 
 
 @pytest.fixture
-def world(
+def distributed(
     service: tuple[str, Settings],
     client: Client,
     busy: Client,
@@ -121,7 +121,7 @@ def world(
     with session_scope(engine) as session:
         device = {"kind": "cuda", "count": 1, "name": "a GPU", "memory_bytes": 24 << 30}
         workers.seen(session, "worker-1", kind="worker", hostname="gpu-7", pid=42, devices=[device], job_id=None)
-        found = Found("1f" * 32, "float16", 96_000_000, 48_000, now(session))
+        found = LocalStore("1f" * 32, "float16", 96_000_000, 48_000, now(session))
         teacher_stores.tell(session, "gpu-7", "/work", [found])
         teacher_stores.used(session, session.get_one(Job, done), [found.digest], hits=24_000, filled=1_000)
     engine.dispose()
@@ -150,14 +150,14 @@ def test_each_public_name_has_an_example_that_holds(
     assert examples, f"{name} has no example"
     said: list[str] = []
     # Not standard output, to which the service's thread prints, too.
-    world["print"] = lambda *words: said.append(" ".join(map(str, words)))
+    distributed["print"] = lambda *words: said.append(" ".join(map(str, words)))
     monkeypatch.setattr("sys.displayhook", lambda value: value is None or said.append(repr(value)))
 
     async def run() -> None:
         """As at the prompt of `python -m asyncio`, which knows `await`."""
         async with contextlib.AsyncExitStack() as stack:
             if name.startswith("Async"):
-                world["client"] = await stack.enter_async_context(AsyncClient())
+                distributed["client"] = await stack.enter_async_context(AsyncClient())
             for example in examples:
                 said.clear()
                 code = compile(example.source, "<example>", "single", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)

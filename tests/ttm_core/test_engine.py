@@ -29,7 +29,7 @@ METHODS: dict[str, str | dict[str, Any]] = {
     "wttm": "wttm",
     "dkd": {"kind": "dkd", "weight": {"kind": "warmup", "epochs": 1, "last": 1}},
     "dist": "dist",
-    "nkd": {"kind": "nkd", "standardise_logits": True},
+    "nkd": {"kind": "nkd", "logit_standardization": True},
     "wkd": "wkd",
     "wkd by features": {"kind": "wkd", "relations": "features"},
     "wttm, gamma and beta changing": {
@@ -61,14 +61,14 @@ def test_a_run_tells_its_story_in_order(method, digits_idx, teacher_file, tmp_pa
     kinds = [event.kind for event in told]
     phases = [event.phase for event in told if isinstance(event, events.PhaseChanged)]
     assert phases == ["fetching", "loading_teacher", "training", "evaluating", "exporting"]
-    assert next(event.spec.training.teacher_logits for event in told if event.kind == "planned") == "online"
-    assert kinds.index("teacher_measured") < kinds.index("planned") < kinds.index("metrics")
+    assert next(event.spec.training.teacher_logits for event in told if event.kind == "resolved") == "online"
+    assert kinds.index("teacher_measured") < kinds.index("resolved") < kinds.index("metrics")
     assert kinds[-1] == "finished"
     assert kinds.count("finished") == 1
     for event in told:
         assert events.decode(events.encode(event)) == event
 
-    planned = next(event for event in told if isinstance(event, events.Planned))
+    planned = next(event for event in told if isinstance(event, events.Resolved))
     assert (planned.train_images, planned.validation_images, planned.test_images) == (270, 30, 200)
     assert planned.spec.student.normalization is not None
     assert planned.spec.training.augmentation is not None
@@ -167,7 +167,7 @@ def test_killed_outright_a_run_resumes_to_the_bit(digits_idx, teacher_file, tmp_
     planned = None
     for line in process.stdout:
         event = events.decode(line)
-        planned = event if isinstance(event, events.Planned) else planned
+        planned = event if isinstance(event, events.Resolved) else planned
         if isinstance(event, events.CheckpointSaved) and event.step > 30:
             process.send_signal(signal.SIGKILL)
             break
@@ -242,7 +242,7 @@ def test_alone_the_engine_reads_local_files_only(digits_idx, tmp_path):
 
 
 def test_photographs_train_by_resized_crops_and_a_teacher_of_another_size(tmp_path):
-    """Image files decoded at every view; grey teacher, colour student; sizes that differ."""
+    """Image files decoded at every view; gray teacher, color student; sizes that differ."""
     folder = factories.digits_folder(tmp_path / "set", classes=3, each=12, size=80)
     teacher = factories.spec(
         folder, student={"architecture": "mini/resnet8_025", "image_size": 32}, training={"epochs": 1, "batch_size": 8}

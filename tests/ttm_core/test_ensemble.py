@@ -57,7 +57,7 @@ def test_extreme_logits_stay_finite():
 
 @pytest.fixture
 def other_teacher(tmp_path: Path, digits_idx: Path) -> Path:
-    """A teacher of another architecture and another normalisation."""
+    """A teacher of another architecture and another normalization."""
     spec = DistillSpec.model_validate(
         {
             "student": {"architecture": "mini/resnet8_025", "normalization": {"mean": [0.5], "std": [0.4]}},
@@ -82,9 +82,9 @@ def test_a_run_with_two_teachers_stores_both_and_measures_their_mean(digits_idx,
         told: list[events.Event] = []
         spec = spec_of(digits_idx, teacher_file, other_teacher)
         result = distill(spec, tmp_path / name, stores=Stores(tmp_path / "stores"), on_event=told.append)
-        assert result.teacher_images in (range(2 * 2 * 250, 2 * 2 * 270) if name == "cold" else range(1))
+        assert result.teacher_forwards in (range(2 * 2 * 250, 2 * 2 * 270) if name == "cold" else range(1))
         students.add(sha256(tmp_path / name))
-        planned = next(event for event in told if isinstance(event, events.Planned))
+        planned = next(event for event in told if isinstance(event, events.Resolved))
         assert planned.spec.teachers is not None
         assert [teacher.architecture is not None for teacher in planned.spec.teachers] == [True, True]
         assert planned.teacher_parameters == result.teacher_parameters
@@ -113,7 +113,7 @@ def test_two_teachers_online_are_two_stored_within_rounding(digits_idx, teacher_
         "wkd",
         {"kind": "wttm", "features": "crd"},
         {"kind": "ttm", "features": "itrd"},
-        {"kind": "kd", "standardise_logits": True},
+        {"kind": "kd", "logit_standardization": True},
     ],
 )
 def test_what_cannot_be_averaged_is_refused(method):

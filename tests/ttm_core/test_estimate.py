@@ -29,8 +29,8 @@ def test_it_is_told_before_the_first_step_and_stands_in_the_report(digits_idx, t
     told: list[events.Event] = []
     distill(spec, tmp_path / "run", stores=Stores(tmp_path / "stores"), on_event=told.append)
     kinds = [event.kind for event in told]
-    planned = next(event for event in told if isinstance(event, events.Planned))
-    assert kinds.index("planned") < kinds.index("metrics")
+    planned = next(event for event in told if isinstance(event, events.Resolved))
+    assert kinds.index("resolved") < kinds.index("metrics")
     assert planned.estimate is not None
     assert planned.estimate.seconds > planned.total_steps * planned.estimate.step_seconds
     assert planned.estimate.memory_bytes > 50 * 2**20
@@ -50,7 +50,7 @@ def test_a_full_store_costs_no_time(digits_idx, teacher_file, tmp_path):
     for name in ("cold", "warm"):
         told: list[events.Event] = []
         distill(spec, tmp_path / name, stores=Stores(tmp_path / "stores"), on_event=told.append)
-        planned = next(event for event in told if isinstance(event, events.Planned))
+        planned = next(event for event in told if isinstance(event, events.Resolved))
         assert planned.estimate is not None
         costs.append(planned.estimate.teacher_seconds)
     assert costs[0] > 0
@@ -74,7 +74,7 @@ def test_a_resumed_run_keeps_it_and_adds_its_time(digits_idx, teacher_file, tmp_
     with pytest.raises(Interrupted):
         distill(spec, tmp_path / "run", on_event=told.append, should_stop=lambda: next(left) == 0)
     distill(spec, tmp_path / "run", on_event=told.append)
-    estimates = [event.estimate for event in told if isinstance(event, events.Planned)]
+    estimates = [event.estimate for event in told if isinstance(event, events.Resolved)]
     assert len(estimates) == 2
     assert estimates[0] == estimates[1]
     run = report_of(tmp_path / "run").run

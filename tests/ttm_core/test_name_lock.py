@@ -2,7 +2,7 @@
 
 import pytest
 
-from ttm_core.file_lock import NameLock
+from ttm_core.file_lock import FileLock
 
 
 class _GivenUp(Exception):
@@ -14,22 +14,22 @@ def give_up() -> None:
 
 
 def test_readers_share_and_an_owner_is_alone(tmp_path):
-    with NameLock(tmp_path, "a") as one, NameLock(tmp_path, "a") as two, NameLock(tmp_path, "b") as other:
+    with FileLock(tmp_path, "a") as one, FileLock(tmp_path, "a") as two, FileLock(tmp_path, "b") as other:
         one.share()
         two.share()
         assert other.try_own()
-        with NameLock(tmp_path, "a") as third:
+        with FileLock(tmp_path, "a") as third:
             assert not third.try_own()
             with pytest.raises(_GivenUp):
                 third.own(while_waiting=give_up)
-    with NameLock(tmp_path, "a") as one, NameLock(tmp_path, "a") as two:
+    with FileLock(tmp_path, "a") as one, FileLock(tmp_path, "a") as two:
         assert one.try_own()
         with pytest.raises(_GivenUp):
             two.share(while_waiting=give_up)
 
 
 def test_a_lock_that_is_closed_is_free(tmp_path):
-    with NameLock(tmp_path, "a") as one:
+    with FileLock(tmp_path, "a") as one:
         one.own()
-    with NameLock(tmp_path, "a") as two:
+    with FileLock(tmp_path, "a") as two:
         assert two.try_own()

@@ -126,8 +126,12 @@ def test_imagenet_rows_are_the_papers(name):
     if name.startswith("deit"):
         assert training.optimizer == Timm(algorithm="adamw", learning_rate=1e-3, weight_decay=0.05)
         assert training.schedule == Cosine(warmup_epochs=20, final_learning_rate=1e-5)
-        assert (training.epochs, training.batch_size, training.accumulation) == (300, 4 * 256, 4)
-        assert (training.clipping.kind, training.clipping.value, training.label_smoothing) == ("norm", 5, 0.1)
+        assert (training.epochs, training.batch_size, training.gradient_accumulation) == (300, 4 * 256, 4)
+        assert (training.gradient_clipping.kind, training.gradient_clipping.value, training.label_smoothing) == (
+            "norm",
+            5,
+            0.1,
+        )
         assert (told.method.features is not None) == name.endswith("vitkd")
     else:
         assert training.optimizer == Sgd(learning_rate=0.1, momentum=0.9, nesterov=False, weight_decay=1e-4)
@@ -240,7 +244,7 @@ def test_each_pair_runs(benchmark, teacher, tmp_path, monkeypatch):
             dataset=data.as_uri(),
             exports=[],
             student={"image_size": size},
-            training={"epochs": 1, "batch_size": 3, "accumulation": 1, "threads": 1},
+            training={"epochs": 1, "batch_size": 3, "gradient_accumulation": 1, "threads": 1},
         )
         workdir = tmp_path / name.replace("/", "-")
         result = distill(told, workdir)

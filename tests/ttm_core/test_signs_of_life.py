@@ -3,7 +3,7 @@
 import threading
 import time
 
-from ttm_core.pipeline.keepalive import signs_of_life
+from ttm_core.pipeline.keepalive import keepalive
 
 
 def test_work_gives_signs_and_the_end_ends_them():
@@ -14,7 +14,7 @@ def test_work_gives_signs_and_the_end_ends_them():
         told.append(seconds)
         heard.set()
 
-    with signs_of_life(tell, interval=0.05):
+    with keepalive(tell, interval=0.05):
         deadline = time.monotonic() + 20
         while not heard.is_set():
             assert time.monotonic() < deadline, "no sign of life"
@@ -24,6 +24,6 @@ def test_work_gives_signs_and_the_end_ends_them():
 
 def test_waiting_gives_none():
     told: list[float] = []
-    with signs_of_life(told.append, interval=0.1):
+    with keepalive(told.append, interval=0.1):
         threading.Event().wait(0.5)
     assert told == []

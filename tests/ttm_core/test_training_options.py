@@ -22,12 +22,12 @@ EVERYTHING = {
     "epochs": 3,
     "augmentation": {"kind": "crop_flip", "padding": 1},
     "label_smoothing": 0.1,
-    "clipping": 1.0,
-    "accumulation": 3,
-    "average": 0.9,
+    "gradient_clipping": 1.0,
+    "gradient_accumulation": 3,
+    "ema": 0.9,
     "optimizer": {"name": "timm", "algorithm": "lamb", "weight_decay": 0.01},
     "schedule": {"kind": "poly", "warmup_epochs": 1},
-    "patience": 2,
+    "early_stopping_patience": 2,
 }
 
 
@@ -49,7 +49,7 @@ def test_vitkd_between_transformers_resumes_to_the_bit(tmp_path):
         student_of(tmp_path / "teacher"),
         student=student,
         method={"kind": "wttm", "features": {"kind": "vitkd", "alpha": 1e-4, "beta": 1e-4}},
-        training={"clipping": {"kind": "agc", "value": 0.1}, **training},
+        training={"gradient_clipping": {"kind": "agc", "value": 0.1}, **training},
     )
     told: list[events.Event] = []
     distill(spec, tmp_path / "told", on_event=told.append)
@@ -73,7 +73,7 @@ def test_a_batch_in_parts_takes_the_same_step_where_no_statistics_are_shared(tmp
     """A transformer has no batch norm: the parts' gradients add up to the whole batch's."""
     data = factories.digits_folder(tmp_path / "set", classes=3, each=12, size=32)
     made = {}
-    for name, options in (("whole", {}), ("parts", {"accumulation": 3})):
+    for name, options in (("whole", {}), ("parts", {"gradient_accumulation": 3})):
         training = {"epochs": 2, "batch_size": 7, "optimizer": {"name": "sgd", "learning_rate": 0.01}, **options}
         student = {"architecture": "test_vit", "image_size": 32}
         distill(factories.spec(data, student=student, training=training), tmp_path / name)
@@ -83,21 +83,21 @@ def test_a_batch_in_parts_takes_the_same_step_where_no_statistics_are_shared(tmp
 
 
 def test_the_average_is_what_is_judged_and_kept(digits_idx, tmp_path):
-    result = distill(factories.spec(digits_idx, training={"average": 0.99}), tmp_path / "average")
+    result = distill(factories.spec(digits_idx, training={"ema": 0.99}), tmp_path / "ema")
     distill(factories.spec(digits_idx), tmp_path / "last")
-    assert not torch.equal(*(weights(tmp_path / name)["fc.weight"] for name in ("average", "last")))
+    assert not torch.equal(*(weights(tmp_path / name)["fc.weight"] for name in ("ema", "last")))
     images, labels = factories.digits()
-    seen = load_student(student_of(tmp_path / "average")).predict(torch.from_numpy(images[-200:])[:, None])
+    seen = load_student(student_of(tmp_path / "ema")).predict(torch.from_numpy(images[-200:])[:, None])
     right = (seen.argmax(1) == torch.from_numpy(labels[-200:])).float().mean().item()
     assert right == pytest.approx(result.student_test.top1)
 
 
 def test_patience_ends_a_run_early_and_says_so(digits_idx, tmp_path):
     told: list[events.Event] = []
-    still = {"optimizer": {"name": "sgd", "learning_rate": 0.0}, "epochs": 9, "patience": 2}
+    still = {"optimizer": {"name": "sgd", "learning_rate": 0.0}, "epochs": 9, "early_stopping_patience": 2}
     spec = factories.spec(digits_idx, training={**still, "checkpoint_seconds": 0.001})
     result = distill(spec, tmp_path, on_event=told.append)
-    steps = next(event.total_steps for event in told if isinstance(event, events.Planned))
+    steps = next(event.total_steps for event in told if isinstance(event, events.Resolved))
     last = result.best_epoch + 2
     assert last < 9
     assert result.steps == steps // 9 * last
@@ -138,7 +138,7 @@ def test_float16_needs_a_gpu(digits_idx, tmp_path):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_float16_trains(digits_idx, teacher_file, tmp_path):
-    spec = factories.spec(digits_idx, teacher_file, training={"precision": "float16", "clipping": 5.0})
+    spec = factories.spec(digits_idx, teacher_file, training={"precision": "float16", "gradient_clipping": 5.0})
     assert distill(spec, tmp_path).student_validation.loss < 2.3
 
 
@@ -154,9 +154,9 @@ def test_drop_path_is_refused_where_there_are_no_paths(digits_idx, tmp_path):
     [
         ({"student": {"architecture": "cifar/resnet20", "drop_path": 0.1}}, "no paths to drop"),
         ({"student": {"architecture": "cifar/resnet20", "freeze": ["conv1.*"]}}, "freeze keeps the weights of"),
-        ({"training": {"batch_size": 7, "accumulation": 4}}, "fewer than two images"),
-        ({"training": {"clipping": 0}}, "greater than 0"),
-        ({"training": {"average": 1}}, "less than 1"),
+        ({"training": {"batch_size": 7, "gradient_accumulation": 4}}, "fewer than two images"),
+        ({"training": {"gradient_clipping": 0}}, "greater than 0"),
+        ({"training": {"ema": 1}}, "less than 1"),
     ],
 )
 def test_refused_before_anything_runs(part, message, digits_idx):

@@ -121,7 +121,7 @@ def test_who_freezes_within_a_transaction_does_not_keep_its_locks(
         frozen = pool.submit(freeze)
         time.sleep(0.1)
         with session_scope(engine) as session:
-            # Waits for the lock, though not for its holder.
+            # BlockedReasons for the lock, though not for its holder.
             assert locked(session, job_id).id == job_id
             assert not frozen.done()
         with pytest.raises(DATABASE_AWAY):

@@ -1,4 +1,4 @@
-"""The doorbell's contract, for every kind of it."""
+"""The notifier's contract, for every kind of it."""
 
 import json
 import os
@@ -13,21 +13,21 @@ import redis as redis_client
 
 from tests.support.servers import start_redis
 from ttm_jobs.broker.embedded import EmbeddedBroker, free_port
-from ttm_jobs.broker.notifier import BrokerUnavailable, CeleryDoorbell, Doorbell, InMemoryDoorbell
+from ttm_jobs.broker.notifier import BrokerUnavailable, CeleryNotifier, InMemoryNotifier, Notifier
 from ttm_jobs.database.ids import new_id
 
 Rung = Callable[[], list[str]]
 
 
 @pytest.fixture(params=["celery", "in memory"])
-def doorbell(request: pytest.FixtureRequest) -> tuple[Doorbell, Rung]:
-    """A doorbell, and a way to take off what it rang, in the order in which a worker would."""
+def notifier(request: pytest.FixtureRequest) -> tuple[Notifier, Rung]:
+    """A notifier, and a way to take off what it rang, in the order in which a worker would."""
     if request.param == "in memory":
-        memory = InMemoryDoorbell()
+        memory = InMemoryNotifier()
         return memory, memory.take
     broker: EmbeddedBroker = request.getfixturevalue("redis")
     name = new_id()
-    return CeleryDoorbell(broker.url, name), lambda: _messages(broker, name)
+    return CeleryNotifier(broker.url, name), lambda: _messages(broker, name)
 
 
 def _messages(broker: EmbeddedBroker, queue: str) -> list[str]:
@@ -42,47 +42,47 @@ def _messages(broker: EmbeddedBroker, queue: str) -> list[str]:
     return rung
 
 
-def test_a_ring_carries_the_id(doorbell: tuple[Doorbell, Rung]) -> None:
-    bell, rung = doorbell
-    bell.ring("job-1", priority=5)
+def test_a_ring_carries_the_id(notifier: tuple[Notifier, Rung]) -> None:
+    bell, rung = notifier
+    bell.notify("job-1", priority=5)
     assert rung() == ["job-1"]
     assert rung() == []
 
 
-def test_rings_of_one_priority_keep_their_order(doorbell: tuple[Doorbell, Rung]) -> None:
-    bell, rung = doorbell
+def test_rings_of_one_priority_keep_their_order(notifier: tuple[Notifier, Rung]) -> None:
+    bell, rung = notifier
     for number in range(5):
-        bell.ring(f"job-{number}", priority=5)
+        bell.notify(f"job-{number}", priority=5)
     assert rung() == [f"job-{number}" for number in range(5)]
 
 
-def test_the_most_urgent_comes_first(doorbell: tuple[Doorbell, Rung]) -> None:
-    bell, rung = doorbell
+def test_the_most_urgent_comes_first(notifier: tuple[Notifier, Rung]) -> None:
+    bell, rung = notifier
     for priority in (0, 9, 5, 4, 6):
-        bell.ring(f"job-{priority}", priority=priority)
+        bell.notify(f"job-{priority}", priority=priority)
     assert rung() == ["job-9", "job-6", "job-5", "job-4", "job-0"]
 
 
 def test_no_broker_is_told_at_once() -> None:
-    bell = CeleryDoorbell(f"redis://127.0.0.1:{free_port()}/0", "queue")
+    bell = CeleryNotifier(f"redis://127.0.0.1:{free_port()}/0", "queue")
     started = time.monotonic()
     with pytest.raises(BrokerUnavailable):
-        bell.ring("job-1", priority=5)
+        bell.notify("job-1", priority=5)
     assert time.monotonic() - started < 5
 
 
 def test_a_broker_that_hangs_holds_nobody_for_long_and_is_used_again(tmp_path: Path) -> None:
     broker = start_redis(tmp_path)
-    bell = CeleryDoorbell(broker.url, "queue")
+    bell = CeleryNotifier(broker.url, "queue")
     try:
-        bell.ring("job-1", priority=5)
+        bell.notify("job-1", priority=5)
         os.kill(broker.pid, signal.SIGSTOP)
         started = time.monotonic()
         with pytest.raises(BrokerUnavailable):
-            bell.ring("job-2", priority=5)
+            bell.notify("job-2", priority=5)
         assert time.monotonic() - started < 10
         os.kill(broker.pid, signal.SIGCONT)
-        bell.ring("job-3", priority=5)
+        bell.notify("job-3", priority=5)
         assert "job-3" in _messages(broker, "queue")
     finally:
         os.kill(broker.pid, signal.SIGCONT)
@@ -94,6 +94,6 @@ def test_a_full_broker_refuses(tmp_path: Path) -> None:
     try:
         redis_client.Redis.from_url(broker.url).config_set("maxmemory", "1")
         with pytest.raises(BrokerUnavailable):
-            CeleryDoorbell(broker.url, "queue").ring("job-1", priority=5)
+            CeleryNotifier(broker.url, "queue").notify("job-1", priority=5)
     finally:
         broker.stop()

@@ -22,12 +22,12 @@ def test_it_starts_answers_and_stops(tmp_path: Path) -> None:
 
 def test_it_goes_on_with_what_it_had_even_after_a_kill(tmp_path: Path) -> None:
     with EmbeddedBroker(tmp_path) as server:
-        redis_client.Redis.from_url(server.url).lpush("queue", "ring")
+        redis_client.Redis.from_url(server.url).lpush("queue", "wake_up")
         # The append-only file is synced every second.
         time.sleep(1.2)
         os.kill(server.pid, signal.SIGKILL)
     with EmbeddedBroker(tmp_path) as server:
-        assert redis_client.Redis.from_url(server.url).lpop("queue") == b"ring"
+        assert redis_client.Redis.from_url(server.url).lpop("queue") == b"wake_up"
 
 
 def test_it_listens_on_loopback_only(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_a_new_job_is_queued_and_owed_a_ring(engine: Engine) -> None:
     assert history(engine, job_id) == ["queued"]
     with read_scope(engine) as session:
         [message] = session.query(OutboxMessage)
-        assert (message.topic, message.payload) == ("ring", {"job_id": job_id, "priority": 7, "queue": "default"})
+        assert (message.topic, message.payload) == ("wake_up", {"job_id": job_id, "priority": 7, "queue": "default"})
 
 
 def test_an_unknown_job(engine: Engine) -> None:
@@ -187,16 +187,16 @@ def test_a_ring_that_nobody_heard_is_owed_again_the_longest_unheard_first(engine
     first, second, taken, elsewhere = queued(engine), queued(engine), queued(engine), queued(engine, queue="gpu")
     claimed(engine, taken)
     with session_scope(engine) as session:
-        assert [job.id for job in crud.ring_again(session, after=MINUTE, limit=10)] == []
-        assert [job.id for job in crud.ring_again(session, after=NO_TIME, limit=1)] == [first]
-        assert [job.id for job in crud.ring_again(session, after=NO_TIME, limit=10)] == [second, first]
-        rung = crud.ring_again(session, after=NO_TIME, limit=10, queue="gpu")
+        assert [job.id for job in crud.renotify_queued(session, after=MINUTE, limit=10)] == []
+        assert [job.id for job in crud.renotify_queued(session, after=NO_TIME, limit=1)] == [first]
+        assert [job.id for job in crud.renotify_queued(session, after=NO_TIME, limit=10)] == [second, first]
+        rung = crud.renotify_queued(session, after=NO_TIME, limit=10, queue="gpu")
         assert [job.id for job in rung] == [elsewhere]
 
 
 def test_a_wait_in_the_future_is_no_lost_ring(engine: Engine) -> None:
     job_id = queued(engine)
     with session_scope(engine) as session:
-        crud.get(session, job_id).rung_at = datetime(2100, 1, 1, tzinfo=UTC)
+        crud.get(session, job_id).notified_at = datetime(2100, 1, 1, tzinfo=UTC)
     with session_scope(engine) as session:
-        assert crud.ring_again(session, after=NO_TIME, limit=10) == []
+        assert crud.renotify_queued(session, after=NO_TIME, limit=10) == []

@@ -12,7 +12,7 @@ from ttm_jobs.database.engine import session_scope
 from ttm_jobs.errors import LeaseLost
 from ttm_jobs.models import OutboxMessage
 from ttm_jobs.repositories.jobs import crud, leases, lifecycle
-from ttm_jobs.repositories.jobs.leases import Lease, Standing
+from ttm_jobs.repositories.jobs.leases import Lease, LeaseStatus
 from ttm_jobs.repositories.jobs.lifecycle import Failure
 from ttm_jobs.states import JobState
 
@@ -69,7 +69,7 @@ def test_of_many_claims_at_once_one_wins(engine: Engine) -> None:
 def test_a_heartbeat_extends_the_lease_on_the_databases_clock(engine: Engine) -> None:
     lease = running(engine, duration=SECOND)
     with session_scope(engine) as session:
-        assert leases.heartbeat(session, lease, duration=MINUTE) == Standing(JobState.RUNNING, overdue=False)
+        assert leases.heartbeat(session, lease, duration=MINUTE) == LeaseStatus(JobState.RUNNING, overdue=False)
         until = job_of(engine, lease.job_id).lease_until
     job = job_of(engine, lease.job_id)
     with session_scope(engine) as session:

@@ -1,6 +1,5 @@
 import re
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -8,15 +7,11 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect
 
-from tests.support.factories import job_of, queued
-from tests.support.runs import claim, succeed, train
 from tests.support.servers import PostgresServer
 from ttm_jobs.database.engine import create_engine
 from ttm_jobs.database.ids import new_id
 from ttm_jobs.database.migrate import alembic_config, upgrade
 from ttm_jobs.models import Base
-from ttm_jobs.states import JobState
-from ttm_jobs.storage import build_storage
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -37,8 +32,6 @@ def run(engine: Engine, *steps: str) -> None:
                     command.check(config)
                 case "base":
                     command.downgrade(config, "base")
-                case "first":
-                    command.downgrade(config, "0001")
                 case "head":
                     command.upgrade(config, "head")
 
@@ -57,46 +50,6 @@ def test_up_down_up_and_equal_to_the_models(empty_url: str) -> None:
     run(engine, "head", "check")
     assert tables(engine) == set(Base.metadata.tables)
     engine.dispose()
-
-
-def test_up_down_and_up_again_with_rows_in_the_tables(empty_url: str, tmp_path: Path) -> None:
-    """What the first version knows of a job survives the way down to it and up again."""
-    upgrade(empty_url)
-    engine = create_engine(empty_url)
-    storage = build_storage(f"file:{tmp_path}/storage")
-    done = claim(engine, queued(engine, queue="gpu"))
-    train(engine, done, range(1, 4))
-    succeed(engine, storage, done)
-    running = claim(engine, queued(engine))
-    waiting = queued(engine, tags=["a-tag"], deadline=timedelta(hours=1), owner="ana")
-    rows = _rows(engine)
-    assert {name for name, count in rows.items() if count} >= {
-        "jobs",
-        "job_events",
-        "metrics",
-        "artifacts",
-        "attempts",
-        "outbox",
-    }
-    run(engine, "first")
-    of_the_first = _rows(engine)
-    assert of_the_first == {name: rows[name] for name in of_the_first}
-    run(engine, "head", "check")
-    assert {name: count for name, count in _rows(engine).items() if name in of_the_first} == of_the_first
-    states = {job_id: job_of(engine, job_id).state for job_id in (done.job_id, running.job_id, waiting)}
-    assert list(states.values()) == [JobState.SUCCEEDED, JobState.RUNNING, JobState.QUEUED]
-    assert job_of(engine, waiting).owner is None, "a version that knows no owners forgets them"
-    # And it works with them.
-    succeed(engine, storage, running)
-    claim(engine, waiting)
-    engine.dispose()
-
-
-def _rows(engine: Engine) -> dict[str, int]:
-    with engine.connect() as connection:
-        return {
-            name: connection.exec_driver_sql(f'SELECT count(*) FROM "{name}"').scalar_one() for name in tables(engine)
-        }
 
 
 def test_the_tables_are_those_that_the_models_would_make(empty_url: str) -> None:

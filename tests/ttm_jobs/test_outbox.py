@@ -6,18 +6,18 @@ from tests.support.factories import MINUTE, NO_TIME, queued
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.repositories import outbox
-from ttm_jobs.repositories.jobs.transitions import RING
+from ttm_jobs.repositories.jobs.transitions import WAKE_UP
 
 
 def take(engine: Engine, again_after: timedelta = MINUTE, limit: int = 10) -> list[tuple[int, str]]:
     with session_scope(engine) as session:
-        messages = outbox.take(session, RING, limit=limit, again_after=again_after)
+        messages = outbox.take(session, WAKE_UP, limit=limit, again_after=again_after)
         return [(message.id, message.payload["job_id"]) for message in messages]
 
 
 def any_due(engine: Engine) -> bool:
     with read_scope(engine) as session:
-        return outbox.any_due(session, RING)
+        return outbox.any_due(session, WAKE_UP)
 
 
 def test_messages_come_in_order_and_to_one_taker(engine: Engine) -> None:
@@ -47,7 +47,7 @@ def test_a_delivered_message_is_gone(engine: Engine) -> None:
 def test_a_message_for_later_waits(engine: Engine) -> None:
     with session_scope(engine) as session:
         at = now(session)
-        outbox.add(session, "ring", {"job_id": "later"}, created_at=at, next_at=at + MINUTE)
+        outbox.add(session, "wake_up", {"job_id": "later"}, created_at=at, next_attempt_at=at + MINUTE)
     assert not any_due(engine)
     assert take(engine) == []
 
@@ -57,7 +57,7 @@ def test_two_takers_at_once_share_the_messages(engine: Engine) -> None:
     if engine.dialect.name == "sqlite":
         return  # A second writing transaction waits for the end of the first: the tests above are the whole story.
     with session_scope(engine) as one, session_scope(engine) as other:
-        first = [message.payload["job_id"] for message in outbox.take(one, RING, limit=2, again_after=MINUTE)]
-        second = [message.payload["job_id"] for message in outbox.take(other, RING, limit=10, again_after=MINUTE)]
+        first = [message.payload["job_id"] for message in outbox.take(one, WAKE_UP, limit=2, again_after=MINUTE)]
+        second = [message.payload["job_id"] for message in outbox.take(other, WAKE_UP, limit=10, again_after=MINUTE)]
     assert len(first) == len(second) == 2
     assert {*first, *second} == job_ids

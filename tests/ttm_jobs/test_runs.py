@@ -48,9 +48,9 @@ def test_phases_are_kept_with_their_times(engine: Engine) -> None:
 def test_the_plan_is_what_the_next_attempt_runs(engine: Engine) -> None:
     lease = running(engine)
     with session_scope(engine) as session:
-        recording.planned(session, leases.fence(session, lease), {"threads": 2}, {"total_steps": 10}, now(session))
+        recording.resolved(session, leases.fence(session, lease), {"threads": 2}, {"total_steps": 10}, now(session))
     job = job_of(engine, lease.job_id)
-    assert job.full_spec == {"threads": 2}
+    assert job.resolved_spec == {"threads": 2}
     assert "threads" not in job.spec
 
 

@@ -1,4 +1,4 @@
-"""Whose turn it is: between projects, within one, and by what a worker has to offer."""
+"""Whose turn it is: between projects, within one, and by what a worker has to capacity."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,7 @@ from ttm_jobs.models import Job
 from ttm_jobs.repositories.access import projects
 from ttm_jobs.repositories.jobs import crud, leases, lifecycle
 from ttm_jobs.repositories.jobs.leases import Lease
-from ttm_jobs.repositories.jobs.scheduling import Offer
+from ttm_jobs.repositories.jobs.scheduling import WorkerCapacity
 
 
 def of(engine: Engine, project: str, **fields: object) -> str:
@@ -27,13 +27,13 @@ def of(engine: Engine, project: str, **fields: object) -> str:
         return create_job(session, **fields).id
 
 
-def take(engine: Engine, offer: Offer | None = None, owner: str = "worker-1") -> Lease | None:
+def take(engine: Engine, capacity: WorkerCapacity | None = None, owner: str = "worker-1") -> Lease | None:
     with session_scope(engine) as session:
-        return leases.claim_next(session, owner, duration=MINUTE, offer=offer or Offer())
+        return leases.claim_next(session, owner, duration=MINUTE, capacity=capacity or WorkerCapacity())
 
 
-def taken(engine: Engine, offer: Offer | None = None) -> str | None:
-    lease = take(engine, offer)
+def taken(engine: Engine, capacity: WorkerCapacity | None = None) -> str | None:
+    lease = take(engine, capacity)
     return None if lease is None else lease.job_id
 
 
@@ -98,19 +98,19 @@ def test_what_waits_for_a_moment_or_is_too_late_holds_up_nobody(engine: Engine) 
 
 def test_a_worker_takes_jobs_of_its_queues_the_preferred_first(engine: Engine) -> None:
     cpu, gpu, large = queued(engine, queue="cpu"), queued(engine, queue="gpu"), queued(engine, queue="gpu-80g")
-    assert taken(engine, Offer(("default",))) is None
-    assert taken(engine, Offer(("gpu-80g", "gpu"))) == large
-    assert taken(engine, Offer(("gpu-80g", "gpu"))) == gpu
-    assert taken(engine, Offer(("gpu-80g", "gpu"))) is None
-    assert taken(engine, Offer(("cpu",))) == cpu
+    assert taken(engine, WorkerCapacity(("default",))) is None
+    assert taken(engine, WorkerCapacity(("gpu-80g", "gpu"))) == large
+    assert taken(engine, WorkerCapacity(("gpu-80g", "gpu"))) == gpu
+    assert taken(engine, WorkerCapacity(("gpu-80g", "gpu"))) is None
+    assert taken(engine, WorkerCapacity(("cpu",))) == cpu
 
 
 def test_a_job_too_large_for_a_device_waits_for_another_and_holds_up_nobody(engine: Engine) -> None:
     large, small = queued(engine, device_memory_bytes=40 * 2**30, priority=9), queued(engine)
-    little = Offer(memory_bytes=24 * 2**30)
+    little = WorkerCapacity(memory_bytes=24 * 2**30)
     assert [taken(engine, little), taken(engine, little)] == [small, None]
     assert job_of(engine, large).attempt == 0
-    assert taken(engine, Offer(memory_bytes=80 * 2**30)) == large
+    assert taken(engine, WorkerCapacity(memory_bytes=80 * 2**30)) == large
 
 
 def test_of_many_workers_at_once_each_gets_a_job_of_its_own(engine: Engine) -> None:

@@ -24,7 +24,7 @@ def test_processes_register_and_renew(engine: Engine) -> None:
             ("a", "worker", "job-1"),
             ("b", "dispatcher", None),
         ]
-        assert everyone[0].seen_at > everyone[0].started_at
+        assert everyone[0].last_seen_at > everyone[0].started_at
         assert [worker.id for worker in workers.recent(session, within=MINUTE, kind="dispatcher")] == ["b"]
         assert workers.recent(session, within=NO_TIME) == []
 

@@ -126,7 +126,7 @@ def test_what_is_being_published_is_never_removed(
     make_rig: MakeRig, dataset: str, engine: Engine, storage: Storage
 ) -> None:
     """Collectors without any safe age, as fast as they can, beside workers that publish."""
-    eager = Settings.model_validate({"collect_after_seconds": 1e-6})
+    eager = Settings.model_validate({"collect_min_age_seconds": 1e-6})
     stop = Event()
     rig = make_rig()
 
@@ -170,6 +170,6 @@ def test_it_goes_on_after_the_storage_could_not_be_read(engine: Engine) -> None:
                 stop.set()
             raise OSError("no route to the storage")
 
-    settings = Settings.model_validate({"collect_seconds": 0.01})
+    settings = Settings.model_validate({"collect_interval_seconds": 0.01})
     Collector(settings, engine, Away()).serve(stop)  # type: ignore[arg-type]
     assert len(asked) == 3

@@ -17,7 +17,7 @@ from tests.support.tiny import wait_until
 from tests.ttm_core.factories import digits_folder, digits_idx, spec
 from ttm_core.models import create_model
 from ttm_core.models.weights import write_safetensors
-from ttm_core.spec.events import Event, Finished, Metrics, Planned, Progress, Stopped
+from ttm_core.spec.events import Event, Finished, Metrics, Progress, Resolved, Stopped
 from ttm_core.spec.job import DistillSpec
 from ttm_jobs.settings import Settings
 from worker.trainer import stale
@@ -91,15 +91,21 @@ def test_one_and_two_processes_have_the_same_losses(tmp_path: Path, teacher: Pat
     """A student without batch norm, since each device's batch norms see its own images alone."""
     torch_vit = {"architecture": "test_vit", "image_size": 32}
     folder = digits_folder(tmp_path / "digits", classes=10, each=9, size=32, mode="L")
-    training = {"batch_size": 15, "epochs": 3, "accumulation": 2, "teacher_logits": "stored", "clipping": 1.0}
+    training = {
+        "batch_size": 15,
+        "epochs": 3,
+        "gradient_accumulation": 2,
+        "teacher_logits": "stored",
+        "gradient_clipping": 1.0,
+    }
     seen = []
     for devices in (1, 2):
         workdir = tmp_path / str(devices)
         told = spec(folder, teacher, student=torch_vit, training={**training, "devices": devices})
         items = finished(trainer_of(workdir, told), workdir)
-        assert next(item for item in items if isinstance(item, Planned)).total_steps == 18
-        assert items[-2].result.teacher_images in range(250, 271), "a few views of 162 are equal"
-        assert items[-2].result.teacher_images_spared == 270 - items[-2].result.teacher_images
+        assert next(item for item in items if isinstance(item, Resolved)).total_steps == 18
+        assert items[-2].result.teacher_forwards in range(250, 271), "a few views of 162 are equal"
+        assert items[-2].result.teacher_cache_hits == 270 - items[-2].result.teacher_forwards
         seen.append(losses(items))
     assert len(seen[0]) > 5
     for (step, alone), (other_step, together) in zip(*seen, strict=True):

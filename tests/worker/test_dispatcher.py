@@ -5,7 +5,7 @@ from sqlalchemy import Engine
 
 from tests.support.factories import NO_TIME, claimed, job_of, queued, running, state_of
 from tests.support.tiny import wait_until
-from ttm_jobs.broker.notifier import BrokerUnavailable, InMemoryDoorbell
+from ttm_jobs.broker.notifier import BrokerUnavailable, InMemoryNotifier
 from ttm_jobs.database.engine import session_scope
 from ttm_jobs.models import OutboxMessage
 from ttm_jobs.repositories import workers
@@ -16,24 +16,29 @@ from worker.dispatcher.dispatcher import Dispatcher
 
 
 class DeadDoorbell:
-    def ring(self, job_id: str, *, priority: int, queue: str) -> None:
+    def notify(self, job_id: str, *, priority: int, queue: str) -> None:
         raise BrokerUnavailable("gone")
 
 
 @pytest.fixture
-def bell() -> InMemoryDoorbell:
-    return InMemoryDoorbell()
+def bell() -> InMemoryNotifier:
+    return InMemoryNotifier()
 
 
 @pytest.fixture
 def settings() -> Settings:
     return Settings.model_validate(
-        {"ring_again_seconds": 0.001, "retry_backoff_seconds": 0.001, "dispatch_seconds": 0.02, "reap_seconds": 0.05}
+        {
+            "renotify_seconds": 0.001,
+            "retry_backoff_seconds": 0.001,
+            "dispatch_interval_seconds": 0.02,
+            "reap_interval_seconds": 0.05,
+        }
     )
 
 
 @pytest.fixture
-def dispatcher(settings: Settings, engine: Engine, bell: InMemoryDoorbell) -> Dispatcher:
+def dispatcher(settings: Settings, engine: Engine, bell: InMemoryNotifier) -> Dispatcher:
     return Dispatcher(settings, engine, bell)
 
 
@@ -47,7 +52,7 @@ def owed(engine: Engine) -> int:
         return session.query(OutboxMessage).count()
 
 
-def test_every_new_job_is_rung_once(dispatcher: Dispatcher, engine: Engine, bell: InMemoryDoorbell) -> None:
+def test_every_new_job_is_rung_once(dispatcher: Dispatcher, engine: Engine, bell: InMemoryNotifier) -> None:
     job_ids = [queued(engine) for _ in range(3)]
     assert dispatcher.dispatch() == 3
     assert bell.take() == job_ids
@@ -56,7 +61,7 @@ def test_every_new_job_is_rung_once(dispatcher: Dispatcher, engine: Engine, bell
 
 
 def test_a_ring_that_the_broker_did_not_take_is_owed_still(
-    settings: Settings, engine: Engine, bell: InMemoryDoorbell, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, engine: Engine, bell: InMemoryNotifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_AGAIN_AFTER", NO_TIME)
     job_id = queued(engine)
@@ -67,7 +72,7 @@ def test_a_ring_that_the_broker_did_not_take_is_owed_still(
 
 
 def test_a_silent_workers_job_is_queued_and_rung(
-    dispatcher: Dispatcher, engine: Engine, bell: InMemoryDoorbell
+    dispatcher: Dispatcher, engine: Engine, bell: InMemoryNotifier
 ) -> None:
     lease = running(engine, duration=NO_TIME)
     dispatcher.dispatch()
@@ -79,7 +84,7 @@ def test_a_silent_workers_job_is_queued_and_rung(
 
 
 def test_lost_rings_are_repeated_for_idle_workers_only(
-    dispatcher: Dispatcher, engine: Engine, bell: InMemoryDoorbell
+    dispatcher: Dispatcher, engine: Engine, bell: InMemoryNotifier
 ) -> None:
     first, second = queued(engine), queued(engine)
     dispatcher.dispatch()
@@ -97,7 +102,7 @@ def test_lost_rings_are_repeated_for_idle_workers_only(
     assert bell.take() == [second]
 
 
-def test_several_dispatchers_serve_side_by_side(settings: Settings, engine: Engine, bell: InMemoryDoorbell) -> None:
+def test_several_dispatchers_serve_side_by_side(settings: Settings, engine: Engine, bell: InMemoryNotifier) -> None:
     stop = Event()
     threads = [Thread(target=Dispatcher(settings, engine, bell).serve, args=[stop]) for _ in range(3)]
     for thread in threads:

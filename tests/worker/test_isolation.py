@@ -157,7 +157,7 @@ print(json.dumps([status["NoNewPrivs"].strip(), int(status["CapEff"], 16), resou
 """
     no_new, capabilities, core, size = confined.run(code)
     assert (no_new, core) == ("1", [0, 0])
-    assert size == max(confined.settings.teacher_stores_bytes, confined.settings.data_cache_bytes)
+    assert size == max(confined.settings.teacher_store_max_bytes, confined.settings.data_cache_max_bytes)
     assert capabilities == 0
 
 

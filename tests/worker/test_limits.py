@@ -72,7 +72,7 @@ def test_a_kill_by_the_kernel_for_want_of_memory_is_named_and_tried_again() -> N
 
 
 def test_an_attempt_that_takes_too_long_fails(make_rig: MakeRig, dataset: str) -> None:
-    rig = make_rig(trainer_seconds=1.0)
+    rig = make_rig(trainer_timeout_seconds=1.0)
     job_id = queued(rig.engine, spec=spec(name="steps=9999 step_seconds=0.02", dataset=dataset))
     rig.run(job_id)
     job = job_of(rig.engine, job_id)

@@ -13,7 +13,8 @@ from ttm_jobs.errors import ArtifactNotFound
 from ttm_jobs.repositories.run_data import artifacts
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import Storage, build_storage
-from worker.trainer.log import LiveLog, LogFile
+from worker.run.publish import LiveLog
+from worker.trainer.log import LogFile
 
 
 def log_of(engine: Engine, storage: Storage, job_id: str) -> bytes:
@@ -27,7 +28,7 @@ def log_of(engine: Engine, storage: Storage, job_id: str) -> bytes:
 
 
 def test_the_log_is_read_while_the_trainer_writes_it(make_rig: MakeRig, dataset: str) -> None:
-    rig = make_rig(log_seconds=0.1)
+    rig = make_rig(log_upload_seconds=0.1)
     job_id = queued(rig.engine, spec=spec(name="steps=200 step_seconds=0.03", dataset=dataset))
     thread = rig.start(job_id)
     wait_until(lambda: b"step 20 of 200" in log_of(rig.engine, rig.storage, job_id))

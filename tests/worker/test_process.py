@@ -57,7 +57,7 @@ def test_the_most_urgent_job_is_taken_first(stack: Stack) -> None:
 
 def test_a_busy_worker_keeps_no_ring_from_an_idle_one(tmp_path: Path, database_url: str, redis: EmbeddedBroker) -> None:
     # Without repeated rings, so that they can be counted.
-    with Stack(tmp_path, database_url, redis, ring_again_seconds=600) as stack:
+    with Stack(tmp_path, database_url, redis, renotify_seconds=600) as stack:
         _check_rings_of_a_busy_worker(stack)
 
 

@@ -98,7 +98,7 @@ def test_each_rule_forgets_its_own_of_old_jobs_alone(engine: Engine, storage: St
 
 def test_many_jobs_take_several_transactions(engine: Engine, storage: Storage) -> None:
     many = [done(engine, storage, days_ago=10) for _ in range(25)]
-    Collector(Settings.model_validate({"keep_metrics_days": 7}), engine, storage).collect()
+    Collector(Settings.model_validate({"metrics_retention_days": 7}), engine, storage).collect()
     assert {kept(engine, job_id)["metrics"] for job_id in many} == {0}
 
 
@@ -131,7 +131,7 @@ def test_uploads_that_nobody_uses_are_forgotten(
     with session_scope(engine) as session:
         registry.add(session, "dataset", "pets", {"uri": named}, description=None)
     collector = Collector(
-        Settings.model_validate({"keep_uploads_days": 7, "collect_after_seconds": 0.001}), engine, storage
+        Settings.model_validate({"uploads_retention_days": 7, "collect_min_age_seconds": 0.001}), engine, storage
     )
     collector.collect()
     with read_scope(engine) as session:
@@ -151,6 +151,6 @@ def test_by_default_uploads_stay(engine: Engine, storage: Storage) -> None:
 def test_many_uploads_take_several_transactions(engine: Engine, storage: Storage) -> None:
     for _ in range(105):
         uploaded(engine, storage, days_ago=10)
-    Collector(Settings.model_validate({"keep_uploads_days": 7}), engine, storage).retire()
+    Collector(Settings.model_validate({"uploads_retention_days": 7}), engine, storage).retire()
     with read_scope(engine) as session:
         assert session.scalar(select(func.count()).select_from(Upload)) == 0

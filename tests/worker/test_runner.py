@@ -68,7 +68,7 @@ def test_success(rig: Rig, dataset: str) -> None:
     assert job.result is not None
     assert job.result["steps"] == 12
     assert "artifacts" not in job.result
-    assert (job.full_spec or {})["training"]["threads"] == 1
+    assert (job.resolved_spec or {})["training"]["threads"] == 1
     assert (job.progress or {})["step"] == 12
     assert job.latest == {"train/loss": pytest.approx(1 / 12)}
     assert rig.told == [job_id, None]
@@ -132,15 +132,15 @@ def test_a_trainer_that_dies_resumes_from_its_checkpoint_on_another_worker(make_
     # Without its cause, as if the cause were the first machine's.
     with session_scope(first.engine) as session:
         job = crud.get(session, job_id)
-        assert job.full_spec is not None
-        job.full_spec = {**job.full_spec, "name": "steps=20"}
+        assert job.resolved_spec is not None
+        job.resolved_spec = {**job.resolved_spec, "name": "steps=20"}
     second.run(job_id)
     job = job_of(first.engine, job_id)
     assert job.state is JobState.SUCCEEDED, job.failure
     assert job.attempt == 2
     assert student_of(second, job_id) == weights_after(20, "0")
     with read_scope(first.engine) as session:
-        [*_, planned] = (event for event in events.after(session, job_id, 0) if event.kind == "planned")
+        [*_, planned] = (event for event in events.after(session, job_id, 0) if event.kind == "resolved")
         assert planned.data["resumed_from_step"] == 10
         assert len(metrics.curve(session, job_id, "train/loss")) == 20
 
@@ -152,12 +152,12 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(make_rig: MakeRi
     with session_scope(rig.engine) as session:
         newest, older = recording.checkpoints(session, job_id)
         job = crud.get(session, job_id)
-        job.full_spec = {**(job.full_spec or {}), "name": "steps=20"}
+        job.resolved_spec = {**(job.resolved_spec or {}), "name": "steps=20"}
     rig.storage.put(newest.key, iter([b"damaged"]))
     rig.run(job_id)
     assert student_of(rig, job_id) == weights_after(20, "0")
     with read_scope(rig.engine) as session:
-        [*_, planned] = (event for event in events.after(session, job_id, 0) if event.kind == "planned")
+        [*_, planned] = (event for event in events.after(session, job_id, 0) if event.kind == "resolved")
         assert planned.data["resumed_from_step"] == older.step == 5
 
 

@@ -32,7 +32,7 @@ def store(s3_server: S3Server) -> Iterator[FlakyProxy]:
 
 @pytest.fixture
 def rig(make_rig: MakeRig, s3_server: S3Server, store: FlakyProxy) -> Rig:
-    rig = make_rig(storage_wait_seconds=30.0)
+    rig = make_rig(storage_retry_seconds=30.0)
     storage = build_storage(f"s3://{s3_server.new_bucket()}", replace(s3_server.access, endpoint=store.url))
     return Rig(rig.settings, rig.engine, storage)
 
@@ -108,7 +108,7 @@ def test_inputs_wait_for_the_store_too_and_not_for_ever(
         student = {"architecture": "cifar/resnet20", "checkpoint": f"upload:{upload.id}"}
     store.allow = 0
     job_id = queued(rig.engine, spec=spec(name="steps=2", dataset=dataset) | {"student": student}, max_attempts=1)
-    impatient = make_rig(storage_wait_seconds=0.1)
+    impatient = make_rig(storage_retry_seconds=0.1)
     other_id = queued(rig.engine, spec=spec(name="steps=2", dataset=dataset) | {"student": student}, max_attempts=1)
     runner, before = rig.start(job_id), store.connections
     wait_until(lambda: store.connections > before + 8)

@@ -127,12 +127,12 @@ def test_a_second_machine_does_not_run_the_teacher(make_rig: MakeRig, tmp_path: 
     }
     seen = []
     for _ in range(2):
-        rig = make_rig(REAL_TRAINER, shared_stores_bytes=10**9, data_roots=(tmp_path / "data",))
+        rig = make_rig(REAL_TRAINER, shared_store_max_bytes=10**9, data_roots=(tmp_path / "data",))
         job_id = queued(rig.engine, spec=body)
         rig.run(job_id)
         job = job_of(rig.engine, job_id)
         assert job.state is JobState.SUCCEEDED, job.failure
         report = json.loads(json.dumps(job.result))
-        seen.append((report["teacher_images"], report["teacher_images_spared"]))
+        seen.append((report["teacher_forwards"], report["teacher_cache_hits"]))
     assert seen[0][0] > 0
     assert seen[1] == (0, seen[0][0] + seen[0][1])

@@ -103,7 +103,7 @@ def test_what_is_no_event_is_passed_over(make_trainer: MakeTrainer, tmp_path: Pa
     lines = [
         b"not json\n",
         b'{"kind": "unheard of"}\n',
-        b'{"kind": "store_wanted", "digest": "../../elsewhere"}\n',
+        b'{"kind": "store_requested", "digest": "../../elsewhere"}\n',
         b"\xff\xfe\n",
         b'{"kind":"stopped","step":7}\n',
         b'{"kind": "pha',

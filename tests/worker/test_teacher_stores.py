@@ -19,7 +19,7 @@ from ttm_core.teacher_store.listing import describe_stores
 from ttm_jobs.database.engine import session_scope
 from ttm_jobs.database.tenancy import bound_to
 from ttm_jobs.repositories.run_data import teacher_stores
-from ttm_jobs.repositories.run_data.teacher_stores import Found
+from ttm_jobs.repositories.run_data.teacher_stores import LocalStore
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
 from worker.presence import Presence
@@ -65,8 +65,8 @@ def test_jobs_that_share_a_store_are_counted(make_rig: MakeRig, tmp_path: Path) 
     assert store["hosts"][0]["size"] == on_disk.bytes
 
 
-def _found(digest: str, size: int) -> Found:
-    return Found(digest, "float16", size, 256, datetime(2026, 1, 1, tzinfo=UTC))
+def _found(digest: str, size: int) -> LocalStore:
+    return LocalStore(digest, "float16", size, 256, datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def test_a_project_sees_the_stores_of_its_own_jobs_newest_first(engine: Engine, database_url: str) -> None:

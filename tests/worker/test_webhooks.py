@@ -24,7 +24,7 @@ from ttm_jobs.models import DeliveryState, OutboxMessage, Webhook, WebhookDelive
 from ttm_jobs.repositories import webhooks
 from ttm_jobs.repositories.jobs import crud
 from ttm_jobs.settings import Settings
-from worker.dispatcher.webhooks import Courier
+from worker.dispatcher.webhooks import WebhookSender
 
 
 @pytest.fixture
@@ -33,9 +33,14 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
-def courier(engine: Engine, receiver: Receiver, **settings: object) -> Courier:
-    values = {"private_hosts": (receiver.address,), "webhook_retry_seconds": 0.001, "webhook_seconds": 5, **settings}
-    return Courier(Settings.model_validate(values), engine)
+def courier(engine: Engine, receiver: Receiver, **settings: object) -> WebhookSender:
+    values = {
+        "private_hosts": (receiver.address,),
+        "webhook_retry_seconds": 0.001,
+        "webhook_timeout_seconds": 5,
+        **settings,
+    }
+    return WebhookSender(Settings.model_validate(values), engine)
 
 
 def hook(engine: Engine, url: str, *events: str, project: str = "default") -> str:
@@ -43,7 +48,7 @@ def hook(engine: Engine, url: str, *events: str, project: str = "default") -> st
         return webhooks.create(session, url=url, events=events, description=None).id
 
 
-def deliver(courier: Courier) -> None:
+def deliver(courier: WebhookSender) -> None:
     """Until nothing is due."""
     while courier.send_some():
         courier.finish()
@@ -88,7 +93,7 @@ def test_a_job_is_told_as_it_changes(engine: Engine, receiver: Receiver) -> None
     )
     assert message["data"]["job"]["failure"]["code"] == "bad_dataset"
     with read_scope(engine) as session:
-        assert {row.topic for row in session.query(OutboxMessage)} <= {"ring"}, "nothing is owed any more"
+        assert {row.topic for row in session.query(OutboxMessage)} <= {"wake_up"}, "nothing is owed any more"
 
 
 def test_messages_are_signed_by_each_secret_that_holds(engine: Engine, receiver: Receiver) -> None:
@@ -134,7 +139,7 @@ def test_what_fails_is_sent_again_under_the_same_id_and_in_the_end_given_up(
     queued(engine)
     wait_until(lambda: deliver(sender) or deliveries(engine, webhook_id)[0].state is DeliveryState.FAILED)
     [delivery] = deliveries(engine, webhook_id)
-    assert (delivery.tries, delivery.status) == (10, status)
+    assert (delivery.attempts, delivery.status) == (10, status)
     assert len({headers["webhook-id"] for headers, _ in receiver.received}) == 1
     assert len({body for _, body in receiver.received}) == 1
     assert len(receiver.received) == 10, "a redirect is not followed"
@@ -191,7 +196,7 @@ def test_a_receiver_that_does_not_answer_is_let_go(engine: Engine, receiver: Rec
     receiver.held.clear()
     with session_scope(engine) as session:
         webhooks.ping(session, webhook_id)
-    sender = courier(engine, receiver, webhook_seconds=0.5)
+    sender = courier(engine, receiver, webhook_timeout_seconds=0.5)
     sender.send_some()
     sender.finish()
     assert "longer" in (deliveries(engine, webhook_id)[0].error or "")
@@ -206,7 +211,7 @@ def test_what_is_rolled_back_was_never_told(engine: Engine, receiver: Receiver) 
 
 
 def test_a_dispatcher_that_dies_with_a_message_in_hand_leaves_it_to_the_next(stack: Stack, receiver: Receiver) -> None:
-    stack.settings |= {"private_hosts": receiver.address, "webhook_seconds": 1}
+    stack.settings |= {"private_hosts": receiver.address, "webhook_timeout_seconds": 1}
     webhook_id = hook(stack.engine, receiver.url, "job.queued")
     receiver.held.clear()
     first = stack.start_dispatcher()
@@ -218,7 +223,7 @@ def test_a_dispatcher_that_dies_with_a_message_in_hand_leaves_it_to_the_next(sta
     with session_scope(stack.engine) as session:
         # Its time is not waited for.
         for message in session.query(OutboxMessage).filter(OutboxMessage.topic == webhooks.TOPIC):
-            message.next_at = now(session)
+            message.next_attempt_at = now(session)
     receiver.held.set()
     stack.start_dispatcher()
     wait_until(lambda: deliveries(stack.engine, webhook_id)[0].state is DeliveryState.DELIVERED)

@@ -8,11 +8,11 @@ from pydantic import BaseModel, ConfigDict
 TERMINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
 
 
-class Answer(BaseModel):
+class ApiModel(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class Upload(Answer):
+class Upload(ApiModel):
     """A file that the service keeps; `uri` names it in a job's spec.
 
     >>> upload = client.uploads.create("teacher.safetensors")
@@ -28,7 +28,7 @@ class Upload(Answer):
     created_at: datetime
 
 
-class Progress(Answer):
+class Progress(ApiModel):
     """Where the running attempt stands; `fraction` in [0, 1], `eta_seconds` to the end of training.
 
     >>> running.progress.fraction, running.progress.eta_seconds
@@ -44,20 +44,20 @@ class Progress(Answer):
     eta_seconds: float | None = None
 
 
-class Accuracy(Answer):
-    """Top-1 shares in [0, 1]; `gap_points` is teacher minus student in percentage points.
+class Accuracy(ApiModel):
+    """Top-1 shares in [0, 1]; `change_points` is teacher minus student in percentage points.
 
     >>> done.accuracy
-    Accuracy(split='test', teacher=0.91, student=0.88, gap_points=3.0)
+    Accuracy(split='test', teacher=0.91, student=0.88, change_points=3.0)
     """
 
     split: str
     teacher: float | None
     student: float | None
-    gap_points: float | None
+    change_points: float | None
 
 
-class Failure(Answer):
+class Failure(ApiModel):
     """Why a job failed; `origin` is `user` or `system`. `next_step` says what to do about it.
 
     >>> failed.failure.code, failed.failure.origin, failed.failure.message
@@ -73,7 +73,7 @@ class Failure(Answer):
     next_step: str = ""
 
 
-class HistoryEntry(Answer):
+class HistoryEntry(ApiModel):
     """A change of state or phase.
 
     >>> [entry.value for entry in done.history if entry.kind == "state"]
@@ -86,7 +86,7 @@ class HistoryEntry(Answer):
     attempt: int | None = None
 
 
-class Artifact(Answer):
+class Artifact(ApiModel):
     """A file that a job made.
 
     >>> [(artifact.name, artifact.size) for artifact in done.artifacts if artifact.name == "student.safetensors"]
@@ -100,7 +100,7 @@ class Artifact(Answer):
     href: str
 
 
-class JobSummary(Answer):
+class JobSummary(ApiModel):
     """A job as a list shows it.
 
     >>> [(job.name, job.state, job.student) for job in client.jobs.list(states=("running",))]
@@ -142,24 +142,24 @@ class JobSummary(Answer):
 
 
 class Job(JobSummary):
-    """A job with all that is known of it; `spec` is complete once `planned`.
+    """A job with all that is known of it; `spec` is complete once `resolved`.
 
-    >>> done.spec["method"], done.planned, done.result["student_test"]["top1"]
+    >>> done.spec["method"], done.resolved, done.result["student_test"]["top1"]
     ('ce', False, 0.88)
     """
 
     spec: dict[str, Any]
-    planned: bool
+    resolved: bool
     result: dict[str, Any] | None
     artifacts: list[Artifact]
     history: list[HistoryEntry]
     retry_of: str | None
     heartbeat_at: datetime | None
-    waits_for: str | None = None
-    wait_reason: str | None = None
+    blocked_on: str | None = None
+    blocked_reason: str | None = None
 
 
-class Attempt(Answer):
+class Attempt(ApiModel):
     """One claim of a job by a worker; `cause` says why it ended early, `from_step` and `to_step` how far it came.
 
     >>> client.jobs.attempts(failed.id)[0].cause.code
@@ -176,7 +176,7 @@ class Attempt(Answer):
     to_step: int | None
 
 
-class JobEvent(Answer):
+class JobEvent(ApiModel):
     """One entry of a job's event stream; `data` depends on `kind`.
 
     >>> event = next(client.jobs.events(done.id))
@@ -190,7 +190,7 @@ class JobEvent(Answer):
     data: dict[str, Any]
 
 
-class MetricPoint(Answer):
+class MetricPoint(ApiModel):
     """The metrics recorded at a step.
 
     >>> client.jobs.metrics(done.id)[0].values["train/loss"]
@@ -203,7 +203,7 @@ class MetricPoint(Answer):
     values: dict[str, float | None]
 
 
-class Architecture(Answer):
+class Architecture(ApiModel):
     """A model the service can train; `parameters` and `macs` at `input_size` with the default number of classes.
 
     >>> client.architectures.get("cifar/resnet20").macs
@@ -218,7 +218,7 @@ class Architecture(Answer):
     pretrained: bool
 
 
-class Recipe(Answer):
+class Recipe(ApiModel):
     """A published run; `spec` is the part of a spec that a job which names it need not say, `published` the source's
     top-1 accuracies in per cent: `teacher`, `student` trained alone, `distilled`.
 
@@ -233,7 +233,7 @@ class Recipe(Answer):
     spec: dict[str, Any]
 
 
-class ModelSize(Answer):
+class ModelSize(ApiModel):
     """What the service knows of a model; None where that is nothing.
 
     >>> client.jobs.validate(student="cifar/resnet20", dataset=dataset, method="ce").student.input_size
@@ -246,7 +246,7 @@ class ModelSize(Answer):
     input_size: list[int] | None
 
 
-class Dryrun(Answer):
+class Dryrun(ApiModel):
     """What a job would be, were it submitted: its spec with defaults, the sizes of its models, and what `like`, the
     newest job of its kind, took, scaled to the epochs; None where there is none.
 

@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from ttm_client.models.jobs import Answer
+from ttm_client.models.jobs import ApiModel
 
 
-class Key(Answer):
+class Key(ApiModel):
     """A key without its secret; `prefix` is the beginning of it, by which to know it again. `last_used_at` is right to
     within ten minutes.
 
@@ -36,7 +36,7 @@ class NewKey(Key):
     secret: str
 
 
-class Webhook(Answer):
+class Webhook(ApiModel):
     """An address that is told of the project's jobs; empty `events` are all of them.
 
     >>> webhook = client.webhooks.create("https://hooks.example.org/ttm", events=["job.succeeded"])
@@ -65,28 +65,28 @@ class NewWebhook(Webhook):
     secret: str
 
 
-class Delivery(Answer):
+class Delivery(ApiModel):
     """What a webhook was told, or is to be: `state` is waiting, delivered or failed, `status` the receiver's answer.
 
     >>> webhook = client.webhooks.create("https://hooks.example.org/ttm")
     >>> delivery = client.webhooks.ping(webhook.id)
-    >>> delivery.event, delivery.state, delivery.tries
+    >>> delivery.event, delivery.state, delivery.attempts
     ('webhook.ping', 'waiting', 0)
     """
 
     id: str
     event: str
     state: str
-    tries: int
+    attempts: int
     status: int | None
     error: str | None
     created_at: datetime
-    tried_at: datetime | None
-    next_at: datetime | None
+    last_attempt_at: datetime | None
+    next_attempt_at: datetime | None
     body: str
 
 
-class _Version(Answer):
+class _Version(ApiModel):
     name: str
     version: int
     uri: str
@@ -94,7 +94,7 @@ class _Version(Answer):
     created_at: datetime
 
 
-class NamedTeacher(_Version):
+class RegisteredTeacher(_Version):
     """A version of a teacher that has a name; `uri` names it in a job's spec.
 
     >>> named = client.teachers.create("pets-resnet50", "job:" + done.id)
@@ -105,7 +105,7 @@ class NamedTeacher(_Version):
     teacher: dict[str, Any]
 
 
-class NamedDataset(_Version):
+class RegisteredDataset(_Version):
     """A version of a dataset that has a name; `uri` names it in a job's spec.
 
     >>> named = client.datasets.create("pets", dataset, description="All 37 breeds.")
@@ -116,7 +116,7 @@ class NamedDataset(_Version):
     dataset: dict[str, Any]
 
 
-class Worker(Answer):
+class Worker(ApiModel):
     """A process that takes jobs; `job_id` is told of the project's own jobs alone.
 
     >>> worker = next(client.workers.list())
@@ -129,12 +129,12 @@ class Worker(Answer):
     devices: tuple[Any, ...]
     queues: tuple[str, ...] = ()
     started_at: datetime
-    seen_at: datetime
+    last_seen_at: datetime
     busy: bool
     job_id: str | None
 
 
-class QueueLine(Answer):
+class QueueLine(ApiModel):
     """What of the project waits in one queue; `turn` counts among the projects that wait there, 1 being the next.
 
     >>> line = client.queue.get().queues[0]
@@ -151,7 +151,7 @@ class QueueLine(Answer):
     turn: int | None
 
 
-class QueueOverview(Answer):
+class QueueOverview(ApiModel):
     """What waits and runs, of the project.
 
     >>> queue = client.queue.get()
@@ -166,11 +166,11 @@ class QueueOverview(Answer):
     queues: tuple[QueueLine, ...] = ()
 
 
-class WaitingJob(Answer):
-    """A queued job, its place, and what it `waits_for`: turn, worker, memory, limit or time.
+class WaitingJob(ApiModel):
+    """A queued job, its place, and what it `blocked_on`: turn, worker, memory, limit or time.
 
     >>> waiting = next(client.queue.jobs())
-    >>> waiting.id == queued.id, waiting.position, waiting.waits_for
+    >>> waiting.id == queued.id, waiting.position, waiting.blocked_on
     (True, 1, 'turn')
     """
 
@@ -187,11 +187,11 @@ class WaitingJob(Answer):
     queued_at: datetime
     not_before: datetime | None
     deadline_at: datetime | None
-    waits_for: str
-    wait_reason: str | None = None
+    blocked_on: str
+    blocked_reason: str | None = None
 
 
-class StoreHost(Answer):
+class StoreHost(ApiModel):
     """A host whose workers hold a teacher store.
 
     >>> store = next(client.teacher_stores.list())
@@ -203,10 +203,10 @@ class StoreHost(Answer):
     size: int
     rows: int
     used_at: datetime
-    seen_at: datetime
+    last_seen_at: datetime
 
 
-class TeacherStore(Answer):
+class TeacherStore(ApiModel):
     """A teacher's logits for the views of a dataset; `hits` counts the images that jobs of the project read there.
 
     >>> store = next(client.teacher_stores.list())
@@ -227,7 +227,7 @@ class TeacherStore(Answer):
     hosts: tuple[StoreHost, ...]
 
 
-class Limits(Answer):
+class Limits(ApiModel):
     """What a project may have; None: no limit.
 
     >>> client.usage().limits.running_jobs is None
@@ -240,7 +240,7 @@ class Limits(Answer):
     device_hours: float | None
 
 
-class Usage(Answer):
+class Usage(ApiModel):
     """What the project has and has used.
 
     >>> used = client.usage()

@@ -13,7 +13,7 @@ from ttm_core.data.dataset import Split
 from ttm_core.data.images import ArrayImages
 from ttm_core.data.random import permutation
 from ttm_core.data.views import Views
-from ttm_core.training.distributed import World
+from ttm_core.training.distributed import Distributed
 
 _ORDER = 101  # the stream of the shuffle, apart from those of the views
 
@@ -35,15 +35,22 @@ def steps_per_epoch(images: int, batch_size: int, devices: int = 1) -> int:
 
 
 def epoch_batches(
-    views: Views, *, seed: int, epoch: int, view: int, batch_size: int, first: int, world: World | None = None
+    views: Views,
+    *,
+    seed: int,
+    epoch: int,
+    view: int,
+    batch_size: int,
+    first: int,
+    distributed: Distributed | None = None,
 ) -> Iterator[Batch]:
     """The batches of an epoch from step `first` of it on, in view number `view`; of each, this process's part."""
-    world = world or World()
+    distributed = distributed or Distributed()
     split = views.split
     order = split.indices[permutation(len(split), _ORDER, seed, epoch)]
-    for step in range(first, steps_per_epoch(len(split), batch_size, world.size)):
+    for step in range(first, steps_per_epoch(len(split), batch_size, distributed.size)):
         indices = order[step * batch_size : (step + 1) * batch_size]
-        own = indices[world.part(len(indices))]
+        own = indices[distributed.shard(len(indices))]
         share = len(own) / len(indices)
         yield Batch(own, view, views.batch(own, view), views.targets(own, view), share)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ttm_core.file_lock import NameLock
+from ttm_core.file_lock import FileLock
 
 
 class DataCache:
@@ -45,7 +45,7 @@ class DataCache:
         """
         folder = self._root / name
         with ExitStack() as held:
-            lock = held.enter_context(NameLock(self._root, name))
+            lock = held.enter_context(FileLock(self._root, name))
             while True:
                 lock.share(while_waiting)
                 if folder.is_dir():
@@ -91,7 +91,7 @@ class DataCache:
             shutil.rmtree(partial, ignore_errors=True)
 
     def _remove(self, name: str) -> bool:
-        with NameLock(self._root, name) as lock:
+        with FileLock(self._root, name) as lock:
             if not lock.try_own():
                 return False
             doomed = self._root / f".{name}.removed"
@@ -106,7 +106,7 @@ class DataCache:
         """Removes what a process that died left half made or half removed."""
         name, _, kind = entry.name.removeprefix(".").rpartition(".")
         if kind in ("partial", "removed"):
-            with NameLock(self._root, name) as lock:
+            with FileLock(self._root, name) as lock:
                 if lock.try_own():
                     shutil.rmtree(entry, ignore_errors=True)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ttm_core.data.dataset import Dataset, Split, Unreadable, whole
 from ttm_core.data.formats.layout import SplitName
-from ttm_core.data.images import EncodedImages, Source, Sources, decode, in_turn, is_grey, opened
+from ttm_core.data.images import EncodedImages, Source, Sources, decode, is_gray, map_ordered, opened
 from ttm_core.errors import BadDataset
 
 MAX_CLASSES = 100_000
@@ -69,7 +69,7 @@ class _Readable:
 class _Header:
     width: int
     height: int
-    grey: bool
+    gray: bool
 
 
 def build_dataset(
@@ -81,14 +81,14 @@ def build_dataset(
     """
     unreadable: list[Unreadable] = []
     kept: dict[SplitName, NDArray[np.int64]] = {}
-    readable, all_grey = 0, True
+    readable, all_gray = 0, True
     sizes: set[tuple[int, int]] = set()
     for name, split in found.items():
         good = array("q")
-        for index, seen in enumerate(in_turn(pool, partial(_look_at, split.sources), len(split.sources))):
+        for index, seen in enumerate(map_ordered(pool, partial(_look_at, split.sources), len(split.sources))):
             if isinstance(seen, _Header):
                 good.append(index)
-                all_grey = all_grey and seen.grey
+                all_gray = all_gray and seen.gray
                 if len(sizes) < 2:
                     sizes.add((seen.width, seen.height))
             else:
@@ -100,7 +100,7 @@ def build_dataset(
         listed = "; ".join(f"{bad.name}: {bad.reason}" for bad in unreadable[:5])
         raise BadDataset(f"{len(unreadable)} of {total} images cannot be read ({listed})")
 
-    channels = 1 if readable and all_grey else 3
+    channels = 1 if readable and all_gray else 3
     width, height = sizes.pop() if len(sizes) == 1 else (0, 1)
 
     def split_of(name: SplitName) -> Split | None:
@@ -136,7 +136,7 @@ def _look_at(sources: Sources, index: int) -> _Header | str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with opened(source) as image:
-                header = _Header(image.width, image.height, is_grey(image))
+                header = _Header(image.width, image.height, is_gray(image))
         decode(source, 1)
     except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them stumble over
         return f"{type(error).__name__}: {error}"

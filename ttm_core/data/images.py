@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 _AHEAD = 1024
 
 
-def in_turn(pool: ThreadPoolExecutor, call: Callable[[int], _T], count: int) -> Iterator[_T]:
+def map_ordered(pool: ThreadPoolExecutor, call: Callable[[int], _T], count: int) -> Iterator[_T]:
     """What `call` says of 0 to `count` - 1, in order. An executor's own map holds a future for every item at once."""
     for start in range(0, count, _AHEAD):
         yield from pool.map(call, range(start, min(start + _AHEAD, count)))
@@ -27,7 +27,7 @@ def in_turn(pool: ThreadPoolExecutor, call: Callable[[int], _T], count: int) -> 
 # A photograph of 100 megapixels is 300 MB decoded; more than that in a training set is a decompression bomb.
 MAX_PIXELS = 100_000_000
 _WIDE_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
-_GREY_MODES = {"1", "L", "LA", *_WIDE_MODES}
+_GRAY_MODES = {"1", "L", "LA", *_WIDE_MODES}
 
 # What a file may hold, whatever its name says: pixels. Pillow knows programs, too, and hands EPS to Ghostscript.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
@@ -53,7 +53,7 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def whole(self, indices: NDArray[np.int64], size: int) -> torch.Tensor:
-        """The images resized (shorter side) and centre-cropped to a square: uint8 [B, C, size, size]."""
+        """The images resized (shorter side) and center-cropped to a square: uint8 [B, C, size, size]."""
         ...
 
     def crops(self, indices: NDArray[np.int64], boxes: "Boxes", size: int) -> torch.Tensor:
@@ -128,7 +128,7 @@ class EncodedImages:
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(f"{self.channels}".encode())
-        for content in in_turn(self.pool, self._hash, len(self.sources)):
+        for content in map_ordered(self.pool, self._hash, len(self.sources)):
             digest.update(content)
         return digest.hexdigest()
 
@@ -188,17 +188,17 @@ def decode(source: Source, channels: int) -> Image.Image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
             if image.mode in _WIDE_MODES:
-                return _grey_16_bit(image).convert("L" if channels == 1 else "RGB")
+                return _gray_16_bit(image).convert("L" if channels == 1 else "RGB")
             return image.convert("L" if channels == 1 else "RGB")
 
 
-def is_grey(image: Image.Image) -> bool:
+def is_gray(image: Image.Image) -> bool:
     """Whether a decoded header promises one channel."""
-    return image.mode in _GREY_MODES
+    return image.mode in _GRAY_MODES
 
 
-def _grey_16_bit(image: Image.Image) -> Image.Image:
-    """Pillow clips wide greys at 255; scale 16 bits to 8 instead. 32 bits may hold 8, or 16."""
+def _gray_16_bit(image: Image.Image) -> Image.Image:
+    """Pillow clips wide grays at 255; scale 16 bits to 8 instead. 32 bits may hold 8, or 16."""
     wide = np.asarray(image, dtype=np.float64)
     if image.mode.startswith("I;16") or wide.max(initial=0) > 255:
         wide = wide / 257
@@ -206,7 +206,7 @@ def _grey_16_bit(image: Image.Image) -> Image.Image:
 
 
 def _fit(image: Image.Image, size: int) -> Image.Image:
-    """Resize the shorter side to `size` and crop the centre, in one resampling."""
+    """Resize the shorter side to `size` and crop the center, in one resampling."""
     side = min(image.width, image.height)
     left, upper = (image.width - side) / 2, (image.height - side) / 2
     return image.resize((size, size), Image.Resampling.BICUBIC, box=(left, upper, left + side, upper + side))

@@ -50,7 +50,7 @@ def export(workdir: Path, trained: Trained, on_event: Callable[[Event], None]) -
     """Write the student, its other forms, the run's report and the model's card under `workdir`/out."""
     out = workdir / "out"
     # Equal runs give equal files, so nothing of when and how long goes into the student's.
-    passing = {"train_seconds", "training_seconds", "teacher_images", "teacher_images_spared", "artifacts"}
+    passing = {"train_seconds", "training_seconds", "teacher_forwards", "teacher_cache_hits", "artifacts"}
     metrics = trained.result.model_dump(mode="json", exclude=passing)
     path = out / "student.safetensors"
     save_student(
@@ -104,8 +104,8 @@ def _report(trained: Trained, path: Path, on_event: Callable[[Event], None]) -> 
             seconds=result.train_seconds,
             training_seconds=result.training_seconds,
             estimate=trained.estimate,
-            teacher_images=result.teacher_images,
-            teacher_images_spared=result.teacher_images_spared,
+            teacher_forwards=result.teacher_forwards,
+            teacher_cache_hits=result.teacher_cache_hits,
         ),
     )
 

@@ -1,4 +1,4 @@
-"""The student as int8 ONNX: static quantisation of weights and activations."""
+"""The student as int8 ONNX: static quantization of weights and activations."""
 
 import tempfile
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ _BATCH = 32
 
 
 def write_int8(float_onnx: Path, path: Path, train: Split, pixels: Preprocess) -> int:
-    """Quantise an ONNX file of ours: int8 weights a channel, uint8 activations, as pairs of Quantize and Dequantize.
+    """Quantize an ONNX file of ours: int8 weights a channel, uint8 activations, as pairs of Quantize and Dequantize.
 
     The ranges of activations are the least and greatest values over some training images, seen whole and unaugmented.
 

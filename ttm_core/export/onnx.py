@@ -1,4 +1,4 @@
-"""The student as ONNX: pixels in, logits out, its normalisation inside."""
+"""The student as ONNX: pixels in, logits out, its normalization inside."""
 
 import json
 from pathlib import Path
@@ -96,7 +96,7 @@ def load_onnx(path: str | Path) -> Student:
 
 
 def pixels_of(preprocess: Preprocess) -> Preprocess:
-    """The same channels and size without a normalisation: pixels in [0, 1]."""
+    """The same channels and size without a normalization: pixels in [0, 1]."""
     channels = preprocess.channels
     return Preprocess(channels, preprocess.image_size, Normalization(mean=[0.0] * channels, std=[1.0] * channels))
 

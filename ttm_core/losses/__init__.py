@@ -6,7 +6,7 @@ from ttm_core.losses.features.crd import Crd, NegativeSampler
 from ttm_core.losses.features.itrd import Itrd
 from ttm_core.losses.features.vitkd import VitKd, random_token_mask
 from ttm_core.losses.kd import kd, kl_divergence
-from ttm_core.losses.logit_standardization import standardise_logits
+from ttm_core.losses.logit_standardization import standardize_logits
 from ttm_core.losses.nkd import nkd
 from ttm_core.losses.wkd import cka_interrelations, cosine_interrelations, transport_costs, wkd_l
 from ttm_core.losses.wttm import power_sum, ttm, wttm
@@ -25,7 +25,7 @@ __all__ = [
     "nkd",
     "power_sum",
     "random_token_mask",
-    "standardise_logits",
+    "standardize_logits",
     "transport_costs",
     "ttm",
     "wkd_l",

@@ -6,7 +6,7 @@ from ttm_core.losses._checks import widen
 EPSILON = 1e-7
 
 
-def standardise_logits(logits: Tensor) -> Tensor:
+def standardize_logits(logits: Tensor) -> Tensor:
     """Each sample's logits with mean 0 and standard deviation 1, to be put before a logit loss on both sides.
 
     The student then matches the order and the relative distances of the teacher's logits, not their range. The

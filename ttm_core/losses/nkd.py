@@ -6,7 +6,7 @@ from ttm_core.losses._checks import class_indices, non_target_logits, paired_log
 def nkd(
     student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, *, gamma: float = 1.5, temperature: float = 1.0
 ) -> Tensor:
-    """Normalised knowledge distillation: the target's cross-entropy weighted by the teacher's confidence in it, plus
+    """Normalized knowledge distillation: the target's cross-entropy weighted by the teacher's confidence in it, plus
     gamma * T^2 times the cross-entropy between the two distributions over the other classes. The mean over the batch.
 
     Source: Yang et al., "From Knowledge Distillation to Self-Knowledge Distillation: A Unified Approach with

@@ -13,13 +13,13 @@ def wkd_l(
     costs: Tensor,
     weight: float,
     temperature: float,
-    regularisation: float = 0.05,
+    regularization: float = 0.05,
     iterations: int = 10,
 ) -> Tensor:
     """WKD-L: -p_target * log q_target + weight * W, the mean over the batch.
 
     W is the transport cost between the student's and the teacher's tempered distributions over the classes other than
-    the target, by the plan that Sinkhorn's algorithm reaches under entropic regularisation. Moving probability
+    the target, by the plan that Sinkhorn's algorithm reaches under entropic regularization. Moving probability
     between classes that the teacher holds for related is cheap.
 
     Source: Lv, Yang and Li, "Wasserstein Distance Rivals Kullback-Leibler Divergence for Knowledge Distillation",
@@ -32,7 +32,7 @@ def wkd_l(
         costs: [C, C] cost of moving probability from a row's class to a column's, as `transport_costs` gives it.
         weight: of W; the paper's pairs have 200 and 600 on CIFAR-100, 30 on ImageNet.
         temperature: T of W, above 0; 6 to 8 on CIFAR-100, 2 on ImageNet.
-        regularisation: weight of the plan's entropy, in units of cost; in float32 not below a 40th of the largest cost.
+        regularization: weight of the plan's entropy, in units of cost; in float32 not below a 40th of the largest cost.
         iterations: of Sinkhorn's algorithm, each one scaling of the columns and one of the rows.
 
     Returns:
@@ -42,7 +42,7 @@ def wkd_l(
         ValueError: the shapes do not match, there is one class only, or a parameter is not above 0.
     """
     positive("temperature", temperature)
-    positive("regularisation", regularisation)
+    positive("regularization", regularization)
     positive("iterations", iterations)
     student_logits, teacher_logits = paired_logits(student_logits, teacher_logits)
     labels = class_indices(labels, student_logits)
@@ -56,7 +56,7 @@ def wkd_l(
             _without_target(teacher_logits / temperature, labels),
             torch.ones_like(student_logits).scatter(1, labels, 0) / (classes - 1),
             costs.detach().to(student_logits),
-            regularisation,
+            regularization,
             iterations,
         )
     return -target.mean() + weight * transport.mean()
@@ -68,7 +68,7 @@ def transport_costs(interrelations: Tensor, *, sharpness: float = 1.0) -> Tensor
 
 
 def cka_interrelations(class_features: Tensor) -> Tensor:
-    """How alike the teacher sees two classes: their centred kernel alignment with a linear kernel.
+    """How alike the teacher sees two classes: their centerd kernel alignment with a linear kernel.
 
     Source: Kornblith et al., "Similarity of Neural Network Representations Revisited", 2019, arXiv 1905.00414.
 
@@ -78,9 +78,9 @@ def cka_interrelations(class_features: Tensor) -> Tensor:
     Returns:
         [C, C] in [0, 1], symmetric, with a diagonal of 1.
     """
-    centred = class_features - class_features.mean(dim=1, keepdim=True)
+    centerd = class_features - class_features.mean(dim=1, keepdim=True)
     # |X^T Y|^2 is the inner product of the two N x N Gram matrices: alignment is the cosine between those.
-    return cosine_interrelations((centred @ centred.mT).flatten(1))
+    return cosine_interrelations((centerd @ centerd.mT).flatten(1))
 
 
 def cosine_interrelations(prototypes: Tensor) -> Tensor:
@@ -102,14 +102,14 @@ def _without_target(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _sinkhorn_cost(
-    rows: Tensor, columns: Tensor, row_scale: Tensor, costs: Tensor, regularisation: float, iterations: int
+    rows: Tensor, columns: Tensor, row_scale: Tensor, costs: Tensor, regularization: float, iterations: int
 ) -> Tensor:
     """[B, C] marginals and first scales, [C, C] costs -> [B] transport costs.
 
     One kernel serves the whole batch: a class without mass is left out by its scale of 0.
     """
-    kernel = torch.exp(-costs / regularisation)
-    # Out of reach for costs below 80 times the regularisation; the published code adds 1e-8, which drops dear plans.
+    kernel = torch.exp(-costs / regularization)
+    # Out of reach for costs below 80 times the regularization; the published code adds 1e-8, which drops dear plans.
     least = torch.finfo(kernel.dtype).tiny
     for _ in range(iterations):
         column_scale = columns / (row_scale @ kernel).clamp_min(least)

@@ -54,7 +54,7 @@ def wttm(student_logits: Tensor, teacher_logits: Tensor, *, gamma: float) -> Ten
     """Weighted transformed teacher matching: U_gamma(p) * KL(softmax(gamma * v) || softmax(z)), the batch mean.
 
     Each sample of `ttm` is weighted by the `power_sum` of the teacher's untempered distribution p = softmax(v). The
-    weights are not normalised over the batch.
+    weights are not normalized over the batch.
 
     Source: Zheng and Yang, "Knowledge Distillation Based on Transformed Teacher Matching", ICLR 2024,
     arXiv 2402.11148.

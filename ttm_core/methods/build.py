@@ -11,7 +11,7 @@ from torch.nn import functional
 from ttm_core import losses
 from ttm_core.data.dataset import Split
 from ttm_core.data.random import seed as derived_seed
-from ttm_core.methods.feature_losses import Companion, build_companion
+from ttm_core.methods.feature_losses import FeatureLoss, build_feature_loss
 from ttm_core.methods.outputs import Outputs, probe
 from ttm_core.methods.relations import transport_costs
 from ttm_core.models.preprocess import Preprocess
@@ -23,7 +23,7 @@ from ttm_core.spec.method.methods import (
     DecoupledDistillation,
     KnowledgeDistillation,
     MethodSpec,
-    NormalisedDistillation,
+    NormalizedDistillation,
     TransformedTeacherMatching,
     WassersteinDistillation,
     WeightedTransformedTeacherMatching,
@@ -31,14 +31,14 @@ from ttm_core.spec.method.methods import (
 from ttm_core.spec.method.requirements import Features
 from ttm_core.spec.method.schedules import Ramp, at
 
-_INIT_SEED = 302  # the stream of a companion's initial weights and memories
+_INIT_SEED = 302  # the stream of a feature_loss's initial weights and memories
 
 Terms = Mapping[str, Tensor]
 """Weighted scalar loss terms by name; their sum is the loss."""
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepContext:
     """When in a run a loss is asked for, and the chance it may use: all that differs between steps but the batch."""
 
     epoch: float  # epochs since the start, as in 2.5
@@ -46,13 +46,13 @@ class Moment:
 
 
 class Objective(nn.Module):
-    """The loss of a method. What a feature companion learns and remembers is its state.
+    """The loss of a method. What a feature feature_loss learns and remembers is its state.
 
     Args:
         spec: the method.
         epochs: of the run.
         label_smoothing: share of each label that is spread over all classes, in the cross-entropy with the labels.
-        companion: the loss on features that the spec asks for.
+        feature_loss: the loss on features that the spec asks for.
         costs: [C, C], for WKD-L: of moving probability between two classes.
     """
 
@@ -64,19 +64,19 @@ class Objective(nn.Module):
         *,
         epochs: int,
         label_smoothing: float = 0.0,
-        companion: Companion | None = None,
+        feature_loss: FeatureLoss | None = None,
         costs: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.spec = spec
         self.epochs = epochs
         self.label_smoothing = label_smoothing
-        self.features: Features = spec.needs.features
-        self.companion = companion
+        self.features: Features = spec.requirements.features
+        self.feature_loss = feature_loss
         self.register_buffer("costs", costs, persistent=False)
 
     def forward(
-        self, student: Outputs, teacher: Outputs | None, labels: Tensor, images: Tensor, moment: Moment
+        self, student: Outputs, teacher: Outputs | None, labels: Tensor, images: Tensor, context: StepContext
     ) -> Terms:
         """The named loss terms of a batch.
 
@@ -85,28 +85,28 @@ class Objective(nn.Module):
             teacher: the same of the same views; None for a method without a teacher.
             labels: int64 [B] classes, or [B, C] distributions over them where the method allows mixtures.
             images: int64 [B] numbers of the images in the dataset.
-            moment: of the step.
+            context: of the step.
         """
         if isinstance(self.spec, CrossEntropy):
             return self._cross_entropy(student.logits, labels, 1.0)
         assert teacher is not None, "the spec guarantees a teacher for every method but ce"
         terms = {
             **self._cross_entropy(student.logits, labels, self.spec.ce_weight),
-            self.spec.kind: self._logit_term(student.logits, teacher.logits, labels, moment),
+            self.spec.kind: self._logit_term(student.logits, teacher.logits, labels, context),
         }
         if self.spec.features is not None:
-            assert self.companion is not None
-            term = self.companion(student, teacher, images, moment.generator)
+            assert self.feature_loss is not None
+            term = self.feature_loss(student, teacher, images, context.generator)
             terms[self.spec.features.kind] = self.spec.features.weight * term
         return terms
 
-    def temperature(self, moment: Moment) -> float:
+    def temperature(self, context: StepContext) -> float:
         """At which the method reads a teacher's logits, and several teachers' distributions are averaged."""
         match self.spec:
             case CrossEntropy():
                 return 1.0
             case KnowledgeDistillation() | TransformedTeacherMatching() | WeightedTransformedTeacherMatching():
-                return 1 / at(self.spec.gamma, moment.epoch, self.epochs)
+                return 1 / at(self.spec.gamma, context.epoch, self.epochs)
             case _:
                 return self.spec.temperature
 
@@ -116,15 +116,15 @@ class Objective(nn.Module):
         loss = functional.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
         return {"ce": weight * loss}
 
-    def _logit_term(self, z: Tensor, v: Tensor, labels: Tensor, moment: Moment) -> Tensor:
+    def _logit_term(self, z: Tensor, v: Tensor, labels: Tensor, context: StepContext) -> Tensor:
         """The weighted loss of student logits z [B, C] against teacher logits v [B, C]."""
         spec = self.spec
         assert not isinstance(spec, CrossEntropy)
-        if spec.standardise_logits:
-            z, v = losses.standardise_logits(z), losses.standardise_logits(v)
+        if spec.logit_standardization:
+            z, v = losses.standardize_logits(z), losses.standardize_logits(v)
 
         def now(value: float | Ramp) -> float:
-            return at(value, moment.epoch, self.epochs)
+            return at(value, context.epoch, self.epochs)
 
         match spec:
             case KnowledgeDistillation():
@@ -145,7 +145,7 @@ class Objective(nn.Module):
                     intra_weight=spec.intra_weight,
                     temperature=spec.temperature,
                 )
-            case NormalisedDistillation():
+            case NormalizedDistillation():
                 # The published code takes the heaviest class of a mixture.
                 classes = labels.argmax(1) if labels.ndim == 2 else labels
                 return now(spec.weight) * losses.nkd(
@@ -160,7 +160,7 @@ class Objective(nn.Module):
                     costs=self.costs,
                     weight=now(spec.weight),
                     temperature=spec.temperature,
-                    regularisation=spec.regularisation,
+                    regularization=spec.regularization,
                     iterations=spec.iterations,
                 )
             case _:
@@ -182,23 +182,23 @@ def build_objective(
         BadSpec: the teacher, the student or the data lacks what the method asks for.
     """
     method, training = spec.method, spec.training
-    companion, costs = None, None
+    feature_loss, costs = None, None
     if not isinstance(method, CrossEntropy):
         assert teacher is not None, "the spec guarantees a teacher for every method but ce"
         if method.features is not None:
-            wanted = method.needs.features
+            wanted = method.requirements.features
             seen = (
                 probe(student, preprocess, wanted, spec.student.architecture),
                 probe(teacher.model, teacher.preprocess, wanted, teacher.architecture),
             )
             torch.manual_seed(derived_seed(_INIT_SEED, training.seed))
-            companion = build_companion(method.features, *seen, split)
+            feature_loss = build_feature_loss(method.features, *seen, split)
         if isinstance(method, WassersteinDistillation):
             costs = transport_costs(method, teacher, split, size=preprocess.image_size)
     return Objective(
         method,
         epochs=training.epochs,
         label_smoothing=training.label_smoothing,
-        companion=companion,
+        feature_loss=feature_loss,
         costs=costs,
     )

@@ -1,4 +1,4 @@
-"""From a FeatureSpec to its loss on features: the one place to register a feature companion."""
+"""From a FeatureSpec to its loss on features: the one place to register a feature feature_loss."""
 
 import math
 from typing import assert_never
@@ -18,14 +18,14 @@ from ttm_core.spec.method.features import (
 )
 
 
-class Companion(nn.Module):
+class FeatureLoss(nn.Module):
     """A loss on features. What it learns or remembers is its state, and goes into checkpoints."""
 
     def forward(self, student: Outputs, teacher: Outputs, images: Tensor, generator: torch.Generator) -> Tensor:
         """A scalar.
 
         Args:
-            student: with the features that the companion's spec asks for.
+            student: with the features that the feature_loss's spec asks for.
             teacher: the same, of the same views.
             images: int64 [B] numbers of the images in the dataset.
             generator: on the CPU, in a state that depends on the step alone.
@@ -33,8 +33,8 @@ class Companion(nn.Module):
         raise NotImplementedError
 
 
-def build_companion(spec: FeatureSpec, student: Outputs, teacher: Outputs, split: Split) -> Companion:
-    """The companion for models with outputs like `student` and `teacher`, freshly initialised.
+def build_feature_loss(spec: FeatureSpec, student: Outputs, teacher: Outputs, split: Split) -> FeatureLoss:
+    """The feature_loss for models with outputs like `student` and `teacher`, freshly initialized.
 
     Raises BadSpec where the two models' features do not match.
     """
@@ -51,7 +51,7 @@ def build_companion(spec: FeatureSpec, student: Outputs, teacher: Outputs, split
             assert_never(spec)
 
 
-class _Contrast(Companion):
+class _Contrast(FeatureLoss):
     places: Tensor
 
     def __init__(self, spec: ContrastiveRepresentation, student_dim: int, teacher_dim: int, split: Split) -> None:
@@ -82,7 +82,7 @@ class _Contrast(Companion):
         return self.loss(*student.features, *teacher.features, places, negatives)
 
 
-class _Correlate(Companion):
+class _Correlate(FeatureLoss):
     def __init__(self, spec: InformationTheoreticRepresentation, student_dim: int, teacher_dim: int) -> None:
         super().__init__()
         self.loss = losses.Itrd(
@@ -97,7 +97,7 @@ class _Correlate(Companion):
         return self.loss(*student.features, *teacher.features)
 
 
-class _Tokens(Companion):
+class _Tokens(FeatureLoss):
     def __init__(self, spec: TransformerFeatures, student_dim: int, teacher_dim: int) -> None:
         super().__init__()
         self.mask_ratio = spec.mask_ratio

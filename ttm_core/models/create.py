@@ -11,11 +11,11 @@ from ttm_core.spec.catalogue import UnknownArchitecture, nearest
 def create_model(
     name: str, *, num_classes: int, in_chans: int = 3, image_size: int | None = None, **options: Any
 ) -> nn.Module:
-    """A freshly initialised model by its name: `cifar/...`, `mini/...`, or one of timm's. Weights are never fetched.
+    """A freshly initialized model by its name: `cifar/...`, `mini/...`, or one of timm's. Weights are never fetched.
 
     Args:
         name: as in `ttm_core.spec.catalogue`; a timm name may carry a tag (`resnet18.a1_in1k`), which selects the
-            normalisation and the input size told by its `pretrained_cfg`.
+            normalization and the input size told by its `pretrained_cfg`.
         num_classes: width C of the logits; 0 makes a model that ends with its pooled features.
         in_chans: channels of the image.
         image_size: side of the square input in pixels, for models that are built for one size; others take any.

@@ -48,7 +48,7 @@ def start_student(
             raise
         raise BadSpec(f"{spec.architecture} has no paths to drop: leave student.drop_path out") from error
     if weights is not None:
-        start_from(model, weights, spec.architecture)
+        initialize_from(model, weights, spec.architecture)
     if device.type == "cpu":
         subsample_before_narrow_strided_pointwise(model)
     return model.to(device).to(memory_format=torch.channels_last)
@@ -84,7 +84,7 @@ def _is_frozen(module: nn.Module) -> bool:
     return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
 
 
-def start_from(model: nn.Module, path: Path, architecture: str) -> list[str]:
+def initialize_from(model: nn.Module, path: Path, architecture: str) -> list[str]:
     """Copy a checkpoint's weights into the model; only the classifier may be missing or of another size.
 
     Returns the keys that keep their fresh values. Raises ArchitectureMismatch for anything else that does not fit.

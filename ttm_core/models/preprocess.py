@@ -1,4 +1,4 @@
-"""From a batch of pixels to a model's input: channels, size, normalisation."""
+"""From a batch of pixels to a model's input: channels, size, normalization."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ _LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class Preprocess:
-    """What a model expects of its input: square images of `image_size` pixels, `channels` deep, normalised."""
+    """What a model expects of its input: square images of `image_size` pixels, `channels` deep, normalized."""
 
     channels: int
     image_size: int

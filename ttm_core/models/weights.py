@@ -193,7 +193,7 @@ def _checked(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         raise BadCheckpoint("the checkpoint holds no tensors")
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
-            raise BadCheckpoint(f"tensor {name!r} is sparse, quantised or complex")
+            raise BadCheckpoint(f"tensor {name!r} is sparse, quantized or complex")
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise BadCheckpoint(f"tensor {name!r} claims {tensor.numel():,} elements, more than it stores")
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):

@@ -18,7 +18,7 @@ from ttm_core.data.dataset import Dataset, Split, with_classes
 from ttm_core.data.views import Views
 from ttm_core.errors import BadDataset, BadSpec
 from ttm_core.export.artifacts import Trained, export
-from ttm_core.methods.build import Moment, Objective, build_objective
+from ttm_core.methods.build import Objective, StepContext, build_objective
 from ttm_core.models import timm_models
 from ttm_core.models.initialize import freeze, start_student
 from ttm_core.models.preprocess import Preprocess
@@ -27,7 +27,7 @@ from ttm_core.models.teachers.load import Teacher, load_teacher
 from ttm_core.pipeline import checkpoint, resolve
 from ttm_core.pipeline.estimate import Effort, Work, estimate
 from ttm_core.pipeline.inputs import Inputs
-from ttm_core.pipeline.keepalive import signs_of_life
+from ttm_core.pipeline.keepalive import keepalive
 from ttm_core.spec import events
 from ttm_core.spec.dataset import ResizedCrop
 from ttm_core.spec.job import DistillSpec
@@ -35,8 +35,8 @@ from ttm_core.teacher_store.store import Stores
 from ttm_core.teacher_store.stored_teacher import StoredTeacher, open_stored_teacher
 from ttm_core.training.devices import choose_device, set_up
 from ttm_core.training.distiller import Distiller, Source
-from ttm_core.training.distributed import World, join
-from ttm_core.training.evaluate import Judge, describe_teachers, labelled_by_teacher
+from ttm_core.training.distributed import Distributed, init_distributed
+from ttm_core.training.evaluate import Evaluator, describe_teachers, labelled_by_teacher
 from ttm_core.training.trainer import Trainer
 
 
@@ -53,7 +53,7 @@ def distill(
     """Train the student of a spec; resumes from the newest checkpoint in `workdir`.
 
     Args:
-        spec: the run; what it leaves open is decided here and told in a `planned` event.
+        spec: the run; what it leaves open is decided here and told in a `resolved` event.
         workdir: the one folder written to: `checkpoints/`, `out/`, `cache/`.
         inputs: local files; left out, the spec's URIs must be file://.
         stores: where the teacher's logits are kept for other runs; left out, they are kept only if the spec says
@@ -67,19 +67,19 @@ def distill(
         Interrupted: `should_stop` said so.
     """
     inputs = inputs or Inputs.of(spec)
-    with join(spec.training.devices) as world:
-        device = device or choose_device(world.rank)
-        spec = world.first(lambda: resolve.keep_threads(spec, workdir))
+    with init_distributed(spec.training.devices) as distributed:
+        device = device or choose_device(distributed.rank)
+        spec = distributed.main_first(lambda: resolve.keep_threads(spec, workdir))
         assert spec.training.threads is not None
         if spec.training.precision == "float16" and device.type != "cuda":
             raise BadSpec("training.precision float16 needs a GPU, and this run has none: use bfloat16 or float32")
         set_up(device, spec.training.threads)
         with (
             ThreadPoolExecutor(spec.training.threads, thread_name_prefix="decode") as pool,
-            DataCache(inputs.data_cache or workdir / "cache", inputs.data_cache_bytes) as data_cache,
+            DataCache(inputs.data_cache or workdir / "cache", inputs.data_cache_max_bytes) as data_cache,
         ):
-            tell = on_event if world.leads else _silent
-            run = _Run(spec, workdir, inputs, stores, tell, should_stop, device, pool, data_cache, world)
+            tell = on_event if distributed.is_main else _silent
+            run = _Run(spec, workdir, inputs, stores, tell, should_stop, device, pool, data_cache, distributed)
             return run.run()
 
 
@@ -96,25 +96,25 @@ class _Run:
     device: torch.device
     pool: ThreadPoolExecutor
     data_cache: DataCache
-    world: World
+    distributed: Distributed
     effort: Effort = field(init=False)
 
     def run(self) -> events.Result:
         started = time.monotonic()
         self._phase("fetching")
-        with signs_of_life(lambda seconds: self._log(f"has been reading the data for {seconds:.0f} s")):
-            dataset = self.world.first(
+        with keepalive(lambda seconds: self._log(f"has been reading the data for {seconds:.0f} s")):
+            dataset = self.distributed.main_first(
                 lambda: read_dataset(self.spec.dataset, self.inputs.dataset, self.data_cache, self.pool)
             )
         self._tell_unreadable(dataset)
-        if self.spec.method.needs.labels and not dataset.train.labelled:
+        if self.spec.method.requirements.labels and not dataset.train.labelled:
             raise BadDataset(
                 f"the training images have no labels, and method {self.spec.method.kind!r} asks for them: wttm, ttm or "
                 "kd with ce_weight 0 learns from the teacher alone"
             )
         size = resolve.image_size(self.spec, dataset)
         augmentation = resolve.augmentation(self.spec, size)
-        with signs_of_life(lambda seconds: self._log(f"has been decoding the images for {seconds:.0f} s")):
+        with keepalive(lambda seconds: self._log(f"has been decoding the images for {seconds:.0f} s")):
             dataset = held_in_memory(dataset, size, whole_train_images=not isinstance(augmentation, ResizedCrop))
 
         self._phase("loading_teacher")
@@ -137,7 +137,7 @@ class _Run:
             device=self.device,
         )
         frozen = freeze(student, self.spec.student.freeze)
-        needs = self.spec.method.needs
+        needs = self.spec.method.requirements
         objective = build_objective(
             self.spec,
             student=student,
@@ -148,7 +148,7 @@ class _Run:
         teacher = self._together(teachers, objective)
         dataset = labelled_by_teacher(dataset, teacher, size=size, device=self.device)
 
-        self.spec = self.world.first(
+        self.spec = self.distributed.main_first(
             lambda: resolve.teacher_logits(
                 self.spec, self.workdir, self.stores, images=len(dataset.train), num_classes=dataset.num_classes
             )
@@ -157,8 +157,8 @@ class _Run:
         resumed = checkpoint.load_newest(self.workdir / "checkpoints", run=run)
         validation = dataset.validation
         assert validation is not None, "read_dataset holds one out where there is none"
-        judge = Judge(preprocess, teacher, validation, dataset.class_names, self.device)
-        teacher_validation = self.world.shared(lambda: self._teacher_validation(judge, resumed))
+        evaluator = Evaluator(preprocess, teacher, validation, dataset.class_names, self.device)
+        teacher_validation = self.distributed.run_on_main(lambda: self._teacher_validation(evaluator, resumed))
         views = Views(dataset.train, dataset.num_classes, augmentation, size, self.spec.training.seed)
         with ExitStack() as stack:
             sources = [
@@ -179,12 +179,12 @@ class _Run:
                 split=dataset.train,
                 views=views,
                 frozen=frozen,
-                validate=judge.validate,
+                validate=evaluator.validate,
                 save=lambda trainer: self._save(trainer, run, teacher_validation),
                 prepare_view=lambda view: self._prepare_view(stored, view),
                 on_event=self.on_event,
                 should_stop=self.should_stop,
-                world=self.world,
+                distributed=self.distributed,
             )
             if resumed is not None:
                 trainer.load_state(resumed["trainer"])
@@ -194,14 +194,14 @@ class _Run:
             trainer.train()
 
         images = torch.tensor([sum(each.computed for each in stored), sum(each.read for each in stored)])
-        computed, read = self.world.summed(images).tolist()
-        if not self.world.leads:
-            return self.world.shared(_told_by_the_first)
+        computed, read = self.distributed.all_reduce(images).tolist()
+        if not self.distributed.is_main:
+            return self.distributed.run_on_main(_told_by_the_first)
 
         self._phase("evaluating")
         student.load_state_dict(trainer.best.weights)
-        scores = judge.compare(student, validation)
-        test_scores = judge.compare(student, dataset.test) if dataset.test else None
+        scores = evaluator.compare(student, validation)
+        test_scores = evaluator.compare(student, dataset.test) if dataset.test else None
         result = events.Result(
             best_epoch=trainer.best.epoch,
             steps=trainer.step,
@@ -213,8 +213,8 @@ class _Run:
             teacher_parameters=teacher.parameters if teacher else None,
             train_seconds=time.monotonic() - started,
             training_seconds=self.effort.seconds,
-            teacher_images=computed if stored else None,
-            teacher_images_spared=max(read - computed, 0) if stored else None,
+            teacher_forwards=computed if stored else None,
+            teacher_cache_hits=max(read - computed, 0) if stored else None,
             artifacts=[],
         )
         self._phase("exporting")
@@ -232,7 +232,7 @@ class _Run:
         )
         result = result.model_copy(update={"artifacts": export(self.workdir, trained, self.on_event)})
         self.on_event(events.Finished(result=result))
-        return self.world.shared(lambda: result)
+        return self.distributed.run_on_main(lambda: result)
 
     def _stored_teacher(self, teacher: Teacher, views: Views) -> AbstractContextManager[StoredTeacher | None]:
         training = self.spec.training
@@ -246,7 +246,7 @@ class _Run:
             device=self.device,
             precision=training.precision,
             encoding=training.stored_as,
-            world=self.world,
+            distributed=self.distributed,
         )
 
     def _prepare_view(self, stored: Sequence[StoredTeacher], view: int) -> Iterator[None]:
@@ -290,20 +290,20 @@ class _Run:
         if not teachers:
             return None
         weights = [told.weight for told in self.spec.all_teachers]
-        return together(teachers, weights, objective.temperature(Moment(0.0, torch.Generator())))
+        return together(teachers, weights, objective.temperature(StepContext(0.0, torch.Generator())))
 
-    def _teacher_validation(self, judge: Judge, resumed: dict[str, Any] | None) -> events.Accuracy | None:
+    def _teacher_validation(self, evaluator: Evaluator, resumed: dict[str, Any] | None) -> events.Accuracy | None:
         """Before any compute is spent on the student: a poor teacher, or one of other classes, shows here."""
         if resumed is not None:
             told = resumed["teacher_validation"]
             return None if told is None else events.Accuracy.model_validate(told)
-        seen = judge.measure_teacher()
+        seen = evaluator.measure_teacher()
         if seen is not None:
             self.on_event(events.TeacherMeasured(top1=seen.top1, loss=seen.loss, images=seen.images))
         return seen
 
     def _save(self, trainer: Trainer, run: str, teacher_validation: events.Accuracy | None) -> None:
-        if not self.world.leads:
+        if not self.distributed.is_main:
             return
         state = {
             "run": run,
@@ -340,7 +340,7 @@ class _Run:
             store_rows=sum(each.missing for each in stored),
             store_bytes=sum(each.bytes for each in stored),
         )
-        return Effort(estimate(trainer.distiller, views, self.spec.training, work, self.world))
+        return Effort(estimate(trainer.distiller, views, self.spec.training, work, self.distributed))
 
     def _tell_plan(
         self,
@@ -351,7 +351,7 @@ class _Run:
         resumed: bool,
     ) -> None:
         self.on_event(
-            events.Planned(
+            events.Resolved(
                 spec=self.spec,
                 total_steps=trainer.total_steps,
                 train_images=len(dataset.train),

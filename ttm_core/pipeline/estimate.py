@@ -11,12 +11,12 @@ import torch
 
 from ttm_core.data.batches import epoch_batches
 from ttm_core.data.views import Views
-from ttm_core.methods.build import Moment
+from ttm_core.methods.build import StepContext
 from ttm_core.models.teachers.load import Teacher
 from ttm_core.spec.events import Estimate
 from ttm_core.spec.job import TrainingSpec
 from ttm_core.training.distiller import Distiller
-from ttm_core.training.distributed import World
+from ttm_core.training.distributed import Distributed
 from ttm_core.training.optimizers import build_optimizer
 from ttm_core.training.trainer import parts
 
@@ -49,8 +49,8 @@ class Effort:
         return self.before + time.monotonic() - self._started
 
 
-def estimate(distiller: Distiller, views: Views, spec: TrainingSpec, work: Work, world: World) -> Estimate:
-    """Time a few steps of the run; the models, the optimiser and the random state of the run stay as they are.
+def estimate(distiller: Distiller, views: Views, spec: TrainingSpec, work: Work, distributed: Distributed) -> Estimate:
+    """Time a few steps of the run; the models, the optimizer and the random state of the run stay as they are.
 
     The first step is not counted: it allocates, and picks its kernels.
     """
@@ -62,11 +62,11 @@ def estimate(distiller: Distiller, views: Views, spec: TrainingSpec, work: Work,
         steps: list[float] = []
         started = time.perf_counter()
         batches = epoch_batches(
-            views, seed=spec.seed, epoch=0, view=0, batch_size=spec.batch_size, first=0, world=world
+            views, seed=spec.seed, epoch=0, view=0, batch_size=spec.batch_size, first=0, distributed=distributed
         )
         for batch in batches:
-            for part, share in parts(batch, spec.accumulation):
-                terms = twin(part, Moment(0.0, torch.Generator().manual_seed(0)))
+            for part, share in parts(batch, spec.gradient_accumulation):
+                terms = twin(part, StepContext(0.0, torch.Generator().manual_seed(0)))
                 (torch.stack(list(terms.values())).sum() * share).backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -85,7 +85,7 @@ def estimate(distiller: Distiller, views: Views, spec: TrainingSpec, work: Work,
         )
     for served, before in read:
         served.read = before  # what was read for this is no part of the run
-    stored = work.store_rows * teacher / world.size
+    stored = work.store_rows * teacher / distributed.size
     return Estimate(
         seconds=work.steps * step_seconds + work.validation_images * forward + stored,
         step_seconds=step_seconds,

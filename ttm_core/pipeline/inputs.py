@@ -36,7 +36,7 @@ class Inputs:
     student: Path | None = None
     data_cache: Path | None = None
     """Where unpacked datasets are kept for other runs, too; within the work directory when left out."""
-    data_cache_bytes: int | None = None
+    data_cache_max_bytes: int | None = None
     """What is kept there at most, the least recently used removed first; None for no bound."""
 
     @classmethod
@@ -118,7 +118,7 @@ def open_split(dataset: Path, split: str) -> Iterator[LabelledSplit]:
         if chosen is None:
             raise BadDataset(f"the dataset has no {split} split")
         if not chosen.labelled:
-            raise BadDataset(f"the {split} split has no labels to judge by")
+            raise BadDataset(f"the {split} split has no labels to evaluator by")
         yield LabelledSplit(split, chosen, read.num_classes)
 
 

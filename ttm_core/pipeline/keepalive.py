@@ -10,7 +10,7 @@ _BUSY_SHARE = 0.1
 
 
 @contextmanager
-def signs_of_life(tell: Callable[[float], None], *, interval: float = 20.0) -> Iterator[None]:
+def keepalive(tell: Callable[[float], None], *, interval: float = 20.0) -> Iterator[None]:
     """Calls `tell` with the seconds since the start at every `interval` (seconds) in which this process was at work.
 
     A process that waits for a disk that does not answer gives no sign, so that whoever listens finds out. `tell` is

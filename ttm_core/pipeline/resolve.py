@@ -54,7 +54,7 @@ def teacher_logits(
             views = max(min(room, training.epochs), 1)
         logits = training.teacher_logits
         if logits is None:
-            shared = stores is not None and spec.method.needs.stored_logits_suffice
+            shared = stores is not None and spec.method.requirements.stored_logits_suffice
             logits = "stored" if shared and (views or training.epochs) <= room else "online"
         if logits == "online":
             views = None if training.views == "fit" else training.views

@@ -100,8 +100,10 @@ class Run(_Part):
         None, description="From the first step to the last, over all attempts: what `estimate.seconds` foretold."
     )
     estimate: Estimate | None = Field(None, description="Made before the first step, from a few steps on copies.")
-    teacher_images: int | None = Field(description="Images that the last attempt ran the teacher on to fill its store.")
-    teacher_images_spared: int | None = Field(description="Images whose logits it read without having computed them.")
+    teacher_forwards: int | None = Field(
+        description="Images that the last attempt ran the teacher on to fill its store."
+    )
+    teacher_cache_hits: int | None = Field(description="Images whose logits it read without having computed them.")
 
 
 class ExportedFile(_Part):

@@ -8,13 +8,13 @@ from torch.nn import functional
 
 from ttm_core.report.schema import ClassScores, Scores, SplitScores
 from ttm_core.spec.events import Reference
-from ttm_core.training.evaluate import Seen
+from ttm_core.training.evaluate import Evaluation
 
 _BINS = 15
 _LOST = 10
 
 
-def compare(batches: Iterable[Seen], class_names: list[str], against: Reference = "labels") -> SplitScores:
+def compare(batches: Iterable[Evaluation], class_names: list[str], against: Reference = "labels") -> SplitScores:
     """Scores of a split from the logits of its images: the student's first, then the teacher's where there is one.
 
     Against its own answers a teacher has no scores.

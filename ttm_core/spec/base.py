@@ -35,7 +35,7 @@ def _tighten(schema: Any) -> None:
                 _tighten(schema.get(below))
 
 
-class Exact(BaseModel):
+class StrictModel(BaseModel):
     """Unknown fields are errors, and so is another type: neither `true` nor `"10"` is a number, nor 1 a truth. Every
     integer is a number, and 10.0 an integer.
     """
@@ -52,7 +52,7 @@ class Exact(BaseModel):
         return schema
 
 
-class Spec(Exact):
+class Spec(StrictModel):
     """A part of a run's description: unknown fields and non-finite numbers are errors, and it never changes."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)

@@ -1,6 +1,6 @@
 """What a run tells while it works. Torch-free; one JSON object a line when it crosses a pipe.
 
-The order of a run: phases in order, `planned` once, `teacher_measured` at most once, then `progress`, `metrics` and
+The order of a run: phases in order, `resolved` once, `teacher_measured` at most once, then `progress`, `metrics` and
 `checkpoint` many times, and last exactly one of `finished`, `stopped`, `failed`.
 """
 
@@ -32,7 +32,7 @@ Message = Annotated[str, AfterValidator(_fit_to_show)]
 
 
 class _Event(BaseModel):
-    # A reader of a neighbouring version ignores fields it does not know. NaN and Infinity cross as JSON strings.
+    # A reader of a neighboring version ignores fields it does not know. NaN and Infinity cross as JSON strings.
     model_config = ConfigDict(extra="ignore", frozen=True, ser_json_inf_nan="strings")
 
 
@@ -51,10 +51,10 @@ class Estimate(BaseModel):
     memory_bytes: int = Field(description="Most memory so far: of the GPU, or of the process without one.")
 
 
-class Planned(_Event):
+class Resolved(_Event):
     """The spec with every open field decided, and the size of what follows."""
 
-    kind: Literal["planned"] = "planned"
+    kind: Literal["resolved"] = "resolved"
     spec: DistillSpec
     total_steps: int
     train_images: int
@@ -120,11 +120,11 @@ class Log(_Event):
     message: Message
 
 
-class StoreWanted(_Event):
+class StoreRequested(_Event):
     """Told only by a run that was given a folder for answers: it goes on when a file of this name is there. Whoever
     supervises it may bring the store meanwhile."""
 
-    kind: Literal["store_wanted"] = "store_wanted"
+    kind: Literal["store_requested"] = "store_requested"
     digest: StoreDigest
 
 
@@ -163,9 +163,9 @@ class Result(BaseModel):
     """Of the last attempt."""
     training_seconds: float | None = None
     """From the first step to the last, over all attempts: what the estimate was of."""
-    teacher_images: int | None = None
+    teacher_forwards: int | None = None
     """Images that the last attempt ran the teacher on for training; None where no method asked for it."""
-    teacher_images_spared: int | None = None
+    teacher_cache_hits: int | None = None
     """Images whose logits were read from the teacher store without having been computed by the last attempt."""
     artifacts: list[Artifact]
 
@@ -192,13 +192,13 @@ class Failed(_Event):
 
 Event = Annotated[
     PhaseChanged
-    | Planned
+    | Resolved
     | TeacherMeasured
     | Progress
     | Metrics
     | CheckpointSaved
     | Log
-    | StoreWanted
+    | StoreRequested
     | Finished
     | Stopped
     | Failed,

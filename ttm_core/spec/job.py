@@ -12,7 +12,7 @@ from ttm_core.spec import catalogue, recipes
 from ttm_core.spec.base import Spec, by_name, or_short
 from ttm_core.spec.dataset import AugmentationSpec, DatasetSpec, Pixels, mixes
 from ttm_core.spec.method.methods import MethodSpec, WeightedTransformedTeacherMatching
-from ttm_core.spec.optimizer.optimizers import AverageSpec, ClippingSpec, Cosine, OptimizerSpec, ScheduleSpec, Sgd
+from ttm_core.spec.optimizer.optimizers import Cosine, EmaSpec, GradientClipping, OptimizerSpec, ScheduleSpec, Sgd
 
 Channels = Annotated[list[float], Field(min_length=1, max_length=4)]
 Uri = Annotated[str, Field(min_length=1, max_length=2048)]
@@ -95,16 +95,16 @@ class TrainingSpec(Spec):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="Share of a label that is spread over all classes, in the cross-entropy with the labels."
     )
-    clipping: Annotated[ClippingSpec | None, or_short(ClippingSpec | float | None)] = Field(
+    gradient_clipping: Annotated[GradientClipping | None, or_short(GradientClipping | float | None)] = Field(
         None, description="A bound on gradients; a number bounds their norm."
     )
-    accumulation: Annotated[int, Field(ge=1, le=1024)] = Field(
+    gradient_accumulation: Annotated[int, Field(ge=1, le=1024)] = Field(
         1, description="Parts that a batch is worked off in, one after another: less memory, the same step size."
     )
-    average: Annotated[AverageSpec | None, or_short(AverageSpec | float | None)] = Field(
+    ema: Annotated[EmaSpec | None, or_short(EmaSpec | float | None)] = Field(
         None, description="Validate and keep a moving average of the weights; a number is its decay."
     )
-    patience: Annotated[int, Field(ge=1)] | None = Field(
+    early_stopping_patience: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Stop after this many epochs without a better validation accuracy."
     )
     views: Annotated[int, Field(ge=1, le=100_000)] | Literal["fit"] | None = Field(
@@ -144,7 +144,7 @@ class TrainingSpec(Spec):
 
     @model_validator(mode="after")
     def _parts_have_two_images(self) -> Self:
-        parts = self.accumulation * self.devices
+        parts = self.gradient_accumulation * self.devices
         if self.batch_size < 2 * parts:
             raise ValueError(
                 f"{parts} parts of a batch of {self.batch_size} have fewer than two images each, on which "
@@ -200,32 +200,32 @@ class DistillSpec(Spec):
 
     @model_validator(mode="after")
     def _method_has_what_it_needs(self) -> Self:
-        needs = self.method.needs
+        requirements = self.method.requirements
         if self.teacher is not None and self.teachers is not None:
             raise ValueError("give `teacher` or `teachers`, not both")
-        if needs.teacher and not self.all_teachers:
+        if requirements.teacher and not self.all_teachers:
             raise ValueError(f"method {self.method.kind!r} learns from a teacher: give `teacher`, or use method 'ce'")
-        if self.teachers is not None and needs.one_teacher:
+        if self.teachers is not None and requirements.one_teacher:
             raise ValueError(
                 f"method {self.method.kind!r}, as asked for here, takes of a teacher what cannot be averaged over "
-                "several (features, relations between classes, standardised logits): give one `teacher`"
+                "several (features, relations between classes, standardized logits): give one `teacher`"
             )
-        if self.training.teacher_logits == "stored" and not needs.stored_logits_suffice:
+        if self.training.teacher_logits == "stored" and not requirements.stored_logits_suffice:
             raise ValueError(
                 f"method {self.method.kind!r} wants more of the teacher than logits (or nothing at all), and only "
                 "logits are stored: leave training.teacher_logits out"
             )
-        if mixes(self.training.augmentation) and not needs.mixes:
+        if mixes(self.training.augmentation) and not requirements.mixes:
             raise ValueError(
                 f"method {self.method.kind!r}, with its features, cannot learn from a mixture of two images: leave "
                 "training.augmentation.mix out"
             )
-        if self.training.devices > 1 and needs.remembers_images:
+        if self.training.devices > 1 and requirements.remembers_images:
             raise ValueError(
                 "crd remembers features of every image, and each of several devices would see those of a part of them: "
                 "use one device"
             )
-        if needs.features == "tokens":
+        if requirements.features == "tokens":
             assert self.teacher is not None, "features ask for one teacher"
             for who, name in (("student", self.student.architecture), ("teacher", self.teacher.architecture)):
                 if name is not None and not catalogue.has_tokens(name):

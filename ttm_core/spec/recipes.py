@@ -62,7 +62,7 @@ def find(name: str) -> Recipe:
 def expand(told: Mapping[str, Any]) -> dict[str, Any]:
     """A spec that names a recipe, with all that the recipe says; what the spec says itself stays.
 
-    Objects are merged field by field; an object of another `kind` (an optimiser of another name) replaces the recipe's,
+    Objects are merged field by field; an object of another `kind` (an optimizer of another name) replaces the recipe's,
     since their fields differ.
     """
     merged = _merged(find(told["recipe"]).spec, told)

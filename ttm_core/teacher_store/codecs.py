@@ -37,7 +37,7 @@ class Float16:
 class Int8:
     """255 levels between a row's least and greatest logit: each comes back within half a level, whatever its size.
 
-    Half the bytes of float16. All methods here read logits through a softmax or a standardisation, which the rounding
+    Half the bytes of float16. All methods here read logits through a softmax or a standardization, which the rounding
     of a row's middle does not touch.
     """
 

@@ -14,7 +14,7 @@ _SYNC_BYTES = 64 * 2**20
 class LogitsFile:
     """Records of logits by row; a block of rows counts as present only once it is durable.
 
-    Rows are written first and synced, and only then the byte that tells them present; so after a crash at any moment a
+    Rows are written first and synced, and only then the byte that tells them present; so after a crash at any context a
     block is either there or not. Several processes may write the same block: by the store's key they write the same
     bytes. Space is taken by what is written, not by what could be.
     """

@@ -16,7 +16,7 @@ class Rows:
     often give an image the same pixels. Such a view is computed when its first number is, and read ever after. The
     numbering follows from the views alone, so every process finds the same, and more views only add rows at the end.
 
-    Rows are computed in blocks. A block holds rows that one view number brings, of neighbouring images: which images
+    Rows are computed in blocks. A block holds rows that one view number brings, of neighboring images: which images
     stand beside each other in a batch changes the last bits of a logit, and a stored number must not depend on who
     asked first.
     """

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ttm_core.file_lock import NameLock
+from ttm_core.file_lock import FileLock
 from ttm_core.models.weights import write_durably
 from ttm_core.teacher_store.codecs import Codec
 from ttm_core.teacher_store.key import StoreKey
@@ -43,7 +43,7 @@ def open_store(root: Path, key: StoreKey, codec: Codec, *, rows: int, blocks: in
     there are, so the file grows to the largest number that was asked for.
     """
     folder = root / key.digest
-    with NameLock(root, key.digest) as lock:
+    with FileLock(root, key.digest) as lock:
         lock.share()
         folder.mkdir(parents=True, exist_ok=True)
         about = folder / "key.json"
@@ -85,7 +85,7 @@ def prune(root: Path, max_bytes: int) -> list[str]:
 
 
 def _remove(root: Path, digest: str) -> bool:
-    with NameLock(root, digest) as lock:
+    with FileLock(root, digest) as lock:
         if not lock.try_own():
             return False
         doomed = root / f".{digest}.{os.getpid()}.{time.monotonic_ns()}.removed"

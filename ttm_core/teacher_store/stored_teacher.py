@@ -15,7 +15,7 @@ from ttm_core.teacher_store.key import store_key
 from ttm_core.teacher_store.logits_file import LogitsFile
 from ttm_core.teacher_store.rows import Rows
 from ttm_core.teacher_store.store import Stores, open_store, prune
-from ttm_core.training.distributed import World
+from ttm_core.training.distributed import Distributed
 
 BLOCK = 256
 
@@ -31,19 +31,19 @@ def open_stored_teacher(
     precision: str,
     encoding: Encoding = "float16",
     block: int = BLOCK,
-    world: World | None = None,
+    distributed: Distributed | None = None,
 ) -> Iterator["StoredTeacher"]:
     """A teacher whose logits for views 0 to `count` - 1 of the split's images are kept in its store among `stores`."""
     key = store_key(teacher, views, precision=precision, device=device, block=block, encoding=encoding)
     rows = Rows(views, block)
     rows.number(count)
     codec = build_codec(encoding, teacher.classes)
-    world = world or World()
-    world.shared(lambda: stores.fetch(key.digest))
+    distributed = distributed or Distributed()
+    distributed.run_on_main(lambda: stores.fetch(key.digest))
     with open_store(stores.root, key, codec, rows=rows.count, blocks=rows.blocks) as file:
         prune(stores.root, stores.max_bytes)
         yield StoredTeacher(
-            teacher, file, rows, views, digest=key.digest, device=device, precision=precision, world=world
+            teacher, file, rows, views, digest=key.digest, device=device, precision=precision, distributed=distributed
         )
 
 
@@ -60,10 +60,10 @@ class StoredTeacher:
         digest: str,
         device: torch.device,
         precision: str,
-        world: World,
+        distributed: Distributed,
     ) -> None:
         self._teacher, self._file, self._rows, self._views = teacher, file, rows, views
-        self._device, self._precision, self._world = device, precision, world
+        self._device, self._precision, self._distributed = device, precision, distributed
         self.digest = digest  # of the store's key
         self.computed = 0  # images that the teacher ran on
         self.read = 0  # images whose logits were asked for
@@ -84,17 +84,17 @@ class StoredTeacher:
 
         Several processes of a run take turns with the blocks, and yield equally often.
         """
-        world = self._world
-        missing = world.shared(lambda: self._file.missing(self._rows.blocks_of(view)))
-        for turn in range(0, len(missing), world.size):
-            for block in missing[turn + world.rank : turn + world.rank + 1]:
+        distributed = self._distributed
+        missing = distributed.run_on_main(lambda: self._file.missing(self._rows.blocks_of(view)))
+        for turn in range(0, len(missing), distributed.size):
+            for block in missing[turn + distributed.rank : turn + distributed.rank + 1]:
                 number, first_row, indices = self._rows.members(block)
                 self._file.write(block, first_row, self._compute(indices, number))
                 self.computed += len(indices)
             yield
         self._file.sync()
         if missing:
-            world.wait()
+            distributed.barrier()
 
     def logits(self, indices: NDArray[np.int64], view: int) -> Tensor:
         """float32 [B, C] of images of the training split in a view that was filled, on the run's device."""

@@ -1,21 +1,24 @@
 """One step's loss: the student, the frozen teacher and the method, wrapped so that the loop knows none of them."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ttm_core.data.batches import Batch
-from ttm_core.methods.build import Moment, Objective, Terms
+from ttm_core.methods.build import Objective, StepContext, Terms
 from ttm_core.methods.outputs import Outputs, outputs
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.ensemble import mean_teacher_logits
 from ttm_core.models.teachers.load import Teacher
 from ttm_core.teacher_store.stored_teacher import StoredTeacher
+from ttm_core.training.distributed import Distributed
 
-Forward = Callable[[Batch, Moment], Terms]
+Forward = Callable[[Batch, StepContext], Terms]
 """From a batch to its weighted scalar loss terms by name."""
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -41,23 +44,25 @@ class Distiller:
     device: torch.device
     precision: Precision
 
-    def __call__(self, batch: Batch, moment: Moment) -> Terms:
+    def __call__(self, batch: Batch, context: StepContext) -> Terms:
         """Weighted scalar terms by name; their sum is the loss."""
         pixels = batch.pixels.to(self.device, non_blocking=True)
         labels = batch.labels.to(self.device, non_blocking=True)
         student_input = self.preprocess(pixels)
-        teacher = self._teacher_outputs(batch, pixels, student_input, moment)
+        teacher = self._teacher_outputs(batch, pixels, student_input, context)
         with self._autocast():
             student = outputs(self.student, student_input, self.objective.features)
-        return self.objective(student, teacher, labels, torch.from_numpy(batch.indices), moment)
+        return self.objective(student, teacher, labels, torch.from_numpy(batch.indices), context)
 
-    def _teacher_outputs(self, batch: Batch, pixels: Tensor, student_input: Tensor, moment: Moment) -> Outputs | None:
+    def _teacher_outputs(
+        self, batch: Batch, pixels: Tensor, student_input: Tensor, context: StepContext
+    ) -> Outputs | None:
         """Of the teacher, or of the mean of several. Logits in float32, all without a graph."""
         seen = [self._outputs_of(source, batch, pixels, student_input) for source in self.teachers]
         if len(seen) <= 1:
             return seen[0] if seen else None
         weights = [source.weight for source in self.teachers]
-        temperature = self.objective.temperature(moment)
+        temperature = self.objective.temperature(context)
         return Outputs(mean_teacher_logits([each.logits for each in seen], weights, temperature))
 
     def _outputs_of(self, source: Source, batch: Batch, pixels: Tensor, student_input: Tensor) -> Outputs:
@@ -72,3 +77,30 @@ class Distiller:
     def _autocast(self) -> torch.autocast:
         dtype = torch.float16 if self.precision == "float16" else torch.bfloat16
         return torch.autocast(self.device.type, dtype, enabled=self.precision != "float32")
+
+
+def data_parallel(distiller: Distiller, distributed: Distributed) -> Forward:
+    """The distiller, wrapped in DistributedDataParallel where the run has several processes."""
+    if distributed.size == 1:
+        return distiller
+    # A method need not use all of a model's parameters, such as a second head.
+    return DistributedDataParallel(_Module(distiller), find_unused_parameters=True)
+
+
+def gradient_sync(forward: Forward, is_last_part: bool) -> AbstractContextManager[None]:
+    """Context of one part of an accumulated step: gradients are reduced with the last part only."""
+    if is_last_part or not isinstance(forward, DistributedDataParallel):
+        return nullcontext()
+    return forward.no_sync()
+
+
+class _Module(nn.Module):
+    """A distiller as a module whose parameters are those that are trained."""
+
+    def __init__(self, distiller: Distiller) -> None:
+        super().__init__()
+        self.student, self.objective = distiller.student, distiller.objective
+        self._distiller = distiller
+
+    def forward(self, batch: Batch, context: StepContext) -> Terms:
+        return self._distiller(batch, context)

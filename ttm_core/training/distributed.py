@@ -1,133 +1,104 @@
-"""The processes of a run, one for each device.
+"""The processes of one run: one process per device.
 
-All of them go through the same stations. What must be the same for all (decisions, measurements, when to stop) is found
-by the first and told to the others; only the first tells of anything and writes checkpoints.
+Every process executes the same sequence of steps. The main process makes all decisions and measurements and broadcasts
+them; only the main process emits events and writes checkpoints.
 """
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 import torch
-from torch import Tensor, distributed, nn
-from torch.nn.parallel import DistributedDataParallel
+import torch.distributed as dist
+from torch import Tensor
 
-from ttm_core.data.batches import Batch
 from ttm_core.errors import BadSpec
-from ttm_core.methods.build import Moment, Terms
-from ttm_core.training.distiller import Distiller, Forward
 
 _T = TypeVar("_T")
 
-# A peer may wait for as long as the first reads data, validates or exports.
-_PATIENCE = timedelta(hours=12)
+# The other processes wait while the main process reads data, validates or exports.
+_TIMEOUT = timedelta(hours=12)
 
 
 @dataclass(frozen=True)
-class World:
-    """This process among those of its run; alone by default."""
+class Distributed:
+    """This process's rank and the number of processes of its run. The default is a run of one process."""
 
     rank: int = 0
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         return self.rank == 0
 
-    def shared(self, find: Callable[[], _T]) -> _T:
-        """What the first finds, the same for all. The others wait for it."""
+    def run_on_main(self, function: Callable[[], _T]) -> _T:
+        """Calls `function` in the main process only and broadcasts its result, which must be picklable."""
         if self.size == 1:
-            return find()
-        found: list[Any] = [find() if self.leads else None]
-        distributed.broadcast_object_list(found, src=0, device=torch.device("cpu"))
-        return cast(_T, found[0])
+            return function()
+        result: list[Any] = [function() if self.is_main else None]
+        dist.broadcast_object_list(result, src=0, device=torch.device("cpu"))
+        return cast(_T, result[0])
 
-    def first(self, do: Callable[[], _T]) -> _T:
-        """All do it, the others when the first has: what it left on disk they find."""
+    def main_first(self, function: Callable[[], _T]) -> _T:
+        """Calls `function` in the main process, then in the others, which find on disk what the main process wrote."""
         if self.size == 1:
-            return do()
-        if self.leads:
-            done = do()
-            self.wait()
-            return done
-        self.wait()
-        return do()
+            return function()
+        if self.is_main:
+            result = function()
+            self.barrier()
+            return result
+        self.barrier()
+        return function()
 
-    def wait(self) -> None:
-        """Until all have come here."""
+    def barrier(self) -> None:
+        """Blocks until every process of the run has reached this call."""
         if self.size > 1:
-            distributed.all_reduce(torch.zeros(1))
+            dist.all_reduce(torch.zeros(1))
 
-    def agreed(self, *wishes: bool) -> Sequence[bool]:
-        """The first's wishes."""
+    def broadcast_flags(self, *flags: bool) -> Sequence[bool]:
+        """The main process's flags, in every process."""
         if self.size == 1:
-            return wishes
-        told = torch.tensor(wishes, dtype=torch.uint8)
-        distributed.broadcast(told, src=0)
-        return cast(list[bool], told.bool().tolist())
+            return flags
+        values = torch.tensor(flags, dtype=torch.uint8)
+        dist.broadcast(values, src=0)
+        return cast(list[bool], values.bool().tolist())
 
-    def summed(self, values: Tensor) -> Tensor:
-        """The sum over all of a tensor on the CPU."""
+    def all_reduce(self, values: Tensor) -> Tensor:
+        """The sum of a CPU tensor over all processes, in place."""
         if self.size > 1:
-            distributed.all_reduce(values)
+            dist.all_reduce(values)
         return values
 
-    def part(self, count: int) -> slice:
-        """This process's share of `count` neighbouring things: as even as can be."""
+    def shard(self, count: int) -> slice:
+        """This process's contiguous share of `count` items; shares differ by at most one item."""
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
 
 @contextmanager
-def join(devices: int) -> Iterator[World]:
-    """The world of this process, as its launcher's environment says: `ttm_core.pipeline.launch`, or torchrun.
+def init_distributed(devices: int) -> Iterator[Distributed]:
+    """Joins the process group that `ttm_core.pipeline.launch` or torchrun describes in the environment.
 
-    Raises BadSpec where the launcher started another number of processes than the run asks for.
+    Raises:
+        BadSpec: the launcher started a different number of processes than `devices`.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size != devices:
         raise BadSpec(
             f"training.devices is {devices}, but {size} process{'' if size == 1 else 'es'} of this run were started: "
-            "use `python -m ttm_core distill`, which starts one for each device, or torchrun with as many"
+            "use `python -m ttm_core distill`, which starts one process per device, or torchrun with as many processes"
         )
     if devices == 1:
-        yield World()
+        yield Distributed()
         return
     rank = int(os.environ["RANK"])
-    # Numbers that are agreed on lie on the CPU, gradients where the models are.
+    # Decisions are broadcast as CPU tensors; gradients are reduced on the models' device.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    meeting = os.environ.get("TTM_RENDEZVOUS", "env://")
-    distributed.init_process_group(backend, init_method=meeting, rank=rank, world_size=size, timeout=_PATIENCE)
+    init_method = os.environ.get("TTM_RENDEZVOUS", "env://")
+    dist.init_process_group(backend, init_method=init_method, rank=rank, world_size=size, timeout=_TIMEOUT)
     try:
-        yield World(rank, size)
+        yield Distributed(rank, size)
     finally:
-        distributed.destroy_process_group()
-
-
-def in_parallel(distiller: Distiller, world: World) -> Forward:
-    """The distiller, with gradients averaged over all, and batch norms' running statistics those of the first."""
-    if world.size == 1:
-        return distiller
-    # A method need not use all of a model's parameters, such as a second head.
-    return DistributedDataParallel(_Module(distiller), find_unused_parameters=True)
-
-
-def gathering(forward: Forward, last: bool) -> AbstractContextManager[None]:
-    """Around a part of a step: gradients cross between the processes with its last part."""
-    if last or not isinstance(forward, DistributedDataParallel):
-        return nullcontext()
-    return forward.no_sync()
-
-
-class _Module(nn.Module):
-    """A distiller as a module of what it trains."""
-
-    def __init__(self, distiller: Distiller) -> None:
-        super().__init__()
-        self.student, self.objective = distiller.student, distiller.objective
-        self._distiller = distiller
-
-    def forward(self, batch: Batch, moment: Moment) -> Terms:
-        return self._distiller(batch, moment)
+        dist.destroy_process_group()

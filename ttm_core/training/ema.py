@@ -5,10 +5,10 @@ import copy
 import torch
 from torch import nn
 
-from ttm_core.spec.optimizer.optimizers import AverageSpec
+from ttm_core.spec.optimizer.optimizers import EmaSpec
 
 
-class Average:
+class Ema:
     """A copy of a model that follows it slowly; statistics of batch norms are averaged like weights.
 
     Args:
@@ -16,7 +16,7 @@ class Average:
         model: to follow.
     """
 
-    def __init__(self, spec: AverageSpec, model: nn.Module) -> None:
+    def __init__(self, spec: EmaSpec, model: nn.Module) -> None:
         self.spec = spec
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
 

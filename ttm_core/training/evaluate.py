@@ -22,7 +22,7 @@ _BATCH = 256
 
 
 @dataclass(frozen=True)
-class Seen:
+class Evaluation:
     """What each of some models says of the same images."""
 
     logits: list[Tensor]  # float32 [B, C] of each model
@@ -35,8 +35,10 @@ def evaluate(model: nn.Module, split: Split, preprocess: Preprocess, *, size: in
 
 
 @torch.inference_mode()
-def predictions(classifiers: Sequence[Classifier], split: Split, *, size: int, device: torch.device) -> Iterator[Seen]:
-    """Batches of neighbouring images, seen whole at `size` pixels; each image is read once for all models.
+def predictions(
+    classifiers: Sequence[Classifier], split: Split, *, size: int, device: torch.device
+) -> Iterator[Evaluation]:
+    """Batches of neighboring images, seen whole at `size` pixels; each image is read once for all models.
 
     The models are in evaluation mode meanwhile.
     """
@@ -48,13 +50,13 @@ def predictions(classifiers: Sequence[Classifier], split: Split, *, size: int, d
             indices = split.indices[start : start + _BATCH]
             pixels = split.images.whole(indices, size).to(device)
             logits = [model(preprocess(pixels)).float() for model, preprocess in classifiers]
-            yield Seen(logits, split.labels[torch.from_numpy(indices)].to(device))
+            yield Evaluation(logits, split.labels[torch.from_numpy(indices)].to(device))
     finally:
         for (model, _), was_training in zip(classifiers, were_training, strict=True):
             model.train(was_training)
 
 
-def accuracy(batches: Iterable[Seen], against: Reference = "labels") -> Accuracy:
+def accuracy(batches: Iterable[Evaluation], against: Reference = "labels") -> Accuracy:
     """Of the first model, over all batches."""
     images, correct, loss = 0, 0, 0.0
     for seen in batches:
@@ -70,7 +72,7 @@ _KEPT_LOGITS_BYTES = 256 * 2**20
 
 
 @dataclass
-class Judge:
+class Evaluator:
     """Measures on splits whose images are seen whole, at the student's size."""
 
     preprocess: Preprocess
@@ -78,13 +80,13 @@ class Judge:
     validation: Split
     class_names: list[str]
     device: torch.device
-    _teacher_on_validation: list[Seen] | None = field(default=None, init=False)
+    _teacher_on_validation: list[Evaluation] | None = field(default=None, init=False)
 
     def measure_teacher(self) -> Accuracy | None:
         """On the validation split; None without a teacher, or where its own answers stand for labels."""
         if self.teacher is None or self.validation.against == "teacher":
             return None
-        batches: Iterable[Seen] = predictions(
+        batches: Iterable[Evaluation] = predictions(
             [(self.teacher.model, self.teacher.preprocess)],
             self.validation,
             size=self.preprocess.image_size,
@@ -107,7 +109,7 @@ class Judge:
         batches = predictions(models, split, size=self.preprocess.image_size, device=self.device)
         if known is not None:
             batches = (
-                Seen([*seen.logits, *of_teacher.logits], seen.labels)
+                Evaluation([*seen.logits, *of_teacher.logits], seen.labels)
                 for seen, of_teacher in zip(batches, known, strict=True)
             )
         return compare(batches, self.class_names, split.against)
@@ -123,7 +125,9 @@ def labelled_by_teacher(dataset: Dataset, teacher: Teacher | None, *, size: int,
         if split is None or split.labelled:
             return split
         if teacher is None:
-            raise BadDataset("there are images without labels to judge the student by, and no teacher to ask instead")
+            raise BadDataset(
+                "there are images without labels to evaluator the student by, and no teacher to ask instead"
+            )
         answers = predictions([(teacher.model, teacher.preprocess)], split, size=size, device=device)
         labels = split.labels.clone()
         labels[torch.from_numpy(split.indices)] = torch.cat([seen.logits[0].argmax(1).cpu() for seen in answers])

@@ -11,7 +11,7 @@ from torch import Tensor
 from ttm_core.errors import NonFiniteLoss
 from ttm_core.methods.build import Terms
 from ttm_core.spec.events import Event, Metrics, Progress
-from ttm_core.training.distributed import World
+from ttm_core.training.distributed import Distributed
 
 _T = TypeVar("_T")
 
@@ -23,9 +23,9 @@ class StepLog:
     """Keeps the loss terms of recent steps on the device and reads them on log steps alone."""
 
     def __init__(
-        self, on_event: Callable[[Event], None], step: int, steps_per_epoch: int, epochs: int, world: World
+        self, on_event: Callable[[Event], None], step: int, steps_per_epoch: int, epochs: int, distributed: Distributed
     ) -> None:
-        self._on_event, self._world = on_event, world
+        self._on_event, self._distributed = on_event, distributed
         self._steps_per_epoch, self._epochs = steps_per_epoch, epochs
         self._total = steps_per_epoch * epochs
         self._every = max(min(50, steps_per_epoch // 4), self._total // _POINTS_PER_RUN, 1)
@@ -69,7 +69,7 @@ class StepLog:
         """Read what was gathered (this waits for the device) and tell it. Raises NonFiniteLoss."""
         if not self._terms:
             return
-        read = self._world.summed(torch.stack(self._terms).double().cpu())  # [steps, terms]
+        read = self._distributed.all_reduce(torch.stack(self._terms).double().cpu())  # [steps, terms]
         self._refuse_non_finite(read)
         now = time.monotonic()
         seconds = max(now - self._since, 1e-9)

@@ -1,4 +1,4 @@
-"""From specs to an optimiser and a learning rate: the one place to register either."""
+"""From specs to an optimizer and a learning rate: the one place to register either."""
 
 import math
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ from torch import nn
 
 from ttm_core.spec.optimizer.optimizers import (
     AdamW,
-    ClippingSpec,
     Constant,
     Cosine,
     EverySoOften,
+    GradientClipping,
     MultiStep,
     OptimizerSpec,
     Polynomial,
@@ -25,7 +25,7 @@ from ttm_core.spec.optimizer.optimizers import (
 
 
 def build_optimizer(spec: OptimizerSpec, *models: nn.Module) -> torch.optim.Optimizer:
-    """An optimiser over all parameters that train; fused where it can be, since one kernel a step is faster on every
+    """An optimizer over all parameters that train; fused where it can be, since one kernel a step is faster on every
     device."""
     parameters = list(trained(*models))
     match spec:
@@ -95,7 +95,7 @@ def learning_rate(spec: ScheduleSpec, base: float, *, step: int, steps_per_epoch
             assert_never(spec)
 
 
-def clip_gradients(spec: ClippingSpec, student: nn.Module, objective: nn.Module) -> None:
+def clip_gradients(spec: GradientClipping, student: nn.Module, objective: nn.Module) -> None:
     """Bound the gradients of all that trains, in place."""
     match spec.kind:
         case "norm":

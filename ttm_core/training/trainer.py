@@ -17,12 +17,12 @@ from ttm_core.data.batches import Batch, epoch_batches, prefetched, steps_per_ep
 from ttm_core.data.dataset import Split
 from ttm_core.data.random import seed as derived_seed
 from ttm_core.data.views import Views
-from ttm_core.methods.build import Moment, Terms
+from ttm_core.methods.build import StepContext, Terms
 from ttm_core.spec.events import Accuracy, Event, Log, Metrics
 from ttm_core.spec.job import TrainingSpec
-from ttm_core.training.distiller import Distiller, Forward
-from ttm_core.training.distributed import World, gathering, in_parallel
-from ttm_core.training.ema import Average
+from ttm_core.training.distiller import Distiller, Forward, data_parallel, gradient_sync
+from ttm_core.training.distributed import Distributed
+from ttm_core.training.ema import Ema
 from ttm_core.training.log import StepLog
 from ttm_core.training.optimizers import build_optimizer, clip_gradients, learning_rate
 
@@ -60,7 +60,7 @@ class Trainer:
     prepare_view: Callable[[int], Iterator[None]]  # readies the teacher for a view, yielding now and then
     on_event: Callable[[Event], None]
     should_stop: Callable[[], bool]
-    world: World = field(default_factory=World)
+    distributed: Distributed = field(default_factory=Distributed)
     step: int = 0
     best: Best = field(default_factory=Best)
 
@@ -70,8 +70,8 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(
             self.distiller.device.type, enabled=self.spec.precision == "float16"
         )  # float16 alone has too few exponents for gradients
-        self.average = Average(self.spec.average, self.student) if self.spec.average else None
-        self.steps_per_epoch = steps_per_epoch(len(self.split), self.spec.batch_size, self.world.size)
+        self.ema = Ema(self.spec.ema, self.student) if self.spec.ema else None
+        self.steps_per_epoch = steps_per_epoch(len(self.split), self.spec.batch_size, self.distributed.size)
         self.total_steps = self.steps_per_epoch * self.spec.epochs
 
     def state(self) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class Trainer:
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "average": self.average.model.state_dict() if self.average else None,
+            "ema": self.ema.model.state_dict() if self.ema else None,
             "best": {"top1": self.best.top1, "epoch": self.best.epoch, "weights": self.best.weights},
         }
 
@@ -91,23 +91,23 @@ class Trainer:
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        if self.average:
-            self.average.model.load_state_dict(state["average"])
+        if self.ema:
+            self.ema.model.load_state_dict(state["ema"])
         self.best = Best(**state["best"])
 
     def train(self) -> None:
         """Train from `self.step` to the last step. Raises Interrupted, or NonFiniteLoss naming the step and term."""
         spec = self.spec
-        log = StepLog(self.on_event, self.step, self.steps_per_epoch, spec.epochs, self.world)
+        log = StepLog(self.on_event, self.step, self.steps_per_epoch, spec.epochs, self.distributed)
         saved_at = time.monotonic()
         self._training_mode()
-        forward = in_parallel(self.distiller, self.world)
+        forward = data_parallel(self.distiller, self.distributed)
         while self.step < self.total_steps and not self._out_of_patience():
             epoch, first = divmod(self.step, self.steps_per_epoch)
             view = epoch % spec.view_count
             for _ in self.prepare_view(view):
                 log.still_here()
-                if self.world.agreed(self.should_stop())[0]:
+                if self.distributed.broadcast_flags(self.should_stop())[0]:
                     self.save(self)
                     raise Interrupted(self.step)
             batches = epoch_batches(
@@ -117,21 +117,21 @@ class Trainer:
                 view=view,
                 batch_size=spec.batch_size,
                 first=first,
-                world=self.world,
+                distributed=self.distributed,
             )
             for batch in log.timed(prefetched(self.split, batches, self.distiller.device)):
                 rate = self._set_learning_rate()
                 terms = self._descend(batch, forward)
                 self.step += 1
-                if self.average:
-                    self.average.update(self.student, self.step)
+                if self.ema:
+                    self.ema.update(self.student, self.step)
                 log.add(self.step, terms, round(len(batch.labels) / batch.share), rate)
 
                 if self.step % self.steps_per_epoch == 0:
                     log.flush()
                     self._validate(epoch)
                 overdue = time.monotonic() - saved_at >= spec.checkpoint_seconds
-                stop, due = self.world.agreed(self.should_stop(), overdue)
+                stop, due = self.distributed.broadcast_flags(self.should_stop(), overdue)
                 if stop or due:
                     log.flush()
                     self.save(self)
@@ -142,26 +142,26 @@ class Trainer:
         self.save(self)
 
     def _descend(self, batch: Batch, forward: Forward) -> Terms:
-        """One step of the optimiser; the batch's loss terms, detached, as they add to those of the other processes."""
-        world, key = self.world, (_STEP_SEED, self.spec.seed, self.step)
+        """One step of the optimizer; the batch's loss terms, detached, as they add to those of the other processes."""
+        distributed, key = self.distributed, (_STEP_SEED, self.spec.seed, self.step)
         # Dropout differs between the processes, as it does between the images of one.
-        torch.manual_seed(derived_seed(*key) if world.leads else derived_seed(*key, world.rank))
-        moment = Moment(self.step / self.steps_per_epoch, torch.Generator().manual_seed(derived_seed(*key)))
+        torch.manual_seed(derived_seed(*key) if distributed.is_main else derived_seed(*key, distributed.rank))
+        context = StepContext(self.step / self.steps_per_epoch, torch.Generator().manual_seed(derived_seed(*key)))
         total: dict[str, Tensor] = {}
-        worked_off = list(parts(batch, self.spec.accumulation))
+        worked_off = list(parts(batch, self.spec.gradient_accumulation))
         for number, (part, share) in enumerate(worked_off, start=1):
             share *= batch.share
-            with gathering(forward, number == len(worked_off)):
-                terms = forward(part, moment)
+            with gradient_sync(forward, number == len(worked_off)):
+                terms = forward(part, context)
                 loss = torch.stack(list(terms.values())).sum()
-                weight = share * world.size  # gradients are averaged over the processes, and should add up
+                weight = share * distributed.size  # gradients are averaged over the processes, and should add up
                 self.scaler.scale(loss * weight if weight != 1 else loss).backward()
             for name, term in terms.items():
                 weighted = term.detach() * share if share < 1 else term.detach()
                 total[name] = total[name] + weighted if name in total else weighted
-        if self.spec.clipping is not None:
+        if self.spec.gradient_clipping is not None:
             self.scaler.unscale_(self.optimizer)
-            clip_gradients(self.spec.clipping, self.student, self.objective)
+            clip_gradients(self.spec.gradient_clipping, self.student, self.objective)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -174,7 +174,7 @@ class Trainer:
             module.eval()
 
     def _out_of_patience(self) -> bool:
-        patience = self.spec.patience
+        patience = self.spec.early_stopping_patience
         return patience is not None and self.step // self.steps_per_epoch - self.best.epoch >= patience
 
     def _set_learning_rate(self) -> float:
@@ -190,8 +190,8 @@ class Trainer:
         return rate
 
     def _validate(self, epoch: int) -> None:
-        judged = self.average.model if self.average else self.student
-        seen = self.world.shared(lambda: self.validate(judged))
+        judged = self.ema.model if self.ema else self.student
+        seen = self.distributed.run_on_main(lambda: self.validate(judged))
         self._training_mode()
         if seen.top1 > self.best.top1:
             weights = {name: tensor.detach().cpu().clone() for name, tensor in judged.state_dict().items()}

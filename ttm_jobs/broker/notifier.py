@@ -1,4 +1,4 @@
-"""The doorbell: tells a worker that a job waits. A ring may be lost or repeated; the database is the truth."""
+"""The notifier: tells a worker that a job waits. A ring may be lost or repeated; the database is the truth."""
 
 from heapq import heappop, heappush
 from typing import Protocol
@@ -19,13 +19,13 @@ class BrokerUnavailable(ServiceError):
     code = "broker_unavailable"
 
 
-class Doorbell(Protocol):
+class Notifier(Protocol):
     """Rings in a queue for a job; `priority` is 0 to 9, the highest first. BrokerUnavailable within seconds."""
 
-    def ring(self, job_id: str, *, priority: int, queue: str = DEFAULT_QUEUE) -> None: ...
+    def notify(self, job_id: str, *, priority: int, queue: str = DEFAULT_QUEUE) -> None: ...
 
 
-class CeleryDoorbell:
+class CeleryNotifier:
     """Rings by the name of the task, so that who rings needs nothing of the worker's code."""
 
     def __init__(self, broker_url: str, queue_name: str) -> None:
@@ -37,7 +37,7 @@ class CeleryDoorbell:
         # Redis takes the lowest number first, every other broker the highest.
         self._lowest_first = broker_url.startswith(("redis", "valkey", "sentinel"))
 
-    def ring(self, job_id: str, *, priority: int, queue: str = DEFAULT_QUEUE) -> None:
+    def notify(self, job_id: str, *, priority: int, queue: str = DEFAULT_QUEUE) -> None:
         try:
             self._app.send_task(
                 RUN_TASK,
@@ -51,14 +51,14 @@ class CeleryDoorbell:
             raise BrokerUnavailable(str(error)) from error
 
 
-class InMemoryDoorbell:
+class InMemoryNotifier:
     """Keeps the rings in this process, for a worker that lives in it too."""
 
     def __init__(self) -> None:
         self._rings: dict[str, list[tuple[int, int, str]]] = {}
         self._count = 0
 
-    def ring(self, job_id: str, *, priority: int, queue: str = DEFAULT_QUEUE) -> None:
+    def notify(self, job_id: str, *, priority: int, queue: str = DEFAULT_QUEUE) -> None:
         self._count += 1
         heappush(self._rings.setdefault(queue, []), (-priority, self._count, job_id))
 

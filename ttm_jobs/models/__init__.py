@@ -12,7 +12,7 @@ from ttm_jobs.models.job_tag import JobTag
 from ttm_jobs.models.metric import Metric
 from ttm_jobs.models.outbox import OutboxMessage
 from ttm_jobs.models.project import DEFAULT_PROJECT, Owned, Project
-from ttm_jobs.models.registry_entry import Definition
+from ttm_jobs.models.registry_entry import RegistryEntry
 from ttm_jobs.models.server_secret import ServerSecret
 from ttm_jobs.models.teacher_store import TeacherStore, TeacherStoreUse
 from ttm_jobs.models.upload import Upload, UploadPart, UploadState
@@ -26,7 +26,6 @@ __all__ = [
     "Attempt",
     "Base",
     "Checkpoint",
-    "Definition",
     "DeliveryState",
     "IdempotencyKey",
     "Job",
@@ -36,6 +35,7 @@ __all__ = [
     "OutboxMessage",
     "Owned",
     "Project",
+    "RegistryEntry",
     "Scope",
     "ServerSecret",
     "TeacherStore",

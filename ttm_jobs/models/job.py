@@ -45,9 +45,9 @@ class Job(Owned, Base):
 
     # As submitted with the defaults filled in, and as it runs once the engine has decided every open field.
     spec: Mapped[Json] = mapped_column(JSON(none_as_null=True))
-    full_spec: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
+    resolved_spec: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
     # The names of the project's own that the spec was made from, with their versions: {"dataset": "dataset:pets@2"}.
-    named: Mapped[Json] = mapped_column(JSON, default=dict, server_default="{}")
+    resolved_references: Mapped[Json] = mapped_column(JSON, default=dict, server_default="{}")
     # Of the spec, for lists: the teacher's and the dataset's address, the student's architecture, the method's kind.
     teacher: Mapped[str | None] = mapped_column(String(2048))
     student: Mapped[str] = mapped_column(String(128))
@@ -85,11 +85,11 @@ class Job(Owned, Base):
     lease_until: Mapped[datetime | None] = mapped_column()
     heartbeat_at: Mapped[datetime | None]
     # Of the run's events under that lease, the number of the newest that was written: one sent twice is written once.
-    told: Mapped[int] = mapped_column(default=0)
+    last_event_seq: Mapped[int] = mapped_column(default=0)
     # A queued job is not claimed before this.
     not_before: Mapped[datetime | None]
     # When its newest ring was due; one that nobody answered is repeated.
-    rung_at: Mapped[datetime] = mapped_column()
+    notified_at: Mapped[datetime] = mapped_column()
 
     created_at: Mapped[datetime] = mapped_column()
     queued_at: Mapped[datetime] = mapped_column()
@@ -100,7 +100,7 @@ class Job(Owned, Base):
     # W3C Trace Context of the request that made the job, under which its attempts are traced.
     traceparent: Mapped[str | None] = mapped_column(String(64))
     # The number of the newest event of this job.
-    last_event: Mapped[int] = mapped_column(default=0)
+    last_event_number: Mapped[int] = mapped_column(default=0)
     # Grows with every change a reader can see; heartbeats are none.
     version: Mapped[int] = mapped_column()
 
@@ -141,7 +141,7 @@ class Job(Owned, Base):
             sqlite_where=WAITING,
             postgresql_where=WAITING,
         ),
-        Index("ix_jobs_rung_at", queue, rung_at, sqlite_where=WAITING, postgresql_where=WAITING),
+        Index("ix_jobs_notified_at", queue, notified_at, sqlite_where=WAITING, postgresql_where=WAITING),
         Index(
             "ix_jobs_deadline_at",
             deadline_at,

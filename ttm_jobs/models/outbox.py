@@ -9,8 +9,8 @@ from ttm_jobs.models.base import Base, Json, Serial
 
 
 class OutboxMessage(Base):
-    """`topic` says who delivers it: `ring` rings the doorbell for payload {job_id, priority, queue}, `webhook` sends
-    the delivery {delivery_id}, `mlflow` tells of the job {job_id}. Not before `next_at`.
+    """`topic` says who delivers it: `ring` rings the notifier for payload {job_id, priority, queue}, `webhook` sends
+    the delivery {delivery_id}, `mlflow` tells of the job {job_id}. Not before `next_attempt_at`.
     """
 
     __tablename__ = "outbox"
@@ -19,7 +19,7 @@ class OutboxMessage(Base):
     topic: Mapped[str] = mapped_column(String(32))
     payload: Mapped[Json] = mapped_column(JSON)
     created_at: Mapped[datetime] = mapped_column()
-    next_at: Mapped[datetime] = mapped_column()
-    tries: Mapped[int] = mapped_column(default=0)
+    next_attempt_at: Mapped[datetime] = mapped_column()
+    attempts: Mapped[int] = mapped_column(default=0)
 
-    __table_args__ = (Index("ix_outbox_next_at", topic, next_at, id),)
+    __table_args__ = (Index("ix_outbox_next_attempt_at", topic, next_attempt_at, id),)

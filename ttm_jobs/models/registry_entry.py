@@ -12,12 +12,12 @@ from ttm_jobs.models.project import DEFAULT_PROJECT, Owned
 Kind = Literal["teacher", "dataset"]
 
 
-class Definition(Owned, Base):
+class RegistryEntry(Owned, Base):
     """`spec` is the part of a job's spec that the name stands for. Versions count from 1. One that was removed keeps
     its row, so that its number is not given again.
     """
 
-    __tablename__ = "definitions"
+    __tablename__ = "registry_entries"
 
     project_id: Mapped[str] = mapped_column(
         String(64), primary_key=True, default=DEFAULT_PROJECT, server_default=DEFAULT_PROJECT

@@ -21,9 +21,12 @@ class TeacherStore(Base):
     size: Mapped[int] = mapped_column(BigInteger)
     rows: Mapped[int] = mapped_column(BigInteger)
     used_at: Mapped[datetime]
-    seen_at: Mapped[datetime] = mapped_column()
+    last_seen_at: Mapped[datetime] = mapped_column()
 
-    __table_args__ = (Index("ix_teacher_stores_place", hostname, place), Index("ix_teacher_stores_seen_at", seen_at))
+    __table_args__ = (
+        Index("ix_teacher_stores_place", hostname, place),
+        Index("ix_teacher_stores_last_seen_at", last_seen_at),
+    )
 
 
 class TeacherStoreUse(Owned, Base):

@@ -60,13 +60,13 @@ class WebhookDelivery(Owned, Base):
             values_callable=lambda e: [s.value for s in e],
         )
     )
-    tries: Mapped[int] = mapped_column(default=0)
+    attempts: Mapped[int] = mapped_column(default=0)
     # Of the newest try: the status that was answered, or why there was none.
     status: Mapped[int | None]
     error: Mapped[str | None] = mapped_column(String(500))
     created_at: Mapped[datetime] = mapped_column()
-    tried_at: Mapped[datetime | None]
-    next_at: Mapped[datetime | None]
+    last_attempt_at: Mapped[datetime | None]
+    next_attempt_at: Mapped[datetime | None]
 
     # None by time alone: PostgreSQL would walk it for a webhook that was told nothing for long.
     __table_args__ = (Index("ix_webhook_deliveries_newest", webhook_id, created_at.desc(), id.desc()),)

@@ -25,7 +25,7 @@ class Worker(Base):
     devices: Mapped[list[Any]] = mapped_column(JSON)
     queues: Mapped[list[str]] = mapped_column(JSON, default=lambda: [DEFAULT_QUEUE], server_default='["default"]')
     started_at: Mapped[datetime]
-    seen_at: Mapped[datetime] = mapped_column()
+    last_seen_at: Mapped[datetime] = mapped_column()
     job_id: Mapped[str | None] = mapped_column(String(36))
 
-    __table_args__ = (Index("ix_workers_seen_at", seen_at),)
+    __table_args__ = (Index("ix_workers_last_seen_at", last_seen_at),)

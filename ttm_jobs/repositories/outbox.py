@@ -11,13 +11,13 @@ from ttm_jobs.models import OutboxMessage
 from ttm_jobs.models.base import Json
 
 
-def add(session: Session, topic: str, payload: Json, *, created_at: datetime, next_at: datetime) -> None:
-    session.add(OutboxMessage(topic=topic, payload=payload, created_at=created_at, next_at=next_at))
+def add(session: Session, topic: str, payload: Json, *, created_at: datetime, next_attempt_at: datetime) -> None:
+    session.add(OutboxMessage(topic=topic, payload=payload, created_at=created_at, next_attempt_at=next_attempt_at))
 
 
 def any_due(session: Session, topic: str) -> bool:
     """Whether `take` would find something; a reader's question, so that an idle dispatcher writes nothing."""
-    due = select(OutboxMessage.id).where(OutboxMessage.topic == topic, OutboxMessage.next_at <= now(session))
+    due = select(OutboxMessage.id).where(OutboxMessage.topic == topic, OutboxMessage.next_attempt_at <= now(session))
     return session.scalar(due.limit(1)) is not None
 
 
@@ -28,14 +28,14 @@ def take(session: Session, topic: str, *, limit: int, again_after: timedelta) ->
     at = now(session)
     messages = session.scalars(
         select(OutboxMessage)
-        .where(OutboxMessage.topic == topic, OutboxMessage.next_at <= at)
-        .order_by(OutboxMessage.next_at, OutboxMessage.id)
+        .where(OutboxMessage.topic == topic, OutboxMessage.next_attempt_at <= at)
+        .order_by(OutboxMessage.next_attempt_at, OutboxMessage.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
     ).all()
     for message in messages:
-        message.next_at = at + again_after
-        message.tries += 1
+        message.next_attempt_at = at + again_after
+        message.attempts += 1
     return messages
 
 
@@ -45,4 +45,4 @@ def delivered(session: Session, ids: Sequence[int]) -> None:
 
 def postpone(session: Session, message_id: int, until: datetime) -> None:
     """Owes a message still, though not before then."""
-    session.execute(update(OutboxMessage).where(OutboxMessage.id == message_id).values(next_at=until))
+    session.execute(update(OutboxMessage).where(OutboxMessage.id == message_id).values(next_attempt_at=until))

@@ -13,7 +13,7 @@ from ttm_jobs.database.clock import now
 from ttm_jobs.models import Artifact, Attempt, Checkpoint, Job, OutboxMessage, Upload, Worker
 from ttm_jobs.models.job import HOLDING, WAITING
 from ttm_jobs.repositories import workers
-from ttm_jobs.repositories.jobs.transitions import RING
+from ttm_jobs.repositories.jobs.transitions import WAKE_UP
 from ttm_jobs.states import JobState
 
 
@@ -31,7 +31,7 @@ class Queue:
 
 
 @dataclass(frozen=True)
-class Vitals:
+class ServiceStats:
     """Each number costs as much as there is of what it counts, and none of them looks at jobs that have ended."""
 
     queues: Mapping[str, Queue]
@@ -49,8 +49,8 @@ class Totals:
     stored_bytes: Mapping[str, int]  # by kind
 
 
-def take(session: Session, *, seen_within: timedelta) -> Vitals:
-    """The vitals of this moment."""
+def collect(session: Session, *, seen_within: timedelta) -> ServiceStats:
+    """The service_stats of this moment."""
     at = now(session)
     waiting = session.execute(
         select(Job.queue, func.count(), func.min(Job.queued_at)).where(WAITING).group_by(Job.queue)
@@ -68,12 +68,12 @@ def take(session: Session, *, seen_within: timedelta) -> Vitals:
         for name in {*depths, *served}
     }
     due, first = session.execute(
-        select(func.count(), func.min(OutboxMessage.next_at)).where(
-            OutboxMessage.topic == RING, OutboxMessage.next_at <= at
+        select(func.count(), func.min(OutboxMessage.next_attempt_at)).where(
+            OutboxMessage.topic == WAKE_UP, OutboxMessage.next_attempt_at <= at
         )
     ).one()
     expired = select(func.count()).select_from(Job).where(HOLDING, Job.lease_until <= at)
-    return Vitals(
+    return ServiceStats(
         queues=queues,
         expired_leases=session.scalar(expired) or 0,
         outbox_due=due,

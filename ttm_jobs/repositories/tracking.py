@@ -14,4 +14,4 @@ def owe(session: Session, job: Job) -> None:
     """To be told of a job that ran and has ended, in the transaction that ended it."""
     if job.state in TERMINAL and job.started_at is not None:
         at = now(session)
-        outbox.add(session, TOPIC, {"job_id": job.id}, created_at=at, next_at=at)
+        outbox.add(session, TOPIC, {"job_id": job.id}, created_at=at, next_attempt_at=at)

@@ -10,7 +10,7 @@ from ttm_jobs.database.clock import now
 from ttm_jobs.database.ids import new_id
 from ttm_jobs.database.tenancy import project_of
 from ttm_jobs.errors import UploadNotFound, UploadOffsetWrong
-from ttm_jobs.models import Definition, Job, Upload, UploadPart, UploadState
+from ttm_jobs.models import Job, RegistryEntry, Upload, UploadPart, UploadState
 from ttm_jobs.repositories.access import quotas
 from ttm_jobs.states import TERMINAL
 from ttm_jobs.uris import uploads_in
@@ -78,7 +78,7 @@ def forget_unused(session: Session, *, unused_for: timedelta, limit: int = 100) 
         return 0
     # A job made since then has marked its uploads as used.
     live = select(cast(Job.spec, String)).where(Job.state.not_in(TERMINAL), Job.created_at <= before)
-    defined = select(cast(Definition.spec, String)).where(Definition.removed_at.is_(None))
+    defined = select(cast(RegistryEntry.spec, String)).where(RegistryEntry.removed_at.is_(None))
     kept = {
         upload_id
         for query in (live, defined)

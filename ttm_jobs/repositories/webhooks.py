@@ -46,11 +46,11 @@ class RetryPolicy:
     first: timedelta
     give_up_after: timedelta
     longest: timedelta = timedelta(hours=6)
-    tries: int = 10
+    attempts: int = 10
 
-    def delay(self, tries: int) -> timedelta:
+    def delay(self, attempts: int) -> timedelta:
         """After so many failed tries."""
-        return min(self.first * float(4 ** (tries - 1)), self.longest)
+        return min(self.first * float(4 ** (attempts - 1)), self.longest)
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,8 @@ def tried(
         return None
     webhook = session.get_one(Webhook, delivery.webhook_id, with_for_update=True)
     at = now(session)
-    delivery.tries += 1
-    delivery.tried_at, delivery.next_at = at, None
+    delivery.attempts += 1
+    delivery.last_attempt_at, delivery.next_attempt_at = at, None
     delivery.status, delivery.error = status, error and error[:500]
     if status is not None and 200 <= status < 300:
         delivery.state = DeliveryState.DELIVERED
@@ -186,18 +186,18 @@ def tried(
         _disable(webhook, "It answered 410 Gone.", at)
     elif at - webhook.failing_since >= policy.give_up_after:
         _disable(webhook, f"Every delivery has failed since {webhook.failing_since:%Y-%m-%d %H:%M} UTC.", at)
-    if webhook.disabled_at is not None or delivery.tries >= policy.tries:
+    if webhook.disabled_at is not None or delivery.attempts >= policy.attempts:
         delivery.state = DeliveryState.FAILED
         return None
-    delivery.next_at = at + policy.delay(delivery.tries)
-    return delivery.next_at
+    delivery.next_attempt_at = at + policy.delay(delivery.attempts)
+    return delivery.next_attempt_at
 
 
 def give_up(session: Session, delivery_id: str) -> None:
     """Marks a delivery that is not to be sent any more, if it is there."""
     delivery = session.get(WebhookDelivery, delivery_id)
     if delivery is not None and delivery.state is DeliveryState.WAITING:
-        delivery.state, delivery.next_at = DeliveryState.FAILED, None
+        delivery.state, delivery.next_attempt_at = DeliveryState.FAILED, None
         delivery.error = "The webhook was disabled."
 
 
@@ -221,12 +221,12 @@ def _owe(session: Session, webhook: Webhook, event: str, data: Json, at: datetim
         event=event,
         body=body,
         state=DeliveryState.WAITING,
-        tries=0,
+        attempts=0,
         created_at=at,
-        next_at=at,
+        next_attempt_at=at,
     )
     session.add(delivery)
-    outbox.add(session, TOPIC, {"delivery_id": delivery.id}, created_at=at, next_at=at)
+    outbox.add(session, TOPIC, {"delivery_id": delivery.id}, created_at=at, next_attempt_at=at)
     return delivery
 
 

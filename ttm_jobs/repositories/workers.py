@@ -33,7 +33,7 @@ def seen(
         worker = Worker(id=worker_id, kind=kind, hostname=hostname, pid=pid, devices=list(devices), started_at=at)
         session.add(worker)
     worker.queues = list(queues)
-    worker.seen_at = at
+    worker.last_seen_at = at
     worker.job_id = job_id
 
 
@@ -43,7 +43,7 @@ def remove(session: Session, worker_id: str) -> None:
 
 def recent(session: Session, *, within: timedelta, kind: Kind | None = None) -> Sequence[Worker]:
     """Those heard of lately, oldest registration first."""
-    query = select(Worker).where(Worker.seen_at >= now(session) - within).order_by(Worker.started_at, Worker.id)
+    query = select(Worker).where(Worker.last_seen_at >= now(session) - within).order_by(Worker.started_at, Worker.id)
     return session.scalars(query if kind is None else query.where(Worker.kind == kind)).all()
 
 
@@ -51,7 +51,7 @@ def idle_by_queue(session: Session, *, within: timedelta) -> dict[str, int]:
     """How many workers heard of lately that hold no job serve each queue; a queue that none serves is left out."""
     idle = session.scalars(
         select(Worker.queues).where(
-            Worker.kind == "worker", Worker.job_id.is_(None), Worker.seen_at >= now(session) - within
+            Worker.kind == "worker", Worker.job_id.is_(None), Worker.last_seen_at >= now(session) - within
         )
     )
     return Counter(queue for queues in idle for queue in set(queues))
@@ -59,4 +59,4 @@ def idle_by_queue(session: Session, *, within: timedelta) -> dict[str, int]:
 
 def forget(session: Session, *, silent_for: timedelta) -> None:
     """Removes the rows of processes that ended without a word."""
-    session.execute(delete(Worker).where(Worker.seen_at < now(session) - silent_for))
+    session.execute(delete(Worker).where(Worker.last_seen_at < now(session) - silent_for))

@@ -35,15 +35,15 @@ class Collector:
     def __init__(self, settings: Settings, engine: Engine, storage: Storage) -> None:
         self._engine = engine
         self._storage = storage
-        self._interval = settings.collect_seconds
-        self._after = timedelta(seconds=settings.collect_after_seconds)
+        self._interval = settings.collect_interval_seconds
+        self._after = timedelta(seconds=settings.collect_min_age_seconds)
         self._kept_days: dict[_Kind, float | None] = {
-            "artifacts": settings.keep_artifacts_days,
-            "logs": settings.keep_logs_days,
-            "checkpoints": settings.keep_checkpoints_days,
-            "events": settings.keep_events_days,
-            "metrics": settings.keep_metrics_days,
-            "uploads": settings.keep_uploads_days,
+            "artifacts": settings.artifacts_retention_days,
+            "logs": settings.logs_retention_days,
+            "checkpoints": settings.checkpoints_retention_days,
+            "events": settings.events_retention_days,
+            "metrics": settings.metrics_retention_days,
+            "uploads": settings.uploads_retention_days,
         }
 
     def collect(self) -> int:

@@ -13,12 +13,12 @@ from threading import Thread
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from ttm_jobs.broker.notifier import BrokerUnavailable, CeleryDoorbell, Doorbell
+from ttm_jobs.broker.notifier import BrokerUnavailable, CeleryNotifier, Notifier
 from ttm_jobs.database.engine import DATABASE_AWAY, create_engine, read_scope, session_scope
 from ttm_jobs.models import Job
 from ttm_jobs.repositories import outbox, tracking, workers
 from ttm_jobs.repositories.jobs import crud, leases, lifecycle
-from ttm_jobs.repositories.jobs.transitions import RING
+from ttm_jobs.repositories.jobs.transitions import WAKE_UP
 from ttm_jobs.repositories.run_data import teacher_stores
 from ttm_jobs.settings import DEFAULT_QUEUE, Settings, get_settings
 from ttm_jobs.storage import build_storage
@@ -26,7 +26,7 @@ from ttm_jobs.telemetry import logs
 from worker import metrics
 from worker.dispatcher.collector import Collector
 from worker.dispatcher.mlflow import Exporter
-from worker.dispatcher.webhooks import Courier
+from worker.dispatcher.webhooks import WebhookSender
 from worker.presence import Presence
 
 logger = logging.getLogger(__name__)
@@ -41,25 +41,25 @@ _STORES_SEEN = timedelta(days=1)
 class Dispatcher:
     """The two duties, each of which may be done by several processes at once."""
 
-    def __init__(self, settings: Settings, engine: Engine, doorbell: Doorbell) -> None:
+    def __init__(self, settings: Settings, engine: Engine, notifier: Notifier) -> None:
         self._settings = settings
         self._engine = engine
-        self._doorbell = doorbell
+        self._notifier = notifier
 
     def dispatch(self) -> int:
         """Rings what is due. Returns how many rings the broker took."""
         with read_scope(self._engine) as session:
-            if not outbox.any_due(session, RING):
+            if not outbox.any_due(session, WAKE_UP):
                 return 0
         with session_scope(self._engine) as session:
-            messages = outbox.take(session, RING, limit=_BATCH, again_after=_AGAIN_AFTER)
+            messages = outbox.take(session, WAKE_UP, limit=_BATCH, again_after=_AGAIN_AFTER)
         rung = []
         try:
             for message in messages:
                 ring = message.payload
                 # A ring that is owed since before there were queues names none.
                 queue = ring.get("queue", DEFAULT_QUEUE)
-                self._doorbell.ring(ring["job_id"], priority=ring["priority"], queue=queue)
+                self._notifier.notify(ring["job_id"], priority=ring["priority"], queue=queue)
                 rung.append(message.id)
         except BrokerUnavailable as error:
             # The others of this batch would wait for the same broker.
@@ -74,7 +74,7 @@ class Dispatcher:
         """Takes jobs from silent workers, fails those past their deadline, and repeats rings that idle workers did not
         hear.
         """
-        seen = timedelta(seconds=self._settings.worker_seen_seconds)
+        seen = timedelta(seconds=self._settings.worker_timeout_seconds)
         with session_scope(self._engine) as session:
             backoff = timedelta(seconds=self._settings.retry_backoff_seconds)
             for job in leases.expire(session, backoff=backoff):
@@ -86,11 +86,11 @@ class Dispatcher:
                 metrics.REAPED.labels("deadline").inc()
                 self._owe_tracker(session, job)
             # Busy workers will find their rings when they are done; more would only pile up.
-            after = timedelta(seconds=self._settings.ring_again_seconds)
+            after = timedelta(seconds=self._settings.renotify_seconds)
             for queue, idle in workers.idle_by_queue(session, within=seen).items():
-                for job in crud.ring_again(session, after=after, limit=idle, queue=queue):
+                for job in crud.renotify_queued(session, after=after, limit=idle, queue=queue):
                     logger.info("job %s: rung again", job.id)
-                    metrics.RUNG_AGAIN.inc()
+                    metrics.RENOTIFIED.inc()
             workers.forget(session, silent_for=10 * seen)
             teacher_stores.forget(session, silent_for=_STORES_SEEN)
 
@@ -101,14 +101,14 @@ class Dispatcher:
     def serve(self, stop: Flag) -> None:
         """Both, over and over, until `stop` is set. A database that is away is waited for."""
         reap_at = 0.0
-        while not stop.wait(self._settings.dispatch_seconds):
+        while not stop.wait(self._settings.dispatch_interval_seconds):
             try:
                 while self.dispatch() == _BATCH and not stop.is_set():
                     pass
                 if time.monotonic() >= reap_at:
                     self.reap()
                     metrics.ROUND.set_to_current_time()
-                    reap_at = time.monotonic() + self._settings.reap_seconds
+                    reap_at = time.monotonic() + self._settings.reap_interval_seconds
             except DATABASE_AWAY as error:
                 logger.warning("the database is away: %s", type(error).__name__)
                 stop.wait(1.0)
@@ -122,14 +122,17 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
     metrics.serve(settings, metrics.DISPATCHER)
     engine = create_engine(settings.database_url)
-    doorbell = CeleryDoorbell(settings.broker_url, settings.queue_name)
+    notifier = CeleryNotifier(settings.broker_url, settings.queue_name)
     storage = build_storage(settings.storage_url, settings.s3)
     # Threads of their own: neither a storage with many objects nor a slow receiver may hold up a ring.
-    beside = {"collector": Collector(settings, engine, storage).serve, "webhooks": Courier(settings, engine).serve}
+    beside = {
+        "collector": Collector(settings, engine, storage).serve,
+        "webhooks": WebhookSender(settings, engine).serve,
+    }
     if settings.mlflow_tracking_uri is not None:
         beside["mlflow"] = Exporter(settings, engine, storage).serve
     for name, serve in beside.items():
         Thread(target=serve, args=[stop], name=name, daemon=True).start()
-    with Presence(engine, "dispatcher", interval=settings.worker_seen_seconds / 4):
-        Dispatcher(settings, engine, doorbell).serve(stop)
+    with Presence(engine, "dispatcher", interval=settings.worker_timeout_seconds / 4):
+        Dispatcher(settings, engine, notifier).serve(stop)
     engine.dispose()

@@ -28,7 +28,7 @@ _ANSWER_BYTES = 64 * 1024
 _FORGET_SECONDS = 600.0
 
 
-class Courier:
+class WebhookSender:
     """Takes deliveries from the outbox, and keeps as many on their way as it has hands."""
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
@@ -39,17 +39,17 @@ class Courier:
             give_up_after=timedelta(seconds=settings.webhook_disable_seconds),
         )
         # One whose courier died with it in hand is sent again after this.
-        self._again_after = timedelta(seconds=settings.webhook_seconds + 45)
+        self._again_after = timedelta(seconds=settings.webhook_timeout_seconds + 45)
         self._hands = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="webhook")
         self._under_way: set[Future[None]] = set()
         self._forget_at = 0.0
 
     def serve(self, stop: Flag) -> None:
         """Over and over, until `stop` is set."""
-        while not stop.wait(self._settings.dispatch_seconds):
+        while not stop.wait(self._settings.dispatch_interval_seconds):
             try:
                 while self.send_some() and not stop.is_set():
-                    wait(self._under_way, timeout=self._settings.dispatch_seconds, return_when=FIRST_COMPLETED)
+                    wait(self._under_way, timeout=self._settings.dispatch_interval_seconds, return_when=FIRST_COMPLETED)
                 self._forget()
             except DATABASE_AWAY as error:
                 logger.warning("webhooks wait for the database: %s", type(error).__name__)
@@ -69,7 +69,7 @@ class Courier:
         return len(self._under_way)
 
     def finish(self) -> None:
-        """Waits for those under way."""
+        """BlockedReasons for those under way."""
         wait(self._under_way)
 
     def _deliver(self, message: OutboxMessage) -> None:
@@ -97,7 +97,7 @@ class Courier:
 
     def _post(self, sending: Sending) -> tuple[int | None, str | None]:
         """The status of the answer, or why there was none. A redirect is an answer, and is not followed."""
-        seconds = self._settings.webhook_seconds
+        seconds = self._settings.webhook_timeout_seconds
         bounds = Bounds(time.monotonic() + seconds, seconds, 0, lambda: None)
         network = GuardedNetwork(self._settings.private_hosts, bounds)
         headers = {

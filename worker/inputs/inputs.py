@@ -33,7 +33,7 @@ from ttm_jobs.uris import (
 from worker.files import write_whole
 from worker.inputs.http import HttpFetcher, HttpLimits
 from worker.inputs.s3 import S3Fetcher
-from worker.retry import patiently
+from worker.retry import retry_storage
 
 
 class Paths(TypedDict):
@@ -43,7 +43,7 @@ class Paths(TypedDict):
     teachers: list[str | None]  # in the order of the spec; None for one that the trainer fetches itself
     student: str | None
     data_cache: str  # where the trainer keeps what it unpacks
-    data_cache_bytes: int  # at most
+    data_cache_max_bytes: int  # at most
 
 
 class Inputs:
@@ -57,7 +57,7 @@ class Inputs:
         self._storage = storage
         self._settings = settings
         self._root = settings.work_dir.absolute() / "data"
-        self._cache = DataCache(self._root, settings.data_cache_bytes)
+        self._cache = DataCache(self._root, settings.data_cache_max_bytes)
 
     def resolve(self, spec: DistillSpec, should_stop: Callable[[], bool] = lambda: False) -> Paths:
         """Where the spec's addresses now lie. `should_stop` is asked between chunks.
@@ -78,7 +78,7 @@ class Inputs:
             "teachers": [self._path(teacher.checkpoint, go_on) for teacher in spec.all_teachers],
             "student": self._path(spec.student.checkpoint, go_on) if spec.student.checkpoint else None,
             "data_cache": str(self._root),
-            "data_cache_bytes": self._settings.data_cache_bytes,
+            "data_cache_max_bytes": self._settings.data_cache_max_bytes,
         }
 
     def _path(self, uri: str, go_on: Callable[[], None]) -> str | None:
@@ -118,9 +118,9 @@ class Inputs:
         plain = _plain(name)
 
         def make(folder: Path) -> None:
-            patiently(
+            retry_storage(
                 lambda: write_whole(folder / plain, chunks(), sha256),
-                seconds=self._settings.storage_wait_seconds,
+                seconds=self._settings.storage_retry_seconds,
                 check=go_on,
             )
 
@@ -131,7 +131,7 @@ class Inputs:
         settings = self._settings
         check_origin(uri, settings.allowed_origins)
         limits = HttpLimits(
-            settings.allowed_origins, settings.private_hosts, settings.fetch_max_bytes, settings.fetch_seconds
+            settings.allowed_origins, settings.private_hosts, settings.fetch_max_bytes, settings.fetch_timeout_seconds
         )
         fetcher = HttpFetcher(limits, go_on)
         version = fetcher.version(uri)

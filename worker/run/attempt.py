@@ -11,7 +11,17 @@ from threading import Thread
 
 from pydantic import ValidationError
 
-from ttm_core.spec.events import Event, Failed, Finished, Metrics, PhaseChanged, Planned, Progress, Stopped, StoreWanted
+from ttm_core.spec.events import (
+    Event,
+    Failed,
+    Finished,
+    Metrics,
+    PhaseChanged,
+    Progress,
+    Resolved,
+    Stopped,
+    StoreRequested,
+)
 from ttm_core.spec.job import DistillSpec
 from ttm_jobs.database.engine import DATABASE_AWAY
 from ttm_jobs.errors import ChecksumMismatch, FetchStopped, LeaseLost, ObjectNotFound, ServiceError
@@ -24,11 +34,11 @@ from ttm_jobs.telemetry import traces
 from worker import metrics
 from worker.files import inside, is_full_disk, write_whole
 from worker.inputs import Inputs, Paths
-from worker.retry import patiently
+from worker.retry import retry_storage
 from worker.run.heartbeat import Heartbeat
 from worker.run.outcomes import Broken, Outcome, Rejected, broken, outcome_of, stopped, too_large
 from worker.run.recorder import Recorder
-from worker.run.stop_requests import Unwanted, Wishes
+from worker.run.stop_requests import StopRequested, StopRequests
 from worker.teacher_stores.exchange import StoreExchange
 from worker.teacher_stores.report import folder
 from worker.trainer import resources
@@ -51,7 +61,7 @@ class Attempt:
         workdir: Path,
         recorder: Recorder,
         heartbeat: Heartbeat,
-        wishes: Wishes,
+        stop_requests: StopRequests,
         exchange: StoreExchange,
     ) -> None:
         self._settings = settings
@@ -61,7 +71,7 @@ class Attempt:
         self._workdir = workdir
         self._recorder = recorder
         self._heartbeat = heartbeat
-        self._wishes = wishes
+        self._stop_requests = stop_requests
         self._exchange = exchange
         # The digests of the teacher stores that the trainer told of.
         self.stores: Sequence[str] = ()
@@ -85,7 +95,7 @@ class Attempt:
                 metrics.DATA_WAIT.set(0)
         except LeaseLost:
             raise
-        except Unwanted as unwanted:
+        except StopRequested as unwanted:
             return stopped(unwanted.reason)
         except ValidationError as error:
             return Rejected(Failure("invalid_spec", str(error), origin="user", retryable=False))
@@ -113,9 +123,9 @@ class Attempt:
         self._recorder.add(PhaseChanged(phase="fetching"))
         self._record()
         try:
-            inputs = self._inputs.resolve(DistillSpec.model_validate(spec), self._wishes.unwanted)
+            inputs = self._inputs.resolve(DistillSpec.model_validate(spec), self._stop_requests.unwanted)
         except FetchStopped:
-            self._wishes.check()
+            self._stop_requests.check()
             raise
         self._workdir.mkdir(parents=True)
         self._answers.mkdir()
@@ -132,16 +142,16 @@ class Attempt:
         return {
             "answers": str(self._answers.resolve()) if self._exchange.on else None,
             "root": str(folder(settings.work_dir)),
-            "max_bytes": settings.teacher_stores_bytes,
+            "max_bytes": settings.teacher_store_max_bytes,
         }
 
     def _restore(self, checkpoints: Sequence[Checkpoint]) -> None:
         for checkpoint in checkpoints:
             try:
-                patiently(
+                retry_storage(
                     partial(self._fetch, checkpoint),
-                    seconds=self._settings.storage_wait_seconds,
-                    check=self._wishes.check,
+                    seconds=self._settings.storage_retry_seconds,
+                    check=self._stop_requests.check,
                 )
                 return
             except (ObjectNotFound, ChecksumMismatch) as error:
@@ -149,7 +159,7 @@ class Attempt:
 
     def _fetch(self, checkpoint: Checkpoint) -> None:
         path = inside(self._workdir, checkpoint.path)
-        write_whole(path, self._wishes.while_wanted(self._storage.open(checkpoint.key)), checkpoint.sha256)
+        write_whole(path, self._stop_requests.while_wanted(self._storage.open(checkpoint.key)), checkpoint.sha256)
 
     def _follow(self) -> Outcome:
         last: Finished | Stopped | Failed | None = None
@@ -158,42 +168,47 @@ class Attempt:
         started = heard = looked = time.monotonic()
         oom_kills = resources.oom_kills()
         while True:
-            item = self._trainer.next(timeout=self._settings.record_seconds)
+            item = self._trainer.next(timeout=self._settings.event_flush_seconds)
             time_now = time.monotonic()
             match item:
                 case None:
                     pass
                 case Exited():
                     oom_killed = resources.oom_kills() != oom_kills
-                    return outcome_of(last, item.returncode, asked or self._wishes.reason(), oom_killed=oom_killed)
+                    return outcome_of(
+                        last, item.returncode, asked or self._stop_requests.reason(), oom_killed=oom_killed
+                    )
                 case Finished() | Stopped() | Failed():
                     last = item
                     # Having said its last word it should leave, too.
                     kill_at = min(kill_at, time_now + self._settings.stop_grace_seconds)
-                case StoreWanted(digest=digest):
+                case StoreRequested(digest=digest):
                     heard = time_now
-                    # Beside the run: fetching takes its time, and wishes and the lease are to be seen to meanwhile.
+                    # Beside the run: fetching takes its time, and stop_requests and the lease are to be seen to meanwhile.
                     Thread(target=self._answer, args=[digest], daemon=True).start()
                 case Metrics():
                     usage = self._usage.look(self._trainer.pid)
                     self._recorder.add(item.model_copy(update={"values": {**item.values, **usage}}))
                     heard = time_now
                 case _:
-                    if isinstance(item, Planned):
+                    if isinstance(item, Resolved):
                         self.stores = item.teacher_stores
                     if isinstance(item, PhaseChanged):
                         self._phases.next(item.phase)
                     _measure(item)
                     self._recorder.add(item)
                     heard = time_now
-            if time_now - looked >= self._settings.record_seconds:
+            if time_now - looked >= self._settings.event_flush_seconds:
                 self._record()
                 if (outgrown := self._outgrown()) is not None:
                     return outgrown
                 looked = time_now
             if self._heartbeat.fenced:
                 raise LeaseLost
-            if asked is None and (asked := self._wishes.reason() or self._overlong(time_now - started)) is not None:
+            if (
+                asked is None
+                and (asked := self._stop_requests.reason() or self._overlong(time_now - started)) is not None
+            ):
                 self._trainer.stop()
                 kill_at = time_now + self._settings.stop_grace_seconds
             if time_now > kill_at:
@@ -210,7 +225,7 @@ class Attempt:
                 (self._answers / digest).touch()
 
     def _overlong(self, seconds: float) -> str | None:
-        limit = self._settings.trainer_seconds
+        limit = self._settings.trainer_timeout_seconds
         return "time_limit_exceeded" if limit is not None and seconds > limit else None
 
     def _outgrown(self) -> Rejected | None:

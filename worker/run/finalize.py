@@ -24,12 +24,12 @@ from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import Storage
 from worker.files import is_full_disk
-from worker.retry import patiently
+from worker.retry import retry_storage
 from worker.run.heartbeat import Heartbeat
 from worker.run.outcomes import Broken, Outcome, Rejected, Released, Succeeded, broken, stopped
 from worker.run.publish import delete_objects, publish_artifacts, publish_log
 from worker.run.recorder import Recorder
-from worker.run.stop_requests import Unwanted, Wishes
+from worker.run.stop_requests import StopRequested, StopRequests
 from worker.trainer.log import LogFile
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 _RETRY_SECONDS = 0.5
 
 
-class Settlement:
+class Finalizer:
     """The end of one attempt, under its lease."""
 
     def __init__(
@@ -48,7 +48,7 @@ class Settlement:
         lease: Lease,
         recorder: Recorder,
         heartbeat: Heartbeat,
-        wishes: Wishes,
+        stop_requests: StopRequests,
     ) -> None:
         self._engine = engine
         self._storage = storage
@@ -56,7 +56,7 @@ class Settlement:
         self._lease = lease
         self._recorder = recorder
         self._heartbeat = heartbeat
-        self._wishes = wishes
+        self._stop_requests = stop_requests
         self._unsure = False
 
     def settle(self, outcome: Outcome, workdir: Path, log: LogFile, stores: Sequence[str] = ()) -> JobState:
@@ -86,13 +86,13 @@ class Settlement:
             return outcome, []
         try:
             made = outcome.result.artifacts
-            published = patiently(
+            published = retry_storage(
                 lambda: publish_artifacts(self._storage, self._lease, workdir, made),
-                seconds=self._settings.storage_wait_seconds,
-                check=self._wishes.check,
+                seconds=self._settings.storage_retry_seconds,
+                check=self._stop_requests.check,
             )
             return outcome, published
-        except Unwanted as unwanted:
+        except StopRequested as unwanted:
             return stopped(unwanted.reason), []
         except ServiceError as error:
             return broken(error.code, error.message), []
@@ -166,6 +166,6 @@ class Settlement:
 
 def _record_stores(session: Session, job: Job, stores: Sequence[str], outcome: Outcome) -> None:
     result = outcome.result if isinstance(outcome, Succeeded) else None
-    hits = (result and result.teacher_images_spared) or 0
-    filled = (result and result.teacher_images) or 0
+    hits = (result and result.teacher_cache_hits) or 0
+    filled = (result and result.teacher_forwards) or 0
     teacher_stores.used(session, job, stores, hits=hits, filled=filled)

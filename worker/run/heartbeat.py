@@ -1,4 +1,4 @@
-"""Keeps a lease alive while the run works, and hears the wishes that stand in the job's row."""
+"""Keeps a lease alive while the run works, and hears the stop_requests that stand in the job's row."""
 
 import logging
 import time

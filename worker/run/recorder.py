@@ -17,10 +17,10 @@ from ttm_core.spec.events import (
     Log,
     Metrics,
     PhaseChanged,
-    Planned,
     Progress,
+    Resolved,
     Stopped,
-    StoreWanted,
+    StoreRequested,
     TeacherMeasured,
 )
 from ttm_jobs.database.clock import now
@@ -82,9 +82,9 @@ class Recorder:
             at = now(session)
             points = []
             for number, event in self._waiting:
-                if number > job.told:
+                if number > job.last_event_seq:
                     obsolete += self._write(session, job, number, event, at)
-                    job.told = number
+                    job.last_event_seq = number
                     if isinstance(event, Metrics):
                         points.append(Point(event.step, event.epoch, event.values, at))
             metrics.upsert(session, job, points)
@@ -123,8 +123,8 @@ class Recorder:
         match event:
             case PhaseChanged():
                 recording.phase(session, job, event.phase, at)
-            case Planned():
-                recording.planned(session, job, data["spec"], data, at)
+            case Resolved():
+                recording.resolved(session, job, data["spec"], data, at)
             case TeacherMeasured():
                 recording.teacher_measured(session, job, data, at)
             case Progress():
@@ -135,7 +135,7 @@ class Recorder:
                 return self._write_checkpoint(session, job, self._uploaded[number], event, data, at)
             case Log():
                 recording.log(session, job, data, at)
-            case StoreWanted() | Finished() | Stopped() | Failed():
+            case StoreRequested() | Finished() | Stopped() | Failed():
                 # The attempt answers the first, and the runner tells its end, with its artifacts.
                 pass
             case _:

@@ -14,7 +14,7 @@ from ttm_jobs.models import Checkpoint
 from ttm_jobs.models.base import Json
 from ttm_jobs.repositories.jobs import crud, leases
 from ttm_jobs.repositories.jobs.leases import Lease
-from ttm_jobs.repositories.jobs.scheduling import Offer
+from ttm_jobs.repositories.jobs.scheduling import WorkerCapacity
 from ttm_jobs.repositories.run_data import recording
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
@@ -22,14 +22,15 @@ from ttm_jobs.telemetry import traces
 from worker import metrics
 from worker.inputs import Inputs
 from worker.run.attempt import Attempt
-from worker.run.finalize import Settlement
+from worker.run.finalize import Finalizer
 from worker.run.heartbeat import Heartbeat
 from worker.run.outcomes import Broken, Outcome, Rejected, Released, Succeeded
+from worker.run.publish import LiveLog
 from worker.run.recorder import Recorder
-from worker.run.stop_requests import Wishes
+from worker.run.stop_requests import StopRequests
 from worker.teacher_stores.exchange import StoreExchange
 from worker.teacher_stores.report import folder
-from worker.trainer.log import LiveLog, LogFile
+from worker.trainer.log import LogFile
 from worker.trainer.process import Trainer
 from worker.trainer.stale import attempt_directory, remove_attempt
 from worker.trainer.standby import Starter
@@ -66,9 +67,9 @@ class Runner:
         self._starter = starter
         self._draining = draining
         self._on_job = on_job
-        self._offer = Offer(settings.queues, memory_bytes)
+        self._offer = WorkerCapacity(settings.queues, memory_bytes)
         self._inputs = Inputs(engine, storage, settings)
-        self._exchange = StoreExchange(storage, folder(settings.work_dir), settings.shared_stores_bytes)
+        self._exchange = StoreExchange(storage, folder(settings.work_dir), settings.shared_store_max_bytes)
 
     def run(self) -> None:
         """Answers a ring: takes the job whose turn it is, which need not be the one that was rung for."""
@@ -78,9 +79,9 @@ class Runner:
             claimed = self._claim()
         except DATABASE_AWAY as error:
             logger.warning("nothing claimed: %s; the ring will be repeated", type(error).__name__)
-            metrics.RINGS.labels("database_away").inc()
+            metrics.WAKE_UPS.labels("database_away").inc()
             return
-        metrics.RINGS.labels("nothing" if claimed is None else "claimed").inc()
+        metrics.WAKE_UPS.labels("nothing" if claimed is None else "claimed").inc()
         if claimed is None:
             logger.info("no job waits that this worker could take")
             return
@@ -109,11 +110,11 @@ class Runner:
     def _claim(self) -> tuple[Lease, Json, Sequence[Checkpoint], str | None] | None:
         with session_scope(self._engine) as session:
             duration = timedelta(seconds=self._settings.lease_seconds)
-            lease = leases.claim_next(session, self._worker_id, duration=duration, offer=self._offer)
+            lease = leases.claim_next(session, self._worker_id, duration=duration, capacity=self._offer)
             if lease is None:
                 return None
             job = crud.get(session, lease.job_id)
-            return lease, job.full_spec or job.spec, recording.checkpoints(session, job.id), job.traceparent
+            return lease, job.resolved_spec or job.spec, recording.checkpoints(session, job.id), job.traceparent
 
     def _hold(self, lease: Lease, spec: Json, checkpoints: Sequence[Checkpoint]) -> None:
         settings = self._settings
@@ -121,7 +122,7 @@ class Runner:
         log = LogFile(workdir / "trainer.log", settings.max_log_bytes)
         recorder = Recorder(self._engine, self._storage, lease, workdir)
         heartbeat = Heartbeat(self._engine, lease, duration=settings.lease_seconds, interval=settings.heartbeat_seconds)
-        wishes = Wishes(heartbeat, self._draining)
+        stop_requests = StopRequests(heartbeat, self._draining)
         attempt = Attempt(
             settings,
             self._storage,
@@ -130,14 +131,14 @@ class Runner:
             workdir=workdir,
             recorder=recorder,
             heartbeat=heartbeat,
-            wishes=wishes,
+            stop_requests=stop_requests,
             exchange=self._exchange,
         )
         try:
             with heartbeat:
-                with LiveLog(self._engine, self._storage, lease, log, interval=settings.log_seconds):
+                with LiveLog(self._engine, self._storage, lease, log, interval=settings.log_upload_seconds):
                     outcome = attempt.run(spec, checkpoints)
-                settlement = Settlement(self._engine, self._storage, settings, lease, recorder, heartbeat, wishes)
+                settlement = Finalizer(self._engine, self._storage, settings, lease, recorder, heartbeat, stop_requests)
                 with traces.span("publish"):
                     state = settlement.settle(outcome, workdir, log, attempt.stores)
         finally:

@@ -8,7 +8,7 @@ from ttm_jobs.states import JobState
 from worker.run.heartbeat import Heartbeat
 
 
-class Unwanted(Exception):
+class StopRequested(Exception):
     """The run should stop, for this reason."""
 
     def __init__(self, reason: str) -> None:
@@ -16,7 +16,7 @@ class Unwanted(Exception):
         self.reason = reason
 
 
-class Wishes:
+class StopRequests:
     """What the job's row and the worker's process say about one run."""
 
     def __init__(self, heartbeat: Heartbeat, draining: Flag) -> None:
@@ -44,11 +44,11 @@ class Wishes:
         return self._heartbeat.fenced or self.reason() is not None
 
     def check(self) -> None:
-        """Raises LeaseLost or Unwanted."""
+        """Raises LeaseLost or StopRequested."""
         if self._heartbeat.fenced:
             raise LeaseLost
         if (reason := self.reason()) is not None:
-            raise Unwanted(reason)
+            raise StopRequested(reason)
 
     def while_wanted(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         """The same chunks, broken off as `check` does."""

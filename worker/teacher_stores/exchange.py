@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from ttm_core.file_lock import NameLock
+from ttm_core.file_lock import FileLock
 from ttm_jobs.errors import ServiceError
 from ttm_jobs.storage import Storage
 from worker.files import write_whole
@@ -64,7 +64,7 @@ class StoreExchange:
             version = self._fullest(digest)
             if version is None or version.blocks <= self._blocks_here(digest):
                 return False
-            with NameLock(self._root, digest) as lock:
+            with FileLock(self._root, digest) as lock:
                 if not lock.try_own() or version.blocks <= self._blocks_here(digest):
                     return False
                 self._bring(version)
@@ -77,7 +77,7 @@ class StoreExchange:
     def publish(self, digest: str) -> bool:
         """Keep a store in the storage, where it is fuller than what is there. Whether it was."""
         try:
-            with NameLock(self._root, digest) as lock:
+            with FileLock(self._root, digest) as lock:
                 lock.share()
                 here = self._blocks_here(digest)
                 before = self._fullest(digest)

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from ttm_core.teacher_store.listing import DescribedStore, describe_stores
 from ttm_jobs.database.engine import DATABASE_AWAY, session_scope
 from ttm_jobs.repositories.run_data import teacher_stores
-from ttm_jobs.repositories.run_data.teacher_stores import Found
+from ttm_jobs.repositories.run_data.teacher_stores import LocalStore
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,6 @@ class StoreReport:
             self._told, self._again_at = found, time.monotonic() + _AGAIN_SECONDS
 
 
-def _row(store: DescribedStore) -> Found:
+def _row(store: DescribedStore) -> LocalStore:
     used_at = datetime.fromtimestamp(store.used_at, UTC)
-    return Found(store.digest, store.encoding, store.bytes, store.rows, used_at)
+    return LocalStore(store.digest, store.encoding, store.bytes, store.rows, used_at)

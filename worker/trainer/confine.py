@@ -1,7 +1,7 @@
 """`python confine.py RULES COMMAND...`: takes from a process what it does not need, then becomes the command.
 
 RULES is JSON: `read` and `write`, paths that may be read, or also written; `network`, whether other hosts may be
-reached; `file_bytes`, the largest file that may be written. What the system does not offer is left as it is, with a
+reached; `file_bytes`, the largest file that may be written. What the system does not capacity is left as it is, with a
 line on standard error. Nothing but the standard library is imported: this runs before every trainer.
 """
 

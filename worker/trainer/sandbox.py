@@ -31,7 +31,7 @@ def prefix(settings: Settings, command: Sequence[str], temporary: str, *, networ
         "read": _existing([*_SYSTEM, *_programs(command), *map(str, settings.data_roots)]),
         "write": _existing([str(settings.work_dir), temporary, _DEVICES, *_hub()]),
         "network": network,
-        "file_bytes": max(settings.teacher_stores_bytes, settings.data_cache_bytes),
+        "file_bytes": max(settings.teacher_store_max_bytes, settings.data_cache_max_bytes),
     }
     return [sys.executable, "-I", "-S", confine.__file__, json.dumps(rules)]
 

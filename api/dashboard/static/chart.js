@@ -3,7 +3,7 @@
 
 import { element, frame, round, ticks } from "./axes.js";
 
-const HEIGHT = 230, LEFT = 52, RIGHT = 12, TOP = 10, BOTTOM = 24, COLOURS = 10;
+const HEIGHT = 230, LEFT = 52, RIGHT = 12, TOP = 10, BOTTOM = 24, COLORS = 10;
 const TIMES = { 1: "s", 60: "min", 3600: "h" };
 // `unit(last)` is what an axis that ends at `last` is counted in.
 const AXES = {
@@ -82,7 +82,7 @@ export class Chart {
       const { at, values } = this.series.get(name);
       const shown = smoothed(values, this.smoothing);
       const points = at.map((where, i) => [where[this.axis], shown[i], values[i]]).filter(([x, y]) => x !== undefined && (!this.logarithmic || y > 0));
-      return { name, points, colour: `s${index % COLOURS}` };
+      return { name, points, colour: `s${index % COLORS}` };
     }).filter((line) => line.points.length);
   }
 

@@ -111,7 +111,7 @@ function follow() {
     mark(at, `checkpoint at step ${data.step}`, "checkpoint", data.epoch);
     if (running()) update();
   });
-  for (const kind of ["phase", "planned", "teacher_measured"]) listen(kind, () => { if (running()) update(); });
+  for (const kind of ["phase", "resolved", "teacher_measured"]) listen(kind, () => { if (running()) update(); });
   listen("state", async ({ state, attempt }, at) => {
     if (state === "running") {
       began ??= at.getTime();

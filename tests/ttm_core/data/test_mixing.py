@@ -21,7 +21,7 @@ SIZE = 16
 
 
 def flat_images(count: int = 200, classes: int = 5) -> Split:
-    """Each image is of one colour, its number; its class is the number modulo `classes`."""
+    """Each image is of one color, its number; its class is the number modulo `classes`."""
     numbers = torch.arange(count)
     pixels = numbers.to(torch.uint8)[:, None, None, None].expand(count, 3, SIZE, SIZE).contiguous()
     return whole(ArrayImages(pixels), numbers % classes)

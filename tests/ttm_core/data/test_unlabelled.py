@@ -163,10 +163,10 @@ def test_report_and_card_say_what_top1_is(finished):
     assert "type: accuracy" not in (workdir / "out/MODEL_CARD.md").read_text()
 
 
-@pytest.mark.parametrize("companion", ["crd", "itrd"])
-def test_a_companion_needs_no_labels_and_the_run_resumes_to_the_bit(tmp_path, teacher, companion):
+@pytest.mark.parametrize("feature_loss", ["crd", "itrd"])
+def test_a_companion_needs_no_labels_and_the_run_resumes_to_the_bit(tmp_path, teacher, feature_loss):
     data = loose_images(tmp_path / "set")
-    method = {"kind": "wttm", "ce_weight": 0, "features": companion}
+    method = {"kind": "wttm", "ce_weight": 0, "features": feature_loss}
     training = {"epochs": 3, "batch_size": 8, "checkpoint_seconds": 1}
 
     def sha256(result: Result) -> str:

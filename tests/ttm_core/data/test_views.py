@@ -46,7 +46,7 @@ def name_of(augmentation: AugmentationSpec) -> str:
     return "+".join([augmentation.kind, *sorted(extras)])
 
 
-def grey_digits() -> Split:
+def gray_digits() -> Split:
     images, labels = digits()
     return whole(ArrayImages(torch.from_numpy(images[:64])[:, None]), torch.from_numpy(labels[:64]))
 
@@ -59,7 +59,7 @@ def grey_digits() -> Split:
     view=st.integers(0, 1000),
 )
 def test_a_view_does_not_depend_on_its_batch(augmentation: AugmentationSpec, order: list[int], seed: int, view: int):
-    views = Views(grey_digits(), 10, augmentation, 8, seed)
+    views = Views(gray_digits(), 10, augmentation, 8, seed)
     together, targets = views.batch(np.array(order), view), views.targets(np.array(order), view)
     for position, index in enumerate(order):
         assert torch.equal(together[position], views.batch(np.array([index]), view)[0])
@@ -80,7 +80,7 @@ def test_files_give_the_same_views_on_any_number_of_threads(augmentation, tmp_pa
 
 @pytest.mark.parametrize("augmentation", AUGMENTATIONS[1:2] + AUGMENTATIONS[3:], ids=name_of)
 def test_other_views_and_other_seeds_differ(augmentation):
-    split = grey_digits()
+    split = gray_digits()
     indices = np.arange(64)
     first = Views(split, 10, augmentation, 8, 0)
     assert not torch.equal(first.batch(indices, 0), first.batch(indices, 1))
@@ -95,7 +95,7 @@ def test_another_process_draws_the_same_numbers():
 
 def test_crop_flip_moves_and_mirrors_the_padded_image():
     """Against a plain loop over images."""
-    split, padding = grey_digits(), 3
+    split, padding = gray_digits(), 3
     assert isinstance(split.images, ArrayImages)
     images = split.images
     views = Views(split, 10, CropFlip(padding=padding), 8, seed=5)

@@ -1,4 +1,4 @@
-"""DKD, NKD and logit standardisation against NumPy computations by their definitions, and their identities."""
+"""DKD, NKD and logit standardization against NumPy computations by their definitions, and their identities."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ttm_core.losses import dkd, kd, nkd, standardise_logits
+from ttm_core.losses import dkd, kd, nkd, standardize_logits
 
 Array = NDArray[np.float64]
 
@@ -67,38 +67,38 @@ def test_nkd_is_the_soft_cross_entropy_without_the_mass_of_the_others() -> None:
         torch.testing.assert_close(found - doubt * (1 - q[label]).log(), cross_entropy, rtol=1e-12, atol=0)
 
 
-def test_standardised_logits() -> None:
+def test_standardized_logits() -> None:
     z, _, _ = made()
-    found = standardise_logits(z)
+    found = standardize_logits(z)
     expected = (z.numpy() - z.numpy().mean(1, keepdims=True)) / z.numpy().std(1, ddof=1, keepdims=True)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
     assert torch.equal(found.argsort(1), z.argsort(1))
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(3.0, 0.0), (0.2, -40.0)])
-def test_standardised_logits_keep_no_scale_and_no_shift(scale: float, shift: float) -> None:
+def test_standardized_logits_keep_no_scale_and_no_shift(scale: float, shift: float) -> None:
     z, v, _ = made()
-    plain = kd(standardise_logits(z), standardise_logits(v), temperature=2)
-    moved = kd(standardise_logits(scale * z + shift), standardise_logits(v), temperature=2)
+    plain = kd(standardize_logits(z), standardize_logits(v), temperature=2)
+    moved = kd(standardize_logits(scale * z + shift), standardize_logits(v), temperature=2)
     torch.testing.assert_close(moved, plain, rtol=1e-5, atol=0)
 
 
-def test_standardised_logits_are_bounded_by_the_number_of_classes() -> None:
+def test_standardized_logits_are_bounded_by_the_number_of_classes() -> None:
     one_hot = torch.eye(10, dtype=torch.float64)
-    assert standardise_logits(one_hot).max().item() == pytest.approx(9 / np.sqrt(10), rel=1e-6)
+    assert standardize_logits(one_hot).max().item() == pytest.approx(9 / np.sqrt(10), rel=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_equal_logits_have_a_finite_gradient(dtype: torch.dtype) -> None:
     z = torch.zeros(3, 5, dtype=dtype, requires_grad=True)
-    found = standardise_logits(z)
+    found = standardize_logits(z)
     assert found.dtype == torch.float32
     assert torch.equal(found, torch.zeros(3, 5))
-    kd(found, standardise_logits(torch.randn(3, 5)), temperature=2).backward()
+    kd(found, standardize_logits(torch.randn(3, 5)), temperature=2).backward()
     assert z.grad is not None
     assert z.grad.float().isfinite().all() or dtype == torch.float16
 
 
-def test_one_class_cannot_be_standardised() -> None:
+def test_one_class_cannot_be_standardized() -> None:
     with pytest.raises(ValueError, match="two or more"):
-        standardise_logits(torch.zeros(3, 1))
+        standardize_logits(torch.zeros(3, 1))

@@ -88,15 +88,15 @@ def test_widths_are_checked(student: tuple[int, ...], teacher: tuple[int, ...]) 
 
 
 def train_crd(crd: Crd, sampler: NegativeSampler, steps: range) -> list[float]:
-    optimiser = torch.optim.SGD(crd.parameters(), 0.1)
+    optimizer = torch.optim.SGD(crd.parameters(), 0.1)
     losses = []
     for step in steps:
         indices = torch.arange(step * 4, step * 4 + 4)
         negatives = sampler.draw(indices, generator(step))
         loss = crd(features(4, 12, seed=step), features(4, 20, seed=100 + step), indices, negatives)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     return losses
 
@@ -123,7 +123,7 @@ def test_crd_remembers_the_batch_in_training_only() -> None:
     arguments = (features(4, 12), features(4, 20), torch.arange(4), torch.arange(10, 30).expand(4, -1))
     crd.eval()(*arguments)
     assert torch.equal(crd.student_memory, before)
-    assert crd.student_normaliser == 0
+    assert crd.student_normalizer == 0
     crd.train()(*arguments)
     assert torch.equal(crd.student_memory[4:], before[4:])
     torch.testing.assert_close(crd.student_memory[:4].norm(dim=1), torch.ones(4))

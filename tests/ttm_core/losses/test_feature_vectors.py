@@ -68,5 +68,5 @@ def test_crd_over_two_steps() -> None:
             assert_equal(gradient, f"CRD__{step}__grad_{name}")
         for ours, theirs in memories.items():
             assert_equal(crd.get_buffer(ours), f"CRD__{step}__{theirs}_after")
-    normalisers = torch.stack([crd.student_normaliser, crd.teacher_normaliser])
-    torch.testing.assert_close(normalisers, VECTORS["CRD__params_after"][2:4], rtol=1e-10, atol=0)
+    normalizers = torch.stack([crd.student_normalizer, crd.teacher_normalizer])
+    torch.testing.assert_close(normalizers, VECTORS["CRD__params_after"][2:4], rtol=1e-10, atol=0)

@@ -178,7 +178,7 @@ def test_labels_are_checked(name: str, labels: Tensor) -> None:
         *((name, "temperature") for name, parameters in SIGNATURES.items() if "temperature" in parameters),
         ("ttm", "gamma"),
         ("wttm", "gamma"),
-        ("wkd_l", "regularisation"),
+        ("wkd_l", "regularization"),
         ("wkd_l", "iterations"),
     ],
 )

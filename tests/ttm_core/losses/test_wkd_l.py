@@ -27,12 +27,12 @@ def exact_transport(rows: Array, columns: Array, costs: Array) -> float:
     return float(solved.fun)
 
 
-def sinkhorn_transport(rows: Array, columns: Array, costs: Array, regularisation: float, iterations: int) -> float:
+def sinkhorn_transport(rows: Array, columns: Array, costs: Array, regularization: float, iterations: int) -> float:
     f, g = np.full(len(rows), -np.log(len(rows))), np.zeros(len(rows))
     for _ in range(iterations):
-        g = np.log(columns) - np.logaddexp.reduce(f[:, None] - costs / regularisation, axis=0)
-        f = np.log(rows) - np.logaddexp.reduce(g[None, :] - costs / regularisation, axis=1)
-    return float((np.exp(f[:, None] + g[None, :] - costs / regularisation) * costs).sum())
+        g = np.log(columns) - np.logaddexp.reduce(f[:, None] - costs / regularization, axis=0)
+        f = np.log(rows) - np.logaddexp.reduce(g[None, :] - costs / regularization, axis=1)
+    return float((np.exp(f[:, None] + g[None, :] - costs / regularization) * costs).sum())
 
 
 def others(logits: Tensor, label: int, temperature: float) -> Array:
@@ -46,16 +46,16 @@ def target_term(z: Tensor, v: Tensor, labels: Tensor) -> float:
 
 
 @pytest.mark.parametrize(
-    ("temperature", "regularisation", "iterations"), [(8.0, 0.05, 10), (2.0, 0.2, 3), (1.0, 0.05, 40)]
+    ("temperature", "regularization", "iterations"), [(8.0, 0.05, 10), (2.0, 0.2, 3), (1.0, 0.05, 40)]
 )
-def test_by_definition(temperature: float, regularisation: float, iterations: int) -> None:
+def test_by_definition(temperature: float, regularization: float, iterations: int) -> None:
     z, v, labels, costs = made()
     transports = [
         sinkhorn_transport(
             others(own, label, temperature),
             others(given, label, temperature),
             np.delete(np.delete(costs.numpy(), label, 0), label, 1),
-            regularisation,
+            regularization,
             iterations,
         )
         for own, given, label in zip(z, v, labels.tolist(), strict=True)
@@ -67,13 +67,13 @@ def test_by_definition(temperature: float, regularisation: float, iterations: in
         costs=costs,
         weight=30,
         temperature=temperature,
-        regularisation=regularisation,
+        regularization=regularization,
         iterations=iterations,
     )
     assert found.item() == pytest.approx(target_term(z, v, labels) + 30 * np.mean(transports), rel=1e-12)
 
 
-def test_little_regularisation_gives_the_exact_transport() -> None:
+def test_little_regularization_gives_the_exact_transport() -> None:
     z, v, labels, costs = made()
     transports = [
         exact_transport(
@@ -81,7 +81,7 @@ def test_little_regularisation_gives_the_exact_transport() -> None:
         )
         for own, given, label in zip(z, v, labels.tolist(), strict=True)
     ]
-    found = wkd_l(z, v, labels, costs=costs, weight=1, temperature=1, regularisation=0.005, iterations=2000)
+    found = wkd_l(z, v, labels, costs=costs, weight=1, temperature=1, regularization=0.005, iterations=2000)
     assert found.item() == pytest.approx(target_term(z, v, labels) + np.mean(transports), rel=2e-3)
 
 
@@ -92,7 +92,7 @@ def test_equal_costs_make_it_the_total_variation() -> None:
         np.abs(others(own, label, 1) - others(given, label, 1)).sum() / 2
         for own, given, label in zip(z, v, labels.tolist(), strict=True)
     ]
-    found = wkd_l(z, v, labels, costs=costs, weight=1, temperature=1, regularisation=0.02, iterations=200)
+    found = wkd_l(z, v, labels, costs=costs, weight=1, temperature=1, regularization=0.02, iterations=200)
     assert found.item() == pytest.approx(target_term(z, v, labels) + np.mean(distances), rel=1e-3)
 
 

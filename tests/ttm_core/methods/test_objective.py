@@ -8,15 +8,15 @@ from torch.nn import functional
 from ttm_core import losses
 from ttm_core.data.dataset import Split
 from ttm_core.data.images import ArrayImages
-from ttm_core.methods.build import Moment, Objective
-from ttm_core.methods.feature_losses import build_companion
+from ttm_core.methods.build import Objective, StepContext
+from ttm_core.methods.feature_losses import build_feature_loss
 from ttm_core.methods.outputs import Outputs
 from ttm_core.spec.method.methods import (
     CorrelationDistillation,
     CrossEntropy,
     DecoupledDistillation,
     KnowledgeDistillation,
-    NormalisedDistillation,
+    NormalizedDistillation,
     TransformedTeacherMatching,
     WassersteinDistillation,
     WeightedTransformedTeacherMatching,
@@ -40,7 +40,7 @@ COSTS = losses.transport_costs(losses.cosine_interrelations(normal(C, 7, seed=2)
 
 def terms(spec, labels=LABELS, *, epoch=0.0, epochs=10, student=Z, teacher=V, **options):
     objective = Objective(spec, epochs=epochs, costs=COSTS if spec.kind == "wkd" else None, **options)
-    return objective(Outputs(student), Outputs(teacher), labels, torch.arange(B), Moment(epoch, generator()))
+    return objective(Outputs(student), Outputs(teacher), labels, torch.arange(B), StepContext(epoch, generator()))
 
 
 CASES = [
@@ -56,12 +56,12 @@ CASES = [
         lambda z, v: 2 * losses.dist(z, v, inter_weight=0.5, intra_weight=3, temperature=2),
     ),
     (
-        NormalisedDistillation(weight=2, non_target_weight=0.5, temperature=3),
+        NormalizedDistillation(weight=2, non_target_weight=0.5, temperature=3),
         lambda z, v: 2 * losses.nkd(z, v, LABELS, gamma=0.5, temperature=3),
     ),
     (
-        WassersteinDistillation(weight=2, temperature=3, regularisation=0.1, iterations=5),
-        lambda z, v: losses.wkd_l(z, v, LABELS, costs=COSTS, weight=2, temperature=3, regularisation=0.1, iterations=5),
+        WassersteinDistillation(weight=2, temperature=3, regularization=0.1, iterations=5),
+        lambda z, v: losses.wkd_l(z, v, LABELS, costs=COSTS, weight=2, temperature=3, regularization=0.1, iterations=5),
     ),
 ]  # fmt: skip
 by_method = pytest.mark.parametrize(("spec", "expected"), CASES, ids=[spec.kind for spec, _ in CASES])
@@ -76,9 +76,9 @@ def test_the_term_is_the_loss(spec, expected):
 
 
 @by_method
-def test_standardised_logits_replace_those_of_the_term_alone(spec, expected):
-    found = terms(spec.model_copy(update={"standardise_logits": True}))
-    once = expected(losses.standardise_logits(Z), losses.standardise_logits(V))
+def test_standardized_logits_replace_those_of_the_term_alone(spec, expected):
+    found = terms(spec.model_copy(update={"logit_standardization": True}))
+    once = expected(losses.standardize_logits(Z), losses.standardize_logits(V))
     torch.testing.assert_close(found[spec.kind], once, rtol=1e-12, atol=0)
     assert torch.equal(found["ce"], terms(spec)["ce"])
 
@@ -91,7 +91,7 @@ def test_without_a_weight_there_is_no_cross_entropy(spec, expected):
 @by_method
 def test_mixtures_are_taken_where_the_method_says_so(spec, expected):
     mixed = 0.7 * functional.one_hot(LABELS, C).float() + 0.3 / C
-    if spec.needs.mixes:
+    if spec.requirements.mixes:
         found = terms(spec, mixed)
         torch.testing.assert_close(found[spec.kind], expected(Z, V), rtol=1e-12, atol=0)
         torch.testing.assert_close(found["ce"], spec.ce_weight * functional.cross_entropy(Z.float(), mixed))
@@ -130,10 +130,10 @@ def companion_terms(features, tokens=False):
         for logits, shape in zip((Z, V), shapes, strict=True)
     )
     torch.manual_seed(0)
-    companion = build_companion(spec.features, student, teacher, split)
-    objective = Objective(spec, epochs=1, companion=companion)
-    moment = Moment(0.0, generator())
-    return objective, objective(student, teacher, LABELS, torch.arange(0, 12, 2), moment), (student, teacher)
+    feature_loss = build_feature_loss(spec.features, student, teacher, split)
+    objective = Objective(spec, epochs=1, feature_loss=feature_loss)
+    context = StepContext(0.0, generator())
+    return objective, objective(student, teacher, LABELS, torch.arange(0, 12, 2), context), (student, teacher)
 
 
 def test_itrd_adds_its_term():
@@ -141,17 +141,17 @@ def test_itrd_adds_its_term():
         {"kind": "itrd", "weight": 0.5, "alpha": 1.01, "beta_mutual": 0}
     )
     assert list(found) == ["ce", "wttm", "itrd"]
-    expected = 0.5 * 2 * objective.companion.loss.correlation(*student.features, *teacher.features)
+    expected = 0.5 * 2 * objective.feature_loss.loss.correlation(*student.features, *teacher.features)
     torch.testing.assert_close(found["itrd"], expected)
 
 
 def test_crd_remembers_the_images_by_their_place_in_the_split():
     objective, found, _ = companion_terms({"kind": "crd", "negatives": 3, "dim": 4})
     assert list(found) == ["ce", "wttm", "crd"]
-    memory = objective.companion.loss.student_memory
+    memory = objective.feature_loss.loss.student_memory
     assert memory.shape == (6, 4)
     torch.testing.assert_close(memory.norm(dim=1), torch.ones(6))
-    assert set(objective.state_dict()) >= {"companion.loss.student_memory", "companion.loss.teacher_normaliser"}
+    assert set(objective.state_dict()) >= {"feature_loss.loss.student_memory", "feature_loss.loss.teacher_normalizer"}
 
 
 def test_vitkd_adds_its_term_and_draws_its_mask_from_the_step():

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ttm_core.spec.job import DistillSpec
 from ttm_core.spec.method.methods import MethodSpec
-from ttm_core.spec.method.requirements import Needs
+from ttm_core.spec.method.requirements import MethodRequirements
 from ttm_core.spec.method.schedules import CosineRamp, LinearRamp, WarmUp, at
 
 LOGIT_METHODS = ["kd", "ttm", "wttm", "dkd", "dist", "nkd", "wkd"]
@@ -28,41 +28,47 @@ def spec(**fields):
 @pytest.mark.parametrize(
     ("kind", "fields", "expected"),
     [
-        ("ce", {}, Needs(labels=True, teacher=False)),
-        ("kd", {}, Needs(labels=True, teacher=True)),
-        ("kd", {"ce_weight": 0}, Needs(labels=False, teacher=True)),
-        ("ttm", {"ce_weight": 0}, Needs(labels=False, teacher=True)),
-        ("wttm", {}, Needs(labels=True, teacher=True)),
-        ("dist", {"ce_weight": 0}, Needs(labels=False, teacher=True)),
-        ("dkd", {"ce_weight": 0}, Needs(labels=True, teacher=True, mixes=False)),
-        ("nkd", {"ce_weight": 0}, Needs(labels=True, teacher=True)),
-        ("wkd", {"ce_weight": 0}, Needs(labels=True, teacher=True, mixes=False, one_teacher=True)),
+        ("ce", {}, MethodRequirements(labels=True, teacher=False)),
+        ("kd", {}, MethodRequirements(labels=True, teacher=True)),
+        ("kd", {"ce_weight": 0}, MethodRequirements(labels=False, teacher=True)),
+        ("ttm", {"ce_weight": 0}, MethodRequirements(labels=False, teacher=True)),
+        ("wttm", {}, MethodRequirements(labels=True, teacher=True)),
+        ("dist", {"ce_weight": 0}, MethodRequirements(labels=False, teacher=True)),
+        ("dkd", {"ce_weight": 0}, MethodRequirements(labels=True, teacher=True, mixes=False)),
+        ("nkd", {"ce_weight": 0}, MethodRequirements(labels=True, teacher=True)),
+        ("wkd", {"ce_weight": 0}, MethodRequirements(labels=True, teacher=True, mixes=False, one_teacher=True)),
         (
             "wttm",
             {"ce_weight": 0, "features": "itrd"},
-            Needs(labels=False, teacher=True, features="pooled", one_teacher=True),
+            MethodRequirements(labels=False, teacher=True, features="pooled", one_teacher=True),
         ),
         (
             "wttm",
             {"features": "crd"},
-            Needs(labels=True, teacher=True, features="pooled", mixes=False, one_teacher=True, remembers_images=True),
+            MethodRequirements(
+                labels=True, teacher=True, features="pooled", mixes=False, one_teacher=True, remembers_images=True
+            ),
         ),
-        ("ttm", {"features": "vitkd"}, Needs(labels=True, teacher=True, features="tokens", one_teacher=True)),
+        (
+            "ttm",
+            {"features": "vitkd"},
+            MethodRequirements(labels=True, teacher=True, features="tokens", one_teacher=True),
+        ),
     ],
 )
 def test_needs(kind, fields, expected):
-    assert method(kind, **fields).needs == expected
+    assert method(kind, **fields).requirements == expected
 
 
 def test_stored_logits_suffice_without_features():
-    assert all(method(kind).needs.stored_logits_suffice for kind in LOGIT_METHODS)
-    assert not any(method(kind, features="crd").needs.stored_logits_suffice for kind in LOGIT_METHODS)
-    assert not method("ce").needs.stored_logits_suffice
+    assert all(method(kind).requirements.stored_logits_suffice for kind in LOGIT_METHODS)
+    assert not any(method(kind, features="crd").requirements.stored_logits_suffice for kind in LOGIT_METHODS)
+    assert not method("ce").requirements.stored_logits_suffice
 
 
 @pytest.mark.parametrize("kind", ["ce", *LOGIT_METHODS])
 def test_a_method_survives_the_way_through_json(kind):
-    told = method(kind) if kind == "ce" else method(kind, features="crd", standardise_logits=True)
+    told = method(kind) if kind == "ce" else method(kind, features="crd", logit_standardization=True)
     assert METHOD.validate_json(METHOD.dump_json(told)) == told
 
 
@@ -115,8 +121,8 @@ def test_refused_fields(fields, message):
 
 
 def test_wkd_does_not_go_below_what_float32_holds():
-    with pytest.raises(ValidationError, match="regularisation"):
-        method("wkd", regularisation=0.02)
+    with pytest.raises(ValidationError, match="regularization"):
+        method("wkd", regularization=0.02)
 
 
 @pytest.mark.parametrize("kind", LOGIT_METHODS)
@@ -135,7 +141,7 @@ def test_vitkd_wants_two_transformers():
     with pytest.raises(ValidationError, match="no architecture 'deit_tinny'"):
         spec(method=vitkd, student="deit_tinny")
     teacher["architecture"] = "deit3_small_patch16_224"
-    assert spec(method=vitkd, student="deit_tiny_patch16_224", teacher=teacher).method.needs.features == "tokens"
+    assert spec(method=vitkd, student="deit_tiny_patch16_224", teacher=teacher).method.requirements.features == "tokens"
 
 
 def test_the_spec_is_read_without_torch():

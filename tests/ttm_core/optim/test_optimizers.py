@@ -1,4 +1,4 @@
-"""Optimisers by name: what they take, what they spare, and that each resumes to the bit."""
+"""Optimizers by name: what they take, what they spare, and that each resumes to the bit."""
 
 import io
 
@@ -10,9 +10,9 @@ from timm.optim._optim_factory import default_registry
 from torch.nn import functional
 
 from ttm_core.models import create_model
-from ttm_core.spec.optimizer.optimizers import AverageSpec, ClippingSpec, OptimizerSpec, Timm
+from ttm_core.spec.optimizer.optimizers import EmaSpec, GradientClipping, OptimizerSpec, Timm
 from ttm_core.spec.optimizer.timm_names import TIMM_OPTIMIZERS
-from ttm_core.training.ema import Average
+from ttm_core.training.ema import Ema
 from ttm_core.training.optimizers import build_optimizer, clip_gradients
 
 OPTIMIZER: TypeAdapter[OptimizerSpec] = TypeAdapter(OptimizerSpec)
@@ -74,14 +74,14 @@ def test_each_of_timms_takes_its_options_and_resumes_to_the_bit(name):
     ("told", "message"),
     [
         ({"algorithm": "lam"}, "did you mean .*lamb"),
-        ({"algorithm": "bnbadam"}, "no optimiser 'bnbadam' that runs here"),
+        ({"algorithm": "bnbadam"}, "no optimizer 'bnbadam' that runs here"),
         ({"algorithm": "adam", "momentum": 0.9}, "adam takes no momentum"),
         ({"algorithm": "sgd", "betas": [0.9, 0.99]}, "sgd takes no betas"),
         ({"algorithm": "adan", "betas": [0.9, 0.99]}, "adan takes 3 betas"),
         ({"algorithm": "lion", "epsilon": 1e-8}, "lion takes no epsilon"),
     ],
 )
-def test_options_that_an_optimiser_does_not_take(told, message):
+def test_options_that_an_optimizer_does_not_take(told, message):
     with pytest.raises(ValidationError, match=message):
         OPTIMIZER.validate_python({"name": "timm", **told})
 
@@ -114,7 +114,7 @@ def gradients(kind, value):
     functional.cross_entropy(100 * model(X), torch.arange(8) % 4).backward()
     beside(torch.ones(1, 3)).sum().backward()
     before = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
-    clip_gradients(ClippingSpec(kind=kind, value=value), model, beside)
+    clip_gradients(GradientClipping(kind=kind, value=value), model, beside)
     return model, beside, before
 
 
@@ -144,7 +144,7 @@ def test_adaptive_clipping_bounds_units_by_their_weights_but_not_the_classifier(
 
 def test_an_average_follows_weights_and_statistics():
     model = student()
-    average = Average(AverageSpec(decay=0.9, warmup=False), model)
+    average = Ema(EmaSpec(decay=0.9, warmup=False), model)
     optimizer = build_optimizer(Timm(algorithm="sgd", learning_rate=0.1), model)
     expected = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     for step in range(1, 4):
@@ -159,7 +159,7 @@ def test_an_average_follows_weights_and_statistics():
 
 
 def test_a_young_average_follows_faster():
-    slow, warm = (Average(AverageSpec(decay=0.999, warmup=warmup), student()) for warmup in (False, True))
+    slow, warm = (Ema(EmaSpec(decay=0.999, warmup=warmup), student()) for warmup in (False, True))
     model = student()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -171,5 +171,5 @@ def test_a_young_average_follows_faster():
 
 
 def test_numbers_are_short_for_specs():
-    assert ClippingSpec.model_validate(5) == ClippingSpec(kind="norm", value=5)
-    assert AverageSpec.model_validate(0.99) == AverageSpec(decay=0.99)
+    assert GradientClipping.model_validate(5) == GradientClipping(kind="norm", value=5)
+    assert EmaSpec.model_validate(0.99) == EmaSpec(decay=0.99)

@@ -51,8 +51,8 @@ def report(names: list[str], *, taught: bool = True, **fields: Any) -> Report:
             steps=20,
             train_images=100,
             seconds=3.5,
-            teacher_images=50,
-            teacher_images_spared=150,
+            teacher_forwards=50,
+            teacher_cache_hits=150,
         ),
     }
     return Report(**{**told, **fields})

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 
 from ttm_core.report.scores import compare
-from ttm_core.training.evaluate import Seen
+from ttm_core.training.evaluate import Evaluation
 
 CLASSES = 12
 NAMES = [f"class {number}" for number in range(CLASSES)]
@@ -26,8 +26,8 @@ def drawn(images: int, *, classes: int = CLASSES, seed: int = 0) -> tuple[Tensor
     return student, teacher, labels
 
 
-def batches(*tensors: Tensor, of: int) -> list[Seen]:
-    return [Seen(list(logits), labels) for *logits, labels in zip(*(t.split(of) for t in tensors), strict=True)]
+def batches(*tensors: Tensor, of: int) -> list[Evaluation]:
+    return [Evaluation(list(logits), labels) for *logits, labels in zip(*(t.split(of) for t in tensors), strict=True)]
 
 
 def calibration_error(logits: Tensor, labels: Tensor) -> float:

@@ -33,9 +33,9 @@ def test_the_second_job_never_runs_the_teacher(digits_idx, teacher_file, tmp_pat
         phases[name] = [event.phase for event in told if isinstance(event, events.PhaseChanged)]
         # Of 18 distinct views an image, a few come twice in three epochs.
         computed = range(3 * 240, 3 * 270) if name == "kd" else range(1)
-        assert result.teacher_images in computed
-        assert result.teacher_images_spared == 3 * 270 - result.teacher_images
-        [planned] = [event for event in told if isinstance(event, events.Planned)]
+        assert result.teacher_forwards in computed
+        assert result.teacher_cache_hits == 3 * 270 - result.teacher_forwards
+        [planned] = [event for event in told if isinstance(event, events.Resolved)]
         [store] = list_stores(tmp_path / "stores")
         assert planned.teacher_stores == [store.digest]
     assert "caching_teacher" in phases["kd"]
@@ -45,14 +45,14 @@ def test_the_second_job_never_runs_the_teacher(digits_idx, teacher_file, tmp_pat
 def test_fewer_views_than_epochs_run_the_teacher_less(digits_idx, teacher_file, tmp_path):
     spec = factories.spec(digits_idx, teacher_file, training={**TRAINING, "epochs": 4, "views": 2})
     result, _ = told_of(spec, tmp_path / "run", tmp_path / "stores")
-    assert result.teacher_images in range(2 * 250, 2 * 270)
-    assert result.teacher_images_spared == 4 * 270 - result.teacher_images
+    assert result.teacher_forwards in range(2 * 250, 2 * 270)
+    assert result.teacher_cache_hits == 4 * 270 - result.teacher_forwards
 
 
 def test_where_all_views_are_equal_the_teacher_runs_once_on_an_image(digits_idx, teacher_file, tmp_path):
     spec = factories.spec(digits_idx, teacher_file, training={"epochs": 3, "augmentation": "none"})
     result, _ = told_of(spec, tmp_path / "run", tmp_path / "stores")
-    assert (result.teacher_images, result.teacher_images_spared) == (270, 2 * 270)
+    assert (result.teacher_forwards, result.teacher_cache_hits) == (270, 2 * 270)
 
 
 def test_cold_warm_and_interrupted_give_the_same_student(digits_idx, teacher_file, tmp_path):
@@ -79,7 +79,7 @@ def test_stored_logits_train_as_the_online_ones_do(digits_idx, teacher_file, tmp
     for how in ("online", "stored"):
         spec = factories.spec(digits_idx, teacher_file, training={**TRAINING, "teacher_logits": how})
         result, told = told_of(spec, tmp_path / how, None)
-        assert (result.teacher_images is None) == (how == "online")
+        assert (result.teacher_forwards is None) == (how == "online")
         first[how] = next(event.values for event in told if isinstance(event, events.Metrics))
     assert first["stored"]["train/wttm"] == pytest.approx(first["online"]["train/wttm"], rel=1e-3)
     assert first["stored"]["train/ce"] == pytest.approx(first["online"]["train/ce"], rel=1e-3)
@@ -89,8 +89,8 @@ def test_what_needs_more_than_logits_runs_the_teacher_online(digits_idx, teacher
     method = {"kind": "wttm", "features": {"kind": "crd", "dim": 8, "negatives": 16}}
     spec = factories.spec(digits_idx, teacher_file, method=method, training={"epochs": 1})
     result, told = told_of(spec, tmp_path / "run", tmp_path / "stores")
-    assert next(event.spec.training.teacher_logits for event in told if event.kind == "planned") == "online"
-    assert result.teacher_images is None
+    assert next(event.spec.training.teacher_logits for event in told if event.kind == "resolved") == "online"
+    assert result.teacher_forwards is None
     with pytest.raises(ValueError, match="only logits are stored"):
         factories.spec(digits_idx, teacher_file, method=method, training={"teacher_logits": "stored"})
 
@@ -115,8 +115,8 @@ def test_as_many_views_as_fit(digits_idx, teacher_file, tmp_path):
         told: list[events.Event] = []
         stores = Stores(tmp_path / f"stores-{name}", max_bytes=room)
         result = distill(spec, tmp_path / name, stores=stores, on_event=told.append)
-        planned = next(event.spec.training for event in told if isinstance(event, events.Planned))
+        planned = next(event.spec.training for event in told if isinstance(event, events.Resolved))
         assert planned.views == views
         assert planned.teacher_logits == ("online" if views is None else "stored")
         if views is not None:
-            assert result.teacher_images in range(views * 240, views * 270 + 1)
+            assert result.teacher_forwards in range(views * 240, views * 270 + 1)

@@ -180,11 +180,11 @@ def test_a_fetch_from_storage_stops_between_chunks(rig: Rig, inputs: Inputs, dat
 
 
 def test_the_cache_is_bounded_and_keeps_what_a_job_uses(make_rig: MakeRig, dataset: str) -> None:
-    rig = make_rig(data_cache_bytes=1)
+    rig = make_rig(data_cache_max_bytes=1)
     inputs = inputs_of(rig)
     first, second = (upload(rig, bytes([number]) * 100_000) for number in range(2))
     one = Path(resolve(inputs, teacher=f"upload:{first.id}", dataset=dataset)["teachers"][0] or "")
-    other = inputs_of(make_rig(work_dir=rig.settings.work_dir, data_cache_bytes=1))
+    other = inputs_of(make_rig(work_dir=rig.settings.work_dir, data_cache_max_bytes=1))
     two = Path(resolve(other, teacher=f"upload:{second.id}", dataset=dataset)["teachers"][0] or "")
     assert one.exists()  # its worker has not gone on to another job
     resolve(inputs, dataset=dataset)

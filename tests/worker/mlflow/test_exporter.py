@@ -128,7 +128,7 @@ def test_a_try_that_broke_off_is_gone_on_with(engine: Engine, storage: Storage, 
     telling._server.end = full  # type: ignore[method-assign]
     assert telling.export_one()
     assert [run["info"]["status"] for run in run_of(server, "resumed", job_id)] == ["RUNNING"]
-    assert [message.tries for message in owed(engine)] == [1]
+    assert [message.attempts for message in owed(engine)] == [1]
     telling._server.end = whole  # type: ignore[method-assign]
     while owed(engine):
         telling.export_one()

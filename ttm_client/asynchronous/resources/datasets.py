@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 from ttm_client.asynchronous.paging import pages
 from ttm_client.asynchronous.transport import AsyncTransport
-from ttm_client.models.resources import NamedDataset
+from ttm_client.models.resources import RegisteredDataset
 from ttm_client.options import Part
 
 
@@ -21,7 +21,7 @@ class AsyncDatasets:
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
-    async def create(self, name: str, dataset: Part, *, description: str | None = None) -> NamedDataset:
+    async def create(self, name: str, dataset: Part, *, description: str | None = None) -> RegisteredDataset:
         """Name a dataset, or add a version to a name. InvalidRequest if it is nothing that a job could use.
 
         >>> first = await client.datasets.create("pets", dataset)
@@ -31,9 +31,9 @@ class AsyncDatasets:
         """
         body = {"name": name, "dataset": dataset, "description": description}
         response = await self._transport.request("POST", "/datasets", body=body, once=True)
-        return NamedDataset.model_validate_json(response.content)
+        return RegisteredDataset.model_validate_json(response.content)
 
-    async def list(self) -> AsyncIterator[NamedDataset]:
+    async def list(self) -> AsyncIterator[RegisteredDataset]:
         """The newest version of each name, in order of the names; pages are fetched as needed.
 
         >>> named = await client.datasets.create("pets", dataset)
@@ -41,9 +41,9 @@ class AsyncDatasets:
         ['pets']
         """
         async for item in pages(self._transport, "/datasets", {"limit": 200}):
-            yield NamedDataset.model_validate(item)
+            yield RegisteredDataset.model_validate(item)
 
-    async def versions(self, name: str) -> AsyncIterator[NamedDataset]:
+    async def versions(self, name: str) -> AsyncIterator[RegisteredDataset]:
         """All versions of a name, newest first. NotFound if there is none.
 
         >>> for _ in range(2):
@@ -52,9 +52,9 @@ class AsyncDatasets:
         [2, 1]
         """
         async for item in pages(self._transport, _path(name) + "/versions", {"limit": 200}):
-            yield NamedDataset.model_validate(item)
+            yield RegisteredDataset.model_validate(item)
 
-    async def get(self, name: str, version: int | None = None) -> NamedDataset:
+    async def get(self, name: str, version: int | None = None) -> RegisteredDataset:
         """A version of a name, or its newest. NotFound if there is none.
 
         >>> named = await client.datasets.create("pets", dataset)
@@ -62,7 +62,7 @@ class AsyncDatasets:
         1
         """
         response = await self._transport.request("GET", _path(name, version))
-        return NamedDataset.model_validate_json(response.content)
+        return RegisteredDataset.model_validate_json(response.content)
 
     async def delete(self, name: str, version: int) -> None:
         """Remove a version. Jobs that were made from it keep what it stood for.

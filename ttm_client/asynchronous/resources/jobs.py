@@ -83,7 +83,7 @@ class AsyncJobs:
         """A job by its id; NotFound if there is none.
 
         >>> job = await client.jobs.get(done.id)
-        >>> job.state, job.accuracy.gap_points
+        >>> job.state, job.accuracy.change_points
         ('succeeded', 3.0)
         """
         return await self._job("GET", job_path(job_id))

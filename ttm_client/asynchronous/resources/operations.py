@@ -32,7 +32,7 @@ class AsyncWorkers:
 class AsyncQueue:
     """Looks at what waits, in the order in which it is taken.
 
-    >>> [(job.position, job.waits_for) async for job in client.queue.jobs()]
+    >>> [(job.position, job.blocked_on) async for job in client.queue.jobs()]
     [(1, 'turn')]
     """
 

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 from ttm_client.asynchronous.paging import pages
 from ttm_client.asynchronous.transport import AsyncTransport
-from ttm_client.models.resources import NamedTeacher
+from ttm_client.models.resources import RegisteredTeacher
 from ttm_client.options import Part
 
 
@@ -21,7 +21,7 @@ class AsyncTeachers:
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
-    async def create(self, name: str, teacher: Part, *, description: str | None = None) -> NamedTeacher:
+    async def create(self, name: str, teacher: Part, *, description: str | None = None) -> RegisteredTeacher:
         """Name a teacher, or add a version to a name. InvalidRequest if it is nothing that a job could use.
 
         >>> first = await client.teachers.create("pets", "job:" + done.id)
@@ -31,9 +31,9 @@ class AsyncTeachers:
         """
         body = {"name": name, "teacher": teacher, "description": description}
         response = await self._transport.request("POST", "/teachers", body=body, once=True)
-        return NamedTeacher.model_validate_json(response.content)
+        return RegisteredTeacher.model_validate_json(response.content)
 
-    async def list(self) -> AsyncIterator[NamedTeacher]:
+    async def list(self) -> AsyncIterator[RegisteredTeacher]:
         """The newest version of each name, in order of the names; pages are fetched as needed.
 
         >>> named = await client.teachers.create("pets", "job:" + done.id)
@@ -41,9 +41,9 @@ class AsyncTeachers:
         ['pets']
         """
         async for item in pages(self._transport, "/teachers", {"limit": 200}):
-            yield NamedTeacher.model_validate(item)
+            yield RegisteredTeacher.model_validate(item)
 
-    async def versions(self, name: str) -> AsyncIterator[NamedTeacher]:
+    async def versions(self, name: str) -> AsyncIterator[RegisteredTeacher]:
         """All versions of a name, newest first. NotFound if there is none.
 
         >>> for _ in range(2):
@@ -52,9 +52,9 @@ class AsyncTeachers:
         [2, 1]
         """
         async for item in pages(self._transport, _path(name) + "/versions", {"limit": 200}):
-            yield NamedTeacher.model_validate(item)
+            yield RegisteredTeacher.model_validate(item)
 
-    async def get(self, name: str, version: int | None = None) -> NamedTeacher:
+    async def get(self, name: str, version: int | None = None) -> RegisteredTeacher:
         """A version of a name, or its newest. NotFound if there is none.
 
         >>> named = await client.teachers.create("pets", "job:" + done.id)
@@ -62,7 +62,7 @@ class AsyncTeachers:
         1
         """
         response = await self._transport.request("GET", _path(name, version))
-        return NamedTeacher.model_validate_json(response.content)
+        return RegisteredTeacher.model_validate_json(response.content)
 
     async def delete(self, name: str, version: int) -> None:
         """Remove a version. Jobs that were made from it keep what it stood for.

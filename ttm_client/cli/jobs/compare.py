@@ -63,7 +63,7 @@ def _costs(client: Client, job: Job) -> dict[str, Any]:
 def _row(job: Job, cost: dict[str, Any]) -> tuple[str, ...]:
     accuracy = job.accuracy
     top1 = accuracy.student if accuracy is not None else None
-    gap = accuracy.gap_points if accuracy is not None else None
+    gap = accuracy.change_points if accuracy is not None else None
     seconds = (cost.get("latency") or {}).get("batch_1")
     return (
         job.name or job.id,

@@ -44,16 +44,16 @@ def describe(job: Job) -> list[tuple[str, str]]:
         ran = (job.finished_at or datetime.now(UTC)) - job.started_at
         waited = job.started_at - job.created_at
         rows.append(("took", f"{duration(waited.total_seconds())} waiting, {duration(ran.total_seconds())} since"))
-    if job.wait_reason is not None:
-        rows.append(("waits", job.wait_reason))
+    if job.blocked_reason is not None:
+        rows.append(("waits", job.blocked_reason))
     if job.progress is not None:
         left = None if job.done else job.progress.eta_seconds
         eta = "" if left is None else f", {duration(left)} left"
         rows.append(("progress", f"step {job.progress.step} of {job.progress.total_steps}{eta}"))
     if job.accuracy is not None:
         rows.append((f"top-1 ({job.accuracy.split})", _accuracy(job.accuracy.teacher, job.accuracy.student)))
-        if job.accuracy.gap_points is not None:
-            rows.append(("gap to teacher", f"{job.accuracy.gap_points:+.2f} points"))
+        if job.accuracy.change_points is not None:
+            rows.append(("gap to teacher", f"{job.accuracy.change_points:+.2f} points"))
     if job.failure is not None:
         rows.append(("failure", f"{job.failure.code} ({job.failure.origin}): {job.failure.message}"))
         rows.append(("next step", job.failure.next_step))

@@ -68,7 +68,7 @@ def _row(job: WaitingJob) -> tuple[str, ...]:
         str(job.priority),
         "" if job.device_memory_bytes is None else size(job.device_memory_bytes),
         duration((datetime.now(UTC) - job.queued_at).total_seconds()),
-        _REASONS.get(job.waits_for, job.waits_for),
+        _REASONS.get(job.blocked_on, job.blocked_on),
     )
 
 
@@ -79,7 +79,7 @@ def _worker(worker: Worker) -> tuple[str, ...]:
         ", ".join(_device(device) for device in worker.devices),
         ", ".join(worker.queues),
         worker.job_id or ("another project's" if worker.busy else "idle"),
-        f"{duration((datetime.now(UTC) - worker.seen_at).total_seconds())} ago",
+        f"{duration((datetime.now(UTC) - worker.last_seen_at).total_seconds())} ago",
     )
 
 

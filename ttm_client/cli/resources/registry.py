@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ttm_client import NamedDataset, NamedTeacher
+from ttm_client import RegisteredDataset, RegisteredTeacher
 from ttm_client.cli.output import JsonOption, LimitOption, UrlOption, console, moment, print_json, print_rows, service
 from ttm_client.cli.specs import send_files
 from ttm_client.synchronous.resources.datasets import Datasets
@@ -113,7 +113,7 @@ def _remove(resource: Teachers | Datasets, name: str, version: int, *, json: boo
         print_json({"name": name, "version": version, "removed": True})
 
 
-def _told(named: NamedTeacher | NamedDataset, *, json: bool) -> None:
+def _told(named: RegisteredTeacher | RegisteredDataset, *, json: bool) -> None:
     if json:
         print_json(named)
     else:
@@ -128,5 +128,5 @@ def _tell(found: list[Any], *, json: bool) -> None:
     print_rows(("ADDRESS", "STANDS FOR", "CREATED", "DESCRIPTION"), rows)
 
 
-def _address(named: NamedTeacher | NamedDataset) -> str:
-    return str(named.teacher["checkpoint"] if isinstance(named, NamedTeacher) else named.dataset["uri"])
+def _address(named: RegisteredTeacher | RegisteredDataset) -> str:
+    return str(named.teacher["checkpoint"] if isinstance(named, RegisteredTeacher) else named.dataset["uri"])

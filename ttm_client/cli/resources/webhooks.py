@@ -127,4 +127,4 @@ def _row(webhook: Webhook) -> tuple[str, ...]:
 
 def _delivery(delivery: Delivery) -> tuple[str, ...]:
     answer = str(delivery.status) if delivery.status is not None else delivery.error or ""
-    return delivery.id, moment(delivery.created_at), delivery.event, delivery.state, str(delivery.tries), answer
+    return delivery.id, moment(delivery.created_at), delivery.event, delivery.state, str(delivery.attempts), answer

@@ -4,7 +4,7 @@
 from collections.abc import Iterator
 from urllib.parse import quote
 
-from ttm_client.models.resources import NamedDataset
+from ttm_client.models.resources import RegisteredDataset
 from ttm_client.options import Part
 from ttm_client.synchronous.paging import pages
 from ttm_client.synchronous.transport import Transport
@@ -22,7 +22,7 @@ class Datasets:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def create(self, name: str, dataset: Part, *, description: str | None = None) -> NamedDataset:
+    def create(self, name: str, dataset: Part, *, description: str | None = None) -> RegisteredDataset:
         """Name a dataset, or add a version to a name. InvalidRequest if it is nothing that a job could use.
 
         >>> first = client.datasets.create("pets", dataset)
@@ -32,9 +32,9 @@ class Datasets:
         """
         body = {"name": name, "dataset": dataset, "description": description}
         response = self._transport.request("POST", "/datasets", body=body, once=True)
-        return NamedDataset.model_validate_json(response.content)
+        return RegisteredDataset.model_validate_json(response.content)
 
-    def list(self) -> Iterator[NamedDataset]:
+    def list(self) -> Iterator[RegisteredDataset]:
         """The newest version of each name, in order of the names; pages are fetched as needed.
 
         >>> named = client.datasets.create("pets", dataset)
@@ -42,9 +42,9 @@ class Datasets:
         ['pets']
         """
         for item in pages(self._transport, "/datasets", {"limit": 200}):
-            yield NamedDataset.model_validate(item)
+            yield RegisteredDataset.model_validate(item)
 
-    def versions(self, name: str) -> Iterator[NamedDataset]:
+    def versions(self, name: str) -> Iterator[RegisteredDataset]:
         """All versions of a name, newest first. NotFound if there is none.
 
         >>> for _ in range(2):
@@ -53,9 +53,9 @@ class Datasets:
         [2, 1]
         """
         for item in pages(self._transport, _path(name) + "/versions", {"limit": 200}):
-            yield NamedDataset.model_validate(item)
+            yield RegisteredDataset.model_validate(item)
 
-    def get(self, name: str, version: int | None = None) -> NamedDataset:
+    def get(self, name: str, version: int | None = None) -> RegisteredDataset:
         """A version of a name, or its newest. NotFound if there is none.
 
         >>> named = client.datasets.create("pets", dataset)
@@ -63,7 +63,7 @@ class Datasets:
         1
         """
         response = self._transport.request("GET", _path(name, version))
-        return NamedDataset.model_validate_json(response.content)
+        return RegisteredDataset.model_validate_json(response.content)
 
     def delete(self, name: str, version: int) -> None:
         """Remove a version. Jobs that were made from it keep what it stood for.

@@ -33,7 +33,7 @@ class Workers:
 class Queue:
     """Looks at what waits, in the order in which it is taken.
 
-    >>> [(job.position, job.waits_for) for job in client.queue.jobs()]
+    >>> [(job.position, job.blocked_on) for job in client.queue.jobs()]
     [(1, 'turn')]
     """
 

@@ -4,7 +4,7 @@
 from collections.abc import Iterator
 from urllib.parse import quote
 
-from ttm_client.models.resources import NamedTeacher
+from ttm_client.models.resources import RegisteredTeacher
 from ttm_client.options import Part
 from ttm_client.synchronous.paging import pages
 from ttm_client.synchronous.transport import Transport
@@ -22,7 +22,7 @@ class Teachers:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def create(self, name: str, teacher: Part, *, description: str | None = None) -> NamedTeacher:
+    def create(self, name: str, teacher: Part, *, description: str | None = None) -> RegisteredTeacher:
         """Name a teacher, or add a version to a name. InvalidRequest if it is nothing that a job could use.
 
         >>> first = client.teachers.create("pets", "job:" + done.id)
@@ -32,9 +32,9 @@ class Teachers:
         """
         body = {"name": name, "teacher": teacher, "description": description}
         response = self._transport.request("POST", "/teachers", body=body, once=True)
-        return NamedTeacher.model_validate_json(response.content)
+        return RegisteredTeacher.model_validate_json(response.content)
 
-    def list(self) -> Iterator[NamedTeacher]:
+    def list(self) -> Iterator[RegisteredTeacher]:
         """The newest version of each name, in order of the names; pages are fetched as needed.
 
         >>> named = client.teachers.create("pets", "job:" + done.id)
@@ -42,9 +42,9 @@ class Teachers:
         ['pets']
         """
         for item in pages(self._transport, "/teachers", {"limit": 200}):
-            yield NamedTeacher.model_validate(item)
+            yield RegisteredTeacher.model_validate(item)
 
-    def versions(self, name: str) -> Iterator[NamedTeacher]:
+    def versions(self, name: str) -> Iterator[RegisteredTeacher]:
         """All versions of a name, newest first. NotFound if there is none.
 
         >>> for _ in range(2):
@@ -53,9 +53,9 @@ class Teachers:
         [2, 1]
         """
         for item in pages(self._transport, _path(name) + "/versions", {"limit": 200}):
-            yield NamedTeacher.model_validate(item)
+            yield RegisteredTeacher.model_validate(item)
 
-    def get(self, name: str, version: int | None = None) -> NamedTeacher:
+    def get(self, name: str, version: int | None = None) -> RegisteredTeacher:
         """A version of a name, or its newest. NotFound if there is none.
 
         >>> named = client.teachers.create("pets", "job:" + done.id)
@@ -63,7 +63,7 @@ class Teachers:
         1
         """
         response = self._transport.request("GET", _path(name, version))
-        return NamedTeacher.model_validate_json(response.content)
+        return RegisteredTeacher.model_validate_json(response.content)
 
     def delete(self, name: str, version: int) -> None:
         """Remove a version. Jobs that were made from it keep what it stood for.

@@ -1,4 +1,4 @@
-"""The IDX format of MNIST and Fashion-MNIST (LeCun et al.): `train-images-idx3-ubyte[.gz]` and its three companions."""
+"""The IDX format of MNIST and Fashion-MNIST (LeCun et al.): `train-images-idx3-ubyte[.gz]` and its three feature_losses."""
 
 import gzip
 import math

@@ -103,7 +103,7 @@ def _index(paths: list[Path]) -> EncodedSplit:
 
 
 def _samples(path: Path) -> Iterator[_Sample]:
-    """Neighbouring members of one key are one sample."""
+    """Neighboring members of one key are one sample."""
     size = path.stat().st_size
     sample: _Sample | None = None
     try:

@@ -15,7 +15,7 @@ from ttm_core.spec.dataset import RandAugment
 Operation = Callable[[torch.Tensor, float], torch.Tensor]
 """(uint8 [C, H, W], strength in [-1, 1]) -> uint8 [C, H, W]."""
 
-_GREY = 128  # what a moved image leaves uncovered
+_GRAY = 128  # what a moved image leaves uncovered
 
 
 def rand_augment(pixels: torch.Tensor, spec: RandAugment, draws: Draws) -> torch.Tensor:
@@ -36,7 +36,7 @@ def rand_augment(pixels: torch.Tensor, spec: RandAugment, draws: Draws) -> torch
 def _affine(
     image: torch.Tensor, *, across: float = 0, down: float = 0, shear: tuple[float, float] = (0, 0)
 ) -> torch.Tensor:
-    fill = [float(_GREY)] * image.shape[0]
+    fill = [float(_GRAY)] * image.shape[0]
     translate = [round(across * image.shape[-1]), round(down * image.shape[-2])]
     return transforms.affine(
         image,
@@ -50,11 +50,11 @@ def _affine(
 
 
 def _rotate(image: torch.Tensor, strength: float) -> torch.Tensor:
-    fill = [float(_GREY)] * image.shape[0]
+    fill = [float(_GRAY)] * image.shape[0]
     return transforms.rotate(image, 30 * strength, interpolation=InterpolationMode.BILINEAR, fill=fill)
 
 
-def _colour(image: torch.Tensor, strength: float) -> torch.Tensor:
+def _color(image: torch.Tensor, strength: float) -> torch.Tensor:
     return transforms.adjust_saturation(image, 1 + 0.9 * strength) if image.shape[0] == 3 else image
 
 
@@ -68,7 +68,7 @@ OPERATIONS: tuple[Operation, ...] = (
     lambda image, strength: transforms.posterize(image, 4 - min(int(4 * abs(strength)), 3)),
     lambda image, strength: _solarize(image, 256 - min(int(256 * abs(strength)), 256)),
     lambda image, strength: _add_below_half(image, min(int(110 * abs(strength)), 110)),
-    _colour,
+    _color,
     lambda image, strength: transforms.adjust_contrast(image, 1 + 0.9 * strength),
     lambda image, strength: transforms.adjust_brightness(image, 1 + 0.9 * strength),
     lambda image, strength: transforms.adjust_sharpness(image, 1 + 0.9 * strength),

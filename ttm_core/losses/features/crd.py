@@ -51,7 +51,7 @@ class Crd(nn.Module):
     """Contrastive representation distillation: tells the pair of one image's student and teacher features from pairs
     with another image's, drawn from memories of the last feature of every training sample.
 
-    The memories and the two normalising constants are buffers, so that a resumed run goes on with them.
+    The memories and the two normalizing constants are buffers, so that a resumed run goes on with them.
 
     Source: Tian, Krishnan and Isola, "Contrastive Representation Distillation", ICLR 2020, arXiv 1910.10699.
 
@@ -66,8 +66,8 @@ class Crd(nn.Module):
 
     student_memory: Tensor
     teacher_memory: Tensor
-    student_normaliser: Tensor
-    teacher_normaliser: Tensor
+    student_normalizer: Tensor
+    teacher_normalizer: Tensor
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Crd(nn.Module):
         for side in ("student", "teacher"):
             self.register_buffer(f"{side}_memory", torch.empty(samples, dim).uniform_(-bound, bound))
             # 0 until the first batch has set it.
-            self.register_buffer(f"{side}_normaliser", torch.zeros(()))
+            self.register_buffer(f"{side}_normalizer", torch.zeros(()))
 
     def forward(self, student_features: Tensor, teacher_features: Tensor, indices: Tensor, negatives: Tensor) -> Tensor:
         """The sum of the student's and the teacher's contrastive loss, and in training mode the memories' update.
@@ -116,22 +116,22 @@ class Crd(nn.Module):
         with full_precision(student):
             student = F.normalize(self.embed_student(student))
             teacher = F.normalize(self.embed_teacher(teacher))
-            loss = self._contrast(student, self.teacher_memory, self.student_normaliser, contrasted)
-            loss = loss + self._contrast(teacher, self.student_memory, self.teacher_normaliser, contrasted)
+            loss = self._contrast(student, self.teacher_memory, self.student_normalizer, contrasted)
+            loss = loss + self._contrast(teacher, self.student_memory, self.teacher_normalizer, contrasted)
         if self.training:
             self._remember(self.student_memory, indices, student.detach())
             self._remember(self.teacher_memory, indices, teacher.detach())
         return loss
 
-    def _contrast(self, anchors: Tensor, memory: Tensor, normaliser: Tensor, contrasted: Tensor) -> Tensor:
+    def _contrast(self, anchors: Tensor, memory: Tensor, normalizer: Tensor, contrasted: Tensor) -> Tensor:
         samples, noise = len(memory), contrasted.shape[1] - 1
         # One product with the whole memory, since the B * K rows that are needed are more; a copy of it, since the
         # memory changes before the backward pass asks for it.
         scores = ((anchors @ memory.clone().mT).gather(1, contrasted) / self.temperature).exp()
         # Kept from the first batch on. A condition in Python would make a GPU wait.
-        constant = torch.where(normaliser > 0, normaliser, scores.detach().mean() * samples)
+        constant = torch.where(normalizer > 0, normalizer, scores.detach().mean() * samples)
         if self.training:
-            normaliser.copy_(constant)
+            normalizer.copy_(constant)
         scores = scores / constant
         positive, negative = scores[:, :1], scores[:, 1:]
         density = noise / samples

@@ -55,7 +55,7 @@ class Itrd(nn.Module):
             raise ValueError("the batch has one sample; a correlation over it needs two or more")
         with full_precision(student):
             # The published code divides unbiased deviations by B, so that equal features correlate to (B - 1) / B.
-            correlation = (_standardised(self.embed(student)) * _standardised(teacher)).sum(dim=0) / batch
+            correlation = (_standardized(self.embed(student)) * _standardized(teacher)).sum(dim=0) / batch
         return (correlation - 1).abs().pow(2 * self.alpha).sum().log2()
 
     def mutual(self, student_features: Tensor, teacher_features: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class Itrd(nn.Module):
         return paired_features(student_features, teacher_features, layout="[B, D]", widths=widths)
 
 
-def _standardised(features: Tensor) -> Tensor:
+def _standardized(features: Tensor) -> Tensor:
     """[B, D] with mean 0 and deviation 1 over the batch; a feature that is constant there becomes 0."""
     # The root has no finite slope at 0, which a dead unit reaches.
     deviation = features.var(dim=0).clamp_min(torch.finfo(features.dtype).tiny).sqrt()

@@ -89,7 +89,7 @@ class Classifier(nn.Module):
         Args:
             x: [B, in_chans, H, W] images.
             indices: which taps: the last n for a number, all for None.
-            norm: without effect: no family normalises a tap apart from its own body.
+            norm: without effect: no family normalizes a tap apart from its own body.
             stop_early: do not run the body behind the last tap asked for.
             output_fmt: NCHW, the only layout there is.
             intermediates_only: return the taps without the final features.
@@ -135,7 +135,7 @@ def linear(num_features: int, num_classes: int) -> nn.Module:
     return nn.Linear(num_features, num_classes) if num_classes else nn.Identity()
 
 
-def initialise_convolutions(model: nn.Module) -> None:
+def initialize_convolutions(model: nn.Module) -> None:
     """Normal weights of variance 2 / (kernel area * output channels), biases 0, as the CIFAR models' authors did.
 
     Source: He et al., "Delving Deep into Rectifiers", 2015, arXiv 1502.01852.
@@ -147,7 +147,7 @@ def initialise_convolutions(model: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def initialise_narrow(classifier: nn.Module) -> None:
+def initialize_narrow(classifier: nn.Module) -> None:
     """Normal weights of standard deviation 0.01 and biases 0, for the classifiers of VGG and MobileNetV2."""
     if isinstance(classifier, nn.Linear):
         nn.init.normal_(classifier.weight, std=0.01)

@@ -4,7 +4,7 @@ Distillation", 2020, arXiv 1910.10699."""
 
 from torch import Tensor, nn
 
-from ttm_core.models.cifar.classifier import Classifier, FeatureInfo, initialise_convolutions, initialise_narrow, linear
+from ttm_core.models.cifar.classifier import Classifier, FeatureInfo, initialize_convolutions, initialize_narrow, linear
 
 # Expansion, channels at full width, blocks, stride of the first. The published stages in full, but for the second: its
 # stride is 1 here, since a small image has no resolution to spare.
@@ -80,5 +80,5 @@ class MobileNetV2(Classifier):
             nn.ReLU(inplace=True),
         )
         self.classifier = nn.Sequential(linear(self.num_features, num_classes))
-        initialise_convolutions(self)
-        initialise_narrow(self.get_classifier())
+        initialize_convolutions(self)
+        initialize_narrow(self.get_classifier())

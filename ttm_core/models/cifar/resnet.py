@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ttm_core.models.cifar.classifier import Classifier, FeatureInfo, initialise_convolutions, linear
+from ttm_core.models.cifar.classifier import Classifier, FeatureInfo, initialize_convolutions, linear
 
 
 class BasicBlock(nn.Module):
@@ -69,7 +69,7 @@ class ResNet(Classifier):
             FeatureInfo(num_chs=second, reduction=2, module="layer2"),
             FeatureInfo(num_chs=third, reduction=4, module="layer3"),
         ]
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
 
 def _stage(in_chans: int, out_chans: int, blocks: int, stride: int) -> nn.Sequential:
@@ -137,7 +137,7 @@ class BottleneckResNet(Classifier):
             FeatureInfo(num_chs=1024, reduction=4, module="layer3"),
             FeatureInfo(num_chs=2048, reduction=8, module="layer4"),
         ]
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
 
 def _bottleneck_stage(in_chans: int, width: int, blocks: int, stride: int) -> nn.Sequential:

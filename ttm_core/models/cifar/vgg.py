@@ -1,4 +1,4 @@
-"""VGG for small images, with batch normalisation and one linear layer: Simonyan and Zisserman, "Very Deep Convolutional
+"""VGG for small images, with batch normalization and one linear layer: Simonyan and Zisserman, "Very Deep Convolutional
 Networks for Large-Scale Image Recognition", 2014, arXiv 1409.1556; the small-image form is the one of Tian, Krishnan
 and Isola, "Contrastive Representation Distillation", 2020, arXiv 1910.10699."""
 
@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ttm_core.models.cifar.classifier import Classifier, FeatureInfo, initialise_convolutions, initialise_narrow, linear
+from ttm_core.models.cifar.classifier import Classifier, FeatureInfo, initialize_convolutions, initialize_narrow, linear
 
 WIDTHS = (64, 128, 256, 512, 512)
 
@@ -48,8 +48,8 @@ class Vgg(Classifier):
             FeatureInfo(num_chs=width, reduction=reduction, module=f"act{i}")
             for i, (width, reduction) in enumerate(zip(WIDTHS, (1, 2, 4, 8, 8), strict=True))
         ]
-        initialise_convolutions(self)
-        initialise_narrow(self.classifier)
+        initialize_convolutions(self)
+        initialize_narrow(self.classifier)
 
 
 def _block(in_chans: int, out_chans: int, convolutions: int) -> nn.Sequential:

@@ -3,11 +3,11 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ttm_core.models.cifar.classifier import Classifier, FeatureInfo, initialise_convolutions, linear
+from ttm_core.models.cifar.classifier import Classifier, FeatureInfo, initialize_convolutions, linear
 
 
 class PreActivationBlock(nn.Module):
-    """Normalisation and activation before each of two 3x3 convolutions; where the shape changes, the shortcut starts
+    """Normalization and activation before each of two 3x3 convolutions; where the shape changes, the shortcut starts
     behind the first activation."""
 
     def __init__(self, in_chans: int, out_chans: int, stride: int) -> None:
@@ -76,6 +76,6 @@ class WideResNet(Classifier):
             FeatureInfo(num_chs=second, reduction=2, module="block2"),
             FeatureInfo(num_chs=third, reduction=4, module="act1"),
         ]
-        initialise_convolutions(self)
+        initialize_convolutions(self)
         if isinstance(self.fc, nn.Linear):
             nn.init.zeros_(self.fc.bias)

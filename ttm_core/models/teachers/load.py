@@ -102,7 +102,7 @@ def load_teacher(spec: TeacherSpec, path: Path, *, image_size: int, class_names:
     size = _positive(metadata.get("image_size")) or (cfg.input_size[1] if _fixed(probe) else image_size)
     normalization = spec.normalization or _normalization(metadata, cfg, channels)
     if len(normalization.mean) != channels:
-        raise BadSpec(f"the teacher has {channels} input channels, but its normalisation {len(normalization.mean)}")
+        raise BadSpec(f"the teacher has {channels} input channels, but its normalization {len(normalization.mean)}")
 
     told = metadata.get("class_names")
     class_names = class_names or _own_classes(num_classes, told, spec.class_map)
@@ -177,7 +177,7 @@ def _normalization(metadata: Mapping[str, Any], cfg: catalogue.Architecture, cha
         try:
             return Normalization.model_validate(told)
         except ValueError as error:
-            raise BadCheckpoint("the checkpoint's metadata has a damaged normalisation") from error
+            raise BadCheckpoint("the checkpoint's metadata has a damaged normalization") from error
     mean, std = list(cfg.mean), list(cfg.std)
     if channels == 1:
         mean, std = [sum(mean) / len(mean)], [sum(std) / len(std)]

@@ -1,11 +1,11 @@
-"""What a feature companion is told: a loss on features that adds to a method on logits. Torch-free."""
+"""What a feature feature_loss is told: a loss on features that adds to a method on logits. Torch-free."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from ttm_core.spec.base import Spec
-from ttm_core.spec.method.requirements import Needs
+from ttm_core.spec.method.requirements import MethodRequirements
 
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 
@@ -25,8 +25,8 @@ class ContrastiveRepresentation(Spec):
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.5, description="Share of the old value a memory keeps.")
 
     @property
-    def needs(self) -> Needs:
-        return Needs(
+    def requirements(self) -> MethodRequirements:
+        return MethodRequirements(
             labels=False, teacher=True, features="pooled", mixes=False, one_teacher=True, remembers_images=True
         )
 
@@ -43,8 +43,8 @@ class InformationTheoreticRepresentation(Spec):
     beta_mutual: Weight = 1.0
 
     @property
-    def needs(self) -> Needs:
-        return Needs(labels=False, teacher=True, features="pooled", one_teacher=True)
+    def requirements(self) -> MethodRequirements:
+        return MethodRequirements(labels=False, teacher=True, features="pooled", one_teacher=True)
 
 
 class TransformerFeatures(Spec):
@@ -58,8 +58,8 @@ class TransformerFeatures(Spec):
     mask_ratio: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="Share of the tokens to generate.")
 
     @property
-    def needs(self) -> Needs:
-        return Needs(labels=False, teacher=True, features="tokens", one_teacher=True)
+    def requirements(self) -> MethodRequirements:
+        return MethodRequirements(labels=False, teacher=True, features="tokens", one_teacher=True)
 
 
 FeatureSpec = Annotated[

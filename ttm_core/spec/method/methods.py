@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from ttm_core.spec.base import Spec, by_name
 from ttm_core.spec.method.features import FeatureSpec
-from ttm_core.spec.method.requirements import Needs
+from ttm_core.spec.method.requirements import MethodRequirements
 from ttm_core.spec.method.schedules import PositiveScheduled, Ramp, Scheduled
 
 PositiveFloat = Annotated[float, Field(gt=0, le=1e6)]
@@ -43,8 +43,8 @@ class CrossEntropy(Spec):
     kind: Literal["ce"] = "ce"
 
     @property
-    def needs(self) -> Needs:
-        return Needs(labels=True, teacher=False)
+    def requirements(self) -> MethodRequirements:
+        return MethodRequirements(labels=True, teacher=False)
 
 
 class _Distillation(Spec):
@@ -56,7 +56,7 @@ class _Distillation(Spec):
     asks_relations: ClassVar[bool] = False
 
     ce_weight: Weight = Field(1.0, description="Weight of the cross-entropy with the labels; 0 leaves it out.")
-    standardise_logits: bool = Field(
+    logit_standardization: bool = Field(
         False,
         description="Give each image's logits mean 0 and deviation 1 first, on both sides, in all but the "
         "cross-entropy: Sun et al. 2024 (arXiv 2403.01427).",
@@ -66,15 +66,15 @@ class _Distillation(Spec):
     )
 
     @property
-    def needs(self) -> Needs:
-        """What this method asks of the data and of the teacher, its feature companion's wants included."""
-        own = Needs(
+    def requirements(self) -> MethodRequirements:
+        """What this method asks of the data and of the teacher, its feature feature_loss's wants included."""
+        own = MethodRequirements(
             labels=self.ce_weight > 0 or self.takes_class_of_image,
             teacher=True,
             mixes=self.takes_mixes,
-            one_teacher=self.asks_relations or self.standardise_logits,
+            one_teacher=self.asks_relations or self.logit_standardization,
         )
-        return own.along_with(self.features.needs) if self.features else own
+        return own.along_with(self.features.requirements) if self.features else own
 
 
 def _gamma(default: float) -> Any:
@@ -147,7 +147,7 @@ class CorrelationDistillation(_Distillation):
     temperature: PositiveFloat = Field(4.0, description="4 on CIFAR-100, 1 on ImageNet.")
 
 
-class NormalisedDistillation(_Distillation):
+class NormalizedDistillation(_Distillation):
     """NKD, Yang et al. 2023 (arXiv 2303.13005): ce_weight * H(y, q) + weight * (the target's cross-entropy, weighted by
     the teacher's confidence in it + non_target_weight * T^2 * that over the other classes). An image that is a mixture
     has its heaviest class as target."""
@@ -181,7 +181,7 @@ class WassersteinDistillation(_Distillation):
         50, description="Training images of each class that `features` looks at; fewer where a class has fewer."
     )
     sharpness: PositiveFloat = Field(1.0, description="k of the cost 1 - exp(-k * (1 - alikeness)).")
-    regularisation: Annotated[float, Field(ge=0.025, le=100)] = Field(
+    regularization: Annotated[float, Field(ge=0.025, le=100)] = Field(
         0.05, description="Weight of the plan's entropy in Sinkhorn's algorithm; less does not fit into float32."
     )
     iterations: Annotated[int, Field(ge=1, le=1000)] = 10
@@ -194,7 +194,7 @@ MethodSpec = Annotated[
     | WeightedTransformedTeacherMatching
     | DecoupledDistillation
     | CorrelationDistillation
-    | NormalisedDistillation
+    | NormalizedDistillation
     | WassersteinDistillation,
     Field(discriminator="kind"),
 ]

@@ -8,7 +8,7 @@ Features = Literal["none", "pooled", "tokens"]
 
 
 @dataclass(frozen=True)
-class Needs:
+class MethodRequirements:
     """What a method asks of the data and of the teacher."""
 
     labels: bool
@@ -29,13 +29,13 @@ class Needs:
         """Whether the teacher's logits, computed earlier, are all that a step wants of it."""
         return self.teacher and self.features == "none"
 
-    def along_with(self, companion: "Needs") -> "Needs":
-        """What a method and its feature companion ask together."""
+    def along_with(self, feature_loss: "MethodRequirements") -> "MethodRequirements":
+        """What a method and its feature feature_loss ask together."""
         return replace(
             self,
-            labels=self.labels or companion.labels,
-            features=companion.features,
-            mixes=self.mixes and companion.mixes,
-            one_teacher=self.one_teacher or companion.one_teacher,
-            remembers_images=self.remembers_images or companion.remembers_images,
+            labels=self.labels or feature_loss.labels,
+            features=feature_loss.features,
+            mixes=self.mixes and feature_loss.mixes,
+            one_teacher=self.one_teacher or feature_loss.one_teacher,
+            remembers_images=self.remembers_images or feature_loss.remembers_images,
         )

@@ -1,4 +1,4 @@
-"""What the optimiser, its learning-rate schedule and what surrounds them are told. Torch-free."""
+"""What the optimizer, its learning-rate schedule and what surrounds them are told. Torch-free."""
 
 import difflib
 from typing import Annotated, Any, Literal, Self
@@ -39,7 +39,7 @@ class AdamW(Spec):
 
 
 class Timm(Spec):
-    """Any other optimiser of timm's, by its name there. What is left at null is that optimiser's own default."""
+    """Any other optimizer of timm's, by its name there. What is left at null is that optimizer's own default."""
 
     name: Literal["timm"] = "timm"
     algorithm: Annotated[str, Field(json_schema_extra={"enum": list(TIMM_OPTIMIZERS)})]
@@ -57,7 +57,7 @@ class Timm(Spec):
         if self.algorithm not in TIMM_OPTIMIZERS:
             near = difflib.get_close_matches(self.algorithm, TIMM_OPTIMIZERS, 3, cutoff=0.4)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise ValueError(f"timm has no optimiser {self.algorithm!r} that runs here{hint}")
+            raise ValueError(f"timm has no optimizer {self.algorithm!r} that runs here{hint}")
         takes = TIMM_OPTIMIZERS[self.algorithm]
         count = 3 if "betas3" in takes else 2
         if self.momentum is not None and "momentum" not in takes:
@@ -74,7 +74,7 @@ class Timm(Spec):
 OptimizerSpec = Annotated[Sgd | AdamW | Timm, Field(discriminator="name")]
 
 
-class ClippingSpec(Spec):
+class GradientClipping(Spec):
     """Bounds on gradients. A number is short for `{"kind": "norm", "value": ...}`."""
 
     kind: Literal["norm", "value", "agc"] = Field(
@@ -91,7 +91,7 @@ class ClippingSpec(Spec):
         return {"value": data} if isinstance(data, int | float) else data
 
 
-class AverageSpec(Spec):
+class EmaSpec(Spec):
     """An exponential moving average of the student's weights, which is then what is validated and kept. A number is
     short for `{"decay": ...}`."""
 
@@ -112,7 +112,7 @@ class _WarmedUp(Spec):
 
 
 class Constant(_WarmedUp):
-    """The optimiser's learning rate throughout."""
+    """The optimizer's learning rate throughout."""
 
     kind: Literal["constant"] = "constant"
 

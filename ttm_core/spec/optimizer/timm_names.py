@@ -1,4 +1,4 @@
-"""The optimisers of timm that a run can use, and which options each takes. Torch-free; a test holds it to the installed
+"""The optimizers of timm that a run can use, and which options each takes. Torch-free; a test holds it to the installed
 timm.
 
 Left out: those that need another library (bnb..., fused...) or a second backward pass (adahessian), and kron, which

@@ -17,7 +17,7 @@ _KEPT = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
-class Answer:
+class StoredResponse:
     """What a request was answered."""
 
     status: int
@@ -25,7 +25,7 @@ class Answer:
     body: bytes
 
 
-def answered(session: Session, key: str, request: str) -> Answer | None:
+def answered(session: Session, key: str, request: str) -> StoredResponse | None:
     """The answer to an earlier request of this key, within a day; None if this is the first. `request` is its SHA-256.
 
     IdempotencyKeyReused if the earlier one was another request, RequestInFlight while one is being answered. SQLite
@@ -41,10 +41,10 @@ def answered(session: Session, key: str, request: str) -> Answer | None:
         return None
     if row.request != request:
         raise IdempotencyKeyReused
-    return Answer(row.status, row.location, row.body)
+    return StoredResponse(row.status, row.location, row.body)
 
 
-def record(session: Session, key: str, request: str, answer: Answer) -> None:
+def record(session: Session, key: str, request: str, answer: StoredResponse) -> None:
     """Keeps the answer for a day, and forgets some that are older."""
     at = now(session)
     old = select(IdempotencyKey.key).where(IdempotencyKey.created_at <= at - _KEPT).limit(100)

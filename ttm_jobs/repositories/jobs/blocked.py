@@ -13,14 +13,14 @@ from ttm_jobs.models import Job, Project, Worker
 from ttm_jobs.repositories.access import projects
 from ttm_jobs.states import JobState
 
-WaitsFor = Literal["time", "worker", "memory", "limit", "turn"]
+BlockedOn = Literal["time", "worker", "memory", "limit", "turn"]
 
 
 @dataclass(frozen=True)
-class Wait:
+class BlockedReason:
     """`reason` is a sentence for people."""
 
-    what: WaitsFor
+    what: BlockedOn
     reason: str
 
 
@@ -43,7 +43,7 @@ def _crew_of_queue() -> Select[int, int, int, float | None]:
     able = or_(memory.is_(None), memory >= bindparam("wanted", type_=BigInteger))
     idle = and_(able, Worker.job_id.is_(None))
     return select(func.count(), func.count(case((able, 1))), func.count(case((idle, 1))), func.max(memory)).where(
-        Worker.kind == "worker", Worker.seen_at >= bindparam("since", type_=UtcDateTime), serves
+        Worker.kind == "worker", Worker.last_seen_at >= bindparam("since", type_=UtcDateTime), serves
     )
 
 
@@ -51,7 +51,7 @@ def _crew_of_queue() -> Select[int, int, int, float | None]:
 _CREW = _crew_of_queue()
 
 
-class Waits:
+class BlockedReasons:
     """What jobs wait for at one moment, by default this one. What several jobs ask alike is looked up once."""
 
     def __init__(self, session: Session, *, seen_within: timedelta, at: datetime | None = None) -> None:
@@ -61,26 +61,26 @@ class Waits:
         self._crews: dict[tuple[str, int | None], _Crew] = {}
         self._reached: dict[str, int | None] = {}
 
-    def of(self, job: Job) -> Wait | None:
+    def of(self, job: Job) -> BlockedReason | None:
         """None for a job that is not queued."""
         if job.state is not JobState.QUEUED:
             return None
         if job.not_before is not None and job.not_before > self._at:
-            return Wait("time", f"It is tried again at {job.not_before:%Y-%m-%d %H:%M:%S} UTC.")
+            return BlockedReason("time", f"It is tried again at {job.not_before:%Y-%m-%d %H:%M:%S} UTC.")
         crew = self._crew(job.queue, job.device_memory_bytes)
         if crew.serving == 0:
-            return Wait("worker", f"No worker that is up serves the queue {job.queue}.")
+            return BlockedReason("worker", f"No worker that is up serves the queue {job.queue}.")
         if crew.able == 0:
-            return Wait(
+            return BlockedReason(
                 "memory",
                 f"It asks for {_gigabytes(job.device_memory_bytes or 0)} of device memory, and no worker of the queue "
                 f"{job.queue} has more than {_gigabytes(crew.largest_bytes or 0)}.",
             )
         if (limit := self._limit_reached(job.project_id)) is not None:
-            return Wait("limit", f"Its project has as many jobs running as it may ({limit}).")
+            return BlockedReason("limit", f"Its project has as many jobs running as it may ({limit}).")
         if crew.idle:
-            return Wait("turn", "A worker is free and will take it, or one before it.")
-        return Wait("turn", f"Every worker that could take it is busy ({crew.able}).")
+            return BlockedReason("turn", "A worker is free and will take it, or one before it.")
+        return BlockedReason("turn", f"Every worker that could take it is busy ({crew.able}).")
 
     @cached_property
     def _at(self) -> datetime:

@@ -24,7 +24,7 @@ from ttm_jobs.models.base import Json
 from ttm_jobs.models.job import WAITING
 from ttm_jobs.repositories import uploads, webhooks
 from ttm_jobs.repositories.access import quotas
-from ttm_jobs.repositories.jobs.transitions import enqueue, locked, move, owe_ring
+from ttm_jobs.repositories.jobs.transitions import enqueue, enqueue_wake_up, locked, move
 from ttm_jobs.settings import DEFAULT_QUEUE
 from ttm_jobs.states import TERMINAL, JobState
 from ttm_jobs.uris import uploads_in
@@ -49,12 +49,12 @@ def create(
     deadline: datetime | timedelta | None = None,
     retry_of: str | None = None,
     tags: Collection[str] = (),
-    named: Mapping[str, str] | None = None,
+    resolved_references: Mapping[str, str] | None = None,
     traceparent: str | None = None,
 ) -> Job:
     """A queued job of the session's project, and the ring it is owed. QuotaExceeded.
 
-    `spec` is the JSON of the whole description; the other words are the parts of it that lists show. `named` tells
+    `spec` is the JSON of the whole description; the other words are the parts of it that lists show. `resolved_references` tells
     which names it was made from. `owner` is who submits it. `deadline` is a point in time, or counts from now.
     """
     project_id = project_of(session)
@@ -68,7 +68,7 @@ def create(
         tags=sorted(set(tags)),
         state=JobState.QUEUED,
         spec=spec,
-        named=dict(named or {}),
+        resolved_references=dict(resolved_references or {}),
         teacher=teacher,
         student=student,
         dataset=dataset,
@@ -87,7 +87,7 @@ def create(
         last_event=1,
         created_at=at,
         queued_at=at,
-        rung_at=at,
+        notified_at=at,
     )
     session.add(job)
     # The event names the row.
@@ -95,7 +95,7 @@ def create(
     _index_tags(session, job)
     uploads.named(session, uploads_in(json.dumps(spec)))
     session.add(JobEvent(job_id=job.id, number=1, kind="state", data={"state": JobState.QUEUED, "from": None}, at=at))
-    owe_ring(session, job, at)
+    enqueue_wake_up(session, job, at)
     webhooks.tell(session, job, None, at)
     return job
 
@@ -239,11 +239,11 @@ def retry(session: Session, job_id: str, *, owner: str | None = None) -> Job:
         max_attempts=old.max_attempts,
         retry_of=old.id,
         tags=old.tags,
-        named=old.named,
+        resolved_references=old.resolved_references,
     )
 
 
-def ring_again(session: Session, *, after: timedelta, limit: int, queue: str = DEFAULT_QUEUE) -> Sequence[Job]:
+def renotify_queued(session: Session, *, after: timedelta, limit: int, queue: str = DEFAULT_QUEUE) -> Sequence[Job]:
     """Owes another ring to waiting jobs of a queue whose ring was due `after` ago: it, or the broker, was lost. It only
     calls a worker: which job is taken then is decided by whose turn it is.
     """
@@ -253,14 +253,14 @@ def ring_again(session: Session, *, after: timedelta, limit: int, queue: str = D
         .where(
             WAITING,
             Job.queue == queue,
-            Job.rung_at <= at - after,
+            Job.notified_at <= at - after,
             Job.project_id.not_in(quotas.at_their_limit(session)),
         )
-        .order_by(Job.rung_at)
+        .order_by(Job.notified_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
     ).all()
     for job in jobs:
-        job.rung_at = at
-        owe_ring(session, job, at)
+        job.notified_at = at
+        enqueue_wake_up(session, job, at)
     return jobs

@@ -14,7 +14,7 @@ from ttm_jobs.models.job import HOLDING
 from ttm_jobs.repositories.access import quotas
 from ttm_jobs.repositories.jobs import lifecycle, scheduling
 from ttm_jobs.repositories.jobs.lifecycle import Failure
-from ttm_jobs.repositories.jobs.scheduling import Offer
+from ttm_jobs.repositories.jobs.scheduling import WorkerCapacity
 from ttm_jobs.repositories.jobs.transitions import locked, move
 from ttm_jobs.states import HELD, JobState
 
@@ -29,7 +29,7 @@ class Lease:
 
 
 @dataclass(frozen=True)
-class Standing:
+class LeaseStatus:
     """What a heartbeat tells the holder of a lease: the job's state, which may be a wish (cancelling or pausing), and
     whether its deadline has passed.
     """
@@ -38,9 +38,9 @@ class Standing:
     overdue: bool
 
 
-def claim_next(session: Session, owner: str, *, duration: timedelta, offer: Offer) -> Lease | None:
-    """Takes the job whose turn it is; None if none waits that the worker's offer is enough for."""
-    for job_id in scheduling.candidates(session, offer):
+def claim_next(session: Session, owner: str, *, duration: timedelta, capacity: WorkerCapacity) -> Lease | None:
+    """Takes the job whose turn it is; None if none waits that the worker's capacity is enough for."""
+    for job_id in scheduling.candidates(session, capacity):
         if (lease := claim(session, job_id, owner, duration=duration)) is not None:
             return lease
     return None
@@ -63,7 +63,7 @@ def claim(session: Session, job_id: str, owner: str, *, duration: timedelta) -> 
         return None
     job.attempt += 1
     job.lease_epoch += 1
-    job.told = 0
+    job.last_event_seq = 0
     move(session, job, JobState.RUNNING, at, attempt=job.attempt, worker=owner)
     job.lease_owner = owner
     job.lease_until = at + duration
@@ -73,7 +73,7 @@ def claim(session: Session, job_id: str, owner: str, *, duration: timedelta) -> 
     return Lease(job.id, owner, job.lease_epoch)
 
 
-def heartbeat(session: Session, lease: Lease, *, duration: timedelta) -> Standing:
+def heartbeat(session: Session, lease: Lease, *, duration: timedelta) -> LeaseStatus:
     """Extends the lease. LeaseLost."""
     # The table itself, not the mapped class: a heartbeat is no new version of the job.
     jobs = Job.metadata.tables[Job.__tablename__]
@@ -89,7 +89,7 @@ def heartbeat(session: Session, lease: Lease, *, duration: timedelta) -> Standin
     # Asked once the row is locked: the wait for a writer must not count against the lease.
     at = now(session)
     session.execute(update(jobs).where(*ours).values(lease_until=at + duration, heartbeat_at=at))
-    return Standing(JobState(row.state), overdue=row.deadline_at is not None and row.deadline_at <= at)
+    return LeaseStatus(JobState(row.state), overdue=row.deadline_at is not None and row.deadline_at <= at)
 
 
 def fence(session: Session, lease: Lease) -> Job:

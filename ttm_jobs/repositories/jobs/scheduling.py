@@ -18,7 +18,7 @@ from ttm_jobs.settings import DEFAULT_QUEUE
 
 
 @dataclass(frozen=True)
-class Offer:
+class WorkerCapacity:
     """What a worker has for jobs: the queues it serves, the preferred first, and the memory of its device in bytes, if
     that is known.
     """
@@ -27,18 +27,18 @@ class Offer:
     memory_bytes: int | None = None
 
 
-def candidates(session: Session, offer: Offer) -> Iterator[str]:
+def candidates(session: Session, capacity: WorkerCapacity) -> Iterator[str]:
     """The id of the next job, locked until the transaction ends, and, if that is not taken, those after it: one of each
     project. What others hold locked is passed over.
     """
     at = now(session)
-    for queue in offer.queues:
-        for project_id in in_turn(session, queue):
-            if (job_id := _first(session, queue, project_id, offer, at)) is not None:
+    for queue in capacity.queues:
+        for project_id in scheduling_order(session, queue):
+            if (job_id := _first(session, queue, project_id, capacity, at)) is not None:
                 yield job_id
 
 
-def in_turn(session: Session, queue: str) -> Sequence[str]:
+def scheduling_order(session: Session, queue: str) -> Sequence[str]:
     """The projects with jobs in the queue and leave to run one more, whose turn it is first."""
     mine = select(func.min(Job.project_id).label("project_id")).where(WAITING, Job.queue == queue)
     waiting = mine.cte("waiting", recursive=True)
@@ -77,7 +77,7 @@ def in_turn(session: Session, queue: str) -> Sequence[str]:
     ).all()
 
 
-def _first(session: Session, queue: str, project_id: str, offer: Offer, at: datetime) -> str | None:
+def _first(session: Session, queue: str, project_id: str, capacity: WorkerCapacity, at: datetime) -> str | None:
     query = select(Job.id).where(
         WAITING,
         Job.queue == queue,
@@ -85,15 +85,15 @@ def _first(session: Session, queue: str, project_id: str, offer: Offer, at: date
         or_(Job.not_before.is_(None), Job.not_before <= at),
         or_(Job.deadline_at.is_(None), Job.deadline_at > at),
     )
-    if offer.memory_bytes is not None:
-        query = query.where(or_(Job.device_memory_bytes.is_(None), Job.device_memory_bytes <= offer.memory_bytes))
+    if capacity.memory_bytes is not None:
+        query = query.where(or_(Job.device_memory_bytes.is_(None), Job.device_memory_bytes <= capacity.memory_bytes))
     return session.scalar(
         query.order_by(Job.priority.desc(), Job.created_at).limit(1).with_for_update(skip_locked=True)
     )
 
 
 @dataclass(frozen=True)
-class Place:
+class QueuePosition:
     """Of a job in its project's line of a queue: what orders the line."""
 
     priority: int
@@ -107,7 +107,7 @@ def queue_lengths(session: Session) -> dict[str, tuple[int, datetime]]:
     return {queue: (count, since) for queue, count, since in session.execute(query)}
 
 
-def queue_page(session: Session, queue: str, *, limit: int, after: Place | None = None) -> Sequence[Job]:
+def queue_page(session: Session, queue: str, *, limit: int, after: QueuePosition | None = None) -> Sequence[Job]:
     """Of the session's project, the next first."""
     if after is None:
         return _some(session, queue, limit=limit)
@@ -120,7 +120,7 @@ def queue_page(session: Session, queue: str, *, limit: int, after: Place | None 
     return found
 
 
-def count_until(session: Session, queue: str, place: Place) -> int:
+def count_until(session: Session, queue: str, place: QueuePosition) -> int:
     """How many of the project's jobs are in the line up to a place, that of a job of its own included."""
     no_later = or_(Job.created_at < place.created_at, Job.id <= place.job_id)
     as_urgent = (Job.priority == place.priority, Job.created_at <= place.created_at, no_later)

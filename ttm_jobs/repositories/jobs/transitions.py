@@ -10,7 +10,7 @@ from ttm_jobs.models import Job, JobEvent
 from ttm_jobs.repositories import outbox, webhooks
 from ttm_jobs.states import HELD, TERMINAL, JobState, check_move
 
-RING = "ring"
+WAKE_UP = "wake_up"
 
 
 def locked(session: Session, job_id: str) -> Job:
@@ -26,8 +26,8 @@ def locked(session: Session, job_id: str) -> Job:
 
 def append(session: Session, job: Job, kind: str, data: dict[str, Any], at: datetime) -> JobEvent:
     """Adds to the stream of a locked job."""
-    job.last_event += 1
-    event = JobEvent(job_id=job.id, number=job.last_event, kind=kind, data=data, at=at)
+    job.last_event_number += 1
+    event = JobEvent(job_id=job.id, number=job.last_event_number, kind=kind, data=data, at=at)
     session.add(event)
     return event
 
@@ -51,10 +51,10 @@ def enqueue(session: Session, job: Job, at: datetime, delay: timedelta, **why: A
     """Moves a locked job back to the queue, and owes it a ring once `delay` is over."""
     move(session, job, JobState.QUEUED, at, **why)
     job.queued_at = at
-    job.not_before = job.rung_at = at + delay
-    owe_ring(session, job, at, delay)
+    job.not_before = job.notified_at = at + delay
+    enqueue_wake_up(session, job, at, delay)
 
 
-def owe_ring(session: Session, job: Job, at: datetime, delay: timedelta = timedelta(0)) -> None:
+def enqueue_wake_up(session: Session, job: Job, at: datetime, delay: timedelta = timedelta(0)) -> None:
     payload = {"job_id": job.id, "priority": job.priority, "queue": job.queue}
-    outbox.add(session, RING, payload, created_at=at, next_at=at + delay)
+    outbox.add(session, WAKE_UP, payload, created_at=at, next_attempt_at=at + delay)

@@ -25,16 +25,16 @@ def history(session: Session, job_id: str) -> Sequence[JobEvent]:
     return session.scalars(select(JobEvent).where(JobEvent.job_id == job_id, HISTORY).order_by(JobEvent.number)).all()
 
 
-def planned(session: Session, job_id: str) -> Json | None:
+def resolved(session: Session, job_id: str) -> Json | None:
     """What the engine told of a job before its first step; None if it did not come to that."""
     # Near the beginning of the stream, and so soon found in the order of the key.
-    query = select(JobEvent.data).where(JobEvent.job_id == job_id, JobEvent.kind == "planned")
+    query = select(JobEvent.data).where(JobEvent.job_id == job_id, JobEvent.kind == "resolved")
     return session.scalar(query.order_by(JobEvent.number).limit(1))
 
 
 def last_event_numbers(session: Session, job_ids: Collection[str]) -> dict[str, int]:
     """The number of the last_event_numbers event of each job; a job that does not exist is left out."""
-    rows = session.execute(select(Job.id, Job.last_event).where(Job.id.in_(job_ids)))
+    rows = session.execute(select(Job.id, Job.last_event_number).where(Job.id.in_(job_ids)))
     return {row.id: row.last_event for row in rows}
 
 

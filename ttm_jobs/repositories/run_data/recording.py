@@ -23,12 +23,12 @@ def phase(session: Session, job: Job, name: str, at: datetime) -> None:
     append(session, job, "phase", {"phase": name}, at)
 
 
-def planned(session: Session, job: Job, full_spec: Json, data: Json, at: datetime) -> None:
-    """`full_spec` is what the next attempts run; `data` is the rest of the event."""
-    job.full_spec = full_spec
+def resolved(session: Session, job: Job, resolved_spec: Json, data: Json, at: datetime) -> None:
+    """`resolved_spec` is what the next attempts run; `data` is the rest of the event."""
+    job.resolved_spec = resolved_spec
     attempt = _attempt(session, job)
     attempt.from_step = attempt.to_step = data.get("resumed_from_step") or 0
-    append(session, job, "planned", data, at)
+    append(session, job, "resolved", data, at)
 
 
 def teacher_measured(session: Session, job: Job, data: Json, at: datetime) -> None:

@@ -13,7 +13,7 @@ from ttm_jobs.models import Job, TeacherStore, TeacherStoreUse
 
 
 @dataclass(frozen=True)
-class Found:
+class LocalStore:
     """A store on a worker's disk."""
 
     digest: str
@@ -24,7 +24,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Known:
+class StoreSummary:
     """A store as a project knows it: by the jobs that had it open, `job` being the newest. Of the hosts that hold it
     there is at least one.
     """
@@ -38,7 +38,7 @@ class Known:
     hosts: Sequence[TeacherStore]
 
 
-def tell(session: Session, hostname: str, place: str, found: Collection[Found]) -> None:
+def tell(session: Session, hostname: str, place: str, found: Collection[LocalStore]) -> None:
     """Replaces what a folder of a host was said to hold."""
     at = now(session)
     session.execute(
@@ -58,7 +58,7 @@ def tell(session: Session, hostname: str, place: str, found: Collection[Found]) 
                 size=store.size,
                 rows=store.rows,
                 used_at=store.used_at,
-                seen_at=at,
+                last_seen_at=at,
             )
         )
 
@@ -76,7 +76,7 @@ def used(session: Session, job: Job, digests: Collection[str], *, hits: int, fil
         use.at = at
 
 
-def page(session: Session, *, limit: int, before: tuple[datetime, str] | None = None) -> Sequence[Known]:
+def page(session: Session, *, limit: int, before: tuple[datetime, str] | None = None) -> Sequence[StoreSummary]:
     """Those that jobs of the session's project had open, the most recently used first."""
     last = func.max(TeacherStoreUse.at)
     there = select(TeacherStore.digest).where(TeacherStore.digest == TeacherStoreUse.digest).exists()
@@ -96,7 +96,7 @@ def page(session: Session, *, limit: int, before: tuple[datetime, str] | None = 
     if before is not None:
         query = query.having(tuple_(last, TeacherStoreUse.digest) < before)
     return [
-        Known(
+        StoreSummary(
             digest=row.digest,
             job=_newest_job(session, row.digest),
             jobs=row.jobs,
@@ -113,7 +113,7 @@ def page(session: Session, *, limit: int, before: tuple[datetime, str] | None = 
 
 def forget(session: Session, *, silent_for: timedelta) -> None:
     """Removes what no worker has told of for so long."""
-    session.execute(delete(TeacherStore).where(TeacherStore.seen_at < now(session) - silent_for))
+    session.execute(delete(TeacherStore).where(TeacherStore.last_seen_at < now(session) - silent_for))
 
 
 def _newest_job(session: Session, digest: str) -> Job:

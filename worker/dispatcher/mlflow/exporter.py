@@ -40,7 +40,7 @@ class Exporter:
 
     def serve(self, stop: Flag) -> None:
         """Over and over, until `stop` is set."""
-        while not stop.wait(self._settings.dispatch_seconds):
+        while not stop.wait(self._settings.dispatch_interval_seconds):
             try:
                 while self.export_one() and not stop.is_set():
                     pass
@@ -81,12 +81,12 @@ class Exporter:
 
     def _failed(self, message: OutboxMessage, error: Exception) -> None:
         known = isinstance(error, ServiceError | OSError)
-        given_up = message.tries >= self._policy.tries
+        given_up = message.attempts >= self._policy.attempts
         logger.warning(
             "MLflow was not told of job %s, try %d of %d: %s",
             message.payload["job_id"],
-            message.tries,
-            self._policy.tries,
+            message.attempts,
+            self._policy.attempts,
             error,
             exc_info=None if known else error,
         )
@@ -95,7 +95,7 @@ class Exporter:
             if given_up:
                 outbox.delivered(session, [message.id])
             else:
-                outbox.postpone(session, message.id, now(session) + self._policy.delay(message.tries))
+                outbox.postpone(session, message.id, now(session) + self._policy.delay(message.attempts))
 
     def _tell(self, run: Run) -> None:
         """In an order in which a try that broke off is gone on with by the next: the run's end is told last."""

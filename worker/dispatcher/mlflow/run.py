@@ -74,7 +74,7 @@ def read(session: Session, job_id: str) -> Run | None:
         start=start,
         end=end,
         architecture=job.student,
-        params={_key(name): value[:_LONGEST_PARAM] for name, value in _flat(job.full_spec or job.spec)},
+        params={_key(name): value[:_LONGEST_PARAM] for name, value in _flat(job.resolved_spec or job.spec)},
         metrics=[*_curves(session, job, start, end), *_results(job, end)],
         tags={name: value[:_LONGEST_TAG] for name, value in _tags(job, files).items() if value},
         files=[File(row.key, _path(row.name), row.sha256) for row in files],

@@ -157,7 +157,7 @@ def test_other_layouts_and_poolings_are_refused() -> None:
     model = shaped("cifar/resnet8")
     with pytest.raises(ValueError, match="NCHW"):
         model.forward_intermediates(images(), output_fmt="NLC")
-    with pytest.raises(ValueError, match="average"):
+    with pytest.raises(ValueError, match="ema"):
         model.reset_classifier(7, global_pool="max")
 
 

@@ -1,0 +1,460 @@
+"""initial schema"""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: str = "0001"
+down_revision: str | None = None
+branch_labels: str | Sequence[str] | None = None
+depends_on: str | Sequence[str] | None = None
+
+_TIME = sa.DateTime(timezone=True)
+
+
+def upgrade() -> None:
+    op.create_table(
+        "api_keys",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("name", sa.String(length=100), nullable=False),
+        sa.Column("prefix", sa.String(length=16), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("scope", sa.String(length=16), nullable=False),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("expires_at", _TIME, nullable=True),
+        sa.Column("revoked_at", _TIME, nullable=True),
+        sa.Column("last_used_at", _TIME, nullable=True),
+        sa.Column("project_id", sa.String(length=64), server_default="default", nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
+        sa.UniqueConstraint("prefix", name=op.f("uq_api_keys_prefix")),
+    )
+    op.create_index("ix_api_keys_project_id", "api_keys", ["project_id", "created_at"])
+    op.create_table(
+        "idempotency_keys",
+        sa.Column("project_id", sa.String(length=64), nullable=False),
+        sa.Column("key", sa.String(length=255), nullable=False),
+        sa.Column("request", sa.String(length=64), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=False),
+        sa.Column("location", sa.String(length=512), nullable=True),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.PrimaryKeyConstraint("project_id", "key", name=op.f("pk_idempotency_keys")),
+    )
+    op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"])
+    op.create_table(
+        "jobs",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=True),
+        sa.Column("tags", sa.JSON(), server_default="[]", nullable=False),
+        sa.Column("owner", sa.String(length=100), nullable=True),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("phase", sa.String(length=32), nullable=True),
+        sa.Column("spec", sa.JSON(), nullable=False),
+        sa.Column("resolved_spec", sa.JSON(), nullable=True),
+        sa.Column("resolved_references", sa.JSON(), server_default="{}", nullable=False),
+        sa.Column("teacher", sa.String(length=2048), nullable=True),
+        sa.Column("student", sa.String(length=128), nullable=False),
+        sa.Column("dataset", sa.String(length=2048), nullable=False),
+        sa.Column("method", sa.String(length=32), nullable=False),
+        sa.Column("progress", sa.JSON(), nullable=True),
+        sa.Column("progress_event", sa.Integer(), nullable=True),
+        sa.Column("latest", sa.JSON(), nullable=False),
+        sa.Column("result", sa.JSON(), nullable=True),
+        sa.Column("failure", sa.JSON(), nullable=True),
+        sa.Column("retry_of", sa.String(length=36), nullable=True),
+        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("queue", sa.String(length=64), server_default="default", nullable=False),
+        sa.Column("device_memory_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("max_attempts", sa.Integer(), nullable=False),
+        sa.Column("device_seconds", sa.Double(), server_default="0", nullable=False),
+        sa.Column("deadline_at", _TIME, nullable=True),
+        sa.Column("lease_epoch", sa.Integer(), nullable=False),
+        sa.Column("lease_owner", sa.String(length=36), nullable=True),
+        sa.Column("lease_until", _TIME, nullable=True),
+        sa.Column("heartbeat_at", _TIME, nullable=True),
+        sa.Column("last_event_seq", sa.Integer(), nullable=False),
+        sa.Column("not_before", _TIME, nullable=True),
+        sa.Column("notified_at", _TIME, nullable=False),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("queued_at", _TIME, nullable=False),
+        sa.Column("started_at", _TIME, nullable=True),
+        sa.Column("finished_at", _TIME, nullable=True),
+        sa.Column("cancel_requested_at", _TIME, nullable=True),
+        sa.Column("traceparent", sa.String(length=64), nullable=True),
+        sa.Column("last_event_number", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("project_id", sa.String(length=64), server_default="default", nullable=False),
+        sa.ForeignKeyConstraint(["retry_of"], ["jobs.id"], name=op.f("fk_jobs_retry_of_jobs"), ondelete="SET NULL"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
+    )
+    op.create_index(
+        "ix_jobs_begun",
+        "jobs",
+        ["project_id", sa.text("started_at DESC")],
+        sqlite_where=sa.text("started_at IS NOT NULL"),
+        postgresql_where=sa.text("started_at IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_jobs_deadline_at",
+        "jobs",
+        ["deadline_at"],
+        sqlite_where=sa.text("state IN ('queued', 'paused') AND deadline_at IS NOT NULL"),
+        postgresql_where=sa.text("state IN ('queued', 'paused') AND deadline_at IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_jobs_held",
+        "jobs",
+        ["project_id"],
+        sqlite_where=sa.text("state IN ('running', 'cancelling', 'pausing')"),
+        postgresql_where=sa.text("state IN ('running', 'cancelling', 'pausing')"),
+    )
+    op.create_index(
+        "ix_jobs_name_newest", "jobs", ["project_id", "name", sa.text("created_at DESC"), sa.text("id DESC")]
+    )
+    op.create_index("ix_jobs_newest", "jobs", ["project_id", sa.text("created_at DESC"), sa.text("id DESC")])
+    op.create_index(
+        "ix_jobs_notified_at",
+        "jobs",
+        ["queue", "notified_at"],
+        sqlite_where=sa.text("state = 'queued'"),
+        postgresql_where=sa.text("state = 'queued'"),
+    )
+    op.create_index(
+        "ix_jobs_owner_newest", "jobs", ["project_id", "owner", sa.text("created_at DESC"), sa.text("id DESC")]
+    )
+    op.create_index("ix_jobs_retry_of", "jobs", ["retry_of"])
+    op.create_index(
+        "ix_jobs_state_newest", "jobs", ["project_id", "state", sa.text("created_at DESC"), sa.text("id DESC")]
+    )
+    op.create_index(
+        "ix_jobs_waiting",
+        "jobs",
+        ["queue", "project_id", sa.text("priority DESC"), "created_at"],
+        sqlite_where=sa.text("state = 'queued'"),
+        postgresql_where=sa.text("state = 'queued'"),
+    )
+    op.create_table(
+        "outbox",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("topic", sa.String(length=32), nullable=False),
+        sa.Column("payload", sa.JSON(), nullable=False),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("next_attempt_at", _TIME, nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
+    )
+    op.create_index("ix_outbox_next_attempt_at", "outbox", ["topic", "next_attempt_at", "id"])
+    op.create_table(
+        "projects",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("max_running_jobs", sa.Integer(), nullable=True),
+        sa.Column("max_queued_jobs", sa.Integer(), nullable=True),
+        sa.Column("max_stored_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("max_device_hours", sa.Double(), nullable=True),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_projects")),
+    )
+    op.create_table(
+        "registry_entries",
+        sa.Column("project_id", sa.String(length=64), server_default="default", nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("name", sa.String(length=100), nullable=False),
+        sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("spec", sa.JSON(), nullable=False),
+        sa.Column("description", sa.String(length=500), nullable=True),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("removed_at", _TIME, nullable=True),
+        sa.PrimaryKeyConstraint("project_id", "kind", "name", "version", name=op.f("pk_registry_entries")),
+    )
+    op.create_table(
+        "server_secrets",
+        sa.Column("name", sa.String(length=32), nullable=False),
+        sa.Column("value", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_server_secrets")),
+    )
+    op.create_table(
+        "teacher_stores",
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("hostname", sa.String(length=255), nullable=False),
+        sa.Column("place", sa.String(length=512), nullable=False),
+        sa.Column("encoding", sa.String(length=16), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("rows", sa.BigInteger(), nullable=False),
+        sa.Column("used_at", _TIME, nullable=False),
+        sa.Column("last_seen_at", _TIME, nullable=False),
+        sa.PrimaryKeyConstraint("digest", "hostname", "place", name=op.f("pk_teacher_stores")),
+    )
+    op.create_index("ix_teacher_stores_last_seen_at", "teacher_stores", ["last_seen_at"])
+    op.create_index("ix_teacher_stores_place", "teacher_stores", ["hostname", "place"])
+    op.create_table(
+        "uploads",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("filename", sa.String(length=255), nullable=True),
+        sa.Column("media_type", sa.String(length=100), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("key", sa.String(length=512), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=True),
+        sa.Column("received", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("active_at", _TIME, nullable=True),
+        sa.Column("sha256", sa.String(length=64), nullable=True),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("completed_at", _TIME, nullable=True),
+        sa.Column("project_id", sa.String(length=64), server_default="default", nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_uploads")),
+    )
+    op.create_index("ix_uploads_newest", "uploads", ["project_id", sa.text("created_at DESC"), sa.text("id DESC")])
+    op.create_table(
+        "webhooks",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("url", sa.String(length=2048), nullable=False),
+        sa.Column("events", sa.JSON(), nullable=False),
+        sa.Column("description", sa.String(length=200), nullable=True),
+        sa.Column("secret", sa.String(length=128), nullable=False),
+        sa.Column("old_secret", sa.String(length=128), nullable=True),
+        sa.Column("old_secret_until", _TIME, nullable=True),
+        sa.Column("failing_since", _TIME, nullable=True),
+        sa.Column("disabled_at", _TIME, nullable=True),
+        sa.Column("disabled_reason", sa.String(length=200), nullable=True),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("project_id", sa.String(length=64), server_default="default", nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhooks")),
+    )
+    op.create_index("ix_webhooks_project_id", "webhooks", ["project_id", "created_at"])
+    op.create_table(
+        "workers",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("hostname", sa.String(length=255), nullable=False),
+        sa.Column("pid", sa.Integer(), nullable=False),
+        sa.Column("devices", sa.JSON(), nullable=False),
+        sa.Column("queues", sa.JSON(), server_default='["default"]', nullable=False),
+        sa.Column("started_at", _TIME, nullable=False),
+        sa.Column("last_seen_at", _TIME, nullable=False),
+        sa.Column("job_id", sa.String(length=36), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_workers")),
+    )
+    op.create_index("ix_workers_last_seen_at", "workers", ["last_seen_at"])
+    op.create_table(
+        "artifacts",
+        sa.Column("job_id", sa.String(length=36), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("key", sa.String(length=512), nullable=False),
+        sa.Column("media_type", sa.String(length=100), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("lease_epoch", sa.Integer(), nullable=False),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_artifacts_job_id_jobs"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("job_id", "name", name=op.f("pk_artifacts")),
+    )
+    op.create_table(
+        "attempts",
+        sa.Column("job_id", sa.String(length=36), nullable=False),
+        sa.Column("lease_epoch", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("worker_id", sa.String(length=36), nullable=False),
+        sa.Column("started_at", _TIME, nullable=False),
+        sa.Column("ended_at", _TIME, nullable=True),
+        sa.Column("outcome", sa.String(length=16), nullable=True),
+        sa.Column("code", sa.String(length=64), nullable=True),
+        sa.Column("message", sa.Text(), nullable=True),
+        sa.Column("origin", sa.String(length=8), nullable=True),
+        sa.Column("retryable", sa.Boolean(), nullable=True),
+        sa.Column("from_step", sa.BigInteger(), nullable=True),
+        sa.Column("to_step", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_attempts_job_id_jobs"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("job_id", "lease_epoch", name=op.f("pk_attempts")),
+    )
+    op.create_table(
+        "checkpoints",
+        sa.Column("job_id", sa.String(length=36), nullable=False),
+        sa.Column("step", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("path", sa.String(length=512), nullable=False),
+        sa.Column("key", sa.String(length=512), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("best", sa.Boolean(), nullable=False),
+        sa.Column("lease_epoch", sa.Integer(), nullable=False),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_checkpoints_job_id_jobs"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("job_id", "step", name=op.f("pk_checkpoints")),
+    )
+    op.create_table(
+        "job_events",
+        sa.Column("job_id", sa.String(length=36), nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("data", sa.JSON(), nullable=False),
+        sa.Column("at", _TIME, nullable=False),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_job_events_job_id_jobs"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("job_id", "number", name=op.f("pk_job_events")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "ix_job_events_history",
+        "job_events",
+        ["job_id", "number"],
+        sqlite_where=sa.text("kind IN ('state', 'phase')"),
+        postgresql_where=sa.text("kind IN ('state', 'phase')"),
+    )
+    op.create_table(
+        "job_tags",
+        sa.Column("job_id", sa.String(length=36), nullable=False),
+        sa.Column("tag", sa.String(length=64), nullable=False),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("project_id", sa.String(length=64), server_default="default", nullable=False),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_job_tags_job_id_jobs"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("job_id", "tag", name=op.f("pk_job_tags")),
+    )
+    op.create_index(
+        "ix_job_tags_newest", "job_tags", ["project_id", "tag", sa.text("created_at DESC"), sa.text("job_id DESC")]
+    )
+    op.create_table(
+        "metrics",
+        sa.Column("job_id", sa.String(length=36), nullable=False),
+        sa.Column("name", sa.String(length=100), nullable=False),
+        sa.Column("step", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("epoch", sa.Double(), nullable=False),
+        sa.Column("value", sa.Double(), nullable=True),
+        sa.Column("at", _TIME, nullable=True),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_metrics_job_id_jobs"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("job_id", "name", "step", name=op.f("pk_metrics")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "teacher_store_uses",
+        sa.Column("job_id", sa.String(length=36), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("hits", sa.BigInteger(), nullable=False),
+        sa.Column("filled", sa.BigInteger(), nullable=False),
+        sa.Column("at", _TIME, nullable=False),
+        sa.Column("project_id", sa.String(length=64), server_default="default", nullable=False),
+        sa.ForeignKeyConstraint(
+            ["job_id"], ["jobs.id"], name=op.f("fk_teacher_store_uses_job_id_jobs"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("job_id", "digest", name=op.f("pk_teacher_store_uses")),
+    )
+    op.create_index("ix_teacher_store_uses_digest", "teacher_store_uses", ["project_id", "digest"])
+    op.create_table(
+        "upload_parts",
+        sa.Column("upload_id", sa.String(length=36), nullable=False),
+        sa.Column("start", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("key", sa.String(length=512), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["upload_id"], ["uploads.id"], name=op.f("fk_upload_parts_upload_id_uploads"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("upload_id", "start", name=op.f("pk_upload_parts")),
+    )
+    op.create_table(
+        "webhook_deliveries",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("webhook_id", sa.String(length=36), nullable=False),
+        sa.Column("event", sa.String(length=64), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=True),
+        sa.Column("error", sa.String(length=500), nullable=True),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("last_attempt_at", _TIME, nullable=True),
+        sa.Column("next_attempt_at", _TIME, nullable=True),
+        sa.Column("project_id", sa.String(length=64), server_default="default", nullable=False),
+        sa.ForeignKeyConstraint(
+            ["webhook_id"], ["webhooks.id"], name=op.f("fk_webhook_deliveries_webhook_id_webhooks"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_deliveries")),
+    )
+    op.create_index(
+        "ix_webhook_deliveries_newest",
+        "webhook_deliveries",
+        ["webhook_id", sa.text("created_at DESC"), sa.text("id DESC")],
+    )
+    op.create_index(
+        "ix_jobs_teacher_newest",
+        "jobs",
+        ["project_id", sa.text("substr(teacher, 1, 200)"), sa.text("created_at DESC"), sa.text("id DESC")],
+    )
+    op.create_index(
+        "ix_jobs_dataset_newest",
+        "jobs",
+        ["project_id", sa.text("substr(dataset, 1, 200)"), sa.text("created_at DESC"), sa.text("id DESC")],
+    )
+
+
+def downgrade() -> None:
+    op.drop_index("ix_webhook_deliveries_newest", table_name="webhook_deliveries")
+    op.drop_table("webhook_deliveries")
+    op.drop_table("upload_parts")
+    op.drop_index("ix_teacher_store_uses_digest", table_name="teacher_store_uses")
+    op.drop_table("teacher_store_uses")
+    op.drop_table("metrics")
+    op.drop_index("ix_job_tags_newest", table_name="job_tags")
+    op.drop_table("job_tags")
+    op.drop_index(
+        "ix_job_events_history",
+        table_name="job_events",
+        sqlite_where=sa.text("kind IN ('state', 'phase')"),
+        postgresql_where=sa.text("kind IN ('state', 'phase')"),
+    )
+    op.drop_table("job_events")
+    op.drop_table("checkpoints")
+    op.drop_table("attempts")
+    op.drop_table("artifacts")
+    op.drop_index("ix_workers_last_seen_at", table_name="workers")
+    op.drop_table("workers")
+    op.drop_index("ix_webhooks_project_id", table_name="webhooks")
+    op.drop_table("webhooks")
+    op.drop_index("ix_uploads_newest", table_name="uploads")
+    op.drop_table("uploads")
+    op.drop_index("ix_teacher_stores_place", table_name="teacher_stores")
+    op.drop_index("ix_teacher_stores_last_seen_at", table_name="teacher_stores")
+    op.drop_table("teacher_stores")
+    op.drop_table("server_secrets")
+    op.drop_table("registry_entries")
+    op.drop_table("projects")
+    op.drop_index("ix_outbox_next_attempt_at", table_name="outbox")
+    op.drop_table("outbox")
+    op.drop_index(
+        "ix_jobs_waiting",
+        table_name="jobs",
+        sqlite_where=sa.text("state = 'queued'"),
+        postgresql_where=sa.text("state = 'queued'"),
+    )
+    op.drop_index("ix_jobs_state_newest", table_name="jobs")
+    op.drop_index("ix_jobs_retry_of", table_name="jobs")
+    op.drop_index("ix_jobs_owner_newest", table_name="jobs")
+    op.drop_index(
+        "ix_jobs_notified_at",
+        table_name="jobs",
+        sqlite_where=sa.text("state = 'queued'"),
+        postgresql_where=sa.text("state = 'queued'"),
+    )
+    op.drop_index("ix_jobs_newest", table_name="jobs")
+    op.drop_index("ix_jobs_name_newest", table_name="jobs")
+    op.drop_index(
+        "ix_jobs_held",
+        table_name="jobs",
+        sqlite_where=sa.text("state IN ('running', 'cancelling', 'pausing')"),
+        postgresql_where=sa.text("state IN ('running', 'cancelling', 'pausing')"),
+    )
+    op.drop_index(
+        "ix_jobs_deadline_at",
+        table_name="jobs",
+        sqlite_where=sa.text("state IN ('queued', 'paused') AND deadline_at IS NOT NULL"),
+        postgresql_where=sa.text("state IN ('queued', 'paused') AND deadline_at IS NOT NULL"),
+    )
+    op.drop_index(
+        "ix_jobs_begun",
+        table_name="jobs",
+        sqlite_where=sa.text("started_at IS NOT NULL"),
+        postgresql_where=sa.text("started_at IS NOT NULL"),
+    )
+    op.drop_table("jobs")
+    op.drop_index("ix_idempotency_keys_created_at", table_name="idempotency_keys")
+    op.drop_table("idempotency_keys")
+    op.drop_index("ix_api_keys_project_id", table_name="api_keys")
+    op.drop_table("api_keys")
