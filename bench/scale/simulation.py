@@ -213,7 +213,7 @@ def _job(job_id: str, at: Any) -> dict[str, Any]:
         "latest": {},
         "priority": 9,
         "max_attempts": 3,
-        "last_event": 1,
+        "last_event_number": 1,
         "version": 1,
         "created_at": at,
         "queued_at": at,

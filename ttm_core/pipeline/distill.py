@@ -36,7 +36,7 @@ from ttm_core.teacher_store.stored_teacher import StoredTeacher, open_stored_tea
 from ttm_core.training.devices import choose_device, set_up
 from ttm_core.training.distiller import Distiller, Source
 from ttm_core.training.distributed import Distributed, init_distributed
-from ttm_core.training.evaluate import Evaluator, describe_teachers, labelled_by_teacher
+from ttm_core.training.evaluator import Evaluator, describe_teachers, labelled_by_teacher
 from ttm_core.training.trainer import Trainer
 
 

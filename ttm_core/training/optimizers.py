@@ -1,5 +1,6 @@
 """From specs to an optimizer and a learning rate: the one place to register either."""
 
+import copy
 import math
 from collections.abc import Iterator
 from typing import Any, assert_never
@@ -13,6 +14,7 @@ from ttm_core.spec.optimizer.optimizers import (
     AdamW,
     Constant,
     Cosine,
+    EmaSpec,
     EverySoOften,
     GradientClipping,
     MultiStep,
@@ -112,3 +114,26 @@ def clip_gradients(spec: GradientClipping, student: nn.Module, objective: nn.Mod
             adaptive_clip_grad(bound, clip_factor=spec.value)
         case _:
             assert_never(spec.kind)
+
+
+class Ema:
+    """A copy of a model that follows it slowly; statistics of batch norms are averaged like weights.
+
+    Args:
+        spec: how slowly.
+        model: to follow.
+    """
+
+    def __init__(self, spec: EmaSpec, model: nn.Module) -> None:
+        self.spec = spec
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Take in the model's weights after a step, the first being 1."""
+        decay = min(self.spec.decay, (1 + step) / (10 + step)) if self.spec.warmup else self.spec.decay
+        for own, given in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):
+            if own.is_floating_point():
+                own.lerp_(given, 1 - decay)
+            else:
+                own.copy_(given)

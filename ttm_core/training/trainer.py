@@ -22,9 +22,8 @@ from ttm_core.spec.events import Accuracy, Event, Log, Metrics
 from ttm_core.spec.job import TrainingSpec
 from ttm_core.training.distiller import Distiller, Forward, data_parallel, gradient_sync
 from ttm_core.training.distributed import Distributed
-from ttm_core.training.ema import Ema
 from ttm_core.training.log import StepLog
-from ttm_core.training.optimizers import build_optimizer, clip_gradients, learning_rate
+from ttm_core.training.optimizers import Ema, build_optimizer, clip_gradients, learning_rate
 
 _STEP_SEED = 201  # the stream of each step's dropout and drop path
 

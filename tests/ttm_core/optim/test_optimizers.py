@@ -12,8 +12,7 @@ from torch.nn import functional
 from ttm_core.models import create_model
 from ttm_core.spec.optimizer.optimizers import EmaSpec, GradientClipping, OptimizerSpec, Timm
 from ttm_core.spec.optimizer.timm_names import TIMM_OPTIMIZERS
-from ttm_core.training.ema import Ema
-from ttm_core.training.optimizers import build_optimizer, clip_gradients
+from ttm_core.training.optimizers import Ema, build_optimizer, clip_gradients
 
 OPTIMIZER: TypeAdapter[OptimizerSpec] = TypeAdapter(OptimizerSpec)
 ELSEWHERE = ("bnb", "fused", "adahessian", "kron")

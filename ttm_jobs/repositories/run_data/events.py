@@ -35,7 +35,7 @@ def resolved(session: Session, job_id: str) -> Json | None:
 def last_event_numbers(session: Session, job_ids: Collection[str]) -> dict[str, int]:
     """The number of the last_event_numbers event of each job; a job that does not exist is left out."""
     rows = session.execute(select(Job.id, Job.last_event_number).where(Job.id.in_(job_ids)))
-    return {row.id: row.last_event for row in rows}
+    return {row.id: row.last_event_number for row in rows}
 
 
 def job_versions(session: Session, job_ids: Collection[str]) -> dict[str, int]:
