@@ -6,7 +6,7 @@ from html import unescape
 import typer
 from typer.cli import get_docs_for_click
 
-from cli.main import app
+from ttm_client.cli.main import app
 from ttm_client.cli.output import EXIT_CODES
 
 _HEAD = """# The command line

@@ -41,7 +41,7 @@ def load_student(path: str | os.PathLike[str]) -> Student:
         export = import_module("ttm_core.export")
     except ImportError as error:
         raise ImportError(
-            f"To use a student here, install what a worker has: pip install 'ttm[worker]' ({error})"
+            f"load_student needs the engine: pip install 'ttm-client[student]' ({error})"
         ) from error
     student: Student = export.load_student(os.fspath(path))
     return student

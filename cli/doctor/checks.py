@@ -90,7 +90,7 @@ def _versions() -> Check:
             found[name] = "missing"
     line = ", ".join(f"{name} {number}" for name, number in found.items())
     if "missing" in found.values():
-        return Check("versions", Status.WARNING, line, "A worker needs all of them: pip install 'ttm[worker]'.")
+        return Check("versions", Status.WARNING, line, "A worker needs all of them: pip install 'ttm-service[worker]'.")
     return Check("versions", Status.OK, line)
 
 
@@ -103,7 +103,7 @@ def _devices() -> Check:
         return Check("devices", Status.FAILED, "no answer within two minutes", "Does the GPU's driver hang?")
     if asked.returncode:
         last = asked.stderr.strip().splitlines()[-1:] or ["no word"]
-        return Check("devices", Status.WARNING, last[0], "A worker here needs torch: pip install 'ttm[worker]'.")
+        return Check("devices", Status.WARNING, last[0], "A worker here needs torch: pip install 'ttm-service[worker]'.")
     found = asked.stdout.strip()
     if found.startswith("cpu"):
         return Check("devices", Status.WARNING, found, "No GPU is seen; jobs train on the CPU, which is slow.")

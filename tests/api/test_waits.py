@@ -8,9 +8,9 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
-from cli.main import app
 from tests.support.api_server import served
 from tests.support.runs import claim
+from ttm_client.cli.main import app
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.database.ids import new_id

@@ -15,10 +15,10 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-from cli.main import app
 from tests.cli.conftest import ENVIRONMENT, Ttm
 from tests.ttm_core.factories import digits_idx
 from ttm_client import Client
+from ttm_client.cli.main import app
 from ttm_jobs.broker.embedded import free_port
 
 # An id that nothing has; the same in every process of a test run.

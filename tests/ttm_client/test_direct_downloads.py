@@ -9,13 +9,13 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
-from cli.main import app
 from tests.api.conftest import make_settings
 from tests.support.api_server import served
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.runs import STUDENT_BYTES, claim, succeed
 from tests.support.s3_server import S3Server
 from ttm_client import ChecksumMismatch, Client
+from ttm_client.cli.main import app
 from ttm_jobs.broker.embedded import free_port
 from ttm_jobs.database.engine import create_engine, session_scope
 from ttm_jobs.models import Scope
