@@ -22,14 +22,14 @@ from ttm_client.cli.specs import (
     StudentOption,
     TeacherOption,
     assemble,
-    with_local_addresses,
+    with_file_uris,
 )
 
-_STOPPED = 3  # of the engine's process: stopped with a checkpoint
+_STOPPED = 3  # exit code of the engine: stopped with a checkpoint
 
 
 def distill(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Work directory; an interrupted run in it goes on.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Work directory. Resumes an interrupted run in it.")],
     spec_file: SpecFile = None,
     recipe: RecipeOption = None,
     teacher: TeacherOption = None,
@@ -41,10 +41,10 @@ def distill(
     batch_size: BatchSizeOption = None,
     seed: SeedOption = None,
     set_: SetOption = None,
-    stores: Annotated[Path | None, typer.Option(help="Folder where teachers' logits are kept for other runs.")] = None,
+    stores: Annotated[Path | None, typer.Option(help="Folder for teacher stores, which other runs can reuse.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Distil here and now, without a server. The student comes to OUT/out/student.safetensors."""
+    """Distill on this machine, without a server. Writes the student to OUT/out/student.safetensors."""
     spec = assemble(
         spec_file,
         recipe=recipe,
@@ -59,9 +59,9 @@ def distill(
         assignments=set_ or (),
     )
     out.mkdir(parents=True, exist_ok=True)
-    told = out / "spec.yaml"
-    told.write_text(yaml.safe_dump(with_local_addresses(spec), sort_keys=False), encoding="utf-8")
-    command = [sys.executable, "-m", "ttm_core", "distill", str(told), "--out", str(out)]
+    spec_path = out / "spec.yaml"
+    spec_path.write_text(yaml.safe_dump(with_file_uris(spec), sort_keys=False), encoding="utf-8")
+    command = [sys.executable, "-m", "ttm_core", "distill", str(spec_path), "--out", str(out)]
     if stores is not None:
         command += ["--stores", str(stores)]
     engine = subprocess.Popen(command)
@@ -70,9 +70,9 @@ def distill(
             code = engine.wait()
             break
         except KeyboardInterrupt:
-            continue  # the terminal told the engine, too: it saves a checkpoint and leaves
+            continue  # the engine received SIGINT as well and saves a checkpoint
     if code == _STOPPED:
-        typer.echo("Stopped with a checkpoint; the same command goes on from it.", err=True)
+        typer.echo("Stopped with a checkpoint. Run the same command again to resume.", err=True)
     if json:
         state = {0: "succeeded", _STOPPED: "stopped"}.get(code, "failed")
         made = out / "out" / "student.safetensors" if code == 0 else None

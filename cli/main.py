@@ -1,4 +1,4 @@
-"""The commands of `ttm` that run the service or write to its database. `ttm_client.cli.main` has the client commands."""
+"""The commands of `ttm` that run the service or write to its database; the others are in `ttm_client.cli.main`."""
 
 import typer
 

@@ -1,4 +1,4 @@
-"""Typed Python client of the model-compression service, for threads (`Client`) and for asyncio (`AsyncClient`)."""
+"""Typed Python client for the model-compression service: synchronous (`Client`) and asyncio (`AsyncClient`)."""
 
 from ttm_client.asynchronous.client import AsyncClient
 from ttm_client.errors import (

@@ -1,4 +1,4 @@
-"""Everything the client raises."""
+"""The exceptions that the client raises."""
 
 from dataclasses import dataclass
 
@@ -15,18 +15,18 @@ class ClientError(Exception):
 
 
 class ConnectionFailed(ClientError):
-    """The service cannot be reached, or the connection broke and retries did not help.
+    """The service cannot be reached, or the connection broke and every retry failed.
 
     >>> try:
     ...     Client("http://127.0.0.1:9").jobs.get(done.id)
     ... except ConnectionFailed as error:
     ...     print(error)
-    Nothing answers at http://127.0.0.1:9: ...
+    Cannot connect to http://127.0.0.1:9: ...
     """
 
 
 class ChecksumMismatch(ClientError):
-    """A file that was transferred does not have the SHA-256 that the service names.
+    """A transferred file does not have the SHA-256 that the service reports.
 
     >>> damaged = done.artifacts[0].model_copy(update={"sha256": "0" * 64})
     >>> try:
@@ -38,7 +38,7 @@ class ChecksumMismatch(ClientError):
 
 
 class WaitTimeout(ClientError):
-    """The job did not end within the time given to `wait`.
+    """The job did not end within the `timeout` of `wait`.
 
     >>> try:
     ...     client.jobs.wait(running.id, timeout=0.1)
@@ -50,7 +50,7 @@ class WaitTimeout(ClientError):
 
 @dataclass(frozen=True)
 class FieldError:
-    """One thing that is wrong with a request; `pointer` is a JSON pointer into what was sent.
+    """One invalid field of a request. `pointer` is a JSON pointer into the request body.
 
     >>> try:
     ...     client.jobs.create(student="resnet18", dataset=dataset, method="ce", priority=12)
@@ -64,7 +64,7 @@ class FieldError:
 
 
 class ApiError(ClientError):
-    """The service answered with a problem (RFC 9457).
+    """The service returned a problem document (RFC 9457).
 
     >>> try:
     ...     client.jobs.get("no-such-job")
@@ -94,7 +94,7 @@ class ApiError(ClientError):
 
 
 class InvalidRequest(ApiError):
-    """The request is malformed or its content is refused (400, 413, 415, 416, 422).
+    """The request is malformed or invalid (400, 413, 415, 416, 422).
 
     >>> try:
     ...     client.jobs.create(student="resnet188", dataset=dataset, method="ce")
@@ -105,7 +105,7 @@ class InvalidRequest(ApiError):
 
 
 class NotAllowed(ApiError):
-    """A valid key is missing, its scope is too small, or its project is at a limit (401, 403).
+    """The API key is missing or invalid, lacks the scope, or its project has reached a limit (401, 403).
 
     >>> try:
     ...     Client(api_key="ttm_nobody").jobs.get(done.id)
@@ -116,7 +116,7 @@ class NotAllowed(ApiError):
 
 
 class NotFound(ApiError):
-    """There is no such thing (404).
+    """The resource does not exist (404).
 
     >>> try:
     ...     client.architectures.get("resnet188")
@@ -127,7 +127,7 @@ class NotFound(ApiError):
 
 
 class Conflict(ApiError):
-    """The thing is not in a state that allows this (409, 412).
+    """The resource is in a state that does not allow the request (409, 412).
 
     >>> try:
     ...     client.jobs.cancel(done.id)
@@ -138,7 +138,7 @@ class Conflict(ApiError):
 
 
 class Unavailable(ApiError):
-    """The service is overloaded or a part of it is away (429, 502, 503, 504).
+    """The service is overloaded or partly unavailable (429, 502, 503, 504).
 
     >>> try:
     ...     busy.jobs.cancel(running.id)
@@ -149,7 +149,7 @@ class Unavailable(ApiError):
 
 
 class ServerError(ApiError):
-    """The service failed (other 5xx).
+    """The service failed (other 5xx statuses).
 
     >>> issubclass(ServerError, ApiError)
     True
@@ -175,5 +175,5 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 
 
 def error_class(status: int) -> type[ApiError]:
-    """The class that stands for an HTTP status."""
+    """Returns the exception class for an HTTP status."""
     return _BY_STATUS.get(status, ServerError if status >= 500 else ApiError)

@@ -1,15 +1,15 @@
-"""What jobs, keys and webhooks are asked for with."""
+"""Typed arguments of the client's methods."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypedDict
 
 Part = str | Mapping[str, Any]
-"""A string, or an object as in the API where more is to be said."""
+"""A string, or an object with the fields of the API."""
 
 
 class JobOptions(TypedDict, total=False):
-    """What may be said of a job beside its three parts; docs/reference of the service says what each may hold.
+    """Optional fields of a job, as in `POST /jobs`.
 
     >>> options: JobOptions = {"method": "ce", "training": {"epochs": 5}, "priority": 7}
     >>> client.jobs.create(student="resnet18", dataset=dataset, **options).spec["training"]["epochs"]
@@ -30,7 +30,7 @@ class JobOptions(TypedDict, total=False):
 
 
 class JobChanges(TypedDict, total=False):
-    """What of a job may be changed at any time; a name of None takes the name away.
+    """Fields of a job that can change at any time. A `name` of None removes the name.
 
     >>> changes: JobChanges = {"name": "pets, third try", "tags": ["pets"]}
     >>> client.jobs.update(done.id, **changes).tags
@@ -42,14 +42,14 @@ class JobChanges(TypedDict, total=False):
 
 
 KeyScope = Literal["read", "submit", "admin"]
-"""read: look; submit: also submit and change jobs; admin: also make and revoke keys."""
+"""`read`: read only. `submit`: also submit and change jobs. `admin`: also create and revoke keys."""
 
 
 class WebhookChanges(TypedDict, total=False):
-    """What of a webhook may be changed; a description of None takes the description away.
+    """Fields of a webhook that can change. A `description` of None removes the description.
 
     >>> webhook = client.webhooks.create("https://hooks.example.org/ttm")
-    >>> changes: WebhookChanges = {"events": ["job.failed"], "description": "pages the one on duty"}
+    >>> changes: WebhookChanges = {"events": ["job.failed"], "description": "Pages the engineer on call"}
     >>> client.webhooks.update(webhook.id, **changes).events
     ('job.failed',)
     """
@@ -78,14 +78,14 @@ class JobFilters(TypedDict, total=False):
 
 
 def as_query(filters: JobFilters) -> dict[str, str]:
-    """Filters as parameters of an address."""
+    """Filters as query parameters."""
     return {name: value.isoformat() if isinstance(value, datetime) else str(value) for name, value in filters.items()}
 
 
 def spec_of(
     dataset: Part, student: Part | None, teacher: Part | None, recipe: str | None, options: JobOptions
 ) -> dict[str, Any]:
-    """The body of POST /jobs."""
+    """The body of `POST /jobs`."""
     parts = {"dataset": dataset, "student": student, "teacher": teacher, "recipe": recipe}
     spec = {name: part for name, part in parts.items() if part is not None} | dict(options)
     deadline = spec.get("deadline")

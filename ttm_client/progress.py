@@ -1,4 +1,4 @@
-"""A line that tells how far a job is, in terminals and notebooks."""
+"""A progress bar of one line for terminals and notebooks."""
 
 import sys
 from typing import TextIO
@@ -9,16 +9,16 @@ _WIDTH = 30
 
 
 class ProgressLine:
-    """Written over itself as the job goes on. Where nobody looks on (a file, a pipe) it is one line for each state."""
+    """Redraws one line while the job runs. In a file or a pipe, writes one line per state instead."""
 
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = out or sys.stderr
-        # A notebook's stream is no terminal, but obeys a carriage return.
+        # A notebook's stream is not a terminal but supports carriage returns.
         self._live = self._out.isatty() or type(self._out).__module__.startswith("ipykernel")
         self._last = ""
 
     def __call__(self, job: Job) -> None:
-        """Show the job as it is now; the last time with an end of line."""
+        """Draws the job's current progress, and ends the line once the job has ended."""
         if self._live:
             line = _line(job)
             self._out.write("\r" + line.ljust(len(self._last)) + ("\n" if job.done else ""))

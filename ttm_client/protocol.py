@@ -1,5 +1,5 @@
-"""What every connection to the service holds to: address and key, which requests are sent again and when, and problems
-as exceptions.
+"""Rules that the synchronous and the asyncio client share: address, headers, retries, and errors from problem
+documents.
 """
 
 import hashlib
@@ -23,27 +23,27 @@ _MAX_RETRY_AFTER = 60.0
 
 Params = Mapping[str, str | int | list[str] | None]
 Advance = Callable[[int, int], None]
-"""Called with the bytes moved so far and the bytes in all."""
+"""Called with the number of bytes transferred and the total number of bytes."""
 
 
 class StoreFailed(Exception):
-    """The object store that the service led to did not send a file."""
+    """The object store that the service redirected to did not send the file."""
 
 
 def address(base_url: str | None) -> str:
-    """Where the service is: as given, or as TTM_URL says, or this machine."""
+    """The service's base URL: the argument, TTM_URL, or http://127.0.0.1:8000."""
     return (base_url or os.environ.get("TTM_URL") or DEFAULT_URL).rstrip("/")
 
 
-def standing_headers(api_key: str | None) -> dict[str, str]:
-    """Of every request. The key falls back to TTM_API_KEY."""
+def default_headers(api_key: str | None) -> dict[str, str]:
+    """Headers of every request. `api_key` falls back to TTM_API_KEY."""
     headers = {"User-Agent": "ttm-client", "Accept": "application/json, application/problem+json;q=0.9, */*;q=0.8"}
     key = api_key or os.environ.get("TTM_API_KEY")
     return headers if key is None else {**headers, "Authorization": f"Bearer {key}"}
 
 
-def name_of_request() -> dict[str, str]:
-    """With it the service does a request once, however often it is sent."""
+def idempotency_key() -> dict[str, str]:
+    """A new Idempotency-Key header, with which the service executes a repeated request only once."""
     return {"Idempotency-Key": str(uuid4())}
 
 
@@ -52,25 +52,25 @@ def job_path(job_id: str) -> str:
     return f"/jobs/{quote(job_id, safe='')}"
 
 
-def undirected(path: str) -> str:
-    """The path of a file, to be sent by the service itself."""
+def without_redirect(path: str) -> str:
+    """The path of a file with `redirect=false`: the service sends the bytes itself."""
     return f"{path}{'&' if '?' in path else '?'}redirect=false"
 
 
 def is_repeatable(method: str, *, once: bool) -> bool:
-    """Whether a request that may have arrived can be sent again."""
+    """Whether a request that the service may have received can be sent again."""
     return once or method in _IDEMPOTENT
 
 
 def is_busy(response: httpx2.Response, *, once: bool) -> bool:
-    """Whether the same request may be answered otherwise in a moment."""
-    # The first try of a named request reached the service, though its answer did not come back.
+    """Whether the same request may succeed after a short wait."""
+    # An earlier attempt with the same Idempotency-Key reached the service; its response was lost.
     in_flight = once and response.status_code == 409 and b'"request_in_flight"' in response.content
     return response.status_code in _RETRIED_STATUSES or in_flight
 
 
 def retry_after(response: httpx2.Response) -> float | None:
-    """The seconds that the service asks for, up to a minute."""
+    """The seconds in Retry-After, at most 60; None without the header."""
     try:
         return min(max(float(response.headers["retry-after"]), 0.0), _MAX_RETRY_AFTER)
     except (KeyError, ValueError):
@@ -78,19 +78,19 @@ def retry_after(response: httpx2.Response) -> float | None:
 
 
 def pause(first: float, attempt: int) -> float:
-    """Seconds to wait before the next try; `attempt` counts from 0. Jittered, so that clients stay out of step."""
+    """Seconds before the next attempt: exponential from `first`, at most 10, with jitter. `attempt` counts from 0."""
     return min(first * 2.0**attempt, 10.0) * random.uniform(0.75, 1.25)
 
 
 def check(response: httpx2.Response) -> None:
-    """Raise the ApiError that an error answer, its body read, stands for."""
+    """Raises the ApiError for an error response. The body must have been read."""
     if not response.is_error:
         return
     try:
         problem = json.loads(response.content)
     except ValueError:
         problem = None
-    # A proxy in between answers in its own form.
+    # A proxy may return an error that is not a problem document.
     fields: dict[str, Any] = problem if isinstance(problem, dict) else {}
     raise error_class(response.status_code)(
         status=response.status_code,
@@ -107,11 +107,11 @@ def check(response: httpx2.Response) -> None:
 
 
 def without_none(params: Params | None) -> dict[str, str | int | list[str]]:
-    """The parameters that are given."""
+    """The parameters that are not None."""
     return {name: value for name, value in (params or {}).items() if value is not None}
 
 
 def sha256_of(path: Path) -> str:
-    """In hexadecimal."""
+    """The SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Using a student where it was downloaded."""
+"""Inference with a downloaded student."""
 
 import os
 from importlib import import_module
@@ -6,8 +6,7 @@ from typing import Any, Protocol
 
 
 class Student(Protocol):
-    """A loaded student: its architecture, the classes in the order of its answers, how an image is prepared for it,
-    and the model itself.
+    """A loaded student: its architecture, its classes in the order of its outputs, its preprocessing and its model.
 
     >>> student = load_student(trained)
     >>> student.architecture, student.class_names
@@ -20,7 +19,7 @@ class Student(Protocol):
     model: Any
 
     def predict(self, image: Any) -> Any:
-        """Probabilities, [B, classes], of a PIL image or of a batch of images as a tensor.
+        """Returns class probabilities [B, num_classes] for a PIL image or a batch of images as a tensor.
 
         >>> load_student(trained).predict(image).shape
         torch.Size([1, 2])
@@ -29,8 +28,7 @@ class Student(Protocol):
 
 
 def load_student(path: str | os.PathLike[str]) -> Student:
-    """A student from its file alone, ready to predict. ImportError where torch is not installed, which nothing else of
-    this library needs.
+    """Loads a student from its file. Raises ImportError without `ttm-core`, which only this function needs.
 
     >>> student = load_student(trained)
     >>> probabilities = student.predict(image)
@@ -40,8 +38,6 @@ def load_student(path: str | os.PathLike[str]) -> Student:
     try:
         export = import_module("ttm_core.export")
     except ImportError as error:
-        raise ImportError(
-            f"load_student needs the engine: pip install 'ttm-client[student]' ({error})"
-        ) from error
+        raise ImportError(f"load_student needs the engine: pip install 'ttm-client[student]' ({error})") from error
     student: Student = export.load_student(os.fspath(path))
     return student

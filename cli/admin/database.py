@@ -1,4 +1,4 @@
-"""The record, for commands that change it on the service's own machine: who holds the database may make keys."""
+"""Database access for commands that run on the service's machine."""
 
 import os
 from collections.abc import Iterator
@@ -13,15 +13,13 @@ from ttm_client.cli.output import FAILED, fail
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-VarOption = Annotated[
-    Path, typer.Option("--var", help="Folder that the service keeps its things in, unless TTM_DATABASE_URL is set.")
-]
+VarOption = Annotated[Path, typer.Option("--var", help="Data folder of the service, unless TTM_DATABASE_URL is set.")]
 
 
 @contextmanager
-def record(var: Path) -> Iterator["Session"]:
-    """A transaction on the database that `ttm up` uses with this folder; made, where there is none yet."""
-    # Loaded here: other commands need not wait for it.
+def open_database(var: Path) -> Iterator["Session"]:
+    """A transaction on the database that `ttm up` uses with this folder. Creates the database if it does not exist."""
+    # Imported here because it slows down the start of every command.
     from sqlalchemy.exc import SQLAlchemyError
 
     from ttm_jobs.database.engine import create_engine, session_scope

@@ -1,4 +1,4 @@
-"""`ttm keys`: who may ask. On the service's own machine, since the first key can be made nowhere else."""
+"""`ttm keys`: API keys. Runs on the service's machine, because the first key cannot be created through the API."""
 
 import sys
 from datetime import datetime, timedelta
@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from cli.admin.database import VarOption, record
+from cli.admin.database import VarOption, open_database
 from ttm_client.cli.output import JsonOption, messages, print_json, print_rows
 
-app = typer.Typer(help="Make, list and revoke API keys, on the service's own machine.", no_args_is_help=True)
+app = typer.Typer(help="Create, list and revoke API keys on the service's machine.", no_args_is_help=True)
 _VAR = Path("var")
 
 
@@ -23,17 +23,19 @@ class ScopeName(StrEnum):
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Option(help="Whose key it is.")] = "unnamed",
-    project: Annotated[str, typer.Option(help="Project it belongs to; made where there is none.")] = "default",
+    name: Annotated[str, typer.Option(help="Name of the key.")] = "unnamed",
+    project: Annotated[str, typer.Option(help="Project of the key. Created if it does not exist.")] = "default",
     scope: Annotated[
-        ScopeName, typer.Option(help="read: look; submit: also submit and change jobs; admin: also keys.")
+        ScopeName, typer.Option(help="read: read only; submit: also submit and change jobs; admin: also manage keys.")
     ] = ScopeName.SUBMIT,
-    days: Annotated[float | None, typer.Option(min=0.001, max=36_500, help="Expires after so many days.")] = None,
+    days: Annotated[
+        float | None, typer.Option(min=0.001, max=36_500, help="Days until the key expires. Default: never.")
+    ] = None,
     json: JsonOption = False,
     var: VarOption = _VAR,
 ) -> None:
-    """Make a key. It is printed once, alone on standard output."""
-    with record(var) as session:
+    """Create a key and print it to standard output. It is not shown again."""
+    with open_database(var) as session:
         from ttm_jobs.database.clock import now
         from ttm_jobs.models import Scope
         from ttm_jobs.repositories.access import keys, projects
@@ -41,22 +43,22 @@ def create(
         projects.ensure(session, project)
         expires_at = None if days is None else now(session) + timedelta(days=days)
         made = keys.create(session, project_id=project, name=name, scope=Scope(scope.value), expires_at=expires_at)
-        told = {"id": made.key.id, "secret": made.secret}
+        created = {"id": made.key.id, "secret": made.secret}
     if json:
-        print_json(told)
+        print_json(created)
         return
     sys.stdout.write(made.secret + "\n")
-    messages.print("Keep it: it is shown this once. Clients read it from TTM_API_KEY.", highlight=False)
+    messages.print("Store the key: it is not shown again. Clients read it from TTM_API_KEY.", highlight=False)
 
 
 @app.command("list")
 def list_keys(
-    project: Annotated[str | None, typer.Option(help="Only this project's.")] = None,
+    project: Annotated[str | None, typer.Option(help="Only keys of this project.")] = None,
     json: JsonOption = False,
     var: VarOption = _VAR,
 ) -> None:
     """List keys, oldest first."""
-    with record(var) as session:
+    with open_database(var) as session:
         from ttm_jobs.repositories.access import keys
 
         rows = [
@@ -66,7 +68,7 @@ def list_keys(
                 "project": key.project_id,
                 "name": key.name,
                 "scope": key.scope.value,
-                "made": key.created_at,
+                "created": key.created_at,
                 "expires": key.expires_at,
                 "revoked": key.revoked_at,
                 "used": key.last_used_at,
@@ -76,18 +78,18 @@ def list_keys(
     if json:
         print_json(rows)
         return
-    columns = ("id", "key", "project", "name", "scope", "made", "expires", "revoked", "used")
+    columns = ("id", "key", "project", "name", "scope", "created", "expires", "revoked", "used")
     print_rows([column.upper() for column in columns], [[_cell(row[column]) for column in columns] for row in rows])
 
 
 @app.command()
 def revoke(
-    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `ttm keys list` shows it.")],
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the key; see `ttm keys list`.")],
     json: JsonOption = False,
     var: VarOption = _VAR,
 ) -> None:
-    """Revoke a key; running processes refuse it within five seconds."""
-    with record(var) as session:
+    """Revoke a key. Running processes refuse it within five seconds."""
+    with open_database(var) as session:
         from ttm_jobs.repositories.access import keys
 
         keys.revoke(session, key_id)
@@ -96,5 +98,5 @@ def revoke(
 
 
 def _cell(value: object) -> str:
-    """A day is enough to look at."""
+    """Times are shown to the day."""
     return f"{value:%Y-%m-%d}" if isinstance(value, datetime) else "" if value is None else str(value)

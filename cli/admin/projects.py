@@ -1,24 +1,24 @@
-"""`ttm projects`: the tenants, their limits and what they use. On the service's own machine."""
+"""`ttm projects`: projects, their limits and their usage. Runs on the service's machine."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cli.admin.database import VarOption, record
+from cli.admin.database import VarOption, open_database
 from ttm_client.cli.output import JsonOption, print_json, print_rows
 
-app = typer.Typer(help="List projects and set their limits, on the service's own machine.", no_args_is_help=True)
+app = typer.Typer(help="List projects and set their limits on the service's machine.", no_args_is_help=True)
 _VAR = Path("var")
-# A name, or what is used and what may be.
+# A name, or usage and limit.
 Cell = str | tuple[float, float | None]
 Limit = Annotated[int | None, typer.Option(min=0, max=2**62)]
 
 
 @app.command("list")
 def list_projects(json: JsonOption = False, var: VarOption = _VAR) -> None:
-    """List projects with what each uses of what it may."""
-    with record(var) as session:
+    """List projects with their usage and limits."""
+    with open_database(var) as session:
         from ttm_jobs.repositories.access import projects
 
         rows: list[dict[str, Cell]] = []
@@ -34,17 +34,17 @@ def list_projects(json: JsonOption = False, var: VarOption = _VAR) -> None:
                 }
             )
     if json:
-        print_json([{name: _told(cell) for name, cell in row.items()} for row in rows])
+        print_json([{name: _as_json(cell) for name, cell in row.items()} for row in rows])
         return
     print_rows(
         ("PROJECT", "RUNNING", "QUEUED", "BYTES", "DEVICE HOURS"),
-        [[cell if isinstance(cell, str) else _of(*cell) for cell in row.values()] for row in rows],
+        [[cell if isinstance(cell, str) else _usage(*cell) for cell in row.values()] for row in rows],
     )
 
 
 @app.command("set")
 def set_limits(
-    project: Annotated[str, typer.Argument(metavar="NAME", help="Small letters, digits and dashes.")],
+    project: Annotated[str, typer.Argument(metavar="NAME", help="Lowercase letters, digits and dashes.")],
     max_running_jobs: Limit = None,
     max_queued_jobs: Limit = None,
     max_stored_bytes: Limit = None,
@@ -52,8 +52,8 @@ def set_limits(
     json: JsonOption = False,
     var: VarOption = _VAR,
 ) -> None:
-    """Set the limits of a project, which is made where there is none. A limit that is left out is none."""
-    with record(var) as session:
+    """Set the limits of a project. Creates the project if it does not exist. An omitted limit is removed."""
+    with open_database(var) as session:
         from ttm_jobs.repositories.access import projects
 
         row = projects.ensure(session, project)
@@ -73,9 +73,9 @@ def set_limits(
         )
 
 
-def _told(cell: Cell) -> object:
+def _as_json(cell: Cell) -> object:
     return cell if isinstance(cell, str) else {"used": cell[0], "limit": cell[1]}
 
 
-def _of(used: float, limit: float | None) -> str:
+def _usage(used: float, limit: float | None) -> str:
     return f"{used:g}" if limit is None else f"{used:g} of {limit:g}"

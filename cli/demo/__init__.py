@@ -1,4 +1,4 @@
-"""`ttm demo`: the product's main job on real data, from nothing to a student in one's hands."""
+"""`ttm demo`: distillation on real data through the REST API."""
 
 from cli.demo.command import demo
 

@@ -1,4 +1,4 @@
-"""Several jobs followed at once, a bar each."""
+"""Progress bars for several jobs."""
 
 import time
 
@@ -8,15 +8,15 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from ttm_client import Client, Job
 
-_SECONDS_BETWEEN_LOOKS = 0.5
+_POLL_SECONDS = 0.5
 
 
 class JobsFailed(Exception):
-    """A job of the demo did not succeed; the message says which and why."""
+    """A job of the demo did not succeed."""
 
 
 def follow(client: Client, jobs: dict[str, str], console: Console) -> dict[str, Job]:
-    """Follow jobs (label -> id) to their end; bars on a terminal, a line now and then elsewhere."""
+    """Follows jobs (label -> id) until they end: bars on a terminal, lines elsewhere."""
     columns = (
         TextColumn("  {task.description:<9}"),
         BarColumn(28),
@@ -24,7 +24,7 @@ def follow(client: Client, jobs: dict[str, str], console: Console) -> dict[str, 
         TimeElapsedColumn(),
     )
     done: dict[str, Job] = {}
-    said: dict[str, str] = {}
+    printed: dict[str, str] = {}
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         tasks = {label: bar.add_task(escape(label), total=1.0, numbers="queued", start=False) for label in jobs}
         while len(done) < len(jobs):
@@ -34,14 +34,14 @@ def follow(client: Client, jobs: dict[str, str], console: Console) -> dict[str, 
                 job = client.jobs.get(job_id)
                 _show(bar, tasks[label], job)
                 if not console.is_terminal:
-                    _say(console, label, job, said)
+                    _print_line(console, label, job, printed)
                 if job.done:
                     done[label] = job
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            time.sleep(_POLL_SECONDS)
     for label, job in done.items():
         if job.state != "succeeded":
             reason = f"{job.failure.code}: {job.failure.message}" if job.failure else job.state
-            raise JobsFailed(f"the job {label} ended as {job.state} ({reason}), id {job.id}")
+            raise JobsFailed(f"job {label!r} ({job.id}) ended as {job.state}: {reason}")
     return done
 
 
@@ -53,11 +53,11 @@ def _show(bar: Progress, task: TaskID, job: Job) -> None:
         bar.stop_task(task)
 
 
-def _say(console: Console, label: str, job: Job, said: dict[str, str]) -> None:
-    """Without a terminal: a line at each tenth of the way."""
+def _print_line(console: Console, label: str, job: Job, printed: dict[str, str]) -> None:
+    """Prints a line at every 10 % of progress."""
     now = f"{job.state} {int(_fraction(job) * 10)}"
-    if said.get(label) != now:
-        said[label] = now
+    if printed.get(label) != now:
+        printed[label] = now
         console.print(f"  {label:<9} {_fraction(job):>4.0%}  {_numbers(job)}", highlight=False, markup=False)
 
 

@@ -1,4 +1,4 @@
-"""The demo's steps, in order."""
+"""`ttm demo`: the steps in order."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ console = Console(width=None if sys.stdout.isatty() else 100)
 
 @dataclass(frozen=True)
 class Row:
-    """A model of the final table, as measured from its file alone."""
+    """A row of the final table, measured from the downloaded file alone."""
 
     label: str
     parameters: int
@@ -34,14 +34,16 @@ class Row:
 
 
 def demo(
-    var: Annotated[Path, typer.Option(help="Folder for all that the demo makes.")] = Path("var"),
-    port: Annotated[int, typer.Option(help="Port of the API; a free one is taken where this is not.")] = 8000,
-    seed: Annotated[int, typer.Option(help="Seed of the three students.")] = 0,
-    digits: Annotated[bool, typer.Option("--digits", help="Use scikit-learn's small digits: a minute.")] = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the service running until Ctrl-C.")] = False,
+    var: Annotated[Path, typer.Option(help="Data folder of the demo.")] = Path("var"),
+    port: Annotated[int, typer.Option(help="Port of the API. If it is taken, a free port is used.")] = 8000,
+    seed: Annotated[int, typer.Option(help="Random seed of the students.")] = 0,
+    digits: Annotated[
+        bool, typer.Option("--digits", help="Use scikit-learn's digits, which takes about a minute.")
+    ] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the service running until Ctrl-C.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Train a teacher, distil it three ways through the REST API, and compare the students."""
+    """Train a teacher, distill it with three methods through the REST API, and compare the students."""
     started = time.monotonic()
     console.stderr = json
     try:
@@ -65,7 +67,7 @@ def demo(
     except (StackError, ClientError, board.JobsFailed) as error:
         fail(str(error), FAILED)
     console.print(
-        "\nSee the jobs again: [bold].venv/bin/ttm up[/], then dashboard http://127.0.0.1:8000/ "
+        "\nShow the jobs again: [bold].venv/bin/ttm up[/], then dashboard http://127.0.0.1:8000/ "
         "and API docs http://127.0.0.1:8000/docs",
         soft_wrap=True,
     )
@@ -77,7 +79,7 @@ def _run(client: Client, found: data.Data, small: Path, work: Path, seed: int, c
     upload = client.uploads.create(teacher_file)
     console.print(f"  {upload.uri}  {upload.size:,} bytes  sha256 {upload.sha256[:16]}...")
 
-    console.print(f"[bold]Distil[/] into {plan.STUDENT} with {count:,} labelled images, three ways")
+    console.print(f"[bold]Distill[/] into {plan.STUDENT} with {count:,} labelled images and three methods")
     spec = plan.student_spec(flip=found.flip)
     spec["training"]["seed"] = seed
     dataset = {"uri": small.as_uri(), "validation": {"share": plan.VALIDATION_SHARE}}
@@ -87,7 +89,7 @@ def _run(client: Client, found: data.Data, small: Path, work: Path, seed: int, c
     }
     done = board.follow(client, jobs, console)
 
-    console.print("[bold]Download[/] the students, check their SHA-256, evaluate each from its file alone")
+    console.print("[bold]Download[/] the students, verify their SHA-256, and evaluate each file")
     files = {"teacher": teacher_file}
     for label in plan.METHODS:
         files[label] = client.jobs.download_student(done[label].id, work / f"student-{label.lower()}.safetensors")
@@ -95,9 +97,9 @@ def _run(client: Client, found: data.Data, small: Path, work: Path, seed: int, c
 
 
 def _teacher(client: Client, found: data.Data, work: Path) -> Path:
-    """The teacher's checkpoint: an earlier demo's, or trained now as a job like any other."""
+    """The teacher's checkpoint: from an earlier demo, or trained as an ordinary job."""
     path = work / f"teacher-{found.folder.name}.safetensors"
-    console.print(f"[bold]Teacher[/] {plan.TEACHER}, on labels alone")
+    console.print(f"[bold]Teacher[/] {plan.TEACHER}, trained on labels")
     if path.exists():
         console.print(f"  reused: {path}")
         return path
@@ -108,12 +110,12 @@ def _teacher(client: Client, found: data.Data, work: Path) -> Path:
 
 
 def _rows(files: dict[str, Path], dataset: Path, seconds: dict[str, float | None]) -> list[Row]:
-    """Evaluate downloaded files on the test split, in a process that is given nothing else."""
+    """Evaluates the downloaded files on the test split in a separate process."""
     command = [sys.executable, "-m", "ttm_core", "evaluate", *map(str, files.values()), "--dataset", str(dataset)]
     lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.splitlines()
     return [
-        Row(label, told["parameters"], path.stat().st_size, told["top1"], seconds.get(label))
-        for (label, path), told in zip(files.items(), map(json.loads, lines), strict=True)
+        Row(label, result["parameters"], path.stat().st_size, result["top1"], seconds.get(label))
+        for (label, path), result in zip(files.items(), map(json.loads, lines), strict=True)
     ]
 
 
@@ -137,7 +139,7 @@ def _print_table(rows: list[Row], found: data.Data, count: int, seconds: float) 
     console.print(table)
     console.print(
         f"One seed; every student is {plan.STUDENT} on {count:,} labelled images. "
-        f"Gap closed: from labels alone (0 %) to the teacher (100 %). Whole demo: {seconds:.0f} s.",
+        f"Gap closed: 0 % is training on labels, 100 % is the teacher. Whole demo: {seconds:.0f} s.",
         soft_wrap=True,
     )
 

@@ -1,4 +1,4 @@
-"""Fashion-MNIST (Xiao, Rasul & Vollgraf 2017, MIT license), from the nearest place that has it."""
+"""Fashion-MNIST (Xiao, Rasul & Vollgraf 2017, MIT license) from the nearest source."""
 
 import gzip
 import hashlib
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx2
 
-# SHA-256 of the unpacked files: distributions pack them anew, and the gzip files differ.
+# SHA-256 of the decompressed files, because distributions recompress them.
 FILES = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
@@ -29,7 +29,7 @@ _APT_SECONDS = 180
 
 @dataclass(frozen=True)
 class Data:
-    """A folder of IDX files: its name for people, where it was found, and whether mirrored images are of its kind."""
+    """A folder of IDX files. `flip` says whether mirrored images are valid training images."""
 
     name: str
     folder: Path
@@ -37,28 +37,28 @@ class Data:
     flip: bool
 
 
-def obtain(cache: Path, say: Callable[[str], None]) -> Data:
+def obtain(cache: Path, log: Callable[[str], None]) -> Data:
     """Fashion-MNIST from the cache, the system, the network or the system's package; else scikit-learn's digits."""
     folder = cache / "fashion-mnist"
-    if _whole(folder):
+    if _is_intact(folder):
         return Data("Fashion-MNIST", folder, "cache", flip=True)
     for origin, fetch in (("Debian's package", _from_system), ("download", _download), ("apt-get", _apt_get)):
         try:
-            files = fetch(say)
+            files = fetch(log)
         except (OSError, httpx2.HTTPError, subprocess.SubprocessError, ValueError) as error:
-            say(f"not from {origin}: {error}")
+            log(f"not from {origin}: {error}")
             continue
         _store(folder, files)
         return Data("Fashion-MNIST", folder, origin, flip=True)
-    say("Fashion-MNIST is out of reach: the demo goes on with scikit-learn's 1,797 handwritten digits of 8 x 8 pixels")
+    log("Fashion-MNIST is not available: using scikit-learn's 1,797 handwritten digits of 8 x 8 pixels")
     return digits(cache)
 
 
 def digits(cache: Path) -> Data:
-    """scikit-learn's handwritten digits (1,797, 8 x 8), which its wheel carries: the last 500 are the test split."""
+    """scikit-learn's handwritten digits (1,797 images, 8 x 8). The last 500 are the test split."""
     folder = cache / "digits"
     if not _complete(folder):
-        from sklearn.datasets import load_digits  # a second of imports that no other command should pay
+        from sklearn.datasets import load_digits  # imported here: takes a second
 
         data = load_digits()
         images = (data.images * (255 / 16)).round().astype("uint8")
@@ -72,7 +72,7 @@ def digits(cache: Path) -> Data:
 
 
 def first_images(source: Path, count: int, target: Path) -> Path:
-    """A dataset of the first `count` training images of another, with its whole test split."""
+    """Creates a dataset of the first `count` training images and the full test split of `source`."""
     if not _complete(target):
         files = {name: _unpacked(source, name) for name in FILES}
         for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"):
@@ -82,19 +82,19 @@ def first_images(source: Path, count: int, target: Path) -> Path:
 
 
 def images_in(folder: Path) -> int:
-    """Training images in an IDX folder."""
+    """The number of training images in an IDX folder."""
     with gzip.open(folder / "train-labels-idx1-ubyte.gz") as stream:
         return int(struct.unpack(">4xI", stream.read(8))[0])
 
 
-def _from_system(say: Callable[[str], None]) -> dict[str, bytes]:
+def _from_system(log: Callable[[str], None]) -> dict[str, bytes]:
     if not _DEBIAN.is_dir():
         raise FileNotFoundError(f"no {_DEBIAN}")
     return _verified({name: gzip.decompress((_DEBIAN / f"{name}.gz").read_bytes()) for name in FILES})
 
 
-def _download(say: Callable[[str], None]) -> dict[str, bytes]:
-    say("downloading Fashion-MNIST (31 MB)")
+def _download(log: Callable[[str], None]) -> dict[str, bytes]:
+    log("downloading Fashion-MNIST (31 MB)")
     timeout = httpx2.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS)
     with httpx2.Client(timeout=timeout, follow_redirects=False) as client:
         return _verified(
@@ -102,19 +102,19 @@ def _download(say: Callable[[str], None]) -> dict[str, bytes]:
         )
 
 
-def _apt_get(say: Callable[[str], None]) -> dict[str, bytes]:
+def _apt_get(log: Callable[[str], None]) -> dict[str, bytes]:
     apt = shutil.which("apt-get")
     if apt is None or os.geteuid() != 0:
         raise FileNotFoundError(f"needs root and apt-get (as root: apt-get install {_PACKAGE})")
-    say(f"installing the system package {_PACKAGE}")
+    log(f"installing the system package {_PACKAGE}")
     quiet = {"env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, "capture_output": True, "check": True}
     subprocess.run([apt, "-qq", "update"], timeout=_APT_SECONDS, **quiet)  # type: ignore[call-overload]
     subprocess.run([apt, "-qq", "install", "-y", _PACKAGE], timeout=_APT_SECONDS, **quiet)  # type: ignore[call-overload]
-    return _from_system(say)
+    return _from_system(log)
 
 
 def _header(*shape: int) -> bytes:
-    """The head of an IDX file of unsigned bytes."""
+    """The header of an IDX file of unsigned bytes."""
     return struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape)
 
 
@@ -142,7 +142,7 @@ def _complete(folder: Path) -> bool:
     return all((folder / f"{name}.gz").is_file() for name in FILES)
 
 
-def _whole(folder: Path) -> bool:
+def _is_intact(folder: Path) -> bool:
     try:
         return _complete(folder) and bool(_verified({name: _unpacked(folder, name) for name in FILES}))
     except (OSError, EOFError, ValueError):
@@ -150,7 +150,7 @@ def _whole(folder: Path) -> bool:
 
 
 def _store(folder: Path, files: dict[str, bytes]) -> None:
-    """Write all files, whole or not at all."""
+    """Writes all files atomically."""
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

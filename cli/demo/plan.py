@@ -1,4 +1,4 @@
-"""What the demo trains, and how long: chosen so that two CPU cores finish it within minutes."""
+"""Specs of the demo, chosen so that two CPU cores finish within minutes."""
 
 from typing import Any
 
@@ -10,27 +10,28 @@ METHODS: dict[str, dict[str, Any]] = {
     "KD": {"kind": "kd"},
     "WTTM": {"kind": "wttm", "gamma": 0.1, "beta": 2},
 }
-"""What stands in the table for each method, and its spec."""
+"""Methods by their label in the table."""
 
 
-# Half to learn from and half to choose the best epoch by: fewer to choose by would choose by chance.
+# With a smaller validation split, the choice of the best epoch is mostly noise.
 VALIDATION_SHARE = 0.5
 
 
 def student_images(images: int) -> int:
-    """Of `images` that the teacher saw, the labelled ones that its students learn from: few, as a user might have."""
+    """The number of labelled images for the students, out of the teacher's `images`."""
     return 2_000 if images > 10_000 else 200
 
 
 def teacher_spec(images: int, *, flip: bool) -> dict[str, Any]:
-    """Training of the teacher on labels alone: two passes over a large set, more over a small one."""
+    """Spec of the teacher: cross-entropy, two epochs on a large dataset, ten on a small one."""
     training = _training(2 if images > 10_000 else 10, 128, flip)
     return {"student": TEACHER, "method": "ce", "training": training, "exports": []}
 
 
 def student_spec(*, flip: bool) -> dict[str, Any]:
-    """Training of every student: the three jobs differ in nothing but the method. A second thread would not help one so
-    small, so two of them are trained at once.
+    """Spec shared by the students, which differ only in the method.
+
+    One thread each: a second thread does not speed up a student of this size, so two jobs run in parallel.
     """
     return {"student": STUDENT, "training": _training(30, 64, flip) | {"threads": 1}, "exports": []}
 

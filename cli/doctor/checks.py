@@ -32,7 +32,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """What was looked at, how it stands, what was found, and what to do; `advice` is empty where there is nothing."""
+    """The result of one check. `advice` says what to do; it is empty where nothing is needed."""
 
     name: str
     status: Status
@@ -40,37 +40,42 @@ class Check:
     advice: str = ""
 
     def as_json(self) -> dict[str, str]:
-        """For another program."""
+        """The check as a JSON object."""
         return {"check": self.name, "status": self.status, "found": self.found, "advice": self.advice}
 
 
 def local_checks() -> Iterator[Check]:
-    """Of this machine and of what the settings name."""
+    """Checks of this machine and of the components that the settings name."""
     yield _python()
     yield _versions()
     yield _devices()
     try:
         settings = read_settings()
     except ValueError as error:
-        yield Check("settings", Status.FAILED, str(error), "Correct the TTM_* variable that is named.")
+        yield Check("settings", Status.FAILED, str(error), "Correct the TTM_* variable that the message names.")
         return
-    yield _named(settings, "database_url", lambda: _database(settings))
-    yield _named(settings, "broker_url", lambda: _broker(settings))
-    yield _looked("storage", lambda: _storage(settings), "See TTM_STORAGE_URL: it must be writable.")
+    yield _configured(settings, "database_url", lambda: _database(settings))
+    yield _configured(settings, "broker_url", lambda: _broker(settings))
+    yield _checked("storage", lambda: _storage(settings), "TTM_STORAGE_URL must be writable.")
 
 
 def service_check(url: str | None) -> Check:
-    """Whether the service answers, and which of its parts do."""
+    """Checks whether the service is reachable and which of its components are ready."""
     transport = Transport(url, attempts=1, timeout=5.0)
     try:
         checks: dict[str, str] = transport.request("GET", "/readyz").json()["checks"]
     except ClientError as error:
-        return Check("service", Status.WARNING, str(error), "Start it with `ttm up`, or name another with --url.")
+        return Check("service", Status.WARNING, str(error), "Start it with `ttm up`, or pass its URL with --url.")
     finally:
         transport.close()
     away = [name for name, status in checks.items() if status != "ok"]
     if away:
-        return Check("service", Status.WARNING, f"{transport.base_url}: no {', '.join(away)}", "Look into its logs.")
+        return Check(
+            "service",
+            Status.WARNING,
+            f"{transport.base_url}: not ready: {', '.join(away)}",
+            "Check the service's logs.",
+        )
     return Check("service", Status.OK, transport.base_url)
 
 
@@ -78,7 +83,7 @@ def _python() -> Check:
     found = ".".join(map(str, sys.version_info[:3]))
     if (3, 11) <= sys.version_info[:2] < (3, 15):
         return Check("python", Status.OK, found)
-    return Check("python", Status.FAILED, found, "Python 3.11 to 3.14 is needed.")
+    return Check("python", Status.FAILED, found, "Python 3.11 to 3.14 is required.")
 
 
 def _versions() -> Check:
@@ -100,37 +105,41 @@ def _devices() -> Check:
             [sys.executable, "-c", _DEVICES], capture_output=True, text=True, timeout=120, check=False
         )
     except subprocess.TimeoutExpired:
-        return Check("devices", Status.FAILED, "no answer within two minutes", "Does the GPU's driver hang?")
+        return Check("devices", Status.FAILED, "no answer within two minutes", "Check whether the GPU driver hangs.")
     if asked.returncode:
-        last = asked.stderr.strip().splitlines()[-1:] or ["no word"]
-        return Check("devices", Status.WARNING, last[0], "A worker here needs torch: pip install 'ttm-service[worker]'.")
+        last = asked.stderr.strip().splitlines()[-1:] or ["no output"]
+        return Check(
+            "devices", Status.WARNING, last[0], "A worker here needs torch: pip install 'ttm-service[worker]'."
+        )
     found = asked.stdout.strip()
     if found.startswith("cpu"):
-        return Check("devices", Status.WARNING, found, "No GPU is seen; jobs train on the CPU, which is slow.")
+        return Check("devices", Status.WARNING, found, "No GPU found; jobs train on the CPU, which is slow.")
     return Check("devices", Status.OK, found)
 
 
-def _named(settings: "Settings", setting: str, look: Callable[[], str]) -> Check:
-    """Of what a setting names. Where nothing names it, `ttm up` brings its own, and there is nothing to be missed."""
+def _configured(settings: "Settings", setting: str, look: Callable[[], str]) -> Check:
+    """Checks a component that a setting names. Without the setting, `ttm up` starts an embedded one, so only a
+    warning.
+    """
     name, variable = setting.removesuffix("_url"), f"TTM_{setting.upper()}"
     if setting in settings.model_fields_set:
-        return _looked(name, look, f"Is it up? See {variable}; `ttm up` starts one.")
-    check = _looked(name, look, "")
+        return _checked(name, look, f"Check that it is running, and {variable}. `ttm up` starts an embedded one.")
+    check = _checked(name, look, "")
     if check.status is Status.OK:
         return check
-    return Check(name, Status.WARNING, f"{variable} is not set; `ttm up` brings one of its own")
+    return Check(name, Status.WARNING, f"{variable} is not set; `ttm up` starts an embedded one")
 
 
-def _looked(name: str, look: Callable[[], str], advice: str) -> Check:
+def _checked(name: str, look: Callable[[], str], advice: str) -> Check:
     try:
         return Check(name, Status.OK, look())
     except Exception as error:
-        # Whatever a driver raises, its words are the finding. They may hold an address, but no password.
+        # Drivers raise many exceptions. Their messages may contain an address but no password.
         words = str(error).strip().splitlines()[:1] or [type(error).__name__]
         return Check(name, Status.FAILED, words[0], advice)
 
 
-# Loaded when they are needed: the libraries below them take half a second.
+# Imported when needed: the imports take half a second.
 def read_settings() -> "Settings":
     from ttm_jobs.settings import Settings
 
@@ -156,17 +165,17 @@ def _database(settings: Any) -> str:
     newest = ScriptDirectory.from_config(alembic_config()).get_current_head()
     if at != newest:
         raise RuntimeError(
-            f"its tables are of version {at}, the newest is {newest}: run `python -m ttm_jobs.database.migrate`"
+            f"its schema is version {at}, the newest is {newest}: run `python -m ttm_jobs.database.migrate`"
         )
-    return f"{engine.dialect.name}, tables of version {at}"
+    return f"{engine.dialect.name}, schema version {at}"
 
 
 def _must_exist(path: str) -> None:
     from pathlib import Path
 
-    # To look must not make an empty database.
+    # Connecting would create an empty database.
     if not Path(path).exists():
-        raise FileNotFoundError(f"there is no file {path}")
+        raise FileNotFoundError(f"{path} does not exist")
 
 
 def _broker(settings: Any) -> str:
@@ -174,7 +183,7 @@ def _broker(settings: Any) -> str:
 
     where = urlsplit(settings.broker_url)
     if not connection.ping(settings.broker_url, timeout=2.0):
-        raise ConnectionError(f"nothing answers at {where.hostname}:{where.port}")
+        raise ConnectionError(f"no answer from {where.hostname}:{where.port}")
     return f"{where.scheme} at {where.hostname}:{where.port}"
 
 
@@ -187,7 +196,7 @@ def _storage(settings: Any) -> str:
     storage.put(key, [b"probe"])
     try:
         if b"".join(storage.open(key)) != b"probe":
-            raise OSError("what was written is not what is read")
+            raise OSError("read other bytes than were written")
     finally:
         storage.delete(key)
-    return f"{settings.storage_url}: written, read, removed"
+    return f"{settings.storage_url}: write, read and delete succeeded"

@@ -1,4 +1,4 @@
-"""`ttm doctor`: what the service stands on, looked at from this machine, and what to do about it."""
+"""`ttm doctor`."""
 
 import sys
 from json import dumps
@@ -10,19 +10,19 @@ from cli.doctor.checks import Status, local_checks, service_check
 from cli.doctor.production import production_checks
 from ttm_client.cli.output import FAILED, JsonOption, UrlOption, console, print_rows
 
-_SHAPES = {Status.OK: "✓ ok", Status.WARNING: "! look", Status.FAILED: "✕ failed"}
+_SHAPES = {Status.OK: "✓ ok", Status.WARNING: "! warning", Status.FAILED: "✕ failed"}
 
 
 def doctor(
     production: Annotated[
-        bool, typer.Option("--production", help="Also what should hold where people rely on the service.")
+        bool, typer.Option("--production", help="Also check what a production deployment needs.")
     ] = False,
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """Check versions, devices, database, broker, storage and the service, and say what to do.
+    """Check versions, devices, database, broker, storage and the service, and print advice.
 
-    Settings are read from TTM_* as the service reads them. The exit code is 1 if a check failed.
+    Reads the same TTM_* settings as the service. The exit code is 1 if a check failed.
     """
     checks = [*local_checks(), service_check(url), *(production_checks() if production else ())]
     if json:

@@ -1,4 +1,4 @@
-"""What `ttm doctor --production` looks at beside the rest: what should hold where people rely on the service."""
+"""The additional checks of `ttm doctor --production`."""
 
 import os
 import shutil
@@ -20,40 +20,40 @@ _SAFE = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
 
 
 def production_checks() -> Iterator[Check]:
-    """Each is a warning where it does not hold: who runs the service knows why."""
+    """Yields the checks. Each is only a warning, because an operator may have reasons."""
     settings = read_settings()
     postgresql = settings.database_url.startswith("postgresql")
-    yield wanted(
+    yield expect(
         "production database",
         postgresql,
         "PostgreSQL" if postgresql else "SQLite",
-        "SQLite serves one machine. Set TTM_DATABASE_URL to PostgreSQL, which several share.",
+        "SQLite supports one machine. Set TTM_DATABASE_URL to PostgreSQL.",
     )
     if postgresql:
-        yield _warned("production durability", lambda: _durability(settings), "What is committed must be on disk.")
+        yield _warned("production durability", lambda: _durability(settings), "Committed transactions must be on disk.")
         yield _warned(
             "production connections",
             lambda: _connections(settings),
             "Raise max_connections, or put PgBouncer before PostgreSQL: docs/scale.md.",
         )
-    yield wanted(
+    yield expect(
         "production storage",
         settings.storage_url.startswith("s3:"),
         settings.storage_url.partition(":")[0],
-        "A folder is of one machine, unless it is a shared one. Set TTM_STORAGE_URL to s3://BUCKET.",
+        "Other machines cannot reach a local folder. Set TTM_STORAGE_URL to s3://BUCKET.",
     )
     broker = urlsplit(settings.broker_url)
-    yield wanted(
+    yield expect(
         "production broker",
         not is_loopback(broker.hostname or ""),
         broker.hostname or "none",
-        "Workers elsewhere cannot reach a broker on loopback. Set TTM_BROKER_URL.",
+        "Workers on other machines cannot reach a broker on loopback. Set TTM_BROKER_URL.",
     )
-    yield wanted(
+    yield expect(
         "production broker password",
         bool(broker.password),
         "set" if broker.password else "none",
-        "Who reaches the broker can ring for and remove rings: give it a password.",
+        "Anyone who reaches the broker can add and delete messages: set a password.",
     )
     if broker.scheme in ("redis", "rediss"):
         yield _warned(
@@ -61,44 +61,44 @@ def production_checks() -> Iterator[Check]:
             lambda: _broker_settings(settings),
             "Set maxmemory-policy to noeviction and appendonly to yes.",
         )
-    yield wanted(
+    yield expect(
         "production address",
         not is_loopback(settings.host),
         settings.host,
-        "The API listens on loopback alone: set TTM_HOST, make a key with `ttm keys create`, and put TLS before it.",
+        "The API listens only on loopback: set TTM_HOST, create a key with `ttm keys create`, and use a TLS proxy.",
     )
-    yield _warned("production keys", lambda: _keys(settings), "Make one: ttm keys create --scope admin.")
+    yield _warned("production keys", lambda: _keys(settings), "Create one: ttm keys create --scope admin.")
     yield _warned(
         "production processes", lambda: _processes(settings), "Start what is missing: docs/how-to/run-in-production.md."
     )
-    yield wanted(
+    yield expect(
         "production metrics",
         settings.metrics_token is not None,
         "a token" if settings.metrics_token is not None else "no token",
-        "Set TTM_METRICS_TOKEN, and let Prometheus read /metrics with it: docs/how-to/observe.md.",
+        "Set TTM_METRICS_TOKEN for Prometheus: docs/how-to/observe.md.",
     )
     free = _free(settings.work_dir)
-    yield wanted(
+    yield expect(
         "production disk",
         free >= _ENOUGH_DISK,
         f"{free / 1024**3:.0f} GiB free under {settings.work_dir}",
-        "Datasets are unpacked and teachers' logits kept there: give TTM_WORK_DIR a larger disk.",
+        "Unpacked datasets and teacher stores are there: set TTM_WORK_DIR to a larger disk.",
     )
-    yield wanted(
+    yield expect(
         "production user",
         os.geteuid() != 0,
         "root" if os.geteuid() == 0 else "not root",
-        "Run API and workers as a user that owns nothing else.",
+        "Run the API and the workers as an unprivileged user.",
     )
 
 
-def wanted(name: str, holds: bool, found: str, advice: str) -> Check:
-    """A warning unless it holds."""
+def expect(name: str, holds: bool, found: str, advice: str) -> Check:
+    """A check that is OK if `holds`, else a warning."""
     return Check(name, Status.OK, found) if holds else Check(name, Status.WARNING, found, advice)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches it."""
+    """Whether only this machine can reach the host."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -107,10 +107,10 @@ def is_loopback(host: str) -> bool:
 
 def _warned(name: str, look: Callable[[], tuple[bool, str]], advice: str) -> Check:
     try:
-        return wanted(name, *look(), advice)
+        return expect(name, *look(), advice)
     except Exception as error:
-        # That it is away is said by another check.
-        return Check(name, Status.WARNING, f"cannot be seen: {type(error).__name__}", advice)
+        # Another check reports that the component is unavailable.
+        return Check(name, Status.WARNING, f"could not be checked: {type(error).__name__}", advice)
 
 
 def _durability(settings: "Settings") -> tuple[bool, str]:
@@ -120,9 +120,9 @@ def _durability(settings: "Settings") -> tuple[bool, str]:
 
 def _connections(settings: "Settings") -> tuple[bool, str]:
     most = int(_show(settings, "max_connections"))
-    there = _vitals(settings)
-    workers = sum(queue.workers for queue in there.queues.values())
-    # A worker keeps up to four, an API process forty.
+    stats = _service_stats(settings)
+    workers = sum(queue.workers for queue in stats.queues.values())
+    # A worker opens up to 4 connections, an API process up to 40.
     needed = 4 * workers + 40
     return needed <= most, f"max_connections {most}; {workers} workers and an API may take {needed}"
 
@@ -154,23 +154,23 @@ def _keys(settings: "Settings") -> tuple[bool, str]:
     engine = create_engine(settings.database_url)
     try:
         with read_scope(engine) as session:
-            there = keys.any_valid(session)
+            exists = keys.any_valid(session)
     finally:
         engine.dispose()
-    return there, "there are some" if there else "there is none"
+    return exists, "present" if exists else "none"
 
 
 def _processes(settings: "Settings") -> tuple[bool, str]:
-    there = _vitals(settings)
-    served = {name: queue.workers for name, queue in there.queues.items() if queue.workers}
+    stats = _service_stats(settings)
+    served = {name: queue.workers for name, queue in stats.queues.items() if queue.workers}
     unserved = [name for name in settings.queues if name not in served]
-    found = f"dispatchers: {there.dispatchers}; " + ", ".join(
+    found = f"dispatchers: {stats.dispatchers}; " + ", ".join(
         f"queue {name}: {served.get(name, 0)} workers" for name in sorted({*settings.queues, *served})
     )
-    return there.dispatchers > 0 and not unserved, found
+    return stats.dispatchers > 0 and not unserved, found
 
 
-def _vitals(settings: "Settings") -> "ServiceStats":
+def _service_stats(settings: "Settings") -> "ServiceStats":
     from ttm_jobs.database.engine import create_engine, read_scope
     from ttm_jobs.repositories import service_stats
 
@@ -183,6 +183,6 @@ def _vitals(settings: "Settings") -> "ServiceStats":
 
 
 def _free(folder: Path) -> int:
-    # The folder itself is made by the first worker.
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    return shutil.disk_usage(there).free
+    # The first worker creates the folder.
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(existing).free

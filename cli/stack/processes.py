@@ -1,4 +1,4 @@
-"""A process that is kept running: its log, its restarts, its orderly end."""
+"""A supervised process: its log, restarts and shutdown."""
 
 import os
 import signal
@@ -12,13 +12,13 @@ from ttm_jobs.processes import die_with_parent
 
 _LOG_BYTES = 32 << 20
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
-# A process that lived this long was healthy: its next death starts the pauses anew.
+# After this time the process counts as healthy, and its backoff starts over.
 _HEALTHY_SECONDS = 60.0
 
 
 @dataclass
 class Service:
-    """One long-running process of the stack, in a session of its own so that Ctrl-C reaches only the stack."""
+    """One long-running process of the stack. It runs in its own session, so Ctrl-C reaches only the stack."""
 
     name: str
     command: Sequence[str]
@@ -34,11 +34,11 @@ class Service:
 
     @property
     def pid(self) -> int | None:
-        """The process's id, None while it is not running."""
+        """The process id; None while the process is not running."""
         return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
-        """Start the process; its output is appended to its log."""
+        """Starts the process and appends its output to its log."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists() and self.log.stat().st_size > _LOG_BYTES:
             self.log.replace(self.log.with_suffix(".1.log"))
@@ -51,13 +51,13 @@ class Service:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 pass_fds=self.pass_fds,
-                # SIGTERM, so that a worker whose stack was killed still saves its checkpoint.
+                # SIGTERM lets a worker save a checkpoint when the stack was killed.
                 preexec_fn=die_with_parent(signal.SIGTERM),
             )
         self._started_at = time.monotonic()
 
-    def keep(self) -> str | None:
-        """Start the process again if it has died and its pause is over. A line for people when something happened."""
+    def restart_if_exited(self) -> str | None:
+        """Restarts the process if it exited and its backoff is over. Returns a message when it exits."""
         now = time.monotonic()
         if self._process is not None:
             code = self._process.poll()
@@ -67,20 +67,20 @@ class Service:
             self._failures = 1 if now - self._started_at > _HEALTHY_SECONDS else self._failures + 1
             pause = min(_FIRST_PAUSE * 2.0 ** (self._failures - 1), _LONGEST_PAUSE)
             self._not_before = now + pause
-            return f"{self.name} ended ({_ending(code)}); starting it again in {pause:g} s, its log is {self.log}"
+            return f"{self.name} exited ({_ending(code)}); restarting it in {pause:g} s; log: {self.log}"
         if now >= self._not_before:
             self.restarts += 1
             self.start()
         return None
 
-    def ask_to_stop(self) -> None:
-        """SIGTERM, if it runs."""
+    def terminate(self) -> None:
+        """Sends SIGTERM if the process is running."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
 
     def stop(self) -> None:
-        """SIGTERM, and SIGKILL after `stop_seconds`. Returns when the process is gone."""
-        self.ask_to_stop()
+        """Sends SIGTERM, and SIGKILL after `stop_seconds`. Returns when the process has exited."""
+        self.terminate()
         if self._process is not None:
             try:
                 self._process.wait(self.stop_seconds)
@@ -90,7 +90,7 @@ class Service:
             self._process = None
 
     def tail(self, lines: int = 15) -> str:
-        """The end of the log, for an error message."""
+        """The last lines of the log."""
         if not self.log.exists():
             return ""
         with self.log.open("rb") as file:

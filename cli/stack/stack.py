@@ -1,4 +1,4 @@
-"""The whole service on one machine: broker, API, dispatcher and workers as processes, kept running.
+"""The service on one machine: runs and restarts broker, API, dispatcher and workers.
 
 with Stack(StackOptions(var=Path("var"), port=0)) as stack:
     print(stack.url)
@@ -24,11 +24,11 @@ from cli.stack.processes import Service
 from ttm_jobs.broker.embedded import BrokerDidNotStart, EmbeddedBroker
 
 _READY_SECONDS = 90.0
-# The listening socket is there before the API is, so a first look may wait for nothing.
+# The socket accepts connections before the API runs, so the first requests time out.
 _ANSWER_SECONDS = 1.5
 _TICK_SECONDS = 0.2
-# A process that ends this often while the stack starts will go on doing so.
-_TRIES = 2
+# A process that exits this often during startup is considered broken.
+_MAX_RESTARTS = 2
 
 
 class StackError(Exception):
@@ -44,14 +44,14 @@ class AlreadyRunning(StackError):
 
 
 class NotLoopback(StackError):
-    """The address can be reached from other machines, and there is no key by which to know who asks."""
+    """Other machines can reach the address, and no API key exists."""
 
 
 @dataclass(frozen=True)
 class StackOptions:
-    """What `ttm up` can be told. Port 0 takes a free one. Everything the stack keeps lies under `var`.
+    """Options of `ttm up`. Port 0 selects a free port. All state is stored under `var`.
 
-    A database or broker that `environment` names (TTM_DATABASE_URL, TTM_BROKER_URL) is used instead of an embedded one.
+    TTM_DATABASE_URL and TTM_BROKER_URL in `environment` replace the embedded database and broker.
     """
 
     var: Path = Path("var")
@@ -66,11 +66,10 @@ class StackOptions:
 
 
 class Stack:
-    """Starts the stack on entering, and on leaving stops it in good order: workers first, the broker last.
+    """Context manager that starts the stack and stops it in order: workers first, the broker last.
 
-    One thread starts, watches and stops all processes: the kernel ties "die with your parent" to the thread that
-    forked, so it has to be one that lives as long as they do. `report` is told what happens to the processes; setting
-    `stop` ends the stack, also while it starts.
+    One thread starts, watches and stops all processes, because the kernel ties the parent-death signal to the thread
+    that forked. `report` receives a line for each restart. Setting `stop` ends the stack, also during startup.
     """
 
     def __init__(
@@ -93,10 +92,10 @@ class Stack:
 
     def __enter__(self) -> Self:
         try:
-            self._lock = self._take_lock()
+            self._lock = self._acquire_lock()
             self._listener = self._listen()
         except BaseException:
-            self._let_go()
+            self._release()
             raise
         self._thread.start()
         try:
@@ -106,17 +105,17 @@ class Stack:
             raise
         if self._failure is not None:
             self._thread.join()
-            self._let_go()
+            self._release()
             raise self._failure
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        self._let_go()
+        self._release()
 
     def check(self) -> None:
-        """Raises what ended the watching thread, if something did."""
+        """Raises the error that ended the watching thread, if any."""
         if self._failure is not None:
             raise self._failure
 
@@ -124,11 +123,11 @@ class Stack:
         host = self.options.host
         if host != "localhost" and not _is_loopback(host) and not _has_key(environment["TTM_DATABASE_URL"]):
             raise NotLoopback(
-                f"Other machines reach {host}, and there is no key by which to know who asks. Make one first, "
-                f"with: ttm keys create --scope admin --var {self.options.var}"
+                f"Other machines can reach {host}, and no API key exists. Create one first: "
+                f"ttm keys create --scope admin --var {self.options.var}"
             )
 
-    def _take_lock(self) -> IO[str]:
+    def _acquire_lock(self) -> IO[str]:
         self.options.var.mkdir(parents=True, exist_ok=True)
         path = self.options.var / "stack.lock"
         lock = path.open("a+")
@@ -148,7 +147,7 @@ class Stack:
         return lock
 
     def _listen(self) -> socket.socket:
-        # The API inherits this socket: the port is taken once and for all, and callers wait while the API restarts.
+        # The API inherits this socket, so the port stays taken and requests wait while the API restarts.
         family = socket.AF_INET6 if ":" in self.options.host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -159,7 +158,7 @@ class Stack:
             listener.close()
             raise PortTaken(
                 f"Cannot listen on {self.options.host}:{self.options.port}: {error.strerror}. "
-                "Choose another port with --port, or --port 0 for a free one."
+                "Choose another port with --port, or use --port 0."
             ) from None
         host = f"[{self.options.host}]" if family == socket.AF_INET6 else self.options.host
         self.url = f"http://{host}:{listener.getsockname()[1]}"
@@ -170,7 +169,7 @@ class Stack:
             self._start()
             self._ready.set()
             while not self._stop.wait(_TICK_SECONDS):
-                self._keep_all()
+                self._restart_exited()
         except BaseException as error:
             self._failure = error
         finally:
@@ -209,37 +208,37 @@ class Stack:
             self._launch(
                 Service(name, self.options.worker_command, environment, logs / f"{name}.log", self.options.stop_seconds)
             )
-        self._await_ready()
+        self._wait_until_ready()
 
     def _launch(self, service: Service) -> None:
         service.start()
         self.services.append(service)
 
-    def _await_ready(self) -> None:
+    def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + _READY_SECONDS
-        while (waiting_for := self._waiting_for()) and not self._stop.wait(_TICK_SECONDS):
-            fallen = [service for service in self.services if service.restarts >= _TRIES]
-            if fallen or time.monotonic() > deadline:
-                tails = "".join(f"\n--- {service.log}\n{service.tail()}" for service in fallen or self.services)
-                raise StackError(f"The stack does not come up: no {waiting_for}. The logs end:{tails}")
-            self._keep_all()
+        while (missing := self._missing()) and not self._stop.wait(_TICK_SECONDS):
+            failed = [service for service in self.services if service.restarts >= _MAX_RESTARTS]
+            if failed or time.monotonic() > deadline:
+                tails = "".join(f"\n--- {service.log}\n{service.tail()}" for service in failed or self.services)
+                raise StackError(f"The stack did not start: {missing} did not start. The logs end with:{tails}")
+            self._restart_exited()
         if self._stop.is_set():
             raise StackError("Stopped while it was starting.")
 
-    def _keep_all(self) -> None:
+    def _restart_exited(self) -> None:
         if self._broker is not None and not self._broker.is_alive():
-            self._report("the broker ended; starting it again")
+            self._report("the broker exited; restarting it")
             try:
                 self._broker.start()
             except BrokerDidNotStart as error:
                 self._report(error.message)
         for service in self.services:
-            line = service.keep()
+            line = service.restart_if_exited()
             if line is not None:
                 self._report(line)
 
-    def _waiting_for(self) -> str:
-        """The parts that do not answer yet, by the API's own words; empty when all do."""
+    def _missing(self) -> str:
+        """Names of the components that `/readyz` does not report as ready; empty when all are."""
         try:
             with urlopen(f"{self.url}/readyz", timeout=_ANSWER_SECONDS) as answer:
                 checks = json.load(answer)["checks"]
@@ -252,10 +251,10 @@ class Stack:
         return ", ".join(name for name, status in checks.items() if status != "ok")
 
     def _stop_all(self) -> None:
-        # Workers save checkpoints and write to the database and broker, so those outlive them.
+        # Workers write checkpoints to the database, so the other processes stop after them.
         workers = [service for service in self.services if service.name.startswith("worker")]
         for worker in workers:
-            worker.ask_to_stop()
+            worker.terminate()
         for worker in workers:
             worker.stop()
         for service in reversed(self.services):
@@ -263,7 +262,7 @@ class Stack:
         if self._broker is not None:
             self._broker.stop()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         if self._listener is not None:
             self._listener.close()
         if self._lock is not None:
@@ -271,7 +270,7 @@ class Stack:
 
 
 def _migrate(database_url: str) -> None:
-    # Loaded here: the database's libraries take half a second, which `ttm jobs` need not wait for.
+    # Imported here because the database libraries take half a second to import.
     from sqlalchemy.exc import SQLAlchemyError
 
     from ttm_jobs.database.migrate import upgrade
@@ -279,7 +278,7 @@ def _migrate(database_url: str) -> None:
     try:
         upgrade(database_url)
     except (SQLAlchemyError, ValueError) as error:
-        raise StackError(f"The database cannot be prepared: {error}") from error
+        raise StackError(f"The database migration failed: {error}") from error
 
 
 def _has_key(database_url: str) -> bool:

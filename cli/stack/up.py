@@ -1,4 +1,4 @@
-"""`ttm up`: the whole service in the foreground."""
+"""`ttm up`."""
 
 import signal
 import threading
@@ -12,25 +12,25 @@ from ttm_client.cli.output import FAILED, JsonOption, console, fail, messages, p
 
 
 def up(
-    host: Annotated[str, typer.Option(help="Address to listen on; any but loopback needs a key.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. Any address but loopback requires an API key.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 selects a free port.")] = 8000,
     broker_port: Annotated[
-        int, typer.Option(min=0, max=65_535, help="Port of the embedded broker; 0 takes a free one.")
+        int, typer.Option(min=0, max=65_535, help="Port of the embedded broker; 0 selects a free port.")
     ] = 0,
-    var: Annotated[Path, typer.Option(help="Folder for everything the service keeps.")] = Path("var"),
-    workers: Annotated[int, typer.Option(min=0, max=64, help="Worker processes on this machine.")] = 1,
+    var: Annotated[Path, typer.Option(help="Data folder of the service.")] = Path("var"),
+    workers: Annotated[int, typer.Option(min=0, max=64, help="Number of worker processes.")] = 1,
     data_root: Annotated[
         list[Path] | None,
-        typer.Option(
-            exists=True, file_okay=False, help="Folder that jobs may read by file:// addresses; may be repeated."
-        ),
+        typer.Option(exists=True, file_okay=False, help="Folder that jobs may read through file:// URIs. Repeatable."),
     ] = None,
     json: JsonOption = False,
 ) -> None:
     """Run API, dispatcher, worker, broker and database on this machine until Ctrl-C.
 
-    A database or broker named by TTM_DATABASE_URL or TTM_BROKER_URL is used instead of an embedded one. Logs are in
-    VAR/log. What is there from an earlier run is gone on with.
+    TTM_DATABASE_URL and TTM_BROKER_URL replace the embedded database and broker. Logs are in VAR/log. Resumes from
+    existing state in VAR.
     """
     options = StackOptions(
         var=var, host=host, port=port, broker_port=broker_port, workers=workers, data_roots=tuple(data_root or ())

@@ -1,4 +1,4 @@
-"""The entry point of the SDK."""
+"""The client object."""
 
 from typing import Self
 
@@ -16,10 +16,10 @@ from ttm_client.models.resources import Usage
 
 
 class AsyncClient:
-    """A connection to a service.
+    """A client for one service.
 
-    `base_url` falls back to the environment's TTM_URL and then to http://127.0.0.1:8000, `api_key` to TTM_API_KEY.
-    `timeout` is of one answer, in seconds.
+    `base_url` falls back to the environment variable TTM_URL, then to http://127.0.0.1:8000; `api_key` falls back to
+    TTM_API_KEY. `timeout` is the time limit of one response in seconds.
 
     >>> async with AsyncClient() as client:
     ...     upload = await client.uploads.create("teacher.safetensors")
@@ -44,7 +44,7 @@ class AsyncClient:
         self.webhooks = AsyncWebhooks(self._transport)
 
     async def usage(self) -> Usage:
-        """What the project of the key has and has used, beside its limits.
+        """Returns the resource use and the limits of the API key's project.
 
         >>> used = await client.usage()
         >>> used.queued_jobs, used.limits.queued_jobs
@@ -60,7 +60,7 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections; leaving `async with` does it, too.
+        """Closes the connections. Leaving `async with` also closes them.
 
         >>> other = AsyncClient()
         >>> await other.close()

@@ -1,4 +1,4 @@
-"""Downloads that resume, are verified, and appear under their name only when whole."""
+"""Downloads that resume, are verified, and appear under their final name only when complete."""
 
 import asyncio
 import os
@@ -21,12 +21,12 @@ async def download(
     progress: Advance | None = None,
     attempts: int = 8,
 ) -> Path:
-    """Fetch `href` into `path`. What an earlier call left behind is continued, a broken connection as well.
+    """Downloads `href` to `path`. Resumes after a broken connection and from the partial file of an earlier call.
 
-    `attempts` bounds the tries in a row that bring nothing. ChecksumMismatch leaves neither file.
+    Gives up after `attempts` consecutive attempts without new bytes. ChecksumMismatch leaves neither file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The hash in the name ties a part to its content: a part of another file is never continued.
+    # The hash in the name prevents resuming from the partial file of another content.
     part = path.with_name(f".{path.name}.{sha256[:16]}.part")
     fruitless = 0
     direct = True
@@ -35,13 +35,13 @@ async def download(
             await _fetch(transport, href, part, have, size, progress, direct=direct)
         except (httpx2.TransportError, Unavailable, StoreFailed) as error:
             grown = part.exists() and part.stat().st_size > have
-            # A store that sends nothing may be out of reach from here: the service, which is not, sends the rest.
+            # The object store may be unreachable from here; the service itself then sends the rest.
             direct = direct and (grown or not isinstance(error, StoreFailed))
             fruitless = 0 if grown else fruitless + 1
             if fruitless >= attempts:
                 raise ConnectionFailed(f"{href}: {error}") from error
             await asyncio.sleep(transport.pause(fruitless))
-    # A file of no bytes is never asked for.
+    # An empty file needs no request.
     part.touch()
     found = await asyncio.to_thread(sha256_of, part)
     if found != sha256:
@@ -56,7 +56,7 @@ async def _fetch(
 ) -> None:
     headers = {"Accept-Encoding": "identity"}
     if have:
-        # Without If-Range: the object store knows the file by another tag, and its hash is checked in the end.
+        # No If-Range: the object store uses another ETag, and the hash is checked at the end.
         headers["Range"] = f"bytes={have}-"
     try:
         async with transport.fetch(href, headers, direct=direct) as response:

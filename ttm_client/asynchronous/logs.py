@@ -1,4 +1,4 @@
-"""A job's output as it is written, across attempts and dropped connections."""
+"""A trainer's log while it is written, across attempts and dropped connections."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -8,14 +8,15 @@ from ttm_client.errors import InvalidRequest, NotFound
 from ttm_client.models.jobs import Job
 from ttm_client.protocol import job_path
 
-# So many of the bytes known already are asked for again: another attempt's log, or one cut at its beginning, differs.
+# The request overlaps the bytes already received by this many. A mismatch means the log of another attempt, or a log
+# whose beginning was dropped.
 _OVERLAP = 64
 
 
 async def follow_log(
     transport: AsyncTransport, job_id: str, get: Callable[[str], Awaitable[Job]], *, interval: float
 ) -> AsyncIterator[str]:
-    """Whole lines as they come, until the job has ended."""
+    """Yields complete lines as they arrive, until the job has ended."""
     known = b""
     total, waiting = 0, b""
     while True:
@@ -37,7 +38,7 @@ async def follow_log(
 
 
 async def _after(transport: AsyncTransport, job_id: str, total: int, known: bytes) -> tuple[bytes, bool]:
-    """What follows the first `total` bytes, of which `known` are the last; and whether it is another log now."""
+    """Returns the bytes after the first `total`, whose last ones are `known`, and whether the log was replaced."""
     try:
         answer = await transport.request(
             "GET", job_path(job_id) + "/log", headers={"Range": f"bytes={total - len(known)}-"}
@@ -47,7 +48,7 @@ async def _after(transport: AsyncTransport, job_id: str, total: int, known: byte
     except InvalidRequest as error:
         if error.status != 416:
             raise
-        # Shorter than what is known: another one, unless there is nothing yet.
+        # The log is shorter than before: it was replaced, unless nothing was received yet.
         return b"", total > 0
     if not answer.content.startswith(known):
         return b"", True

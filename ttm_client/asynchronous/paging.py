@@ -1,4 +1,4 @@
-"""Walking a list of the service page by page."""
+"""Iteration over paginated lists."""
 
 import json
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ from ttm_client.protocol import Params
 
 
 async def pages(transport: AsyncTransport, path: str, params: Params) -> AsyncIterator[dict[str, Any]]:
-    """Every item of a list, in its order; the next page is asked for when it is needed."""
+    """Yields every item of a list in order and requests pages as needed."""
     cursor: str | None = None
     while True:
         answer = await transport.request("GET", path, params={**params, "cursor": cursor})

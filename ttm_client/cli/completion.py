@@ -1,4 +1,4 @@
-"""What shells offer beside names of commands and options. Where the service does not answer at once, nothing."""
+"""Shell completion of job ids and states. Offers nothing if the service does not answer quickly."""
 
 from itertools import islice
 
@@ -11,8 +11,8 @@ _OFFERED = 30
 
 
 def job_ids(incomplete: str) -> list[tuple[str, str]]:
-    """The newest jobs, each with what it is."""
-    # One try, since somebody waits at the prompt.
+    """The newest jobs with a description each."""
+    # One attempt only: the user is waiting at the prompt.
     transport = Transport(timeout=2.0, attempts=1)
     try:
         found = list(islice(Jobs(transport).list(), _OFFERED))
@@ -24,5 +24,5 @@ def job_ids(incomplete: str) -> list[tuple[str, str]]:
 
 
 def states(incomplete: str) -> list[str]:
-    """Those that a job can be in."""
+    """The states of a job."""
     return [state for state in _STATES if state.startswith(incomplete)]

@@ -1,4 +1,4 @@
-"""How commands speak: tables for people, tabs for pipes, JSON when asked; errors as exit codes."""
+"""Output of commands: tables on terminals, tab-separated lines in pipes, JSON with --json, and exit codes."""
 
 import json
 import sys
@@ -27,10 +27,11 @@ from ttm_client import (
 )
 
 UrlOption = Annotated[
-    str | None, typer.Option("--url", envvar="TTM_URL", help="The service.", show_default="http://127.0.0.1:8000")
+    str | None,
+    typer.Option("--url", envvar="TTM_URL", help="URL of the service.", show_default="http://127.0.0.1:8000"),
 ]
-LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
+LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="Maximum number of rows.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print only JSON to standard output.")]
 
 console = Console(soft_wrap=True)
 messages = Console(stderr=True, soft_wrap=True)
@@ -38,31 +39,31 @@ messages = Console(stderr=True, soft_wrap=True)
 FAILED, USAGE, UNREACHABLE, NOT_FOUND, CONFLICT, INTERRUPTED = 1, 2, 3, 4, 5, 130
 
 EXIT_CODES = (
-    "Exit codes: 0 done, 1 the job failed or was cancelled or something broke, 2 wrong usage or refused input, "
-    "3 the service cannot be reached, 4 no such thing, 5 not possible in its state, 130 interrupted."
+    "Exit codes: 0 success, 1 the job failed or was cancelled or another error, 2 wrong usage or invalid input, "
+    "3 the service cannot be reached, 4 not found, 5 not possible in the current state, 130 interrupted."
 )
 
 
 @contextmanager
 def service(url: str | None) -> Iterator[Client]:
-    """A client whose errors end the command with a message and the exit code that stands for them."""
+    """A client whose errors end the command with a message and the matching exit code."""
     try:
         with Client(url) as client:
             yield client
     except ClientError as error:
-        fail(_words(error), _code(error))
+        fail(_message(error), _code(error))
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 
 
 def fail(message: str, code: int) -> None:
-    """End the command with a message on standard error."""
+    """Ends the command with a message on standard error."""
     messages.print(f"[bold red]error[/] {escape(message)}", highlight=False)
     raise typer.Exit(code)
 
 
 def print_json(value: object) -> None:
-    """JSON on standard output, on one line, for another program."""
+    """Prints one line of JSON to standard output."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, default=_plain) + "\n")
     sys.stdout.flush()
 
@@ -71,45 +72,46 @@ def _plain(value: object) -> Any:
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
 
 
-def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str] = ()) -> None:
-    """A table on a terminal, tab-separated lines into a pipe. Where a terminal is too narrow for a table, the `spare`
-    columns give way, the first first.
+def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], optional: Sequence[str] = ()) -> None:
+    """Prints a table on a terminal and tab-separated lines into a pipe.
+
+    On a narrow terminal, the `optional` columns are dropped in their order.
     """
     if not console.is_terminal:
         for row in rows:
             sys.stdout.write("\t".join(row) + "\n")
         return
-    shown = _that_fit(columns, rows, spare)
+    shown = _fitting_columns(columns, rows, optional)
     table = Table(box=None, pad_edge=False, header_style="dim", show_header=any(columns))
     for index in shown:
-        table.add_column(columns[index], overflow="fold", no_wrap=columns[index] in _WHOLE)
+        table.add_column(columns[index], overflow="fold", no_wrap=columns[index] in _UNWRAPPED)
     for row in rows:
         table.add_row(*(escape(row[index]) for index in shown))
     console.print(table)
 
 
-# What is copied: broken over two lines it cannot be.
-_WHOLE = ("ID", "ADDRESS", "CREATED")
-# A cell may be broken into lines of so many characters before a column gives way to it.
+# Users copy these, so they are never wrapped.
+_UNWRAPPED = ("ID", "REFERENCE", "URI", "CREATED")
+# Cells are wrapped down to this width before a column is dropped.
 _NARROW = 16
 
 
-def _that_fit(columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str]) -> list[int]:
-    """The columns to show, by their places."""
+def _fitting_columns(columns: Sequence[str], rows: Sequence[Sequence[str]], optional: Sequence[str]) -> list[int]:
+    """The indices of the columns to show."""
     widths = [max(cell_len(cell) for cell in cells) for cells in zip(columns, *rows, strict=True)]
     needed = [
-        width if column in _WHOLE else max(min(width, _NARROW), cell_len(column))
+        width if column in _UNWRAPPED else max(min(width, _NARROW), cell_len(column))
         for column, width in zip(columns, widths, strict=True)
     ]
     shown = list(range(len(columns)))
-    for column in spare:
+    for column in optional:
         if sum(needed[index] + 2 for index in shown) - 2 > console.width:
             shown.remove(columns.index(column))
     return shown
 
 
 def count(number: int | None) -> str:
-    """Parameters or MACs for people, with three digits and a unit."""
+    """A count with three significant digits and a unit prefix."""
     if number is None:
         return "-"
     value = float(number)
@@ -121,7 +123,7 @@ def count(number: int | None) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes in the largest unit that leaves at least 1."""
+    """A number of bytes in the largest binary unit in which it is at least 1."""
     value = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1024:
@@ -130,13 +132,13 @@ def size(count: int) -> str:
     return f"{value:.1f} TiB"
 
 
-def moment(at: datetime) -> str:
-    """A time in the reader's zone, to the minute."""
+def local_time(at: datetime) -> str:
+    """A time in the local time zone, to the minute."""
     return f"{at.astimezone():%Y-%m-%d %H:%M}"
 
 
 def duration(seconds: float) -> str:
-    """Minutes and seconds, with hours where there are any."""
+    """A duration as minutes and seconds, with hours if there are any."""
     minutes, rest = divmod(max(round(seconds), 0), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
@@ -144,16 +146,16 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def transfer(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A bar for bytes on their way, on a terminal only."""
+    """A progress bar for a transfer, on terminals only."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=messages, disable=quiet or not messages.is_terminal, transient=True) as bar:
         task = bar.add_task(escape(what), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _words(error: ClientError) -> str:
+def _message(error: ClientError) -> str:
     if isinstance(error, ConnectionFailed):
-        return f"{error}\n      Is the service running? Start it with: ttm up"
+        return f"{error}\n      Is the service running? Start it with `ttm up`."
     if isinstance(error, ApiError) and error.status >= 500:
         return f"{error} (request {error.request_id})"
     return str(error)

@@ -1,4 +1,4 @@
-"""From flags, files and local paths to the body of POST /jobs."""
+"""Builds the body of POST /jobs from flags, spec files and local paths."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ Spec = dict[str, Any]
 
 
 class _Loader(yaml.SafeLoader):
-    """Takes 1e-3 for a number, as JSON and later YAML do."""
+    """A YAML 1.1 loader that also reads 1e-3 as a number, as JSON and YAML 1.2 do."""
 
 
 _Loader.add_implicit_resolver(
@@ -23,22 +23,23 @@ _Loader.add_implicit_resolver(
 )
 
 SpecFile = Annotated[
-    Path | None, typer.Argument(metavar="[SPEC.YAML]", help="The spec; flags override it.", show_default=False)
+    Path | None, typer.Argument(metavar="[SPEC.YAML]", help="Spec file; flags override its fields.", show_default=False)
 ]
-RecipeOption = Annotated[str | None, typer.Option(help="A published run to start from; see `ttm recipes`.")]
+RecipeOption = Annotated[str | None, typer.Option(help="Recipe to start from; see `ttm recipes`.")]
 TeacherOption = Annotated[
     list[str] | None,
-    typer.Option(help="Checkpoint: a file here, or an address. Several: the mean of their distributions."),
+    typer.Option(help="Checkpoint: local file or URI. Repeat for an ensemble of teachers."),
 ]
 StudentOption = Annotated[str | None, typer.Option(help="Architecture of the student.")]
-DatasetOption = Annotated[str | None, typer.Option(help="Folder or archive here, or an address.")]
-NameOption = Annotated[str | None, typer.Option(help="A name for people.")]
+DatasetOption = Annotated[str | None, typer.Option(help="Local folder or archive, or URI.")]
+NameOption = Annotated[str | None, typer.Option(help="Name of the job.")]
 MethodOption = Annotated[str | None, typer.Option(help="wttm, ttm, kd, ce, dkd, dist, nkd or wkd.")]
-EpochsOption = Annotated[int | None, typer.Option(help="Passes over the training images.")]
-BatchSizeOption = Annotated[int | None, typer.Option(help="Images a step.")]
-SeedOption = Annotated[int | None, typer.Option(help="Seed of everything random.")]
+EpochsOption = Annotated[int | None, typer.Option(help="Number of epochs.")]
+BatchSizeOption = Annotated[int | None, typer.Option(help="Images per step.")]
+SeedOption = Annotated[int | None, typer.Option(help="Random seed.")]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any field, such as method.beta=2.0.")
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any field of the spec, for example method.beta=2.0."),
 ]
 
 
@@ -56,7 +57,7 @@ def assemble(
     seed: int | None,
     assignments: Sequence[str],
 ) -> Spec:
-    """The spec of a file, if any, with what the flags say put over it."""
+    """The spec file's fields, overridden by the flags."""
     spec = read_spec(spec_file)
     if teacher is not None and len(teacher) > 1:
         spec.pop("teacher", None)
@@ -77,12 +78,12 @@ def assemble(
     put_assignments(spec, assignments)
     for needed in ("student", "dataset"):
         if needed not in spec and (needed == "dataset" or "recipe" not in spec):
-            raise typer.BadParameter(f"a run needs a {needed}: give --{needed}, or a spec file")
+            raise typer.BadParameter(f"A {needed} is required: pass --{needed} or a spec file.")
     return spec
 
 
 def read_spec(path: Path | None) -> Spec:
-    """A spec from a YAML or JSON file; an empty one without a file."""
+    """Reads a spec from a YAML or JSON file. Returns an empty spec without a file."""
     if path is None:
         return {}
     try:
@@ -90,12 +91,12 @@ def read_spec(path: Path | None) -> Spec:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise typer.BadParameter(f"{path}: {error}") from None
     if not isinstance(spec, dict):
-        raise typer.BadParameter(f"{path} does not hold a mapping of fields.")
+        raise typer.BadParameter(f"{path} is not a mapping of fields.")
     return spec
 
 
 def put(spec: Spec, field: str, value: Any) -> None:
-    """Set a field by its dotted name; None leaves it. A string in the way becomes the object it is short for."""
+    """Sets a field by its dotted name unless `value` is None. Expands a short form (a string) to its object."""
     if value is None:
         return
     *parents, last = field.split(".")
@@ -110,7 +111,7 @@ def put(spec: Spec, field: str, value: Any) -> None:
 
 
 def put_assignments(spec: Spec, assignments: Sequence[str]) -> None:
-    """Set fields from `dotted.name=value`, the value in YAML."""
+    """Sets fields from `dotted.name=value`, where the value is YAML."""
     for assignment in assignments:
         field, equals, value = assignment.partition("=")
         if not equals or not field:
@@ -122,44 +123,44 @@ def put_assignments(spec: Spec, assignments: Sequence[str]) -> None:
 
 
 def send_files(spec: Spec, client: Client, *, quiet: bool) -> None:
-    """Replace local paths by addresses: a file is uploaded, a folder becomes file:// for a service on this disk."""
-    spec.update(_with_addresses(spec, lambda text: _sent(text, client, quiet=quiet)))
+    """Replaces local paths by URIs: uploads files and turns folders into file:// URIs."""
+    spec.update(_replace_paths(spec, lambda text: _upload(text, client, quiet=quiet)))
 
 
-def with_local_addresses(spec: Spec) -> Spec:
-    """The same spec with local paths as file:// addresses."""
-    return _with_addresses(spec, lambda text: Path(text).expanduser().resolve().as_uri())
+def with_file_uris(spec: Spec) -> Spec:
+    """The spec with local paths as file:// URIs."""
+    return _replace_paths(spec, lambda text: Path(text).expanduser().resolve().as_uri())
 
 
-def _with_addresses(spec: Spec, address: Callable[[str], str]) -> Spec:
-    """The same spec with `address` of every path in it; what is an address already stays."""
+def _replace_paths(spec: Spec, uri_of: Callable[[str], str]) -> Spec:
+    """The spec with `uri_of` applied to every local path. URIs stay unchanged."""
 
-    def of(whole: Any, field: str) -> Any:
-        if isinstance(whole, Mapping) and isinstance(whole.get(field), str):
-            return {**whole, field: of(whole[field], field)}
-        return address(whole) if isinstance(whole, str) and not _ADDRESS.match(whole) else whole
+    def replace(part: Any, field: str) -> Any:
+        if isinstance(part, Mapping) and isinstance(part.get(field), str):
+            return {**part, field: replace(part[field], field)}
+        return uri_of(part) if isinstance(part, str) and not _URI.match(part) else part
 
     replaced = dict(spec)
     for part, field in (("teacher", "checkpoint"), ("dataset", "uri")):
         if part in spec:
-            replaced[part] = of(spec[part], field)
+            replaced[part] = replace(spec[part], field)
     if isinstance(spec.get("student"), Mapping):
-        replaced["student"] = of(spec["student"], "checkpoint")
+        replaced["student"] = replace(spec["student"], "checkpoint")
     if isinstance(spec.get("teachers"), list):
-        replaced["teachers"] = [of(teacher, "checkpoint") for teacher in spec["teachers"]]
+        replaced["teachers"] = [replace(teacher, "checkpoint") for teacher in spec["teachers"]]
     return replaced
 
 
-# A scheme of one letter would be a Windows drive.
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+# A scheme has at least two letters: one letter is a Windows drive.
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _SHORT_FOR = {"teacher": "checkpoint", "student": "architecture", "dataset": "uri", "method": "kind"}
 
 
-def _sent(text: str, client: Client, *, quiet: bool) -> str:
+def _upload(text: str, client: Client, *, quiet: bool) -> str:
     path = Path(text).expanduser()
     if path.is_dir():
         return path.resolve().as_uri()
     if not path.is_file():
-        raise typer.BadParameter(f"{text!r} is neither a file or folder here nor an address.")
+        raise typer.BadParameter(f"{text!r} is neither a local file or folder nor a URI.")
     with transfer(f"uploading {path.name}", quiet=quiet) as progress:
         return client.uploads.create(path, progress).uri

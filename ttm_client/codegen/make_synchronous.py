@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _HERE = Path(__file__).resolve().parents[1]
-_HEAD = "# Generated from asynchronous/{name} by `python -m ttm_client.codegen.make_synchronous`: edit that file.\n"
+_HEAD = "# From asynchronous/{name} by `python -m ttm_client.codegen.make_synchronous`: edit that.\n"
 _WORDS = (
     (r"await asyncio\.to_thread\(([\w.]+), ", r"\1("),
     (r"await asyncio\.to_thread\(([\w.]+)\)", r"\1()"),

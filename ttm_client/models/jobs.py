@@ -1,4 +1,4 @@
-"""What the service answers, typed. Fields of a newer service are kept out, so that an older client goes on working."""
+"""Typed responses about jobs. Unknown fields are ignored, so an older client works with a newer service."""
 
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ class ApiModel(BaseModel):
 
 
 class Upload(ApiModel):
-    """A file that the service keeps; `uri` names it in a job's spec.
+    """An uploaded file. Use `uri` in a job's spec.
 
     >>> upload = client.uploads.create("teacher.safetensors")
     >>> upload.uri == "upload:" + upload.id, upload.size
@@ -29,7 +29,7 @@ class Upload(ApiModel):
 
 
 class Progress(ApiModel):
-    """Where the running attempt stands; `fraction` in [0, 1], `eta_seconds` to the end of training.
+    """Progress of the current attempt. `fraction` is in [0, 1]; `eta_seconds` is the time to the end of training.
 
     >>> running.progress.fraction, running.progress.eta_seconds
     (0.5, 50.0)
@@ -45,7 +45,7 @@ class Progress(ApiModel):
 
 
 class Accuracy(ApiModel):
-    """Top-1 shares in [0, 1]; `change_points` is teacher minus student in percentage points.
+    """Top-1 accuracies in [0, 1]. `change_points` is student minus teacher in percentage points: negative is worse.
 
     >>> done.accuracy
     Accuracy(split='test', teacher=0.91, student=0.88, change_points=3.0)
@@ -58,7 +58,7 @@ class Accuracy(ApiModel):
 
 
 class Failure(ApiModel):
-    """Why a job failed; `origin` is `user` or `system`. `next_step` says what to do about it.
+    """Why a job failed. `origin` is `user` or `system`; `next_step` recommends what to do.
 
     >>> failed.failure.code, failed.failure.origin, failed.failure.message
     ('bad_dataset', 'user', 'No images.')
@@ -87,7 +87,7 @@ class HistoryEntry(ApiModel):
 
 
 class Artifact(ApiModel):
-    """A file that a job made.
+    """A file that a job produced.
 
     >>> [(artifact.name, artifact.size) for artifact in done.artifacts if artifact.name == "student.safetensors"]
     [('student.safetensors', 1280000)]
@@ -101,7 +101,7 @@ class Artifact(ApiModel):
 
 
 class JobSummary(ApiModel):
-    """A job as a list shows it.
+    """A job as returned in lists.
 
     >>> [(job.name, job.state, job.student) for job in client.jobs.list(states=("running",))]
     [('a job', 'running', 'cifar/resnet20')]
@@ -133,7 +133,7 @@ class JobSummary(ApiModel):
 
     @property
     def done(self) -> bool:
-        """True once the state can no longer change.
+        """Whether the job is in a terminal state.
 
         >>> done.done, running.done
         (True, False)
@@ -142,7 +142,7 @@ class JobSummary(ApiModel):
 
 
 class Job(JobSummary):
-    """A job with all that is known of it; `spec` is complete once `resolved`.
+    """A job with all its fields. `spec` has every default filled in once `resolved` is true.
 
     >>> done.spec["method"], done.resolved, done.result["student_test"]["top1"]
     ('ce', False, 0.88)
@@ -160,7 +160,8 @@ class Job(JobSummary):
 
 
 class Attempt(ApiModel):
-    """One claim of a job by a worker; `cause` says why it ended early, `from_step` and `to_step` how far it came.
+    """One attempt of a worker to run a job. `cause` is why it ended early; `from_step` and `to_step` are its first and
+    last step.
 
     >>> client.jobs.attempts(failed.id)[0].cause.code
     'bad_dataset'
@@ -177,7 +178,7 @@ class Attempt(ApiModel):
 
 
 class JobEvent(ApiModel):
-    """One entry of a job's event stream; `data` depends on `kind`.
+    """One event of a job's event stream. `data` depends on `kind`.
 
     >>> event = next(client.jobs.events(done.id))
     >>> event.kind, event.data["state"]
@@ -204,7 +205,8 @@ class MetricPoint(ApiModel):
 
 
 class Architecture(ApiModel):
-    """A model the service can train; `parameters` and `macs` at `input_size` with the default number of classes.
+    """An architecture that the service can train. `parameters` and `macs` are for `input_size` and the default number
+    of classes.
 
     >>> client.architectures.get("cifar/resnet20").macs
     40818944
@@ -219,8 +221,8 @@ class Architecture(ApiModel):
 
 
 class Recipe(ApiModel):
-    """A published run; `spec` is the part of a spec that a job which names it need not say, `published` the source's
-    top-1 accuracies in per cent: `teacher`, `student` trained alone, `distilled`.
+    """A published experiment. `spec` holds the fields that a job takes from it; `published` holds the source's top-1
+    accuracies in percent: `teacher`, `student` (trained alone) and `distilled`.
 
     >>> client.recipes.get("cifar100/resnet56-resnet20/wttm").published
     {'teacher': 72.34, 'student': 69.06, 'distilled': 71.92}
@@ -234,7 +236,7 @@ class Recipe(ApiModel):
 
 
 class ModelSize(ApiModel):
-    """What the service knows of a model; None where that is nothing.
+    """Size of a model. None where the service does not know it.
 
     >>> client.jobs.validate(student="cifar/resnet20", dataset=dataset, method="ce").student.input_size
     [3, 32, 32]
@@ -247,11 +249,11 @@ class ModelSize(ApiModel):
 
 
 class Dryrun(ApiModel):
-    """What a job would be, were it submitted: its spec with defaults, the sizes of its models, and what `like`, the
-    newest job of its kind, took, scaled to the epochs; None where there is none.
+    """The result of a dry run: the spec with defaults, model sizes, and an estimate from `like`, the newest similar
+    job, scaled to the number of epochs. The estimate is None without a similar job.
 
-    >>> would = client.jobs.validate(student="cifar/resnet20", dataset=dataset, method="ce")
-    >>> would.spec["training"]["epochs"], would.teachers
+    >>> result = client.jobs.validate(student="cifar/resnet20", dataset=dataset, method="ce")
+    >>> result.spec["training"]["epochs"], result.teachers
     (30, [])
     """
 

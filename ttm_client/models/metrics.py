@@ -1,4 +1,4 @@
-"""The curves of a job."""
+"""Metrics of a job."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Metrics(list[MetricPoint]):
-    """Points by step, in order.
+    """A list of metric points in order of their steps.
 
     >>> metrics = client.jobs.metrics(done.id)
     >>> [point.step for point in metrics]
@@ -18,8 +18,8 @@ class Metrics(list[MetricPoint]):
     """
 
     def to_frame(self) -> "DataFrame":
-        """A pandas data frame: a row a step, with `epoch`, `at` (when it was told) and one column a metric; NaN where a
-        step has no number of one. ImportError without pandas.
+        """Returns a pandas DataFrame with one row per step and the columns `epoch`, `at` (recording time) and one per
+        metric; NaN where a step lacks a metric. Raises ImportError without pandas.
 
         >>> frame = client.jobs.metrics(done.id).to_frame()
         >>> frame["train/loss"].tolist()

@@ -1,4 +1,4 @@
-"""What the service answers about all that is not a job, typed."""
+"""Typed responses about everything but jobs."""
 
 from datetime import datetime
 from typing import Any
@@ -7,8 +7,8 @@ from ttm_client.models.jobs import ApiModel
 
 
 class Key(ApiModel):
-    """A key without its secret; `prefix` is the beginning of it, by which to know it again. `last_used_at` is right to
-    within ten minutes.
+    """An API key without its secret. `prefix` is the beginning of the secret. `last_used_at` is accurate to ten
+    minutes.
 
     >>> key = client.keys.create("nightly", scope="read")
     >>> key.scope, key.expires_at, key.secret.startswith(key.prefix)
@@ -27,7 +27,7 @@ class Key(ApiModel):
 
 
 class NewKey(Key):
-    """A key whose `secret` was just made; it is told this once.
+    """A new API key. This is the only response that contains `secret`.
 
     >>> client.keys.create("nightly").secret
     'ttm_...'
@@ -37,7 +37,7 @@ class NewKey(Key):
 
 
 class Webhook(ApiModel):
-    """An address that is told of the project's jobs; empty `events` are all of them.
+    """An address that receives events of the project's jobs. An empty `events` means all events.
 
     >>> webhook = client.webhooks.create("https://hooks.example.org/ttm", events=["job.succeeded"])
     >>> client.webhooks.get(webhook.id).events, webhook.enabled
@@ -56,7 +56,7 @@ class Webhook(ApiModel):
 
 
 class NewWebhook(Webhook):
-    """A webhook whose `secret` was just made; it is told this once.
+    """A webhook with a new `secret`. No other response contains it.
 
     >>> client.webhooks.create("https://hooks.example.org/ttm").secret
     'whsec_...'
@@ -66,7 +66,7 @@ class NewWebhook(Webhook):
 
 
 class Delivery(ApiModel):
-    """What a webhook was told, or is to be: `state` is waiting, delivered or failed, `status` the receiver's answer.
+    """A message to a webhook. `state` is pending, delivered or failed; `status` is the receiver's HTTP status.
 
     >>> webhook = client.webhooks.create("https://hooks.example.org/ttm")
     >>> delivery = client.webhooks.ping(webhook.id)
@@ -95,10 +95,10 @@ class _Version(ApiModel):
 
 
 class RegisteredTeacher(_Version):
-    """A version of a teacher that has a name; `uri` names it in a job's spec.
+    """A version of a registered teacher. Use `uri` in a job's spec.
 
-    >>> named = client.teachers.create("pets-resnet50", "job:" + done.id)
-    >>> named.uri, named.teacher["checkpoint"] == "job:" + done.id
+    >>> entry = client.teachers.create("pets-resnet50", "job:" + done.id)
+    >>> entry.uri, entry.teacher["checkpoint"] == "job:" + done.id
     ('teacher:pets-resnet50@1', True)
     """
 
@@ -106,10 +106,10 @@ class RegisteredTeacher(_Version):
 
 
 class RegisteredDataset(_Version):
-    """A version of a dataset that has a name; `uri` names it in a job's spec.
+    """A version of a registered dataset. Use `uri` in a job's spec.
 
-    >>> named = client.datasets.create("pets", dataset, description="All 37 breeds.")
-    >>> named.uri, named.description
+    >>> entry = client.datasets.create("pets", dataset, description="All 37 breeds.")
+    >>> entry.uri, entry.description
     ('dataset:pets@1', 'All 37 breeds.')
     """
 
@@ -117,7 +117,7 @@ class RegisteredDataset(_Version):
 
 
 class Worker(ApiModel):
-    """A process that takes jobs; `job_id` is told of the project's own jobs alone.
+    """A worker process. `job_id` is None for jobs of other projects.
 
     >>> worker = next(client.workers.list())
     >>> worker.hostname, worker.queues, worker.busy
@@ -135,7 +135,8 @@ class Worker(ApiModel):
 
 
 class QueueLine(ApiModel):
-    """What of the project waits in one queue; `turn` counts among the projects that wait there, 1 being the next.
+    """The project's queued jobs in one queue. `turn` is the project's position among the projects that have jobs queued
+    there; 1 is next.
 
     >>> line = client.queue.get().queues[0]
     >>> line.name, line.depth, line.workers, line.turn
@@ -152,7 +153,7 @@ class QueueLine(ApiModel):
 
 
 class QueueOverview(ApiModel):
-    """What waits and runs, of the project.
+    """Numbers of queued and running jobs of the project.
 
     >>> queue = client.queue.get()
     >>> queue.depth, queue.running
@@ -167,7 +168,7 @@ class QueueOverview(ApiModel):
 
 
 class WaitingJob(ApiModel):
-    """A queued job, its place, and what it `blocked_on`: turn, worker, memory, limit or time.
+    """A queued job, its position, and what it is `blocked_on`: turn, worker, memory, limit or time.
 
     >>> waiting = next(client.queue.jobs())
     >>> waiting.id == queued.id, waiting.position, waiting.blocked_on
@@ -192,7 +193,7 @@ class WaitingJob(ApiModel):
 
 
 class StoreHost(ApiModel):
-    """A host whose workers hold a teacher store.
+    """A host that stores a copy of a teacher store.
 
     >>> store = next(client.teacher_stores.list())
     >>> [(host.hostname, host.size) for host in store.hosts]
@@ -207,7 +208,8 @@ class StoreHost(ApiModel):
 
 
 class TeacherStore(ApiModel):
-    """A teacher's logits for the views of a dataset; `hits` counts the images that jobs of the project read there.
+    """Stored logits of a teacher for the views of a dataset. `hits` counts the images whose logits jobs of the project
+    read from the store.
 
     >>> store = next(client.teacher_stores.list())
     >>> store.size, store.rows, store.jobs, store.hits
@@ -228,7 +230,7 @@ class TeacherStore(ApiModel):
 
 
 class Limits(ApiModel):
-    """What a project may have; None: no limit.
+    """Limits of a project. None means no limit.
 
     >>> client.usage().limits.running_jobs is None
     True
@@ -241,7 +243,7 @@ class Limits(ApiModel):
 
 
 class Usage(ApiModel):
-    """What the project has and has used.
+    """Resources that the project uses.
 
     >>> used = client.usage()
     >>> used.project, used.running_jobs, used.queued_jobs

@@ -1,5 +1,5 @@
-# Generated from asynchronous/client.py by `python -m ttm_client.codegen.make_synchronous`: edit that file.
-"""The entry point of the SDK."""
+# From asynchronous/client.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
+"""The client object."""
 
 from typing import Self
 
@@ -17,10 +17,10 @@ from ttm_client.synchronous.transport import Transport
 
 
 class Client:
-    """A connection to a service.
+    """A client for one service.
 
-    `base_url` falls back to the environment's TTM_URL and then to http://127.0.0.1:8000, `api_key` to TTM_API_KEY.
-    `timeout` is of one answer, in seconds.
+    `base_url` falls back to the environment variable TTM_URL, then to http://127.0.0.1:8000; `api_key` falls back to
+    TTM_API_KEY. `timeout` is the time limit of one response in seconds.
 
     >>> with Client() as client:
     ...     upload = client.uploads.create("teacher.safetensors")
@@ -45,7 +45,7 @@ class Client:
         self.webhooks = Webhooks(self._transport)
 
     def usage(self) -> Usage:
-        """What the project of the key has and has used, beside its limits.
+        """Returns the resource use and the limits of the API key's project.
 
         >>> used = client.usage()
         >>> used.queued_jobs, used.limits.queued_jobs
@@ -61,7 +61,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; leaving `with` does it, too.
+        """Closes the connections. Leaving `with` also closes them.
 
         >>> other = Client()
         >>> other.close()

@@ -1,5 +1,5 @@
-# Generated from asynchronous/events.py by `python -m ttm_client.codegen.make_synchronous`: edit that file.
-"""A job's event stream that survives dropped connections."""
+# From asynchronous/events.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
+"""A job's event stream across dropped connections."""
 
 import json
 import time
@@ -14,11 +14,12 @@ from ttm_client.synchronous.transport import Transport
 
 
 def follow(
-    transport: Transport, job_id: str, *, last_event_id: str | None = None, patience: float = 300.0
+    transport: Transport, job_id: str, *, last_event_id: str | None = None, reconnect_timeout: float = 300.0
 ) -> Iterator[JobEvent]:
-    """Each event after `last_event_id` once and in order, until the job has ended.
+    """Yields each event after `last_event_id` once and in order, until the job has ended.
 
-    A dropped connection is made anew from the last event seen. ConnectionFailed after `patience` seconds without one.
+    Reconnects from the last event after a dropped connection. Raises ConnectionFailed after `reconnect_timeout` seconds
+    without a connection.
     """
     path = job_path(job_id) + "/events"
     lost_since: float | None = None
@@ -28,7 +29,7 @@ def follow(
             headers = {"Accept": "text/event-stream"}
             if last_event_id is not None:
                 headers["Last-Event-ID"] = last_event_id
-            # Three pings of the service fit into the read time-out: silence beyond it is a dead connection.
+            # The service sends three pings within the read timeout, so a longer silence means a dead connection.
             with transport.stream(path, headers=headers, read_timeout=45.0) as response:
                 if response.status_code == 204:
                     return
@@ -41,7 +42,7 @@ def follow(
                         return
         except (httpx2.TransportError, Unavailable) as error:
             lost_since = lost_since or time.monotonic()
-            if time.monotonic() - lost_since > patience:
+            if time.monotonic() - lost_since > reconnect_timeout:
                 raise ConnectionFailed(f"{path}: {error}") from error
         time.sleep(transport.pause(min(attempt, 5)))
         attempt += 1

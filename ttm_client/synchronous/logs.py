@@ -1,5 +1,5 @@
-# Generated from asynchronous/logs.py by `python -m ttm_client.codegen.make_synchronous`: edit that file.
-"""A job's output as it is written, across attempts and dropped connections."""
+# From asynchronous/logs.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
+"""A trainer's log while it is written, across attempts and dropped connections."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,12 +9,13 @@ from ttm_client.models.jobs import Job
 from ttm_client.protocol import job_path
 from ttm_client.synchronous.transport import Transport
 
-# So many of the bytes known already are asked for again: another attempt's log, or one cut at its beginning, differs.
+# The request overlaps the bytes already received by this many. A mismatch means the log of another attempt, or a log
+# whose beginning was dropped.
 _OVERLAP = 64
 
 
 def follow_log(transport: Transport, job_id: str, get: Callable[[str], Job], *, interval: float) -> Iterator[str]:
-    """Whole lines as they come, until the job has ended."""
+    """Yields complete lines as they arrive, until the job has ended."""
     known = b""
     total, waiting = 0, b""
     while True:
@@ -36,7 +37,7 @@ def follow_log(transport: Transport, job_id: str, get: Callable[[str], Job], *, 
 
 
 def _after(transport: Transport, job_id: str, total: int, known: bytes) -> tuple[bytes, bool]:
-    """What follows the first `total` bytes, of which `known` are the last; and whether it is another log now."""
+    """Returns the bytes after the first `total`, whose last ones are `known`, and whether the log was replaced."""
     try:
         answer = transport.request("GET", job_path(job_id) + "/log", headers={"Range": f"bytes={total - len(known)}-"})
     except NotFound:
@@ -44,7 +45,7 @@ def _after(transport: Transport, job_id: str, total: int, known: bytes) -> tuple
     except InvalidRequest as error:
         if error.status != 416:
             raise
-        # Shorter than what is known: another one, unless there is nothing yet.
+        # The log is shorter than before: it was replaced, unless nothing was received yet.
         return b"", total > 0
     if not answer.content.startswith(known):
         return b"", True

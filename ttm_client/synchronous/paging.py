@@ -1,5 +1,5 @@
-# Generated from asynchronous/paging.py by `python -m ttm_client.codegen.make_synchronous`: edit that file.
-"""Walking a list of the service page by page."""
+# From asynchronous/paging.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
+"""Iteration over paginated lists."""
 
 import json
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from ttm_client.synchronous.transport import Transport
 
 
 def pages(transport: Transport, path: str, params: Params) -> Iterator[dict[str, Any]]:
-    """Every item of a list, in its order; the next page is asked for when it is needed."""
+    """Yields every item of a list in order and requests pages as needed."""
     cursor: str | None = None
     while True:
         answer = transport.request("GET", path, params={**params, "cursor": cursor})

@@ -1,5 +1,5 @@
-# Generated from asynchronous/transport.py by `python -m ttm_client.codegen.make_synchronous`: edit that file.
-"""One place for HTTP: requests that are sent again while that can help, and streams."""
+# From asynchronous/transport.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
+"""HTTP requests with retries, and streams."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -16,9 +16,9 @@ _READ_TIMEOUT = 45.0
 
 
 class Transport:
-    """Sends requests. Idempotent ones are tried again, with growing pauses, while the service is away or busy.
+    """Sends requests. Retries idempotent ones with exponential backoff while the service is unavailable or busy.
 
-    A request whose connection could not even be made is tried again whatever its method: the service has not seen it.
+    A request whose connection could not be opened is retried whatever its method: the service has not received it.
     """
 
     def __init__(
@@ -31,17 +31,17 @@ class Transport:
         first_pause: float = 0.2,
     ) -> None:
         self.base_url = protocol.address(base_url)
-        self._headers = protocol.standing_headers(api_key)
+        self._headers = protocol.default_headers(api_key)
         self._attempts = attempts
         self._first_pause = first_pause
         self._http = httpx2.Client(timeout=httpx2.Timeout(timeout, connect=5.0))
 
     def close(self) -> None:
-        """Close the connections."""
+        """Closes the connections."""
         self._http.close()
 
     def pause(self, attempt: int) -> float:
-        """Seconds to wait before the next try; `attempt` counts from 0."""
+        """Seconds to wait before the next attempt. `attempt` counts from 0."""
         return protocol.pause(self._first_pause, attempt)
 
     def request(
@@ -56,14 +56,13 @@ class Transport:
         timeout: float | None = None,
         once: bool = False,
     ) -> httpx2.Response:
-        """The answer to a request, its body read; ApiError for a problem, ConnectionFailed for none.
+        """Returns the response with its body read. Raises ApiError for a problem, ConnectionFailed without a response.
 
-        `once` names the request, so that the service does it once however often it is sent, and sends it again like an
-        idempotent one.
+        `once` adds an Idempotency-Key, which makes the request safe to retry.
         """
-        sent = {**self._headers, **(headers or {}), **(protocol.name_of_request() if once else {})}
+        sent = {**self._headers, **(headers or {}), **(protocol.idempotency_key() if once else {})}
         repeatable = protocol.is_repeatable(method, once=once)
-        # A streamed body is spent after the first try.
+        # A streamed body can be sent only once.
         attempts = self._attempts if content is None or isinstance(content, bytes) else 1
         for attempt in range(attempts):
             last = attempt == attempts - 1
@@ -79,7 +78,7 @@ class Transport:
                 )
             except httpx2.ConnectError as error:
                 if last:
-                    raise ConnectionFailed(f"Nothing answers at {self.base_url}: {error}") from error
+                    raise ConnectionFailed(f"Cannot connect to {self.base_url}: {error}") from error
             except httpx2.TransportError as error:
                 if last or not repeatable:
                     raise ConnectionFailed(f"{method} {path}: {error or type(error).__name__}") from error
@@ -96,12 +95,12 @@ class Transport:
     def stream(
         self, path: str, *, headers: Mapping[str, str] | None = None, read_timeout: float = _READ_TIMEOUT
     ) -> Iterator[httpx2.Response]:
-        """The answer to one GET, its body not yet read. Transport errors of httpx2 pass through: the caller resumes."""
+        """Opens the response to one GET without reading its body. Transport errors propagate: the caller resumes."""
         with self._http.stream(
             "GET",
             self.base_url + path,
             headers={**self._headers, **(headers or {})},
-            timeout=_patience(read_timeout),
+            timeout=_timeout(read_timeout),
         ) as response:
             if response.is_error:
                 response.read()
@@ -110,18 +109,18 @@ class Transport:
 
     @contextmanager
     def fetch(self, path: str, headers: Mapping[str, str], *, direct: bool) -> Iterator[httpx2.Response]:
-        """The answer to one GET of a file, its body not yet read: that of the object store, where the service leads
-        there and `direct` allows it. The store is told no key.
+        """Opens the response to one GET of a file without reading its body.
 
-        StoreFailed for whatever goes wrong there; otherwise as `stream`.
+        Follows a redirect to the object store where `direct` allows it, without sending the API key there. Raises
+        StoreFailed if the object store fails.
         """
-        with self.stream(path if direct else protocol.undirected(path), headers=headers) as response:
+        with self.stream(path if direct else protocol.without_redirect(path), headers=headers) as response:
             location = response.headers.get("location") if response.is_redirect else None
             if location is None:
                 yield response
                 return
         try:
-            with self._http.stream("GET", location, headers=headers, timeout=_patience(_READ_TIMEOUT)) as response:
+            with self._http.stream("GET", location, headers=headers, timeout=_timeout(_READ_TIMEOUT)) as response:
                 if not response.is_success:
                     raise StoreFailed(f"the object store answered {response.status_code}")
                 yield response
@@ -129,5 +128,5 @@ class Transport:
             raise StoreFailed(f"the object store cannot be reached: {error or type(error).__name__}") from error
 
 
-def _patience(read: float) -> httpx2.Timeout:
+def _timeout(read: float) -> httpx2.Timeout:
     return httpx2.Timeout(30.0, connect=5.0, read=read)

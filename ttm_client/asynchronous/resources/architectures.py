@@ -1,4 +1,4 @@
-"""The models that the service can train."""
+"""Architectures."""
 
 from collections.abc import AsyncIterator
 from urllib.parse import quote
@@ -10,7 +10,7 @@ from ttm_client.protocol import Params
 
 
 class AsyncArchitectures:
-    """Names the models that the service can train.
+    """Lists the architectures that the service can train.
 
     >>> model = await client.architectures.get("resnet18")
     >>> f"{model.parameters:,} parameters"
@@ -21,7 +21,7 @@ class AsyncArchitectures:
         self._transport = transport
 
     async def list(self, query: str | None = None, *, family: str | None = None) -> AsyncIterator[Architecture]:
-        """Architectures whose name contains `query`, and of one family if given; pages are fetched as needed.
+        """Yields architectures whose name contains `query`, of one family if given. Pages are requested as needed.
 
         >>> [model.name async for model in client.architectures.list("cifar/resnet20")]
         ['cifar/resnet20']
@@ -31,7 +31,7 @@ class AsyncArchitectures:
             yield Architecture.model_validate(item)
 
     async def get(self, name: str) -> Architecture:
-        """An architecture by its exact name; NotFound, naming the nearest, if there is none.
+        """Returns an architecture by its exact name. Raises NotFound, which suggests similar names.
 
         >>> model = await client.architectures.get("cifar/resnet20")
         >>> model.family, model.input_size

@@ -12,8 +12,8 @@ from ttm_client.options import Part
 class AsyncDatasets:
     """Gives names to datasets. A job then says `dataset:NAME`, or `dataset:NAME@VERSION`.
 
-    >>> named = await client.datasets.create("pets", dataset)
-    >>> job = await client.jobs.create(student="resnet18", dataset=named.uri, method="ce")
+    >>> entry = await client.datasets.create("pets", dataset)
+    >>> job = await client.jobs.create(student="resnet18", dataset=entry.uri, method="ce")
     >>> job.spec["dataset"]["uri"] == dataset
     True
     """
@@ -36,7 +36,7 @@ class AsyncDatasets:
     async def list(self) -> AsyncIterator[RegisteredDataset]:
         """The newest version of each name, in order of the names; pages are fetched as needed.
 
-        >>> named = await client.datasets.create("pets", dataset)
+        >>> entry = await client.datasets.create("pets", dataset)
         >>> [each.name async for each in client.datasets.list()]
         ['pets']
         """
@@ -57,7 +57,7 @@ class AsyncDatasets:
     async def get(self, name: str, version: int | None = None) -> RegisteredDataset:
         """A version of a name, or its newest. NotFound if there is none.
 
-        >>> named = await client.datasets.create("pets", dataset)
+        >>> entry = await client.datasets.create("pets", dataset)
         >>> (await client.datasets.get("pets")).version
         1
         """
@@ -67,8 +67,8 @@ class AsyncDatasets:
     async def delete(self, name: str, version: int) -> None:
         """Remove a version. Jobs that were made from it keep what it stood for.
 
-        >>> named = await client.datasets.create("pets", dataset)
-        >>> await client.datasets.delete("pets", named.version)
+        >>> entry = await client.datasets.create("pets", dataset)
+        >>> await client.datasets.delete("pets", entry.version)
         """
         await self._transport.request("DELETE", _path(name, version))
 

@@ -1,4 +1,4 @@
-"""Who may ask the service on the project's behalf."""
+"""API keys."""
 
 import json
 from collections.abc import AsyncIterator
@@ -11,14 +11,16 @@ from ttm_client.options import KeyScope
 
 
 class AsyncKeys:
-    """Makes, lists and revokes the project's keys, with a key of scope admin. `ttm keys create` makes the first one on
-    the service's own machine; until there is one, a service on loopback asks for none.
+    """Creates, lists and revokes API keys of the project. Needs an API key with the scope `admin`.
+
+    `ttm keys create` creates the first key on the service's machine. Until a key exists, a service on a loopback
+    address requires none.
 
     >>> [key.name async for key in client.keys.list()]
     []
     >>> key = await client.keys.create("notebooks")
-    >>> async with AsyncClient(api_key=key.secret) as mine:
-    ...     print((await mine.usage()).queued_jobs)
+    >>> async with AsyncClient(api_key=key.secret) as client_with_key:
+    ...     print((await client_with_key.usage()).queued_jobs)
     1
     """
 
@@ -26,9 +28,10 @@ class AsyncKeys:
         self._transport = transport
 
     async def create(self, name: str, *, scope: KeyScope = "submit", expires_at: datetime | None = None) -> NewKey:
-        """Make a key; the answer alone holds its secret. `expires_at` bears its zone; a key without one never expires.
+        """Creates a key. Only this response contains the secret. `expires_at` needs a time zone; without it, the key
+        never expires.
 
-        InvalidRequest for a time that has passed.
+        Raises InvalidRequest for a time in the past.
 
         >>> (await client.keys.create("nightly", scope="read")).secret
         'ttm_...'
@@ -38,11 +41,11 @@ class AsyncKeys:
         return NewKey.model_validate_json(response.content)
 
     async def list(self) -> AsyncIterator[Key]:
-        """The project's keys, oldest first, those revoked or expired too.
+        """Yields the project's keys, oldest first, including revoked and expired ones.
 
         >>> key = await client.keys.create("nightly", scope="admin")
-        >>> async with AsyncClient(api_key=key.secret) as mine:
-        ...     print([(each.name, each.revoked_at) async for each in mine.keys.list()])
+        >>> async with AsyncClient(api_key=key.secret) as client_with_key:
+        ...     print([(each.name, each.revoked_at) async for each in client_with_key.keys.list()])
         [('nightly', None)]
         """
         response = await self._transport.request("GET", "/keys")
@@ -50,10 +53,10 @@ class AsyncKeys:
             yield Key.model_validate(item)
 
     async def revoke(self, key_id: str) -> None:
-        """Have the service refuse a key from now on; NotFound if there is none.
+        """Revokes a key immediately. Raises NotFound if it does not exist.
 
         >>> key = await client.keys.create("nightly", scope="admin")
-        >>> async with AsyncClient(api_key=key.secret) as mine:
-        ...     await mine.keys.revoke(key.id)
+        >>> async with AsyncClient(api_key=key.secret) as client_with_key:
+        ...     await client_with_key.keys.revoke(key.id)
         """
         await self._transport.request("DELETE", "/keys/" + quote(key_id, safe=""))

@@ -1,4 +1,4 @@
-"""What works and what waits: workers, the queue, teacher stores."""
+"""Workers, the queue and teacher stores."""
 
 import json
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ from ttm_client.models.resources import QueueOverview, TeacherStore, WaitingJob,
 
 
 class AsyncWorkers:
-    """Looks at the processes that take jobs.
+    """Lists workers.
 
     >>> [worker.hostname async for worker in client.workers.list()]
     ['gpu-7']
@@ -19,7 +19,7 @@ class AsyncWorkers:
         self._transport = transport
 
     async def list(self) -> AsyncIterator[Worker]:
-        """Those heard of lately, oldest first.
+        """Yields the workers that reported recently, oldest first.
 
         >>> [(worker.queues, worker.devices[0]["kind"]) async for worker in client.workers.list()]
         [(('default',), 'cuda')]
@@ -30,7 +30,7 @@ class AsyncWorkers:
 
 
 class AsyncQueue:
-    """Looks at what waits, in the order in which it is taken.
+    """Shows queued jobs in scheduling order.
 
     >>> [(job.position, job.blocked_on) async for job in client.queue.jobs()]
     [(1, 'turn')]
@@ -40,7 +40,7 @@ class AsyncQueue:
         self._transport = transport
 
     async def get(self) -> QueueOverview:
-        """How much of the project waits and runs, and of each queue who serves it and whose turn it is.
+        """Returns the numbers of queued and running jobs, and for each queue its workers and the project's position.
 
         >>> queue = await client.queue.get()
         >>> queue.depth, queue.queues[0].idle_workers
@@ -50,8 +50,9 @@ class AsyncQueue:
         return QueueOverview.model_validate_json(response.content)
 
     async def jobs(self, queue: str | None = None) -> AsyncIterator[WaitingJob]:
-        """The project's jobs that wait in a queue, the first of the service's if none is named; the next first. Pages
-        are fetched as needed.
+        """Yields the project's queued jobs in scheduling order. `queue` defaults to the service's first queue. Pages
+        are
+        requested as needed.
 
         >>> [job.id == queued.id async for job in client.queue.jobs("default")]
         [True]
@@ -61,7 +62,7 @@ class AsyncQueue:
 
 
 class AsyncTeacherStores:
-    """Looks at the teachers' logits that workers keep.
+    """Lists teacher stores.
 
     >>> [store.hits async for store in client.teacher_stores.list()]
     [24000]
@@ -71,7 +72,8 @@ class AsyncTeacherStores:
         self._transport = transport
 
     async def list(self) -> AsyncIterator[TeacherStore]:
-        """Those that jobs of the project filled or read, the most recently used first; pages are fetched as needed.
+        """Yields the stores that jobs of the project filled or read, most recently used first. Pages are requested as
+        needed.
 
         >>> [store.encoding async for store in client.teacher_stores.list()]
         ['float16']

@@ -1,4 +1,4 @@
-"""Published runs that a job may start from."""
+"""Recipes."""
 
 from collections.abc import AsyncIterator
 from urllib.parse import quote
@@ -9,7 +9,7 @@ from ttm_client.models.jobs import Recipe
 
 
 class AsyncRecipes:
-    """Names published runs that a job may start from.
+    """Lists recipes: published experiments that a job can start from.
 
     >>> recipe = await client.recipes.get("cifar100/resnet56-resnet20/wttm")
     >>> recipe.published["distilled"]
@@ -20,7 +20,7 @@ class AsyncRecipes:
         self._transport = transport
 
     async def list(self, query: str | None = None) -> AsyncIterator[Recipe]:
-        """Recipes whose name or title holds all words of `query`; pages are fetched as needed.
+        """Yields recipes whose name or title contains every word of `query`. Pages are requested as needed.
 
         >>> [recipe.name async for recipe in client.recipes.list("resnet56-resnet20 wttm")]
         ['cifar100/resnet56-resnet20/wttm', ...]
@@ -29,7 +29,7 @@ class AsyncRecipes:
             yield Recipe.model_validate(item)
 
     async def get(self, name: str) -> Recipe:
-        """A recipe by its exact name; NotFound, naming the nearest, if there is none.
+        """Returns a recipe by its exact name. Raises NotFound, which suggests similar names.
 
         >>> recipe = await client.recipes.get("cifar100/resnet56-resnet20/wttm")
         >>> recipe.spec["student"]["architecture"]

@@ -12,8 +12,8 @@ from ttm_client.options import Part
 class AsyncTeachers:
     """Gives names to teachers. A job then says `teacher:NAME`, or `teacher:NAME@VERSION`.
 
-    >>> named = await client.teachers.create("pets", "job:" + done.id)
-    >>> job = await client.jobs.create(teacher=named.uri, student="resnet18", dataset=dataset)
+    >>> entry = await client.teachers.create("pets", "job:" + done.id)
+    >>> job = await client.jobs.create(teacher=entry.uri, student="resnet18", dataset=dataset)
     >>> job.spec["teacher"]["checkpoint"] == "job:" + done.id
     True
     """
@@ -36,7 +36,7 @@ class AsyncTeachers:
     async def list(self) -> AsyncIterator[RegisteredTeacher]:
         """The newest version of each name, in order of the names; pages are fetched as needed.
 
-        >>> named = await client.teachers.create("pets", "job:" + done.id)
+        >>> entry = await client.teachers.create("pets", "job:" + done.id)
         >>> [each.name async for each in client.teachers.list()]
         ['pets']
         """
@@ -57,7 +57,7 @@ class AsyncTeachers:
     async def get(self, name: str, version: int | None = None) -> RegisteredTeacher:
         """A version of a name, or its newest. NotFound if there is none.
 
-        >>> named = await client.teachers.create("pets", "job:" + done.id)
+        >>> entry = await client.teachers.create("pets", "job:" + done.id)
         >>> (await client.teachers.get("pets")).version
         1
         """
@@ -67,8 +67,8 @@ class AsyncTeachers:
     async def delete(self, name: str, version: int) -> None:
         """Remove a version. Jobs that were made from it keep what it stood for.
 
-        >>> named = await client.teachers.create("pets", "job:" + done.id)
-        >>> await client.teachers.delete("pets", named.version)
+        >>> entry = await client.teachers.create("pets", "job:" + done.id)
+        >>> await client.teachers.delete("pets", entry.version)
         """
         await self._transport.request("DELETE", _path(name, version))
 

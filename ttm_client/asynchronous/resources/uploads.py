@@ -1,6 +1,4 @@
-"""Uploads: files a job needs that the service cannot reach by itself. By tus 1.0, so that a broken connection costs no
-more than what was on its way.
-"""
+"""Uploads, by the tus 1.0 protocol, which resumes after a broken connection."""
 
 import asyncio
 import base64
@@ -21,7 +19,7 @@ _TUS = {"Tus-Resumable": "1.0.0"}
 
 
 class AsyncUploads:
-    """Sends files that the service cannot reach by itself.
+    """Uploads files that the service cannot reach by itself.
 
     >>> upload = await client.uploads.create("teacher.safetensors")
     >>> upload.uri
@@ -34,11 +32,12 @@ class AsyncUploads:
     async def create(
         self, path: str | os.PathLike[str], progress: Advance | None = None, *, attempts: int = 8
     ) -> Upload:
-        """Send a file, in flat memory; after a connection that broke it goes on where the service stands. `progress` is
-        called with (bytes sent, bytes in all).
+        """Uploads a file with constant memory and resumes after a broken connection. `progress` is called with the
+        bytes
+        sent and the total.
 
-        `attempts` bounds the tries in a row that bring nothing. ChecksumMismatch if the service received other bytes
-        than are in the file.
+        Gives up after `attempts` consecutive attempts without new bytes. Raises ChecksumMismatch if the service
+        received different bytes.
 
         >>> upload = await client.uploads.create("teacher.safetensors")
         >>> upload.filename, upload.size
@@ -49,7 +48,7 @@ class AsyncUploads:
             size = os.fstat(file.fileno()).st_size
             name = base64.b64encode(path.name.encode()).decode()
             headers = {**_TUS, "Upload-Length": str(size), "Upload-Metadata": f"filename {name}"}
-            # Asked for twice it is begun twice, and the one that gets no bytes is forgotten by the service.
+            # If the request is sent twice, the service deletes the upload that receives no bytes.
             answer = await self._transport.request("POST", "/uploads", headers=headers, once=True)
             href = answer.headers["location"]
             offset, fruitless = 0, 0
@@ -57,8 +56,8 @@ class AsyncUploads:
                 try:
                     offset = await self._append(href, file, offset, size, progress)
                 except (ConnectionFailed, Unavailable, Conflict):
-                    standing = await self._transport.request("HEAD", href, headers=_TUS)
-                    arrived = int(standing.headers["upload-offset"])
+                    status = await self._transport.request("HEAD", href, headers=_TUS)
+                    arrived = int(status.headers["upload-offset"])
                     fruitless = 0 if arrived > offset else fruitless + 1
                     if fruitless >= attempts:
                         raise
@@ -67,11 +66,11 @@ class AsyncUploads:
         upload = await self.get(href.rpartition("/")[2])
         digest = await asyncio.to_thread(sha256_of, path)
         if upload.sha256 != digest:
-            raise ChecksumMismatch(f"{path}: here it is {digest}, the service has {upload.sha256}")
+            raise ChecksumMismatch(f"{path}: the local SHA-256 is {digest}, the service received {upload.sha256}")
         return upload
 
     async def get(self, upload_id: str) -> Upload:
-        """An upload by its id; NotFound if there is none.
+        """Returns an upload. Raises NotFound if it does not exist.
 
         >>> upload = await client.uploads.create("teacher.safetensors")
         >>> await client.uploads.get(upload.id) == upload
@@ -81,7 +80,7 @@ class AsyncUploads:
         return Upload.model_validate_json(response.content)
 
     async def list(self) -> AsyncIterator[Upload]:
-        """Complete uploads, newest first; pages are fetched as needed.
+        """Yields complete uploads, newest first. Pages are requested as needed.
 
         >>> upload = await client.uploads.create("teacher.safetensors")
         >>> [each.filename async for each in client.uploads.list()]
@@ -91,7 +90,7 @@ class AsyncUploads:
             yield Upload.model_validate(item)
 
     async def delete(self, upload_id: str) -> None:
-        """Delete an upload. A job that names it and has not fetched it yet fails.
+        """Deletes an upload. A job that refers to it and has not fetched it yet fails.
 
         >>> upload = await client.uploads.create("teacher.safetensors")
         >>> await client.uploads.delete(upload.id)
@@ -99,7 +98,7 @@ class AsyncUploads:
         await self._transport.request("DELETE", f"/uploads/{quote(upload_id, safe='')}")
 
     async def _append(self, href: str, file: BinaryIO, offset: int, size: int, progress: Advance | None) -> int:
-        """Send what follows `offset`; where the service stands then."""
+        """Sends the bytes after `offset` and returns the service's new offset."""
         file.seek(offset)
         answer = await self._transport.request(
             "PATCH",

@@ -1,4 +1,4 @@
-"""Addresses that are told of the project's jobs."""
+"""Webhooks."""
 
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -12,7 +12,7 @@ from ttm_client.options import WebhookChanges
 
 
 class AsyncWebhooks:
-    """Has the service tell addresses of the project's jobs. All but looking needs a key of scope admin.
+    """Manages webhooks. Every change needs an API key with the scope `admin`.
 
     >>> webhook = await client.webhooks.create("https://hooks.example.org/ttm")
     >>> [each.url async for each in client.webhooks.list()]
@@ -23,73 +23,73 @@ class AsyncWebhooks:
         self._transport = transport
 
     async def create(self, url: str, *, events: Sequence[str] = (), description: str | None = None) -> NewWebhook:
-        """Have an address told of `events`, or of everything; the answer alone holds the secret that signs messages.
+        """Creates a webhook for `events`, or for all events. Only this response contains the signing secret.
 
-        InvalidRequest for an address that the service would never write to.
+        Raises InvalidRequest for an address that the service refuses to send to.
 
         >>> webhook = await client.webhooks.create("https://hooks.example.org/ttm", events=["job.failed"])
         >>> webhook.secret
         'whsec_...'
         """
         body = {"url": url, "events": [*events], "description": description}
-        return NewWebhook.model_validate_json(await self._ask("POST", "", body, once=True))
+        return NewWebhook.model_validate_json(await self._send("POST", "", body, once=True))
 
     async def list(self) -> AsyncIterator[Webhook]:
-        """The project's webhooks, oldest first.
+        """Yields the project's webhooks, oldest first.
 
         >>> [webhook.url async for webhook in client.webhooks.list()]
         []
         """
-        for item in json.loads(await self._ask("GET", ""))["items"]:
+        for item in json.loads(await self._send("GET", ""))["items"]:
             yield Webhook.model_validate(item)
 
     async def get(self, webhook_id: str) -> Webhook:
-        """A webhook by its id; NotFound if there is none.
+        """Returns a webhook. Raises NotFound if it does not exist.
 
         >>> webhook = await client.webhooks.create("https://hooks.example.org/ttm")
         >>> (await client.webhooks.get(webhook.id)).failing_since is None
         True
         """
-        return Webhook.model_validate_json(await self._ask("GET", _path(webhook_id)))
+        return Webhook.model_validate_json(await self._send("GET", _path(webhook_id)))
 
     async def update(self, webhook_id: str, **changes: Unpack[WebhookChanges]) -> Webhook:
-        """Change `url`, `events`, `description` or `enabled`; what is not given stays.
+        """Changes `url`, `events`, `description` or `enabled`. Omitted fields keep their values.
 
         >>> webhook = await client.webhooks.create("https://hooks.example.org/ttm")
         >>> changed = await client.webhooks.update(webhook.id, enabled=False)
         >>> changed.enabled, changed.url
         (False, 'https://hooks.example.org/ttm')
         """
-        return Webhook.model_validate_json(await self._ask("PATCH", _path(webhook_id), changes))
+        return Webhook.model_validate_json(await self._send("PATCH", _path(webhook_id), changes))
 
     async def delete(self, webhook_id: str) -> None:
-        """Remove a webhook with the record of its deliveries.
+        """Deletes a webhook and its deliveries.
 
         >>> webhook = await client.webhooks.create("https://hooks.example.org/ttm")
         >>> await client.webhooks.delete(webhook.id)
         """
-        await self._ask("DELETE", _path(webhook_id))
+        await self._send("DELETE", _path(webhook_id))
 
     async def rotate(self, webhook_id: str) -> NewWebhook:
-        """Give a webhook a new secret; for a day messages are signed with the old one, too.
+        """Creates a new secret. For one day, messages are signed with the old secret as well.
 
         >>> webhook = await client.webhooks.create("https://hooks.example.org/ttm")
         >>> (await client.webhooks.rotate(webhook.id)).secret == webhook.secret
         False
         """
-        return NewWebhook.model_validate_json(await self._ask("POST", _path(webhook_id) + "/rotate"))
+        return NewWebhook.model_validate_json(await self._send("POST", _path(webhook_id) + "/rotate"))
 
     async def ping(self, webhook_id: str) -> Delivery:
-        """Send a `webhook.ping`; how that went is among the deliveries within seconds.
+        """Sends a `webhook.ping`. The result appears in the deliveries within seconds.
 
         >>> webhook = await client.webhooks.create("https://hooks.example.org/ttm")
         >>> (await client.webhooks.ping(webhook.id)).event
         'webhook.ping'
         """
-        return Delivery.model_validate_json(await self._ask("POST", _path(webhook_id) + "/ping"))
+        return Delivery.model_validate_json(await self._send("POST", _path(webhook_id) + "/ping"))
 
     async def deliveries(self, webhook_id: str) -> AsyncIterator[Delivery]:
-        """What a webhook was told, newest first; pages are fetched as needed.
+        """Yields a webhook's deliveries, newest first. Pages are requested as needed.
 
         >>> webhook = await client.webhooks.create("https://hooks.example.org/ttm")
         >>> delivery = await client.webhooks.ping(webhook.id)
@@ -100,7 +100,7 @@ class AsyncWebhooks:
         async for item in pages(self._transport, path, {"limit": 100}):
             yield Delivery.model_validate(item)
 
-    async def _ask(self, method: str, path: str, body: Any = None, *, once: bool = False) -> bytes:
+    async def _send(self, method: str, path: str, body: Any = None, *, once: bool = False) -> bytes:
         response = await self._transport.request(method, "/webhooks" + path, body=body, once=once)
         return response.content
 

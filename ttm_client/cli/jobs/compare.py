@@ -1,4 +1,4 @@
-"""`ttm compare`: jobs beside one another."""
+"""`ttm compare`."""
 
 from json import dumps
 from typing import Annotated, Any
@@ -12,30 +12,30 @@ _MOST = 10
 
 
 def compare(
-    job_ids: Annotated[list[str], typer.Argument(metavar="JOB JOB...", help="Two to ten ids.")],
+    job_ids: Annotated[list[str], typer.Argument(metavar="JOB JOB...", help="Two to ten jobs.")],
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """Compare jobs: accuracy, gap, size, cost and latency, and where their specs differ."""
+    """Compare jobs: accuracy, size, cost, latency, and the fields in which their specs differ."""
     if not 2 <= len(job_ids) <= _MOST:
-        raise typer.BadParameter(f"two to {_MOST} jobs can be compared, not {len(job_ids)}")
+        raise typer.BadParameter(f"Compare two to {_MOST} jobs, not {len(job_ids)}.")
     with service(url) as client:
         jobs = [client.jobs.get(job_id) for job_id in job_ids]
         costs = [_costs(client, job) for job in jobs]
     differing = differences([job.spec for job in jobs])
     if json:
-        told = [{"job": job, "student": cost} for job, cost in zip(jobs, costs, strict=True)]
-        print_json({"jobs": told, "differences": differing})
+        items = [{"job": job, "student": cost} for job, cost in zip(jobs, costs, strict=True)]
+        print_json({"jobs": items, "differences": differing})
         return
     rows = [_row(job, cost) for job, cost in zip(jobs, costs, strict=True)]
-    print_rows(("JOB", "STATE", "STUDENT", "TOP-1", "GAP", "PARAMETERS", "MACS", "ONE IMAGE"), rows)
+    print_rows(("JOB", "STATE", "STUDENT", "TOP-1", "VS TEACHER", "PARAMETERS", "MACS", "LATENCY"), rows)
     print_rows(
         ("FIELD", *(job.name or job.id for job in jobs)), [(name, *values) for name, values in differing.items()]
     )
 
 
 def differences(specs: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """By dotted name, the fields that are not the same in all specs; a dash where a spec has none."""
+    """The fields, by dotted name, whose values differ between specs. A missing field is shown as a dash."""
     flat = [_flat(spec) for spec in specs]
     names = dict.fromkeys(name for spec in flat for name in spec if name != "name")
     found = {name: [spec.get(name, "-") for spec in flat] for name in names}
@@ -50,7 +50,7 @@ def _flat(value: Any, at: str = "") -> dict[str, str]:
 
 
 def _costs(client: Client, job: Job) -> dict[str, Any]:
-    """What the report says of the student; nothing before the job has succeeded, or without a report."""
+    """The student's part of the report; empty unless the job succeeded and has a report."""
     if job.state != "succeeded":
         return {}
     try:

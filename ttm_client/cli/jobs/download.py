@@ -12,13 +12,15 @@ from ttm_client.cli.output import NOT_FOUND, JsonOption, UrlOption, console, fai
 def download(
     job_id: JobArgument,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to; default: the artifact's name.")
+        Path | None, typer.Option("--output", "-o", help="Output path. Default: the artifact's name.")
     ] = None,
-    artifact: Annotated[str | None, typer.Option(help="This artifact instead of the student.")] = None,
+    artifact: Annotated[
+        str | None, typer.Option(help="Name of another artifact to download instead of the student.")
+    ] = None,
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """Download the trained student. Resumes a broken download and checks the SHA-256."""
+    """Download the trained student. Resumes an interrupted download and verifies the SHA-256."""
     with service(url) as client:
         name = artifact or "student.safetensors"
         path = output or Path(name)

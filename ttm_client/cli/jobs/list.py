@@ -1,4 +1,4 @@
-"""`ttm jobs`: the list."""
+"""`ttm jobs`."""
 
 from itertools import islice
 from typing import Annotated
@@ -7,35 +7,35 @@ import typer
 
 from ttm_client import JobFilters, JobSummary
 from ttm_client.cli.completion import states
-from ttm_client.cli.output import JsonOption, LimitOption, UrlOption, moment, print_json, print_rows, service
+from ttm_client.cli.output import JsonOption, LimitOption, UrlOption, local_time, print_json, print_rows, service
 
 
 def jobs(
     state: Annotated[
-        list[str] | None, typer.Option(help="Only jobs in this state; may be repeated.", autocompletion=states)
+        list[str] | None, typer.Option(help="Only jobs in this state. Repeatable.", autocompletion=states)
     ] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="Only jobs with this tag; may be repeated.")] = None,
-    name: Annotated[str | None, typer.Option(help="Only jobs of this whole name.")] = None,
-    owner: Annotated[str | None, typer.Option(help="Only jobs that a key of this name submitted.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Only jobs with this tag. Repeatable.")] = None,
+    name: Annotated[str | None, typer.Option(help="Only jobs whose name contains this text.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Only jobs submitted with the API key of this name.")] = None,
     limit: LimitOption = 20,
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
     """List jobs, newest first."""
     with service(url) as client:
-        named: JobFilters = {}
+        filters: JobFilters = {}
         if name is not None:
-            named["name"] = name
+            filters["name"] = name
         if owner is not None:
-            named["owner"] = owner
-        found = list(islice(client.jobs.list(states=tuple(state or ()), tags=tuple(tag or ()), **named), limit))
+            filters["owner"] = owner
+        found = list(islice(client.jobs.list(states=tuple(state or ()), tags=tuple(tag or ()), **filters), limit))
     if json:
         print_json(found)
     else:
         print_rows(
             ("ID", "NAME", "STATE", "OWNER", "STUDENT", "METHOD", "PROGRESS", "TOP-1", "CREATED"),
             [_row(job) for job in found],
-            spare=("METHOD", "CREATED", "OWNER", "STUDENT", "PROGRESS"),
+            optional=("METHOD", "CREATED", "OWNER", "STUDENT", "PROGRESS"),
         )
 
 
@@ -52,5 +52,5 @@ def _row(job: JobSummary) -> tuple[str, ...]:
         job.method,
         progress,
         f"{top1:.2%}" if top1 is not None else "",
-        moment(job.created_at),
+        local_time(job.created_at),
     )

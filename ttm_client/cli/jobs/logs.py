@@ -1,4 +1,4 @@
-"""`ttm logs`: what the trainer printed."""
+"""`ttm logs`."""
 
 import sys
 from typing import Annotated
@@ -12,14 +12,14 @@ from ttm_client.cli.output import JsonOption, UrlOption, print_json, service
 def logs(
     job_id: JobArgument,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with what is printed from now on, until the job has ended.")
+        bool, typer.Option("--follow", "-f", help="Keep printing new lines until the job has ended.")
     ] = False,
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """Print what the trainer of the newest attempt has printed. With --json --follow an object for each piece.
+    """Print the trainer's log of the newest attempt. With --json --follow, print one object per chunk.
 
-    The exit code is 4 while there is nothing.
+    The exit code is 4 while the log is empty.
     """
     with service(url) as client:
         for text in client.jobs.follow_log(job_id) if follow else [client.jobs.log(job_id)]:

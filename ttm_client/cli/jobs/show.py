@@ -1,4 +1,4 @@
-"""`ttm show`: one job."""
+"""`ttm show`."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -24,7 +24,7 @@ def show(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) -
 
 
 def describe(job: Job) -> list[tuple[str, str]]:
-    """What there is to say of a job, as rows of name and value."""
+    """A job as rows of name and value."""
     rows = [
         ("job", job.id),
         ("name", job.name or "-"),
@@ -43,9 +43,11 @@ def describe(job: Job) -> list[tuple[str, str]]:
     if job.started_at is not None:
         ran = (job.finished_at or datetime.now(UTC)) - job.started_at
         waited = job.started_at - job.created_at
-        rows.append(("took", f"{duration(waited.total_seconds())} waiting, {duration(ran.total_seconds())} since"))
+        rows.append(
+            ("took", f"{duration(waited.total_seconds())} queued, {duration(ran.total_seconds())} since its start")
+        )
     if job.blocked_reason is not None:
-        rows.append(("waits", job.blocked_reason))
+        rows.append(("blocked", job.blocked_reason))
     if job.progress is not None:
         left = None if job.done else job.progress.eta_seconds
         eta = "" if left is None else f", {duration(left)} left"
@@ -53,7 +55,7 @@ def describe(job: Job) -> list[tuple[str, str]]:
     if job.accuracy is not None:
         rows.append((f"top-1 ({job.accuracy.split})", _accuracy(job.accuracy.teacher, job.accuracy.student)))
         if job.accuracy.change_points is not None:
-            rows.append(("gap to teacher", f"{job.accuracy.change_points:+.2f} points"))
+            rows.append(("change vs teacher", f"{job.accuracy.change_points:+.2f} points"))
     if job.failure is not None:
         rows.append(("failure", f"{job.failure.code} ({job.failure.origin}): {job.failure.message}"))
         rows.append(("next step", job.failure.next_step))
@@ -62,7 +64,7 @@ def describe(job: Job) -> list[tuple[str, str]]:
 
 
 def _attempt(attempt: Attempt) -> str:
-    words = [attempt.outcome or "at work"]
+    words = [attempt.outcome or "running"]
     if attempt.from_step is not None:
         words.append(f"steps {attempt.from_step} to {attempt.to_step}")
     if attempt.cause is not None:

@@ -36,28 +36,30 @@ def submit(
     batch_size: BatchSizeOption = None,
     seed: SeedOption = None,
     set_: SetOption = None,
-    priority: Annotated[int | None, typer.Option(min=0, max=9, help="Of waiting jobs the highest goes first.")] = None,
-    queue: Annotated[str | None, typer.Option(help="Only workers that serve it take the job.")] = None,
+    priority: Annotated[
+        int | None, typer.Option(min=0, max=9, help="Priority among the project's queued jobs; higher runs first.")
+    ] = None,
+    queue: Annotated[str | None, typer.Option(help="Queue; only workers that serve it run the job.")] = None,
     device_memory: Annotated[
-        float | None, typer.Option(min=0.1, max=2**20, help="GiB that the worker's device needs to have.")
+        float | None, typer.Option(min=0.1, max=2**20, help="Device memory that the job needs, in GiB.")
     ] = None,
     max_attempts: Annotated[
         int | None, typer.Option(min=1, max=100, help="Attempts before an infrastructure error fails the job.")
     ] = None,
     deadline: Annotated[
-        str | None, typer.Option(help="Seconds from now, or a time with its zone: 2030-01-31T18:00+01:00.")
+        str | None, typer.Option(help="Seconds from now, or a time with time zone: 2030-01-31T18:00+01:00.")
     ] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="A word to find the job by; may be repeated.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Tag. Repeatable.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the spec and tell sizes and cost; submit nothing.")
+        bool, typer.Option("--dry-run", help="Check the spec and print sizes and cost without submitting.")
     ] = False,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the job to its end.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the job until it ends.")] = False,
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
     """Submit a distillation job.
 
-    A local file is uploaded. A local folder becomes a file:// address, which a service on this machine can read if it
+    Local files are uploaded. A local folder becomes a file:// URI, which a service on the same machine can read if it
     was started with --data-root.
     """
     spec = assemble(
@@ -73,7 +75,7 @@ def submit(
         seed=seed,
         assignments=set_ or (),
     )
-    handling = {
+    options = {
         "priority": priority,
         "queue": queue,
         "device_memory_bytes": None if device_memory is None else round(device_memory * 2**30),
@@ -81,11 +83,11 @@ def submit(
         "deadline": _deadline(deadline),
         "tags": tag or None,
     }
-    spec |= {name: value for name, value in handling.items() if value is not None}
+    spec |= {name: value for name, value in options.items() if value is not None}
     with service(url) as client:
         send_files(spec, client, quiet=json)
         if dry_run:
-            _tell(client.jobs.validate(**spec), json=json)
+            _print_dry_run(client.jobs.validate(**spec), json=json)
             return
         job = client.jobs.create(**spec)
         if json:
@@ -96,9 +98,9 @@ def submit(
             follow(client, job.id, json=json)
 
 
-def _tell(would: Dryrun, *, json: bool) -> None:
+def _print_dry_run(result: Dryrun, *, json: bool) -> None:
     if json:
-        print_json(would)
+        print_json(result)
         return
     rows = [
         (
@@ -107,15 +109,15 @@ def _tell(would: Dryrun, *, json: bool) -> None:
             count(model.parameters),
             count(model.macs),
         )
-        for what, model in [("student", would.student), *(("teacher", teacher) for teacher in would.teachers)]
+        for what, model in [("student", result.student), *(("teacher", teacher) for teacher in result.teachers)]
     ]
     print_rows(("", "ARCHITECTURE", "PARAMETERS", "MACS"), rows)
-    if would.like is not None and would.seconds is not None:
-        messages.print(f"about {would.seconds:.0f} s, as job {would.like} took", highlight=False)
+    if result.like is not None and result.seconds is not None:
+        messages.print(f"about {result.seconds:.0f} s, based on job {result.like}", highlight=False)
 
 
 def _deadline(text: str | None) -> str | float | None:
-    """A number is a number for the service, too, which takes no text for one."""
+    """Seconds as a number, which the service does not accept as a string; any other text unchanged."""
     try:
         return None if text is None else float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""`ttm watch`: a job, live."""
+"""`ttm watch`."""
 
 import sys
 from contextlib import ExitStack
@@ -16,7 +16,7 @@ from ttm_client.models.jobs import TERMINAL_STATES
 
 
 def watch(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) -> None:
-    """Follow a job to its end, across dropped connections. With --json one event a line.
+    """Follow a job until it ends, across dropped connections. With --json, print one event per line.
 
     The exit code is 0 if the job succeeds and 1 if it fails or is cancelled.
     """
@@ -25,7 +25,7 @@ def watch(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) 
 
 
 def follow(client: Client, job_id: str, *, json: bool) -> None:
-    """Show a job's events until it has ended; exit code 1 unless it succeeds."""
+    """Shows a job's events until it has ended. Exits with 1 unless the job succeeds."""
     with ExitStack() as stack:
         live = None if json or not messages.is_terminal else stack.enter_context(LiveView())
         for event in client.jobs.events(job_id):
@@ -49,10 +49,10 @@ _NUMBERS = ("left", "loss", "top-1", "teacher", "images/s")
 
 
 class LiveView:
-    """A progress bar with phase, loss, accuracy, throughput and time left."""
+    """A progress bar with phase, loss, accuracy, throughput and remaining time."""
 
     def __init__(self) -> None:
-        # The numbers are cut, and nothing before them, where a terminal is narrow: the most asked for come first.
+        # On a narrow terminal only the last column is truncated, so its most important numbers come first.
         columns = (
             TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=9)),
             BarColumn(bar_width=16),
@@ -72,7 +72,7 @@ class LiveView:
         self._bar.stop()
 
     def show(self, event: JobEvent) -> None:
-        """Take in one event."""
+        """Updates the bar with one event."""
         data = event.data
         match event.kind:
             case "state" | "phase":
@@ -90,8 +90,8 @@ class LiveView:
                 self._take_metrics(data["values"])
             case "log":
                 self._bar.console.print(data["message"], markup=False, highlight=False)
-        told = [f"{name} {self._numbers[name]}" for name in _NUMBERS if name in self._numbers]
-        self._bar.update(self._task, numbers="  ".join(told))
+        numbers = [f"{name} {self._numbers[name]}" for name in _NUMBERS if name in self._numbers]
+        self._bar.update(self._task, numbers="  ".join(numbers))
 
     def _take_metrics(self, values: dict[str, Any]) -> None:
         loss, top1 = values.get("train/loss"), values.get("validation/top1")

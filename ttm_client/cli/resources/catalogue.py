@@ -1,4 +1,4 @@
-"""`ttm architectures`."""
+"""`ttm architectures` and `ttm recipes`."""
 
 from itertools import islice
 from typing import Annotated
@@ -10,13 +10,13 @@ from ttm_client.cli.output import JsonOption, LimitOption, UrlOption, console, c
 
 
 def architectures(
-    query: Annotated[str, typer.Argument(help="Words that must occur in the name.")] = "",
-    family: Annotated[str | None, typer.Option(help="Only this family, such as resnet.")] = None,
+    query: Annotated[str, typer.Argument(help="Words that the name must contain.")] = "",
+    family: Annotated[str | None, typer.Option(help="Only this family, for example resnet.")] = None,
     limit: LimitOption = 50,
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """Search the models that the service can make."""
+    """Search the architectures that the service can train."""
     with service(url) as client:
         found = list(islice(client.architectures.list(query or None, family=family), limit))
     if json:
@@ -37,21 +37,23 @@ def architectures(
 
 
 def recipes(
-    query: Annotated[str, typer.Argument(help="Words that must occur in the name, or a whole name.")] = "",
+    query: Annotated[str, typer.Argument(help="Words that the name must contain, or a full name.")] = "",
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """Search the published runs; a whole name shows what the recipe says.
+    """Search recipes. A full name prints the recipe.
 
-    Start from one with: ttm submit --recipe NAME --teacher FILE --dataset DATA
+    Start from a recipe with: ttm submit --recipe NAME --teacher FILE --dataset DATA
     """
     with service(url) as client:
         found = list(client.recipes.list(query or None))
     if json:
         print_json(found)
-    elif exact := [recipe for recipe in found if recipe.name == query]:
-        told = {"title": exact[0].title, "source": exact[0].source, "published": exact[0].published}
-        console.print(yaml.safe_dump({**told, **exact[0].spec}, sort_keys=False), highlight=False, markup=False, end="")
+    elif matches := [recipe for recipe in found if recipe.name == query]:
+        header = {"title": matches[0].title, "source": matches[0].source, "published": matches[0].published}
+        console.print(
+            yaml.safe_dump({**header, **matches[0].spec}, sort_keys=False), highlight=False, markup=False, end=""
+        )
     else:
         figures = ("teacher", "student", "distilled")
         rows = [(recipe.name, *(_points(recipe.published.get(name)) for name in figures)) for recipe in found]

@@ -1,4 +1,4 @@
-"""`ttm queue` and `ttm workers`: what waits, and who works."""
+"""`ttm queue` and `ttm workers`."""
 
 from datetime import UTC, datetime
 from itertools import islice
@@ -10,53 +10,53 @@ from ttm_client import QueueLine, WaitingJob, Worker
 from ttm_client.cli.output import JsonOption, UrlOption, duration, messages, print_json, print_rows, service, size
 
 _REASONS = {
-    "worker": "a worker: none serves the queue",
-    "memory": "a device with as much memory",
+    "worker": "a worker that serves the queue",
+    "memory": "a device with enough memory",
     "limit": "the project's limit of running jobs",
-    "time": "its next try",
-    "turn": "its turn",
+    "time": "the retry delay",
+    "turn": "jobs ahead of it",
 }
 
 
 def queue(
-    name: Annotated[str | None, typer.Argument(help="The queue; the first of the service's when left out.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many jobs.")] = 20,
+    name: Annotated[str | None, typer.Argument(help="Queue. Default: the service's first queue.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Maximum number of jobs.")] = 20,
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """Show what waits, the next first, and whose turn it is."""
+    """Show queued jobs in scheduling order."""
     with service(url) as client:
-        whole = client.queue.get()
+        overview = client.queue.get()
         waiting = list(islice(client.queue.jobs(name), limit))
     if json:
-        print_json({**whole.model_dump(mode="json"), "jobs": waiting})
+        print_json({**overview.model_dump(mode="json"), "jobs": waiting})
         return
-    for line in whole.queues if messages.is_terminal else ():
+    for line in overview.queues if messages.is_terminal else ():
         messages.print(_line(line), highlight=False)
     print_rows(
-        ("PLACE", "ID", "NAME", "OWNER", "PRIORITY", "NEEDS", "WAITED", "WAITS FOR"),
+        ("POSITION", "ID", "NAME", "OWNER", "PRIORITY", "MEMORY", "QUEUED FOR", "BLOCKED ON"),
         [_row(job) for job in waiting],
-        spare=("NEEDS", "OWNER", "PRIORITY", "WAITED", "PLACE"),
+        optional=("MEMORY", "OWNER", "PRIORITY", "QUEUED FOR", "POSITION"),
     )
 
 
 def workers(json: JsonOption = False, url: UrlOption = None) -> None:
-    """List the workers heard of lately."""
+    """List the workers that reported recently."""
     with service(url) as client:
         found = list(client.workers.list())
     if json:
         print_json(found)
     else:
         print_rows(
-            ("ID", "HOST", "TRAINS ON", "QUEUES", "JOB", "HEARD OF"),
+            ("ID", "HOST", "DEVICES", "QUEUES", "JOB", "LAST SEEN"),
             [_worker(worker) for worker in found],
-            spare=("QUEUES",),
+            optional=("QUEUES",),
         )
 
 
 def _line(line: QueueLine) -> str:
-    turn = f", this project's turn is {line.turn} of {line.projects}" if line.turn is not None else ""
-    return f"{line.name}: {line.depth} waiting, workers: {line.workers}, idle: {line.idle_workers}{turn}"
+    turn = f", this project is number {line.turn} of {line.projects}" if line.turn is not None else ""
+    return f"{line.name}: {line.depth} queued, workers: {line.workers}, idle: {line.idle_workers}{turn}"
 
 
 def _row(job: WaitingJob) -> tuple[str, ...]:
@@ -78,7 +78,7 @@ def _worker(worker: Worker) -> tuple[str, ...]:
         worker.hostname,
         ", ".join(_device(device) for device in worker.devices),
         ", ".join(worker.queues),
-        worker.job_id or ("another project's" if worker.busy else "idle"),
+        worker.job_id or ("another project's job" if worker.busy else "idle"),
         f"{duration((datetime.now(UTC) - worker.last_seen_at).total_seconds())} ago",
     )
 

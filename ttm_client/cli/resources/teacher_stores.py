@@ -1,4 +1,4 @@
-"""`ttm stores`: the teachers' logits that workers keep."""
+"""`ttm stores`: teacher stores."""
 
 from itertools import islice
 
@@ -11,27 +11,27 @@ def stores(
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """List the teacher stores that the project's jobs filled or read."""
+    """List the teacher stores that jobs of the project filled or read."""
     with service(url) as client:
         found = list(islice(client.teacher_stores.list(), limit))
     if json:
         print_json(found)
     else:
         print_rows(
-            ("KEY", "TEACHER", "DATASET", "JOBS", "SPARED", "SIZE", "ON"),
+            ("KEY", "TEACHER", "DATASET", "JOBS", "CACHE HITS", "SIZE", "HOSTS"),
             [_row(store) for store in found],
-            spare=("KEY", "JOBS"),
+            optional=("KEY", "JOBS"),
         )
 
 
 def _row(store: TeacherStore) -> tuple[str, ...]:
-    asked = store.hits + store.filled
+    images = store.hits + store.filled
     return (
         store.key[:12],
         store.teacher or "",
         store.dataset,
         str(store.jobs),
-        f"{count(store.hits)} of {count(asked)} images" if asked else "",
+        f"{count(store.hits)} of {count(images)} images" if images else "",
         size(store.size),
         ", ".join(host.hostname for host in store.hosts),
     )

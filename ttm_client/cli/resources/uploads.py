@@ -1,4 +1,4 @@
-"""`ttm uploads`: files that the service keeps."""
+"""`ttm uploads`."""
 
 from itertools import islice
 from pathlib import Path
@@ -11,7 +11,7 @@ from ttm_client.cli.output import (
     LimitOption,
     UrlOption,
     console,
-    moment,
+    local_time,
     print_json,
     print_rows,
     service,
@@ -19,16 +19,16 @@ from ttm_client.cli.output import (
     transfer,
 )
 
-app = typer.Typer(help="Send files to the service, list and delete them.", no_args_is_help=True)
+app = typer.Typer(help="Upload files, list and delete uploads.", no_args_is_help=True)
 
 
 @app.command()
 def send(
-    path: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="The file.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="File to upload.")],
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """Send a file; it goes on where a connection broke. Prints how a spec names it."""
+    """Upload a file and resume after a broken connection. Prints the URI for use in a spec."""
     with service(url) as client, transfer(f"uploading {path.name}", quiet=json) as progress:
         upload = client.uploads.create(path, progress)
     if json:
@@ -49,19 +49,19 @@ def list_uploads(
     if json:
         print_json(found)
         return
-    rows = [(upload.uri, upload.filename or "", size(upload.size), moment(upload.created_at)) for upload in found]
-    print_rows(("ADDRESS", "FILE", "SIZE", "CREATED"), rows)
+    rows = [(upload.uri, upload.filename or "", size(upload.size), local_time(upload.created_at)) for upload in found]
+    print_rows(("URI", "FILE", "SIZE", "CREATED"), rows)
 
 
 @app.command()
 def delete(
-    upload: Annotated[str, typer.Argument(metavar="ADDRESS", help="upload:ID, or the id alone.")],
+    upload: Annotated[str, typer.Argument(metavar="UPLOAD", help="upload:ID or the id.")],
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """Delete an upload. A job that names it and has not fetched it yet fails."""
+    """Deletes an upload. A job that refers to it and has not fetched it yet fails."""
     upload_id = upload.removeprefix("upload:")
     with service(url) as client:
         client.uploads.delete(upload_id)
     if json:
-        print_json({"id": upload_id, "removed": True})
+        print_json({"id": upload_id, "deleted": True})

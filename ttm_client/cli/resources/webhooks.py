@@ -1,4 +1,4 @@
-"""`ttm webhooks`: who is told of the project's jobs."""
+"""`ttm webhooks`."""
 
 import sys
 from itertools import islice
@@ -7,25 +7,32 @@ from typing import Annotated
 import typer
 
 from ttm_client import Delivery, NewWebhook, Webhook
-from ttm_client.cli.output import JsonOption, LimitOption, UrlOption, messages, moment, print_json, print_rows, service
-
-app = typer.Typer(
-    help="Have addresses told of the project's jobs; all but looking needs a key of scope admin.", no_args_is_help=True
+from ttm_client.cli.output import (
+    JsonOption,
+    LimitOption,
+    UrlOption,
+    local_time,
+    messages,
+    print_json,
+    print_rows,
+    service,
 )
-IdArgument = Annotated[str, typer.Argument(metavar="ID", help="As `ttm webhooks list` shows it.")]
+
+app = typer.Typer(help="Manage webhooks. Changes need an API key with the scope admin.", no_args_is_help=True)
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of the webhook; see `ttm webhooks list`.")]
 
 
 @app.command()
 def create(
-    address: Annotated[str, typer.Argument(metavar="URL", help="https:// at a public address.")],
+    address: Annotated[str, typer.Argument(metavar="URL", help="https:// URL with a public address.")],
     event: Annotated[
-        list[str] | None, typer.Option(help="What to be told of, such as job.failed; everything when left out.")
+        list[str] | None, typer.Option(help="Event to send, for example job.failed. Repeatable. Default: all events.")
     ] = None,
-    description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
+    description: Annotated[str | None, typer.Option(help="Description.")] = None,
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """Make a webhook. Its secret is printed once, alone on standard output."""
+    """Create a webhook and print its secret to standard output. The secret is not shown again."""
     with service(url) as client:
         _secret(client.webhooks.create(address, events=event or (), description=description), json=json)
 
@@ -41,32 +48,32 @@ def list_webhooks(json: JsonOption = False, url: UrlOption = None) -> None:
         print_rows(
             ("ID", "URL", "EVENTS", "STATE", "DESCRIPTION"),
             [_row(webhook) for webhook in found],
-            spare=("DESCRIPTION",),
+            optional=("DESCRIPTION",),
         )
 
 
 @app.command()
 def enable(webhook_id: IdArgument, json: JsonOption = False, url: UrlOption = None) -> None:
-    """Tell a webhook again, from now on."""
+    """Enable a webhook."""
     _set(webhook_id, enabled=True, json=json, url=url)
 
 
 @app.command()
 def disable(webhook_id: IdArgument, json: JsonOption = False, url: UrlOption = None) -> None:
-    """Tell a webhook nothing more."""
+    """Disable a webhook."""
     _set(webhook_id, enabled=False, json=json, url=url)
 
 
 @app.command()
 def rotate(webhook_id: IdArgument, json: JsonOption = False, url: UrlOption = None) -> None:
-    """Give a webhook a new secret; for a day messages are signed with the old one, too."""
+    """Create a new secret. For one day, messages are signed with the old secret as well."""
     with service(url) as client:
         _secret(client.webhooks.rotate(webhook_id), json=json)
 
 
 @app.command()
 def ping(webhook_id: IdArgument, json: JsonOption = False, url: UrlOption = None) -> None:
-    """Send a webhook.ping; `ttm webhooks deliveries` tells how that went."""
+    """Send a webhook.ping. `ttm webhooks deliveries` shows the result."""
     with service(url) as client:
         delivery = client.webhooks.ping(webhook_id)
     if json:
@@ -82,7 +89,7 @@ def deliveries(
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """List what a webhook was told, newest first."""
+    """List the deliveries of a webhook, newest first."""
     with service(url) as client:
         found = list(islice(client.webhooks.deliveries(webhook_id), limit))
     if json:
@@ -93,14 +100,14 @@ def deliveries(
 
 @app.command()
 def delete(webhook_id: IdArgument, json: JsonOption = False, url: UrlOption = None) -> None:
-    """Remove a webhook with the record of its deliveries."""
+    """Delete a webhook and its deliveries."""
     with service(url) as client:
         client.webhooks.delete(webhook_id)
     if json:
-        print_json({"id": webhook_id, "removed": True})
+        print_json({"id": webhook_id, "deleted": True})
 
 
-_COLUMNS = ("ID", "CREATED", "EVENT", "STATE", "TRIES", "ANSWER")
+_COLUMNS = ("ID", "CREATED", "EVENT", "STATE", "ATTEMPTS", "RESPONSE")
 
 
 def _set(webhook_id: str, *, enabled: bool, json: bool, url: str | None) -> None:
@@ -115,16 +122,16 @@ def _secret(made: NewWebhook, *, json: bool) -> None:
         print_json(made)
         return
     sys.stdout.write(made.secret + "\n")
-    messages.print(f"Webhook {made.id}. Keep the secret: it is shown this once.", highlight=False)
+    messages.print(f"Webhook {made.id}. Store the secret: it is not shown again.", highlight=False)
 
 
 def _row(webhook: Webhook) -> tuple[str, ...]:
-    state = "told" if webhook.enabled else f"disabled: {webhook.disabled_reason or 'by hand'}"
+    state = "enabled" if webhook.enabled else f"disabled: {webhook.disabled_reason or 'manually'}"
     if webhook.enabled and webhook.failing_since is not None:
-        state = f"failing since {moment(webhook.failing_since)}"
+        state = f"failing since {local_time(webhook.failing_since)}"
     return webhook.id, webhook.url, ", ".join(webhook.events) or "all", state, webhook.description or ""
 
 
 def _delivery(delivery: Delivery) -> tuple[str, ...]:
     answer = str(delivery.status) if delivery.status is not None else delivery.error or ""
-    return delivery.id, moment(delivery.created_at), delivery.event, delivery.state, str(delivery.attempts), answer
+    return delivery.id, local_time(delivery.created_at), delivery.event, delivery.state, str(delivery.attempts), answer

@@ -1,5 +1,5 @@
-# Generated from asynchronous/resources/architectures.py by `python -m ttm_client.codegen.make_synchronous`: edit that file.
-"""The models that the service can train."""
+# From asynchronous/resources/architectures.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
+"""Architectures."""
 
 from collections.abc import Iterator
 from urllib.parse import quote
@@ -11,7 +11,7 @@ from ttm_client.synchronous.transport import Transport
 
 
 class Architectures:
-    """Names the models that the service can train.
+    """Lists the architectures that the service can train.
 
     >>> model = client.architectures.get("resnet18")
     >>> f"{model.parameters:,} parameters"
@@ -22,7 +22,7 @@ class Architectures:
         self._transport = transport
 
     def list(self, query: str | None = None, *, family: str | None = None) -> Iterator[Architecture]:
-        """Architectures whose name contains `query`, and of one family if given; pages are fetched as needed.
+        """Yields architectures whose name contains `query`, of one family if given. Pages are requested as needed.
 
         >>> [model.name for model in client.architectures.list("cifar/resnet20")]
         ['cifar/resnet20']
@@ -32,7 +32,7 @@ class Architectures:
             yield Architecture.model_validate(item)
 
     def get(self, name: str) -> Architecture:
-        """An architecture by its exact name; NotFound, naming the nearest, if there is none.
+        """Returns an architecture by its exact name. Raises NotFound, which suggests similar names.
 
         >>> model = client.architectures.get("cifar/resnet20")
         >>> model.family, model.input_size

@@ -1,4 +1,4 @@
-# Generated from asynchronous/resources/datasets.py by `python -m ttm_client.codegen.make_synchronous`: edit that file.
+# From asynchronous/resources/datasets.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
 """Named, versioned datasets."""
 
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ from ttm_client.synchronous.transport import Transport
 class Datasets:
     """Gives names to datasets. A job then says `dataset:NAME`, or `dataset:NAME@VERSION`.
 
-    >>> named = client.datasets.create("pets", dataset)
-    >>> job = client.jobs.create(student="resnet18", dataset=named.uri, method="ce")
+    >>> entry = client.datasets.create("pets", dataset)
+    >>> job = client.jobs.create(student="resnet18", dataset=entry.uri, method="ce")
     >>> job.spec["dataset"]["uri"] == dataset
     True
     """
@@ -37,7 +37,7 @@ class Datasets:
     def list(self) -> Iterator[RegisteredDataset]:
         """The newest version of each name, in order of the names; pages are fetched as needed.
 
-        >>> named = client.datasets.create("pets", dataset)
+        >>> entry = client.datasets.create("pets", dataset)
         >>> [each.name for each in client.datasets.list()]
         ['pets']
         """
@@ -58,7 +58,7 @@ class Datasets:
     def get(self, name: str, version: int | None = None) -> RegisteredDataset:
         """A version of a name, or its newest. NotFound if there is none.
 
-        >>> named = client.datasets.create("pets", dataset)
+        >>> entry = client.datasets.create("pets", dataset)
         >>> (client.datasets.get("pets")).version
         1
         """
@@ -68,8 +68,8 @@ class Datasets:
     def delete(self, name: str, version: int) -> None:
         """Remove a version. Jobs that were made from it keep what it stood for.
 
-        >>> named = client.datasets.create("pets", dataset)
-        >>> client.datasets.delete("pets", named.version)
+        >>> entry = client.datasets.create("pets", dataset)
+        >>> client.datasets.delete("pets", entry.version)
         """
         self._transport.request("DELETE", _path(name, version))
 

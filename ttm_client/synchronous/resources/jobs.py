@@ -1,4 +1,4 @@
-# Generated from asynchronous/resources/jobs.py by `python -m ttm_client.codegen.make_synchronous`: edit that file.
+# From asynchronous/resources/jobs.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
 """Distillation jobs."""
 
 import json
@@ -22,7 +22,7 @@ from ttm_client.synchronous.transport import Transport
 
 
 class Jobs:
-    """Submits, follows and ends distillation jobs.
+    """Submits, follows and cancels distillation jobs.
 
     >>> job = client.jobs.create(teacher="job:" + done.id, student="resnet18", dataset=dataset)
     >>> job.state, job.method
@@ -41,10 +41,10 @@ class Jobs:
         recipe: str | None = None,
         **options: Unpack[JobOptions],
     ) -> Job:
-        """Submit a job. Each part is a string, or an object as in the API where more is to be said.
+        """Submits a job. Each part is a string, or an object with the fields of the API.
 
-        What a recipe says, such as the student, may be left out. A submission whose answer is lost is sent again and
-        makes one job. InvalidRequest, with one entry a fault, if the service refuses the spec.
+        Fields that a recipe sets, such as `student`, may be omitted. A request whose response was lost is sent again
+        and creates one job. Raises InvalidRequest, with one entry per invalid field.
 
         >>> job = client.jobs.create(
         ...     teacher={"checkpoint": "job:" + done.id},
@@ -69,10 +69,10 @@ class Jobs:
         recipe: str | None = None,
         **options: Unpack[JobOptions],
     ) -> Dryrun:
-        """What a job would be, without submitting it; it takes what `create` takes and refuses what that refuses.
+        """Checks a job without submitting it. Takes the arguments of `create` and raises the same errors.
 
-        >>> would = client.jobs.validate(student="cifar/resnet20", dataset=dataset, method="ce")
-        >>> would.student.parameters
+        >>> result = client.jobs.validate(student="cifar/resnet20", dataset=dataset, method="ce")
+        >>> result.student.parameters
         278324
         """
         spec = spec_of(dataset, student, teacher, recipe, options)
@@ -80,7 +80,7 @@ class Jobs:
         return Dryrun.model_validate_json(answer.content)
 
     def get(self, job_id: str) -> Job:
-        """A job by its id; NotFound if there is none.
+        """Returns a job. Raises NotFound if it does not exist.
 
         >>> job = client.jobs.get(done.id)
         >>> job.state, job.accuracy.change_points
@@ -91,9 +91,9 @@ class Jobs:
     def list(
         self, *, states: tuple[str, ...] = (), tags: tuple[str, ...] = (), **filters: Unpack[JobFilters]
     ) -> Iterator[JobSummary]:
-        """Jobs, newest first, in one of the states and with all the tags that are given; pages are fetched as needed.
+        """Yields jobs, newest first, in any of `states` and with all `tags`. Pages are requested as needed.
 
-        Further filters, as in the API: `name`, `teacher`, `dataset`, `owner`, `created_after`, `created_before`.
+        Further filters as in the API: `name`, `teacher`, `dataset`, `owner`, `created_after`, `created_before`.
 
         >>> [job.state for job in client.jobs.list(states=("running", "failed"))]
         ['running', 'failed']
@@ -103,7 +103,7 @@ class Jobs:
             yield JobSummary.model_validate(item)
 
     def cancel(self, job_id: str) -> Job:
-        """Ask for the end of a job; asking again is harmless. Conflict if it has ended.
+        """Cancels a job. Calling it again has no effect. Raises Conflict if the job has ended.
 
         >>> job = client.jobs.cancel(queued.id)
         >>> job.state
@@ -112,7 +112,7 @@ class Jobs:
         return self._job("POST", job_path(job_id) + "/cancel")
 
     def pause(self, job_id: str) -> Job:
-        """Ask a running job to stop at a checkpoint. Conflict unless it runs.
+        """Stops a running job at a checkpoint. Raises Conflict unless the job is running or queued.
 
         >>> job = client.jobs.pause(running.id)
         >>> job.state
@@ -121,7 +121,7 @@ class Jobs:
         return self._job("POST", job_path(job_id) + "/pause")
 
     def resume(self, job_id: str) -> Job:
-        """Queue a paused job again. Conflict unless it is paused.
+        """Queues a paused job again. Raises Conflict unless the job is paused.
 
         >>> job = client.jobs.pause(queued.id)
         >>> job = client.jobs.resume(job.id)
@@ -131,7 +131,7 @@ class Jobs:
         return self._job("POST", job_path(job_id) + "/resume")
 
     def retry(self, job_id: str) -> Job:
-        """A new job with the spec of a failed or cancelled one. Conflict for any other.
+        """Submits a new job with the spec of a failed or cancelled job. Raises Conflict in any other state.
 
         >>> job = client.jobs.retry(failed.id)
         >>> job.state, job.retry_of == failed.id
@@ -140,7 +140,7 @@ class Jobs:
         return self._job("POST", job_path(job_id) + "/retry", once=True)
 
     def update(self, job_id: str, **changes: Unpack[JobChanges]) -> Job:
-        """Change `name` or `tags`, whatever the job's state; what is not given stays.
+        """Changes `name` or `tags` in any state. Omitted fields keep their values.
 
         >>> job = client.jobs.update(done.id, name="pets, third try")
         >>> job.name
@@ -149,7 +149,7 @@ class Jobs:
         return self._job("PATCH", job_path(job_id), changes)
 
     def delete(self, job_id: str) -> None:
-        """Delete a job that has ended, with all that it made. Conflict for any other.
+        """Deletes a job that has ended, with its artifacts. Raises Conflict in any other state.
 
         >>> client.jobs.delete(failed.id)
         """
@@ -164,10 +164,10 @@ class Jobs:
         interval: float = 1.0,
         progress: bool = False,
     ) -> Job:
-        """The job once it has ended, however it ended. `on_update` sees it each time it is asked for; `progress` draws
-        a bar on standard error, in terminals and notebooks.
+        """Waits until the job has ended, and returns it in its terminal state. `on_update` is called after every poll;
+        `progress` draws a progress bar on standard error.
 
-        WaitTimeout after `timeout` seconds; the job goes on.
+        Raises WaitTimeout after `timeout` seconds; the job keeps running.
 
         >>> job = client.jobs.wait(done.id, progress=True)
         >>> job.state
@@ -187,18 +187,22 @@ class Jobs:
                 raise WaitTimeout(f"Job {job_id} is still {job.state} after {timeout:g} s.")
             time.sleep(interval)
 
-    def events(self, job_id: str, *, last_event_id: str | None = None, patience: float = 300.0) -> Iterator[JobEvent]:
-        """Follow a job live: each event once and in order, across dropped connections, until the job has ended.
+    def events(
+        self, job_id: str, *, last_event_id: str | None = None, reconnect_timeout: float = 300.0
+    ) -> Iterator[JobEvent]:
+        """Yields each event of a job once and in order, across dropped connections, until the job has ended.
 
-        ConnectionFailed after `patience` seconds without a connection.
+        Raises ConnectionFailed after `reconnect_timeout` seconds without a connection.
 
         >>> [event.data["state"] for event in client.jobs.events(done.id) if event.kind == "state"]
         ['queued', 'running', 'succeeded']
         """
-        return follow(self._transport, job_id, last_event_id=last_event_id, patience=patience)
+        return follow(self._transport, job_id, last_event_id=last_event_id, reconnect_timeout=reconnect_timeout)
 
     def metrics(self, job_id: str, *, names: tuple[str, ...] = (), after_step: int | None = None) -> Metrics:
-        """The metrics of a job by step, those of `names` if given, after a step if given; `.to_frame()` for pandas.
+        """Returns the metrics of a job by step: only `names` and only after `after_step`, if given. `.to_frame()`
+        converts
+        them to pandas.
 
         >>> metrics = client.jobs.metrics(done.id, names=("train/loss",))
         >>> [(point.step, point.values) for point in metrics]
@@ -218,7 +222,7 @@ class Jobs:
             after_step = page["next_after_step"]
 
     def attempts(self, job_id: str) -> tuple[Attempt, ...]:
-        """Every claim of a job by a worker, oldest first.
+        """Returns the attempts of a job, oldest first.
 
         >>> [(attempt.number, attempt.outcome) for attempt in client.jobs.attempts(done.id)]
         [(1, 'succeeded')]
@@ -227,7 +231,7 @@ class Jobs:
         return tuple(Attempt.model_validate(item) for item in json.loads(response.content)["items"])
 
     def log(self, job_id: str) -> str:
-        """What the trainer of the newest attempt has printed; NotFound while it has printed nothing.
+        """Returns the trainer's log of the newest attempt. Raises NotFound while it is empty.
 
         >>> client.jobs.log(done.id)
         'step 1\\n'
@@ -236,8 +240,8 @@ class Jobs:
         return response.text
 
     def follow_log(self, job_id: str, *, interval: float = 2.0) -> Iterator[str]:
-        """What the trainer prints, as it comes and in whole lines, until the job has ended; the log is looked at every
-        `interval` seconds. A later attempt's follows that of an earlier one.
+        """Yields complete lines of the trainer's log as they arrive, until the job has ended. Polls every `interval`
+        seconds. The log of a later attempt follows that of an earlier one.
 
         >>> for lines in client.jobs.follow_log(done.id):
         ...     print(lines.rstrip())
@@ -246,7 +250,7 @@ class Jobs:
         return follow_log(self._transport, job_id, self.get, interval=interval)
 
     def report(self, job_id: str) -> dict[str, Any]:
-        """The report of a job that succeeded: accuracy, size, cost and latency, teacher beside student.
+        """Returns the report of a job that succeeded: accuracy, size, cost and latency of student and teacher.
 
         >>> report = client.jobs.report(done.id)
         >>> report["student"]["parameters"]
@@ -257,7 +261,7 @@ class Jobs:
         return report
 
     def artifacts(self, job_id: str) -> tuple[Artifact, ...]:
-        """The files that a job made.
+        """Returns the files that a job produced.
 
         >>> [artifact.name for artifact in client.jobs.artifacts(done.id)]
         ['report.json', 'student.safetensors', 'trainer.log']
@@ -266,14 +270,14 @@ class Jobs:
         return tuple(Artifact.model_validate(item) for item in json.loads(response.content)["items"])
 
     def download_student(self, job_id: str, path: str | os.PathLike[str], progress: Advance | None = None) -> Path:
-        """Fetch the trained student into `path`; see `download_artifact`. Conflict before the job has succeeded.
+        """Downloads the trained student to `path`; see `download_artifact`. Raises Conflict unless the job succeeded.
 
         >>> path = client.jobs.download_student(done.id, "student.safetensors")
         >>> path.stat().st_size
         1280000
         """
         href = job_path(job_id) + "/student"
-        # One byte instead of HEAD: a refusal to HEAD has no body that would say why.
+        # Requests one byte instead of HEAD: an error response to HEAD has no body with the reason.
         first = self._transport.request("GET", href, params={"redirect": "false"}, headers={"Range": "bytes=0-0"})
         return download(
             self._transport,
@@ -287,9 +291,10 @@ class Jobs:
     def download_artifact(
         self, job_id: str, artifact: Artifact, path: str | os.PathLike[str], progress: Advance | None = None
     ) -> Path:
-        """Fetch an artifact into `path`: resumed where an earlier try broke off, checked, renamed when whole.
+        """Downloads an artifact to `path`: resumes an interrupted download, verifies the SHA-256, then renames the
+        file.
 
-        `progress` is called with (bytes held, bytes in all). ChecksumMismatch leaves no file.
+        `progress` is called with the bytes received and the total. ChecksumMismatch leaves no file.
 
         >>> report, *others = client.jobs.artifacts(done.id)
         >>> client.jobs.download_artifact(done.id, report, "out/report.json")

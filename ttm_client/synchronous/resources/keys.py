@@ -1,5 +1,5 @@
-# Generated from asynchronous/resources/keys.py by `python -m ttm_client.codegen.make_synchronous`: edit that file.
-"""Who may ask the service on the project's behalf."""
+# From asynchronous/resources/keys.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
+"""API keys."""
 
 import json
 from collections.abc import Iterator
@@ -12,14 +12,16 @@ from ttm_client.synchronous.transport import Transport
 
 
 class Keys:
-    """Makes, lists and revokes the project's keys, with a key of scope admin. `ttm keys create` makes the first one on
-    the service's own machine; until there is one, a service on loopback asks for none.
+    """Creates, lists and revokes API keys of the project. Needs an API key with the scope `admin`.
+
+    `ttm keys create` creates the first key on the service's machine. Until a key exists, a service on a loopback
+    address requires none.
 
     >>> [key.name for key in client.keys.list()]
     []
     >>> key = client.keys.create("notebooks")
-    >>> with Client(api_key=key.secret) as mine:
-    ...     print((mine.usage()).queued_jobs)
+    >>> with Client(api_key=key.secret) as client_with_key:
+    ...     print((client_with_key.usage()).queued_jobs)
     1
     """
 
@@ -27,9 +29,10 @@ class Keys:
         self._transport = transport
 
     def create(self, name: str, *, scope: KeyScope = "submit", expires_at: datetime | None = None) -> NewKey:
-        """Make a key; the answer alone holds its secret. `expires_at` bears its zone; a key without one never expires.
+        """Creates a key. Only this response contains the secret. `expires_at` needs a time zone; without it, the key
+        never expires.
 
-        InvalidRequest for a time that has passed.
+        Raises InvalidRequest for a time in the past.
 
         >>> (client.keys.create("nightly", scope="read")).secret
         'ttm_...'
@@ -39,11 +42,11 @@ class Keys:
         return NewKey.model_validate_json(response.content)
 
     def list(self) -> Iterator[Key]:
-        """The project's keys, oldest first, those revoked or expired too.
+        """Yields the project's keys, oldest first, including revoked and expired ones.
 
         >>> key = client.keys.create("nightly", scope="admin")
-        >>> with Client(api_key=key.secret) as mine:
-        ...     print([(each.name, each.revoked_at) for each in mine.keys.list()])
+        >>> with Client(api_key=key.secret) as client_with_key:
+        ...     print([(each.name, each.revoked_at) for each in client_with_key.keys.list()])
         [('nightly', None)]
         """
         response = self._transport.request("GET", "/keys")
@@ -51,10 +54,10 @@ class Keys:
             yield Key.model_validate(item)
 
     def revoke(self, key_id: str) -> None:
-        """Have the service refuse a key from now on; NotFound if there is none.
+        """Revokes a key immediately. Raises NotFound if it does not exist.
 
         >>> key = client.keys.create("nightly", scope="admin")
-        >>> with Client(api_key=key.secret) as mine:
-        ...     mine.keys.revoke(key.id)
+        >>> with Client(api_key=key.secret) as client_with_key:
+        ...     client_with_key.keys.revoke(key.id)
         """
         self._transport.request("DELETE", "/keys/" + quote(key_id, safe=""))

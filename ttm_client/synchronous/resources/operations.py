@@ -1,5 +1,5 @@
-# Generated from asynchronous/resources/operations.py by `python -m ttm_client.codegen.make_synchronous`: edit that file.
-"""What works and what waits: workers, the queue, teacher stores."""
+# From asynchronous/resources/operations.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
+"""Workers, the queue and teacher stores."""
 
 import json
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from ttm_client.synchronous.transport import Transport
 
 
 class Workers:
-    """Looks at the processes that take jobs.
+    """Lists workers.
 
     >>> [worker.hostname for worker in client.workers.list()]
     ['gpu-7']
@@ -20,7 +20,7 @@ class Workers:
         self._transport = transport
 
     def list(self) -> Iterator[Worker]:
-        """Those heard of lately, oldest first.
+        """Yields the workers that reported recently, oldest first.
 
         >>> [(worker.queues, worker.devices[0]["kind"]) for worker in client.workers.list()]
         [(('default',), 'cuda')]
@@ -31,7 +31,7 @@ class Workers:
 
 
 class Queue:
-    """Looks at what waits, in the order in which it is taken.
+    """Shows queued jobs in scheduling order.
 
     >>> [(job.position, job.blocked_on) for job in client.queue.jobs()]
     [(1, 'turn')]
@@ -41,7 +41,7 @@ class Queue:
         self._transport = transport
 
     def get(self) -> QueueOverview:
-        """How much of the project waits and runs, and of each queue who serves it and whose turn it is.
+        """Returns the numbers of queued and running jobs, and for each queue its workers and the project's position.
 
         >>> queue = client.queue.get()
         >>> queue.depth, queue.queues[0].idle_workers
@@ -51,8 +51,9 @@ class Queue:
         return QueueOverview.model_validate_json(response.content)
 
     def jobs(self, queue: str | None = None) -> Iterator[WaitingJob]:
-        """The project's jobs that wait in a queue, the first of the service's if none is named; the next first. Pages
-        are fetched as needed.
+        """Yields the project's queued jobs in scheduling order. `queue` defaults to the service's first queue. Pages
+        are
+        requested as needed.
 
         >>> [job.id == queued.id for job in client.queue.jobs("default")]
         [True]
@@ -62,7 +63,7 @@ class Queue:
 
 
 class TeacherStores:
-    """Looks at the teachers' logits that workers keep.
+    """Lists teacher stores.
 
     >>> [store.hits for store in client.teacher_stores.list()]
     [24000]
@@ -72,7 +73,8 @@ class TeacherStores:
         self._transport = transport
 
     def list(self) -> Iterator[TeacherStore]:
-        """Those that jobs of the project filled or read, the most recently used first; pages are fetched as needed.
+        """Yields the stores that jobs of the project filled or read, most recently used first. Pages are requested as
+        needed.
 
         >>> [store.encoding for store in client.teacher_stores.list()]
         ['float16']

@@ -1,5 +1,5 @@
-# Generated from asynchronous/resources/recipes.py by `python -m ttm_client.codegen.make_synchronous`: edit that file.
-"""Published runs that a job may start from."""
+# From asynchronous/resources/recipes.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
+"""Recipes."""
 
 from collections.abc import Iterator
 from urllib.parse import quote
@@ -10,7 +10,7 @@ from ttm_client.synchronous.transport import Transport
 
 
 class Recipes:
-    """Names published runs that a job may start from.
+    """Lists recipes: published experiments that a job can start from.
 
     >>> recipe = client.recipes.get("cifar100/resnet56-resnet20/wttm")
     >>> recipe.published["distilled"]
@@ -21,7 +21,7 @@ class Recipes:
         self._transport = transport
 
     def list(self, query: str | None = None) -> Iterator[Recipe]:
-        """Recipes whose name or title holds all words of `query`; pages are fetched as needed.
+        """Yields recipes whose name or title contains every word of `query`. Pages are requested as needed.
 
         >>> [recipe.name for recipe in client.recipes.list("resnet56-resnet20 wttm")]
         ['cifar100/resnet56-resnet20/wttm', ...]
@@ -30,7 +30,7 @@ class Recipes:
             yield Recipe.model_validate(item)
 
     def get(self, name: str) -> Recipe:
-        """A recipe by its exact name; NotFound, naming the nearest, if there is none.
+        """Returns a recipe by its exact name. Raises NotFound, which suggests similar names.
 
         >>> recipe = client.recipes.get("cifar100/resnet56-resnet20/wttm")
         >>> recipe.spec["student"]["architecture"]

@@ -1,4 +1,4 @@
-# Generated from asynchronous/resources/teachers.py by `python -m ttm_client.codegen.make_synchronous`: edit that file.
+# From asynchronous/resources/teachers.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
 """Named, versioned teachers."""
 
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ from ttm_client.synchronous.transport import Transport
 class Teachers:
     """Gives names to teachers. A job then says `teacher:NAME`, or `teacher:NAME@VERSION`.
 
-    >>> named = client.teachers.create("pets", "job:" + done.id)
-    >>> job = client.jobs.create(teacher=named.uri, student="resnet18", dataset=dataset)
+    >>> entry = client.teachers.create("pets", "job:" + done.id)
+    >>> job = client.jobs.create(teacher=entry.uri, student="resnet18", dataset=dataset)
     >>> job.spec["teacher"]["checkpoint"] == "job:" + done.id
     True
     """
@@ -37,7 +37,7 @@ class Teachers:
     def list(self) -> Iterator[RegisteredTeacher]:
         """The newest version of each name, in order of the names; pages are fetched as needed.
 
-        >>> named = client.teachers.create("pets", "job:" + done.id)
+        >>> entry = client.teachers.create("pets", "job:" + done.id)
         >>> [each.name for each in client.teachers.list()]
         ['pets']
         """
@@ -58,7 +58,7 @@ class Teachers:
     def get(self, name: str, version: int | None = None) -> RegisteredTeacher:
         """A version of a name, or its newest. NotFound if there is none.
 
-        >>> named = client.teachers.create("pets", "job:" + done.id)
+        >>> entry = client.teachers.create("pets", "job:" + done.id)
         >>> (client.teachers.get("pets")).version
         1
         """
@@ -68,8 +68,8 @@ class Teachers:
     def delete(self, name: str, version: int) -> None:
         """Remove a version. Jobs that were made from it keep what it stood for.
 
-        >>> named = client.teachers.create("pets", "job:" + done.id)
-        >>> client.teachers.delete("pets", named.version)
+        >>> entry = client.teachers.create("pets", "job:" + done.id)
+        >>> client.teachers.delete("pets", entry.version)
         """
         self._transport.request("DELETE", _path(name, version))
 

@@ -1,7 +1,5 @@
-# Generated from asynchronous/resources/uploads.py by `python -m ttm_client.codegen.make_synchronous`: edit that file.
-"""Uploads: files a job needs that the service cannot reach by itself. By tus 1.0, so that a broken connection costs no
-more than what was on its way.
-"""
+# From asynchronous/resources/uploads.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
+"""Uploads, by the tus 1.0 protocol, which resumes after a broken connection."""
 
 import base64
 import os
@@ -22,7 +20,7 @@ _TUS = {"Tus-Resumable": "1.0.0"}
 
 
 class Uploads:
-    """Sends files that the service cannot reach by itself.
+    """Uploads files that the service cannot reach by itself.
 
     >>> upload = client.uploads.create("teacher.safetensors")
     >>> upload.uri
@@ -33,11 +31,12 @@ class Uploads:
         self._transport = transport
 
     def create(self, path: str | os.PathLike[str], progress: Advance | None = None, *, attempts: int = 8) -> Upload:
-        """Send a file, in flat memory; after a connection that broke it goes on where the service stands. `progress` is
-        called with (bytes sent, bytes in all).
+        """Uploads a file with constant memory and resumes after a broken connection. `progress` is called with the
+        bytes
+        sent and the total.
 
-        `attempts` bounds the tries in a row that bring nothing. ChecksumMismatch if the service received other bytes
-        than are in the file.
+        Gives up after `attempts` consecutive attempts without new bytes. Raises ChecksumMismatch if the service
+        received different bytes.
 
         >>> upload = client.uploads.create("teacher.safetensors")
         >>> upload.filename, upload.size
@@ -48,7 +47,7 @@ class Uploads:
             size = os.fstat(file.fileno()).st_size
             name = base64.b64encode(path.name.encode()).decode()
             headers = {**_TUS, "Upload-Length": str(size), "Upload-Metadata": f"filename {name}"}
-            # Asked for twice it is begun twice, and the one that gets no bytes is forgotten by the service.
+            # If the request is sent twice, the service deletes the upload that receives no bytes.
             answer = self._transport.request("POST", "/uploads", headers=headers, once=True)
             href = answer.headers["location"]
             offset, fruitless = 0, 0
@@ -56,8 +55,8 @@ class Uploads:
                 try:
                     offset = self._append(href, file, offset, size, progress)
                 except (ConnectionFailed, Unavailable, Conflict):
-                    standing = self._transport.request("HEAD", href, headers=_TUS)
-                    arrived = int(standing.headers["upload-offset"])
+                    status = self._transport.request("HEAD", href, headers=_TUS)
+                    arrived = int(status.headers["upload-offset"])
                     fruitless = 0 if arrived > offset else fruitless + 1
                     if fruitless >= attempts:
                         raise
@@ -66,11 +65,11 @@ class Uploads:
         upload = self.get(href.rpartition("/")[2])
         digest = sha256_of(path)
         if upload.sha256 != digest:
-            raise ChecksumMismatch(f"{path}: here it is {digest}, the service has {upload.sha256}")
+            raise ChecksumMismatch(f"{path}: the local SHA-256 is {digest}, the service received {upload.sha256}")
         return upload
 
     def get(self, upload_id: str) -> Upload:
-        """An upload by its id; NotFound if there is none.
+        """Returns an upload. Raises NotFound if it does not exist.
 
         >>> upload = client.uploads.create("teacher.safetensors")
         >>> client.uploads.get(upload.id) == upload
@@ -80,7 +79,7 @@ class Uploads:
         return Upload.model_validate_json(response.content)
 
     def list(self) -> Iterator[Upload]:
-        """Complete uploads, newest first; pages are fetched as needed.
+        """Yields complete uploads, newest first. Pages are requested as needed.
 
         >>> upload = client.uploads.create("teacher.safetensors")
         >>> [each.filename for each in client.uploads.list()]
@@ -90,7 +89,7 @@ class Uploads:
             yield Upload.model_validate(item)
 
     def delete(self, upload_id: str) -> None:
-        """Delete an upload. A job that names it and has not fetched it yet fails.
+        """Deletes an upload. A job that refers to it and has not fetched it yet fails.
 
         >>> upload = client.uploads.create("teacher.safetensors")
         >>> client.uploads.delete(upload.id)
@@ -98,7 +97,7 @@ class Uploads:
         self._transport.request("DELETE", f"/uploads/{quote(upload_id, safe='')}")
 
     def _append(self, href: str, file: BinaryIO, offset: int, size: int, progress: Advance | None) -> int:
-        """Send what follows `offset`; where the service stands then."""
+        """Sends the bytes after `offset` and returns the service's new offset."""
         file.seek(offset)
         answer = self._transport.request(
             "PATCH",
