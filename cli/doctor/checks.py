@@ -15,8 +15,8 @@ from ttm_client.synchronous.transport import Transport
 if TYPE_CHECKING:
     from ttm_jobs.settings import Settings
 
-_PACKAGES = ("ttm", "fastapi", "sqlalchemy", "celery", "torch", "torchvision", "timm")
-# A process of its own: the command line starts in a moment because it does not load torch.
+_PACKAGES = ("ttm-service", "fastapi", "sqlalchemy", "celery", "torch", "torchvision", "timm")
+# Runs in a subprocess: the command line does not import torch.
 _DEVICES = """
 import torch
 names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

@@ -146,7 +146,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
     )
     op.create_index("ix_outbox_next_attempt_at", "outbox", ["topic", "next_attempt_at", "id"])
-    op.create_table(
+    projects = op.create_table(
         "projects",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("max_running_jobs", sa.Integer(), nullable=True),
@@ -156,6 +156,7 @@ def upgrade() -> None:
         sa.Column("created_at", _TIME, nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_projects")),
     )
+    op.execute(sa.insert(projects).values(id="default", created_at=sa.func.current_timestamp()))
     op.create_table(
         "registry_entries",
         sa.Column("project_id", sa.String(length=64), server_default="default", nullable=False),

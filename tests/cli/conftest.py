@@ -1,4 +1,4 @@
-"""The command as a process, and one stack for all tests that need a service."""
+"""`ttm` as a subprocess, and one stack shared by all tests."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from cli.stack.stack import Stack, StackOptions
 ROOT = Path(__file__).parents[2]
 Ttm = Callable[..., subprocess.CompletedProcess[str]]
 
-# A stack of the tests' own: no address of the developer's environment.
+# Excludes the developer's TTM_* variables.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("TTM_")}
 
 
@@ -25,7 +25,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Stack]:
-    """API, dispatcher, broker, database, and a worker whose trainer trains nothing."""
+    """API, dispatcher, broker, database, and a worker with the fake trainer."""
     options = StackOptions(
         var=tmp_path_factory.mktemp("var"),
         port=0,
@@ -39,11 +39,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Stac
 
 @pytest.fixture
 def ttm(stack: Stack) -> Ttm:
-    """Runs `ttm`, against the stack."""
+    """Runs `ttm` against the stack."""
 
     def run(*arguments: str, url: str = stack.url, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "cli.main", *arguments],
+            [sys.executable, "-m", "ttm_client.cli.main", *arguments],
             env={**ENVIRONMENT, "TTM_URL": url},
             capture_output=True,
             text=True,

@@ -1,4 +1,4 @@
-"""The commands against a running stack, each as a real process without a terminal."""
+"""The commands against a running stack, each as a subprocess without a terminal."""
 
 import json
 import os
@@ -21,8 +21,8 @@ from ttm_client import Client
 from ttm_client.cli.main import app
 from ttm_jobs.broker.embedded import free_port
 
-# An id that nothing has; the same in every process of a test run.
-NOBODY = "01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10"
+# An id of no resource, identical in every test process.
+MISSING_ID = "01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10"
 QUICK = "steps=6 step_seconds=0.02"
 
 
@@ -76,7 +76,7 @@ def test_submit_watch_show_download(ttm: Ttm, data: Path, tmp_path: Path) -> Non
     assert "step 6 of 6" in (tmp_path / "log").read_text()
 
 
-def test_a_spec_file_is_submitted_and_flags_override_it(ttm: Ttm, data: Path, tmp_path: Path) -> None:
+def test_flags_override_spec_file(ttm: Ttm, data: Path, tmp_path: Path) -> None:
     spec = tmp_path / "spec.yaml"
     spec.write_text(
         f"name: from a file\nstudent: {{architecture: resnet18, image_size: 32}}\ndataset: {data}\n"
@@ -99,25 +99,25 @@ def test_jobs_lists_newest_first(ttm: Ttm, finished: str) -> None:
     assert json.loads(ttm("jobs", "--json").stdout)[0]["id"] == finished
 
 
-def offered(words: str, url: str) -> list[str]:
-    """What bash is told at a Tab at the end of `words`."""
-    asked = {"_TTM_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
-    return CliRunner().invoke(app, [], prog_name="ttm", env={**asked, "TTM_URL": url}).output.split()
+def completions(words: str, url: str) -> list[str]:
+    """The completions that bash receives for `words`."""
+    variables = {"_TTM_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
+    return CliRunner().invoke(app, [], prog_name="ttm", env={**variables, "TTM_URL": url}).output.split()
 
 
-def test_shells_complete_commands_states_and_jobs(stack_url: str, finished: str) -> None:
-    assert offered("ttm qu", stack_url) == ["queue"]
-    assert offered("ttm jobs --state canc", stack_url) == ["cancelling", "cancelled"]
-    assert offered("ttm show ", stack_url)[0] == finished
-    assert offered(f"ttm logs {finished[:-2]}", stack_url) == [finished]
-    # Nothing answers there, and the prompt goes on.
-    assert offered("ttm show ", f"http://127.0.0.1:{free_port()}") == []
+def test_shell_completion_of_commands_states_and_jobs(stack_url: str, finished: str) -> None:
+    assert completions("ttm qu", stack_url) == ["queue"]
+    assert completions("ttm jobs --state canc", stack_url) == ["cancelling", "cancelled"]
+    assert completions("ttm show ", stack_url)[0] == finished
+    assert completions(f"ttm logs {finished[:-2]}", stack_url) == [finished]
+    # An unreachable service yields no completions.
+    assert completions("ttm show ", f"http://127.0.0.1:{free_port()}") == []
 
 
-def test_a_dry_run_submits_nothing(ttm: Ttm, data: Path) -> None:
+def test_dry_run_submits_nothing(ttm: Ttm, data: Path) -> None:
     before = ttm("jobs", "-n", "1", "--json").stdout
-    told = ttm("submit", "--student", "cifar/resnet20", "--dataset", str(data), "--method", "ce", "--dry-run")
-    assert told.stdout == "student\tcifar/resnet20\t278 k\t40.8 M\n"
+    result = ttm("submit", "--student", "cifar/resnet20", "--dataset", str(data), "--method", "ce", "--dry-run")
+    assert result.stdout == "student\tcifar/resnet20\t278 k\t40.8 M\n"
     assert ttm("jobs", "-n", "1", "--json").stdout == before
 
 
@@ -134,7 +134,7 @@ def test_cancel_ends_a_running_job(ttm: Ttm, data: Path) -> None:
     assert "state\tcancelled" in watched.stdout
 
 
-def test_a_failed_job_is_told_by_the_exit_code_and_the_cause(ttm: Ttm, data: Path) -> None:
+def test_failed_job_sets_exit_code_and_prints_cause(ttm: Ttm, data: Path) -> None:
     fails = ttm(
         "submit", "--student", "resnet18", "--dataset", str(data), "--method", "ce", "--name", "fail_at=2", "-w"
     )
@@ -143,13 +143,13 @@ def test_a_failed_job_is_told_by_the_exit_code_and_the_cause(ttm: Ttm, data: Pat
     assert "next step\tLook at the dataset" in fails.stdout
 
 
-def test_architectures_are_searched(ttm: Ttm) -> None:
+def test_architecture_search(ttm: Ttm) -> None:
     lines = [line.split("\t") for line in ttm("architectures", "cifar resnet20").stdout.splitlines()]
     assert [line[0] for line in lines] == ["cifar/resnet20"]
     assert json.loads(ttm("architectures", "cifar/resnet20", "--json").stdout)[0]["parameters"] > 0
 
 
-def test_recipes_are_searched_shown_and_started_from(ttm: Ttm, data: Path, tmp_path: Path) -> None:
+def test_recipes_search_show_and_submit(ttm: Ttm, data: Path, tmp_path: Path) -> None:
     lines = [line.split("\t") for line in ttm("recipes", "resnet56 wttm").stdout.splitlines()]
     assert ["cifar100/resnet56-resnet20/wttm", "72.34", "69.06", "71.92"] in lines
     shown = yaml.safe_load(ttm("recipes", "cifar100/resnet56-resnet20/wttm").stdout)
@@ -168,7 +168,7 @@ def test_recipes_are_searched_shown_and_started_from(ttm: Ttm, data: Path, tmp_p
     assert [each["checkpoint"][:7] for each in job["spec"]["teachers"]] == ["upload:", "upload:"]
 
 
-def test_distill_works_without_a_service(ttm: Ttm, tmp_path: Path) -> None:
+def test_distill_needs_no_service(ttm: Ttm, tmp_path: Path) -> None:
     dataset = digits_idx(tmp_path / "digits", train=200, test=50)
     run = ("distill", "--student", "mini/resnet8_025", "--method", "ce", "--dataset", str(dataset), "--epochs", "1")
     done = ttm(
@@ -191,34 +191,34 @@ def test_distill_works_without_a_service(ttm: Ttm, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("show", NOBODY), 4, "no such job"),
+        (("show", MISSING_ID), 4, "no such job"),
         (("cancel", "x"), 4, "no such job"),
-        (("submit", "--student", "resnet18"), 2, "a run needs a dataset"),
+        (("submit", "--student", "resnet18"), 2, "dataset is required"),
         (("submit", "--student", "resnet188", "--dataset", "file:///x", "--method", "ce"), 2, "Did you mean"),
-        (("submit", "--student", "a", "--dataset", "/no/such/folder"), 2, "neither a file or folder"),
+        (("submit", "--student", "a", "--dataset", "/no/such/folder"), 2, "neither a local file or folder"),
         (("submit", "/no/such/spec.yaml"), 2, "spec.yaml"),
         (("submit", "--set", "epochs", "--student", "a", "--dataset", "file:///x"), 2, "NAME=VALUE"),
         (("submit", "--set", "a=[", "--student", "a", "--dataset", "file:///x"), 2, "a=["),
         (("submit", "--recipe", "cifar100/no/wttm", "--dataset", "file:///x"), 2, "no recipe"),
-        (("distill", "--student", "a", "--out", "/tmp/never"), 2, "a run needs a dataset"),
+        (("distill", "--student", "a", "--out", "/tmp/never"), 2, "dataset is required"),
         (("jobs", "--limit", "0"), 2, "limit"),
         (("jobs", "--state", "asleep"), 2, "state"),
         (("frobnicate",), 2, "frobnicate"),
     ],
 )
-def test_mistakes_have_a_code_and_words(ttm: Ttm, arguments: tuple[str, ...], code: int, words: str) -> None:
+def test_errors_have_exit_code_and_message(ttm: Ttm, arguments: tuple[str, ...], code: int, words: str) -> None:
     ended = ttm(*arguments)
     assert (ended.returncode, ended.stdout) == (code, "")
     assert words in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-def test_what_is_not_possible_now_is_a_conflict(ttm: Ttm, finished: str, tmp_path: Path) -> None:
+def test_conflicts_and_missing_artifacts_have_exit_codes(ttm: Ttm, finished: str, tmp_path: Path) -> None:
     assert ttm("cancel", finished).returncode == 5
     assert ttm("download", finished, "--artifact", "nothing").returncode == 4
 
 
-def test_without_a_service_the_way_out_is_told(ttm: Ttm) -> None:
+def test_unreachable_service_suggests_ttm_up(ttm: Ttm) -> None:
     ended = ttm("jobs", url=f"http://127.0.0.1:{free_port()}")
     assert ended.returncode == 3
     assert "ttm up" in ended.stderr
@@ -232,7 +232,7 @@ def leaves(group: Any, *names: str) -> Iterator[tuple[str, Any]]:
             yield " ".join((*names, name)), command
 
 
-def test_every_command_speaks_json() -> None:
+def test_every_command_has_json_option() -> None:
     commands = dict(leaves(typer.main.get_command(app)))
     assert {"submit", "keys create", "projects list"} <= set(commands)
     assert {
@@ -241,17 +241,17 @@ def test_every_command_speaks_json() -> None:
 
 
 @pytest.mark.parametrize("command", [command.callback.__name__ for command in app.registered_commands])  # type: ignore[union-attr]
-def test_every_command_documents_itself_and_its_exit_codes(command: str) -> None:
+def test_every_command_documents_its_exit_codes(command: str) -> None:
     shown = CliRunner().invoke(app, [command, "--help"]).output
     assert "Exit codes" in shown
     assert len(shown) > 400
 
 
 def on_a_terminal(url: str, columns: int, *arguments: str) -> str:
-    """What a command that ends well writes on a terminal of that width."""
+    """The output of a successful command on a terminal of this width."""
     leader, follower = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli.main", *arguments],
+        [sys.executable, "-m", "ttm_client.cli.main", *arguments],
         env={**ENVIRONMENT, "TTM_URL": url, "TERM": "xterm", "COLUMNS": str(columns), "NO_COLOR": "1"},
         stdout=follower,
         stderr=follower,
@@ -261,7 +261,7 @@ def on_a_terminal(url: str, columns: int, *arguments: str) -> str:
     while True:
         try:
             written += os.read(leader, 65536)
-        except OSError:  # the other end is closed
+        except OSError:  # the process closed the terminal
             break
     os.close(leader)
     assert process.wait(20) == 0
@@ -271,19 +271,19 @@ def on_a_terminal(url: str, columns: int, *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("columns", "shown"),
     [
-        (80, "ID NAME STATE TOP-1"),  # between the two it depends on the names of the jobs
+        (80, "ID NAME STATE TOP-1"),  # at widths in between, the columns depend on the names of the jobs
         (200, "ID NAME STATE OWNER STUDENT METHOD PROGRESS TOP-1 CREATED"),
     ],
 )
-def test_a_table_fits_a_narrow_terminal(stack_url: str, finished: str, columns: int, shown: str) -> None:
-    told = re.sub(r"\x1b\[[0-9;]*m", "", on_a_terminal(stack_url, columns, "jobs"))
-    heads, *lines = told.splitlines()
-    assert heads.split() == shown.split()
+def test_table_fits_narrow_terminal(stack_url: str, finished: str, columns: int, shown: str) -> None:
+    output = re.sub(r"\x1b\[[0-9;]*m", "", on_a_terminal(stack_url, columns, "jobs"))
+    header, *lines = output.splitlines()
+    assert header.split() == shown.split()
     assert any(line.startswith(finished) for line in lines)
     assert max(map(len, lines)) <= columns
 
 
-def test_watch_draws_a_bar_on_a_terminal(stack_url: str, data: Path) -> None:
+def test_watch_draws_progress_bar_on_terminal(stack_url: str, data: Path) -> None:
     with Client(stack_url) as client:
         job = client.jobs.create(
             student="resnet18", dataset=data.as_uri(), method="ce", name="steps=30 step_seconds=0.05"

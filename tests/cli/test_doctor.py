@@ -1,4 +1,4 @@
-"""`ttm doctor` against what is there, and against what is not."""
+"""`ttm doctor` with available and unavailable components."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ from ttm_jobs.repositories.access import keys
 
 def doctor(environment: dict[str, str], *arguments: str) -> tuple[int, dict[str, dict[str, str]]]:
     done = subprocess.run(
-        [sys.executable, "-m", "cli.main", "doctor", "--json", *arguments],
+        [sys.executable, "-m", "ttm_client.cli.main", "doctor", "--json", *arguments],
         env={**ENVIRONMENT, **environment},
         capture_output=True,
         text=True,
@@ -31,7 +31,7 @@ def doctor(environment: dict[str, str], *arguments: str) -> tuple[int, dict[str,
     return done.returncode, {check["check"]: check for check in json.loads(done.stdout)}
 
 
-def test_what_is_there_is_found(stack: Stack, tmp_path: Path) -> None:
+def test_available_components_are_ok(stack: Stack, tmp_path: Path) -> None:
     var = stack.options.var
     broker = stack._broker.url if stack._broker else ""
     code, found = doctor(
@@ -51,15 +51,15 @@ def test_what_is_there_is_found(stack: Stack, tmp_path: Path) -> None:
         "check": "production database",
         "status": "warning",
         "found": "SQLite",
-        "advice": "SQLite serves one machine. Set TTM_DATABASE_URL to PostgreSQL, which several share.",
+        "advice": "SQLite supports one machine. Set TTM_DATABASE_URL to PostgreSQL.",
     }
     assert not any(tmp_path.rglob("probes/*"))
 
 
-def test_what_nobody_named_is_not_missed(stack: Stack, tmp_path: Path) -> None:
+def test_unset_components_are_warnings(stack: Stack, tmp_path: Path) -> None:
     code, found = doctor({"TTM_URL": stack.url, "TTM_STORAGE_URL": f"file:{tmp_path}"})
     assert code == 0, found
-    # A broker of someone else may answer at the default address.
+    # Another broker may listen on the default address.
     assert found["broker"]["status"] in ("ok", "warning")
     assert found["service"]["status"] == "ok"
 
@@ -70,7 +70,7 @@ def production(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> 
     return {check.name.removeprefix("production "): check for check in production_checks()}
 
 
-def test_production_on_postgresql_and_redis_looks_at_each(
+def test_production_checks_on_postgresql_and_redis(
     postgresql_url: str, redis: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = create_engine(postgresql_url)
@@ -84,23 +84,23 @@ def test_production_on_postgresql_and_redis_looks_at_each(
         "TTM_QUEUES": "gpu,cpu",
         "TTM_WORK_DIR": str(tmp_path / "not" / "yet"),
     }
-    told = production(environment, monkeypatch)
-    assert {name for name, check in told.items() if check.status == "ok"} >= {"database", "connections", "keys"}
-    assert told["broker memory"].found == "maxmemory-policy noeviction, appendonly yes"
-    # The tests' own server does not sync.
-    assert (told["durability"].status, told["durability"].found[:9]) == ("warning", "fsync off")
-    assert told["processes"].found == "dispatchers: 0; queue cpu: 0 workers, queue gpu: 1 workers"
+    checks = production(environment, monkeypatch)
+    assert {name for name, check in checks.items() if check.status == "ok"} >= {"database", "connections", "keys"}
+    assert checks["broker memory"].found == "maxmemory-policy noeviction, appendonly yes"
+    # The test server runs with fsync off.
+    assert (checks["durability"].status, checks["durability"].found[:9]) == ("warning", "fsync off")
+    assert checks["processes"].found == "dispatchers: 0; queue cpu: 0 workers, queue gpu: 1 workers"
     for name in ("durability", "storage", "broker", "broker password", "address", "processes", "metrics"):
-        assert told[name].status == "warning", told[name]
-        assert told[name].advice
+        assert checks[name].status == "warning", checks[name]
+        assert checks[name].advice
     with session_scope(engine) as session:
         workers.seen(session, "d", kind="dispatcher", hostname="h", pid=1, devices=[], job_id=None)
     engine.dispose()
-    told = production({"TTM_QUEUES": "gpu", "TTM_METRICS_TOKEN": "x" * 20}, monkeypatch)
-    assert told["processes"].status == told["metrics"].status == "ok"
+    checks = production({"TTM_QUEUES": "gpu", "TTM_METRICS_TOKEN": "x" * 20}, monkeypatch)
+    assert checks["processes"].status == checks["metrics"].status == "ok"
 
 
-def test_what_is_not_there_is_said_with_the_way_out(tmp_path: Path) -> None:
+def test_unavailable_components_fail_with_advice(tmp_path: Path) -> None:
     port = free_port()
     code, found = doctor(
         {

@@ -1,4 +1,4 @@
-"""`ttm keys` and `ttm projects`, on the database of a folder that no service uses yet."""
+"""`ttm keys` and `ttm projects` on a new data folder."""
 
 import json
 import re
@@ -21,20 +21,20 @@ def var(tmp_path: Path) -> Path:
 
 
 def ttm(var: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cli.main", *words, "--var", str(var)]
+    command = [sys.executable, "-m", "ttm_client.cli.main", *words, "--var", str(var)]
     return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
 
 
-def opened(var: Path) -> Engine:
+def database(var: Path) -> Engine:
     return create_engine(f"sqlite:///{var / 'ttm.db'}")
 
 
-def test_a_key_is_made_listed_and_revoked(var: Path) -> None:
+def test_create_list_and_revoke_key(var: Path) -> None:
     made = ttm(var, "keys", "create", "--name", "nightly", "--project", "vision", "--scope", "read", "--days", "3")
     assert made.returncode == 0, made.stderr
     secret = made.stdout.strip()
     assert re.fullmatch(r"ttm_[0-9a-f]{8}_[\w-]{43}", secret)
-    with read_scope(opened(var)) as session:
+    with read_scope(database(var)) as session:
         key = keys.find(session, secret)
         assert key is not None
         assert (key.project_id, key.scope, key.name) == ("vision", Scope.READ, "nightly")
@@ -43,14 +43,14 @@ def test_a_key_is_made_listed_and_revoked(var: Path) -> None:
     assert secret not in listed
     assert listed.split("\t")[:4] == [key.id, key.prefix, "vision", "nightly"]
     assert ttm(var, "keys", "revoke", key.id).returncode == 0
-    with read_scope(opened(var)) as session:
+    with read_scope(database(var)) as session:
         assert keys.find(session, secret) is None
     gone = ttm(var, "keys", "revoke", "nothing")
     assert (gone.returncode, gone.stdout) == (1, "")
     assert "There is no such key" in gone.stderr
 
 
-def test_keys_as_json(var: Path) -> None:
+def test_keys_json_output(var: Path) -> None:
     made = json.loads(ttm(var, "keys", "create", "--name", "nightly", "--json").stdout)
     (listed,) = json.loads(ttm(var, "keys", "list", "--json").stdout)
     assert (listed["id"], listed["name"], listed["revoked"]) == (made["id"], "nightly", None)
@@ -58,15 +58,15 @@ def test_keys_as_json(var: Path) -> None:
     assert json.loads(ttm(var, "keys", "list", "--json").stdout)[0]["revoked"] is not None
 
 
-def test_limits_are_set_and_shown(var: Path) -> None:
+def test_set_and_list_project_limits(var: Path) -> None:
     assert ttm(var, "projects", "set", "vision", "--max-queued-jobs", "3", "--max-device-hours", "1.5").returncode == 0
-    with read_scope(opened(var)) as session:
+    with read_scope(database(var)) as session:
         project = session.get_one(Project, "vision")
         assert (project.max_queued_jobs, project.max_device_hours, project.max_running_jobs) == (3, 1.5, None)
     rows = [line.split("\t") for line in ttm(var, "projects", "list").stdout.splitlines()]
     assert rows == [["default", "0", "0", "0", "0"], ["vision", "0", "0 of 3", "0", "0 of 1.5"]]
-    told = json.loads(ttm(var, "projects", "list", "--json").stdout)
-    assert told[1]["queued_jobs"] == {"used": 0, "limit": 3}
+    listed = json.loads(ttm(var, "projects", "list", "--json").stdout)
+    assert listed[1]["queued_jobs"] == {"used": 0, "limit": 3}
     odd = ttm(var, "projects", "set", "Odd Name")
     assert odd.returncode == 1
     assert "small letters" in odd.stderr

@@ -1,4 +1,4 @@
-"""What a project has beside its jobs: names, uploads, webhooks, and what waits and works."""
+"""Registry, uploads, webhooks, the queue and workers."""
 
 import json
 from pathlib import Path
@@ -7,13 +7,13 @@ import pytest
 
 from cli.stack.stack import Stack
 from tests.cli.conftest import Ttm
-from tests.cli.test_commands import NOBODY, QUICK
+from tests.cli.test_commands import MISSING_ID, QUICK
 from tests.support.tiny import wait_until
 from ttm_client import Client
 
 
 @pytest.mark.parametrize("kind", ["teachers", "datasets"])
-def test_what_has_a_name_is_submitted_by_it(ttm: Ttm, data: Path, tmp_path: Path, kind: str) -> None:
+def test_registry_entries_are_submitted_by_reference(ttm: Ttm, data: Path, tmp_path: Path, kind: str) -> None:
     thing = tmp_path / "teacher.pt" if kind == "teachers" else data
     if kind == "teachers":
         thing.write_bytes(b"weights")
@@ -35,7 +35,7 @@ def test_what_has_a_name_is_submitted_by_it(ttm: Ttm, data: Path, tmp_path: Path
     assert (gone.returncode, gone.stdout) == (4, "")
 
 
-def test_files_are_sent_listed_and_deleted(ttm: Ttm, tmp_path: Path) -> None:
+def test_send_list_and_delete_uploads(ttm: Ttm, tmp_path: Path) -> None:
     path = tmp_path / "teacher.safetensors"
     path.write_bytes(b"weights")
     address = ttm("uploads", "send", str(path)).stdout.strip()
@@ -48,12 +48,12 @@ def test_files_are_sent_listed_and_deleted(ttm: Ttm, tmp_path: Path) -> None:
     assert ttm("uploads", "send", str(tmp_path / "none")).returncode == 2
 
 
-def test_a_webhook_is_made_tried_and_removed(ttm: Ttm) -> None:
+def test_webhook_lifecycle(ttm: Ttm) -> None:
     made = ttm("webhooks", "create", "https://hooks.example.org/ttm", "--event", "job.failed", "--description", "duty")
     assert made.returncode == 0, made.stderr
     assert made.stdout.startswith("whsec_")
     (row,) = [line.split("\t") for line in ttm("webhooks", "list").stdout.splitlines()]
-    assert row[1:] == ["https://hooks.example.org/ttm", "job.failed", "told", "duty"]
+    assert row[1:] == ["https://hooks.example.org/ttm", "job.failed", "enabled", "duty"]
     assert row[0] in made.stderr
     assert ttm("webhooks", "rotate", row[0]).stdout != made.stdout
     sent = json.loads(ttm("webhooks", "ping", row[0], "--json").stdout)
@@ -65,10 +65,10 @@ def test_a_webhook_is_made_tried_and_removed(ttm: Ttm) -> None:
     assert ttm("webhooks", "list").stdout == ""
     refused = ttm("webhooks", "create", "http://127.0.0.1/")
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert ttm("webhooks", "ping", NOBODY).returncode == 4
+    assert ttm("webhooks", "ping", MISSING_ID).returncode == 4
 
 
-def test_what_waits_and_works_is_told(ttm: Ttm, stack: Stack, data: Path) -> None:
+def test_queue_and_workers(ttm: Ttm, stack: Stack, data: Path) -> None:
     with Client(stack.url) as client:
         holding = client.jobs.create(
             student="resnet18", dataset=data.as_uri(), method="ce", name="steps=2000 step_seconds=0.05"
@@ -80,11 +80,15 @@ def test_what_waits_and_works_is_told(ttm: Ttm, stack: Stack, data: Path) -> Non
         ]
         rows = [line.split("\t") for line in ttm("queue").stdout.splitlines()]
         assert [(row[0], row[1], row[4], row[7]) for row in rows] == [
-            ("1", waiting[1], "8", "its turn"),
-            ("2", waiting[0], "2", "its turn"),
+            ("1", waiting[1], "8", "jobs ahead of it"),
+            ("2", waiting[0], "2", "jobs ahead of it"),
         ]
-        told = json.loads(ttm("queue", "--json", "-n", "1").stdout)
-        assert (told["depth"], told["queues"][0]["turn"], [job["id"] for job in told["jobs"]]) == (2, 1, waiting[1:])
+        overview = json.loads(ttm("queue", "--json", "-n", "1").stdout)
+        assert (overview["depth"], overview["queues"][0]["turn"], [job["id"] for job in overview["jobs"]]) == (
+            2,
+            1,
+            waiting[1:],
+        )
         (worker,) = [line.split("\t") for line in ttm("workers").stdout.splitlines()]
         assert worker[4] == holding.id
         assert json.loads(ttm("workers", "--json").stdout)[0]["busy"] is True

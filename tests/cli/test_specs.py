@@ -1,4 +1,4 @@
-"""Specs from flags and files."""
+"""Building specs from flags and files."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import typer
 
-from ttm_client.cli.specs import put, put_assignments, read_spec, with_local_addresses
+from ttm_client.cli.specs import put, put_assignments, read_spec, with_file_uris
 
 
 @pytest.mark.parametrize(
@@ -23,14 +23,14 @@ from ttm_client.cli.specs import put, put_assignments, read_spec, with_local_add
         ({"training": 5}, "training.epochs", 3, {"training": {"epochs": 3}}),
     ],
 )
-def test_fields_are_put_where_their_names_say(
+def test_put_sets_field_by_dotted_name(
     spec: dict[str, Any], field: str, value: object, expected: dict[str, Any]
 ) -> None:
     put(spec, field, value)
     assert spec == expected
 
 
-def test_assignments_are_yaml() -> None:
+def test_assignment_values_are_yaml() -> None:
     spec: dict[str, Any] = {}
     put_assignments(spec, ["a.b=1e-3", "a.c=true", "d=[1, x]", "e=", "f=a=b"])
     assert spec == {"a": {"b": 0.001, "c": True}, "d": [1, "x"], "f": "a=b"}
@@ -39,22 +39,22 @@ def test_assignments_are_yaml() -> None:
 @pytest.mark.parametrize(
     "content", [b"- a\n- b\n", b"a: [", b"\xff\xfe\x00", b"just words", b"!!python/object:os.system x"]
 )
-def test_files_that_are_no_spec_are_refused(tmp_path: Path, content: bytes) -> None:
+def test_invalid_spec_files_are_rejected(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "spec.yaml"
     path.write_bytes(content)
     with pytest.raises(typer.BadParameter):
         read_spec(path)
 
 
-def test_paths_become_addresses_and_addresses_stay(tmp_path: Path) -> None:
+def test_local_paths_become_file_uris(tmp_path: Path) -> None:
     spec = {
         "teachers": [str(tmp_path / "a b.pt"), {"checkpoint": "job:1", "weight": 2}],
         "student": {"architecture": "resnet18", "checkpoint": "https://host/x.pt"},
         "dataset": {"uri": str(tmp_path), "format": "idx"},
     }
-    assert with_local_addresses(spec) == {
+    assert with_file_uris(spec) == {
         "teachers": [(tmp_path / "a b.pt").as_uri(), {"checkpoint": "job:1", "weight": 2}],
         "student": {"architecture": "resnet18", "checkpoint": "https://host/x.pt"},
         "dataset": {"uri": tmp_path.as_uri(), "format": "idx"},
     }
-    assert with_local_addresses({"student": "resnet18", "teacher": "s3://b/k"})["teacher"] == "s3://b/k"
+    assert with_file_uris({"student": "resnet18", "teacher": "s3://b/k"})["teacher"] == "s3://b/k"

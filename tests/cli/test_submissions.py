@@ -1,4 +1,4 @@
-"""The lines that a job's page gives away submit the same job again, each in its own language."""
+"""The commands copied from a job's page submit the same job, in each language."""
 
 import os
 import re
@@ -18,7 +18,7 @@ HOSTILE = """it's "quoted" $HOME `id` \\ <b>bold</b>"""
 
 
 @pytest.mark.parametrize("language", ["curl", "Python", "ttm"])
-def test_a_copied_line_submits_the_same_job(stack_url: str, data: Path, tmp_path: Path, language: str) -> None:
+def test_copied_command_submits_the_same_job(stack_url: str, data: Path, tmp_path: Path, language: str) -> None:
     if language == "curl" and shutil.which("curl") is None:
         pytest.skip("there is no curl")
     with Client(stack_url) as client:
@@ -31,7 +31,7 @@ def test_a_copied_line_submits_the_same_job(stack_url: str, data: Path, tmp_path
         assert found is not None
         command = tmp_path / "command"
         command.write_text(unescape(found[1]))
-        # Python's line waits for the job's end, which here is its submission.
+        # The Python snippet waits for the job; this test only needs its submission.
         program = [sys.executable, str(command)] if language == "Python" else ["bash", str(command)]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         ended = subprocess.run(
@@ -39,8 +39,8 @@ def test_a_copied_line_submits_the_same_job(stack_url: str, data: Path, tmp_path
         )
         again = next(client.jobs.list())
         assert again.id != first.id, ended.stderr
-        told = client.jobs.get(again.id)
-        assert told.name == HOSTILE
-        assert told.spec["training"]["epochs"] == 3
+        copy = client.jobs.get(again.id)
+        assert copy.name == HOSTILE
+        assert copy.spec["training"]["epochs"] == 3
         assert "succeeded" in ended.stdout or language == "curl", ended.stderr
         client.jobs.wait(again.id, 60)

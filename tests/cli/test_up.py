@@ -1,4 +1,4 @@
-"""`ttm up` as a process: it comes up, keeps its processes running, and leaves nothing behind."""
+"""`ttm up` as a subprocess: startup, restarts and shutdown."""
 
 import os
 import re
@@ -28,7 +28,7 @@ class Up:
         self.url = re.findall(r"http://\S+?:\d+", line)[0]
 
     def children(self, pattern: str) -> list[psutil.Process]:
-        """The processes of the stack whose command line matches."""
+        """Ids of the stack's processes whose command line matches."""
         children = psutil.Process(self.process.pid).children()
         return [child for child in children if re.search(pattern, " ".join(words(child)))]
 
@@ -41,7 +41,7 @@ class Up:
 
 
 def command(var: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "cli.main", "up", "--port", "0", "--var", str(var), *more]
+    return [sys.executable, "-m", "ttm_client.cli.main", "up", "--port", "0", "--var", str(var), *more]
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def up(var: Path, *more: str) -> Iterator[Up]:
 
 
 def words(process: psutil.Process) -> list[str]:
-    """Its command line; empty once it has ended."""
+    """The command line of a process; empty once it has exited."""
     try:
         return list(process.cmdline())
     except psutil.Error:
@@ -80,8 +80,8 @@ def family(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
 
-def test_a_life_of_a_stack(tmp_path: Path) -> None:
-    """Up, in use, each process killed and kept running, Ctrl-C, and up again on what is there."""
+def test_stack_lifecycle(tmp_path: Path) -> None:
+    """Start, use, kill and restart of each process, Ctrl-C, and a start on the existing data folder."""
     var, data = tmp_path / "var", tmp_path / "data"
     data.mkdir()
     with up(var, "--data-root", str(data)) as stack:
@@ -113,7 +113,7 @@ def test_a_life_of_a_stack(tmp_path: Path) -> None:
         assert str(again.process.pid) in refused.stderr
 
 
-def test_nothing_survives_a_killed_stack(tmp_path: Path) -> None:
+def test_no_process_survives_a_killed_stack(tmp_path: Path) -> None:
     with up(tmp_path / "var") as stack:
         children = family(stack.process.pid)
         assert len(children) >= 4
@@ -131,7 +131,7 @@ def test_nothing_survives_a_killed_stack(tmp_path: Path) -> None:
         (("--data-root", "/no/such/folder"), "does not exist"),
     ],
 )
-def test_what_cannot_be_is_refused_with_words(tmp_path: Path, more: tuple[str, ...], message: str) -> None:
+def test_invalid_options_are_rejected_with_a_message(tmp_path: Path, more: tuple[str, ...], message: str) -> None:
     ended = subprocess.run(
         command(tmp_path / "var", *more), env=ENVIRONMENT, capture_output=True, text=True, timeout=30, check=False
     )
@@ -140,11 +140,11 @@ def test_what_cannot_be_is_refused_with_words(tmp_path: Path, more: tuple[str, .
     assert "Traceback" not in ended.stderr
 
 
-def test_a_taken_port_is_refused_with_words(tmp_path: Path) -> None:
+def test_taken_port_is_rejected_with_a_message(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         ended = subprocess.run(
-            [sys.executable, "-m", "cli.main", "up", "--port", port, "--var", str(tmp_path / "var")],
+            [sys.executable, "-m", "ttm_client.cli.main", "up", "--port", port, "--var", str(tmp_path / "var")],
             env=ENVIRONMENT,
             capture_output=True,
             text=True,
@@ -158,12 +158,14 @@ def test_a_taken_port_is_refused_with_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("TTM_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none", "The database cannot be prepared"),
+        ("TTM_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none", "The database migration failed"),
         ("TTM_DATABASE_URL", "mysql://x", "the database is sqlite or postgresql"),
         ("TTM_LEASE_SECONDS", "soon", "lease_seconds"),
     ],
 )
-def test_wrong_settings_are_told_and_leave_nothing(tmp_path: Path, name: str, value: str, message: str) -> None:
+def test_invalid_settings_are_rejected_and_leave_no_process(
+    tmp_path: Path, name: str, value: str, message: str
+) -> None:
     environment = {**ENVIRONMENT, name: value}
     ended = subprocess.run(
         command(tmp_path / "var"), env=environment, capture_output=True, text=True, timeout=60, check=False
@@ -174,7 +176,7 @@ def test_wrong_settings_are_told_and_leave_nothing(tmp_path: Path, name: str, va
     assert str(tmp_path) not in " ".join(" ".join(words(process)) for process in psutil.process_iter())
 
 
-def test_a_taken_broker_port_is_told(tmp_path: Path) -> None:
+def test_taken_broker_port_is_rejected_with_a_message(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         ended = subprocess.run(
@@ -189,12 +191,12 @@ def test_a_taken_broker_port_is_told(tmp_path: Path) -> None:
     assert f"Port {port}" in ended.stderr
 
 
-def test_without_a_worker_jobs_wait(tmp_path: Path) -> None:
+def test_jobs_stay_queued_without_a_worker(tmp_path: Path) -> None:
     with up(tmp_path / "var", "--workers", "0") as stack:
         assert {name for name, status in stack.checks().items() if status != "ok"} == {"worker"}
 
 
-def test_a_foreign_broker_and_database_are_used(tmp_path: Path, redis: EmbeddedBroker, postgresql_url: str) -> None:
+def test_external_broker_and_database_are_used(tmp_path: Path, redis: EmbeddedBroker, postgresql_url: str) -> None:
     environment = {**ENVIRONMENT, "TTM_BROKER_URL": redis.url, "TTM_DATABASE_URL": postgresql_url}
     process = subprocess.Popen(command(tmp_path / "var"), env=environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

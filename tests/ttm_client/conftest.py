@@ -1,4 +1,4 @@
-"""The client against the real API over a real socket."""
+"""Fixtures: the client against a real API over a socket."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What asyncio adds to the client: many calls at once, and the same patience with a service in trouble."""
+"""The asyncio client: concurrent calls, retries and dropped connections."""
 
 import asyncio
 import threading
@@ -20,7 +20,7 @@ from ttm_jobs.storage import Storage
 
 
 def run(url: str, work: Callable[[AsyncClient], Coroutine[Any, Any, Any]]) -> Any:
-    """The result of `work` with a client of its own."""
+    """Runs `work` with a new client."""
 
     async def connected() -> Any:
         async with AsyncClient(url) as client:
@@ -29,7 +29,7 @@ def run(url: str, work: Callable[[AsyncClient], Coroutine[Any, Any, Any]]) -> An
     return run_async(connected())
 
 
-def test_jobs_are_submitted_and_awaited_at_once(url: str, engine: Engine, settings: Settings) -> None:
+def test_concurrent_submissions_and_waits(url: str, engine: Engine, settings: Settings) -> None:
     dataset = settings.data_roots[0].as_uri()
 
     async def work(client: AsyncClient) -> list[Job]:
@@ -74,7 +74,7 @@ def test_events_and_downloads_survive_broken_connections(
     assert path.read_bytes() == STUDENT_BYTES
 
 
-def test_a_busy_service_is_asked_again_when_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retry_after_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
 
     async def pause(seconds: float) -> None:
@@ -89,7 +89,7 @@ def test_a_busy_service_is_asked_again_when_it_says(monkeypatch: pytest.MonkeyPa
     assert 0 < pauses[1] < 2
 
 
-def test_a_submission_whose_answer_was_lost_is_done_once(url: str, client: Client, settings: Settings) -> None:
+def test_submission_with_lost_response_creates_one_job(url: str, client: Client, settings: Settings) -> None:
     spec: dict[str, Any] = {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
     with FlakyProxy(url, 100, broken=1) as proxy:
         job = run(proxy.url, lambda asynchronous: asynchronous.jobs.create(**spec))
@@ -97,6 +97,6 @@ def test_a_submission_whose_answer_was_lost_is_done_once(url: str, client: Clien
     assert [each.id for each in client.jobs.list()] == [job.id]
 
 
-def test_a_service_that_is_not_there() -> None:
-    with pytest.raises(ConnectionFailed, match="Nothing answers"):
+def test_unreachable_service() -> None:
+    with pytest.raises(ConnectionFailed, match="Cannot connect"):
         run(f"http://127.0.0.1:{free_port()}", lambda client: client.jobs.get("x"))

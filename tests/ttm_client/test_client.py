@@ -1,4 +1,4 @@
-"""The SDK's calls, and what it does when things go wrong."""
+"""The client's calls and its handling of errors."""
 
 import hashlib
 import os
@@ -35,13 +35,15 @@ from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
 
 
-def test_a_whole_job(client: Client, settings: Settings, engine: Engine, storage: Storage, tmp_path: Path) -> None:
+def test_job_from_upload_to_download(
+    client: Client, settings: Settings, engine: Engine, storage: Storage, tmp_path: Path
+) -> None:
     weights = tmp_path / "größe teacher.pt"
     weights.write_bytes(bytes(3_000_000))
-    told: list[tuple[int, int]] = []
-    upload = client.uploads.create(weights, lambda done, total: told.append((done, total)))
+    calls: list[tuple[int, int]] = []
+    upload = client.uploads.create(weights, lambda done, total: calls.append((done, total)))
     assert (upload.filename, upload.size) == (weights.name, 3_000_000)
-    assert told[-1] == (3_000_000, 3_000_000)
+    assert calls[-1] == (3_000_000, 3_000_000)
     assert client.uploads.get(upload.id) == upload
 
     job = client.jobs.create(
@@ -63,9 +65,9 @@ def test_a_whole_job(client: Client, settings: Settings, engine: Engine, storage
         ["train/loss"]
     ]
     succeed(engine, storage, lease)
-    seen: list[Job] = []
-    done = client.jobs.wait(job.id, 10, seen.append)
-    assert (done.state, done.done, seen[-1]) == ("succeeded", True, done)
+    updates: list[Job] = []
+    done = client.jobs.wait(job.id, 10, updates.append)
+    assert (done.state, done.done, updates[-1]) == ("succeeded", True, done)
     assert [artifact.name for artifact in client.jobs.artifacts(job.id)] == ["student.safetensors", "trainer.log"]
     path = client.jobs.download_student(job.id, tmp_path / "new folder" / "student.safetensors")
     assert path.read_bytes() == STUDENT_BYTES
@@ -73,7 +75,7 @@ def test_a_whole_job(client: Client, settings: Settings, engine: Engine, storage
     assert log.read_bytes() == b"step 1\n"
 
 
-def test_lists_walk_all_pages(client: Client, engine: Engine, job_id: str) -> None:
+def test_lists_iterate_over_all_pages(client: Client, engine: Engine, job_id: str) -> None:
     with session_scope(engine) as session:
         for _ in range(105):
             create_job(session)
@@ -108,12 +110,12 @@ def test_problems_are_typed_exceptions(client: Client, job_id: str, settings: Se
         client.jobs.wait(job_id, 0.1, interval=0.05)
 
 
-def test_nothing_there_is_said_after_a_few_tries() -> None:
-    with Client(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(ConnectionFailed, match="Nothing answers"):
+def test_connection_error_after_retries() -> None:
+    with Client(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(ConnectionFailed, match="Cannot connect"):
         client.jobs.get("x")
 
 
-def test_a_service_that_comes_up_meanwhile_is_reached(settings: Settings) -> None:
+def test_service_that_starts_later_is_reached(settings: Settings) -> None:
     port = free_port()
     states: list[str] = []
 
@@ -130,7 +132,7 @@ def test_a_service_that_comes_up_meanwhile_is_reached(settings: Settings) -> Non
 
 
 def scripted(answers: list[tuple[int, dict[str, str]]]) -> HTTPServer:
-    """A server that gives these answers in order, then 200; for what the service says only when it is overloaded."""
+    """A server that sends these responses in order, then 200, in place of an overloaded service."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -154,14 +156,14 @@ def scripted(answers: list[tuple[int, dict[str, str]]]) -> HTTPServer:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses a client would have made."""
+    """The delays that the client requested."""
     made: list[float] = []
     monkeypatch.setattr("ttm_client.synchronous.transport.time.sleep", made.append)
     return made
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_a_busy_service_is_asked_again_when_it_says(pauses: list[float], status: int) -> None:
+def test_retry_after_is_respected(pauses: list[float], status: int) -> None:
     answers = [(status, {"Retry-After": "7"}), (status, {"Retry-After": "86400"}), (status, {})]
     with scripted(answers) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -172,7 +174,7 @@ def test_a_busy_service_is_asked_again_when_it_says(pauses: list[float], status:
     assert 0 < pauses[2] < 2
 
 
-def test_what_might_happen_twice_is_not_sent_twice(pauses: list[float]) -> None:
+def test_non_idempotent_requests_are_not_retried(pauses: list[float]) -> None:
     with scripted([(503, {})]) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with Client(f"http://127.0.0.1:{server.server_port}") as client, pytest.raises(Unavailable):
@@ -188,7 +190,7 @@ def test_events_survive_broken_connections(url: str, engine: Engine, storage: St
         train(engine, lease, range(1, 40))
         succeed(engine, storage, lease)
 
-    # Each connection gives some two kilobytes of events, and then breaks in the midst of one.
+    # Each connection breaks within an event after about 2 kB.
     with FlakyProxy(url, 2000) as proxy, Client(proxy.url) as client:
         writer = threading.Thread(target=run)
         writer.start()
@@ -201,26 +203,26 @@ def test_events_survive_broken_connections(url: str, engine: Engine, storage: St
     assert events[-1].data["state"] == "succeeded"
 
 
-def test_events_of_a_finished_job_end(client: Client, engine: Engine, job_id: str) -> None:
+def test_event_stream_of_finished_job_ends(client: Client, engine: Engine, job_id: str) -> None:
     fail(engine, claim(engine, job_id))
     events = list(client.jobs.events(job_id))
     assert events[-1].data["state"] == "failed"
     assert list(client.jobs.events(job_id, last_event_id=events[-1].id)) == []
 
 
-def test_a_service_that_stays_away_ends_the_events(url: str, job_id: str) -> None:
+def test_event_stream_gives_up_after_reconnect_timeout(url: str, job_id: str) -> None:
     with FlakyProxy(url, 0) as proxy, Client(proxy.url) as client, pytest.raises(ConnectionFailed):
-        list(client.jobs.events(job_id, patience=0.5))
+        list(client.jobs.events(job_id, reconnect_timeout=0.5))
 
 
-def test_a_download_resumes_across_broken_connections(
+def test_download_resumes_across_broken_connections(
     url: str, engine: Engine, storage: Storage, job_id: str, tmp_path: Path
 ) -> None:
     succeed(engine, storage, claim(engine, job_id))
     target = tmp_path / "student.safetensors"
     with FlakyProxy(url, 300_000) as proxy, Client(proxy.url) as client:
         client.jobs.download_student(job_id, target)
-        # 1.28 MB in pieces of less than 0.3 MB, and the connection that asked for its size.
+        # 1.28 MB in pieces below 0.3 MB, plus one connection for the size.
         assert 5 <= proxy.connections <= 8
     assert target.read_bytes() == STUDENT_BYTES
     assert [path.name for path in tmp_path.glob("*student*")] == ["student.safetensors"]
@@ -248,12 +250,12 @@ def test_a_download_continues_what_an_earlier_call_left(
 def test_an_upload_goes_on_across_broken_connections(url: str, tmp_path: Path) -> None:
     weights = tmp_path / "teacher.pt"
     weights.write_bytes(os.urandom(3_000_000))
-    told: list[int] = []
+    sent: list[int] = []
     with FlakyProxy(url, None, taken=1_200_000) as proxy, Client(proxy.url) as client:
-        upload = client.uploads.create(weights, lambda done, total: told.append(done))
+        upload = client.uploads.create(weights, lambda done, total: sent.append(done))
         assert proxy.connections >= 3
     assert (upload.size, upload.sha256) == (3_000_000, hashlib.sha256(weights.read_bytes()).hexdigest())
-    assert told[-1] == 3_000_000
+    assert sent[-1] == 3_000_000
 
 
 def test_a_service_that_takes_no_bytes_ends_the_upload(url: str, tmp_path: Path) -> None:

@@ -41,21 +41,21 @@ def test_attempts_log_and_report(client: Client, engine: Engine, storage: Storag
     assert (attempt.number, attempt.worker, attempt.outcome) == (1, "worker-1", None)
     succeed(engine, storage, lease)
     assert client.jobs.log(job_id) == "step 1\n"
-    # This run has made no report.
+    # The fake run produced no report.
     with pytest.raises(NotFound):
         client.jobs.report(job_id)
 
 
-def test_a_log_is_followed_across_attempts(
+def test_follow_log_across_attempts(
     client: Client, engine: Engine, storage: Storage, job_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lease = claim(engine, job_id)
-    # What the trainer has printed at each look, of two attempts: the second looks as long as the first.
-    looks = [b"", b"first " * 30 + b"\nsec", b"first " * 30 + b"\nsecond\n", b"other " * 40 + b"\n"]
+    # The log at each poll, over two attempts. The second log grows as long as the first.
+    polls = [b"", b"first " * 30 + b"\nsec", b"first " * 30 + b"\nsecond\n", b"other " * 40 + b"\n"]
 
     def print_more(_: float) -> None:
-        if looks:
-            file = storage.put(f"jobs/{job_id}/1/trainer.log", [looks.pop(0)])
+        if polls:
+            file = storage.put(f"jobs/{job_id}/1/trainer.log", [polls.pop(0)])
             with session_scope(engine) as session:
                 published = PublishedFile(
                     "trainer.log", f"jobs/{job_id}/1/trainer.log", "text/plain", file.size, file.sha256
@@ -69,9 +69,7 @@ def test_a_log_is_followed_across_attempts(
     assert pieces == ["first " * 30 + "\n", "second\n", "other " * 40 + "\n"]
 
 
-def test_a_bar_is_drawn_on_a_terminal_and_states_are_told_elsewhere(
-    client: Client, engine: Engine, job_id: str
-) -> None:
+def test_progress_bar_on_terminal_and_states_elsewhere(client: Client, engine: Engine, job_id: str) -> None:
     lease = claim(engine, job_id)
     train(engine, lease, range(1, 51))
     running = client.jobs.get(job_id)

@@ -1,4 +1,4 @@
-"""The SDK and `ttm` where downloads lead to the object store."""
+"""Direct downloads from the object store with the client and `ttm`."""
 
 import hashlib
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def engine(settings: Settings) -> Iterator[Engine]:
 
 
 class Service:
-    """An API whose downloads lead to `public`, and one job that has ended."""
+    """An API that redirects downloads to `public`, and one finished job."""
 
     def __init__(self, settings: Settings, engine: Engine, storage: Storage, public: str) -> None:
         self.settings = settings.model_copy(update={"s3_public_endpoint": public})
@@ -55,7 +55,7 @@ class Service:
         return job.id
 
 
-def test_a_download_resumes_at_the_store_which_is_told_no_key(
+def test_download_resumes_at_the_store_without_sending_the_key(
     settings: Settings, engine: Engine, storage: Storage, s3_server: S3Server, tmp_path: Path
 ) -> None:
     with FlakyProxy(s3_server.url, 500_000) as store:
@@ -66,7 +66,7 @@ def test_a_download_resumes_at_the_store_which_is_told_no_key(
             job_id = service.finished_job(client)
             client.jobs.download_student(job_id, tmp_path / "student")
             assert (tmp_path / "student").read_bytes() == STUDENT_BYTES
-            # 1.28 MB in pieces of less than 0.5 MB.
+            # 1.28 MB in pieces below 0.5 MB.
             assert 3 <= store.connections <= 5
             assert key.encode() in front.heard
             assert b"range: bytes=" in store.heard.lower()
@@ -77,15 +77,15 @@ def test_a_download_resumes_at_the_store_which_is_told_no_key(
             assert (tmp_path / "log").read_bytes() == b"step 1\n"
 
 
-@pytest.mark.parametrize("away", ["nothing answers", "every connection breaks", "it refuses"])
-def test_a_store_out_of_reach_is_replaced_by_the_service(
+@pytest.mark.parametrize("away", ["unreachable", "broken connections", "error status"])
+def test_unreachable_store_falls_back_to_the_service(
     settings: Settings, engine: Engine, storage: Storage, s3_server: S3Server, tmp_path: Path, away: str
 ) -> None:
     with FlakyProxy(s3_server.url, 0) as broken:
         public = {
-            "nothing answers": f"http://127.0.0.1:{free_port()}",
-            "every connection breaks": broken.url,
-            "it refuses": f"{s3_server.url}/moto-api/no-such-bucket",
+            "unreachable": f"http://127.0.0.1:{free_port()}",
+            "broken connections": broken.url,
+            "error status": f"{s3_server.url}/moto-api/no-such-bucket",
         }[away]
         service = Service(settings, engine, storage, public)
         with served(service.settings) as url, Client(url) as client:
@@ -101,7 +101,7 @@ def test_a_store_out_of_reach_is_replaced_by_the_service(
     assert (tmp_path / "by-hand.safetensors").read_bytes() == STUDENT_BYTES
 
 
-def test_a_store_that_sends_other_bytes_is_found_out(
+def test_wrong_bytes_from_the_store_are_detected(
     settings: Settings, engine: Engine, storage: Storage, s3_server: S3Server, tmp_path: Path
 ) -> None:
     service = Service(settings, engine, storage, s3_server.url)

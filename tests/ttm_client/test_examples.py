@@ -1,4 +1,4 @@
-"""Every public name of the client has an example, and each does what it says against a real service."""
+"""Runs the example of every public name of the client against a real service."""
 
 import ast
 import contextlib
@@ -47,7 +47,7 @@ NAMES = dict(public_names())
 
 @pytest.fixture(scope="module")
 def busy() -> Iterator[Client]:
-    """A client of a service that has no time."""
+    """A client of an overloaded service."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -67,7 +67,7 @@ def busy() -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A student's file."""
+    """Path of a student."""
     path = tmp_path_factory.mktemp("student") / "student.safetensors"
     spec = DistillSpec.model_validate({"student": "mini/resnet8_025", "dataset": "file:///data/pets", "method": "ce"})
     preprocess = Preprocess(3, 32, Normalization(mean=[0.5] * 3, std=[0.5] * 3))
@@ -78,7 +78,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Settings]]:
-    """One for all examples."""
+    """One service for all examples."""
     folder = tmp_path_factory.mktemp("service")
     shutil.copy(sqlite_template, folder / "ttm.db")
     settings = make_settings(f"sqlite:///{folder / 'ttm.db'}", folder)
@@ -93,7 +93,7 @@ def client(service: tuple[str, Settings]) -> Iterator[Client]:
 
 
 @pytest.fixture
-def distributed(
+def namespace(
     service: tuple[str, Settings],
     client: Client,
     busy: Client,
@@ -101,7 +101,7 @@ def distributed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> dict[str, Any]:
-    """What every example may speak of: four jobs, a worker, a teacher store, files in the folder where it runs, and a service at TTM_URL."""
+    """The names that examples use: four jobs, a worker, a teacher store, local files, and the service at TTM_URL."""
     url, settings = service
     monkeypatch.setenv("TTM_URL", url)
     monkeypatch.chdir(tmp_path)
@@ -143,28 +143,26 @@ def distributed(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_public_name_has_an_example_that_holds(
-    name: str, world: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_example_of_public_name(name: str, namespace: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     examples = doctest.DocTestParser().get_examples(inspect.getdoc(NAMES[name]) or "")
     assert examples, f"{name} has no example"
-    said: list[str] = []
-    # Not standard output, to which the service's thread prints, too.
-    distributed["print"] = lambda *words: said.append(" ".join(map(str, words)))
-    monkeypatch.setattr("sys.displayhook", lambda value: value is None or said.append(repr(value)))
+    output: list[str] = []
+    # Not standard output, because the service's thread prints there too.
+    namespace["print"] = lambda *words: output.append(" ".join(map(str, words)))
+    monkeypatch.setattr("sys.displayhook", lambda value: value is None or output.append(repr(value)))
 
     async def run() -> None:
-        """As at the prompt of `python -m asyncio`, which knows `await`."""
+        """Executes the example as `python -m asyncio` would, with top-level await."""
         async with contextlib.AsyncExitStack() as stack:
             if name.startswith("Async"):
-                distributed["client"] = await stack.enter_async_context(AsyncClient())
+                namespace["client"] = await stack.enter_async_context(AsyncClient())
             for example in examples:
-                said.clear()
+                output.clear()
                 code = compile(example.source, "<example>", "single", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-                result = types.FunctionType(code, world)()
+                result = types.FunctionType(code, namespace)()
                 if inspect.iscoroutine(result):
                     await result
-                got = "".join(f"{line}\n" for line in said)
+                got = "".join(f"{line}\n" for line in output)
                 assert CHECKER.check_output(example.want, got, FLAGS), CHECKER.output_difference(example, got, FLAGS)
 
     run_async(run())

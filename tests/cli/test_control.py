@@ -1,4 +1,4 @@
-"""Pausing, resuming, retrying, reading logs and comparing from the command line."""
+"""`ttm pause`, `resume`, `retry`, `logs` and `compare`."""
 
 import json
 from pathlib import Path
@@ -14,14 +14,14 @@ def submitted(ttm: Ttm, data: Path, name: str, *more: str) -> str:
     return done.stdout.splitlines()[0]
 
 
-def test_a_queued_job_rests_goes_on_and_is_retried(ttm: Ttm, data: Path) -> None:
+def test_pause_resume_and_retry(ttm: Ttm, data: Path) -> None:
     busy = submitted(ttm, data, SLOW)
-    # The one worker is busy, so this one waits.
+    # The only worker is busy, so this job stays queued.
     handling = ["--priority", "2", "--max-attempts", "7", "--deadline", "3600", "--tag", "night"]
     handling += ["--queue", "default", "--device-memory", "0.5"]
     job = submitted(ttm, data, SLOW, *handling)
-    told = json.loads(ttm("show", job, "--json").stdout)
-    assert (told["max_attempts"], told["attempts"], told["queue"]) == (7, [], "default")
+    shown = json.loads(ttm("show", job, "--json").stdout)
+    assert (shown["max_attempts"], shown["attempts"], shown["queue"]) == (7, [], "default")
     assert ttm("pause", job).stdout == f"{job} is paused\n"
     assert ttm("retry", job).returncode == 5
     assert json.loads(ttm("resume", job, "--json").stdout)["state"] == "queued"
@@ -35,7 +35,7 @@ def test_a_queued_job_rests_goes_on_and_is_retried(ttm: Ttm, data: Path) -> None
     ttm("cancel", again["id"])
 
 
-def test_logs_are_followed_and_attempts_shown(ttm: Ttm, data: Path) -> None:
+def test_follow_logs_and_show_attempts(ttm: Ttm, data: Path) -> None:
     job = submitted(ttm, data, "fail_at=3 step_seconds=0.05")
     followed = ttm("logs", "--follow", job)
     assert followed.returncode == 0
@@ -44,11 +44,11 @@ def test_logs_are_followed_and_attempts_shown(ttm: Ttm, data: Path) -> None:
     assert "attempt 1\tfailed, steps 0 to 3, bad_dataset: No images." in ttm("show", job).stdout
 
 
-def test_jobs_are_compared(ttm: Ttm, data: Path) -> None:
+def test_compare(ttm: Ttm, data: Path) -> None:
     jobs = [submitted(ttm, data, "steps=2", "--epochs", epochs, "--watch") for epochs in ("3", "4")]
     lines = [line.split("\t") for line in ttm("compare", *jobs).stdout.splitlines()]
     assert lines[0][:4] == ["steps=2", "succeeded", "resnet18", "50.00%"]
     assert ["training.epochs", "3", "4"] in lines
-    told = json.loads(ttm("compare", *jobs, "--json").stdout)
-    assert told["differences"] == {"training.epochs": ["3", "4"]}
+    compared = json.loads(ttm("compare", *jobs, "--json").stdout)
+    assert compared["differences"] == {"training.epochs": ["3", "4"]}
     assert ttm("compare", jobs[0]).returncode == 2
