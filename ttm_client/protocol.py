@@ -13,6 +13,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import httpx2
+from tenacity import RetryCallState
 
 from ttm_client.errors import FieldError, error_class
 
@@ -80,6 +81,12 @@ def retry_after(response: httpx2.Response) -> float | None:
 def pause(first: float, attempt: int) -> float:
     """Seconds before the next attempt: exponential from `first`, at most 10, with jitter. `attempt` counts from 0."""
     return min(first * 2.0**attempt, 10.0) * random.uniform(0.75, 1.25)
+
+
+def last_outcome(state: RetryCallState) -> Any:
+    """Returns the last response or raises the last error, once all attempts are used."""
+    assert state.outcome is not None
+    return state.outcome.result()
 
 
 def check(response: httpx2.Response) -> None:

@@ -7,6 +7,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx2
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    retry_if_result,
+    stop_after_attempt,
+)
 
 from ttm_client import protocol
 from ttm_client.errors import ConnectionFailed
@@ -44,6 +51,12 @@ class Transport:
         """Seconds to wait before the next attempt. `attempt` counts from 0."""
         return protocol.pause(self._first_pause, attempt)
 
+    def _wait(self, state: RetryCallState) -> float:
+        """Seconds in Retry-After, or exponential backoff."""
+        outcome = state.outcome
+        asked = None if outcome is None or outcome.failed else protocol.retry_after(outcome.result())
+        return asked or self.pause(state.attempt_number - 1)
+
     def request(
         self,
         method: str,
@@ -62,34 +75,32 @@ class Transport:
         """
         sent = {**self._headers, **(headers or {}), **(protocol.idempotency_key() if once else {})}
         repeatable = protocol.is_repeatable(method, once=once)
-        # A streamed body can be sent only once.
-        attempts = self._attempts if content is None or isinstance(content, bytes) else 1
-        for attempt in range(attempts):
-            last = attempt == attempts - 1
-            try:
-                response = self._http.request(
-                    method,
-                    self.base_url + path,
-                    params=protocol.without_none(params),
-                    json=body,
-                    content=content,
-                    headers=sent,
-                    timeout=httpx2.USE_CLIENT_DEFAULT if timeout is None else timeout,
-                )
-            except httpx2.ConnectError as error:
-                if last:
-                    raise ConnectionFailed(f"Cannot connect to {self.base_url}: {error}") from error
-            except httpx2.TransportError as error:
-                if last or not repeatable:
-                    raise ConnectionFailed(f"{method} {path}: {error or type(error).__name__}") from error
-            else:
-                if last or not repeatable or not protocol.is_busy(response, once=once):
-                    protocol.check(response)
-                    return response
-                time.sleep(protocol.retry_after(response) or self.pause(attempt))
-                continue
-            time.sleep(self.pause(attempt))
-        raise AssertionError("the last attempt returns or raises")
+        retrying = Retrying(
+            # A streamed body can be sent only once.
+            stop=stop_after_attempt(self._attempts if content is None or isinstance(content, bytes) else 1),
+            wait=self._wait,
+            retry=retry_if_result(lambda response: repeatable and protocol.is_busy(response, once=once))
+            | retry_if_exception_type(httpx2.TransportError if repeatable else httpx2.ConnectError),
+            retry_error_callback=protocol.last_outcome,
+            sleep=time.sleep,
+        )
+        try:
+            response: httpx2.Response = retrying(
+                self._http.request,
+                method,
+                self.base_url + path,
+                params=protocol.without_none(params),
+                json=body,
+                content=content,
+                headers=sent,
+                timeout=httpx2.USE_CLIENT_DEFAULT if timeout is None else timeout,
+            )
+        except httpx2.ConnectError as error:
+            raise ConnectionFailed(f"Cannot connect to {self.base_url}: {error}") from error
+        except httpx2.TransportError as error:
+            raise ConnectionFailed(f"{method} {path}: {error or type(error).__name__}") from error
+        protocol.check(response)
+        return response
 
     @contextmanager
     def stream(
