@@ -84,7 +84,7 @@ openapi: setup
 
 # Every generated page of docs/reference, and the synchronous client.
 docs-reference: openapi
-	$(BIN)/python -m ttm_client.codegen.make_synchronous
+	$(BIN)/python ttm_client/codegen/make_synchronous.py
 	$(BIN)/python -m ttm_client.codegen.reference > docs/reference/sdk.md
 	$(BIN)/python -m cli.reference > docs/reference/cli.md
 	$(BIN)/python -m ttm_jobs.settings_reference > docs/reference/settings.md

@@ -2,13 +2,11 @@
 
 from typing import Self
 
-from ttm_client.asynchronous.resources.architectures import AsyncArchitectures
-from ttm_client.asynchronous.resources.datasets import AsyncDatasets
+from ttm_client.asynchronous.resources.catalogue import AsyncArchitectures, AsyncRecipes
 from ttm_client.asynchronous.resources.jobs import AsyncJobs
 from ttm_client.asynchronous.resources.keys import AsyncKeys
 from ttm_client.asynchronous.resources.operations import AsyncQueue, AsyncTeacherStores, AsyncWorkers
-from ttm_client.asynchronous.resources.recipes import AsyncRecipes
-from ttm_client.asynchronous.resources.teachers import AsyncTeachers
+from ttm_client.asynchronous.resources.registry import AsyncDatasets, AsyncTeachers
 from ttm_client.asynchronous.resources.uploads import AsyncUploads
 from ttm_client.asynchronous.resources.webhooks import AsyncWebhooks
 from ttm_client.asynchronous.transport import AsyncTransport

@@ -4,13 +4,11 @@
 from typing import Self
 
 from ttm_client.models.resources import Usage
-from ttm_client.synchronous.resources.architectures import Architectures
-from ttm_client.synchronous.resources.datasets import Datasets
+from ttm_client.synchronous.resources.catalogue import Architectures, Recipes
 from ttm_client.synchronous.resources.jobs import Jobs
 from ttm_client.synchronous.resources.keys import Keys
 from ttm_client.synchronous.resources.operations import Queue, TeacherStores, Workers
-from ttm_client.synchronous.resources.recipes import Recipes
-from ttm_client.synchronous.resources.teachers import Teachers
+from ttm_client.synchronous.resources.registry import Datasets, Teachers
 from ttm_client.synchronous.resources.uploads import Uploads
 from ttm_client.synchronous.resources.webhooks import Webhooks
 from ttm_client.synchronous.transport import Transport

@@ -1,11 +1,11 @@
-"""Architectures."""
+"""Architectures and recipes."""
 
 from collections.abc import AsyncIterator
 from urllib.parse import quote
 
 from ttm_client.asynchronous.paging import pages
 from ttm_client.asynchronous.transport import AsyncTransport
-from ttm_client.models.jobs import Architecture
+from ttm_client.models.jobs import Architecture, Recipe
 from ttm_client.protocol import Params
 
 
@@ -39,3 +39,34 @@ class AsyncArchitectures:
         """
         response = await self._transport.request("GET", f"/architectures/{quote(name)}")
         return Architecture.model_validate_json(response.content)
+
+
+class AsyncRecipes:
+    """Lists recipes: published experiments that a job can start from.
+
+    >>> recipe = await client.recipes.get("cifar100/resnet56-resnet20/wttm")
+    >>> recipe.published["distilled"]
+    71.92
+    """
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def list(self, query: str | None = None) -> AsyncIterator[Recipe]:
+        """Yields recipes whose name or title contains every word of `query`. Pages are requested as needed.
+
+        >>> [recipe.name async for recipe in client.recipes.list("resnet56-resnet20 wttm")]
+        ['cifar100/resnet56-resnet20/wttm', ...]
+        """
+        async for item in pages(self._transport, "/recipes", {"q": query, "limit": 200}):
+            yield Recipe.model_validate(item)
+
+    async def get(self, name: str) -> Recipe:
+        """Returns a recipe by its exact name. Raises NotFound, which suggests similar names.
+
+        >>> recipe = await client.recipes.get("cifar100/resnet56-resnet20/wttm")
+        >>> recipe.spec["student"]["architecture"]
+        'cifar/resnet20'
+        """
+        response = await self._transport.request("GET", f"/recipes/{quote(name)}")
+        return Recipe.model_validate_json(response.content)

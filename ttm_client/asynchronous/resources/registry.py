@@ -1,0 +1,142 @@
+"""The registry: named, versioned teachers and datasets."""
+
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+from ttm_client.asynchronous.paging import pages
+from ttm_client.asynchronous.transport import AsyncTransport
+from ttm_client.models.resources import RegisteredDataset, RegisteredTeacher
+from ttm_client.options import Part
+
+
+class AsyncTeachers:
+    """Registers teachers under names. A job refers to one as `teacher:NAME` or `teacher:NAME@VERSION`.
+
+    >>> entry = await client.teachers.create("pets", "job:" + done.id)
+    >>> job = await client.jobs.create(teacher=entry.uri, student="resnet18", dataset=dataset)
+    >>> job.spec["teacher"]["checkpoint"] == "job:" + done.id
+    True
+    """
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def create(self, name: str, teacher: Part, *, description: str | None = None) -> RegisteredTeacher:
+        """Registers a teacher, or a new version of one. Raises InvalidRequest for a teacher that no job could use.
+
+        >>> first = await client.teachers.create("pets", "job:" + done.id)
+        >>> second = await client.teachers.create("pets", {"checkpoint": "job:" + done.id}, description="Longer.")
+        >>> second.uri
+        'teacher:pets@2'
+        """
+        body = {"name": name, "teacher": teacher, "description": description}
+        response = await self._transport.request("POST", "/teachers", body=body, once=True)
+        return RegisteredTeacher.model_validate_json(response.content)
+
+    async def list(self) -> AsyncIterator[RegisteredTeacher]:
+        """Yields the newest version of each name in alphabetical order. Pages are requested as needed.
+
+        >>> entry = await client.teachers.create("pets", "job:" + done.id)
+        >>> [each.name async for each in client.teachers.list()]
+        ['pets']
+        """
+        async for item in pages(self._transport, "/teachers", {"limit": 200}):
+            yield RegisteredTeacher.model_validate(item)
+
+    async def versions(self, name: str) -> AsyncIterator[RegisteredTeacher]:
+        """Yields all versions of a name, newest first. Raises NotFound if the name does not exist.
+
+        >>> for _ in range(2):
+        ...     named = await client.teachers.create("pets", "job:" + done.id)
+        >>> [each.version async for each in client.teachers.versions("pets")]
+        [2, 1]
+        """
+        async for item in pages(self._transport, _path("teachers", name) + "/versions", {"limit": 200}):
+            yield RegisteredTeacher.model_validate(item)
+
+    async def get(self, name: str, version: int | None = None) -> RegisteredTeacher:
+        """Returns a version of a name; the newest by default. Raises NotFound if it does not exist.
+
+        >>> entry = await client.teachers.create("pets", "job:" + done.id)
+        >>> (await client.teachers.get("pets")).version
+        1
+        """
+        response = await self._transport.request("GET", _path("teachers", name, version))
+        return RegisteredTeacher.model_validate_json(response.content)
+
+    async def delete(self, name: str, version: int) -> None:
+        """Deletes a version. Existing jobs keep the resolved value.
+
+        >>> entry = await client.teachers.create("pets", "job:" + done.id)
+        >>> await client.teachers.delete("pets", entry.version)
+        """
+        await self._transport.request("DELETE", _path("teachers", name, version))
+
+
+class AsyncDatasets:
+    """Registers datasets under names. A job refers to one as `dataset:NAME` or `dataset:NAME@VERSION`.
+
+    >>> entry = await client.datasets.create("pets", dataset)
+    >>> job = await client.jobs.create(student="resnet18", dataset=entry.uri, method="ce")
+    >>> job.spec["dataset"]["uri"] == dataset
+    True
+    """
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def create(self, name: str, dataset: Part, *, description: str | None = None) -> RegisteredDataset:
+        """Registers a dataset, or a new version of one. Raises InvalidRequest for a dataset that no job could use.
+
+        >>> first = await client.datasets.create("pets", dataset)
+        >>> second = await client.datasets.create("pets", {"uri": dataset}, description="Without duplicates.")
+        >>> second.uri
+        'dataset:pets@2'
+        """
+        body = {"name": name, "dataset": dataset, "description": description}
+        response = await self._transport.request("POST", "/datasets", body=body, once=True)
+        return RegisteredDataset.model_validate_json(response.content)
+
+    async def list(self) -> AsyncIterator[RegisteredDataset]:
+        """Yields the newest version of each name in alphabetical order. Pages are requested as needed.
+
+        >>> entry = await client.datasets.create("pets", dataset)
+        >>> [each.name async for each in client.datasets.list()]
+        ['pets']
+        """
+        async for item in pages(self._transport, "/datasets", {"limit": 200}):
+            yield RegisteredDataset.model_validate(item)
+
+    async def versions(self, name: str) -> AsyncIterator[RegisteredDataset]:
+        """Yields all versions of a name, newest first. Raises NotFound if the name does not exist.
+
+        >>> for _ in range(2):
+        ...     named = await client.datasets.create("pets", dataset)
+        >>> [each.version async for each in client.datasets.versions("pets")]
+        [2, 1]
+        """
+        async for item in pages(self._transport, _path("datasets", name) + "/versions", {"limit": 200}):
+            yield RegisteredDataset.model_validate(item)
+
+    async def get(self, name: str, version: int | None = None) -> RegisteredDataset:
+        """Returns a version of a name; the newest by default. Raises NotFound if it does not exist.
+
+        >>> entry = await client.datasets.create("pets", dataset)
+        >>> (await client.datasets.get("pets")).version
+        1
+        """
+        response = await self._transport.request("GET", _path("datasets", name, version))
+        return RegisteredDataset.model_validate_json(response.content)
+
+    async def delete(self, name: str, version: int) -> None:
+        """Deletes a version. Existing jobs keep the resolved value.
+
+        >>> entry = await client.datasets.create("pets", dataset)
+        >>> await client.datasets.delete("pets", entry.version)
+        """
+        await self._transport.request("DELETE", _path("datasets", name, version))
+
+
+def _path(kind: str, name: str, version: int | None = None) -> str:
+    path = f"/{kind}/{quote(name, safe='')}"
+    return path if version is None else f"{path}/versions/{version}"

@@ -1,0 +1,143 @@
+# From asynchronous/resources/registry.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
+"""The registry: named, versioned teachers and datasets."""
+
+from collections.abc import Iterator
+from urllib.parse import quote
+
+from ttm_client.models.resources import RegisteredDataset, RegisteredTeacher
+from ttm_client.options import Part
+from ttm_client.synchronous.paging import pages
+from ttm_client.synchronous.transport import Transport
+
+
+class Teachers:
+    """Registers teachers under names. A job refers to one as `teacher:NAME` or `teacher:NAME@VERSION`.
+
+    >>> entry = client.teachers.create("pets", "job:" + done.id)
+    >>> job = client.jobs.create(teacher=entry.uri, student="resnet18", dataset=dataset)
+    >>> job.spec["teacher"]["checkpoint"] == "job:" + done.id
+    True
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def create(self, name: str, teacher: Part, *, description: str | None = None) -> RegisteredTeacher:
+        """Registers a teacher, or a new version of one. Raises InvalidRequest for a teacher that no job could use.
+
+        >>> first = client.teachers.create("pets", "job:" + done.id)
+        >>> second = client.teachers.create("pets", {"checkpoint": "job:" + done.id}, description="Longer.")
+        >>> second.uri
+        'teacher:pets@2'
+        """
+        body = {"name": name, "teacher": teacher, "description": description}
+        response = self._transport.request("POST", "/teachers", body=body, once=True)
+        return RegisteredTeacher.model_validate_json(response.content)
+
+    def list(self) -> Iterator[RegisteredTeacher]:
+        """Yields the newest version of each name in alphabetical order. Pages are requested as needed.
+
+        >>> entry = client.teachers.create("pets", "job:" + done.id)
+        >>> [each.name for each in client.teachers.list()]
+        ['pets']
+        """
+        for item in pages(self._transport, "/teachers", {"limit": 200}):
+            yield RegisteredTeacher.model_validate(item)
+
+    def versions(self, name: str) -> Iterator[RegisteredTeacher]:
+        """Yields all versions of a name, newest first. Raises NotFound if the name does not exist.
+
+        >>> for _ in range(2):
+        ...     named = client.teachers.create("pets", "job:" + done.id)
+        >>> [each.version for each in client.teachers.versions("pets")]
+        [2, 1]
+        """
+        for item in pages(self._transport, _path("teachers", name) + "/versions", {"limit": 200}):
+            yield RegisteredTeacher.model_validate(item)
+
+    def get(self, name: str, version: int | None = None) -> RegisteredTeacher:
+        """Returns a version of a name; the newest by default. Raises NotFound if it does not exist.
+
+        >>> entry = client.teachers.create("pets", "job:" + done.id)
+        >>> (client.teachers.get("pets")).version
+        1
+        """
+        response = self._transport.request("GET", _path("teachers", name, version))
+        return RegisteredTeacher.model_validate_json(response.content)
+
+    def delete(self, name: str, version: int) -> None:
+        """Deletes a version. Existing jobs keep the resolved value.
+
+        >>> entry = client.teachers.create("pets", "job:" + done.id)
+        >>> client.teachers.delete("pets", entry.version)
+        """
+        self._transport.request("DELETE", _path("teachers", name, version))
+
+
+class Datasets:
+    """Registers datasets under names. A job refers to one as `dataset:NAME` or `dataset:NAME@VERSION`.
+
+    >>> entry = client.datasets.create("pets", dataset)
+    >>> job = client.jobs.create(student="resnet18", dataset=entry.uri, method="ce")
+    >>> job.spec["dataset"]["uri"] == dataset
+    True
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def create(self, name: str, dataset: Part, *, description: str | None = None) -> RegisteredDataset:
+        """Registers a dataset, or a new version of one. Raises InvalidRequest for a dataset that no job could use.
+
+        >>> first = client.datasets.create("pets", dataset)
+        >>> second = client.datasets.create("pets", {"uri": dataset}, description="Without duplicates.")
+        >>> second.uri
+        'dataset:pets@2'
+        """
+        body = {"name": name, "dataset": dataset, "description": description}
+        response = self._transport.request("POST", "/datasets", body=body, once=True)
+        return RegisteredDataset.model_validate_json(response.content)
+
+    def list(self) -> Iterator[RegisteredDataset]:
+        """Yields the newest version of each name in alphabetical order. Pages are requested as needed.
+
+        >>> entry = client.datasets.create("pets", dataset)
+        >>> [each.name for each in client.datasets.list()]
+        ['pets']
+        """
+        for item in pages(self._transport, "/datasets", {"limit": 200}):
+            yield RegisteredDataset.model_validate(item)
+
+    def versions(self, name: str) -> Iterator[RegisteredDataset]:
+        """Yields all versions of a name, newest first. Raises NotFound if the name does not exist.
+
+        >>> for _ in range(2):
+        ...     named = client.datasets.create("pets", dataset)
+        >>> [each.version for each in client.datasets.versions("pets")]
+        [2, 1]
+        """
+        for item in pages(self._transport, _path("datasets", name) + "/versions", {"limit": 200}):
+            yield RegisteredDataset.model_validate(item)
+
+    def get(self, name: str, version: int | None = None) -> RegisteredDataset:
+        """Returns a version of a name; the newest by default. Raises NotFound if it does not exist.
+
+        >>> entry = client.datasets.create("pets", dataset)
+        >>> (client.datasets.get("pets")).version
+        1
+        """
+        response = self._transport.request("GET", _path("datasets", name, version))
+        return RegisteredDataset.model_validate_json(response.content)
+
+    def delete(self, name: str, version: int) -> None:
+        """Deletes a version. Existing jobs keep the resolved value.
+
+        >>> entry = client.datasets.create("pets", dataset)
+        >>> client.datasets.delete("pets", entry.version)
+        """
+        self._transport.request("DELETE", _path("datasets", name, version))
+
+
+def _path(kind: str, name: str, version: int | None = None) -> str:
+    path = f"/{kind}/{quote(name, safe='')}"
+    return path if version is None else f"{path}/versions/{version}"
