@@ -1,4 +1,4 @@
-"""The tutorial and the notebook are run as they stand, against a real stack that trains."""
+"""Runs the tutorial and the notebook against a real stack."""
 
 import os
 import re
@@ -18,38 +18,38 @@ ROOT = Path(__file__).parents[2]
 TUTORIAL = (ROOT / "docs/tutorial.md").read_text()
 BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", TUTORIAL, re.S)
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("TTM_")}
-# So that `ttm` and `python` are those of the tests.
+# Selects the `ttm` and `python` of the test environment.
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The reader's folder."""
-    return tmp_path_factory.mktemp("desk")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The working directory of the tutorial."""
+    return tmp_path_factory.mktemp("workspace")
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, desk: Path) -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory, workspace: Path) -> Iterator[Stack]:
     options = StackOptions(
         var=tmp_path_factory.mktemp("var"),
         port=0,
-        data_roots=(desk,),
+        data_roots=(workspace,),
         environment={**ENVIRONMENT, "OMP_NUM_THREADS": "1"},
     )
     with Stack(options) as stack:
         yield stack
 
 
-def test_the_tutorial_does_what_it_says(stack: Stack, desk: Path) -> None:
-    # Its blocks in order; Python's first imports stand for the later ones, and `ttm up` is the stack.
+def test_tutorial(stack: Stack, workspace: Path) -> None:
+    # Runs the blocks in order. The fixture replaces the `ttm up` block.
     assert [block for kind, block in BLOCKS if "ttm up" in block] == ["ttm up --data-root digits\n"]
     first, last = (block for kind, block in BLOCKS if kind == "python")
-    (desk / "first.py").write_text(first)
-    (desk / "last.py").write_text("from pathlib import Path\n" + last)
+    (workspace / "first.py").write_text(first)
+    (workspace / "last.py").write_text("from pathlib import Path\n" + last)
     shell = "".join(block for kind, block in BLOCKS if kind == "sh" and "ttm up" not in block)
     ended = subprocess.run(
         ["bash", "-euc", f"python first.py\n{shell}python last.py\n"],
-        cwd=desk,
+        cwd=workspace,
         env={**ENVIRONMENT, "PATH": PATH, "TTM_URL": stack.url, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -69,12 +69,12 @@ def test_the_tutorial_does_what_it_says(stack: Stack, desk: Path) -> None:
     assert (teacher.accuracy.student or 0) > 0.9
 
 
-def test_the_notebook_runs(stack: Stack, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_notebook_runs(stack: Stack, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notebook = nbformat.read(ROOT / "notebooks/first_student.ipynb", as_version=4)
     assert all(not cell.get("outputs") for cell in notebook.cells), "outputs are not committed"
     monkeypatch.setenv("TTM_URL", stack.url)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    NotebookClient(notebook, timeout=200, kernel_name="python3", resources={"metadata": {"path": str(desk)}}).execute()
+    NotebookClient(notebook, timeout=200, kernel_name="python3", resources={"metadata": {"path": str(workspace)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     results = [output["data"]["text/plain"] for output in outputs if output["output_type"] == "execute_result"]
     assert results[0] == "'succeeded'"
