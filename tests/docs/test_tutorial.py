@@ -74,7 +74,9 @@ def test_the_notebook_runs(stack: Stack, workspace: Path, monkeypatch: pytest.Mo
     assert all(not cell.get("outputs") for cell in notebook.cells), "outputs are not committed"
     monkeypatch.setenv("TTM_URL", stack.url)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    NotebookClient(notebook, timeout=200, kernel_name="python3", resources={"metadata": {"path": str(workspace)}}).execute()
+    NotebookClient(
+        notebook, timeout=200, kernel_name="python3", resources={"metadata": {"path": str(workspace)}}
+    ).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     results = [output["data"]["text/plain"] for output in outputs if output["output_type"] == "execute_result"]
     assert results[0] == "'succeeded'"
