@@ -1,11 +1,12 @@
 """Typed arguments of the client's methods."""
 
+import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypedDict
 
-Part = str | Mapping[str, Any]
-"""A string, or an object with the fields of the API."""
+Part = str | os.PathLike[str] | Mapping[str, Any]
+"""A URI, a name or a local path, or an object with the fields of the API."""
 
 
 class JobOptions(TypedDict, total=False):

@@ -311,3 +311,21 @@ def test_the_client_needs_none_of_the_service() -> None:
     names = "('torch', 'fastapi', 'sqlalchemy', 'ttm_jobs', 'ttm_core', 'api', 'celery')"
     command = [sys.executable, "-c", program.format(names=names)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_local_files_are_uploaded_once(client: Client, settings: Settings, tmp_path: Path) -> None:
+    teacher = tmp_path / "teacher.safetensors"
+    teacher.write_bytes(b"weights")
+    folder = settings.data_roots[0]
+    for path in (teacher, str(teacher), {"checkpoint": str(teacher)}):
+        job = client.jobs.create(teacher=path, student="resnet18", dataset=folder)
+        (upload,) = client.uploads.list()
+        assert job.spec["teacher"]["checkpoint"] == upload.uri
+        assert job.spec["dataset"]["uri"] == folder.as_uri()
+    assert client.jobs.validate(teacher=teacher, student="resnet18", dataset=str(folder)).spec["teacher"]["checkpoint"]
+    assert len(list(client.uploads.list())) == 1
+    teacher.write_bytes(b"other weights")
+    client.jobs.create(teacher=teacher, student="resnet18", dataset=folder)
+    assert len(list(client.uploads.list())) == 2
+    with pytest.raises(FileNotFoundError, match="neither a local file"):
+        client.jobs.create(teacher="no/such/file.pt", student="resnet18", dataset=folder)

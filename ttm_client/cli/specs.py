@@ -1,7 +1,7 @@
 """Builds the body of POST /jobs from flags, spec files and local paths."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,8 +10,7 @@ import yaml
 
 from ttm_client import Client
 from ttm_client.cli.output import transfer
-
-Spec = dict[str, Any]
+from ttm_client.local_files import Spec, folder_uri, replace_paths
 
 
 class _Loader(yaml.SafeLoader):
@@ -124,43 +123,24 @@ def put_assignments(spec: Spec, assignments: Sequence[str]) -> None:
 
 def send_files(spec: Spec, client: Client, *, quiet: bool) -> None:
     """Replaces local paths by URIs: uploads files and turns folders into file:// URIs."""
-    spec.update(_replace_paths(spec, lambda text: _upload(text, client, quiet=quiet)))
+    spec.update(replace_paths(spec, lambda text: _upload(text, client, quiet=quiet)))
 
 
 def with_file_uris(spec: Spec) -> Spec:
     """The spec with local paths as file:// URIs."""
-    return _replace_paths(spec, lambda text: Path(text).expanduser().resolve().as_uri())
+    return replace_paths(spec, lambda text: Path(text).expanduser().resolve().as_uri())
 
 
-def _replace_paths(spec: Spec, uri_of: Callable[[str], str]) -> Spec:
-    """The spec with `uri_of` applied to every local path. URIs stay unchanged."""
-
-    def replace(part: Any, field: str) -> Any:
-        if isinstance(part, Mapping) and isinstance(part.get(field), str):
-            return {**part, field: replace(part[field], field)}
-        return uri_of(part) if isinstance(part, str) and not _URI.match(part) else part
-
-    replaced = dict(spec)
-    for part, field in (("teacher", "checkpoint"), ("dataset", "uri")):
-        if part in spec:
-            replaced[part] = replace(spec[part], field)
-    if isinstance(spec.get("student"), Mapping):
-        replaced["student"] = replace(spec["student"], "checkpoint")
-    if isinstance(spec.get("teachers"), list):
-        replaced["teachers"] = [replace(teacher, "checkpoint") for teacher in spec["teachers"]]
-    return replaced
-
-
-# A scheme has at least two letters: one letter is a Windows drive.
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _SHORT_FOR = {"teacher": "checkpoint", "student": "architecture", "dataset": "uri", "method": "kind"}
 
 
 def _upload(text: str, client: Client, *, quiet: bool) -> str:
+    try:
+        uri = folder_uri(text)
+    except FileNotFoundError as error:
+        raise typer.BadParameter(str(error)) from None
+    if uri is not None:
+        return uri
     path = Path(text).expanduser()
-    if path.is_dir():
-        return path.resolve().as_uri()
-    if not path.is_file():
-        raise typer.BadParameter(f"{text!r} is neither a local file or folder nor a URI.")
     with transfer(f"uploading {path.name}", quiet=quiet) as progress:
-        return client.uploads.create(path, progress).uri
+        return client.uploads.ensure(path, progress).uri

@@ -12,8 +12,10 @@ from ttm_client.asynchronous.download import download
 from ttm_client.asynchronous.events import follow
 from ttm_client.asynchronous.logs import follow_log
 from ttm_client.asynchronous.paging import pages
+from ttm_client.asynchronous.resources.uploads import AsyncUploads
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import WaitTimeout
+from ttm_client.local_files import folder_uri, local_paths, replace_paths
 from ttm_client.models.jobs import Artifact, Attempt, Dryrun, Job, JobEvent, JobSummary, MetricPoint
 from ttm_client.models.metrics import Metrics
 from ttm_client.options import JobChanges, JobFilters, JobOptions, Part, as_query, spec_of
@@ -43,8 +45,10 @@ class AsyncJobs:
     ) -> Job:
         """Submits a job. Each part is a string, or an object with the fields of the API.
 
-        Fields that a recipe sets, such as `student`, may be omitted. A request whose response was lost is sent again
-        and creates one job. Raises InvalidRequest, with one entry per invalid field.
+        Local files are uploaded, unless the service already has a file with the same SHA-256; local folders become
+        file:// URIs. Raises FileNotFoundError for a path that does not exist. Fields that a recipe sets, such as
+        `student`, may be omitted. A request whose response was lost is sent again and creates one job. Raises
+        InvalidRequest, with one entry per invalid field.
 
         >>> job = await client.jobs.create(
         ...     teacher={"checkpoint": "job:" + done.id},
@@ -57,7 +61,7 @@ class AsyncJobs:
         >>> job.state, job.spec["method"]["gamma"], job.tags
         ('queued', 0.2, ('pets',))
         """
-        spec = spec_of(dataset, student, teacher, recipe, options)
+        spec = await self._with_uploads(spec_of(dataset, student, teacher, recipe, options))
         return await self._job("POST", "/jobs", spec, once=True)
 
     async def validate(
@@ -75,7 +79,7 @@ class AsyncJobs:
         >>> result.student.parameters
         278324
         """
-        spec = spec_of(dataset, student, teacher, recipe, options)
+        spec = await self._with_uploads(spec_of(dataset, student, teacher, recipe, options))
         answer = await self._transport.request("POST", "/jobs/validate", body=spec, once=True)
         return Dryrun.model_validate_json(answer.content)
 
@@ -305,6 +309,14 @@ class AsyncJobs:
         return await download(
             self._transport, artifact.href, Path(path), sha256=artifact.sha256, size=artifact.size, progress=progress
         )
+
+    async def _with_uploads(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """The spec with local paths replaced by URIs."""
+        uploads = AsyncUploads(self._transport)
+        uris = {
+            path: folder_uri(path) or (await uploads.ensure(Path(path).expanduser())).uri for path in local_paths(spec)
+        }
+        return replace_paths(spec, uris.__getitem__)
 
     async def _job(self, method: str, path: str, body: Any = None, *, once: bool = False) -> Job:
         response = await self._transport.request(method, path, body=body, once=once)

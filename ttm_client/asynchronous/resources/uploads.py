@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -68,6 +69,21 @@ class AsyncUploads:
         if upload.sha256 != digest:
             raise ChecksumMismatch(f"{path}: the local SHA-256 is {digest}, the service received {upload.sha256}")
         return upload
+
+    async def ensure(self, path: str | os.PathLike[str], progress: Advance | None = None) -> Upload:
+        """Returns the upload with the file's SHA-256 among the newest 200, or uploads the file.
+
+        >>> first = await client.uploads.create("teacher.safetensors")
+        >>> (await client.uploads.ensure("teacher.safetensors")).id == first.id
+        True
+        """
+        path = Path(path)
+        digest = await asyncio.to_thread(sha256_of, path)
+        response = await self._transport.request("GET", "/uploads", params={"limit": 200})
+        for item in json.loads(response.content)["items"]:
+            if item["sha256"] == digest:
+                return Upload.model_validate(item)
+        return await self.create(path, progress)
 
     async def get(self, upload_id: str) -> Upload:
         """Returns an upload. Raises NotFound if it does not exist.

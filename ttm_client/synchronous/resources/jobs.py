@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from ttm_client.errors import WaitTimeout
+from ttm_client.local_files import folder_uri, local_paths, replace_paths
 from ttm_client.models.jobs import Artifact, Attempt, Dryrun, Job, JobEvent, JobSummary, MetricPoint
 from ttm_client.models.metrics import Metrics
 from ttm_client.options import JobChanges, JobFilters, JobOptions, Part, as_query, spec_of
@@ -18,6 +19,7 @@ from ttm_client.synchronous.download import download
 from ttm_client.synchronous.events import follow
 from ttm_client.synchronous.logs import follow_log
 from ttm_client.synchronous.paging import pages
+from ttm_client.synchronous.resources.uploads import Uploads
 from ttm_client.synchronous.transport import Transport
 
 
@@ -43,8 +45,10 @@ class Jobs:
     ) -> Job:
         """Submits a job. Each part is a string, or an object with the fields of the API.
 
-        Fields that a recipe sets, such as `student`, may be omitted. A request whose response was lost is sent again
-        and creates one job. Raises InvalidRequest, with one entry per invalid field.
+        Local files are uploaded, unless the service already has a file with the same SHA-256; local folders become
+        file:// URIs. Raises FileNotFoundError for a path that does not exist. Fields that a recipe sets, such as
+        `student`, may be omitted. A request whose response was lost is sent again and creates one job. Raises
+        InvalidRequest, with one entry per invalid field.
 
         >>> job = client.jobs.create(
         ...     teacher={"checkpoint": "job:" + done.id},
@@ -57,7 +61,7 @@ class Jobs:
         >>> job.state, job.spec["method"]["gamma"], job.tags
         ('queued', 0.2, ('pets',))
         """
-        spec = spec_of(dataset, student, teacher, recipe, options)
+        spec = self._with_uploads(spec_of(dataset, student, teacher, recipe, options))
         return self._job("POST", "/jobs", spec, once=True)
 
     def validate(
@@ -75,7 +79,7 @@ class Jobs:
         >>> result.student.parameters
         278324
         """
-        spec = spec_of(dataset, student, teacher, recipe, options)
+        spec = self._with_uploads(spec_of(dataset, student, teacher, recipe, options))
         answer = self._transport.request("POST", "/jobs/validate", body=spec, once=True)
         return Dryrun.model_validate_json(answer.content)
 
@@ -303,6 +307,12 @@ class Jobs:
         return download(
             self._transport, artifact.href, Path(path), sha256=artifact.sha256, size=artifact.size, progress=progress
         )
+
+    def _with_uploads(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """The spec with local paths replaced by URIs."""
+        uploads = Uploads(self._transport)
+        uris = {path: folder_uri(path) or (uploads.ensure(Path(path).expanduser())).uri for path in local_paths(spec)}
+        return replace_paths(spec, uris.__getitem__)
 
     def _job(self, method: str, path: str, body: Any = None, *, once: bool = False) -> Job:
         response = self._transport.request(method, path, body=body, once=once)

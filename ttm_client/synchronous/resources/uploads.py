@@ -2,6 +2,7 @@
 """Uploads, by the tus 1.0 protocol, which resumes after a broken connection."""
 
 import base64
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -67,6 +68,21 @@ class Uploads:
         if upload.sha256 != digest:
             raise ChecksumMismatch(f"{path}: the local SHA-256 is {digest}, the service received {upload.sha256}")
         return upload
+
+    def ensure(self, path: str | os.PathLike[str], progress: Advance | None = None) -> Upload:
+        """Returns the upload with the file's SHA-256 among the newest 200, or uploads the file.
+
+        >>> first = client.uploads.create("teacher.safetensors")
+        >>> (client.uploads.ensure("teacher.safetensors")).id == first.id
+        True
+        """
+        path = Path(path)
+        digest = sha256_of(path)
+        response = self._transport.request("GET", "/uploads", params={"limit": 200})
+        for item in json.loads(response.content)["items"]:
+            if item["sha256"] == digest:
+                return Upload.model_validate(item)
+        return self.create(path, progress)
 
     def get(self, upload_id: str) -> Upload:
         """Returns an upload. Raises NotFound if it does not exist.

@@ -1,0 +1,50 @@
+"""Local paths in a spec: finding them, and replacing them by URIs that the service can read."""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+Spec = dict[str, Any]
+
+# A scheme has at least two letters: one letter is a Windows drive.
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+
+
+def local_paths(spec: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the local paths in a spec's teachers, dataset and student checkpoint. URIs and names are not paths."""
+    found: list[str] = []
+    replace_paths(spec, lambda text: found.append(text) or text)  # type: ignore[func-returns-value]
+    yield from dict.fromkeys(found)
+
+
+def replace_paths(spec: Mapping[str, Any], uri_of: Callable[[str], str]) -> Spec:
+    """Returns the spec with `uri_of` applied to every local path."""
+
+    def replace(part: Any, field: str) -> Any:
+        if isinstance(part, Mapping) and isinstance(part.get(field), str | os.PathLike):
+            return {**part, field: replace(part[field], field)}
+        if isinstance(part, os.PathLike):
+            return uri_of(os.fspath(part))
+        return uri_of(part) if isinstance(part, str) and not _URI.match(part) else part
+
+    replaced = dict(spec)
+    for part, field in (("teacher", "checkpoint"), ("dataset", "uri")):
+        if part in spec:
+            replaced[part] = replace(spec[part], field)
+    if isinstance(spec.get("student"), Mapping):
+        replaced["student"] = replace(spec["student"], "checkpoint")
+    if isinstance(spec.get("teachers"), list):
+        replaced["teachers"] = [replace(teacher, "checkpoint") for teacher in spec["teachers"]]
+    return replaced
+
+
+def folder_uri(text: str) -> str | None:
+    """The file:// URI of a local folder; None for a file. Raises FileNotFoundError if neither exists."""
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return path.resolve().as_uri()
+    if not path.is_file():
+        raise FileNotFoundError(f"{text!r} is neither a local file or folder nor a URI.")
+    return None
