@@ -13,7 +13,7 @@ from worker.trainer.devices import loads
 logger = logging.getLogger(__name__)
 
 WORKER = CollectorRegistry()
-WAKE_UPS = Counter("ttm_worker_rings", "Rings answered, by what came of it.", ["result"], registry=WORKER)
+WAKE_UPS = Counter("ttm_worker_wake_ups", "Rings answered, by what came of it.", ["result"], registry=WORKER)
 ATTEMPTS = Counter("ttm_worker_attempts", "Attempts that ended.", ["outcome"], registry=WORKER)
 ATTEMPT_SECONDS = Histogram(
     "ttm_worker_attempt_seconds",
@@ -28,9 +28,9 @@ DATA_WAIT = Gauge("ttm_trainer_data_wait_ratio", "Share of its time that it wait
 TRAINER_MEMORY = Gauge("ttm_trainer_memory_bytes", "Memory of the trainer's processes' own.", registry=WORKER)
 
 DISPATCHER = CollectorRegistry()
-DISPATCHED = Counter("ttm_dispatcher_rings", "Rings handed to the broker, or refused.", ["result"], registry=DISPATCHER)
+DISPATCHED = Counter("ttm_dispatcher_wake_ups", "Rings handed to the broker, or refused.", ["result"], registry=DISPATCHER)
 REAPED = Counter("ttm_dispatcher_reaped", "Jobs taken back or failed.", ["reason"], registry=DISPATCHER)
-RENOTIFIED = Counter("ttm_dispatcher_rung_again", "Rings repeated for idle workers.", registry=DISPATCHER)
+RENOTIFIED = Counter("ttm_dispatcher_renotified", "Rings repeated for idle workers.", registry=DISPATCHER)
 COLLECTED = Counter("ttm_dispatcher_collected_objects", "Objects that no row named.", registry=DISPATCHER)
 RETIRED = Counter("ttm_dispatcher_retired", "Rows that the retention rules removed.", ["kind"], registry=DISPATCHER)
 MLFLOW = Counter("ttm_mlflow_runs", "Jobs that MLflow was told of, or not.", ["result"], registry=DISPATCHER)
@@ -45,7 +45,7 @@ for result in ("extended", "database_away", "lost"):
     HEARTBEATS.labels(result)
 for result in ("taken", "refused"):
     DISPATCHED.labels(result)
-for result in ("told", "failed", "given_up"):
+for result in ("exported", "failed", "given_up"):
     MLFLOW.labels(result)
 for reason in ("lease", "deadline"):
     REAPED.labels(reason)

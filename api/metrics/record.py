@@ -42,9 +42,9 @@ class RecordCollector(Collector):
             totals, states = self._remembered_totals()
         except DATABASE_AWAY as error:
             log.warning("no metrics of the record", error=type(error).__name__)
-            yield GaugeMetricFamily("ttm_record_up", "Whether the database answered.", 0)
+            yield GaugeMetricFamily("ttm_database_up", "Whether the database answered.", 0)
             return
-        yield GaugeMetricFamily("ttm_record_up", "Whether the database answered.", 1)
+        yield GaugeMetricFamily("ttm_database_up", "Whether the database answered.", 1)
         yield from _of_now(now)
         by_state = {state.value: count for state, count in states.items()}
         yield _family("ttm_jobs", "Jobs, as counted within the last minute.", "state", by_state)

@@ -47,7 +47,7 @@ def test_the_record_is_told(client: TestClient, engine: Engine, storage: Storage
             )
         workers.seen(session, "d", kind="dispatcher", hostname="h", pid=1, devices=[], job_id=None)
     found = scrape(client)
-    assert found["ttm_record_up",] == 1
+    assert found["ttm_database_up",] == 1
     assert {key[1]: value for key, value in found.items() if key[0] == "ttm_queue_jobs"} == {
         "gpu": 1,
         "default": 1,
@@ -99,6 +99,6 @@ def test_without_its_database_the_process_still_tells(tmp_path_factory: pytest.T
         with TestClient(create_app(settings.model_copy(update={"metrics_token": TOKEN}))) as client:
             os.kill(server.pid, signal.SIGQUIT)
             found = scrape(client, Authorization=f"Bearer {TOKEN}")
-            assert found["ttm_record_up",] == 0
+            assert found["ttm_database_up",] == 0
             assert found["process_resident_memory_bytes",] > 0
             assert ("ttm_outbox_due",) not in found

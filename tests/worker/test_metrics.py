@@ -35,7 +35,7 @@ def test_a_worker_and_a_dispatcher_at_work(tmp_path: Path, postgresql_url: str, 
         assert worker["ttm_worker_busy",] == 1
         assert worker["ttm_trainer_images_per_second",] == 100
         assert worker["ttm_trainer_memory_bytes",] > 2**20
-        assert worker["ttm_worker_rings_total", "claimed"] == 1
+        assert worker["ttm_worker_wake_ups_total", "claimed"] == 1
         assert worker["process_resident_memory_bytes",] > 0
         stack.wait_for(job_id, JobState.SUCCEEDED)
         wait_until(lambda: scrape(ports[1])["ttm_worker_busy",] == 0)
@@ -47,7 +47,7 @@ def test_a_worker_and_a_dispatcher_at_work(tmp_path: Path, postgresql_url: str, 
         assert worker["ttm_worker_heartbeats_total", "extended"] >= 1
         assert worker["ttm_trainer_images_per_second",] == worker["ttm_trainer_memory_bytes",] == 0
         dispatcher = scrape(ports[0])
-        assert dispatcher["ttm_dispatcher_rings_total", "taken"] >= 1
+        assert dispatcher["ttm_dispatcher_wake_ups_total", "taken"] >= 1
         assert time.time() - dispatcher["ttm_dispatcher_round_timestamp_seconds",] < 10
 
 

@@ -120,7 +120,7 @@ class LiveLog:
                 job = leases.fence(session, self._lease)
                 replaced = artifact_rows.record(session, job, [file])
                 # Whoever polls the job is to see that there is more to read.
-                flag_modified(job, "told")
+                flag_modified(job, "last_event_seq")
         except LeaseLost:
             # What the record names already stays until the next attempt's log takes its place.
             if self._recorded < 0:

@@ -75,7 +75,7 @@ class Exporter:
             self._failed(message, error)
             return
         else:
-            metrics.MLFLOW.labels("told").inc()
+            metrics.MLFLOW.labels("exported").inc()
         with session_scope(self._engine) as session:
             outbox.delivered(session, [message.id])
 
