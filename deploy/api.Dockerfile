@@ -1,4 +1,4 @@
-# The API and the migrations: no torch, no timm, no Celery. With the command, to make the first key.
+# The API and the migrations, without torch, timm and Celery. Includes the command line, which creates the first key.
 FROM python:3.13-slim-trixie AS build
 WORKDIR /build
 COPY deploy/api.lock ./
@@ -14,7 +14,6 @@ COPY ttm_core/ ttm_core/
 COPY migrations/ migrations/
 COPY cli/ cli/
 COPY ttm_client/ ttm_client/
-COPY recipes/ recipes/
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER ttm
 EXPOSE 8000

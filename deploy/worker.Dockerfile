@@ -1,4 +1,4 @@
-# Worker and dispatcher: the whole lock. torch from PyPI brings CUDA with it, so one image serves CPU and GPU hosts.
+# Worker and dispatcher with all dependencies. torch from PyPI includes CUDA, so one image serves CPU and GPU hosts.
 FROM python:3.13-slim-trixie AS build
 WORKDIR /build
 COPY requirements.lock ./
@@ -12,7 +12,6 @@ COPY worker/ worker/
 COPY ttm_jobs/ ttm_jobs/
 COPY ttm_core/ ttm_core/
 COPY migrations/ migrations/
-COPY recipes/ recipes/
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER ttm
 CMD ["python", "-m", "worker"]

@@ -13,7 +13,7 @@ from cli.demo import data
 
 
 def run_demo(var: Path) -> str:
-    command = [sys.executable, "-m", "cli.main", "demo", "--digits", "--var", str(var), "--port", "0"]
+    command = [sys.executable, "-m", "cli", "demo", "--digits", "--var", str(var), "--port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
