@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from api.app import create_app
 from api.auth.loopback import is_loopback
 from api.dependencies import Services
-from ttm_jobs.database.engine import DATABASE_AWAY, create_engine, read_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, create_engine, read_scope
 from ttm_jobs.repositories.access import keys
 from ttm_jobs.settings import Settings, get_settings
 from ttm_jobs.telemetry import logs
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--fd", type=int, help="file descriptor of a listening socket")
     arguments = parser.parse_args()
     settings = get_settings()
-    logs.take_over()
+    logs.configure_stdlib()
     sockets = None if arguments.fd is None else [socket.socket(fileno=arguments.fd)]
     if sockets is not None:
         # Whoever made the socket chose the address.
@@ -66,7 +66,7 @@ def _has_key(settings: Settings) -> bool:
     try:
         with read_scope(engine) as session:
             return keys.any_valid(session)
-    except DATABASE_AWAY:
+    except DATABASE_UNAVAILABLE:
         # Every request will look for its key then, and be refused until the database is back.
         return True
     finally:

@@ -1,10 +1,10 @@
-"""The error tree: each error knows its HTTP status and its stable code; the message is for people."""
+"""Errors of the service. Each has an HTTP status and a stable code; the message is for people."""
 
 from typing import ClassVar
 
 
 class ServiceError(Exception):
-    """Anything this service refuses or cannot do."""
+    """Base of all errors of the service."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
@@ -15,20 +15,20 @@ class ServiceError(Exception):
 
 
 class NotFound(ServiceError):
-    """There is no such thing."""
+    """The resource does not exist."""
 
     status = 404
     code = "not_found"
 
 
 class JobNotFound(NotFound):
-    """There is no such job."""
+    """The job does not exist."""
 
     code = "job_not_found"
 
 
 class UploadNotFound(NotFound):
-    """There is no such upload."""
+    """The upload does not exist."""
 
     code = "upload_not_found"
 
@@ -46,31 +46,31 @@ class ObjectNotFound(NotFound):
 
 
 class KeyNotFound(NotFound):
-    """There is no such key."""
+    """The API key does not exist."""
 
     code = "key_not_found"
 
 
 class WebhookNotFound(NotFound):
-    """There is no such webhook."""
+    """The webhook does not exist."""
 
     code = "webhook_not_found"
 
 
 class TeacherNotFound(NotFound):
-    """There is no teacher of this name and version."""
+    """No teacher has this name and version."""
 
     code = "teacher_not_found"
 
 
 class DatasetNotFound(NotFound):
-    """There is no dataset of this name and version."""
+    """No dataset has this name and version."""
 
     code = "dataset_not_found"
 
 
 class Unauthorized(ServiceError):
-    """A valid key is needed: send `Authorization: Bearer KEY`."""
+    """An API key is required: send `Authorization: Bearer KEY`."""
 
     status = 401
     code = "unauthorized"
@@ -91,30 +91,30 @@ class QuotaExceeded(ServiceError):
 
 
 class TooManyWebhooks(ServiceError):
-    """The project has as many webhooks as it may."""
+    """The project is at its limit of webhooks."""
 
     status = 403
     code = "too_many_webhooks"
 
 
 class RateLimited(ServiceError):
-    """Too many requests with this key: wait for as long as `Retry-After` says."""
+    """Too many requests with this key: wait for the time in `Retry-After`."""
 
     status = 429
     code = "rate_limited"
 
 
 class Conflict(ServiceError):
-    """The thing is not in a state that allows this."""
+    """The resource's state does not allow the request."""
 
     status = 409
     code = "conflict"
 
 
-class IllegalMove(Conflict):
-    """The job's state does not allow this."""
+class InvalidTransition(Conflict):
+    """The job's state does not allow this transition."""
 
-    code = "illegal_move"
+    code = "invalid_transition"
 
 
 class JobNotCancellable(Conflict):
@@ -142,82 +142,84 @@ class JobNotRetryable(Conflict):
 
 
 class JobNotFinished(Conflict):
-    """The job has not succeeded, so there is no student yet."""
+    """The job has not succeeded, so it has no student."""
 
     code = "job_not_finished"
 
 
 class JobNotDeletable(Conflict):
-    """Only a job that has ended can be deleted: cancel it first."""
+    """Only a finished job can be deleted: cancel it first."""
 
     code = "job_not_deletable"
 
 
 class RequestInFlight(Conflict):
-    """A request with this Idempotency-Key is being answered: ask again in a moment."""
+    """A request with this Idempotency-Key is being processed: retry shortly."""
 
     code = "request_in_flight"
 
 
 class UploadNotComplete(Conflict):
-    """The upload has not been received whole."""
+    """The upload is not complete."""
 
     code = "upload_not_complete"
 
 
 class UploadOffsetWrong(Conflict):
-    """The bytes do not begin where the upload ends: ask for its offset."""
+    """The offset is not the upload's current size: request its offset with HEAD."""
 
     code = "upload_offset_wrong"
 
 
 class LeaseLost(Conflict):
-    """Another worker holds this job, or nobody does: the holder of this lease must change nothing."""
+    """The lease is no longer valid: its holder must not write."""
 
     code = "lease_lost"
 
 
 class Invalid(ServiceError):
-    """The input is wrong: trying again changes nothing."""
+    """The input is invalid."""
 
     status = 422
     code = "invalid_input"
 
 
 class IdempotencyKeyReused(Invalid):
-    """Another request was sent with this Idempotency-Key."""
+    """The Idempotency-Key was used for a different request."""
 
     code = "idempotency_key_reused"
 
 
 class UriNotAllowed(Invalid):
-    """The address is not one this service reads from."""
+    """The URI is not allowed."""
 
     code = "uri_not_allowed"
 
 
 class InvalidName(Invalid):
-    """A name has at most 100 small letters, digits, dots, hyphens, underscores, and begins with a letter or digit."""
+    """A name has at most 100 lowercase letters, digits, dots, hyphens and underscores, and starts with a letter or
+    digit.
+    """
 
     code = "invalid_name"
 
 
 class ChecksumMismatch(Invalid):
-    """The bytes are not those that were announced."""
+    """The bytes do not have the announced SHA-256."""
 
     code = "checksum_mismatch"
 
 
 class PartChecksumMismatch(ServiceError):
-    """The bytes are not those of the checksum; none of them is kept."""
+    """The bytes do not match the checksum and were discarded."""
 
-    # As tus 1.0 has it.
+    # Defined by tus 1.0.
     status = 460
     code = "part_checksum_mismatch"
 
 
 class UploadExpired(ServiceError):
-    """The upload was not gone on with in time."""
+    """The upload expired."""
 
     status = 410
     code = "upload_expired"
@@ -231,34 +233,34 @@ class TooLarge(ServiceError):
 
 
 class StorageFull(ServiceError):
-    """The storage has no room left."""
+    """The storage is full."""
 
     status = 507
     code = "storage_full"
 
 
 class StorageUnreachable(ServiceError):
-    """The object store does not answer as it should; trying again may help."""
+    """The object store is unavailable; a retry may succeed."""
 
     status = 503
     code = "storage_unreachable"
 
 
 class SourceUnreachable(ServiceError):
-    """The host of an address does not answer as it should; trying again may help."""
+    """The host of a URI is unavailable; a retry may succeed."""
 
     status = 502
     code = "source_unreachable"
 
 
 class SourceRefused(Invalid):
-    """What the host of an address answers is of no use: trying again changes nothing."""
+    """The host of a URI returned an unusable response."""
 
     code = "source_refused"
 
 
 class FetchStopped(ServiceError):
-    """The fetch was given up because its job is to stop."""
+    """The download was stopped because its job is stopping."""
 
     status = 503
     code = "fetch_stopped"

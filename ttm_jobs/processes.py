@@ -1,4 +1,4 @@
-"""Child processes that do not outlive their parent."""
+"""Parent-death signals for child processes."""
 
 import ctypes
 import os
@@ -10,14 +10,13 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(sent: signal.Signals = signal.SIGKILL) -> Callable[[], None] | None:
-    """A `preexec_fn` that has the kernel send a signal to the child when the thread that started it ends; Linux only,
-    None elsewhere.
+    """Returns a `preexec_fn` that makes the kernel signal the child when the thread that started it ends.
 
-    The *thread* counts: start the child from one that lives as long as the child should.
+    Start the child from a thread that lives as long as the child should. Linux only; None elsewhere.
     """
     if sys.platform != "linux":
         return None
-    # Looked up here, since between fork and exec the child must not wait for a lock that another thread held.
+    # Looked up before the fork: between fork and exec, the child must not wait for another thread's lock.
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     parent = os.getpid()
 

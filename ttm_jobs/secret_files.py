@@ -1,4 +1,4 @@
-"""Settings from files: `TTM_DATABASE_URL_FILE=/run/secrets/database_url` gives the address that the file holds."""
+"""Settings from files: `TTM_DATABASE_URL_FILE=/run/secrets/database_url`."""
 
 import os
 from pathlib import Path
@@ -9,9 +9,9 @@ from pydantic_settings import PydanticBaseSettingsSource
 
 
 class SecretFiles(PydanticBaseSettingsSource):
-    """For each setting the content of the file that its variable with `_FILE` names, without blanks around it.
+    """Reads settings from the files that variables with the suffix `_FILE` name, and strips whitespace.
 
-    ValueError if the file cannot be read, or the setting is given in both ways.
+    Raises ValueError if a file cannot be read, or if both variables are set.
     """
 
     def __call__(self) -> dict[str, Any]:
@@ -28,7 +28,7 @@ class SecretFiles(PydanticBaseSettingsSource):
         if path is None:
             return None, field_name, False
         if variable in os.environ:
-            raise ValueError(f"{variable} and {variable}_FILE are both given")
+            raise ValueError(f"{variable} and {variable}_FILE are both set")
         try:
             return Path(path).read_text(encoding="utf-8").strip(), field_name, False
         except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""One typed settings class, read from `TTM_*` environment variables and validated at start."""
+"""Settings: one typed class, read from TTM_* environment variables and validated at start."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from ttm_jobs.secret_files import SecretFiles
 from ttm_jobs.storage.s3_access import S3Access
 from ttm_jobs.uris import parse_origin
 
-# That of a job that names none, where the settings name none either.
+# The queue of jobs that name none.
 DEFAULT_QUEUE = "default"
 Queue = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?$")]
 
@@ -24,210 +24,270 @@ POSTGRESQL = "postgresql+psycopg"
 
 
 class Settings(BaseSettings):
-    """Every setting of the service. Addresses may carry passwords, so they stay out of `repr`."""
+    """Settings of the service. URLs may contain passwords, so `repr` omits them."""
 
     model_config = SettingsConfigDict(env_prefix="TTM_", frozen=True)
 
-    # Where things are
+    # Locations
     database_url: str = Field(
         default="sqlite:///./var/ttm.db",
         repr=False,
-        description="SQLAlchemy address of the record: SQLite or PostgreSQL.",
+        description="SQLAlchemy URL of the database: SQLite or PostgreSQL.",
     )
     broker_url: str = Field(
-        default="redis://127.0.0.1:6379/0", repr=False, description="The Celery broker that carries the rings."
+        default="redis://127.0.0.1:6379/0",
+        repr=False,
+        description="URL of the Celery broker, which carries wake-up messages.",
     )
     storage_url: str = Field(
         default="file:./var/storage",
         repr=False,
-        description="Where uploads, checkpoints and students are kept: file:DIRECTORY or s3://BUCKET/PREFIX.",
+        description="Storage of uploads, checkpoints and students: file:DIRECTORY or s3://BUCKET/PREFIX.",
     )
     work_dir: Path = Field(
         default=Path("var/work"),
-        description="A worker's own space: one folder an attempt, inputs, teachers' logits.",
+        description="The worker's local directory: attempts, inputs, teacher stores.",
     )
     teacher_store_max_bytes: PositiveInt = Field(
         default=50 * 1024**3,
-        description="What the teachers' logits that are kept for later jobs may take under `work_dir`; the least "
-        "recently used go first.",
+        description=(
+            "Maximum size of the teacher stores under `work_dir`. The least recently used ones are deleted first."
+        ),
     )
     shared_store_max_bytes: NonNegativeInt = Field(
         default=0,
-        description="What teachers' logits may take in the storage, where workers on other machines find them; 0: they "
-        "stay on the machine that made them.",
+        description=(
+            "Maximum size of teacher stores in the storage, where workers on other machines find them. 0: "
+            "stores stay on the machine that computed them."
+        ),
     )
     data_cache_max_bytes: PositiveInt = Field(
         default=200 * 1024**3,
-        description="What fetched files and unpacked datasets may take under `work_dir`, beside those of running jobs; "
-        "the least recently used go first.",
+        description=(
+            "Maximum size of downloaded files and unpacked datasets under `work_dir`, not counting those of "
+            "running jobs. The least recently used ones are deleted first."
+        ),
     )
 
-    # What a spec's addresses may name
+    # URIs in specs
     data_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(),
-        description="Folders that file:// addresses may point into, separated like PATH. Empty: no file:// address.",
+        description="Folders that file:// URIs may refer to, separated like PATH. Empty: file:// URIs are rejected.",
     )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="Hosts that data and checkpoints may be fetched from, separated by commas: https://HOST, with "
-        ":PORT where it is not 443, or the same with http. Redirects must stay among them. Empty: no such address.",
+        description=(
+            "Hosts for https:// URIs, separated by commas: https://HOST, with :PORT unless it is 443, or the "
+            "same with http. Redirects must stay among them. Empty: such URIs are rejected."
+        ),
     )
     private_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="Those of `allowed_origins`, and receivers of webhooks, that may lie at a private or loopback "
-        "address: HOST:PORT, separated by commas.",
+        description=(
+            "Hosts of `allowed_origins`, and webhook receivers, that may have a private or loopback address: "
+            "HOST:PORT, separated by commas."
+        ),
     )
     allowed_buckets: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="Buckets that s3:// addresses may name, separated by commas. Empty: no such address."
+        default=(), description="Buckets for s3:// URIs, separated by commas. Empty: such URIs are rejected."
     )
-    fetch_max_bytes: PositiveInt = Field(default=200 * 1024**3, description="Largest file or folder that is fetched.")
-    fetch_timeout_seconds: PositiveFloat = Field(default=6 * 3600.0, description="Longest that one fetch may take.")
+    fetch_max_bytes: PositiveInt = Field(
+        default=200 * 1024**3, description="Maximum size of a downloaded file or folder."
+    )
+    fetch_timeout_seconds: PositiveFloat = Field(default=6 * 3600.0, description="Maximum duration of one download.")
 
-    # S3, as storage and as a source
+    # S3, for storage and inputs
     s3_endpoint: str | None = Field(
-        default=None, description="Address of an S3 that is not Amazon's, such as http://minio:9000."
+        default=None,
+        description="Endpoint of an S3-compatible store, for example http://minio:9000. Default: Amazon S3.",
     )
     s3_public_endpoint: str | None = Field(
         default=None,
         pattern=r"^https?://",
-        description="The same store as those reach it who download, where that is another address.",
+        description="Endpoint of the same store for clients, if it differs.",
     )
     s3_region: str | None = Field(default=None, description="Region of the buckets.")
     s3_access_key_id: str | None = Field(
-        default=None, repr=False, description="Left out, the AWS_* variables or the machine's role are used."
+        default=None, repr=False, description="Access key. Default: the AWS_* variables or the machine's role."
     )
-    s3_secret_access_key: str | None = Field(default=None, repr=False, description="The secret of the access key.")
+    s3_secret_access_key: str | None = Field(default=None, repr=False, description="Secret of the access key.")
 
     # The API
-    host: str = Field(default="127.0.0.1", description="Address the API listens on.")
-    port: int = Field(default=8000, ge=0, le=65_535, description="Port the API listens on; 0 takes a free one.")
+    host: str = Field(default="127.0.0.1", description="Address on which the API listens.")
+    port: int = Field(
+        default=8000, ge=0, le=65_535, description="Port on which the API listens; 0 selects a free port."
+    )
     open_on_loopback: bool = Field(
         default=True,
-        description="On a loopback address, answer without a key as long as no key was made. Any other address always "
-        "needs one.",
+        description=(
+            "On a loopback address, allow requests without an API key until the first key is created. Other "
+            "addresses always require a key."
+        ),
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="Names that a request's Host may have, separated by commas. Empty: those of loopback on a loopback "
-        "address, any elsewhere.",
+        description=(
+            "Allowed values of the Host header, separated by commas. Empty: loopback names on a loopback "
+            "address, any name elsewhere."
+        ),
     )
     direct_downloads: bool = Field(
         default=False,
-        description="Where the storage is S3, lead whoever downloads a student or another artifact to a signed address "
-        "of the store (307) instead of sending the bytes. They have to reach the store.",
+        description=(
+            "With S3 storage, redirect (307) downloads of artifacts to presigned URLs instead of sending the "
+            "bytes. Clients must be able to reach the store."
+        ),
     )
     requests_per_second: PositiveFloat | None = Field(
         default=None,
-        description="Requests that each key may make, ten seconds' worth at once. Empty: no limit.",
+        description="Rate limit per API key, with a burst of ten seconds. Empty: no limit.",
     )
-    max_body_bytes: PositiveInt = Field(default=1024**2, description="Largest request body, uploads aside, in bytes.")
-    max_upload_bytes: PositiveInt = Field(default=64 * 1024**3, description="Largest upload in bytes.")
+    max_body_bytes: PositiveInt = Field(
+        default=1024**2, description="Maximum size of a request body in bytes, except uploads."
+    )
+    max_upload_bytes: PositiveInt = Field(default=64 * 1024**3, description="Maximum size of an upload in bytes.")
 
-    # The lease of a running job
-    lease_seconds: PositiveFloat = Field(default=60.0, description="A worker silent for this long has lost its job.")
+    # Leases
+    lease_seconds: PositiveFloat = Field(
+        default=60.0, description="Duration of a lease. A worker that does not extend it loses its job."
+    )
     heartbeat_seconds: PositiveFloat = Field(
         default=15.0,
-        description="How often a worker extends its lease and looks for stop_requests; a quarter of the lease if unset.",
+        description=(
+            "Interval at which a worker extends its lease and checks for stop requests. Default: a quarter of"
+            " the lease."
+        ),
     )
     max_attempts: PositiveInt = Field(
-        default=3, le=100, description="Attempts of a job before an infrastructure error fails it."
+        default=3, le=100, description="Default number of attempts before infrastructure errors fail a job."
     )
     retry_backoff_seconds: PositiveFloat = Field(
         default=10.0,
-        description="BlockedReason before the second attempt; doubled for each further one, ten minutes at most.",
+        description="Delay before the second attempt. Doubled for each further attempt, at most ten minutes.",
     )
 
-    # The trainer process
+    # Trainers
     progress_timeout_seconds: PositiveFloat = Field(
-        default=1800.0, description="A trainer that tells nothing for this long is killed, though its worker is alive."
+        default=1800.0, description="A trainer that emits no event for this long is killed."
     )
     stop_grace_seconds: PositiveFloat = Field(
-        default=30.0, description="Time a trainer has to save a checkpoint between SIGTERM and SIGKILL."
+        default=30.0, description="Time between SIGTERM and SIGKILL for a trainer to save a checkpoint."
     )
     standby_trainer: bool = Field(
         default=True,
-        description="An idle worker keeps a trainer that has imported what a run needs (about 400 MB) and starts the "
-        "next job with it.",
+        description=(
+            "Keep a trainer with imported libraries ready while the worker is idle (about 400 MB), so that "
+            "the next job starts faster."
+        ),
     )
     trainer_memory_bytes: PositiveInt | None = Field(
         default=None,
-        description="A trainer whose processes together hold more than this in memory of their own is killed; mapped "
-        "files and a GPU's memory do not count. Empty: no limit.",
+        description=(
+            "Memory limit of a trainer: the private memory of all its processes. Mapped files and GPU memory "
+            "do not count. Empty: no limit."
+        ),
     )
     trainer_timeout_seconds: PositiveFloat | None = Field(
-        default=None, description="Longest that one attempt may take before its job fails. Empty: no limit."
+        default=None, description="Maximum duration of an attempt; afterwards the job fails. Empty: no limit."
     )
     trainer_isolation: Literal["auto", "off"] = Field(
         default="auto",
-        description="auto: a trainer reads its inputs and writes its own folders alone, and reaches no other host, as "
-        "far as the system can hold it to that (Linux; docs/security.md). off: it may what the worker may.",
+        description=(
+            "auto: run the trainer in a sandbox as far as the system supports it: it reads only its inputs, "
+            "writes only its own folders and reaches no other host (Linux; docs/security.md). off: no "
+            "sandbox."
+        ),
     )
     storage_retry_seconds: PositiveFloat = Field(
         default=600.0,
-        description="How long a run waits for an object store that is away, while it fetches what it needs from there "
-        "or has its student to store, before the attempt counts as broken.",
+        description=(
+            "How long a run waits for an unavailable object store when it fetches inputs or publishes its "
+            "student, before the attempt fails."
+        ),
     )
     event_flush_seconds: PositiveFloat = Field(
-        default=1.0, description="How often a run's events are written to the database."
+        default=1.0, description="Interval at which a run's events are written to the database."
     )
     log_upload_seconds: PositiveFloat = Field(
-        default=5.0, description="How often a running trainer's output is stored for those who read along."
+        default=5.0, description="Interval at which a running trainer's log is uploaded."
     )
     max_log_bytes: PositiveInt = Field(
-        default=16 * 1024**2, description="Most recent output of a trainer that is kept."
+        default=16 * 1024**2, description="Maximum size of a trainer's log. The newest output is kept."
     )
 
     # The dispatcher
-    dispatch_interval_seconds: PositiveFloat = Field(default=0.25, description="How often the outbox is looked at.")
-    reap_interval_seconds: PositiveFloat = Field(default=2.0, description="How often expired leases are looked for.")
+    dispatch_interval_seconds: PositiveFloat = Field(
+        default=0.25, description="Interval at which the dispatcher polls the outbox."
+    )
+    reap_interval_seconds: PositiveFloat = Field(
+        default=2.0, description="Interval at which the dispatcher looks for expired leases."
+    )
     renotify_seconds: PositiveFloat = Field(
-        default=15.0, description="A queued job that no idle worker took for this long is rung again."
+        default=15.0, description="A queued job that no idle worker claims for this long is notified again."
     )
     worker_timeout_seconds: PositiveFloat = Field(
-        default=60.0, description="A worker not heard of for this long is taken for gone."
+        default=60.0, description="A worker that has not reported for this long counts as gone."
     )
     collect_interval_seconds: PositiveFloat = Field(
-        default=3600.0, description="How often what no row names is removed from the storage."
+        default=3600.0, description="Interval at which unreferenced objects are deleted from the storage."
     )
     collect_min_age_seconds: PositiveFloat = Field(
         default=24 * 3600.0,
-        description="What no row names is kept for this long, and so is an upload that does not end.",
+        description="Minimum age of unreferenced objects and incomplete uploads before they are deleted.",
     )
     webhook_timeout_seconds: PositiveFloat = Field(
-        default=15.0, description="Longest that a webhook's receiver may take."
+        default=15.0, description="Timeout of a webhook receiver's response."
     )
     webhook_retry_seconds: PositiveFloat = Field(
         default=5.0,
-        description="BlockedReason before a webhook is sent again; four times as long each time, six hours at most, ten tries.",
+        description=(
+            "Delay before the second attempt of a webhook delivery. Multiplied by four each time, at most six"
+            " hours; ten attempts."
+        ),
     )
     webhook_disable_seconds: PositiveFloat = Field(
-        default=5 * 86_400.0, description="A webhook of which every delivery failed for this long is disabled."
+        default=5 * 86_400.0, description="A webhook whose deliveries have all failed for this long is disabled."
     )
     artifacts_retention_days: PositiveFloat | None = Field(
-        default=None, description="Artifacts of a job are forgotten so long after its end, its log aside. Empty: never."
+        default=None,
+        description="Days after a job's end until its artifacts, except the log, are deleted. Empty: never.",
     )
-    logs_retention_days: PositiveFloat | None = Field(default=None, description="The same of its log.")
-    checkpoints_retention_days: PositiveFloat | None = Field(default=None, description="The same of its checkpoints.")
+    logs_retention_days: PositiveFloat | None = Field(
+        default=None, description="Days after a job's end until its log is deleted. Empty: never."
+    )
+    checkpoints_retention_days: PositiveFloat | None = Field(
+        default=None, description="Days after a job's end until its checkpoints are deleted. Empty: never."
+    )
     events_retention_days: PositiveFloat | None = Field(
-        default=None, description="The same of its stream of events, its history aside."
+        default=None,
+        description=(
+            "Days after a job's end until its event stream is deleted, except the history of states and "
+            "phases. Empty: never."
+        ),
     )
-    metrics_retention_days: PositiveFloat | None = Field(default=None, description="The same of its curves.")
+    metrics_retention_days: PositiveFloat | None = Field(
+        default=None, description="Days after a job's end until its metrics are deleted. Empty: never."
+    )
     uploads_retention_days: PositiveFloat | None = Field(
         default=None,
-        description="Uploads are forgotten so long after the last job was posted that names them. Those that a job "
-        "which has not ended, or a named teacher or dataset, refers to stay. Empty: never.",
+        description=(
+            "Days after the last job that refers to an upload until it is deleted. Uploads of unfinished jobs"
+            " and registry entries are kept. Empty: never."
+        ),
     )
     queue_name: str = Field(
         default="ttm.jobs",
         min_length=1,
         max_length=100,
-        description="What the service's queues are called at the broker, followed by the name of each but `default`.",
+        description="Name of the service's queues at the broker, followed by the name of each queue except `default`.",
     )
     queues: Annotated[tuple[Queue, ...], NoDecode] = Field(
         default=(DEFAULT_QUEUE,),
         min_length=1,
-        description="Separated by commas. For the API, the queues that a job may name, the first of which is that of a "
-        "job that names none; for a worker, those whose jobs it takes, from the first as long as one waits there.",
+        description=(
+            "Separated by commas. For the API: the queues that a job may name; the first is the default. For "
+            "a worker: the queues that it serves in order of preference."
+        ),
     )
 
     # Metrics
@@ -235,18 +295,21 @@ class Settings(BaseSettings):
         default=None,
         min_length=16,
         repr=False,
-        description="What Prometheus sends as `Authorization: Bearer` to the API's /metrics, and which opens nothing "
-        "else. Empty: only an admin of the default project sees them.",
+        description=(
+            "Bearer token with which Prometheus reads the API's /metrics; it grants nothing else. Empty: only"
+            " admins of the default project may read them."
+        ),
     )
     metrics_port: int | None = Field(
         default=None,
         ge=0,
         le=65_535,
-        description="Port on which this worker or dispatcher tells its metrics. Each process needs one of its own; "
-        "empty: none.",
+        description=(
+            "Port on which this worker or dispatcher exports metrics. Each process needs its own. Empty: no metrics."
+        ),
     )
     metrics_host: str = Field(
-        default="127.0.0.1", description="Address of that port. It asks for no key: keep it within your network."
+        default="127.0.0.1", description="Address of the metrics port. It requires no key: keep it in your network."
     )
 
     # MLflow
@@ -254,35 +317,40 @@ class Settings(BaseSettings):
         default=None,
         pattern=r"^https?://",
         repr=False,
-        description="MLflow server that dispatchers tell of jobs that ended: http://mlflow:5000. Workers need it, too. "
-        "Empty: none.",
+        description=(
+            "MLflow server to which finished jobs are exported: http://mlflow:5000. Set it for dispatchers "
+            "and workers. Empty: no export."
+        ),
     )
-    mlflow_token: str | None = Field(
-        default=None, repr=False, description="What that server is sent as `Authorization: Bearer`."
-    )
+    mlflow_token: str | None = Field(default=None, repr=False, description="Bearer token for the MLflow server.")
     mlflow_experiment: str = Field(
-        default="ttm", min_length=1, max_length=100, description="Experiment of its runs, and how its models begin."
+        default="ttm",
+        min_length=1,
+        max_length=100,
+        description="MLflow experiment of the runs, and prefix of the model names.",
     )
     mlflow_artifacts: bool = Field(
         default=True,
-        description="Send it the students and the other artifacts, too, where it receives any; their hashes go in any "
-        "case.",
+        description=(
+            "Also upload students and other artifacts to MLflow if it accepts them. Their hashes are always exported."
+        ),
     )
     mlflow_retry_seconds: PositiveFloat = Field(
-        default=5.0, description="BlockedReason before it is told again; four times as long each time, ten tries."
+        default=5.0,
+        description="Delay before the second attempt of an export. Multiplied by four each time; ten attempts.",
     )
 
     traces_endpoint: str | None = Field(
         default=None,
         pattern=r"^https?://",
-        description="Collector of OpenTelemetry traces, OTLP over HTTP: http://collector:4318. Empty: no traces.",
+        description="OpenTelemetry collector, OTLP over HTTP: http://collector:4318. Empty: no traces.",
     )
 
     @classmethod
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **named: PydanticBaseSettingsSource
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What is passed, then the environment, then the files that it names."""
+        """Priority: arguments, environment variables, files named by environment variables."""
         return (named["init_settings"], named["env_settings"], SecretFiles(settings_cls))
 
     @field_validator("database_url")

@@ -1,37 +1,37 @@
-"""JobState and its table of moves."""
+"""JobState and the table of transitions."""
 
 from enum import StrEnum
 
-from ttm_jobs.errors import IllegalMove
+from ttm_jobs.errors import InvalidTransition
 
 
 class JobState(StrEnum):
-    """Where a job stands. Beside it, a running job has a phase, which the trainer reports."""
+    """The state of a job. A running job also has a phase, which the trainer reports."""
 
-    # Accepted and waiting for a worker; also after an attempt that may be repeated.
+    # Waiting for a worker, initially or for another attempt.
     QUEUED = "queued"
     # A worker holds the lease.
     RUNNING = "running"
-    # Its end is wished. The holder, if there is one, still has to let go and may record its last checkpoint.
+    # Cancellation was requested; the worker may still record a last checkpoint.
     CANCELLING = "cancelling"
     CANCELLED = "cancelled"
-    # A rest is wished. The holder still has to save its checkpoint and let go.
+    # A pause was requested; the worker still has to save its checkpoint.
     PAUSING = "pausing"
-    # Held by nobody; goes on from its last checkpoint when resumed.
+    # Not held by a worker; resumes from its last checkpoint.
     PAUSED = "paused"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
 
 
-MOVES: dict[JobState, frozenset[JobState]] = {
-    # Failed while it waited or rested: its deadline passed.
+TRANSITIONS: dict[JobState, frozenset[JobState]] = {
+    # FAILED while not running: the deadline passed.
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLING, JobState.PAUSING, JobState.FAILED}),
     JobState.RUNNING: frozenset(
         {JobState.QUEUED, JobState.CANCELLING, JobState.PAUSING, JobState.SUCCEEDED, JobState.FAILED}
     ),
-    # A student finished after the wish to cancel is dropped: the user was told that it would be.
+    # A student finished after the cancel request is discarded, as the response to the request said.
     JobState.CANCELLING: frozenset({JobState.CANCELLED}),
-    # A run that ended before the wish to pause reached it keeps its end.
+    # A run that ended before the pause request reached it keeps its result.
     JobState.PAUSING: frozenset({JobState.PAUSED, JobState.CANCELLING, JobState.SUCCEEDED, JobState.FAILED}),
     JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLING, JobState.FAILED}),
     JobState.CANCELLED: frozenset(),
@@ -39,13 +39,13 @@ MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.FAILED: frozenset(),
 }
 
-TERMINAL = frozenset(state for state, following in MOVES.items() if not following)
+TERMINAL = frozenset(state for state, following in TRANSITIONS.items() if not following)
 
 # The states in which a worker may hold the lease.
 HELD = frozenset({JobState.RUNNING, JobState.CANCELLING, JobState.PAUSING})
 
 
-def check_move(current: JobState, to: JobState) -> None:
-    """Raises IllegalMove for a move that the table does not have."""
-    if to not in MOVES[current]:
-        raise IllegalMove(f"A job that is {current} cannot become {to}.")
+def check_transition(current: JobState, to: JobState) -> None:
+    """Raises InvalidTransition for a transition that is not in the table."""
+    if to not in TRANSITIONS[current]:
+        raise InvalidTransition(f"A job that is {current} cannot become {to}.")

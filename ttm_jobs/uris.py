@@ -1,5 +1,6 @@
-"""The addresses a spec may name: upload:ID, job:ID (its student), file:// under an allowed root, https:// of an allowed
-host, s3:// of an allowed bucket, and timm:NAME. Nothing else is read.
+"""URIs in a spec: upload:ID, job:ID (its student), file:// under an allowed root, https:// of an allowed host, s3://
+of an
+allowed bucket, and timm:NAME. All others are rejected.
 """
 
 import ipaddress
@@ -16,8 +17,8 @@ _ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _UPLOAD = re.compile(rf"upload:({_ID})")
 _JOB = re.compile(rf"job:({_ID})")
 _TIMM = re.compile(r"timm:([a-z0-9][a-z0-9_]{0,99}(?:\.[a-z0-9_]{1,99})?)")
-# One spelling of a path: no host, user, query, fragment or chained scheme, and no sign that another reader of the same
-# address could take for one of them.
+# One spelling of a path: no host, user, query, fragment or chained scheme, and no character that another parser could
+# interpret as one of them.
 _FILE = re.compile(r"file://(/[^?#\\\x00-\x1f\x7f]*)")
 _HTTP = re.compile(
     r"(https?)://([a-z0-9.-]{1,253}|\[[0-9a-f:]{2,39}\])(?::([1-9][0-9]{0,4}))?"
@@ -36,21 +37,21 @@ class UploadUri:
 
 @dataclass(frozen=True)
 class JobUri:
-    """The student of a job that succeeded."""
+    """The student of a successful job."""
 
     job_id: str
 
 
 @dataclass(frozen=True)
 class FileUri:
-    """An absolute path, as written: not yet looked at."""
+    """An absolute path, not yet resolved."""
 
     path: str
 
 
 @dataclass(frozen=True)
 class HttpUri:
-    """A file on another host: `target` is its path and query, and `sha256` what its content must have, where given."""
+    """A file on another host. `target` is its path and query; `sha256` is the required hash, if given."""
 
     scheme: Literal["http", "https"]
     host: str
@@ -60,19 +61,19 @@ class HttpUri:
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port; the port is left out where it is the scheme's own."""
-        own = self.port == (443 if self.scheme == "https" else 80)
-        return f"{self.scheme}://{self.host}" + ("" if own else f":{self.port}")
+        """Scheme, host and port, without the scheme's default port."""
+        is_default = self.port == (443 if self.scheme == "https" else 80)
+        return f"{self.scheme}://{self.host}" + ("" if is_default else f":{self.port}")
 
     @property
     def url(self) -> str:
-        """The address without its fragment."""
+        """The URL without its fragment."""
         return self.origin + self.target
 
 
 @dataclass(frozen=True)
 class S3Uri:
-    """An object, or all under a prefix where the key is empty or ends with a slash."""
+    """An object, or all objects under a prefix if the key is empty or ends with a slash."""
 
     bucket: str
     key: str
@@ -84,7 +85,7 @@ class S3Uri:
 
 @dataclass(frozen=True)
 class TimmUri:
-    """The published weights of a model of timm's."""
+    """Published weights of a timm model."""
 
     name: str
 
@@ -93,12 +94,12 @@ Uri = UploadUri | JobUri | FileUri | HttpUri | S3Uri | TimmUri
 
 
 def uploads_in(text: str) -> set[str]:
-    """The ids of all uploads that a text names, such as the JSON of a spec."""
+    """The ids of all uploads in a text, for example the JSON of a spec."""
     return set(_UPLOAD.findall(text))
 
 
 def parse_uri(uri: str) -> Uri:
-    """The parts of an address; UriNotAllowed for every other one."""
+    """Parses a URI. Raises UriNotAllowed for any other text."""
     if (match := _UPLOAD.fullmatch(uri)) is not None:
         return UploadUri(match[1])
     if (match := _JOB.fullmatch(uri)) is not None:
@@ -108,41 +109,39 @@ def parse_uri(uri: str) -> Uri:
     parsed = _file(uri) or _http(uri) or _s3(uri)
     if parsed is None:
         raise UriNotAllowed(
-            "An address is upload:ID, job:ID, timm:NAME, file:///PATH under a folder, https://HOST/PATH of a host or "
-            "s3://BUCKET/KEY of a bucket that the operator allowed."
+            "A URI is upload:ID, job:ID, timm:NAME, file:///PATH in an allowed folder, https://HOST/PATH of an allowed "
+            "host, or s3://BUCKET/KEY of an allowed bucket."
         )
     return parsed
 
 
 def local_path(uri: FileUri, roots: Sequence[Path]) -> Path:
-    """The real path, links followed, if it exists under one of the roots. UriNotAllowed otherwise, with the same words
-    whether the path exists or not.
+    """Returns the resolved path if it exists under one of the roots. Raises UriNotAllowed otherwise, with the same
+    message whether the path exists or not.
     """
     try:
         real = Path(uri.path).resolve(strict=True)
     except (OSError, RuntimeError):
         real = None
     if real is None or not any(real.is_relative_to(root.resolve()) for root in roots):
-        raise UriNotAllowed(
-            "There is nothing at this address, or it lies outside the folders that the operator allowed."
-        )
+        raise UriNotAllowed("The path does not exist or is outside the allowed folders.")
     return real
 
 
 def check_origin(uri: HttpUri, allowed: Sequence[str]) -> None:
-    """UriNotAllowed unless the operator allowed this scheme, host and port."""
+    """Raises UriNotAllowed unless the scheme, host and port are allowed."""
     if uri.origin not in allowed:
-        raise UriNotAllowed(f"{uri.origin} is not among the hosts that the operator allowed.")
+        raise UriNotAllowed(f"{uri.origin} is not an allowed host.")
 
 
 def check_bucket(uri: S3Uri, allowed: Sequence[str]) -> None:
-    """UriNotAllowed unless the operator allowed this bucket."""
+    """Raises UriNotAllowed unless the bucket is allowed."""
     if uri.bucket not in allowed:
-        raise UriNotAllowed(f"{uri.bucket!r} is not among the buckets that the operator allowed.")
+        raise UriNotAllowed(f"{uri.bucket!r} is not an allowed bucket.")
 
 
 def parse_origin(text: str) -> str:
-    """A scheme, a host and a port in the spelling that `HttpUri.origin` has. ValueError."""
+    """Normalizes an origin to the form of `HttpUri.origin`. Raises ValueError."""
     parsed = _http(text)
     if parsed is None or parsed.target != "/" or parsed.sha256 is not None:
         raise ValueError(f"{text!r} is not https://HOST, https://HOST:PORT or the same with http")
@@ -175,7 +174,7 @@ def _s3(uri: str) -> S3Uri | None:
 
 
 def _is_host(host: str) -> bool:
-    """A name, or an address in its one usual spelling: not 2130706433, 0x7f.1 or 0177.0.0.1."""
+    """Whether this is a host name, or an IP address in canonical form (not 2130706433, 0x7f.1 or 0177.0.0.1)."""
     if host.startswith("["):
         try:
             return str(ipaddress.IPv6Address(host[1:-1])) == host[1:-1]
@@ -191,9 +190,7 @@ def _is_host(host: str) -> bool:
 
 
 def _plain_escapes(text: str) -> bool:
-    """Whether each escape is whole and stands for text, and none for a slash or a control character; and whether no
-    other scheme is chained to it.
-    """
+    """Whether all escapes are valid UTF-8 without slashes and control characters, and no scheme is chained."""
     if text.count("%") != len(_ESCAPE.findall(text)) or "::" in text:
         return False
     try:
@@ -204,14 +201,14 @@ def _plain_escapes(text: str) -> bool:
     return not {"%2f", "%5c"} & escaped and not any(ord(char) < 32 or ord(char) == 127 for char in decoded)
 
 
-# Prefixes under which an IPv6 address stands for an IPv4 address (RFC 6052, RFC 8215).
+# Prefixes of IPv6 addresses that embed an IPv4 address (RFC 6052, RFC 8215).
 _TRANSLATED = [ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48")]
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def is_public(address: str) -> bool:
-    """Whether an address belongs to the internet, in whatever form it is written into another. ValueError for none."""
+    """Whether an IP address, or the one embedded in it, is public. Raises ValueError for other text."""
     ip: IpAddress = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         within = ip.ipv4_mapped or ip.sixtofour

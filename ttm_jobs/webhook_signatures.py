@@ -1,4 +1,4 @@
-"""Signatures of webhooks, in the form of Standard Webhooks (https://www.standardwebhooks.com)."""
+"""Webhook signatures as in Standard Webhooks (https://www.standardwebhooks.com)."""
 
 import base64
 import hmac
@@ -11,12 +11,12 @@ _BYTES = 32
 
 
 def new_secret() -> str:
-    """A secret for both ends."""
+    """Returns a new signing secret."""
     return _PREFIX + base64.b64encode(secrets.token_bytes(_BYTES)).decode()
 
 
 def signed(keys: Sequence[str], message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The headers by which a receiver knows a message: one signature for each secret that it may have."""
+    """Returns the signature headers of a message, with one signature per secret."""
     content = f"{message_id}.{timestamp}.".encode() + body
     signatures = [f"v1,{_signature(secret, content)}" for secret in keys]
     return {"webhook-id": message_id, "webhook-timestamp": str(timestamp), "webhook-signature": " ".join(signatures)}

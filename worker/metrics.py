@@ -28,7 +28,9 @@ DATA_WAIT = Gauge("ttm_trainer_data_wait_ratio", "Share of its time that it wait
 TRAINER_MEMORY = Gauge("ttm_trainer_memory_bytes", "Memory of the trainer's processes' own.", registry=WORKER)
 
 DISPATCHER = CollectorRegistry()
-DISPATCHED = Counter("ttm_dispatcher_wake_ups", "Rings handed to the broker, or refused.", ["result"], registry=DISPATCHER)
+DISPATCHED = Counter(
+    "ttm_dispatcher_wake_ups", "Rings handed to the broker, or refused.", ["result"], registry=DISPATCHER
+)
 REAPED = Counter("ttm_dispatcher_reaped", "Jobs taken back or failed.", ["reason"], registry=DISPATCHER)
 RENOTIFIED = Counter("ttm_dispatcher_renotified", "Rings repeated for idle workers.", registry=DISPATCHER)
 COLLECTED = Counter("ttm_dispatcher_collected_objects", "Objects that no row named.", registry=DISPATCHER)

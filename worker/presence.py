@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from sqlalchemy import Engine
 
-from ttm_jobs.database.engine import DATABASE_AWAY, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, session_scope
 from ttm_jobs.database.ids import new_id
 from ttm_jobs.repositories import workers
 from ttm_jobs.repositories.workers import Kind
@@ -60,7 +60,7 @@ class Presence:
         try:
             with session_scope(self._engine) as session:
                 workers.remove(session, self.id)
-        except DATABASE_AWAY:
+        except DATABASE_UNAVAILABLE:
             logger.info("the database is away; this process's row will be forgotten by its age")
 
     def _renew(self) -> None:
@@ -71,7 +71,7 @@ class Presence:
     def _tell(self) -> None:
         try:
             with session_scope(self._engine) as session:
-                workers.seen(
+                workers.register(
                     session,
                     self.id,
                     kind=self._kind,
@@ -81,6 +81,6 @@ class Presence:
                     job_id=self._job_id,
                     queues=self._queues,
                 )
-        except DATABASE_AWAY as error:
+        except DATABASE_UNAVAILABLE as error:
             logger.warning("could not register with the database: %s", type(error).__name__)
         self._also()

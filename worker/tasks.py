@@ -11,7 +11,7 @@ from typing import Any
 from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
 
 from ttm_jobs.broker.notifier import RUN_TASK
-from ttm_jobs.database.engine import DATABASE_AWAY, create_engine
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, create_engine
 from ttm_jobs.storage import build_storage
 from ttm_jobs.telemetry import logs, traces
 from worker import metrics
@@ -49,7 +49,7 @@ class WorkerProcess:
         self._exit.callback(traces.shut_down)
         engine = create_engine(settings.database_url)
         self._exit.callback(engine.dispose)
-        with suppress(*DATABASE_AWAY):
+        with suppress(*DATABASE_UNAVAILABLE):
             # A database that is away now is no reason not to start; the next worker cleans up.
             remove_leftovers(engine, settings.work_dir)
         device = devices.find()
@@ -114,7 +114,7 @@ def _end(**_: Any) -> None:
 
 def _log(**_: Any) -> None:
     # That somebody answers this signal keeps Celery from setting up logs of its own.
-    logs.take_over()
+    logs.configure_stdlib()
 
 
 app.task(run, name=RUN_TASK)

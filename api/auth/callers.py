@@ -71,10 +71,10 @@ class Callers:
             if key is None:
                 return None
             caller = Caller(key.project_id, key.scope, key.id, key.name)
-            noteworthy = keys.tells_of_use(session, key)
+            noteworthy = keys.should_record_use(session, key)
         if noteworthy:
             with session_scope(self._engine) as session:
-                keys.used(session, caller.key_id or "")
+                keys.record_use(session, caller.key_id or "")
         return caller
 
 

@@ -19,7 +19,7 @@ from api.auth.rate_limit import RateLimit
 from api.dependencies import Services
 from api.http.errors import DatabaseUnavailable, refuse
 from ttm_jobs import models
-from ttm_jobs.database.engine import DATABASE_AWAY, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, session_scope
 from ttm_jobs.errors import Forbidden, RateLimited, ServiceError, Unauthorized
 from ttm_jobs.repositories.access import server_secrets
 from ttm_jobs.settings import Settings
@@ -77,7 +77,7 @@ class Gate:
             refusal, headers = error, _CHALLENGE
         except Forbidden as error:
             refusal = error
-        except DATABASE_AWAY:
+        except DATABASE_UNAVAILABLE:
             refusal, headers = DatabaseUnavailable(), {"Retry-After": "2"}
         answer = self._app if refusal is None else refuse(Request(scope), refusal, headers=headers)
         await answer(scope, receive, send)

@@ -48,7 +48,7 @@ class Once:
         """
         request = sha256(f"POST {self.target}\n{_canonical(body)}".encode()).hexdigest()
         with session_scope(engine) as session:
-            before = None if self.key is None else idempotency.answered(session, self.key, request)
+            before = None if self.key is None else idempotency.find(session, self.key, request)
             if before is not None:
                 return _response(before, replayed=True)
             made = create(session)

@@ -26,7 +26,7 @@ class Traced:
                 if message["type"] == "http.response.start":
                     route = str(getattr(scope.get("route"), "path", "none"))
                     attributes = {"http.route": route, "http.response.status_code": message["status"]}
-                    span.tell(name=f"{method} {route}", **attributes)
+                    span.update(name=f"{method} {route}", **attributes)
                 await send(message)
 
             await self._app(scope, receive, send_told)

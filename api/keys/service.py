@@ -36,7 +36,7 @@ def create(session: Session, request: KeyRequest) -> NewKeyOut:
 
 def every(session: Session) -> KeyList:
     """The keys of the caller's project."""
-    return KeyList(items=[KeyOut(**_fields(key)) for key in keys.every(session)])
+    return KeyList(items=[KeyOut(**_fields(key)) for key in keys.list_all(session)])
 
 
 def revoke(session: Session, key_id: str) -> None:

@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine
 
-from ttm_jobs.database.engine import DATABASE_AWAY, read_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, read_scope
 from ttm_jobs.repositories import service_stats
 from ttm_jobs.repositories.service_stats import Queue, ServiceStats, Totals
 from ttm_jobs.settings import Settings
@@ -40,7 +40,7 @@ class RecordCollector(Collector):
             with read_scope(self._engine) as session:
                 now = service_stats.collect(session, seen_within=self._seen)
             totals, states = self._remembered_totals()
-        except DATABASE_AWAY as error:
+        except DATABASE_UNAVAILABLE as error:
             log.warning("no metrics of the record", error=type(error).__name__)
             yield GaugeMetricFamily("ttm_database_up", "Whether the database answered.", 0)
             return

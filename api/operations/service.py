@@ -66,8 +66,8 @@ def _store(known: StoreSummary) -> StoreOut:
         size=largest.size,
         rows=max(host.rows for host in known.hosts),
         jobs=known.jobs,
-        hits=known.hits,
-        filled=known.filled,
+        hits=known.cache_hits,
+        filled=known.forwards,
         last_used_at=known.last_used_at,
         hosts=[StoreHost(**{name: getattr(host, name) for name in StoreHost.model_fields}) for host in known.hosts],
     )

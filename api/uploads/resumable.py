@@ -113,7 +113,7 @@ class Resumable:
 
     def _begin(self, filename: str | None, length: int) -> UploadStatus:
         with session_scope(self.engine) as session:
-            upload = uploads.begin(session, filename=filename, media_type="application/octet-stream", size=length)
+            upload = uploads.create(session, filename=filename, media_type="application/octet-stream", size=length)
             return self._view(upload)
 
     def _standing(self, upload_id: str) -> UploadStatus:

@@ -95,7 +95,7 @@ class Receiver:
 
     def _begin(self, filename: str | None) -> Upload:
         with session_scope(self.engine) as session:
-            return uploads.begin(session, filename=filename, media_type="application/octet-stream")
+            return uploads.create(session, filename=filename, media_type="application/octet-stream")
 
     def _complete(self, upload_id: str, stored: Stored) -> UploadOut:
         with session_scope(self.engine) as session:

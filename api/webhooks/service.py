@@ -27,7 +27,7 @@ def create(session: Session, settings: Settings, request: Request) -> NewWebhook
 
 def every(session: Session) -> WebhookList:
     """The webhooks of the caller's project."""
-    return WebhookList(items=[_view(webhook) for webhook in webhooks.every(session)])
+    return WebhookList(items=[_view(webhook) for webhook in webhooks.list_all(session)])
 
 
 def get(session: Session, webhook_id: str) -> WebhookOut:

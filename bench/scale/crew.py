@@ -14,7 +14,7 @@ from typing import Any
 import redis
 from sqlalchemy import Engine, event
 
-from ttm_jobs.database.engine import DATABASE_AWAY, create_engine, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, create_engine, session_scope
 from ttm_jobs.errors import LeaseLost
 from ttm_jobs.repositories.jobs import crud, leases, lifecycle
 from ttm_jobs.repositories.jobs.leases import Lease
@@ -94,7 +94,7 @@ class Crew:
                     self._answer(presence)
                 except LeaseLost:
                     self._count("lost")
-                except DATABASE_AWAY:
+                except DATABASE_UNAVAILABLE:
                     self._count("away")
 
     def _answer(self, presence: Presence) -> None:

@@ -73,7 +73,7 @@ def list_keys(
                 "revoked": key.revoked_at,
                 "used": key.last_used_at,
             }
-            for key in keys.every(session, project_id=project)
+            for key in keys.list_all(session, project_id=project)
         ]
     if json:
         print_json(rows)

@@ -22,7 +22,7 @@ def list_projects(json: JsonOption = False, var: VarOption = _VAR) -> None:
         from ttm_jobs.repositories.access import projects
 
         rows: list[dict[str, Cell]] = []
-        for project in projects.every(session):
+        for project in projects.list_all(session):
             used = projects.usage(session, project.id)
             rows.append(
                 {

@@ -329,8 +329,8 @@ def upgrade() -> None:
         "teacher_store_uses",
         sa.Column("job_id", sa.String(length=36), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
-        sa.Column("hits", sa.BigInteger(), nullable=False),
-        sa.Column("filled", sa.BigInteger(), nullable=False),
+        sa.Column("cache_hits", sa.BigInteger(), nullable=False),
+        sa.Column("forwards", sa.BigInteger(), nullable=False),
         sa.Column("at", _TIME, nullable=False),
         sa.Column("project_id", sa.String(length=64), server_default="default", nullable=False),
         sa.ForeignKeyConstraint(

@@ -176,7 +176,7 @@ def theirs(engine: Engine, storage: Storage) -> dict[str, str]:
     """What another project has: the value of each parameter of a path."""
     with session_scope(bound_to(engine, "theirs")) as session:
         job_id = create_job(session).id
-        upload = uploads.begin(session, filename=None, media_type="x/y")
+        upload = uploads.create(session, filename=None, media_type="x/y")
     lease = claim(engine, job_id)
     train(engine, lease, range(1, 3))
     succeed(engine, storage, lease)
@@ -380,7 +380,7 @@ def test_workers_queue_and_usage_are_the_projects_own(ours: TestClient, engine: 
     mine = queued(engine)
     with session_scope(engine) as session:
         for worker, job_id in (("w1", mine), ("w2", theirs["job_id"])):
-            workers.seen(session, worker, kind="worker", hostname="h", pid=1, devices=["cpu"], job_id=job_id)
+            workers.register(session, worker, kind="worker", hostname="h", pid=1, devices=["cpu"], job_id=job_id)
     shown = {each["id"]: (each["busy"], each["job_id"]) for each in ours.get("/workers").json()["items"]}
     assert shown == {"w1": (True, mine), "w2": (True, None)}
     queue = ours.get("/queue").json()

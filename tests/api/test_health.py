@@ -19,7 +19,7 @@ from ttm_jobs.settings import Settings
 
 def seen(engine: Engine, kind: workers.Kind) -> None:
     with session_scope(engine) as session:
-        workers.seen(session, new_id(), kind=kind, hostname="here", pid=1, devices=[], job_id=None)
+        workers.register(session, new_id(), kind=kind, hostname="here", pid=1, devices=[], job_id=None)
 
 
 def test_alone_the_api_lives_and_is_degraded(client: TestClient) -> None:

@@ -83,7 +83,7 @@ def test_a_request_in_flight_is_told_so_on_postgresql(engine: Engine) -> None:
 
     def hold() -> None:
         with session_scope(engine) as session:
-            assert idempotency.answered(session, "k", "0" * 64) is None
+            assert idempotency.find(session, "k", "0" * 64) is None
             held.set()
             done.wait(10)
 
@@ -92,13 +92,13 @@ def test_a_request_in_flight_is_told_so_on_postgresql(engine: Engine) -> None:
     assert held.wait(10)
     try:
         with session_scope(engine) as session, pytest.raises(RequestInFlight):
-            idempotency.answered(session, "k", "0" * 64)
+            idempotency.find(session, "k", "0" * 64)
     finally:
         done.set()
         holder.join()
     # The first one failed, and left nothing.
     with session_scope(engine) as session:
-        assert idempotency.answered(session, "k", "0" * 64) is None
+        assert idempotency.find(session, "k", "0" * 64) is None
 
 
 def test_a_name_is_free_again_after_a_day(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:

@@ -42,10 +42,10 @@ def test_the_record_is_told(client: TestClient, engine: Engine, storage: Storage
     succeed(engine, storage, claim(engine, queued(engine)))
     with session_scope(engine) as session:
         for name, job_id in (("idle", None), ("busy", "a job")):
-            workers.seen(
+            workers.register(
                 session, name, kind="worker", hostname="h", pid=1, devices=[], job_id=job_id, queues=["gpu", "cpu"]
             )
-        workers.seen(session, "d", kind="dispatcher", hostname="h", pid=1, devices=[], job_id=None)
+        workers.register(session, "d", kind="dispatcher", hostname="h", pid=1, devices=[], job_id=None)
     found = scrape(client)
     assert found["ttm_database_up",] == 1
     assert {key[1]: value for key, value in found.items() if key[0] == "ttm_queue_jobs"} == {

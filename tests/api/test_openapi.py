@@ -95,7 +95,7 @@ def test_every_code_that_is_answered_is_in_the_document() -> None:
             if status == "default" or int(status) >= 400:
                 named |= set(re.findall(r"`([a-z_]+)`", answer["description"]))
     # Bases of others, which say which thing is not found or not right.
-    bases = {"not_found", "conflict", "invalid_input", "illegal_move"}
+    bases = {"not_found", "conflict", "invalid_input", "invalid_transition"}
     other = {"no_such_route", "invalid_name"}  # of no operation; of a name that the schema refuses before
     assert set(told) - named <= bases | other
     assert set(told) <= set(error_codes())

@@ -33,7 +33,7 @@ NOBODY = "01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10"
 def worker(engine: Engine, name: str, *queues: str, memory: int | None = None, job_id: str | None = None) -> None:
     devices = [{"kind": "cuda", "count": 1, "name": "a GPU", "memory_bytes": memory}]
     with session_scope(engine) as session:
-        workers.seen(
+        workers.register(
             session,
             name,
             kind="worker",

@@ -259,7 +259,7 @@ def test_parts_that_a_row_names_are_not_collected(client: TestClient, engine: En
     stray = storage.put(f"upload-parts/{path.rpartition('/')[2]}/01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10", [b"x"])
     assert stray.size == 1
     with read_scope(engine) as session:
-        abandoned = objects.abandoned(session, parts_of(storage), after=timedelta(0))
+        abandoned = objects.unreferenced(session, parts_of(storage), after=timedelta(0))
         named = set(session.scalars(select(UploadPart.key)))
     assert len(named) == 1
     assert abandoned == set(parts_of(storage)) - named

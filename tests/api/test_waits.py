@@ -29,7 +29,7 @@ def settings(settings: Settings) -> Settings:
 def start_worker(engine: Engine, *queues: str, memory: int | None = 24 * GB, job_id: str | None = None) -> None:
     device = {"kind": "cuda", "count": 1, "name": "a GPU", "memory_bytes": memory}
     with session_scope(engine) as session:
-        workers.seen(
+        workers.register(
             session, new_id(), kind="worker", hostname="h", pid=1, devices=[device], job_id=job_id, queues=queues
         )
 
@@ -52,7 +52,7 @@ def test_a_queue_that_nobody_serves(client: TestClient, engine: Engine, settings
     # One whose name holds the other's, one that matches it as a pattern, and one of another kind.
     start_worker(engine, "gpu_80", "gpux80", "not-gpu")
     with session_scope(engine) as session:
-        workers.seen(
+        workers.register(
             session, new_id(), kind="dispatcher", hostname="h", pid=1, devices=[], job_id=None, queues=("gpu",)
         )
     job_id = post(client, settings)

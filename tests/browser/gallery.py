@@ -75,15 +75,17 @@ def hang(engine: Engine, storage: Storage) -> dict[str, Any]:
     _print(engine, storage, running, [f"step {step} of 120" for step in range(1, 81)])
     with session_scope(engine) as session:
         for digest, size, rows in (("1f" * 32, 3_100_000_000, 1_560_000), ("ab" * 32, 96_000_000, 48_000)):
-            teacher_stores.tell(
+            teacher_stores.report(
                 session, f"gpu-{digest[0]}", "/work", [LocalStore(digest, "float16", size, rows, now(session))]
             )
             for job_id in made["succeeded"][:3]:
-                teacher_stores.used(session, session.get_one(Job, job_id), [digest], hits=rows // 2, filled=rows // 5)
+                teacher_stores.used(
+                    session, session.get_one(Job, job_id), [digest], cache_hits=rows // 2, forwards=rows // 5
+                )
         queued = _create(session, "flowers resnet14, waiting", "cifar/resnet14", 2.5)
         _create(session, "flowers wrn_40_2, large", "cifar/wrn_40_2", 2.5, device_memory_bytes=80 << 30)
         _create(session, "urgent", "cifar/MobileNetV2", 2.5, priority=9)
-        workers.seen(
+        workers.register(
             session,
             "worker-1",
             kind="worker",

@@ -75,7 +75,7 @@ def test_production_checks_on_postgresql_and_redis(
 ) -> None:
     engine = create_engine(postgresql_url)
     with session_scope(engine) as session:
-        workers.seen(session, "w", kind="worker", hostname="h", pid=1, devices=[], job_id=None, queues=["gpu"])
+        workers.register(session, "w", kind="worker", hostname="h", pid=1, devices=[], job_id=None, queues=["gpu"])
         keys.create(session, project_id="default", name="a key", scope=Scope.ADMIN)
     environment = {
         "TTM_DATABASE_URL": postgresql_url,
@@ -94,7 +94,7 @@ def test_production_checks_on_postgresql_and_redis(
         assert checks[name].status == "warning", checks[name]
         assert checks[name].advice
     with session_scope(engine) as session:
-        workers.seen(session, "d", kind="dispatcher", hostname="h", pid=1, devices=[], job_id=None)
+        workers.register(session, "d", kind="dispatcher", hostname="h", pid=1, devices=[], job_id=None)
     engine.dispose()
     checks = production({"TTM_QUEUES": "gpu", "TTM_METRICS_TOKEN": "x" * 20}, monkeypatch)
     assert checks["processes"].status == checks["metrics"].status == "ok"

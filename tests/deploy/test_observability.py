@@ -45,7 +45,7 @@ def told(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     running(engine)
     queued(engine)
     with session_scope(engine) as session:
-        workers.seen(session, "w", kind="worker", hostname="h", pid=1, devices=[], job_id=None)
+        workers.register(session, "w", kind="worker", hostname="h", pid=1, devices=[], job_id=None)
     engine.dispose()
     with TestClient(create_app(make_settings(f"sqlite:///{database}", folder))) as client:
         client.get("/jobs")

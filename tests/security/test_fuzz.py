@@ -130,7 +130,7 @@ def make_job(engine: Engine, storage: Storage) -> str:
 
 
 def make_upload(session: Session) -> str:
-    upload = uploads.begin(session, filename=None, media_type="x/y")
+    upload = uploads.create(session, filename=None, media_type="x/y")
     uploads.complete(session, upload.id, size=1, sha256="0" * 64)
     return upload.id
 

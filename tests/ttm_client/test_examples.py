@@ -120,10 +120,10 @@ def namespace(
     fail(engine, claim(engine, failed))
     with session_scope(engine) as session:
         device = {"kind": "cuda", "count": 1, "name": "a GPU", "memory_bytes": 24 << 30}
-        workers.seen(session, "worker-1", kind="worker", hostname="gpu-7", pid=42, devices=[device], job_id=None)
+        workers.register(session, "worker-1", kind="worker", hostname="gpu-7", pid=42, devices=[device], job_id=None)
         found = LocalStore("1f" * 32, "float16", 96_000_000, 48_000, now(session))
-        teacher_stores.tell(session, "gpu-7", "/work", [found])
-        teacher_stores.used(session, session.get_one(Job, done), [found.digest], hits=24_000, filled=1_000)
+        teacher_stores.report(session, "gpu-7", "/work", [found])
+        teacher_stores.used(session, session.get_one(Job, done), [found.digest], cache_hits=24_000, forwards=1_000)
     engine.dispose()
     return {
         **{name: getattr(ttm_client, name) for name in ttm_client.__all__},

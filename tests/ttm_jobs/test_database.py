@@ -10,7 +10,7 @@ from tests.support.factories import job_of, queued
 from tests.support.servers import PostgresServer
 from ttm_jobs.database import engine as engine_module
 from ttm_jobs.database.clock import now
-from ttm_jobs.database.engine import DATABASE_AWAY, create_engine, read_scope, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, create_engine, read_scope, session_scope
 from ttm_jobs.models import Job
 from ttm_jobs.repositories.jobs.transitions import locked
 
@@ -124,7 +124,7 @@ def test_who_freezes_within_a_transaction_does_not_keep_its_locks(
             # BlockedReasons for the lock, though not for its holder.
             assert locked(session, job_id).id == job_id
             assert not frozen.done()
-        with pytest.raises(DATABASE_AWAY):
+        with pytest.raises(DATABASE_UNAVAILABLE):
             frozen.result()
     engine.dispose()
 
@@ -147,7 +147,7 @@ def test_a_transaction_that_is_cut_in_the_middle_does_not_keep_its_locks(
         time.sleep(0.2)
         with session_scope(engine) as session:
             assert locked(session, job_id).id == job_id
-        with pytest.raises(DATABASE_AWAY):
+        with pytest.raises(DATABASE_UNAVAILABLE):
             cut.result(timeout=10)
     engine.dispose()
 

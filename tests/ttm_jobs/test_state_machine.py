@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 from tests.support.factories import MINUTE, NO_TIME, create_job
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import create_engine, read_scope, session_scope
-from ttm_jobs.errors import Conflict, IllegalMove, LeaseLost
+from ttm_jobs.errors import Conflict, InvalidTransition, LeaseLost
 from ttm_jobs.models import Job
 from ttm_jobs.repositories.cleanup import objects
 from ttm_jobs.repositories.jobs import crud, leases, lifecycle
@@ -30,7 +30,7 @@ from ttm_jobs.repositories.jobs.leases import Lease
 from ttm_jobs.repositories.jobs.lifecycle import Failure
 from ttm_jobs.repositories.run_data import events, recording
 from ttm_jobs.repositories.run_data.artifacts import PublishedFile
-from ttm_jobs.states import HELD, MOVES, TERMINAL, JobState
+from ttm_jobs.states import HELD, TERMINAL, TRANSITIONS, JobState
 
 FAILURE = Failure("trainer_died", "Killed.", origin="system", retryable=True)
 MAX_ATTEMPTS = 3
@@ -171,7 +171,7 @@ class JobLife(RuleBasedStateMachine):
         epochs = range(1, self.job().lease_epoch + 1)
         keys = [f"jobs/{self.job_id}/{epoch}/student" for epoch in epochs]
         with read_scope(self.engine) as session:
-            abandoned = objects.abandoned(session, keys, after=NO_TIME)
+            abandoned = objects.unreferenced(session, keys, after=NO_TIME)
         kept = {lease.epoch for lease in (self.current, *self.winners) if lease is not None}
         assert abandoned == {key for epoch, key in zip(epochs, keys, strict=True) if epoch not in kept}
 
@@ -216,7 +216,7 @@ class JobLife(RuleBasedStateMachine):
         assert [event.number for event in history] == list(range(1, len(history) + 1))
         states = [JobState(event.data["state"]) for event in history if event.kind == "state"]
         for before, after in pairwise(states):
-            assert after in MOVES[before]
+            assert after in TRANSITIONS[before]
         assert states[-1] is self.job().state
 
 
@@ -259,7 +259,7 @@ def test_the_model_itself_finds_a_fault(sqlite_template: Path, monkeypatch: pyte
     """Without the fence, an old worker's success must be seen as the second winner or the wrong one that it is."""
     JobLife.template = sqlite_template
     monkeypatch.setattr(leases, "fence", lambda session, lease: crud.get(session, lease.job_id))
-    with pytest.raises((AssertionError, IllegalMove)):
+    with pytest.raises((AssertionError, InvalidTransition)):
         run_state_machine_as_test(
             JobLife,
             settings=settings(

@@ -9,7 +9,7 @@ from ttm_jobs.repositories import uploads
 
 def test_an_upload_is_received_and_completed(engine: Engine) -> None:
     with session_scope(engine) as session:
-        upload = uploads.begin(session, filename="teacher.safetensors", media_type="application/octet-stream")
+        upload = uploads.create(session, filename="teacher.safetensors", media_type="application/octet-stream")
     assert upload.state is UploadState.RECEIVING
     assert upload.key == f"uploads/{upload.id}"
     with session_scope(engine) as session:
@@ -22,7 +22,7 @@ def test_an_upload_is_received_and_completed(engine: Engine) -> None:
 
 def test_a_broken_off_upload_leaves_no_row(engine: Engine) -> None:
     with session_scope(engine) as session:
-        upload = uploads.begin(session, filename=None, media_type="application/zip")
+        upload = uploads.create(session, filename=None, media_type="application/zip")
     with session_scope(engine) as session:
         uploads.remove(session, upload.id)
     with read_scope(engine) as session, pytest.raises(UploadNotFound):

@@ -9,7 +9,7 @@ from ttm_jobs.settings import DEFAULT_QUEUE
 
 def tell(engine: Engine, worker_id: str, kind: Kind = "worker", job_id: str | None = None) -> None:
     with session_scope(engine) as session:
-        workers.seen(
+        workers.register(
             session, worker_id, kind=kind, hostname="host", pid=1, devices=[{"kind": "cpu", "count": 2}], job_id=job_id
         )
 
@@ -43,7 +43,7 @@ def test_who_leaves_or_falls_silent_is_forgotten(engine: Engine) -> None:
     tell(engine, "silent")
     with session_scope(engine) as session:
         workers.remove(session, "left")
-        workers.forget(session, silent_for=MINUTE)
+        workers.delete_unresponsive(session, unresponsive_for=MINUTE)
         assert [worker.id for worker in workers.recent(session, within=MINUTE)] == ["silent"]
-        workers.forget(session, silent_for=-MINUTE)
+        workers.delete_unresponsive(session, unresponsive_for=-MINUTE)
         assert workers.recent(session, within=MINUTE) == []

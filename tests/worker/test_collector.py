@@ -104,7 +104,7 @@ def test_an_upload_that_never_ended_goes_and_one_that_is_whole_or_under_way_stay
     collector: Collector, engine: Engine, storage: Storage
 ) -> None:
     with session_scope(engine) as session:
-        whole, sending, broken = (uploads.begin(session, filename=None, media_type="x/y") for _ in range(3))
+        whole, sending, broken = (uploads.create(session, filename=None, media_type="x/y") for _ in range(3))
         session.flush()
         uploads.complete(session, whole.id, size=1, sha256="0" * 64)
         for upload in (whole, broken):

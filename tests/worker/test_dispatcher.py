@@ -44,7 +44,7 @@ def dispatcher(settings: Settings, engine: Engine, bell: InMemoryNotifier) -> Di
 
 def idle_worker(engine: Engine, name: str = "idle") -> None:
     with session_scope(engine) as session:
-        workers.seen(session, name, kind="worker", hostname="h", pid=1, devices=[], job_id=None)
+        workers.register(session, name, kind="worker", hostname="h", pid=1, devices=[], job_id=None)
 
 
 def owed(engine: Engine) -> int:

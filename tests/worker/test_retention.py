@@ -105,7 +105,7 @@ def test_many_jobs_take_several_transactions(engine: Engine, storage: Storage) -
 def uploaded(engine: Engine, storage: Storage, *, days_ago: float) -> str:
     """The address of an upload that was complete then."""
     with session_scope(engine) as session:
-        upload = uploads.begin(session, filename="teacher.pt", media_type="x/y")
+        upload = uploads.create(session, filename="teacher.pt", media_type="x/y")
         session.flush()
         # The storage's collector goes by the time that an id tells.
         stored = storage.put(upload.key, [b"weights"])

@@ -194,7 +194,7 @@ def test_a_wish_is_noticed_while_something_is_fetched(
     body = spec(name="steps=20 die_at=8", dataset=dataset)
     if what == "teacher":
         with session_scope(rig.engine) as session:
-            upload = uploads.begin(session, filename="teacher.safetensors", media_type="x/y")
+            upload = uploads.create(session, filename="teacher.safetensors", media_type="x/y")
             session.flush()
             uploads.complete(session, upload.id, size=1, sha256="0" * 64)
             body["teacher"], body["method"] = f"upload:{upload.id}", "kd"

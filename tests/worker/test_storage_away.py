@@ -101,7 +101,7 @@ def test_inputs_wait_for_the_store_too_and_not_for_ever(
 ) -> None:
     weights = b"weights" * 1000
     with session_scope(rig.engine) as session:
-        upload = uploads.begin(session, filename="student.safetensors", media_type="x/y")
+        upload = uploads.create(session, filename="student.safetensors", media_type="x/y")
         session.flush()
         stored = rig.storage.put(upload.key, [weights])
         uploads.complete(session, upload.id, size=stored.size, sha256=stored.sha256)

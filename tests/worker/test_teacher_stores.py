@@ -72,15 +72,15 @@ def _found(digest: str, size: int) -> LocalStore:
 def test_a_project_sees_the_stores_of_its_own_jobs_newest_first(engine: Engine, database_url: str) -> None:
     digests = [f"{number:064x}" for number in range(5)]
     with session_scope(engine) as session:
-        teacher_stores.tell(session, "one", "/work", [_found(digest, 10) for digest in digests[:4]])
-        teacher_stores.tell(session, "two", "/work", [_found(digests[0], 30)])
+        teacher_stores.report(session, "one", "/work", [_found(digest, 10) for digest in digests[:4]])
+        teacher_stores.report(session, "two", "/work", [_found(digests[0], 30)])
     for digest in digests:
         with session_scope(engine) as session:
             job = create_job(session, teacher="file:///t")
-            teacher_stores.used(session, job, [digest], hits=7, filled=2)
+            teacher_stores.used(session, job, [digest], cache_hits=7, forwards=2)
         time.sleep(0.002)
     with session_scope(bound_to(engine, "theirs")) as session:
-        teacher_stores.used(session, create_job(session), digests[:1], hits=100, filled=100)
+        teacher_stores.used(session, create_job(session), digests[:1], cache_hits=100, forwards=100)
     settings = Settings(database_url=database_url, allowed_hosts=("testserver",), storage_url="file:/nowhere")
     with TestClient(create_app(settings)) as client:
         seen, cursor = [], None
@@ -97,8 +97,8 @@ def test_a_project_sees_the_stores_of_its_own_jobs_newest_first(engine: Engine, 
         assert client.get("/teacher-stores?cursor=x").status_code == 422
         with session_scope(engine) as session:
             # Pruned on one host; and of the other nobody has heard for long.
-            teacher_stores.tell(session, "one", "/work", [_found(digests[1], 10)])
-            teacher_stores.forget(session, silent_for=timedelta(days=-1))
+            teacher_stores.report(session, "one", "/work", [_found(digests[1], 10)])
+            teacher_stores.delete_unreported(session, older_than=timedelta(days=-1))
         assert client.get("/teacher-stores").json()["items"] == []
 
 
@@ -106,9 +106,9 @@ def test_several_stores_of_a_run_share_its_numbers(engine: Engine) -> None:
     with session_scope(engine) as session:
         job = create_job(session)
         for _ in range(2):
-            teacher_stores.used(session, job, ["a" * 64, "b" * 64], hits=10, filled=4)
-        teacher_stores.used(session, job, [], hits=10, filled=4)
-        teacher_stores.tell(session, "one", "/work", [_found("a" * 64, 1), _found("b" * 64, 1)])
+            teacher_stores.used(session, job, ["a" * 64, "b" * 64], cache_hits=10, forwards=4)
+        teacher_stores.used(session, job, [], cache_hits=10, forwards=4)
+        teacher_stores.report(session, "one", "/work", [_found("a" * 64, 1), _found("b" * 64, 1)])
     with session_scope(engine) as session:
         known = teacher_stores.page(session, limit=10)
     assert [(one.hits, one.filled, one.jobs) for one in known] == [(10, 4, 1), (10, 4, 1)]

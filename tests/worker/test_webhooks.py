@@ -219,7 +219,7 @@ def test_a_dispatcher_that_dies_with_a_message_in_hand_leaves_it_to_the_next(sta
     wait_until(lambda: receiver.received)
     first.kill()
     first.wait()
-    assert deliveries(stack.engine, webhook_id)[0].state is DeliveryState.WAITING
+    assert deliveries(stack.engine, webhook_id)[0].state is DeliveryState.PENDING
     with session_scope(stack.engine) as session:
         # Its time is not waited for.
         for message in session.query(OutboxMessage).filter(OutboxMessage.topic == webhooks.TOPIC):
@@ -237,12 +237,12 @@ def test_old_deliveries_are_forgotten(engine: Engine) -> None:
     webhook_id = hook(engine, "https://hooks.example.org/", "job.queued")
     queued(engine)
     with session_scope(engine) as session:
-        webhooks.forget_old(session)
+        webhooks.delete_old(session)
         [delivery] = webhooks.deliveries(session, webhook_id, limit=9)
         # As if it had been made three weeks ago.
         made = first_id_of(now(session) - timedelta(weeks=3))
         delivery.id = made + delivery.id[len(made) :]
     assert len(deliveries(engine, webhook_id)) == 1
     with session_scope(engine) as session:
-        webhooks.forget_old(session)
+        webhooks.delete_old(session)
     assert deliveries(engine, webhook_id) == []

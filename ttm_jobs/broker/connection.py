@@ -1,4 +1,4 @@
-"""Whether the broker is there, asked without a client library."""
+"""Broker health checks over a plain socket, without a client library."""
 
 import socket
 import ssl
@@ -10,9 +10,7 @@ _PORTS = {"redis": 6379, "rediss": 6379, "amqp": 5672, "amqps": 5671}
 
 
 def ping(url: str, *, timeout: float = 0.5) -> bool:
-    """Whether the broker at a redis(s):// address answers a PING within `timeout` seconds a step, or, for any other
-    broker, takes a connection.
-    """
+    """Whether a Redis broker answers PING, or another broker accepts a connection. `timeout` (seconds) is per step."""
     try:
         with _connected(url, timeout) as connection:
             return not urlsplit(url).scheme.startswith("redis") or _ask(connection, "PING").startswith(b"+PONG")
@@ -21,19 +19,19 @@ def ping(url: str, *, timeout: float = 0.5) -> bool:
 
 
 def setting(url: str, name: str, *, timeout: float = 2.0) -> str:
-    """What a Redis is set to. OSError if it does not answer or does not say."""
+    """Returns a setting of a Redis broker. Raises OSError if it is unavailable."""
     with _connected(url, timeout) as connection:
-        # An array of two strings, each after its length: the name and the value.
+        # RESP array of name and value, each preceded by its length.
         answer = _ask(connection, "CONFIG", "GET", name)
     parts = answer.decode(errors="replace").split("\r\n")
     if not answer.startswith(b"*2") or len(parts) < 5:
-        raise OSError(f"the broker does not tell its {name}")
+        raise OSError(f"the broker does not report {name}")
     return parts[4]
 
 
 @contextmanager
 def _connected(url: str, timeout: float) -> Iterator[socket.socket]:
-    """Known to the broker, where it asks for a password; OSError."""
+    """Opens a connection and authenticates. Raises OSError."""
     parts = urlsplit(url)
     address = (parts.hostname or "127.0.0.1", parts.port or _PORTS.get(parts.scheme, 0))
     with ExitStack() as stack:
@@ -44,7 +42,7 @@ def _connected(url: str, timeout: float) -> Iterator[socket.socket]:
         if parts.scheme.startswith("redis") and parts.password:
             user = [unquote(parts.username)] if parts.username else []
             if not _ask(connection, "AUTH", *user, unquote(parts.password)).startswith(b"+"):
-                raise PermissionError("the broker does not know the password")
+                raise PermissionError("the broker rejected the password")
         yield connection
 
 

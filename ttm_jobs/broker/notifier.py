@@ -1,4 +1,4 @@
-"""The notifier: tells a worker that a job waits. A ring may be lost or repeated; the database is the truth."""
+"""Notifiers send wake-up messages to workers. Messages may be lost or repeated; the database is the source of truth."""
 
 from heapq import heappop, heappush
 from typing import Protocol
@@ -13,28 +13,28 @@ RUN_TASK = "ttm.run"
 
 
 class BrokerUnavailable(ServiceError):
-    """The broker does not answer."""
+    """The broker is unavailable."""
 
     status = 503
     code = "broker_unavailable"
 
 
 class Notifier(Protocol):
-    """Rings in a queue for a job; `priority` is 0 to 9, the highest first. BrokerUnavailable within seconds."""
+    """Sends a wake-up message for a job. `priority` is 0 to 9; higher is first. Raises BrokerUnavailable in seconds."""
 
     def notify(self, job_id: str, *, priority: int, queue: str = DEFAULT_QUEUE) -> None: ...
 
 
 class CeleryNotifier:
-    """Rings by the name of the task, so that who rings needs nothing of the worker's code."""
+    """Sends the task by name, so the dispatcher does not import worker code."""
 
     def __init__(self, broker_url: str, queue_name: str) -> None:
         self._app = Celery("ttm", broker=broker_url, set_as_current=False)
         self._app.conf.update(celery_settings(queue_name))
         self._queue_name = queue_name
-        # Who rings has other duties, and the ring is repeated anyway.
+        # Short timeouts: the dispatcher has other work and repeats lost messages.
         self._app.conf.broker_transport_options |= {"socket_timeout": 2, "socket_connect_timeout": 2}
-        # Redis takes the lowest number first, every other broker the highest.
+        # On Redis, the lowest number has the highest priority; on other brokers, the highest.
         self._lowest_first = broker_url.startswith(("redis", "valkey", "sentinel"))
 
     def notify(self, job_id: str, *, priority: int, queue: str = DEFAULT_QUEUE) -> None:
@@ -52,40 +52,40 @@ class CeleryNotifier:
 
 
 class InMemoryNotifier:
-    """Keeps the rings in this process, for a worker that lives in it too."""
+    """Keeps wake-up messages in memory, for a worker in the same process."""
 
     def __init__(self) -> None:
-        self._rings: dict[str, list[tuple[int, int, str]]] = {}
+        self._messages: dict[str, list[tuple[int, int, str]]] = {}
         self._count = 0
 
     def notify(self, job_id: str, *, priority: int, queue: str = DEFAULT_QUEUE) -> None:
         self._count += 1
-        heappush(self._rings.setdefault(queue, []), (-priority, self._count, job_id))
+        heappush(self._messages.setdefault(queue, []), (-priority, self._count, job_id))
 
     def take(self, queue: str = DEFAULT_QUEUE) -> list[str]:
-        """What was rung in a queue since the last call, the most urgent first."""
-        rings = self._rings.get(queue, [])
-        return [heappop(rings)[2] for _ in range(len(rings))]
+        """Removes and returns the messages of a queue, highest priority first."""
+        messages = self._messages.get(queue, [])
+        return [heappop(messages)[2] for _ in range(len(messages))]
 
 
 def broker_queue(queue_name: str, queue: str) -> str:
-    """What a queue of ours is called at the broker."""
+    """The broker's name of a queue."""
     return queue_name if queue == DEFAULT_QUEUE else f"{queue_name}.{queue}"
 
 
 def celery_settings(queue_name: str) -> dict[str, object]:
-    """What both ends of the broker must agree on."""
+    """Celery settings shared by dispatcher and workers."""
     return {
         "task_default_queue": queue_name,
-        # RabbitMQ sorts a queue that was made for priorities; Redis needs no such thing.
+        # RabbitMQ needs it for priority queues; Redis ignores it.
         "task_queue_max_priority": 9,
-        # Nobody reads results: the database has them. A result backend on the same Redis lost jobs.
+        # Results are in the database. A result backend on the same Redis lost jobs.
         "task_ignore_result": True,
-        # A message is a job's id; JSON cannot carry code.
+        # JSON cannot carry code.
         "task_serializer": "json",
         "accept_content": ["json"],
         "broker_transport_options": {
-            # A hung Redis blocks for seconds, not for ever.
+            # Bounds the time that a hanging Redis blocks.
             "socket_timeout": 5,
             "socket_connect_timeout": 3,
             "socket_keepalive": True,

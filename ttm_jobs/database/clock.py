@@ -1,4 +1,4 @@
-"""The database's clock. Leases live on it alone, so that no worker's wrong clock can take or keep a job."""
+"""The database's clock. Leases use only this clock, so a worker with a wrong clock cannot take or keep a job."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +12,7 @@ from sqlalchemy.types import TypeDecorator
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime in UTC; SQLite, which has no zones, keeps it as text of one width that sorts by time."""
+    """An aware datetime in UTC. SQLite stores it as fixed-width text, which sorts by time."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -21,7 +21,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a naive datetime says no point in time")
+            raise ValueError("a naive datetime has no time zone")
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
@@ -38,16 +38,16 @@ class _Now(FunctionElement[datetime]):
 
 @compiles(_Now, "postgresql")
 def _postgresql_now(element: _Now, compiler: SQLCompiler, **kwargs: Any) -> str:
-    # now() stands still within a transaction, which may have waited for a lock.
+    # now() is the start of the transaction, which may have waited for a lock.
     return "clock_timestamp()"
 
 
 @compiles(_Now, "sqlite")
 def _sqlite_now(element: _Now, compiler: SQLCompiler, **kwargs: Any) -> str:
-    # SQLAlchemy writes six digits; a shorter text would not compare equal to itself once read and bound again.
+    # SQLAlchemy writes six digits; other widths would not compare equal after a round trip.
     return "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"
 
 
 def now(session: Session) -> datetime:
-    """The database's time, to the millisecond at least."""
+    """The database's current time, at least to the millisecond."""
     return session.execute(select(_Now())).scalar_one()

@@ -1,4 +1,4 @@
-"""The engine, and the only place that commits."""
+"""The SQLAlchemy engine, and the transaction scopes: the only places that commit."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -18,36 +18,36 @@ _READS = "ttm_reads"
 
 _IDLE_TRANSACTION_MS = 10_000
 _TRANSACTION_MS = 30_000
-_HAS_TRANSACTION_TIMEOUT = 170_000  # the version of PostgreSQL
+_HAS_TRANSACTION_TIMEOUT = 170_000  # PostgreSQL version
 
-# What is raised while the database cannot be reached or is too busy: the same call may pass later.
-DATABASE_AWAY = (OperationalError, InterfaceError, TimeoutError)
+# Errors of an unreachable or overloaded database: the same call may succeed later.
+DATABASE_UNAVAILABLE = (OperationalError, InterfaceError, TimeoutError)
 
 
 def create_engine(url: str) -> Engine:
-    """An engine for SQLite or PostgreSQL, with the settings each needs here. Connects to nothing yet."""
+    """Creates an engine for SQLite or PostgreSQL with our settings, without connecting."""
     parsed = make_url(database_address(url))
     if parsed.drivername != SQLITE:
         engine = _create_engine(
             parsed,
-            # A connection that died with the server is replaced before a request meets it.
+            # Replaces dead connections before use.
             pool_pre_ping=True,
             pool_size=20,
             max_overflow=20,
             pool_timeout=5,
             connect_args={
                 "application_name": "ttm",
-                # A server that hangs is noticed within seconds, well inside a lease.
+                # Detects a hanging server within seconds, well within a lease.
                 "connect_timeout": 5,
                 "tcp_user_timeout": 10_000,
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
                 "keepalives_count": 2,
-                # A worker frozen within a transaction would keep the lock of its job, which nobody could take then.
+                # A worker frozen in a transaction would otherwise hold its job's row lock.
                 "options": f"-c idle_in_transaction_session_timeout={_IDLE_TRANSACTION_MS}",
             },
         )
-        event.listen(engine, "connect", _bound_transactions)
+        event.listen(engine, "connect", _limit_transactions)
         return engine
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
@@ -57,9 +57,11 @@ def create_engine(url: str) -> Engine:
     return engine
 
 
-def _bound_transactions(connection: Any, record: Any) -> None:
-    """A network cut in the middle of what a worker sends leaves a transaction that PostgreSQL does not count as idle,
-    and its locks; every transaction of ours is short.
+def _limit_transactions(connection: Any, record: Any) -> None:
+    """Limits the duration of transactions, which are all short.
+
+    PostgreSQL does not count a transaction as idle after the network broke in the middle of a statement, so
+    idle_in_transaction_session_timeout does not release its locks.
     """
     if connection.info.server_version >= _HAS_TRANSACTION_TIMEOUT:
         connection.execute(f"SET transaction_timeout = {_TRANSACTION_MS}")
@@ -67,46 +69,45 @@ def _bound_transactions(connection: Any, record: Any) -> None:
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, record: Any) -> None:
-    # The driver begins nothing of itself: _begin_sqlite does.
+    # _begin_sqlite starts transactions, not the driver.
     connection.isolation_level = None
-    # Readers and the one writer do not wait for each other; a second writer waits its turn.
+    # Readers do not block; a second writer waits up to 15 s.
     connection.execute("PRAGMA busy_timeout = 15000")
     connection.execute("PRAGMA journal_mode = WAL")
-    # In WAL mode NORMAL keeps the file whole at a power cut, but may lose the last commits; a job answered with 201
-    # is not to be lost.
+    # In WAL mode, NORMAL may lose the last commits in a power failure. A job answered with 201 must not be lost.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A deferred transaction that reads first and writes later fails with "database is locked" beside another writer.
+    # A deferred transaction that reads, then writes, fails with "database is locked" when another writer is active.
     reads = connection.get_execution_options().get(_READS, False)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 @contextmanager
 def session_scope(engine: Engine) -> Iterator[Session]:
-    """A transaction that may write: committed when the block ends, rolled back when it raises."""
-    with _named_disconnect(), Session(engine, expire_on_commit=False) as session, session.begin():
+    """A read-write transaction: committed at the end of the block, rolled back on an exception."""
+    with _disconnects_as_operational(), Session(engine, expire_on_commit=False) as session, session.begin():
         yield session
 
 
 @contextmanager
 def read_scope(engine: Engine) -> Iterator[Session]:
-    """A transaction that only reads; PostgreSQL refuses a write in it."""
+    """A read-only transaction; PostgreSQL enforces it."""
     with (
-        _named_disconnect(),
+        _disconnects_as_operational(),
         Session(engine.execution_options(**{_READS: True, "postgresql_readonly": True})) as session,
     ):
         yield session
 
 
 @contextmanager
-def _named_disconnect() -> Iterator[None]:
-    """A connection that the server ended is one of DATABASE_AWAY, whatever the server called its reason."""
+def _disconnects_as_operational() -> Iterator[None]:
+    """Raises OperationalError for every connection that the server closed, so that DATABASE_UNAVAILABLE covers it."""
     try:
         yield
     except DBAPIError as error:
-        if error.connection_invalidated and not isinstance(error, DATABASE_AWAY):
+        if error.connection_invalidated and not isinstance(error, DATABASE_UNAVAILABLE):
             raise OperationalError(error.statement, error.params, error.orig or error) from error
         raise

@@ -1,4 +1,4 @@
-"""Brings the database to the newest version of the tables."""
+"""Migrates the database to the newest schema: `python -m ttm_jobs.database.migrate`."""
 
 import importlib.util
 from pathlib import Path
@@ -10,12 +10,12 @@ from sqlalchemy import Connection, Engine, text
 from ttm_jobs.database.engine import create_engine
 from ttm_jobs.settings import get_settings
 
-# Any number, the same for everyone who migrates this service's database.
+# An arbitrary number, the same in every process.
 _LOCK = 7_311_500_441
 
 
 def alembic_config() -> Config:
-    """Alembic's settings; the migrations are found wherever the package is installed."""
+    """Alembic's configuration. Finds the migrations where their package is installed."""
     found = importlib.util.find_spec("migrations")
     if found is None or not found.submodule_search_locations:
         raise RuntimeError("the migrations package is not installed")
@@ -25,7 +25,7 @@ def alembic_config() -> Config:
 
 
 def upgrade(database_url: str) -> None:
-    """Runs the migrations that are missing, in one transaction. Processes that do so at once wait for each other."""
+    """Runs the missing migrations in one transaction. Concurrent processes wait for each other."""
     engine = create_engine(database_url)
     try:
         _upgrade(engine)
@@ -35,14 +35,14 @@ def upgrade(database_url: str) -> None:
 
 def _upgrade(engine: Engine) -> None:
     with engine.begin() as connection:
-        _wait_for_others(connection)
+        _acquire_lock(connection)
         config = alembic_config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
 
-def _wait_for_others(connection: Connection) -> None:
-    # On SQLite the transaction itself is alone from its start.
+def _acquire_lock(connection: Connection) -> None:
+    # On SQLite, the transaction is exclusive from its start.
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
 

@@ -1,5 +1,6 @@
-"""Whose rows a session sees. An engine may be bound to a project: sessions over it find, change and remove only rows of
-that project, whatever they ask for, so that a query cannot forget to.
+"""Multi-tenancy. Sessions on an engine bound to a project read, change and delete only rows of that project, whatever
+the
+query.
 """
 
 from functools import lru_cache
@@ -14,12 +15,12 @@ _PROJECT = "ttm_project"
 
 
 def bound_to(engine: Engine, project_id: str) -> Engine:
-    """The same engine, as a project may use it."""
+    """Returns the engine restricted to a project."""
     return engine.execution_options(**{_PROJECT: project_id})
 
 
 def project_of(session: Session) -> str:
-    """The project of the rows that the session makes."""
+    """The project of rows that the session creates."""
     return _bound(session) or DEFAULT_PROJECT
 
 
@@ -28,9 +29,9 @@ def _bound(session: Session) -> str | None:
 
 
 @event.listens_for(Session, "do_orm_execute")
-def _see_own_rows(state: ORMExecuteState) -> None:
+def _filter_by_project(state: ORMExecuteState) -> None:
     project = _bound(state.session)
-    # A refresh of a row that was found, and so is the project's own, needs no second look.
+    # A refresh of an already loaded row needs no filter.
     if project is not None and not state.is_column_load and not state.is_relationship_load:
         state.statement = state.statement.options(_only(project))
 

@@ -1,4 +1,4 @@
-"""api_keys: who may ask. The secret itself is kept nowhere."""
+"""api_keys: API keys. The secret is not stored."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -11,13 +11,13 @@ from ttm_jobs.models.project import Owned
 
 
 class Scope(StrEnum):
-    """What a key may do; each includes those before it."""
+    """What a key may do. Each scope includes the previous ones."""
 
-    # Look at what its project has.
+    # Read the project's resources.
     READ = "read"
-    # Submit and change jobs, send uploads.
+    # Submit and change jobs, upload files.
     SUBMIT = "submit"
-    # Make and revoke the project's keys.
+    # Manage the project's keys.
     ADMIN = "admin"
 
     def includes(self, other: "Scope") -> bool:
@@ -26,7 +26,7 @@ class Scope(StrEnum):
 
 
 class ApiKey(Owned, Base):
-    """`prefix` is the part of the secret that people may see; `sha256` is of the whole secret."""
+    """`prefix` is the visible beginning of the secret; `sha256` is the hash of the whole secret."""
 
     __tablename__ = "api_keys"
 

@@ -1,4 +1,4 @@
-"""artifacts: the files a job published; a row exists only once its object is whole."""
+"""artifacts: published files of jobs. A row exists only for a complete object."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""attempts: one row a claim, with how it ended."""
+"""attempts: one row per claim of a job."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""What every table shares."""
+"""The declarative base and common column types."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ from ttm_jobs.states import JobState
 
 
 class Base(DeclarativeBase):
-    # Alembic can only alter a constraint that has a name, and each database would choose its own.
+    # Alembic needs constraint names, and each database would choose its own.
     metadata = MetaData(
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -23,7 +23,7 @@ class Base(DeclarativeBase):
     )
     type_annotation_map = {  # noqa: RUF012 - read once by the mapper
         datetime: UtcDateTime(),
-        # A state added later needs no migration.
+        # Stored as text, so a new state needs no migration.
         JobState: Enum(
             JobState,
             native_enum=False,
@@ -37,5 +37,5 @@ class Base(DeclarativeBase):
 Json = dict[str, Any]
 Id = Annotated[str, mapped_column(String(36))]
 Sha256 = Annotated[str, mapped_column(String(64))]
-# SQLite numbers rows by itself only under the type INTEGER, which is 64 bits wide there anyway.
+# SQLite autoincrements only INTEGER columns, which have 64 bits there.
 Serial = Annotated[int, mapped_column(BigInteger().with_variant(Integer(), "sqlite"))]

@@ -1,4 +1,4 @@
-"""checkpoints: the ones kept in storage, from which another worker resumes."""
+"""checkpoints: checkpoints in the storage, from which any worker can resume."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""idempotency_keys: what a POST that named itself was answered, so that sending it again does nothing again."""
+"""idempotency_keys: responses to requests with an Idempotency-Key, returned again when the request is repeated."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from ttm_jobs.models.base import Base, Sha256
 
 
 class IdempotencyKey(Base):
-    """`request` is the SHA-256 of method, path and body; the answer is written in the transaction that did the work."""
+    """`request` is the SHA-256 of method, path and body. The response is written in the transaction of the request."""
 
     __tablename__ = "idempotency_keys"
 

@@ -1,4 +1,4 @@
-"""job_events: the append-only stream of a job, numbered from 1, which live followers read."""
+"""job_events: the append-only event stream of a job, numbered from 1."""
 
 from datetime import datetime
 
@@ -7,7 +7,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from ttm_jobs.models.base import Base, Json
 
-# Written out, since neither database proves a bound value to be within the condition of a partial index.
+# A literal: neither database matches a bound parameter with the condition of a partial index.
 HISTORY = text("kind IN ('state', 'phase')")
 
 
@@ -27,6 +27,6 @@ class JobEvent(Base):
 
     __table_args__ = (
         Index("ix_job_events_history", job_id, number, sqlite_where=HISTORY, postgresql_where=HISTORY),
-        # A job's events lie together on disk, in the order in which they are read.
+        # Clusters the events of a job in reading order.
         {"sqlite_with_rowid": False},
     )

@@ -1,4 +1,4 @@
-"""job_tags: the tags of jobs once more, in the order in which a list by tag is read."""
+"""job_tags: tags of jobs, indexed in the order of lists by tag."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from ttm_jobs.models.project import Owned
 
 
 class JobTag(Owned, Base):
-    """`created_at` is the job's."""
+    """`created_at` is copied from the job for the index."""
 
     __tablename__ = "job_tags"
 

@@ -1,4 +1,4 @@
-"""metrics: one row a number, so that one curve is one range of the primary key and thins out within the database."""
+"""metrics: one row per value, so a curve is one range of the primary key and can be thinned in the database."""
 
 from datetime import datetime
 
@@ -20,7 +20,7 @@ class Metric(Base):
     step: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     epoch: Mapped[float]
     value: Mapped[float | None]
-    # When it was written; unknown of what was told before this was kept.
+    # Recording time.
     at: Mapped[datetime | None]
 
     __table_args__ = ({"sqlite_with_rowid": False},)

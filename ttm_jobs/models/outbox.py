@@ -1,4 +1,4 @@
-"""outbox: what is owed to the outside, written in the transaction that owes it. A row is gone once it was paid."""
+"""outbox: pending messages, written in the transaction of their cause and deleted once delivered."""
 
 from datetime import datetime
 
@@ -9,8 +9,9 @@ from ttm_jobs.models.base import Base, Json, Serial
 
 
 class OutboxMessage(Base):
-    """`topic` says who delivers it: `ring` rings the notifier for payload {job_id, priority, queue}, `webhook` sends
-    the delivery {delivery_id}, `mlflow` tells of the job {job_id}. Not before `next_attempt_at`.
+    """`topic` selects the handler: `wake_up` notifies workers of {job_id, priority, queue}, `webhook` sends
+    {delivery_id},
+    `mlflow` exports {job_id}. Due at `next_attempt_at`.
     """
 
     __tablename__ = "outbox"

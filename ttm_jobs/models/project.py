@@ -1,4 +1,4 @@
-"""projects: the tenants. Every job, upload and key belongs to one."""
+"""projects: tenants. Every job, upload and key belongs to a project."""
 
 from datetime import datetime
 
@@ -11,7 +11,7 @@ DEFAULT_PROJECT = "default"
 
 
 class Project(Base):
-    """`id` is the name its users know it by. A limit that is NULL is none."""
+    """`id` is the project's name. A NULL limit means no limit."""
 
     __tablename__ = "projects"
 

@@ -1,4 +1,4 @@
-"""definitions: teachers and datasets under names of their project's own, in versions that never change."""
+"""registry_entries: named teachers and datasets of a project, in immutable versions."""
 
 from datetime import datetime
 from typing import Literal

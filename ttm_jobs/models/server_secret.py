@@ -1,4 +1,4 @@
-"""server_secrets: what the processes of one service share and nobody else knows."""
+"""server_secrets: secrets shared by the processes of the service."""
 
 from sqlalchemy import LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column

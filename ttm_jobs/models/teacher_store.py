@@ -1,4 +1,4 @@
-"""teacher_stores: which teachers' logits lie on which worker's disk; teacher_store_uses: which jobs read them."""
+"""teacher_stores: teacher stores on workers' disks. teacher_store_uses: their use by jobs."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from ttm_jobs.models.project import Owned
 
 
 class TeacherStore(Base):
-    """A store as the workers of a host tell of it. `place` is its folder there; `digest` names what it holds."""
+    """A store as reported by the workers of a host. `place` is its folder; `digest` identifies its content."""
 
     __tablename__ = "teacher_stores"
 
@@ -30,16 +30,17 @@ class TeacherStore(Base):
 
 
 class TeacherStoreUse(Owned, Base):
-    """A job that had a store open. `hits` counts images whose logits it read instead of running the teacher, `filled`
-    those that it ran the teacher on; both are 0 for one that did not succeed.
+    """The use of a store by a job. `cache_hits` counts images whose logits were read, `forwards` images that ran
+    through the
+    teacher. Both are 0 unless the job succeeded.
     """
 
     __tablename__ = "teacher_store_uses"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     digest: Mapped[Sha256] = mapped_column(primary_key=True)
-    hits: Mapped[int] = mapped_column(BigInteger)
-    filled: Mapped[int] = mapped_column(BigInteger)
+    cache_hits: Mapped[int] = mapped_column(BigInteger)
+    forwards: Mapped[int] = mapped_column(BigInteger)
     at: Mapped[datetime]
 
     __table_args__ = (Index("ix_teacher_store_uses_digest", "project_id", digest),)

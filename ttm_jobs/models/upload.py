@@ -1,4 +1,4 @@
-"""uploads: files received over HTTP, which a spec names as upload:ID."""
+"""uploads: files received over HTTP, referred to as upload:ID. upload_parts: the parts of incomplete uploads."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -11,9 +11,9 @@ from ttm_jobs.models.project import Owned
 
 
 class UploadState(StrEnum):
-    # The bytes are on their way; the hash is not known yet.
+    # Not all bytes have been received; the hash is unknown.
     RECEIVING = "receiving"
-    # Whole and durable in storage under its key.
+    # Complete and durable in the storage.
     COMPLETE = "complete"
 
 
@@ -33,11 +33,11 @@ class Upload(Owned, Base):
         )
     )
     key: Mapped[str] = mapped_column(String(512))
-    # As announced, until it is complete; NULL where nothing was.
+    # The announced size until the upload is complete; NULL if none was announced.
     size: Mapped[int | None] = mapped_column(BigInteger)
-    # Of one that comes in parts: bytes that are durable.
+    # Durable bytes of an upload in parts.
     received: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
-    # When the newest of them came; of a complete one, when a job last named it, to the hour.
+    # Time of the last part; for a complete upload, of the last job that refers to it (to the hour).
     active_at: Mapped[datetime | None]
     sha256: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column()
@@ -47,7 +47,7 @@ class Upload(Owned, Base):
 
 
 class UploadPart(Base):
-    """Bytes from `start` on, whole in storage under `key`. Parts follow each other without a gap."""
+    """The bytes from `start`, stored under `key`. Parts are contiguous."""
 
     __tablename__ = "upload_parts"
 

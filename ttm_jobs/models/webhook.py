@@ -1,4 +1,4 @@
-"""webhooks: where a project wants to be told of its jobs; webhook_deliveries: what it was told, or is to be."""
+"""webhooks: receivers of a project's job events. webhook_deliveries: sent and pending messages."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -11,11 +11,11 @@ from ttm_jobs.models.project import Owned
 
 
 class DeliveryState(StrEnum):
-    # On its way, or to be tried again.
-    WAITING = "waiting"
-    # Answered with 2xx.
+    # Not delivered yet; the next attempt is scheduled.
+    PENDING = "pending"
+    # The receiver returned 2xx.
     DELIVERED = "delivered"
-    # Given up.
+    # No further attempt.
     FAILED = "failed"
 
 
@@ -33,7 +33,7 @@ class Webhook(Owned, Base):
     secret: Mapped[str] = mapped_column(String(128))
     old_secret: Mapped[str | None] = mapped_column(String(128))
     old_secret_until: Mapped[datetime | None]
-    # Since when every delivery has failed.
+    # Start of the current series of failed deliveries.
     failing_since: Mapped[datetime | None]
     disabled_at: Mapped[datetime | None]
     disabled_reason: Mapped[str | None] = mapped_column(String(200))
@@ -43,7 +43,7 @@ class Webhook(Owned, Base):
 
 
 class WebhookDelivery(Owned, Base):
-    """`id` is sent as `webhook-id`, the same at each try; `body` is what is signed, to the byte."""
+    """`id` is sent as `webhook-id` with every attempt. `body` is the exact signed text."""
 
     __tablename__ = "webhook_deliveries"
 
@@ -61,12 +61,12 @@ class WebhookDelivery(Owned, Base):
         )
     )
     attempts: Mapped[int] = mapped_column(default=0)
-    # Of the newest try: the status that was answered, or why there was none.
+    # Of the last attempt: the response's status, or the error without a response.
     status: Mapped[int | None]
     error: Mapped[str | None] = mapped_column(String(500))
     created_at: Mapped[datetime] = mapped_column()
     last_attempt_at: Mapped[datetime | None]
     next_attempt_at: Mapped[datetime | None]
 
-    # None by time alone: PostgreSQL would walk it for a webhook that was told nothing for long.
+    # No index on the time alone: PostgreSQL would scan it for a webhook without recent deliveries.
     __table_args__ = (Index("ix_webhook_deliveries_newest", webhook_id, created_at.desc(), id.desc()),)

@@ -1,4 +1,4 @@
-"""workers: the processes that take jobs, as they tell it themselves."""
+"""workers: workers and dispatchers, as they register themselves."""
 
 from datetime import datetime
 from typing import Any

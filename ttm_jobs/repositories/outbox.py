@@ -1,4 +1,4 @@
-"""The outbox: messages taken for a while, and removed once delivered."""
+"""The outbox: pending messages, claimed for a while and deleted once delivered."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -16,15 +16,13 @@ def add(session: Session, topic: str, payload: Json, *, created_at: datetime, ne
 
 
 def any_due(session: Session, topic: str) -> bool:
-    """Whether `take` would find something; a reader's question, so that an idle dispatcher writes nothing."""
+    """Whether messages are due. A read, so that an idle dispatcher writes nothing."""
     due = select(OutboxMessage.id).where(OutboxMessage.topic == topic, OutboxMessage.next_attempt_at <= now(session))
     return session.scalar(due.limit(1)) is not None
 
 
 def take(session: Session, topic: str, *, limit: int, again_after: timedelta) -> Sequence[OutboxMessage]:
-    """Due messages of a topic, oldest first. Nobody else is given them before `again_after`, so a crash before
-    `delivered` repeats them later.
-    """
+    """Claims due messages of a topic, oldest first, for `again_after`. After a crash they become due again."""
     at = now(session)
     messages = session.scalars(
         select(OutboxMessage)
@@ -44,5 +42,5 @@ def delivered(session: Session, ids: Sequence[int]) -> None:
 
 
 def postpone(session: Session, message_id: int, until: datetime) -> None:
-    """Owes a message still, though not before then."""
+    """Makes a message due at `until`."""
     session.execute(update(OutboxMessage).where(OutboxMessage.id == message_id).values(next_attempt_at=until))

@@ -1,4 +1,4 @@
-"""Definitions: what a project's names for teachers and datasets stand for."""
+"""The registry: named, versioned teachers and datasets of a project."""
 
 import re
 from collections.abc import Sequence
@@ -18,23 +18,23 @@ _NOT_FOUND = {"teacher": TeacherNotFound, "dataset": DatasetNotFound}
 
 
 def is_name(text: str) -> bool:
-    """Whether a definition can have this name."""
+    """Whether a registry entry can have this name."""
     return _NAME.fullmatch(text) is not None
 
 
 def add(session: Session, kind: Kind, name: str, spec: Json, *, description: str | None) -> RegistryEntry:
-    """The next version of a name. InvalidName."""
+    """Adds the next version of a name. Raises InvalidName."""
     if not is_name(name):
         raise InvalidName
     project_id = project_of(session)
-    # Of two at once the second waits here, and counts on from the first.
+    # Serializes concurrent additions.
     session.get(Project, project_id, with_for_update=True)
     newest = session.scalar(
         select(func.max(RegistryEntry.version)).where(
             RegistryEntry.project_id == project_id, RegistryEntry.kind == kind, RegistryEntry.name == name
         )
     )
-    definition = RegistryEntry(
+    entry = RegistryEntry(
         project_id=project_id,
         kind=kind,
         name=name,
@@ -43,13 +43,13 @@ def add(session: Session, kind: Kind, name: str, spec: Json, *, description: str
         description=description,
         created_at=now(session),
     )
-    session.add(definition)
-    return definition
+    session.add(entry)
+    return entry
 
 
 def get(session: Session, kind: Kind, name: str, version: int | None = None) -> RegistryEntry:
-    """That version, or the newest. TeacherNotFound, DatasetNotFound."""
-    query = _standing(session, kind).where(RegistryEntry.name == name)
+    """Returns a version; the newest by default. Raises TeacherNotFound or DatasetNotFound."""
+    query = _existing(session, kind).where(RegistryEntry.name == name)
     if version is not None:
         query = query.where(RegistryEntry.version == version)
     found = session.scalar(query.order_by(RegistryEntry.version.desc()).limit(1)) if is_name(name) else None
@@ -59,7 +59,7 @@ def get(session: Session, kind: Kind, name: str, version: int | None = None) -> 
 
 
 def page(session: Session, kind: Kind, *, limit: int, after: str = "") -> Sequence[RegistryEntry]:
-    """The newest version of each name, in order of the names."""
+    """Returns the newest version of each name in alphabetical order."""
     other = aliased(RegistryEntry)
     newer = (
         select(other.version)
@@ -72,27 +72,27 @@ def page(session: Session, kind: Kind, *, limit: int, after: str = "") -> Sequen
         )
         .exists()
     )
-    query = _standing(session, kind).where(RegistryEntry.name > after, ~newer)
+    query = _existing(session, kind).where(RegistryEntry.name > after, ~newer)
     return session.scalars(query.order_by(RegistryEntry.name).limit(limit)).all()
 
 
 def versions(
     session: Session, kind: Kind, name: str, *, limit: int, before: int | None = None
 ) -> Sequence[RegistryEntry]:
-    """Newest first. TeacherNotFound, DatasetNotFound."""
+    """Returns all versions, newest first. Raises TeacherNotFound or DatasetNotFound."""
     get(session, kind, name)
-    query = _standing(session, kind).where(RegistryEntry.name == name)
+    query = _existing(session, kind).where(RegistryEntry.name == name)
     if before is not None:
         query = query.where(RegistryEntry.version < before)
     return session.scalars(query.order_by(RegistryEntry.version.desc()).limit(limit)).all()
 
 
 def remove(session: Session, kind: Kind, name: str, version: int) -> None:
-    """Jobs that were made from it keep what it stood for. TeacherNotFound, DatasetNotFound."""
+    """Deletes a version; existing jobs keep the resolved value. Raises TeacherNotFound or DatasetNotFound."""
     get(session, kind, name, version).removed_at = now(session)
 
 
-def _standing(session: Session, kind: Kind) -> Select[RegistryEntry]:
+def _existing(session: Session, kind: Kind) -> Select[RegistryEntry]:
     return select(RegistryEntry).where(
         RegistryEntry.project_id == project_of(session), RegistryEntry.kind == kind, RegistryEntry.removed_at.is_(None)
     )

@@ -1,4 +1,4 @@
-"""How the service is, of all projects together: what waits, what runs, what is owed, who is there, what is kept."""
+"""Statistics of the whole service: queues, leases, pending messages, processes, totals."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,7 @@ from ttm_jobs.states import JobState
 
 @dataclass(frozen=True)
 class Queue:
-    """What waits in a queue, since when the oldest has waited, and who serves it. `too_large` of the jobs ask for more
-    device memory than any of the workers has.
-    """
+    """Statistics of a queue. `too_large` counts the jobs that need more device memory than any of its workers has."""
 
     jobs: int = 0
     oldest_seconds: float = 0.0
@@ -32,7 +30,7 @@ class Queue:
 
 @dataclass(frozen=True)
 class ServiceStats:
-    """Each number costs as much as there is of what it counts, and none of them looks at jobs that have ended."""
+    """Current statistics. None of them reads finished jobs."""
 
     queues: Mapping[str, Queue]
     expired_leases: int
@@ -43,20 +41,20 @@ class ServiceStats:
 
 @dataclass(frozen=True)
 class Totals:
-    """What is kept. These read whole indexes or tables: to be asked for every minute, not every second."""
+    """Totals over all rows. They scan whole indexes or tables: query them every minute, not every second."""
 
     attempts: Mapping[str, int]  # by outcome; "running" for those without
     stored_bytes: Mapping[str, int]  # by kind
 
 
 def collect(session: Session, *, seen_within: timedelta) -> ServiceStats:
-    """The service_stats of this moment."""
+    """Collects the current statistics."""
     at = now(session)
     waiting = session.execute(
         select(Job.queue, func.count(), func.min(Job.queued_at)).where(WAITING).group_by(Job.queue)
     ).all()
-    there = workers.recent(session, within=seen_within)
-    serving = [worker for worker in there if worker.kind == "worker"]
+    processes = workers.recent(session, within=seen_within)
+    serving = [worker for worker in processes if worker.kind == "worker"]
     served = Counter(queue for worker in serving for queue in set(worker.queues))
     idle = Counter(queue for worker in serving if worker.job_id is None for queue in set(worker.queues))
     depths = {queue: (count, _seconds(at, since)) for queue, count, since in waiting}
@@ -78,12 +76,12 @@ def collect(session: Session, *, seen_within: timedelta) -> ServiceStats:
         expired_leases=session.scalar(expired) or 0,
         outbox_due=due,
         outbox_lag_seconds=0.0 if first is None else _seconds(at, first),
-        dispatchers=len(there) - len(serving),
+        dispatchers=len(processes) - len(serving),
     )
 
 
 def totals(session: Session) -> Totals:
-    """Sums over the whole record."""
+    """Computes the totals."""
     outcomes: Sequence[tuple[str | None, int]] = [
         (outcome, count)
         for outcome, count in session.execute(select(Attempt.outcome, func.count()).group_by(Attempt.outcome))
@@ -96,27 +94,27 @@ def totals(session: Session) -> Totals:
 
 
 def _too_large(session: Session, serving: Sequence[Worker]) -> Counter[str]:
-    """Of each queue that is served."""
+    """Numbers of jobs that are too large, for each queue that is served."""
     largest: dict[str, float] = {}
     for worker in serving:
         for queue in set(worker.queues):
             largest[queue] = max(largest.get(queue, 0.0), _memory_of(worker))
-    asking = session.execute(
+    requests = session.execute(
         select(Job.queue, Job.device_memory_bytes, func.count())
         .where(WAITING, Job.device_memory_bytes.is_not(None))
         .group_by(Job.queue, Job.device_memory_bytes)
     )
     found: Counter[str] = Counter()
-    for queue, wanted, count in asking:
+    for queue, wanted, count in requests:
         if queue in largest and wanted is not None and wanted > largest[queue]:
             found[queue] += count
     return found
 
 
 def _memory_of(worker: Worker) -> float:
-    """Of its device. One that does not tell of it takes any job."""
-    told = worker.devices[0].get("memory_bytes") if worker.devices else None
-    return inf if told is None else float(told)
+    """Memory of the worker's device in bytes; infinite if unknown, because such a worker accepts every job."""
+    memory = worker.devices[0].get("memory_bytes") if worker.devices else None
+    return inf if memory is None else float(memory)
 
 
 def _seconds(at: datetime, since: datetime) -> float:
@@ -124,7 +122,7 @@ def _seconds(at: datetime, since: datetime) -> float:
 
 
 def state_counts(session: Session) -> dict[JobState, int]:
-    """The number of jobs in each state, 0 where there are none."""
+    """The number of jobs in each state."""
     rows = session.execute(select(Job.state, func.count(Job.state)).group_by(Job.state))
     counted: dict[JobState, int] = dict(rows.all())
     return {state: counted.get(state, 0) for state in JobState}

@@ -1,4 +1,4 @@
-"""What is owed to an experiment tracker."""
+"""Exports to an experiment tracker."""
 
 from sqlalchemy.orm import Session
 
@@ -10,8 +10,8 @@ from ttm_jobs.states import TERMINAL
 TOPIC = "mlflow"
 
 
-def owe(session: Session, job: Job) -> None:
-    """To be told of a job that ran and has ended, in the transaction that ended it."""
+def enqueue(session: Session, job: Job) -> None:
+    """Enqueues the export of a job that ran and has ended, in the transaction that ended it."""
     if job.state in TERMINAL and job.started_at is not None:
         at = now(session)
         outbox.add(session, TOPIC, {"job_id": job.id}, created_at=at, next_attempt_at=at)

@@ -1,4 +1,4 @@
-"""Uploads: received files."""
+"""Uploads."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
@@ -15,12 +15,12 @@ from ttm_jobs.repositories.access import quotas
 from ttm_jobs.states import TERMINAL
 from ttm_jobs.uris import uploads_in
 
-_USE_TOLD_EVERY = timedelta(hours=1)
+_USE_INTERVAL = timedelta(hours=1)
 
 
-def begin(session: Session, *, filename: str | None, media_type: str, size: int | None = None) -> Upload:
-    """An upload whose bytes are on their way to storage under its `key`; `size` as announced counts for its project
-    from now on. QuotaExceeded.
+def create(session: Session, *, filename: str | None, media_type: str, size: int | None = None) -> Upload:
+    """Creates an upload in the state RECEIVING. An announced `size` counts against the quota from now on. Raises
+    QuotaExceeded.
     """
     upload_id = new_id()
     project_id = project_of(session)
@@ -41,7 +41,7 @@ def begin(session: Session, *, filename: str | None, media_type: str, size: int 
 
 
 def complete(session: Session, upload_id: str, *, size: int, sha256: str) -> Upload:
-    """Its object is whole. QuotaExceeded, UploadNotFound."""
+    """Marks an upload as complete. Raises QuotaExceeded and UploadNotFound."""
     upload = _locked(session, upload_id)
     if upload.state is UploadState.COMPLETE:
         return upload
@@ -54,29 +54,31 @@ def complete(session: Session, upload_id: str, *, size: int, sha256: str) -> Upl
     return upload
 
 
-def named(session: Session, ids: Collection[str]) -> None:
-    """A job names them now."""
+def record_use(session: Session, ids: Collection[str]) -> None:
+    """Records that a job refers to these uploads."""
     if not ids:
         return
     at = now(session)
-    # Not each time: jobs of one teacher that are posted at once would wait for each other.
+    # At most once per interval: concurrent jobs with one teacher would wait for each other's row lock.
     session.execute(
         update(Upload)
-        .where(Upload.id.in_(ids), Upload.state == UploadState.COMPLETE, _used_at() <= at - _USE_TOLD_EVERY)
+        .where(Upload.id.in_(ids), Upload.state == UploadState.COMPLETE, _used_at() <= at - _USE_INTERVAL)
         .values(active_at=at)
         .execution_options(synchronize_session=False)
     )
 
 
-def forget_unused(session: Session, *, unused_for: timedelta, limit: int = 100) -> int:
-    """Removes the rows of complete uploads that no job was made with for so long, but of those that a job which has
-    not ended, or a named teacher or dataset, may still read. Returns how many; 0 once there are none.
+def delete_unused(session: Session, *, unused_for: timedelta, limit: int = 100) -> int:
+    """Deletes complete uploads that no job has used for this long, except those of unfinished jobs and registry
+    entries.
+
+    Returns the number of deleted rows; 0 when there are none left.
     """
     before = now(session) - unused_for
     unused = (Upload.state == UploadState.COMPLETE, _used_at() <= before)
     if session.scalar(select(Upload.id).where(*unused).limit(1)) is None:
         return 0
-    # A job made since then has marked its uploads as used.
+    # Jobs created later have recorded the use of their uploads.
     live = select(cast(Job.spec, String)).where(Job.state.not_in(TERMINAL), Job.created_at <= before)
     defined = select(cast(RegistryEntry.spec, String)).where(RegistryEntry.removed_at.is_(None))
     kept = {
@@ -97,7 +99,7 @@ def _used_at() -> ColumnElement[datetime]:
 
 
 def add_part(session: Session, upload_id: str, *, start: int, size: int, key: str) -> None:
-    """The next bytes, whole in storage under `key`. UploadOffsetWrong, UploadNotFound."""
+    """Adds the next part, stored under `key`. Raises UploadOffsetWrong and UploadNotFound."""
     upload = _locked(session, upload_id)
     check_offset(upload.received, start)
     session.add(UploadPart(upload_id=upload_id, start=start, size=size, key=key))
@@ -106,24 +108,24 @@ def add_part(session: Session, upload_id: str, *, start: int, size: int, key: st
 
 
 def check_offset(received: int, start: int) -> None:
-    """UploadOffsetWrong unless the bytes that follow begin where those received end."""
+    """Raises UploadOffsetWrong unless `start` is the number of received bytes."""
     if start != received:
-        raise UploadOffsetWrong(f"The upload has {received} bytes, and these begin at {start}.")
+        raise UploadOffsetWrong(f"The upload has {received} bytes; the request starts at {start}.")
 
 
 def parts(session: Session, upload_id: str) -> Sequence[UploadPart]:
-    """In the order of their bytes."""
+    """Returns the parts in order."""
     return session.scalars(select(UploadPart).where(UploadPart.upload_id == upload_id).order_by(UploadPart.start)).all()
 
 
-def is_expired(session: Session, upload: Upload, life: timedelta) -> bool:
-    """Whether nothing has come of an incomplete upload for that long."""
+def is_expired(session: Session, upload: Upload, lifetime: timedelta) -> bool:
+    """Whether an incomplete upload has received no bytes for this long."""
     at = upload.active_at or upload.created_at
-    return upload.state is UploadState.RECEIVING and at + life <= now(session)
+    return upload.state is UploadState.RECEIVING and at + lifetime <= now(session)
 
 
 def page(session: Session, *, limit: int, before: tuple[datetime, str] | None = None) -> Sequence[Upload]:
-    """Complete ones, newest first."""
+    """Returns complete uploads, newest first."""
     query = select(Upload).where(Upload.project_id == project_of(session), Upload.state == UploadState.COMPLETE)
     if before is not None:
         query = query.where(tuple_(Upload.created_at, Upload.id) < before)
@@ -131,12 +133,12 @@ def page(session: Session, *, limit: int, before: tuple[datetime, str] | None = 
 
 
 def remove(session: Session, upload_id: str) -> None:
-    """Forgets an upload."""
+    """Deletes an upload."""
     session.execute(delete(Upload).where(Upload.id == upload_id))
 
 
 def get(session: Session, upload_id: str) -> Upload:
-    """UploadNotFound."""
+    """Returns an upload. Raises UploadNotFound."""
     upload = session.get(Upload, upload_id)
     if upload is None:
         raise UploadNotFound

@@ -20,8 +20,8 @@ from ttm_jobs.webhook_signatures import new_secret
 
 TOPIC = "webhook"
 PING = "webhook.ping"
-# What a job passes through without resting there is not told.
-_TOLD = (
+# Transient states have no event.
+_REPORTED_STATES = (
     JobState.QUEUED,
     JobState.RUNNING,
     JobState.PAUSED,
@@ -29,18 +29,19 @@ _TOLD = (
     JobState.FAILED,
     JobState.CANCELLED,
 )
-EVENTS = tuple(f"job.{state}" for state in _TOLD)
+EVENTS = tuple(f"job.{state}" for state in _REPORTED_STATES)
 
 _MAX_WEBHOOKS = 20
-_OLD_SECRET_LIFE = timedelta(hours=24)
-_KEPT = timedelta(days=14)
+_OLD_SECRET_LIFETIME = timedelta(hours=24)
+_DELIVERY_LIFETIME = timedelta(days=14)
 _GONE = 410
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """A try that failed is repeated after `first`, and each time after four times as long, `longest` at most. A
-    webhook of which every delivery has failed for `give_up_after` is disabled.
+    """Backoff of failed deliveries: `first`, then four times longer each time, at most `longest`.
+
+    A webhook whose deliveries have all failed for `give_up_after` is disabled.
     """
 
     first: timedelta
@@ -49,13 +50,13 @@ class RetryPolicy:
     attempts: int = 10
 
     def delay(self, attempts: int) -> timedelta:
-        """After so many failed tries."""
+        """The delay after this many failed attempts."""
         return min(self.first * float(4 ** (attempts - 1)), self.longest)
 
 
 @dataclass(frozen=True)
-class Sending:
-    """A delivery as it is sent."""
+class OutgoingRequest:
+    """The request of a delivery."""
 
     id: str
     url: str
@@ -64,8 +65,8 @@ class Sending:
 
 
 def create(session: Session, *, url: str, events: Collection[str], description: str | None) -> Webhook:
-    """A webhook of the session's project. TooManyWebhooks."""
-    if len(every(session)) >= _MAX_WEBHOOKS:
+    """Creates a webhook of the session's project. Raises TooManyWebhooks."""
+    if len(list_all(session)) >= _MAX_WEBHOOKS:
         raise TooManyWebhooks(f"A project has at most {_MAX_WEBHOOKS} webhooks.")
     webhook = Webhook(
         id=new_id(),
@@ -80,14 +81,14 @@ def create(session: Session, *, url: str, events: Collection[str], description: 
     return webhook
 
 
-def every(session: Session) -> Sequence[Webhook]:
-    """Of the session's project, oldest first."""
-    mine = Webhook.project_id == project_of(session)
-    return session.scalars(select(Webhook).where(mine).order_by(Webhook.created_at, Webhook.id)).all()
+def list_all(session: Session) -> Sequence[Webhook]:
+    """Returns the webhooks of the session's project, oldest first."""
+    of_project = Webhook.project_id == project_of(session)
+    return session.scalars(select(Webhook).where(of_project).order_by(Webhook.created_at, Webhook.id)).all()
 
 
 def get(session: Session, webhook_id: str) -> Webhook:
-    """WebhookNotFound."""
+    """Returns a webhook. Raises WebhookNotFound."""
     webhook = session.get(Webhook, webhook_id)
     if webhook is None:
         raise WebhookNotFound
@@ -95,20 +96,20 @@ def get(session: Session, webhook_id: str) -> Webhook:
 
 
 def remove(session: Session, webhook_id: str) -> None:
-    """With its deliveries, sent or not. WebhookNotFound."""
+    """Deletes a webhook and its deliveries. Raises WebhookNotFound."""
     session.execute(delete(Webhook).where(Webhook.id == get(session, webhook_id).id))
 
 
 def rotate(session: Session, webhook_id: str) -> Webhook:
-    """Gives it a new secret; the old one signs, too, for a day. WebhookNotFound."""
+    """Creates a new secret; the old one also signs for a day. Raises WebhookNotFound."""
     webhook = get(session, webhook_id)
     webhook.old_secret, webhook.secret = webhook.secret, new_secret()
-    webhook.old_secret_until = now(session) + _OLD_SECRET_LIFE
+    webhook.old_secret_until = now(session) + _OLD_SECRET_LIFETIME
     return webhook
 
 
 def enable(session: Session, webhook_id: str, *, enabled: bool) -> Webhook:
-    """What a disabled webhook was not told stays untold. WebhookNotFound."""
+    """Enables or disables a webhook. Events during that time are not sent later. Raises WebhookNotFound."""
     webhook = get(session, webhook_id)
     if enabled:
         webhook.disabled_at = webhook.disabled_reason = webhook.failing_since = None
@@ -118,30 +119,30 @@ def enable(session: Session, webhook_id: str, *, enabled: bool) -> Webhook:
 
 
 def ping(session: Session, webhook_id: str) -> WebhookDelivery:
-    """A delivery by which to try it. WebhookNotFound."""
+    """Enqueues a test delivery. Raises WebhookNotFound."""
     webhook = get(session, webhook_id)
-    return _owe(session, webhook, PING, {"webhook": {"id": webhook.id}}, now(session))
+    return _enqueue(session, webhook, PING, {"webhook": {"id": webhook.id}}, now(session))
 
 
-def tell(session: Session, job: Job, before: JobState | None, at: datetime) -> None:
-    """Owes those who want to know the state that a job has just come to."""
-    if job.state not in _TOLD:
+def enqueue_deliveries(session: Session, job: Job, before: JobState | None, at: datetime) -> None:
+    """Enqueues deliveries about a job's new state."""
+    if job.state not in _REPORTED_STATES:
         return
     event = f"job.{job.state}"
-    # The job's row is in the middle of its change.
+    # The job's row is not complete yet.
     with session.no_autoflush:
         webhooks = session.scalars(
             select(Webhook).where(Webhook.project_id == job.project_id, Webhook.disabled_at.is_(None))
         ).all()
     for webhook in webhooks:
         if not webhook.events or event in webhook.events:
-            _owe(session, webhook, event, {"job": _view(job, before)}, at)
+            _enqueue(session, webhook, event, {"job": _view(job, before)}, at)
 
 
 def deliveries(
     session: Session, webhook_id: str, *, limit: int, before: tuple[datetime, str] | None = None
 ) -> Sequence[WebhookDelivery]:
-    """Newest first. WebhookNotFound."""
+    """Returns deliveries, newest first. Raises WebhookNotFound."""
     query = select(WebhookDelivery).where(WebhookDelivery.webhook_id == get(session, webhook_id).id)
     if before is not None:
         query = query.where(tuple_(WebhookDelivery.created_at, WebhookDelivery.id) < before)
@@ -149,10 +150,10 @@ def deliveries(
     return session.scalars(query.order_by(*order).limit(limit)).all()
 
 
-def sending(session: Session, delivery_id: str) -> Sending | None:
-    """What is to be sent; None if it is not to be sent any more."""
+def outgoing(session: Session, delivery_id: str) -> OutgoingRequest | None:
+    """Returns the request of a pending delivery; None if it must not be sent any more."""
     delivery = session.get(WebhookDelivery, delivery_id)
-    if delivery is None or delivery.state is not DeliveryState.WAITING:
+    if delivery is None or delivery.state is not DeliveryState.PENDING:
         return None
     webhook = session.get_one(Webhook, delivery.webhook_id)
     if webhook.disabled_at is not None:
@@ -160,17 +161,17 @@ def sending(session: Session, delivery_id: str) -> Sending | None:
     secrets = [webhook.secret]
     if webhook.old_secret is not None and (webhook.old_secret_until or now(session)) > now(session):
         secrets.append(webhook.old_secret)
-    return Sending(delivery.id, webhook.url, secrets, delivery.body.encode())
+    return OutgoingRequest(delivery.id, webhook.url, secrets, delivery.body.encode())
 
 
-def tried(
+def record_attempt(
     session: Session, delivery_id: str, *, status: int | None, error: str | None, policy: RetryPolicy
 ) -> datetime | None:
-    """Records how a try went: `status` as it was answered, or `error` for what kept it from being. Returns when it is
-    to be tried again; None if it is not.
+    """Records an attempt: the response's `status`, or `error` without a response. Returns the time of the next attempt;
+    None if there is none.
     """
     delivery = session.get(WebhookDelivery, delivery_id, with_for_update=True)
-    if delivery is None or delivery.state is not DeliveryState.WAITING:
+    if delivery is None or delivery.state is not DeliveryState.PENDING:
         return None
     webhook = session.get_one(Webhook, delivery.webhook_id, with_for_update=True)
     at = now(session)
@@ -183,7 +184,7 @@ def tried(
         return None
     webhook.failing_since = webhook.failing_since or at
     if status == _GONE:
-        _disable(webhook, "It answered 410 Gone.", at)
+        _disable(webhook, "The receiver returned 410 Gone.", at)
     elif at - webhook.failing_since >= policy.give_up_after:
         _disable(webhook, f"Every delivery has failed since {webhook.failing_since:%Y-%m-%d %H:%M} UTC.", at)
     if webhook.disabled_at is not None or delivery.attempts >= policy.attempts:
@@ -194,16 +195,20 @@ def tried(
 
 
 def give_up(session: Session, delivery_id: str) -> None:
-    """Marks a delivery that is not to be sent any more, if it is there."""
+    """Fails a pending delivery of a disabled webhook."""
     delivery = session.get(WebhookDelivery, delivery_id)
-    if delivery is not None and delivery.state is DeliveryState.WAITING:
+    if delivery is not None and delivery.state is DeliveryState.PENDING:
         delivery.state, delivery.next_attempt_at = DeliveryState.FAILED, None
         delivery.error = "The webhook was disabled."
 
 
-def forget_old(session: Session, *, limit: int = 1000) -> None:
-    """Removes deliveries of which nobody will ask any more."""
-    old = select(WebhookDelivery.id).where(WebhookDelivery.id < first_id_of(now(session) - _KEPT)).limit(limit)
+def delete_old(session: Session, *, limit: int = 1000) -> None:
+    """Deletes deliveries older than two weeks."""
+    old = (
+        select(WebhookDelivery.id)
+        .where(WebhookDelivery.id < first_id_of(now(session) - _DELIVERY_LIFETIME))
+        .limit(limit)
+    )
     session.execute(delete(WebhookDelivery).where(WebhookDelivery.id.in_(old)))
 
 
@@ -212,7 +217,7 @@ def _disable(webhook: Webhook, reason: str, at: datetime) -> None:
         webhook.disabled_at, webhook.disabled_reason = at, reason
 
 
-def _owe(session: Session, webhook: Webhook, event: str, data: Json, at: datetime) -> WebhookDelivery:
+def _enqueue(session: Session, webhook: Webhook, event: str, data: Json, at: datetime) -> WebhookDelivery:
     body = json.dumps({"type": event, "timestamp": at.isoformat(), "data": data}, ensure_ascii=False)
     delivery = WebhookDelivery(
         id=new_id(),
@@ -220,7 +225,7 @@ def _owe(session: Session, webhook: Webhook, event: str, data: Json, at: datetim
         project_id=webhook.project_id,
         event=event,
         body=body,
-        state=DeliveryState.WAITING,
+        state=DeliveryState.PENDING,
         attempts=0,
         created_at=at,
         next_attempt_at=at,
@@ -231,7 +236,7 @@ def _owe(session: Session, webhook: Webhook, event: str, data: Json, at: datetim
 
 
 def _view(job: Job, before: JobState | None) -> Json:
-    """Enough to decide what to do; the rest is read at `href`."""
+    """The job as sent to webhooks; `href` has the rest."""
     return {
         "id": job.id,
         "href": f"/jobs/{job.id}",

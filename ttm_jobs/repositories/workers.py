@@ -1,4 +1,4 @@
-"""Workers and dispatchers: who is there."""
+"""Registrations of workers and dispatchers."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from ttm_jobs.settings import DEFAULT_QUEUE
 Kind = Literal["worker", "dispatcher"]
 
 
-def seen(
+def register(
     session: Session,
     worker_id: str,
     *,
@@ -26,7 +26,7 @@ def seen(
     job_id: str | None,
     queues: Sequence[str] = (DEFAULT_QUEUE,),
 ) -> None:
-    """Registers a process, or renews its registration."""
+    """Registers a process or renews its registration."""
     at = now(session)
     worker = session.get(Worker, worker_id)
     if worker is None:
@@ -42,13 +42,13 @@ def remove(session: Session, worker_id: str) -> None:
 
 
 def recent(session: Session, *, within: timedelta, kind: Kind | None = None) -> Sequence[Worker]:
-    """Those heard of lately, oldest registration first."""
+    """Returns the processes that reported recently, oldest registration first."""
     query = select(Worker).where(Worker.last_seen_at >= now(session) - within).order_by(Worker.started_at, Worker.id)
     return session.scalars(query if kind is None else query.where(Worker.kind == kind)).all()
 
 
 def idle_by_queue(session: Session, *, within: timedelta) -> dict[str, int]:
-    """How many workers heard of lately that hold no job serve each queue; a queue that none serves is left out."""
+    """The number of idle workers by queue. Omits queues without idle workers."""
     idle = session.scalars(
         select(Worker.queues).where(
             Worker.kind == "worker", Worker.job_id.is_(None), Worker.last_seen_at >= now(session) - within
@@ -57,6 +57,6 @@ def idle_by_queue(session: Session, *, within: timedelta) -> dict[str, int]:
     return Counter(queue for queues in idle for queue in set(queues))
 
 
-def forget(session: Session, *, silent_for: timedelta) -> None:
-    """Removes the rows of processes that ended without a word."""
-    session.execute(delete(Worker).where(Worker.last_seen_at < now(session) - silent_for))
+def delete_unresponsive(session: Session, *, unresponsive_for: timedelta) -> None:
+    """Deletes the rows of processes that have not reported for this long."""
+    session.execute(delete(Worker).where(Worker.last_seen_at < now(session) - unresponsive_for))

@@ -1,4 +1,4 @@
-"""Objects under keys: one contract, a file a backend."""
+"""Object storage: one contract, one file per backend."""
 
 from ttm_jobs.storage.base import Label, Storage, Stored
 from ttm_jobs.storage.build import build_storage

@@ -15,7 +15,7 @@ _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
 @dataclass(frozen=True)
 class Stored:
-    """A whole object: its size in bytes and, where it was just written, its SHA-256 in hex."""
+    """Size in bytes and SHA-256 (hex) of a written object."""
 
     size: int
     sha256: str
@@ -23,18 +23,18 @@ class Stored:
 
 @dataclass(frozen=True)
 class Label:
-    """What whoever fetches an object by its address is told: its type, and the name to save it under."""
+    """Content type and file name that a download of an object reports."""
 
     media_type: str
     filename: str
 
 
 class Storage(Protocol):
-    """Immutable bytes under keys such as `jobs/ID/3/student.safetensors`. An object is there whole or not at all."""
+    """Immutable objects under keys such as `jobs/ID/3/student.safetensors`. Writes are atomic."""
 
     def put(self, key: str, source: BinaryIO | Iterable[bytes], label: Label | None = None) -> Stored:
-        """Writes an object; one of the same key is replaced at once. StorageFull, and whatever the source raises; in
-        either case nothing is left of it.
+        """Writes an object and replaces an existing one atomically. Raises StorageFull and errors of the source; both
+        leave nothing behind.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Objects as files under a directory."""
+"""Objects as files in a directory."""
 
 import errno
 import hashlib
@@ -18,14 +18,14 @@ _TEMPORARY = ".partial-"
 
 
 class LocalStorage:
-    """A key is a path under `root`. Objects appear by renaming, after their bytes have reached the disk."""
+    """Keys are paths under `root`. Objects are synced to disk, then renamed to their final name."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
 
     def put(self, key: str, source: BinaryIO | Iterable[bytes], label: Label | None = None) -> Stored:
         path = self._path(key)
-        with _full_disk_named():
+        with _storage_full_errors():
             descriptor, temporary = _temporary_file(path.parent)
             try:
                 with os.fdopen(descriptor, "wb") as file:
@@ -73,7 +73,7 @@ class LocalStorage:
         before = time.time() - older_than.total_seconds()
         removed = 0
         for path in _files(self.root):
-            with suppress(FileNotFoundError):  # its writer may end just now
+            with suppress(FileNotFoundError):  # its writer may just have finished
                 if path.name.startswith(_TEMPORARY) and path.stat().st_mtime < before:
                     self._remove(path)
                     removed += 1
@@ -86,7 +86,7 @@ class LocalStorage:
 
     def _remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
-        # Folders that became empty go too; one that is not empty, or that a writer makes anew, stays.
+        # Also removes folders that became empty.
         for parent in path.parents:
             if parent == self.root:
                 break
@@ -100,16 +100,16 @@ class LocalStorage:
 
 
 def _temporary_file(folder: Path) -> tuple[int, str]:
-    """Open, in the folder of the object that it becomes: a rename is only at once within one file system."""
+    """Creates a temporary file in the object's folder: a rename is atomic only within one file system."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        # Whoever deletes the last object beside it may remove the folder between the two.
+        # A concurrent delete may remove the folder in between.
         with suppress(FileNotFoundError):
             return tempfile.mkstemp(prefix=_TEMPORARY, dir=folder)
 
 
 def _files(base: Path) -> Iterator[Path]:
-    """All files under a folder; one that is removed meanwhile may be missing."""
+    """All files under a folder. Concurrently deleted files may be missing."""
     for folder, _, names in os.walk(base):
         yield from (Path(folder, name) for name in names)
 
@@ -128,7 +128,7 @@ def _range(file: BinaryIO, start: int, end: int | None) -> Iterator[bytes]:
 
 
 def _sync_directory(path: Path) -> None:
-    # Without this a power cut may undo the rename.
+    # Without this, a power failure may undo the rename.
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -137,10 +137,10 @@ def _sync_directory(path: Path) -> None:
 
 
 @contextmanager
-def _full_disk_named() -> Iterator[None]:
+def _storage_full_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull(f"The storage has no room left: {error.strerror}.") from error
+            raise StorageFull(f"The storage is full: {error.strerror}.") from error
         raise

@@ -1,4 +1,4 @@
-"""Objects in a bucket of S3, or of a store that speaks its language."""
+"""Objects in a bucket of S3 or of a compatible store."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -18,21 +18,21 @@ from ttm_jobs.errors import ObjectNotFound, StorageUnreachable
 from ttm_jobs.storage.base import CHUNK, Label, Stored, check_key, chunks_of
 from ttm_jobs.storage.s3_access import S3Access
 
-if TYPE_CHECKING:  # names that only the type stubs have
+if TYPE_CHECKING:  # only in the type stubs
     from obstore import Attributes, GetOptions, GetResult
     from obstore.store import S3Config
 
-# An object is put in parts of this size, and an object of one part at once.
+# Part size of multipart uploads. Smaller objects are uploaded in one request.
 _PART_BYTES = 8 * CHUNK
-_LINK_LIFE = timedelta(minutes=15)
-_RESUMED = 5
+_LINK_LIFETIME = timedelta(minutes=15)
+_MAX_RESUMES = 5
 
 
 class S3Storage:
-    """A key is an object's name after the prefix. Parts become an object when the last one is there."""
+    """Keys are object names after the prefix. A multipart upload becomes an object once it is complete."""
 
     def __init__(self, store: S3Store, public: S3Store | None = None) -> None:
-        """`public` is the same store by the address that clients reach, where that is another one."""
+        """`public` is the same store under the endpoint that clients reach."""
         self._store = store
         self._public = public or store
 
@@ -42,10 +42,10 @@ class S3Storage:
         beginning: list[bytes] = []
         while chunks.size <= _PART_BYTES:
             if (chunk := next(chunks, None)) is None:
-                # One request instead of three, and no parts that could be left over.
-                whole = b"".join(beginning)
-                with reached():
-                    obstore.put(self._store, key, whole, attributes=_attributes(label), use_multipart=False)
+                # One request instead of three, and no orphaned parts.
+                content = b"".join(beginning)
+                with s3_errors():
+                    obstore.put(self._store, key, content, attributes=_attributes(label), use_multipart=False)
                 return chunks.stored()
             beginning.append(chunk)
         with _Sender(self._store, key, label) as sender:
@@ -59,37 +59,37 @@ class S3Storage:
         return read_range(self._store, key, start, stop) if start < stop else iter(())
 
     def size(self, key: str) -> int:
-        with reached():
+        with s3_errors():
             return int(obstore.head(self._store, check_key(key))["size"])
 
     def url(self, key: str) -> str | None:
-        with reached():
-            return obstore.sign(self._public, "GET", check_key(key), expires_in=_LINK_LIFE)
+        with s3_errors():
+            return obstore.sign(self._public, "GET", check_key(key), expires_in=_LINK_LIFETIME)
 
     def delete(self, key: str) -> None:
-        with reached():
+        with s3_errors():
             obstore.delete(self._store, check_key(key))
 
     def list(self, prefix: str = "") -> Iterator[str]:
         if prefix:
             check_key(prefix)
-        with reached():
+        with s3_errors():
             keys = [meta["path"] for page in obstore.list(self._store, prefix or None) for meta in page]
         yield from sorted(keys)
 
     def sweep(self, older_than: timedelta) -> int:
-        """Nothing: the parts of a broken upload are no objects, and the library has no call that lists them. A rule of
-        the bucket (AbortIncompleteMultipartUpload) removes them.
+        """Does nothing: parts of aborted uploads are not objects. A lifecycle rule (AbortIncompleteMultipartUpload)
+        deletes them.
         """
         return 0
 
     def check(self) -> None:
-        with reached():
+        with s3_errors():
             next(iter(obstore.list(self._store)), None)
 
 
 class _Measured:
-    """Hands chunks on, and knows what they were in the end."""
+    """Passes chunks on and computes their size and hash."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
@@ -110,8 +110,9 @@ class _Measured:
 
 
 class _Sender:
-    """Puts what it is sent, in a thread of its own: the library asks an iterator for more from within its event loop,
-    where a source that itself reads from a store would bring it down.
+    """A streaming upload in a separate thread.
+
+    obstore reads from an iterator inside its event loop, where a source that itself reads from a store would fail.
     """
 
     def __init__(self, store: S3Store, key: str, label: Label | None) -> None:
@@ -133,20 +134,20 @@ class _Sender:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Ends the object; or, if the source broke, removes the parts that were put."""
+        """Completes the upload, or aborts it if the source failed."""
         self.send(error)
         self._pool.shutdown()
         if error is None:
-            with reached():
+            with s3_errors():
                 self._done.result()
 
     def send(self, item: bytes | BaseException | None) -> None:
-        """The next bytes, the error that ends them, or None for their end."""
+        """Sends bytes, the source's error, or None at the end."""
         while not self._done.done():
             with suppress(Full):
                 self._chunks.put(item, timeout=0.5)
                 return
-        with reached():
+        with s3_errors():
             self._done.result()
 
     def _received(self) -> Iterator[bytes]:
@@ -163,7 +164,7 @@ def _attributes(label: Label | None) -> "Attributes | None":
 
 
 def connect(access: S3Access, bucket: str, prefix: str | None = None) -> S3Store:
-    """A bucket. Nothing is asked yet."""
+    """Opens a bucket without a request."""
     config: S3Config = {}
     if access.endpoint is not None:
         config["endpoint"] = access.endpoint
@@ -186,8 +187,9 @@ def connect(access: S3Access, bucket: str, prefix: str | None = None) -> S3Store
 
 
 def read_range(store: S3Store, key: str, start: int, stop: int, tag: str | None = None) -> Iterator[bytes]:
-    """The bytes from `start` up to, not including, `stop`; a connection that is lost in the middle is made again, for
-    the same object, that of the entity tag where one is given. ObjectNotFound at once, StorageUnreachable.
+    """Yields the bytes [start, stop) and resumes after lost connections, for the same ETag.
+
+    Raises ObjectNotFound immediately, StorageUnreachable later.
     """
     result = _get(store, key, start, stop, tag)
     return _resumed(store, key, result, start, stop)
@@ -197,13 +199,13 @@ def _get(store: S3Store, key: str, start: int, stop: int, tag: str | None) -> "G
     options: GetOptions = {"range": (start, stop)}
     if tag is not None:
         options["if_match"] = tag
-    with reached():
+    with s3_errors():
         return obstore.get(store, key, options=options)
 
 
 def _resumed(store: S3Store, key: str, result: "GetResult", start: int, stop: int) -> Iterator[bytes]:
     tag = result.meta["e_tag"]
-    for attempt in range(_RESUMED + 1):
+    for attempt in range(_MAX_RESUMES + 1):
         try:
             for chunk in result.stream(min_chunk_size=CHUNK):
                 start += len(chunk)
@@ -211,15 +213,15 @@ def _resumed(store: S3Store, key: str, result: "GetResult", start: int, stop: in
             if start >= stop:
                 return
         except (BaseError, OSError) as error:
-            if attempt == _RESUMED:
+            if attempt == _MAX_RESUMES:
                 raise StorageUnreachable(f"The connection to the object store was lost {attempt + 1} times.") from error
         result = _get(store, key, start, stop, tag)
-    raise StorageUnreachable("The object store sends less of an object than it has.")
+    raise StorageUnreachable("The object store sent fewer bytes than the object has.")
 
 
 @contextmanager
-def reached() -> Iterator[None]:
-    """The library's errors as this service's."""
+def s3_errors() -> Iterator[None]:
+    """Translates errors of obstore."""
     try:
         yield
     except FileNotFoundError as error:
@@ -227,5 +229,5 @@ def reached() -> Iterator[None]:
     except PreconditionError as error:
         raise StorageUnreachable("The object was replaced while it was read.") from error
     except BaseError as error:
-        # The library's message has the whole request in it, and may have an address with a signature.
+        # The message contains the whole request and possibly a signed URL.
         raise StorageUnreachable(f"The object store cannot be used: {type(error).__name__}.") from error

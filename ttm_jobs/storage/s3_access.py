@@ -1,15 +1,15 @@
-"""How an object store is reached."""
+"""Access to S3."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class S3Access:
-    """How S3 is reached; what is None is taken from the AWS_* variables or the machine's role."""
+    """Endpoint and credentials of S3. None falls back to the AWS_* variables or the machine's role."""
 
     endpoint: str | None = None
     region: str | None = None
     access_key_id: str | None = field(default=None, repr=False)
     secret_access_key: str | None = field(default=None, repr=False)
-    # As clients reach it, where that is another address than ours.
+    # The endpoint that clients use, if different.
     public_endpoint: str | None = None

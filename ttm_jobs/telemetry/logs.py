@@ -1,6 +1,4 @@
-"""Log lines of every process: one JSON object each on standard output, with the ids of the request or the run that they
-are about.
-"""
+"""Structured logs: one JSON object per line on standard output, with the ids of the request or run."""
 
 import logging
 import sys
@@ -21,7 +19,7 @@ _SHARED: Sequence[Processor] = (
 
 
 def configure(level: int = logging.INFO) -> None:
-    """Set up structlog for this process."""
+    """Configures structlog for this process."""
     structlog.configure(
         processors=[*_SHARED, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -29,8 +27,8 @@ def configure(level: int = logging.INFO) -> None:
     )
 
 
-def take_over(level: int = logging.INFO) -> None:
-    """Has what libraries log through `logging` come out in the same form."""
+def configure_stdlib(level: int = logging.INFO) -> None:
+    """Formats records of the standard `logging` module in the same way."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -49,5 +47,5 @@ class _Target(Protocol):
 
 
 def thread(target: _Target, *args: Any, name: str | None = None) -> Thread:
-    """A daemon whose log lines carry the ids that those of its maker carry now."""
+    """A daemon thread whose log lines inherit the current context variables."""
     return Thread(target=copy_context().run, args=(target, *args), name=name, daemon=True)

@@ -1,4 +1,4 @@
-"""Traces of requests and runs, by OpenTelemetry. Off, and not even imported, unless the settings name a collector."""
+"""OpenTelemetry traces of requests and runs. Not imported unless TTM_TRACES_ENDPOINT is set."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +9,9 @@ _provider: Any = None
 
 
 def set_up(endpoint: str | None, service: str) -> None:
-    """From now on spans go to the collector, an address of OTLP over HTTP such as http://collector:4318.
+    """Exports spans to an OTLP/HTTP endpoint such as http://collector:4318.
 
-    RuntimeError if one is named and OpenTelemetry is not installed.
+    Raises RuntimeError if OpenTelemetry is not installed.
     """
     global _tracer, _provider
     if endpoint is None:
@@ -22,14 +22,14 @@ def set_up(endpoint: str | None, service: str) -> None:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
-        raise RuntimeError("TTM_TRACES_ENDPOINT needs OpenTelemetry: pip install 'ttm[traces]'") from error
+        raise RuntimeError("TTM_TRACES_ENDPOINT needs OpenTelemetry: pip install 'ttm-service[traces]'") from error
     _provider = TracerProvider(resource=Resource.create({"service.name": service}))
     _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")))
     _tracer = _provider.get_tracer("ttm")
 
 
 def shut_down() -> None:
-    """Sends what waits to be sent."""
+    """Flushes pending spans."""
     global _tracer, _provider
     if _provider is not None:
         _provider.shutdown()
@@ -38,7 +38,7 @@ def shut_down() -> None:
 
 @contextmanager
 def span(name: str, *, parent: str | None = None, **attributes: str | int) -> Iterator["Span"]:
-    """A stretch of time within the one around it, or within `parent`, a traceparent of W3C Trace Context."""
+    """A span, a child of the current span or of `parent` (a W3C traceparent)."""
     if _tracer is None:
         yield Span(None)
         return
@@ -47,7 +47,7 @@ def span(name: str, *, parent: str | None = None, **attributes: str | int) -> It
 
 
 def traceparent() -> str | None:
-    """Of the span that is open here, for another process; None where nothing is traced."""
+    """The traceparent of the current span; None without tracing."""
     if _tracer is None:
         return None
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -58,13 +58,13 @@ def traceparent() -> str | None:
 
 
 class Span:
-    """One that is open, or nothing."""
+    """An open span; does nothing without tracing."""
 
     def __init__(self, opened: Any) -> None:
         self._opened = opened
 
-    def tell(self, *, name: str | None = None, **attributes: str | int) -> None:
-        """What was not known when it was opened."""
+    def update(self, *, name: str | None = None, **attributes: str | int) -> None:
+        """Sets the name and attributes."""
         if self._opened is None:
             return
         if name is not None:
@@ -73,7 +73,7 @@ class Span:
 
 
 class Phases:
-    """Spans that follow each other within the open one: the next begins where the last one ends."""
+    """Consecutive child spans of the current span."""
 
     def __init__(self) -> None:
         self._open: Any = None

@@ -12,7 +12,7 @@ from typing import Literal
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from ttm_jobs.database.engine import DATABASE_AWAY, read_scope, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, read_scope, session_scope
 from ttm_jobs.errors import ServiceError
 from ttm_jobs.repositories import uploads
 from ttm_jobs.repositories.cleanup import objects, retention
@@ -50,12 +50,12 @@ class Collector:
         """Removes what is abandoned, whole or half written. Returns how many objects that were."""
         self.retire()
         with session_scope(self._engine) as session:
-            objects.forget_broken_uploads(session, after=self._after)
+            objects.delete_incomplete_uploads(session, after=self._after)
         removed = self._storage.sweep(max(self._after, _SILENCE))
         for keys in _batches(self._storage.list()):
             # Asked after the objects were seen: one that is named now, or may be, was not there for nothing.
             with read_scope(self._engine) as session:
-                abandoned = objects.abandoned(session, keys, after=self._after)
+                abandoned = objects.unreferenced(session, keys, after=self._after)
             delete_objects(self._storage, sorted(abandoned))
             removed += len(abandoned)
         metrics.COLLECTED.inc(removed)
@@ -80,14 +80,14 @@ class Collector:
         while not stop.wait(self._interval):
             try:
                 self.collect()
-            except (*DATABASE_AWAY, ServiceError, OSError) as error:
+            except (*DATABASE_UNAVAILABLE, ServiceError, OSError) as error:
                 logger.warning("could not collect: %s: %s", type(error).__name__, error)
 
 
 def _forget(session: Session, kind: _Kind, kept: timedelta) -> int:
     if kind == "uploads":
-        return uploads.forget_unused(session, unused_for=kept)
-    return retention.retire(session, kind, ended_for=kept)
+        return uploads.delete_unused(session, unused_for=kept)
+    return retention.expire(session, kind, ended_for=kept)
 
 
 def _batches(keys: Iterator[str]) -> Iterator[Sequence[str]]:

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from ttm_jobs.broker.notifier import BrokerUnavailable, CeleryNotifier, Notifier
-from ttm_jobs.database.engine import DATABASE_AWAY, create_engine, read_scope, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, create_engine, read_scope, session_scope
 from ttm_jobs.models import Job
 from ttm_jobs.repositories import outbox, tracking, workers
 from ttm_jobs.repositories.jobs import crud, leases, lifecycle
@@ -91,12 +91,12 @@ class Dispatcher:
                 for job in crud.renotify_queued(session, after=after, limit=idle, queue=queue):
                     logger.info("job %s: rung again", job.id)
                     metrics.RENOTIFIED.inc()
-            workers.forget(session, silent_for=10 * seen)
-            teacher_stores.forget(session, silent_for=_STORES_SEEN)
+            workers.delete_unresponsive(session, unresponsive_for=10 * seen)
+            teacher_stores.delete_unreported(session, older_than=_STORES_SEEN)
 
     def _owe_tracker(self, session: Session, job: Job) -> None:
         if self._settings.mlflow_tracking_uri is not None:
-            tracking.owe(session, job)
+            tracking.enqueue(session, job)
 
     def serve(self, stop: Flag) -> None:
         """Both, over and over, until `stop` is set. A database that is away is waited for."""
@@ -109,13 +109,13 @@ class Dispatcher:
                     self.reap()
                     metrics.ROUND.set_to_current_time()
                     reap_at = time.monotonic() + self._settings.reap_interval_seconds
-            except DATABASE_AWAY as error:
+            except DATABASE_UNAVAILABLE as error:
                 logger.warning("the database is away: %s", type(error).__name__)
                 stop.wait(1.0)
 
 
 def main() -> None:
-    logs.take_over()
+    logs.configure_stdlib()
     settings = get_settings()
     stop = Flag()
     for number in (signal.SIGTERM, signal.SIGINT):

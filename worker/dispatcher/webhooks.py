@@ -11,11 +11,11 @@ from threading import Event as Flag
 import httpcore2
 from sqlalchemy import Engine
 
-from ttm_jobs.database.engine import DATABASE_AWAY, read_scope, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, read_scope, session_scope
 from ttm_jobs.errors import ServiceError
 from ttm_jobs.models import OutboxMessage
 from ttm_jobs.repositories import outbox, webhooks
-from ttm_jobs.repositories.webhooks import RetryPolicy, Sending
+from ttm_jobs.repositories.webhooks import OutgoingRequest, RetryPolicy
 from ttm_jobs.settings import Settings
 from ttm_jobs.webhook_signatures import signed
 from worker.inputs.network import Bounds, GuardedNetwork
@@ -51,7 +51,7 @@ class WebhookSender:
                 while self.send_some() and not stop.is_set():
                     wait(self._under_way, timeout=self._settings.dispatch_interval_seconds, return_when=FIRST_COMPLETED)
                 self._forget()
-            except DATABASE_AWAY as error:
+            except DATABASE_UNAVAILABLE as error:
                 logger.warning("webhooks wait for the database: %s", type(error).__name__)
                 stop.wait(1.0)
         self._hands.shutdown(wait=False, cancel_futures=True)
@@ -76,7 +76,7 @@ class WebhookSender:
         try:
             delivery_id = message.payload["delivery_id"]
             with read_scope(self._engine) as session:
-                sending = webhooks.sending(session, delivery_id)
+                sending = webhooks.outgoing(session, delivery_id)
             if sending is None:
                 with session_scope(self._engine) as session:
                     webhooks.give_up(session, delivery_id)
@@ -84,18 +84,18 @@ class WebhookSender:
                 return
             status, error = self._post(sending)
             with session_scope(self._engine) as session:
-                again = webhooks.tried(session, delivery_id, status=status, error=error, policy=self._policy)
+                again = webhooks.record_attempt(session, delivery_id, status=status, error=error, policy=self._policy)
                 if again is None:
                     outbox.delivered(session, [message.id])
                 else:
                     outbox.postpone(session, message.id, again)
-        except DATABASE_AWAY as error:
+        except DATABASE_UNAVAILABLE as error:
             # It is owed still, and will be sent again under the same id.
             logger.warning("the end of a webhook could not be recorded: %s", type(error).__name__)
         except Exception:
             logger.exception("a webhook could not be sent")
 
-    def _post(self, sending: Sending) -> tuple[int | None, str | None]:
+    def _post(self, sending: OutgoingRequest) -> tuple[int | None, str | None]:
         """The status of the answer, or why there was none. A redirect is an answer, and is not followed."""
         seconds = self._settings.webhook_timeout_seconds
         bounds = Bounds(time.monotonic() + seconds, seconds, 0, lambda: None)
@@ -126,4 +126,4 @@ class WebhookSender:
             return
         self._forget_at = time.monotonic() + _FORGET_SECONDS
         with session_scope(self._engine) as session:
-            webhooks.forget_old(session)
+            webhooks.delete_old(session)

@@ -10,7 +10,7 @@ import obstore
 from obstore.store import S3Store
 
 from ttm_jobs.errors import ObjectNotFound, SourceRefused, TooLarge
-from ttm_jobs.storage.s3 import connect, reached, read_range
+from ttm_jobs.storage.s3 import connect, read_range, s3_errors
 from ttm_jobs.storage.s3_access import S3Access
 from ttm_jobs.uris import S3Uri
 
@@ -73,7 +73,7 @@ class S3Fetcher:
 
     def _head(self) -> _Object:
         try:
-            with reached():
+            with s3_errors():
                 told = obstore.head(self._store, self._uri.key)
         except ObjectNotFound as error:
             raise SourceRefused("There is no such object; a folder's address ends with a slash.") from error
@@ -81,7 +81,7 @@ class S3Fetcher:
 
     def _listed(self) -> list[_Object]:
         found = []
-        with reached():
+        with s3_errors():
             for page in obstore.list(self._store, self._uri.key or None):
                 self._go_on()
                 for told in page:

@@ -23,7 +23,7 @@ from ttm_core.spec.events import (
     StoreRequested,
 )
 from ttm_core.spec.job import DistillSpec
-from ttm_jobs.database.engine import DATABASE_AWAY
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE
 from ttm_jobs.errors import ChecksumMismatch, FetchStopped, LeaseLost, ObjectNotFound, ServiceError
 from ttm_jobs.models import Checkpoint
 from ttm_jobs.models.base import Json
@@ -237,7 +237,7 @@ class Attempt:
     def _record(self) -> None:
         try:
             state = self._recorder.flush()
-        except DATABASE_AWAY as error:
+        except DATABASE_UNAVAILABLE as error:
             logger.warning("events wait for the database: %s", type(error).__name__)
         else:
             self._heartbeat.state = state or self._heartbeat.state

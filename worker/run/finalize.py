@@ -12,7 +12,7 @@ from typing import assert_never
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from ttm_jobs.database.engine import DATABASE_AWAY, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, session_scope
 from ttm_jobs.errors import LeaseLost, ServiceError
 from ttm_jobs.models import Job
 from ttm_jobs.repositories import tracking
@@ -65,7 +65,7 @@ class Finalizer:
         LeaseLost if another was faster: then nothing of ours stays in storage.
         """
         # The storage may be long in taking the files: until then the record shows all that the trainer told.
-        with suppress(*DATABASE_AWAY):
+        with suppress(*DATABASE_UNAVAILABLE):
             self._flush()
         outcome, files = self._publish(outcome, workdir)
         logs = self._publish_log(log)
@@ -127,9 +127,9 @@ class Finalizer:
                     _record_stores(session, job, stores, outcome)
                     state = self._end(session, job, outcome, files)
                     if self._settings.mlflow_tracking_uri is not None:
-                        tracking.owe(session, job)
+                        tracking.enqueue(session, job)
                     return state, replaced
-            except DATABASE_AWAY as error:
+            except DATABASE_UNAVAILABLE as error:
                 self._unsure = True
                 # Once the lease has been out for as long again, somebody else has surely taken the job.
                 if self._heartbeat.silent_for > 2 * self._settings.lease_seconds:
@@ -140,7 +140,7 @@ class Finalizer:
     def _flush(self) -> None:
         try:
             self._recorder.flush()
-        except (LeaseLost, *DATABASE_AWAY):
+        except (LeaseLost, *DATABASE_UNAVAILABLE):
             raise
         except Exception:
             # An end must be told, whatever it was that could not be written on the way to it.
@@ -168,4 +168,4 @@ def _record_stores(session: Session, job: Job, stores: Sequence[str], outcome: O
     result = outcome.result if isinstance(outcome, Succeeded) else None
     hits = (result and result.teacher_cache_hits) or 0
     filled = (result and result.teacher_forwards) or 0
-    teacher_stores.used(session, job, stores, hits=hits, filled=filled)
+    teacher_stores.used(session, job, stores, cache_hits=hits, forwards=filled)

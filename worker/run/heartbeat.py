@@ -9,7 +9,7 @@ from typing import Self
 
 from sqlalchemy import Engine
 
-from ttm_jobs.database.engine import DATABASE_AWAY, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, session_scope
 from ttm_jobs.errors import LeaseLost
 from ttm_jobs.repositories.jobs import leases
 from ttm_jobs.repositories.jobs.leases import Lease
@@ -68,7 +68,7 @@ class Heartbeat:
                 metrics.HEARTBEATS.labels("lost").inc()
                 self.fenced = True
                 return
-            except DATABASE_AWAY as error:
+            except DATABASE_UNAVAILABLE as error:
                 metrics.HEARTBEATS.labels("database_away").inc()
                 logger.warning("no heartbeat for job %s: %s", self._lease.job_id, type(error).__name__)
             else:

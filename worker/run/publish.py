@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm.attributes import flag_modified
 
 from ttm_core.spec.events import Artifact
-from ttm_jobs.database.engine import DATABASE_AWAY, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, session_scope
 from ttm_jobs.errors import ChecksumMismatch, LeaseLost, ServiceError
 from ttm_jobs.repositories.jobs import leases
 from ttm_jobs.repositories.jobs.leases import Lease
@@ -109,7 +109,7 @@ class LiveLog:
                 self._publish_now()
             except LeaseLost:
                 return
-            except (ServiceError, OSError, *DATABASE_AWAY) as error:
+            except (ServiceError, OSError, *DATABASE_UNAVAILABLE) as error:
                 # The next one may get through, and nothing depends on it.
                 logger.warning("the log of job %s is late: %s", self._lease.job_id, type(error).__name__)
 

@@ -67,7 +67,7 @@ class Recorder:
     def flush(self) -> JobState | None:
         """Writes what waits, and tells the job's state; None if nothing waited.
 
-        LeaseLost; DATABASE_AWAY: call it again; StorageFull: a checkpoint found no room; ValueError: the trainer named
+        LeaseLost; DATABASE_UNAVAILABLE: call it again; StorageFull: a checkpoint found no room; ValueError: the trainer named
         a file that is not its own.
         """
         if not self._waiting:

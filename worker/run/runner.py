@@ -8,7 +8,7 @@ from threading import Event as Flag
 import structlog
 from sqlalchemy import Engine
 
-from ttm_jobs.database.engine import DATABASE_AWAY, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, session_scope
 from ttm_jobs.errors import LeaseLost
 from ttm_jobs.models import Checkpoint
 from ttm_jobs.models.base import Json
@@ -77,7 +77,7 @@ class Runner:
             return
         try:
             claimed = self._claim()
-        except DATABASE_AWAY as error:
+        except DATABASE_UNAVAILABLE as error:
             logger.warning("nothing claimed: %s; the ring will be repeated", type(error).__name__)
             metrics.WAKE_UPS.labels("database_away").inc()
             return

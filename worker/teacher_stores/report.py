@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from ttm_core.teacher_store.listing import DescribedStore, describe_stores
-from ttm_jobs.database.engine import DATABASE_AWAY, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, session_scope
 from ttm_jobs.repositories.run_data import teacher_stores
 from ttm_jobs.repositories.run_data.teacher_stores import LocalStore
 
@@ -40,8 +40,10 @@ class StoreReport:
             return
         try:
             with session_scope(self._engine) as session:
-                teacher_stores.tell(session, socket.gethostname(), str(self._root)[-512:], [_row(one) for one in found])
-        except DATABASE_AWAY as error:
+                teacher_stores.report(
+                    session, socket.gethostname(), str(self._root)[-512:], [_row(one) for one in found]
+                )
+        except DATABASE_UNAVAILABLE as error:
             logger.warning("could not tell of teacher stores: %s", type(error).__name__)
         else:
             self._told, self._again_at = found, time.monotonic() + _AGAIN_SECONDS

@@ -30,7 +30,7 @@ from worker.inputs.s3 import _check_name
 
 def upload(rig: Rig, data: bytes, filename: str | None = "teacher.safetensors", complete: bool = True) -> Upload:
     with session_scope(rig.engine) as session:
-        made = uploads.begin(session, filename=filename, media_type="application/octet-stream")
+        made = uploads.create(session, filename=filename, media_type="application/octet-stream")
         stored = rig.storage.put(made.key, io.BytesIO(data))
         return uploads.complete(session, made.id, size=stored.size, sha256=stored.sha256) if complete else made
 

@@ -47,7 +47,7 @@ def owed(engine: Engine) -> list[OutboxMessage]:
 
 def owe(engine: Engine, job_id: str) -> None:
     with session_scope(engine) as session:
-        tracking.owe(session, crud.get(session, job_id))
+        tracking.enqueue(session, crud.get(session, job_id))
 
 
 def ended(engine: Engine, storage: Storage, **fields: Any) -> str:

@@ -1,6 +1,4 @@
-"""Requests that name themselves, and what they were answered. The answer is committed with what the request did, so
-that a crash leaves both or neither.
-"""
+"""Idempotency keys and their stored responses. The response is committed in the transaction of the request."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,23 +11,23 @@ from ttm_jobs.database.tenancy import project_of
 from ttm_jobs.errors import IdempotencyKeyReused, RequestInFlight
 from ttm_jobs.models import IdempotencyKey
 
-_KEPT = timedelta(hours=24)
+_LIFETIME = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
 class StoredResponse:
-    """What a request was answered."""
+    """The response to a request."""
 
     status: int
     location: str | None
     body: bytes
 
 
-def answered(session: Session, key: str, request: str) -> StoredResponse | None:
-    """The answer to an earlier request of this key, within a day; None if this is the first. `request` is its SHA-256.
+def find(session: Session, key: str, request: str) -> StoredResponse | None:
+    """Returns the stored response of an earlier request with this key within a day; None for the first request.
 
-    IdempotencyKeyReused if the earlier one was another request, RequestInFlight while one is being answered. SQLite
-    has one writer at a time: there the second waits for the first, and is given its answer.
+    `request` is the SHA-256 of the request. Raises IdempotencyKeyReused if the key belongs to another request, and
+    RequestInFlight while one is processed. On SQLite, which has one writer, the second request waits instead.
     """
     project_id = project_of(session)
     if session.get_bind().dialect.name == "postgresql":
@@ -37,26 +35,28 @@ def answered(session: Session, key: str, request: str) -> StoredResponse | None:
         if not session.scalar(select(lock)):
             raise RequestInFlight
     row = session.get(IdempotencyKey, (project_id, key))
-    if row is None or row.created_at <= now(session) - _KEPT:
+    if row is None or row.created_at <= now(session) - _LIFETIME:
         return None
     if row.request != request:
         raise IdempotencyKeyReused
     return StoredResponse(row.status, row.location, row.body)
 
 
-def record(session: Session, key: str, request: str, answer: StoredResponse) -> None:
-    """Keeps the answer for a day, and forgets some that are older."""
+def record(session: Session, key: str, request: str, response: StoredResponse) -> None:
+    """Stores the response for a day, and deletes some expired ones."""
     at = now(session)
-    old = select(IdempotencyKey.key).where(IdempotencyKey.created_at <= at - _KEPT).limit(100)
-    session.execute(delete(IdempotencyKey).where(IdempotencyKey.key.in_(old), IdempotencyKey.created_at <= at - _KEPT))
+    old = select(IdempotencyKey.key).where(IdempotencyKey.created_at <= at - _LIFETIME).limit(100)
+    session.execute(
+        delete(IdempotencyKey).where(IdempotencyKey.key.in_(old), IdempotencyKey.created_at <= at - _LIFETIME)
+    )
     session.add(
         IdempotencyKey(
             project_id=project_of(session),
             key=key,
             request=request,
-            status=answer.status,
-            location=answer.location,
-            body=answer.body,
+            status=response.status,
+            location=response.location,
+            body=response.body,
             created_at=at,
         )
     )

@@ -1,4 +1,4 @@
-"""Keys: made, told from their secrets, and revoked."""
+"""API keys: create, find by secret, revoke."""
 
 import hmac
 import re
@@ -17,20 +17,20 @@ from ttm_jobs.errors import KeyNotFound
 from ttm_jobs.models import ApiKey, Scope
 
 _SECRET = re.compile(r"ttm_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
-# A row that told of every request would make each of them a write.
-_USED_AGAIN = timedelta(minutes=10)
+# Recording every use would turn every request into a write.
+_USE_INTERVAL = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
 class NewKey:
-    """A key and its secret, which is known now and never again."""
+    """A new key with its secret, which is not stored."""
 
     key: ApiKey
     secret: str
 
 
 def create(session: Session, *, project_id: str, name: str, scope: Scope, expires_at: datetime | None = None) -> NewKey:
-    """A key of a project that exists. Its secret holds 32 random bytes."""
+    """Creates a key of an existing project. Its secret has 32 random bytes."""
     prefix = secrets.token_hex(4)
     secret = f"ttm_{prefix}_{secrets.token_urlsafe(32)}"
     key = ApiKey(
@@ -49,42 +49,42 @@ def create(session: Session, *, project_id: str, name: str, scope: Scope, expire
 
 
 def find(session: Session, secret: str) -> ApiKey | None:
-    """The valid key of a secret; None for one that is unknown, revoked or expired."""
+    """Returns the key of a secret; None if it is unknown, revoked or expired."""
     match = _SECRET.fullmatch(secret)
     if match is None:
         return None
     key = session.scalar(select(ApiKey).where(ApiKey.prefix == f"ttm_{match[1]}"))
-    # Compared in constant time: how long a refusal takes tells nothing about the secret.
+    # Compared in constant time, so that the response time reveals nothing about the secret.
     if key is None or not hmac.compare_digest(key.sha256, _hash(secret)):
         return None
     expired = key.expires_at is not None and key.expires_at <= now(session)
     return None if expired or key.revoked_at is not None else key
 
 
-def tells_of_use(session: Session, key: ApiKey) -> bool:
-    """Whether `used` has something to write."""
-    return key.last_used_at is None or key.last_used_at <= now(session) - _USED_AGAIN
+def should_record_use(session: Session, key: ApiKey) -> bool:
+    """Whether the last recorded use is old enough to record another."""
+    return key.last_used_at is None or key.last_used_at <= now(session) - _USE_INTERVAL
 
 
-def used(session: Session, key_id: str) -> None:
-    """Notes that the key was used now."""
+def record_use(session: Session, key_id: str) -> None:
+    """Records the current time as the key's last use."""
     session.get_one(ApiKey, key_id).last_used_at = now(session)
 
 
 def any_valid(session: Session) -> bool:
-    """Whether somebody could ask with a key."""
+    """Whether a valid key exists."""
     valid = (ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now(session)))
     return session.scalar(select(ApiKey.id).where(*valid).limit(1)) is not None
 
 
-def every(session: Session, *, project_id: str | None = None) -> Sequence[ApiKey]:
-    """Oldest first, those revoked or expired too; of one project or of all."""
+def list_all(session: Session, *, project_id: str | None = None) -> Sequence[ApiKey]:
+    """Returns the keys of a project or of all projects, oldest first, including revoked and expired ones."""
     query = select(ApiKey).order_by(ApiKey.created_at, ApiKey.id)
     return session.scalars(query if project_id is None else query.where(ApiKey.project_id == project_id)).all()
 
 
 def revoke(session: Session, key_id: str) -> ApiKey:
-    """The key, of no use from now on. KeyNotFound."""
+    """Revokes a key. Raises KeyNotFound."""
     key = session.get(ApiKey, key_id)
     if key is None:
         raise KeyNotFound
@@ -93,5 +93,5 @@ def revoke(session: Session, key_id: str) -> ApiKey:
 
 
 def _hash(secret: str) -> str:
-    # A plain hash is enough for 256 random bits; a slow one is for passwords, which people choose.
+    # A fast hash is enough for 256 random bits. Slow hashes are for passwords.
     return sha256(secret.encode()).hexdigest()

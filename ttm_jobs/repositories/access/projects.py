@@ -1,4 +1,4 @@
-"""Projects: the tenants, their limits, and what they use."""
+"""Projects (tenants), their limits and usage."""
 
 import re
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 
 
 class InvalidProject(Invalid):
-    """A project's name has at most 64 small letters, digits and inner hyphens."""
+    """A project's name has at most 64 lowercase letters, digits and inner hyphens."""
 
     code = "invalid_project"
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a project has and has used."""
+    """Resource use of a project."""
 
     running_jobs: int
     queued_jobs: int
@@ -32,7 +32,7 @@ class Usage:
 
 
 def ensure(session: Session, project_id: str) -> Project:
-    """The project of this name, made if there is none. InvalidProject."""
+    """Returns the project; creates it if it does not exist. Raises InvalidProject."""
     if _NAME.fullmatch(project_id) is None:
         raise InvalidProject
     project = session.get(Project, project_id)
@@ -43,13 +43,13 @@ def ensure(session: Session, project_id: str) -> Project:
     return project
 
 
-def every(session: Session) -> Sequence[Project]:
-    """By name."""
+def list_all(session: Session) -> Sequence[Project]:
+    """Returns all, ordered by name."""
     return session.scalars(select(Project).order_by(Project.id)).all()
 
 
 def usage(session: Session, project_id: str) -> Usage:
-    """Counted now, from the rows themselves."""
+    """Computes the usage from the current rows."""
     return Usage(
         running_jobs=running_jobs(session, project_id),
         queued_jobs=queued_jobs(session, project_id),
@@ -59,7 +59,7 @@ def usage(session: Session, project_id: str) -> Usage:
 
 
 def running_jobs(session: Session, project_id: str) -> int:
-    """Jobs that a worker holds."""
+    """The number of jobs that a worker holds."""
     return _count(session, project_id, *HELD)
 
 
@@ -68,7 +68,7 @@ def queued_jobs(session: Session, project_id: str) -> int:
 
 
 def stored_bytes(session: Session, project_id: str) -> int:
-    """Of uploads, artifacts and checkpoints."""
+    """The bytes of uploads, artifacts and checkpoints."""
     uploads = select(func.sum(Upload.size)).where(Upload.project_id == project_id)
     artifacts = select(func.sum(Artifact.size)).join(Job).where(Job.project_id == project_id)
     checkpoints = select(func.sum(Checkpoint.size)).join(Job).where(Job.project_id == project_id)
@@ -76,7 +76,7 @@ def stored_bytes(session: Session, project_id: str) -> int:
 
 
 def device_hours(session: Session, project_id: str) -> float:
-    """Of attempts that have ended."""
+    """The device hours of ended attempts."""
     seconds = session.scalar(select(func.sum(Job.device_seconds)).where(Job.project_id == project_id))
     return (seconds or 0.0) / 3600
 

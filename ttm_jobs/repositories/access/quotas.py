@@ -1,4 +1,4 @@
-"""A project's limits, looked at within the transaction that would pass them. Projects without limits pay one read."""
+"""Quotas of projects, checked in the transaction that uses them. A project without limits costs one read."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,12 @@ from ttm_jobs.states import HELD
 
 
 def check_new_job(session: Session, project_id: str) -> None:
-    """QuotaExceeded if the project may queue no job more. Of many at once, as many pass as the limit has left."""
+    """Raises QuotaExceeded if the project may not queue another job. Exact under concurrency."""
     project = _locked(session, project_id)
     if project is None:
         return
     if project.max_queued_jobs is not None and (projects.queued_jobs(session, project_id) >= project.max_queued_jobs):
-        raise QuotaExceeded(f"The project has {project.max_queued_jobs} queued jobs, which is its limit.")
+        raise QuotaExceeded(f"The project is at its limit of {project.max_queued_jobs} queued jobs.")
     if project.max_device_hours is not None and (
         projects.device_hours(session, project_id) >= project.max_device_hours
     ):
@@ -26,24 +26,24 @@ def check_new_job(session: Session, project_id: str) -> None:
 
 
 def check_bytes(session: Session, project_id: str, more: int) -> None:
-    """QuotaExceeded if the project may not store `more` bytes beside what it has."""
+    """Raises QuotaExceeded if the project may not store `more` additional bytes."""
     project = _locked(session, project_id)
     if project is None or project.max_stored_bytes is None:
         return
     if projects.stored_bytes(session, project_id) + more > project.max_stored_bytes:
-        raise QuotaExceeded(f"The project may store {project.max_stored_bytes} bytes, and this would pass them.")
+        raise QuotaExceeded(f"The project's storage limit is {project.max_stored_bytes} bytes.")
 
 
 def may_run(session: Session, project_id: str) -> bool:
-    """Whether the project may have one more job running."""
+    """Whether the project may run another job."""
     project = _locked(session, project_id)
     if project is None or project.max_running_jobs is None:
         return True
     return projects.running_jobs(session, project_id) < project.max_running_jobs
 
 
-def at_their_limit(session: Session) -> Sequence[str]:
-    """The projects that may have no more jobs running."""
+def projects_at_limit(session: Session) -> Sequence[str]:
+    """The projects at their limit of running jobs."""
     running = (
         select(func.count())
         .select_from(Job)
@@ -57,7 +57,7 @@ def at_their_limit(session: Session) -> Sequence[str]:
 
 
 def _locked(session: Session, project_id: str) -> Project | None:
-    """The project, locked if it has a limit: whoever counts next sees what this transaction adds. None without one."""
+    """Returns the project with its row locked if it has limits, so that concurrent checks are serialized; else None."""
     project = session.get(Project, project_id)
     if project is None:
         return None

@@ -1,4 +1,4 @@
-"""Secrets of the service's own, made when they are first needed."""
+"""Secrets of the service, created on first use."""
 
 import secrets
 
@@ -11,7 +11,7 @@ from ttm_jobs.models import ServerSecret
 
 
 def ensure(session: Session, name: str) -> bytes:
-    """The 32 random bytes of this name; of many who make it at once one wins."""
+    """Returns 32 random bytes stored under a name. Concurrent calls return the same bytes."""
     insert = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgresql_insert
     session.execute(insert(ServerSecret).values(name=name, value=secrets.token_bytes(32)).on_conflict_do_nothing())
     return session.scalars(select(ServerSecret.value).where(ServerSecret.name == name)).one()

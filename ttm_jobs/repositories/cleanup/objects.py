@@ -1,4 +1,4 @@
-"""Which objects of the storage nobody names, and nobody may name any more."""
+"""Finds unreferenced objects in the storage."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,34 +13,32 @@ from ttm_jobs.models import Artifact, Attempt, Checkpoint, Job, Upload, UploadPa
 
 
 @dataclass(frozen=True)
-class _Run:
-    """Whose object a key of the form jobs/ID/EPOCH/... is."""
+class _AttemptKey:
+    """The attempt of a key of the form jobs/ID/EPOCH/..."""
 
     job_id: str
     epoch: int
 
 
-def abandoned(session: Session, keys: Collection[str], *, after: timedelta) -> set[str]:
-    """Of these keys of existing objects, those that no row names and none will, since `after` at least.
+def unreferenced(session: Session, keys: Collection[str], *, after: timedelta) -> set[str]:
+    """Returns the keys that no row refers to, or will refer to, and whose attempt ended at least `after` ago.
 
-    Only the holder of a lease names objects, and only those of its own epoch. So what lies under an epoch whose attempt
-    has ended, and is not named, stays so. Keys of another form are left alone.
+    Only the holder of a lease records objects, and only of its own epoch. So an unreferenced object of an ended attempt
+    stays unreferenced. Keys of another form are ignored.
     """
     before = now(session) - after
     uploads = {key: key.removeprefix("uploads/") for key in keys if key.startswith("uploads/")}
     runs = {key: run for key in keys if (run := _run_of(key)) is not None}
-    # In this order: what an attempt named in the moment of its end is seen by whoever has seen the end before.
-    over = {run for run in set(runs.values()) if _is_over(session, run, before)}
-    unnamed = {key for key, run in runs.items() if run in over} - _named(session, over)
-    lost = {key for key, upload_id in uploads.items() if _is_old(upload_id, before)}
+    # The order matters: objects that an attempt recorded when it ended are visible to a reader that has seen its end.
+    ended = {run for run in set(runs.values()) if _has_ended(session, run, before)}
+    orphans = {key for key, run in runs.items() if run in ended} - _recorded(session, ended)
+    old = {key for key, upload_id in uploads.items() if _is_old(upload_id, before)}
     parts = {key for key in keys if key.startswith("upload-parts/") and _is_old(key.rpartition("/")[2], before)}
-    return unnamed | (lost - _named_uploads(session, lost)) | (parts - _named_parts(session, parts))
+    return orphans | (old - _recorded_uploads(session, old)) | (parts - _recorded_parts(session, parts))
 
 
-def forget_broken_uploads(session: Session, *, after: timedelta, limit: int = 100) -> None:
-    """Removes the rows of uploads that have not ended, and of which nothing came since `after` ago: their senders are
-    gone.
-    """
+def delete_incomplete_uploads(session: Session, *, after: timedelta, limit: int = 100) -> None:
+    """Deletes incomplete uploads that received no bytes for `after`."""
     uploads = session.scalars(
         select(Upload)
         .where(
@@ -54,38 +52,38 @@ def forget_broken_uploads(session: Session, *, after: timedelta, limit: int = 10
         session.delete(upload)
 
 
-def _run_of(key: str) -> _Run | None:
+def _run_of(key: str) -> _AttemptKey | None:
     match key.split("/"):
         case ["jobs", job_id, epoch, _, *_] if epoch.isdecimal():
-            return _Run(job_id, int(epoch))
+            return _AttemptKey(job_id, int(epoch))
         case _:
             return None
 
 
-def _named(session: Session, runs: Collection[_Run]) -> set[str]:
+def _recorded(session: Session, runs: Collection[_AttemptKey]) -> set[str]:
     jobs = {run.job_id for run in runs}
-    # By the primary key's first column; the keys themselves have no index.
+    # By the primary key's first column: the storage keys have no index.
     return {
         *session.scalars(select(Artifact.key).where(Artifact.job_id.in_(jobs))),
         *session.scalars(select(Checkpoint.key).where(Checkpoint.job_id.in_(jobs))),
     }
 
 
-def _named_uploads(session: Session, keys: Collection[str]) -> set[str]:
+def _recorded_uploads(session: Session, keys: Collection[str]) -> set[str]:
     ids = [key.removeprefix("uploads/") for key in keys]
     return set(session.scalars(select(Upload.key).where(Upload.id.in_(ids))))
 
 
-def _named_parts(session: Session, keys: Collection[str]) -> set[str]:
+def _recorded_parts(session: Session, keys: Collection[str]) -> set[str]:
     ids = {key.split("/")[1] for key in keys}
     return set(session.scalars(select(UploadPart.key).where(UploadPart.upload_id.in_(ids))))
 
 
-def _is_over(session: Session, run: _Run, before: datetime) -> bool:
+def _has_ended(session: Session, run: _AttemptKey, before: datetime) -> bool:
     attempt = session.get(Attempt, (run.job_id, run.epoch))
     if attempt is not None:
         return attempt.ended_at is not None and attempt.ended_at <= before
-    # A job that is there without the attempt is a record restored from an older copy: its epochs will come again.
+    # A job without this attempt comes from a restored older backup; its epochs will be used again.
     return session.get(Job, run.job_id) is None and _is_old(run.job_id, before)
 
 

@@ -1,6 +1,4 @@
-"""What is kept of jobs that ended long ago. The job itself, its history and its attempts stay; the objects of what is
-forgotten here are left to the collector.
-"""
+"""Retention of the data of old jobs. The job, its history and its attempts stay; the collector deletes the objects."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -25,14 +23,12 @@ _ROWS: Mapping[Kind, tuple[type[Base], ColumnElement[bool]]] = {
 }
 
 
-def retire(session: Session, kind: Kind, *, ended_for: timedelta, jobs: int = 20) -> int:
-    """Forgets these rows of at most so many jobs that ended as long ago. Returns how many rows that were; 0 once there
-    are none.
-    """
+def expire(session: Session, kind: Kind, *, ended_for: timedelta, jobs: int = 20) -> int:
+    """Deletes these rows of at most `jobs` jobs that ended `ended_for` ago. Returns the number of rows; 0 when done."""
     table: Any
     table, which = _ROWS[kind]
     has_some = select(table.job_id).where(table.job_id == Job.id, which).correlate(Job).exists()
-    # Only a job that has ended has a time at which it did.
+    # Only finished jobs have this timestamp.
     old = select(Job.id).where(Job.finished_at <= now(session) - ended_for, has_some).limit(jobs)
     ids = session.scalars(old).all()
     if not ids:

@@ -1,4 +1,4 @@
-"""What a queued job waits for, so that its user need not guess."""
+"""Why queued jobs do not run yet."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,15 +18,15 @@ BlockedOn = Literal["time", "worker", "memory", "limit", "turn"]
 
 @dataclass(frozen=True)
 class BlockedReason:
-    """`reason` is a sentence for people."""
+    """What blocks a queued job. `reason` is a sentence for people."""
 
     what: BlockedOn
     reason: str
 
 
 @dataclass(frozen=True)
-class _Crew:
-    """The workers heard of lately that serve a queue: all, those with memory enough, and of these the idle ones."""
+class _QueueWorkers:
+    """Numbers of responsive workers of a queue: all, those with enough memory, and the idle ones among these."""
 
     serving: int
     able: int
@@ -34,12 +34,12 @@ class _Crew:
     largest_bytes: float | None
 
 
-def _crew_of_queue() -> Select[int, int, int, float | None]:
-    """What `_Crew` holds of the workers whose queues have a name like `pattern` and that were seen since `since`."""
-    # As text, which both databases have.
+def _workers_query() -> Select[int, int, int, float | None]:
+    """A query for `_QueueWorkers` of the workers whose queues match `pattern` and that reported after `since`."""
+    # Compared as text, which both databases support.
     serves = cast(Worker.queues, String).like(bindparam("pattern", type_=String), escape="/")
     memory = Worker.devices[0]["memory_bytes"].as_float()
-    # A worker whose device tells of no memory takes any job.
+    # A worker with unknown device memory accepts every job.
     able = or_(memory.is_(None), memory >= bindparam("wanted", type_=BigInteger))
     idle = and_(able, Worker.job_id.is_(None))
     return select(func.count(), func.count(case((able, 1))), func.count(case((idle, 1))), func.max(memory)).where(
@@ -47,63 +47,63 @@ def _crew_of_queue() -> Select[int, int, int, float | None]:
     )
 
 
-# Put together once, which takes as long as to ask it.
-_CREW = _crew_of_queue()
+# Built once: building the statement takes as long as executing it.
+_WORKERS = _workers_query()
 
 
 class BlockedReasons:
-    """What jobs wait for at one moment, by default this one. What several jobs ask alike is looked up once."""
+    """Computes what blocks queued jobs at one time (default: now). Caches lookups that several jobs share."""
 
     def __init__(self, session: Session, *, seen_within: timedelta, at: datetime | None = None) -> None:
         self._session = session
         self._given_at = at
         self._seen_within = seen_within
-        self._crews: dict[tuple[str, int | None], _Crew] = {}
+        self._workers_by_queue: dict[tuple[str, int | None], _QueueWorkers] = {}
         self._reached: dict[str, int | None] = {}
 
     def of(self, job: Job) -> BlockedReason | None:
-        """None for a job that is not queued."""
+        """What blocks the job; None unless it is queued."""
         if job.state is not JobState.QUEUED:
             return None
         if job.not_before is not None and job.not_before > self._at:
-            return BlockedReason("time", f"It is tried again at {job.not_before:%Y-%m-%d %H:%M:%S} UTC.")
-        crew = self._crew(job.queue, job.device_memory_bytes)
-        if crew.serving == 0:
-            return BlockedReason("worker", f"No worker that is up serves the queue {job.queue}.")
-        if crew.able == 0:
+            return BlockedReason("time", f"The job is retried at {job.not_before:%Y-%m-%d %H:%M:%S} UTC.")
+        workers = self._queue_workers(job.queue, job.device_memory_bytes)
+        if workers.serving == 0:
+            return BlockedReason("worker", f"No running worker serves the queue {job.queue}.")
+        if workers.able == 0:
             return BlockedReason(
                 "memory",
-                f"It asks for {_gigabytes(job.device_memory_bytes or 0)} of device memory, and no worker of the queue "
-                f"{job.queue} has more than {_gigabytes(crew.largest_bytes or 0)}.",
+                f"The job needs {_gigabytes(job.device_memory_bytes or 0)} of device memory, and no worker of the "
+                f"queue {job.queue} has more than {_gigabytes(workers.largest_bytes or 0)}.",
             )
         if (limit := self._limit_reached(job.project_id)) is not None:
-            return BlockedReason("limit", f"Its project has as many jobs running as it may ({limit}).")
-        if crew.idle:
-            return BlockedReason("turn", "A worker is free and will take it, or one before it.")
-        return BlockedReason("turn", f"Every worker that could take it is busy ({crew.able}).")
+            return BlockedReason("limit", f"The project is at its limit of {limit} running jobs.")
+        if workers.idle:
+            return BlockedReason("turn", "A worker is idle and will claim this job or one ahead of it.")
+        return BlockedReason("turn", f"All {workers.able} workers that could run it are busy.")
 
     @cached_property
     def _at(self) -> datetime:
-        # Asked for a queued job alone: the view of any other costs no look at the clock.
+        # Read only for queued jobs, so that other jobs cost no query.
         return self._given_at or now(self._session)
 
     def _limit_reached(self, project_id: str) -> int | None:
-        """How many jobs the project may have running, if it has as many."""
+        """The project's limit of running jobs if it is reached, else None."""
         if project_id not in self._reached:
             limit = self._session.scalar(select(Project.max_running_jobs).where(Project.id == project_id))
             reached = limit is not None and projects.running_jobs(self._session, project_id) >= limit
             self._reached[project_id] = limit if reached else None
         return self._reached[project_id]
 
-    def _crew(self, queue: str, wanted_bytes: int | None) -> _Crew:
-        if (queue, wanted_bytes) not in self._crews:
-            # A queue's name holds no quotation mark, and of LIKE's signs one.
+    def _queue_workers(self, queue: str, wanted_bytes: int | None) -> _QueueWorkers:
+        if (queue, wanted_bytes) not in self._workers_by_queue:
+            # Queue names contain no quotation mark, and of LIKE's special characters only the underscore.
             pattern = f'%"{queue.replace("_", "/_")}"%'
             since = self._at - self._seen_within
-            asked = {"pattern": pattern, "wanted": wanted_bytes or 0, "since": since}
-            row = self._session.execute(_CREW, asked).one()
-            self._crews[queue, wanted_bytes] = _Crew(*row)
-        return self._crews[queue, wanted_bytes]
+            parameters = {"pattern": pattern, "wanted": wanted_bytes or 0, "since": since}
+            row = self._session.execute(_WORKERS, parameters).one()
+            self._workers_by_queue[queue, wanted_bytes] = _QueueWorkers(*row)
+        return self._workers_by_queue[queue, wanted_bytes]
 
 
 def _gigabytes(count: float) -> str:

@@ -1,4 +1,4 @@
-"""Jobs as their users see them: made, read, listed, and wished to end, rest or go on."""
+"""Create, read, rename, tag and delete jobs; cancel, pause, resume and retry requests."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -52,10 +52,10 @@ def create(
     resolved_references: Mapping[str, str] | None = None,
     traceparent: str | None = None,
 ) -> Job:
-    """A queued job of the session's project, and the ring it is owed. QuotaExceeded.
+    """Creates a queued job of the session's project and enqueues its wake-up message. Raises QuotaExceeded.
 
-    `spec` is the JSON of the whole description; the other words are the parts of it that lists show. `resolved_references` tells
-    which names it was made from. `owner` is who submits it. `deadline` is a point in time, or counts from now.
+    `spec` is the complete spec as JSON. The other arguments are the parts of it that lists show. `resolved_references`
+    maps the registry references in the spec to their versions. `deadline` is a time, or a duration from now.
     """
     project_id = project_of(session)
     quotas.check_new_job(session, project_id)
@@ -90,18 +90,18 @@ def create(
         notified_at=at,
     )
     session.add(job)
-    # The event names the row.
+    # The event has a foreign key to the row.
     session.flush()
     _index_tags(session, job)
-    uploads.named(session, uploads_in(json.dumps(spec)))
+    uploads.record_use(session, uploads_in(json.dumps(spec)))
     session.add(JobEvent(job_id=job.id, number=1, kind="state", data={"state": JobState.QUEUED, "from": None}, at=at))
     enqueue_wake_up(session, job, at)
-    webhooks.tell(session, job, None, at)
+    webhooks.enqueue_deliveries(session, job, None, at)
     return job
 
 
 def get(session: Session, job_id: str) -> Job:
-    """JobNotFound."""
+    """Returns a job. Raises JobNotFound."""
     job = session.get(Job, job_id)
     if job is None:
         raise JobNotFound
@@ -109,7 +109,7 @@ def get(session: Session, job_id: str) -> Job:
 
 
 class Stamp(NamedTuple):
-    """What changes whenever a view of the job does; `version` alone changes with all but the heartbeat."""
+    """Identifies a job's current representation. `version` changes with everything but the heartbeat."""
 
     version: int
     heartbeat_at: datetime | None
@@ -122,17 +122,17 @@ _STAMP = select(_table.c.version, _table.c.heartbeat_at).where(
 
 
 def stamp(session: Session, job_id: str) -> Stamp:
-    """All that a poll asks for, of a job of the session's project. JobNotFound."""
-    # What is asked most of all names the project itself: the session's own way of doing so costs more than the row.
-    asked = {"job_id": job_id, "project_id": project_of(session)}
-    found = session.connection().execute(_STAMP, asked).first()
+    """Returns the stamp of a job of the session's project, for polling. Raises JobNotFound."""
+    # The most frequent query filters by project itself: the session's tenancy filter costs more than the query.
+    parameters = {"job_id": job_id, "project_id": project_of(session)}
+    found = session.connection().execute(_STAMP, parameters).first()
     if found is None:
         raise JobNotFound
     return Stamp(found.version, found.heartbeat_at)
 
 
 def attempts(session: Session, job_id: str) -> Sequence[Attempt]:
-    """Every claim of a job, oldest first."""
+    """Returns the attempts of a job, oldest first."""
     return session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.lease_epoch)).all()
 
 
@@ -143,14 +143,14 @@ def _index_tags(session: Session, job: Job) -> None:
 
 
 def rename(session: Session, job_id: str, *, name: str | None) -> Job:
-    """Whatever the job's state. JobNotFound."""
+    """Renames a job in any state. Raises JobNotFound."""
     job = locked(session, job_id)
     job.name = name
     return job
 
 
 def tag(session: Session, job_id: str, tags: Collection[str]) -> Job:
-    """Gives a job these tags in the place of those it has, whatever its state. JobNotFound."""
+    """Replaces the tags of a job in any state. Raises JobNotFound."""
     job = locked(session, job_id)
     job.tags = sorted(set(tags))
     session.execute(delete(JobTag).where(JobTag.job_id == job.id))
@@ -159,20 +159,20 @@ def tag(session: Session, job_id: str, tags: Collection[str]) -> Job:
 
 
 def remove(session: Session, job_id: str) -> None:
-    """Forgets a job that has ended, with all that is recorded of it; its objects are collected later. JobNotFound,
+    """Deletes a job that has ended and its rows; the collector deletes its objects later. Raises JobNotFound and
     JobNotDeletable.
     """
     job = locked(session, job_id)
     if job.state not in TERMINAL:
         raise JobNotDeletable
-    # Who shows them names the old one no more.
+    # Their representation no longer refers to this job.
     session.execute(update(Job).where(Job.retry_of == job.id).values(version=Job.version + 1))
-    # The database removes what depends on the row.
+    # Foreign keys cascade.
     session.execute(delete(Job).where(Job.id == job.id))
 
 
 def request_cancel(session: Session, job_id: str) -> Job:
-    """A job nobody holds is cancelled at once; a held one when its worker lets go. Repeating the wish is no error."""
+    """Cancels a job: immediately if no worker holds it, else once its worker has stopped. Idempotent."""
     job = locked(session, job_id)
     at = now(session)
     match job.state:
@@ -191,7 +191,7 @@ def request_cancel(session: Session, job_id: str) -> Job:
 
 
 def request_pause(session: Session, job_id: str) -> Job:
-    """A queued job rests at once; a running one when its worker has saved a checkpoint and let go."""
+    """Pauses a job: immediately if it is queued, else once its worker has saved a checkpoint and stopped."""
     job = locked(session, job_id)
     at = now(session)
     match job.state:
@@ -208,7 +208,7 @@ def request_pause(session: Session, job_id: str) -> Job:
 
 
 def resume(session: Session, job_id: str) -> Job:
-    """A paused job goes back to the queue and on from its last checkpoint."""
+    """Queues a paused job again; it resumes from its last checkpoint."""
     job = locked(session, job_id)
     if job.state is not JobState.PAUSED:
         raise JobNotResumable
@@ -218,8 +218,8 @@ def resume(session: Session, job_id: str) -> Job:
 
 
 def retry(session: Session, job_id: str, *, owner: str | None = None) -> Job:
-    """A new job with the same spec, which names the old one and belongs to who retries it; the old one stays as it is,
-    and its deadline was its own.
+    """Creates a new job with the spec of a failed or cancelled one, but without its deadline. The old job is
+    unchanged.
     """
     old = get(session, job_id)
     if old.state not in (JobState.FAILED, JobState.CANCELLED):
@@ -244,8 +244,9 @@ def retry(session: Session, job_id: str, *, owner: str | None = None) -> Job:
 
 
 def renotify_queued(session: Session, *, after: timedelta, limit: int, queue: str = DEFAULT_QUEUE) -> Sequence[Job]:
-    """Owes another ring to waiting jobs of a queue whose ring was due `after` ago: it, or the broker, was lost. It only
-    calls a worker: which job is taken then is decided by whose turn it is.
+    """Enqueues another wake-up message for queued jobs whose last one was due `after` ago and may be lost.
+
+    The message only wakes a worker; scheduling decides which job it claims.
     """
     at = now(session)
     jobs = session.scalars(
@@ -254,7 +255,7 @@ def renotify_queued(session: Session, *, after: timedelta, limit: int, queue: st
             WAITING,
             Job.queue == queue,
             Job.notified_at <= at - after,
-            Job.project_id.not_in(quotas.at_their_limit(session)),
+            Job.project_id.not_in(quotas.projects_at_limit(session)),
         )
         .order_by(Job.notified_at)
         .limit(limit)

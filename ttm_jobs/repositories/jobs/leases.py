@@ -1,4 +1,4 @@
-"""Leases: who may write a job's run, by compare-and-set on the database's clock."""
+"""Leases: claim, extend, fence and expire, by compare-and-set on the database's clock."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from ttm_jobs.states import HELD, JobState
 
 @dataclass(frozen=True)
 class Lease:
-    """The right of `owner`, a worker's id, to write the run of a job. A later claim has a larger epoch."""
+    """The right of the worker `owner` to write a job's run. Each claim increments `epoch`."""
 
     job_id: str
     owner: str
@@ -30,8 +30,8 @@ class Lease:
 
 @dataclass(frozen=True)
 class LeaseStatus:
-    """What a heartbeat tells the holder of a lease: the job's state, which may be a wish (cancelling or pausing), and
-    whether its deadline has passed.
+    """The result of a heartbeat: the job's state, which may be a stop request (cancelling or pausing), and whether its
+    deadline has passed.
     """
 
     state: JobState
@@ -39,7 +39,7 @@ class LeaseStatus:
 
 
 def claim_next(session: Session, owner: str, *, duration: timedelta, capacity: WorkerCapacity) -> Lease | None:
-    """Takes the job whose turn it is; None if none waits that the worker's capacity is enough for."""
+    """Claims the next job in scheduling order. Returns None if no queued job fits the worker's capacity."""
     for job_id in scheduling.candidates(session, capacity):
         if (lease := claim(session, job_id, owner, duration=duration)) is not None:
             return lease
@@ -47,8 +47,9 @@ def claim_next(session: Session, owner: str, *, duration: timedelta, capacity: W
 
 
 def claim(session: Session, job_id: str, owner: str, *, duration: timedelta) -> Lease | None:
-    """Takes a job that waits; None if it does not wait, not yet, or its project has as many running as it may. Of many
-    at once one wins.
+    """Claims a queued job. Returns None if it is not queued, not due, or its project is at its limit of running jobs.
+
+    Exactly one of several concurrent claims succeeds.
     """
     try:
         job = locked(session, job_id)
@@ -74,26 +75,26 @@ def claim(session: Session, job_id: str, owner: str, *, duration: timedelta) -> 
 
 
 def heartbeat(session: Session, lease: Lease, *, duration: timedelta) -> LeaseStatus:
-    """Extends the lease. LeaseLost."""
-    # The table itself, not the mapped class: a heartbeat is no new version of the job.
+    """Extends the lease. Raises LeaseLost."""
+    # Updates the table, not the mapped class: a heartbeat does not change the job's version.
     jobs = Job.metadata.tables[Job.__tablename__]
-    ours = (
+    held_by_lease = (
         jobs.c.id == lease.job_id,
         jobs.c.lease_owner == lease.owner,
         jobs.c.lease_epoch == lease.epoch,
         jobs.c.state.in_(HELD),
     )
-    row = session.execute(select(jobs.c.state, jobs.c.deadline_at).where(*ours).with_for_update()).first()
+    row = session.execute(select(jobs.c.state, jobs.c.deadline_at).where(*held_by_lease).with_for_update()).first()
     if row is None:
         raise LeaseLost
-    # Asked once the row is locked: the wait for a writer must not count against the lease.
+    # Read after locking the row: waiting for the lock must not count against the lease.
     at = now(session)
-    session.execute(update(jobs).where(*ours).values(lease_until=at + duration, heartbeat_at=at))
+    session.execute(update(jobs).where(*held_by_lease).values(lease_until=at + duration, heartbeat_at=at))
     return LeaseStatus(JobState(row.state), overdue=row.deadline_at is not None and row.deadline_at <= at)
 
 
 def fence(session: Session, lease: Lease) -> Job:
-    """The job, locked, for a write of the lease's holder; LeaseLost for anyone else."""
+    """Returns the locked job for a write under the lease. Raises LeaseLost if the lease is no longer valid."""
     try:
         job = locked(session, lease.job_id)
     except JobNotFound:
@@ -104,7 +105,7 @@ def fence(session: Session, lease: Lease) -> Job:
 
 
 def expire(session: Session, *, backoff: timedelta, limit: int = 100) -> Sequence[Job]:
-    """Takes the jobs of silent workers from them. Any number of processes may do this at once."""
+    """Requeues or fails the jobs of unresponsive workers. Any number of processes may call this concurrently."""
     jobs = session.scalars(
         select(Job)
         .where(HOLDING, Job.lease_until <= now(session))
@@ -113,6 +114,8 @@ def expire(session: Session, *, backoff: timedelta, limit: int = 100) -> Sequenc
         .with_for_update(skip_locked=True)
     ).all()
     for job in jobs:
-        silent = Failure("worker_lost", "The worker fell silent and lost its lease.", origin="system", retryable=True)
-        lifecycle.attempt_failed(session, job, silent, backoff=backoff, outcome="lost")
+        lost = Failure(
+            "worker_lost", "The worker stopped responding and lost its lease.", origin="system", retryable=True
+        )
+        lifecycle.attempt_failed(session, job, lost, backoff=backoff, outcome="lost")
     return jobs

@@ -1,6 +1,6 @@
-"""How an attempt ends, and with it perhaps the job. Each takes the job from `leases.fence` and returns its new state.
+"""Ends attempts and jobs. Each function takes the job from `leases.fence` and returns its new state.
 
-A wish that stands when the attempt ends is granted: a cancelling job is cancelled whatever its trainer made of it.
+A pending stop request wins: a cancelling job is cancelled whatever the result of its trainer.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _LONGEST_BACKOFF = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an attempt or a job failed; `code` is stable, the message is for people."""
+    """Why an attempt or a job failed. `code` is stable; `message` is for people."""
 
     code: str
     message: str
@@ -34,7 +34,7 @@ class Failure:
 
 
 def succeeded(session: Session, job: Job, *, result: Json, files: Sequence[PublishedFile]) -> JobState:
-    """Records the artifacts and the result with the terminal state, all or nothing."""
+    """Records artifacts, result and terminal state atomically."""
     at = now(session)
     if job.state is JobState.CANCELLING:
         return _cancelled(session, job, at)
@@ -46,7 +46,7 @@ def succeeded(session: Session, job: Job, *, result: Json, files: Sequence[Publi
 
 
 def failed(session: Session, job: Job, failure: Failure) -> JobState:
-    """Ends the job: trying again would change nothing."""
+    """Fails the job without a retry."""
     at = now(session)
     if job.state is JobState.CANCELLING:
         return _cancelled(session, job, at)
@@ -57,8 +57,9 @@ def failed(session: Session, job: Job, failure: Failure) -> JobState:
 
 
 def released(session: Session, job: Job, *, reason: str) -> JobState:
-    """The run stopped in order because it was asked to: it goes to cancelled or paused as was wished, else back to the
-    queue. The attempt is given back.
+    """Ends an attempt that stopped on request: the job becomes cancelled or paused, or is queued again.
+
+    The attempt does not count against `max_attempts`.
     """
     at = now(session)
     match job.state:
@@ -78,8 +79,8 @@ def released(session: Session, job: Job, *, reason: str) -> JobState:
 def attempt_failed(
     session: Session, job: Job, failure: Failure, *, backoff: timedelta, outcome: Literal["error", "lost"] = "error"
 ) -> JobState:
-    """An infrastructure error: queued again while attempts are left, with a wait that doubles each time, else
-    failed.
+    """Ends an attempt after an infrastructure error: queues the job again with exponential backoff, or fails it once
+    `max_attempts` is reached.
     """
     at = now(session)
     match job.state:
@@ -115,12 +116,13 @@ def _close_attempt(session: Session, job: Job, outcome: str, at: datetime, failu
         attempt.retryable = failure.retryable
 
 
-EXCEEDED = Failure("deadline_exceeded", "The job had not ended at its deadline.", origin="user", retryable=False)
+EXCEEDED = Failure("deadline_exceeded", "The job did not finish before its deadline.", origin="user", retryable=False)
 
 
 def expire_deadlines(session: Session, *, limit: int = 100) -> Sequence[Job]:
-    """Fails the jobs that wait or rest past their deadline; who holds one is told by its heartbeat. Any number of
-    processes may do this at once.
+    """Fails queued and paused jobs past their deadline; the heartbeat reports it to workers of running jobs.
+
+    Any number of processes may call this concurrently.
     """
     at = now(session)
     jobs = session.scalars(

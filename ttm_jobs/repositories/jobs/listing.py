@@ -1,6 +1,4 @@
-"""Lists of jobs. Each filter has an index in the order of the list, so that a page costs the same however many there
-are.
-"""
+"""Lists of jobs. Each filter has an index in list order, so the cost of a page does not depend on the number of jobs."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from ttm_jobs.states import JobState
 
 @dataclass(frozen=True)
 class JobFilters:
-    """What every job of a list has: one of the states, all the tags, and each word that is given. None: any."""
+    """Filters of a list: any of `states`, all of `tags`, and each given value. None matches everything."""
 
     states: Collection[JobState] = ()
     tags: Collection[str] = ()
@@ -33,7 +31,7 @@ class JobFilters:
 
 @dataclass(frozen=True)
 class JobPage:
-    """`has_more` says whether a page follows the last of `jobs`."""
+    """`has_more` is true if another page follows."""
 
     jobs: Sequence[Job]
     has_more: bool
@@ -46,28 +44,28 @@ def page(
     before: tuple[datetime, str] | None = None,
     filters: JobFilters | None = None,
 ) -> JobPage:
-    """Newest first; `before` is (created_at, id) of the last job of the page before."""
+    """Returns a page, newest first. `before` is (created_at, id) of the previous page's last job."""
     filters = filters or JobFilters()
     query = _filtered(filters, limit=limit + 1, before=before)
     if len(filters.states) > 1:
-        # One range of the index a state: together they would be sorted from the beginning for each page.
+        # One index range per state, merged: a single query would sort all matching jobs for every page.
         lists = [session.scalars(query.where(Job.state == state)) for state in filters.states]
-        jobs: Sequence[Job] = list(islice(merge(*lists, key=_place, reverse=True), limit + 1))
+        jobs: Sequence[Job] = list(islice(merge(*lists, key=_position, reverse=True), limit + 1))
     else:
         jobs = session.scalars(query.where(*(Job.state == state for state in filters.states))).all()
     return JobPage(jobs[:limit], has_more=len(jobs) > limit)
 
 
 def matching(filters: JobFilters) -> tuple[Select[Job], Any, Any]:
-    """The jobs that pass all filters but that of the states, in no order, and their columns of time and id."""
+    """A query for the jobs that pass all filters except `states`, with its columns of creation time and id."""
     query = select(Job)
-    made_at: Any = Job.created_at
+    created_at: Any = Job.created_at
     job_id: Any = Job.id
     if filters.tags:
         first, *others = sorted(set(filters.tags))
         query = query.join(JobTag, JobTag.job_id == Job.id).where(JobTag.tag == first)
-        # Read in the order of the tag's own index.
-        made_at, job_id = JobTag.created_at, JobTag.job_id
+        # Reads in the order of the tag index.
+        created_at, job_id = JobTag.created_at, JobTag.job_id
         for tag in others:
             query = query.where(
                 select(JobTag.tag).where(JobTag.job_id == Job.id, JobTag.tag == tag).correlate(Job).exists()
@@ -81,23 +79,23 @@ def matching(filters: JobFilters) -> tuple[Select[Job], Any, Any]:
     if filters.owner is not None:
         query = query.where(Job.owner == filters.owner)
     if filters.created_after is not None:
-        query = query.where(made_at > filters.created_after)
+        query = query.where(created_at > filters.created_after)
     if filters.created_before is not None:
-        query = query.where(made_at < filters.created_before)
-    return query, made_at, job_id
+        query = query.where(created_at < filters.created_before)
+    return query, created_at, job_id
 
 
 def _filtered(filters: JobFilters, *, limit: int, before: tuple[datetime, str] | None) -> Select[Job]:
-    query, made_at, job_id = matching(filters)
+    query, created_at, job_id = matching(filters)
     if before is not None:
-        query = query.where(tuple_(made_at, job_id) < before)
-    return query.order_by(made_at.desc(), job_id.desc()).limit(limit)
+        query = query.where(tuple_(created_at, job_id) < before)
+    return query.order_by(created_at.desc(), job_id.desc()).limit(limit)
 
 
 def _equal(column: Any, value: str) -> Sequence[ColumnElement[bool]]:
-    # In two parts: told that the whole is equal, too, SQLite puts it into the index's expression, and loses the index.
+    # Two conditions: with an additional one on the whole value, SQLite would not use the expression index.
     return beginning(column) == beginning(value), rest(column) == rest(value)
 
 
-def _place(job: Job) -> tuple[datetime, str]:
+def _position(job: Job) -> tuple[datetime, str]:
     return job.created_at, job.id

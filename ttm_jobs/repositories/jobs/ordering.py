@@ -1,5 +1,6 @@
-"""Lists of jobs in other orders than that of their submission, for people's pages: no index helps them, so each reads
-all jobs that pass the filters, and its pages are counted.
+"""Lists of jobs in orders other than creation time, for the dashboard.
+
+No index supports them: a page reads all jobs that pass the filters, and pages are numbered.
 """
 
 from collections.abc import Mapping
@@ -15,17 +16,17 @@ from ttm_jobs.repositories.jobs.listing import JobFilters, JobPage, matching
 from ttm_jobs.states import JobState
 
 
-def _share(who: str) -> ColumnElement[float]:
-    """Top-1 as lists show it: of the test split if there is one, else of validation; of a running job so far."""
+def _accuracy(model: str) -> ColumnElement[float]:
+    """Top-1 accuracy: test if available, else validation; the latest value for a running job."""
     return func.coalesce(
-        Job.result[(f"{who}_test", "top1")].as_float(),
-        Job.result[(f"{who}_validation", "top1")].as_float(),
-        Job.latest["validation/top1" if who == "student" else "teacher/top1"].as_float(),
+        Job.result[(f"{model}_test", "top1")].as_float(),
+        Job.result[(f"{model}_validation", "top1")].as_float(),
+        Job.latest["validation/top1" if model == "student" else "teacher/top1"].as_float(),
     )
 
 
 class _elapsed(FunctionElement[float]):  # noqa: N801 - written as SQL functions are
-    """Seconds from one time to another, or until now."""
+    """Seconds between two times; the second defaults to now."""
 
     name = "elapsed"
     inherit_cache = True
@@ -45,7 +46,7 @@ def _elapsed_on_sqlite(element: Any, compiler: Any, **options: Any) -> str:
 
 
 _STEPS = func.nullif(Job.progress["total_steps"].as_float(), 0)
-# What is compared, in turn.
+# Sort keys by name of the order.
 ORDERS: Mapping[str, tuple[Any, ...]] = {
     "name": (Job.name,),
     "owner": (Job.owner,),
@@ -54,8 +55,8 @@ ORDERS: Mapping[str, tuple[Any, ...]] = {
     "dataset": (Job.dataset,),
     "method": (Job.method,),
     "progress": (Job.progress["step"].as_float() / _STEPS,),
-    "top1": (_share("student"),),
-    "gap": (_share("teacher") - _share("student"),),
+    "top1": (_accuracy("student"),),
+    "change": (_accuracy("student") - _accuracy("teacher"),),
     "attempt": (Job.attempt,),
     "waited": (_elapsed(Job.created_at, func.coalesce(Job.started_at, Job.finished_at)),),
     "ran": (_elapsed(Job.started_at, Job.finished_at),),
@@ -66,17 +67,17 @@ ORDERS: Mapping[str, tuple[Any, ...]] = {
 def page(
     session: Session, order: str, *, descending: bool, limit: int, number: int = 0, filters: JobFilters | None = None
 ) -> JobPage:
-    """Page `number`, from 0, by the key of ORDERS that `order` names. What has nothing to compare comes last in either
-    direction, and of equals the newest first.
+    """Returns page `number` (from 0) in the order ORDERS[order]. Missing values come last in both directions; ties are
+    ordered newest first.
     """
     filters = filters or JobFilters()
-    query, made_at, job_id = matching(filters)
+    query, created_at, job_id = matching(filters)
     if filters.states:
         query = query.where(Job.state.in_([JobState(state) for state in filters.states]))
     keys = [(key.desc() if descending else key.asc()).nulls_last() for key in ORDERS[order]]
     found = session.scalars(
         query.with_only_columns(job_id)
-        .order_by(*keys, made_at.desc(), job_id.desc())
+        .order_by(*keys, created_at.desc(), job_id.desc())
         .limit(limit + 1)
         .offset(number * limit)
     ).all()

@@ -1,7 +1,8 @@
-"""Whose turn it is. Of the projects that wait, the one with the fewest jobs running goes first, and of those with
-equally many the one whose last job began longest ago; within a project the most urgent job, then the oldest.
+"""Scheduling order and the queue.
 
-So a project with a hundred thousand jobs, however urgent they say they are, holds up nobody else's.
+Among the projects with queued jobs, the one with the fewest running jobs is first; among those, the one whose last job
+started longest ago. Within a project, the job with the highest priority is first, then the oldest. A project with a
+hundred thousand urgent jobs therefore delays no other project.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,18 +20,14 @@ from ttm_jobs.settings import DEFAULT_QUEUE
 
 @dataclass(frozen=True)
 class WorkerCapacity:
-    """What a worker has for jobs: the queues it serves, the preferred first, and the memory of its device in bytes, if
-    that is known.
-    """
+    """What a worker can run: the queues it serves in order of preference, and its device memory in bytes, if known."""
 
     queues: Sequence[str] = (DEFAULT_QUEUE,)
     memory_bytes: int | None = None
 
 
 def candidates(session: Session, capacity: WorkerCapacity) -> Iterator[str]:
-    """The id of the next job, locked until the transaction ends, and, if that is not taken, those after it: one of each
-    project. What others hold locked is passed over.
-    """
+    """Yields the ids of the next jobs, one per project, each locked until the transaction ends. Skips locked rows."""
     at = now(session)
     for queue in capacity.queues:
         for project_id in scheduling_order(session, queue):
@@ -39,10 +36,10 @@ def candidates(session: Session, capacity: WorkerCapacity) -> Iterator[str]:
 
 
 def scheduling_order(session: Session, queue: str) -> Sequence[str]:
-    """The projects with jobs in the queue and leave to run one more, whose turn it is first."""
-    mine = select(func.min(Job.project_id).label("project_id")).where(WAITING, Job.queue == queue)
-    waiting = mine.cte("waiting", recursive=True)
-    # Each project is one step in the index, however many of its jobs wait.
+    """Projects that have jobs in the queue and may run another one, in scheduling order."""
+    first = select(func.min(Job.project_id).label("project_id")).where(WAITING, Job.queue == queue)
+    waiting = first.cte("waiting", recursive=True)
+    # Each project costs one index step, whatever the number of its queued jobs.
     further = aliased(Job)
     following = (
         select(func.min(further.project_id))
@@ -94,7 +91,7 @@ def _first(session: Session, queue: str, project_id: str, capacity: WorkerCapaci
 
 @dataclass(frozen=True)
 class QueuePosition:
-    """Of a job in its project's line of a queue: what orders the line."""
+    """The sort key of a job in its project's part of a queue."""
 
     priority: int
     created_at: datetime
@@ -102,34 +99,34 @@ class QueuePosition:
 
 
 def queue_lengths(session: Session) -> dict[str, tuple[int, datetime]]:
-    """How many jobs wait in each queue, and since when the one that waits longest; an empty queue is left out."""
+    """The number of queued jobs and the time of the oldest one, by queue. Omits empty queues."""
     query = select(Job.queue, func.count(), func.min(Job.queued_at)).where(WAITING).group_by(Job.queue)
     return {queue: (count, since) for queue, count, since in session.execute(query)}
 
 
 def queue_page(session: Session, queue: str, *, limit: int, after: QueuePosition | None = None) -> Sequence[Job]:
-    """Of the session's project, the next first."""
+    """Queued jobs of the session's project in scheduling order."""
     if after is None:
-        return _some(session, queue, limit=limit)
-    # In two parts, each a range of the index; as one condition, or with the pair compared as one, it would be none.
+        return _queued(session, queue, limit=limit)
+    # Two queries, each an index range; a single condition would not use the index.
     later = or_(Job.created_at > after.created_at, Job.id > after.job_id)
-    as_urgent = (Job.priority == after.priority, Job.created_at >= after.created_at, later)
-    found = list(_some(session, queue, *as_urgent, limit=limit))
+    same_priority = (Job.priority == after.priority, Job.created_at >= after.created_at, later)
+    found = list(_queued(session, queue, *same_priority, limit=limit))
     if len(found) < limit:
-        found += _some(session, queue, Job.priority < after.priority, limit=limit - len(found))
+        found += _queued(session, queue, Job.priority < after.priority, limit=limit - len(found))
     return found
 
 
 def count_until(session: Session, queue: str, place: QueuePosition) -> int:
-    """How many of the project's jobs are in the line up to a place, that of a job of its own included."""
+    """The number of the project's queued jobs up to and including a position."""
     no_later = or_(Job.created_at < place.created_at, Job.id <= place.job_id)
-    as_urgent = (Job.priority == place.priority, Job.created_at <= place.created_at, no_later)
+    same_priority = (Job.priority == place.priority, Job.created_at <= place.created_at, no_later)
     return sum(
         session.scalar(select(func.count(Job.id)).where(WAITING, Job.queue == queue, *conditions)) or 0
-        for conditions in ((Job.priority > place.priority,), as_urgent)
+        for conditions in ((Job.priority > place.priority,), same_priority)
     )
 
 
-def _some(session: Session, queue: str, *conditions: ColumnElement[bool], limit: int) -> Sequence[Job]:
+def _queued(session: Session, queue: str, *conditions: ColumnElement[bool], limit: int) -> Sequence[Job]:
     query = select(Job).where(WAITING, Job.queue == queue, *conditions)
     return session.scalars(query.order_by(Job.priority.desc(), Job.created_at, Job.id).limit(limit)).all()

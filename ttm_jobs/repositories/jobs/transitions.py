@@ -1,4 +1,4 @@
-"""How a job's row changes: under its lock, by the table of moves, and with an event for everyone who follows."""
+"""State transitions of a job: under its row lock, checked against the table of transitions, with an event."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,15 +8,15 @@ from sqlalchemy.orm import Session
 from ttm_jobs.errors import JobNotFound
 from ttm_jobs.models import Job, JobEvent
 from ttm_jobs.repositories import outbox, webhooks
-from ttm_jobs.states import HELD, TERMINAL, JobState, check_move
+from ttm_jobs.states import HELD, TERMINAL, JobState, check_transition
 
 WAKE_UP = "wake_up"
 
 
 def locked(session: Session, job_id: str) -> Job:
-    """The job as it is now, held until the transaction ends; JobNotFound.
+    """Returns the job with its row locked until the transaction ends. Raises JobNotFound.
 
-    PostgreSQL locks the row. On SQLite a writing transaction is alone from its start.
+    On SQLite, a writing transaction is exclusive from its start.
     """
     job = session.get(Job, job_id, with_for_update=True, populate_existing=True)
     if job is None:
@@ -25,7 +25,7 @@ def locked(session: Session, job_id: str) -> Job:
 
 
 def append(session: Session, job: Job, kind: str, data: dict[str, Any], at: datetime) -> JobEvent:
-    """Adds to the stream of a locked job."""
+    """Appends an event to a locked job's stream."""
     job.last_event_number += 1
     event = JobEvent(job_id=job.id, number=job.last_event_number, kind=kind, data=data, at=at)
     session.add(event)
@@ -33,22 +33,23 @@ def append(session: Session, job: Job, kind: str, data: dict[str, Any], at: date
 
 
 def move(session: Session, job: Job, to: JobState, at: datetime, **why: Any) -> None:
-    """Moves a locked job to another state, with its times; IllegalMove where the table has no such move.
+    """Changes the state of a locked job and its timestamps. Raises InvalidTransition for a transition that is not
+    allowed.
 
-    `why` goes into the event: whose wish, which worker, which failure.
+    `why` is added to the event: for example the worker or the failure.
     """
-    check_move(job.state, to)
+    check_transition(job.state, to)
     before, job.state = job.state, to
     if to not in HELD:
         job.phase = job.lease_owner = job.lease_until = job.heartbeat_at = None
     if to in TERMINAL:
         job.finished_at = at
     append(session, job, "state", {"state": to, "from": before, **why}, at)
-    webhooks.tell(session, job, before, at)
+    webhooks.enqueue_deliveries(session, job, before, at)
 
 
 def enqueue(session: Session, job: Job, at: datetime, delay: timedelta, **why: Any) -> None:
-    """Moves a locked job back to the queue, and owes it a ring once `delay` is over."""
+    """Queues a locked job again and enqueues its wake-up message, due after `delay`."""
     move(session, job, JobState.QUEUED, at, **why)
     job.queued_at = at
     job.not_before = job.notified_at = at + delay

@@ -1,4 +1,4 @@
-"""Artifacts: the published files of jobs."""
+"""Artifacts: published files of jobs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ LOG = "trainer.log"
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A whole object in storage."""
+    """A complete object in the storage."""
 
     name: str
     key: str
@@ -26,9 +26,7 @@ class PublishedFile:
 
 
 def record(session: Session, job: Job, files: Sequence[PublishedFile]) -> list[str]:
-    """Names the files of a locked job. Returns the keys of those that an earlier attempt had recorded under the same
-    names, whose objects nobody names any more.
-    """
+    """Records the files of a locked job. Returns the keys of the objects that they replace."""
     at = now(session)
     replaced = []
     for file in files:
@@ -51,12 +49,12 @@ def record(session: Session, job: Job, files: Sequence[PublishedFile]) -> list[s
 
 
 def of_job(session: Session, job_id: str) -> Sequence[Artifact]:
-    """By name."""
+    """Returns all, ordered by name."""
     return session.scalars(select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.name)).all()
 
 
 def get(session: Session, job_id: str, name: str) -> Artifact:
-    """ArtifactNotFound."""
+    """Returns an artifact. Raises ArtifactNotFound."""
     artifact = session.get(Artifact, (job_id, name))
     if artifact is None:
         raise ArtifactNotFound

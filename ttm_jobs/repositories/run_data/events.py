@@ -1,4 +1,4 @@
-"""The stream of a job, read."""
+"""Reads of event streams."""
 
 from collections.abc import Collection, Sequence
 
@@ -11,7 +11,7 @@ from ttm_jobs.models.job_event import HISTORY
 
 
 def after(session: Session, job_id: str, number: int, *, limit: int = 500) -> Sequence[JobEvent]:
-    """The events after the given number, in order; 0 for all."""
+    """Returns the events after a number in order; 0 returns all."""
     return session.scalars(
         select(JobEvent)
         .where(JobEvent.job_id == job_id, JobEvent.number > number)
@@ -21,24 +21,24 @@ def after(session: Session, job_id: str, number: int, *, limit: int = 500) -> Se
 
 
 def history(session: Session, job_id: str) -> Sequence[JobEvent]:
-    """The changes of state and phase, in order."""
+    """Returns the changes of state and phase in order."""
     return session.scalars(select(JobEvent).where(JobEvent.job_id == job_id, HISTORY).order_by(JobEvent.number)).all()
 
 
 def resolved(session: Session, job_id: str) -> Json | None:
-    """What the engine told of a job before its first step; None if it did not come to that."""
-    # Near the beginning of the stream, and so soon found in the order of the key.
+    """Returns the data of the job's `resolved` event; None if it has none yet."""
+    # It is near the beginning of the stream, so a scan in key order finds it quickly.
     query = select(JobEvent.data).where(JobEvent.job_id == job_id, JobEvent.kind == "resolved")
     return session.scalar(query.order_by(JobEvent.number).limit(1))
 
 
 def last_event_numbers(session: Session, job_ids: Collection[str]) -> dict[str, int]:
-    """The number of the last_event_numbers event of each job; a job that does not exist is left out."""
+    """The number of the newest event of each job. Omits jobs that do not exist."""
     rows = session.execute(select(Job.id, Job.last_event_number).where(Job.id.in_(job_ids)))
     return {row.id: row.last_event_number for row in rows}
 
 
 def job_versions(session: Session, job_ids: Collection[str]) -> dict[str, int]:
-    """The version of each job; a job that does not exist is left out."""
+    """The version of each job. Omits jobs that do not exist."""
     rows = session.execute(select(Job.id, Job.version).where(Job.id.in_(job_ids)))
     return {row.id: row.version for row in rows}

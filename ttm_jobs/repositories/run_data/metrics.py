@@ -1,4 +1,4 @@
-"""Metrics: the curves of a job."""
+"""Metrics of jobs."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from ttm_jobs.models import Job, Metric
 
 @dataclass(frozen=True)
 class Point:
-    """The numbers told at one step; None for one that was not finite. `at` is when they were written."""
+    """The values at one step; None for a value that was not finite. `at` is the recording time."""
 
     step: int
     epoch: float
@@ -25,7 +25,7 @@ class Point:
 
 
 def upsert(session: Session, job: Job, points: Sequence[Point]) -> None:
-    """Writes numbers told at steps; a step told again replaces what was told before."""
+    """Writes values. A value of an existing step and name is replaced."""
     rows = [
         {
             "job_id": job.id,
@@ -52,7 +52,7 @@ def upsert(session: Session, job: Job, points: Sequence[Point]) -> None:
 
 
 def curve(session: Session, job_id: str, name: str, *, after_step: int = -1, limit: int = 1000) -> Sequence[Metric]:
-    """One metric in order of steps."""
+    """Returns one metric in order of steps."""
     return session.scalars(
         select(Metric)
         .where(Metric.job_id == job_id, Metric.name == name, Metric.step > after_step)
@@ -64,9 +64,9 @@ def curve(session: Session, job_id: str, name: str, *, after_step: int = -1, lim
 def points(
     session: Session, job: Job, *, names: Collection[str] = (), after_step: int = -1, limit: int = 1000
 ) -> list[Point]:
-    """The named metrics (all, if none is named) side by side, in order of steps."""
-    # Each curve is a range of the primary key; together they would be a scan.
-    return _beside(
+    """Returns the points of the named metrics (default: all) in order of steps."""
+    # One primary-key range per metric; a single query would scan.
+    return _merge(
         metric
         for name in names or job.latest
         for metric in curve(session, job.id, name, after_step=after_step, limit=limit)
@@ -76,10 +76,11 @@ def points(
 def thinned(
     session: Session, job: Job, *, names: Collection[str] = (), after_step: int = -1, max_points: int
 ) -> list[Point]:
-    """The same, but of each curve's steps at most `max_points`: the first one of each of as many equal stretches, and
-    the last. They are sought in the primary key, so that the time is that of the points and not of the curve.
+    """Like `points`, with at most `max_points` steps per metric: the first of each of equal intervals, and the last.
+
+    Seeks in the primary key, so the time depends on the number of points and not on the length of the curve.
     """
-    return _beside(
+    return _merge(
         metric
         for name in names or job.latest
         for metric in _thin_curve(session, job.id, name, after_step=after_step, max_points=max_points)
@@ -87,37 +88,37 @@ def thinned(
 
 
 def _thin_curve(session: Session, job_id: str, name: str, *, after_step: int, max_points: int) -> Sequence[Any]:
-    mine = (Metric.job_id == job_id, Metric.name == name)
-    # Two questions: a database that is asked both at once reads the whole curve.
-    first = session.scalar(select(func.min(Metric.step)).where(*mine, Metric.step > after_step))
-    last = session.scalar(select(func.max(Metric.step)).where(*mine, Metric.step > after_step))
+    of_metric = (Metric.job_id == job_id, Metric.name == name)
+    # Two queries: for both at once, a database reads the whole curve.
+    first = session.scalar(select(func.min(Metric.step)).where(*of_metric, Metric.step > after_step))
+    last = session.scalar(select(func.max(Metric.step)).where(*of_metric, Metric.step > after_step))
     if first is None or last is None:
         return ()
-    stretches = max_points - 1
-    width = max(1, -(-(last - first) // stretches))
+    intervals = max_points - 1
+    width = max(1, -(-(last - first) // intervals))
     starts = select(literal(first).label("start")).cte("starts", recursive=True)
     starts = starts.union_all(select(starts.c.start + width).where(starts.c.start + width < last))
     nearest = (
         select(Metric.step)
-        # One lower bound alone: beside another, SQLite may take the wrong one for the range that it reads.
-        .where(*mine, Metric.step >= starts.c.start)
+        # A single lower bound: with two, SQLite may choose the wrong one for the index range.
+        .where(*of_metric, Metric.step >= starts.c.start)
         .order_by(Metric.step)
         .limit(1)
         .correlate(starts)
         .scalar_subquery()
     )
     steps = {*session.scalars(select(nearest).select_from(starts)), last}
-    # Columns alone: to make objects of them would take longer than to find them.
+    # Columns instead of objects: creating objects takes longer than the query.
     columns = select(Metric.name, Metric.step, Metric.epoch, Metric.value, Metric.at)
-    return session.execute(columns.where(*mine, Metric.step.in_(steps)).order_by(Metric.step)).all()
+    return session.execute(columns.where(*of_metric, Metric.step.in_(steps)).order_by(Metric.step)).all()
 
 
-def _beside(metrics: Iterable[Any]) -> list[Point]:
-    places: dict[int, tuple[float, datetime | None]] = {}
+def _merge(metrics: Iterable[Any]) -> list[Point]:
+    steps: dict[int, tuple[float, datetime | None]] = {}
     values: dict[int, dict[str, float | None]] = {}
     for metric in metrics:
-        places[metric.step] = metric.epoch, metric.at
+        steps[metric.step] = metric.epoch, metric.at
         values.setdefault(metric.step, {})[metric.name] = metric.value
     return [
-        Point(step, epoch, values[step], at) for step, (epoch, at) in sorted(places.items(), key=lambda place: place[0])
+        Point(step, epoch, values[step], at) for step, (epoch, at) in sorted(steps.items(), key=lambda item: item[0])
     ]

@@ -1,6 +1,4 @@
-"""What a run tells while it works. Each takes the job from `leases.fence`, so that only the holder of its lease
-writes.
-"""
+"""Records the events of a run. Each function takes the job from `leases.fence`, so only the lease's holder writes."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,11 +10,11 @@ from ttm_jobs.models import Attempt, Checkpoint, Job, JobEvent
 from ttm_jobs.models.base import Json
 from ttm_jobs.repositories.jobs.transitions import append
 
-_KEPT_CHECKPOINTS = 2
+_MAX_CHECKPOINTS = 2
 
 
 def phase(session: Session, job: Job, name: str, at: datetime) -> None:
-    """Told again by the trainer after the worker has told it, a phase is the same one."""
+    """Records a change of phase. Reporting the current phase again has no effect."""
     if job.phase == name:
         return
     job.phase = name
@@ -24,7 +22,7 @@ def phase(session: Session, job: Job, name: str, at: datetime) -> None:
 
 
 def resolved(session: Session, job: Job, resolved_spec: Json, data: Json, at: datetime) -> None:
-    """`resolved_spec` is what the next attempts run; `data` is the rest of the event."""
+    """Stores the resolved spec, which later attempts run. `data` is the rest of the event."""
     job.resolved_spec = resolved_spec
     attempt = _attempt(session, job)
     attempt.from_step = attempt.to_step = data.get("resumed_from_step") or 0
@@ -37,7 +35,7 @@ def teacher_measured(session: Session, job: Job, data: Json, at: datetime) -> No
 
 
 def progress(session: Session, job: Job, data: Json, at: datetime) -> None:
-    """Takes the place of the progress event before, which nobody needs any more."""
+    """Records progress and replaces the previous progress event."""
     if job.progress_event is not None:
         session.execute(delete(JobEvent).where(JobEvent.job_id == job.id, JobEvent.number == job.progress_event))
     job.progress = data
@@ -46,9 +44,7 @@ def progress(session: Session, job: Job, data: Json, at: datetime) -> None:
 
 
 def metrics(session: Session, job: Job, data: Json, at: datetime) -> None:
-    """The event alone; the curves are written by `metrics.upsert`, many points at once. In `data` a number that is not
-    finite is a string.
-    """
+    """Records the event; `metrics.upsert` writes the values of many points at once. Non-finite values are strings."""
     job.latest = {**job.latest, **data["values"]}
     append(session, job, "metrics", data, at)
 
@@ -58,10 +54,11 @@ def log(session: Session, job: Job, data: Json, at: datetime) -> None:
 
 
 def checkpoint(session: Session, job: Job, saved: Checkpoint, data: Json, at: datetime) -> list[str]:
-    """Records a checkpoint whose object is whole, and forgets all but the last two and the best. Returns the keys of
-    the objects that no row names any more, to be deleted after the commit.
+    """Records a checkpoint with a complete object, and deletes all but the last two and the best.
+
+    Returns the keys of the unreferenced objects, to be deleted after the commit.
     """
-    # One saved a moment ago counts, too.
+    # Includes checkpoints added in this transaction.
     session.flush()
     known = {row.step: row for row in checkpoints(session, job.id)}
     obsolete = [row.key for row in (known.pop(saved.step, None),) if row is not None and row.key != saved.key]
@@ -70,14 +67,14 @@ def checkpoint(session: Session, job: Job, saved: Checkpoint, data: Json, at: da
     append(session, job, "checkpoint", data, at)
     steps = sorted(known)
     best = [step for step in steps if known[step].best][-1:]
-    for step in set(steps) - set(steps[-_KEPT_CHECKPOINTS:]) - set(best):
+    for step in set(steps) - set(steps[-_MAX_CHECKPOINTS:]) - set(best):
         obsolete.append(known[step].key)
         session.delete(known[step])
     return obsolete
 
 
 def checkpoints(session: Session, job_id: str) -> Sequence[Checkpoint]:
-    """Newest first."""
+    """Returns the checkpoints, newest first."""
     return session.scalars(select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(Checkpoint.step.desc())).all()
 
 

@@ -1,4 +1,4 @@
-"""Teacher stores: what workers tell of their disks, and what the jobs of a project had of it."""
+"""Teacher stores on workers' disks, and their use by the jobs of a project."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -25,21 +25,19 @@ class LocalStore:
 
 @dataclass(frozen=True)
 class StoreSummary:
-    """A store as a project knows it: by the jobs that had it open, `job` being the newest. Of the hosts that hold it
-    there is at least one.
-    """
+    """A store with its use by a project's jobs. `job` is the newest one; `hosts` has at least one element."""
 
     digest: str
     job: Job
     jobs: int
-    hits: int
-    filled: int
+    cache_hits: int
+    forwards: int
     last_used_at: datetime
     hosts: Sequence[TeacherStore]
 
 
-def tell(session: Session, hostname: str, place: str, found: Collection[LocalStore]) -> None:
-    """Replaces what a folder of a host was said to hold."""
+def report(session: Session, hostname: str, place: str, found: Collection[LocalStore]) -> None:
+    """Replaces the reported content of a host's folder."""
     at = now(session)
     session.execute(
         delete(TeacherStore).where(
@@ -63,32 +61,32 @@ def tell(session: Session, hostname: str, place: str, found: Collection[LocalSto
         )
 
 
-def used(session: Session, job: Job, digests: Collection[str], *, hits: int, filled: int) -> None:
-    """A job had these stores open; of several, each served the same images."""
+def used(session: Session, job: Job, digests: Collection[str], *, cache_hits: int, forwards: int) -> None:
+    """Records that a job used these stores. With several stores, each served the same images."""
     at = now(session)
     for digest in digests:
         use = session.get(TeacherStoreUse, (job.id, digest))
         if use is None:
-            use = TeacherStoreUse(job_id=job.id, digest=digest, project_id=job.project_id, hits=0, filled=0)
+            use = TeacherStoreUse(job_id=job.id, digest=digest, project_id=job.project_id, cache_hits=0, forwards=0)
             session.add(use)
-        use.hits += hits // len(digests)
-        use.filled += filled // len(digests)
+        use.cache_hits += cache_hits // len(digests)
+        use.forwards += forwards // len(digests)
         use.at = at
 
 
 def page(session: Session, *, limit: int, before: tuple[datetime, str] | None = None) -> Sequence[StoreSummary]:
-    """Those that jobs of the session's project had open, the most recently used first."""
+    """Returns the stores that jobs of the session's project used, most recently used first."""
     last = func.max(TeacherStoreUse.at)
-    there = select(TeacherStore.digest).where(TeacherStore.digest == TeacherStoreUse.digest).exists()
+    exists = select(TeacherStore.digest).where(TeacherStore.digest == TeacherStoreUse.digest).exists()
     query = (
         select(
             TeacherStoreUse.digest,
             last.label("last"),
             func.count().label("jobs"),
-            func.sum(TeacherStoreUse.hits).label("hits"),
-            func.sum(TeacherStoreUse.filled).label("filled"),
+            func.sum(TeacherStoreUse.cache_hits).label("cache_hits"),
+            func.sum(TeacherStoreUse.forwards).label("forwards"),
         )
-        .where(TeacherStoreUse.project_id == project_of(session), there)
+        .where(TeacherStoreUse.project_id == project_of(session), exists)
         .group_by(TeacherStoreUse.digest)
         .order_by(last.desc(), TeacherStoreUse.digest.desc())
         .limit(limit)
@@ -100,8 +98,8 @@ def page(session: Session, *, limit: int, before: tuple[datetime, str] | None = 
             digest=row.digest,
             job=_newest_job(session, row.digest),
             jobs=row.jobs,
-            hits=int(row.hits),
-            filled=int(row.filled),
+            cache_hits=int(row.cache_hits),
+            forwards=int(row.forwards),
             last_used_at=row.last,
             hosts=session.scalars(
                 select(TeacherStore).where(TeacherStore.digest == row.digest).order_by(TeacherStore.hostname)
@@ -111,9 +109,9 @@ def page(session: Session, *, limit: int, before: tuple[datetime, str] | None = 
     ]
 
 
-def forget(session: Session, *, silent_for: timedelta) -> None:
-    """Removes what no worker has told of for so long."""
-    session.execute(delete(TeacherStore).where(TeacherStore.last_seen_at < now(session) - silent_for))
+def delete_unreported(session: Session, *, older_than: timedelta) -> None:
+    """Deletes stores that no worker has reported for this long."""
+    session.execute(delete(TeacherStore).where(TeacherStore.last_seen_at < now(session) - older_than))
 
 
 def _newest_job(session: Session, digest: str) -> Job:

@@ -8,7 +8,7 @@ from threading import Event as Flag
 from sqlalchemy import Engine
 
 from ttm_jobs.database.clock import now
-from ttm_jobs.database.engine import DATABASE_AWAY, read_scope, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, read_scope, session_scope
 from ttm_jobs.errors import JobNotFound, ObjectNotFound, ServiceError
 from ttm_jobs.models import OutboxMessage
 from ttm_jobs.repositories import outbox, tracking
@@ -44,7 +44,7 @@ class Exporter:
             try:
                 while self.export_one() and not stop.is_set():
                     pass
-            except DATABASE_AWAY as error:
+            except DATABASE_UNAVAILABLE as error:
                 logger.warning("MLflow waits for the database: %s", type(error).__name__)
                 stop.wait(1.0)
         self._server.close()
@@ -69,7 +69,7 @@ class Exporter:
                 self._tell(run)
         except JobNotFound:
             logger.info("job %s was deleted before MLflow was told of it", job_id)
-        except DATABASE_AWAY:
+        except DATABASE_UNAVAILABLE:
             raise
         except Exception as error:
             self._failed(message, error)
