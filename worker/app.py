@@ -14,28 +14,27 @@ app = Celery("ttm", broker=settings.broker_url, include=["worker.tasks"])
 app.conf.update(celery_settings(settings.queue_name))
 app.conf.update(
     task_queues=[Queue(name, Exchange(name), name) for name in _QUEUES],  # type: ignore[no-untyped-call]
-    # The trainer is a process of its own, so the task only waits for it: a thread is enough, the main process goes on
-    # talking to the broker, and SIGTERM reaches the task through a flag. There is no pool child to be lost, and none
-    # that could not have children.
+    # The task only waits for the trainer process, so a thread is enough: the main process keeps its broker connection,
+    # SIGTERM reaches the task through a flag, and there is no pool child that could be lost or may not have children.
     worker_pool="threads",
-    # One job at a time for each device; a second device is a second worker.
+    # One job at a time per device; a second device needs a second worker.
     worker_concurrency=1,
-    # A busy worker would keep one more message to itself while another is idle. Redis only; elsewhere one is the least.
+    # Otherwise a busy worker reserves a message while another is idle. Redis only; other brokers need at least one.
     worker_disable_prefetch=True,
     worker_prefetch_multiplier=1,
-    # The lease tells a lost worker, so a message need not wait for the end of its job: acknowledged late, it would come
-    # again after the visibility timeout while the job still runs.
+    # Leases detect lost workers. Late acknowledgement would repeat the message after the visibility timeout while the
+    # job still runs.
     task_acks_late=False,
-    # Losing the broker is no reason to lose a running job: the database holds its lease.
+    # A running job does not need the broker: its lease is in the database.
     worker_cancel_long_running_tasks_on_connection_loss=False,
-    # The broker may come up after the worker, and may be away for as long as it likes.
+    # The broker may start after the worker and may be unavailable for any time.
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
-    # Whoever starts the worker decides where its log goes.
+    # The parent process decides where the log goes.
     worker_hijack_root_logger=False,
     worker_redirect_stdouts=False,
-    # Who is there and what they do stands in the database.
+    # The state of workers is in the database.
     worker_send_task_events=False,
 )
-# A message that a worker took and did not acknowledge is put back after seconds, not after the default 100 s.
+# Unacknowledged messages are restored after 10 s instead of the default 100 s.
 app.conf.broker_transport_options |= {"unacked_restore_interval": 10, "unacked_restore_throttle": 1}

@@ -1,4 +1,4 @@
-"""Files of a work directory."""
+"""Files in work directories."""
 
 import errno
 import hashlib
@@ -12,18 +12,18 @@ from ttm_jobs.errors import ChecksumMismatch
 
 
 def inside(directory: Path, relative: str) -> Path:
-    """The path of a file that the trainer named; ValueError if it is, or leads, outside of the directory.
+    """Resolves a path that the trainer reported. Raises ValueError if it is outside the directory.
 
-    The trainer has read strangers' files, so its word is not taken for it.
+    The trainer parses untrusted files, so its paths are not trusted.
     """
     path = (directory / relative).resolve()
     if not path.is_relative_to(directory.resolve()):
-        raise ValueError(f"{relative!r} is not inside of the work directory")
+        raise ValueError(f"{relative!r} is outside the work directory")
     return path
 
 
-def write_whole(path: Path, chunks: Iterable[bytes], sha256: str) -> None:
-    """Writes a file that appears under its name only when it is whole; ChecksumMismatch."""
+def write_atomically(path: Path, chunks: Iterable[bytes], sha256: str) -> None:
+    """Writes a file atomically. Raises ChecksumMismatch."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".partial-{uuid4().hex}")
     digest = hashlib.sha256()
@@ -33,14 +33,16 @@ def write_whole(path: Path, chunks: Iterable[bytes], sha256: str) -> None:
                 file.write(chunk)
                 digest.update(chunk)
         if digest.hexdigest() != sha256:
-            raise ChecksumMismatch(f"{path.name} is damaged in storage: its SHA-256 is not the one on record.")
+            raise ChecksumMismatch(
+                f"{path.name} is corrupted in the storage: its SHA-256 differs from the recorded one."
+            )
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def remove_tree(path: Path) -> None:
-    """Removes a directory and all in it, if it is there."""
+    """Removes a directory recursively, if it exists."""
     shutil.rmtree(path, ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""What a worker and a dispatcher tell Prometheus, each on a port of its own where the settings name one."""
+"""Prometheus metrics of workers and dispatchers, each on its own port if the settings name one."""
 
 import logging
 from collections.abc import Iterable
@@ -13,37 +13,37 @@ from worker.trainer.devices import loads
 logger = logging.getLogger(__name__)
 
 WORKER = CollectorRegistry()
-WAKE_UPS = Counter("ttm_worker_wake_ups", "Rings answered, by what came of it.", ["result"], registry=WORKER)
+WAKE_UPS = Counter("ttm_worker_wake_ups", "Wake-up messages handled, by result.", ["result"], registry=WORKER)
 ATTEMPTS = Counter("ttm_worker_attempts", "Attempts that ended.", ["outcome"], registry=WORKER)
 ATTEMPT_SECONDS = Histogram(
     "ttm_worker_attempt_seconds",
-    "From the claim to the end.",
+    "Duration of attempts.",
     buckets=(1, 10, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 48 * 3600),
     registry=WORKER,
 )
-BUSY = Gauge("ttm_worker_busy", "1 while it holds a job.", registry=WORKER)
-HEARTBEATS = Counter("ttm_worker_heartbeats", "Leases extended, or not.", ["result"], registry=WORKER)
-IMAGES_PER_SECOND = Gauge("ttm_trainer_images_per_second", "Of the trainer, 0 without one.", registry=WORKER)
-DATA_WAIT = Gauge("ttm_trainer_data_wait_ratio", "Share of its time that it waits for data.", registry=WORKER)
-TRAINER_MEMORY = Gauge("ttm_trainer_memory_bytes", "Memory of the trainer's processes' own.", registry=WORKER)
+BUSY = Gauge("ttm_worker_busy", "1 while the worker runs a job.", registry=WORKER)
+HEARTBEATS = Counter("ttm_worker_heartbeats", "Heartbeats by result.", ["result"], registry=WORKER)
+IMAGES_PER_SECOND = Gauge("ttm_trainer_images_per_second", "Throughput of the trainer; 0 without one.", registry=WORKER)
+DATA_WAIT = Gauge("ttm_trainer_data_wait_ratio", "Share of time that the trainer waits for data.", registry=WORKER)
+TRAINER_MEMORY = Gauge("ttm_trainer_memory_bytes", "Private memory of the trainer's processes.", registry=WORKER)
 
 DISPATCHER = CollectorRegistry()
 DISPATCHED = Counter(
-    "ttm_dispatcher_wake_ups", "Rings handed to the broker, or refused.", ["result"], registry=DISPATCHER
+    "ttm_dispatcher_wake_ups", "Wake-up messages accepted or refused by the broker.", ["result"], registry=DISPATCHER
 )
-REAPED = Counter("ttm_dispatcher_reaped", "Jobs taken back or failed.", ["reason"], registry=DISPATCHER)
-RENOTIFIED = Counter("ttm_dispatcher_renotified", "Rings repeated for idle workers.", registry=DISPATCHER)
-COLLECTED = Counter("ttm_dispatcher_collected_objects", "Objects that no row named.", registry=DISPATCHER)
-RETIRED = Counter("ttm_dispatcher_retired", "Rows that the retention rules removed.", ["kind"], registry=DISPATCHER)
-MLFLOW = Counter("ttm_mlflow_runs", "Jobs that MLflow was told of, or not.", ["result"], registry=DISPATCHER)
-ROUND = Gauge("ttm_dispatcher_round_timestamp_seconds", "When it last went its round.", registry=DISPATCHER)
+REAPED = Counter("ttm_dispatcher_reaped", "Jobs requeued or failed by the reaper.", ["reason"], registry=DISPATCHER)
+RENOTIFIED = Counter("ttm_dispatcher_renotified", "Repeated wake-up messages.", registry=DISPATCHER)
+COLLECTED = Counter("ttm_dispatcher_collected_objects", "Deleted unreferenced objects.", registry=DISPATCHER)
+EXPIRED = Counter("ttm_dispatcher_expired", "Rows deleted by retention rules.", ["kind"], registry=DISPATCHER)
+MLFLOW = Counter("ttm_mlflow_runs", "Exports to MLflow by result.", ["result"], registry=DISPATCHER)
+ROUND = Gauge("ttm_dispatcher_round_timestamp_seconds", "Time of the last completed round.", registry=DISPATCHER)
 
-# A series that is there from the start has a rate from its first count on.
-for result in ("claimed", "nothing", "database_away"):
+# Initialized series have a rate from their first increment.
+for result in ("claimed", "nothing", "database_unavailable"):
     WAKE_UPS.labels(result)
 for outcome in ("succeeded", "failed", "error", "released", "lost"):
     ATTEMPTS.labels(outcome)
-for result in ("extended", "database_away", "lost"):
+for result in ("extended", "database_unavailable", "lost"):
     HEARTBEATS.labels(result)
 for result in ("taken", "refused"):
     DISPATCHED.labels(result)
@@ -52,19 +52,19 @@ for result in ("exported", "failed", "given_up"):
 for reason in ("lease", "deadline"):
     REAPED.labels(reason)
 for kind in ("artifacts", "logs", "checkpoints", "events", "metrics", "uploads"):
-    RETIRED.labels(kind)
+    EXPIRED.labels(kind)
 
 
 class Gpus(Collector):
-    """What NVML says of the GPUs that this worker's trainers see; nothing where there are none."""
+    """NVML statistics of the GPUs that this worker's trainers see."""
 
     def describe(self) -> Iterable[Metric]:
         return []
 
     def collect(self) -> Iterable[Metric]:
-        busy = GaugeMetricFamily("ttm_gpu_utilization_ratio", "Share of the time that it computes.", labels=["gpu"])
-        used = GaugeMetricFamily("ttm_gpu_memory_used_bytes", "Of all processes on it.", labels=["gpu"])
-        total = GaugeMetricFamily("ttm_gpu_memory_total_bytes", "Its memory.", labels=["gpu"])
+        busy = GaugeMetricFamily("ttm_gpu_utilization_ratio", "GPU utilization.", labels=["gpu"])
+        used = GaugeMetricFamily("ttm_gpu_memory_used_bytes", "Used GPU memory.", labels=["gpu"])
+        total = GaugeMetricFamily("ttm_gpu_memory_total_bytes", "Total GPU memory.", labels=["gpu"])
         for gpu in loads():
             used.add_metric([gpu.uuid], gpu.used_bytes)
             total.add_metric([gpu.uuid], gpu.total_bytes)
@@ -78,10 +78,10 @@ for registry in (WORKER, DISPATCHER):
 WORKER.register(Gpus())
 
 
-def serve(settings: Settings, of: CollectorRegistry) -> int | None:
-    """Answers from now on, in a thread; the port, or None where there should be none. OSError if it is taken."""
+def serve(settings: Settings, registry: CollectorRegistry) -> int | None:
+    """Starts the metrics server in a thread. Returns its port; None if it is disabled. Raises OSError if taken."""
     if settings.metrics_port is None:
         return None
-    server, _ = start_http_server(settings.metrics_port, settings.metrics_host, of)
+    server, _ = start_http_server(settings.metrics_port, settings.metrics_host, registry)
     logger.info("metrics at http://%s:%d/metrics", settings.metrics_host, server.server_port)
     return int(server.server_port)

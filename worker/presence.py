@@ -1,4 +1,4 @@
-"""Tells the record that a process is there."""
+"""Registration of a process in the database."""
 
 import logging
 import os
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class Presence:
-    """Renews the process's row in `workers` until it leaves; a database that is away is no reason to stop."""
+    """Renews the process's row in `workers` until it stops. Tolerates an unavailable database."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Presence:
         queues: Sequence[str] = (),
         also: Callable[[], None] = lambda: None,
     ) -> None:
-        """`also` is called whenever the row was renewed: what else there is to tell."""
+        """`also` is called after every renewal."""
         self.id = new_id()
         self._engine = engine
         self._kind = kind
@@ -43,10 +43,10 @@ class Presence:
         self._ended = Event()
         self._thread = Thread(target=self._renew, name="presence", daemon=True)
 
-    def holds(self, job_id: str | None) -> None:
-        """The job it is at, or None."""
+    def set_job(self, job_id: str | None) -> None:
+        """Sets the current job and renews the row."""
         self._job_id = job_id
-        self._tell()
+        self._register()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -61,14 +61,14 @@ class Presence:
             with session_scope(self._engine) as session:
                 workers.remove(session, self.id)
         except DATABASE_UNAVAILABLE:
-            logger.info("the database is away; this process's row will be forgotten by its age")
+            logger.info("the database is unavailable; the row of this process will expire")
 
     def _renew(self) -> None:
-        self._tell()
+        self._register()
         while not self._ended.wait(self._interval):
-            self._tell()
+            self._register()
 
-    def _tell(self) -> None:
+    def _register(self) -> None:
         try:
             with session_scope(self._engine) as session:
                 workers.register(

@@ -1,4 +1,4 @@
-"""The one task, and the process around it."""
+"""The Celery task and the worker process."""
 
 import logging
 import sys
@@ -20,14 +20,14 @@ from worker.presence import Presence
 from worker.run.runner import Runner
 from worker.teacher_stores.report import StoreReport
 from worker.trainer import devices, stale
-from worker.trainer.stale import remove_leftovers
+from worker.trainer.stale import remove_stale_directories
 from worker.trainer.standby import Starter
 
 logger = logging.getLogger(__name__)
 
 
 class WorkerProcess:
-    """What a worker process has from its start to its end."""
+    """The state of a worker process."""
 
     def __init__(self) -> None:
         self.trainer_command: Sequence[str] = (sys.executable, "-m", "ttm_core", "run")
@@ -37,9 +37,7 @@ class WorkerProcess:
         self._runner: Runner | None = None
 
     def start(self) -> None:
-        """Raises what keeps it from working: a worker that cannot write would spend the attempts of every job it
-        took.
-        """
+        """Prepares the worker. Raises if the storage is not writable, because such a worker would fail every job."""
         stale.kill_orphans()
         settings.work_dir.mkdir(parents=True, exist_ok=True)
         storage = build_storage(settings.storage_url, settings.s3)
@@ -50,8 +48,8 @@ class WorkerProcess:
         engine = create_engine(settings.database_url)
         self._exit.callback(engine.dispose)
         with suppress(*DATABASE_UNAVAILABLE):
-            # A database that is away now is no reason not to start; the next worker cleans up.
-            remove_leftovers(engine, settings.work_dir)
+            # An unavailable database must not prevent the start; the next worker cleans up.
+            remove_stale_directories(engine, settings.work_dir)
         device = devices.find()
         report = StoreReport(engine, settings.work_dir)
         presence = Presence(
@@ -60,7 +58,7 @@ class WorkerProcess:
             interval=settings.heartbeat_seconds,
             devices=[asdict(device)],
             queues=settings.queues,
-            also=report.tell,
+            also=report.send,
         )
         self._exit.enter_context(presence)
         starter = Starter(self.trainer_command, marks=stale.marks(), standby=self.standby, settings=settings)
@@ -73,7 +71,7 @@ class WorkerProcess:
             worker_id=presence.id,
             starter=starter,
             draining=self.draining,
-            on_job=presence.holds,
+            on_job=presence.set_job,
             memory_bytes=device.memory_bytes,
         )
 
@@ -90,7 +88,7 @@ process = WorkerProcess()
 
 
 def run(job_id: str) -> None:
-    """Answers a ring. Its job only woke us: the record says whose turn it is."""
+    """Handles a wake-up message. Scheduling decides which job runs."""
     process.run()
 
 
@@ -99,12 +97,12 @@ def _start(**_: Any) -> None:
         process.start()
     except Exception as error:
         logger.exception("the worker cannot start")
-        # Celery would log any other exception, and go on.
+        # Celery would log any other exception and continue.
         raise SystemExit(1) from error
 
 
 def _drain(**_: Any) -> None:
-    # Runs within the signal handler: the running task sees the flag, has its trainer save a checkpoint, and returns.
+    # Runs in the signal handler. The running task sees the flag, asks its trainer for a checkpoint, and returns.
     process.draining.set()
 
 
@@ -113,7 +111,7 @@ def _end(**_: Any) -> None:
 
 
 def _log(**_: Any) -> None:
-    # That somebody answers this signal keeps Celery from setting up logs of its own.
+    # A receiver of this signal prevents Celery from configuring logging.
     logs.configure_stdlib()
 
 

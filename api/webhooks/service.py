@@ -93,7 +93,7 @@ def _check_address(settings: Settings, url: str) -> None:
     except ValueError:
         public = uri.host != "localhost"  # a name
     if not public:
-        raise UriNotAllowed(f"{uri.host} lies at an address that is not public.")
+        raise UriNotAllowed(f"{uri.host} resolves to an address that is not public.")
 
 
 def _view(webhook: Webhook) -> WebhookOut:

@@ -58,7 +58,7 @@ def table(found: list[Figures]) -> str:
         ("PostgreSQL's processor time a job, ms", lambda f: f"{f.postgres_cpu_seconds_per_job * 1e3:.1f}"),
         ("the workers' own, in Python, ms", lambda f: f"{f.crew_cpu_seconds_per_job * 1e3:.0f}"),
         ("updates of `jobs` that touch no index", lambda f: f"{f.hot_updates:.0%}"),
-        ("claims given up for want of a connection", lambda f: f"{f.database_away}"),
+        ("claims given up for want of a connection", lambda f: f"{f.database_unavailable}"),
     ]
     head = f"| | {' | '.join('workers' for _ in found)} |\n|---|{'---|' * len(found)}\n"
     return head + "\n".join(f"| {name} | {' | '.join(show(figures) for figures in found)} |" for name, show in rows)

@@ -105,12 +105,12 @@ class Crew:
             return
         with self._lock:
             self._told.claim_seconds.append(time.monotonic() - asked)
-        presence.holds(lease.job_id)
+        presence.set_job(lease.job_id)
         with Heartbeat(self._engine, lease, duration=_LEASE_SECONDS, interval=self._orders.heartbeat_seconds):
             time.sleep(self._orders.trainer_timeout_seconds)
             with session_scope(self._engine) as session:
                 lifecycle.succeeded(session, leases.fence(session, lease), result={}, files=[])
-        presence.holds(None)
+        presence.set_job(None)
         self._count("ended")
 
     def _claim(self, owner: str) -> Lease | None:

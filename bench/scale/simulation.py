@@ -72,7 +72,7 @@ class Figures:
     postgres_cpu_seconds_per_job: float
     crew_cpu_seconds_per_job: float
     hot_updates: float
-    database_away: int
+    database_unavailable: int
 
 
 class Simulation:
@@ -171,7 +171,7 @@ class Simulation:
             postgres_cpu_seconds_per_job=cpu / jobs_done,
             crew_cpu_seconds_per_job=sum(crew.cpu_seconds for crew in told) / jobs_done,
             hot_updates=hot / max(updates, 1),
-            database_away=sum(crew.away for crew in told),
+            database_unavailable=sum(crew.away for crew in told),
         )
 
 

@@ -120,7 +120,7 @@ def test_sigterm_hands_the_job_to_another_worker(stack: Stack) -> None:
     wait_until(lambda: stack.step(job_id) > 5)
     leaving.terminate()
     assert leaving.wait(15) == 0
-    assert (state_of(stack.engine, job_id), stack.job(job_id).attempt) == (JobState.QUEUED, 0)
+    assert (state_of(stack.engine, job_id), stack.job(job_id).attempt) == (JobState.QUEUED, 1)
     [saved] = stack.checkpoints(job_id)
     stack.start_worker()
     stack.wait_for(job_id, JobState.SUCCEEDED)

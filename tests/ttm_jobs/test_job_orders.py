@@ -27,7 +27,7 @@ SHOWN = {
     "method": lambda job: job.method,
     "progress": lambda job: job.progress and job.progress.fraction,
     "top1": lambda job: job.accuracy and job.accuracy.student,
-    "gap": lambda job: job.accuracy and job.accuracy.change_points,
+    "change": lambda job: job.accuracy and job.accuracy.change_points,
     "attempt": lambda job: job.attempt,
     "waited": waited_seconds,
     "ran": ran_seconds,

@@ -124,7 +124,7 @@ def test_pause_and_resume_of_a_waiting_job(engine: Engine) -> None:
     claimed(engine, job_id)
 
 
-def test_pause_of_a_running_job_gives_its_attempt_back(engine: Engine) -> None:
+def test_paused_attempt_does_not_count_against_max_attempts(engine: Engine) -> None:
     lease = running(engine)
     with session_scope(engine) as session:
         crud.request_pause(session, lease.job_id)
@@ -133,12 +133,26 @@ def test_pause_of_a_running_job_gives_its_attempt_back(engine: Engine) -> None:
         assert leases.heartbeat(session, lease, duration=MINUTE).state is JobState.PAUSING
         assert lifecycle.released(session, leases.fence(session, lease), reason="paused") is JobState.PAUSED
     job = job_of(engine, lease.job_id)
-    assert (job.attempt, job.lease_owner, job.lease_until) == (0, None, None)
+    assert (job.attempt, job.lease_owner, job.lease_until) == (1, None, None)
     with session_scope(engine) as session:
         crud.resume(session, lease.job_id)
         [attempt] = crud.attempts(session, lease.job_id)
         assert attempt.outcome == "paused"
     assert claimed(engine, lease.job_id, "worker-2").epoch == 2
+    assert job_of(engine, lease.job_id).attempt == 1
+
+
+def test_job_that_was_paused_resumed_and_cancelled_keeps_its_attempt(engine: Engine) -> None:
+    lease = running(engine)
+    with session_scope(engine) as session:
+        crud.request_pause(session, lease.job_id)
+        lifecycle.released(session, leases.fence(session, lease), reason="paused")
+        crud.resume(session, lease.job_id)
+        crud.request_cancel(session, lease.job_id)
+    assert state_of(engine, lease.job_id) is JobState.CANCELLED
+    assert job_of(engine, lease.job_id).attempt == 1
+    with session_scope(engine) as session:
+        assert [attempt.outcome for attempt in crud.attempts(session, lease.job_id)] == ["paused"]
 
 
 def test_a_paused_or_pausing_job_can_be_cancelled(engine: Engine) -> None:

@@ -80,7 +80,7 @@ def test_a_file_that_cannot_be_read_or_a_setting_given_twice_stops_the_process(
     with pytest.raises(ValueError, match="TTM_DATABASE_URL_FILE"):
         Settings()
     monkeypatch.setenv("TTM_DATABASE_URL", "sqlite:///a.db")
-    with pytest.raises(ValueError, match="both given"):
+    with pytest.raises(ValueError, match="both set"):
         Settings()
 
 

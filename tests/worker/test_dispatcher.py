@@ -63,7 +63,7 @@ def test_every_new_job_is_rung_once(dispatcher: Dispatcher, engine: Engine, bell
 def test_a_ring_that_the_broker_did_not_take_is_owed_still(
     settings: Settings, engine: Engine, bell: InMemoryNotifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_AGAIN_AFTER", NO_TIME)
+    monkeypatch.setattr(module, "_RETRY_AFTER", NO_TIME)
     job_id = queued(engine)
     assert Dispatcher(settings, engine, DeadDoorbell()).dispatch() == 0
     assert owed(engine) == 1

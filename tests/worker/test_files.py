@@ -9,17 +9,17 @@ from sqlalchemy import Engine
 from tests.support.factories import running
 from tests.support.rig import Rig
 from ttm_jobs.errors import ChecksumMismatch
-from worker.files import inside, is_full_disk, write_whole
+from worker.files import inside, is_full_disk, write_atomically
 from worker.trainer.log import LogFile
-from worker.trainer.stale import attempt_directory, remove_attempt, remove_leftovers
+from worker.trainer.stale import attempt_directory, remove_attempt, remove_stale_directories
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "new" / "file"
-    write_whole(path, iter([b"a", b"b"]), hashlib.sha256(b"ab").hexdigest())
+    write_atomically(path, iter([b"a", b"b"]), hashlib.sha256(b"ab").hexdigest())
     assert path.read_bytes() == b"ab"
     with pytest.raises(ChecksumMismatch):
-        write_whole(path, iter([b"x"]), hashlib.sha256(b"y").hexdigest())
+        write_atomically(path, iter([b"x"]), hashlib.sha256(b"y").hexdigest())
     assert path.read_bytes() == b"ab"
     assert list(path.parent.iterdir()) == [path]
 
@@ -27,7 +27,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_inside(tmp_path: Path) -> None:
     assert inside(tmp_path, "out/../out/student") == tmp_path / "out" / "student"
     for path in ("..", "../x", "/etc/passwd", "out/../../x"):
-        with pytest.raises(ValueError, match="not inside"):
+        with pytest.raises(ValueError, match="outside the work directory"):
             inside(tmp_path, path)
 
 
@@ -56,7 +56,7 @@ def test_work_directories_of_dead_attempts_are_removed(rig: Rig, engine: Engine)
     unknown = attempt_directory(work_dir, "no-such-job", 1)
     for directory in (held, old, unknown):
         (directory / "cache").mkdir(parents=True)
-    remove_leftovers(engine, work_dir)
+    remove_stale_directories(engine, work_dir)
     assert held.exists()
     assert not old.exists()
     assert not unknown.parent.exists()

@@ -56,7 +56,7 @@ def test_a_trainer_that_outgrows_its_limit_is_named_and_the_worker_goes_on(make_
     assert job.state is JobState.FAILED
     failure = job.failure or {}
     assert (failure["code"], failure["origin"]) == ("out_of_memory", "user")
-    assert "allows 300" in failure["message"]
+    assert "the limit is 300 MiB" in failure["message"]
     assert job.attempt == 1
     rig.run(small)
     assert state_of(rig.engine, small) is JobState.SUCCEEDED

@@ -21,7 +21,7 @@ def test_who_ends_because_we_asked_is_released_however_it_ended(last: Stopped | 
 
 
 @pytest.mark.parametrize(
-    ("returncode", "words"), [(-signal.SIGKILL, "out of memory"), (-signal.SIGSEGV, "SIGSEGV"), (9, "status 9")]
+    ("returncode", "words"), [(-signal.SIGKILL, "lack of memory"), (-signal.SIGSEGV, "SIGSEGV"), (9, "status 9")]
 )
 def test_who_ends_without_a_word_died(returncode: int, words: str) -> None:
     outcome = outcome_of(None, returncode, None)

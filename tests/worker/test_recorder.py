@@ -178,7 +178,7 @@ def test_a_path_that_leads_out_of_the_work_directory_is_not_read(
     (tmp_path / "link").symlink_to("/etc/passwd")
     event = checkpoint(tmp_path, 5).model_copy(update={"path": path})
     recorder.add(event)
-    with pytest.raises(ValueError, match="not inside"):
+    with pytest.raises(ValueError, match="outside the work directory"):
         recorder.flush()
     assert list(rig.storage.list()) == []
 

@@ -88,7 +88,7 @@ def test_each_rule_forgets_its_own_of_old_jobs_alone(engine: Engine, storage: St
     save(engine, storage, running)
     before = [kept(engine, job_id) for job_id in (old, new, running.job_id)]
     objects = len(list(storage.list()))
-    Collector(Settings.model_validate({f"keep_{kind}_days": 7}), engine, storage).collect()
+    Collector(Settings.model_validate({f"{kind}_retention_days": 7}), engine, storage).collect()
     after = [kept(engine, job_id) for job_id in (old, new, running.job_id)]
     assert after == [{**before[0], kind: 0}, *before[1:]]
     # What nobody names any more is gone from the storage, too.
@@ -151,6 +151,6 @@ def test_by_default_uploads_stay(engine: Engine, storage: Storage) -> None:
 def test_many_uploads_take_several_transactions(engine: Engine, storage: Storage) -> None:
     for _ in range(105):
         uploaded(engine, storage, days_ago=10)
-    Collector(Settings.model_validate({"uploads_retention_days": 7}), engine, storage).retire()
+    Collector(Settings.model_validate({"uploads_retention_days": 7}), engine, storage).expire()
     with read_scope(engine) as session:
         assert session.scalar(select(func.count()).select_from(Upload)) == 0

@@ -28,6 +28,7 @@ from ttm_jobs.repositories.jobs import crud, leases
 from ttm_jobs.repositories.jobs.transitions import locked
 from ttm_jobs.repositories.run_data import artifacts, events, metrics, recording
 from ttm_jobs.states import JobState
+from ttm_jobs.storage.local import LocalStorage
 from worker.run import finalize
 
 NOBODY = "01a208f9-4f21-7689-b112-a58ab3238037"
@@ -243,7 +244,7 @@ def test_a_drained_worker_gives_its_job_back_and_takes_no_other(make_rig: MakeRi
     wait_until(lambda: step_of(leaving.engine, job_id) > 3)
     leaving.draining.set()
     thread.join(10)
-    assert (job_of(leaving.engine, job_id).state, job_of(leaving.engine, job_id).attempt) == (JobState.QUEUED, 0)
+    assert (job_of(leaving.engine, job_id).state, job_of(leaving.engine, job_id).attempt) == (JobState.QUEUED, 1)
     leaving.run(other)
     assert state_of(leaving.engine, other) is JobState.QUEUED
     staying.run(job_id)
@@ -268,6 +269,36 @@ def test_a_trainer_that_hangs_is_found_though_its_worker_is_alive(make_rig: Make
     rig.run(job_id)
     job = job_of(rig.engine, job_id)
     assert (job.state, (job.failure or {})["code"]) == (JobState.FAILED, "trainer_stalled")
+
+
+class SlowStorage(LocalStorage):
+    """A storage whose listings take two seconds."""
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        time.sleep(2)
+        return super().list(prefix)
+
+
+def test_trainer_that_waits_for_a_teacher_store_is_not_stalled(
+    make_rig: MakeRig, engine: Engine, dataset: str, tmp_path: Path
+) -> None:
+    program = tmp_path / "waits.py"
+    program.write_text(
+        "import json, os, sys, time\n"
+        "from pathlib import Path\n"
+        "answers = Path(json.loads((Path(sys.argv[1]) / 'run.json').read_text())['stores']['answers'])\n"
+        "events = os.fdopen(int(sys.argv[3]), 'w')\n"
+        "digest = 'a' * 64\n"
+        "print(json.dumps({'kind': 'store_requested', 'digest': digest}), file=events, flush=True)\n"
+        "while not (answers / digest).exists():\n"
+        "    time.sleep(0.05)\n"
+        "sys.exit(9)\n"
+    )
+    rig = make_rig((sys.executable, str(program)), progress_timeout_seconds=0.5, shared_store_max_bytes=2**30)
+    rig = Rig(rig.settings, engine, SlowStorage(tmp_path / "slow"), rig.trainer_command)
+    job_id = queued(engine, spec=spec(dataset=dataset), max_attempts=1)
+    rig.run(job_id)
+    assert (job_of(engine, job_id).failure or {})["code"] == "trainer_died"
 
 
 def test_who_lost_the_lease_kills_its_trainer_and_changes_nothing(make_rig: MakeRig, dataset: str) -> None:
@@ -336,6 +367,7 @@ def test_the_trainer_sees_no_secret_of_the_service(
     with read_scope(rig.engine) as session:
         environment = json.loads(rig.read(artifacts.get(session, job_id, "trainer.log").key))
     assert "hunter2" not in str(environment)
+    assert environment["NO_COLOR"] == "1"
     assert environment["OMP_NUM_THREADS"] == "1"
     assert {name for name in environment if name.startswith("TTM_")} == {"TTM_TRAINER_OF"}
     assert (job_of(rig.engine, job_id).failure or {})["message"].startswith("The trainer ended with status 9")

@@ -130,11 +130,11 @@ def test_a_trainer_that_talks_much_is_not_held_up_and_its_newest_words_are_kept(
 WORKER = """
 import sys, time
 from pathlib import Path
-from worker import orphans
-from worker.log_file import LogFile
-from worker.standby import Starter
-from worker.supervisor import Trainer
-starter = Starter(sys.argv[2:], marks=orphans.marks())
+from worker.trainer import stale
+from worker.trainer.log import LogFile
+from worker.trainer.standby import Starter
+from worker.trainer.process import Trainer
+starter = Starter(sys.argv[2:], marks=stale.marks())
 trainer = Trainer(starter, Path(sys.argv[1]), log=LogFile(Path(sys.argv[1], "log"), 10_000))
 trainer.start()
 print(trainer.pid, flush=True)

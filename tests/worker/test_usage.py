@@ -28,7 +28,7 @@ def test_gpus_are_told_of_together_and_only_where_they_are(
     monkeypatch: pytest.MonkeyPatch, gpus: Sequence[Load], told: dict[str, float]
 ) -> None:
     monkeypatch.setattr(resources, "_SECONDS_BETWEEN_LOOKS", 0.0)
-    seen = Usage(lambda: gpus).look(os.getpgid(0))
+    seen = Usage(lambda: gpus).sample(os.getpgid(0))
     assert {name: value for name, value in seen.items() if "gpu" in name} == told
     assert seen["system/memory_bytes"] > 1024**2
     assert seen["system/cpus"] >= 0
@@ -37,4 +37,4 @@ def test_gpus_are_told_of_together_and_only_where_they_are(
 def test_the_worker_of_a_machine_without_a_gpu_tells_of_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resources, "_SECONDS_BETWEEN_LOOKS", 0.0)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert set(Usage().look(os.getpgid(0))) == {"system/memory_bytes", "system/cpus"}
+    assert set(Usage().sample(os.getpgid(0))) == {"system/memory_bytes", "system/cpus"}

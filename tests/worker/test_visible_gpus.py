@@ -21,7 +21,7 @@ UUIDS = ["GPU-1a", "GPU-1b", "GPU-2c"]
     ],
 )
 def test_what_cuda_would_see(visible: str | None, left: list[str]) -> None:
-    assert devices.seen(UUIDS, visible) == left
+    assert devices.select_visible(UUIDS, visible) == left
 
 
 def test_without_a_gpu_it_is_the_cpu_with_the_machines_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def hook(engine: Engine, url: str, *events: str, project: str = "default") -> st
 
 def deliver(courier: WebhookSender) -> None:
     """Until nothing is due."""
-    while courier.send_some():
+    while courier.send_due():
         courier.finish()
 
 
@@ -184,7 +184,7 @@ def test_private_addresses_are_not_written_to(engine: Engine, receiver: Receiver
     sender = courier(engine, receiver)
     with session_scope(engine) as session:
         webhooks.ping(session, webhook_id)
-    sender.send_some()
+    sender.send_due()
     sender.finish()
     [delivery] = deliveries(engine, webhook_id)
     assert delivery.status is None
@@ -197,7 +197,7 @@ def test_a_receiver_that_does_not_answer_is_let_go(engine: Engine, receiver: Rec
     with session_scope(engine) as session:
         webhooks.ping(session, webhook_id)
     sender = courier(engine, receiver, webhook_timeout_seconds=0.5)
-    sender.send_some()
+    sender.send_due()
     sender.finish()
     assert "longer" in (deliveries(engine, webhook_id)[0].error or "")
 

@@ -66,10 +66,10 @@ class EmbeddedBroker:
         return self._process.pid
 
     def start(self, timeout: float = 10.0) -> None:
-        """Returns once the server answers; BrokerDidNotStart."""
-        # Looked at first: whoever has the port might answer in our server's place.
+        """Start the server and wait until it responds. Raises BrokerDidNotStart."""
+        # Otherwise another server on this port would answer instead of ours.
         if not _is_free(self.port):
-            raise BrokerDidNotStart(f"Port {self.port}, meant for the embedded broker, is taken.")
+            raise BrokerDidNotStart(f"Port {self.port} of the embedded broker is in use.")
         self.directory.mkdir(parents=True, exist_ok=True)
         log = self.directory / "broker.log"
         with log.open("ab") as output:
@@ -77,15 +77,15 @@ class EmbeddedBroker:
                 [
                     server_binary(),
                     *("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.directory)),
-                    # Rings are cheap to repeat: one second of them may be lost, no snapshot is needed.
+                    # Wake-up messages can be repeated, so losing one second of them is acceptable.
                     *("--save", "", "--appendonly", "yes", "--appendfsync", "everysec"),
-                    # A full broker refuses a ring instead of forgetting another.
+                    # A full broker rejects new messages instead of evicting others.
                     *("--maxmemory-policy", "noeviction"),
                 ],
                 stdout=output,
                 stderr=output,
                 stdin=subprocess.DEVNULL,
-                # Ctrl-C in the terminal reaches whoever started the broker, who stops it last.
+                # Ctrl-C must reach only the parent process, which stops the broker last.
                 start_new_session=True,
                 preexec_fn=die_with_parent(),
             )

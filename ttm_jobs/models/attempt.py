@@ -9,9 +9,9 @@ from ttm_jobs.models.base import Base
 
 
 class Attempt(Base):
-    """`outcome` is succeeded, failed, cancelled, paused, released (given back by a drained worker), lost (its lease
-    ran out) or error (an infrastructure error), and NULL while it runs. Its cause, where it has one, is code, message,
-    origin ("user" or "system") and retryable. `from_step` is where it began, `to_step` the last step it told of.
+    """`outcome` is succeeded, failed, cancelled, paused, released (by a drained worker), lost (the lease expired) or error
+    (an infrastructure error); NULL while the attempt runs. `code`, `message`, `origin` ("user" or "system") and
+    `retryable` describe the error, if any. `from_step` is the first step, `to_step` the last reported one.
     """
 
     __tablename__ = "attempts"

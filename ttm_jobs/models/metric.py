@@ -9,8 +9,8 @@ from ttm_jobs.models.base import Base
 
 
 class Metric(Base):
-    """`epoch` counts in fractions. A value that is not finite is NULL. A step told twice (by an attempt and by the one
-    that resumed it) is one row.
+    """`epoch` is fractional. A value that is not finite is NULL. A step recorded twice (by an attempt and by the one that
+    resumed it) has one row.
     """
 
     __tablename__ = "metrics"

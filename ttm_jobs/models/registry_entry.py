@@ -13,8 +13,8 @@ Kind = Literal["teacher", "dataset"]
 
 
 class RegistryEntry(Owned, Base):
-    """`spec` is the part of a job's spec that the name stands for. Versions count from 1. One that was removed keeps
-    its row, so that its number is not given again.
+    """`spec` is the part of a job spec that the entry replaces. Versions count from 1. A deleted version keeps its row, so
+    its number is not reused.
     """
 
     __tablename__ = "registry_entries"

@@ -20,8 +20,8 @@ class DeliveryState(StrEnum):
 
 
 class Webhook(Owned, Base):
-    """`events` names what it wants to be told of; none means all. `old_secret` signs beside `secret` until its time is
-    over. The secrets are kept as they are: a signature needs them. One that is disabled is told nothing.
+    """`events` selects job events; empty means all. Until `old_secret_until`, requests are signed with `old_secret` too.
+    Secrets are stored in plain text, because signing needs them. A disabled webhook receives nothing.
     """
 
     __tablename__ = "webhooks"

@@ -1,4 +1,4 @@
-"""Webhooks: who is told of a project's jobs, and how that went."""
+"""Webhooks and their deliveries."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -167,8 +167,10 @@ def outgoing(session: Session, delivery_id: str) -> OutgoingRequest | None:
 def record_attempt(
     session: Session, delivery_id: str, *, status: int | None, error: str | None, policy: RetryPolicy
 ) -> datetime | None:
-    """Records an attempt: the response's `status`, or `error` without a response. Returns the time of the next attempt;
-    None if there is none.
+    """Records an attempt: the response's `status`, or `error` without a response.
+
+    Returns:
+        The time of the next attempt; None if there is none.
     """
     delivery = session.get(WebhookDelivery, delivery_id, with_for_update=True)
     if delivery is None or delivery.state is not DeliveryState.PENDING:

@@ -39,33 +39,31 @@ class Storage(Protocol):
         ...
 
     def open(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """The bytes from `start` up to, not including, `end`, in chunks. ObjectNotFound at once, not at the first
-        chunk.
+        """Yields the bytes from `start` to `end` (exclusive) in chunks. Raises ObjectNotFound immediately, not at the
+        first chunk.
         """
         ...
 
     def size(self, key: str) -> int:
-        """In bytes; ObjectNotFound."""
+        """Returns the size in bytes. Raises ObjectNotFound."""
         ...
 
     def url(self, key: str) -> str | None:
-        """An address that sends the object, which may be missing, to any GET for a quarter of an hour; None where the
-        backend has none.
+        """Returns a presigned URL for GET, valid for 15 minutes; None if the backend has none. Does not check that the
+        object exists.
         """
         ...
 
     def delete(self, key: str) -> None:
-        """Removes an object; no error if it is not there."""
+        """Deletes an object. A missing object is no error."""
         ...
 
     def list(self, prefix: str = "") -> Iterator[str]:
-        """The keys under a prefix of whole parts, in order."""
+        """Yields the keys under a prefix of whole path segments, in order."""
         ...
 
     def sweep(self, older_than: timedelta) -> int:
-        """Removes what writers that died left half written, and nobody has added to for this long. Returns how many
-        pieces that were.
-        """
+        """Deletes partial writes that have not grown for this long. Returns their number."""
         ...
 
     def check(self) -> None:
@@ -74,16 +72,16 @@ class Storage(Protocol):
 
 
 def check_key(key: str) -> str:
-    """The key, if it is one: parts of plain characters between slashes, none of them hidden or a way upwards.
-    Invalid.
+    """Returns a valid key: segments of letters, digits, `._-`, not starting with a dot or dash, separated by slashes.
+    Raises Invalid.
     """
     if len(key) > 512 or not all(_PART.fullmatch(part) for part in key.split("/")):
-        raise Invalid(f"{key!r} is no storage key")
+        raise Invalid(f"{key!r} is not a storage key")
     return key
 
 
 def chunks_of(source: BinaryIO | Iterable[bytes]) -> Iterator[bytes]:
-    """The bytes of what `put` takes, in pieces."""
+    """Yields a source of `put` in chunks."""
     if hasattr(source, "read"):
         while chunk := source.read(CHUNK):
             yield chunk

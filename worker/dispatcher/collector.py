@@ -1,6 +1,4 @@
-"""Forgets what the settings do not keep, and removes from the storage what no row names. Any number of processes may do
-it at once.
-"""
+"""Expires old data and deletes unreferenced objects. Any number of processes may do this concurrently."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -25,19 +23,19 @@ logger = logging.getLogger(__name__)
 
 _Kind = retention.Kind | Literal["uploads"]
 _BATCH = 500
-# No row tells whether the writer of a half-written object is alive: only its silence does, however short the safe age.
-_SILENCE = timedelta(hours=1)
+# Minimum age of partial objects: no row says whether their writer is alive.
+_MIN_PARTIAL_AGE = timedelta(hours=1)
 
 
 class Collector:
-    """Finds what workers and uploads that were killed left behind, and what could not be deleted in its time."""
+    """Deletes objects that killed workers and uploads left behind."""
 
     def __init__(self, settings: Settings, engine: Engine, storage: Storage) -> None:
         self._engine = engine
         self._storage = storage
         self._interval = settings.collect_interval_seconds
         self._after = timedelta(seconds=settings.collect_min_age_seconds)
-        self._kept_days: dict[_Kind, float | None] = {
+        self._retention_days: dict[_Kind, float | None] = {
             "artifacts": settings.artifacts_retention_days,
             "logs": settings.logs_retention_days,
             "checkpoints": settings.checkpoints_retention_days,
@@ -47,47 +45,45 @@ class Collector:
         }
 
     def collect(self) -> int:
-        """Removes what is abandoned, whole or half written. Returns how many objects that were."""
-        self.retire()
+        """Deletes unreferenced and partial objects. Returns their number."""
+        self.expire()
         with session_scope(self._engine) as session:
             objects.delete_incomplete_uploads(session, after=self._after)
-        removed = self._storage.sweep(max(self._after, _SILENCE))
+        removed = self._storage.sweep(max(self._after, _MIN_PARTIAL_AGE))
         for keys in _batches(self._storage.list()):
-            # Asked after the objects were seen: one that is named now, or may be, was not there for nothing.
+            # Queried after listing the objects: an object that is recorded meanwhile is kept.
             with read_scope(self._engine) as session:
-                abandoned = objects.unreferenced(session, keys, after=self._after)
-            delete_objects(self._storage, sorted(abandoned))
-            removed += len(abandoned)
+                orphans = objects.unreferenced(session, keys, after=self._after)
+            delete_objects(self._storage, sorted(orphans))
+            removed += len(orphans)
         metrics.COLLECTED.inc(removed)
         if removed:
-            logger.info("removed %d objects that no row names", removed)
+            logger.info("deleted %d unreferenced objects", removed)
         return removed
 
-    def retire(self) -> None:
-        """Forgets rows of jobs that ended longer ago than the settings keep them, a few jobs a transaction, and uploads
-        that nobody has used for as long.
-        """
-        for kind, days in self._kept_days.items():
+    def expire(self) -> None:
+        """Deletes rows and uploads past their retention, a few jobs per transaction."""
+        for kind, days in self._retention_days.items():
             while days is not None:
                 with session_scope(self._engine) as session:
-                    removed = _forget(session, kind, timedelta(days=days))
-                metrics.RETIRED.labels(kind).inc(removed)
+                    removed = _expire(session, kind, timedelta(days=days))
+                metrics.EXPIRED.labels(kind).inc(removed)
                 if not removed:
                     break
 
     def serve(self, stop: Flag) -> None:
-        """Over and over, until `stop` is set. What cannot be reached now is looked at the next time."""
+        """Runs until `stop` is set. Failures are retried in the next round."""
         while not stop.wait(self._interval):
             try:
                 self.collect()
             except (*DATABASE_UNAVAILABLE, ServiceError, OSError) as error:
-                logger.warning("could not collect: %s: %s", type(error).__name__, error)
+                logger.warning("collection failed: %s: %s", type(error).__name__, error)
 
 
-def _forget(session: Session, kind: _Kind, kept: timedelta) -> int:
+def _expire(session: Session, kind: _Kind, age: timedelta) -> int:
     if kind == "uploads":
-        return uploads.delete_unused(session, unused_for=kept)
-    return retention.expire(session, kind, ended_for=kept)
+        return uploads.delete_unused(session, unused_for=age)
+    return retention.expire(session, kind, ended_for=age)
 
 
 def _batches(keys: Iterator[str]) -> Iterator[Sequence[str]]:

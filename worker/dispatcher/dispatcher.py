@@ -20,7 +20,7 @@ from ttm_jobs.repositories import outbox, tracking, workers
 from ttm_jobs.repositories.jobs import crud, leases, lifecycle
 from ttm_jobs.repositories.jobs.transitions import WAKE_UP
 from ttm_jobs.repositories.run_data import teacher_stores
-from ttm_jobs.settings import DEFAULT_QUEUE, Settings, get_settings
+from ttm_jobs.settings import Settings, get_settings
 from ttm_jobs.storage import build_storage
 from ttm_jobs.telemetry import logs
 from worker import metrics
@@ -32,14 +32,14 @@ from worker.presence import Presence
 logger = logging.getLogger(__name__)
 
 _BATCH = 100
-# A ring that failed is tried again after this, and so is one whose dispatcher died with it in hand.
-_AGAIN_AFTER = timedelta(seconds=5)
-# A disk outlives its worker's restart.
-_STORES_SEEN = timedelta(days=1)
+# Retry interval of messages that failed or whose dispatcher died.
+_RETRY_AFTER = timedelta(seconds=5)
+# Store reports outlive a worker's restart.
+_STORE_REPORT_AGE = timedelta(days=1)
 
 
 class Dispatcher:
-    """The two duties, each of which may be done by several processes at once."""
+    """Sends wake-up messages and reaps jobs. Several processes may do both concurrently."""
 
     def __init__(self, settings: Settings, engine: Engine, notifier: Notifier) -> None:
         self._settings = settings
@@ -47,59 +47,55 @@ class Dispatcher:
         self._notifier = notifier
 
     def dispatch(self) -> int:
-        """Rings what is due. Returns how many rings the broker took."""
+        """Sends due wake-up messages. Returns the number that the broker accepted."""
         with read_scope(self._engine) as session:
             if not outbox.any_due(session, WAKE_UP):
                 return 0
         with session_scope(self._engine) as session:
-            messages = outbox.take(session, WAKE_UP, limit=_BATCH, again_after=_AGAIN_AFTER)
-        rung = []
+            messages = outbox.take(session, WAKE_UP, limit=_BATCH, again_after=_RETRY_AFTER)
+        sent = []
         try:
             for message in messages:
-                ring = message.payload
-                # A ring that is owed since before there were queues names none.
-                queue = ring.get("queue", DEFAULT_QUEUE)
-                self._notifier.notify(ring["job_id"], priority=ring["priority"], queue=queue)
-                rung.append(message.id)
+                payload = message.payload
+                self._notifier.notify(payload["job_id"], priority=payload["priority"], queue=payload["queue"])
+                sent.append(message.id)
         except BrokerUnavailable as error:
-            # The others of this batch would wait for the same broker.
-            logger.warning("the broker does not take rings: %s", error.message)
+            # The rest of the batch would fail as well.
+            logger.warning("the broker does not accept messages: %s", error.message)
             metrics.DISPATCHED.labels("refused").inc()
-        metrics.DISPATCHED.labels("taken").inc(len(rung))
+        metrics.DISPATCHED.labels("taken").inc(len(sent))
         with session_scope(self._engine) as session:
-            outbox.delivered(session, rung)
-        return len(rung)
+            outbox.delivered(session, sent)
+        return len(sent)
 
     def reap(self) -> None:
-        """Takes jobs from silent workers, fails those past their deadline, and repeats rings that idle workers did not
-        hear.
-        """
-        seen = timedelta(seconds=self._settings.worker_timeout_seconds)
+        """Requeues jobs of unresponsive workers, fails jobs past their deadline, and repeats lost wake-up messages."""
+        worker_timeout = timedelta(seconds=self._settings.worker_timeout_seconds)
         with session_scope(self._engine) as session:
             backoff = timedelta(seconds=self._settings.retry_backoff_seconds)
             for job in leases.expire(session, backoff=backoff):
-                logger.warning("job %s: its worker fell silent, now %s", job.id, job.state)
+                logger.warning("job %s: its worker stopped responding, now %s", job.id, job.state)
                 metrics.REAPED.labels("lease").inc()
-                self._owe_tracker(session, job)
+                self._enqueue_export(session, job)
             for job in lifecycle.expire_deadlines(session):
                 logger.warning("job %s: its deadline has passed", job.id)
                 metrics.REAPED.labels("deadline").inc()
-                self._owe_tracker(session, job)
-            # Busy workers will find their rings when they are done; more would only pile up.
+                self._enqueue_export(session, job)
+            # Only for idle workers: busy ones receive their messages later.
             after = timedelta(seconds=self._settings.renotify_seconds)
-            for queue, idle in workers.idle_by_queue(session, within=seen).items():
+            for queue, idle in workers.idle_by_queue(session, within=worker_timeout).items():
                 for job in crud.renotify_queued(session, after=after, limit=idle, queue=queue):
-                    logger.info("job %s: rung again", job.id)
+                    logger.info("job %s: notified again", job.id)
                     metrics.RENOTIFIED.inc()
-            workers.delete_unresponsive(session, unresponsive_for=10 * seen)
-            teacher_stores.delete_unreported(session, older_than=_STORES_SEEN)
+            workers.delete_unresponsive(session, unresponsive_for=10 * worker_timeout)
+            teacher_stores.delete_unreported(session, older_than=_STORE_REPORT_AGE)
 
-    def _owe_tracker(self, session: Session, job: Job) -> None:
+    def _enqueue_export(self, session: Session, job: Job) -> None:
         if self._settings.mlflow_tracking_uri is not None:
             tracking.enqueue(session, job)
 
     def serve(self, stop: Flag) -> None:
-        """Both, over and over, until `stop` is set. A database that is away is waited for."""
+        """Runs until `stop` is set. Waits while the database is unavailable."""
         reap_at = 0.0
         while not stop.wait(self._settings.dispatch_interval_seconds):
             try:
@@ -110,7 +106,7 @@ class Dispatcher:
                     metrics.ROUND.set_to_current_time()
                     reap_at = time.monotonic() + self._settings.reap_interval_seconds
             except DATABASE_UNAVAILABLE as error:
-                logger.warning("the database is away: %s", type(error).__name__)
+                logger.warning("the database is unavailable: %s", type(error).__name__)
                 stop.wait(1.0)
 
 
@@ -124,14 +120,14 @@ def main() -> None:
     engine = create_engine(settings.database_url)
     notifier = CeleryNotifier(settings.broker_url, settings.queue_name)
     storage = build_storage(settings.storage_url, settings.s3)
-    # Threads of their own: neither a storage with many objects nor a slow receiver may hold up a ring.
-    beside = {
+    # Separate threads: a large storage or a slow receiver must not delay wake-up messages.
+    services = {
         "collector": Collector(settings, engine, storage).serve,
         "webhooks": WebhookSender(settings, engine).serve,
     }
     if settings.mlflow_tracking_uri is not None:
-        beside["mlflow"] = Exporter(settings, engine, storage).serve
-    for name, serve in beside.items():
+        services["mlflow"] = Exporter(settings, engine, storage).serve
+    for name, serve in services.items():
         Thread(target=serve, args=[stop], name=name, daemon=True).start()
     with Presence(engine, "dispatcher", interval=settings.worker_timeout_seconds / 4):
         Dispatcher(settings, engine, notifier).serve(stop)

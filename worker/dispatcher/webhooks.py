@@ -1,6 +1,4 @@
-"""Sends webhooks: what the outbox owes, several at once, with patience for receivers that fail. Any number of processes
-may do it at once.
-"""
+"""Sends pending webhook deliveries, several at a time, with retries. Any number of processes may do this concurrently."""
 
 import logging
 import time
@@ -22,14 +20,14 @@ from worker.inputs.network import Bounds, GuardedNetwork
 
 logger = logging.getLogger(__name__)
 
-_AT_ONCE = 16
-# Of an answer nothing but its status is of interest; a connection is not held for the rest.
-_ANSWER_BYTES = 64 * 1024
-_FORGET_SECONDS = 600.0
+_CONCURRENCY = 16
+# Only the status of a response matters; the connection is closed after this many bytes.
+_MAX_RESPONSE_BYTES = 64 * 1024
+_CLEANUP_SECONDS = 600.0
 
 
 class WebhookSender:
-    """Takes deliveries from the outbox, and keeps as many on their way as it has hands."""
+    """Claims deliveries from the outbox and sends them in a thread pool."""
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self._settings = settings
@@ -38,51 +36,51 @@ class WebhookSender:
             first=timedelta(seconds=settings.webhook_retry_seconds),
             give_up_after=timedelta(seconds=settings.webhook_disable_seconds),
         )
-        # One whose courier died with it in hand is sent again after this.
+        # A delivery whose sender died is sent again after this time.
         self._again_after = timedelta(seconds=settings.webhook_timeout_seconds + 45)
-        self._hands = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="webhook")
-        self._under_way: set[Future[None]] = set()
-        self._forget_at = 0.0
+        self._pool = ThreadPoolExecutor(_CONCURRENCY, thread_name_prefix="webhook")
+        self._in_flight: set[Future[None]] = set()
+        self._cleanup_at = 0.0
 
     def serve(self, stop: Flag) -> None:
-        """Over and over, until `stop` is set."""
+        """Runs until `stop` is set."""
         while not stop.wait(self._settings.dispatch_interval_seconds):
             try:
-                while self.send_some() and not stop.is_set():
-                    wait(self._under_way, timeout=self._settings.dispatch_interval_seconds, return_when=FIRST_COMPLETED)
-                self._forget()
+                while self.send_due() and not stop.is_set():
+                    wait(self._in_flight, timeout=self._settings.dispatch_interval_seconds, return_when=FIRST_COMPLETED)
+                self._delete_old()
             except DATABASE_UNAVAILABLE as error:
                 logger.warning("webhooks wait for the database: %s", type(error).__name__)
                 stop.wait(1.0)
-        self._hands.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def send_some(self) -> int:
-        """Sends off as many of those that are due as there are hands free. Returns how many are under way."""
-        self._under_way = {future for future in self._under_way if not future.done()}
-        free = _AT_ONCE - len(self._under_way)
+    def send_due(self) -> int:
+        """Submits due deliveries to free threads. Returns the number of deliveries in flight."""
+        self._in_flight = {future for future in self._in_flight if not future.done()}
+        free = _CONCURRENCY - len(self._in_flight)
         with read_scope(self._engine) as session:
             due = free > 0 and outbox.any_due(session, webhooks.TOPIC)
         if due:
             with session_scope(self._engine) as session:
                 messages = outbox.take(session, webhooks.TOPIC, limit=free, again_after=self._again_after)
-            self._under_way |= {self._hands.submit(self._deliver, message) for message in messages}
-        return len(self._under_way)
+            self._in_flight |= {self._pool.submit(self._deliver, message) for message in messages}
+        return len(self._in_flight)
 
     def finish(self) -> None:
-        """BlockedReasons for those under way."""
-        wait(self._under_way)
+        """Waits for the deliveries in flight."""
+        wait(self._in_flight)
 
     def _deliver(self, message: OutboxMessage) -> None:
         try:
             delivery_id = message.payload["delivery_id"]
             with read_scope(self._engine) as session:
-                sending = webhooks.outgoing(session, delivery_id)
-            if sending is None:
+                request = webhooks.outgoing(session, delivery_id)
+            if request is None:
                 with session_scope(self._engine) as session:
                     webhooks.give_up(session, delivery_id)
                     outbox.delivered(session, [message.id])
                 return
-            status, error = self._post(sending)
+            status, error = self._post(request)
             with session_scope(self._engine) as session:
                 again = webhooks.record_attempt(session, delivery_id, status=status, error=error, policy=self._policy)
                 if again is None:
@@ -90,30 +88,30 @@ class WebhookSender:
                 else:
                     outbox.postpone(session, message.id, again)
         except DATABASE_UNAVAILABLE as error:
-            # It is owed still, and will be sent again under the same id.
-            logger.warning("the end of a webhook could not be recorded: %s", type(error).__name__)
+            # It is still pending and will be sent again with the same id.
+            logger.warning("the result of a webhook delivery could not be recorded: %s", type(error).__name__)
         except Exception:
             logger.exception("a webhook could not be sent")
 
-    def _post(self, sending: OutgoingRequest) -> tuple[int | None, str | None]:
-        """The status of the answer, or why there was none. A redirect is an answer, and is not followed."""
+    def _post(self, request: OutgoingRequest) -> tuple[int | None, str | None]:
+        """Returns the response's status, or the error. Redirects are not followed."""
         seconds = self._settings.webhook_timeout_seconds
         bounds = Bounds(time.monotonic() + seconds, seconds, 0, lambda: None)
         network = GuardedNetwork(self._settings.private_hosts, bounds)
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "ttm",
-            **signed(sending.secrets, sending.id, int(time.time()), sending.body),
+            **signed(request.secrets, request.id, int(time.time()), request.body),
         }
         try:
             with (
                 httpcore2.ConnectionPool(network_backend=network) as pool,
-                pool.stream("POST", sending.url, headers=list(headers.items()), content=sending.body) as response,
+                pool.stream("POST", request.url, headers=list(headers.items()), content=request.body) as response,
             ):
                 received = 0
                 for chunk in response.iter_stream():
                     received += len(chunk)
-                    if received > _ANSWER_BYTES:
+                    if received > _MAX_RESPONSE_BYTES:
                         break
                 return response.status, None
         except ServiceError as error:
@@ -121,9 +119,9 @@ class WebhookSender:
         except (httpcore2.NetworkError, httpcore2.TimeoutException, httpcore2.ProtocolError, OSError) as error:
             return None, f"The connection broke: {type(error).__name__}."
 
-    def _forget(self) -> None:
-        if time.monotonic() < self._forget_at:
+    def _delete_old(self) -> None:
+        if time.monotonic() < self._cleanup_at:
             return
-        self._forget_at = time.monotonic() + _FORGET_SECONDS
+        self._cleanup_at = time.monotonic() + _CLEANUP_SECONDS
         with session_scope(self._engine) as session:
             webhooks.delete_old(session)

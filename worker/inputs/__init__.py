@@ -1,4 +1,4 @@
-"""Turns the addresses in a spec into local paths."""
+"""Resolves the URIs in a spec to local paths."""
 
 from worker.inputs.inputs import Inputs, Paths
 

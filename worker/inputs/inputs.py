@@ -1,4 +1,4 @@
-"""From the addresses in a spec to paths that a trainer reads."""
+"""Resolves the URIs in a spec to paths that a trainer reads."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -30,26 +30,26 @@ from ttm_jobs.uris import (
     local_path,
     parse_uri,
 )
-from worker.files import write_whole
+from worker.files import write_atomically
 from worker.inputs.http import HttpFetcher, HttpLimits
 from worker.inputs.s3 import S3Fetcher
 from worker.retry import retry_storage
 
 
 class Paths(TypedDict):
-    """Absolute paths, as a trainer reads them."""
+    """Absolute paths of a trainer's inputs."""
 
     dataset: str
-    teachers: list[str | None]  # in the order of the spec; None for one that the trainer fetches itself
+    teachers: list[str | None]  # in the order of the spec; None for weights that the trainer downloads
     student: str | None
-    data_cache: str  # where the trainer keeps what it unpacks
-    data_cache_max_bytes: int  # at most
+    data_cache: str  # folder for unpacked datasets
+    data_cache_max_bytes: int  # its maximum size
 
 
 class Inputs:
-    """Fetches what lies elsewhere into `work_dir/data`, once for all jobs and workers that share the directory.
+    """Downloads remote inputs to `work_dir/data`, a cache shared by all jobs and workers with this directory.
 
-    Runs one job at a time: what it resolved for one stays in the cache until it resolves for the next.
+    Handles one job at a time: its inputs stay in the cache until the next call of `resolve`.
     """
 
     def __init__(self, engine: Engine, storage: Storage, settings: Settings) -> None:
@@ -60,28 +60,28 @@ class Inputs:
         self._cache = DataCache(self._root, settings.data_cache_max_bytes)
 
     def resolve(self, spec: DistillSpec, should_stop: Callable[[], bool] = lambda: False) -> Paths:
-        """Where the spec's addresses now lie. `should_stop` is asked between chunks.
+        """Returns the local paths of a spec's URIs. Calls `should_stop` between chunks.
 
-        A ServiceError of status 4xx if an address cannot be read by this service, FetchStopped if it should stop.
+        Raises a ServiceError with status 4xx for an invalid URI, FetchStopped if `should_stop` returns true.
         """
 
-        def go_on() -> None:
+        def check() -> None:
             if should_stop():
                 raise FetchStopped
 
         self._cache.close()
         self._cache.make_room()
-        dataset = self._path(spec.dataset.uri, go_on)
-        assert dataset is not None, "the trainer fetches teachers only"
+        dataset = self._path(spec.dataset.uri, check)
+        assert dataset is not None, "the trainer downloads only teachers"
         return {
             "dataset": dataset,
-            "teachers": [self._path(teacher.checkpoint, go_on) for teacher in spec.all_teachers],
-            "student": self._path(spec.student.checkpoint, go_on) if spec.student.checkpoint else None,
+            "teachers": [self._path(teacher.checkpoint, check) for teacher in spec.all_teachers],
+            "student": self._path(spec.student.checkpoint, check) if spec.student.checkpoint else None,
             "data_cache": str(self._root),
             "data_cache_max_bytes": self._settings.data_cache_max_bytes,
         }
 
-    def _path(self, uri: str, go_on: Callable[[], None]) -> str | None:
+    def _path(self, uri: str, check: Callable[[], None]) -> str | None:
         parsed = parse_uri(uri)
         match parsed:
             case UploadUri():
@@ -89,68 +89,68 @@ class Inputs:
                     upload = uploads.get(session, parsed.upload_id)
                 if upload.state is not UploadState.COMPLETE or upload.sha256 is None:
                     raise UploadNotComplete
-                path = self._stored(upload.key, upload.sha256, upload.filename or "upload", go_on)
+                path = self._stored(upload.key, upload.sha256, upload.filename or "upload", check)
             case JobUri():
                 with read_scope(self._engine) as session:
                     job = crud.get(session, parsed.job_id)
                     if job.state is not JobState.SUCCEEDED:
                         raise JobNotFinished(f"Job {job.id} has not succeeded, so it has no student.")
                     student = artifacts.get(session, job.id, artifacts.STUDENT)
-                path = self._stored(student.key, student.sha256, student.name, go_on)
+                path = self._stored(student.key, student.sha256, student.name, check)
             case FileUri():
                 path = local_path(parsed, self._settings.data_roots)
             case HttpUri():
-                path = self._fetched(parsed, go_on)
+                path = self._fetched(parsed, check)
             case S3Uri():
-                path = self._copied(parsed, go_on)
+                path = self._copied(parsed, check)
             case TimmUri():
                 return None
             case _:
                 assert_never(parsed)
         return str(path)
 
-    def _stored(self, key: str, sha256: str, name: str, go_on: Callable[[], None]) -> Path:
+    def _stored(self, key: str, sha256: str, name: str, check: Callable[[], None]) -> Path:
         def chunks() -> Iterator[bytes]:
             for chunk in self._storage.open(key):
-                go_on()
+                check()
                 yield chunk
 
-        plain = _plain(name)
+        plain = _safe_name(name)
 
         def make(folder: Path) -> None:
             retry_storage(
-                lambda: write_whole(folder / plain, chunks(), sha256),
+                lambda: write_atomically(folder / plain, chunks(), sha256),
                 seconds=self._settings.storage_retry_seconds,
-                check=go_on,
+                check=check,
             )
 
-        # A file's suffix says its format, so that one content under two names is two files.
-        return self._folder(f"sha256-{sha256}-{plain}", make, go_on) / plain
+        # The name is part of the key, because the suffix determines the format.
+        return self._folder(f"sha256-{sha256}-{plain}", make, check) / plain
 
-    def _fetched(self, uri: HttpUri, go_on: Callable[[], None]) -> Path:
+    def _fetched(self, uri: HttpUri, check: Callable[[], None]) -> Path:
         settings = self._settings
         check_origin(uri, settings.allowed_origins)
         limits = HttpLimits(
             settings.allowed_origins, settings.private_hosts, settings.fetch_max_bytes, settings.fetch_timeout_seconds
         )
-        fetcher = HttpFetcher(limits, go_on)
+        fetcher = HttpFetcher(limits, check)
         version = fetcher.version(uri)
-        plain = _plain(uri.target.partition("?")[0])
+        plain = _safe_name(uri.target.partition("?")[0])
         name = f"{version.name}-{plain}"
-        return self._folder(name, lambda folder: fetcher.fetch(uri, version, folder / plain), go_on) / plain
+        return self._folder(name, lambda folder: fetcher.fetch(uri, version, folder / plain), check) / plain
 
-    def _copied(self, uri: S3Uri, go_on: Callable[[], None]) -> Path:
+    def _copied(self, uri: S3Uri, check: Callable[[], None]) -> Path:
         settings = self._settings
         check_bucket(uri, settings.allowed_buckets)
-        fetcher = S3Fetcher(uri, settings.s3, max_bytes=settings.fetch_max_bytes, go_on=go_on)
-        plain = _plain(uri.key) if not uri.is_prefix else "files"
-        return self._folder(fetcher.name, lambda folder: fetcher.fetch(folder / plain), go_on) / plain
+        fetcher = S3Fetcher(uri, settings.s3, max_bytes=settings.fetch_max_bytes, check=check)
+        plain = _safe_name(uri.key) if not uri.is_prefix else "files"
+        return self._folder(fetcher.name, lambda folder: fetcher.fetch(folder / plain), check) / plain
 
-    def _folder(self, name: str, make: Callable[[Path], None], go_on: Callable[[], None]) -> Path:
-        return self._cache.folder(name, make, while_waiting=go_on)
+    def _folder(self, name: str, make: Callable[[Path], None], check: Callable[[], None]) -> Path:
+        return self._cache.folder(name, make, while_waiting=check)
 
 
-def _plain(name: str) -> str:
-    """A file name that keeps its suffix, by which the engine knows a format, and nothing that a path could mean."""
+def _safe_name(name: str) -> str:
+    """A safe file name that keeps its suffix, from which the engine detects the format."""
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", PurePosixPath(name).name)[-100:].lstrip(".")
     return plain or "file"

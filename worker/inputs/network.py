@@ -1,4 +1,4 @@
-"""Connections to hosts that a stranger named: to public addresses only, and within bounds that hold while they last."""
+"""Connections to untrusted hosts: public addresses only, with time and rate limits."""
 
 import socket
 import ssl
@@ -18,33 +18,32 @@ _CONNECT_SECONDS = 10.0
 
 @dataclass
 class Bounds:
-    """What a fetch may take.
+    """Limits of a download.
 
     Args:
-        until: time.monotonic() at which it must be over.
-        stall_seconds, stall_bytes: in every so many seconds at least so many bytes must arrive.
-        go_on: called about once a second; raises to give the fetch up.
+        until: time.monotonic() of the deadline.
+        stall_seconds, stall_bytes: at least this many bytes must arrive in every interval.
+        check: called about once a second; raises to stop the download.
     """
 
     until: float
     stall_seconds: float
     stall_bytes: int
-    go_on: Callable[[], None]
+    check: Callable[[], None]
 
-    def check(self) -> None:
-        """What `go_on` raises; SourceUnreachable when the time is over."""
-        self.go_on()
+    def enforce(self) -> None:
+        """Raise what `check` raises, or SourceUnreachable after the deadline."""
+        self.check()
         if time.monotonic() > self.until:
-            raise SourceUnreachable("The fetch took longer than this service allows.")
+            raise SourceUnreachable("The download exceeded the time limit.")
 
 
 class GuardedNetwork(httpcore2.NetworkBackend):
-    """Looks at every address of a host before it connects to that very address, so that a name cannot mean one thing
-    when it is checked and another when it is used.
+    """Checks the resolved address of a host and connects to exactly that address, which prevents DNS rebinding.
 
     Args:
-        private_hosts: HOST:PORT pairs that may lie at any address.
-        bounds: what every connection is held to.
+        private_hosts: HOST:PORT pairs that may have any address.
+        bounds: limits of every connection.
     """
 
     def __init__(self, private_hosts: Sequence[str], bounds: Bounds) -> None:
@@ -66,18 +65,18 @@ class GuardedNetwork(httpcore2.NetworkBackend):
             raise SourceUnreachable(f"{host} has no address: {error.strerror}.") from error
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         if f"{host}:{port}" not in self._private_hosts and not all(map(is_public, addresses)):
-            raise UriNotAllowed(f"{host} lies at an address that is not public.")
+            raise UriNotAllowed(f"{host} resolves to an address that is not public.")
         for address in addresses:
             try:
                 stream = self._sockets.connect_tcp(address, port, _CONNECT_SECONDS, local_address, socket_options)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
                 continue
             return _BoundedStream(stream, self._bounds)
-        raise SourceUnreachable(f"{host} does not take connections at port {port}.")
+        raise SourceUnreachable(f"{host} refuses connections on port {port}.")
 
 
 class _BoundedStream(httpcore2.NetworkStream):
-    """Reads in turns of a second, so that a stop, a deadline or a drip of bytes is noticed within one."""
+    """Reads with a timeout of one second, so that a stop, the deadline or a stalled download is noticed in time."""
 
     def __init__(self, stream: httpcore2.NetworkStream, bounds: Bounds) -> None:
         self._stream = stream
@@ -97,7 +96,7 @@ class _BoundedStream(httpcore2.NetworkStream):
 
     def _check(self) -> None:
         bounds, now = self._bounds, time.monotonic()
-        bounds.check()
+        bounds.enforce()
         if now - self._window_start > bounds.stall_seconds:
             if self._window_bytes < bounds.stall_bytes:
                 raise SourceUnreachable(f"The host sent {self._window_bytes} bytes in {bounds.stall_seconds:.0f} s.")

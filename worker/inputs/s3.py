@@ -1,4 +1,4 @@
-"""Fetches s3:// addresses: an object, or all objects under a prefix as a folder."""
+"""Downloads s3:// URIs: one object, or all objects under a prefix as a directory."""
 
 import hashlib
 from collections.abc import Callable
@@ -14,8 +14,8 @@ from ttm_jobs.storage.s3 import connect, read_range, s3_errors
 from ttm_jobs.storage.s3_access import S3Access
 from ttm_jobs.uris import S3Uri
 
-# Small objects take a round trip each, so that one after another would be slow.
-_AT_ONCE = 8
+# Every object costs a round trip, so small objects are downloaded concurrently.
+_CONCURRENCY = 8
 _MAX_OBJECTS = 5_000_000
 
 
@@ -27,34 +27,38 @@ class _Object:
 
 
 class S3Fetcher:
-    """One address, as it is now."""
+    """Downloads the content that a URI had when the fetcher was created.
+
+    Raises:
+        SourceRefused: no object exists, or a key is not a valid file name.
+        TooLarge: the objects exceed `max_bytes`.
+        StorageUnreachable: the storage failed temporarily.
+    """
 
     def __init__(
-        self, uri: S3Uri, access: S3Access, *, max_bytes: int, go_on: Callable[[], None] = lambda: None
+        self, uri: S3Uri, access: S3Access, *, max_bytes: int, check: Callable[[], None] = lambda: None
     ) -> None:
-        """Asks for the objects' heads. SourceRefused if there are none or a key is no file name, TooLarge, and what
-        storage raises."""
         self._uri = uri
         self._store: S3Store = connect(access, uri.bucket)
-        self._go_on = go_on
+        self._check = check
         self._objects = self._listed() if uri.is_prefix else [self._head()]
-        if sum(found.size for found in self._objects) > max_bytes:
-            raise TooLarge(f"At the address is more than the {max_bytes:,} bytes that may be fetched.")
+        if sum(entry.size for entry in self._objects) > max_bytes:
+            raise TooLarge(f"The objects exceed the limit of {max_bytes:,} bytes.")
 
     @property
     def name(self) -> str:
-        """Of this content: another content has another name."""
-        told = [self._uri.bucket, self._uri.key, *(f"{found.key} {found.size} {found.tag}" for found in self._objects)]
-        return f"s3-{hashlib.sha256(chr(10).join(told).encode()).hexdigest()}"
+        """Directory name that identifies this content."""
+        parts = [self._uri.bucket, self._uri.key, *(f"{entry.key} {entry.size} {entry.tag}" for entry in self._objects)]
+        return f"s3-{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()}"
 
     def fetch(self, path: Path) -> None:
-        """Write the object to `path`, or the objects into it. StorageUnreachable, and what `go_on` raises."""
+        """Write the object to `path`, or the objects of a prefix below it. Errors of `check` pass through."""
         if not self._uri.is_prefix:
             self._write(self._objects[0], path)
             return
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="s3-fetch") as pool:
+        with ThreadPoolExecutor(_CONCURRENCY, thread_name_prefix="s3-fetch") as pool:
             written = [
-                pool.submit(self._write, found, path / found.key.removeprefix(self._uri.key)) for found in self._objects
+                pool.submit(self._write, entry, path / entry.key.removeprefix(self._uri.key)) for entry in self._objects
             ]
             try:
                 for future in written:
@@ -68,32 +72,32 @@ class S3Fetcher:
         with path.open("xb") as out:
             if found.size:
                 for chunk in read_range(self._store, found.key, 0, found.size, found.tag):
-                    self._go_on()
+                    self._check()
                     out.write(chunk)
 
     def _head(self) -> _Object:
         try:
             with s3_errors():
-                told = obstore.head(self._store, self._uri.key)
+                meta = obstore.head(self._store, self._uri.key)
         except ObjectNotFound as error:
-            raise SourceRefused("There is no such object; a folder's address ends with a slash.") from error
-        return _Object(self._uri.key, told["size"], told["e_tag"] or "")
+            raise SourceRefused("The object does not exist. The URI of a directory ends with a slash.") from error
+        return _Object(self._uri.key, meta["size"], meta["e_tag"] or "")
 
     def _listed(self) -> list[_Object]:
         found = []
         with s3_errors():
             for page in obstore.list(self._store, self._uri.key or None):
-                self._go_on()
-                for told in page:
-                    # The library lists by whole parts, and tells of a folder's own mark as of an object.
-                    key = told["path"]
+                self._check()
+                for meta in page:
+                    # The listing matches whole path segments and contains the placeholder objects of directories.
+                    key = meta["path"]
                     if key.startswith(self._uri.key) and key != self._uri.key and not key.endswith("/"):
                         _check_name(key)
-                        found.append(_Object(key, told["size"], told["e_tag"] or ""))
+                        found.append(_Object(key, meta["size"], meta["e_tag"] or ""))
                 if len(found) > _MAX_OBJECTS:
-                    raise TooLarge(f"At the address are more than {_MAX_OBJECTS:,} objects.")
+                    raise TooLarge(f"The prefix contains more than {_MAX_OBJECTS:,} objects.")
         if not found:
-            raise SourceRefused("There is nothing under this address.")
+            raise SourceRefused("The prefix contains no objects.")
         return sorted(found, key=lambda one: one.key)
 
 
@@ -101,4 +105,4 @@ def _check_name(key: str) -> None:
     path = PurePosixPath(key)
     unsafe = path.is_absolute() or ".." in path.parts or "\\" in key or not key.isprintable()
     if unsafe or any(len(part.encode()) > 255 for part in path.parts):
-        raise SourceRefused(f"An object's name is no file's: {key!r}.")
+        raise SourceRefused(f"Not a valid file name: {key!r}.")

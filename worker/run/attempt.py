@@ -1,4 +1,4 @@
-"""One attempt at a job: prepare the work directory, follow the trainer to its end."""
+"""One attempt of a job: prepares the work directory and supervises the trainer."""
 
 import json
 import logging
@@ -32,7 +32,7 @@ from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
 from ttm_jobs.telemetry import traces
 from worker import metrics
-from worker.files import inside, is_full_disk, write_whole
+from worker.files import inside, is_full_disk, write_atomically
 from worker.inputs import Inputs, Paths
 from worker.retry import retry_storage
 from worker.run.heartbeat import Heartbeat
@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 
 class Attempt:
-    """Runs a trainer in a work directory of its own, under a lease that is kept alive meanwhile."""
+    """Runs a trainer in its own work directory while the heartbeat extends the lease."""
 
     def __init__(
         self,
@@ -73,17 +73,18 @@ class Attempt:
         self._heartbeat = heartbeat
         self._stop_requests = stop_requests
         self._exchange = exchange
-        # The digests of the teacher stores that the trainer told of.
+        # Digests of the teacher stores that the trainer uses.
         self.stores: Sequence[str] = ()
+        self._store_fetches: list[Thread] = []
         self._usage = Usage()
         self._phases = traces.Phases()
 
     def run(self, spec: Json, checkpoints: Sequence[Checkpoint]) -> Outcome:
-        """How it ended. LeaseLost if it is no longer ours to tell; the trainer is dead then, too."""
+        """Runs the attempt and returns its outcome. Raises LeaseLost, after killing the trainer."""
         try:
             try:
                 inputs = self._prepare(spec, checkpoints)
-                # timm's weights are fetched by the trainer itself.
+                # The trainer downloads timm weights itself.
                 self._trainer.start(network=None in inputs["teachers"])
                 metrics.TRAINER_MEMORY.set_function(lambda: resources.held_by_group(self._trainer.pid))
                 return self._follow()
@@ -95,15 +96,15 @@ class Attempt:
                 metrics.DATA_WAIT.set(0)
         except LeaseLost:
             raise
-        except StopRequested as unwanted:
-            return stopped(unwanted.reason)
+        except StopRequested as request:
+            return stopped(request.reason)
         except ValidationError as error:
             return Rejected(Failure("invalid_spec", str(error), origin="user", retryable=False))
         except (ChecksumMismatch, ObjectNotFound) as error:
-            # The record has it, the storage has not: nothing that its user could mend.
+            # The database refers to an object that the storage lacks: not the user's fault.
             return broken(error.code, error.message)
         except ServiceError as error:
-            # The addresses were looked at when the job was accepted; what they name may be gone since.
+            # URIs were checked when the job was submitted; their targets may have disappeared since.
             if error.status < 500:
                 return Rejected(Failure(error.code, error.message, origin="user", retryable=False))
             return broken(error.code, error.message)
@@ -123,7 +124,7 @@ class Attempt:
         self._recorder.add(PhaseChanged(phase="fetching"))
         self._record()
         try:
-            inputs = self._inputs.resolve(DistillSpec.model_validate(spec), self._stop_requests.unwanted)
+            inputs = self._inputs.resolve(DistillSpec.model_validate(spec), self._stop_requests.is_set)
         except FetchStopped:
             self._stop_requests.check()
             raise
@@ -155,17 +156,17 @@ class Attempt:
                 )
                 return
             except (ObjectNotFound, ChecksumMismatch) as error:
-                logger.warning("checkpoint of step %d is of no use: %s", checkpoint.step, error.message)
+                logger.warning("checkpoint of step %d is unusable: %s", checkpoint.step, error.message)
 
     def _fetch(self, checkpoint: Checkpoint) -> None:
         path = inside(self._workdir, checkpoint.path)
-        write_whole(path, self._stop_requests.while_wanted(self._storage.open(checkpoint.key)), checkpoint.sha256)
+        write_atomically(path, self._stop_requests.until_stopped(self._storage.open(checkpoint.key)), checkpoint.sha256)
 
     def _follow(self) -> Outcome:
         last: Finished | Stopped | Failed | None = None
-        asked: str | None = None
+        stop_reason: str | None = None
         kill_at = float("inf")
-        started = heard = looked = time.monotonic()
+        started = last_event = last_flush = time.monotonic()
         oom_kills = resources.oom_kills()
         while True:
             item = self._trainer.next(timeout=self._settings.event_flush_seconds)
@@ -176,20 +177,22 @@ class Attempt:
                 case Exited():
                     oom_killed = resources.oom_kills() != oom_kills
                     return outcome_of(
-                        last, item.returncode, asked or self._stop_requests.reason(), oom_killed=oom_killed
+                        last, item.returncode, stop_reason or self._stop_requests.reason(), oom_killed=oom_killed
                     )
                 case Finished() | Stopped() | Failed():
                     last = item
-                    # Having said its last word it should leave, too.
+                    # After its final event, the trainer must exit.
                     kill_at = min(kill_at, time_now + self._settings.stop_grace_seconds)
                 case StoreRequested(digest=digest):
-                    heard = time_now
-                    # Beside the run: fetching takes its time, and stop_requests and the lease are to be seen to meanwhile.
-                    Thread(target=self._answer, args=[digest], daemon=True).start()
+                    last_event = time_now
+                    # In a thread: fetching takes time, and stop requests and the lease must be handled meanwhile.
+                    fetch = Thread(target=self._fetch_store, args=[digest], daemon=True)
+                    self._store_fetches.append(fetch)
+                    fetch.start()
                 case Metrics():
-                    usage = self._usage.look(self._trainer.pid)
+                    usage = self._usage.sample(self._trainer.pid)
                     self._recorder.add(item.model_copy(update={"values": {**item.values, **usage}}))
-                    heard = time_now
+                    last_event = time_now
                 case _:
                     if isinstance(item, Resolved):
                         self.stores = item.teacher_stores
@@ -197,38 +200,40 @@ class Attempt:
                         self._phases.next(item.phase)
                     _measure(item)
                     self._recorder.add(item)
-                    heard = time_now
-            if time_now - looked >= self._settings.event_flush_seconds:
+                    last_event = time_now
+            if time_now - last_flush >= self._settings.event_flush_seconds:
                 self._record()
-                if (outgrown := self._outgrown()) is not None:
-                    return outgrown
-                looked = time_now
+                if (exceeded := self._memory_limit()) is not None:
+                    return exceeded
+                last_flush = time_now
             if self._heartbeat.fenced:
                 raise LeaseLost
             if (
-                asked is None
-                and (asked := self._stop_requests.reason() or self._overlong(time_now - started)) is not None
+                stop_reason is None
+                and (stop_reason := self._stop_requests.reason() or self._time_limit(time_now - started)) is not None
             ):
                 self._trainer.stop()
                 kill_at = time_now + self._settings.stop_grace_seconds
             if time_now > kill_at:
                 self._trainer.kill()
                 kill_at = float("inf")
-            if time_now - heard > self._settings.progress_timeout_seconds:
-                return broken("trainer_stalled", f"The trainer told nothing for {time_now - heard:.0f} s.")
+            if any(fetch.is_alive() for fetch in self._store_fetches):
+                last_event = time_now  # the trainer waits for the store
+            if time_now - last_event > self._settings.progress_timeout_seconds:
+                return broken("trainer_stalled", f"The trainer reported nothing for {time_now - last_event:.0f} s.")
 
-    def _answer(self, digest: str) -> None:
+    def _fetch_store(self, digest: str) -> None:
         try:
             self._exchange.fetch(digest)
         finally:
-            with suppress(OSError):  # the attempt may be over
+            with suppress(OSError):  # the attempt may have ended
                 (self._answers / digest).touch()
 
-    def _overlong(self, seconds: float) -> str | None:
+    def _time_limit(self, seconds: float) -> str | None:
         limit = self._settings.trainer_timeout_seconds
         return "time_limit_exceeded" if limit is not None and seconds > limit else None
 
-    def _outgrown(self) -> Rejected | None:
+    def _memory_limit(self) -> Rejected | None:
         limit = self._settings.trainer_memory_bytes
         if limit is None or (held := resources.held_by_group(self._trainer.pid)) <= limit:
             return None
@@ -238,7 +243,7 @@ class Attempt:
         try:
             state = self._recorder.flush()
         except DATABASE_UNAVAILABLE as error:
-            logger.warning("events wait for the database: %s", type(error).__name__)
+            logger.warning("events are buffered until the database is available: %s", type(error).__name__)
         else:
             self._heartbeat.state = state or self._heartbeat.state
 

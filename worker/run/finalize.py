@@ -59,20 +59,27 @@ class Finalizer:
         self._stop_requests = stop_requests
         self._unsure = False
 
-    def settle(self, outcome: Outcome, workdir: Path, log: LogFile, stores: Sequence[str] = ()) -> JobState:
-        """The state that the job has now. `stores` are the digests of those that the trainer had open.
+    def finalize(self, outcome: Outcome, workdir: Path, log: LogFile, stores: Sequence[str] = ()) -> JobState:
+        """Publish the files of an attempt and record its outcome.
 
-        LeaseLost if another was faster: then nothing of ours stays in storage.
+        Args:
+            stores: digests of the teacher stores that the trainer used.
+
+        Returns:
+            The new state of the job.
+
+        Raises:
+            LeaseLost: another worker has the job. The attempt's files are deleted from storage.
         """
-        # The storage may be long in taking the files: until then the record shows all that the trainer told.
+        # Publishing may take long; the record shows the trainer's latest events in the meantime.
         with suppress(*DATABASE_UNAVAILABLE):
             self._flush()
         outcome, files = self._publish(outcome, workdir)
         logs = self._publish_log(log)
         try:
-            state, obsolete = self._tell(outcome, files, logs, stores)
+            state, obsolete = self._record(outcome, files, logs, stores)
         except LeaseLost:
-            # A commit whose answer was lost may have named them after all: they stay then.
+            # The commit may have succeeded although the connection was lost. The files are kept then.
             if not self._unsure:
                 delete_objects(self._storage, [file.key for file in (*files, *logs)])
             raise
@@ -92,32 +99,32 @@ class Finalizer:
                 check=self._stop_requests.check,
             )
             return outcome, published
-        except StopRequested as unwanted:
-            return stopped(unwanted.reason), []
+        except StopRequested as request:
+            return stopped(request.reason), []
         except ServiceError as error:
             return broken(error.code, error.message), []
         except OSError as error:
             code = "storage_full" if is_full_disk(error) else "publish_failed"
             return broken(code, f"The student could not be stored: {error}."), []
         except ValueError as error:
-            return broken("publish_failed", f"What the trainer made is not what it should be: {error}."), []
+            return broken("publish_failed", f"The trainer's output is invalid: {error}."), []
 
     def _publish_log(self, log: LogFile) -> list[PublishedFile]:
         try:
             return [publish_log(self._storage, self._lease, log)]
         except (ServiceError, OSError) as error:
-            # A job does not fail for want of its log.
+            # A missing log does not fail the job.
             logger.warning("the log of job %s could not be stored: %s", self._lease.job_id, error)
             return []
 
-    def _tell(
+    def _record(
         self,
         outcome: Outcome,
         files: Sequence[PublishedFile],
         logs: Sequence[PublishedFile],
         stores: Sequence[str],
     ) -> tuple[JobState, list[str]]:
-        """The new state, and the keys of the logs that no row names any more."""
+        """Records the outcome. Returns the new state and the keys of replaced logs."""
         while True:
             try:
                 self._flush()
@@ -131,10 +138,10 @@ class Finalizer:
                     return state, replaced
             except DATABASE_UNAVAILABLE as error:
                 self._unsure = True
-                # Once the lease has been out for as long again, somebody else has surely taken the job.
-                if self._heartbeat.silent_for > 2 * self._settings.lease_seconds:
-                    raise LeaseLost("The database stayed away.") from error
-                logger.warning("the end of job %s waits for the database", self._lease.job_id)
+                # After twice the lease duration, another worker has claimed the job.
+                if self._heartbeat.seconds_since_confirmed > 2 * self._settings.lease_seconds:
+                    raise LeaseLost("The database was unavailable for longer than the lease.") from error
+                logger.warning("the outcome of job %s waits for the database", self._lease.job_id)
                 time.sleep(_RETRY_SECONDS)
 
     def _flush(self) -> None:
@@ -143,14 +150,14 @@ class Finalizer:
         except (LeaseLost, *DATABASE_UNAVAILABLE):
             raise
         except Exception:
-            # An end must be told, whatever it was that could not be written on the way to it.
-            logger.exception("the last events of job %s are dropped", self._lease.job_id)
+            # The outcome must be recorded even if an event cannot be written.
+            logger.exception("the last events of job %s were dropped", self._lease.job_id)
             self._recorder.discard()
 
     def _end(self, session: Session, job: Job, outcome: Outcome, files: Sequence[PublishedFile]) -> JobState:
         match outcome:
             case Succeeded():
-                # By way of text, in which a number that is not finite is null.
+                # Through JSON text, where non-finite numbers become null.
                 result = json.loads(outcome.result.model_dump_json(exclude={"artifacts"}))
                 return lifecycle.succeeded(session, job, result=result, files=files)
             case Rejected():
@@ -166,6 +173,6 @@ class Finalizer:
 
 def _record_stores(session: Session, job: Job, stores: Sequence[str], outcome: Outcome) -> None:
     result = outcome.result if isinstance(outcome, Succeeded) else None
-    hits = (result and result.teacher_cache_hits) or 0
-    filled = (result and result.teacher_forwards) or 0
-    teacher_stores.used(session, job, stores, cache_hits=hits, forwards=filled)
+    cache_hits = (result and result.teacher_cache_hits) or 0
+    forwards = (result and result.teacher_forwards) or 0
+    teacher_stores.used(session, job, stores, cache_hits=cache_hits, forwards=forwards)

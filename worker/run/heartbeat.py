@@ -1,4 +1,4 @@
-"""Keeps a lease alive while the run works, and hears the stop_requests that stand in the job's row."""
+"""Extends the lease of a run and receives the stop requests in the job's row."""
 
 import logging
 import time
@@ -21,32 +21,32 @@ logger = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """A thread of its own, so that a long upload or a slow database call of the run costs no lease."""
+    """A separate thread, so that a long upload or a slow query of the run does not lose the lease."""
 
     def __init__(self, engine: Engine, lease: Lease, *, duration: float, interval: float) -> None:
         self._engine = engine
         self._lease = lease
         self._duration = duration
         self._interval = interval
-        # Counted from before the question was asked, so that we give up before the database's clock does.
+        # Measured before the request, so that we give up before the lease expires in the database.
         self._confirmed = time.monotonic()
         self._ended = Event()
         self._thread = logs.thread(self._beat, name="heartbeat")
         self.state = JobState.RUNNING
         # The job's deadline has passed.
         self.overdue = False
-        # Another worker may hold the job: change nothing any more.
+        # Another worker may have the job: stop writing.
         self.fenced = False
 
     @property
-    def silent_for(self) -> float:
+    def seconds_since_confirmed(self) -> float:
         """Seconds since the lease was last confirmed."""
         return time.monotonic() - self._confirmed
 
     @property
     def expired(self) -> bool:
         """Whether the database has not confirmed the lease for its whole duration."""
-        return self.silent_for > self._duration
+        return self.seconds_since_confirmed > self._duration
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -60,18 +60,18 @@ class Heartbeat:
 
     def _beat(self) -> None:
         while not self._ended.wait(self._interval):
-            asked = time.monotonic()
+            requested_at = time.monotonic()
             try:
                 with session_scope(self._engine) as session:
-                    standing = leases.heartbeat(session, self._lease, duration=timedelta(seconds=self._duration))
+                    status = leases.heartbeat(session, self._lease, duration=timedelta(seconds=self._duration))
             except LeaseLost:
                 metrics.HEARTBEATS.labels("lost").inc()
                 self.fenced = True
                 return
             except DATABASE_UNAVAILABLE as error:
-                metrics.HEARTBEATS.labels("database_away").inc()
+                metrics.HEARTBEATS.labels("database_unavailable").inc()
                 logger.warning("no heartbeat for job %s: %s", self._lease.job_id, type(error).__name__)
             else:
                 metrics.HEARTBEATS.labels("extended").inc()
-                self._confirmed = asked
-                self.state, self.overdue = standing.state, standing.overdue
+                self._confirmed = requested_at
+                self.state, self.overdue = status.state, status.overdue

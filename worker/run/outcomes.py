@@ -1,4 +1,4 @@
-"""How an attempt can end, before the record is told."""
+"""Outcomes of attempts."""
 
 import signal
 from dataclasses import dataclass
@@ -16,32 +16,32 @@ class Succeeded:
 
 @dataclass(frozen=True)
 class Rejected:
-    """Trying again would change nothing."""
+    """The job fails without a retry."""
 
     failure: Failure
 
 
 @dataclass(frozen=True)
 class Broken:
-    """An infrastructure error; the job has further attempts, if any are left."""
+    """An infrastructure error; the job is retried while attempts are left."""
 
     failure: Failure
 
 
 @dataclass(frozen=True)
 class Released:
-    """Stopped because we asked for it."""
+    """Stopped on request."""
 
     reason: str
 
 
 Outcome = Succeeded | Rejected | Broken | Released
 
-# Reasons to ask for a stop after which the job has failed.
+# Stop reasons that fail the job.
 _FINAL = {
     "deadline_exceeded": lifecycle.EXCEEDED,
     "time_limit_exceeded": Failure(
-        "time_limit_exceeded", "The attempt took longer than this service allows.", origin="user", retryable=False
+        "time_limit_exceeded", "The attempt exceeded the service's time limit.", origin="user", retryable=False
     ),
 }
 
@@ -49,8 +49,10 @@ _FINAL = {
 def outcome_of(
     last: Finished | Stopped | Failed | None, returncode: int, asked_to_stop: str | None, *, oom_killed: bool = False
 ) -> Outcome:
-    """What a trainer's last event and exit status mean, `asked_to_stop` being the reason, if we asked. `oom_killed`:
-    the system killed for want of memory meanwhile.
+    """The outcome for a trainer's last event and exit status.
+
+    `asked_to_stop` is the reason if we requested the stop. `oom_killed`: the kernel killed a process for lack of
+    memory.
     """
     match last:
         case Finished():
@@ -61,10 +63,9 @@ def outcome_of(
         case Stopped() | None if asked_to_stop is not None:
             return stopped(asked_to_stop)
         case Stopped():
-            return broken("trainer_stopped", "The trainer was asked to stop, though not by its worker.")
+            return broken("trainer_stopped", "The trainer received a stop signal that its worker did not send.")
         case None if oom_killed and returncode == -signal.SIGKILL:
-            # Who else was on the machine may have been the one too many: tried again, unlike a limit of the trainer's
-            # own.
+            # Another process may have used the memory, so this is retried, unlike the trainer's own limit.
             return broken("out_of_memory", "The system ran out of memory and killed the trainer.")
         case None:
             return broken("trainer_died", _cause_of(returncode))
@@ -73,7 +74,7 @@ def outcome_of(
 
 
 def stopped(reason: str) -> Released | Rejected:
-    """What stopping for a reason of ours means for the job."""
+    """The outcome of a stop for this reason."""
     final = _FINAL.get(reason)
     return Released(reason) if final is None else Rejected(final)
 
@@ -83,17 +84,17 @@ def broken(code: str, message: str) -> Broken:
 
 
 def too_large(held: int, limit: int) -> Rejected:
-    """The trainer outgrew its limit, and would again."""
+    """The trainer exceeded its memory limit."""
     message = (
-        f"The trainer held {held / 1024**2:,.0f} MiB of memory, and this service allows {limit / 1024**2:,.0f}. "
-        "A smaller batch_size or image_size needs less."
+        f"The trainer used {held / 1024**2:,.0f} MiB of memory; the limit is {limit / 1024**2:,.0f} MiB. "
+        "Reduce batch_size or image_size."
     )
     return Rejected(Failure("out_of_memory", message, origin="user", retryable=False))
 
 
 def _cause_of(returncode: int) -> str:
     if returncode == -signal.SIGKILL:
-        return "The trainer was killed (SIGKILL): by the system when it is out of memory, or by hand."
+        return "The trainer was killed (SIGKILL), by the kernel for lack of memory or manually."
     if returncode < 0:
-        return f"The trainer was ended by {signal.Signals(-returncode).name}."
-    return f"The trainer ended with status {returncode} and without a last word; its log may say why."
+        return f"The trainer was terminated by {signal.Signals(-returncode).name}."
+    return f"The trainer exited with status {returncode} without a final event; see its log."

@@ -1,4 +1,4 @@
-"""Carries what a run made from the work directory into storage."""
+"""Uploads a run's artifacts and log to the storage."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -29,8 +29,9 @@ _SHARE_BYTES = 1024**2
 def publish_artifacts(
     storage: Storage, lease: Lease, workdir: Path, artifacts: Sequence[Artifact]
 ) -> list[PublishedFile]:
-    """Whole objects, which nobody can see until the record names them. ValueError if there is no student among them or
-    a file is not the trainer's own; ChecksumMismatch if a file is not the one that the trainer announced.
+    """Uploads artifacts, which are invisible until they are recorded.
+
+    Raises ValueError without a student or for a file outside the work directory, ChecksumMismatch for changed files.
     """
     if STUDENT not in {artifact.name for artifact in artifacts}:
         raise ValueError(f"there is no {STUDENT}")
@@ -42,7 +43,7 @@ def publish_artifacts(
                 stored = storage.put(key, file, Label(artifact.media_type, _saved_as(lease, artifact.name)))
             published.append(PublishedFile(artifact.name, key, artifact.media_type, stored.size, stored.sha256))
             if stored.sha256 != artifact.sha256:
-                raise ChecksumMismatch(f"{artifact.name} changed after the trainer had finished it.")
+                raise ChecksumMismatch(f"{artifact.name} changed after the trainer had written it.")
     except BaseException:
         delete_objects(storage, [file.key for file in published])
         raise
@@ -50,7 +51,7 @@ def publish_artifacts(
 
 
 def publish_log(storage: Storage, lease: Lease, log: LogFile) -> PublishedFile:
-    """The trainer's output, also of a run that failed."""
+    """Uploads the trainer's log."""
     key = _key(lease, LOG)
     media_type = "text/plain; charset=utf-8"
     stored = storage.put(key, log.read(), Label(media_type, LOG))
@@ -58,27 +59,29 @@ def publish_log(storage: Storage, lease: Lease, log: LogFile) -> PublishedFile:
 
 
 def delete_objects(storage: Storage, keys: Iterable[str]) -> None:
-    """Deletes what no row names any more. What cannot be deleted now is only left over."""
+    """Deletes unreferenced objects. Failures are logged; the collector deletes the rest later."""
     for key in keys:
         try:
             storage.delete(key)
         except (ServiceError, OSError) as error:
-            logger.warning("%s is left in storage: %s", key, error)
+            logger.warning("%s could not be deleted: %s", key, error)
 
 
 def _saved_as(lease: Lease, name: str) -> str:
-    # Whoever downloads several students wants to tell one from the other.
+    # Distinguishes the downloads of several students.
     return f"student-{lease.job_id}.safetensors" if name == STUDENT else name
 
 
 def _key(lease: Lease, name: str) -> str:
-    # Under the epoch: a worker that lost its lease overwrites nothing of the next one.
+    # The epoch prevents a worker that lost its lease from overwriting objects of the next attempt.
     return f"jobs/{lease.job_id}/{lease.epoch}/{name}"
 
 
 class LiveLog:
-    """A thread that publishes the log every `interval` seconds, and less often the longer it is: the whole of it is
-    written anew each time. The log as it is at the end is published with the attempt's other files.
+    """A thread that uploads the log every `interval` seconds while the trainer runs.
+
+    Every upload contains the whole log, so a longer log is uploaded less often. The final log is published with the
+    attempt's artifacts.
     """
 
     def __init__(self, engine: Engine, storage: Storage, lease: Lease, log: LogFile, *, interval: float) -> None:
@@ -110,8 +113,8 @@ class LiveLog:
             except LeaseLost:
                 return
             except (ServiceError, OSError, *DATABASE_UNAVAILABLE) as error:
-                # The next one may get through, and nothing depends on it.
-                logger.warning("the log of job %s is late: %s", self._lease.job_id, type(error).__name__)
+                # The next upload may succeed; nothing depends on this one.
+                logger.warning("the log of job %s could not be uploaded: %s", self._lease.job_id, type(error).__name__)
 
     def _publish_now(self) -> None:
         file = publish_log(self._storage, self._lease, self._log)
@@ -119,10 +122,10 @@ class LiveLog:
             with session_scope(self._engine) as session:
                 job = leases.fence(session, self._lease)
                 replaced = artifact_rows.record(session, job, [file])
-                # Whoever polls the job is to see that there is more to read.
+                # Changes the job's version, so that clients that poll it see new log lines.
                 flag_modified(job, "last_event_seq")
         except LeaseLost:
-            # What the record names already stays until the next attempt's log takes its place.
+            # A log that is already recorded stays until the next attempt replaces it.
             if self._recorded < 0:
                 delete_objects(self._storage, [file.key])
             raise

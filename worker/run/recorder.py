@@ -1,4 +1,4 @@
-"""Writes a run's events to the record, under its lease."""
+"""Writes a run's events to the database under its lease."""
 
 import json
 import logging
@@ -41,9 +41,9 @@ logger = logging.getLogger(__name__)
 
 
 class Recorder:
-    """Collects events and writes them together.
+    """Buffers events and writes them in batches.
 
-    A flush that fails is repeated with the same events, so a database that goes away for a while costs nothing.
+    A failed flush is repeated with the same events, so a temporary outage of the database loses nothing.
     """
 
     def __init__(self, engine: Engine, storage: Storage, lease: Lease, workdir: Path) -> None:
@@ -51,37 +51,37 @@ class Recorder:
         self._storage = storage
         self._lease = lease
         self._workdir = workdir
-        # With the number of each: a commit whose answer was lost is sent again, and must not be written again.
-        self._waiting: list[tuple[int, Event]] = []
-        self._heard = 0
-        # The keys of checkpoints, by their event's number.
+        # Numbered, so that a repeated flush after a lost commit response does not write an event twice.
+        self._pending: list[tuple[int, Event]] = []
+        self._last_number = 0
+        # Storage keys of checkpoints by event number.
         self._uploaded: dict[int, str] = {}
 
     def add(self, event: Event) -> None:
-        # Nobody looks at each of them: the newest of those that wait says all.
+        # Only the newest pending progress event matters.
         if isinstance(event, Progress):
-            self._waiting = [(number, other) for number, other in self._waiting if not isinstance(other, Progress)]
-        self._heard += 1
-        self._waiting.append((self._heard, event))
+            self._pending = [(number, other) for number, other in self._pending if not isinstance(other, Progress)]
+        self._last_number += 1
+        self._pending.append((self._last_number, event))
 
     def flush(self) -> JobState | None:
-        """Writes what waits, and tells the job's state; None if nothing waited.
+        """Writes the pending events and returns the job's state; None if there were none.
 
-        LeaseLost; DATABASE_UNAVAILABLE: call it again; StorageFull: a checkpoint found no room; ValueError: the trainer named
-        a file that is not its own.
+        Raises LeaseLost; DATABASE_UNAVAILABLE (call it again); StorageFull if a checkpoint does not fit; ValueError if
+        the trainer named a file outside its work directory.
         """
-        if not self._waiting:
+        if not self._pending:
             return None
-        for number, event in tuple(self._waiting):
+        for number, event in tuple(self._pending):
             if isinstance(event, CheckpointSaved):
                 self._upload(number, event)
         obsolete: list[str] = []
-        # The row is locked meanwhile, and a heartbeat waits: all is written with few statements at the end.
+        # The row is locked and heartbeats wait, so everything is written with few statements.
         with session_scope(self._engine) as session, session.no_autoflush:
             job = leases.fence(session, self._lease)
             at = now(session)
             points = []
-            for number, event in self._waiting:
+            for number, event in self._pending:
                 if number > job.last_event_seq:
                     obsolete += self._write(session, job, number, event, at)
                     job.last_event_seq = number
@@ -89,14 +89,14 @@ class Recorder:
                         points.append(Point(event.step, event.epoch, event.values, at))
             metrics.upsert(session, job, points)
             state = job.state
-        self._waiting.clear()
+        self._pending.clear()
         self._uploaded.clear()
         delete_objects(self._storage, obsolete)
         return state
 
     def discard(self) -> None:
-        """Forgets what waits."""
-        self._waiting.clear()
+        """Drops the pending events."""
+        self._pending.clear()
 
     def _upload(self, number: int, event: CheckpointSaved) -> None:
         if number in self._uploaded:
@@ -106,19 +106,19 @@ class Recorder:
             with inside(self._workdir, event.path).open("rb") as file:
                 self._storage.put(key, file)
         except (StorageFull, ValueError):
-            # What waits beside it can be written without it.
-            self._waiting.remove((number, event))
+            # The other events can be written without it.
+            self._pending.remove((number, event))
             raise
         except (OSError, StorageUnreachable) as error:
-            # The trainer has made newer ones since and removed this, or the storage cannot be reached: the run goes on,
-            # and the next one may get through.
+            # The trainer has replaced it by a newer one, or the storage is unavailable. The run continues; the next
+            # checkpoint may succeed.
             logger.warning("checkpoint of step %d was not stored: %s", event.step, error)
-            self._waiting.remove((number, event))
+            self._pending.remove((number, event))
         else:
             self._uploaded[number] = key
 
     def _write(self, session: Session, job: Job, number: int, event: Event, at: datetime) -> list[str]:
-        # By way of text, in which a number that is not finite is a string, as neither database takes it in JSON.
+        # Through JSON text, where non-finite numbers are strings: neither database accepts them in JSON.
         data = json.loads(event.model_dump_json(exclude={"kind"}))
         match event:
             case PhaseChanged():
@@ -136,7 +136,7 @@ class Recorder:
             case Log():
                 recording.log(session, job, data, at)
             case StoreRequested() | Finished() | Stopped() | Failed():
-                # The attempt answers the first, and the runner tells its end, with its artifacts.
+                # The attempt handles store requests; the finalizer records the outcome.
                 pass
             case _:
                 assert_never(event)
@@ -152,7 +152,7 @@ class Recorder:
             path=event.path,
             key=key,
             size=event.size,
-            # As the trainer knows it: a file damaged on its way is found out before anyone resumes from it.
+            # The trainer's hash, so that a corrupted upload is detected before a resume.
             sha256=event.sha256,
             best=event.best,
             lease_epoch=job.lease_epoch,

@@ -1,4 +1,4 @@
-"""The way of a job through a worker: claim, prepare, supervise, publish, finish."""
+"""Runs jobs on a worker: claim, prepare, supervise, publish, finalize."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -46,7 +46,7 @@ _NAMES: dict[type[Outcome], str] = {
 
 
 class Runner:
-    """Runs jobs, one at a time, as the worker `worker_id`. `draining` is set when the process is asked to leave."""
+    """Runs jobs one at a time as the worker `worker_id`. `draining` is set when the process is asked to stop."""
 
     def __init__(
         self,
@@ -67,23 +67,23 @@ class Runner:
         self._starter = starter
         self._draining = draining
         self._on_job = on_job
-        self._offer = WorkerCapacity(settings.queues, memory_bytes)
+        self._capacity = WorkerCapacity(settings.queues, memory_bytes)
         self._inputs = Inputs(engine, storage, settings)
         self._exchange = StoreExchange(storage, folder(settings.work_dir), settings.shared_store_max_bytes)
 
     def run(self) -> None:
-        """Answers a ring: takes the job whose turn it is, which need not be the one that was rung for."""
+        """Handles a wake-up message: claims and runs the next job in scheduling order, which may be another one."""
         if self._draining.is_set():
             return
         try:
             claimed = self._claim()
         except DATABASE_UNAVAILABLE as error:
-            logger.warning("nothing claimed: %s; the ring will be repeated", type(error).__name__)
-            metrics.WAKE_UPS.labels("database_away").inc()
+            logger.warning("nothing claimed: %s; the dispatcher will notify again", type(error).__name__)
+            metrics.WAKE_UPS.labels("database_unavailable").inc()
             return
         metrics.WAKE_UPS.labels("nothing" if claimed is None else "claimed").inc()
         if claimed is None:
-            logger.info("no job waits that this worker could take")
+            logger.info("no queued job for this worker")
             return
         lease, spec, checkpoints, traceparent = claimed
         ids: dict[str, str | int] = {"job_id": lease.job_id, "attempt": lease.epoch, "worker_id": self._worker_id}
@@ -98,10 +98,10 @@ class Runner:
         self._on_job(lease.job_id)
         try:
             with metrics.BUSY.track_inprogress(), metrics.ATTEMPT_SECONDS.time():
-                self._hold(lease, spec, checkpoints)
+                self._run_attempt(lease, spec, checkpoints)
         except LeaseLost:
             metrics.ATTEMPTS.labels("lost").inc()
-            logger.warning("the lease is lost, nothing was changed")
+            logger.warning("the lease was lost; nothing was written")
         finally:
             self._on_job(None)
             if not self._draining.is_set():
@@ -110,13 +110,13 @@ class Runner:
     def _claim(self) -> tuple[Lease, Json, Sequence[Checkpoint], str | None] | None:
         with session_scope(self._engine) as session:
             duration = timedelta(seconds=self._settings.lease_seconds)
-            lease = leases.claim_next(session, self._worker_id, duration=duration, capacity=self._offer)
+            lease = leases.claim_next(session, self._worker_id, duration=duration, capacity=self._capacity)
             if lease is None:
                 return None
             job = crud.get(session, lease.job_id)
             return lease, job.resolved_spec or job.spec, recording.checkpoints(session, job.id), job.traceparent
 
-    def _hold(self, lease: Lease, spec: Json, checkpoints: Sequence[Checkpoint]) -> None:
+    def _run_attempt(self, lease: Lease, spec: Json, checkpoints: Sequence[Checkpoint]) -> None:
         settings = self._settings
         workdir = attempt_directory(settings.work_dir, lease.job_id, lease.epoch)
         log = LogFile(workdir / "trainer.log", settings.max_log_bytes)
@@ -140,7 +140,7 @@ class Runner:
                     outcome = attempt.run(spec, checkpoints)
                 settlement = Finalizer(self._engine, self._storage, settings, lease, recorder, heartbeat, stop_requests)
                 with traces.span("publish"):
-                    state = settlement.settle(outcome, workdir, log, attempt.stores)
+                    state = settlement.finalize(outcome, workdir, log, attempt.stores)
         finally:
             remove_attempt(workdir)
         metrics.ATTEMPTS.labels(_NAMES[type(outcome)]).inc()

@@ -1,4 +1,4 @@
-"""Whether a run is still wanted, asked by whoever works for it."""
+"""Stop requests: why a run should stop."""
 
 from collections.abc import Iterable, Iterator
 from threading import Event as Flag
@@ -17,18 +17,18 @@ class StopRequested(Exception):
 
 
 class StopRequests:
-    """What the job's row and the worker's process say about one run."""
+    """Stop requests for one run, from the job's row and the worker's process."""
 
     def __init__(self, heartbeat: Heartbeat, draining: Flag) -> None:
         self._heartbeat = heartbeat
         self._draining = draining
 
     def reason(self) -> str | None:
-        """Why the run should stop, if it should."""
+        """The reason to stop, if any."""
         if self._draining.is_set():
             return "drained"
         if self._heartbeat.expired:
-            return "database_away"
+            return "database_unavailable"
         match self._heartbeat.state:
             case JobState.CANCELLING:
                 return "cancelled"
@@ -39,7 +39,7 @@ class StopRequests:
             case _:
                 return None
 
-    def unwanted(self) -> bool:
+    def is_set(self) -> bool:
         """Whether `check` would raise."""
         return self._heartbeat.fenced or self.reason() is not None
 
@@ -50,8 +50,8 @@ class StopRequests:
         if (reason := self.reason()) is not None:
             raise StopRequested(reason)
 
-    def while_wanted(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """The same chunks, broken off as `check` does."""
+    def until_stopped(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Yields the chunks and calls `check` before each."""
         for chunk in chunks:
             self.check()
             yield chunk

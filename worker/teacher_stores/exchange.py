@@ -1,7 +1,7 @@
-"""Teachers' logits in the storage, so that a job on another machine starts with a full store.
+"""Teacher stores in the storage, shared between machines.
 
-A store is published in versions, `teacher-stores/DIGEST/BLOCKS/`: the file of rows, the marks of those that are there,
-and last `about.json`, without which a version is not looked at. A version never changes; a fuller one replaces it.
+A store is published in immutable versions, `teacher-stores/DIGEST/BLOCKS/`: the rows, the markers of present blocks,
+and finally `about.json`, which completes the version. A fuller version replaces it.
 """
 
 import json
@@ -17,7 +17,7 @@ from uuid import uuid4
 from ttm_core.file_lock import FileLock
 from ttm_jobs.errors import ServiceError
 from ttm_jobs.storage import Storage
-from worker.files import write_whole
+from worker.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ _FILES = ("rows", "present")
 
 @dataclass(frozen=True)
 class _Version:
-    """`blocks` of a store, published."""
+    """A published version with `blocks` present blocks."""
 
     digest: str
     blocks: int
@@ -38,12 +38,12 @@ class _Version:
 
 
 class StoreExchange:
-    """Between a machine's folder of stores and the storage.
+    """Transfers stores between a machine's folder and the storage.
 
     Args:
-        storage: where all machines look.
+        storage: the storage shared by all machines.
         root: the machine's folder.
-        max_bytes: that published stores may take together, the longest published removed first; 0 for none at all.
+        max_bytes: total size of published stores; the oldest are removed first. 0 disables the exchange.
     """
 
     def __init__(self, storage: Storage, root: Path, max_bytes: int) -> None:
@@ -56,46 +56,49 @@ class StoreExchange:
         return self._max_bytes > 0
 
     def fetch(self, digest: str) -> bool:
-        """Bring a store that is fuller in the storage than here, unless somebody has it open. Whether it came.
+        """Download a store if the published version has more blocks and no process uses the local one.
 
-        Any failure is a warning: the teacher can always be run.
+        Failures are logged as warnings only, because the teacher can always compute missing blocks.
+
+        Returns:
+            Whether the store was downloaded.
         """
         try:
-            version = self._fullest(digest)
-            if version is None or version.blocks <= self._blocks_here(digest):
+            version = self._latest(digest)
+            if version is None or version.blocks <= self._local_blocks(digest):
                 return False
             with FileLock(self._root, digest) as lock:
-                if not lock.try_own() or version.blocks <= self._blocks_here(digest):
+                if not lock.try_own() or version.blocks <= self._local_blocks(digest):
                     return False
-                self._bring(version)
+                self._download(version)
         except (ServiceError, OSError, ValueError, KeyError) as error:
-            logger.warning("the teacher store %s could not be fetched: %s", digest[:12], error)
+            logger.warning("Teacher store %s could not be downloaded: %s", digest[:12], error)
             return False
-        logger.info("fetched the teacher store %s with %d blocks", digest[:12], version.blocks)
+        logger.info("Downloaded teacher store %s with %d blocks", digest[:12], version.blocks)
         return True
 
     def publish(self, digest: str) -> bool:
-        """Keep a store in the storage, where it is fuller than what is there. Whether it was."""
+        """Uploads a store if it is fuller than the published version. Returns whether it did."""
         try:
             with FileLock(self._root, digest) as lock:
                 lock.share()
-                here = self._blocks_here(digest)
-                before = self._fullest(digest)
-                if here == 0 or (before is not None and before.blocks >= here):
+                blocks = self._local_blocks(digest)
+                before = self._latest(digest)
+                if blocks == 0 or (before is not None and before.blocks >= blocks):
                     return False
-                self._send(_Version(digest, here))
+                self._upload(_Version(digest, blocks))
             self._prune()
         except (ServiceError, OSError, ValueError, KeyError) as error:
-            logger.warning("the teacher store %s could not be published: %s", digest[:12], error)
+            logger.warning("Teacher store %s could not be published: %s", digest[:12], error)
             return False
-        logger.info("published the teacher store %s with %d blocks", digest[:12], here)
+        logger.info("Published teacher store %s with %d blocks", digest[:12], blocks)
         return True
 
-    def _blocks_here(self, digest: str) -> int:
+    def _local_blocks(self, digest: str) -> int:
         path = self._root / digest / "present"
         return path.read_bytes().count(1) if path.exists() else 0
 
-    def _fullest(self, digest: str) -> _Version | None:
+    def _latest(self, digest: str) -> _Version | None:
         versions = [version for version in self._versions(f"{_PREFIX}/{digest}") if version.digest == digest]
         return max(versions, key=lambda version: version.blocks, default=None)
 
@@ -106,14 +109,14 @@ class StoreExchange:
                     yield _Version(digest, int(blocks))
 
     def _about(self, version: _Version) -> dict[str, Any]:
-        told: dict[str, Any] = json.loads(b"".join(self._storage.open(version.key(_ABOUT))))
-        return told
+        about: dict[str, Any] = json.loads(b"".join(self._storage.open(version.key(_ABOUT))))
+        return about
 
-    def _send(self, version: _Version) -> None:
+    def _upload(self, version: _Version) -> None:
         folder = self._root / version.digest
-        # The marks first: rows that they tell of are durable, and change no more while others are added.
-        marks = (folder / "present").read_bytes()
-        sent = {"present": self._storage.put(version.key("present"), [marks])}
+        # The markers first: marked rows are durable and do not change while others are added.
+        markers = (folder / "present").read_bytes()
+        sent = {"present": self._storage.put(version.key("present"), [markers])}
         with (folder / "rows").open("rb") as rows:
             sent["rows"] = self._storage.put(version.key("rows"), rows)
         about = {
@@ -123,28 +126,28 @@ class StoreExchange:
         }
         self._storage.put(version.key(_ABOUT), [json.dumps(about, sort_keys=True).encode()])
 
-    def _bring(self, version: _Version) -> None:
-        """Into a folder beside, which takes the store's name when it is whole. The caller owns the store's lock."""
+    def _download(self, version: _Version) -> None:
+        """Downloads to a temporary folder, then renames it. The caller owns the store's lock."""
         about = self._about(version)
-        coming = self._root / f".{version.digest}.{uuid4().hex}.coming"
+        partial = self._root / f".{version.digest}.{uuid4().hex}.partial"
         try:
             for name in _FILES:
-                write_whole(coming / name, self._storage.open(version.key(name)), about["files"][name]["sha256"])
-            (coming / "key.json").write_text(json.dumps(about["key"], indent=2, sort_keys=True))
+                write_atomically(partial / name, self._storage.open(version.key(name)), about["files"][name]["sha256"])
+            (partial / "key.json").write_text(json.dumps(about["key"], indent=2, sort_keys=True))
             shutil.rmtree(self._root / version.digest, ignore_errors=True)
-            coming.rename(self._root / version.digest)
+            partial.rename(self._root / version.digest)
         finally:
-            shutil.rmtree(coming, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)
 
     def _prune(self) -> None:
-        """Remove versions that a fuller one has replaced, and then the longest published, until the rest fits."""
-        told = [(version, self._about(version)) for version in self._versions()]
-        fullest: dict[str, int] = {}
-        for version, _ in told:
-            fullest[version.digest] = max(version.blocks, fullest.get(version.digest, 0))
+        """Deletes replaced versions, then the oldest ones until the rest fits."""
+        published = [(version, self._about(version)) for version in self._versions()]
+        most_blocks: dict[str, int] = {}
+        for version, _ in published:
+            most_blocks[version.digest] = max(version.blocks, most_blocks.get(version.digest, 0))
         kept = []
-        for version, about in told:
-            if version.blocks < fullest[version.digest]:
+        for version, about in published:
+            if version.blocks < most_blocks[version.digest]:
                 self._delete(version)
             else:
                 kept.append((about["published_at"], sum(file["size"] for file in about["files"].values()), version))
@@ -156,6 +159,6 @@ class StoreExchange:
             total -= size
 
     def _delete(self, version: _Version) -> None:
-        names: Sequence[str] = (_ABOUT, *_FILES)  # without the first, nobody looks at the others
+        names: Sequence[str] = (_ABOUT, *_FILES)  # deleting about.json first makes the version incomplete
         for name in names:
             self._storage.delete(version.key(name))

@@ -1,4 +1,4 @@
-"""Tells the record which teachers' logits lie on this machine."""
+"""Reports the teacher stores on this machine to the database."""
 
 import logging
 import socket
@@ -15,28 +15,28 @@ from ttm_jobs.repositories.run_data.teacher_stores import LocalStore
 
 logger = logging.getLogger(__name__)
 
-# What has not changed is told again this often, to say that it is still there.
-_AGAIN_SECONDS = 300.0
+# Unchanged stores are reported again at this interval.
+_REPEAT_SECONDS = 300.0
 
 
 def folder(work_dir: Path) -> Path:
-    """Where the trainers of a work directory keep logits."""
+    """The folder of teacher stores in a work directory."""
     return (work_dir / "teacher-stores").resolve()
 
 
 class StoreReport:
-    """What the record was last told of one folder."""
+    """Reports the stores of one folder when they change."""
 
     def __init__(self, engine: Engine, work_dir: Path) -> None:
         self._engine = engine
         self._root = folder(work_dir)
-        self._told: list[DescribedStore] | None = None
-        self._again_at = 0.0
+        self._reported: list[DescribedStore] | None = None
+        self._repeat_at = 0.0
 
-    def tell(self) -> None:
-        """Tells what has changed; a database that is away is told the next time."""
+    def send(self) -> None:
+        """Reports changes. If the database is unavailable, the next call reports them."""
         found = describe_stores(self._root)
-        if found == self._told and time.monotonic() < self._again_at:
+        if found == self._reported and time.monotonic() < self._repeat_at:
             return
         try:
             with session_scope(self._engine) as session:
@@ -44,9 +44,9 @@ class StoreReport:
                     session, socket.gethostname(), str(self._root)[-512:], [_row(one) for one in found]
                 )
         except DATABASE_UNAVAILABLE as error:
-            logger.warning("could not tell of teacher stores: %s", type(error).__name__)
+            logger.warning("could not report teacher stores: %s", type(error).__name__)
         else:
-            self._told, self._again_at = found, time.monotonic() + _AGAIN_SECONDS
+            self._reported, self._repeat_at = found, time.monotonic() + _REPEAT_SECONDS
 
 
 def _row(store: DescribedStore) -> LocalStore:

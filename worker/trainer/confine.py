@@ -1,8 +1,8 @@
-"""`python confine.py RULES COMMAND...`: takes from a process what it does not need, then becomes the command.
+"""Drops privileges, then executes a command: `python confine.py RULES COMMAND...`.
 
 RULES is JSON: `read` and `write`, paths that may be read, or also written; `network`, whether other hosts may be
-reached; `file_bytes`, the largest file that may be written. What the system does not capacity is left as it is, with a
-line on standard error. Nothing but the standard library is imported: this runs before every trainer.
+reached; `file_bytes`, the maximum size of written files. A restriction that the system does not support is skipped
+with a line on standard error. Imports only the standard library, because it runs before every trainer.
 """
 
 import ctypes
@@ -23,14 +23,14 @@ _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _LAST_CAPABILITY = 63
 
-# The numbers of these calls are the same on every architecture.
+# These syscall numbers are the same on every architecture.
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
 _VERSION, _PATH_BENEATH = 1, 1
 _EXECUTE, _READ_FILE, _READ_DIR = 1, 1 << 2, 1 << 3
 _READING = _EXECUTE | _READ_FILE | _READ_DIR
-# All rights over files that each version of Landlock knows.
+# File access rights by Landlock version.
 _RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
-# Of a file that is no folder: execute, write, read, truncate, and commands to a device.
+# Rights that apply to files: execute, write, read, truncate, ioctl.
 _OF_FILES = 1 | 1 << 1 | 1 << 2 | 1 << 14 | 1 << 15
 _SCOPE_SOCKETS_AND_SIGNALS, _SCOPES_SINCE = 3, 6
 
@@ -40,12 +40,12 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def main() -> None:
     rules, command = json.loads(sys.argv[1]), sys.argv[2:]
     parent = os.getppid()
-    # Root keeps its rights over others' files unless it is made an ordinary user by a namespace of its own.
-    _try("network and user of its own", lambda: _unshare(network=not rules["network"]))
+    # A user namespace removes root's rights over other users' files.
+    _try("network and user namespaces", lambda: _unshare(network=not rules["network"]))
     _try("limits", lambda: _limit(rules["file_bytes"]))
-    _try("no privileges", _drop_privileges)
+    _try("dropped privileges", _drop_privileges)
     _try("files and signals", lambda: _landlock(rules["read"], rules["write"]))
-    # A change of credentials may have forgotten it.
+    # A change of credentials resets it.
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         sys.exit(1)
@@ -56,7 +56,7 @@ def _try(what: str, confine: Callable[[], None]) -> None:
     try:
         confine()
     except OSError as error:
-        print(f"isolation: without {what}: {error.strerror}", file=sys.stderr)
+        print(f"sandbox: without {what}: {error.strerror}", file=sys.stderr)
 
 
 def _unshare(*, network: bool) -> None:

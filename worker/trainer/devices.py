@@ -1,4 +1,4 @@
-"""What this worker trains on: the first GPU that its trainers will see, else the CPU. torch is not loaded for it."""
+"""The worker's devices: the GPUs that its trainers see, else the CPU. Does not import torch."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import pynvml
 
 @dataclass(frozen=True)
 class Device:
-    """`count` is of GPUs or of CPU threads; `memory_bytes` is that of the first GPU, or of the machine."""
+    """`count` is the number of GPUs or CPU threads; `memory_bytes` is of the first GPU, or of the machine."""
 
     kind: str
     count: int
@@ -21,7 +21,7 @@ class Device:
 
 
 def find() -> Device:
-    """The device, by the driver's own word."""
+    """Returns the device as the driver reports it."""
     if gpus := visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES")):
         name = str(pynvml.nvmlDeviceGetName(gpus[0]))
         return Device("cuda", len(gpus), name, int(pynvml.nvmlDeviceGetMemoryInfo(gpus[0]).total))
@@ -30,9 +30,7 @@ def find() -> Device:
 
 @dataclass(frozen=True)
 class Load:
-    """What a GPU says of this moment, of all processes on it. `busy`, the share of the last moments in which it
-    computed, is None for a part of a GPU, which has no such number of its own.
-    """
+    """Current use of a GPU by all processes. `busy` is its utilization in [0, 1]; None for a MIG partition."""
 
     uuid: str
     used_bytes: int
@@ -41,7 +39,7 @@ class Load:
 
 
 def loads() -> list[Load]:
-    """Of the GPUs that this worker's trainers see; one that says nothing is left out."""
+    """The use of the GPUs that this worker's trainers see. Omits GPUs that do not report it."""
     found = []
     for gpu in visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES")):
         with suppress(pynvml.NVMLError):
@@ -58,21 +56,21 @@ def _busy(gpu: Any) -> float | None:
 
 
 def visible_gpus(visible: str | None) -> list[Any]:
-    """NVML's handles of the GPUs that CUDA shows a process with this CUDA_VISIBLE_DEVICES; none without a driver."""
+    """NVML handles of the GPUs that CUDA shows for this CUDA_VISIBLE_DEVICES; empty without a driver."""
     try:
         pynvml.nvmlInit()
-        there = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        chosen = seen([str(pynvml.nvmlDeviceGetUUID(handle)) for handle in there], visible)
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        chosen = select_visible([str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles], visible)
         return [pynvml.nvmlDeviceGetHandleByUUID(uuid) for uuid in chosen]
     except pynvml.NVMLError:
         return []
 
 
-def seen(uuids: Sequence[str], visible: str | None) -> list[str]:
-    """Of a machine's GPUs, in the order of the bus, those that CUDA_VISIBLE_DEVICES leaves.
+def select_visible(uuids: Sequence[str], visible: str | None) -> list[str]:
+    """The GPUs selected by CUDA_VISIBLE_DEVICES, from all GPUs in PCI bus order.
 
-    As CUDA reads it: numbers, beginnings of UUIDs, or parts of a GPU (MIG-...); what follows a wrong one is not seen.
-    CUDA's numbers count in the order of the bus where CUDA_DEVICE_ORDER=PCI_BUS_ID.
+    Follows CUDA: indices, UUID prefixes or MIG partitions; entries after an invalid one are ignored. CUDA's indices
+    are in bus order with CUDA_DEVICE_ORDER=PCI_BUS_ID.
     """
     if visible is None:
         return list(uuids)
@@ -81,9 +79,11 @@ def seen(uuids: Sequence[str], visible: str | None) -> list[str]:
         if part.startswith("MIG-"):
             chosen.append(part)
             continue
-        named = part.startswith("GPU-")
-        alike = [uuid for index, uuid in enumerate(uuids) if (uuid.startswith(part) if named else part == str(index))]
-        if len(alike) != 1:
+        is_uuid = part.startswith("GPU-")
+        matches = [
+            uuid for index, uuid in enumerate(uuids) if (uuid.startswith(part) if is_uuid else part == str(index))
+        ]
+        if len(matches) != 1:
             break
-        chosen += alike
+        chosen += matches
     return chosen

@@ -8,9 +8,7 @@ _CHUNK = 64 * 1024
 
 
 class LogFile:
-    """Writes `path`, and moves it to `path.1` when half of `max_bytes` is full: the two together hold the newest
-    output.
-    """
+    """Writes to `path` and rotates to `path.1` at half of `max_bytes`. Both files together hold the newest output."""
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         self._path = path
@@ -18,7 +16,7 @@ class LogFile:
         self._half = max_bytes // 2
 
     def copy(self, source: BinaryIO) -> None:
-        """Copies a pipe until it is closed. Goes on reading when the disk is full: a blocked writer would be worse."""
+        """Copies a pipe until it is closed. Keeps reading when the disk is full, so that the writer does not block."""
         with source:
             while chunk := source.read1(min(_CHUNK, self._half)):  # type: ignore[attr-defined]
                 try:
@@ -28,11 +26,11 @@ class LogFile:
 
     @property
     def size(self) -> int:
-        """Bytes of the kept output."""
+        """The size of the retained output in bytes."""
         return sum(path.stat().st_size for path in (self._older, self._path) if path.exists())
 
     def read(self) -> Iterator[bytes]:
-        """The kept output, oldest first."""
+        """Yields the retained output, oldest first."""
         for path in (self._older, self._path):
             if path.exists():
                 yield path.read_bytes()

@@ -1,4 +1,4 @@
-"""The trainer's process group: started, listened to, asked to stop, killed."""
+"""The trainer's process group: start, events, stop, kill."""
 
 import logging
 import os
@@ -20,21 +20,21 @@ from worker.trainer.standby import Starter
 
 logger = logging.getLogger(__name__)
 
-_LONGEST_LINE = 4 * 1024**2
+_MAX_LINE_BYTES = 4 * 1024**2
 
 
 @dataclass(frozen=True)
 class Exited:
-    """The trainer ended; negative numbers are signals. No event follows."""
+    """The trainer exited; a negative code is a signal. No event follows."""
 
     returncode: int
 
 
 class Trainer:
-    """One trainer process and all that it starts.
+    """One trainer process with its children.
 
-    It dies with the thread that calls `start`, or that had it started ahead. Its events wait in a queue of this
-    process, so that a slow database never holds it up.
+    It dies with the thread that started it. Its events are queued in this process, so a slow database does not delay
+    it.
     """
 
     def __init__(self, starter: Starter, workdir: Path, *, log: LogFile) -> None:
@@ -43,10 +43,10 @@ class Trainer:
         self._log = log
         self._items: SimpleQueue[Event | Exited] = SimpleQueue()
         self._process: subprocess.Popen[bytes] | None = None
-        self._gone = Flag()
+        self._exited = Flag()
 
     def start(self, *, network: bool = False) -> None:
-        """`network`: whether it is to reach other hosts."""
+        """Starts the trainer. `network` allows connections to other hosts."""
         started = self._starter.start(self._workdir, network=network)
         process = started.process
         self._process = process
@@ -61,48 +61,48 @@ class Trainer:
 
     @property
     def pid(self) -> int:
-        """Also the id of its process group."""
+        """The process id, which is also the process group id."""
         if self._process is None:
             raise RuntimeError("the trainer is not started")
         return self._process.pid
 
     def next(self, timeout: float) -> Event | Exited | None:
-        """The next event in order, at last `Exited`; None if nothing came in `timeout` seconds."""
+        """Returns the next event, finally `Exited`; None after `timeout` seconds."""
         try:
             return self._items.get(timeout=timeout)
         except Empty:
             return None
 
     def stop(self) -> None:
-        """Asks it to save a checkpoint and leave. Its own children are its own affair: they serve it until then."""
+        """Asks the trainer to save a checkpoint and exit. The trainer stops its own children."""
         self._signal(lambda pid: os.kill(pid, signal.SIGTERM))
 
     def kill(self) -> None:
-        """Ends the whole group at once."""
+        """Kills the whole process group."""
         self._signal(lambda pid: os.killpg(pid, signal.SIGKILL))
 
     def end(self) -> None:
-        """Kills what is left of it and waits until it is gone: then nobody writes into the work directory any more."""
+        """Kills the process group and waits for its end, after which nothing writes to the work directory."""
         if self._process is not None:
             self.kill()
-            self._gone.wait(timeout=30)
+            self._exited.wait(timeout=30)
 
     def _signal(self, send: Callable[[int], None]) -> None:
-        # Until the process is reaped its number cannot belong to anyone else.
+        # The pid cannot be reused before the process is reaped.
         if self._process is not None and self._process.returncode is None:
             with suppress(ProcessLookupError):
                 send(self._process.pid)
 
     def _read_events(self, pipe: BinaryIO) -> None:
         with pipe:
-            while line := pipe.readline(_LONGEST_LINE):
+            while line := pipe.readline(_MAX_LINE_BYTES):
                 try:
                     self._items.put(decode(line))
                 except ValueError as error:
-                    logger.warning("trainer told something that is no event: %s", str(error).splitlines()[0])
+                    logger.warning("the trainer wrote an invalid event: %s", str(error).splitlines()[0])
 
     def _wait(self, process: "subprocess.Popen[bytes]", readers: Sequence[Thread]) -> None:
-        # Waited for without reaping first: as long as the leader is a zombie, its number still names its group.
+        # Waits without reaping: as long as the leader is a zombie, its pid still identifies the group.
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -110,4 +110,4 @@ class Trainer:
         for thread in readers:
             thread.join(timeout=10)
         self._items.put(Exited(returncode))
-        self._gone.set()
+        self._exited.set()

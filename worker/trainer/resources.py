@@ -1,4 +1,4 @@
-"""What a trainer's processes hold of the machine's memory."""
+"""Memory, CPU and GPU usage of trainer processes."""
 
 import os
 import time
@@ -15,14 +15,14 @@ _VMSTAT = Path("/proc/vmstat")
 
 
 def held_by_group(pgid: int) -> int:
-    """Bytes that the processes of a group hold for themselves.
+    """Private memory of the processes of a group in bytes.
 
-    Mapped files are left out: the system takes their pages back when it needs them, and a teacher store of many
-    gigabytes may well be mapped. So is a GPU's memory.
+    Mapped files do not count: the kernel can evict their pages at any time, and a mapped teacher store can have many
+    gigabytes. GPU memory does not count either.
     """
     held = 0
     for process in psutil.process_iter():
-        # Any may end while we look, and those of others cannot be read.
+        # A process may end during the iteration, and processes of other users cannot be read.
         with suppress(psutil.Error, ProcessLookupError, PermissionError):
             if os.getpgid(process.pid) == pgid:
                 held += held_by(process)
@@ -30,13 +30,17 @@ def held_by_group(pgid: int) -> int:
 
 
 def held_by(process: psutil.Process) -> int:
-    """Bytes that one process holds for itself. psutil.Error if it has ended."""
+    """Private memory of a process in bytes.
+
+    Raises:
+        psutil.Error: the process has ended.
+    """
     memory = process.memory_info()
     return int(memory.rss - getattr(memory, "shared", 0))
 
 
 def oom_kills() -> int | None:
-    """How often this machine's kernel has killed for want of memory since it started; None where it does not say."""
+    """Number of OOM kills since the machine started; None if the kernel does not report it."""
     with suppress(OSError):
         for line in _VMSTAT.read_text().splitlines():
             name, _, count = line.partition(" ")
@@ -45,30 +49,31 @@ def oom_kills() -> int | None:
     return None
 
 
-# A look goes through all processes of the machine.
-_SECONDS_BETWEEN_LOOKS = 2.0
+# A sample iterates over all processes of the machine.
+_MIN_INTERVAL_SECONDS = 2.0
 
 
 class Usage:
-    """Of one process group: `system/memory_bytes`, without mapped files, and `system/cpus`, how many processors it kept
-    busy since the look before. Where there are GPUs, of these together and all that runs on them:
-    `system/gpu_memory_bytes`, and `system/gpus`, how many were kept busy.
+    """Samples the resource usage of one process group.
+
+    Metrics: `system/memory_bytes` (private memory) and `system/cpus` (CPU-seconds per second since the last sample).
+    With GPUs also `system/gpu_memory_bytes` and `system/gpus` (sum of utilisations), of all processes on these GPUs.
     """
 
     def __init__(self, gpus: Callable[[], Sequence[Load]] = devices.loads) -> None:
         self._gpus = gpus
-        self._looked = time.monotonic()
+        self._sampled_at = time.monotonic()
         self._seconds = 0.0
 
-    def look(self, pgid: int) -> dict[str, float]:
-        """The numbers; none where the last look was a moment ago."""
+    def sample(self, pgid: int) -> dict[str, float]:
+        """Current values by metric name; empty if the last sample is too recent."""
         now = time.monotonic()
-        if (passed := now - self._looked) < _SECONDS_BETWEEN_LOOKS:
+        if (passed := now - self._sampled_at) < _MIN_INTERVAL_SECONDS:
             return {}
         seconds = _cpu_seconds(pgid)
-        # A child that has ended takes its time away with it.
+        # The CPU time of children that have ended is lost.
         busy = max(seconds - self._seconds, 0.0) / passed
-        self._looked, self._seconds = now, seconds
+        self._sampled_at, self._seconds = now, seconds
         held = float(held_by_group(pgid))
         return {"system/memory_bytes": held, "system/cpus": round(busy, 3), **_of_gpus(self._gpus())}
 
@@ -77,14 +82,14 @@ def _of_gpus(loads: Sequence[Load]) -> dict[str, float]:
     if not loads:
         return {}
     busy = [load.busy for load in loads if load.busy is not None]
-    told = {"system/gpu_memory_bytes": float(sum(load.used_bytes for load in loads))}
-    return told | ({"system/gpus": round(sum(busy), 3)} if busy else {})
+    usage = {"system/gpu_memory_bytes": float(sum(load.used_bytes for load in loads))}
+    return usage | ({"system/gpus": round(sum(busy), 3)} if busy else {})
 
 
 def _cpu_seconds(pgid: int) -> float:
     taken = 0.0
     for process in psutil.process_iter():
-        # Any may end while we look, and those of others cannot be read.
+        # A process may end during the iteration, and processes of other users cannot be read.
         with suppress(psutil.Error, ProcessLookupError, PermissionError):
             if os.getpgid(process.pid) == pgid:
                 times = process.cpu_times()

@@ -1,6 +1,6 @@
-"""What a trainer may read, write and reach: the data of the operator, folders of its worker, its own programs.
+"""Rules of the trainer's sandbox: readable paths, writable paths and network access.
 
-Told before there is a job, since a trainer may have been started by then.
+The rules do not depend on the job, because a standby trainer starts before its job is known.
 """
 
 import importlib.util
@@ -13,19 +13,19 @@ from collections.abc import Iterable, Sequence
 from ttm_jobs.settings import Settings
 from worker.trainer import confine
 
-# Where systems keep programs, libraries and their settings. /proc and /sys tell of the machine; of other processes a
-# confined one learns nothing there that is not public.
+# System programs, libraries and their configuration. /proc and /sys are needed to detect the hardware; the sandbox
+# hides all but public information about other processes.
 _SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/opt", "/nix", "/etc", "/proc", "/sys", "/run/nvidia")
-# Its devices, GPUs and shared memory among them, as far as its user may.
+# Includes GPUs and shared memory. File permissions still apply.
 _DEVICES = "/dev"
 
 
 def prefix(settings: Settings, command: Sequence[str], temporary: str, *, network: bool) -> list[str]:
-    """What to put before a trainer's command; nothing where it is to run as it is."""
+    """Command prefix that starts the trainer in the sandbox; empty if isolation is off or not supported."""
     if settings.trainer_isolation == "off" or sys.platform != "linux":
         return []
     if shutil.which(command[0]) is None:
-        return []  # so that the start itself fails, and says why
+        return []  # starting it then fails with a clear error
     settings.work_dir.mkdir(parents=True, exist_ok=True)
     rules = {
         "read": _existing([*_SYSTEM, *_programs(command), *map(str, settings.data_roots)]),
@@ -37,7 +37,7 @@ def prefix(settings: Settings, command: Sequence[str], temporary: str, *, networ
 
 
 def _programs(command: Sequence[str]) -> list[str]:
-    """Python, its packages, ours wherever they are installed from, and what the command itself names."""
+    """Paths of Python, its packages, this project and the files named in the command."""
     engine = importlib.util.find_spec("ttm_core")
     ours = [] if engine is None else [os.path.dirname(path) for path in engine.submodule_search_locations or ()]
     named = [part for part in command if part.startswith("/")]
@@ -46,7 +46,7 @@ def _programs(command: Sequence[str]) -> list[str]:
 
 
 def _hub() -> list[str]:
-    """Where the weights of timm's authors are kept."""
+    """Cache directory of Hugging Face Hub, which contains timm's pretrained weights."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return [os.path.expanduser(os.environ.get("HF_HOME") or f"{cache}/huggingface")]
 

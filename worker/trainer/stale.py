@@ -1,7 +1,7 @@
-"""Trainers whose worker is gone.
+"""Removes processes and directories left by workers that have ended.
 
-The kernel ends a trainer with its worker, but not what the trainer itself had started. Every process of a trainer's
-group carries marks in its environment that say which worker it belongs to.
+The kernel ends a trainer with its worker, but not the trainer's own child processes. All of them have an environment
+variable that identifies their worker.
 """
 
 import logging
@@ -26,31 +26,33 @@ _PROC = Path("/proc")
 
 
 def marks() -> dict[str, str]:
-    """What this process gives its trainers to carry."""
+    """Environment variables that identify this worker in its trainers."""
     return {_WORKER: f"{os.getpid()}:{_start_time(os.getpid())}"}
 
 
 def kill_orphans() -> list[int]:
-    """Kills every process that belongs to a worker which lives no more. Returns their ids; none where there is no
-    /proc.
+    """Kill all trainer processes whose worker has ended.
+
+    Returns:
+        The killed process ids; empty on systems without /proc.
     """
     killed = []
     for pid, worker in _marked():
         owner, _, started = worker.partition(":")
-        # A number alone may have been given to another process since.
+        # Process ids are reused, so the start time must match too.
         if owner.isdigit() and _start_time(int(owner)) == started:
             continue
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
             killed.append(pid)
     if killed:
-        logger.warning("killed what a dead worker's trainer left: %s", killed)
+        logger.warning("Killed processes of an ended worker: %s", killed)
     return killed
 
 
 def _marked() -> Iterator[tuple[int, str]]:
     for directory in _PROC.glob("[0-9]*"):
-        # Processes of others cannot be read, and any may end while we look.
+        # Processes of other users cannot be read, and any process may end during the iteration.
         with suppress(OSError):
             for entry in (directory / "environ").read_bytes().split(b"\0"):
                 name, _, value = entry.partition(b"=")
@@ -59,33 +61,33 @@ def _marked() -> Iterator[tuple[int, str]]:
 
 
 def _start_time(pid: int) -> str | None:
-    """In clock ticks since the machine started; None for no such process, or one that ended and was not reaped."""
+    """Start time in clock ticks since boot; None if there is no such process or it is a zombie."""
     with suppress(OSError):
-        # The name, in parentheses, may hold anything; after it come the state and, as the 20th field, the time.
+        # The name (in parentheses) can contain any character. The state and, as 20th field, the start time follow it.
         fields = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
         return fields[19] if fields[0] not in "ZX" else None
     return None
 
 
 def attempt_directory(work_dir: Path, job_id: str, epoch: int) -> Path:
-    """One for each lease: what an old trainer may still write, a new one never reads."""
+    """Directory of a lease. A new lease has a new directory, so files written late by an old trainer are never read."""
     return _attempts(work_dir) / job_id / str(epoch)
 
 
-def remove_leftovers(engine: Engine, work_dir: Path) -> None:
-    """Removes the directories of attempts that hold no lease; other workers of this machine may hold theirs."""
+def remove_stale_directories(engine: Engine, work_dir: Path) -> None:
+    """Remove the directories of attempts without a lease. Directories of other workers on this machine stay."""
     for directory in sorted(_attempts(work_dir).glob("*/*")):
         if not _is_held(engine, directory.parent.name, directory.name):
             remove_attempt(directory)
 
 
 def remove_attempt(directory: Path) -> None:
-    """Removes one attempt's directory, and its job's, if that was the last."""
+    """Remove the directory of an attempt, and that of its job if it is empty then."""
     remove_tree(directory)
     try:
         directory.parent.rmdir()
     except OSError:
-        # Another attempt at the same job is there, or the directory was never made.
+        # Another attempt of the job has a directory, or none was created.
         return
 
 

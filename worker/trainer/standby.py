@@ -1,8 +1,7 @@
-"""A trainer that is started before there is work for it.
+"""Standby trainers, started before there is a job.
 
-Importing PyTorch and timm takes seconds that each job would wait for. So a worker keeps one trainer that has imported
-them, has touched no device and has read nothing, and waits on its standard input for a work directory. It is used
-once: the next job has a fresh process.
+Importing PyTorch and timm takes seconds. An idle worker therefore keeps one trainer that has imported them, has used no
+device and read no file, and waits on standard input for a work directory. Each trainer runs one job.
 """
 
 import logging
@@ -21,8 +20,8 @@ from worker.trainer.sandbox import prefix
 
 logger = logging.getLogger(__name__)
 
-_TOLD_LATER = "-"
-# The trainer reads strangers' files: it is given no address or key of this service, by whatever name it goes.
+_WORKDIR_FROM_STDIN = "-"
+# The trainer parses untrusted files, so it gets no URL, key or secret of the service.
 _SECRET = re.compile(
     r"(TTM|CELERY|PG|POSTGRES|AWS|REDIS|VALKEY|RABBITMQ|AMQP|BROKER|DATABASE|DB)"
     r"|.*(SECRET|PASSWORD|PASSWD|CREDENTIAL|_TOKEN$|_KEY$|_DSN$)",
@@ -32,18 +31,18 @@ _SECRET = re.compile(
 
 @dataclass(frozen=True)
 class Started:
-    """A trainer's process, a group of its own, and the descriptor from which its events are read."""
+    """A trainer process with its own process group, and the file descriptor of its events."""
 
     process: "subprocess.Popen[bytes]"
     events: int
 
 
 class Starter:
-    """Starts trainers, ahead of time where `standby` is set.
+    """Starts trainers, ahead of time if `standby` is set.
 
-    `command` is completed by the work directory, or by `-` for one that is told on standard input, and by
-    `--events-fd N`, and confined as `settings` say where they are given. What it starts carries `marks` in its
-    environment and dies with the thread that asked for it.
+    Appends the work directory (or `-` to read it from standard input) and `--events-fd N` to `command`, and runs it in
+    the sandbox of `settings`, if given. Trainers have `marks` in their environment and die with the thread that
+    started them.
     """
 
     def __init__(
@@ -56,46 +55,50 @@ class Starter:
     ) -> None:
         self._settings = settings
         self._command = command
-        # A short path: sockets between a trainer's processes lie in it.
+        # A short path, because it contains sockets.
         self._temporary = TemporaryDirectory(prefix="ttm-", ignore_cleanup_errors=True)
         self._marks = marks
         self._standby = standby
-        self._waiting: Started | None = None
+        self._pending: Started | None = None
 
     def prepare(self) -> None:
-        """Have a trainer wait, unless one does already. To be called where nothing else is to be done."""
-        if not self._standby or (self._waiting is not None and self._waiting.process.poll() is None):
+        """Start a standby trainer unless one is waiting. For idle times: it blocks for the start of a process."""
+        if not self._standby or (self._pending is not None and self._pending.process.poll() is None):
             return
         self._drop()
         try:
-            self._waiting = self._start(_TOLD_LATER, stdin=subprocess.PIPE)
+            self._pending = self._start(_WORKDIR_FROM_STDIN, stdin=subprocess.PIPE)
         except OSError as error:
-            logger.warning("no trainer was started ahead of the next job: %s", error)
+            logger.warning("The standby trainer could not be started: %s", error)
 
     def start(self, workdir: Path, *, network: bool = False) -> Started:
-        """The trainer of a work directory: the one that waits, which reaches no other host, or a new one."""
+        """Start the trainer of a work directory.
+
+        Uses the standby trainer if there is one. The standby trainer has no network access, so `network` always starts a
+        new process.
+        """
         if network:
             return self._start(str(workdir), stdin=subprocess.DEVNULL, network=True)
-        waiting, self._waiting = self._waiting, None
+        waiting, self._pending = self._pending, None
         if waiting is not None:
-            if self._handed_over(waiting, workdir):
+            if self._hand_over(waiting, workdir):
                 return waiting
-            logger.warning("the trainer that waited is gone (%s): starting another", waiting.process.poll())
+            logger.warning("The standby trainer exited with status %s; starting a new one.", waiting.process.poll())
             _end(waiting)
         return self._start(str(workdir), stdin=subprocess.DEVNULL)
 
     def end(self) -> None:
-        """Ends the trainer that waits."""
+        """End the standby trainer."""
         self._drop()
 
     def _drop(self) -> None:
-        waiting, self._waiting = self._waiting, None
+        waiting, self._pending = self._pending, None
         if waiting is not None:
             _end(waiting)
 
-    def _handed_over(self, waiting: Started, workdir: Path) -> bool:
+    def _hand_over(self, waiting: Started, workdir: Path) -> bool:
         stdin = waiting.process.stdin
-        assert stdin is not None, "it was started with a pipe"
+        assert stdin is not None, "a standby trainer has a pipe as standard input"
         if waiting.process.poll() is not None:
             return False
         with suppress(OSError), stdin:
@@ -129,7 +132,7 @@ class Starter:
 
 
 def _end(started: Started) -> None:
-    """It has written nothing and started nothing: killed, and its descriptors closed."""
+    """Kill a trainer that has no job and close its file descriptors."""
     started.process.kill()
     started.process.wait()
     os.close(started.events)
@@ -140,4 +143,6 @@ def _end(started: Started) -> None:
 
 
 def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if _SECRET.match(name) is None}
+    inherited = {name: value for name, value in os.environ.items() if _SECRET.match(name) is None}
+    # The log is shown as plain text.
+    return {**inherited, "NO_COLOR": "1"}

@@ -1,6 +1,9 @@
 """Every form of a student gives PyTorch's logits, over the families of architectures."""
 
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -185,3 +188,13 @@ def test_a_file_that_differs_from_pytorch_is_refused(tmp_path: Path) -> None:
 def test_a_full_disk_is_no_reason_to_go_on(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="gone"):
         write_forms(source(made("mini/resnet8_025", 8)), ["onnx"], tmp_path / "gone", lambda event: None)
+
+
+def test_onnx_runtime_sends_and_logs_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import ttm_core.export.onnx"],
+        env={"PATH": os.environ["PATH"], "HOME": "/proc/missing"},
+        capture_output=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == (b"", b"")

@@ -62,7 +62,10 @@ def claim(session: Session, job_id: str, owner: str, *, duration: timedelta) -> 
         return None
     if not quotas.may_run(session, job.project_id):
         return None
-    job.attempt += 1
+    last = session.get(Attempt, (job.id, job.lease_epoch))
+    # A paused or released attempt does not count against `max_attempts`, so the next one has the same number.
+    if last is None or last.outcome not in ("paused", "released"):
+        job.attempt += 1
     job.lease_epoch += 1
     job.last_event_seq = 0
     move(session, job, JobState.RUNNING, at, attempt=job.attempt, worker=owner)

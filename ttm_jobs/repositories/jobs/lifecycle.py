@@ -67,11 +67,9 @@ def released(session: Session, job: Job, *, reason: str) -> JobState:
             return _cancelled(session, job, at)
         case JobState.PAUSING:
             _close_attempt(session, job, "paused", at)
-            job.attempt -= 1
             move(session, job, JobState.PAUSED, at)
         case _:
             _close_attempt(session, job, "released", at)
-            job.attempt -= 1
             enqueue(session, job, at, timedelta(0), reason=reason)
     return job.state
 

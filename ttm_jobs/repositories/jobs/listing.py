@@ -1,4 +1,4 @@
-"""Lists of jobs. Each filter has an index in list order, so the cost of a page does not depend on the number of jobs."""
+"""Lists of jobs. Each filter has an index in list order, so a page costs the same for any number of jobs."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

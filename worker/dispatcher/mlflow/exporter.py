@@ -21,8 +21,8 @@ from worker.dispatcher.mlflow.server import MlflowServer, chunks_of
 
 logger = logging.getLogger(__name__)
 
-# One whose exporter died with it in hand is told again after this; a large student takes its time.
-_AGAIN_AFTER = timedelta(minutes=30)
+# An export whose process has died is repeated after this time. Uploading a large student takes minutes.
+_RETRY_AFTER = timedelta(minutes=30)
 _ENDED = frozenset({"FINISHED", "FAILED", "KILLED"})
 
 
@@ -39,7 +39,7 @@ class Exporter:
         self._policy = RetryPolicy(first=retry, give_up_after=timedelta.max)
 
     def serve(self, stop: Flag) -> None:
-        """Over and over, until `stop` is set."""
+        """Runs until `stop` is set."""
         while not stop.wait(self._settings.dispatch_interval_seconds):
             try:
                 while self.export_one() and not stop.is_set():
@@ -50,25 +50,25 @@ class Exporter:
         self._server.close()
 
     def export_one(self) -> bool:
-        """Tells of one job that is due; False where none was."""
+        """Exports one due job. Returns False if there is none."""
         with read_scope(self._engine) as session:
             if not outbox.any_due(session, tracking.TOPIC):
                 return False
         with session_scope(self._engine) as session:
-            messages = outbox.take(session, tracking.TOPIC, limit=1, again_after=_AGAIN_AFTER)
+            messages = outbox.take(session, tracking.TOPIC, limit=1, again_after=_RETRY_AFTER)
         for message in messages:
-            self._pay(message)
+            self._export(message)
         return bool(messages)
 
-    def _pay(self, message: OutboxMessage) -> None:
+    def _export(self, message: OutboxMessage) -> None:
         job_id = message.payload["job_id"]
         try:
             with read_scope(self._engine) as session:
                 run = read(session, job_id)
             if run is not None:
-                self._tell(run)
+                self._send(run)
         except JobNotFound:
-            logger.info("job %s was deleted before MLflow was told of it", job_id)
+            logger.info("job %s was deleted before its export to MLflow", job_id)
         except DATABASE_UNAVAILABLE:
             raise
         except Exception as error:
@@ -83,7 +83,7 @@ class Exporter:
         known = isinstance(error, ServiceError | OSError)
         given_up = message.attempts >= self._policy.attempts
         logger.warning(
-            "MLflow was not told of job %s, try %d of %d: %s",
+            "export of job %s to MLflow failed, attempt %d of %d: %s",
             message.payload["job_id"],
             message.attempts,
             self._policy.attempts,
@@ -97,8 +97,8 @@ class Exporter:
             else:
                 outbox.postpone(session, message.id, now(session) + self._policy.delay(message.attempts))
 
-    def _tell(self, run: Run) -> None:
-        """In an order in which a try that broke off is gone on with by the next: the run's end is told last."""
+    def _send(self, run: Run) -> None:
+        """Exports a run in resumable order: the end of the run is sent last."""
         experiment = self._server.experiment(self._settings.mlflow_experiment)
         found = self._server.run_of(experiment, JOB_TAG, run.job_id)
         if found is not None and found["info"]["status"] in _ENDED:
@@ -106,7 +106,7 @@ class Exporter:
         known = found or self._server.create_run(experiment, run.name, start=run.start, tags=run.tags)
         run_id, artifact_uri = known["info"]["run_id"], known["info"]["artifact_uri"]
         self._server.log(run_id, run.params, run.metrics)
-        # An MLflow that does not receive artifacts itself would want its clients to reach its store.
+        # Without --serve-artifacts, MLflow expects clients to write to its store.
         if self._settings.mlflow_artifacts and artifact_uri.startswith("mlflow-artifacts:"):
             self._send_files(run, run_id, artifact_uri)
         self._server.end(run_id, status=run.status, at=run.end)
@@ -116,12 +116,12 @@ class Exporter:
             try:
                 content = self._storage.open(file.key)
             except ObjectNotFound:
-                # Forgotten since by a rule of retention; the run tells its hash.
+                # Deleted by retention; the run has its hash.
                 continue
             self._server.upload(artifact_uri, file.path, content)
         if run.model is None:
             return
         self._server.upload(artifact_uri, "student/MLmodel", chunks_of(run.model))
-        # A registered model's name has neither slashes nor colons.
+        # Model names must not contain slashes and colons.
         model = re.sub(r"[/:]", "-", f"{self._settings.mlflow_experiment}-{run.architecture}")
         self._server.register(model, run_id, f"{artifact_uri}/student", {JOB_TAG: run.job_id})

@@ -1,4 +1,4 @@
-"""From the record of a job to what MLflow knows of a run."""
+"""Converts a job to an MLflow run."""
 
 import json
 import re
@@ -16,19 +16,19 @@ from ttm_jobs.repositories.run_data import artifacts, metrics
 from ttm_jobs.repositories.run_data.artifacts import LOG, STUDENT
 from ttm_jobs.states import JobState
 
-# What every MLflow takes.
-_LONGEST_PARAM = 500
-_LONGEST_TAG = 5000
-_LONGEST_KEY = 250
+# Limits of MLflow.
+_MAX_PARAM = 500
+_MAX_TAG = 5000
+_MAX_KEY = 250
 _FORBIDDEN = re.compile(r"[^\w./: -]")
-_POINTS_OF_A_CURVE = 2000
+_MAX_POINTS = 2000
 _STATUS = {JobState.SUCCEEDED: "FINISHED", JobState.FAILED: "FAILED", JobState.CANCELLED: "KILLED"}
 JOB_TAG = "ttm.job_id"
 
 
 @dataclass(frozen=True)
 class File:
-    """An artifact, and its path among those of the run."""
+    """An artifact and its path in the run."""
 
     key: str
     path: str
@@ -37,7 +37,7 @@ class File:
 
 @dataclass(frozen=True)
 class Run:
-    """A job that has ended. Times are milliseconds since 1970."""
+    """A finished job. Times are milliseconds since 1970."""
 
     job_id: str
     name: str
@@ -52,16 +52,16 @@ class Run:
 
     @property
     def model(self) -> str | None:
-        """The description of the student's folder as a model; None without a student."""
+        """The MLmodel file of the student; None without a student."""
         if not any(file.path == f"student/{STUDENT}" for file in self.files):
             return None
-        # JSON is YAML, too.
-        flavour = {"data": STUDENT, "architecture": self.architecture, "loader": "ttm_client.load_student"}
-        return json.dumps({"artifact_path": "student", "flavors": {"ttm": flavour}}, indent=1)
+        # JSON is valid YAML.
+        flavor = {"data": STUDENT, "architecture": self.architecture, "loader": "ttm_client.load_student"}
+        return json.dumps({"artifact_path": "student", "flavors": {"ttm": flavor}}, indent=1)
 
 
 def read(session: Session, job_id: str) -> Run | None:
-    """None for a job that has not ended. JobNotFound."""
+    """Returns the run of a job; None if the job has not ended. Raises JobNotFound."""
     job = crud.get(session, job_id)
     if job.finished_at is None or job.state not in _STATUS:
         return None
@@ -74,15 +74,15 @@ def read(session: Session, job_id: str) -> Run | None:
         start=start,
         end=end,
         architecture=job.student,
-        params={_key(name): value[:_LONGEST_PARAM] for name, value in _flat(job.resolved_spec or job.spec)},
+        params={_key(name): value[:_MAX_PARAM] for name, value in _flat(job.resolved_spec or job.spec)},
         metrics=[*_curves(session, job, start, end), *_results(job, end)],
-        tags={name: value[:_LONGEST_TAG] for name, value in _tags(job, files).items() if value},
+        tags={name: value[:_MAX_TAG] for name, value in _tags(job, files).items() if value},
         files=[File(row.key, _path(row.name), row.sha256) for row in files],
     )
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """`{"method": {"beta": 2}}` as method.beta; what is null is left out."""
+    """Flattens `{"method": {"beta": 2}}` to method.beta. Omits nulls."""
     match value:
         case dict():
             for key, inner in value.items():
@@ -99,10 +99,10 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _curves(session: Session, job: Job, start: int, end: int) -> Iterator[dict[str, Any]]:
-    points = metrics.thinned(session, job, max_points=_POINTS_OF_A_CURVE)
+    points = metrics.thinned(session, job, max_points=_MAX_POINTS)
     last = max((point.step for point in points), default=0) or 1
     for point in points:
-        # Numbers from before the record kept their times are spread evenly over the run.
+        # Points without a time are spread evenly over the run.
         at = start + (end - start) * point.step // last if point.at is None else _milliseconds(point.at)
         for name, value in point.values.items():
             if value is not None:
@@ -110,7 +110,7 @@ def _curves(session: Session, job: Job, start: int, end: int) -> Iterator[dict[s
 
 
 def _results(job: Job, at: int) -> Iterator[dict[str, Any]]:
-    """What was measured at the end, by names that no curve has."""
+    """The final results, under names that no curve has."""
     for name, value in _numbers(job.result or {}, "result"):
         if isfinite(value):
             yield {"key": _key(name), "value": float(value), "timestamp": at, "step": 0}
@@ -149,12 +149,12 @@ def _tags(job: Job, files: Sequence[Artifact]) -> dict[str, str]:
 
 
 def _path(name: str) -> str:
-    """The student's own files are a folder, which is the model."""
+    """The path in the run. The student's files are in one folder, the model."""
     return name if name == LOG or name.startswith("report.") else f"student/{name}"
 
 
 def _key(name: str) -> str:
-    return _FORBIDDEN.sub("_", name)[:_LONGEST_KEY]
+    return _FORBIDDEN.sub("_", name)[:_MAX_KEY]
 
 
 def _milliseconds(at: datetime) -> int:

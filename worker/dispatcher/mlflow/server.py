@@ -1,5 +1,6 @@
-"""What is used of MLflow's REST API, version 2.0, which servers of MLflow 2 and 3 have. Their client brings a hundred
-packages with it, and versions of its own of some that we use.
+"""A minimal client of MLflow's REST API 2.0 (MLflow 2 and 3). The official client has about a hundred dependencies,
+some
+with versions that conflict with ours.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,16 +16,14 @@ _BATCH_PARAMS = 100
 
 
 class TrackingFailed(ServiceError):
-    """The MLflow server does not answer as it should."""
+    """The MLflow server returned an error."""
 
     status = 502
     code = "tracking_failed"
 
 
 class MlflowServer:
-    """One server. Every call raises TrackingFailed for anything but the wanted answer, within `timeout` seconds of
-    silence.
-    """
+    """One MLflow server. Calls raise TrackingFailed for errors and after `timeout` seconds without data."""
 
     def __init__(self, uri: str, token: str | None = None, *, timeout: float = 15.0) -> None:
         headers = {"User-Agent": "ttm"} | ({} if token is None else {"Authorization": f"Bearer {token}"})
@@ -35,17 +34,17 @@ class MlflowServer:
         self._http.close()
 
     def experiment(self, name: str) -> str:
-        """The id of an experiment, which is made where there is none."""
+        """Returns the id of an experiment. Creates it if it does not exist."""
         for _ in range(2):
             found = self._call("GET", "experiments/get-by-name", {"experiment_name": name}, missing=True)
             if found is not None:
                 return str(found["experiment"]["experiment_id"])
-            # Another process may be faster; then it is found the next time.
-            self._call("POST", "experiments/create", {"name": name}, there=True)
-        raise TrackingFailed("MLflow neither has the experiment nor makes it.")
+            # Another process may create it first.
+            self._call("POST", "experiments/create", {"name": name}, exists_ok=True)
+        raise TrackingFailed("MLflow could not create the experiment.")
 
     def run_of(self, experiment_id: str, tag: str, value: str) -> dict[str, Any] | None:
-        """The newest run with that tag, or None."""
+        """Returns the newest run with the tag, or None."""
         body = {
             "experiment_ids": [experiment_id],
             "filter": f"tags.`{tag}` = '{value}'",
@@ -57,14 +56,14 @@ class MlflowServer:
         return run
 
     def create_run(self, experiment_id: str, name: str, *, start: int, tags: dict[str, str]) -> dict[str, Any]:
-        """A run that has begun at `start`, in milliseconds since 1970."""
+        """Creates a run that started at `start` (milliseconds since 1970)."""
         body = {"experiment_id": experiment_id, "run_name": name, "start_time": start, "tags": _pairs(tags)}
         answer = self._call("POST", "runs/create", body) or {}
         run: dict[str, Any] = answer["run"]
         return run
 
     def log(self, run_id: str, params: dict[str, str], metrics: Sequence[dict[str, Any]]) -> None:
-        """Params, and metrics of the form {key, value, timestamp, step}. Told again, they are as before."""
+        """Logs params, and metrics of the form {key, value, timestamp, step}. Idempotent."""
         pairs = _pairs(params)
         for start in range(0, len(pairs), _BATCH_PARAMS):
             self._call("POST", "runs/log-batch", {"run_id": run_id, "params": pairs[start : start + _BATCH_PARAMS]})
@@ -73,17 +72,17 @@ class MlflowServer:
             self._call("POST", "runs/log-batch", {"run_id": run_id, "metrics": batch})
 
     def upload(self, artifact_uri: str, path: str, content: Iterable[bytes]) -> None:
-        """A file among a run's artifacts."""
+        """Uploads an artifact."""
         folder = urlsplit(artifact_uri).path.strip("/")
         url = f"{self._base}/api/2.0/mlflow-artifacts/artifacts/{quote(f'{folder}/{path}')}"
-        self._answer("PUT", url, content=iter(content), headers={"Content-Type": "application/octet-stream"})
+        self._request("PUT", url, content=iter(content), headers={"Content-Type": "application/octet-stream"})
 
     def register(self, model: str, run_id: str, source: str, tags: dict[str, str]) -> None:
-        """The run's model as a version of a registered one; nothing where that was done before."""
+        """Registers the run's model as a version of `model`. Idempotent."""
         found = self._call("GET", "model-versions/search", {"filter": f"run_id='{run_id}'", "max_results": 1})
         if (found or {}).get("model_versions"):
             return
-        self._call("POST", "registered-models/create", {"name": model}, there=True)
+        self._call("POST", "registered-models/create", {"name": model}, exists_ok=True)
         body = {"name": model, "source": source, "run_id": run_id, "tags": _pairs(tags)}
         self._call("POST", "model-versions/create", body)
 
@@ -91,28 +90,28 @@ class MlflowServer:
         self._call("POST", "runs/update", {"run_id": run_id, "status": status, "end_time": at})
 
     def _call(
-        self, method: str, path: str, fields: dict[str, Any], *, missing: bool = False, there: bool = False
+        self, method: str, path: str, fields: dict[str, Any], *, missing: bool = False, exists_ok: bool = False
     ) -> dict[str, Any] | None:
-        """The answer; None where what is `missing`, or `there` already, may be so."""
+        """Returns the response; None if the resource is `missing` or exists (`exists_ok`)."""
         url = f"{self._base}/api/2.0/mlflow/{path}"
         sent: dict[str, Any] = {"params": fields} if method == "GET" else {"json": fields}
-        allowed = {"RESOURCE_DOES_NOT_EXIST": missing, "RESOURCE_ALREADY_EXISTS": there}
-        return self._answer(method, url, allowed=[code for code, may in allowed.items() if may], **sent)
+        allowed = {"RESOURCE_DOES_NOT_EXIST": missing, "RESOURCE_ALREADY_EXISTS": exists_ok}
+        return self._request(method, url, allowed=[code for code, may in allowed.items() if may], **sent)
 
-    def _answer(self, method: str, url: str, *, allowed: Sequence[str] = (), **sent: Any) -> dict[str, Any] | None:
+    def _request(self, method: str, url: str, *, allowed: Sequence[str] = (), **sent: Any) -> dict[str, Any] | None:
         try:
             response = self._http.request(method, url, **sent)
-            told = response.json() if response.content else {}
+            body = response.json() if response.content else {}
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
-            # Its words may have the address in it, and that a password.
+            # The message may contain the URL with a password.
             raise TrackingFailed(f"MLflow cannot be used: {type(error).__name__}.") from error
-        told = told if isinstance(told, dict) else {}
+        body = body if isinstance(body, dict) else {}
         if response.is_success:
-            return told
-        code = str(told.get("error_code", ""))
+            return body
+        code = str(body.get("error_code", ""))
         if code in allowed:
             return None
-        raise TrackingFailed(f"MLflow answered {response.status_code} {code}: {str(told.get('message', ''))[:300]}")
+        raise TrackingFailed(f"MLflow answered {response.status_code} {code}: {str(body.get('message', ''))[:300]}")
 
 
 def _pairs(fields: dict[str, str]) -> list[dict[str, str]]:
@@ -120,5 +119,5 @@ def _pairs(fields: dict[str, str]) -> list[dict[str, str]]:
 
 
 def chunks_of(text: str) -> Iterator[bytes]:
-    """What `upload` takes."""
+    """Encodes text for `upload`."""
     yield text.encode()
