@@ -1,4 +1,4 @@
-"""Runs migrations on the connection it is given, or, from the command line, on the configured database."""
+"""Runs migrations on a given connection or, from the command line, on the configured database."""
 
 from alembic import context
 from sqlalchemy import Connection
@@ -8,16 +8,22 @@ from ttm_jobs.models import Base
 from ttm_jobs.settings import get_settings
 
 
+def include_name(name: str | None, type_: str, parent_names: object) -> bool:
+    """Excludes the name search from comparisons, because the models do not contain it."""
+    return not (name or "").startswith(("job_name", "ix_jobs_name_trigrams"))
+
+
 def run(connection: Connection) -> None:
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
-        # SQLite alters a table by copying it.
+        include_name=include_name,
+        # SQLite cannot alter columns; batch mode copies the table.
         render_as_batch=connection.dialect.name == "sqlite",
         transactional_ddl=True,
     )
     if connection.dialect.name == "postgresql" and (connection.dialect.server_version_info or ()) >= (17,):
-        # A migration takes as long as its tables are large.
+        # The duration of a migration depends on the size of the tables.
         connection.exec_driver_sql("SET transaction_timeout = 0")
     with context.begin_transaction():
         context.run_migrations()

@@ -26,7 +26,7 @@ async def _filters(
         list[Annotated[str, _Word]],
         Query(max_length=10, description="Only jobs with this tag; repeated, with all of them."),
     ] = [],  # noqa: B006
-    name: Annotated[str | None, Query(max_length=200, description="Only jobs of this name."), _Word] = None,
+    name: Annotated[str | None, Query(max_length=200, description="Only jobs whose name contains this text, in any case."), _Word] = None,
     teacher: Annotated[
         str | None, Query(max_length=2048, description="Only jobs of this teacher, by its checkpoint's address."), _Word
     ] = None,

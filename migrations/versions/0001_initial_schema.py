@@ -12,6 +12,30 @@ depends_on: str | Sequence[str] | None = None
 
 _TIME = sa.DateTime(timezone=True)
 
+# Substring search in job names, see ttm_jobs/database/name_search.py.
+_POSTGRESQL_NAME_SEARCH = (
+    "CREATE EXTENSION IF NOT EXISTS pg_trgm",
+    "CREATE INDEX ix_jobs_name_trigrams ON jobs USING gin (name gin_trgm_ops)",
+)
+_SQLITE_NAME_SEARCH = (
+    "CREATE TABLE job_names (number INTEGER PRIMARY KEY, job_id VARCHAR(36) NOT NULL UNIQUE)",
+    "CREATE VIRTUAL TABLE job_name_search USING fts5(name, tokenize = 'trigram')",
+    """CREATE TRIGGER job_names_insert AFTER INSERT ON jobs WHEN new.name IS NOT NULL BEGIN
+        INSERT INTO job_names (job_id) VALUES (new.id);
+        INSERT INTO job_name_search (rowid, name) SELECT number, new.name FROM job_names WHERE job_id = new.id;
+    END""",
+    """CREATE TRIGGER job_names_update AFTER UPDATE OF name ON jobs WHEN old.name IS NOT new.name BEGIN
+        DELETE FROM job_name_search WHERE rowid = (SELECT number FROM job_names WHERE job_id = new.id);
+        INSERT OR IGNORE INTO job_names (job_id) VALUES (new.id);
+        INSERT INTO job_name_search (rowid, name)
+            SELECT number, new.name FROM job_names WHERE job_id = new.id AND new.name IS NOT NULL;
+    END""",
+    """CREATE TRIGGER job_names_delete AFTER DELETE ON jobs BEGIN
+        DELETE FROM job_name_search WHERE rowid = (SELECT number FROM job_names WHERE job_id = old.id);
+        DELETE FROM job_names WHERE job_id = old.id;
+    END""",
+)
+
 
 def upgrade() -> None:
     op.create_table(
@@ -109,9 +133,6 @@ def upgrade() -> None:
         ["project_id"],
         sqlite_where=sa.text("state IN ('running', 'cancelling', 'pausing')"),
         postgresql_where=sa.text("state IN ('running', 'cancelling', 'pausing')"),
-    )
-    op.create_index(
-        "ix_jobs_name_newest", "jobs", ["project_id", "name", sa.text("created_at DESC"), sa.text("id DESC")]
     )
     op.create_index("ix_jobs_newest", "jobs", ["project_id", sa.text("created_at DESC"), sa.text("id DESC")])
     op.create_index(
@@ -384,9 +405,18 @@ def upgrade() -> None:
         "jobs",
         ["project_id", sa.text("substr(dataset, 1, 200)"), sa.text("created_at DESC"), sa.text("id DESC")],
     )
+    for statement in _POSTGRESQL_NAME_SEARCH if op.get_bind().dialect.name == "postgresql" else _SQLITE_NAME_SEARCH:
+        op.execute(statement)
 
 
 def downgrade() -> None:
+    if op.get_bind().dialect.name == "postgresql":
+        op.drop_index("ix_jobs_name_trigrams", table_name="jobs")
+    else:
+        for trigger in ("insert", "update", "delete"):
+            op.execute(f"DROP TRIGGER job_names_{trigger}")
+        op.drop_table("job_name_search")
+        op.drop_table("job_names")
     op.drop_index("ix_webhook_deliveries_newest", table_name="webhook_deliveries")
     op.drop_table("webhook_deliveries")
     op.drop_table("upload_parts")
@@ -435,7 +465,6 @@ def downgrade() -> None:
         postgresql_where=sa.text("state = 'queued'"),
     )
     op.drop_index("ix_jobs_newest", table_name="jobs")
-    op.drop_index("ix_jobs_name_newest", table_name="jobs")
     op.drop_index(
         "ix_jobs_held",
         table_name="jobs",

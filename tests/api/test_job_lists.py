@@ -94,7 +94,6 @@ FILTERS: list[tuple[dict[str, Any], str]] = [
     ({}, "ix_jobs_newest"),
     ({"state": "failed"}, "ix_jobs_state_newest"),
     ({"state": ["failed", "queued"]}, "ix_jobs_state_newest"),
-    ({"name": "name 7"}, "ix_jobs_name_newest"),
     ({"owner": "owner 7"}, "ix_jobs_owner_newest"),
     ({"tag": "tag7"}, "ix_job_tags_newest"),
     ({"teacher": "upload:7"}, "ix_jobs_teacher_newest"),

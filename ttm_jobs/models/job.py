@@ -109,7 +109,6 @@ class Job(Owned, Base):
         # Each list reads one range of one of these indexes, in display order.
         Index("ix_jobs_newest", "project_id", created_at.desc(), id.desc()),
         Index("ix_jobs_state_newest", "project_id", state, created_at.desc(), id.desc()),
-        Index("ix_jobs_name_newest", "project_id", name, created_at.desc(), id.desc()),
         Index("ix_jobs_owner_newest", "project_id", owner, created_at.desc(), id.desc()),
         Index(
             "ix_jobs_teacher_newest",

@@ -9,7 +9,8 @@ from ttm_jobs.models.base import Base
 
 
 class Metric(Base):
-    """`epoch` is fractional. A value that is not finite is NULL. A step recorded twice (by an attempt and by the one that
+    """`epoch` is fractional. A value that is not finite is NULL. A step recorded twice (by an attempt and by the one
+    that
     resumed it) has one row.
     """
 

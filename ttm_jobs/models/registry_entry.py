@@ -13,7 +13,8 @@ Kind = Literal["teacher", "dataset"]
 
 
 class RegistryEntry(Owned, Base):
-    """`spec` is the part of a job spec that the entry replaces. Versions count from 1. A deleted version keeps its row, so
+    """`spec` is the part of a job spec that the entry replaces. Versions count from 1. A deleted version keeps its
+    row, so
     its number is not reused.
     """
 

@@ -20,7 +20,8 @@ class DeliveryState(StrEnum):
 
 
 class Webhook(Owned, Base):
-    """`events` selects job events; empty means all. Until `old_secret_until`, requests are signed with `old_secret` too.
+    """`events` selects job events; empty means all. Until `old_secret_until`, requests are signed with `old_secret`
+    too.
     Secrets are stored in plain text, because signing needs them. A disabled webhook receives nothing.
     """
 

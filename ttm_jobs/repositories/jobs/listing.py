@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, select, tuple_
 from sqlalchemy.orm import Session
 
+from ttm_jobs.database import name_search
 from ttm_jobs.models import Job, JobTag
 from ttm_jobs.models.job import beginning, rest
 from ttm_jobs.states import JobState
@@ -17,7 +18,9 @@ from ttm_jobs.states import JobState
 
 @dataclass(frozen=True)
 class JobFilters:
-    """Filters of a list: any of `states`, all of `tags`, and each given value. None matches everything."""
+    """Filters of a list: any of `states`, all of `tags`, `name` as a substring, and each other value exactly. None
+    matches everything.
+    """
 
     states: Collection[JobState] = ()
     tags: Collection[str] = ()
@@ -46,7 +49,7 @@ def page(
 ) -> JobPage:
     """Returns a page, newest first. `before` is (created_at, id) of the previous page's last job."""
     filters = filters or JobFilters()
-    query = _filtered(filters, limit=limit + 1, before=before)
+    query = _filtered(session, filters, limit=limit + 1, before=before)
     if len(filters.states) > 1:
         # One index range per state, merged: a single query would sort all matching jobs for every page.
         lists = [session.scalars(query.where(Job.state == state)) for state in filters.states]
@@ -56,7 +59,7 @@ def page(
     return JobPage(jobs[:limit], has_more=len(jobs) > limit)
 
 
-def matching(filters: JobFilters) -> tuple[Select[Job], Any, Any]:
+def matching(session: Session, filters: JobFilters) -> tuple[Select[Job], Any, Any]:
     """A query for the jobs that pass all filters except `states`, with its columns of creation time and id."""
     query = select(Job)
     created_at: Any = Job.created_at
@@ -71,7 +74,7 @@ def matching(filters: JobFilters) -> tuple[Select[Job], Any, Any]:
                 select(JobTag.tag).where(JobTag.job_id == Job.id, JobTag.tag == tag).correlate(Job).exists()
             )
     if filters.name is not None:
-        query = query.where(Job.name == filters.name)
+        query = query.where(name_search.contains(session, filters.name))
     if filters.teacher is not None:
         query = query.where(*_equal(Job.teacher, filters.teacher))
     if filters.dataset is not None:
@@ -85,8 +88,8 @@ def matching(filters: JobFilters) -> tuple[Select[Job], Any, Any]:
     return query, created_at, job_id
 
 
-def _filtered(filters: JobFilters, *, limit: int, before: tuple[datetime, str] | None) -> Select[Job]:
-    query, created_at, job_id = matching(filters)
+def _filtered(session: Session, filters: JobFilters, *, limit: int, before: tuple[datetime, str] | None) -> Select[Job]:
+    query, created_at, job_id = matching(session, filters)
     if before is not None:
         query = query.where(tuple_(created_at, job_id) < before)
     return query.order_by(created_at.desc(), job_id.desc()).limit(limit)

@@ -71,7 +71,7 @@ def page(
     ordered newest first.
     """
     filters = filters or JobFilters()
-    query, created_at, job_id = matching(filters)
+    query, created_at, job_id = matching(session, filters)
     if filters.states:
         query = query.where(Job.state.in_([JobState(state) for state in filters.states]))
     keys = [(key.desc() if descending else key.asc()).nulls_last() for key in ORDERS[order]]
