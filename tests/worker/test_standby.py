@@ -42,8 +42,8 @@ def run(starter: Starter, workdir: Path, name: str = "steps=3") -> tuple[int, li
 
 
 def waiting(starter: Starter) -> int:
-    assert starter._waiting is not None
-    return starter._waiting.process.pid
+    assert starter._pending is not None
+    return starter._pending.process.pid
 
 
 def test_the_one_that_waits_takes_the_job_and_only_one(starter: Starter, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_one_that_died_waiting_is_no_loss(starter: Starter, tmp_path: Path) -> N
     starter.prepare()
     first = waiting(starter)
     os.kill(first, signal.SIGKILL)
-    wait_until(lambda: starter._waiting is not None and starter._waiting.process.poll() is not None)
+    wait_until(lambda: starter._pending is not None and starter._pending.process.poll() is not None)
     pid, items = run(starter, tmp_path / "1")
     assert pid != first
     assert isinstance(items[-2], Finished)

@@ -44,12 +44,12 @@ def test_jobs_that_share_a_store_are_counted(make_rig: MakeRig, tmp_path: Path) 
         exports=[],
     )
     report = StoreReport(rig.engine, rig.settings.work_dir)
-    with Presence(rig.engine, "worker", interval=0.1, also=report.tell):
+    with Presence(rig.engine, "worker", interval=0.1, also=report.send):
         for _ in range(2):
             job_id = queued(rig.engine, spec=body, teacher=teacher.as_uri())
             rig.run(job_id)
             assert job_of(rig.engine, job_id).state is JobState.SUCCEEDED, job_of(rig.engine, job_id).failure
-    report.tell()
+    report.send()
     [on_disk] = describe_stores(folder(rig.settings.work_dir))
     with TestClient(create_app(rig.settings.model_copy(update={"allowed_hosts": ("testserver",)}))) as client:
         [store] = client.get("/teacher-stores").json()["items"]
@@ -111,4 +111,4 @@ def test_several_stores_of_a_run_share_its_numbers(engine: Engine) -> None:
         teacher_stores.report(session, "one", "/work", [_found("a" * 64, 1), _found("b" * 64, 1)])
     with session_scope(engine) as session:
         known = teacher_stores.page(session, limit=10)
-    assert [(one.hits, one.filled, one.jobs) for one in known] == [(10, 4, 1), (10, 4, 1)]
+    assert [(one.cache_hits, one.forwards, one.jobs) for one in known] == [(10, 4, 1), (10, 4, 1)]

@@ -27,7 +27,7 @@ from worker.trainer.resources import Usage
 def test_gpus_are_told_of_together_and_only_where_they_are(
     monkeypatch: pytest.MonkeyPatch, gpus: Sequence[Load], told: dict[str, float]
 ) -> None:
-    monkeypatch.setattr(resources, "_SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr(resources, "_MIN_INTERVAL_SECONDS", 0.0)
     seen = Usage(lambda: gpus).sample(os.getpgid(0))
     assert {name: value for name, value in seen.items() if "gpu" in name} == told
     assert seen["system/memory_bytes"] > 1024**2
@@ -35,6 +35,6 @@ def test_gpus_are_told_of_together_and_only_where_they_are(
 
 
 def test_the_worker_of_a_machine_without_a_gpu_tells_of_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resources, "_SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr(resources, "_MIN_INTERVAL_SECONDS", 0.0)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert set(Usage().sample(os.getpgid(0))) == {"system/memory_bytes", "system/cpus"}

@@ -199,7 +199,7 @@ def test_a_receiver_that_does_not_answer_is_let_go(engine: Engine, receiver: Rec
     sender = courier(engine, receiver, webhook_timeout_seconds=0.5)
     sender.send_due()
     sender.finish()
-    assert "longer" in (deliveries(engine, webhook_id)[0].error or "")
+    assert "time limit" in (deliveries(engine, webhook_id)[0].error or "")
 
 
 def test_what_is_rolled_back_was_never_told(engine: Engine, receiver: Receiver) -> None:

@@ -35,7 +35,7 @@ class Bounds:
         """Raise what `check` raises, or SourceUnreachable after the deadline."""
         self.check()
         if time.monotonic() > self.until:
-            raise SourceUnreachable("The download exceeded the time limit.")
+            raise SourceUnreachable("The request exceeded the time limit.")
 
 
 class GuardedNetwork(httpcore2.NetworkBackend):
