@@ -1,9 +1,9 @@
-"""How fast the API answers with a key, beside bare endpoints on the same server, database and machine.
+"""Compares the API, with an API key, with bare endpoints on the same server, database and machine.
 
     python -m bench.api --jobs 1000000 --postgresql --json build/api.json
 
-Prints JSON. One client asks over one connection on loopback, in turns of both sides, so that a busy machine slows both
-alike; the ratios are of medians.
+Prints JSON. One client alternates between both sides over one loopback connection, so that other load slows both alike.
+Ratios are ratios of medians.
 """
 
 import argparse
@@ -32,7 +32,7 @@ _BATCH = 10_000
 
 
 def fill(engine: Engine, count: int) -> str:
-    """Jobs with every kind of word to filter by; returns the id of one."""
+    """Creates jobs with values for every filter; returns the id of one."""
     with session_scope(engine) as session:
         job = crud.create(session, spec=SPEC, student="resnet18", dataset="file:///data", method="ce")
         job_id = job.id
@@ -78,7 +78,7 @@ def side_by_side(count: int, ours: Callable[[], float], bare: Callable[[], float
 
 
 def queries(server: Server) -> dict[str, str]:
-    """The queries of lists, each with what it shows."""
+    """The list queries by name."""
     cursor = ""
     for _ in range(9):
         server.ask("GET", f"/jobs?limit=50{cursor}")
@@ -99,7 +99,7 @@ def queries(server: Server) -> dict[str, str]:
 
 
 def lists(options: argparse.Namespace, few: Service, many: Service) -> dict[str, dict[str, float]]:
-    """Each query at 1,000 jobs and at many, in turns."""
+    """Times each query with 1,000 and with many jobs, alternating."""
     small, large = queries(few.server), queries(many.server)
     found = {}
     for name in small:
@@ -116,7 +116,7 @@ def lists(options: argparse.Namespace, few: Service, many: Service) -> dict[str,
 
 
 def measure(options: argparse.Namespace, folder: Path, databases: Callable[[str], str]) -> dict[str, object]:
-    """Everything that is measured, on one kind of database."""
+    """All measurements on one kind of database."""
     urls = {count: databases(f"jobs_{count}") for count in (1000, options.jobs)}
     job_ids = {}
     for count, url in urls.items():
@@ -166,7 +166,7 @@ def against_bare(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=100_000, help="rows that lists are read from, beside 1,000")
+    parser.add_argument("--jobs", type=int, default=100_000, help="number of jobs to compare with 1,000")
     parser.add_argument("--requests", type=int, default=600, help="of each kind")
     parser.add_argument("--listeners", type=int, default=500, help="to one job's events")
     parser.add_argument("--megabytes", type=int, default=1024, help="of the file that is sent and received")

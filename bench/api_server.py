@@ -1,4 +1,4 @@
-"""Server processes that the API's bench asks."""
+"""Server processes for the API benchmark."""
 
 import http.client
 import os
@@ -31,7 +31,7 @@ class Server:
         self._used = time.monotonic()
 
     def ask(self, method: str, path: str, body: str | None = None, expect: int = 200, **headers: str) -> float:
-        """Milliseconds to the whole answer."""
+        """Milliseconds until the response is complete."""
         if time.monotonic() - self._used > _IDLE_SECONDS:
             # The server will have closed it; it is opened anew outside of what is measured.
             self._connection.close()
@@ -75,7 +75,7 @@ class Service:
 
 @contextmanager
 def service(url: str, folder: Path) -> Iterator[Service]:
-    """A process of the API over a migrated database."""
+    """An API process with a migrated database."""
     engine = create_engine(url)
     with session_scope(engine) as session:
         secret = keys.create(session, project_id="default", name="bench", scope=Scope.ADMIN).secret

@@ -1,4 +1,4 @@
-"""Many listeners on one job's events: what each holds of the process's memory, and how soon an event reaches all."""
+"""Memory per listener of a job's event stream, and the delay until an event reaches all listeners."""
 
 import asyncio
 import statistics
@@ -14,7 +14,7 @@ _ROUNDS = 20
 
 
 class _Listener:
-    """One connection; `newest` is the number of the last event that came over it."""
+    """One connection; `newest` is the sequence number of the last event received."""
 
     def __init__(self) -> None:
         self.newest = 0
@@ -40,11 +40,11 @@ class _Listener:
 
 
 def listeners(service: Service, spec: dict[str, object], count: int) -> dict[str, float]:
-    """Milliseconds from the commit of an event to its last listener, and KiB a listener."""
+    """Milliseconds from the commit of an event to its last listener, and KiB per listener."""
     with session_scope(service.engine) as session:
         job_id = crud.create(session, spec=spec, student="resnet18", dataset="file:///data", method="ce").id
 
-    def tell() -> tuple[int, float]:
+    def commit_event() -> tuple[int, float]:
         with session_scope(service.engine) as session:
             job = locked(session, job_id)
             number = append(session, job, "log", {"level": "info", "message": "bench"}, now(session)).number
@@ -58,7 +58,7 @@ def listeners(service: Service, spec: dict[str, object], count: int) -> dict[str
         held = service.server.process.memory_info().rss - before
         delays = []
         for _ in range(_ROUNDS):
-            number, committed = await asyncio.to_thread(tell)
+            number, committed = await asyncio.to_thread(commit_event)
             times = await asyncio.gather(*(one.reached(number) for one in everyone))
             delays.append((max(times) - committed) * 1000)
         for task in tasks:

@@ -1,4 +1,4 @@
-"""Large files in and out: throughput beside that of plain servers of files, and what the process holds meanwhile."""
+"""Throughput of large uploads and downloads compared with plain file servers, and the memory of the process."""
 
 import base64
 import http.client
@@ -65,7 +65,7 @@ def transfers(service: Service, spec: dict[str, object], megabytes: int, folder:
 
 
 def _artifact(service: Service, spec: dict[str, object], megabytes: int) -> str:
-    """The path of a job's artifact; the same file lies in the plain servers' folder."""
+    """The path of a job's artifact; the plain servers serve the same file."""
     with session_scope(service.engine) as session:
         job = crud.create(session, spec=spec, student="resnet18", dataset="file:///data", method="ce")
         key = f"jobs/{job.id}/1/{_NAME}"
@@ -79,7 +79,7 @@ def _artifact(service: Service, spec: dict[str, object], megabytes: int) -> str:
 
 
 def _download(server: Server, path: str) -> float:
-    """MB/s of the whole file."""
+    """MB/s of a complete download."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     received = 0
     buffer = memoryview(bytearray(_BLOCK))
@@ -96,7 +96,7 @@ def _download(server: Server, path: str) -> float:
 
 
 def _upload(server: Server, megabytes: int) -> float:
-    """MB/s of one body."""
+    """MB/s of an upload in one request."""
     block = os.urandom(_BLOCK)
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     started = time.perf_counter()
@@ -107,7 +107,7 @@ def _upload(server: Server, megabytes: int) -> float:
 
 
 def _upload_in_parts(server: Server, megabytes: int) -> float:
-    """MB/s by tus, a part of 64 MiB a request."""
+    """MB/s of a tus upload with 64 MiB per request."""
     part = os.urandom(_PART)
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     length = (megabytes << 20) // _PART * _PART
@@ -135,7 +135,7 @@ def _expect(connection: http.client.HTTPConnection, status: int) -> http.client.
 
 @contextmanager
 def _growth(server: Server) -> Iterator[Callable[[], float]]:
-    """MiB by which the process was larger at its largest than before."""
+    """MiB of growth of the process at its peak."""
     before = server.process.memory_info().rss
     peak = before
     done = threading.Event()

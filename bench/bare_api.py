@@ -1,4 +1,4 @@
-"""What the API is measured against: the least that FastAPI and SQLAlchemy do for one row, on the same database."""
+"""The baseline of the API benchmark: minimal FastAPI and SQLAlchemy endpoints for one row of the same database."""
 
 import argparse
 import socket

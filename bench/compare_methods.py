@@ -1,11 +1,11 @@
-"""Distils pairs of a recipe with several methods over several seeds, and prints their test accuracies side by side.
+"""Trains a recipe's pair with several methods and seeds and prints a table of test accuracies.
 
     python -m bench.compare_methods --dataset DIR --teacher FILE --pair cifar100/resnet56-resnet20 \
         --methods ce,kd,ttm,wttm --seeds 3 --epochs 6 --out var/results/resnet56-resnet20
 
 A recipe shortened to `--epochs` keeps its batch, optimizer and augmentation; the epochs at which its learning rate
-drops shrink in proportion. All methods of a seed see the same views, so they share one teacher store. A run that stands
-in `--out` is not run again: stop it and go on when you like.
+drops shrink in proportion. All methods of a seed see the same views, so they share one teacher store. Finished runs in
+`--out` are not repeated, so the command can be interrupted.
 """
 
 import argparse
@@ -28,46 +28,49 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", type=Path, required=True)
     parser.add_argument("--teacher", type=Path, required=True, help="the teacher's weights")
-    parser.add_argument("--teacher-architecture", help="another than the recipe's")
+    parser.add_argument("--teacher-architecture", help="default: that of the recipe")
+    parser.add_argument("--allow-chance", action="store_true", help="accept a teacher that is not above chance")
     parser.add_argument("--pair", required=True, help="folder of recipes, such as cifar100/resnet56-resnet20")
     parser.add_argument("--methods", default="ce,kd,ttm,wttm")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, help="the recipe's own when left out")
-    parser.add_argument("--views", type=int, help="different views of an image; one an epoch when left out")
+    parser.add_argument("--epochs", type=int, help="default: that of the recipe")
+    parser.add_argument("--views", type=int, help="different views of an image; default: one per epoch")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
 
-    results = []
+    runs = []
     for seed in range(options.seeds):
         for method in options.methods.split(","):
             spec = _spec(options, method, seed)
-            results.append(_run(spec, options.out / f"{method}-{seed}", options.out / "stores", method, seed))
+            runs.append(_run(spec, options.out / f"{method}-{seed}", options.out / "stores", method, seed))
     options.out.mkdir(parents=True, exist_ok=True)
-    told = {
+    results = {
         "pair": options.pair,
         "teacher_architecture": options.teacher_architecture,
-        "epochs": results[0]["epochs"],
-        "train_images": results[0]["train_images"],
+        "epochs": runs[0]["epochs"],
+        "train_images": runs[0]["train_images"],
         "command": " ".join(["python -m bench.compare_methods", *sys.argv[1:]]),
-        "runs": results,
+        "runs": runs,
     }
-    (options.out / "results.json").write_text(json.dumps(told, indent=2) + "\n")
-    print(table(results))
+    (options.out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    print(table(runs))
 
 
 def _spec(options: argparse.Namespace, method: str, seed: int) -> dict[str, Any]:
     """The recipe of a method, shortened; cross-entropy takes the baseline's and leaves the teacher out."""
     baseline = "kd" if method == "ce" else method
-    told = copy.deepcopy(dict(recipes.find(f"{options.pair}/{baseline}").spec))
-    told["dataset"] = {**told.get("dataset", {}), "uri": str(options.dataset.resolve())}
-    told["teacher"] = {**told["teacher"], "checkpoint": str(options.teacher.resolve())}
+    spec = copy.deepcopy(dict(recipes.find(f"{options.pair}/{baseline}").spec))
+    spec["dataset"] = {**spec.get("dataset", {}), "uri": str(options.dataset.resolve())}
+    spec["teacher"] = {**spec["teacher"], "checkpoint": str(options.teacher.resolve())}
+    if options.allow_chance:
+        spec["teacher"]["allow_chance"] = True
     if options.teacher_architecture is not None:
-        told["teacher"]["architecture"] = options.teacher_architecture
+        spec["teacher"]["architecture"] = options.teacher_architecture
     if method == "ce":
-        del told["teacher"]
-        told["method"] = "ce"
-    training = told["training"]
+        del spec["teacher"]
+        spec["method"] = "ce"
+    training = spec["training"]
     if options.epochs is not None:
         share = options.epochs / training["epochs"]
         milestones = training["schedule"]["milestones"]
@@ -76,12 +79,12 @@ def _spec(options: argparse.Namespace, method: str, seed: int) -> dict[str, Any]
         training["epochs"] = options.epochs
     if options.views is not None:
         training["views"] = options.views
-    return {**told, "exports": [], "training": {**training, "seed": seed, "threads": options.threads}}
+    return {**spec, "exports": [], "training": {**training, "seed": seed, "threads": options.threads}}
 
 
 def _run(spec: dict[str, Any], workdir: Path, stores: Path, method: str, seed: int) -> dict[str, Any]:
-    told = workdir / "told.json"
-    if not told.exists():
+    cached = workdir / "result.json"
+    if not cached.exists():
         workdir.mkdir(parents=True, exist_ok=True)
         (workdir / "spec.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
         started = _cpu_seconds()
@@ -99,19 +102,19 @@ def _run(spec: dict[str, Any], workdir: Path, stores: Path, method: str, seed: i
             "train_images": run["train_images"],
             "cpu_minutes": (_cpu_seconds() - started) / 60,
         }
-        told.write_text(json.dumps(found, indent=2))
-    return dict(json.loads(told.read_text()))
+        cached.write_text(json.dumps(found, indent=2))
+    return dict(json.loads(cached.read_text()))
 
 
 def _cpu_seconds() -> float:
-    """Of the runs so far. Other work on the machine stretches the hours of a run, and these hardly."""
+    """CPU time of the finished runs; other load on the machine affects it less than wall time."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """A Markdown table: a method a row, accuracies in per cent, mean and deviation over the seeds."""
-    lines = ["| method | top-1 | seeds | n | CPU-minutes a run |", "|---|---|---|---|---|"]
+    """A Markdown table with one row per method: accuracies in %, mean and standard deviation over the seeds."""
+    lines = ["| method | top-1 | seeds | n | CPU-minutes per run |", "|---|---|---|---|---|"]
     for method in dict.fromkeys(result["method"] for result in results):
         runs = [result for result in results if result["method"] == method]
         tops = [100 * run["student"] for run in runs]

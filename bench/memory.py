@@ -1,10 +1,10 @@
-"""What a run holds of the machine's memory beside the number of images that it streams.
+"""Peak memory of a run by the number of images that it streams.
 
     python -m bench.memory [--images 200 1000 5000]
 
-The images are JPEGs of 512 x 512 in a WebDataset shard, decoded again at every view (`resized_crop`), with a teacher's
-store beside them; decoded they would take 0.75 MiB each. Memory is what the process holds for itself; pages of mapped
-files, which the system takes back, are left out.
+The images are JPEGs of 512 x 512 in a WebDataset shard, decoded again at every view (`resized_crop`), with a teacher
+store. Decoded, each takes 0.75 MiB. Memory is the private memory of the process; pages of mapped files are not
+counted, since the system can reclaim them.
 """
 
 import argparse
@@ -40,13 +40,13 @@ def main() -> None:
 
 
 def peak_memory(images: int) -> int:
-    """Bytes that a run of one epoch over so many images holds at most."""
+    """Peak bytes of a run of one epoch over this number of images."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = create_model("mini/resnet8_025", num_classes=_CLASSES)
         write_safetensors(folder / "teacher.safetensors", model.state_dict(), {"architecture": "mini/resnet8_025"})
         spec = {
-            "teacher": (folder / "teacher.safetensors").as_uri(),
+            "teacher": {"checkpoint": (folder / "teacher.safetensors").as_uri(), "allow_chance": True},
             "student": {"architecture": "mini/resnet8_025", "image_size": _VIEW},
             "dataset": _shards(folder / "images", images).as_uri(),
             "method": "wttm",
@@ -75,7 +75,7 @@ def _held(pid: int) -> int:
 
 
 def _shards(folder: Path, images: int) -> Path:
-    """One picture for each class, under as many names as there are images."""
+    """One image per class, under as many names as there are images."""
     chance = np.random.default_rng(0)
     encoded = [_jpeg(chance.integers(0, 256, (8, 8, 3), dtype=np.uint8)) for _ in range(_CLASSES)]
     folder.mkdir()

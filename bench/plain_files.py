@@ -1,4 +1,4 @@
-"""The plainest server of files: the one of the standard library."""
+"""A file server from the standard library."""
 
 import argparse
 import socket

@@ -1,4 +1,4 @@
-"""Writes docs/results.md: what was measured, from docs/results/*.json, beside what the paper says.
+"""Writes docs/results.md: measured accuracies from docs/results/*.json, and the figures of the paper.
 
 python -m bench.results_page
 """
@@ -12,51 +12,57 @@ from ttm_core.spec import recipes
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
-_INTRO = """\
-## Methods side by side
+_HEAD = """\
+# Results
 
-Pairs of the paper on 10,000 photographs of CIFAR-100 (100 of each class, 4,000 more to test on), the recipe cut down to
-a few epochs, one thread of two shared CPU cores. The teachers were trained on the same photographs for a few epochs, so
-all figures lie far below the paper's: they show that the methods run and how they compare early in training, not what
-they reach. Two hundred of the photographs choose the best epoch. ± is the deviation over the seeds; with so few,
-differences smaller than about twice the deviation mean nothing.
+This page is for users who want to know what accuracy to expect, and for contributors who reproduce the paper.
+
+"""
+
+_INTRO = """\
+## Comparison of methods on CIFAR-100
+
+Two pairs of the paper on 10,000 photographs of CIFAR-100 (100 per class, 4,000 more for testing), with recipes
+shortened to a few epochs, on one thread of two shared CPU cores. The teachers were trained on the same photographs
+for a few epochs, so all figures are far below the paper's. They show that the methods run and how they compare early
+in training, not what they reach. 200 photographs select the best epoch. ± is the standard deviation over the seeds;
+with so few seeds, differences below about twice the deviation are not significant.
 
 """
 
 _SERVICE = """\
-## A real ImageNet teacher through the service
+## An ImageNet teacher through the service
 
-`POST /jobs` with an EfficientNet-Lite0 trained on ImageNet, ten of its 1,000 classes chosen by `class_map`, as the
-teacher of a {student} from scratch, on 1,000 photographs of those classes. The whole report of the job:
-[page](results/imagenette/report.html), [JSON](results/imagenette/report.json),
-[spec](results/imagenette/spec.json).
+A job with an EfficientNet-Lite0 trained on ImageNet as the teacher (ten of its 1,000 classes, selected by
+`class_map`) and a {student} student from scratch, on 1,000 photographs of those classes. Report of the job:
+[page](results/imagenette/report.html), [JSON](results/imagenette/report.json), [spec](results/imagenette/spec.json).
 
 {table}
-Most of these photographs are of ImageNet's training set, which the teacher has seen: its figure is flattering.
+Most of these photographs are from ImageNet's training set, so the teacher's accuracy is optimistic.
 
 """
 
 _PAPER = """\
-## Every row of the paper
+## Recipes and the paper's figures
 
-Top-1 accuracies in per cent: the paper's, and ours for the whole recipe on the whole data set, which takes GPU-days
-and was not run here. [How to run a table](how-to/run-a-table.md) says how.
+Top-1 accuracies in %: the paper's, and ours for the full recipe on the full dataset, which takes GPU-days and was not
+run. [Run a table of the paper](how-to/run-a-table.md) explains how to.
 
 """
 
 
 def page() -> str:
-    """The page."""
-    parts = ["# Results\n\n"]
+    """The page as Markdown."""
+    parts = [_HEAD]
     measured = sorted((DOCS / "results").glob("*.json"))
     if measured:
         parts.append(_INTRO)
     for path in measured:
-        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        teacher = next(run["teacher"] for run in told["runs"] if run["teacher"] is not None)
-        length = f"{told['epochs']} epochs of {told['train_images']:,} images"
-        parts.append(f"**{told['pair']}**, {length}; teacher {100 * teacher:.2f}.\n\n")
-        parts.append(f"{table(told['runs'])}\n\n    {told['command']}\n\n")
+        results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        teacher = next(run["teacher"] for run in results["runs"] if run["teacher"] is not None)
+        length = f"{results['epochs']} epochs of {results['train_images']:,} images"
+        parts.append(f"**{results['pair']}**, {length}; teacher {100 * teacher:.2f}.\n\n")
+        parts.append(f"{table(results['runs'])}\n\n    {results['command']}\n\n")
     served = DOCS / "results" / "imagenette" / "report.json"
     if served.exists():
         parts.append(_served(json.loads(served.read_text(encoding="utf-8"))))

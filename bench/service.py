@@ -1,9 +1,9 @@
-"""A job through the service beside the same run of the engine alone: training seconds, in turn.
+"""Compares the training time of a job through the service with the same run of the engine, alternating.
 
     python -m bench.service [--repeats 5]
 
 The service is the embedded stack (SQLite, Valkey, one worker). Both train the same student from a full teacher store,
-so that what the worker's heartbeats, records and uploads of checkpoints take has the most to show beside.
+so that the worker's heartbeats, events and checkpoint uploads make the largest difference.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def _spec(root: Path, epochs: int) -> dict[str, Any]:
     model = create_model("cifar/resnet20", num_classes=10)
     write_safetensors(root / "teacher.safetensors", model.state_dict(), {"architecture": "cifar/resnet20"})
     return {
-        "teacher": (root / "teacher.safetensors").as_uri(),
+        "teacher": {"checkpoint": (root / "teacher.safetensors").as_uri(), "allow_chance": True},
         "student": "cifar/resnet8",
         "dataset": (root / "images").as_uri(),
         "method": "wttm",
@@ -70,14 +70,14 @@ def _spec(root: Path, epochs: int) -> dict[str, Any]:
 
 
 def _alone(spec: dict[str, Any], root: Path, name: str) -> float:
-    told, out = root / "spec.json", root / f"alone-{name}"
-    told.write_text(json.dumps(spec))
+    spec_file, out = root / "spec.json", root / f"alone-{name}"
+    spec_file.write_text(json.dumps(spec))
     command = [
         sys.executable,
         "-m",
         "ttm_core",
         "distill",
-        str(told),
+        str(spec_file),
         "--out",
         str(out),
         "--stores",

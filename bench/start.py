@@ -1,9 +1,9 @@
-"""From a job's ring to its first step, with a trainer that waits for work and with one that is started then.
+"""Latency from a job's wake-up message to its first step, with a standby trainer and with one started on demand.
 
     python -m bench.start [--repeats 5]
 
-The job is small (a ResNet of 8 layers, digits of 8 x 8), so that what is timed is the start; beside it stands the time
-of a cold `python -c "import torch, timm"`.
+The job is small (a ResNet of 8 layers, digits of 8 x 8), so that start-up dominates. For comparison, it also times
+a cold `python -c "import torch, timm"`.
 """
 
 import argparse
@@ -45,8 +45,8 @@ def main() -> None:
     print("| | median, s | range |\n|---|---|---|")
     titles = {
         "import": '`python -c "import torch, timm"`',
-        "cold": "ring to first step, a trainer started then",
-        "waiting": "ring to first step, a trainer that waited",
+        "cold": "wake-up message to first step, trainer started on demand",
+        "waiting": "wake-up message to first step, standby trainer",
     }
     for name, seconds in found.items():
         print(f"| {titles[name]} | {statistics.median(seconds):.2f} | {min(seconds):.2f} to {max(seconds):.2f} |")
@@ -84,9 +84,9 @@ def _first_step(workdir: Path, dataset: Path, *, wait: bool) -> float:
 
 
 def _until_idle(starter: Starter) -> None:
-    """Until the waiting trainer has used no CPU for a second."""
-    assert starter._waiting is not None
-    stat = Path(f"/proc/{starter._waiting.process.pid}/stat")
+    """Waits until the standby trainer has used no CPU for a second."""
+    assert starter._pending is not None
+    stat = Path(f"/proc/{starter._pending.process.pid}/stat")
     used, since = "", time.monotonic()
     while time.monotonic() - since < 1:
         now = " ".join(stat.read_text().rpartition(")")[2].split()[11:13])

@@ -1,9 +1,9 @@
-"""How far WTTM on stored logits is from WTTM on the teacher's own, and what a stored row costs to read.
+"""The error of WTTM on stored logits, and the cost of reading a stored row.
 
     python -m bench.store_error --teacher lite0.safetensors --images FOLDER [--count 64]
 
-Of a teacher's logits over all its classes: the loss and its gradient with a student whose logits are the teacher's plus
-noise, as float16 and as int8, against float32.
+Compares loss and gradient on logits stored as float16 and int8 with float32, for a student whose logits are the
+teacher's plus noise.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def _wttm(student: Tensor, teacher: Tensor, gamma: float) -> tuple[float, Tensor
 
 
 def _read_cost(encoding: Encoding, rows: int = 50_000, batch: int = 64) -> float:
-    """CPU microseconds an image of reading random rows of 1,000 classes from a file in the page cache."""
+    """CPU microseconds per image to read random rows of 1,000 classes from a file in the page cache."""
     with tempfile.TemporaryDirectory() as folder:
         file = LogitsFile(Path(folder), build_codec(encoding, 1000), rows=rows, blocks=rows // 1000)
         some = np.random.default_rng(0).normal(size=(1000, 1000)).astype(np.float32)

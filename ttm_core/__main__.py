@@ -1,11 +1,13 @@
-"""The engine at a prompt: `python -m ttm_core distill spec.yaml --out DIR`, and `run` as a worker starts it."""
+"""Command line of the engine: `distill` and `evaluate` for local files, and `run`, which a worker starts."""
 
 import argparse
+import errno
 import json
 import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING
 import yaml
 from pydantic import ValidationError
 
+from ttm_core.errors import EngineError, OutOfMemory, StorageFull
 from ttm_core.spec import events
 from ttm_core.spec.job import DistillSpec
 
@@ -24,36 +27,45 @@ if TYPE_CHECKING:
 
 EXIT_FINISHED, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED = 0, 1, 2, 3
 
+# Environment variables for libraries that read them when they are imported.
+_ENVIRONMENT = {
+    # Waiting OpenMP threads that spin for long slow each other down on a shared machine (a small student trained five
+    # times slower next to two busy processes); threads that never spin wake up too late (twice slower when idle).
+    "GOMP_SPINCOUNT": "1000",
+    # The log is a file: no color codes.
+    "NO_COLOR": "1",
+}
+_EMIT_SECONDS = 20.0
+_HOST_MEMORY = ("not enough memory", "can't allocate memory", "cannot allocate memory")
+
 log = logging.getLogger("ttm_core")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    # Read when torch is imported, which is later. Waiting threads that spin for long starve each other on a shared
-    # machine (a small student was five times slower beside two busy processes), and such as do not spin at all wake too
-    # late (twice slower on an idle one).
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     parser = argparse.ArgumentParser(prog="python -m ttm_core", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    alone = commands.add_parser("distill", help="run a spec whose URIs are file:// or local paths")
-    alone.add_argument("spec", type=Path, help="YAML or JSON")
-    alone.add_argument("--out", type=Path, required=True, help="work directory; an interrupted run in it resumes")
-    alone.add_argument("--stores", type=Path, help="folder where teachers' logits are kept for other runs")
-    alone.set_defaults(run=lambda options: _distill(options.spec, options.out, options.stores))
-    evaluator = commands.add_parser("evaluate", help="test students' files on a dataset; a JSON object a line for each")
-    evaluator.add_argument("students", type=Path, nargs="+")
-    evaluator.add_argument("--dataset", type=Path, required=True)
-    evaluator.add_argument("--split", choices=["test", "validation", "train"], default="test")
-    evaluator.set_defaults(run=lambda options: _evaluate(options.students, options.dataset, options.split))
+    local = commands.add_parser("distill", help="run a spec whose URIs are file:// or local paths")
+    local.add_argument("spec", type=Path, help="YAML or JSON file")
+    local.add_argument("--out", type=Path, required=True, help="work directory; resumes a run interrupted in it")
+    local.add_argument("--stores", type=Path, help="folder of teacher stores shared with other runs")
+    local.set_defaults(run=lambda options: _distill(options.spec, options.out, options.stores))
+    evaluate = commands.add_parser("evaluate", help="evaluate student files; prints one JSON object a line")
+    evaluate.add_argument("students", type=Path, nargs="+")
+    evaluate.add_argument("--dataset", type=Path, required=True)
+    evaluate.add_argument("--split", choices=["test", "validation", "train"], default="test")
+    evaluate.set_defaults(run=lambda options: _evaluate(options.students, options.dataset, options.split))
     worker = commands.add_parser("run", help="run WORKDIR/run.json and write events to a file descriptor")
-    worker.add_argument("workdir", help="- to import what a run needs, and then read it from standard input")
+    worker.add_argument("workdir", help="work directory, or - to preload libraries and read it from standard input")
     worker.add_argument("--events-fd", type=int, required=True)
-    worker.set_defaults(run=lambda options: _run(_told_workdir(options.workdir), options.events_fd))
+    worker.set_defaults(run=lambda options: _run(_wait_for_workdir(options.workdir), options.events_fd))
     options = parser.parse_args(arguments)
     return int(options.run(options))
 
 
-def _distill(spec_file: Path, out: Path, stores: Path | None) -> int:
+def _distill(spec_file: Path, out: Path, stores_folder: Path | None) -> int:
     from ttm_core.pipeline.inputs import read_spec
     from ttm_core.teacher_store.store import Stores
 
@@ -63,35 +75,35 @@ def _distill(spec_file: Path, out: Path, stores: Path | None) -> int:
         print(f"{spec_file}: {error}", file=sys.stderr)
         return EXIT_USAGE
     out.mkdir(parents=True, exist_ok=True)
-    kept = None if stores is None else Stores(stores.resolve())
-    again = ["distill", str(spec_file), "--out", str(out), *(["--stores", str(stores)] if stores else [])]
-    return _work(spec, out, None, kept, lambda event: None, again)
+    stores = None if stores_folder is None else Stores(stores_folder.resolve())
+    arguments = ["distill", str(spec_file), "--out", str(out)]
+    arguments += ["--stores", str(stores_folder)] if stores_folder else []
+    return _train(spec, out, None, stores, lambda event: None, arguments)
 
 
 def _evaluate(student_files: list[Path], dataset: Path, split: str) -> int:
-    from ttm_core.errors import EngineError
     from ttm_core.pipeline.inputs import evaluate_file, open_split
 
-    looked_at = dataset
+    current = dataset
     try:
-        with open_split(dataset, split) as on:
-            for looked_at in student_files:
-                print(json.dumps(evaluate_file(looked_at, on)))
+        with open_split(dataset, split) as opened:
+            for current in student_files:
+                print(json.dumps(evaluate_file(current, opened)))
     except (EngineError, OSError) as error:
-        print(f"{looked_at}: {error}", file=sys.stderr)
+        print(f"{current}: {error}", file=sys.stderr)
         return EXIT_FAILED
     return EXIT_FINISHED
 
 
-def _told_workdir(told: str) -> Path:
-    """As told, or as somebody will tell on standard input; until then, what every run needs is imported."""
-    if told != "-":
-        return Path(told)
+def _wait_for_workdir(argument: str) -> Path:
+    """The work directory. For "-", imports everything that a run needs, then reads it from standard input."""
+    if argument != "-":
+        return Path(argument)
     import ttm_core.pipeline.distill  # noqa: F401
 
     line = sys.stdin.buffer.readline()
     if not line:
-        sys.exit(EXIT_FINISHED)  # there will be no work
+        sys.exit(EXIT_FINISHED)  # the worker closed the pipe: there is no job
     return Path(os.fsdecode(line.removesuffix(b"\n")))
 
 
@@ -99,9 +111,9 @@ def _run(workdir: Path, events_fd: int) -> int:
     from ttm_core.pipeline.inputs import Inputs
     from ttm_core.teacher_store.store import Stores
 
-    told = json.loads((workdir / "run.json").read_text())
-    spec = DistillSpec.model_validate(told["spec"])
-    given = told["inputs"]
+    run = json.loads((workdir / "run.json").read_text())
+    spec = DistillSpec.model_validate(run["spec"])
+    given = run["inputs"]
     inputs = Inputs(
         dataset=Path(given["dataset"]),
         teachers=[None if path is None else Path(path) for path in given["teachers"]],
@@ -109,68 +121,109 @@ def _run(workdir: Path, events_fd: int) -> int:
         data_cache=Path(given["data_cache"]) if given.get("data_cache") else None,
         data_cache_max_bytes=given.get("data_cache_max_bytes"),
     )
-    stores = Stores(Path(told["stores"]["root"]), told["stores"]["max_bytes"]) if told.get("stores") else None
-    answers = told["stores"].get("answers") if told.get("stores") else None
-    again = ["run", str(workdir), "--events-fd", "-1"]
+    stores = Stores(Path(run["stores"]["root"]), run["stores"]["max_bytes"]) if run.get("stores") else None
+    answers = run["stores"].get("answers") if run.get("stores") else None
+    arguments = ["run", str(workdir), "--events-fd", "-1"]
     if events_fd < 0:
-        return _work(spec, workdir, inputs, stores, lambda event: None, again)
+        return _train(spec, workdir, inputs, stores, lambda event: None, arguments)
     with open(events_fd, "wb", buffering=0) as stream:
+        lock = threading.Lock()  # keepalives come from another thread
 
-        def tell(event: events.Event) -> None:
-            _write(stream.fileno(), events.encode(event))
+        def emit(event: events.Event) -> None:
+            with lock:
+                _write(stream.fileno(), events.encode(event))
 
         if stores is not None and answers is not None:
-            stores = replace(stores, fetch=lambda digest: _ask_for_store(tell, Path(answers), digest))
-        return _work(spec, workdir, inputs, stores, tell, again)
+            stores = replace(stores, fetch=lambda digest: _request_store(emit, Path(answers), digest))
+        return _train(spec, workdir, inputs, stores, emit, arguments)
 
 
-def _ask_for_store(tell: Callable[[events.Event], None], answers: Path, digest: str) -> None:
-    """BlockedReason for the answer. A supervisor that cannot give one any more takes this process with it."""
-    tell(events.StoreRequested(digest=digest))
+def _request_store(emit: Callable[[events.Event], None], answers: Path, digest: str) -> None:
+    """Asks the worker for a teacher store and waits for its answer, a file named like the store.
+
+    The wait has no time limit, since this process ends with its worker. Log events keep the run alive meanwhile.
+    """
+    emit(events.StoreRequested(digest=digest))
+    started = emitted = time.monotonic()
     while not (answers / digest).exists():
         time.sleep(0.05)
+        now = time.monotonic()
+        if now - emitted >= _EMIT_SECONDS:
+            emitted = now
+            emit(events.Log(message=f"still waiting for the teacher store after {now - started:.0f} s"))
 
 
-def _work(
+def _train(
     spec: DistillSpec,
     workdir: Path,
     inputs: "Inputs | None",
     stores: "Stores | None",
-    tell: Callable[[events.Event], None],
-    again: Sequence[str],
+    emit: Callable[[events.Event], None],
+    arguments: Sequence[str],
 ) -> int:
-    """Run to an end, telling each event; SIGTERM and SIGINT stop it with a checkpoint.
+    """Runs a spec to its end and returns the exit code; SIGTERM and SIGINT stop it after saving a checkpoint.
 
-    `again` are the arguments that start this process once more, for another device.
+    `arguments` start the processes of the other devices.
     """
     from ttm_core.pipeline.distill import distill
-    from ttm_core.pipeline.failures import as_engine_error
-    from ttm_core.pipeline.launch import follow_leader, peers
     from ttm_core.training.devices import keep_freed_memory
+    from ttm_core.training.launch import other_processes
     from ttm_core.training.trainer import Interrupted
 
-    follow_leader()
-    asked: list[int] = []
+    signals: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, frame: asked.append(received))
+        signal.signal(number, lambda received, frame: signals.append(received))
     keep_freed_memory()
 
-    def both(event: events.Event) -> None:
+    def log_and_emit(event: events.Event) -> None:
         _log(event)
-        tell(event)
+        emit(event)
 
     try:
-        with peers(spec.training.devices, again):
-            distill(spec, workdir, inputs=inputs, stores=stores, on_event=both, should_stop=lambda: bool(asked))
+        with other_processes(spec.training.devices, arguments):
+            distill(
+                spec,
+                workdir,
+                inputs=inputs,
+                stores=stores,
+                on_event=log_and_emit,
+                should_stop=lambda: bool(signals),
+            )
     except Interrupted as stopped:
-        both(events.Stopped(step=stopped.step))
+        log_and_emit(events.Stopped(step=stopped.step))
         return EXIT_STOPPED
     except Exception as error:
-        known = as_engine_error(error)
-        log.error("%s: %s", known.code, known.message, exc_info=error if known.origin == "system" else None)
-        tell(events.Failed(code=known.code, message=known.message, origin=known.origin, retryable=known.retryable))
+        failure = as_engine_error(error)
+        log.error("%s: %s", failure.code, failure.message, exc_info=error if failure.origin == "system" else None)
+        emit(
+            events.Failed(
+                code=failure.code, message=failure.message, origin=failure.origin, retryable=failure.retryable
+            )
+        )
         return EXIT_FAILED
     return EXIT_FINISHED
+
+
+def as_engine_error(error: Exception) -> EngineError:
+    """Converts any exception to an EngineError; unknown ones have the origin system and are retryable."""
+    import torch
+
+    match error:
+        case EngineError():
+            return error
+        case torch.OutOfMemoryError() | MemoryError():
+            return OutOfMemory(_memory_advice(error))
+        case RuntimeError() if any(words in str(error).lower() for words in _HOST_MEMORY):
+            return OutOfMemory(_memory_advice(error))
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return StorageFull(f"no space left on the device: {error.filename or error}")
+        case _:
+            return EngineError(f"{type(error).__name__}: {error}")
+
+
+def _memory_advice(error: Exception) -> str:
+    first = (str(error) or type(error).__name__).splitlines()[0][:300]
+    return f"out of memory: {first}. Lower training.batch_size or student.image_size, or raise gradient_accumulation."
 
 
 def _log(event: events.Event) -> None:
@@ -180,12 +233,12 @@ def _log(event: events.Event) -> None:
         case events.Log(message=message):
             log.info(message)
         case events.Resolved():
-            log.info("planned %s", event.model_dump_json(exclude={"kind"}))
+            log.info("resolved %s", event.model_dump_json(exclude={"kind"}))
         case events.Finished(result=result):
             log.info("finished %s", result.model_dump_json())
         case _:
-            told = event.model_dump(exclude={"kind"})
-            log.info("%s %s", event.kind, " ".join(f"{k}={_short(v)}" for k, v in told.items()))
+            fields = event.model_dump(exclude={"kind"})
+            log.info("%s %s", event.kind, " ".join(f"{name}={_short(value)}" for name, value in fields.items()))
 
 
 def _short(value: object) -> str:

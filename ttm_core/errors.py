@@ -1,4 +1,4 @@
-"""The engine's error tree. Each says whose fault it is and whether trying again can help."""
+"""The engine's exceptions. Each has a stable code, an origin (user or system), and whether a retry can succeed."""
 
 from typing import ClassVar, Literal
 
@@ -6,7 +6,7 @@ Origin = Literal["user", "system"]
 
 
 class EngineError(Exception):
-    """Anything the engine refuses or cannot do. `code` is stable; the message is for people."""
+    """Base of all errors of the engine. `code` is stable; the message is meant to be read."""
 
     code: ClassVar[str] = "engine_error"
     origin: ClassVar[Origin] = "system"
@@ -18,7 +18,7 @@ class EngineError(Exception):
 
 
 class UserError(EngineError):
-    """The input is wrong: trying again changes nothing."""
+    """The input is wrong; a retry fails in the same way."""
 
     code = "invalid_input"
     origin: ClassVar[Origin] = "user"
@@ -26,31 +26,37 @@ class UserError(EngineError):
 
 
 class BadCheckpoint(UserError):
-    """A checkpoint that is unsafe, damaged, or not a model's weights."""
+    """The checkpoint is unsafe, damaged or holds no model weights."""
 
     code = "bad_checkpoint"
 
 
 class ArchitectureMismatch(UserError):
-    """A checkpoint whose tensors do not fit the architecture; the message names the keys."""
+    """The checkpoint's tensors do not fit the architecture; the message lists the keys."""
 
     code = "architecture_mismatch"
 
 
 class TeacherUnreachable(EngineError):
-    """The published weights of a teacher cannot be fetched now."""
+    """The published weights of a teacher cannot be downloaded now."""
 
     code = "teacher_unreachable"
 
 
+class TeacherAtChance(UserError):
+    """The teacher's validation accuracy is not above chance, and `teacher.allow_chance` is false."""
+
+    code = "teacher_at_chance"
+
+
 class BadDataset(UserError):
-    """A dataset that is empty, unsafe, unreadable, or does not match the teacher."""
+    """The dataset is empty, unsafe, unreadable or does not match the teacher."""
 
     code = "bad_dataset"
 
 
 class BadSpec(UserError):
-    """A combination of settings that cannot run, seen only with the data or the model at hand."""
+    """The settings cannot run with this data or these models."""
 
     code = "bad_spec"
 
@@ -62,7 +68,7 @@ class NonFiniteLoss(UserError):
 
 
 class OutOfMemory(EngineError):
-    """The device or the host ran out of memory; the same run would again."""
+    """The device or the host ran out of memory; a retry would, too."""
 
     code = "out_of_memory"
     origin: ClassVar[Origin] = "user"

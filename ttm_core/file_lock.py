@@ -1,4 +1,4 @@
-"""Locks on names in a folder, between processes."""
+"""File locks between processes."""
 
 import fcntl
 import os
@@ -12,16 +12,15 @@ _POLL_SECONDS = 0.1
 
 
 class FileLock:
-    """A lock on what bears a name in a folder, shared by readers or owned by one. It lasts until it is closed, or its
-    process ends.
+    """A shared or exclusive lock on an entry of a folder. It is released when closed or when its process ends.
 
     Args:
-        root: the folder; the lock's file lies in `.locks` there.
-        name: without slashes.
+        root: the folder; the lock file is stored in its `.locks` folder.
+        name: the entry's name, without slashes.
     """
 
     def __init__(self, root: Path, name: str) -> None:
-        # Beside what it is for, not in it: a lock on a file that is being removed would hold nobody.
+        # Outside the entry: a lock on a file that another process deletes would protect nothing.
         locks = root / ".locks"
         locks.mkdir(parents=True, exist_ok=True)
         self._descriptor = os.open(locks / name, os.O_RDWR | os.O_CREAT, 0o644)
@@ -34,16 +33,16 @@ class FileLock:
     ) -> None:
         os.close(self._descriptor)
 
-    def share(self, while_waiting: Callable[[], None] = lambda: None) -> None:
-        """BlockedReasons until nobody owns it. `while_waiting` is called now and then, and may raise to give up."""
+    def acquire_shared(self, while_waiting: Callable[[], None] = lambda: None) -> None:
+        """Blocks until no process holds the lock exclusively. `while_waiting` runs at each poll and may raise."""
         self._wait(fcntl.LOCK_SH, while_waiting)
 
-    def own(self, while_waiting: Callable[[], None] = lambda: None) -> None:
-        """BlockedReasons until nobody else has it. What was shared is let go of meanwhile."""
+    def acquire_exclusive(self, while_waiting: Callable[[], None] = lambda: None) -> None:
+        """Blocks until no other process holds the lock. A shared lock of this object is released meanwhile."""
         self._wait(fcntl.LOCK_EX, while_waiting)
 
-    def try_own(self) -> bool:
-        """Whether nobody else has it, and so it is owned now. If not, what was shared is let go of."""
+    def try_acquire_exclusive(self) -> bool:
+        """Acquires the exclusive lock without waiting and returns whether it did. If not, a shared lock is released."""
         return self._take(fcntl.LOCK_EX)
 
     def _wait(self, kind: int, while_waiting: Callable[[], None]) -> None:

@@ -1,5 +1,6 @@
-"""`python -m bench.scale`: claims at 10, 100 and 1,000 workers beside 100,000 queued jobs. Prints JSON, and writes the
-table of docs/scale.md where `--page` names it.
+"""`python -m bench.scale`: claims with 10, 100 and 1,000 workers and 100,000 queued jobs. Prints JSON; `--page
+docs/scale.md`
+also updates the table of that page.
 """
 
 import argparse
@@ -26,12 +27,12 @@ def main() -> None:
     load = os.getloadavg()[0]
     with Simulation(plan).running() as simulation:
         found = [simulation.measure(workers) for workers in arguments.workers]
-    told = {
+    record = {
         "plan": asdict(plan),
         "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "load_before": round(load, 2)},
         "figures": [asdict(figures) for figures in found],
     }
-    text = json.dumps(told, indent=2)
+    text = json.dumps(record, indent=2)
     print(text)
     if arguments.json is not None:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
@@ -43,22 +44,22 @@ def main() -> None:
 
 
 def table(found: list[Figures]) -> str:
-    """A column for each number of workers."""
+    """Returns a Markdown table with a column per number of workers."""
     rows = [
         ("worker threads in processes", lambda f: f"{f.workers:,} in {f.processes}"),
-        ("jobs a second that they could end", lambda f: f"{f.asked_per_second:g}"),
-        ("**claims a second**", lambda f: f"**{f.claims_per_second:.1f}**"),
+        ("jobs per second that they could finish", lambda f: f"{f.asked_per_second:g}"),
+        ("**claims per second**", lambda f: f"**{f.claims_per_second:.1f}**"),
         ("claims", lambda f: f"{f.claims:,}"),
         ("**claimed twice**", lambda f: f"**{f.claimed_twice}**"),
         ("one claim, median and p99, ms", lambda f: f"{f.claim_p50 * 1e3:.0f}, {f.claim_p99 * 1e3:.0f}"),
         ("submit to claim of the small project, median and p99, s", lambda f: f"{f.small_p50:.2f}, {f.small_p99:.2f}"),
         ("its jobs claimed", lambda f: f"{f.small_jobs:,}"),
-        ("statements a job", lambda f: f"{f.statements_per_job:.1f}"),
-        ("their time a job, sent to answered, ms", lambda f: f"{f.statement_seconds_per_job * 1e3:.0f}"),
-        ("PostgreSQL's processor time a job, ms", lambda f: f"{f.postgres_cpu_seconds_per_job * 1e3:.1f}"),
-        ("the workers' own, in Python, ms", lambda f: f"{f.crew_cpu_seconds_per_job * 1e3:.0f}"),
+        ("statements per job", lambda f: f"{f.statements_per_job:.1f}"),
+        ("time of the statements per job, ms", lambda f: f"{f.statement_seconds_per_job * 1e3:.0f}"),
+        ("CPU time of PostgreSQL per job, ms", lambda f: f"{f.postgres_cpu_seconds_per_job * 1e3:.1f}"),
+        ("CPU time of the workers per job, ms", lambda f: f"{f.pool_cpu_seconds_per_job * 1e3:.0f}"),
         ("updates of `jobs` that touch no index", lambda f: f"{f.hot_updates:.0%}"),
-        ("claims given up for want of a connection", lambda f: f"{f.database_unavailable}"),
+        ("claims without a database connection", lambda f: f"{f.database_unavailable}"),
     ]
     head = f"| | {' | '.join('workers' for _ in found)} |\n|---|{'---|' * len(found)}\n"
     return head + "\n".join(f"| {name} | {' | '.join(show(figures) for figures in found)} |" for name, show in rows)

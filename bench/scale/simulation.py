@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 from sqlalchemy import Engine, func, insert, select, text
 
-from bench.scale.crew import Orders, Told
+from bench.scale.worker_pool import PoolOptions, PoolResult
 from tests.support.servers import PostgresServer
 from ttm_jobs.broker.embedded import EmbeddedBroker
 from ttm_jobs.database.clock import now
@@ -34,27 +34,29 @@ from ttm_jobs.states import JobState
 _SPEC = {"student": "resnet18", "dataset": "file:///data/pets", "method": "ce"}
 _TEMPLATE = "filled"
 _BATCH = 5_000
-# One job after the other is sent no faster.
+# Jobs cannot be submitted faster one after the other.
 _SEND_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`large` jobs of one project, all of the highest priority, wait from the start; another project sends ones of the
-    lowest, as many as `small_share` of what the workers could end.
+    """Parameters of the simulation.
+
+    At the start, `large` jobs of one project with the highest priority are queued. Another project submits jobs of the
+    lowest priority, at the rate `small_share` of what the workers could finish.
     """
 
     large: int = 100_000
     seconds: float = 25.0
     trainer_timeout_seconds: float = 2.0
     heartbeat_seconds: float = 1.0
-    crew_size: int = 50
+    pool_size: int = 50
     small_share: float = 0.1
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one number of workers. Times in seconds; `small` is the wait of the small project's jobs beside the queue."""
+    """Results for one number of workers. Times in seconds; `small` is the queue time of the small project's jobs."""
 
     workers: int
     processes: int
@@ -70,13 +72,13 @@ class Figures:
     statements_per_job: float
     statement_seconds_per_job: float
     postgres_cpu_seconds_per_job: float
-    crew_cpu_seconds_per_job: float
+    pool_cpu_seconds_per_job: float
     hot_updates: float
     database_unavailable: int
 
 
 class Simulation:
-    """Servers, and a database in which the long queue waits already."""
+    """Servers and a database that contains the long queue."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -105,14 +107,14 @@ class Simulation:
         url = self._postgres.create_database(name, template=_TEMPLATE)
         engine = create_engine(url)
         queue = new_id()
-        sizes = [min(plan.crew_size, workers - done) for done in range(0, workers, plan.crew_size)]
+        sizes = [min(plan.pool_size, workers - done) for done in range(0, workers, plan.pool_size)]
         try:
             with _dispatcher(url, self._broker, queue, self._folder):
-                crews = [self._crew(url, queue, size) for size in sizes]
-                for crew in crews:
-                    assert crew.stderr is not None
-                    line = crew.stderr.readline()
-                    assert line == "ready\n", line + crew.stderr.read()
+                pools = [self._start_pool(url, queue, size) for size in sizes]
+                for pool in pools:
+                    assert pool.stderr is not None
+                    line = pool.stderr.readline()
+                    assert line == "ready\n", line + pool.stderr.read()
                 before = _cpu_seconds(self._postgres.pid)
                 stop = Event()
                 every = plan.trainer_timeout_seconds / workers / plan.small_share
@@ -122,32 +124,32 @@ class Simulation:
                 cpu = _cpu_seconds(self._postgres.pid) - before
                 stop.set()
                 sender.join()
-                told = [Told(**json.loads(crew.communicate(timeout=120)[0])) for crew in crews]
-            return self._figures(engine, workers, told, cpu)
+                results = [PoolResult(**json.loads(pool.communicate(timeout=120)[0])) for pool in pools]
+            return self._figures(engine, workers, results, cpu)
         finally:
             engine.dispose()
             self._postgres.drop_database(name)
 
-    def _crew(self, url: str, queue: str, size: int) -> "subprocess.Popen[str]":
+    def _start_pool(self, url: str, queue: str, size: int) -> "subprocess.Popen[str]":
         plan = self._plan
-        orders = Orders(
+        orders = PoolOptions(
             url, self._broker.url, queue, size, plan.trainer_timeout_seconds, plan.heartbeat_seconds, plan.seconds
         )
         return subprocess.Popen(
-            [sys.executable, "-m", "bench.scale.crew", json.dumps(asdict(orders))],
+            [sys.executable, "-m", "bench.scale.worker_pool", json.dumps(asdict(orders))],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             preexec_fn=die_with_parent(),
         )
 
-    def _figures(self, engine: Engine, workers: int, told: Sequence[Told], cpu: float) -> Figures:
-        claims = [claim for crew in told for claim in crew.claims]
+    def _figures(self, engine: Engine, workers: int, results: Sequence[PoolResult], cpu: float) -> Figures:
+        claims = [claim for pool in results for claim in pool.claims]
         small = [waited for _, project, waited in claims if project == "small"]
-        took = [seconds for crew in told for seconds in crew.claim_seconds]
+        took = [seconds for pool in results for seconds in pool.claim_seconds]
         jobs_done = max(len(claims), 1)
         with read_scope(engine) as session:
-            # A claim is an attempt: whatever the crews tell, the record must know as many, and none of a job twice.
+            # Every claim creates an attempt: the database must contain as many, and none of a job twice.
             attempts = session.scalar(select(func.count()).select_from(Attempt)) or 0
             distinct = session.scalar(select(func.count(func.distinct(Attempt.job_id)))) or 0
             hot, updates = session.execute(
@@ -156,7 +158,7 @@ class Simulation:
         twice = max(len(claims) - len({job_id for job_id, _, _ in claims}), attempts - distinct)
         return Figures(
             workers=workers,
-            processes=len(told),
+            processes=len(results),
             asked_per_second=workers / self._plan.trainer_timeout_seconds,
             claims=len(claims),
             claims_per_second=len(claims) / self._plan.seconds,
@@ -166,17 +168,17 @@ class Simulation:
             small_jobs=len(small),
             small_p50=median(small or [0]),
             small_p99=_p99(small),
-            statements_per_job=sum(crew.statements for crew in told) / jobs_done,
-            statement_seconds_per_job=sum(crew.statement_seconds for crew in told) / jobs_done,
+            statements_per_job=sum(pool.statements for pool in results) / jobs_done,
+            statement_seconds_per_job=sum(pool.statement_seconds for pool in results) / jobs_done,
             postgres_cpu_seconds_per_job=cpu / jobs_done,
-            crew_cpu_seconds_per_job=sum(crew.cpu_seconds for crew in told) / jobs_done,
+            pool_cpu_seconds_per_job=sum(pool.cpu_seconds for pool in results) / jobs_done,
             hot_updates=hot / max(updates, 1),
-            database_unavailable=sum(crew.away for crew in told),
+            database_unavailable=sum(pool.away for pool in results),
         )
 
 
 def fill(engine: Engine, count: int) -> None:
-    """A long queue of the project `large`, with the ring that each job is owed."""
+    """Inserts the long queue of the project `large`, with a pending wake-up message per job."""
     with session_scope(engine) as session:
         projects.ensure(session, "large")
         projects.ensure(session, "small")
@@ -190,11 +192,16 @@ def fill(engine: Engine, count: int) -> None:
                 insert(JobEvent),
                 [{"job_id": job_id, "number": 1, "kind": "state", "data": state, "at": at} for job_id in ids],
             )
-            ring = {"priority": 9, "queue": "default"}
+            message = {"priority": 9, "queue": "default"}
             session.execute(
                 insert(OutboxMessage),
                 [
-                    {"topic": "wake_up", "payload": {"job_id": job_id, **ring}, "created_at": at, "next_attempt_at": at}
+                    {
+                        "topic": "wake_up",
+                        "payload": {"job_id": job_id, **message},
+                        "created_at": at,
+                        "next_attempt_at": at,
+                    }
                     for job_id in ids
                 ],
             )
@@ -252,7 +259,7 @@ def _dispatcher(url: str, broker: EmbeddedBroker, queue: str, folder: Path) -> I
 
 
 def _cpu_seconds(pid: int) -> float:
-    """Of a server and of all its processes that live."""
+    """Returns the CPU seconds of a server and of all its running processes."""
     server = psutil.Process(pid)
     total = 0.0
     for process in (server, *server.children(recursive=True)):

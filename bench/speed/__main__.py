@@ -1,8 +1,9 @@
-"""Times this engine beside its peers: `python -m bench.speed [--pair NAME]... [--repeats 3] [--json FILE]`.
+"""Compares the training speed of the engine with other libraries.
 
-Each contender runs in a process of its own, in turn, several times over; the table has medians of images for each
-CPU-second of the whole process tree, and ratios within the run. torchdistill is measured where it can be imported;
-`make bench` fetches it.
+    python -m bench.speed [--pair NAME]... [--repeats 3] [--json FILE]
+
+Each contender runs in its own process, alternating, several times. The table has medians of images per CPU-second of
+the process tree, and ratios within the run. torchdistill is included if it is installed; `make bench` installs it.
 """
 
 import argparse
@@ -22,12 +23,12 @@ Rates = dict[str, list[float]]
 
 # Left, right, and the least that their ratio should be; None where a pair has no such target.
 TARGETS: list[tuple[str, str, str, dict[str, float]]] = [
-    ("cold", "ours-cold", "best peer", dict.fromkeys(PAIRS, 1.1)),
-    ("cold, a quarter of the views", "ours-quarter", "best peer", {"resnet34-resnet18": 1.35}),
+    ("cold", "ours-cold", "best baseline", dict.fromkeys(PAIRS, 1.1)),
+    ("cold, a quarter of the views", "ours-quarter", "best baseline", {"resnet34-resnet18": 1.35}),
     (
         "warm",
         "ours-warm",
-        "best peer",
+        "best baseline",
         {
             "resnet34-resnet18": 1.5,
             "resnet50-mobilenetv1": 2.0,
@@ -35,8 +36,8 @@ TARGETS: list[tuple[str, str, str, dict[str, float]]] = [
             "deit3_small-deit_tiny": 2.0,
         },
     ),
-    ("warm beside cross-entropy alone", "ours-warm", "ours-ce", dict.fromkeys(PAIRS, 0.97)),
-    ("cross-entropy alone", "ours-ce", "peer-ce", dict.fromkeys(PAIRS, 1.0)),
+    ("warm relative to cross-entropy alone", "ours-warm", "ours-ce", dict.fromkeys(PAIRS, 0.97)),
+    ("cross-entropy alone", "ours-ce", "plain-ce", dict.fromkeys(PAIRS, 1.0)),
 ]
 
 
@@ -55,30 +56,30 @@ def main() -> None:
     contenders = options.contender or list(CONTENDERS)
     if importlib.util.find_spec("torchdistill") is None:
         contenders = [name for name in contenders if name != "torchdistill"]
-        print("torchdistill is not installed, and not measured\n")
-    told: dict[str, Any] = {"machine": platform.machine(), "threads": options.threads, "pairs": {}}
+        print("torchdistill is not installed; skipped\n")
+    results: dict[str, Any] = {"machine": platform.machine(), "threads": options.threads, "pairs": {}}
     for pair in options.pair or PAIRS:
         rates: Rates = {name: [] for name in contenders}
         for _ in range(options.repeats):
             for name in contenders:
                 rates[name].append(_measure(name, pair, options.threads))
-        told["pairs"][pair] = rates
+        results["pairs"][pair] = rates
         print(table(pair, rates), flush=True)
-    print(summary(told["pairs"]))
+    print(summary(results["pairs"]))
     if options.json:
-        options.json.write_text(json.dumps(told, indent=2) + "\n")
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
 def _one(contender: str, pair: str, threads: int) -> dict[str, float]:
     if contender.startswith("ours-"):
         from bench.speed.ours import run
     else:
-        from bench.speed.peers import run
+        from bench.speed.baselines import run
     return run(contender, PAIRS[pair], threads)
 
 
 def _measure(contender: str, pair: str, threads: int) -> float:
-    """Images for each CPU-second."""
+    """Images per CPU-second."""
     command = [sys.executable, "-m", "bench.speed", "--one", contender, pair, "--threads", str(threads)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
@@ -87,7 +88,7 @@ def _measure(contender: str, pair: str, threads: int) -> float:
 
 
 def table(pair: str, rates: Rates) -> str:
-    """Markdown: medians and ranges, then each target beside what was reached."""
+    """Markdown: medians and ranges, then the targets with the measured ratios."""
     medians = _medians(rates)
     lines = [f"**{pair}**", "", "| contender | images / CPU-second | range |", "|---|---|---|"]
     lines += [
@@ -118,11 +119,11 @@ def summary(pairs: dict[str, Rates]) -> str:
 
 
 def _medians(rates: Rates) -> dict[str, float]:
-    """Of each contender, and of the best peer."""
+    """Of each contender, and of the best baseline."""
     medians = {name: statistics.median(found) for name, found in rates.items() if found}
     peers = {name: rate for name, rate in medians.items() if name in ("torchdistill", "timm", "timm-channels-last")}
     if peers:
-        medians["best peer"] = max(peers.values())
+        medians["best baseline"] = max(peers.values())
     return medians
 
 

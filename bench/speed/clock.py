@@ -1,4 +1,4 @@
-"""CPU time of the whole process tree beside wall time: other load on the machine moves the second, hardly the first."""
+"""CPU time of the process tree and wall time. Other load on the machine affects CPU time much less."""
 
 import resource
 import time
@@ -14,7 +14,7 @@ def _cpu_seconds() -> float:
 
 
 class Clock:
-    """Times its block."""
+    """Times a block."""
 
     def __enter__(self) -> Self:
         self._cpu, self._wall = _cpu_seconds(), time.perf_counter()
@@ -25,6 +25,6 @@ class Clock:
     ) -> None:
         self.cpu_seconds, self.seconds = _cpu_seconds() - self._cpu, time.perf_counter() - self._wall
 
-    def told(self, images: int) -> dict[str, float]:
-        """The block's times, for so many images."""
+    def summary(self, images: int) -> dict[str, float]:
+        """The block's times for this number of images."""
         return {"images": images, "cpu_seconds": self.cpu_seconds, "seconds": self.seconds}

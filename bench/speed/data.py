@@ -1,4 +1,4 @@
-"""Made images: a bench times arithmetic, which does not look at what an image shows."""
+"""Random images; the content does not affect the speed."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""This engine's own steps, timed without reading, validation or export."""
+"""Times the engine's training steps without reading, validation or export."""
 
 import tempfile
 from contextlib import ExitStack
@@ -25,7 +25,7 @@ from ttm_core.spec.job import DistillSpec, Normalization
 from ttm_core.teacher_store.store import Stores
 from ttm_core.teacher_store.stored_teacher import StoredTeacher, open_stored_teacher
 from ttm_core.training.devices import keep_freed_memory, set_up
-from ttm_core.training.distiller import Distiller, Source
+from ttm_core.training.distiller import Distiller, TeacherSource
 from ttm_core.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -33,7 +33,7 @@ NORMALIZATION = Normalization(mean=[0.5, 0.5, 0.5], std=[0.25, 0.25, 0.25])
 
 
 def run(contender: str, pair: Pair, threads: int) -> dict[str, float]:
-    """Images trained on, and the CPU-seconds and seconds that they took."""
+    """Number of images trained on, with CPU-seconds and seconds."""
     keep_freed_memory()
     set_up(CPU, threads)
     how = contender.removeprefix("ours-")
@@ -75,7 +75,7 @@ def run(contender: str, pair: Pair, threads: int) -> dict[str, float]:
                 student=student,
                 preprocess=preprocess,
                 objective=build_objective(spec, student=student, preprocess=preprocess, teacher=teacher, split=split),
-                teachers=[] if teacher is None else [Source(teacher, stored)],
+                teachers=[] if teacher is None else [TeacherSource(teacher, stored)],
                 device=CPU,
                 precision="float32",
             ),
@@ -92,7 +92,7 @@ def run(contender: str, pair: Pair, threads: int) -> dict[str, float]:
         _warm_up(trainer, stored)
         with Clock() as clock:
             trainer.train()
-    return clock.told(pair.images * EPOCHS)
+    return clock.summary(pair.images * EPOCHS)
 
 
 def _teacher(spec: DistillSpec, pair: Pair, folder: Path) -> Teacher:
@@ -105,7 +105,7 @@ def _teacher(spec: DistillSpec, pair: Pair, folder: Path) -> Teacher:
 
 
 def _warm_up(trainer: Trainer, stored: StoredTeacher | None) -> None:
-    """One step that does not count: it allocates, and picks its kernels. Logits not there yet read as zeros."""
+    """A warm-up step that allocates memory and selects kernels. Missing logits are read as zeros."""
     spec = trainer.spec
     batches = epoch_batches(trainer.views, seed=0, epoch=0, view=0, batch_size=spec.batch_size, first=0)
     trainer._training_mode()

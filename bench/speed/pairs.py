@@ -1,4 +1,4 @@
-"""The pairs that are timed, and how much of each is enough."""
+"""The pairs of models to time, with the number of images for each."""
 
 from dataclasses import dataclass
 
@@ -28,9 +28,9 @@ CONTENDERS = {
     "torchdistill": "torchdistill's DistillationBox",
     "timm": "timm's LogitDistillationTask in a plain loop",
     "timm-channels-last": "the same, both models channels-last",
-    "peer-ce": "a plain loop of the student alone, channels-last",
+    "plain-ce": "a plain loop of the student alone, channels-last",
     "ours-ce": "this engine, cross-entropy only",
-    "ours-online": "this engine, the teacher beside every step",
+    "ours-online": "this engine, online teacher",
     "ours-cold": "this engine, an empty store, as many views as epochs",
     "ours-quarter": "this engine, an empty store, a quarter as many views as epochs",
     "ours-warm": "this engine, a full store",

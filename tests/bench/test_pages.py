@@ -37,7 +37,16 @@ def test_methods_are_compared_on_a_pair(
     teacher = tmp_path / "teacher.safetensors"
     write_safetensors(teacher, create_model("cifar/resnet56", num_classes=4).state_dict(), {})
     out = tmp_path / "out"
-    command = ["compare", "--dataset", str(dataset), "--teacher", str(teacher), "--pair", "cifar100/resnet56-resnet20"]
+    command = [
+        "compare",
+        "--dataset",
+        str(dataset),
+        "--teacher",
+        str(teacher),
+        "--allow-chance",
+        "--pair",
+        "cifar100/resnet56-resnet20",
+    ]
     command += ["--methods", "ce,wttm", "--seeds", "1", "--epochs", "2", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", command)
     compare_methods.main()

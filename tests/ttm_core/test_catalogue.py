@@ -26,13 +26,13 @@ SAMPLE = [
 ]
 
 
-def test_names_are_those_of_the_installed_timm_and_ours() -> None:
+def test_catalogue_names_match_timm_and_the_project() -> None:
     """Stale? Run `python -m ttm_core.models.build_catalogue`."""
     assert [row.name for row in catalogue.all()] == names()
 
 
 @pytest.mark.parametrize("name", SAMPLE)
-def test_rows_are_what_the_models_are(name: str) -> None:
+def test_catalogue_rows_match_the_models(name: str) -> None:
     assert describe(name) == (catalogue.find(name), None)
 
 
@@ -54,13 +54,13 @@ def test_every_row_is_complete() -> None:
         assert row.num_classes >= 0
 
 
-def test_file_is_small_and_one_model_a_line() -> None:
+def test_file_is_small_with_one_model_per_line() -> None:
     text = CATALOGUE.read_text()
     assert len(text) < 450_000
     assert text.count("\n") == len(catalogue.all()) + 2
 
 
-def test_loads_without_torch_and_only_when_asked() -> None:
+def test_catalogue_loads_lazily_without_torch() -> None:
     code = (
         "import sys, ttm_core.spec.catalogue as c; assert not {'torch', 'timm', 'numpy', 'pydantic'} & sys.modules.keys();"
         "assert c._catalogue.cache_info().currsize == 0; c.find('resnet18'); assert 'torch' not in sys.modules"
@@ -68,7 +68,7 @@ def test_loads_without_torch_and_only_when_asked() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_rows_do_not_change() -> None:
+def test_rows_are_immutable() -> None:
     with pytest.raises(FrozenInstanceError):
         catalogue.find("resnet18").parameters = 1
 
@@ -85,7 +85,7 @@ def test_rows_do_not_change() -> None:
         ("cifar/resnet20.a1_in1k", "cifar/resnet20"),
     ],
 )
-def test_unknown_names_come_with_the_nearest(name: str, expected: str) -> None:
+def test_unknown_architecture_suggests_similar_names(name: str, expected: str) -> None:
     with pytest.raises(UnknownArchitecture, match=expected) as caught:
         catalogue.find(name)
     assert expected in caught.value.nearest
@@ -93,7 +93,7 @@ def test_unknown_names_come_with_the_nearest(name: str, expected: str) -> None:
     assert caught.value.origin == "user"
 
 
-def test_a_tag_of_timms_selects_what_its_weights_were_made_with() -> None:
+def test_timm_tag_selects_the_configuration_of_its_weights() -> None:
     plain, tagged = catalogue.find("vit_base_patch16_224"), catalogue.find("vit_base_patch16_224.augreg_in21k")
     assert (tagged.name, tagged.num_classes, tagged.parameters) == (
         "vit_base_patch16_224.augreg_in21k",
@@ -103,7 +103,7 @@ def test_a_tag_of_timms_selects_what_its_weights_were_made_with() -> None:
     assert catalogue.find("vit_base_patch16_224.dino").mean != plain.mean
 
 
-def test_tags_are_those_of_the_installed_timm() -> None:
+def test_tags_match_the_installed_timm() -> None:
     """Stale? Run `python -m ttm_core.models.build_catalogue`. What has a row here can be made, and nothing else."""
     known = {f"{row.name}.{tag}" for row in catalogue.all() for tag in row.tags}
     assert known == {name for name in timm.list_models(include_tags=True) if "." in name}
@@ -111,14 +111,14 @@ def test_tags_are_those_of_the_installed_timm() -> None:
         assert tags(timm_name(row.name)) == row.tags
 
 
-def test_nothing_is_near_to_nothing() -> None:
+def test_empty_name_has_no_similar_names() -> None:
     with pytest.raises(UnknownArchitecture) as caught:
         catalogue.find("§§§")
     assert caught.value.nearest == []
     assert "did you mean" not in str(caught.value)
 
 
-def test_nearest_gives_as_many_as_asked_for() -> None:
+def test_nearest_returns_the_requested_number() -> None:
     assert len(catalogue.nearest("resnet", 7)) == len(set(catalogue.nearest("resnet", 7))) == 7
     assert catalogue.nearest("resnet18", 1) == ["resnet18"]
 

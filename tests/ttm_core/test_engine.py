@@ -1,4 +1,4 @@
-"""Whole runs on real digits: what they tell, what they leave, and that nothing can make them differ."""
+"""Complete runs on real digits: their events and files, and that resumed runs give identical students."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from tests.ttm_core import factories
-from ttm_core.errors import BadCheckpoint, BadSpec, NonFiniteLoss
+from ttm_core.errors import BadCheckpoint, BadSpec, NonFiniteLoss, TeacherAtChance
 from ttm_core.export import load_student
 from ttm_core.models.weights import read_weights
 from ttm_core.pipeline.distill import distill
@@ -53,31 +53,31 @@ def student_of(workdir: Path) -> Path:
 
 
 @every_method
-def test_a_run_tells_its_story_in_order(method, digits_idx, teacher_file, tmp_path):
-    told: list[events.Event] = []
+def test_events_have_the_documented_order(method, digits_idx, teacher_file, tmp_path):
+    emitted: list[events.Event] = []
     spec = factories.spec(digits_idx, teacher_file, method=method)
-    result = distill(spec, tmp_path, on_event=told.append)
+    result = distill(spec, tmp_path, on_event=emitted.append)
 
-    kinds = [event.kind for event in told]
-    phases = [event.phase for event in told if isinstance(event, events.PhaseChanged)]
+    kinds = [event.kind for event in emitted]
+    phases = [event.phase for event in emitted if isinstance(event, events.PhaseChanged)]
     assert phases == ["fetching", "loading_teacher", "training", "evaluating", "exporting"]
-    assert next(event.spec.training.teacher_logits for event in told if event.kind == "resolved") == "online"
+    assert next(event.spec.training.teacher_logits for event in emitted if event.kind == "resolved") == "online"
     assert kinds.index("teacher_measured") < kinds.index("resolved") < kinds.index("metrics")
     assert kinds[-1] == "finished"
     assert kinds.count("finished") == 1
-    for event in told:
+    for event in emitted:
         assert events.decode(events.encode(event)) == event
 
-    planned = next(event for event in told if isinstance(event, events.Resolved))
-    assert (planned.train_images, planned.validation_images, planned.test_images) == (270, 30, 200)
-    assert planned.spec.student.normalization is not None
-    assert planned.spec.training.augmentation is not None
-    assert planned.spec.teacher.architecture == "mini/resnet8_050"
-    assert planned.total_steps == 2 * 9
-    terms = {name for event in told if isinstance(event, events.Metrics) for name in event.values}
-    kind, features = planned.spec.method.kind, getattr(planned.spec.method, "features", None)
+    resolved = next(event for event in emitted if isinstance(event, events.Resolved))
+    assert (resolved.train_images, resolved.validation_images, resolved.test_images) == (270, 30, 200)
+    assert resolved.spec.student.normalization is not None
+    assert resolved.spec.training.augmentation is not None
+    assert resolved.spec.teacher.architecture == "mini/resnet8_050"
+    assert resolved.total_steps == 2 * 9
+    terms = {name for event in emitted if isinstance(event, events.Metrics) for name in event.values}
+    kind, features = resolved.spec.method.kind, getattr(resolved.spec.method, "features", None)
     assert {"train/loss", f"train/{kind}", "validation/top1"} <= terms
-    assert ("train/ce" in terms) == (getattr(planned.spec.method, "ce_weight", 1) > 0)
+    assert ("train/ce" in terms) == (getattr(resolved.spec.method, "ce_weight", 1) > 0)
     assert features is None or f"train/{features.kind}" in terms
 
     assert result.student_test.images == 200
@@ -88,7 +88,7 @@ def test_a_run_tells_its_story_in_order(method, digits_idx, teacher_file, tmp_pa
         assert sha256(tmp_path / artifact.path) == artifact.sha256
 
 
-def test_the_student_scores_the_same_from_its_file_alone(digits_idx, teacher_file, tmp_path):
+def test_loaded_student_reproduces_its_accuracy(digits_idx, teacher_file, tmp_path):
     result = distill(factories.spec(digits_idx, teacher_file), tmp_path)
     student = load_student(student_of(tmp_path))
     images, labels = factories.digits()
@@ -99,24 +99,24 @@ def test_the_student_scores_the_same_from_its_file_alone(digits_idx, teacher_fil
     )
 
 
-def test_timm_alone_opens_the_student(digits_idx, tmp_path):
-    """timm knows nothing of our metadata: the architecture's name and the file are enough."""
+def test_timm_loads_the_student(digits_idx, tmp_path):
+    """timm does not read our metadata; the architecture's name and the file are enough."""
     import timm
 
     distill(factories.spec(digits_idx), tmp_path)
     ours = load_student(student_of(tmp_path))
-    told = read_weights(student_of(tmp_path)).metadata
-    theirs = timm.create_model(
-        told["timm_architecture"],
-        num_classes=told["num_classes"],
-        in_chans=told["in_chans"],
+    metadata = read_weights(student_of(tmp_path)).metadata
+    from_timm = timm.create_model(
+        metadata["timm_architecture"],
+        num_classes=metadata["num_classes"],
+        in_chans=metadata["in_chans"],
         checkpoint_path=str(student_of(tmp_path)),
     ).eval()
     x = torch.randn(3, 1, 8, 8)
-    assert torch.equal(theirs(x), ours.model(x))
+    assert torch.equal(from_timm(x), ours.model(x))
 
 
-def test_a_student_can_be_the_next_teacher_and_a_start(digits_idx, teacher_file, tmp_path):
+def test_student_as_next_teacher_and_as_initial_weights(digits_idx, teacher_file, tmp_path):
     distill(factories.spec(digits_idx, teacher_file), tmp_path / "first")
     student = {"architecture": "mini/resnet8_025", "checkpoint": student_of(tmp_path / "first").as_uri()}
     spec = factories.spec(digits_idx, student_of(tmp_path / "first"), student=student, training={"epochs": 1})
@@ -126,34 +126,34 @@ def test_a_student_can_be_the_next_teacher_and_a_start(digits_idx, teacher_file,
 
 
 @every_method
-def test_stopped_anywhere_a_run_resumes_to_the_bit(method, digits_idx, teacher_file, tmp_path):
+def test_stopped_run_resumes_bit_identically(method, digits_idx, teacher_file, tmp_path):
     training = {"augmentation": {"kind": "crop_flip", "padding": 1}, "epochs": 3}
     spec = factories.spec(digits_idx, teacher_file, method=method, training=training)
-    assert_resumes_to_the_bit(spec, tmp_path, trials=3)
+    assert_resumes_bit_identically(spec, tmp_path, trials=3)
 
 
-def assert_resumes_to_the_bit(spec, tmp_path, *, trials):
-    """Stopped three times on its way, and again elsewhere, a run leaves the bytes that it leaves in one go."""
-    total = distill(spec, tmp_path / "whole").steps
-    chance = random.Random(spec.model_dump_json(include={"method", "training"}))
+def assert_resumes_bit_identically(spec, tmp_path, *, trials):
+    """A run that is stopped three times at random steps gives the same student as an uninterrupted run."""
+    total = distill(spec, tmp_path / "uninterrupted").steps
+    generator = random.Random(spec.model_dump_json(include={"method", "training"}))
     for trial in range(trials):
         workdir = tmp_path / f"stopped-{trial}"
-        steps = sorted(chance.sample(range(1, total), 3))
+        steps = sorted(generator.sample(range(1, total), 3))
         for before, stop in zip([0, *steps], steps, strict=False):
             left = iter(range(stop - before - 1, -1, -1))
             with pytest.raises(Interrupted) as interrupted:
                 distill(spec, workdir, should_stop=lambda left=left: next(left) == 0)
             assert interrupted.value.step == stop
-            assert 1 <= len(list((workdir / "checkpoints").iterdir())) <= 2
+            assert 1 <= len(list((workdir / "checkpoints").iterdir())) <= 3
         distill(spec, workdir)
-        assert sha256(student_of(workdir)) == sha256(student_of(tmp_path / "whole"))
+        assert sha256(student_of(workdir)) == sha256(student_of(tmp_path / "uninterrupted"))
 
 
-def test_killed_outright_a_run_resumes_to_the_bit(digits_idx, teacher_file, tmp_path):
-    """A real process, a real SIGKILL, a torn file beside the whole checkpoints; resumed elsewhere with one file."""
+def test_killed_run_resumes_bit_identically(digits_idx, teacher_file, tmp_path):
+    """A real process, a real SIGKILL and a truncated checkpoint; also resumed elsewhere from one checkpoint."""
     training = {"epochs": 30, "checkpoint_seconds": 0.05}
     spec = factories.spec(digits_idx, teacher_file, training=training)
-    distill(spec, tmp_path / "whole")
+    distill(spec, tmp_path / "uninterrupted")
 
     killed = tmp_path / "killed"
     killed.mkdir()
@@ -164,10 +164,10 @@ def test_killed_outright_a_run_resumes_to_the_bit(digits_idx, teacher_file, tmp_
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
-    planned = None
+    resolved = None
     for line in process.stdout:
         event = events.decode(line)
-        planned = event if isinstance(event, events.Resolved) else planned
+        resolved = event if isinstance(event, events.Resolved) else resolved
         if isinstance(event, events.CheckpointSaved) and event.step > 30:
             process.send_signal(signal.SIGKILL)
             break
@@ -181,11 +181,11 @@ def test_killed_outright_a_run_resumes_to_the_bit(digits_idx, teacher_file, tmp_
     (elsewhere / "checkpoints").mkdir(parents=True)
     (elsewhere / "checkpoints" / newest.name).write_bytes(newest.read_bytes())
     distill(spec, killed)
-    distill(planned.spec, elsewhere)
-    assert sha256(student_of(killed)) == sha256(student_of(tmp_path / "whole")) == sha256(student_of(elsewhere))
+    distill(resolved.spec, elsewhere)
+    assert sha256(student_of(killed)) == sha256(student_of(tmp_path / "uninterrupted")) == sha256(student_of(elsewhere))
 
 
-def test_sigterm_saves_a_checkpoint_and_says_so(digits_idx, tmp_path):
+def test_sigterm_saves_a_checkpoint_and_emits_stopped(digits_idx, tmp_path):
     spec = factories.spec(digits_idx, training={"epochs": 500})
     inputs = {"teachers": [], "student": None, "dataset": str(digits_idx)}
     (tmp_path / "run.json").write_text(json.dumps({"spec": spec.model_dump(mode="json"), "inputs": inputs}))
@@ -196,26 +196,26 @@ def test_sigterm_saves_a_checkpoint_and_says_so(digits_idx, tmp_path):
         stderr=subprocess.DEVNULL,
     )
     os.close(write)
-    told = []
+    emitted = []
     with open(read, "rb") as stream:
         for line in stream:
-            told.append(events.decode(line))
-            if isinstance(told[-1], events.Metrics) and process.poll() is None:
+            emitted.append(events.decode(line))
+            if isinstance(emitted[-1], events.Metrics) and process.poll() is None:
                 process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=30) == 3
-    assert isinstance(told[-1], events.Stopped)
-    assert isinstance(told[-2], events.CheckpointSaved)
-    assert told[-2].step == told[-1].step
-    assert sha256(tmp_path / told[-2].path) == told[-2].sha256
+    assert isinstance(emitted[-1], events.Stopped)
+    assert isinstance(emitted[-2], events.CheckpointSaved)
+    assert emitted[-2].step == emitted[-1].step
+    assert sha256(tmp_path / emitted[-2].path) == emitted[-2].sha256
 
 
-def test_a_checkpoint_of_another_spec_is_refused(digits_idx, tmp_path):
+def test_checkpoint_of_another_spec_is_rejected(digits_idx, tmp_path):
     distill(factories.spec(digits_idx), tmp_path)
     with pytest.raises(BadCheckpoint, match="another spec"):
         distill(factories.spec(digits_idx, training={"seed": 1}), tmp_path)
 
 
-def test_seeds_differ_and_repeat(digits_idx, tmp_path):
+def test_seeds_are_reproducible_and_differ(digits_idx, tmp_path):
     made = {}
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         distill(factories.spec(digits_idx, training={"seed": seed}), tmp_path / name)
@@ -224,16 +224,16 @@ def test_seeds_differ_and_repeat(digits_idx, tmp_path):
     assert not torch.equal(made["a"], made["c"])
 
 
-def test_a_diverging_run_names_the_step_and_the_term(digits_idx, tmp_path):
+def test_non_finite_loss_names_the_step_and_the_term(digits_idx, tmp_path):
     spec = factories.spec(
         digits_idx,
         training={"optimizer": {"name": "sgd", "learning_rate": 1000.0}, "schedule": "constant", "epochs": 20},
     )
-    with pytest.raises(NonFiniteLoss, match=r"became (nan|inf) at step \d+ .* in its term 'ce'"):
+    with pytest.raises(NonFiniteLoss, match=r"became (nan|inf) at step \d+ .* in the term 'ce'"):
         distill(spec, tmp_path)
 
 
-def test_alone_the_engine_reads_local_files_only(digits_idx, tmp_path):
+def test_engine_reads_only_local_files(digits_idx, tmp_path):
     spec = factories.spec(digits_idx)
     for uri in ("https://example.org/x", "upload:1", "file://elsewhere/x", "s3://bucket/x"):
         other = spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"uri": uri})})
@@ -241,24 +241,24 @@ def test_alone_the_engine_reads_local_files_only(digits_idx, tmp_path):
             distill(other, tmp_path)
 
 
-def test_photographs_train_by_resized_crops_and_a_teacher_of_another_size(tmp_path):
-    """Image files decoded at every view; gray teacher, color student; sizes that differ."""
+def test_resized_crops_with_a_teacher_of_another_size(tmp_path):
+    """Image files are decoded for every view; teacher and student differ in size."""
     folder = factories.digits_folder(tmp_path / "set", classes=3, each=12, size=80)
     teacher = factories.spec(
         folder, student={"architecture": "mini/resnet8_025", "image_size": 32}, training={"epochs": 1, "batch_size": 8}
     )
     distill(teacher, tmp_path / "teacher")
-    told: list[events.Event] = []
+    emitted: list[events.Event] = []
     spec = factories.spec(
         folder,
         student_of(tmp_path / "teacher"),
         student={"architecture": "mini/resnet8_025", "image_size": 48},
         training={"epochs": 1, "batch_size": 8, "augmentation": "resized_crop"},
     )
-    distill(spec, tmp_path / "student", on_event=told.append)
+    distill(spec, tmp_path / "student", on_event=emitted.append)
     waits = [
         event.values["train/data_wait_share"]
-        for event in told
+        for event in emitted
         if isinstance(event, events.Metrics) and "train/loss" in event.values
     ]
     assert waits
@@ -270,7 +270,7 @@ def test_bfloat16_trains(digits_idx, teacher_file, tmp_path):
     assert result.student_validation.loss < 2.3
 
 
-def test_the_command_line_runs_a_yaml_spec(digits_idx, tmp_path):
+def test_command_line_runs_a_yaml_spec(digits_idx, tmp_path):
     (tmp_path / "data").symlink_to(digits_idx)
     (tmp_path / "spec.yaml").write_text(
         "student: mini/resnet8_025\ndataset: data\nmethod: ce\ntraining: {epochs: 1, threads: 1}\n"
@@ -293,3 +293,49 @@ def test_the_command_line_runs_a_yaml_spec(digits_idx, tmp_path):
     assert done.returncode == 2
     assert "dataset" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_best_checkpoint_is_marked_and_kept(digits_idx, teacher_file, tmp_path):
+    """Early stopping ends the run two epochs after the best one, so that newer checkpoints would delete it."""
+    emitted: list[events.Event] = []
+    training = {"epochs": 40, "early_stopping_patience": 3, "checkpoint_seconds": 0.001}
+    spec = factories.spec(digits_idx, teacher_file, training=training)
+    result = distill(spec, tmp_path, on_event=emitted.append)
+
+    saved = [event for event in emitted if isinstance(event, events.CheckpointSaved)]
+    best = [event for event in saved if event.best]
+    assert [event.step for event in best] == sorted({event.step for event in best})
+    assert best[-1].epoch == result.best_epoch < saved[-1].epoch
+    kept = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert kept == {Path(event.path).name for event in (best[-1], *saved[-2:])}
+    state = torch.load(tmp_path / best[-1].path, weights_only=True)["trainer"]
+    student = read_weights(student_of(tmp_path)).tensors
+    assert all(torch.equal(state["student"][name], tensor) for name, tensor in student.items())
+
+
+def test_teacher_at_chance_is_rejected(digits_idx, teacher_file, tmp_path):
+    """A teacher with permuted classes is at chance, whatever its accuracy was."""
+    spec = factories.spec(digits_idx, teacher_file)
+    shuffled = spec.teacher.model_copy(update={"class_map": [*range(1, 10), 0], "allow_chance": False})
+    with pytest.raises(TeacherAtChance, match=r"not above chance .* teacher\.normalization.* teacher\.allow_chance"):
+        distill(spec.model_copy(update={"teacher": shuffled}), tmp_path / "rejected")
+    allowed = shuffled.model_copy(update={"allow_chance": True})
+    assert distill(spec.model_copy(update={"teacher": allowed}), tmp_path / "allowed").teacher_validation.top1 < 0.3
+    trained = spec.teacher.model_copy(update={"allow_chance": False})
+    distill(spec.model_copy(update={"teacher": trained}), tmp_path / "trained")
+
+
+def test_trainer_log_has_no_color_codes_or_telemetry_warnings(digits_idx, tmp_path):
+    spec = factories.spec(digits_idx, training={"epochs": 1}, exports=["onnx", "onnx_int8"])
+    (tmp_path / "spec.json").write_text(spec.model_dump_json())
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    done = subprocess.run(
+        [sys.executable, "-m", "ttm_core", "distill", str(tmp_path / "spec.json"), "--out", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        env={**environment, "FORCE_COLOR": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\x1b[" not in done.stderr
+    assert "onnxruntime" not in done.stderr.lower()
+    assert "telemetry" not in done.stderr.lower()

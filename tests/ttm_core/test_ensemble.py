@@ -1,4 +1,4 @@
-"""Several teachers: their tempered distributions are averaged, whatever the method and wherever the logits come from."""
+"""Several teachers: their tempered distributions are averaged for all methods, online and stored."""
 
 import hashlib
 from pathlib import Path
@@ -34,17 +34,17 @@ def logits(seed: int, *, spread: float = 3.0) -> torch.Tensor:
     temperature=st.floats(0.5, 10),
     weight=st.floats(0.1, 10),
 )
-def test_the_tempered_distribution_is_the_weighted_mean(seeds, temperature, weight):
+def test_ensemble_distribution_is_the_weighted_mean(seeds, temperature, weight):
     each = [logits(seed) for seed in seeds]
     weights = [weight, *[1.0] * (len(seeds) - 1)]
-    seen = (mean_teacher_logits(each, weights, temperature).double() / temperature).softmax(1)
+    mean = (mean_teacher_logits(each, weights, temperature).double() / temperature).softmax(1)
     total = sum(weights)
     expected = sum(w / total * (v / temperature).softmax(1) for w, v in zip(weights, each, strict=True))
-    torch.testing.assert_close(seen, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(mean, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("loss", [losses.ttm, losses.wttm])
-def test_a_teacher_beside_itself_teaches_as_it_does_alone(loss):
+def test_ensemble_of_equal_teachers_equals_one_teacher(loss):
     z, v = logits(1).float(), logits(2).float()
     together = mean_teacher_logits([v, v], [3.0, 0.5], temperature=5.0)
     torch.testing.assert_close(loss(z, together, gamma=0.2), loss(z, v, gamma=0.2), rtol=1e-5, atol=1e-6)
@@ -76,34 +76,34 @@ def spec_of(digits_idx: Path, first: Path, second: Path, **training: object) -> 
     return DistillSpec.model_validate({**alone, "teacher": None, "teachers": teachers})
 
 
-def test_a_run_with_two_teachers_stores_both_and_measures_their_mean(digits_idx, teacher_file, other_teacher, tmp_path):
+def test_run_with_two_teachers_stores_both_and_evaluates_their_mean(digits_idx, teacher_file, other_teacher, tmp_path):
     students = set()
     for name in ("cold", "warm"):
-        told: list[events.Event] = []
+        emitted: list[events.Event] = []
         spec = spec_of(digits_idx, teacher_file, other_teacher)
-        result = distill(spec, tmp_path / name, stores=Stores(tmp_path / "stores"), on_event=told.append)
+        result = distill(spec, tmp_path / name, stores=Stores(tmp_path / "stores"), on_event=emitted.append)
         assert result.teacher_forwards in (range(2 * 2 * 250, 2 * 2 * 270) if name == "cold" else range(1))
         students.add(sha256(tmp_path / name))
-        planned = next(event for event in told if isinstance(event, events.Resolved))
-        assert planned.spec.teachers is not None
-        assert [teacher.architecture is not None for teacher in planned.spec.teachers] == [True, True]
-        assert planned.teacher_parameters == result.teacher_parameters
+        resolved = next(event for event in emitted if isinstance(event, events.Resolved))
+        assert resolved.spec.teachers is not None
+        assert [teacher.architecture is not None for teacher in resolved.spec.teachers] == [True, True]
+        assert resolved.teacher_parameters == result.teacher_parameters
     assert len(students) == 1
     assert len(list_stores(tmp_path / "stores")) == 2
     assert result.teacher_validation is not None
     assert result.teacher_validation.top1 > 0.5
-    assert DistillSpec.model_validate(planned.spec.model_dump()) == planned.spec
+    assert DistillSpec.model_validate(resolved.spec.model_dump()) == resolved.spec
 
     alone = distill(factories.spec(digits_idx, teacher_file, training=TRAINING), tmp_path / "alone")
     assert alone.steps == result.steps
     assert sha256(tmp_path / "alone") not in students
 
 
-def test_two_teachers_online_are_two_stored_within_rounding(digits_idx, teacher_file, other_teacher, tmp_path):
+def test_stored_and_online_ensembles_agree_within_rounding(digits_idx, teacher_file, other_teacher, tmp_path):
     results = []
     for logits_are in ("online", "stored"):
         spec = spec_of(digits_idx, teacher_file, other_teacher, teacher_logits=logits_are)
-        results.append(distill(spec, tmp_path / logits_are, inputs=Inputs.of(spec)).student_validation.loss)
+        results.append(distill(spec, tmp_path / logits_are, inputs=Inputs.from_spec(spec)).student_validation.loss)
     assert results[0] == pytest.approx(results[1], rel=0.02)
 
 
@@ -116,30 +116,30 @@ def test_two_teachers_online_are_two_stored_within_rounding(digits_idx, teacher_
         {"kind": "kd", "logit_standardization": True},
     ],
 )
-def test_what_cannot_be_averaged_is_refused(method):
-    told = {
+def test_methods_without_averaging_refuse_several_teachers(method):
+    document = {
         "teachers": ["file:///a", "file:///b"],
         "student": "mini/resnet8_025",
         "dataset": "file:///d",
         "method": method,
     }
-    with pytest.raises(ValidationError, match="cannot be averaged over several"):
-        DistillSpec.model_validate(told)
+    with pytest.raises(ValidationError, match="cannot be averaged over several teachers"):
+        DistillSpec.model_validate(document)
 
 
 def test_teacher_and_teachers_exclude_each_other():
-    told = {"teachers": ["file:///a", "file:///b"], "student": "mini/resnet8_025", "dataset": "file:///d"}
-    assert [teacher.checkpoint for teacher in DistillSpec.model_validate(told).all_teachers] == [
+    document = {"teachers": ["file:///a", "file:///b"], "student": "mini/resnet8_025", "dataset": "file:///d"}
+    assert [teacher.checkpoint for teacher in DistillSpec.model_validate(document).all_teachers] == [
         "file:///a",
         "file:///b",
     ]
     with pytest.raises(ValidationError, match="not both"):
-        DistillSpec.model_validate({**told, "teacher": "file:///c"})
+        DistillSpec.model_validate({**document, "teacher": "file:///c"})
     with pytest.raises(ValidationError, match="at least 2 items"):
-        DistillSpec.model_validate({**told, "teachers": ["file:///a"]})
+        DistillSpec.model_validate({**document, "teachers": ["file:///a"]})
 
 
-def test_several_teachers_stand_where_a_recipe_has_one():
+def test_teachers_replace_the_teacher_of_a_recipe():
     spec = DistillSpec.model_validate(
         {"recipe": "cifar100/resnet56-resnet20/wttm", "teachers": ["file:///a", "file:///b"], "dataset": "file:///d"}
     )

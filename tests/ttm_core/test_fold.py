@@ -1,4 +1,4 @@
-"""Folding keeps what a model computes, and leaves alone what it cannot fold."""
+"""Folding batch norms keeps the outputs of a model."""
 
 import pytest
 import torch
@@ -47,7 +47,7 @@ def trained(model: nn.Module, channels: int, size: int) -> nn.Module:
         ("vit_tiny_patch16_224", 224, 0),
     ],
 )
-def test_logits_stay_and_norms_go(name, size, left):
+def test_folding_keeps_logits_and_removes_norms(name, size, left):
     torch.manual_seed(0)
     channels = 3
     model = trained(create_model(name, num_classes=10, in_chans=channels, image_size=size), channels, size)
@@ -89,7 +89,7 @@ class RunsTwice(ReadsTwice):
 
 
 @pytest.mark.parametrize("kind", [ReadsTwice, ChangesInPlace, RunsTwice])
-def test_what_cannot_be_folded_is_left(kind):
+def test_unfoldable_models_stay_unchanged(kind):
     torch.manual_seed(0)
     model = trained(kind(), 3, 8)
     assert fold_batch_norms(model, 3, 8) is model

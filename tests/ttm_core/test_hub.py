@@ -1,4 +1,4 @@
-"""Published teachers: what is told where there is none, or no way to it."""
+"""Published teachers: errors without weights or without access to the Hub."""
 
 import pytest
 from huggingface_hub import constants
@@ -8,16 +8,16 @@ from ttm_core.models import timm_models
 from ttm_core.spec.job import TeacherSpec
 
 
-def test_a_hub_that_cannot_be_reached_is_named(tmp_path, monkeypatch):
+def test_unreachable_hub_is_reported(tmp_path, monkeypatch):
     # What a closed port comes to as well, though only after half a minute of the library's retries.
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(TeacherUnreachable, match=r"'resnet18\.a1_in1k' lies on the Hugging Face hub") as raised:
+    with pytest.raises(TeacherUnreachable, match=r"'resnet18\.a1_in1k' are on the Hugging Face Hub") as raised:
         timm_models.fetch(TeacherSpec(checkpoint="timm:resnet18.a1_in1k"))
     assert (raised.value.code, raised.value.origin, raised.value.retryable) == ("teacher_unreachable", "system", True)
 
 
 @pytest.mark.parametrize("name", ["no_such_model", "resnet18.no_such_tag"])
-def test_a_name_without_published_weights(name):
+def test_name_without_published_weights_is_refused(name):
     with pytest.raises(BadSpec, match="no published weights"):
         timm_models.fetch(TeacherSpec(checkpoint=f"timm:{name}"))

@@ -1,4 +1,4 @@
-"""The generated pages are those of the code, and name everything."""
+"""Generated reference pages are up to date and complete."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ def test_pages_are_not_stale(name):
     assert (reference.DOCS / name).read_text(encoding="utf-8") == reference.PAGES[name]()
 
 
-def test_the_command_writes_the_pages_without_torch(tmp_path: Path):
+def test_command_writes_the_pages_without_torch(tmp_path: Path):
     code = (
         "import sys, pathlib; from ttm_core.reference import main; main(pathlib.Path(sys.argv[1]));"
         "assert not {'torch', 'timm', 'numpy'} & sys.modules.keys()"
@@ -25,7 +25,7 @@ def test_the_command_writes_the_pages_without_torch(tmp_path: Path):
     assert {path.name for path in tmp_path.iterdir()} == {"methods.md", "recipes.md"}
 
 
-def test_pages_name_every_recipe_and_every_need():
+def test_pages_list_every_recipe_and_requirement():
     assert all(f"| `{name}` |" in reference.recipes_page() for name in recipes.names())
     for row in (
         "| wttm | yes | yes | none | yes | yes | yes |",

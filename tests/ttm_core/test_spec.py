@@ -37,11 +37,11 @@ def test_gamma_and_temperature_follow_each_other(gamma):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"method": {"kind": "wttm", "gamma": 0.5, "temperature": 3}}, "give one"),
+        ({"method": {"kind": "wttm", "gamma": 0.5, "temperature": 3}}, "set one of them"),
         ({"method": {"kind": "wttm", "gamma": 0}}, "gamma"),
         ({"method": {"kind": "wttm", "gamma": "soft"}}, "method"),
         ({"method": {"kind": "wttn"}}, "method"),
-        ({"method": "kd", "teacher": None}, "learns from a teacher"),
+        ({"method": "kd", "teacher": None}, "requires a teacher"),
         ({"epochs": 3}, "Extra inputs"),
         ({"training": {"batch_size": 1}}, "batch_size"),
         ({"training": {"optimizer": {"name": "sgd", "learning_rate": float("nan")}}}, "finite"),
@@ -49,23 +49,32 @@ def test_gamma_and_temperature_follow_each_other(gamma):
         ({"dataset": {"uri": "file:///x", "validation": {"share": 1.5}}}, "share"),
         (
             {"student": {"architecture": "resnet18", "normalization": {"mean": [0.5], "std": [0.5, 0.5]}}},
-            "same channels",
+            "same length",
         ),
+        (
+            {"teacher": {"checkpoint": "file:///t", "normalization": {"mean": [127.5], "std": [0.5]}}},
+            r"mean must be in \[0, 1\].* divide by 255: \[0\.5\]",
+        ),
+        (
+            {"student": {"architecture": "resnet18", "normalization": {"mean": [0.5], "std": [58.4]}}},
+            r"std must be in \[0\.001, 1\].* divide by 255: \[0\.229\]",
+        ),
+        ({"student": {"architecture": "resnet18", "normalization": {"mean": [0], "std": [1e-6]}}}, "std must be in"),
         ({"name": "a\0b"}, "NUL"),
         ({"dataset": "file:///a\0b"}, "NUL"),
     ],
 )
-def test_what_cannot_run_is_refused_with_the_reason(fields, words):
+def test_invalid_specs_are_refused_with_the_reason(fields, words):
     with pytest.raises(ValidationError, match=words):
         spec(**fields)
 
 
-def test_the_spec_and_the_catalogue_need_no_torch():
+def test_spec_and_catalogue_do_not_import_torch():
     code = "import sys, ttm_core.spec.job, ttm_core.spec.events, ttm_core.spec.catalogue; print([m for m in ('torch', 'timm', 'numpy') if m in sys.modules])"
     assert json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout) == []
 
 
-def test_a_number_of_a_yaml_spec_may_be_written_with_an_exponent_alone(tmp_path):
+def test_yaml_numbers_may_have_an_exponent_without_a_point(tmp_path):
     path = tmp_path / "spec.yaml"
     path.write_text(
         "student: resnet18\ndataset: data\nmethod: ce\ntraining: {optimizer: {name: sgd, learning_rate: 1e-3, weight_decay: 5E-04}}\n"

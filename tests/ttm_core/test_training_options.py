@@ -6,7 +6,7 @@ import torch
 from pydantic import ValidationError
 
 from tests.ttm_core import factories
-from tests.ttm_core.test_engine import assert_resumes_to_the_bit, sha256, student_of
+from tests.ttm_core.test_engine import assert_resumes_bit_identically, sha256, student_of
 from ttm_core.errors import BadSpec
 from ttm_core.export import load_student
 from ttm_core.models.weights import read_weights
@@ -35,7 +35,7 @@ EVERYTHING = {
 def test_with_everything_on_a_run_resumes_to_the_bit(features, digits_idx, teacher_file, tmp_path):
     method = {"kind": "wttm", "features": features}
     spec = factories.spec(digits_idx, teacher_file, method=method, training=EVERYTHING)
-    assert_resumes_to_the_bit(spec, tmp_path, trials=2)
+    assert_resumes_bit_identically(spec, tmp_path, trials=2)
 
 
 def test_vitkd_between_transformers_resumes_to_the_bit(tmp_path):
@@ -51,11 +51,11 @@ def test_vitkd_between_transformers_resumes_to_the_bit(tmp_path):
         method={"kind": "wttm", "features": {"kind": "vitkd", "alpha": 1e-4, "beta": 1e-4}},
         training={"gradient_clipping": {"kind": "agc", "value": 0.1}, **training},
     )
-    told: list[events.Event] = []
-    distill(spec, tmp_path / "told", on_event=told.append)
-    terms = {name for event in told if isinstance(event, events.Metrics) for name in event.values}
+    emitted: list[events.Event] = []
+    distill(spec, tmp_path / "run", on_event=emitted.append)
+    terms = {name for event in emitted if isinstance(event, events.Metrics) for name in event.values}
     assert {"train/ce", "train/wttm", "train/vitkd"} <= terms
-    assert_resumes_to_the_bit(spec, tmp_path, trials=1)
+    assert_resumes_bit_identically(spec, tmp_path, trials=1)
 
 
 def test_tokens_must_match(tmp_path):
@@ -87,22 +87,22 @@ def test_the_average_is_what_is_judged_and_kept(digits_idx, tmp_path):
     distill(factories.spec(digits_idx), tmp_path / "last")
     assert not torch.equal(*(weights(tmp_path / name)["fc.weight"] for name in ("ema", "last")))
     images, labels = factories.digits()
-    seen = load_student(student_of(tmp_path / "ema")).predict(torch.from_numpy(images[-200:])[:, None])
-    right = (seen.argmax(1) == torch.from_numpy(labels[-200:])).float().mean().item()
+    probabilities = load_student(student_of(tmp_path / "ema")).predict(torch.from_numpy(images[-200:])[:, None])
+    right = (probabilities.argmax(1) == torch.from_numpy(labels[-200:])).float().mean().item()
     assert right == pytest.approx(result.student_test.top1)
 
 
-def test_patience_ends_a_run_early_and_says_so(digits_idx, tmp_path):
-    told: list[events.Event] = []
+def test_early_stopping_ends_a_run_and_logs_it(digits_idx, tmp_path):
+    emitted: list[events.Event] = []
     still = {"optimizer": {"name": "sgd", "learning_rate": 0.0}, "epochs": 9, "early_stopping_patience": 2}
     spec = factories.spec(digits_idx, training={**still, "checkpoint_seconds": 0.001})
-    result = distill(spec, tmp_path, on_event=told.append)
-    steps = next(event.total_steps for event in told if isinstance(event, events.Resolved))
+    result = distill(spec, tmp_path, on_event=emitted.append)
+    steps = next(event.total_steps for event in emitted if isinstance(event, events.Resolved))
     last = result.best_epoch + 2
     assert last < 9
     assert result.steps == steps // 9 * last
-    message = f"stopped after epoch {last}: validation was best after epoch {result.best_epoch}"
-    assert message in [event.message for event in told if isinstance(event, events.Log)]
+    message = f"stopped early after epoch {last}; the best validation was after {result.best_epoch}"
+    assert message in [event.message for event in emitted if isinstance(event, events.Log)]
     before = sha256(student_of(tmp_path))
     assert distill(spec, tmp_path).steps == result.steps
     assert sha256(student_of(tmp_path)) == before
@@ -124,7 +124,7 @@ def test_frozen_parts_keep_their_weights_and_statistics(digits_idx, teacher_file
 
 def test_a_pattern_must_match(digits_idx, teacher_file, tmp_path):
     student = {"architecture": "mini/resnet8_050", "checkpoint": teacher_file.as_uri()}
-    for patterns, message in ((["stem.*"], r"no parameter is named like 'stem\.\*'"), (["*"], "nothing to train")):
+    for patterns, message in ((["stem.*"], r"no parameter matches 'stem\.\*'"), (["*"], "excludes every parameter")):
         spec = factories.spec(digits_idx, student={**student, "freeze": patterns})
         with pytest.raises(BadSpec, match=message):
             distill(spec, tmp_path)
@@ -145,16 +145,16 @@ def test_float16_trains(digits_idx, teacher_file, tmp_path):
 def test_drop_path_is_refused_where_there_are_no_paths(digits_idx, tmp_path):
     spec = factories.spec(digits_idx, student={"architecture": "mobilenetv1_100", "image_size": 32, "drop_path": 0.1})
     distill(spec.model_copy(update={"training": spec.training.model_copy(update={"epochs": 1})}), tmp_path)
-    with pytest.raises(BadSpec, match="vgg11 has no paths to drop"):
+    with pytest.raises(BadSpec, match="vgg11 does not support stochastic depth"):
         distill(factories.spec(digits_idx, student={"architecture": "vgg11", "drop_path": 0.1}), tmp_path / "vgg")
 
 
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        ({"student": {"architecture": "cifar/resnet20", "drop_path": 0.1}}, "no paths to drop"),
-        ({"student": {"architecture": "cifar/resnet20", "freeze": ["conv1.*"]}}, "freeze keeps the weights of"),
-        ({"training": {"batch_size": 7, "gradient_accumulation": 4}}, "fewer than two images"),
+        ({"student": {"architecture": "cifar/resnet20", "drop_path": 0.1}}, "does not support stochastic depth"),
+        ({"student": {"architecture": "cifar/resnet20", "freeze": ["conv1.*"]}}, "freeze requires `checkpoint`"),
+        ({"training": {"batch_size": 7, "gradient_accumulation": 4}}, "batch norm needs two images"),
         ({"training": {"gradient_clipping": 0}}, "greater than 0"),
         ({"training": {"ema": 1}}, "less than 1"),
     ],
@@ -171,5 +171,5 @@ def test_wkd_by_features_needs_two_images_of_each_class(digits_idx, teacher_file
         factories.write_idx(tmp_path / f"{prefix}-images-idx3-ubyte.gz", images[keep])
         factories.write_idx(tmp_path / f"{prefix}-labels-idx1-ubyte.gz", labels[keep].astype(np.uint8))
     method = {"kind": "wkd", "relations": "features"}
-    with pytest.raises(BadSpec, match="class 0 has 1 training images"):
+    with pytest.raises(BadSpec, match="Class 0 has 1 training images"):
         distill(factories.spec(tmp_path, teacher_file, method=method), tmp_path / "student")

@@ -9,7 +9,7 @@ from ttm_core.models.workarounds import subsample_before_narrow_strided_pointwis
 
 
 @pytest.mark.parametrize("architecture", ["mini/resnet8_025", "cifar/resnet8x4", "cifar/wrn_16_1", "resnet10t"])
-def test_values_and_gradients_are_those_of_the_plain_model(architecture):
+def test_workaround_keeps_values_and_gradients(architecture):
     torch.manual_seed(0)
     plain = create_model(architecture, num_classes=3).double()
     mended = create_model(architecture, num_classes=3).double()
@@ -22,12 +22,12 @@ def test_values_and_gradients_are_those_of_the_plain_model(architecture):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-9, atol=1e-9)
 
 
-def test_a_narrow_student_trains_on_larger_images():
+def test_narrow_student_trains_on_larger_images():
     """In a process of its own: without the workaround this one dies of a corrupted heap."""
     code = """
 import torch
-from ttm_core.students import create_model
-from ttm_core.workarounds import subsample_before_narrow_strided_pointwise
+from ttm_core.models import create_model
+from ttm_core.models.workarounds import subsample_before_narrow_strided_pointwise
 model = create_model("mini/resnet8_025", num_classes=3)
 subsample_before_narrow_strided_pointwise(model)
 model = model.to(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Unpacking archives from strangers: regular files only, under the target only, within bounds."""
+"""Unpacks untrusted archives: regular files only, inside the target folder only, within limits."""
 
 import lzma
 import shutil
@@ -28,22 +28,22 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class Limits:
-    """What an archive may unpack to."""
+    """Limits on the contents of an archive."""
 
     members: int = 5_000_000
     total_bytes: int = 500 * 2**30
-    # Photographs hardly compress and plain arrays of digits do by 20; a bomb does by 1,000.
+    # Photographs hardly compress, arrays of digits compress 20 times, decompression bombs 1,000 times.
     ratio: int = 200
     depth: int = 16
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the file is a tar (plain or compressed) or a zip, by its content."""
+    """Returns whether the content of the file is a tar (plain or compressed) or a zip."""
     return path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
 
 
 def unpack(archive: Path, target: Path, limits: Limits | None = None) -> None:
-    """Unpack into `target`, which appears only once whole. Raises BadDataset for anything unsafe."""
+    """Unpacks into `target`, which appears only when it is complete. Raises BadDataset for unsafe content."""
     limits = limits or Limits()
     if target.exists():
         return
@@ -59,7 +59,7 @@ def unpack(archive: Path, target: Path, limits: Limits | None = None) -> None:
                 _write(_tar_files(opened), partial, archive.stat().st_size, limits)
         partial.rename(target)
     except _UNREADABLE as error:
-        raise BadDataset(f"the archive cannot be read: {error}") from error
+        raise BadDataset(f"The archive cannot be read: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -71,7 +71,7 @@ def _zip_files(opened: zipfile.ZipFile) -> Iterator[_Member]:
     for info in opened.infolist():
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise BadDataset(f"the archive holds a link or device: {info.filename!r}")
+            raise BadDataset(f"The archive contains a link or device: {info.filename!r}")
         if info.is_dir():
             yield info.filename, 0, None
         else:
@@ -82,53 +82,55 @@ def _zip_files(opened: zipfile.ZipFile) -> Iterator[_Member]:
 def _tar_files(opened: tarfile.TarFile) -> Iterator[_Member]:
     for info in opened:
         if not (info.isreg() or info.isdir()):
-            raise BadDataset(f"the archive holds a link or device: {info.name!r}")
+            raise BadDataset(f"The archive contains a link or device: {info.name!r}")
         yield info.name, info.size, opened.extractfile(info) if info.isreg() else None
-    # A tar cut between two members reads like a shorter one: only the closing block tells them apart.
+    # A tar truncated between two members reads like a shorter tar; only the missing end block shows it.
     assert opened.fileobj is not None
     opened.fileobj.seek(opened.offset)
     if not opened.fileobj.read(1):
-        raise BadDataset("the archive is truncated: it has no closing block")
+        raise BadDataset("The archive is truncated: it has no end-of-archive block.")
 
 
 def _write(members: Iterator[_Member], target: Path, packed_bytes: int, limits: Limits) -> None:
     budget = min(limits.total_bytes, limits.ratio * packed_bytes + (1 << 20))
     for count, (name, size, stream) in enumerate(members, start=1):
         if count > limits.members:
-            raise BadDataset(f"the archive has more than {limits.members:,} members")
+            raise BadDataset(f"The archive has more than {limits.members:,} members.")
         path = target / _safe_name(name, limits)
         if stream is None:
             _make_folder(path, name)
             continue
         if size > budget:
-            raise BadDataset("the archive unpacks to more than its size allows: a decompression bomb?")
+            raise BadDataset(
+                f"The archive unpacks to more than {limits.ratio} times its size and may be a decompression bomb."
+            )
         _make_folder(path.parent, name)
         budget -= size
         try:
             with path.open("xb") as out:
                 while chunk := stream.read(_COPY_BYTES):
-                    size -= len(chunk)  # counted as read: a header's size may lie
+                    size -= len(chunk)  # counted while reading, because the size in the header may be wrong
                     if size < 0:
-                        raise BadDataset(f"{name!r} unpacks to more than its header says")
+                        raise BadDataset(f"Member {name!r} unpacks to more bytes than its header states.")
                     out.write(chunk)
         except FileExistsError as error:
-            raise BadDataset(f"the archive holds {name!r} twice") from error
+            raise BadDataset(f"The archive contains {name!r} twice.") from error
         if size:
-            raise BadDataset(f"the archive is truncated within {name!r}")
+            raise BadDataset(f"The archive is truncated inside member {name!r}.")
 
 
 def _make_folder(path: Path, name: str) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise BadDataset(f"the archive holds {name!r} both as a file and as a folder") from error
+        raise BadDataset(f"The archive contains {name!r} both as a file and as a folder.") from error
 
 
 def _safe_name(name: str, limits: Limits) -> PurePosixPath:
     path = PurePosixPath(name)
-    bad = (
+    unsafe = (
         path.is_absolute() or ".." in path.parts or "\\" in name or not name.isprintable() or ":" in name.split("/")[0]
     )
-    if bad or len(path.parts) > limits.depth or any(len(part.encode()) > 255 for part in path.parts):
-        raise BadDataset(f"the archive holds a member with an unsafe name: {name!r}")
+    if unsafe or len(path.parts) > limits.depth or any(len(part.encode()) > 255 for part in path.parts):
+        raise BadDataset(f"The archive contains a member with an unsafe name: {name!r}")
     return path

@@ -1,4 +1,4 @@
-"""The training batches of an epoch, from any step on: the same whoever reads them, and whenever."""
+"""The training batches of an epoch from any step on. They depend on the seed only, so runs can resume anywhere."""
 
 import queue
 import threading
@@ -15,22 +15,23 @@ from ttm_core.data.random import permutation
 from ttm_core.data.views import Views
 from ttm_core.training.distributed import Distributed
 
-_ORDER = 101  # the stream of the shuffle, apart from those of the views
+_ORDER = 101  # random stream of the shuffle, independent of those of the views
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Views of B images: of all in a step, or of one device's part of them."""
+    """Views of B images: all images of a step, or one device's share of them."""
 
-    indices: NDArray[np.int64]  # [B], numbers of the images in the dataset
+    indices: NDArray[np.int64]  # [B] indices of the images in the dataset
     view: int
     pixels: torch.Tensor  # uint8 [B, C, S, S]
-    labels: torch.Tensor  # int64 [B] classes, or float32 [B, K] shares of them where views are mixtures
-    share: float = 1.0  # of the images of the step
+    labels: torch.Tensor  # int64 [B] classes, or float32 [B, K] class distributions for mixed views
+    share: float = 1.0  # of the step's images
 
 
 def steps_per_epoch(images: int, batch_size: int, devices: int = 1) -> int:
-    """Steps of an epoch. The last batch may be short, but not of one image a device: batch norm cannot train on it."""
+    """The number of steps per epoch. A last batch with fewer than two images per device is dropped, because batch norm
+    cannot train on one image."""
     return images // batch_size + (images % batch_size >= 2 * devices)
 
 
@@ -44,7 +45,7 @@ def epoch_batches(
     first: int,
     distributed: Distributed | None = None,
 ) -> Iterator[Batch]:
-    """The batches of an epoch from step `first` of it on, in view number `view`; of each, this process's part."""
+    """Yields this process's share of each batch of an epoch, starting at step `first`, in view number `view`."""
     distributed = distributed or Distributed()
     split = views.split
     order = split.indices[permutation(len(split), _ORDER, seed, epoch)]
@@ -56,16 +57,17 @@ def epoch_batches(
 
 
 def prefetched(split: Split, batches: Iterator[Batch], device: torch.device, depth: int = 3) -> Iterator[Batch]:
-    """Make batches ahead in a thread where they are decoded from files, or a GPU would wait for them, in memory that it
-    reads without a copy; from memory for the CPU they are quicker made in turn."""
+    """Yields the same batches, prepared ahead in a thread if images are decoded from files or training runs on a GPU
+    (in
+    pinned memory). For images in memory and a CPU, a thread would be slower."""
     if isinstance(split.images, ArrayImages) and device.type != "cuda":
         yield from batches
         return
     ready: queue.Queue[Batch | BaseException | None] = queue.Queue(depth)
-    left = threading.Event()
+    stopped = threading.Event()
 
     def put(item: Batch | BaseException | None) -> bool:
-        while not left.is_set():
+        while not stopped.is_set():
             try:
                 ready.put(item, timeout=0.1)
             except queue.Full:
@@ -91,7 +93,7 @@ def prefetched(split: Split, batches: Iterator[Batch], device: torch.device, dep
                 raise item
             yield item
     finally:
-        left.set()
+        stopped.set()
         thread.join()
 
 

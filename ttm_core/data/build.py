@@ -1,4 +1,4 @@
-"""From a DatasetSpec and a local path to splits: the one place to register a dataset format."""
+"""Reads a dataset from a local path. Dataset formats are registered here."""
 
 import hashlib
 from collections.abc import Callable
@@ -17,16 +17,21 @@ from ttm_core.data.images import Images, Selection, in_memory
 from ttm_core.errors import BadDataset
 from ttm_core.spec.dataset import DatasetSpec, FormatName
 
-# Decoded training sets up to this many bytes live in memory; larger ones are decoded again at every view.
+# Training sets up to this many decoded bytes are kept in memory; larger ones are decoded for every view.
 MEMORY_BYTES = 2 * 2**30
 
 
 def read_dataset(spec: DatasetSpec, path: Path, cache: DataCache, pool: ThreadPoolExecutor) -> Dataset:
-    """Read the dataset at `path`: a folder, a shard, or an archive, whose files are kept in `cache` under its hash; the
-    cache must stay open as long as the dataset is used. Raises BadDataset.
+    """Reads the dataset at `path`: a folder, a WebDataset shard or an archive.
+
+    Archives are unpacked into `cache` under their hash. The cache must stay open while the dataset is in use. Holds out
+    a validation split if the dataset has none.
+
+    Raises:
+        BadDataset: the dataset is missing, unsafe, damaged or too small.
     """
     if not path.exists():
-        raise BadDataset(f"nothing is there: {spec.uri}")
+        raise BadDataset(f"The dataset {spec.uri} does not exist.")
     dataset = _read(spec.format, spec.max_unreadable, _root(path, spec.format, cache), cache, pool)
     check(dataset)
     if dataset.validation is None:
@@ -41,7 +46,7 @@ def _root(path: Path, name: FormatName, cache: DataCache) -> Path:
     if webdataset.is_shard(path) or (name == "webdataset" and webdataset.opens_with_image(path)):
         return path
     if not is_archive(path):
-        raise BadDataset("the dataset is a file, but neither a tar nor a zip archive")
+        raise BadDataset("The dataset is a file but neither a tar nor a zip archive.")
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     unpacked = cache.folder(f"archive-{digest}", lambda folder: unpack(path, folder / "files"))
@@ -50,11 +55,11 @@ def _root(path: Path, name: FormatName, cache: DataCache) -> Path:
 
 def _read(name: FormatName, max_unreadable: float, root: Path, cache: DataCache, pool: ThreadPoolExecutor) -> Dataset:
     if root.is_file() and name not in ("auto", "webdataset"):
-        raise BadDataset(f"the dataset is one shard of webdataset, and not of format {name}")
+        raise BadDataset(f"The dataset is a single WebDataset shard, but dataset.format is {name}.")
     match name:
         case "auto":
-            found: FormatName = "webdataset" if root.is_file() else detect(root)
-            return _read(found, max_unreadable, root, cache, pool)
+            detected: FormatName = "webdataset" if root.is_file() else detect(root)
+            return _read(detected, max_unreadable, root, cache, pool)
         case "image_folder":
             return image_folder.read(root, max_unreadable=max_unreadable, pool=pool)
         case "idx":
@@ -83,26 +88,27 @@ _DETECTORS: dict[FormatName, Callable[[Path], bool]] = {
 
 
 def detect(root: Path) -> FormatName:
-    """The format of an unpacked dataset."""
+    """Detects the format of an unpacked dataset. Raises BadDataset if no format matches."""
     for name, is_format in _DETECTORS.items():
         if is_format(root):
             return name
     raise BadDataset(
-        "the dataset's format is not known: expected train/<class>/image, <class>/image, images without classes, IDX "
-        "files, CIFAR's binary or python batches, WebDataset shards *.tar, or *.parquet"
+        "The dataset has an unknown format. Supported: train/<class>/image, <class>/image, images without classes, IDX "
+        "files, CIFAR's binary or Python batches, WebDataset shards (*.tar), and *.parquet."
     )
 
 
 def held_in_memory(dataset: Dataset, size: int, *, whole_train_images: bool) -> Dataset:
-    """Decode to `size` square once, where that fits in memory and every view starts from the whole image.
+    """Decodes splits that fit in memory to squares of `size` pixels, once.
 
-    The training split keeps its images' numbers, since they are part of what names a view.
+    Training images are decoded only if every view starts from the whole image. The training split keeps its indices,
+    because views are drawn by image index.
     """
     train = dataset.train
     if whole_train_images and _fits(train.images, len(train.images), size):
         train = replace(train, images=in_memory(train.images, size))
 
-    def hold(split: Split | None) -> Split | None:
+    def decoded(split: Split | None) -> Split | None:
         if split is None:
             return None
         if split.images is dataset.train.images and train.images is not dataset.train.images:
@@ -112,7 +118,7 @@ def held_in_memory(dataset: Dataset, size: int, *, whole_train_images: bool) -> 
         pixels = in_memory(Selection(split.images, split.indices), size)
         return whole(pixels, split.labels[torch.from_numpy(split.indices)])
 
-    return replace(dataset, train=train, validation=hold(dataset.validation), test=hold(dataset.test))
+    return replace(dataset, train=train, validation=decoded(dataset.validation), test=decoded(dataset.test))
 
 
 def _fits(images: Images, count: int, size: int) -> bool:

@@ -1,4 +1,4 @@
-"""Folders made once from what they are named after, shared by processes, the least recently used removed first."""
+"""A cache of folders, shared by processes, that evicts the least recently used folders."""
 
 import os
 import shutil
@@ -12,11 +12,12 @@ from ttm_core.file_lock import FileLock
 
 
 class DataCache:
-    """Keeps each folder it hands out from being removed until it is closed, or its process ends.
+    """A cache of folders named after their content. Folders in use are not evicted until the cache is closed or its
+    process ends.
 
     Args:
-        root: the cache's folder; any number of processes may use it at once.
-        max_bytes: what it is kept within, but for folders that are held; None for no bound.
+        root: the folder of the cache; several processes may use it at once.
+        max_bytes: size limit, not counting folders in use; None for no limit.
     """
 
     def __init__(self, root: Path, max_bytes: int | None = None) -> None:
@@ -33,33 +34,33 @@ class DataCache:
         self.close()
 
     def close(self) -> None:
-        """Lets go of every folder that was handed out."""
+        """Releases every folder returned by `folder`."""
         self._held.close()
 
     def folder(self, name: str, make: Callable[[Path], None], while_waiting: Callable[[], None] = lambda: None) -> Path:
-        """The folder of a name, which stands for its content; where it is not there, `make` fills an empty one, which
-        appears under the name only once whole. Whatever `make` raises is raised, and leaves nothing.
+        """Returns the folder `name`, which must identify its content. `make` fills it if it does not exist.
 
-        Of several processes that ask at once one makes it and the others wait; each of them calls `while_waiting` now
-        and then, which may raise to give up.
+        The folder appears only when it is complete. Exceptions of `make` are propagated and leave no folder. If several
+        processes need the same folder, one makes it and the others wait; they call `while_waiting` at intervals, which
+        may raise to stop waiting.
         """
         folder = self._root / name
         with ExitStack() as held:
             lock = held.enter_context(FileLock(self._root, name))
             while True:
-                lock.share(while_waiting)
+                lock.acquire_shared(while_waiting)
                 if folder.is_dir():
                     os.utime(folder)
                     self._held.push(held.pop_all().__exit__)
                     return folder
-                # Not held between the two locks, so that what is seen under one must be looked at again under the next.
-                lock.own(while_waiting)
+                # The lock is released between share and own, so another process may have made the folder meanwhile.
+                lock.acquire_exclusive(while_waiting)
                 if not folder.is_dir():
                     self._make(folder, make)
                     self.make_room()
 
     def make_room(self, bytes_: int = 0) -> None:
-        """Removes the least recently used folders that no process holds until the rest and `bytes_` fit."""
+        """Evicts the least recently used unlocked folders until the rest and `bytes_` more fit."""
         if self._max_bytes is None or not self._root.is_dir():
             return
         found = []
@@ -79,35 +80,35 @@ class DataCache:
                 total -= size
 
     def _make(self, folder: Path, make: Callable[[Path], None]) -> None:
-        # Under the exclusive lock nobody else makes it: what lies there was left by a process that died.
+        # Under the exclusive lock no other process makes it: an existing partial folder is left from a crash.
         partial = self._root / f".{folder.name}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
             make(partial)
-            os.sync()  # after a power cut the name must not stand for empty files; once costs less than for each file
+            os.sync()  # before the rename, so that a power failure leaves no empty files; cheaper than a sync per file
             partial.rename(folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
     def _remove(self, name: str) -> bool:
         with FileLock(self._root, name) as lock:
-            if not lock.try_own():
+            if not lock.try_acquire_exclusive():
                 return False
-            doomed = self._root / f".{name}.removed"
+            removed = self._root / f".{name}.removed"
             try:
-                (self._root / name).rename(doomed)
+                (self._root / name).rename(removed)
             except FileNotFoundError:
                 return False
-            shutil.rmtree(doomed, ignore_errors=True)
+            shutil.rmtree(removed, ignore_errors=True)
             return True
 
     def _sweep(self, entry: Path) -> None:
-        """Removes what a process that died left half made or half removed."""
+        """Removes a partial or half-removed folder of a crashed process."""
         name, _, kind = entry.name.removeprefix(".").rpartition(".")
         if kind in ("partial", "removed"):
             with FileLock(self._root, name) as lock:
-                if lock.try_own():
+                if lock.try_acquire_exclusive():
                     shutil.rmtree(entry, ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""What every reader returns: splits of images, with or without labels, and what is known about them."""
+"""The splits of a dataset, with or without labels, as every reader returns them."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,12 +17,12 @@ NO_LABEL = -1
 
 @dataclass(frozen=True)
 class Split:
-    """Some of a dataset's images: `indices` [n] into `images`, and their labels."""
+    """A split of n images: `indices` into the dataset's `images`, and their labels."""
 
     images: Images
-    labels: torch.Tensor  # int64 [N], of all of `images`; NO_LABEL for each where they have none
+    labels: torch.Tensor  # int64 [N], of all `images`; all NO_LABEL if there are no labels
     indices: NDArray[np.int64]
-    against: Reference = "labels"  # where `labels` come from
+    against: Reference = "labels"  # the origin of `labels`
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -42,13 +42,13 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images with labels, before training and validation are told apart."""
+    """The splits, classes and unreadable images of a dataset."""
 
     train: Split
     validation: Split | None
     test: Split | None
-    class_names: list[str]  # empty where no split has labels: the teacher names the classes then
-    image_size: int | None  # side in pixels when all images are of one square size, else None
+    class_names: list[str]  # empty if no split has labels; the teacher then defines the classes
+    image_size: int | None  # side in pixels if all images are squares of one size, else None
     unreadable: list[Unreadable]
 
     @property
@@ -65,14 +65,16 @@ def whole(images: Images, labels: torch.Tensor) -> Split:
 
 
 def with_classes(dataset: Dataset, class_names: list[str]) -> Dataset:
-    """The dataset with the classes of its teacher. Raises BadDataset where they are fewer than two."""
-    _check_classes(len(class_names), "the teacher")
+    """Returns the dataset with the teacher's class names. Raises BadDataset if there are fewer than two."""
+    _check_classes(len(class_names), "teacher")
     return replace(dataset, class_names=class_names)
 
 
 def hold_out(train: Split, share: float, seed: int) -> tuple[Split, Split]:
-    """Split off a validation part: the same share of every class, at least one image of each that has two. Images
-    without labels are of one class here.
+    """Splits off a validation set with the same share of every class, and at least one image of each class that has
+    two.
+
+    Images without labels count as one class.
     """
     labels = train.labels.numpy()[train.indices]
     keys = hash_key(seed, train.indices)
@@ -82,7 +84,7 @@ def hold_out(train: Split, share: float, seed: int) -> tuple[Split, Split]:
         count = min(max(round(share * len(members)), 1), len(members) - 1)
         held[members[np.argsort(keys[members], kind="stable")[:count]]] = True
     if not held.any():
-        raise BadDataset("no class has two images, so none can be held out for validation")
+        raise BadDataset("No class has two images, so no image can be held out for validation.")
     return (
         Split(train.images, train.labels, train.indices[~held]),
         Split(train.images, train.labels, train.indices[held]),
@@ -90,25 +92,25 @@ def hold_out(train: Split, share: float, seed: int) -> tuple[Split, Split]:
 
 
 def check(dataset: Dataset) -> None:
-    """What training cannot start without. Raises BadDataset."""
+    """Raises BadDataset if the dataset has an empty split, labels out of range, or too few images or classes."""
     if dataset.class_names:
-        _check_classes(dataset.num_classes, "the dataset")
+        _check_classes(dataset.num_classes, "dataset")
     for name, split in (("training", dataset.train), ("validation", dataset.validation), ("test", dataset.test)):
         if split is None:
             continue
         if len(split) == 0:
-            raise BadDataset(f"the {name} split has no images")
+            raise BadDataset(f"The {name} split has no images.")
         if not split.labelled:
             continue
         low, high = int(split.labels.min()), int(split.labels.max())
         if low < 0 or high >= dataset.num_classes:
             raise BadDataset(
-                f"the {name} split has label {low if low < 0 else high}, outside 0..{dataset.num_classes - 1}"
+                f"The {name} split has label {low if low < 0 else high}, outside 0..{dataset.num_classes - 1}."
             )
     if len(dataset.train) < 2:
-        raise BadDataset("training needs at least two images")
+        raise BadDataset("The training split has one image; at least two are required.")
 
 
 def _check_classes(count: int, owner: str) -> None:
     if count < 2:
-        raise BadDataset(f"a classifier needs at least two classes, {owner} has {count}")
+        raise BadDataset(f"A classifier needs at least two classes; the {owner} has {count}.")

@@ -1,4 +1,4 @@
-"""Random access to decoded images: an array in memory, or files decoded when asked for."""
+"""Random access to decoded images: arrays in memory, or files decoded on access."""
 
 import hashlib
 import io
@@ -19,25 +19,27 @@ _AHEAD = 1024
 
 
 def map_ordered(pool: ThreadPoolExecutor, call: Callable[[int], _T], count: int) -> Iterator[_T]:
-    """What `call` says of 0 to `count` - 1, in order. An executor's own map holds a future for every item at once."""
+    """Yields `call(0)` to `call(count - 1)` in order, with a bounded number of futures. Executor.map submits all at
+    once.
+    """
     for start in range(0, count, _AHEAD):
         yield from pool.map(call, range(start, min(start + _AHEAD, count)))
 
 
-# A photograph of 100 megapixels is 300 MB decoded; more than that in a training set is a decompression bomb.
+# 100 megapixels are 300 MB decoded; a larger image is treated as a decompression bomb.
 MAX_PIXELS = 100_000_000
 _WIDE_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
 _GRAY_MODES = {"1", "L", "LA", *_WIDE_MODES}
 
-# What a file may hold, whatever its name says: pixels. Pillow knows programs, too, and hands EPS to Ghostscript.
+# Raster formats only, whatever the file name: Pillow would pass EPS files, which are programs, to Ghostscript.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 
 Source = Path | bytes
-"""An encoded image: its file, or its bytes."""
+"""An encoded image: a file or bytes."""
 
 
 class Sources(Protocol):
-    """N encoded images, read by index, by several threads at once."""
+    """N encoded images. Threads may read them concurrently."""
 
     def __len__(self) -> int: ...
 
@@ -45,7 +47,7 @@ class Sources(Protocol):
 
 
 class Images(Protocol):
-    """N images with C channels, read by index."""
+    """N images with C channels."""
 
     @property
     def channels(self) -> int: ...
@@ -53,15 +55,15 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def whole(self, indices: NDArray[np.int64], size: int) -> torch.Tensor:
-        """The images resized (shorter side) and center-cropped to a square: uint8 [B, C, size, size]."""
+        """Center squares of the images, resized: uint8 [B, C, size, size]."""
         ...
 
     def crops(self, indices: NDArray[np.int64], boxes: "Boxes", size: int) -> torch.Tensor:
-        """A box of each image, resized to a square: uint8 [B, C, size, size]."""
+        """One box of each image, resized to a square: uint8 [B, C, size, size]."""
         ...
 
     def fingerprint(self) -> str:
-        """A hash of all the images' content, in order."""
+        """A hash of the content of all images, in order."""
         ...
 
 
@@ -71,7 +73,7 @@ Boxes = Callable[[int, int, int], tuple[float, float, float, float]]
 
 @dataclass(frozen=True)
 class ArrayImages:
-    """Images of one size in memory."""
+    """Images of equal size in memory."""
 
     pixels: torch.Tensor  # uint8 [N, C, H, W]
 
@@ -104,7 +106,8 @@ class ArrayImages:
 
 @dataclass(frozen=True)
 class EncodedImages:
-    """Encoded images, decoded by a few threads at every access: Pillow decodes and resizes outside the GIL."""
+    """Encoded images, decoded in a thread pool at every access. Pillow releases the GIL while it decodes and
+    resizes."""
 
     sources: Sources
     channels: int
@@ -114,17 +117,17 @@ class EncodedImages:
         return len(self.sources)
 
     def whole(self, indices: NDArray[np.int64], size: int) -> torch.Tensor:
-        def one(index: np.int64) -> torch.Tensor:
+        def load(index: np.int64) -> torch.Tensor:
             return _to_tensor(_fit(decode(self.sources[int(index)], self.channels), size), self.channels)
 
-        return torch.stack(list(self.pool.map(one, indices)))
+        return torch.stack(list(self.pool.map(load, indices)))
 
     def crops(self, indices: NDArray[np.int64], boxes: Boxes, size: int) -> torch.Tensor:
-        def one(position: int) -> torch.Tensor:
+        def load(position: int) -> torch.Tensor:
             image = decode(self.sources[int(indices[position])], self.channels)
             return _to_tensor(_crop(image, boxes, position, size), self.channels)
 
-        return torch.stack(list(self.pool.map(one, range(len(indices)))))
+        return torch.stack(list(self.pool.map(load, range(len(indices)))))
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(f"{self.channels}".encode())
@@ -142,7 +145,7 @@ class EncodedImages:
 
 @dataclass(frozen=True)
 class Selection:
-    """Some of the images, numbered anew."""
+    """A subset of images, renumbered."""
 
     images: Images
     indices: NDArray[np.int64]
@@ -165,7 +168,7 @@ class Selection:
 
 
 def in_memory(images: Images, size: int) -> ArrayImages:
-    """All images at `size` square, decoded once."""
+    """Decodes all images to squares of `size` pixels."""
     if isinstance(images, ArrayImages) and images.pixels.shape[-2:] == (size, size):
         return images
     out = torch.empty((len(images), images.channels, size, size), dtype=torch.uint8)
@@ -176,29 +179,30 @@ def in_memory(images: Images, size: int) -> ArrayImages:
 
 
 def opened(source: Source) -> Image.Image:
-    """The image with its header read and its pixels not. Raises OSError unless it is of one of `FORMATS`."""
+    """Opens an image and reads its header only. Raises OSError if its format is not one of `FORMATS`."""
     return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
 
 
 def decode(source: Source, channels: int) -> Image.Image:
-    """Decode a whole image into "L" or "RGB". Raises OSError or ValueError for anything unreadable."""
+    """Decodes an image to mode "L" or "RGB". Raises OSError or ValueError if it is unreadable."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd EXIF blocks and palettes: the pixels are what counts
+        warnings.simplefilter("ignore")  # unusual EXIF blocks and palettes do not affect the pixels
         with opened(source) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
+                raise ValueError(f"the image has {image.width} x {image.height} pixels, more than {MAX_PIXELS}")
             if image.mode in _WIDE_MODES:
                 return _gray_16_bit(image).convert("L" if channels == 1 else "RGB")
             return image.convert("L" if channels == 1 else "RGB")
 
 
 def is_gray(image: Image.Image) -> bool:
-    """Whether a decoded header promises one channel."""
+    """Whether the image has one channel."""
     return image.mode in _GRAY_MODES
 
 
 def _gray_16_bit(image: Image.Image) -> Image.Image:
-    """Pillow clips wide grays at 255; scale 16 bits to 8 instead. 32 bits may hold 8, or 16."""
+    """Scales 16-bit gray to 8 bits, where Pillow would clip at 255. 32-bit images may contain 8-bit or 16-bit
+    values."""
     wide = np.asarray(image, dtype=np.float64)
     if image.mode.startswith("I;16") or wide.max(initial=0) > 255:
         wide = wide / 257
@@ -206,7 +210,7 @@ def _gray_16_bit(image: Image.Image) -> Image.Image:
 
 
 def _fit(image: Image.Image, size: int) -> Image.Image:
-    """Resize the shorter side to `size` and crop the center, in one resampling."""
+    """Resizes the center square to `size` pixels in one resampling."""
     side = min(image.width, image.height)
     left, upper = (image.width - side) / 2, (image.height - side) / 2
     return image.resize((size, size), Image.Resampling.BICUBIC, box=(left, upper, left + side, upper + side))

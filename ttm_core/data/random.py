@@ -1,4 +1,4 @@
-"""Random numbers as a pure function of their key: no generator state, so any draw can be made again at any time."""
+"""Random numbers as pure functions of a key, without generator state, so that every draw is reproducible."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,14 +7,14 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's finaliser (Steele, Lea & Flood 2014): every input bit reaches every output bit."""
+    """SplitMix64's finalizer (Steele, Lea & Flood 2014): every input bit reaches every output bit."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
 
 
 def hash_key(*parts: int | NDArray[np.integer]) -> NDArray[np.uint64]:
-    """Hash integers and integer arrays (broadcast together) into uint64, each part absorbed in turn."""
+    """Hashes integers and integer arrays, broadcast against each other, to uint64. The order of the parts matters."""
     state: NDArray[np.uint64] = np.zeros(1, np.uint64)
     with np.errstate(over="ignore"):
         for part in parts:
@@ -24,15 +24,15 @@ def hash_key(*parts: int | NDArray[np.integer]) -> NDArray[np.uint64]:
 
 
 def uniform(*key: int | NDArray[np.integer]) -> NDArray[np.float64]:
-    """Uniform float64 in [0, 1), one for each element of the broadcast key."""
+    """Uniform float64 in [0, 1), one per element of the broadcast key."""
     return (hash_key(*key) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def permutation(n: int, *key: int) -> NDArray[np.int64]:
-    """A permutation of range(n) that depends on the key alone."""
+    """A permutation of range(n) that depends only on the key."""
     return np.argsort(hash_key(*key, np.arange(n)), kind="stable")
 
 
 def seed(*key: int) -> int:
-    """A non-negative 63-bit seed for a generator that wants one."""
+    """A non-negative 63-bit seed for a random generator."""
     return int(hash_key(*key)[0] >> np.uint64(1))

@@ -1,4 +1,4 @@
-"""Students as files, and back."""
+"""Saving, exporting and loading students."""
 
 from ttm_core.export.student import Student, load_student, save_student
 

@@ -1,4 +1,4 @@
-"""The files that a finished run leaves."""
+"""Writes the output files of a finished run."""
 
 import hashlib
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ttm_core.data.dataset import Dataset
-from ttm_core.export.forms import Source, write_forms
+from ttm_core.export.formats import ExportSource, write_exports
 from ttm_core.export.model_card import model_card
 from ttm_core.export.student import load_student, save_student
 from ttm_core.models.preprocess import Preprocess
@@ -31,8 +31,8 @@ _MEDIA_TYPES = {
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A run whose student is trained and judged."""
+class TrainingResult:
+    """A trained and evaluated student, with everything that its files describe."""
 
     spec: DistillSpec
     weights: dict[str, Tensor]
@@ -46,55 +46,56 @@ class Trained:
     device: torch.device
 
 
-def export(workdir: Path, trained: Trained, on_event: Callable[[Event], None]) -> list[Artifact]:
-    """Write the student, its other forms, the run's report and the model's card under `workdir`/out."""
+def export(workdir: Path, training: TrainingResult, on_event: Callable[[Event], None]) -> list[Artifact]:
+    """Writes the student, its exports, the report and the model card to `workdir`/out."""
     out = workdir / "out"
-    # Equal runs give equal files, so nothing of when and how long goes into the student's.
-    passing = {"train_seconds", "training_seconds", "teacher_forwards", "teacher_cache_hits", "artifacts"}
-    metrics = trained.result.model_dump(mode="json", exclude=passing)
+    # Equal runs must give equal student files, so they contain no times and no counts that depend on earlier attempts.
+    excluded = {"train_seconds", "training_seconds", "teacher_forwards", "teacher_cache_hits", "artifacts"}
+    metrics = training.result.model_dump(mode="json", exclude=excluded)
     path = out / "student.safetensors"
     save_student(
         path,
-        trained.weights,
-        spec=trained.spec,
-        preprocess=trained.preprocess,
-        class_names=trained.dataset.class_names,
+        training.weights,
+        spec=training.spec,
+        preprocess=training.preprocess,
+        class_names=training.dataset.class_names,
         metrics=metrics,
     )
-    report = _report(trained, path, on_event)
+    report = _report(training, path, on_event)
     write_durably(out / "report.json", report.model_dump_json(indent=2).encode())
     write_durably(out / "report.html", page(report).encode())
-    write_durably(out / "MODEL_CARD.md", model_card(report, trained.spec).encode())
-    forms = [form.file for form in report.exports if form.size is not None]
-    names = [path.name, *forms, "report.json", "report.html", "MODEL_CARD.md"]
+    write_durably(out / "MODEL_CARD.md", model_card(report, training.spec).encode())
+    exports = [exported.file for exported in report.exports if exported.size is not None]
+    names = [path.name, *exports, "report.json", "report.html", "MODEL_CARD.md"]
     return [_describe(workdir, out / name) for name in names]
 
 
-def _report(trained: Trained, path: Path, on_event: Callable[[Event], None]) -> Report:
-    """Measured from the student's file, so that what is told is true of what is delivered."""
+def _report(training: TrainingResult, path: Path, on_event: Callable[[Event], None]) -> Report:
+    """The report, measured on the student as loaded from its file."""
     student = load_student(path)
     described = describe_model(
-        student.model.to(trained.device),
+        student.model.to(training.device),
         student.architecture,
         student.preprocess,
         num_classes=len(student.class_names),
-        parameters=trained.result.student_parameters,
+        parameters=training.result.student_parameters,
         file_bytes=path.stat().st_size,
-        device=trained.device,
+        device=training.device,
     )
     student.model.cpu()
-    dataset, result, spec = trained.dataset, trained.result, trained.spec
-    judged = dataset.test or dataset.validation
-    assert judged is not None, "read_dataset holds one out where there is none"
-    source = Source(student, dataset.train, "test" if dataset.test else "validation", judged)
+    dataset, result, spec = training.dataset, training.result, training.spec
+    evaluated = dataset.test or dataset.validation
+    assert evaluated is not None, "read_dataset holds images out where there is no validation split"
+    source = ExportSource(student, dataset.train, "test" if dataset.test else "validation", evaluated)
     return Report(
         name=spec.name,
         student=described,
-        teacher=trained.teacher,
-        device=describe_device(trained.device),
-        validation=trained.validation,
-        test=trained.test,
-        exports=write_forms(source, spec.exports, path.parent, on_event),
+        teacher=training.teacher,
+        compression_ratio=training.teacher.parameters / described.parameters if training.teacher else None,
+        device=describe_device(training.device),
+        validation=training.validation,
+        test=training.test,
+        exports=write_exports(source, spec.exports, path.parent, on_event),
         run=Run(
             method=spec.method.kind,
             epochs=spec.training.epochs,
@@ -103,7 +104,7 @@ def _report(trained: Trained, path: Path, on_event: Callable[[Event], None]) -> 
             train_images=len(dataset.train),
             seconds=result.train_seconds,
             training_seconds=result.training_seconds,
-            estimate=trained.estimate,
+            estimate=training.estimate,
             teacher_forwards=result.teacher_forwards,
             teacher_cache_hits=result.teacher_cache_hits,
         ),

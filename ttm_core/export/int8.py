@@ -1,4 +1,4 @@
-"""The student as int8 ONNX: static quantization of weights and activations."""
+"""Exports the student to int8 ONNX by static post-training quantization."""
 
 import tempfile
 from collections.abc import Iterator
@@ -23,12 +23,12 @@ _BATCH = 32
 
 
 def write_int8(float_onnx: Path, path: Path, train: Split, pixels: Preprocess) -> int:
-    """Quantize an ONNX file of ours: int8 weights a channel, uint8 activations, as pairs of Quantize and Dequantize.
+    """Quantizes an exported ONNX file: int8 weights per channel, uint8 activations, in the QDQ format.
 
-    The ranges of activations are the least and greatest values over some training images, seen whole and unaugmented.
+    Activation ranges are the minimum and maximum over up to 256 full, unaugmented training images.
 
     Returns:
-        How many images that were.
+        The number of calibration images.
     """
     indices = _spread(train.indices, CALIBRATION_IMAGES)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
@@ -61,7 +61,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped
 
 
 def _spread(indices: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Up to `count` of them at even distances: image folders come sorted by class."""
+    """Up to `count` indices at even distances, since image folders are sorted by class."""
     if len(indices) <= count:
         return indices
     return indices[np.linspace(0, len(indices) - 1, count).round().astype(np.int64)]

@@ -1,4 +1,4 @@
-"""`MODEL_CARD.md`: a Hugging Face model card of the student."""
+"""Renders `MODEL_CARD.md`, a Hugging Face model card."""
 
 import html
 import re
@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ttm_core.report.page import count, milliseconds, percent, size
+from ttm_core.report.page import compression, count, milliseconds, percent, points, size
 from ttm_core.report.schema import Report
 from ttm_core.spec.job import DistillSpec
 
@@ -16,26 +16,26 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-!|~])")
 
 
 def model_card(report: Report, spec: DistillSpec) -> str:
-    """Markdown below YAML front matter. No address of the run's data enters it: a card is made to be shown."""
-    split, scores = report.judged
+    """The card as Markdown with YAML front matter. It contains no URIs of the run, since cards are published."""
+    split, scores = report.headline
     front = yaml.safe_dump(_front_matter(report, split), sort_keys=False, allow_unicode=True)
-    made = {form.format: form for form in report.exports if form.size is not None}
+    exports = {exported.format: exported for exported in report.exports if exported.size is not None}
     body = _environment.get_template("model_card.md").render(
         report=report,
         spec=spec,
         split=split,
         scores=scores,
-        timm_folder=made.get("timm"),
-        onnx=made.get("onnx"),
-        int8=made.get("onnx_int8"),
+        timm_folder=exports.get("timm"),
+        onnx=exports.get("onnx"),
+        int8=exports.get("onnx_int8"),
     )
     return f"---\n{front}---\n\n{body}"
 
 
 def _front_matter(report: Report, split: str) -> dict[str, Any]:
-    _, scores = report.judged
+    _, scores = report.headline
     name = report.name or report.student.architecture
-    # Where the teacher stands for the labels, the same share is no accuracy.
+    # Against the teacher's predictions, top-1 is agreement and not accuracy.
     kind = "accuracy" if scores.against == "labels" else "agreement with the teacher"
     metrics = [{"type": kind, "name": "top-1", "value": scores.student.top1}]
     if scores.student.top5 is not None:
@@ -45,22 +45,23 @@ def _front_matter(report: Report, split: str) -> dict[str, Any]:
         "dataset": {"type": "custom", "name": "the data that the student was trained on", "split": split},
         "metrics": metrics,
     }
+    has_timm = any(exported.format == "timm" and exported.size for exported in report.exports)
     return {
         "pipeline_tag": "image-classification",
-        "library_name": "timm" if any(form.format == "timm" and form.size for form in report.exports) else "ttm",
+        "library_name": "timm" if has_timm else "ttm",
         "tags": ["image-classification", "knowledge-distillation", report.run.method],
         "model-index": [{"name": name, "results": [result]}],
     }
 
 
 def _plain(text: str) -> str:
-    """A stranger's text as one line of Markdown that shows it as it is."""
+    """Untrusted text as one line of Markdown without any markup."""
     return _MARKUP.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
 _environment = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=False,  # Markdown: names pass through `plain`
+    autoescape=False,  # Markdown: the template escapes names with the `plain` filter
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
@@ -71,5 +72,7 @@ _environment.filters |= {
     "count": count,
     "size": size,
     "milliseconds": milliseconds,
+    "points": points,
+    "compression": compression,
     "plain": _plain,
 }

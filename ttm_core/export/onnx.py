@@ -1,4 +1,4 @@
-"""The student as ONNX: pixels in, logits out, its normalization inside."""
+"""Exports the student to ONNX. The graph takes pixels in [0, 1], normalizes them and returns logits."""
 
 import json
 from pathlib import Path
@@ -20,12 +20,12 @@ _METADATA_KEY = "ttm"
 _OPSET = 18
 
 
-class Inexact(Exception):
-    """ONNX Runtime's logits are not PyTorch's."""
+class LogitsDiffer(Exception):
+    """ONNX Runtime's logits differ from PyTorch's by more than the tolerance."""
 
 
 class OnnxModel(nn.Module):
-    """An ONNX file in ONNX Runtime, on the CPU."""
+    """An ONNX file that runs in ONNX Runtime on the CPU."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -42,17 +42,22 @@ class OnnxModel(nn.Module):
 
 
 def write_onnx(student: Student, path: Path, pixels: Tensor) -> float:
-    """Write a student on the CPU, and run the file beside PyTorch on one image and on all given, uint8 [B, C, H, W].
+    """Writes a student on the CPU and compares the file with PyTorch on the first and on all of `pixels`.
 
-    Equal students give equal bytes, with the same releases of torch, onnx and onnxscript.
+    Equal students give equal bytes with the same releases of torch, onnx and onnxscript.
+
+    Args:
+        student: the student.
+        path: the file to write.
+        pixels: uint8 [B, C, H, W].
 
     Returns:
-        The largest difference between the two's logits.
+        The largest difference between ONNX Runtime's and PyTorch's logits.
 
     Raises:
-        Inexact: it is above 1e-4, as a share of the largest logit where that is above 1.
+        LogitsDiffer: the difference exceeds 1e-4, relative to the largest logit where that is above 1.
     """
-    scale = pixels_of(student.preprocess)
+    scale = without_normalization(student.preprocess)
     program = torch.onnx.export(
         _FromPixels(student.model, student.preprocess.normalization).eval(),
         (scale(pixels[:2]),),
@@ -65,7 +70,7 @@ def write_onnx(student: Student, path: Path, pixels: Tensor) -> float:
     )
     assert program is not None
     model = program.model_proto
-    _drop_traces(model)
+    _remove_traces(model)
     onnx.helper.set_model_props(model, {_METADATA_KEY: json.dumps(student.metadata, sort_keys=True)})
     onnx.save(model, path)
 
@@ -76,27 +81,29 @@ def write_onnx(student: Student, path: Path, pixels: Tensor) -> float:
             expected = student.model(student.preprocess(batch))
             found = float((exported(scale(batch)) - expected).abs().max())
             if not found <= TOLERANCE * max(1.0, float(expected.abs().max())):
-                raise Inexact(f"on {len(batch)} images ONNX Runtime's logits differ from PyTorch's by {found:.2g}")
+                raise LogitsDiffer(f"on {len(batch)} images ONNX Runtime's logits differ from PyTorch's by {found:.2g}")
             difference = max(difference, found)
     return difference
 
 
 def load_onnx(path: str | Path) -> Student:
-    """A student from an ONNX file of ours, for ONNX Runtime on the CPU. Raises BadCheckpoint if it is none."""
+    """Loads a student from an exported ONNX file. Raises BadCheckpoint for any other file."""
     try:
         model = OnnxModel(Path(path))
-        told = json.loads(model.metadata[_METADATA_KEY])
-        kept = Preprocess(
-            int(told["in_chans"]), int(told["image_size"]), Normalization.model_validate(told["normalization"])
+        metadata = json.loads(model.metadata[_METADATA_KEY])
+        preprocess = Preprocess(
+            int(metadata["in_chans"]),
+            int(metadata["image_size"]),
+            Normalization.model_validate(metadata["normalization"]),
         )
-        architecture, class_names = str(told["architecture"]), [str(name) for name in told["class_names"]]
-    except Exception as error:  # ONNX Runtime's own errors share no base but this one
-        raise BadCheckpoint(f"{path} is not a student's ONNX file: {error}") from error
-    return Student(model, architecture, class_names, pixels_of(kept), told)
+        architecture, class_names = str(metadata["architecture"]), [str(name) for name in metadata["class_names"]]
+    except Exception as error:  # ONNX Runtime's errors have no other common base
+        raise BadCheckpoint(f"{path} is not an exported student's ONNX file: {error}") from error
+    return Student(model, architecture, class_names, without_normalization(preprocess), metadata)
 
 
-def pixels_of(preprocess: Preprocess) -> Preprocess:
-    """The same channels and size without a normalization: pixels in [0, 1]."""
+def without_normalization(preprocess: Preprocess) -> Preprocess:
+    """The same channels and size with outputs in [0, 1] instead of normalized."""
     channels = preprocess.channels
     return Preprocess(channels, preprocess.image_size, Normalization(mean=[0.0] * channels, std=[1.0] * channels))
 
@@ -115,8 +122,8 @@ class _FromPixels(nn.Module):
         return self.model((image - self.mean) / self.std)
 
 
-def _drop_traces(model: onnx.ModelProto) -> None:
-    """The exporter notes at every node the lines of Python that made it, with this machine's paths."""
+def _remove_traces(model: onnx.ModelProto) -> None:
+    """Removes the exporter's Python stack traces, which contain paths of this machine."""
     for graph in (model.graph, *model.functions):
         del graph.metadata_props[:]
         for node in graph.node:

@@ -1,4 +1,4 @@
-"""The student's file: safetensors whose metadata says all that is needed to use it."""
+"""Saves and loads student files: safetensors whose metadata contains everything needed to use them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from ttm_core.errors import BadCheckpoint
 from ttm_core.models import create_model, timm_name
 from ttm_core.models.preprocess import Preprocess
-from ttm_core.models.teachers.load import load_strictly
-from ttm_core.models.weights import read_weights, write_safetensors
+from ttm_core.models.weights import load_strictly, read_weights, write_safetensors
 from ttm_core.spec.job import DistillSpec, Normalization
 
 FORMAT = 1
@@ -21,7 +20,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Student:
-    """A classifier ready to use."""
+    """A loaded student."""
 
     model: nn.Module
     architecture: str
@@ -49,7 +48,7 @@ def save_student(
     class_names: list[str],
     metrics: dict[str, Any],
 ) -> None:
-    """Write the student. Equal weights, spec and metrics give equal bytes: no time or place enters the file."""
+    """Writes the student. Equal weights, spec and metrics give equal bytes."""
     metadata = {
         "format": FORMAT,
         "architecture": spec.student.architecture,
@@ -66,18 +65,20 @@ def save_student(
 
 
 def load_student(path: str | Path) -> Student:
-    """Load a student from its file alone, in evaluation mode. Raises BadCheckpoint if it is no student's file."""
+    """Loads a student in evaluation mode. Raises BadCheckpoint if the file is not a student."""
     weights = read_weights(Path(path))
-    told = weights.metadata
+    metadata = weights.metadata
     try:
-        architecture, class_names = told["architecture"], [str(name) for name in told["class_names"]]
+        architecture, class_names = metadata["architecture"], [str(name) for name in metadata["class_names"]]
         preprocess = Preprocess(
-            int(told["in_chans"]), int(told["image_size"]), Normalization.model_validate(told["normalization"])
+            int(metadata["in_chans"]),
+            int(metadata["image_size"]),
+            Normalization.model_validate(metadata["normalization"]),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise BadCheckpoint(f"{path} is not a student's file: its metadata lacks or damages {error}") from error
+        raise BadCheckpoint(f"{path} is not a student file: its metadata has no valid {error}") from error
     model = create_model(
         architecture, num_classes=len(class_names), in_chans=preprocess.channels, image_size=preprocess.image_size
     )
     load_strictly(model, weights, architecture)
-    return Student(model.eval(), architecture, class_names, preprocess, told)
+    return Student(model.eval(), architecture, class_names, preprocess, metadata)

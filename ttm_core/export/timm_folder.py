@@ -1,4 +1,4 @@
-"""The student as a folder that timm opens with no other code: `timm.create_model("local-dir:...", pretrained=True)`."""
+"""Exports a folder that timm loads without ttm_core: `timm.create_model("local-dir:...", pretrained=True)`."""
 
 import tempfile
 import zipfile
@@ -10,29 +10,29 @@ from ttm_core.export.student import Student
 from ttm_core.models import timm_name
 
 FOLDER = "student-timm"
-_LONG_AGO = (1980, 1, 1, 0, 0, 0)  # zip's first day: no time of the run enters the file
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # fixed time stamps keep the file reproducible
 
 
 class NotInTimm(Exception):
-    """The architecture is not one of timm's own."""
+    """timm does not ship the architecture."""
 
 
 def write_timm_zip(student: Student, path: Path) -> None:
-    """Write a zip of one folder with timm's config.json and model.safetensors. Equal students give equal bytes.
+    """Writes a zip of one folder with timm's config.json and model.safetensors. Equal students give equal bytes.
 
     Raises:
-        NotInTimm: timm alone could not make the model.
+        NotInTimm: timm cannot build the model.
     """
     if timm_name(student.architecture) != student.architecture:
         raise NotInTimm(
-            f"{student.architecture} is not one of timm's own models: timm opens student.safetensors itself once "
-            "ttm_core.models is imported"
+            f"timm does not ship {student.architecture}; to load student.safetensors with timm, "
+            "import ttm_core.models first"
         )
     preprocess = student.preprocess
-    with tempfile.TemporaryDirectory(dir=path.parent) as made:
+    with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
         save_for_hf(
             student.model,
-            made,
+            temporary,
             model_config={"label_names": student.class_names},
             safe_serialization=True,
             data_config={
@@ -44,10 +44,10 @@ def write_timm_zip(student: Student, path: Path) -> None:
             },
         )
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-            for file in sorted(Path(made).iterdir()):
+            for file in sorted(Path(temporary).iterdir()):
                 with (
                     file.open("rb") as source,
-                    archive.open(zipfile.ZipInfo(f"{FOLDER}/{file.name}", _LONG_AGO), "w", force_zip64=True) as target,
+                    archive.open(zipfile.ZipInfo(f"{FOLDER}/{file.name}", _ZIP_EPOCH), "w", force_zip64=True) as target,
                 ):
                     while chunk := source.read(2**20):
                         target.write(chunk)

@@ -1,4 +1,4 @@
-"""Distillation losses on [B, C] logits and on features, each the mean over the batch, in float32 or wider."""
+"""Distillation losses on logits [B, C] and on features, averaged over the batch, in float32 or wider."""
 
 from ttm_core.losses.dist import dist
 from ttm_core.losses.dkd import dkd

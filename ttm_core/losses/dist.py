@@ -1,9 +1,11 @@
+"""DIST: the correlation of student and teacher over classes and over the batch."""
+
 import torch
 from torch import Tensor
 
 from ttm_core.losses._checks import paired_logits, positive
 
-# Added to the product of the norms, as in the published code: it keeps the correlation of constants defined.
+# Added to the product of the norms, as in the published code, so that the correlation of constants is defined.
 EPSILON = 1e-8
 
 
@@ -17,8 +19,8 @@ def dist(
 ) -> Tensor:
     """DIST: T^2 * (inter_weight * (1 - r_inter) + intra_weight * (1 - r_intra)) on the tempered probabilities.
 
-    r_inter is the Pearson correlation of student and teacher over the classes of a sample, the mean over the batch;
-    r_intra that over the samples of a class, the mean over the classes.
+    r_inter is the Pearson correlation of student and teacher over classes, averaged over the batch; r_intra is the
+    correlation over samples, averaged over classes.
 
     Source: Huang et al., "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022, arXiv 2205.10536.
 
@@ -33,7 +35,7 @@ def dist(
         A scalar in float32 or wider.
 
     Raises:
-        ValueError: the shapes do not match or `temperature` is not above 0.
+        ValueError: the shapes do not match or `temperature` is not greater than 0.
     """
     positive("temperature", temperature)
     student_logits, teacher_logits = paired_logits(student_logits, teacher_logits)

@@ -1,3 +1,5 @@
+"""Decoupled knowledge distillation (DKD)."""
+
 from torch import Tensor
 
 from ttm_core.losses._checks import class_indices, non_target_logits, paired_logits, positive, target_log_probabilities
@@ -13,10 +15,10 @@ def dkd(
     alpha: float = 1.0,
     temperature: float = 4.0,
 ) -> Tensor:
-    """Decoupled knowledge distillation: T^2 * (alpha * TCKD + beta * NCKD), the mean over the batch.
+    """Decoupled knowledge distillation: T^2 * (alpha * TCKD + beta * NCKD), averaged over the batch.
 
-    TCKD is the divergence between the two binary distributions target / not target, NCKD that between the
-    distributions over the other classes alone. `kd` is their sum with NCKD weighted by the teacher's 1 - p_target.
+    TCKD is the divergence between the binary distributions target / not target, NCKD the divergence between the
+    distributions over the other classes. `kd` is their sum with NCKD weighted by the teacher's 1 - p_target.
 
     Source: Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022, arXiv 2203.08679.
 
@@ -24,7 +26,7 @@ def dkd(
         student_logits: [B, C] with C of at least 2.
         teacher_logits: [B, C]; no gradient flows into it.
         labels: [B] class indices.
-        beta: weight of NCKD; the paper takes it from 1 to 8 by the pair.
+        beta: weight of NCKD; 1 to 8 in the paper.
         alpha: weight of TCKD.
         temperature: T, above 0.
 
@@ -32,7 +34,7 @@ def dkd(
         A scalar in float32 or wider.
 
     Raises:
-        ValueError: the shapes do not match, there is one class only, or `temperature` is not above 0.
+        ValueError: the shapes do not match, there is only one class, or `temperature` is not greater than 0.
     """
     positive("temperature", temperature)
     student_logits, teacher_logits = paired_logits(student_logits, teacher_logits)

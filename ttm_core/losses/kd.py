@@ -1,3 +1,5 @@
+"""Knowledge distillation (KD) and the KL divergence."""
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -18,7 +20,7 @@ def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 
 def kd(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float) -> Tensor:
-    """Knowledge distillation: T^2 * KL(softmax(v / T) || softmax(z / T)), the mean over the batch.
+    """Knowledge distillation: T^2 * KL(softmax(v / T) || softmax(z / T)), averaged over the batch.
 
     Source: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv 1503.02531.
 
@@ -31,7 +33,7 @@ def kd(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float) ->
         A scalar in float32 or wider.
 
     Raises:
-        ValueError: the shapes do not match or `temperature` is not above 0.
+        ValueError: the shapes do not match or `temperature` is not greater than 0.
     """
     positive("temperature", temperature)
     student_logits, teacher_logits = paired_logits(student_logits, teacher_logits)

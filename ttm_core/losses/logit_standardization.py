@@ -1,3 +1,5 @@
+"""Logit standardization."""
+
 import torch
 from torch import Tensor
 
@@ -7,10 +9,10 @@ EPSILON = 1e-7
 
 
 def standardize_logits(logits: Tensor) -> Tensor:
-    """Each sample's logits with mean 0 and standard deviation 1, to be put before a logit loss on both sides.
+    """Standardizes the logits of each sample to mean 0 and standard deviation 1. Apply it to student and teacher.
 
-    The student then matches the order and the relative distances of the teacher's logits, not their range. The
-    deviation is the unbiased one (over C - 1), as in the published code.
+    The student then matches the order and relative distances of the teacher's logits, not their range. The
+    standard deviation is unbiased (over C - 1), as in the published code.
 
     Source: Sun et al., "Logit Standardization in Knowledge Distillation", CVPR 2024, arXiv 2403.01427.
 
@@ -21,12 +23,12 @@ def standardize_logits(logits: Tensor) -> Tensor:
         [B, C] in float32 or wider.
 
     Raises:
-        ValueError: there is one class only.
+        ValueError: there is only one class.
     """
     if logits.ndim != 2 or logits.shape[1] < 2:
-        raise ValueError(f"logits are {list(logits.shape)}; [B, C] with two or more classes is needed")
+        raise ValueError(f"logits are {list(logits.shape)}; they must be [B, C] with two or more classes")
     logits = widen(logits)
     variance = logits.var(dim=1, keepdim=True)
-    # The root has no finite slope at 0, which equal logits would reach.
+    # The gradient of the square root is infinite at 0, the variance of equal logits.
     deviation = variance.clamp_min(torch.finfo(logits.dtype).tiny).sqrt()
     return (logits - logits.mean(dim=1, keepdim=True)) / (deviation + EPSILON)

@@ -1,3 +1,5 @@
+"""Normalized knowledge distillation (NKD)."""
+
 from torch import Tensor
 
 from ttm_core.losses._checks import class_indices, non_target_logits, paired_logits, positive
@@ -7,7 +9,7 @@ def nkd(
     student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, *, gamma: float = 1.5, temperature: float = 1.0
 ) -> Tensor:
     """Normalized knowledge distillation: the target's cross-entropy weighted by the teacher's confidence in it, plus
-    gamma * T^2 times the cross-entropy between the two distributions over the other classes. The mean over the batch.
+    gamma * T^2 times the cross-entropy between the two distributions over the other classes. Averaged over the batch.
 
     Source: Yang et al., "From Knowledge Distillation to Self-Knowledge Distillation: A Unified Approach with
     Normalized Loss and Customized Soft Labels", ICCV 2023, arXiv 2303.13005.
@@ -17,13 +19,13 @@ def nkd(
         teacher_logits: [B, C]; no gradient flows into it.
         labels: [B] class indices.
         gamma: weight of the other classes.
-        temperature: T of the other classes, above 0; the target's term has none.
+        temperature: T of the other classes, above 0. It does not apply to the target.
 
     Returns:
-        A scalar in float32 or wider. Its least value is not 0 but the entropy of what is matched.
+        A scalar in float32 or wider. Its minimum is the entropy of the matched distributions, not 0.
 
     Raises:
-        ValueError: the shapes do not match, there is one class only, or `temperature` is not above 0.
+        ValueError: the shapes do not match, there is only one class, or `temperature` is not greater than 0.
     """
     positive("temperature", temperature)
     student_logits, teacher_logits = paired_logits(student_logits, teacher_logits)

@@ -1,4 +1,4 @@
-"""From a MethodSpec to its loss terms: the one place to register a method."""
+"""Builds the loss of a method. Methods are registered here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from ttm_core.spec.method.methods import (
 from ttm_core.spec.method.requirements import Features
 from ttm_core.spec.method.schedules import Ramp, at
 
-_INIT_SEED = 302  # the stream of a feature_loss's initial weights and memories
+_INIT_SEED = 302  # random stream of the initial weights and memories of feature losses
 
 Terms = Mapping[str, Tensor]
 """Weighted scalar loss terms by name; their sum is the loss."""
@@ -39,21 +39,21 @@ Terms = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class StepContext:
-    """When in a run a loss is asked for, and the chance it may use: all that differs between steps but the batch."""
+    """The epoch and random generator of a step."""
 
-    epoch: float  # epochs since the start, as in 2.5
-    generator: torch.Generator  # on the CPU, in a state that depends on the step alone
+    epoch: float  # epochs since the start, fractional
+    generator: torch.Generator  # on the CPU, with a state that depends only on the step
 
 
 class Objective(nn.Module):
-    """The loss of a method. What a feature feature_loss learns and remembers is its state.
+    """The loss of a method. Its state contains the parameters and memories of the feature loss.
 
     Args:
         spec: the method.
-        epochs: of the run.
-        label_smoothing: share of each label that is spread over all classes, in the cross-entropy with the labels.
-        feature_loss: the loss on features that the spec asks for.
-        costs: [C, C], for WKD-L: of moving probability between two classes.
+        epochs: number of epochs of the run.
+        label_smoothing: share of each label that is distributed over all classes, in the cross-entropy.
+        feature_loss: the feature loss of the spec, if it has one.
+        costs: [C, C], for WKD-L: costs of moving probability between classes.
     """
 
     costs: Tensor | None
@@ -78,13 +78,13 @@ class Objective(nn.Module):
     def forward(
         self, student: Outputs, teacher: Outputs | None, labels: Tensor, images: Tensor, context: StepContext
     ) -> Terms:
-        """The named loss terms of a batch.
+        """Computes the loss terms of a batch by name.
 
         Args:
-            student: with the features that the spec asks for.
-            teacher: the same of the same views; None for a method without a teacher.
-            labels: int64 [B] classes, or [B, C] distributions over them where the method allows mixtures.
-            images: int64 [B] numbers of the images in the dataset.
+            student: outputs with the features the spec requires.
+            teacher: outputs for the same views; None for a method without a teacher.
+            labels: int64 [B] classes, or [B, C] distributions for mixed images.
+            images: int64 [B] indices of the images in the dataset.
             context: of the step.
         """
         if isinstance(self.spec, CrossEntropy):
@@ -101,14 +101,8 @@ class Objective(nn.Module):
         return terms
 
     def temperature(self, context: StepContext) -> float:
-        """At which the method reads a teacher's logits, and several teachers' distributions are averaged."""
-        match self.spec:
-            case CrossEntropy():
-                return 1.0
-            case KnowledgeDistillation() | TransformedTeacherMatching() | WeightedTransformedTeacherMatching():
-                return 1 / at(self.spec.gamma, context.epoch, self.epochs)
-            case _:
-                return self.spec.temperature
+        """The temperature of the teacher's logits at a step."""
+        return method_temperature(self.spec, context.epoch, self.epochs)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor, weight: float) -> dict[str, Tensor]:
         if not weight:
@@ -146,7 +140,7 @@ class Objective(nn.Module):
                     temperature=spec.temperature,
                 )
             case NormalizedDistillation():
-                # The published code takes the heaviest class of a mixture.
+                # The published code uses the class with the largest share of a mixed image.
                 classes = labels.argmax(1) if labels.ndim == 2 else labels
                 return now(spec.weight) * losses.nkd(
                     z, v, classes, gamma=spec.non_target_weight, temperature=spec.temperature
@@ -167,32 +161,44 @@ class Objective(nn.Module):
                 assert_never(spec)
 
 
+def method_temperature(spec: MethodSpec, epoch: float, epochs: int) -> float:
+    """The temperature of the teacher's logits, at which the distributions of several teachers are averaged."""
+    match spec:
+        case CrossEntropy():
+            return 1.0
+        case KnowledgeDistillation() | TransformedTeacherMatching() | WeightedTransformedTeacherMatching():
+            return 1 / at(spec.gamma, epoch, epochs)
+        case _:
+            return spec.temperature
+
+
 def build_objective(
     spec: DistillSpec, *, student: nn.Module, preprocess: Preprocess, teacher: Teacher | None, split: Split
 ) -> Objective:
-    """The objective of a run, on the CPU.
+    """Builds the objective of a run on the CPU.
 
     Args:
         spec: the run.
-        student: and `preprocess`, what it expects of its input.
-        teacher: None for a method without one.
+        student: the student.
+        preprocess: preprocessing of the student's input.
+        teacher: None for a method without a teacher.
         split: the training images.
 
     Raises:
-        BadSpec: the teacher, the student or the data lacks what the method asks for.
+        BadSpec: the teacher, the student or the data does not meet the requirements of the method.
     """
     method, training = spec.method, spec.training
     feature_loss, costs = None, None
     if not isinstance(method, CrossEntropy):
         assert teacher is not None, "the spec guarantees a teacher for every method but ce"
         if method.features is not None:
-            wanted = method.requirements.features
-            seen = (
-                probe(student, preprocess, wanted, spec.student.architecture),
-                probe(teacher.model, teacher.preprocess, wanted, teacher.architecture),
+            features = method.requirements.features
+            probed = (
+                probe(student, preprocess, features, spec.student.architecture),
+                probe(teacher.model, teacher.preprocess, features, teacher.architecture),
             )
             torch.manual_seed(derived_seed(_INIT_SEED, training.seed))
-            feature_loss = build_feature_loss(method.features, *seen, split)
+            feature_loss = build_feature_loss(method.features, *probed, split)
         if isinstance(method, WassersteinDistillation):
             costs = transport_costs(method, teacher, split, size=preprocess.image_size)
     return Objective(

@@ -1,4 +1,4 @@
-"""From a FeatureSpec to its loss on features: the one place to register a feature feature_loss."""
+"""Builds feature losses. Feature losses are registered here."""
 
 import math
 from typing import assert_never
@@ -19,24 +19,25 @@ from ttm_core.spec.method.features import (
 
 
 class FeatureLoss(nn.Module):
-    """A loss on features. What it learns or remembers is its state, and goes into checkpoints."""
+    """A loss on features. Checkpoints contain its parameters and memories."""
 
     def forward(self, student: Outputs, teacher: Outputs, images: Tensor, generator: torch.Generator) -> Tensor:
-        """A scalar.
+        """Computes the loss of a batch: a scalar.
 
         Args:
-            student: with the features that the feature_loss's spec asks for.
-            teacher: the same, of the same views.
-            images: int64 [B] numbers of the images in the dataset.
-            generator: on the CPU, in a state that depends on the step alone.
+            student: outputs with the features the spec requires.
+            teacher: outputs for the same views.
+            images: int64 [B] indices of the images in the dataset.
+            generator: on the CPU, with a state that depends only on the step.
         """
         raise NotImplementedError
 
 
 def build_feature_loss(spec: FeatureSpec, student: Outputs, teacher: Outputs, split: Split) -> FeatureLoss:
-    """The feature_loss for models with outputs like `student` and `teacher`, freshly initialized.
+    """Builds the feature loss for models with outputs like `student` and `teacher`.
 
-    Raises BadSpec where the two models' features do not match.
+    Raises:
+        BadSpec: the features of the two models do not match, or the data has one class only.
     """
     widths = student.features[-1].shape[-1], teacher.features[-1].shape[-1]
     match spec:
@@ -52,7 +53,7 @@ def build_feature_loss(spec: FeatureSpec, student: Outputs, teacher: Outputs, sp
 
 
 class _Contrast(FeatureLoss):
-    places: Tensor
+    positions: Tensor
 
     def __init__(self, spec: ContrastiveRepresentation, student_dim: int, teacher_dim: int, split: Split) -> None:
         super().__init__()
@@ -65,11 +66,11 @@ class _Contrast(FeatureLoss):
             momentum=spec.momentum,
         )
         indices = torch.from_numpy(split.indices)
-        # An image's place among the training images, which are some of the dataset's.
-        places = torch.zeros(len(split.images), dtype=torch.int64)
-        places[indices] = torch.arange(len(split))
-        self.register_buffer("places", places, persistent=False)
-        # Without labels each image is told from every other one, as Tian et al. do with none at hand.
+        # Positions of the dataset's images in the training split.
+        positions = torch.zeros(len(split.images), dtype=torch.int64)
+        positions[indices] = torch.arange(len(split))
+        self.register_buffer("positions", positions, persistent=False)
+        # Without labels, every image is a class of its own, as in Tian et al.
         classes = split.labels[indices] if split.labelled else torch.arange(len(split))
         try:
             self.sampler = losses.NegativeSampler(classes, spec.negatives)
@@ -77,9 +78,9 @@ class _Contrast(FeatureLoss):
             raise BadSpec(f"crd: {error}") from error
 
     def forward(self, student: Outputs, teacher: Outputs, images: Tensor, generator: torch.Generator) -> Tensor:
-        places = self.places[images.to(self.places.device)]
-        negatives = self.sampler.draw(places.cpu(), generator).to(places.device)
-        return self.loss(*student.features, *teacher.features, places, negatives)
+        positions = self.positions[images.to(self.positions.device)]
+        negatives = self.sampler.draw(positions.cpu(), generator).to(positions.device)
+        return self.loss(*student.features, *teacher.features, positions, negatives)
 
 
 class _Correlate(FeatureLoss):
@@ -110,9 +111,9 @@ class _Tokens(FeatureLoss):
 
 
 def _same_square_grid(student: Outputs, teacher: Outputs) -> None:
-    own, given = (model.features[-1].shape[1] for model in (student, teacher))
-    if own != given or math.isqrt(own) ** 2 != own:
+    student_tokens, teacher_tokens = (model.features[-1].shape[1] for model in (student, teacher))
+    if student_tokens != teacher_tokens or math.isqrt(student_tokens) ** 2 != student_tokens:
         raise BadSpec(
-            f"vitkd matches a square grid of tokens, but the student has {own} tokens and the teacher {given}: "
-            "choose image sizes and patch sizes that give the same grid"
+            f"vitkd requires equal square grids of tokens, but the student has {student_tokens} tokens and the teacher "
+            f"{teacher_tokens}. Choose image and patch sizes that give the same grid."
         )

@@ -1,4 +1,4 @@
-"""How alike the teacher holds two classes to be, for WKD-L."""
+"""Class similarities from the teacher, for WKD-L."""
 
 from typing import Any
 
@@ -17,25 +17,32 @@ _BATCH = 64
 
 
 def transport_costs(spec: WassersteinDistillation, teacher: Teacher, split: Split, *, size: int) -> Tensor:
-    """[C, C] costs of moving probability between two classes. `size` is the side of the student's views in pixels.
+    """Computes the costs of moving probability between classes: [C, C].
 
-    Raises BadSpec where the teacher or the data cannot tell how alike the classes are.
+    Args:
+        spec: the method.
+        teacher: the teacher.
+        split: the training images.
+        size: side of the student's views in pixels.
+
+    Raises:
+        BadSpec: similarities cannot be computed from this teacher or these data.
     """
     match spec.relations:
         case "classifier":
-            alike = losses.cosine_interrelations(_classifier_rows(teacher))
+            similarities = losses.cosine_interrelations(_classifier_rows(teacher))
         case "features":
-            alike = losses.cka_interrelations(_class_features(teacher, split, spec.images_per_class, size))
-    return losses.transport_costs(alike, sharpness=spec.sharpness)
+            similarities = losses.cka_interrelations(_class_features(teacher, split, spec.images_per_class, size))
+    return losses.transport_costs(similarities, sharpness=spec.sharpness)
 
 
 def _classifier_rows(teacher: Teacher) -> Tensor:
-    """[C, D]: the weights of the teacher's classifier, in the order of the dataset's classes."""
+    """The rows of the teacher's classifier in the order of the dataset's classes: [C, D]."""
     model: Any = teacher.model.model if isinstance(teacher.model, SelectClasses) else teacher.model
     classifier = model.get_classifier()
     if not isinstance(classifier, nn.Linear):
         raise BadSpec(
-            f"wkd: the classifier of {teacher.architecture} is not one linear layer: set method.relations to 'features'"
+            f"The classifier of {teacher.architecture} is not a linear layer. Set method.relations to 'features'."
         )
     rows = classifier.weight.detach().float()
     return rows if teacher.class_map is None else rows[torch.tensor(teacher.class_map, device=rows.device)]
@@ -43,15 +50,15 @@ def _classifier_rows(teacher: Teacher) -> Tensor:
 
 @torch.no_grad()
 def _class_features(teacher: Teacher, split: Split, images_per_class: int, size: int) -> Tensor:
-    """[C, N, D]: the teacher's pooled features of the first N training images of each class."""
+    """The teacher's pooled features of the first N training images of each class: [C, N, D]."""
     probe(teacher.model, teacher.preprocess, "pooled", teacher.architecture)
     labels = split.labels[torch.from_numpy(split.indices)]
     counts = torch.bincount(labels, minlength=teacher.classes)
     count = min(images_per_class, int(counts.min()))
     if count < 2:
         raise BadSpec(
-            f"wkd: class {int(counts.argmin())} has {int(counts.min())} training images, and two are needed to tell "
-            "how alike the teacher's features are: set method.relations to 'classifier'"
+            f"Class {int(counts.argmin())} has {int(counts.min())} training images, but method.relations 'features' "
+            "requires two. Set method.relations to 'classifier'."
         )
     by_class = labels.argsort(stable=True)
     starts = counts.cumsum(0) - counts

@@ -1,7 +1,7 @@
 """Writes `ttm_core/catalogue.json`: `python -m ttm_core.models.build_catalogue`.
 
-Models are built and run on the meta device, which knows shapes and does no arithmetic. Rows are kept in
-`catalogue.json.partial` as they come, and a run that was stopped goes on from there.
+Models are built and run on the meta device, which computes shapes only. Rows are appended to `catalogue.json.partial`,
+from which an interrupted run resumes.
 """
 
 import json
@@ -25,18 +25,18 @@ from ttm_core.spec.catalogue import Architecture
 
 CATALOGUE = Path(catalogue.__file__).with_suffix(".json")
 SECONDS_PER_MODEL = 120
-_OF_A_TAG = ("input_size", "mean", "std", "num_classes", "interpolation", "crop_pct")
+_TAG_FIELDS = ("input_size", "mean", "std", "num_classes", "interpolation", "crop_pct")
 
 
 def names() -> list[str]:
-    """Every name in the catalogue, in its order: ours, then timm's."""
-    ours = [*(f"cifar/{name}" for name in CIFAR), *(f"mini/{name}" for name in MINI)]
-    registered = {timm_name(name) for name in ours}
-    return [*ours, *(name for name in timm.list_models() if name not in registered)]
+    """Every name in the catalogue in order: the project's models, then timm's."""
+    own = [*(f"cifar/{name}" for name in CIFAR), *(f"mini/{name}" for name in MINI)]
+    registered = {timm_name(name) for name in own}
+    return [*own, *(name for name in timm.list_models() if name not in registered)]
 
 
 def describe(name: str) -> tuple[Architecture, str | None]:
-    """The row of one model, and why its multiply-accumulates are not known, where they are not."""
+    """The row of one model, and the reason if its multiply-accumulates cannot be counted."""
     registered = timm_name(name)
     configuration = get_pretrained_cfg(registered, allow_unregistered=False)
     assert configuration is not None
@@ -46,7 +46,7 @@ def describe(name: str) -> tuple[Architecture, str | None]:
             model = timm.create_model(registered, pretrained=False).eval()
         try:
             macs = count_macs(model, configuration.input_size)
-        except Exception as error:  # whatever one of timm's models raises on the meta device
+        except Exception as error:  # timm models raise exceptions of any type on the meta device
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
     row = Architecture(
         name=name,
@@ -66,13 +66,13 @@ def describe(name: str) -> tuple[Architecture, str | None]:
 
 
 def tags(registered: str) -> dict[str, dict[str, Any]]:
-    """The tags of timm's weights for a model, and in what they differ from the model without a tag."""
+    """The tags of a model's timm weights, each with the fields that differ from the model without a tag."""
     plain = get_pretrained_cfg(registered, allow_unregistered=False)
     found = {}
     for name in timm.list_models(registered, include_tags=True):
         configuration = get_pretrained_cfg(name, allow_unregistered=False)
-        told = ((field, getattr(configuration, field), getattr(plain, field)) for field in _OF_A_TAG)
-        found[name.partition(".")[2]] = {field: value for field, value, usual in told if value != usual}
+        fields = ((field, getattr(configuration, field), getattr(plain, field)) for field in _TAG_FIELDS)
+        found[name.partition(".")[2]] = {field: value for field, value, default in fields if value != default}
     found.pop("", None)  # a model without published weights
     return found
 
@@ -95,14 +95,14 @@ def main() -> None:
                 print(f"{name}: {reason}")
     CATALOGUE.write_text("[\n" + ",\n".join(lines[name] for name in names()) + "\n]\n", encoding="utf-8")
     partial.unlink()
-    print(f"{len(lines)} architectures; in this run no multiply-accumulates for {reasons.total()}: {dict(reasons)}")
+    print(f"{len(lines)} architectures; could not count multiply-accumulates of {reasons.total()}: {dict(reasons)}")
 
 
 def _line(row: Architecture) -> str:
-    told = asdict(row)
+    fields = asdict(row)
     if not row.tags:
-        del told["tags"]
-    return json.dumps(told, separators=(",", ":"))
+        del fields["tags"]
+    return json.dumps(fields, separators=(",", ":"))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Multiply-accumulates of a model, counted on the meta device, which knows shapes and does no arithmetic."""
+"""Counts the multiply-accumulates of a model on the meta device, which computes shapes only."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def count_macs(model: nn.Module, input_size: tuple[int, int, int]) -> int:
-    """Of one image [C, H, W]; the model is on the meta device and was made under `countable_attention`."""
-    # The counter fails on some models whose parameters ask for a gradient.
+    """Multiply-accumulates for one image [C, H, W]. Create the model on the meta device under `countable_attention`."""
+    # The counter fails on some models whose parameters require gradients.
     model.requires_grad_(False)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(torch.empty(1, *input_size, device="meta"))
@@ -20,7 +20,7 @@ def count_macs(model: nn.Module, input_size: tuple[int, int, int]) -> int:
 
 @contextmanager
 def countable_attention() -> Iterator[None]:
-    """Attention as matrix products: the fused operation is not counted on the meta device."""
+    """Disables fused attention, which the counter does not support on the meta device."""
     fused = bool(use_fused_attn())
     set_fused_attn(False)
     try:

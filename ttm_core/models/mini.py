@@ -1,4 +1,4 @@
-"""ResNets of a few thousand parameters for images of 28 to 32 pixels: eight layers, a fraction of the usual width."""
+"""ResNets with eight layers and a few thousand parameters, for images of 28 to 32 pixels."""
 
 from ttm_core.models.cifar.resnet import ResNet
 from ttm_core.models.timm_models import Design, Designs, configurations, register

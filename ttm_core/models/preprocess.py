@@ -1,4 +1,4 @@
-"""From a batch of pixels to a model's input: channels, size, normalization."""
+"""Converts a batch of pixels to the input of a model: channels, size, normalization."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,13 @@ from torch.nn import functional
 
 from ttm_core.spec.job import Normalization
 
-# ITU-R 601-2 luma, as Pillow converts RGB to L.
+# ITU-R 601-2 luma, which Pillow uses to convert RGB to L.
 _LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """What a model expects of its input: square images of `image_size` pixels, `channels` deep, normalized."""
+    """The input of a model: square images of `image_size` pixels with `channels` channels, normalized."""
 
     channels: int
     image_size: int
@@ -39,4 +39,4 @@ def _with_channels(x: Tensor, channels: int) -> Tensor:
         return x.expand(-1, channels, -1, -1)
     if channels == 1:
         return (x * x.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
-    raise ValueError(f"images of {x.shape[1]} channels cannot feed a model of {channels}")
+    raise ValueError(f"cannot convert images with {x.shape[1]} channels for a model with {channels}")

@@ -1,20 +1,25 @@
+"""Creates models by name, registers models with timm and downloads published weights."""
+
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import timm
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 from timm.models import build_model_with_cfg, generate_default_cfgs, get_pretrained_cfg, register_model
 from timm.models._pretrained import DefaultCfg
+from torch import nn
 
 from ttm_core.errors import BadSpec, TeacherUnreachable
 from ttm_core.models.cifar.classifier import Classifier
+from ttm_core.spec.catalogue import UnknownArchitecture, nearest
 from ttm_core.spec.job import TeacherSpec
 
 
 class Design(NamedTuple):
-    """A family and what sets one of its models apart."""
+    """A model class and its arguments."""
 
     family: type[Classifier]
     arguments: tuple[Any, ...] = ()
@@ -24,15 +29,45 @@ Designs = Mapping[str, Design]
 
 
 def timm_name(name: str) -> str:
-    """The name under which `timm.create_model` knows a model: `cifar/resnet20` is `cifar_resnet20` there."""
+    """The name of a model in timm's registry: `cifar/resnet20` is `cifar_resnet20`."""
     folder, slash, model = name.partition("/")
     return f"{folder}_{model}" if slash and folder in ("cifar", "mini") else name
 
 
-def configurations(folder: str, designs: Designs, **common: Any) -> dict[str, DefaultCfg]:
-    """What timm tells of each model: `common` (input size, mean, std, classes), its first and its last layer.
+def create_model(
+    name: str, *, num_classes: int, in_chans: int = 3, image_size: int | None = None, **options: Any
+) -> nn.Module:
+    """Creates a freshly initialized model: `cifar/...`, `mini/...` or a timm model. Never downloads weights.
 
-    timm reads it from the global `default_cfgs` of the module that `register` is given.
+    Args:
+        name: as in `ttm_core.spec.catalogue`. A timm name may have a tag (`resnet18.a1_in1k`), which selects the
+            normalization and input size in its `pretrained_cfg`.
+        num_classes: width C of the logits; 0 creates a model that returns pooled features.
+        in_chans: channels of the image.
+        image_size: side of the square input in pixels, for models with a fixed input size; others accept any size.
+        options: further arguments of the architecture in timm, such as `drop_path_rate`.
+
+    Returns:
+        A module from [B, in_chans, H, W] to [B, C], with timm's `forward_features`, `forward_head` and
+        `pretrained_cfg`.
+
+    Raises:
+        UnknownArchitecture: no model has this name; the error lists similar names.
+    """
+    registered = timm_name(name)
+    # list_models takes a pattern; a name matches only itself, and deprecated names are not listed.
+    if registered not in timm.list_models(registered, include_tags="." in registered):
+        raise UnknownArchitecture(name, nearest(name))
+    configuration = get_pretrained_cfg(registered)
+    if image_size is not None and configuration is not None and configuration.fixed_input_size:
+        options["img_size"] = image_size
+    return timm.create_model(registered, pretrained=False, num_classes=num_classes, in_chans=in_chans, **options)
+
+
+def configurations(folder: str, designs: Designs, **common: Any) -> dict[str, DefaultCfg]:
+    """timm's default configuration of each model: `common` (input size, mean, std, classes), first and last layer.
+
+    timm reads it from the global `default_cfgs` of the module passed to `register`.
     """
     return generate_default_cfgs(
         {
@@ -47,7 +82,7 @@ def configurations(folder: str, designs: Designs, **common: Any) -> dict[str, De
 
 
 def register(module: str, folder: str, designs: Designs) -> None:
-    """Enters each model in timm's registry, as if `module` were one of timm's own."""
+    """Registers each model with timm as a model of `module`."""
     for name, design in designs.items():
         register_model(_entrypoint(module, timm_name(f"{folder}/{name}"), design))
 
@@ -55,7 +90,7 @@ def register(module: str, folder: str, designs: Designs) -> None:
 def _entrypoint(module: str, name: str, design: Design) -> Callable[..., Classifier]:
     def create(pretrained: bool = False, **options: Any) -> Classifier:
         build = partial(design.family, *design.arguments)
-        # timm writes into feature_cfg: a fresh one for each call.
+        # timm modifies feature_cfg, so every call needs a new one.
         return build_model_with_cfg(build, name, pretrained, feature_cfg={"feature_cls": "getter"}, **options)
 
     create.__module__, create.__name__ = module, name
@@ -63,21 +98,22 @@ def _entrypoint(module: str, name: str, design: Design) -> Callable[..., Classif
 
 
 _SCHEME = "timm:"
-# The hub keeps a pickle beside it, which is never asked for.
+# The Hub also has a pickle of each model, which is never downloaded.
 _FILE = "model.safetensors"
 
 
 def is_published(uri: str) -> bool:
-    """Whether an address names published weights."""
+    """Returns whether a URI names published weights (`timm:NAME`)."""
     return uri.startswith(_SCHEME)
 
 
 def fetch(spec: TeacherSpec) -> tuple[TeacherSpec, Path]:
-    """The file of a teacher `timm:NAME`, kept in the hub's own cache, and the spec with its architecture.
+    """Downloads the weights of a teacher `timm:NAME` to the Hub's cache. Returns the spec with its architecture, and
+    the file.
 
     Raises:
-        BadSpec: timm has no such model, or published no weights of it.
-        TeacherUnreachable: the hub cannot be reached, and the file is not in the cache.
+        BadSpec: timm has no such model or no weights for it.
+        TeacherUnreachable: the Hub cannot be reached and the file is not in the cache.
     """
     name = spec.checkpoint.removeprefix(_SCHEME)
     try:
@@ -85,16 +121,18 @@ def fetch(spec: TeacherSpec) -> tuple[TeacherSpec, Path]:
     except RuntimeError:  # a tag that the architecture does not have
         config = None
     if config is None or not config.hf_hub_id:
-        raise BadSpec(f"timm has no published weights called {name!r}")
+        raise BadSpec(f"teacher.checkpoint: timm has no published weights named {name!r}.")
     try:
         path = hf_hub_download(config.hf_hub_id, _FILE)
     except LocalEntryNotFoundError as error:
         raise TeacherUnreachable(
-            f"{name!r} lies on the Hugging Face hub, which this worker cannot reach: upload the file instead, or put "
-            "it into the hub's cache on the worker"
+            f"The weights {name!r} are on the Hugging Face Hub, which this worker cannot reach. Upload the file "
+            "instead, or add it to the Hub's cache on the worker."
         ) from error
     except EntryNotFoundError as error:
-        raise BadSpec(f"the hub has no {_FILE} of {name!r}") from error
+        raise BadSpec(f"teacher.checkpoint: the Hugging Face Hub has no {_FILE} for {name!r}.") from error
     except (HfHubHTTPError, OSError) as error:
-        raise TeacherUnreachable(f"the Hugging Face hub did not send {name!r}: {type(error).__name__}") from error
+        raise TeacherUnreachable(
+            f"The download of {name!r} from the Hugging Face Hub failed: {type(error).__name__}"
+        ) from error
     return spec.model_copy(update={"architecture": spec.architecture or name}), Path(path)

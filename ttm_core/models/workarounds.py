@@ -1,18 +1,19 @@
-"""Faults of the libraries below, kept away from runs until they are mended there."""
+"""Workarounds for bugs in dependencies."""
 
 import torch
 from torch import Tensor, nn
 
-# Channels that oneDNN's kernels take at a time, on AVX-512; fewer on older CPUs.
+# Channel block of oneDNN's kernels with AVX-512; smaller on older CPUs.
 _CHANNEL_BLOCK = 16
 
 
 def subsample_before_narrow_strided_pointwise(model: nn.Module) -> None:
-    """Give strided 1x1 convolutions of few channels the pixels that they look at, and a stride of one: the same values.
+    """Subsamples the input of strided 1x1 convolutions with few channels and sets their stride to 1. Outputs are equal.
 
-    On x86 CPUs, in channels-last memory, oneDNN's gradient of such a weight writes past its workspace when the input
-    channels do not fill a block: wrong gradients, or a crash later on (github.com/uxlfoundation/oneDNN/issues/6035;
-    here it struck with torch 2.14.1 at 4 to 12 channels and 48 pixels and above).
+    On x86 CPUs with channels-last memory, oneDNN's weight gradient of such a convolution writes past its workspace
+    when the input channels do not fill a block, which causes wrong gradients or a crash
+    (github.com/uxlfoundation/oneDNN/issues/6035; observed with torch 2.14.1 at 4 to 12 channels and 48 pixels and
+    above).
     """
     for module in model.modules():
         if (

@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a run needs to go on as if it had never stopped."""
+"""Checkpoints: the complete state of a run, from which it resumes with identical results."""
 
 import hashlib
 import io
@@ -17,7 +17,7 @@ _NAME = re.compile(r"step-(\d{9})\.pt")
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedCheckpoint:
     """A checkpoint on disk: its path, size in bytes and SHA-256."""
 
     path: Path
@@ -25,32 +25,39 @@ class Saved:
     sha256: str
 
 
-def save(folder: Path, step: int, state: dict[str, Any]) -> Saved:
-    """Write the state at a step, whole and durable, then drop all but the newest few."""
+def save(folder: Path, step: int, state: dict[str, Any], *, best_step: int | None = None) -> SavedCheckpoint:
+    """Writes the state of a step durably, then deletes all checkpoints but the newest two and that of `best_step`."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
-    path = folder / f"step-{step:09}.pt"
+    path = _path(folder, step)
     write_durably(path, content)
+    best = None if best_step is None else _path(folder, best_step)
     for old in _newest_first(folder)[KEPT:]:
-        old.unlink(missing_ok=True)
-    return Saved(path, len(content), hashlib.sha256(content).hexdigest())
+        if old != best:
+            old.unlink(missing_ok=True)
+    return SavedCheckpoint(path, len(content), hashlib.sha256(content).hexdigest())
 
 
 def load_newest(folder: Path, *, run: str) -> dict[str, Any] | None:
-    """The state of the newest checkpoint that is whole, or None. Raises BadCheckpoint if it is of another run.
+    """Loads the newest complete checkpoint with weights_only. Returns None if there is none.
 
-    Loaded with weights_only, as a foreign file would be.
+    Raises:
+        BadCheckpoint: it belongs to a run with another spec.
     """
     for path in _newest_first(folder):
         try:
             state = load_pickle_of_tensors(path)
         except BadCheckpoint:
-            continue  # torn by a full disk or a dying machine: the one before it is whole
+            continue  # truncated by a full disk or a crash; the one before it is complete
         if not isinstance(state, dict) or state.get("run") != run:
             raise BadCheckpoint(f"{path.name} belongs to a run with another spec")
         return state
     return None
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:09}.pt"
 
 
 def _newest_first(folder: Path) -> list[Path]:

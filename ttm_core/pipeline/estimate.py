@@ -1,4 +1,4 @@
-"""What a run will take, from a few steps on copies of its models before it begins."""
+"""Estimates the duration and memory of a run from a few steps on copies of its models."""
 
 import copy
 import resource
@@ -18,45 +18,47 @@ from ttm_core.spec.job import TrainingSpec
 from ttm_core.training.distiller import Distiller
 from ttm_core.training.distributed import Distributed
 from ttm_core.training.optimizers import build_optimizer
-from ttm_core.training.trainer import parts
+from ttm_core.training.trainer import split_batch
 
 _STEPS = 3
-_STEPS_OF_A_RUN = 20  # for one that is timed: a short run is not worth a long look
-_ENOUGH_SECONDS = 10.0
+_STEPS_PER_TIMED_STEP = 20  # a run of 40 steps is estimated from two: the estimate must stay cheap
+_MAX_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Work:
-    """How much there is to do."""
+class Workload:
+    """The amount of work a run has to do."""
 
-    steps: int  # of training that are left
-    validation_images: int  # of one validation, times how often it happens
-    store_rows: int  # that the teachers will be run on to fill their stores
+    steps: int
+    validation_images: int  # over all validations
+    store_rows: int  # images the teachers must run on to fill their stores
     store_bytes: int
 
 
 @dataclass
-class Effort:
-    """What a run was expected to take, and what it took, over all its attempts."""
+class Stopwatch:
+    """The estimate of a run and the time it has taken over all attempts."""
 
     estimate: Estimate
-    before: float = 0.0  # seconds of earlier attempts
+    earlier_seconds: float = 0.0  # of earlier attempts
     _started: float = field(default_factory=time.monotonic, init=False)
 
     @property
     def seconds(self) -> float:
-        """From the first step to now, without the time between attempts."""
-        return self.before + time.monotonic() - self._started
+        """Seconds since the first step, without the time between attempts."""
+        return self.earlier_seconds + time.monotonic() - self._started
 
 
-def estimate(distiller: Distiller, views: Views, spec: TrainingSpec, work: Work, distributed: Distributed) -> Estimate:
-    """Time a few steps of the run; the models, the optimizer and the random state of the run stay as they are.
+def estimate(
+    distiller: Distiller, views: Views, spec: TrainingSpec, workload: Workload, distributed: Distributed
+) -> Estimate:
+    """Times a few training steps. The run's models, optimizer and random state stay unchanged.
 
-    The first step is not counted: it allocates, and picks its kernels.
+    The first step is not counted, because it allocates memory and selects kernels.
     """
-    read = [(source.stored, source.stored.read) for source in distiller.teachers if source.stored is not None]
+    reads_before = [(source.stored, source.stored.read) for source in distiller.teachers if source.stored is not None]
     student, objective = copy.deepcopy(distiller.student), copy.deepcopy(distiller.objective)
-    twin = replace(distiller, student=student, objective=objective)
+    copied = replace(distiller, student=student, objective=objective)
     optimizer = build_optimizer(spec.optimizer, student, objective)
     with torch.random.fork_rng(devices=[distiller.device] if distiller.device.type == "cuda" else []):
         steps: list[float] = []
@@ -65,68 +67,68 @@ def estimate(distiller: Distiller, views: Views, spec: TrainingSpec, work: Work,
             views, seed=spec.seed, epoch=0, view=0, batch_size=spec.batch_size, first=0, distributed=distributed
         )
         for batch in batches:
-            for part, share in parts(batch, spec.gradient_accumulation):
-                terms = twin(part, StepContext(0.0, torch.Generator().manual_seed(0)))
+            for part, share in split_batch(batch, spec.gradient_accumulation):
+                terms = copied(part, StepContext(0.0, torch.Generator().manual_seed(0)))
                 (torch.stack(list(terms.values())).sum() * share).backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            _finish(distiller.device)
+            _synchronize(distiller.device)
             now = time.perf_counter()
             steps.append(now - started)
             started = now
-            if len(steps) > min(_STEPS, work.steps // _STEPS_OF_A_RUN) or sum(steps) > _ENOUGH_SECONDS:
+            if len(steps) > min(_STEPS, workload.steps // _STEPS_PER_TIMED_STEP) or sum(steps) > _MAX_SECONDS:
                 break
         step_seconds = min(steps[1:] or steps)
-        forward = _forward_seconds(twin, views, spec.batch_size)
+        forward = _student_seconds(copied, views, spec.batch_size)
         teacher = (
             sum(_teacher_seconds(source.teacher, views, distiller.device) for source in distiller.teachers)
-            if work.store_rows
+            if workload.store_rows
             else 0.0
         )
-    for served, before in read:
-        served.read = before  # what was read for this is no part of the run
-    stored = work.store_rows * teacher / distributed.size
+    for stored, read in reads_before:
+        stored.read = read  # reads of the estimate are not part of the run
+    store_seconds = workload.store_rows * teacher / distributed.size
     return Estimate(
-        seconds=work.steps * step_seconds + work.validation_images * forward + stored,
+        seconds=workload.steps * step_seconds + workload.validation_images * forward + store_seconds,
         step_seconds=step_seconds,
-        teacher_seconds=stored,
-        store_bytes=work.store_bytes,
+        teacher_seconds=store_seconds,
+        store_bytes=workload.store_bytes,
         memory_bytes=_peak_memory(distiller.device),
     )
 
 
 @torch.inference_mode()
-def _forward_seconds(distiller: Distiller, views: Views, batch_size: int) -> float:
-    """Of the student, an image."""
+def _student_seconds(distiller: Distiller, views: Views, batch_size: int) -> float:
+    """Seconds per image of a forward pass of the student."""
     pixels = views.batch(views.split.indices[:batch_size], 0).to(distiller.device)
     model = distiller.student.eval()
-    return _timed(lambda: model(distiller.preprocess(pixels)), distiller.device) / len(pixels)
+    return _second_call(lambda: model(distiller.preprocess(pixels)), distiller.device) / len(pixels)
 
 
 @torch.inference_mode()
 def _teacher_seconds(teacher: Teacher, views: Views, device: torch.device) -> float:
-    """Of a teacher on a view as it fills a store, an image."""
+    """Seconds per image of a forward pass of a teacher that fills its store."""
     pixels = views.batch(views.split.indices[:32], 0).to(device)
-    return _timed(lambda: teacher.model(teacher.preprocess(pixels)), device) / len(pixels)
+    return _second_call(lambda: teacher.model(teacher.preprocess(pixels)), device) / len(pixels)
 
 
-def _timed(call: Callable[[], object], device: torch.device) -> float:
-    """Seconds of the second call of two."""
+def _second_call(call: Callable[[], object], device: torch.device) -> float:
+    """Seconds of the second of two calls."""
     for _ in range(2):
-        _finish(device)
+        _synchronize(device)
         started = time.perf_counter()
         call()
-        _finish(device)
+        _synchronize(device)
     return time.perf_counter() - started
 
 
-def _finish(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def _peak_memory(device: torch.device) -> int:
-    """Bytes: of the device where it has memory of its own, of the process elsewhere."""
+    """Bytes of GPU memory, or of the process's memory on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

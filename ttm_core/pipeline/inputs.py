@@ -1,4 +1,4 @@
-"""The local files that a run reads."""
+"""The local files of a run, and specs, datasets and students given as files."""
 
 import re
 import tempfile
@@ -28,20 +28,20 @@ from ttm_core.training.evaluate import evaluate
 
 @dataclass(frozen=True)
 class Inputs:
-    """Local files of a run."""
+    """The local files of a run."""
 
     dataset: Path
     teachers: Sequence[Path | None] = ()
-    """In the order of the spec; None for published weights, which the run fetches itself."""
+    """In the order of the spec; None for published weights, which the run downloads itself."""
     student: Path | None = None
     data_cache: Path | None = None
-    """Where unpacked datasets are kept for other runs, too; within the work directory when left out."""
+    """Folder of unpacked datasets that runs share; by default within the work directory."""
     data_cache_max_bytes: int | None = None
-    """What is kept there at most, the least recently used removed first; None for no bound."""
+    """Limit of the data cache; the least recently used entries are deleted first. None for no limit."""
 
     @classmethod
-    def of(cls, spec: DistillSpec) -> "Inputs":
-        """The files that a spec of file:// URIs names. Raises BadSpec for any other URI."""
+    def from_spec(cls, spec: DistillSpec) -> "Inputs":
+        """The files of a spec whose URIs are file://. Raises BadSpec for any other URI."""
         return cls(
             dataset=_local(spec.dataset.uri),
             teachers=[
@@ -55,12 +55,12 @@ class Inputs:
 def _local(uri: str) -> Path:
     parts = urlsplit(uri)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
-        raise BadSpec(f"{uri!r} is not a local file: alone, the engine reads file:// URIs only")
+        raise BadSpec(f"{uri!r} is not a local file: without a worker, the engine reads file:// URIs only")
     return Path(unquote(parts.path))
 
 
 class _Loader(yaml.SafeLoader):
-    """Takes 1e-3 for a number, as JSON and later YAML do."""
+    """Reads 1e-3 as a number, as JSON and YAML 1.2 do; YAML 1.1 reads it as text."""
 
 
 _Loader.add_implicit_resolver(
@@ -70,7 +70,7 @@ _Loader.add_implicit_resolver(
 
 @dataclass(frozen=True)
 class LabelledSplit:
-    """A split by its name, and how many classes its dataset has."""
+    """A split with its name and the number of classes of its dataset."""
 
     name: str
     split: Split
@@ -78,25 +78,27 @@ class LabelledSplit:
 
 
 def read_spec(path: Path) -> DistillSpec:
-    """Read a YAML or JSON spec; paths in it are relative to the file. Raises OSError, YAMLError or ValidationError."""
-    told = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    if isinstance(told, dict):
-        told = with_file_uris(told, path.parent)
-    return DistillSpec.model_validate(told)
+    """Reads a YAML or JSON spec; paths in it are relative to the file. Raises OSError, YAMLError or ValidationError."""
+    document = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    if isinstance(document, dict):
+        document = with_file_uris(document, path.parent)
+    return DistillSpec.model_validate(document)
 
 
-def with_file_uris(told: dict[str, Any], base: Path) -> dict[str, Any]:
-    """The same document with local paths of teacher, student checkpoint and dataset as file:// URIs."""
-    told = dict(told)
+def with_file_uris(document: dict[str, Any], base: Path) -> dict[str, Any]:
+    """A copy of a spec in which local paths of teacher, student checkpoint and dataset are file:// URIs."""
+    document = dict(document)
     for part, field in (("teacher", "checkpoint"), ("dataset", "uri"), ("student", "checkpoint")):
-        value = told.get(part)
+        value = document.get(part)
         if isinstance(value, str) and part != "student":
-            told[part] = _uri(value, base)
+            document[part] = _uri(value, base)
         elif isinstance(value, dict) and isinstance(value.get(field), str):
-            told[part] = {**value, field: _uri(value[field], base)}
-    if isinstance(told.get("teachers"), list):
-        told["teachers"] = [with_file_uris({"teacher": teacher}, base)["teacher"] for teacher in told["teachers"]]
-    return told
+            document[part] = {**value, field: _uri(value[field], base)}
+    if isinstance(document.get("teachers"), list):
+        document["teachers"] = [
+            with_file_uris({"teacher": teacher}, base)["teacher"] for teacher in document["teachers"]
+        ]
+    return document
 
 
 def _uri(value: str, base: Path) -> str:
@@ -106,7 +108,7 @@ def _uri(value: str, base: Path) -> str:
 
 @contextmanager
 def open_split(dataset: Path, split: str) -> Iterator[LabelledSplit]:
-    """A split of a dataset, read once for any number of students. Raises EngineError."""
+    """Opens a labelled split of a dataset. Raises EngineError."""
     with (
         tempfile.TemporaryDirectory() as folder,
         DataCache(Path(folder)) as cache,
@@ -118,25 +120,25 @@ def open_split(dataset: Path, split: str) -> Iterator[LabelledSplit]:
         if chosen is None:
             raise BadDataset(f"the dataset has no {split} split")
         if not chosen.labelled:
-            raise BadDataset(f"the {split} split has no labels to evaluator by")
+            raise BadDataset(f"the {split} split has no labels, so nothing can be evaluated on it")
         yield LabelledSplit(split, chosen, read.num_classes)
 
 
-def evaluate_file(student_file: Path, on: LabelledSplit) -> dict[str, Any]:
-    """Accuracy of a student, loaded from its file alone: safetensors, or ONNX by its ending. Raises EngineError."""
+def evaluate_file(student_file: Path, labelled: LabelledSplit) -> dict[str, Any]:
+    """Accuracy of a student file on a split: safetensors, or ONNX with the suffix .onnx. Raises EngineError."""
     if student_file.suffix == ".onnx":
         student, device = load_onnx(student_file), torch.device("cpu")
     else:
         student, device = load_student(student_file), choose_device()
-    if on.num_classes != len(student.class_names):
-        raise BadDataset(f"the student knows {len(student.class_names)} classes, the dataset has {on.num_classes}")
+    if labelled.num_classes != len(student.class_names):
+        raise BadDataset(f"the student has {len(student.class_names)} classes, the dataset has {labelled.num_classes}")
     student.model.to(device)
     size = student.preprocess.image_size
-    seen = evaluate(student.model, on.split, student.preprocess, size=size, device=device)
+    result = evaluate(student.model, labelled.split, student.preprocess, size=size, device=device)
     parameters = sum(parameter.numel() for parameter in student.model.parameters())
     return {
         "architecture": student.architecture,
-        "parameters": parameters or None,  # an ONNX file does not tell them from other constants
-        "split": on.name,
-        **seen.model_dump(),
+        "parameters": parameters or None,  # unknown for ONNX, which stores them like other constants
+        "split": labelled.name,
+        **result.model_dump(),
     }

@@ -1,69 +1,182 @@
-"""From the spec as submitted to the spec as run: every open field decided, once, by the first attempt."""
+"""Resolves a submitted spec: reads the data, loads the teachers and fills in every open field, once per run."""
 
 import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ttm_core.data.dataset import Dataset
+from ttm_core.data.build import held_in_memory, read_dataset
+from ttm_core.data.dataset import Dataset, with_classes
 from ttm_core.data.images import ArrayImages
-from ttm_core.models.teachers.load import Teacher
+from ttm_core.errors import BadDataset
+from ttm_core.methods.build import method_temperature
+from ttm_core.models import timm_models
+from ttm_core.models.preprocess import Preprocess
+from ttm_core.models.teachers.ensemble import as_one_teacher
+from ttm_core.models.teachers.load import Teacher, load_teacher
 from ttm_core.models.weights import write_durably
-from ttm_core.spec import catalogue
+from ttm_core.pipeline.context import RunContext
+from ttm_core.spec import catalogue, events
 from ttm_core.spec.dataset import AugmentationSpec, CropFlip, ResizedCrop
 from ttm_core.spec.job import DistillSpec, Normalization, TeacherSpec
 from ttm_core.teacher_store.store import Stores
 from ttm_core.training.devices import usable_threads
+from ttm_core.training.evaluate import label_with_teacher
 
 _SMALL_IMAGE = 64
+_LISTED_UNREADABLE = 100
 
 
-def keep_threads(spec: DistillSpec, workdir: Path) -> DistillSpec:
-    """Decide the number of threads, or find what an earlier attempt in this work directory decided."""
+@dataclass(frozen=True)
+class ResolvedRun:
+    """A run with every field of its spec resolved, its data read and its teachers loaded."""
+
+    spec: DistillSpec
+    dataset: Dataset  # with class names, and a validation split that has labels
+    preprocess: Preprocess  # of the student
+    augmentation: AugmentationSpec
+    teachers: Sequence[Teacher]
+    teacher_files: Sequence[Path]
+    teacher: Teacher | None  # all teachers as one model, for evaluation
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of everything that determines the trained weights. A run resumes only from checkpoints with it."""
+        without_effect: Any = {
+            "name": True,
+            "recipe": True,
+            "exports": True,
+            "training": {"checkpoint_seconds"},
+            "teacher": {"allow_chance"},
+            "teachers": {"__all__": {"allow_chance"}},
+        }
+        content = self.spec.model_dump(mode="json", exclude=without_effect)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
+    """Reads the data, loads the teachers and resolves the spec.
+
+    Raises:
+        EngineError: the data, a teacher or the combination of both with the spec cannot be used.
+    """
+    context.phase("fetching")
+    dataset = _read(spec, context)
+    size = _image_size(spec, dataset)
+    augmentation = _augmentation(spec, size)
+    with context.activity("decoding images"):
+        dataset = held_in_memory(dataset, size, whole_train_images=not isinstance(augmentation, ResizedCrop))
+
+    context.phase("loading_teacher")
+    with context.activity("loading the teacher"):
+        teachers, files = _load_teachers(spec, context, dataset.class_names, size)
+    if not dataset.class_names:
+        dataset = with_classes(dataset, teachers[0].class_names)
+    normalization = _normalization(spec, dataset, teachers[0].preprocess.normalization if teachers else None)
+    logits = context.distributed.main_first(
+        lambda: _teacher_logits(
+            spec, context.workdir, context.stores, images=len(dataset.train), num_classes=dataset.num_classes
+        )
+    )
+    resolved = _complete(
+        spec,
+        teachers,
+        student={"image_size": size, "normalization": normalization},
+        training={"threads": context.threads, "augmentation": augmentation, **logits},
+    )
+    teacher = None
+    if teachers:
+        temperature = method_temperature(resolved.method, 0.0, resolved.training.epochs)
+        teacher = as_one_teacher(teachers, [each.weight for each in resolved.all_teachers], temperature)
+    with context.activity("labelling images with the teacher"):
+        dataset = label_with_teacher(dataset, teacher, size=size, device=context.device)
+    return ResolvedRun(
+        spec=resolved,
+        dataset=dataset,
+        preprocess=Preprocess(dataset.channels, size, normalization),
+        augmentation=augmentation,
+        teachers=teachers,
+        teacher_files=files,
+        teacher=teacher,
+    )
+
+
+def resolve_threads(spec: DistillSpec, workdir: Path) -> int:
+    """The number of CPU threads: the spec's, else that of an earlier attempt in `workdir`, else all usable ones."""
     if spec.training.threads is not None:
-        return spec
-
-    def decide() -> int:
-        return max(usable_threads() // spec.training.devices, 1)
-
-    return _with(spec, training={"threads": _kept(workdir, "threads", decide)})
+        return spec.training.threads
+    threads: int = _decide_once(workdir, "threads", lambda: max(usable_threads() // spec.training.devices, 1))
+    return threads
 
 
-def teacher_logits(
+def _read(spec: DistillSpec, context: RunContext) -> Dataset:
+    with context.activity("reading the dataset"):
+        dataset = context.distributed.main_first(
+            lambda: read_dataset(spec.dataset, context.inputs.dataset, context.data_cache, context.pool)
+        )
+    for bad in dataset.unreadable[:_LISTED_UNREADABLE]:
+        context.on_event(events.Log(level="warning", message=f"skipped unreadable image {bad.name}: {bad.reason}"))
+    if spec.method.requirements.labels and not dataset.train.labelled:
+        raise BadDataset(
+            f"the training images have no labels, and method {spec.method.kind!r} requires them: use wttm, ttm or kd "
+            "with ce_weight 0, which learn from the teacher alone"
+        )
+    return dataset
+
+
+def _load_teachers(
+    spec: DistillSpec, context: RunContext, class_names: list[str], size: int
+) -> tuple[list[Teacher], list[Path]]:
+    teachers: list[Teacher] = []
+    files: list[Path] = []
+    for teacher_spec, path in zip(spec.all_teachers, context.inputs.teachers, strict=True):
+        if path is None:
+            teacher_spec, path = timm_models.fetch(teacher_spec)
+        teachers.append(load_teacher(teacher_spec, path, image_size=size, class_names=class_names))
+        files.append(path)
+        class_names = teachers[0].class_names
+    for teacher in teachers:
+        teacher.model.to(context.device)
+    return teachers, files
+
+
+def _teacher_logits(
     spec: DistillSpec, workdir: Path, stores: Stores | None, *, images: int, num_classes: int
-) -> DistillSpec:
-    """Decide whether the teacher's logits are stored, and of how many views.
+) -> dict[str, object]:
+    """Whether teacher logits are stored, and the number of views per image.
 
-    They are where a store is shared with other runs and they fit in it. The number of threads is not chosen by timing:
-    it belongs to a store's key, and one that changed with the machine's load would split the store.
+    They are stored if the store is shared with other runs and has room for all views. The number of threads is never
+    chosen by timing: it is part of the store's key, so a number that depends on the machine's load would split stores.
     """
     training = spec.training
     if training.teacher_logits is not None and training.views != "fit":
-        return spec
+        return {}
 
     def decide() -> dict[str, object]:
         view_bytes = (2 if training.stored_as == "float16" else 1) * images * num_classes * len(spec.all_teachers)
-        room = _room(stores, workdir) // view_bytes if view_bytes else 0
+        views_that_fit = _available_bytes(stores, workdir) // view_bytes if view_bytes else 0
         views = training.views
         if views == "fit":
-            views = max(min(room, training.epochs), 1)
+            views = max(min(views_that_fit, training.epochs), 1)
         logits = training.teacher_logits
         if logits is None:
             shared = stores is not None and spec.method.requirements.stored_logits_suffice
-            logits = "stored" if shared and (views or training.epochs) <= room else "online"
+            logits = "stored" if shared and (views or training.epochs) <= views_that_fit else "online"
         if logits == "online":
             views = None if training.views == "fit" else training.views
         return {"teacher_logits": logits, "views": views}
 
-    return _with(spec, training=_kept(workdir, "stored_views", decide))
+    decided: dict[str, object] = _decide_once(workdir, "stored_views", decide)
+    return decided
 
 
-def _room(stores: Stores | None, workdir: Path) -> int:
+def _available_bytes(stores: Stores | None, workdir: Path) -> int:
     """Bytes that a run may fill with logits."""
     root = workdir if stores is None else stores.root
     root.mkdir(parents=True, exist_ok=True)
@@ -71,16 +184,17 @@ def _room(stores: Stores | None, workdir: Path) -> int:
     return free if stores is None else min(stores.max_bytes, free)
 
 
-def _kept(workdir: Path, name: str, decide: Callable[[], Any]) -> Any:
-    """What the first attempt in this work directory decided."""
+def _decide_once(workdir: Path, name: str, decide: Callable[[], Any]) -> Any:
+    """The decision of the first attempt in this work directory."""
     path = workdir / "decisions" / f"{name}.json"
     if not path.exists():
         write_durably(path, json.dumps(decide()).encode())
     return json.loads(path.read_text())
 
 
-def image_size(spec: DistillSpec, dataset: Dataset) -> int:
-    """Pixels a side of the student's views: as asked, else the dataset's own where small, else the architecture's."""
+def _image_size(spec: DistillSpec, dataset: Dataset) -> int:
+    """Side in pixels of the student's input: the spec's, else that of a dataset of small images, else the default of
+    the architecture."""
     if spec.student.image_size is not None:
         return spec.student.image_size
     if dataset.image_size is not None and 8 <= dataset.image_size <= _SMALL_IMAGE:
@@ -88,15 +202,15 @@ def image_size(spec: DistillSpec, dataset: Dataset) -> int:
     return catalogue.find(spec.student.architecture).input_size[1]
 
 
-def augmentation(spec: DistillSpec, size: int) -> AugmentationSpec:
-    """crop_flip with an eighth of padding for small images, resized_crop for photographs."""
+def _augmentation(spec: DistillSpec, size: int) -> AugmentationSpec:
+    """The spec's, else crop_flip padded by an eighth for small images and resized_crop for larger ones."""
     if spec.training.augmentation is not None:
         return spec.training.augmentation
     return CropFlip(padding=size // 8) if size <= _SMALL_IMAGE else ResizedCrop()
 
 
-def normalization(spec: DistillSpec, dataset: Dataset, teacher: Normalization | None) -> Normalization:
-    """As asked, else the teacher's, else the training images' own where they are in memory, else the architecture's."""
+def _normalization(spec: DistillSpec, dataset: Dataset, teacher: Normalization | None) -> Normalization:
+    """The spec's, else the teacher's, else measured on training images in memory, else the architecture's default."""
     if spec.student.normalization is not None:
         return spec.student.normalization
     if teacher is not None and len(teacher.mean) == dataset.channels:
@@ -110,45 +224,6 @@ def normalization(spec: DistillSpec, dataset: Dataset, teacher: Normalization | 
     return Normalization(mean=mean, std=std)
 
 
-def complete(
-    spec: DistillSpec, *, size: int, augmentation: AugmentationSpec, student_normalization: Normalization
-) -> DistillSpec:
-    """The spec with the student's input and its augmentation decided."""
-    spec = _with(spec, student={"image_size": size, "normalization": student_normalization})
-    return _with(spec, training={"augmentation": augmentation})
-
-
-def with_teachers(spec: DistillSpec, teachers: Sequence[Teacher]) -> DistillSpec:
-    """The spec with all that the teachers' files told."""
-    told = [_with_teacher(each, teacher) for each, teacher in zip(spec.all_teachers, teachers, strict=True)]
-    if spec.teachers is not None:
-        return spec.model_copy(update={"teachers": told})
-    return spec.model_copy(update={"teacher": told[0] if told else None})
-
-
-def _with_teacher(spec: TeacherSpec, teacher: Teacher) -> TeacherSpec:
-    return spec.model_copy(
-        update={
-            "architecture": teacher.architecture,
-            "num_classes": teacher.num_classes,
-            "normalization": teacher.preprocess.normalization,
-            "class_map": teacher.class_map,
-        }
-    )
-
-
-def run_hash(spec: DistillSpec) -> str:
-    """Names what decides a run's bits; a checkpoint carries it, so that no other run resumes from it."""
-    no_bits: Any = {"name": True, "recipe": True, "exports": True, "training": {"checkpoint_seconds"}}
-    told = spec.model_dump(mode="json", exclude=no_bits)
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-
-def _with(spec: DistillSpec, **parts: dict[str, object]) -> DistillSpec:
-    updated = {name: getattr(spec, name).model_copy(update=fields) for name, fields in parts.items()}
-    return spec.model_copy(update=updated)
-
-
 def _measured(pixels: torch.Tensor) -> Normalization:
     """Mean and standard deviation of each channel of uint8 [N, C, H, W], from exact integer histograms."""
     mean, std = [], []
@@ -160,3 +235,30 @@ def _measured(pixels: torch.Tensor) -> Normalization:
         mean.append(round(center, 4))
         std.append(max(round(spread, 4), 1e-3))
     return Normalization(mean=mean, std=std)
+
+
+def _complete(
+    spec: DistillSpec, teachers: Sequence[Teacher], *, student: dict[str, object], training: dict[str, object]
+) -> DistillSpec:
+    """The spec with the given fields of the student and of training, and with what the teachers' files specify."""
+    resolved = [_with_teacher(each, teacher) for each, teacher in zip(spec.all_teachers, teachers, strict=True)]
+    update: dict[str, object] = {
+        "student": spec.student.model_copy(update=student),
+        "training": spec.training.model_copy(update=training),
+    }
+    if spec.teachers is not None:
+        update["teachers"] = resolved
+    else:
+        update["teacher"] = resolved[0] if resolved else None
+    return spec.model_copy(update=update)
+
+
+def _with_teacher(spec: TeacherSpec, teacher: Teacher) -> TeacherSpec:
+    return spec.model_copy(
+        update={
+            "architecture": teacher.architecture,
+            "num_classes": teacher.num_classes,
+            "normalization": teacher.preprocess.normalization,
+            "class_map": teacher.class_map,
+        }
+    )

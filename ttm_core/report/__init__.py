@@ -1,1 +1,1 @@
-"""What a run's report says, how it is measured, and how it is shown."""
+"""A run's report: its schema, measurements and HTML page."""

@@ -1,4 +1,4 @@
-"""What a model costs: multiply-accumulates, and time on this device."""
+"""Size and cost of a model: parameters, multiply-accumulates, and latency on this device."""
 
 import platform
 import statistics
@@ -21,7 +21,7 @@ _LONGEST_SECONDS = 1.0
 
 
 def describe_device(device: torch.device) -> Device:
-    """The device by its name, with the CPU threads of this process."""
+    """The device's name and the number of CPU threads of this process."""
     name = (
         torch.cuda.get_device_name(device)
         if device.type == "cuda"
@@ -40,15 +40,16 @@ def describe_model(
     file_bytes: int,
     device: torch.device,
 ) -> Model:
-    """Size and cost of a model at its own input size. Its time is that of the model as it is served: batch norms folded
-    where they can be.
+    """Size and cost of a model at its own input size. Latency is measured with batch norms folded, as for serving.
 
     Args:
         model: [B, C, H, W] -> logits, on `device`.
-        architecture: by which a copy of it is made for counting.
+        preprocess: the model's input.
+        architecture: name to build a copy from that is counted on the meta device.
         num_classes: width of the architecture's logits.
-        parameters: of the model as it was trained.
-        file_bytes: of the file that it is kept in.
+        parameters: number of parameters of the model as trained.
+        file_bytes: size of the model's file.
+        device: the device to measure on.
     """
     model = fold_batch_norms(model.eval(), preprocess.channels, preprocess.image_size)
     return Model(
@@ -65,8 +66,8 @@ def describe_model(
     )
 
 
-def summed(models: Sequence[Model]) -> Model:
-    """What several models cost that all see the same images; the input told is the first one's."""
+def sum_costs(models: Sequence[Model]) -> Model:
+    """Total size and cost of several models that process the same images; the input size is the first model's."""
     macs = [model.macs for model in models]
     return models[0].model_copy(
         update={
@@ -83,7 +84,7 @@ def summed(models: Sequence[Model]) -> Model:
 
 
 def macs(architecture: str, preprocess: Preprocess, num_classes: int) -> int | None:
-    """Multiply-accumulates of one image of the model's own size; None where they cannot be counted."""
+    """Multiply-accumulates of one image at the model's input size; None where they cannot be counted."""
     size = preprocess.image_size
     try:
         with countable_attention(), torch.device("meta"):
@@ -91,7 +92,7 @@ def macs(architecture: str, preprocess: Preprocess, num_classes: int) -> int | N
                 architecture, num_classes=num_classes, in_chans=preprocess.channels, image_size=size
             ).eval()
             return count_macs(model, (preprocess.channels, size, size))
-    except Exception:  # whatever one of timm's models raises on the meta device; the catalogue leaves it open, too
+    except Exception:  # some of timm's models fail on the meta device, with any exception
         return None
 
 
@@ -100,7 +101,7 @@ def _median_seconds(model: nn.Module, preprocess: Preprocess, batch: int, device
     shape = (batch, preprocess.channels, preprocess.image_size, preprocess.image_size)
     images = torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
     times: list[float] = []
-    model(images)  # warm
+    model(images)  # warm-up
     while sum(times) < _LONGEST_SECONDS and (
         len(times) < _FEWEST_RUNS or (len(times) < _RUNS and sum(times) < _ENOUGH_SECONDS)
     ):

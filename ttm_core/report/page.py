@@ -1,4 +1,4 @@
-"""`report.html`: the report as one page without scripts or other files."""
+"""Renders `report.html`, one self-contained page without scripts."""
 
 import base64
 import hashlib
@@ -14,26 +14,28 @@ _LISTED_CLASSES = 1000
 
 
 def page(report: Report) -> str:
-    """HTML in UTF-8. Names come from strangers: all are escaped, and a policy in the page lets nothing run or load."""
+    """The report as HTML. Untrusted names are escaped, and a content security policy forbids scripts and requests."""
     style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
 
-    def ratio(cost: Callable[[Model], float | None]) -> str:
-        return "" if report.teacher is None else _times(cost(report.teacher), cost(report.student))
+    def ratio(cost: Callable[[Model], float | None], *, less: str = "smaller", more: str = "larger") -> str:
+        if report.teacher is None:
+            return ""
+        return _comparison(cost(report.teacher), cost(report.student), less, more)
 
     return _environment.get_template("report.html").render(
         report=report,
         style=style,
         style_hash=f"sha256-{digest}",
         listed=_LISTED_CLASSES,
-        points=_points,
+        difference=_difference,
         tone=_tone,
         ratios={
             "parameters": ratio(lambda model: model.parameters),
-            "macs": ratio(lambda model: model.macs),
+            "macs": ratio(lambda model: model.macs, less="fewer", more="more"),
             "file": ratio(lambda model: model.file_bytes),
-            "batch_1": ratio(lambda model: model.latency.batch_1),
-            "batch_32": ratio(lambda model: model.latency.batch_32),
+            "batch_1": ratio(lambda model: model.latency.batch_1, less="faster", more="slower"),
+            "batch_32": ratio(lambda model: model.latency.batch_32, less="faster", more="slower"),
         },
     )
 
@@ -55,16 +57,26 @@ def size(number: int) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """Three digits, and all before the point."""
+    """Milliseconds with three significant digits."""
     return f"{1000 * seconds:.0f} ms" if seconds >= 0.1 else f"{1000 * seconds:.3g} ms"
 
 
-def _points(student: float | None, teacher: float | None) -> str:
-    return "-" if student is None or teacher is None else f"{100 * (student - teacher):+.2f}"
+def points(change: float | None) -> str:
+    """A change in percentage points, with its sign."""
+    return "-" if change is None else f"{change:+.2f} points"
+
+
+def compression(ratio: float | None) -> str:
+    """A compression ratio above 1 as "3.1x smaller", any other as "larger" or "same"."""
+    return _comparison(ratio, 1.0, "smaller", "larger") if ratio is not None else "-"
+
+
+def _difference(student: float | None, teacher: float | None) -> str:
+    return points(None if student is None or teacher is None else 100 * (student - teacher))
 
 
 def _tone(field: str, split: SplitScores) -> str:
-    """The class of a difference: calibration error is better small, accuracies large."""
+    """The CSS class of a difference: a lower calibration error is better, a higher accuracy is better."""
     if split.teacher is None:
         return ""
     gain = getattr(split.student, field) - getattr(split.teacher, field)
@@ -72,12 +84,16 @@ def _tone(field: str, split: SplitScores) -> str:
     return "good" if gain > 0 else "bad" if gain < 0 else ""
 
 
-def _times(teacher: float | None, student: float | None) -> str:
-    return "-" if not teacher or not student else f"{teacher / student:.3g} ×"  # noqa: RUF001
+def _comparison(teacher: float | None, student: float | None, less: str, more: str) -> str:
+    if not teacher or not student:
+        return "-"
+    if teacher > student:
+        return f"{teacher / student:.3g}x {less}"
+    return more if student > teacher else "same"
 
 
 def _lost_most(split: SplitScores) -> list[ClassScores]:
-    by_name = {known.name: known for known in split.classes}
+    by_name = {row.name: row for row in split.classes}
     return [by_name[name] for name in split.lost_most]
 
 
@@ -90,7 +106,7 @@ _environment = Environment(
 )
 _environment.filters |= {
     "percent": percent,
-    "count": count,  # instead of Jinja's own, which is another name for length
+    "count": count,  # replaces Jinja's filter of this name
     "size": size,
     "milliseconds": milliseconds,
     "lost_most": _lost_most,

@@ -1,6 +1,6 @@
-"""`report.json`: what is measured of a finished student, its teacher beside it. Torch-free.
+"""The schema of `report.json`: measurements of a finished student and its teacher. Torch-free.
 
-Documented in docs/reference/report.md. A change that a reader could trip over raises `Report.version`.
+docs/reference/report.md documents it. `Report.version` goes up with every incompatible change.
 """
 
 from typing import Literal
@@ -12,21 +12,21 @@ from ttm_core.spec.job import ExportName
 
 
 class _Part(BaseModel):
-    # NaN and Infinity are no JSON numbers.
+    # JSON has no NaN and no Infinity.
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class Scores(_Part):
-    """A model on a split, against its labels or what stands for them. Shares lie in [0, 1]."""
+    """Scores of one model on a split. Shares are in [0, 1]."""
 
     top1: float
-    top5: float | None = Field(description="None where there are five classes or fewer.")
-    loss: float = Field(description="Mean cross-entropy, nats.")
+    top5: float | None = Field(description="None with five classes or fewer.")
+    loss: float = Field(description="Mean cross-entropy in nats.")
     calibration_error: float = Field(description="Expected calibration error over 15 bins of equal width.")
 
 
 class ClassScores(_Part):
-    """One class on a split: top-1 accuracy among its images, None where it has none."""
+    """Top-1 accuracy among the images of one class; None where the split has none."""
 
     name: str
     images: int
@@ -35,19 +35,31 @@ class ClassScores(_Part):
 
 
 class SplitScores(_Part):
-    """Student and teacher on the same images of a split."""
+    """Scores of student and teacher on the same images."""
 
     images: int
     against: Reference = Field(
         "labels",
-        description="What scores are against: the labels, or for images without, the class that the teacher gives.",
+        description="What predictions are compared with: the labels, or the teacher's predictions for images without.",
     )
     student: Scores
-    teacher: Scores | None = Field(description="None without a teacher, and where its own answers stand for labels.")
-    agreement: float | None = Field(description="Share of images to which both give the same class.")
-    divergence: float | None = Field(description="Mean KL(teacher || student), nats.")
+    teacher: Scores | None = Field(
+        description="None without a teacher, and where the teacher's predictions are the labels."
+    )
+    change_points: float | None = Field(
+        None,
+        description="Accuracy change against the teacher: top-1 of the student minus the teacher's, in percentage "
+        "points. Negative is worse than the teacher.",
+    )
+    retention_percent: float | None = Field(
+        None, description="Retention: the student's top-1 in % of the teacher's. None for a teacher with a top-1 of 0."
+    )
+    agreement: float | None = Field(description="Share of images for which both predict the same class.")
+    divergence: float | None = Field(description="Mean KL(teacher || student) in nats.")
     classes: list[ClassScores]
-    lost_most: list[str] = Field(description="Classes on which the teacher is ahead, the widest gap first; at most 10.")
+    lost_most: list[str] = Field(
+        description="Up to ten classes on which the teacher is more accurate, largest difference first."
+    )
 
     @property
     def student_accuracy(self) -> Accuracy:
@@ -60,18 +72,26 @@ class SplitScores(_Part):
         return Accuracy(top1=self.teacher.top1, loss=self.teacher.loss, images=self.images)
 
 
+def accuracy_change(student: Scores, teacher: Scores | None) -> tuple[float | None, float | None]:
+    """`change_points` and `retention_percent` of a student against its teacher."""
+    if teacher is None:
+        return None, None
+    retention = round(100 * student.top1 / teacher.top1, 4) if teacher.top1 > 0 else None
+    return round(100 * (student.top1 - teacher.top1), 4), retention
+
+
 class Latency(_Part):
-    """Median seconds of a forward pass of a whole batch, images ready in memory."""
+    """Median seconds of a forward pass over a batch that is already in memory."""
 
     batch_1: float
     batch_32: float
 
 
 class Model(_Part):
-    """What a model is and costs."""
+    """Size and cost of a model."""
 
     architecture: str
-    image_size: int = Field(description="Side of the square input, pixels.")
+    image_size: int = Field(description="Side of the square input in pixels.")
     channels: int
     parameters: int
     macs: int | None = Field(description="Multiply-accumulates of one image; None where they could not be counted.")
@@ -80,7 +100,7 @@ class Model(_Part):
 
 
 class Device(_Part):
-    """Where latencies were measured."""
+    """The device that latencies were measured on."""
 
     name: str
     threads: int
@@ -88,33 +108,37 @@ class Device(_Part):
 
 
 class Run(_Part):
-    """What the run was and took."""
+    """The method, length and duration of the run."""
 
     method: str
     epochs: int
-    best_epoch: int = Field(description="The epoch whose weights the student has.")
+    best_epoch: int = Field(description="The epoch that the student's weights come from.")
     steps: int
     train_images: int
     seconds: float = Field(description="From the start of the last attempt to the end of training and evaluation.")
     training_seconds: float | None = Field(
-        None, description="From the first step to the last, over all attempts: what `estimate.seconds` foretold."
+        None, description="From the first step to the last, over all attempts; compare with `estimate.seconds`."
     )
-    estimate: Estimate | None = Field(None, description="Made before the first step, from a few steps on copies.")
+    estimate: Estimate | None = Field(
+        None, description="Estimated before the first step by timing a few steps on copies of the models."
+    )
     teacher_forwards: int | None = Field(
         description="Images that the last attempt ran the teacher on to fill its store."
     )
-    teacher_cache_hits: int | None = Field(description="Images whose logits it read without having computed them.")
+    teacher_cache_hits: int | None = Field(
+        description="Images whose logits the last attempt read from the store without computing them."
+    )
 
 
 class ExportedFile(_Part):
-    """A form of the student beside student.safetensors, or why it is missing."""
+    """One export format of the student, or the reason why it is missing."""
 
     format: ExportName
     file: str
     size: int | None = Field(None, description="Bytes; None where the file is missing.")
-    reason: str | None = Field(None, description="Why it is missing.")
+    reason: str | None = Field(None, description="Why the file is missing.")
     difference: float | None = Field(None, description="Largest difference from PyTorch's logits.")
-    top1: float | None = Field(None, description="Measured with this file on `split`.")
+    top1: float | None = Field(None, description="Top-1 accuracy of this file on `split`.")
     split: Literal["validation", "test"] | None = None
     calibration_images: int | None = None
 
@@ -123,9 +147,12 @@ class Report(_Part):
     """A run's report."""
 
     version: Literal[1] = 1
-    name: str | None = Field(description="Of the job.")
+    name: str | None = Field(description="The job's name.")
     student: Model
     teacher: Model | None
+    compression_ratio: float | None = Field(
+        None, description="The teacher's parameters divided by the student's; below 1 the student is larger."
+    )
     device: Device
     validation: SplitScores
     test: SplitScores | None
@@ -133,6 +160,6 @@ class Report(_Part):
     run: Run
 
     @property
-    def judged(self) -> tuple[Literal["validation", "test"], SplitScores]:
-        """The split whose numbers stand for the student: test where there is one."""
+    def headline(self) -> tuple[Literal["validation", "test"], SplitScores]:
+        """The split whose scores represent the student: test where there is one, else validation."""
         return ("test", self.test) if self.test is not None else ("validation", self.validation)

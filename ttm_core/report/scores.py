@@ -1,49 +1,61 @@
-"""Student and teacher on the same images: sums over batches, so that memory does not grow with the split."""
+"""Scores of student and teacher on the same images, as sums over batches: memory does not grow with the split."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ttm_core.report.schema import ClassScores, Scores, SplitScores
+from ttm_core.report.schema import ClassScores, Scores, SplitScores, accuracy_change
 from ttm_core.spec.events import Reference
-from ttm_core.training.evaluate import Evaluation
 
 _BINS = 15
 _LOST = 10
 
 
-def compare(batches: Iterable[Evaluation], class_names: list[str], against: Reference = "labels") -> SplitScores:
-    """Scores of a split from the logits of its images: the student's first, then the teacher's where there is one.
+@dataclass(frozen=True)
+class BatchPredictions:
+    """Logits of one or more classifiers for the same batch."""
 
-    Against its own answers a teacher has no scores.
+    logits: list[Tensor]  # float32 [B, C] of each classifier
+    labels: Tensor  # int64 [B]
+
+
+def compare(batches: Iterable[BatchPredictions], class_names: list[str], against: Reference = "labels") -> SplitScores:
+    """Scores of a split from logits: the student's first, then the teacher's where there is one.
+
+    A teacher whose own predictions are the labels gets no scores.
     """
-    student, teacher = Tally(len(class_names)), Tally(len(class_names))
+    student, teacher = ScoreAccumulator(len(class_names)), ScoreAccumulator(len(class_names))
     agreed, divergence = 0, 0.0
-    for seen in batches:
-        ours, *others = seen.logits
-        student.add(ours, seen.labels)
-        for wanted in others:
-            teacher.add(wanted, seen.labels)
-            agreed += int((ours.argmax(1) == wanted.argmax(1)).sum())
-            divergence += _divergence(wanted, ours)
-    taught = teacher.images > 0
-    scored = taught and against == "labels"
-    of_teacher = teacher.per_class() if scored else [None] * len(class_names)
+    for batch in batches:
+        student_logits, *others = batch.logits
+        student.add(student_logits, batch.labels)
+        for teacher_logits in others:
+            teacher.add(teacher_logits, batch.labels)
+            agreed += int((student_logits.argmax(1) == teacher_logits.argmax(1)).sum())
+            divergence += _divergence(teacher_logits, student_logits)
+    has_teacher = teacher.images > 0
+    scored = has_teacher and against == "labels"
+    teacher_per_class = teacher.per_class() if scored else [None] * len(class_names)
     classes = [
-        ClassScores(name=name, images=count, student=mine, teacher=its)
-        for name, count, mine, its in zip(
-            class_names, student.images_per_class(), student.per_class(), of_teacher, strict=True
+        ClassScores(name=name, images=count, student=student_top1, teacher=teacher_top1)
+        for name, count, student_top1, teacher_top1 in zip(
+            class_names, student.images_per_class(), student.per_class(), teacher_per_class, strict=True
         )
     ]
+    student_scores, teacher_scores = student.scores(), teacher.scores() if scored else None
+    change_points, retention_percent = accuracy_change(student_scores, teacher_scores)
     return SplitScores(
         images=student.images,
         against=against,
-        student=student.scores(),
-        teacher=teacher.scores() if scored else None,
-        agreement=agreed / student.images if taught else None,
-        divergence=divergence / student.images if taught else None,
+        student=student_scores,
+        teacher=teacher_scores,
+        change_points=change_points,
+        retention_percent=retention_percent,
+        agreement=agreed / student.images if has_teacher else None,
+        divergence=divergence / student.images if has_teacher else None,
         classes=classes,
         lost_most=_lost_most(classes),
     )
@@ -51,12 +63,12 @@ def compare(batches: Iterable[Evaluation], class_names: list[str], against: Refe
 
 def _divergence(teacher: Tensor, student: Tensor) -> float:
     """KL(teacher || student) in nats of logits [B, C], summed over the batch, in float64."""
-    wanted, found = teacher.double().log_softmax(1), student.double().log_softmax(1)
-    return float(functional.kl_div(found, wanted, reduction="sum", log_target=True))
+    log_p, log_q = teacher.double().log_softmax(1), student.double().log_softmax(1)
+    return float(functional.kl_div(log_q, log_p, reduction="sum", log_target=True))
 
 
-class Tally:
-    """What is counted of one model's logits."""
+class ScoreAccumulator:
+    """Adds up one classifier's scores batch by batch."""
 
     def __init__(self, num_classes: int) -> None:
         self._num_classes = num_classes
@@ -67,7 +79,7 @@ class Tally:
         self._excess = torch.zeros(_BINS, dtype=torch.float64)  # confidences minus hits, summed by bin
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch: float32 [B, C] and int64 [B]."""
+        """Add a batch: float32 [B, C] and int64 [B]."""
         self._loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
         confidence, predicted = logits.double().softmax(1).max(1)
         hits = predicted == labels
@@ -81,11 +93,11 @@ class Tally:
 
     @property
     def images(self) -> int:
-        """How many were counted."""
+        """Number of images added so far."""
         return int(self._images.sum())
 
     def scores(self) -> Scores:
-        """Over all that was counted."""
+        """Scores over all images added so far."""
         return Scores(
             top1=int(self._correct.sum()) / self.images,
             top5=self._top5 / self.images if self._num_classes > 5 else None,
@@ -94,19 +106,19 @@ class Tally:
         )
 
     def images_per_class(self) -> list[int]:
-        """[C]."""
+        """[C] images of each class."""
         return self._images.tolist()
 
     def per_class(self) -> list[float | None]:
-        """Top-1 accuracy among the images of each class; None where there were none."""
+        """[C] top-1 accuracy among the images of each class; None for a class without images."""
         pairs = zip(self._correct.tolist(), self._images.tolist(), strict=True)
         return [correct / images if images else None for correct, images in pairs]
 
 
 def _lost_most(classes: list[ClassScores]) -> list[str]:
-    gaps = [
-        (known.teacher - known.student, known.name)
-        for known in classes
-        if known.teacher is not None and known.student is not None and known.teacher > known.student
+    losses = [
+        (row.teacher - row.student, row.name)
+        for row in classes
+        if row.teacher is not None and row.student is not None and row.teacher > row.student
     ]
-    return [name for _, name in sorted(gaps, key=lambda pair: (-pair[0], pair[1]))[:_LOST]]
+    return [name for _, name in sorted(losses, key=lambda pair: (-pair[0], pair[1]))[:_LOST]]

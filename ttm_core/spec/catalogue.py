@@ -1,4 +1,4 @@
-"""Every architecture that can be made by name, with its size and cost, without loading torch.
+"""The catalogue of architectures with their size and cost. Torch-free.
 
 The rows come from `catalogue.json`, which `python -m ttm_core.models.build_catalogue` writes.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 from ttm_core.errors import UserError
 
-# timm's families whose `forward_intermediates` gives patch tokens, the same number from every block.
+# timm families whose `forward_intermediates` returns patch tokens, the same number for every block.
 _TOKEN_FAMILIES = frozenset(
     (
         *("beit", "cait", "convit", "deit", "eva", "naflexvit", "tnt", "xcit"),
@@ -23,7 +23,7 @@ _TOKEN_FAMILIES = frozenset(
 
 
 class UnknownArchitecture(UserError, ValueError):
-    """A name that no model has; `nearest` holds the names that come closest, the best first."""
+    """No architecture has this name. `nearest` lists similar names, the closest first."""
 
     code = "unknown_architecture"
 
@@ -31,38 +31,38 @@ class UnknownArchitecture(UserError, ValueError):
         self.name = name
         self.nearest = list(nearest)
         hint = f"; did you mean {' or '.join(self.nearest)}?" if self.nearest else ""
-        super().__init__(f"there is no architecture {name!r}{hint}")
+        super().__init__(f"unknown architecture {name!r}{hint}")
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """One model as it is made with its default number of classes and channels."""
+    """An architecture with its default number of classes and channels."""
 
     name: str
     family: str
     parameters: int
     macs: int | None
-    """Multiply-accumulates of one image of `input_size`; None where they could not be counted."""
+    """Multiply-accumulates of one image of `input_size`; None if they could not be counted."""
     input_size: tuple[int, int, int]
     """Channels, height, width."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
     num_classes: int
     pretrained: bool
-    """Whether published weights exist at the hub."""
+    """Whether the Hugging Face Hub has weights."""
     interpolation: str
     crop_pct: float
     tags: Mapping[str, Mapping[str, Any]]
-    """Of timm's published weights (`a1_in1k`): what they were made with, where that differs from this row."""
+    """timm's published weights by tag (`a1_in1k`), each with the fields that differ from this row."""
 
 
 def all() -> tuple[Architecture, ...]:
-    """Every architecture, ours first, then timm's in its own order."""
+    """All architectures: the project's, then timm's in timm's order."""
     return tuple(_catalogue().values())
 
 
 def find(name: str) -> Architecture:
-    """The architecture of this very name, which may carry one of its tags: `resnet18.a1_in1k`.
+    """The architecture with this name, optionally with a tag: `resnet18.a1_in1k`.
 
     Raises:
         UnknownArchitecture: there is none.
@@ -75,16 +75,16 @@ def find(name: str) -> Architecture:
 
 
 def nearest(name: str, n: int = 3) -> list[str]:
-    """Up to `n` names close to `name`, the closest first.
+    """Up to `n` names similar to `name`, the closest first.
 
-    Case and a timm tag (`.a1_in1k`) are left out of account, and `resnet20` is as close to `cifar/resnet20` as can be.
+    Ignores case and timm tags (`.a1_in1k`). `resnet20` matches `cifar/resnet20` exactly.
     """
     known: dict[str, str] = {}
     for row in all():
         lowered = row.name.lower()
         known[lowered] = row.name
         known.setdefault(lowered.rpartition("/")[2], row.name)
-    # Two spellings of one name may both be close.
+    # The same name may match with and without its folder.
     close = difflib.get_close_matches(name.lower().partition(".")[0], known, 2 * n, cutoff=0.4)
     return list(dict.fromkeys(known[spelling] for spelling in close))[:n]
 
@@ -97,14 +97,14 @@ def search(
     max_parameters: int | None = None,
     max_macs: int | None = None,
 ) -> list[Architecture]:
-    """The architectures that fit every condition given, in the order of `all`.
+    """The architectures that meet every given condition, in the order of `all`.
 
     Args:
-        query: words that must all occur in the name, in any case and order.
+        query: words that must all occur in the name, in any order and case.
         family: the module of the architecture, such as `efficientnet`.
-        pretrained: only those with, or only those without published weights.
+        pretrained: select architectures with (True) or without (False) published weights.
         max_parameters: upper bound on the parameters.
-        max_macs: upper bound on the multiply-accumulates; leaves out those whose number is not known.
+        max_macs: upper bound on the multiply-accumulates; excludes architectures with unknown numbers.
     """
     words = query.lower().split()
     return [
@@ -119,10 +119,10 @@ def search(
 
 
 def has_tokens(name: str) -> bool:
-    """Whether a model works on patch tokens throughout and shows those of each block, as ViTKD asks.
+    """Returns whether a model exposes the patch tokens of each block, as ViTKD requires.
 
     Raises:
-        UnknownArchitecture: there is no such model.
+        UnknownArchitecture: no architecture has this name.
     """
     return find(name).family in _TOKEN_FAMILIES
 
@@ -133,6 +133,6 @@ def _catalogue() -> dict[str, Architecture]:
     return {row["name"]: Architecture(**{"tags": {}, **row}) for row in rows}
 
 
-def _with_tuples(told: dict[str, Any]) -> dict[str, Any]:
-    """JSON's lists as the tuples that they are."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+def _with_tuples(row: dict[str, Any]) -> dict[str, Any]:
+    """Converts lists to tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}

@@ -1,4 +1,4 @@
-"""What a dataset and its augmentation are told. Torch-free."""
+"""Specs of datasets and augmentation. Torch-free."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -12,17 +12,18 @@ FormatName = Literal["auto", "image_folder", "idx", "cifar_binary", "cifar_pytho
 
 
 class ValidationSpec(Spec):
-    """Where validation images come from when the dataset brings no validation split of its own.
+    """The validation split of a dataset that has none.
 
-    A split named val, valid or validation in the dataset is always used as it is. The test split never is.
+    If the dataset has a split named val, valid or validation, it is used unchanged. The test split is never used for
+    validation.
     """
 
-    share: Share = Field(0.1, description="Share of the training images held out, the same share of each class.")
+    share: Share = Field(0.1, description="Share of training images to hold out, equal for every class.")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
 
 class DatasetSpec(Spec):
-    """Images with labels, by URI. A string is short for `{"uri": ...}`."""
+    """A dataset by URI. A string is short for `{"uri": ...}`."""
 
     uri: Annotated[str, Field(min_length=1, max_length=2048)]
     format: FormatName = "auto"
@@ -38,17 +39,19 @@ class DatasetSpec(Spec):
 
 
 class RandAugment(Spec):
-    """Cubuk et al. 2020 (arXiv 1909.13719): operations of one strength, drawn for each view."""
+    """RandAugment, Cubuk et al. 2020 (arXiv 1909.13719): random operations of equal magnitude for each view."""
 
-    magnitude: Annotated[float, Field(ge=0, le=10)] = Field(9.0, description="Of 10, where 10 is an operation's most.")
-    layers: Annotated[int, Field(ge=1, le=8)] = Field(2, description="Operations drawn for a view, one after another.")
-    probability: Annotated[float, Field(gt=0, le=1)] = Field(0.5, description="That a drawn operation is applied.")
-    magnitude_std: Annotated[float, Field(ge=0, le=10)] = Field(0.5, description="Deviation of the magnitude.")
+    magnitude: Annotated[float, Field(ge=0, le=10)] = Field(9.0, description="Strength from 0 to 10 (maximum).")
+    layers: Annotated[int, Field(ge=1, le=8)] = Field(2, description="Number of operations per view.")
+    probability: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="Probability that an operation is applied."
+    )
+    magnitude_std: Annotated[float, Field(ge=0, le=10)] = Field(0.5, description="Standard deviation of the magnitude.")
 
 
 class RandomErasing(Spec):
-    """Zhong et al. 2020 (arXiv 1708.04896): a rectangle of noise over a part of a view. A number is short for
-    `{"probability": ...}`."""
+    """Random erasing, Zhong et al. 2020 (arXiv 1708.04896): a rectangle of a view is replaced by noise. A number is
+    short for `{"probability": ...}`."""
 
     probability: Annotated[float, Field(gt=0, le=1)] = 0.25
     min_area: Annotated[float, Field(gt=0, le=1)] = 0.02
@@ -63,13 +66,13 @@ class RandomErasing(Spec):
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         if self.min_area > self.max_area:
-            raise ValueError("min_area is larger than max_area")
+            raise ValueError("min_area must not be larger than max_area")
         return self
 
 
 class Mixing(Spec):
-    """Views mixed in pairs, with labels in the same shares: mixup blends (Zhang et al. 2018, arXiv 1710.09412), CutMix
-    pastes a patch (Yun et al. 2019, arXiv 1905.04899). Where both are given, each view draws one of them."""
+    """Mixes pairs of views and their labels: mixup blends them (Zhang et al. 2018, arXiv 1710.09412), CutMix pastes a
+    patch (Yun et al. 2019, arXiv 1905.04899). If both are set, each view uses one of them at random."""
 
     mixup_alpha: Annotated[float, Field(gt=0, le=100)] | None = Field(
         None, description="Shares follow Beta(alpha, alpha)."
@@ -77,31 +80,31 @@ class Mixing(Spec):
     cutmix_alpha: Annotated[float, Field(gt=0, le=100)] | None = Field(
         None, description="Shares of the area follow Beta(alpha, alpha)."
     )
-    probability: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="That a view is mixed.")
-    switch: Annotated[float, Field(ge=0, le=1)] = Field(0.5, description="Share of CutMix where both are given.")
+    probability: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="Probability that a view is mixed.")
+    switch: Annotated[float, Field(ge=0, le=1)] = Field(0.5, description="Share of CutMix if both are set.")
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
         if self.mixup_alpha is None and self.cutmix_alpha is None:
-            raise ValueError("give mixup_alpha, cutmix_alpha, or both")
+            raise ValueError("set mixup_alpha, cutmix_alpha, or both")
         return self
 
     @property
     def cutmix_share(self) -> float:
-        """Share of the mixed views that are CutMix's."""
+        """The share of mixed views that use CutMix."""
         if self.mixup_alpha is None:
             return 1.0
         return 0.0 if self.cutmix_alpha is None else self.switch
 
 
 class NoAugmentation(Spec):
-    """The image as it is: one view."""
+    """No augmentation: a single view per image."""
 
     kind: Literal["none"] = "none"
 
 
 class _Augmentation(Spec):
-    """What may follow a crop, in this order."""
+    """Steps that follow the crop, in this order."""
 
     rand_augment: RandAugment | None = None
     erasing: Annotated[RandomErasing | None, or_short(RandomErasing | float | None)] = None
@@ -109,7 +112,7 @@ class _Augmentation(Spec):
 
 
 class CropFlip(_Augmentation):
-    """Zero-pad each side, crop back at a random offset, flip half the time: CIFAR's standard."""
+    """Zero-pad each side, crop back at a random offset, flip with probability 0.5: the standard for CIFAR."""
 
     kind: Literal["crop_flip"] = "crop_flip"
     padding: Annotated[int, Field(ge=0, le=64)] = 4
@@ -117,7 +120,7 @@ class CropFlip(_Augmentation):
 
 
 class ResizedCrop(_Augmentation):
-    """A random area and aspect ratio, resized to the input size, flipped half the time: ImageNet's standard."""
+    """Crop a random area and aspect ratio, resize, flip with probability 0.5: the standard for ImageNet."""
 
     kind: Literal["resized_crop"] = "resized_crop"
     min_area: Annotated[float, Field(gt=0, le=1)] = 0.08
@@ -129,5 +132,5 @@ AugmentationSpec = Annotated[NoAugmentation | CropFlip | ResizedCrop, Field(disc
 
 
 def mixes(augmentation: AugmentationSpec | None) -> bool:
-    """Whether a view may be a mixture of two images."""
+    """Returns whether views may be mixtures of two images."""
     return isinstance(augmentation, _Augmentation) and augmentation.mix is not None

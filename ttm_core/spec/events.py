@@ -1,7 +1,9 @@
-"""What a run tells while it works. Torch-free; one JSON object a line when it crosses a pipe.
+"""Events that a run emits. Torch-free; serialized as one JSON object a line.
 
-The order of a run: phases in order, `resolved` once, `teacher_measured` at most once, then `progress`, `metrics` and
-`checkpoint` many times, and last exactly one of `finished`, `stopped`, `failed`.
+Order of the events of an attempt: `phase` events in the order of `Phase` (`caching_teacher` is followed by `training`
+again); `teacher_measured` at most once, before `resolved`; `resolved` once; then any number of `progress`, `metrics`
+and `checkpoint` events; last exactly one of `finished`, `stopped` and `failed`. `log` and `store_requested` may come
+anywhere.
 """
 
 from typing import Annotated, Literal
@@ -14,25 +16,27 @@ Phase = Literal["fetching", "loading_teacher", "caching_teacher", "training", "e
 
 
 Reference = Literal["labels", "teacher"]
-"""What a student's answers are held against: the labels that the data brings, or the teacher's own answers instead."""
+"""What predictions are compared with: the dataset's labels, or the teacher's predictions for images without labels."""
+
+LogLevel = Literal["info", "warning"]
 
 
-# Of a teacher store's key. Whoever reads an event may make a path of it.
+# SHA-256 of a teacher store's key. The pattern makes it safe as a file name.
 StoreDigest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-def _fit_to_show(text: str) -> str:
-    # It may quote what a stranger's file holds, of any length, and NUL, which PostgreSQL does not keep.
+def _printable(text: str) -> str:
+    # A message may quote untrusted files of any length, and PostgreSQL stores no NUL.
     shown = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
     return "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in shown)
 
 
 _LONGEST = 2000
-Message = Annotated[str, AfterValidator(_fit_to_show)]
+Message = Annotated[str, AfterValidator(_printable)]
 
 
 class _Event(BaseModel):
-    # A reader of a neighboring version ignores fields it does not know. NaN and Infinity cross as JSON strings.
+    # Readers of another version ignore unknown fields. NaN and Infinity are serialized as strings.
     model_config = ConfigDict(extra="ignore", frozen=True, ser_json_inf_nan="strings")
 
 
@@ -42,17 +46,17 @@ class PhaseChanged(_Event):
 
 
 class Estimate(BaseModel):
-    """What a run is expected to take, from a few steps before it began."""
+    """Expected duration and memory of a run, from timing a few steps before it starts."""
 
-    seconds: float = Field(description="Of training, validation and the teacher, from the first step on.")
+    seconds: float = Field(description="Training, validation and teacher forward passes, from the first step.")
     step_seconds: float
-    teacher_seconds: float = Field(description="Of `seconds`, to fill the teacher's store; 0 where it is full.")
-    store_bytes: int = Field(description="That the teacher's store takes in the end; 0 without one.")
-    memory_bytes: int = Field(description="Most memory so far: of the GPU, or of the process without one.")
+    teacher_seconds: float = Field(description="Part of `seconds` that fills the teacher store; 0 if it is full.")
+    store_bytes: int = Field(description="Size of the full teacher store; 0 without one.")
+    memory_bytes: int = Field(description="Peak memory of the GPU, or of the process on a CPU.")
 
 
 class Resolved(_Event):
-    """The spec with every open field decided, and the size of what follows."""
+    """The spec with every open field resolved, and the size of the run."""
 
     kind: Literal["resolved"] = "resolved"
     spec: DistillSpec
@@ -66,14 +70,13 @@ class Resolved(_Event):
     teacher_parameters: int | None
     resumed_from_step: int | None
     estimate: Estimate | None = None
-    """As the first attempt made it; None from a trainer of an earlier version."""
+    """Made by the first attempt."""
     teacher_stores: list[StoreDigest] = []
-    """That the run reads and fills, in the order of its teachers, each once."""
+    """Digests of the stores that the run uses, in the order of its teachers, without duplicates."""
 
 
 class TeacherMeasured(_Event):
-    """The teacher's own accuracy on the validation split, before any compute is spent on the student. Not told where
-    that has no labels."""
+    """The teacher's accuracy on the validation split, measured before training. Omitted for a split without labels."""
 
     kind: Literal["teacher_measured"] = "teacher_measured"
     top1: float
@@ -93,8 +96,8 @@ class Progress(_Event):
 
 class Metrics(_Event):
     """Named numbers at a step: `train/loss`, `train/ce`, `train/wttm`, `train/learning_rate`,
-    `train/images_per_second`, `train/data_wait_share`, `validation/top1`, `validation/loss`; `validation/agreement` in
-    place of `validation/top1` where the teacher's answers stand for labels."""
+    `train/images_per_second`, `train/data_wait_share`, `validation/top1`, `validation/loss`; `validation/agreement`
+    replaces `validation/top1` where the teacher's predictions are the labels."""
 
     kind: Literal["metrics"] = "metrics"
     step: int
@@ -103,7 +106,10 @@ class Metrics(_Event):
 
 
 class CheckpointSaved(_Event):
-    """A whole, durable checkpoint; `path` is relative to the work directory."""
+    """A complete, durable checkpoint; `path` is relative to the work directory.
+
+    `best` is true for the checkpoint with the best validated weights so far; it replaces the previous best one.
+    """
 
     kind: Literal["checkpoint"] = "checkpoint"
     step: int
@@ -116,20 +122,19 @@ class CheckpointSaved(_Event):
 
 class Log(_Event):
     kind: Literal["log"] = "log"
-    level: Literal["info", "warning"] = "info"
+    level: LogLevel = "info"
     message: Message
 
 
 class StoreRequested(_Event):
-    """Told only by a run that was given a folder for answers: it goes on when a file of this name is there. Whoever
-    supervises it may bring the store meanwhile."""
+    """Requests a teacher store from the worker. The run continues when the answers folder has a file named `digest`."""
 
     kind: Literal["store_requested"] = "store_requested"
     digest: StoreDigest
 
 
 class Artifact(BaseModel):
-    """A file the run made; `path` is relative to the work directory."""
+    """A file that the run wrote; `path` is relative to the work directory."""
 
     name: str
     path: str
@@ -139,8 +144,8 @@ class Artifact(BaseModel):
 
 
 class Accuracy(BaseModel):
-    """Shares in [0, 1]; `loss` is the mean cross-entropy in nats. Both against the labels, or, for images without, the
-    class that the teacher gives: `top1` is agreement with the teacher then."""
+    """Top-1 accuracy in [0, 1] and mean cross-entropy in nats. For images without labels, the teacher's predictions are
+    the labels, so that `top1` is agreement with the teacher."""
 
     top1: float
     loss: float
@@ -149,7 +154,7 @@ class Accuracy(BaseModel):
 
 
 class Result(BaseModel):
-    """How a run ended. Accuracies are of the best student by validation; test is None without a test split."""
+    """Result of a run. Accuracies are those of the best student by validation; test is None without a test split."""
 
     best_epoch: int
     steps: int
@@ -160,13 +165,13 @@ class Result(BaseModel):
     student_parameters: int
     teacher_parameters: int | None
     train_seconds: float
-    """Of the last attempt."""
+    """Duration of the last attempt."""
     training_seconds: float | None = None
-    """From the first step to the last, over all attempts: what the estimate was of."""
+    """From the first step to the last, over all attempts; compare with the estimate."""
     teacher_forwards: int | None = None
-    """Images that the last attempt ran the teacher on for training; None where no method asked for it."""
+    """Images that the last attempt ran the teacher on to fill its store; None without a store."""
     teacher_cache_hits: int | None = None
-    """Images whose logits were read from the teacher store without having been computed by the last attempt."""
+    """Images whose logits the last attempt read from the teacher store without computing them."""
     artifacts: list[Artifact]
 
 
@@ -176,7 +181,7 @@ class Finished(_Event):
 
 
 class Stopped(_Event):
-    """Asked to stop, the run saved a checkpoint and left; started again in its work directory, it goes on."""
+    """The run saved a checkpoint after a stop request; started again in its work directory, it resumes."""
 
     kind: Literal["stopped"] = "stopped"
     step: int
@@ -214,5 +219,5 @@ def encode(event: Event) -> bytes:
 
 
 def decode(line: bytes) -> Event:
-    """The event of one line; ValueError for anything else."""
+    """Decodes one line. Raises ValueError for anything but an event."""
     return _event.validate_json(line)

@@ -1,7 +1,7 @@
-"""Published runs by name: a partial spec each, in YAML under `recipes/`. Torch-free.
+"""Recipes: partial specs of published runs, as YAML files in `recipes/`. Torch-free.
 
-`cifar100/resnet56-resnet20/wttm` is a row of the paper; what a recipe leaves open (the data, the teacher's file) is
-given beside its name, and whatever else is given there overrides the recipe.
+For example, `cifar100/resnet56-resnet20/wttm` is a row of a table in the WTTM paper. A spec with a recipe adds what the
+recipe leaves open (the data and the teacher's checkpoint) and may override any other field.
 """
 
 import copy
@@ -18,56 +18,56 @@ from ttm_core.errors import UserError
 
 FOLDER = Path(__file__).resolve().parents[1] / "recipes"
 
-# libyaml's, where PyYAML was built with it, reads all recipes in a seventh of the time.
+# The loader of libyaml, if PyYAML has it, is 7 times faster than the one in Python.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-# The field that a bare string stands for, where it is not the variant's `kind`.
+# The field that a string is short for, if it is not `kind`.
 _SHORT_FOR = {"teacher": "checkpoint", "student": "architecture", "dataset": "uri", "optimizer": "name"}
 
 
 class UnknownRecipe(UserError, ValueError):
-    """A name that no recipe has; the message holds the names that come closest."""
+    """No recipe has this name. The message lists similar names."""
 
     code = "unknown_recipe"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A published run."""
+    """A partial spec with the source and the published accuracies."""
 
     name: str
     title: str
     source: str
     published: Mapping[str, float]
-    """Top-1 accuracy in per cent of the `teacher`, of the `student` trained alone, and of the `distilled` student."""
+    """Top-1 accuracy in % of the `teacher`, of the `student` trained alone, and of the `distilled` student."""
     spec: Mapping[str, Any]
-    """A part of a DistillSpec."""
+    """A partial DistillSpec."""
 
 
 def names() -> list[str]:
-    """Every recipe's name, in order."""
+    """The names of all recipes, sorted."""
     return list(_recipes())
 
 
 def find(name: str) -> Recipe:
-    """The recipe of this very name. Raises UnknownRecipe."""
+    """The recipe with this name. Raises UnknownRecipe."""
     try:
         return _recipes()[name]
     except KeyError:
         near = difflib.get_close_matches(name, names(), 3, cutoff=0.4)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise UnknownRecipe(f"there is no recipe {name!r}{hint}") from None
+        raise UnknownRecipe(f"unknown recipe {name!r}{hint}") from None
 
 
-def expand(told: Mapping[str, Any]) -> dict[str, Any]:
-    """A spec that names a recipe, with all that the recipe says; what the spec says itself stays.
+def expand(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds the fields of the recipe that a spec names. Fields of the spec take precedence.
 
-    Objects are merged field by field; an object of another `kind` (an optimizer of another name) replaces the recipe's,
-    since their fields differ.
+    Objects are merged field by field. An object of another `kind` (for optimizers: another `name`) replaces the
+    recipe's object, because their fields differ.
     """
-    merged = _merged(find(told["recipe"]).spec, told)
-    if told.get("teachers") is not None and told.get("teacher") is None:
-        merged.pop("teacher", None)  # several teachers stand where the recipe has one
+    merged = _merged(find(spec["recipe"]).spec, spec)
+    if spec.get("teachers") is not None and spec.get("teacher") is None:
+        merged.pop("teacher", None)  # `teachers` replaces the `teacher` of the recipe
     return merged
 
 
@@ -75,7 +75,7 @@ def _merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]
     result = copy.deepcopy(dict(base))
     for one, other in (("gamma", "temperature"), ("temperature", "gamma")):
         if given.get(one) is not None and given.get(other) is None:
-            result.pop(other, None)  # one follows from the other
+            result.pop(other, None)  # gamma = 1 / temperature
     for key, value in given.items():
         below = result.get(key)
         if isinstance(value, str) and isinstance(below, dict):

@@ -1,4 +1,4 @@
-"""How a row of logits is kept: half precision, or bytes with a scale of their own."""
+"""Encodings of a row of logits: float16, or int8 with a scale per row."""
 
 from typing import Literal, Protocol, assert_never
 
@@ -10,7 +10,7 @@ _LARGEST = float(np.finfo(np.float16).max)
 
 
 class Codec(Protocol):
-    """Rows of float32 logits [B, classes] to records [B] and back."""
+    """Converts float32 logits [B, classes] to records [B] and back."""
 
     dtype: np.dtype[np.void]
 
@@ -20,7 +20,7 @@ class Codec(Protocol):
 
 
 class Float16:
-    """A logit between 8 and 16 comes back within 0.004; one beyond 65,504 would become infinite and is held there."""
+    """Half precision: logits between 8 and 16 have an error of at most 0.004. Logits beyond 65,504 are clipped."""
 
     def __init__(self, classes: int) -> None:
         self.dtype = np.dtype([("logits", "<f2", (classes,))])
@@ -35,23 +35,22 @@ class Float16:
 
 
 class Int8:
-    """255 levels between a row's least and greatest logit: each comes back within half a level, whatever its size.
+    """255 levels between the minimum and maximum of a row: the error is at most half a level. Half the size of float16.
 
-    Half the bytes of float16. All methods here read logits through a softmax or a standardization, which the rounding
-    of a row's middle does not touch.
+    The rounding of `middle` has no effect, because all methods read logits through a softmax or a standardization.
     """
 
     def __init__(self, classes: int) -> None:
         self.dtype = np.dtype([("middle", "<f4"), ("step", "<f4"), ("levels", "i1", (classes,))])
 
     def encode(self, logits: NDArray[np.float32]) -> NDArray[np.void]:
-        held = np.clip(logits, -_LARGEST, _LARGEST).astype(np.float64)
-        least, greatest = held.min(1), held.max(1)
+        clipped = np.clip(logits, -_LARGEST, _LARGEST).astype(np.float64)
+        low, high = clipped.min(1), clipped.max(1)
         records = np.empty(len(logits), self.dtype)
-        records["middle"] = (least + greatest) / 2
-        records["step"] = np.maximum((greatest - least) / 254, np.finfo(np.float32).tiny)
-        # From the rounded middle and step, since those are what a reader has.
-        scaled = (held - records["middle"][:, None].astype(np.float64)) / records["step"][:, None].astype(np.float64)
+        records["middle"] = (low + high) / 2
+        records["step"] = np.maximum((high - low) / 254, np.finfo(np.float32).tiny)
+        # Uses the rounded middle and step, which are what `decode` reads.
+        scaled = (clipped - records["middle"][:, None].astype(np.float64)) / records["step"][:, None].astype(np.float64)
         records["levels"] = np.clip(np.rint(scaled), -127, 127)
         return records
 
@@ -61,7 +60,7 @@ class Int8:
 
 
 def build_codec(encoding: Encoding, classes: int) -> Codec:
-    """The codec of rows of so many classes."""
+    """Returns the codec for rows of `classes` logits."""
     match encoding:
         case "float16":
             return Float16(classes)

@@ -1,4 +1,4 @@
-"""What a teacher's logits depend on, and the name of the store that holds them."""
+"""The key of a teacher store: everything that determines the teacher's logits."""
 
 import hashlib
 import json
@@ -18,10 +18,10 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class StoreKey:
-    """All that decides a stored number, down to its last bit. Runs that agree in it share a store.
+    """Everything that determines the bits of stored logits. Runs with equal keys share a store.
 
-    The arithmetic belongs to it: another number of threads or another device rounds differently, and a run must read
-    the same numbers whether they were computed by itself or by another.
+    This includes the device and the number of threads, which change rounding: a run must read the same logits whether
+    it computed them itself or not.
     """
 
     teacher: str

@@ -1,4 +1,4 @@
-"""What a folder of stores holds, told from its files alone. Torch-free, for who only wants to know."""
+"""Lists teacher stores from their files. Torch-free, for workers."""
 
 import json
 from contextlib import suppress
@@ -8,9 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class DescribedStore:
-    """`bytes` are those taken on disk, `rows` the logits that are there, rounded up to whole blocks; `used_at` is when
-    it was last opened (Unix seconds).
-    """
+    """A store: `bytes` on disk, `rows` of logits rounded up to blocks, and `used_at`, the Unix time of its last use."""
 
     digest: str
     encoding: str
@@ -20,7 +18,7 @@ class DescribedStore:
 
 
 def describe_stores(root: Path) -> list[DescribedStore]:
-    """All stores under a folder, in order of their digests; one that is removed meanwhile may be missing."""
+    """Describes all stores in a folder, sorted by digest. Stores removed concurrently may be missing."""
     found = []
     for about in sorted(root.glob("[0-9a-f]*/key.json")):
         with suppress(OSError, ValueError, KeyError):

@@ -1,4 +1,4 @@
-"""Rows of logits in one memory-mapped file, and which blocks of them are there."""
+"""A memory-mapped file of logit rows, and a file of the blocks that are present."""
 
 import os
 from pathlib import Path
@@ -12,11 +12,10 @@ _SYNC_BYTES = 64 * 2**20
 
 
 class LogitsFile:
-    """Records of logits by row; a block of rows counts as present only once it is durable.
+    """Records of logits by row. A block of rows is present only when it is durable.
 
-    Rows are written first and synced, and only then the byte that tells them present; so after a crash at any context a
-    block is either there or not. Several processes may write the same block: by the store's key they write the same
-    bytes. Space is taken by what is written, not by what could be.
+    Rows are written and synced before the byte that marks their block as present, so a block is complete after a crash
+    or absent. Processes may write the same block concurrently, because equal keys give equal bytes. The file is sparse.
     """
 
     def __init__(self, folder: Path, codec: Codec, *, rows: int, blocks: int) -> None:
@@ -34,13 +33,13 @@ class LogitsFile:
         return self._codec.dtype.itemsize
 
     def missing(self, blocks: NDArray[np.int64]) -> list[int]:
-        """Those of the blocks that nobody has written yet."""
+        """The blocks that have not been written yet."""
         absent: list[int] = blocks[self._present[blocks] == 0].tolist()
         pending = set(self._pending)
         return [block for block in absent if block not in pending]
 
     def write(self, block: int, first_row: int, logits: NDArray[np.float32]) -> None:
-        """Keep a block's rows, [its rows, classes]; present for others after the next sync."""
+        """Writes the rows of a block, [rows, classes]. Other processes see it after the next sync."""
         content = self._codec.encode(logits).tobytes()
         offset, written = first_row * self._codec.dtype.itemsize, 0
         while written < len(content):
@@ -51,7 +50,7 @@ class LogitsFile:
             self.sync()
 
     def sync(self) -> None:
-        """Make what was written durable, then say that it is there."""
+        """Makes written blocks durable, then marks them as present."""
         if not self._pending:
             return
         os.fdatasync(self._data)
@@ -62,7 +61,7 @@ class LogitsFile:
         self._pending_bytes = 0
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """[B, classes] of rows whose blocks are present or were just written."""
+        """Reads rows of present or just written blocks: [B, classes]."""
         return self._codec.decode(self._map[rows])
 
     def close(self) -> None:
@@ -72,7 +71,7 @@ class LogitsFile:
 
 
 def _sized(path: Path, size: int) -> int:
-    """A descriptor of a file of at least this size, sparse where nothing was written."""
+    """Opens a sparse file of at least this size. Returns its descriptor."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     if os.fstat(descriptor).st_size < size:
         os.ftruncate(descriptor, size)

@@ -1,4 +1,4 @@
-"""A folder of teacher stores: opened by key, shared by processes, bounded by least recent use."""
+"""A folder of teacher stores, shared by processes, that evicts the least recently used stores."""
 
 import json
 import os
@@ -18,17 +18,17 @@ from ttm_core.teacher_store.logits_file import LogitsFile
 
 @dataclass(frozen=True)
 class Stores:
-    """A folder of stores, and the bytes that they may take together."""
+    """A folder of stores and its size limit in bytes."""
 
     root: Path
     max_bytes: int = 50 * 2**30
     fetch: Callable[[str], None] = lambda digest: None
-    """Asked before a store is opened, by its key's digest: it may be brought from elsewhere."""
+    """Called with the digest of a key before its store is opened; may download the store."""
 
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """A store as it lies on disk: its key's digest, the bytes it takes, and when it was last opened (Unix seconds)."""
+    """A store on disk: the digest of its key, its size in bytes, and the Unix time of its last use."""
 
     digest: str
     bytes: int
@@ -37,14 +37,14 @@ class StoreInfo:
 
 @contextmanager
 def open_store(root: Path, key: StoreKey, codec: Codec, *, rows: int, blocks: int) -> Iterator[LogitsFile]:
-    """The store of a key, made if it is not there; while it is open, `prune` leaves it alone.
+    """Opens the store of a key, and creates it if necessary. `prune` does not delete open stores.
 
-    Stores of one key and another number of views are the same store: a row's number does not depend on how many views
-    there are, so the file grows to the largest number that was asked for.
+    Runs with different numbers of views share a store: row numbers do not depend on the number of views, and the file
+    grows to the largest number.
     """
     folder = root / key.digest
     with FileLock(root, key.digest) as lock:
-        lock.share()
+        lock.acquire_shared()
         folder.mkdir(parents=True, exist_ok=True)
         about = folder / "key.json"
         if not about.exists():
@@ -58,7 +58,7 @@ def open_store(root: Path, key: StoreKey, codec: Codec, *, rows: int, blocks: in
 
 
 def list_stores(root: Path) -> list[StoreInfo]:
-    """All stores, the most recently used first."""
+    """Lists all stores, the most recently used first."""
     if not root.is_dir():
         return []
     found = []
@@ -71,7 +71,7 @@ def list_stores(root: Path) -> list[StoreInfo]:
 
 
 def prune(root: Path, max_bytes: int) -> list[str]:
-    """Remove the least recently used stores that nobody has open until the rest fits; returns their digests."""
+    """Deletes the least recently used stores that are not open until the rest fits. Returns their digests."""
     stores = list_stores(root)
     total = sum(info.bytes for info in stores)
     removed = []
@@ -86,9 +86,9 @@ def prune(root: Path, max_bytes: int) -> list[str]:
 
 def _remove(root: Path, digest: str) -> bool:
     with FileLock(root, digest) as lock:
-        if not lock.try_own():
+        if not lock.try_acquire_exclusive():
             return False
-        doomed = root / f".{digest}.{os.getpid()}.{time.monotonic_ns()}.removed"
-        (root / digest).rename(doomed)
-        shutil.rmtree(doomed)
+        removed = root / f".{digest}.{os.getpid()}.{time.monotonic_ns()}.removed"
+        (root / digest).rename(removed)
+        shutil.rmtree(removed)
         return True

@@ -1,4 +1,4 @@
-"""The teacher's logits for training views: computed once in blocks, read ever after."""
+"""The teacher's logits for training views, computed once in blocks and then read from the store."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ def open_stored_teacher(
     block: int = BLOCK,
     distributed: Distributed | None = None,
 ) -> Iterator["StoredTeacher"]:
-    """A teacher whose logits for views 0 to `count` - 1 of the split's images are kept in its store among `stores`."""
+    """Opens the store of a teacher's logits for views 0 to `count` - 1 of the split's images."""
     key = store_key(teacher, views, precision=precision, device=device, block=block, encoding=encoding)
     rows = Rows(views, block)
     rows.number(count)
@@ -48,7 +48,7 @@ def open_stored_teacher(
 
 
 class StoredTeacher:
-    """Serves float32 logits from a store and fills what is missing."""
+    """Reads logits from a store and computes missing ones."""
 
     def __init__(
         self,
@@ -65,29 +65,29 @@ class StoredTeacher:
         self._teacher, self._file, self._rows, self._views = teacher, file, rows, views
         self._device, self._precision, self._distributed = device, precision, distributed
         self.digest = digest  # of the store's key
-        self.computed = 0  # images that the teacher ran on
-        self.read = 0  # images whose logits were asked for
+        self.computed = 0  # images the teacher ran on
+        self.read = 0  # images whose logits were read
 
     @property
     def missing(self) -> int:
-        """Images that the teacher has yet to be run on to fill all views."""
+        """The number of images the teacher still has to run on to fill all views."""
         blocks = self._file.missing(np.arange(self._rows.blocks))
         return sum(len(self._rows.members(block)[2]) for block in blocks)
 
     @property
     def bytes(self) -> int:
-        """That the store takes when all views are filled."""
+        """The size of the store when all views are filled."""
         return self._rows.count * self._file.row_bytes
 
     def fill(self, view: int) -> Iterator[None]:
-        """Compute what is missing of a view, yielding after each block; what is done stays if nobody goes on.
+        """Computes the missing blocks of a view and yields after each. Completed blocks persist if the caller stops.
 
-        Several processes of a run take turns with the blocks, and yield equally often.
+        The processes of a run divide the blocks among them and yield equally often.
         """
         distributed = self._distributed
         missing = distributed.run_on_main(lambda: self._file.missing(self._rows.blocks_of(view)))
-        for turn in range(0, len(missing), distributed.size):
-            for block in missing[turn + distributed.rank : turn + distributed.rank + 1]:
+        for start in range(0, len(missing), distributed.size):
+            for block in missing[start + distributed.rank : start + distributed.rank + 1]:
                 number, first_row, indices = self._rows.members(block)
                 self._file.write(block, first_row, self._compute(indices, number))
                 self.computed += len(indices)
@@ -97,9 +97,9 @@ class StoredTeacher:
             distributed.barrier()
 
     def logits(self, indices: NDArray[np.int64], view: int) -> Tensor:
-        """float32 [B, C] of images of the training split in a view that was filled, on the run's device."""
+        """Reads the logits of training images in a filled view: float32 [B, C] on the run's device."""
         self.read += len(indices)
-        return torch.from_numpy(self._file.read(self._rows.of(indices, view))).to(self._device)
+        return torch.from_numpy(self._file.read(self._rows.rows_of(indices, view))).to(self._device)
 
     @torch.inference_mode()
     def _compute(self, indices: NDArray[np.int64], view: int) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""The device a run trains on, and how the process is set up for it."""
+"""The device that a run trains on, and process-wide settings for reproducible and fast training."""
 
 import ctypes
 import os
@@ -13,22 +13,22 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
 def choose_device(number: int = 0) -> torch.device:
-    """A CUDA device that the process sees, by its number, else the CPU. Raises BadSpec where there are too few."""
+    """The visible CUDA device of this number, or the CPU without CUDA. Raises BadSpec where there are too few GPUs."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     if number >= (found := torch.cuda.device_count()):
-        raise BadSpec(f"training.devices asks for more GPUs than the {found} of this machine")
+        raise BadSpec(f"training.devices asks for more GPUs than this machine has ({found})")
     torch.cuda.set_device(number)
     return torch.device("cuda", number)
 
 
 def usable_threads() -> int:
-    """CPU threads that this process may use."""
+    """The number of CPU threads that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def set_up(device: torch.device, threads: int) -> None:
-    """Fix what decides a run's bits: the number of threads, and kernels that add in one order only."""
+    """Makes the run reproducible: fixes the number of threads and selects deterministic kernels."""
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     if device.type == "cuda":
@@ -38,13 +38,13 @@ def set_up(device: torch.device, threads: int) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to keep large freed blocks: it gives them back at every free, and pages them in again every step."""
+    """Makes glibc reuse large freed blocks; otherwise it returns them to the system and faults them in at each step."""
     if sys.platform != "linux":
         return
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
-        return  # another libc
+        return  # not glibc
     mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     mallopt(_M_TOP_PAD, 256 * 2**20)

@@ -1,4 +1,4 @@
-"""One step's loss: the student, the frozen teacher and the method, wrapped so that the loop knows none of them."""
+"""One step's loss terms: wraps student, frozen teachers and method, so that the training loop knows none of them."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -25,22 +25,22 @@ Precision = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a teacher's outputs come from."""
+class TeacherSource:
+    """A teacher, with its store where its logits are stored."""
 
     teacher: Teacher
-    stored: StoredTeacher | None = None  # asked instead of the teacher, where its logits are kept
+    stored: StoredTeacher | None = None  # replaces the teacher's forward pass
     weight: float = 1.0
 
 
 @dataclass(frozen=True)
 class Distiller:
-    """Turns a batch into named loss terms."""
+    """Computes the named loss terms of a batch."""
 
     student: nn.Module
     preprocess: Preprocess
     objective: Objective
-    teachers: Sequence[Source]  # none where the method does not ask for logits
+    teachers: Sequence[TeacherSource]  # empty where the method uses no teacher
     device: torch.device
     precision: Precision
 
@@ -57,22 +57,22 @@ class Distiller:
     def _teacher_outputs(
         self, batch: Batch, pixels: Tensor, student_input: Tensor, context: StepContext
     ) -> Outputs | None:
-        """Of the teacher, or of the mean of several. Logits in float32, all without a graph."""
-        seen = [self._outputs_of(source, batch, pixels, student_input) for source in self.teachers]
-        if len(seen) <= 1:
-            return seen[0] if seen else None
+        """Outputs of the teacher or the ensemble mean, without gradients; logits are float32."""
+        found = [self._source_outputs(source, batch, pixels, student_input) for source in self.teachers]
+        if len(found) <= 1:
+            return found[0] if found else None
         weights = [source.weight for source in self.teachers]
         temperature = self.objective.temperature(context)
-        return Outputs(mean_teacher_logits([each.logits for each in seen], weights, temperature))
+        return Outputs(mean_teacher_logits([each.logits for each in found], weights, temperature))
 
-    def _outputs_of(self, source: Source, batch: Batch, pixels: Tensor, student_input: Tensor) -> Outputs:
+    def _source_outputs(self, source: TeacherSource, batch: Batch, pixels: Tensor, student_input: Tensor) -> Outputs:
         if source.stored is not None:
             return Outputs(source.stored.logits(batch.indices, batch.view))
         teacher = source.teacher
         teacher_input = student_input if teacher.preprocess == self.preprocess else teacher.preprocess(pixels)
         with torch.no_grad(), self._autocast():
-            seen = outputs(teacher.model, teacher_input, self.objective.features)
-        return replace(seen, logits=seen.logits.float())
+            found = outputs(teacher.model, teacher_input, self.objective.features)
+        return replace(found, logits=found.logits.float())
 
     def _autocast(self) -> torch.autocast:
         dtype = torch.float16 if self.precision == "float16" else torch.bfloat16
@@ -83,7 +83,7 @@ def data_parallel(distiller: Distiller, distributed: Distributed) -> Forward:
     """The distiller, wrapped in DistributedDataParallel where the run has several processes."""
     if distributed.size == 1:
         return distiller
-    # A method need not use all of a model's parameters, such as a second head.
+    # A method may leave some of a model's parameters unused, such as a second head.
     return DistributedDataParallel(_Module(distiller), find_unused_parameters=True)
 
 
@@ -95,7 +95,7 @@ def gradient_sync(forward: Forward, is_last_part: bool) -> AbstractContextManage
 
 
 class _Module(nn.Module):
-    """A distiller as a module whose parameters are those that are trained."""
+    """A distiller as a module whose parameters are the trainable ones."""
 
     def __init__(self, distiller: Distiller) -> None:
         super().__init__()

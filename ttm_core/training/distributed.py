@@ -79,7 +79,7 @@ class Distributed:
 
 @contextmanager
 def init_distributed(devices: int) -> Iterator[Distributed]:
-    """Joins the process group that `ttm_core.pipeline.launch` or torchrun describes in the environment.
+    """Joins the process group that `ttm_core.training.launch` or torchrun describes in the environment.
 
     Raises:
         BadSpec: the launcher started a different number of processes than `devices`.

@@ -1,40 +1,42 @@
-"""Logits of models over a split, and accuracy."""
+"""Accuracy of student and teacher on the same images, before, during and after training."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
-from ttm_core.data.dataset import Split
+from ttm_core.data.dataset import Dataset, Split
+from ttm_core.errors import BadDataset
 from ttm_core.models.preprocess import Preprocess
+from ttm_core.models.teachers.load import Teacher
+from ttm_core.report.costs import describe_model, sum_costs
+from ttm_core.report.schema import Model, SplitScores
+from ttm_core.report.scores import BatchPredictions, compare
 from ttm_core.spec.events import Accuracy, Reference
 
 Classifier = tuple[nn.Module, Preprocess]
 _BATCH = 256
 
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What each of some models says of the same images."""
-
-    logits: list[Tensor]  # float32 [B, C] of each model
-    labels: Tensor  # int64 [B]
+# The teacher's logits of the validation split are kept for the report up to this size in bytes.
+_KEPT_LOGITS_BYTES = 256 * 2**20
 
 
 def evaluate(model: nn.Module, split: Split, preprocess: Preprocess, *, size: int, device: torch.device) -> Accuracy:
-    """Top-1 accuracy and mean cross-entropy (nats) over all images of the split, seen whole at `size` pixels."""
-    return accuracy(predictions([(model, preprocess)], split, size=size, device=device), split.against)
+    """Top-1 accuracy and mean cross-entropy (nats) over a split's full images, resized to `size` pixels."""
+    return accuracy(predict([(model, preprocess)], split, size=size, device=device), split.against)
 
 
 @torch.inference_mode()
-def predictions(
+def predict(
     classifiers: Sequence[Classifier], split: Split, *, size: int, device: torch.device
-) -> Iterator[Evaluation]:
-    """Batches of neighboring images, seen whole at `size` pixels; each image is read once for all models.
+) -> Iterator[BatchPredictions]:
+    """Yields the classifiers' logits by batches of neighboring full images, resized to `size` pixels.
 
-    The models are in evaluation mode meanwhile.
+    Each image is read once for all classifiers. The models are in evaluation mode until the iterator ends.
     """
     were_training = [model.training for model, _ in classifiers]
     for model, _ in classifiers:
@@ -44,18 +46,123 @@ def predictions(
             indices = split.indices[start : start + _BATCH]
             pixels = split.images.whole(indices, size).to(device)
             logits = [model(preprocess(pixels)).float() for model, preprocess in classifiers]
-            yield Evaluation(logits, split.labels[torch.from_numpy(indices)].to(device))
+            yield BatchPredictions(logits, split.labels[torch.from_numpy(indices)].to(device))
     finally:
         for (model, _), was_training in zip(classifiers, were_training, strict=True):
             model.train(was_training)
 
 
-def accuracy(batches: Iterable[Evaluation], against: Reference = "labels") -> Accuracy:
-    """Of the first model, over all batches."""
+def accuracy(batches: Iterable[BatchPredictions], against: Reference = "labels") -> Accuracy:
+    """Accuracy of the first classifier over all batches."""
     images, correct, loss = 0, 0, 0.0
-    for seen in batches:
-        logits = seen.logits[0]
+    for batch in batches:
+        logits = batch.logits[0]
         images += len(logits)
-        correct += int((logits.argmax(1) == seen.labels).sum())
-        loss += float(functional.cross_entropy(logits, seen.labels, reduction="sum"))
+        correct += int((logits.argmax(1) == batch.labels).sum())
+        loss += float(functional.cross_entropy(logits, batch.labels, reduction="sum"))
     return Accuracy(top1=correct / images, loss=loss / images, images=images, against=against)
+
+
+def chance_accuracy(split: Split) -> float:
+    """The best top-1 accuracy of a constant prediction: the share of the split's largest class.
+
+    1 / classes would be lower on unbalanced data, where a broken teacher that predicts one class exceeds it.
+    """
+    labels = split.labels[torch.from_numpy(split.indices)]
+    return float(torch.bincount(labels).max()) / len(labels)
+
+
+def wilson_interval(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
+    """The Wilson score interval of a share observed among `count` images; 95 % by default."""
+    center = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    margin = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
+    return center - margin, center + margin
+
+
+@dataclass
+class Evaluator:
+    """Evaluates student and teacher on full images at the student's input size."""
+
+    preprocess: Preprocess
+    teacher: Teacher | None
+    validation: Split
+    class_names: list[str]
+    device: torch.device
+    _teacher_logits: list[BatchPredictions] | None = field(default=None, init=False)  # of the validation split
+
+    def measure_teacher(self) -> Accuracy | None:
+        """The teacher's validation accuracy; None without a teacher, or where its predictions are the labels."""
+        if self.teacher is None or self.validation.against == "teacher":
+            return None
+        batches: Iterable[BatchPredictions] = predict(
+            [(self.teacher.model, self.teacher.preprocess)],
+            self.validation,
+            size=self.preprocess.image_size,
+            device=self.device,
+        )
+        if 4 * len(self.validation) * self.teacher.classes <= _KEPT_LOGITS_BYTES:
+            batches = self._teacher_logits = list(batches)
+        return accuracy(batches)
+
+    def validate(self, student: nn.Module) -> Accuracy:
+        """The student's validation accuracy."""
+        return evaluate(student, self.validation, self.preprocess, size=self.preprocess.image_size, device=self.device)
+
+    def compare(self, student: nn.Module, split: Split) -> SplitScores:
+        """Scores of student and teacher on a split; reuses the teacher's validation logits where they were kept."""
+        known = self._teacher_logits if split is self.validation else None
+        classifiers = [(student, self.preprocess)]
+        if self.teacher is not None and known is None:
+            classifiers.append((self.teacher.model, self.teacher.preprocess))
+        batches = predict(classifiers, split, size=self.preprocess.image_size, device=self.device)
+        if known is not None:
+            batches = (
+                BatchPredictions([*batch.logits, *teacher.logits], batch.labels)
+                for batch, teacher in zip(batches, known, strict=True)
+            )
+        return compare(batches, self.class_names, split.against)
+
+
+def label_with_teacher(dataset: Dataset, teacher: Teacher | None, *, size: int, device: torch.device) -> Dataset:
+    """The dataset with the teacher's predictions as the labels of unlabelled validation and test splits.
+
+    Args:
+        size: side of the student's views in pixels.
+
+    Raises:
+        BadDataset: a split has no labels and there is no teacher.
+    """
+
+    def label(split: Split | None) -> Split | None:
+        if split is None or split.labelled:
+            return split
+        if teacher is None:
+            raise BadDataset(
+                "the validation or test images have no labels, and without a teacher nothing can evaluate the student"
+            )
+        batches = predict([(teacher.model, teacher.preprocess)], split, size=size, device=device)
+        labels = split.labels.clone()
+        labels[torch.from_numpy(split.indices)] = torch.cat([batch.logits[0].argmax(1).cpu() for batch in batches])
+        return replace(split, labels=labels, against="teacher")
+
+    return replace(dataset, validation=label(dataset.validation), test=label(dataset.test))
+
+
+def describe_teachers(teachers: Sequence[Teacher], files: Sequence[Path | None], device: torch.device) -> Model | None:
+    """Size and cost of all teachers added up; None without one. A file is None for weights that timm published."""
+    if not teachers:
+        return None
+    return sum_costs(
+        [
+            describe_model(
+                teacher.model,
+                teacher.architecture,
+                teacher.preprocess,
+                num_classes=teacher.num_classes,
+                parameters=teacher.parameters,
+                file_bytes=path.stat().st_size if path is not None else 4 * teacher.parameters,  # float32
+                device=device,
+            )
+            for teacher, path in zip(teachers, files, strict=True)
+        ]
+    )

@@ -1,4 +1,4 @@
-"""What training tells of its steps, gathered without making the device wait."""
+"""Progress and metrics events of training steps, collected without synchronizing with the device at each step."""
 
 import math
 import time
@@ -20,7 +20,7 @@ _PROGRESS_SECONDS = 1.0
 
 
 class StepLog:
-    """Keeps the loss terms of recent steps on the device and reads them on log steps alone."""
+    """Keeps the loss terms of recent steps on the device and reads them at log steps only."""
 
     def __init__(
         self, on_event: Callable[[Event], None], step: int, steps_per_epoch: int, epochs: int, distributed: Distributed
@@ -34,24 +34,24 @@ class StepLog:
         self._names: list[str] = []
         self._terms: list[Tensor] = []
         self._images, self._waited = 0, 0.0
-        self._since = self._told = time.monotonic()
+        self._since = self._reported_at = time.monotonic()
         self._speed: float | None = None
         self._steps_per_second: float | None = None
 
-    def timed(self, batches: Iterable[_T]) -> Iterator[_T]:
-        """The same batches; the time that they keep the loop waiting is counted."""
+    def time_waits(self, batches: Iterable[_T]) -> Iterator[_T]:
+        """Yields the same batches and adds up the time that the loop waits for them."""
         iterator = iter(batches)
         while True:
-            asked = time.monotonic()
+            requested = time.monotonic()
             try:
                 batch = next(iterator)
             except StopIteration:
                 return
-            self._waited += time.monotonic() - asked
+            self._waited += time.monotonic() - requested
             yield batch
 
     def add(self, step: int, terms: Terms, images: int, rate: float) -> None:
-        """Note a finished step; `rate` is its learning rate."""
+        """Records a finished step; `rate` is its learning rate."""
         self._step, self._rate = step, rate
         self._names = list(terms)
         self._terms.append(torch.stack([term.detach() for term in terms.values()]))
@@ -59,21 +59,21 @@ class StepLog:
         if len(self._terms) >= self._every:
             self.flush()
 
-    def still_here(self) -> None:
-        """Tell the progress again while something other than a step takes its time."""
-        if time.monotonic() - self._told >= _PROGRESS_SECONDS:
-            self._told = time.monotonic()
-            self._tell_progress()
+    def repeat_progress(self) -> None:
+        """Emits the last progress again, at most once a second, while no steps are taken."""
+        if time.monotonic() - self._reported_at >= _PROGRESS_SECONDS:
+            self._reported_at = time.monotonic()
+            self._emit_progress()
 
     def flush(self) -> None:
-        """Read what was gathered (this waits for the device) and tell it. Raises NonFiniteLoss."""
+        """Reads the recorded terms from the device and emits their means. Raises NonFiniteLoss."""
         if not self._terms:
             return
-        read = self._distributed.all_reduce(torch.stack(self._terms).double().cpu())  # [steps, terms]
-        self._refuse_non_finite(read)
+        terms = self._distributed.all_reduce(torch.stack(self._terms).double().cpu())  # [steps, terms]
+        self._check_finite(terms)
         now = time.monotonic()
         seconds = max(now - self._since, 1e-9)
-        means = read.mean(0)
+        means = terms.mean(0)
         self._speed = self._images / seconds
         self._steps_per_second = len(self._terms) / seconds
         values = {
@@ -84,12 +84,12 @@ class StepLog:
             "train/data_wait_share": min(self._waited / seconds, 1.0),
         }
         self._on_event(Metrics(step=self._step, epoch=self._step / self._steps_per_epoch, values=values))
-        if now - self._told >= _PROGRESS_SECONDS or self._step == self._total:
-            self._told = now
-            self._tell_progress()
+        if now - self._reported_at >= _PROGRESS_SECONDS or self._step == self._total:
+            self._reported_at = now
+            self._emit_progress()
         self._terms, self._images, self._waited, self._since = [], 0, 0.0, time.monotonic()
 
-    def _tell_progress(self) -> None:
+    def _emit_progress(self) -> None:
         left = (self._total - self._step) / self._steps_per_second if self._steps_per_second else None
         self._on_event(
             Progress(
@@ -102,14 +102,13 @@ class StepLog:
             )
         )
 
-    def _refuse_non_finite(self, read: Tensor) -> None:
-        bad = (~torch.isfinite(read)).nonzero()
+    def _check_finite(self, terms: Tensor) -> None:
+        bad = (~torch.isfinite(terms)).nonzero()
         if len(bad):
             row, column = (int(i) for i in bad[0])
-            step = self._step - len(read) + row + 1
+            step = self._step - len(terms) + row + 1
             raise NonFiniteLoss(
-                f"the loss became {float(read[row, column])} at step {step} "
-                f"(epoch {step / self._steps_per_epoch:.2f}), "
-                f"in its term {self._names[column]!r}, at learning rate {self._rate:.4g}: "
-                "a lower learning rate or a smaller weight of that term often helps"
+                f"the loss became {float(terms[row, column])} at step {step} "
+                f"(epoch {step / self._steps_per_epoch:.2f}) in the term {self._names[column]!r} at learning rate "
+                f"{self._rate:.4g}: lower the learning rate or the weight of that term"
             )

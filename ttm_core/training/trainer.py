@@ -1,7 +1,7 @@
 """The training loop.
 
-A step depends on its number and the spec alone (batch, views, learning rate, dropout), so a run resumed from a
-checkpoint takes the very steps that it would have taken.
+A step depends only on its number and the spec (batch, views, learning rate, dropout), so a run resumed from a
+checkpoint repeats exactly the steps of an uninterrupted run.
 """
 
 import time
@@ -23,14 +23,14 @@ from ttm_core.spec.job import TrainingSpec
 from ttm_core.training.distiller import Distiller, Forward, data_parallel, gradient_sync
 from ttm_core.training.distributed import Distributed
 from ttm_core.training.log import StepLog
-from ttm_core.training.optimizers import Ema, build_optimizer, clip_gradients, learning_rate
+from ttm_core.training.optimizers import build_ema, build_optimizer, clip_gradients, learning_rate
 
-_STEP_SEED = 201  # the stream of each step's dropout and drop path
+_STEP_SEED = 201  # random stream of each step's dropout and drop path
 
 
 @dataclass
 class Best:
-    """The best student so far, by validation accuracy; the earliest among equals."""
+    """The best student so far by validation accuracy; the earliest among equals."""
 
     top1: float = -1.0
     epoch: int = 0
@@ -38,7 +38,7 @@ class Best:
 
 
 class Interrupted(Exception):
-    """The run was asked to stop and saved a checkpoint at this step."""
+    """Raised after a stop request, once a checkpoint of this step is saved."""
 
     def __init__(self, step: int) -> None:
         super().__init__(f"stopped at step {step}")
@@ -47,16 +47,16 @@ class Interrupted(Exception):
 
 @dataclass
 class Trainer:
-    """A student in training. `train` runs it to the end, `state`/`load_state` are what a checkpoint holds of it."""
+    """Trains a student. Checkpoints hold what `state` returns and `load_state` restores."""
 
     distiller: Distiller
     spec: TrainingSpec
     split: Split
     views: Views
-    frozen: Sequence[nn.Module]  # parts of the student that stay as they are
+    frozen: Sequence[nn.Module]  # parts of the student that stay in evaluation mode
     validate: Callable[[nn.Module], Accuracy]
     save: Callable[["Trainer"], None]
-    prepare_view: Callable[[int], Iterator[None]]  # readies the teacher for a view, yielding now and then
+    prepare_view: Callable[[int], Iterator[None]]  # fills the teacher stores for a view, yields after each block
     on_event: Callable[[Event], None]
     should_stop: Callable[[], bool]
     distributed: Distributed = field(default_factory=Distributed)
@@ -68,10 +68,16 @@ class Trainer:
         self.optimizer = build_optimizer(self.spec.optimizer, self.student, self.objective)
         self.scaler = torch.amp.GradScaler(
             self.distiller.device.type, enabled=self.spec.precision == "float16"
-        )  # float16 alone has too few exponents for gradients
-        self.ema = Ema(self.spec.ema, self.student) if self.spec.ema else None
+        )  # small gradients underflow in float16
+        self.ema = build_ema(self.spec.ema, self.student) if self.spec.ema else None
         self.steps_per_epoch = steps_per_epoch(len(self.split), self.spec.batch_size, self.distributed.size)
         self.total_steps = self.steps_per_epoch * self.spec.epochs
+        self._saved_step, self._saved_at = -1, time.monotonic()
+
+    @property
+    def best_step(self) -> int:
+        """The step after which the best student was validated; 0 before the first validation."""
+        return self.best.epoch * self.steps_per_epoch
 
     def state(self) -> dict[str, Any]:
         return {
@@ -80,7 +86,7 @@ class Trainer:
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "ema": self.ema.model.state_dict() if self.ema else None,
+            "ema": self.ema.state_dict() if self.ema else None,
             "best": {"top1": self.best.top1, "epoch": self.best.epoch, "weights": self.best.weights},
         }
 
@@ -91,23 +97,28 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         if self.ema:
-            self.ema.model.load_state_dict(state["ema"])
+            self.ema.load_state_dict(state["ema"])
         self.best = Best(**state["best"])
 
     def train(self) -> None:
-        """Train from `self.step` to the last step. Raises Interrupted, or NonFiniteLoss naming the step and term."""
+        """Trains from `self.step` to the last step.
+
+        Raises:
+            Interrupted: `should_stop` returned True; a checkpoint is saved.
+            NonFiniteLoss: the loss became NaN or infinite; the error names the step and the term.
+        """
         spec = self.spec
         log = StepLog(self.on_event, self.step, self.steps_per_epoch, spec.epochs, self.distributed)
-        saved_at = time.monotonic()
+        self._saved_at = time.monotonic()
         self._training_mode()
         forward = data_parallel(self.distiller, self.distributed)
-        while self.step < self.total_steps and not self._out_of_patience():
+        while self.step < self.total_steps and not self._stopped_early():
             epoch, first = divmod(self.step, self.steps_per_epoch)
             view = epoch % spec.view_count
             for _ in self.prepare_view(view):
-                log.still_here()
+                log.repeat_progress()
                 if self.distributed.broadcast_flags(self.should_stop())[0]:
-                    self.save(self)
+                    self._save()
                     raise Interrupted(self.step)
             batches = epoch_batches(
                 self.views,
@@ -118,42 +129,49 @@ class Trainer:
                 first=first,
                 distributed=self.distributed,
             )
-            for batch in log.timed(prefetched(self.split, batches, self.distiller.device)):
+            for batch in log.time_waits(prefetched(self.split, batches, self.distiller.device)):
                 rate = self._set_learning_rate()
-                terms = self._descend(batch, forward)
+                terms = self._optimize(batch, forward)
                 self.step += 1
                 if self.ema:
-                    self.ema.update(self.student, self.step)
+                    self.ema.update_parameters(self.student)
                 log.add(self.step, terms, round(len(batch.labels) / batch.share), rate)
 
                 if self.step % self.steps_per_epoch == 0:
                     log.flush()
-                    self._validate(epoch)
-                overdue = time.monotonic() - saved_at >= spec.checkpoint_seconds
+                    if self._validate(epoch):
+                        self._save()
+                overdue = time.monotonic() - self._saved_at >= spec.checkpoint_seconds
                 stop, due = self.distributed.broadcast_flags(self.should_stop(), overdue)
                 if stop or due:
                     log.flush()
-                    self.save(self)
-                    saved_at = time.monotonic()
+                    self._save()
                 if stop:
                     raise Interrupted(self.step)
         log.flush()
-        self.save(self)
+        self._save()
 
-    def _descend(self, batch: Batch, forward: Forward) -> Terms:
-        """One step of the optimizer; the batch's loss terms, detached, as they add to those of the other processes."""
+    def _save(self) -> None:
+        """Saves a checkpoint unless this step already has one."""
+        if self._saved_step != self.step:
+            self.save(self)
+            self._saved_step = self.step
+        self._saved_at = time.monotonic()
+
+    def _optimize(self, batch: Batch, forward: Forward) -> Terms:
+        """One optimizer step. Returns the batch's detached loss terms, which add up over the processes."""
         distributed, key = self.distributed, (_STEP_SEED, self.spec.seed, self.step)
-        # Dropout differs between the processes, as it does between the images of one.
+        # Dropout differs between the processes, as it differs between images.
         torch.manual_seed(derived_seed(*key) if distributed.is_main else derived_seed(*key, distributed.rank))
         context = StepContext(self.step / self.steps_per_epoch, torch.Generator().manual_seed(derived_seed(*key)))
         total: dict[str, Tensor] = {}
-        worked_off = list(parts(batch, self.spec.gradient_accumulation))
-        for number, (part, share) in enumerate(worked_off, start=1):
+        parts = list(split_batch(batch, self.spec.gradient_accumulation))
+        for number, (part, share) in enumerate(parts, start=1):
             share *= batch.share
-            with gradient_sync(forward, number == len(worked_off)):
+            with gradient_sync(forward, number == len(parts)):
                 terms = forward(part, context)
                 loss = torch.stack(list(terms.values())).sum()
-                weight = share * distributed.size  # gradients are averaged over the processes, and should add up
+                weight = share * distributed.size  # DDP averages gradients over the processes; we need their sum
                 self.scaler.scale(loss * weight if weight != 1 else loss).backward()
             for name, term in terms.items():
                 weighted = term.detach() * share if share < 1 else term.detach()
@@ -172,7 +190,7 @@ class Trainer:
         for module in self.frozen:
             module.eval()
 
-    def _out_of_patience(self) -> bool:
+    def _stopped_early(self) -> bool:
         patience = self.spec.early_stopping_patience
         return patience is not None and self.step // self.steps_per_epoch - self.best.epoch >= patience
 
@@ -188,24 +206,30 @@ class Trainer:
             group["lr"] = rate
         return rate
 
-    def _validate(self, epoch: int) -> None:
-        judged = self.ema.model if self.ema else self.student
-        seen = self.distributed.run_on_main(lambda: self.validate(judged))
+    def _validate(self, epoch: int) -> bool:
+        """Validates the student, or its moving average. Returns whether it is the best so far."""
+        candidate: nn.Module = self.ema.module if self.ema else self.student
+        result = self.distributed.run_on_main(lambda: self.validate(candidate))
         self._training_mode()
-        if seen.top1 > self.best.top1:
-            weights = {name: tensor.detach().cpu().clone() for name, tensor in judged.state_dict().items()}
-            self.best = Best(seen.top1, epoch + 1, weights)
-        name = "validation/top1" if seen.against == "labels" else "validation/agreement"
-        values = {name: seen.top1, "validation/loss": seen.loss}
+        is_best = result.top1 > self.best.top1
+        if is_best:
+            weights = {name: tensor.detach().cpu().clone() for name, tensor in candidate.state_dict().items()}
+            self.best = Best(result.top1, epoch + 1, weights)
+        name = "validation/top1" if result.against == "labels" else "validation/agreement"
+        values = {name: result.top1, "validation/loss": result.loss}
         self.on_event(Metrics(step=self.step, epoch=epoch + 1, values=values))
-        if self._out_of_patience() and self.step < self.total_steps:
+        if self._stopped_early() and self.step < self.total_steps:
             self.on_event(
-                Log(message=f"stopped after epoch {epoch + 1}: validation was best after epoch {self.best.epoch}")
+                Log(message=f"stopped early after epoch {epoch + 1}; the best validation was after {self.best.epoch}")
             )
+        return is_best
 
 
-def parts(batch: Batch, count: int) -> Iterator[tuple[Batch, float]]:
-    """A batch in up to `count` parts of nearly the same size, none of one image, each with its share of the batch."""
+def split_batch(batch: Batch, count: int) -> Iterator[tuple[Batch, float]]:
+    """Splits a batch into up to `count` parts of nearly equal size for gradient accumulation.
+
+    Yields each part with its share of the batch. No part has fewer than two images.
+    """
     images = len(batch.indices)
     count = max(min(count, images // 2), 1)
     bounds = [images * part // count for part in range(count + 1)]

@@ -1,4 +1,4 @@
-"""The cache of fetched and unpacked data: made once, whole or not at all, bounded, and never taken from under a reader."""
+"""The data cache: folders are made once and atomically, and evicted only when they are not in use."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ def test_a_folder_is_made_once(tmp_path):
     assert len(made) == 1
 
 
-def test_what_breaks_while_it_is_made_leaves_nothing_and_holds_nobody(tmp_path):
+def test_failed_make_leaves_no_folder_and_no_lock(tmp_path):
     def broken(folder: Path) -> None:
         fill(folder)
         raise OSError(28, "No space left on device")
@@ -46,7 +46,7 @@ def test_what_breaks_while_it_is_made_leaves_nothing_and_holds_nobody(tmp_path):
             assert other.folder("a", fill).is_dir()
 
 
-def test_the_least_recently_used_goes_first_and_what_is_in_use_stays(tmp_path):
+def test_eviction_is_least_recently_used_and_skips_folders_in_use(tmp_path):
     holder = DataCache(tmp_path)
     holder.folder("held", fill)
     with DataCache(tmp_path) as cache:
@@ -63,7 +63,7 @@ def test_the_least_recently_used_goes_first_and_what_is_in_use_stays(tmp_path):
     assert names(tmp_path) == set()
 
 
-def test_a_folder_that_is_used_again_is_recent(tmp_path):
+def test_reuse_updates_the_time_of_last_use(tmp_path):
     with DataCache(tmp_path) as cache:
         for name in ("a", "b"):
             cache.folder(name, fill)
@@ -73,7 +73,7 @@ def test_a_folder_that_is_used_again_is_recent(tmp_path):
     assert names(tmp_path) == {"a"}
 
 
-def test_of_two_that_ask_at_once_one_makes_it(tmp_path):
+def test_concurrent_processes_make_a_folder_once(tmp_path):
     making, go_on, made = threading.Event(), threading.Event(), []
 
     def slow(folder: Path) -> None:
@@ -92,7 +92,7 @@ def test_of_two_that_ask_at_once_one_makes_it(tmp_path):
     assert len(made) == 1
 
 
-def test_who_waits_may_give_up(tmp_path):
+def test_waiting_can_be_aborted(tmp_path):
     def impatient() -> None:
         raise KeyboardInterrupt
 
@@ -119,7 +119,7 @@ DataCache(Path(sys.argv[1])).folder("a", make)
 """
 
 
-def test_a_maker_that_is_killed_leaves_no_half_and_no_lock(tmp_path):
+def test_killed_process_leaves_no_partial_folder_and_no_lock(tmp_path):
     with subprocess.Popen([sys.executable, "-c", MAKER, str(tmp_path)], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -131,7 +131,7 @@ def test_a_maker_that_is_killed_leaves_no_half_and_no_lock(tmp_path):
         assert {path.name for path in cache.folder("a", fill).iterdir()} == {"file"}
 
 
-def test_the_bound_holds_while_a_job_runs(tmp_path):
+def test_size_limit_holds_while_a_job_runs(tmp_path):
     with DataCache(tmp_path) as earlier:
         earlier.folder("old", fill)
     used(tmp_path, "old", 1)

@@ -1,4 +1,4 @@
-"""Whole runs on other formats, and what several runs share."""
+"""Complete runs on other dataset formats."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def run(data: Path, workdir: Path, shared: Path) -> events.Result:
     return distill(told, workdir, inputs=Inputs(data, data_cache=shared), device=torch.device("cpu"))
 
 
-def test_runs_on_parquet_share_what_was_packed(tmp_path):
+def test_runs_share_packed_parquet(tmp_path):
     data = formats.parquet_folder(tmp_path / "set")
     first = run(data, tmp_path / "one", tmp_path / "shared")
     (packed,) = (entry for entry in (tmp_path / "shared").iterdir() if entry.name.startswith("parquet-"))
@@ -40,7 +40,7 @@ def unlabelled(tmp_path):
     return folder
 
 
-def test_without_labels_the_teacher_alone_is_learnt_from(tmp_path, unlabelled):
+def test_training_without_labels(tmp_path, unlabelled):
     labelled = spec(digits_folder(tmp_path / "labelled"), exports=[], training={"epochs": 1, "batch_size": 8})
     distill(labelled, tmp_path / "teacher", device=torch.device("cpu"))
     teacher = tmp_path / "teacher" / "out" / "student.safetensors"
@@ -53,7 +53,7 @@ def test_without_labels_the_teacher_alone_is_learnt_from(tmp_path, unlabelled):
 
 
 @pytest.mark.parametrize("method", ["ce", {"kind": "wttm", "ce_weight": 1}, "dkd"])
-def test_a_method_that_asks_for_labels_is_refused(tmp_path, unlabelled, method):
+def test_methods_that_require_labels_are_refused(tmp_path, unlabelled, method):
     teacher = tmp_path / "never-read.safetensors"
     told = spec(unlabelled, None if method == "ce" else teacher, method=method)
     with pytest.raises(BadDataset, match="have no labels"):

@@ -1,4 +1,4 @@
-"""Data without any label: the teacher names the classes, and its answers choose the best student."""
+"""Data without labels: the teacher defines the classes and its predictions select the best student."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -80,7 +80,7 @@ def test_every_format_reads_without_labels(tmp_path, opened, write):
     assert set(read.train.indices) | set(read.validation.indices) == set(range(24))
 
 
-def test_one_tar_may_be_called_a_shard(tmp_path, opened):
+def test_single_tar_of_images_can_be_a_shard(tmp_path, opened):
     path = archive(tmp_path / "set")
     in_place = opened(path, format="webdataset")
     assert not (tmp_path / "cache").exists()
@@ -88,28 +88,28 @@ def test_one_tar_may_be_called_a_shard(tmp_path, opened):
     assert len([*(tmp_path / "cache").glob("archive-*")]) == 1
 
 
-def test_a_tar_of_images_beside_classes_is_not_the_data(tmp_path):
+def test_tar_next_to_class_folders_is_ignored(tmp_path):
     folder = digits_folder(tmp_path / "set")
     archive(folder / "backup")
     assert detect(folder) == "image_folder"
 
 
-def test_labels_are_all_or_none_of_a_split(tmp_path, opened):
+def test_partially_labelled_split_is_refused(tmp_path, opened):
     files = {"0.png": IMAGES[0], "1.png": IMAGES[1], "1.cls": LABELS[1]}
     shard(tmp_path / "set/train-0.tar", files)
-    with pytest.raises(BadDataset, match=r"holds '0' without a label, but others have one"):
+    with pytest.raises(BadDataset, match=r"contains '0' without a label .*, but other samples have one"):
         opened(tmp_path / "set")
 
 
-def test_splits_that_name_classes_differently_are_refused(tmp_path, opened):
+def test_different_class_names_in_splits_are_refused(tmp_path, opened):
     columns = {"image": IMAGES[:3], "label": [0, 1, 2]}
     write_parquet(tmp_path / "set/train.parquet", columns, ["a", "b", "c"])
     write_parquet(tmp_path / "set/test.parquet", columns, ["c", "b", "a"])
-    with pytest.raises(BadDataset, match="name their classes differently"):
+    with pytest.raises(BadDataset, match="different class names"):
         opened(tmp_path / "set")
 
 
-def test_there_is_nothing_to_evaluate_a_student_by(tmp_path):
+def test_evaluation_requires_labels(tmp_path):
     with pytest.raises(BadDataset, match="train split has no labels"), open_split(table(tmp_path / "set"), "train"):
         pass
 
@@ -135,7 +135,7 @@ def finished(tmp_path_factory, teacher) -> tuple[Path, Result, list[Event]]:
     return folder / "run", result, told
 
 
-def test_the_classes_are_the_teachers_and_no_agreement_is_called_accuracy(finished):
+def test_classes_are_the_teachers_and_agreement_is_not_called_accuracy(finished):
     workdir, result, told = finished
     student = load_student(workdir / "out/student.safetensors")
     assert student.class_names == CLASSES
@@ -158,13 +158,13 @@ def test_report_and_card_say_what_top1_is(finished):
     assert report["exports"][0]["top1"] is not None
     for name in ("report.html", "MODEL_CARD.md"):
         text = (workdir / "out" / name).read_text()
-        assert "top-1 is agreement with the teacher, and not accuracy" in text
+        assert "top-1 is agreement with the teacher and not accuracy" in text
         assert "None" not in text
     assert "type: accuracy" not in (workdir / "out/MODEL_CARD.md").read_text()
 
 
 @pytest.mark.parametrize("feature_loss", ["crd", "itrd"])
-def test_a_companion_needs_no_labels_and_the_run_resumes_to_the_bit(tmp_path, teacher, feature_loss):
+def test_feature_losses_train_without_labels_and_resume_bit_identically(tmp_path, teacher, feature_loss):
     data = loose_images(tmp_path / "set")
     method = {"kind": "wttm", "ce_weight": 0, "features": feature_loss}
     training = {"epochs": 3, "batch_size": 8, "checkpoint_seconds": 1}
@@ -181,7 +181,7 @@ def test_a_companion_needs_no_labels_and_the_run_resumes_to_the_bit(tmp_path, te
     assert sha256(resumed) == sha256(undisturbed)
 
 
-def test_a_class_map_chooses_among_the_teachers_classes(tmp_path, teacher):
+def test_class_map_selects_classes_without_labels(tmp_path, teacher):
     mix = {"kind": "crop_flip", "mix": {"mixup_alpha": 0.2}}
     training = {"epochs": 1, "batch_size": 8, "augmentation": mix}
     method = {"kind": "wttm", "ce_weight": 0}
@@ -201,7 +201,7 @@ def test_several_teachers_agree_on_the_first_ones_classes(tmp_path, teacher):
     assert load_student(tmp_path / "run/out/student.safetensors").class_names == CLASSES
 
 
-def test_a_test_split_without_labels_is_judged_by_the_teacher(tmp_path, teacher):
+def test_test_split_without_labels_is_evaluated_against_the_teacher(tmp_path, teacher):
     folder = digits_folder(tmp_path / "set", size=32)
     (folder / "test").mkdir()
     for number, content in enumerate(IMAGES[:6]):
@@ -212,12 +212,12 @@ def test_a_test_split_without_labels_is_judged_by_the_teacher(tmp_path, teacher)
     assert (result.student_test.against, result.student_test.images) == ("teacher", 6)
     assert result.teacher_validation is not None
     assert result.teacher_test is None
-    with pytest.raises(BadDataset, match="no teacher to ask"):
+    with pytest.raises(BadDataset, match="without a teacher nothing can evaluate the student"):
         distill(spec(folder, training=training), tmp_path / "alone", device=CPU)
 
 
 @pytest.mark.parametrize("method", ["ce", "wttm", "dkd", "nkd", "wkd"])
-def test_a_method_that_asks_for_labels_is_refused(tmp_path, teacher, method):
+def test_methods_that_require_labels_are_refused(tmp_path, teacher, method):
     told = spec(table(tmp_path / "set"), None if method == "ce" else teacher, method=method)
     with pytest.raises(BadDataset, match="have no labels"):
         distill(told, tmp_path / "run", device=CPU)

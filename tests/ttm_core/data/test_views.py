@@ -1,4 +1,4 @@
-"""A view is a function of (augmentation, seed, image, view number) and of nothing else."""
+"""Views depend only on augmentation, seed, image and view number."""
 
 import subprocess
 import sys
@@ -67,7 +67,7 @@ def test_a_view_does_not_depend_on_its_batch(augmentation: AugmentationSpec, ord
 
 
 @pytest.mark.parametrize("augmentation", AUGMENTATIONS, ids=name_of)
-def test_files_give_the_same_views_on_any_number_of_threads(augmentation, tmp_path):
+def test_views_do_not_depend_on_the_number_of_threads(augmentation, tmp_path):
     folder = digits_folder(tmp_path / "set")
     indices = np.arange(20)
     seen = []
@@ -118,7 +118,7 @@ def test_uniform_numbers_are_uniform():
     assert ((counts - 1000) ** 2 / 1000).sum() < 160  # chi-squared, 99 degrees of freedom, p about 1e-4
 
 
-def test_neighbouring_keys_are_independent():
+def test_neighboring_keys_are_independent():
     numbers = np.stack([uniform(stream, 0, 0, np.arange(10_000)) for stream in range(1, 6)])
     correlation = np.corrcoef(numbers)[~np.eye(5, dtype=bool)]
     assert np.abs(correlation).max() < 0.05

@@ -1,4 +1,4 @@
-"""What a run leaves beside its student, measured again from the files alone."""
+"""Output files of a run, measured again from the files alone."""
 
 import hashlib
 import json
@@ -48,9 +48,7 @@ def test_the_report_is_true_of_the_files(
     assert "<b>" not in (out / "report.html").read_text()
 
 
-def test_a_run_that_was_stopped_has_the_same_report_but_for_times(
-    digits_idx: Path, teacher_file: Path, tmp_path: Path
-) -> None:
+def test_resumed_run_has_the_same_report_except_times(digits_idx: Path, teacher_file: Path, tmp_path: Path) -> None:
     spec = factories.spec(digits_idx, teacher_file)
     distill(spec, tmp_path / "whole")
     steps = iter(range(7, -1, -1))

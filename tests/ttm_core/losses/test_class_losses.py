@@ -37,7 +37,7 @@ def test_dkd_by_definition(alpha: float, beta: float, temperature: float) -> Non
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
-def test_kd_is_dkd_weighted_by_the_teachers_doubt(temperature: float) -> None:
+def test_kd_is_dkd_weighted_by_teacher_uncertainty(temperature: float) -> None:
     for z, v, label in zip(*made(), strict=True):
         doubt = 1 - (v / temperature).softmax(0)[label].item()
         found = dkd(z[None], v[None], label[None], alpha=1, beta=doubt, temperature=temperature)

@@ -60,7 +60,7 @@ def test_itrd_weighs_its_terms() -> None:
     assert torch.equal(itrd(student, teacher), expected)
 
 
-def test_itrd_survives_dead_features() -> None:
+def test_itrd_is_finite_for_dead_features() -> None:
     itrd = Itrd(12, 20, alpha=1.5)
     student, teacher = features(6, 12).requires_grad_(), features(6, 20, seed=1)
     teacher[:, :3] = 0
@@ -71,7 +71,7 @@ def test_itrd_survives_dead_features() -> None:
     assert torch.autograd.grad(loss, student)[0].isfinite().all()
 
 
-def test_itrd_needs_two_samples() -> None:
+def test_itrd_requires_two_samples() -> None:
     with pytest.raises(ValueError, match="two or more"):
         Itrd(12, 20, alpha=1.5)(features(1, 12), features(1, 20))
 
@@ -81,9 +81,9 @@ def test_itrd_needs_two_samples() -> None:
 )
 def test_widths_are_checked(student: tuple[int, ...], teacher: tuple[int, ...]) -> None:
     crd = Crd(12, 20, samples=50)
-    with pytest.raises(ValueError, match=r"\[B, D\] of widths 12 and 20"):
+    with pytest.raises(ValueError, match=r"\[B, D\] with widths 12 and 20"):
         Itrd(12, 20, alpha=1.5)(features(*student), features(*teacher))
-    with pytest.raises(ValueError, match=r"\[B, D\] of widths 12 and 20"):
+    with pytest.raises(ValueError, match=r"\[B, D\] with widths 12 and 20"):
         crd(features(*student), features(*teacher), torch.arange(6), torch.zeros(6, 4).long())
 
 
@@ -117,7 +117,7 @@ def test_crd_resumes_to_the_bit() -> None:
     assert all(torch.equal(resumed.state_dict()[name], value) for name, value in whole.state_dict().items())
 
 
-def test_crd_remembers_the_batch_in_training_only() -> None:
+def test_crd_updates_memory_in_training_mode_only() -> None:
     crd = Crd(12, 20, samples=50)
     before = crd.student_memory.clone()
     arguments = (features(4, 12), features(4, 20), torch.arange(4), torch.arange(10, 30).expand(4, -1))
@@ -148,35 +148,35 @@ def test_crd_checks_its_indices(indices: tuple[int, ...], negatives: tuple[int, 
 class TestNegatives:
     labels = torch.randint(7, (200,), generator=generator())
 
-    def test_are_of_other_classes_and_do_not_repeat(self) -> None:
+    def test_negatives_have_other_classes_and_do_not_repeat(self) -> None:
         indices = torch.arange(0, 200, 9)
         drawn = NegativeSampler(self.labels, count=100).draw(indices, generator())
         assert drawn.shape == (len(indices), 100)
         assert (self.labels[drawn] != self.labels[indices].unsqueeze(1)).all()
         assert all(len(set(row)) == 100 for row in drawn.tolist())
 
-    def test_repeat_where_there_are_too_few(self) -> None:
+    def test_negatives_repeat_if_there_are_too_few(self) -> None:
         drawn = NegativeSampler(self.labels, count=500).draw(torch.tensor([0]), generator())
         assert (self.labels[drawn] != self.labels[0]).all()
         assert set(drawn[0].tolist()) <= set(range(200))
 
-    def test_reach_every_sample_of_the_others(self) -> None:
+    def test_negatives_include_every_sample_of_other_classes(self) -> None:
         others = (self.labels != self.labels[3]).nonzero().squeeze(1)
         drawn = NegativeSampler(self.labels, count=len(others)).draw(torch.tensor([3]), generator())
         assert sorted(drawn[0].tolist()) == others.tolist()
 
-    def test_are_the_generators(self) -> None:
+    def test_negatives_depend_on_the_generator_only(self) -> None:
         sampler = NegativeSampler(self.labels, count=50)
         indices = torch.arange(8)
         assert torch.equal(sampler.draw(indices, generator(1)), sampler.draw(indices, generator(1)))
         assert not torch.equal(sampler.draw(indices, generator(1)), sampler.draw(indices, generator(2)))
 
-    def test_unlabelled_samples_are_each_their_own_class(self) -> None:
+    def test_each_unlabelled_sample_is_its_own_class(self) -> None:
         drawn = NegativeSampler(torch.arange(20), count=19).draw(torch.tensor([5]), generator())
         assert sorted(drawn[0].tolist()) == [*range(5), *range(6, 20)]
 
-    def test_need_two_classes(self) -> None:
-        with pytest.raises(ValueError, match="one class"):
+    def test_negatives_require_two_classes(self) -> None:
+        with pytest.raises(ValueError, match="same class"):
             NegativeSampler(torch.zeros(10), count=3)
 
 
@@ -236,14 +236,14 @@ def test_vitkd_gives_the_teacher_no_gradient() -> None:
     assert all(side.grad is None for side in teacher)
 
 
-@pytest.mark.parametrize(("tokens", "match"), [(8, "square"), (4, "mask of")])
+@pytest.mark.parametrize(("tokens", "match"), [(8, "square"), (4, "mask is")])
 def test_vitkd_checks_its_tokens(tokens: int, match: str) -> None:
     sides = [[side.float() for side in made_tokens(dim, 0, tokens=tokens)] for dim in (4, 5)]
     with pytest.raises(ValueError, match=match):
         VitKd(4, 5)(*sides, random_token_mask(3, 9, ratio=0.5, generator=generator()))
 
 
-def test_vitkd_needs_three_blocks() -> None:
+def test_vitkd_requires_three_blocks() -> None:
     student, teacher = made_tokens(4, 0)[:2], made_tokens(5, 1)[:2]
     with pytest.raises(ValueError, match="blocks"):
         VitKd(4, 5).double()(student, teacher, random_token_mask(3, 9, ratio=0.5, generator=generator()))

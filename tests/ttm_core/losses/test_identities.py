@@ -87,7 +87,7 @@ def test_all_are_one_at_gamma_one(logits: tuple[Tensor, Tensor]) -> None:
     assert not math.isclose(ttm(z, v, gamma=0.5).item(), plain, rel_tol=1e-2)
 
 
-def test_ttm_is_least_at_the_transformed_teacher(logits: tuple[Tensor, Tensor]) -> None:
+def test_ttm_is_minimal_at_the_transformed_teacher(logits: tuple[Tensor, Tensor]) -> None:
     _, v = logits
     for loss in (ttm, wttm):
         assert loss(0.3 * v, v, gamma=0.3).item() == pytest.approx(0, abs=1e-14)

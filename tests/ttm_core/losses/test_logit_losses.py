@@ -1,4 +1,4 @@
-"""What holds for every loss on logits. A loss is found by its signature, and its parameters by their names."""
+"""Properties of every logit loss. Losses are discovered by signature, parameters by name."""
 
 import inspect
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def made_logits(batch: int = 16, classes: int = 10, spread: float = 6.0) -> tupl
     return z, v
 
 
-def test_the_losses_are_found() -> None:
+def test_losses_are_discovered() -> None:
     assert {"kd", "ttm", "wttm"} <= set(SIGNATURES)
 
 
@@ -68,7 +68,7 @@ def test_half_precision_at_a_large_spread(name: str, dtype: torch.dtype) -> None
 
 
 @pytest.mark.parametrize("name", ["ttm", "wttm"])
-def test_the_direct_form_would_lose_the_value_in_half_precision(name: str) -> None:
+def test_direct_form_loses_the_value_in_half_precision(name: str) -> None:
     """Why the log domain: softmax(v) ** gamma in float16 rounds to 0 what the student gets most wrong."""
     v = made_logits(spread=60)[1].half()
     exact = bound(name, 16, 10)(v.double(), v.double()).item()
@@ -109,13 +109,13 @@ def test_two_classes_and_one_sample(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SIGNATURES if name not in LABELLED])
-def test_one_class_has_nothing_to_learn(name: str) -> None:
+def test_one_class_gives_no_loss(name: str) -> None:
     z = torch.randn(3, 1, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.grad(bound(name, 3, 1)(z, torch.randn(3, 1)), z)[0].abs().max() == 0
 
 
 @pytest.mark.parametrize("name", LABELLED)
-def test_one_class_has_no_others(name: str) -> None:
+def test_one_class_without_other_classes_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="two or more"):
         bound(name, 3, 1)(torch.randn(3, 1), torch.randn(3, 1))
 
@@ -130,7 +130,7 @@ def test_no_gradient_flows_to_the_teacher(name: str) -> None:
 
 
 @every_loss
-def test_a_shift_of_a_sample_changes_nothing(name: str) -> None:
+def test_losses_are_invariant_to_logit_shifts(name: str) -> None:
     z, v = made_logits()
     loss = bound(name, 16, 10)
     shift = torch.linspace(-50, 50, 16, dtype=torch.float64).unsqueeze(1)
@@ -168,7 +168,7 @@ def test_shapes_are_checked(name: str, student: tuple[int, ...], teacher: tuple[
 @pytest.mark.parametrize("name", LABELLED)
 @pytest.mark.parametrize("labels", [torch.zeros(3, dtype=torch.long), torch.zeros(4, 1).long(), torch.zeros(4)])
 def test_labels_are_checked(name: str, labels: Tensor) -> None:
-    with pytest.raises(ValueError, match="class index"):
+    with pytest.raises(ValueError, match="class indices"):
         bound(name, 4, 10)(torch.zeros(4, 10), torch.zeros(4, 10), labels=labels)
 
 

@@ -50,6 +50,6 @@ def test_equals_the_official_code(key: str) -> None:
     assert (found - expected).abs().max() <= 1e-12 * expected.abs().max()
 
 
-def test_every_loss_at_every_gamma_is_there() -> None:
+def test_reference_vectors_are_complete() -> None:
     cases = ("C_7x10", "D_5x4_extreme", "E_1x2")
     assert len(EXPECTED) == sum(2 + 10 * len(VECTORS[f"{case}__gammas"]) for case in cases)

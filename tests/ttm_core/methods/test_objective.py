@@ -1,4 +1,4 @@
-"""The objective's terms are the losses of the same name, weighted as the spec says, at every point of a run."""
+"""The terms of the objective equal the losses of the same name, weighted as specified, throughout a run."""
 
 import numpy as np
 import pytest
@@ -68,7 +68,7 @@ by_method = pytest.mark.parametrize(("spec", "expected"), CASES, ids=[spec.kind 
 
 
 @by_method
-def test_the_term_is_the_loss(spec, expected):
+def test_logit_term_equals_the_loss(spec, expected):
     found = terms(spec)
     assert list(found) == ["ce", spec.kind]
     torch.testing.assert_close(found[spec.kind], expected(Z, V), rtol=1e-12, atol=0)
@@ -76,7 +76,7 @@ def test_the_term_is_the_loss(spec, expected):
 
 
 @by_method
-def test_standardized_logits_replace_those_of_the_term_alone(spec, expected):
+def test_logit_standardization_affects_only_the_logit_term(spec, expected):
     found = terms(spec.model_copy(update={"logit_standardization": True}))
     once = expected(losses.standardize_logits(Z), losses.standardize_logits(V))
     torch.testing.assert_close(found[spec.kind], once, rtol=1e-12, atol=0)
@@ -84,19 +84,19 @@ def test_standardized_logits_replace_those_of_the_term_alone(spec, expected):
 
 
 @by_method
-def test_without_a_weight_there_is_no_cross_entropy(spec, expected):
+def test_zero_weight_removes_the_cross_entropy(spec, expected):
     assert list(terms(spec.model_copy(update={"ce_weight": 0.0}))) == [spec.kind]
 
 
 @by_method
-def test_mixtures_are_taken_where_the_method_says_so(spec, expected):
+def test_mixed_labels_are_supported_as_declared(spec, expected):
     mixed = 0.7 * functional.one_hot(LABELS, C).float() + 0.3 / C
     if spec.requirements.mixes:
         found = terms(spec, mixed)
         torch.testing.assert_close(found[spec.kind], expected(Z, V), rtol=1e-12, atol=0)
         torch.testing.assert_close(found["ce"], spec.ce_weight * functional.cross_entropy(Z.float(), mixed))
     else:
-        with pytest.raises(ValueError, match="class index"):
+        with pytest.raises(ValueError, match="class indices"):
             terms(spec, mixed)
 
 
@@ -108,7 +108,7 @@ def test_labels_are_smoothed_in_the_cross_entropy():
 
 
 @pytest.mark.parametrize("field", ["gamma", "beta"])
-def test_scheduled_numbers_are_those_of_the_epoch(field):
+def test_ramps_have_the_value_of_the_epoch(field):
     ramp = {"kind": "linear", "first": 0.2, "last": 0.6}
     scheduled = WeightedTransformedTeacherMatching.model_validate(
         {"gamma": 0.2, "beta": 3, field: ramp} | ({"temperature": None})
@@ -145,7 +145,7 @@ def test_itrd_adds_its_term():
     torch.testing.assert_close(found["itrd"], expected)
 
 
-def test_crd_remembers_the_images_by_their_place_in_the_split():
+def test_crd_memory_is_indexed_by_position_in_the_split():
     objective, found, _ = companion_terms({"kind": "crd", "negatives": 3, "dim": 4})
     assert list(found) == ["ce", "wttm", "crd"]
     memory = objective.feature_loss.loss.student_memory

@@ -1,4 +1,4 @@
-"""Features come from one forward pass, and the logits stay what they are."""
+"""Features come from one forward pass that does not change the logits."""
 
 import pytest
 import torch
@@ -56,7 +56,7 @@ def test_tokens(name):
     torch.testing.assert_close(outputs(model, x, "tokens").features[-1], final[:, -16:])
 
 
-def test_one_pass_draws_and_counts_once():
+def test_head_runs_dropout_and_statistics_once():
     """Batch norms see the batch once, whatever is asked for."""
     torch.manual_seed(0)
     model = create_model("cifar/resnet8", num_classes=7)
@@ -68,7 +68,7 @@ def test_one_pass_draws_and_counts_once():
 
 
 @pytest.mark.parametrize("wanted", ["pooled", "tokens"])
-def test_a_class_map_leaves_features_alone(wanted):
+def test_class_map_does_not_change_features(wanted):
     torch.manual_seed(0)
     model = create_model("vit_tiny_patch16_224", num_classes=7, image_size=64).eval()
     few = SelectClasses(model, [6, 0, 2])
@@ -80,7 +80,7 @@ def test_a_class_map_leaves_features_alone(wanted):
 
 
 @pytest.mark.parametrize(("name", "wanted"), [("cifar/resnet8", "tokens"), ("volo_d1_224", "pooled")])
-def test_a_model_without_such_features_is_refused(name, wanted):
+def test_model_without_features_is_refused(name, wanted):
     size = 32 if name.startswith("cifar") else 224
-    with pytest.raises(BadSpec, match=f"{name} gives no {wanted} features"):
+    with pytest.raises(BadSpec, match=f"{name} does not support {wanted} features"):
         probe(create_model(name, num_classes=7), preprocess(size), wanted, name)

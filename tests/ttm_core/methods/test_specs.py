@@ -1,4 +1,4 @@
-"""What methods are told, what they ask for, and what is refused before anything runs."""
+"""Method specs: fields, requirements and validation errors."""
 
 import subprocess
 import sys
@@ -46,7 +46,7 @@ def spec(**fields):
             "wttm",
             {"features": "crd"},
             MethodRequirements(
-                labels=True, teacher=True, features="pooled", mixes=False, one_teacher=True, remembers_images=True
+                labels=True, teacher=True, features="pooled", mixes=False, one_teacher=True, has_memory_bank=True
             ),
         ),
         (
@@ -56,7 +56,7 @@ def spec(**fields):
         ),
     ],
 )
-def test_needs(kind, fields, expected):
+def test_requirements(kind, fields, expected):
     assert method(kind, **fields).requirements == expected
 
 
@@ -67,7 +67,7 @@ def test_stored_logits_suffice_without_features():
 
 
 @pytest.mark.parametrize("kind", ["ce", *LOGIT_METHODS])
-def test_a_method_survives_the_way_through_json(kind):
+def test_method_round_trips_through_json(kind):
     told = method(kind) if kind == "ce" else method(kind, features="crd", logit_standardization=True)
     assert METHOD.validate_json(METHOD.dump_json(told)) == told
 
@@ -86,14 +86,14 @@ def test_schedules(ramp, values):
 
 
 @pytest.mark.parametrize("kind", LOGIT_METHODS)
-def test_the_schema_tells_the_defaults_that_hold(kind):
+def test_schema_has_the_actual_defaults(kind):
     told = method(kind)
     properties = type(told).model_json_schema()["properties"]
     held = told.model_dump(mode="json", exclude={"temperature"} if "gamma" in properties else set())
     assert {name: properties[name].get("default") for name in held} == held
 
 
-def test_gamma_may_change_and_has_no_temperature_then():
+def test_gamma_ramp_has_no_temperature():
     told = method(
         "wttm", gamma={"kind": "linear", "first": 0.5, "last": 0.1}, beta={"kind": "warmup", "epochs": 5, "last": 4}
     )
@@ -104,13 +104,13 @@ def test_gamma_may_change_and_has_no_temperature_then():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"gamma": {"kind": "linear", "first": 0.5, "last": 0}}, "stay above 0"),
-        ({"gamma": {"kind": "warmup", "epochs": 3, "last": 0.2}}, "stay above 0"),
-        ({"gamma": 0}, "stay above 0"),
+        ({"gamma": {"kind": "linear", "first": 0.5, "last": 0}}, "greater than 0 at every step"),
+        ({"gamma": {"kind": "warmup", "epochs": 3, "last": 0.2}}, "greater than 0 at every step"),
+        ({"gamma": 0}, "greater than 0 at every step"),
         ({"gamma": -1}, "greater than or equal to 0"),
-        ({"gamma": {"kind": "linear", "first": 0.5, "last": 0.1}, "temperature": 4}, "no one temperature"),
-        ({"gamma": 0.5, "temperature": 4}, "give one"),
-        ({"beta": {"kind": "staircase"}}, "a number, or a ramp of kind"),
+        ({"gamma": {"kind": "linear", "first": 0.5, "last": 0.1}, "temperature": 4}, "if gamma is a ramp"),
+        ({"gamma": 0.5, "temperature": 4}, "set one of them"),
+        ({"beta": {"kind": "staircase"}}, "a number or a ramp of kind"),
         ({"beta": "much"}, "valid number"),
         ({"features": {"kind": "fitnet"}}, "crd"),
     ],
@@ -120,30 +120,30 @@ def test_refused_fields(fields, message):
         method("wttm", **fields)
 
 
-def test_wkd_does_not_go_below_what_float32_holds():
+def test_wkd_refuses_regularization_that_underflows():
     with pytest.raises(ValidationError, match="regularization"):
         method("wkd", regularization=0.02)
 
 
 @pytest.mark.parametrize("kind", LOGIT_METHODS)
-def test_every_method_but_ce_wants_a_teacher(kind):
-    with pytest.raises(ValidationError, match=f"'{kind}' learns from a teacher"):
+def test_every_method_except_ce_requires_a_teacher(kind):
+    with pytest.raises(ValidationError, match=f"'{kind}' requires a teacher"):
         spec(teacher=None, method=kind)
 
 
-def test_vitkd_wants_two_transformers():
+def test_vitkd_requires_two_transformers():
     vitkd = {"kind": "wttm", "features": "vitkd"}
-    with pytest.raises(ValidationError, match=r"student 'cifar/resnet20' is none"):
+    with pytest.raises(ValidationError, match=r"student 'cifar/resnet20' is not one"):
         spec(method=vitkd)
     teacher = {"checkpoint": "file:///t", "architecture": "resnet50"}
-    with pytest.raises(ValidationError, match="teacher 'resnet50' is none"):
+    with pytest.raises(ValidationError, match="teacher 'resnet50' is not one"):
         spec(method=vitkd, student="deit_tiny_patch16_224", teacher=teacher)
-    with pytest.raises(ValidationError, match="no architecture 'deit_tinny'"):
+    with pytest.raises(ValidationError, match="unknown architecture 'deit_tinny'"):
         spec(method=vitkd, student="deit_tinny")
     teacher["architecture"] = "deit3_small_patch16_224"
     assert spec(method=vitkd, student="deit_tiny_patch16_224", teacher=teacher).method.requirements.features == "tokens"
 
 
-def test_the_spec_is_read_without_torch():
+def test_method_specs_do_not_import_torch():
     code = "import sys, ttm_core.spec.job; assert not {'torch', 'timm', 'numpy'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,7 +9,7 @@ from ttm_core.models import create_model, timm_name
 from ttm_core.spec.catalogue import UnknownArchitecture
 
 
-def test_timm_opens_our_models_by_their_timm_name(tmp_path: Path) -> None:
+def test_timm_creates_project_models_by_name(tmp_path: Path) -> None:
     model = create_model("cifar/resnet20", num_classes=10, in_chans=1).eval()
     save_file(model.state_dict(), tmp_path / "student.safetensors", metadata={"architecture": "cifar/resnet20"})
     opened = timm.create_model(
@@ -34,7 +34,7 @@ def test_timm_names(name: str, expected: str) -> None:
     assert timm_name(name) == expected
 
 
-def test_timms_models_take_classes_and_channels() -> None:
+def test_timm_models_accept_classes_and_channels() -> None:
     with torch.device("meta"):
         model = create_model("mobilenetv3_small_050", num_classes=7, in_chans=1)
     assert model(torch.empty(2, 1, 64, 64, device="meta")).shape == (2, 7)
@@ -47,14 +47,14 @@ def test_a_tag_selects_the_normalization() -> None:
     assert plain.pretrained_cfg["tag"] != tagged.pretrained_cfg["tag"] == "fb_swsl_ig1b_ft_in1k"
 
 
-def test_models_of_one_size_are_built_for_the_size_asked_for() -> None:
+def test_fixed_size_models_are_built_for_the_requested_size() -> None:
     with torch.device("meta"):
         model = create_model("vit_tiny_patch16_224", num_classes=7, image_size=64)
         assert create_model("resnet18", num_classes=7, image_size=64) is not None
     assert model(torch.empty(2, 3, 64, 64, device="meta")).shape == (2, 7)
 
 
-def test_further_options_reach_the_model() -> None:
+def test_options_are_passed_to_the_model() -> None:
     with torch.device("meta"):
         model = create_model("vit_tiny_patch16_224", num_classes=7, drop_path_rate=0.5)
     assert model.get_submodule("blocks.11.drop_path1").drop_prob == 0.5
@@ -74,7 +74,7 @@ def test_further_options_reach_the_model() -> None:
     ],
 )
 def test_unknown_names(name: str, expected: str | None) -> None:
-    with pytest.raises(UnknownArchitecture, match="no architecture") as caught:
+    with pytest.raises(UnknownArchitecture, match="unknown architecture") as caught:
         create_model(name, num_classes=10)
     assert isinstance(caught.value, ValueError)
     assert caught.value.name == name

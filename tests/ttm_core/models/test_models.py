@@ -1,4 +1,4 @@
-"""What holds for every model of ours. Shapes are found on the meta device, which does no arithmetic."""
+"""Properties of every model of the project. Shapes are computed on the meta device."""
 
 import pytest
 import timm
@@ -35,7 +35,7 @@ def test_any_image_size_and_channels(name: str, side: int, chans: int) -> None:
 
 
 @every_model
-def test_features_and_head_make_the_logits(name: str) -> None:
+def test_head_of_features_equals_logits(name: str) -> None:
     model = shaped(name)
     features = model.forward_features(images())
     assert features.shape[:2] == (2, model.num_features)
@@ -44,7 +44,7 @@ def test_features_and_head_make_the_logits(name: str) -> None:
 
 
 @every_model
-def test_taps_are_as_described(name: str) -> None:
+def test_feature_maps_match_feature_info(name: str) -> None:
     model = shaped(name)
     final, taps = model.forward_intermediates(images())
     assert final.shape[1] == model.num_features
@@ -66,7 +66,7 @@ def test_timm_extracts_its_features(name: str) -> None:
 
 
 @every_model
-def test_every_parameter_learns(name: str) -> None:
+def test_every_parameter_receives_a_gradient(name: str) -> None:
     model = shaped(name)
     model(images()).sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
@@ -86,13 +86,13 @@ def test_classifier_can_be_replaced(name: str) -> None:
 
 
 @every_model
-def test_no_classes_leave_the_pooled_features(name: str) -> None:
+def test_zero_classes_return_pooled_features(name: str) -> None:
     model = shaped(name, num_classes=0)
     assert model(images()).shape == (2, model.num_features)
 
 
 @every_model
-def test_timm_knows_its_data(name: str) -> None:
+def test_timm_resolves_the_data_config(name: str) -> None:
     model = shaped(name)
     config = model.pretrained_cfg
     assert config is model.default_cfg
@@ -103,7 +103,7 @@ def test_timm_knows_its_data(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ONE_A_FAMILY)
-def test_taps_lie_on_the_way_to_the_logits(name: str) -> None:
+def test_feature_maps_are_inputs_of_the_logits(name: str) -> None:
     torch.manual_seed(0)
     model = create_model(f"cifar/{name}", num_classes=10).eval()
     assert isinstance(model, Classifier)
@@ -117,7 +117,7 @@ def test_taps_lie_on_the_way_to_the_logits(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ONE_A_FAMILY)
-def test_the_seed_makes_the_weights(name: str) -> None:
+def test_weights_depend_on_the_seed(name: str) -> None:
     states = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
@@ -137,7 +137,7 @@ def test_the_seed_makes_the_weights(name: str) -> None:
         ("cifar/MobileNetV2", "classifier.0.weight", 0.01),
     ],
 )
-def test_weights_begin_as_published(name: str, parameter: str, deviation: float) -> None:
+def test_initialization_matches_the_published_code(name: str, parameter: str, deviation: float) -> None:
     torch.manual_seed(0)
     assert create_model(name, num_classes=100).get_parameter(parameter).std().item() == pytest.approx(
         deviation, rel=0.05
@@ -157,11 +157,11 @@ def test_other_layouts_and_poolings_are_refused() -> None:
     model = shaped("cifar/resnet8")
     with pytest.raises(ValueError, match="NCHW"):
         model.forward_intermediates(images(), output_fmt="NLC")
-    with pytest.raises(ValueError, match="ema"):
+    with pytest.raises(ValueError, match="average"):
         model.reset_classifier(7, global_pool="max")
 
 
 @pytest.mark.parametrize(("family", "depth"), [("resnet", 21), ("resnet", 2), ("wrn", 20), ("wrn", 4)])
-def test_depths_that_make_no_blocks_are_refused(family: str, depth: int) -> None:
+def test_invalid_depths_are_refused(family: str, depth: int) -> None:
     with pytest.raises(ValueError, match="depth"):
         ResNet(depth) if family == "resnet" else WideResNet(depth, 1)

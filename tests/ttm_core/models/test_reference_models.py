@@ -1,4 +1,4 @@
-"""The 22 CIFAR models against the literature's: state dicts of all, logits of nine."""
+"""The 22 CIFAR models against the reference implementations: state dicts of all, logits of nine."""
 
 import json
 import zlib

@@ -1,4 +1,4 @@
-"""Optimizers by name: what they take, what they spare, and that each resumes to the bit."""
+"""Optimizers: options, weight decay and bit-identical resuming."""
 
 import io
 
@@ -12,7 +12,7 @@ from torch.nn import functional
 from ttm_core.models import create_model
 from ttm_core.spec.optimizer.optimizers import EmaSpec, GradientClipping, OptimizerSpec, Timm
 from ttm_core.spec.optimizer.timm_names import TIMM_OPTIMIZERS
-from ttm_core.training.optimizers import Ema, build_optimizer, clip_gradients
+from ttm_core.training.optimizers import build_ema, build_optimizer, clip_gradients
 
 OPTIMIZER: TypeAdapter[OptimizerSpec] = TypeAdapter(OptimizerSpec)
 ELSEWHERE = ("bnb", "fused", "adahessian", "kron")
@@ -31,11 +31,11 @@ def descend(model, optimizer, steps):
         optimizer.zero_grad()
 
 
-def test_the_names_are_those_of_the_installed_timm():
+def test_optimizer_names_match_timm():
     assert list(TIMM_OPTIMIZERS) == [name for name in list_optimizers() if not name.startswith(ELSEWHERE)]
 
 
-def test_the_options_are_those_of_the_installed_timm():
+def test_optimizer_options_match_timm():
     for name, takes in TIMM_OPTIMIZERS.items():
         info = default_registry.get_optimizer_info(name)
         betas = {2: "betas", 3: "betas3"}[info.num_betas]
@@ -44,7 +44,7 @@ def test_the_options_are_those_of_the_installed_timm():
 
 
 @pytest.mark.parametrize("name", TIMM_OPTIMIZERS)
-def test_each_of_timms_takes_its_options_and_resumes_to_the_bit(name):
+def test_timm_optimizers_accept_options_and_resume_bit_identically(name):
     takes = TIMM_OPTIMIZERS[name]
     values = {"momentum": 0.8, "betas": [0.8, 0.95], "betas3": [0.9, 0.9, 0.95], "epsilon": 1e-7}
     told = {option.rstrip("3"): values[option] for option in takes}
@@ -73,19 +73,19 @@ def test_each_of_timms_takes_its_options_and_resumes_to_the_bit(name):
     ("told", "message"),
     [
         ({"algorithm": "lam"}, "did you mean .*lamb"),
-        ({"algorithm": "bnbadam"}, "no optimizer 'bnbadam' that runs here"),
-        ({"algorithm": "adam", "momentum": 0.9}, "adam takes no momentum"),
-        ({"algorithm": "sgd", "betas": [0.9, 0.99]}, "sgd takes no betas"),
-        ({"algorithm": "adan", "betas": [0.9, 0.99]}, "adan takes 3 betas"),
-        ({"algorithm": "lion", "epsilon": 1e-8}, "lion takes no epsilon"),
+        ({"algorithm": "bnbadam"}, "unsupported timm optimizer 'bnbadam'"),
+        ({"algorithm": "adam", "momentum": 0.9}, "adam has no option momentum"),
+        ({"algorithm": "sgd", "betas": [0.9, 0.99]}, "sgd has no option betas"),
+        ({"algorithm": "adan", "betas": [0.9, 0.99]}, "adan requires 3 betas"),
+        ({"algorithm": "lion", "epsilon": 1e-8}, "lion has no option epsilon"),
     ],
 )
-def test_options_that_an_optimizer_does_not_take(told, message):
+def test_unsupported_optimizer_options_are_refused(told, message):
     with pytest.raises(ValidationError, match=message):
         OPTIMIZER.validate_python({"name": "timm", **told})
 
 
-def test_biases_norms_and_what_the_model_names_are_spared_from_decay():
+def test_weight_decay_excludes_biases_norms_and_parameters_named_by_the_model():
     model = create_model("test_vit", num_classes=4)
     decayed, spared = {}, {}
     optimizer = build_optimizer(Timm(algorithm="adamw", weight_decay=0.1), model)
@@ -99,7 +99,7 @@ def test_biases_norms_and_what_the_model_names_are_spared_from_decay():
     assert all(group["weight_decay"] == 0.1 for group in every.param_groups)
 
 
-def test_frozen_parameters_are_left_out():
+def test_frozen_parameters_are_not_optimized():
     model = student()
     model.conv1.requires_grad_(False)
     for told in ({"name": "sgd"}, {"name": "adamw"}, {"name": "timm", "algorithm": "lamb"}):
@@ -117,7 +117,7 @@ def gradients(kind, value):
     return model, beside, before
 
 
-def test_clipping_by_norm_takes_all_that_trains_as_one_vector():
+def test_norm_clipping_uses_all_trained_parameters():
     model, beside, before = gradients("norm", 0.5)
     every = [*model.parameters(), *beside.parameters()]
     norm = torch.stack([parameter.grad.norm() for parameter in every]).norm()
@@ -126,13 +126,13 @@ def test_clipping_by_norm_takes_all_that_trains_as_one_vector():
     torch.testing.assert_close(direction, before["fc.weight"] / before["fc.weight"].norm())
 
 
-def test_clipping_by_value_bounds_each_element():
+def test_value_clipping_limits_each_element():
     model, beside, before = gradients("value", 0.01)
     torch.testing.assert_close(model.fc.weight.grad, before["fc.weight"].clamp(-0.01, 0.01))
     assert beside.weight.grad.max() <= 0.01
 
 
-def test_adaptive_clipping_bounds_units_by_their_weights_but_not_the_classifier():
+def test_adaptive_clipping_excludes_the_classifier():
     model, _, before = gradients("agc", 0.01)
     assert torch.equal(model.fc.weight.grad, before["fc.weight"])
     weight = model.layer1[0].conv1.weight
@@ -143,29 +143,29 @@ def test_adaptive_clipping_bounds_units_by_their_weights_but_not_the_classifier(
 
 def test_an_average_follows_weights_and_statistics():
     model = student()
-    average = Ema(EmaSpec(decay=0.9, warmup=False), model)
+    average = build_ema(EmaSpec(decay=0.9, warmup=False), model)
     optimizer = build_optimizer(Timm(algorithm="sgd", learning_rate=0.1), model)
     expected = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    for step in range(1, 4):
+    for _ in range(3):
         descend(model, optimizer, 1)
-        average.update(model, step)
+        average.update_parameters(model)
         for name, tensor in model.state_dict().items():
             expected[name] = 0.9 * expected[name] + 0.1 * tensor if tensor.is_floating_point() else tensor.clone()
-    for name, tensor in average.model.state_dict().items():
+    for name, tensor in average.module.state_dict().items():
         torch.testing.assert_close(tensor, expected[name])
-    assert not average.model.training
+    assert not average.module.training
     assert model.training
 
 
 def test_a_young_average_follows_faster():
-    slow, warm = (Ema(EmaSpec(decay=0.999, warmup=warmup), student()) for warmup in (False, True))
+    slow, warm = (build_ema(EmaSpec(decay=0.999, warmup=warmup), student()) for warmup in (False, True))
     model = student()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(1)
     for average in (slow, warm):
-        average.update(model, 1)
-    moved = [(average.model.fc.weight - student().fc.weight).mean().item() for average in (slow, warm)]
+        average.update_parameters(model)
+    moved = [(average.module.fc.weight - student().fc.weight).mean().item() for average in (slow, warm)]
     assert moved == pytest.approx([0.001, 1 - 2 / 11], rel=1e-3)
 
 

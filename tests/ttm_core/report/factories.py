@@ -1,4 +1,4 @@
-"""Reports of no run."""
+"""Reports with invented numbers."""
 
 from typing import Any
 
@@ -6,32 +6,34 @@ from ttm_core.report.schema import ClassScores, Device, ExportedFile, Latency, M
 
 
 def model(architecture: str = "resnet18", **fields: Any) -> Model:
-    told = {"image_size": 32, "channels": 3, "parameters": 1000, "macs": 2000, "file_bytes": 4000}
-    return Model(architecture=architecture, latency=Latency(batch_1=0.001, batch_32=0.02), **{**told, **fields})
+    defaults = {"image_size": 32, "channels": 3, "parameters": 1000, "macs": 2000, "file_bytes": 4000}
+    return Model(architecture=architecture, latency=Latency(batch_1=0.001, batch_32=0.02), **{**defaults, **fields})
 
 
-def split(names: list[str], *, taught: bool = True) -> SplitScores:
+def split(names: list[str], *, with_teacher: bool = True) -> SplitScores:
     scores = Scores(top1=0.5, top5=0.9, loss=1.0, calibration_error=0.1)
-    classes = [ClassScores(name=name, images=5, student=0.2, teacher=0.6 if taught else None) for name in names]
+    classes = [ClassScores(name=name, images=5, student=0.2, teacher=0.6 if with_teacher else None) for name in names]
     return SplitScores(
         images=10,
         student=scores,
-        teacher=scores if taught else None,
-        agreement=0.75 if taught else None,
-        divergence=0.25 if taught else None,
+        teacher=scores if with_teacher else None,
+        change_points=-3.0 if with_teacher else None,
+        retention_percent=94.0 if with_teacher else None,
+        agreement=0.75 if with_teacher else None,
+        divergence=0.25 if with_teacher else None,
         classes=classes,
-        lost_most=names[:10] if taught else [],
+        lost_most=names[:10] if with_teacher else [],
     )
 
 
-def report(names: list[str], *, taught: bool = True, **fields: Any) -> Report:
-    told: dict[str, Any] = {
+def report(names: list[str], *, with_teacher: bool = True, **fields: Any) -> Report:
+    defaults: dict[str, Any] = {
         "name": "a job",
         "student": model(),
-        "teacher": model("resnet50") if taught else None,
+        "teacher": model("resnet50") if with_teacher else None,
         "device": Device(name="a CPU", threads=1, torch="2"),
-        "validation": split(names, taught=taught),
-        "test": split(names, taught=taught),
+        "validation": split(names, with_teacher=with_teacher),
+        "test": split(names, with_teacher=with_teacher),
         "exports": [
             ExportedFile(format="onnx", file="student.onnx", size=4000, difference=1e-6),
             ExportedFile(
@@ -55,4 +57,4 @@ def report(names: list[str], *, taught: bool = True, **fields: Any) -> Report:
             teacher_cache_hits=150,
         ),
     }
-    return Report(**{**told, **fields})
+    return Report(**{**defaults, **fields})

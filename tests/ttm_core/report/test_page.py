@@ -1,4 +1,4 @@
-"""The page: complete, readable without anything else, and deaf to hostile names."""
+"""The HTML report: complete, self-contained, and safe with hostile names."""
 
 import base64
 import hashlib
@@ -6,7 +6,7 @@ import re
 from html.parser import HTMLParser
 
 from tests.ttm_core.report import factories
-from ttm_core.report.page import page
+from ttm_core.report.page import compression, page
 
 HOSTILE = ['<script>alert("x")</script>', "<img src=x onerror=alert(1)>", "'\"&{{ 7*7 }}", "</style><b>", "ничто 😀"]
 
@@ -29,16 +29,16 @@ class Reader(HTMLParser):
         self.text += f" {data}"
 
 
-def test_hostile_names_stay_text():
-    seen = Reader(page(factories.report(HOSTILE, name=HOSTILE[0])))
-    assert not {"script", "img", "b", "i", "link", "iframe"} & set(seen.tags)
-    assert not [name for name, _ in seen.attributes if name.startswith("on") or name in ("src", "href", "style")]
+def test_hostile_names_are_escaped():
+    reader = Reader(page(factories.report(HOSTILE, name=HOSTILE[0])))
+    assert not {"script", "img", "b", "i", "link", "iframe"} & set(reader.tags)
+    assert not [name for name, _ in reader.attributes if name.startswith("on") or name in ("src", "href", "style")]
     for name in HOSTILE:
-        assert name in seen.text
-    assert "an <i>operator</i> is not known" in seen.text
+        assert name in reader.text
+    assert "an <i>operator</i> is not known" in reader.text
 
 
-def test_the_policy_in_the_page_names_its_own_style():
+def test_content_security_policy_allows_only_its_own_style():
     html = page(factories.report(["a"]))
     style = re.search(r"<style>(.*)</style>", html, re.DOTALL).group(1)
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -48,30 +48,45 @@ def test_the_policy_in_the_page_names_its_own_style():
     assert "url(" not in style
 
 
-def test_every_number_stands_beside_the_teachers():
+def test_student_and_teacher_numbers_are_listed():
     text = " ".join(Reader(page(factories.report(["cat", "dog"]))).text.split())
-    for told in ("top-1 50.00 % 50.00 % +0.00", "agreement with the teacher 75.00 %", "cat 5 60.00 % 20.00 % -40.00"):
-        assert told in text
-    for told in (
-        "latency, batch of 1 1 ms 1 ms 1 ",
-        "45.67 % on test",
-        "logits within 1.0e-06",
-        "images that the teacher ran on for its store 50",
+    for expected in (
+        "change against the teacher top-1 50.00 % 50.00 % +0.00 points",
+        "retention (student's top-1 in % of the teacher's) 94.0 %",
+        "agreement with the teacher 75.00 %",
+        "cat 5 60.00 % 20.00 % -40.00 points",
     ):
-        assert told in text
+        assert expected in text
+    for expected in (
+        "latency, batch of 1 1 ms 1 ms same",
+        "45.67 % on test",
+        "logits differ from PyTorch's by at most 1.0e-06",
+        "teacher forward passes (images) 50",
+    ):
+        assert expected in text
 
 
-def test_a_run_without_teacher_or_test_has_its_page():
-    taught = page(factories.report(["a", "b"]))
-    alone = page(factories.report(["a", "b"], taught=False, test=None))
-    assert "teacher</th>" in taught
+def test_run_without_teacher_and_test_split():
+    distilled = page(factories.report(["a", "b"]))
+    alone = page(factories.report(["a", "b"], with_teacher=False, test=None))
+    assert "teacher</th>" in distilled
     assert "teacher</th>" not in alone
     assert "<h2>Test" not in alone
     assert "None" not in Reader(alone).text
 
 
-def test_many_classes_are_cut_and_it_is_said():
+def test_long_class_lists_are_truncated():
     html = page(factories.report([f"class-{number}" for number in range(1500)]))
-    assert "The first 1000; report.json has them all." in html
+    assert "The first 1000; report.json lists all." in html
     assert "class-999<" in html
     assert "class-1000<" not in html
+
+
+def test_compression_ratio_is_shown_only_above_one():
+    assert compression(3.14159) == "3.14x smaller"
+    assert compression(0.38) == "larger"
+    assert compression(1.0) == "same"
+    assert compression(None) == "-"
+    larger = factories.report(["a"], student=factories.model(parameters=4000))
+    text = " ".join(Reader(page(larger)).text.split())
+    assert "parameters 1,000 4,000 larger" in text

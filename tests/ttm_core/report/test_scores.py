@@ -9,8 +9,7 @@ from sklearn.metrics import accuracy_score, log_loss, top_k_accuracy_score
 from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 
-from ttm_core.report.scores import compare
-from ttm_core.training.evaluate import Evaluation
+from ttm_core.report.scores import BatchPredictions, compare
 
 CLASSES = 12
 NAMES = [f"class {number}" for number in range(CLASSES)]
@@ -26,8 +25,10 @@ def drawn(images: int, *, classes: int = CLASSES, seed: int = 0) -> tuple[Tensor
     return student, teacher, labels
 
 
-def batches(*tensors: Tensor, of: int) -> list[Evaluation]:
-    return [Evaluation(list(logits), labels) for *logits, labels in zip(*(t.split(of) for t in tensors), strict=True)]
+def batches(*tensors: Tensor, of: int) -> list[BatchPredictions]:
+    return [
+        BatchPredictions(list(logits), labels) for *logits, labels in zip(*(t.split(of) for t in tensors), strict=True)
+    ]
 
 
 def calibration_error(logits: Tensor, labels: Tensor) -> float:
@@ -42,7 +43,7 @@ def calibration_error(logits: Tensor, labels: Tensor) -> float:
     return error
 
 
-def test_scores_are_those_of_the_definitions():
+def test_scores_match_reference_implementations():
     student, teacher, labels = drawn(997)
     found = compare(batches(student, teacher, labels, of=100), NAMES)
     for scores, logits in ((found.student, student), (found.teacher, teacher)):
@@ -51,29 +52,33 @@ def test_scores_are_those_of_the_definitions():
         assert scores.top5 == pytest.approx(top_k_accuracy_score(labels, share, k=5, labels=range(CLASSES)))
         assert scores.loss == pytest.approx(log_loss(labels, share, labels=range(CLASSES)), rel=1e-6)
         assert scores.calibration_error == pytest.approx(calibration_error(logits, labels), rel=1e-6)
+    assert found.change_points == pytest.approx(100 * (found.student.top1 - found.teacher.top1), abs=1e-4)
+    assert found.change_points < 0, "negative is worse than the teacher"
+    assert found.retention_percent == pytest.approx(100 * found.student.top1 / found.teacher.top1, abs=1e-4)
     assert found.agreement == pytest.approx((student.argmax(1) == teacher.argmax(1)).double().mean().item())
     divergence = kl_divergence(Categorical(logits=teacher.double()), Categorical(logits=student.double()))
     assert found.divergence == pytest.approx(divergence.mean().item(), rel=1e-6)
 
 
-def test_classes_are_counted_apart_and_those_that_lost_most_come_first():
+def test_per_class_scores_and_largest_losses():
     student, teacher, labels = drawn(600)
     labels[labels == 11] = 0  # a class without images
     found = compare(batches(student, teacher, labels, of=64), NAMES)
-    for number, known in enumerate(found.classes[:11]):
+    for number, row in enumerate(found.classes[:11]):
         of_class = labels == number
-        assert known.name == NAMES[number]
-        assert known.images == int(of_class.sum())
-        assert known.student == pytest.approx((student.argmax(1)[of_class] == number).double().mean().item())
-        assert known.teacher == pytest.approx((teacher.argmax(1)[of_class] == number).double().mean().item())
+        assert row.name == NAMES[number]
+        assert row.images == int(of_class.sum())
+        assert row.student == pytest.approx((student.argmax(1)[of_class] == number).double().mean().item())
+        assert row.teacher == pytest.approx((teacher.argmax(1)[of_class] == number).double().mean().item())
     assert (found.classes[11].images, found.classes[11].student, found.classes[11].teacher) == (0, None, None)
-    gaps = {known.name: known.teacher - known.student for known in found.classes[:11]}
+    losses = {row.name: row.teacher - row.student for row in found.classes[:11]}
     assert (
-        found.lost_most == sorted((name for name in gaps if gaps[name] > 0), key=lambda name: (-gaps[name], name))[:10]
+        found.lost_most
+        == sorted((name for name in losses if losses[name] > 0), key=lambda name: (-losses[name], name))[:10]
     )
 
 
-def test_batches_of_any_size_give_the_same_numbers():
+def test_batch_size_does_not_change_scores():
     student, teacher, labels = drawn(500)
     whole, parts = (compare(batches(student, teacher, labels, of=size), NAMES) for size in (500, 7))
     assert parts.classes == whole.classes
@@ -82,15 +87,16 @@ def test_batches_of_any_size_give_the_same_numbers():
     assert parts.divergence == pytest.approx(whole.divergence, rel=1e-9)
 
 
-def test_without_a_teacher_and_with_few_classes_what_has_no_meaning_is_left_open():
+def test_undefined_scores_are_none():
     student, _, labels = drawn(50, classes=3)
     found = compare(batches(student, labels, of=20), NAMES[:3])
     assert found.student.top5 is None
     assert (found.teacher, found.agreement, found.divergence, found.lost_most) == (None, None, None, [])
-    assert all(known.teacher is None for known in found.classes)
+    assert (found.change_points, found.retention_percent) == (None, None)
+    assert all(row.teacher is None for row in found.classes)
 
 
-def test_a_sure_and_right_student_has_no_error():
+def test_confident_correct_student_has_no_calibration_error():
     labels = torch.arange(CLASSES)
     sure = torch.full((CLASSES, CLASSES), -100.0).fill_diagonal_(100.0)
     found = compare(batches(sure, sure, labels, of=5), NAMES)

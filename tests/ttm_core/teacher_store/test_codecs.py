@@ -1,4 +1,4 @@
-"""What comes back of a row of logits, and how far it is from what went in."""
+"""Codecs: rounding errors of stored logits."""
 
 import numpy as np
 import pytest
@@ -28,13 +28,13 @@ def test_float16_is_within_half_a_spacing(rows):
 
 
 @pytest.mark.parametrize("encoding", ["float16", "int8"])
-def test_extremes_stay_finite(encoding: Encoding):
+def test_extreme_values_stay_finite(encoding: Encoding):
     rows = np.array([[np.inf, -np.inf, 0], [1e30, -1e30, 1], [5, 5, 5]], np.float32)
     back = build_codec(encoding, 3).decode(build_codec(encoding, 3).encode(rows))
     assert np.isfinite(back).all()
     assert (back[2] == 5).all()
 
 
-def test_a_row_of_int8_takes_half_the_bytes():
+def test_int8_row_has_half_the_size():
     assert build_codec("float16", 1000).dtype.itemsize == 2000
     assert build_codec("int8", 1000).dtype.itemsize == 1008

@@ -1,4 +1,4 @@
-"""Equal views of an image share a row, and the numbering follows from the views alone."""
+"""Equal views of an image share a row, and the numbering depends only on the views."""
 
 from dataclasses import replace
 
@@ -40,13 +40,13 @@ def rows_of(augmentation: AugmentationSpec, count: int, block: int = 16) -> tupl
 
 
 @pytest.mark.parametrize("augmentation", FEW, ids=str)
-def test_two_views_share_a_row_exactly_if_their_pixels_are_equal_for_every_image(augmentation):
+def test_views_share_a_row_exactly_if_their_pixels_are_equal(augmentation):
     views, rows = rows_of(augmentation, 12)
     pixels: dict[tuple[int, int], bytes] = {}
     for view in range(12):
         batch = views.batch(views.split.indices, view)
         for index, row, seen in zip(
-            views.split.indices, rows.of(views.split.indices, view), batch.numpy(), strict=True
+            views.split.indices, rows.rows_of(views.split.indices, view), batch.numpy(), strict=True
         ):
             known = pixels.setdefault((int(index), int(row)), seen.tobytes())
             assert known == seen.tobytes()
@@ -57,30 +57,30 @@ def test_two_views_share_a_row_exactly_if_their_pixels_are_equal_for_every_image
 
 
 @pytest.mark.parametrize("augmentation", MANY, ids=lambda a: a.kind)
-def test_where_views_hardly_repeat_each_has_rows_of_its_own(augmentation):
+def test_views_without_repetition_have_separate_rows(augmentation):
     views, rows = rows_of(augmentation, 4)
     assert rows.count == 4 * 45
-    seen = np.concatenate([rows.of(views.split.indices, view) for view in range(4)])
+    seen = np.concatenate([rows.rows_of(views.split.indices, view) for view in range(4)])
     assert sorted(seen.tolist()) == list(range(4 * 45))
 
 
 @pytest.mark.parametrize("augmentation", FEW + MANY, ids=str)
-def test_more_views_leave_the_numbers_of_the_first(augmentation):
+def test_more_views_do_not_renumber_rows(augmentation):
     views, few = rows_of(augmentation, 3)
     _, many = rows_of(augmentation, 9)
     for view in range(3):
-        assert (few.of(views.split.indices, view) == many.of(views.split.indices, view)).all()
+        assert (few.rows_of(views.split.indices, view) == many.rows_of(views.split.indices, view)).all()
         assert (few.blocks_of(view) == many.blocks_of(view)).all()
 
 
 @pytest.mark.parametrize("augmentation", FEW + MANY, ids=str)
-def test_blocks_hold_every_row_once_and_what_a_view_needs_is_in_its_blocks(augmentation):
+def test_blocks_contain_every_row_once(augmentation):
     views, rows = rows_of(augmentation, 6)
     held = []
     for block in range(rows.blocks):
         view, first_row, indices = rows.members(block)
         assert 0 < len(indices) <= 16
-        assert (rows.of(indices, view) == first_row + np.arange(len(indices))).all()
+        assert (rows.rows_of(indices, view) == first_row + np.arange(len(indices))).all()
         held += list(range(first_row, first_row + len(indices)))
     assert held == list(range(rows.count))
     for view in range(6):
@@ -89,7 +89,7 @@ def test_blocks_hold_every_row_once_and_what_a_view_needs_is_in_its_blocks(augme
             for _, first, indices in map(rows.members, rows.blocks_of(view).tolist())
             for position in range(len(indices))
         }
-        assert set(rows.of(views.split.indices, view).tolist()) <= inside
+        assert set(rows.rows_of(views.split.indices, view).tolist()) <= inside
 
 
 def test_cifars_crops_save_half_of_240_epochs():

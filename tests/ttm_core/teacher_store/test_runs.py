@@ -1,4 +1,4 @@
-"""Runs that read their teacher from a store: the same student whatever the store held, and the teacher run once."""
+"""Runs with a teacher store: the student does not depend on the state of the store, and the teacher runs once."""
 
 import hashlib
 import random
@@ -25,7 +25,7 @@ def told_of(spec, workdir, stores):
     return result, told
 
 
-def test_the_second_job_never_runs_the_teacher(digits_idx, teacher_file, tmp_path):
+def test_second_job_does_not_run_the_teacher(digits_idx, teacher_file, tmp_path):
     phases = {}
     for name, method in (("kd", "kd"), ("wttm", {"kind": "wttm", "gamma": 0.1, "beta": 3})):
         spec = factories.spec(digits_idx, teacher_file, method=method, training=TRAINING)
@@ -42,20 +42,20 @@ def test_the_second_job_never_runs_the_teacher(digits_idx, teacher_file, tmp_pat
     assert "caching_teacher" not in phases["wttm"]
 
 
-def test_fewer_views_than_epochs_run_the_teacher_less(digits_idx, teacher_file, tmp_path):
+def test_fewer_views_need_fewer_teacher_forwards(digits_idx, teacher_file, tmp_path):
     spec = factories.spec(digits_idx, teacher_file, training={**TRAINING, "epochs": 4, "views": 2})
     result, _ = told_of(spec, tmp_path / "run", tmp_path / "stores")
     assert result.teacher_forwards in range(2 * 250, 2 * 270)
     assert result.teacher_cache_hits == 4 * 270 - result.teacher_forwards
 
 
-def test_where_all_views_are_equal_the_teacher_runs_once_on_an_image(digits_idx, teacher_file, tmp_path):
+def test_equal_views_need_one_teacher_forward_per_image(digits_idx, teacher_file, tmp_path):
     spec = factories.spec(digits_idx, teacher_file, training={"epochs": 3, "augmentation": "none"})
     result, _ = told_of(spec, tmp_path / "run", tmp_path / "stores")
     assert (result.teacher_forwards, result.teacher_cache_hits) == (270, 2 * 270)
 
 
-def test_cold_warm_and_interrupted_give_the_same_student(digits_idx, teacher_file, tmp_path):
+def test_cold_warm_and_interrupted_stores_give_the_same_student(digits_idx, teacher_file, tmp_path):
     """A store that is empty, full, half full, or lost between two attempts changes no bit."""
     spec = factories.spec(digits_idx, teacher_file, training=TRAINING)
     for name in ("cold", "warm"):
@@ -73,7 +73,7 @@ def test_cold_warm_and_interrupted_give_the_same_student(digits_idx, teacher_fil
         assert sha256(workdir) == sha256(tmp_path / "cold")
 
 
-def test_stored_logits_train_as_the_online_ones_do(digits_idx, teacher_file, tmp_path):
+def test_stored_logits_train_like_online_logits(digits_idx, teacher_file, tmp_path):
     """Over the first steps, before differences of half a float16 step have grown."""
     first = {}
     for how in ("online", "stored"):
@@ -85,17 +85,17 @@ def test_stored_logits_train_as_the_online_ones_do(digits_idx, teacher_file, tmp
     assert first["stored"]["train/ce"] == pytest.approx(first["online"]["train/ce"], rel=1e-3)
 
 
-def test_what_needs_more_than_logits_runs_the_teacher_online(digits_idx, teacher_file, tmp_path):
+def test_feature_methods_run_the_teacher_online(digits_idx, teacher_file, tmp_path):
     method = {"kind": "wttm", "features": {"kind": "crd", "dim": 8, "negatives": 16}}
     spec = factories.spec(digits_idx, teacher_file, method=method, training={"epochs": 1})
     result, told = told_of(spec, tmp_path / "run", tmp_path / "stores")
     assert next(event.spec.training.teacher_logits for event in told if event.kind == "resolved") == "online"
     assert result.teacher_forwards is None
-    with pytest.raises(ValueError, match="only logits are stored"):
+    with pytest.raises(ValueError, match="more than its logits"):
         factories.spec(digits_idx, teacher_file, method=method, training={"teacher_logits": "stored"})
 
 
-def test_a_store_that_would_not_fit_is_not_begun(digits_idx, teacher_file, tmp_path):
+def test_store_without_enough_space_is_not_created(digits_idx, teacher_file, tmp_path):
     spec = factories.spec(digits_idx, teacher_file, training=TRAINING)
     distill(spec, tmp_path / "run", stores=Stores(tmp_path / "stores", max_bytes=1000))
     assert list_stores(tmp_path / "stores") == []

@@ -1,4 +1,4 @@
-"""The store: what is read is what was computed, whoever computed it, whatever died meanwhile."""
+"""The teacher store: logits are read as computed, also after concurrent writes and crashes."""
 
 import os
 import signal
@@ -66,7 +66,7 @@ def online(teacher: Teacher, split: Split, indices: np.ndarray, view: int) -> to
     return teacher.model(teacher.preprocess(views_of(split).batch(indices, view)))
 
 
-def test_what_is_read_is_the_teachers_logits_within_half_a_step(tmp_path, teacher, split):
+def test_stored_logits_match_the_teacher_within_rounding(tmp_path, teacher, split):
     with stored(tmp_path, teacher, split) as served:
         for view in (0, 2):
             deque(served.fill(view), 0)
@@ -80,7 +80,7 @@ def test_what_is_read_is_the_teachers_logits_within_half_a_step(tmp_path, teache
 
 
 @pytest.mark.parametrize(("encoding", "close"), [("float16", 1e-3), ("int8", 1e-2)])
-def test_losses_and_gradients_on_stored_logits_are_the_online_ones(tmp_path, teacher, split, encoding, close):
+def test_stored_and_online_losses_and_gradients_agree(tmp_path, teacher, split, encoding, close):
     with stored(tmp_path, teacher, split, encoding=encoding) as served:
         deque(served.fill(0), 0)
         indices = split.indices[:128]
@@ -95,7 +95,7 @@ def test_losses_and_gradients_on_stored_logits_are_the_online_ones(tmp_path, tea
     assert (gradient - exact_gradient).norm() < close * exact_gradient.norm()
 
 
-def test_a_second_job_runs_the_teacher_not_once(tmp_path, teacher, split):
+def test_filled_store_needs_no_teacher_forward(tmp_path, teacher, split):
     with stored(tmp_path, teacher, split) as served:
         deque(served.fill(1), 0)
         assert served.computed >= len(split)
@@ -104,7 +104,7 @@ def test_a_second_job_runs_the_teacher_not_once(tmp_path, teacher, split):
         assert served.computed == 0
 
 
-def test_the_numbers_do_not_depend_on_who_fills_in_which_order(tmp_path, teacher, split):
+def test_stored_logits_do_not_depend_on_the_filling_order(tmp_path, teacher, split):
     read = []
     for name, order in (("a", (0, 1, 2)), ("b", (2, 0, 1))):
         for view in order:
@@ -132,7 +132,7 @@ def test_more_views_grow_the_same_store(tmp_path, teacher, split):
     "change",
     ["weights", "class_map", "images", "split", "augmentation", "size", "seed", "precision", "encoding", "threads"],
 )
-def test_whatever_decides_a_logit_is_in_the_key(change, teacher, split):
+def test_key_contains_everything_that_affects_logits(change, teacher, split):
     def digest(
         teacher=teacher, split=split, augmentation=None, size=8, seed=0, precision="float32", encoding="float16"
     ):
@@ -188,7 +188,7 @@ for start in range(0, 2000, 10):
 
 
 @pytest.mark.parametrize("encoding", ["float16", "int8"])
-def test_killed_at_any_moment_no_torn_row_is_ever_read(tmp_path, encoding):
+def test_killed_writer_leaves_no_partial_rows(tmp_path, encoding):
     """Writers are killed again and again, two at a time; every block that counts as present is whole."""
     present = 0
     for trial in range(4):
@@ -229,14 +229,14 @@ def test_a_block_is_not_present_before_it_is_durable(tmp_path):
     other.close()
 
 
-def test_space_is_taken_by_what_is_written(tmp_path):
+def test_store_file_is_sparse(tmp_path):
     with open_store(tmp_path, KEY, build_codec("float16", 100), rows=1_000_000, blocks=10_000) as file:
         file.write(5003, 500_300, np.ones((100, 100), np.float32))
     (info,) = list_stores(tmp_path)
     assert 20_000 <= info.bytes < 300_000
 
 
-def test_the_least_recently_used_go_first_and_none_that_is_open(tmp_path):
+def test_pruning_deletes_least_recently_used_stores_that_are_not_open(tmp_path):
     keys = [replace(KEY, seed=seed) for seed in range(4)]
     for age, key in enumerate(keys):
         with open_store(tmp_path, key, build_codec("float16", 100), rows=1000, blocks=1) as file:

@@ -1,4 +1,4 @@
-"""What the two archives of CIFAR-10 and CIFAR-100 (Krizhevsky 2009) share: 32 x 32 pixels, red, green, blue planes."""
+"""Code shared by the CIFAR-10 and CIFAR-100 formats (Krizhevsky 2009): 32 x 32 pixels in red, green, blue planes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,18 +13,18 @@ from ttm_core.errors import BadDataset
 
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE
-# A published file holds 31 or 154 MB; one many times as large is none of them.
+# The published files have 31 or 154 MB.
 MAX_FILE_BYTES = 2**30
 
 
 def split(pixels: Sequence[NDArray[np.uint8]], labels: Sequence[NDArray[np.int64]]) -> Split:
-    """Files [n, 3072] with their labels [n], one after another."""
+    """Concatenates the pixels [n, 3072] and labels [n] of several files."""
     stacked = torch.from_numpy(np.concatenate(pixels)).view(-1, 3, SIDE, SIDE)
     return whole(ArrayImages(stacked), torch.from_numpy(np.concatenate(labels)))
 
 
 def dataset(train: Split, test: Split | None, class_names: list[str]) -> Dataset:
-    """Both splits under the names; numbers where the archive names no classes."""
+    """Builds the dataset. Classes are numbered if the archive has no class names."""
     if not class_names:
         highest = max(int(part.labels.max()) for part in (train, test) if part is not None and len(part))
         class_names = [str(label) for label in range(highest + 1)]
@@ -32,8 +32,8 @@ def dataset(train: Split, test: Split | None, class_names: list[str]) -> Dataset
 
 
 def content(path: Path) -> bytes:
-    """The whole file. Raises BadDataset where it is too large to be one of CIFAR's."""
+    """Reads a file. Raises BadDataset if it is too large for CIFAR."""
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
-        raise BadDataset(f"{path.name} has {size:,} bytes, more than any file of CIFAR")
+        raise BadDataset(f"{path.name} has {size:,} bytes, which is too large for a CIFAR file.")
     return path.read_bytes()

@@ -1,4 +1,6 @@
-"""CIFAR's binary version: records of label bytes (one in CIFAR-10, coarse and fine in CIFAR-100) and 3,072 pixels."""
+"""The binary version of CIFAR: records of label bytes (one in CIFAR-10, coarse and fine in CIFAR-100) and 3,072
+pixels.
+"""
 
 from pathlib import Path
 
@@ -14,16 +16,16 @@ def is_cifar_binary(root: Path) -> bool:
 
 
 def read(root: Path) -> Dataset:
-    """Training and, where present, test images, with the names of `batches.meta.txt` or `fine_label_names.txt`."""
+    """Reads training and test images, with class names from `batches.meta.txt` or `fine_label_names.txt`."""
     train = _files(root)
     if not train:
-        raise BadDataset("no data_batch_*.bin (CIFAR-10) and no train.bin (CIFAR-100) in the folder")
-    hundred = train[0].name == "train.bin"
-    test = root / ("test.bin" if hundred else "test_batch.bin")
+        raise BadDataset("The folder has neither data_batch_*.bin (CIFAR-10) nor train.bin (CIFAR-100).")
+    is_cifar100 = train[0].name == "train.bin"
+    test = root / ("test.bin" if is_cifar100 else "test_batch.bin")
     return cifar.dataset(
-        _split(train, label_bytes=2 if hundred else 1),
-        _split([test], label_bytes=2 if hundred else 1) if test.is_file() else None,
-        _class_names(root / ("fine_label_names.txt" if hundred else "batches.meta.txt")),
+        _split(train, label_bytes=2 if is_cifar100 else 1),
+        _split([test], label_bytes=2 if is_cifar100 else 1) if test.is_file() else None,
+        _class_names(root / ("fine_label_names.txt" if is_cifar100 else "batches.meta.txt")),
     )
 
 
@@ -37,7 +39,9 @@ def _split(paths: list[Path], *, label_bytes: int) -> Split:
         data = np.frombuffer(cifar.content(path), np.uint8)
         record = label_bytes + cifar.PIXELS
         if not len(data) or len(data) % record:
-            raise BadDataset(f"{path.name} has {len(data):,} bytes, which is no whole number of records of {record:,}")
+            raise BadDataset(
+                f"{path.name} has {len(data):,} bytes, which is not a multiple of the record size of {record:,}."
+            )
         records = data.reshape(-1, record)
         pixels.append(records[:, label_bytes:])
         labels.append(records[:, label_bytes - 1].astype(np.int64))
@@ -50,4 +54,4 @@ def _class_names(path: Path) -> list[str]:
     try:
         return cifar.content(path).decode().split()
     except UnicodeDecodeError as error:
-        raise BadDataset(f"{path.name} is not text") from error
+        raise BadDataset(f"{path.name} is not a UTF-8 text file.") from error

@@ -1,4 +1,4 @@
-"""CIFAR's python version: pickled dicts of pixels and labels, read without running what a pickle may ask for."""
+"""The Python version of CIFAR: pickled dicts of pixels and labels, read without executing code from the pickle."""
 
 import io
 import pickle
@@ -18,19 +18,20 @@ def is_cifar_python(root: Path) -> bool:
 
 
 def read(root: Path) -> Dataset:
-    """Training and, where present, test images, with the names of `batches.meta` or `meta`.
+    """Reads training and test images, with class names from `batches.meta` or `meta`.
 
-    Raises BadDataset for a pickle that asks for anything but arrays, bytes, text, numbers, lists and dicts.
+    Raises:
+        BadDataset: a pickle contains anything but arrays, bytes, text, numbers, lists and dicts.
     """
     train = _files(root)
     if not train:
-        raise BadDataset("no data_batch_* (CIFAR-10) and no train with meta (CIFAR-100) in the folder")
-    hundred = train[0].name == "train"
-    test = root / ("test" if hundred else "test_batch")
+        raise BadDataset("The folder has neither data_batch_* (CIFAR-10) nor train and meta (CIFAR-100).")
+    is_cifar100 = train[0].name == "train"
+    test = root / ("test" if is_cifar100 else "test_batch")
     return cifar.dataset(
         _split(train),
         _split([test]) if test.is_file() else None,
-        _class_names(root / ("meta" if hundred else "batches.meta")),
+        _class_names(root / ("meta" if is_cifar100 else "batches.meta")),
     )
 
 
@@ -44,16 +45,16 @@ def _files(root: Path) -> list[Path]:
 def _split(paths: list[Path]) -> Split:
     pixels, labels = [], []
     for path in paths:
-        told = _load(path)
-        numbers = told.get("fine_labels", told.get("labels"))
-        images = told.get("data")
+        content = _load(path)
+        numbers = content.get("fine_labels", content.get("labels"))
+        images = content.get("data")
         if not isinstance(images, _Array) or not isinstance(numbers, list):
-            raise BadDataset(f"{path.name} holds no data with labels")
+            raise BadDataset(f"{path.name} contains no images with labels.")
         if not all(type(number) is int and 0 <= number < 2**31 for number in numbers):
-            raise BadDataset(f"{path.name} has labels that are not numbers from 0")
+            raise BadDataset(f"{path.name} contains labels that are not non-negative integers.")
         data = images.pixels(path.name)
         if len(data) != len(numbers) or not len(data):
-            raise BadDataset(f"{path.name} has {len(data)} images and {len(numbers)} labels")
+            raise BadDataset(f"{path.name} has {len(data)} images but {len(numbers)} labels.")
         pixels.append(data)
         labels.append(np.array(numbers, dtype=np.int64))
     return cifar.split(pixels, labels)
@@ -62,10 +63,10 @@ def _split(paths: list[Path]) -> Split:
 def _class_names(path: Path) -> list[str]:
     if not path.is_file():
         return []
-    told = _load(path)
-    names = told.get("fine_label_names", told.get("label_names"))
+    content = _load(path)
+    names = content.get("fine_label_names", content.get("label_names"))
     if not isinstance(names, list) or not all(isinstance(name, str | bytes) for name in names):
-        raise BadDataset(f"{path.name} names no classes")
+        raise BadDataset(f"{path.name} contains no class names.")
     return [_text(name) for name in names]
 
 
@@ -75,16 +76,16 @@ def _text(value: str | bytes) -> str:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        told = _Unpickler(io.BytesIO(cifar.content(path)), encoding="bytes").load()
-    except Exception as error:  # a damaged pickle makes its reader stumble over anything
-        raise BadDataset(f"{path.name} is not a pickle of CIFAR's: {error}") from error
-    if not isinstance(told, dict):
-        raise BadDataset(f"{path.name} does not hold a dict")
-    return {_text(key): value for key, value in told.items() if isinstance(key, str | bytes)}
+        content = _Unpickler(io.BytesIO(cifar.content(path)), encoding="bytes").load()
+    except Exception as error:  # damaged pickles raise exceptions of any type
+        raise BadDataset(f"{path.name} is not a CIFAR pickle: {error}") from error
+    if not isinstance(content, dict):
+        raise BadDataset(f"{path.name} does not contain a dict.")
+    return {_text(key): value for key, value in content.items() if isinstance(key, str | bytes)}
 
 
 class _Array:
-    """Stands for a numpy array that a pickle describes: numpy itself trusts such a description with memory."""
+    """Replaces numpy arrays in a pickle: numpy would allocate whatever size the pickle claims."""
 
     def __init__(self, *ignored: object) -> None:
         self._state: object = None
@@ -93,7 +94,7 @@ class _Array:
         self._state = state
 
     def pixels(self, name: str) -> NDArray[np.uint8]:
-        """[n, 3072], if the description is that of such an array of bytes. Raises BadDataset."""
+        """The array uint8 [n, 3072]. Raises BadDataset if the pickle describes another array."""
         match self._state:
             case (
                 _,
@@ -104,11 +105,11 @@ class _Array:
             ):
                 if not fortran and len(data) == count * cifar.PIXELS:
                     return np.frombuffer(data, np.uint8).reshape(count, cifar.PIXELS)
-        raise BadDataset(f"{name} holds no array of bytes [n, {cifar.PIXELS}]")
+        raise BadDataset(f"{name} contains no uint8 array of shape [n, {cifar.PIXELS}].")
 
 
 class _Dtype:
-    """Stands for a numpy dtype."""
+    """Replaces numpy dtypes in a pickle."""
 
     def __init__(self, kind: object = None, *ignored: object) -> None:
         self.kind = kind
@@ -118,7 +119,7 @@ class _Dtype:
 
 
 class _Latin1(bytes):
-    """Stands for `_codecs.encode`, by which Python 3 writes bytes in the pickles of Python 2."""
+    """Replaces `_codecs.encode`, which protocol-2 pickles use for bytes."""
 
     def __new__(cls, text: str, encoding: str) -> "_Latin1":
         return super().__new__(cls, text.encode("latin1"))
@@ -132,10 +133,10 @@ _ALLOWED: dict[tuple[str, str], type] = {
 }
 
 
-# The reader written in Python: the one in C makes room for as many objects as a hostile file claims to remember.
+# The unpickler in C allocates as many memo slots as a hostile file claims; the one in Python does not.
 class _Unpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> type:
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
+            raise pickle.UnpicklingError(f"it references {module}.{name}") from None

@@ -1,4 +1,4 @@
-"""The IDX format of MNIST and Fashion-MNIST (LeCun et al.): `train-images-idx3-ubyte[.gz]` and its three feature_losses."""
+"""The IDX format of MNIST and Fashion-MNIST (LeCun et al.): `train-images-idx3-ubyte[.gz]`, labels and test files."""
 
 import gzip
 import math
@@ -15,7 +15,7 @@ from ttm_core.data.images import ArrayImages
 from ttm_core.errors import BadDataset
 
 _UBYTE = 0x08
-# Every published IDX set is far below this; a header that claims more is damaged or hostile.
+# Published IDX files are far smaller; a header that claims more is damaged or hostile.
 _MAX_BYTES = 16 * 2**30
 
 
@@ -24,10 +24,10 @@ def is_idx(folder: Path) -> bool:
 
 
 def read(folder: Path) -> Dataset:
-    """Training and, where present, test images (t10k-*), with labels 0..K-1."""
+    """Reads training and test images (t10k-*), with labels 0..K-1."""
     train = _split(folder, "train")
     if train is None:
-        raise BadDataset("no train-images-idx3-ubyte[.gz] with its labels in the folder")
+        raise BadDataset("The folder has no train-images-idx3-ubyte[.gz] with train-labels-idx1-ubyte[.gz].")
     test = _split(folder, "t10k")
     classes = 1 + max(int(split.labels.max()) for split in (train, test) if split is not None and len(split))
     pixels = train.images.pixels if isinstance(train.images, ArrayImages) else None
@@ -48,14 +48,14 @@ def _split(folder: Path, prefix: str) -> Split | None:
         return None
     pixels, numbers = _read(images), _read(labels)
     if pixels.ndim != 3 or numbers.ndim != 1 or len(pixels) != len(numbers):
-        raise BadDataset(f"{images.name} has shape {pixels.shape} and {labels.name} {numbers.shape}: they do not match")
+        raise BadDataset(f"{images.name} has shape {pixels.shape} but {labels.name} has shape {numbers.shape}.")
     if not len(pixels):
-        raise BadDataset(f"{images.name} holds no images")
+        raise BadDataset(f"{images.name} contains no images.")
     return whole(ArrayImages(torch.from_numpy(pixels)[:, None]), torch.from_numpy(numbers.astype(np.int64)))
 
 
 def _find(folder: Path, stem: str) -> Path | None:
-    # The field writes both train-images-idx3-ubyte and train-images.idx3-ubyte.
+    # Both train-images-idx3-ubyte and train-images.idx3-ubyte are common names.
     for name in (stem, stem.replace("-idx", ".idx")):
         for path in (folder / name, folder / f"{name}.gz"):
             if path.is_file():
@@ -64,20 +64,22 @@ def _find(folder: Path, stem: str) -> Path | None:
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
-    """One IDX file of unsigned bytes: uint8 of the shape that its header names."""
+    """Reads an IDX file of unsigned bytes as uint8 in the shape of its header."""
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rb") as stream:
             zeros, kind, dimensions = struct.unpack(">HBB", stream.read(4))
             if zeros != 0 or kind != _UBYTE or not 1 <= dimensions <= 4:
-                raise BadDataset(f"{path.name} is not an IDX file of unsigned bytes")
+                raise BadDataset(f"{path.name} is not an IDX file of unsigned bytes.")
             shape = struct.unpack(f">{dimensions}I", stream.read(4 * dimensions))
             size = math.prod(shape)
             if size > _MAX_BYTES:
-                raise BadDataset(f"{path.name} claims {size:,} bytes")
+                raise BadDataset(f"{path.name} claims {size:,} bytes in its header; the limit is {_MAX_BYTES:,}.")
             data = stream.read(size + 1)
     except (struct.error, OSError, EOFError, zlib.error) as error:
         raise BadDataset(f"{path.name} cannot be read: {error}") from error
     if len(data) != size:
-        raise BadDataset(f"{path.name} holds {'more' if len(data) > size else 'fewer'} bytes than its header says")
+        raise BadDataset(
+            f"{path.name} contains {'more' if len(data) > size else 'fewer'} bytes than its header states."
+        )
     return np.frombuffer(bytearray(data), np.uint8).reshape(shape)

@@ -1,6 +1,6 @@
-"""A folder a class, as in torchvision: `<split>/<class>/image.jpg`, or `<class>/image.jpg` without splits.
+"""One folder per class, as in torchvision: `<split>/<class>/image.jpg`, or `<class>/image.jpg` without splits.
 
-A split without labels is a folder of images, `<split>/image.jpg`; a dataset without labels may be one, `image.jpg`.
+A split without labels is a folder of images, `<split>/image.jpg`. A dataset without labels may be a folder of images.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -22,42 +22,45 @@ def is_image_folder(root: Path) -> bool:
 
 
 def has_classes(root: Path) -> bool:
-    """Whether there are folders of images a class."""
+    """Returns whether there is a folder of images per class."""
     return bool(_classes(_train_folder(root)) or _classes(root))
 
 
 def read(root: Path, *, max_unreadable: float, pool: ThreadPoolExecutor) -> Dataset:
-    """Classes are named by their folders, in the order of their names.
+    """Reads the images. Classes are the folder names in alphabetical order.
 
-    Raises BadDataset when a split names a class that training lacks, or when more than `max_unreadable` (a share) of
-    the images cannot be decoded.
+    Raises:
+        BadDataset: a split has a class that the training split lacks, or more than `max_unreadable` (a share) of the
+            images cannot be decoded.
     """
     folders = {split: layout.split_folder(root, split) for split in layout.SPLIT_NAMES}
     folders["train"] = _train_folder(root)
-    known = [(folder, _class_folders(folder, root)) for folder in folders.values() if folder is not None]
-    train, class_names = known[0]
+    split_classes = [(folder, _class_folders(folder, root)) for folder in folders.values() if folder is not None]
+    train, class_names = split_classes[0]
     if not class_names and _is_unlabelled(train):
-        class_names = next((names for _, names in known if names), [])
+        class_names = next((names for _, names in split_classes if names), [])
     elif not class_names:
         raise BadDataset(
-            "no folder of images a class was found: expected train/<class>/..., <class>/..., or, without labels, "
-            "train/image or image"
+            "No class folders were found. Expected train/<class>/image or <class>/image, or train/image or image for "
+            "unlabelled data."
         )
     found: dict[SplitName, EncodedSplit] = {}
     for split, folder in folders.items():
         if folder is not None:
-            loose = not _class_folders(folder, root) and _is_unlabelled(folder)
-            found[split] = _loose_files(folder, root) if loose else _files(folder, class_names, split, root)
+            unlabelled = not _class_folders(folder, root) and _is_unlabelled(folder)
+            found[split] = (
+                _unlabelled_files(folder, root) if unlabelled else _labelled_files(folder, class_names, split, root)
+            )
     return build_dataset(found, class_names, max_unreadable=max_unreadable, pool=pool)
 
 
 def is_image(path: Path) -> bool:
-    """Whether the name is an image file's."""
+    """Returns whether a path is a visible image file, by its name."""
     return path.suffix.lower() in EXTENSIONS and path.is_file() and not path.name.startswith(".")
 
 
 def _classes(folder: Path) -> list[str]:
-    """Names of the folders that hold an image directly, sorted: the class order of the whole field."""
+    """The sorted names of folders that directly contain an image."""
     if not folder.is_dir():
         return []
     return sorted(
@@ -68,7 +71,7 @@ def _classes(folder: Path) -> list[str]:
 
 
 def _class_folders(folder: Path, root: Path) -> list[str]:
-    """The classes of a split's folder; where the root is that of training, the other splits' folders are none."""
+    """The class folders of a split. If the root is the training split, folders of other splits are not classes."""
     reserved = {name for names in SPLITS.values() for name in names} if folder == root else set()
     return [name for name in _classes(folder) if name.lower() not in reserved]
 
@@ -81,7 +84,7 @@ def _is_unlabelled(folder: Path) -> bool:
     return any(map(is_image, folder.iterdir()))
 
 
-def _loose_files(folder: Path, root: Path) -> EncodedSplit:
+def _unlabelled_files(folder: Path, root: Path) -> EncodedSplit:
     paths = sorted(path for path in folder.iterdir() if is_image(path))
     layout.within(folder, paths)
     return EncodedSplit(
@@ -89,16 +92,16 @@ def _loose_files(folder: Path, root: Path) -> EncodedSplit:
     )
 
 
-def _files(folder: Path, class_names: list[str], split: SplitName, root: Path) -> EncodedSplit:
+def _labelled_files(folder: Path, class_names: list[str], split: SplitName, root: Path) -> EncodedSplit:
     unknown = sorted(set(_classes(folder)) - set(class_names))
     if split != "train" and unknown:
-        raise BadDataset(f"the {split} split has classes that training lacks: {', '.join(unknown[:5])}")
+        raise BadDataset(f"The {split} split has classes that the training split lacks: {', '.join(unknown[:5])}")
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(class_names):
         if (folder / name).is_dir():
-            of_class = sorted(path for path in (folder / name).iterdir() if is_image(path))
-            layout.within(folder, of_class)
-            paths += of_class
-            labels += [label] * len(of_class)
+            images = sorted(path for path in (folder / name).iterdir() if is_image(path))
+            layout.within(folder, images)
+            paths += images
+            labels += [label] * len(images)
     return EncodedSplit([str(path.relative_to(root)) for path in paths], paths, np.array(labels, dtype=np.int64))

@@ -1,4 +1,4 @@
-"""How a dataset lies in its folder: where it begins, and which files are of which split."""
+"""The folder layout of a dataset: its root, and the files of each split."""
 
 import re
 from collections.abc import Iterable
@@ -19,54 +19,58 @@ _FIRST_WORD = re.compile(r"[a-z]+")
 
 
 def root(folder: Path) -> Path:
-    """Where the dataset begins: archives often hold one folder that holds everything."""
+    """The root of the dataset. Archives often contain a single folder with everything in it."""
     for _ in range(3):
-        inside = [entry for entry in folder.iterdir() if not entry.name.startswith((".", "__MACOSX"))]
-        if len(inside) != 1 or not inside[0].is_dir() or inside[0].name.lower() in _NAMES:
+        entries = [entry for entry in folder.iterdir() if not entry.name.startswith((".", "__MACOSX"))]
+        if len(entries) != 1 or not entries[0].is_dir() or entries[0].name.lower() in _NAMES:
             break
-        folder = inside[0]
+        folder = entries[0]
     return folder
 
 
 def split_folder(folder: Path, split: SplitName) -> Path | None:
-    """The folder within that bears the split's name."""
+    """The subfolder named after the split, or None."""
     entries = sorted(entry for entry in folder.iterdir() if entry.is_dir())
     return next((entry for entry in entries if entry.name.lower() in SPLITS[split]), None)
 
 
 def split_files(folder: Path, suffix: str) -> dict[SplitName, list[Path]]:
-    """Files of a suffix, by the split that their name begins with (`train-00000.tar`) or their folder has
-    (`train/00000.tar`); all are of training where none names a split. Empty where there are no such files.
+    """The files with a suffix, by split. The split is the first word of the file name (`train-00000.tar`) or the name
+    of
+    the folder (`train/00000.tar`). If no file names a split, all files are training data.
 
-    Raises BadDataset where only some name a split, none is of training, or one is a link that leads out of the dataset.
+    Raises:
+        BadDataset: only some files name a split, none is training data, or a symbolic link leaves the dataset.
     """
     files = sorted(
         path for path in (*folder.glob(f"*{suffix}"), *folder.glob(f"*/*{suffix}")) if not path.name.startswith(".")
     )
     within(folder, files)
     found: dict[SplitName, list[Path]] = {}
-    strangers = []
+    without_split = []
     for path in files:
         split = _split_of(path.name) or (_split_of(path.parent.name) if path.parent != folder else None)
         if split is None:
-            strangers.append(path)
+            without_split.append(path)
         else:
             found.setdefault(split, []).append(path)
     if not found:
-        return {"train": strangers} if strangers else {}
-    if strangers:
-        raise BadDataset(f"{strangers[0].name} is of no split: its name should begin with train, validation or test")
+        return {"train": without_split} if without_split else {}
+    if without_split:
+        raise BadDataset(
+            f"{without_split[0].name} belongs to no split: its name must begin with train, validation or test."
+        )
     if "train" not in found:
-        raise BadDataset("there are files for validation or test, but none for training")
+        raise BadDataset("There are files for validation or test, but none for training.")
     return found
 
 
 def within(folder: Path, files: Iterable[Path]) -> None:
-    """Raises BadDataset for a file that is a link out of the folder."""
+    """Raises BadDataset if a file is a symbolic link out of the folder."""
     resolved = folder.resolve()
     for path in files:
         if not path.resolve().is_relative_to(resolved):
-            raise BadDataset(f"{path.relative_to(folder)} is a link that leads out of the dataset")
+            raise BadDataset(f"{path.relative_to(folder)} is a symbolic link out of the dataset.")
 
 
 def _split_of(name: str) -> SplitName | None:

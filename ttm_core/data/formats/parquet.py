@@ -1,8 +1,7 @@
-"""Parquet in the layout of the Hugging Face hub: `train-00000-of-00002.parquet`, with columns `image` and `label`. A
-split may do without labels.
+"""Parquet in the layout of the Hugging Face Hub: `train-00000-of-00002.parquet`, with columns `image` and `label`.
+Labels are optional.
 
-Read by pyarrow rather than the datasets library, which would follow the paths that an image column may hold in place of
-bytes, out of the dataset and onto the network.
+Read with pyarrow instead of the datasets library, which would open paths and URLs in image columns.
 """
 
 import hashlib
@@ -20,7 +19,7 @@ from pyarrow import parquet
 
 from ttm_core.data.archives import Limits
 from ttm_core.data.dataset import NO_LABEL, Dataset
-from ttm_core.data.encoded import EncodedSplit, Slices, build_dataset, numbered
+from ttm_core.data.encoded import EncodedSplit, Slices, build_dataset, class_numbers
 from ttm_core.data.formats import layout
 from ttm_core.errors import BadDataset
 
@@ -33,7 +32,7 @@ class _Columns:
     image: str
     label: str | None
     names: list[str] | None
-    """Of the classes, where the schema's metadata has them."""
+    """Class names from the schema's metadata, if present."""
 
 
 def is_parquet(root: Path) -> bool:
@@ -41,7 +40,7 @@ def is_parquet(root: Path) -> bool:
 
 
 def cache_name(root: Path) -> str:
-    """What names the packed images: the files and their split."""
+    """The cache name of the packed images: a hash of the files and their splits."""
     digest = hashlib.sha256()
     for split, paths in _files(root).items():
         digest.update(split.encode())
@@ -52,31 +51,32 @@ def cache_name(root: Path) -> str:
 
 
 def read(packed: Path, *, max_unreadable: float, pool: ThreadPoolExecutor) -> Dataset:
-    """The dataset that `pack` has written to `packed`."""
+    """Reads the dataset that `pack` wrote to `packed`."""
     found: dict[layout.SplitName, EncodedSplit] = {}
     for split in layout.SPLIT_NAMES:
         index = packed / f"{split}.npy"
         if index.is_file():
-            where = np.load(index)
-            names = [f"{split} row {row}" for row in range(len(where))]
-            found[split] = EncodedSplit(names, Slices([packed / f"{split}.images"], where[:, :3]), where[:, 3])
-    told = json.loads((packed / "classes.json").read_text())
-    return build_dataset(found, told or numbered(found), max_unreadable=max_unreadable, pool=pool)
+            ranges = np.load(index)
+            names = [f"{split} row {row}" for row in range(len(ranges))]
+            found[split] = EncodedSplit(names, Slices([packed / f"{split}.images"], ranges[:, :3]), ranges[:, 3])
+    class_names = json.loads((packed / "classes.json").read_text())
+    return build_dataset(found, class_names or class_numbers(found), max_unreadable=max_unreadable, pool=pool)
 
 
 def pack(root: Path, packed: Path) -> None:
-    """Write each split's encoded images one after another, since a row of a Parquet file cannot be read alone.
+    """Copies the encoded images of each split into one file, because single Parquet rows cannot be read efficiently.
 
-    Memory stays bounded by a few rows. Writes `<split>.images`, `<split>.npy` (int64 [N, 4]: 0, offset, length, label)
-    and `classes.json` (names, or null).
+    Uses memory for a few rows at a time. Writes `<split>.images`, `<split>.npy` (int64 [N, 4]: 0, offset, length,
+    label) and `classes.json` (names, or null).
 
-    Raises BadDataset for columns that cannot be told, rows without an image's bytes, and damaged files.
+    Raises:
+        BadDataset: the image column is missing or ambiguous, a row has no image bytes, or a file is damaged.
     """
     files = _files(root)
     if not files:
-        raise BadDataset("no *.parquet in the folder or in its data/")
+        raise BadDataset("The folder has no *.parquet files.")
     columns = {split: _columns(paths[0]) for split, paths in files.items()}
-    names = _one_naming(columns.values())
+    names = _shared_class_names(columns.values())
     labels: dict[str, int] = {}
     for split, paths in files.items():
         rows: list[tuple[int, int, int, int]] = []
@@ -93,7 +93,7 @@ def pack(root: Path, packed: Path) -> None:
 
 
 def _renumber(packed: Path, files: dict[layout.SplitName, list[Path]], number: NDArray[np.int64]) -> None:
-    """Classes named in the rows are in the order of their names, as in a folder a class."""
+    """Sorts classes that rows name by their names, as for image folders."""
     for split in files:
         index = np.load(packed / f"{split}.npy")
         labelled = index[:, 3] != NO_LABEL
@@ -110,18 +110,21 @@ def _rows(paths: list[Path], columns: _Columns) -> Iterator[tuple[bytes, int | s
     for path in paths:
         with _opened(path) as file:
             if _columns(path, file.schema_arrow) != columns:
-                raise BadDataset(f"{path.name} has other columns than the first file")
-            wanted = [columns.image] if columns.label is None else [columns.image, columns.label]
+                raise BadDataset(f"{path.name} has other columns than the first file of its split.")
+            selected = [columns.image] if columns.label is None else [columns.image, columns.label]
             try:
-                for batch in file.iter_batches(batch_size=_ROWS, columns=wanted):
+                for batch in file.iter_batches(batch_size=_ROWS, columns=selected):
                     images = batch.column(columns.image).to_pylist()
                     for image, label in zip(images, _labels(batch, columns.label, path), strict=True):
                         data = image.get("bytes") if isinstance(image, dict) else image
                         if not isinstance(data, bytes):
-                            raise BadDataset(f"{path.name} has a row that does not hold its image's bytes")
+                            raise BadDataset(f"{path.name} has a row without image bytes.")
                         budget -= len(data)
                         if budget < 0:
-                            raise BadDataset("the images are larger than their files allow: a decompression bomb?")
+                            raise BadDataset(
+                                f"The images are more than {Limits.ratio} times larger than their files, which may be "
+                                "decompression bombs."
+                            )
                         yield data, label
             except (pa.ArrowException, OSError) as error:
                 _damaged(path, error)
@@ -133,13 +136,13 @@ def _labels(batch: pa.RecordBatch, column: str | None, path: Path) -> list[int |
     labels: list[int | str] = batch.column(column).to_pylist()
     for label in labels:
         if not isinstance(label, str) and not (type(label) is int and 0 <= label < 2**31):
-            raise BadDataset(f"{path.name} has the label {label!r}, which is neither a name nor a number from 0")
+            raise BadDataset(f"{path.name} has label {label!r}, which is neither a name nor a non-negative integer.")
     return labels
 
 
 def _opened(path: Path) -> parquet.ParquetFile:
     try:
-        # Without pre_buffer and with a buffer, a row group is read by pages instead of whole.
+        # Reads row groups page by page instead of completely.
         return parquet.ParquetFile(path, pre_buffer=False, buffer_size=2**20)
     except (pa.ArrowException, OSError) as error:
         _damaged(path, error)
@@ -153,39 +156,41 @@ def _columns(path: Path, schema: pa.Schema | None = None) -> _Columns:
     if schema is None:
         with _opened(path) as file:
             schema = file.schema_arrow
-    images = [field.name for field in schema if _holds_images(field.type)]
+    images = [field.name for field in schema if _is_image_column(field.type)]
     if len(images) != 1:
-        several = f"several ({', '.join(images)})" if images else "none"
+        found = f"several ({', '.join(images)})" if images else "none"
         listed = ", ".join(f"{field.name}: {field.type}" for field in list(schema)[:20])
         raise BadDataset(
-            f"there should be one image column (bytes, or a struct with bytes), and there is {several} among {listed}"
+            f"Exactly one image column (bytes, or a struct with bytes) is required; there are {found} among {listed}."
         )
-    told = _class_labels(schema)
-    label = next((name for name in (*_LABELS, *told) if name in schema.names), None)
-    return _Columns(images[0], label, None if label is None else told.get(label))
+    class_names = _class_labels(schema)
+    label = next((name for name in (*_LABELS, *class_names) if name in schema.names), None)
+    return _Columns(images[0], label, None if label is None else class_names.get(label))
 
 
-def _one_naming(columns: Iterable[_Columns]) -> list[str] | None:
-    """The classes' names in the schemas of all splits. Raises BadDataset where they differ: so would the numbers."""
-    told = [each.names for each in columns if each.label is not None]
-    if any(names != told[0] for names in told):
-        raise BadDataset("the splits name their classes differently")
-    return told[0] if told else None
+def _shared_class_names(columns: Iterable[_Columns]) -> list[str] | None:
+    """The class names in the schemas of all splits. Raises BadDataset if splits differ, because label numbers would
+    too.
+    """
+    by_split = [each.names for each in columns if each.label is not None]
+    if any(names != by_split[0] for names in by_split):
+        raise BadDataset("The splits have different class names.")
+    return by_split[0] if by_split else None
 
 
-def _holds_images(kind: pa.DataType) -> bool:
+def _is_image_column(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
-        return any(field.name == "bytes" and _holds_images(field.type) for field in kind)
+        return any(field.name == "bytes" and _is_image_column(field.type) for field in kind)
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
 def _class_labels(schema: pa.Schema) -> dict[str, list[str]]:
-    """Names of the classes by column, from what the datasets library writes into the schema."""
+    """Class names by column, from the metadata that the datasets library writes into the schema."""
     try:
-        told: Any = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        features: Any = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return {
             name: [str(value) for value in feature["names"]]
-            for name, feature in told.items()
+            for name, feature in features.items()
             if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
         }
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):

@@ -1,7 +1,7 @@
-"""WebDataset shards: tar files of samples, each `key.jpg` beside `key.cls` (a number) or `key.json` (with a `label`).
-A split may do without labels.
+"""WebDataset shards: tar files of samples, `key.jpg` with `key.cls` (a number) or `key.json` (with a `label`). Labels
+are optional.
 
-The tars are indexed once and read in place; nothing is unpacked, and no shard's name is ever run as a command.
+Shards are indexed once and read in place, not unpacked. Shard names are never executed as commands.
 """
 
 import json
@@ -15,7 +15,7 @@ import numpy as np
 
 from ttm_core.data.archives import Limits
 from ttm_core.data.dataset import NO_LABEL, Dataset
-from ttm_core.data.encoded import EncodedSplit, Slices, build_dataset, numbered
+from ttm_core.data.encoded import EncodedSplit, Slices, build_dataset, class_numbers
 from ttm_core.data.formats import image_folder, layout
 from ttm_core.data.formats.image_folder import EXTENSIONS
 from ttm_core.errors import BadDataset
@@ -33,8 +33,9 @@ class _Sample:
 
 
 def is_shard(path: Path) -> bool:
-    """Whether a file is one shard for sure: its first two files share a key, and one of them is a label. A shard
-    without labels looks like any archive of images.
+    """Returns whether a file is certainly a shard: its first two members share a key, and one of them is a label.
+
+    A shard without labels looks like any archive of images.
     """
     keys, kinds = _first_files(path)
     return len(set(keys)) == 1 and len(keys) == 2 and bool({"cls", "json"} & set(kinds))
@@ -44,18 +45,18 @@ def is_webdataset(root: Path) -> bool:
     first = [path for files in _shards(root).values() for path in files[:1]]
     if any(map(is_shard, first)):
         return True
-    # Images in a tar beside folders of classes are not what the folder is about.
+    # With class folders present, a tar of images is not the dataset.
     return any(map(opens_with_image, first)) and not image_folder.has_classes(root)
 
 
 def opens_with_image(path: Path) -> bool:
-    """Whether a file is a plain tar that begins with an image: an archive, or a shard without labels."""
+    """Returns whether a file is a plain tar that begins with an image: an archive, or a shard without labels."""
     _, kinds = _first_files(path)
     return any(f".{kind}" in EXTENSIONS for kind in kinds)
 
 
 def _first_files(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The keys and kinds of a plain tar's first two files; nothing for any other file."""
+    """The keys and kinds of the first two members of a plain tar; empty for other files."""
     try:
         with tarfile.open(path, "r:") as opened:
             names = [member.name for _, member in zip(range(2), opened, strict=False) if member.isreg()]
@@ -66,15 +67,16 @@ def _first_files(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def read(root: Path, *, max_unreadable: float, pool: ThreadPoolExecutor) -> Dataset:
-    """Shards of a folder, or one shard. Classes are numbered, or named by the lines of `classnames.txt` beside them.
+    """Reads the shards of a folder, or one shard. Class names come from `classnames.txt`, if the folder has it.
 
-    Raises BadDataset for a shard that is damaged or compressed, or a sample without a label among others with one.
+    Raises:
+        BadDataset: a shard is damaged or compressed, or only some samples have a label.
     """
     shards: dict[layout.SplitName, list[Path]] = {"train": [root]} if root.is_file() else _shards(root)
     if not shards:
-        raise BadDataset("no shards *.tar in the folder")
+        raise BadDataset("The folder has no shards (*.tar).")
     found = {split: _index(paths) for split, paths in shards.items()}
-    return build_dataset(found, _class_names(root, numbered(found)), max_unreadable=max_unreadable, pool=pool)
+    return build_dataset(found, _class_names(root, class_numbers(found)), max_unreadable=max_unreadable, pool=pool)
 
 
 def _shards(root: Path) -> dict[layout.SplitName, list[Path]]:
@@ -82,40 +84,40 @@ def _shards(root: Path) -> dict[layout.SplitName, list[Path]]:
 
 
 def _index(paths: list[Path]) -> EncodedSplit:
-    names, labels, where = [], [], []
-    labelled, bare = False, None
+    names, labels, ranges = [], [], []
+    labelled, unlabelled = False, None
     for number, path in enumerate(paths):
         for sample in _samples(path):
             labelled = labelled or sample.label is not None
             if sample.image is None:
                 continue
             if sample.label is None:
-                bare = bare or f"{path.name} holds {sample.key!r}"
+                unlabelled = unlabelled or f"{path.name} contains {sample.key!r}"
             names.append(f"{path.name}/{sample.key}")
             labels.append(NO_LABEL if sample.label is None else sample.label)
-            where.append((number, *sample.image))
+            ranges.append((number, *sample.image))
             if len(names) > Limits.members:
-                raise BadDataset(f"there are more than {Limits.members:,} samples")
-    if labelled and bare:
-        raise BadDataset(f"{bare} without a label, but others have one: expected a .cls or .json beside it")
-    sources = Slices(paths, np.array(where, dtype=np.int64).reshape(-1, 3))
+                raise BadDataset(f"The dataset has more than {Limits.members:,} samples.")
+    if labelled and unlabelled:
+        raise BadDataset(f"{unlabelled} without a label (.cls or .json), but other samples have one.")
+    sources = Slices(paths, np.array(ranges, dtype=np.int64).reshape(-1, 3))
     return EncodedSplit(names, sources, np.array(labels, dtype=np.int64))
 
 
 def _samples(path: Path) -> Iterator[_Sample]:
-    """Neighboring members of one key are one sample."""
+    """Yields the samples of a shard: consecutive members with the same key."""
     size = path.stat().st_size
     sample: _Sample | None = None
     try:
         with tarfile.open(path, "r:") as opened:
             for member in opened:
-                opened.members = []  # type: ignore[attr-defined]  # else the headers of all members are kept
+                opened.members = []  # type: ignore[attr-defined]  # otherwise tarfile keeps the headers of all members
                 if member.isdir():
                     continue
                 if not member.isreg() or member.issparse():
-                    raise BadDataset(f"{path.name} holds a link or device: {member.name!r}")
+                    raise BadDataset(f"{path.name} contains a link or device: {member.name!r}")
                 if member.offset_data + member.size > size:
-                    raise BadDataset(f"{path.name} is truncated within {member.name!r}")
+                    raise BadDataset(f"{path.name} is truncated inside {member.name!r}.")
                 key, kind = _parts(member.name)
                 if sample is None or sample.key != key:
                     if sample is not None:
@@ -123,7 +125,10 @@ def _samples(path: Path) -> Iterator[_Sample]:
                     sample = _Sample(key)
                 if f".{kind}" in EXTENSIONS:
                     if member.size > _MAX_IMAGE_BYTES:
-                        raise BadDataset(f"{member.name!r} has {member.size:,} bytes, too many for an image")
+                        raise BadDataset(
+                            f"{member.name!r} has {member.size:,} bytes, more than the limit of "
+                            f"{_MAX_IMAGE_BYTES:,} for an image."
+                        )
                     sample.image = (member.offset_data, member.size)
                 elif kind in ("cls", "json"):
                     stream = opened.extractfile(member)
@@ -131,27 +136,27 @@ def _samples(path: Path) -> Iterator[_Sample]:
                     label = _label(kind, stream.read(_MAX_LABEL_BYTES), f"{path.name}/{member.name}")
                     sample.label = label if sample.label is None else sample.label
     except (tarfile.TarError, EOFError) as error:
-        raise BadDataset(f"{path.name} is no plain tar: shards are not compressed ({error})") from error
+        raise BadDataset(f"{path.name} is not an uncompressed tar: {error}") from error
     if sample is not None:
         yield sample
 
 
 def _parts(name: str) -> tuple[str, str]:
-    """The key, which is all up to the file name's first dot, and the kind, which is all after it."""
+    """Splits a member name at the first dot of its file name into key and kind."""
     path = PurePosixPath(name)
     stem, _, kind = path.name.partition(".")
     return str(path.parent / stem), kind.lower()
 
 
 def _label(kind: str, text: bytes, name: str) -> int | None:
-    """From `.cls` the number that it is; from `.json` its label, if it has one."""
+    """The label in a `.cls` file, or the optional label of a `.json` file."""
     try:
-        told = {"label": int(text)} if kind == "cls" else dict(json.loads(text))
-        label = next((told[key] for key in ("label", "cls", "class") if key in told), None)
+        content = {"label": int(text)} if kind == "cls" else dict(json.loads(text))
+        label = next((content[key] for key in ("label", "cls", "class") if key in content), None)
     except (ValueError, TypeError, RecursionError) as error:
-        raise BadDataset(f"{name} holds no label: {error}") from error
+        raise BadDataset(f"{name} contains no label: {error}") from error
     if label is not None and (type(label) is not int or not 0 <= label < 2**31):
-        raise BadDataset(f"{name} holds the label {label!r}, which is no number from 0")
+        raise BadDataset(f"{name} contains label {label!r}, which is not a non-negative integer.")
     return label
 
 
@@ -163,9 +168,9 @@ def _class_names(root: Path, numbers: list[str]) -> list[str]:
     try:
         names = path.read_text().splitlines()
     except UnicodeDecodeError as error:
-        raise BadDataset(f"{_CLASS_NAMES} is not text") from error
+        raise BadDataset(f"{_CLASS_NAMES} is not a UTF-8 text file.") from error
     if len(names) < len(numbers) or len(set(names)) != len(names):
         raise BadDataset(
-            f"{_CLASS_NAMES} should name {len(numbers)} classes, one a line; it has {len(set(names))} names"
+            f"{_CLASS_NAMES} must name {len(numbers)} classes, one per line; it has {len(set(names))} different names."
         )
     return names

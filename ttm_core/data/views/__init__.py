@@ -1,4 +1,4 @@
-"""The augmented views of images."""
+"""Augmented views of images."""
 
 from ttm_core.data.views.views import Views
 

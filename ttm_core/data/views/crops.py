@@ -1,4 +1,4 @@
-"""Where a view lies in its image: crops and mirror images."""
+"""Crops and horizontal flips."""
 
 import math
 
@@ -13,7 +13,7 @@ from ttm_core.spec.dataset import CropFlip, ResizedCrop
 
 
 def crop_flip(images: Images, spec: CropFlip, size: int, draws: Draws) -> torch.Tensor:
-    """uint8 [B, C, size, size]."""
+    """Views padded, cropped at random offsets and flipped: uint8 [B, C, size, size]."""
     places = 2 * spec.padding + 1
     return _pad_crop_flip(
         images.whole(draws.indices, size),
@@ -25,19 +25,19 @@ def crop_flip(images: Images, spec: CropFlip, size: int, draws: Draws) -> torch.
 
 
 def crop_flip_codes(spec: CropFlip, draws: Draws) -> NDArray[np.int64]:
-    """int64 [B]: which of `crop_flip_count` views each is."""
+    """The index of each view among the `crop_flip_count` possible ones: int64 [B]."""
     places = 2 * spec.padding + 1
     code = draws.integers(Stream.ROW, places) * places + draws.integers(Stream.COLUMN, places)
     return code * 2 + (draws.uniform(Stream.FLIP) < 0.5) if spec.flip else code
 
 
 def crop_flip_count(spec: CropFlip) -> int:
-    """How many distinct views an image has."""
+    """The number of distinct views of an image."""
     return (2 * spec.padding + 1) ** 2 * (2 if spec.flip else 1)
 
 
 def resized_crop(images: Images, spec: ResizedCrop, size: int, draws: Draws) -> torch.Tensor:
-    """uint8 [B, C, size, size]."""
+    """Views cropped to random boxes, resized and flipped: uint8 [B, C, size, size]."""
     area, aspect = draws.uniform(Stream.AREA), draws.uniform(Stream.ASPECT)
     row, column = draws.uniform(Stream.ROW), draws.uniform(Stream.COLUMN)
 
@@ -48,8 +48,8 @@ def resized_crop(images: Images, spec: ResizedCrop, size: int, draws: Draws) -> 
     return torch.where(_flips(spec.flip, draws)[:, None, None, None], pixels.flip(-1), pixels)
 
 
-def _flips(wanted: bool, draws: Draws) -> torch.Tensor:
-    if not wanted:
+def _flips(enabled: bool, draws: Draws) -> torch.Tensor:
+    if not enabled:
         return torch.zeros(len(draws.indices), dtype=torch.bool)
     return torch.from_numpy(draws.uniform(Stream.FLIP) < 0.5)
 
@@ -57,7 +57,7 @@ def _flips(wanted: bool, draws: Draws) -> torch.Tensor:
 def _pad_crop_flip(
     pixels: torch.Tensor, padding: int, rows: torch.Tensor, columns: torch.Tensor, flips: torch.Tensor
 ) -> torch.Tensor:
-    """Zero-pad, crop at each image's own offset, flip where asked: one gather for the whole batch.
+    """Zero-pads, crops each image at its own offset and flips it, in one gather for the batch.
 
     pixels uint8 [B, C, H, W]; rows, columns int64 [B]; flips bool [B] -> uint8 [B, C, H, W].
     """
@@ -75,7 +75,7 @@ def _pad_crop_flip(
 def _random_box(
     crop: ResizedCrop, width: int, height: int, area: float, aspect: float, row: float, column: float
 ) -> tuple[float, float, float, float]:
-    """Szegedy et al. 2015's crop from four uniform numbers: no retries, a box too long for the image is cut to it."""
+    """The random crop of Szegedy et al. 2015 from four uniform numbers, without retries: too long boxes are clipped."""
     target = (crop.min_area + area * (1 - crop.min_area)) * width * height
     ratio = math.exp((2 * aspect - 1) * math.log(crop.max_aspect))
     box_width = min(math.sqrt(target * ratio), width)

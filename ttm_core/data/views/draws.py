@@ -1,4 +1,4 @@
-"""The random numbers of a view, by what they are drawn for."""
+"""The random numbers of a view, one stream per purpose."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -10,7 +10,7 @@ from ttm_core.data.random import hash_key, uniform
 
 
 class Stream(IntEnum):
-    """What a number is drawn for. Each has a stream of its own, so that adding one leaves the others as they are."""
+    """The purpose of a random number. Streams are independent, so adding one does not change the others."""
 
     FLIP = 1
     ROW = 2
@@ -29,13 +29,13 @@ class Stream(IntEnum):
     MIX_SHARE = 15
     MIX_ROW = 16
     MIX_COLUMN = 17
-    # Four for each of RandAugment's layers: the first layer's are 1000 to 1003.
+    # Four streams per RandAugment layer: the first layer has 1000 to 1003.
     RAND_AUGMENT = 1000
 
 
 @dataclass(frozen=True)
 class Draws:
-    """The numbers of one view of B images."""
+    """The random numbers of one view of B images."""
 
     seed: int
     view: int
@@ -51,6 +51,6 @@ class Draws:
 
     def noise(self, stream: int, position: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """uint8 of `shape`, uniform, for the image at `position` in the batch."""
-        places = np.arange(int(np.prod(shape)))
-        keys = hash_key(int(stream), self.seed, self.view, self.indices[position], places)
+        positions = np.arange(int(np.prod(shape)))
+        keys = hash_key(int(stream), self.seed, self.view, self.indices[position], positions)
         return (keys >> np.uint64(56)).astype(np.uint8).reshape(shape)

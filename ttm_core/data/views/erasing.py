@@ -1,4 +1,4 @@
-"""Random erasing, Zhong et al. 2020 (arXiv 1708.04896): a rectangle of noise over a part of a view."""
+"""Random erasing, Zhong et al. 2020 (arXiv 1708.04896): a rectangle of a view is replaced by noise."""
 
 import math
 
@@ -9,19 +9,19 @@ from ttm_core.spec.dataset import RandomErasing
 
 
 def erase(pixels: torch.Tensor, spec: RandomErasing, draws: Draws) -> torch.Tensor:
-    """uint8 [B, C, H, W] -> the same, a rectangle of some images filled with uniform noise.
+    """Fills a rectangle of some of the images, uint8 [B, C, H, W], with uniform noise.
 
-    The paper tries rectangles until one fits; here one too long for the image is cut to it, so that a view needs a
-    fixed number of draws.
+    The paper retries until a rectangle fits. Here, too long rectangles are clipped, so that every view needs the same
+    number of draws.
     """
-    wanted = draws.uniform(Stream.ERASE) < spec.probability
-    if not wanted.any():
+    erased = draws.uniform(Stream.ERASE) < spec.probability
+    if not erased.any():
         return pixels
     channels, height, width = pixels.shape[1:]
     area, aspect = draws.uniform(Stream.ERASE_AREA), draws.uniform(Stream.ERASE_ASPECT)
     row, column = draws.uniform(Stream.ERASE_ROW), draws.uniform(Stream.ERASE_COLUMN)
     pixels = pixels.clone()
-    for i in wanted.nonzero()[0].tolist():
+    for i in erased.nonzero()[0].tolist():
         target = (spec.min_area + area[i] * (spec.max_area - spec.min_area)) * height * width
         ratio = math.exp((2 * aspect[i] - 1) * math.log(spec.max_aspect))
         tall = min(max(round(math.sqrt(target * ratio)), 1), height)

@@ -1,4 +1,4 @@
-"""Mixtures of two views: mixup (Zhang et al. 2018, arXiv 1710.09412) and CutMix (Yun et al. 2019, arXiv 1905.04899)."""
+"""Mixed views: mixup (Zhang et al. 2018, arXiv 1710.09412) and CutMix (Yun et al. 2019, arXiv 1905.04899)."""
 
 from dataclasses import dataclass
 
@@ -14,51 +14,51 @@ from ttm_core.spec.dataset import Mixing
 
 @dataclass(frozen=True)
 class Mixture:
-    """How B views are mixed, each with the same view of another image."""
+    """The mixing of B views, each with the same view of another image."""
 
-    partners: NDArray[np.int64]  # [B] numbers of images
-    share: NDArray[np.float64]  # [B] what stays of the image's own view; 1 where nothing is mixed
+    partners: NDArray[np.int64]  # [B] indices of images
+    share: NDArray[np.float64]  # [B] share of the image's own view; 1 where nothing is mixed
     boxes: NDArray[np.int64]  # [B, 4] top, bottom, left, right of the partner's patch
-    cut: NDArray[np.bool_]  # [B] whether the partner comes as a patch (CutMix), else as a blend (mixup)
+    cut: NDArray[np.bool_]  # [B] True for CutMix (a patch of the partner), False for mixup (a blend)
 
     @property
     def mixed(self) -> NDArray[np.bool_]:
-        """[B] whether anything of the partner is seen."""
+        """[B] True where the view contains a part of the partner."""
         return self.share < 1
 
-    def pixels(self, own: torch.Tensor, theirs: torch.Tensor, row_of: NDArray[np.int64]) -> torch.Tensor:
-        """Mix views uint8 [B, C, S, S] with their partners', rows `row_of` [B] of uint8 [P, C, S, S]."""
+    def pixels(self, own: torch.Tensor, partners: torch.Tensor, row_of: NDArray[np.int64]) -> torch.Tensor:
+        """Mixes views uint8 [B, C, S, S] with the rows `row_of` [B] of the partners' views uint8 [P, C, S, S]."""
         mixed = own.clone()
         blends = torch.from_numpy((self.mixed & ~self.cut).nonzero()[0])
         if len(blends):
             share = torch.from_numpy(self.share).float()[blends, None, None, None]
-            partner = theirs[torch.from_numpy(row_of)[blends]].float()
+            partner = partners[torch.from_numpy(row_of)[blends]].float()
             mixed[blends] = (own[blends].float() * share + partner * (1 - share)).round().to(torch.uint8)
         for i in (self.mixed & self.cut).nonzero()[0]:
             top, bottom, left, right = self.boxes[i]
-            mixed[i, :, top:bottom, left:right] = theirs[row_of[i], :, top:bottom, left:right]
+            mixed[i, :, top:bottom, left:right] = partners[row_of[i], :, top:bottom, left:right]
         return mixed
 
-    def targets(self, own: torch.Tensor, theirs: torch.Tensor, classes: int) -> torch.Tensor:
-        """int64 [B] classes of the images and of their partners -> float32 [B, classes]."""
+    def targets(self, own: torch.Tensor, partners: torch.Tensor, classes: int) -> torch.Tensor:
+        """The mixed labels float32 [B, classes] from int64 [B] classes of the images and of their partners."""
         share = torch.from_numpy(self.share).float()[:, None]
-        return share * functional.one_hot(own, classes) + (1 - share) * functional.one_hot(theirs, classes)
+        return share * functional.one_hot(own, classes) + (1 - share) * functional.one_hot(partners, classes)
 
 
 def draw_mixture(spec: Mixing, members: NDArray[np.int64], size: int, draws: Draws) -> Mixture:
-    """The mixtures of a view, with partners among `members` [N].
+    """Draws the mixing of a view, with partners among `members` [N].
 
-    Each image has a partner and a share of its own, where batch-wise code draws one share for a batch and pairs it with
-    itself reversed: that would make a view depend on its batch.
+    Each image has its own partner and share. One share per batch, as in batch-wise code, would make views depend on
+    their batch.
     """
     mixed = draws.uniform(Stream.MIX) < spec.probability
     cut = draws.uniform(Stream.MIX_KIND) < spec.cutmix_share
     chance = draws.uniform(Stream.MIX_SHARE)
-    # Beta's quantiles, so that one uniform number gives one draw.
+    # The inverse CDF of the Beta distribution turns one uniform number into one draw.
     alphas = np.where(cut, spec.cutmix_alpha or 1.0, spec.mixup_alpha or 1.0)
     share = np.where(mixed, betaincinv(alphas, alphas, chance), 1.0)
 
-    # CutMix: a patch of the image's proportions and of 1 - share of its area, around a point drawn anywhere.
+    # CutMix: a patch with the aspect ratio of the image and 1 - share of its area, around a random point.
     side = np.sqrt(1 - share) * size / 2
     row, column = draws.uniform(Stream.MIX_ROW) * size, draws.uniform(Stream.MIX_COLUMN) * size
     edges = [row - side, row + side, column - side, column + side]

@@ -1,4 +1,4 @@
-"""RandAugment, Cubuk et al. 2020 (arXiv 1909.13719): a few operations of one strength, drawn for each view."""
+"""RandAugment, Cubuk et al. 2020 (arXiv 1909.13719): random operations of equal magnitude for each view."""
 
 import math
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from ttm_core.spec.dataset import RandAugment
 Operation = Callable[[torch.Tensor, float], torch.Tensor]
 """(uint8 [C, H, W], strength in [-1, 1]) -> uint8 [C, H, W]."""
 
-_GRAY = 128  # what a moved image leaves uncovered
+_GRAY = 128  # fill color of uncovered pixels
 
 
 def rand_augment(pixels: torch.Tensor, spec: RandAugment, draws: Draws) -> torch.Tensor:
-    """uint8 [B, C, H, W] -> the same, each image through `spec.layers` operations drawn for it."""
+    """Applies `spec.layers` random operations to each image, uint8 [B, C, H, W]."""
     images = list(pixels)
     for layer in range(spec.layers):
         stream = Stream.RAND_AUGMENT + 4 * layer
@@ -58,8 +58,8 @@ def _color(image: torch.Tensor, strength: float) -> torch.Tensor:
     return transforms.adjust_saturation(image, 1 + 0.9 * strength) if image.shape[0] == 3 else image
 
 
-# The paper's operations with the ranges of timm's "increasing" form, where a higher magnitude is always a stronger
-# change. Those without a strength take no notice of it.
+# The paper's operations with the ranges of timm's "increasing" variant, in which a higher magnitude is always a
+# stronger change. Operations without a strength ignore it.
 OPERATIONS: tuple[Operation, ...] = (
     lambda image, strength: transforms.autocontrast(image),
     lambda image, strength: transforms.equalize(image),
@@ -80,10 +80,10 @@ OPERATIONS: tuple[Operation, ...] = (
 
 
 def _solarize(image: torch.Tensor, threshold: int) -> torch.Tensor:
-    """torchvision's own refuses the threshold of 256 that leaves all as it is."""
+    """Solarizes. torchvision's function refuses the threshold 256, which changes nothing."""
     return torch.where(image.int() >= threshold, 255 - image, image)
 
 
 def _add_below_half(image: torch.Tensor, amount: int) -> torch.Tensor:
-    """Solarize-add: darker halves of the scale made lighter."""
+    """Solarize-add: brightens pixels below 128."""
     return torch.where(image < 128, image + amount, image).to(torch.uint8)

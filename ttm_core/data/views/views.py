@@ -1,7 +1,7 @@
-"""A view of an image is a pure function of (augmentation, seed, image, view number), and of nothing else.
+"""A view of an image is a pure function of (augmentation, seed, image, view number).
 
-No worker, batch, order or clock enters it: that is what makes a run resumable to the bit, and a teacher's logits for a
-view worth keeping. A mixture of two images follows the same rule: the partner is drawn by the image's own key.
+It does not depend on the worker, the batch, the order or the time. This makes resumed runs bit-identical and stored
+teacher logits reusable. The partner of a mixed image is drawn from the image's own key.
 """
 
 from dataclasses import dataclass
@@ -37,19 +37,19 @@ class Views:
 
     def batch(self, indices: NDArray[np.int64], view: int) -> torch.Tensor:
         """View number `view` of each image: uint8 [B, C, size, size]."""
-        pixels = self._alone(indices, view)
+        pixels = self._unmixed(indices, view)
         mixture = self._mixture(indices, view)
         if mixture is None:
             return pixels
         partners = np.unique(mixture.partners[mixture.mixed])
         if not len(partners):
             return pixels
-        theirs = self._alone(partners, view)
+        partner_pixels = self._unmixed(partners, view)
         row_of = np.searchsorted(partners, mixture.partners).clip(max=len(partners) - 1)
-        return mixture.pixels(pixels, theirs, row_of)
+        return mixture.pixels(pixels, partner_pixels, row_of)
 
     def targets(self, indices: NDArray[np.int64], view: int) -> torch.Tensor:
-        """What each view shows: int64 [B] classes, or float32 [B, K] shares of them where views are mixtures."""
+        """The labels of views: int64 [B] classes, or float32 [B, K] class distributions for mixed views."""
         labels = self.split.labels
         own = labels[torch.from_numpy(indices)]
         mixture = self._mixture(indices, view)
@@ -59,7 +59,7 @@ class Views:
 
     @property
     def distinct(self) -> int | None:
-        """How many distinct views an image has; None where they are too many for two to be equal by chance."""
+        """The number of distinct views of an image; None if there are too many for two views to be equal."""
         match self.augmentation:
             case NoAugmentation():
                 return 1
@@ -69,14 +69,14 @@ class Views:
                 return None
 
     def codes(self, indices: NDArray[np.int64], view: int) -> NDArray[np.int64]:
-        """int64 [B]: which of its image's `distinct` views each is; equal codes mean equal pixels."""
+        """The index of each view among the `distinct` views of its image: int64 [B]. Equal codes mean equal pixels."""
         if isinstance(self.augmentation, NoAugmentation):
             return np.zeros(len(indices), np.int64)
-        assert isinstance(self.augmentation, CropFlip), "asked only where views are few"
+        assert isinstance(self.augmentation, CropFlip), "called only if `distinct` is not None"
         return crop_flip_codes(self.augmentation, Draws(self.seed, view, indices))
 
-    def _alone(self, indices: NDArray[np.int64], view: int) -> torch.Tensor:
-        """The views before any of them is mixed with another."""
+    def _unmixed(self, indices: NDArray[np.int64], view: int) -> torch.Tensor:
+        """The views before mixing."""
         draws = Draws(self.seed, view, indices)
         match self.augmentation:
             case NoAugmentation():

@@ -1,3 +1,5 @@
+"""Contrastive representation distillation (CRD)."""
+
 import math
 
 import torch
@@ -8,14 +10,14 @@ from ttm_core.losses._checks import full_precision, paired_features
 
 
 class NegativeSampler:
-    """Draws for each sample others to tell it from: images of other classes, without repetition where there are enough.
+    """Draws negatives: samples of other classes, without replacement if there are enough.
 
     Args:
-        labels: [N] class index of every training sample. Unlabelled data has `torch.arange(N)`, each its own class.
-        count: K, how many to draw for each sample.
+        labels: [N] class index of every training sample; `torch.arange(N)` for unlabelled data.
+        count: K, the number of negatives per sample.
 
     Raises:
-        ValueError: all samples are of one class.
+        ValueError: all samples have the same class.
     """
 
     def __init__(self, labels: Tensor, count: int) -> None:
@@ -23,16 +25,16 @@ class NegativeSampler:
         self._labels = labels.long()
         sizes = torch.bincount(self._labels)
         if sizes.max() == len(labels):
-            raise ValueError("all samples are of one class; there is none to tell them from")
-        # With the samples in the order of their classes, those of other classes follow the end of a class, around.
+            raise ValueError("all samples have the same class, so there are no negatives")
+        # With samples sorted by class, the negatives of a class follow its end, cyclically.
         self._by_class = self._labels.argsort(stable=True)
         self._ends = sizes.cumsum(0)
         self._others = (len(labels) - sizes).tolist()
 
     def draw(self, indices: Tensor, generator: torch.Generator) -> Tensor:
-        """[B] places in the training set -> [B, K] places of samples of other classes, on the CPU.
+        """[B] positions in the training set -> [B, K] positions of negatives, on the CPU.
 
-        The same state of `generator` gives the same draw.
+        Equal states of `generator` give equal draws.
         """
         classes = self._labels[indices]
         steps = torch.stack([self._steps(self._others[label], generator) for label in classes.tolist()])
@@ -48,10 +50,10 @@ EPSILON = 1e-7
 
 
 class Crd(nn.Module):
-    """Contrastive representation distillation: tells the pair of one image's student and teacher features from pairs
-    with another image's, drawn from memories of the last feature of every training sample.
+    """Contrastive representation distillation: contrasts the student and teacher features of an image with features of
+    other images, which memory banks keep for every training sample.
 
-    The memories and the two normalizing constants are buffers, so that a resumed run goes on with them.
+    The memory banks and the normalization constants are buffers, so that checkpoints contain them.
 
     Source: Tian, Krishnan and Isola, "Contrastive Representation Distillation", ICLR 2020, arXiv 1910.10699.
 
@@ -59,9 +61,9 @@ class Crd(nn.Module):
         student_dim: width of the student's features.
         teacher_dim: width of the teacher's features.
         samples: size of the training set.
-        dim: width of the space that both are embedded into.
-        temperature: divides the inner products in it.
-        momentum: share of the old value that a memory keeps.
+        dim: width of the embedding of both features.
+        temperature: divisor of the inner products.
+        momentum: weight of the old value in updates of the memory banks.
     """
 
     student_memory: Tensor
@@ -87,17 +89,17 @@ class Crd(nn.Module):
         bound = math.sqrt(3 / dim)
         for side in ("student", "teacher"):
             self.register_buffer(f"{side}_memory", torch.empty(samples, dim).uniform_(-bound, bound))
-            # 0 until the first batch has set it.
+            # 0 until the first batch sets it.
             self.register_buffer(f"{side}_normalizer", torch.zeros(()))
 
     def forward(self, student_features: Tensor, teacher_features: Tensor, indices: Tensor, negatives: Tensor) -> Tensor:
-        """The sum of the student's and the teacher's contrastive loss, and in training mode the memories' update.
+        """The sum of the contrastive losses of student and teacher. Updates the memory banks in training mode.
 
         Args:
             student_features: [B, student_dim].
             teacher_features: [B, teacher_dim]; no gradient flows into it.
-            indices: [B] places of the batch's images in the training set.
-            negatives: [B, K] places of the images to tell them from, as `NegativeSampler` draws them.
+            indices: [B] positions of the images in the training set.
+            negatives: [B, K] positions of the negatives from `NegativeSampler`.
 
         Returns:
             A scalar in float32 or wider.
@@ -109,8 +111,8 @@ class Crd(nn.Module):
         student, teacher = paired_features(student_features, teacher_features, layout="[B, D]", widths=widths)
         if indices.shape != student.shape[:1] or negatives.shape[:1] != student.shape[:1] or negatives.ndim != 2:
             raise ValueError(
-                f"indices are {list(indices.shape)} and negatives {list(negatives.shape)}; [B] and [B, K] are needed "
-                f"for a batch of {len(student)}"
+                f"indices are {list(indices.shape)} and negatives {list(negatives.shape)}; they must be [B] and "
+                f"[B, K] for a batch of {len(student)}"
             )
         contrasted = torch.cat([indices.unsqueeze(1), negatives], dim=1)
         with full_precision(student):
@@ -119,16 +121,16 @@ class Crd(nn.Module):
             loss = self._contrast(student, self.teacher_memory, self.student_normalizer, contrasted)
             loss = loss + self._contrast(teacher, self.student_memory, self.teacher_normalizer, contrasted)
         if self.training:
-            self._remember(self.student_memory, indices, student.detach())
-            self._remember(self.teacher_memory, indices, teacher.detach())
+            self._update_memory(self.student_memory, indices, student.detach())
+            self._update_memory(self.teacher_memory, indices, teacher.detach())
         return loss
 
     def _contrast(self, anchors: Tensor, memory: Tensor, normalizer: Tensor, contrasted: Tensor) -> Tensor:
         samples, noise = len(memory), contrasted.shape[1] - 1
-        # One product with the whole memory, since the B * K rows that are needed are more; a copy of it, since the
-        # memory changes before the backward pass asks for it.
+        # The product with the whole memory bank is smaller than with the B * K selected rows. The copy is necessary
+        # because the memory bank changes before the backward pass.
         scores = ((anchors @ memory.clone().mT).gather(1, contrasted) / self.temperature).exp()
-        # Kept from the first batch on. A condition in Python would make a GPU wait.
+        # Set by the first batch. A condition in Python would synchronize the GPU.
         constant = torch.where(normalizer > 0, normalizer, scores.detach().mean() * samples)
         if self.training:
             normalizer.copy_(constant)
@@ -139,6 +141,6 @@ class Crd(nn.Module):
         log_negative = (density / (negative + density + EPSILON)).log()
         return -(log_positive.sum() + log_negative.sum()) / len(anchors)
 
-    def _remember(self, memory: Tensor, indices: Tensor, features: Tensor) -> None:
+    def _update_memory(self, memory: Tensor, indices: Tensor, features: Tensor) -> None:
         kept = self.momentum * memory[indices] + (1 - self.momentum) * features
         memory.index_copy_(0, indices, F.normalize(kept))

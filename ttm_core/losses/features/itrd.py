@@ -1,3 +1,5 @@
+"""Information-theoretic representation distillation (ITRD)."""
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ class Itrd(nn.Module):
     Args:
         student_dim: width of the student's features.
         teacher_dim: width of the teacher's features.
-        alpha: order of the entropy in L_corr; the paper has 1.01 within an architecture, 1.5 across.
+        alpha: order of the entropy in L_corr; 1.01 for equal architectures and 1.5 otherwise in the paper.
         beta_correlation: weight of L_corr.
         beta_mutual: weight of L_mi.
     """
@@ -40,27 +42,27 @@ class Itrd(nn.Module):
         No gradient flows into the teacher's features.
 
         Raises:
-            ValueError: the shapes do not match, or the batch has one sample, which has no correlation.
+            ValueError: the shapes do not match, or the batch has only one sample.
         """
         loss = self.beta_correlation * self.correlation(student_features, teacher_features)
-        # Pairs with a weight of 0 are spared the Gram matrices.
+        # Skips the Gram matrices if their weight is 0.
         return loss + self.beta_mutual * self.mutual(student_features, teacher_features) if self.beta_mutual else loss
 
     def correlation(self, student_features: Tensor, teacher_features: Tensor) -> Tensor:
-        """L_corr = log2 sum_d |c_d - 1|^(2 alpha), c_d the correlation over the batch of the d-th embedded student
-        feature with the d-th of the teacher."""
+        """L_corr = log2 sum_d |c_d - 1|^(2 alpha), where c_d is the correlation over the batch of the d-th embedded
+        student feature with the d-th teacher feature."""
         student, teacher = self._paired(student_features, teacher_features)
         batch = len(student)
         if batch < 2:
-            raise ValueError("the batch has one sample; a correlation over it needs two or more")
+            raise ValueError("the batch has one sample; a correlation requires two or more")
         with full_precision(student):
-            # The published code divides unbiased deviations by B, so that equal features correlate to (B - 1) / B.
+            # As in the published code, which gives equal features a correlation of (B - 1) / B.
             correlation = (_standardized(self.embed(student)) * _standardized(teacher)).sum(dim=0) / batch
         return (correlation - 1).abs().pow(2 * self.alpha).sum().log2()
 
     def mutual(self, student_features: Tensor, teacher_features: Tensor) -> Tensor:
-        """L_mi = |G_s|^2 - |G_st|^2 of Gram matrices of trace 1: G_s of the student's unit features, embedded where the
-        widths differ, and G_st of its element-wise product with the teacher's."""
+        """L_mi = |G_s|^2 - |G_st|^2 of Gram matrices with trace 1: G_s of the student's unit features (embedded if the
+        widths differ), and G_st, the element-wise product of G_s and the teacher's."""
         student, teacher = self._paired(student_features, teacher_features)
         with full_precision(student):
             student_gram = _gram(student if student.shape == teacher.shape else self.embed(student))
@@ -75,8 +77,8 @@ class Itrd(nn.Module):
 
 
 def _standardized(features: Tensor) -> Tensor:
-    """[B, D] with mean 0 and deviation 1 over the batch; a feature that is constant there becomes 0."""
-    # The root has no finite slope at 0, which a dead unit reaches.
+    """Standardizes [B, D] to mean 0 and standard deviation 1 over the batch. Constant features become 0."""
+    # The gradient of the square root is infinite at 0, the variance of a dead unit.
     deviation = features.var(dim=0).clamp_min(torch.finfo(features.dtype).tiny).sqrt()
     return (features - features.mean(dim=0)) / deviation
 

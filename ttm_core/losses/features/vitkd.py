@@ -1,3 +1,5 @@
+"""Feature distillation for vision transformers (ViTKD)."""
+
 import math
 from collections.abc import Sequence
 
@@ -10,8 +12,7 @@ LOW_BLOCKS = 2
 
 
 class VitKd(nn.Module):
-    """ViTKD: the student mimics the teacher's first two blocks, and generates the tokens of its last from some of its
-    own.
+    """ViTKD: the student mimics the teacher's first two blocks and generates masked tokens of its last block.
 
     Source: Yang et al., "ViTKD: Practical Guidelines for ViT feature knowledge distillation", 2022, arXiv 2209.02432.
 
@@ -20,7 +21,7 @@ class VitKd(nn.Module):
         teacher_dim: width of the teacher's tokens.
         alpha: weight of the mimicked blocks.
         beta: weight of the generated tokens.
-        mask_ratio: share of the tokens that are generated.
+        mask_ratio: share of masked tokens.
     """
 
     def __init__(
@@ -41,13 +42,13 @@ class VitKd(nn.Module):
         )
 
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor], masked: Tensor) -> Tensor:
-        """The weighted sum of two squared errors, each summed over tokens and channels, the mean over the batch.
+        """The weighted sum of two squared errors, summed over tokens and channels and averaged over the batch.
 
         Args:
-            student: the patch tokens [B, N, student_dim] behind the first and the second block and behind the last
-                block and its final norm. Class and register tokens are left out; N is a square.
-            teacher: the same of the teacher, [B, N, teacher_dim]; no gradient flows into them.
-            masked: [B, N], true where a token is to be generated, as `random_token_mask` draws it.
+            student: patch tokens [B, N, student_dim] of the first block, the second block, and the last block after its
+                final norm, without class and register tokens. N is a square.
+            teacher: the same for the teacher, [B, N, teacher_dim]; no gradient flows into them.
+            masked: [B, N], True for masked tokens, from `random_token_mask`.
 
         Returns:
             A scalar in float32 or wider.
@@ -56,30 +57,30 @@ class VitKd(nn.Module):
             ValueError: the shapes do not match or N is not a square.
         """
         pairs = [
-            paired_features(own, given, layout="[B, N, D]", widths=self.widths)
-            for own, given in zip(student, teacher, strict=True)
+            paired_features(student_tokens, teacher_tokens, layout="[B, N, D]", widths=self.widths)
+            for student_tokens, teacher_tokens in zip(student, teacher, strict=True)
         ]
         if len(pairs) != LOW_BLOCKS + 1:
-            raise ValueError(f"tokens of {len(pairs)} blocks were given; the first, the second and the last are needed")
+            raise ValueError(f"got tokens of {len(pairs)} blocks; the first, second and last block are required")
         *low, (high, target) = pairs
         batch, tokens, _ = high.shape
         side = math.isqrt(tokens)
         if side * side != tokens or masked.shape != (batch, tokens):
-            raise ValueError(f"a mask of {list(masked.shape)} for {tokens} tokens; [B, N] with N a square is needed")
+            raise ValueError(f"mask is {list(masked.shape)} for {tokens} tokens; it must be [B, N] with N a square")
         with full_precision(high):
-            mimicked = [align(own) - given for align, (own, given) in zip(self.align_low, low, strict=True)]
+            mimicked = [align(s) - t for align, (s, t) in zip(self.align_low, low, strict=True)]
             chosen = masked.unsqueeze(-1)
-            seen = torch.where(chosen, self.mask_token, self.align_high(high))
-            generated = self.generation(seen.mT.unflatten(2, (side, side))).flatten(2).mT
-        missed = torch.where(chosen, generated - target, 0)
-        low_error, high_error = torch.stack(mimicked).square().sum(), missed.square().sum()
+            tokens_in = torch.where(chosen, self.mask_token, self.align_high(high))
+            generated = self.generation(tokens_in.mT.unflatten(2, (side, side))).flatten(2).mT
+        error = torch.where(chosen, generated - target, 0)
+        low_error, high_error = torch.stack(mimicked).square().sum(), error.square().sum()
         return (self.alpha * low_error + self.beta / self.mask_ratio * high_error) / batch
 
 
 def random_token_mask(batch: int, tokens: int, *, ratio: float, generator: torch.Generator) -> Tensor:
-    """[batch, tokens] on the CPU, true for the same number of tokens in each row: all but int(tokens * (1 - ratio)).
+    """Draws a mask [batch, tokens] on the CPU that is True for all but int(tokens * (1 - ratio)) tokens of each row.
 
-    The same state of `generator` gives the same mask.
+    Equal states of `generator` give equal masks.
     """
     order = torch.rand(batch, tokens, generator=generator).argsort(dim=1)
     return order >= int(tokens * (1 - ratio))

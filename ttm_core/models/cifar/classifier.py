@@ -1,3 +1,5 @@
+"""The base class of the CIFAR models."""
+
 from collections.abc import Sequence
 from typing import ClassVar, Literal, TypedDict, overload
 
@@ -6,7 +8,7 @@ from torch import Tensor, nn
 
 
 class FeatureInfo(TypedDict):
-    """One tap, as timm describes it: its channels, its stride against the image, and the module it comes out of."""
+    """timm's description of a feature map: channels, stride relative to the image, and the module that returns it."""
 
     num_chs: int
     reduction: int
@@ -14,11 +16,10 @@ class FeatureInfo(TypedDict):
 
 
 class Classifier(nn.Module):
-    """A body of modules run one after another, a global average over positions, and a linear classifier.
+    """A sequence of modules, global average pooling and a linear classifier, with timm's model interface.
 
-    The families differ in their modules and in the names of those, which published checkpoints fix; what timm and the
-    feature losses ask of a model is the same for all and stands here. A family names its `body`, `first_conv` and
-    `classifier_name`, and sets `num_features` and `feature_info`.
+    Published checkpoints determine the module names of each family. Subclasses define `body`, `first_conv` and
+    `classifier_name`, and set `num_features` and `feature_info`.
     """
 
     body: Sequence[str]
@@ -84,59 +85,59 @@ class Classifier(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> tuple[Tensor, list[Tensor]] | list[Tensor]:
-        """The feature maps at the taps of `feature_info`, with the arguments of timm's models.
+        """The feature maps listed in `feature_info`, with the arguments of timm's models.
 
         Args:
             x: [B, in_chans, H, W] images.
-            indices: which taps: the last n for a number, all for None.
-            norm: without effect: no family normalizes a tap apart from its own body.
-            stop_early: do not run the body behind the last tap asked for.
-            output_fmt: NCHW, the only layout there is.
-            intermediates_only: return the taps without the final features.
+            indices: the feature maps to return: the last n for a number, all for None.
+            norm: ignored; no model has a separate norm for feature maps.
+            stop_early: stop after the last requested feature map.
+            output_fmt: NCHW is the only supported layout.
+            intermediates_only: return only the feature maps.
 
         Returns:
-            The final features and the taps [B, num_chs, h, w], or the taps alone.
+            The final features and the feature maps [B, num_chs, h, w], or only the feature maps.
 
         Raises:
             ValueError: `output_fmt` is not NCHW.
         """
         if output_fmt != "NCHW":
-            raise ValueError(f"output_fmt is {output_fmt!r}; only NCHW is offered")
+            raise ValueError(f"output_fmt is {output_fmt!r}; only NCHW is supported")
         taken, last = feature_take_indices(len(self.feature_info), indices)
-        wanted = {self.feature_info[index]["module"] for index in taken}
-        taps = []
+        modules = {self.feature_info[index]["module"] for index in taken}
+        maps = []
         for name in self.body:
             x = self.get_submodule(name)(x)
-            if name in wanted:
-                taps.append(x)
+            if name in modules:
+                maps.append(x)
             if stop_early and name == self.feature_info[last]["module"]:
                 break
-        return taps if intermediates_only else (x, taps)
+        return maps if intermediates_only else (x, maps)
 
     def get_classifier(self) -> nn.Module:
-        """The linear layer, or an identity for a model made with `num_classes=0`."""
+        """The linear layer, or an identity for a model created with `num_classes=0`."""
         return self.get_submodule(self.classifier_name)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replaces the classifier by a fresh one on the same device; 0 classes leave the pooled features.
+        """Replaces the classifier by a new one on the same device; with 0 classes the model returns pooled features.
 
         Raises:
-            ValueError: `global_pool` asks for another pooling than the average.
+            ValueError: `global_pool` is not the average.
         """
         if global_pool not in (None, "avg"):
-            raise ValueError(f"global_pool is {global_pool!r}; only the average is offered")
+            raise ValueError(f"global_pool is {global_pool!r}; only the average is supported")
         parameter = next(self.parameters())
         self.num_classes = num_classes
         self.set_submodule(self.classifier_name, linear(self.num_features, num_classes).to(parameter))
 
 
 def linear(num_features: int, num_classes: int) -> nn.Module:
-    """The classifying layer; an identity for 0 classes, as in timm."""
+    """The classifier layer; an identity for 0 classes, as in timm."""
     return nn.Linear(num_features, num_classes) if num_classes else nn.Identity()
 
 
 def initialize_convolutions(model: nn.Module) -> None:
-    """Normal weights of variance 2 / (kernel area * output channels), biases 0, as the CIFAR models' authors did.
+    """Normal weights of variance 2 / (kernel area * output channels), biases 0.
 
     Source: He et al., "Delving Deep into Rectifiers", 2015, arXiv 1502.01852.
     """

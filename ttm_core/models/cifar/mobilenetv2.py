@@ -1,13 +1,13 @@
 """MobileNetV2 at half width for small images: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks",
-2018, arXiv 1801.04381; the small-image form is the one of Tian, Krishnan and Isola, "Contrastive Representation
+2018, arXiv 1801.04381; the small-image variant is from Tian, Krishnan and Isola, "Contrastive Representation
 Distillation", 2020, arXiv 1910.10699."""
 
 from torch import Tensor, nn
 
 from ttm_core.models.cifar.classifier import Classifier, FeatureInfo, initialize_convolutions, initialize_narrow, linear
 
-# Expansion, channels at full width, blocks, stride of the first. The published stages in full, but for the second: its
-# stride is 1 here, since a small image has no resolution to spare.
+# Expansion, channels at full width, blocks, stride of the first. As published, except that the stride of the second
+# stage is 1, because images are small.
 STAGES = (
     (1, 16, 1, 1),
     (6, 24, 2, 1),

@@ -10,7 +10,7 @@ from ttm_core.models.cifar.classifier import Classifier, FeatureInfo, initialize
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions around which the input is added back."""
+    """Two 3x3 convolutions with a residual connection."""
 
     def __init__(self, in_chans: int, out_chans: int, stride: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class ResNet(Classifier):
     """Three stages of basic blocks, the second and third at half the resolution of the one before.
 
     Args:
-        depth: 6n + 2 layers, n blocks a stage.
+        depth: 6n + 2 layers, n blocks per stage.
         widths: channels of the stem and of the three stages.
         num_classes: width of the logits.
         in_chans: channels of the image.
@@ -53,7 +53,7 @@ class ResNet(Classifier):
         super().__init__(num_classes=num_classes, in_chans=in_chans)
         blocks, rest = divmod(depth - 2, 6)
         if rest or blocks < 1:
-            raise ValueError(f"depth is {depth}; 6n + 2 is needed")
+            raise ValueError(f"depth is {depth}; it must be 6n + 2")
         stem, first, second, third = widths
         self.conv1 = nn.Conv2d(in_chans, stem, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
@@ -81,7 +81,7 @@ EXPANSION = 4
 
 
 class Bottleneck(nn.Module):
-    """A 3x3 convolution between a narrowing and a widening 1x1, around which the input is added back."""
+    """A 3x3 convolution between a narrowing and a widening 1x1, with a residual connection."""
 
     def __init__(self, in_chans: int, width: int, stride: int) -> None:
         super().__init__()
@@ -106,10 +106,10 @@ class Bottleneck(nn.Module):
 
 
 class BottleneckResNet(Classifier):
-    """Four stages of bottleneck blocks of width 64, 128, 256 and 512, each behind the first at half the resolution.
+    """Four stages of bottleneck blocks of width 64, 128, 256 and 512, each after the first at half the resolution.
 
     Args:
-        blocks: how many in each stage.
+        blocks: number per stage.
         num_classes: width of the logits.
         in_chans: channels of the image.
     """

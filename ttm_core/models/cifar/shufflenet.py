@@ -12,9 +12,9 @@ GROUPS = 3
 
 
 def shuffle_channels(x: Tensor, groups: int) -> Tensor:
-    """[B, C, H, W] with its channels dealt out again, so that each of the next groups sees some of every group before.
+    """Interleaves the channels of the groups of [B, C, H, W], like `torch.nn.functional.channel_shuffle`.
 
-    Of the same meaning as `torch.nn.functional.channel_shuffle`, in operations that every exporter knows.
+    Uses operations that every exporter supports.
     """
     return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
 
@@ -25,7 +25,7 @@ class ShuffleUnit(nn.Module):
     def __init__(self, in_chans: int, out_chans: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        # The stem's few channels are not split into groups.
+        # The first unit has too few channels for groups.
         self.groups = 1 if in_chans == STEM else GROUPS
         computed = out_chans - in_chans if stride == 2 else out_chans
         width = computed // 4

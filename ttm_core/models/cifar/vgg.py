@@ -1,5 +1,5 @@
 """VGG for small images, with batch normalization and one linear layer: Simonyan and Zisserman, "Very Deep Convolutional
-Networks for Large-Scale Image Recognition", 2014, arXiv 1409.1556; the small-image form is the one of Tian, Krishnan
+Networks for Large-Scale Image Recognition", 2014, arXiv 1409.1556; the small-image variant is from Tian, Krishnan
 and Isola, "Contrastive Representation Distillation", 2020, arXiv 1910.10699."""
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ WIDTHS = (64, 128, 256, 512, 512)
 
 
 class PoolLargeMaps(nn.Module):
-    """Halves maps of 8 positions a side and above: 32-pixel images keep their 4 x 4, those of 64 come down to it."""
+    """Halves feature maps of at least 8 x 8: both 32-pixel and 64-pixel images end with 4 x 4."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, H, W] or [B, C, H // 2, W // 2]."""
@@ -25,7 +25,7 @@ class Vgg(Classifier):
     """Five blocks of 3x3 convolutions of 64, 128, 256, 512 and 512 channels.
 
     Args:
-        convolutions: how many of them in each block.
+        convolutions: number per block.
         num_classes: width of the logits.
         in_chans: channels of the image.
     """

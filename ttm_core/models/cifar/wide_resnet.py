@@ -8,7 +8,7 @@ from ttm_core.models.cifar.classifier import Classifier, FeatureInfo, initialize
 
 class PreActivationBlock(nn.Module):
     """Normalization and activation before each of two 3x3 convolutions; where the shape changes, the shortcut starts
-    behind the first activation."""
+    after the first activation."""
 
     def __init__(self, in_chans: int, out_chans: int, stride: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class WideResNet(Classifier):
     """Three stages of pre-activation blocks, `width` times as wide as a plain ResNet's.
 
     Args:
-        depth: 6n + 4 layers, n blocks a stage.
+        depth: 6n + 4 layers, n blocks per stage.
         width: the widening factor.
         num_classes: width of the logits.
         in_chans: channels of the image.
@@ -60,7 +60,7 @@ class WideResNet(Classifier):
         super().__init__(num_classes=num_classes, in_chans=in_chans)
         blocks, rest = divmod(depth - 4, 6)
         if rest or blocks < 1:
-            raise ValueError(f"depth is {depth}; 6n + 4 is needed")
+            raise ValueError(f"depth is {depth}; it must be 6n + 4")
         stem, first, second, third = 16, 16 * width, 32 * width, 64 * width
         self.conv1 = nn.Conv2d(in_chans, stem, 3, padding=1, bias=False)
         self.block1 = Stage(stem, first, blocks, stride=1)

@@ -1,4 +1,4 @@
-"""Several teachers as one: their tempered distributions averaged with weights."""
+"""Ensembles of teachers: the weighted mean of their tempered distributions."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,11 @@ from ttm_core.models.teachers.load import Teacher
 
 
 def mean_teacher_logits(logits: Sequence[Tensor], weights: Sequence[float], temperature: float) -> Tensor:
-    """Logits of the one teacher whose tempered distribution is the weighted mean of several teachers'.
+    """Logits whose tempered distribution is the weighted mean of the teachers' tempered distributions.
 
-    softmax(result / T) = sum_i w_i softmax(logits_i / T), with weights scaled to sum to one. So every method that
-    reads one teacher's logits at temperature T learns from the mean, and what it derives of the untempered
-    distribution (WTTM's weight of an image) is derived of the same mean teacher. Alone, a teacher's logits come back as
-    they are, but for a constant.
+    softmax(result / T) = sum_i w_i softmax(logits_i / T), with weights normalized to sum 1. Every method that reads
+    teacher logits at temperature T therefore learns from the mean. Quantities of the untempered distribution (WTTM's
+    sample weight) are also derived from these logits. For one teacher, the result equals its logits up to a constant.
 
     Args:
         logits: [B, C] of each teacher.
@@ -35,12 +34,12 @@ def mean_teacher_logits(logits: Sequence[Tensor], weights: Sequence[float], temp
 
 
 class Ensemble(nn.Module):
-    """Teachers as one model of pixels, for measuring: each sees them through its own preprocessing.
+    """Several teachers as one model for evaluation. Each teacher applies its own preprocessing to the pixels.
 
     Args:
-        teachers: of the same classes.
+        teachers: with the same classes.
         weights: positive, one for each teacher.
-        temperature: at which their distributions are averaged.
+        temperature: of the averaged distributions.
     """
 
     def __init__(self, teachers: Sequence[Teacher], weights: Sequence[float], temperature: float) -> None:
@@ -56,14 +55,14 @@ class Ensemble(nn.Module):
 
 
 class _Pixels(Preprocess):
-    """Leaves the pixels to the ensemble."""
+    """Passes pixels through unchanged, because the ensemble preprocesses them."""
 
     def __call__(self, pixels: Tensor) -> Tensor:
         return pixels
 
 
-def together(teachers: Sequence[Teacher], weights: Sequence[float], temperature: float) -> Teacher:
-    """One teacher or several as one. Its input, where they are several, is told as the first one's."""
+def as_one_teacher(teachers: Sequence[Teacher], weights: Sequence[float], temperature: float) -> Teacher:
+    """One teacher, or several as an ensemble. An ensemble reports the input of the first teacher."""
     first = teachers[0]
     if len(teachers) == 1:
         return first

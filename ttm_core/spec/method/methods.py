@@ -1,4 +1,4 @@
-"""What a distillation method is told. Torch-free: this is also a part of the body of POST /jobs."""
+"""Specs of distillation methods. Torch-free, because the API imports them."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -14,13 +14,13 @@ Weight = Annotated[float, Field(ge=0, le=1e6)]
 
 
 def _complete_temperature(data: Any, default_gamma: float) -> Any:
-    """Let gamma or temperature be given, the other follow: gamma = 1 / temperature."""
+    """Derives gamma or temperature from the other: gamma = 1 / temperature."""
     if not isinstance(data, dict):
         return data
     gamma, temperature = data.get("gamma"), data.get("temperature")
     if isinstance(gamma, dict | Ramp):
         if temperature is not None:
-            raise ValueError("a gamma that changes over the epochs has no one temperature: leave temperature out")
+            raise ValueError("temperature cannot be set if gamma is a ramp")
         return data
     if gamma is None and temperature is None:
         return {**data, "gamma": default_gamma, "temperature": 1 / default_gamma}
@@ -31,14 +31,16 @@ def _complete_temperature(data: Any, default_gamma: float) -> Any:
             return {**data, "temperature": 1 / float(gamma)}
         agree = abs(float(gamma) * float(temperature) - 1) <= 1e-6
     except (TypeError, ValueError, ZeroDivisionError):
-        return data  # not numbers, or out of range: the fields themselves say so
+        return data  # not numbers, or out of range: field validation reports it
     if not agree:
-        raise ValueError(f"gamma is 1 / temperature, but gamma is {gamma} and temperature is {temperature}: give one")
+        raise ValueError(
+            f"gamma is {gamma} and temperature is {temperature}, but gamma must be 1 / temperature: set one of them"
+        )
     return data
 
 
 class CrossEntropy(Spec):
-    """Labels alone: H(y, q). The baseline, and how a teacher is trained."""
+    """Training on labels only: H(y, q). Use it for the baseline and for teachers."""
 
     kind: Literal["ce"] = "ce"
 
@@ -48,37 +50,38 @@ class CrossEntropy(Spec):
 
 
 class _Distillation(Spec):
-    """A method on the teacher's logits, beside ce_weight * H(y, q) and, if given, a loss on features."""
+    """A loss on the teacher's logits plus ce_weight * H(y, q) and an optional feature loss."""
 
-    takes_class_of_image: ClassVar[bool] = False
-    """Whether the loss itself asks for each image's class, beside the cross-entropy."""
-    takes_mixes: ClassVar[bool] = True
-    asks_relations: ClassVar[bool] = False
+    uses_labels: ClassVar[bool] = False
+    """Whether the loss uses labels in addition to the cross-entropy."""
+    supports_mixing: ClassVar[bool] = True
+    uses_class_relations: ClassVar[bool] = False
 
-    ce_weight: Weight = Field(1.0, description="Weight of the cross-entropy with the labels; 0 leaves it out.")
+    ce_weight: Weight = Field(1.0, description="Weight of the cross-entropy with the labels; 0 disables it.")
     logit_standardization: bool = Field(
         False,
-        description="Give each image's logits mean 0 and deviation 1 first, on both sides, in all but the "
-        "cross-entropy: Sun et al. 2024 (arXiv 2403.01427).",
+        description="Standardize the logits of student and teacher per image before all losses except the "
+        "cross-entropy: "
+        "Sun et al. 2024 (arXiv 2403.01427).",
     )
     features: Annotated[FeatureSpec, by_name("kind", FeatureSpec)] | None = Field(
-        None, description="A loss on features that adds to the method's own: crd, itrd or vitkd."
+        None, description="Additional feature loss: crd, itrd or vitkd."
     )
 
     @property
     def requirements(self) -> MethodRequirements:
-        """What this method asks of the data and of the teacher, its feature feature_loss's wants included."""
+        """The requirements of the method and its feature loss."""
         own = MethodRequirements(
-            labels=self.ce_weight > 0 or self.takes_class_of_image,
+            labels=self.ce_weight > 0 or self.uses_labels,
             teacher=True,
-            mixes=self.takes_mixes,
-            one_teacher=self.asks_relations or self.logit_standardization,
+            mixes=self.supports_mixing,
+            one_teacher=self.uses_class_relations or self.logit_standardization,
         )
-        return own.along_with(self.features.requirements) if self.features else own
+        return own.combined_with(self.features.requirements) if self.features else own
 
 
 def _gamma(default: float) -> Any:
-    return Field(default, description="Exponent of the power transform, 1 / T; may change over the epochs.")
+    return Field(default, description="Exponent of the power transform, 1 / T. A ramp changes it over the epochs.")
 
 
 class _Tempered(_Distillation):
@@ -86,7 +89,7 @@ class _Tempered(_Distillation):
 
     gamma: PositiveScheduled = _gamma(0.2)
     temperature: PositiveFloat | None = Field(
-        None, description="T of the teacher's softmax, 1 / gamma; null where gamma changes over the epochs."
+        None, description="T of the teacher's softmax, 1 / gamma. null if gamma is a ramp."
     )
 
     @model_validator(mode="before")
@@ -110,29 +113,29 @@ class TransformedTeacherMatching(_Tempered):
 
     kind: Literal["ttm"] = "ttm"
     beta: Scheduled = 8.0
-    ce_weight: Weight = Field(1.0, description="0 distils without labels.")
+    ce_weight: Weight = Field(1.0, description="0 distills without labels.")
 
 
 class WeightedTransformedTeacherMatching(_Tempered):
     """Zheng & Yang 2024 (arXiv 2402.11148): ce_weight * H(y, q) + beta * mean(U_gamma(p) * KL(p_T || q)), where
-    U_gamma(p), the sum of p^gamma over the classes, weighs an image by how unsure the teacher is of it."""
+    U_gamma(p), the sum of p^gamma over the classes, weights images by the uncertainty of the teacher."""
 
     kind: Literal["wttm"] = "wttm"
     beta: Scheduled = 2.0
-    ce_weight: Weight = Field(1.0, description="0 distils without labels.")
+    ce_weight: Weight = Field(1.0, description="0 distills without labels.")
 
 
 class DecoupledDistillation(_Distillation):
     """DKD, Zhao et al. 2022 (arXiv 2203.08679): ce_weight * H(y, q) + weight * T^2 * (alpha * TCKD + beta * NCKD), the
-    divergences of target against not target, and over the classes other than the target."""
+    divergences between target and other classes, and among the other classes."""
 
-    takes_class_of_image: ClassVar[bool] = True
-    takes_mixes: ClassVar[bool] = False
+    uses_labels: ClassVar[bool] = True
+    supports_mixing: ClassVar[bool] = False
 
     kind: Literal["dkd"] = "dkd"
-    weight: Scheduled = Field(1.0, description="Of both terms; the published code warms it up over 20 epochs.")
+    weight: Scheduled = Field(1.0, description="Weight of both terms. The published code warms it up over 20 epochs.")
     alpha: Weight = 1.0
-    beta: Scheduled = Field(8.0, description="The paper takes it from 1 to 8 by the pair.")
+    beta: Scheduled = Field(8.0, description="1 to 8 in the paper, depending on teacher and student.")
     temperature: PositiveFloat = 4.0
 
 
@@ -149,10 +152,10 @@ class CorrelationDistillation(_Distillation):
 
 class NormalizedDistillation(_Distillation):
     """NKD, Yang et al. 2023 (arXiv 2303.13005): ce_weight * H(y, q) + weight * (the target's cross-entropy, weighted by
-    the teacher's confidence in it + non_target_weight * T^2 * that over the other classes). An image that is a mixture
-    has its heaviest class as target."""
+    the teacher's confidence in it + non_target_weight * T^2 * that over the other classes). The target of a mixed
+    image is its class with the largest share."""
 
-    takes_class_of_image: ClassVar[bool] = True
+    uses_labels: ClassVar[bool] = True
 
     kind: Literal["nkd"] = "nkd"
     weight: Scheduled = Field(1.0, description="The paper's alpha.")
@@ -162,27 +165,28 @@ class NormalizedDistillation(_Distillation):
 
 class WassersteinDistillation(_Distillation):
     """WKD-L, Lv et al. 2024 (arXiv 2412.08139): ce_weight * H(y, q) - p_target * log q_target + weight * W, the cost of
-    moving the student's probabilities of the other classes onto the teacher's, where moving between classes that the
-    teacher holds for related is cheap. Which those are is asked of the teacher once, before the first step."""
+    moving the student's probabilities of the other classes onto the teacher's, where moving between classes that are
+    similar to the teacher is cheap. The similarities are computed once, before the first step."""
 
-    takes_class_of_image: ClassVar[bool] = True
-    takes_mixes: ClassVar[bool] = False
-    asks_relations: ClassVar[bool] = True
+    uses_labels: ClassVar[bool] = True
+    supports_mixing: ClassVar[bool] = False
+    uses_class_relations: ClassVar[bool] = True
 
     kind: Literal["wkd"] = "wkd"
-    weight: Scheduled = Field(200.0, description="200 or 600 by the pair on CIFAR-100, 30 on ImageNet.")
+    weight: Scheduled = Field(200.0, description="200 or 600 on CIFAR-100, 30 on ImageNet.")
     temperature: PositiveFloat = Field(8.0, description="6 to 8 on CIFAR-100, 2 on ImageNet.")
     relations: Literal["classifier", "features"] = Field(
         "classifier",
-        description="How alike two classes are to the teacher: by the cosine of its classifier's rows, or by the "
-        "alignment (CKA) of its features for images of both.",
+        description="Similarity of two classes: classifier is the cosine of the teacher's classifier rows, "
+        "features is the "
+        "alignment (CKA) of its features for images of both classes.",
     )
     images_per_class: Annotated[int, Field(ge=2, le=1000)] = Field(
-        50, description="Training images of each class that `features` looks at; fewer where a class has fewer."
+        50, description="Maximum number of training images per class for `features`."
     )
-    sharpness: PositiveFloat = Field(1.0, description="k of the cost 1 - exp(-k * (1 - alikeness)).")
+    sharpness: PositiveFloat = Field(1.0, description="k in the cost 1 - exp(-k * (1 - similarity)).")
     regularization: Annotated[float, Field(ge=0.025, le=100)] = Field(
-        0.05, description="Weight of the plan's entropy in Sinkhorn's algorithm; less does not fit into float32."
+        0.05, description="Weight of the entropy in Sinkhorn's algorithm. Smaller values underflow in float32."
     )
     iterations: Annotated[int, Field(ge=1, le=1000)] = 10
 

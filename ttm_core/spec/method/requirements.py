@@ -1,41 +1,41 @@
-"""What a method asks of a run. Torch-free, so that an impossible combination is refused before it is queued."""
+"""The requirements of a method. Torch-free, so that the API can refuse unsupported combinations."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
 
 Features = Literal["none", "pooled", "tokens"]
-"""None; the input of the classifier; the patch tokens of a vision transformer's first two and its last block."""
+"""No features, the input of the classifier, or the patch tokens of the first two and the last transformer block."""
 
 
 @dataclass(frozen=True)
 class MethodRequirements:
-    """What a method asks of the data and of the teacher."""
+    """The requirements of a method on the data and the teacher."""
 
     labels: bool
-    """A label for each image."""
+    """Whether every image needs a label."""
     teacher: bool
-    """The teacher's logits for the very view that the student sees."""
+    """Whether it uses the teacher's logits for the view the student sees."""
     features: Features = "none"
-    """Of both, for that view."""
+    """The features of both models it uses."""
     mixes: bool = True
-    """Whether an image may be a mixture of two, and its label a distribution over the classes."""
+    """Whether it supports mixed images, whose label is a distribution over classes."""
     one_teacher: bool = False
-    """Something of the teacher that cannot be averaged over several."""
-    remembers_images: bool = False
-    """It keeps something of each image from the last time that it saw it."""
+    """Whether it uses outputs that cannot be averaged over several teachers."""
+    has_memory_bank: bool = False
+    """Whether it keeps features of every image between steps."""
 
     @property
     def stored_logits_suffice(self) -> bool:
-        """Whether the teacher's logits, computed earlier, are all that a step wants of it."""
+        """Whether a step needs only logits of the teacher, which may be computed in advance."""
         return self.teacher and self.features == "none"
 
-    def along_with(self, feature_loss: "MethodRequirements") -> "MethodRequirements":
-        """What a method and its feature feature_loss ask together."""
+    def combined_with(self, feature_loss: "MethodRequirements") -> "MethodRequirements":
+        """The combined requirements of a method and its feature loss."""
         return replace(
             self,
             labels=self.labels or feature_loss.labels,
             features=feature_loss.features,
             mixes=self.mixes and feature_loss.mixes,
             one_teacher=self.one_teacher or feature_loss.one_teacher,
-            remembers_images=self.remembers_images or feature_loss.remembers_images,
+            has_memory_bank=self.has_memory_bank or feature_loss.has_memory_bank,
         )

@@ -1,7 +1,6 @@
-"""Numbers of a method that may change over the epochs. Torch-free.
+"""Parameters that may change over the epochs. Torch-free.
 
-A number stands for itself throughout; a ramp is a function of the time since the start alone, so that resuming needs no
-state.
+A number is constant. A ramp is a function of the epoch, so that resuming needs no state.
 """
 
 import math
@@ -15,7 +14,7 @@ Number = Annotated[float, Field(ge=0, le=1e6)]
 
 
 class LinearRamp(Spec):
-    """From `first` at the start to `last` at the end, in a straight line."""
+    """Linear from `first` at the start to `last` at the end."""
 
     kind: Literal["linear"] = "linear"
     first: Number
@@ -23,7 +22,7 @@ class LinearRamp(Spec):
 
 
 class CosineRamp(Spec):
-    """From `first` at the start to `last` at the end, along half a cosine: slow, fast, slow."""
+    """Half a cosine from `first` at the start to `last` at the end."""
 
     kind: Literal["cosine"] = "cosine"
     first: Number
@@ -31,7 +30,7 @@ class CosineRamp(Spec):
 
 
 class WarmUp(Spec):
-    """From `first` in a straight line to `last` over as many `epochs`, and `last` from then on."""
+    """Linear from `first` to `last` over `epochs` epochs, then constant."""
 
     kind: Literal["warmup"] = "warmup"
     epochs: Annotated[float, Field(gt=0, le=100_000)]
@@ -56,24 +55,24 @@ Scheduled = Annotated[
     Discriminator(
         _variant,
         custom_error_type="schedule",
-        custom_error_message="a number, or a ramp of kind 'linear', 'cosine' or 'warmup', is needed",
+        custom_error_message="must be a number or a ramp of kind 'linear', 'cosine' or 'warmup'",
     ),
 ]
-"""A number of at least 0, the same at every step, or a ramp."""
+"""A number of at least 0, or a ramp."""
 
 
 def _above_zero(value: float | Ramp) -> float | Ramp:
     if (value if isinstance(value, float) else min(value.first, value.last)) <= 0:
-        raise ValueError("it must stay above 0")
+        raise ValueError("must be greater than 0 at every step")
     return value
 
 
 PositiveScheduled = Annotated[Scheduled, AfterValidator(_above_zero)]
-"""The same, above 0 at every step."""
+"""A number or ramp that is greater than 0 at every step."""
 
 
 def at(value: float | Ramp, epoch: float, epochs: int) -> float:
-    """The value after `epoch` of `epochs`; epochs may be broken, as in 2.5."""
+    """The value after `epoch` of `epochs`, which may be fractional."""
     match value:
         case float():
             return value

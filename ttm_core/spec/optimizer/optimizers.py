@@ -1,4 +1,4 @@
-"""What the optimizer, its learning-rate schedule and what surrounds them are told. Torch-free."""
+"""Specs of optimizers, learning-rate schedules, gradient clipping and weight averaging. Torch-free."""
 
 import difflib
 from typing import Annotated, Any, Literal, Self
@@ -13,7 +13,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Sgd(Spec):
-    """Stochastic gradient descent with momentum, without Nesterov unless asked for."""
+    """Stochastic gradient descent with momentum, and Nesterov momentum with `nesterov`."""
 
     name: Literal["sgd"] = "sgd"
     learning_rate: Rate = 0.05
@@ -24,7 +24,7 @@ class Sgd(Spec):
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Self:
         if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov needs a momentum above 0")
+            raise ValueError("nesterov requires a momentum greater than 0")
         return self
 
 
@@ -33,20 +33,20 @@ class AdamW(Spec):
 
     name: Literal["adamw"] = "adamw"
     learning_rate: Rate = 1e-3
-    betas: tuple[Share, Share] = (0.9, 0.999)
+    betas: Annotated[tuple[Share, Share], Field(strict=False)] = (0.9, 0.999)
     epsilon: Annotated[float, Field(gt=0, le=1)] = 1e-8
     weight_decay: Rate = 0.05
 
 
 class Timm(Spec):
-    """Any other optimizer of timm's, by its name there. What is left at null is that optimizer's own default."""
+    """Any optimizer of timm by name. Fields that are null have the default of the optimizer."""
 
     name: Literal["timm"] = "timm"
     algorithm: Annotated[str, Field(json_schema_extra={"enum": list(TIMM_OPTIMIZERS)})]
     learning_rate: Rate = 1e-3
     weight_decay: Rate = 0.0
     decay_biases_and_norms: bool = Field(
-        False, description="Decay parameters of one dimension, too, which timm spares as a rule."
+        False, description="Also apply weight decay to one-dimensional parameters, which timm excludes by default."
     )
     momentum: Share | None = None
     betas: Annotated[list[Share], Field(min_length=2, max_length=3)] | None = None
@@ -57,17 +57,17 @@ class Timm(Spec):
         if self.algorithm not in TIMM_OPTIMIZERS:
             near = difflib.get_close_matches(self.algorithm, TIMM_OPTIMIZERS, 3, cutoff=0.4)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise ValueError(f"timm has no optimizer {self.algorithm!r} that runs here{hint}")
-        takes = TIMM_OPTIMIZERS[self.algorithm]
-        count = 3 if "betas3" in takes else 2
-        if self.momentum is not None and "momentum" not in takes:
-            raise ValueError(f"{self.algorithm} takes no momentum")
-        if self.betas is not None and not {"betas", "betas3"} & set(takes):
-            raise ValueError(f"{self.algorithm} takes no betas")
+            raise ValueError(f"unsupported timm optimizer {self.algorithm!r}{hint}")
+        options = TIMM_OPTIMIZERS[self.algorithm]
+        count = 3 if "betas3" in options else 2
+        if self.momentum is not None and "momentum" not in options:
+            raise ValueError(f"{self.algorithm} has no option momentum")
+        if self.betas is not None and not {"betas", "betas3"} & set(options):
+            raise ValueError(f"{self.algorithm} has no option betas")
         if self.betas is not None and len(self.betas) != count:
-            raise ValueError(f"{self.algorithm} takes {count} betas")
-        if self.epsilon is not None and "epsilon" not in takes:
-            raise ValueError(f"{self.algorithm} takes no epsilon")
+            raise ValueError(f"{self.algorithm} requires {count} betas")
+        if self.epsilon is not None and "epsilon" not in options:
+            raise ValueError(f"{self.algorithm} has no option epsilon")
         return self
 
 
@@ -75,13 +75,13 @@ OptimizerSpec = Annotated[Sgd | AdamW | Timm, Field(discriminator="name")]
 
 
 class GradientClipping(Spec):
-    """Bounds on gradients. A number is short for `{"kind": "norm", "value": ...}`."""
+    """Limits on gradients. A number is short for `{"kind": "norm", "value": ...}`."""
 
     kind: Literal["norm", "value", "agc"] = Field(
         "norm",
-        description="`norm`: of the gradient over all parameters as one vector; `value`: of each of its elements; "
-        "`agc`: of each unit's gradient against its weights, but for the classifier's (Brock et al. 2021, arXiv "
-        "2102.06171).",
+        description="norm limits the norm of the gradient over all parameters, value limits each element. agc "
+        "limits the gradient "
+        "of each unit relative to its weights, except in the classifier (Brock et al. 2021, arXiv 2102.06171).",
     )
     value: Annotated[float, Field(gt=0, le=1e6)]
 
@@ -92,11 +92,11 @@ class GradientClipping(Spec):
 
 
 class EmaSpec(Spec):
-    """An exponential moving average of the student's weights, which is then what is validated and kept. A number is
-    short for `{"decay": ...}`."""
+    """An exponential moving average of the student's weights, which is validated and saved instead. A number is short
+    for `{"decay": ...}`."""
 
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.9998
-    warmup: bool = Field(True, description="Begin with a faster average: at step t the decay is at most (1+t)/(10+t).")
+    warmup: bool = Field(True, description="Limit the decay at step t to (1+t)/(10+t).")
 
     @model_validator(mode="before")
     @classmethod
@@ -105,28 +105,28 @@ class EmaSpec(Spec):
 
 
 class _WarmedUp(Spec):
-    """A schedule that may begin with a linear warm-up from `warmup_learning_rate`, by step."""
+    """A schedule with an optional linear warm-up from `warmup_learning_rate`, by step."""
 
     warmup_epochs: Annotated[int, Field(ge=0)] = 0
     warmup_learning_rate: Rate = 1e-6
 
 
 class Constant(_WarmedUp):
-    """The optimizer's learning rate throughout."""
+    """A constant learning rate."""
 
     kind: Literal["constant"] = "constant"
 
 
 class MultiStep(_WarmedUp):
-    """The learning rate times `factor` after each epoch in `milestones`."""
+    """Multiplies the learning rate by `factor` after each epoch in `milestones`."""
 
     kind: Literal["multistep"] = "multistep"
     milestones: Annotated[list[Annotated[int, Field(ge=1)]], Field(max_length=100)]
     factor: Annotated[float, Field(gt=0, le=1)] = 0.1
 
 
-class EverySoOften(_WarmedUp):
-    """The learning rate times `factor` after every `epochs` epochs."""
+class StepDecay(_WarmedUp):
+    """Multiplies the learning rate by `factor` every `epochs` epochs."""
 
     kind: Literal["step"] = "step"
     epochs: Annotated[float, Field(gt=0)]
@@ -134,18 +134,18 @@ class EverySoOften(_WarmedUp):
 
 
 class Cosine(_WarmedUp):
-    """Half a cosine from the end of the warm-up down to `final_learning_rate`, by step."""
+    """Half a cosine from the learning rate to `final_learning_rate` after the warm-up, by step."""
 
     kind: Literal["cosine"] = "cosine"
     final_learning_rate: Rate = 0.0
 
 
 class Polynomial(_WarmedUp):
-    """`power` of the share of steps left, from the end of the warm-up down to `final_learning_rate`, by step."""
+    """Polynomial decay from the learning rate to `final_learning_rate` after the warm-up, by step."""
 
     kind: Literal["poly"] = "poly"
     power: Annotated[float, Field(gt=0, le=10)] = 1.0
     final_learning_rate: Rate = 0.0
 
 
-ScheduleSpec = Annotated[Constant | MultiStep | EverySoOften | Cosine | Polynomial, Field(discriminator="kind")]
+ScheduleSpec = Annotated[Constant | MultiStep | StepDecay | Cosine | Polynomial, Field(discriminator="kind")]

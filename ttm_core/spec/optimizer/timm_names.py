@@ -1,8 +1,7 @@
-"""The optimizers of timm that a run can use, and which options each takes. Torch-free; a test holds it to the installed
-timm.
+"""The supported optimizers of timm with their options. Torch-free; a test compares them with the installed timm.
 
-Left out: those that need another library (bnb..., fused...) or a second backward pass (adahessian), and kron, which
-needs a compiler and keeps chance of its own that no checkpoint holds.
+Not supported: optimizers that require other libraries (bnb..., fused...) or a second backward pass (adahessian), and
+kron, which requires a compiler and has a random state that checkpoints do not contain.
 """
 
 TIMM_OPTIMIZERS: dict[str, tuple[str, ...]] = {

@@ -17,8 +17,8 @@ import torch
 from ttm_core.data.dataset import Split, whole
 from ttm_core.data.images import ArrayImages
 from ttm_core.errors import BadCheckpoint
-from ttm_core.export.forms import Source, write_forms
-from ttm_core.export.onnx import Inexact, load_onnx, write_onnx
+from ttm_core.export.formats import ExportSource, write_exports
+from ttm_core.export.onnx import LogitsDiffer, load_onnx, write_onnx
 from ttm_core.export.student import Student
 from ttm_core.export.timm_folder import write_timm_zip
 from ttm_core.models import create_model
@@ -42,7 +42,7 @@ def made(architecture: str, size: int, channels: int = 3, seed: int = 0) -> Stud
     torch.manual_seed(seed)
     model = create_model(architecture, num_classes=len(CLASSES), in_chans=channels, image_size=size)
     normalization = Normalization(mean=[0.4] * channels, std=[0.2] * channels)
-    told = {
+    metadata = {
         "architecture": architecture,
         "class_names": CLASSES,
         "in_chans": channels,
@@ -55,7 +55,7 @@ def made(architecture: str, size: int, channels: int = 3, seed: int = 0) -> Stud
             module.momentum = None
     with torch.no_grad():
         model.train()(torch.randn(32, channels, size, size))
-    return Student(model.eval(), architecture, CLASSES, Preprocess(channels, size, normalization), told)
+    return Student(model.eval(), architecture, CLASSES, Preprocess(channels, size, normalization), metadata)
 
 
 def images(count: int, size: int, channels: int = 3) -> Split:
@@ -64,15 +64,15 @@ def images(count: int, size: int, channels: int = 3) -> Split:
     return whole(ArrayImages(pixels), torch.arange(count) % len(CLASSES))
 
 
-def source(student: Student) -> Source:
+def source(student: Student) -> ExportSource:
     size, channels = student.preprocess.image_size, student.preprocess.channels
-    return Source(student, images(40, size, channels), "validation", images(12, size, channels))
+    return ExportSource(student, images(40, size, channels), "validation", images(12, size, channels))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_onnx_gives_pytorchs_logits_for_any_batch(name: str, tmp_path: Path) -> None:
+def test_onnx_reproduces_pytorch_logits_for_any_batch_size(name: str, tmp_path: Path) -> None:
     student = made(name, FAMILIES[name], channels=1 if name.startswith("mini/") else 3)
-    (form,) = write_forms(source(student), ["onnx"], tmp_path, lambda event: None)
+    (form,) = write_exports(source(student), ["onnx"], tmp_path, lambda event: None)
     assert form.reason is None
     assert form.difference is not None
     session = onnxruntime.InferenceSession(tmp_path / "student.onnx")
@@ -87,7 +87,7 @@ def test_onnx_gives_pytorchs_logits_for_any_batch(name: str, tmp_path: Path) -> 
 
 def test_the_file_says_what_it_is_and_not_where_it_was_made(tmp_path: Path) -> None:
     student = made("mini/resnet8_025", 8)
-    write_forms(source(student), ["onnx"], tmp_path, lambda event: None)
+    write_exports(source(student), ["onnx"], tmp_path, lambda event: None)
     assert str(Path(torch.__file__).parents[1]).encode() not in (tmp_path / "student.onnx").read_bytes()
     opened = load_onnx(tmp_path / "student.onnx")
     assert (opened.architecture, opened.class_names) == ("mini/resnet8_025", CLASSES)
@@ -114,19 +114,21 @@ def test_equal_students_give_equal_files(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         student = made("mini/resnet8_025", 8)
-        write_forms(source(student), ["onnx", "onnx_int8"], tmp_path / name, lambda event: None)
+        write_exports(source(student), ["onnx", "onnx_int8"], tmp_path / name, lambda event: None)
         write_timm_zip(made("resnet10t", 32), tmp_path / name / "student-timm.zip")
         written.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert set(written[0]) == {"student-timm.zip", "student.onnx", "student-int8.onnx"}
     assert written[0] == written[1]
 
 
-def test_int8_is_a_quarter_in_size_and_says_its_own_accuracy(tmp_path: Path) -> None:
+def test_int8_has_a_quarter_of_the_size_and_its_own_accuracy(tmp_path: Path) -> None:
     student = made("mini/resnet8_150", 32)
     (tmp_path / "float").mkdir()
-    (exact,) = write_forms(source(student), ["onnx"], tmp_path / "float", lambda event: None)
-    (form,) = write_forms(source(student), ["onnx_int8"], tmp_path, lambda event: None)
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["student-int8.onnx"], "no float beside it"
+    (exact,) = write_exports(source(student), ["onnx"], tmp_path / "float", lambda event: None)
+    (form,) = write_exports(source(student), ["onnx_int8"], tmp_path, lambda event: None)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["student-int8.onnx"], (
+        "the float file is temporary"
+    )
     assert form.size is not None
     assert exact.size is not None
     assert form.size < 0.4 * exact.size
@@ -140,7 +142,7 @@ def test_int8_is_a_quarter_in_size_and_says_its_own_accuracy(tmp_path: Path) -> 
 
 def test_timm_opens_the_folder(tmp_path: Path) -> None:
     student = made("mobilenetv1_100", 32)
-    (form,) = write_forms(source(student), ["timm"], tmp_path, lambda event: None)
+    (form,) = write_exports(source(student), ["timm"], tmp_path, lambda event: None)
     assert form.reason is None
     with zipfile.ZipFile(tmp_path / "student-timm.zip") as archive:
         archive.extractall(tmp_path)
@@ -150,11 +152,11 @@ def test_timm_opens_the_folder(tmp_path: Path) -> None:
         assert torch.equal(opened(batch), student.model(batch))
     config = timm.data.resolve_model_data_config(opened)
     assert (config["input_size"], list(config["mean"]), config["crop_pct"]) == ((3, 32, 32), [0.4, 0.4, 0.4], 1.0)
-    told = json.loads((tmp_path / "student-timm" / "config.json").read_text())
-    assert told["label_names"] == CLASSES
+    config = json.loads((tmp_path / "student-timm" / "config.json").read_text())
+    assert config["label_names"] == CLASSES
 
 
-def test_what_cannot_be_made_is_missing_with_its_reason(tmp_path: Path) -> None:
+def test_failed_export_is_missing_with_its_reason(tmp_path: Path) -> None:
     """A model of ours is not timm's, and a model that decides by its values cannot be traced."""
 
     class Deciding(torch.nn.Module):
@@ -162,17 +164,17 @@ def test_what_cannot_be_made_is_missing_with_its_reason(tmp_path: Path) -> None:
             return x.mean((2, 3)) if float(x.sum()) > 0 else x.amax((2, 3))
 
     mini = made("mini/resnet8_025", 8)
-    told: list[Event] = []
+    emitted: list[Event] = []
     student = Student(Deciding(), mini.architecture, CLASSES, mini.preprocess, mini.metadata)
-    forms = write_forms(source(student), ["timm", "onnx"], tmp_path, told.append)
-    assert [form.size for form in forms] == [None, None]
-    assert forms[0].reason is not None
-    assert forms[0].reason.startswith("mini/resnet8_025 is not one of timm's own models")
-    assert [event.level for event in told if isinstance(event, Log)] == ["warning"]
+    formats = write_exports(source(student), ["timm", "onnx"], tmp_path, emitted.append)
+    assert [form.size for form in formats] == [None, None]
+    assert formats[0].reason is not None
+    assert formats[0].reason.startswith("timm does not ship mini/resnet8_025")
+    assert [event.level for event in emitted if isinstance(event, Log)] == ["warning"]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_differs_from_pytorch_is_refused(tmp_path: Path) -> None:
+def test_onnx_file_that_differs_from_pytorch_is_rejected(tmp_path: Path) -> None:
     class Unlike(torch.nn.Module):
         """Gives other logits while it is exported than when it is run."""
 
@@ -181,13 +183,13 @@ def test_a_file_that_differs_from_pytorch_is_refused(tmp_path: Path) -> None:
 
     mini = made("mini/resnet8_025", 8)
     student = Student(Unlike(), mini.architecture, CLASSES, mini.preprocess, mini.metadata)
-    with pytest.raises(Inexact, match=r"on 1 images .* differ from PyTorch's by 0\.001"):
+    with pytest.raises(LogitsDiffer, match=r"on 1 images .* differ from PyTorch's by 0\.001"):
         write_onnx(student, tmp_path / "x.onnx", images(7, 8).images.whole(np.arange(7), 8))
 
 
-def test_a_full_disk_is_no_reason_to_go_on(tmp_path: Path) -> None:
+def test_storage_errors_are_raised(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="gone"):
-        write_forms(source(made("mini/resnet8_025", 8)), ["onnx"], tmp_path / "gone", lambda event: None)
+        write_exports(source(made("mini/resnet8_025", 8)), ["onnx"], tmp_path / "gone", lambda event: None)
 
 
 def test_onnx_runtime_sends_and_logs_nothing() -> None:

@@ -1,6 +1,7 @@
-"""`python -m bench.scale.crew JSON`: many workers as threads of one process, whose trainers only sleep.
+"""`python -m bench.scale.worker_pool JSON`: many workers as threads of one process, whose trainers only sleep.
 
-Rings, claims, leases, heartbeats, presence and ends are the worker's own code. Prints one JSON object at its end.
+Wake-up messages, claims, leases, heartbeats, presence and outcomes use the worker's code. Prints one JSON object at
+the end.
 """
 
 import json
@@ -26,8 +27,8 @@ _LEASE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Orders:
-    """What a crew is told."""
+class PoolOptions:
+    """Parameters of a worker pool."""
 
     database_url: str
     broker_url: str
@@ -40,8 +41,8 @@ class Orders:
 
 
 @dataclass
-class Told:
-    """What a crew tells: of each claim the job, its project and the seconds that it had waited."""
+class PoolResult:
+    """Results of a worker pool. `claims` has the job, its project and the seconds it was queued."""
 
     claims: list[tuple[str, str, float]] = field(default_factory=list)
     ended: int = 0
@@ -54,33 +55,33 @@ class Told:
     claim_seconds: list[float] = field(default_factory=list)
 
 
-class Crew:
-    def __init__(self, orders: Orders) -> None:
-        self._orders = orders
-        self._engine = create_engine(orders.database_url)
-        self._told = Told()
+class WorkerPool:
+    def __init__(self, options: PoolOptions) -> None:
+        self._orders = options
+        self._engine = create_engine(options.database_url)
+        self._result = PoolResult()
         self._lock = threading.Lock()
         self._until = 0.0
-        _count(self._engine, self._told, self._lock)
-        # kombu keeps a list a priority.
-        self._lists = [orders.queue_name, *(f"{orders.queue_name}\x06\x16{number}" for number in range(1, 10))]
+        _count(self._engine, self._result, self._lock)
+        # kombu has one list per priority.
+        self._lists = [options.queue_name, *(f"{options.queue_name}\x06\x16{number}" for number in range(1, 10))]
 
-    def run(self) -> Told:
+    def run(self) -> PoolResult:
         everyone = threading.Barrier(self._orders.workers + 1)
         threads = [threading.Thread(target=self._work, args=[everyone]) for _ in range(self._orders.workers)]
         for thread in threads:
             thread.start()
         everyone.wait()
         with self._lock:
-            self._told.statements, self._told.statement_seconds = 0, 0.0
+            self._result.statements, self._result.statement_seconds = 0, 0.0
         cpu = time.process_time()
         self._until = time.monotonic() + self._orders.seconds
         everyone.wait()
         print("ready", file=sys.stderr, flush=True)
         for thread in threads:
             thread.join()
-        self._told.cpu_seconds = time.process_time() - cpu
-        return self._told
+        self._result.cpu_seconds = time.process_time() - cpu
+        return self._result
 
     def _work(self, everyone: threading.Barrier) -> None:
         broker = redis.Redis.from_url(self._orders.broker_url)
@@ -104,7 +105,7 @@ class Crew:
             self._count("empty_rings")
             return
         with self._lock:
-            self._told.claim_seconds.append(time.monotonic() - asked)
+            self._result.claim_seconds.append(time.monotonic() - asked)
         presence.set_job(lease.job_id)
         with Heartbeat(self._engine, lease, duration=_LEASE_SECONDS, interval=self._orders.heartbeat_seconds):
             time.sleep(self._orders.trainer_timeout_seconds)
@@ -123,16 +124,16 @@ class Crew:
             assert job.started_at is not None
             claim = (job.id, job.project_id, (job.started_at - job.created_at).total_seconds())
         with self._lock:
-            self._told.claims.append(claim)
+            self._result.claims.append(claim)
         return lease
 
     def _count(self, name: str) -> None:
         with self._lock:
-            setattr(self._told, name, getattr(self._told, name) + 1)
+            setattr(self._result, name, getattr(self._result, name) + 1)
 
 
-def _count(engine: Engine, told: Told, lock: threading.Lock) -> None:
-    """Statements, and the time from sending one to having its answer, which is the database's and the wire's."""
+def _count(engine: Engine, result: PoolResult, lock: threading.Lock) -> None:
+    """Counts statements and measures the time until their results."""
 
     def before(connection: Any, *_: Any) -> None:
         connection.info["asked"] = time.perf_counter()
@@ -140,12 +141,12 @@ def _count(engine: Engine, told: Told, lock: threading.Lock) -> None:
     def after(connection: Any, *_: Any) -> None:
         took = time.perf_counter() - connection.info["asked"]
         with lock:
-            told.statements += 1
-            told.statement_seconds += took
+            result.statements += 1
+            result.statement_seconds += took
 
     event.listen(engine, "before_cursor_execute", before)
     event.listen(engine, "after_cursor_execute", after)
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(Crew(Orders(**json.loads(sys.argv[1]))).run())))
+    print(json.dumps(asdict(WorkerPool(PoolOptions(**json.loads(sys.argv[1]))).run())))

@@ -1,4 +1,4 @@
-"""The peers' steps on the same images, in the form that costs them least: tensors that are ready in memory."""
+"""Training steps of other libraries on the same images, as tensors in memory, which is fastest for them."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,12 +16,12 @@ Step = Callable[[Tensor, Tensor], None]
 
 
 def run(contender: str, pair: Pair, threads: int) -> dict[str, float]:
-    """Images trained on, and the CPU-seconds and seconds that they took."""
+    """Number of images trained on, with CPU-seconds and seconds."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     student = create_model(pair.student, num_classes=pair.classes, image_size=pair.size)
     teacher = create_model(pair.teacher, num_classes=pair.classes, image_size=pair.size).eval().requires_grad_(False)
-    channels_last = contender in ("timm-channels-last", "peer-ce")
+    channels_last = contender in ("timm-channels-last", "plain-ce")
     if channels_last:
         student, teacher = (model.to(memory_format=torch.channels_last) for model in (student, teacher))
     pixels = (data.images(pair).float() / 255 - 0.5) / 0.25
@@ -31,7 +31,7 @@ def run(contender: str, pair: Pair, threads: int) -> dict[str, float]:
     match contender:
         case "torchdistill":
             return _torchdistill(student, teacher, pair, pixels, labels)
-        case "peer-ce":
+        case "plain-ce":
             step = _step_of(student, lambda x, y: functional.cross_entropy(student(x), y))
         case _:
             step = _timm_step(student, teacher)
@@ -40,7 +40,7 @@ def run(contender: str, pair: Pair, threads: int) -> dict[str, float]:
     with Clock() as clock:
         for x, y in _batches(pixels, labels, pair.batch):
             step(x, y)
-    return clock.told(pair.images * EPOCHS)
+    return clock.summary(pair.images * EPOCHS)
 
 
 def _batches(pixels: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -136,4 +136,4 @@ def _torchdistill(
     with Clock() as clock:
         for number in range(EPOCHS):
             epoch(number)
-    return clock.told(pair.images * EPOCHS)
+    return clock.summary(pair.images * EPOCHS)

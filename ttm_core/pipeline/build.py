@@ -1,0 +1,51 @@
+"""Builds what a run trains: the student, the objective and the evaluator."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from ttm_core.methods.build import Objective, build_objective
+from ttm_core.models.initialize import freeze, start_student
+from ttm_core.pipeline.context import RunContext
+from ttm_core.pipeline.resolve import ResolvedRun
+from ttm_core.training.evaluate import Evaluator
+
+
+@dataclass(frozen=True)
+class Models:
+    """The modules of a run, on its device."""
+
+    student: nn.Module
+    frozen: Sequence[nn.Module]  # parts of the student that stay in evaluation mode
+    objective: Objective
+    evaluator: Evaluator
+
+
+def build_models(run: ResolvedRun, context: RunContext) -> Models:
+    """Builds the student with its initial weights, the method's objective and the evaluator.
+
+    Raises:
+        EngineError: the student's checkpoint or the method does not fit the models or the data.
+    """
+    spec, dataset = run.spec, run.dataset
+    with context.activity("building the models"):
+        student = start_student(
+            spec.student,
+            run.preprocess,
+            context.inputs.student,
+            num_classes=dataset.num_classes,
+            seed=spec.training.seed,
+            device=context.device,
+        )
+        frozen = freeze(student, spec.student.freeze)
+        objective = build_objective(
+            spec,
+            student=student,
+            preprocess=run.preprocess,
+            teacher=run.teachers[0] if run.teachers else None,
+            split=dataset.train,
+        ).to(context.device)
+    assert dataset.validation is not None, "read_dataset holds images out where there is no validation split"
+    evaluator = Evaluator(run.preprocess, run.teacher, dataset.validation, dataset.class_names, context.device)
+    return Models(student, frozen, objective, evaluator)

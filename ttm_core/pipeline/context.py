@@ -1,0 +1,82 @@
+"""The surroundings of a run: its folders, device and processes, and the events it emits."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ttm_core.data.cache import DataCache
+from ttm_core.pipeline.inputs import Inputs
+from ttm_core.spec import events
+from ttm_core.teacher_store.store import Stores
+from ttm_core.training.distributed import Distributed
+
+# A process that hangs uses less CPU time than this share, a process that reads files uses more.
+_BUSY_SHARE = 0.1
+KEEPALIVE_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """Everything a run needs besides its spec.
+
+    `stores` is None when teacher logits are not shared with other runs. `on_event` discards events in all processes but
+    the main one.
+    """
+
+    workdir: Path
+    inputs: Inputs
+    stores: Stores | None
+    device: torch.device
+    threads: int
+    pool: ThreadPoolExecutor
+    data_cache: DataCache
+    distributed: Distributed
+    on_event: Callable[[events.Event], None]
+    should_stop: Callable[[], bool]
+
+    def phase(self, phase: events.Phase) -> None:
+        self.on_event(events.PhaseChanged(phase=phase))
+
+    def log(self, message: str) -> None:
+        self.on_event(events.Log(message=message))
+
+    @contextmanager
+    def activity(self, name: str) -> Iterator[None]:
+        """Logs "still `name`" at intervals while the block runs, so that the worker does not stop the run as stalled.
+
+        Every part of a run that may take longer than the worker's progress timeout runs in such a block, except
+        training, which emits progress events.
+        """
+        with keepalive(lambda seconds: self.log(f"still {name} after {seconds:.0f} s")):
+            yield
+
+
+@contextmanager
+def keepalive(report: Callable[[float], None], *, interval: float = KEEPALIVE_SECONDS) -> Iterator[None]:
+    """Calls `report` with the seconds since the start, after each `interval` (seconds) in which this process was busy.
+
+    A process that waits for an unresponsive disk reports nothing, so that its supervisor can detect it. `report` runs
+    in a separate thread and is not called after the block.
+    """
+    finished = threading.Event()
+
+    def watch() -> None:
+        started, cpu_seconds = time.monotonic(), time.process_time()
+        while not finished.wait(interval):
+            before, cpu_seconds = cpu_seconds, time.process_time()
+            if cpu_seconds - before >= _BUSY_SHARE * interval:
+                report(time.monotonic() - started)
+
+    thread = threading.Thread(target=watch, name="keepalive", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        thread.join()
