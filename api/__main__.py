@@ -1,4 +1,4 @@
-"""`python -m api`: the API process. `--fd N` serves on a listening socket that is inherited."""
+"""Runs the API server: `python -m api`. `--fd N` serves on an inherited listening socket."""
 
 import argparse
 import socket
@@ -8,18 +8,18 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
-from api.auth.loopback import is_loopback
 from api.dependencies import Services
 from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, create_engine, read_scope
 from ttm_jobs.repositories.access import keys
 from ttm_jobs.settings import Settings, get_settings
 from ttm_jobs.telemetry import logs
+from ttm_jobs.uris import is_loopback
 
 _GRACE_SECONDS = 5
 
 
 class Server(uvicorn.Server):
-    """Ends the live streams and long polls when it is asked to stop: it would wait for them, and they last long."""
+    """Closes event streams and long polls at shutdown, because uvicorn would wait for them to end."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
@@ -33,7 +33,7 @@ class Server(uvicorn.Server):
 
 
 def main() -> None:
-    """Serve until SIGTERM, then finish what is running within a few seconds."""
+    """Serves until SIGTERM, then completes running requests within 5 seconds."""
     parser = argparse.ArgumentParser(prog="python -m api", description=__doc__)
     parser.add_argument("--fd", type=int, help="file descriptor of a listening socket")
     arguments = parser.parse_args()
@@ -41,12 +41,12 @@ def main() -> None:
     logs.configure_stdlib()
     sockets = None if arguments.fd is None else [socket.socket(fileno=arguments.fd)]
     if sockets is not None:
-        # Whoever made the socket chose the address.
+        # The process that created the socket chose the address.
         settings = settings.model_copy(update={"host": sockets[0].getsockname()[0]})
     if not is_loopback(settings.host) and not _has_key(settings):
         sys.exit(
-            f"Other machines reach {settings.host}, and there is no key by which to know who asks. "
-            "Make one first, with: ttm keys create --scope admin"
+            f"Other machines can reach {settings.host}, and no API key exists. "
+            "Create one first: ttm keys create --scope admin"
         )
     app = create_app(settings)
     config = uvicorn.Config(
@@ -67,7 +67,7 @@ def _has_key(settings: Settings) -> bool:
         with read_scope(engine) as session:
             return keys.any_valid(session)
     except DATABASE_UNAVAILABLE:
-        # Every request will look for its key then, and be refused until the database is back.
+        # Every request checks its key, so all requests are refused until the database is back.
         return True
     finally:
         engine.dispose()

@@ -1,10 +1,14 @@
-"""The composition root: what the process is made of, and in which order a request passes through it."""
+"""The application factory: routers, middleware and the services that requests share.
+
+Serve it with `python -m api` or `uvicorn --factory api.app:create_app`.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from anyio import CapacityLimiter
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Request
 from prometheus_client import CollectorRegistry, ProcessCollector
 from starlette.middleware import Middleware
 from starlette.types import Scope
@@ -12,40 +16,39 @@ from starlette.types import Scope
 from api.architectures.endpoints import router as architectures
 from api.artifacts.endpoints import router as artifacts
 from api.auth.callers import Callers
-from api.auth.middleware import AllowedHosts, Gate
+from api.auth.middleware import AllowedHostsMiddleware, AuthMiddleware
 from api.dashboard.endpoints import router as dashboard
 from api.dashboard.endpoints import static_files
 from api.dependencies import Services
 from api.health.endpoints import router as health
 from api.http import errors
-from api.http.middleware import BodyLimit, RequestContext, SameOrigin
-from api.http.tracing import Traced
+from api.http.middleware import BodyLimitMiddleware, RequestContextMiddleware, SameOriginMiddleware
 from api.jobs.endpoints import router as jobs
-from api.jobs.live.changes import Changes
-from api.jobs.live.feed import Feeds
-from api.jobs.live.rendered import RenderedJobs
 from api.keys.endpoints import router as keys
+from api.live.changes import JobChanges
+from api.live.feed import Feeds
+from api.live.rendered import RenderedJobs
+from api.metrics.database import DatabaseCollector
 from api.metrics.endpoints import router as metrics
-from api.metrics.record import RecordCollector
-from api.metrics.requests import Metered, RequestMetrics
-from api.openapi import describe
+from api.metrics.requests import MetricsMiddleware, RequestMetrics
+from api.openapi_document import describe
 from api.operations.endpoints import router as operations
 from api.queue.endpoints import router as queue
 from api.recipes.endpoints import router as recipes
 from api.registry.endpoints import datasets, teachers
 from api.uploads.endpoints import router as uploads
-from api.uploads.tus import Tus, is_upload
+from api.uploads.tus import TusMiddleware, is_upload_path
 from api.webhooks.endpoints import router as webhooks
 from ttm_jobs.database.engine import create_engine
 from ttm_jobs.settings import Settings, get_settings
 from ttm_jobs.storage import build_storage
 from ttm_jobs.telemetry import logs, traces
 
-_UPLOADS_AT_ONCE = 32
+_CONCURRENT_UPLOADS = 32
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application. It connects to nothing before its lifespan begins."""
+    """Returns the application. It opens no connection before its lifespan starts."""
     settings = settings or get_settings()
     logs.configure()
     registry = CollectorRegistry()
@@ -53,12 +56,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        traces.set_up(settings.traces_endpoint, "ttm-api")
         engine = create_engine(settings.database_url)
         feeds = Feeds(engine)
-        changes = Changes(engine)
-        record = RecordCollector(engine, settings)
-        registry.register(record)
+        changes = JobChanges(engine)
+        collector = DatabaseCollector(engine, settings)
+        registry.register(collector)
         app.state.services = Services(
             settings=settings,
             engine=engine,
@@ -68,31 +70,36 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             callers=Callers(settings, engine),
             rendered=RenderedJobs(),
             registry=registry,
-            upload_threads=CapacityLimiter(_UPLOADS_AT_ONCE),
+            upload_threads=CapacityLimiter(_CONCURRENT_UPLOADS),
             health_threads=CapacityLimiter(16),
         )
         async with feeds.running(), changes.running():
             yield
-        registry.unregister(record)
+        registry.unregister(collector)
         engine.dispose()
         traces.shut_down()
 
     app = FastAPI(
         title="TTM",
         lifespan=lifespan,
-        # The documentation pages of the framework fetch their scripts from another host; ours is at the same address.
+        # FastAPI's documentation pages load scripts from a CDN. /docs is rendered by the dashboard instead.
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[] if settings.traces_endpoint is None else [Depends(_name_span)],
         middleware=[
-            Middleware(Metered, metrics=RequestMetrics(registry)),
-            Middleware(RequestContext),
-            Middleware(Traced),
-            Middleware(AllowedHosts, settings=settings),
-            Middleware(SameOrigin),
-            Middleware(Tus),
-            Middleware(Gate, requests_per_second=settings.requests_per_second, metrics_token=settings.metrics_token),
-            Middleware(BodyLimit, limit=settings.max_body_bytes, exempt=_is_upload),
+            Middleware(MetricsMiddleware, metrics=RequestMetrics(registry)),
+            Middleware(RequestContextMiddleware),
+            *_tracing(settings),
+            Middleware(AllowedHostsMiddleware, settings=settings),
+            Middleware(SameOriginMiddleware),
+            Middleware(TusMiddleware),
+            Middleware(
+                AuthMiddleware,
+                requests_per_second=settings.requests_per_second,
+                metrics_token=settings.metrics_token,
+            ),
+            Middleware(BodyLimitMiddleware, limit=settings.max_body_bytes, exempt=_is_upload),
         ],
     )
     errors.register(app)
@@ -119,5 +126,42 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _is_upload(scope: Scope) -> bool:
-    # Uploads are bounded by a limit of their own, while they are received.
-    return scope["method"] in ("POST", "PATCH") and is_upload(scope["path"])
+    # Uploads have their own limit, which is enforced while they stream to storage.
+    return scope["method"] in ("POST", "PUT", "PATCH") and is_upload_path(scope["path"])
+
+
+def _tracing(settings: Settings) -> list[Middleware]:
+    """OpenTelemetry's ASGI middleware, if a collector is configured."""
+    if settings.traces_endpoint is None:
+        return []
+    traces.set_up(settings.traces_endpoint, "ttm-api")
+    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+    from opentelemetry.util.http import ExcludeList
+
+    return [
+        Middleware(
+            OpenTelemetryMiddleware,
+            excluded_urls=ExcludeList(["/healthz", "/readyz", "/metrics", "/static/"]),
+            default_span_details=lambda scope: (scope["method"], {}),
+            # Without this, a streamed response has a span for each chunk.
+            exclude_spans=["receive", "send"],
+            server_request_hook=_describe_span,
+            tracer_provider=traces.tracer_provider(),
+        )
+    ]
+
+
+def _describe_span(span: Any, scope: Scope) -> None:
+    # The query of a download link contains its signature, so only the path is exported.
+    url = scope["path"]
+    span.set_attributes({"http.url": url, "http.target": url, "ttm.request_id": scope["state"]["request_id"]})
+
+
+async def _name_span(request: Request) -> None:
+    """Names the request's span after its route, such as `GET /jobs/{job_id}`."""
+    from opentelemetry.trace import get_current_span
+
+    route = request.scope["route"].path
+    span = get_current_span()
+    span.update_name(f"{request.method} {route}")
+    span.set_attribute("http.route", route)

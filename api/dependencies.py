@@ -1,4 +1,4 @@
-"""What endpoints are given. All of it is made once, at start, and shared by the requests of a process."""
+"""Dependencies of endpoints. The services are created once at startup and shared by all requests of a process."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
 from api.auth.callers import Caller, Callers
-from api.jobs.live.changes import Changes
-from api.jobs.live.feed import Feeds
-from api.jobs.live.rendered import RenderedJobs
+from api.live.changes import JobChanges
+from api.live.feed import Feeds
+from api.live.rendered import RenderedJobs
 from ttm_jobs.database.tenancy import bound_to
 from ttm_jobs.errors import Forbidden
 from ttm_jobs.models import Scope
@@ -21,32 +21,32 @@ from ttm_jobs.storage import Storage
 
 @dataclass(frozen=True)
 class Services:
-    """The parts that a process's requests share."""
+    """The services that all requests of a process share."""
 
     settings: Settings
     engine: Engine
     storage: Storage
     feeds: Feeds
-    changes: Changes
+    changes: JobChanges
     callers: Callers
     rendered: RenderedJobs
     registry: CollectorRegistry
-    # Apart from the threads that answer requests, so that slow uploads or a hung database leave those free.
+    # Separate from the thread pool of requests, so that slow uploads or a hung database do not block it.
     upload_threads: CapacityLimiter
     health_threads: CapacityLimiter
 
 
-# Asynchronous though they wait for nothing: FastAPI would run a plain function in a thread. And each asks for the
-# request alone, since FastAPI works out anew for every request what depends on what.
+# Coroutines, because FastAPI would run plain functions in a thread. Each depends on the request only, because FastAPI
+# resolves nested dependencies anew for every request.
 async def get_services(request: Request) -> Services:
-    """The services of the app that answers this request."""
+    """The services of the app that handles this request."""
     services = request.app.state.services
     assert isinstance(services, Services)
     return services
 
 
 async def get_engine(request: Request) -> Engine:
-    """The database as the caller may see it."""
+    """The database, restricted to the caller's project."""
     return bound_to((await get_services(request)).engine, (await _caller(request)).project_id)
 
 
@@ -63,7 +63,7 @@ async def _caller(request: Request) -> Caller:
 async def _admin(request: Request) -> Caller:
     caller = await _caller(request)
     if not caller.scope.includes(Scope.ADMIN):
-        raise Forbidden(f"This needs a key of scope {Scope.ADMIN}; the key's is {caller.scope}.")
+        raise Forbidden(f"This request requires a key with scope {Scope.ADMIN}; the key has {caller.scope}.")
     return caller
 
 
@@ -77,7 +77,7 @@ async def _feeds(request: Request) -> Feeds:
 
 ServicesDep = Annotated[Services, Depends(get_services)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
-# The database as the caller may see it: its project's rows alone.
+# The database, restricted to the rows of the caller's project.
 EngineDep = Annotated[Engine, Depends(get_engine)]
 CallerDep = Annotated[Caller, Depends(_caller)]
 AdminDep = Annotated[Caller, Depends(_admin)]

@@ -22,11 +22,13 @@ router = APIRouter(prefix="/architectures", tags=["architectures"])
 )
 def architectures_list(
     q: Annotated[str, Query(max_length=128, description="Words that must all occur in the name.")] = "",
-    family: Annotated[str | None, Query(max_length=128, description="Only this family, such as `resnet`.")] = None,
+    family: Annotated[
+        str | None, Query(max_length=128, description="Only architectures of this family, such as `resnet`.")
+    ] = None,
     limit: Limit = 50,
     cursor: CursorParameter = None,
 ) -> ArchitecturePage:
-    """Every model the service can make, with parameters, MACs and input size."""
+    """The model architectures that the service can train, with parameters, MACs and input size."""
     return service.page(query=q, family=family, limit=limit, cursor=cursor)
 
 
@@ -37,5 +39,5 @@ def architectures_list(
     responses=problems(ArchitectureNotFound),
 )
 def architectures_get(name: Annotated[str, Path(max_length=128)]) -> ArchitectureOut:
-    """One architecture by its exact name; an unknown one is answered with the nearest names."""
+    """An architecture by its exact name. The error for an unknown name suggests similar names."""
     return service.get(name)

@@ -1,4 +1,4 @@
-"""What an architecture looks like to a client."""
+"""Schemas of architectures."""
 
 from pydantic import BaseModel, Field
 
@@ -6,15 +6,17 @@ from api.http.pagination import Page
 
 
 class ArchitectureOut(BaseModel):
-    """A model that the service can train, as it is with its default number of classes."""
+    """A model architecture, with its default number of classes."""
 
     name: str
     family: str
     parameters: int
-    macs: int | None = Field(description="Multiply-accumulates for one image of `input_size`; null if not known.")
+    macs: int | None = Field(
+        description="Multiply-accumulate operations for one image of `input_size`; null if unknown."
+    )
     input_size: list[int] = Field(description="Channels, height, width.")
-    pretrained: bool = Field(description="Whether published weights exist.")
+    pretrained: bool = Field(description="Whether pretrained weights are available.")
 
 
 class ArchitecturePage(Page[ArchitectureOut]):
-    """Architectures in the catalogue's order."""
+    """Architectures, in catalogue order."""

@@ -1,4 +1,4 @@
-"""The catalogue of models, read without torch."""
+"""Search in the catalogue of architectures. Does not import torch."""
 
 from collections.abc import Sequence
 
@@ -12,13 +12,13 @@ _CURSOR = "architectures"
 
 
 class ArchitectureNotFound(NotFound):
-    """There is no such architecture; the nearest are named."""
+    """There is no such architecture. The message suggests similar names."""
 
     code = "architecture_not_found"
 
 
 def page(*, query: str, family: str | None, limit: int, cursor: str | None) -> ArchitecturePage:
-    """A page of the architectures that fit, after the one that the cursor names."""
+    """A page of the matching architectures."""
     found: Sequence[Architecture] = catalogue.search(query, family=family)
     if cursor is not None:
         names = [architecture.name for architecture in found]
@@ -31,7 +31,7 @@ def page(*, query: str, family: str | None, limit: int, cursor: str | None) -> A
 
 
 def get(name: str) -> ArchitectureOut:
-    """An architecture by its exact name. ArchitectureNotFound, naming the nearest."""
+    """An architecture by its exact name. Raises ArchitectureNotFound with similar names."""
     try:
         return _view(catalogue.find(name))
     except catalogue.UnknownArchitecture as error:

@@ -1,4 +1,4 @@
-"""Many files as one zip, made while it is sent: stored as they are, and no more than a chunk of them in memory."""
+"""Streams several files as one zip, without compression and with constant memory."""
 
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -8,7 +8,7 @@ from datetime import datetime
 
 @dataclass(frozen=True)
 class Member:
-    """A file of an archive, opened when its turn comes."""
+    """A file of an archive. `open` is called when its content is sent."""
 
     name: str
     size: int
@@ -17,13 +17,13 @@ class Member:
 
 
 def zip_stream(members: Iterable[Member]) -> Iterator[bytes]:
-    """The bytes of a zip of the members. Sizes and counts beyond those of plain zip are written as Zip64."""
+    """The bytes of a zip archive of the members. Uses Zip64 where sizes or counts require it."""
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
         for member in members:
             at = member.created_at
             info = zipfile.ZipInfo(member.name, (at.year, at.month, at.day, at.hour, at.minute, at.second))
-            info.file_size = member.size  # by which zipfile chooses Zip64
+            info.file_size = member.size  # zipfile uses it to decide on Zip64
             with archive.open(info, "w") as entry:
                 for chunk in member.open():
                     entry.write(chunk)
@@ -33,7 +33,7 @@ def zip_stream(members: Iterable[Member]) -> Iterator[bytes]:
 
 
 class _Sink:
-    """A file that cannot seek, and hands on what was written to it."""
+    """A file object without seek that buffers written bytes until `take`."""
 
     def __init__(self) -> None:
         self._written = bytearray()
@@ -43,10 +43,10 @@ class _Sink:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing waits anywhere else."""
+        """Does nothing: there is no other buffer."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing."""
 
     def take(self) -> bytes:
         taken = bytes(self._written)

@@ -1,4 +1,4 @@
-"""Routes of what jobs make."""
+"""Routes of artifacts."""
 
 from typing import Annotated, Any
 
@@ -8,7 +8,8 @@ from starlette.responses import Response
 from api.artifacts import service
 from api.artifacts.schemas import ArtifactList, LinkOut
 from api.dependencies import EngineDep, SettingsDep, StorageDep
-from api.http.errors import InvalidRequest, RangeNotSatisfiable
+from api.http.conditional_requests import RangeNotSatisfiable
+from api.http.errors import InvalidRequest
 from api.http.problems import problems
 from api.http.types import ArtifactName, JobId
 from ttm_jobs.database.engine import read_scope, session_scope
@@ -19,15 +20,16 @@ router = APIRouter(prefix="/jobs/{job_id}", tags=["artifacts"])
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _JSON: dict[str, Any] = {"application/json": {}}
 _DOWNLOAD: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The whole file; its ETag is its SHA-256.", "content": {"application/octet-stream": _BINARY}},
-    206: {"description": "The range asked for.", "content": {"application/octet-stream": _BINARY}},
-    304: {"description": "`If-None-Match` names the file."},
+    200: {"description": "The file. Its ETag is its SHA-256.", "content": {"application/octet-stream": _BINARY}},
+    206: {"description": "The requested range.", "content": {"application/octet-stream": _BINARY}},
+    304: {"description": "The ETag in `If-None-Match` is current."},
     307: {
-        "description": "With `TTM_DIRECT_DOWNLOADS`: `Location` is a signed address of the object store, for minutes."
+        "description": "With `TTM_DIRECT_DOWNLOADS`: redirect to a signed URL of the object store, valid for 15 "
+        "minutes."
     },
 }
 Redirect = Annotated[
-    bool, Query(description="false: the service sends the bytes itself, also where it would lead to the object store.")
+    bool, Query(description="`false`: the service sends the bytes itself instead of redirecting to the object store.")
 ]
 
 
@@ -35,7 +37,7 @@ Redirect = Annotated[
     "/artifacts", operation_id="artifacts_list", summary="List a job's artifacts", responses=problems(JobNotFound)
 )
 def artifacts_list(job_id: JobId, engine: EngineDep) -> ArtifactList:
-    """Name, size, SHA-256 and path of every file that the job has made."""
+    """Name, size, SHA-256 and download path of each artifact."""
     with read_scope(engine) as session:
         return service.of_job(session, job_id)
 
@@ -56,7 +58,8 @@ def jobs_student(
     settings: SettingsDep,
     redirect: Redirect = True,
 ) -> Response:
-    """A safetensors file that says in its metadata what it is. `Range` and `If-Range` resume a download."""
+    """Downloads the student as a safetensors file; its metadata contains the architecture. Supports `Range` and
+    `If-Range` to resume a download."""
     with read_scope(engine) as session:
         download = service.student(session, job_id)
     direct = redirect and settings.direct_downloads
@@ -70,12 +73,14 @@ def jobs_student(
     summary="Download all artifacts as one zip",
     response_class=Response,
     responses={
-        200: {"description": "Every artifact under its name, stored.", "content": {"application/zip": _BINARY}},
+        200: {"description": "All artifacts, uncompressed.", "content": {"application/zip": _BINARY}},
         **problems(JobNotFound, JobNotFinished),
     },
 )
 def artifacts_zip(job_id: JobId, request: Request, engine: EngineDep, storage: StorageDep) -> Response:
-    """Made while it is sent, so it has no length and cannot be resumed; the files one by one can."""
+    """Streams all artifacts as one zip archive. It has no Content-Length and cannot be resumed, unlike single
+    artifacts.
+    """
     with read_scope(engine) as session:
         files = service.all_files(session, job_id)
         return service.send_zip(files, storage, request.method)
@@ -88,12 +93,12 @@ def artifacts_zip(job_id: JobId, request: Request, engine: EngineDep, storage: S
     summary="Read a job's report",
     response_class=Response,
     responses={
-        200: {"description": "report.json, as docs/reference/report.md describes it.", "content": _JSON},
+        200: {"description": "The report; see docs/reference/report.md.", "content": _JSON},
         **problems(JobNotFound, JobNotFinished, ArtifactNotFound, RangeNotSatisfiable),
     },
 )
 def jobs_report(job_id: JobId, request: Request, engine: EngineDep, storage: StorageDep) -> Response:
-    """Accuracy, calibration, agreement with the teacher, each class, size, cost and latency; teacher beside student."""
+    """Accuracy, calibration, agreement, per-class results, size, cost and latency of teacher and student, as JSON."""
     with read_scope(engine) as session:
         download = service.report(session, job_id, "report.json")
     return service.send(download, storage, request.method, request.headers)
@@ -103,15 +108,15 @@ def jobs_report(job_id: JobId, request: Request, engine: EngineDep, storage: Sto
 @router.get(
     "/report.html",
     operation_id="jobs_report_page",
-    summary="Show a job's report",
+    summary="Show a job's report as HTML",
     response_class=Response,
     responses={
-        200: {"description": "The report as a page.", "content": {"text/html": {}}},
+        200: {"description": "The HTML report.", "content": {"text/html": {}}},
         **problems(JobNotFound, JobNotFinished, ArtifactNotFound, RangeNotSatisfiable),
     },
 )
 def jobs_report_page(job_id: JobId, request: Request, engine: EngineDep, storage: StorageDep) -> Response:
-    """One page without scripts, also to be kept: `report.html` among the artifacts is the same file."""
+    """The report as one HTML page without scripts. It is the artifact `report.html`."""
     with read_scope(engine) as session:
         download = service.report(session, job_id, "report.html")
     return service.send_page(download, storage, request.method, request.headers)
@@ -124,13 +129,13 @@ def jobs_report_page(job_id: JobId, request: Request, engine: EngineDep, storage
     summary="Read the trainer's output",
     response_class=Response,
     responses={
-        200: {"description": "The newest attempt's output so far.", "content": {"text/plain": {}}},
+        200: {"description": "The output of the latest attempt.", "content": {"text/plain": {}}},
         **problems(JobNotFound, ArtifactNotFound, RangeNotSatisfiable),
     },
 )
 def jobs_log(job_id: JobId, request: Request, engine: EngineDep, storage: StorageDep) -> Response:
-    """What the training process prints: stored every few seconds while it runs, and whole when the attempt ends,
-    however it ends. `Range` reads the end of it."""
+    """The output of the training process. It is updated every few seconds and complete when the attempt ends. Supports
+    `Range`, for example to read the end."""
     with read_scope(engine) as session:
         download = service.log(session, job_id)
     return service.send(download, storage, request.method, request.headers)
@@ -153,7 +158,7 @@ def artifacts_get(
     settings: SettingsDep,
     redirect: Redirect = True,
 ) -> Response:
-    """The file's bytes, resumable as the student's are."""
+    """Downloads an artifact. Supports `Range` and `If-Range` to resume a download."""
     with read_scope(engine) as session:
         download = service.find(session, job_id, name)
     direct = redirect and settings.direct_downloads
@@ -163,15 +168,16 @@ def artifacts_get(
 @router.post(
     "/artifacts/{name}/link",
     operation_id="artifacts_link",
-    summary="Make a link to an artifact that works without a key",
+    summary="Create a link to an artifact",
     responses=problems(JobNotFound, ArtifactNotFound, InvalidRequest),
 )
 def artifacts_link(
     job_id: JobId,
     name: ArtifactName,
     engine: EngineDep,
-    seconds: Annotated[int, Query(ge=1, le=7 * 86_400, description="How long it works.")] = 3600,
+    seconds: Annotated[int, Query(ge=1, le=7 * 86_400, description="Lifetime of the link in seconds.")] = 3600,
 ) -> LinkOut:
-    """For whoever is to have this one file and no key. It cannot be taken back; deleting the job ends it."""
+    """Creates a link that gives access to this artifact without an API key. A link cannot be revoked; deleting the job
+    invalidates it."""
     with session_scope(engine) as session:
         return service.link(session, job_id, name, seconds=seconds)

@@ -1,4 +1,4 @@
-"""Which bytes of which artifact to send."""
+"""Downloads of artifacts."""
 
 import base64
 import re
@@ -13,11 +13,9 @@ from starlette.datastructures import Headers
 from starlette.responses import Response, StreamingResponse
 
 from api.artifacts.archive import Member, zip_stream
-from api.artifacts.schemas import ArtifactList, LinkOut
+from api.artifacts.schemas import LOG, ArtifactList, LinkOut, artifact_view
 from api.auth import links
-from api.http.ranges import Part, Unchanged, Whole, select
-from api.jobs.views import LOG
-from api.jobs.views import artifact as artifact_view
+from api.http.conditional_requests import FullContent, PartialContent, Unchanged, select
 from ttm_jobs.database.tenancy import project_of
 from ttm_jobs.errors import JobNotFinished
 from ttm_jobs.models import Artifact, Job
@@ -31,7 +29,7 @@ from ttm_jobs.storage import Storage
 
 @dataclass(frozen=True)
 class Download:
-    """An artifact and the name under which a browser saves it; one without a name is shown instead."""
+    """An artifact and the file name for a browser. Without a file name the browser displays it."""
 
     key: str
     size: int
@@ -42,27 +40,27 @@ class Download:
 
 @dataclass(frozen=True)
 class AllFiles:
-    """The artifacts of a job, and the name under which a browser saves them together."""
+    """All artifacts of a job and the file name of their archive."""
 
     rows: Sequence[Artifact]
     filename: str
 
 
 def of_job(session: Session, job_id: str) -> ArtifactList:
-    """What a job has made so far. JobNotFound."""
+    """The artifacts of a job so far. Raises JobNotFound."""
     crud.get(session, job_id)
     return ArtifactList(items=[artifact_view(row) for row in artifacts.of_job(session, job_id)])
 
 
 def find(session: Session, job_id: str, name: str) -> Download:
-    """An artifact by its name. JobNotFound, ArtifactNotFound."""
+    """An artifact by its name. Raises JobNotFound and ArtifactNotFound."""
     crud.get(session, job_id)
     row = artifacts.get(session, job_id, name)
     return Download(row.key, row.size, row.sha256, row.media_type, filename=row.name)
 
 
 def link(session: Session, job_id: str, name: str, *, seconds: int) -> LinkOut:
-    """A signed path of an artifact. JobNotFound, ArtifactNotFound."""
+    """A signed path of an artifact. Raises JobNotFound and ArtifactNotFound."""
     crud.get(session, job_id)
     row = artifacts.get(session, job_id, name)
     expires = int(time.time()) + seconds
@@ -72,20 +70,20 @@ def link(session: Session, job_id: str, name: str, *, seconds: int) -> LinkOut:
 
 
 def student(session: Session, job_id: str) -> Download:
-    """The trained student, named after its architecture and job. JobNotFound, JobNotFinished."""
+    """The trained student, named after its architecture and job. Raises JobNotFound and JobNotFinished."""
     job = _succeeded(session, job_id)
     row = artifacts.get(session, job_id, STUDENT)
     return Download(row.key, row.size, row.sha256, row.media_type, filename=f"{_file_stem(job)}.safetensors")
 
 
 def report(session: Session, job_id: str, name: str) -> Download:
-    """The report in one of its two forms, to be shown. JobNotFound, JobNotFinished, ArtifactNotFound."""
+    """The report as JSON or HTML, for display. Raises JobNotFound, JobNotFinished and ArtifactNotFound."""
     _succeeded(session, job_id)
     return replace(find(session, job_id, name), filename=None)
 
 
 def all_files(session: Session, job_id: str) -> AllFiles:
-    """Every artifact. JobNotFound, JobNotFinished."""
+    """All artifacts. Raises JobNotFound and JobNotFinished."""
     job = _succeeded(session, job_id)
     return AllFiles(artifacts.of_job(session, job_id), filename=f"{_file_stem(job)}.zip")
 
@@ -93,7 +91,7 @@ def all_files(session: Session, job_id: str) -> AllFiles:
 def _succeeded(session: Session, job_id: str) -> Job:
     job = crud.get(session, job_id)
     if job.state is not JobState.SUCCEEDED:
-        raise JobNotFinished(f"The job is {job.state}; a student exists once it has succeeded.")
+        raise JobNotFinished(f"The job is {job.state}. The student is available once the job has succeeded.")
     return job
 
 
@@ -103,15 +101,16 @@ def _file_stem(job: Job) -> str:
 
 
 def log(session: Session, job_id: str) -> Download:
-    """The trainer's output. JobNotFound, ArtifactNotFound while there is none."""
+    """The trainer's output. Raises JobNotFound, and ArtifactNotFound while there is no output."""
     return replace(find(session, job_id, LOG), filename=None)
 
 
 def send(
     download: Download, storage: Storage, method: str, request_headers: Headers, *, direct: bool = False
 ) -> Response:
-    """The answer to GET or HEAD: 200, 206, 304, or 307 where `direct` and the storage has an address for the file.
-    RangeNotSatisfiable; ObjectNotFound if the storage lost the file.
+    """The response to GET or HEAD: 200, 206, 304, or 307 if `direct` and the storage supports signed URLs.
+
+    Raises RangeNotSatisfiable, and ObjectNotFound if the file is missing in the storage.
     """
     etag = f'"{download.sha256}"'
     headers = {
@@ -124,16 +123,16 @@ def send(
     match select(request_headers, etag=etag, size=download.size):
         case Unchanged():
             return Response(status_code=304, headers=headers)
-        case Part(start=start, end=end):
+        case PartialContent(start=start, end=end):
             status = 206
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{download.size}"
-        case Whole():
+        case FullContent():
             status, start, end = 200, 0, download.size
-    # The store knows the file by another tag than If-Range names.
+    # The object store uses a different ETag, so it cannot evaluate If-Range.
     if direct and method == "GET" and "if-range" not in request_headers:
         storage.size(download.key)
-        if (address := storage.url(download.key)) is not None:
-            return Response(status_code=307, headers={"Location": address, "Cache-Control": "no-store"})
+        if (url := storage.url(download.key)) is not None:
+            return Response(status_code=307, headers={"Location": url, "Cache-Control": "no-store"})
     headers["Content-Length"] = str(end - start)
     chunks: Iterator[bytes] = storage.open(download.key, start, end)
     if method == "HEAD":
@@ -142,18 +141,20 @@ def send(
 
 
 def send_page(download: Download, storage: Storage, method: str, request_headers: Headers) -> Response:
-    """The report's page, by a process that reads strangers' files: nothing in it runs, loads or leads elsewhere."""
-    answer = send(download, storage, method, request_headers)
-    # The page's own policy names its style sheet by hash; that of an earlier release has another.
-    answer.headers["Content-Security-Policy"] = (
+    """The HTML report. It is written by the trainer, which reads untrusted files, so scripts, resources and links are
+    blocked.
+    """
+    response = send(download, storage, method, request_headers)
+    # Inline styles are allowed: the page's own policy restricts them by hash, which differs between versions.
+    response.headers["Content-Security-Policy"] = (
         "default-src 'none'; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'; "
         "sandbox"
     )
-    return answer
+    return response
 
 
 def send_zip(files: AllFiles, storage: Storage, method: str) -> Response:
-    """All files as one zip, made while it is sent. ObjectNotFound at once if the storage lost one."""
+    """All files as one streamed zip. Raises ObjectNotFound before the response starts if a file is missing."""
     for row in files.rows:
         storage.size(row.key)
     headers = {"Content-Disposition": f'attachment; filename="{files.filename}"'}

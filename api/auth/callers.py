@@ -1,4 +1,4 @@
-"""Who asks: a key's secret turned into a project and a scope."""
+"""Resolves the API key of a request to its project and scope."""
 
 import threading
 import time
@@ -8,20 +8,20 @@ from hashlib import sha256
 
 from sqlalchemy import Engine
 
-from api.auth.loopback import is_loopback
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.models import DEFAULT_PROJECT, Scope
 from ttm_jobs.repositories.access import keys
 from ttm_jobs.settings import Settings
+from ttm_jobs.uris import is_loopback
 
-# How long a key that was revoked elsewhere, and the absence of keys, may be believed.
-_BELIEVED_SECONDS = 5.0
-_KEPT = 1024
+# How long this process may still accept a key that another process revoked.
+_CACHE_SECONDS = 5.0
+_MAX_CACHED = 1024
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Whose rows a request sees, and what it may do. `key_id` and `name` are the key's; None where none was needed."""
+    """The project and scope of a request. `key_id` and `name` are None for requests without a key."""
 
     project_id: str
     scope: Scope
@@ -30,37 +30,37 @@ class Caller:
 
 
 class Callers:
-    """Looks keys up, and remembers them for a few seconds, so that a poll costs no look at them."""
+    """Looks up keys and caches them for five seconds, so that polling does not query the database for its key."""
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self._engine = engine
-        self._may_be_open = settings.open_on_loopback and is_loopback(settings.host)
-        self._known: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
+        self._allow_anonymous = settings.open_on_loopback and is_loopback(settings.host)
+        self._cache: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def remembered(self, secret: str | None) -> Caller | None:
-        """The caller, if a look within the last seconds found one."""
+    def cached(self, secret: str | None) -> Caller | None:
+        """The caller from the cache, or None."""
         with self._lock:
-            found = self._known.get(_name(secret))
+            found = self._cache.get(_cache_key(secret))
         return found[1] if found is not None and found[0] > time.monotonic() else None
 
     def look_up(self, secret: str | None) -> Caller | None:
-        """The caller as the database knows it; None for whom it does not."""
+        """The caller from the database. None for an unknown, revoked or expired key."""
         caller = self._without_key() if secret is None else self._with_key(secret)
         if caller is not None:
             with self._lock:
-                self._known[_name(secret)] = time.monotonic() + _BELIEVED_SECONDS, caller
-                while len(self._known) > _KEPT:
-                    self._known.popitem(last=False)
+                self._cache[_cache_key(secret)] = time.monotonic() + _CACHE_SECONDS, caller
+                while len(self._cache) > _MAX_CACHED:
+                    self._cache.popitem(last=False)
         return caller
 
-    def forget(self) -> None:
-        """A key was made or revoked here: look anew."""
+    def clear_cache(self) -> None:
+        """Clears the cache. Called after a key was created or revoked."""
         with self._lock:
-            self._known.clear()
+            self._cache.clear()
 
     def _without_key(self) -> Caller | None:
-        if not self._may_be_open:
+        if not self._allow_anonymous:
             return None
         with read_scope(self._engine) as session:
             return None if keys.any_valid(session) else Caller(DEFAULT_PROJECT, Scope.ADMIN)
@@ -71,13 +71,13 @@ class Callers:
             if key is None:
                 return None
             caller = Caller(key.project_id, key.scope, key.id, key.name)
-            noteworthy = keys.should_record_use(session, key)
-        if noteworthy:
+            record_use = keys.should_record_use(session, key)
+        if record_use:
             with session_scope(self._engine) as session:
                 keys.record_use(session, caller.key_id or "")
         return caller
 
 
-def _name(secret: str | None) -> bytes:
-    # The memory of this process holds no secret longer than a request.
+def _cache_key(secret: str | None) -> bytes:
+    # Hashed, so that no secret stays in memory after its request.
     return b"" if secret is None else sha256(secret.encode()).digest()

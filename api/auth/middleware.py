@@ -1,59 +1,73 @@
-"""The gate: nothing but the health checks and the style sheets is answered before it is known who asks."""
+"""Middleware for allowed hosts, authentication, scopes and rate limits."""
 
 import base64
 import hmac
 import math
+import time
 from binascii import Error as NotBase64
+from collections import OrderedDict
 from collections.abc import Collection, Mapping
-from typing import cast
+from typing import Protocol, cast
 
 from anyio import to_thread
+from sqlalchemy import Engine
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.auth import links
-from api.auth.callers import Caller
-from api.auth.loopback import NAMES, is_loopback
-from api.auth.rate_limit import RateLimit
-from api.dependencies import Services
-from api.http.errors import DatabaseUnavailable, refuse
+from api.auth.callers import Caller, Callers
+from api.http.errors import DatabaseUnavailable, error_response
 from ttm_jobs import models
 from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, session_scope
 from ttm_jobs.errors import Forbidden, RateLimited, ServiceError, Unauthorized
 from ttm_jobs.repositories.access import server_secrets
 from ttm_jobs.settings import Settings
+from ttm_jobs.uris import is_loopback
 
-_OPEN = ("/healthz", "/readyz")
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
-# Basic is for browsers, which then ask for the key themselves and send it with every request of a page. It comes first:
-# Chromium reads no second challenge of a header.
+_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+_PUBLIC_PATHS = ("/healthz", "/readyz")
+_READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+# Basic lets a browser prompt for the key and send it with every request of a page. It comes first, because Chromium
+# ignores the second challenge of a header.
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="ttm", charset="UTF-8", Bearer realm="ttm"'}
+_BURST_SECONDS = 10.0
+_MAX_BUCKETS = 10_000
+
+
+class _Services(Protocol):
+    """The part of `api.dependencies.Services` that authentication needs. That module imports this package."""
+
+    callers: Callers
+    engine: Engine
 
 
 class HostNotAllowed(ServiceError):
-    """The request's Host is not a name of this service."""
+    """The `Host` header is not an allowed name of this service; see `TTM_ALLOWED_HOSTS`."""
 
     status = 421
     code = "host_not_allowed"
 
 
-class AllowedHosts:
-    """Refuses a Host that is not this service's, by which a page elsewhere could have a browser read from here."""
+class AllowedHostsMiddleware:
+    """Rejects requests with an unknown `Host` header, which protects against DNS rebinding."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self._names: Collection[str] = settings.allowed_hosts or (NAMES if is_loopback(settings.host) else ())
+        self._names: Collection[str] = settings.allowed_hosts or (_LOOPBACK_NAMES if is_loopback(settings.host) else ())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and self._names and _host(scope) not in self._names:
-            await refuse(Request(scope), HostNotAllowed())(scope, receive, send)
+            await error_response(Request(scope), HostNotAllowed())(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
 
-class Gate:
-    """Knows the caller by a key or a signed link, lets it do what its scope allows, and bounds how often."""
+class AuthMiddleware:
+    """Authenticates requests by API key or signed link, and enforces scopes and the rate limit.
+
+    Health checks and static files are public.
+    """
 
     def __init__(self, app: ASGIApp, requests_per_second: float | None, metrics_token: str | None = None) -> None:
         self._app = app
@@ -62,50 +76,50 @@ class Gate:
         self._metrics_token = metrics_token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in _OPEN or scope["path"].startswith("/static/"):
+        if scope["type"] != "http" or scope["path"] in _PUBLIC_PATHS or scope["path"].startswith("/static/"):
             await self._app(scope, receive, send)
             return
         headers: Mapping[str, str] = {}
-        refusal: ServiceError | None = None
+        error: ServiceError | None = None
         try:
             caller = await self._caller(scope)
             scope.setdefault("state", {})["caller"] = caller
             wait = 0.0 if self._limit is None else self._limit.wait(caller.key_id or caller.project_id)
             if wait:
-                refusal, headers = RateLimited(), {"Retry-After": str(math.ceil(wait))}
-        except Unauthorized as error:
-            refusal, headers = error, _CHALLENGE
-        except Forbidden as error:
-            refusal = error
+                error, headers = RateLimited(), {"Retry-After": str(math.ceil(wait))}
+        except Unauthorized as unauthorized:
+            error, headers = unauthorized, _CHALLENGE
+        except Forbidden as forbidden:
+            error = forbidden
         except DATABASE_UNAVAILABLE:
-            refusal, headers = DatabaseUnavailable(), {"Retry-After": "2"}
-        answer = self._app if refusal is None else refuse(Request(scope), refusal, headers=headers)
-        await answer(scope, receive, send)
+            error, headers = DatabaseUnavailable(), {"Retry-After": "2"}
+        response = self._app if error is None else error_response(Request(scope), error, headers=headers)
+        await response(scope, receive, send)
 
     async def _caller(self, scope: Scope) -> Caller:
-        services = cast(Services, scope["app"].state.services)
-        if scope["method"] in _READING and links.is_signed(scope["query_string"]):
-            return await self._of_link(services, scope)
+        services = cast(_Services, scope["app"].state.services)
+        if scope["method"] in _READ_METHODS and links.is_signed(scope["query_string"]):
+            return await self._caller_of_link(services, scope)
         secret = _secret(Headers(scope=scope))
         if scope["path"] == "/metrics" and self._is_metrics_token(secret):
             return Caller(models.DEFAULT_PROJECT, models.Scope.ADMIN)
-        caller = services.callers.remembered(secret) or await to_thread.run_sync(services.callers.look_up, secret)
+        caller = services.callers.cached(secret) or await to_thread.run_sync(services.callers.look_up, secret)
         if caller is None:
             raise Unauthorized
-        needed = models.Scope.READ if scope["method"] in _READING else models.Scope.SUBMIT
-        if not caller.scope.includes(needed):
-            raise Forbidden(f"This needs a key of scope {needed} or more; the key's is {caller.scope}.")
+        required = models.Scope.READ if scope["method"] in _READ_METHODS else models.Scope.SUBMIT
+        if not caller.scope.includes(required):
+            raise Forbidden(f"This request requires a key with scope {required} or higher; the key has {caller.scope}.")
         return caller
 
     def _is_metrics_token(self, secret: str | None) -> bool:
-        # Known without the database, so that Prometheus hears when that is away.
+        # Checked without the database, so that Prometheus still gets metrics when the database is down.
         return (
             self._metrics_token is not None
             and secret is not None
             and hmac.compare_digest(secret.encode(), self._metrics_token.encode())
         )
 
-    async def _of_link(self, services: Services, scope: Scope) -> Caller:
+    async def _caller_of_link(self, services: _Services, scope: Scope) -> Caller:
         if self._link_secret is None:
 
             def read() -> bytes:
@@ -115,16 +129,36 @@ class Gate:
             self._link_secret = await to_thread.run_sync(read)
         project_id = links.project_of_link(self._link_secret, scope["path"], scope["query_string"])
         if project_id is None:
-            raise Unauthorized("The link has expired, or is not as it was given out.")
+            raise Unauthorized("The link has expired or its signature is invalid.")
         return Caller(project_id, models.Scope.READ)
 
 
+class RateLimit:
+    """A token bucket per caller in this process. A bucket holds the tokens of ten seconds; a request takes one."""
+
+    def __init__(self, per_second: float) -> None:
+        self._per_second = per_second
+        self._size = max(1.0, per_second * _BURST_SECONDS)
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait(self, name: str) -> float:
+        """Takes a token and returns 0.0, or returns the seconds until the caller has one."""
+        now = time.monotonic()
+        tokens, since = self._buckets.pop(name, (self._size, now))
+        tokens = min(self._size, tokens + (now - since) * self._per_second)
+        allowed = tokens >= 1
+        self._buckets[name] = (tokens - 1 if allowed else tokens, now)
+        while len(self._buckets) > _MAX_BUCKETS:
+            self._buckets.popitem(last=False)
+        return 0.0 if allowed else (1 - tokens) / self._per_second
+
+
 def _secret(headers: Headers) -> str | None:
-    """The key in `Authorization`; empty, which no key is, for credentials of another kind."""
-    given = headers.get("authorization")
-    if given is None:
+    """The key in `Authorization`. Empty, which never matches a key, for unsupported credentials."""
+    authorization = headers.get("authorization")
+    if authorization is None:
         return None
-    scheme, _, credentials = given.partition(" ")
+    scheme, _, credentials = authorization.partition(" ")
     match scheme.lower():
         case "bearer":
             return credentials.strip()

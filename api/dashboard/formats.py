@@ -1,4 +1,4 @@
-"""How numbers and times are written on pages."""
+"""Formatting of numbers, times and names on the pages."""
 
 import json
 import shlex
@@ -13,13 +13,18 @@ from ttm_core.spec import catalogue
 _NONE = "\N{EN DASH}"
 
 
-def percent(share: float | None) -> str:
-    """A share in [0, 1] with two decimals of a percent."""
-    return _NONE if share is None else f"{share:.2%}"
+def percent(share: float | None, decimals: int = 2) -> str:
+    """A share in [0, 1] as a percentage."""
+    return _NONE if share is None else f"{share:.{decimals}%}"
+
+
+def points(value: float | None) -> str:
+    """A difference in percentage points with its sign: -1.25."""
+    return _NONE if value is None else f"{value:+.2f}"
 
 
 def size(count: int) -> str:
-    """Bytes in the largest unit that leaves at least 1."""
+    """Bytes in the largest unit in which the value is at least 1."""
     value = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1024:
@@ -40,21 +45,21 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
-def moment(at: datetime | None) -> Markup:
-    """A time element in UTC; a module writes it in the reader's zone."""
+def timestamp(at: datetime | None) -> Markup:
+    """A <time> element in UTC. live.js rewrites it in the browser's time zone."""
     if at is None:
         return Markup(_NONE)
     return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), f"{at:%Y-%m-%d %H:%M:%S} UTC")
 
 
 def short(address: str) -> str:
-    """An address with only the end of its id; anything else as it is."""
+    """A URI with only the end of its id; any other text unchanged."""
     kind, colon, rest = address.partition(":")
     return f"{kind} \N{HORIZONTAL ELLIPSIS}{rest[-6:]}" if colon and kind in ("upload", "job") else address
 
 
 def count(number: int | None) -> str:
-    """A number of parameters or MACs with three digits and its unit: 11.7 M."""
+    """A number of parameters or MACs with three significant digits and a unit: 11.7 M."""
     if number is None:
         return _NONE
     value = float(number)
@@ -65,23 +70,28 @@ def count(number: int | None) -> str:
     return f"{value:.3g} T"
 
 
-def ratio(value: float | None) -> str:
-    """How many times smaller."""
-    return _NONE if value is None else f"{value:.3g}\N{MULTIPLICATION SIGN}"
+def compression_text(ratio: float | None) -> str:
+    """A compression ratio, teacher over student: "3.1x smaller" above 1, "larger" below."""
+    if ratio is None:
+        return _NONE
+    written = f"{ratio:.3g}"
+    if written == "1":
+        return "same size"
+    return f"{written}\N{MULTIPLICATION SIGN} smaller" if ratio > 1 else "larger"
 
 
 def shell(text: str) -> str:
-    """A word of a shell's line."""
+    """A word quoted for a shell."""
     return shlex.quote(text)
 
 
-def words(name: str) -> str:
-    """A code or a phase as people write it."""
+def humanize(name: str) -> str:
+    """An error code or a phase with spaces in place of underscores."""
     return name.replace("_", " ")
 
 
-def tail(address: str) -> str:
-    """The last part of an address, which tells datasets apart."""
+def basename(address: str) -> str:
+    """The last part of a URI."""
     return short(address) if address.startswith(("upload:", "job:")) else address.rstrip("/").rpartition("/")[2]
 
 
@@ -91,7 +101,7 @@ def pretty_json(value: Any) -> str:
 
 
 def prose(text: str) -> Markup:
-    """Plain text in which `words` between backticks are code."""
+    """Plain text, with words between backticks as <code>."""
     parts = text.split("`")
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if index % 2 else escape(part) for index, part in enumerate(parts)
@@ -99,17 +109,19 @@ def prose(text: str) -> Markup:
 
 
 def parameters(architectures: str | None) -> int | None:
-    """Parameters of an architecture, or of several written `a + b`, with default classes; None where one is unknown."""
+    """Parameters of an architecture, or the sum for an ensemble written `a + b`, with the default number of classes.
+    None if one is unknown.
+    """
     if architectures is None:
         return None
-    # Not `catalogue.find`: a teacher is an address until it is loaded, and that would seek the names nearest to it.
+    # Not `catalogue.find`: for a URI it would search the catalogue for similar names.
     counts = [_counts().get(name.partition(".")[0]) for name in architectures.split(" + ")]
     known = [count for count in counts if count is not None]
     return sum(known) if len(known) == len(counts) else None
 
 
 def compression(teacher: str | None, student: str) -> float | None:
-    """Parameters of the teacher over those of the student; None while the teacher's architecture is not known."""
+    """Parameters of the teacher over those of the student. None until the teacher's architecture is known."""
     large, small = parameters(teacher), parameters(student)
     return large / small if large and small else None
 

@@ -1,4 +1,4 @@
-"""Pages of what waits, who works and who may ask: queue, workers, use, teacher stores and keys."""
+"""Pages for operators: queue, workers, usage, teacher stores and API keys."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -23,7 +23,7 @@ _ROWS = 50
 
 @router.get("/ui/workers")
 def workers_page(engine: EngineDep, settings: SettingsDep) -> HTMLResponse:
-    """Workers heard of lately, and what the project uses."""
+    """Active workers and the project's usage."""
     with read_scope(engine) as session:
         return page(
             "workers.html",
@@ -40,17 +40,17 @@ def queue_page(
     name: Annotated[str, Query(alias="queue", max_length=64)] = "",
     cursor: CursorParameter = None,
 ) -> HTMLResponse:
-    """What waits, in the order in which it is taken."""
+    """Queued jobs in scheduling order."""
     settings = services.settings
     with read_scope(engine) as session, read_scope(services.engine) as all_projects:
         overview = queue.overview(session, all_projects, settings)
-        # Where something waits, unless one is asked for.
-        chosen = name or max(overview.queues, key=lambda line: line.depth).name
+        # By default the longest queue.
+        chosen = name or max(overview.queues, key=lambda each: each.depth).name
         waiting = queue.page(session, settings, chosen, limit=_ROWS, cursor=cursor)
     return page(
         "queue.html",
         overview=overview,
-        line=next((line for line in overview.queues if line.name == chosen), None),
+        stats=next((each for each in overview.queues if each.name == chosen), None),
         page=waiting,
         chosen=chosen,
         now=datetime.now(UTC),
@@ -60,7 +60,7 @@ def queue_page(
 
 @router.get("/ui/stores")
 def stores_page(request: Request, engine: EngineDep, cursor: CursorParameter = None) -> HTMLResponse:
-    """The teachers' logits that are kept."""
+    """Stored logits of teachers."""
     with read_scope(engine) as session:
         return page(
             "stores.html",
@@ -71,8 +71,11 @@ def stores_page(request: Request, engine: EngineDep, cursor: CursorParameter = N
 
 @router.get("/ui/keys")
 def keys_page(engine: EngineDep, caller: CallerDep) -> HTMLResponse:
-    """The project's keys, for an admin."""
+    """The project's API keys. Requires scope `admin`."""
     if not caller.scope.includes(Scope.ADMIN):
         return page("keys.html", 403, keys=None, scopes=())
     with read_scope(engine) as session:
-        return page("keys.html", keys=keys.every(session).items, scopes=list(Scope))
+        items = keys.list_all(session).items
+        # The first key must be an admin key: otherwise nobody could create or revoke keys on the pages.
+        preselected = Scope.ADMIN if caller.key_id is None else Scope.SUBMIT
+        return page("keys.html", keys=items, scopes=list(Scope), preselected=preselected)

@@ -1,4 +1,4 @@
-"""The templates, with everything escaped that is not markup of our own."""
+"""The template environment. Every value is escaped; nothing in a template disables escaping."""
 
 from pathlib import Path
 from typing import Any
@@ -15,22 +15,23 @@ _environment = Environment(
     lstrip_blocks=True,
 )
 _environment.filters |= {
+    "basename": formats.basename,
+    "compression_text": formats.compression_text,
     "count": formats.count,
-    "ratio": formats.ratio,
-    "words": formats.words,
-    "percent": formats.percent,
-    "size": formats.size,
     "duration": formats.duration,
-    "moment": formats.moment,
+    "humanize": formats.humanize,
+    "percent": formats.percent,
+    "points": formats.points,
     "pretty_json": formats.pretty_json,
     "prose": formats.prose,
     "shell": formats.shell,
     "short": formats.short,
-    "tail": formats.tail,
+    "size": formats.size,
+    "timestamp": formats.timestamp,
 }
 
 
 def page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """A rendered page. It shows the moment, so nothing keeps it."""
+    """A rendered page. Pages show the current state, so they must not be cached."""
     html = _environment.get_template(template).render(values)
     return HTMLResponse(html, status, headers={"Cache-Control": "no-store"})

@@ -1,4 +1,4 @@
-"""Routes for those who watch over the service."""
+"""Liveness and readiness checks."""
 
 from fastapi import APIRouter, Response
 
@@ -9,21 +9,22 @@ from api.health.schemas import Liveness, Readiness
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", operation_id="health_live", summary="Is the process alive?")
+@router.get("/healthz", operation_id="health_live", summary="Check liveness")
 async def healthz() -> Liveness:
-    """Answers without looking at anything else."""
+    """Returns 200 if the process responds. Checks no dependencies."""
     return Liveness()
 
 
 @router.get(
     "/readyz",
     operation_id="health_ready",
-    summary="Can the service work?",
-    responses={503: {"model": Readiness, "description": "The database or the storage is away."}},
+    summary="Check readiness",
+    responses={503: {"model": Readiness, "description": "The database or the storage is unavailable."}},
 )
 async def readyz(response: Response, services: ServicesDep) -> Readiness:
-    """Looks at database, storage, broker, dispatcher and workers for at most a second. 503 only if the database or the
-    storage is away: without a broker or a worker jobs are accepted and wait."""
+    """Checks database, storage, broker, dispatcher and workers within one second. Returns 503 only if the database or
+    the storage is unavailable: without a broker or a worker, jobs are accepted and stay queued.
+    """
     ready = await service.readiness(services.engine, services.storage, services.settings, services.health_threads)
     response.status_code = 503 if ready.status == "unavailable" else 200
     return ready

@@ -1,4 +1,4 @@
-"""What a health check answers."""
+"""Schemas of health checks."""
 
 from typing import Literal
 
@@ -8,13 +8,15 @@ Status = Literal["ok", "degraded", "unavailable"]
 
 
 class Liveness(BaseModel):
-    """The process answers."""
+    """The process responds."""
 
     status: Literal["ok"] = "ok"
 
 
 class Readiness(BaseModel):
-    """Whether the parts that the service stands on answer."""
+    """The state of the service's dependencies."""
 
-    status: Status = Field(description="unavailable: requests fail; degraded: jobs are accepted but may wait.")
-    checks: dict[str, Status]
+    status: Status = Field(
+        description="`ok`; `degraded`: jobs are accepted but may stay queued; `unavailable`: requests fail."
+    )
+    checks: dict[str, Status] = Field(description="The state of each dependency.")

@@ -1,4 +1,4 @@
-"""Looks at each part the service stands on, all at once, for at most a second."""
+"""Readiness checks: all dependencies in parallel, with a timeout of one second."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -20,29 +20,29 @@ from ttm_jobs.storage import Storage
 log = structlog.get_logger()
 
 _SECONDS = 1.0
-# Without these no request can be answered; the others only make jobs wait.
+# Without these, requests fail. Without the others, jobs stay queued.
 _ESSENTIAL = frozenset({"database", "storage"})
 
 
 async def readiness(engine: Engine, storage: Storage, settings: Settings, threads: CapacityLimiter) -> Readiness:
-    """What answers within a second counts as there."""
-    looks: dict[str, Callable[[], bool]] = {
+    """The state of each dependency. One that does not respond within a second is unavailable or degraded."""
+    probes: dict[str, Callable[[], bool]] = {
         "database": lambda: _database(engine),
         "storage": lambda: _storage(storage),
         "broker": lambda: connection.ping(settings.broker_url, timeout=_SECONDS / 2),
-        "dispatcher": lambda: _seen(engine, "dispatcher", settings),
-        "worker": lambda: _seen(engine, "worker", settings),
+        "dispatcher": lambda: _is_active(engine, "dispatcher", settings),
+        "worker": lambda: _is_active(engine, "worker", settings),
     }
-    checks: dict[str, Status] = {name: "unavailable" if name in _ESSENTIAL else "degraded" for name in looks}
+    checks: dict[str, Status] = {name: "unavailable" if name in _ESSENTIAL else "degraded" for name in probes}
 
-    async def check(name: str, look: Callable[[], bool]) -> None:
-        if await to_thread.run_sync(look, abandon_on_cancel=True, limiter=threads):
+    async def check(name: str, probe: Callable[[], bool]) -> None:
+        if await to_thread.run_sync(probe, abandon_on_cancel=True, limiter=threads):
             checks[name] = "ok"
 
     with move_on_after(_SECONDS):
         async with create_task_group() as group:
-            for name, look in looks.items():
-                group.start_soon(check, name, look)
+            for name, probe in probes.items():
+                group.start_soon(check, name, probe)
     return Readiness(status=_worst(checks), checks=checks)
 
 
@@ -72,7 +72,7 @@ def _storage(storage: Storage) -> bool:
     return True
 
 
-def _seen(engine: Engine, kind: Kind, settings: Settings) -> bool:
+def _is_active(engine: Engine, kind: Kind, settings: Settings) -> bool:
     try:
         with read_scope(engine) as session:
             return bool(workers.recent(session, within=timedelta(seconds=settings.worker_timeout_seconds), kind=kind))

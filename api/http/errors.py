@@ -1,4 +1,4 @@
-"""Every way a request can fail, turned into a problem."""
+"""HTTP errors and the exception handlers that turn them into problem documents."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -13,21 +13,22 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from api.http.conditional import NotModified, not_modified
-from api.http.problems import FieldError, Refusal, problem_response
+from api.http.conditional_requests import NotModified, RangeNotSatisfiable, not_modified
+from api.http.field_errors import field_error, summary
+from api.http.problems import FieldErrors, problem_response
 from ttm_jobs.errors import Invalid, ServiceError, TooLarge
 
 log = structlog.get_logger()
 
 
 class InvalidRequest(Invalid):
-    """The request does not have the form that the schema gives it."""
+    """The request does not match the schema."""
 
     code = "invalid_request"
 
 
 class MalformedBody(ServiceError):
-    """The body is not JSON in UTF-8."""
+    """The body is not valid JSON in UTF-8."""
 
     status = 400
     code = "malformed_body"
@@ -41,55 +42,44 @@ class UnsupportedMediaType(ServiceError):
 
 
 class NoSuchRoute(ServiceError):
-    """There is nothing at this path."""
+    """No route matches this path."""
 
     status = 404
     code = "no_such_route"
 
 
 class MethodNotAllowed(ServiceError):
-    """This path does not answer to this method."""
+    """The path does not support this method. The `Allow` header lists the supported methods."""
 
     status = 405
     code = "method_not_allowed"
 
 
 class InputNotFound(Invalid):
-    """An address in the spec names nothing."""
+    """A URI in the spec refers to something that does not exist."""
 
     code = "input_not_found"
 
 
 class InvalidCursor(Invalid):
-    """The cursor is not one that this service gave out."""
+    """The cursor is invalid: pass the `next_cursor` of the previous page."""
 
     code = "invalid_cursor"
 
 
-class RangeNotSatisfiable(ServiceError):
-    """The range lies outside the file."""
-
-    status = 416
-    code = "range_not_satisfiable"
-
-    def __init__(self, size: int = 0) -> None:
-        super().__init__(f"The file has {size} bytes.")
-        self.size = size
-
-
 class UnsupportedTusVersion(ServiceError):
-    """Resumable uploads need `Tus-Resumable: 1.0.0`."""
+    """Resumable uploads require the header `Tus-Resumable: 1.0.0`."""
 
     status = 412
     code = "unsupported_tus_version"
 
 
-class NothingNew(Exception):
-    """The stream that was asked for is over: 204, which tells a browser not to come back."""
+class StreamEnded(Exception):
+    """The job has ended and the client has all events: the response is 204, after which browsers do not reconnect."""
 
 
 class DatabaseUnavailable(ServiceError):
-    """The database does not answer; nothing was changed. Try again."""
+    """The database is unavailable. Nothing was changed; try again."""
 
     status = 503
     code = "database_unavailable"
@@ -106,21 +96,21 @@ _HTTP: dict[int, type[ServiceError]] = {
 
 
 def register(app: FastAPI) -> None:
-    """Give the app its exception handlers."""
+    """Registers the exception handlers."""
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
-    app.add_exception_handler(NothingNew, _nothing_new)
+    app.add_exception_handler(StreamEnded, _stream_ended)
     app.add_exception_handler(NotModified, _not_modified)
-    app.add_exception_handler(ClientDisconnect, _client_gone)
-    for away in (OperationalError, InterfaceError, PoolTimeout):
-        app.add_exception_handler(away, _database_error)
+    app.add_exception_handler(ClientDisconnect, _client_disconnected)
+    for unavailable in (OperationalError, InterfaceError, PoolTimeout):
+        app.add_exception_handler(unavailable, _database_error)
 
 
-def refuse(request: Request, error: ServiceError, *, headers: Mapping[str, str] | None = None) -> Response:
-    """The answer for an error of the tree."""
+def error_response(request: Request, error: ServiceError, *, headers: Mapping[str, str] | None = None) -> Response:
+    """The problem response for an error."""
     match error:
-        case Refusal(first=first, fields=fields):
+        case FieldErrors(first=first, fields=fields):
             return problem_response(request.scope, first.status, first.code, error.message, fields=fields)
         case RangeNotSatisfiable(size=size):
             headers = {"Content-Range": f"bytes */{size}"}
@@ -129,7 +119,7 @@ def refuse(request: Request, error: ServiceError, *, headers: Mapping[str, str] 
     return problem_response(request.scope, error.status, error.code, error.message, headers=headers)
 
 
-async def _nothing_new(request: Request, error: Exception) -> Response:
+async def _stream_ended(request: Request, error: Exception) -> Response:
     return Response(status_code=204)
 
 
@@ -138,30 +128,30 @@ async def _not_modified(request: Request, error: Exception) -> Response:
     return not_modified(error)
 
 
-async def _client_gone(request: Request, error: Exception) -> Response:
-    # Nobody reads this; the status is for the log.
+async def _client_disconnected(request: Request, error: Exception) -> Response:
+    # Nobody receives this response; the status appears in the log.
     return Response(status_code=_CLIENT_CLOSED_REQUEST)
 
 
 async def _service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
-    return refuse(request, error)
+    return error_response(request, error)
 
 
 async def _database_error(request: Request, error: Exception) -> Response:
-    # The statement and its values stay out of the answer; the log has the driver's words.
+    # The SQL statement and its values are not exposed; the driver's message is logged.
     cause = error.orig if isinstance(error, DBAPIError) else error
     log.warning("database unavailable", error=f"{type(cause).__name__}: {cause}")
-    return refuse(request, DatabaseUnavailable(), headers={"Retry-After": "2"})
+    return error_response(request, DatabaseUnavailable(), headers={"Retry-After": "2"})
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     known = _HTTP.get(error.status_code)
     code = known.code if known else f"http_{error.status_code}"
-    # The framework's default detail only repeats the status.
-    says_more = error.detail != HTTPStatus(error.status_code).phrase
-    detail = str(error.detail) if says_more or known is None else known().message
+    # Starlette's default detail only repeats the status.
+    has_detail = error.detail != HTTPStatus(error.status_code).phrase
+    detail = str(error.detail) if has_detail or known is None else known().message
     headers = error.headers
     if error.status_code == MethodNotAllowed.status:
         headers = {**(headers or {}), "Allow": ", ".join(sorted(_methods(request, headers)))}
@@ -169,54 +159,20 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 
 
 def _methods(request: Request, headers: Mapping[str, str] | None) -> set[str]:
-    """All that a path answers to; the router tells of the first of its routes alone."""
-    told = {method.strip() for method in (headers or {}).get("Allow", "").split(",")} - {""}
+    """All methods of a path. The router reports only those of its first matching route."""
+    reported = {method.strip() for method in (headers or {}).get("Allow", "").split(",")} - {""}
     path = getattr(request.scope.get("route"), "path", None)
-    return told | {method.upper() for method in request.app.openapi()["paths"].get(path, ())}
+    return reported | {method.upper() for method in request.app.openapi()["paths"].get(path, ())}
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     faults: Sequence[dict[str, Any]] = error.errors()
     if any(fault["type"] == "json_invalid" for fault in faults):
-        return refuse(request, MalformedBody(f"The body is not JSON: {faults[0]['ctx']['error']}."))
+        return error_response(request, MalformedBody(f"The body is not JSON: {faults[0]['ctx']['error']}."))
     if isinstance(error.body, bytes) and error.body and any(fault["loc"] == ("body",) for fault in faults):
-        return refuse(request, UnsupportedMediaType())
-    fields = [_field(fault, error.body) for fault in faults]
-    return problem_response(
-        request.scope, InvalidRequest.status, InvalidRequest.code, InvalidRequest().message, fields=fields
-    )
-
-
-def _field(fault: dict[str, Any], body: Any) -> FieldError:
-    where, *path = fault["loc"]
-    detail = fault["msg"].removeprefix("Value error, ")
-    if where == "body":
-        return FieldError(pointer=pointer(_without_tags(path, body, fault["type"])), detail=detail, where="body")
-    return FieldError(pointer=pointer(path), detail=detail, where=where if where in ("query", "path") else "header")
-
-
-def pointer(path: Sequence[str | int]) -> str:
-    """A JSON pointer (RFC 6901); empty for the whole document."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
-
-
-def _without_tags(path: Sequence[str | int], body: Any, kind: str) -> list[str | int]:
-    """Keep of pydantic's path what is in the document: the tag of a union's variant is in the path, but is no field."""
-    kept: list[str | int] = []
-    at = body
-    for index, part in enumerate(path):
-        match at, part:
-            case dict(), str() if part in at:
-                at = at[part]
-            case list(), int() if part < len(at):
-                at = at[part]
-            case dict(), str() if index == len(path) - 1 and kind == "missing":
-                at = None
-            case dict(), str():
-                continue
-            case _:
-                # A string that is short for an object: what is wrong inside it is wrong with it.
-                break
-        kept.append(part)
-    return kept
+        return error_response(request, UnsupportedMediaType())
+    body_field = getattr(request.scope.get("route"), "body_field", None)
+    model = None if body_field is None else body_field.field_info.annotation
+    fields = [field_error(fault, error.body, model) for fault in faults]
+    return problem_response(request.scope, InvalidRequest.status, InvalidRequest.code, summary(fields), fields=fields)

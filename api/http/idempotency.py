@@ -1,4 +1,4 @@
-"""POSTs that may be sent again: a request that names itself by `Idempotency-Key` is done once."""
+"""`Idempotency-Key`: a POST that is sent again returns the first response and has no further effect."""
 
 import json
 from collections.abc import Callable
@@ -22,61 +22,62 @@ _Key = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x21-\x7e]+$",
-        description="Any name of this request. Sent again within a day, it gets the same answer and does nothing.",
+        description="A unique string for this request, such as a UUID. The same request sent again with the same key "
+        "within 24 hours returns the first response and has no further effect.",
     ),
 ]
 
 
 @dataclass(frozen=True)
-class Once:
-    """How one request is answered once."""
+class IdempotentRequest:
+    """A POST request with an optional idempotency key."""
 
     key: str | None
-    target: str
+    path: str
 
-    def answer(
+    def respond(
         self,
         engine: Engine,
         body: BaseModel | None,
         create: Callable[[Any], BaseModel],
         location: Callable[[Any], str],
     ) -> Response:
-        """201 with what `create`, given the session, made, at `location`; or what an earlier request of the same key
-        was answered. A refusal is not kept: nothing was done.
+        """201 with the result of `create(session)` and its `location`, or the stored response of an earlier request
+        with the same key. Error responses are not stored.
 
-        IdempotencyKeyReused, RequestInFlight, and what `create` raises.
+        Raises IdempotencyKeyReused, RequestInFlight, and the errors of `create`.
         """
-        request = sha256(f"POST {self.target}\n{_canonical(body)}".encode()).hexdigest()
+        request = sha256(f"POST {self.path}\n{_canonical(body)}".encode()).hexdigest()
         with session_scope(engine) as session:
-            before = None if self.key is None else idempotency.find(session, self.key, request)
-            if before is not None:
-                return _response(before, replayed=True)
-            made = create(session)
-            answer = StoredResponse(201, location(made), made.model_dump_json().encode())
+            stored = None if self.key is None else idempotency.find(session, self.key, request)
+            if stored is not None:
+                return _response(stored, replayed=True)
+            created = create(session)
+            response = StoredResponse(201, location(created), created.model_dump_json().encode())
             if self.key is not None:
-                idempotency.record(session, self.key, request, answer)
-        return _response(answer)
+                idempotency.record(session, self.key, request, response)
+        return _response(response)
 
 
-async def _once(request: Request, key: _Key = None) -> Once:
-    return Once(key, request.url.path)
+async def _idempotent_request(request: Request, key: _Key = None) -> IdempotentRequest:
+    return IdempotentRequest(key, request.url.path)
 
 
-OnceDep = Annotated[Once, Depends(_once)]
+IdempotencyDep = Annotated[IdempotentRequest, Depends(_idempotent_request)]
 
 
-def located(what: str) -> dict[int | str, dict[str, Any]]:
-    """What the document says of an answer to `Once`: where `what` is."""
+def location_header(what: str) -> dict[int | str, dict[str, Any]]:
+    """The `responses` entry for the Location header of a created resource."""
     return {201: {"headers": {"Location": {"description": f"Path of {what}.", "schema": {"type": "string"}}}}}
 
 
 def _canonical(body: BaseModel | None) -> str:
-    # As it was understood, so that spaces and the order of fields make no other request of it.
+    # The parsed body, so that white space and the order of fields do not make a different request.
     return "" if body is None else json.dumps(body.model_dump(mode="json"), sort_keys=True)
 
 
-def _response(answer: StoredResponse, *, replayed: bool = False) -> Response:
-    headers = {"Location": answer.location} if answer.location is not None else {}
+def _response(stored: StoredResponse, *, replayed: bool = False) -> Response:
+    headers = {"Location": stored.location} if stored.location is not None else {}
     if replayed:
         headers["Idempotent-Replayed"] = "true"
-    return Response(answer.body, answer.status, headers, media_type="application/json")
+    return Response(stored.body, stored.status, headers, media_type="application/json")

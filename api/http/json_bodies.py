@@ -1,4 +1,4 @@
-"""Bodies in JSON as RFC 8259 has it between systems: UTF-8, without a byte order mark, each name of an object once."""
+"""Strict JSON request bodies (RFC 8259): UTF-8, no byte order mark, no duplicate names in an object."""
 
 import json
 from collections.abc import Callable, Coroutine
@@ -11,50 +11,50 @@ from starlette.responses import Response
 from api.http.errors import MalformedBody, UnsupportedMediaType
 from ttm_jobs.errors import TooLarge
 
-BODY_REFUSALS = (MalformedBody, UnsupportedMediaType, TooLarge)
-"""Of a body in JSON, before its fields are looked at."""
+BODY_ERRORS = (MalformedBody, UnsupportedMediaType, TooLarge)
+"""Errors of a JSON body that are raised before its fields are validated."""
 
 
 class JsonRoute(APIRoute):
-    """The route of what takes a body in JSON."""
+    """A route with a JSON body."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         if self.body_field is None:
             return handle
 
-        async def handle_exactly(request: Request) -> Response:
+        async def handle_strictly(request: Request) -> Response:
             return await handle(_Request(request.scope, request.receive))
 
-        return handle_exactly
+        return handle_strictly
 
 
 class _Request(Request):
     async def json(self) -> Any:
-        """JSONDecodeError, which is answered as a malformed body."""
+        """Raises JSONDecodeError, which becomes the error `malformed_body`."""
         return _parse(await self.body())
 
 
 def _parse(body: bytes) -> Any:
     try:
-        # Of bytes, json would take UTF-16 and UTF-32, too; of a text that begins with a mark, nothing.
-        return json.loads(body.decode(), object_pairs_hook=_each_once)
+        # Decoded first: given bytes, `json` would also accept UTF-16 and UTF-32.
+        return json.loads(body.decode(), object_pairs_hook=_without_duplicates)
     except UnicodeDecodeError as error:
-        raise json.JSONDecodeError(f"it is not UTF-8 from byte {error.start} on", "", 0) from None
+        raise json.JSONDecodeError(f"invalid UTF-8 at byte {error.start}", "", 0) from None
     except RecursionError:
-        raise json.JSONDecodeError("it is nested too deeply", "", 0) from None
+        raise json.JSONDecodeError("nested too deeply", "", 0) from None
     except json.JSONDecodeError:
         raise
     except ValueError as error:
-        # An integer of more digits than Python reads, or a name given twice.
+        # A duplicate name, or an integer with more digits than Python parses.
         raise json.JSONDecodeError(str(error), "", 0) from None
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in pairs:
         if name in fields:
-            # One reader takes the first, another the last: what was checked and what was meant might differ.
-            raise ValueError(f"the name {name[:100]!r} is given twice")
+            # Parsers differ in which value they keep, so the validated value might not be the intended one.
+            raise ValueError(f"duplicate name {name[:100]!r}")
         fields[name] = value
     return fields

@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, its log line, its safety net, the size of its body. Pure ASGI."""
+"""ASGI middleware for all requests: request ids, access log, unhandled errors, origin check and body size limit."""
 
 import re
 import time
@@ -16,10 +16,10 @@ from ttm_jobs.errors import ServiceError, TooLarge
 
 log = structlog.get_logger()
 
-# A key that was put into the wrong header is not to be logged as one.
+# An API key sent in the wrong header must not reach the log, hence the negative lookahead.
 _REQUEST_ID = re.compile(r"(?!ttm_)[A-Za-z0-9._-]{1,64}")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-# Pages load only what this service itself serves; nothing inline runs, so that a hostile name stays text.
+# Pages load resources from this service only, and inline scripts are blocked, so that a hostile job name stays text.
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -31,20 +31,20 @@ _HEADERS = {
 
 
 class InternalError(ServiceError):
-    """The service failed. The request id leads to the cause in its log."""
+    """Internal error. Search the service's log for the request id."""
 
     code = "internal_error"
 
 
 class CrossOrigin(ServiceError):
-    """A page of another site may not change anything here."""
+    """Pages of another origin cannot change anything on this service."""
 
     status = 403
     code = "cross_origin"
 
 
-class RequestContext:
-    """Names the request in its answer and in every log line, and answers for errors that nothing else caught."""
+class RequestContextMiddleware:
+    """Assigns the request id, adds it to the response and to each log line, and turns unhandled errors into 500."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -53,13 +53,13 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else new_id()
+        requested_id = Headers(scope=scope).get("x-request-id", "")
+        request_id = requested_id if _REQUEST_ID.fullmatch(requested_id) else new_id()
         scope.setdefault("state", {})["request_id"] = request_id
         started = time.perf_counter()
         status = 0
 
-        async def send_named(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -71,14 +71,15 @@ class RequestContext:
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
-                await self._app(scope, receive, send_named)
+                await self._app(scope, receive, send_with_headers)
             except Exception:
                 log.exception("unhandled error", method=scope["method"], path=scope["path"])
                 if status:
-                    # Half an answer is out. Only a broken connection tells the client so.
+                    # The response has started. Only a dropped connection signals the error to the client.
                     raise
                 failure = InternalError()
-                await problem_response(scope, failure.status, failure.code, failure.message)(scope, receive, send_named)
+                response = problem_response(scope, failure.status, failure.code, failure.message)
+                await response(scope, receive, send_with_headers)
             finally:
                 log.info(
                     "request",
@@ -89,8 +90,8 @@ class RequestContext:
                 )
 
 
-class SameOrigin:
-    """Refuses changes asked for by a page of another site: a browser on this machine reaches loopback, too."""
+class SameOriginMiddleware:
+    """Rejects unsafe requests from pages of another origin. A browser on this machine can reach loopback, too."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -100,14 +101,14 @@ class SameOrigin:
             headers = Headers(scope=scope)
             origin = headers.get("origin")
             if origin is not None and urlsplit(origin).netloc != headers.get("host"):
-                refusal = CrossOrigin()
-                await problem_response(scope, refusal.status, refusal.code, refusal.message)(scope, receive, send)
+                error = CrossOrigin()
+                await problem_response(scope, error.status, error.code, error.message)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
 
-class BodyLimit:
-    """Bounds the body of every request but those that `exempt` names, by its announced and by its real length."""
+class BodyLimitMiddleware:
+    """Limits the size of request bodies, by Content-Length and by the bytes received. `exempt` selects exceptions."""
 
     def __init__(self, app: ASGIApp, limit: int, exempt: Callable[[Scope], bool]) -> None:
         self._app = app
@@ -118,16 +119,16 @@ class BodyLimit:
         if scope["type"] != "http" or self._exempt(scope):
             await self._app(scope, receive, send)
             return
-        detail = f"The body is larger than {self._limit} bytes."
-        announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdecimal() and int(announced) > self._limit:
-            # The rest of the body will not be read, so the connection cannot be used again.
-            refusal = problem_response(scope, TooLarge.status, TooLarge.code, detail, headers={"Connection": "close"})
-            await refusal(scope, receive, send)
+        detail = f"The request body is larger than the limit of {self._limit} bytes."
+        content_length = Headers(scope=scope).get("content-length", "")
+        if content_length.isdecimal() and int(content_length) > self._limit:
+            # The body is not read, so the connection cannot be reused.
+            response = problem_response(scope, TooLarge.status, TooLarge.code, detail, headers={"Connection": "close"})
+            await response(scope, receive, send)
             return
         received = 0
 
-        async def receive_bounded() -> Message:
+        async def receive_limited() -> Message:
             nonlocal received
             message = await receive()
             if message["type"] == "http.request":
@@ -136,4 +137,4 @@ class BodyLimit:
                     raise HTTPException(TooLarge.status, detail)
             return message
 
-        await self._app(scope, receive_bounded, send)
+        await self._app(scope, receive_limited, send)

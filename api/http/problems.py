@@ -1,6 +1,6 @@
-"""The one form of every refusal: application/problem+json, RFC 9457."""
+"""Error responses: application/problem+json (RFC 9457)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -14,35 +14,37 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class FieldError(BaseModel):
-    """One thing that is wrong with a request."""
+    """An invalid field of a request."""
 
-    pointer: str = Field(description="JSON pointer (RFC 6901) to the field, in the part of the request named by `in`.")
-    detail: str
+    pointer: str = Field(description="JSON pointer (RFC 6901) to the field, in the part of the request given by `in`.")
+    detail: str = Field(description="What is wrong with the field.", examples=["No such field. Did you mean `epochs`?"])
     where: Literal["body", "query", "path", "header"] = Field("body", serialization_alias="in")
 
 
 class Problem(BaseModel):
-    """Why a request was refused."""
+    """An error response (RFC 9457)."""
 
-    type: str = Field(description="Where the code is explained.", examples=["/docs#job_not_found"])
-    title: str = Field(description="The HTTP status in words.", examples=["Not Found"])
-    status: int = Field(examples=[404])
-    detail: str = Field(examples=["There is no such job."])
+    type: str = Field(description="URL of the documentation of `code`.", examples=["/docs#job_not_found"])
+    title: str = Field(description="Reason phrase of the HTTP status.", examples=["Not Found"])
+    status: int = Field(description="HTTP status.", examples=[404])
+    detail: str = Field(description="What happened, for people.", examples=["There is no such job."])
     instance: str | None = Field(None, description="Path of the request.")
-    code: str = Field(description="Stable name of the cause, for programs.", examples=["job_not_found"])
+    code: str = Field(description="Stable error code, for programs.", examples=["job_not_found"])
     errors: list[FieldError] = Field(
-        default_factory=list, description="One entry a fault; empty where no field is to blame."
+        default_factory=list, description="The invalid fields. Empty if the error is not caused by a field."
     )
-    request_id: str | None = Field(None, description="Also in X-Request-ID and in every log line of the request.")
+    request_id: str | None = Field(
+        None, description="Id of the request, also in `X-Request-ID` and in the service's log lines."
+    )
 
 
-class Refusal(ServiceError):
-    """An error of the tree together with the fields that caused it; the first fault gives status and code."""
+class FieldErrors(ServiceError):
+    """An error together with the fields that cause it. The first one sets status, code and detail."""
 
-    def __init__(self, *faults: tuple[ServiceError, FieldError]) -> None:
-        super().__init__(faults[0][0].message)
-        self.first = faults[0][0]
-        self.fields = [field for _, field in faults]
+    def __init__(self, *errors: tuple[ServiceError, FieldError]) -> None:
+        super().__init__(errors[0][0].message)
+        self.first = errors[0][0]
+        self.fields = [field for _, field in errors]
 
 
 def problem_response(
@@ -54,7 +56,7 @@ def problem_response(
     fields: Sequence[FieldError] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The answer that refuses a request; ids come from the request's scope."""
+    """An error response. `instance` and `request_id` are read from the request's scope."""
     problem = Problem(
         type=f"/docs#{code}",
         title=_title(status),
@@ -71,12 +73,12 @@ def problem_response(
 
 
 def _title(status: int) -> str:
-    # 460 is tus's own.
+    # 460 is defined by tus, not by the IANA registry.
     return "Checksum Mismatch" if status == PartChecksumMismatch.status else HTTPStatus(status).phrase
 
 
 def problems(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that may raise these errors, for the OpenAPI document."""
+    """The OpenAPI `responses` of a route that may raise these errors."""
     codes: dict[int | str, list[type[ServiceError]]] = {}
     for error in errors:
         codes.setdefault(error.status, []).append(error)
@@ -87,3 +89,15 @@ def problems(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
         }
         for status, group in codes.items()
     }
+
+
+def error_codes() -> dict[str, type[ServiceError]]:
+    """Every error class by its code, in alphabetical order."""
+    named = [error for error in _subclasses(ServiceError) if "code" in vars(error)]
+    return {error.code: error for error in sorted(named, key=lambda error: error.code)}
+
+
+def _subclasses(error: type[ServiceError]) -> Iterator[type[ServiceError]]:
+    yield error
+    for child in error.__subclasses__():
+        yield from _subclasses(child)

@@ -1,4 +1,4 @@
-"""Ids in paths and addresses: looked at before the database is, since not every database takes every string."""
+"""Parameter types. Ids are validated before they reach the database, which does not accept every string."""
 
 import re
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Path
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from ttm_jobs.errors import ArtifactNotFound, JobNotFound, KeyNotFound, ServiceError, UploadNotFound, WebhookNotFound
 
@@ -14,31 +14,36 @@ _ID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 def is_id(value: object) -> bool:
-    """Whether a value has the form of the ids that this service gives."""
+    """Whether a value has the format of this service's ids."""
     return isinstance(value, str) and _ID.fullmatch(value) is not None
 
 
-def _checked(right: Callable[[str], bool], refusal: type[ServiceError]) -> AfterValidator:
+def _checked(is_valid: Callable[[str], bool], error: type[ServiceError]) -> AfterValidator:
     def check(value: str) -> str:
-        # Not a fault of form but a thing that does not exist: 404, as for any id that nobody was given.
-        if not right(value):
-            raise refusal
+        # A malformed id is 404, the same as an unknown id.
+        if not is_valid(value):
+            raise error
         return value
 
     return AfterValidator(check)
 
 
-JobId = Annotated[str, Path(description="The job's id."), _checked(is_id, JobNotFound)]
-KeyId = Annotated[str, Path(description="The key's id."), _checked(is_id, KeyNotFound)]
-UploadId = Annotated[str, Path(description="The upload's id."), _checked(is_id, UploadNotFound)]
-WebhookId = Annotated[str, Path(description="The webhook's id."), _checked(is_id, WebhookNotFound)]
-ArtifactName = Annotated[str, Path(description="The artifact's name."), _checked(str.isprintable, ArtifactNotFound)]
+JobId = Annotated[str, Path(description="Id of the job."), _checked(is_id, JobNotFound)]
+JobReference = Annotated[
+    str,
+    Path(description="Id of the job, a unique prefix of it (at least four characters), or the unique name of a job."),
+    _checked(lambda text: text.isprintable() and len(text) <= 200, JobNotFound),
+]
+KeyId = Annotated[str, Path(description="Id of the key."), _checked(is_id, KeyNotFound)]
+UploadId = Annotated[str, Path(description="Id of the upload."), _checked(is_id, UploadNotFound)]
+WebhookId = Annotated[str, Path(description="Id of the webhook."), _checked(is_id, WebhookNotFound)]
+ArtifactName = Annotated[str, Path(description="Name of the artifact."), _checked(str.isprintable, ArtifactNotFound)]
 
 
-def _no_number(value: Any) -> Any:
-    # pydantic would take one for the seconds since 1970, which the schema does not say.
+def _reject_number(value: Any) -> Any:
+    # pydantic would accept a number as seconds since 1970, which the schema does not document.
     if isinstance(value, int | float) or (isinstance(value, str) and "-" not in value[1:]):
-        raise ValueError("a time is written as 2026-01-31T12:00:00Z")
+        raise ValueError("a time must be in ISO 8601 format with a time zone, such as 2026-01-31T12:00:00Z")
     return value
 
 
@@ -46,8 +51,8 @@ def _in_utc(at: datetime) -> datetime:
     try:
         return at.astimezone(UTC)
     except OverflowError:
-        raise ValueError("the time lies outside of the calendar in UTC") from None
+        raise ValueError("the time is outside the supported range in UTC") from None
 
 
-# ISO 8601 with its zone.
-UtcDatetime = Annotated[AwareDatetime, BeforeValidator(_no_number), AfterValidator(_in_utc)]
+# ISO 8601 with a time zone. JSON has no times, so a strict model must accept the string.
+UtcDatetime = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_reject_number), AfterValidator(_in_utc)]

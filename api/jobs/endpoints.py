@@ -9,18 +9,17 @@ from pydantic import StringConstraints
 from sqlalchemy import Engine
 
 from api.dependencies import CallerDep, EngineDep, FeedsDep, SettingsDep
-from api.http.conditional import IfNoneMatch
-from api.http.errors import InputNotFound, InvalidCursor, InvalidRequest, NothingNew
-from api.http.idempotency import OnceDep, located
-from api.http.json_bodies import BODY_REFUSALS, JsonRoute
+from api.http.conditional_requests import IfNoneMatch
+from api.http.errors import InputNotFound, InvalidCursor, InvalidRequest, StreamEnded
+from api.http.idempotency import IdempotencyDep, location_header
+from api.http.json_bodies import BODY_ERRORS, JsonRoute
 from api.http.pagination import CursorParameter, Limit
 from api.http.problems import problems
 from api.http.types import JobId
 from api.jobs import service
 from api.jobs.examples import SPECS
 from api.jobs.filters import FiltersDep
-from api.jobs.live.feed import Stream
-from api.jobs.live.polling import PollDep
+from api.jobs.parameters import PollDep
 from api.jobs.schemas import (
     AttemptList,
     CheckpointList,
@@ -33,8 +32,10 @@ from api.jobs.schemas import (
 )
 from api.jobs.service import StreamStart
 from api.jobs.validation import DeadlinePassed, UnknownArchitecture, UnknownQueue, dry_run
+from api.live.feed import EventStream
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import (
+    AmbiguousJob,
     IdempotencyKeyReused,
     JobNotCancellable,
     JobNotDeletable,
@@ -52,7 +53,7 @@ from ttm_jobs.repositories.jobs import crud
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=JsonRoute)
 
-_UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "`If-None-Match` names what would be answered."}}
+_UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "The ETag in `If-None-Match` is current."}}
 _EVENT = {
     "type": "object",
     "properties": {
@@ -62,7 +63,7 @@ _EVENT = {
         "retry": {"type": "integer", "minimum": 0},
     },
 }
-_SPEC_REFUSALS = (
+_SPEC_ERRORS = (
     InvalidRequest,
     UnknownArchitecture,
     UriNotAllowed,
@@ -81,35 +82,36 @@ MetricName = Annotated[str, StringConstraints(max_length=100, pattern=r"^[\w/.-]
     summary="Submit a distillation job",
     status_code=201,
     response_model=JobOut,
-    responses=located("the job")
-    | problems(*_SPEC_REFUSALS, QuotaExceeded, IdempotencyKeyReused, RequestInFlight, *BODY_REFUSALS),
+    responses=location_header("the job")
+    | problems(*_SPEC_ERRORS, QuotaExceeded, IdempotencyKeyReused, RequestInFlight, *BODY_ERRORS),
 )
 def jobs_create(
     request: Annotated[JobRequest, Body(openapi_examples=SPECS)],
-    once: OnceDep,
+    idempotent: IdempotencyDep,
     engine: EngineDep,
     settings: SettingsDep,
     caller: CallerDep,
 ) -> Response:
-    """Three strings are enough: where the teacher's checkpoint is, what the student is, where the data is. Everything
-    else has defaults. `teacher:NAME` and `dataset:NAME`, with `@VERSION` for one that is not the newest, stand for what
-    the project has under these names. The answer shows the whole spec, and the job is waiting for a worker when it is
-    sent."""
+    """Creates a job and queues it. Only the teacher's checkpoint, the student's architecture and the dataset are
+    required; all other fields have defaults. `teacher:NAME` and `dataset:NAME` refer to named teachers and datasets
+    of the project, in their latest version unless `@VERSION` is appended. The response contains the complete spec.
+    """
     create = partial(service.create, settings=settings, request=request, owner=caller.name)
-    return once.answer(engine, request, create, _location)
+    return idempotent.respond(engine, request, create, _location)
 
 
 @router.post(
     "/validate",
     operation_id="jobs_validate",
-    summary="Try a job without submitting it",
-    responses=problems(*_SPEC_REFUSALS, *BODY_REFUSALS),
+    summary="Validate a job without submitting it",
+    responses=problems(*_SPEC_ERRORS, *BODY_ERRORS),
 )
 def jobs_validate(
     request: Annotated[JobRequest, Body(openapi_examples=SPECS)], engine: EngineDep, settings: SettingsDep
 ) -> Dryrun:
-    """The same refusals as for submitting it; else the spec with its defaults, and the size of its models. Nothing is
-    made."""
+    """Returns the same errors as `POST /jobs`, or the spec with its defaults, the size of the models, and an estimate
+    from a similar job. Creates nothing.
+    """
     with read_scope(engine) as session:
         return dry_run(session, settings, request)
 
@@ -128,7 +130,7 @@ def jobs_list(
     cursor: CursorParameter = None,
     if_none_match: IfNoneMatch = None,
 ) -> JobPage:
-    """Pages by keyset: a job submitted meanwhile moves nothing. Every filter that is given must fit."""
+    """A page of the project's jobs. Jobs must match all given filters. New jobs do not shift later pages."""
     with read_scope(engine) as session:
         page, response.headers["ETag"] = service.page(
             session, limit=limit, cursor=cursor, filters=filters, condition=if_none_match
@@ -141,11 +143,11 @@ def jobs_list(
     operation_id="jobs_get",
     summary="Show a job",
     response_model=JobOut,
-    responses=_UNCHANGED | problems(JobNotFound),
+    responses=_UNCHANGED | problems(JobNotFound, AmbiguousJob),
 )
 def jobs_get(poll: PollDep) -> Response:
-    """State, phase, progress, latest metrics, accuracy of teacher and student, complete spec, artifacts, history. The
-    ETag changes with all of these but the time of the heartbeat."""
+    """State, phase, progress, latest metrics, accuracy, spec, artifacts and history of a job. With `If-None-Match` and
+    `Prefer: wait=N` the request waits until the job changes. The ETag does not change with the heartbeat."""
     with read_scope(poll.engine) as session:
         body, tag = service.poll(session, poll.services.settings, poll.job_id, poll.condition, poll.services.rendered)
     headers = {"ETag": tag}
@@ -160,12 +162,12 @@ def jobs_get(poll: PollDep) -> Response:
     "/{job_id}",
     operation_id="jobs_update",
     summary="Rename or tag a job",
-    responses=problems(JobNotFound, InvalidRequest, *BODY_REFUSALS),
+    responses=problems(JobNotFound, InvalidRequest, *BODY_ERRORS),
 )
-def jobs_update(job_id: JobId, wanted: JobPatch, engine: EngineDep, settings: SettingsDep) -> JobOut:
-    """Whatever its state. What is left out stays as it is; `tags` takes the place of all tags it had."""
+def jobs_update(job_id: JobId, changes: JobPatch, engine: EngineDep, settings: SettingsDep) -> JobOut:
+    """Changes the name or the tags, in any state. Omitted fields are unchanged; `tags` replaces all existing tags."""
     with session_scope(engine) as session:
-        return service.patch(session, settings, job_id, wanted)
+        return service.patch(session, settings, job_id, changes)
 
 
 @router.delete(
@@ -176,8 +178,8 @@ def jobs_update(job_id: JobId, wanted: JobPatch, engine: EngineDep, settings: Se
     responses=problems(JobNotFound, JobNotDeletable),
 )
 def jobs_delete(job_id: JobId, engine: EngineDep) -> None:
-    """With its metrics, events and artifacts, whose bytes leave the storage within about a day. Jobs that started from
-    its student keep what they made of it."""
+    """Deletes a job with its metrics, events and artifacts. Stored files are deleted within about a day. Jobs that were
+    started from its student are not affected."""
     with session_scope(engine) as session:
         crud.remove(session, job_id)
 
@@ -191,20 +193,21 @@ def jobs_delete(job_id: JobId, engine: EngineDep) -> None:
 def jobs_metrics(
     job_id: JobId,
     engine: EngineDep,
-    name: Annotated[list[MetricName], Query(max_length=50, description="Only these metrics; may be repeated.")] = [],  # noqa: B006
-    after_step: Annotated[int, Query(ge=-1, lt=2**63, description="Only later steps.")] = -1,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Steps on a page.")] = 1000,
+    name: Annotated[list[MetricName], Query(max_length=50, description="Only this metric. May be repeated.")] = [],  # noqa: B006
+    after_step: Annotated[int, Query(ge=-1, lt=2**63, description="Only steps after this one.")] = -1,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Maximum number of steps in the page.")] = 1000,
     max_points: Annotated[
         int | None,
         Query(
             ge=2,
             le=2000,
-            description="Instead of pages, at most so many steps of each metric, evenly over all of them: the numbers "
-            "of a step as they were recorded, no means.",
+            description="Instead of pages, return at most this many points per metric, evenly distributed over all "
+            "steps. "
+            "Values are not averaged.",
         ),
     ] = None,
 ) -> MetricPage:
-    """The numbers recorded at each step, in order of steps."""
+    """The recorded metrics, by step."""
     with read_scope(engine) as session:
         if max_points is not None:
             return service.thin_metrics(session, job_id, names=name, after_step=after_step, max_points=max_points)
@@ -218,7 +221,7 @@ def jobs_metrics(
     responses=problems(JobNotFound),
 )
 def jobs_checkpoints(job_id: JobId, engine: EngineDep) -> CheckpointList:
-    """Those from which another worker would resume it. They are the service's own, and not downloaded."""
+    """The checkpoints from which the job can resume. They are internal and cannot be downloaded."""
     with read_scope(engine) as session:
         return service.checkpoint_list(session, job_id)
 
@@ -226,11 +229,11 @@ def jobs_checkpoints(job_id: JobId, engine: EngineDep) -> CheckpointList:
 @router.get(
     "/{job_id}/attempts",
     operation_id="jobs_attempts",
-    summary="List the attempts at a job",
+    summary="List a job's attempts",
     responses=problems(JobNotFound),
 )
 def jobs_attempts(job_id: JobId, engine: EngineDep) -> AttemptList:
-    """Which workers took the job, when, from which step to which, and why an attempt ended early."""
+    """The attempts with worker, times, steps, outcome, and the cause of a failure."""
     with read_scope(engine) as session:
         return service.attempt_list(session, job_id)
 
@@ -239,18 +242,28 @@ async def stream_start(
     job_id: JobId,
     engine: EngineDep,
     last_event_id: Annotated[
-        str | None, Header(description="Number of the last event received.", max_length=32)
+        str | None,
+        Header(description="Number of the last event received. Takes precedence over `after`.", max_length=32),
     ] = None,
+    after: Annotated[
+        int,
+        Query(
+            ge=0,
+            lt=2**63,
+            description="Number of the last event received, for clients that cannot set `Last-Event-ID`, such as "
+            "EventSource in browsers.",
+        ),
+    ] = 0,
 ) -> StreamStart:
-    """Where a listener begins. Looked up before the stream is answered, while a refusal can still be one."""
+    """The start of the stream. Resolved before the response starts, so that errors can still be returned."""
 
-    def look(engine: Engine) -> StreamStart:
+    def read(engine: Engine) -> StreamStart:
         with read_scope(engine) as session:
-            return service.stream_start(session, job_id, last_event_id)
+            return service.stream_start(session, job_id, last_event_id, after)
 
-    start = await to_thread.run_sync(look, engine)
+    start = await to_thread.run_sync(read, engine)
     if start.over:
-        raise NothingNew
+        raise StreamEnded
     return start
 
 
@@ -258,19 +271,20 @@ async def stream_start(
     "/{job_id}/events",
     operation_id="jobs_events",
     summary="Follow a job live",
-    response_class=Stream,
+    response_class=EventStream,
     responses={
         200: {"content": {"text/event-stream": {"itemSchema": _EVENT}}},
-        204: {"description": "The job has ended and has no event after `Last-Event-ID`."},
+        204: {"description": "The job has ended and has no further events."},
         **problems(JobNotFound),
     },
 )
-async def jobs_events(start: Annotated[StreamStart, Depends(stream_start)], feeds: FeedsDep) -> Stream:
-    """Server-sent events. `event` is the kind (state, phase, planned, teacher_measured, progress, metrics, checkpoint,
-    log), `data` is `{"kind", "at", "data"}`, `id` counts up. Resume with `Last-Event-ID`: no event is missed or
-    repeated; of progress events only the newest is kept. A ping comment comes every 15 s. The stream ends with the
-    job."""
-    return Stream(feeds.follow(start.job_id, start.after, start.newest))
+async def jobs_events(start: Annotated[StreamStart, Depends(stream_start)], feeds: FeedsDep) -> EventStream:
+    """A stream of server-sent events. `event` is the kind (`state`, `phase`, `resolved`, `teacher_measured`,
+    `progress`, `metrics`, `checkpoint` or `log`), `data` is `{"kind", "at", "data"}`, and `id` is the event's number.
+    Resume with `Last-Event-ID`: events are neither lost nor repeated, except that only the latest progress event is
+    stored. A ping comment is sent every 15 seconds. The stream ends with the job.
+    """
+    return EventStream(feeds.follow(start.job_id, start.after, start.newest))
 
 
 @router.post(
@@ -280,8 +294,9 @@ async def jobs_events(start: Annotated[StreamStart, Depends(stream_start)], feed
     responses=problems(JobNotFound, JobNotCancellable),
 )
 def jobs_cancel(job_id: JobId, engine: EngineDep, settings: SettingsDep) -> JobOut:
-    """A waiting job is cancelled at once; a running one is `cancelling` until its worker has let go. Asking again is
-    harmless."""
+    """Cancels a queued job immediately. A running job is `cancelling` until its worker has stopped. Repeating the
+    request has no effect.
+    """
     with session_scope(engine) as session:
         return service.change(session, settings, crud.request_cancel, job_id)
 
@@ -293,7 +308,7 @@ def jobs_cancel(job_id: JobId, engine: EngineDep, settings: SettingsDep) -> JobO
     responses=problems(JobNotFound, JobNotPausable),
 )
 def jobs_pause(job_id: JobId, engine: EngineDep, settings: SettingsDep) -> JobOut:
-    """The worker saves a checkpoint and is free for other jobs; the job is `paused` once that is done."""
+    """Pauses a job: the worker saves a checkpoint and becomes free for other jobs. The job is then `paused`."""
     with session_scope(engine) as session:
         return service.change(session, settings, crud.request_pause, job_id)
 
@@ -305,7 +320,7 @@ def jobs_pause(job_id: JobId, engine: EngineDep, settings: SettingsDep) -> JobOu
     responses=problems(JobNotFound, JobNotResumable),
 )
 def jobs_resume(job_id: JobId, engine: EngineDep, settings: SettingsDep) -> JobOut:
-    """The job waits for a worker again and goes on from its last checkpoint."""
+    """Queues the job again. It continues from its last checkpoint."""
     with session_scope(engine) as session:
         return service.change(session, settings, crud.resume, job_id)
 
@@ -313,17 +328,20 @@ def jobs_resume(job_id: JobId, engine: EngineDep, settings: SettingsDep) -> JobO
 @router.post(
     "/{job_id}/retry",
     operation_id="jobs_retry",
-    summary="Submit a failed or cancelled job again",
+    summary="Retry a failed or cancelled job",
     status_code=201,
     response_model=JobOut,
-    responses=located("the new job")
+    responses=location_header("the new job")
     | problems(JobNotFound, JobNotRetryable, QuotaExceeded, InvalidRequest, IdempotencyKeyReused, RequestInFlight),
 )
-def jobs_retry(job_id: JobId, once: OnceDep, engine: EngineDep, settings: SettingsDep, caller: CallerDep) -> Response:
-    """A new job with the same spec, which names the old one in `retry_of` and belongs to who asks; the old one stays as
-    it is."""
+def jobs_retry(
+    job_id: JobId, idempotent: IdempotencyDep, engine: EngineDep, settings: SettingsDep, caller: CallerDep
+) -> Response:
+    """Creates a new job with the same spec, owned by the caller, with `retry_of` set to this job. This job is
+    unchanged.
+    """
     retry = partial(crud.retry, owner=caller.name)
-    return once.answer(engine, None, lambda session: service.change(session, settings, retry, job_id), _location)
+    return idempotent.respond(engine, None, lambda session: service.change(session, settings, retry, job_id), _location)
 
 
 def _location(job: JobOut) -> str:

@@ -1,4 +1,4 @@
-"""Bodies of POST /jobs for the documentation; each is accepted as it stands once its upload exists."""
+"""Example bodies of POST /jobs. Each is valid once its upload exists."""
 
 from fastapi.openapi.models import Example
 
@@ -6,11 +6,11 @@ _UPLOAD = "upload:01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10"
 
 SPECS: dict[str, Example] = {
     "three strings": {
-        "summary": "Teacher, student, dataset: everything else has defaults",
+        "summary": "Teacher, student and dataset; all other fields have defaults",
         "value": {"teacher": _UPLOAD, "student": "resnet18", "dataset": "file:///data/pets"},
     },
     "method and training": {
-        "summary": "WTTM with its own temperature, and a training of your own",
+        "summary": "WTTM with a custom temperature, and custom training options",
         "value": {
             "name": "pets, smaller",
             "teacher": {"checkpoint": _UPLOAD, "architecture": "resnet50", "num_classes": 37},
@@ -21,7 +21,7 @@ SPECS: dict[str, Example] = {
         },
     },
     "labels alone": {
-        "summary": "Plain cross-entropy needs no teacher",
+        "summary": "Training on labels only (cross-entropy), without a teacher",
         "value": {"student": "resnet18", "dataset": "file:///data/pets", "method": "ce"},
     },
 }

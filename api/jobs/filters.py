@@ -1,4 +1,4 @@
-"""The parameters of a list of jobs."""
+"""Filters of the jobs list."""
 
 from typing import Annotated
 
@@ -11,35 +11,49 @@ from ttm_jobs.states import JobState
 
 
 def _printable(value: str) -> str:
-    # PostgreSQL takes no NUL, and no job has a control character in its words.
+    # PostgreSQL rejects NUL, and no job has control characters in its text fields.
     if not value.isprintable():
         raise ValueError("control characters are not allowed")
     return value
 
 
-_Word = AfterValidator(_printable)
+_Text = AfterValidator(_printable)
 
 
 async def _filters(
-    state: Annotated[list[JobState], Query(description="Only jobs in these states; may be repeated.")] = [],  # noqa: B006
-    tag: Annotated[
-        list[Annotated[str, _Word]],
-        Query(max_length=10, description="Only jobs with this tag; repeated, with all of them."),
+    state: Annotated[
+        list[JobState], Query(description="Only jobs in this state. May be repeated: jobs may have any of the states.")
     ] = [],  # noqa: B006
-    name: Annotated[str | None, Query(max_length=200, description="Only jobs whose name contains this text, in any case."), _Word] = None,
+    tag: Annotated[
+        list[Annotated[str, _Text]],
+        Query(max_length=10, description="Only jobs with this tag. May be repeated: jobs must have all tags."),
+    ] = [],  # noqa: B006
+    name: Annotated[
+        str | None, Query(max_length=200, description="Only jobs whose name contains this text, in any case."), _Text
+    ] = None,
     teacher: Annotated[
-        str | None, Query(max_length=2048, description="Only jobs of this teacher, by its checkpoint's address."), _Word
+        str | None,
+        Query(
+            max_length=2048, description="Only jobs with this teacher: the URI of its checkpoint, or `teacher:NAME`."
+        ),
+        _Text,
     ] = None,
     dataset: Annotated[
-        str | None, Query(max_length=2048, description="Only jobs on this dataset, by its address."), _Word
+        str | None,
+        Query(max_length=2048, description="Only jobs with this dataset: its URI, or `dataset:NAME`."),
+        _Text,
     ] = None,
     owner: Annotated[
-        str | None, Query(max_length=100, description="Only jobs that a key of this name submitted."), _Word
+        str | None, Query(max_length=100, description="Only jobs submitted with a key of this name."), _Text
     ] = None,
-    created_after: Annotated[UtcDatetime | None, Query(description="A time with its zone.")] = None,
-    created_before: Annotated[UtcDatetime | None, Query(description="A time with its zone.")] = None,
+    created_after: Annotated[
+        UtcDatetime | None, Query(description="Only jobs created after this time (with a time zone).")
+    ] = None,
+    created_before: Annotated[
+        UtcDatetime | None, Query(description="Only jobs created before this time (with a time zone).")
+    ] = None,
 ) -> JobFilters:
-    # A state twice would be read twice.
+    # A repeated state would return its jobs twice.
     states = list(dict.fromkeys(state))
     return JobFilters(states, tag, name, teacher, dataset, owner, created_after, created_before)
 

@@ -1,26 +1,27 @@
-"""What a person can do about a failure, by its code."""
+"""Recommended actions after a failure, by error code."""
 
 _STEPS = {
-    "bad_dataset": "Look at the dataset: the message names what is missing or broken. Then submit a new job.",
-    "bad_checkpoint": "Save the checkpoint again as safetensors or as a plain state dict, and upload it anew.",
-    "architecture_mismatch": "Name the architecture that the checkpoint was saved from, and its number of classes.",
+    "bad_dataset": "Fix the dataset as the message says, then submit a new job.",
+    "bad_checkpoint": "Save the checkpoint as safetensors or as a plain state dict, then upload it again.",
+    "architecture_mismatch": "Set the architecture and the number of classes that the checkpoint was saved with.",
     "unknown_architecture": "Choose a name from the list of architectures.",
-    "non_finite_loss": "Lower the learning rate, add a warm-up, or clip gradients; then submit a new job.",
-    "out_of_memory": "Make the batch or the images smaller, or raise `training.gradient_accumulation`; then retry.",
-    "storage_full": "Free space where the service keeps its files, then retry the job.",
-    "storage_unreachable": "Have the storage brought back, then retry the job.",
-    "source_refused": "The address does not give the file to this service: look at its rights.",
-    "source_unreachable": "See whether the address answers from the worker's machine, then retry.",
-    "teacher_unreachable": "See whether the address of the teacher answers from the worker's machine, then retry.",
-    "deadline_exceeded": "Submit it again with a later deadline or a higher priority.",
-    "worker_lost": "See whether workers are there, then retry.",
+    "non_finite_loss": "Lower the learning rate, add a warm-up or clip gradients, then submit a new job.",
+    "out_of_memory": "Reduce the batch size or the image size, or increase `training.gradient_accumulation`, then "
+    "submit a new job.",
+    "storage_full": "Free space in the service's storage, then retry the job.",
+    "storage_unreachable": "Ask the operator to restore the storage, then retry the job.",
+    "source_refused": "Check the permissions of the URI: its server refused access.",
+    "source_unreachable": "Check that the worker's machine can reach the URI, then retry the job.",
+    "teacher_unreachable": "Check that the worker's machine can reach the teacher's URI, then retry the job.",
+    "deadline_exceeded": "Submit the job again with a later deadline or a higher priority.",
+    "worker_lost": "Check that workers are running, then retry the job.",
 }
 
 
 def next_step(code: str, origin: str, *, retryable: bool) -> str:
-    """One sentence, in plain text with code between backticks."""
+    """The recommended action as one sentence, with code between backticks."""
     if code in _STEPS:
         return _STEPS[code]
     if origin == "user":
-        return "Correct the spec and submit it as a new job; the same one would fail again."
-    return "Retry the job." if retryable else "Read the end of the log: it holds the cause."
+        return "Correct the spec and submit a new job: the same job would fail again."
+    return "Retry the job." if retryable else "Read the end of the log for the cause."

@@ -1,4 +1,4 @@
-"""What a job looks like to a client."""
+"""Schemas of jobs."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -21,7 +21,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 _TEN_YEARS = 315_360_000
 
 
-# A number is never taken for a time since 1970, nor a time for a number.
+# Strict, so that a number is not parsed as a timestamp and a timestamp is not parsed as a number.
 Seconds = Annotated[float, Field(gt=0, le=_TEN_YEARS, strict=True)]
 Deadline = UtcDatetime | Seconds
 
@@ -31,79 +31,94 @@ Tags = Annotated[list[Tag], Field(max_length=20)]
 
 
 class JobRequest(DistillSpec):
-    """A distillation run, and how the service should treat it."""
+    """A distillation run and its scheduling options."""
 
-    tags: Tags = Field([], description="Words by which to find the job again.")
-    priority: Annotated[int, Field(ge=0, le=9, description="Of a project's waiting jobs the highest goes first.")] = (
+    tags: Tags = Field([], description="Labels for filtering jobs. Default: none.")
+    priority: Annotated[int, Field(ge=0, le=9, description="Jobs of a project with a higher priority run first.")] = (
         DEFAULT_PRIORITY
     )
     queue: Queue | None = Field(
-        None, description="Only workers that serve this queue take the job; the first of the service's when left out."
+        None,
+        description="Queue of the job: only workers that serve it run the job. Default: the service's first queue.",
     )
     device_memory_bytes: Annotated[int, Field(ge=1, le=2**50)] | None = Field(
-        None, description="Only workers whose device has as much memory take the job; any when left out."
+        None, description="Minimum device memory in bytes of the worker. Default: any worker."
     )
     max_attempts: Annotated[int, Field(ge=1, le=100)] | None = Field(
-        None, description="Attempts before an infrastructure error fails the job; the service's own when left out."
+        None, description="Maximum number of attempts if infrastructure errors occur. Default: set by the service."
     )
     deadline: Deadline | None = Field(
         None,
-        description="A time with its zone, or seconds from now. A job that has not ended by then fails with the code "
-        "deadline_exceeded, also while it waits.",
+        description="A time with a time zone, or seconds from now. A job that has not ended by then, queued or "
+        "running, fails "
+        "with the code `deadline_exceeded`. Default: none.",
     )
 
 
 class JobPatch(StrictModel):
-    """What of a job may be changed at any time; what is left out stays."""
+    """Changes of a job. Omitted fields are unchanged."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"name": "pets, third try"}})
 
-    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")] | None = None
-    tags: Tags = Field([])
+    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")] | None = Field(
+        None, description="The new name; null removes the name."
+    )
+    tags: Tags = Field([], description="The new tags. They replace all existing tags.")
 
 
 class Progress(BaseModel):
-    """Where the attempt stands. `fraction` is step / total_steps."""
+    """Progress of the current attempt."""
 
     step: int
     total_steps: int
-    fraction: Share
+    fraction: Share = Field(description="`step` / `total_steps`.")
     epoch: int
     epochs: int
     images_per_second: float | None = None
-    eta_seconds: float | None = Field(None, description="Seconds to the end of training, as estimated.")
+    eta_seconds: float | None = Field(None, description="Estimated seconds until the end of training.")
 
 
 class Accuracy(BaseModel):
-    """Top-1 accuracy as shares in [0, 1], and the gap in percentage points (teacher minus student)."""
+    """Top-1 accuracies in [0, 1] of teacher and student on the same split."""
 
-    split: Literal["validation", "test"]
+    split: Literal["validation", "test"] = Field(
+        description="`test` once the job has succeeded and the dataset has a test split, else `validation`."
+    )
     against: Reference = Field(
-        "labels", description="`teacher` for images without labels: `student` is then its agreement with the teacher."
+        "labels",
+        description="What the student is compared with: `labels`, or `teacher` for unlabelled images. `student` is "
+        "then the agreement "
+        "with the teacher.",
     )
     teacher: float | None
     student: float | None
-    change_points: float | None
+    change_points: float | None = Field(
+        description="Accuracy change against the teacher in percentage points: student minus teacher. Negative is "
+        "worse."
+    )
+    retention: float | None = Field(None, description="Student accuracy divided by teacher accuracy.")
 
 
 class Failure(BaseModel):
-    """Why a job failed and whose fault it was."""
+    """Why a job or an attempt failed."""
 
-    code: str
-    message: str
-    origin: Literal["user", "system"]
-    retryable: bool
+    code: str = Field(description="Stable error code.")
+    message: str = Field(description="What happened.")
+    origin: Literal["user", "system"] = Field(
+        description="`user`: the cause is the job's input; `system`: the cause is the service."
+    )
+    retryable: bool = Field(description="Whether the same job may succeed if it runs again.")
 
-    @computed_field(description="What to do about it: plain text, with code between backticks.")  # type: ignore[prop-decorator]
+    @computed_field(description="Recommended action, as text with code between backticks.")  # type: ignore[prop-decorator]
     @property
     def next_step(self) -> str:
-        """What to do about it."""
+        """Recommended action."""
         return next_step(self.code, self.origin, retryable=self.retryable)
 
 
 class AttemptOut(BaseModel):
-    """One claim of a job by a worker. `number` counts towards `max_attempts`; an attempt that was given back (the
-    worker was drained, or the job paused) is followed by one of the same number.
+    """One attempt of a worker to run a job. `number` counts towards `max_attempts`. After a pause or a worker
+    shutdown, the next attempt has the same number.
     """
 
     number: int
@@ -111,21 +126,23 @@ class AttemptOut(BaseModel):
     started_at: datetime
     ended_at: datetime | None
     outcome: Literal["succeeded", "failed", "cancelled", "paused", "released", "lost", "error"] | None = Field(
-        description="None while it runs. lost: its worker fell silent; error: an infrastructure error."
+        description="Null while it runs. `lost`: the worker became unresponsive; `error`: an infrastructure error; "
+        "`released`: "
+        "the worker was shut down."
     )
-    cause: Failure | None = Field(description="Why it failed, was lost or broke off.")
-    from_step: int | None = Field(description="Step it began at; None if it did not come to training.")
-    to_step: int | None = Field(description="Last step it told of.")
+    cause: Failure | None = Field(description="Why the attempt failed or was lost.")
+    from_step: int | None = Field(description="First step; null if training did not start.")
+    to_step: int | None = Field(description="Last reported step.")
 
 
 class AttemptList(BaseModel):
-    """Every attempt at a job, oldest first; there are few, so the list has no pages."""
+    """All attempts of a job, oldest first. The list is not paginated."""
 
     items: list[AttemptOut]
 
 
 class HistoryEntry(BaseModel):
-    """A change of state or of phase."""
+    """A change of state or phase."""
 
     at: datetime
     kind: Literal["state", "phase"]
@@ -134,7 +151,7 @@ class HistoryEntry(BaseModel):
 
 
 class Links(BaseModel):
-    """Paths of what belongs to the job; an action is given only while it is allowed."""
+    """Paths of related resources. An action is null while the job's state does not allow it."""
 
     self: str
     events: str
@@ -158,10 +175,12 @@ class JobSummary(BaseModel):
     id: str
     name: str | None
     tags: list[str]
-    owner: str | None = Field(description="Name of the key that submitted it; null where no key was needed.")
+    owner: str | None = Field(description="Name of the key that submitted the job; null without a key.")
     state: JobState
     phase: str | None
-    teacher: str | None = Field(description="Architecture of the teacher, or its checkpoint's URI until it is known.")
+    teacher: str | None = Field(
+        description="Architecture of the teacher; until it is known, the URI of its checkpoint."
+    )
     student: str
     dataset: str
     method: str
@@ -170,7 +189,7 @@ class JobSummary(BaseModel):
     accuracy: Accuracy | None
     priority: int
     queue: str
-    attempt: int
+    attempt: int = Field(description="Number of the current or last attempt; 0 before the first one.")
     max_attempts: int
     deadline_at: datetime | None
     failure: Failure | None
@@ -182,25 +201,27 @@ class JobSummary(BaseModel):
 
 
 class JobOut(JobSummary):
-    """A job with all that is known of it."""
+    """A job with all its details."""
 
-    spec: dict[str, Any] = Field(description="The complete DistillSpec: as run once planned, until then with defaults.")
-    resolved_references: dict[str, str] = Field(
-        description="What of the spec was given by a name of the project's, and the version that it stood for then."
+    spec: dict[str, Any] = Field(
+        description="The complete spec. Once `resolved` is true, with every default that was resolved from the data."
     )
-    resolved: bool = Field(description="True once `spec` has every field decided by the engine.")
-    result: dict[str, Any] | None = Field(description="The engine's final report.")
+    resolved_references: dict[str, str] = Field(
+        description="The named teachers and datasets that the spec referred to, with the versions used, by spec field."
+    )
+    resolved: bool = Field(description="Whether `spec` has all its defaults resolved.")
+    result: dict[str, Any] | None = Field(description="The result of the training; null until the job succeeds.")
     artifacts: list[ArtifactOut]
     history: list[HistoryEntry]
-    retry_of: str | None
-    heartbeat_at: datetime | None
+    retry_of: str | None = Field(description="Id of the job that this job retries.")
+    heartbeat_at: datetime | None = Field(description="Last heartbeat of the worker.")
     blocked_on: BlockedOn | None = Field(
         None,
-        description="Of a queued job. worker: none serves its queue; memory: none that does has as much; limit: its "
-        "project runs as many jobs as it may; time: it is tried again later; turn: those before it, or a worker to be "
-        "free. As of now: the ETag does not change with it.",
+        description="`worker`: no active worker serves the queue; `memory`: no worker has enough device memory; "
+        "`limit`: the project has reached its limit of running jobs; `time`: waiting for a retry; `queue`: waiting for "
+        "earlier jobs or a free worker. Null unless queued. The ETag does not change with it.",
     )
-    blocked_reason: str | None = Field(None, description="The same as a sentence.")
+    blocked_reason: str | None = Field(None, description="Why the job is blocked, as a sentence.")
 
 
 class JobPage(Page[JobSummary]):
@@ -208,64 +229,67 @@ class JobPage(Page[JobSummary]):
 
 
 class CheckpointOut(BaseModel):
-    """A checkpoint that is kept: the last two, and the best by validation."""
+    """A stored checkpoint. The last two and the best by validation accuracy are stored."""
 
     step: int
     epoch: int
     size: int = Field(description="Bytes.")
     sha256: str
-    best: bool
+    best: bool = Field(description="Whether it has the best validation accuracy.")
     created_at: datetime
 
 
 class CheckpointList(BaseModel):
-    """Every kept checkpoint of a job, newest first."""
+    """The stored checkpoints of a job, newest first."""
 
     items: list[CheckpointOut]
 
 
 class ModelSize(BaseModel):
-    """What the catalogue knows of a model; null where that is nothing."""
+    """Size and cost of a model from the catalogue; null where unknown."""
 
     architecture: str
     parameters: int | None
-    macs: int | None = Field(description="Multiply-accumulates for one image of `input_size`.")
+    macs: int | None = Field(description="Multiply-accumulate operations for one image of `input_size`.")
     input_size: list[int] | None = Field(description="Channels, height, width.")
 
 
 class Dryrun(BaseModel):
-    """What a job would be, were it submitted."""
+    """The result of validating a job."""
 
-    spec: dict[str, Any] = Field(description="The spec with its defaults.")
-    resolved_references: dict[str, str] = Field({}, description="The versions that its names stand for now.")
+    spec: dict[str, Any] = Field(description="The spec with defaults.")
+    resolved_references: dict[str, str] = Field(
+        {}, description="The current versions of named teachers and datasets, by spec field."
+    )
     student: ModelSize
-    teachers: list[ModelSize] = Field(description="Those whose architecture is given.")
+    teachers: list[ModelSize] = Field(description="The teachers whose architecture is specified.")
     teacher_store_bytes_per_image: int | None = Field(
-        description="Disk that the kept logits of one view of one image take; null if the number of classes is open."
+        description="Bytes on disk for the stored logits of all teachers for one view of an image, in the format "
+        "`training.stored_as`; null if the number of classes is unknown."
     )
-    like: str | None = Field(
+    similar_job: str | None = Field(
         None,
-        description="The newest job that succeeded with the same student, teachers, method, data and batch: what "
-        "follows is what that took. Null, and all that follows, if there is none.",
+        description="Id of the most recent succeeded job with the same student, teachers, method, dataset and batch "
+        "size. The following fields are its resources; all are null if there is none.",
     )
-    seconds: float | None = Field(None, description="Of training, scaled to the epochs.")
-    memory_bytes: int | None = Field(None, description="Most memory that was held.")
+    seconds: float | None = Field(None, description="Training time in seconds, scaled by the number of epochs.")
+    memory_bytes: int | None = Field(None, description="Peak memory in bytes.")
     disk_bytes: int | None = Field(
-        None, description="Of the student with its other files, and of the kept logits, these scaled to the epochs."
+        None, description="Bytes of the artifacts and the stored logits, the latter scaled by the number of epochs."
     )
 
 
 class MetricPoint(BaseModel):
-    """The metrics recorded at a step."""
+    """The metrics of one step."""
 
     step: int
     epoch: float
-    at: datetime | None = Field(description="When they were recorded; null for jobs from before this was kept.")
+    at: datetime | None = Field(description="When they were recorded; null if unknown.")
     values: dict[str, float | None]
 
 
 class MetricPage(BaseModel):
-    """Points by step; ask again with `after_step=next_after_step` while `has_more`."""
+    """Metrics by step. While `has_more` is true, request the next page with `after_step=next_after_step`."""
 
     items: list[MetricPoint]
     next_after_step: int | None

@@ -1,4 +1,4 @@
-"""Decisions about jobs: which specs are accepted, and what a page holds."""
+"""Jobs: creation, lists, updates, metrics and event streams."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,12 +8,11 @@ from hashlib import sha256
 import structlog
 from sqlalchemy.orm import Session
 
-from api.http import conditional
+from api.http import conditional_requests
 from api.http.errors import InvalidRequest
 from api.http.pagination import decode_cursor, decode_time_cursor, encode_cursor, encode_time_cursor
-from api.http.problems import FieldError, Refusal
-from api.jobs.live.polling import etag
-from api.jobs.live.rendered import RenderedJobs
+from api.http.problems import FieldError, FieldErrors
+from api.jobs.parameters import etag
 from api.jobs.schemas import (
     AttemptList,
     CheckpointList,
@@ -27,7 +26,8 @@ from api.jobs.schemas import (
 )
 from api.jobs.validation import check_request
 from api.jobs.views import attempt, checkpoint, detail, entry, point, summary
-from api.registry.resolution import by_address, resolve
+from api.live.rendered import RenderedJobs
+from api.registry.resolution import resolve, resolve_filters
 from ttm_core.spec.job import DistillSpec
 from ttm_jobs.models import Job
 from ttm_jobs.repositories.jobs import crud, listing, ordering
@@ -42,11 +42,11 @@ from ttm_jobs.telemetry import traces
 log = structlog.get_logger()
 
 _CURSOR = "jobs"
-_WAIT_TOLD_SECONDS = 2.0
+_BLOCKED_CACHE_SECONDS = 2.0
 
 
 def create(session: Session, settings: Settings, request: JobRequest, *, owner: str | None) -> JobOut:
-    """A queued job. Refusal, with an entry for each fault, if the spec cannot run whatever the worker."""
+    """Creates a queued job. Raises FieldErrors with all errors of the spec that can be detected without a worker."""
     resolved = resolve(session, request)
     request = resolved.request
     check_request(session, settings, request)
@@ -69,67 +69,65 @@ def create(session: Session, settings: Settings, request: JobRequest, *, owner: 
         deadline=timedelta(seconds=request.deadline) if isinstance(request.deadline, float) else request.deadline,
     )
     session.flush()
-    # Where a request's id and its job's are beside each other.
+    # Links the request id to the job id in the log.
     log.info("job accepted", job_id=job.id, project=job.project_id, queue=job.queue)
-    # It has made nothing yet, and what there is to tell of it is at hand.
+    # A new job has no artifacts, and its history is known without a query.
     history = [HistoryEntry(at=job.created_at, kind="state", value=job.state)]
-    return detail(job, [], history, _wait(session, settings, job, at=job.created_at))
+    return detail(job, [], history, _blocked(session, settings, job, at=job.created_at))
 
 
 def get(session: Session, settings: Settings, job_id: str) -> JobOut:
-    """JobNotFound."""
+    """A job with all its details. Raises JobNotFound."""
     return show(session, settings, crud.get(session, job_id))
 
 
 def poll(
     session: Session, settings: Settings, job_id: str, condition: str | None, rendered: RenderedJobs
 ) -> tuple[bytes | None, str]:
-    """The whole view as JSON, None if the condition names it; and its ETag. JobNotFound. An answer that was written out
-    before costs as little as one that is not needed.
-    """
+    """The job as JSON and its ETag. The JSON is None if the condition matches the ETag. Raises JobNotFound."""
     stamp = crud.stamp(session, job_id)
-    if condition is not None and conditional.names(condition, etag(stamp.version)):
+    if condition is not None and conditional_requests.matches(condition, etag(stamp.version)):
         return None, etag(stamp.version)
     body = rendered.get(job_id, stamp)
     if body is None:
         job = crud.get(session, job_id)
         stamp = Stamp(job.version, job.heartbeat_at)
         body = show(session, settings, job).model_dump_json().encode()
-        # What a job waits for may change without the job.
-        rendered.keep(job_id, stamp, body, seconds=_WAIT_TOLD_SECONDS if job.state is JobState.QUEUED else None)
+        # Why a queued job is blocked can change without the job's version.
+        rendered.put(job_id, stamp, body, seconds=_BLOCKED_CACHE_SECONDS if job.state is JobState.QUEUED else None)
     return body, etag(stamp.version)
 
 
-def patch(session: Session, settings: Settings, job_id: str, wanted: JobPatch) -> JobOut:
-    """Changes what is given. JobNotFound."""
+def patch(session: Session, settings: Settings, job_id: str, changes: JobPatch) -> JobOut:
+    """Applies the given changes. Raises JobNotFound."""
     job = crud.get(session, job_id)
-    if "name" in wanted.model_fields_set:
-        job = crud.rename(session, job_id, name=wanted.name)
-    if "tags" in wanted.model_fields_set:
-        job = crud.tag(session, job_id, wanted.tags)
+    if "name" in changes.model_fields_set:
+        job = crud.rename(session, job_id, name=changes.name)
+    if "tags" in changes.model_fields_set:
+        job = crud.tag(session, job_id, changes.tags)
     session.flush()
     return show(session, settings, job)
 
 
 def checkpoint_list(session: Session, job_id: str) -> CheckpointList:
-    """JobNotFound."""
+    """The stored checkpoints of a job. Raises JobNotFound."""
     job = crud.get(session, job_id)
     return CheckpointList(items=[checkpoint(row) for row in recording.checkpoints(session, job.id)])
 
 
 def show(session: Session, settings: Settings, job: Job) -> JobOut:
-    """The whole view of a job."""
-    made, history = artifacts.of_job(session, job.id), map(entry, events.history(session, job.id))
-    return detail(job, made, history, _wait(session, settings, job))
+    """A job with all its details."""
+    files, history = artifacts.of_job(session, job.id), map(entry, events.history(session, job.id))
+    return detail(job, files, history, _blocked(session, settings, job))
 
 
-def _wait(session: Session, settings: Settings, job: Job, *, at: datetime | None = None) -> BlockedReason | None:
+def _blocked(session: Session, settings: Settings, job: Job, *, at: datetime | None = None) -> BlockedReason | None:
     return BlockedReasons(session, seen_within=timedelta(seconds=settings.worker_timeout_seconds), at=at).of(job)
 
 
-def change(session: Session, settings: Settings, wish: Callable[[Session, str], Job], job_id: str) -> JobOut:
-    """The job after a wish of its user: a repository function that may refuse it with a Conflict."""
-    job = wish(session, job_id)
+def change(session: Session, settings: Settings, action: Callable[[Session, str], Job], job_id: str) -> JobOut:
+    """The job after an action: a repository function, which raises a Conflict if the state does not allow it."""
+    job = action(session, job_id)
     session.flush()
     return show(session, settings, job)
 
@@ -137,9 +135,9 @@ def change(session: Session, settings: Settings, wish: Callable[[Session, str], 
 def ordered(
     session: Session, order: str, *, descending: bool, limit: int, number: int, filters: JobFilters
 ) -> tuple[list[JobSummary], bool]:
-    """Page `number` of the jobs in the order that `job_orders` names, and whether another follows."""
+    """Page `number` of the jobs sorted by `order`, and whether another page follows."""
     found = ordering.page(
-        session, order, descending=descending, limit=limit, number=number, filters=by_address(session, filters)
+        session, order, descending=descending, limit=limit, number=number, filters=resolve_filters(session, filters)
     )
     return [summary(job) for job in found.jobs], found.has_more
 
@@ -152,12 +150,12 @@ def page(
     filters: JobFilters | None = None,
     condition: str | None = None,
 ) -> tuple[JobPage, str]:
-    """A page of jobs, newest first, and its ETag. NotModified if the condition names it."""
+    """A page of jobs, newest first, and its ETag. Raises NotModified if the condition matches the ETag."""
     before = None if cursor is None else decode_cursor(_CURSOR, cursor, decode_time_cursor)
-    found = listing.page(session, limit=limit, before=before, filters=filters and by_address(session, filters))
-    seen = f"{found.has_more} " + " ".join(f"{job.id}:{job.version}" for job in found.jobs)
-    tag = f'W/"{sha256(seen.encode()).hexdigest()[:32]}"'
-    conditional.check(condition, tag)
+    found = listing.page(session, limit=limit, before=before, filters=filters and resolve_filters(session, filters))
+    versions = f"{found.has_more} " + " ".join(f"{job.id}:{job.version}" for job in found.jobs)
+    tag = f'W/"{sha256(versions.encode()).hexdigest()[:32]}"'
+    conditional_requests.check(condition, tag)
     last = found.jobs[-1] if found.has_more else None
     following = None if last is None else encode_cursor(_CURSOR, encode_time_cursor(last.created_at, last.id))
     items = [summary(job) for job in found.jobs]
@@ -165,7 +163,7 @@ def page(
 
 
 def attempt_list(session: Session, job_id: str) -> AttemptList:
-    """Every attempt, oldest first. JobNotFound."""
+    """The attempts of a job, oldest first. Raises JobNotFound."""
     job = crud.get(session, job_id)
     return AttemptList(items=[attempt(row) for row in crud.attempts(session, job.id)])
 
@@ -173,14 +171,14 @@ def attempt_list(session: Session, job_id: str) -> AttemptList:
 def thin_metrics(
     session: Session, job_id: str, *, names: Sequence[str], after_step: int, max_points: int
 ) -> MetricPage:
-    """Some of the numbers of a job, evenly over all its steps. JobNotFound."""
+    """At most `max_points` metric points, evenly distributed over all steps. Raises JobNotFound."""
     job = crud.get(session, job_id)
     points = metrics.thinned(session, job, names=names, after_step=after_step, max_points=max_points)
     return MetricPage(items=[point(row) for row in points], has_more=False, next_after_step=None)
 
 
 def metric_page(session: Session, job_id: str, *, names: Sequence[str], after_step: int, limit: int) -> MetricPage:
-    """The numbers of a job by step. JobNotFound."""
+    """A page of metric points by step. Raises JobNotFound."""
     points = metrics.points(session, crud.get(session, job_id), names=names, after_step=after_step, limit=limit + 1)
     has_more = len(points) > limit
     items = [point(row) for row in points[:limit]]
@@ -189,7 +187,9 @@ def metric_page(session: Session, job_id: str, *, names: Sequence[str], after_st
 
 @dataclass(frozen=True)
 class StreamStart:
-    """Where a listener begins: after event `after`; `newest` is the job's newest. `over`: nothing more will come."""
+    """The start of an event stream: the events after number `after`. `newest` is the job's last event number, and
+    `over` says that no event will follow.
+    """
 
     job_id: str
     after: int
@@ -197,12 +197,12 @@ class StreamStart:
     over: bool
 
 
-def stream_start(session: Session, job_id: str, last_event_id: str | None) -> StreamStart:
-    """JobNotFound; Refusal for an id that no event has."""
+def stream_start(session: Session, job_id: str, last_event_id: str | None, after: int = 0) -> StreamStart:
+    """The start of a job's event stream. Raises JobNotFound, or FieldErrors for an invalid Last-Event-ID."""
     job = crud.get(session, job_id)
     if last_event_id and not (last_event_id.isascii() and last_event_id.isdecimal()):
-        error = InvalidRequest("Last-Event-ID is the number of an event.")
-        raise Refusal((error, FieldError(pointer="/last-event-id", detail=error.message, where="header")))
-    after = min(int(last_event_id or 0), job.last_event_number)
+        error = InvalidRequest("Last-Event-ID must be the number of an event.")
+        raise FieldErrors((error, FieldError(pointer="/last-event-id", detail=error.message, where="header")))
+    after = min(int(last_event_id) if last_event_id else after, job.last_event_number)
     over = job.state in TERMINAL and after == job.last_event_number
     return StreamStart(job.id, after, job.last_event_number, over)

@@ -1,10 +1,10 @@
-"""From rows to what a client sees."""
+"""Conversion of database rows to API schemas."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from api.artifacts.schemas import ArtifactOut
+from api.artifacts.schemas import LOG, artifact_view
 from api.jobs.schemas import (
     Accuracy,
     AttemptOut,
@@ -23,8 +23,6 @@ from ttm_jobs.models import Artifact, Attempt, Checkpoint, Job, JobEvent
 from ttm_jobs.repositories.jobs.blocked import BlockedReason
 from ttm_jobs.repositories.run_data.metrics import Point
 from ttm_jobs.states import JobState
-
-LOG = "trainer.log"
 
 
 def summary(job: Job) -> JobSummary:
@@ -58,24 +56,24 @@ def summary(job: Job) -> JobSummary:
 
 
 def detail(
-    job: Job, artifacts: Sequence[Artifact], history: Iterable[HistoryEntry], wait: BlockedReason | None
+    job: Job, artifacts: Sequence[Artifact], history: Iterable[HistoryEntry], blocked: BlockedReason | None
 ) -> JobOut:
-    """A job with all that is known of it."""
-    known = summary(job).model_dump()
+    """A job with all its details."""
+    fields = summary(job).model_dump()
     if any(row.name == LOG for row in artifacts):
-        known["links"]["log"] = f"/jobs/{job.id}/log"
+        fields["links"]["log"] = f"/jobs/{job.id}/log"
     return JobOut(
-        **known,
+        **fields,
         spec=job.resolved_spec or job.spec,
         resolved_references=job.resolved_references,
         resolved=job.resolved_spec is not None,
         result=job.result,
-        artifacts=[artifact(row) for row in artifacts],
+        artifacts=[artifact_view(row) for row in artifacts],
         history=list(history),
         retry_of=job.retry_of,
         heartbeat_at=job.heartbeat_at,
-        blocked_on=wait and wait.what,
-        blocked_reason=wait and wait.reason,
+        blocked_on=blocked and blocked.what,
+        blocked_reason=blocked and blocked.reason,
     )
 
 
@@ -86,24 +84,13 @@ def entry(event: JobEvent) -> HistoryEntry:
     return HistoryEntry(at=at, kind=kind, value=event.data[kind], attempt=event.data.get("attempt"))
 
 
-def artifact(row: Artifact) -> ArtifactOut:
-    """An artifact with where to fetch it."""
-    return ArtifactOut(
-        name=row.name,
-        size=row.size,
-        sha256=row.sha256,
-        media_type=row.media_type,
-        href=f"/jobs/{row.job_id}/artifacts/{row.name}",
-    )
-
-
 def point(row: Point) -> MetricPoint:
-    """The numbers of a step."""
+    """The metrics of a step."""
     return MetricPoint(step=row.step, epoch=row.epoch, at=row.at, values=row.values)
 
 
 def attempt(row: Attempt) -> AttemptOut:
-    """One claim of a job."""
+    """One attempt."""
     cause = None
     if row.code is not None:
         cause = Failure(code=row.code, message=row.message or "", origin=row.origin, retryable=row.retryable)
@@ -120,14 +107,16 @@ def attempt(row: Attempt) -> AttemptOut:
 
 
 def checkpoint(row: Checkpoint) -> CheckpointOut:
-    """A kept checkpoint."""
+    """A stored checkpoint."""
     return CheckpointOut(
         step=row.step, epoch=row.epoch, size=row.size, sha256=row.sha256, best=row.best, created_at=row.created_at
     )
 
 
 def accuracy(job: Job) -> Accuracy | None:
-    """Of the finished student on the test split if there is one, else on validation; of a running one so far."""
+    """The accuracy on the test split if there is one, else on the validation split. For a running job, the latest
+    one.
+    """
     if job.result is None:
         if (agreement := job.latest.get("validation/agreement")) is not None:
             return _compared("validation", None, agreement, against="teacher")
@@ -139,7 +128,7 @@ def accuracy(job: Job) -> Accuracy | None:
 
 
 def links(job: Job) -> Links:
-    """Where to go from a job, and what may be done to it now."""
+    """The links of a job. Actions that its state does not allow are None."""
     base = f"/jobs/{job.id}"
     state = job.state
     return Links(
@@ -168,8 +157,14 @@ def _compared(
     student: float | None,
     against: Reference = "labels",
 ) -> Accuracy:
-    gap = None if teacher is None or student is None else round((teacher - student) * 100, 4)
-    return Accuracy(split=split, against=against, teacher=teacher, student=student, change_points=gap)
+    return Accuracy(
+        split=split,
+        against=against,
+        teacher=teacher,
+        student=student,
+        change_points=round((student - teacher) * 100, 4) if teacher is not None and student is not None else None,
+        retention=round(student / teacher, 6) if teacher and student is not None else None,
+    )
 
 
 def _progress(progress: dict[str, Any] | None) -> Progress | None:
@@ -179,7 +174,7 @@ def _progress(progress: dict[str, Any] | None) -> Progress | None:
 
 
 def teacher_of(job: Job) -> str | None:
-    """Architecture of a job's teacher once it is known, until then its address."""
+    """The architecture of a job's teacher. Until it is known, the URI of its checkpoint."""
     spec: dict[str, Any] = job.resolved_spec or {}
     known = [spec["teacher"]] if spec.get("teacher") else spec.get("teachers") or []
     architectures = [teacher.get("architecture") for teacher in known]

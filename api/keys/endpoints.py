@@ -1,54 +1,54 @@
-"""Routes of keys."""
+"""Routes of API keys."""
 
 from fastapi import APIRouter
 
 from api.dependencies import AdminDep, EngineDep, ServicesDep
 from api.http.errors import InvalidRequest
-from api.http.json_bodies import BODY_REFUSALS, JsonRoute
+from api.http.json_bodies import BODY_ERRORS, JsonRoute
 from api.http.problems import problems
 from api.http.types import KeyId
 from api.keys import service
 from api.keys.schemas import KeyList, KeyRequest, NewKeyOut
-from api.keys.service import ExpiryPassed
+from api.keys.service import ExpiryPassed, FirstKeyNotAdmin
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import Forbidden, KeyNotFound
 
 router = APIRouter(prefix="/keys", tags=["keys"], route_class=JsonRoute)
 
 
-@router.get("", operation_id="keys_list", summary="List the project's keys", responses=problems(Forbidden))
+@router.get("", operation_id="keys_list", summary="List the project's API keys", responses=problems(Forbidden))
 def keys_list(caller: AdminDep, engine: EngineDep) -> KeyList:
-    """Those revoked or expired too. MethodRequirements a key of scope admin."""
+    """All keys, including revoked and expired ones, oldest first. Requires scope `admin`."""
     with read_scope(engine) as session:
-        return service.every(session)
+        return service.list_all(session)
 
 
 @router.post(
     "",
     operation_id="keys_create",
-    summary="Make a key",
+    summary="Create an API key",
     status_code=201,
-    responses=problems(Forbidden, ExpiryPassed, InvalidRequest, *BODY_REFUSALS),
+    responses=problems(Forbidden, FirstKeyNotAdmin, ExpiryPassed, InvalidRequest, *BODY_ERRORS),
 )
 def keys_create(request: KeyRequest, caller: AdminDep, engine: EngineDep, services: ServicesDep) -> NewKeyOut:
-    """For the project of the key that asks. The answer is the only place where the secret is shown, so it is kept
-    for no `Idempotency-Key`. MethodRequirements a key of scope admin."""
+    """Creates a key for the project of the request's key. The secret is returned only once, so this operation does not
+    support `Idempotency-Key`. The first key of the service must have scope `admin`. Requires scope `admin`."""
     with session_scope(engine) as session:
         key = service.create(session, request)
-    services.callers.forget()
+    services.callers.clear_cache()
     return key
 
 
 @router.delete(
     "/{key_id}",
     operation_id="keys_revoke",
-    summary="Revoke a key",
+    summary="Revoke an API key",
     status_code=204,
     responses=problems(Forbidden, KeyNotFound),
 )
 def keys_revoke(key_id: KeyId, caller: AdminDep, engine: EngineDep, services: ServicesDep) -> None:
-    """It is refused from now on; other processes of the service may take it for five seconds more. Revoking again is
-    harmless. MethodRequirements a key of scope admin."""
+    """Revokes a key. Other processes of the service may accept it for five more seconds. Revoking a revoked key has no
+    effect. Requires scope `admin`."""
     with session_scope(engine) as session:
         service.revoke(session, key_id)
-    services.callers.forget()
+    services.callers.clear_cache()

@@ -1,4 +1,4 @@
-"""What a key looks like to a client."""
+"""Schemas of API keys."""
 
 from datetime import datetime
 from typing import Annotated
@@ -11,38 +11,43 @@ from ttm_jobs.models import Scope
 
 
 class KeyRequest(StrictModel):
-    """A key for somebody or something of the project."""
+    """A new API key."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"name": "nightly", "scope": "submit"}})
+    model_config = ConfigDict(json_schema_extra={"example": {"name": "ops", "scope": "admin"}})
 
-    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
-    scope: Scope = Field(
-        Scope.SUBMIT, description="read: look; submit: also submit and change jobs; admin: also make and revoke keys."
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")] = Field(
+        description="Name of the key, for example of the user or the script that uses it."
     )
-    expires_at: UtcDatetime | None = Field(None, description="With its zone; never, when left out.")
+    scope: Scope = Field(
+        Scope.SUBMIT,
+        strict=False,  # JSON has no enumerations
+        description="`read`: read everything; `submit`: also submit and change jobs; `admin`: also manage keys and "
+        "webhooks. The first key of the service must be `admin`.",
+    )
+    expires_at: UtcDatetime | None = Field(None, description="When the key expires, with a time zone. Default: never.")
 
 
 class KeyOut(BaseModel):
-    """A key without its secret."""
+    """An API key, without its secret."""
 
     id: str
     name: str
-    prefix: str = Field(description="The beginning of the secret, by which to know it again.")
+    prefix: str = Field(description="The first characters of the secret, to recognize the key.")
     project: str
     scope: Scope
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
-    last_used_at: datetime | None = Field(description="To within ten minutes.")
+    last_used_at: datetime | None = Field(description="Accurate to ten minutes; null if never used.")
 
 
 class NewKeyOut(KeyOut):
-    """A key that was just made."""
+    """A new API key with its secret."""
 
-    secret: str = Field(description="Shown now and never again.")
+    secret: str = Field(description="The key. It is not shown again.")
 
 
 class KeyList(BaseModel):
-    """Every key of the project, oldest first; there are few, so the list has no pages."""
+    """All API keys of the project, oldest first. The list is not paginated."""
 
     items: list[KeyOut]

@@ -1,29 +1,39 @@
-"""Decisions about keys."""
+"""API keys: creation, listing and revocation."""
 
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from api.http.problems import FieldError, Refusal
+from api.http.problems import FieldError, FieldErrors
 from api.keys.schemas import KeyList, KeyOut, KeyRequest, NewKeyOut
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.tenancy import project_of
 from ttm_jobs.errors import Invalid
-from ttm_jobs.models import ApiKey
+from ttm_jobs.models import ApiKey, Scope
 from ttm_jobs.repositories.access import keys
 
 
 class ExpiryPassed(Invalid):
-    """The time at which the key is to expire lies in the past."""
+    """`expires_at` is in the past."""
 
     code = "expiry_passed"
 
 
+class FirstKeyNotAdmin(Invalid):
+    """The first API key must have scope `admin`: otherwise no key could create or revoke keys."""
+
+    code = "first_key_not_admin"
+
+
 def create(session: Session, request: KeyRequest) -> NewKeyOut:
-    """A key of the caller's project, with its secret. Refusal for one that would have expired."""
+    """Creates a key in the caller's project. Raises FieldErrors with ExpiryPassed or FirstKeyNotAdmin."""
     if request.expires_at is not None and request.expires_at <= now(session):
         error = ExpiryPassed()
-        raise Refusal((error, FieldError(pointer="/expires_at", detail=error.message)))
+        raise FieldErrors((error, FieldError(pointer="/expires_at", detail=error.message)))
+    # Once a key exists, anonymous requests are refused, so the first key must be able to create others.
+    if request.scope is not Scope.ADMIN and not keys.any_valid(session):
+        first = FirstKeyNotAdmin()
+        raise FieldErrors((first, FieldError(pointer="/scope", detail=first.message)))
     new = keys.create(
         session,
         project_id=project_of(session),
@@ -34,13 +44,13 @@ def create(session: Session, request: KeyRequest) -> NewKeyOut:
     return NewKeyOut(**_fields(new.key), secret=new.secret)
 
 
-def every(session: Session) -> KeyList:
-    """The keys of the caller's project."""
+def list_all(session: Session) -> KeyList:
+    """The keys of the caller's project, oldest first."""
     return KeyList(items=[KeyOut(**_fields(key)) for key in keys.list_all(session)])
 
 
 def revoke(session: Session, key_id: str) -> None:
-    """KeyNotFound."""
+    """Revokes a key. Raises KeyNotFound."""
     keys.revoke(session, key_id)
 
 

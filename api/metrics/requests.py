@@ -1,4 +1,4 @@
-"""What requests there were, and how soon they were answered."""
+"""Prometheus metrics of HTTP requests."""
 
 import time
 
@@ -10,23 +10,26 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class RequestMetrics:
-    """The two families, in a registry."""
+    """The request counter and the latency histogram."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
-            "ttm_http_requests", "Requests answered.", ["method", "route", "status"], registry=registry
+            "ttm_http_requests",
+            "Responses by method, route and status.",
+            ["method", "route", "status"],
+            registry=registry,
         )
         self.seconds = Histogram(
             "ttm_http_request_seconds",
-            "Seconds to the beginning of the answer; a live stream goes on after it.",
+            "Seconds until the response starts.",
             ["method", "route"],
             buckets=_SECONDS,
             registry=registry,
         )
 
 
-class Metered:
-    """Counts every request by the template of its route, so that ids and what strangers ask for make no series."""
+class MetricsMiddleware:
+    """Counts requests by route template, so that ids and unknown paths do not create new series."""
 
     def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
         self._app = app
@@ -50,5 +53,5 @@ class Metered:
 
 
 def _template(scope: Scope) -> str:
-    # Set by the router, if it found a route.
+    # The router sets it if a route matches.
     return str(getattr(scope.get("route"), "path", "none"))

@@ -1,4 +1,4 @@
-"""Routes of workers, teacher stores and use."""
+"""Routes of workers, teacher stores and usage."""
 
 from fastapi import APIRouter
 
@@ -15,7 +15,7 @@ router = APIRouter(tags=["operations"])
 
 @router.get("/workers", operation_id="workers_list", summary="List the workers")
 def workers_list(engine: EngineDep, settings: SettingsDep) -> WorkerList:
-    """Those heard of lately, with their devices and what they are at."""
+    """The active workers, with their devices and current jobs."""
     with read_scope(engine) as session:
         return service.worker_list(session, settings)
 
@@ -27,14 +27,14 @@ def workers_list(engine: EngineDep, settings: SettingsDep) -> WorkerList:
     responses=problems(InvalidRequest, InvalidCursor),
 )
 def stores_list(engine: EngineDep, limit: Limit = 50, cursor: CursorParameter = None) -> StorePage:
-    """Teachers' logits on workers' disks that jobs of the project filled or read, the most recently used first. One
-    that was pruned from every disk is not listed."""
+    """Stores of teacher logits on workers' disks that jobs of the project have used, most recently used first. Stores
+    that were deleted from every disk are not listed."""
     with read_scope(engine) as session:
         return service.store_page(session, limit=limit, cursor=cursor)
 
 
-@router.get("/usage", operation_id="usage_get", summary="Show what the project uses")
+@router.get("/usage", operation_id="usage_get", summary="Show the project's usage")
 def usage_get(engine: EngineDep) -> UsageOut:
-    """Jobs, stored bytes and device hours, beside the project's limits."""
+    """Jobs, stored bytes and device hours, with the project's limits."""
     with read_scope(engine) as session:
         return service.usage(session)

@@ -1,4 +1,4 @@
-"""What the service's own doing looks like to a client."""
+"""Schemas of workers, teacher stores and usage."""
 
 from datetime import datetime
 from typing import Any
@@ -9,56 +9,60 @@ from api.http.pagination import Page
 
 
 class WorkerOut(BaseModel):
-    """A process that takes jobs."""
+    """A worker process."""
 
     id: str
     hostname: str
-    devices: list[Any] = Field(description="What it trains on.")
-    queues: list[str] = Field(description="Those it serves, the preferred first.")
+    devices: list[Any] = Field(description="The devices that it trains on.")
+    queues: list[str] = Field(description="The queues that it serves, in order of preference.")
     started_at: datetime
     last_seen_at: datetime
-    busy: bool
-    job_id: str | None = Field(description="The job it is at, if that is the project's own.")
+    busy: bool = Field(description="Whether it is running a job.")
+    job_id: str | None = Field(description="Its current job; null if it is idle or the job belongs to another project.")
 
 
 class WorkerList(BaseModel):
-    """The workers heard of lately; there are few, so the list has no pages."""
+    """The active workers. The list is not paginated."""
 
     items: list[WorkerOut]
 
 
 class StoreHost(BaseModel):
-    """A host whose workers hold a store."""
+    """A host that has a teacher store on disk."""
 
     hostname: str
     size: int = Field(description="Bytes on disk.")
-    rows: int = Field(description="Views whose logits are there, in whole blocks.")
-    used_at: datetime = Field(description="When a trainer there last opened it, whichever project's.")
-    last_seen_at: datetime = Field(description="When a worker there last told of it.")
+    rows: int = Field(description="Number of stored views.")
+    used_at: datetime = Field(description="When a trainer on this host last opened it, for any project.")
+    last_seen_at: datetime = Field(description="When a worker on this host last reported it.")
 
 
 class StoreOut(BaseModel):
-    """A teacher's logits for the views of a dataset."""
+    """Stored logits of a teacher for the views of a dataset."""
 
-    key: str = Field(description="Of all that decides the numbers: weights, images, augmentation, seed, arithmetic.")
-    teacher: str | None = Field(description="Of the newest job that had it open: architecture, or address.")
-    dataset: str = Field(description="Of the same job.")
-    encoding: str
-    size: int = Field(description="Bytes on disk; the largest of the hosts'.")
-    rows: int
-    jobs: int = Field(description="Jobs of the project that had it open and are not deleted.")
-    hits: int = Field(description="Images whose logits those jobs read instead of running the teacher.")
-    filled: int = Field(description="Images that those jobs ran the teacher on.")
+    key: str = Field(
+        description="Hash of everything that determines the logits: weights, images, augmentation, seed, precision."
+    )
+    teacher: str | None = Field(
+        description="Architecture or URI of the teacher, from the most recent job that used it."
+    )
+    dataset: str = Field(description="Dataset of the same job.")
+    encoding: str = Field(description="Format of the logits: `float16` or `int8`.")
+    size: int = Field(description="Bytes on disk; the maximum over the hosts.")
+    rows: int = Field(description="Number of stored views; the maximum over the hosts.")
+    jobs: int = Field(description="Number of the project's jobs that used it, without deleted jobs.")
+    cache_hits: int = Field(description="Images whose logits these jobs read from the store.")
+    forwards: int = Field(description="Images that these jobs ran the teacher on.")
     last_used_at: datetime
     hosts: list[StoreHost]
 
 
 class StorePage(Page[StoreOut]):
-    """Teacher stores, the most recently used first."""
+    """Teacher stores, most recently used first."""
 
 
 class Limits(BaseModel):
-    """What a project may have; null: no limit."""
+    """Limits of a project; null means unlimited."""
 
     running_jobs: int | None
     queued_jobs: int | None
@@ -67,11 +71,11 @@ class Limits(BaseModel):
 
 
 class UsageOut(BaseModel):
-    """What the project has and has used."""
+    """The project's usage and limits."""
 
     project: str
     running_jobs: int
     queued_jobs: int
-    stored_bytes: int = Field(description="Of uploads, artifacts and checkpoints.")
-    device_hours: float = Field(description="Of attempts that have ended.")
+    stored_bytes: int = Field(description="Bytes of uploads, artifacts and checkpoints.")
+    device_hours: float = Field(description="Device hours of all ended attempts.")
     limits: Limits

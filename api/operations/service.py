@@ -1,4 +1,4 @@
-"""Looks at workers, teacher stores and use."""
+"""Workers, teacher stores and usage."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,10 +21,10 @@ _STORES = "teacher stores"
 
 
 def worker_list(session: Session, settings: Settings) -> WorkerList:
-    """The workers; which job of another project one is at stays untold."""
+    """The active workers. Ids of other projects' jobs are not returned."""
     found = workers.recent(session, within=timedelta(seconds=settings.worker_timeout_seconds), kind="worker")
-    held = [worker.job_id for worker in found if worker.job_id is not None]
-    own = set(session.scalars(select(Job.id).where(Job.id.in_(held))))
+    current = [worker.job_id for worker in found if worker.job_id is not None]
+    own = set(session.scalars(select(Job.id).where(Job.id.in_(current))))
     return WorkerList(
         items=[
             WorkerOut(
@@ -43,17 +43,17 @@ def worker_list(session: Session, settings: Settings) -> WorkerList:
 
 
 def store_page(session: Session, *, limit: int, cursor: str | None) -> StorePage:
-    """A page of the stores that the project's jobs had open."""
+    """A page of the teacher stores that jobs of the project used."""
     before = None if cursor is None else decode_cursor(_STORES, cursor, _store_position)
     found = teacher_stores.page(session, limit=limit + 1, before=before)
     has_more = len(found) > limit
     last = found[limit - 1] if has_more else None
     following = None if last is None else encode_cursor(_STORES, encode_time_cursor(last.last_used_at, last.digest))
-    return StorePage(items=[_store(known) for known in found[:limit]], next_cursor=following, has_more=has_more)
+    return StorePage(items=[_store(row) for row in found[:limit]], next_cursor=following, has_more=has_more)
 
 
 def _store_position(position: list[Any]) -> tuple[datetime, str]:
-    return decode_time_cursor(position, is_name=lambda name: len(name) == 64 and name.isalnum())
+    return decode_time_cursor(position, is_valid_id=lambda name: len(name) == 64 and name.isalnum())
 
 
 def _store(known: StoreSummary) -> StoreOut:
@@ -66,15 +66,15 @@ def _store(known: StoreSummary) -> StoreOut:
         size=largest.size,
         rows=max(host.rows for host in known.hosts),
         jobs=known.jobs,
-        hits=known.cache_hits,
-        filled=known.forwards,
+        cache_hits=known.cache_hits,
+        forwards=known.forwards,
         last_used_at=known.last_used_at,
         hosts=[StoreHost(**{name: getattr(host, name) for name in StoreHost.model_fields}) for host in known.hosts],
     )
 
 
 def usage(session: Session) -> UsageOut:
-    """What the project uses of what it may."""
+    """The usage and limits of the caller's project."""
     project_id = project_of(session)
     used = projects.usage(session, project_id)
     limits = session.get_one(Project, project_id)

@@ -1,4 +1,4 @@
-"""Routes of the queue."""
+"""Routes of the queues."""
 
 from typing import Annotated
 
@@ -15,10 +15,12 @@ from ttm_jobs.database.engine import read_scope
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/queue", operation_id="queue_get", summary="Look at the queue")
+@router.get("/queue", operation_id="queue_get", summary="Show the queues")
 def queue_get(engine: EngineDep, services: ServicesDep) -> QueueOut:
-    """How many jobs of the project wait and run, how long the oldest has waited, and whose turn it is in each queue."""
-    # Whose turn it is takes all projects; no more than the number of the others is told.
+    """Queued and running jobs of the project, the age of the oldest queued job, and the project's position in each
+    queue.
+    """
+    # The position depends on all projects. Only the number of other projects is returned.
     with read_scope(engine) as session, read_scope(services.engine) as all_projects:
         return service.overview(session, all_projects, services.settings)
 
@@ -26,18 +28,18 @@ def queue_get(engine: EngineDep, services: ServicesDep) -> QueueOut:
 @router.get(
     "/queue/jobs",
     operation_id="queue_jobs",
-    summary="List what waits, the next first",
+    summary="List queued jobs in scheduling order",
     responses=problems(InvalidRequest, InvalidCursor),
 )
 def queue_jobs(
     engine: EngineDep,
     settings: SettingsDep,
     queue: Annotated[
-        str | None, Query(max_length=64, description="Of this queue; the first of the service's when left out.")
+        str | None, Query(max_length=64, description="Name of the queue. Default: the service's first queue.")
     ] = None,
     limit: Limit = 50,
     cursor: CursorParameter = None,
 ) -> WaitingPage:
-    """The project's jobs in the order in which workers take them, each with what it waits for."""
+    """The project's queued jobs in the order in which workers claim them, each with the reason why it is blocked."""
     with read_scope(engine) as session:
         return service.page(session, settings, queue or settings.queues[0], limit=limit, cursor=cursor)

@@ -1,4 +1,4 @@
-"""What waits, as a client sees it."""
+"""Schemas of queues."""
 
 from datetime import datetime
 
@@ -8,53 +8,63 @@ from api.http.pagination import Page
 from ttm_jobs.repositories.jobs.blocked import BlockedOn
 
 
-class QueueLine(BaseModel):
-    """What of the project waits in one queue, and who serves it."""
+class QueueStats(BaseModel):
+    """The project's jobs in one queue, and the workers that serve it."""
 
     name: str
     depth: int = Field(description="Queued jobs of the project.")
-    oldest_age_seconds: float | None = Field(description="How long the longest-waiting of them has been queued.")
-    workers: int = Field(description="Of the service that serve the queue.")
-    idle_workers: int
-    projects: int = Field(description="Projects of the service that wait in it and may run one more job.")
-    turn: int | None = Field(
-        description="Which of these projects this one is, 1 being the next; null if it has nothing there or is at its "
+    oldest_age_seconds: float | None = Field(
+        description="Age of the oldest queued job in seconds; null if there is none."
+    )
+    workers: int = Field(description="Active workers that serve the queue.")
+    idle_workers: int = Field(description="Active workers of the queue without a job.")
+    projects: int = Field(description="Number of projects with queued jobs that are below their limit of running jobs.")
+    project_position: int | None = Field(
+        description="Position of this project among them; 1 is next. Null if it has no queued jobs here or has "
+        "reached its "
         "limit of running jobs."
     )
 
 
 class QueueOut(BaseModel):
-    """What waits, of the project."""
+    """Queued and running jobs of the project."""
 
-    depth: int = Field(description="Queued jobs.")
-    running: int
-    oldest_age_seconds: float | None = Field(description="How long the longest-waiting job has been queued.")
-    idle_workers: int = Field(description="Of the service, whichever project they work for next.")
-    queues: list[QueueLine] = Field(description="Those that a job may name, and any other in which something waits.")
+    depth: int = Field(description="Queued jobs of the project in all queues.")
+    running: int = Field(description="Running jobs of the project.")
+    oldest_age_seconds: float | None = Field(
+        description="Age of the oldest queued job in seconds; null if there is none."
+    )
+    idle_workers: int = Field(description="Active workers of the service without a job.")
+    queues: list[QueueStats] = Field(description="The queues of the service, and any other queue with queued jobs.")
 
 
 class WaitingJob(BaseModel):
-    """A queued job and its place in the line."""
+    """A queued job and its position."""
 
     id: str
     name: str | None
     owner: str | None
     teacher: str | None
     student: str
-    position: int = Field(description="Among the project's jobs of the queue, 1 being the next.")
+    position: int = Field(description="Position among the project's jobs in the queue; 1 is next.")
     priority: int
     device_memory_bytes: int | None
-    attempt: int = Field(description="Attempts so far.")
+    attempt: int = Field(description="Number of attempts so far.")
     created_at: datetime
     queued_at: datetime
-    not_before: datetime | None = Field(description="It is tried again no sooner.")
+    not_before: datetime | None = Field(
+        description="Earliest time of the next attempt, after an error; null otherwise."
+    )
     deadline_at: datetime | None
     blocked_on: BlockedOn = Field(
-        description="worker: none serves the queue; memory: none that does has as much; limit: the project runs as "
-        "many jobs as it may; time: it is tried again later; turn: those before it, or a worker to be free."
+        description="`worker`: no active worker serves the queue; `memory`: no worker has enough device memory; "
+        "`limit`: "
+        "the project has reached its limit of running jobs; `time`: waiting for a retry at `not_before`; `queue`: "
+        "waiting "
+        "for earlier jobs or a free worker."
     )
-    blocked_reason: str = Field(description="The same as a sentence.")
+    blocked_reason: str = Field(description="Why the job is blocked, as a sentence.")
 
 
 class WaitingPage(Page[WaitingJob]):
-    """Jobs that wait in a queue, the next first."""
+    """Queued jobs in scheduling order."""

@@ -25,7 +25,7 @@ def recipes_list(
     limit: Limit = 50,
     cursor: CursorParameter = None,
 ) -> RecipePage:
-    """Published runs, with their accuracies. A job starts from one by its name: `{"recipe": NAME, ...}`."""
+    """Published experiments with their accuracies. A job uses a recipe with `{"recipe": NAME, ...}`."""
     return service.page(query=q, limit=limit, cursor=cursor)
 
 
@@ -36,5 +36,5 @@ def recipes_list(
     responses=problems(RecipeNotFound),
 )
 def recipes_get(name: Annotated[str, Path(max_length=200)]) -> RecipeOut:
-    """One recipe by its exact name; an unknown one is answered with the nearest names."""
+    """A recipe by its exact name. The error for an unknown name suggests similar names."""
     return service.get(name)

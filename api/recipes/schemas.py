@@ -1,4 +1,4 @@
-"""What a recipe looks like to a client."""
+"""Schemas of recipes."""
 
 from typing import Any
 
@@ -7,16 +7,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.http.pagination import Page
 
 
-class Published(BaseModel):
-    """Top-1 accuracies of the source, in per cent."""
+class PublishedAccuracy(BaseModel):
+    """Published top-1 accuracies, in percent."""
 
     teacher: float | None = None
-    student: float | None = Field(None, description="Of the student trained alone.")
+    student: float | None = Field(None, description="Of the student trained without distillation.")
     distilled: float | None = None
 
 
 class RecipeOut(BaseModel):
-    """A published run that a spec may start from by its name."""
+    """A published experiment that a job can start from."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -33,9 +33,11 @@ class RecipeOut(BaseModel):
     name: str
     title: str
     source: str
-    published: Published
-    spec: dict[str, Any] = Field(description="A part of a spec: what a job that names the recipe need not say.")
+    published: PublishedAccuracy
+    spec: dict[str, Any] = Field(
+        description="The spec fields that the recipe sets. A job that uses it may override them."
+    )
 
 
 class RecipePage(Page[RecipeOut]):
-    """Recipes in order of their names."""
+    """Recipes, sorted by name."""

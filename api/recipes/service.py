@@ -1,7 +1,7 @@
-"""The published runs, read without torch."""
+"""Search in the recipes. Does not import torch."""
 
 from api.http.pagination import decode_cursor, encode_cursor
-from api.recipes.schemas import Published, RecipeOut, RecipePage
+from api.recipes.schemas import PublishedAccuracy, RecipeOut, RecipePage
 from ttm_core.spec import recipes
 from ttm_jobs.errors import NotFound
 
@@ -9,16 +9,16 @@ _CURSOR = "recipes"
 
 
 class RecipeNotFound(NotFound):
-    """There is no such recipe; the nearest are named."""
+    """There is no such recipe. The message suggests similar names."""
 
     code = "recipe_not_found"
 
 
 def page(*, query: str, limit: int, cursor: str | None) -> RecipePage:
-    """A page of the recipes whose name or title holds every word of the query, after the one the cursor names."""
+    """A page of the recipes whose name or title contains every word of the query."""
     words = query.lower().split()
-    every = map(recipes.find, recipes.names())
-    found = [each for each in every if all(word in f"{each.name} {each.title}".lower() for word in words)]
+    candidates = map(recipes.find, recipes.names())
+    found = [each for each in candidates if all(word in f"{each.name} {each.title}".lower() for word in words)]
     if cursor is not None:
         names = [each.name for each in found]
         found = found[decode_cursor(_CURSOR, cursor, lambda position: names.index(position[0])) + 1 :]
@@ -29,7 +29,7 @@ def page(*, query: str, limit: int, cursor: str | None) -> RecipePage:
 
 
 def get(name: str) -> RecipeOut:
-    """A recipe by its exact name. RecipeNotFound, naming the nearest."""
+    """A recipe by its exact name. Raises RecipeNotFound with similar names."""
     try:
         return _view(recipes.find(name))
     except recipes.UnknownRecipe as error:
@@ -41,6 +41,6 @@ def _view(recipe: recipes.Recipe) -> RecipeOut:
         name=recipe.name,
         title=recipe.title,
         source=recipe.source,
-        published=Published.model_validate(recipe.published),
+        published=PublishedAccuracy.model_validate(recipe.published),
         spec=dict(recipe.spec),
     )

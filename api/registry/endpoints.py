@@ -1,35 +1,24 @@
-"""Routes of named teachers and datasets."""
+"""Routes of registered teachers and datasets. Both have the same routes."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path
 from starlette.responses import Response
 
 from api.dependencies import EngineDep, SettingsDep
 from api.http.errors import InputNotFound, InvalidCursor, InvalidRequest
-from api.http.idempotency import OnceDep, located
-from api.http.json_bodies import BODY_REFUSALS, JsonRoute
+from api.http.idempotency import IdempotencyDep, location_header
+from api.http.json_bodies import BODY_ERRORS, JsonRoute
 from api.http.pagination import CursorParameter, Limit
 from api.http.problems import problems
 from api.registry import service
 from api.registry.references import path_of
-from api.registry.schemas import DatasetOut, DatasetPage, DatasetRequest, TeacherOut, TeacherPage, TeacherRequest
+from api.registry.service import DATASETS, TEACHERS, Registry
 from ttm_jobs.database.engine import read_scope, session_scope
-from ttm_jobs.errors import (
-    DatasetNotFound,
-    IdempotencyKeyReused,
-    JobNotFinished,
-    RequestInFlight,
-    TeacherNotFound,
-    UploadNotComplete,
-    UriNotAllowed,
-)
+from ttm_jobs.errors import IdempotencyKeyReused, JobNotFinished, RequestInFlight, UploadNotComplete, UriNotAllowed
 from ttm_jobs.repositories import registry
 
-teachers = APIRouter(prefix="/teachers", tags=["teachers"], route_class=JsonRoute)
-datasets = APIRouter(prefix="/datasets", tags=["datasets"], route_class=JsonRoute)
-
-_REFUSALS = problems(
+_CREATE_ERRORS = problems(
     InvalidRequest,
     UriNotAllowed,
     InputNotFound,
@@ -37,160 +26,103 @@ _REFUSALS = problems(
     UploadNotComplete,
     IdempotencyKeyReused,
     RequestInFlight,
-    *BODY_REFUSALS,
+    *BODY_ERRORS,
 )
-# Of any form: a name that nothing can have is a name that nothing has.
-Name = Annotated[str, Path(description="The name, without a version.", max_length=200)]
-Version = Annotated[int, Path(ge=1, lt=2**31, description="The number of the version.")]
+# Not validated further: an invalid name is 404, the same as an unknown name.
+Name = Annotated[str, Path(description="Name, without a version.", max_length=200)]
+Version = Annotated[int, Path(ge=1, lt=2**31, description="Number of the version.")]
 
 
-def _location(made: TeacherOut | DatasetOut) -> str:
-    return path_of(made.uri) or ""
+def _make_router(of: Registry) -> APIRouter:
+    kind, plural, request_model, page_model = of.kind, f"{of.kind}s", of.request, of.page
+    router = APIRouter(prefix=f"/{plural}", tags=[plural], route_class=JsonRoute)
+
+    @router.post(
+        "",
+        operation_id=f"{plural}_create",
+        summary=f"Register a {kind}, or a new version of it",
+        description=f"Registers a version of a {kind} under a name. Jobs refer to it as `{kind}:NAME` or "
+        f"`{kind}:NAME@VERSION`; other fields of the job's {kind} override those of the version. The job records the "
+        "version that was used.",
+        status_code=201,
+        response_model=of.entry,
+        responses=location_header("the version") | _CREATE_ERRORS,
+    )
+    def create(
+        request: Annotated[request_model, Body()],  # type: ignore[valid-type]
+        idempotent: IdempotencyDep,
+        engine: EngineDep,
+        settings: SettingsDep,
+    ) -> Response:
+        return idempotent.respond(
+            engine,
+            request,
+            lambda session: service.add(of, session, settings, request),
+            lambda created: path_of(created.uri) or "",
+        )
+
+    @router.get(
+        "",
+        operation_id=f"{plural}_list",
+        summary=f"List the project's {plural}",
+        description="The latest version of each name, sorted by name.",
+        response_model=page_model,
+        responses=problems(InvalidRequest, InvalidCursor),
+    )
+    def list_names(engine: EngineDep, limit: Limit = 50, cursor: CursorParameter = None) -> Any:
+        with read_scope(engine) as session:
+            return service.names(of, session, limit=limit, cursor=cursor)
+
+    @router.get(
+        "/{name}",
+        operation_id=f"{plural}_get",
+        summary=f"Show a {kind}",
+        description="The latest version.",
+        response_model=of.entry,
+        responses=problems(of.not_found),
+    )
+    def get(name: Name, engine: EngineDep) -> Any:
+        with read_scope(engine) as session:
+            return service.get(of, session, name)
+
+    @router.get(
+        "/{name}/versions",
+        operation_id=f"{plural}_versions",
+        summary=f"List the versions of a {kind}",
+        description="All versions, newest first.",
+        response_model=page_model,
+        responses=problems(of.not_found, InvalidRequest, InvalidCursor),
+    )
+    def list_versions(name: Name, engine: EngineDep, limit: Limit = 50, cursor: CursorParameter = None) -> Any:
+        with read_scope(engine) as session:
+            return service.versions(of, session, name, limit=limit, cursor=cursor)
+
+    @router.get(
+        "/{name}/versions/{version}",
+        operation_id=f"{plural}_version",
+        summary=f"Show a version of a {kind}",
+        description="One version. Versions are immutable.",
+        response_model=of.entry,
+        responses=problems(of.not_found),
+    )
+    def get_version(name: Name, version: Version, engine: EngineDep) -> Any:
+        with read_scope(engine) as session:
+            return service.get(of, session, name, version)
+
+    @router.delete(
+        "/{name}/versions/{version}",
+        operation_id=f"{plural}_delete",
+        summary=f"Delete a version of a {kind}",
+        description="Deletes a version. Existing jobs are not affected, and the version number is not reused.",
+        status_code=204,
+        responses=problems(of.not_found),
+    )
+    def delete(name: Name, version: Version, engine: EngineDep) -> None:
+        with session_scope(engine) as session:
+            registry.remove(session, kind, name, version)
+
+    return router
 
 
-@teachers.post(
-    "",
-    operation_id="teachers_create",
-    summary="Name a teacher, or add a version to a name",
-    status_code=201,
-    response_model=TeacherOut,
-    responses=located("the version") | _REFUSALS,
-)
-def teachers_create(
-    request: Annotated[TeacherRequest, Body()], once: OnceDep, engine: EngineDep, settings: SettingsDep
-) -> Response:
-    """A job then says `"teacher": "teacher:NAME"`, or `teacher:NAME@VERSION`, with other fields beside it as it likes.
-    The job records the version and what it stood for."""
-    return once.answer(engine, request, lambda session: service.add_teacher(session, settings, request), _location)
-
-
-@teachers.get(
-    "",
-    operation_id="teachers_list",
-    summary="List the project's teachers",
-    responses=problems(InvalidRequest, InvalidCursor),
-)
-def teachers_list(engine: EngineDep, limit: Limit = 50, cursor: CursorParameter = None) -> TeacherPage:
-    """The newest version of each name, in order of the names."""
-    with read_scope(engine) as session:
-        page = service.names(session, "teacher", service.teacher, limit=limit, cursor=cursor)
-    return TeacherPage(**dict(page))
-
-
-@teachers.get("/{name}", operation_id="teachers_get", summary="Show a teacher", responses=problems(TeacherNotFound))
-def teachers_get(name: Name, engine: EngineDep) -> TeacherOut:
-    """Its newest version."""
-    with read_scope(engine) as session:
-        return service.teacher(registry.get(session, "teacher", name))
-
-
-@teachers.get(
-    "/{name}/versions",
-    operation_id="teachers_versions",
-    summary="List the versions of a teacher",
-    responses=problems(TeacherNotFound, InvalidRequest, InvalidCursor),
-)
-def teachers_versions(name: Name, engine: EngineDep, limit: Limit = 50, cursor: CursorParameter = None) -> TeacherPage:
-    """Newest first."""
-    with read_scope(engine) as session:
-        page = service.versions(session, "teacher", name, service.teacher, limit=limit, cursor=cursor)
-    return TeacherPage(**dict(page))
-
-
-@teachers.get(
-    "/{name}/versions/{version}",
-    operation_id="teachers_version",
-    summary="Show a version of a teacher",
-    responses=problems(TeacherNotFound),
-)
-def teachers_version(name: Name, version: Version, engine: EngineDep) -> TeacherOut:
-    """As it was made: a version never changes."""
-    with read_scope(engine) as session:
-        return service.teacher(registry.get(session, "teacher", name, version))
-
-
-@teachers.delete(
-    "/{name}/versions/{version}",
-    operation_id="teachers_delete",
-    summary="Remove a version of a teacher",
-    status_code=204,
-    responses=problems(TeacherNotFound),
-)
-def teachers_delete(name: Name, version: Version, engine: EngineDep) -> None:
-    """Jobs that were made from it keep what it stood for, and its number is not given again."""
-    with session_scope(engine) as session:
-        registry.remove(session, "teacher", name, version)
-
-
-@datasets.post(
-    "",
-    operation_id="datasets_create",
-    summary="Name a dataset, or add a version to a name",
-    status_code=201,
-    response_model=DatasetOut,
-    responses=located("the version") | _REFUSALS,
-)
-def datasets_create(
-    request: Annotated[DatasetRequest, Body()], once: OnceDep, engine: EngineDep, settings: SettingsDep
-) -> Response:
-    """A job then says `"dataset": "dataset:NAME"`, or `dataset:NAME@VERSION`, with other fields beside it as it likes.
-    The job records the version and what it stood for."""
-    return once.answer(engine, request, lambda session: service.add_dataset(session, settings, request), _location)
-
-
-@datasets.get(
-    "",
-    operation_id="datasets_list",
-    summary="List the project's datasets",
-    responses=problems(InvalidRequest, InvalidCursor),
-)
-def datasets_list(engine: EngineDep, limit: Limit = 50, cursor: CursorParameter = None) -> DatasetPage:
-    """The newest version of each name, in order of the names."""
-    with read_scope(engine) as session:
-        page = service.names(session, "dataset", service.dataset, limit=limit, cursor=cursor)
-    return DatasetPage(**dict(page))
-
-
-@datasets.get("/{name}", operation_id="datasets_get", summary="Show a dataset", responses=problems(DatasetNotFound))
-def datasets_get(name: Name, engine: EngineDep) -> DatasetOut:
-    """Its newest version."""
-    with read_scope(engine) as session:
-        return service.dataset(registry.get(session, "dataset", name))
-
-
-@datasets.get(
-    "/{name}/versions",
-    operation_id="datasets_versions",
-    summary="List the versions of a dataset",
-    responses=problems(DatasetNotFound, InvalidRequest, InvalidCursor),
-)
-def datasets_versions(name: Name, engine: EngineDep, limit: Limit = 50, cursor: CursorParameter = None) -> DatasetPage:
-    """Newest first."""
-    with read_scope(engine) as session:
-        page = service.versions(session, "dataset", name, service.dataset, limit=limit, cursor=cursor)
-    return DatasetPage(**dict(page))
-
-
-@datasets.get(
-    "/{name}/versions/{version}",
-    operation_id="datasets_version",
-    summary="Show a version of a dataset",
-    responses=problems(DatasetNotFound),
-)
-def datasets_version(name: Name, version: Version, engine: EngineDep) -> DatasetOut:
-    """As it was made: a version never changes."""
-    with read_scope(engine) as session:
-        return service.dataset(registry.get(session, "dataset", name, version))
-
-
-@datasets.delete(
-    "/{name}/versions/{version}",
-    operation_id="datasets_delete",
-    summary="Remove a version of a dataset",
-    status_code=204,
-    responses=problems(DatasetNotFound),
-)
-def datasets_delete(name: Name, version: Version, engine: EngineDep) -> None:
-    """Jobs that were made from it keep what it stood for, and its number is not given again."""
-    with session_scope(engine) as session:
-        registry.remove(session, "dataset", name, version)
+teachers = _make_router(TEACHERS)
+datasets = _make_router(DATASETS)

@@ -1,4 +1,4 @@
-"""How a spec names a teacher or a dataset of its project: `teacher:NAME`, `dataset:NAME@VERSION`."""
+"""References to registered teachers and datasets: `teacher:NAME`, `dataset:NAME@VERSION`."""
 
 import re
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ _REFERENCE = re.compile(r"(teacher|dataset):([a-z0-9][a-z0-9._-]{0,99})(?:@([1-9
 
 @dataclass(frozen=True)
 class Reference:
-    """Without a version it stands for the newest."""
+    """A reference. Without a version it refers to the latest one."""
 
     kind: Kind
     name: str
@@ -18,7 +18,7 @@ class Reference:
 
 
 def parse_reference(text: str) -> Reference | None:
-    """None for what has another form."""
+    """Parses a reference. None for other text."""
     match = _REFERENCE.fullmatch(text)
     if match is None:
         return None
@@ -26,12 +26,12 @@ def parse_reference(text: str) -> Reference | None:
     return Reference(kind, match[2], int(match[3]) if match[3] else None)
 
 
-def written(kind: str, name: str, version: int) -> str:
-    """The reference to one version."""
+def format_reference(kind: str, name: str, version: int) -> str:
+    """The reference to a version."""
     return f"{kind}:{name}@{version}"
 
 
 def path_of(reference: str | None) -> str | None:
-    """Where the version that a reference names is shown."""
+    """The API path of the version that a reference refers to."""
     parsed = None if reference is None else parse_reference(reference)
     return None if parsed is None else f"/{parsed.kind}s/{parsed.name}/versions/{parsed.version}"

@@ -1,4 +1,4 @@
-"""What named teachers and datasets look like to a client."""
+"""Schemas of registered teachers and datasets."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ Name = Annotated[
     str,
     Field(
         pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$",
-        description="Small letters, digits, dots, hyphens and underscores.",
+        description="Lowercase letters, digits, dots, hyphens and underscores.",
         examples=["pets-resnet50"],
     ),
 ]
@@ -22,14 +22,14 @@ Description = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x
 
 
 class TeacherRequest(StrictModel):
-    """A version of a teacher."""
+    """A new version of a teacher."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "example": {
                 "name": "pets-resnet50",
                 "teacher": {"checkpoint": "timm:resnet50.a1_in1k", "architecture": "resnet50"},
-                "description": "Trained on the whole of Pets.",
+                "description": "Trained on the complete Pets dataset.",
             }
         },
     )
@@ -40,7 +40,7 @@ class TeacherRequest(StrictModel):
 
 
 class DatasetRequest(StrictModel):
-    """A version of a dataset."""
+    """A new version of a dataset."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -56,26 +56,26 @@ class DatasetRequest(StrictModel):
 class _Version(BaseModel):
     name: str
     version: int
-    uri: str = Field(description="How a spec names this version; without `@VERSION` it names the newest.")
+    uri: str = Field(description="Reference for specs. Without `@VERSION` it refers to the latest version.")
     description: str | None
     created_at: datetime
 
 
 class TeacherOut(_Version):
-    """A version of a teacher, which never changes."""
+    """A version of a teacher. Versions are immutable."""
 
-    teacher: dict[str, Any] = Field(description="What of a spec the name stands for.")
+    teacher: dict[str, Any] = Field(description="The teacher fields of a spec.")
 
 
 class DatasetOut(_Version):
-    """A version of a dataset, which never changes."""
+    """A version of a dataset. Versions are immutable."""
 
-    dataset: dict[str, Any] = Field(description="What of a spec the name stands for.")
+    dataset: dict[str, Any] = Field(description="The dataset fields of a spec.")
 
 
 class TeacherPage(Page[TeacherOut]):
-    """Teachers by name, or the versions of one, newest first."""
+    """Teachers by name, or the versions of a teacher, newest first."""
 
 
 class DatasetPage(Page[DatasetOut]):
-    """Datasets by name, or the versions of one, newest first."""
+    """Datasets by name, or the versions of a dataset, newest first."""

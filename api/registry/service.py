@@ -1,88 +1,97 @@
-"""Decisions about named teachers and datasets."""
+"""Registered teachers and datasets: versions under a name."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
+from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from api.http.pagination import Page, decode_cursor, encode_cursor
-from api.http.problems import Refusal
-from api.jobs.validation import OF_DATASETS, OF_TEACHERS, address_fault
-from api.registry.references import written
-from api.registry.schemas import DatasetOut, DatasetRequest, TeacherOut, TeacherRequest
+from api.http.problems import FieldErrors
+from api.registry.addresses import DATASET_URIS, TEACHER_URIS, check_uri
+from api.registry.references import format_reference
+from api.registry.schemas import DatasetOut, DatasetPage, DatasetRequest, TeacherOut, TeacherPage, TeacherRequest
+from ttm_jobs.errors import DatasetNotFound, NotFound, TeacherNotFound
 from ttm_jobs.models import RegistryEntry
 from ttm_jobs.models.registry_entry import Kind
 from ttm_jobs.repositories import registry
 from ttm_jobs.settings import Settings
+from ttm_jobs.uris import Uri
 
-Shown = TypeVar("Shown", TeacherOut, DatasetOut)
-
-
-def add_teacher(session: Session, settings: Settings, request: TeacherRequest) -> TeacherOut:
-    """The next version. Refusal for an address that no job could name."""
-    _check(address_fault(session, settings, request.teacher.checkpoint, "/teacher/checkpoint", OF_TEACHERS))
-    spec = request.teacher.model_dump(mode="json", exclude_unset=True)
-    return teacher(registry.add(session, "teacher", request.name, spec, description=request.description))
+Request = TeacherRequest | DatasetRequest
+Entry = TeacherOut | DatasetOut
+EntryPage = TeacherPage | DatasetPage
 
 
-def add_dataset(session: Session, settings: Settings, request: DatasetRequest) -> DatasetOut:
-    """The next version. Refusal for an address that no job could name."""
-    _check(address_fault(session, settings, request.dataset.uri, "/dataset/uri", OF_DATASETS))
-    spec = request.dataset.model_dump(mode="json", exclude_unset=True)
-    return dataset(registry.add(session, "dataset", request.name, spec, description=request.description))
+@dataclass(frozen=True)
+class Registry:
+    """What differs between the registry of teachers and that of datasets."""
+
+    kind: Kind
+    request: type[Request]
+    entry: type[Entry]
+    page: type[EntryPage]
+    not_found: type[NotFound]
+    uri_field: str
+    uris: tuple[type[Uri], ...]
 
 
-def names(
-    session: Session, kind: Kind, show: Callable[[RegistryEntry], Shown], *, limit: int, cursor: str | None
-) -> Page[Shown]:
-    """A page of the newest versions, by name."""
-    after = "" if cursor is None else decode_cursor(f"{kind}s", cursor, lambda position: str(position[0]))
-    found = registry.page(session, kind, limit=limit + 1, after=after)
-    return _page(f"{kind}s", found, limit, show, lambda last: [last.name])
+TEACHERS = Registry("teacher", TeacherRequest, TeacherOut, TeacherPage, TeacherNotFound, "checkpoint", TEACHER_URIS)
+DATASETS = Registry("dataset", DatasetRequest, DatasetOut, DatasetPage, DatasetNotFound, "uri", DATASET_URIS)
 
 
-def versions(
-    session: Session, kind: Kind, name: str, show: Callable[[RegistryEntry], Shown], *, limit: int, cursor: str | None
-) -> Page[Shown]:
-    """A page of the versions of a name, newest first. TeacherNotFound, DatasetNotFound."""
-    list_name = f"{kind} versions"
+def add(of: Registry, session: Session, settings: Settings, request: Request) -> Entry:
+    """Adds a version. Raises FieldErrors if jobs cannot use its URI."""
+    part: BaseModel = getattr(request, of.kind)
+    uri = getattr(part, of.uri_field)
+    if faults := list(check_uri(session, settings, uri, f"/{of.kind}/{of.uri_field}", of.uris)):
+        raise FieldErrors(*faults)
+    spec = part.model_dump(mode="json", exclude_unset=True)
+    return _view(of, registry.add(session, of.kind, request.name, spec, description=request.description))
+
+
+def get(of: Registry, session: Session, name: str, version: int | None = None) -> Entry:
+    """A version, by default the latest. Raises TeacherNotFound or DatasetNotFound."""
+    return _view(of, registry.get(session, of.kind, name, version))
+
+
+def names(of: Registry, session: Session, *, limit: int, cursor: str | None) -> EntryPage:
+    """A page of the latest versions, by name."""
+    list_name = f"{of.kind}s"
+    after = "" if cursor is None else decode_cursor(list_name, cursor, lambda position: str(position[0]))
+    found = registry.page(session, of.kind, limit=limit + 1, after=after)
+    return _page(of, list_name, found, limit, lambda last: [last.name])
+
+
+def versions(of: Registry, session: Session, name: str, *, limit: int, cursor: str | None) -> EntryPage:
+    """A page of the versions of a name, newest first. Raises TeacherNotFound or DatasetNotFound."""
+    list_name = f"{of.kind} versions"
     before = None if cursor is None else decode_cursor(list_name, cursor, lambda position: int(position[0]))
-    found = registry.versions(session, kind, name, limit=limit + 1, before=before)
-    return _page(list_name, found, limit, show, lambda last: [last.version])
-
-
-def teacher(row: RegistryEntry) -> TeacherOut:
-    """A version as it is shown."""
-    return TeacherOut(**_fields(row), teacher=row.spec)
-
-
-def dataset(row: RegistryEntry) -> DatasetOut:
-    """A version as it is shown."""
-    return DatasetOut(**_fields(row), dataset=row.spec)
-
-
-def _check(faults: Any) -> None:
-    if found := list(faults):
-        raise Refusal(*found)
+    found = registry.versions(session, of.kind, name, limit=limit + 1, before=before)
+    return _page(of, list_name, found, limit, lambda last: [last.version])
 
 
 def _page(
+    of: Registry,
     list_name: str,
     found: Sequence[RegistryEntry],
     limit: int,
-    show: Callable[[RegistryEntry], Shown],
     position: Callable[[RegistryEntry], list[str | int]],
-) -> Page[Shown]:
+) -> EntryPage:
     has_more = len(found) > limit
     following = encode_cursor(list_name, position(found[limit - 1])) if has_more else None
-    return Page(items=[show(row) for row in found[:limit]], next_cursor=following, has_more=has_more)
+    page: Page[Any] = Page(items=[], next_cursor=following, has_more=has_more)
+    return of.page(**{**dict(page), "items": [_view(of, row) for row in found[:limit]]})
 
 
-def _fields(row: RegistryEntry) -> dict[str, Any]:
-    return {
+def _view(of: Registry, row: RegistryEntry) -> Entry:
+    fields = {
         "name": row.name,
         "version": row.version,
-        "uri": written(row.kind, row.name, row.version),
+        "uri": format_reference(row.kind, row.name, row.version),
         "description": row.description,
         "created_at": row.created_at,
+        of.kind: row.spec,
     }
+    return of.entry.model_validate(fields)

@@ -3,9 +3,10 @@
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from sqlalchemy import Engine
 
-from api.dependencies import EngineDep, ServicesDep, StorageDep
+from api.dependencies import EngineDep, Services, ServicesDep, StorageDep
 from api.http.errors import InvalidCursor, InvalidRequest, UnsupportedMediaType, UnsupportedTusVersion
 from api.http.pagination import CursorParameter, Limit
 from api.http.problems import problems
@@ -29,19 +30,7 @@ from ttm_jobs.errors import (
 router = APIRouter(prefix="/uploads", tags=["uploads"])
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
-_BODY = {
-    "required": True,
-    "content": {
-        "application/octet-stream": _BINARY,
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": ["file"],
-                "properties": {"file": {"type": "string", "format": "binary"}},
-            }
-        },
-    },
-}
+_BODY = {"required": True, "content": {"application/octet-stream": _BINARY}}
 
 
 def _header(name: str, description: str, *, required: bool = False, kind: str = "string") -> dict[str, Any]:
@@ -49,25 +38,28 @@ def _header(name: str, description: str, *, required: bool = False, kind: str = 
     return {"name": name, "in": "header", "required": required, "description": description, "schema": schema}
 
 
+_CHECKSUM = _header(
+    "X-Content-SHA256",
+    "SHA-256 of the file in hex. The upload fails if the received bytes differ. `Repr-Digest` is supported as well.",
+)
 _HEADERS = [
-    _header(
-        "X-Content-SHA256", "SHA-256 of the file in hex. The upload is refused if other bytes arrive. Or `Repr-Digest`."
-    ),
-    _header("Tus-Resumable", "1.0.0 for an upload in parts."),
-    _header("Upload-Length", "Bytes of an upload in parts, in digits."),
-    _header("Upload-Metadata", "Of an upload in parts: `filename` and the name in base64."),
+    _CHECKSUM,
+    _header("Tus-Resumable", "1.0.0 to create a resumable upload."),
+    _header("Upload-Length", "Size of a resumable upload in bytes."),
+    _header("Upload-Metadata", "Metadata of a resumable upload: `filename` and the name in base64."),
 ]
+_RECEIVE_ERRORS = (TooLarge, EmptyUpload, ChecksumMismatch, InvalidRequest, QuotaExceeded, StorageFull)
 _TUS = _header("Tus-Resumable", "1.0.0", required=True)
 _OFFSET = {
-    "Upload-Offset": {"description": "Bytes that are durable.", "schema": {"type": "integer"}},
-    "Upload-Expires": {"description": "Until when it may be gone on with.", "schema": {"type": "string"}},
+    "Upload-Offset": {"description": "Number of bytes stored durably.", "schema": {"type": "integer"}},
+    "Upload-Expires": {"description": "When the incomplete upload expires.", "schema": {"type": "string"}},
 }
 
 
 async def _resumable(services: ServicesDep, engine: EngineDep) -> Resumable:
     settings = services.settings
-    life = timedelta(seconds=settings.collect_min_age_seconds)
-    return Resumable(engine, services.storage, settings.max_upload_bytes, life, services.upload_threads)
+    lifetime = timedelta(seconds=settings.collect_min_age_seconds)
+    return Resumable(engine, services.storage, settings.max_upload_bytes, lifetime, services.upload_threads)
 
 
 ResumableDep = Annotated[Resumable, Depends(_resumable)]
@@ -80,16 +72,7 @@ ResumableDep = Annotated[Resumable, Depends(_resumable)]
     status_code=201,
     response_model=UploadOut,
     openapi_extra={"requestBody": _BODY, "parameters": _HEADERS},
-    responses=problems(
-        TooLarge,
-        EmptyUpload,
-        ChecksumMismatch,
-        InvalidRequest,
-        QuotaExceeded,
-        StorageFull,
-        UnsupportedMediaType,
-        UnsupportedTusVersion,
-    ),
+    responses=problems(*_RECEIVE_ERRORS, UnsupportedMediaType, UnsupportedTusVersion),
 )
 async def uploads_create(
     request: Request,
@@ -97,20 +80,67 @@ async def uploads_create(
     services: ServicesDep,
     engine: EngineDep,
     resumable: ResumableDep,
-    filename: Annotated[str | None, Query(max_length=1024, description="Or from `Content-Disposition`.")] = None,
+    filename: Annotated[
+        str | None, Query(max_length=1024, description="Name of the file. Default: the name in `Content-Disposition`.")
+    ] = None,
 ) -> UploadOut | Response:
-    """The file as the raw body (`curl --data-binary @file`), or as the one file of a form. It is streamed to storage
-    and never looked into here; a spec names it by the `uri` of the answer.
+    """Stores the request body as a file. Specs refer to it by the `uri` in the response. `PUT /uploads/{filename}` does
+    the same, for `curl -T file URL/uploads/`.
 
-    With `Tus-Resumable: 1.0.0` an upload in parts begins instead, as tus 1.0 has it, so that its clients work: the
-    answer has a `Location` and no body, PATCH sends the bytes, and `upload:ID` names it once they are all there."""
+    With `Tus-Resumable: 1.0.0` this creates a resumable upload (tus 1.0) instead: the response has a `Location` and no
+    body, PATCH requests send the bytes, and `upload:ID` is valid once all bytes have been received."""
     if "tus-resumable" in request.headers:
-        standing = await resumable.create(request.headers)
+        status = await resumable.create(request.headers)
         if "upload-offset" in request.headers or request.headers.get("content-type") == tus.CONTENT_TYPE:
             first = request.headers.mutablecopy()
             first["upload-offset"] = "0"
-            standing = await resumable.append(standing.id, first, request.stream())
-        return Response(status_code=201, headers={"Location": f"/uploads/{standing.id}", **standing.headers()})
+            status = await resumable.append(status.id, first, request.stream())
+        return Response(status_code=201, headers={"Location": f"/uploads/{status.id}", **status.headers()})
+    return await _receive(request, response, services, engine, filename)
+
+
+@router.put(
+    "",
+    operation_id="uploads_put",
+    summary="Upload a file with PUT",
+    status_code=201,
+    response_model=UploadOut,
+    openapi_extra={"requestBody": _BODY, "parameters": [_CHECKSUM]},
+    responses=problems(*_RECEIVE_ERRORS, UnsupportedMediaType),
+)
+async def uploads_put(request: Request, response: Response, services: ServicesDep, engine: EngineDep) -> UploadOut:
+    """Stores the request body as a file, for `curl -T file URL/uploads`. Every request creates a new upload."""
+    return await _receive(request, response, services, engine, None)
+
+
+@router.put(
+    "/{filename}",
+    operation_id="uploads_put_named",
+    summary="Upload a file with PUT and its name",
+    status_code=201,
+    response_model=UploadOut,
+    openapi_extra={"requestBody": _BODY, "parameters": [_CHECKSUM]},
+    responses=problems(*_RECEIVE_ERRORS, UnsupportedMediaType),
+)
+async def uploads_put_named(
+    filename: Annotated[str, Path(max_length=1024, description="Name of the file.")],
+    request: Request,
+    response: Response,
+    services: ServicesDep,
+    engine: EngineDep,
+) -> UploadOut:
+    """Stores the request body as a file with this name, for `curl -T file URL/uploads/`, which appends the name. Every
+    request creates a new upload."""
+    return await _receive(request, response, services, engine, filename)
+
+
+async def _receive(
+    request: Request, response: Response, services: Services, engine: Engine, filename: str | None
+) -> UploadOut:
+    if request.headers.get("content-type", "").lower().startswith("multipart/"):
+        raise UnsupportedMediaType(
+            "Forms are not supported. Send the file as the request body: curl -T FILE URL/uploads/"
+        )
     receiver = Receiver(engine, services.storage, services.settings.max_upload_bytes, services.upload_threads)
     upload = await receiver.receive(request.headers, filename, request.stream())
     response.headers["Location"] = f"/uploads/{upload.id}"
@@ -120,8 +150,8 @@ async def uploads_create(
 @router.options("", include_in_schema=False)
 @router.options("/{upload_id}", include_in_schema=False)
 async def uploads_options(services: ServicesDep) -> Response:
-    """What of tus is spoken here."""
-    return Response(status_code=204, headers=tus.abilities(services.settings.max_upload_bytes))
+    """The supported features of tus."""
+    return Response(status_code=204, headers=tus.capabilities(services.settings.max_upload_bytes))
 
 
 @router.get(
@@ -131,14 +161,14 @@ async def uploads_options(services: ServicesDep) -> Response:
     responses=problems(InvalidRequest, InvalidCursor),
 )
 def uploads_list(engine: EngineDep, limit: Limit = 50, cursor: CursorParameter = None) -> UploadPage:
-    """Those that are complete."""
+    """The complete uploads of the project."""
     with read_scope(engine) as session:
         return service.page(session, limit=limit, cursor=cursor)
 
 
 @router.get("/{upload_id}", operation_id="uploads_get", summary="Show an upload", responses=problems(UploadNotFound))
 def uploads_get(upload_id: UploadId, engine: EngineDep) -> UploadOut:
-    """Size, SHA-256 and address of an upload that is complete."""
+    """Name, size, SHA-256 and URI of a complete upload."""
     with read_scope(engine) as session:
         return service.get(session, upload_id)
 
@@ -146,35 +176,35 @@ def uploads_get(upload_id: UploadId, engine: EngineDep) -> UploadOut:
 @router.head(
     "/{upload_id}",
     operation_id="uploads_offset",
-    summary="Ask how far an upload has come",
+    summary="Get the offset of a resumable upload",
     response_class=Response,
     openapi_extra={"parameters": [_TUS]},
     responses={
-        200: {"headers": _OFFSET, "description": "What is durable."},
+        200: {"headers": _OFFSET, "description": "The stored bytes."},
         **problems(UploadNotFound, UploadExpired, UnsupportedTusVersion),
     },
 )
 async def uploads_offset(upload_id: UploadId, resumable: ResumableDep) -> Response:
-    """As tus 1.0 has it: after a connection that broke, the bytes go on at `Upload-Offset`."""
-    standing = await resumable.standing(upload_id)
-    return Response(headers={"Cache-Control": "no-store", **standing.headers()})
+    """Returns the number of stored bytes (tus 1.0). After a lost connection, continue at `Upload-Offset`."""
+    status = await resumable.status(upload_id)
+    return Response(headers={"Cache-Control": "no-store", **status.headers()})
 
 
 @router.patch(
     "/{upload_id}",
     operation_id="uploads_append",
-    summary="Send bytes of an upload",
+    summary="Append bytes to a resumable upload",
     status_code=204,
     openapi_extra={
         "requestBody": {"required": True, "content": {tus.CONTENT_TYPE: _BINARY}},
         "parameters": [
             _TUS,
-            _header("Upload-Offset", "Where the bytes begin: what HEAD answers.", required=True, kind="integer"),
-            _header("Upload-Checksum", "`sha256` or `sha1`, and the digest of the body in base64."),
+            _header("Upload-Offset", "Offset of the first byte, as returned by HEAD.", required=True, kind="integer"),
+            _header("Upload-Checksum", "`sha256` or `sha1`, a space, and the digest of the body in base64."),
         ],
     },
     responses={
-        204: {"headers": _OFFSET, "description": "The bytes are durable."},
+        204: {"headers": _OFFSET, "description": "The bytes are stored."},
         **problems(
             UploadNotFound,
             UploadExpired,
@@ -189,10 +219,11 @@ async def uploads_offset(upload_id: UploadId, resumable: ResumableDep) -> Respon
     },
 )
 async def uploads_append(upload_id: UploadId, request: Request, resumable: ResumableDep) -> Response:
-    """As tus 1.0 has it. What arrives before a connection breaks is kept; a body with `Upload-Checksum` is kept whole
-    or not at all. With its last byte the upload is complete."""
-    standing = await resumable.append(upload_id, request.headers, request.stream())
-    return Response(status_code=204, headers=standing.headers())
+    """Appends the request body (tus 1.0). If the connection is lost, the received bytes are kept, except for a body
+    with `Upload-Checksum`, which is stored only if it is complete. The last byte completes the upload.
+    """
+    status = await resumable.append(upload_id, request.headers, request.stream())
+    return Response(status_code=204, headers=status.headers())
 
 
 @router.delete(
@@ -203,5 +234,5 @@ async def uploads_append(upload_id: UploadId, request: Request, resumable: Resum
     responses=problems(UploadNotFound, UnsupportedTusVersion),
 )
 def uploads_delete(upload_id: UploadId, engine: EngineDep, storage: StorageDep) -> None:
-    """Complete or not. A job that names it and has not fetched it yet fails."""
+    """Deletes a complete or incomplete upload. Jobs that have not read it yet fail."""
     service.remove(engine, storage, upload_id)

@@ -1,4 +1,4 @@
-"""Uploads in parts: what has arrived is durable, and goes on from there."""
+"""Resumable uploads: received parts are durable, and the client continues after them."""
 
 import hashlib
 import time
@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 
 from api.uploads import tus
-from api.uploads.headers import plain_name
+from api.uploads.headers import sanitized_name
 from api.uploads.service import BLOCK, EmptyUpload
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.database.ids import new_id
@@ -21,17 +21,17 @@ from ttm_jobs.models import Upload, UploadState
 from ttm_jobs.repositories import uploads
 from ttm_jobs.storage import Storage
 
-# A process that is killed loses of a request's body no more than this, nor more than this time's worth.
+# If the process is killed, at most one part of this size and duration is lost.
 _PART_BYTES = 64 << 20
 _PART_SECONDS = 30.0
 
-# Being put together by this process.
+# Uploads that this process is assembling.
 _finishing: set[str] = set()
 
 
 @dataclass(frozen=True)
 class UploadStatus:
-    """How far an upload has come. `expires_at` is None for one that is complete."""
+    """The received bytes of an upload. `expires_at` is None once it is complete."""
 
     id: str
     offset: int
@@ -39,90 +39,92 @@ class UploadStatus:
     expires_at: datetime | None
 
     def headers(self) -> dict[str, str]:
-        known = {"Upload-Offset": str(self.offset), "Upload-Length": str(self.length)}
-        return known if self.expires_at is None else known | tus.expires(self.expires_at)
+        offsets = {"Upload-Offset": str(self.offset), "Upload-Length": str(self.length)}
+        return offsets if self.expires_at is None else offsets | tus.expires(self.expires_at)
 
 
 @dataclass(frozen=True)
 class Resumable:
-    """Receives uploads of at most `limit` bytes in parts, each kept for `life` after its last byte."""
+    """Receives uploads of at most `limit` bytes in parts. An incomplete upload expires `lifetime` after its last
+    byte.
+    """
 
     engine: Engine
     storage: Storage
     limit: int
-    life: timedelta
+    lifetime: timedelta
     threads: CapacityLimiter
 
     async def create(self, headers: Headers) -> UploadStatus:
-        """An upload without bytes yet. InvalidRequest, EmptyUpload, TooLarge, QuotaExceeded."""
+        """Creates an upload without bytes. Raises InvalidRequest, EmptyUpload, TooLarge and QuotaExceeded."""
         length = tus.number(headers, "Upload-Length")
         if length == 0:
             raise EmptyUpload
         if length > self.limit:
-            raise TooLarge(f"An upload has at most {self.limit} bytes.")
-        return await to_thread.run_sync(self._begin, plain_name(tus.file_name(headers) or ""), length)
+            raise TooLarge(f"The upload is larger than the limit of {self.limit} bytes.")
+        return await to_thread.run_sync(self._begin, sanitized_name(tus.file_name(headers) or ""), length)
 
-    async def standing(self, upload_id: str) -> UploadStatus:
-        """UploadNotFound, UploadExpired."""
-        standing = await to_thread.run_sync(self._standing, upload_id)
-        if standing.expires_at is not None and standing.offset == standing.length and upload_id not in _finishing:
-            # Whoever received its last byte ended before it was put together.
+    async def status(self, upload_id: str) -> UploadStatus:
+        """The received bytes of an upload. Raises UploadNotFound and UploadExpired."""
+        status = await to_thread.run_sync(self._status, upload_id)
+        if status.expires_at is not None and status.offset == status.length and upload_id not in _finishing:
+            # The process that received the last byte ended before it assembled the upload.
             await to_thread.run_sync(self._finish, upload_id, limiter=self.threads)
-        return standing
+        return status
 
     async def append(self, upload_id: str, headers: Headers, body: AsyncIterator[bytes]) -> UploadStatus:
-        """Takes what comes, also of a client that goes away in the middle. A body with a checksum is taken whole or not
-        at all.
+        """Appends a body. After a disconnect the received bytes are kept, but a body with a checksum is stored only
+        if it is complete.
 
-        UploadNotFound, UploadExpired, UnsupportedMediaType, InvalidRequest, UploadOffsetWrong, TooLarge,
-        PartChecksumMismatch, StorageFull.
+        Raises UploadNotFound, UploadExpired, UnsupportedMediaType, InvalidRequest, UploadOffsetWrong, TooLarge,
+        PartChecksumMismatch and StorageFull.
         """
-        standing = await to_thread.run_sync(self._standing, upload_id)
+        status = await to_thread.run_sync(self._status, upload_id)
         tus.check_content_type(headers)
         offset = tus.number(headers, "Upload-Offset")
-        uploads.check_offset(standing.offset, offset)
+        uploads.check_offset(status.offset, offset)
         checksum = tus.checksum(headers)
         announced = headers.get("content-length", "")
-        left = standing.length - offset
+        left = status.length - offset
         if announced.isdecimal() and int(announced) > left:
-            raise TooLarge(f"Only {left} bytes of this upload are missing.")
+            raise TooLarge(f"The body is longer than the {left} remaining bytes of this upload.")
         digest = None if checksum is None else checksum.new()
         blocks = _Blocks(body, left)
-        held: list[tuple[str, int]] = []
+        unsaved: list[tuple[str, int]] = []
         try:
             while (first := await blocks.next()) is not None:
                 key, size = await to_thread.run_sync(
                     self._store, upload_id, first, blocks, digest, limiter=self.threads
                 )
-                held.append((key, size))
+                unsaved.append((key, size))
                 if checksum is None:
-                    await to_thread.run_sync(self._keep, upload_id, offset, held)
+                    await to_thread.run_sync(self._record, upload_id, offset, unsaved)
                     offset += size
             if checksum is not None and digest is not None:
                 if blocks.broken or digest.digest() != checksum.digest:
                     raise PartChecksumMismatch
-                await to_thread.run_sync(self._keep, upload_id, offset, held)
+                await to_thread.run_sync(self._record, upload_id, offset, unsaved)
         except BaseException:
             with CancelScope(shield=True):
-                await to_thread.run_sync(self._drop, held)
+                await to_thread.run_sync(self._drop, unsaved)
             raise
-        standing = await to_thread.run_sync(self._standing, upload_id)
-        if standing.offset == standing.length and standing.expires_at is not None:
+        status = await to_thread.run_sync(self._status, upload_id)
+        if status.offset == status.length and status.expires_at is not None:
             await to_thread.run_sync(self._finish, upload_id, limiter=self.threads)
-        return standing
+        return status
 
     def _begin(self, filename: str | None, length: int) -> UploadStatus:
         with session_scope(self.engine) as session:
             upload = uploads.create(session, filename=filename, media_type="application/octet-stream", size=length)
             return self._view(upload)
 
-    def _standing(self, upload_id: str) -> UploadStatus:
+    def _status(self, upload_id: str) -> UploadStatus:
         with read_scope(self.engine) as session:
             upload = uploads.get(session, upload_id)
             if upload.state is UploadState.RECEIVING and upload.size is None:
-                # It comes in one piece, and is nowhere before it is whole.
+                # An upload in one request does not exist until it is complete.
                 raise UploadNotFound
-            if uploads.is_expired(session, upload, self.life):
+            if uploads.is_expired(session, upload, self.lifetime):
                 raise UploadExpired
             return self._view(upload)
 
@@ -130,10 +132,10 @@ class Resumable:
         length = upload.size or 0
         if upload.state is UploadState.COMPLETE:
             return UploadStatus(upload.id, length, length, None)
-        return UploadStatus(upload.id, upload.received, length, (upload.active_at or upload.created_at) + self.life)
+        return UploadStatus(upload.id, upload.received, length, (upload.active_at or upload.created_at) + self.lifetime)
 
     def _store(self, upload_id: str, first: bytes, rest: "_Blocks", digest: "hashlib._Hash | None") -> tuple[str, int]:
-        """The key of a part, and its bytes."""
+        """Stores a part and returns its key and size."""
         key = f"upload-parts/{upload_id}/{new_id()}"
         until = time.monotonic() + _PART_SECONDS
 
@@ -151,19 +153,19 @@ class Resumable:
 
         return key, self.storage.put(key, source()).size
 
-    def _keep(self, upload_id: str, offset: int, held: list[tuple[str, int]]) -> None:
+    def _record(self, upload_id: str, offset: int, unsaved: list[tuple[str, int]]) -> None:
         with session_scope(self.engine) as session:
-            for key, size in held:
+            for key, size in unsaved:
                 uploads.add_part(session, upload_id, start=offset, size=size, key=key)
                 offset += size
-        held.clear()
+        unsaved.clear()
 
-    def _drop(self, held: list[tuple[str, int]]) -> None:
-        for key, _ in held:
+    def _drop(self, unsaved: list[tuple[str, int]]) -> None:
+        for key, _ in unsaved:
             self.storage.delete(key)
 
     def _finish(self, upload_id: str) -> None:
-        """Makes one object of the parts. Two who do it at once make the same."""
+        """Assembles the parts into one object. Concurrent calls give the same object."""
         _finishing.add(upload_id)
         try:
             with read_scope(self.engine) as session:
@@ -176,7 +178,7 @@ class Resumable:
                     upload.key, (chunk for part in parts for chunk in self.storage.open(part.key))
                 )
             except ObjectNotFound:
-                if self._standing(upload_id).expires_at is None:
+                if self._status(upload_id).expires_at is None:
                     return
                 raise
             with session_scope(self.engine) as session:
@@ -188,11 +190,11 @@ class Resumable:
 
 
 class _Blocks:
-    """A body in blocks of about a mebibyte, to its end or to where its client went away; TooLarge beyond `most`."""
+    """A body in blocks of about 1 MiB, until its end or a disconnect. Raises TooLarge after `limit` bytes."""
 
-    def __init__(self, body: AsyncIterator[bytes], most: int) -> None:
+    def __init__(self, body: AsyncIterator[bytes], limit: int) -> None:
         self._body = body
-        self._left = most
+        self._left = limit
         self._ended = False
         self.broken = False
 
@@ -208,6 +210,6 @@ class _Blocks:
                 break
             self._left -= len(chunk)
             if self._left < 0:
-                raise TooLarge("The body is longer than what is missing of this upload.")
+                raise TooLarge("The body is longer than the remaining bytes of this upload.")
             block += chunk
         return bytes(block) or None

@@ -1,4 +1,4 @@
-"""What an upload looks like to a client."""
+"""Schemas of uploads."""
 
 from datetime import datetime
 
@@ -8,13 +8,15 @@ from api.http.pagination import Page
 
 
 class UploadOut(BaseModel):
-    """A file that the service keeps."""
+    """An uploaded file."""
 
     id: str
-    uri: str = Field(description="How a spec names it.", examples=["upload:01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10"])
-    filename: str | None
+    uri: str = Field(
+        description="URI of the upload for specs.", examples=["upload:01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10"]
+    )
+    filename: str | None = Field(description="Name of the file, if it was sent.")
     size: int = Field(description="Bytes.")
-    sha256: str
+    sha256: str = Field(description="SHA-256 in hex.")
     created_at: datetime
 
 

@@ -1,4 +1,4 @@
-"""Receiving a file: from the socket into storage in flat memory, and either whole or not at all."""
+"""Uploads in one request: streamed from the socket to storage with constant memory, all or nothing."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -10,8 +10,7 @@ from sqlalchemy.orm import Session
 from starlette.datastructures import Headers
 
 from api.http.pagination import decode_cursor, decode_time_cursor, encode_cursor, encode_time_cursor
-from api.uploads.headers import announced_sha256, file_name, multipart_boundary
-from api.uploads.multipart import FilePart
+from api.uploads.headers import expected_sha256, file_name
 from api.uploads.schemas import UploadOut, UploadPage
 from ttm_jobs.database.engine import session_scope
 from ttm_jobs.errors import ChecksumMismatch, Invalid, ServiceError, TooLarge, UploadNotFound
@@ -31,7 +30,9 @@ class EmptyUpload(Invalid):
 
 @dataclass(frozen=True)
 class Receiver:
-    """Takes uploads of at most `limit` bytes. A running upload holds one of `threads`, and no database connection."""
+    """Receives uploads of at most `limit` bytes. An upload in progress uses one of `threads` and no database
+    connection.
+    """
 
     engine: Engine
     storage: Storage
@@ -39,35 +40,32 @@ class Receiver:
     threads: CapacityLimiter
 
     async def receive(self, headers: Headers, filename: str | None, body: AsyncIterator[bytes]) -> UploadOut:
-        """The upload once its bytes are durable. Whatever goes wrong, the client going away included, leaves nothing.
+        """Stores the body and returns the upload once it is durable. After an error or a disconnect, nothing is stored.
 
-        TooLarge, EmptyUpload, ChecksumMismatch, StorageFull, InvalidRequest, QuotaExceeded.
+        Raises TooLarge, EmptyUpload, ChecksumMismatch, StorageFull, InvalidRequest and QuotaExceeded.
         """
         announced = headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > self.limit:
             raise self._too_large()
-        boundary = multipart_boundary(headers)
-        part = None if boundary is None else FilePart(boundary)
-        expected = announced_sha256(headers)
-        blocks = self._blocks(body if part is None else part.read(body))
-        # The first block comes before the row: now the name in a multipart body is known, and that there is a file.
+        expected = expected_sha256(headers)
+        blocks = self._blocks(body)
+        # Read before the row is created, so that an empty body creates none.
         first = await anext(blocks, None)
         if first is None:
             raise EmptyUpload
-        name = file_name(headers, filename) if part is None else file_name(headers, filename or part.filename)
-        upload = await to_thread.run_sync(self._begin, name)
+        upload = await to_thread.run_sync(self._begin, file_name(headers, filename))
         try:
             stored = await to_thread.run_sync(self._store, upload.key, first, blocks, limiter=self.threads)
             if expected is not None and stored.sha256 != expected:
-                raise ChecksumMismatch(f"The bytes received have the SHA-256 {stored.sha256}, not the one announced.")
+                raise ChecksumMismatch(f"The received bytes have the SHA-256 {stored.sha256}, not the expected one.")
             return await to_thread.run_sync(self._complete, upload.id, stored)
         except BaseException:
             with CancelScope(shield=True):
-                await to_thread.run_sync(self._forget, upload)
+                await to_thread.run_sync(self._delete, upload)
             raise
 
     async def _blocks(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        # Sockets give some 64 KiB at a time: larger blocks cross into the writing thread less often.
+        # A socket returns about 64 KiB at a time. Larger blocks need fewer switches to the writing thread.
         block = bytearray()
         received = 0
         async for chunk in chunks:
@@ -87,7 +85,7 @@ class Receiver:
 
         def source() -> Iterator[bytes]:
             yield first
-            # The event loop reads the next block while this thread waits for it.
+            # The event loop reads the next block while this thread waits.
             while (block := from_thread.run(following)) is not None:
                 yield block
 
@@ -101,17 +99,17 @@ class Receiver:
         with session_scope(self.engine) as session:
             return _view(uploads.complete(session, upload_id, size=stored.size, sha256=stored.sha256))
 
-    def _forget(self, upload: Upload) -> None:
+    def _delete(self, upload: Upload) -> None:
         self.storage.delete(upload.key)
         with session_scope(self.engine) as session:
             uploads.remove(session, upload.id)
 
     def _too_large(self) -> TooLarge:
-        return TooLarge(f"An upload has at most {self.limit} bytes.")
+        return TooLarge(f"The upload is larger than the limit of {self.limit} bytes.")
 
 
 def get(session: Session, upload_id: str) -> UploadOut:
-    """An upload that is whole. UploadNotFound."""
+    """A complete upload. Raises UploadNotFound."""
     upload = uploads.get(session, upload_id)
     if upload.state is not UploadState.COMPLETE:
         raise UploadNotFound
@@ -129,7 +127,7 @@ def page(session: Session, *, limit: int, cursor: str | None) -> UploadPage:
 
 
 def remove(engine: Engine, storage: Storage, upload_id: str) -> None:
-    """Forgets an upload; what of its bytes cannot be deleted now is collected later. UploadNotFound."""
+    """Deletes an upload. Bytes that cannot be deleted now are garbage-collected later. Raises UploadNotFound."""
     with session_scope(engine) as session:
         upload = uploads.get(session, upload_id)
         keys = [upload.key, *(part.key for part in uploads.parts(session, upload_id))]

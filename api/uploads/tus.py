@@ -1,4 +1,4 @@
-"""The words of tus 1.0 (https://tus.io/protocols/resumable-upload), by which uploads are resumed."""
+"""The tus 1.0 protocol for resumable uploads (https://tus.io/protocols/resumable-upload)."""
 
 import base64
 import hashlib
@@ -12,20 +12,20 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.errors import InvalidRequest, UnsupportedMediaType, UnsupportedTusVersion, refuse
+from api.http.errors import InvalidRequest, UnsupportedMediaType, UnsupportedTusVersion, error_response
 
 VERSION = "1.0.0"
 CONTENT_TYPE = "application/offset+octet-stream"
 _CHECKSUMS = ("sha1", "sha256")
 _OVERRIDABLE = frozenset({"PATCH", "DELETE"})
-# Those that mean nothing without the protocol.
-_OF_TUS_ALONE = frozenset({"PATCH", "HEAD"})
-_OF_ALL, _OF_ONE = frozenset({"POST"}), frozenset({"DELETE"}) | _OF_TUS_ALONE
+# Methods that exist only in the protocol.
+_TUS_METHODS = frozenset({"PATCH", "HEAD"})
+_COLLECTION_METHODS, _UPLOAD_METHODS = frozenset({"POST"}), frozenset({"DELETE"}) | _TUS_METHODS
 
 
 @dataclass(frozen=True)
 class Checksum:
-    """Of one request's body."""
+    """The checksum of a request body."""
 
     algorithm: str
     digest: bytes
@@ -34,16 +34,14 @@ class Checksum:
         return hashlib.new(self.algorithm, usedforsecurity=False)
 
 
-class Tus:
-    """Asks for the version of the protocol, tells it in every answer, and takes the method of clients that can only
-    POST from `X-HTTP-Method-Override`.
-    """
+class TusMiddleware:
+    """Checks the protocol version, adds it to responses, and applies `X-HTTP-Method-Override`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not is_upload(scope["path"]):
+        if scope["type"] != "http" or not is_upload_path(scope["path"]):
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
@@ -51,8 +49,8 @@ class Tus:
         if scope["method"] == "POST" and override in _OVERRIDABLE:
             scope["method"] = override
         version = headers.get("tus-resumable")
-        spoken = _OF_ALL if scope["path"] == "/uploads" else _OF_ONE
-        if scope["method"] not in spoken or (version is None and scope["method"] not in _OF_TUS_ALONE):
+        methods = _COLLECTION_METHODS if scope["path"] == "/uploads" else _UPLOAD_METHODS
+        if scope["method"] not in methods or (version is None and scope["method"] not in _TUS_METHODS):
             await self._app(scope, receive, send)
             return
 
@@ -62,18 +60,18 @@ class Tus:
             await send(message)
 
         if version != VERSION:
-            await refuse(Request(scope), UnsupportedTusVersion())(scope, receive, send_versioned)
+            await error_response(Request(scope), UnsupportedTusVersion())(scope, receive, send_versioned)
             return
         await self._app(scope, receive, send_versioned)
 
 
-def is_upload(path: str) -> bool:
-    """Whether a path is one of the uploads'."""
+def is_upload_path(path: str) -> bool:
+    """Whether a path belongs to the uploads."""
     return path == "/uploads" or path.startswith("/uploads/")
 
 
-def abilities(max_bytes: int) -> Mapping[str, str]:
-    """What is answered to OPTIONS."""
+def capabilities(max_bytes: int) -> Mapping[str, str]:
+    """The headers of the response to OPTIONS."""
     return {
         "Tus-Version": VERSION,
         "Tus-Extension": "creation,creation-with-upload,expiration,checksum,termination",
@@ -83,48 +81,50 @@ def abilities(max_bytes: int) -> Mapping[str, str]:
 
 
 def number(headers: Headers, name: str) -> int:
-    """A header that counts bytes. InvalidRequest."""
-    told = headers.get(name, "")
-    if not (told.isascii() and told.isdecimal() and len(told) <= 18):
-        raise InvalidRequest(f"{name} is a number of bytes.")
-    return int(told)
+    """A header with a number of bytes. Raises InvalidRequest."""
+    value = headers.get(name, "")
+    if not (value.isascii() and value.isdecimal() and len(value) <= 18):
+        raise InvalidRequest(f"The header {name} must be a number of bytes.")
+    return int(value)
 
 
 def check_content_type(headers: Headers) -> None:
-    """UnsupportedMediaType."""
+    """Raises UnsupportedMediaType unless the body has the content type of tus."""
     if headers.get("content-type", "").partition(";")[0].strip().lower() != CONTENT_TYPE:
-        raise UnsupportedMediaType(f"The body must be bytes: send `Content-Type: {CONTENT_TYPE}`.")
+        raise UnsupportedMediaType(f"Send the bytes with `Content-Type: {CONTENT_TYPE}`.")
 
 
 def file_name(headers: Headers) -> str | None:
-    """Of the metadata only the name is of interest. InvalidRequest for metadata that is none."""
+    """The file name in Upload-Metadata; other metadata is ignored. Raises InvalidRequest."""
     name = None
     for pair in filter(None, (part.strip() for part in headers.get("upload-metadata", "").split(","))):
         key, _, value = pair.partition(" ")
         try:
             decoded = base64.b64decode(value, validate=True).decode()
         except (NotBase64, UnicodeDecodeError):
-            raise InvalidRequest("Upload-Metadata is pairs of a key and its value in base64.") from None
+            raise InvalidRequest("The header Upload-Metadata must contain pairs of a key and a base64 value.") from None
         if key in ("filename", "name"):
             name = name or decoded
     return name
 
 
 def checksum(headers: Headers) -> Checksum | None:
-    """Of the body, where it is announced. InvalidRequest for an algorithm that is not offered."""
-    told = headers.get("upload-checksum")
-    if told is None:
+    """The checksum in Upload-Checksum, if present. Raises InvalidRequest for an unsupported algorithm."""
+    header = headers.get("upload-checksum")
+    if header is None:
         return None
-    algorithm, _, value = told.partition(" ")
+    algorithm, _, value = header.partition(" ")
     try:
         digest = base64.b64decode(value, validate=True)
     except NotBase64:
         digest = b""
     if algorithm not in _CHECKSUMS or len(digest) != hashlib.new(algorithm, usedforsecurity=False).digest_size:
-        raise InvalidRequest(f"Upload-Checksum is {' or '.join(_CHECKSUMS)} and the digest in base64.")
+        raise InvalidRequest(
+            f"The header Upload-Checksum must be {' or '.join(_CHECKSUMS)}, a space, and the digest in base64."
+        )
     return Checksum(algorithm, digest)
 
 
 def expires(at: datetime) -> dict[str, str]:
-    """The header that says until when an upload may be resumed."""
+    """The header with the time at which an incomplete upload expires."""
     return {"Upload-Expires": format_datetime(at, usegmt=True)}

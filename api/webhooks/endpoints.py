@@ -5,8 +5,8 @@ from starlette.responses import Response
 
 from api.dependencies import AdminDep, EngineDep, SettingsDep
 from api.http.errors import InvalidCursor, InvalidRequest
-from api.http.idempotency import OnceDep, located
-from api.http.json_bodies import BODY_REFUSALS, JsonRoute
+from api.http.idempotency import IdempotencyDep, location_header
+from api.http.json_bodies import BODY_ERRORS, JsonRoute
 from api.http.pagination import CursorParameter, Limit
 from api.http.problems import problems
 from api.http.types import WebhookId
@@ -37,34 +37,35 @@ router = APIRouter(prefix="/webhooks", tags=["webhooks"], route_class=JsonRoute)
 @router.post(
     "",
     operation_id="webhooks_create",
-    summary="Be told of the project's jobs",
+    summary="Create a webhook",
     status_code=201,
     response_model=NewWebhookOut,
-    responses=located("the webhook")
+    responses=location_header("the webhook")
     | problems(
-        Forbidden, TooManyWebhooks, UriNotAllowed, IdempotencyKeyReused, RequestInFlight, InvalidRequest, *BODY_REFUSALS
+        Forbidden, TooManyWebhooks, UriNotAllowed, IdempotencyKeyReused, RequestInFlight, InvalidRequest, *BODY_ERRORS
     ),
 )
 def webhooks_create(
-    request: WebhookRequest, once: OnceDep, caller: AdminDep, engine: EngineDep, settings: SettingsDep
+    request: WebhookRequest, idempotent: IdempotencyDep, caller: AdminDep, engine: EngineDep, settings: SettingsDep
 ) -> Response:
-    """Each change of a job's state is sent as a POST, in the form of Standard Webhooks: the headers `webhook-id`,
-    `webhook-timestamp` and `webhook-signature` (v1, HMAC-SHA256 with the secret that is shown now). Anything but 2xx
-    within seconds is tried again, ten times over most of a day, under the same `webhook-id`; order is not kept, and one
-    may come twice. MethodRequirements a key of scope admin."""
-    return once.answer(engine, request, lambda session: service.create(session, settings, request), _location)
+    """Creates a webhook for state changes of the project's jobs. Messages follow Standard Webhooks: a POST with the
+    headers `webhook-id`, `webhook-timestamp` and `webhook-signature` (v1, HMAC-SHA256 with the returned secret). A
+    response other than 2xx, or none within seconds, is retried up to ten times over most of a day with the same
+    `webhook-id`. Messages may arrive out of order or more than once. Requires scope `admin`.
+    """
+    return idempotent.respond(engine, request, lambda session: service.create(session, settings, request), _location)
 
 
 @router.get("", operation_id="webhooks_list", summary="List the project's webhooks")
 def webhooks_list(engine: EngineDep) -> WebhookList:
-    """With what became of them lately; without their secrets."""
+    """All webhooks with their state, without secrets."""
     with read_scope(engine) as session:
-        return service.every(session)
+        return service.list_all(session)
 
 
 @router.get("/{webhook_id}", operation_id="webhooks_get", summary="Show a webhook", responses=problems(WebhookNotFound))
 def webhooks_get(webhook_id: WebhookId, engine: EngineDep) -> WebhookOut:
-    """Without its secret."""
+    """A webhook, without its secret."""
     with read_scope(engine) as session:
         return service.get(session, webhook_id)
 
@@ -73,26 +74,27 @@ def webhooks_get(webhook_id: WebhookId, engine: EngineDep) -> WebhookOut:
     "/{webhook_id}",
     operation_id="webhooks_update",
     summary="Change, disable or enable a webhook",
-    responses=problems(Forbidden, WebhookNotFound, UriNotAllowed, InvalidRequest, *BODY_REFUSALS),
+    responses=problems(Forbidden, WebhookNotFound, UriNotAllowed, InvalidRequest, *BODY_ERRORS),
 )
 def webhooks_update(
-    webhook_id: WebhookId, wanted: WebhookPatch, caller: AdminDep, engine: EngineDep, settings: SettingsDep
+    webhook_id: WebhookId, changes: WebhookPatch, caller: AdminDep, engine: EngineDep, settings: SettingsDep
 ) -> WebhookOut:
-    """What is left out stays. One that failed for days is disabled by itself; `enabled: true` has it told again. MethodRequirements
-    a key of scope admin."""
+    """Changes a webhook. Omitted fields are unchanged. A webhook that fails for days is disabled automatically;
+    enable it again with `enabled: true`. Requires scope `admin`.
+    """
     with session_scope(engine) as session:
-        return service.patch(session, settings, webhook_id, wanted)
+        return service.patch(session, settings, webhook_id, changes)
 
 
 @router.delete(
     "/{webhook_id}",
     operation_id="webhooks_delete",
-    summary="Remove a webhook",
+    summary="Delete a webhook",
     status_code=204,
     responses=problems(Forbidden, WebhookNotFound),
 )
 def webhooks_delete(webhook_id: WebhookId, caller: AdminDep, engine: EngineDep) -> None:
-    """With the record of its deliveries; what is still on its way is not sent. MethodRequirements a key of scope admin."""
+    """Deletes a webhook and its deliveries. Pending messages are not sent. Requires scope `admin`."""
     with session_scope(engine) as session:
         webhooks.remove(session, webhook_id)
 
@@ -100,11 +102,11 @@ def webhooks_delete(webhook_id: WebhookId, caller: AdminDep, engine: EngineDep) 
 @router.post(
     "/{webhook_id}/rotate",
     operation_id="webhooks_rotate",
-    summary="Give a webhook a new secret",
+    summary="Rotate a webhook's secret",
     responses=problems(Forbidden, WebhookNotFound),
 )
 def webhooks_rotate(webhook_id: WebhookId, caller: AdminDep, engine: EngineDep) -> NewWebhookOut:
-    """For a day messages carry a signature by the old secret beside that by the new one. MethodRequirements a key of scope admin."""
+    """Creates a new secret. For one day messages carry signatures of both secrets. Requires scope `admin`."""
     with session_scope(engine) as session:
         return service.rotate(session, webhook_id)
 
@@ -112,12 +114,14 @@ def webhooks_rotate(webhook_id: WebhookId, caller: AdminDep, engine: EngineDep) 
 @router.post(
     "/{webhook_id}/ping",
     operation_id="webhooks_ping",
-    summary="Try a webhook",
+    summary="Send a test message",
     status_code=202,
     responses=problems(Forbidden, WebhookNotFound),
 )
 def webhooks_ping(webhook_id: WebhookId, caller: AdminDep, engine: EngineDep) -> DeliveryOut:
-    """Sends a `webhook.ping`; how that went is among the deliveries within seconds. MethodRequirements a key of scope admin."""
+    """Enqueues the event `webhook.ping`. The result is listed in the deliveries within seconds. Requires scope
+    `admin`.
+    """
     with session_scope(engine) as session:
         return service.ping(session, webhook_id)
 
@@ -125,13 +129,13 @@ def webhooks_ping(webhook_id: WebhookId, caller: AdminDep, engine: EngineDep) ->
 @router.get(
     "/{webhook_id}/deliveries",
     operation_id="webhooks_deliveries",
-    summary="List what a webhook was told",
+    summary="List a webhook's deliveries",
     responses=problems(WebhookNotFound, InvalidRequest, InvalidCursor),
 )
 def webhooks_deliveries(
     webhook_id: WebhookId, engine: EngineDep, limit: Limit = 50, cursor: CursorParameter = None
 ) -> DeliveryPage:
-    """Newest first, each with its tries and what the receiver answered."""
+    """Deliveries with their attempts and the response of the receiver, newest first."""
     with read_scope(engine) as session:
         return service.deliveries(session, webhook_id, limit=limit, cursor=cursor)
 

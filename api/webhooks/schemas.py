@@ -1,4 +1,4 @@
-"""What a webhook looks like to a client."""
+"""Schemas of webhooks."""
 
 from datetime import datetime
 from typing import Annotated
@@ -11,44 +11,44 @@ from ttm_jobs.models import DeliveryState
 from ttm_jobs.repositories.webhooks import EVENTS
 
 
-def _told(event: str) -> str:
+def _check_event(event: str) -> str:
     if event not in EVENTS:
-        raise ValueError(f"there is no event {event!r}; there are {', '.join(EVENTS)}")
+        raise ValueError(f"unknown event {event!r}; the events are {', '.join(EVENTS)}")
     return event
 
 
-EventName = Annotated[str, AfterValidator(_told), Field(json_schema_extra={"enum": list(EVENTS)})]
+EventName = Annotated[str, AfterValidator(_check_event), Field(json_schema_extra={"enum": list(EVENTS)})]
 Description = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
-_EVENTS = "What to be told of; left empty, of everything."
+_EVENTS = "Events to send. Empty: all events."
 
 
 class WebhookRequest(StrictModel):
-    """Where to be told of the project's jobs."""
+    """A new webhook."""
 
     model_config = ConfigDict(
         json_schema_extra={"example": {"url": "https://hooks.example.org/ttm", "events": ["job.succeeded"]}},
     )
 
     url: Annotated[str, Field(min_length=1, max_length=2048)] = Field(
-        description="https:// at a public address; other addresses must be allowed by the operator."
+        description="An https:// URL with a public address. The operator can allow other addresses."
     )
     events: Annotated[list[EventName], Field(max_length=len(EVENTS))] = Field([], description=_EVENTS)
     description: Description | None = None
 
 
 class WebhookPatch(StrictModel):
-    """What of a webhook may be changed; what is left out stays."""
+    """Changes of a webhook. Omitted fields are unchanged."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"enabled": True}})
 
     url: Annotated[str, Field(min_length=1, max_length=2048)] = ""
     events: Annotated[list[EventName], Field(max_length=len(EVENTS))] = Field([], description=_EVENTS)
     description: Description | None = None
-    enabled: bool = Field(True, description="One that was disabled is told from now on, not of what it missed.")
+    enabled: bool = Field(True, description="`true` enables a disabled webhook. Missed events are not sent.")
 
 
 class WebhookOut(BaseModel):
-    """A webhook without its secret."""
+    """A webhook, without its secret."""
 
     id: str
     url: str
@@ -57,36 +57,38 @@ class WebhookOut(BaseModel):
     enabled: bool
     disabled_at: datetime | None
     disabled_reason: str | None
-    failing_since: datetime | None = Field(description="Since when every delivery has failed.")
+    failing_since: datetime | None = Field(
+        description="Time since which all deliveries have failed; null if the last one succeeded."
+    )
     created_at: datetime
 
 
 class NewWebhookOut(WebhookOut):
-    """A webhook whose secret was just made."""
+    """A webhook with its new secret."""
 
-    secret: str = Field(description="`whsec_` and base64; shown now and never again.")
+    secret: str = Field(description="Secret for verifying signatures: `whsec_` and base64. It is not shown again.")
 
 
 class WebhookList(BaseModel):
-    """Every webhook of the project, oldest first; there are few, so the list has no pages."""
+    """All webhooks of the project, oldest first. The list is not paginated."""
 
     items: list[WebhookOut]
 
 
 class DeliveryOut(BaseModel):
-    """What a webhook was told, or is to be."""
+    """A message to a webhook."""
 
-    id: str = Field(description="As in `webhook-id`, the same at each try.")
+    id: str = Field(description="The header `webhook-id`; the same for each attempt.")
     event: str
     state: DeliveryState
-    attempts: int
-    status: int | None = Field(description="What the receiver answered to the newest try.")
-    error: str | None = Field(description="Why it did not answer.")
+    attempts: int = Field(description="Number of attempts so far.")
+    status: int | None = Field(description="HTTP status of the last attempt.")
+    error: str | None = Field(description="Error of the last attempt, if there was no response.")
     created_at: datetime
     last_attempt_at: datetime | None
-    next_attempt_at: datetime | None = Field(description="When it is tried again.")
-    body: str = Field(description="What is signed and sent.")
+    next_attempt_at: datetime | None = Field(description="Time of the next attempt.")
+    body: str = Field(description="The signed body of the message.")
 
 
 class DeliveryPage(Page[DeliveryOut]):
-    """Deliveries, newest first; they are kept for two weeks."""
+    """Deliveries, newest first. They are stored for two weeks."""

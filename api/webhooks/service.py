@@ -1,11 +1,11 @@
-"""Decisions about webhooks."""
+"""Webhooks: creation, changes and deliveries."""
 
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from api.http.pagination import decode_cursor, decode_time_cursor, encode_cursor, encode_time_cursor
-from api.http.problems import FieldError, Refusal
+from api.http.problems import FieldError, FieldErrors
 from api.webhooks.schemas import DeliveryOut, DeliveryPage, NewWebhookOut, WebhookList, WebhookOut, WebhookPatch
 from api.webhooks.schemas import WebhookRequest as Request
 from ttm_jobs.errors import UriNotAllowed
@@ -18,52 +18,52 @@ _CURSOR = "deliveries"
 
 
 def create(session: Session, settings: Settings, request: Request) -> NewWebhookOut:
-    """With its secret. Refusal for an address that is never written to; TooManyWebhooks."""
+    """Creates a webhook. Raises FieldErrors for a URL that is not allowed, and TooManyWebhooks."""
     _check(settings, request.url)
     return _with_secret(
         webhooks.create(session, url=request.url, events=request.events, description=request.description)
     )
 
 
-def every(session: Session) -> WebhookList:
+def list_all(session: Session) -> WebhookList:
     """The webhooks of the caller's project."""
     return WebhookList(items=[_view(webhook) for webhook in webhooks.list_all(session)])
 
 
 def get(session: Session, webhook_id: str) -> WebhookOut:
-    """WebhookNotFound."""
+    """A webhook. Raises WebhookNotFound."""
     return _view(webhooks.get(session, webhook_id))
 
 
-def patch(session: Session, settings: Settings, webhook_id: str, wanted: WebhookPatch) -> WebhookOut:
-    """Changes what is given. WebhookNotFound; Refusal."""
+def patch(session: Session, settings: Settings, webhook_id: str, changes: WebhookPatch) -> WebhookOut:
+    """Applies the given changes. Raises WebhookNotFound and FieldErrors."""
     webhook = webhooks.get(session, webhook_id)
-    given = wanted.model_fields_set
-    _check(settings, wanted.url if "url" in given else webhook.url)
-    if "url" in given:
-        webhook.url = wanted.url
-    if "events" in given:
-        webhook.events = sorted(set(wanted.events))
-    if "description" in given:
-        webhook.description = wanted.description
-    if "enabled" in given:
-        webhooks.enable(session, webhook_id, enabled=wanted.enabled)
+    fields = changes.model_fields_set
+    _check(settings, changes.url if "url" in fields else webhook.url)
+    if "url" in fields:
+        webhook.url = changes.url
+    if "events" in fields:
+        webhook.events = sorted(set(changes.events))
+    if "description" in fields:
+        webhook.description = changes.description
+    if "enabled" in fields:
+        webhooks.enable(session, webhook_id, enabled=changes.enabled)
     session.flush()
     return _view(webhook)
 
 
 def rotate(session: Session, webhook_id: str) -> NewWebhookOut:
-    """WebhookNotFound."""
+    """A webhook with a new secret. Raises WebhookNotFound."""
     return _with_secret(webhooks.rotate(session, webhook_id))
 
 
 def ping(session: Session, webhook_id: str) -> DeliveryOut:
-    """WebhookNotFound."""
+    """Enqueues a test message. Raises WebhookNotFound."""
     return _delivery(webhooks.ping(session, webhook_id))
 
 
 def deliveries(session: Session, webhook_id: str, *, limit: int, cursor: str | None) -> DeliveryPage:
-    """A page of what a webhook was told, newest first. WebhookNotFound."""
+    """A page of a webhook's deliveries, newest first. Raises WebhookNotFound."""
     before = None if cursor is None else decode_cursor(_CURSOR, cursor, decode_time_cursor)
     found = webhooks.deliveries(session, webhook_id, limit=limit + 1, before=before)
     has_more = len(found) > limit
@@ -74,26 +74,26 @@ def deliveries(session: Session, webhook_id: str, *, limit: int, cursor: str | N
 
 def _check(settings: Settings, url: str) -> None:
     try:
-        _check_address(settings, url)
+        _check_url(settings, url)
     except UriNotAllowed as error:
-        raise Refusal((error, FieldError(pointer="/url", detail=error.message))) from None
+        raise FieldErrors((error, FieldError(pointer="/url", detail=error.message))) from None
 
 
-def _check_address(settings: Settings, url: str) -> None:
-    # What the host's name resolves to is looked at whenever a webhook is sent.
+def _check_url(settings: Settings, url: str) -> None:
+    # The addresses that the host name resolves to are checked at each delivery.
     uri = parse_uri(url)
     if not isinstance(uri, HttpUri) or uri.sha256 is not None:
-        raise UriNotAllowed("A webhook's address is https://HOST/PATH.")
+        raise UriNotAllowed("The URL of a webhook must be https://HOST/PATH.")
     if f"{uri.host}:{uri.port}" in settings.private_hosts:
         return
     if uri.scheme != "https":
-        raise UriNotAllowed("A webhook's address is https://; the operator allows http:// to single hosts.")
+        raise UriNotAllowed("The URL of a webhook must be https://. The operator can allow http:// for single hosts.")
     try:
         public = is_public(uri.host.strip("[]"))
     except ValueError:
-        public = uri.host != "localhost"  # a name
+        public = uri.host != "localhost"  # a host name
     if not public:
-        raise UriNotAllowed(f"{uri.host} resolves to an address that is not public.")
+        raise UriNotAllowed(f"{uri.host} is not a public address.")
 
 
 def _view(webhook: Webhook) -> WebhookOut:

@@ -16,8 +16,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, select
 
 from api.app import create_app
-from api.auth.rate_limit import RateLimit
-from api.main import app
+from api.auth.middleware import RateLimit
 from tests.support.factories import create_job, queued
 from tests.support.runs import STUDENT_BYTES, claim, succeed, train
 from ttm_jobs.database.clock import now
@@ -84,6 +83,16 @@ def test_a_key_is_shown_once_and_stored_hashed(client: TestClient, engine: Engin
     assert secret not in listed.text
     with read_scope(engine) as session:
         assert all(secret not in str(value) for value in session.execute(select(ApiKey.__table__)).one())
+
+
+@pytest.mark.parametrize("scope", ["read", "submit"])
+def test_first_key_must_be_admin(client: TestClient, scope: str) -> None:
+    answer = client.post("/keys", json={"name": "first", "scope": scope})
+    assert (answer.status_code, answer.json()["code"]) == (422, "first_key_not_admin")
+    assert answer.json()["errors"][0]["pointer"] == "/scope"
+    assert client.get("/keys").json()["items"] == []
+    admin = bearer(client.post("/keys", json={"name": "first", "scope": "admin"}).json()["secret"])
+    assert client.post("/keys", json={"name": "second", "scope": scope}, headers=admin).status_code == 201
 
 
 def test_a_browser_sends_the_key_as_a_password(client: TestClient, engine: Engine) -> None:
@@ -168,7 +177,7 @@ def test_last_use_is_noted(ours: TestClient, engine: Engine) -> None:
 
 
 def operations() -> list[tuple[str, str]]:
-    return [(method, path) for path, methods in app.openapi()["paths"].items() for method in methods]
+    return [(method, path) for path, methods in create_app().openapi()["paths"].items() for method in methods]
 
 
 @pytest.fixture
@@ -189,7 +198,7 @@ def theirs(engine: Engine, storage: Storage) -> dict[str, str]:
     with read_scope(engine) as session:
         key_id = session.scalars(select(ApiKey.id).where(ApiKey.project_id == "theirs")).one()
     ids = {"job_id": job_id, "upload_id": upload.id, "key_id": key_id, "webhook_id": webhook.id, "version": "1"}
-    return {**ids, "name": "student.safetensors"}
+    return {**ids, "name": "student.safetensors", "filename": "f"}
 
 
 def test_what_another_project_has_is_not_found_on_any_route(
@@ -321,7 +330,7 @@ def test_a_key_that_asks_too_often_waits(settings: Settings) -> None:
 
 def test_tokens_come_back_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr("api.auth.rate_limit.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("api.auth.middleware.time.monotonic", lambda: clock[0])
     limit = RateLimit(per_second=2)
     assert [limit.wait("a") for _ in range(20)] == [0.0] * 20
     assert limit.wait("a") == pytest.approx(0.5)

@@ -42,7 +42,7 @@ def test_each_attempt_tells_its_worker_its_steps_and_its_cause(
     assert lost["worker"]
     assert lost["started_at"] <= lost["ended_at"] <= failed["started_at"]
     assert (failed["number"], failed["outcome"], failed["from_step"]) == (2, "failed", None)
-    assert failed["cause"].pop("next_step").startswith("Look at the dataset")
+    assert failed["cause"].pop("next_step").startswith("Fix the dataset")
     assert failed["cause"] == {"code": "bad_dataset", "message": "No images.", "origin": "user", "retryable": False}
 
 
@@ -96,4 +96,7 @@ def test_a_job_names_its_queue_and_the_memory_it_needs(
         answer = client.post("/jobs", json={**body, "queue": "gpus"})
         assert (answer.status_code, answer.json()["code"]) == (422, "unknown_queue")
         [error] = answer.json()["errors"]
-        assert (error["pointer"], error["detail"]) == ("/queue", "There is no queue 'gpus'. There is 'cpu' and 'gpu'.")
+        assert (error["pointer"], error["detail"]) == (
+            "/queue",
+            "There is no queue 'gpus'. The queues are 'cpu', 'gpu'.",
+        )

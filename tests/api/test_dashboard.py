@@ -1,4 +1,4 @@
-"""Pages: they render, hold nothing foreign, and show hostile words as text."""
+"""Rendered pages: content, escaping, and no resources of other hosts."""
 
 import re
 from pathlib import Path
@@ -17,21 +17,21 @@ HOSTILE = """<script>alert(1)</script>"'><img src=x onerror=alert(1)>{{7*7}}"""
 
 @pytest.fixture
 def jobs(client: TestClient, engine: Engine, storage: Storage, settings: Settings) -> dict[str, str]:
-    """One job in each of the situations a page shows."""
+    """One job in each state."""
 
     def submit(name: str) -> str:
         body = {"name": name, "student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
         return str(client.post("/jobs", json=body).json()["id"])
 
-    made = {name: submit(HOSTILE) for name in ("queued", "running", "succeeded", "failed")}
-    train(engine, claim(engine, made["running"]), range(1, 5))
-    succeed(engine, storage, claim(engine, made["succeeded"]))
-    fail(engine, claim(engine, made["failed"]), HOSTILE)
-    return made
+    created = {name: submit(HOSTILE) for name in ("queued", "running", "succeeded", "failed")}
+    train(engine, claim(engine, created["running"]), range(1, 5))
+    succeed(engine, storage, claim(engine, created["succeeded"]))
+    fail(engine, claim(engine, created["failed"]), HOSTILE)
+    return created
 
 
 def assert_clean(html: str) -> None:
-    """No inline script or style, nothing from another host, no unescaped word of a user's."""
+    """Asserts that there is no inline script or style, no resource of another host, and no unescaped user input."""
     assert not re.search(r"<script(?![^>]*\bsrc=)", html)
     assert not re.search(r"<style|\sstyle=|\son[a-z]+=[^&]", html.replace("onerror=alert", ""))
     assert not re.search(r"""(?:src|href)=["'](?:https?:)?//""", html)
@@ -39,7 +39,7 @@ def assert_clean(html: str) -> None:
     assert "49" not in re.findall(r"onerror=alert\(1\)&gt;([^<]*)", html)
 
 
-def test_the_list_shows_each_job_with_its_state_in_words(client: TestClient, jobs: dict[str, str]) -> None:
+def test_jobs_page_shows_states_as_text(client: TestClient, jobs: dict[str, str]) -> None:
     answer = client.get("/")
     assert answer.status_code == 200
     assert "script-src 'self'" in answer.headers["content-security-policy"]
@@ -51,7 +51,7 @@ def test_the_list_shows_each_job_with_its_state_in_words(client: TestClient, job
         )
 
 
-def test_the_list_shows_who_submitted_what_and_filters_by_it(client: TestClient, engine: Engine) -> None:
+def test_jobs_page_shows_and_filters_by_owner(client: TestClient, engine: Engine) -> None:
     first, second = queued(engine, owner="ana"), queued(engine, owner=HOSTILE)
     html = client.get("/").text
     assert_clean(html)
@@ -64,13 +64,13 @@ def test_the_list_shows_who_submitted_what_and_filters_by_it(client: TestClient,
     assert "submitted by" in job
 
 
-def test_the_list_says_why_a_job_failed(client: TestClient, jobs: dict[str, str]) -> None:
+def test_jobs_page_shows_failure_codes(client: TestClient, jobs: dict[str, str]) -> None:
     html = client.get("/?state=failed").text
     assert_clean(html)
     assert re.search(r'</span>failed</span> <span class="quiet" title="[^"<]*">bad dataset</span>', html)
 
 
-def test_the_list_filters_and_pages(client: TestClient, jobs: dict[str, str]) -> None:
+def test_jobs_page_filters_and_paginates(client: TestClient, jobs: dict[str, str]) -> None:
     html = client.get("/?state=failed").text
     assert jobs["failed"] in html
     assert jobs["queued"] not in html
@@ -85,29 +85,48 @@ def test_the_list_filters_and_pages(client: TestClient, jobs: dict[str, str]) ->
     assert jobs["queued"] in client.get(older[1].replace("&amp;", "&")).text
 
 
+def test_filters_without_a_match_can_be_cleared(sqlite_client: TestClient) -> None:
+    assert "No jobs yet" in sqlite_client.get("/").text
+    for query in ("state=failed", "name=nothing", "tag=nothing&sort=name"):
+        html = sqlite_client.get(f"/?{query}").text
+        assert "No jobs match these filters" in html
+        assert "No jobs yet" not in html
+        link = re.search(r'<a href="([^"]+)">Clear filters</a>', html)
+        assert link is not None
+        assert link[1] == ("/?sort=name" if "sort" in query else "/")
+
+
+def test_job_page_counts_attempts_that_ran(client: TestClient, jobs: dict[str, str]) -> None:
+    for state, count in (("queued", 0), ("running", 1), ("failed", 1)):
+        assert (
+            f'<dt>Attempts</dt><dd>{count} <span class="quiet">limit 3</span>'
+            in client.get(f"/ui/jobs/{jobs[state]}").text
+        )
+
+
 @pytest.mark.parametrize("state", ["queued", "running", "succeeded", "failed"])
-def test_a_job_page_shows_what_there_is(client: TestClient, jobs: dict[str, str], state: str) -> None:
+def test_job_page_content(client: TestClient, jobs: dict[str, str], state: str) -> None:
     answer = client.get(f"/ui/jobs/{jobs[state]}")
     assert answer.status_code == 200
     assert_clean(answer.text)
     expected = {
         "queued": ['data-post="/jobs/', "Cancel", "as submitted"],
         "running": ["epoch 1 of 1, step 4 of 100", "1 min 36 s", '<progress max="1" value="0.04"', "95.00%"],
-        "succeeded": [STUDENT_SHA256, "Download student", "88.00%", "+3.00 points", "Whole log"],
-        "failed": ["Failed: bad dataset", "lies in the job&#39;s input", "&lt;script&gt;", "Retry"],
+        "succeeded": [STUDENT_SHA256, "Download student", "88.00%", "-3.00 points", "96.7%", "Full log"],
+        "failed": ["Failed: bad dataset", "The job&#39;s input", "&lt;script&gt;", "Retry"],
     }
-    for words in expected[state]:
-        assert words in answer.text or words.replace("&#39;", "'") in answer.text, words
+    for text in expected[state]:
+        assert text in answer.text or text.replace("&#39;", "'") in answer.text, text
 
 
-def test_an_unknown_job_is_a_page_of_its_own(client: TestClient) -> None:
+def test_unknown_job_has_its_own_page(client: TestClient) -> None:
     answer = client.get("/ui/jobs/<script>")
     assert answer.status_code == 404
     assert_clean(answer.text)
-    assert "no such job" in answer.text
+    assert "Job not found" in answer.text
 
 
-def test_the_docs_page_is_complete(sqlite_client: TestClient) -> None:
+def test_api_reference_is_complete(sqlite_client: TestClient) -> None:
     html = sqlite_client.get("/docs").text
     document = sqlite_client.get("/openapi.json").json()
     assert_clean(html)
@@ -118,15 +137,16 @@ def test_the_docs_page_is_complete(sqlite_client: TestClient) -> None:
         assert f'id="schema-{name}"' in html
     links = set(re.findall(r'href="#([^"]+)"', html))
     assert links <= set(re.findall(r'id="([^"]+)"', html))
-    assert 'id="unknown_architecture"' in html, "the type of a problem leads here"
+    assert 'id="unknown_architecture"' in html, "the `type` of a problem links here"
 
 
-def test_static_files_are_served_and_only_they(sqlite_client: TestClient) -> None:
+def test_only_static_files_are_served(sqlite_client: TestClient) -> None:
     page = sqlite_client.get("/").text
     for path in re.findall(r'(?:src|href)="(/static/[^"]+)"', page):
         assert sqlite_client.get(path).status_code == 200
-    static = Path("api/dashboard/static")
-    for script in static.glob("*.js"):
-        for imported in re.findall(r'from "\./([^"]+)"', script.read_text()):
-            assert sqlite_client.get(f"/static/{imported}").status_code == 200
+    static = Path("api/dashboard/static").resolve()
+    for script in static.rglob("*.js"):
+        for imported in re.findall(r'from "(\.[^"]+)"', script.read_text()):
+            path = (script.parent / imported).resolve().relative_to(static)
+            assert sqlite_client.get(f"/static/{path}").status_code == 200
     assert sqlite_client.get("/static/..%2fpages.py").status_code == 404

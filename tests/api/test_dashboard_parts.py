@@ -1,4 +1,4 @@
-"""What pages are made of: the form's fields, the timeline, differences, the order of a list, and words for failures."""
+"""Parts of the pages: form fields, timeline, comparison, list links, number formats and next steps after a failure."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -7,8 +7,9 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 from starlette.datastructures import URL
 
-from api.dashboard.formats import compression
+from api.dashboard.formats import compression, compression_text
 from api.dashboard.jobs import form
+from api.dashboard.jobs.comparison import scores
 from api.dashboard.jobs.detail import spans
 from api.dashboard.jobs.table import Query
 from api.jobs.next_steps import next_step
@@ -22,9 +23,9 @@ def submit(client: TestClient, settings: Settings, **fields: object) -> str:
     return str(client.post("/jobs", json=body).json()["id"])
 
 
-def test_every_method_of_the_schema_has_its_fields() -> None:
+def test_form_has_the_fields_of_every_method() -> None:
     methods = {method.kind: method for method in form.methods()}
-    assert next(iter(methods)) == "wttm", "the default one is shown first"
+    assert next(iter(methods)) == "wttm", "the default method comes first"
     assert {"wttm", "ttm", "kd", "ce", "dkd", "dist", "nkd", "wkd"} <= set(methods)
     assert methods["ce"].fields == ()
     fields = {field.pointer: field for field in methods["wttm"].fields}
@@ -32,14 +33,16 @@ def test_every_method_of_the_schema_has_its_fields() -> None:
     assert fields["/method/logit_standardization"].kind == "boolean"
 
 
-def test_the_defaults_of_the_form_are_a_spec() -> None:
-    """Whoever writes the defaults into the fields gets the job of whoever leaves them empty."""
-    told = {field.pointer.rpartition("/")[2]: field.default for field in form.training() if field.default is not None}
+def test_form_defaults_equal_the_spec_defaults() -> None:
+    """Entering the displayed defaults gives the same job as leaving the fields empty."""
+    entered = {
+        field.pointer.rpartition("/")[2]: field.default for field in form.training() if field.default is not None
+    }
     least = {"student": "resnet18", "dataset": "file:///data", "method": "ce"}
-    assert JobRequest.model_validate({**least, "training": told}) == JobRequest.model_validate(least)
+    assert JobRequest.model_validate({**least, "training": entered}) == JobRequest.model_validate(least)
 
 
-def test_addresses_keep_what_they_do_not_change() -> None:
+def test_list_links_keep_other_parameters() -> None:
     parameters = [("state", "failed"), ("sort", "-top1"), ("cursor", "abc"), ("name", "")]
     query = Query(URL("http://host/?x"), parameters)
     assert query.having("sort", None) == "/?state=failed"
@@ -48,14 +51,19 @@ def test_addresses_keep_what_they_do_not_change() -> None:
     assert query.having("tag", "a&b=c") == "/?state=failed&sort=-top1&tag=a%26b%3Dc"
 
 
-def test_compression_is_known_once_the_architectures_are() -> None:
+def test_compression_needs_both_architectures() -> None:
     assert compression("cifar/resnet56", "cifar/resnet20") == pytest.approx(3.1, abs=0.1)
     assert compression("upload:01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10", "cifar/resnet20") is None
     both = compression("cifar/resnet56 + cifar/resnet56", "cifar/resnet56")
     assert both == 2
 
 
-def test_a_timeline_has_no_gaps(client: TestClient, engine: Engine, settings: Settings) -> None:
+def test_compression_ratio_is_shown_only_above_one() -> None:
+    written = [compression_text(ratio) for ratio in (3.0956, 1.0001, 0.5, None)]
+    assert written == ["3.1\N{MULTIPLICATION SIGN} smaller", "same size", "larger", "\N{EN DASH}"]
+
+
+def test_timeline_has_no_gaps(client: TestClient, engine: Engine, settings: Settings) -> None:
     job_id = submit(client, settings)
     lease = claim(engine, job_id)
     train(engine, lease, range(1, 3))
@@ -83,7 +91,7 @@ def test_a_timeline_has_no_gaps(client: TestClient, engine: Engine, settings: Se
     ]
 
 
-def test_a_comparison_needs_two_jobs_that_are_there(client: TestClient, settings: Settings) -> None:
+def test_comparison_needs_two_existing_jobs(client: TestClient, settings: Settings) -> None:
     one, other = (submit(client, settings, training={"epochs": epochs}) for epochs in (3, 4))
     page = client.get(f"/ui/compare?job={one}&job={other}")
     assert page.status_code == 200
@@ -93,7 +101,55 @@ def test_a_comparison_needs_two_jobs_that_are_there(client: TestClient, settings
         assert client.get(address).status_code == 404
 
 
-def test_the_list_is_filtered_by_words(client: TestClient, settings: Settings) -> None:
+@pytest.fixture
+def finished(client: TestClient, settings: Settings) -> JobOut:
+    """A job with validation and test accuracies."""
+    job = JobOut.model_validate(client.get(f"/jobs/{submit(client, settings)}").json())
+    result = {
+        "student_validation": {"top1": 0.9},
+        "teacher_validation": {"top1": 0.95},
+        "student_test": {"top1": 0.72},
+        "teacher_test": {"top1": 0.8},
+    }
+    return job.model_copy(update={"result": result})
+
+
+def test_comparison_uses_the_test_split_if_every_job_has_it(finished: JobOut) -> None:
+    queued = finished.model_copy(update={"result": None})
+    found = scores([finished, finished, queued])
+    assert found.split == "test"
+    assert [score.student for score in found.by_job] == [0.72, 0.72, None]
+    assert found.by_job[0].change_points == pytest.approx(-8)
+    assert found.by_job[0].retention == pytest.approx(0.9)
+    assert found.problem is None
+
+
+def test_comparison_uses_validation_for_all_jobs_if_one_has_no_test_accuracy(finished: JobOut) -> None:
+    running = finished.model_copy(update={"result": None, "metrics": {"validation/top1": 0.5, "teacher/top1": 0.95}})
+    found = scores([finished, running])
+    assert found.split == "validation"
+    assert [(score.student, score.teacher) for score in found.by_job] == [(0.9, 0.95), (0.5, 0.95)]
+
+
+def test_jobs_of_different_datasets_are_not_ranked(finished: JobOut) -> None:
+    other = finished.model_copy(update={"dataset": "file:///data/other"})
+    assert "different datasets" in (scores([finished, other]).problem or "")
+    # A job without an accuracy does not matter.
+    assert scores([finished, other.model_copy(update={"result": None})]).problem is None
+    agreement = other.model_copy(
+        update={"dataset": finished.dataset, "result": {"student_test": {"top1": 0.9, "against": "teacher"}}}
+    )
+    assert "agreement" in (scores([finished, agreement]).problem or "")
+
+
+def test_comparison_page_states_the_split_and_why_there_is_no_front(client: TestClient, settings: Settings) -> None:
+    one, other = submit(client, settings), submit(client, settings)
+    page = client.get(f"/ui/compare?job={one}&job={other}").text
+    assert "Top-1 (validation)" in page
+    assert 'data-ranked="yes"' in page
+
+
+def test_jobs_page_filters_by_name_and_tag(client: TestClient, settings: Settings) -> None:
     one = submit(client, settings, name="a", tags=["night"])
     other = submit(client, settings, name="b")
     for address in ("/?name=a", "/?tag=night", "/?name=a&tag=night&teacher=&dataset="):
@@ -103,7 +159,7 @@ def test_the_list_is_filtered_by_words(client: TestClient, settings: Settings) -
 
 
 @pytest.mark.parametrize(
-    ("code", "origin", "retryable", "words"),
+    ("code", "origin", "retryable", "text"),
     [
         ("out_of_memory", "system", True, "gradient_accumulation"),
         ("new_code", "user", False, "Correct the spec"),
@@ -111,5 +167,5 @@ def test_the_list_is_filtered_by_words(client: TestClient, settings: Settings) -
         ("new_code", "system", False, "log"),
     ],
 )
-def test_every_failure_has_a_next_step(code: str, origin: str, retryable: bool, words: str) -> None:
-    assert words in next_step(code, origin, retryable=retryable)
+def test_every_failure_has_a_next_step(code: str, origin: str, retryable: bool, text: str) -> None:
+    assert text in next_step(code, origin, retryable=retryable)

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 from starlette.datastructures import Headers
 
-from api.http.errors import RangeNotSatisfiable
-from api.http.ranges import Part, Whole, select
+from api.http.conditional_requests import FullContent, PartialContent, RangeNotSatisfiable, select
 from tests.api.test_bad_requests import assert_problem
 from tests.support.runs import STUDENT_BYTES, STUDENT_SHA256, claim, succeed
 from ttm_jobs.settings import Settings
@@ -125,6 +124,6 @@ def test_no_range_header_selects_what_is_not_there(value: str, size: int) -> Non
         selection = select(header, etag='"x"', size=size)
     except RangeNotSatisfiable:
         return
-    assert isinstance(selection, Whole) or (
-        isinstance(selection, Part) and 0 <= selection.start < selection.end <= size
+    assert isinstance(selection, FullContent) or (
+        isinstance(selection, PartialContent) and 0 <= selection.start < selection.end <= size
     )

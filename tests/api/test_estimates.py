@@ -27,7 +27,7 @@ def body(settings: Settings, **training: Any) -> dict[str, Any]:
 def finished(client: TestClient | httpx2.Client, engine: Engine, storage: Storage, spec: dict[str, Any]) -> str:
     job_id = str(client.post("/jobs", json=spec).json()["id"])
     lease = claim(engine, job_id)
-    told = {
+    estimate = {
         "seconds": 90.0,
         "step_seconds": 0.1,
         "teacher_seconds": 0,
@@ -36,7 +36,7 @@ def finished(client: TestClient | httpx2.Client, engine: Engine, storage: Storag
     }
     with session_scope(engine) as session:
         job = leases.fence(session, lease)
-        recording.resolved(session, job, job.spec, {"total_steps": 900, "estimate": told}, now(session))
+        recording.resolved(session, job, job.spec, {"total_steps": 900, "estimate": estimate}, now(session))
     succeed(engine, storage, lease)
     with session_scope(engine) as session:
         job = crud.get(session, job_id)
@@ -45,14 +45,12 @@ def finished(client: TestClient | httpx2.Client, engine: Engine, storage: Storag
     return job_id
 
 
-def test_a_job_like_it_tells_what_it_will_take(
-    client: TestClient, engine: Engine, storage: Storage, settings: Settings
-) -> None:
+def test_estimate_from_a_similar_job(client: TestClient, engine: Engine, storage: Storage, settings: Settings) -> None:
     nothing = client.post("/jobs/validate", json=body(settings)).json()
-    assert (nothing["like"], nothing["seconds"], nothing["memory_bytes"], nothing["disk_bytes"]) == (None,) * 4
+    assert (nothing["similar_job"], nothing["seconds"], nothing["memory_bytes"], nothing["disk_bytes"]) == (None,) * 4
     job_id = finished(client, engine, storage, body(settings))
     same = client.post("/jobs/validate", json=body(settings)).json()
-    assert (same["like"], same["seconds"], same["memory_bytes"]) == (job_id, 100.0, 5_000_000)
+    assert (same["similar_job"], same["seconds"], same["memory_bytes"]) == (job_id, 100.0, 5_000_000)
     assert same["disk_bytes"] == 1000 + len(STUDENT_BYTES) + len(b"step 1\n")
     longer = client.post("/jobs/validate", json=body(settings, epochs=25)).json()
     assert (longer["seconds"], longer["memory_bytes"]) == (250.0, 5_000_000)
@@ -62,4 +60,4 @@ def test_a_job_like_it_tells_what_it_will_take(
         {**body(settings), "student": "resnet34"},
         {**body(settings), "method": "kd", "teacher": "timm:resnet50.a1_in1k"},
     ):
-        assert client.post("/jobs/validate", json=other).json()["like"] is None
+        assert client.post("/jobs/validate", json=other).json()["similar_job"] is None

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from sqlalchemy import Engine, event
 
-from api.jobs.live import feed
+from api.live import feed
 from tests.api.test_bad_requests import assert_problem
 from tests.support.runs import claim, fail, succeed, train
 from ttm_jobs.database.engine import read_scope
@@ -115,7 +115,7 @@ def test_refusals_come_before_the_stream(live: str, job_id: str) -> None:
 
 
 def test_a_silent_stream_is_pinged(live: str, job_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.jobs.live.feed._PING_SECONDS", 0.2)
+    monkeypatch.setattr("api.live.feed._PING_SECONDS", 0.2)
     with httpx2.stream("GET", f"{live}/jobs/{job_id}/events", timeout=10) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert answer.headers["cache-control"] == "no-cache"
@@ -156,7 +156,7 @@ def test_listeners_share_one_poller(live: str, engine: Engine, storage: Storage,
 def test_a_listener_that_fell_behind_what_is_kept_reads_on_from_the_record(
     live: str, engine: Engine, storage: Storage, job_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed, "_KEPT", 3)
+    monkeypatch.setattr(feed, "_MAX_RECENT", 3)
     monkeypatch.setattr(feed, "_PAGE", 4)
     lease = claim(engine, job_id)
     slow = listen(live, job_id)

@@ -212,6 +212,16 @@ def test_a_dry_run_says_what_would_be_and_makes_nothing(client: TestClient, engi
     assert (run["student"]["parameters"], run["teachers"][0]["parameters"]) == (11_689_512, 25_557_032)
     assert run["teacher_store_bytes_per_image"] == 74
     assert (run["memory_bytes"], run["seconds"]) == (None, None)
+    # Two teachers, with one byte per logit.
+    two = {"teachers": [teacher, teacher], "training": {"stored_as": "int8"}}
+    stored = client.post("/jobs/validate", json={**body, "teacher": None, **two}).json()
+    assert stored["teacher_store_bytes_per_image"] == 74
+    assert (
+        client.post("/jobs/validate", json={**body, "training": {"stored_as": "int8"}}).json()[
+            "teacher_store_bytes_per_image"
+        ]
+        == 37
+    )
     wrong = client.post("/jobs/validate", json={**body, "student": "resnet188"})
     assert_problem(wrong, 422, "unknown_architecture")
     with read_scope(engine) as session:

@@ -87,7 +87,7 @@ def test_running_job_shows_progress_metrics_and_gap(client: TestClient, engine: 
     }
     assert job["metrics"]["train/loss"] == pytest.approx(0.2)
     assert job["accuracy"]["split"] == "validation"
-    assert job["accuracy"]["change_points"] == pytest.approx((0.95 - 5 / 110) * 100, abs=1e-4)
+    assert job["accuracy"]["change_points"] == pytest.approx((5 / 110 - 0.95) * 100, abs=1e-4)
     assert [entry["value"] for entry in job["history"]] == ["queued", "running", "training"]
     assert job["links"]["student"] is None
     assert job["links"]["cancel"] == f"/jobs/{job_id}/cancel"
@@ -105,7 +105,8 @@ def test_succeeded_job_shows_result_and_artifacts(
         "against": "labels",
         "teacher": 0.91,
         "student": 0.88,
-        "change_points": pytest.approx(3.0),
+        "change_points": pytest.approx(-3.0),
+        "retention": pytest.approx(0.88 / 0.91, abs=1e-6),
     }
     assert [file["name"] for file in job["artifacts"]] == ["student.safetensors", "trainer.log"]
     assert job["artifacts"][0]["sha256"] == STUDENT_SHA256
@@ -128,7 +129,7 @@ def test_failure_says_whose_fault_it_was(client: TestClient, engine: Engine, bod
     job_id = submit(client, body)["id"]
     fail(engine, claim(engine, job_id))
     failure = client.get(f"/jobs/{job_id}").json()["failure"]
-    assert failure.pop("next_step").startswith("Look at the dataset")
+    assert failure.pop("next_step").startswith("Fix the dataset")
     assert failure == {"code": "bad_dataset", "message": "No images.", "origin": "user", "retryable": False}
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from api.app import create_app
+from api.http.problems import error_codes
 from api.jobs.examples import SPECS
-from api.main import app
-from api.openapi import error_codes
 from ttm_core.spec import catalogue
 from ttm_core.spec.job import DistillSpec
 from ttm_jobs.settings import Settings
@@ -19,12 +19,12 @@ SNAPSHOT = Path(__file__).parents[2] / "docs" / "reference" / "openapi.json"
 
 
 def operations() -> list[tuple[str, str, dict[str, Any]]]:
-    document = app.openapi()
+    document = create_app().openapi()
     return [(path, method, op) for path, methods in document["paths"].items() for method, op in methods.items()]
 
 
 def test_the_committed_document_is_current() -> None:
-    current = json.dumps(app.openapi(), indent=2, ensure_ascii=False) + "\n"
+    current = json.dumps(create_app().openapi(), indent=2, ensure_ascii=False) + "\n"
     assert SNAPSHOT.read_text(encoding="utf-8") == current, "run: python -m api.openapi > docs/reference/openapi.json"
 
 
@@ -69,7 +69,7 @@ def test_operation_ids_are_unique_and_paths_are_the_promised_ones() -> None:
 
 
 def test_every_reference_leads_somewhere() -> None:
-    document = app.openapi()
+    document = create_app().openapi()
     text = json.dumps(document)
     names = {part.partition('"')[0] for part in text.split("#/components/schemas/")[1:]}
     assert names <= set(document["components"]["schemas"])
@@ -83,11 +83,11 @@ def test_examples_are_specs_of_known_architectures(name: str) -> None:
 
 
 def test_the_served_document_is_the_same(sqlite_client: TestClient) -> None:
-    assert sqlite_client.get("/openapi.json").json() == app.openapi()
+    assert sqlite_client.get("/openapi.json").json() == create_app().openapi()
 
 
 def test_every_code_that_is_answered_is_in_the_document() -> None:
-    document = app.openapi()
+    document = create_app().openapi()
     told = document["components"]["schemas"]["Problem"]["properties"]["code"]["x-extensible-enum"]
     named: set[str] = set()
     for _, _, operation in operations():
@@ -106,7 +106,7 @@ JSON = "application/json"
 
 def examples() -> list[tuple[str, str, str, Any]]:
     """Method, path, name and value of every example of a body."""
-    document = app.openapi()
+    document = create_app().openapi()
     found = []
     for path, method, operation in operations():
         body = operation.get("requestBody", {}).get("content", {}).get(JSON)

@@ -12,7 +12,7 @@ from api.app import create_app
 from api.http.pagination import encode_cursor
 from tests.api.test_bad_requests import assert_problem
 from tests.api.test_job_lists import explain
-from tests.browser.gallery import crowd
+from tests.browser.gallery import create_many
 from tests.support.factories import claimed, create_job, queued
 from tests.support.statements import statements
 from ttm_jobs.database.clock import now
@@ -97,7 +97,7 @@ def test_each_job_tells_what_it_waits_for(client: TestClient, engine: Engine) ->
     worker(engine, "w1", "other", memory=80 * GIB)
     assert reasons() == {large: "worker", small: "worker"}
     worker(engine, "w2", memory=24 * GIB)
-    assert reasons() == {large: "memory", small: "turn"}
+    assert reasons() == {large: "memory", small: "queue"}
     with session_scope(engine) as session:
         projects.ensure(session, "default").max_running_jobs = 1
         again = create_job(session)
@@ -134,10 +134,10 @@ def test_queues_tell_who_serves_them_and_whose_turn_it_is(
     assert list(lines) == ["gpu", "default", "unused"], "what waits of others alone is not told"
     assert all((each.pop("oldest_age_seconds") is not None) == bool(each["depth"]) for each in lines.values())
     assert lines == {
-        "gpu": {"depth": 1, "workers": 2, "idle_workers": 1, "projects": 1, "turn": 1},
+        "gpu": {"depth": 1, "workers": 2, "idle_workers": 1, "projects": 1, "project_position": 1},
         # The other project runs nothing yet, so it goes first.
-        "default": {"depth": 1, "workers": 1, "idle_workers": 0, "projects": 2, "turn": 2},
-        "unused": {"depth": 0, "workers": 0, "idle_workers": 0, "projects": 0, "turn": None},
+        "default": {"depth": 1, "workers": 1, "idle_workers": 0, "projects": 2, "project_position": 2},
+        "unused": {"depth": 0, "workers": 0, "idle_workers": 0, "projects": 0, "project_position": None},
     }
     assert theirs not in {job["id"] for job in listed}
 
@@ -152,7 +152,7 @@ def test_odd_questions_are_refused(shared_client: TestClient, params: dict[str, 
 
 
 def test_a_page_of_a_long_line_is_a_range_of_the_index(client: TestClient, engine: Engine) -> None:
-    crowd(engine, 5000)
+    create_many(engine, 5000)
     with session_scope(engine) as session:
         session.execute(update(Job).where(Job.name.like("sweep %7")).values(priority=8))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

@@ -7,11 +7,11 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from api.main import app
+from api.app import create_app
 from tests.api.test_access import bearer, make_key
 from tests.support.factories import queued
 
-OPERATIONS = [(method, path) for path, methods in app.openapi()["paths"].items() for method in methods]
+OPERATIONS = [(method, path) for path, methods in create_app().openapi()["paths"].items() for method in methods]
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
@@ -26,7 +26,7 @@ def test_whatever_is_answered(client: TestClient, engine: Engine, capsys: pytest
     for number, (method, path) in enumerate(OPERATIONS):
         if path.endswith("/events"):
             continue  # it does not end
-        url = path.format(job_id=job_id, upload_id="x", key_id="x", webhook_id="x", name="x", version=1)
+        url = path.format(job_id=job_id, upload_id="x", key_id="x", webhook_id="x", name="x", version=1, filename="x")
         for headers in ({}, key, {**key, "If-None-Match": "*"}):
             named = f"test-{number}-{len(headers)}"
             capsys.readouterr()

@@ -55,14 +55,6 @@ def test_a_body_in_chunks_without_a_length_is_stored(client: TestClient, storage
     assert stored(storage, upload["id"]) == b"ab" + b"c" * 3_000_000
 
 
-@pytest.mark.parametrize("content", [b"x", b"\r\n", CONTENT, b"--boundary\r\n" * 1000, b"\r\n--" * 100_000])
-def test_the_file_of_a_form_is_stored(client: TestClient, storage: Storage, content: bytes) -> None:
-    answer = client.post("/uploads", files={"note": (None, "hello"), "file": ("größe.pt", content)})
-    assert answer.status_code == 201, answer.text
-    assert answer.json()["filename"] == "größe.pt"
-    assert stored(storage, answer.json()["id"]) == content
-
-
 @pytest.mark.parametrize(
     ("header", "name"),
     [
@@ -102,37 +94,38 @@ def test_an_announced_hash_is_checked(sqlite_client: TestClient, sqlite_settings
     assert sqlite_client.post("/uploads", content=b"x", headers={"repr-digest": digest(b"x")}).status_code == 201
 
 
-def form(*parts: bytes, end: bytes = b"--B--\r\n") -> bytes:
-    return b"".join(b"--B\r\n" + part + b"\r\n" for part in parts) + end
+@pytest.mark.parametrize("path", ["/uploads", "/uploads/teacher.safetensors"])
+def test_put_stores_the_body(sqlite_client: TestClient, path: str) -> None:
+    """`curl -T FILE URL/uploads`, and `curl -T FILE URL/uploads/`, which appends the file's name."""
+    content = bytes(range(256)) * 8192  # 2 MiB, more than the limit of other bodies
+    created = [sqlite_client.put(path, content=content) for _ in range(2)]
+    assert [answer.status_code for answer in created] == [201, 201]
+    assert created[0].json()["id"] != created[1].json()["id"]
+    upload = sqlite_client.get(created[0].headers["location"]).json()
+    assert upload == created[0].json()
+    assert (upload["size"], upload["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+    assert upload["filename"] == ("teacher.safetensors" if path.endswith("s/teacher.safetensors") else None)
 
 
-FILE = b'Content-Disposition: form-data; name="file"; filename="f"\r\n\r\ndata'
+def test_put_checks_the_checksum_and_the_size(sqlite_client: TestClient, sqlite_settings: Settings) -> None:
+    wrong = {"x-content-sha256": "0" * 64}
+    assert_problem(sqlite_client.put("/uploads/f", content=b"x", headers=wrong), 422, "checksum_mismatch")
+    assert_problem(sqlite_client.put("/uploads/f", content=b""), 422, "empty_upload")
+    too_large = bytes(sqlite_settings.max_upload_bytes + 1)
+    assert_problem(sqlite_client.put("/uploads", content=too_large), 413, "too_large")
+    assert_nothing_is_left(sqlite_settings)
 
 
-@pytest.mark.parametrize(
-    ("content", "kind"),
-    [
-        (form(b'Content-Disposition: form-data; name="a"\r\n\r\ntext'), "multipart/form-data; boundary=B"),
-        (form(FILE, FILE), "multipart/form-data; boundary=B"),
-        (form(FILE, end=b""), "multipart/form-data; boundary=B"),
-        (form(FILE)[:-20], "multipart/form-data; boundary=B"),
-        (b"no form at all", "multipart/form-data; boundary=B"),
-        (form(FILE), "multipart/form-data"),
-        (form(FILE), "multipart/form-data; boundary=" + "B" * 300),
-        (form(b"X: " + b"y" * 100_000 + b"\r\n\r\n"), "multipart/form-data; boundary=B"),
-    ],
-)
-def test_damaged_forms_are_refused(
-    sqlite_client: TestClient, sqlite_settings: Settings, content: bytes, kind: str
-) -> None:
-    answer = sqlite_client.post("/uploads", content=content, headers={"content-type": kind})
-    assert_problem(answer, 422, "invalid_request")
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_forms_are_rejected(sqlite_client: TestClient, sqlite_settings: Settings, method: str) -> None:
+    answer = sqlite_client.request(method, "/uploads", files={"file": ("a", b"data")})
+    assert_problem(answer, 415, "unsupported_media_type")
+    assert "curl -T" in answer.json()["detail"]
     assert_nothing_is_left(sqlite_settings)
 
 
 def test_an_empty_file_is_refused(sqlite_client: TestClient, sqlite_settings: Settings) -> None:
     assert_problem(sqlite_client.post("/uploads", content=b""), 422, "empty_upload")
-    assert_problem(sqlite_client.post("/uploads", files={"file": ("a", b"")}), 422, "empty_upload")
     assert_nothing_is_left(sqlite_settings)
 
 
@@ -144,7 +137,6 @@ def test_too_large_a_file_is_refused_by_its_announced_and_by_its_real_length(
     assert_problem(sqlite_client.post("/uploads", content=bytes(limit + 1)), 413, "too_large")
     chunks = iter([bytes(1 << 20)] * 9)
     assert_problem(sqlite_client.post("/uploads", content=chunks), 413, "too_large")
-    assert_problem(sqlite_client.post("/uploads", files={"file": ("a", bytes(limit + 1))}), 413, "too_large")
     assert len(list(build_storage(sqlite_settings.storage_url).list("uploads"))) == 1
 
 

@@ -56,11 +56,11 @@ def test_a_queue_that_nobody_serves(client: TestClient, engine: Engine, settings
             session, new_id(), kind="dispatcher", hostname="h", pid=1, devices=[], job_id=None, queues=("gpu",)
         )
     job_id = post(client, settings)
-    assert told(client, job_id) == ("worker", "No worker that is up serves the queue gpu.")
-    assert client.get(f"/jobs/{job_id}").json()["blocked_reason"] == "No worker that is up serves the queue gpu."
-    assert "No worker that is up serves the queue gpu." in client.get(f"/ui/jobs/{job_id}").text
+    assert told(client, job_id) == ("worker", "No running worker serves the queue gpu.")
+    assert client.get(f"/jobs/{job_id}").json()["blocked_reason"] == "No running worker serves the queue gpu."
+    assert "No running worker serves the queue gpu." in client.get(f"/ui/jobs/{job_id}").text
     start_worker(engine, "cpu", "gpu")
-    assert told(client, job_id)[0] == "turn"
+    assert told(client, job_id)[0] == "queue"
 
 
 def test_an_underscore_in_a_queues_name_is_no_pattern(client: TestClient, engine: Engine, settings: Settings) -> None:
@@ -84,14 +84,14 @@ def test_more_memory_than_any_worker_has(client: TestClient, engine: Engine, set
     large, fits = (post(client, settings, device_memory_bytes=gigabytes * GB) for gigabytes in (40, 24))
     assert told(client, large) == (
         "memory",
-        "It asks for 40.0 GB of device memory, and no worker of the queue gpu has more than 24.0 GB.",
+        "The job needs 40.0 GB of device memory, and no worker of the queue gpu has more than 24.0 GB.",
     )
-    assert told(client, fits)[0] == "turn"
+    assert told(client, fits)[0] == "queue"
     with read_scope(engine) as session:
         seen = service_stats.collect(session, seen_within=timedelta(minutes=1)).queues
     assert {queue: state.too_large for queue, state in seen.items()} == {"gpu": 1, "gpu_80": 0}
     start_worker(engine, "gpu", memory=None)
-    assert told(client, large)[0] == "turn"
+    assert told(client, large)[0] == "queue"
     with read_scope(engine) as session:
         assert service_stats.collect(session, seen_within=timedelta(minutes=1)).queues["gpu"].too_large == 0
 
@@ -101,12 +101,12 @@ def test_busy_workers_the_projects_limit_and_the_wait_between_attempts(
 ) -> None:
     running, job_id = post(client, settings), post(client, settings)
     start_worker(engine, "gpu", job_id=running)
-    assert told(client, job_id) == ("turn", "Every worker that could take it is busy (1).")
+    assert told(client, job_id) == ("queue", "Every worker that could run it is busy (1).")
     claim(engine, running)
     assert told(client, running) == (None, None)
     with session_scope(engine) as session:
         session.get_one(Project, "default").max_running_jobs = 1
-    assert told(client, job_id) == ("limit", "Its project has as many jobs running as it may (1).")
+    assert told(client, job_id) == ("limit", "The project has reached its limit of running jobs (1).")
     with session_scope(engine) as session:
         session.get_one(Job, job_id).not_before = now(session) + timedelta(hours=1)
     assert told(client, job_id)[0] == "time"
@@ -115,12 +115,12 @@ def test_busy_workers_the_projects_limit_and_the_wait_between_attempts(
 def test_a_poll_sees_the_reason_change_though_the_job_does_not(
     client: TestClient, engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.jobs.service._WAIT_TOLD_SECONDS", 0.0)
+    monkeypatch.setattr("api.jobs.service._BLOCKED_CACHE_SECONDS", 0.0)
     job_id = post(client, settings)
     before = client.get(f"/jobs/{job_id}")
     start_worker(engine, "gpu")
     after = client.get(f"/jobs/{job_id}")
-    assert (before.json()["blocked_on"], after.json()["blocked_on"]) == ("worker", "turn")
+    assert (before.json()["blocked_on"], after.json()["blocked_on"]) == ("worker", "queue")
     assert before.headers["etag"] == after.headers["etag"]
 
 
@@ -136,4 +136,4 @@ def test_ttm_show_says_it(sqlite_settings: Settings) -> None:
         )
         assert submitted.exit_code == 0, submitted.output
         shown = runner.invoke(app, ["show", submitted.stdout.split('"id": "')[1][:36], "--url", url])
-    assert "No worker that is up serves the queue default." in shown.output
+    assert "No running worker serves the queue default." in shown.output

@@ -51,7 +51,7 @@ def test_deliveries_are_paged_newest_first(client: TestClient, engine: Engine) -
     for _ in range(4):
         queued(engine)
     ping = client.post(f"/webhooks/{webhook['id']}/ping")
-    assert (ping.status_code, ping.json()["event"], ping.json()["state"]) == (202, "webhook.ping", "waiting")
+    assert (ping.status_code, ping.json()["event"], ping.json()["state"]) == (202, "webhook.ping", "pending")
     seen, cursor = [], None
     while True:
         page = client.get(

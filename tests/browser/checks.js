@@ -1,7 +1,7 @@
-// What axe does not look at; a list of sentences.
+// Checks that axe does not make. Evaluates to a list of messages.
 (() => {
-  const faults = [];
-  if (document.querySelectorAll("h1").length !== 1) faults.push("not one h1");
-  if (document.documentElement.scrollWidth > innerWidth) faults.push(`wider than the screen: ${document.documentElement.scrollWidth}`);
-  return faults;
+  const messages = [];
+  if (document.querySelectorAll("h1").length !== 1) messages.push("not exactly one h1");
+  if (document.documentElement.scrollWidth > innerWidth) messages.push(`wider than the viewport: ${document.documentElement.scrollWidth}`);
+  return messages;
 })()

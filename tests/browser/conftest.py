@@ -1,5 +1,6 @@
-"""A real browser in front of the service. Tests end with an error if a page wrote one to its console, or if the policy on
-content stopped something."""
+"""Tests in a real browser. A test fails if a page logs an error or warning, which includes violations of the content
+security policy.
+"""
 
 import os
 import shutil
@@ -11,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from cli.stack.stack import Stack, StackOptions
-from tests.browser.gallery import Gallery, hang
+from tests.browser.gallery import Gallery, create_gallery
 from tests.support.api_server import served
 from ttm_jobs.database.engine import create_engine
 from ttm_jobs.settings import Settings
@@ -33,7 +34,7 @@ FLAGS = [
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip(
-            "NO BROWSER: the dashboard is not tested. `make browser-setup` installs Chromium; or set TTM_CHROMIUM."
+            "No browser found, so the dashboard is not tested. Run `make browser-setup` to install Chromium, or set TTM_CHROMIUM."
         )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
@@ -50,29 +51,31 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture
-def faults(context: BrowserContext) -> Iterator[list[str]]:
-    """What the pages complained of; nothing may be left in it. A policy that stops something says so on the console."""
-    faults: list[str] = []
-    context.on("console", lambda said: faults.append(said.text) if said.type in ("error", "warning") else None)
-    context.on("weberror", lambda error: faults.append(str(error.error)))
-    yield faults
-    assert not faults
+def console_errors(context: BrowserContext) -> Iterator[list[str]]:
+    """Errors and warnings on the pages' consoles. A test that expects some clears the list; it must be empty at the end."""
+    console_errors: list[str] = []
+    context.on(
+        "console", lambda message: console_errors.append(message.text) if message.type in ("error", "warning") else None
+    )
+    context.on("weberror", lambda error: console_errors.append(str(error.error)))
+    yield console_errors
+    assert not console_errors
 
 
 @pytest.fixture
-def page(context: BrowserContext, faults: list[str]) -> Page:
+def page(context: BrowserContext, console_errors: list[str]) -> Page:
     return context.new_page()
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that jobs may read."""
+    """An allowed data folder."""
     return tmp_path_factory.mktemp("data")
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Stack]:
-    """API, dispatcher, broker, database, and a worker whose trainer trains nothing."""
+    """API, dispatcher, broker, database, and a worker with a fake trainer."""
     options = StackOptions(
         var=tmp_path_factory.mktemp("var"),
         port=0,
@@ -87,7 +90,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Stac
 
 @pytest.fixture(scope="session")
 def gallery(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gallery]:
-    """An API without workers, and one job in each of the situations that pages show."""
+    """An API without workers, with jobs in each state that the pages show."""
     folder = tmp_path_factory.mktemp("gallery")
     shutil.copy(sqlite_template, folder / "ttm.db")
     settings = Settings(
@@ -96,7 +99,7 @@ def gallery(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         broker_url="redis://127.0.0.1:1/0",
     )
     engine = create_engine(settings.database_url)
-    jobs = hang(engine, build_storage(settings.storage_url))
+    jobs = create_gallery(engine, build_storage(settings.storage_url))
     with served(settings) as url:
         yield Gallery(url, jobs, engine)
     engine.dispose()

@@ -1,4 +1,4 @@
-"""Jobs to look at, with numbers that are made up, recorded through the repositories as a worker would record them."""
+"""Example jobs with invented numbers, written through the repositories as a worker would."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ from ttm_jobs.storage import Storage
 
 HOSTILE = """<script>document.title='taken'</script>"'><img src=x onerror=alert(1)>{{7*7}}"""
 STUDENTS = {
-    # name: (top-1 on test, parameters, MACs, seconds for one image, beta)
+    # architecture: (top-1 on the test split, parameters, MACs, seconds for one image, beta)
     "cifar/resnet20": (0.714, 278_324, 41_410_000, 0.0021, 2.5),
     "cifar/resnet8x4": (0.742, 1_233_540, 177_780_000, 0.0019, 3.0),
     "cifar/resnet32": (0.735, 472_756, 70_060_000, 0.0034, 2.5),
@@ -40,29 +40,29 @@ STEPS = 120
 
 @dataclass(frozen=True)
 class Gallery:
-    """The address of an API, the ids of its jobs by what they show, and its database."""
+    """The URL of an API, the ids of its example jobs by state, and its database."""
 
     url: str
     jobs: Mapping[str, Any]
     engine: Engine
 
 
-def hang(engine: Engine, storage: Storage) -> dict[str, Any]:
-    """The ids of the jobs by state, and of those that succeeded in the order of STUDENTS."""
-    made: dict[str, Any] = {"succeeded": []}
+def create_gallery(engine: Engine, storage: Storage) -> dict[str, Any]:
+    """Creates the example jobs and returns their ids by state. Succeeded jobs are in the order of STUDENTS."""
+    created: dict[str, Any] = {"succeeded": []}
     for student, (top1, parameters, macs, seconds, beta) in STUDENTS.items():
         lease = _claimed(engine, f"flowers {student.partition('/')[2]}", student, beta)
         _train(engine, lease, STEPS, top1)
         report = {"student": {"parameters": parameters, "macs": macs, "latency": {"batch_1": seconds}}}
         _succeed(engine, storage, lease, top1, parameters, report)
-        made["succeeded"].append(lease.job_id)
+        created["succeeded"].append(lease.job_id)
     failed = _claimed(engine, HOSTILE, "cifar/resnet20", 2.5)
     with session_scope(engine) as session:
         failure = Failure("bad_dataset", f"No images under train/{HOSTILE}", origin="user", retryable=False)
         lifecycle.failed(session, leases.fence(session, failed), failure)
     running = _claimed(engine, "flowers resnet20, gamma 0.5", "cifar/resnet20", 2.5)
     _train(engine, running, 80, 0.7)
-    _print(
+    _write_log(
         engine,
         storage,
         failed,
@@ -72,16 +72,15 @@ def hang(engine: Engine, storage: Storage) -> dict[str, Any]:
             "INFO cleaning up",
         ],
     )
-    _print(engine, storage, running, [f"step {step} of 120" for step in range(1, 81)])
+    _write_log(engine, storage, running, [f"step {step} of 120" for step in range(1, 81)])
     with session_scope(engine) as session:
         for digest, size, rows in (("1f" * 32, 3_100_000_000, 1_560_000), ("ab" * 32, 96_000_000, 48_000)):
             teacher_stores.report(
                 session, f"gpu-{digest[0]}", "/work", [LocalStore(digest, "float16", size, rows, now(session))]
             )
-            for job_id in made["succeeded"][:3]:
-                teacher_stores.used(
-                    session, session.get_one(Job, job_id), [digest], cache_hits=rows // 2, forwards=rows // 5
-                )
+            for job_id in created["succeeded"][:3]:
+                job = session.get_one(Job, job_id)
+                teacher_stores.used(session, job, [digest], cache_hits=rows // 2, forwards=rows // 5)
         queued = _create(session, "flowers resnet14, waiting", "cifar/resnet14", 2.5)
         _create(session, "flowers wrn_40_2, large", "cifar/wrn_40_2", 2.5, device_memory_bytes=80 << 30)
         _create(session, "urgent", "cifar/MobileNetV2", 2.5, priority=9)
@@ -94,17 +93,17 @@ def hang(engine: Engine, storage: Storage) -> dict[str, Any]:
             devices=[{"kind": "cuda", "count": 1, "name": "NVIDIA A10", "memory_bytes": 24 << 30}],
             job_id=running.job_id,
         )
-    return made | {"failed": failed.job_id, "running": running.job_id, "queued": queued}
+    return created | {"failed": failed.job_id, "running": running.job_id, "queued": queued}
 
 
-def crowd(engine: Engine, count: int) -> None:
-    """So many more queued jobs, copied from one; without their events, which lists do not read."""
+def create_many(engine: Engine, count: int) -> None:
+    """Creates `count` queued jobs without events, which lists do not read."""
     with session_scope(engine) as session:
         job = session.get_one(Job, _create(session, "sweep", "cifar/resnet20", 2.5))
         columns = {column.key: getattr(job, column.key) for column in inspect(Job).column_attrs}
-        moment = timedelta(microseconds=1)
+        microsecond = timedelta(microseconds=1)
         rows = [
-            {**columns, "id": new_id(), "name": f"sweep {number}", "created_at": job.created_at + number * moment}
+            {**columns, "id": new_id(), "name": f"sweep {number}", "created_at": job.created_at + number * microsecond}
             for number in range(count)
         ]
         session.execute(insert(Job), rows)
@@ -168,8 +167,8 @@ def _train(engine: Engine, lease: Lease, steps: int, top1: float) -> None:
         recording.progress(session, job, {**progress, "images_per_second": 881.0, "eta_seconds": 754.0}, now(session))
 
 
-def _print(engine: Engine, storage: Storage, lease: Lease, lines: list[str]) -> None:
-    """The log of a run, as far as it has come."""
+def _write_log(engine: Engine, storage: Storage, lease: Lease, lines: list[str]) -> None:
+    """Writes a log file."""
     key = f"jobs/{lease.job_id}/{lease.epoch}/trainer.log"
     stored = storage.put(key, ["".join(f"{line}\n" for line in lines).encode()])
     with session_scope(engine) as session:

@@ -1,4 +1,4 @@
-"""Every page as it looks: each at two widths, light and dark."""
+"""Layout, accessibility and charts of every page, at two widths, light and dark."""
 
 import os
 from pathlib import Path
@@ -7,19 +7,19 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser.gallery import HOSTILE, STUDENTS, Gallery, crowd
+from tests.browser.gallery import HOSTILE, STUDENTS, Gallery, create_many
 from tests.support.tiny import wait_until
 
 ROOT = Path(__file__).parents[2]
 CHECKS = (Path(__file__).parent / "checks.js").read_text()
-# Kept for the docs; `make screenshots` makes them anew.
-KEPT = {"jobs-1280-light", "job-1280-dark", "compare-1280-light", "new-1280-light", "jobs-390-light"}
+# Screenshots in the docs; `make screenshots` updates them.
+DOCS_SCREENSHOTS = {"jobs-1280-light", "job-1280-dark", "compare-1280-light", "new-1280-light", "jobs-390-light"}
 
-# Of the student in the gallery's curves: once it is there, the page is whole.
+# The last point of the student's accuracy: once it is shown, the page is complete.
 LAST_ACCURACY = {"job": "student 70.81%", "running": "student 67.15%"}
 
 
-def addresses(gallery: Gallery) -> dict[str, str]:
+def urls(gallery: Gallery) -> dict[str, str]:
     jobs = gallery.jobs
     return {
         "jobs": "/?state=queued&state=running&state=succeeded",
@@ -31,7 +31,7 @@ def addresses(gallery: Gallery) -> dict[str, str]:
         "architectures": "/ui/architectures?q=mobilenet",
         "recipes": "/ui/recipes?q=resnet56",
         "queue": "/ui/queue",
-        "nothing waits": "/ui/queue?queue=gpu",
+        "empty queue": "/ui/queue?queue=gpu",
         "workers": "/ui/workers",
         "stores": "/ui/stores",
         "keys": "/ui/keys",
@@ -39,46 +39,121 @@ def addresses(gallery: Gallery) -> dict[str, str]:
     }
 
 
-# The page of the API says the same for each resource: all of it would take axe half a minute.
-LOOKED_AT = {"docs": {"include": [[".bar"], [".contents"], ["#tag-uploads"], ["#schema-Accuracy"], ["#codes"]]}}
+# The API reference repeats the same structure. Checking all of it would take half a minute.
+AXE_CONTEXT = {"docs": {"include": [[".bar"], [".contents"], ["#tag-uploads"], ["#schema-Accuracy"], ["#codes"]]}}
 
 
-def faults_of_access(page: Page, name: str) -> list[str]:
-    """What axe holds to be serious or worse, with the first place of each."""
-    results = Axe().run(page, context=LOOKED_AT.get(name), options={"resultTypes": ["violations"]}).response
+def accessibility_violations(page: Page, name: str) -> list[str]:
+    """Violations that axe reports as serious or critical, each with its first element."""
+    results = Axe().run(page, context=AXE_CONTEXT.get(name), options={"resultTypes": ["violations"]}).response
     return [
-        f"{fault['id']}: {fault['nodes'][0]['html'][:120]}"
-        for fault in results["violations"]
-        if fault["impact"] in ("serious", "critical")
+        f"{violation['id']}: {violation['nodes'][0]['html'][:120]}"
+        for violation in results["violations"]
+        if violation["impact"] in ("serious", "critical")
     ]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_each_page_can_be_used_by_all(page: Page, gallery: Gallery, tmp_path: Path, width: int, scheme: str) -> None:
-    """axe finds nothing serious; one heading of the first rank, and nothing wider than the screen."""
+def test_pages_are_accessible_and_fit_the_viewport(
+    page: Page, gallery: Gallery, tmp_path: Path, width: int, scheme: str
+) -> None:
+    """axe reports nothing serious, there is exactly one h1, and nothing is wider than the viewport."""
     page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme=scheme)
     found = {}
-    for name, address in addresses(gallery).items():
+    for name, address in urls(gallery).items():
         page.goto(gallery.url + address)
         if name in LAST_ACCURACY:
             expect(page.locator('[data-chart="accuracy"]')).to_contain_text(LAST_ACCURACY[name])
         elif name == "compare":
             expect(page.locator('[data-chart="overlay"] polyline')).to_have_count(len(STUDENTS))
         found[name] = page.evaluate(CHECKS)
-        # What differs at 390 px does not differ by color.
+        # At 390 px the layout differs, but not the colors.
         if width == 1280 or scheme == "light":
-            found[name] += faults_of_access(page, name)
+            found[name] += accessibility_violations(page, name)
         title = f"{name}-{width}-{scheme}"
-        kept = "TTM_SCREENSHOTS" in os.environ and title in KEPT
+        kept = "TTM_SCREENSHOTS" in os.environ and title in DOCS_SCREENSHOTS
         folder = ROOT / os.environ["TTM_SCREENSHOTS"] if kept else tmp_path
-        # The docs show what fits on a screen, and stay small.
+        # Screenshots for the docs show one screen, to keep them small.
         page.screenshot(path=folder / f"{title}.png", full_page=not kept and name != "docs")
     assert found == {name: [] for name in found}
 
 
-def test_hostile_words_are_text(page: Page, gallery: Gallery) -> None:
+def text_outside_the_image(page: Page) -> list[str]:
+    """Texts of charts that reach over the edge of their SVG image."""
+    found: list[str] = page.evaluate(
+        """() => [...document.querySelectorAll(".charts svg text")].filter((text) => {
+          const box = text.getBoundingClientRect(), image = text.ownerSVGElement.getBoundingClientRect();
+          return box.width && (box.left < image.left - 0.5 || box.right > image.right + 0.5);
+        }).map((text) => text.textContent)"""
+    )
+    return found
+
+
+def overlapping_names(page: Page) -> list[str]:
+    """Pairs of labels in the scatter plot that cover each other."""
+    found: list[str] = page.evaluate(
+        """() => {
+          const names = [...document.querySelectorAll("[data-scatter] .name")].map((name) => [name.textContent, name.getBoundingClientRect()]);
+          return names.flatMap(([one, a], i) => names.slice(i + 1).filter(([, b]) =>
+            a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 3 && b.top < a.bottom - 3).map(([other]) => `${one} and ${other}`));
+        }"""
+    )
+    return found
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_chart_labels_are_complete_and_do_not_overlap(page: Page, gallery: Gallery, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    for name in ("job", "compare"):
+        page.goto(gallery.url + urls(gallery)[name])
+        expect(page.locator(".charts polyline").first).to_be_visible()
+        expect(
+            page.locator(f'[data-chart="{"memory" if name == "job" else "overlay"}"] polyline').first
+        ).to_be_visible()
+        assert text_outside_the_image(page) == []
+    for cost in ("parameters", "macs", "latency"):
+        page.locator("[data-cost]").select_option(cost)
+        assert text_outside_the_image(page) == []
+        assert overlapping_names(page) == []
+
+
+def test_zoomed_curves_stay_inside_the_plot(page: Page, gallery: Gallery) -> None:
+    page.goto(gallery.url + urls(gallery)["job"])
+    curve = page.locator('[data-chart="loss"] svg')
+    expect(curve.locator("polyline").first).to_be_visible()
+    curve.focus()
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    left = float(curve.locator("clipPath rect").get_attribute("x") or 0)
+    points = [
+        float(pair.partition(",")[0])
+        for pair in (curve.locator("polyline").first.get_attribute("points") or "").split()
+    ]
+    assert min(points) < left, "the curve is longer than the plot"
+    group = curve.locator("g[clip-path]")
+    expect(group.locator("polyline").first).to_be_attached()
+    assert group.get_attribute("clip-path") == f"url(#{curve.locator('clipPath').get_attribute('id')})"
+
+
+def test_job_page_reads_its_curves_from_the_metrics(page: Page, gallery: Gallery) -> None:
+    """The history comes from /metrics. Only a job that has not ended is followed, from its last event on."""
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url.removeprefix(gallery.url)))
+    for name, followed in (("job", False), ("running", True)):
+        requests.clear()
+        page.goto(gallery.url + urls(gallery)[name])
+        expect(page.locator('[data-chart="accuracy"]')).to_contain_text(LAST_ACCURACY[name])
+        if followed:
+            wait_until(lambda: page.wait_for_timeout(50) or any("/events" in path for path in requests))
+        assert any("/metrics?max_points=" in path for path in requests)
+        streams = [path.partition("/events?after=")[2] for path in requests if "/events" in path]
+        assert len(streams) == (1 if followed else 0)
+        assert all(int(after) > 0 for after in streams)
+
+
+def test_hostile_text_is_escaped(page: Page, gallery: Gallery) -> None:
     jobs = gallery.jobs
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))
     for address in ("/", f"/ui/jobs/{jobs['failed']}", f"/ui/compare?job={jobs['failed']}&job={jobs['queued']}"):
@@ -88,16 +163,16 @@ def test_hostile_words_are_text(page: Page, gallery: Gallery) -> None:
         assert page.locator("img[src=x]").count() == 0
 
 
-def test_the_front_is_of_those_that_nothing_beats(page: Page, gallery: Gallery) -> None:
-    page.goto(gallery.url + addresses(gallery)["compare"])
+def test_pareto_front_has_the_non_dominated_jobs(page: Page, gallery: Gallery) -> None:
+    page.goto(gallery.url + urls(gallery)["compare"])
     drawing = page.locator("[data-scatter] svg")
     for cost, index in (("parameters", 1), ("macs", 2), ("latency", 3)):
         page.locator("[data-cost]").select_option(cost)
         best = {
             name
-            for name, mine in STUDENTS.items()
+            for name, this in STUDENTS.items()
             if not any(
-                other[0] >= mine[0] and other[index] <= mine[index] and other != mine for other in STUDENTS.values()
+                other[0] >= this[0] and other[index] <= this[index] and other != this for other in STUDENTS.values()
             )
         }
         expect(drawing.locator(".ring")).to_have_count(len(best))
@@ -108,26 +183,26 @@ def test_the_front_is_of_those_that_nothing_beats(page: Page, gallery: Gallery) 
     expect(page.locator('[data-chart="overlay"] polyline')).to_have_count(len(STUDENTS))
 
 
-def test_compared_curves_over_time(page: Page, gallery: Gallery) -> None:
-    page.goto(gallery.url + addresses(gallery)["compare"])
+def test_comparison_curves_over_time(page: Page, gallery: Gallery) -> None:
+    page.goto(gallery.url + urls(gallery)["compare"])
     chart = page.locator('[data-chart="overlay"]')
     expect(chart.locator("polyline")).to_have_count(len(STUDENTS))
     page.get_by_label("Metric").select_option("train/loss")
-    page.get_by_label("Over").select_option("time")
-    # The gallery tells of a step every two seconds.
+    page.get_by_label("X axis").select_option("time")
+    # The example jobs take two seconds per step.
     expect(chart.locator("svg")).to_contain_text("2 min2.5 min3 min")
     expect(chart.locator("polyline")).to_have_count(len(STUDENTS))
     whole = chart.locator("polyline").first.get_attribute("points")
     chart.locator("svg").focus()
     page.keyboard.press("+")
-    page.get_by_role("button", name="Show all").click()
+    page.get_by_role("button", name="Reset zoom").click()
     expect(chart.locator("polyline").first).to_have_attribute("points", whole or "")
 
 
-def test_the_keyboard_reaches_everything(page: Page, gallery: Gallery) -> None:
+def test_jobs_page_is_usable_with_the_keyboard(page: Page, gallery: Gallery) -> None:
     page.goto(gallery.url)
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("#content")).to_be_focused()
     row = page.get_by_label("Select flowers resnet20", exact=True)
@@ -136,7 +211,7 @@ def test_the_keyboard_reaches_everything(page: Page, gallery: Gallery) -> None:
     expect(page.locator("#selection")).to_contain_text("1 selected")
 
 
-def test_columns_and_order_are_kept(page: Page, gallery: Gallery) -> None:
+def test_sorting_and_hidden_columns_persist(page: Page, gallery: Gallery) -> None:
     page.goto(gallery.url + "/?state=succeeded")
     page.get_by_role("columnheader", name="Top-1").get_by_role("link").click()
     assert "sort=-top1" in page.url
@@ -150,7 +225,7 @@ def test_columns_and_order_are_kept(page: Page, gallery: Gallery) -> None:
     expect(page.get_by_role("columnheader", name="Method")).to_be_hidden()
 
 
-def test_a_curve_is_read_and_zoomed_by_keys(page: Page, gallery: Gallery) -> None:
+def test_chart_readout_and_zoom_with_the_keyboard(page: Page, gallery: Gallery) -> None:
     page.goto(f"{gallery.url}/ui/jobs/{gallery.jobs['succeeded'][0]}")
     curve, legend = page.locator('[data-chart="accuracy"] svg'), page.locator('[data-chart="accuracy"] .legend')
     expect(legend).to_contain_text(LAST_ACCURACY["job"])
@@ -160,14 +235,14 @@ def test_a_curve_is_read_and_zoomed_by_keys(page: Page, gallery: Gallery) -> Non
         page.keyboard.press("ArrowLeft")
     expect(legend).not_to_contain_text(LAST_ACCURACY["job"])
     page.keyboard.press("+")
-    expect(page.get_by_role("button", name="Show all")).to_be_visible()
+    expect(page.get_by_role("button", name="Reset zoom")).to_be_visible()
     expect(curve).to_be_focused()
     assert curve.locator("polyline").get_attribute("points") != whole
     page.keyboard.press("Escape")
     expect(curve.locator("polyline")).to_have_attribute("points", whole or "")
 
 
-def test_curves_over_time_smoothed_and_logarithmic(page: Page, gallery: Gallery) -> None:
+def test_chart_smoothing_scale_and_axis(page: Page, gallery: Gallery) -> None:
     page.goto(f"{gallery.url}/ui/jobs/{gallery.jobs['succeeded'][0]}")
     line = page.locator('[data-chart="loss"] polyline').first
     drawn = [line.get_attribute("points")]
@@ -176,25 +251,23 @@ def test_curves_over_time_smoothed_and_logarithmic(page: Page, gallery: Gallery)
     drawn.append(line.get_attribute("points"))
     page.get_by_label("Logarithmic loss").check()
     expect(line).not_to_have_attribute("points", drawn[1] or "")
-    page.get_by_label("Over").select_option("epoch")
+    page.get_by_label("X axis").select_option("epoch")
     expect(page.locator('[data-chart="loss"]')).to_contain_text("20")
 
 
-def test_a_failure_leads_to_its_line_of_the_log(page: Page, gallery: Gallery) -> None:
+def test_failure_links_to_the_error_in_the_log(page: Page, gallery: Gallery) -> None:
     page.goto(f"{gallery.url}/ui/jobs/{gallery.jobs['failed']}")
-    expect(page.locator("#failure")).to_contain_text("The cause lies in the job's input")
-    page.get_by_role("link", name="Go to the line of the log").click()
+    expect(page.locator("#failure")).to_contain_text("The job's input")
+    page.get_by_role("link", name="Show the error in the log").click()
     line = page.locator("#log mark")
     expect(line).to_have_text(f"ERROR No images under train/{HOSTILE}")
     expect(line).to_be_in_viewport()
     expect(page.locator("#log pre")).to_be_focused()
 
 
-def test_ten_thousand_jobs_are_painted_at_once(
-    page: Page, gallery: Gallery, capsys: pytest.CaptureFixture[str]
-) -> None:
-    crowd(gallery.engine, 10_000)
-    # One window, as a person has, but nothing from its cache.
+def test_first_paint_with_ten_thousand_jobs(page: Page, gallery: Gallery, capsys: pytest.CaptureFixture[str]) -> None:
+    create_many(gallery.engine, 10_000)
+    # One window, as a user has, but with the cache disabled.
     page.context.new_cdp_session(page).send("Network.setCacheDisabled", {"cacheDisabled": True})
     paints, weights = [], []
     for _ in range(8):
@@ -211,6 +284,6 @@ def test_ten_thousand_jobs_are_painted_at_once(
         print(
             f"\njobs page, 10,000 jobs: first paint {min(paints):.0f} to {max(paints):.0f} ms, {weights[0] / 1000:.0f} kB"
         )
-    # The best of eight, since other tests run beside this one.
+    # The best of eight, because other tests run at the same time.
     assert min(paints) < 300
     assert weights[0] < 250_000

@@ -1,4 +1,4 @@
-"""What people do on the pages, from the form to the file, against a stack that runs jobs."""
+"""User workflows on the pages, against a stack that runs jobs."""
 
 import hashlib
 import os
@@ -21,17 +21,17 @@ from ttm_jobs.database.engine import create_engine
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import build_storage
 
-LONG = "steps=2000 step_seconds=0.05"
+LONG_JOB = "steps=2000 step_seconds=0.05"
 
 
 def points(page: Page) -> int:
-    """How many points the loss curve has."""
+    """The number of points of the loss curve."""
     line = page.locator('[data-chart="loss"] polyline')
     return len((line.first.get_attribute("points") or "").split()) if line.count() else 0
 
 
 def await_points(page: Page, more_than: int) -> None:
-    # Not `wait_for_function`, which evaluates a string in the page, as its policy forbids.
+    # `wait_for_function` evaluates a string in the page, which the content security policy forbids.
     wait_until(lambda: page.wait_for_timeout(50) or points(page) > more_than)
 
 
@@ -47,10 +47,10 @@ def submit(stack: Stack, data: Path, name: str) -> str:
         return client.jobs.create(name=name, student="resnet18", dataset=data.as_uri(), method="ce").id
 
 
-def test_faults_stand_at_their_fields(page: Page, faults: list[str], stack: Stack, data: Path) -> None:
+def test_errors_are_shown_next_to_their_fields(page: Page, console_errors: list[str], stack: Stack, data: Path) -> None:
     fill_form(page, stack, data, "faulty", "resnet1999")
     page.get_by_label("Method", exact=True).select_option("ce")
-    page.locator("#new").get_by_text("Queue", exact=True).click()
+    page.locator("#new").get_by_text("Scheduling", exact=True).click()
     page.get_by_label("Priority").fill("12")
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_label("Priority")).to_have_attribute("aria-invalid", "true")
@@ -59,12 +59,12 @@ def test_faults_stand_at_their_fields(page: Page, faults: list[str], stack: Stac
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_label("Student", exact=True)).to_be_focused()
     expect(page.locator(".fault")).to_contain_text("Did you mean")
-    # The browser notes each refusal on its console.
-    assert all("422" in fault for fault in faults)
-    faults.clear()
+    # The browser logs each error response to the console.
+    assert all("422" in message for message in console_errors)
+    console_errors.clear()
 
 
-def test_from_the_form_to_the_file(page: Page, stack: Stack, data: Path, tmp_path: Path) -> None:
+def test_submit_follow_and_download(page: Page, stack: Stack, data: Path, tmp_path: Path) -> None:
     teacher = tmp_path / "teacher.safetensors"
     teacher.write_bytes(b"weights" * 1000)
     fill_form(page, stack, data, "steps=60 step_seconds=0.1 student_bytes=200000", "resnet18")
@@ -78,8 +78,8 @@ def test_from_the_form_to_the_file(page: Page, stack: Stack, data: Path, tmp_pat
     page.wait_for_url("**/ui/jobs/*")
     expect(page.locator("#head .state")).to_have_text("▶running")
     await_points(page, 1)
-    seen = points(page)
-    await_points(page, seen + 5)
+    count = points(page)
+    await_points(page, count + 5)
     expect(page.locator("#head .state")).to_have_text("✓succeeded", timeout=40_000)
     assert '"beta": 3.5' in page.locator("#spec pre").first.inner_text()
     with page.expect_download() as waiting:
@@ -89,23 +89,25 @@ def test_from_the_form_to_the_file(page: Page, stack: Stack, data: Path, tmp_pat
     expect(page.locator("#artifacts")).to_contain_text(hashlib.sha256(student).hexdigest())
 
 
-def test_an_upload_goes_on_where_it_broke_off(
-    page: Page, faults: list[str], stack: Stack, data: Path, tmp_path: Path
+def test_interrupted_upload_resumes(
+    page: Page, console_errors: list[str], stack: Stack, data: Path, tmp_path: Path
 ) -> None:
     part = 8 * 1024 * 1024
     teacher = tmp_path / "größe.safetensors"
     teacher.write_bytes(os.urandom(2 * part + 1000))
     offsets: list[int] = []
 
-    def break_off(route: Route) -> None:
-        """All but the first part are lost."""
+    def drop_parts(route: Route) -> None:
+        """Drops every part except the first."""
         offsets.append(int(route.request.headers["upload-offset"]))
         route.abort("connectionreset") if len(offsets) > 1 else route.continue_()
 
-    page.route("**/uploads/*", lambda route: break_off(route) if route.request.method == "PATCH" else route.continue_())
+    page.route(
+        "**/uploads/*", lambda route: drop_parts(route) if route.request.method == "PATCH" else route.continue_()
+    )
     page.goto(f"{stack.url}/ui/new")
     page.get_by_label("File for teacher").set_input_files(teacher)
-    expect(page.locator("[data-upload]").first).to_contain_text("going on from 50 % in a moment")
+    expect(page.locator("[data-upload]").first).to_contain_text("resuming at 50% shortly")
     page.unroute_all(behavior="wait")
     page.on(
         "request", lambda sent: offsets.append(int(sent.headers["upload-offset"])) if sent.method == "PATCH" else None
@@ -114,15 +116,15 @@ def test_an_upload_goes_on_where_it_broke_off(
     page.get_by_label("File for teacher").set_input_files(teacher)
     expect(page.get_by_label("Teacher", exact=True)).to_have_value(re.compile("^upload:"))
     assert offsets[0] == 0
-    assert offsets[-2:] == [part, 2 * part], "nothing was sent twice"
+    assert offsets[-2:] == [part, 2 * part], "no part is sent twice"
     address = page.get_by_label("Teacher", exact=True).input_value()
     with Client(stack.url) as client:
         kept = client.uploads.get(address.removeprefix("upload:"))
     assert (kept.sha256, kept.filename) == (hashlib.sha256(teacher.read_bytes()).hexdigest(), teacher.name)
-    faults.clear()  # the parts that were lost
+    console_errors.clear()  # the dropped requests
 
 
-def test_each_line_posts_the_job_again(page: Page, stack: Stack, data: Path, tmp_path: Path) -> None:
+def test_commands_submit_the_job_again(page: Page, stack: Stack, data: Path, tmp_path: Path) -> None:
     name = 'it\'s "quoted" $HOME `id` \\\\ steps=3'
     with Client(stack.url) as client:
         first = client.jobs.create(name=name, student="resnet18", dataset=data.as_uri(), method="ce", tags=["again"])
@@ -143,8 +145,8 @@ def test_each_line_posts_the_job_again(page: Page, stack: Stack, data: Path, tmp
     assert [job.spec for job in again] == [again[0].spec] * 4
 
 
-def test_the_log_is_read_along_searched_and_paused(page: Page, stack: Stack, data: Path) -> None:
-    job_id = submit(stack, data, LONG)
+def test_log_is_followed_searched_and_paused(page: Page, stack: Stack, data: Path) -> None:
+    job_id = submit(stack, data, LONG_JOB)
     page.goto(f"{stack.url}/ui/jobs/{job_id}")
     lines = page.locator("#log pre")
     expect(lines).to_contain_text("step 12 of 2000", timeout=40_000)
@@ -152,14 +154,14 @@ def test_the_log_is_read_along_searched_and_paused(page: Page, stack: Stack, dat
     expect(page.locator("#log [data-found]")).to_contain_text(re.compile(r"^1 of \d+ lines"))
     page.get_by_label("Search").fill("")
     page.get_by_role("button", name="Pause", exact=True).last.click()
-    expect(page.get_by_role("button", name="Go on")).to_be_visible()
+    expect(page.get_by_role("button", name="Resume")).to_be_visible()
     expect(page.locator('[data-chart="memory"] svg')).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#head .state")).to_have_text("⊘cancelled", timeout=40_000)
 
 
-def test_a_zoom_survives_new_points(page: Page, stack: Stack, data: Path) -> None:
-    job_id = submit(stack, data, LONG)
+def test_zoom_is_kept_when_points_arrive(page: Page, stack: Stack, data: Path) -> None:
+    job_id = submit(stack, data, LONG_JOB)
     page.goto(f"{stack.url}/ui/jobs/{job_id}")
     await_points(page, 10)
     box = page.locator('[data-chart="loss"] svg').bounding_box()
@@ -168,17 +170,17 @@ def test_a_zoom_survives_new_points(page: Page, stack: Stack, data: Path) -> Non
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 60, steps=4)
     page.mouse.up()
-    expect(page.get_by_role("button", name="Show all")).to_be_visible()
+    expect(page.get_by_role("button", name="Reset zoom")).to_be_visible()
     label = page.locator('[data-chart="loss"] svg').get_attribute("aria-label")
     expect(page.locator('[data-chart="loss"] svg')).not_to_have_attribute("aria-label", label or "")
-    expect(page.get_by_role("button", name="Show all")).to_be_visible()
-    page.get_by_role("button", name="Show all").click()
+    expect(page.get_by_role("button", name="Reset zoom")).to_be_visible()
+    page.get_by_role("button", name="Reset zoom").click()
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#head .state")).to_have_text("⊘cancelled", timeout=40_000)
 
 
-def test_compared_curves_grow_and_keep_their_zoom(page: Page, stack: Stack, data: Path) -> None:
-    jobs = [submit(stack, data, LONG) for _ in range(2)]
+def test_comparison_curves_update_and_keep_their_zoom(page: Page, stack: Stack, data: Path) -> None:
+    jobs = [submit(stack, data, LONG_JOB) for _ in range(2)]
     page.goto(f"{stack.url}/ui/compare?job={jobs[0]}&job={jobs[1]}")
     metrics = page.get_by_label("Metric")
     expect(metrics.locator("option", has_text="train/loss")).to_have_count(1, timeout=40_000)
@@ -188,43 +190,43 @@ def test_compared_curves_grow_and_keep_their_zoom(page: Page, stack: Stack, data
     expect(page.locator("#compared .state").first).to_have_text("▶running")
     curve.focus()
     page.keyboard.press("+")
-    expect(page.get_by_role("button", name="Show all")).to_be_visible()
+    expect(page.get_by_role("button", name="Reset zoom")).to_be_visible()
     label = curve.get_attribute("aria-label")
     expect(curve).not_to_have_attribute("aria-label", label or "")
-    expect(page.get_by_role("button", name="Show all")).to_be_visible()
+    expect(page.get_by_role("button", name="Reset zoom")).to_be_visible()
     with Client(stack.url) as client:
         for job_id in jobs:
             client.jobs.cancel(job_id)
     expect(page.locator("#compared .state").first).to_have_text("⊘cancelled", timeout=40_000)
 
 
-def test_the_queue_moves_while_it_is_looked_at(page: Page, stack: Stack, data: Path) -> None:
-    running = submit(stack, data, LONG)
+def test_queue_page_updates_live(page: Page, stack: Stack, data: Path) -> None:
+    running = submit(stack, data, LONG_JOB)
     page.goto(f"{stack.url}/ui/queue")
     with Client(stack.url) as client:
         wait_until(lambda: client.jobs.get(running).state == "running")
         usual = submit(stack, data, "steps=3")
         rows = page.locator("#waiting tbody tr")
         expect(rows).to_have_count(1)
-        expect(rows.first).to_contain_text("a worker to be free")
+        expect(rows.first).to_contain_text("a free worker")
         urgent = client.jobs.create(
             name="steps=2", student="resnet18", dataset=data.as_uri(), method="ce", priority=9
         ).id
         expect(rows).to_have_count(2)
         expect(rows.locator("a")).to_have_text(["steps=2", "steps=3"])
         client.jobs.cancel(running)
-        expect(page.locator("#waiting")).to_contain_text("Nothing waits in default.", timeout=40_000)
+        expect(page.locator("#waiting")).to_contain_text("No queued jobs in default.", timeout=40_000)
         for job_id in (usual, urgent):
             assert client.jobs.wait(job_id, 40, interval=0.1).state == "succeeded"
 
 
-def test_cancelling_several_from_the_live_list(page: Page, stack: Stack, data: Path) -> None:
-    jobs = [submit(stack, data, LONG) for _ in range(2)]
+def test_cancel_several_jobs_from_the_list(page: Page, stack: Stack, data: Path) -> None:
+    jobs = [submit(stack, data, LONG_JOB) for _ in range(2)]
     page.goto(stack.url)
     boxes = [page.locator(f"#job-{job} input") for job in jobs]
     for box in boxes:
         box.check()
-    newer = submit(stack, data, LONG)
+    newer = submit(stack, data, LONG_JOB)
     expect(page.locator(f"#job-{newer}")).to_be_visible()
     for box in boxes:
         expect(box).to_be_checked()
@@ -237,22 +239,22 @@ def test_cancelling_several_from_the_live_list(page: Page, stack: Stack, data: P
     expect(page.locator("#selection")).to_contain_text("3 selected")
 
 
-def test_a_job_is_renamed_tagged_and_deleted(page: Page, faults: list[str], stack: Stack, data: Path) -> None:
-    job = submit(stack, data, LONG)
+def test_job_is_renamed_tagged_and_deleted(page: Page, console_errors: list[str], stack: Stack, data: Path) -> None:
+    job = submit(stack, data, LONG_JOB)
     page.goto(f"{stack.url}/ui/jobs/{job}")
-    page.get_by_text("Change name or tags").click()
+    page.get_by_text("Edit name and tags").click()
     page.get_by_label("Name").fill("pets <b>")
     page.get_by_label("Tags").fill("nightly, owner:vision")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("pets <b>")
     expect(page.locator("#head .tag")).to_have_text(["nightly", "owner:vision"])
-    page.get_by_text("Change name or tags").click()
+    page.get_by_text("Edit name and tags").click()
     expect(page.get_by_label("Tags")).to_have_value("nightly, owner:vision")
     page.get_by_label("Tags").fill("(nightly)")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("alert")).to_contain_text("pattern")
     expect(page.locator("#head .tag")).to_have_count(2)
-    faults.clear()  # the request that was refused
+    console_errors.clear()  # the rejected request
     page.get_by_role("button", name="Cancel").click()
     remove = page.get_by_role("button", name="Delete")
     expect(remove).to_be_visible(timeout=40_000)
@@ -263,61 +265,61 @@ def test_a_job_is_renamed_tagged_and_deleted(page: Page, faults: list[str], stac
         client.jobs.get(job)
 
 
-def test_the_form_tells_what_a_job_like_it_took(page: Page, sqlite_url: str, tmp_path: Path) -> None:
+def test_estimate_uses_a_similar_job(page: Page, sqlite_url: str, tmp_path: Path) -> None:
     settings = make_settings(sqlite_url, tmp_path)
     engine, storage = create_engine(settings.database_url), build_storage(settings.storage_url)
     with served(settings) as url, httpx2.Client(base_url=url) as client:
-        like = finished(client, engine, storage, body(settings))
+        similar = finished(client, engine, storage, body(settings))
         page.goto(f"{url}/ui/new")
         page.get_by_label("Student", exact=True).fill("resnet18")
         client.post("/datasets", json={"name": "pets", "dataset": settings.data_roots[0].as_uri()}).raise_for_status()
         dataset = page.get_by_label("Dataset", exact=True)
         dataset.focus()
-        # Chromium's list of them is not a part of the page.
+        # Chromium does not expose the open list of suggestions.
         expect(page.locator("#dataset-uri-names option")).to_have_attribute("value", "dataset:pets")
         dataset.fill("dataset:pets")
         page.get_by_label("Method", exact=True).select_option("ce")
-        page.get_by_text("Anything else, as JSON").click()
-        page.get_by_label("Laid under the fields above").fill('{"training": {"epochs": 20, "batch_size": 32}}')
+        page.get_by_text("Other fields as JSON").click()
+        page.get_by_label("JSON merged with the fields above").fill('{"training": {"epochs": 20, "batch_size": 32}}')
         page.get_by_role("button", name="Estimate").click()
         expect(page.locator("#estimate")).to_contain_text("About 3 min 20 s, 4.8 MiB of memory")
-        page.get_by_role("link", name="a job like it").click()
-        page.wait_for_url(f"**/ui/jobs/{like}")
+        page.get_by_role("link", name="a similar job").click()
+        page.wait_for_url(f"**/ui/jobs/{similar}")
     engine.dispose()
 
 
-def test_a_service_that_is_away_is_seen(page: Page, faults: list[str], stack: Stack) -> None:
+def test_lost_connection_is_shown(page: Page, console_errors: list[str], stack: Stack) -> None:
     page.goto(stack.url)
     page.context.set_offline(True)
     expect(page.locator("#stale")).to_be_visible()
     page.context.set_offline(False)
     expect(page.locator("#stale")).to_be_hidden()
-    faults.clear()  # the requests that failed
+    console_errors.clear()  # the failed requests
 
 
-def test_keys_are_made_shown_once_and_revoked(
-    context: BrowserContext, page: Page, faults: list[str], sqlite_url: str, tmp_path: Path
+def test_keys_are_created_shown_once_and_revoked(
+    context: BrowserContext, page: Page, console_errors: list[str], sqlite_url: str, tmp_path: Path
 ) -> None:
     settings = Settings(database_url=sqlite_url, storage_url=f"file:{tmp_path}/storage")
     with served(settings) as url:
         page.goto(f"{url}/ui/keys")
         page.get_by_label("Name").fill("dashboard <b>")
-        page.get_by_label("Scope").select_option("admin")
-        page.get_by_role("button", name="Make a key").click()
+        expect(page.get_by_label("Scope")).to_have_value("admin")
+        page.get_by_role("button", name="Create key").click()
         expect(page.locator("#secret")).to_be_visible()
-        secret = page.get_by_label("Secret of the key").inner_text()
-        # From now on the service asks, and the browser gives the key as a password.
+        secret = page.get_by_label("Secret key").inner_text()
+        # From now on pages need a key, which the browser sends as the password of Basic authentication.
         browser = context.browser
         assert browser is not None
-        known = browser.new_context(http_credentials={"username": "key", "password": secret})
-        keys = known.new_page()
+        authenticated = browser.new_context(http_credentials={"username": "key", "password": secret})
+        keys = authenticated.new_page()
         keys.goto(f"{url}/ui/keys")
         expect(keys.locator("#keys")).to_contain_text("dashboard <b>")
         assert secret not in keys.content()
         keys.get_by_label("Name").fill("nightly")
-        keys.get_by_role("button", name="Make a key").click()
+        keys.get_by_role("button", name="Create key").click()
         keys.once("dialog", lambda dialog: dialog.accept())
         keys.get_by_role("button", name="Revoke nightly").click()
         expect(keys.locator("#keys tr", has_text="nightly")).to_contain_text("revoked")
-        known.close()
-    faults.clear()  # the page that was open without the key
+        authenticated.close()
+    console_errors.clear()  # the page that has no key

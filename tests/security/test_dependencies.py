@@ -1,5 +1,5 @@
-"""The locked dependencies against the database of known holes, where that answers. Where it does not, nothing is said of
-them: the run shows a skipped test and a warning, so that nobody takes silence for safety.
+"""Checks the locked dependencies for known vulnerabilities with pip-audit. If the vulnerability database cannot be reached,
+the test is skipped with a warning.
 """
 
 import json
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def audit(lock: str, seconds: float) -> list[dict[str, Any]] | None:
-    """What is known of each dependency of a lock; None if there was no answer in time."""
+    """The known vulnerabilities of each dependency in a lock file. None if the database does not respond in time."""
     options = ["--disable-pip", "--require-hashes", "--timeout", "5", "--progress-spinner", "off", "--format", "json"]
     command = [sys.executable, "-m", "pip_audit", "-r", str(ROOT / lock), *options]
     try:
@@ -26,13 +26,13 @@ def audit(lock: str, seconds: float) -> list[dict[str, Any]] | None:
     return found
 
 
-def test_no_dependency_has_a_known_hole() -> None:
-    # The API's own lock is short: where it is not answered for, neither is the whole.
-    looked_at = audit("deploy/api.lock", seconds=30)
-    if looked_at is None or all("skip_reason" in each for each in looked_at):
-        message = "NOT AUDITED: no database of known holes answers"
+def test_no_dependency_has_a_known_vulnerability() -> None:
+    # The API's lock file is short, so it is used to test whether the database responds.
+    audited = audit("deploy/api.lock", seconds=30)
+    if audited is None or all("skip_reason" in each for each in audited):
+        message = "NOT AUDITED: the vulnerability database cannot be reached"
         warnings.warn(message, stacklevel=1)
         pytest.skip(message)
-    found = [*looked_at, *(audit("requirements.lock", seconds=120) or [])]
-    holes = {(each["name"], hole["id"]) for each in found for hole in each.get("vulns", [])}
-    assert holes == set()
+    found = [*audited, *(audit("requirements.lock", seconds=120) or [])]
+    vulnerabilities = {(each["name"], entry["id"]) for each in found for entry in each.get("vulns", [])}
+    assert vulnerabilities == set()

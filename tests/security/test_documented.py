@@ -1,4 +1,4 @@
-"""What docs/security.md counts is what there is."""
+"""The number of corpus cases in docs/security.md is current."""
 
 from pathlib import Path
 
@@ -7,5 +7,5 @@ from tests.security.corpus import table
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 
 
-def test_the_corpus_is_counted() -> None:
-    assert table.render() in PAGE.read_text(), "run: python -m tests.security.corpus.table, and put it into the page"
+def test_corpus_table_is_current() -> None:
+    assert table.render() in PAGE.read_text(), "update the table with: python -m tests.security.corpus.table"

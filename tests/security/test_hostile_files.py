@@ -1,5 +1,5 @@
-"""Hostile files as the inputs of jobs, read by the real trainer: the user is told, nothing is tried again, and the worker
-takes the next job.
+"""Hostile files as job inputs, read by the real trainer: the job fails with a user error after one attempt, and the worker
+continues with the next job.
 """
 
 import shutil
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pets(folder: Path) -> str:
-    """A dataset that is as it should be."""
+    """A valid dataset."""
     for number, pixels in enumerate(sample(16)[0]):
         label = folder / "data" / "pets" / "train" / ("cat", "dog")[number % 2]
         label.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def pets(folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def rig(sqlite_template: Path, folder: Path, pets: str) -> Iterator[Rig]:
-    """One worker for all cases, which must be as good as new after them."""
+    """One worker for all cases. Each case must leave it in a working state."""
     shutil.copy(sqlite_template, folder / "ttm.db")
     settings = Settings.model_validate(
         {
@@ -65,7 +65,7 @@ def run(rig: Rig, **fields: Any) -> Job:
     return job_of(rig.engine, job_id)
 
 
-def assert_refused(rig: Rig, job: Job, *codes: str) -> None:
+def assert_user_error(rig: Rig, job: Job, *codes: str) -> None:
     """Told as the user's own fault, once, and without a trace on the worker's disk."""
     failure = job.failure
     assert job.state is JobState.FAILED, job.state
@@ -83,8 +83,8 @@ def test_checkpoints(rig: Rig, folder: Path, pets: str, name: str) -> None:
     checkpoints.CASES[name](path, mark)
     teacher = {"checkpoint": path.as_uri(), "architecture": checkpoints.ARCHITECTURE}
     job = run(rig, dataset=pets, method="kd", teacher=teacher)
-    assert_refused(rig, job, "bad_checkpoint", "architecture_mismatch", "bad_dataset", "bad_spec", "invalid_input")
-    assert not mark.exists(), "its code ran"
+    assert_user_error(rig, job, "bad_checkpoint", "architecture_mismatch", "bad_dataset", "bad_spec", "invalid_input")
+    assert not mark.exists(), "code from the checkpoint was executed"
 
 
 @pytest.mark.parametrize("name", archives.CASES)
@@ -93,7 +93,7 @@ def test_archives(rig: Rig, folder: Path, name: str) -> None:
     archives.CASES[name](path)
     before = {str(each) for each in folder.rglob("*") if "work" not in each.parts and ".db" not in each.name}
     job = run(rig, dataset=path.as_uri())
-    assert_refused(rig, job, "bad_dataset")
+    assert_user_error(rig, job, "bad_dataset")
     after = {str(each) for each in folder.rglob("*") if "work" not in each.parts and ".db" not in each.name}
     assert {each for each in after - before if "storage" not in each} == set()
     assert not Path("/tmp/absolute.png").exists()
@@ -110,4 +110,4 @@ def test_images(rig: Rig, folder: Path, name: str) -> None:
         (root / "train" / label).mkdir(parents=True)
         for number in range(4):
             (root / "train" / label / f"{number}.{suffix}").write_bytes(content)
-    assert_refused(rig, run(rig, dataset=root.as_uri()), "bad_dataset")
+    assert_user_error(rig, run(rig, dataset=root.as_uri()), "bad_dataset")

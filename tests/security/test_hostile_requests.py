@@ -1,4 +1,4 @@
-"""Hostile addresses, headers and bodies at every entry that takes them: refused as problems, and nothing is made."""
+"""Hostile URIs, headers and bodies at every operation that accepts them: each gets a problem document and changes nothing."""
 
 import json
 import shutil
@@ -37,25 +37,25 @@ def client(settings: Settings) -> Iterator[TestClient]:
 
 
 @pytest.fixture(scope="module")
-def made(client: TestClient) -> dict[str, str]:
-    """One of each thing that a path names."""
+def resources(client: TestClient) -> dict[str, str]:
+    """The ids of one resource for each path parameter."""
     job = client.post("/jobs", json={"student": "resnet18", "method": "ce", "dataset": "s3://data/"}).json()
     hook = client.post("/webhooks", json={"url": "https://hooks.example.org/"}).json()
     return {"job_id": job["id"], "webhook_id": hook["id"]}
 
 
-def everything(client: TestClient) -> list[Any]:
+def list_all(client: TestClient) -> list[Any]:
     paths = ("/jobs", "/teachers", "/datasets", "/webhooks", "/uploads")
     return [client.get(path).json()["items"] for path in paths]
 
 
 @pytest.mark.parametrize("entry", ADDRESSES)
-def test_addresses(client: TestClient, made: dict[str, str], entry: str) -> None:
-    before = everything(client)
+def test_addresses(client: TestClient, resources: dict[str, str], entry: str) -> None:
+    before = list_all(client)
     path, body = ADDRESSES[entry]
     for uri in URIS:
         answer = client.post(path, json=body(uri))
-        # A name that needs to be looked up is refused when it is, and not before.
+        # A host name is resolved when the webhook is sent, so it is accepted here.
         if entry == "a webhook" and uri.startswith("https://") and answer.status_code == 201:
             assert uri.partition("://")[2].partition("/")[0].replace(".", "").isalpha(), uri
             client.delete(f"/webhooks/{answer.json()['id']}")
@@ -63,10 +63,10 @@ def test_addresses(client: TestClient, made: dict[str, str], entry: str) -> None
         assert answer.status_code == 422, (uri, answer.text)
         assert answer.json()["code"] in ("uri_not_allowed", "invalid_request", "input_not_found"), (uri, answer.text)
         assert "passwd" not in answer.json()["detail"]
-    assert everything(client) == before
+    assert list_all(client) == before
 
 
-def test_every_operation_that_takes_a_body_is_an_entry(client: TestClient) -> None:
+def test_corpus_covers_every_operation_with_a_json_body(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     taking = {
         operation["operationId"]
@@ -78,26 +78,28 @@ def test_every_operation_that_takes_a_body_is_an_entry(client: TestClient) -> No
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_bodies(client: TestClient, made: dict[str, str], entry: str) -> None:
+def test_bodies(client: TestClient, resources: dict[str, str], entry: str) -> None:
     method, path = ENTRIES[entry]
-    before = everything(client)
+    before = list_all(client)
     for name, (content, headers) in BODIES.items():
         answer = client.request(
-            method, path.format(**made), content=content, headers={"Content-Type": "application/json", **headers}
+            method, path.format(**resources), content=content, headers={"Content-Type": "application/json", **headers}
         )
         if name in NOT_JSON:
             assert (answer.status_code, answer.json()["code"]) == (400, "malformed_body"), (name, answer.text)
-        # To change nothing of a thing is no fault, and neither is a name of odd letters.
+        # An empty change is valid, and so is a name with unusual characters.
         if method == "POST" and path == "/keys" and answer.status_code == 201:
             assert answer.json()["name"] == json.loads(content)["name"]
             continue
         if method == "PATCH" and answer.status_code == 200:
-            client.request(method, path.format(**made), json={"name": None} if "jobs" in path else {"enabled": True})
+            client.request(
+                method, path.format(**resources), json={"name": None} if "jobs" in path else {"enabled": True}
+            )
             continue
         assert 400 <= answer.status_code < 500, (name, answer.status_code, answer.text[:300])
         assert answer.headers["content-type"] == "application/problem+json", name
         assert answer.json()["request_id"]
-    after = everything(client)
+    after = list_all(client)
     for one in (before[0], after[0]):
         for job in one:
             job.pop("name")
@@ -105,8 +107,8 @@ def test_bodies(client: TestClient, made: dict[str, str], entry: str) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS_WITH_HEADERS)
-def test_headers(client: TestClient, settings: Settings, made: dict[str, str], path: str) -> None:
-    target = path.format(**made)
+def test_headers(client: TestClient, settings: Settings, resources: dict[str, str], path: str) -> None:
+    target = path.format(**resources)
     with served(settings) as url:
         host, port = urlsplit(url).hostname, urlsplit(url).port
         for name, lines in HEADERS.items():
@@ -115,14 +117,14 @@ def test_headers(client: TestClient, settings: Settings, made: dict[str, str], p
             head = b"GET %s HTTP/1.1\r\n%s%sConnection: close\r\n%s" % (target.encode(), host_line, key, lines)
             with socket.create_connection((host, port), timeout=20) as connection:
                 answer = b""
-                # Refused before all of it was read.
+                # The server may close the connection before it has read the whole request.
                 with suppress(ConnectionError):
                     connection.sendall(head + b"\r\n\r\n")
                     with suppress(OSError):
                         connection.shutdown(socket.SHUT_WR)
                     while chunk := connection.recv(1 << 16):
                         answer += chunk
-            # A connection that is closed without an answer is a refusal, too.
+            # Closing the connection without a response counts as a rejection.
             status = int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.1 ") else 400
             assert status < 500, (name, answer[:500])
             assert b'"admin": "yes' not in answer.partition(b"\r\n\r\n")[0]

@@ -1,4 +1,4 @@
-"""The phases and states of a job as spans, for a bar that shows where its time went."""
+"""What the job page computes: the timeline, the student's costs, and commands that submit the job again."""
 
 import json
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from ttm_jobs.storage import Storage
 
 @dataclass(frozen=True)
 class Span:
-    """What a job was in from `start` on for `seconds`; `left` and `width` are per mille of the whole."""
+    """A state or phase of a job from `start` for `seconds`. `left` and `width` are per mille of the timeline."""
 
     name: str
     start: datetime
@@ -28,25 +28,25 @@ class Span:
 
 
 def spans(job: JobOut) -> list[Span]:
-    """In order, without gaps, from submission to the end or until now."""
+    """The states and phases from submission to the end, or until now, in order and without gaps."""
     entries: Sequence[HistoryEntry] = job.history
     if not entries:
         return []
     end = job.finished_at or datetime.now(UTC)
-    whole = max((end - entries[0].at).total_seconds(), 1e-3)
+    total = max((end - entries[0].at).total_seconds(), 1e-3)
     found = []
     for entry, following in zip(entries, [*(other.at for other in entries[1:]), end], strict=True):
         if entry.kind == "state" and JobState(entry.value) in TERMINAL:
             continue
         seconds = max((following - entry.at).total_seconds(), 0.0)
-        left = 1000 * (entry.at - entries[0].at).total_seconds() / whole
-        found.append(Span(entry.value, entry.at, seconds, round(left, 1), round(1000 * seconds / whole, 1)))
+        left = 1000 * (entry.at - entries[0].at).total_seconds() / total
+        found.append(Span(entry.value, entry.at, seconds, round(left, 1), round(1000 * seconds / total, 1)))
     return found
 
 
 @dataclass(frozen=True)
 class Costs:
-    """`macs` of one image, None where they could not be counted; `latency_seconds` of one image on the run's device."""
+    """A student's costs from its report. `macs` is for one image, or None; `latency_seconds` is for a batch of 1."""
 
     parameters: int
     macs: int | None
@@ -54,7 +54,7 @@ class Costs:
 
 
 def student_costs(session: Session, storage: Storage, job_id: str) -> Costs | None:
-    """None before the job has succeeded, or without a report of its own making. JobNotFound."""
+    """The student's costs from the job's report, None if the job has no report. Raises JobNotFound."""
     try:
         download = service.report(session, job_id, "report.json")
     except (JobNotFinished, ArtifactNotFound):
@@ -64,21 +64,19 @@ def student_costs(session: Session, storage: Storage, job_id: str) -> Costs | No
         student = report["student"]
         return Costs(student["parameters"], student["macs"], student["latency"]["batch_1"])
     except (KeyError, TypeError):
-        # Reports of another version say it elsewhere.
+        # A report of another version has a different structure.
         return None
 
 
-# What a shell puts in for the key; Python and the command line look for it themselves.
+# The shell expands the key from the environment. Python and the CLI read TTM_API_KEY themselves.
 KEY_HEADER = ' -H "Authorization: Bearer $TTM_API_KEY"'
 
 
 def commands(job: JobOut, base_url: str, *, with_key: bool) -> dict[str, str]:
-    """curl, Python and the command line, by name. Each posts the job's spec; a quoted here-document keeps every
-    character as it is.
-    """
+    """Commands for curl, Python and the CLI that submit the job's spec again, by name."""
     key = KEY_HEADER if with_key else ""
     spec = _without_none(job.spec)
-    # A line of the body that ended it early would have to be the word alone, and JSON has no such line.
+    # A quoted here-document passes every character unchanged. No line of JSON can be the word that ends it.
     body = json.dumps(spec, indent=2, ensure_ascii=False)
     return {
         "curl": (
@@ -96,7 +94,7 @@ def commands(job: JobOut, base_url: str, *, with_key: bool) -> dict[str, str]:
 
 
 def _without_none(value: Any) -> Any:
-    """The spec without the fields that it leaves open."""
+    """The spec without its unset fields."""
     match value:
         case dict():
             return {name: _without_none(part) for name, part in value.items() if part is not None}

@@ -1,4 +1,4 @@
-"""Pages of what a job can be made from: architectures and recipes."""
+"""The fields of the job form, and the pages of architectures and recipes."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -16,15 +16,15 @@ from api.recipes import service as recipes
 
 router = APIRouter()
 
-Words = Annotated[str, Query(max_length=128)]
+Search = Annotated[str, Query(max_length=128)]
 _ROWS = 100
 
 
 @router.get("/ui/architectures")
 def architectures_page(
-    request: Request, q: Words = "", family: Words = "", cursor: CursorParameter = None
+    request: Request, q: Search = "", family: Search = "", cursor: CursorParameter = None
 ) -> HTMLResponse:
-    """Every model, with its size and cost."""
+    """The catalogue of architectures, with parameters and MACs."""
     return page(
         "architectures.html",
         page=architectures.page(query=q, family=family or None, limit=_ROWS, cursor=cursor),
@@ -35,8 +35,8 @@ def architectures_page(
 
 
 @router.get("/ui/recipes")
-def recipes_page(request: Request, q: Words = "", cursor: CursorParameter = None) -> HTMLResponse:
-    """Published runs to start from."""
+def recipes_page(request: Request, q: Search = "", cursor: CursorParameter = None) -> HTMLResponse:
+    """Recipes: published runs that a job can start from."""
     return page(
         "recipes.html",
         page=recipes.page(query=q, limit=_ROWS, cursor=cursor),
@@ -50,7 +50,7 @@ Schema = dict[str, Any]
 
 @dataclass(frozen=True)
 class Field:
-    """One input. `kind` is number, integer, boolean, choice or text; `default` is what an empty one stands for."""
+    """An input of the form. `kind` is number, integer, boolean, choice or text; an empty input means `default`."""
 
     pointer: str
     title: str
@@ -62,7 +62,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Method:
-    """A method of distillation and the fields that only it has."""
+    """A distillation method and its own fields."""
 
     kind: str
     description: str
@@ -72,11 +72,11 @@ class Method:
 
 @cache
 def methods() -> tuple[Method, ...]:
-    """Every method in the order of the schema, the default one first."""
+    """Every method, the default first, then in schema order."""
     schema = _schema()
-    whole = next(part for part in schema["properties"]["method"]["anyOf"] if "discriminator" in part)
+    union = next(part for part in schema["properties"]["method"]["anyOf"] if "discriminator" in part)
     found = []
-    for variant in whole["oneOf"]:
+    for variant in union["oneOf"]:
         definition = _resolved(variant)
         kind = definition["properties"]["kind"]["const"]
         description = str(definition.get("description", "")).split("\n\n")[0]
@@ -86,13 +86,13 @@ def methods() -> tuple[Method, ...]:
 
 @cache
 def training() -> tuple[Field, ...]:
-    """The simple fields of `training`."""
+    """The scalar fields of `training`."""
     return _fields(_resolved(_schema()["properties"]["training"]), "/training")
 
 
 @cache
-def handling() -> tuple[Field, ...]:
-    """How the service should treat the job."""
+def scheduling() -> tuple[Field, ...]:
+    """The fields that control scheduling."""
     names = ("priority", "max_attempts")
     return tuple(_field(name, _schema()["properties"][name], f"/{name}") for name in names)  # type: ignore[misc]
 
@@ -108,7 +108,7 @@ def _fields(definition: Schema, base: str) -> tuple[Field, ...]:
 
 
 def _field(name: str, schema: Schema, at: str) -> Field | None:
-    """None for what has parts of its own: such a field is said in the JSON of the form."""
+    """None for a field with parts of its own: those are entered as JSON."""
     if "const" in schema:
         return None
     variants = [_resolved(part) for part in schema.get("anyOf") or schema.get("oneOf") or [schema]]

@@ -1,4 +1,4 @@
-"""The columns of the jobs' list, and what only they compute."""
+"""The columns of the jobs table and links to other pages of a list."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from api.jobs.schemas import JobSummary
 
 @dataclass(frozen=True)
 class Column:
-    """`name` is also that of the order by it."""
+    """A column. Sorting by it uses the same `name`."""
 
     name: str
     title: str
@@ -21,12 +21,12 @@ class Column:
 
 
 def waited_seconds(job: JobSummary) -> float:
-    """From submission to the first claim, or until now."""
+    """Seconds from submission to the first attempt, or until now."""
     return ((job.started_at or job.finished_at or datetime.now(UTC)) - job.created_at).total_seconds()
 
 
 def ran_seconds(job: JobSummary) -> float | None:
-    """From the first claim to the end, or until now; None before it."""
+    """Seconds from the first attempt to the end, or until now. None before the first attempt."""
     return None if job.started_at is None else ((job.finished_at or datetime.now(UTC)) - job.started_at).total_seconds()
 
 
@@ -39,8 +39,8 @@ COLUMNS = (
     Column("method", "Method"),
     Column("progress", "Progress"),
     Column("top1", "Top-1", number=True),
-    Column("gap", "Gap", number=True),
-    Column("compression", "Smaller", number=True),
+    Column("change", "vs. teacher", number=True),
+    Column("compression", "Model size", number=True),
     Column("attempt", "Attempt", number=True),
     Column("waited", "Queued for", number=True),
     Column("ran", "Run time", number=True),
@@ -48,30 +48,36 @@ COLUMNS = (
 )
 
 
-# Where in a list a page is.
-_PLACES = ("cursor", "page")
+# The parameters that select a page of a list.
+_POSITIONS = ("cursor", "page")
 
 
 class Query:
-    """Of a list. A page's place is left out, since another filter or order has other pages."""
+    """Links from a list page to itself with other parameters. They start at the first page, because pages depend on the
+    filters and the order.
+    """
 
     def __init__(self, url: URL, parameters: Iterable[tuple[str, str]]) -> None:
         self._path = url.path
-        self._parameters = [(name, value) for name, value in parameters if name not in _PLACES and value]
+        self._parameters = [(name, value) for name, value in parameters if name not in _POSITIONS and value]
 
     def having(self, name: str, value: str | None) -> str:
-        """This address with one value of a parameter in place of all it had; None takes it away."""
+        """The address with a parameter set to one value. None removes the parameter."""
         kept = [pair for pair in self._parameters if pair[0] != name]
         return self._address(kept if value is None else [*kept, (name, value)])
 
+    def without(self, *names: str) -> str:
+        """The address without these parameters."""
+        return self._address(self.others(*names))
+
     def toggled(self, name: str, value: str) -> str:
-        """This address with one value of a repeated parameter added, or taken away where it stands."""
+        """The address with a value of a repeatable parameter added, or removed if present."""
         pair = (name, value)
         kept = [other for other in self._parameters if other != pair]
         return self._address(kept if pair in self._parameters else [*kept, pair])
 
     def others(self, *names: str) -> list[tuple[str, str]]:
-        """The parameters beside these, for the hidden fields of a form."""
+        """All other parameters, for the hidden fields of a form."""
         return [pair for pair in self._parameters if pair[0] not in names]
 
     def _address(self, parameters: list[tuple[str, str]]) -> str:

@@ -1,7 +1,14 @@
-// What a dry run says, for people: the models beside one another, and what the job would take.
+// Shows the result of a dry run: the models, and the time, memory and disk space of the most recent similar job.
 
-import { count, size } from "./axes.js";
+import { count, round, size } from "./charts/axes.js";
 import { duration } from "./live.js";
+
+/** A compression ratio, teacher over student: "3.1x smaller" above 1, "larger" below. */
+function compression(ratio) {
+  const text = round(ratio);
+  if (text === "1") return "same size";
+  return ratio > 1 ? `${text}× smaller` : "larger";
+}
 
 function put(parent, name, text = "", className = "") {
   const node = document.createElement(name);
@@ -11,26 +18,26 @@ function put(parent, name, text = "", className = "") {
   return node;
 }
 
-/** Show the answer of POST /jobs/validate in `place`. */
-export function showEstimate(place, told) {
+/** Shows the response of POST /jobs/validate in `place`. */
+export function showEstimate(place, result) {
   place.replaceChildren();
-  put(place, "h2", "This job can run");
+  put(place, "h2", "The spec is valid");
   const table = put(place, "table"), head = put(put(table, "thead"), "tr"), body = put(table, "tbody");
-  for (const [title, kind] of [["", ""], ["Architecture", ""], ["Parameters", "number"], ["MACs", "number"], ["Smaller", "number"]]) put(head, "th", title, kind).scope = "col";
-  const large = told.teachers.reduce((sum, { parameters }) => sum + (parameters ?? NaN), 0);
-  for (const [role, model] of [...told.teachers.map((model) => ["Teacher", model]), ["Student", told.student]]) {
+  for (const [title, kind] of [["", ""], ["Architecture", ""], ["Parameters", "number"], ["MACs", "number"], ["Compression", "number"]]) put(head, "th", title, kind).scope = "col";
+  const large = result.teachers.reduce((sum, { parameters }) => sum + (parameters ?? NaN), 0);
+  for (const [role, model] of [...result.teachers.map((model) => ["Teacher", model]), ["Student", result.student]]) {
     const row = put(body, "tr");
     put(row, "th", role).scope = "row";
     put(row, "td", model.architecture);
     put(row, "td", model.parameters === null ? "–" : count(model.parameters), "number");
     put(row, "td", model.macs === null ? "–" : count(model.macs), "number");
-    put(row, "td", role === "Student" && large > 0 && model.parameters ? `${(large / model.parameters).toPrecision(3)}×` : "", "number");
+    put(row, "td", role === "Student" && large > 0 && model.parameters ? compression(large / model.parameters) : "", "number");
   }
-  if (told.teacher_store_bytes_per_image !== null) put(place, "p", `Kept answers of the teacher take ${size(told.teacher_store_bytes_per_image)} for each view of an image.`, "about");
-  const { like, seconds, memory_bytes: memory, disk_bytes: disk } = told;
-  if (!like) return void put(place, "p", "No job of this kind has succeeded yet: time and memory are measured before the first step, and stand on the job's page then.", "about");
+  if (result.teacher_store_bytes_per_image !== null) put(place, "p", `The teacher store takes ${size(result.teacher_store_bytes_per_image)} per view of an image.`, "about");
+  const { similar_job: similar, seconds, memory_bytes: memory, disk_bytes: disk } = result;
+  if (!similar) return void put(place, "p", "No similar job has succeeded yet, so time and memory are unknown. The job page shows an estimate before the first training step.", "about");
   const parts = [seconds != null && duration(seconds), memory != null && `${size(memory)} of memory`, disk != null && `${size(disk)} of disk`].filter(Boolean);
-  const line = put(place, "p", `About ${parts.join(", ")}, as `);
-  put(line, "a", "a job like it").href = `/ui/jobs/${like}`;
-  line.append(" took.");
+  const line = put(place, "p", `About ${parts.join(", ")}, based on `);
+  put(line, "a", "a similar job").href = `/ui/jobs/${similar}`;
+  line.append(".");
 }

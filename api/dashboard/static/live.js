@@ -1,4 +1,4 @@
-// Keeps a page fresh: the server renders, this swaps in what has changed.
+// Live updates: the server renders the page again, and this module replaces the sections that changed.
 
 const thisYear = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const brief = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
@@ -13,7 +13,7 @@ export function duration(seconds) {
   return `${Math.floor(whole / 3600)} h ${String(Math.floor((whole % 3600) / 60)).padStart(2, "0")} min`;
 }
 
-/** Write every <time> below `root` in the reader's zone and language, or as how long ago it was, or without seconds within data-brief; its title has all of it. */
+/** Formats every <time> below `root` in the user's time zone and language, as an age with data-age, or without seconds inside data-brief. The title keeps the full time. */
 export function localTimes(root = document) {
   for (const time of root.querySelectorAll("time")) {
     if (!time.title) time.title = time.textContent;
@@ -24,25 +24,25 @@ export function localTimes(root = document) {
   }
 }
 
-/** This page as it is now, as a document. */
+/** Fetches the current version of this page and returns it as a document. */
 export async function fetchPage() {
-  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-  if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
-  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const response = await fetch(location.href, { headers: { Accept: "text/html" } });
+  if (!response.ok) throw new Error(`HTTP ${response.status}`);
+  const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
   localTimes(fresh);
   return fresh;
 }
 
-/** Replace what differs between a node that is shown and a fresh one; what the reader is in stays as it is. */
+/** Replaces a node by its current version if they differ. A node that has the focus is not replaced. */
 export function swap(shown, fresh) {
   if (!fresh || fresh.outerHTML === shown.outerHTML || shown.contains(document.activeElement)) return;
   shown.replaceWith(document.adoptNode(fresh));
 }
 
-/** Ask for this page again and replace each section marked data-live whose content is new. */
+/** Fetches this page again and replaces each changed section that is marked data-live. Returns the fetched document. */
 export async function refresh() {
   const fresh = await fetchPage();
-  // A folded part that the reader opened stays open.
+  // Open <details> elements stay open.
   for (const open of document.querySelectorAll("[data-live] details[open]")) {
     const section = fresh.getElementById(open.closest("[data-live]").id);
     const at = [...open.closest("[data-live]").querySelectorAll("details")].indexOf(open);
@@ -52,14 +52,14 @@ export async function refresh() {
   return fresh;
 }
 
-/** Show that what is on the page may be old. */
+/** Shows or hides the notice that the page may be out of date. */
 export function markStale(stale) {
   document.title = document.title.replace(/^(⚠ offline · )?/, stale ? "⚠ offline · " : "");
   document.body.classList.toggle("is-stale", stale);
   document.getElementById("stale").hidden = !stale;
 }
 
-/** Call `update` every so many seconds while the page is seen, and at once when it is seen again. */
+/** Calls `update` every `seconds` while the page is visible, and immediately when it becomes visible again. */
 export function every(seconds, update) {
   let running = false;
   const run = async () => {
@@ -78,17 +78,23 @@ export function every(seconds, update) {
   document.addEventListener("visibilitychange", run);
 }
 
-/** The answer to a request, with `json` as its body; null, and the problem's own words shown, if it is refused. */
-export async function ask(method, path, json) {
+/** Sends a request with a JSON body. Returns `{status, body}`; on an error, shows the problem's detail and returns null. */
+export async function request(method, path, json) {
   const content = json && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(json) };
-  const answer = await fetch(path, { method, ...content });
-  const body = answer.status === 204 ? {} : await answer.json();
-  tell(answer.ok ? "" : [body.detail, ...(body.errors ?? []).map(({ detail }) => detail)].join("\n"));
-  return answer.ok ? { status: answer.status, body } : null;
+  const response = await fetch(path, { method, ...content });
+  const body = response.status === 204 ? {} : await response.json();
+  showMessage(response.ok ? "" : problemText(body));
+  return response.ok ? { status: response.status, body } : null;
 }
 
-/** Show a message on top of the page; an empty one takes it away. */
-export function tell(text) {
+/** The text of a problem document: its detail and the field errors that the detail does not already contain. */
+function problemText({ detail, errors = [] }) {
+  const contained = (error) => detail.toLowerCase().includes(error.detail.toLowerCase());
+  return [detail, ...errors.filter((error) => !contained(error)).map((error) => error.detail)].join("\n");
+}
+
+/** Shows a message at the top of the page. An empty message hides it. */
+export function showMessage(text) {
   const message = document.getElementById("message");
   message.textContent = text;
   message.hidden = !text;
@@ -98,16 +104,16 @@ document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-copy], button[data-copy-text]");
   if (!button) return;
   const pre = button.parentElement.querySelector("pre"), before = button.textContent;
-  if (before === "Copied" || before === "Marked") return;
+  if (before === "Copied" || before === "Selected") return;
   try {
     await navigator.clipboard.writeText(button.dataset.copyText ?? pre.textContent);
     button.textContent = "Copied";
   } catch {
-    // Without the right to the clipboard the text is shown and marked, so that one key copies it.
+    // Without permission to use the clipboard, the text is shown and selected, so that it can be copied by hand.
     const shown = pre ?? document.createElement("pre");
     if (!pre) { shown.textContent = button.dataset.copyText; shown.tabIndex = 0; button.parentElement.after(shown); }
     getSelection().selectAllChildren(shown);
-    button.textContent = "Marked";
+    button.textContent = "Selected";
   }
   setTimeout(() => { button.textContent = before; }, 2000);
 });

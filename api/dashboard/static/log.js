@@ -1,9 +1,9 @@
-// The trainer's output: its end, searched, followed while the job runs, and paused.
+// The log panel: shows the end of the trainer's output, with search, live updates and pause.
 
-const KEPT = 64 * 1024;
+const TAIL_BYTES = 64 * 1024;
 const CAUSE = /error|traceback|failed|killed/i;
 
-/** Show the log of `panel`; `running` says whether more may come. `show(address)` is for when there is one. */
+/** Shows the log in `panel`. `running()` returns whether more output may follow. The returned `show(url)` sets the log's URL. */
 export function followLog(panel, running) {
   const lines = panel.querySelector("[data-lines]"), search = panel.querySelector("[data-search]"), pause = panel.querySelector("[data-pause]"), found = panel.querySelector("[data-found]");
   let text = "", paused = false;
@@ -11,39 +11,39 @@ export function followLog(panel, running) {
   function draw() {
     if (!text) return;
     const word = search.value.toLowerCase();
-    const all = text.trimEnd().split("\n"), seen = word ? all.filter((line) => line.toLowerCase().includes(word)) : all;
-    found.textContent = word ? `${seen.length} of ${all.length} lines` : "";
-    const cause = seen.findLastIndex((line) => CAUSE.test(line));
-    // The line that most likely says why is marked, so that the failure above can lead to it.
+    const all = text.trimEnd().split("\n"), matching = word ? all.filter((line) => line.toLowerCase().includes(word)) : all;
+    found.textContent = word ? `${matching.length} of ${all.length} lines` : "";
+    const cause = matching.findLastIndex((line) => CAUSE.test(line));
+    // The last line that looks like an error is highlighted. The failure section links to it.
     const mark = document.createElement("mark");
-    mark.textContent = seen[cause] ?? "";
+    mark.textContent = matching[cause] ?? "";
     const newline = (part) => (part.length ? `${part.join("\n")}\n` : "");
-    lines.replaceChildren(...(cause < 0 ? [newline(seen)] : [newline(seen.slice(0, cause)), mark, `\n${newline(seen.slice(cause + 1))}`]));
+    lines.replaceChildren(...(cause < 0 ? [newline(matching)] : [newline(matching.slice(0, cause)), mark, `\n${newline(matching.slice(cause + 1))}`]));
     if (!paused) lines.scrollTop = lines.scrollHeight;
   }
 
   async function read() {
-    const address = panel.dataset.logAt;
-    if (!address || paused) return;
-    const answer = await fetch(address, { headers: { Range: `bytes=-${KEPT}` } });
-    if (!answer.ok) return;
-    text = await answer.text();
+    const url = panel.dataset.logUrl;
+    if (!url || paused) return;
+    const response = await fetch(url, { headers: { Range: `bytes=-${TAIL_BYTES}` } });
+    if (!response.ok) return;
+    text = await response.text();
     draw();
   }
 
-  function show(address) {
-    const another = Boolean(address) && address !== panel.dataset.logAt;
-    panel.dataset.logAt = address;
-    panel.hidden = !address && !running();
-    panel.querySelector("[data-whole]").hidden = !address;
+  function show(url) {
+    const changed = Boolean(url) && url !== panel.dataset.logUrl;
+    panel.dataset.logUrl = url;
+    panel.hidden = !url && !running();
+    panel.querySelector("[data-full-log]").hidden = !url;
     pause.hidden = !running();
-    if (another) read();
+    if (changed) read();
   }
 
   search.addEventListener("input", draw);
   pause.addEventListener("click", () => {
     paused = !paused;
-    pause.textContent = paused ? "Go on" : "Pause";
+    pause.textContent = paused ? "Resume" : "Pause";
     pause.setAttribute("aria-pressed", String(paused));
     read();
   });
@@ -57,7 +57,7 @@ export function followLog(panel, running) {
   });
   let last = true;
   setInterval(() => {
-    // Once more after the end, since the whole of it is stored then.
+    // Once more after the end, when the complete log is stored.
     if ((running() || last) && !document.hidden) read().catch(() => {});
     last = running();
   }, 3000);

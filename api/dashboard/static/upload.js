@@ -1,79 +1,78 @@
-// Sends a file in parts, by tus 1.0: after a connection that broke it goes on where the service stands, and after a
-// reload of the page as well.
+// Resumable upload in parts (tus 1.0). After a lost connection or a reload of the page it resumes at the service's offset.
 
 const PART = 8 * 1024 * 1024, TRIES = 8;
 const TUS = { "Tus-Resumable": "1.0.0" };
 const pause = (seconds) => new Promise((done) => { setTimeout(done, seconds * 1000); });
 const base64 = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)));
 
-/** What a refusal says. */
-async function words(answer) {
-  const problem = await answer.json().catch(() => null);
-  return problem?.detail ?? `HTTP ${answer.status}`;
+/** The message of an error response. */
+async function errorMessage(response) {
+  const problem = await response.json().catch(() => null);
+  return problem?.detail ?? `HTTP ${response.status}`;
 }
 
-/** The bytes that are there of an upload; null where it is gone. */
-async function standing(path) {
-  const answer = await fetch(path, { method: "HEAD", headers: TUS, cache: "no-store" });
-  return answer.ok ? Number(answer.headers.get("Upload-Offset")) : null;
+/** The number of bytes that the service has received; null if the upload no longer exists. */
+async function currentOffset(path) {
+  const response = await fetch(path, { method: "HEAD", headers: TUS, cache: "no-store" });
+  return response.ok ? Number(response.headers.get("Upload-Offset")) : null;
 }
 
-async function begin(file) {
-  const answer = await fetch("/uploads", {
+async function create(file) {
+  const response = await fetch("/uploads", {
     method: "POST",
     headers: { ...TUS, "Upload-Length": file.size, "Upload-Metadata": `filename ${base64(file.name)}` },
   });
-  if (!answer.ok) throw new Error(await words(answer));
-  return answer.headers.get("Location");
+  if (!response.ok) throw new Error(await errorMessage(response));
+  return response.headers.get("Location");
 }
 
-/** One part; the new offset, told as it goes by `tell(bytes)`. A request of its own kind, since fetch tells nothing. */
-function append(path, blob, offset, tell) {
+/** Sends one part and returns the new offset. Uses XMLHttpRequest, because fetch reports no upload progress. */
+function append(path, blob, offset, onProgress) {
   return new Promise((done, failed) => {
     const request = new XMLHttpRequest();
     request.open("PATCH", path);
     for (const [name, value] of Object.entries({ ...TUS, "Content-Type": "application/offset+octet-stream", "Upload-Offset": offset })) request.setRequestHeader(name, value);
-    request.upload.addEventListener("progress", (event) => tell(offset + event.loaded));
+    request.upload.addEventListener("progress", (event) => onProgress(offset + event.loaded));
     request.addEventListener("load", () => {
       if (request.status === 204) return done(Number(request.getResponseHeader("Upload-Offset")));
       const problem = new Error(JSON.parse(request.responseText || "{}").detail ?? `HTTP ${request.status}`);
-      // Of a wrong offset and a busy service more can be learnt by asking again.
+      // A wrong offset, a locked upload and a rate limit can be retried.
       problem.final = request.status < 500 && ![409, 423, 429].includes(request.status);
       failed(problem);
     });
-    request.addEventListener("error", () => failed(new Error("the connection broke")));
+    request.addEventListener("error", () => failed(new Error("connection lost")));
     request.send(blob.slice(offset, offset + PART));
   });
 }
 
-/** Send `file`; what the service has of it in the end. `tell(bytes)` as they go, `trouble(words)` while it waits to go on. */
-export async function upload(file, tell, trouble) {
-  const remembered = `upload:${file.name}:${file.size}:${file.lastModified}`;
-  let path = localStorage.getItem(remembered), offset = path && await standing(path);
+/** Uploads `file` and returns the upload. Calls `onProgress(bytes)`, and `onRetry(message)` before each retry. */
+export async function upload(file, onProgress, onRetry) {
+  const key = `upload:${file.name}:${file.size}:${file.lastModified}`;
+  let path = localStorage.getItem(key), offset = path && await currentOffset(path);
   if (offset === null || !path) {
-    path = await begin(file);
+    path = await create(file);
     offset = 0;
-    localStorage.setItem(remembered, path);
+    localStorage.setItem(key, path);
   }
   for (let failures = 0; offset < file.size;) {
-    tell(offset);
+    onProgress(offset);
     try {
-      offset = await append(path, file, offset, tell);
+      offset = await append(path, file, offset, onProgress);
       failures = 0;
     } catch (problem) {
       failures += 1;
       if (problem.final || failures === TRIES) throw problem;
-      trouble(problem.message);
+      onRetry(problem.message);
       await pause(Math.min(0.5 * 2 ** failures, 20));
-      const stands = await standing(path).catch(() => offset);
-      if (stands === null) throw new Error("the service has given the upload up; choose the file again");
-      if (stands > offset) failures = 0;
-      offset = stands;
+      const received = await currentOffset(path).catch(() => offset);
+      if (received === null) throw new Error("the upload has expired; choose the file again");
+      if (received > offset) failures = 0;
+      offset = received;
     }
   }
-  tell(file.size);
-  localStorage.removeItem(remembered);
-  const answer = await fetch(path);
-  if (!answer.ok) throw new Error(await words(answer));
-  return answer.json();
+  onProgress(file.size);
+  localStorage.removeItem(key);
+  const response = await fetch(path);
+  if (!response.ok) throw new Error(await errorMessage(response));
+  return response.json();
 }

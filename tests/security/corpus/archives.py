@@ -1,4 +1,4 @@
-"""Datasets in archives that lead astray, lie about their size, or hold what no dataset has."""
+"""Dataset archives with path traversal, wrong sizes, or members that no dataset has."""
 
 import io
 import stat
@@ -60,15 +60,15 @@ def _special(kind: bytes, target: str = "/etc/passwd") -> tarfile.TarInfo:
 
 
 def _changed(make: Make, change: Callable[[bytes], bytes]) -> Make:
-    def made(path: Path) -> None:
+    def make_changed(path: Path) -> None:
         make(path)
         path.write_bytes(change(path.read_bytes()))
 
-    return made
+    return make_changed
 
 
-def _lying(content: bytes) -> bytes:
-    """The size of the first member, in the directory and before its bytes, is told as 1."""
+def _wrong_size(content: bytes) -> bytes:
+    """Sets the size of the first member to 1, in its local header and in the central directory."""
     local, directory = content.index(b"PK\3\4"), content.index(b"PK\1\2")
     changed = bytearray(content)
     struct.pack_into("<I", changed, local + 22, 1)
@@ -93,7 +93,7 @@ def _encrypted(content: bytes) -> bytes:
 
 
 def _overlapping(path: Path) -> None:
-    """Every entry of the directory is the same bytes."""
+    """All entries of the central directory refer to the same bytes."""
     _zip(*(f"train/cat/{number}.png" for number in range(3)))(path)
     content = bytearray(path.read_bytes())
     at = -1
@@ -132,7 +132,7 @@ CASES: dict[str, Make] = {
     "tar, bomb, bzip2": _tar("train/cat/1.png", mode="w:bz2", content=bytes(25_000_000)),
     "tar, bomb, xz": _tar("train/cat/1.png", mode="w:xz", content=bytes(25_000_000)),
     "zip, bomb": _zip("train/cat/1.png", content=bytes(25_000_000)),
-    "zip, lying about its size": _changed(_zip("train/cat/1.png", content=bytes(100_000)), _lying),
+    "zip, wrong size": _changed(_zip("train/cat/1.png", content=bytes(100_000)), _wrong_size),
     "zip, unknown method": _changed(_zip("train/cat/1.png"), _method),
     "zip, encrypted": _changed(_zip("train/cat/1.png"), _encrypted),
     "zip, overlapping": _overlapping,

@@ -1,4 +1,4 @@
-"""Teachers' checkpoints that are damaged, lie, or would run code. `mark` is a path that such code would make."""
+"""Teacher checkpoints that are damaged, have wrong metadata, or contain code. The code would create the path `mark`."""
 
 import collections
 import gzip
@@ -26,7 +26,7 @@ def state(classes: int = CLASSES, architecture: str = ARCHITECTURE) -> dict[str,
     return dict(create_model(architecture, num_classes=classes).state_dict())
 
 
-class _Runs:
+class _Calls:
     def __init__(self, function: Any, *arguments: Any) -> None:
         self._call = function, arguments
 
@@ -34,8 +34,8 @@ class _Runs:
         return self._call
 
 
-class _Claims:
-    """A tensor of a hundred million elements over a storage of four."""
+class _WrongSize:
+    """A tensor with 10^8 elements and a storage of four elements."""
 
     def __reduce__(self) -> Any:
         storage = torch.storage.TypedStorage(
@@ -95,7 +95,7 @@ def _bomb(path: Path, mark: Path) -> None:
 def _entries(content: Mapping[str, bytes], twice: str | None = None) -> Make:
     def make(path: Path, mark: Path) -> None:
         with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings():
-            # zipfile warns of what is wanted here.
+            # zipfile warns about the duplicate entry.
             warnings.simplefilter("ignore", UserWarning)
             for name in (*content, *([twice] if twice else [])):
                 archive.writestr(name, content[name])
@@ -114,7 +114,7 @@ def _system(mark: Path) -> bytes:
 
 
 def _laughs(mark: Path) -> bytes:
-    """Each list holds the one before ten times."""
+    """Billion laughs: each list contains the previous list ten times."""
     content = b"]q\x00" + b"".join(
         b"]q" + bytes([depth]) + b"(" + b"h" + bytes([depth - 1]) + (b"h" + bytes([depth - 1])) * 9 + b"e"
         for depth in range(1, 60)
@@ -138,26 +138,26 @@ CASES: dict[str, Make] = {
     **{
         f"code, {how}, {where}": _saved(
             lambda mark, where=where: (
-                _Runs(os.mkdir, str(mark))
+                _Calls(os.mkdir, str(mark))
                 if where == "bare"
-                else {"state_dict": state(), "x": _Runs(os.mkdir, str(mark))}
+                else {"state_dict": state(), "x": _Calls(os.mkdir, str(mark))}
             ),
             zipped=how == "zip",
         )
         for how in ("zip", "legacy")
-        for where in ("bare", "beside")
+        for where in ("bare", "in a state dict")
     },
-    "code, plain pickle": _bytes(lambda mark: pickle.dumps(_Runs(os.mkdir, str(mark)))),
+    "code, plain pickle": _bytes(lambda mark: pickle.dumps(_Calls(os.mkdir, str(mark)))),
     "code, opcodes": _bytes(_system),
-    "code, eval": _saved(lambda mark: _Runs(eval, f"__import__('os').mkdir({str(mark)!r})")),
-    "code, getattr": _saved(lambda mark: {"a": _Runs(getattr, "", "__class__")}),
-    "code, torch.load within": _saved(lambda mark: _Runs(torch.load, str(mark))),
+    "code, eval": _saved(lambda mark: _Calls(eval, f"__import__('os').mkdir({str(mark)!r})")),
+    "code, getattr": _saved(lambda mark: {"a": _Calls(getattr, "", "__class__")}),
+    "code, torch.load within": _saved(lambda mark: _Calls(torch.load, str(mark))),
     "TorchScript": _script,
     "compressed bomb": _bomb,
-    "claims more, zip": _saved(lambda mark: {"a": _Claims()}),
-    "claims more, legacy": _saved(lambda mark: {"a": _Claims()}, zipped=False),
+    "claims more, zip": _saved(lambda mark: {"a": _WrongSize()}),
+    "claims more, legacy": _saved(lambda mark: {"a": _WrongSize()}, zipped=False),
     "no strides": _saved(lambda mark: {"a": torch.zeros(1).expand(10**9)}),
-    "laughs": _bytes(_laughs),
+    "billion laughs": _bytes(_laughs),
     "opcodes without end": _bytes(b"\x80\x02" + b"]0" * 250_000 + b"}."),
     "opcodes without end, zip": _entries({"x/data.pkl": b"\x80\x02" + b"]0" * 250_000 + b"}.", "x/version": b"3"}),
     "a memo far away": _bytes(b"\x80\x02}r\xff\xff\xff\x7f."),

@@ -1,4 +1,4 @@
-"""Images that are none, are damaged, or unfold to more than memory holds. A dataset of one case holds nothing else."""
+"""Invalid or damaged images, and decompression bombs. Each case is a dataset with only this image."""
 
 import io
 import struct

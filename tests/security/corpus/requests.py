@@ -1,4 +1,4 @@
-"""Addresses, headers and bodies that a client should not send."""
+"""Hostile URIs, headers and bodies."""
 
 import json
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.api.test_uris import HOSTILE
 
-# Addresses that no entry takes, beside those of tests/api/test_uris.py.
+# URIs that are rejected everywhere, in addition to those of tests/api/test_uris.py.
 URIS = [
     *HOSTILE,
     "http://0/",
@@ -66,7 +66,7 @@ URIS = [
     "javascript:alert(1)",
 ]
 
-# Header lines as they go over the wire, with a request they are put into.
+# Raw header lines, added to a valid request.
 HEADERS: dict[str, bytes] = {
     "a very long value": b"X-A: " + b"a" * 200_000,
     "a very long name": b"X" * 100_000 + b": a",
@@ -123,7 +123,7 @@ def _json(text: str) -> bytes:
     return text.encode()
 
 
-# Bodies that are no request of any kind.
+# Bodies that are not a valid request of any operation.
 BODIES: dict[str, tuple[bytes, Mapping[str, str]]] = {
     name: (content if isinstance(content, bytes) else content[0], {} if isinstance(content, bytes) else content[1])
     for name, content in {
@@ -176,7 +176,7 @@ BODIES: dict[str, tuple[bytes, Mapping[str, str]]] = {
     }.items()
 }
 
-# Of these, those that are not JSON as systems exchange it, whatever a reader of JSON makes of them.
+# The cases that are not valid JSON (RFC 8259), even if some parsers accept them.
 NOT_JSON = frozenset(
     {
         "a brace",
@@ -202,7 +202,7 @@ NOT_JSON = frozenset(
     }
 )
 
-# What takes a body, by method and path; `{id}` is of a thing that exists.
+# The operations with a JSON body, by method and path. Path parameters refer to existing resources.
 ENTRIES: dict[str, tuple[str, str]] = {
     "jobs_create": ("POST", "/jobs"),
     "jobs_validate": ("POST", "/jobs/validate"),
@@ -213,7 +213,7 @@ ENTRIES: dict[str, tuple[str, str]] = {
     "webhooks_create": ("POST", "/webhooks"),
     "webhooks_update": ("PATCH", "/webhooks/{webhook_id}"),
 }
-# What takes an address: the entry, and the rest of its body around the address.
+# The fields that accept a URI: the path, and a function that returns the body for a URI.
 ADDRESSES: dict[str, tuple[str, Any]] = {
     "a job's dataset": ("/jobs", lambda uri: {"student": "resnet18", "method": "ce", "dataset": uri}),
     "a job's teacher": ("/jobs", lambda uri: {"student": "resnet18", "teacher": uri, "dataset": "s3://data/"}),

@@ -1,4 +1,4 @@
-"""`python -m tests.security.corpus.table`: how many cases of each kind there are, as docs/security.md has it."""
+"""Prints the number of cases for docs/security.md: `python -m tests.security.corpus.table`."""
 
 from tests.security.corpus import archives, checkpoints, images
 from tests.security.corpus.requests import ADDRESSES, BODIES, ENTRIES, HEADERS, URIS
@@ -9,16 +9,16 @@ PATHS_WITH_HEADERS = ("/jobs", "/uploads", "/jobs/{job_id}", "/healthz")
 def render() -> str:
     """The table in Markdown."""
     rows = [
-        ("checkpoints", len(checkpoints.CASES), "a job's teacher, in the trainer"),
-        ("archives", len(archives.CASES), "a job's dataset, in the trainer"),
-        ("images", len(images.CASES), "a job's dataset, in the trainer"),
-        ("addresses", len(URIS) * len(ADDRESSES), f"{len(URIS)} at each of {len(ADDRESSES)} places that take one"),
+        ("checkpoints", len(checkpoints.CASES), "a job's teacher, read by the trainer"),
+        ("archives", len(archives.CASES), "a job's dataset, read by the trainer"),
+        ("images", len(images.CASES), "a job's dataset, read by the trainer"),
+        ("URIs", len(URIS) * len(ADDRESSES), f"{len(URIS)} in each of {len(ADDRESSES)} fields that accept a URI"),
         ("headers", len(HEADERS) * len(PATHS_WITH_HEADERS), f"{len(HEADERS)} at {len(PATHS_WITH_HEADERS)} paths"),
-        ("bodies", len(BODIES) * len(ENTRIES), f"{len(BODIES)} at each of {len(ENTRIES)} operations that take one"),
+        ("bodies", len(BODIES) * len(ENTRIES), f"{len(BODIES)} for each of {len(ENTRIES)} operations with a JSON body"),
     ]
-    lines = ["| what | cases | goes through |", "|---|---|---|"]
+    lines = ["| Input | Cases | Entry point |", "|---|---|---|"]
     lines += [f"| {name} | {count} | {through} |" for name, count, through in rows]
-    lines.append(f"| together | {sum(count for _, count, _ in rows)} | |")
+    lines.append(f"| total | {sum(count for _, count, _ in rows)} | |")
     return "\n".join(lines) + "\n"
 
 

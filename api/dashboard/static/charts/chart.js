@@ -1,18 +1,18 @@
-// A line chart in SVG: several series over steps, epochs or time, a reference line, marks, smoothing, a logarithmic
-// axis, zoom that survives new points, and a readout under the pointer.
+// SVG line chart: several series over steps, epochs or time, with a reference line, marks, smoothing, a logarithmic
+// scale, a zoom that new points do not reset, and a readout at the pointer.
 
-import { element, frame, round, ticks } from "./axes.js";
+import { clippedGroup, element, frame, labelMargin, round, ticks, xLabels } from "./axes.js";
 
-const HEIGHT = 230, LEFT = 52, RIGHT = 12, TOP = 10, BOTTOM = 24, COLORS = 10;
+const HEIGHT = 230, RIGHT = 12, TOP = 10, BOTTOM = 24, COLORS = 10;
 const TIMES = { 1: "s", 60: "min", 3600: "h" };
-// `unit(last)` is what an axis that ends at `last` is counted in.
+// `unit(last)` is the unit of an axis that ends at `last`.
 const AXES = {
   step: { unit: () => 1, write: (x) => x.toLocaleString() },
   epoch: { unit: () => 1, write: (x) => round(x) },
   time: { unit: (last) => (last < 120 ? 1 : last < 7200 ? 60 : 3600), write: (x, unit) => `${round(x)} ${TIMES[unit]}` },
 };
 
-/** Exponential moving average, corrected for its beginning, so that the first values are not drawn towards zero. */
+/** Exponential moving average with bias correction, so that the first values are not pulled towards zero. */
 function smoothed(values, weight) {
   if (!weight) return values;
   let sum = 0, mass = 0;
@@ -24,7 +24,7 @@ function smoothed(values, weight) {
 }
 
 export class Chart {
-  /** `format(value, exact)` writes a value, `main` names the series that comes first. */
+  /** `format(value, precise)` formats a value; `main` is the name of the series that is drawn first. */
   constructor(parent, { label, format, main, onZoom }) {
     Object.assign(this, { parent, label, format, main, onZoom });
     this.series = new Map();
@@ -34,7 +34,7 @@ export class Chart {
     this.smoothing = 0;
     this.logarithmic = false;
     this.zoom = null;
-    // As wide as its place, so that the writing keeps its size.
+    // One SVG unit is one pixel, so that text keeps its size.
     this.width = 0;
     new ResizeObserver(() => {
       if (parent.clientWidth !== this.width) this.schedule();
@@ -42,13 +42,13 @@ export class Chart {
     this.draw();
   }
 
-  /** One point: `at` holds step, and epoch and time where they are known. */
+  /** Adds a point. `at` has `step`, and `epoch` and `time` if known. */
   add(name, at, value) {
     if (typeof value !== "number" || !Number.isFinite(value)) return;
     const series = this.series.get(name) ?? { at: [], values: [] };
     this.series.set(name, series);
     const last = series.at.at(-1);
-    // An attempt that resumed tells some steps again: what was told later holds.
+    // A resumed attempt reports some steps again. The later values replace the earlier ones.
     if (last !== undefined && at.step <= last.step) {
       series.at.length = series.values.length = series.at.findIndex((known) => known.step >= at.step);
     }
@@ -57,13 +57,13 @@ export class Chart {
     this.schedule();
   }
 
-  /** A vertical line, such as where an attempt began. */
+  /** Adds a vertical line, such as the start of an attempt. */
   mark(at, label, kind) {
     this.marks.push({ at, label, kind });
     this.schedule();
   }
 
-  /** Change how it is drawn: axis, smoothing, logarithmic, zoom. */
+  /** Sets options: axis, smoothing, logarithmic, zoom. */
   set(options) {
     if (options.axis && options.axis !== this.axis) this.zoom = null;
     Object.assign(this, options);
@@ -87,63 +87,62 @@ export class Chart {
   }
 
   draw() {
-    // A drag over the chart ends before it is drawn anew.
+    // Redrawing would end a drag.
     if (this.dragging) return;
     const lines = this.lines();
     if (!lines.length) {
       const none = document.createElement("p");
       none.className = "none";
-      none.textContent = "Nothing measured yet.";
+      none.textContent = "No data yet.";
       this.parent.replaceChildren(none);
       return;
     }
     const width = this.width = this.parent.clientWidth;
     const ends = lines.flatMap(({ points }) => [points[0][0], points.at(-1)[0]]);
     const [first, last] = this.zoom ?? [Math.min(0, ...ends), Math.max(...ends, this.axis === "step" ? 1 : 1e-9)];
-    const inView = lines.flatMap(({ points }) => points.filter(([x]) => x >= first && x <= last).map(([, y]) => y));
-    if (this.reference !== null) inView.push(this.reference.value);
-    if (!inView.length) inView.push(...lines.map(({ points }) => points.at(-1)[1]));
+    const visible = lines.flatMap(({ points }) => points.filter(([x]) => x >= first && x <= last).map(([, y]) => y));
+    if (this.reference !== null) visible.push(this.reference.value);
+    if (!visible.length) visible.push(...lines.map(({ points }) => points.at(-1)[1]));
     const up = this.logarithmic ? Math.log10 : (value) => value;
-    let low = inView.reduce((a, b) => Math.min(a, b)), high = inView.reduce((a, b) => Math.max(a, b));
+    let low = visible.reduce((a, b) => Math.min(a, b)), high = visible.reduce((a, b) => Math.max(a, b));
     low = up(low); high = up(high);
     const margin = (high - low || Math.abs(high) || 1) * 0.06;
     low -= margin; high += margin;
-    const x = (at) => LEFT + ((at - first) / (last - first || 1)) * (width - LEFT - RIGHT);
+    const yTicks = ticks(low, high, 4).map((tick) => this.logarithmic ? 10 ** tick : tick).map((value) => ({ value, text: this.format(value) }));
+    const left = labelMargin(yTicks.map(({ text }) => text));
+    const x = (at) => left + ((at - first) / (last - first || 1)) * (width - left - RIGHT);
     const y = (value) => TOP + ((high - up(value)) / (high - low)) * (HEIGHT - TOP - BOTTOM);
 
     const svg = frame(width, HEIGHT);
-    for (const tick of ticks(low, high, 4)) {
-      const value = this.logarithmic ? 10 ** tick : tick;
-      element("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }, svg);
-      element("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, svg).textContent = this.format(value);
+    for (const { value, text } of yTicks) {
+      element("line", { class: "grid", x1: left, x2: width - RIGHT, y1: y(value), y2: y(value) }, svg);
+      element("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, svg).textContent = text;
     }
     const axis = AXES[this.axis], unit = axis.unit(last);
-    for (const tick of ticks(first / unit, last / unit, width / 100)) {
-      // The last one would reach over the edge.
-      const anchor = width - x(tick * unit) < 3 * RIGHT ? "end" : "middle";
-      element("text", { x: Math.min(x(tick * unit), width - RIGHT), y: HEIGHT - 6, "text-anchor": anchor }, svg).textContent = axis.write(tick, unit);
-    }
+    const xTicks = ticks(first / unit, last / unit, width / 100).map((tick) => ({ at: x(tick * unit), text: axis.write(tick, unit) }));
+    xLabels(svg, xTicks, { width, y: HEIGHT - 6 });
+    const plot = clippedGroup(svg, { x: left, y: TOP, width: width - left - RIGHT, height: HEIGHT - TOP - BOTTOM });
     for (const { at, label, kind } of this.marks) {
       const where = at[this.axis];
       if (where === undefined || where < first || where > last) continue;
-      const line = element("line", { class: `mark ${kind}`, x1: x(where), x2: x(where), y1: TOP, y2: HEIGHT - BOTTOM }, svg);
+      const line = element("line", { class: `mark ${kind}`, x1: x(where), x2: x(where), y1: TOP, y2: HEIGHT - BOTTOM }, plot);
       element("title", {}, line).textContent = label;
     }
     if (this.reference !== null) {
       const at = y(this.reference.value);
-      element("line", { class: "reference", x1: LEFT, x2: width - RIGHT, y1: at, y2: at }, svg);
+      element("line", { class: "reference", x1: left, x2: width - RIGHT, y1: at, y2: at }, plot);
     }
     for (const { points, colour } of lines) {
-      const seen = points.filter(([at], i) => (points[i + 1]?.[0] ?? at) >= first && (points[i - 1]?.[0] ?? at) <= last);
-      const thin = Math.ceil(seen.length / 1000);
-      const drawn = seen.filter((_, i) => i % thin === 0 || i === seen.length - 1).map(([at, value]) => [x(at).toFixed(1), y(value).toFixed(1)]);
-      // One point alone has no line to be seen by.
-      if (drawn.length === 1) element("circle", { class: `line ${colour}`, cx: drawn[0][0], cy: drawn[0][1], r: 2 }, svg);
-      else element("polyline", { class: `line ${colour}`, points: drawn.map((pair) => pair.join(",")).join(" ") }, svg);
+      const shown = points.filter(([at], i) => (points[i + 1]?.[0] ?? at) >= first && (points[i - 1]?.[0] ?? at) <= last);
+      const thin = Math.ceil(shown.length / 1000);
+      const drawn = shown.filter((_, i) => i % thin === 0 || i === shown.length - 1).map(([at, value]) => [x(at).toFixed(1), y(value).toFixed(1)]);
+      // A line with a single point would be invisible.
+      if (drawn.length === 1) element("circle", { class: `line ${colour}`, cx: drawn[0][0], cy: drawn[0][1], r: 2 }, plot);
+      else element("polyline", { class: `line ${colour}`, points: drawn.map((pair) => pair.join(",")).join(" ") }, plot);
     }
     const legend = document.createElement("ul");
     legend.className = "legend";
-    const tell = (at) => {
+    const showReadout = (at) => {
       const entries = lines.map(({ name, points, colour }) => {
         let i = points.length - 1;
         if (at !== null) for (i = 0; i < points.length - 1 && points[i + 1][0] <= at;) i++;
@@ -160,18 +159,18 @@ export class Chart {
       legend.replaceChildren(...entries);
       if (at === null) svg.setAttribute("aria-label", `${this.label}: ${entries.map((entry) => entry.textContent).join(", ")}`);
     };
-    tell(null);
-    const show = this.followPointer(svg, { first, last, width, x, tell });
+    showReadout(null);
+    const show = this.followPointer(svg, { first, last, width, left, x, showReadout });
     this.followKeys(svg, { first, last, show });
-    const held = this.parent.contains(document.activeElement);
+    const focused = this.parent.contains(document.activeElement);
     this.parent.replaceChildren(svg, legend);
-    if (held) svg.focus({ preventScroll: true });
+    if (focused) svg.focus({ preventScroll: true });
   }
 
-  followPointer(svg, { first, last, width, x, tell }) {
+  followPointer(svg, { first, last, width, left, x, showReadout }) {
     const show = (at) => {
       cursor.setAttribute("x1", x(at)); cursor.setAttribute("x2", x(at)); cursor.setAttribute("visibility", "visible");
-      tell(at);
+      showReadout(at);
     };
     const cursor = element("line", { class: "cursor", y1: TOP, y2: HEIGHT - BOTTOM, visibility: "hidden" }, svg);
     const band = element("rect", { class: "band", y: TOP, height: HEIGHT - TOP - BOTTOM, visibility: "hidden" }, svg);
@@ -179,7 +178,7 @@ export class Chart {
     this.dragging = false;
     const under = (event) => {
       const box = svg.getBoundingClientRect();
-      const at = first + ((((event.clientX - box.left) / box.width) * width - LEFT) / (width - LEFT - RIGHT)) * (last - first);
+      const at = first + ((((event.clientX - box.left) / box.width) * width - left) / (width - left - RIGHT)) * (last - first);
       return Math.min(Math.max(at, first), last);
     };
     svg.addEventListener("pointerdown", (event) => {
@@ -209,11 +208,11 @@ export class Chart {
       this.schedule();
     });
     svg.addEventListener("pointercancel", () => { from = null; this.dragging = false; this.schedule(); });
-    svg.addEventListener("pointerleave", () => { cursor.setAttribute("visibility", "hidden"); tell(null); });
+    svg.addEventListener("pointerleave", () => { cursor.setAttribute("visibility", "hidden"); showReadout(null); });
     return show;
   }
 
-  /** Arrows move the readout, plus and minus zoom around it, Escape shows all. */
+  /** Arrow keys move the readout, plus and minus zoom around it, Escape resets the zoom. */
   followKeys(svg, { first, last, show }) {
     svg.tabIndex = 0;
     svg.setAttribute("aria-keyshortcuts", "ArrowLeft ArrowRight + - Escape");

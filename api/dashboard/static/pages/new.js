@@ -1,12 +1,12 @@
-import { count, size } from "./axes.js";
-import { showEstimate } from "./estimate.js";
-import { tell } from "./live.js";
-import { upload } from "./upload.js";
+import { count, round, size } from "../charts/axes.js";
+import { showEstimate } from "../estimate.js";
+import { showMessage } from "../live.js";
+import { upload } from "../upload.js";
 
 const form = document.getElementById("new");
 const method = document.getElementById("method");
 
-/** Put `value` at a JSON pointer of `spec`, making the objects on the way. */
+/** Sets `value` at a JSON pointer of `spec`, creating the objects on the way. */
 function put(spec, pointer, value) {
   const parts = pointer.slice(1).split("/"), last = parts.pop();
   let at = spec;
@@ -17,7 +17,7 @@ function put(spec, pointer, value) {
   at[last] = value;
 }
 
-/** The value of a field; what is no number is sent as it is, so that the service says what is wrong with it. */
+/** The value of a field. Text in a number field is sent unchanged, so that the service returns the error. */
 function read(field) {
   const text = field.value.trim();
   if (field.dataset.kind === "boolean") return text === "true";
@@ -27,23 +27,23 @@ function read(field) {
 
 function spec() {
   const rest = document.getElementById("rest").value.trim();
-  const made = rest ? JSON.parse(rest) : {};
+  const body = rest ? JSON.parse(rest) : {};
   for (const field of form.querySelectorAll("[name]")) {
-    if (field.value.trim() && !field.closest("[data-method][hidden]")) put(made, field.name, read(field));
+    if (field.value.trim() && !field.closest("[data-method][hidden]")) put(body, field.name, read(field));
   }
-  // What only a chosen method has needs its kind beside it.
-  if (made.method && !made.method.kind && !made.recipe) made.method.kind = "wttm";
-  return made;
+  // Fields of a method need its kind.
+  if (body.method && !body.method.kind && !body.recipe) body.method.kind = "wttm";
+  return body;
 }
 
-function clearFaults() {
-  tell("");
+function clearErrors() {
+  showMessage("");
   for (const fault of form.querySelectorAll(".fault")) fault.remove();
   for (const field of form.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
 }
 
-/** Each fault at the field whose pointer it is about, or at the one above that is there; the others on top. */
-function showFaults(problem) {
+/** Shows each error next to its field, or next to the first field below its pointer; all others at the top. */
+function showErrors(problem) {
   const others = [];
   let first = null;
   for (const { pointer, detail } of problem.errors ?? []) {
@@ -63,22 +63,23 @@ function showFaults(problem) {
     field.closest("details")?.setAttribute("open", "");
     first ??= field;
   }
-  tell([problem.detail, ...others].join("\n"));
+  const messages = first ? ["Correct the highlighted fields.", ...others] : others.length ? others : [problem.detail];
+  showMessage(messages.join("\n"));
   (first ?? document.getElementById("message")).focus();
 }
 
 async function send(path) {
-  clearFaults();
+  clearErrors();
   let body;
   try {
     body = JSON.stringify(spec());
   } catch (error) {
-    return void showFaults({ detail: `The JSON below cannot be read: ${error.message}`, errors: [] });
+    return void showErrors({ detail: `“Other fields as JSON” is not valid JSON: ${error.message}`, errors: [] });
   }
-  const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body });
-  const told = await answer.json();
-  if (answer.ok) return told;
-  showFaults(told);
+  const response = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body });
+  const result = await response.json();
+  if (response.ok) return result;
+  showErrors(result);
 }
 
 form.addEventListener("submit", async (event) => {
@@ -89,17 +90,17 @@ form.addEventListener("submit", async (event) => {
     const job = await send("/jobs");
     if (job) location.href = job.links.page;
   } catch {
-    tell("The service does not answer. Nothing was submitted; try again.");
+    showMessage("The service could not be reached, so the job may not have been submitted. Check the jobs list, then try again.");
   } finally {
     button.disabled = false;
   }
 });
 
 form.querySelector("[data-validate]").addEventListener("click", async ({ target }) => {
-  const told = await send(target.dataset.validate);
+  const result = await send(target.dataset.validate);
   const place = document.getElementById("estimate");
-  place.hidden = !told;
-  if (told) showEstimate(place, told);
+  place.hidden = !result;
+  if (result) showEstimate(place, result);
 });
 
 function showMethod() {
@@ -108,16 +109,17 @@ function showMethod() {
 }
 method.addEventListener("change", showMethod);
 
-/** Names as they are typed, with parameters and MACs; the ratio to the teacher once both are known. */
+/** Suggests architectures with their parameters and MACs, and shows the ratio to the teacher once both are known. */
 const sizes = new Map();
 for (const input of form.querySelectorAll('[data-search="architectures"]')) {
   const about = input.closest(".field").querySelector("[data-size]");
-  let asked = 0;
+  let latest = 0;
   const search = async () => {
-    const turn = ++asked;
-    const answer = await fetch(`/architectures?limit=20&q=${encodeURIComponent(input.value.trim())}`);
-    if (!answer.ok || turn !== asked) return;
-    const { items } = await answer.json();
+    const number = (latest += 1);
+    const response = await fetch(`/architectures?limit=20&q=${encodeURIComponent(input.value.trim())}`);
+    // A slower response to an earlier input is ignored.
+    if (!response.ok || number !== latest) return;
+    const { items } = await response.json();
     input.list.replaceChildren(...items.map((item) => {
       sizes.set(item.name, item);
       const option = document.createElement("option");
@@ -137,68 +139,68 @@ function showSizes() {
   const teacher = sizes.get(document.getElementById("teacher-architecture").value.trim());
   for (const about of form.querySelectorAll("[data-size]")) {
     const found = sizes.get(document.getElementById(about.dataset.of).value.trim());
-    const ratio = found && teacher && found !== teacher ? `; the teacher has ${(teacher.parameters / found.parameters).toPrecision(3)} times as many` : "";
+    const ratio = found && teacher && found !== teacher ? `; the teacher has ${round(teacher.parameters / found.parameters)} times as many` : "";
     about.textContent = found ? `${count(found.parameters)} parameters${ratio}${found.macs ? `, ${count(found.macs)} MACs` : ""}` : "";
   }
 }
 
-// The project's own names, the newest version of each.
+// Suggests the project's named teachers and datasets.
 for (const input of form.querySelectorAll("[data-names]")) {
   input.addEventListener("focus", async () => {
-    const answer = await fetch(`${input.dataset.names}?limit=200`);
-    if (!answer.ok) return;
-    input.list.replaceChildren(...(await answer.json()).items.map(({ uri, description }) => new Option(description ?? "", uri.replace(/@\d+$/, ""))));
+    const response = await fetch(`${input.dataset.names}?limit=200`);
+    if (!response.ok) return;
+    input.list.replaceChildren(...(await response.json()).items.map(({ uri, description }) => new Option(description ?? "", uri.replace(/@\d+$/, ""))));
   }, { once: true });
 }
 
-/** Send a file in parts, and put its address into the field. */
-async function take(drop, file) {
-  const bar = drop.querySelector("progress"), said = drop.querySelector("[data-upload]"), field = drop.querySelector("[name]");
-  const tell = (bytes) => {
+/** Uploads a file and enters its URI into the field. */
+async function uploadInto(drop, file) {
+  const bar = drop.querySelector("progress"), status = drop.querySelector("[data-upload]"), field = drop.querySelector("[name]");
+  const onProgress = (bytes) => {
     bar.value = bytes / Math.max(file.size, 1);
-    said.textContent = `${file.name}: ${size(bytes)} of ${size(file.size)}`;
+    status.textContent = `${file.name}: ${size(bytes)} of ${size(file.size)}`;
   };
   bar.hidden = false;
   try {
-    const there = await upload(file, tell, (why) => { said.textContent = `${file.name}: ${why}; going on from ${(100 * bar.value).toFixed(0)} % in a moment`; });
-    field.value = there.uri;
-    said.textContent = `${file.name} is there: ${size(there.size)}, SHA-256 ${there.sha256.slice(0, 12)}…`;
+    const uploaded = await upload(file, onProgress, (why) => { status.textContent = `${file.name}: ${why}; resuming at ${(100 * bar.value).toFixed(0)}% shortly`; });
+    field.value = uploaded.uri;
+    status.textContent = `${file.name} uploaded: ${size(uploaded.size)}, SHA-256 ${uploaded.sha256.slice(0, 12)}…`;
   } catch (problem) {
-    said.textContent = `${file.name}: ${problem.message}. What arrived is kept for a while: choose the file again to go on.`;
+    status.textContent = `${file.name}: ${problem.message}. Choose the file again to resume the upload.`;
   } finally {
     bar.hidden = true;
   }
 }
 
 for (const drop of form.querySelectorAll("[data-drop]")) {
-  drop.querySelector("[data-file]").addEventListener("change", ({ target }) => { if (target.files.length) take(drop, target.files[0]); });
+  drop.querySelector("[data-file]").addEventListener("change", ({ target }) => { if (target.files.length) uploadInto(drop, target.files[0]); });
   drop.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
   drop.addEventListener("dragleave", () => drop.classList.remove("over"));
   drop.addEventListener("drop", (event) => {
     event.preventDefault();
     drop.classList.remove("over");
-    if (event.dataTransfer.files.length) take(drop, event.dataTransfer.files[0]);
+    if (event.dataTransfer.files.length) uploadInto(drop, event.dataTransfer.files[0]);
   });
 }
 
-/** What a recipe says takes the place of the fields' examples. */
+/** Shows the values of the chosen recipe as placeholders. */
 const recipe = document.getElementById("recipe");
 async function showRecipe() {
   const about = form.querySelector("[data-recipe]");
-  const examples = () => form.querySelectorAll("[data-was]").forEach((field) => { field.placeholder = field.dataset.was; delete field.dataset.was; });
-  examples();
-  if (!recipe.value) return void (about.textContent = "What it says need not be said below.");
-  const answer = await fetch(`/recipes/${recipe.value}`);
-  if (!answer.ok) return;
-  const told = await answer.json();
-  about.textContent = `${told.title}. ${told.source}`;
+  const restorePlaceholders = () => form.querySelectorAll("[data-placeholder]").forEach((field) => { field.placeholder = field.dataset.placeholder; delete field.dataset.placeholder; });
+  restorePlaceholders();
+  if (!recipe.value) return void (about.textContent = "Fields that the recipe sets are optional below.");
+  const response = await fetch(`/recipes/${recipe.value}`);
+  if (!response.ok) return;
+  const found = await response.json();
+  about.textContent = `${found.title}. ${found.source}`;
   const walk = (value, pointer) => {
     if (value !== null && typeof value === "object") return Object.entries(value).forEach(([name, part]) => walk(part, `${pointer}/${name}`));
     const field = [...form.querySelectorAll("input[name]")].find((one) => one.name === pointer && !one.closest("[data-method][hidden]"));
-    if (field) { field.dataset.was = field.placeholder; field.placeholder = String(value); }
+    if (field) { field.dataset.placeholder = field.placeholder; field.placeholder = String(value); }
   };
-  if (told.spec.method?.kind) { method.value = ""; for (const part of form.querySelectorAll("[data-method]")) part.hidden = part.dataset.method !== told.spec.method.kind; }
-  walk(told.spec, "");
+  if (found.spec.method?.kind) { method.value = ""; for (const part of form.querySelectorAll("[data-method]")) part.hidden = part.dataset.method !== found.spec.method.kind; }
+  walk(found.spec, "");
 }
 recipe.addEventListener("change", showRecipe);
 if (recipe.value) showRecipe();

@@ -1,5 +1,6 @@
-"""Long polls: one poller on this process looks for all who wait, so that waiting costs neither a thread nor a database
-connection.
+"""Long polling: one poller per process reads job versions for all waiting requests.
+
+A waiting request needs neither a thread nor a database connection.
 """
 
 import asyncio
@@ -20,21 +21,21 @@ log = structlog.get_logger()
 _POLL_SECONDS = 0.3
 
 
-class Changes:
-    """The jobs that somebody waits for. All methods belong to the event loop; only reading happens in a thread."""
+class JobChanges:
+    """Waits for changes of jobs. Call all methods on the event loop; only the database is read in a thread."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._waiting: Counter[str] = Counter()
         self._versions: dict[str, int] = {}
-        self._wanted = asyncio.Event()
-        self._looked = asyncio.Event()
+        self._has_waiters = asyncio.Event()
+        self._polled = asyncio.Event()
         self._closed = False
         self._threads = CapacityLimiter(1)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """The poller runs within this block."""
+        """Runs the poller within this block."""
         poller = asyncio.create_task(self._poll_forever())
         try:
             yield
@@ -43,18 +44,18 @@ class Changes:
             poller.cancel()
 
     def close(self) -> None:
-        """Let everyone who waits go."""
+        """Ends all waits."""
         self._closed = True
-        self._looked.set()
+        self._polled.set()
 
     async def wait(self, job_id: str, version: int, seconds: float, request: Request) -> None:
-        """Returns once the job's version is another, the time is over, or the client has gone away."""
+        """Returns when the job's version has changed, after `seconds`, or when the client has disconnected."""
         self._waiting[job_id] += 1
-        self._wanted.set()
+        self._has_waiters.set()
         try:
             with move_on_after(seconds):
                 while self._versions.get(job_id, version) == version and not self._closed:
-                    await self._looked.wait()
+                    await self._polled.wait()
                     if await request.is_disconnected():
                         return
         finally:
@@ -66,18 +67,18 @@ class Changes:
     async def _poll_forever(self) -> None:
         while True:
             if not self._waiting:
-                self._wanted.clear()
-                await self._wanted.wait()
-            wanted = list(self._waiting)
+                self._has_waiters.clear()
+                await self._has_waiters.wait()
+            job_ids = list(self._waiting)
             try:
-                found = await to_thread.run_sync(self._read, wanted, limiter=self._threads)
-                # A job that is gone has changed, too.
-                self._versions = {job_id: found.get(job_id, -1) for job_id in wanted if job_id in self._waiting}
+                found = await to_thread.run_sync(self._read, job_ids, limiter=self._threads)
+                # A deleted job counts as changed.
+                self._versions = {job_id: found.get(job_id, -1) for job_id in job_ids if job_id in self._waiting}
             except Exception:
-                # Whatever it is, a poller that ended would leave everyone waiting for the whole of their time.
-                log.exception("versions cannot be read")
-            looked, self._looked = self._looked, asyncio.Event()
-            looked.set()
+                # The poller must survive any error: without it, requests wait for their full timeout.
+                log.exception("cannot read job versions")
+            polled, self._polled = self._polled, asyncio.Event()
+            polled.set()
             await asyncio.sleep(_POLL_SECONDS)
 
     def _read(self, job_ids: list[str]) -> dict[str, int]:

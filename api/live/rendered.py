@@ -1,4 +1,4 @@
-"""Jobs as they were last written out, for those who ask again: of one that has not changed only a stamp is read."""
+"""A cache of rendered jobs. For an unchanged job, a request reads only its version from the database."""
 
 import math
 import threading
@@ -7,13 +7,14 @@ from collections import OrderedDict
 
 from ttm_jobs.repositories.jobs.crud import Stamp
 
-# Some kilobytes each.
-_KEPT = 1024
+# An entry has a few kilobytes.
+_MAX_ENTRIES = 1024
 
 
 class RenderedJobs:
-    """Bodies by job and stamp, shared by the threads of a process. A body under a stamp that the row has no more is
-    never asked for, and goes with time.
+    """Response bodies by job and stamp, shared by the threads of a process.
+
+    An entry with an outdated stamp is never read again and is evicted in time.
     """
 
     def __init__(self) -> None:
@@ -28,10 +29,10 @@ class RenderedJobs:
             self._bodies.move_to_end((job_id, stamp))
             return body
 
-    def keep(self, job_id: str, stamp: Stamp, body: bytes, *, seconds: float | None = None) -> None:
-        """For so many seconds, or for good."""
+    def put(self, job_id: str, stamp: Stamp, body: bytes, *, seconds: float | None = None) -> None:
+        """Stores a body for `seconds`, or until it is evicted."""
         until = math.inf if seconds is None else time.monotonic() + seconds
         with self._lock:
             self._bodies[job_id, stamp] = body, until
-            while len(self._bodies) > _KEPT:
+            while len(self._bodies) > _MAX_ENTRIES:
                 self._bodies.popitem(last=False)

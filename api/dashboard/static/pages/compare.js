@@ -1,51 +1,51 @@
-import { Chart } from "./chart.js";
-import { count, round } from "./axes.js";
-import { every, refresh } from "./live.js";
-import { scatter } from "./scatter.js";
+import { Chart } from "../charts/chart.js";
+import { count, round } from "../charts/axes.js";
+import { every, refresh } from "../live.js";
+import { scatter } from "../charts/scatter.js";
 
-const OVER = ["succeeded", "failed", "cancelled"];
+const TERMINAL = ["succeeded", "failed", "cancelled"];
 const rows = () => [...document.querySelectorAll("#compared tr[data-job]")].map((row, index) => ({ ...row.dataset, colour: `s${index}` }));
 let jobs = rows();
-// Names may repeat, and the legend must tell them apart.
+// Jobs may have the same name, and the legend must distinguish them.
 const names = jobs.map((job, index) => (jobs.some((other, at) => at !== index && other.name === job.name) ? `${index + 1} ${job.name}` : job.name));
-const percent = (share, exact) => `${(share * 100).toFixed(exact ? 2 : 0)}%`;
-const number = (value, exact) => (exact ? value.toFixed(4) : round(value));
+const percent = (share, precise) => `${(share * 100).toFixed(precise ? 2 : 0)}%`;
+const number = (value, precise) => (precise ? value.toFixed(4) : round(value));
 const costs = {
   parameters: { unit: "parameters", write: count },
-  macs: { unit: "multiply-accumulates of one image", write: count },
-  latency: { unit: "latency of one image", write: (seconds) => `${round(seconds * 1000)} ms` },
+  macs: { unit: "MACs for one image", write: count },
+  latency: { unit: "latency, batch of 1", write: (seconds) => `${round(seconds * 1000)} ms` },
 };
 const metricChoice = document.querySelector("[data-metric]"), costChoice = document.querySelector("[data-cost]"), unzoom = document.querySelector("[data-unzoom]");
 
 function drawCosts() {
   const chosen = costChoice.value;
   const points = jobs.map((job, i) => ({ name: names[i], cost: parseFloat(job[chosen]), top1: parseFloat(job.top1), colour: job.colour })).filter(({ cost, top1 }) => cost > 0 && Number.isFinite(top1));
-  // One line only where all had the same teacher, or teachers as good.
+  // A single reference line, drawn only if the teachers' accuracies are equal.
   const teachers = [...new Set(jobs.map(({ teacher }) => teacher).filter(Boolean))];
-  scatter(document.querySelector("[data-scatter]"), points, { ...costs[chosen], teacher: teachers.length === 1 ? parseFloat(teachers[0]) : null });
+  scatter(document.querySelector("[data-scatter]"), points, { ...costs[chosen], teacher: teachers.length === 1 ? parseFloat(teachers[0]) : null, ranked: document.getElementById("comparability").dataset.ranked === "yes" });
 }
 
 const chart = new Chart(document.querySelector('[data-chart="overlay"]'), { label: "Curves", format: percent, onZoom: () => { unzoom.hidden = false; } });
-// In the order of the table, so that the colours are the same.
+// Lines are in table order, so that each job has the same color in the table and the chart.
 chart.lines = function lines() {
   const made = Object.getPrototypeOf(this).lines.call(this);
   return names.flatMap((name, i) => made.filter((line) => line.name === name).map((line) => ({ ...line, colour: `s${i}` })));
 };
 
-// Of each job, the last step that its curve has.
-let drawn = [];
+// For each job, the last step in its curve.
+let lastSteps = [];
 
-/** What the curve of a job does not have yet. */
+/** Fetches the points of a job that its curve does not have yet. */
 async function extend(i, metric) {
   const { job, started } = jobs[i], began = Date.parse(started);
   for (let more = true; more;) {
-    const answer = await fetch(`/jobs/${job}/metrics?name=${encodeURIComponent(metric)}&after_step=${drawn[i]}`);
+    const answer = await fetch(`/jobs/${job}/metrics?name=${encodeURIComponent(metric)}&after_step=${lastSteps[i]}`);
     if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
     const page = await answer.json();
     if (metricChoice.value !== metric) return;
     for (const { step, epoch, at, values } of page.items) {
       chart.add(names[i], { step, epoch, time: at === null ? undefined : (Date.parse(at) - began) / 1000 }, values[metric]);
-      drawn[i] = step;
+      lastSteps[i] = step;
     }
     more = page.has_more;
   }
@@ -56,7 +56,7 @@ async function drawCurves() {
   chart.series.clear();
   chart.format = metric.endsWith("top1") ? percent : number;
   chart.label = metric;
-  drawn = jobs.map(() => -1);
+  lastSteps = jobs.map(() => -1);
   await Promise.all(jobs.map((_, i) => extend(i, metric)));
   chart.schedule();
 }
@@ -71,13 +71,13 @@ addEventListener("resize", drawCosts);
 drawCosts();
 drawCurves();
 every(4, async () => {
-  const going = jobs.map(({ state }, i) => (OVER.includes(state) ? -1 : i)).filter((i) => i >= 0);
-  if (!going.length) return;
+  const active = jobs.map(({ state }, i) => (TERMINAL.includes(state) ? -1 : i)).filter((i) => i >= 0);
+  if (!active.length) return;
   const fresh = await refresh();
   jobs = rows();
-  // A job that has begun since tells of more than there was to choose from.
+  // A job that has started since may report metrics that were not listed.
   const known = new Set([...metricChoice.options].map(({ value }) => value));
   for (const option of fresh.querySelectorAll("[data-metric] option")) if (!known.has(option.value)) metricChoice.add(new Option(option.value));
   drawCosts();
-  await Promise.all(going.map((i) => extend(i, metricChoice.value)));
+  await Promise.all(active.map((i) => extend(i, metricChoice.value)));
 });

@@ -1,10 +1,10 @@
-import { ask, every, fetchPage, swap } from "./live.js";
+import { every, fetchPage, request, swap } from "../live.js";
 
-const MOST_COMPARED = 10;
+const MAX_COMPARED = 10;
 const bar = document.getElementById("selection");
 const selected = new Set();
 
-/** The rows of a fresh page in place of those shown, cell by cell: selection, scroll and focus stay. */
+/** Updates the rows cell by cell, which keeps selection, scroll position and focus. */
 async function update() {
   const fresh = await fetchPage();
   swap(document.getElementById("counters"), fresh.getElementById("counters"));
@@ -26,7 +26,7 @@ async function update() {
     if (place !== kept) body.insertBefore(kept, place);
     at = kept;
   }
-  // A selected job that has moved to another page is no longer selected: its row is gone.
+  // Rows that moved to another page are removed, which also deselects them.
   for (const row of old.values()) row.remove();
   select();
 }
@@ -37,7 +37,7 @@ function select() {
   bar.hidden = !selected.size;
   bar.querySelector("[data-count]").textContent = selected.size;
   const compare = bar.querySelector("[data-compare]");
-  compare.hidden = selected.size < 2 || selected.size > MOST_COMPARED;
+  compare.hidden = selected.size < 2 || selected.size > MAX_COMPARED;
   compare.href = `/ui/compare?${[...selected].map((id) => `job=${id}`).join("&")}`;
   bar.querySelector("[data-cancel]").disabled = !cancellable().length;
 }
@@ -54,11 +54,11 @@ bar.querySelector("[data-clear]").addEventListener("click", () => {
 bar.querySelector("[data-cancel]").addEventListener("click", async () => {
   const paths = cancellable();
   if (!confirm(`Cancel ${paths.length} ${paths.length === 1 ? "job" : "jobs"}?`)) return;
-  for (const path of paths) await ask("POST", path);
+  for (const path of paths) await request("POST", path);
   await update();
 });
 
-// Which columns are shown is the reader's own affair, so it stays in the browser.
+// The choice of columns is stored in the browser.
 const columns = document.getElementById("columns");
 const hidden = new Set((localStorage.getItem("hidden-columns") ?? "dataset waited").split(" "));
 function showColumns() {

@@ -1,5 +1,7 @@
-"""Live events: one poller on this process reads for all listeners, so that a listener costs neither a thread nor a
-database connection."""
+"""Event streams: one poller per process reads new events for all listeners.
+
+A listener needs neither a thread nor a database connection.
+"""
 
 import asyncio
 import json
@@ -16,8 +18,8 @@ from starlette.responses import StreamingResponse
 from starlette.types import Send
 
 from ttm_jobs.database.engine import read_scope
-from ttm_jobs.models import JobEvent
 from ttm_jobs.repositories.run_data import events
+from ttm_jobs.repositories.run_data.events import StreamEvent
 from ttm_jobs.states import TERMINAL
 
 log = structlog.get_logger()
@@ -25,12 +27,12 @@ log = structlog.get_logger()
 _POLL_SECONDS = 0.3
 _PING_SECONDS = 15.0
 _PAGE = 500
-_KEPT = 1000
+_MAX_RECENT = 1000
 
 
 @dataclass(frozen=True)
 class Message:
-    """An event as it is sent, written out once for all listeners. `last` marks the one after which nothing comes."""
+    """An event, serialized once for all listeners. `last` marks the final event of a job."""
 
     number: int
     text: bytes
@@ -39,8 +41,7 @@ class Message:
 
 @dataclass
 class _Feed:
-    """The newest events of one followed job. Every event after number `floor` up to `head` that still stands is in
-    `recent`."""
+    """The newest events of a followed job. `recent` holds every event with `floor` < number <= `head`."""
 
     floor: int
     head: int
@@ -49,13 +50,13 @@ class _Feed:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def since(self, number: int) -> list[Message] | None:
-        """The messages after a number; None if they do not reach back that far."""
+        """The messages after a number. None if `recent` does not reach back that far."""
         return None if number < self.floor else [message for message in self.recent if message.number > number]
 
     def publish(self, messages: Sequence[Message]) -> None:
         self.recent.extend(messages)
         self.head = messages[-1].number
-        while len(self.recent) > _KEPT:
+        while len(self.recent) > _MAX_RECENT:
             self.floor = self.recent.popleft().number
         self.wake()
 
@@ -65,19 +66,19 @@ class _Feed:
 
 
 class Feeds:
-    """The followed jobs of this process. All methods belong to the event loop; only reading happens in threads."""
+    """The event feeds of this process. Call all methods on the event loop; only the database is read in threads."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._feeds: dict[str, _Feed] = {}
         self._followed = asyncio.Event()
         self._closed = False
-        # Apart from the pool that serves requests, so that neither starves the other.
+        # Separate from the thread pool of requests, so that neither starves the other.
         self._threads = CapacityLimiter(4)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """The poller runs within this block."""
+        """Runs the poller within this block."""
         poller = asyncio.create_task(self._poll_forever())
         try:
             yield
@@ -86,14 +87,16 @@ class Feeds:
             poller.cancel()
 
     def close(self) -> None:
-        """End every stream after what it has already been given; clients resume elsewhere by the last id."""
+        """Ends every stream after its pending messages. Clients reconnect with `Last-Event-ID`."""
         self._closed = True
         for feed in self._feeds.values():
             feed.wake()
 
     async def follow(self, job_id: str, after: int, newest: int) -> AsyncGenerator[bytes]:
-        """Each event after number `after`, once and in order, until the job's last, and pings where there are none.
-        `newest` is the number of the newest event when the job was looked at."""
+        """Yields each event after number `after`, once and in order, until the final event, with pings in between.
+
+        `newest` is the number of the newest event at the time of the request.
+        """
         feed = self._feeds.setdefault(job_id, _Feed(floor=newest, head=newest))
         feed.listeners += 1
         self._followed.set()
@@ -116,7 +119,7 @@ class Feeds:
                     except TimeoutError:
                         yield KEEPALIVE_COMMENT
                 elif not messages:
-                    # Superseded events leave holes: all that stands before the floor has been read.
+                    # Superseded progress events leave gaps in the numbers: everything up to the floor has been read.
                     after = max(after, feed.floor)
         finally:
             feed.listeners -= 1
@@ -132,12 +135,12 @@ class Feeds:
             try:
                 found = await to_thread.run_sync(self._read_new, heads, limiter=self._threads)
             except Exception:
-                # Whatever it is, a poller that ended would leave every listener waiting.
-                log.exception("events cannot be read")
+                # The poller must survive any error: without it, listeners get no more events.
+                log.exception("cannot read events")
                 found = {}
             for job_id, messages in found.items():
                 feed = self._feeds.get(job_id)
-                # The feed may have been dropped and begun anew, further on, while the thread was reading.
+                # The feed may have been removed and recreated at a later event while the thread was reading.
                 if feed is not None and messages and feed.head < messages[-1].number:
                     feed.publish([message for message in messages if message.number > feed.head])
             await asyncio.sleep(_POLL_SECONDS)
@@ -152,27 +155,29 @@ class Feeds:
             return [_message(row) for row in events.after(session, job_id, after, limit=_PAGE)]
 
 
-class Stream(StreamingResponse):
-    """The answer to a listener: what `follow` yields, as it is. What the framework itself makes of a generator are two
-    tasks and two queues, and every event is written out anew for each listener.
+class EventStream(StreamingResponse):
+    """The response to a listener. Sends the output of `follow` unchanged.
+
+    FastAPI's own EventSourceResponse needs two tasks and two queues per listener and serializes every event for each
+    of them.
     """
 
     def __init__(self, messages: AsyncGenerator[bytes], status_code: int = 200) -> None:
-        # Proxies are asked to keep nothing back.
+        # Tells proxies not to buffer the stream.
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         super().__init__(messages, status_code, headers, "text/event-stream")
         self._messages = messages
 
     async def stream_response(self, send: Send) -> None:
-        # One who leaves while an event is being sent is no listener any more.
+        # Removes the listener if the client disconnects while an event is sent.
         async with aclosing(self._messages):
             await super().stream_response(send)
 
 
-def _message(row: JobEvent) -> Message:
-    told = json.dumps({"kind": row.kind, "at": row.at.isoformat(), "data": row.data})
+def _message(row: StreamEvent) -> Message:
+    payload = json.dumps({"kind": row.kind, "at": row.at.isoformat(), "data": row.data})
     return Message(
         number=row.number,
-        text=format_sse_event(data_str=told, event=row.kind, id=str(row.number)),
+        text=format_sse_event(data_str=payload, event=row.kind, id=str(row.number)),
         last=row.kind == "state" and row.data["state"] in TERMINAL,
     )

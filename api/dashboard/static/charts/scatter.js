@@ -1,0 +1,92 @@
+// Scatter plot of accuracy against cost, with the Pareto front.
+
+import { count, element, frame, labelMargin, textWidth, ticks, xLabels } from "./axes.js";
+
+const HEIGHT = 300, RIGHT = 24, TOP = 16, BOTTOM = 40;
+const DOT = 5, LINE_HEIGHT = 13, NEAR = 8, MAX_NAME = 28;
+
+/** The Pareto front: the points that no other point beats in cost and top-1. */
+export function front(points) {
+  const dominates = (a, b) => a.cost <= b.cost && a.top1 >= b.top1 && (a.cost < b.cost || a.top1 > b.top1);
+  return points.filter((point) => !points.some((other) => dominates(other, point))).sort((a, b) => a.cost - b.cost);
+}
+
+/** 1, 2 and 5 times the powers of ten between two logarithms. */
+function decades(left, right) {
+  const found = [];
+  for (let power = Math.floor(left); power <= right; power++) found.push(...[1, 2, 5].map((unit) => unit * 10 ** power));
+  return found.filter((value) => Math.log10(value) >= left && Math.log10(value) <= right);
+}
+
+const overlap = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+
+/** Places a label at the first free position next to a point: right, left, then moved up and down in steps. */
+function placeLabel(text, { cx, cy }, taken, area) {
+  const width = textWidth(text);
+  const boxes = [];
+  for (let step = 0; step <= 12; step++) {
+    for (const dy of step ? [-step * LINE_HEIGHT, step * LINE_HEIGHT] : [0]) {
+      for (const left of [cx + 13, cx - 13 - width]) boxes.push({ left, right: left + width, top: cy + dy - 7, bottom: cy + dy + 6, dy });
+    }
+  }
+  const inside = boxes.filter((box) => box.left >= area.left && box.right <= area.right && box.top >= area.top && box.bottom <= area.bottom);
+  return inside.find((box) => !taken.some((other) => overlap(box, other))) ?? inside[0] ?? boxes[0];
+}
+
+/**
+ * Draws points `{name, cost, top1, colour}` into `parent`. `unit` is the label of the cost axis, `write` formats a cost,
+ * `teacher` is the teacher's top-1 or null. With `ranked` false the front is left out.
+ */
+export function scatter(parent, points, { unit, write = count, teacher = null, ranked = true }) {
+  if (!points.length) {
+    const none = document.createElement("p");
+    none.className = "none";
+    none.textContent = "None of these jobs has reported this yet.";
+    parent.replaceChildren(none);
+    return;
+  }
+  const width = parent.clientWidth;
+  const logs = points.map(({ cost }) => Math.log10(cost)), shares = points.map(({ top1 }) => top1).concat(teacher ?? []);
+  const left = Math.min(...logs) - 0.15, right = Math.max(...logs) + 0.25;
+  const padding = Math.max((Math.max(...shares) - Math.min(...shares)) * 0.15, 0.005);
+  const low = Math.min(...shares) - padding, high = Math.max(...shares) + padding;
+  const yTicks = ticks(low, high, 5).map((share) => ({ share, text: `${(share * 100).toFixed(1)}%` }));
+  const margin = labelMargin(yTicks.map(({ text }) => text));
+  const x = (cost) => margin + ((Math.log10(cost) - left) / (right - left)) * (width - margin - RIGHT);
+  const y = (share) => TOP + ((high - share) / (high - low)) * (HEIGHT - TOP - BOTTOM);
+  const svg = frame(width, HEIGHT);
+  const best = ranked ? front(points) : [];
+  const describe = ({ name, cost, top1 }) => `${name}: ${(top1 * 100).toFixed(2)}%, ${write(cost)}`;
+  svg.setAttribute("aria-label", `Top-1 against ${unit}. ${ranked ? `Pareto front: ${best.map(describe).join("; ")}` : points.map(describe).join("; ")}`);
+  for (const { share, text } of yTicks) {
+    element("line", { class: "grid", x1: margin, x2: width - RIGHT, y1: y(share), y2: y(share) }, svg);
+    element("text", { x: margin - 6, y: y(share) + 4, "text-anchor": "end" }, svg).textContent = text;
+  }
+  xLabels(svg, decades(left, right).map((cost) => ({ at: x(cost), text: write(cost) })), { width, y: HEIGHT - 22 });
+  element("text", { x: (margin + width - RIGHT) / 2, y: HEIGHT - 5, "text-anchor": "middle" }, svg).textContent = `${unit} (logarithmic)`;
+  const area = { left: margin, right: width - 2, top: 2, bottom: HEIGHT - BOTTOM };
+  const placed = points.map((point) => ({ point, cx: x(point.cost), cy: y(point.top1) }));
+  const taken = placed.map(({ cx, cy }) => ({ left: cx - DOT - 5, right: cx + DOT + 5, top: cy - DOT - 3, bottom: cy + DOT + 3 }));
+  if (teacher !== null) {
+    const text = `teacher ${(teacher * 100).toFixed(2)}%`;
+    element("line", { class: "reference", x1: margin, x2: width - RIGHT, y1: y(teacher), y2: y(teacher) }, svg);
+    element("text", { x: margin + 6, y: y(teacher) - 5 }, svg).textContent = text;
+    taken.push({ left: margin + 6, right: margin + 6 + textWidth(text), top: y(teacher) - 16, bottom: y(teacher) });
+  }
+  if (best.length > 1) element("polyline", { class: "front", points: best.map(({ cost, top1 }) => `${x(cost)},${y(top1)}`).join(" ") }, svg);
+  for (const { point, cx, cy } of placed) {
+    if (best.includes(point)) element("circle", { class: `ring ${point.colour}`, cx, cy, r: 9 }, svg);
+    const dot = element("circle", { class: `dot ${point.colour}`, cx, cy, r: DOT }, svg);
+    // Points that cover each other share a tooltip.
+    const near = placed.filter((other) => Math.hypot(other.cx - cx, other.cy - cy) <= NEAR);
+    element("title", {}, dot).textContent = near.map((other) => describe(other.point)).join("\n");
+  }
+  for (const { point, cx, cy } of placed) {
+    const text = point.name.length > MAX_NAME ? `${point.name.slice(0, MAX_NAME - 1)}…` : point.name;
+    const box = placeLabel(text, { cx, cy }, taken, area);
+    taken.push(box);
+    if (box.dy) element("line", { class: "leader", x1: cx, y1: cy, x2: box.left > cx ? box.left - 2 : box.right + 2, y2: cy + box.dy }, svg);
+    element("text", { class: "name", x: box.left, y: cy + box.dy + 4 }, svg).textContent = text;
+  }
+  parent.replaceChildren(svg);
+}

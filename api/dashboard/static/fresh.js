@@ -1,3 +1,0 @@
-import { every, refresh } from "./live.js";
-
-every(3, refresh);

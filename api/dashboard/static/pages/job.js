@@ -1,0 +1,184 @@
+import { round, size } from "../charts/axes.js";
+import { Chart } from "../charts/chart.js";
+import { duration, every, localTimes, markStale, refresh, request } from "../live.js";
+import { followLog } from "../log.js";
+
+const MAX_POINTS = 2000;
+const job = document.getElementById("job");
+const base = `/jobs/${job.dataset.job}`;
+const running = () => job.dataset.running === "yes";
+const percent = (share, precise) => `${(share * 100).toFixed(precise ? 2 : 0)}%`;
+const number = (value, precise) => (precise ? value.toPrecision(4) : round(value));
+const unzoom = document.querySelector("[data-unzoom]");
+const onZoom = () => { unzoom.hidden = false; };
+const chart = (name, label, format, main) => new Chart(document.querySelector(`[data-chart="${name}"]`), { label, format, main, onZoom });
+const charts = {
+  loss: chart("loss", "Loss", number, "loss"),
+  accuracy: chart("accuracy", "Accuracy", percent, "student"),
+  rate: chart("rate", "Learning rate", number),
+  speed: chart("speed", "Images per second", number),
+  waiting: chart("waiting", "Time waiting for data", percent),
+  memory: chart("memory", "Trainer memory", size),
+  cpus: chart("cpus", "CPU cores in use", number),
+  gpuMemory: chart("gpuMemory", "GPU memory", size),
+  gpus: chart("gpus", "GPUs in use", number),
+};
+// Metrics that are not loss terms: the chart and the name of the series.
+const SERIES = {
+  "train/learning_rate": ["rate", "learning rate"],
+  "train/images_per_second": ["speed", "images per second"],
+  "train/data_wait_share": ["waiting", "waiting"],
+  "system/memory_bytes": ["memory", "memory"],
+  "system/cpus": ["cpus", "CPU cores"],
+  "system/gpu_memory_bytes": ["gpuMemory", "memory"],
+  "system/gpus": ["gpus", "GPUs"],
+  "train/top1": ["accuracy", "student, training"],
+  "validation/top1": ["accuracy", "student"],
+  "validation/loss": ["loss", "validation"],
+};
+// The time axis starts at the first attempt.
+let started = job.dataset.started ? Date.parse(job.dataset.started) : null;
+let lastStep = 0;
+
+const elapsed = (at) => (started === null || at === null ? undefined : (at - started) / 1000);
+
+function addPoint({ step, epoch, values }, at) {
+  lastStep = step;
+  for (const [name, value] of Object.entries(values)) {
+    const [to, title] = SERIES[name] ?? ["loss", name.replace("train/", "")];
+    // Charts of system metrics appear with the first value, because not every machine reports them.
+    if (name.startsWith("system/") && name in SERIES) charts[to].parent.parentElement.hidden = false;
+    if (name in SERIES || name.startsWith("train/")) charts[to].add(title, { step, epoch, time: elapsed(at) }, value);
+  }
+}
+
+function addMark(where, label, kind) {
+  for (const one of [charts.loss, charts.accuracy]) one.mark(where, label, kind);
+}
+
+function showTeacher() {
+  const share = parseFloat(document.querySelector("[data-teacher]").dataset.teacher);
+  charts.accuracy.reference = Number.isFinite(share) ? { name: "teacher", value: share } : null;
+  charts.accuracy.schedule();
+}
+
+function showProgress(data) {
+  const bar = document.querySelector("#facts progress");
+  if (!bar) return void update();
+  bar.value = data.step / Math.max(data.total_steps, 1);
+  document.querySelector("[data-progress-text]").textContent =
+    `epoch ${data.epoch} of ${data.epochs}, step ${data.step} of ${data.total_steps}`;
+  document.querySelector("[data-eta]").textContent = duration(data.eta_seconds);
+  document.querySelector("[data-speed]").textContent = Math.round(data.images_per_second);
+}
+
+/** Updates the page. The log panel is kept and gets the log's current URL. */
+async function refreshPage() {
+  const fresh = await refresh();
+  log.show(fresh.getElementById("log").dataset.logUrl);
+  showTeacher();
+}
+
+let updating = null;
+/** Updates the page at most twice a second, however many events arrive. */
+function update() {
+  updating ??= (async () => {
+    await new Promise((done) => { setTimeout(done, 500); });
+    updating = null;
+    try {
+      await refreshPage();
+      markStale(false);
+    } catch {
+      markStale(true);
+    }
+  })();
+  return updating;
+}
+
+async function getJson(path) {
+  const response = await fetch(path);
+  if (!response.ok) throw new Error(`HTTP ${response.status}`);
+  return response.json();
+}
+
+/** Draws the recorded metrics, checkpoints and attempts. */
+async function showHistory() {
+  const [metrics, checkpoints] = await Promise.all([getJson(`${base}/metrics?max_points=${MAX_POINTS}`), getJson(`${base}/checkpoints`)]);
+  for (const point of metrics.items) addPoint(point, point.at === null ? null : Date.parse(point.at));
+  for (const { step, epoch, created_at: at } of checkpoints.items) addMark({ step, epoch, time: elapsed(Date.parse(at)) }, `checkpoint at step ${step}`, "checkpoint");
+  for (const { dataset } of [...document.querySelectorAll("tr[data-attempt]")].slice(1)) {
+    // An attempt that ended before training has no step.
+    if (dataset.step) addMark({ step: Number(dataset.step), time: elapsed(Date.parse(dataset.at)) }, `attempt ${dataset.attempt} started`, "attempt");
+  }
+}
+
+/** Follows the events after the ones that this page already shows. */
+function followEvents() {
+  // After a lost connection the browser reconnects by itself and sends Last-Event-ID, which takes precedence over `after`.
+  const source = new EventSource(`${base}/events?after=${job.dataset.lastEvent}`);
+  source.addEventListener("open", () => markStale(false));
+  source.addEventListener("error", () => { if (running()) markStale(source.readyState !== EventSource.CLOSED); });
+  const listen = (kind, act) => source.addEventListener(kind, (event) => {
+    const { at, data } = JSON.parse(event.data);
+    act(data, Date.parse(at));
+  });
+  listen("progress", showProgress);
+  listen("metrics", (data, at) => {
+    addPoint(data, at);
+    if ("validation/top1" in data.values) update();
+  });
+  listen("checkpoint", ({ step, epoch }, at) => {
+    addMark({ step, epoch, time: elapsed(at) }, `checkpoint at step ${step}`, "checkpoint");
+    update();
+  });
+  for (const kind of ["phase", "resolved", "teacher_measured"]) listen(kind, () => { update(); });
+  listen("state", async ({ state, attempt }, at) => {
+    if (state === "running") {
+      started ??= at;
+      if (lastStep) addMark({ step: lastStep, time: elapsed(at) }, `attempt ${attempt ?? ""} started`, "attempt");
+    }
+    const over = ["succeeded", "failed", "cancelled"].includes(state);
+    if (over) source.close();
+    await update();
+    if (over) job.dataset.running = "no";
+  });
+}
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-post]");
+  if (!button) return;
+  button.disabled = true;
+  const response = await request("POST", button.dataset.post);
+  if (response?.status === 201) location.href = response.body.links.page;
+  document.activeElement?.blur();
+  await update();
+});
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-delete]");
+  if (!button || !confirm("Delete this job with its metrics and files? This cannot be undone.")) return;
+  if (await request("DELETE", button.dataset.delete)) location.href = "/";
+});
+
+document.getElementById("edit").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const form = event.target, name = form.elements.name.value.trim();
+  const response = await request("PATCH", base, { name: name || null, tags: form.elements.tags.value.split(/[\s,]+/).filter(Boolean) });
+  if (!response) return;
+  form.closest("details").open = false;
+  document.activeElement?.blur();
+  await refreshPage();
+});
+
+const all = (options) => Object.values(charts).forEach((one) => one.set(options));
+document.querySelector("[data-axis]").addEventListener("change", ({ target }) => { all({ axis: target.value }); unzoom.hidden = true; });
+document.querySelector("[data-smoothing]").addEventListener("input", ({ target }) => all({ smoothing: Number(target.value) }));
+document.querySelector("[data-log]").addEventListener("change", ({ target }) => charts.loss.set({ logarithmic: target.checked }));
+unzoom.addEventListener("click", () => { all({ zoom: null }); unzoom.hidden = true; });
+
+const log = followLog(document.getElementById("log"), running);
+setInterval(() => localTimes(), 5000);
+// An unresponsive worker sends no events, but its last heartbeat is in the page.
+every(5, async () => { if (running()) await refreshPage(); });
+showTeacher();
+showHistory().catch(() => markStale(true)).finally(() => { if (running()) followEvents(); });

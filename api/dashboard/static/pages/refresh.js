@@ -1,0 +1,3 @@
+import { every, refresh } from "../live.js";
+
+every(3, refresh);

@@ -1,0 +1,113 @@
+"""The OpenAPI document: FastAPI's, with every error response described as a problem document."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from api.http.problems import MEDIA_TYPE, error_codes
+from ttm_jobs.errors import FetchStopped, LeaseLost, ServiceError, SourceRefused, SourceUnreachable
+
+_DESCRIPTION = """Compresses image classifiers: trains a small model (the student) with the outputs of a large one (the
+teacher), by weighted transformed teacher matching and other distillation methods.
+
+Submit a job with three strings, follow it live, and download the student. Errors are problem documents (RFC 9457) with
+a stable `code`. Lists are paginated by `cursor`. Every response has an `X-Request-ID`.
+
+Authenticate with `Authorization: Bearer KEY`. A service on a loopback address without any keys accepts requests
+without one. A key belongs to a project and gives access to that project only: objects of other projects are not found.
+GET requires scope `read`, other methods require `submit`, and managing keys and webhooks requires `admin`."""
+
+_TAGS = [
+    {"name": "jobs", "description": "Submit, monitor and control distillation jobs."},
+    {"name": "artifacts", "description": "Outputs of jobs: the student, its report, the log."},
+    {"name": "uploads", "description": "Checkpoints and data archives that jobs refer to as `upload:ID`."},
+    {
+        "name": "teachers",
+        "description": "Named teachers with immutable versions. A job refers to one as `teacher:NAME`.",
+    },
+    {
+        "name": "datasets",
+        "description": "Named datasets with immutable versions. A job refers to one as `dataset:NAME`.",
+    },
+    {"name": "operations", "description": "Workers, queues, teacher stores, and the usage of the project."},
+    {"name": "keys", "description": "API keys and their scopes."},
+    {"name": "webhooks", "description": "HTTP callbacks for changes of jobs."},
+    {"name": "architectures", "description": "The model architectures that the service can train."},
+    {"name": "recipes", "description": "Published experiments to start a job from."},
+    {"name": "health", "description": "Liveness and readiness checks."},
+]
+_SECURITY = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, created with `ttm keys create` or POST /keys.",
+    }
+}
+_VERSION = "0.1.0"
+# These occur in workers only: they are codes of job failures, not of responses.
+_WORKER_ERRORS = (LeaseLost, FetchStopped, SourceRefused, SourceUnreachable)
+# Errors that any operation may return in addition to its own.
+_COMMON_ERRORS = (
+    "Any other error: `unauthorized` (401), `forbidden` (403: the key's scope is insufficient), `cross_origin` "
+    "(403), `rate_limited` "
+    "(429, with Retry-After), `host_not_allowed` (421), `too_large` (413), `malformed_body` (400), "
+    "`method_not_allowed` (405), `database_unavailable` (503, with Retry-After), `storage_unreachable` (503), "
+    "`object_not_found` (404: a stored file is missing), `internal_error` (500)."
+)
+
+
+def describe(app: FastAPI) -> None:
+    """Makes the app serve this document at /openapi.json."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title="TTM", version=_VERSION, description=_DESCRIPTION, routes=app.routes, tags=_TAGS, openapi_version="3.1.0"
+    )
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            _describe_errors(operation)
+    document["components"]["securitySchemes"] = _SECURITY
+    document["security"] = [{"bearer": []}]
+    for open_path in ("/healthz", "/readyz"):
+        document["paths"][open_path]["get"]["security"] = []
+    _add_error_codes(document)
+    schemas = document["components"]["schemas"]
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    return document
+
+
+def _add_error_codes(document: dict[str, Any]) -> None:
+    """Lists all error codes as an extensible enum, so that generated clients accept codes that are added later."""
+    code = document["components"]["schemas"]["Problem"]["properties"]["code"]
+    code["x-extensible-enum"] = [name for name, error in error_codes().items() if _is_response_error(error)]
+
+
+def _is_response_error(error: type[ServiceError]) -> bool:
+    defined_here = error.__module__.startswith("api.") or error.__module__ == ServiceError.__module__
+    return defined_here and error not in _WORKER_ERRORS
+
+
+def _describe_errors(operation: dict[str, Any]) -> None:
+    reference = {"$ref": "#/components/schemas/Problem"}
+    for response in operation["responses"].values():
+        # FastAPI lists error responses under the media type of the success response.
+        for content in list(response.get("content", {}).values()):
+            name = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+            if name == "HTTPValidationError":
+                response["description"] = "`invalid_request`: The request does not match the schema."
+            if name in ("HTTPValidationError", "Problem"):
+                response["content"] = {MEDIA_TYPE: {"schema": reference}}
+    operation["responses"]["default"] = {
+        "description": _COMMON_ERRORS,
+        "content": {MEDIA_TYPE: {"schema": reference}},
+    }

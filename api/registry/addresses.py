@@ -1,0 +1,68 @@
+"""Validation of URIs in specs, registry entries and requests."""
+
+from collections.abc import Iterator
+from typing import assert_never
+
+from sqlalchemy.orm import Session
+
+from api.http.errors import InputNotFound
+from api.http.problems import FieldError
+from ttm_jobs.errors import JobNotFinished, NotFound, ServiceError, UploadNotComplete, UriNotAllowed
+from ttm_jobs.models import UploadState
+from ttm_jobs.repositories import uploads
+from ttm_jobs.repositories.jobs import crud
+from ttm_jobs.settings import Settings
+from ttm_jobs.states import JobState
+from ttm_jobs.uris import (
+    FileUri,
+    HttpUri,
+    JobUri,
+    S3Uri,
+    TimmUri,
+    UploadUri,
+    Uri,
+    check_bucket,
+    check_origin,
+    local_path,
+    parse_uri,
+)
+
+Fault = tuple[ServiceError, FieldError]
+DATASET_URIS = (UploadUri, FileUri, HttpUri, S3Uri)
+STUDENT_URIS = (*DATASET_URIS, JobUri)
+TEACHER_URIS = (*STUDENT_URIS, TimmUri)
+
+
+def check_uri(
+    session: Session, settings: Settings, uri: str, pointer: str, kinds: tuple[type[Uri], ...]
+) -> Iterator[Fault]:
+    """The error of a URI at a JSON pointer, if any. `kinds` are the URIs that the field accepts."""
+    try:
+        parsed = parse_uri(uri)
+        if not isinstance(parsed, kinds):
+            raise UriNotAllowed("This field does not accept job: or timm: URIs.")
+        _check_target(session, settings, parsed)
+    except ServiceError as error:
+        # 404 refers to the request's path, so a missing target of a URI in the body is 422.
+        fault = InputNotFound(error.message) if isinstance(error, NotFound) else error
+        yield fault, FieldError(pointer=pointer, detail=error.message)
+
+
+def _check_target(session: Session, settings: Settings, uri: Uri) -> None:
+    match uri:
+        case UploadUri(upload_id=upload_id):
+            if uploads.get(session, upload_id).state is not UploadState.COMPLETE:
+                raise UploadNotComplete
+        case JobUri(job_id=job_id):
+            if crud.get(session, job_id).state is not JobState.SUCCEEDED:
+                raise JobNotFinished("The job has not succeeded, so it has no student.")
+        case FileUri():
+            local_path(uri, settings.data_roots)
+        case HttpUri():
+            check_origin(uri, settings.allowed_origins)
+        case S3Uri():
+            check_bucket(uri, settings.allowed_buckets)
+        case TimmUri():
+            pass  # the trainer, which imports timm, checks whether the model exists
+        case _:
+            assert_never(uri)

@@ -1,0 +1,38 @@
+"""GET /jobs/{id} with a prefix of the id or a name, and the same in `ttm`."""
+
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+from typer.testing import CliRunner
+
+from tests.support.api_server import served
+from tests.support.factories import queued, spec
+from ttm_client.cli.main import app
+from ttm_jobs.database.engine import create_engine
+from ttm_jobs.settings import Settings
+
+
+def test_job_is_found_by_prefix_and_name(client: TestClient, engine: Engine) -> None:
+    job_id = queued(engine, spec=spec(name="r56 to r20"))
+    for reference in (job_id, job_id[:13], job_id[:8], "r56 to r20"):
+        found = client.get(f"/jobs/{reference}")
+        assert (found.status_code, found.json()["id"]) == (200, job_id)
+    same = client.get(f"/jobs/{job_id[:13]}", headers={"If-None-Match": found.headers["etag"]})
+    assert same.status_code == 304
+
+
+def test_ambiguous_and_unknown_references_are_rejected(client: TestClient, engine: Engine) -> None:
+    for _ in range(2):
+        queued(engine, spec=spec(name="sweep"))
+    several = client.get("/jobs/sweep")
+    assert (several.status_code, several.json()["code"]) == (409, "ambiguous_job")
+    for unknown in ("swee", "01", "ffffffff", "x" * 201, "a%0Ab", "a%00"):
+        answer = client.get(f"/jobs/{unknown}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "job_not_found")
+
+
+def test_ttm_accepts_a_prefix_and_a_name(sqlite_settings: Settings) -> None:
+    with served(sqlite_settings) as url:
+        job_id = queued(create_engine(sqlite_settings.database_url), spec=spec(name="baseline"))
+        for command in (("show", "baseline"), ("show", job_id[:13]), ("cancel", "baseline")):
+            ended = CliRunner().invoke(app, [*command, "--url", url])
+            assert (ended.exit_code, job_id in ended.output) == (0, True), ended.output
