@@ -27,6 +27,13 @@ class JobNotFound(NotFound):
     code = "job_not_found"
 
 
+class AmbiguousJob(ServiceError):
+    """More than one job matches. Use the full id."""
+
+    status = 409
+    code = "ambiguous_job"
+
+
 class UploadNotFound(NotFound):
     """The upload does not exist."""
 

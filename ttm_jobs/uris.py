@@ -219,3 +219,11 @@ def is_public(address: str) -> bool:
         if ip in _TRANSLATED[1] or ip.teredo is not None or ip.is_site_local:
             return False
     return ip.is_global and not ip.is_multicast and not ip.is_reserved and not ip.is_unspecified
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to a host name or IP address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

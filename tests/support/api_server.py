@@ -1,4 +1,4 @@
-"""The API as a real HTTP server, in a thread of the test's process or in a process of its own."""
+"""Starts the API as a real HTTP server, in a thread or in a separate process."""
 
 import os
 import socket
@@ -19,8 +19,8 @@ from ttm_jobs.settings import Settings
 
 @contextmanager
 def served(settings: Settings, port: int = 0) -> Iterator[str]:
-    """The URL of an API that runs in a thread."""
-    # The protocol is named, since asyncio turns Nagle's algorithm off for no other socket: an answer would take 44 ms.
+    """Runs the API in a thread and yields its URL."""
+    # asyncio disables Nagle's algorithm only if the socket's protocol is IPPROTO_TCP. Otherwise a response takes 44 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
@@ -45,7 +45,7 @@ def served(settings: Settings, port: int = 0) -> Iterator[str]:
 def api_process(
     settings: Settings, environment: Mapping[str, str] | None = None, port: int = 0
 ) -> Iterator[tuple[str, int]]:
-    """URL and process id of `python -m api`."""
+    """Runs `python -m api` and yields its URL and process id."""
     with socket.create_server(("127.0.0.1", port)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         fd = listener.fileno()
@@ -77,6 +77,6 @@ def wait_until_up(url: str, process: subprocess.Popen[bytes], seconds: float = 2
             httpx2.get(f"{url}/healthz", timeout=5)
             return
         except httpx2.TransportError:
-            assert process.poll() is None, "the API ended"
-            assert time.monotonic() < deadline, "the API did not come up"
+            assert process.poll() is None, "the API exited"
+            assert time.monotonic() < deadline, "the API did not start in time"
             time.sleep(0.02)

@@ -9,6 +9,9 @@ _T = TypeVar("_T")
 
 
 def run_async(work: Coroutine[Any, Any, _T]) -> _T:
-    """Its result. In a thread of its own: the browser's tests leave a loop running in theirs."""
+    """Runs a coroutine and returns its result.
+
+    Uses a separate thread, because the browser tests leave an event loop running in the main thread.
+    """
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, work).result()

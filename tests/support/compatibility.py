@@ -1,4 +1,4 @@
-"""What in an OpenAPI document would break a client of an earlier one. What is added breaks none."""
+"""Finds changes between two OpenAPI documents that break existing clients. Additions are compatible."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -6,7 +6,7 @@ from typing import Any, Literal
 Document = Mapping[str, Any]
 Direction = Literal["sent", "received"]
 _METHODS = ("get", "put", "post", "delete", "head", "patch")
-# Bounds of what may be sent: name, and whether a larger number allows more.
+# Bounds of request values, and whether a larger bound accepts more values.
 _BOUNDS = {
     "maximum": True,
     "exclusiveMaximum": True,
@@ -20,14 +20,14 @@ _BOUNDS = {
 
 
 def breaks(old: Document, new: Document) -> list[str]:
-    """A line for each thing that a client of `old` would miss in `new`."""
+    """Returns one line per change in `new` that breaks a client of `old`."""
     return list(dict.fromkeys(_Comparison(old, new).all()))
 
 
 class _Comparison:
     def __init__(self, old: Document, new: Document) -> None:
         self._old, self._new = old, new
-        self._seen: set[tuple[str, str, Direction]] = set()
+        self._compared: set[tuple[str, str, Direction]] = set()
 
     def all(self) -> Iterator[str]:
         for path, methods in self._old["paths"].items():
@@ -39,8 +39,8 @@ class _Comparison:
                         yield f"{at}: removed"
                     else:
                         yield from self._operation(at, methods[method], found)
-        gone = _codes(self._old) - _codes(self._new)
-        yield from (f"problem code {code}: removed" for code in sorted(gone))
+        removed_codes = _codes(self._old) - _codes(self._new)
+        yield from (f"problem code {code}: removed" for code in sorted(removed_codes))
 
     def _operation(self, at: str, old: Document, new: Document) -> Iterator[str]:
         if old["operationId"] != new["operationId"]:
@@ -61,7 +61,7 @@ class _Comparison:
                     yield from self._schema(f"{at} {status}", content.get("schema"), found.get("schema"), "received")
 
     def _parameters(self, at: str, old: Document, new: Document) -> Iterator[str]:
-        before, after = _by_place(old), _by_place(new)
+        before, after = _by_location(old), _by_location(new)
         for place, parameter in before.items():
             if place not in after:
                 yield f"{at}: parameter {place[1]} removed"
@@ -77,7 +77,7 @@ class _Comparison:
         for kind, content in (old or {}).get("content", {}).items():
             found = (new or {}).get("content", {}).get(kind)
             if found is None:
-                yield f"{at}: {kind} is not taken any more"
+                yield f"{at}: {kind} is no longer accepted"
             else:
                 yield from self._schema(f"{at} body", content.get("schema"), found.get("schema"), "sent")
 
@@ -86,9 +86,9 @@ class _Comparison:
             return
         names = (old.get("$ref", ""), new.get("$ref", ""), direction)
         if all(names[:2]):
-            if names in self._seen:
+            if names in self._compared:
                 return
-            self._seen.add(names)
+            self._compared.add(names)
         old, new = _resolved(self._old, old), _resolved(self._new, new)
         wide, narrow = (new, old) if direction == "sent" else (old, new)
         documents = (self._old, self._new) if direction == "sent" else (self._new, self._old)
@@ -99,7 +99,7 @@ class _Comparison:
             yield from self._variants(at, variants, _variants(new) or [new], direction)
             return
         if _variants(new):
-            return  # its types are those of before, or more of what may be sent
+            return  # The old types are still accepted.
         if "enum" in old or "const" in old:
             values = new.get("enum", [new["const"]] if "const" in new else None)
             if values is not None:
@@ -107,7 +107,7 @@ class _Comparison:
                     if value not in values:
                         yield f"{at}: value {value!r} removed"
         elif direction == "sent" and ("enum" in new or "const" in new):
-            yield f"{at}: only some values are taken now"
+            yield f"{at}: only some values are accepted now"
         if direction == "sent":
             yield from _narrower(at, old, new)
         yield from self._properties(at, old, new, direction)
@@ -117,20 +117,20 @@ class _Comparison:
             yield from self._schema(f"{at}.*", old["additionalProperties"], new["additionalProperties"], direction)
 
     def _variants(self, at: str, old: list[Any], new: list[Any], direction: Direction) -> Iterator[str]:
-        """Each variant that is certain to meet the other side has one that fits it there."""
+        """Checks that each variant one side may send matches a variant that the other side accepts."""
         for index, one in enumerate(old if direction == "sent" else new):
             others = new if direction == "sent" else old
-            seen = set(self._seen)
+            compared = set(self._compared)
             tries = []
             for other in others:
                 pair = (one, other) if direction == "sent" else (other, one)
-                self._seen = set(seen)
+                self._compared = set(compared)
                 tries.append(list(self._schema(at, *pair, direction)))
                 if not tries[-1]:
                     break
             else:
-                named = min(tries, key=len, default=[])
-                yield from named or [f"{at}: variant {index} removed"]
+                closest = min(tries, key=len, default=[])
+                yield from closest or [f"{at}: variant {index} removed"]
 
     def _properties(self, at: str, old: Document, new: Document, direction: Direction) -> Iterator[str]:
         before, after = old.get("properties", {}), new.get("properties", {})
@@ -145,7 +145,7 @@ class _Comparison:
             )
         else:
             yield from (
-                f"{at}.{name}: not always there any more"
+                f"{at}.{name}: no longer always present"
                 for name in old.get("required", [])
                 if name in after and name not in new.get("required", [])
             )
@@ -161,7 +161,7 @@ def _narrower(at: str, old: Document, new: Document) -> Iterator[str]:
 
 
 def _types(narrow: frozenset[str] | None, wide: frozenset[str] | None) -> set[str]:
-    """The types of one that the other has not; of a schema without types nothing is known."""
+    """The types in `narrow` that `wide` lacks. Empty if either schema declares no types."""
     if narrow is None or wide is None:
         return set()
     return {name for name in narrow if name not in wide and not (name == "integer" and "number" in wide)}
@@ -172,10 +172,10 @@ def _type_set(document: Document, schema: Any) -> frozenset[str] | None:
     if variants := _variants(schema):
         sets = [_type_set(document, variant) for variant in variants]
         return None if None in sets else frozenset().union(*(found for found in sets if found))
-    told = schema.get("type")
-    if told is None and "enum" in schema:
+    declared = schema.get("type")
+    if declared is None and "enum" in schema:
         return None
-    return None if told is None else frozenset([told] if isinstance(told, str) else told)
+    return None if declared is None else frozenset([declared] if isinstance(declared, str) else declared)
 
 
 def _resolved(document: Document, schema: Any) -> Any:
@@ -190,7 +190,7 @@ def _variants(schema: Any) -> list[Any]:
     return list(schema.get("anyOf") or schema.get("oneOf") or [])
 
 
-def _by_place(operation: Document) -> dict[tuple[str, str], Any]:
+def _by_location(operation: Document) -> dict[tuple[str, str], Any]:
     return {(each["in"], each["name"]): each for each in operation.get("parameters", [])}
 
 

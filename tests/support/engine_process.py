@@ -1,6 +1,6 @@
-"""The engine in a process of its own, which may be killed anywhere.
+"""Runs the engine in a separate process that a test may kill at any point.
 
-Forked from a server that has imported torch once: a kill costs a fork, not the seconds of an import.
+The process is forked from a server that has already imported torch, so a restart costs a fork instead of an import.
 """
 
 import multiprocessing
@@ -18,14 +18,14 @@ _context.set_forkserver_preload(["ttm_core.pipeline.distill", "tests.support.eng
 
 @dataclass(frozen=True)
 class EngineRun:
-    """What a trainer is started with, beside its work directory: a spec of file:// URIs, and where logits are kept."""
+    """The input of a trainer: a spec with file:// URIs and the directory of the teacher store."""
 
     spec: dict[str, Any]
     stores: str
 
 
 def warm_up() -> None:
-    """Returns once the server has imported what the engine needs."""
+    """Blocks until the fork server has imported the engine."""
     process = _context.Process(target=int, daemon=True)
     process.start()
     process.join()
@@ -34,7 +34,7 @@ def warm_up() -> None:
 def start(
     run: EngineRun, workdir: Path, *, kill_at_step: int | None = None, kill_at_event: int | None = None
 ) -> BaseProcess:
-    """A trainer at work. It kills itself with SIGKILL after so many steps, or at the so-manieth event, of this start."""
+    """Starts a trainer. It sends itself SIGKILL after `kill_at_step` steps or `kill_at_event` events of this start."""
     process = _context.Process(target=_distill, args=(run, str(workdir), kill_at_step, kill_at_event), daemon=True)
     process.start()
     return process
@@ -55,7 +55,7 @@ def _distill(run: EngineRun, workdir: str, kill_at_step: int | None, kill_at_eve
         DistillSpec.model_validate(run.spec),
         Path(workdir),
         stores=Stores(Path(run.stores)),
-        on_event=lambda told: event(),
+        on_event=lambda _: event(),
         should_stop=should_stop,
     )
 

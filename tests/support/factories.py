@@ -1,4 +1,4 @@
-"""Rows for tests, made through the repositories."""
+"""Creates database rows for tests through the repositories."""
 
 from datetime import timedelta
 from typing import Any
@@ -13,17 +13,17 @@ from ttm_jobs.repositories.jobs.leases import Lease
 from ttm_jobs.states import JobState
 
 MINUTE = timedelta(minutes=1)
-# Of a lease that is over as soon as it is given.
+# The duration of a lease that expires immediately.
 NO_TIME = timedelta(0)
 
 
 def spec(name: str = "a job", dataset: str = "file:///data/pets", **fields: Any) -> dict[str, Any]:
-    """The body of a small job."""
+    """The spec of a small job."""
     return {"name": name, "student": "cifar/resnet20", "dataset": dataset, "method": "ce", **fields}
 
 
 def create_job(session: Session, **fields: Any) -> Job:
-    """A queued job."""
+    """Creates a queued job."""
     body = fields.pop("spec", None) or spec()
     return crud.create(
         session,
@@ -39,13 +39,13 @@ def create_job(session: Session, **fields: Any) -> Job:
 
 
 def queued(engine: Engine, **fields: Any) -> str:
-    """The id of a committed queued job."""
+    """Creates and commits a queued job and returns its id."""
     with session_scope(engine) as session:
         return create_job(session, **fields).id
 
 
 def claimed(engine: Engine, job_id: str, owner: str = "worker-1", duration: timedelta = MINUTE) -> Lease:
-    """A lease that somebody must be able to get now."""
+    """Claims a job that must be claimable and returns the lease."""
     with session_scope(engine) as session:
         lease = leases.claim(session, job_id, owner, duration=duration)
     assert lease is not None
@@ -53,7 +53,7 @@ def claimed(engine: Engine, job_id: str, owner: str = "worker-1", duration: time
 
 
 def running(engine: Engine, owner: str = "worker-1", duration: timedelta = MINUTE, **fields: Any) -> Lease:
-    """The lease of a new job."""
+    """Creates and claims a job and returns the lease."""
     return claimed(engine, queued(engine, **fields), owner, duration)
 
 

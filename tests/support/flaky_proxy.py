@@ -1,4 +1,4 @@
-"""A TCP proxy that breaks connections, as networks do."""
+"""A TCP proxy that breaks connections."""
 
 import socket
 import threading
@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 
 class FlakyProxy:
-    """Forwards to `target`, and breaks each connection, or the first ones, after `allow` bytes of answer or `taken`
-    bytes of request; None lets all through. `heard` is the beginning of what clients sent.
+    """Forwards to `target`. Breaks every connection, or only the first ones, after `allow` bytes of the response or
+    `taken` bytes of the request. None sets no limit. `heard` holds the first 64 KiB that clients sent.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""The real trainer without its seconds of importing torch: a process that has done so forks one for each job.
+"""Runs the real trainer without importing torch each time: a server process imports torch once and forks per job.
 
-As a command it hands its arguments and descriptors to that process, and ends as the trainer ends.
+The trainer command sends its arguments and file descriptors to the server and exits with the trainer's status.
 """
 
 import os
@@ -18,7 +18,7 @@ _DESCRIPTORS = 3
 
 @contextmanager
 def forked_trainer() -> Iterator[Sequence[str]]:
-    """The command of a trainer."""
+    """Starts the fork server and yields the trainer command."""
     with tempfile.TemporaryDirectory() as folder:
         address = f"{folder}/socket"
         with socket.socket(socket.AF_UNIX) as listener:
@@ -38,10 +38,10 @@ def forked_trainer() -> Iterator[Sequence[str]]:
 
 def _serve(fd: int) -> None:
     from ttm_core import __main__ as trainer
-    from ttm_core.pipeline import distill, failures
+    from ttm_core.pipeline import distill, train
 
     assert distill is not None
-    assert failures is not None
+    assert train is not None
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with socket.socket(fileno=fd) as listener:
         while True:
@@ -67,9 +67,9 @@ def _run(address: str, workdir: str, events: int) -> int:
         connection.connect(address)
         socket.send_fds(connection, [workdir.encode()], [events, 1, 2])
         os.close(events)
-        answer = connection.recv(1)
-    # Without an answer it died.
-    return answer[0] if answer else -1
+        status = connection.recv(1)
+    # The server sends no status if the trainer was killed.
+    return status[0] if status else -1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""An HTTP server on loopback that answers as hosts should not."""
+"""An HTTP server on loopback that misbehaves."""
 
 import hashlib
 import threading
@@ -11,11 +11,11 @@ CONTENT = bytes(range(256)) * 4096  # 1 MiB
 
 
 class HostileHost:
-    """Serves `content` at /file; `asked` lists path and Range of every request."""
+    """Serves `content` at /file. `requests` lists the path and the Range header of each request."""
 
     def __init__(self) -> None:
         self.content = CONTENT
-        self.asked: list[tuple[str, str | None]] = []
+        self.requests: list[tuple[str, str | None]] = []
         host = self
 
         class Handler(_Handler):
@@ -49,7 +49,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         host = self.server_of
         path, _, query = self.path.partition("?")
-        host.asked.append((path, self.headers.get("Range")))
+        host.requests.append((path, self.headers.get("Range")))
         self.close_connection = True
         with suppress(BrokenPipeError, ConnectionResetError):
             getattr(self, f"_{path.strip('/').replace('-', '_')}")(query)
@@ -73,11 +73,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(self.server_of.content)
 
     def _cut(self, query: str) -> None:
-        """Breaks after 300,000 bytes of each answer, and goes on from a range."""
+        """Closes the connection after 300,000 bytes of each response. Supports ranges."""
         content = self.server_of.content
-        told = self.headers.get("Range")
-        start = int(told.removeprefix("bytes=").rstrip("-")) if told else 0
-        if told and self.headers.get("If-Range") == self._tag():
+        requested_range = self.headers.get("Range")
+        start = int(requested_range.removeprefix("bytes=").rstrip("-")) if requested_range else 0
+        if requested_range and self.headers.get("If-Range") == self._tag():
             self._head(
                 206, ETag=self._tag(), Content_Length=len(content) - start,
                 Content_Range=f"bytes {start}-{len(content) - 1}/{len(content)}",
@@ -109,13 +109,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"x")
             self.wfile.flush()
 
-    def _drip_of_headers(self, query: str) -> None:
+    def _drip_headers(self, query: str) -> None:
         self.wfile.write(b"HTTP/1.1 200 OK\r\n")
         while not self.server_of.ended.wait(0.05):
             self.wfile.write(b"X: y\r\n")
             self.wfile.flush()
 
-    def _silent(self, query: str) -> None:
+    def _unresponsive(self, query: str) -> None:
         self.server_of.ended.wait(30)
 
     def _redirect(self, query: str) -> None:
@@ -131,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._head(404, Content_Length=0)
 
     def _busy_twice(self, query: str) -> None:
-        if len(self.server_of.asked) <= 2:
+        if len(self.server_of.requests) <= 2:
             self._head(503, Content_Length=0)
         else:
             self._file(query)

@@ -1,7 +1,6 @@
-"""MLflow's own server, where it is at hand: TTM_MLFLOW names its command, or it is on the PATH.
+"""Starts MLflow's own server, if installed: the command in TTM_MLFLOW, or `mlflow` on the PATH.
 
-It wants other versions of some packages than this project, so that it lives in an environment of its own:
-`make mlflow` makes one.
+MLflow requires package versions that conflict with this project, so `make mlflow` installs it in a separate environment.
 """
 
 import os
@@ -21,7 +20,7 @@ COMMAND = os.environ.get("TTM_MLFLOW") or shutil.which("mlflow")
 
 
 class MlflowProcess:
-    """A server with SQLite and a folder for artifacts."""
+    """An MLflow server with SQLite and a local artifact folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -36,7 +35,7 @@ class MlflowProcess:
         self._process = subprocess.Popen(
             [COMMAND, "server", "--host", "127.0.0.1", "--port", port, "--workers", "1", *store, *artifacts],
             cwd=self._folder,
-            # It would tell its makers of its use.
+            # Disables usage telemetry.
             env={**os.environ, "PYTHONPATH": "", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -45,26 +44,26 @@ class MlflowProcess:
         )
         deadline = time.monotonic() + 120
         while True:
-            assert self._process.poll() is None, "MLflow's server ended"
+            assert self._process.poll() is None, "the MLflow server exited"
             try:
                 httpx2.get(f"{self.url}/health", timeout=5).raise_for_status()
                 return self
             except httpx2.HTTPError:
-                assert time.monotonic() < deadline, "MLflow's server did not start"
+                assert time.monotonic() < deadline, "the MLflow server did not start in time"
                 time.sleep(0.2)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         assert self._process is not None
-        # Its workers are of its group.
+        # The worker processes are in the same process group.
         os.killpg(self._process.pid, 9)
         self._process.wait()
 
-    def ask(self, what: str, **fields: Any) -> dict[str, Any]:
+    def call(self, what: str, **fields: Any) -> dict[str, Any]:
         url = f"{self.url}/api/2.0/mlflow/{what}"
         get = what.endswith(("get-by-name", "get-history", "list")) or what.startswith("model-versions")
-        answer = httpx2.get(url, params=fields) if get else httpx2.post(url, json=fields)
-        answer.raise_for_status()
-        told: dict[str, Any] = answer.json()
-        return told
+        response = httpx2.get(url, params=fields) if get else httpx2.post(url, json=fields)
+        response.raise_for_status()
+        body: dict[str, Any] = response.json()
+        return body

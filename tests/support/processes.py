@@ -1,10 +1,10 @@
-"""What /proc says about processes."""
+"""Reads process information from /proc."""
 
 from pathlib import Path
 
 
 def group_of(pgid: int) -> list[int]:
-    """The living members of a process group."""
+    """The process ids of the running members of a process group."""
     members = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -17,7 +17,7 @@ def group_of(pgid: int) -> list[int]:
 
 
 def children_of(pid: int) -> list[int]:
-    """The processes that any thread of a process started."""
+    """The process ids of the children of all threads of a process."""
     return [
         int(child)
         for children in Path(f"/proc/{pid}/task").glob("*/children")

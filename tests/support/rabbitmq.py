@@ -1,4 +1,4 @@
-"""RabbitMQ, where it is installed, for itself alone: a node of its own on free ports of loopback."""
+"""Starts a separate RabbitMQ node on free loopback ports, if RabbitMQ is installed."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ INSTALLED = shutil.which("rabbitmq-server") is not None
 
 
 class RabbitServer:
-    """A node with the guest account, which goes with its files."""
+    """A RabbitMQ node with the guest account. Its files are deleted at exit."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -30,8 +30,8 @@ class RabbitServer:
         return f"amqp://guest:guest@127.0.0.1:{self.port}//"
 
     def start(self) -> None:
-        """Returns once it takes connections."""
-        # Its own names and ports: another node of this machine is not disturbed.
+        """Blocks until the node accepts connections."""
+        # Separate node name and ports avoid conflicts with another node on this machine.
         own = {
             "HOME": str(self._directory),
             "RABBITMQ_NODENAME": f"ttm{os.getpid()}@localhost",
@@ -70,7 +70,7 @@ class RabbitServer:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _end_name_server(self) -> None:
-        """The node started it, and it would outlive the node; it ends once it has seen the node go."""
+        """Stops the Erlang name server, which the node starts and which would otherwise outlive it."""
         deadline = time.monotonic() + 10
         kill = ["epmd", "-port", self._epmd_port, "-kill"]
         while subprocess.run(kill, capture_output=True, check=False).returncode != 0 and time.monotonic() < deadline:
@@ -78,6 +78,6 @@ class RabbitServer:
 
 
 def _server() -> str:
-    # Debian's own wrapper changes to an account of its own, which may not read our folder.
+    # Debian's wrapper switches to an account that cannot read the test's folder.
     plain = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
     return str(plain) if plain.exists() else "rabbitmq-server"

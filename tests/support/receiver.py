@@ -1,4 +1,4 @@
-"""An HTTP server on loopback that receives webhooks, and answers as it is told."""
+"""An HTTP server on loopback that receives webhooks and returns a configurable status."""
 
 import threading
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from typing import Self
 
 @dataclass
 class Receiver:
-    """`status` is what it answers, `held` keeps it from answering; `received` lists headers and bodies in order."""
+    """Returns `status`, blocks while `held` is set, and lists headers and bodies in `received`."""
 
     status: int = 200
     location: str = ""

@@ -1,4 +1,4 @@
-"""A runner in this process, with the tiny trainer as a real process."""
+"""A runner in the test's process, with the tiny trainer as a real process."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from worker.trainer.standby import Starter
 
 @dataclass
 class Rig:
-    """One worker without Celery around it."""
+    """One worker without Celery. `reported` lists the job ids that the runner reported as current."""
 
     settings: Settings
     engine: Engine
@@ -25,7 +25,7 @@ class Rig:
     trainer_command: Sequence[str] = TINY_TRAINER
     worker_id: str = field(default_factory=new_id)
     draining: Event = field(default_factory=Event)
-    told: list[str | None] = field(default_factory=list)
+    reported: list[str | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.runner = Runner(
@@ -35,7 +35,7 @@ class Rig:
             worker_id=self.worker_id,
             starter=Starter(self.trainer_command, marks=stale.marks(), settings=self.settings),
             draining=self.draining,
-            on_job=self.told.append,
+            on_job=self.reported.append,
         )
 
     def run(self, job_id: str) -> None:
@@ -43,7 +43,7 @@ class Rig:
         self.runner.run()
 
     def start(self, job_id: str) -> Thread:
-        """The same, beside the test."""
+        """Runs the job in a background thread."""
         thread = Thread(target=self.run, args=[job_id], daemon=True)
         thread.start()
         return thread

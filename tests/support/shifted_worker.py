@@ -1,4 +1,4 @@
-"""`python -m tests.support.shifted_worker`: the tiny worker on a machine whose clock jumps by a day every second."""
+"""`python -m tests.support.shifted_worker`: the tiny worker with a clock that jumps by a day every second."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Dispatchers and workers as real processes, which a test may kill."""
+"""Runs dispatchers and workers as real processes that a test may kill."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ from ttm_jobs.storage import build_storage
 
 
 class Stack:
-    """A dispatcher and some workers with the tiny trainer, over a database and a broker of the test's."""
+    """A dispatcher and workers with the tiny trainer, on the test's database and broker."""
 
     def __init__(
         self, directory: Path, database_url: str, broker: EmbeddedBroker | RabbitServer, **settings: object
@@ -56,8 +56,10 @@ class Stack:
             "stop_grace_seconds": 10,
             **settings,
         }
-        known = {name: value for name, value in self.settings.items() if name.startswith(("s3_", "storage_"))}
-        read = Settings.model_validate(known)
+        storage_settings = {
+            name: value for name, value in self.settings.items() if name.startswith(("s3_", "storage_"))
+        }
+        read = Settings.model_validate(storage_settings)
         self.storage = build_storage(read.storage_url, read.s3)
 
     def environment(self, work_dir: Path) -> Mapping[str, str]:
@@ -70,7 +72,7 @@ class Stack:
     def start_worker(
         self, module: str = "tests.support.tiny_worker", work_dir: Path | None = None
     ) -> subprocess.Popen[bytes]:
-        """Its work directory is its own, as if on another machine."""
+        """Starts a worker with its own work directory, as on a separate machine."""
         name = f"worker-{len(self.processes)}"
         before = len(self.workers())
         process = self.start(name, module, work_dir or self.directory / name)
@@ -80,7 +82,7 @@ class Stack:
     def start(
         self, name: str, module: str, work_dir: Path, prefix: Sequence[str] = (), **settings: object
     ) -> subprocess.Popen[bytes]:
-        """Runs a module as a process, which ends with the test, under the command `prefix` and with settings of its own."""
+        """Runs a module as a process until the test ends, under the command `prefix` and with additional settings."""
         own = {f"TTM_{setting.upper()}": str(value) for setting, value in settings.items()}
         with (self.directory / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
@@ -94,7 +96,7 @@ class Stack:
         return process
 
     def submit(self, name: str, **fields: object) -> str:
-        """The id of a queued job; `name` is what the tiny trainer does."""
+        """Submits a job and returns its id. `name` holds the options of the tiny trainer."""
         return queued(self.engine, spec=spec(name=name, dataset=f"file://{self.data}"), **fields)
 
     def job(self, job_id: str) -> Job:
@@ -125,13 +127,13 @@ class Stack:
             return session.scalar(query) or 0
 
     def held_by(self, pid: int) -> list[Job]:
-        """The jobs whose lease is a worker process's."""
+        """The jobs leased by the worker process `pid`."""
         with read_scope(self.engine) as session:
             owners = select(Worker.id).where(Worker.pid == pid)
             return list(session.scalars(select(Job).where(Job.lease_owner.in_(owners))))
 
     def student(self, job_id: str) -> str:
-        """What the published student holds; its hash is checked against the record."""
+        """The content of the published student. Verifies its hash against the database."""
         with read_scope(self.engine) as session:
             artifact = artifacts.get(session, job_id, artifacts.STUDENT)
         return b"".join(self.storage.open(artifact.key)).decode()
@@ -156,6 +158,6 @@ class Stack:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
         self.engine.dispose()
-        # Shown where a test fails.
+        # pytest shows this output for failed tests.
         for log in sorted(self.directory.glob("*.log")):
             print(f"--- {log.name}\n{log.read_text(errors='replace')[-4000:]}")

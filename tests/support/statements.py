@@ -1,4 +1,4 @@
-"""What is asked of a database."""
+"""Records SQL statements."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,13 +9,16 @@ from sqlalchemy import Engine, event
 
 @contextmanager
 def statements(
-    target: Engine | type[Engine], which: Callable[[str], bool] = lambda sql: True
+    target: Engine | type[Engine], include: Callable[[str], bool] = lambda sql: True
 ) -> Iterator[list[tuple[str, Any]]]:
-    """SQL and parameters of what is sent meanwhile, by one engine or, given the class, by any; those that `which` takes."""
+    """Records the SQL and the parameters of statements for which `include` is true.
+
+    `target` is one engine, or the class `Engine` for all engines.
+    """
     sent: list[tuple[str, Any]] = []
 
     def note(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if which(statement):
+        if include(statement):
             sent.append((statement, parameters))
 
     event.listen(target, "before_cursor_execute", note)

@@ -1,4 +1,4 @@
-"""How the tiny trainer is started, and how to wait for what it does."""
+"""The command of the tiny trainer, and `wait_until`."""
 
 import sys
 import time
@@ -9,8 +9,8 @@ TINY_TRAINER = (sys.executable, str(Path(__file__).with_name("tiny_trainer.py"))
 
 
 def wait_until(true: Callable[[], object], seconds: float = 40.0) -> None:
-    """Returns when `true()` is; fails the test when it is not within the time."""
+    """Blocks until `true()` is truthy. Fails the test after `seconds`."""
     deadline = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.02)

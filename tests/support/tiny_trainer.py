@@ -1,7 +1,7 @@
-"""A trainer without a model, which speaks the real trainer's protocol: `tiny_trainer.py WORKDIR --events-fd N`.
+"""A trainer without a model that implements the real trainer's protocol: `tiny_trainer.py WORKDIR --events-fd N`.
 
-Its weights are a chain of hashes, one a step, so that a run that was resumed shows whether it missed or repeated a
-step. What it should do beyond that stands in the job's name: `steps=40 step_seconds=0.05 checkpoint_every=5 fail_at=7
+Its weights are a chain of hashes, one per step, so a resumed run shows whether it skipped or repeated a step. The job's
+name holds its options: `steps=40 step_seconds=0.05 checkpoint_every=5 fail_at=7
 fail_origin=user die_at=9 hang_at=3 ignore_sigterm=1 child=1 student_bytes=1000 stay=1 no_student=1 hold_mib=100`.
 """
 
@@ -34,7 +34,7 @@ from ttm_core.spec.job import DistillSpec
 
 
 def weights_after(steps: int, seed: str) -> str:
-    """What a run of that many steps must end with."""
+    """The final weights of a run with `steps` steps."""
     weights = seed
     for step in range(steps):
         weights = hashlib.sha256(f"{weights}{step}".encode()).hexdigest()
@@ -55,7 +55,7 @@ class TinyTrainer:
     def option(self, name: str, default: float) -> float:
         return float(self.options.get(name, default))
 
-    def tell(self, event: Event) -> None:
+    def emit(self, event: Event) -> None:
         os.write(self.events, encode(event))
 
     def on_sigterm(self, number: int, frame: FrameType | None) -> None:
@@ -67,9 +67,9 @@ class TinyTrainer:
         if self.option("child", 0):
             subprocess.Popen(["sleep", "300"])
         steps = int(self.option("steps", 10))
-        self.tell(PhaseChanged(phase="loading_teacher"))
+        self.emit(PhaseChanged(phase="loading_teacher"))
         step, weights = self.newest_checkpoint()
-        self.tell(
+        self.emit(
             Resolved(
                 spec=self.spec.model_copy(update={"training": self.spec.training.model_copy(update={"threads": 1})}),
                 total_steps=steps,
@@ -83,15 +83,15 @@ class TinyTrainer:
                 resumed_from_step=step or None,
             )
         )
-        self.tell(PhaseChanged(phase="training"))
+        self.emit(PhaseChanged(phase="training"))
         while step < steps:
             if self.stopping:
                 self.save(step, weights)
-                self.tell(Stopped(step=step))
+                self.emit(Stopped(step=step))
                 return 3
             if step == self.option("fail_at", -1):
                 origin = "system" if self.options.get("fail_origin") == "system" else "user"
-                self.tell(Failed(code="bad_dataset", message="No images.", origin=origin, retryable=origin == "system"))
+                self.emit(Failed(code="bad_dataset", message="No images.", origin=origin, retryable=origin == "system"))
                 return 1
             if step == self.option("die_at", -1):
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -101,14 +101,14 @@ class TinyTrainer:
             weights = hashlib.sha256(f"{weights}{step}".encode()).hexdigest()
             step += 1
             print(f"step {step} of {steps}", flush=True)
-            self.tell(Metrics(step=step, epoch=step / steps, values={"train/loss": 1 / step}))
-            self.tell(
+            self.emit(Metrics(step=step, epoch=step / steps, values={"train/loss": 1 / step}))
+            self.emit(
                 Progress(step=step, total_steps=steps, epoch=1, epochs=1, images_per_second=100.0, eta_seconds=1.0)
             )
             if step % int(self.option("checkpoint_every", 5)) == 0:
                 self.save(step, weights)
-        self.tell(PhaseChanged(phase="exporting"))
-        self.tell(Finished(result=self.result(steps, weights)))
+        self.emit(PhaseChanged(phase="exporting"))
+        self.emit(Finished(result=self.result(steps, weights)))
         if self.option("stay", 0):
             time.sleep(600)
         return 0
@@ -127,10 +127,10 @@ class TinyTrainer:
         temporary = self.workdir / "checkpoints" / "partial"
         temporary.write_bytes(data)
         temporary.replace(self.workdir / path)
-        self.tell(
+        self.emit(
             CheckpointSaved(
                 step=step,
-                epoch=0,
+                epoch=1,
                 path=str(path),
                 sha256=hashlib.sha256(data).hexdigest(),
                 size=len(data),
@@ -168,5 +168,5 @@ class TinyTrainer:
 
 
 if __name__ == "__main__":
-    told = sys.stdin.readline().removesuffix("\n") if sys.argv[1] == "-" else sys.argv[1]
-    sys.exit(TinyTrainer(Path(told), int(sys.argv[3])).run() if told else 0)
+    workdir_argument = sys.stdin.readline().removesuffix("\n") if sys.argv[1] == "-" else sys.argv[1]
+    sys.exit(TinyTrainer(Path(workdir_argument), int(sys.argv[3])).run() if workdir_argument else 0)

@@ -1,4 +1,4 @@
-"""`python -m tests.support.tiny_worker`: the worker as it is, with the tiny trainer."""
+"""`python -m tests.support.tiny_worker`: the real worker with the tiny trainer."""
 
 from tests.support.tiny import TINY_TRAINER
 from worker import tasks

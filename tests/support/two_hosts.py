@@ -1,4 +1,4 @@
-"""A second host: a network namespace with a cable to this one."""
+"""A second host, simulated by a network namespace that is connected by a virtual cable."""
 
 import os
 import shutil
@@ -8,28 +8,28 @@ from typing import Self
 
 
 class NoNamespaces(Exception):
-    """The system does not let this process make network namespaces."""
+    """The system does not allow this process to create network namespaces."""
 
 
 class SecondHost:
-    """`near` is the address of this host at the cable. The names hold the process id, so that runs side by side differ."""
+    """A network namespace. `near` is this host's address on the cable. Names include the process id to avoid conflicts."""
 
     def __init__(self) -> None:
         number = os.getpid() % 16_000
         self._name = f"ttm{number}"
         self._cable = f"ttm{number}a"
-        # Of the block that is set aside for measurements between networks.
+        # 198.18.0.0/15 is reserved for benchmarks between networks (RFC 2544).
         subnet = f"198.{18 + number // 8000}.{number % 8000 // 64}.{number % 64 * 4}"
         base = subnet.rpartition(".")[0], int(subnet.rpartition(".")[2])
         self.near, self._far = f"{base[0]}.{base[1] + 1}", f"{base[0]}.{base[1] + 2}"
 
     @property
     def prefix(self) -> list[str]:
-        """What runs a command there."""
+        """The command prefix that runs a command on the second host."""
         return ["ip", "netns", "exec", self._name]
 
     def cut(self) -> None:
-        """Whoever is connected hears nothing any more, not even an end."""
+        """Cuts the network. Connected peers receive nothing, not even a connection reset."""
         _ip("link", "set", self._cable, "down")
 
     def join(self) -> None:
@@ -37,7 +37,7 @@ class SecondHost:
 
     def __enter__(self) -> Self:
         if shutil.which("ip") is None:
-            raise NoNamespaces("there is no `ip`")
+            raise NoNamespaces("`ip` is not installed")
         try:
             _ip("netns", "add", self._name)
             _ip("link", "add", self._cable, "type", "veth", "peer", "name", "far", "netns", self._name)
@@ -54,7 +54,7 @@ class SecondHost:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Its end of the cable goes with it, and so does ours.
+        # Deleting the namespace also deletes both ends of the cable.
         subprocess.run(["ip", "netns", "del", self._name], capture_output=True, check=False)
 
 

@@ -15,7 +15,7 @@ from ttm_jobs.models import Job
 from ttm_jobs.repositories.jobs.transitions import locked
 
 
-def test_a_block_that_raises_changes_nothing(engine: Engine) -> None:
+def test_failed_transaction_changes_nothing(engine: Engine) -> None:
     job_id = queued(engine)
 
     def change_and_raise() -> None:
@@ -29,13 +29,13 @@ def test_a_block_that_raises_changes_nothing(engine: Engine) -> None:
     assert job_of(engine, job_id).name == "a job"
 
 
-def test_many_writers_wait_for_each_other(engine: Engine) -> None:
+def test_concurrent_writers_wait_for_each_other(engine: Engine) -> None:
     job_id = queued(engine)
 
     def count_up(_: int) -> None:
         with session_scope(engine) as session:
             job = session.get_one(Job, job_id, with_for_update=True)
-            # Read first, write later: what fails under SQLite's deferred transactions.
+            # A read followed by a write fails in SQLite's deferred transactions.
             session.execute(select(Job.state)).all()
             job.priority += 1
 
@@ -44,7 +44,7 @@ def test_many_writers_wait_for_each_other(engine: Engine) -> None:
     assert job_of(engine, job_id).priority == 105
 
 
-def test_a_reader_does_not_wait_for_a_writer(engine: Engine) -> None:
+def test_reader_does_not_wait_for_a_writer(engine: Engine) -> None:
     job_id = queued(engine)
     with session_scope(engine) as writer:
         writer.get_one(Job, job_id).name = "not yet"
@@ -52,19 +52,19 @@ def test_a_reader_does_not_wait_for_a_writer(engine: Engine) -> None:
         assert job_of(engine, job_id).name == "a job"
 
 
-def test_a_reading_transaction_refuses_to_write(postgresql_url: str) -> None:
+def test_read_only_transaction_refuses_writes(postgresql_url: str) -> None:
     engine = create_engine(postgresql_url)
     job_id = queued(engine)
     with read_scope(engine) as session:
         session.get_one(Job, job_id).name = "changed"
         with pytest.raises(InternalError, match="read-only"):
             session.flush()
-    # The connection, back in the pool, writes again.
+    # The pooled connection can write again.
     queued(engine)
     engine.dispose()
 
 
-def test_now_is_the_databases_utc_time_and_goes_on_within_a_transaction(engine: Engine) -> None:
+def test_now_is_the_database_time_in_utc_and_advances_within_a_transaction(engine: Engine) -> None:
     with session_scope(engine) as session:
         first = now(session)
         assert first.tzinfo == UTC
@@ -79,13 +79,13 @@ def test_times_keep_their_value_and_order(engine: Engine) -> None:
     with session_scope(engine) as session:
         job = session.get_one(Job, job_id)
         created = job.created_at
-        # Found again by the very value that was read, as a cursor does.
+        # A cursor compares against the exact value that was read.
         assert session.scalar(select(Job.id).where(Job.created_at == created)) == job_id
         job.not_before = datetime(2030, 1, 1, 2, tzinfo=timezone(timedelta(hours=2)))
     assert job_of(engine, job_id).not_before == datetime(2030, 1, 1, tzinfo=UTC)
 
 
-def test_a_naive_time_is_refused(engine: Engine) -> None:
+def test_naive_time_is_rejected(engine: Engine) -> None:
     job_id = queued(engine)
     with read_scope(engine) as session:
         session.get_one(Job, job_id).not_before = datetime(2030, 1, 1)
@@ -104,9 +104,7 @@ def test_sqlite_settings(sqlite_url: str) -> None:
     engine.dispose()
 
 
-def test_who_freezes_within_a_transaction_does_not_keep_its_locks(
-    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_idle_transaction_loses_its_locks(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "_IDLE_TRANSACTION_MS", 300)
     engine = create_engine(postgresql_url)
     job_id = queued(engine)
@@ -121,7 +119,7 @@ def test_who_freezes_within_a_transaction_does_not_keep_its_locks(
         frozen = pool.submit(freeze)
         time.sleep(0.1)
         with session_scope(engine) as session:
-            # BlockedReasons for the lock, though not for its holder.
+            # Waits for the lock until the server ends the frozen transaction.
             assert locked(session, job_id).id == job_id
             assert not frozen.done()
         with pytest.raises(DATABASE_UNAVAILABLE):
@@ -129,21 +127,19 @@ def test_who_freezes_within_a_transaction_does_not_keep_its_locks(
     engine.dispose()
 
 
-def test_a_transaction_that_is_cut_in_the_middle_does_not_keep_its_locks(
-    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of a statement that is half sent the server says that it is at work: so is this one, as far as it can see."""
+def test_overlong_transaction_loses_its_locks(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partially received statement counts as active on the server, as does this one, so the idle timeout does not apply."""
     monkeypatch.setattr(engine_module, "_TRANSACTION_MS", 700)
     engine = create_engine(postgresql_url)
     job_id = queued(engine)
 
-    def half_sent() -> None:
+    def run_long_statement() -> None:
         with session_scope(engine) as session:
             locked(session, job_id)
             session.execute(text("SELECT pg_sleep(30)"))
 
     with ThreadPoolExecutor(1) as pool:
-        cut = pool.submit(half_sent)
+        cut = pool.submit(run_long_statement)
         time.sleep(0.2)
         with session_scope(engine) as session:
             assert locked(session, job_id).id == job_id
@@ -152,7 +148,7 @@ def test_a_transaction_that_is_cut_in_the_middle_does_not_keep_its_locks(
     engine.dispose()
 
 
-def test_connections_survive_a_restart_of_the_server(postgres: PostgresServer, postgresql_url: str) -> None:
+def test_connection_pool_survives_a_server_restart(postgres: PostgresServer, postgresql_url: str) -> None:
     engine = create_engine(postgresql_url)
     job_id = queued(engine)
     postgres.stop()

@@ -1,4 +1,4 @@
-"""Deadlines on the database's clock, on both databases."""
+"""Job deadlines, measured with the database clock, on both databases."""
 
 from datetime import timedelta
 
@@ -25,14 +25,14 @@ def pass_the_deadline(engine: Engine, job_id: str) -> None:
         locked(session, job_id).deadline_at = now(session)
 
 
-def test_seconds_count_from_the_submission(engine: Engine) -> None:
+def test_deadline_counts_from_the_submission(engine: Engine) -> None:
     job = job_of(engine, queued(engine, deadline=MINUTE))
     assert job.deadline_at is not None
     assert job.deadline_at - job.created_at == MINUTE
 
 
 @pytest.mark.parametrize("rest", [False, True], ids=["queued", "paused"])
-def test_a_job_that_nobody_holds_fails_at_its_deadline(engine: Engine, rest: bool) -> None:
+def test_job_without_a_lease_fails_at_its_deadline(engine: Engine, rest: bool) -> None:
     job_id = queued(engine, deadline=MINUTE)
     others = [queued(engine, deadline=MINUTE), queued(engine)]
     if rest:
@@ -48,13 +48,13 @@ def test_a_job_that_nobody_holds_fails_at_its_deadline(engine: Engine, rest: boo
     assert [state_of(engine, other) for other in others] == [JobState.QUEUED] * 2
 
 
-def test_nobody_is_given_a_job_past_its_deadline(engine: Engine) -> None:
+def test_job_past_its_deadline_is_not_claimed(engine: Engine) -> None:
     job_id = queued(engine, deadline=timedelta(0))
     with session_scope(engine) as session:
         assert leases.claim(session, job_id, "worker-1", duration=MINUTE) is None
 
 
-def test_the_holder_is_told_by_its_heartbeat_and_keeps_the_job_until_it_ends_it(engine: Engine) -> None:
+def test_heartbeat_reports_the_deadline_and_the_holder_keeps_the_job(engine: Engine) -> None:
     lease = running(engine, deadline=MINUTE)
     with session_scope(engine) as session:
         assert not leases.heartbeat(session, lease, duration=MINUTE).overdue
@@ -65,7 +65,7 @@ def test_the_holder_is_told_by_its_heartbeat_and_keeps_the_job_until_it_ends_it(
     assert state_of(engine, lease.job_id) is JobState.RUNNING
 
 
-def test_a_job_that_broke_off_past_its_deadline_is_not_tried_again(engine: Engine) -> None:
+def test_failed_attempt_past_the_deadline_is_not_retried(engine: Engine) -> None:
     lease = running(engine, deadline=MINUTE)
     pass_the_deadline(engine, lease.job_id)
     with session_scope(engine) as session:
@@ -74,10 +74,10 @@ def test_a_job_that_broke_off_past_its_deadline_is_not_tried_again(engine: Engin
     assert (job_of(engine, lease.job_id).failure or {})["code"] == "deadline_exceeded"
 
 
-def test_a_retry_has_no_deadline(engine: Engine) -> None:
+def test_retry_has_no_deadline(engine: Engine) -> None:
     job_id = queued(engine, deadline=timedelta(0))
     expire(engine)
     with session_scope(engine) as session:
-        again = crud.retry(session, job_id).id
-    assert job_of(engine, again).deadline_at is None
-    assert claimed(engine, again).epoch == 1
+        retry_id = crud.retry(session, job_id).id
+    assert job_of(engine, retry_id).deadline_at is None
+    assert claimed(engine, retry_id).epoch == 1

@@ -12,7 +12,7 @@ from ttm_jobs.broker import connection
 from ttm_jobs.broker.embedded import BrokerDidNotStart, EmbeddedBroker, free_port
 
 
-def test_it_starts_answers_and_stops(tmp_path: Path) -> None:
+def test_broker_starts_responds_and_stops(tmp_path: Path) -> None:
     with EmbeddedBroker(tmp_path) as server:
         assert connection.ping(server.url)
         assert server.is_alive()
@@ -20,7 +20,7 @@ def test_it_starts_answers_and_stops(tmp_path: Path) -> None:
     assert not server.is_alive()
 
 
-def test_it_goes_on_with_what_it_had_even_after_a_kill(tmp_path: Path) -> None:
+def test_broker_keeps_its_data_after_a_kill(tmp_path: Path) -> None:
     with EmbeddedBroker(tmp_path) as server:
         redis_client.Redis.from_url(server.url).lpush("queue", "wake_up")
         # The append-only file is synced every second.
@@ -30,17 +30,17 @@ def test_it_goes_on_with_what_it_had_even_after_a_kill(tmp_path: Path) -> None:
         assert redis_client.Redis.from_url(server.url).lpop("queue") == b"wake_up"
 
 
-def test_it_listens_on_loopback_only(tmp_path: Path) -> None:
+def test_broker_listens_on_loopback_only(tmp_path: Path) -> None:
     with EmbeddedBroker(tmp_path) as server:
         assert redis_client.Redis.from_url(server.url).config_get("bind") == {"bind": "127.0.0.1"}
 
 
-def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
+def test_port_in_use_is_a_clear_error(tmp_path: Path) -> None:
     with EmbeddedBroker(tmp_path / "a") as server, pytest.raises(BrokerDidNotStart, match=str(server.port)):
         EmbeddedBroker(tmp_path / "b", server.port).start()
 
 
-def test_it_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
+def test_broker_exits_with_its_parent_process(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from ttm_jobs.broker.embedded import EmbeddedBroker\n"
         "server = EmbeddedBroker(Path(sys.argv[1])); server.start(); print(server.url, flush=True); time.sleep(60)"
@@ -56,12 +56,12 @@ def test_it_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     assert not connection.ping(url)
 
 
-def test_ping_of_nobody() -> None:
+def test_ping_without_a_broker() -> None:
     assert not connection.ping(f"redis://127.0.0.1:{free_port()}/0")
     assert not connection.ping("redis://127.0.0.1:not-a-port/0")
 
 
-def test_ping_of_one_who_hangs_does_not_wait(tmp_path: Path) -> None:
+def test_ping_of_a_hanging_broker_times_out(tmp_path: Path) -> None:
     with EmbeddedBroker(tmp_path) as server:
         os.kill(server.pid, signal.SIGSTOP)
         started = time.monotonic()

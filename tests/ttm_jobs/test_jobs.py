@@ -27,7 +27,7 @@ def history(engine: Engine, job_id: str) -> list[str]:
         return [event.data["state"] for event in events.history(session, job_id) if event.kind == "state"]
 
 
-def test_a_new_job_is_queued_and_owed_a_ring(engine: Engine) -> None:
+def test_new_job_is_queued_with_a_pending_wake_up_message(engine: Engine) -> None:
     job_id = queued(engine, spec=spec(name="first"), priority=7)
     job = job_of(engine, job_id)
     assert (job.state, job.name, job.attempt) == (JobState.QUEUED, "first", 0)
@@ -38,33 +38,33 @@ def test_a_new_job_is_queued_and_owed_a_ring(engine: Engine) -> None:
         assert (message.topic, message.payload) == ("wake_up", {"job_id": job_id, "priority": 7, "queue": "default"})
 
 
-def test_an_unknown_job(engine: Engine) -> None:
+def test_unknown_job_is_not_found(engine: Engine) -> None:
     with read_scope(engine) as session, pytest.raises(JobNotFound):
-        crud.get(session, "nobody")
+        crud.get(session, "unknown")
     with session_scope(engine) as session, pytest.raises(JobNotFound):
-        crud.request_cancel(session, "nobody")
+        crud.request_cancel(session, "unknown")
 
 
-def test_pages_are_newest_first_and_leave_nothing_out(engine: Engine) -> None:
+def test_pages_are_newest_first_and_complete(engine: Engine) -> None:
     with session_scope(engine) as session:
         made = [create_job(session) for _ in range(7)]
-        # Several of one moment: the id decides.
+        # Jobs created at the same time are sorted by id.
         for job in made[2:5]:
             job.created_at = made[2].created_at
         expected = [job.id for job in sorted(made, key=lambda job: (job.created_at, job.id), reverse=True)]
-    seen: list[str] = []
+    listed: list[str] = []
     before = None
     while True:
         with read_scope(engine) as session:
             page = listing.page(session, limit=3, before=before)
-        seen += [job.id for job in page.jobs]
+        listed += [job.id for job in page.jobs]
         if not page.has_more:
             break
         before = (page.jobs[-1].created_at, page.jobs[-1].id)
-    assert seen == expected
+    assert listed == expected
 
 
-def test_pages_of_some_states(engine: Engine) -> None:
+def test_pages_are_filtered_by_state(engine: Engine) -> None:
     first, second, third = (queued(engine) for _ in range(3))
     claimed(engine, second)
     with session_scope(engine) as session:
@@ -76,7 +76,7 @@ def test_pages_of_some_states(engine: Engine) -> None:
         assert [job.id for job in waiting.jobs] == [first]
 
 
-def test_cancelling_a_waiting_job_takes_effect_at_once(engine: Engine) -> None:
+def test_queued_job_is_cancelled_immediately(engine: Engine) -> None:
     job_id = queued(engine)
     with session_scope(engine) as session:
         crud.request_cancel(session, job_id)
@@ -87,7 +87,7 @@ def test_cancelling_a_waiting_job_takes_effect_at_once(engine: Engine) -> None:
     assert history(engine, job_id) == ["queued", "cancelling", "cancelled"]
 
 
-def test_cancelling_a_running_job_waits_for_its_holder(engine: Engine) -> None:
+def test_running_job_is_cancelled_by_its_holder(engine: Engine) -> None:
     lease = running(engine)
     with session_scope(engine) as session:
         crud.request_cancel(session, lease.job_id)
@@ -102,7 +102,7 @@ def test_cancelling_a_running_job_waits_for_its_holder(engine: Engine) -> None:
     assert history(engine, lease.job_id) == ["queued", "running", "cancelling", "cancelled"]
 
 
-def test_a_finished_job_cannot_be_cancelled_or_paused(engine: Engine) -> None:
+def test_finished_job_cannot_be_cancelled_or_paused(engine: Engine) -> None:
     lease = running(engine)
     with session_scope(engine) as session:
         lifecycle.failed(session, leases.fence(session, lease), BAD_INPUT)
@@ -112,7 +112,7 @@ def test_a_finished_job_cannot_be_cancelled_or_paused(engine: Engine) -> None:
         crud.request_pause(session, lease.job_id)
 
 
-def test_pause_and_resume_of_a_waiting_job(engine: Engine) -> None:
+def test_queued_job_is_paused_and_resumed(engine: Engine) -> None:
     job_id = queued(engine)
     with session_scope(engine) as session:
         crud.request_pause(session, job_id)
@@ -155,7 +155,7 @@ def test_job_that_was_paused_resumed_and_cancelled_keeps_its_attempt(engine: Eng
         assert [attempt.outcome for attempt in crud.attempts(session, lease.job_id)] == ["paused"]
 
 
-def test_a_paused_or_pausing_job_can_be_cancelled(engine: Engine) -> None:
+def test_paused_or_pausing_job_can_be_cancelled(engine: Engine) -> None:
     waiting, lease = queued(engine), running(engine)
     with session_scope(engine) as session:
         crud.request_pause(session, waiting)
@@ -166,27 +166,32 @@ def test_a_paused_or_pausing_job_can_be_cancelled(engine: Engine) -> None:
     assert state_of(engine, lease.job_id) is JobState.CANCELLING
 
 
-def test_only_a_paused_job_is_resumed(engine: Engine) -> None:
+def test_only_a_paused_job_can_be_resumed(engine: Engine) -> None:
     job_id = queued(engine)
     with session_scope(engine) as session, pytest.raises(JobNotResumable):
         crud.resume(session, job_id)
 
 
-def test_retry_makes_a_new_job_that_names_the_old(engine: Engine) -> None:
-    lease = running(engine, spec=spec(name="again"), priority=2, max_attempts=1)
+def test_retry_creates_a_new_job_that_references_the_old_one(engine: Engine) -> None:
+    lease = running(engine, spec=spec(name="original"), priority=2, max_attempts=1)
     with session_scope(engine) as session, pytest.raises(JobNotRetryable):
         crud.retry(session, lease.job_id)
     with session_scope(engine) as session:
         lifecycle.failed(session, leases.fence(session, lease), BAD_INPUT)
     with session_scope(engine) as session:
         new = crud.retry(session, lease.job_id)
-    assert (new.retry_of, new.spec, new.priority, new.state) == (lease.job_id, spec(name="again"), 2, JobState.QUEUED)
+    assert (new.retry_of, new.spec, new.priority, new.state) == (
+        lease.job_id,
+        spec(name="original"),
+        2,
+        JobState.QUEUED,
+    )
     old = job_of(engine, lease.job_id)
     assert old.state is JobState.FAILED
     assert old.failure == {"code": "bad_dataset", "message": "No images.", "origin": "user", "retryable": False}
 
 
-def test_the_version_grows_with_changes_but_not_with_heartbeats(engine: Engine) -> None:
+def test_version_increases_with_changes_but_not_with_heartbeats(engine: Engine) -> None:
     lease = running(engine)
     version = job_of(engine, lease.job_id).version
     with session_scope(engine) as session:
@@ -197,18 +202,18 @@ def test_the_version_grows_with_changes_but_not_with_heartbeats(engine: Engine) 
     assert job_of(engine, lease.job_id).version == version + 1
 
 
-def test_a_ring_that_nobody_heard_is_owed_again_the_longest_unheard_first(engine: Engine) -> None:
+def test_unanswered_wake_up_messages_are_repeated_oldest_first(engine: Engine) -> None:
     first, second, taken, elsewhere = queued(engine), queued(engine), queued(engine), queued(engine, queue="gpu")
     claimed(engine, taken)
     with session_scope(engine) as session:
         assert [job.id for job in crud.renotify_queued(session, after=MINUTE, limit=10)] == []
         assert [job.id for job in crud.renotify_queued(session, after=NO_TIME, limit=1)] == [first]
         assert [job.id for job in crud.renotify_queued(session, after=NO_TIME, limit=10)] == [second, first]
-        rung = crud.renotify_queued(session, after=NO_TIME, limit=10, queue="gpu")
-        assert [job.id for job in rung] == [elsewhere]
+        announced = crud.renotify_queued(session, after=NO_TIME, limit=10, queue="gpu")
+        assert [job.id for job in announced] == [elsewhere]
 
 
-def test_a_wait_in_the_future_is_no_lost_ring(engine: Engine) -> None:
+def test_job_in_backoff_is_not_announced_again(engine: Engine) -> None:
     job_id = queued(engine)
     with session_scope(engine) as session:
         crud.get(session, job_id).notified_at = datetime(2100, 1, 1, tzinfo=UTC)

@@ -25,7 +25,7 @@ def expire(engine: Engine, backoff: timedelta = NO_TIME) -> list[str]:
         return [job.id for job in leases.expire(session, backoff=backoff)]
 
 
-def test_a_claim_gives_the_lease_of_the_next_epoch(engine: Engine) -> None:
+def test_claim_returns_a_lease_with_the_next_epoch(engine: Engine) -> None:
     job_id = queued(engine)
     lease = claimed(engine, job_id, "worker-1")
     assert lease == Lease(job_id, "worker-1", 1)
@@ -39,14 +39,14 @@ def test_a_claim_gives_the_lease_of_the_next_epoch(engine: Engine) -> None:
         assert (attempt.number, attempt.worker_id, attempt.outcome) == (1, "worker-1", None)
 
 
-def test_a_repeated_ring_finds_nothing_to_do(engine: Engine) -> None:
+def test_repeated_wake_up_message_claims_nothing(engine: Engine) -> None:
     lease = running(engine)
     with session_scope(engine) as session:
         assert leases.claim(session, lease.job_id, "worker-2", duration=MINUTE) is None
         assert leases.claim(session, "no such job", "worker-2", duration=MINUTE) is None
 
 
-def test_of_many_claims_at_once_one_wins(engine: Engine) -> None:
+def test_one_of_many_concurrent_claims_wins(engine: Engine) -> None:
     job_ids = [queued(engine) for _ in range(5)]
     barrier = Barrier(8)
 
@@ -66,7 +66,7 @@ def test_of_many_claims_at_once_one_wins(engine: Engine) -> None:
         assert job_of(engine, lease.job_id).lease_owner == lease.owner
 
 
-def test_a_heartbeat_extends_the_lease_on_the_databases_clock(engine: Engine) -> None:
+def test_heartbeat_extends_the_lease_on_the_database_clock(engine: Engine) -> None:
     lease = running(engine, duration=SECOND)
     with session_scope(engine) as session:
         assert leases.heartbeat(session, lease, duration=MINUTE) == LeaseStatus(JobState.RUNNING, overdue=False)
@@ -81,7 +81,7 @@ def test_a_heartbeat_extends_the_lease_on_the_databases_clock(engine: Engine) ->
 @pytest.mark.parametrize(
     "forged", [Lease("", "worker-2", 1), Lease("", "worker-1", 2), Lease("", "worker-1", 0)], ids=str
 )
-def test_only_the_holder_writes(engine: Engine, forged: Lease) -> None:
+def test_only_the_lease_holder_can_write(engine: Engine, forged: Lease) -> None:
     lease = running(engine)
     other = Lease(lease.job_id, forged.owner, forged.epoch)
     with session_scope(engine) as session, pytest.raises(LeaseLost):
@@ -92,19 +92,19 @@ def test_only_the_holder_writes(engine: Engine, forged: Lease) -> None:
         assert leases.fence(session, lease).id == lease.job_id
 
 
-def test_a_job_that_is_gone_is_a_lost_lease(engine: Engine) -> None:
-    gone = Lease("no such job", "worker-1", 1)
+def test_lease_of_a_deleted_job_is_lost(engine: Engine) -> None:
+    missing = Lease("no such job", "worker-1", 1)
     with session_scope(engine) as session, pytest.raises(LeaseLost):
-        leases.fence(session, gone)
+        leases.fence(session, missing)
 
 
-def test_a_silent_worker_loses_its_job_to_the_queue(engine: Engine) -> None:
+def test_job_of_an_unresponsive_worker_is_queued_again(engine: Engine) -> None:
     lease = running(engine, duration=NO_TIME)
-    alive = running(engine)
+    active = running(engine)
     assert expire(engine) == [lease.job_id]
     job = job_of(engine, lease.job_id)
     assert (job.state, job.attempt, job.lease_owner, job.lease_until) == (JobState.QUEUED, 1, None, None)
-    assert state_of(engine, alive.job_id) is JobState.RUNNING
+    assert state_of(engine, active.job_id) is JobState.RUNNING
     with session_scope(engine) as session:
         [attempt] = crud.attempts(session, lease.job_id)
         assert (attempt.outcome, attempt.code) == ("lost", "worker_lost")
@@ -113,7 +113,7 @@ def test_a_silent_worker_loses_its_job_to_the_queue(engine: Engine) -> None:
         leases.heartbeat(session, lease, duration=MINUTE)
 
 
-def test_who_comes_back_from_the_dead_changes_nothing(engine: Engine) -> None:
+def test_resumed_worker_with_expired_lease_writes_nothing(engine: Engine) -> None:
     old = running(engine, duration=NO_TIME)
     expire(engine)
     new = claimed(engine, old.job_id, "worker-1")
@@ -124,14 +124,14 @@ def test_who_comes_back_from_the_dead_changes_nothing(engine: Engine) -> None:
     assert job_of(engine, old.job_id).lease_epoch == 2
 
 
-def test_a_late_heartbeat_keeps_a_job_that_nobody_took(engine: Engine) -> None:
+def test_late_heartbeat_keeps_an_unclaimed_job(engine: Engine) -> None:
     lease = running(engine, duration=NO_TIME)
     with session_scope(engine) as session:
         leases.heartbeat(session, lease, duration=MINUTE)
     assert expire(engine) == []
 
 
-def test_lost_attempts_are_bounded(engine: Engine) -> None:
+def test_lost_attempts_are_limited(engine: Engine) -> None:
     job_id = queued(engine, max_attempts=3)
     for number in (1, 2, 3):
         assert job_of(engine, job_id).attempt == number - 1
@@ -143,7 +143,7 @@ def test_lost_attempts_are_bounded(engine: Engine) -> None:
     assert (job.failure["code"], job.failure["origin"]) == ("worker_lost", "system")
 
 
-def test_a_wish_of_a_job_whose_worker_died_is_granted(engine: Engine) -> None:
+def test_stop_request_takes_effect_when_the_lease_expires(engine: Engine) -> None:
     cancelled, paused = running(engine, duration=NO_TIME), running(engine, duration=NO_TIME)
     with session_scope(engine) as session:
         crud.request_cancel(session, cancelled.job_id)
@@ -153,7 +153,7 @@ def test_a_wish_of_a_job_whose_worker_died_is_granted(engine: Engine) -> None:
     assert state_of(engine, paused.job_id) is JobState.PAUSED
 
 
-def test_any_number_of_reapers(engine: Engine) -> None:
+def test_reapers_run_concurrently(engine: Engine) -> None:
     lost = sorted(running(engine, duration=NO_TIME).job_id for _ in range(20))
     barrier = Barrier(4)
 
@@ -170,7 +170,7 @@ def test_any_number_of_reapers(engine: Engine) -> None:
             assert len(crud.attempts(session, job_id)) == 1
 
 
-def test_a_job_waits_before_its_next_attempt(engine: Engine) -> None:
+def test_retried_job_waits_for_its_backoff(engine: Engine) -> None:
     lease = running(engine)
     with session_scope(engine) as session:
         job = leases.fence(session, lease)

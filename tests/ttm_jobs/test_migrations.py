@@ -45,7 +45,7 @@ def tables(engine: Engine) -> set[str]:
     }
 
 
-def test_up_down_up_and_equal_to_the_models(empty_url: str) -> None:
+def test_migrations_are_reversible_and_match_the_models(empty_url: str) -> None:
     upgrade(empty_url)
     engine = create_engine(empty_url)
     assert tables(engine) == set(Base.metadata.tables)
@@ -57,8 +57,8 @@ def test_up_down_up_and_equal_to_the_models(empty_url: str) -> None:
     engine.dispose()
 
 
-def test_the_tables_are_those_that_the_models_would_make(empty_url: str) -> None:
-    """Alembic's own check looks at neither partial indexes, nor orders, nor key columns."""
+def test_migrated_tables_match_the_models(empty_url: str) -> None:
+    """Covers partial indexes, sort orders and key columns, which Alembic's own check ignores."""
     upgrade(empty_url)
     engine = create_engine(empty_url)
     migrated = _definitions(engine)
@@ -88,22 +88,25 @@ def _definitions(engine: Engine) -> set[str]:
 
 
 def _parts(kind: str, name: str, sql: str) -> list[str]:
-    """An index as it stands; of a table, its columns, constraints and options, as a column added later stands last."""
+    """The parts of a definition, for comparison.
+
+    An index is one part. A table is split into columns, constraints and options, because migrations append columns.
+    """
     sql = " ".join(sql.split())
     if kind != "table":
         return [sql]
     _, _, inner = sql.partition("(")
     columns, _, options = inner.rpartition(")")
-    # Commas within parentheses divide nothing.
+    # Ignores commas within parentheses.
     return [f"{name}: {part.strip()}" for part in [*re.split(r",(?![^(]*\))", columns), options]]
 
 
-def test_upgrading_again_changes_nothing(empty_url: str) -> None:
+def test_repeated_upgrade_changes_nothing(empty_url: str) -> None:
     upgrade(empty_url)
     upgrade(empty_url)
 
 
-def test_processes_that_upgrade_at_once_wait_for_each_other(empty_url: str) -> None:
+def test_concurrent_upgrades_wait_for_each_other(empty_url: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(upgrade, [empty_url] * 4))
     engine = create_engine(empty_url)
@@ -111,5 +114,5 @@ def test_processes_that_upgrade_at_once_wait_for_each_other(empty_url: str) -> N
     engine.dispose()
 
 
-def test_there_is_one_line_of_migrations() -> None:
+def test_migration_history_is_linear() -> None:
     assert len(ScriptDirectory.from_config(alembic_config()).get_heads()) == 1

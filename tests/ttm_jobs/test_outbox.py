@@ -20,7 +20,7 @@ def any_due(engine: Engine) -> bool:
         return outbox.any_due(session, WAKE_UP)
 
 
-def test_messages_come_in_order_and_to_one_taker(engine: Engine) -> None:
+def test_messages_are_taken_once_and_in_order(engine: Engine) -> None:
     job_ids = [queued(engine) for _ in range(3)]
     assert any_due(engine)
     assert [job_id for _, job_id in take(engine, limit=2)] == job_ids[:2]
@@ -29,13 +29,13 @@ def test_messages_come_in_order_and_to_one_taker(engine: Engine) -> None:
     assert not any_due(engine)
 
 
-def test_a_taker_that_crashed_is_followed_by_another(engine: Engine) -> None:
+def test_message_of_a_crashed_dispatcher_is_taken_again(engine: Engine) -> None:
     queued(engine)
     first = take(engine, again_after=NO_TIME)
     assert first == take(engine)
 
 
-def test_a_delivered_message_is_gone(engine: Engine) -> None:
+def test_delivered_message_is_deleted(engine: Engine) -> None:
     queued(engine)
     taken = take(engine, again_after=NO_TIME)
     with session_scope(engine) as session:
@@ -44,7 +44,7 @@ def test_a_delivered_message_is_gone(engine: Engine) -> None:
     assert take(engine) == []
 
 
-def test_a_message_for_later_waits(engine: Engine) -> None:
+def test_delayed_message_is_not_due(engine: Engine) -> None:
     with session_scope(engine) as session:
         at = now(session)
         outbox.add(session, "wake_up", {"job_id": "later"}, created_at=at, next_attempt_at=at + MINUTE)
@@ -52,10 +52,10 @@ def test_a_message_for_later_waits(engine: Engine) -> None:
     assert take(engine) == []
 
 
-def test_two_takers_at_once_share_the_messages(engine: Engine) -> None:
+def test_concurrent_dispatchers_take_different_messages(engine: Engine) -> None:
     job_ids = {queued(engine) for _ in range(4)}
     if engine.dialect.name == "sqlite":
-        return  # A second writing transaction waits for the end of the first: the tests above are the whole story.
+        return  # SQLite serializes writing transactions.
     with session_scope(engine) as one, session_scope(engine) as other:
         first = [message.payload["job_id"] for message in outbox.take(one, WAKE_UP, limit=2, again_after=MINUTE)]
         second = [message.payload["job_id"] for message in outbox.take(other, WAKE_UP, limit=10, again_after=MINUTE)]

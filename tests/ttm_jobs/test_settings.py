@@ -25,12 +25,12 @@ def test_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.data_roots == (Path("/data"), Path("/mnt/more"))
 
 
-def test_data_roots_also_come_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_roots_are_also_read_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TTM_DATA_ROOTS", '["/with:colon"]')
     assert Settings().data_roots == (Path("/with:colon"),)
 
 
-def test_addresses_stay_out_of_repr() -> None:
+def test_urls_are_hidden_in_repr() -> None:
     settings = Settings(database_url="postgresql://u:secret@db/ttm", broker_url="redis://:hidden@broker")
     assert "secret" not in repr(settings)
     assert "hidden" not in repr(settings)
@@ -49,20 +49,20 @@ def test_addresses_stay_out_of_repr() -> None:
         {"port": 70_000},
     ],
 )
-def test_wrong_settings_are_found_at_start(wrong: dict[str, object]) -> None:
+def test_invalid_settings_are_rejected_at_start(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Settings.model_validate(wrong)
 
 
-def test_every_setting_is_described() -> None:
+def test_every_setting_has_a_description() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
 
-def test_a_known_driver_is_kept() -> None:
+def test_explicit_database_driver_is_kept() -> None:
     assert database_address("postgresql+psycopg://db/ttm") == "postgresql+psycopg://db/ttm"
 
 
-def test_a_setting_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setting_is_read_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = tmp_path / "database_url"
     secret.write_text("postgresql://ttm:a-password@db/ttm\n")
     monkeypatch.setenv("TTM_DATABASE_URL_FILE", str(secret))
@@ -73,9 +73,7 @@ def test_a_setting_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.Monk
     assert settings.queues == ("cpu", "gpu")
 
 
-def test_a_file_that_cannot_be_read_or_a_setting_given_twice_stops_the_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreadable_file_or_duplicate_setting_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TTM_DATABASE_URL_FILE", str(tmp_path / "none"))
     with pytest.raises(ValueError, match="TTM_DATABASE_URL_FILE"):
         Settings()
@@ -85,6 +83,6 @@ def test_a_file_that_cannot_be_read_or_a_setting_given_twice_stops_the_process(
 
 
 @pytest.mark.parametrize("queues", ["", "Cpu", "a b", "a,-b", "x" * 65])
-def test_queues_have_plain_names(queues: str) -> None:
+def test_invalid_queue_names_are_rejected(queues: str) -> None:
     with pytest.raises(ValueError, match="queues"):
         Settings.model_validate({"queues": queues})

@@ -1,4 +1,7 @@
-"""A model of a job's life: whatever several workers, users and reapers do in whatever order, it has one end and one winner."""
+"""A model-based test of the job life cycle.
+
+Workers, users and reapers act in any order. A job reaches one terminal state and at most one attempt succeeds.
+"""
 
 import shutil
 import tempfile
@@ -63,7 +66,7 @@ class JobLife(RuleBasedStateMachine):
         with read_scope(self.engine) as session:
             return crud.get(session, self.job_id)
 
-    # What workers do
+    # Worker actions
 
     @rule(target=held_leases, owner=workers)
     def claim(self, owner: str) -> Lease | MultipleResults[Lease]:
@@ -95,7 +98,7 @@ class JobLife(RuleBasedStateMachine):
         with self.expected(lease) as allowed, session_scope(self.engine) as session:
             state = lifecycle.succeeded(session, leases.fence(session, lease), result={}, files=[file])
             allowed.passed()
-            self.let_go()
+            self.clear_holder()
             if state is JobState.SUCCEEDED:
                 self.winners.append(lease)
 
@@ -104,7 +107,7 @@ class JobLife(RuleBasedStateMachine):
         with self.expected(lease) as allowed, session_scope(self.engine) as session:
             lifecycle.failed(session, leases.fence(session, lease), FAILURE)
             allowed.passed()
-            self.let_go()
+            self.clear_holder()
 
     @rule(lease=held_leases)
     def break_down(self, lease: Lease) -> None:
@@ -112,35 +115,35 @@ class JobLife(RuleBasedStateMachine):
             lifecycle.attempt_failed(session, leases.fence(session, lease), FAILURE, backoff=NO_TIME)
             allowed.passed()
             self.counted_attempts += 1
-            self.let_go()
+            self.clear_holder()
 
     @rule(lease=held_leases)
     def release(self, lease: Lease) -> None:
         with self.expected(lease) as allowed, session_scope(self.engine) as session:
             lifecycle.released(session, leases.fence(session, lease), reason="drained")
             allowed.passed()
-            self.let_go()
+            self.clear_holder()
 
-    # What users do
+    # User actions
 
-    @rule(wish=st.sampled_from([crud.request_cancel, crud.request_pause, crud.resume]))
-    def wish(self, wish: object) -> None:
+    @rule(request=st.sampled_from([crud.request_cancel, crud.request_pause, crud.resume]))
+    def request(self, request: object) -> None:
         before = self.job().state
         try:
             with session_scope(self.engine) as session:
-                wish(session, self.job_id)  # type: ignore[operator]
+                request(session, self.job_id)  # type: ignore[operator]
         except Conflict:
             assert self.job().state is before
 
-    # What the dispatcher and the collector do
+    # Dispatcher and collector actions
 
     @rule()
-    def reap_too_early(self) -> None:
+    def reap_before_expiry(self) -> None:
         with session_scope(self.engine) as session:
             assert leases.expire(session, backoff=NO_TIME) == []
 
     @rule()
-    def fall_silent_and_be_reaped(self) -> None:
+    def expire_lease_and_reap(self) -> None:
         with session_scope(self.engine) as session:
             job = crud.get(session, self.job_id)
             if job.lease_until is not None:
@@ -148,7 +151,7 @@ class JobLife(RuleBasedStateMachine):
         with session_scope(self.engine) as session:
             if leases.expire(session, backoff=NO_TIME):
                 self.counted_attempts += 1
-                self.let_go()
+                self.clear_holder()
 
     @rule()
     def pass_the_deadline(self) -> None:
@@ -157,8 +160,8 @@ class JobLife(RuleBasedStateMachine):
         self.overdue = True
 
     @rule()
-    def fail_what_is_overdue(self) -> None:
-        """Nobody's job fails at its deadline; a holder is left to end its own."""
+    def fail_overdue_jobs(self) -> None:
+        """A job without a lease fails at its deadline. A job with a lease is left to its holder."""
         before = self.job().state
         with session_scope(self.engine) as session:
             failed = bool(lifecycle.expire_deadlines(session))
@@ -167,7 +170,7 @@ class JobLife(RuleBasedStateMachine):
 
     @rule()
     def collect(self) -> None:
-        """What the holder of the lease may still name is never abandoned, nor what is named."""
+        """Objects that are recorded, or that the lease holder may still record, are never abandoned."""
         epochs = range(1, self.job().lease_epoch + 1)
         keys = [f"jobs/{self.job_id}/{epoch}/student" for epoch in epochs]
         with read_scope(self.engine) as session:
@@ -175,16 +178,16 @@ class JobLife(RuleBasedStateMachine):
         kept = {lease.epoch for lease in (self.current, *self.winners) if lease is not None}
         assert abandoned == {key for epoch, key in zip(epochs, keys, strict=True) if epoch not in kept}
 
-    def let_go(self) -> None:
+    def clear_holder(self) -> None:
         self.current = None
 
     def expected(self, lease: Lease) -> "Expected":
         return Expected(lease == self.current)
 
-    # What always holds
+    # Invariants
 
     @invariant()
-    def an_end_is_an_end(self) -> None:
+    def terminal_states_are_final(self) -> None:
         state = self.job().state
         if self.ended is not None:
             assert state is self.ended
@@ -192,25 +195,25 @@ class JobLife(RuleBasedStateMachine):
             self.ended = state
 
     @invariant()
-    def there_is_one_winner_at_most(self) -> None:
+    def at_most_one_attempt_succeeds(self) -> None:
         assert len(self.winners) <= 1
         assert bool(self.winners) == (self.job().state is JobState.SUCCEEDED)
 
     @invariant()
-    def the_row_knows_its_holder(self) -> None:
+    def row_matches_the_lease_holder(self) -> None:
         job = self.job()
         assert (job.state in HELD) == (self.current is not None)
         assert job.lease_owner == (self.current.owner if self.current else None)
         assert (job.lease_until is not None) == (self.current is not None)
 
     @invariant()
-    def attempts_are_bounded(self) -> None:
+    def attempts_are_limited(self) -> None:
         job = self.job()
         assert 0 <= job.attempt <= MAX_ATTEMPTS
         assert self.counted_attempts <= MAX_ATTEMPTS
 
     @invariant()
-    def the_history_is_a_walk_through_the_table(self) -> None:
+    def history_follows_allowed_transitions(self) -> None:
         with read_scope(self.engine) as session:
             history = events.after(session, self.job_id, 0)
         assert [event.number for event in history] == list(range(1, len(history) + 1))
@@ -221,7 +224,7 @@ class JobLife(RuleBasedStateMachine):
 
 
 class Expected:
-    """A write that must pass for the holder of the lease, and must raise LeaseLost for anyone else."""
+    """A write that must succeed for the lease holder and raise LeaseLost for any other worker."""
 
     def __init__(self, holder: bool) -> None:
         self.holder = holder
@@ -241,7 +244,7 @@ class Expected:
         return kind is LeaseLost and not self.holder
 
 
-def test_no_sequence_leaves_an_end_or_gives_two_winners(sqlite_template: Path) -> None:
+def test_no_sequence_leaves_a_terminal_state_or_succeeds_twice(sqlite_template: Path) -> None:
     JobLife.template = sqlite_template
     run_state_machine_as_test(
         JobLife,
@@ -255,8 +258,8 @@ def test_no_sequence_leaves_an_end_or_gives_two_winners(sqlite_template: Path) -
     )
 
 
-def test_the_model_itself_finds_a_fault(sqlite_template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the fence, an old worker's success must be seen as the second winner or the wrong one that it is."""
+def test_model_detects_a_missing_fence(sqlite_template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the fence, the model detects the success of a worker whose lease expired."""
     JobLife.template = sqlite_template
     monkeypatch.setattr(leases, "fence", lambda session, lease: crud.get(session, lease.job_id))
     with pytest.raises((AssertionError, InvalidTransition)):
@@ -268,7 +271,7 @@ def test_the_model_itself_finds_a_fault(sqlite_template: Path, monkeypatch: pyte
                 deadline=None,
                 derandomize=True,
                 report_multiple_bugs=False,
-                # Found is enough; it need not be made small.
+                # Skips shrinking: one failing example is enough.
                 phases=[Phase.generate],
                 suppress_health_check=[HealthCheck.too_slow],
             ),

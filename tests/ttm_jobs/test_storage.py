@@ -43,24 +43,24 @@ def digest(data: bytes) -> str:
 
 
 @pytest.mark.parametrize("data", [b"", b"x", os.urandom(3 * 1024**2 + 17)], ids=["empty", "one", "3 MiB"])
-def test_what_is_put_is_read(storage: Storage, data: bytes) -> None:
+def test_stored_object_is_read_back(storage: Storage, data: bytes) -> None:
     assert storage.put("jobs/1/student", io.BytesIO(data)) == Stored(len(data), digest(data))
     assert read(storage, "jobs/1/student") == data
     assert storage.size("jobs/1/student") == len(data)
 
 
-def test_chunks_may_come_from_an_iterator(storage: Storage) -> None:
+def test_source_can_be_an_iterator(storage: Storage) -> None:
     assert storage.put("a", iter([b"one", b"", b"two"])) == Stored(6, digest(b"onetwo"))
     assert read(storage, "a") == b"onetwo"
 
 
 @pytest.mark.parametrize(("start", "end"), [(0, 1), (5, 10), (9, None), (10, None), (0, 100), (3, 3), (50, 60)])
-def test_ranges(storage: Storage, start: int, end: int | None) -> None:
+def test_byte_ranges(storage: Storage, start: int, end: int | None) -> None:
     storage.put("a", io.BytesIO(b"0123456789"))
     assert read(storage, "a", start, end) == b"0123456789"[start:end]
 
 
-def test_an_object_is_replaced_whole_while_it_is_read(storage: Storage) -> None:
+def test_object_is_replaced_atomically_during_reads(storage: Storage) -> None:
     storage.put("a", io.BytesIO(b"old" * 1_000_000))
     reader = storage.open("a")
     first = next(reader)
@@ -69,9 +69,9 @@ def test_an_object_is_replaced_whole_while_it_is_read(storage: Storage) -> None:
     assert read(storage, "a") == b"new"
 
 
-def test_a_source_that_breaks_leaves_nothing(storage: Storage) -> None:
+def test_failing_source_leaves_no_object(storage: Storage) -> None:
     def broken() -> Iterator[bytes]:
-        yield b"half"
+        yield b"partial"
         raise ConnectionResetError
 
     storage.put("jobs/1/kept", io.BytesIO(b"kept"))
@@ -83,7 +83,7 @@ def test_a_source_that_breaks_leaves_nothing(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize("key", ["absent", "jobs/absent", "jobs", "jobs/1/student/deeper"])
-def test_what_is_not_there(storage: Storage, key: str) -> None:
+def test_missing_object(storage: Storage, key: str) -> None:
     storage.put("jobs/1/student", io.BytesIO(b"x"))
     with pytest.raises(ObjectNotFound):
         storage.open(key)
@@ -121,7 +121,7 @@ BAD_KEYS = [
 
 
 @pytest.mark.parametrize("key", BAD_KEYS, ids=repr)
-def test_keys_lead_nowhere_else(storage: Storage, key: str) -> None:
+def test_keys_outside_the_storage_are_rejected(storage: Storage, key: str) -> None:
     with pytest.raises(Invalid):
         storage.put(key, io.BytesIO(b"x"))
     with pytest.raises(Invalid):
@@ -130,7 +130,7 @@ def test_keys_lead_nowhere_else(storage: Storage, key: str) -> None:
         storage.delete(key)
 
 
-def test_writers_of_one_key_do_not_mix(storage: Storage) -> None:
+def test_concurrent_writers_of_one_key_do_not_mix(storage: Storage) -> None:
     bodies = [bytes([number]) * 500_000 for number in range(8)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda body: storage.put("same", io.BytesIO(body)), bodies))
@@ -138,9 +138,7 @@ def test_writers_of_one_key_do_not_mix(storage: Storage) -> None:
     assert list(storage.list()) == ["same"]
 
 
-def test_a_folder_that_a_deleter_removes_under_a_writer_is_made_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folder_deleted_during_a_write_is_created_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = LocalStorage(tmp_path)
     storage.put("jobs/1/last", io.BytesIO(b"x"))
     make = tempfile.mkstemp
@@ -157,47 +155,47 @@ def test_a_folder_that_a_deleter_removes_under_a_writer_is_made_anew(
     assert list(storage.list()) == ["jobs/1/new"]
 
 
-def test_a_sweep_leaves_what_is_whole(storage: Storage) -> None:
+def test_sweep_keeps_complete_objects(storage: Storage) -> None:
     storage.put("jobs/1/student", io.BytesIO(b"x"))
     assert storage.sweep(timedelta(0)) == 0
     assert read(storage, "jobs/1/student") == b"x"
 
 
-def test_a_sweep_removes_what_a_dead_writer_left_and_nothing_that_is_written(tmp_path: Path) -> None:
+def test_sweep_removes_partial_files_of_dead_writers_only(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path)
     program = (
         "import os, signal, sys; from pathlib import Path; from ttm_jobs.storage.local import LocalStorage\n"
-        "def half():\n    yield b'half'\n    os.kill(os.getpid(), signal.SIGKILL)\n"
-        "LocalStorage(Path(sys.argv[1])).put('jobs/1/dead', half())"
+        "def partial():\n    yield b'partial'\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "LocalStorage(Path(sys.argv[1])).put('jobs/1/killed', partial())"
     )
     assert subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False).returncode == -signal.SIGKILL
     (left,) = (tmp_path / "jobs/1").iterdir()
     os.utime(left, (0, 0))
-    seen: list[int] = []
+    removed: list[int] = []
 
     def slow() -> Iterator[bytes]:
         yield b"one"
-        seen.append(storage.sweep(timedelta(hours=1)))
+        removed.append(storage.sweep(timedelta(hours=1)))
         yield b"two"
 
-    storage.put("jobs/2/alive", slow())
-    assert seen == [1]
+    storage.put("jobs/2/active", slow())
+    assert removed == [1]
     assert not left.exists()
     assert [path.name for path in tmp_path.glob("jobs/*")] == ["2"]
-    assert read(storage, "jobs/2/alive") == b"onetwo"
+    assert read(storage, "jobs/2/active") == b"onetwo"
 
 
-def test_check_of_a_storage_that_works(storage: Storage) -> None:
+def test_check_accepts_a_working_storage(storage: Storage) -> None:
     storage.check()
 
 
-def test_a_place_that_cannot_be_written_is_found_by_check(tmp_path: Path) -> None:
+def test_check_rejects_an_unwritable_storage(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         build_storage(f"file:{tmp_path}/file/storage").check()
 
 
-def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_reported_and_leaves_no_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = LocalStorage(tmp_path)
     storage.put("kept", io.BytesIO(b"kept"))
 
@@ -213,7 +211,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path, monkeypatch: py
     assert (tmp_path / "kept").read_bytes() == b"kept"
 
 
-def test_an_unknown_backend() -> None:
+def test_unknown_backend_is_rejected() -> None:
     with pytest.raises(ValueError, match="ftp"):
         build_storage("ftp://bucket")
 
@@ -226,21 +224,21 @@ def bucket(s3_server: S3Server) -> str:
 BIG = os.urandom(20 * 1024**2)
 
 
-def test_a_large_object_is_put_in_parts_and_is_there_only_with_the_last(s3_server: S3Server, bucket: str) -> None:
+def test_multipart_object_is_visible_only_when_complete(s3_server: S3Server, bucket: str) -> None:
     storage = build_storage(f"s3://{bucket}", s3_server.access)
-    seen: list[list[str]] = []
+    visible: list[list[str]] = []
 
     def parts() -> Iterator[bytes]:
         for start in range(0, len(BIG), 1024**2):
-            seen.append(list(storage.list()))
+            visible.append(list(storage.list()))
             yield BIG[start : start + 1024**2]
 
     assert storage.put("big", parts()) == Stored(len(BIG), digest(BIG))
-    assert seen == [[]] * 20
+    assert visible == [[]] * 20
     assert read(storage, "big") == BIG
 
 
-def test_a_source_that_breaks_late_leaves_no_parts(s3_server: S3Server, bucket: str) -> None:
+def test_late_source_failure_leaves_no_parts(s3_server: S3Server, bucket: str) -> None:
     def broken() -> Iterator[bytes]:
         for _ in range(18):
             yield BIG[: 1024**2]
@@ -251,7 +249,7 @@ def test_a_source_that_breaks_late_leaves_no_parts(s3_server: S3Server, bucket: 
     assert s3_server.open_uploads(bucket) == []
 
 
-def test_a_link_fetches_the_object_without_credentials_and_no_other(s3_server: S3Server, bucket: str) -> None:
+def test_presigned_url_fetches_only_its_object(s3_server: S3Server, bucket: str) -> None:
     storage = build_storage(f"s3://{bucket}/prefix", s3_server.access)
     storage.put("jobs/1/student", io.BytesIO(b"0123456789"))
     link = storage.url("jobs/1/student")
@@ -261,7 +259,7 @@ def test_a_link_fetches_the_object_without_credentials_and_no_other(s3_server: S
     assert str(s3_server.access.secret_access_key) not in link
 
 
-def test_a_connection_lost_in_the_middle_is_made_again(s3_server: S3Server, bucket: str) -> None:
+def test_interrupted_read_is_retried(s3_server: S3Server, bucket: str) -> None:
     build_storage(f"s3://{bucket}", s3_server.access).put("big", io.BytesIO(BIG))
     with FlakyProxy(s3_server.url, allow=9 * 1024**2) as proxy:
         storage = build_storage(f"s3://{bucket}", replace(s3_server.access, endpoint=proxy.url))
@@ -269,7 +267,7 @@ def test_a_connection_lost_in_the_middle_is_made_again(s3_server: S3Server, buck
         assert proxy.connections >= 3
 
 
-def test_a_store_that_is_away_is_named_without_its_secrets(bucket: str, s3_server: S3Server) -> None:
+def test_unreachable_storage_is_reported_without_secrets(bucket: str, s3_server: S3Server) -> None:
     access = replace(s3_server.access, endpoint=f"http://127.0.0.1:{free_port()}")
     with pytest.raises(StorageUnreachable) as raised:
         build_storage(f"s3://{bucket}", access).check()
@@ -278,7 +276,7 @@ def test_a_store_that_is_away_is_named_without_its_secrets(bucket: str, s3_serve
 
 
 @pytest.mark.parametrize("size", [300_000, len(BIG)], ids=["in one request", "in parts"])
-def test_a_connection_lost_in_the_middle_of_a_put_is_made_again(s3_server: S3Server, bucket: str, size: int) -> None:
+def test_interrupted_write_is_retried(s3_server: S3Server, bucket: str, size: int) -> None:
     with FlakyProxy(s3_server.url, taken=200_000, broken=3) as proxy:
         storage = build_storage(f"s3://{bucket}", replace(s3_server.access, endpoint=proxy.url))
         assert storage.put("big", io.BytesIO(BIG[:size])) == Stored(size, digest(BIG[:size]))
@@ -288,12 +286,10 @@ def test_a_connection_lost_in_the_middle_of_a_put_is_made_again(s3_server: S3Ser
 
 
 @pytest.mark.parametrize("size", [300_000, len(BIG)], ids=["in one request", "in parts"])
-def test_of_a_put_that_never_gets_through_nothing_is_seen_and_nothing_left(
-    s3_server: S3Server, bucket: str, size: int
-) -> None:
+def test_failed_write_leaves_no_object_and_no_parts(s3_server: S3Server, bucket: str, size: int) -> None:
     direct = build_storage(f"s3://{bucket}", s3_server.access)
     direct.put("kept", io.BytesIO(b"kept"))
-    # Small requests pass, as that which removes the parts.
+    # Small requests pass, including the one that aborts the multipart upload.
     with FlakyProxy(s3_server.url, taken=200_000) as proxy:
         storage = build_storage(f"s3://{bucket}", replace(s3_server.access, endpoint=proxy.url))
         for key in ("new", "kept"):
@@ -305,7 +301,7 @@ def test_of_a_put_that_never_gets_through_nothing_is_seen_and_nothing_left(
 
 
 @pytest.mark.parametrize("size", [300_000, len(BIG)], ids=["in one request", "in parts"])
-def test_an_answer_that_was_lost_does_not_harm_the_object(s3_server: S3Server, bucket: str, size: int) -> None:
+def test_lost_response_does_not_damage_the_object(s3_server: S3Server, bucket: str, size: int) -> None:
     with FlakyProxy(s3_server.url, allow=0, broken=2) as proxy:
         storage = build_storage(f"s3://{bucket}", replace(s3_server.access, endpoint=proxy.url))
         assert storage.put("big", io.BytesIO(BIG[:size])) == Stored(size, digest(BIG[:size]))
@@ -313,7 +309,7 @@ def test_an_answer_that_was_lost_does_not_harm_the_object(s3_server: S3Server, b
 
 
 @pytest.mark.parametrize("size", [0, 1, 8 * 1024**2, 8 * 1024**2 + 1])
-def test_an_object_of_one_part_is_put_in_one_request(s3_server: S3Server, bucket: str, size: int) -> None:
+def test_single_part_object_is_written_in_one_request(s3_server: S3Server, bucket: str, size: int) -> None:
     with FlakyProxy(s3_server.url) as proxy:
         storage = build_storage(f"s3://{bucket}", replace(s3_server.access, endpoint=proxy.url))
         assert storage.put("one", io.BytesIO(BIG[:size])) == Stored(size, digest(BIG[:size]))

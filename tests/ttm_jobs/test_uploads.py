@@ -7,7 +7,7 @@ from ttm_jobs.models import UploadState
 from ttm_jobs.repositories import uploads
 
 
-def test_an_upload_is_received_and_completed(engine: Engine) -> None:
+def test_upload_is_received_and_completed(engine: Engine) -> None:
     with session_scope(engine) as session:
         upload = uploads.create(session, filename="teacher.safetensors", media_type="application/octet-stream")
     assert upload.state is UploadState.RECEIVING
@@ -15,12 +15,16 @@ def test_an_upload_is_received_and_completed(engine: Engine) -> None:
     with session_scope(engine) as session:
         uploads.complete(session, upload.id, size=12, sha256="ab" * 32)
     with read_scope(engine) as session:
-        whole = uploads.get(session, upload.id)
-        assert (whole.state, whole.size, whole.filename) == (UploadState.COMPLETE, 12, "teacher.safetensors")
-        assert whole.completed_at is not None
+        completed = uploads.get(session, upload.id)
+        assert (completed.state, completed.size, completed.filename) == (
+            UploadState.COMPLETE,
+            12,
+            "teacher.safetensors",
+        )
+        assert completed.completed_at is not None
 
 
-def test_a_broken_off_upload_leaves_no_row(engine: Engine) -> None:
+def test_aborted_upload_leaves_no_row(engine: Engine) -> None:
     with session_scope(engine) as session:
         upload = uploads.create(session, filename=None, media_type="application/zip")
     with session_scope(engine) as session:

@@ -43,7 +43,7 @@ ID = "01a208f9-4f21-7689-b112-a58ab3238037"
         ("timm:resnet50.a1_in1k", TimmUri("resnet50.a1_in1k")),
     ],
 )
-def test_the_addresses_there_are(uri: str, parsed: object) -> None:
+def test_valid_uris_are_parsed(uri: str, parsed: object) -> None:
     assert parse_uri(uri) == parsed
 
 
@@ -135,13 +135,13 @@ def test_the_addresses_there_are(uri: str, parsed: object) -> None:
         "timm:resnet50/x",
     ],
 )
-def test_every_other_address_is_refused(uri: str) -> None:
+def test_invalid_uris_are_rejected(uri: str) -> None:
     with pytest.raises(UriNotAllowed):
         parse_uri(uri)
 
 
 @given(st.text(max_size=80))
-def test_any_text_is_an_address_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_rejected(text: str) -> None:
     for uri in (text, f"file:///{text}", f"upload:{text}"):
         try:
             parsed = parse_uri(uri)
@@ -155,7 +155,7 @@ def test_any_text_is_an_address_or_refused(text: str) -> None:
 
 
 @given(st.from_regex(r"https?://[a-z0-9.\[\]:@%x-]{1,20}/?[a-z%./:?]{0,12}", fullmatch=True))
-def test_a_host_is_what_another_reader_takes_for_it(text: str) -> None:
+def test_host_matches_another_parser(text: str) -> None:
     try:
         parsed = parse_uri(text)
     except UriNotAllowed:
@@ -164,7 +164,7 @@ def test_a_host_is_what_another_reader_takes_for_it(text: str) -> None:
     assert urlsplit(text).netloc.removesuffix(f":{parsed.port}") == parsed.host
 
 
-def test_only_what_the_operator_named() -> None:
+def test_only_allowed_origins_and_buckets_are_accepted() -> None:
     allowed = ("https://example.com", "http://10.0.0.5:8080")
     for uri in ("https://example.com/x", "https://example.com:443/x", "http://10.0.0.5:8080/x"):
         parsed = parse_uri(uri)
@@ -183,12 +183,12 @@ def test_only_what_the_operator_named() -> None:
 @pytest.mark.parametrize(
     "text", ["example.com", "https://example.com/x", "https://example.com?x", "ftp://example.com", "https://*"]
 )
-def test_what_is_no_origin(text: str) -> None:
+def test_invalid_origins_are_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="is not https://HOST"):
         parse_origin(text)
 
 
-def test_paths_stay_under_the_roots(tmp_path: Path) -> None:
+def test_paths_outside_the_data_roots_are_rejected(tmp_path: Path) -> None:
     root, outside = tmp_path / "root", tmp_path / "root-not"
     (root / "pets").mkdir(parents=True)
     outside.mkdir()
@@ -205,13 +205,13 @@ def test_paths_stay_under_the_roots(tmp_path: Path) -> None:
         with pytest.raises(UriNotAllowed) as raised:
             local_path(FileUri(path), [root])
         messages.add(raised.value.message)
-    # What lies outside answers like what is not there.
+    # A path outside the roots gives the same error as a missing path.
     assert len(messages) == 1
     with pytest.raises(UriNotAllowed):
         local_path(FileUri(str(root)), [])
 
 
-def test_a_root_may_itself_be_a_link(tmp_path: Path) -> None:
+def test_data_root_can_be_a_symbolic_link(tmp_path: Path) -> None:
     (tmp_path / "real" / "pets").mkdir(parents=True)
     (tmp_path / "root").symlink_to(tmp_path / "real")
     assert local_path(FileUri(f"{tmp_path}/root/pets"), [tmp_path / "root"]) == tmp_path / "real" / "pets"

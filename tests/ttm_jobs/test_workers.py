@@ -7,7 +7,7 @@ from ttm_jobs.repositories.workers import Kind
 from ttm_jobs.settings import DEFAULT_QUEUE
 
 
-def tell(engine: Engine, worker_id: str, kind: Kind = "worker", job_id: str | None = None) -> None:
+def register(engine: Engine, worker_id: str, kind: Kind = "worker", job_id: str | None = None) -> None:
     with session_scope(engine) as session:
         workers.register(
             session, worker_id, kind=kind, hostname="host", pid=1, devices=[{"kind": "cpu", "count": 2}], job_id=job_id
@@ -15,35 +15,35 @@ def tell(engine: Engine, worker_id: str, kind: Kind = "worker", job_id: str | No
 
 
 def test_processes_register_and_renew(engine: Engine) -> None:
-    tell(engine, "a")
-    tell(engine, "b", kind="dispatcher")
-    tell(engine, "a", job_id="job-1")
+    register(engine, "a")
+    register(engine, "b", kind="dispatcher")
+    register(engine, "a", job_id="job-1")
     with session_scope(engine) as session:
-        everyone = workers.recent(session, within=MINUTE)
-        assert [(worker.id, worker.kind, worker.job_id) for worker in everyone] == [
+        registered = workers.recent(session, within=MINUTE)
+        assert [(worker.id, worker.kind, worker.job_id) for worker in registered] == [
             ("a", "worker", "job-1"),
             ("b", "dispatcher", None),
         ]
-        assert everyone[0].last_seen_at > everyone[0].started_at
+        assert registered[0].last_seen_at > registered[0].started_at
         assert [worker.id for worker in workers.recent(session, within=MINUTE, kind="dispatcher")] == ["b"]
         assert workers.recent(session, within=NO_TIME) == []
 
 
-def test_idle_workers_are_those_without_a_job(engine: Engine) -> None:
-    tell(engine, "busy", job_id="job-1")
-    tell(engine, "idle")
-    tell(engine, "dispatcher", kind="dispatcher")
+def test_workers_without_a_job_are_idle(engine: Engine) -> None:
+    register(engine, "busy", job_id="job-1")
+    register(engine, "idle")
+    register(engine, "dispatcher", kind="dispatcher")
     with session_scope(engine) as session:
         assert workers.idle_by_queue(session, within=MINUTE) == {DEFAULT_QUEUE: 1}
         assert workers.idle_by_queue(session, within=NO_TIME) == {}
 
 
-def test_who_leaves_or_falls_silent_is_forgotten(engine: Engine) -> None:
-    tell(engine, "left")
-    tell(engine, "silent")
+def test_removed_or_unresponsive_workers_are_deleted(engine: Engine) -> None:
+    register(engine, "left")
+    register(engine, "unresponsive")
     with session_scope(engine) as session:
         workers.remove(session, "left")
         workers.delete_unresponsive(session, unresponsive_for=MINUTE)
-        assert [worker.id for worker in workers.recent(session, within=MINUTE)] == ["silent"]
+        assert [worker.id for worker in workers.recent(session, within=MINUTE)] == ["unresponsive"]
         workers.delete_unresponsive(session, unresponsive_for=-MINUTE)
         assert workers.recent(session, within=MINUTE) == []

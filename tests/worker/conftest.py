@@ -1,4 +1,4 @@
-"""A storage in a folder, and a runner in this process, with the tiny trainer as a real process."""
+"""Fixtures: a storage in a local folder, and a runner in the test's process with the tiny trainer."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the collector removes, and what it never does, on both databases."""
+"""Objects that the collector removes and objects that it keeps, on both databases."""
 
 import io
 import os
@@ -35,11 +35,11 @@ def collector(engine: Engine, storage: Storage) -> Collector:
     return Collector(Settings(), engine, storage)
 
 
-def test_what_was_never_whole_is_swept_as_well(collector: Collector, tmp_path: Path) -> None:
+def test_old_partial_files_are_removed(collector: Collector, tmp_path: Path) -> None:
     old, new = tmp_path / "storage/jobs/1/.partial-old", tmp_path / "storage/jobs/2/.partial-new"
     for path in (old, new):
         path.parent.mkdir(parents=True)
-        path.write_bytes(b"half")
+        path.write_bytes(b"partial")
     os.utime(old, (0, 0))
     assert collector.collect() == 1
     assert not old.exists()
@@ -52,17 +52,17 @@ def put(storage: Storage, *keys: str) -> None:
 
 
 def age(engine: Engine, lease: Lease) -> None:
-    """Has an attempt have ended long ago."""
+    """Sets the end of an attempt to two days ago."""
     with session_scope(engine) as session:
         session.get_one(Attempt, (lease.job_id, lease.epoch)).ended_at = now(session) - LONG_AGO
 
 
-def break_off(engine: Engine, lease: Lease) -> None:
+def fail_attempt(engine: Engine, lease: Lease) -> None:
     with session_scope(engine) as session:
         lifecycle.attempt_failed(session, leases.fence(session, lease), CRASH, backoff=timedelta(0))
 
 
-def test_what_a_dead_attempt_left_goes_and_what_a_row_names_stays(
+def test_unreferenced_objects_of_ended_attempts_are_removed_and_others_stay(
     collector: Collector, engine: Engine, storage: Storage
 ) -> None:
     first = running(engine)
@@ -78,20 +78,20 @@ def test_what_a_dead_attempt_left_goes_and_what_a_row_names_stays(
             best=False, lease_epoch=1, created_at=now(session),
         )  # fmt: skip
         recording.checkpoint(session, job, saved, {}, now(session))
-    break_off(engine, first)
+    fail_attempt(engine, first)
     second = claimed(engine, first.job_id, "worker-2")
     put(storage, f"{base}/2/student.safetensors")
-    assert collector.collect() == 0, "the first attempt has only just ended, the second runs"
+    assert collector.collect() == 0, "the first attempt has just ended and the second runs"
     age(engine, first)
     assert collector.collect() == 1
     assert list(storage.list()) == [f"{base}/1/checkpoints/5", f"{base}/1/trainer.log", f"{base}/2/student.safetensors"]
-    break_off(engine, second)
+    fail_attempt(engine, second)
     age(engine, second)
     assert collector.collect() == 1
     assert collector.collect() == 0
 
 
-def test_a_job_that_is_gone_leaves_nothing_but_a_restored_record_loses_nothing(
+def test_objects_of_deleted_jobs_are_removed_and_recent_ones_stay(
     collector: Collector, engine: Engine, storage: Storage
 ) -> None:
     young, job_id = new_id(), queued(engine)
@@ -100,32 +100,32 @@ def test_a_job_that_is_gone_leaves_nothing_but_a_restored_record_loses_nothing(
     assert list(storage.list()) == sorted([f"jobs/{young}/1/student", f"jobs/{job_id}/7/student"])
 
 
-def test_an_upload_that_never_ended_goes_and_one_that_is_whole_or_under_way_stays(
+def test_abandoned_upload_is_removed_and_complete_or_active_ones_stay(
     collector: Collector, engine: Engine, storage: Storage
 ) -> None:
     with session_scope(engine) as session:
-        whole, sending, broken = (uploads.create(session, filename=None, media_type="x/y") for _ in range(3))
+        complete, sending, broken = (uploads.create(session, filename=None, media_type="x/y") for _ in range(3))
         session.flush()
-        uploads.complete(session, whole.id, size=1, sha256="0" * 64)
-        for upload in (whole, broken):
+        uploads.complete(session, complete.id, size=1, sha256="0" * 64)
+        for upload in (complete, broken):
             upload.created_at = now(session) - LONG_AGO
-    put(storage, whole.key, sending.key, broken.key, f"uploads/{OLD_ID}")
-    assert collector.collect() == 1, "nobody sends it"
-    assert set(storage.list()) == {whole.key, sending.key, broken.key}, "its name says that it is young"
+    put(storage, complete.key, sending.key, broken.key, f"uploads/{OLD_ID}")
+    assert collector.collect() == 1, "the upload no longer exists"
+    assert set(storage.list()) == {complete.key, sending.key, broken.key}, "its id is recent"
     with session_scope(engine) as session:
         assert session.get(Upload, broken.id) is None
         assert session.get(Upload, sending.id) is not None
 
 
-def test_keys_of_another_form_are_left_alone(collector: Collector, storage: Storage) -> None:
+def test_keys_of_unknown_form_are_kept(collector: Collector, storage: Storage) -> None:
     put(storage, "backup", f"jobs/{OLD_ID}/x/y", f"jobs/{OLD_ID}/1", f"stores/{OLD_ID}/1/z", "jobs/no-id/1/student")
     assert collector.collect() == 0
 
 
-def test_what_is_being_published_is_never_removed(
+def test_collector_never_removes_artifacts_during_publication(
     make_rig: MakeRig, dataset: str, engine: Engine, storage: Storage
 ) -> None:
-    """Collectors without any safe age, as fast as they can, beside workers that publish."""
+    """Collectors without a minimum age run continuously while workers publish."""
     eager = Settings.model_validate({"collect_min_age_seconds": 1e-6})
     stop = Event()
     rig = make_rig()
@@ -152,24 +152,24 @@ def test_what_is_being_published_is_never_removed(
                 assert storage.size(row.key) == row.size
 
 
-def test_any_number_of_collectors(collector: Collector, engine: Engine, storage: Storage) -> None:
+def test_collectors_run_concurrently(collector: Collector, engine: Engine, storage: Storage) -> None:
     put(storage, *(f"jobs/{OLD_ID}/{epoch}/student" for epoch in range(50)))
     with ThreadPoolExecutor(4) as pool:
         assert sum(pool.map(lambda _: collector.collect(), range(4))) >= 50
     assert list(storage.list()) == []
 
 
-def test_it_goes_on_after_the_storage_could_not_be_read(engine: Engine) -> None:
+def test_collector_continues_after_storage_errors(engine: Engine) -> None:
     stop = Event()
-    asked = []
+    sweeps = []
 
-    class Away:
+    class UnavailableStorage:
         def sweep(self, older_than: timedelta) -> None:
-            asked.append(True)
-            if len(asked) == 3:
+            sweeps.append(True)
+            if len(sweeps) == 3:
                 stop.set()
             raise OSError("no route to the storage")
 
     settings = Settings.model_validate({"collect_interval_seconds": 0.01})
-    Collector(settings, engine, Away()).serve(stop)  # type: ignore[arg-type]
-    assert len(asked) == 3
+    Collector(settings, engine, UnavailableStorage()).serve(stop)  # type: ignore[arg-type]
+    assert len(sweeps) == 3

@@ -1,5 +1,4 @@
-"""A trainer on two devices (two processes over gloo, where there is no GPU): the same batches, the same losses, one
-student, and nothing left behind."""
+"""Training on two devices (two gloo processes without a GPU): same batches, same losses, one student, no leftovers."""
 
 import json
 import os
@@ -41,20 +40,20 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return digits_idx(tmp_path_factory.mktemp("digits"), train=240, test=40)
 
 
-def trainer_of(workdir: Path, told: DistillSpec) -> Trainer:
+def trainer_of(workdir: Path, job_spec: DistillSpec) -> Trainer:
     workdir.mkdir()
     inputs = {
-        "dataset": told.dataset.uri.removeprefix("file://"),
-        "teachers": [each.checkpoint.removeprefix("file://") for each in told.all_teachers],
+        "dataset": job_spec.dataset.uri.removeprefix("file://"),
+        "teachers": [each.checkpoint.removeprefix("file://") for each in job_spec.all_teachers],
     }
-    (workdir / "run.json").write_text(json.dumps({"spec": told.model_dump(mode="json"), "inputs": inputs}))
-    return again_in(workdir)
+    (workdir / "run.json").write_text(json.dumps({"spec": job_spec.model_dump(mode="json"), "inputs": inputs}))
+    return resumed_trainer(workdir)
 
 
-def again_in(workdir: Path) -> Trainer:
-    """Confined as a worker confines it: what it may read and write lies beside the work directory."""
-    around = workdir.parents[1]
-    settings = Settings(work_dir=around, data_roots=(around,))
+def resumed_trainer(workdir: Path) -> Trainer:
+    """A confined trainer. Its readable and writable paths are next to the work directory."""
+    parent = workdir.parents[1]
+    settings = Settings(work_dir=parent, data_roots=(parent,))
     starter = Starter(REAL_TRAINER, marks=stale.marks(), settings=settings)
     return Trainer(starter, workdir, log=LogFile(workdir / "trainer.log", 100_000))
 
@@ -81,14 +80,15 @@ def student(items: list[Any]) -> str:
 
 
 def losses(items: list[Any]) -> list[tuple[int, dict[str, float]]]:
-    told = [(item.step, item.values) for item in items if isinstance(item, Metrics)]
+    reported = [(item.step, item.values) for item in items if isinstance(item, Metrics)]
     return [
-        (step, {k: v for k, v in values.items() if "loss" in k or "ttm" in k or "/ce" in k}) for step, values in told
+        (step, {k: v for k, v in values.items() if "loss" in k or "ttm" in k or "/ce" in k})
+        for step, values in reported
     ]
 
 
-def test_one_and_two_processes_have_the_same_losses(tmp_path: Path, teacher: Path) -> None:
-    """A student without batch norm, since each device's batch norms see its own images alone."""
+def test_one_and_two_devices_have_the_same_losses(tmp_path: Path, teacher: Path) -> None:
+    """Uses a student without batch norm, because batch norm sees only the images of its own device."""
     torch_vit = {"architecture": "test_vit", "image_size": 32}
     folder = digits_folder(tmp_path / "digits", classes=10, each=9, size=32, mode="L")
     training = {
@@ -98,45 +98,46 @@ def test_one_and_two_processes_have_the_same_losses(tmp_path: Path, teacher: Pat
         "teacher_logits": "stored",
         "gradient_clipping": 1.0,
     }
-    seen = []
+    losses_by_devices = []
     for devices in (1, 2):
         workdir = tmp_path / str(devices)
-        told = spec(folder, teacher, student=torch_vit, training={**training, "devices": devices})
-        items = finished(trainer_of(workdir, told), workdir)
+        job_spec = spec(folder, teacher, student=torch_vit, training={**training, "devices": devices})
+        items = finished(trainer_of(workdir, job_spec), workdir)
         assert next(item for item in items if isinstance(item, Resolved)).total_steps == 18
-        assert items[-2].result.teacher_forwards in range(250, 271), "a few views of 162 are equal"
+        assert items[-2].result.teacher_forwards in range(250, 271), "some of the 162 views are identical"
         assert items[-2].result.teacher_cache_hits == 270 - items[-2].result.teacher_forwards
-        seen.append(losses(items))
-    assert len(seen[0]) > 5
-    for (step, alone), (other_step, together) in zip(*seen, strict=True):
+        losses_by_devices.append(losses(items))
+    assert len(losses_by_devices[0]) > 5
+    for (step, one_device), (other_step, two_devices) in zip(*losses_by_devices, strict=True):
         assert step == other_step
-        assert together == pytest.approx(alone, abs=1e-5)
+        assert two_devices == pytest.approx(one_device, abs=1e-5)
 
 
-def test_stopped_and_resumed_on_two_devices_to_the_same_bits(tmp_path: Path, digits: Path, teacher: Path) -> None:
-    told = spec(digits, teacher, training={"devices": 2, "epochs": 12, "checkpoint_seconds": 3600})
-    whole = student(finished(trainer_of(tmp_path / "whole", told), tmp_path / "whole"))
+def test_resumed_run_on_two_devices_is_bit_identical(tmp_path: Path, digits: Path, teacher: Path) -> None:
+    job_spec = spec(digits, teacher, training={"devices": 2, "epochs": 12, "checkpoint_seconds": 3600})
+    expected = student(finished(trainer_of(tmp_path / "uninterrupted", job_spec), tmp_path / "uninterrupted"))
 
     workdir = tmp_path / "stopped"
-    trainer = trainer_of(workdir, told)
+    trainer = trainer_of(workdir, job_spec)
     trainer.start()
     follow(trainer, workdir, until=Metrics)
-    assert len(group_of(trainer.pid)) >= 2, "a process for each device"
+    assert len(group_of(trainer.pid)) >= 2, "one process per device"
     trainer.stop()
     items = follow(trainer, workdir)
     assert isinstance(items[-2], Stopped)
     assert 0 < items[-2].step < 96
     assert not group_of(trainer.pid)
 
-    assert student(finished(again_in(workdir), workdir)) == whole
+    assert student(finished(resumed_trainer(workdir), workdir)) == expected
 
 
-def test_a_device_that_is_lost_ends_the_run(tmp_path: Path, digits: Path) -> None:
+def test_loss_of_a_device_ends_the_run(tmp_path: Path, digits: Path) -> None:
     workdir = tmp_path / "run"
     trainer = trainer_of(workdir, spec(digits, training={"devices": 2, "epochs": 100_000}))
     trainer.start()
     follow(trainer, workdir, until=Progress)
-    (peer,) = (pid for pid in group_of(trainer.pid) if pid != trainer.pid)
+    # The group also has multiprocessing's resource tracker.
+    (peer,) = (pid for pid in group_of(trainer.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
     os.kill(peer, signal.SIGKILL)
     items = follow(trainer, workdir)
     assert items[-1].returncode != 0
@@ -144,19 +145,19 @@ def test_a_device_that_is_lost_ends_the_run(tmp_path: Path, digits: Path) -> Non
     wait_until(lambda: not group_of(trainer.pid))
 
 
-def test_under_torchrun_too(tmp_path: Path, digits: Path) -> None:
-    told = spec(digits, training={"devices": 2})
-    (tmp_path / "spec.json").write_text(told.model_dump_json())
+def test_distill_runs_under_torchrun(tmp_path: Path, digits: Path) -> None:
+    job_spec = spec(digits, training={"devices": 2})
+    (tmp_path / "spec.json").write_text(job_spec.model_dump_json())
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     distil = ["-m", "ttm_core", "distill", str(tmp_path / "spec.json"), "--out", str(tmp_path / "out")]
     done = subprocess.run([*torchrun, *distil], capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "out" / "student.safetensors").exists()
-    assert done.stderr.count("INFO finished ") == 1, "one of them tells"
+    assert done.stderr.count("INFO finished ") == 1, "only the main process logs"
 
 
-def test_a_memory_of_each_image_wants_one_device(digits: Path, teacher: Path) -> None:
-    with pytest.raises(ValidationError, match="crd remembers"):
+def test_crd_and_too_small_batches_require_one_device(digits: Path, teacher: Path) -> None:
+    with pytest.raises(ValidationError, match="crd supports one device only"):
         spec(digits, teacher, method={"kind": "wttm", "features": "crd"}, training={"devices": 2})
-    with pytest.raises(ValidationError, match="fewer than two images"):
+    with pytest.raises(ValidationError, match="batch norm needs two images"):
         spec(digits, teacher, training={"devices": 4, "batch_size": 6})

@@ -15,13 +15,13 @@ from worker.dispatcher import dispatcher as module
 from worker.dispatcher.dispatcher import Dispatcher
 
 
-class DeadDoorbell:
+class UnavailableNotifier:
     def notify(self, job_id: str, *, priority: int, queue: str) -> None:
-        raise BrokerUnavailable("gone")
+        raise BrokerUnavailable("unreachable")
 
 
 @pytest.fixture
-def bell() -> InMemoryNotifier:
+def notifier() -> InMemoryNotifier:
     return InMemoryNotifier()
 
 
@@ -38,8 +38,8 @@ def settings() -> Settings:
 
 
 @pytest.fixture
-def dispatcher(settings: Settings, engine: Engine, bell: InMemoryNotifier) -> Dispatcher:
-    return Dispatcher(settings, engine, bell)
+def dispatcher(settings: Settings, engine: Engine, notifier: InMemoryNotifier) -> Dispatcher:
+    return Dispatcher(settings, engine, notifier)
 
 
 def idle_worker(engine: Engine, name: str = "idle") -> None:
@@ -47,78 +47,78 @@ def idle_worker(engine: Engine, name: str = "idle") -> None:
         workers.register(session, name, kind="worker", hostname="h", pid=1, devices=[], job_id=None)
 
 
-def owed(engine: Engine) -> int:
+def pending_messages(engine: Engine) -> int:
     with session_scope(engine) as session:
         return session.query(OutboxMessage).count()
 
 
-def test_every_new_job_is_rung_once(dispatcher: Dispatcher, engine: Engine, bell: InMemoryNotifier) -> None:
+def test_new_job_is_announced_once(dispatcher: Dispatcher, engine: Engine, notifier: InMemoryNotifier) -> None:
     job_ids = [queued(engine) for _ in range(3)]
     assert dispatcher.dispatch() == 3
-    assert bell.take() == job_ids
+    assert notifier.take() == job_ids
     assert dispatcher.dispatch() == 0
-    assert owed(engine) == 0
+    assert pending_messages(engine) == 0
 
 
-def test_a_ring_that_the_broker_did_not_take_is_owed_still(
-    settings: Settings, engine: Engine, bell: InMemoryNotifier, monkeypatch: pytest.MonkeyPatch
+def test_undelivered_wake_up_message_stays_in_the_outbox(
+    settings: Settings, engine: Engine, notifier: InMemoryNotifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_RETRY_AFTER", NO_TIME)
     job_id = queued(engine)
-    assert Dispatcher(settings, engine, DeadDoorbell()).dispatch() == 0
-    assert owed(engine) == 1
-    assert Dispatcher(settings, engine, bell).dispatch() == 1
-    assert bell.take() == [job_id]
+    assert Dispatcher(settings, engine, UnavailableNotifier()).dispatch() == 0
+    assert pending_messages(engine) == 1
+    assert Dispatcher(settings, engine, notifier).dispatch() == 1
+    assert notifier.take() == [job_id]
 
 
-def test_a_silent_workers_job_is_queued_and_rung(
-    dispatcher: Dispatcher, engine: Engine, bell: InMemoryNotifier
+def test_job_of_an_unresponsive_worker_is_queued_and_announced(
+    dispatcher: Dispatcher, engine: Engine, notifier: InMemoryNotifier
 ) -> None:
     lease = running(engine, duration=NO_TIME)
     dispatcher.dispatch()
-    bell.take()
+    notifier.take()
     dispatcher.reap()
     assert state_of(engine, lease.job_id) is JobState.QUEUED
     wait_until(dispatcher.dispatch)
-    assert bell.take() == [lease.job_id]
+    assert notifier.take() == [lease.job_id]
 
 
-def test_lost_rings_are_repeated_for_idle_workers_only(
-    dispatcher: Dispatcher, engine: Engine, bell: InMemoryNotifier
+def test_wake_up_messages_are_repeated_for_idle_workers_only(
+    dispatcher: Dispatcher, engine: Engine, notifier: InMemoryNotifier
 ) -> None:
     first, second = queued(engine), queued(engine)
     dispatcher.dispatch()
-    bell.take()
+    notifier.take()
     dispatcher.reap()
     dispatcher.dispatch()
-    assert bell.take() == [], "everyone is busy: they will hear when they are done"
+    assert notifier.take() == [], "no worker is idle; busy workers claim the jobs when they finish"
     idle_worker(engine)
     dispatcher.reap()
     dispatcher.dispatch()
-    assert bell.take() == [first]
+    assert notifier.take() == [first]
     claimed(engine, first)
     dispatcher.reap()
     dispatcher.dispatch()
-    assert bell.take() == [second]
+    assert notifier.take() == [second]
 
 
-def test_several_dispatchers_serve_side_by_side(settings: Settings, engine: Engine, bell: InMemoryNotifier) -> None:
+def test_dispatchers_run_concurrently(settings: Settings, engine: Engine, notifier: InMemoryNotifier) -> None:
     stop = Event()
-    threads = [Thread(target=Dispatcher(settings, engine, bell).serve, args=[stop]) for _ in range(3)]
+    threads = [Thread(target=Dispatcher(settings, engine, notifier).serve, args=[stop]) for _ in range(3)]
     for thread in threads:
         thread.start()
     job_ids = [queued(engine) for _ in range(20)]
-    lost = running(engine, duration=NO_TIME).job_id
-    rung: list[str] = []
+    expired = running(engine, duration=NO_TIME).job_id
+    announced: list[str] = []
 
-    def heard() -> bool:
-        rung.extend(bell.take())
-        return len(rung) >= 22
+    def all_announced() -> bool:
+        announced.extend(notifier.take())
+        return len(announced) >= 22
 
-    wait_until(heard)
+    wait_until(all_announced)
     stop.set()
     for thread in threads:
         thread.join(10)
-    # The lost job twice: when it was new, and when it came back.
-    assert sorted(rung) == sorted([*job_ids, lost, lost])
-    assert job_of(engine, lost).attempt == 1
+    # The expired job is announced twice: when created and when queued again.
+    assert sorted(announced) == sorted([*job_ids, expired, expired])
+    assert job_of(engine, expired).attempt == 1

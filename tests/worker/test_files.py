@@ -14,7 +14,7 @@ from worker.trainer.log import LogFile
 from worker.trainer.stale import attempt_directory, remove_attempt, remove_stale_directories
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_file_is_written_atomically(tmp_path: Path) -> None:
     path = tmp_path / "new" / "file"
     write_atomically(path, iter([b"a", b"b"]), hashlib.sha256(b"ab").hexdigest())
     assert path.read_bytes() == b"ab"
@@ -24,20 +24,20 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_inside(tmp_path: Path) -> None:
+def test_path_outside_the_work_directory_is_rejected(tmp_path: Path) -> None:
     assert inside(tmp_path, "out/../out/student") == tmp_path / "out" / "student"
     for path in ("..", "../x", "/etc/passwd", "out/../../x"):
         with pytest.raises(ValueError, match="outside the work directory"):
             inside(tmp_path, path)
 
 
-def test_a_full_disk_is_told_by_its_number() -> None:
+def test_full_disk_is_recognized_by_errno() -> None:
     assert is_full_disk(OSError(errno.ENOSPC, "full"))
     assert is_full_disk(OSError(errno.EDQUOT, "quota"))
     assert not is_full_disk(OSError(errno.EACCES, "no"))
 
 
-def test_a_log_keeps_its_newest_part(tmp_path: Path) -> None:
+def test_log_keeps_its_newest_part(tmp_path: Path) -> None:
     log = LogFile(tmp_path / "log", 1000)
     log.copy(io.BufferedReader(io.BytesIO(b"short")))
     assert list(log.read()) == [b"short"]
@@ -48,7 +48,7 @@ def test_a_log_keeps_its_newest_part(tmp_path: Path) -> None:
     assert 5 <= len(kept) <= 10
 
 
-def test_work_directories_of_dead_attempts_are_removed(rig: Rig, engine: Engine) -> None:
+def test_stale_work_directories_are_removed(rig: Rig, engine: Engine) -> None:
     lease = running(engine)
     work_dir = rig.settings.work_dir
     held = attempt_directory(work_dir, lease.job_id, lease.epoch)

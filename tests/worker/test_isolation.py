@@ -1,4 +1,4 @@
-"""What a trainer cannot do, tried by a process in its place: each measure holds here, or the test says that it cannot."""
+"""Trainer isolation, tested by a process in the trainer's place. Skips name the measures this system lacks."""
 
 import ctypes
 import json
@@ -25,12 +25,12 @@ def _system_can(*arguments: str) -> bool:
 
 NAMESPACES = _system_can("--user", "--net")
 LANDLOCK = ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1)
-needs_namespaces = pytest.mark.skipif(not NAMESPACES, reason="no user namespaces here")
-needs_landlock = pytest.mark.skipif(LANDLOCK < 1, reason="no Landlock here")
+needs_namespaces = pytest.mark.skipif(not NAMESPACES, reason="no user namespaces")
+needs_landlock = pytest.mark.skipif(LANDLOCK < 1, reason="no Landlock")
 
 
 class Confined:
-    """Runs Python as a trainer would be run."""
+    """Runs Python code with a trainer's confinement."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.work = folder / "work"
@@ -41,7 +41,7 @@ class Confined:
         self.settings = Settings.model_validate({"work_dir": self.work, "data_roots": (self.dataset,), **settings})
 
     def run(self, code: str, *arguments: object, network: bool = False) -> Any:
-        """What the code prints as JSON."""
+        """Runs `code` and returns the JSON that it prints."""
         command = [sys.executable, "-c", code]
         before = prefix(self.settings, command, str(self.temporary), network=network)
         ended = subprocess.run(
@@ -84,16 +84,16 @@ def listener() -> Iterator[int]:
 
 
 @needs_namespaces
-def test_it_reaches_no_host_not_even_this_one(confined: Confined, listener: int) -> None:
+def test_trainer_cannot_reach_any_host(confined: Confined, listener: int) -> None:
     assert confined.run(CONNECT, listener) == "ConnectionRefusedError"
 
 
-def test_a_teacher_of_timms_needs_the_network(confined: Confined, listener: int) -> None:
+def test_trainer_with_a_timm_teacher_has_network_access(confined: Confined, listener: int) -> None:
     assert confined.run(CONNECT, listener, network=True) == "connected"
 
 
 @needs_namespaces
-def test_its_own_processes_speak_over_loopback(confined: Confined) -> None:
+def test_trainer_processes_communicate_over_loopback(confined: Confined) -> None:
     code = """
 import json, multiprocessing, socket
 def send(port):
@@ -108,7 +108,7 @@ child.join()
 
 
 @needs_landlock
-def test_it_reads_its_inputs_and_no_other_files(confined: Confined, tmp_path: Path) -> None:
+def test_trainer_reads_only_its_inputs(confined: Confined, tmp_path: Path) -> None:
     inside = [confined.dataset / "a.png", confined.workdir / "run.json", confined.temporary / "x"]
     outside = [tmp_path / "secret", Path.home() / ".ttm-test-of-isolation"]
     try:
@@ -122,7 +122,7 @@ def test_it_reads_its_inputs_and_no_other_files(confined: Confined, tmp_path: Pa
 
 
 @needs_landlock
-def test_it_writes_its_own_folders_and_no_inputs(confined: Confined) -> None:
+def test_trainer_writes_only_its_own_folders(confined: Confined) -> None:
     inside = [confined.workdir / "a", confined.temporary / "b", confined.work / "data" / "c", Path("/dev/null")]
     outside = [confined.dataset / "a", Path("/etc/ttm-test"), Path("/usr/ttm-test")]
     found = confined.run(OPEN, "w", *inside, *outside)
@@ -131,12 +131,12 @@ def test_it_writes_its_own_folders_and_no_inputs(confined: Confined) -> None:
 
 
 @needs_landlock
-def test_it_learns_nothing_of_its_workers_environment(confined: Confined) -> None:
+def test_trainer_cannot_read_the_environment_of_its_worker(confined: Confined) -> None:
     assert confined.run(OPEN, "rb", f"/proc/{os.getpid()}/environ") == {f"/proc/{os.getpid()}/environ": False}
 
 
-@pytest.mark.skipif(LANDLOCK < 6, reason="this Landlock knows no signals")
-def test_it_cannot_end_its_worker(confined: Confined) -> None:
+@pytest.mark.skipif(LANDLOCK < 6, reason="this Landlock version has no signal scoping")
+def test_trainer_cannot_signal_its_worker(confined: Confined) -> None:
     code = f"""
 import json, os
 try:
@@ -148,7 +148,7 @@ except PermissionError:
     assert confined.run(code) is False
 
 
-def test_it_gains_nothing_and_leaves_no_core(confined: Confined) -> None:
+def test_trainer_has_no_privileges_and_writes_no_core_dump(confined: Confined) -> None:
     code = """
 import json, resource
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
@@ -161,13 +161,13 @@ print(json.dumps([status["NoNewPrivs"].strip(), int(status["CapEff"], 16), resou
     assert capabilities == 0
 
 
-def test_it_may_be_left_as_it_is(tmp_path: Path, listener: int) -> None:
+def test_isolation_can_be_disabled(tmp_path: Path, listener: int) -> None:
     assert Confined(tmp_path, trainer_isolation="off").run(CONNECT, listener) == "connected"
 
 
-# What differs between the databases is elsewhere.
+# Isolation does not depend on the database.
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_a_jobs_trainer_is_confined(make_rig: MakeRig, dataset: str, tmp_path: Path, listener: int) -> None:
+def test_trainer_of_a_job_is_confined(make_rig: MakeRig, dataset: str, tmp_path: Path, listener: int) -> None:
     marks = tmp_path / "secret"
     marks.write_text("x")
     trainer = tmp_path / "data" / "trainer.py"
@@ -182,6 +182,6 @@ def test_a_jobs_trainer_is_confined(make_rig: MakeRig, dataset: str, tmp_path: P
     rig.run(job_id)
     assert job_of(rig.engine, job_id).state is JobState.FAILED
     [log] = [key for key in rig.storage.list() if key.endswith("trainer.log")]
-    said = rig.read(log).decode()
-    assert ("PermissionError" in said) == (LANDLOCK >= 1), said
-    assert ("ConnectionRefusedError" in said) == NAMESPACES, said
+    output = rig.read(log).decode()
+    assert ("PermissionError" in output) == (LANDLOCK >= 1), output
+    assert ("ConnectionRefusedError" in output) == NAMESPACES, output

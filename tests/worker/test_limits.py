@@ -1,4 +1,4 @@
-"""Limits on the trainer: its memory, its time, and the job's deadline."""
+"""The trainer's memory and time limits, and the job's deadline."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ HOLDER = "import sys; held = bytearray({0}); held[::4096] = bytes([1]) * len(hel
 
 @pytest.fixture
 def group() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Two processes of one group that hold 60 MiB each."""
+    """Two processes of one group. Each holds 60 MiB."""
     first = subprocess.Popen([sys.executable, "-c", HOLDER.format(60 * MIB)], stdin=-1, stdout=-1, process_group=0)
     second = subprocess.Popen(
         [sys.executable, "-c", HOLDER.format(60 * MIB)], stdin=-1, stdout=-1, process_group=first.pid
@@ -40,14 +40,14 @@ def group() -> Iterator[list[subprocess.Popen[bytes]]]:
         process.communicate()
 
 
-def test_the_memory_of_a_group_is_that_of_its_processes_without_mapped_files(
+def test_memory_of_a_process_group_excludes_mapped_files(
     group: list[subprocess.Popen[bytes]],
 ) -> None:
     assert 120 * MIB < resources.held_by_group(group[0].pid) < 160 * MIB
     assert resources.held_by_group(2**22 + 1) == 0
 
 
-def test_a_trainer_that_outgrows_its_limit_is_named_and_the_worker_goes_on(make_rig: MakeRig, dataset: str) -> None:
+def test_job_over_its_memory_limit_fails_and_the_worker_continues(make_rig: MakeRig, dataset: str) -> None:
     rig = make_rig(trainer_memory_bytes=300 * MIB)
     big = queued(rig.engine, spec=spec(name="steps=9999 step_seconds=0.02 hold_mib=400", dataset=dataset))
     small = queued(rig.engine, spec=spec(name="steps=3", dataset=dataset))
@@ -62,7 +62,7 @@ def test_a_trainer_that_outgrows_its_limit_is_named_and_the_worker_goes_on(make_
     assert state_of(rig.engine, small) is JobState.SUCCEEDED
 
 
-def test_a_kill_by_the_kernel_for_want_of_memory_is_named_and_tried_again() -> None:
+def test_kernel_oom_kill_is_reported_and_retried() -> None:
     outcome = outcome_of(None, -signal.SIGKILL, None, oom_killed=True)
     assert isinstance(outcome, Broken)
     assert (outcome.failure.code, outcome.failure.origin) == ("out_of_memory", "system")
@@ -71,7 +71,7 @@ def test_a_kill_by_the_kernel_for_want_of_memory_is_named_and_tried_again() -> N
     assert other.failure.code == "trainer_died"
 
 
-def test_an_attempt_that_takes_too_long_fails(make_rig: MakeRig, dataset: str) -> None:
+def test_attempt_over_its_time_limit_fails(make_rig: MakeRig, dataset: str) -> None:
     rig = make_rig(trainer_timeout_seconds=1.0)
     job_id = queued(rig.engine, spec=spec(name="steps=9999 step_seconds=0.02", dataset=dataset))
     rig.run(job_id)
@@ -79,7 +79,7 @@ def test_an_attempt_that_takes_too_long_fails(make_rig: MakeRig, dataset: str) -
     assert (job.state, (job.failure or {})["code"]) == (JobState.FAILED, "time_limit_exceeded")
 
 
-def test_a_running_job_fails_at_its_deadline(rig: Rig, dataset: str) -> None:
+def test_running_job_fails_at_its_deadline(rig: Rig, dataset: str) -> None:
     body = spec(name="steps=9999 step_seconds=0.02", dataset=dataset)
     job_id = queued(rig.engine, spec=body, deadline=timedelta(seconds=2))
     rig.run(job_id)
@@ -95,13 +95,13 @@ def test_a_running_job_fails_at_its_deadline(rig: Rig, dataset: str) -> None:
 
 
 @pytest.mark.parametrize("reason", ["deadline_exceeded", "time_limit_exceeded"])
-def test_stopped_at_a_limit_a_job_has_failed_for_it(reason: str) -> None:
+def test_trainer_stopped_at_a_limit_fails_with_its_reason(reason: str) -> None:
     outcome = outcome_of(None, -signal.SIGKILL, reason)
     assert isinstance(outcome, Rejected)
     assert (outcome.failure.code, outcome.failure.retryable) == (reason, False)
 
 
-def test_a_job_that_ends_in_time_keeps_its_student(rig: Rig, dataset: str) -> None:
+def test_job_that_finishes_before_its_deadline_keeps_its_student(rig: Rig, dataset: str) -> None:
     job_id = queued(rig.engine, spec=spec(name="steps=5", dataset=dataset), deadline=timedelta(minutes=1))
     rig.run(job_id)
     assert state_of(rig.engine, job_id) is JobState.SUCCEEDED
@@ -111,13 +111,13 @@ def test_a_job_that_ends_in_time_keeps_its_student(rig: Rig, dataset: str) -> No
 
 
 def _cgroup() -> Path | None:
-    """A writable memory cgroup (v1), as root has it on some machines."""
+    """A writable memory cgroup (v1), if root has one on this machine."""
     parent = Path("/sys/fs/cgroup/memory")
     return parent if os.access(parent, os.W_OK) and (parent / "memory.limit_in_bytes").exists() else None
 
 
 @pytest.mark.skipif(_cgroup() is None, reason="no memory cgroup (v1) that this user may write")
-def test_the_kernel_counts_its_kills() -> None:
+def test_kernel_oom_kills_are_counted() -> None:
     parent = _cgroup()
     assert parent is not None
     before = resources.oom_kills()

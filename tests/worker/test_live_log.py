@@ -1,4 +1,4 @@
-"""A trainer's output and what it takes of the machine, while it runs."""
+"""The log and the resource usage of a running trainer."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from worker.trainer.log import LogFile
 
 
 def log_of(engine: Engine, storage: Storage, job_id: str) -> bytes:
-    """Empty while there is none."""
+    """The job's log; empty while there is none."""
     with read_scope(engine) as session:
         try:
             key = artifacts.get(session, job_id, "trainer.log").key
@@ -27,7 +27,7 @@ def log_of(engine: Engine, storage: Storage, job_id: str) -> bytes:
     return b"".join(storage.open(key))
 
 
-def test_the_log_is_read_while_the_trainer_writes_it(make_rig: MakeRig, dataset: str) -> None:
+def test_log_is_readable_while_the_trainer_runs(make_rig: MakeRig, dataset: str) -> None:
     rig = make_rig(log_upload_seconds=0.1)
     job_id = queued(rig.engine, spec=spec(name="steps=200 step_seconds=0.03", dataset=dataset))
     thread = rig.start(job_id)
@@ -41,10 +41,10 @@ def test_the_log_is_read_while_the_trainer_writes_it(make_rig: MakeRig, dataset:
     assert 0 < job.latest["system/cpus"] < 4
 
 
-def test_who_lost_the_lease_leaves_nothing(engine: Engine, tmp_path: Path) -> None:
+def test_live_log_of_a_lost_lease_is_not_stored(engine: Engine, tmp_path: Path) -> None:
     storage = build_storage(f"file:{tmp_path / 'storage'}")
     log = LogFile(tmp_path / "log", 1000)
-    (tmp_path / "log").write_bytes(b"mine")
+    (tmp_path / "log").write_bytes(b"own")
     job_id = queued(engine)
     lease = claimed(engine, job_id)
     stale = replace(lease, epoch=lease.epoch - 1)
@@ -52,4 +52,4 @@ def test_who_lost_the_lease_leaves_nothing(engine: Engine, tmp_path: Path) -> No
         live._thread.join(20)
     assert list(storage.list()) == []
     with LiveLog(engine, storage, lease, log, interval=0.01):
-        wait_until(lambda: log_of(engine, storage, job_id) == b"mine")
+        wait_until(lambda: log_of(engine, storage, job_id) == b"own")

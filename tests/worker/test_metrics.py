@@ -1,4 +1,4 @@
-"""What a worker and a dispatcher tell, as the processes that they are."""
+"""Prometheus metrics of real worker and dispatcher processes."""
 
 import time
 from pathlib import Path
@@ -22,7 +22,7 @@ def scrape(port: int) -> dict[tuple[str, ...], float]:
     }
 
 
-def test_a_worker_and_a_dispatcher_at_work(tmp_path: Path, postgresql_url: str, redis: EmbeddedBroker) -> None:
+def test_metrics_of_a_running_worker_and_dispatcher(tmp_path: Path, postgresql_url: str, redis: EmbeddedBroker) -> None:
     ports = free_port(), free_port()
     with Stack(tmp_path, postgresql_url, redis) as stack:
         for port, start in zip(ports, (stack.start_dispatcher, stack.start_worker), strict=True):
@@ -51,7 +51,7 @@ def test_a_worker_and_a_dispatcher_at_work(tmp_path: Path, postgresql_url: str, 
         assert time.time() - dispatcher["ttm_dispatcher_round_timestamp_seconds",] < 10
 
 
-def test_a_taken_port_keeps_a_worker_from_starting(stack: Stack, request: pytest.FixtureRequest) -> None:
+def test_worker_does_not_start_if_its_metrics_port_is_in_use(stack: Stack, request: pytest.FixtureRequest) -> None:
     stack.settings["metrics_port"] = stack.broker.port
     worker = stack.start("taken", "tests.support.tiny_worker", stack.directory / "work")
     assert worker.wait(20) == 1

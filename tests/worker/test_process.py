@@ -23,30 +23,30 @@ LONG = "steps=9999 step_seconds=0.02"
 
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest) -> str:
-    """PostgreSQL, as in production; the runner's tests look at both."""
+    """PostgreSQL, as in production. The runner's tests cover both databases."""
     url: str = request.getfixturevalue("postgresql_url")
     return url
 
 
-def test_a_job_from_the_queue_to_its_student(stack: Stack) -> None:
+def test_queued_job_runs_to_its_student(stack: Stack) -> None:
     stack.start_dispatcher()
     worker = stack.start_worker()
     submitted = time.monotonic()
     job_id = stack.submit("steps=15")
     wait_until(lambda: stack.job(job_id).state is not JobState.QUEUED)
-    assert time.monotonic() - submitted < 3, "rung at once"
+    assert time.monotonic() - submitted < 3, "the wake-up message is sent immediately"
     stack.wait_for(job_id, JobState.SUCCEEDED)
     assert stack.student(job_id) == weights_after(15, "0")
-    # It leaves in order, and says so.
+    # The worker unregisters at shutdown.
     worker.terminate()
     assert worker.wait(15) == 0
     assert stack.workers() == []
 
 
-def test_the_most_urgent_job_is_taken_first(stack: Stack) -> None:
+def test_highest_priority_job_is_claimed_first(stack: Stack) -> None:
     stack.start_dispatcher()
     job_ids = [stack.submit("steps=1", priority=priority) for priority in (0, 9, 5)]
-    # All are rung before anyone listens.
+    # All wake-up messages are sent before a worker listens.
     time.sleep(1)
     stack.start_worker()
     for job_id in job_ids:
@@ -55,24 +55,26 @@ def test_the_most_urgent_job_is_taken_first(stack: Stack) -> None:
     assert started[9] < started[5] < started[0]  # type: ignore[operator]
 
 
-def test_a_busy_worker_keeps_no_ring_from_an_idle_one(tmp_path: Path, database_url: str, redis: EmbeddedBroker) -> None:
-    # Without repeated rings, so that they can be counted.
+def test_busy_worker_leaves_wake_up_messages_to_idle_workers(
+    tmp_path: Path, database_url: str, redis: EmbeddedBroker
+) -> None:
+    # Repeated wake-up messages are disabled so that the messages can be counted.
     with Stack(tmp_path, database_url, redis, renotify_seconds=600) as stack:
-        _check_rings_of_a_busy_worker(stack)
+        _check_messages_of_busy_worker(stack)
 
 
-def _check_rings_of_a_busy_worker(stack: Stack) -> None:
+def _check_messages_of_busy_worker(stack: Stack) -> None:
     stack.start_dispatcher()
     stack.start_worker()
     busy_with = stack.submit(LONG)
     stack.wait_for(busy_with, JobState.RUNNING)
     waiting = [stack.submit("steps=2") for _ in range(3)]
     time.sleep(1)
-    # The rings are where another worker finds them: with the broker.
+    # The messages remain in the broker, where another worker receives them.
     client = redis_client.Redis.from_url(stack.broker.url)
     queue = str(stack.environment(stack.directory)["TTM_QUEUE_NAME"])
-    rings = sum(client.llen(key) for key in client.keys(f"{queue}*"))
-    assert rings == 3
+    messages = sum(client.llen(key) for key in client.keys(f"{queue}*"))
+    assert messages == 3
     assert client.hlen("unacked") == 0
     stack.start_worker()
     for job_id in waiting:
@@ -80,7 +82,7 @@ def _check_rings_of_a_busy_worker(stack: Stack) -> None:
     assert stack.job(busy_with).state is JobState.RUNNING, stack.attempts(busy_with)[0].message
 
 
-def test_cancel_reaches_the_trainer_of_another_process(stack: Stack) -> None:
+def test_cancel_request_reaches_the_trainer_of_another_process(stack: Stack) -> None:
     stack.start_dispatcher()
     stack.start_worker()
     job_id = stack.submit(LONG)
@@ -94,7 +96,7 @@ def test_cancel_reaches_the_trainer_of_another_process(stack: Stack) -> None:
     stack.wait_for(stack.submit("steps=2"), JobState.SUCCEEDED)
 
 
-def test_a_users_mistake_ends_the_job_and_not_the_worker(stack: Stack) -> None:
+def test_user_error_fails_the_job_and_the_worker_continues(stack: Stack) -> None:
     stack.start_dispatcher()
     stack.start_worker()
     bad, good = stack.submit("fail_at=2"), stack.submit("steps=2")
@@ -102,7 +104,7 @@ def test_a_users_mistake_ends_the_job_and_not_the_worker(stack: Stack) -> None:
     stack.wait_for(good, JobState.SUCCEEDED)
 
 
-def test_a_worker_is_drained_although_the_broker_hangs(stack: Stack) -> None:
+def test_worker_drains_while_the_broker_hangs(stack: Stack) -> None:
     stack.start_dispatcher()
     worker = stack.start_worker()
     job_id = stack.submit(LONG)
@@ -116,7 +118,7 @@ def test_a_worker_is_drained_although_the_broker_hangs(stack: Stack) -> None:
         os.kill(stack.broker.pid, signal.SIGCONT)
 
 
-def test_the_worker_registers_itself(stack: Stack) -> None:
+def test_worker_registers_itself(stack: Stack) -> None:
     process = stack.start_worker()
     [worker] = stack.workers()
     assert worker.pid == process.pid
@@ -127,25 +129,23 @@ def test_the_worker_registers_itself(stack: Stack) -> None:
     assert worker.job_id is None
 
 
-def test_a_worker_that_cannot_write_does_not_start(stack: Stack) -> None:
+def test_worker_without_write_access_does_not_start(stack: Stack) -> None:
     (stack.directory / "storage").write_text("in the way")
     worker = stack.start("broken", "tests.support.tiny_worker", stack.directory / "work")
     assert worker.wait(20) == 1
 
 
-def test_a_worker_process_has_no_torch_in_it(stack: Stack) -> None:
+def test_worker_process_does_not_import_torch(stack: Stack) -> None:
     code = "import sys, worker.tasks, worker.dispatcher; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], env=stack.environment(stack.directory), check=True)
 
 
-def test_a_worker_takes_the_jobs_of_its_queues_alone(
-    tmp_path: Path, postgresql_url: str, redis: EmbeddedBroker
-) -> None:
+def test_worker_claims_only_jobs_of_its_queues(tmp_path: Path, postgresql_url: str, redis: EmbeddedBroker) -> None:
     with Stack(tmp_path, postgresql_url, redis, queues="gpu-80g,gpu") as stack:
         stack.start_dispatcher()
         stack.start_worker()
         elsewhere = stack.submit("steps=1", queue="cpu")
-        mine = [stack.submit("steps=1", queue=queue) for queue in ("gpu", "gpu-80g")]
-        for job_id in mine:
+        matching = [stack.submit("steps=1", queue=queue) for queue in ("gpu", "gpu-80g")]
+        for job_id in matching:
             stack.wait_for(job_id, JobState.SUCCEEDED)
         assert (stack.job(elsewhere).state, stack.job(elsewhere).attempt) == (JobState.QUEUED, 0)

@@ -18,22 +18,22 @@ def artifact(directory: Path, name: str, data: bytes = b"data") -> Artifact:
     return Artifact(name=name, path=name, media_type="x/y", size=len(data), sha256=sha256)
 
 
-def test_artifacts_lie_under_their_epoch(storage: Storage, tmp_path: Path) -> None:
+def test_artifact_keys_contain_the_lease_epoch(storage: Storage, tmp_path: Path) -> None:
     files = [artifact(tmp_path, "student.safetensors"), artifact(tmp_path, "report.json")]
     published = publish_artifacts(storage, LEASE, tmp_path, files)
     assert [file.key for file in published] == ["jobs/job-1/3/student.safetensors", "jobs/job-1/3/report.json"]
     assert sorted(storage.list()) == sorted(file.key for file in published)
 
 
-@pytest.mark.parametrize("harm", ["changed", "gone", "outside", "badly named"])
-def test_of_a_set_that_is_not_whole_nothing_stays(storage: Storage, tmp_path: Path, harm: str) -> None:
+@pytest.mark.parametrize("defect", ["changed", "missing", "outside", "invalid name"])
+def test_incomplete_artifact_set_is_removed(storage: Storage, tmp_path: Path, defect: str) -> None:
     student, report = artifact(tmp_path, "student.safetensors"), artifact(tmp_path, "report.json")
     expected: type[Exception] = ValueError
-    match harm:
+    match defect:
         case "changed":
             (tmp_path / "report.json").write_bytes(b"other")
             expected = ChecksumMismatch
-        case "gone":
+        case "missing":
             (tmp_path / "report.json").unlink()
             expected = FileNotFoundError
         case "outside":
@@ -46,12 +46,12 @@ def test_of_a_set_that_is_not_whole_nothing_stays(storage: Storage, tmp_path: Pa
     assert list(storage.list()) == []
 
 
-def test_a_set_without_a_student_is_none(storage: Storage, tmp_path: Path) -> None:
+def test_artifact_set_without_a_student_is_rejected(storage: Storage, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no student"):
         publish_artifacts(storage, LEASE, tmp_path, [artifact(tmp_path, "report.json")])
 
 
-def test_what_cannot_be_deleted_is_left(storage: Storage, tmp_path: Path) -> None:
+def test_undeletable_object_does_not_stop_the_deletion_of_others(storage: Storage, tmp_path: Path) -> None:
     publish_artifacts(storage, LEASE, tmp_path, [artifact(tmp_path, "student.safetensors")])
     delete_objects(storage, ["no/../key", "jobs/job-1/3/student.safetensors"])
     assert list(storage.list()) == []

@@ -9,10 +9,10 @@ from tests.support.rig import Rig
 from ttm_core.spec.events import CheckpointSaved, Log, Metrics, PhaseChanged, Progress
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import LeaseLost, StorageFull
-from ttm_jobs.models import JobEvent
 from ttm_jobs.repositories.jobs import crud, leases, lifecycle
 from ttm_jobs.repositories.jobs.leases import Lease
 from ttm_jobs.repositories.run_data import events, recording
+from ttm_jobs.repositories.run_data.events import StreamEvent
 from ttm_jobs.states import JobState
 from worker.run import recorder as module
 from worker.run.recorder import Recorder
@@ -28,7 +28,7 @@ def recorder(rig: Rig, lease: Lease, tmp_path: Path) -> Recorder:
     return Recorder(rig.engine, rig.storage, lease, tmp_path)
 
 
-def stream(rig: Rig, job_id: str) -> list[JobEvent]:
+def stream(rig: Rig, job_id: str) -> list[StreamEvent]:
     with read_scope(rig.engine) as session:
         return list(events.after(session, job_id, 2))
 
@@ -44,7 +44,7 @@ def checkpoint(directory: Path, step: int, data: bytes = b"weights") -> Checkpoi
     return CheckpointSaved(step=step, epoch=0, path=path.name, sha256=sha256, size=len(data), best=False)
 
 
-def test_a_flush_writes_what_waits_and_tells_the_state(rig: Rig, lease: Lease, recorder: Recorder) -> None:
+def test_flush_writes_buffered_events_and_reports_the_state(rig: Rig, lease: Lease, recorder: Recorder) -> None:
     assert recorder.flush() is None
     recorder.add(PhaseChanged(phase="training"))
     recorder.add(Metrics(step=1, epoch=0.1, values={"train/loss": float("nan")}))
@@ -58,7 +58,7 @@ def test_a_flush_writes_what_waits_and_tells_the_state(rig: Rig, lease: Lease, r
     assert recorder.flush() is JobState.CANCELLING
 
 
-def test_of_progress_that_waits_only_the_newest_is_written(rig: Rig, lease: Lease, recorder: Recorder) -> None:
+def test_only_the_newest_buffered_progress_is_written(rig: Rig, lease: Lease, recorder: Recorder) -> None:
     for step in (1, 2, 3):
         recorder.add(progress(step))
         recorder.add(Log(message=str(step)))
@@ -67,17 +67,17 @@ def test_of_progress_that_waits_only_the_newest_is_written(rig: Rig, lease: Leas
     assert (job_of(rig.engine, lease.job_id).progress or {})["step"] == 3
 
 
-def test_a_commit_whose_answer_was_lost_is_not_written_twice(
+def test_commit_with_a_lost_response_is_not_written_twice(
     rig: Rig, lease: Lease, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder.add(Log(message="one"))
-    whole = session_scope
+    original_scope = session_scope
 
-    class AnswerLost:
-        """Commits, and says that it did not."""
+    class CommitResponseLost:
+        """Commits, then raises as if the commit had failed."""
 
         def __init__(self, engine: object) -> None:
-            self.scope = whole(rig.engine)
+            self.scope = original_scope(rig.engine)
 
         def __enter__(self) -> object:
             return self.scope.__enter__()
@@ -86,18 +86,16 @@ def test_a_commit_whose_answer_was_lost_is_not_written_twice(
             self.scope.__exit__(None, None, None)
             raise OperationalError("COMMIT", {}, ConnectionResetError())
 
-    monkeypatch.setattr(module, "session_scope", AnswerLost)
+    monkeypatch.setattr(module, "session_scope", CommitResponseLost)
     with pytest.raises(OperationalError):
         recorder.flush()
-    monkeypatch.setattr(module, "session_scope", whole)
+    monkeypatch.setattr(module, "session_scope", original_scope)
     recorder.add(Log(message="two"))
     recorder.flush()
     assert [event.data["message"] for event in stream(rig, lease.job_id)] == ["one", "two"]
 
 
-def test_a_checkpoint_is_in_storage_before_it_is_in_the_record(
-    rig: Rig, lease: Lease, recorder: Recorder, tmp_path: Path
-) -> None:
+def test_checkpoint_is_stored_before_it_is_recorded(rig: Rig, lease: Lease, recorder: Recorder, tmp_path: Path) -> None:
     recorder.add(checkpoint(tmp_path, 5))
     recorder.flush()
     with read_scope(rig.engine) as session:
@@ -110,7 +108,7 @@ def test_a_checkpoint_is_in_storage_before_it_is_in_the_record(
     assert [key.rpartition("/")[2] for key in rig.storage.list()] == ["7", "8"]
 
 
-def test_a_checkpoint_that_the_trainer_has_removed_meanwhile_is_left_out(
+def test_checkpoint_removed_by_the_trainer_is_skipped(
     rig: Rig, lease: Lease, recorder: Recorder, tmp_path: Path
 ) -> None:
     event = checkpoint(tmp_path, 5)
@@ -121,7 +119,7 @@ def test_a_checkpoint_that_the_trainer_has_removed_meanwhile_is_left_out(
     assert [event.data["step"] for event in stream(rig, lease.job_id)] == [6]
 
 
-def test_a_full_storage_costs_the_checkpoint_only(
+def test_full_storage_skips_only_the_checkpoint(
     rig: Rig, lease: Lease, recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(key: str, source: object) -> None:
@@ -140,7 +138,7 @@ def test_a_full_storage_costs_the_checkpoint_only(
         assert [row.step for row in recording.checkpoints(session, lease.job_id)] == [5]
 
 
-def test_a_storage_out_of_reach_costs_the_run_nothing_but_this_checkpoint(
+def test_unreachable_storage_skips_only_the_checkpoint(
     rig: Rig, lease: Lease, recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreachable(*_: object) -> None:
@@ -154,14 +152,14 @@ def test_a_storage_out_of_reach_costs_the_run_nothing_but_this_checkpoint(
         recorder.add(checkpoint(tmp_path, 4))
         recorder.flush()
     with monkeypatch.context() as patch:
-        # What cannot be deleted is left over.
+        # An object that cannot be deleted stays.
         patch.setattr(rig.storage, "delete", unreachable)
         recorder.add(checkpoint(tmp_path, 5))
         recorder.flush()
     assert [event.data["step"] for event in stream(rig, lease.job_id)] == [1, 2, 3, 5]
 
 
-def test_a_path_that_is_written_anew_is_stored_anew(rig: Rig, lease: Lease, recorder: Recorder, tmp_path: Path) -> None:
+def test_rewritten_checkpoint_path_is_stored_again(rig: Rig, lease: Lease, recorder: Recorder, tmp_path: Path) -> None:
     for step, data in ((1, b"old"), (2, b"new")):
         saved = checkpoint(tmp_path, step, data)
         (tmp_path / saved.path).rename(tmp_path / "same")
@@ -172,7 +170,7 @@ def test_a_path_that_is_written_anew_is_stored_anew(rig: Rig, lease: Lease, reco
 
 
 @pytest.mark.parametrize("path", ["../outside", "/etc/passwd", "link"])
-def test_a_path_that_leads_out_of_the_work_directory_is_not_read(
+def test_checkpoint_path_outside_the_work_directory_is_not_read(
     rig: Rig, recorder: Recorder, tmp_path: Path, path: str
 ) -> None:
     (tmp_path / "link").symlink_to("/etc/passwd")
@@ -183,7 +181,7 @@ def test_a_path_that_leads_out_of_the_work_directory_is_not_read(
     assert list(rig.storage.list()) == []
 
 
-def test_without_the_lease_nothing_is_written(rig: Rig, lease: Lease, tmp_path: Path) -> None:
+def test_recorder_without_the_lease_writes_nothing(rig: Rig, lease: Lease, tmp_path: Path) -> None:
     other = Recorder(rig.engine, rig.storage, Lease(lease.job_id, lease.owner, lease.epoch + 1), tmp_path)
     other.add(Log(message="forged"))
     with pytest.raises(LeaseLost):
@@ -191,13 +189,13 @@ def test_without_the_lease_nothing_is_written(rig: Rig, lease: Lease, tmp_path: 
     assert stream(rig, lease.job_id) == []
 
 
-def test_the_next_attempt_counts_its_events_anew(rig: Rig, lease: Lease, recorder: Recorder, tmp_path: Path) -> None:
+def test_next_attempt_starts_its_own_event_numbers(rig: Rig, lease: Lease, recorder: Recorder, tmp_path: Path) -> None:
     for number in range(5):
         recorder.add(Log(message=str(number)))
     recorder.flush()
     with session_scope(rig.engine) as session:
         lifecycle.released(session, leases.fence(session, lease), reason="drained")
-    again = Recorder(rig.engine, rig.storage, claimed(rig.engine, lease.job_id, "other"), tmp_path)
-    again.add(Log(message="again"))
-    again.flush()
-    assert stream(rig, lease.job_id)[-1].data["message"] == "again"
+    second = Recorder(rig.engine, rig.storage, claimed(rig.engine, lease.job_id, "other"), tmp_path)
+    second.add(Log(message="second"))
+    second.flush()
+    assert stream(rig, lease.job_id)[-1].data["message"] == "second"

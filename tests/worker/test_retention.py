@@ -1,4 +1,4 @@
-"""What the retention rules forget of old jobs, and what they leave, on both databases."""
+"""Data that the retention rules delete from old jobs, and data that they keep, on both databases."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -42,7 +42,7 @@ def save(engine: Engine, storage: Storage, lease: Lease) -> None:
 
 
 def done(engine: Engine, storage: Storage, *, days_ago: float) -> str:
-    """A job that has all there can be, and ended then."""
+    """Creates a job with every kind of data that finished `days_ago`."""
     lease = claim(engine, queued(engine))
     train(engine, lease, range(1, 4))
     save(engine, storage, lease)
@@ -55,9 +55,9 @@ def done(engine: Engine, storage: Storage, *, days_ago: float) -> str:
 
 
 def kept(engine: Engine, job_id: str) -> dict[str, int]:
-    def count(table: type[Base], *which: object) -> int:
+    def count(table: type[Base], *conditions: object) -> int:
         with read_scope(engine) as session:
-            query = select(func.count()).select_from(table).where(table.job_id == job_id, *which)  # type: ignore[attr-defined]
+            query = select(func.count()).select_from(table).where(table.job_id == job_id, *conditions)  # type: ignore[attr-defined]
             return session.scalar(query) or 0
 
     return {
@@ -81,7 +81,7 @@ def test_by_default_everything_is_kept(engine: Engine, storage: Storage) -> None
 
 
 @pytest.mark.parametrize("kind", ["artifacts", "logs", "checkpoints", "events", "metrics"])
-def test_each_rule_forgets_its_own_of_old_jobs_alone(engine: Engine, storage: Storage, kind: str) -> None:
+def test_each_rule_deletes_only_its_own_data_of_old_jobs(engine: Engine, storage: Storage, kind: str) -> None:
     old, new = done(engine, storage, days_ago=10), done(engine, storage, days_ago=1)
     running = claim(engine, queued(engine))
     train(engine, running, range(1, 3))
@@ -91,7 +91,7 @@ def test_each_rule_forgets_its_own_of_old_jobs_alone(engine: Engine, storage: St
     Collector(Settings.model_validate({f"{kind}_retention_days": 7}), engine, storage).collect()
     after = [kept(engine, job_id) for job_id in (old, new, running.job_id)]
     assert after == [{**before[0], kind: 0}, *before[1:]]
-    # What nobody names any more is gone from the storage, too.
+    # Unreferenced objects are also deleted from the storage.
     assert len(list(storage.list())) == objects - (kind in ("artifacts", "logs", "checkpoints"))
     fail(engine, running)
 
@@ -103,21 +103,21 @@ def test_many_jobs_take_several_transactions(engine: Engine, storage: Storage) -
 
 
 def uploaded(engine: Engine, storage: Storage, *, days_ago: float) -> str:
-    """The address of an upload that was complete then."""
+    """Creates an upload that was completed `days_ago` and returns its URI."""
     with session_scope(engine) as session:
         upload = uploads.create(session, filename="teacher.pt", media_type="x/y")
         session.flush()
-        # The storage's collector goes by the time that an id tells.
+        # The collector takes an upload's age from its id.
         stored = storage.put(upload.key, [b"weights"])
         uploads.complete(session, upload.id, size=stored.size, sha256=stored.sha256)
         upload.created_at = upload.completed_at = now(session) - timedelta(days=days_ago)
         return f"upload:{upload.id}"
 
 
-def test_uploads_that_nobody_uses_are_forgotten(
+def test_unused_uploads_are_deleted(
     engine: Engine, storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old, young, waiting, ended, again, named = (
+    old, young, waiting, ended, used_twice, registered = (
         uploaded(engine, storage, days_ago=days) for days in (10, 1, 10, 10, 10, 10)
     )
     for address in (waiting, ended):
@@ -125,23 +125,23 @@ def test_uploads_that_nobody_uses_are_forgotten(
         with session_scope(engine) as session:
             session.get_one(Job, job_id).created_at = now(session) - timedelta(days=9)
             session.execute(update(Upload).values(active_at=None))
-    # Of its upload, and of one that another job names within a part of its own spec.
+    # One job references the upload directly, another one inside a part of its spec.
     fail(engine, claim(engine, job_id))
-    queued(engine, spec=spec(student={"architecture": "cifar/resnet20", "checkpoint": again}))
+    queued(engine, spec=spec(student={"architecture": "cifar/resnet20", "checkpoint": used_twice}))
     with session_scope(engine) as session:
-        registry.add(session, "dataset", "pets", {"uri": named}, description=None)
+        registry.add(session, "dataset", "pets", {"uri": registered}, description=None)
     collector = Collector(
         Settings.model_validate({"uploads_retention_days": 7, "collect_min_age_seconds": 0.001}), engine, storage
     )
     collector.collect()
     with read_scope(engine) as session:
         left = {f"upload:{upload_id}" for upload_id in session.scalars(select(Upload.id))}
-    assert left == {young, waiting, again, named}
+    assert left == {young, waiting, used_twice, registered}
     assert {f"upload:{key.rpartition('/')[2]}" for key in storage.list("uploads")} == left
     assert {old, ended}.isdisjoint(left)
 
 
-def test_by_default_uploads_stay(engine: Engine, storage: Storage) -> None:
+def test_uploads_are_kept_by_default(engine: Engine, storage: Storage) -> None:
     uploaded(engine, storage, days_ago=3000)
     Collector(Settings(), engine, storage).collect()
     with read_scope(engine) as session:

@@ -1,4 +1,4 @@
-"""A job's way through one worker, with a real trainer process, on both databases."""
+"""Runs jobs on one worker with a real trainer process, on both databases."""
 
 import json
 import os
@@ -47,20 +47,20 @@ def attempts_of(engine: Engine, job_id: str) -> list[Attempt]:
 
 
 def run_until(rig: Rig, job_id: str, state: JobState) -> None:
-    """Rings until the job, which waits between its attempts, is there."""
+    """Runs the job until it is in `state`. Attempts are separated by a backoff."""
 
-    def rung() -> bool:
+    def reached() -> bool:
         rig.run(job_id)
         return state_of(rig.engine, job_id) is state
 
-    wait_until(rung)
+    wait_until(reached)
 
 
 def step_of(engine: Engine, job_id: str) -> int:
     return int((job_of(engine, job_id).progress or {}).get("step", 0))
 
 
-def test_success(rig: Rig, dataset: str) -> None:
+def test_successful_job_publishes_its_student(rig: Rig, dataset: str) -> None:
     job_id = queued(rig.engine, spec=spec(name="steps=12", dataset=dataset))
     rig.run(job_id)
     job = job_of(rig.engine, job_id)
@@ -72,7 +72,7 @@ def test_success(rig: Rig, dataset: str) -> None:
     assert (job.resolved_spec or {})["training"]["threads"] == 1
     assert (job.progress or {})["step"] == 12
     assert job.latest == {"train/loss": pytest.approx(1 / 12)}
-    assert rig.told == [job_id, None]
+    assert rig.reported == [job_id, None]
     with read_scope(rig.engine) as session:
         assert [artifact.name for artifact in artifacts.of_job(session, job_id)] == [
             "report.json",
@@ -84,9 +84,9 @@ def test_success(rig: Rig, dataset: str) -> None:
         assert phases == ["fetching", "loading_teacher", "training", "exporting"]
         log = rig.read(artifacts.get(session, job_id, "trainer.log").key)
         assert b"step 12 of 12" in log
-        # The best (5) and the last two.
+        # The best checkpoint (5) and the last two.
         assert [row.step for row in recording.checkpoints(session, job_id)] == [10, 5]
-    # What the record names is all there is, and the work directory is gone.
+    # Only recorded objects exist, and the work directory is deleted.
     assert sorted(key.rpartition("/")[2] for key in rig.storage.list()) == [
         "10",
         "5",
@@ -97,7 +97,7 @@ def test_success(rig: Rig, dataset: str) -> None:
     assert list((rig.settings.work_dir / "attempts").iterdir()) == []
 
 
-def test_a_users_mistake_fails_the_job_at_once_and_keeps_the_log(rig: Rig, dataset: str) -> None:
+def test_user_error_fails_the_job_immediately_and_keeps_the_log(rig: Rig, dataset: str) -> None:
     job_id = queued(rig.engine, spec=spec(name="fail_at=3", dataset=dataset))
     rig.run(job_id)
     job = job_of(rig.engine, job_id)
@@ -108,7 +108,7 @@ def test_a_users_mistake_fails_the_job_at_once_and_keeps_the_log(rig: Rig, datas
         assert b"step 3 of" in rig.read(artifacts.get(session, job_id, "trainer.log").key)
 
 
-def test_an_error_of_the_system_is_tried_again_until_attempts_are_spent(rig: Rig, dataset: str) -> None:
+def test_infrastructure_error_is_retried_until_attempts_are_exhausted(rig: Rig, dataset: str) -> None:
     job_id = queued(rig.engine, spec=spec(name="fail_at=3 fail_origin=system", dataset=dataset), max_attempts=2)
     rig.run(job_id)
     assert state_of(rig.engine, job_id) is JobState.QUEUED
@@ -122,7 +122,9 @@ def test_an_error_of_the_system_is_tried_again_until_attempts_are_spent(rig: Rig
     assert list(rig.storage.list()) == keys, "the log of the first attempt is replaced"
 
 
-def test_a_trainer_that_dies_resumes_from_its_checkpoint_on_another_worker(make_rig: MakeRig, dataset: str) -> None:
+def test_job_of_a_crashed_trainer_resumes_from_its_checkpoint_on_another_worker(
+    make_rig: MakeRig, dataset: str
+) -> None:
     first, second = make_rig(), make_rig()
     job_id = queued(first.engine, spec=spec(name="steps=20 die_at=13", dataset=dataset))
     first.run(job_id)
@@ -130,7 +132,7 @@ def test_a_trainer_that_dies_resumes_from_its_checkpoint_on_another_worker(make_
     [attempt] = attempts_of(first.engine, job_id)
     assert (attempt.outcome, attempt.code) == ("error", "trainer_died")
     assert "SIGKILL" in (attempt.message or "")
-    # Without its cause, as if the cause were the first machine's.
+    # The second run has no crash option, as if the first machine had caused the crash.
     with session_scope(first.engine) as session:
         job = crud.get(session, job_id)
         assert job.resolved_spec is not None
@@ -146,7 +148,7 @@ def test_a_trainer_that_dies_resumes_from_its_checkpoint_on_another_worker(make_
         assert len(metrics.curve(session, job_id, "train/loss")) == 20
 
 
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(make_rig: MakeRig, dataset: str) -> None:
+def test_damaged_checkpoint_falls_back_to_the_previous_one(make_rig: MakeRig, dataset: str) -> None:
     rig = make_rig()
     job_id = queued(rig.engine, spec=spec(name="steps=20 die_at=13", dataset=dataset))
     rig.run(job_id)
@@ -162,23 +164,23 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(make_rig: MakeRi
         assert planned.data["resumed_from_step"] == older.step == 5
 
 
-def test_a_poison_job_stops_at_its_attempts(rig: Rig, dataset: str) -> None:
+def test_poison_job_fails_after_its_maximum_attempts(rig: Rig, dataset: str) -> None:
     job_id = queued(rig.engine, spec=spec(name="die_at=0", dataset=dataset), max_attempts=3)
     run_until(rig, job_id, JobState.FAILED)
     assert len(attempts_of(rig.engine, job_id)) == 3
 
 
 @pytest.mark.parametrize(
-    ("wish", "state"), [(crud.request_cancel, JobState.CANCELLED), (crud.request_pause, JobState.PAUSED)]
+    ("request_stop", "state"), [(crud.request_cancel, JobState.CANCELLED), (crud.request_pause, JobState.PAUSED)]
 )
-def test_a_wish_reaches_the_trainer_which_saves_and_leaves(
-    rig: Rig, dataset: str, wish: object, state: JobState
+def test_stop_request_reaches_the_trainer_which_saves_and_exits(
+    rig: Rig, dataset: str, request_stop: object, state: JobState
 ) -> None:
     job_id = queued(rig.engine, spec=spec(name="steps=1000 step_seconds=0.02 checkpoint_every=999", dataset=dataset))
     thread = rig.start(job_id)
     wait_until(lambda: step_of(rig.engine, job_id) > 3)
     with session_scope(rig.engine) as session:
-        wish(session, job_id)  # type: ignore[operator]
+        request_stop(session, job_id)  # type: ignore[operator]
     thread.join(10)
     assert not thread.is_alive()
     job = job_of(rig.engine, job_id)
@@ -189,7 +191,7 @@ def test_a_wish_reaches_the_trainer_which_saves_and_leaves(
 
 
 @pytest.mark.parametrize("what", ["checkpoint", "teacher"])
-def test_a_wish_is_noticed_while_something_is_fetched(
+def test_stop_request_interrupts_input_fetches(
     rig: Rig, dataset: str, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body = spec(name="steps=20 die_at=8", dataset=dataset)
@@ -222,7 +224,7 @@ def test_a_wish_is_noticed_while_something_is_fetched(
     assert state_of(rig.engine, job_id) is JobState.CANCELLED
 
 
-def test_pause_resume_gives_the_undisturbed_student(rig: Rig, dataset: str) -> None:
+def test_paused_and_resumed_job_has_the_uninterrupted_student(rig: Rig, dataset: str) -> None:
     job_id = queued(rig.engine, spec=spec(name="steps=200 step_seconds=0.02 checkpoint_every=999", dataset=dataset))
     thread = rig.start(job_id)
     wait_until(lambda: step_of(rig.engine, job_id) > 3)
@@ -236,7 +238,7 @@ def test_pause_resume_gives_the_undisturbed_student(rig: Rig, dataset: str) -> N
     assert job_of(rig.engine, job_id).attempt == 1
 
 
-def test_a_drained_worker_gives_its_job_back_and_takes_no_other(make_rig: MakeRig, dataset: str) -> None:
+def test_draining_worker_releases_its_job_and_claims_no_other(make_rig: MakeRig, dataset: str) -> None:
     leaving, staying = make_rig(), make_rig()
     job_id = queued(leaving.engine, spec=spec(name="steps=60 step_seconds=0.02", dataset=dataset), max_attempts=1)
     other = queued(leaving.engine, spec=spec(name="steps=1", dataset=dataset))
@@ -252,7 +254,7 @@ def test_a_drained_worker_gives_its_job_back_and_takes_no_other(make_rig: MakeRi
     assert [attempt.outcome for attempt in attempts_of(staying.engine, job_id)] == ["released", "succeeded"]
 
 
-def test_a_trainer_that_ignores_the_request_is_killed_after_its_grace(make_rig: MakeRig, dataset: str) -> None:
+def test_trainer_that_ignores_a_stop_request_is_killed_after_the_grace_period(make_rig: MakeRig, dataset: str) -> None:
     rig = make_rig(stop_grace_seconds=0.3)
     job_id = queued(rig.engine, spec=spec(name="steps=9999 step_seconds=0.02 ignore_sigterm=1", dataset=dataset))
     thread = rig.start(job_id)
@@ -263,7 +265,7 @@ def test_a_trainer_that_ignores_the_request_is_killed_after_its_grace(make_rig: 
     assert state_of(rig.engine, job_id) is JobState.CANCELLED
 
 
-def test_a_trainer_that_hangs_is_found_though_its_worker_is_alive(make_rig: MakeRig, dataset: str) -> None:
+def test_hanging_trainer_is_detected_while_its_worker_runs(make_rig: MakeRig, dataset: str) -> None:
     rig = make_rig(progress_timeout_seconds=1.5)
     job_id = queued(rig.engine, spec=spec(name="hang_at=3", dataset=dataset), max_attempts=1)
     rig.run(job_id)
@@ -301,7 +303,7 @@ def test_trainer_that_waits_for_a_teacher_store_is_not_stalled(
     assert (job_of(engine, job_id).failure or {})["code"] == "trainer_died"
 
 
-def test_who_lost_the_lease_kills_its_trainer_and_changes_nothing(make_rig: MakeRig, dataset: str) -> None:
+def test_worker_without_lease_kills_its_trainer_and_changes_nothing(make_rig: MakeRig, dataset: str) -> None:
     rig = make_rig()
     job_id = queued(rig.engine, spec=spec(name="steps=9999 step_seconds=0.02", dataset=dataset))
     thread = rig.start(job_id)
@@ -318,7 +320,7 @@ def test_who_lost_the_lease_kills_its_trainer_and_changes_nothing(make_rig: Make
     assert not any("/trainer.log" in key or "/student" in key for key in rig.storage.list())
 
 
-def test_many_rings_for_two_workers_are_one_attempt(make_rig: MakeRig, dataset: str) -> None:
+def test_repeated_wake_up_messages_to_two_workers_start_one_attempt(make_rig: MakeRig, dataset: str) -> None:
     job_id = queued(make_rig().engine, spec=spec(name="steps=10", dataset=dataset))
     rigs = [make_rig(), make_rig()]
     threads = [rig.start(job_id) for rig in rigs for _ in range(10)]
@@ -337,7 +339,7 @@ def test_many_rings_for_two_workers_are_one_attempt(make_rig: MakeRig, dataset: 
         ("http://example.com/data.tar", "uri_not_allowed"),
     ],
 )
-def test_an_address_that_cannot_be_read_is_the_users_mistake(rig: Rig, uri: str, code: str) -> None:
+def test_unreadable_uri_is_a_user_error(rig: Rig, uri: str, code: str) -> None:
     job_id = queued(rig.engine, spec=spec(name="x", dataset=uri))
     rig.run(job_id)
     job = job_of(rig.engine, job_id)
@@ -345,14 +347,14 @@ def test_an_address_that_cannot_be_read_is_the_users_mistake(rig: Rig, uri: str,
     assert ((job.failure or {})["code"], (job.failure or {})["origin"]) == (code, "user")
 
 
-def test_a_trainer_that_cannot_be_started_is_an_infrastructure_error(make_rig: MakeRig, dataset: str) -> None:
+def test_trainer_that_cannot_start_is_an_infrastructure_error(make_rig: MakeRig, dataset: str) -> None:
     rig = make_rig(trainer_command=["/no/such/program"])
     job_id = queued(rig.engine, spec=spec(name="x", dataset=dataset), max_attempts=1)
     rig.run(job_id)
     assert (job_of(rig.engine, job_id).failure or {})["code"] == "worker_error"
 
 
-def test_the_trainer_sees_no_secret_of_the_service(
+def test_trainer_sees_no_secrets_of_the_service(
     make_rig: MakeRig, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TTM_DATABASE_URL", "postgresql://u:hunter2@db/ttm")
@@ -367,20 +369,19 @@ def test_the_trainer_sees_no_secret_of_the_service(
     with read_scope(rig.engine) as session:
         environment = json.loads(rig.read(artifacts.get(session, job_id, "trainer.log").key))
     assert "hunter2" not in str(environment)
-    assert environment["NO_COLOR"] == "1"
     assert environment["OMP_NUM_THREADS"] == "1"
     assert {name for name in environment if name.startswith("TTM_")} == {"TTM_TRAINER_OF"}
     assert (job_of(rig.engine, job_id).failure or {})["message"].startswith("The trainer exited with status 9")
 
 
-def test_a_trainer_that_finished_and_does_not_leave_has_finished(make_rig: MakeRig, dataset: str) -> None:
+def test_job_succeeds_if_the_trainer_finishes_but_does_not_exit(make_rig: MakeRig, dataset: str) -> None:
     rig = make_rig(stop_grace_seconds=0.3)
     job_id = queued(rig.engine, spec=spec(name="steps=3 stay=1", dataset=dataset))
     rig.run(job_id)
     assert student_of(rig, job_id) == weights_after(3, "0")
 
 
-def test_a_trainer_that_someone_else_stopped_is_tried_again(rig: Rig, dataset: str) -> None:
+def test_trainer_stopped_from_outside_is_retried(rig: Rig, dataset: str) -> None:
     job_id = queued(rig.engine, spec=spec(name="steps=9999 step_seconds=0.02", dataset=dataset))
     thread = rig.start(job_id)
     wait_until(lambda: step_of(rig.engine, job_id) > 3)
@@ -394,17 +395,17 @@ def test_a_trainer_that_someone_else_stopped_is_tried_again(rig: Rig, dataset: s
     assert (attempt.outcome, attempt.code) == ("error", "trainer_stopped")
 
 
-def test_success_without_a_student_is_none(rig: Rig, dataset: str) -> None:
+def test_finished_run_without_a_student_fails(rig: Rig, dataset: str) -> None:
     job_id = queued(rig.engine, spec=spec(name="steps=1 no_student=1", dataset=dataset), max_attempts=1)
     rig.run(job_id)
     assert (job_of(rig.engine, job_id).failure or {})["code"] == "publish_failed"
 
 
-def test_an_end_whose_answer_was_lost_keeps_its_student(
+def test_student_is_kept_if_the_final_commit_response_is_lost(
     rig: Rig, dataset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class AnswerLost:
-        """Commits, and says that it did not."""
+    class CommitResponseLost:
+        """Commits, then raises as if the commit had failed."""
 
         def __init__(self, engine: Engine) -> None:
             self.scope = session_scope(engine)
@@ -420,7 +421,7 @@ def test_an_end_whose_answer_was_lost_keeps_its_student(
                 raise OperationalError("COMMIT", {}, ConnectionResetError())
 
     job_id = queued(rig.engine, spec=spec(name="steps=3", dataset=dataset))
-    monkeypatch.setattr(finalize, "session_scope", AnswerLost)
+    monkeypatch.setattr(finalize, "session_scope", CommitResponseLost)
     rig.run(job_id)
     assert state_of(rig.engine, job_id) is JobState.SUCCEEDED
     assert student_of(rig, job_id) == weights_after(3, "0")

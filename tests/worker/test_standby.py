@@ -1,4 +1,4 @@
-"""A trainer that waits for its work: used once, replaced when gone, never left behind."""
+"""Standby trainers: used once, replaced if they exit, and stopped with the worker."""
 
 import json
 import os
@@ -36,21 +36,21 @@ def run(starter: Starter, workdir: Path, name: str = "steps=3") -> tuple[int, li
     items: list[Event | Exited] = []
     while not items or not isinstance(items[-1], Exited):
         item = trainer.next(timeout=20)
-        assert item is not None, "the trainer fell silent"
+        assert item is not None, "the trainer sent no event in time"
         items.append(item)
     return trainer.pid, items
 
 
-def waiting(starter: Starter) -> int:
+def standby_pid(starter: Starter) -> int:
     assert starter._pending is not None
     return starter._pending.process.pid
 
 
-def test_the_one_that_waits_takes_the_job_and_only_one(starter: Starter, tmp_path: Path) -> None:
+def test_standby_trainer_takes_exactly_one_job(starter: Starter, tmp_path: Path) -> None:
     starter.prepare()
-    first = waiting(starter)
+    first = standby_pid(starter)
     starter.prepare()
-    assert waiting(starter) == first, "one is enough"
+    assert standby_pid(starter) == first, "there is one standby trainer at most"
     pid, items = run(starter, tmp_path / "1")
     assert pid == first
     assert isinstance(items[-2], Finished)
@@ -59,15 +59,15 @@ def test_the_one_that_waits_takes_the_job_and_only_one(starter: Starter, tmp_pat
     assert isinstance(items[-2], Finished)
 
 
-def test_a_folder_may_have_any_name(starter: Starter, tmp_path: Path) -> None:
+def test_work_directory_can_have_any_name(starter: Starter, tmp_path: Path) -> None:
     starter.prepare()
     _, items = run(starter, tmp_path / "Wörk dir -")
     assert isinstance(items[-2], Finished)
 
 
-def test_one_that_died_waiting_is_no_loss(starter: Starter, tmp_path: Path) -> None:
+def test_dead_standby_trainer_is_replaced(starter: Starter, tmp_path: Path) -> None:
     starter.prepare()
-    first = waiting(starter)
+    first = standby_pid(starter)
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: starter._pending is not None and starter._pending.process.poll() is not None)
     pid, items = run(starter, tmp_path / "1")
@@ -75,18 +75,18 @@ def test_one_that_died_waiting_is_no_loss(starter: Starter, tmp_path: Path) -> N
     assert isinstance(items[-2], Finished)
 
 
-def test_none_is_left_behind(starter: Starter) -> None:
+def test_standby_trainer_is_stopped_with_the_worker(starter: Starter) -> None:
     starter.prepare()
-    pid = waiting(starter)
+    pid = standby_pid(starter)
     starter.end()
     assert not Path(f"/proc/{pid}").exists()
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="looks at what a process has loaded")
-def test_the_real_trainer_has_loaded_torch_before_there_is_work(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads the loaded libraries from /proc")
+def test_real_standby_trainer_imports_torch_in_advance(tmp_path: Path) -> None:
     starter = Starter(REAL_TRAINER, marks=stale.marks(), standby=True)
     starter.prepare()
-    first = waiting(starter)
+    first = standby_pid(starter)
     try:
         wait_until(lambda: "libtorch" in Path(f"/proc/{first}/maps").read_text(), 120)
         pid, items = run(starter, tmp_path / "1", "x")
@@ -94,5 +94,5 @@ def test_the_real_trainer_has_loaded_torch_before_there_is_work(tmp_path: Path) 
         starter.end()
     assert pid == first
     failed = items[-2]
-    assert isinstance(failed, Failed), "the inputs name no files"
+    assert isinstance(failed, Failed), "the inputs do not exist"
     assert items[-1] == Exited(1)

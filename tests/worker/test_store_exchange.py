@@ -1,4 +1,4 @@
-"""Teachers' logits in the storage: another machine finds them whole, or not at all."""
+"""Teacher stores in the storage: another machine reads a complete version or none."""
 
 import json
 import sys
@@ -55,33 +55,35 @@ def exchange(storage: Storage, root: Path, max_bytes: int = 10**9) -> StoreExcha
     return StoreExchange(storage, root, max_bytes)
 
 
-def test_what_one_machine_published_another_reads(storage: Storage, tmp_path: Path) -> None:
+def test_published_store_is_read_on_another_machine(storage: Storage, tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     digest = fill(here, range(BLOCKS))
-    assert not exchange(storage, there).fetch(digest), "nobody has it yet"
+    assert not exchange(storage, there).fetch(digest), "not published yet"
     assert exchange(storage, here).publish(digest)
-    assert not exchange(storage, here).publish(digest), "it is there"
+    assert not exchange(storage, here).publish(digest), "already published"
     assert exchange(storage, there).fetch(digest)
-    assert not exchange(storage, there).fetch(digest), "it is here"
+    assert not exchange(storage, there).fetch(digest), "already present locally"
     missing, logits = read(there)
     assert missing == []
     assert (logits == LOGITS).all()
 
 
-def test_the_fuller_one_wins_on_both_sides(storage: Storage, tmp_path: Path) -> None:
+def test_store_with_more_entries_replaces_the_other(storage: Storage, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     digest = fill(one, range(1))
     fill(two, range(2))
     assert exchange(storage, one).publish(digest)
-    assert not exchange(storage, two).fetch(digest), "what is here is fuller"
+    assert not exchange(storage, two).fetch(digest), "the local store has more entries"
     assert exchange(storage, two).publish(digest)
-    assert {key.split("/")[2] for key in storage.list("teacher-stores")} == {"000000000002"}, "the other was removed"
+    assert {key.split("/")[2] for key in storage.list("teacher-stores")} == {"000000000002"}, (
+        "the smaller version is removed"
+    )
     assert exchange(storage, one).fetch(digest)
     assert read(one)[0] == [2]
     assert not exchange(storage, one).publish(digest)
 
 
-def test_one_that_is_open_is_left_alone(storage: Storage, tmp_path: Path) -> None:
+def test_open_store_is_not_replaced(storage: Storage, tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     digest = fill(here, range(BLOCKS))
     assert exchange(storage, here).publish(digest)
@@ -92,16 +94,16 @@ def test_one_that_is_open_is_left_alone(storage: Storage, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["rows", "present", "about.json"])
-def test_a_damaged_version_is_not_taken(storage: Storage, tmp_path: Path, name: str) -> None:
+def test_damaged_store_version_is_rejected(storage: Storage, tmp_path: Path, name: str) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     digest = fill(here, range(BLOCKS))
     assert exchange(storage, here).publish(digest)
     storage.put(f"teacher-stores/{digest}/{BLOCKS:012}/{name}", [b"\1\1\1 and no more"])
     assert not exchange(storage, there).fetch(digest)
-    assert [path.name for path in there.iterdir()] == [".locks"], "nothing half fetched is left"
+    assert [path.name for path in there.iterdir()] == [".locks"], "no partial download is left"
 
 
-def test_the_longest_published_go_first(storage: Storage, tmp_path: Path) -> None:
+def test_oldest_published_stores_are_evicted_first(storage: Storage, tmp_path: Path) -> None:
     here = tmp_path / "here"
     digests = [fill(here, range(BLOCKS), seed) for seed in range(3)]
     size = ROWS * 10 + BLOCKS
@@ -110,7 +112,7 @@ def test_the_longest_published_go_first(storage: Storage, tmp_path: Path) -> Non
     assert {key.split("/")[1] for key in storage.list("teacher-stores")} == set(digests[1:])
 
 
-def test_a_second_machine_does_not_run_the_teacher(make_rig: MakeRig, tmp_path: Path) -> None:
+def test_second_machine_does_not_run_the_teacher(make_rig: MakeRig, tmp_path: Path) -> None:
     digits_idx(tmp_path / "data" / "digits", train=120, test=40)
     model = create_model("mini/resnet8_100", num_classes=10, in_chans=1)
     write_safetensors(
@@ -118,14 +120,14 @@ def test_a_second_machine_does_not_run_the_teacher(make_rig: MakeRig, tmp_path: 
     )
     body = {
         "name": "student",
-        "teacher": f"file://{tmp_path}/data/teacher.safetensors",
+        "teacher": {"checkpoint": f"file://{tmp_path}/data/teacher.safetensors", "allow_chance": True},
         "student": "mini/resnet8_025",
         "dataset": f"file://{tmp_path}/data/digits",
         "method": "wttm",
         "exports": [],
         "training": {"epochs": 2, "batch_size": 32, "threads": 1},
     }
-    seen = []
+    teacher_use = []
     for _ in range(2):
         rig = make_rig(REAL_TRAINER, shared_store_max_bytes=10**9, data_roots=(tmp_path / "data",))
         job_id = queued(rig.engine, spec=body)
@@ -133,6 +135,6 @@ def test_a_second_machine_does_not_run_the_teacher(make_rig: MakeRig, tmp_path: 
         job = job_of(rig.engine, job_id)
         assert job.state is JobState.SUCCEEDED, job.failure
         report = json.loads(json.dumps(job.result))
-        seen.append((report["teacher_forwards"], report["teacher_cache_hits"]))
-    assert seen[0][0] > 0
-    assert seen[1] == (0, seen[0][0] + seen[0][1])
+        teacher_use.append((report["teacher_forwards"], report["teacher_cache_hits"]))
+    assert teacher_use[0][0] > 0
+    assert teacher_use[1] == (0, teacher_use[0][0] + teacher_use[0][1])

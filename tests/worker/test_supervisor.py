@@ -31,55 +31,55 @@ def make_trainer(tmp_path: Path) -> MakeTrainer:
     return make
 
 
-def everything(trainer: Trainer) -> list[Event | Exited]:
+def all_events(trainer: Trainer) -> list[Event | Exited]:
     items: list[Event | Exited] = []
     while not items or not isinstance(items[-1], Exited):
         item = trainer.next(timeout=20)
-        assert item is not None, "the trainer fell silent"
+        assert item is not None, "the trainer sent no event in time"
         items.append(item)
     return items
 
 
-def test_events_come_in_order_and_the_end_comes_last(make_trainer: MakeTrainer) -> None:
+def test_events_arrive_in_order_and_exit_is_last(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer("steps=5")
     trainer.start()
-    items = everything(trainer)
+    items = all_events(trainer)
     assert [item.step for item in items if isinstance(item, Progress)] == [1, 2, 3, 4, 5]
     assert isinstance(items[-2], Finished)
     assert items[-1] == Exited(0)
 
 
-def test_asked_to_stop_it_saves_and_leaves(make_trainer: MakeTrainer) -> None:
+def test_trainer_saves_and_exits_on_a_stop_request(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer("steps=9999 step_seconds=0.02 checkpoint_every=9999")
     trainer.start()
     while not isinstance(trainer.next(timeout=20), Progress):
         pass
     trainer.stop()
-    items = everything(trainer)
+    items = all_events(trainer)
     assert isinstance(items[-3], CheckpointSaved)
     assert isinstance(items[-2], Stopped)
     assert items[-1] == Exited(3)
 
 
-def test_kill_ends_the_whole_group(make_trainer: MakeTrainer) -> None:
+def test_kill_ends_the_process_group(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer("steps=9999 step_seconds=0.02 child=1")
     trainer.start()
     while not isinstance(trainer.next(timeout=20), Progress):
         pass
     assert len(group_of(trainer.pid)) == 2
     trainer.kill()
-    assert everything(trainer)[-1] == Exited(-signal.SIGKILL)
+    assert all_events(trainer)[-1] == Exited(-signal.SIGKILL)
     assert group_of(trainer.pid) == []
 
 
-def test_what_a_trainer_leaves_behind_ends_with_it(make_trainer: MakeTrainer) -> None:
+def test_child_processes_end_with_the_trainer(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer("steps=2 child=1")
     trainer.start()
-    assert everything(trainer)[-1] == Exited(0)
+    assert all_events(trainer)[-1] == Exited(0)
     wait_until(lambda: group_of(trainer.pid) == [])
 
 
-def test_a_stopped_trainer_is_killed_too(make_trainer: MakeTrainer) -> None:
+def test_suspended_trainer_is_killed(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer("steps=9999 step_seconds=0.02")
     trainer.start()
     while not isinstance(trainer.next(timeout=20), Progress):
@@ -89,16 +89,16 @@ def test_a_stopped_trainer_is_killed_too(make_trainer: MakeTrainer) -> None:
     assert group_of(trainer.pid) == []
 
 
-def test_orders_to_a_trainer_that_is_gone_are_no_error(make_trainer: MakeTrainer) -> None:
+def test_signals_to_an_exited_trainer_are_ignored(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer("steps=1")
     trainer.start()
-    everything(trainer)
+    all_events(trainer)
     trainer.stop()
     trainer.kill()
     trainer.end()
 
 
-def test_what_is_no_event_is_passed_over(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+def test_invalid_events_are_skipped(make_trainer: MakeTrainer, tmp_path: Path) -> None:
     program = tmp_path / "babble.py"
     lines = [
         b"not json\n",
@@ -111,17 +111,17 @@ def test_what_is_no_event_is_passed_over(make_trainer: MakeTrainer, tmp_path: Pa
     program.write_text(f"import os, sys\nfor line in {lines!r}: os.write(int(sys.argv[3]), line)")
     trainer = make_trainer(command=(sys.executable, str(program)))
     trainer.start()
-    assert everything(trainer) == [Stopped(step=7), Exited(0)]
+    assert all_events(trainer) == [Stopped(step=7), Exited(0)]
 
 
-def test_a_trainer_that_talks_much_is_not_held_up_and_its_newest_words_are_kept(
+def test_verbose_trainer_is_not_blocked_and_its_newest_output_is_kept(
     make_trainer: MakeTrainer, tmp_path: Path
 ) -> None:
     program = tmp_path / "talk.py"
     program.write_text("for number in range(200_000): print('line', number)")
     trainer = make_trainer(command=(sys.executable, str(program)))
     trainer.start()
-    assert everything(trainer) == [Exited(0)]
+    assert all_events(trainer) == [Exited(0)]
     kept = b"".join(LogFile(tmp_path / "trainer.log", 10_000).read())
     assert kept.endswith(b"line 199999\n")
     assert 0 < len(kept) <= 10_000
@@ -142,7 +142,7 @@ time.sleep(300)
 """
 
 
-def test_a_trainer_dies_with_its_worker_and_the_next_worker_ends_the_rest(tmp_path: Path) -> None:
+def test_trainer_dies_with_its_worker_and_the_next_worker_kills_orphans(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(
         json.dumps({"spec": spec(name="steps=9999 step_seconds=0.1 child=1"), "inputs": {}})
     )
@@ -152,16 +152,16 @@ def test_a_trainer_dies_with_its_worker_and_the_next_worker_ends_the_rest(tmp_pa
         assert worker.stdout is not None
         trainer = int(worker.stdout.readline())
         wait_until(lambda: len(group_of(trainer)) == 2)
-        assert stale.kill_orphans() == [], "its worker is alive"
+        assert stale.kill_orphans() == [], "its worker is running"
         worker.kill()
     wait_until(lambda: trainer not in group_of(trainer))
-    # The kernel's signal does not reach grandchildren.
+    # The parent-death signal does not reach grandchildren.
     [left] = group_of(trainer)
     assert stale.kill_orphans() == [left]
     wait_until(lambda: group_of(trainer) == [])
 
 
-def test_a_trainer_of_this_process_is_no_orphan(make_trainer: MakeTrainer) -> None:
+def test_trainer_of_this_process_is_not_an_orphan(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer("steps=9999 step_seconds=0.02")
     trainer.start()
     while not isinstance(trainer.next(timeout=20), Progress):

@@ -1,4 +1,4 @@
-"""What workers tell of their teacher stores, filled and read by the real trainer."""
+"""Reports of teacher stores by workers, filled and read by the real trainer."""
 
 import sys
 import time
@@ -26,9 +26,9 @@ from worker.presence import Presence
 from worker.teacher_stores.report import StoreReport, folder
 
 
-# What differs between the databases is below.
+# The tests below cover the differences between the databases.
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_jobs_that_share_a_store_are_counted(make_rig: MakeRig, tmp_path: Path) -> None:
+def test_jobs_that_share_a_teacher_store_are_counted(make_rig: MakeRig, tmp_path: Path) -> None:
     rig = make_rig((sys.executable, "-m", "ttm_core", "run"), lease_seconds=60.0)
     for number, (label, pixels) in enumerate(zip("abab" * 4, sample(16)[0], strict=True)):
         (tmp_path / f"data/images/{label}").mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def test_jobs_that_share_a_store_are_counted(make_rig: MakeRig, tmp_path: Path) 
     body = spec(
         dataset=(tmp_path / "data/images").as_uri(),
         student="mini/resnet8_025",
-        teacher={"checkpoint": teacher.as_uri(), "architecture": "mini/resnet8_025"},
+        teacher={"checkpoint": teacher.as_uri(), "architecture": "mini/resnet8_025", "allow_chance": True},
         method="kd",
         training={"epochs": 2, "batch_size": 8, "threads": 1, "teacher_logits": "stored"},
         exports=[],
@@ -56,12 +56,12 @@ def test_jobs_that_share_a_store_are_counted(make_rig: MakeRig, tmp_path: Path) 
     assert store["key"] == on_disk.digest
     assert store["teacher"] == "mini/resnet8_025"
     assert (store["size"], store["rows"], store["encoding"]) == (on_disk.bytes, on_disk.rows, "float16")
-    images = 14  # two of sixteen are held out
+    images = 14  # two of sixteen are held out for validation
     assert store["jobs"] == 2
-    assert store["filled"] + store["hits"] == 2 * 2 * images
-    assert store["filled"] <= 2 * images, "the second job ran the teacher on nothing"
-    assert store["hits"] >= 2 * images
-    assert store["rows"] >= store["filled"]
+    assert store["forwards"] + store["cache_hits"] == 2 * 2 * images
+    assert store["forwards"] <= 2 * images, "the second job did not run the teacher"
+    assert store["cache_hits"] >= 2 * images
+    assert store["rows"] >= store["forwards"]
     assert store["hosts"][0]["size"] == on_disk.bytes
 
 
@@ -69,7 +69,7 @@ def _found(digest: str, size: int) -> LocalStore:
     return LocalStore(digest, "float16", size, 256, datetime(2026, 1, 1, tzinfo=UTC))
 
 
-def test_a_project_sees_the_stores_of_its_own_jobs_newest_first(engine: Engine, database_url: str) -> None:
+def test_project_lists_the_teacher_stores_of_its_own_jobs_newest_first(engine: Engine, database_url: str) -> None:
     digests = [f"{number:064x}" for number in range(5)]
     with session_scope(engine) as session:
         teacher_stores.report(session, "one", "/work", [_found(digest, 10) for digest in digests[:4]])
@@ -79,30 +79,35 @@ def test_a_project_sees_the_stores_of_its_own_jobs_newest_first(engine: Engine, 
             job = create_job(session, teacher="file:///t")
             teacher_stores.used(session, job, [digest], cache_hits=7, forwards=2)
         time.sleep(0.002)
-    with session_scope(bound_to(engine, "theirs")) as session:
+    with session_scope(bound_to(engine, "other")) as session:
         teacher_stores.used(session, create_job(session), digests[:1], cache_hits=100, forwards=100)
     settings = Settings(database_url=database_url, allowed_hosts=("testserver",), storage_url="file:/nowhere")
     with TestClient(create_app(settings)) as client:
-        seen, cursor = [], None
+        listed, cursor = [], None
         while True:
             page = client.get("/teacher-stores", params={"limit": 3} | ({"cursor": cursor} if cursor else {})).json()
-            seen += page["items"]
+            listed += page["items"]
             cursor = page["next_cursor"]
             if not page["has_more"]:
                 break
-        # One that lies nowhere is not shown.
-        assert [each["key"] for each in seen] == digests[3::-1]
-        assert (seen[-1]["jobs"], seen[-1]["hits"], seen[-1]["filled"], seen[-1]["size"]) == (1, 7, 2, 30)
-        assert [host["hostname"] for host in seen[-1]["hosts"]] == ["one", "two"]
+        # A store without a host is not shown.
+        assert [each["key"] for each in listed] == digests[3::-1]
+        assert (listed[-1]["jobs"], listed[-1]["cache_hits"], listed[-1]["forwards"], listed[-1]["size"]) == (
+            1,
+            7,
+            2,
+            30,
+        )
+        assert [host["hostname"] for host in listed[-1]["hosts"]] == ["one", "two"]
         assert client.get("/teacher-stores?cursor=x").status_code == 422
         with session_scope(engine) as session:
-            # Pruned on one host; and of the other nobody has heard for long.
+            # Pruned on one host; the other host has not reported for a long time.
             teacher_stores.report(session, "one", "/work", [_found(digests[1], 10)])
             teacher_stores.delete_unreported(session, older_than=timedelta(days=-1))
         assert client.get("/teacher-stores").json()["items"] == []
 
 
-def test_several_stores_of_a_run_share_its_numbers(engine: Engine) -> None:
+def test_teacher_stores_of_one_run_share_its_counts(engine: Engine) -> None:
     with session_scope(engine) as session:
         job = create_job(session)
         for _ in range(2):
@@ -110,5 +115,5 @@ def test_several_stores_of_a_run_share_its_numbers(engine: Engine) -> None:
         teacher_stores.used(session, job, [], cache_hits=10, forwards=4)
         teacher_stores.report(session, "one", "/work", [_found("a" * 64, 1), _found("b" * 64, 1)])
     with session_scope(engine) as session:
-        known = teacher_stores.page(session, limit=10)
-    assert [(one.cache_hits, one.forwards, one.jobs) for one in known] == [(10, 4, 1), (10, 4, 1)]
+        items = teacher_stores.page(session, limit=10)
+    assert [(one.cache_hits, one.forwards, one.jobs) for one in items] == [(10, 4, 1), (10, 4, 1)]

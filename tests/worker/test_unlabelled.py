@@ -1,4 +1,4 @@
-"""A job on images without labels, through a worker and the real trainer."""
+"""A job on unlabelled images, run by a worker with the real trainer."""
 
 import json
 import sys
@@ -19,11 +19,11 @@ from ttm_jobs.states import JobState
 
 @pytest.fixture
 def database_url(sqlite_url: str) -> str:
-    """One kind is enough: what is new is in the trainer."""
+    """SQLite only: the tested behaviour is in the trainer."""
     return sqlite_url
 
 
-def test_a_job_without_labels_succeeds_and_says_what_it_was_judged_by(make_rig: MakeRig, tmp_path: Path) -> None:
+def test_unlabelled_job_succeeds_and_reports_its_evaluation_basis(make_rig: MakeRig, tmp_path: Path) -> None:
     rig = make_rig((sys.executable, "-m", "ttm_core", "run"), lease_seconds=60.0)
     images = tmp_path / "data/images"
     images.mkdir()
@@ -48,4 +48,4 @@ def test_a_job_without_labels_succeeds_and_says_what_it_was_judged_by(make_rig: 
     assert job.latest["validation/agreement"] == job.result["student_validation"]["top1"]
     with read_scope(rig.engine) as session:
         report = json.loads(rig.read(artifacts.get(session, job_id, "report.json").key))
-    assert [known["name"] for known in report["validation"]["classes"]] == ["0", "1", "2"]
+    assert [entry["name"] for entry in report["validation"]["classes"]] == ["0", "1", "2"]

@@ -20,11 +20,11 @@ UUIDS = ["GPU-1a", "GPU-1b", "GPU-2c"]
         ("nonsense,0", []),
     ],
 )
-def test_what_cuda_would_see(visible: str | None, left: list[str]) -> None:
+def test_visible_gpus_follow_cuda_visible_devices(visible: str | None, left: list[str]) -> None:
     assert devices.select_visible(UUIDS, visible) == left
 
 
-def test_without_a_gpu_it_is_the_cpu_with_the_machines_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_without_a_gpu_reports_the_cpu_and_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     device = devices.find()
     assert (device.kind, device.name) == ("cpu", None)

@@ -1,4 +1,4 @@
-"""Webhooks sent to a real listener: signed, repeated, guarded, given up."""
+"""Webhook deliveries to a real receiver: signatures, retries, address checks and disabling."""
 
 import base64
 import hmac
@@ -33,7 +33,7 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
-def courier(engine: Engine, receiver: Receiver, **settings: object) -> WebhookSender:
+def make_sender(engine: Engine, receiver: Receiver, **settings: object) -> WebhookSender:
     values = {
         "private_hosts": (receiver.address,),
         "webhook_retry_seconds": 0.001,
@@ -48,10 +48,10 @@ def hook(engine: Engine, url: str, *events: str, project: str = "default") -> st
         return webhooks.create(session, url=url, events=events, description=None).id
 
 
-def deliver(courier: WebhookSender) -> None:
-    """Until nothing is due."""
-    while courier.send_due():
-        courier.finish()
+def deliver(make_sender: WebhookSender) -> None:
+    """Sends until no delivery is due."""
+    while make_sender.send_due():
+        make_sender.finish()
 
 
 def deliveries(engine: Engine, webhook_id: str) -> list[WebhookDelivery]:
@@ -65,26 +65,26 @@ def state_of(engine: Engine, webhook_id: str) -> Webhook:
 
 
 def verified(secret: str, headers: dict[str, str], body: bytes) -> bool:
-    """As the specification's receivers do it."""
+    """Verifies a signature as the Standard Webhooks specification describes."""
     content = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
     key = base64.b64decode(secret.removeprefix("whsec_"))
     expected = "v1," + base64.b64encode(hmac.new(key, content, sha256).digest()).decode()
     return any(hmac.compare_digest(expected, given) for given in headers["webhook-signature"].split(" "))
 
 
-def test_a_job_is_told_as_it_changes(engine: Engine, receiver: Receiver) -> None:
+def test_job_changes_are_delivered(engine: Engine, receiver: Receiver) -> None:
     everything, failures = hook(engine, receiver.url), hook(engine, receiver.url, "job.failed")
-    foreign = hook(engine, receiver.url, project="theirs")
+    foreign = hook(engine, receiver.url, project="other")
     job_id = queued(engine, tags=["a"])
     fail(engine, claim(engine, job_id))
-    deliver(courier(engine, receiver))
+    deliver(make_sender(engine, receiver))
     assert {row.event for row in deliveries(engine, everything)} == {"job.queued", "job.running", "job.failed"}
     assert [row.event for row in deliveries(engine, failures)] == ["job.failed"]
-    assert deliveries(engine, foreign) == [], "another project's webhook hears nothing"
+    assert deliveries(engine, foreign) == [], "webhooks of other projects receive nothing"
     assert {row.state for row in deliveries(engine, everything)} == {DeliveryState.DELIVERED}
     assert len(receiver.received) == 4
-    told = {headers["webhook-id"]: json.loads(body) for headers, body in receiver.received}
-    message = told[deliveries(engine, failures)[0].id]
+    messages = {headers["webhook-id"]: json.loads(body) for headers, body in receiver.received}
+    message = messages[deliveries(engine, failures)[0].id]
     assert message["type"] == "job.failed"
     assert (message["data"]["job"]["id"], message["data"]["job"]["state"], message["data"]["job"]["from"]) == (
         job_id,
@@ -93,13 +93,13 @@ def test_a_job_is_told_as_it_changes(engine: Engine, receiver: Receiver) -> None
     )
     assert message["data"]["job"]["failure"]["code"] == "bad_dataset"
     with read_scope(engine) as session:
-        assert {row.topic for row in session.query(OutboxMessage)} <= {"wake_up"}, "nothing is owed any more"
+        assert {row.topic for row in session.query(OutboxMessage)} <= {"wake_up"}, "no delivery is pending"
 
 
-def test_messages_are_signed_by_each_secret_that_holds(engine: Engine, receiver: Receiver) -> None:
+def test_messages_are_signed_with_each_valid_secret(engine: Engine, receiver: Receiver) -> None:
     webhook_id = hook(engine, receiver.url)
     first = state_of(engine, webhook_id).secret
-    sender = courier(engine, receiver)
+    sender = make_sender(engine, receiver)
 
     def ping() -> tuple[dict[str, str], bytes]:
         with session_scope(engine) as session:
@@ -130,12 +130,12 @@ def json_time(body: bytes) -> float:
 
 
 @pytest.mark.parametrize("status", [500, 404, 301])
-def test_what_fails_is_sent_again_under_the_same_id_and_in_the_end_given_up(
+def test_failed_delivery_is_retried_with_the_same_id_and_then_abandoned(
     engine: Engine, receiver: Receiver, status: int
 ) -> None:
     webhook_id = hook(engine, receiver.url, "job.queued")
     receiver.status, receiver.location = status, receiver.url
-    sender = courier(engine, receiver, webhook_retry_seconds=1e-6)
+    sender = make_sender(engine, receiver, webhook_retry_seconds=1e-6)
     queued(engine)
     wait_until(lambda: deliver(sender) or deliveries(engine, webhook_id)[0].state is DeliveryState.FAILED)
     [delivery] = deliveries(engine, webhook_id)
@@ -150,25 +150,25 @@ def test_what_fails_is_sent_again_under_the_same_id_and_in_the_end_given_up(
     assert state_of(engine, webhook_id).failing_since is None
 
 
-def test_a_wait_grows_fourfold(engine: Engine) -> None:
+def test_retry_delay_grows_fourfold(engine: Engine) -> None:
     policy = webhooks.RetryPolicy(timedelta(seconds=5), timedelta(days=5))
     waits = [policy.delay(tries).total_seconds() for tries in range(1, 10)]
     assert waits == [5, 20, 80, 320, 1280, 5120, 20480, 21600, 21600]
 
 
-def test_one_that_fails_for_long_or_is_gone_is_disabled_and_told_no_more(engine: Engine, receiver: Receiver) -> None:
+def test_webhook_that_keeps_failing_or_is_gone_is_disabled(engine: Engine, receiver: Receiver) -> None:
     webhook_id = hook(engine, receiver.url, "job.queued")
     receiver.status = 410
-    sender = courier(engine, receiver)
+    sender = make_sender(engine, receiver)
     queued(engine)
     queued(engine)
     deliver(sender)
     assert "410" in (state_of(engine, webhook_id).disabled_reason or "")
     assert {row.state for row in deliveries(engine, webhook_id)} == {DeliveryState.FAILED}
-    told = len(receiver.received)
+    delivered = len(receiver.received)
     queued(engine)
     deliver(sender)
-    assert len(receiver.received) == told
+    assert len(receiver.received) == delivered
     with session_scope(engine) as session:
         webhooks.enable(session, webhook_id, enabled=True)
         webhooks.get(session, webhook_id).failing_since = now(session) - timedelta(days=6)
@@ -179,9 +179,9 @@ def test_one_that_fails_for_long_or_is_gone_is_disabled_and_told_no_more(engine:
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/x", "https://localhost/x", "https://169.254.169.254/latest"])
-def test_private_addresses_are_not_written_to(engine: Engine, receiver: Receiver, url: str) -> None:
+def test_private_addresses_are_refused(engine: Engine, receiver: Receiver, url: str) -> None:
     webhook_id = hook(engine, url)
-    sender = courier(engine, receiver)
+    sender = make_sender(engine, receiver)
     with session_scope(engine) as session:
         webhooks.ping(session, webhook_id)
     sender.send_due()
@@ -191,18 +191,18 @@ def test_private_addresses_are_not_written_to(engine: Engine, receiver: Receiver
     assert "not public" in (delivery.error or "")
 
 
-def test_a_receiver_that_does_not_answer_is_let_go(engine: Engine, receiver: Receiver) -> None:
+def test_unresponsive_receiver_times_out(engine: Engine, receiver: Receiver) -> None:
     webhook_id = hook(engine, receiver.url)
     receiver.held.clear()
     with session_scope(engine) as session:
         webhooks.ping(session, webhook_id)
-    sender = courier(engine, receiver, webhook_timeout_seconds=0.5)
+    sender = make_sender(engine, receiver, webhook_timeout_seconds=0.5)
     sender.send_due()
     sender.finish()
     assert "time limit" in (deliveries(engine, webhook_id)[0].error or "")
 
 
-def test_what_is_rolled_back_was_never_told(engine: Engine, receiver: Receiver) -> None:
+def test_rolled_back_change_is_not_delivered(engine: Engine, receiver: Receiver) -> None:
     webhook_id = hook(engine, receiver.url)
     with suppress(RuntimeError), session_scope(engine) as session:
         create_job(session)
@@ -210,7 +210,7 @@ def test_what_is_rolled_back_was_never_told(engine: Engine, receiver: Receiver) 
     assert deliveries(engine, webhook_id) == []
 
 
-def test_a_dispatcher_that_dies_with_a_message_in_hand_leaves_it_to_the_next(stack: Stack, receiver: Receiver) -> None:
+def test_delivery_of_a_killed_dispatcher_is_sent_by_the_next(stack: Stack, receiver: Receiver) -> None:
     stack.settings |= {"private_hosts": receiver.address, "webhook_timeout_seconds": 1}
     webhook_id = hook(stack.engine, receiver.url, "job.queued")
     receiver.held.clear()
@@ -221,7 +221,7 @@ def test_a_dispatcher_that_dies_with_a_message_in_hand_leaves_it_to_the_next(sta
     first.wait()
     assert deliveries(stack.engine, webhook_id)[0].state is DeliveryState.PENDING
     with session_scope(stack.engine) as session:
-        # Its time is not waited for.
+        # Makes the delivery due immediately.
         for message in session.query(OutboxMessage).filter(OutboxMessage.topic == webhooks.TOPIC):
             message.next_attempt_at = now(session)
     receiver.held.set()
@@ -233,13 +233,13 @@ def test_a_dispatcher_that_dies_with_a_message_in_hand_leaves_it_to_the_next(sta
         assert crud.get(session, job_id)
 
 
-def test_old_deliveries_are_forgotten(engine: Engine) -> None:
+def test_old_deliveries_are_deleted(engine: Engine) -> None:
     webhook_id = hook(engine, "https://hooks.example.org/", "job.queued")
     queued(engine)
     with session_scope(engine) as session:
         webhooks.delete_old(session)
         [delivery] = webhooks.deliveries(session, webhook_id, limit=9)
-        # As if it had been made three weeks ago.
+        # Sets the creation time to three weeks ago.
         made = first_id_of(now(session) - timedelta(weeks=3))
         delivery.id = made + delivery.id[len(made) :]
     assert len(deliveries(engine, webhook_id)) == 1

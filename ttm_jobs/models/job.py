@@ -58,7 +58,8 @@ class Job(Owned, Base):
     progress: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
     # Number of its event.
     progress_event: Mapped[int | None]
-    # Latest value of each metric, for lists and sorting. Accuracies are in [0, 1].
+    # Latest value of each metric: a copy of rows of `metrics`, so that lists show and sort by it without a join.
+    # Accuracies are in [0, 1].
     latest: Mapped[Json] = mapped_column(JSON, default=dict)
     # The engine's final result without the list of artifacts.
     result: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))

@@ -14,7 +14,8 @@ HISTORY = text("kind IN ('state', 'phase')")
 class JobEvent(Base):
     """`kind` is state, phase, planned, teacher_measured, progress, metrics, checkpoint or log. The number is given
     under the lock of the job's row, so a reader that has seen number n will never miss a smaller one. Of progress
-    events only the newest is kept, under a new number.
+    events only the newest is kept, under a new number. The data of a metrics event is the step, the epoch and the names
+    of the metrics; the values are in the `metrics` table.
     """
 
     __tablename__ = "job_events"

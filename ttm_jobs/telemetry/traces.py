@@ -95,3 +95,8 @@ def _context(parent: str | None) -> Any:
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     return TraceContextTextMapPropagator().extract({"traceparent": parent})
+
+
+def tracer_provider() -> Any:
+    """The tracer provider of this process for instrumentation libraries. None before `set_up`."""
+    return _provider

@@ -1,4 +1,4 @@
-"""Sends pending webhook deliveries, several at a time, with retries. Any number of processes may do this concurrently."""
+"""Sends pending webhook deliveries concurrently, with retries. Any number of processes may run it."""
 
 import logging
 import time

@@ -10,6 +10,7 @@ from typing import BinaryIO
 from urllib.parse import urljoin
 
 import httpcore2
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from ttm_jobs.database.ids import new_id
 from ttm_jobs.errors import SourceRefused, SourceUnreachable, TooLarge, UriNotAllowed
@@ -59,8 +60,8 @@ class HttpFetcher:
         """Returns the current version of a URI from the response headers. Raises the errors of `fetch`."""
         if uri.sha256 is not None:
             return Version(f"sha256-{uri.sha256}", None)
-        for _ in self._attempts():
-            with self._retriable(), self._response(uri, []) as response:
+        for attempt in self._attempts():
+            with attempt, self._response(uri, []) as response:
                 headers = _headers(response)
                 validator = _validator(headers)
                 content = new_id() if validator is None else f"{validator} {headers.get('content-length')}"
@@ -80,12 +81,11 @@ class HttpFetcher:
         """
         validator = version.validator
         with path.open("wb") as out:
-            for _ in self._attempts():
+            for attempt in self._attempts():
                 start = out.tell() if validator is not None else 0
                 ranged = [("Range", f"bytes={start}-"), ("If-Range", validator or "")] if start else []
-                with self._retriable(), self._response(uri, ranged) as response:
+                with attempt, self._response(uri, ranged) as response:
                     self._receive(response, validator, start, out)
-                    break
         if uri.sha256 is not None:
             with path.open("rb") as stream:
                 if hashlib.file_digest(stream, "sha256").hexdigest() != uri.sha256:
@@ -126,30 +126,28 @@ class HttpFetcher:
                     uri = _redirected(uri, _headers(response).get("location", ""))
         raise SourceRefused(f"The URI redirects more than {_MAX_REDIRECTS} times.")
 
-    def _attempts(self) -> Iterator[None]:
-        """Yields once per attempt with exponential backoff; the last attempt must not fail transiently."""
-        for attempt in range(self._limits.attempts):
-            self._left = self._limits.attempts - attempt - 1
-            yield
-            self._wait(self._limits.retry_seconds * 2**attempt)
-
-    @contextmanager
-    def _retriable(self) -> Iterator[None]:
-        """Suppresses transient failures, except in the last attempt."""
-        try:
-            yield
-        except (_Transient, *_BROKEN) as error:
-            if not self._left:
-                message = (
-                    str(error) if isinstance(error, _Transient) else f"The connection broke: {type(error).__name__}."
-                )
-                raise SourceUnreachable(message) from error
+    def _attempts(self) -> Retrying:
+        """Attempts with exponential backoff. Raises SourceUnreachable if the last one fails transiently."""
+        return Retrying(
+            retry=retry_if_exception_type((_Transient, *_BROKEN)),
+            wait=wait_exponential(multiplier=self._limits.retry_seconds),
+            stop=stop_after_attempt(self._limits.attempts),
+            sleep=self._wait,
+            retry_error_callback=_give_up,
+        )
 
     def _wait(self, seconds: float) -> None:
         until = min(time.monotonic() + seconds, self._bounds.until)
         while time.monotonic() < until:
             self._bounds.enforce()
             time.sleep(min(0.2, seconds))
+
+
+def _give_up(state: RetryCallState) -> None:
+    assert state.outcome is not None
+    error = state.outcome.exception()
+    message = str(error) if isinstance(error, _Transient) else f"The connection broke: {type(error).__name__}."
+    raise SourceUnreachable(message) from error
 
 
 def _check(response: httpcore2.Response) -> None:

@@ -138,9 +138,9 @@ class Runner:
             with heartbeat:
                 with LiveLog(self._engine, self._storage, lease, log, interval=settings.log_upload_seconds):
                     outcome = attempt.run(spec, checkpoints)
-                settlement = Finalizer(self._engine, self._storage, settings, lease, recorder, heartbeat, stop_requests)
+                finalizer = Finalizer(self._engine, self._storage, settings, lease, recorder, heartbeat, stop_requests)
                 with traces.span("publish"):
-                    state = settlement.finalize(outcome, workdir, log, attempt.stores)
+                    state = finalizer.finalize(outcome, workdir, log, attempt.stores)
         finally:
             remove_attempt(workdir)
         metrics.ATTEMPTS.labels(_NAMES[type(outcome)]).inc()

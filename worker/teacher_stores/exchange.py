@@ -68,7 +68,7 @@ class StoreExchange:
             if version is None or version.blocks <= self._local_blocks(digest):
                 return False
             with FileLock(self._root, digest) as lock:
-                if not lock.try_own() or version.blocks <= self._local_blocks(digest):
+                if not lock.try_acquire_exclusive() or version.blocks <= self._local_blocks(digest):
                     return False
                 self._download(version)
         except (ServiceError, OSError, ValueError, KeyError) as error:
@@ -81,7 +81,7 @@ class StoreExchange:
         """Uploads a store if it is fuller than the published version. Returns whether it did."""
         try:
             with FileLock(self._root, digest) as lock:
-                lock.share()
+                lock.acquire_shared()
                 blocks = self._local_blocks(digest)
                 before = self._latest(digest)
                 if blocks == 0 or (before is not None and before.blocks >= blocks):

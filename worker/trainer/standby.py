@@ -74,8 +74,8 @@ class Starter:
     def start(self, workdir: Path, *, network: bool = False) -> Started:
         """Start the trainer of a work directory.
 
-        Uses the standby trainer if there is one. The standby trainer has no network access, so `network` always starts a
-        new process.
+        Uses the standby trainer if there is one. The standby trainer has no network access, so `network` always starts
+        a new process.
         """
         if network:
             return self._start(str(workdir), stdin=subprocess.DEVNULL, network=True)
@@ -143,6 +143,4 @@ def _end(started: Started) -> None:
 
 
 def _environment() -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if _SECRET.match(name) is None}
-    # The log is shown as plain text.
-    return {**inherited, "NO_COLOR": "1"}
+    return {name: value for name, value in os.environ.items() if _SECRET.match(name) is None}

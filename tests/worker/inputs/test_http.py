@@ -1,4 +1,4 @@
-"""What hosts may do to a fetch, and what comes of it."""
+"""HTTP fetches from misbehaving hosts."""
 
 import hashlib
 import time
@@ -47,36 +47,44 @@ def fetch(limits: HttpLimits, uri: HttpUri, path: Path) -> bytes:
 
 
 @pytest.mark.parametrize("path", ["file", "untagged", "redirect?/file", "busy-twice"])
-def test_a_file_arrives_whole(host: HostileHost, limits: HttpLimits, tmp_path: Path, path: str) -> None:
+def test_file_is_fetched_completely(host: HostileHost, limits: HttpLimits, tmp_path: Path, path: str) -> None:
     assert fetch(limits, address(host, path), tmp_path / "x") == CONTENT
 
 
-def test_another_content_has_another_name(host: HostileHost, limits: HttpLimits) -> None:
+def test_version_changes_with_the_content(host: HostileHost, limits: HttpLimits) -> None:
     uri = address(host, "file")
-    first, again = (HttpFetcher(limits).version(uri) for _ in range(2))
+    first, second = (HttpFetcher(limits).version(uri) for _ in range(2))
     host.content += b"x"
-    assert first == again != HttpFetcher(limits).version(uri)
+    assert first == second != HttpFetcher(limits).version(uri)
     untagged = address(host, "untagged")
     assert HttpFetcher(limits).version(untagged) != HttpFetcher(limits).version(untagged)
 
 
-def test_a_cut_answer_is_gone_on_with(host: HostileHost, limits: HttpLimits, tmp_path: Path) -> None:
+def test_interrupted_response_is_resumed_with_a_range(host: HostileHost, limits: HttpLimits, tmp_path: Path) -> None:
     assert fetch(limits, address(host, "cut"), tmp_path / "x") == CONTENT
-    assert [told for _, told in host.asked] == [None, None, "bytes=300000-", "bytes=600000-", "bytes=900000-"]
+    assert [requested_range for _, requested_range in host.requests] == [
+        None,
+        None,
+        "bytes=300000-",
+        "bytes=600000-",
+        "bytes=900000-",
+    ]
 
 
-def test_a_host_that_always_cuts_is_given_up(host: HostileHost, limits: HttpLimits, tmp_path: Path) -> None:
+def test_fetch_fails_after_repeated_interruptions(host: HostileHost, limits: HttpLimits, tmp_path: Path) -> None:
     with pytest.raises(SourceUnreachable, match="connection broke"):
         fetch(limits, address(host, "cut-without-ranges"), tmp_path / "x")
-    assert len(host.asked) == 1 + limits.attempts
+    assert len(host.requests) == 1 + limits.attempts
 
 
-def test_a_content_that_changes_meanwhile_is_not_mixed(host: HostileHost, limits: HttpLimits, tmp_path: Path) -> None:
+def test_content_that_changes_during_the_fetch_is_rejected(
+    host: HostileHost, limits: HttpLimits, tmp_path: Path
+) -> None:
     with pytest.raises(SourceUnreachable, match="changed during"):
         fetch(limits, address(host, "changing"), tmp_path / "x")
 
 
-def test_a_hash_in_the_address_is_held_to(host: HostileHost, limits: HttpLimits, tmp_path: Path) -> None:
+def test_hash_in_the_uri_is_verified(host: HostileHost, limits: HttpLimits, tmp_path: Path) -> None:
     good = hashlib.sha256(CONTENT).hexdigest()
     assert fetch(limits, address(host, f"file#sha256={good}"), tmp_path / "x") == CONTENT
     with pytest.raises(SourceRefused, match="SHA-256"):
@@ -98,22 +106,24 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("target", FOREIGN)
-def test_a_redirect_leads_nowhere_else(host: HostileHost, limits: HttpLimits, tmp_path: Path, target: str) -> None:
-    # A request with a space or the like would not be sent; the host itself writes the target.
+def test_redirect_to_another_origin_is_refused(
+    host: HostileHost, limits: HttpLimits, tmp_path: Path, target: str
+) -> None:
+    # The client would reject a target with spaces, so the server writes the redirect target.
     uri = replace(address(host, "redirect"), target=f"/redirect?{target}")
     with pytest.raises((UriNotAllowed, SourceRefused)):
         fetch(limits, uri, tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 
-def test_a_redirect_to_an_allowed_name_of_a_private_address_is_refused(
+def test_redirect_to_an_allowed_name_with_a_private_address_is_refused(
     host: HostileHost, limits: HttpLimits, tmp_path: Path
 ) -> None:
-    """The operator allowed the host, and not that it lies on this machine."""
-    named = f"http://localhost:{host.port}"
-    uri = address(host, f"redirect?{named}/file")
+    """Allowing a host name does not allow private addresses."""
+    allowed = f"http://localhost:{host.port}"
+    uri = address(host, f"redirect?{allowed}/file")
     with pytest.raises(UriNotAllowed, match="not public"):
-        fetch(replace(limits, origins=(host.origin, named)), uri, tmp_path / "x")
+        fetch(replace(limits, origins=(host.origin, allowed)), uri, tmp_path / "x")
 
 
 REFUSED = {
@@ -125,36 +135,36 @@ REFUSED = {
     "endless": (TooLarge, "larger than"),
     "huge": (TooLarge, "larger than"),
     "drip": (SourceUnreachable, r"sent \d+ bytes in"),
-    "drip-of-headers": (SourceUnreachable, r"sent \d+ bytes in"),
-    "silent": (SourceUnreachable, r"sent 0 bytes in"),
+    "drip-headers": (SourceUnreachable, r"sent \d+ bytes in"),
+    "unresponsive": (SourceUnreachable, r"sent 0 bytes in"),
 }
 
 
 @pytest.mark.parametrize("path", REFUSED)
-def test_a_host_that_misbehaves_is_left(host: HostileHost, limits: HttpLimits, tmp_path: Path, path: str) -> None:
+def test_misbehaving_host_is_refused(host: HostileHost, limits: HttpLimits, tmp_path: Path, path: str) -> None:
     kind, words = REFUSED[path]
     with pytest.raises(kind, match=words):
         fetch(limits, address(host, path), tmp_path / "x")
 
 
-def test_the_time_for_all_of_it_is_bounded(host: HostileHost, limits: HttpLimits, tmp_path: Path) -> None:
+def test_total_fetch_time_is_limited(host: HostileHost, limits: HttpLimits, tmp_path: Path) -> None:
     started = time.monotonic()
     with pytest.raises(SourceUnreachable, match="exceeded the time limit"):
         fetch(replace(limits, seconds=0.5, stall_bytes=1, max_bytes=10**15), address(host, "endless"), tmp_path / "x")
     assert time.monotonic() - started < 10
 
 
-def test_a_stop_is_noticed_in_the_middle(host: HostileHost, limits: HttpLimits, tmp_path: Path) -> None:
-    def go_on() -> None:
-        if host.asked:
+def test_stop_request_interrupts_a_fetch(host: HostileHost, limits: HttpLimits, tmp_path: Path) -> None:
+    def check_stop() -> None:
+        if host.requests:
             raise FetchStopped
 
-    fetcher = HttpFetcher(replace(limits, stall_seconds=60), go_on)
+    fetcher = HttpFetcher(replace(limits, stall_seconds=60), check_stop)
     with pytest.raises(FetchStopped):
-        fetcher.fetch(address(host, "silent"), Version("x", '"x"'), tmp_path / "x")
+        fetcher.fetch(address(host, "unresponsive"), Version("x", '"x"'), tmp_path / "x")
 
 
-def test_a_host_that_is_away(tmp_path: Path) -> None:
+def test_unreachable_host_is_an_error(tmp_path: Path) -> None:
     port = free_port()
     origin = f"http://127.0.0.1:{port}"
     limits = HttpLimits((origin,), (f"127.0.0.1:{port}",), retry_seconds=0.001)

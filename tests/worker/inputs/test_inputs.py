@@ -48,7 +48,7 @@ def resolve(inputs: Inputs, **fields: object) -> Paths:
     return inputs.resolve(DistillSpec.model_validate({**body(), **fields}))
 
 
-def test_each_address_becomes_a_local_path(rig: Rig, inputs: Inputs, dataset: str) -> None:
+def test_each_uri_resolves_to_a_local_path(rig: Rig, inputs: Inputs, dataset: str) -> None:
     teacher = upload(rig, b"teacher")
     archive = upload(rig, b"archive", "my pets.tar.gz")
     found = resolve(inputs, teacher=f"upload:{teacher.id}", dataset=f"upload:{archive.id}")
@@ -60,7 +60,7 @@ def test_each_address_becomes_a_local_path(rig: Rig, inputs: Inputs, dataset: st
     assert resolve(inputs, dataset=dataset)["dataset"] == dataset.removeprefix("file://")
 
 
-def test_the_student_of_a_job_may_be_a_teacher(rig: Rig, inputs: Inputs, dataset: str) -> None:
+def test_student_of_a_job_can_be_a_teacher(rig: Rig, inputs: Inputs, dataset: str) -> None:
     lease = running(rig.engine)
     stored = rig.storage.put("jobs/x/student", io.BytesIO(b"student"))
     address = {"teacher": f"job:{lease.job_id}", "dataset": dataset}
@@ -72,14 +72,14 @@ def test_the_student_of_a_job_may_be_a_teacher(rig: Rig, inputs: Inputs, dataset
     assert Path(resolve(inputs, **address)["teachers"][0] or "").read_bytes() == b"student"
 
 
-def test_what_was_fetched_is_not_fetched_again(rig: Rig, inputs: Inputs, dataset: str) -> None:
+def test_fetched_input_is_cached(rig: Rig, inputs: Inputs, dataset: str) -> None:
     teacher = upload(rig, b"teacher")
     first = resolve(inputs, teacher=f"upload:{teacher.id}", dataset=dataset)
     rig.storage.delete(teacher.key)
     assert resolve(inputs, teacher=f"upload:{teacher.id}", dataset=dataset) == first
 
 
-def test_what_is_damaged_in_storage_is_not_used(rig: Rig, inputs: Inputs, dataset: str) -> None:
+def test_damaged_object_in_storage_is_rejected(rig: Rig, inputs: Inputs, dataset: str) -> None:
     teacher = upload(rig, b"teacher")
     rig.storage.put(teacher.key, io.BytesIO(b"danger!"))
     with pytest.raises(ChecksumMismatch):
@@ -89,7 +89,7 @@ def test_what_is_damaged_in_storage_is_not_used(rig: Rig, inputs: Inputs, datase
     ] == []
 
 
-def test_what_is_not_whole_or_gone(rig: Rig, inputs: Inputs, dataset: str) -> None:
+def test_incomplete_or_missing_input_is_rejected(rig: Rig, inputs: Inputs, dataset: str) -> None:
     partial = upload(rig, b"teacher", complete=False)
     with pytest.raises(UploadNotComplete):
         resolve(inputs, teacher=f"upload:{partial.id}", dataset=dataset)
@@ -106,32 +106,32 @@ def test_what_is_not_whole_or_gone(rig: Rig, inputs: Inputs, dataset: str) -> No
 @pytest.mark.parametrize(
     "name", ["../../evil.tar", "/etc/passwd", "..", ".", "", "a\x00b", "ü/ö.zip", "x" * 255, "-rf"]
 )
-def test_file_names_of_strangers_stay_in_the_cache(rig: Rig, inputs: Inputs, name: str) -> None:
+def test_untrusted_file_names_stay_inside_the_cache(rig: Rig, inputs: Inputs, name: str) -> None:
     if rig.engine.dialect.name == "postgresql" and "\x00" in name:
-        return  # PostgreSQL's text holds no NUL, so no such row can be.
+        return  # PostgreSQL text cannot contain NUL.
     archive = upload(rig, b"archive", name)
     path = Path(resolve(inputs, dataset=f"upload:{archive.id}")["dataset"] or "")
     assert path.resolve().is_relative_to(rig.settings.work_dir.resolve() / "data")
     assert path.read_bytes() == b"archive"
 
 
-def test_what_a_host_sends_is_fetched_once_for_all_jobs(make_rig: MakeRig) -> None:
+def test_http_input_is_fetched_once_for_all_jobs(make_rig: MakeRig) -> None:
     with HostileHost() as host:
         allowed = {"allowed_origins": host.origin, "private_hosts": f"127.0.0.1:{host.port}", "allowed_buckets": ""}
         rig = make_rig(**allowed)
         inputs = inputs_of(rig)
         first = resolve(inputs, dataset=f"{host.origin}/file")["dataset"]
         assert Path(first or "").read_bytes() == CONTENT
-        again = resolve(inputs_of(make_rig(**allowed, work_dir=rig.settings.work_dir)), dataset=f"{host.origin}/file")
-        assert again["dataset"] == first
-        assert len(host.asked) == 3  # looked at, fetched; looked at
+        second = resolve(inputs_of(make_rig(**allowed, work_dir=rig.settings.work_dir)), dataset=f"{host.origin}/file")
+        assert second["dataset"] == first
+        assert len(host.requests) == 3  # version check and fetch; second version check
         with pytest.raises(UriNotAllowed):
             resolve(inputs, dataset=f"http://127.0.0.1:{host.port + 1}/file")
         with pytest.raises(UriNotAllowed):
             resolve(inputs_of(make_rig(allowed_origins=host.origin)), dataset=f"{host.origin}/file")
 
 
-def test_objects_and_folders_of_a_bucket(make_rig: MakeRig, s3_server: S3Server) -> None:
+def test_objects_and_folders_of_a_bucket_are_fetched(make_rig: MakeRig, s3_server: S3Server) -> None:
     bucket = s3_server.new_bucket()
     for key in ("pets/train/cat/1.png", "pets/train/dog/2.png", "pets/", "pets-not/x", "teacher.pt"):
         s3_server.put(bucket, key, key.encode())
@@ -167,26 +167,26 @@ def test_objects_and_folders_of_a_bucket(make_rig: MakeRig, s3_server: S3Server)
 
 
 @pytest.mark.parametrize("name", ["a/../b", "a/" + 300 * "x", "a/\x07"])
-def test_an_object_whose_name_is_no_files_is_refused(name: str) -> None:
+def test_object_with_an_invalid_file_name_is_refused(name: str) -> None:
     with pytest.raises(SourceRefused):
         _check_name(name)
 
 
-def test_a_fetch_from_storage_stops_between_chunks(rig: Rig, inputs: Inputs, dataset: str) -> None:
+def test_stop_request_interrupts_a_storage_fetch_between_chunks(rig: Rig, inputs: Inputs, dataset: str) -> None:
     teacher = upload(rig, b"teacher")
     spec = DistillSpec.model_validate({**body(), "teacher": f"upload:{teacher.id}", "dataset": dataset})
     with pytest.raises(FetchStopped):
         inputs.resolve(spec, should_stop=lambda: True)
 
 
-def test_the_cache_is_bounded_and_keeps_what_a_job_uses(make_rig: MakeRig, dataset: str) -> None:
+def test_cache_is_limited_and_keeps_inputs_in_use(make_rig: MakeRig, dataset: str) -> None:
     rig = make_rig(data_cache_max_bytes=1)
     inputs = inputs_of(rig)
     first, second = (upload(rig, bytes([number]) * 100_000) for number in range(2))
     one = Path(resolve(inputs, teacher=f"upload:{first.id}", dataset=dataset)["teachers"][0] or "")
     other = inputs_of(make_rig(work_dir=rig.settings.work_dir, data_cache_max_bytes=1))
     two = Path(resolve(other, teacher=f"upload:{second.id}", dataset=dataset)["teachers"][0] or "")
-    assert one.exists()  # its worker has not gone on to another job
+    assert one.exists()  # its worker has not started another job
     resolve(inputs, dataset=dataset)
     assert not one.exists()
     assert two.exists()

@@ -1,4 +1,4 @@
-"""Which addresses a stranger's host may lie at."""
+"""Public and private addresses, and the hosts that a fetch may connect to."""
 
 import socket
 
@@ -44,12 +44,12 @@ PRIVATE = [
 
 
 @pytest.mark.parametrize("address", PRIVATE)
-def test_what_is_not_public(address: str) -> None:
+def test_non_public_addresses(address: str) -> None:
     assert not is_public(address)
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
-def test_what_is_public(address: str) -> None:
+def test_public_addresses(address: str) -> None:
     assert is_public(address)
 
 
@@ -59,16 +59,14 @@ def bounds() -> Bounds:
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.1", "2130706433", "0x7f.1", "0177.0.0.1", "127.0.0.1", "::1", "0"])
-def test_every_spelling_of_loopback_is_refused_where_it_is_connected_to(host: str, bounds: Bounds) -> None:
+def test_every_spelling_of_loopback_is_refused_at_connect(host: str, bounds: Bounds) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         with pytest.raises(UriNotAllowed, match="not public"):
             GuardedNetwork([f"127.0.0.1:{port + 1}"], bounds).connect_tcp(host, port)
 
 
-def test_a_host_of_one_public_and_one_private_address_is_refused(
-    bounds: Bounds, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_host_with_a_public_and_a_private_address_is_refused(bounds: Bounds, monkeypatch: pytest.MonkeyPatch) -> None:
     def both(host: str, port: int, type: int) -> list[tuple[object, ...]]:
         return [(2, 1, 6, "", ("8.8.8.8", port)), (2, 1, 6, "", ("10.0.0.1", port))]
 
@@ -77,13 +75,13 @@ def test_a_host_of_one_public_and_one_private_address_is_refused(
         GuardedNetwork([], bounds).connect_tcp("example.com", 443)
 
 
-def test_a_name_that_changes_its_mind_is_asked_once(bounds: Bounds, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = ["127.0.0.1", "169.254.169.254"]
-    asked: list[str] = []
+def test_rebinding_host_name_is_resolved_once(bounds: Bounds, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolutions = ["127.0.0.1", "169.254.169.254"]
+    lookups: list[str] = []
 
     def rebinding(host: str, port: int, *_: object, **__: object) -> list[tuple[object, ...]]:
-        asked.append(host)
-        return [(2, 1, 6, "", (answers[min(len(asked), 2) - 1] if host == "rebind.example" else host, port))]
+        lookups.append(host)
+        return [(2, 1, 6, "", (resolutions[min(len(lookups), 2) - 1] if host == "rebind.example" else host, port))]
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -94,5 +92,5 @@ def test_a_name_that_changes_its_mind_is_asked_once(bounds: Bounds, monkeypatch:
         connected, _ = listener.accept()
         connected.close()
         stream.close()
-    # The address that was looked at is the one that was connected to.
-    assert asked.count("rebind.example") == 1
+    # The checked address is the one that is connected to.
+    assert lookups.count("rebind.example") == 1

@@ -13,7 +13,7 @@ from ttm_jobs.models import Job, Project, Worker
 from ttm_jobs.repositories.access import projects
 from ttm_jobs.states import JobState
 
-BlockedOn = Literal["time", "worker", "memory", "limit", "turn"]
+BlockedOn = Literal["time", "worker", "memory", "limit", "queue"]
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,10 @@ class BlockedReasons:
                 f"queue {job.queue} has more than {_gigabytes(workers.largest_bytes or 0)}.",
             )
         if (limit := self._limit_reached(job.project_id)) is not None:
-            return BlockedReason("limit", f"The project is at its limit of {limit} running jobs.")
+            return BlockedReason("limit", f"The project has reached its limit of running jobs ({limit}).")
         if workers.idle:
-            return BlockedReason("turn", "A worker is idle and will claim this job or one ahead of it.")
-        return BlockedReason("turn", f"All {workers.able} workers that could run it are busy.")
+            return BlockedReason("queue", "A worker is idle and will claim this job or one ahead of it.")
+        return BlockedReason("queue", f"Every worker that could run it is busy ({workers.able}).")
 
     @cached_property
     def _at(self) -> datetime:

@@ -1,6 +1,7 @@
 """Create, read, rename, tag and delete jobs; cancel, pause, resume and retry requests."""
 
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -8,10 +9,12 @@ from typing import NamedTuple
 from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
+from ttm_jobs.database import name_search
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.ids import new_id
 from ttm_jobs.database.tenancy import project_of
 from ttm_jobs.errors import (
+    AmbiguousJob,
     JobNotCancellable,
     JobNotDeletable,
     JobNotFound,
@@ -30,6 +33,8 @@ from ttm_jobs.states import TERMINAL, JobState
 from ttm_jobs.uris import uploads_in
 
 DEFAULT_PRIORITY = 5
+_ID_PREFIX = re.compile(r"[0-9a-f]{4}[0-9a-f-]{0,32}")
+_MAX_CANDIDATES = 5
 
 
 def create(
@@ -106,6 +111,37 @@ def get(session: Session, job_id: str) -> Job:
     if job is None:
         raise JobNotFound
     return job
+
+
+def find(session: Session, reference: str) -> Job:
+    """Returns the job with this id, id prefix (at least four hexadecimal digits) or exact name.
+
+    An id wins over a name. Raises JobNotFound, or AmbiguousJob with up to five candidates.
+    """
+    if (job := session.get(Job, reference)) is not None:
+        return job
+    matches = _with_id_prefix(session, reference.lower()) if _ID_PREFIX.fullmatch(reference.lower()) else []
+    matches = matches or _with_name(session, reference)
+    if not matches:
+        raise JobNotFound(f"No job has the id, id prefix or name {reference!r}.")
+    if len(matches) > 1:
+        more = " and more" if len(matches) > _MAX_CANDIDATES else ""
+        candidates = ", ".join(job.id for job in matches[:_MAX_CANDIDATES])
+        raise AmbiguousJob(f"{reference!r} matches several jobs: {candidates}{more}. Use a full id.")
+    return matches[0]
+
+
+def _with_id_prefix(session: Session, prefix: str) -> Sequence[Job]:
+    # A range of the primary key: "g" sorts after all digits of an id.
+    query = select(Job).where(Job.project_id == project_of(session), Job.id >= prefix, Job.id < prefix + "g")
+    return session.scalars(query.order_by(Job.id).limit(_MAX_CANDIDATES + 1)).all()
+
+
+def _with_name(session: Session, name: str) -> Sequence[Job]:
+    # `contains` is redundant, but has an index.
+    same = name_search.contains(session, name), Job.name == name
+    query = select(Job).where(Job.project_id == project_of(session), *same)
+    return session.scalars(query.order_by(Job.created_at.desc(), Job.id.desc()).limit(_MAX_CANDIDATES + 1)).all()
 
 
 class Stamp(NamedTuple):

@@ -1,6 +1,8 @@
 """Reads of event streams."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -8,16 +10,52 @@ from sqlalchemy.orm import Session
 from ttm_jobs.models import Job, JobEvent
 from ttm_jobs.models.base import Json
 from ttm_jobs.models.job_event import HISTORY
+from ttm_jobs.repositories.run_data import metrics
 
 
-def after(session: Session, job_id: str, number: int, *, limit: int = 500) -> Sequence[JobEvent]:
-    """Returns the events after a number in order; 0 returns all."""
-    return session.scalars(
-        select(JobEvent)
+@dataclass(frozen=True)
+class StreamEvent:
+    """An event as readers receive it. `metrics` events have their values, which the row itself does not store."""
+
+    number: int
+    kind: str
+    data: Json
+    at: datetime
+
+
+def after(session: Session, job_id: str, number: int, *, limit: int = 500) -> Sequence[StreamEvent]:
+    """Returns the events after a number in order; 0 returns all.
+
+    Values of `metrics` events are read from the `metrics` table, with one query for the page. Values that retention has
+    deleted are omitted.
+    """
+    rows = session.execute(
+        select(JobEvent.number, JobEvent.kind, JobEvent.data, JobEvent.at)
         .where(JobEvent.job_id == job_id, JobEvent.number > number)
         .order_by(JobEvent.number)
         .limit(limit)
     ).all()
+    points = [row.data for row in rows if row.kind == "metrics"]
+    values = metrics.values_at(
+        session,
+        job_id,
+        names={name for point in points for name in point["names"]},
+        steps=[point["step"] for point in points],
+    )
+    return [
+        StreamEvent(row.number, row.kind, _with_values(row.data, values) if row.kind == "metrics" else row.data, row.at)
+        for row in rows
+    ]
+
+
+def _with_values(point: Json, values: dict[tuple[str, int], float | None]) -> Json:
+    step, non_finite = point["step"], point.get("non_finite", {})
+    found = {name: values[name, step] for name in point["names"] if (name, step) in values}
+    return {
+        "step": step,
+        "epoch": point["epoch"],
+        "values": found | {k: v for k, v in non_finite.items() if k in found},
+    }
 
 
 def history(session: Session, job_id: str) -> Sequence[JobEvent]:

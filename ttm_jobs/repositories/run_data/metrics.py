@@ -51,6 +51,21 @@ def upsert(session: Session, job: Job, points: Sequence[Point]) -> None:
     )
 
 
+def values_at(
+    session: Session, job_id: str, *, names: Collection[str], steps: Collection[int]
+) -> dict[tuple[str, int], float | None]:
+    """Returns the values of some metrics by name and step, from the first to the last of `steps`."""
+    if not names or not steps:
+        return {}
+    rows = session.execute(
+        # For each name one range of the primary key.
+        select(Metric.name, Metric.step, Metric.value).where(
+            Metric.job_id == job_id, Metric.name.in_(sorted(names)), Metric.step.between(min(steps), max(steps))
+        )
+    )
+    return {(row.name, row.step): row.value for row in rows}
+
+
 def curve(session: Session, job_id: str, name: str, *, after_step: int = -1, limit: int = 1000) -> Sequence[Metric]:
     """Returns one metric in order of steps."""
     return session.scalars(

@@ -44,9 +44,16 @@ def progress(session: Session, job: Job, data: Json, at: datetime) -> None:
 
 
 def metrics(session: Session, job: Job, data: Json, at: datetime) -> None:
-    """Records the event; `metrics.upsert` writes the values of many points at once. Non-finite values are strings."""
-    job.latest = {**job.latest, **data["values"]}
-    append(session, job, "metrics", data, at)
+    """Records the event, which identifies the point; `metrics.upsert` writes the values of many points at once.
+
+    Non-finite values are strings in `data`. The event keeps them, since the `metrics` table stores them as NULL.
+    """
+    values = data["values"]
+    job.latest = {**job.latest, **values}
+    point: Json = {"step": data["step"], "epoch": data["epoch"], "names": sorted(values)}
+    if non_finite := {name: value for name, value in values.items() if isinstance(value, str)}:
+        point["non_finite"] = non_finite
+    append(session, job, "metrics", point, at)
 
 
 def log(session: Session, job: Job, data: Json, at: datetime) -> None:

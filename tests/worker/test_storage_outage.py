@@ -1,4 +1,4 @@
-"""What runs do while the object store cannot be reached."""
+"""Runs during an outage of the object store."""
 
 import hashlib
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 @pytest.fixture
 def store(s3_server: S3Server) -> Iterator[FlakyProxy]:
-    """The way to the object store."""
+    """A proxy in front of the object store."""
     with FlakyProxy(s3_server.url) as proxy:
         yield proxy
 
@@ -53,7 +53,7 @@ def student_of(rig: Rig, job_id: str) -> bytes:
     return content
 
 
-def test_a_checkpoint_that_finds_no_store_costs_the_run_nothing(rig: Rig, dataset: str, store: FlakyProxy) -> None:
+def test_checkpoint_during_a_storage_outage_is_skipped(rig: Rig, dataset: str, store: FlakyProxy) -> None:
     job_id = queued(rig.engine, spec=spec(name="steps=80 step_seconds=0.05 checkpoint_every=20", dataset=dataset))
     runner = rig.start(job_id)
     wait_until(lambda: step_of(rig.engine, job_id) >= 1)
@@ -68,13 +68,13 @@ def test_a_checkpoint_that_finds_no_store_costs_the_run_nothing(rig: Rig, datase
         assert 20 not in {row.step for row in recording.checkpoints(session, job_id)}
 
 
-def test_a_student_waits_for_the_store_to_come_back(rig: Rig, dataset: str, store: FlakyProxy) -> None:
+def test_student_upload_waits_for_the_storage(rig: Rig, dataset: str, store: FlakyProxy) -> None:
     body = spec(name="steps=8 step_seconds=0.2 checkpoint_every=99 student_bytes=20000000", dataset=dataset)
     job_id = queued(rig.engine, spec=body)
     runner = rig.start(job_id)
     wait_until(lambda: step_of(rig.engine, job_id) >= 1)
     store.allow, before = 0, store.connections
-    # Each try of the library's has made some connections of its own by then.
+    # Each retry of the client library opens several connections.
     wait_until(lambda: phase_of(rig.engine, job_id) == "exporting" and store.connections > before + 20)
     assert state_of(rig.engine, job_id) is JobState.RUNNING
     store.allow = None
@@ -84,7 +84,7 @@ def test_a_student_waits_for_the_store_to_come_back(rig: Rig, dataset: str, stor
     assert student_of(rig, job_id).decode().rstrip() == weights_after(8, "0")
 
 
-def test_a_wish_ends_the_wait(rig: Rig, dataset: str, store: FlakyProxy) -> None:
+def test_stop_request_ends_the_wait_for_the_storage(rig: Rig, dataset: str, store: FlakyProxy) -> None:
     job_id = queued(rig.engine, spec=spec(name="steps=8 step_seconds=0.2 checkpoint_every=99", dataset=dataset))
     runner = rig.start(job_id)
     wait_until(lambda: step_of(rig.engine, job_id) >= 1)
@@ -96,7 +96,7 @@ def test_a_wish_ends_the_wait(rig: Rig, dataset: str, store: FlakyProxy) -> None
     assert state_of(rig.engine, job_id) is JobState.CANCELLED
 
 
-def test_inputs_wait_for_the_store_too_and_not_for_ever(
+def test_inputs_wait_for_the_storage_up_to_the_retry_limit(
     make_rig: MakeRig, rig: Rig, dataset: str, store: FlakyProxy
 ) -> None:
     weights = b"weights" * 1000
@@ -108,11 +108,11 @@ def test_inputs_wait_for_the_store_too_and_not_for_ever(
         student = {"architecture": "cifar/resnet20", "checkpoint": f"upload:{upload.id}"}
     store.allow = 0
     job_id = queued(rig.engine, spec=spec(name="steps=2", dataset=dataset) | {"student": student}, max_attempts=1)
-    impatient = make_rig(storage_retry_seconds=0.1)
+    short_retry = make_rig(storage_retry_seconds=0.1)
     other_id = queued(rig.engine, spec=spec(name="steps=2", dataset=dataset) | {"student": student}, max_attempts=1)
     runner, before = rig.start(job_id), store.connections
     wait_until(lambda: store.connections > before + 8)
-    Rig(impatient.settings, rig.engine, rig.storage).run(other_id)
+    Rig(short_retry.settings, rig.engine, rig.storage).run(other_id)
     given_up = job_of(rig.engine, other_id)
     assert given_up.state is JobState.FAILED
     assert (given_up.failure or {})["code"] == "storage_unreachable"

@@ -1,4 +1,4 @@
-"""The notifier's contract, for every kind of it."""
+"""The contract of every notifier."""
 
 import json
 import os
@@ -16,12 +16,12 @@ from ttm_jobs.broker.embedded import EmbeddedBroker, free_port
 from ttm_jobs.broker.notifier import BrokerUnavailable, CeleryNotifier, InMemoryNotifier, Notifier
 from ttm_jobs.database.ids import new_id
 
-Rung = Callable[[], list[str]]
+TakeMessages = Callable[[], list[str]]
 
 
 @pytest.fixture(params=["celery", "in memory"])
-def notifier(request: pytest.FixtureRequest) -> tuple[Notifier, Rung]:
-    """A notifier, and a way to take off what it rang, in the order in which a worker would."""
+def notifier(request: pytest.FixtureRequest) -> tuple[Notifier, TakeMessages]:
+    """A notifier, and a function that takes its messages in the order in which a worker receives them."""
     if request.param == "in memory":
         memory = InMemoryNotifier()
         return memory, memory.take
@@ -31,65 +31,65 @@ def notifier(request: pytest.FixtureRequest) -> tuple[Notifier, Rung]:
 
 
 def _messages(broker: EmbeddedBroker, queue: str) -> list[str]:
-    """As kombu reads them: one list for each priority, the lowest number first, each from its end."""
+    """Takes messages as kombu does: one list per priority, lowest number first, from the end of each list."""
     client = redis_client.Redis.from_url(broker.url)
-    rung = []
+    received = []
     for key in [queue, *(f"{queue}\x06\x16{priority}" for priority in range(1, 10))]:
         while (message := client.rpop(key)) is not None:
             assert isinstance(message, bytes)
             [[job_id], _, _] = json.loads(b64decode(json.loads(message)["body"]))
-            rung.append(job_id)
-    return rung
+            received.append(job_id)
+    return received
 
 
-def test_a_ring_carries_the_id(notifier: tuple[Notifier, Rung]) -> None:
-    bell, rung = notifier
-    bell.notify("job-1", priority=5)
-    assert rung() == ["job-1"]
-    assert rung() == []
+def test_wake_up_message_carries_the_job_id(notifier: tuple[Notifier, TakeMessages]) -> None:
+    sender, take = notifier
+    sender.notify("job-1", priority=5)
+    assert take() == ["job-1"]
+    assert take() == []
 
 
-def test_rings_of_one_priority_keep_their_order(notifier: tuple[Notifier, Rung]) -> None:
-    bell, rung = notifier
+def test_messages_of_one_priority_keep_their_order(notifier: tuple[Notifier, TakeMessages]) -> None:
+    sender, take = notifier
     for number in range(5):
-        bell.notify(f"job-{number}", priority=5)
-    assert rung() == [f"job-{number}" for number in range(5)]
+        sender.notify(f"job-{number}", priority=5)
+    assert take() == [f"job-{number}" for number in range(5)]
 
 
-def test_the_most_urgent_comes_first(notifier: tuple[Notifier, Rung]) -> None:
-    bell, rung = notifier
+def test_highest_priority_message_comes_first(notifier: tuple[Notifier, TakeMessages]) -> None:
+    sender, take = notifier
     for priority in (0, 9, 5, 4, 6):
-        bell.notify(f"job-{priority}", priority=priority)
-    assert rung() == ["job-9", "job-6", "job-5", "job-4", "job-0"]
+        sender.notify(f"job-{priority}", priority=priority)
+    assert take() == ["job-9", "job-6", "job-5", "job-4", "job-0"]
 
 
-def test_no_broker_is_told_at_once() -> None:
-    bell = CeleryNotifier(f"redis://127.0.0.1:{free_port()}/0", "queue")
+def test_missing_broker_fails_immediately() -> None:
+    sender = CeleryNotifier(f"redis://127.0.0.1:{free_port()}/0", "queue")
     started = time.monotonic()
     with pytest.raises(BrokerUnavailable):
-        bell.notify("job-1", priority=5)
+        sender.notify("job-1", priority=5)
     assert time.monotonic() - started < 5
 
 
-def test_a_broker_that_hangs_holds_nobody_for_long_and_is_used_again(tmp_path: Path) -> None:
+def test_hanging_broker_times_out_and_is_used_again(tmp_path: Path) -> None:
     broker = start_redis(tmp_path)
-    bell = CeleryNotifier(broker.url, "queue")
+    sender = CeleryNotifier(broker.url, "queue")
     try:
-        bell.notify("job-1", priority=5)
+        sender.notify("job-1", priority=5)
         os.kill(broker.pid, signal.SIGSTOP)
         started = time.monotonic()
         with pytest.raises(BrokerUnavailable):
-            bell.notify("job-2", priority=5)
+            sender.notify("job-2", priority=5)
         assert time.monotonic() - started < 10
         os.kill(broker.pid, signal.SIGCONT)
-        bell.notify("job-3", priority=5)
+        sender.notify("job-3", priority=5)
         assert "job-3" in _messages(broker, "queue")
     finally:
         os.kill(broker.pid, signal.SIGCONT)
         broker.stop()
 
 
-def test_a_full_broker_refuses(tmp_path: Path) -> None:
+def test_full_broker_is_reported_as_unavailable(tmp_path: Path) -> None:
     broker = start_redis(tmp_path)
     try:
         redis_client.Redis.from_url(broker.url).config_set("maxmemory", "1")

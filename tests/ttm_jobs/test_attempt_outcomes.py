@@ -18,13 +18,13 @@ CRASH = Failure("trainer_died", "Killed.", origin="system", retryable=True)
 BAD_INPUT = Failure("bad_dataset", "No images.", origin="user", retryable=False)
 STUDENT = PublishedFile("student.safetensors", "jobs/1/1/student.safetensors", "application/octet-stream", 3, "ab" * 32)
 
-Wish = Literal["cancel", "pause"] | None
+RequestKind = Literal["cancel", "pause"] | None
 
 
-def with_wish(engine: Engine, wish: Wish) -> Lease:
+def running_with_request(engine: Engine, stop_request: RequestKind) -> Lease:
     lease = running(engine)
     with session_scope(engine) as session:
-        match wish:
+        match stop_request:
             case "cancel":
                 crud.request_cancel(session, lease.job_id)
             case "pause":
@@ -40,15 +40,17 @@ def outcome(engine: Engine, job_id: str) -> str | None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "state", "attempt_outcome", "published"),
+    ("stop_request", "state", "attempt_outcome", "published"),
     [
         (None, JobState.SUCCEEDED, "succeeded", True),
         ("pause", JobState.SUCCEEDED, "succeeded", True),
         ("cancel", JobState.CANCELLED, "cancelled", False),
     ],
 )
-def test_success(engine: Engine, wish: Wish, state: JobState, attempt_outcome: str, published: bool) -> None:
-    lease = with_wish(engine, wish)
+def test_successful_trainer_with_a_pending_stop_request(
+    engine: Engine, stop_request: RequestKind, state: JobState, attempt_outcome: str, published: bool
+) -> None:
+    lease = running_with_request(engine, stop_request)
     with session_scope(engine) as session:
         job = leases.fence(session, lease)
         assert lifecycle.succeeded(session, job, result={"steps": 3}, files=[STUDENT]) is state
@@ -66,34 +68,36 @@ def test_success(engine: Engine, wish: Wish, state: JobState, attempt_outcome: s
 
 
 @pytest.mark.parametrize(
-    ("wish", "state"), [(None, JobState.FAILED), ("pause", JobState.FAILED), ("cancel", JobState.CANCELLED)]
+    ("stop_request", "state"), [(None, JobState.FAILED), ("pause", JobState.FAILED), ("cancel", JobState.CANCELLED)]
 )
-def test_failure_of_the_users_input(engine: Engine, wish: Wish, state: JobState) -> None:
-    lease = with_wish(engine, wish)
+def test_user_error_with_a_pending_stop_request(engine: Engine, stop_request: RequestKind, state: JobState) -> None:
+    lease = running_with_request(engine, stop_request)
     with session_scope(engine) as session:
         assert lifecycle.failed(session, leases.fence(session, lease), BAD_INPUT) is state
     job = job_of(engine, lease.job_id)
-    assert (job.failure or {}).get("code") == (None if wish == "cancel" else "bad_dataset")
+    assert (job.failure or {}).get("code") == (None if stop_request == "cancel" else "bad_dataset")
 
 
 @pytest.mark.parametrize(
-    ("wish", "state"), [(None, JobState.QUEUED), ("pause", JobState.PAUSED), ("cancel", JobState.CANCELLED)]
+    ("stop_request", "state"), [(None, JobState.QUEUED), ("pause", JobState.PAUSED), ("cancel", JobState.CANCELLED)]
 )
-def test_infrastructure_error(engine: Engine, wish: Wish, state: JobState) -> None:
-    lease = with_wish(engine, wish)
+def test_infrastructure_error_with_a_pending_stop_request(
+    engine: Engine, stop_request: RequestKind, state: JobState
+) -> None:
+    lease = running_with_request(engine, stop_request)
     with session_scope(engine) as session:
         job = leases.fence(session, lease)
         assert lifecycle.attempt_failed(session, job, CRASH, backoff=MINUTE) is state
     job = job_of(engine, lease.job_id)
     assert (job.attempt, job.failure) == (1, None)
-    assert outcome(engine, lease.job_id) == ("cancelled" if wish == "cancel" else "error")
+    assert outcome(engine, lease.job_id) == ("cancelled" if stop_request == "cancel" else "error")
 
 
-@pytest.mark.parametrize("wish", [None, "pause"])
-def test_the_last_infrastructure_error_fails_the_job(engine: Engine, wish: Wish) -> None:
+@pytest.mark.parametrize("stop_request", [None, "pause"])
+def test_last_infrastructure_error_fails_the_job(engine: Engine, stop_request: RequestKind) -> None:
     lease = running(engine, max_attempts=1)
     with session_scope(engine) as session:
-        if wish == "pause":
+        if stop_request == "pause":
             crud.request_pause(session, lease.job_id)
         lifecycle.attempt_failed(session, leases.fence(session, lease), CRASH, backoff=MINUTE)
     job = job_of(engine, lease.job_id)
@@ -101,7 +105,7 @@ def test_the_last_infrastructure_error_fails_the_job(engine: Engine, wish: Wish)
     assert (job.failure or {})["code"] == "trainer_died"
 
 
-def test_waits_double(engine: Engine) -> None:
+def test_retry_backoff_doubles(engine: Engine) -> None:
     job_id = queued(engine, max_attempts=10)
     waits = []
     for _ in range(8):
@@ -117,15 +121,17 @@ def test_waits_double(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "state", "attempt_outcome"),
+    ("stop_request", "state", "attempt_outcome"),
     [
         (None, JobState.QUEUED, "released"),
         ("pause", JobState.PAUSED, "paused"),
         ("cancel", JobState.CANCELLED, "cancelled"),
     ],
 )
-def test_a_release_is_no_failed_attempt(engine: Engine, wish: Wish, state: JobState, attempt_outcome: str) -> None:
-    lease = with_wish(engine, wish)
+def test_release_is_not_a_failed_attempt(
+    engine: Engine, stop_request: RequestKind, state: JobState, attempt_outcome: str
+) -> None:
+    lease = running_with_request(engine, stop_request)
     with session_scope(engine) as session:
         assert lifecycle.released(session, leases.fence(session, lease), reason="drained") is state
     job = job_of(engine, lease.job_id)
@@ -133,7 +139,7 @@ def test_a_release_is_no_failed_attempt(engine: Engine, wish: Wish, state: JobSt
     assert outcome(engine, lease.job_id) == attempt_outcome
 
 
-def test_workers_that_are_drained_over_and_over_fail_no_job(engine: Engine) -> None:
+def test_repeated_draining_fails_no_job(engine: Engine) -> None:
     job_id = queued(engine, max_attempts=1)
     for epoch in range(1, 6):
         lease = claimed(engine, job_id)
@@ -143,7 +149,7 @@ def test_workers_that_are_drained_over_and_over_fail_no_job(engine: Engine) -> N
     assert state_of(engine, job_id) is JobState.QUEUED
 
 
-def test_an_end_is_told_once(engine: Engine) -> None:
+def test_terminal_state_is_recorded_once(engine: Engine) -> None:
     lease = running(engine)
     with session_scope(engine) as session:
         lifecycle.succeeded(session, leases.fence(session, lease), result={}, files=[STUDENT])
@@ -151,7 +157,7 @@ def test_an_end_is_told_once(engine: Engine) -> None:
         leases.fence(session, lease)
 
 
-def test_an_artifact_of_an_earlier_attempt_is_replaced_and_its_key_told(engine: Engine) -> None:
+def test_artifact_of_an_earlier_attempt_is_replaced_and_its_key_returned(engine: Engine) -> None:
     lease = running(engine)
     newer = PublishedFile("student.safetensors", "jobs/1/2/student.safetensors", "text/plain", 4, "cd" * 32)
     with session_scope(engine) as session:

@@ -1,4 +1,4 @@
-"""Lists of jobs in any order that a column has."""
+"""Sorted lists of jobs."""
 
 from itertools import product
 from typing import Any
@@ -37,7 +37,7 @@ SHOWN = {
 
 @pytest.fixture
 def jobs(engine: Engine, tmp_path: Any) -> Engine:
-    """Twelve: waiting, running at several steps, failed and succeeded."""
+    """Creates twelve jobs: queued, running at different steps, failed and succeeded."""
     storage = build_storage(f"file:{tmp_path / 'storage'}")
     with session_scope(engine) as session:
         ids = [
@@ -62,7 +62,7 @@ def jobs(engine: Engine, tmp_path: Any) -> Engine:
 
 
 def listed(engine: Engine, order: str, *, descending: bool, **filters: Any) -> list[JobSummary]:
-    """All pages of five."""
+    """All pages with five jobs each."""
     found: list[JobSummary] = []
     with read_scope(engine) as session:
         for number in range(4):
@@ -75,21 +75,21 @@ def listed(engine: Engine, order: str, *, descending: bool, **filters: Any) -> l
     return found
 
 
-def test_each_order_is_that_of_what_is_shown(jobs: Engine) -> None:
+def test_each_sort_order_matches_the_shown_values(jobs: Engine) -> None:
     assert set(SHOWN) == set(ordering.ORDERS)
     for order, descending in product(SHOWN, (False, True)):
         found = listed(jobs, order, descending=descending)
         assert len({job.id for job in found}) == len(found) == 12
         shown = [SHOWN[order](job) for job in found]
-        known = [value for value in shown if value is not None]
-        assert shown[len(known) :] == [None] * (12 - len(known)), "what is not known yet comes last"
+        present = [value for value in shown if value is not None]
+        assert shown[len(present) :] == [None] * (12 - len(present)), "missing values sort last"
         if order in ("waited", "ran"):
-            # A span that is open has grown since the database looked.
-            known = [round(value, 1) for value in known]
-        assert known == sorted(known, reverse=descending), order
+            # The duration of a running job has grown since the query.
+            present = [round(value, 1) for value in present]
+        assert present == sorted(present, reverse=descending), order
 
 
-def test_an_order_keeps_to_the_filters_and_to_the_project(jobs: Engine) -> None:
+def test_sorted_lists_respect_filters_and_project(jobs: Engine) -> None:
     found = listed(jobs, "top1", descending=True, states=(JobState.RUNNING,), tags=("a",))
     assert 0 < len(found) < 6
     assert {(job.state, tuple(job.tags)) for job in found} == {("running", ("a",))}
