@@ -1,4 +1,4 @@
-"""Real databases and a real broker, started once a run when a test asks for them."""
+"""Fixtures for real databases, a real broker and an S3 server. Each starts once per run, on first use."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from ttm_jobs.database.migrate import upgrade
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import build_storage
 
-# The same examples everywhere, so that what is green here is green elsewhere; `--hypothesis-profile=default` draws new ones.
+# Fixed examples make results reproducible on every machine; `--hypothesis-profile=default` draws new ones.
 settings.load_profile("ci")
 
 _TEMPLATE = "ttm_template"
@@ -43,7 +43,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
-    """A broker that tests share; each takes a queue name of its own."""
+    """A broker shared by all tests. Each test uses its own queue name."""
     broker = start_redis(tmp_path_factory.mktemp("redis"))
     yield broker
     broker.stop()
@@ -51,14 +51,14 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
-    """An object store that tests share; each takes a bucket of its own."""
+    """An object store shared by all tests. Each test uses its own bucket."""
     with S3Server() as server:
         yield server
 
 
 @pytest.fixture
 def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
-    """A migrated SQLite database of the test's own."""
+    """The URL of a migrated SQLite database for this test only."""
     path = tmp_path / "ttm.db"
     shutil.copy(sqlite_template, path)
     return f"sqlite:///{path}"
@@ -66,7 +66,7 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 
 @pytest.fixture
 def postgresql_url(postgres: PostgresServer) -> Iterator[str]:
-    """A migrated PostgreSQL database of the test's own."""
+    """The URL of a migrated PostgreSQL database for this test only."""
     name = f"test_{new_id()}"
     yield postgres.create_database(name, template=_TEMPLATE)
     postgres.drop_database(name)
@@ -74,14 +74,14 @@ def postgresql_url(postgres: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """A migrated database of the test's own, once of each kind."""
+    """The URL of a migrated database for this test only. Runs the test on SQLite and on PostgreSQL."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
 
 
 @pytest.fixture
 def stack(tmp_path: Path, database_url: str, redis: EmbeddedBroker) -> Iterator[Stack]:
-    """Real processes, none of them started yet."""
+    """Manages real service processes. None is started yet."""
     with Stack(tmp_path, database_url, redis) as stack:
         yield stack
 
@@ -95,7 +95,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def make_rig(engine: Engine, database_url: str, tmp_path: Path) -> MakeRig:
-    """Makes workers that share the database and the storage, each with a work directory of its own."""
+    """Returns a factory of workers that share the database and the storage. Each has its own work directory."""
     data = tmp_path / "data"
     data.mkdir()
 
@@ -120,5 +120,5 @@ def make_rig(engine: Engine, database_url: str, tmp_path: Path) -> MakeRig:
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> str:
-    """The address of a folder that workers may read."""
+    """The file:// URI of a folder that workers may read."""
     return f"file://{tmp_path}/data"

@@ -10,7 +10,7 @@ class ClientError(Exception):
     ...     client.jobs.get("no-such-job")
     ... except ClientError as error:
     ...     print(error)
-    There is no such job.
+    No job has the id, id prefix or name 'no-such-job'.
     """
 
 

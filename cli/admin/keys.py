@@ -40,6 +40,9 @@ def create(
         from ttm_jobs.models import Scope
         from ttm_jobs.repositories.access import keys, projects
 
+        # Once a key exists, anonymous requests are refused, so the first key must be able to create others.
+        if scope is not ScopeName.ADMIN and not keys.any_valid(session):
+            raise typer.BadParameter("The first key must have scope admin: add --scope admin.", param_hint="--scope")
         projects.ensure(session, project)
         expires_at = None if days is None else now(session) + timedelta(days=days)
         made = keys.create(session, project_id=project, name=name, scope=Scope(scope.value), expires_at=expires_at)

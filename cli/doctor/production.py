@@ -4,12 +4,12 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cli.doctor.checks import Check, Status, read_settings
+from ttm_jobs.uris import is_loopback
 
 if TYPE_CHECKING:
     from ttm_jobs.repositories.service_stats import ServiceStats
@@ -45,7 +45,7 @@ def production_checks() -> Iterator[Check]:
     broker = urlsplit(settings.broker_url)
     yield expect(
         "production broker",
-        not is_loopback(broker.hostname or ""),
+        not is_loopback(broker.hostname or "localhost"),
         broker.hostname or "none",
         "Workers on other machines cannot reach a broker on loopback. Set TTM_BROKER_URL.",
     )
@@ -95,14 +95,6 @@ def production_checks() -> Iterator[Check]:
 def expect(name: str, holds: bool, found: str, advice: str) -> Check:
     """A check that is OK if `holds`, else a warning."""
     return Check(name, Status.OK, found) if holds else Check(name, Status.WARNING, found, advice)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the host."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host in ("", "localhost")
 
 
 def _warned(name: str, look: Callable[[], tuple[bool, str]], advice: str) -> Check:

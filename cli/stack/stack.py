@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from typing import IO, Self
 from urllib.error import HTTPError
@@ -22,6 +21,7 @@ from urllib.request import urlopen
 
 from cli.stack.processes import Service
 from ttm_jobs.broker.embedded import BrokerDidNotStart, EmbeddedBroker
+from ttm_jobs.uris import is_loopback
 
 _READY_SECONDS = 90.0
 # The socket accepts connections before the API runs, so the first requests time out.
@@ -121,7 +121,7 @@ class Stack:
 
     def _check_host(self, environment: Mapping[str, str]) -> None:
         host = self.options.host
-        if host != "localhost" and not _is_loopback(host) and not _has_key(environment["TTM_DATABASE_URL"]):
+        if not is_loopback(host) and not _has_key(environment["TTM_DATABASE_URL"]):
             raise NotLoopback(
                 f"Other machines can reach {host}, and no API key exists. Create one first: "
                 f"ttm keys create --scope admin --var {self.options.var}"
@@ -291,10 +291,3 @@ def _has_key(database_url: str) -> bool:
             return keys.any_valid(session)
     finally:
         engine.dispose()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -30,6 +30,7 @@ def database(var: Path) -> Engine:
 
 
 def test_create_list_and_revoke_key(var: Path) -> None:
+    assert ttm(var, "keys", "create", "--name", "first", "--project", "vision", "--scope", "admin").returncode == 0
     made = ttm(var, "keys", "create", "--name", "nightly", "--project", "vision", "--scope", "read", "--days", "3")
     assert made.returncode == 0, made.stderr
     secret = made.stdout.strip()
@@ -41,17 +42,25 @@ def test_create_list_and_revoke_key(var: Path) -> None:
         assert key.expires_at is not None
     listed = ttm(var, "keys", "list", "--project", "vision").stdout
     assert secret not in listed
-    assert listed.split("\t")[:4] == [key.id, key.prefix, "vision", "nightly"]
+    assert listed.splitlines()[1].split("\t")[:4] == [key.id, key.prefix, "vision", "nightly"]
     assert ttm(var, "keys", "revoke", key.id).returncode == 0
     with read_scope(database(var)) as session:
         assert keys.find(session, secret) is None
     gone = ttm(var, "keys", "revoke", "nothing")
     assert (gone.returncode, gone.stdout) == (1, "")
-    assert "There is no such key" in gone.stderr
+    assert "The API key does not exist" in gone.stderr
+
+
+@pytest.mark.parametrize("scope", ["read", "submit"])
+def test_first_key_must_have_scope_admin(var: Path, scope: str) -> None:
+    refused = ttm(var, "keys", "create", "--name", "first", "--scope", scope)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "must have scope admin" in " ".join(refused.stderr.replace("│", " ").split())
+    assert ttm(var, "keys", "list").stdout == ""
 
 
 def test_keys_json_output(var: Path) -> None:
-    made = json.loads(ttm(var, "keys", "create", "--name", "nightly", "--json").stdout)
+    made = json.loads(ttm(var, "keys", "create", "--name", "nightly", "--scope", "admin", "--json").stdout)
     (listed,) = json.loads(ttm(var, "keys", "list", "--json").stdout)
     assert (listed["id"], listed["name"], listed["revoked"]) == (made["id"], "nightly", None)
     assert json.loads(ttm(var, "keys", "revoke", made["id"], "--json").stdout) == {"id": made["id"], "revoked": True}
@@ -69,4 +78,4 @@ def test_set_and_list_project_limits(var: Path) -> None:
     assert listed[1]["queued_jobs"] == {"used": 0, "limit": 3}
     odd = ttm(var, "projects", "set", "Odd Name")
     assert odd.returncode == 1
-    assert "small letters" in odd.stderr
+    assert "lowercase letters" in odd.stderr

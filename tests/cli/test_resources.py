@@ -84,7 +84,11 @@ def test_queue_and_workers(ttm: Ttm, stack: Stack, data: Path) -> None:
             ("2", waiting[0], "2", "jobs ahead of it"),
         ]
         overview = json.loads(ttm("queue", "--json", "-n", "1").stdout)
-        assert (overview["depth"], overview["queues"][0]["turn"], [job["id"] for job in overview["jobs"]]) == (
+        assert (
+            overview["depth"],
+            overview["queues"][0]["project_position"],
+            [job["id"] for job in overview["jobs"]],
+        ) == (
             2,
             1,
             waiting[1:],

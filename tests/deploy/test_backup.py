@@ -1,4 +1,4 @@
-"""docs/how-to/backup-and-restore.md as it stands: dump, wipe, restore, and a student downloads with its hash."""
+"""Runs the commands of docs/how-to/backup-and-restore.md: dump, wipe, restore, then downloads a student."""
 
 import re
 import shlex
@@ -28,7 +28,7 @@ PAGE = (Path(__file__).parents[2] / "docs/how-to/backup-and-restore.md").read_te
 
 
 def commands(heading: str) -> list[str]:
-    """The shell lines of a section."""
+    """The shell commands of a section."""
     section = PAGE.partition(f"## {heading}\n")[2].partition("\n## ")[0]
     return [line for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL) for line in block.splitlines()]
 
@@ -54,13 +54,13 @@ def run_through(
     shutil.copytree(folder / "storage-copy", folder / "storage")
 
     with TestClient(create_app(settings)) as client:
-        answer = client.get(f"/jobs/{job_id}/student")
-        assert answer.content == STUDENT_BYTES
-        assert answer.headers["etag"].strip('"') == STUDENT_SHA256
+        response = client.get(f"/jobs/{job_id}/student")
+        assert response.content == STUDENT_BYTES
+        assert response.headers["etag"].strip('"') == STUDENT_SHA256
         assert client.get(f"/jobs/{unknown}").status_code == 404
     engine = create_engine(url)
     with session_scope(engine) as session:
-        # Whoever held it knows of no restore, and the lease has run out meanwhile.
+        # The worker is unaware of the restore, and its lease has expired.
         leases.fence(session, running).lease_until = now(session)
     with session_scope(engine) as session:
         leases.expire(session, backoff=NO_TIME)
@@ -75,8 +75,8 @@ def test_postgresql(postgres: PostgresServer, postgresql_url: str, tmp_path: Pat
     assert migrate == "python -m ttm_jobs.database.migrate"
 
     def shell(line: str) -> None:
-        told = line.replace("$DATABASE", postgres.dsn(name)).replace("$SERVER", postgres.dsn())
-        program, *arguments = (name if word == "ttm" else word for word in shlex.split(told))
+        expanded = line.replace("$DATABASE", postgres.dsn(name)).replace("$SERVER", postgres.dsn())
+        program, *arguments = (name if word == "ttm" else word for word in shlex.split(expanded))
         subprocess.run([postgres.binary(program), *arguments], cwd=tmp_path, check=True, capture_output=True)
 
     def restored() -> None:
@@ -114,5 +114,5 @@ def test_sqlite(sqlite_url: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("setting", re.findall(r"`TTM_(\w+)`", PAGE))
-def test_settings_that_the_page_names_exist(setting: str) -> None:
+def test_documented_settings_exist(setting: str) -> None:
     assert setting.lower() in Settings.model_fields

@@ -1,4 +1,4 @@
-"""No container engine is needed to see that the deployment files name what exists."""
+"""Checks the deployment files without a container engine."""
 
 import importlib.util
 import re
@@ -25,7 +25,7 @@ def settings_of(service: dict[str, Any]) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As deploy/make-secrets.sh makes them, twice: the second time it changes nothing."""
+    """The secrets of deploy/make-secrets.sh, which runs twice. The second run must change nothing."""
     folder = tmp_path_factory.mktemp("deploy")
     script = folder / "make-secrets.sh"
     script.write_text((ROOT / "deploy/make-secrets.sh").read_text())
@@ -37,13 +37,13 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_every_setting_that_is_given_is_read(name):
+def test_every_given_setting_exists(name):
     for variable in settings_of(OURS[name]):
         assert variable.removeprefix("TTM_").removesuffix("_FILE").lower() in Settings.model_fields, variable
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_the_settings_are_valid_with_the_secrets_that_are_made(name, monkeypatch, secrets):
+def test_settings_are_valid_with_the_generated_secrets(name, monkeypatch, secrets):
     for variable, value in settings_of(OURS[name]).items():
         if variable.endswith("_FILE"):
             assert Path(value).name in OURS[name]["secrets"], variable
@@ -55,14 +55,14 @@ def test_the_settings_are_valid_with_the_secrets_that_are_made(name, monkeypatch
     assert settings.s3.secret_access_key in (secrets / "s3_config.json").read_text()
 
 
-def test_a_job_of_any_queue_finds_a_worker():
-    asked = settings_of(OURS["api"])["TTM_QUEUES"].split(",")
+def test_every_queue_has_a_worker():
+    api_queues = settings_of(OURS["api"])["TTM_QUEUES"].split(",")
     served = {queue for name in OURS if "worker" in name for queue in settings_of(OURS[name])["TTM_QUEUES"].split(",")}
-    assert set(asked) == served
+    assert set(api_queues) == served
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_secrets_are_files_that_are_made_and_nothing_secret_is_in_the_environment(name, secrets):
+def test_secrets_are_generated_files_and_not_in_the_environment(name, secrets):
     service = SERVICES[name]
     for secret in service.get("secrets", []):
         assert (secrets / secret).read_text(), secret
@@ -78,11 +78,13 @@ def test_secrets_are_files_that_are_made_and_nothing_secret_is_in_the_environmen
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_each_is_watched_restarted_and_shut_off(name):
+def test_each_service_has_health_check_restart_policy_and_no_public_port(name):
     service = SERVICES[name]
     assert service["restart"] == ("on-failure" if name in ONE_OFF else "unless-stopped")
     assert "healthcheck" in service or name in ONE_OFF
-    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), "TLS is a proxy's business"
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), (
+        "TLS is terminated by a reverse proxy"
+    )
     if name in OURS:
         assert service["read_only"]
         assert service["cap_drop"] == ["ALL"]
@@ -90,7 +92,7 @@ def test_each_is_watched_restarted_and_shut_off(name):
 
 
 @pytest.mark.parametrize("name", [name for name in OURS if name.startswith("worker")])
-def test_a_stopped_worker_has_time_to_save_its_checkpoint(name):
+def test_stopped_worker_has_time_to_save_its_checkpoint(name):
     minutes = re.fullmatch(r"(\d+)m", OURS[name]["stop_grace_period"])
     assert minutes is not None
     assert int(minutes[1]) * 60 > 2 * Settings().stop_grace_seconds
@@ -104,7 +106,7 @@ def test_commands_start_modules_that_exist(name):
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_images_copy_what_exists_and_start_what_they_hold(name):
+def test_images_copy_existing_files_and_start_included_modules(name):
     dockerfile = (ROOT / OURS[name]["build"]["dockerfile"]).read_text()
     copied = re.findall(r"^COPY (?!--from)(\S+) (\S+)$", dockerfile, re.MULTILINE)
     assert copied
@@ -114,13 +116,13 @@ def test_images_copy_what_exists_and_start_what_they_hold(name):
     assert f"{module}/" in {source for source, _ in copied}
 
 
-def test_the_apis_lock_holds_no_training_stack_and_agrees_with_the_whole_lock():
+def test_api_lock_has_no_training_packages_and_matches_the_full_lock():
     def pins(path: str) -> dict[str, str]:
         return dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / path).read_text(), re.MULTILINE))
 
-    light, whole = pins("deploy/api.lock"), pins("requirements.lock")
+    light, full = pins("deploy/api.lock"), pins("requirements.lock")
     assert not {"torch", "timm", "celery", "torchvision"} & light.keys()
-    assert light.items() <= whole.items()
+    assert light.items() <= full.items()
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -129,7 +131,7 @@ def test_images_are_pinned(name):
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_what_is_mounted_and_waited_for_exists(name):
+def test_mounted_files_and_dependencies_exist(name):
     service = SERVICES[name]
     for volume in service.get("volumes", []):
         source = volume.partition(":")[0]

@@ -1,4 +1,4 @@
-"""Dashboard and alerts ask for what the processes tell, and for nothing else."""
+"""Dashboards and alerts use only metrics that the processes export."""
 
 import json
 import re
@@ -31,13 +31,13 @@ QUERIES = {
     **{f"alert {rule['alert']}": rule["expr"] for rule in RULES},
     **{f"panel {panel['title']} {target['refId']}": target["expr"] for panel in PANELS for target in panel["targets"]},
 }
-# Prometheus makes these itself, for whatever it reads.
-ITS_OWN = {"up": {"job", "instance"}}
+# Prometheus adds these series to every target.
+BUILT_IN = {"up": {"job", "instance"}}
 
 
 @pytest.fixture(scope="module")
-def told(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """The labels of each series that an API, a worker and a dispatcher tell."""
+def exported(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """The labels of each series that an API, a worker and a dispatcher export."""
     folder = tmp_path_factory.mktemp("api")
     database = folder / "ttm.db"
     database.write_bytes(sqlite_template.read_bytes())
@@ -51,9 +51,9 @@ def told(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
         client.get("/jobs")
         texts = [client.get("/metrics").text]
     texts += [generate_latest(registry).decode() for registry in (metrics.WORKER, metrics.DISPATCHER)]
-    found: dict[str, set[str]] = dict(ITS_OWN)
+    found: dict[str, set[str]] = dict(BUILT_IN)
     for family in (family for text in texts for family in text_string_to_metric_families(text)):
-        # A family without a GPU or an attempt so far has no series yet, but a name.
+        # A family without samples (no GPU, no attempt yet) still has a name.
         found.setdefault(family.name, {"gpu"} if family.name.startswith("ttm_gpu_") else set())
         for sample in family.samples:
             found.setdefault(sample.name, set()).update(sample.labels)
@@ -61,27 +61,27 @@ def told(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
 
 
 def selectors(expression: str) -> Iterator[tuple[str, set[str]]]:
-    """Each series that a query names, with the labels by which it chooses."""
-    promql_parser.parse(expression)  # ValueError for what Prometheus would not read
+    """Yields each series of a query with the labels that it filters by."""
+    promql_parser.parse(expression)  # raises ValueError for invalid PromQL
     for name, labels in re.findall(r"\b((?:ttm|process)_\w+|up)\b(?:\{([^}]*)\})?", expression):
         yield name, set(re.findall(r"(\w+)\s*[=!]~?", labels))
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_a_query_is_well_formed_and_asks_for_what_is_told(name: str, told: dict[str, set[str]]) -> None:
-    asked = list(selectors(QUERIES[name]))
-    assert asked
-    for series, labels in asked:
-        assert series in told, series
-        assert labels - {"job", "instance"} <= told[series], (series, labels, told[series])
+def test_query_is_valid_and_uses_exported_metrics(name: str, exported: dict[str, set[str]]) -> None:
+    used_series = list(selectors(QUERIES[name]))
+    assert used_series
+    for series, labels in used_series:
+        assert series in exported, series
+        assert labels - {"job", "instance"} <= exported[series], (series, labels, exported[series])
     grouped = {
         label.strip() for labels in re.findall(r"\bby \(([^)]*)\)", QUERIES[name]) for label in labels.split(",")
     }
-    assert grouped - {"job", "instance", "le"} <= set().union(*(told[series] for series, _ in asked))
+    assert grouped - {"job", "instance", "le"} <= set().union(*(exported[series] for series, _ in used_series))
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_each_alert_says_what_to_do(rule: dict[str, Any]) -> None:
+def test_each_alert_links_to_its_runbook_entry(rule: dict[str, Any]) -> None:
     page, _, anchor = rule["annotations"]["runbook"].partition("#")
     headings = re.findall(r"^## (\w+)$", (ROOT / page).read_text(), re.MULTILINE)
     assert anchor == rule["alert"].lower()
@@ -90,18 +90,20 @@ def test_each_alert_says_what_to_do(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in ("page", "ticket")
 
 
-def test_the_runbook_has_no_entry_without_an_alert() -> None:
+def test_runbook_has_no_entry_without_an_alert() -> None:
     headings = re.findall(r"^## (\w+)$", (ROOT / "docs/how-to/runbook.md").read_text(), re.MULTILINE)
     assert sorted(headings) == sorted(rule["alert"] for rule in RULES)
 
 
-def test_every_metric_of_ours_is_on_the_dashboard_or_in_an_alert(told: dict[str, set[str]]) -> None:
+def test_every_own_metric_is_used_by_a_dashboard_or_an_alert(exported: dict[str, set[str]]) -> None:
     used = {re.sub(r"_(bucket|total)$", "", name) for query in QUERIES.values() for name, _ in selectors(query)}
-    of_ours = {re.sub(r"_(bucket|count|sum|created|total)$", "", name) for name in told if name.startswith("ttm_")}
-    assert of_ours - used <= {"ttm_dispatcher_round_timestamp_seconds"}
+    own_metrics = {
+        re.sub(r"_(bucket|count|sum|created|total)$", "", name) for name in exported if name.startswith("ttm_")
+    }
+    assert own_metrics - used <= {"ttm_dispatcher_round_timestamp_seconds"}
 
 
-def test_prometheus_finds_the_processes_of_the_compose_file() -> None:
+def test_prometheus_targets_match_the_compose_file() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     for job in yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]:
         [found] = job["dns_sd_configs"]

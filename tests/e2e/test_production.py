@@ -1,4 +1,4 @@
-"""The core of it all on PostgreSQL, Redis and S3 together, with the processes that they serve."""
+"""The core workflow on PostgreSQL, Redis and S3, with real service processes."""
 
 import hashlib
 import os
@@ -30,7 +30,7 @@ def stack(tmp_path: Path, postgresql_url: str, redis: EmbeddedBroker, s3_setting
         yield stack
 
 
-def test_posted_killed_resumed_elsewhere_and_downloaded(stack: Stack, s3_settings: dict[str, str]) -> None:
+def test_submitted_job_survives_a_killed_worker_and_is_downloaded(stack: Stack, s3_settings: dict[str, str]) -> None:
     stack.start_dispatcher()
     first = stack.start_worker()
     settings = Settings.model_validate(
@@ -54,14 +54,14 @@ def test_posted_killed_resumed_elsewhere_and_downloaded(stack: Stack, s3_setting
         stack.start_worker()
         stack.wait_for(job_id, JobState.SUCCEEDED)
         assert [attempt.outcome for attempt in stack.attempts(job_id)] == ["lost", "succeeded"]
-        assert (stack.attempts(job_id)[1].from_step or 0) >= 5, "it went on from the checkpoint in the bucket"
-        # Larger than a part of a multipart upload.
-        whole = httpx2.get(f"{url}/jobs/{job_id}/student", follow_redirects=True, timeout=60).raise_for_status()
-        assert len(whole.content) == 9_000_000
-        assert whole.content.decode().strip() == weights_after(120, "0")
-        assert whole.headers["etag"].strip('"') == hashlib.sha256(whole.content).hexdigest()
+        assert (stack.attempts(job_id)[1].from_step or 0) >= 5, "the attempt resumed from the checkpoint in the bucket"
+        # Larger than one part of a multipart upload.
+        full = httpx2.get(f"{url}/jobs/{job_id}/student", follow_redirects=True, timeout=60).raise_for_status()
+        assert len(full.content) == 9_000_000
+        assert full.content.decode().strip() == weights_after(120, "0")
+        assert full.headers["etag"].strip('"') == hashlib.sha256(full.content).hexdigest()
         part = httpx2.get(f"{url}/jobs/{job_id}/student", headers={"Range": "bytes=10-19"})
-        assert (part.status_code, part.content) == (206, whole.content[10:20])
+        assert (part.status_code, part.content) == (206, full.content[10:20])
         assert httpx2.get(f"{url}/jobs/{job_id}/log").raise_for_status().text.count("step ") > 0
-        # All of it lies in the bucket, and nothing on the API's or the workers' disks.
+        # All objects are in the bucket; the API and the workers keep no files.
         assert not (stack.directory / "storage").exists()

@@ -1,4 +1,4 @@
-"""One trace from the request to the artifacts, as a collector gets it from an API and a worker that are processes."""
+"""A trace from the request to the artifacts, exported by real API and worker processes to a collector."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ CALLER = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 class Collector:
-    """Takes OTLP over HTTP and keeps the spans."""
+    """Receives OTLP over HTTP and stores the spans."""
 
     def __init__(self) -> None:
         spans: list[dict[str, Any]] = []
@@ -69,7 +69,7 @@ def collector() -> Iterator[Collector]:
     collector.close()
 
 
-def test_from_the_request_to_the_artifacts(
+def test_trace_covers_the_request_to_the_artifacts(
     tmp_path: Path, postgresql_url: str, redis: EmbeddedBroker, collector: Collector
 ) -> None:
     with Stack(tmp_path, postgresql_url, redis, traces_endpoint=collector.url) as stack:
@@ -84,7 +84,7 @@ def test_from_the_request_to_the_artifacts(
             sent = {"traceparent": f"00-{CALLER}-00f067aa0ba902b7-01"}
             job_id = httpx2.post(f"{url}/jobs", json=body, headers=sent).raise_for_status().json()["id"]
             stack.wait_for(job_id, JobState.SUCCEEDED)
-        # Each sends what it has at its end.
+        # Each process exports its spans at exit.
         worker.terminate()
         worker.wait(20)
     ours = {span["name"]: span for span in collector.spans if span["trace"] == CALLER}
@@ -100,6 +100,6 @@ def test_from_the_request_to_the_artifacts(
     assert ours["fetching"]["end"] <= ours["training"]["begin"] <= ours["exporting"]["begin"]
 
 
-def test_off_it_is_not_even_imported() -> None:
-    code = "import sys, api.main, worker.run.runner; sys.exit('opentelemetry.sdk' in sys.modules)"
+def test_disabled_tracing_imports_no_opentelemetry() -> None:
+    code = "import sys, api.app, worker.run.runner; sys.exit('opentelemetry.sdk' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,4 +1,4 @@
-"""Database, broker and storage on one host, a worker on another: cut apart, and joined again."""
+"""Database, broker and storage on one host, a worker on another. The network is cut and restored."""
 
 import time
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def host() -> Iterator[SecondHost]:
         pytest.skip(f"NOT RUN: two hosts need network namespaces, and {reason}")
 
 
-def test_cut_off_a_worker_loses_its_job_to_another_and_comes_back(
+def test_isolated_worker_loses_its_job_and_rejoins(
     host: SecondHost, tmp_path: Path, postgresql_url: str, redis: EmbeddedBroker, s3_server: S3Server
 ) -> None:
     access = s3_server.access
@@ -58,7 +58,7 @@ def test_cut_off_a_worker_loses_its_job_to_another_and_comes_back(
         job_id = stack.submit(LONG)
         wait_until(lambda: stack.checkpoints(job_id))
 
-        # Shorter than the lease: it costs nothing.
+        # An outage shorter than the lease has no effect.
         host.cut()
         time.sleep(1)
         host.join()
@@ -73,12 +73,12 @@ def test_cut_off_a_worker_loses_its_job_to_another_and_comes_back(
         assert (stack.attempts(job_id)[1].from_step or 0) >= 20
         assert stack.student(job_id) == weights_after(600, "0")
 
-        # Joined again, it is of use again, and of what it did alone nothing is left.
+        # After the network is restored, the worker takes jobs again, and nothing of its isolated work is kept.
         near.terminate()
         near.wait(20)
         host.join()
-        again = stack.submit("steps=5")
-        stack.wait_for(again, JobState.SUCCEEDED, seconds=90)
+        next_job = stack.submit("steps=5")
+        stack.wait_for(next_job, JobState.SUCCEEDED, seconds=90)
         assert far.poll() is None
         assert [attempt.outcome for attempt in stack.attempts(job_id)] == ["lost", "succeeded"]
         assert stack.student(job_id) == weights_after(600, "0")

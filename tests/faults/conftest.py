@@ -1,7 +1,7 @@
-"""The table of faults: a row for each test, on each stack.
+"""The table of faults: one row per fault and stack.
 
-`make test` runs the quick part; `make faults` runs all of it and prints the table. A test or a parameter marked
-`thorough` belongs to the second alone.
+`make test` runs the quick part. `make faults` runs all tests and prints the table. Tests and parameters marked
+`thorough` run only in `make faults`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,13 +17,13 @@ _STACKS = {"postgresql": "PostgreSQL, Redis", "sqlite": "SQLite, embedded broker
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "fault(name): the row of the table of faults that a test stands for")
-    config.addinivalue_line("markers", "stack_settings(**settings): of the processes that a test starts")
+    config.addinivalue_line("markers", "fault(name): the test's row in the table of faults")
+    config.addinivalue_line("markers", "stack_settings(**settings): settings of the processes that a test starts")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     thorough = [item for item in items if _HERE in item.path.parents and item.get_closest_marker("thorough")]
-    # Whoever names a marker chooses for himself.
+    # An explicit -m expression overrides the default selection.
     if thorough and not config.option.markexpr:
         config.hook.pytest_deselected(items=thorough)
         items[:] = [item for item in items if item not in thorough]
@@ -34,34 +34,34 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _stack(item: pytest.Item) -> str:
-    if (named := getattr(item.getparent(pytest.Module).obj, "STACK", None)) is not None:
-        return str(named)
+    if (declared := getattr(item.getparent(pytest.Module).obj, "STACK", None)) is not None:
+        return str(declared)
     callspec = getattr(item, "callspec", None)
     names: Sequence[object] = () if callspec is None else list(callspec.params.values())
-    return next((_STACKS[name] for name in names if isinstance(name, str) and name in _STACKS), "the trainer alone")
+    return next((_STACKS[name] for name in names if isinstance(name, str) and name in _STACKS), "trainer only")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     rows: dict[tuple[str, str], tuple[list[str], float]] = {}
     for outcome in ("passed", "failed", "error", "skipped"):
         for report in terminalreporter.stats.get(outcome, []):
-            told = dict(report.user_properties)
-            if "fault" in told and (report.when == "call" or outcome != "passed"):
-                seen, seconds = rows.setdefault((told["fault"], told["stack"]), ([], 0.0))
-                rows[told["fault"], told["stack"]] = ([*seen, outcome], seconds + report.duration)
+            properties = dict(report.user_properties)
+            if "fault" in properties and (report.when == "call" or outcome != "passed"):
+                outcomes, seconds = rows.setdefault((properties["fault"], properties["stack"]), ([], 0.0))
+                rows[properties["fault"], properties["stack"]] = ([*outcomes, outcome], seconds + report.duration)
     if not rows:
         return
     terminalreporter.section("faults")
-    terminalreporter.line(f"{'fault':58} {'stack':26} {'tests':>5} {'seen':12} {'seconds':>7}")
+    terminalreporter.line(f"{'fault':58} {'stack':26} {'tests':>5} {'result':12} {'seconds':>7}")
     for (fault, stack), (outcomes, seconds) in sorted(rows.items()):
-        seen = (
+        result = (
             "as promised"
             if set(outcomes) == {"passed"}
             else "skipped"
             if set(outcomes) <= {"passed", "skipped"}
-            else "NOT"
+            else "FAILED"
         )
-        terminalreporter.line(f"{fault:58} {stack:26} {len(outcomes):5} {seen:12} {seconds:7.1f}")
+        terminalreporter.line(f"{fault:58} {stack:26} {len(outcomes):5} {result:12} {seconds:7.1f}")
 
 
 @pytest.fixture(params=["postgresql", pytest.param("sqlite", marks=pytest.mark.thorough)])
@@ -73,7 +73,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def stack(request: pytest.FixtureRequest, tmp_path: Path, database_url: str, redis: EmbeddedBroker) -> Iterator[Stack]:
-    """Real processes, none of them started yet."""
+    """Manages real service processes. None is started yet."""
     marker = request.node.get_closest_marker("stack_settings")
     with Stack(tmp_path, database_url, redis, **(marker.kwargs if marker else {})) as stack:
         yield stack

@@ -1,4 +1,4 @@
-"""Counts what a soak left: the promise is that nothing is lost, nothing ends twice, and every byte is as recorded."""
+"""Verifies the result of a soak: no job is lost, no job ends twice, and every object has its recorded hash."""
 
 import hashlib
 from collections import Counter
@@ -18,7 +18,7 @@ from ttm_jobs.states import TERMINAL, JobState
 
 @dataclass(frozen=True)
 class Count:
-    """`unanswered` jobs were made by a POST whose answer was lost; they must end like the others."""
+    """Counts of a soak. `unanswered` jobs were created by a POST whose response was lost; they must also succeed."""
 
     accepted: int
     unanswered: int
@@ -57,12 +57,12 @@ class Count:
 
 
 def count(stack: Stack, accepted: Sequence[str], *, steps: int, deaths: Sequence[tuple[str, int, datetime]]) -> Count:
-    """Looks at every job in the record, and at every object in the storage."""
-    everyone = stack.job_ids()
-    named: set[str] = set()
+    """Checks every job in the database and every object in the storage."""
+    job_ids = stack.job_ids()
+    referenced: set[str] = set()
     succeeded = lost = twice = wrong = 0
     attempts: Counter[str] = Counter()
-    for job_id in everyone:
+    for job_id in job_ids:
         job = stack.job(job_id)
         with read_scope(stack.engine) as session:
             history = events.history(session, job_id)
@@ -73,29 +73,29 @@ def count(stack: Stack, accepted: Sequence[str], *, steps: int, deaths: Sequence
         lost += job.state not in TERMINAL
         twice += len(ends) > 1 or outcomes.count("succeeded") > 1
         attempts.update(str(outcome) for outcome in outcomes)
-        named |= {file.key for file in files} | {row.key for row in stack.checkpoints(job_id)}
+        referenced |= {file.key for file in files} | {row.key for row in stack.checkpoints(job_id)}
         seed = str(job.spec["training"]["seed"])
         for file in files:
             data = b"".join(stack.storage.open(file.key))
             right = file.name != artifacts.STUDENT or data.decode() == weights_after(steps, seed)
             wrong += hashlib.sha256(data).hexdigest() != file.sha256 or not right
         wrong += job.state is JobState.SUCCEEDED and artifacts.STUDENT not in {file.name for file in files}
-    missing = set(accepted) - set(everyone)
+    missing = set(accepted) - set(job_ids)
     return Count(
         accepted=len(accepted),
-        unanswered=len(everyone) - len(accepted) + len(missing),
+        unanswered=len(job_ids) - len(accepted) + len(missing),
         succeeded=succeeded,
         lost=lost + len(missing),
         ended_twice=twice,
         wrong_bytes=wrong,
-        unnamed_objects=len(set(stack.storage.list()) - named),
+        unnamed_objects=len(set(stack.storage.list()) - referenced),
         attempts=attempts,
         detection_seconds=_detection(stack, deaths),
     )
 
 
 def _detection(stack: Stack, deaths: Sequence[tuple[str, int, datetime]]) -> list[float]:
-    """Seconds from a worker's death until the record had taken its job from it."""
+    """The seconds between each worker's death and the end of its attempt in the database."""
     seconds = []
     for job_id, epoch, at in deaths:
         for attempt in stack.attempts(job_id):

@@ -1,8 +1,8 @@
-"""`python -m tests.faults.soak`: many short jobs on a few workers while everything around them is killed.
+"""`python -m tests.faults.soak`: runs many short jobs on a few workers while killing processes at random.
 
-Jobs are submitted over HTTP. Meanwhile chance, from a seed, kills workers, trainers, the broker (half of the times its
-file too), the API and the dispatcher, and starts them anew. At the end the record and the storage are counted. Prints
-the figures as JSON; ends with status 1 if a job was lost, ended twice, or has other bytes than it should.
+Submits jobs over HTTP. Meanwhile, kills and restarts workers, trainers, the broker (and, half of the time, deletes its
+file), the API and the dispatcher at random, from a fixed seed. Then verifies the database and the storage. Prints the
+figures as JSON. Exits with status 1 if a job was lost, ended twice, or has unexpected bytes.
 """
 
 import argparse
@@ -39,20 +39,20 @@ from ttm_jobs.processes import die_with_parent
 
 STEPS = 40
 _WORK = f"steps={STEPS} step_seconds=0.05 checkpoint_every=5"
-# Above any number of kills that one job may meet: the subject is what is lost, not when to give up.
+# Higher than the number of kills that one job can meet: the soak tests for lost jobs, not for exhausted attempts.
 _MAX_ATTEMPTS = 100
 
 
 @dataclass
 class Soak:
-    """The service as processes, and what happens to them."""
+    """The processes of the service, and the faults injected into them."""
 
     stack: Stack
     broker: EmbeddedBroker
     chance: random.Random
     workers: list["subprocess.Popen[bytes]"] = field(default_factory=list)
     kills: Counter[str] = field(default_factory=Counter)
-    # Workers' jobs and leases at the moment of their death.
+    # Job id, lease epoch and time of death for each job of a killed worker.
     deaths: list[tuple[str, int, datetime]] = field(default_factory=list)
 
     def start(self, workers: int) -> None:
@@ -67,7 +67,7 @@ class Soak:
         self._listener.close()
 
     def submit(self, number: int) -> str:
-        """The id of an accepted job. An answer that was lost is no acceptance, and the job is posted again."""
+        """Submits a job and returns its id. Posts the job again if the response is lost."""
         body = {
             "name": f"{_WORK} number={number}",
             "student": "cifar/resnet20",
@@ -86,7 +86,10 @@ class Soak:
             time.sleep(0.1)
 
     def disturb(self, enough: Callable[[], bool]) -> None:
-        """Kills something, over and over. In the thread that stays: what it starts ends with the thread."""
+        """Injects random faults until `enough()`.
+
+        Must run in the main thread, because child processes exit with the thread that started them.
+        """
         faults: list[Callable[[], None]] = [
             *[self.kill_worker] * 3,
             *[self.kill_trainer] * 3,
@@ -142,7 +145,7 @@ class Soak:
         self.kills["dispatcher killed"] += 1
 
     def _end_worker(self, how: signal.Signals) -> int | None:
-        """The id of a process that was at work; one that is still starting is left alone."""
+        """Signals a registered worker and returns its process id. Skips workers that are still starting."""
         ready = {row.pid for row in self.stack.workers()}
         candidates = [worker for worker in self.workers if worker.pid in ready]
         if not candidates:
@@ -158,7 +161,7 @@ class Soak:
         self.workers.append(self.stack.start(name, "tests.support.tiny_worker", self.stack.directory / name))
 
     def _start_api(self) -> None:
-        # The socket outlives the process: a client of a service behind a proxy sees no closed port either.
+        # The listening socket outlives the process, as it does behind a reverse proxy.
         descriptor = self._listener.fileno()
         self.api = subprocess.Popen(
             [sys.executable, "-m", "api", "--fd", str(descriptor)],
@@ -175,13 +178,13 @@ def _trainers_of(worker: int) -> list[int]:
     try:
         return [pid for pid in children_of(worker) if os.getpgid(pid) == pid]
     except OSError:
-        # It, or its worker, ended meanwhile.
+        # The trainer or its worker has exited.
         return []
 
 
 @contextmanager
 def database(kind: str, directory: Path) -> Iterator[str]:
-    """A migrated database of its own."""
+    """Yields the URL of a new migrated database."""
     if kind == "sqlite":
         url = f"sqlite:///{directory}/ttm.db"
         upgrade(url)
@@ -196,7 +199,7 @@ def database(kind: str, directory: Path) -> Iterator[str]:
 def soak(
     *, jobs: int, workers: int, seed: int, kind: str, directory: Path, minutes: float
 ) -> tuple[Count, dict[str, Any]]:
-    """What is left at the end, and the figures to print."""
+    """Runs the soak. Returns the counts and the figures to print."""
     started = time.monotonic()
     with ExitStack() as exits:
         url = exits.enter_context(database(kind, directory))
@@ -213,7 +216,7 @@ def soak(
         run.disturb(
             lambda: time.monotonic() > until or (not client.is_alive() and stack.count_unfinished() <= jobs // 10)
         )
-        # Quiet at last: what is left must end by itself.
+        # No more faults: the remaining jobs must finish without intervention.
         client.join(60)
         wait_until(lambda: stack.count_unfinished() == 0, seconds=minutes * 60)
         seconds = time.monotonic() - started

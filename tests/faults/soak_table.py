@@ -1,4 +1,4 @@
-"""`python -m tests.faults.soak_table`: writes the figures of docs/reference/soak.json into docs/reliability.md."""
+"""`python -m tests.faults.soak_table`: writes docs/reference/soak.json into docs/reliability.md."""
 
 import json
 from pathlib import Path
@@ -11,14 +11,14 @@ _BEGIN, _END = "<!-- soak: begin -->\n", "<!-- soak: end -->\n"
 
 
 def render(figures: dict[str, Any]) -> str:
-    """The section between the marks."""
+    """The table between the markers."""
     noticed = figures["worker_death_noticed_after_seconds"]
     kills = ", ".join(f"{name} {count}" for name, count in figures["kills"].items())
     attempts = ", ".join(f"{name} {count}" for name, count in figures["attempts"].items())
     rows = {
         "database": figures["database"],
-        "jobs answered with 201": figures["accepted"],
-        "jobs whose answer was lost": figures["unanswered"],
+        "jobs accepted with 201": figures["accepted"],
+        "jobs whose response was lost": figures["unanswered"],
         "workers": figures["workers"],
         "seconds": figures["seconds"],
         "killed": kills,
@@ -29,13 +29,13 @@ def render(figures: dict[str, Any]) -> str:
         "**with wrong bytes**": figures["wrong_bytes"],
         "objects left for the collector": figures["unnamed_objects"],
         "workers killed while they held a job": noticed["deaths"],
-        "seconds until the record had taken the job back (lease 5 s): median, most": f"{noticed['median']}, {noticed['most']}",
+        "seconds until the lost attempt was recorded (lease 5 s): median, maximum": f"{noticed['median']}, {noticed['most']}",
     }
     return "| | |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows.items())
 
 
 def rewritten(page: str, figures: dict[str, Any]) -> str:
-    """The page with its section made anew."""
+    """The page with an updated table."""
     before, _, rest = page.partition(_BEGIN)
     _, _, after = rest.partition(_END)
     return before + _BEGIN + render(figures) + _END + after

@@ -1,4 +1,4 @@
-"""An API that is killed or restarted: what it answered with 201 is done, and who listens misses nothing."""
+"""A killed or restarted API: accepted jobs run, and event streams miss no event."""
 
 import socket
 import subprocess
@@ -21,7 +21,7 @@ from ttm_jobs.states import JobState
 
 
 class Api:
-    """`python -m api` on a socket of the test's, so that every process of it has the same address."""
+    """`python -m api` on a socket owned by the test, so that restarted processes keep the address."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -43,9 +43,9 @@ class Api:
 
     def submit(self, name: str) -> str:
         body = {"name": name, "student": "cifar/resnet20", "dataset": self.stack.data.as_uri(), "method": "ce"}
-        answer = httpx2.post(f"{self.url}/jobs", json=body, timeout=20)
-        assert answer.status_code == 201, answer.text
-        return str(answer.json()["id"])
+        response = httpx2.post(f"{self.url}/jobs", json=body, timeout=20)
+        assert response.status_code == 201, response.text
+        return str(response.json()["id"])
 
 
 @pytest.fixture
@@ -56,13 +56,13 @@ def api(stack: Stack) -> Iterator[Api]:
     api.listener.close()
 
 
-@pytest.mark.fault("crash between commit and ring")
-def test_killed_before_any_ring_the_job_is_rung_by_the_dispatcher(stack: Stack, api: Api) -> None:
+@pytest.mark.fault("crash between commit and wake-up message")
+def test_job_of_a_killed_api_is_announced_by_the_dispatcher(stack: Stack, api: Api) -> None:
     job_id = api.submit("steps=3")
     api.process.kill()
     api.process.wait()
     with read_scope(stack.engine) as session:
-        assert session.query(OutboxMessage).count() == 1, "nobody has rung yet"
+        assert session.query(OutboxMessage).count() == 1, "the wake-up message is still pending"
     stack.start_worker()
     stack.start_dispatcher()
     stack.wait_for(job_id, JobState.SUCCEEDED)
@@ -70,15 +70,15 @@ def test_killed_before_any_ring_the_job_is_rung_by_the_dispatcher(stack: Stack, 
 
 @pytest.mark.thorough
 @pytest.mark.fault("API restarted during POST and events")
-def test_restarted_it_forgets_no_job_and_its_listeners_go_on(stack: Stack, api: Api) -> None:
+def test_restarted_api_keeps_all_jobs_and_event_streams_continue(stack: Stack, api: Api) -> None:
     stack.start_dispatcher()
     stack.start_worker()
     followed = api.submit("steps=120 step_seconds=0.02")
-    heard: list[int] = []
+    received: list[int] = []
 
     def listen() -> None:
         with Client(api.url) as client:
-            heard.extend(int(event.id) for event in client.jobs.events(followed) if event.kind != "progress")
+            received.extend(int(event.id) for event in client.jobs.events(followed) if event.kind != "progress")
 
     listener = Thread(target=listen, daemon=True)
     listener.start()
@@ -96,15 +96,15 @@ def test_restarted_it_forgets_no_job_and_its_listeners_go_on(stack: Stack, api: 
         stack.wait_for(job_id, JobState.SUCCEEDED)
     listener.join(30)
     assert not listener.is_alive()
-    told = httpx2.get(f"{api.url}/jobs/{followed}/events", timeout=20).text
-    kinds = [line.removeprefix("event: ") for line in told.splitlines() if line.startswith("event: ")]
-    numbers = [int(line.removeprefix("id: ")) for line in told.splitlines() if line.startswith("id: ")]
+    stream = httpx2.get(f"{api.url}/jobs/{followed}/events", timeout=20).text
+    kinds = [line.removeprefix("event: ") for line in stream.splitlines() if line.startswith("event: ")]
+    numbers = [int(line.removeprefix("id: ")) for line in stream.splitlines() if line.startswith("id: ")]
     kept = [number for number, kind in zip(numbers, kinds, strict=True) if kind != "progress"]
-    assert heard == kept, "without gap or repeat"
+    assert received == kept, "no event is missing or repeated"
 
 
 def submissions(api: Api, count: int) -> Iterator[str]:
-    """Posts until so many are accepted; a connection that broke is no answer."""
+    """Posts jobs until `count` are accepted. Retries if the connection breaks."""
     while count:
         try:
             yield api.submit("steps=1")

@@ -1,4 +1,4 @@
-"""A broker that dies, hangs or forgets: the database is the truth, so no job is."""
+"""A broker that dies, hangs, is full or loses its data. Job state is in the database, so no job is lost."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ from ttm_jobs.states import JobState
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[EmbeddedBroker]:
-    """The test's own, since it is going to suffer."""
+    """A separate broker for this test."""
     broker = start_redis(tmp_path / "redis")
     yield broker
     os.kill(broker.pid, signal.SIGCONT)
@@ -27,7 +27,7 @@ def redis(tmp_path: Path) -> Iterator[EmbeddedBroker]:
 
 
 @pytest.mark.fault("Redis killed and wiped")
-def test_killed_and_wiped_with_jobs_running_and_queued(stack: Stack, redis: EmbeddedBroker) -> None:
+def test_jobs_survive_a_killed_and_wiped_broker(stack: Stack, redis: EmbeddedBroker) -> None:
     stack.start_dispatcher()
     stack.start_worker()
     running = stack.submit("steps=200 step_seconds=0.02")
@@ -36,7 +36,7 @@ def test_killed_and_wiped_with_jobs_running_and_queued(stack: Stack, redis: Embe
     os.kill(redis.pid, signal.SIGKILL)
     redis.stop()
     shutil.rmtree(redis.directory)
-    # Accepted while there is no broker at all.
+    # Submitted while no broker is running.
     queued.append(stack.submit("steps=3"))
     wait_until(lambda: stack.step(running) > 50)
     redis.start()
@@ -47,7 +47,7 @@ def test_killed_and_wiped_with_jobs_running_and_queued(stack: Stack, redis: Embe
 
 
 @pytest.mark.fault("Redis hangs")
-def test_hanging_it_holds_up_neither_a_run_nor_the_reaper(stack: Stack, redis: EmbeddedBroker) -> None:
+def test_hanging_broker_blocks_neither_runs_nor_the_reaper(stack: Stack, redis: EmbeddedBroker) -> None:
     stack.start_dispatcher()
     worker = stack.start_worker()
     running = stack.submit("steps=100 step_seconds=0.02")
@@ -61,7 +61,7 @@ def test_hanging_it_holds_up_neither_a_run_nor_the_reaper(stack: Stack, redis: E
 
 
 @pytest.mark.fault("Redis full")
-def test_full_it_loses_no_job_and_whoever_ended_over_it_is_started_anew(stack: Stack, redis: EmbeddedBroker) -> None:
+def test_full_broker_loses_no_job_and_exited_workers_are_restarted(stack: Stack, redis: EmbeddedBroker) -> None:
     client = redis_client.Redis.from_url(redis.url)
     dispatcher, worker = stack.start_dispatcher(), stack.start_worker()
     running = stack.submit("steps=100 step_seconds=0.02")

@@ -1,4 +1,4 @@
-"""A database that goes away while jobs run."""
+"""Database outages while jobs run."""
 
 import time
 
@@ -10,15 +10,15 @@ from tests.support.tiny import wait_until
 from tests.support.tiny_trainer import weights_after
 from ttm_jobs.states import JobState
 
-# SQLite is a file: it does not go away.
+# SQLite is a file and has no outages.
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 STEPS = 300
 LONG = f"steps={STEPS} step_seconds=0.02 checkpoint_every=50"
 
 
-@pytest.mark.fault("database away, shorter than the lease")
-def test_shorter_than_the_lease_costs_nothing(stack: Stack, postgres: PostgresServer) -> None:
+@pytest.mark.fault("database outage shorter than the lease")
+def test_database_outage_shorter_than_the_lease_has_no_effect(stack: Stack, postgres: PostgresServer) -> None:
     stack.start_dispatcher()
     stack.start_worker()
     job_id = stack.submit(LONG)
@@ -31,14 +31,14 @@ def test_shorter_than_the_lease_costs_nothing(stack: Stack, postgres: PostgresSe
     assert [attempt.outcome for attempt in stack.attempts(job_id)] == ["succeeded"]
 
 
-@pytest.mark.fault("database away, longer than the lease")
-def test_longer_than_the_lease_the_run_stops_and_there_is_one_survivor(stack: Stack, postgres: PostgresServer) -> None:
+@pytest.mark.fault("database outage longer than the lease")
+def test_database_outage_longer_than_the_lease_stops_the_run(stack: Stack, postgres: PostgresServer) -> None:
     stack.start_dispatcher()
     stack.start_worker()
     job_id = stack.submit(f"{LONG} steps={STEPS * 3}")
     wait_until(lambda: stack.step(job_id) > 60)
     postgres.stop()
-    # Until the worker has given the run up.
+    # Longer than the lease: the worker abandons the run.
     time.sleep(7)
     postgres.start()
     stack.wait_for(job_id, JobState.SUCCEEDED, seconds=60)

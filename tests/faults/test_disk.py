@@ -1,4 +1,4 @@
-"""Disks that are full: real ones, made small."""
+"""Full disks, tested on small real file systems."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.fault("disk full"),
 ]
 
-# Of the small disk.
+# The size of the small disk.
 SIZE = 256 * 1024
 
 
@@ -36,7 +36,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> None:
-    """Until nothing more goes in."""
+    """Fills the disk completely."""
 
     def write(filler: BinaryIO) -> None:
         while True:
@@ -46,12 +46,12 @@ def fill(disk: Path) -> None:
         write(filler)
 
 
-def test_a_storage_without_room_for_the_student(make_rig: MakeRig, small_disk: Path, dataset: str) -> None:
+def test_full_storage_at_the_student_upload(make_rig: MakeRig, small_disk: Path, dataset: str) -> None:
     rig = make_rig(storage_url=f"file:{small_disk}/storage")
     big = spec(name=f"steps=10 student_bytes={2 * SIZE}", dataset=dataset)
     job_id = queued(rig.engine, spec=big, max_attempts=2)
     rig.run(job_id)
-    assert job_of(rig.engine, job_id).state is JobState.QUEUED, "room may be made"
+    assert job_of(rig.engine, job_id).state is JobState.QUEUED, "space may become available"
     with session_scope(rig.engine) as session:
         crud.get(session, job_id).not_before = None
     rig.run(job_id)
@@ -61,16 +61,14 @@ def test_a_storage_without_room_for_the_student(make_rig: MakeRig, small_disk: P
     with read_scope(rig.engine) as session:
         assert [artifact.name for artifact in artifacts.of_job(session, job_id)] == ["trainer.log"]
         kept = recording.checkpoints(session, job_id)
-    # No half artifact; the last checkpoint is whole.
+    # No partial artifact; the last checkpoint is complete.
     assert not any("student" in str(path) or ".partial" in str(path) for path in small_disk.rglob("*"))
     assert [row.step for row in kept] == [10, 5]
     for row in kept:
         assert len(rig.read(row.key)) == row.size
 
 
-def test_a_storage_without_room_for_a_checkpoint_keeps_the_one_before(
-    make_rig: MakeRig, small_disk: Path, dataset: str
-) -> None:
+def test_full_storage_keeps_the_previous_checkpoint(make_rig: MakeRig, small_disk: Path, dataset: str) -> None:
     rig = make_rig(storage_url=f"file:{small_disk}/storage")
     job_id = queued(rig.engine, spec=spec(name="steps=400 step_seconds=0.02", dataset=dataset), max_attempts=3)
     thread = rig.start(job_id)
@@ -94,7 +92,7 @@ def test_a_storage_without_room_for_a_checkpoint_keeps_the_one_before(
         assert rig.read(artifacts.get(session, job_id, artifacts.STUDENT).key).decode() == weights_after(400, "0")
 
 
-def test_a_worker_without_room_for_its_inputs(make_rig: MakeRig, small_disk: Path, dataset: str) -> None:
+def test_full_worker_disk_at_the_input_fetch(make_rig: MakeRig, small_disk: Path, dataset: str) -> None:
     rig = make_rig(work_dir=small_disk / "work")
     fill(small_disk)
     job_id = queued(rig.engine, spec=spec(name="steps=3", dataset=dataset), max_attempts=1)

@@ -1,4 +1,4 @@
-"""The core of the tests once more, with RabbitMQ as the broker, where `rabbitmq-server` is on the PATH."""
+"""Repeats the core tests with RabbitMQ as the broker, if `rabbitmq-server` is on the PATH."""
 
 from collections.abc import Iterator
 
@@ -20,14 +20,14 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def redis() -> Iterator[RabbitServer]:
-    """In the place of the usual broker."""
+    """Replaces the Redis broker."""
     with RabbitServer() as server:
         yield server
 
 
-test_from_the_queue_to_the_student = test_process.test_a_job_from_the_queue_to_its_student
-test_the_most_urgent_job_is_taken_first = test_process.test_the_most_urgent_job_is_taken_first
-test_cancel_reaches_the_trainer = test_process.test_cancel_reaches_the_trainer_of_another_process
-test_a_ring_repeated_is_one_attempt = test_workers.test_a_ring_repeated_to_two_workers_is_one_attempt
-test_a_killed_workers_job_is_resumed = test_workers.test_a_killed_workers_job_is_resumed_by_another_to_the_same_student
-test_sigterm_hands_the_job_over = test_workers.test_sigterm_hands_the_job_to_another_worker
+test_queued_job_runs_to_its_student = test_process.test_queued_job_runs_to_its_student
+test_highest_priority_job_is_claimed_first = test_process.test_highest_priority_job_is_claimed_first
+test_cancel_request_reaches_the_trainer = test_process.test_cancel_request_reaches_the_trainer_of_another_process
+test_repeated_wake_up_message_is_one_attempt = test_workers.test_repeated_wake_up_message_to_two_workers_is_one_attempt
+test_job_of_a_killed_worker_is_resumed = test_workers.test_job_of_a_killed_worker_is_resumed_to_the_same_student
+test_sigterm_releases_the_job = test_workers.test_sigterm_releases_the_job_to_another_worker

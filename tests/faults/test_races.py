@@ -1,4 +1,4 @@
-"""A wish and an end that meet: one of them comes first, and there is one end."""
+"""Races between a cancel request and the end of a run. There is one terminal state."""
 
 import random
 import time
@@ -25,13 +25,13 @@ pytestmark = pytest.mark.fault("cancel races success")
 
 
 def ends(engine: Engine, job_id: str) -> list[str]:
-    """Every terminal state that the job was ever in."""
+    """All terminal states in the job's history."""
     with read_scope(engine) as session:
-        told: list[Json] = [event.data for event in events.history(session, job_id) if event.kind == "state"]
-    return [data["state"] for data in told if data["state"] in TERMINAL]
+        changes: list[Json] = [event.data for event in events.history(session, job_id) if event.kind == "state"]
+    return [data["state"] for data in changes if data["state"] in TERMINAL]
 
 
-def test_many_times_in_the_record(engine: Engine) -> None:
+def test_cancel_races_success_in_the_database(engine: Engine) -> None:
     barrier = Barrier(2)
 
     def succeed(lease: Lease) -> None:
@@ -48,20 +48,20 @@ def test_many_times_in_the_record(engine: Engine) -> None:
         except JobNotCancellable:
             pass
 
-    seen: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
     with ThreadPoolExecutor(2) as pool:
         for _ in range(60):
             lease = running(engine)
             for done in [pool.submit(succeed, lease), pool.submit(cancel, lease)]:
                 done.result(20)
             [end] = ends(engine, lease.job_id)
-            seen[end] += 1
+            outcomes[end] += 1
             with read_scope(engine) as session:
                 assert bool(artifacts.of_job(session, lease.job_id)) == (end == JobState.SUCCEEDED)
-    assert sum(seen.values()) == 60
+    assert sum(outcomes.values()) == 60
 
 
-def test_at_the_last_step_of_a_real_run(make_rig: MakeRig, dataset: str) -> None:
+def test_cancel_races_the_last_step_of_a_run(make_rig: MakeRig, dataset: str) -> None:
     rig = make_rig(event_flush_seconds=0.01)
     chance = random.Random(0)
     for _ in range(5):

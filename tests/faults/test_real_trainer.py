@@ -1,4 +1,4 @@
-"""The same with the real engine: what a killed worker's successor ends with is the undisturbed student, to the bit."""
+"""A killed worker with the real engine: the resumed job produces a bit-identical student."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def image_folder(directory: Path) -> None:
 
 
 @pytest.mark.fault("worker killed, with the real engine")
-def test_killed_and_resumed_elsewhere_to_the_same_bits(stack: Stack) -> None:
+def test_job_resumed_by_another_worker_is_bit_identical(stack: Stack) -> None:
     image_folder(stack.data / "pets")
     body = {
         "student": "cifar/resnet8",
@@ -38,7 +38,7 @@ def test_killed_and_resumed_elsewhere_to_the_same_bits(stack: Stack) -> None:
     disturbed = queued(stack.engine, spec={**body, "name": "disturbed"})
     wait_until(lambda: stack.step(disturbed) > 20 and len(stack.checkpoints(disturbed)) >= 2, seconds=60)
     first.kill()
-    assert stack.job(disturbed).state is JobState.RUNNING, "killed in the middle of it"
+    assert stack.job(disturbed).state is JobState.RUNNING, "the worker was killed during the run"
     stack.start_worker("worker")
     stack.wait_for(disturbed, JobState.SUCCEEDED, seconds=120)
     undisturbed = queued(stack.engine, spec={**body, "name": "disturbed"})

@@ -1,4 +1,4 @@
-"""Killed anywhere, as often as one likes, and resumed here or elsewhere, a run leaves the undisturbed student."""
+"""A run that is killed at any point, any number of times, and resumed anywhere produces the uninterrupted student."""
 
 import hashlib
 import random
@@ -16,7 +16,7 @@ from tests.ttm_core import factories
 from ttm_core.pipeline.distill import distill
 
 EPOCHS = 4
-# Each kill is a point of its own: a step, an event or a moment that chance chose.
+# Each kill happens at a random step, event or time.
 KILLS_EACH = 8
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -44,8 +44,8 @@ def teacher(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Path:
 
 
 @dataclass
-class Disturbed:
-    """A run that is killed again and again."""
+class InterruptedRun:
+    """A run that is killed repeatedly."""
 
     run: EngineRun
     directory: Path
@@ -59,28 +59,28 @@ class Disturbed:
         self.workdir.mkdir(parents=True)
 
     def attempt(self) -> bool:
-        """Starts or resumes it and kills it somewhere. Whether it was alive when it was killed."""
+        """Starts or resumes the run and kills it. Returns whether it was still running."""
         self.starts += 1
-        how = self.chance.choice(["step", "event", "moment"])
+        how = self.chance.choice(["step", "event", "time"])
         process = start(
             self.run,
             self.workdir,
             kill_at_step=self.chance.randint(1, self.steps // 2) if how == "step" else None,
             kill_at_event=self.chance.randint(1, 12) if how == "event" else None,
         )
-        if how == "moment":
+        if how == "time":
             process.join(self.chance.uniform(0, self.seconds))
             process.kill()
         process.join(60)
-        assert process.exitcode in (0, -signal.SIGKILL), "it failed by itself"
+        assert process.exitcode in (0, -signal.SIGKILL), "the trainer failed without a kill"
         return process.exitcode == -signal.SIGKILL
 
-    def suffer(self) -> None:
-        """What may happen between two attempts: another worker, a torn file, another state of the teacher's store."""
+    def change_state(self) -> None:
+        """Changes the state between two attempts: another worker, a truncated file, or another state of the teacher store."""
         if self.chance.random() < 0.5:
-            self.move_elsewhere()
+            self.move_to_another_worker()
         if self.chance.random() < 0.3:
-            self.tear_a_checkpoint()
+            self.add_truncated_checkpoint()
         match self.chance.choice(["keep", "lose", "other"]):
             case "lose":
                 shutil.rmtree(self.run.stores, ignore_errors=True)
@@ -89,14 +89,14 @@ class Disturbed:
             case _:
                 pass
 
-    def move_elsewhere(self) -> None:
-        """The newest checkpoint is all that another worker is given."""
+    def move_to_another_worker(self) -> None:
+        """Moves the run to another worker, which receives only the newest checkpoint."""
         before, self.workdir = self.workdir, self.directory / f"work-{self.starts}"
         (self.workdir / "checkpoints").mkdir(parents=True)
         for newest in sorted((before / "checkpoints").glob("step-*.pt"))[-1:]:
             shutil.copy(newest, self.workdir / "checkpoints")
 
-    def tear_a_checkpoint(self) -> None:
+    def add_truncated_checkpoint(self) -> None:
         for newest in sorted((self.workdir / "checkpoints").glob("step-*.pt"))[-1:]:
             (newest.parent / "step-000000998.pt").write_bytes(newest.read_bytes()[:1000])
 
@@ -111,11 +111,11 @@ def student_of(workdir: Path) -> str:
     return hashlib.sha256((workdir / "out" / "student.safetensors").read_bytes()).hexdigest()
 
 
-@pytest.mark.fault("trainer killed at any moment, any method, any store")
+@pytest.mark.fault("trainer killed at any time, any method, any store")
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.thorough) for name in METHODS]
 )
-def test_killed_anywhere_the_student_is_the_same_to_the_bit(
+def test_student_of_a_killed_and_resumed_run_is_bit_identical(
     name: str, digits: Path, teacher: Path, tmp_path: Path
 ) -> None:
     fields = METHODS[name]
@@ -129,21 +129,21 @@ def test_killed_anywhere_the_student_is_the_same_to_the_bit(
     spec = factories.spec(digits, teacher, **{**fields, "training": training})
     run = EngineRun(spec.model_dump(mode="json"), str(tmp_path / "stores"))
 
-    (tmp_path / "whole").mkdir()
+    (tmp_path / "uninterrupted").mkdir()
     warm_up()
     started = time.monotonic()
-    whole = start(run, tmp_path / "whole")
-    whole.join(60)
+    baseline = start(run, tmp_path / "uninterrupted")
+    baseline.join(60)
     seconds = time.monotonic() - started
-    assert whole.exitcode == 0
-    undisturbed = student_of(tmp_path / "whole")
+    assert baseline.exitcode == 0
+    expected = student_of(tmp_path / "uninterrupted")
 
     chance = random.Random(name)
     kills = runs = 0
     while kills < KILLS_EACH:
         runs += 1
-        disturbed = Disturbed(run, tmp_path / f"disturbed-{runs}", chance, seconds, steps=EPOCHS * 9)
-        while kills < KILLS_EACH and disturbed.attempt():
+        interrupted = InterruptedRun(run, tmp_path / f"disturbed-{runs}", chance, seconds, steps=EPOCHS * 9)
+        while kills < KILLS_EACH and interrupted.attempt():
             kills += 1
-            disturbed.suffer()
-        assert disturbed.finish() == undisturbed, (name, kills)
+            interrupted.change_state()
+        assert interrupted.finish() == expected, (name, kills)

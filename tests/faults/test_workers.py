@@ -1,4 +1,4 @@
-"""Workers that die, freeze and come back."""
+"""Workers that die, freeze and resume."""
 
 import os
 import signal
@@ -20,12 +20,12 @@ LONG = f"steps={STEPS} step_seconds=0.02 child=1"
 
 
 def trainer_of(worker: "subprocess.Popen[bytes]") -> int:
-    """The trainer that a worker runs, which is also its process group."""
+    """The process id (and process group) of a worker's trainer."""
     return next(pid for pid in children_of(worker.pid) if os.getpgid(pid) == pid)
 
 
 @pytest.mark.fault("worker killed")
-def test_a_killed_workers_job_is_resumed_by_another_to_the_same_student(stack: Stack) -> None:
+def test_job_of_a_killed_worker_is_resumed_to_the_same_student(stack: Stack) -> None:
     stack.start_dispatcher()
     first = stack.start_worker()
     job_id = stack.submit(LONG)
@@ -35,7 +35,7 @@ def test_a_killed_workers_job_is_resumed_by_another_to_the_same_student(stack: S
     first.kill()
     killed = time.monotonic()
     wait_until(lambda: trainer not in group_of(trainer), seconds=2)
-    # On the same machine: it ends what the trainer had started.
+    # A worker on the same machine kills orphans of the trainer.
     stack.start_worker()
     assert group_of(trainer) == []
     stack.wait_for(job_id, JobState.SUCCEEDED)
@@ -46,8 +46,8 @@ def test_a_killed_workers_job_is_resumed_by_another_to_the_same_student(stack: S
     assert time.monotonic() - killed < 40
 
 
-@pytest.mark.fault("worker comes back from the dead")
-def test_a_worker_that_comes_back_from_the_dead_changes_nothing(stack: Stack) -> None:
+@pytest.mark.fault("worker resumed after its lease expired")
+def test_resumed_worker_process_with_expired_lease_writes_nothing(stack: Stack) -> None:
     stack.start_dispatcher()
     frozen = stack.start_worker()
     job_id = stack.submit(LONG)
@@ -63,15 +63,15 @@ def test_a_worker_that_comes_back_from_the_dead_changes_nothing(stack: Stack) ->
     stack.wait_for(job_id, JobState.SUCCEEDED)
     assert stack.student(job_id) == weights_after(STEPS, "0")
     assert [attempt.outcome for attempt in stack.attempts(job_id)] == ["lost", "succeeded"]
-    # The first attempt published nothing; a checkpoint on its way when it was frozen may lie there, which no row names.
+    # The first attempt published nothing. A checkpoint that was being uploaded may exist without a row.
     left = [key for key in stack.storage.list(f"jobs/{job_id}/1") if "/checkpoints/" not in key]
     assert left == []
-    # It lives, and takes the next job.
+    # The worker continues with the next job.
     assert frozen.poll() is None
 
 
 @pytest.mark.fault("trainer killed")
-def test_a_killed_trainer_is_an_attempt_and_the_worker_goes_on(stack: Stack) -> None:
+def test_killed_trainer_uses_one_attempt_and_the_worker_continues(stack: Stack) -> None:
     stack.start_dispatcher()
     worker = stack.start_worker()
     job_id = stack.submit(LONG)
@@ -89,7 +89,7 @@ def test_a_killed_trainer_is_an_attempt_and_the_worker_goes_on(stack: Stack) -> 
 
 
 @pytest.mark.fault("poison job")
-def test_a_poison_job_stops_and_others_go_on(stack: Stack) -> None:
+def test_poison_job_fails_and_other_jobs_continue(stack: Stack) -> None:
     stack.start_dispatcher()
     stack.start_worker()
     poison, good = stack.submit("die_at=0"), stack.submit("steps=3")
@@ -98,22 +98,22 @@ def test_a_poison_job_stops_and_others_go_on(stack: Stack) -> None:
     assert len(stack.attempts(poison)) == 3
 
 
-@pytest.mark.fault("a ring repeated")
-def test_a_ring_repeated_to_two_workers_is_one_attempt(stack: Stack) -> None:
+@pytest.mark.fault("wake-up message repeated")
+def test_repeated_wake_up_message_to_two_workers_is_one_attempt(stack: Stack) -> None:
     stack.start_worker()
     stack.start_worker()
     settings = stack.environment(stack.directory)
-    bell = CeleryNotifier(settings["TTM_BROKER_URL"], settings["TTM_QUEUE_NAME"])
+    notifier = CeleryNotifier(settings["TTM_BROKER_URL"], settings["TTM_QUEUE_NAME"])
     job_id = stack.submit("steps=30 step_seconds=0.02")
     for _ in range(20):
-        bell.notify(job_id, priority=5)
+        notifier.notify(job_id, priority=5)
     stack.wait_for(job_id, JobState.SUCCEEDED)
     assert len(stack.attempts(job_id)) == 1
     assert stack.student(job_id) == weights_after(30, "0")
 
 
 @pytest.mark.fault("rolling deploy")
-def test_sigterm_hands_the_job_to_another_worker(stack: Stack) -> None:
+def test_sigterm_releases_the_job_to_another_worker(stack: Stack) -> None:
     stack.start_dispatcher()
     leaving = stack.start_worker()
     job_id = stack.submit("steps=150 step_seconds=0.02 checkpoint_every=999", max_attempts=1)
@@ -132,7 +132,7 @@ def test_sigterm_hands_the_job_to_another_worker(stack: Stack) -> None:
 @pytest.mark.thorough
 @pytest.mark.fault("trainer hangs")
 @pytest.mark.stack_settings(progress_timeout_seconds=3)
-def test_a_frozen_trainer_is_killed_though_its_worker_is_alive(stack: Stack) -> None:
+def test_frozen_trainer_is_killed_while_its_worker_runs(stack: Stack) -> None:
     stack.start_dispatcher()
     worker = stack.start_worker()
     job_id = stack.submit(LONG)
@@ -150,7 +150,7 @@ def test_a_frozen_trainer_is_killed_though_its_worker_is_alive(stack: Stack) -> 
 @pytest.mark.thorough
 @pytest.mark.fault("out of memory")
 @pytest.mark.stack_settings(trainer_memory_bytes=300 * 1024**2)
-def test_a_trainer_that_outgrows_its_memory_is_named_and_the_worker_goes_on(stack: Stack) -> None:
+def test_trainer_over_its_memory_limit_is_reported_and_the_worker_continues(stack: Stack) -> None:
     stack.start_dispatcher()
     worker = stack.start_worker()
     big, small = stack.submit("steps=9999 step_seconds=0.02 hold_mib=400"), stack.submit("steps=3")
@@ -162,8 +162,8 @@ def test_a_trainer_that_outgrows_its_memory_is_named_and_the_worker_goes_on(stac
 
 @pytest.mark.thorough
 @pytest.mark.fault("clock jumps")
-def test_a_worker_whose_clock_jumps_keeps_its_lease_and_takes_no_other(stack: Stack) -> None:
-    """A day ahead, then a day behind, over and over: leases live on the database's clock."""
+def test_worker_with_a_jumping_clock_keeps_its_lease_and_claims_no_other_job(stack: Stack) -> None:
+    """The clock jumps a day forward and back repeatedly. Leases use the database clock."""
     stack.start_dispatcher()
     stack.start_worker("tests.support.shifted_worker")
     stack.start_worker()

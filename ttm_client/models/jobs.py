@@ -46,15 +46,17 @@ class Progress(ApiModel):
 
 class Accuracy(ApiModel):
     """Top-1 accuracies in [0, 1]. `change_points` is student minus teacher in percentage points: negative is worse.
+    `retention` is student divided by teacher.
 
     >>> done.accuracy
-    Accuracy(split='test', teacher=0.91, student=0.88, change_points=3.0)
+    Accuracy(split='test', teacher=0.91, student=0.88, change_points=-3.0, retention=0.967033)
     """
 
     split: str
     teacher: float | None
     student: float | None
     change_points: float | None
+    retention: float | None = None
 
 
 class Failure(ApiModel):
@@ -63,7 +65,7 @@ class Failure(ApiModel):
     >>> failed.failure.code, failed.failure.origin, failed.failure.message
     ('bad_dataset', 'user', 'No images.')
     >>> failed.failure.next_step
-    'Look at the dataset: the message names what is missing or broken. Then submit a new job.'
+    'Fix the dataset as the message says, then submit a new job.'
     """
 
     code: str
@@ -249,8 +251,8 @@ class ModelSize(ApiModel):
 
 
 class Dryrun(ApiModel):
-    """The result of a dry run: the spec with defaults, model sizes, and an estimate from `like`, the newest similar
-    job, scaled to the number of epochs. The estimate is None without a similar job.
+    """The result of a dry run: the spec with defaults, model sizes, and an estimate from `similar_job`, the newest
+    similar job, scaled to the number of epochs. The estimate is None without a similar job.
 
     >>> result = client.jobs.validate(student="cifar/resnet20", dataset=dataset, method="ce")
     >>> result.spec["training"]["epochs"], result.teachers
@@ -261,7 +263,7 @@ class Dryrun(ApiModel):
     student: ModelSize
     teachers: list[ModelSize]
     teacher_store_bytes_per_image: int | None
-    like: str | None = None
+    similar_job: str | None = None
     seconds: float | None = None
     memory_bytes: int | None = None
     disk_bytes: int | None = None

@@ -10,9 +10,9 @@ class Key(ApiModel):
     """An API key without its secret. `prefix` is the beginning of the secret. `last_used_at` is accurate to ten
     minutes.
 
-    >>> key = client.keys.create("nightly", scope="read")
+    >>> key = client.keys.create("nightly", scope="admin")
     >>> key.scope, key.expires_at, key.secret.startswith(key.prefix)
-    ('read', None, True)
+    ('admin', None, True)
     """
 
     id: str
@@ -29,7 +29,7 @@ class Key(ApiModel):
 class NewKey(Key):
     """A new API key. This is the only response that contains `secret`.
 
-    >>> client.keys.create("nightly").secret
+    >>> client.keys.create("nightly", scope="admin").secret
     'ttm_...'
     """
 
@@ -71,7 +71,7 @@ class Delivery(ApiModel):
     >>> webhook = client.webhooks.create("https://hooks.example.org/ttm")
     >>> delivery = client.webhooks.ping(webhook.id)
     >>> delivery.event, delivery.state, delivery.attempts
-    ('webhook.ping', 'waiting', 0)
+    ('webhook.ping', 'pending', 0)
     """
 
     id: str
@@ -134,12 +134,12 @@ class Worker(ApiModel):
     job_id: str | None
 
 
-class QueueLine(ApiModel):
-    """The project's queued jobs in one queue. `turn` is the project's position among the projects that have jobs queued
-    there; 1 is next.
+class QueueStats(ApiModel):
+    """The project's queued jobs in one queue. `project_position` is the project's position among the projects that
+    have jobs queued there; 1 is next.
 
-    >>> line = client.queue.get().queues[0]
-    >>> line.name, line.depth, line.workers, line.turn
+    >>> stats = client.queue.get().queues[0]
+    >>> stats.name, stats.depth, stats.workers, stats.project_position
     ('default', 1, 1, 1)
     """
 
@@ -149,7 +149,7 @@ class QueueLine(ApiModel):
     workers: int
     idle_workers: int
     projects: int
-    turn: int | None
+    project_position: int | None
 
 
 class QueueOverview(ApiModel):
@@ -164,15 +164,15 @@ class QueueOverview(ApiModel):
     running: int
     oldest_age_seconds: float | None
     idle_workers: int
-    queues: tuple[QueueLine, ...] = ()
+    queues: tuple[QueueStats, ...] = ()
 
 
 class WaitingJob(ApiModel):
-    """A queued job, its position, and what it is `blocked_on`: turn, worker, memory, limit or time.
+    """A queued job, its position, and what it is `blocked_on`: queue, worker, memory, limit or time.
 
     >>> waiting = next(client.queue.jobs())
     >>> waiting.id == queued.id, waiting.position, waiting.blocked_on
-    (True, 1, 'turn')
+    (True, 1, 'queue')
     """
 
     id: str
@@ -208,11 +208,11 @@ class StoreHost(ApiModel):
 
 
 class TeacherStore(ApiModel):
-    """Stored logits of a teacher for the views of a dataset. `hits` counts the images whose logits jobs of the project
-    read from the store.
+    """Stored logits of a teacher for the views of a dataset. `cache_hits` counts the images whose logits jobs of the
+    project read from the store, `forwards` those that they ran the teacher on.
 
     >>> store = next(client.teacher_stores.list())
-    >>> store.size, store.rows, store.jobs, store.hits
+    >>> store.size, store.rows, store.jobs, store.cache_hits
     (96000000, 48000, 1, 24000)
     """
 
@@ -223,8 +223,8 @@ class TeacherStore(ApiModel):
     size: int
     rows: int
     jobs: int
-    hits: int
-    filled: int
+    cache_hits: int
+    forwards: int
     last_used_at: datetime
     hosts: tuple[StoreHost, ...]
 

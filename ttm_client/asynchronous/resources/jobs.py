@@ -84,11 +84,11 @@ class AsyncJobs:
         return Dryrun.model_validate_json(answer.content)
 
     async def get(self, job_id: str) -> Job:
-        """Returns a job. Raises NotFound if it does not exist.
+        """Returns the job with this id, unique id prefix or unique name. Raises NotFound if none exists.
 
         >>> job = await client.jobs.get(done.id)
         >>> job.state, job.accuracy.change_points
-        ('succeeded', 3.0)
+        ('succeeded', -3.0)
         """
         return await self._job("GET", job_path(job_id))
 

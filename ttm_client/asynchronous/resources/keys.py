@@ -33,7 +33,7 @@ class AsyncKeys:
 
         Raises InvalidRequest for a time in the past.
 
-        >>> (await client.keys.create("nightly", scope="read")).secret
+        >>> (await client.keys.create("nightly", scope="admin")).secret
         'ttm_...'
         """
         body = {"name": name, "scope": scope, "expires_at": expires_at and expires_at.isoformat()}

@@ -33,7 +33,7 @@ class AsyncQueue:
     """Shows queued jobs in scheduling order.
 
     >>> [(job.position, job.blocked_on) async for job in client.queue.jobs()]
-    [(1, 'turn')]
+    [(1, 'queue')]
     """
 
     def __init__(self, transport: AsyncTransport) -> None:
@@ -64,7 +64,7 @@ class AsyncQueue:
 class AsyncTeacherStores:
     """Lists teacher stores.
 
-    >>> [store.hits async for store in client.teacher_stores.list()]
+    >>> [store.cache_hits async for store in client.teacher_stores.list()]
     [24000]
     """
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ttm_client.cli.jobs.show import JobArgument
+from ttm_client.cli.jobs.show import JobArgument, full_id
 from ttm_client.cli.output import NOT_FOUND, JsonOption, UrlOption, console, fail, print_json, service, transfer
 
 
@@ -22,6 +22,7 @@ def download(
 ) -> None:
     """Download the trained student. Resumes an interrupted download and verifies the SHA-256."""
     with service(url) as client:
+        job_id = full_id(client, job_id)
         name = artifact or "student.safetensors"
         path = output or Path(name)
         with transfer(name, quiet=json) as progress:

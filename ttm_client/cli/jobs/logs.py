@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ttm_client.cli.jobs.show import JobArgument
+from ttm_client.cli.jobs.show import JobArgument, full_id
 from ttm_client.cli.output import JsonOption, UrlOption, print_json, service
 
 
@@ -22,6 +22,7 @@ def logs(
     The exit code is 4 while the log is empty.
     """
     with service(url) as client:
+        job_id = full_id(client, job_id)
         for text in client.jobs.follow_log(job_id) if follow else [client.jobs.log(job_id)]:
             if json:
                 print_json({"job": job_id, "log": text})

@@ -5,22 +5,31 @@ from typing import Annotated
 
 import typer
 
-from ttm_client import Attempt, Job
+from ttm_client import Attempt, Client, Job
 from ttm_client.cli.completion import job_ids
 from ttm_client.cli.output import JsonOption, UrlOption, duration, print_json, print_rows, service
 
-JobArgument = Annotated[str, typer.Argument(help="The job's id.", autocompletion=job_ids)]
+_ID_LENGTH = 36
+
+JobArgument = Annotated[
+    str, typer.Argument(help="The job's id, a unique prefix of it, or its name.", autocompletion=job_ids)
+]
 
 
 def show(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) -> None:
     """Show a job: state, progress, accuracy, artifacts, attempts."""
     with service(url) as client:
         job = client.jobs.get(job_id)
-        attempts = client.jobs.attempts(job_id)
+        attempts = client.jobs.attempts(job.id)
     if json:
         print_json({**job.model_dump(mode="json"), "attempts": attempts})
     else:
         print_rows(("", ""), [*describe(job), *(("attempt " + str(one.number), _attempt(one)) for one in attempts)])
+
+
+def full_id(client: Client, reference: str) -> str:
+    """The id of the job with this id, id prefix or name."""
+    return reference if len(reference) == _ID_LENGTH else client.jobs.get(reference).id
 
 
 def describe(job: Job) -> list[tuple[str, str]]:
@@ -56,6 +65,8 @@ def describe(job: Job) -> list[tuple[str, str]]:
         rows.append((f"top-1 ({job.accuracy.split})", _accuracy(job.accuracy.teacher, job.accuracy.student)))
         if job.accuracy.change_points is not None:
             rows.append(("change vs teacher", f"{job.accuracy.change_points:+.2f} points"))
+        if job.accuracy.retention is not None:
+            rows.append(("retention", f"{job.accuracy.retention:.1%} of the teacher"))
     if job.failure is not None:
         rows.append(("failure", f"{job.failure.code} ({job.failure.origin}): {job.failure.message}"))
         rows.append(("next step", job.failure.next_step))

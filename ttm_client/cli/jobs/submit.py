@@ -112,8 +112,8 @@ def _print_dry_run(result: Dryrun, *, json: bool) -> None:
         for what, model in [("student", result.student), *(("teacher", teacher) for teacher in result.teachers)]
     ]
     print_rows(("", "ARCHITECTURE", "PARAMETERS", "MACS"), rows)
-    if result.like is not None and result.seconds is not None:
-        messages.print(f"about {result.seconds:.0f} s, based on job {result.like}", highlight=False)
+    if result.similar_job is not None and result.seconds is not None:
+        messages.print(f"about {result.seconds:.0f} s, based on job {result.similar_job}", highlight=False)
 
 
 def _deadline(text: str | None) -> str | float | None:

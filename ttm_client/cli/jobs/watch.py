@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Column
 
 from ttm_client import Client, JobEvent
-from ttm_client.cli.jobs.show import JobArgument, describe
+from ttm_client.cli.jobs.show import JobArgument, describe, full_id
 from ttm_client.cli.output import FAILED, JsonOption, UrlOption, duration, messages, print_json, print_rows, service
 from ttm_client.models.jobs import TERMINAL_STATES
 
@@ -21,7 +21,7 @@ def watch(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) 
     The exit code is 0 if the job succeeds and 1 if it fails or is cancelled.
     """
     with service(url) as client:
-        follow(client, job_id, json=json)
+        follow(client, full_id(client, job_id), json=json)
 
 
 def follow(client: Client, job_id: str, *, json: bool) -> None:

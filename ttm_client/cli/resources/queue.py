@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ttm_client import QueueLine, WaitingJob, Worker
+from ttm_client import QueueStats, WaitingJob, Worker
 from ttm_client.cli.output import JsonOption, UrlOption, duration, messages, print_json, print_rows, service, size
 
 _REASONS = {
@@ -14,7 +14,7 @@ _REASONS = {
     "memory": "a device with enough memory",
     "limit": "the project's limit of running jobs",
     "time": "the retry delay",
-    "turn": "jobs ahead of it",
+    "queue": "jobs ahead of it",
 }
 
 
@@ -54,9 +54,10 @@ def workers(json: JsonOption = False, url: UrlOption = None) -> None:
         )
 
 
-def _line(line: QueueLine) -> str:
-    turn = f", this project is number {line.turn} of {line.projects}" if line.turn is not None else ""
-    return f"{line.name}: {line.depth} queued, workers: {line.workers}, idle: {line.idle_workers}{turn}"
+def _line(stats: QueueStats) -> str:
+    place = stats.project_position
+    position = "" if place is None else f", this project is number {place} of {stats.projects}"
+    return f"{stats.name}: {stats.depth} queued, workers: {stats.workers}, idle: {stats.idle_workers}{position}"
 
 
 def _row(job: WaitingJob) -> tuple[str, ...]:

@@ -25,13 +25,13 @@ def stores(
 
 
 def _row(store: TeacherStore) -> tuple[str, ...]:
-    images = store.hits + store.filled
+    images = store.cache_hits + store.forwards
     return (
         store.key[:12],
         store.teacher or "",
         store.dataset,
         str(store.jobs),
-        f"{count(store.hits)} of {count(images)} images" if images else "",
+        f"{count(store.cache_hits)} of {count(images)} images" if images else "",
         size(store.size),
         ", ".join(host.hostname for host in store.hosts),
     )

@@ -34,7 +34,7 @@ class Keys:
 
         Raises InvalidRequest for a time in the past.
 
-        >>> (client.keys.create("nightly", scope="read")).secret
+        >>> (client.keys.create("nightly", scope="admin")).secret
         'ttm_...'
         """
         body = {"name": name, "scope": scope, "expires_at": expires_at and expires_at.isoformat()}

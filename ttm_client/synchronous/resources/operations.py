@@ -34,7 +34,7 @@ class Queue:
     """Shows queued jobs in scheduling order.
 
     >>> [(job.position, job.blocked_on) for job in client.queue.jobs()]
-    [(1, 'turn')]
+    [(1, 'queue')]
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -65,7 +65,7 @@ class Queue:
 class TeacherStores:
     """Lists teacher stores.
 
-    >>> [store.hits for store in client.teacher_stores.list()]
+    >>> [store.cache_hits for store in client.teacher_stores.list()]
     [24000]
     """
 
