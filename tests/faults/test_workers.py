@@ -37,7 +37,7 @@ def test_job_of_a_killed_worker_is_resumed_to_the_same_student(stack: Stack) -> 
     wait_until(lambda: trainer not in group_of(trainer), seconds=2)
     # A worker on the same machine kills orphans of the trainer.
     stack.start_worker()
-    assert group_of(trainer) == []
+    wait_until(lambda: group_of(trainer) == [])
     stack.wait_for(job_id, JobState.SUCCEEDED)
     lost, won = stack.attempts(job_id)
     assert (lost.outcome, lost.code, won.outcome) == ("lost", "worker_lost", "succeeded")

@@ -1,6 +1,9 @@
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from threading import Timer
 
 import pytest
 from sqlalchemy import Engine, select, text
@@ -27,6 +30,24 @@ def test_failed_transaction_changes_nothing(engine: Engine) -> None:
     with pytest.raises(RuntimeError, match="no"):
         change_and_raise()
     assert job_of(engine, job_id).name == "a job"
+
+
+def test_first_connections_to_a_new_sqlite_file_wait_for_each_other(tmp_path: Path) -> None:
+    """The switch to WAL needs the file alone; SQLite itself does not wait for it."""
+    path = tmp_path / "new.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE example (id INTEGER)")
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("INSERT INTO example VALUES (1)")
+    commit = Timer(0.3, other.execute, ["COMMIT"])
+    commit.start()
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+        assert connection.exec_driver_sql("SELECT count(*) FROM example").scalar_one() == 1
+    commit.join()
+    engine.dispose()
+    other.close()
 
 
 def test_concurrent_writers_wait_for_each_other(engine: Engine) -> None:

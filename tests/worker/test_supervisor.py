@@ -69,7 +69,7 @@ def test_kill_ends_the_process_group(make_trainer: MakeTrainer) -> None:
     assert len(group_of(trainer.pid)) == 2
     trainer.kill()
     assert all_events(trainer)[-1] == Exited(-signal.SIGKILL)
-    assert group_of(trainer.pid) == []
+    wait_until(lambda: group_of(trainer.pid) == [])
 
 
 def test_child_processes_end_with_the_trainer(make_trainer: MakeTrainer) -> None:
@@ -86,7 +86,7 @@ def test_suspended_trainer_is_killed(make_trainer: MakeTrainer) -> None:
         pass
     os.kill(trainer.pid, signal.SIGSTOP)
     trainer.end()
-    assert group_of(trainer.pid) == []
+    wait_until(lambda: group_of(trainer.pid) == [])
 
 
 def test_signals_to_an_exited_trainer_are_ignored(make_trainer: MakeTrainer) -> None:

@@ -11,11 +11,13 @@ from sqlalchemy import create_engine as _create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.orm import Session
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
 from ttm_jobs.settings import SQLITE, database_address
 
 _READS = "ttm_reads"
 
+_BUSY_MS = 15_000
 _IDLE_TRANSACTION_MS = 10_000
 _TRANSACTION_MS = 30_000
 _HAS_TRANSACTION_TIMEOUT = 170_000  # PostgreSQL version
@@ -72,11 +74,26 @@ def _set_up_sqlite(connection: sqlite3.Connection, record: Any) -> None:
     # _begin_sqlite starts transactions, not the driver.
     connection.isolation_level = None
     # Readers do not block; a second writer waits up to 15 s.
-    connection.execute("PRAGMA busy_timeout = 15000")
-    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    _use_wal(connection)
     # In WAL mode, NORMAL may lose the last commits in a power failure. A job answered with 201 must not be lost.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _is_busy(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+
+
+# SQLite does not apply busy_timeout here: of several processes that open a new database, all but one fail.
+@retry(
+    retry=retry_if_exception(_is_busy),
+    wait=wait_random(0.01, 0.1),
+    stop=stop_after_delay(_BUSY_MS / 1000),
+    reraise=True,
+)
+def _use_wal(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _begin_sqlite(connection: Connection) -> None:
