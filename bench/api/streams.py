@@ -4,7 +4,7 @@ import asyncio
 import statistics
 import time
 
-from bench.api_server import Server, Service
+from bench.api.server import Server, Service
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import session_scope
 from ttm_jobs.repositories.jobs import crud

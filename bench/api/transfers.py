@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.api_server import Server, Service, process
+from bench.api.server import Server, Service, process
 from ttm_jobs.database.engine import session_scope
 from ttm_jobs.repositories.jobs import crud
 from ttm_jobs.repositories.run_data import artifacts
@@ -29,8 +29,8 @@ def transfers(service: Service, spec: dict[str, object], megabytes: int, folder:
     path = _artifact(service, spec, megabytes)
     served = ["--files", str(folder)]
     with (
-        process(["-m", "bench.bare_api", "--database-url", service.url, *served], os.environ, {}) as bare,
-        process(["-m", "bench.plain_files", *served], os.environ, {}) as plain,
+        process(["-m", "bench.api.bare", "--database-url", service.url, *served], os.environ, {}) as bare,
+        process(["-m", "bench.api.plain_files", *served], os.environ, {}) as plain,
     ):
         turns = [
             (

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from sqlalchemy import Engine, insert, text
 
-from bench.api_server import Server, Service, process, service
-from bench.api_streams import listeners
-from bench.api_transfers import transfers
+from bench.api.server import Server, Service, process, service
+from bench.api.streams import listeners
+from bench.api.transfers import transfers
 from ttm_jobs.database.engine import create_engine, session_scope
 from ttm_jobs.database.ids import new_id
 from ttm_jobs.database.migrate import upgrade
@@ -136,7 +136,7 @@ def against_bare(
     options: argparse.Namespace, engine: Engine, url: str, ours: Server, job_id: str, folder: Path
 ) -> dict[str, object]:
     count = options.requests
-    with process(["-m", "bench.bare_api", "--database-url", url], os.environ, {}) as bare:
+    with process(["-m", "bench.api.bare", "--database-url", url], os.environ, {}) as bare:
         body = json.dumps({**SPEC, "dataset": folder.as_uri()})
         kind = {"Content-Type": "application/json"}
         bare.ask("POST", "/rows", body, 201, **kind)
