@@ -22,7 +22,7 @@ from api.dashboard.endpoints import static_files
 from api.dependencies import Services
 from api.health.endpoints import router as health
 from api.http import errors
-from api.http.middleware import BodyLimitMiddleware, RequestContextMiddleware, SameOriginMiddleware
+from api.job_events.endpoints import router as job_events
 from api.jobs.endpoints import router as jobs
 from api.keys.endpoints import router as keys
 from api.live.changes import JobChanges
@@ -31,6 +31,7 @@ from api.live.rendered import RenderedJobs
 from api.metrics.database import DatabaseCollector
 from api.metrics.endpoints import router as metrics
 from api.metrics.requests import MetricsMiddleware, RequestMetrics
+from api.middleware import BodyLimitMiddleware, RequestContextMiddleware, SameOriginMiddleware
 from api.openapi_document import describe
 from api.operations.endpoints import router as operations
 from api.queue.endpoints import router as queue
@@ -105,6 +106,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.register(app)
     for router in (
         jobs,
+        job_events,
         artifacts,
         uploads,
         teachers,

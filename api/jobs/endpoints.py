@@ -3,23 +3,19 @@
 from functools import partial
 from typing import Annotated, Any
 
-from anyio import to_thread
-from fastapi import APIRouter, Body, Depends, Header, Query, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import StringConstraints
-from sqlalchemy import Engine
 
-from api.dependencies import CallerDep, EngineDep, FeedsDep, SettingsDep
+from api.dependencies import CallerDep, EngineDep, SettingsDep
 from api.http.conditional_requests import IfNoneMatch
-from api.http.errors import InputNotFound, InvalidCursor, InvalidRequest, StreamEnded
+from api.http.errors import InputNotFound, InvalidCursor, InvalidRequest
 from api.http.idempotency import IdempotencyDep, location_header
 from api.http.json_bodies import BODY_ERRORS, JsonRoute
 from api.http.pagination import CursorParameter, Limit
 from api.http.problems import problems
 from api.http.types import JobId
 from api.jobs import service
-from api.jobs.examples import SPECS
-from api.jobs.filters import FiltersDep
-from api.jobs.parameters import PollDep
+from api.jobs.parameters import FiltersDep, JobBody, PollDep
 from api.jobs.schemas import (
     AttemptList,
     CheckpointList,
@@ -27,12 +23,9 @@ from api.jobs.schemas import (
     JobOut,
     JobPage,
     JobPatch,
-    JobRequest,
     MetricPage,
 )
-from api.jobs.service import StreamStart
 from api.jobs.validation import DeadlinePassed, UnknownArchitecture, UnknownQueue, dry_run
-from api.live.feed import EventStream
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import (
     AmbiguousJob,
@@ -54,15 +47,6 @@ from ttm_jobs.repositories.jobs import crud
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=JsonRoute)
 
 _UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "The ETag in `If-None-Match` is current."}}
-_EVENT = {
-    "type": "object",
-    "properties": {
-        "data": {"type": "string"},
-        "event": {"type": "string"},
-        "id": {"type": "string"},
-        "retry": {"type": "integer", "minimum": 0},
-    },
-}
 _SPEC_ERRORS = (
     InvalidRequest,
     UnknownArchitecture,
@@ -86,7 +70,7 @@ MetricName = Annotated[str, StringConstraints(max_length=100, pattern=r"^[\w/.-]
     | problems(*_SPEC_ERRORS, QuotaExceeded, IdempotencyKeyReused, RequestInFlight, *BODY_ERRORS),
 )
 def jobs_create(
-    request: Annotated[JobRequest, Body(openapi_examples=SPECS)],
+    request: JobBody,
     idempotent: IdempotencyDep,
     engine: EngineDep,
     settings: SettingsDep,
@@ -106,9 +90,7 @@ def jobs_create(
     summary="Validate a job without submitting it",
     responses=problems(*_SPEC_ERRORS, *BODY_ERRORS),
 )
-def jobs_validate(
-    request: Annotated[JobRequest, Body(openapi_examples=SPECS)], engine: EngineDep, settings: SettingsDep
-) -> Dryrun:
+def jobs_validate(request: JobBody, engine: EngineDep, settings: SettingsDep) -> Dryrun:
     """Returns the same errors as `POST /jobs`, or the spec with its defaults, the size of the models, and an estimate
     from a similar job. Creates nothing.
     """
@@ -236,55 +218,6 @@ def jobs_attempts(job_id: JobId, engine: EngineDep) -> AttemptList:
     """The attempts with worker, times, steps, outcome, and the cause of a failure."""
     with read_scope(engine) as session:
         return service.attempt_list(session, job_id)
-
-
-async def stream_start(
-    job_id: JobId,
-    engine: EngineDep,
-    last_event_id: Annotated[
-        str | None,
-        Header(description="Number of the last event received. Takes precedence over `after`.", max_length=32),
-    ] = None,
-    after: Annotated[
-        int,
-        Query(
-            ge=0,
-            lt=2**63,
-            description="Number of the last event received, for clients that cannot set `Last-Event-ID`, such as "
-            "EventSource in browsers.",
-        ),
-    ] = 0,
-) -> StreamStart:
-    """The start of the stream. Resolved before the response starts, so that errors can still be returned."""
-
-    def read(engine: Engine) -> StreamStart:
-        with read_scope(engine) as session:
-            return service.stream_start(session, job_id, last_event_id, after)
-
-    start = await to_thread.run_sync(read, engine)
-    if start.over:
-        raise StreamEnded
-    return start
-
-
-@router.get(
-    "/{job_id}/events",
-    operation_id="jobs_events",
-    summary="Follow a job live",
-    response_class=EventStream,
-    responses={
-        200: {"content": {"text/event-stream": {"itemSchema": _EVENT}}},
-        204: {"description": "The job has ended and has no further events."},
-        **problems(JobNotFound),
-    },
-)
-async def jobs_events(start: Annotated[StreamStart, Depends(stream_start)], feeds: FeedsDep) -> EventStream:
-    """A stream of server-sent events. `event` is the kind (`state`, `phase`, `resolved`, `teacher_measured`,
-    `progress`, `metrics`, `checkpoint` or `log`), `data` is `{"kind", "at", "data"}`, and `id` is the event's number.
-    Resume with `Last-Event-ID`: events are neither lost nor repeated, except that only the latest progress event is
-    stored. A ping comment is sent every 15 seconds. The stream ends with the job.
-    """
-    return EventStream(feeds.follow(start.job_id, start.after, start.newest))
 
 
 @router.post(

@@ -1,18 +1,102 @@
-"""Parameters of GET /jobs/{id}: conditional requests and long polling."""
+"""Parameters of job routes: the body of a submission, the filters of the list, and long polling of one job."""
 
 import re
 from dataclasses import dataclass
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import Depends, Header, Request
+from fastapi import Body, Depends, Header, Query, Request
+from fastapi.openapi.models import Example
+from pydantic import AfterValidator
 from sqlalchemy import Engine
 
 from api.dependencies import Services, get_engine, get_services
 from api.http.conditional_requests import IfNoneMatch, matches
-from api.http.types import JobReference, is_id
+from api.http.types import JobReference, UtcDatetime, is_id
+from api.jobs.schemas import JobRequest
 from ttm_jobs.database.engine import read_scope
 from ttm_jobs.repositories.jobs import crud
+from ttm_jobs.repositories.jobs.listing import JobFilters
+from ttm_jobs.states import JobState
+
+_UPLOAD = "upload:01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10"
+
+# Each is valid once its upload exists.
+EXAMPLES: dict[str, Example] = {
+    "three strings": {
+        "summary": "Teacher, student and dataset; all other fields have defaults",
+        "value": {"teacher": _UPLOAD, "student": "resnet18", "dataset": "file:///data/pets"},
+    },
+    "method and training": {
+        "summary": "WTTM with a custom temperature, and custom training options",
+        "value": {
+            "name": "pets, smaller",
+            "teacher": {"checkpoint": _UPLOAD, "architecture": "resnet50", "num_classes": 37},
+            "student": {"architecture": "resnet18", "image_size": 160},
+            "dataset": {"uri": "file:///data/pets", "validation": {"share": 0.1}},
+            "method": {"kind": "wttm", "beta": 2.0, "temperature": 5.0},
+            "training": {"epochs": 20, "batch_size": 64, "seed": 1},
+        },
+    },
+    "labels alone": {
+        "summary": "Training on labels only (cross-entropy), without a teacher",
+        "value": {"student": "resnet18", "dataset": "file:///data/pets", "method": "ce"},
+    },
+}
+
+JobBody = Annotated[JobRequest, Body(openapi_examples=EXAMPLES)]
+
+
+def _printable(value: str) -> str:
+    # PostgreSQL rejects NUL, and no job has control characters in its text fields.
+    if not value.isprintable():
+        raise ValueError("control characters are not allowed")
+    return value
+
+
+_Text = AfterValidator(_printable)
+
+
+async def _filters(
+    state: Annotated[
+        list[JobState], Query(description="Only jobs in this state. May be repeated: jobs may have any of the states.")
+    ] = [],  # noqa: B006
+    tag: Annotated[
+        list[Annotated[str, _Text]],
+        Query(max_length=10, description="Only jobs with this tag. May be repeated: jobs must have all tags."),
+    ] = [],  # noqa: B006
+    name: Annotated[
+        str | None, Query(max_length=200, description="Only jobs whose name contains this text, in any case."), _Text
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        Query(
+            max_length=2048, description="Only jobs with this teacher: the URI of its checkpoint, or `teacher:NAME`."
+        ),
+        _Text,
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        Query(max_length=2048, description="Only jobs with this dataset: its URI, or `dataset:NAME`."),
+        _Text,
+    ] = None,
+    owner: Annotated[
+        str | None, Query(max_length=100, description="Only jobs submitted with a key of this name."), _Text
+    ] = None,
+    created_after: Annotated[
+        UtcDatetime | None, Query(description="Only jobs created after this time (with a time zone).")
+    ] = None,
+    created_before: Annotated[
+        UtcDatetime | None, Query(description="Only jobs created before this time (with a time zone).")
+    ] = None,
+) -> JobFilters:
+    # A repeated state would return its jobs twice.
+    states = list(dict.fromkeys(state))
+    return JobFilters(states, tag, name, teacher, dataset, owner, created_after, created_before)
+
+
+FiltersDep = Annotated[JobFilters, Depends(_filters)]
+
 
 MAX_WAIT_SECONDS = 60
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d{1,6})(?:$|[,;\s])", re.IGNORECASE)

@@ -3,12 +3,12 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.artifacts.schemas import ArtifactOut
 from api.http.pagination import Page
 from api.http.types import UtcDatetime
-from api.jobs.next_steps import next_step
+from api.jobs.failures import Failure
 from ttm_core.spec.base import StrictModel
 from ttm_core.spec.events import Reference
 from ttm_core.spec.job import DistillSpec
@@ -97,23 +97,6 @@ class Accuracy(BaseModel):
         "worse."
     )
     retention: float | None = Field(None, description="Student accuracy divided by teacher accuracy.")
-
-
-class Failure(BaseModel):
-    """Why a job or an attempt failed."""
-
-    code: str = Field(description="Stable error code.")
-    message: str = Field(description="What happened.")
-    origin: Literal["user", "system"] = Field(
-        description="`user`: the cause is the job's input; `system`: the cause is the service."
-    )
-    retryable: bool = Field(description="Whether the same job may succeed if it runs again.")
-
-    @computed_field(description="Recommended action, as text with code between backticks.")  # type: ignore[prop-decorator]
-    @property
-    def next_step(self) -> str:
-        """Recommended action."""
-        return next_step(self.code, self.origin, retryable=self.retryable)
 
 
 class AttemptOut(BaseModel):

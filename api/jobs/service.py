@@ -1,7 +1,6 @@
 """Jobs: creation, lists, updates, metrics and event streams."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 
@@ -9,9 +8,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from api.http import conditional_requests
-from api.http.errors import InvalidRequest
 from api.http.pagination import decode_cursor, decode_time_cursor, encode_cursor, encode_time_cursor
-from api.http.problems import FieldError, FieldErrors
 from api.jobs.parameters import etag
 from api.jobs.schemas import (
     AttemptList,
@@ -36,7 +33,7 @@ from ttm_jobs.repositories.jobs.crud import Stamp
 from ttm_jobs.repositories.jobs.listing import JobFilters
 from ttm_jobs.repositories.run_data import artifacts, events, metrics, recording
 from ttm_jobs.settings import Settings
-from ttm_jobs.states import TERMINAL, JobState
+from ttm_jobs.states import JobState
 from ttm_jobs.telemetry import traces
 
 log = structlog.get_logger()
@@ -183,26 +180,3 @@ def metric_page(session: Session, job_id: str, *, names: Sequence[str], after_st
     has_more = len(points) > limit
     items = [point(row) for row in points[:limit]]
     return MetricPage(items=items, has_more=has_more, next_after_step=items[-1].step if has_more else None)
-
-
-@dataclass(frozen=True)
-class StreamStart:
-    """The start of an event stream: the events after number `after`. `newest` is the job's last event number, and
-    `over` says that no event will follow.
-    """
-
-    job_id: str
-    after: int
-    newest: int
-    over: bool
-
-
-def stream_start(session: Session, job_id: str, last_event_id: str | None, after: int = 0) -> StreamStart:
-    """The start of a job's event stream. Raises JobNotFound, or FieldErrors for an invalid Last-Event-ID."""
-    job = crud.get(session, job_id)
-    if last_event_id and not (last_event_id.isascii() and last_event_id.isdecimal()):
-        error = InvalidRequest("Last-Event-ID must be the number of an event.")
-        raise FieldErrors((error, FieldError(pointer="/last-event-id", detail=error.message, where="header")))
-    after = min(int(last_event_id) if last_event_id else after, job.last_event_number)
-    over = job.state in TERMINAL and after == job.last_event_number
-    return StreamStart(job.id, after, job.last_event_number, over)

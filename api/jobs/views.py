@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Any, Literal
 
 from api.artifacts.schemas import LOG, artifact_view
+from api.jobs.failures import Failure
 from api.jobs.schemas import (
     Accuracy,
     AttemptOut,
     CheckpointOut,
-    Failure,
     HistoryEntry,
     JobOut,
     JobSummary,

@@ -8,17 +8,13 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import structlog
 from anyio import CapacityLimiter, move_on_after, to_thread
 from sqlalchemy import Engine
 from starlette.requests import Request
 
+from api.live.poller import Poller
 from ttm_jobs.database.engine import read_scope
 from ttm_jobs.repositories.run_data import events
-
-log = structlog.get_logger()
-
-_POLL_SECONDS = 0.3
 
 
 class JobChanges:
@@ -28,20 +24,19 @@ class JobChanges:
         self._engine = engine
         self._waiting: Counter[str] = Counter()
         self._versions: dict[str, int] = {}
-        self._has_waiters = asyncio.Event()
         self._polled = asyncio.Event()
         self._closed = False
         self._threads = CapacityLimiter(1)
+        self._poller = Poller(self._poll, is_needed=lambda: bool(self._waiting))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Runs the poller within this block."""
-        poller = asyncio.create_task(self._poll_forever())
-        try:
-            yield
-        finally:
-            self.close()
-            poller.cancel()
+        async with self._poller.running():
+            try:
+                yield
+            finally:
+                self.close()
 
     def close(self) -> None:
         """Ends all waits."""
@@ -51,7 +46,7 @@ class JobChanges:
     async def wait(self, job_id: str, version: int, seconds: float, request: Request) -> None:
         """Returns when the job's version has changed, after `seconds`, or when the client has disconnected."""
         self._waiting[job_id] += 1
-        self._has_waiters.set()
+        self._poller.wake()
         try:
             with move_on_after(seconds):
                 while self._versions.get(job_id, version) == version and not self._closed:
@@ -64,22 +59,15 @@ class JobChanges:
                 del self._waiting[job_id]
                 self._versions.pop(job_id, None)
 
-    async def _poll_forever(self) -> None:
-        while True:
-            if not self._waiting:
-                self._has_waiters.clear()
-                await self._has_waiters.wait()
-            job_ids = list(self._waiting)
-            try:
-                found = await to_thread.run_sync(self._read, job_ids, limiter=self._threads)
-                # A deleted job counts as changed.
-                self._versions = {job_id: found.get(job_id, -1) for job_id in job_ids if job_id in self._waiting}
-            except Exception:
-                # The poller must survive any error: without it, requests wait for their full timeout.
-                log.exception("cannot read job versions")
+    async def _poll(self) -> None:
+        job_ids = list(self._waiting)
+        try:
+            found = await to_thread.run_sync(self._read, job_ids, limiter=self._threads)
+            # A deleted job counts as changed.
+            self._versions = {job_id: found.get(job_id, -1) for job_id in job_ids if job_id in self._waiting}
+        finally:
             polled, self._polled = self._polled, asyncio.Event()
             polled.set()
-            await asyncio.sleep(_POLL_SECONDS)
 
     def _read(self, job_ids: list[str]) -> dict[str, int]:
         with read_scope(self._engine) as session:

@@ -10,21 +10,18 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
-import structlog
 from anyio import CapacityLimiter, to_thread
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from sqlalchemy import Engine
 from starlette.responses import StreamingResponse
 from starlette.types import Send
 
+from api.live.poller import Poller
 from ttm_jobs.database.engine import read_scope
 from ttm_jobs.repositories.run_data import events
 from ttm_jobs.repositories.run_data.events import StreamEvent
 from ttm_jobs.states import TERMINAL
 
-log = structlog.get_logger()
-
-_POLL_SECONDS = 0.3
 _PING_SECONDS = 15.0
 _PAGE = 500
 _MAX_RECENT = 1000
@@ -71,20 +68,19 @@ class Feeds:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._feeds: dict[str, _Feed] = {}
-        self._followed = asyncio.Event()
         self._closed = False
         # Separate from the thread pool of requests, so that neither starves the other.
         self._threads = CapacityLimiter(4)
+        self._poller = Poller(self._poll, is_needed=lambda: bool(self._feeds))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Runs the poller within this block."""
-        poller = asyncio.create_task(self._poll_forever())
-        try:
-            yield
-        finally:
-            self.close()
-            poller.cancel()
+        async with self._poller.running():
+            try:
+                yield
+            finally:
+                self.close()
 
     def close(self) -> None:
         """Ends every stream after its pending messages. Clients reconnect with `Last-Event-ID`."""
@@ -99,7 +95,7 @@ class Feeds:
         """
         feed = self._feeds.setdefault(job_id, _Feed(floor=newest, head=newest))
         feed.listeners += 1
-        self._followed.set()
+        self._poller.wake()
         try:
             while not self._closed:
                 changed = feed.changed
@@ -126,24 +122,13 @@ class Feeds:
             if feed.listeners == 0 and self._feeds.get(job_id) is feed:
                 del self._feeds[job_id]
 
-    async def _poll_forever(self) -> None:
-        while True:
-            if not self._feeds:
-                self._followed.clear()
-                await self._followed.wait()
-            heads = {job_id: feed.head for job_id, feed in self._feeds.items()}
-            try:
-                found = await to_thread.run_sync(self._read_new, heads, limiter=self._threads)
-            except Exception:
-                # The poller must survive any error: without it, listeners get no more events.
-                log.exception("cannot read events")
-                found = {}
-            for job_id, messages in found.items():
-                feed = self._feeds.get(job_id)
-                # The feed may have been removed and recreated at a later event while the thread was reading.
-                if feed is not None and messages and feed.head < messages[-1].number:
-                    feed.publish([message for message in messages if message.number > feed.head])
-            await asyncio.sleep(_POLL_SECONDS)
+    async def _poll(self) -> None:
+        heads = {job_id: feed.head for job_id, feed in self._feeds.items()}
+        for job_id, messages in (await to_thread.run_sync(self._read_new, heads, limiter=self._threads)).items():
+            feed = self._feeds.get(job_id)
+            # The feed may have been removed and recreated at a later event while the thread was reading.
+            if feed is not None and messages and feed.head < messages[-1].number:
+                feed.publish([message for message in messages if message.number > feed.head])
 
     def _read_new(self, heads: dict[str, int]) -> dict[str, list[Message]]:
         with read_scope(self._engine) as session:
@@ -163,7 +148,7 @@ class EventStream(StreamingResponse):
     """
 
     def __init__(self, messages: AsyncGenerator[bytes], status_code: int = 200) -> None:
-        # Tells proxies not to buffer the stream.
+        # Proxies must not buffer the stream.
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         super().__init__(messages, status_code, headers, "text/event-stream")
         self._messages = messages

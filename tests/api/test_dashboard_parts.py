@@ -12,7 +12,7 @@ from api.dashboard.jobs import form
 from api.dashboard.jobs.comparison import scores
 from api.dashboard.jobs.detail import spans
 from api.dashboard.jobs.table import Query
-from api.jobs.next_steps import next_step
+from api.jobs.failures import next_step
 from api.jobs.schemas import HistoryEntry, JobOut, JobRequest
 from tests.support.runs import claim, fail, train
 from ttm_jobs.settings import Settings

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from api.http.problems import error_codes
-from api.jobs.examples import SPECS
+from api.jobs.parameters import EXAMPLES
 from ttm_core.spec import catalogue
 from ttm_core.spec.job import DistillSpec
 from ttm_jobs.settings import Settings
@@ -76,9 +76,9 @@ def test_every_reference_leads_somewhere() -> None:
     assert not names & {"HTTPValidationError", "ValidationError"}
 
 
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_are_specs_of_known_architectures(name: str) -> None:
-    spec = DistillSpec.model_validate(SPECS[name]["value"])
+    spec = DistillSpec.model_validate(EXAMPLES[name]["value"])
     catalogue.find(spec.student.architecture)
 
 

@@ -1,4 +1,8 @@
-"""Recommended actions after a failure, by error code."""
+"""Failures of jobs and attempts, with the recommended action by error code."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field, computed_field
 
 _STEPS = {
     "bad_dataset": "Fix the dataset as the message says, then submit a new job.",
@@ -25,3 +29,20 @@ def next_step(code: str, origin: str, *, retryable: bool) -> str:
     if origin == "user":
         return "Correct the spec and submit a new job: the same job would fail again."
     return "Retry the job." if retryable else "Read the end of the log for the cause."
+
+
+class Failure(BaseModel):
+    """Why a job or an attempt failed."""
+
+    code: str = Field(description="Stable error code.")
+    message: str = Field(description="What happened.")
+    origin: Literal["user", "system"] = Field(
+        description="`user`: the cause is the job's input; `system`: the cause is the service."
+    )
+    retryable: bool = Field(description="Whether the same job may succeed if it runs again.")
+
+    @computed_field(description="Recommended action, as text with code between backticks.")  # type: ignore[prop-decorator]
+    @property
+    def next_step(self) -> str:
+        """Recommended action."""
+        return next_step(self.code, self.origin, retryable=self.retryable)
