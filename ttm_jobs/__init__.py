@@ -1,1 +1,1 @@
-"""The record that API and worker share: settings, tables, queries, storage, notifier."""
+"""What the API and workers share: settings, tables, queries, storage, notifier."""

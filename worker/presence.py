@@ -4,9 +4,8 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
-from threading import Event, Thread
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from sqlalchemy import Engine
 
@@ -14,11 +13,12 @@ from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, session_scope
 from ttm_jobs.database.ids import new_id
 from ttm_jobs.repositories import workers
 from ttm_jobs.repositories.workers import Kind
+from worker.background import BackgroundThread
 
 logger = logging.getLogger(__name__)
 
 
-class Presence:
+class Presence(BackgroundThread):
     """Renews the process's row in `workers` until it stops. Tolerates an unavailable database."""
 
     def __init__(
@@ -32,6 +32,7 @@ class Presence:
         also: Callable[[], None] = lambda: None,
     ) -> None:
         """`also` is called after every renewal."""
+        super().__init__("presence")
         self.id = new_id()
         self._engine = engine
         self._kind = kind
@@ -40,30 +41,23 @@ class Presence:
         self._also = also
         self._queues = queues
         self._job_id: str | None = None
-        self._ended = Event()
-        self._thread = Thread(target=self._renew, name="presence", daemon=True)
 
     def set_job(self, job_id: str | None) -> None:
         """Sets the current job and renews the row."""
         self._job_id = job_id
         self._register()
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ended.set()
-        self._thread.join()
+        super().__exit__(kind, error, trace)
         try:
             with session_scope(self._engine) as session:
                 workers.remove(session, self.id)
         except DATABASE_UNAVAILABLE:
             logger.info("the database is unavailable; the row of this process will expire")
 
-    def _renew(self) -> None:
+    def _run(self) -> None:
         self._register()
         while not self._ended.wait(self._interval):
             self._register()

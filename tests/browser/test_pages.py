@@ -175,7 +175,7 @@ def test_pareto_front_has_the_non_dominated_jobs(page: Page, gallery: Gallery) -
                 other[0] >= this[0] and other[index] <= this[index] and other != this for other in STUDENTS.values()
             )
         }
-        expect(drawing.locator(".ring")).to_have_count(len(best))
+        expect(drawing.locator(".outline")).to_have_count(len(best))
         label = drawing.get_attribute("aria-label") or ""
         assert all(name.partition("/")[2] in label for name in best)
     differing = page.locator("tbody th code").all_inner_texts()

@@ -26,10 +26,8 @@ def ttm(student_logits: Tensor, teacher_logits: Tensor, *, gamma: float) -> Tens
     Raises:
         ValueError: the shapes do not match or `gamma` is not greater than 0.
     """
-    positive("gamma", gamma)
-    student_logits, teacher_logits = paired_logits(student_logits, teacher_logits)
-    log_p = (gamma * teacher_logits).log_softmax(dim=1)
-    return kl_divergence(log_p, student_logits.log_softmax(dim=1)).mean()
+    divergence, _ = _divergence(student_logits, teacher_logits, gamma)
+    return divergence.mean()
 
 
 def power_sum(logits: Tensor, *, gamma: float) -> Tensor:
@@ -73,8 +71,13 @@ def wttm(student_logits: Tensor, teacher_logits: Tensor, *, gamma: float) -> Ten
     Raises:
         ValueError: the shapes do not match or `gamma` is not greater than 0.
     """
+    divergence, teacher_logits = _divergence(student_logits, teacher_logits, gamma)
+    return (power_sum(teacher_logits, gamma=gamma) * divergence).mean()
+
+
+def _divergence(student_logits: Tensor, teacher_logits: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
+    """KL(softmax(gamma * v) || softmax(z)) per sample, [B], and the checked teacher logits."""
     positive("gamma", gamma)
     student_logits, teacher_logits = paired_logits(student_logits, teacher_logits)
     log_p = (gamma * teacher_logits).log_softmax(dim=1)
-    divergence = kl_divergence(log_p, student_logits.log_softmax(dim=1))
-    return (power_sum(teacher_logits, gamma=gamma) * divergence).mean()
+    return kl_divergence(log_p, student_logits.log_softmax(dim=1)), teacher_logits

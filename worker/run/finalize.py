@@ -1,4 +1,4 @@
-"""Tells the record how an attempt ended: publish first, then one transaction."""
+"""Records the outcome of an attempt in the database: artifacts are published first, then one transaction."""
 
 import json
 import logging
@@ -71,7 +71,7 @@ class Finalizer:
         Raises:
             LeaseLost: another worker has the job. The attempt's files are deleted from storage.
         """
-        # Publishing may take long; the record shows the trainer's latest events in the meantime.
+        # Publishing may take long; the database shows the trainer's latest events in the meantime.
         with suppress(*DATABASE_UNAVAILABLE):
             self._flush()
         outcome, files = self._publish(outcome, workdir)

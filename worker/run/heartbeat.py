@@ -3,9 +3,6 @@
 import logging
 import time
 from datetime import timedelta
-from threading import Event
-from types import TracebackType
-from typing import Self
 
 from sqlalchemy import Engine
 
@@ -14,24 +11,23 @@ from ttm_jobs.errors import LeaseLost
 from ttm_jobs.repositories.jobs import leases
 from ttm_jobs.repositories.jobs.leases import Lease
 from ttm_jobs.states import JobState
-from ttm_jobs.telemetry import logs
 from worker import metrics
+from worker.background import BackgroundThread
 
 logger = logging.getLogger(__name__)
 
 
-class Heartbeat:
+class Heartbeat(BackgroundThread):
     """A separate thread, so that a long upload or a slow query of the run does not lose the lease."""
 
     def __init__(self, engine: Engine, lease: Lease, *, duration: float, interval: float) -> None:
+        super().__init__("heartbeat")
         self._engine = engine
         self._lease = lease
         self._duration = duration
         self._interval = interval
         # Measured before the request, so that we give up before the lease expires in the database.
         self._confirmed = time.monotonic()
-        self._ended = Event()
-        self._thread = logs.thread(self._beat, name="heartbeat")
         self.state = JobState.RUNNING
         # The job's deadline has passed.
         self.overdue = False
@@ -48,17 +44,7 @@ class Heartbeat:
         """Whether the database has not confirmed the lease for its whole duration."""
         return self.seconds_since_confirmed > self._duration
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _beat(self) -> None:
+    def _run(self) -> None:
         while not self._ended.wait(self._interval):
             requested_at = time.monotonic()
             try:

@@ -3,9 +3,6 @@
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from threading import Event, Thread
-from types import TracebackType
-from typing import Self
 
 from sqlalchemy import Engine
 from sqlalchemy.orm.attributes import flag_modified
@@ -18,6 +15,7 @@ from ttm_jobs.repositories.jobs.leases import Lease
 from ttm_jobs.repositories.run_data import artifacts as artifact_rows
 from ttm_jobs.repositories.run_data.artifacts import LOG, STUDENT, PublishedFile
 from ttm_jobs.storage import Label, Storage
+from worker.background import BackgroundThread
 from worker.files import inside
 from worker.trainer.log import LogFile
 
@@ -77,7 +75,7 @@ def _key(lease: Lease, name: str) -> str:
     return f"jobs/{lease.job_id}/{lease.epoch}/{name}"
 
 
-class LiveLog:
+class LiveLog(BackgroundThread):
     """A thread that uploads the log every `interval` seconds while the trainer runs.
 
     Every upload contains the whole log, so a longer log is uploaded less often. The final log is published with the
@@ -85,26 +83,15 @@ class LiveLog:
     """
 
     def __init__(self, engine: Engine, storage: Storage, lease: Lease, log: LogFile, *, interval: float) -> None:
+        super().__init__("live log")
         self._engine = engine
         self._storage = storage
         self._lease = lease
         self._log = log
         self._interval = interval
         self._recorded = -1
-        self._ended = Event()
-        self._thread = Thread(target=self._publish, name="live log", daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _publish(self) -> None:
+    def _run(self) -> None:
         while not self._ended.wait(self._interval * max(1.0, self._recorded / _SHARE_BYTES)):
             if self._log.size in (0, self._recorded):
                 continue

@@ -1,4 +1,4 @@
-"""Tells an MLflow server of jobs that ended, where the settings name one."""
+"""Exports jobs that have ended to an MLflow server, if one is configured."""
 
 from worker.dispatcher.mlflow.exporter import Exporter
 

@@ -82,7 +82,7 @@ export class Chart {
       const { at, values } = this.series.get(name);
       const shown = smoothed(values, this.smoothing);
       const points = at.map((where, i) => [where[this.axis], shown[i], values[i]]).filter(([x, y]) => x !== undefined && (!this.logarithmic || y > 0));
-      return { name, points, colour: `s${index % COLORS}` };
+      return { name, points, color: `s${index % COLORS}` };
     }).filter((line) => line.points.length);
   }
 
@@ -132,22 +132,22 @@ export class Chart {
       const at = y(this.reference.value);
       element("line", { class: "reference", x1: left, x2: width - RIGHT, y1: at, y2: at }, plot);
     }
-    for (const { points, colour } of lines) {
+    for (const { points, color } of lines) {
       const shown = points.filter(([at], i) => (points[i + 1]?.[0] ?? at) >= first && (points[i - 1]?.[0] ?? at) <= last);
       const thin = Math.ceil(shown.length / 1000);
       const drawn = shown.filter((_, i) => i % thin === 0 || i === shown.length - 1).map(([at, value]) => [x(at).toFixed(1), y(value).toFixed(1)]);
       // A line with a single point would be invisible.
-      if (drawn.length === 1) element("circle", { class: `line ${colour}`, cx: drawn[0][0], cy: drawn[0][1], r: 2 }, plot);
-      else element("polyline", { class: `line ${colour}`, points: drawn.map((pair) => pair.join(",")).join(" ") }, plot);
+      if (drawn.length === 1) element("circle", { class: `line ${color}`, cx: drawn[0][0], cy: drawn[0][1], r: 2 }, plot);
+      else element("polyline", { class: `line ${color}`, points: drawn.map((pair) => pair.join(",")).join(" ") }, plot);
     }
     const legend = document.createElement("ul");
     legend.className = "legend";
     const showReadout = (at) => {
-      const entries = lines.map(({ name, points, colour }) => {
+      const entries = lines.map(({ name, points, color }) => {
         let i = points.length - 1;
         if (at !== null) for (i = 0; i < points.length - 1 && points[i + 1][0] <= at;) i++;
         const entry = document.createElement("li");
-        entry.className = colour;
+        entry.className = color;
         entry.textContent = `${name} ${this.format(points[i][1], true)}`;
         return entry;
       });

@@ -34,7 +34,7 @@ function placeLabel(text, { cx, cy }, taken, area) {
 }
 
 /**
- * Draws points `{name, cost, top1, colour}` into `parent`. `unit` is the label of the cost axis, `write` formats a cost,
+ * Draws points `{name, cost, top1, color}` into `parent`. `unit` is the label of the cost axis, `write` formats a cost,
  * `teacher` is the teacher's top-1 or null. With `ranked` false the front is left out.
  */
 export function scatter(parent, points, { unit, write = count, teacher = null, ranked = true }) {
@@ -75,8 +75,8 @@ export function scatter(parent, points, { unit, write = count, teacher = null, r
   }
   if (best.length > 1) element("polyline", { class: "front", points: best.map(({ cost, top1 }) => `${x(cost)},${y(top1)}`).join(" ") }, svg);
   for (const { point, cx, cy } of placed) {
-    if (best.includes(point)) element("circle", { class: `ring ${point.colour}`, cx, cy, r: 9 }, svg);
-    const dot = element("circle", { class: `dot ${point.colour}`, cx, cy, r: DOT }, svg);
+    if (best.includes(point)) element("circle", { class: `outline ${point.color}`, cx, cy, r: 9 }, svg);
+    const dot = element("circle", { class: `dot ${point.color}`, cx, cy, r: DOT }, svg);
     // Points that cover each other share a tooltip.
     const near = placed.filter((other) => Math.hypot(other.cx - cx, other.cy - cy) <= NEAR);
     element("title", {}, dot).textContent = near.map((other) => describe(other.point)).join("\n");

@@ -4,7 +4,7 @@ import { every, refresh } from "../live.js";
 import { scatter } from "../charts/scatter.js";
 
 const TERMINAL = ["succeeded", "failed", "cancelled"];
-const rows = () => [...document.querySelectorAll("#compared tr[data-job]")].map((row, index) => ({ ...row.dataset, colour: `s${index}` }));
+const rows = () => [...document.querySelectorAll("#compared tr[data-job]")].map((row, index) => ({ ...row.dataset, color: `s${index}` }));
 let jobs = rows();
 // Jobs may have the same name, and the legend must distinguish them.
 const names = jobs.map((job, index) => (jobs.some((other, at) => at !== index && other.name === job.name) ? `${index + 1} ${job.name}` : job.name));
@@ -19,7 +19,7 @@ const metricChoice = document.querySelector("[data-metric]"), costChoice = docum
 
 function drawCosts() {
   const chosen = costChoice.value;
-  const points = jobs.map((job, i) => ({ name: names[i], cost: parseFloat(job[chosen]), top1: parseFloat(job.top1), colour: job.colour })).filter(({ cost, top1 }) => cost > 0 && Number.isFinite(top1));
+  const points = jobs.map((job, i) => ({ name: names[i], cost: parseFloat(job[chosen]), top1: parseFloat(job.top1), color: job.color })).filter(({ cost, top1 }) => cost > 0 && Number.isFinite(top1));
   // A single reference line, drawn only if the teachers' accuracies are equal.
   const teachers = [...new Set(jobs.map(({ teacher }) => teacher).filter(Boolean))];
   scatter(document.querySelector("[data-scatter]"), points, { ...costs[chosen], teacher: teachers.length === 1 ? parseFloat(teachers[0]) : null, ranked: document.getElementById("comparability").dataset.ranked === "yes" });
@@ -29,7 +29,7 @@ const chart = new Chart(document.querySelector('[data-chart="overlay"]'), { labe
 // Lines are in table order, so that each job has the same color in the table and the chart.
 chart.lines = function lines() {
   const made = Object.getPrototypeOf(this).lines.call(this);
-  return names.flatMap((name, i) => made.filter((line) => line.name === name).map((line) => ({ ...line, colour: `s${i}` })));
+  return names.flatMap((name, i) => made.filter((line) => line.name === name).map((line) => ({ ...line, color: `s${i}` })));
 };
 
 // For each job, the last step in its curve.
