@@ -1,6 +1,6 @@
 # `make` alone runs what CI runs.
 .DEFAULT_GOAL := test
-.PHONY: help setup demo up test check lint types unit browser browser-setup screenshots faults bench bench-api scale mlflow \
+.PHONY: help setup demo up test check lint types unit browser browser-setup openapi-linter screenshots faults bench bench-api scale mlflow \
         openapi docs-reference lock dist coverage clean
 
 PYTHON ?= python3
@@ -33,7 +33,7 @@ demo: setup
 up: setup
 	@$(BIN)/ttm up
 
-test: lint types browser-setup unit
+test: lint types browser-setup openapi-linter unit
 
 # The inner loop: everything that needs no server, in under two minutes.
 check: lint types
@@ -69,6 +69,12 @@ browser-setup:
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
 	    apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
 	  echo "NO BROWSER: the dashboard will not be tested. Install Chromium, or set TTM_CHROMIUM to its path." >&2
+
+# Installs the linter of the OpenAPI document where npm is present. Without it, its test is skipped with a message.
+openapi-linter:
+	@[ -d build/npm/node_modules/@redocly/cli ] || ! command -v npm >/dev/null || \
+	  npm install --prefix build/npm --ignore-scripts --no-audit --no-fund --loglevel=error @redocly/cli@2.77.0 >/dev/null || \
+	  echo "NO LINTER: the OpenAPI document will not be linted, because npm cannot install Redocly." >&2
 
 # The screenshots in the docs, taken by the browser tests.
 screenshots: setup browser-setup

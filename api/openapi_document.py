@@ -1,12 +1,15 @@
-"""The OpenAPI document: FastAPI's, with every error response described as a problem document."""
+"""The OpenAPI document: FastAPI's, with every error response described as a problem document, and adjusted so that
+linters and client generators accept it.
+"""
 
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from api.http.problems import MEDIA_TYPE, error_codes
-from ttm_jobs.errors import FetchStopped, LeaseLost, ServiceError, SourceRefused, SourceUnreachable
+from ttm_jobs.errors import FetchStopped, LeaseLost, ServiceError, SourceRefused, SourceUnreachable, Unauthorized
 
 _DESCRIPTION = """Compresses image classifiers: trains a small model (the student) with the outputs of a large one (the
 teacher), by weighted transformed teacher matching and other distillation methods.
@@ -70,20 +73,58 @@ def describe(app: FastAPI) -> None:
 
 def _document(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(
-        title="TTM", version=_VERSION, description=_DESCRIPTION, routes=app.routes, tags=_TAGS, openapi_version="3.1.0"
+        title="TTM",
+        version=_VERSION,
+        description=_DESCRIPTION,
+        routes=app.routes,
+        tags=_TAGS,
+        openapi_version="3.1.0",
+        contact={"name": "TTM maintainers"},
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        # The service that serves the document.
+        servers=[{"url": "/"}],
     )
+    for open_path in ("/healthz", "/readyz"):
+        document["paths"][open_path]["get"]["security"] = []
     for operations in document["paths"].values():
         for operation in operations.values():
             _describe_errors(operation)
     document["components"]["securitySchemes"] = _SECURITY
     document["security"] = [{"bearer": []}]
-    for open_path in ("/healthz", "/readyz"):
-        document["paths"][open_path]["get"]["security"] = []
+    for node in _objects(document):
+        for alternative in node.get("oneOf", ()):
+            _require_kind(alternative, document["components"]["schemas"])
+        if "prefixItems" in node:
+            _simplify_tuple(node)
     _add_error_codes(document)
     schemas = document["components"]["schemas"]
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     return document
+
+
+def _objects(node: Any) -> Iterator[dict[str, Any]]:
+    """All JSON objects within a node, itself included."""
+    if isinstance(node, dict):
+        yield node
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _objects(child)
+
+
+def _require_kind(alternative: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Marks the constant property by which a union selects this schema as required, as it is within the union."""
+    schema = schemas.get(alternative.get("$ref", "").rpartition("/")[2], {})
+    for name, field in schema.get("properties", {}).items():
+        if "const" in field and name not in schema.setdefault("required", []):
+            schema["required"].insert(0, name)
+
+
+def _simplify_tuple(schema: dict[str, Any]) -> None:
+    """Describes a tuple of equal items as a list of fixed length, which every generator supports."""
+    first, *others = schema["prefixItems"]
+    if all(other == first for other in others):
+        schema["items"] = first
+        del schema["prefixItems"]
 
 
 def _add_error_codes(document: dict[str, Any]) -> None:
@@ -107,6 +148,11 @@ def _describe_errors(operation: dict[str, Any]) -> None:
                 response["description"] = "`invalid_request`: The request does not match the schema."
             if name in ("HTTPValidationError", "Problem"):
                 response["content"] = {MEDIA_TYPE: {"schema": reference}}
+    if not any(status.startswith("4") for status in operation["responses"]) and operation.get("security") != []:
+        operation["responses"]["401"] = {
+            "description": f"`{Unauthorized.code}`: {Unauthorized.__doc__}",
+            "content": {MEDIA_TYPE: {"schema": reference}},
+        }
     operation["responses"]["default"] = {
         "description": _COMMON_ERRORS,
         "content": {MEDIA_TYPE: {"schema": reference}},

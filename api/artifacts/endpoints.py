@@ -73,7 +73,7 @@ def jobs_student(
     summary="Download all artifacts as one zip",
     response_class=Response,
     responses={
-        200: {"description": "All artifacts, uncompressed.", "content": {"application/zip": _BINARY}},
+        200: {"description": "All artifacts, uncompressed.", "content": {"application/octet-stream": _BINARY}},
         **problems(JobNotFound, JobNotFinished),
     },
 )

@@ -159,6 +159,6 @@ def send_zip(files: AllFiles, storage: Storage, method: str) -> Response:
         storage.size(row.key)
     headers = {"Content-Disposition": f'attachment; filename="{files.filename}"'}
     if method == "HEAD":
-        return Response(headers=headers, media_type="application/zip")
+        return Response(headers=headers, media_type="application/octet-stream")
     members = [Member(row.name, row.size, row.created_at, partial(storage.open, row.key)) for row in files.rows]
-    return StreamingResponse(zip_stream(members), headers=headers, media_type="application/zip")
+    return StreamingResponse(zip_stream(members), headers=headers, media_type="application/octet-stream")

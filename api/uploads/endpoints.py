@@ -109,19 +109,13 @@ async def uploads_create(
     responses=problems(*_RECEIVE_ERRORS, UnsupportedMediaType),
 )
 async def uploads_put(request: Request, response: Response, services: ServicesDep, engine: EngineDep) -> UploadOut:
-    """Stores the request body as a file, for `curl -T file URL/uploads`. Every request creates a new upload."""
+    """Stores the request body as a file, for `curl -T file URL/uploads`. Every request creates a new upload. With a
+    slash at the end of the URL, curl appends the name of the file, and the upload has that name."""
     return await _receive(request, response, services, engine, None)
 
 
-@router.put(
-    "/{filename}",
-    operation_id="uploads_put_named",
-    summary="Upload a file with PUT and its name",
-    status_code=201,
-    response_model=UploadOut,
-    openapi_extra={"requestBody": _BODY, "parameters": [_CHECKSUM]},
-    responses=problems(*_RECEIVE_ERRORS, UnsupportedMediaType),
-)
+# Not in the OpenAPI document, where this path equals that of `/uploads/{upload_id}`.
+@router.put("/{filename}", status_code=201, response_model=UploadOut, include_in_schema=False)
 async def uploads_put_named(
     filename: Annotated[str, Path(max_length=1024, description="Name of the file.")],
     request: Request,

@@ -1,7 +1,7 @@
 """Schemas of webhooks."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -36,12 +36,17 @@ class WebhookRequest(StrictModel):
     description: Description | None = None
 
 
+def _remove_default(schema: dict[str, Any]) -> None:
+    del schema["default"]
+
+
 class WebhookPatch(StrictModel):
     """Changes of a webhook. Omitted fields are unchanged."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"enabled": True}})
 
-    url: Annotated[str, Field(min_length=1, max_length=2048)] = ""
+    # The default is never used: an omitted URL is unchanged. It violates the schema, so it is not part of it.
+    url: Annotated[str, Field(min_length=1, max_length=2048)] = Field("", json_schema_extra=_remove_default)
     events: Annotated[list[EventName], Field(max_length=len(EVENTS))] = Field([], description=_EVENTS)
     description: Description | None = None
     enabled: bool = Field(True, description="`true` enables a disabled webhook. Missed events are not sent.")

@@ -46,7 +46,7 @@ def job(client: TestClient, engine: Engine, storage: Storage, settings: Settings
 def test_a_zip_holds_every_artifact_as_it_is(client: TestClient, job: str) -> None:
     answer = client.get(f"{job}/artifacts.zip")
     assert answer.status_code == 200
-    assert answer.headers["content-type"] == "application/zip"
+    assert answer.headers["content-type"] == "application/octet-stream"
     assert answer.headers["content-disposition"].startswith('attachment; filename="resnet18-')
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         assert archive.testzip() is None

@@ -104,7 +104,7 @@ def test_what_the_record_knows_is_answered_without_the_store(
     log = client.get(f"/jobs/{lease.job_id}/log")
     assert (log.status_code, log.content) == (200, b"step 1\n")
     archive = client.get(f"/jobs/{lease.job_id}/artifacts.zip")
-    assert (archive.status_code, archive.headers["content-type"]) == (200, "application/zip")
+    assert (archive.status_code, archive.headers["content-type"]) == (200, "application/octet-stream")
     assert public.connections == 0
 
 
