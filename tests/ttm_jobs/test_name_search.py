@@ -4,8 +4,10 @@ import pytest
 from sqlalchemy import Engine, insert, text
 
 from tests.support.factories import create_job
-from ttm_jobs.database.engine import read_scope, session_scope
+from tests.support.statements import statements
+from ttm_jobs.database.engine import read_scope, refresh_statistics, session_scope
 from ttm_jobs.database.ids import new_id
+from ttm_jobs.database.tenancy import bound_to
 from ttm_jobs.models import Job
 from ttm_jobs.repositories.jobs import crud, listing
 from ttm_jobs.repositories.jobs.listing import JobFilters
@@ -56,3 +58,20 @@ def test_postgresql_reads_the_trigram_index(engine: Engine) -> None:
         connection.execute(text("SET LOCAL enable_seqscan = off"))
         plan = connection.execute(text("EXPLAIN SELECT id FROM jobs WHERE name ILIKE '%r56%'")).all()
     assert "ix_jobs_name_trigrams" in str(plan)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_sqlite_reads_few_matches_by_their_ids(engine: Engine) -> None:
+    with session_scope(engine) as session:
+        row = {column.name: getattr(create_job(session), column.name) for column in Job.__table__.columns}
+        session.execute(
+            insert(Job.__table__), [{**row, "id": new_id(), "name": f"run {number}"} for number in range(3000)]
+        )
+    refresh_statistics(engine)
+    with statements(engine, lambda sql: "FROM jobs" in sql) as sent:
+        assert len(found(bound_to(engine, "default"), "run 299", limit=50)) == 11
+    plan = []
+    with engine.connect() as connection:
+        for statement, parameters in sent:
+            plan += connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+    assert "(id=?)" in str(plan)

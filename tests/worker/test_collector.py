@@ -46,6 +46,15 @@ def test_old_partial_files_are_removed(collector: Collector, tmp_path: Path) -> 
     assert new.exists()
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_sqlite_gets_statistics_for_its_query_planner(collector: Collector, engine: Engine) -> None:
+    queued(engine)
+    collector.collect()
+    with engine.connect() as connection:
+        tables = connection.exec_driver_sql("SELECT DISTINCT tbl FROM sqlite_stat1").scalars().all()
+    assert "jobs" in tables
+
+
 def put(storage: Storage, *keys: str) -> None:
     for key in keys:
         storage.put(key, io.BytesIO(b"x"))

@@ -102,6 +102,18 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
+def refresh_statistics(engine: Engine) -> None:
+    """Updates the statistics of SQLite's query planner where tables have changed much. PostgreSQL does so by itself.
+
+    Without statistics, SQLite reads a whole project to find a few jobs by name.
+    """
+    if engine.dialect.name == "sqlite":
+        with engine.begin() as connection:
+            # Samples at most this many rows of an index. 0x10002 includes tables that this connection has not read.
+            connection.exec_driver_sql("PRAGMA analysis_limit = 1000")
+            connection.exec_driver_sql("PRAGMA optimize = 0x10002")
+
+
 @contextmanager
 def session_scope(engine: Engine) -> Iterator[Session]:
     """A read-write transaction: committed at the end of the block, rolled back on an exception."""

@@ -10,7 +10,7 @@ from typing import Literal
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, read_scope, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, read_scope, refresh_statistics, session_scope
 from ttm_jobs.errors import ServiceError
 from ttm_jobs.repositories import uploads
 from ttm_jobs.repositories.cleanup import objects, retention
@@ -47,6 +47,7 @@ class Collector:
     def collect(self) -> int:
         """Deletes unreferenced and partial objects. Returns their number."""
         self.expire()
+        refresh_statistics(self._engine)
         with session_scope(self._engine) as session:
             objects.delete_incomplete_uploads(session, after=self._after)
         removed = self._storage.sweep(max(self._after, _MIN_PARTIAL_AGE))
