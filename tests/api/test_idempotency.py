@@ -85,11 +85,11 @@ def test_a_request_in_flight_is_told_so_on_postgresql(engine: Engine) -> None:
         with session_scope(engine) as session:
             assert idempotency.find(session, "k", "0" * 64) is None
             held.set()
-            done.wait(10)
+            done.wait(60)
 
     holder = threading.Thread(target=hold)
     holder.start()
-    assert held.wait(10)
+    assert held.wait(60)
     try:
         with session_scope(engine) as session, pytest.raises(RequestInFlight):
             idempotency.find(session, "k", "0" * 64)

@@ -264,7 +264,7 @@ def on_a_terminal(url: str, columns: int, *arguments: str) -> str:
         except OSError:  # the process closed the terminal
             break
     os.close(leader)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     return written.decode(errors="replace")
 
 

@@ -37,7 +37,7 @@ def test_watch_survives_service_restart(sqlite_url: str, tmp_path: Path) -> None
         with api_process(settings, port=port):
             train(engine, lease, range(7, 9))
             succeed(engine, build_storage(settings.storage_url), lease)
-            assert watch.wait(30) == 0
+            assert watch.wait(60) == 0
     engine.dispose()
     events = [json.loads(line) for line in output.read_text().splitlines()]
     assert [event["data"]["step"] for event in events if event["kind"] == "metrics"] == list(range(1, 9))

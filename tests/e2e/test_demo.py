@@ -4,7 +4,6 @@ import gzip
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -33,9 +32,7 @@ def test_demo_produces_students_and_a_second_run_reuses_them(tmp_path):
     for method in ("labels", "kd", "wttm"):
         assert (tmp_path / "var/demo" / f"student-{method}.safetensors").stat().st_size < 40_000
 
-    started = time.monotonic()
     assert "reused" in run_demo(tmp_path / "var")
-    assert time.monotonic() - started < 200
 
 
 def test_demo_data_is_read_from_a_complete_cache_or_created_again(tmp_path):

@@ -86,7 +86,7 @@ def test_trace_covers_the_request_to_the_artifacts(
             stack.wait_for(job_id, JobState.SUCCEEDED)
         # Each process exports its spans at exit.
         worker.terminate()
-        worker.wait(20)
+        worker.wait(60)
     ours = {span["name"]: span for span in collector.spans if span["trace"] == CALLER}
     assert {"POST /jobs", "attempt", "fetching", "loading_teacher", "training", "exporting", "publish"} <= ours.keys()
     request, attempt = ours["POST /jobs"], ours["attempt"]

@@ -75,7 +75,7 @@ def test_isolated_worker_loses_its_job_and_rejoins(
 
         # After the network is restored, the worker takes jobs again, and nothing of its isolated work is kept.
         near.terminate()
-        near.wait(20)
+        near.wait(60)
         host.join()
         next_job = stack.submit("steps=5")
         stack.wait_for(next_job, JobState.SUCCEEDED, seconds=90)

@@ -43,7 +43,7 @@ class Api:
 
     def submit(self, name: str) -> str:
         body = {"name": name, "student": "cifar/resnet20", "dataset": self.stack.data.as_uri(), "method": "ce"}
-        response = httpx2.post(f"{self.url}/jobs", json=body, timeout=20)
+        response = httpx2.post(f"{self.url}/jobs", json=body, timeout=60)
         assert response.status_code == 201, response.text
         return str(response.json()["id"])
 
@@ -88,15 +88,15 @@ def test_restarted_api_keeps_all_jobs_and_event_streams_continue(stack: Stack, a
     posting.start()
     time.sleep(0.1)
     api.process.terminate()
-    api.process.wait(15)
+    api.process.wait(60)
     api.start()
-    posting.join(30)
+    posting.join(120)
     assert len(accepted) == 8
     for job_id in accepted:
         stack.wait_for(job_id, JobState.SUCCEEDED)
-    listener.join(30)
+    listener.join(120)
     assert not listener.is_alive()
-    stream = httpx2.get(f"{api.url}/jobs/{followed}/events", timeout=20).text
+    stream = httpx2.get(f"{api.url}/jobs/{followed}/events", timeout=60).text
     kinds = [line.removeprefix("event: ") for line in stream.splitlines() if line.startswith("event: ")]
     numbers = [int(line.removeprefix("id: ")) for line in stream.splitlines() if line.startswith("id: ")]
     kept = [number for number, kind in zip(numbers, kinds, strict=True) if kind != "progress"]

@@ -75,7 +75,7 @@ def test_full_storage_keeps_the_previous_checkpoint(make_rig: MakeRig, small_dis
     while not any(rig.storage.list("jobs")):
         pass
     fill(small_disk)
-    thread.join(20)
+    thread.join(60)
     job = job_of(rig.engine, job_id)
     assert job.state is JobState.QUEUED
     with read_scope(rig.engine) as session:

@@ -53,7 +53,7 @@ def test_cancel_races_success_in_the_database(engine: Engine) -> None:
         for _ in range(60):
             lease = running(engine)
             for done in [pool.submit(succeed, lease), pool.submit(cancel, lease)]:
-                done.result(20)
+                done.result(60)
             [end] = ends(engine, lease.job_id)
             outcomes[end] += 1
             with read_scope(engine) as session:
@@ -75,7 +75,7 @@ def test_cancel_races_the_last_step_of_a_run(make_rig: MakeRig, dataset: str) ->
                 crud.request_cancel(session, job_id)
         except JobNotCancellable:
             pass
-        thread.join(20)
+        thread.join(60)
         [end] = ends(rig.engine, job_id)
         with read_scope(rig.engine) as session:
             names = [file.name for file in artifacts.of_job(session, job_id)]

@@ -106,7 +106,7 @@ def service(wheels: dict[str, Path], tmp_path: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{address['TTM_PORT']}"
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
 
 
 def test_service_answers_alone(service: str) -> None:
@@ -116,7 +116,7 @@ def test_service_answers_alone(service: str) -> None:
         except httpx2.TransportError:
             return False
 
-    wait_until(alive, seconds=60)
+    wait_until(alive)
     assert "resnet18" in httpx2.get(f"{service}/architectures?q=resnet18").text
     assert "<title>" in httpx2.get(f"{service}/").text
     assert httpx2.get(f"{service}/recipes?limit=1").json()["items"]

@@ -12,10 +12,9 @@ def test_no_job_is_claimed_twice_and_projects_are_scheduled_fairly() -> None:
     with Simulation(plan).running() as simulation:
         figures = simulation.measure(12)
     assert figures.processes == 2
-    assert figures.claims > 20
     assert figures.claimed_twice == 0
-    # The 500 jobs of the large project have higher priority and were queued first. They would take 20 s.
+    # The 500 jobs of the large project have higher priority, were queued first, and would take 20 s.
+    assert 0 < figures.claims - figures.small_jobs < 500
     assert figures.small_jobs >= 2
-    assert figures.small_p99 < 5
     assert figures.statements_per_job < 60
     assert "**claimed twice** | **0** |" in table([figures])

@@ -67,10 +67,10 @@ def api_process(
         yield url, process.pid
     finally:
         process.terminate()
-        process.wait(15)
+        process.wait(60)
 
 
-def wait_until_up(url: str, process: subprocess.Popen[bytes], seconds: float = 20) -> None:
+def wait_until_up(url: str, process: subprocess.Popen[bytes], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:

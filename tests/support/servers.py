@@ -106,7 +106,7 @@ class PostgresServer:
                 cwd=self._directory,
                 preexec_fn=die_with_parent(signal.SIGQUIT),
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             try:
                 psycopg.connect(self.dsn(), connect_timeout=2).close()
@@ -126,7 +126,7 @@ class PostgresServer:
             return
         self._process.send_signal(how)
         try:
-            self._process.wait(20)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

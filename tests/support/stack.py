@@ -138,7 +138,7 @@ class Stack:
             artifact = artifacts.get(session, job_id, artifacts.STUDENT)
         return b"".join(self.storage.open(artifact.key)).decode()
 
-    def wait_for(self, job_id: str, state: JobState, seconds: float = 60.0) -> Job:
+    def wait_for(self, job_id: str, state: JobState, seconds: float = 150.0) -> Job:
         def reached() -> bool:
             now = self.job(job_id)
             assert now.state is state or now.state not in TERMINAL, (now.state, now.failure)

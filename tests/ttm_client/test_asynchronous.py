@@ -36,7 +36,7 @@ def test_concurrent_submissions_and_waits(url: str, engine: Engine, settings: Se
         made = await asyncio.gather(
             *(client.jobs.create(student="resnet18", dataset=dataset, method="ce", name=f"{n}") for n in range(5))
         )
-        waits = [asyncio.create_task(client.jobs.wait(job.id, 20, interval=0.05)) for job in made]
+        waits = [asyncio.create_task(client.jobs.wait(job.id, 60, interval=0.05)) for job in made]
         for job in made:
             lease = await asyncio.to_thread(claim, engine, job.id)
             await asyncio.to_thread(fail, engine, lease)

@@ -66,7 +66,7 @@ def test_job_from_upload_to_download(
     ]
     succeed(engine, storage, lease)
     updates: list[Job] = []
-    done = client.jobs.wait(job.id, 10, updates.append)
+    done = client.jobs.wait(job.id, 60, updates.append)
     assert (done.state, done.done, updates[-1]) == ("succeeded", True, done)
     assert [artifact.name for artifact in client.jobs.artifacts(job.id)] == ["student.safetensors", "trainer.log"]
     path = client.jobs.download_student(job.id, tmp_path / "new folder" / "student.safetensors")
@@ -127,7 +127,7 @@ def test_service_that_starts_later_is_reached(settings: Settings) -> None:
     thread = threading.Thread(target=submit)
     thread.start()
     with served(settings, port):
-        thread.join(15)
+        thread.join(60)
     assert states == ["queued"]
 
 

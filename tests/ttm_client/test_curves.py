@@ -74,7 +74,7 @@ def test_progress_bar_on_terminal_and_states_elsewhere(client: Client, engine: E
     train(engine, lease, range(1, 51))
     running = client.jobs.get(job_id)
     fail(engine, lease)
-    failed = client.jobs.wait(job_id, 10)
+    failed = client.jobs.wait(job_id, 60)
     terminal, file = Terminal(), io.StringIO()
     for out in (terminal, file):
         line = ProgressLine(out)

@@ -151,7 +151,7 @@ def test_collector_never_removes_artifacts_during_publication(
         rig.run(job_id)
     stop.set()
     for thread in collectors:
-        thread.join(20)
+        thread.join(60)
     with session_scope(engine) as session:
         for job_id in job_ids:
             assert len(crud.attempts(session, job_id)) == 1

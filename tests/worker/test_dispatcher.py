@@ -118,7 +118,7 @@ def test_dispatchers_run_concurrently(settings: Settings, engine: Engine, notifi
     wait_until(all_announced)
     stop.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     # The expired job is announced twice: when created and when queued again.
     assert sorted(announced) == sorted([*job_ids, expired, expired])
     assert job_of(engine, expired).attempt == 1

@@ -33,7 +33,7 @@ def test_log_is_readable_while_the_trainer_runs(make_rig: MakeRig, dataset: str)
     thread = rig.start(job_id)
     wait_until(lambda: b"step 20 of 200" in log_of(rig.engine, rig.storage, job_id))
     assert job_of(rig.engine, job_id).state is JobState.RUNNING
-    thread.join(40)
+    thread.join(100)
     job = job_of(rig.engine, job_id)
     assert job.state is JobState.SUCCEEDED
     assert b"step 200 of 200" in log_of(rig.engine, rig.storage, job_id)
@@ -49,7 +49,7 @@ def test_live_log_of_a_lost_lease_is_not_stored(engine: Engine, tmp_path: Path) 
     lease = claimed(engine, job_id)
     stale = replace(lease, epoch=lease.epoch - 1)
     with LiveLog(engine, storage, stale, log, interval=0.01) as live:
-        live._thread.join(20)
+        live._thread.join(60)
     assert list(storage.list()) == []
     with LiveLog(engine, storage, lease, log, interval=0.01):
         wait_until(lambda: log_of(engine, storage, job_id) == b"own")

@@ -23,7 +23,7 @@ def test_log_lines_of_a_run_carry_its_ids(tmp_path: Path, postgresql_url: str, r
         [worker_id] = [attempt.worker_id for attempt in stack.attempts(job_id)]
         for process in stack.processes:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
         records = lines(tmp_path / "worker-1.log")
         lines(tmp_path / "dispatcher.log")
     [end] = [line for line in records if line.get("job_id") and "succeeded" in line["event"]]

@@ -14,7 +14,7 @@ from ttm_jobs.states import JobState
 
 
 def scrape(port: int) -> dict[tuple[str, ...], float]:
-    text = httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+    text = httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=60).text
     return {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)
@@ -23,7 +23,7 @@ def scrape(port: int) -> dict[tuple[str, ...], float]:
 
 
 def test_metrics_of_a_running_worker_and_dispatcher(tmp_path: Path, postgresql_url: str, redis: EmbeddedBroker) -> None:
-    ports = free_port(), free_port()
+    started, ports = time.time(), (free_port(), free_port())
     with Stack(tmp_path, postgresql_url, redis) as stack:
         for port, start in zip(ports, (stack.start_dispatcher, stack.start_worker), strict=True):
             stack.settings["metrics_port"] = port
@@ -48,10 +48,10 @@ def test_metrics_of_a_running_worker_and_dispatcher(tmp_path: Path, postgresql_u
         assert worker["ttm_trainer_images_per_second",] == worker["ttm_trainer_memory_bytes",] == 0
         dispatcher = scrape(ports[0])
         assert dispatcher["ttm_dispatcher_wake_ups_total", "taken"] >= 1
-        assert time.time() - dispatcher["ttm_dispatcher_round_timestamp_seconds",] < 10
+        assert started <= dispatcher["ttm_dispatcher_round_timestamp_seconds",] <= time.time()
 
 
 def test_worker_does_not_start_if_its_metrics_port_is_in_use(stack: Stack, request: pytest.FixtureRequest) -> None:
     stack.settings["metrics_port"] = stack.broker.port
     worker = stack.start("taken", "tests.support.tiny_worker", stack.directory / "work")
-    assert worker.wait(20) == 1
+    assert worker.wait(60) == 1

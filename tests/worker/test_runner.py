@@ -181,7 +181,7 @@ def test_stop_request_reaches_the_trainer_which_saves_and_exits(
     wait_until(lambda: step_of(rig.engine, job_id) > 3)
     with session_scope(rig.engine) as session:
         request_stop(session, job_id)  # type: ignore[operator]
-    thread.join(10)
+    thread.join(100)
     assert not thread.is_alive()
     job = job_of(rig.engine, job_id)
     assert (job.state, job.attempt) == (state, 1)
@@ -216,10 +216,10 @@ def test_stop_request_interrupts_input_fetches(
 
     monkeypatch.setattr(rig.storage, "open", endless)
     thread = rig.start(job_id)
-    assert fetching.wait(10)
+    assert fetching.wait(60)
     with session_scope(rig.engine) as session:
         crud.request_cancel(session, job_id)
-    thread.join(10)
+    thread.join(100)
     assert not thread.is_alive()
     assert state_of(rig.engine, job_id) is JobState.CANCELLED
 
@@ -230,7 +230,7 @@ def test_paused_and_resumed_job_has_the_uninterrupted_student(rig: Rig, dataset:
     wait_until(lambda: step_of(rig.engine, job_id) > 3)
     with session_scope(rig.engine) as session:
         crud.request_pause(session, job_id)
-    thread.join(10)
+    thread.join(100)
     with session_scope(rig.engine) as session:
         crud.resume(session, job_id)
     rig.run(job_id)
@@ -245,7 +245,7 @@ def test_draining_worker_releases_its_job_and_claims_no_other(make_rig: MakeRig,
     thread = leaving.start(job_id)
     wait_until(lambda: step_of(leaving.engine, job_id) > 3)
     leaving.draining.set()
-    thread.join(10)
+    thread.join(100)
     assert (job_of(leaving.engine, job_id).state, job_of(leaving.engine, job_id).attempt) == (JobState.QUEUED, 1)
     leaving.run(other)
     assert state_of(leaving.engine, other) is JobState.QUEUED
@@ -261,7 +261,7 @@ def test_trainer_that_ignores_a_stop_request_is_killed_after_the_grace_period(ma
     wait_until(lambda: step_of(rig.engine, job_id) > 3)
     with session_scope(rig.engine) as session:
         crud.request_cancel(session, job_id)
-    thread.join(10)
+    thread.join(100)
     assert state_of(rig.engine, job_id) is JobState.CANCELLED
 
 
@@ -274,10 +274,10 @@ def test_hanging_trainer_is_detected_while_its_worker_runs(make_rig: MakeRig, da
 
 
 class SlowStorage(LocalStorage):
-    """A storage whose listings take two seconds."""
+    """A storage whose listings take four seconds."""
 
     def list(self, prefix: str = "") -> Iterator[str]:
-        time.sleep(2)
+        time.sleep(4)
         return super().list(prefix)
 
 
@@ -296,7 +296,7 @@ def test_trainer_that_waits_for_a_teacher_store_is_not_stalled(
         "    time.sleep(0.05)\n"
         "sys.exit(9)\n"
     )
-    rig = make_rig((sys.executable, str(program)), progress_timeout_seconds=0.5, shared_store_max_bytes=2**30)
+    rig = make_rig((sys.executable, str(program)), progress_timeout_seconds=2.0, shared_store_max_bytes=2**30)
     rig = Rig(rig.settings, engine, SlowStorage(tmp_path / "slow"), rig.trainer_command)
     job_id = queued(engine, spec=spec(dataset=dataset), max_attempts=1)
     rig.run(job_id)
@@ -313,7 +313,7 @@ def test_worker_without_lease_kills_its_trainer_and_changes_nothing(make_rig: Ma
         assert [job.id for job in leases.expire(session, backoff=NO_TIME)] == [job_id]
     new = claimed(rig.engine, job_id, "another")
     before = job_of(rig.engine, job_id)
-    thread.join(10)
+    thread.join(100)
     assert not thread.is_alive()
     after = job_of(rig.engine, job_id)
     assert (after.version, after.lease_owner, after.lease_epoch) == (before.version, "another", new.epoch)
@@ -325,7 +325,7 @@ def test_repeated_wake_up_messages_to_two_workers_start_one_attempt(make_rig: Ma
     rigs = [make_rig(), make_rig()]
     threads = [rig.start(job_id) for rig in rigs for _ in range(10)]
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert len(attempts_of(rigs[0].engine, job_id)) == 1
     assert student_of(rigs[0], job_id) == weights_after(10, "0")
 
@@ -389,7 +389,7 @@ def test_trainer_stopped_from_outside_is_retried(rig: Rig, dataset: str) -> None
         pid for pid in children_of(os.getpid()) if os.getpgid(pid) == pid and b"tiny_trainer" in command_of(pid)
     )
     os.kill(trainer, signal.SIGTERM)
-    thread.join(10)
+    thread.join(100)
     assert state_of(rig.engine, job_id) is JobState.QUEUED
     [attempt] = attempts_of(rig.engine, job_id)
     assert (attempt.outcome, attempt.code) == ("error", "trainer_stopped")

@@ -60,7 +60,7 @@ def test_checkpoint_during_a_storage_outage_is_skipped(rig: Rig, dataset: str, s
     store.allow = 0
     wait_until(lambda: step_of(rig.engine, job_id) >= 21)
     store.allow = None
-    runner.join(60)
+    runner.join(120)
     job = job_of(rig.engine, job_id)
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1), job.failure
     assert student_of(rig, job_id).decode() == weights_after(80, "0")
@@ -78,7 +78,7 @@ def test_student_upload_waits_for_the_storage(rig: Rig, dataset: str, store: Fla
     wait_until(lambda: phase_of(rig.engine, job_id) == "exporting" and store.connections > before + 20)
     assert state_of(rig.engine, job_id) is JobState.RUNNING
     store.allow = None
-    runner.join(60)
+    runner.join(120)
     job = job_of(rig.engine, job_id)
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1), job.failure
     assert student_of(rig, job_id).decode().rstrip() == weights_after(8, "0")
@@ -92,7 +92,7 @@ def test_stop_request_ends_the_wait_for_the_storage(rig: Rig, dataset: str, stor
     wait_until(lambda: phase_of(rig.engine, job_id) == "exporting" and store.connections > before + 6)
     with session_scope(rig.engine) as session:
         crud.request_cancel(session, job_id)
-    runner.join(60)
+    runner.join(120)
     assert state_of(rig.engine, job_id) is JobState.CANCELLED
 
 
@@ -118,7 +118,7 @@ def test_inputs_wait_for_the_storage_up_to_the_retry_limit(
     assert (given_up.failure or {})["code"] == "storage_unreachable"
     assert state_of(rig.engine, job_id) is JobState.RUNNING
     store.allow = None
-    runner.join(60)
+    runner.join(120)
     assert state_of(rig.engine, job_id) is JobState.SUCCEEDED
     with read_scope(rig.engine) as session:
         phases = [event.data["phase"] for event in events.history(session, job_id) if event.kind == "phase"]

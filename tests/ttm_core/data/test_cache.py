@@ -79,13 +79,13 @@ def test_concurrent_processes_make_a_folder_once(tmp_path):
     def slow(folder: Path) -> None:
         made.append(folder)
         making.set()
-        assert go_on.wait(30)
+        assert go_on.wait(60)
         fill(folder)
 
     with DataCache(tmp_path) as first, DataCache(tmp_path) as second:
         thread = threading.Thread(target=first.folder, args=("a", slow))
         thread.start()
-        assert making.wait(30)
+        assert making.wait(60)
         # The second one lets the first go on as soon as it is seen to wait.
         second.folder("a", slow, while_waiting=go_on.set)
         thread.join()

@@ -1,7 +1,6 @@
 """HTTP fetches from misbehaving hosts."""
 
 import hashlib
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -148,10 +147,8 @@ def test_misbehaving_host_is_refused(host: HostileHost, limits: HttpLimits, tmp_
 
 
 def test_total_fetch_time_is_limited(host: HostileHost, limits: HttpLimits, tmp_path: Path) -> None:
-    started = time.monotonic()
     with pytest.raises(SourceUnreachable, match="exceeded the time limit"):
         fetch(replace(limits, seconds=0.5, stall_bytes=1, max_bytes=10**15), address(host, "endless"), tmp_path / "x")
-    assert time.monotonic() - started < 10
 
 
 def test_stop_request_interrupts_a_fetch(host: HostileHost, limits: HttpLimits, tmp_path: Path) -> None:
