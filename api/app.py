@@ -57,7 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        engine = create_engine(settings.database_url)
+        engine = create_engine(settings.database_url, settings.secret_key_file)
         feeds = Feeds(engine)
         changes = JobChanges(engine)
         collector = DatabaseCollector(engine, settings)

@@ -3,7 +3,7 @@
 import typer
 
 from cli import demo, distill
-from cli.admin import keys, projects
+from cli.admin import keys, projects, secrets
 from cli.doctor import command
 from cli.stack import up
 from ttm_client.cli.output import EXIT_CODES
@@ -17,3 +17,4 @@ def register(app: typer.Typer) -> None:
         app.command(epilog=EXIT_CODES, rich_help_panel=_PANEL)(function)
     app.add_typer(keys.app, name="keys", rich_help_panel=_PANEL)
     app.add_typer(projects.app, name="projects", rich_help_panel=_PANEL)
+    app.add_typer(secrets.app, name="secrets", rich_help_panel=_PANEL)

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from ttm_jobs.database.sealing import SecretKeyUnusable, read_keys
 from ttm_jobs.secret_files import SecretFiles
 from ttm_jobs.storage.s3_access import S3Access
 from ttm_jobs.uris import parse_origin
@@ -43,6 +44,11 @@ class Settings(BaseSettings):
         default="file:./var/storage",
         repr=False,
         description="Storage of uploads, checkpoints and students: file:DIRECTORY or s3://BUCKET/PREFIX.",
+    )
+    secret_key_file: Path | None = Field(
+        default=None,
+        description="File with the keys that encrypt webhook secrets and the signing key of links in the database, for "
+        "the API and the dispatcher. `ttm secrets rotate` creates it and adds keys. Default: plain text.",
     )
     work_dir: Path = Field(
         default=Path("var/work"),
@@ -365,6 +371,16 @@ class Settings(BaseSettings):
         if (value.startswith("file:") and value != "file:") or (value.startswith("s3://") and bucket):
             return value
         raise ValueError("the storage is file:DIRECTORY or s3://BUCKET/PREFIX")
+
+    @field_validator("secret_key_file")
+    @classmethod
+    def _usable(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            try:
+                read_keys(path)
+            except SecretKeyUnusable as error:
+                raise ValueError(str(error)) from None
+        return path
 
     @field_validator("data_roots", mode="before")
     @classmethod

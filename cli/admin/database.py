@@ -16,9 +16,16 @@ if TYPE_CHECKING:
 VarOption = Annotated[Path, typer.Option("--var", help="Data folder of the service, unless TTM_DATABASE_URL is set.")]
 
 
+def secret_key_file(var: Path) -> Path:
+    """The file with the keys that encrypt secrets in the database."""
+    return Path(os.environ.get("TTM_SECRET_KEY_FILE") or var.resolve() / "secret.key")
+
+
 @contextmanager
-def open_database(var: Path) -> Iterator["Session"]:
-    """A transaction on the database that `ttm up` uses with this folder. Creates the database if it does not exist."""
+def open_database(var: Path, secret_key_file: Path | None = None) -> Iterator["Session"]:
+    """A transaction on the database that `ttm up` uses with this folder. Creates the database if it does not exist.
+    `secret_key_file` is needed where secrets are read or written.
+    """
     # Imported here because it slows down the start of every command.
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -29,7 +36,7 @@ def open_database(var: Path) -> Iterator["Session"]:
     url = os.environ.get("TTM_DATABASE_URL") or f"sqlite:///{var.resolve() / 'ttm.db'}"
     try:
         upgrade(url)
-        engine = create_engine(url)
+        engine = create_engine(url, secret_key_file)
         try:
             with session_scope(engine) as session:
                 yield session

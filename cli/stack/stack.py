@@ -184,6 +184,7 @@ class Stack:
         environment.setdefault("TTM_DATABASE_URL", f"sqlite:///{var / 'ttm.db'}")
         environment.setdefault("TTM_STORAGE_URL", f"file:{quote(str(var / 'storage'))}")
         environment.setdefault("TTM_WORK_DIR", str(var / "work"))
+        environment.setdefault("TTM_SECRET_KEY_FILE", _secret_key_file(var))
         if self.options.data_roots:
             environment["TTM_DATA_ROOTS"] = json.dumps([str(root.resolve()) for root in self.options.data_roots])
         _migrate(environment["TTM_DATABASE_URL"])
@@ -279,6 +280,16 @@ def _migrate(database_url: str) -> None:
         upgrade(database_url)
     except (SQLAlchemyError, ValueError) as error:
         raise StackError(f"The database migration failed: {error}") from error
+
+
+def _secret_key_file(var: Path) -> str:
+    """The key file of this folder, created on the first start."""
+    from ttm_jobs.database.sealing import add_key
+
+    path = var / "secret.key"
+    if not path.exists():
+        add_key(path)
+    return str(path)
 
 
 def _has_key(database_url: str) -> bool:

@@ -193,7 +193,7 @@ def upgrade() -> None:
     op.create_table(
         "server_secrets",
         sa.Column("name", sa.String(length=32), nullable=False),
-        sa.Column("value", sa.LargeBinary(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_server_secrets")),
     )
     op.create_table(
@@ -233,8 +233,8 @@ def upgrade() -> None:
         sa.Column("url", sa.String(length=2048), nullable=False),
         sa.Column("events", sa.JSON(), nullable=False),
         sa.Column("description", sa.String(length=200), nullable=True),
-        sa.Column("secret", sa.String(length=128), nullable=False),
-        sa.Column("old_secret", sa.String(length=128), nullable=True),
+        sa.Column("secret", sa.Text(), nullable=False),
+        sa.Column("old_secret", sa.Text(), nullable=True),
         sa.Column("old_secret_until", _TIME, nullable=True),
         sa.Column("failing_since", _TIME, nullable=True),
         sa.Column("disabled_at", _TIME, nullable=True),

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from cli.admin.database import open_database
 from tests.cli.conftest import ENVIRONMENT
 from ttm_jobs.database.engine import create_engine, read_scope
 from ttm_jobs.models import Project, Scope
+from ttm_jobs.repositories import webhooks
 from ttm_jobs.repositories.access import keys
 
 
@@ -79,3 +81,24 @@ def test_set_and_list_project_limits(var: Path) -> None:
     odd = ttm(var, "projects", "set", "Odd Name")
     assert odd.returncode == 1
     assert "lowercase letters" in odd.stderr
+
+
+def test_rotate_secrets_creates_the_key_file_and_encrypts(var: Path) -> None:
+    with open_database(var) as session:
+        webhooks.create(session, url="https://hooks.example.org/", events=[], description=None)
+    for _ in range(2):
+        rotated = ttm(var, "secrets", "rotate", "--json")
+        assert rotated.returncode == 0, rotated.stderr
+        assert json.loads(rotated.stdout) == {"key_file": str(var / "secret.key"), "secrets": 1}
+    engine = database(var)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT secret FROM webhooks").scalar_one().startswith("fernet:")
+    engine.dispose()
+
+
+def test_rotation_with_an_invalid_key_file_is_an_error(var: Path) -> None:
+    var.mkdir()
+    (var / "secret.key").write_text("no key")
+    refused = ttm(var, "secrets", "rotate", "--keep-file")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "must contain Fernet keys" in " ".join(refused.stderr.split())

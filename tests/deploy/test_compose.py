@@ -39,7 +39,8 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", OURS)
 def test_every_given_setting_exists(name):
     for variable in settings_of(OURS[name]):
-        assert variable.removeprefix("TTM_").removesuffix("_FILE").lower() in Settings.model_fields, variable
+        name = variable.removeprefix("TTM_").lower()
+        assert {name, name.removesuffix("_file")} & set(Settings.model_fields), variable
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -53,6 +54,16 @@ def test_settings_are_valid_with_the_generated_secrets(name, monkeypatch, secret
     assert make_url(settings.database_url).password == (secrets / "postgres_password").read_text()
     assert (secrets / "redis_password").read_text() in settings.broker_url
     assert settings.s3.secret_access_key in (secrets / "s3_config.json").read_text()
+
+
+@pytest.mark.parametrize("name", ["api", "dispatcher"])
+def test_secrets_in_the_database_are_encrypted(name):
+    assert settings_of(OURS[name])["TTM_SECRET_KEY_FILE"] == "/run/secrets/secret_key"
+
+
+def test_the_broker_does_not_run_as_root():
+    assert SERVICES["redis"]["user"].split(":")[0] not in ("0", "root")
+    assert SERVICES["redis"]["cap_drop"] == ["ALL"]
 
 
 def test_every_queue_has_a_worker():
@@ -85,6 +96,8 @@ def test_each_service_has_health_check_restart_policy_and_no_public_port(name):
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), (
         "TLS is terminated by a reverse proxy"
     )
+    assert service["mem_limit"]
+    assert service["pids_limit"]
     if name in OURS:
         assert service["read_only"]
         assert service["cap_drop"] == ["ALL"]

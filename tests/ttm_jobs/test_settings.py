@@ -31,8 +31,8 @@ def test_data_roots_are_also_read_as_json(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_urls_are_hidden_in_repr() -> None:
-    settings = Settings(database_url="postgresql://u:secret@db/ttm", broker_url="redis://:hidden@broker")
-    assert "secret" not in repr(settings)
+    settings = Settings(database_url="postgresql://u:concealed@db/ttm", broker_url="redis://:hidden@broker")
+    assert "concealed" not in repr(settings)
     assert "hidden" not in repr(settings)
 
 

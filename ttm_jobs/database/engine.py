@@ -8,11 +8,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy import create_engine as _create_engine
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.orm import Session
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
+from ttm_jobs.database.sealing import SecretBox
 from ttm_jobs.settings import SQLITE, database_address
 
 _READS = "ttm_reads"
@@ -26,9 +27,16 @@ _HAS_TRANSACTION_TIMEOUT = 170_000  # PostgreSQL version
 DATABASE_UNAVAILABLE = (OperationalError, InterfaceError, TimeoutError)
 
 
-def create_engine(url: str) -> Engine:
-    """Creates an engine for SQLite or PostgreSQL with our settings, without connecting."""
-    parsed = make_url(database_address(url))
+def create_engine(url: str, secret_key_file: Path | None = None) -> Engine:
+    """Creates an engine for SQLite or PostgreSQL with our settings, without connecting. Secrets in the database are
+    encrypted with the keys of `secret_key_file`.
+    """
+    engine = _engine_of(make_url(database_address(url)))
+    engine.dialect.secret_box = SecretBox(secret_key_file)  # type: ignore[attr-defined]
+    return engine
+
+
+def _engine_of(parsed: URL) -> Engine:
     if parsed.drivername != SQLITE:
         engine = _create_engine(
             parsed,

@@ -1,8 +1,9 @@
 """server_secrets: secrets shared by the processes of the service."""
 
-from sqlalchemy import LargeBinary, String
+from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
+from ttm_jobs.database.sealing import Sealed
 from ttm_jobs.models.base import Base
 
 
@@ -10,4 +11,5 @@ class ServerSecret(Base):
     __tablename__ = "server_secrets"
 
     name: Mapped[str] = mapped_column(String(32), primary_key=True)
-    value: Mapped[bytes] = mapped_column(LargeBinary)
+    # 32 random bytes in base64.
+    value: Mapped[str] = mapped_column(Sealed)

@@ -6,6 +6,7 @@ from enum import StrEnum
 from sqlalchemy import JSON, Enum, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from ttm_jobs.database.sealing import Sealed
 from ttm_jobs.models.base import Base, Id
 from ttm_jobs.models.project import Owned
 
@@ -21,8 +22,7 @@ class DeliveryState(StrEnum):
 
 class Webhook(Owned, Base):
     """`events` selects job events; empty means all. Until `old_secret_until`, requests are signed with `old_secret`
-    too.
-    Secrets are stored in plain text, because signing needs them. A disabled webhook receives nothing.
+    too. A disabled webhook receives nothing.
     """
 
     __tablename__ = "webhooks"
@@ -31,8 +31,8 @@ class Webhook(Owned, Base):
     url: Mapped[str] = mapped_column(String(2048))
     events: Mapped[list[str]] = mapped_column(JSON)
     description: Mapped[str | None] = mapped_column(String(200))
-    secret: Mapped[str] = mapped_column(String(128))
-    old_secret: Mapped[str | None] = mapped_column(String(128))
+    secret: Mapped[str] = mapped_column(Sealed)
+    old_secret: Mapped[str | None] = mapped_column(Sealed)
     old_secret_until: Mapped[datetime | None]
     # Start of the current series of failed deliveries.
     failing_since: Mapped[datetime | None]

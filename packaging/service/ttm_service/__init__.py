@@ -25,7 +25,9 @@ def _activate() -> None:
 
 
 def register_commands(app: typer.Typer) -> None:
-    """Adds the commands that need the service's own packages to `ttm`: up, demo, doctor, keys, projects, distill."""
+    """Adds the commands that need the service's own packages to `ttm`: up, demo, doctor, keys, projects, secrets and
+    distill.
+    """
     _activate()
     from cli.main import register
 
