@@ -1,4 +1,4 @@
-"""Who may ask what: keys, scopes, projects, hosts, links and limits."""
+"""Access control: keys, scopes, projects, allowed hosts, signed links and limits."""
 
 import base64
 import json
@@ -44,17 +44,17 @@ def bearer(secret: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def ours(engine: Engine, client: TestClient) -> TestClient:
+def admin_client(engine: Engine, client: TestClient) -> TestClient:
     """A client with an admin key of the default project."""
     client.headers.update(bearer(make_key(engine)))
     return client
 
 
-def test_without_keys_loopback_answers_anyone(client: TestClient) -> None:
+def test_loopback_requires_no_key_until_one_exists(client: TestClient) -> None:
     assert client.get("/jobs").status_code == 200
 
 
-def test_other_addresses_need_a_key(settings: Settings) -> None:
+def test_other_addresses_require_a_key(settings: Settings) -> None:
     with TestClient(create_app(settings.model_copy(update={"host": "0.0.0.0"}))) as client:
         refusal = client.get("/jobs")
         assert (refusal.status_code, refusal.json()["code"]) == (401, "unauthorized")
@@ -66,18 +66,18 @@ def test_other_addresses_need_a_key(settings: Settings) -> None:
     "authorization",
     ["", "Bearer", "Bearer x", "Bearer ttm_00000000_" + "A" * 43, "Basic !", "Basic YQ==", "Digest a", "Bearer é"],
 )
-def test_wrong_credentials_are_refused_even_where_none_are_needed(client: TestClient, authorization: str) -> None:
+def test_wrong_credentials_are_refused_even_if_none_are_required(client: TestClient, authorization: str) -> None:
     answer = client.get("/jobs", headers={"Authorization": authorization.encode()})
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
 
 
-def test_a_key_is_shown_once_and_stored_hashed(client: TestClient, engine: Engine) -> None:
+def test_key_is_shown_once_and_stored_hashed(client: TestClient, engine: Engine) -> None:
     made = client.post("/keys", json={"name": "first", "scope": "admin"})
     assert made.status_code == 201
     secret = made.json()["secret"]
     assert secret.startswith(made.json()["prefix"] + "_")
     assert len(base64.urlsafe_b64decode(secret.removeprefix(made.json()["prefix"] + "_") + "=")) == 32
-    # From now on nobody asks without one.
+    # The first key makes keys mandatory.
     assert client.get("/jobs").status_code == 401
     listed = client.get("/keys", headers=bearer(secret))
     assert secret not in listed.text
@@ -95,26 +95,26 @@ def test_first_key_must_be_admin(client: TestClient, scope: str) -> None:
     assert client.post("/keys", json={"name": "second", "scope": scope}, headers=admin).status_code == 201
 
 
-def test_a_browser_sends_the_key_as_a_password(client: TestClient, engine: Engine) -> None:
+def test_browser_sends_the_key_as_password(client: TestClient, engine: Engine) -> None:
     secret = make_key(engine)
     assert client.get("/", auth=("anyone", secret)).status_code == 200
-    # Chromium reads the first challenge alone.
+    # Chromium reads only the first challenge.
     assert client.get("/").headers["www-authenticate"].startswith("Basic")
 
 
-def test_revoked_and_expired_keys_are_refused(ours: TestClient, engine: Engine) -> None:
-    other = ours.post("/keys", json={"name": "other", "scope": "read"}).json()
-    assert ours.get("/jobs", headers=bearer(other["secret"])).status_code == 200
-    assert ours.delete(f"/keys/{other['id']}").status_code == 204
-    assert ours.get("/jobs", headers=bearer(other["secret"])).status_code == 401
+def test_revoked_and_expired_keys_are_refused(admin_client: TestClient, engine: Engine) -> None:
+    other = admin_client.post("/keys", json={"name": "other", "scope": "read"}).json()
+    assert admin_client.get("/jobs", headers=bearer(other["secret"])).status_code == 200
+    assert admin_client.delete(f"/keys/{other['id']}").status_code == 204
+    assert admin_client.get("/jobs", headers=bearer(other["secret"])).status_code == 401
     with session_scope(engine) as session:
         past = now(session) - timedelta(seconds=1)
-    assert ours.get("/jobs", headers=bearer(make_key(engine, expires_at=past))).status_code == 401
-    late = ours.post("/keys", json={"name": "late", "expires_at": past.isoformat()})
+    assert admin_client.get("/jobs", headers=bearer(make_key(engine, expires_at=past))).status_code == 401
+    late = admin_client.post("/keys", json={"name": "late", "expires_at": past.isoformat()})
     assert (late.status_code, late.json()["code"]) == (422, "expiry_passed")
 
 
-def test_scopes_bound_what_a_key_may_do(client: TestClient, engine: Engine) -> None:
+def test_scopes_limit_the_permissions_of_a_key(client: TestClient, engine: Engine) -> None:
     job_id = queued(engine)
     reading, submitting = (bearer(make_key(engine, scope=scope)) for scope in (Scope.READ, Scope.SUBMIT))
     assert client.get(f"/jobs/{job_id}", headers=reading).status_code == 200
@@ -126,7 +126,7 @@ def test_scopes_bound_what_a_key_may_do(client: TestClient, engine: Engine) -> N
     assert client.post(f"/jobs/{job_id}/cancel", headers=submitting).status_code == 200
 
 
-def test_a_job_tells_the_name_of_the_key_that_submitted_it(client: TestClient, settings: Settings) -> None:
+def test_owner_of_a_job_is_the_name_of_its_key(client: TestClient, settings: Settings) -> None:
     (settings.data_roots[0] / "pets").mkdir()
     body = {"student": "resnet18", "method": "ce", "dataset": (settings.data_roots[0] / "pets").as_uri()}
     assert client.post("/jobs", json=body).json()["owner"] is None
@@ -141,37 +141,41 @@ def test_a_job_tells_the_name_of_the_key_that_submitted_it(client: TestClient, s
     assert (again["retry_of"], again["owner"]) == (job["id"], "ops")
 
 
-def test_no_secret_stands_in_a_log_an_error_or_an_event(
-    ours: TestClient, engine: Engine, storage: Storage, capsys: pytest.CaptureFixture[str]
+def test_logs_errors_and_events_contain_no_secrets(
+    admin_client: TestClient, engine: Engine, storage: Storage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job_id = queued(engine)
     succeed(engine, storage, claim(engine, job_id))
-    mine = ours.headers["authorization"].removeprefix("Bearer ")
+    mine = admin_client.headers["authorization"].removeprefix("Bearer ")
     answers = [
-        ours.get("/jobs", headers=bearer(mine + "x")),
-        ours.get("/jobs", headers={"Authorization": f"Digest {mine}"}),
-        ours.get(f"/jobs?cursor={mine}"),
-        ours.get(f"/{mine[:4]}", auth=("anyone", mine)),
-        ours.get("/jobs", headers={"X-Request-ID": mine}),
-        ours.get(f"/jobs/{job_id}/events"),
-        ours.get(f"/jobs/{job_id}"),
-        ours.get("/keys"),
+        admin_client.get("/jobs", headers=bearer(mine + "x")),
+        admin_client.get("/jobs", headers={"Authorization": f"Digest {mine}"}),
+        admin_client.get(f"/jobs?cursor={mine}"),
+        admin_client.get(f"/{mine[:4]}", auth=("anyone", mine)),
+        admin_client.get("/jobs", headers={"X-Request-ID": mine}),
+        admin_client.get(f"/jobs/{job_id}/events"),
+        admin_client.get(f"/jobs/{job_id}"),
+        admin_client.get("/keys"),
     ]
-    made = ours.post("/keys", json={"name": "other"}).json()["secret"]
-    hook = ours.post("/webhooks", json={"url": "https://hooks.example.org/"}).json()["secret"]
-    link = ours.post(f"/jobs/{job_id}/artifacts/student.safetensors/link").json()["href"]
-    assert ours.get(link).status_code == 200
-    answers += [ours.get("/webhooks"), ours.get("/keys", headers=bearer(made)), ours.get(link + "0")]
+    made = admin_client.post("/keys", json={"name": "other"}).json()["secret"]
+    hook = admin_client.post("/webhooks", json={"url": "https://hooks.example.org/"}).json()["secret"]
+    link = admin_client.post(f"/jobs/{job_id}/artifacts/student.safetensors/link").json()["href"]
+    assert admin_client.get(link).status_code == 200
+    answers += [
+        admin_client.get("/webhooks"),
+        admin_client.get("/keys", headers=bearer(made)),
+        admin_client.get(link + "0"),
+    ]
     logged = capsys.readouterr()
-    told = logged.out + logged.err
-    assert f"/jobs/{job_id}/artifacts/student.safetensors" in told
+    output = logged.out + logged.err
+    assert f"/jobs/{job_id}/artifacts/student.safetensors" in output
     for secret in (mine, made, hook, link.rpartition("=")[2]):
-        assert secret not in told
+        assert secret not in output
         assert all(secret not in answer.text for answer in answers)
 
 
-def test_last_use_is_noted(ours: TestClient, engine: Engine) -> None:
-    ours.get("/jobs")
+def test_last_use_of_a_key_is_recorded(admin_client: TestClient, engine: Engine) -> None:
+    admin_client.get("/jobs")
     with read_scope(engine) as session:
         assert session.scalars(select(ApiKey.last_used_at)).one() is not None
 
@@ -181,8 +185,8 @@ def operations() -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def theirs(engine: Engine, storage: Storage) -> dict[str, str]:
-    """What another project has: the value of each parameter of a path."""
+def other_project(engine: Engine, storage: Storage) -> dict[str, str]:
+    """Path parameters that name resources of another project."""
     with session_scope(bound_to(engine, "theirs")) as session:
         job_id = create_job(session).id
         upload = uploads.create(session, filename=None, media_type="x/y")
@@ -201,42 +205,46 @@ def theirs(engine: Engine, storage: Storage) -> dict[str, str]:
     return {**ids, "name": "student.safetensors", "filename": "f"}
 
 
-def test_what_another_project_has_is_not_found_on_any_route(
-    ours: TestClient, engine: Engine, theirs: dict[str, str]
+def test_resources_of_another_project_are_not_found_on_any_route(
+    admin_client: TestClient, engine: Engine, other_project: dict[str, str]
 ) -> None:
     named = ("/teachers/", "/datasets/")
     foreign = [(method, path) for method, path in operations() if "_id}" in path or path.startswith(named)]
     assert len(foreign) >= 35
     for method, path in foreign:
-        answer = ours.request(method, path.format(**theirs), **body_for(method, path))
+        answer = admin_client.request(method, path.format(**other_project), **body_for(method, path))
         assert answer.status_code == 404, (method, path, answer.text)
         if method == "head":
             continue
         assert answer.json()["code"].endswith("_not_found"), (method, path)
-        absent = ours.request(
-            method, path.format(**{**theirs, **dict.fromkeys(_IDS, NOBODY)}), **body_for(method, path)
+        absent = admin_client.request(
+            method, path.format(**{**other_project, **dict.fromkeys(_IDS, UNKNOWN_ID)}), **body_for(method, path)
         )
-        assert absent.json()["code"] == answer.json()["code"], "a foreign thing looks like none"
+        assert absent.json()["code"] == answer.json()["code"], "a resource of another project looks like a missing one"
     with read_scope(engine) as session:
-        assert crud.get(session, theirs["job_id"]).state is JobState.SUCCEEDED
+        assert crud.get(session, other_project["job_id"]).state is JobState.SUCCEEDED
     for path in ("/teachers", "/datasets", "/webhooks", "/uploads"):
-        assert ours.get(path).json()["items"] == [], path
+        assert admin_client.get(path).json()["items"] == [], path
     for path in ("/jobs", "/keys"):
-        assert all(theirs["job_id"] not in json.dumps(item) for item in ours.get(path).json()["items"])
-        assert theirs["key_id"] not in ours.get(path).text
-    assert theirs["job_id"] not in ours.get("/").text
-    assert ours.get(f"/ui/jobs/{theirs['job_id']}").status_code == 404
-    for uri in (f"job:{theirs['job_id']}", f"upload:{theirs['upload_id']}", "teacher:student.safetensors"):
-        refusal = ours.post("/jobs", json={"student": "resnet18", "teacher": uri, "dataset": "file:///nowhere"})
+        assert all(other_project["job_id"] not in json.dumps(item) for item in admin_client.get(path).json()["items"])
+        assert other_project["key_id"] not in admin_client.get(path).text
+    assert other_project["job_id"] not in admin_client.get("/").text
+    assert admin_client.get(f"/ui/jobs/{other_project['job_id']}").status_code == 404
+    for uri in (
+        f"job:{other_project['job_id']}",
+        f"upload:{other_project['upload_id']}",
+        "teacher:student.safetensors",
+    ):
+        refusal = admin_client.post("/jobs", json={"student": "resnet18", "teacher": uri, "dataset": "file:///nowhere"})
         assert "/teacher/checkpoint" in [error["pointer"] for error in refusal.json()["errors"]]
 
 
-NOBODY = "01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10"
+UNKNOWN_ID = "01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10"
 _IDS = ("job_id", "upload_id", "key_id", "webhook_id")
 
 
 def body_for(method: str, path: str) -> dict[str, Any]:
-    """What makes a request well formed, so that the id is what it is refused for."""
+    """Arguments of a valid request, so that only the id can be wrong."""
     if method == "patch" and "uploads" in path:
         return {"headers": {"Tus-Resumable": "1.0.0", "Upload-Offset": "0"}, "content": b""}
     if "uploads" in path:
@@ -248,19 +256,19 @@ def body_for(method: str, path: str) -> dict[str, Any]:
     return {}
 
 
-def test_no_route_answers_without_a_key(client: TestClient, engine: Engine, theirs: dict[str, str]) -> None:
+def test_every_route_requires_a_key(client: TestClient, engine: Engine, other_project: dict[str, str]) -> None:
     for method, path in operations():
-        answer = client.request(method, path.format(**theirs), **body_for(method, path))
+        answer = client.request(method, path.format(**other_project), **body_for(method, path))
         if path in ("/healthz", "/readyz"):
             assert answer.status_code != 401
         else:
             assert answer.status_code == 401, (method, path)
             assert method == "head" or answer.json()["code"] == "unauthorized"
-    for path in ("/", "/docs", "/openapi.json", f"/ui/jobs/{theirs['job_id']}", "/nowhere"):
+    for path in ("/", "/docs", "/openapi.json", f"/ui/jobs/{other_project['job_id']}", "/nowhere"):
         assert client.get(path).status_code == 401, path
 
 
-def test_hosts_that_are_not_ours_are_refused(settings: Settings) -> None:
+def test_unknown_hosts_are_refused(settings: Settings) -> None:
     local = settings.model_copy(update={"allowed_hosts": ()})
     with TestClient(create_app(local), base_url="http://localhost:8000") as client:
         assert client.get("/jobs").status_code == 200
@@ -270,12 +278,14 @@ def test_hosts_that_are_not_ours_are_refused(settings: Settings) -> None:
             assert (answer.status_code, answer.json()["code"]) == (421, "host_not_allowed"), host
 
 
-def test_fifty_at_once_at_a_limit_of_three_give_three(ours: TestClient, engine: Engine, settings: Settings) -> None:
+def test_concurrent_submissions_respect_the_limit_of_queued_jobs(
+    admin_client: TestClient, engine: Engine, settings: Settings
+) -> None:
     with session_scope(engine) as session:
         projects.ensure(session, "default").max_queued_jobs = 3
     body = {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
     with ThreadPoolExecutor(10) as pool:
-        answers = list(pool.map(lambda _: ours.post("/jobs", json=body), range(50)))
+        answers = list(pool.map(lambda _: admin_client.post("/jobs", json=body), range(50)))
     assert sorted({answer.status_code for answer in answers}) == [201, 403]
     assert sum(answer.status_code == 201 for answer in answers) == 3
     refused = next(answer for answer in answers if answer.status_code == 403)
@@ -284,7 +294,7 @@ def test_fifty_at_once_at_a_limit_of_three_give_three(ours: TestClient, engine: 
         assert len(session.scalars(select(Job.id)).all()) == 3
 
 
-def test_a_project_runs_no_more_jobs_than_it_may(engine: Engine) -> None:
+def test_project_respects_its_limit_of_running_jobs(engine: Engine) -> None:
     with session_scope(engine) as session:
         projects.ensure(session, "default").max_running_jobs = 1
     first, second, other = queued(engine), queued(engine), None
@@ -293,13 +303,13 @@ def test_a_project_runs_no_more_jobs_than_it_may(engine: Engine) -> None:
     claim(engine, first)
     with session_scope(engine) as session:
         assert leases.claim(session, second, "worker-2", duration=MINUTE) is None
-        rung = crud.renotify_queued(session, after=timedelta(0), limit=10)
-        assert [job.id for job in rung] == [other], "nobody is called for a job that may not run"
+        notified = crud.renotify_queued(session, after=timedelta(0), limit=10)
+        assert [job.id for job in notified] == [other], "a job over the limit gets no wake-up message"
     claim(engine, other)
 
 
-def test_stored_bytes_and_device_hours_are_bounded(
-    ours: TestClient, engine: Engine, storage: Storage, settings: Settings
+def test_stored_bytes_and_device_hours_are_limited(
+    admin_client: TestClient, engine: Engine, storage: Storage, settings: Settings
 ) -> None:
     job_id = queued(engine)
     succeed(engine, storage, claim(engine, job_id))
@@ -310,17 +320,17 @@ def test_stored_bytes_and_device_hours_are_bounded(
         assert used.stored_bytes > 1_000_000
         assert used.device_hours > 0
         project.max_stored_bytes = used.stored_bytes + 10
-    assert ours.post("/uploads", content=b"x" * 11).json()["code"] == "quota_exceeded"
+    assert admin_client.post("/uploads", content=b"x" * 11).json()["code"] == "quota_exceeded"
     assert list(storage.list("uploads")) == []
-    assert ours.post("/uploads", content=b"x" * 10).status_code == 201
+    assert admin_client.post("/uploads", content=b"x" * 10).status_code == 201
     with session_scope(engine) as session:
         project = projects.ensure(session, "default")
         project.max_stored_bytes = None
         project.max_device_hours = used.device_hours / 2
-    assert ours.post("/jobs", json=body).json()["code"] == "quota_exceeded"
+    assert admin_client.post("/jobs", json=body).json()["code"] == "quota_exceeded"
 
 
-def test_a_key_that_asks_too_often_waits(settings: Settings) -> None:
+def test_requests_over_the_rate_limit_are_refused(settings: Settings) -> None:
     with TestClient(create_app(settings.model_copy(update={"requests_per_second": 0.5}))) as client:
         answers = [client.get("/jobs") for _ in range(6)]
     assert [answer.status_code for answer in answers] == [200] * 5 + [429]
@@ -328,7 +338,7 @@ def test_a_key_that_asks_too_often_waits(settings: Settings) -> None:
     assert 1 <= int(answers[-1].headers["retry-after"]) <= 2
 
 
-def test_tokens_come_back_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rate_limit_refills_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr("api.auth.middleware.time.monotonic", lambda: clock[0])
     limit = RateLimit(per_second=2)
@@ -339,14 +349,14 @@ def test_tokens_come_back_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (limit.wait("a"), limit.wait("a")) == (0.0, pytest.approx(0.5))
 
 
-def test_the_process_refuses_other_addresses_without_a_key(sqlite_url: str, tmp_path: Path) -> None:
+def test_process_without_keys_listens_on_loopback_only(sqlite_url: str, tmp_path: Path) -> None:
     environment = {"TTM_DATABASE_URL": sqlite_url, "TTM_HOST": "0.0.0.0", "TTM_PORT": "0", "PATH": "/usr/bin"}
     ended = subprocess.run(
         [sys.executable, "-m", "api"], env=environment, capture_output=True, text=True, timeout=20, check=False
     )
     assert ended.returncode == 1
     assert "ttm keys create" in ended.stderr
-    # The socket says where it listens, whatever the settings say.
+    # The address of the socket counts, not the setting.
     with socket.create_server(("0.0.0.0", 0)) as listener:
         fd = listener.fileno()
         command = [sys.executable, "-m", "api", "--fd", str(fd)]
@@ -357,16 +367,16 @@ def test_the_process_refuses_other_addresses_without_a_key(sqlite_url: str, tmp_
     assert ended.returncode == 1
 
 
-def test_a_signed_link_opens_one_file_for_a_while(
-    ours: TestClient, engine: Engine, storage: Storage, monkeypatch: pytest.MonkeyPatch
+def test_signed_link_grants_one_file_until_it_expires(
+    admin_client: TestClient, engine: Engine, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = queued(engine)
     succeed(engine, storage, claim(engine, job_id))
-    made = ours.post(f"/jobs/{job_id}/artifacts/student.safetensors/link", params={"seconds": 60})
+    made = admin_client.post(f"/jobs/{job_id}/artifacts/student.safetensors/link", params={"seconds": 60})
     href = made.json()["href"]
-    del ours.headers["Authorization"]
-    assert ours.get(href).content == STUDENT_BYTES
-    assert ours.get(href, headers={"Range": "bytes=0-3"}).status_code == 206
+    del admin_client.headers["Authorization"]
+    assert admin_client.get(href).content == STUDENT_BYTES
+    assert admin_client.get(href, headers={"Range": "bytes=0-3"}).status_code == 206
     path, _, query = href.partition("?")
     for forged in (
         path,
@@ -378,23 +388,25 @@ def test_a_signed_link_opens_one_file_for_a_while(
         f"/jobs?{query}",
         f"/jobs/{job_id}?{query}",
     ):
-        assert ours.get(forged).status_code == 401, forged
-    assert ours.delete(href).status_code == 401
+        assert admin_client.get(forged).status_code == 401, forged
+    assert admin_client.delete(href).status_code == 401
     later = time.time() + 61
     monkeypatch.setattr("api.auth.links.time.time", lambda: later)
-    assert ours.get(href).status_code == 401
+    assert admin_client.get(href).status_code == 401
 
 
-def test_workers_queue_and_usage_are_the_projects_own(ours: TestClient, engine: Engine, theirs: dict[str, str]) -> None:
+def test_workers_queue_and_usage_show_the_own_project_only(
+    admin_client: TestClient, engine: Engine, other_project: dict[str, str]
+) -> None:
     mine = queued(engine)
     with session_scope(engine) as session:
-        for worker, job_id in (("w1", mine), ("w2", theirs["job_id"])):
+        for worker, job_id in (("w1", mine), ("w2", other_project["job_id"])):
             workers.register(session, worker, kind="worker", hostname="h", pid=1, devices=["cpu"], job_id=job_id)
-    shown = {each["id"]: (each["busy"], each["job_id"]) for each in ours.get("/workers").json()["items"]}
+    shown = {each["id"]: (each["busy"], each["job_id"]) for each in admin_client.get("/workers").json()["items"]}
     assert shown == {"w1": (True, mine), "w2": (True, None)}
-    queue = ours.get("/queue").json()
+    queue = admin_client.get("/queue").json()
     assert (queue["depth"], queue["running"], queue["idle_workers"]) == (1, 0, 0)
     assert queue["oldest_age_seconds"] >= 0
-    usage = ours.get("/usage").json()
+    usage = admin_client.get("/usage").json()
     assert (usage["project"], usage["queued_jobs"], usage["stored_bytes"]) == ("default", 1, 0)
     assert usage["limits"]["queued_jobs"] is None

@@ -1,4 +1,4 @@
-"""All artifacts as one zip, and the report as it is shown."""
+"""All artifacts as one zip file, and the report."""
 
 import io
 import zipfile
@@ -43,7 +43,7 @@ def job(client: TestClient, engine: Engine, storage: Storage, settings: Settings
     return f"/jobs/{job_id}"
 
 
-def test_a_zip_holds_every_artifact_as_it_is(client: TestClient, job: str) -> None:
+def test_zip_contains_every_artifact_uncompressed(client: TestClient, job: str) -> None:
     answer = client.get(f"{job}/artifacts.zip")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/octet-stream"
@@ -58,20 +58,20 @@ def test_a_zip_holds_every_artifact_as_it_is(client: TestClient, job: str) -> No
     assert client.head(f"{job}/artifacts.zip").content == b""
 
 
-def test_a_zip_of_lost_files_is_refused_before_it_begins(client: TestClient, job: str, storage: Storage) -> None:
+def test_zip_with_a_missing_object_is_refused_before_it_starts(client: TestClient, job: str, storage: Storage) -> None:
     storage.delete(next(key for key in storage.list("jobs") if key.endswith("report.html")))
     assert_problem(client.get(f"{job}/artifacts.zip"), 404, "object_not_found")
 
 
 @pytest.mark.parametrize("path", ["artifacts.zip", "report", "report.html"])
-def test_before_the_end_there_is_none(client: TestClient, settings: Settings, path: str) -> None:
+def test_zip_and_report_require_a_finished_job(client: TestClient, settings: Settings, path: str) -> None:
     body = {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
     job_id = client.post("/jobs", json=body).json()["id"]
     assert_problem(client.get(f"/jobs/{job_id}/{path}"), 409, "job_not_finished")
 
 
-def test_a_zip_beyond_two_gigabytes_never_lies_in_memory() -> None:
-    """Sizes that plain zip cannot write; the bytes are counted as they pass, and the directory at the end is read."""
+def test_large_zip_is_streamed_as_zip64() -> None:
+    """The archive exceeds the limits of plain zip. Its parts are counted, not kept."""
     chunk = bytes(2**24)
 
     def large() -> Iterator[bytes]:
@@ -89,7 +89,7 @@ def test_a_zip_beyond_two_gigabytes_never_lies_in_memory() -> None:
     assert b"PK\x06\x06" in tail, "the end of a Zip64 directory"
 
 
-def test_the_report_is_shown_and_cannot_act(client: TestClient, job: str) -> None:
+def test_report_is_served_in_a_sandbox(client: TestClient, job: str) -> None:
     report = client.get(f"{job}/report")
     assert report.json() == {"version": 1}
     page = client.get(f"{job}/report.html")

@@ -1,4 +1,4 @@
-"""What a client says about the treatment of its job, and what it is told of the attempts."""
+"""Priority, attempts, deadline, queue and device memory of a job."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,9 +22,7 @@ def body(settings: Settings) -> dict[str, Any]:
     return {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
 
 
-def test_each_attempt_tells_its_worker_its_steps_and_its_cause(
-    client: TestClient, engine: Engine, body: dict[str, Any]
-) -> None:
+def test_attempt_has_its_worker_steps_and_cause(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
     job = client.post("/jobs", json=body).json()
     assert client.get(job["links"]["attempts"]).json() == {"items": []}
     train(engine, claim(engine, job["id"]), range(1, 6))
@@ -46,12 +44,12 @@ def test_each_attempt_tells_its_worker_its_steps_and_its_cause(
     assert failed["cause"] == {"code": "bad_dataset", "message": "No images.", "origin": "user", "retryable": False}
 
 
-def test_attempts_of_no_job(client: TestClient) -> None:
+def test_attempts_of_an_unknown_job_are_not_found(client: TestClient) -> None:
     answer = client.get("/jobs/01a208f9-4f21-7689-b112-a58ab3238037/attempts")
     assert (answer.status_code, answer.json()["code"]) == (404, "job_not_found")
 
 
-def test_priority_attempts_and_deadline_are_the_clients(client: TestClient, body: dict[str, Any]) -> None:
+def test_client_sets_priority_max_attempts_and_deadline(client: TestClient, body: dict[str, Any]) -> None:
     job = client.post("/jobs", json={**body, "priority": 9, "max_attempts": 7, "deadline": 3600}).json()
     assert (job["priority"], job["max_attempts"]) == (9, 7)
     until = datetime.fromisoformat(job["deadline_at"]) - datetime.fromisoformat(job["created_at"])
@@ -61,7 +59,7 @@ def test_priority_attempts_and_deadline_are_the_clients(client: TestClient, body
     assert (plain["priority"], plain["max_attempts"], plain["deadline_at"]) == (5, Settings().max_attempts, None)
 
 
-def test_a_deadline_may_be_a_time_of_any_zone(client: TestClient, body: dict[str, Any]) -> None:
+def test_deadline_can_have_any_time_zone(client: TestClient, body: dict[str, Any]) -> None:
     job = client.post("/jobs", json={**body, "deadline": "2099-01-01T12:00:00+05:30"}).json()
     assert datetime.fromisoformat(job["deadline_at"]) == datetime(2099, 1, 1, 6, 30, tzinfo=UTC)
 
@@ -70,7 +68,7 @@ def test_a_deadline_may_be_a_time_of_any_zone(client: TestClient, body: dict[str
     "deadline",
     ["2001-01-01T00:00:00Z", "2099-01-01T12:00:00", "9999-12-31T23:59:59-12:00", "soon", "3600", 0, -1, 1e12, True],
 )
-def test_deadlines_that_are_none(client: TestClient, body: dict[str, Any], deadline: object) -> None:
+def test_invalid_deadlines_are_refused(client: TestClient, body: dict[str, Any], deadline: object) -> None:
     answer = client.post("/jobs", json={**body, "deadline": deadline})
     assert answer.status_code == 422, answer.text
     assert {error["pointer"].split("/")[1] for error in answer.json()["errors"]} == {"deadline"}
@@ -80,14 +78,12 @@ def test_deadlines_that_are_none(client: TestClient, body: dict[str, Any], deadl
 @pytest.mark.parametrize(
     ("field", "value"), [("priority", 10), ("priority", -1), ("max_attempts", 0), ("max_attempts", 101)]
 )
-def test_numbers_out_of_range(client: TestClient, body: dict[str, Any], field: str, value: int) -> None:
+def test_numbers_out_of_range_are_refused(client: TestClient, body: dict[str, Any], field: str, value: int) -> None:
     answer = client.post("/jobs", json={**body, field: value})
     assert [error["pointer"] for error in answer.json()["errors"]] == [f"/{field}"]
 
 
-def test_a_job_names_its_queue_and_the_memory_it_needs(
-    settings: Settings, body: dict[str, Any], engine: Engine
-) -> None:
+def test_job_has_a_queue_and_required_device_memory(settings: Settings, body: dict[str, Any], engine: Engine) -> None:
     with TestClient(create_app(settings.model_copy(update={"queues": ("cpu", "gpu")}))) as client:
         assert client.post("/jobs", json=body).json()["queue"] == "cpu"
         job = client.post("/jobs", json={**body, "queue": "gpu", "device_memory_bytes": 2**34}).json()

@@ -1,4 +1,4 @@
-"""Every bad request gets a problem, and changes nothing."""
+"""Every invalid request gets a problem response and changes nothing."""
 
 import json
 from pathlib import Path
@@ -14,8 +14,8 @@ from api.http.problems import FieldErrors
 from ttm_jobs.database.ids import new_id
 
 Body = dict[str, Any]
-# An id that nothing has; the same in every process of a test run.
-NOBODY = "01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10"
+# The id of nothing. Constant, because test parameters must be equal in every xdist worker.
+UNKNOWN_ID = "01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10"
 
 
 def body(data: Path, **more: Any) -> Body:
@@ -23,7 +23,7 @@ def body(data: Path, **more: Any) -> Body:
 
 
 def assert_problem(answer: Any, status: int, code: str) -> Body:
-    """The whole form of a problem; returns it."""
+    """Asserts that a response is a complete problem document and returns it."""
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     problem: Body = answer.json()
@@ -77,12 +77,12 @@ def nothing_changed(shared_client: TestClient) -> Any:
         ({"teacher": {"checkpoint": "file:///a/b~c"}, "student": {"a/b~c": 1}}, "/student/a~1b~0c"),
     ],
 )
-def test_wrong_fields_are_pointed_at(shared_client: TestClient, data: Path, fields: Body, pointer: str) -> None:
+def test_problem_points_at_the_invalid_field(shared_client: TestClient, data: Path, fields: Body, pointer: str) -> None:
     problem = assert_problem(shared_client.post("/jobs", json=body(data, **fields)), 422, "invalid_request")
     assert pointer in pointers(problem)
 
 
-def test_every_fault_is_told_at_once(shared_client: TestClient, data: Path) -> None:
+def test_problem_lists_all_invalid_fields(shared_client: TestClient, data: Path) -> None:
     wrong = body(data, student="resnet188", teacher="ftp://x", dataset=f"upload:{new_id()}")
     problem = assert_problem(shared_client.post("/jobs", json=wrong), 422, "unknown_architecture")
     assert pointers(problem) == ["/student/architecture", "/dataset/uri", "/teacher/checkpoint"]
@@ -96,7 +96,7 @@ def test_every_fault_is_told_at_once(shared_client: TestClient, data: Path) -> N
         ("teacher", "mobilnetv2_100", "mobilenetv2_100"),
     ],
 )
-def test_unknown_architecture_names_the_nearest(
+def test_unknown_architecture_suggests_the_nearest_name(
     shared_client: TestClient, data: Path, field: str, name: str, nearest: str
 ) -> None:
     upload = shared_client.post("/uploads", content=b"x").json()["uri"]
@@ -143,18 +143,18 @@ def test_unknown_architecture_names_the_nearest(
         (b" " * (2 << 20), 413, "too_large"),
     ],
 )
-def test_bodies_that_are_no_spec(shared_client: TestClient, content: bytes, status: int, code: str) -> None:
+def test_invalid_bodies_are_refused(shared_client: TestClient, content: bytes, status: int, code: str) -> None:
     answer = shared_client.post("/jobs", content=content, headers={"content-type": "application/json"})
     assert_problem(answer, status, code)
 
 
-def test_a_body_without_a_length_is_bounded_too(shared_client: TestClient) -> None:
+def test_body_without_a_length_is_limited(shared_client: TestClient) -> None:
     chunks = (b" " * 65536 for _ in range(64))
     answer = shared_client.post("/jobs", content=chunks, headers={"content-type": "application/json"})
     assert_problem(answer, 413, "too_large")
 
 
-def test_the_media_type_is_named_when_it_is_forgotten(shared_client: TestClient, data: Path) -> None:
+def test_wrong_media_type_is_refused(shared_client: TestClient, data: Path) -> None:
     answer = shared_client.post(
         "/jobs", content=json.dumps(body(data)), headers={"content-type": "application/x-www-form-urlencoded"}
     )
@@ -170,10 +170,10 @@ def test_the_media_type_is_named_when_it_is_forgotten(shared_client: TestClient,
         ("/jobs?state=asleep", "/state/0"),
         ("/architectures?limit=-1", "/limit"),
         ("/architectures?q=" + "x" * 200, "/q"),
-        (f"/jobs/{NOBODY}/metrics?after_step=9223372036854775808", "/after_step"),
+        (f"/jobs/{UNKNOWN_ID}/metrics?after_step=9223372036854775808", "/after_step"),
     ],
 )
-def test_query_parameters_are_checked(shared_client: TestClient, path: str, pointer: str) -> None:
+def test_query_parameters_are_validated(shared_client: TestClient, path: str, pointer: str) -> None:
     problem = assert_problem(shared_client.get(path), 422, "invalid_request")
     assert pointers(problem) == [pointer]
     assert problem["errors"][0]["in"] == "query"
@@ -189,10 +189,10 @@ def test_query_parameters_are_checked(shared_client: TestClient, path: str, poin
         "%00",
         encode_cursor("architectures", ["resnet18"]),
         encode_cursor("recipes", ["cifar100/resnet56-resnet20/wttm"]),
-        encode_cursor("jobs", [0, NOBODY])[:-1] + "!",
+        encode_cursor("jobs", [0, UNKNOWN_ID])[:-1] + "!",
         encode_cursor("jobs", [0, "nul\x00"]),
-        encode_cursor("jobs", [10**30, NOBODY]),
-        encode_cursor("jobs", [NOBODY, 0]),
+        encode_cursor("jobs", [10**30, UNKNOWN_ID]),
+        encode_cursor("jobs", [UNKNOWN_ID, 0]),
         encode_cursor("jobs", [0]),
         encode_cursor("jobs", []),
     ],
@@ -203,7 +203,7 @@ def test_forged_cursors_are_refused(shared_client: TestClient, cursor: str) -> N
 
 
 @given(st.binary(max_size=60), st.integers(0, 59), st.integers(1, 255))
-def test_no_cursor_survives_a_flipped_byte(position: bytes, at: int, flip: int) -> None:
+def test_modified_cursors_are_refused(position: bytes, at: int, flip: int) -> None:
     cursor = bytearray(encode_cursor("jobs", [position.hex()]).encode())
     at %= len(cursor)
     cursor[at] ^= flip
@@ -211,13 +211,13 @@ def test_no_cursor_survives_a_flipped_byte(position: bytes, at: int, flip: int) 
         changed = decode_cursor("jobs", bytes(cursor).decode("latin-1"), list)
     except FieldErrors:
         return
-    # The last character of base64 has bits that mean nothing.
+    # The last base64 character has unused bits.
     assert changed == [position.hex()]
     assert at == len(cursor) - 1
 
 
-@pytest.mark.parametrize("job_id", ["x", "%00", "..%2Fuploads", NOBODY, "'; DROP TABLE jobs"])
-def test_foreign_ids_are_not_found_on_every_route(shared_client: TestClient, job_id: str) -> None:
+@pytest.mark.parametrize("job_id", ["x", "%00", "..%2Fuploads", UNKNOWN_ID, "'; DROP TABLE jobs"])
+def test_unknown_ids_are_not_found_on_every_route(shared_client: TestClient, job_id: str) -> None:
     document = shared_client.get("/openapi.json").json()
     routes = [
         (method, path)
@@ -236,7 +236,7 @@ def test_foreign_ids_are_not_found_on_every_route(shared_client: TestClient, job
         assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_unknown_routes_and_methods_are_problems(shared_client: TestClient) -> None:
+def test_unknown_routes_and_methods_are_refused(shared_client: TestClient) -> None:
     assert_problem(shared_client.get("/nowhere"), 404, "no_such_route")
     assert_problem(shared_client.get("/jobs/"), 404, "no_such_route")
     answer = shared_client.delete("/jobs")
@@ -244,13 +244,13 @@ def test_unknown_routes_and_methods_are_problems(shared_client: TestClient) -> N
     assert set(answer.headers["allow"].split(", ")) == {"GET", "POST"}
 
 
-def test_a_page_of_another_site_changes_nothing(shared_client: TestClient) -> None:
+def test_cross_origin_requests_are_refused(shared_client: TestClient) -> None:
     answer = shared_client.post("/uploads", content=b"x", headers={"origin": "https://evil.example"})
     assert_problem(answer, 403, "cross_origin")
     assert shared_client.post("/uploads", content=b"x", headers={"origin": "http://testserver"}).status_code == 201
 
 
-def test_request_ids_are_kept_if_plain_and_replaced_if_not(shared_client: TestClient) -> None:
+def test_valid_request_ids_are_kept_and_others_replaced(shared_client: TestClient) -> None:
     assert shared_client.get("/healthz", headers={"x-request-id": "mine-1"}).headers["x-request-id"] == "mine-1"
     for hostile in ("a b", "x" * 100, '"}{'):
         assert shared_client.get("/healthz", headers={"x-request-id": hostile}).headers["x-request-id"] != hostile
@@ -269,14 +269,14 @@ ANY_JSON = st.recursive(
         {}, optional=dict.fromkeys(("name", "teacher", "student", "dataset", "method", "training", "x"), ANY_JSON)
     )
 )
-def test_no_body_breaks_the_service(shared_client: TestClient, spec: Body) -> None:
+def test_any_invalid_body_is_a_problem(shared_client: TestClient, spec: Body) -> None:
     content = json.dumps(spec).encode()
     answer = shared_client.post("/jobs", content=content, headers={"content-type": "application/json"})
     assert answer.status_code in (400, 409, 422)
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_an_unforeseen_error_is_a_problem_without_its_words(
+def test_unexpected_error_is_a_problem_without_its_message(
     shared_client: TestClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(*_: object, **__: object) -> None:

@@ -1,6 +1,6 @@
-"""The document against that of the last release: what is added breaks no client, and nothing else may change.
+"""The OpenAPI document compared with that of the last release: additions are allowed, breaking changes are not.
 
-After a release the current document is kept here under its version, in place of the one before.
+A release replaces the document in tests/data/openapi by its own.
 """
 
 import copy
@@ -18,7 +18,7 @@ from tests.support.compatibility import breaks
 Document = dict[str, Any]
 
 
-def test_no_client_of_the_last_release_breaks() -> None:
+def test_api_is_compatible_with_the_last_release() -> None:
     assert breaks(json.loads(RELEASED.read_text()), create_app().openapi()) == []
 
 
@@ -91,12 +91,12 @@ CHANGES: dict[str, tuple[Callable[[Document], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_what_breaks_a_client_is_found(name: str) -> None:
-    change, told = CHANGES[name]
+def test_breaking_changes_are_found(name: str) -> None:
+    change, message = CHANGES[name]
     changed = copy.deepcopy(create_app().openapi())
     change(changed)
     found = breaks(create_app().openapi(), changed)
-    assert any(told in line for line in found), found
+    assert any(message in line for line in found), found
 
 
 ADDITIONS: dict[str, Callable[[Document], Any]] = {
@@ -120,7 +120,7 @@ ADDITIONS: dict[str, Callable[[Document], Any]] = {
 
 
 @pytest.mark.parametrize("name", ADDITIONS)
-def test_what_is_added_breaks_nobody(name: str) -> None:
+def test_additions_are_compatible(name: str) -> None:
     changed = copy.deepcopy(create_app().openapi())
     ADDITIONS[name](changed)
     assert changed != create_app().openapi()

@@ -1,4 +1,4 @@
-"""Downloads that the object store itself sends, by a signed address."""
+"""Downloads from the object store through presigned URLs."""
 
 import hashlib
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ SIZE = len(STUDENT_BYTES)
 
 @pytest.fixture
 def public(s3_server: S3Server) -> Iterator[FlakyProxy]:
-    """The store by the address that clients know."""
+    """The object store at its public address."""
     with FlakyProxy(s3_server.url) as proxy:
         yield proxy
 
@@ -53,7 +53,7 @@ def client(direct_settings: Settings) -> Iterator[TestClient]:
 
 @pytest.fixture
 def lease(client: TestClient, direct_settings: Settings, storage: Storage, tmp_path: Path) -> Lease:
-    """Of a job that has ended, with a student that was published as a worker does it."""
+    """The lease of a finished job whose student was published as by a worker."""
     body = {"student": "resnet18", "dataset": direct_settings.data_roots[0].as_uri(), "method": "ce"}
     job_id = client.post("/jobs", json=body).json()["id"]
     engine: Engine = create_engine(direct_settings.database_url)
@@ -69,7 +69,7 @@ def lease(client: TestClient, direct_settings: Settings, storage: Storage, tmp_p
     return lease
 
 
-def test_a_download_leads_to_the_store_and_says_there_what_it_is(
+def test_download_redirects_to_a_presigned_url(
     client: TestClient, lease: Lease, public: FlakyProxy, direct_settings: Settings
 ) -> None:
     for path in (f"/jobs/{lease.job_id}/student", f"/jobs/{lease.job_id}/artifacts/student.safetensors"):
@@ -88,15 +88,13 @@ def test_a_download_leads_to_the_store_and_says_there_what_it_is(
         assert (part.status_code, part.content) == (206, STUDENT_BYTES[5:])
 
 
-def test_what_the_record_knows_is_answered_without_the_store(
-    client: TestClient, lease: Lease, public: FlakyProxy
-) -> None:
+def test_service_answers_conditional_requests_itself(client: TestClient, lease: Lease, public: FlakyProxy) -> None:
     path = f"/jobs/{lease.job_id}/student"
     head = client.head(path)
     assert (head.status_code, head.headers["content-length"]) == (200, str(SIZE))
     assert client.get(path, headers={"If-None-Match": head.headers["etag"]}).status_code == 304
     assert_problem(client.get(path, headers={"Range": f"bytes={SIZE}-"}), 416, "range_not_satisfiable")
-    # The store would compare that tag with one of its own.
+    # The store has its own ETags and cannot compare this one.
     resumed = client.get(path, headers={"Range": "bytes=9-", "If-Range": head.headers["etag"]})
     assert (resumed.status_code, resumed.content) == (206, STUDENT_BYTES[9:])
     undirected = client.get(path, params={"redirect": "false"})
@@ -108,21 +106,19 @@ def test_what_the_record_knows_is_answered_without_the_store(
     assert public.connections == 0
 
 
-def test_a_link_without_a_key_leads_there_too(client: TestClient, lease: Lease) -> None:
+def test_signed_link_redirects_without_a_key(client: TestClient, lease: Lease) -> None:
     link = client.post(f"/jobs/{lease.job_id}/artifacts/student.safetensors/link").json()["href"]
     assert httpx2.get(client.get(link).headers["location"]).content == STUDENT_BYTES
     assert client.get(f"{link}&redirect=false").content == STUDENT_BYTES
 
 
-def test_a_file_that_the_store_lost_is_a_problem(client: TestClient, lease: Lease, storage: Storage) -> None:
+def test_missing_object_is_a_problem(client: TestClient, lease: Lease, storage: Storage) -> None:
     for key in list(storage.list("jobs")):
         storage.delete(key)
     assert_problem(client.get(f"/jobs/{lease.job_id}/student"), 404, "object_not_found")
 
 
-def test_where_the_storage_has_no_addresses_the_service_sends_the_bytes(
-    sqlite_settings: Settings, tmp_path: Path
-) -> None:
+def test_service_sends_the_bytes_if_the_storage_has_no_urls(sqlite_settings: Settings, tmp_path: Path) -> None:
     settings = sqlite_settings.model_copy(update={"direct_downloads": True})
     storage, engine = build_storage(settings.storage_url), create_engine(settings.database_url)
     with TestClient(create_app(settings), follow_redirects=False) as client:

@@ -1,4 +1,4 @@
-"""Downloads: what RFC 9110 promises of validators and ranges."""
+"""Downloads: validators and ranges as in RFC 9110."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def student(client: TestClient, engine: Engine, storage: Storage, settings: Sett
     return f"/jobs/{job_id}/student"
 
 
-def test_the_whole_file_with_its_validators(client: TestClient, student: str) -> None:
+def test_full_download_has_validators(client: TestClient, student: str) -> None:
     answer = client.get(student)
     assert answer.status_code == 200
     assert answer.content == STUDENT_BYTES
@@ -40,7 +40,7 @@ def test_the_whole_file_with_its_validators(client: TestClient, student: str) ->
     assert answer.headers["repr-digest"].startswith("sha-256=:")
 
 
-def test_head_says_the_same_without_a_body(client: TestClient, student: str) -> None:
+def test_head_has_the_headers_of_get(client: TestClient, student: str) -> None:
     get, head = client.get(student), client.head(student)
     assert head.status_code == 200
     assert head.content == b""
@@ -54,7 +54,7 @@ def test_head_says_the_same_without_a_body(client: TestClient, student: str) -> 
     ("value", "start", "end"),
     [("bytes=0-0", 0, 1), ("bytes=5-", 5, SIZE), ("bytes=-7", SIZE - 7, SIZE), ("bytes=10-99999999", 10, SIZE)],
 )
-def test_a_range_is_a_part(client: TestClient, student: str, value: str, start: int, end: int) -> None:
+def test_range_request_returns_the_range(client: TestClient, student: str, value: str, start: int, end: int) -> None:
     answer = client.get(student, headers={"range": value})
     assert answer.status_code == 206
     assert answer.content == STUDENT_BYTES[start:end]
@@ -64,13 +64,13 @@ def test_a_range_is_a_part(client: TestClient, student: str, value: str, start: 
 
 
 @pytest.mark.parametrize("value", ["bytes=5-2", "bytes=0-1,3-4", "lines=0-1", "bytes=-", "bytes=a-b", "bytes", ""])
-def test_a_range_that_is_none_is_ignored(client: TestClient, student: str, value: str) -> None:
+def test_invalid_range_is_ignored(client: TestClient, student: str, value: str) -> None:
     answer = client.get(student, headers={"range": value})
     assert (answer.status_code, answer.content) == (200, STUDENT_BYTES)
 
 
 @pytest.mark.parametrize("value", [f"bytes={SIZE}-", f"bytes={SIZE + 5}-{SIZE + 9}", "bytes=-0"])
-def test_a_range_behind_the_end_is_refused(client: TestClient, student: str, value: str) -> None:
+def test_range_past_the_end_is_refused(client: TestClient, student: str, value: str) -> None:
     answer = client.get(student, headers={"range": value})
     assert_problem(answer, 416, "range_not_satisfiable")
     assert answer.headers["content-range"] == f"bytes */{SIZE}"
@@ -86,13 +86,13 @@ def test_if_range_resumes_only_the_same_file(client: TestClient, student: str) -
 @pytest.mark.parametrize(
     ("condition", "status"), [(ETAG, 304), (f'"a", W/{ETAG}', 304), ("*", 304), ('"other"', 200), ("", 200)]
 )
-def test_a_file_that_the_client_has_is_not_sent(client: TestClient, student: str, condition: str, status: int) -> None:
+def test_matching_etag_is_not_modified(client: TestClient, student: str, condition: str, status: int) -> None:
     answer = client.get(student, headers={"if-none-match": condition})
     assert answer.status_code == status
     assert answer.headers["etag"] == ETAG
 
 
-def test_before_the_end_there_is_no_student(client: TestClient, engine: Engine, settings: Settings) -> None:
+def test_student_requires_a_finished_job(client: TestClient, engine: Engine, settings: Settings) -> None:
     body = {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
     job_id = client.post("/jobs", json=body).json()["id"]
     assert_problem(client.get(f"/jobs/{job_id}/student"), 409, "job_not_finished")
@@ -101,13 +101,13 @@ def test_before_the_end_there_is_no_student(client: TestClient, engine: Engine, 
     assert client.head(f"/jobs/{job_id}/student").status_code == 409
 
 
-def test_a_file_that_the_storage_lost_is_a_problem(client: TestClient, student: str, storage: Storage) -> None:
+def test_missing_object_is_a_problem(client: TestClient, student: str, storage: Storage) -> None:
     for key in list(storage.list("jobs")):
         storage.delete(key)
     assert_problem(client.get(student), 404, "object_not_found")
 
 
-def test_over_a_socket_the_lengths_are_true(live: str, client: TestClient, student: str) -> None:
+def test_lengths_match_over_a_socket(live: str, client: TestClient, student: str) -> None:
     with httpx2.Client(base_url=live) as http:
         whole, part, head = http.get(student), http.get(student, headers={"range": "bytes=-9"}), http.head(student)
     assert (whole.content, part.content, head.headers["content-length"]) == (
@@ -118,7 +118,7 @@ def test_over_a_socket_the_lengths_are_true(live: str, client: TestClient, stude
 
 
 @given(st.text(max_size=30) | st.from_regex(r"bytes=\d{0,20}-\d{0,20}", fullmatch=True), st.integers(0, 2**40))
-def test_no_range_header_selects_what_is_not_there(value: str, size: int) -> None:
+def test_selected_range_is_inside_the_file(value: str, size: int) -> None:
     header: Any = Headers(raw=[(b"range", value.encode("utf-8", "replace"))])
     try:
         selection = select(header, etag='"x"', size=size)

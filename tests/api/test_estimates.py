@@ -1,4 +1,4 @@
-"""What a dry run expects, by what a job like it took."""
+"""Estimates of a dry run from a similar job."""
 
 from typing import Any
 
@@ -46,8 +46,13 @@ def finished(client: TestClient | httpx2.Client, engine: Engine, storage: Storag
 
 
 def test_estimate_from_a_similar_job(client: TestClient, engine: Engine, storage: Storage, settings: Settings) -> None:
-    nothing = client.post("/jobs/validate", json=body(settings)).json()
-    assert (nothing["similar_job"], nothing["seconds"], nothing["memory_bytes"], nothing["disk_bytes"]) == (None,) * 4
+    without_similar_job = client.post("/jobs/validate", json=body(settings)).json()
+    assert (
+        without_similar_job["similar_job"],
+        without_similar_job["seconds"],
+        without_similar_job["memory_bytes"],
+        without_similar_job["disk_bytes"],
+    ) == (None,) * 4
     job_id = finished(client, engine, storage, body(settings))
     same = client.post("/jobs/validate", json=body(settings)).json()
     assert (same["similar_job"], same["seconds"], same["memory_bytes"]) == (job_id, 100.0, 5_000_000)

@@ -1,4 +1,4 @@
-"""The live stream: every event once and in order, across reconnects, to as many listeners as there are."""
+"""The event stream: every event once and in order, across reconnects, for any number of listeners."""
 
 import json
 import threading
@@ -45,19 +45,17 @@ def listen(live: str, job_id: str, after: int | None = None, *, timeout: float =
             yield Received(int(message.id), message.event, body["data"])
 
 
-def standing(engine: Engine, job_id: str) -> list[int]:
+def stored(engine: Engine, job_id: str) -> list[int]:
     with read_scope(engine) as session:
         return [row.number for row in events.after(session, job_id, 0, limit=10_000)]
 
 
-def test_a_finished_job_is_told_from_the_beginning_to_its_end(
-    live: str, engine: Engine, storage: Storage, job_id: str
-) -> None:
+def test_stream_of_a_finished_job_is_complete(live: str, engine: Engine, storage: Storage, job_id: str) -> None:
     lease = claim(engine, job_id)
     train(engine, lease, range(1, 20))
     succeed(engine, storage, lease)
     received = list(listen(live, job_id))
-    assert [message.number for message in received] == standing(engine, job_id)
+    assert [message.number for message in received] == stored(engine, job_id)
     assert received[0].data["state"] == "queued"
     assert received[-1].data["state"] == "succeeded"
     assert [message.data["step"] for message in received if message.kind == "metrics"] == list(range(1, 20))
@@ -77,13 +75,13 @@ def test_events_arrive_while_the_job_runs(live: str, engine: Engine, storage: St
     assert last.data["state"] == "failed"
 
 
-def test_a_stream_resumes_without_gap_or_repeat(live: str, engine: Engine, storage: Storage, job_id: str) -> None:
+def test_resumed_stream_misses_and_repeats_no_event(live: str, engine: Engine, storage: Storage, job_id: str) -> None:
     lease = claim(engine, job_id)
     seen: list[Received] = []
     writer = threading.Thread(target=lambda: (train(engine, lease, range(1, 60)), succeed(engine, storage, lease)))
     writer.start()
     deadline = time.monotonic() + 120
-    # A connection that breaks after every fourth event.
+    # The connection breaks after every fourth event.
     while not seen or seen[-1].data.get("state") != "succeeded":
         for message, _ in zip(listen(live, job_id, seen[-1].number if seen else None), range(4), strict=False):
             seen.append(message)
@@ -92,26 +90,26 @@ def test_a_stream_resumes_without_gap_or_repeat(live: str, engine: Engine, stora
     numbers = [message.number for message in seen]
     assert numbers == sorted(set(numbers))
     assert [message.data["step"] for message in seen if message.kind == "metrics"] == list(range(1, 60))
-    # Only progress that a later one replaced may be missing.
-    assert set(standing(engine, job_id)) <= set(numbers)
+    # Only superseded progress events may be missing.
+    assert set(stored(engine, job_id)) <= set(numbers)
 
 
-def test_nothing_is_left_to_tell_after_the_end(live: str, engine: Engine, job_id: str) -> None:
+def test_stream_after_the_last_event_is_empty(live: str, engine: Engine, job_id: str) -> None:
     fail(engine, claim(engine, job_id))
-    last = standing(engine, job_id)[-1]
+    last = stored(engine, job_id)[-1]
     for after in (last, last + 100, 10**20):
         answer = httpx2.get(f"{live}/jobs/{job_id}/events", headers={"Last-Event-ID": str(after)})
         assert (answer.status_code, answer.content) == (204, b"")
 
 
-def test_refusals_come_before_the_stream(live: str, job_id: str) -> None:
+def test_invalid_requests_are_refused_before_the_stream(live: str, job_id: str) -> None:
     assert_problem(httpx2.get(f"{live}/jobs/{new_id()}/events"), 404, "job_not_found")
     for wrong in ("x", "-1", "1.5", "²"):
         answer = httpx2.get(f"{live}/jobs/{job_id}/events", headers=[(b"Last-Event-ID", wrong.encode())])
         assert_problem(answer, 422, "invalid_request")
 
 
-def test_a_silent_stream_is_pinged(live: str, job_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_stream_gets_pings(live: str, job_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.live.feed._PING_SECONDS", 0.2)
     with httpx2.stream("GET", f"{live}/jobs/{job_id}/events", timeout=10) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -120,7 +118,7 @@ def test_a_silent_stream_is_pinged(live: str, job_id: str, monkeypatch: pytest.M
         assert any(line == ": ping" for line in lines)
 
 
-def test_the_default_ping_is_15_seconds() -> None:
+def test_default_ping_interval_is_15_seconds() -> None:
     assert feed._PING_SECONDS == 15.0
 
 
@@ -146,11 +144,11 @@ def test_listeners_share_one_poller(live: str, engine: Engine, storage: Storage,
     event.remove(Engine, "before_cursor_execute", count_reads)
     assert len(results) == count
     assert all([m.data["step"] for m in result if m.kind == "metrics"] == list(steps) for result in results)
-    # One reader for all: far fewer reads than one for each listener and event.
+    # One reader for all listeners: far fewer reads than one per listener and event.
     assert reads < count * len(steps) / 4
 
 
-def test_a_listener_that_fell_behind_what_is_kept_reads_on_from_the_record(
+def test_listener_behind_the_buffer_continues_from_the_database(
     live: str, engine: Engine, storage: Storage, job_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed, "_MAX_RECENT", 3)

@@ -1,4 +1,4 @@
-"""Liveness and readiness."""
+"""Liveness and readiness checks."""
 
 import socket
 from pathlib import Path
@@ -36,19 +36,19 @@ def wait_until_ready(client: TestClient, expected: dict[str, object]) -> None:
     wait_until(is_ready)
 
 
-def seen(engine: Engine, kind: workers.Kind) -> None:
+def register(engine: Engine, kind: workers.Kind) -> None:
     with session_scope(engine) as session:
         workers.register(session, new_id(), kind=kind, hostname="here", pid=1, devices=[], job_id=None)
 
 
-def test_alone_the_api_lives_and_is_degraded(client: TestClient) -> None:
+def test_api_alone_is_live_and_degraded(client: TestClient) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
     wait_until_ready(client, {"status": "degraded", "checks": DEGRADED})
 
 
-def test_with_everything_there_it_is_ok(settings: Settings, engine: Engine, redis: EmbeddedBroker) -> None:
-    seen(engine, "worker")
-    seen(engine, "dispatcher")
+def test_api_with_all_dependencies_is_ready(settings: Settings, engine: Engine, redis: EmbeddedBroker) -> None:
+    register(engine, "worker")
+    register(engine, "dispatcher")
     with TestClient(create_app(settings.model_copy(update={"broker_url": redis.url}))) as client:
         wait_until_ready(client, {"status": "ok", "checks": dict.fromkeys(CHECKS, "ok")})
 
@@ -60,9 +60,9 @@ def test_unresponsive_broker_is_reported_as_degraded(sqlite_settings: Settings) 
             wait_until_ready(client, {"status": "degraded", "checks": DEGRADED})
 
 
-def test_without_tables_nothing_works_and_says_so(sqlite_settings: Settings, tmp_path: Path) -> None:
-    away = sqlite_settings.model_copy(update={"database_url": f"sqlite:///{tmp_path / 'empty.db'}"})
-    with TestClient(create_app(away)) as client:
+def test_database_without_tables_is_unavailable(sqlite_settings: Settings, tmp_path: Path) -> None:
+    unavailable = sqlite_settings.model_copy(update={"database_url": f"sqlite:///{tmp_path / 'empty.db'}"})
+    with TestClient(create_app(unavailable)) as client:
         assert client.get("/readyz").status_code == 503
         assert client.get("/readyz").json()["checks"]["database"] == "unavailable"
         answer = client.get("/jobs")
@@ -71,15 +71,15 @@ def test_without_tables_nothing_works_and_says_so(sqlite_settings: Settings, tmp
         assert client.get("/healthz").status_code == 200
 
 
-def test_missing_database_server_is_a_503(sqlite_settings: Settings) -> None:
-    away = sqlite_settings.model_copy(update={"database_url": "postgresql+psycopg://nobody@127.0.0.1:1/none"})
-    with TestClient(create_app(away)) as client:
+def test_missing_database_server_is_unavailable(sqlite_settings: Settings) -> None:
+    unavailable = sqlite_settings.model_copy(update={"database_url": "postgresql+psycopg://nobody@127.0.0.1:1/none"})
+    with TestClient(create_app(unavailable)) as client:
         assert_problem(client.get("/jobs"), 503, "database_unavailable")
         assert client.get("/readyz").status_code == 503
 
 
 @pytest.mark.parametrize("url", ["file:/proc/1/nowhere"])
-def test_a_storage_that_is_away_makes_it_unavailable(sqlite_settings: Settings, url: str) -> None:
+def test_missing_storage_is_unavailable(sqlite_settings: Settings, url: str) -> None:
     with TestClient(create_app(sqlite_settings.model_copy(update={"storage_url": url}))) as client:
         answer = client.get("/readyz")
     assert (answer.status_code, answer.json()["checks"]["storage"]) == (503, "unavailable")

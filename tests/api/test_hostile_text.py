@@ -1,4 +1,4 @@
-"""Text that one database or the other cannot hold, in every place that takes text."""
+"""Text that a database cannot store, in every place that accepts text."""
 
 import pytest
 from fastapi.testclient import TestClient
@@ -15,7 +15,7 @@ def job_id(client: TestClient, settings: Settings) -> str:
     return str(client.post("/jobs", json=body).json()["id"])
 
 
-def test_in_paths(client: TestClient, job_id: str) -> None:
+def test_hostile_text_in_paths(client: TestClient, job_id: str) -> None:
     for text in HOSTILE:
         assert_problem(client.get(f"/jobs/{text}"), 404, "job_not_found" if "2f" not in text else "no_such_route")
         for folder in ("/uploads", f"/jobs/{job_id}/artifacts", "/architectures", "/static"):
@@ -26,7 +26,7 @@ def test_in_paths(client: TestClient, job_id: str) -> None:
         assert client.get(f"/ui/jobs/{text}").status_code == 404
 
 
-def test_in_queries(client: TestClient, job_id: str) -> None:
+def test_hostile_text_in_queries(client: TestClient, job_id: str) -> None:
     for text in HOSTILE:
         for query in (
             f"/jobs?cursor={text}",
@@ -40,7 +40,7 @@ def test_in_queries(client: TestClient, job_id: str) -> None:
             assert client.get(query).status_code in (200, 422), query
 
 
-def test_in_file_names(client: TestClient) -> None:
+def test_hostile_text_in_file_names(client: TestClient) -> None:
     for text in HOSTILE:
         header = {"content-disposition": f"attachment; filename*=utf-8''{text}"}
         answer = client.post("/uploads", content=b"x", headers=header)
@@ -49,7 +49,7 @@ def test_in_file_names(client: TestClient) -> None:
         assert client.post(f"/uploads?filename={text}", content=b"x").status_code in (201, 422)
 
 
-def test_in_specs(client: TestClient, settings: Settings) -> None:
+def test_hostile_text_in_specs(client: TestClient, settings: Settings) -> None:
     body = {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
     for text in ("\u202e", "\U0001f600", "\ufffe", "'; DROP TABLE jobs; --"):
         answer = client.post("/jobs", json={**body, "name": text})

@@ -1,4 +1,4 @@
-"""Requests that are sent twice and done once."""
+"""Idempotency keys: a repeated request takes effect once."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +28,7 @@ def count(engine: Engine, table: type) -> int:
         return session.scalar(select(func.count()).select_from(table)) or 0
 
 
-def test_the_same_request_gets_the_same_answer(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
+def test_repeated_request_gets_the_same_response(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
     headers = {"Idempotency-Key": "nightly-1"}
     first = client.post("/jobs", json=body, headers=headers)
     again = client.post("/jobs", json=dict(reversed(body.items())), headers=headers)
@@ -39,7 +39,7 @@ def test_the_same_request_gets_the_same_answer(client: TestClient, engine: Engin
     assert (count(engine, Job), count(engine, OutboxMessage)) == (2, 2)
 
 
-def test_another_request_of_the_same_name_is_refused(client: TestClient, body: dict[str, Any]) -> None:
+def test_other_request_with_the_same_key_is_refused(client: TestClient, body: dict[str, Any]) -> None:
     headers = {"Idempotency-Key": "k"}
     job_id = client.post("/jobs", json=body, headers=headers).json()["id"]
     assert_problem(client.post("/jobs", json={**body, "name": "x"}, headers=headers), 422, "idempotency_key_reused")
@@ -49,7 +49,7 @@ def test_another_request_of_the_same_name_is_refused(client: TestClient, body: d
     assert made[0] == made[1] != job_id
 
 
-def test_a_webhook_is_made_once(client: TestClient) -> None:
+def test_repeated_request_creates_one_webhook(client: TestClient) -> None:
     headers = {"Idempotency-Key": "k"}
     body = {"url": "https://hooks.example.org/ttm"}
     first, again = (client.post("/webhooks", json=body, headers=headers) for _ in range(2))
@@ -60,13 +60,13 @@ def test_a_webhook_is_made_once(client: TestClient) -> None:
     assert_problem(other, 422, "idempotency_key_reused")
 
 
-def test_a_refusal_is_not_kept(client: TestClient, body: dict[str, Any]) -> None:
+def test_refused_request_is_not_stored(client: TestClient, body: dict[str, Any]) -> None:
     headers = {"Idempotency-Key": "k"}
     assert client.post("/jobs", json={**body, "student": "resnet188"}, headers=headers).status_code == 422
     assert client.post("/jobs", json=body, headers=headers).status_code == 201
 
 
-def test_many_at_once_make_one_job(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
+def test_concurrent_requests_create_one_job(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
     headers = {"Idempotency-Key": "k"}
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: client.post("/jobs", json=body, headers=headers), range(16)))
@@ -76,7 +76,7 @@ def test_many_at_once_make_one_job(client: TestClient, engine: Engine, body: dic
     assert count(engine, Job) == 1
 
 
-def test_a_request_in_flight_is_told_so_on_postgresql(engine: Engine) -> None:
+def test_concurrent_request_is_refused_on_postgresql(engine: Engine) -> None:
     if engine.dialect.name == "sqlite":
         pytest.skip("SQLite has one writer at a time: the second request waits for the first")
     held, done = threading.Event(), threading.Event()
@@ -96,12 +96,12 @@ def test_a_request_in_flight_is_told_so_on_postgresql(engine: Engine) -> None:
     finally:
         done.set()
         holder.join()
-    # The first one failed, and left nothing.
+    # The first request failed and stored nothing.
     with session_scope(engine) as session:
         assert idempotency.find(session, "k", "0" * 64) is None
 
 
-def test_a_name_is_free_again_after_a_day(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
+def test_key_expires_after_a_day(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
     headers = {"Idempotency-Key": "k"}
     client.post("/jobs", json=body, headers=headers)
     with session_scope(engine) as session:
@@ -111,6 +111,6 @@ def test_a_name_is_free_again_after_a_day(client: TestClient, engine: Engine, bo
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a b", "é"])
-def test_odd_names_are_refused(client: TestClient, body: dict[str, Any], key: str) -> None:
+def test_invalid_keys_are_refused(client: TestClient, body: dict[str, Any], key: str) -> None:
     answer = client.post("/jobs", json=body, headers={"Idempotency-Key": key.encode()})
     assert_problem(answer, 422, "invalid_request")

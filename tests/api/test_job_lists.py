@@ -1,4 +1,4 @@
-"""Finding jobs again, renaming, tagging, trying and deleting them; curves that are thinned."""
+"""Job lists, changes and deletion of jobs, dry runs, metrics and checkpoints."""
 
 from datetime import timedelta
 from itertools import pairwise
@@ -25,7 +25,7 @@ def ids(client: TestClient, **params: Any) -> list[str]:
     return [job["id"] for job in answer.json()["items"]]
 
 
-def test_filters_find_what_fits_all_of_them(client: TestClient, engine: Engine) -> None:
+def test_filters_are_combined_with_and(client: TestClient, engine: Engine) -> None:
     with session_scope(engine) as session:
         a = create_job(session, name="a", tags=["pets", "nightly"], teacher="upload:1", owner="ana").id
         b = create_job(session, name="b", tags=["pets"], teacher="upload:2", owner="ben").id
@@ -49,7 +49,7 @@ def test_filters_find_what_fits_all_of_them(client: TestClient, engine: Engine) 
     assert ids(client, created_after=(moment + timedelta(days=1)).isoformat()) == []
 
 
-def test_pages_of_filtered_lists_are_whole(client: TestClient, engine: Engine) -> None:
+def test_pages_of_filtered_lists_are_complete(client: TestClient, engine: Engine) -> None:
     with session_scope(engine) as session:
         made = [create_job(session, tags=["t"] if number % 2 else []).id for number in range(12)]
     for job_id in made[:4]:
@@ -85,7 +85,7 @@ def test_pages_of_filtered_lists_are_whole(client: TestClient, engine: Engine) -
         {"tag": ["t"] * 11},
     ],
 )
-def test_odd_filters_are_refused(shared_client: TestClient, params: dict[str, Any]) -> None:
+def test_invalid_filters_are_refused(shared_client: TestClient, params: dict[str, Any]) -> None:
     assert_problem(shared_client.get("/jobs", params=params), 422, "invalid_request")
 
 
@@ -101,7 +101,7 @@ FILTERS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-def test_each_list_reads_an_index_in_its_order(client: TestClient, engine: Engine) -> None:
+def test_each_job_list_is_read_from_an_index(client: TestClient, engine: Engine) -> None:
     with session_scope(engine) as session:
         row = {column.name: getattr(create_job(session), column.name) for column in Job.__table__.columns}
         rows = [
@@ -127,13 +127,13 @@ def test_each_list_reads_an_index_in_its_order(client: TestClient, engine: Engin
         connection.execute(text("ANALYZE"))
     second = client.get("/jobs").json()["next_cursor"]
     own: Engine = client.app.state.services.engine  # type: ignore[attr-defined]
-    with statements(own, lambda sql: sql.startswith("SELECT jobs.") and "ORDER BY" in sql) as asked:
+    with statements(own, lambda sql: sql.startswith("SELECT jobs.") and "ORDER BY" in sql) as executed:
         for params, index in FILTERS:
             for cursor in ({}, {"cursor": second}):
-                asked.clear()
+                executed.clear()
                 ids(client, **params, **cursor)
-                assert asked
-                for statement, parameters in asked:
+                assert executed
+                for statement, parameters in executed:
                     plan = explain(engine, statement, parameters)
                     assert index in plan, (params, plan)
                     assert "TEMP B-TREE" not in plan, (params, plan)
@@ -172,15 +172,13 @@ def test_name_and_tags_can_be_changed_at_any_time(client: TestClient, engine: En
         ({"state": "succeeded"}, "/state"),
     ],
 )
-def test_what_cannot_be_changed_is_pointed_at(
-    client: TestClient, engine: Engine, body: dict[str, Any], pointer: str
-) -> None:
+def test_invalid_changes_are_refused(client: TestClient, engine: Engine, body: dict[str, Any], pointer: str) -> None:
     job_id = queued(engine)
     problem = assert_problem(client.patch(f"/jobs/{job_id}", json=body), 422, "invalid_request")
     assert [error["pointer"] for error in problem["errors"]] == [pointer]
 
 
-def test_a_job_that_has_ended_can_be_deleted(client: TestClient, engine: Engine, storage: Storage) -> None:
+def test_finished_job_can_be_deleted(client: TestClient, engine: Engine, storage: Storage) -> None:
     job_id = queued(engine, tags=["t"])
     refusal = client.delete(f"/jobs/{job_id}")
     assert_problem(refusal, 409, "job_not_deletable")
@@ -200,7 +198,7 @@ def test_a_job_that_has_ended_can_be_deleted(client: TestClient, engine: Engine,
             assert session.scalar(select(func.count()).select_from(table)) == 0
 
 
-def test_a_dry_run_says_what_would_be_and_makes_nothing(client: TestClient, engine: Engine, settings: Settings) -> None:
+def test_dry_run_resolves_the_spec_and_creates_nothing(client: TestClient, engine: Engine, settings: Settings) -> None:
     upload = client.post("/uploads", content=b"weights").json()["uri"]
     teacher = {"checkpoint": upload, "architecture": "resnet50", "num_classes": 37}
     body = {"teacher": teacher, "student": "resnet18", "dataset": settings.data_roots[0].as_uri()}
@@ -251,6 +249,6 @@ def test_curves_are_thinned(client: TestClient, engine: Engine) -> None:
     assert [point["step"] for point in later] == list(range(999_910, 1_000_001, 10))
 
 
-def test_checkpoints_that_are_kept_are_listed(client: TestClient, engine: Engine) -> None:
+def test_kept_checkpoints_are_listed(client: TestClient, engine: Engine) -> None:
     job_id = queued(engine)
     assert client.get(f"/jobs/{job_id}/checkpoints").json() == {"items": []}

@@ -28,9 +28,7 @@ def submit(client: TestClient, body: dict[str, Any], **more: Any) -> dict[str, A
     return job
 
 
-def test_three_strings_make_a_job_with_a_complete_spec(
-    client: TestClient, engine: Engine, body: dict[str, Any]
-) -> None:
+def test_job_of_three_strings_has_a_complete_spec(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
     answer = client.post("/jobs", json=body)
     job = answer.json()
     assert answer.status_code == 201
@@ -42,17 +40,17 @@ def test_three_strings_make_a_job_with_a_complete_spec(
     assert [entry["value"] for entry in job["history"]] == ["queued"]
     assert client.get(answer.headers["location"]).json() == job
     with read_scope(engine) as session:
-        assert session.scalar(select(func.count()).select_from(OutboxMessage)) == 1, "a ring is owed"
+        assert session.scalar(select(func.count()).select_from(OutboxMessage)) == 1, "the wake-up message is pending"
 
 
-def test_pages_are_newest_first_and_whole(client: TestClient, body: dict[str, Any]) -> None:
+def test_pages_are_newest_first_and_complete(client: TestClient, body: dict[str, Any]) -> None:
     made = [submit(client, body, name=f"job {number}")["id"] for number in range(7)]
     seen: list[str] = []
     cursor = None
     while True:
         page = client.get("/jobs", params={"limit": 3, **({"cursor": cursor} if cursor else {})}).json()
         seen += [job["id"] for job in page["items"]]
-        # A job submitted meanwhile moves nothing.
+        # A job submitted between two pages does not shift them.
         submit(client, body)
         cursor = page["next_cursor"]
         assert page["has_more"] == (cursor is not None)
@@ -71,7 +69,9 @@ def test_list_is_filtered_by_states(client: TestClient, body: dict[str, Any]) ->
     assert states("failed") == []
 
 
-def test_running_job_shows_progress_metrics_and_gap(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
+def test_running_job_shows_progress_metrics_and_accuracy_change(
+    client: TestClient, engine: Engine, body: dict[str, Any]
+) -> None:
     job_id = submit(client, body)["id"]
     train(engine, claim(engine, job_id), range(1, 6))
     job = client.get(f"/jobs/{job_id}").json()
@@ -115,17 +115,17 @@ def test_succeeded_job_shows_result_and_artifacts(
     assert client.get(job["links"]["log"]).text == "step 1\n"
 
 
-def test_a_new_job_is_answered_without_being_read_again(client: TestClient, settings: Settings) -> None:
+def test_submission_takes_four_reads(client: TestClient, settings: Settings) -> None:
     body = {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
-    client.get("/jobs")  # whether keys are asked for is remembered a while
+    client.get("/jobs")  # caches whether keys are required
     with statements(Engine, lambda sql: sql.startswith("SELECT")) as reads:
         made = client.post("/jobs", json=body).json()
-    # The project's limits, the time, the webhooks to tell, and the workers that could take it.
+    # Project limits, time, webhooks and workers.
     assert len(reads) == 4, reads
     assert client.get(f"/jobs/{made['id']}").json() == made
 
 
-def test_failure_says_whose_fault_it_was(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
+def test_failure_has_code_origin_and_next_step(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
     job_id = submit(client, body)["id"]
     fail(engine, claim(engine, job_id))
     failure = client.get(f"/jobs/{job_id}").json()["failure"]
@@ -133,7 +133,7 @@ def test_failure_says_whose_fault_it_was(client: TestClient, engine: Engine, bod
     assert failure == {"code": "bad_dataset", "message": "No images.", "origin": "user", "retryable": False}
 
 
-def test_cancel_is_idempotent_until_the_job_has_ended_otherwise(
+def test_cancel_is_idempotent_unless_the_job_finished(
     client: TestClient, engine: Engine, storage: Storage, body: dict[str, Any]
 ) -> None:
     waiting, held, done = (submit(client, body)["id"] for _ in range(3))
@@ -159,7 +159,7 @@ def test_pause_resume_and_retry(client: TestClient, body: dict[str, Any]) -> Non
     assert again.headers["location"] == f"/jobs/{again.json()['id']}"
 
 
-def test_metrics_come_by_step_and_in_pages(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
+def test_metrics_are_ordered_by_step_and_paged(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
     job_id = submit(client, body)["id"]
     train(engine, claim(engine, job_id), range(1, 8))
     first = client.get(f"/jobs/{job_id}/metrics", params={"limit": 4}).json()
@@ -174,7 +174,7 @@ def test_metrics_come_by_step_and_in_pages(client: TestClient, engine: Engine, b
     assert (first["has_more"], rest["has_more"], rest["next_after_step"]) == (True, False, None)
 
 
-def test_a_job_can_start_from_the_student_of_another(
+def test_student_of_a_job_can_be_the_teacher_of_another(
     client: TestClient, engine: Engine, storage: Storage, body: dict[str, Any]
 ) -> None:
     first = submit(client, body)["id"]
@@ -184,7 +184,7 @@ def test_a_job_can_start_from_the_student_of_another(
     assert submit(client, body, teacher=f"job:{first}")["teacher"] == f"job:{first}"
 
 
-def test_a_rolled_back_request_leaves_nothing(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
+def test_refused_submission_writes_nothing(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
     with session_scope(engine) as session:
         before = session.scalar(select(func.count()).select_from(OutboxMessage))
     client.post("/jobs", json={**body, "student": "resnet999999"})

@@ -1,4 +1,4 @@
-"""What Prometheus reads of the API: who may, what there is, and that it is right."""
+"""The Prometheus metrics of the API."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ TOKEN = "the-token-of-prometheus"
 
 
 def scrape(client: TestClient, **headers: str) -> dict[tuple[str, ...], float]:
-    """Each sample by its name and the values of its labels."""
+    """The value of each sample by its name and label values."""
     answer = client.get("/metrics", headers=headers)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
@@ -35,7 +35,7 @@ def scrape(client: TestClient, **headers: str) -> dict[tuple[str, ...], float]:
     }
 
 
-def test_the_record_is_told(client: TestClient, engine: Engine, storage: Storage) -> None:
+def test_database_metrics_match_the_database(client: TestClient, engine: Engine, storage: Storage) -> None:
     queued(engine, queue="gpu")
     queued(engine)
     running(engine, duration=NO_TIME)
@@ -62,7 +62,7 @@ def test_the_record_is_told(client: TestClient, engine: Engine, storage: Storage
     assert found["ttm_stored_bytes", "artifacts"] > 1_000_000
 
 
-def test_requests_are_counted_by_route_not_by_what_was_asked_for(sqlite_client: TestClient) -> None:
+def test_requests_are_counted_by_route_template(sqlite_client: TestClient) -> None:
     for _ in range(3):
         sqlite_client.get("/jobs/01a208f9-4f21-7689-b112-a58ab3238037")
     for path in ("/no/such/1", "/no/such/2"):
@@ -76,7 +76,7 @@ def test_requests_are_counted_by_route_not_by_what_was_asked_for(sqlite_client: 
     assert any(key[:2] == ("ttm_http_requests_total", "other") for key in found)
 
 
-def test_only_the_token_and_the_operators_admin_see_them(sqlite_settings: Settings, sqlite_url: str) -> None:
+def test_metrics_require_the_token_or_an_admin_key(sqlite_settings: Settings, sqlite_url: str) -> None:
     with TestClient(create_app(sqlite_settings.model_copy(update={"metrics_token": TOKEN}))) as client:
         engine = client.app.state.services.engine  # type: ignore[attr-defined]
         with session_scope(engine) as session:
@@ -90,10 +90,10 @@ def test_only_the_token_and_the_operators_admin_see_them(sqlite_settings: Settin
         assert client.get("/metrics").status_code == 401
         for path in ("/jobs", "/metrics/", "/keys"):
             answer = client.get(path, headers={"Authorization": f"Bearer {TOKEN}"})
-            assert answer.status_code == 401, "the token opens nothing else"
+            assert answer.status_code == 401, "the token grants nothing else"
 
 
-def test_without_its_database_the_process_still_tells(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_process_metrics_are_exported_without_a_database(tmp_path_factory: pytest.TempPathFactory) -> None:
     with PostgresServer() as server:
         settings = make_settings(server.url(), tmp_path_factory.mktemp("api"))
         with TestClient(create_app(settings.model_copy(update={"metrics_token": TOKEN}))) as client:

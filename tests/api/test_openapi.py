@@ -1,4 +1,4 @@
-"""The OpenAPI document: complete, current, and true."""
+"""The OpenAPI document is complete and current, and its examples are valid."""
 
 import json
 import re
@@ -23,7 +23,7 @@ def operations() -> list[tuple[str, str, dict[str, Any]]]:
     return [(path, method, op) for path, methods in document["paths"].items() for method, op in methods.items()]
 
 
-def test_the_committed_document_is_current() -> None:
+def test_committed_document_is_current() -> None:
     current = json.dumps(create_app().openapi(), indent=2, ensure_ascii=False) + "\n"
     assert SNAPSHOT.read_text(encoding="utf-8") == current, "run: python -m api.openapi > docs/reference/openapi.json"
 
@@ -43,7 +43,7 @@ def test_every_operation_is_described(path: str, method: str, operation: dict[st
             assert list(answer["content"]) == ["application/problem+json"], (method, path, status)
 
 
-def test_operation_ids_are_unique_and_paths_are_the_promised_ones() -> None:
+def test_operation_ids_are_unique_and_documented_paths_exist() -> None:
     ids = [operation["operationId"] for _, _, operation in operations()]
     assert len(ids) == len(set(ids))
     assert {(method, path) for path, method, _ in operations()} >= {
@@ -68,7 +68,7 @@ def test_operation_ids_are_unique_and_paths_are_the_promised_ones() -> None:
     }
 
 
-def test_every_reference_leads_somewhere() -> None:
+def test_every_reference_resolves() -> None:
     document = create_app().openapi()
     text = json.dumps(document)
     names = {part.partition('"')[0] for part in text.split("#/components/schemas/")[1:]}
@@ -82,30 +82,30 @@ def test_examples_are_specs_of_known_architectures(name: str) -> None:
     catalogue.find(spec.student.architecture)
 
 
-def test_the_served_document_is_the_same(sqlite_client: TestClient) -> None:
+def test_served_document_is_the_committed_one(sqlite_client: TestClient) -> None:
     assert sqlite_client.get("/openapi.json").json() == create_app().openapi()
 
 
-def test_every_code_that_is_answered_is_in_the_document() -> None:
+def test_every_problem_code_is_documented() -> None:
     document = create_app().openapi()
-    told = document["components"]["schemas"]["Problem"]["properties"]["code"]["x-extensible-enum"]
+    listed = document["components"]["schemas"]["Problem"]["properties"]["code"]["x-extensible-enum"]
     named: set[str] = set()
     for _, _, operation in operations():
         for status, answer in operation["responses"].items():
             if status == "default" or int(status) >= 400:
                 named |= set(re.findall(r"`([a-z_]+)`", answer["description"]))
-    # Bases of others, which say which thing is not found or not right.
+    # Base classes of more specific errors.
     bases = {"not_found", "conflict", "invalid_input", "invalid_transition"}
-    other = {"no_such_route", "invalid_name"}  # of no operation; of a name that the schema refuses before
-    assert set(told) - named <= bases | other
-    assert set(told) <= set(error_codes())
+    other = {"no_such_route", "invalid_name"}  # of no operation; refused by the schema before
+    assert set(listed) - named <= bases | other
+    assert set(listed) <= set(error_codes())
 
 
 JSON = "application/json"
 
 
 def examples() -> list[tuple[str, str, str, Any]]:
-    """Method, path, name and value of every example of a body."""
+    """Method, path, name and value of every example body."""
     document = create_app().openapi()
     found = []
     for path, method, operation in operations():
@@ -121,12 +121,12 @@ def examples() -> list[tuple[str, str, str, Any]]:
 
 
 @pytest.mark.parametrize(("method", "path", "name", "value"), examples())
-def test_every_example_is_accepted_as_it_stands(
+def test_every_example_is_accepted(
     sqlite_client: TestClient, sqlite_settings: Settings, method: str, path: str, name: str, value: Any
 ) -> None:
     upload = sqlite_client.post("/uploads", content=b"x").json()["uri"]
     folder = sqlite_settings.data_roots[0]
-    # The one upload and the one folder that the examples name.
+    # Examples name one upload and one folder.
     body = json.dumps(value).replace("file:///data/pets", folder.as_uri())
     body = re.sub(r"upload:[0-9a-f-]{36}", upload, body)
     job = {"student": "resnet18", "dataset": folder.as_uri(), "method": "ce"}
@@ -138,7 +138,7 @@ def test_every_example_is_accepted_as_it_stands(
     assert answer.status_code in (200, 201), answer.text
 
 
-def test_codes_are_unique_and_explained() -> None:
+def test_problem_codes_are_unique_and_explained() -> None:
     codes = error_codes()
     assert {"job_not_found", "unknown_architecture", "uri_not_allowed", "too_large", "internal_error"} <= set(codes)
     assert all(error.__doc__ for error in codes.values())

@@ -50,7 +50,7 @@ def test_sigterm_ends_live_streams_and_the_process(sqlite_url: str, tmp_path: Pa
     assert lines[-1] == "complete"
 
 
-def test_a_taken_port_is_an_error(sqlite_url: str) -> None:
+def test_port_in_use_is_an_error(sqlite_url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         environment = {"TTM_DATABASE_URL": sqlite_url, "TTM_PORT": str(taken.getsockname()[1]), "PATH": "/usr/bin"}
         ended = subprocess.run(

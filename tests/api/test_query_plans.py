@@ -1,4 +1,4 @@
-"""The other lists: each page is a range of an index, on either database."""
+"""Query plans of lists other than jobs: each page is an index range on both databases."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +14,7 @@ _ROWS = 3000
 
 
 def fill(engine: Engine) -> str:
-    """Rows of everything that is listed; returns the id of a webhook."""
+    """Inserts rows into every listed table. Returns the id of a webhook."""
     times = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number) for number in range(_ROWS)]
     hooks = [
         {"id": new_id(), "url": "https://x/", "events": [], "secret": "whsec_", "created_at": at} for at in times[:30]
@@ -74,10 +74,10 @@ def fill(engine: Engine) -> str:
     return str(hooks[0]["id"])
 
 
-def test_each_list_reads_an_index_in_its_order(client: TestClient, engine: Engine) -> None:
+def test_each_list_is_read_from_an_index(client: TestClient, engine: Engine) -> None:
     webhook_id = fill(engine)
     own: Engine = client.app.state.services.engine  # type: ignore[attr-defined]
-    with statements(own, lambda sql: "ORDER BY" in sql) as asked:
+    with statements(own, lambda sql: "ORDER BY" in sql) as executed:
         for path, index in (
             ("/uploads", "ix_uploads_newest"),
             (f"/webhooks/{webhook_id}/deliveries", "ix_webhook_deliveries_newest"),
@@ -86,12 +86,12 @@ def test_each_list_reads_an_index_in_its_order(client: TestClient, engine: Engin
         ):
             cursor = None
             for _ in range(2):
-                asked.clear()
+                executed.clear()
                 page = client.get(path, params={"limit": 2} | ({"cursor": cursor} if cursor else {})).json()
                 cursor = page["next_cursor"]
                 assert len(page["items"]) == 2
-                assert asked
-                for statement, parameters in asked:
+                assert executed
+                for statement, parameters in executed:
                     plan = explain(engine, statement, parameters)
                     assert index in plan or "sqlite_autoindex_registry_entries" in plan, (path, plan)
                     assert "TEMP B-TREE" not in plan, (path, plan)

@@ -1,4 +1,4 @@
-"""What waits: in which order, for what, and whose turn it is."""
+"""The queue: claim order, blocked reasons and project positions."""
 
 import re
 from datetime import timedelta
@@ -26,8 +26,8 @@ from ttm_jobs.repositories.jobs.scheduling import WorkerCapacity
 from ttm_jobs.settings import Settings
 
 GIB = 1 << 30
-# A well-formed id that no job has.
-NOBODY = "01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10"
+# A valid id of no job.
+UNKNOWN_ID = "01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10"
 
 
 def worker(engine: Engine, name: str, *queues: str, memory: int | None = None, job_id: str | None = None) -> None:
@@ -45,14 +45,14 @@ def worker(engine: Engine, name: str, *queues: str, memory: int | None = None, j
         )
 
 
-def line(client: TestClient, **params: Any) -> list[dict[str, Any]]:
+def queue_page(client: TestClient, **params: Any) -> list[dict[str, Any]]:
     answer = client.get("/queue/jobs", params=params)
     assert answer.status_code == 200, answer.text
     return list(answer.json()["items"])
 
 
-def walked(client: TestClient, limit: int) -> list[dict[str, Any]]:
-    """All pages of the line."""
+def all_pages(client: TestClient, limit: int) -> list[dict[str, Any]]:
+    """The jobs of all pages of the queue."""
     found: list[dict[str, Any]] = []
     cursor = None
     while True:
@@ -64,9 +64,9 @@ def walked(client: TestClient, limit: int) -> list[dict[str, Any]]:
             return found
 
 
-def test_the_line_is_in_the_order_in_which_workers_take_it(client: TestClient, engine: Engine) -> None:
+def test_queue_is_in_claim_order(client: TestClient, engine: Engine) -> None:
     made = {queued(engine, priority=priority): priority for priority in (5, 9, 5, 0, 9, 3, 5)}
-    shown = walked(client, 2)
+    shown = all_pages(client, 2)
     assert [job["position"] for job in shown] == list(range(1, 8))
     taken = []
     for _ in made:
@@ -75,23 +75,23 @@ def test_the_line_is_in_the_order_in_which_workers_take_it(client: TestClient, e
         assert lease is not None
         taken.append(lease.job_id)
     assert [job["id"] for job in shown] == taken
-    assert line(client) == []
+    assert queue_page(client) == []
 
 
-def test_places_count_anew_when_those_before_are_taken(client: TestClient, engine: Engine) -> None:
+def test_positions_are_recounted_after_a_claim(client: TestClient, engine: Engine) -> None:
     first, *_ = [queued(engine) for _ in range(4)]
     cursor = client.get("/queue/jobs", params={"limit": 2}).json()["next_cursor"]
-    assert [job["position"] for job in line(client, cursor=cursor)] == [3, 4]
+    assert [job["position"] for job in queue_page(client, cursor=cursor)] == [3, 4]
     claimed(engine, first)
-    assert [job["position"] for job in line(client, cursor=cursor)] == [2, 3]
+    assert [job["position"] for job in queue_page(client, cursor=cursor)] == [2, 3]
 
 
-def test_each_job_tells_what_it_waits_for(client: TestClient, engine: Engine) -> None:
+def test_queued_jobs_show_their_blocked_reasons(client: TestClient, engine: Engine) -> None:
     large = queued(engine, device_memory_bytes=80 * GIB)
     small = queued(engine, device_memory_bytes=16 * GIB, owner="ana")
 
     def reasons() -> dict[str, str]:
-        return {job["id"]: job["blocked_on"] for job in line(client)}
+        return {job["id"]: job["blocked_on"] for job in queue_page(client)}
 
     assert reasons() == {large: "worker", small: "worker"}
     worker(engine, "w1", "other", memory=80 * GIB)
@@ -107,19 +107,17 @@ def test_each_job_tells_what_it_waits_for(client: TestClient, engine: Engine) ->
     assert reasons() == {large: "memory", again.id: "time"}
     third = queued(engine)
     assert reasons()[third] == "limit"
-    shown = line(client)[0]
+    shown = queue_page(client)[0]
     assert (shown["device_memory_bytes"], shown["attempt"], shown["owner"]) == (80 * GIB, 0, None)
     assert shown["blocked_reason"] == client.get(f"/jobs/{large}").json()["blocked_reason"]
 
 
-def test_queues_tell_who_serves_them_and_whose_turn_it_is(
-    client: TestClient, settings: Settings, engine: Engine
-) -> None:
+def test_queues_show_workers_and_project_positions(client: TestClient, settings: Settings, engine: Engine) -> None:
     with session_scope(engine) as session:
         projects.ensure(session, "other")
     with session_scope(bound_to(engine, "other")) as session:
-        theirs = create_job(session).id
-        create_job(session, queue="theirs")
+        foreign_job = create_job(session).id
+        create_job(session, queue="other-project")
     held = queued(engine)
     claimed(engine, held)
     queued(engine), queued(engine, queue="gpu")
@@ -128,46 +126,48 @@ def test_queues_tell_who_serves_them_and_whose_turn_it_is(
     several = settings.model_copy(update={"queues": ("gpu", "default", "unused")})
     with TestClient(create_app(several)) as client:
         seen = client.get("/queue").json()
-        listed = line(client, queue="default")
+        listed = queue_page(client, queue="default")
     assert (seen["depth"], seen["running"], seen["idle_workers"]) == (2, 1, 1)
-    lines = {each.pop("name"): each for each in seen["queues"]}
-    assert list(lines) == ["gpu", "default", "unused"], "what waits of others alone is not told"
-    assert all((each.pop("oldest_age_seconds") is not None) == bool(each["depth"]) for each in lines.values())
-    assert lines == {
+    queues_by_name = {each.pop("name"): each for each in seen["queues"]}
+    assert list(queues_by_name) == ["gpu", "default", "unused"], (
+        "queues with jobs of other projects only are not listed"
+    )
+    assert all((each.pop("oldest_age_seconds") is not None) == bool(each["depth"]) for each in queues_by_name.values())
+    assert queues_by_name == {
         "gpu": {"depth": 1, "workers": 2, "idle_workers": 1, "projects": 1, "project_position": 1},
-        # The other project runs nothing yet, so it goes first.
+        # The other project runs no job, so it comes first.
         "default": {"depth": 1, "workers": 1, "idle_workers": 0, "projects": 2, "project_position": 2},
         "unused": {"depth": 0, "workers": 0, "idle_workers": 0, "projects": 0, "project_position": None},
     }
-    assert theirs not in {job["id"] for job in listed}
+    assert foreign_job not in {job["id"] for job in listed}
 
 
 @pytest.mark.parametrize(
     "params",
-    [{"cursor": "x"}, {"cursor": encode_cursor("queue", [10**30, 0, NOBODY])}, {"limit": 0}, {"queue": "x" * 65}],
+    [{"cursor": "x"}, {"cursor": encode_cursor("queue", [10**30, 0, UNKNOWN_ID])}, {"limit": 0}, {"queue": "x" * 65}],
 )
-def test_odd_questions_are_refused(shared_client: TestClient, params: dict[str, Any]) -> None:
+def test_invalid_parameters_are_refused(shared_client: TestClient, params: dict[str, Any]) -> None:
     code = "invalid_cursor" if "cursor" in params else "invalid_request"
     assert_problem(shared_client.get("/queue/jobs", params=params), 422, code)
 
 
-def test_a_page_of_a_long_line_is_a_range_of_the_index(client: TestClient, engine: Engine) -> None:
+def test_page_of_a_long_queue_is_an_index_range(client: TestClient, engine: Engine) -> None:
     create_many(engine, 5000)
     with session_scope(engine) as session:
         session.execute(update(Job).where(Job.name.like("sweep %7")).values(priority=8))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ANALYZE"))
     own: Engine = client.app.state.services.engine  # type: ignore[attr-defined]
-    with statements(own, lambda sql: sql.startswith("SELECT jobs.") and "ORDER BY jobs.priority" in sql) as asked:
+    with statements(own, lambda sql: sql.startswith("SELECT jobs.") and "ORDER BY jobs.priority" in sql) as executed:
         cursor = client.get("/queue/jobs", params={"limit": 200}).json()["next_cursor"]
-        assert len(line(client, cursor=cursor, limit=200)) == 200
-        assert len(line(client, cursor=cursor)) == 50
-        assert len(asked) >= 3
-        for statement, parameters in asked:
+        assert len(queue_page(client, cursor=cursor, limit=200)) == 200
+        assert len(queue_page(client, cursor=cursor)) == 50
+        assert len(executed) >= 3
+        for statement, parameters in executed:
             plan = explain(engine, statement, parameters)
-            # SQLite may walk what waits by its time instead, which is a range as well.
+            # SQLite may read queued jobs by time instead, which is an index range as well.
             assert "ix_jobs_waiting" in plan or "ix_jobs_state_newest" in plan, plan
             assert "Seq Scan" not in plan, plan
-            # Of those made at the same moment alone.
+            # Sorts only jobs of the same time.
             assert "TEMP B-TREE" not in re.sub("TEMP B-TREE FOR (LAST TERM|RIGHT PART) OF", "", plan), plan
             assert "Sort" not in plan.replace("Incremental Sort", "").replace("Sort Key", ""), plan

@@ -1,11 +1,11 @@
-"""Recipes over HTTP: found page by page, and each a part of a spec that POST /jobs takes by its name."""
+"""The recipes endpoints."""
 
 from starlette.testclient import TestClient
 
 from ttm_core.spec import recipes
 
 
-def test_pages_hold_every_recipe_once(shared_client: TestClient) -> None:
+def test_pages_contain_every_recipe_once(shared_client: TestClient) -> None:
     seen: list[str] = []
     cursor: str | None = None
     while True:
@@ -18,12 +18,12 @@ def test_pages_hold_every_recipe_once(shared_client: TestClient) -> None:
     assert seen == recipes.names()
 
 
-def test_words_search_names_and_titles(shared_client: TestClient) -> None:
+def test_search_covers_names_and_titles(shared_client: TestClient) -> None:
     names = {item["name"] for item in shared_client.get("/recipes?q=DeiT vitkd").json()["items"]}
     assert names == {"imagenet/deit3_small_patch16_224-deit_tiny_patch16_224/wttm-vitkd"}
 
 
-def test_one_is_shown_and_an_unknown_one_is_answered_with_the_nearest(shared_client: TestClient) -> None:
+def test_recipe_is_shown_and_unknown_name_suggests_the_nearest(shared_client: TestClient) -> None:
     shown = shared_client.get("/recipes/cifar100/resnet56-resnet20/wttm").json()
     assert shown["spec"]["method"] == {"kind": "wttm", "gamma": 0.3, "beta": 1.5}
     problem = shared_client.get("/recipes/cifar100/resnet56-resnet20/wtm")

@@ -1,4 +1,4 @@
-"""Every answer and every log line carries the request's id."""
+"""The X-Request-ID header."""
 
 import json
 from typing import Any
@@ -19,30 +19,32 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_whatever_is_answered(client: TestClient, engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_response_and_log_line_has_the_request_id(
+    client: TestClient, engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
     job_id = queued(engine)
     key = bearer(make_key(engine))
     seen: set[int] = set()
     for number, (method, path) in enumerate(OPERATIONS):
         if path.endswith("/events"):
-            continue  # it does not end
+            continue  # an endless stream
         url = path.format(job_id=job_id, upload_id="x", key_id="x", webhook_id="x", name="x", version=1, filename="x")
         for headers in ({}, key, {**key, "If-None-Match": "*"}):
-            named = f"test-{number}-{len(headers)}"
+            request_id = f"test-{number}-{len(headers)}"
             capsys.readouterr()
-            answer = client.request(method, url, headers={**headers, "X-Request-ID": named})
+            answer = client.request(method, url, headers={**headers, "X-Request-ID": request_id})
             seen.add(answer.status_code)
-            assert answer.headers["x-request-id"] == named, (method, path)
-            told = lines(capsys)
-            assert told, (method, path)
-            assert {line["request_id"] for line in told} == {named}
-            assert told[-1]["status"] == answer.status_code
+            assert answer.headers["x-request-id"] == request_id, (method, path)
+            logged = lines(capsys)
+            assert logged, (method, path)
+            assert {line["request_id"] for line in logged} == {request_id}
+            assert logged[-1]["status"] == answer.status_code
             if answer.headers.get("content-type") == "application/problem+json" and method != "head":
-                assert answer.json()["request_id"] == named
+                assert answer.json()["request_id"] == request_id
     assert {200, 304, 401, 404, 409, 412, 422} <= seen
 
 
-def test_a_request_without_an_id_is_given_one(client: TestClient, capsys: pytest.CaptureFixture[str]) -> None:
+def test_request_without_an_id_gets_one(client: TestClient, capsys: pytest.CaptureFixture[str]) -> None:
     ids = {client.get("/healthz").headers["x-request-id"] for _ in range(3)}
     assert len(ids) == 3
     assert {line["request_id"] for line in lines(capsys)} == ids

@@ -1,4 +1,4 @@
-"""Which addresses a spec may name."""
+"""URIs that a spec may contain."""
 
 import os
 from pathlib import Path
@@ -19,15 +19,15 @@ def refusal(client: TestClient, **fields: object) -> tuple[int, str, list[str], 
 
 @pytest.fixture(scope="module")
 def roots(shared_client: TestClient, shared_folder: Path) -> Path:
-    """The one folder that may be read, with a file and ways out of it."""
+    """The only data root, with files, links that leave it and a neighboring folder."""
     data = shared_folder / "data"
     (data / "pets").mkdir()
     (data / "a file.tar").write_bytes(b"x")
     (shared_folder / "secret").mkdir()
     (shared_folder / "secret" / "key").write_bytes(b"x")
-    (data / "way-out").symlink_to(shared_folder / "secret")
+    (data / "link-outside").symlink_to(shared_folder / "secret")
     (data / "loop").symlink_to(data / "loop")
-    (shared_folder / "data-beside").mkdir()
+    (shared_folder / "data-other").mkdir()
     return data
 
 
@@ -81,7 +81,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("uri", HOSTILE)
 @pytest.mark.parametrize("field", ["dataset", "teacher", "student"])
-def test_foreign_addresses_are_refused(shared_client: TestClient, roots: Path, field: str, uri: str) -> None:
+def test_other_uris_are_refused(shared_client: TestClient, roots: Path, field: str, uri: str) -> None:
     whole = {"dataset": {"uri": roots.as_uri()}}
     pointer = "/dataset/uri"
     if field == "dataset":
@@ -95,7 +95,7 @@ def test_foreign_addresses_are_refused(shared_client: TestClient, roots: Path, f
     assert set(at) == {pointer}
 
 
-def test_a_file_under_a_root_is_accepted(shared_client: TestClient, roots: Path) -> None:
+def test_file_in_a_data_root_is_accepted(shared_client: TestClient, roots: Path) -> None:
     for path in (roots, roots / "pets", roots / "a file.tar"):
         body = {"student": "resnet18", "method": "ce", "dataset": path.as_uri()}
         assert shared_client.post("/jobs", json=body).status_code == 201
@@ -103,13 +103,15 @@ def test_a_file_under_a_root_is_accepted(shared_client: TestClient, roots: Path)
 
 
 @pytest.mark.parametrize(
-    "way", ["way-out/key", "../secret/key", "pets/../../secret/key", "%2e%2e/secret/key", "loop", "../data-beside"]
+    "path", ["link-outside/key", "../secret/key", "pets/../../secret/key", "%2e%2e/secret/key", "loop", "../data-other"]
 )
-def test_ways_out_of_a_root_are_refused(shared_client: TestClient, roots: Path, way: str) -> None:
-    assert refusal(shared_client, dataset=f"{roots.as_uri()}/{way}")[:2] == (422, "uri_not_allowed")
+def test_paths_outside_the_data_roots_are_refused(shared_client: TestClient, roots: Path, path: str) -> None:
+    assert refusal(shared_client, dataset=f"{roots.as_uri()}/{path}")[:2] == (422, "uri_not_allowed")
 
 
-def test_whether_a_file_outside_exists_is_not_told(shared_client: TestClient, roots: Path, shared_folder: Path) -> None:
+def test_refusal_does_not_reveal_whether_a_file_exists(
+    shared_client: TestClient, roots: Path, shared_folder: Path
+) -> None:
     there, not_there = shared_folder / "secret" / "key", shared_folder / "secret" / "none"
     forbidden = shared_folder / "secret" / "locked"
     forbidden.mkdir(mode=0)
@@ -118,7 +120,7 @@ def test_whether_a_file_outside_exists_is_not_told(shared_client: TestClient, ro
     assert len(answers) == 1
 
 
-def test_uploads_and_jobs_must_be_there(shared_client: TestClient, roots: Path) -> None:
+def test_unknown_uploads_and_jobs_are_refused(shared_client: TestClient, roots: Path) -> None:
     missing = new_id()
     assert refusal(shared_client, dataset=f"upload:{missing}")[:3] == (422, "input_not_found", ["/dataset/uri"])
     at_teacher = refusal(shared_client, dataset=roots.as_uri(), teacher=f"job:{missing}")
@@ -126,9 +128,7 @@ def test_uploads_and_jobs_must_be_there(shared_client: TestClient, roots: Path) 
     assert refusal(shared_client, dataset=f"job:{missing}")[:2] == (422, "uri_not_allowed")
 
 
-def test_what_the_operator_allowed_is_accepted_and_its_neighbours_are_not(
-    sqlite_settings: Settings, roots: Path
-) -> None:
+def test_only_allowed_origins_and_buckets_are_accepted(sqlite_settings: Settings, roots: Path) -> None:
     allowed = {"allowed_origins": ("https://data.example.org",), "allowed_buckets": ("pets",)}
     student = {"student": "resnet18", "method": "ce"}
     with TestClient(create_app(sqlite_settings.model_copy(update=allowed))) as client:

@@ -1,4 +1,4 @@
-"""Webhooks as their owner sees them."""
+"""The webhooks endpoints."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def made(client: TestClient, **fields: Any) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def test_the_secret_is_shown_when_it_is_made_and_never_again(client: TestClient) -> None:
+def test_secret_is_shown_once(client: TestClient) -> None:
     webhook = made(client, events=["job.failed", "job.failed"], description="pager")
     secret = webhook.pop("secret")
     assert secret.startswith("whsec_")
@@ -34,7 +34,7 @@ def test_the_secret_is_shown_when_it_is_made_and_never_again(client: TestClient)
     assert rotated == webhook
 
 
-def test_what_is_left_out_of_a_change_stays(client: TestClient) -> None:
+def test_omitted_fields_are_unchanged(client: TestClient) -> None:
     path = f"/webhooks/{made(client, events=['job.failed'], description='pager')['id']}"
     assert client.patch(path, json={"enabled": False}).json()["enabled"] is False
     changed = client.patch(path, json={"url": URL + "/2", "description": None}).json()
@@ -85,14 +85,14 @@ def test_deliveries_are_paged_newest_first(client: TestClient, engine: Engine) -
         ("", "invalid_request"),
     ],
 )
-def test_addresses_that_are_never_written_to_are_refused(sqlite_client: TestClient, url: str, code: str) -> None:
+def test_forbidden_urls_are_refused(sqlite_client: TestClient, url: str, code: str) -> None:
     assert pointers(assert_problem(sqlite_client.post("/webhooks", json={"url": url}), 422, code)) == ["/url"]
     path = f"/webhooks/{made(sqlite_client)['id']}"
     assert_problem(sqlite_client.patch(path, json={"url": url}), 422, code)
     assert sqlite_client.get(path).json()["url"] == URL
 
 
-def test_a_private_host_that_the_operator_allows_is_taken(sqlite_settings: Settings) -> None:
+def test_allowed_private_host_is_accepted(sqlite_settings: Settings) -> None:
     allowed = sqlite_settings.model_copy(update={"private_hosts": ("10.0.0.8:80", "hooks:8080")})
     with TestClient(create_app(allowed)) as client:
         for url in ("http://10.0.0.8/x", "http://hooks:8080/x"):
@@ -110,7 +110,7 @@ def test_unknown_events_and_too_many_webhooks_are_refused(sqlite_client: TestCli
     assert_problem(sqlite_client.post("/webhooks", json={"url": URL}), 403, "too_many_webhooks")
 
 
-def test_only_admins_change_them(client: TestClient, engine: Engine) -> None:
+def test_changes_require_an_admin_key(client: TestClient, engine: Engine) -> None:
     path = f"/webhooks/{made(client)['id']}"
     submitting = bearer(make_key(engine, scope=Scope.SUBMIT))
     assert client.get(path, headers=submitting).status_code == 200

@@ -9,12 +9,12 @@ from tests.ttm_core.factories import digits_folder
 from ttm_core.spec import recipes
 
 
-def test_the_results_page_is_not_stale() -> None:
+def test_results_page_is_current() -> None:
     """Stale? Run `python -m bench.results_page`."""
     assert (results_page.DOCS / "results.md").read_text(encoding="utf-8") == results_page.page()
 
 
-def test_it_has_every_recipe_with_the_papers_figure_and_ours() -> None:
+def test_results_page_has_published_and_measured_accuracy_of_every_recipe() -> None:
     page = results_page.page()
     for recipe in map(recipes.find, recipes.names()):
         (line,) = [line for line in page.splitlines() if line.startswith(f"| `{recipe.name}` |")]

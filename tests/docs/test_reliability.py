@@ -1,4 +1,4 @@
-"""The page of promises: each names a test that is there, and its tables are as the tests and the soak left them."""
+"""The reliability page: every guarantee names an existing test, and the tables are current."""
 
 import ast
 import json
@@ -15,14 +15,14 @@ def functions(path: Path) -> list[ast.FunctionDef]:
     return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
 
 
-def test_every_named_test_is_there() -> None:
+def test_every_named_test_exists() -> None:
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE)
     assert len(named) > 30
     for file, test in named:
         assert test in {function.name for function in functions(ROOT / file)}, f"{file}::{test}"
 
 
-def test_every_fault_is_a_row() -> None:
+def test_every_fault_has_a_row() -> None:
     faults = set()
     for path in (ROOT / "tests" / "faults").glob("test_*.py"):
         faults |= set(re.findall(r'mark\.fault\("([^"]+)"\)', path.read_text()))
@@ -30,7 +30,7 @@ def test_every_fault_is_a_row() -> None:
     assert faults <= rows, faults - rows
 
 
-def test_the_soaks_figures_are_current_and_sound() -> None:
+def test_soak_figures_are_current_and_sound() -> None:
     figures = json.loads(soak_table.FIGURES.read_text())
     assert soak_table.rewritten(PAGE, figures) == PAGE, "run: python -m tests.faults.soak_table"
     assert figures["lost"] == figures["ended_twice"] == figures["wrong_bytes"] == 0

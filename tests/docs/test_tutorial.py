@@ -69,7 +69,7 @@ def test_tutorial(stack: Stack, workspace: Path) -> None:
     assert (teacher.accuracy.student or 0) > 0.9
 
 
-def test_the_notebook_runs(stack: Stack, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notebook_runs(stack: Stack, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notebook = nbformat.read(ROOT / "notebooks/first_student.ipynb", as_version=4)
     assert all(not cell.get("outputs") for cell in notebook.cells), "outputs are not committed"
     monkeypatch.setenv("TTM_URL", stack.url)

@@ -109,7 +109,7 @@ def service(wheels: dict[str, Path], tmp_path: Path) -> Iterator[str]:
         process.wait(60)
 
 
-def test_service_answers_alone(service: str) -> None:
+def test_service_runs_alone(service: str) -> None:
     def alive() -> bool:
         try:
             return httpx2.get(f"{service}/healthz").status_code == 200

@@ -228,7 +228,7 @@ def test_download_resumes_across_broken_connections(
     assert [path.name for path in tmp_path.glob("*student*")] == ["student.safetensors"]
 
 
-def test_a_download_continues_what_an_earlier_call_left(
+def test_download_continues_a_partial_file(
     client: Client, engine: Engine, storage: Storage, job_id: str, tmp_path: Path
 ) -> None:
     succeed(engine, storage, claim(engine, job_id))
@@ -247,7 +247,7 @@ def test_a_download_continues_what_an_earlier_call_left(
     assert (tmp_path / "student").read_bytes() == STUDENT_BYTES, "what was there stays"
 
 
-def test_an_upload_goes_on_across_broken_connections(url: str, tmp_path: Path) -> None:
+def test_upload_resumes_across_broken_connections(url: str, tmp_path: Path) -> None:
     weights = tmp_path / "teacher.pt"
     weights.write_bytes(os.urandom(3_000_000))
     sent: list[int] = []
@@ -258,23 +258,21 @@ def test_an_upload_goes_on_across_broken_connections(url: str, tmp_path: Path) -
     assert sent[-1] == 3_000_000
 
 
-def test_a_service_that_takes_no_bytes_ends_the_upload(url: str, tmp_path: Path) -> None:
+def test_upload_fails_if_the_service_accepts_no_bytes(url: str, tmp_path: Path) -> None:
     weights = tmp_path / "teacher.pt"
     weights.write_bytes(bytes(3_000_000))
     with FlakyProxy(url, None, taken=2_000) as proxy, Client(proxy.url) as client, pytest.raises(ConnectionFailed):
         client.uploads.create(weights, attempts=2)
 
 
-def test_addresses_and_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_url_and_key_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TTM_URL", "http://elsewhere:9/")
     assert Client().base_url == "http://elsewhere:9"
     monkeypatch.delenv("TTM_URL")
     assert Client().base_url == "http://127.0.0.1:8000"
 
 
-def test_a_submission_whose_answer_was_lost_is_sent_again_and_done_once(
-    url: str, engine: Engine, settings: Settings
-) -> None:
+def test_submission_with_lost_response_creates_one_job(url: str, engine: Engine, settings: Settings) -> None:
     body = {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
     # The connection breaks before the answer is through, once.
     with FlakyProxy(url, 100, broken=1) as proxy, Client(proxy.url) as client:
@@ -300,13 +298,13 @@ def test_jobs_are_tagged_found_and_deleted(client: Client, settings: Settings) -
         client.jobs.get(job.id)
 
 
-def test_pauses_grow_and_are_bounded() -> None:
+def test_retry_delays_grow_up_to_a_limit() -> None:
     pauses = [Transport(first_pause=0.2).pause(attempt) for attempt in range(12)]
     assert 0.15 <= pauses[0] <= 0.25
     assert max(pauses) <= 12.5
 
 
-def test_the_client_needs_none_of_the_service() -> None:
+def test_client_imports_no_service_package() -> None:
     program = "import sys, ttm_client; print([n for n in sys.modules if n.split('.')[0] in {names}])"
     names = "('torch', 'fastapi', 'sqlalchemy', 'ttm_jobs', 'ttm_core', 'api', 'celery')"
     command = [sys.executable, "-c", program.format(names=names)]

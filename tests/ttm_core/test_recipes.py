@@ -82,9 +82,9 @@ def test_there_is_one_recipe_per_row():
 def test_cifar100_recipes_match_the_paper(pair):
     teacher, _, student = pair.partition("-")
     for method, hyper in zip(METHODS[1:], HYPERPARAMETERS[pair], strict=True):
-        told = spec(f"cifar100/{pair}/{method}").method
-        assert told.kind == method.partition("-")[0]
-        assert (told.gamma, told.beta, told.ce_weight) == (*hyper, 1.0)
+        expanded = spec(f"cifar100/{pair}/{method}").method
+        assert expanded.kind == method.partition("-")[0]
+        assert (expanded.gamma, expanded.beta, expanded.ce_weight) == (*hyper, 1.0)
     kd = spec(f"cifar100/{pair}/kd").method
     assert kd == KnowledgeDistillation.model_validate({"temperature": 4, "ce_weight": 0.1, "kd_weight": 0.9})
     crd = spec(f"cifar100/{pair}/wttm-crd").method.features
@@ -94,14 +94,17 @@ def test_cifar100_recipes_match_the_paper(pair):
     assert itrd.beta_mutual == (0 if pair in WITHOUT_MUTUAL_INFORMATION else 1)
 
     for method in METHODS:
-        told = spec(f"cifar100/{pair}/{method}")
-        assert (told.teacher.architecture, told.student.architecture) == (f"cifar/{teacher}", f"cifar/{student}")
-        assert told.student.image_size == 32
-        assert told.student.normalization.model_dump() == {
+        expanded = spec(f"cifar100/{pair}/{method}")
+        assert (expanded.teacher.architecture, expanded.student.architecture) == (
+            f"cifar/{teacher}",
+            f"cifar/{student}",
+        )
+        assert expanded.student.image_size == 32
+        assert expanded.student.normalization.model_dump() == {
             "mean": [0.5071, 0.4867, 0.4408],
             "std": [0.2675, 0.2565, 0.2761],
         }
-        training = told.training
+        training = expanded.training
         rate = 0.01 if student in ("MobileNetV2", "ShuffleV1", "ShuffleV2") else 0.05
         assert training.optimizer == Sgd(learning_rate=rate, momentum=0.9, nesterov=False, weight_decay=5e-4)
         assert training.schedule == MultiStep(milestones=[150, 180, 210], factor=0.1)
@@ -120,9 +123,9 @@ def test_published_accuracies_match_the_paper():
 
 @pytest.mark.parametrize("name", IMAGENET)
 def test_imagenet_recipes_match_the_paper(name):
-    told = spec(f"imagenet/{name}")
-    assert (told.method.kind, told.method.gamma, told.method.beta) == ("wttm", *IMAGENET[name][:2])
-    training = told.training
+    expanded = spec(f"imagenet/{name}")
+    assert (expanded.method.kind, expanded.method.gamma, expanded.method.beta) == ("wttm", *IMAGENET[name][:2])
+    training = expanded.training
     if name.startswith("deit"):
         assert training.optimizer == Timm(algorithm="adamw", learning_rate=1e-3, weight_decay=0.05)
         assert training.schedule == Cosine(warmup_epochs=20, final_learning_rate=1e-5)
@@ -132,46 +135,46 @@ def test_imagenet_recipes_match_the_paper(name):
             5,
             0.1,
         )
-        assert (told.method.features is not None) == name.endswith("vitkd")
+        assert (expanded.method.features is not None) == name.endswith("vitkd")
     else:
         assert training.optimizer == Sgd(learning_rate=0.1, momentum=0.9, nesterov=False, weight_decay=1e-4)
         assert training.schedule == MultiStep(milestones=[30, 60, 90], factor=0.1)
         assert (training.epochs, training.batch_size) == (100, 256)
     assert training.augmentation.kind == "resized_crop"
-    assert told.student.image_size == 224
+    assert expanded.student.image_size == 224
 
 
 NAME = "cifar100/resnet56-resnet20/wttm"
 
 
 def test_spec_fields_override_the_recipe():
-    told = spec(
+    expanded = spec(
         NAME,
         name="mine",
         student="cifar/resnet8",
         method={"beta": 3},
         training={"epochs": 10, "optimizer": {"learning_rate": 0.1}, "schedule": "constant"},
     )
-    assert (told.name, told.recipe) == ("mine", NAME)
-    assert (told.teacher.checkpoint, told.teacher.architecture) == ("file:///teacher", "cifar/resnet56")
-    assert (told.student.architecture, told.student.image_size) == ("cifar/resnet8", 32)
-    assert (told.dataset.uri, told.dataset.validation.share) == ("file:///data", 0.02)
-    assert (told.method.kind, told.method.gamma, told.method.beta) == ("wttm", 0.3, 3)
-    assert told.training.optimizer == Sgd(learning_rate=0.1)
-    assert told.training.schedule == Constant()
-    assert (told.training.epochs, told.training.batch_size) == (10, 64)
+    assert (expanded.name, expanded.recipe) == ("mine", NAME)
+    assert (expanded.teacher.checkpoint, expanded.teacher.architecture) == ("file:///teacher", "cifar/resnet56")
+    assert (expanded.student.architecture, expanded.student.image_size) == ("cifar/resnet8", 32)
+    assert (expanded.dataset.uri, expanded.dataset.validation.share) == ("file:///data", 0.02)
+    assert (expanded.method.kind, expanded.method.gamma, expanded.method.beta) == ("wttm", 0.3, 3)
+    assert expanded.training.optimizer == Sgd(learning_rate=0.1)
+    assert expanded.training.schedule == Constant()
+    assert (expanded.training.epochs, expanded.training.batch_size) == (10, 64)
 
 
 def test_another_variant_replaces_the_object_of_the_recipe():
-    told = spec(NAME, method="ttm", training={"optimizer": {"name": "adamw", "weight_decay": 0.1}})
-    assert told.method == TransformedTeacherMatching.model_validate({})
-    assert told.training.optimizer == AdamW(weight_decay=0.1)
+    expanded = spec(NAME, method="ttm", training={"optimizer": {"name": "adamw", "weight_decay": 0.1}})
+    assert expanded.method == TransformedTeacherMatching.model_validate({})
+    assert expanded.training.optimizer == AdamW(weight_decay=0.1)
     assert spec(NAME, method="wttm").method == spec(NAME).method
 
 
 def test_temperature_replaces_the_gamma_of_the_recipe():
-    told = spec(NAME, method={"temperature": 5}).method
-    assert (told.gamma, told.temperature, told.beta) == (0.2, 5, 1.5)
+    expanded = spec(NAME, method={"temperature": 5}).method
+    assert (expanded.gamma, expanded.temperature, expanded.beta) == (0.2, 5, 1.5)
     ramp = {"kind": "linear", "first": 0.5, "last": 0.1}
     assert spec(NAME, method={"gamma": ramp}).method.gamma.last == 0.1
 
@@ -182,8 +185,8 @@ def test_null_removes_the_feature_loss():
 
 @pytest.mark.parametrize("name", recipes.names())
 def test_expanded_spec_round_trips_through_json(name):
-    told = spec(name)
-    assert DistillSpec.model_validate_json(told.model_dump_json()) == told
+    expanded = spec(name)
+    assert DistillSpec.model_validate_json(expanded.model_dump_json()) == expanded
 
 
 def test_recipes_are_not_modified_by_expansion():
@@ -233,12 +236,12 @@ def made_teacher(path: Path, architecture: str, size: int) -> Path:
 @pytest.mark.parametrize(("benchmark", "teacher"), BY_TEACHER)
 def test_each_pair_runs(benchmark, teacher, tmp_path, monkeypatch):
     # How long a model takes is measured by the tests of reports; of so many runs it would be half the time.
-    monkeypatch.setattr(costs, "_median_seconds", lambda *told: 0.001)
+    monkeypatch.setattr(costs, "_median_seconds", lambda *expanded: 0.001)
     size = SIZES[benchmark]
     data = factories.digits_folder(tmp_path / "data", classes=2, each=3, size=size)
     checkpoint = made_teacher(tmp_path / "teacher.safetensors", teacher, size)
     for name in BY_TEACHER[benchmark, teacher]:
-        told = spec(
+        expanded = spec(
             name,
             teacher={"checkpoint": checkpoint.as_uri(), "allow_chance": True},
             dataset=data.as_uri(),
@@ -247,6 +250,6 @@ def test_each_pair_runs(benchmark, teacher, tmp_path, monkeypatch):
             training={"epochs": 1, "batch_size": 3, "gradient_accumulation": 1, "threads": 1},
         )
         workdir = tmp_path / name.replace("/", "-")
-        result = distill(told, workdir)
+        result = distill(expanded, workdir)
         assert result.steps == 2
         assert {artifact.name for artifact in result.artifacts} >= {"student.safetensors", "report.json"}

@@ -17,7 +17,7 @@ def spec(**fields):
     return DistillSpec.model_validate({**SMALLEST, **fields})
 
 
-def test_three_strings_are_a_spec_and_it_survives_its_own_json():
+def test_spec_of_three_strings_round_trips_through_json():
     short = spec()
     assert short.method.kind == "wttm"
     assert short.teacher.checkpoint == "upload:1"
@@ -26,7 +26,7 @@ def test_three_strings_are_a_spec_and_it_survives_its_own_json():
 
 
 @pytest.mark.parametrize("gamma", [0.1, 0.3, 0.7, 1.0, 1 / 3])
-def test_gamma_and_temperature_follow_each_other(gamma):
+def test_gamma_and_temperature_determine_each_other(gamma):
     by_gamma = spec(method={"kind": "wttm", "gamma": gamma}).method
     by_temperature = spec(method={"kind": "wttm", "temperature": 1 / gamma}).method
     assert by_gamma.temperature == pytest.approx(1 / gamma)

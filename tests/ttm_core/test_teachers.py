@@ -87,7 +87,7 @@ def test_state_dict_without_batch_counters_is_accepted(tmp_path):
         load(tmp_path / "y.pth", architecture="mini/resnet8_025")
 
 
-def test_wrong_num_classes_is_a_fault_of_the_spec(tmp_path):
+def test_wrong_num_classes_is_a_spec_error(tmp_path):
     saved(tmp_path / "x.pth")
     with pytest.raises(BadSpec, match=r"teacher\.num_classes is 7, but the checkpoint has 10 classes") as raised:
         load(tmp_path / "x.pth", architecture="mini/resnet8_025", num_classes=7)
@@ -114,7 +114,7 @@ def test_class_map_selects_and_orders_logits(tmp_path):
 
 
 @pytest.mark.parametrize("class_map", [[], [0, 1], [0, 1, 12], [0, 1, 1], [0, 1, 2, 3]])
-def test_wrong_class_map_is_a_fault_of_the_spec(class_map):
+def test_wrong_class_map_is_a_spec_error(class_map):
     with pytest.raises(BadSpec, match=r"teacher\.class_map must have 3 different indices below 12"):
         match_classes(12, None, ["a", "b", "c"], class_map)
 
@@ -134,6 +134,6 @@ def test_classes_are_matched_by_name(teacher_names, names, expected):
     assert match_classes(len(teacher_names or names), teacher_names, names, None) == expected
 
 
-def test_classes_the_teacher_lacks_are_refused():
+def test_classes_missing_in_the_teacher_are_refused():
     with pytest.raises(BadDataset, match="a class 'cow', which the teacher does not have"):
         match_classes(2, ["cat", "dog"], ["cat", "cow"], None)

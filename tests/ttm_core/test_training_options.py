@@ -32,13 +32,13 @@ EVERYTHING = {
 
 
 @pytest.mark.parametrize("features", [{"kind": "crd", "negatives": 64}, None])
-def test_with_everything_on_a_run_resumes_to_the_bit(features, digits_idx, teacher_file, tmp_path):
+def test_run_with_all_options_resumes_bit_identically(features, digits_idx, teacher_file, tmp_path):
     method = {"kind": "wttm", "features": features}
     spec = factories.spec(digits_idx, teacher_file, method=method, training=EVERYTHING)
     assert_resumes_bit_identically(spec, tmp_path, trials=2)
 
 
-def test_vitkd_between_transformers_resumes_to_the_bit(tmp_path):
+def test_vitkd_run_resumes_bit_identically(tmp_path):
     """timm's own test model of 0.4 M parameters at 32 pixels, four patches: the teacher is another of it."""
     data = factories.digits_folder(tmp_path / "set", classes=3, each=12, size=32)
     student = {"architecture": "test_vit", "image_size": 32, "drop_path": 0.1}
@@ -58,7 +58,7 @@ def test_vitkd_between_transformers_resumes_to_the_bit(tmp_path):
     assert_resumes_bit_identically(spec, tmp_path, trials=1)
 
 
-def test_tokens_must_match(tmp_path):
+def test_vitkd_requires_equal_token_counts(tmp_path):
     data = factories.digits_folder(tmp_path / "set", classes=3, each=12, size=32)
     training = {"epochs": 1, "batch_size": 8}
     small, large = ({"architecture": "test_vit", "image_size": size} for size in (32, 64))
@@ -69,7 +69,7 @@ def test_tokens_must_match(tmp_path):
         distill(spec, tmp_path / "student")
 
 
-def test_a_batch_in_parts_takes_the_same_step_where_no_statistics_are_shared(tmp_path):
+def test_gradient_accumulation_equals_one_batch_without_batch_norm(tmp_path):
     """A transformer has no batch norm: the parts' gradients add up to the whole batch's."""
     data = factories.digits_folder(tmp_path / "set", classes=3, each=12, size=32)
     made = {}
@@ -82,7 +82,7 @@ def test_a_batch_in_parts_takes_the_same_step_where_no_statistics_are_shared(tmp
         torch.testing.assert_close(made["parts"][key], tensor, rtol=1e-4, atol=1e-5)
 
 
-def test_the_average_is_what_is_judged_and_kept(digits_idx, tmp_path):
+def test_ema_weights_are_evaluated_and_saved(digits_idx, tmp_path):
     result = distill(factories.spec(digits_idx, training={"ema": 0.99}), tmp_path / "ema")
     distill(factories.spec(digits_idx), tmp_path / "last")
     assert not torch.equal(*(weights(tmp_path / name)["fc.weight"] for name in ("ema", "last")))
@@ -122,7 +122,7 @@ def test_frozen_parts_keep_their_weights_and_statistics(digits_idx, teacher_file
         assert torch.equal(tensor, end[key]) == frozen, key
 
 
-def test_a_pattern_must_match(digits_idx, teacher_file, tmp_path):
+def test_freeze_pattern_must_match_a_parameter(digits_idx, teacher_file, tmp_path):
     student = {"architecture": "mini/resnet8_050", "checkpoint": teacher_file.as_uri()}
     for patterns, message in ((["stem.*"], r"no parameter matches 'stem\.\*'"), (["*"], "excludes every parameter")):
         spec = factories.spec(digits_idx, student={**student, "freeze": patterns})
@@ -142,7 +142,7 @@ def test_float16_trains(digits_idx, teacher_file, tmp_path):
     assert distill(spec, tmp_path).student_validation.loss < 2.3
 
 
-def test_drop_path_is_refused_where_there_are_no_paths(digits_idx, tmp_path):
+def test_drop_path_requires_stochastic_depth(digits_idx, tmp_path):
     spec = factories.spec(digits_idx, student={"architecture": "mobilenetv1_100", "image_size": 32, "drop_path": 0.1})
     distill(spec.model_copy(update={"training": spec.training.model_copy(update={"epochs": 1})}), tmp_path)
     with pytest.raises(BadSpec, match="vgg11 does not support stochastic depth"):
@@ -159,12 +159,12 @@ def test_drop_path_is_refused_where_there_are_no_paths(digits_idx, tmp_path):
         ({"training": {"ema": 1}}, "less than 1"),
     ],
 )
-def test_refused_before_anything_runs(part, message, digits_idx):
+def test_invalid_options_are_refused_by_the_spec(part, message, digits_idx):
     with pytest.raises(ValidationError, match=message):
         factories.spec(digits_idx, **part)
 
 
-def test_wkd_by_features_needs_two_images_of_each_class(digits_idx, teacher_file, tmp_path):
+def test_wkd_with_features_requires_two_images_per_class(digits_idx, teacher_file, tmp_path):
     images, labels = factories.digits()
     keep = np.flatnonzero(labels != 0)[:60].tolist() + np.flatnonzero(labels == 0)[:1].tolist()
     for prefix in ("train", "t10k"):

@@ -77,7 +77,7 @@ class RunsCode:
         return os.mkdir, (os.environ["HOSTILE_MARK"],)
 
 
-@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: {"state_dict": STATE, "extra": x}], ids=["bare", "beside"])
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: {"state_dict": STATE, "extra": x}], ids=["bare", "nested"])
 @pytest.mark.parametrize("how", ["zip", "legacy", "pickle"])
 def test_pickles_that_run_code_are_refused(tmp_path, monkeypatch, wrap, how):
     mark = tmp_path / "mark"

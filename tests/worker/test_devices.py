@@ -1,4 +1,4 @@
-"""Training on two devices (two gloo processes without a GPU): same batches, same losses, one student, no leftovers."""
+"""Training on two devices (two gloo processes without a GPU): same batches, same losses, one student, no stale processes."""
 
 import json
 import os

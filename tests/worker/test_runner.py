@@ -31,7 +31,7 @@ from ttm_jobs.states import JobState
 from ttm_jobs.storage.local import LocalStorage
 from worker.run import finalize
 
-NOBODY = "01a208f9-4f21-7689-b112-a58ab3238037"
+UNKNOWN_ID = "01a208f9-4f21-7689-b112-a58ab3238037"
 
 
 def student_of(rig: Rig, job_id: str) -> str:
@@ -143,8 +143,8 @@ def test_job_of_a_crashed_trainer_resumes_from_its_checkpoint_on_another_worker(
     assert job.attempt == 2
     assert student_of(second, job_id) == weights_after(20, "0")
     with read_scope(first.engine) as session:
-        [*_, planned] = (event for event in events.after(session, job_id, 0) if event.kind == "resolved")
-        assert planned.data["resumed_from_step"] == 10
+        [*_, resolved] = (event for event in events.after(session, job_id, 0) if event.kind == "resolved")
+        assert resolved.data["resumed_from_step"] == 10
         assert len(metrics.curve(session, job_id, "train/loss")) == 20
 
 
@@ -160,8 +160,8 @@ def test_damaged_checkpoint_falls_back_to_the_previous_one(make_rig: MakeRig, da
     rig.run(job_id)
     assert student_of(rig, job_id) == weights_after(20, "0")
     with read_scope(rig.engine) as session:
-        [*_, planned] = (event for event in events.after(session, job_id, 0) if event.kind == "resolved")
-        assert planned.data["resumed_from_step"] == older.step == 5
+        [*_, resolved] = (event for event in events.after(session, job_id, 0) if event.kind == "resolved")
+        assert resolved.data["resumed_from_step"] == older.step == 5
 
 
 def test_poison_job_fails_after_its_maximum_attempts(rig: Rig, dataset: str) -> None:
@@ -333,8 +333,8 @@ def test_repeated_wake_up_messages_to_two_workers_start_one_attempt(make_rig: Ma
 @pytest.mark.parametrize(
     ("uri", "code"),
     [
-        (f"upload:{NOBODY}", "upload_not_found"),
-        (f"job:{NOBODY}", "job_not_found"),
+        (f"upload:{UNKNOWN_ID}", "upload_not_found"),
+        (f"job:{UNKNOWN_ID}", "job_not_found"),
         ("file:///etc", "uri_not_allowed"),
         ("http://example.com/data.tar", "uri_not_allowed"),
     ],

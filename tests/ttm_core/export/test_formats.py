@@ -85,7 +85,7 @@ def test_onnx_reproduces_pytorch_logits_for_any_batch_size(name: str, tmp_path: 
     torch.testing.assert_close(torch.from_numpy(logits), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_the_file_says_what_it_is_and_not_where_it_was_made(tmp_path: Path) -> None:
+def test_onnx_file_has_metadata_and_no_local_paths(tmp_path: Path) -> None:
     student = made("mini/resnet8_025", 8)
     write_exports(source(student), ["onnx"], tmp_path, lambda event: None)
     assert str(Path(torch.__file__).parents[1]).encode() not in (tmp_path / "student.onnx").read_bytes()
@@ -96,9 +96,9 @@ def test_the_file_says_what_it_is_and_not_where_it_was_made(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("content", [b"", b"no model", None])
-def test_what_is_no_file_of_ours_is_refused(tmp_path: Path, content: bytes | None) -> None:
+def test_foreign_onnx_files_are_refused(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "x.onnx"
-    if content is None:  # a sound model that says nothing of itself
+    if content is None:  # a valid model without metadata
         node = onnx.helper.make_node("Identity", ["image"], ["logits"])
         ends = [onnx.helper.make_tensor_value_info(name, 1, [1]) for name in ("image", "logits")]
         graph = onnx.helper.make_graph([node], "g", ends[:1], ends[1:])

@@ -17,7 +17,7 @@ def report_of(workdir: Path) -> Report:
     return Report.model_validate_json((workdir / "out" / "report.json").read_text())
 
 
-def test_the_report_is_true_of_the_files(
+def test_report_matches_the_files(
     digits_idx: Path, teacher_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec = factories.spec(digits_idx, teacher_file, exports=["onnx", "onnx_int8"], name="<b>digits</b>")
@@ -63,7 +63,7 @@ def test_resumed_run_has_the_same_report_except_times(digits_idx: Path, teacher_
     assert whole.student.model_dump(exclude=times) == stopped.student.model_dump(exclude=times)
 
 
-def test_evaluate_names_what_it_cannot_read(
+def test_evaluate_names_the_unreadable_path(
     digits_idx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"no weights")

@@ -101,7 +101,7 @@ def train_crd(crd: Crd, sampler: NegativeSampler, steps: range) -> list[float]:
     return losses
 
 
-def test_crd_resumes_to_the_bit() -> None:
+def test_crd_resumes_bit_identically() -> None:
     sampler = NegativeSampler(torch.arange(50) % 3, count=16)
     torch.manual_seed(0)
     whole = Crd(12, 20, samples=50)

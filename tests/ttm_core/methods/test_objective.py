@@ -119,7 +119,7 @@ def test_ramps_have_the_value_of_the_epoch(field):
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
 
 
-def companion_terms(features, tokens=False):
+def feature_terms(features, tokens=False):
     """With every other image of twelve in the training split."""
     spec = WeightedTransformedTeacherMatching.model_validate({"features": features})
     images = ArrayImages(torch.zeros(12, 1, 8, 8, dtype=torch.uint8))
@@ -137,7 +137,7 @@ def companion_terms(features, tokens=False):
 
 
 def test_itrd_adds_its_term():
-    objective, found, (student, teacher) = companion_terms(
+    objective, found, (student, teacher) = feature_terms(
         {"kind": "itrd", "weight": 0.5, "alpha": 1.01, "beta_mutual": 0}
     )
     assert list(found) == ["ce", "wttm", "itrd"]
@@ -146,7 +146,7 @@ def test_itrd_adds_its_term():
 
 
 def test_crd_memory_is_indexed_by_position_in_the_split():
-    objective, found, _ = companion_terms({"kind": "crd", "negatives": 3, "dim": 4})
+    objective, found, _ = feature_terms({"kind": "crd", "negatives": 3, "dim": 4})
     assert list(found) == ["ce", "wttm", "crd"]
     memory = objective.feature_loss.loss.student_memory
     assert memory.shape == (6, 4)
@@ -155,7 +155,7 @@ def test_crd_memory_is_indexed_by_position_in_the_split():
 
 
 def test_vitkd_adds_its_term_and_draws_its_mask_from_the_step():
-    _, first, _ = companion_terms({"kind": "vitkd", "beta": 1}, tokens=True)
-    _, again, _ = companion_terms({"kind": "vitkd", "beta": 1}, tokens=True)
+    _, first, _ = feature_terms({"kind": "vitkd", "beta": 1}, tokens=True)
+    _, again, _ = feature_terms({"kind": "vitkd", "beta": 1}, tokens=True)
     assert list(first) == ["ce", "wttm", "vitkd"]
     assert torch.equal(first["vitkd"], again["vitkd"])

@@ -68,8 +68,8 @@ def test_stored_logits_suffice_without_features():
 
 @pytest.mark.parametrize("kind", ["ce", *LOGIT_METHODS])
 def test_method_round_trips_through_json(kind):
-    told = method(kind) if kind == "ce" else method(kind, features="crd", logit_standardization=True)
-    assert METHOD.validate_json(METHOD.dump_json(told)) == told
+    parsed = method(kind) if kind == "ce" else method(kind, features="crd", logit_standardization=True)
+    assert METHOD.validate_json(METHOD.dump_json(parsed)) == parsed
 
 
 @pytest.mark.parametrize(
@@ -87,18 +87,18 @@ def test_schedules(ramp, values):
 
 @pytest.mark.parametrize("kind", LOGIT_METHODS)
 def test_schema_has_the_actual_defaults(kind):
-    told = method(kind)
-    properties = type(told).model_json_schema()["properties"]
-    held = told.model_dump(mode="json", exclude={"temperature"} if "gamma" in properties else set())
+    parsed = method(kind)
+    properties = type(parsed).model_json_schema()["properties"]
+    held = parsed.model_dump(mode="json", exclude={"temperature"} if "gamma" in properties else set())
     assert {name: properties[name].get("default") for name in held} == held
 
 
 def test_gamma_ramp_has_no_temperature():
-    told = method(
+    parsed = method(
         "wttm", gamma={"kind": "linear", "first": 0.5, "last": 0.1}, beta={"kind": "warmup", "epochs": 5, "last": 4}
     )
-    assert (told.gamma, told.temperature) == (LinearRamp(first=0.5, last=0.1), None)
-    assert METHOD.validate_json(METHOD.dump_json(told)) == told
+    assert (parsed.gamma, parsed.temperature) == (LinearRamp(first=0.5, last=0.1), None)
+    assert METHOD.validate_json(METHOD.dump_json(parsed)) == parsed
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_timm_models_accept_classes_and_channels() -> None:
     assert model(torch.empty(2, 1, 64, 64, device="meta")).shape == (2, 7)
 
 
-def test_a_tag_selects_the_normalization() -> None:
+def test_tag_selects_the_pretrained_configuration() -> None:
     with torch.device("meta"):
         plain = create_model("resnet18", num_classes=7)
         tagged = create_model("resnet18.fb_swsl_ig1b_ft_in1k", num_classes=7)

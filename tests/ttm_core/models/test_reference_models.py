@@ -32,7 +32,7 @@ def filled(name: str, shape: torch.Size) -> Tensor:
     return torch.from_numpy(np.asarray(values, dtype=np.float32))
 
 
-def test_the_same_models() -> None:
+def test_every_model_has_a_reference() -> None:
     assert set(CIFAR) == set(MODELS)
 
 

@@ -39,16 +39,16 @@ def test_optimizer_options_match_timm():
     for name, takes in TIMM_OPTIMIZERS.items():
         info = default_registry.get_optimizer_info(name)
         betas = {2: "betas", 3: "betas3"}[info.num_betas]
-        told = {"momentum": info.has_momentum, betas: info.has_betas, "epsilon": info.has_eps}
-        assert takes == tuple(option for option, has in told.items() if has), name
+        options = {"momentum": info.has_momentum, betas: info.has_betas, "epsilon": info.has_eps}
+        assert takes == tuple(option for option, has in options.items() if has), name
 
 
 @pytest.mark.parametrize("name", TIMM_OPTIMIZERS)
 def test_timm_optimizers_accept_options_and_resume_bit_identically(name):
     takes = TIMM_OPTIMIZERS[name]
     values = {"momentum": 0.8, "betas": [0.8, 0.95], "betas3": [0.9, 0.9, 0.95], "epsilon": 1e-7}
-    told = {option.rstrip("3"): values[option] for option in takes}
-    spec = Timm(algorithm=name, learning_rate=0.01, weight_decay=0.01, **told)
+    options = {option.rstrip("3"): values[option] for option in takes}
+    spec = Timm(algorithm=name, learning_rate=0.01, weight_decay=0.01, **options)
     whole = student()
     optimizer = build_optimizer(spec, whole)
     descend(whole, optimizer, 2)
@@ -70,7 +70,7 @@ def test_timm_optimizers_accept_options_and_resume_bit_identically(name):
 
 
 @pytest.mark.parametrize(
-    ("told", "message"),
+    ("options", "message"),
     [
         ({"algorithm": "lam"}, "did you mean .*lamb"),
         ({"algorithm": "bnbadam"}, "unsupported timm optimizer 'bnbadam'"),
@@ -80,20 +80,20 @@ def test_timm_optimizers_accept_options_and_resume_bit_identically(name):
         ({"algorithm": "lion", "epsilon": 1e-8}, "lion has no option epsilon"),
     ],
 )
-def test_unsupported_optimizer_options_are_refused(told, message):
+def test_unsupported_optimizer_options_are_refused(options, message):
     with pytest.raises(ValidationError, match=message):
-        OPTIMIZER.validate_python({"name": "timm", **told})
+        OPTIMIZER.validate_python({"name": "timm", **options})
 
 
 def test_weight_decay_excludes_biases_norms_and_parameters_named_by_the_model():
     model = create_model("test_vit", num_classes=4)
-    decayed, spared = {}, {}
+    decayed, excluded = {}, {}
     optimizer = build_optimizer(Timm(algorithm="adamw", weight_decay=0.1), model)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     for group in optimizer.param_groups:
         for parameter in group["params"]:
-            (decayed if group["weight_decay"] else spared)[names[id(parameter)]] = parameter
-    assert {"pos_embed", "cls_token", "head.bias", "norm.weight"} <= set(spared)
+            (decayed if group["weight_decay"] else excluded)[names[id(parameter)]] = parameter
+    assert {"pos_embed", "cls_token", "head.bias", "norm.weight"} <= set(excluded)
     assert "head.weight" in decayed
     every = build_optimizer(Timm(algorithm="adamw", weight_decay=0.1, decay_biases_and_norms=True), model)
     assert all(group["weight_decay"] == 0.1 for group in every.param_groups)
@@ -102,24 +102,24 @@ def test_weight_decay_excludes_biases_norms_and_parameters_named_by_the_model():
 def test_frozen_parameters_are_not_optimized():
     model = student()
     model.conv1.requires_grad_(False)
-    for told in ({"name": "sgd"}, {"name": "adamw"}, {"name": "timm", "algorithm": "lamb"}):
-        groups = build_optimizer(OPTIMIZER.validate_python(told), model).param_groups
+    for options in ({"name": "sgd"}, {"name": "adamw"}, {"name": "timm", "algorithm": "lamb"}):
+        groups = build_optimizer(OPTIMIZER.validate_python(options), model).param_groups
         held = {id(parameter) for group in groups for parameter in group["params"]}
         assert held == {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
 
 
 def gradients(kind, value):
-    model, beside = student(), torch.nn.Linear(3, 2)
+    model, auxiliary = student(), torch.nn.Linear(3, 2)
     functional.cross_entropy(100 * model(X), torch.arange(8) % 4).backward()
-    beside(torch.ones(1, 3)).sum().backward()
+    auxiliary(torch.ones(1, 3)).sum().backward()
     before = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
-    clip_gradients(GradientClipping(kind=kind, value=value), model, beside)
-    return model, beside, before
+    clip_gradients(GradientClipping(kind=kind, value=value), model, auxiliary)
+    return model, auxiliary, before
 
 
 def test_norm_clipping_uses_all_trained_parameters():
-    model, beside, before = gradients("norm", 0.5)
-    every = [*model.parameters(), *beside.parameters()]
+    model, auxiliary, before = gradients("norm", 0.5)
+    every = [*model.parameters(), *auxiliary.parameters()]
     norm = torch.stack([parameter.grad.norm() for parameter in every]).norm()
     assert norm.item() == pytest.approx(0.5, rel=1e-4)
     direction = model.fc.weight.grad / model.fc.weight.grad.norm()
@@ -127,9 +127,9 @@ def test_norm_clipping_uses_all_trained_parameters():
 
 
 def test_value_clipping_limits_each_element():
-    model, beside, before = gradients("value", 0.01)
+    model, auxiliary, before = gradients("value", 0.01)
     torch.testing.assert_close(model.fc.weight.grad, before["fc.weight"].clamp(-0.01, 0.01))
-    assert beside.weight.grad.max() <= 0.01
+    assert auxiliary.weight.grad.max() <= 0.01
 
 
 def test_adaptive_clipping_excludes_the_classifier():
@@ -141,7 +141,7 @@ def test_adaptive_clipping_excludes_the_classifier():
     assert (before["layer1.0.conv1.weight"].flatten(1).norm(dim=1) > bound).any()
 
 
-def test_an_average_follows_weights_and_statistics():
+def test_ema_averages_weights_and_statistics():
     model = student()
     average = build_ema(EmaSpec(decay=0.9, warmup=False), model)
     optimizer = build_optimizer(Timm(algorithm="sgd", learning_rate=0.1), model)
@@ -157,7 +157,7 @@ def test_an_average_follows_weights_and_statistics():
     assert model.training
 
 
-def test_a_young_average_follows_faster():
+def test_ema_warmup_follows_faster():
     slow, warm = (build_ema(EmaSpec(decay=0.999, warmup=warmup), student()) for warmup in (False, True))
     model = student()
     with torch.no_grad():
@@ -169,6 +169,6 @@ def test_a_young_average_follows_faster():
     assert moved == pytest.approx([0.001, 1 - 2 / 11], rel=1e-3)
 
 
-def test_numbers_are_short_for_specs():
+def test_numbers_are_shorthand_for_specs():
     assert GradientClipping.model_validate(5) == GradientClipping(kind="norm", value=5)
     assert EmaSpec.model_validate(0.99) == EmaSpec(decay=0.99)

@@ -12,14 +12,14 @@ SCHEDULE: TypeAdapter[ScheduleSpec] = TypeAdapter(ScheduleSpec)
 STEPS, EPOCHS, BASE = 5, 12, 0.4
 
 
-def ours(**told):
-    spec = SCHEDULE.validate_python(told)
+def ours(**options):
+    spec = SCHEDULE.validate_python(options)
     return [learning_rate(spec, BASE, step=i, steps_per_epoch=STEPS, epochs=EPOCHS) for i in range(STEPS * EPOCHS)]
 
 
-def timms(scheduler, **told):
+def timms(scheduler, **options):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=BASE)
-    schedule = scheduler(optimizer, t_in_epochs=False, **told)
+    schedule = scheduler(optimizer, t_in_epochs=False, **options)
     rates = []
     for step in range(STEPS * EPOCHS):
         schedule.step_update(step)
@@ -33,9 +33,9 @@ TIMM_WARM = {"warmup_t": 15, "warmup_lr_init": 0.01}
 
 @pytest.mark.parametrize("warm", [False, True])
 def test_cosine(warm):
-    told = {"warmup_prefix": True, **TIMM_WARM} if warm else {}
+    options = {"warmup_prefix": True, **TIMM_WARM} if warm else {}
     total = STEPS * EPOCHS - (15 if warm else 0)
-    expected = timms(CosineLRScheduler, t_initial=total, lr_min=0.02, **told)
+    expected = timms(CosineLRScheduler, t_initial=total, lr_min=0.02, **options)
     assert ours(kind="cosine", final_learning_rate=0.02, **(WARM if warm else {})) == pytest.approx(expected)
 
 

@@ -92,7 +92,7 @@ def test_blocks_contain_every_row_once(augmentation):
         assert set(rows.rows_of(views.split.indices, view).tolist()) <= inside
 
 
-def test_cifars_crops_save_half_of_240_epochs():
+def test_cifar_crops_halve_the_rows_of_240_epochs():
     """162 views an image: of 240 draws, 162 * (1 - (161 / 162) ** 240) = 125 are expected to be distinct."""
     views = Views(split(), 10, CropFlip(padding=4), 8, seed=0)
     rows = Rows(views, 256)

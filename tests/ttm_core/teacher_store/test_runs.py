@@ -19,39 +19,39 @@ def sha256(workdir: Path) -> str:
     return hashlib.sha256((workdir / "out" / "student.safetensors").read_bytes()).hexdigest()
 
 
-def told_of(spec, workdir, stores):
-    told: list[events.Event] = []
-    result = distill(spec, workdir, stores=Stores(stores) if stores else None, on_event=told.append)
-    return result, told
+def run_with_events(spec, workdir, stores):
+    emitted: list[events.Event] = []
+    result = distill(spec, workdir, stores=Stores(stores) if stores else None, on_event=emitted.append)
+    return result, emitted
 
 
 def test_second_job_does_not_run_the_teacher(digits_idx, teacher_file, tmp_path):
     phases = {}
     for name, method in (("kd", "kd"), ("wttm", {"kind": "wttm", "gamma": 0.1, "beta": 3})):
         spec = factories.spec(digits_idx, teacher_file, method=method, training=TRAINING)
-        result, told = told_of(spec, tmp_path / name, tmp_path / "stores")
-        phases[name] = [event.phase for event in told if isinstance(event, events.PhaseChanged)]
+        result, emitted = run_with_events(spec, tmp_path / name, tmp_path / "stores")
+        phases[name] = [event.phase for event in emitted if isinstance(event, events.PhaseChanged)]
         # Of 18 distinct views an image, a few come twice in three epochs.
         computed = range(3 * 240, 3 * 270) if name == "kd" else range(1)
         assert result.teacher_forwards in computed
         assert result.teacher_cache_hits == 3 * 270 - result.teacher_forwards
-        [planned] = [event for event in told if isinstance(event, events.Resolved)]
+        [resolved] = [event for event in emitted if isinstance(event, events.Resolved)]
         [store] = list_stores(tmp_path / "stores")
-        assert planned.teacher_stores == [store.digest]
+        assert resolved.teacher_stores == [store.digest]
     assert "caching_teacher" in phases["kd"]
     assert "caching_teacher" not in phases["wttm"]
 
 
 def test_fewer_views_need_fewer_teacher_forwards(digits_idx, teacher_file, tmp_path):
     spec = factories.spec(digits_idx, teacher_file, training={**TRAINING, "epochs": 4, "views": 2})
-    result, _ = told_of(spec, tmp_path / "run", tmp_path / "stores")
+    result, _ = run_with_events(spec, tmp_path / "run", tmp_path / "stores")
     assert result.teacher_forwards in range(2 * 250, 2 * 270)
     assert result.teacher_cache_hits == 4 * 270 - result.teacher_forwards
 
 
 def test_equal_views_need_one_teacher_forward_per_image(digits_idx, teacher_file, tmp_path):
     spec = factories.spec(digits_idx, teacher_file, training={"epochs": 3, "augmentation": "none"})
-    result, _ = told_of(spec, tmp_path / "run", tmp_path / "stores")
+    result, _ = run_with_events(spec, tmp_path / "run", tmp_path / "stores")
     assert (result.teacher_forwards, result.teacher_cache_hits) == (270, 2 * 270)
 
 
@@ -59,7 +59,7 @@ def test_cold_warm_and_interrupted_stores_give_the_same_student(digits_idx, teac
     """A store that is empty, full, half full, or lost between two attempts changes no bit."""
     spec = factories.spec(digits_idx, teacher_file, training=TRAINING)
     for name in ("cold", "warm"):
-        told_of(spec, tmp_path / name, tmp_path / "stores")
+        run_with_events(spec, tmp_path / name, tmp_path / "stores")
     assert sha256(tmp_path / "cold") == sha256(tmp_path / "warm")
 
     chance = random.Random(0)
@@ -69,7 +69,7 @@ def test_cold_warm_and_interrupted_stores_give_the_same_student(digits_idx, teac
         with pytest.raises(Interrupted):
             distill(spec, workdir, stores=Stores(stores), should_stop=lambda left=left: next(left) == 0)
         resumed_from = stores if trial % 2 else tmp_path / f"lost-{trial}"
-        told_of(spec, workdir, resumed_from)
+        run_with_events(spec, workdir, resumed_from)
         assert sha256(workdir) == sha256(tmp_path / "cold")
 
 
@@ -78,9 +78,9 @@ def test_stored_logits_train_like_online_logits(digits_idx, teacher_file, tmp_pa
     first = {}
     for how in ("online", "stored"):
         spec = factories.spec(digits_idx, teacher_file, training={**TRAINING, "teacher_logits": how})
-        result, told = told_of(spec, tmp_path / how, None)
+        result, emitted = run_with_events(spec, tmp_path / how, None)
         assert (result.teacher_forwards is None) == (how == "online")
-        first[how] = next(event.values for event in told if isinstance(event, events.Metrics))
+        first[how] = next(event.values for event in emitted if isinstance(event, events.Metrics))
     assert first["stored"]["train/wttm"] == pytest.approx(first["online"]["train/wttm"], rel=1e-3)
     assert first["stored"]["train/ce"] == pytest.approx(first["online"]["train/ce"], rel=1e-3)
 
@@ -88,8 +88,8 @@ def test_stored_logits_train_like_online_logits(digits_idx, teacher_file, tmp_pa
 def test_feature_methods_run_the_teacher_online(digits_idx, teacher_file, tmp_path):
     method = {"kind": "wttm", "features": {"kind": "crd", "dim": 8, "negatives": 16}}
     spec = factories.spec(digits_idx, teacher_file, method=method, training={"epochs": 1})
-    result, told = told_of(spec, tmp_path / "run", tmp_path / "stores")
-    assert next(event.spec.training.teacher_logits for event in told if event.kind == "resolved") == "online"
+    result, emitted = run_with_events(spec, tmp_path / "run", tmp_path / "stores")
+    assert next(event.spec.training.teacher_logits for event in emitted if event.kind == "resolved") == "online"
     assert result.teacher_forwards is None
     with pytest.raises(ValueError, match="more than its logits"):
         factories.spec(digits_idx, teacher_file, method=method, training={"teacher_logits": "stored"})
@@ -101,7 +101,7 @@ def test_store_without_enough_space_is_not_created(digits_idx, teacher_file, tmp
     assert list_stores(tmp_path / "stores") == []
 
 
-def test_as_many_views_as_fit(digits_idx, teacher_file, tmp_path):
+def test_number_of_views_fits_the_space(digits_idx, teacher_file, tmp_path):
     """A view of 270 images of ten classes takes 5,400 bytes as float16, and half of that as int8."""
     for room, stored_as, views in (
         (11_000, "float16", 2),
@@ -112,11 +112,11 @@ def test_as_many_views_as_fit(digits_idx, teacher_file, tmp_path):
         training = {**TRAINING, "epochs": 5, "views": "fit", "stored_as": stored_as}
         spec = factories.spec(digits_idx, teacher_file, training=training)
         name = f"{room}-{stored_as}"
-        told: list[events.Event] = []
+        emitted: list[events.Event] = []
         stores = Stores(tmp_path / f"stores-{name}", max_bytes=room)
-        result = distill(spec, tmp_path / name, stores=stores, on_event=told.append)
-        planned = next(event.spec.training for event in told if isinstance(event, events.Resolved))
-        assert planned.views == views
-        assert planned.teacher_logits == ("online" if views is None else "stored")
+        result = distill(spec, tmp_path / name, stores=stores, on_event=emitted.append)
+        resolved = next(event.spec.training for event in emitted if isinstance(event, events.Resolved))
+        assert resolved.views == views
+        assert resolved.teacher_logits == ("online" if views is None else "stored")
         if views is not None:
             assert result.teacher_forwards in range(views * 240, views * 270 + 1)

@@ -216,7 +216,7 @@ def small_file(folder: Path, *, rows: int, blocks: int, classes: int) -> LogitsF
     return LogitsFile(folder, build_codec("float16", classes), rows=rows, blocks=blocks)
 
 
-def test_a_block_is_not_present_before_it_is_durable(tmp_path):
+def test_block_is_present_only_once_durable(tmp_path):
     one, other = (small_file(tmp_path, rows=10, blocks=2, classes=2) for _ in range(2))
     both = np.arange(2)
     one.write(1, 5, np.ones((5, 2), np.float32))

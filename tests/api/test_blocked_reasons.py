@@ -1,4 +1,4 @@
-"""A queued job says what it waits for."""
+"""Blocked reasons of queued jobs."""
 
 from datetime import timedelta
 from typing import Any
@@ -42,77 +42,75 @@ def post(client: TestClient, settings: Settings, **fields: Any) -> str:
     return job_id
 
 
-def told(client: TestClient, job_id: str) -> tuple[str | None, str | None]:
-    """Past what is remembered for polls, by way of a change that changes nothing else."""
+def blocked(client: TestClient, job_id: str) -> tuple[str | None, str | None]:
+    """The reason after an empty change, which bypasses the cache of polls."""
     view = client.patch(f"/jobs/{job_id}", json={}).json()
     return view["blocked_on"], view["blocked_reason"]
 
 
-def test_a_queue_that_nobody_serves(client: TestClient, engine: Engine, settings: Settings) -> None:
-    # One whose name holds the other's, one that matches it as a pattern, and one of another kind.
+def test_queue_without_a_worker(client: TestClient, engine: Engine, settings: Settings) -> None:
+    # Similar queue names, a name that matches as a LIKE pattern, and a dispatcher.
     start_worker(engine, "gpu_80", "gpux80", "not-gpu")
     with session_scope(engine) as session:
         workers.register(
             session, new_id(), kind="dispatcher", hostname="h", pid=1, devices=[], job_id=None, queues=("gpu",)
         )
     job_id = post(client, settings)
-    assert told(client, job_id) == ("worker", "No running worker serves the queue gpu.")
+    assert blocked(client, job_id) == ("worker", "No running worker serves the queue gpu.")
     assert client.get(f"/jobs/{job_id}").json()["blocked_reason"] == "No running worker serves the queue gpu."
     assert "No running worker serves the queue gpu." in client.get(f"/ui/jobs/{job_id}").text
     start_worker(engine, "cpu", "gpu")
-    assert told(client, job_id)[0] == "queue"
+    assert blocked(client, job_id)[0] == "queue"
 
 
-def test_an_underscore_in_a_queues_name_is_no_pattern(client: TestClient, engine: Engine, settings: Settings) -> None:
+def test_underscore_in_a_queue_name_is_not_a_wildcard(client: TestClient, engine: Engine, settings: Settings) -> None:
     start_worker(engine, "gpux80")
-    assert told(client, post(client, settings, queue="gpu_80"))[0] == "worker"
+    assert blocked(client, post(client, settings, queue="gpu_80"))[0] == "worker"
 
 
-def test_a_worker_that_fell_silent_is_none(client: TestClient, engine: Engine, settings: Settings) -> None:
+def test_unresponsive_worker_does_not_count(client: TestClient, engine: Engine, settings: Settings) -> None:
     start_worker(engine, "gpu")
     job_id = post(client, settings)
     with session_scope(engine) as session:
         for worker in session.query(Worker):
             worker.last_seen_at -= timedelta(seconds=settings.worker_timeout_seconds + 1)
-    assert told(client, job_id)[0] == "worker"
+    assert blocked(client, job_id)[0] == "worker"
 
 
-def test_more_memory_than_any_worker_has(client: TestClient, engine: Engine, settings: Settings) -> None:
+def test_job_too_large_for_every_worker(client: TestClient, engine: Engine, settings: Settings) -> None:
     start_worker(engine, "gpu", memory=24 * GB)
     start_worker(engine, "gpu", memory=16 * GB)
     start_worker(engine, "gpu_80", memory=80 * GB)
     large, fits = (post(client, settings, device_memory_bytes=gigabytes * GB) for gigabytes in (40, 24))
-    assert told(client, large) == (
+    assert blocked(client, large) == (
         "memory",
         "The job needs 40.0 GB of device memory, and no worker of the queue gpu has more than 24.0 GB.",
     )
-    assert told(client, fits)[0] == "queue"
+    assert blocked(client, fits)[0] == "queue"
     with read_scope(engine) as session:
         seen = service_stats.collect(session, seen_within=timedelta(minutes=1)).queues
     assert {queue: state.too_large for queue, state in seen.items()} == {"gpu": 1, "gpu_80": 0}
     start_worker(engine, "gpu", memory=None)
-    assert told(client, large)[0] == "queue"
+    assert blocked(client, large)[0] == "queue"
     with read_scope(engine) as session:
         assert service_stats.collect(session, seen_within=timedelta(minutes=1)).queues["gpu"].too_large == 0
 
 
-def test_busy_workers_the_projects_limit_and_the_wait_between_attempts(
-    client: TestClient, engine: Engine, settings: Settings
-) -> None:
+def test_busy_workers_project_limit_and_retry_backoff(client: TestClient, engine: Engine, settings: Settings) -> None:
     running, job_id = post(client, settings), post(client, settings)
     start_worker(engine, "gpu", job_id=running)
-    assert told(client, job_id) == ("queue", "Every worker that could run it is busy (1).")
+    assert blocked(client, job_id) == ("queue", "Every worker that could run it is busy (1).")
     claim(engine, running)
-    assert told(client, running) == (None, None)
+    assert blocked(client, running) == (None, None)
     with session_scope(engine) as session:
         session.get_one(Project, "default").max_running_jobs = 1
-    assert told(client, job_id) == ("limit", "The project has reached its limit of running jobs (1).")
+    assert blocked(client, job_id) == ("limit", "The project has reached its limit of running jobs (1).")
     with session_scope(engine) as session:
         session.get_one(Job, job_id).not_before = now(session) + timedelta(hours=1)
-    assert told(client, job_id)[0] == "time"
+    assert blocked(client, job_id)[0] == "time"
 
 
-def test_a_poll_sees_the_reason_change_though_the_job_does_not(
+def test_poll_returns_the_current_reason_with_an_unchanged_etag(
     client: TestClient, engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.jobs.service._BLOCKED_CACHE_SECONDS", 0.0)
@@ -124,7 +122,7 @@ def test_a_poll_sees_the_reason_change_though_the_job_does_not(
     assert before.headers["etag"] == after.headers["etag"]
 
 
-def test_ttm_show_says_it(sqlite_settings: Settings) -> None:
+def test_ttm_show_prints_the_reason(sqlite_settings: Settings) -> None:
     with served(sqlite_settings) as url:
         runner = CliRunner()
         submitted = runner.invoke(

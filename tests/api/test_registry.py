@@ -1,4 +1,4 @@
-"""Teachers and datasets under names."""
+"""Registry entries: named and versioned teachers and datasets."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +17,7 @@ from ttm_jobs.settings import Settings
 
 @pytest.fixture
 def pets(client: TestClient, settings: Settings) -> str:
-    """The address of a dataset named `pets`."""
+    """The URI behind the registry entry `pets`."""
     folder = settings.data_roots[0] / "pets"
     folder.mkdir()
     name(client, "dataset", "pets", {"uri": folder.as_uri(), "validation": {"share": 0.2}})
@@ -37,7 +37,7 @@ def submit(client: TestClient, **fields: Any) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def test_a_name_counts_its_versions_which_never_change(client: TestClient, settings: Settings, pets: str) -> None:
+def test_versions_are_numbered_and_immutable(client: TestClient, settings: Settings, pets: str) -> None:
     first = client.get("/datasets/pets").json()
     assert first["version"] == 1
     assert first["uri"] == "dataset:pets@1"
@@ -52,7 +52,7 @@ def test_a_name_counts_its_versions_which_never_change(client: TestClient, setti
     assert client.get("/teachers").json()["items"] == []
 
 
-def test_a_job_records_what_a_name_stood_for(client: TestClient, engine: Engine, settings: Settings, pets: str) -> None:
+def test_job_records_its_resolved_references(client: TestClient, engine: Engine, settings: Settings, pets: str) -> None:
     name(client, "teacher", "big", {"checkpoint": "timm:resnet50.a1_in1k", "architecture": "resnet50"})
     job = submit(client, teacher={"checkpoint": "teacher:big", "num_classes": 37}, dataset="dataset:pets")
     assert job["resolved_references"] == {"teacher": "teacher:big@1", "dataset": "dataset:pets@1"}
@@ -62,7 +62,7 @@ def test_a_job_records_what_a_name_stood_for(client: TestClient, engine: Engine,
     assert (spec["teacher"]["checkpoint"], spec["teacher"]["architecture"]) == ("timm:resnet50.a1_in1k", "resnet50")
     assert spec["teacher"]["num_classes"] == 37
     assert (spec["dataset"]["uri"], spec["dataset"]["validation"]["share"]) == (pets, 0.2)
-    # Another version changes nothing of it, and neither does a removal; what it runs is its own.
+    # New and deleted versions do not change the job.
     name(client, "teacher", "big", "timm:resnet101.a1_in1k")
     assert client.delete("/teachers/big/versions/1").status_code == 204
     assert client.get(f"/jobs/{job['id']}").json()["spec"] == spec
@@ -74,10 +74,10 @@ def test_a_job_records_what_a_name_stood_for(client: TestClient, engine: Engine,
     again = client.post(f"/jobs/{job['id']}/retry").json()
     assert (again["resolved_references"], again["spec"]) == (job["resolved_references"], spec)
     with read_scope(engine) as session:
-        assert "teacher:big" not in str(crud.get(session, again["id"]).spec), "no worker meets a name"
+        assert "teacher:big" not in str(crud.get(session, again["id"]).spec), "workers see resolved URIs only"
 
 
-def test_what_a_job_says_itself_goes_before_what_its_name_stands_for(client: TestClient, pets: str) -> None:
+def test_fields_of_the_job_override_the_registry_entry(client: TestClient, pets: str) -> None:
     own = submit(client, method="ce", dataset={"uri": "dataset:pets@1", "validation": {"share": 0.5}})
     assert own["spec"]["dataset"]["validation"]["share"] == 0.5
     several = submit(
@@ -98,7 +98,7 @@ def test_what_a_job_says_itself_goes_before_what_its_name_stands_for(client: Tes
     assert recipe["spec"]["training"]["epochs"] > 100
 
 
-def test_jobs_are_found_by_the_names_of_their_parts(client: TestClient, settings: Settings, pets: str) -> None:
+def test_jobs_are_filtered_by_registry_entry(client: TestClient, settings: Settings, pets: str) -> None:
     job = submit(client, method="ce", dataset="dataset:pets")
     submit(client, method="ce", dataset=settings.data_roots[0].as_uri())
     for given in ("dataset:pets", "dataset:pets@1", pets):
@@ -107,7 +107,7 @@ def test_jobs_are_found_by_the_names_of_their_parts(client: TestClient, settings
     assert client.get("/jobs", params={"dataset": "dataset:pets@2"}).json()["items"] == []
 
 
-def test_a_dry_run_tells_what_names_stand_for(client: TestClient, pets: str) -> None:
+def test_dry_run_resolves_references(client: TestClient, pets: str) -> None:
     tried = client.post(
         "/jobs/validate", json={"student": "resnet18", "method": "ce", "dataset": "dataset:pets"}
     ).json()
@@ -115,7 +115,7 @@ def test_a_dry_run_tells_what_names_stand_for(client: TestClient, pets: str) -> 
     assert tried["spec"]["dataset"]["uri"] == pets
 
 
-def test_a_removed_version_is_gone_and_its_number_is_not_given_again(client: TestClient, pets: str) -> None:
+def test_number_of_a_deleted_version_is_not_reused(client: TestClient, pets: str) -> None:
     assert client.delete("/datasets/pets/versions/1").status_code == 204
     for path in ("/datasets/pets", "/datasets/pets/versions/1", "/datasets/pets/versions"):
         assert_problem(client.get(path), 404, "dataset_not_found")
@@ -124,17 +124,17 @@ def test_a_removed_version_is_gone_and_its_number_is_not_given_again(client: Tes
     assert name(client, "dataset", "pets", pets)["version"] == 2
 
 
-def test_names_of_nothing_are_pointed_at(client: TestClient, pets: str) -> None:
+def test_unknown_references_are_refused(client: TestClient, pets: str) -> None:
     wrong = {"student": "resnet18", "teacher": "teacher:none", "dataset": "dataset:pets@7"}
     problem = assert_problem(client.post("/jobs", json=wrong), 422, "input_not_found")
     assert pointers(problem) == ["/teacher/checkpoint", "/dataset/uri"]
-    # A dataset is no teacher, and a name of the wrong form is no address.
+    # Wrong kinds and malformed references.
     for teacher in ("dataset:pets", "teacher:", "teacher:A", "teacher:a@0", "teacher:a@x", "teacher:a@1@2"):
         refusal = client.post("/jobs", json={**wrong, "teacher": teacher, "dataset": pets})
         assert_problem(refusal, 422, "uri_not_allowed")
 
 
-def test_what_a_name_stands_for_is_looked_at_as_a_jobs_own(client: TestClient, tmp_path: Path, pets: str) -> None:
+def test_registry_entries_are_validated_like_job_fields(client: TestClient, tmp_path: Path, pets: str) -> None:
     for spec in ("ftp://x/y", "file:///etc/passwd", "dataset:pets", "https://127.0.0.1/x"):
         problem = assert_problem(client.post("/datasets", json={"name": "x", "dataset": spec}), 422, "uri_not_allowed")
         assert pointers(problem) == ["/dataset/uri"]
@@ -143,13 +143,13 @@ def test_what_a_name_stands_for_is_looked_at_as_a_jobs_own(client: TestClient, t
         assert pointers(assert_problem(refusal, 422, "invalid_request")) == ["/name"]
     unknown = client.post("/datasets", json={"name": "x", "dataset": {"uri": pets, "color": 1}})
     assert pointers(assert_problem(unknown, 422, "invalid_request")) == ["/dataset/color"]
-    # Together with the job's own words it may be no spec.
+    # The merged spec is validated as well.
     name(client, "teacher", "cnn", {"checkpoint": "timm:resnet50.a1_in1k", "architecture": "resnet50"})
     body = {"student": "deit_tiny_patch16_224", "method": "vitkd", "teacher": "teacher:cnn", "dataset": pets}
     assert_problem(client.post("/jobs", json=body), 422, "invalid_request")
 
 
-def test_pages_go_on_where_the_last_ended(client: TestClient, pets: str) -> None:
+def test_pages_continue_after_the_cursor(client: TestClient, pets: str) -> None:
     for number in range(5):
         name(client, "dataset", f"set-{number}", pets)
         name(client, "dataset", "many", pets)
@@ -168,14 +168,14 @@ def test_pages_go_on_where_the_last_ended(client: TestClient, pets: str) -> None
     assert walk("/datasets/many/versions") == [f"dataset:many@{n}" for n in (5, 4, 3, 2, 1)]
 
 
-def test_of_many_at_once_each_gets_a_number_of_its_own(client: TestClient, pets: str) -> None:
+def test_concurrent_versions_get_distinct_numbers(client: TestClient, pets: str) -> None:
     body = {"name": "busy", "dataset": pets}
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: client.post("/datasets", json=body), range(16)))
     assert sorted(answer.json()["version"] for answer in answers) == list(range(1, 17))
 
 
-def test_a_repeated_request_makes_no_second_version(client: TestClient, pets: str) -> None:
+def test_repeated_request_creates_one_version(client: TestClient, pets: str) -> None:
     headers = {"Idempotency-Key": "once"}
     first, second = (client.post("/datasets", json={"name": "x", "dataset": pets}, headers=headers) for _ in range(2))
     assert first.json() == second.json()

@@ -1,4 +1,4 @@
-"""Asking again: ETags, and waiting for something new."""
+"""ETags and long polling."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ def cancel(engine: Engine, job_id: str) -> None:
         crud.request_cancel(session, job_id)
 
 
-def test_an_unchanged_job_is_answered_with_304(client: TestClient, engine: Engine) -> None:
+def test_unchanged_job_is_not_modified(client: TestClient, engine: Engine) -> None:
     job_id = queued(engine)
     first = client.get(f"/jobs/{job_id}")
     etag = first.headers["etag"]
@@ -36,9 +36,7 @@ def test_an_unchanged_job_is_answered_with_304(client: TestClient, engine: Engin
     assert changed.headers["etag"] != etag
 
 
-def test_whatever_changes_is_seen_at_once_and_what_does_not_costs_one_look(
-    client: TestClient, engine: Engine, storage: Storage
-) -> None:
+def test_cached_job_is_current_and_takes_one_read(client: TestClient, engine: Engine, storage: Storage) -> None:
     job_id = queued(engine)
 
     def rename() -> None:
@@ -49,14 +47,14 @@ def test_whatever_changes_is_seen_at_once_and_what_does_not_costs_one_look(
         with session_scope(engine) as session:
             leases.heartbeat(session, lease, duration=timedelta(minutes=1))
 
-    def shown() -> dict[str, Any]:
-        asked.clear()
+    def read_job() -> dict[str, Any]:
+        executed.clear()
         return dict(client.get(f"/jobs/{job_id}").json())
 
-    with statements(Engine, lambda sql: sql.startswith("SELECT")) as asked:
-        seen = [shown()]
-        assert shown() == seen[-1]
-        assert len(asked) == 1
+    with statements(Engine, lambda sql: sql.startswith("SELECT")) as executed:
+        seen = [read_job()]
+        assert read_job() == seen[-1]
+        assert len(executed) == 1
         lease = claim(engine, job_id)
         for change in (
             rename,
@@ -65,9 +63,9 @@ def test_whatever_changes_is_seen_at_once_and_what_does_not_costs_one_look(
             lambda: succeed(engine, storage, lease),
         ):
             change()
-            assert shown() != seen[-1]
-            seen.append(shown())
-            assert len(asked) == 1
+            assert read_job() != seen[-1]
+            seen.append(read_job())
+            assert len(executed) == 1
     assert seen[-1]["artifacts"]
     retried = queued(engine, retry_of=job_id)
     assert client.get(f"/jobs/{retried}").json()["retry_of"] == job_id
@@ -76,7 +74,7 @@ def test_whatever_changes_is_seen_at_once_and_what_does_not_costs_one_look(
     assert client.get(f"/jobs/{retried}").json()["retry_of"] is None
 
 
-def test_an_unchanged_list_is_answered_with_304(client: TestClient, engine: Engine) -> None:
+def test_unchanged_list_is_not_modified(client: TestClient, engine: Engine) -> None:
     job_id = queued(engine)
     etag = client.get("/jobs").headers["etag"]
     assert client.get("/jobs", headers={"If-None-Match": etag}).status_code == 304
@@ -87,7 +85,7 @@ def test_an_unchanged_list_is_answered_with_304(client: TestClient, engine: Engi
     assert client.get("/jobs", headers={"If-None-Match": changed.headers["etag"]}).status_code == 200
 
 
-def test_a_long_poll_answers_when_the_job_changes(live: str, engine: Engine) -> None:
+def test_long_poll_returns_when_the_job_changes(live: str, engine: Engine) -> None:
     job_id = queued(engine)
     etag = httpx2.get(f"{live}/jobs/{job_id}").headers["etag"]
     headers = {"If-None-Match": etag, "Prefer": "respond-async, wait=60"}
@@ -100,7 +98,7 @@ def test_a_long_poll_answers_when_the_job_changes(live: str, engine: Engine) -> 
     assert answers[0].headers["preference-applied"] == "wait=60"
 
 
-def test_a_long_poll_ends_with_its_time(live: str, engine: Engine) -> None:
+def test_long_poll_returns_after_its_wait_time(live: str, engine: Engine) -> None:
     job_id = queued(engine)
     etag = httpx2.get(f"{live}/jobs/{job_id}").headers["etag"]
     started = time.monotonic()
@@ -117,7 +115,7 @@ def test_request_without_an_etag_does_not_wait(client: TestClient, engine: Engin
     assert "preference-applied" not in answer.headers
 
 
-def test_a_client_that_goes_away_is_not_waited_for(live: str, engine: Engine) -> None:
+def test_disconnected_clients_hold_no_threads(live: str, engine: Engine) -> None:
     job_id = queued(engine)
     etag = httpx2.get(f"{live}/jobs/{job_id}").headers["etag"]
     headers = {"If-None-Match": etag, "Prefer": "wait=60"}
