@@ -20,6 +20,8 @@ from api.auth.middleware import AllowedHostsMiddleware, AuthMiddleware
 from api.dashboard.endpoints import router as dashboard
 from api.dashboard.endpoints import static_files
 from api.dependencies import Services
+from api.hashing.finalizer import Finalizer
+from api.hashing.running import RunningDigests
 from api.health.endpoints import router as health
 from api.http import errors
 from api.job_events.endpoints import router as job_events
@@ -62,10 +64,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         changes = JobChanges(engine)
         collector = DatabaseCollector(engine, settings)
         registry.register(collector)
+        storage = build_storage(settings.storage_url, settings.s3)
+        finalizer = Finalizer(engine, storage)
         app.state.services = Services(
             settings=settings,
             engine=engine,
-            storage=build_storage(settings.storage_url, settings.s3),
+            storage=storage,
             feeds=feeds,
             changes=changes,
             callers=Callers(settings, engine),
@@ -73,8 +77,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             registry=registry,
             upload_threads=CapacityLimiter(_CONCURRENT_UPLOADS),
             health_threads=CapacityLimiter(16),
+            digests=RunningDigests(),
+            finalizer=finalizer,
         )
-        async with feeds.running(), changes.running():
+        async with feeds.running(), changes.running(), finalizer.running():
             yield
         registry.unregister(collector)
         engine.dispose()

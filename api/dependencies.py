@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
 from api.auth.callers import Caller, Callers
+from api.hashing.finalizer import Finalizer
+from api.hashing.running import RunningDigests
 from api.live.changes import JobChanges
 from api.live.feed import Feeds
 from api.live.rendered import RenderedJobs
@@ -34,6 +36,8 @@ class Services:
     # Separate from the thread pool of requests, so that slow uploads or a hung database do not block it.
     upload_threads: CapacityLimiter
     health_threads: CapacityLimiter
+    digests: RunningDigests
+    finalizer: Finalizer
 
 
 # Coroutines, because FastAPI would run plain functions in a thread. Each depends on the request only, because FastAPI

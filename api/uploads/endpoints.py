@@ -59,7 +59,15 @@ _OFFSET = {
 async def _resumable(services: ServicesDep, engine: EngineDep) -> Resumable:
     settings = services.settings
     lifetime = timedelta(seconds=settings.collect_min_age_seconds)
-    return Resumable(engine, services.storage, settings.max_upload_bytes, lifetime, services.upload_threads)
+    return Resumable(
+        engine,
+        services.storage,
+        settings.max_upload_bytes,
+        lifetime,
+        services.upload_threads,
+        services.digests,
+        services.finalizer,
+    )
 
 
 ResumableDep = Annotated[Resumable, Depends(_resumable)]
@@ -162,7 +170,7 @@ def uploads_list(engine: EngineDep, limit: Limit = 50, cursor: CursorParameter =
 
 @router.get("/{upload_id}", operation_id="uploads_get", summary="Show an upload", responses=problems(UploadNotFound))
 def uploads_get(upload_id: UploadId, engine: EngineDep) -> UploadOut:
-    """Name, size, SHA-256 and URI of a complete upload."""
+    """Name, size, SHA-256 and URI of an upload that has all its bytes. Jobs can use it once its state is `complete`."""
     with read_scope(engine) as session:
         return service.get(session, upload_id)
 
@@ -214,7 +222,8 @@ async def uploads_offset(upload_id: UploadId, resumable: ResumableDep) -> Respon
 )
 async def uploads_append(upload_id: UploadId, request: Request, resumable: ResumableDep) -> Response:
     """Appends the request body (tus 1.0). If the connection is lost, the received bytes are kept, except for a body
-    with `Upload-Checksum`, which is stored only if it is complete. The last byte completes the upload.
+    with `Upload-Checksum`, which is stored only if it is complete. The last byte completes the upload; if several
+    processes of the service received the bytes, one of them computes the SHA-256 first, and the upload is `finalizing`.
     """
     status = await resumable.append(upload_id, request.headers, request.stream())
     return Response(status_code=204, headers=status.headers())

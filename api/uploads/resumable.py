@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -11,27 +11,27 @@ from sqlalchemy import Engine
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 
+from api.hashing.finalizer import Finalizer
+from api.hashing.running import RunningDigests
 from api.uploads import tus
 from api.uploads.headers import sanitized_name
 from api.uploads.service import BLOCK, EmptyUpload
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.database.ids import new_id
-from ttm_jobs.errors import ObjectNotFound, PartChecksumMismatch, TooLarge, UploadExpired, UploadNotFound
+from ttm_jobs.errors import PartChecksumMismatch, TooLarge, UploadExpired, UploadNotFound
 from ttm_jobs.models import Upload, UploadState
 from ttm_jobs.repositories import uploads
+from ttm_jobs.repositories.uploads import StoredPart
 from ttm_jobs.storage import Storage
 
 # If the process is killed, at most one part of this size and duration is lost.
 _PART_BYTES = 64 << 20
 _PART_SECONDS = 30.0
 
-# Uploads that this process is assembling.
-_finishing: set[str] = set()
-
 
 @dataclass(frozen=True)
 class UploadStatus:
-    """The received bytes of an upload. `expires_at` is None once it is complete."""
+    """The received bytes of an upload. `expires_at` is None once it has all bytes."""
 
     id: str
     offset: int
@@ -45,8 +45,10 @@ class UploadStatus:
 
 @dataclass(frozen=True)
 class Resumable:
-    """Receives uploads of at most `limit` bytes in parts. An incomplete upload expires `lifetime` after its last
-    byte.
+    """Receives uploads of at most `limit` bytes in parts. Each part becomes an object; the upload is their sequence. An
+    incomplete upload expires `lifetime` after its last byte.
+
+    The last byte completes the upload if this process has received all bytes. Otherwise `finalizer` computes the hash.
     """
 
     engine: Engine
@@ -54,6 +56,8 @@ class Resumable:
     limit: int
     lifetime: timedelta
     threads: CapacityLimiter
+    digests: RunningDigests
+    finalizer: Finalizer
 
     async def create(self, headers: Headers) -> UploadStatus:
         """Creates an upload without bytes. Raises InvalidRequest, EmptyUpload, TooLarge and QuotaExceeded."""
@@ -66,11 +70,7 @@ class Resumable:
 
     async def status(self, upload_id: str) -> UploadStatus:
         """The received bytes of an upload. Raises UploadNotFound and UploadExpired."""
-        status = await to_thread.run_sync(self._status, upload_id)
-        if status.expires_at is not None and status.offset == status.length and upload_id not in _finishing:
-            # The process that received the last byte ended before it assembled the upload.
-            await to_thread.run_sync(self._finish, upload_id, limiter=self.threads)
-        return status
+        return await to_thread.run_sync(self._status, upload_id)
 
     async def append(self, upload_id: str, headers: Headers, body: AsyncIterator[bytes]) -> UploadStatus:
         """Appends a body. After a disconnect the received bytes are kept, but a body with a checksum is stored only
@@ -88,29 +88,26 @@ class Resumable:
         left = status.length - offset
         if announced.isdecimal() and int(announced) > left:
             raise TooLarge(f"The body is longer than the {left} remaining bytes of this upload.")
-        digest = None if checksum is None else checksum.new()
+        body_digest = None if checksum is None else checksum.new()
+        digest = self.digests.at(upload_id, offset)
+        digests = [each for each in (body_digest, digest) if each is not None]
         blocks = _Blocks(body, left)
-        unsaved: list[tuple[str, int]] = []
+        unsaved: list[StoredPart] = []
         try:
             while (first := await blocks.next()) is not None:
-                key, size = await to_thread.run_sync(
-                    self._store, upload_id, first, blocks, digest, limiter=self.threads
+                unsaved.append(
+                    await to_thread.run_sync(self._store, upload_id, first, blocks, digests, limiter=self.threads)
                 )
-                unsaved.append((key, size))
                 if checksum is None:
-                    await to_thread.run_sync(self._record, upload_id, offset, unsaved)
-                    offset += size
-            if checksum is not None and digest is not None:
-                if blocks.broken or digest.digest() != checksum.digest:
+                    status = await self._record(upload_id, status.offset, unsaved, digest)
+            if checksum is not None and body_digest is not None:
+                if blocks.broken or body_digest.digest() != checksum.digest:
                     raise PartChecksumMismatch
-                await to_thread.run_sync(self._record, upload_id, offset, unsaved)
+                status = await self._record(upload_id, offset, unsaved, digest)
         except BaseException:
             with CancelScope(shield=True):
                 await to_thread.run_sync(self._drop, unsaved)
             raise
-        status = await to_thread.run_sync(self._status, upload_id)
-        if status.offset == status.length and status.expires_at is not None:
-            await to_thread.run_sync(self._finish, upload_id, limiter=self.threads)
         return status
 
     def _begin(self, filename: str | None, length: int) -> UploadStatus:
@@ -130,12 +127,12 @@ class Resumable:
 
     def _view(self, upload: Upload) -> UploadStatus:
         length = upload.size or 0
-        if upload.state is UploadState.COMPLETE:
+        if upload.state is not UploadState.RECEIVING:
             return UploadStatus(upload.id, length, length, None)
         return UploadStatus(upload.id, upload.received, length, (upload.active_at or upload.created_at) + self.lifetime)
 
-    def _store(self, upload_id: str, first: bytes, rest: "_Blocks", digest: "hashlib._Hash | None") -> tuple[str, int]:
-        """Stores a part and returns its key and size."""
+    def _store(self, upload_id: str, first: bytes, rest: "_Blocks", digests: Sequence["hashlib._Hash"]) -> StoredPart:
+        """Stores a part and updates the digests with its bytes."""
         key = f"upload-parts/{upload_id}/{new_id()}"
         until = time.monotonic() + _PART_SECONDS
 
@@ -143,7 +140,7 @@ class Resumable:
             block: bytes | None = first
             taken = 0
             while block is not None:
-                if digest is not None:
+                for digest in digests:
                     digest.update(block)
                 yield block
                 taken += len(block)
@@ -151,42 +148,33 @@ class Resumable:
                     return
                 block = from_thread.run(rest.next)
 
-        return key, self.storage.put(key, source()).size
+        return StoredPart(key, self.storage.put(key, source()).size)
 
-    def _record(self, upload_id: str, offset: int, unsaved: list[tuple[str, int]]) -> None:
-        with session_scope(self.engine) as session:
-            for key, size in unsaved:
-                uploads.add_part(session, upload_id, start=offset, size=size, key=key)
-                offset += size
-        unsaved.clear()
+    async def _record(
+        self, upload_id: str, offset: int, unsaved: list[StoredPart], digest: "hashlib._Hash | None"
+    ) -> UploadStatus:
+        """Adds stored parts to the upload and clears the list. `digest` is the hash of all bytes so far, if known."""
+        sha256 = None if digest is None else digest.hexdigest()
 
-    def _drop(self, unsaved: list[tuple[str, int]]) -> None:
-        for key, _ in unsaved:
-            self.storage.delete(key)
-
-    def _finish(self, upload_id: str) -> None:
-        """Assembles the parts into one object. Concurrent calls give the same object."""
-        _finishing.add(upload_id)
-        try:
-            with read_scope(self.engine) as session:
-                upload = uploads.get(session, upload_id)
-                parts = uploads.parts(session, upload_id)
-            if upload.state is UploadState.COMPLETE:
-                return
-            try:
-                stored = self.storage.put(
-                    upload.key, (chunk for part in parts for chunk in self.storage.open(part.key))
-                )
-            except ObjectNotFound:
-                if self._status(upload_id).expires_at is None:
-                    return
-                raise
+        def record() -> tuple[UploadStatus, UploadState]:
             with session_scope(self.engine) as session:
-                uploads.complete(session, upload_id, size=stored.size, sha256=stored.sha256)
-            for part in parts:
-                self.storage.delete(part.key)
-        finally:
-            _finishing.discard(upload_id)
+                upload = uploads.add_parts(session, upload_id, start=offset, parts=unsaved, sha256=sha256)
+                return self._view(upload), upload.state
+
+        status, state = await to_thread.run_sync(record)
+        unsaved.clear()
+        match state:
+            case UploadState.COMPLETE:
+                self.digests.discard(upload_id)
+            case UploadState.FINALIZING:
+                self.finalizer.wake()
+            case UploadState.RECEIVING if digest is not None:
+                self.digests.keep(upload_id, status.offset, digest)
+        return status
+
+    def _drop(self, unsaved: list[StoredPart]) -> None:
+        for part in unsaved:
+            self.storage.delete(part.key)
 
 
 class _Blocks:

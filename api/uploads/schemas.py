@@ -1,6 +1,7 @@
 """Schemas of uploads."""
 
 from datetime import datetime
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -16,7 +17,10 @@ class UploadOut(BaseModel):
     )
     filename: str | None = Field(description="Name of the file, if it was sent.")
     size: int = Field(description="Bytes.")
-    sha256: str = Field(description="SHA-256 in hex.")
+    state: Literal["finalizing", "complete"] = Field(
+        description="`finalizing`: all bytes are stored and the SHA-256 is being computed; `complete`: jobs can use it."
+    )
+    sha256: str | None = Field(description="SHA-256 in hex; null while the state is `finalizing`.")
     created_at: datetime
 
 

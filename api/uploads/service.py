@@ -109,9 +109,9 @@ class Receiver:
 
 
 def get(session: Session, upload_id: str) -> UploadOut:
-    """A complete upload. Raises UploadNotFound."""
+    """An upload with all its bytes. Raises UploadNotFound."""
     upload = uploads.get(session, upload_id)
-    if upload.state is not UploadState.COMPLETE:
+    if upload.state is UploadState.RECEIVING:
         raise UploadNotFound
     return _view(upload)
 
@@ -130,7 +130,7 @@ def remove(engine: Engine, storage: Storage, upload_id: str) -> None:
     """Deletes an upload. Bytes that cannot be deleted now are garbage-collected later. Raises UploadNotFound."""
     with session_scope(engine) as session:
         upload = uploads.get(session, upload_id)
-        keys = [upload.key, *(part.key for part in uploads.parts(session, upload_id))]
+        keys = uploads.object_keys(session, upload)
         uploads.remove(session, upload_id)
     with suppress(ServiceError, OSError):
         for key in keys:
@@ -139,10 +139,11 @@ def remove(engine: Engine, storage: Storage, upload_id: str) -> None:
 
 def _view(upload: Upload) -> UploadOut:
     assert upload.size is not None
-    assert upload.sha256 is not None
+    assert upload.state is not UploadState.RECEIVING
     return UploadOut(
         id=upload.id,
         uri=f"upload:{upload.id}",
+        state="complete" if upload.state is UploadState.COMPLETE else "finalizing",
         filename=upload.filename,
         size=upload.size,
         sha256=upload.sha256,

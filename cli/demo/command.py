@@ -77,7 +77,7 @@ def _run(client: Client, found: data.Data, small: Path, work: Path, seed: int, c
     teacher_file = _teacher(client, found, work)
     console.print("[bold]Upload[/] the teacher's checkpoint")
     upload = client.uploads.create(teacher_file)
-    console.print(f"  {upload.uri}  {upload.size:,} bytes  sha256 {upload.sha256[:16]}...")
+    console.print(f"  {upload.uri}  {upload.size:,} bytes  sha256 {upload.sha256}")
 
     console.print(f"[bold]Distill[/] into {plan.STUDENT} with {count:,} labelled images and three methods")
     spec = plan.student_spec(flip=found.flip)

@@ -223,8 +223,16 @@ def upgrade() -> None:
         sa.Column("sha256", sa.String(length=64), nullable=True),
         sa.Column("created_at", _TIME, nullable=False),
         sa.Column("completed_at", _TIME, nullable=True),
+        sa.Column("finalizing_until", _TIME, nullable=True),
         sa.Column("project_id", sa.String(length=64), server_default="default", nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_uploads")),
+    )
+    op.create_index(
+        "ix_uploads_finalizing",
+        "uploads",
+        ["finalizing_until"],
+        sqlite_where=sa.text("state = 'finalizing'"),
+        postgresql_where=sa.text("state = 'finalizing'"),
     )
     op.create_index("ix_uploads_newest", "uploads", ["project_id", sa.text("created_at DESC"), sa.text("id DESC")])
     op.create_table(

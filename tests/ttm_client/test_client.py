@@ -137,9 +137,7 @@ def scripted(answers: list[tuple[int, dict[str, str]]]) -> HTTPServer:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             status, headers = answers.pop(0) if answers else (200, {})
-            body = (
-                b'{"id": "u", "uri": "upload:u", "filename": null, "size": 1, "sha256": "", "created_at": "2026-01-01"}'
-            )
+            body = b'{"id": "u", "uri": "upload:u", "filename": null, "size": 1, "state": "complete", "sha256": "", "created_at": "2026-01-01"}'
             self.send_response(status)
             for name, value in {**headers, "Content-Length": str(len(body))}.items():
                 self.send_header(name, value)

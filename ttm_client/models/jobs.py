@@ -24,7 +24,8 @@ class Upload(ApiModel):
     uri: str
     filename: str | None
     size: int
-    sha256: str
+    state: str  # "finalizing" while the service computes the SHA-256, then "complete"
+    sha256: str | None
     created_at: datetime
 
 

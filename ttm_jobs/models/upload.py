@@ -1,9 +1,9 @@
-"""uploads: files received over HTTP, referred to as upload:ID. upload_parts: the parts of incomplete uploads."""
+"""uploads: files received over HTTP, referred to as upload:ID. upload_parts: the objects of uploads in parts."""
 
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Enum, ForeignKey, Index, String
+from sqlalchemy import BigInteger, Enum, ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ttm_jobs.models.base import Base, Id
@@ -13,8 +13,13 @@ from ttm_jobs.models.project import Owned
 class UploadState(StrEnum):
     # Not all bytes have been received; the hash is unknown.
     RECEIVING = "receiving"
+    # All bytes are durable in the storage; the hash is being computed.
+    FINALIZING = "finalizing"
     # Complete and durable in the storage.
     COMPLETE = "complete"
+
+
+FINALIZING = text("state = 'finalizing'")
 
 
 class Upload(Owned, Base):
@@ -32,6 +37,7 @@ class Upload(Owned, Base):
             values_callable=lambda e: [s.value for s in e],
         )
     )
+    # The object of an upload in one request.
     key: Mapped[str] = mapped_column(String(512))
     # The announced size until the upload is complete; NULL if none was announced.
     size: Mapped[int | None] = mapped_column(BigInteger)
@@ -42,12 +48,19 @@ class Upload(Owned, Base):
     sha256: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column()
     completed_at: Mapped[datetime | None]
+    # Until then, one process computes the hash of a finalizing upload.
+    finalizing_until: Mapped[datetime | None]
 
-    __table_args__ = (Index("ix_uploads_newest", "project_id", created_at.desc(), id.desc()),)
+    __table_args__ = (
+        Index("ix_uploads_newest", "project_id", created_at.desc(), id.desc()),
+        Index("ix_uploads_finalizing", "finalizing_until", sqlite_where=FINALIZING, postgresql_where=FINALIZING),
+    )
 
 
 class UploadPart(Base):
-    """The bytes from `start`, stored under `key`. Parts are contiguous."""
+    """The bytes from `start`, stored as an object under `key`. Parts are contiguous and stay separate objects, so the
+    last byte of an upload copies nothing.
+    """
 
     __tablename__ = "upload_parts"
 

@@ -1,9 +1,10 @@
 """Uploads."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, String, cast, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, String, cast, delete, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from ttm_jobs.database.clock import now
@@ -11,6 +12,7 @@ from ttm_jobs.database.ids import new_id
 from ttm_jobs.database.tenancy import project_of
 from ttm_jobs.errors import UploadNotFound, UploadOffsetWrong
 from ttm_jobs.models import Job, RegistryEntry, Upload, UploadPart, UploadState
+from ttm_jobs.models.upload import FINALIZING
 from ttm_jobs.repositories.access import quotas
 from ttm_jobs.states import TERMINAL
 from ttm_jobs.uris import uploads_in
@@ -46,12 +48,16 @@ def complete(session: Session, upload_id: str, *, size: int, sha256: str) -> Upl
     if upload.state is UploadState.COMPLETE:
         return upload
     quotas.check_bytes(session, upload.project_id, size - (upload.size or 0))
-    session.execute(delete(UploadPart).where(UploadPart.upload_id == upload_id))
+    _set_complete(session, upload, size, sha256)
+    return upload
+
+
+def _set_complete(session: Session, upload: Upload, size: int, sha256: str) -> None:
     upload.state = UploadState.COMPLETE
     upload.size = size
     upload.sha256 = sha256
     upload.completed_at = now(session)
-    return upload
+    upload.finalizing_until = None
 
 
 def record_use(session: Session, ids: Collection[str]) -> None:
@@ -98,13 +104,67 @@ def _used_at() -> ColumnElement[datetime]:
     return func.coalesce(Upload.active_at, Upload.completed_at, Upload.created_at)
 
 
-def add_part(session: Session, upload_id: str, *, start: int, size: int, key: str) -> None:
-    """Adds the next part, stored under `key`. Raises UploadOffsetWrong and UploadNotFound."""
+@dataclass(frozen=True)
+class StoredPart:
+    """A part of an upload: the key and the size in bytes of its object."""
+
+    key: str
+    size: int
+
+
+def add_parts(
+    session: Session, upload_id: str, *, start: int, parts: Sequence[StoredPart], sha256: str | None
+) -> Upload:
+    """Adds the next parts. The last byte completes the upload if `sha256`, the hash of all bytes, is known; otherwise
+    the upload becomes FINALIZING. Raises UploadOffsetWrong and UploadNotFound.
+    """
     upload = _locked(session, upload_id)
     check_offset(upload.received, start)
-    session.add(UploadPart(upload_id=upload_id, start=start, size=size, key=key))
-    upload.received += size
+    for part in parts:
+        session.add(UploadPart(upload_id=upload_id, start=upload.received, size=part.size, key=part.key))
+        upload.received += part.size
     upload.active_at = now(session)
+    if upload.received == upload.size:
+        if sha256 is None:
+            upload.state = UploadState.FINALIZING
+        else:
+            _set_complete(session, upload, upload.size, sha256)
+    return upload
+
+
+def any_finalizing(session: Session) -> bool:
+    """Whether a finalizing upload has no claim."""
+    return session.scalar(_unclaimed(now(session))) is not None
+
+
+def claim_finalizing(session: Session, lease: timedelta) -> Upload | None:
+    """Claims a finalizing upload for the duration of `lease`; None if there is none without a claim."""
+    at = now(session)
+    upload = session.scalar(_unclaimed(at).with_for_update(skip_locked=True))
+    if upload is not None:
+        upload.finalizing_until = at + lease
+    return upload
+
+
+def _unclaimed(at: datetime) -> Select[Upload]:
+    free = or_(Upload.finalizing_until.is_(None), Upload.finalizing_until <= at)
+    return select(Upload).where(FINALIZING, free).limit(1)
+
+
+def extend_finalizing(session: Session, upload_id: str, lease: timedelta) -> bool:
+    """Extends a claim. Returns False if the upload is no longer finalizing or was deleted."""
+    upload = session.get(Upload, upload_id, with_for_update=True)
+    if upload is None or upload.state is not UploadState.FINALIZING:
+        return False
+    upload.finalizing_until = now(session) + lease
+    return True
+
+
+def finish(session: Session, upload_id: str, *, sha256: str) -> None:
+    """Completes a finalizing upload with the hash of its bytes. Has no effect on an upload that was deleted."""
+    upload = session.get(Upload, upload_id, with_for_update=True)
+    if upload is not None and upload.state is UploadState.FINALIZING:
+        _set_complete(session, upload, upload.received, sha256)
 
 
 def check_offset(received: int, start: int) -> None:
@@ -113,9 +173,10 @@ def check_offset(received: int, start: int) -> None:
         raise UploadOffsetWrong(f"The upload has {received} bytes; the request starts at {start}.")
 
 
-def parts(session: Session, upload_id: str) -> Sequence[UploadPart]:
-    """Returns the parts in order."""
-    return session.scalars(select(UploadPart).where(UploadPart.upload_id == upload_id).order_by(UploadPart.start)).all()
+def object_keys(session: Session, upload: Upload) -> Sequence[str]:
+    """Returns the keys of the objects that hold the upload's bytes, in order."""
+    parts = select(UploadPart.key).where(UploadPart.upload_id == upload.id).order_by(UploadPart.start)
+    return session.scalars(parts).all() or [upload.key]
 
 
 def is_expired(session: Session, upload: Upload, lifetime: timedelta) -> bool:

@@ -1,7 +1,7 @@
 """Resolves the URIs in a spec to paths that a trainer reads."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypedDict, assert_never
 
@@ -87,16 +87,17 @@ class Inputs:
             case UploadUri():
                 with read_scope(self._engine) as session:
                     upload = uploads.get(session, parsed.upload_id)
+                    keys = uploads.object_keys(session, upload)
                 if upload.state is not UploadState.COMPLETE or upload.sha256 is None:
                     raise UploadNotComplete
-                path = self._stored(upload.key, upload.sha256, upload.filename or "upload", check)
+                path = self._stored(keys, upload.sha256, upload.filename or "upload", check)
             case JobUri():
                 with read_scope(self._engine) as session:
                     job = crud.get(session, parsed.job_id)
                     if job.state is not JobState.SUCCEEDED:
                         raise JobNotFinished(f"Job {job.id} has not succeeded, so it has no student.")
                     student = artifacts.get(session, job.id, artifacts.STUDENT)
-                path = self._stored(student.key, student.sha256, student.name, check)
+                path = self._stored([student.key], student.sha256, student.name, check)
             case FileUri():
                 path = local_path(parsed, self._settings.data_roots)
             case HttpUri():
@@ -109,11 +110,12 @@ class Inputs:
                 assert_never(parsed)
         return str(path)
 
-    def _stored(self, key: str, sha256: str, name: str, check: Callable[[], None]) -> Path:
+    def _stored(self, keys: Sequence[str], sha256: str, name: str, check: Callable[[], None]) -> Path:
         def chunks() -> Iterator[bytes]:
-            for chunk in self._storage.open(key):
-                check()
-                yield chunk
+            for key in keys:
+                for chunk in self._storage.open(key):
+                    check()
+                    yield chunk
 
         plain = _safe_name(name)
 

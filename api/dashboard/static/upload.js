@@ -72,7 +72,11 @@ export async function upload(file, onProgress, onRetry) {
   }
   onProgress(file.size);
   localStorage.removeItem(key);
-  const response = await fetch(path);
-  if (!response.ok) throw new Error(await errorMessage(response));
-  return response.json();
+  for (;;) {
+    const response = await fetch(path, { cache: "no-store" });
+    if (!response.ok) throw new Error(await errorMessage(response));
+    const uploaded = await response.json();
+    if (uploaded.state === "complete") return uploaded;
+    await pause(0.5);
+  }
 }

@@ -1,4 +1,5 @@
 import io
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from ttm_jobs.models import Upload
 from ttm_jobs.repositories import uploads
 from ttm_jobs.repositories.jobs import leases, lifecycle
 from ttm_jobs.repositories.run_data.artifacts import PublishedFile
+from ttm_jobs.repositories.uploads import StoredPart
 from worker.inputs import Inputs, Paths
 from worker.inputs.s3 import _check_name
 
@@ -58,6 +60,21 @@ def test_each_uri_resolves_to_a_local_path(rig: Rig, inputs: Inputs, dataset: st
     assert Path(found["dataset"] or "").read_bytes() == b"archive"
     assert Path(found["dataset"] or "").name == "my_pets.tar.gz"
     assert resolve(inputs, dataset=dataset)["dataset"] == dataset.removeprefix("file://")
+
+
+def test_upload_in_parts_resolves_to_one_file(rig: Rig, inputs: Inputs, dataset: str) -> None:
+    content = [b"one", b"two", b"three"]
+    with session_scope(rig.engine) as session:
+        made = uploads.create(session, filename="teacher.pt", media_type="x/y", size=len(b"".join(content)))
+        parts = [
+            StoredPart(
+                f"upload-parts/{made.id}/{number}", rig.storage.put(f"upload-parts/{made.id}/{number}", [part]).size
+            )
+            for number, part in enumerate(content)
+        ]
+        uploads.add_parts(session, made.id, start=0, parts=parts, sha256=sha256(b"".join(content)).hexdigest())
+    found = resolve(inputs, teacher=f"upload:{made.id}", dataset=dataset)
+    assert Path(found["teachers"][0] or "").read_bytes() == b"onetwothree"
 
 
 def test_student_of_a_job_can_be_a_teacher(rig: Rig, inputs: Inputs, dataset: str) -> None:

@@ -16,6 +16,7 @@ from ttm_client.models.jobs import Upload
 from ttm_client.protocol import Advance, sha256_of
 
 _CHUNK = 1 << 20
+_FINALIZING_SECONDS = 0.5
 _TUS = {"Tus-Resumable": "1.0.0"}
 
 
@@ -65,6 +66,9 @@ class AsyncUploads:
                     offset = arrived
                     await asyncio.sleep(self._transport.pause(fruitless))
         upload = await self.get(href.rpartition("/")[2])
+        while upload.state == "finalizing":
+            await asyncio.sleep(_FINALIZING_SECONDS)
+            upload = await self.get(upload.id)
         digest = await asyncio.to_thread(sha256_of, path)
         if upload.sha256 != digest:
             raise ChecksumMismatch(f"{path}: the local SHA-256 is {digest}, the service received {upload.sha256}")

@@ -17,6 +17,7 @@ from ttm_client.synchronous.paging import pages
 from ttm_client.synchronous.transport import Transport
 
 _CHUNK = 1 << 20
+_FINALIZING_SECONDS = 0.5
 _TUS = {"Tus-Resumable": "1.0.0"}
 
 
@@ -64,6 +65,9 @@ class Uploads:
                     offset = arrived
                     time.sleep(self._transport.pause(fruitless))
         upload = self.get(href.rpartition("/")[2])
+        while upload.state == "finalizing":
+            time.sleep(_FINALIZING_SECONDS)
+            upload = self.get(upload.id)
         digest = sha256_of(path)
         if upload.sha256 != digest:
             raise ChecksumMismatch(f"{path}: the local SHA-256 is {digest}, the service received {upload.sha256}")
