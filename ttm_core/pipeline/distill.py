@@ -77,7 +77,7 @@ def _open_context(
         threads = distributed.main_first(lambda: resolve_threads(spec, workdir))
         if spec.training.precision == "float16" and device.type != "cuda":
             raise BadSpec("training.precision float16 needs a GPU, and this run has none: use bfloat16 or float32")
-        set_up(device, threads)
+        set_up(device, threads, tf32=spec.training.tf32)
         with (
             ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool,
             DataCache(inputs.data_cache or workdir / "cache", inputs.data_cache_max_bytes) as data_cache,

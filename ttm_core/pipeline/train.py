@@ -51,7 +51,7 @@ def train_student(run: ResolvedRun, models: Models, context: RunContext) -> Trai
     resumed = checkpoint.load_newest(context.workdir / "checkpoints", run=run_hash)
     teacher_validation = _teacher_validation(run, models, context, resumed)
     dataset, training = run.dataset, run.spec.training
-    views = Views(dataset.train, dataset.num_classes, run.augmentation, run.preprocess.image_size, training.seed)
+    views = Views(dataset.train, dataset.num_classes, run.augmentation, run.preprocess.image_size, training.view_seed)
     with ExitStack() as stack:
         with context.activity("opening the teacher store"):
             sources = [

@@ -148,7 +148,17 @@ class TrainingSpec(Spec):
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="Precision of forward passes. float16 requires a GPU. Weights and losses stay float32."
     )
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
+        0, description="Seed of the initial weights, the order of the images and dropout."
+    )
+    view_seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
+        0,
+        description="Seed of the augmented views. Runs with equal view seeds share stored teacher logits, whatever "
+        "their `seed`.",
+    )
+    tf32: bool = Field(
+        True, description="On GPUs, compute float32 matrix products and convolutions with TF32 (10 bits of mantissa)."
+    )
     threads: Annotated[int, Field(ge=1, le=256)] | None = Field(
         None, description="CPU threads. Later attempts use the same number, because it affects rounding."
     )

@@ -20,8 +20,8 @@ FORMAT = 2
 class StoreKey:
     """Everything that determines the bits of stored logits. Runs with equal keys share a store.
 
-    This includes the device and the number of threads, which change rounding: a run must read the same logits whether
-    it computed them itself or not.
+    This includes the device and, on a CPU, the number of threads, which change rounding: a run must read the same
+    logits whether it computed them itself or not.
     """
 
     teacher: str
@@ -50,14 +50,19 @@ def store_key(
         size=views.size,
         seed=views.seed,
         arithmetic={
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             "precision": precision,
-            "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "block": block,
+            **_device_arithmetic(device),
         },
         encoding=encoding,
     )
+
+
+def _device_arithmetic(device: torch.device) -> dict[str, Any]:
+    if device.type == "cuda":
+        return {"device": torch.cuda.get_device_name(device), "tf32": torch.backends.cudnn.allow_tf32}
+    return {"device": device.type, "threads": torch.get_num_threads()}
 
 
 def _teacher_hash(teacher: Teacher) -> str:

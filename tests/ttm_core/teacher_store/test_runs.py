@@ -42,6 +42,20 @@ def test_second_job_does_not_run_the_teacher(digits_idx, teacher_file, tmp_path)
     assert "caching_teacher" not in phases["wttm"]
 
 
+def test_seeds_share_one_teacher_pass_and_another_view_seed_does_not(digits_idx, teacher_file, tmp_path):
+    students = set()
+    for seed in range(3):
+        spec = factories.spec(digits_idx, teacher_file, training={**TRAINING, "seed": seed})
+        result, _ = run_with_events(spec, tmp_path / f"seed{seed}", tmp_path / "stores")
+        assert result.teacher_forwards in (range(3 * 240, 3 * 270) if seed == 0 else range(1))
+        students.add(sha256(tmp_path / f"seed{seed}"))
+    assert len(students) == 3, "a seed decides the initial weights and the order of the images"
+    spec = factories.spec(digits_idx, teacher_file, training={**TRAINING, "view_seed": 1})
+    result, _ = run_with_events(spec, tmp_path / "other views", tmp_path / "stores")
+    assert result.teacher_forwards in range(3 * 240, 3 * 270)
+    assert len(list_stores(tmp_path / "stores")) == 2
+
+
 def test_fewer_views_need_fewer_teacher_forwards(digits_idx, teacher_file, tmp_path):
     spec = factories.spec(digits_idx, teacher_file, training={**TRAINING, "epochs": 4, "views": 2})
     result, _ = run_with_events(spec, tmp_path / "run", tmp_path / "stores")
