@@ -25,6 +25,7 @@ class JobOptions(TypedDict, total=False):
     exports: list[str]
     priority: int
     queue: str
+    device: Literal["cpu", "cuda"]
     device_memory_bytes: int
     max_attempts: int
     deadline: float | datetime | str

@@ -72,7 +72,7 @@ class WorkerProcess:
             starter=starter,
             draining=self.draining,
             on_job=presence.set_job,
-            memory_bytes=device.memory_bytes,
+            device=device,
         )
 
     def run(self) -> None:

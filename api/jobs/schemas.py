@@ -41,6 +41,12 @@ class JobRequest(DistillSpec):
         None,
         description="Queue of the job: only workers that serve it run the job. Default: the service's first queue.",
     )
+    device: Literal["cpu", "cuda"] | None = Field(
+        None,
+        description="Kind of device: only workers with GPUs (`cuda`) or without (`cpu`) run the job. On a worker with "
+        "GPUs, the job waits for one with at least `training.devices` GPUs. Default: `cuda` for precision float16, "
+        "which requires it; else any worker.",
+    )
     device_memory_bytes: Annotated[int, Field(ge=1, le=2**50)] | None = Field(
         None, description="Minimum device memory in bytes of the worker. Default: any worker."
     )
@@ -200,7 +206,8 @@ class JobOut(JobSummary):
     heartbeat_at: datetime | None = Field(description="Last heartbeat of the worker.")
     blocked_on: BlockedOn | None = Field(
         None,
-        description="`worker`: no active worker serves the queue; `memory`: no worker has enough device memory; "
+        description="`worker`: no active worker serves the queue; `device`: no worker has the devices that the job "
+        "needs; `memory`: no worker has enough device memory; "
         "`limit`: the project has reached its limit of running jobs; `time`: waiting for a retry; `queue`: waiting for "
         "earlier jobs or a free worker. Null unless queued. The ETag does not change with it.",
     )

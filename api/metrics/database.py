@@ -71,9 +71,9 @@ def _current(now: ServiceStats) -> Iterable[Metric]:
         "ttm_queue_oldest_seconds", "Age of the oldest queued job in seconds.", lambda queue: queue.oldest_seconds
     )
     yield by_queue(
-        "ttm_queue_jobs_too_large",
-        "Queued jobs that need more device memory than any worker of the queue has.",
-        lambda queue: queue.too_large,
+        "ttm_queue_jobs_unplaceable",
+        "Queued jobs that need devices or device memory that no worker of the queue has.",
+        lambda queue: queue.unplaceable,
     )
     yield by_queue("ttm_workers", "Active workers.", lambda queue: queue.workers)
     yield by_queue("ttm_workers_idle", "Active workers without a job.", lambda queue: queue.idle_workers)

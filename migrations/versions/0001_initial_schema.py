@@ -89,6 +89,8 @@ def upgrade() -> None:
         sa.Column("retry_of", sa.String(length=36), nullable=True),
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("queue", sa.String(length=64), server_default="default", nullable=False),
+        sa.Column("device_kind", sa.String(length=8), nullable=True),
+        sa.Column("gpus", sa.Integer(), server_default="1", nullable=False),
         sa.Column("device_memory_bytes", sa.BigInteger(), nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("max_attempts", sa.Integer(), nullable=False),

@@ -26,8 +26,15 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"queues": ("gpu", "gpu_80")})
 
 
-def start_worker(engine: Engine, *queues: str, memory: int | None = 24 * GB, job_id: str | None = None) -> None:
-    device = {"kind": "cuda", "count": 1, "name": "a GPU", "memory_bytes": memory}
+def start_worker(
+    engine: Engine,
+    *queues: str,
+    memory: int | None = 24 * GB,
+    job_id: str | None = None,
+    kind: str = "cuda",
+    count: int = 1,
+) -> None:
+    device = {"kind": kind, "count": count, "name": "a GPU", "memory_bytes": memory}
     with session_scope(engine) as session:
         workers.register(
             session, new_id(), kind="worker", hostname="h", pid=1, devices=[device], job_id=job_id, queues=queues
@@ -89,11 +96,32 @@ def test_job_too_large_for_every_worker(client: TestClient, engine: Engine, sett
     assert blocked(client, fits)[0] == "queue"
     with read_scope(engine) as session:
         seen = service_stats.collect(session, seen_within=timedelta(minutes=1)).queues
-    assert {queue: state.too_large for queue, state in seen.items()} == {"gpu": 1, "gpu_80": 0}
+    assert {queue: state.unplaceable for queue, state in seen.items()} == {"gpu": 1, "gpu_80": 0}
     start_worker(engine, "gpu", memory=None)
     assert blocked(client, large)[0] == "queue"
     with read_scope(engine) as session:
-        assert service_stats.collect(session, seen_within=timedelta(minutes=1)).queues["gpu"].too_large == 0
+        assert service_stats.collect(session, seen_within=timedelta(minutes=1)).queues["gpu"].unplaceable == 0
+
+
+def test_job_waits_for_a_worker_with_its_devices(client: TestClient, engine: Engine, settings: Settings) -> None:
+    start_worker(engine, "gpu", kind="cpu", count=16)
+    half = post(client, settings, training={"precision": "float16"})
+    four = post(client, settings, training={"devices": 4, "batch_size": 64}, device="cuda")
+    any_four = post(client, settings, training={"devices": 4, "batch_size": 64})
+    assert blocked(client, half) == ("device", "The job needs a GPU, and no running worker of the queue gpu has that.")
+    assert blocked(client, any_four)[0] == "queue", "without GPUs, devices are processes"
+    start_worker(engine, "gpu", count=2)
+    assert blocked(client, half)[0] == "queue"
+    assert blocked(client, four) == ("device", "The job needs 4 GPUs, and no running worker of the queue gpu has that.")
+    with read_scope(engine) as session:
+        assert service_stats.collect(session, seen_within=timedelta(minutes=1)).queues["gpu"].unplaceable == 1
+    start_worker(engine, "gpu", count=4)
+    assert blocked(client, four)[0] == "queue"
+    on_cpu = post(client, settings, device="cpu", queue="gpu_80")
+    start_worker(engine, "gpu_80")
+    assert blocked(client, on_cpu)[1] == (
+        "The job needs a worker without GPUs, and no running worker of the queue gpu_80 has that."
+    )
 
 
 def test_busy_workers_project_limit_and_retry_backoff(client: TestClient, engine: Engine, settings: Settings) -> None:

@@ -113,6 +113,20 @@ def test_job_too_large_for_a_device_waits_and_blocks_no_others(engine: Engine) -
     assert claimed_id(engine, WorkerCapacity(memory_bytes=80 * 2**30)) == large
 
 
+def test_job_waits_for_a_worker_with_its_devices_and_blocks_no_others(engine: Engine) -> None:
+    on_gpu, four = queued(engine, device_kind="cuda", priority=9), queued(engine, gpus=4, priority=8)
+    on_cpu = queued(engine, device_kind="cpu")
+    cpu, gpu, node = (
+        WorkerCapacity(kind="cpu", count=2),
+        WorkerCapacity(kind="cuda"),
+        WorkerCapacity(kind="cuda", count=8),
+    )
+    assert [claimed_id(engine, gpu), claimed_id(engine, gpu)] == [on_gpu, None]
+    assert claimed_id(engine, node) == four
+    assert [claimed_id(engine, cpu), claimed_id(engine, cpu)] == [on_cpu, None]
+    assert claimed_id(engine, WorkerCapacity(kind="cpu", count=2)) is None
+
+
 def test_concurrent_workers_claim_different_jobs(engine: Engine) -> None:
     everything = {queued_in(engine, project) for project in ("a", "b", "c") for _ in range(8)}
     barrier = Barrier(8)
@@ -155,9 +169,9 @@ def test_claim_uses_the_indexes(engine: Engine) -> None:
     assert "TEMP B-TREE" not in first
 
 
-@pytest.mark.parametrize("field", ["queue", "device_memory_bytes"])
-def test_retry_keeps_queue_and_device_memory(engine: Engine, field: str) -> None:
-    job_id = queued(engine, queue="gpu", device_memory_bytes=2**30)
+@pytest.mark.parametrize("field", ["queue", "device_kind", "gpus", "device_memory_bytes"])
+def test_retry_keeps_queue_and_devices(engine: Engine, field: str) -> None:
+    job_id = queued(engine, queue="gpu", device_kind="cuda", gpus=4, device_memory_bytes=2**30)
     with session_scope(engine) as session:
         crud.request_cancel(session, job_id)
     with session_scope(engine) as session:

@@ -168,7 +168,7 @@ class QueueOverview(ApiModel):
 
 
 class WaitingJob(ApiModel):
-    """A queued job, its position, and what it is `blocked_on`: queue, worker, memory, limit or time.
+    """A queued job, its position, and what it is `blocked_on`: queue, worker, device, memory, limit or time.
 
     >>> waiting = next(client.queue.jobs())
     >>> waiting.id == queued.id, waiting.position, waiting.blocked_on

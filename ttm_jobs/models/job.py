@@ -69,8 +69,11 @@ class Job(Owned, Base):
 
     # 0 to 9; higher runs first.
     priority: Mapped[int] = mapped_column()
-    # Only workers that serve the queue and have this device memory run the job.
+    # Only workers that serve the queue and have this kind of device (cpu or cuda; None: any), at least this number of
+    # GPUs where they have GPUs, and this device memory run the job.
     queue: Mapped[str] = mapped_column(String(64), default=DEFAULT_QUEUE, server_default=DEFAULT_QUEUE)
+    device_kind: Mapped[str | None] = mapped_column(String(8))
+    gpus: Mapped[int] = mapped_column(default=1, server_default="1")
     device_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     # Attempts that count against max_attempts; released and paused attempts do not.
     attempt: Mapped[int] = mapped_column(default=0)

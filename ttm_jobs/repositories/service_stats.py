@@ -4,9 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from math import inf
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from ttm_jobs.database.clock import now
@@ -19,13 +18,13 @@ from ttm_jobs.states import JobState
 
 @dataclass(frozen=True)
 class Queue:
-    """Statistics of a queue. `too_large` counts the jobs that need more device memory than any of its workers has."""
+    """Statistics of a queue. `unplaceable` counts the jobs whose devices none of its workers has."""
 
     jobs: int = 0
     oldest_seconds: float = 0.0
     workers: int = 0
     idle_workers: int = 0
-    too_large: int = 0
+    unplaceable: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,10 +57,10 @@ def collect(session: Session, *, seen_within: timedelta) -> ServiceStats:
     served = Counter(queue for worker in serving for queue in set(worker.queues))
     idle = Counter(queue for worker in serving if worker.job_id is None for queue in set(worker.queues))
     depths = {queue: (count, _seconds(at, since)) for queue, count, since in waiting}
-    too_large = _too_large(session, serving)
+    unplaceable = _unplaceable(session, serving)
     queues = {
         name: Queue(
-            *depths.get(name, (0, 0.0)), workers=served[name], idle_workers=idle[name], too_large=too_large[name]
+            *depths.get(name, (0, 0.0)), workers=served[name], idle_workers=idle[name], unplaceable=unplaceable[name]
         )
         for name in {*depths, *served}
     }
@@ -93,28 +92,28 @@ def totals(session: Session) -> Totals:
     )
 
 
-def _too_large(session: Session, serving: Sequence[Worker]) -> Counter[str]:
-    """Numbers of jobs that are too large, for each queue that is served."""
-    largest: dict[str, float] = {}
-    for worker in serving:
-        for queue in set(worker.queues):
-            largest[queue] = max(largest.get(queue, 0.0), _memory_of(worker))
-    requests = session.execute(
-        select(Job.queue, Job.device_memory_bytes, func.count())
-        .where(WAITING, Job.device_memory_bytes.is_not(None))
-        .group_by(Job.queue, Job.device_memory_bytes)
-    )
+def _unplaceable(session: Session, serving: Sequence[Worker]) -> Counter[str]:
+    """Numbers of jobs that no worker can run, for each queue that is served."""
+    needs = Job.queue, Job.device_kind, Job.gpus, Job.device_memory_bytes
+    restricted = or_(Job.device_memory_bytes.is_not(None), Job.device_kind.is_not(None), Job.gpus > 1)
     found: Counter[str] = Counter()
-    for queue, wanted, count in requests:
-        if queue in largest and wanted is not None and wanted > largest[queue]:
+    for queue, kind, gpus, memory, count in session.execute(
+        select(*needs, func.count()).where(WAITING, restricted).group_by(*needs)
+    ):
+        workers_of_queue = [worker for worker in serving if queue in worker.queues]
+        if workers_of_queue and not any(_can_run(worker, kind, gpus, memory) for worker in workers_of_queue):
             found[queue] += count
     return found
 
 
-def _memory_of(worker: Worker) -> float:
-    """Memory of the worker's device in bytes; infinite if unknown, because such a worker accepts every job."""
-    memory = worker.devices[0].get("memory_bytes") if worker.devices else None
-    return inf if memory is None else float(memory)
+def _can_run(worker: Worker, kind: str | None, gpus: int, memory: int | None) -> bool:
+    device = worker.devices[0] if worker.devices else {}
+    known = device.get("kind")
+    if known is not None and (kind not in (None, known) or (known == "cuda" and device["count"] < gpus)):
+        return False
+    # A worker whose device is unknown accepts every job.
+    available = device.get("memory_bytes")
+    return memory is None or available is None or memory <= available
 
 
 def _seconds(at: datetime, since: datetime) -> float:

@@ -30,6 +30,7 @@ from worker.run.recorder import Recorder
 from worker.run.stop_requests import StopRequests
 from worker.teacher_stores.exchange import StoreExchange
 from worker.teacher_stores.report import folder
+from worker.trainer.devices import Device
 from worker.trainer.log import LogFile
 from worker.trainer.process import Trainer
 from worker.trainer.stale import attempt_directory, remove_attempt
@@ -58,7 +59,7 @@ class Runner:
         starter: Starter,
         draining: Flag,
         on_job: Callable[[str | None], None],
-        memory_bytes: int | None = None,
+        device: Device | None = None,
     ) -> None:
         self._settings = settings
         self._engine = engine
@@ -67,7 +68,11 @@ class Runner:
         self._starter = starter
         self._draining = draining
         self._on_job = on_job
-        self._capacity = WorkerCapacity(settings.queues, memory_bytes)
+        self._capacity = (
+            WorkerCapacity(settings.queues)
+            if device is None
+            else WorkerCapacity(settings.queues, device.kind, device.count, device.memory_bytes)
+        )
         self._inputs = Inputs(engine, storage, settings)
         self._exchange = StoreExchange(storage, folder(settings.work_dir), settings.shared_store_max_bytes)
 

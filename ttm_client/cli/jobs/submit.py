@@ -1,5 +1,6 @@
 """`ttm submit`."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -24,6 +25,11 @@ from ttm_client.cli.specs import (
 )
 
 
+class DeviceKind(StrEnum):
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
 def submit(
     spec_file: SpecFile = None,
     recipe: RecipeOption = None,
@@ -40,6 +46,7 @@ def submit(
         int | None, typer.Option(min=0, max=9, help="Priority among the project's queued jobs; higher runs first.")
     ] = None,
     queue: Annotated[str | None, typer.Option(help="Queue; only workers that serve it run the job.")] = None,
+    device: Annotated[DeviceKind | None, typer.Option(help="Kind of device that the job needs.")] = None,
     device_memory: Annotated[
         float | None, typer.Option(min=0.1, max=2**20, help="Device memory that the job needs, in GiB.")
     ] = None,
@@ -78,6 +85,7 @@ def submit(
     options = {
         "priority": priority,
         "queue": queue,
+        "device": device and device.value,
         "device_memory_bytes": None if device_memory is None else round(device_memory * 2**30),
         "max_attempts": max_attempts,
         "deadline": _deadline(deadline),

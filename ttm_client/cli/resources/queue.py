@@ -11,6 +11,7 @@ from ttm_client.cli.output import JsonOption, UrlOption, duration, messages, pri
 
 _REASONS = {
     "worker": "a worker that serves the queue",
+    "device": "a worker with the devices it needs",
     "memory": "a device with enough memory",
     "limit": "the project's limit of running jobs",
     "time": "the retry delay",

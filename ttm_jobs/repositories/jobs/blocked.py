@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Literal
 
-from sqlalchemy import BigInteger, Select, String, and_, bindparam, case, cast, func, or_, select
+from sqlalchemy import BigInteger, Integer, Select, String, and_, bindparam, case, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 from ttm_jobs.database.clock import UtcDateTime, now
@@ -13,7 +13,7 @@ from ttm_jobs.models import Job, Project, Worker
 from ttm_jobs.repositories.access import projects
 from ttm_jobs.states import JobState
 
-BlockedOn = Literal["time", "worker", "memory", "limit", "queue"]
+BlockedOn = Literal["time", "worker", "device", "memory", "limit", "queue"]
 
 
 @dataclass(frozen=True)
@@ -26,25 +26,38 @@ class BlockedReason:
 
 @dataclass(frozen=True)
 class _QueueWorkers:
-    """Numbers of responsive workers of a queue: all, those with enough memory, and the idle ones among these."""
+    """Numbers of responsive workers of a queue: all, those with the kind and number of devices, those that also have
+    enough memory, and the idle ones among these.
+    """
 
     serving: int
+    fitting: int
     able: int
     idle: int
     largest_bytes: float | None
 
 
-def _workers_query() -> Select[int, int, int, float | None]:
+def _workers_query() -> Select[int, int, int, int, float | None]:
     """A query for `_QueueWorkers` of the workers whose queues match `pattern` and that reported after `since`."""
     # Compared as text, which both databases support.
     serves = cast(Worker.queues, String).like(bindparam("pattern", type_=String), escape="/")
-    memory = Worker.devices[0]["memory_bytes"].as_float()
-    # A worker with unknown device memory accepts every job.
-    able = or_(memory.is_(None), memory >= bindparam("wanted", type_=BigInteger))
-    idle = and_(able, Worker.job_id.is_(None))
-    return select(func.count(), func.count(case((able, 1))), func.count(case((idle, 1))), func.max(memory)).where(
-        Worker.kind == "worker", Worker.last_seen_at >= bindparam("since", type_=UtcDateTime), serves
+    device = Worker.devices[0]
+    kind, count, memory = device["kind"].as_string(), device["count"].as_integer(), device["memory_bytes"].as_float()
+    # A worker whose device is unknown accepts every job.
+    wanted_kind = bindparam("kind", type_=String)
+    fitting = and_(
+        or_(kind.is_(None), wanted_kind == "", kind == wanted_kind),
+        or_(kind.is_(None), kind != "cuda", count >= bindparam("gpus", type_=Integer)),
     )
+    able = and_(fitting, or_(memory.is_(None), memory >= bindparam("wanted", type_=BigInteger)))
+    idle = and_(able, Worker.job_id.is_(None))
+    return select(
+        func.count(),
+        func.count(case((fitting, 1))),
+        func.count(case((able, 1))),
+        func.count(case((idle, 1))),
+        func.max(case((fitting, memory))),
+    ).where(Worker.kind == "worker", Worker.last_seen_at >= bindparam("since", type_=UtcDateTime), serves)
 
 
 # Built once: building the statement takes as long as executing it.
@@ -58,7 +71,7 @@ class BlockedReasons:
         self._session = session
         self._given_at = at
         self._seen_within = seen_within
-        self._workers_by_queue: dict[tuple[str, int | None], _QueueWorkers] = {}
+        self._workers_by_queue: dict[tuple[str, str | None, int, int | None], _QueueWorkers] = {}
         self._reached: dict[str, int | None] = {}
 
     def of(self, job: Job) -> BlockedReason | None:
@@ -67,9 +80,13 @@ class BlockedReasons:
             return None
         if job.not_before is not None and job.not_before > self._at:
             return BlockedReason("time", f"The job is retried at {job.not_before:%Y-%m-%d %H:%M:%S} UTC.")
-        workers = self._queue_workers(job.queue, job.device_memory_bytes)
+        workers = self._queue_workers(job)
         if workers.serving == 0:
             return BlockedReason("worker", f"No running worker serves the queue {job.queue}.")
+        if workers.fitting == 0:
+            return BlockedReason(
+                "device", f"The job needs {_devices(job)}, and no running worker of the queue {job.queue} has that."
+            )
         if workers.able == 0:
             return BlockedReason(
                 "memory",
@@ -95,15 +112,26 @@ class BlockedReasons:
             self._reached[project_id] = limit if reached else None
         return self._reached[project_id]
 
-    def _queue_workers(self, queue: str, wanted_bytes: int | None) -> _QueueWorkers:
-        if (queue, wanted_bytes) not in self._workers_by_queue:
+    def _queue_workers(self, job: Job) -> _QueueWorkers:
+        needs = job.queue, job.device_kind, job.gpus, job.device_memory_bytes
+        if needs not in self._workers_by_queue:
             # Queue names contain no quotation mark, and of LIKE's special characters only the underscore.
-            pattern = f'%"{queue.replace("_", "/_")}"%'
-            since = self._at - self._seen_within
-            parameters = {"pattern": pattern, "wanted": wanted_bytes or 0, "since": since}
-            row = self._session.execute(_WORKERS, parameters).one()
-            self._workers_by_queue[queue, wanted_bytes] = _QueueWorkers(*row)
-        return self._workers_by_queue[queue, wanted_bytes]
+            parameters = {
+                "pattern": f'%"{job.queue.replace("_", "/_")}"%',
+                "kind": job.device_kind or "",
+                "gpus": job.gpus,
+                "wanted": job.device_memory_bytes or 0,
+                "since": self._at - self._seen_within,
+            }
+            self._workers_by_queue[needs] = _QueueWorkers(*self._session.execute(_WORKERS, parameters).one())
+        return self._workers_by_queue[needs]
+
+
+def _devices(job: Job) -> str:
+    if job.device_kind == "cpu":
+        return "a worker without GPUs"
+    gpus = "a GPU" if job.gpus == 1 else f"{job.gpus} GPUs"
+    return gpus if job.device_kind == "cuda" else f"{gpus} or a worker without GPUs"
 
 
 def _gigabytes(count: float) -> str:

@@ -20,9 +20,13 @@ from ttm_jobs.settings import DEFAULT_QUEUE
 
 @dataclass(frozen=True)
 class WorkerCapacity:
-    """What a worker can run: the queues it serves in order of preference, and its device memory in bytes, if known."""
+    """What a worker can run: the queues it serves in order of preference, and its devices. `kind` is cpu or cuda,
+    `count` the number of GPUs or CPU threads, `memory_bytes` that of one device. None: unknown, accepts every job.
+    """
 
     queues: Sequence[str] = (DEFAULT_QUEUE,)
+    kind: str | None = None
+    count: int = 1
     memory_bytes: int | None = None
 
 
@@ -82,6 +86,10 @@ def _first(session: Session, queue: str, project_id: str, capacity: WorkerCapaci
         or_(Job.not_before.is_(None), Job.not_before <= at),
         or_(Job.deadline_at.is_(None), Job.deadline_at > at),
     )
+    if capacity.kind is not None:
+        query = query.where(or_(Job.device_kind.is_(None), Job.device_kind == capacity.kind))
+    if capacity.kind == "cuda":
+        query = query.where(Job.gpus <= capacity.count)
     if capacity.memory_bytes is not None:
         query = query.where(or_(Job.device_memory_bytes.is_(None), Job.device_memory_bytes <= capacity.memory_bytes))
     return session.scalar(
