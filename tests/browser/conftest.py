@@ -9,16 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from cli.stack.stack import Stack, StackOptions
 from tests.browser.gallery import Gallery, create_gallery
 from tests.support.api_server import served
+from tests.support.tiny import wait_until
 from ttm_jobs.database.engine import create_engine
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import build_storage
 
 CHROMIUM = os.environ.get("TTM_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+# Playwright's default of 5 s is too short on a busy machine.
+TIMEOUT_MS = 60_000
+expect.set_options(timeout=TIMEOUT_MS)
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -45,7 +49,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(TIMEOUT_MS)
     yield context
     context.close()
 
@@ -60,6 +64,12 @@ def console_errors(context: BrowserContext) -> Iterator[list[str]]:
     context.on("weberror", lambda error: console_errors.append(str(error.error)))
     yield console_errors
     assert not console_errors
+
+
+def clear_expected(page: Page, console_errors: list[str]) -> None:
+    """Clears the errors that a test expects, after at least one has arrived."""
+    wait_until(lambda: page.wait_for_timeout(20) or console_errors)
+    console_errors.clear()
 
 
 @pytest.fixture
