@@ -1,6 +1,6 @@
 """Compares the training speed of the engine with other libraries.
 
-    python -m bench.speed [--pair NAME]... [--repeats 3] [--json FILE]
+    python -m bench.speed [--pair NAME]... [--precision bfloat16] [--repeats 3] [--json FILE]
 
 Each contender runs in its own process, alternating, several times. The table has medians of images per CPU-second of
 the process tree, and ratios within the run. torchdistill is included if it is installed; `make bench` installs it.
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.speed.pairs import CONTENDERS, PAIRS
+from ttm_core.precision import Precision
 
 Rates = dict[str, list[float]]
 
@@ -47,22 +48,28 @@ def main() -> None:
     parser.add_argument("--contender", action="append", choices=list(CONTENDERS))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="of every contender")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--one", nargs=2, metavar=("CONTENDER", "PAIR"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(_one(*options.one, options.threads)))
+        print(json.dumps(_one(*options.one, options.threads, options.precision)))
         return
     contenders = options.contender or list(CONTENDERS)
     if importlib.util.find_spec("torchdistill") is None:
         contenders = [name for name in contenders if name != "torchdistill"]
         print("torchdistill is not installed; skipped\n")
-    results: dict[str, Any] = {"machine": platform.machine(), "threads": options.threads, "pairs": {}}
+    results: dict[str, Any] = {
+        "machine": platform.machine(),
+        "threads": options.threads,
+        "precision": options.precision,
+        "pairs": {},
+    }
     for pair in options.pair or PAIRS:
         rates: Rates = {name: [] for name in contenders}
         for _ in range(options.repeats):
             for name in contenders:
-                rates[name].append(_measure(name, pair, options.threads))
+                rates[name].append(_measure(name, pair, options.threads, options.precision))
         results["pairs"][pair] = rates
         print(table(pair, rates), flush=True)
     print(summary(results["pairs"]))
@@ -70,17 +77,18 @@ def main() -> None:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def _one(contender: str, pair: str, threads: int) -> dict[str, float]:
+def _one(contender: str, pair: str, threads: int, precision: Precision) -> dict[str, float]:
     if contender.startswith("ours-"):
         from bench.speed.ours import run
     else:
         from bench.speed.baselines import run
-    return run(contender, PAIRS[pair], threads)
+    return run(contender, PAIRS[pair], threads, precision)
 
 
-def _measure(contender: str, pair: str, threads: int) -> float:
+def _measure(contender: str, pair: str, threads: int, precision: Precision) -> float:
     """Images per CPU-second."""
     command = [sys.executable, "-m", "bench.speed", "--one", contender, pair, "--threads", str(threads)]
+    command += ["--precision", precision]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
     found = json.loads(done.stdout.splitlines()[-1])

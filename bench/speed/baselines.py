@@ -11,12 +11,18 @@ from bench.speed import data
 from bench.speed.clock import Clock
 from bench.speed.pairs import EPOCHS, Pair
 from ttm_core.models import create_model
+from ttm_core.precision import Precision, autocast
 
 Step = Callable[[Tensor, Tensor], None]
 
 
-def run(contender: str, pair: Pair, threads: int) -> dict[str, float]:
+def run(contender: str, pair: Pair, threads: int, precision: Precision) -> dict[str, float]:
     """Number of images trained on, with CPU-seconds and seconds."""
+    with autocast(torch.device("cpu"), precision):
+        return _run(contender, pair, threads)
+
+
+def _run(contender: str, pair: Pair, threads: int) -> dict[str, float]:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     student = create_model(pair.student, num_classes=pair.classes, image_size=pair.size)

@@ -19,6 +19,7 @@ from ttm_core.models.initialize import start_student
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.load import Teacher, load_teacher
 from ttm_core.models.weights import write_safetensors
+from ttm_core.precision import Precision
 from ttm_core.spec.dataset import CropFlip
 from ttm_core.spec.events import Accuracy
 from ttm_core.spec.job import DistillSpec, Normalization
@@ -32,7 +33,7 @@ CPU = torch.device("cpu")
 NORMALIZATION = Normalization(mean=[0.5, 0.5, 0.5], std=[0.25, 0.25, 0.25])
 
 
-def run(contender: str, pair: Pair, threads: int) -> dict[str, float]:
+def run(contender: str, pair: Pair, threads: int, precision: Precision) -> dict[str, float]:
     """Number of images trained on, with CPU-seconds and seconds."""
     keep_freed_memory()
     set_up(CPU, threads)
@@ -63,7 +64,7 @@ def run(contender: str, pair: Pair, threads: int) -> dict[str, float]:
         stored = None
         if teacher is not None and how != "online":
             stored = stack.enter_context(
-                open_stored_teacher(Stores(Path(folder)), teacher, seen, count=views, device=CPU, precision="float32")
+                open_stored_teacher(Stores(Path(folder)), teacher, seen, count=views, device=CPU, precision=precision)
             )
         if how == "warm":
             assert stored is not None
@@ -77,7 +78,8 @@ def run(contender: str, pair: Pair, threads: int) -> dict[str, float]:
                 objective=build_objective(spec, student=student, preprocess=preprocess, teacher=teacher, split=split),
                 teachers=[] if teacher is None else [TeacherSource(teacher, stored)],
                 device=CPU,
-                precision="float32",
+                precision=precision,
+                teacher_precision=precision,
             ),
             spec=spec.training,
             split=split,
@@ -109,4 +111,4 @@ def _warm_up(trainer: Trainer, stored: StoredTeacher | None) -> None:
     spec = trainer.spec
     batches = epoch_batches(trainer.views, seed=0, epoch=0, view=0, batch_size=spec.batch_size, first=0)
     trainer._training_mode()
-    trainer._descend(next(batches), trainer.distiller)
+    trainer._optimize(next(batches), trainer.distiller)
