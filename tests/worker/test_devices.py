@@ -97,6 +97,7 @@ def test_one_and_two_devices_have_the_same_losses(tmp_path: Path, teacher: Path)
         "gradient_accumulation": 2,
         "teacher_logits": "stored",
         "gradient_clipping": 1.0,
+        "precision": "float32",
     }
     losses_by_devices = []
     for devices in (1, 2):

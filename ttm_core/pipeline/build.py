@@ -9,6 +9,7 @@ from ttm_core.methods.build import Objective, build_objective
 from ttm_core.models.initialize import freeze, start_student
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.resolve import ResolvedRun
+from ttm_core.precision import resolved_precision, resolved_teacher_precision
 from ttm_core.training.evaluate import Evaluator
 
 
@@ -47,5 +48,13 @@ def build_models(run: ResolvedRun, context: RunContext) -> Models:
             split=dataset.train,
         ).to(context.device)
     assert dataset.validation is not None, "read_dataset holds images out where there is no validation split"
-    evaluator = Evaluator(run.preprocess, run.teacher, dataset.validation, dataset.class_names, context.device)
+    evaluator = Evaluator(
+        run.preprocess,
+        run.teacher,
+        dataset.validation,
+        dataset.class_names,
+        context.device,
+        precision=resolved_precision(spec.training),
+        teacher_precision=resolved_teacher_precision(spec.training),
+    )
     return Models(student, frozen, objective, evaluator)

@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 
 from ttm_core.data.cache import DataCache
-from ttm_core.errors import BadSpec
 from ttm_core.export.artifacts import TrainingResult, export
 from ttm_core.pipeline.build import Models, build_models
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.inputs import Inputs
 from ttm_core.pipeline.resolve import ResolvedRun, resolve_run, resolve_threads
 from ttm_core.pipeline.train import TrainedStudent, train_student
+from ttm_core.precision import check_precision
 from ttm_core.report.schema import SplitScores
 from ttm_core.spec import events
 from ttm_core.spec.job import DistillSpec
@@ -75,8 +75,7 @@ def _open_context(
     with init_distributed(spec.training.devices) as distributed:
         device = device or choose_device(distributed.rank)
         threads = distributed.main_first(lambda: resolve_threads(spec, workdir))
-        if spec.training.precision == "float16" and device.type != "cuda":
-            raise BadSpec("training.precision float16 needs a GPU, and this run has none: use bfloat16 or float32")
+        check_precision(spec.training, device)
         set_up(device, threads, tf32=spec.training.tf32)
         with (
             ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool,

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ttm_core.models.teachers.ensemble import as_one_teacher
 from ttm_core.models.teachers.load import Teacher, load_teacher
 from ttm_core.models.weights import write_durably
 from ttm_core.pipeline.context import RunContext
+from ttm_core.precision import choose_precision, resolved_teacher_precision
 from ttm_core.spec import catalogue, events
 from ttm_core.spec.dataset import AugmentationSpec, CropFlip, ResizedCrop
 from ttm_core.spec.job import DistillSpec, Normalization, TeacherSpec
@@ -84,18 +86,25 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
             spec, context.workdir, context.stores, images=len(dataset.train), num_classes=dataset.num_classes
         )
     )
+    precision = context.distributed.main_first(lambda: _precision(spec, context, dataset.channels))
     resolved = _complete(
         spec,
         teachers,
         student={"image_size": size, "normalization": normalization},
-        training={"threads": context.threads, "augmentation": augmentation, **logits},
+        training={"threads": context.threads, "augmentation": augmentation, **precision, **logits},
     )
     teacher = None
     if teachers:
         temperature = method_temperature(resolved.method, 0.0, resolved.training.epochs)
         teacher = as_one_teacher(teachers, [each.weight for each in resolved.all_teachers], temperature)
     with context.activity("labelling images with the teacher"):
-        dataset = label_with_teacher(dataset, teacher, size=size, device=context.device)
+        dataset = label_with_teacher(
+            dataset,
+            teacher,
+            size=size,
+            device=context.device,
+            precision=resolved_teacher_precision(resolved.training),
+        )
     return ResolvedRun(
         spec=resolved,
         dataset=dataset,
@@ -105,6 +114,18 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
         teacher_files=files,
         teacher=teacher,
     )
+
+
+def _precision(spec: DistillSpec, context: RunContext, channels: int) -> dict[str, object]:
+    """The precisions of student and teacher: the spec's, else those of the first attempt, which may have run on another
+    machine.
+    """
+    training = spec.training
+    precision = training.precision
+    if precision == "auto":
+        choose = partial(choose_precision, context.device, spec.student.architecture, channels=channels)
+        precision = _decide_once(context.workdir, "precision", choose)
+    return {"precision": precision, "teacher_precision": training.teacher_precision or precision}
 
 
 def resolve_threads(spec: DistillSpec, workdir: Path) -> int:

@@ -18,6 +18,7 @@ from ttm_core.pipeline.build import Models
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.estimate import Stopwatch, Workload, estimate
 from ttm_core.pipeline.resolve import ResolvedRun
+from ttm_core.precision import resolved_precision, resolved_teacher_precision
 from ttm_core.spec import events
 from ttm_core.teacher_store.store import Stores
 from ttm_core.teacher_store.stored_teacher import StoredTeacher, open_stored_teacher
@@ -75,7 +76,8 @@ def train_student(run: ResolvedRun, models: Models, context: RunContext) -> Trai
                 objective=models.objective,
                 teachers=sources if run.spec.method.requirements.teacher else [],
                 device=context.device,
-                precision=training.precision,
+                precision=resolved_precision(training),
+                teacher_precision=resolved_teacher_precision(training),
             ),
             spec=training,
             split=dataset.train,
@@ -151,7 +153,7 @@ def _stored_teacher(
         views,
         count=training.view_count,
         device=context.device,
-        precision=training.precision,
+        precision=resolved_teacher_precision(training),
         encoding=training.stored_as,
         distributed=context.distributed,
     )

@@ -145,8 +145,14 @@ class TrainingSpec(Spec):
         description="Encoding of stored logits. int8 needs half the space; its error is at most 1/508 of a row's "
         "range.",
     )
-    precision: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="Precision of forward passes. float16 requires a GPU. Weights and losses stay float32."
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="Precision of forward passes; weights, losses and statistics stay float32. auto: bfloat16 where "
+        "the device has units for it (CPUs with AMX-BF16 or AVX512-BF16, except for students with depthwise "
+        "convolutions; GPUs since Ampere), else float32. float16 requires a GPU.",
+    )
+    teacher_precision: Literal["float32", "bfloat16", "float16"] | None = Field(
+        None, description="Precision of the teacher's forward passes. Default: `precision`."
     )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
         0, description="Seed of the initial weights, the order of the images and dropout."

@@ -11,6 +11,7 @@ from torch import nn
 from ttm_core.data.dataset import Split
 from ttm_core.data.views import Views
 from ttm_core.models.teachers.load import Teacher
+from ttm_core.precision import Precision
 from ttm_core.teacher_store.codecs import Encoding
 
 FORMAT = 2
@@ -40,7 +41,7 @@ class StoreKey:
 
 
 def store_key(
-    teacher: Teacher, views: Views, *, precision: str, device: torch.device, block: int, encoding: Encoding
+    teacher: Teacher, views: Views, *, precision: Precision, device: torch.device, block: int, encoding: Encoding
 ) -> StoreKey:
     """The key of a run's training views."""
     return StoreKey(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ttm_core.data.views import Views
 from ttm_core.models.teachers.load import Teacher
+from ttm_core.precision import Precision, autocast
 from ttm_core.teacher_store.codecs import Encoding, build_codec
 from ttm_core.teacher_store.key import store_key
 from ttm_core.teacher_store.logits_file import LogitsFile
@@ -28,7 +29,7 @@ def open_stored_teacher(
     *,
     count: int,
     device: torch.device,
-    precision: str,
+    precision: Precision,
     encoding: Encoding = "float16",
     block: int = BLOCK,
     distributed: Distributed | None = None,
@@ -59,7 +60,7 @@ class StoredTeacher:
         *,
         digest: str,
         device: torch.device,
-        precision: str,
+        precision: Precision,
         distributed: Distributed,
     ) -> None:
         self._teacher, self._file, self._rows, self._views = teacher, file, rows, views
@@ -104,7 +105,6 @@ class StoredTeacher:
     @torch.inference_mode()
     def _compute(self, indices: NDArray[np.int64], view: int) -> NDArray[np.float32]:
         pixels = self._views.batch(indices, view).to(self._device)
-        dtype = torch.float16 if self._precision == "float16" else torch.bfloat16
-        with torch.autocast(self._device.type, dtype, enabled=self._precision != "float32"):
+        with autocast(self._device, self._precision):
             logits: Tensor = self._teacher.model(self._teacher.preprocess(pixels))
         return logits.float().cpu().numpy()

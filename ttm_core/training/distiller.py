@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +14,12 @@ from ttm_core.methods.outputs import Outputs, outputs
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.ensemble import mean_teacher_logits
 from ttm_core.models.teachers.load import Teacher
+from ttm_core.precision import Precision, autocast
 from ttm_core.teacher_store.stored_teacher import StoredTeacher
 from ttm_core.training.distributed import Distributed
 
 Forward = Callable[[Batch, StepContext], Terms]
 """From a batch to its weighted scalar loss terms by name."""
-
-Precision = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,7 @@ class Distiller:
     teachers: Sequence[TeacherSource]  # empty where the method uses no teacher
     device: torch.device
     precision: Precision
+    teacher_precision: Precision
 
     def __call__(self, batch: Batch, context: StepContext) -> Terms:
         """Weighted scalar terms by name; their sum is the loss."""
@@ -50,7 +49,7 @@ class Distiller:
         labels = batch.labels.to(self.device, non_blocking=True)
         student_input = self.preprocess(pixels)
         teacher = self._teacher_outputs(batch, pixels, student_input, context)
-        with self._autocast():
+        with autocast(self.device, self.precision):
             student = outputs(self.student, student_input, self.objective.features)
         return self.objective(student, teacher, labels, torch.from_numpy(batch.indices), context)
 
@@ -70,13 +69,9 @@ class Distiller:
             return Outputs(source.stored.logits(batch.indices, batch.view))
         teacher = source.teacher
         teacher_input = student_input if teacher.preprocess == self.preprocess else teacher.preprocess(pixels)
-        with torch.no_grad(), self._autocast():
+        with torch.no_grad(), autocast(self.device, self.teacher_precision):
             found = outputs(teacher.model, teacher_input, self.objective.features)
         return replace(found, logits=found.logits.float())
-
-    def _autocast(self) -> torch.autocast:
-        dtype = torch.float16 if self.precision == "float16" else torch.bfloat16
-        return torch.autocast(self.device.type, dtype, enabled=self.precision != "float32")
 
 
 def data_parallel(distiller: Distiller, distributed: Distributed) -> Forward:

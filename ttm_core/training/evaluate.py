@@ -13,21 +13,38 @@ from ttm_core.data.dataset import Dataset, Split
 from ttm_core.errors import BadDataset
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.load import Teacher
+from ttm_core.precision import Precision, autocast
 from ttm_core.report.costs import describe_model, sum_costs
 from ttm_core.report.schema import Model, SplitScores
 from ttm_core.report.scores import BatchPredictions, compare
 from ttm_core.spec.events import Accuracy, Reference
 
-Classifier = tuple[nn.Module, Preprocess]
 _BATCH = 256
 
 # The teacher's logits of the validation split are kept for the report up to this size in bytes.
 _KEPT_LOGITS_BYTES = 256 * 2**20
 
 
-def evaluate(model: nn.Module, split: Split, preprocess: Preprocess, *, size: int, device: torch.device) -> Accuracy:
+@dataclass(frozen=True)
+class Classifier:
+    """A model with its preprocessing and the precision of its forward pass."""
+
+    model: nn.Module
+    preprocess: Preprocess
+    precision: Precision = "float32"
+
+
+def evaluate(
+    model: nn.Module,
+    split: Split,
+    preprocess: Preprocess,
+    *,
+    size: int,
+    device: torch.device,
+    precision: Precision = "float32",
+) -> Accuracy:
     """Top-1 accuracy and mean cross-entropy (nats) over a split's full images, resized to `size` pixels."""
-    return accuracy(predict([(model, preprocess)], split, size=size, device=device), split.against)
+    return accuracy(predict([Classifier(model, preprocess, precision)], split, size=size, device=device), split.against)
 
 
 @torch.inference_mode()
@@ -38,18 +55,24 @@ def predict(
 
     Each image is read once for all classifiers. The models are in evaluation mode until the iterator ends.
     """
-    were_training = [model.training for model, _ in classifiers]
-    for model, _ in classifiers:
-        model.eval()
+    were_training = [classifier.model.training for classifier in classifiers]
+    for classifier in classifiers:
+        classifier.model.eval()
     try:
         for start in range(0, len(split), _BATCH):
             indices = split.indices[start : start + _BATCH]
             pixels = split.images.whole(indices, size).to(device)
-            logits = [model(preprocess(pixels)).float() for model, preprocess in classifiers]
+            logits = [_logits(classifier, pixels) for classifier in classifiers]
             yield BatchPredictions(logits, split.labels[torch.from_numpy(indices)].to(device))
     finally:
-        for (model, _), was_training in zip(classifiers, were_training, strict=True):
-            model.train(was_training)
+        for classifier, was_training in zip(classifiers, were_training, strict=True):
+            classifier.model.train(was_training)
+
+
+def _logits(classifier: Classifier, pixels: torch.Tensor) -> torch.Tensor:
+    with autocast(pixels.device, classifier.precision):
+        logits: torch.Tensor = classifier.model(classifier.preprocess(pixels))
+    return logits.float()
 
 
 def accuracy(batches: Iterable[BatchPredictions], against: Reference = "labels") -> Accuracy:
@@ -88,6 +111,8 @@ class Evaluator:
     validation: Split
     class_names: list[str]
     device: torch.device
+    precision: Precision  # of the student during training; its final scores are those of the float32 file
+    teacher_precision: Precision
     _teacher_logits: list[BatchPredictions] | None = field(default=None, init=False)  # of the validation split
 
     def measure_teacher(self) -> Accuracy | None:
@@ -95,7 +120,7 @@ class Evaluator:
         if self.teacher is None or self.validation.against == "teacher":
             return None
         batches: Iterable[BatchPredictions] = predict(
-            [(self.teacher.model, self.teacher.preprocess)],
+            [Classifier(self.teacher.model, self.teacher.preprocess, self.teacher_precision)],
             self.validation,
             size=self.preprocess.image_size,
             device=self.device,
@@ -106,14 +131,21 @@ class Evaluator:
 
     def validate(self, student: nn.Module) -> Accuracy:
         """The student's validation accuracy."""
-        return evaluate(student, self.validation, self.preprocess, size=self.preprocess.image_size, device=self.device)
+        return evaluate(
+            student,
+            self.validation,
+            self.preprocess,
+            size=self.preprocess.image_size,
+            device=self.device,
+            precision=self.precision,
+        )
 
     def compare(self, student: nn.Module, split: Split) -> SplitScores:
         """Scores of student and teacher on a split; reuses the teacher's validation logits where they were kept."""
         known = self._teacher_logits if split is self.validation else None
-        classifiers = [(student, self.preprocess)]
+        classifiers = [Classifier(student, self.preprocess)]
         if self.teacher is not None and known is None:
-            classifiers.append((self.teacher.model, self.teacher.preprocess))
+            classifiers.append(Classifier(self.teacher.model, self.teacher.preprocess, self.teacher_precision))
         batches = predict(classifiers, split, size=self.preprocess.image_size, device=self.device)
         if known is not None:
             batches = (
@@ -123,7 +155,14 @@ class Evaluator:
         return compare(batches, self.class_names, split.against)
 
 
-def label_with_teacher(dataset: Dataset, teacher: Teacher | None, *, size: int, device: torch.device) -> Dataset:
+def label_with_teacher(
+    dataset: Dataset,
+    teacher: Teacher | None,
+    *,
+    size: int,
+    device: torch.device,
+    precision: Precision = "float32",
+) -> Dataset:
     """The dataset with the teacher's predictions as the labels of unlabelled validation and test splits.
 
     Args:
@@ -140,7 +179,8 @@ def label_with_teacher(dataset: Dataset, teacher: Teacher | None, *, size: int, 
             raise BadDataset(
                 "the validation or test images have no labels, and without a teacher nothing can evaluate the student"
             )
-        batches = predict([(teacher.model, teacher.preprocess)], split, size=size, device=device)
+        classifier = Classifier(teacher.model, teacher.preprocess, precision)
+        batches = predict([classifier], split, size=size, device=device)
         labels = split.labels.clone()
         labels[torch.from_numpy(split.indices)] = torch.cat([batch.logits[0].argmax(1).cpu() for batch in batches])
         return replace(split, labels=labels, against="teacher")

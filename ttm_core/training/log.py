@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ttm_core.errors import NonFiniteLoss
 from ttm_core.methods.build import Terms
+from ttm_core.precision import Precision
 from ttm_core.spec.events import Event, Metrics, Progress
 from ttm_core.training.distributed import Distributed
 
@@ -23,13 +24,20 @@ class StepLog:
     """Keeps the loss terms of recent steps on the device and reads them at log steps only."""
 
     def __init__(
-        self, on_event: Callable[[Event], None], step: int, steps_per_epoch: int, epochs: int, distributed: Distributed
+        self,
+        on_event: Callable[[Event], None],
+        step: int,
+        steps_per_epoch: int,
+        epochs: int,
+        distributed: Distributed,
+        precision: Precision = "float32",
     ) -> None:
         self._on_event, self._distributed = on_event, distributed
         self._steps_per_epoch, self._epochs = steps_per_epoch, epochs
         self._total = steps_per_epoch * epochs
         self._every = max(min(50, steps_per_epoch // 4), self._total // _POINTS_PER_RUN, 1)
         self._step = step
+        self._precision = precision
         self._rate = 0.0
         self._names: list[str] = []
         self._terms: list[Tensor] = []
@@ -107,8 +115,9 @@ class StepLog:
         if len(bad):
             row, column = (int(i) for i in bad[0])
             step = self._step - len(terms) + row + 1
+            or_precision = "" if self._precision == "float32" else ", or set training.precision to float32"
             raise NonFiniteLoss(
                 f"the loss became {float(terms[row, column])} at step {step} "
                 f"(epoch {step / self._steps_per_epoch:.2f}) in the term {self._names[column]!r} at learning rate "
-                f"{self._rate:.4g}: lower the learning rate or the weight of that term"
+                f"{self._rate:.4g}: lower the learning rate or the weight of that term{or_precision}"
             )

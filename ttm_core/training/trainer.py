@@ -108,7 +108,9 @@ class Trainer:
             NonFiniteLoss: the loss became NaN or infinite; the error names the step and the term.
         """
         spec = self.spec
-        log = StepLog(self.on_event, self.step, self.steps_per_epoch, spec.epochs, self.distributed)
+        log = StepLog(
+            self.on_event, self.step, self.steps_per_epoch, spec.epochs, self.distributed, self.distiller.precision
+        )
         self._saved_at = time.monotonic()
         self._training_mode()
         forward = data_parallel(self.distiller, self.distributed)

@@ -1,0 +1,69 @@
+"""The precision of forward passes: autocast, and the choice of `auto`."""
+
+from typing import Literal, cast
+
+import torch
+from torch import nn
+
+from ttm_core.errors import BadSpec
+from ttm_core.models import create_model
+from ttm_core.spec.job import TrainingSpec
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+_AMPERE = (8, 0)  # the first GPUs with bfloat16 units
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """Casts the operations within the context to `precision`; weights and losses stay float32."""
+    dtype = torch.float16 if precision == "float16" else torch.bfloat16
+    return torch.autocast(device.type, dtype, enabled=precision != "float32")
+
+
+def check_precision(training: TrainingSpec, device: torch.device) -> None:
+    """Raises BadSpec if the device cannot compute in the requested precision."""
+    requested = {"training.precision": training.precision, "training.teacher_precision": training.teacher_precision}
+    for field, precision in requested.items():
+        if precision == "float16" and device.type != "cuda":
+            raise BadSpec(f"{field} float16 needs a GPU, and this run has none: use bfloat16 or float32")
+        if precision == "bfloat16" and device.type == "cuda" and not _has_bfloat16_units(device):
+            name = torch.cuda.get_device_name(device)
+            raise BadSpec(f"{field} bfloat16 needs a GPU of the Ampere generation or newer, not {name}: use float16")
+
+
+def choose_precision(device: torch.device, architecture: str, *, channels: int) -> Precision:
+    """The fastest precision that keeps accuracy: bfloat16 where the device has units for it, else float32.
+
+    On CPUs, networks with grouped convolutions, such as MobileNet, stay in float32: oneDNN's bfloat16 gradients of
+    depthwise convolutions take twice as long. The choice depends on the device and the architecture alone, not on a
+    timing, so that equal runs on equal machines give equal students.
+    """
+    if not _has_bfloat16_units(device):
+        return "float32"
+    if device.type == "cpu" and _has_grouped_convolutions(architecture, channels):
+        return "float32"
+    return "bfloat16"
+
+
+def resolved_precision(training: TrainingSpec) -> Precision:
+    """The precision of a resolved spec."""
+    assert training.precision != "auto", "the engine resolves 'auto'"
+    return training.precision
+
+
+def resolved_teacher_precision(training: TrainingSpec) -> Precision:
+    """The teacher's precision of a resolved spec."""
+    return training.teacher_precision or resolved_precision(training)
+
+
+def _has_bfloat16_units(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= _AMPERE
+    capabilities = torch.cpu.get_capabilities()
+    return any(cast(bool, capabilities.get(name, False)) for name in ("amx_bf16", "avx512_bf16"))
+
+
+def _has_grouped_convolutions(architecture: str, channels: int) -> bool:
+    with torch.device("meta"):
+        model = create_model(architecture, num_classes=2, in_chans=channels)
+    return any(isinstance(module, nn.Conv2d) and module.groups > 1 for module in model.modules())
