@@ -1,6 +1,6 @@
 # `make` alone runs what CI runs.
 .DEFAULT_GOAL := test
-.PHONY: help setup demo up test check lint types unit browser browser-setup openapi-linter screenshots faults bench bench-api scale mlflow \
+.PHONY: help setup demo up test check lint types unit thorough browser browser-setup openapi-linter screenshots faults bench bench-api scale mlflow \
         openapi docs-reference lock dist coverage clean
 
 PYTHON ?= python3
@@ -37,7 +37,7 @@ test: lint types browser-setup openapi-linter unit
 
 # The inner loop: everything that needs no server, in under two minutes.
 check: lint types
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist worksteal -m "not slow and not thorough" $(CHECKED)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist worksteal $(CHECKED)
 
 CHECKED := tests/ttm_core/losses tests/ttm_core/methods tests/ttm_core/optim tests/ttm_core/models tests/ttm_core/report \
            tests/ttm_core/teacher_store tests/ttm_core/data tests/docs/test_reference.py tests/cli/test_specs.py
@@ -54,7 +54,11 @@ types: setup
 unit: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
-# The whole suite with branch coverage of all processes.
+# The whole suite, including the tests marked `thorough`.
+thorough: setup browser-setup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "thorough or not thorough"
+
+# The default suite with branch coverage of all processes.
 coverage: setup browser-setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered
 
@@ -78,7 +82,7 @@ openapi-linter:
 
 # The screenshots in the docs, taken by the browser tests.
 screenshots: setup browser-setup
-	TTM_SCREENSHOTS=docs/images OMP_NUM_THREADS=1 $(BIN)/pytest -n 0 -q tests/browser/test_pages.py -k each_page
+	TTM_SCREENSHOTS=docs/images OMP_NUM_THREADS=1 $(BIN)/pytest -n 0 -q -m "thorough or not thorough" tests/browser/test_pages.py -k accessible
 
 # Every fault on every stack; `make test` runs the quick part. Prints a table.
 faults: setup

@@ -26,6 +26,15 @@ settings.load_profile("ci")
 _TEMPLATE = "ttm_template"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Excludes tests marked `thorough`, unless an -m expression selects tests."""
+    if config.option.markexpr:
+        return
+    thorough = [item for item in items if item.get_closest_marker("thorough")]
+    config.hook.pytest_deselected(items=thorough)
+    items[:] = [item for item in items if not item.get_closest_marker("thorough")]
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A server with a migrated template database."""

@@ -18,6 +18,7 @@ from sqlalchemy import Engine, select
 from api.app import create_app
 from api.auth.middleware import RateLimit
 from tests.support.factories import create_job, queued
+from tests.support.openapi import operations
 from tests.support.runs import STUDENT_BYTES, claim, succeed, train
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import read_scope, session_scope
@@ -178,10 +179,6 @@ def test_last_use_of_a_key_is_recorded(admin_client: TestClient, engine: Engine)
     admin_client.get("/jobs")
     with read_scope(engine) as session:
         assert session.scalars(select(ApiKey.last_used_at)).one() is not None
-
-
-def operations() -> list[tuple[str, str]]:
-    return [(method, path) for path, methods in create_app().openapi()["paths"].items() for method in methods]
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from api.app import create_app
 from api.http.problems import error_codes
 from api.jobs.parameters import EXAMPLES
+from tests.support.openapi import document
 from ttm_core.spec import catalogue
 from ttm_core.spec.job import DistillSpec
 from ttm_jobs.settings import Settings
@@ -19,12 +19,11 @@ SNAPSHOT = Path(__file__).parents[2] / "docs" / "reference" / "openapi.json"
 
 
 def operations() -> list[tuple[str, str, dict[str, Any]]]:
-    document = create_app().openapi()
-    return [(path, method, op) for path, methods in document["paths"].items() for method, op in methods.items()]
+    return [(path, method, op) for path, methods in document()["paths"].items() for method, op in methods.items()]
 
 
 def test_committed_document_is_current() -> None:
-    current = json.dumps(create_app().openapi(), indent=2, ensure_ascii=False) + "\n"
+    current = json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
     assert SNAPSHOT.read_text(encoding="utf-8") == current, "run: python -m api.openapi > docs/reference/openapi.json"
 
 
@@ -69,10 +68,9 @@ def test_operation_ids_are_unique_and_documented_paths_exist() -> None:
 
 
 def test_every_reference_resolves() -> None:
-    document = create_app().openapi()
-    text = json.dumps(document)
+    text = json.dumps(document())
     names = {part.partition('"')[0] for part in text.split("#/components/schemas/")[1:]}
-    assert names <= set(document["components"]["schemas"])
+    assert names <= set(document()["components"]["schemas"])
     assert not names & {"HTTPValidationError", "ValidationError"}
 
 
@@ -83,12 +81,11 @@ def test_examples_are_specs_of_known_architectures(name: str) -> None:
 
 
 def test_served_document_is_the_committed_one(sqlite_client: TestClient) -> None:
-    assert sqlite_client.get("/openapi.json").json() == create_app().openapi()
+    assert sqlite_client.get("/openapi.json").json() == document()
 
 
 def test_every_problem_code_is_documented() -> None:
-    document = create_app().openapi()
-    listed = document["components"]["schemas"]["Problem"]["properties"]["code"]["x-extensible-enum"]
+    listed = document()["components"]["schemas"]["Problem"]["properties"]["code"]["x-extensible-enum"]
     named: set[str] = set()
     for _, _, operation in operations():
         for status, answer in operation["responses"].items():
@@ -106,7 +103,7 @@ JSON = "application/json"
 
 def examples() -> list[tuple[str, str, str, Any]]:
     """Method, path, name and value of every example body."""
-    document = create_app().openapi()
+    schemas = document()["components"]["schemas"]
     found = []
     for path, method, operation in operations():
         body = operation.get("requestBody", {}).get("content", {}).get(JSON)
@@ -115,7 +112,7 @@ def examples() -> list[tuple[str, str, str, Any]]:
         if "examples" in body:
             found += [(method, path, name, example["value"]) for name, example in body["examples"].items()]
         else:
-            schema = document["components"]["schemas"][body["schema"]["$ref"].rpartition("/")[2]]
+            schema = schemas[body["schema"]["$ref"].rpartition("/")[2]]
             found.append((method, path, "", schema["example"]))
     return found
 

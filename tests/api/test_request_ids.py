@@ -7,11 +7,9 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from api.app import create_app
 from tests.api.test_access import bearer, make_key
 from tests.support.factories import queued
-
-OPERATIONS = [(method, path) for path, methods in create_app().openapi()["paths"].items() for method in methods]
+from tests.support.openapi import operations
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
@@ -25,7 +23,7 @@ def test_every_response_and_log_line_has_the_request_id(
     job_id = queued(engine)
     key = bearer(make_key(engine))
     seen: set[int] = set()
-    for number, (method, path) in enumerate(OPERATIONS):
+    for number, (method, path) in enumerate(operations()):
         if path.endswith("/events"):
             continue  # an endless stream
         url = path.format(job_id=job_id, upload_id="x", key_id="x", webhook_id="x", name="x", version=1, filename="x")

@@ -2,15 +2,15 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from sqlalchemy import Engine
+from typer.testing import CliRunner
 
 from cli.admin.database import open_database
-from tests.cli.conftest import ENVIRONMENT
+from ttm_client.cli.main import app
 from ttm_jobs.database.engine import create_engine, read_scope
 from ttm_jobs.models import Project, Scope
 from ttm_jobs.repositories import webhooks
@@ -22,9 +22,8 @@ def var(tmp_path: Path) -> Path:
     return tmp_path / "var"
 
 
-def ttm(var: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ttm_client.cli.main", *words, "--var", str(var)]
-    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
+def ttm(var: Path, *words: str) -> Result:
+    return CliRunner().invoke(app, [*words, "--var", str(var)])
 
 
 def database(var: Path) -> Engine:
@@ -32,9 +31,9 @@ def database(var: Path) -> Engine:
 
 
 def test_create_list_and_revoke_key(var: Path) -> None:
-    assert ttm(var, "keys", "create", "--name", "first", "--project", "vision", "--scope", "admin").returncode == 0
+    assert ttm(var, "keys", "create", "--name", "first", "--project", "vision", "--scope", "admin").exit_code == 0
     made = ttm(var, "keys", "create", "--name", "nightly", "--project", "vision", "--scope", "read", "--days", "3")
-    assert made.returncode == 0, made.stderr
+    assert made.exit_code == 0, made.stderr
     secret = made.stdout.strip()
     assert re.fullmatch(r"ttm_[0-9a-f]{8}_[\w-]{43}", secret)
     with read_scope(database(var)) as session:
@@ -45,18 +44,18 @@ def test_create_list_and_revoke_key(var: Path) -> None:
     listed = ttm(var, "keys", "list", "--project", "vision").stdout
     assert secret not in listed
     assert listed.splitlines()[1].split("\t")[:4] == [key.id, key.prefix, "vision", "nightly"]
-    assert ttm(var, "keys", "revoke", key.id).returncode == 0
+    assert ttm(var, "keys", "revoke", key.id).exit_code == 0
     with read_scope(database(var)) as session:
         assert keys.find(session, secret) is None
     gone = ttm(var, "keys", "revoke", "nothing")
-    assert (gone.returncode, gone.stdout) == (1, "")
+    assert (gone.exit_code, gone.stdout) == (1, "")
     assert "The API key does not exist" in gone.stderr
 
 
 @pytest.mark.parametrize("scope", ["read", "submit"])
 def test_first_key_must_have_scope_admin(var: Path, scope: str) -> None:
     refused = ttm(var, "keys", "create", "--name", "first", "--scope", scope)
-    assert (refused.returncode, refused.stdout) == (2, "")
+    assert (refused.exit_code, refused.stdout) == (2, "")
     assert "must have scope admin" in " ".join(refused.stderr.replace("│", " ").split())
     assert ttm(var, "keys", "list").stdout == ""
 
@@ -70,7 +69,7 @@ def test_keys_json_output(var: Path) -> None:
 
 
 def test_set_and_list_project_limits(var: Path) -> None:
-    assert ttm(var, "projects", "set", "vision", "--max-queued-jobs", "3", "--max-device-hours", "1.5").returncode == 0
+    assert ttm(var, "projects", "set", "vision", "--max-queued-jobs", "3", "--max-device-hours", "1.5").exit_code == 0
     with read_scope(database(var)) as session:
         project = session.get_one(Project, "vision")
         assert (project.max_queued_jobs, project.max_device_hours, project.max_running_jobs) == (3, 1.5, None)
@@ -79,7 +78,7 @@ def test_set_and_list_project_limits(var: Path) -> None:
     listed = json.loads(ttm(var, "projects", "list", "--json").stdout)
     assert listed[1]["queued_jobs"] == {"used": 0, "limit": 3}
     odd = ttm(var, "projects", "set", "Odd Name")
-    assert odd.returncode == 1
+    assert odd.exit_code == 1
     assert "lowercase letters" in odd.stderr
 
 
@@ -88,7 +87,7 @@ def test_rotate_secrets_creates_the_key_file_and_encrypts(var: Path) -> None:
         webhooks.create(session, url="https://hooks.example.org/", events=[], description=None)
     for _ in range(2):
         rotated = ttm(var, "secrets", "rotate", "--json")
-        assert rotated.returncode == 0, rotated.stderr
+        assert rotated.exit_code == 0, rotated.stderr
         assert json.loads(rotated.stdout) == {"key_file": str(var / "secret.key"), "secrets": 1}
     engine = database(var)
     with engine.connect() as connection:
@@ -100,5 +99,5 @@ def test_rotation_with_an_invalid_key_file_is_an_error(var: Path) -> None:
     var.mkdir()
     (var / "secret.key").write_text("no key")
     refused = ttm(var, "secrets", "rotate", "--keep-file")
-    assert (refused.returncode, refused.stdout) == (1, "")
+    assert (refused.exit_code, refused.stdout) == (1, "")
     assert "must contain Fernet keys" in " ".join(refused.stderr.split())

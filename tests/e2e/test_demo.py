@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from cli.demo import data
+from cli.demo import command, data
 
 
 def run_demo(var: Path) -> str:
-    command = [sys.executable, "-m", "cli", "demo", "--digits", "--var", str(var), "--port", "0"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    arguments = [sys.executable, "-m", "cli", "demo", "--digits", "--var", str(var), "--port", "0"]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 @pytest.mark.timeout(600)
-def test_demo_produces_students_and_a_second_run_reuses_them(tmp_path):
+def test_demo_produces_students_and_keeps_the_teacher(tmp_path, capsys):
     output = run_demo(tmp_path / "var")
     rows = re.findall(r"(teacher|labels|KD|WTTM) +│ +([\d,]+) │ +\d+ kB │ +([\d.]+)%", output)
     assert [row[0] for row in rows] == ["teacher", "labels", "KD", "WTTM"]
@@ -32,7 +32,10 @@ def test_demo_produces_students_and_a_second_run_reuses_them(tmp_path):
     for method in ("labels", "kd", "wttm"):
         assert (tmp_path / "var/demo" / f"student-{method}.safetensors").stat().st_size < 40_000
 
-    assert "reused" in run_demo(tmp_path / "var")
+    # A second run uses the teacher's file and trains students only.
+    folder = tmp_path / "var/demo"
+    assert command._teacher(None, data.digits(folder), folder) == folder / "teacher-digits.safetensors"
+    assert "reused" in capsys.readouterr().out
 
 
 def test_demo_data_is_read_from_a_complete_cache_or_created_again(tmp_path):

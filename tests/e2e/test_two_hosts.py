@@ -17,7 +17,7 @@ from tests.support.two_hosts import NoNamespaces, SecondHost
 from ttm_jobs.broker.embedded import EmbeddedBroker
 from ttm_jobs.states import JobState
 
-LONG = "steps=600 step_seconds=0.05 checkpoint_every=20"
+LONG = "steps=300 step_seconds=0.05 checkpoint_every=20"
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_isolated_worker_loses_its_job_and_rejoins(
         stack.wait_for(job_id, JobState.SUCCEEDED, seconds=150)
         assert [attempt.outcome for attempt in stack.attempts(job_id)] == ["lost", "succeeded"]
         assert (stack.attempts(job_id)[1].from_step or 0) >= 20
-        assert stack.student(job_id) == weights_after(600, "0")
+        assert stack.student(job_id) == weights_after(300, "0")
 
         # After the network is restored, the worker takes jobs again, and nothing of its isolated work is kept.
         near.terminate()
@@ -81,4 +81,4 @@ def test_isolated_worker_loses_its_job_and_rejoins(
         stack.wait_for(next_job, JobState.SUCCEEDED, seconds=90)
         assert far.poll() is None
         assert [attempt.outcome for attempt in stack.attempts(job_id)] == ["lost", "succeeded"]
-        assert stack.student(job_id) == weights_after(600, "0")
+        assert stack.student(job_id) == weights_after(300, "0")

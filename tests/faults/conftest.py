@@ -1,7 +1,6 @@
 """The table of faults: one row per fault and stack.
 
-`make test` runs the quick part. `make faults` runs all tests and prints the table. Tests and parameters marked
-`thorough` run only in `make faults`.
+`make test` runs the quick part. `make faults` runs all tests, including those marked `thorough`, and prints the table.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,6 @@ import pytest
 from tests.support.stack import Stack
 from ttm_jobs.broker.embedded import EmbeddedBroker
 
-_HERE = Path(__file__).parent
 _STACKS = {"postgresql": "PostgreSQL, Redis", "sqlite": "SQLite, embedded broker"}
 
 
@@ -21,12 +19,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "stack_settings(**settings): settings of the processes that a test starts")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    thorough = [item for item in items if _HERE in item.path.parents and item.get_closest_marker("thorough")]
-    # An explicit -m expression overrides the default selection.
-    if thorough and not config.option.markexpr:
-        config.hook.pytest_deselected(items=thorough)
-        items[:] = [item for item in items if item not in thorough]
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if (marker := item.get_closest_marker("fault")) is not None:
             item.user_properties.append(("fault", marker.args[0]))
@@ -45,7 +38,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     rows: dict[tuple[str, str], tuple[list[str], float]] = {}
     for outcome in ("passed", "failed", "error", "skipped"):
         for report in terminalreporter.stats.get(outcome, []):
-            properties = dict(report.user_properties)
+            # Reports of failed collections have no properties.
+            properties = dict(getattr(report, "user_properties", ()))
             if "fault" in properties and (report.when == "call" or outcome != "passed"):
                 outcomes, seconds = rows.setdefault((properties["fault"], properties["stack"]), ([], 0.0))
                 rows[properties["fault"], properties["stack"]] = ([*outcomes, outcome], seconds + report.duration)

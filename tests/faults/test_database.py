@@ -35,14 +35,14 @@ def test_database_outage_shorter_than_the_lease_has_no_effect(stack: Stack, post
 def test_database_outage_longer_than_the_lease_stops_the_run(stack: Stack, postgres: PostgresServer) -> None:
     stack.start_dispatcher()
     stack.start_worker()
-    job_id = stack.submit(f"{LONG} steps={STEPS * 3}")
+    job_id = stack.submit(f"{LONG} steps={STEPS * 2}")
     wait_until(lambda: stack.step(job_id) > 60)
     postgres.stop()
     # Longer than the lease: the worker abandons the run.
     time.sleep(7)
     postgres.start()
     stack.wait_for(job_id, JobState.SUCCEEDED, seconds=60)
-    assert stack.student(job_id) == weights_after(STEPS * 3, "0")
+    assert stack.student(job_id) == weights_after(STEPS * 2, "0")
     outcomes = [attempt.outcome for attempt in stack.attempts(job_id)]
     assert outcomes[-1] == "succeeded"
     assert outcomes[:-1] in (["lost"], ["released"]), outcomes

@@ -31,18 +31,18 @@ def test_job_resumed_by_another_worker_is_bit_identical(stack: Stack) -> None:
         "dataset": f"file://{stack.data}/pets",
         "method": "ce",
         "exports": [],
-        "training": {"epochs": 20, "batch_size": 8, "threads": 1, "checkpoint_seconds": 0.2},
+        "training": {"epochs": 12, "batch_size": 8, "threads": 1, "checkpoint_seconds": 0.2},
     }
     stack.start_dispatcher()
     first = stack.start_worker("worker")
     disturbed = queued(stack.engine, spec={**body, "name": "disturbed"})
-    wait_until(lambda: stack.step(disturbed) > 20 and len(stack.checkpoints(disturbed)) >= 2, seconds=60)
+    wait_until(lambda: stack.step(disturbed) > 20 and len(stack.checkpoints(disturbed)) >= 2)
     first.kill()
     assert stack.job(disturbed).state is JobState.RUNNING, "the worker was killed during the run"
     stack.start_worker("worker")
-    stack.wait_for(disturbed, JobState.SUCCEEDED, seconds=120)
+    stack.wait_for(disturbed, JobState.SUCCEEDED)
     undisturbed = queued(stack.engine, spec={**body, "name": "disturbed"})
-    stack.wait_for(undisturbed, JobState.SUCCEEDED, seconds=120)
+    stack.wait_for(undisturbed, JobState.SUCCEEDED)
     assert [attempt.outcome for attempt in stack.attempts(disturbed)] == ["lost", "succeeded"]
     with read_scope(stack.engine) as session:
         one, other = (artifacts.get(session, job_id, artifacts.STUDENT) for job_id in (disturbed, undisturbed))

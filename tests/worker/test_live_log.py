@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Engine
 
 from tests.conftest import MakeRig
@@ -27,16 +28,17 @@ def log_of(engine: Engine, storage: Storage, job_id: str) -> bytes:
     return b"".join(storage.open(key))
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_log_is_readable_while_the_trainer_runs(make_rig: MakeRig, dataset: str) -> None:
     rig = make_rig(log_upload_seconds=0.1)
-    job_id = queued(rig.engine, spec=spec(name="steps=200 step_seconds=0.03", dataset=dataset))
+    job_id = queued(rig.engine, spec=spec(name="steps=100 step_seconds=0.03", dataset=dataset))
     thread = rig.start(job_id)
-    wait_until(lambda: b"step 20 of 200" in log_of(rig.engine, rig.storage, job_id))
+    wait_until(lambda: b"step 20 of 100" in log_of(rig.engine, rig.storage, job_id))
     assert job_of(rig.engine, job_id).state is JobState.RUNNING
     thread.join(100)
     job = job_of(rig.engine, job_id)
     assert job.state is JobState.SUCCEEDED
-    assert b"step 200 of 200" in log_of(rig.engine, rig.storage, job_id)
+    assert b"step 100 of 100" in log_of(rig.engine, rig.storage, job_id)
     assert job.latest["system/memory_bytes"] > 1024**2
     assert 0 < job.latest["system/cpus"] < 4
 

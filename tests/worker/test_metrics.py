@@ -51,7 +51,8 @@ def test_metrics_of_a_running_worker_and_dispatcher(tmp_path: Path, postgresql_u
         assert started <= dispatcher["ttm_dispatcher_round_timestamp_seconds",] <= time.time()
 
 
-def test_worker_does_not_start_if_its_metrics_port_is_in_use(stack: Stack, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_worker_does_not_start_if_its_metrics_port_is_in_use(stack: Stack) -> None:
     stack.settings["metrics_port"] = stack.broker.port
     worker = stack.start("taken", "tests.support.tiny_worker", stack.directory / "work")
     assert worker.wait(60) == 1

@@ -225,7 +225,7 @@ def test_stop_request_interrupts_input_fetches(
 
 
 def test_paused_and_resumed_job_has_the_uninterrupted_student(rig: Rig, dataset: str) -> None:
-    job_id = queued(rig.engine, spec=spec(name="steps=200 step_seconds=0.02 checkpoint_every=999", dataset=dataset))
+    job_id = queued(rig.engine, spec=spec(name="steps=100 step_seconds=0.02 checkpoint_every=999", dataset=dataset))
     thread = rig.start(job_id)
     wait_until(lambda: step_of(rig.engine, job_id) > 3)
     with session_scope(rig.engine) as session:
@@ -234,7 +234,7 @@ def test_paused_and_resumed_job_has_the_uninterrupted_student(rig: Rig, dataset:
     with session_scope(rig.engine) as session:
         crud.resume(session, job_id)
     rig.run(job_id)
-    assert student_of(rig, job_id) == weights_after(200, "0")
+    assert student_of(rig, job_id) == weights_after(100, "0")
     assert job_of(rig.engine, job_id).attempt == 1
 
 

@@ -112,6 +112,8 @@ def test_oldest_published_stores_are_evicted_first(storage: Storage, tmp_path: P
     assert {key.split("/")[1] for key in storage.list("teacher-stores")} == set(digests[1:])
 
 
+# The databases do not differ here.
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_second_machine_does_not_run_the_teacher(make_rig: MakeRig, tmp_path: Path) -> None:
     digits_idx(tmp_path / "data" / "digits", train=120, test=40)
     model = create_model("mini/resnet8_100", num_classes=10, in_chans=1)

@@ -210,6 +210,7 @@ def test_rolled_back_change_is_not_delivered(engine: Engine, receiver: Receiver)
     assert deliveries(engine, webhook_id) == []
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_delivery_of_a_killed_dispatcher_is_sent_by_the_next(stack: Stack, receiver: Receiver) -> None:
     stack.settings |= {"private_hosts": receiver.address, "webhook_timeout_seconds": 1}
     webhook_id = hook(stack.engine, receiver.url, "job.queued")

@@ -26,9 +26,9 @@ from ttm_core.models.preprocess import Preprocess
 from ttm_core.spec.events import Event, Log
 from ttm_core.spec.job import Normalization
 
-# An architecture of each family, by the side of its images.
-FAMILIES = {
-    "mini/resnet8_025": 8,
+# A small architecture of each kind, and larger ones. With the image size in pixels.
+SMALL = {"mini/resnet8_025": 8, "test_efficientnet": 32, "test_vit": 32}
+LARGE = {
     "cifar/resnet20": 32,
     "cifar/MobileNetV2": 32,
     "cifar/ShuffleV1": 32,
@@ -69,9 +69,9 @@ def source(student: Student) -> ExportSource:
     return ExportSource(student, images(40, size, channels), "validation", images(12, size, channels))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [*SMALL, *(pytest.param(name, marks=pytest.mark.thorough) for name in LARGE)])
 def test_onnx_reproduces_pytorch_logits_for_any_batch_size(name: str, tmp_path: Path) -> None:
-    student = made(name, FAMILIES[name], channels=1 if name.startswith("mini/") else 3)
+    student = made(name, (SMALL | LARGE)[name], channels=1 if name.startswith("mini/") else 3)
     (form,) = write_exports(source(student), ["onnx"], tmp_path, lambda event: None)
     assert form.reason is None
     assert form.difference is not None
