@@ -12,6 +12,9 @@ from tests.support.api_server import served
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage, build_storage
 
+# For checks of requests that do not reach the database, or do so in the same way on both.
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 
 def make_settings(url: str, folder: Path) -> Settings:
     data = folder / "data"

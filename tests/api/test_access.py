@@ -17,6 +17,7 @@ from sqlalchemy import Engine, select
 
 from api.app import create_app
 from api.auth.middleware import RateLimit
+from tests.api.conftest import ON_SQLITE
 from tests.support.factories import create_job, queued
 from tests.support.openapi import operations
 from tests.support.runs import STUDENT_BYTES, claim, succeed, train
@@ -67,6 +68,7 @@ def test_other_addresses_require_a_key(settings: Settings) -> None:
     "authorization",
     ["", "Bearer", "Bearer x", "Bearer ttm_00000000_" + "A" * 43, "Basic !", "Basic YQ==", "Digest a", "Bearer é"],
 )
+@ON_SQLITE
 def test_wrong_credentials_are_refused_even_if_none_are_required(client: TestClient, authorization: str) -> None:
     answer = client.get("/jobs", headers={"Authorization": authorization.encode()})
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
 from api.artifacts.archive import Member, zip_stream
+from tests.api.conftest import ON_SQLITE
 from tests.api.test_bad_requests import assert_problem
 from tests.support.runs import STUDENT_BYTES, claim, succeed
 from ttm_jobs.database.engine import session_scope
@@ -64,6 +65,7 @@ def test_zip_with_a_missing_object_is_refused_before_it_starts(client: TestClien
 
 
 @pytest.mark.parametrize("path", ["artifacts.zip", "report", "report.html"])
+@ON_SQLITE
 def test_zip_and_report_require_a_finished_job(client: TestClient, settings: Settings, path: str) -> None:
     body = {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
     job_id = client.post("/jobs", json=body).json()["id"]

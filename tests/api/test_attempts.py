@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
 from api.app import create_app
+from tests.api.conftest import ON_SQLITE
 from tests.support.factories import NO_TIME, job_of
 from tests.support.runs import claim, fail, train
 from ttm_jobs.database.clock import now
@@ -68,6 +69,7 @@ def test_deadline_can_have_any_time_zone(client: TestClient, body: dict[str, Any
     "deadline",
     ["2001-01-01T00:00:00Z", "2099-01-01T12:00:00", "9999-12-31T23:59:59-12:00", "soon", "3600", 0, -1, 1e12, True],
 )
+@ON_SQLITE
 def test_invalid_deadlines_are_refused(client: TestClient, body: dict[str, Any], deadline: object) -> None:
     answer = client.post("/jobs", json={**body, "deadline": deadline})
     assert answer.status_code == 422, answer.text
@@ -78,6 +80,7 @@ def test_invalid_deadlines_are_refused(client: TestClient, body: dict[str, Any],
 @pytest.mark.parametrize(
     ("field", "value"), [("priority", 10), ("priority", -1), ("max_attempts", 0), ("max_attempts", 101)]
 )
+@ON_SQLITE
 def test_numbers_out_of_range_are_refused(client: TestClient, body: dict[str, Any], field: str, value: int) -> None:
     answer = client.post("/jobs", json={**body, field: value})
     assert [error["pointer"] for error in answer.json()["errors"]] == [f"/{field}"]

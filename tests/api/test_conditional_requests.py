@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
+from tests.api.conftest import ON_SQLITE
 from tests.support.factories import queued
 from tests.support.runs import claim, succeed, train
 from tests.support.statements import statements
@@ -108,6 +109,7 @@ def test_long_poll_returns_after_its_wait_time(live: str, engine: Engine) -> Non
 
 
 @pytest.mark.parametrize("prefer", ["wait=5", "wait=x", "wait=-1", "nowait=5", ""])
+@ON_SQLITE
 def test_request_without_an_etag_does_not_wait(client: TestClient, engine: Engine, prefer: str) -> None:
     job_id = queued(engine)
     answer = client.get(f"/jobs/{job_id}", headers={"Prefer": prefer})

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from starlette.datastructures import Headers
 
 from api.http.conditional_requests import FullContent, PartialContent, RangeNotSatisfiable, select
+from tests.api.conftest import ON_SQLITE
 from tests.api.test_bad_requests import assert_problem
 from tests.support.runs import STUDENT_BYTES, STUDENT_SHA256, claim, succeed
 from ttm_jobs.settings import Settings
@@ -54,6 +55,7 @@ def test_head_has_the_headers_of_get(client: TestClient, student: str) -> None:
     ("value", "start", "end"),
     [("bytes=0-0", 0, 1), ("bytes=5-", 5, SIZE), ("bytes=-7", SIZE - 7, SIZE), ("bytes=10-99999999", 10, SIZE)],
 )
+@ON_SQLITE
 def test_range_request_returns_the_range(client: TestClient, student: str, value: str, start: int, end: int) -> None:
     answer = client.get(student, headers={"range": value})
     assert answer.status_code == 206
@@ -64,12 +66,14 @@ def test_range_request_returns_the_range(client: TestClient, student: str, value
 
 
 @pytest.mark.parametrize("value", ["bytes=5-2", "bytes=0-1,3-4", "lines=0-1", "bytes=-", "bytes=a-b", "bytes", ""])
+@ON_SQLITE
 def test_invalid_range_is_ignored(client: TestClient, student: str, value: str) -> None:
     answer = client.get(student, headers={"range": value})
     assert (answer.status_code, answer.content) == (200, STUDENT_BYTES)
 
 
 @pytest.mark.parametrize("value", [f"bytes={SIZE}-", f"bytes={SIZE + 5}-{SIZE + 9}", "bytes=-0"])
+@ON_SQLITE
 def test_range_past_the_end_is_refused(client: TestClient, student: str, value: str) -> None:
     answer = client.get(student, headers={"range": value})
     assert_problem(answer, 416, "range_not_satisfiable")
@@ -86,6 +90,7 @@ def test_if_range_resumes_only_the_same_file(client: TestClient, student: str) -
 @pytest.mark.parametrize(
     ("condition", "status"), [(ETAG, 304), (f'"a", W/{ETAG}', 304), ("*", 304), ('"other"', 200), ("", 200)]
 )
+@ON_SQLITE
 def test_matching_etag_is_not_modified(client: TestClient, student: str, condition: str, status: int) -> None:
     answer = client.get(student, headers={"if-none-match": condition})
     assert answer.status_code == status

@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, func, select, update
 
+from tests.api.conftest import ON_SQLITE
 from tests.api.test_bad_requests import assert_problem
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import read_scope, session_scope
@@ -111,6 +112,7 @@ def test_key_expires_after_a_day(client: TestClient, engine: Engine, body: dict[
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a b", "é"])
+@ON_SQLITE
 def test_invalid_keys_are_refused(client: TestClient, body: dict[str, Any], key: str) -> None:
     answer = client.post("/jobs", json=body, headers={"Idempotency-Key": key.encode()})
     assert_problem(answer, 422, "invalid_request")

@@ -8,6 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, func, insert, select, text
 
+from tests.api.conftest import ON_SQLITE
 from tests.api.test_bad_requests import assert_problem
 from tests.support.factories import claimed, create_job, job_of, queued
 from tests.support.runs import claim, fail, succeed, train
@@ -172,6 +173,7 @@ def test_name_and_tags_can_be_changed_at_any_time(client: TestClient, engine: En
         ({"state": "succeeded"}, "/state"),
     ],
 )
+@ON_SQLITE
 def test_invalid_changes_are_refused(client: TestClient, engine: Engine, body: dict[str, Any], pointer: str) -> None:
     job_id = queued(engine)
     problem = assert_problem(client.patch(f"/jobs/{job_id}", json=body), 422, "invalid_request")

@@ -7,6 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
+from tests.api.conftest import ON_SQLITE
 from tests.api.test_access import bearer, make_key
 from tests.support.factories import queued
 from tests.support.openapi import operations
@@ -16,7 +17,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@ON_SQLITE
 def test_every_response_and_log_line_has_the_request_id(
     client: TestClient, engine: Engine, capsys: pytest.CaptureFixture[str]
 ) -> None:
