@@ -4,32 +4,14 @@ import argparse
 import socket
 import sys
 
-import uvicorn
-from fastapi import FastAPI
-
 from api.app import create_app
-from api.dependencies import Services
+from api.server.config import create_server
+from api.server.connections import limits_of_process
 from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, create_engine, read_scope
 from ttm_jobs.repositories.access import keys
 from ttm_jobs.settings import Settings, get_settings
 from ttm_jobs.telemetry import logs
 from ttm_jobs.uris import is_loopback
-
-_GRACE_SECONDS = 5
-
-
-class Server(uvicorn.Server):
-    """Closes event streams and long polls at shutdown, because uvicorn would wait for them to end."""
-
-    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
-        super().__init__(config)
-        self._app = app
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        services: Services = self._app.state.services
-        services.feeds.close()
-        services.changes.close()
-        await super().shutdown(sockets)
 
 
 def main() -> None:
@@ -39,6 +21,8 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = get_settings()
     logs.configure_stdlib()
+    # A failed accept() and a malformed request are one record each.
+    logs.limit_repeats("asyncio", "uvicorn.error")
     sockets = None if arguments.fd is None else [socket.socket(fileno=arguments.fd)]
     if sockets is not None:
         # The process that created the socket chose the address.
@@ -49,16 +33,7 @@ def main() -> None:
             "Create one first: ttm keys create --scope admin"
         )
     app = create_app(settings)
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
-    )
-    Server(config, app).run(sockets=sockets)
+    create_server(app, settings, limits_of_process()).run(sockets=sockets)
 
 
 def _has_key(settings: Settings) -> bool:

@@ -17,11 +17,10 @@ from api.architectures.endpoints import router as architectures
 from api.artifacts.endpoints import router as artifacts
 from api.auth.callers import Callers
 from api.auth.middleware import AllowedHostsMiddleware, AuthMiddleware
+from api.auth.proxies import ForwardedMiddleware
 from api.dashboard.endpoints import router as dashboard
 from api.dashboard.endpoints import static_files
 from api.dependencies import Services
-from api.hashing.finalizer import Finalizer
-from api.hashing.running import RunningDigests
 from api.health.endpoints import router as health
 from api.http import errors
 from api.job_events.endpoints import router as job_events
@@ -37,8 +36,14 @@ from api.middleware import BodyLimitMiddleware, RequestContextMiddleware, SameOr
 from api.openapi_document import describe
 from api.operations.endpoints import router as operations
 from api.queue.endpoints import router as queue
+from api.receiving.finalizer import Finalizer
+from api.receiving.running import RunningDigests
+from api.receiving.slots import UploadSlots
 from api.recipes.endpoints import router as recipes
 from api.registry.endpoints import datasets, teachers
+from api.server.bodies import SlowBodyMiddleware
+from api.server.framing import FramingMiddleware
+from api.server.head import HeadMiddleware
 from api.uploads.endpoints import router as uploads
 from api.uploads.tus import TusMiddleware, is_upload_path
 from api.webhooks.endpoints import router as webhooks
@@ -75,7 +80,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             callers=Callers(settings, engine),
             rendered=RenderedJobs(),
             registry=registry,
-            upload_threads=CapacityLimiter(_CONCURRENT_UPLOADS),
+            upload_slots=UploadSlots(_CONCURRENT_UPLOADS),
             health_threads=CapacityLimiter(16),
             digests=RunningDigests(),
             finalizer=finalizer,
@@ -98,6 +103,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             Middleware(MetricsMiddleware, metrics=RequestMetrics(registry)),
             Middleware(RequestContextMiddleware),
             *_tracing(settings),
+            Middleware(FramingMiddleware),
+            Middleware(ForwardedMiddleware, trusted=settings.trusted_proxies),
             Middleware(AllowedHostsMiddleware, settings=settings),
             Middleware(SameOriginMiddleware),
             Middleware(TusMiddleware),
@@ -106,7 +113,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 requests_per_second=settings.requests_per_second,
                 metrics_token=settings.metrics_token,
             ),
+            Middleware(SlowBodyMiddleware, seconds=settings.body_timeout_seconds),
             Middleware(BodyLimitMiddleware, limit=settings.max_body_bytes, exempt=_is_upload),
+            Middleware(HeadMiddleware),
         ],
     )
     errors.register(app)

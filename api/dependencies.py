@@ -9,11 +9,12 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
 from api.auth.callers import Caller, Callers
-from api.hashing.finalizer import Finalizer
-from api.hashing.running import RunningDigests
 from api.live.changes import JobChanges
 from api.live.feed import Feeds
 from api.live.rendered import RenderedJobs
+from api.receiving.finalizer import Finalizer
+from api.receiving.running import RunningDigests
+from api.receiving.slots import UploadSlots
 from ttm_jobs.database.tenancy import bound_to
 from ttm_jobs.errors import Forbidden
 from ttm_jobs.models import Scope
@@ -34,7 +35,7 @@ class Services:
     rendered: RenderedJobs
     registry: CollectorRegistry
     # Separate from the thread pool of requests, so that slow uploads or a hung database do not block it.
-    upload_threads: CapacityLimiter
+    upload_slots: UploadSlots
     health_threads: CapacityLimiter
     digests: RunningDigests
     finalizer: Finalizer

@@ -100,11 +100,18 @@ class SameOriginMiddleware:
         if scope["type"] == "http" and scope["method"] not in _SAFE_METHODS:
             headers = Headers(scope=scope)
             origin = headers.get("origin")
-            if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+            if origin is not None and _host_of(origin) != headers.get("host"):
                 error = CrossOrigin()
                 await problem_response(scope, error.status, error.code, error.message)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 class BodyLimitMiddleware:

@@ -126,8 +126,15 @@ class Settings(BaseSettings):
     open_on_loopback: bool = Field(
         default=True,
         description=(
-            "On a loopback address, allow requests without an API key until the first key is created. Other "
-            "addresses always require a key."
+            "On a loopback address, allow requests without an API key until the first key is created. Afterwards a "
+            "key is required, also if all keys have expired. Other addresses always require a key."
+        ),
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description=(
+            "IP addresses of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto headers are used, separated "
+            "by commas. Empty: requests with forwarding headers always require an API key."
         ),
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -150,6 +157,11 @@ class Settings(BaseSettings):
     )
     max_body_bytes: PositiveInt = Field(
         default=1024**2, description="Maximum size of a request body in bytes, except uploads."
+    )
+    body_timeout_seconds: PositiveFloat = Field(
+        default=30.0,
+        description="A request body that needs longer than this for 64 KiB is refused with 408. Resumable uploads keep "
+        "the bytes that arrived.",
     )
     max_upload_bytes: PositiveInt = Field(default=64 * 1024**3, description="Maximum size of an upload in bytes.")
 
@@ -389,7 +401,15 @@ class Settings(BaseSettings):
             return json.loads(value) if value.startswith("[") else [part for part in value.split(os.pathsep) if part]
         return value
 
-    @field_validator("queues", "allowed_hosts", "allowed_origins", "private_hosts", "allowed_buckets", mode="before")
+    @field_validator(
+        "queues",
+        "allowed_hosts",
+        "allowed_origins",
+        "private_hosts",
+        "allowed_buckets",
+        "trusted_proxies",
+        mode="before",
+    )
     @classmethod
     def _split_names(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

@@ -63,7 +63,8 @@ class Callers:
         if not self._allow_anonymous:
             return None
         with read_scope(self._engine) as session:
-            return None if keys.any_valid(session) else Caller(DEFAULT_PROJECT, Scope.ADMIN)
+            # Also after the last key expired or was revoked: the service must not become open by itself.
+            return None if keys.any_ever(session) else Caller(DEFAULT_PROJECT, Scope.ADMIN)
 
     def _with_key(self, secret: str) -> Caller | None:
         with read_scope(self._engine) as session:

@@ -3,8 +3,8 @@
 import base64
 import hmac
 import math
+import re
 import time
-from binascii import Error as NotBase64
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from typing import Protocol, cast
@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.auth import links
 from api.auth.callers import Caller, Callers
+from api.auth.proxies import may_be_local
 from api.http.errors import DatabaseUnavailable, error_response
 from ttm_jobs import models
 from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, session_scope
@@ -26,6 +27,7 @@ from ttm_jobs.settings import Settings
 from ttm_jobs.uris import is_loopback
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+_HOST = re.compile(r"(?:\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?")
 _PUBLIC_PATHS = ("/healthz", "/readyz")
 _READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # Basic lets a browser prompt for the key and send it with every request of a page. It comes first, because Chromium
@@ -57,10 +59,18 @@ class AllowedHostsMiddleware:
         self._names: Collection[str] = settings.allowed_hosts or (_LOOPBACK_NAMES if is_loopback(settings.host) else ())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and self._names and _host(scope) not in self._names:
+        if scope["type"] == "http" and not self._allows(scope):
             await error_response(Request(scope), HostNotAllowed())(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    def _allows(self, scope: Scope) -> bool:
+        hosts = Headers(scope=scope).getlist("host")
+        match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
+        if match is None:
+            # HTTP/1.0 permits a request without the header.
+            return not hosts and not self._names
+        return not self._names or (match["ipv6"] or match["name"]) in self._names
 
 
 class AuthMiddleware:
@@ -98,9 +108,18 @@ class AuthMiddleware:
 
     async def _caller(self, scope: Scope) -> Caller:
         services = cast(_Services, scope["app"].state.services)
-        if scope["method"] in _READ_METHODS and links.is_signed(scope["query_string"]):
-            return await self._caller_of_link(services, scope)
         secret = _secret(Headers(scope=scope))
+        if scope["method"] in _READ_METHODS and links.is_signed(scope["query_string"]):
+            caller = await self._caller_of_link(services, scope)
+            if caller is not None:
+                return caller
+            if secret is None:
+                raise Unauthorized("The link has expired or its signature is invalid.")
+        if secret is None and not may_be_local(scope):
+            raise Unauthorized(
+                "Requests through a proxy require an API key, unless the client is on the service's machine and "
+                "TTM_TRUSTED_PROXIES lists the proxy."
+            )
         if scope["path"] == "/metrics" and self._is_metrics_token(secret):
             return Caller(models.DEFAULT_PROJECT, models.Scope.ADMIN)
         caller = services.callers.cached(secret) or await to_thread.run_sync(services.callers.look_up, secret)
@@ -119,7 +138,7 @@ class AuthMiddleware:
             and hmac.compare_digest(secret.encode(), self._metrics_token.encode())
         )
 
-    async def _caller_of_link(self, services: _Services, scope: Scope) -> Caller:
+    async def _caller_of_link(self, services: _Services, scope: Scope) -> Caller | None:
         if self._link_secret is None:
 
             def read() -> bytes:
@@ -128,9 +147,7 @@ class AuthMiddleware:
 
             self._link_secret = await to_thread.run_sync(read)
         project_id = links.project_of_link(self._link_secret, scope["path"], scope["query_string"])
-        if project_id is None:
-            raise Unauthorized("The link has expired or its signature is invalid.")
-        return Caller(project_id, models.Scope.READ)
+        return None if project_id is None else Caller(project_id, models.Scope.READ)
 
 
 class RateLimit:
@@ -165,13 +182,7 @@ def _secret(headers: Headers) -> str | None:
         case "basic":
             try:
                 return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
-            except (NotBase64, UnicodeDecodeError):
+            except ValueError:  # no base64, or no UTF-8
                 return ""
         case _:
             return ""
-
-
-def _host(scope: Scope) -> str:
-    host = Headers(scope=scope).get("host", "")
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
-    return name.strip("[]").lower()

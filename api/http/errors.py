@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from api.http.conditional_requests import NotModified, RangeNotSatisfiable, not_modified
 from api.http.field_errors import field_error, summary
-from api.http.problems import FieldErrors, problem_response
+from api.http.problems import MAX_FIELDS, FieldErrors, problem_response
 from ttm_jobs.errors import Invalid, ServiceError, TooLarge
 
 log = structlog.get_logger()
@@ -39,6 +39,27 @@ class UnsupportedMediaType(ServiceError):
 
     status = 415
     code = "unsupported_media_type"
+
+
+class RequestTimeout(ServiceError):
+    """The body arrived too slowly; see `TTM_BODY_TIMEOUT_SECONDS`. Bytes of a resumable upload are kept."""
+
+    status = 408
+    code = "request_timeout"
+
+
+class BodyTimeout(HTTPException):
+    """Raised while a body is read. FastAPI turns other exceptions than HTTPException into 400."""
+
+    def __init__(self) -> None:
+        super().__init__(RequestTimeout.status)
+
+
+class TooManyUploads(ServiceError):
+    """Too many uploads are in progress: wait for the time in `Retry-After`."""
+
+    status = 429
+    code = "too_many_uploads"
 
 
 class NoSuchRoute(ServiceError):
@@ -90,6 +111,7 @@ _HTTP: dict[int, type[ServiceError]] = {
     400: MalformedBody,
     404: NoSuchRoute,
     405: MethodNotAllowed,
+    408: RequestTimeout,
     413: TooLarge,
     415: UnsupportedMediaType,
 }
@@ -116,6 +138,8 @@ def error_response(request: Request, error: ServiceError, *, headers: Mapping[st
             headers = {"Content-Range": f"bytes */{size}"}
         case UnsupportedTusVersion():
             headers = {"Tus-Version": "1.0.0"}
+        case TooManyUploads():
+            headers = {"Retry-After": "5"}
     return problem_response(request.scope, error.status, error.code, error.message, headers=headers)
 
 
@@ -162,7 +186,8 @@ def _methods(request: Request, headers: Mapping[str, str] | None) -> set[str]:
     """All methods of a path. The router reports only those of its first matching route."""
     reported = {method.strip() for method in (headers or {}).get("Allow", "").split(",")} - {""}
     path = getattr(request.scope.get("route"), "path", None)
-    return reported | {method.upper() for method in request.app.openapi()["paths"].get(path, ())}
+    methods = reported | {method.upper() for method in request.app.openapi()["paths"].get(path, ())}
+    return methods | {"HEAD"} if "GET" in methods else methods
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
@@ -174,5 +199,12 @@ async def _validation_error(request: Request, error: Exception) -> Response:
         return error_response(request, UnsupportedMediaType())
     body_field = getattr(request.scope.get("route"), "body_field", None)
     model = None if body_field is None else body_field.field_info.annotation
-    fields = [field_error(fault, error.body, model) for fault in faults]
-    return problem_response(request.scope, InvalidRequest.status, InvalidRequest.code, summary(fields), fields=fields)
+    fields = [field_error(fault, error.body, model) for fault in faults[:MAX_FIELDS]]
+    return problem_response(
+        request.scope,
+        InvalidRequest.status,
+        InvalidRequest.code,
+        summary(fields[0], others=len(faults) - 1),
+        fields=fields,
+        field_count=len(faults),
+    )

@@ -31,9 +31,8 @@ def field_error(error: dict[str, Any], body: Any, model: Any = None) -> FieldErr
     return FieldError(pointer=pointer(kept), detail=_detail(error, names), where="body")
 
 
-def summary(fields: Sequence[FieldError]) -> str:
+def summary(first: FieldError, *, others: int) -> str:
     """One sentence for the first error, and the number of further errors."""
-    first = fields[0]
     name = first.pointer.removeprefix("/").replace("/", ".").replace("~1", "/").replace("~0", "~")
     detail = first.detail
     if name and not detail.startswith("`"):
@@ -42,7 +41,6 @@ def summary(fields: Sequence[FieldError]) -> str:
         detail = f"`{name}`: {detail}"
     if detail[-1] not in ".?!":
         detail += "."
-    others = len(fields) - 1
     return detail if not others else f"{detail} ({others} more {'error' if others == 1 else 'errors'}.)"
 
 

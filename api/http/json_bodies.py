@@ -4,12 +4,17 @@ import json
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from anyio import to_thread
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.http.errors import MalformedBody, UnsupportedMediaType
 from ttm_jobs.errors import TooLarge
+
+# Larger bodies are validated in a thread first.
+_LARGE_BYTES = 16 << 10
 
 BODY_ERRORS = (MalformedBody, UnsupportedMediaType, TooLarge)
 """Errors of a JSON body that are raised before its fields are validated."""
@@ -20,13 +25,33 @@ class JsonRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        if self.body_field is None:
+        field = self.body_field
+        if field is None:
             return handle
 
+        def check(body: bytes) -> None:
+            try:
+                parsed = _parse(body)
+            except json.JSONDecodeError:
+                return  # reported by `handle`
+            _, errors = field.validate(parsed, {}, loc=("body",))
+            if errors:
+                raise RequestValidationError(errors, body=parsed)
+
         async def handle_strictly(request: Request) -> Response:
-            return await handle(_Request(request.scope, request.receive))
+            strict = _Request(request.scope, request.receive)
+            body = await strict.body()
+            if len(body) > _LARGE_BYTES and _is_json(request):
+                # Thousands of errors take seconds, during which the event loop would serve nobody else.
+                await to_thread.run_sync(check, body)
+            return await handle(strict)
 
         return handle_strictly
+
+
+def _is_json(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind.startswith("application/") and kind.endswith(("/json", "+json"))
 
 
 class _Request(Request):

@@ -13,6 +13,10 @@ from ttm_jobs.errors import PartChecksumMismatch, ServiceError
 MEDIA_TYPE = "application/problem+json"
 
 
+MAX_FIELDS = 20
+"""The number of invalid fields that a problem lists."""
+
+
 class FieldError(BaseModel):
     """An invalid field of a request."""
 
@@ -31,8 +35,10 @@ class Problem(BaseModel):
     instance: str | None = Field(None, description="Path of the request.")
     code: str = Field(description="Stable error code, for programs.", examples=["job_not_found"])
     errors: list[FieldError] = Field(
-        default_factory=list, description="The invalid fields. Empty if the error is not caused by a field."
+        default_factory=list,
+        description="The first 20 invalid fields. Empty if the error is not caused by a field.",
     )
+    more_errors: int | None = Field(None, description="Number of further invalid fields, if there are more than 20.")
     request_id: str | None = Field(
         None, description="Id of the request, also in `X-Request-ID` and in the service's log lines."
     )
@@ -54,9 +60,13 @@ def problem_response(
     detail: str,
     *,
     fields: Sequence[FieldError] = (),
+    field_count: int | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """An error response. `instance` and `request_id` are read from the request's scope."""
+    """An error response with the first 20 of `field_count` invalid fields (default: of `fields`). `instance` and
+    `request_id` are read from the request's scope.
+    """
+    more = (len(fields) if field_count is None else field_count) - MAX_FIELDS
     problem = Problem(
         type=f"/docs#{code}",
         title=_title(status),
@@ -64,7 +74,8 @@ def problem_response(
         detail=detail,
         instance=scope.get("path"),
         code=code,
-        errors=list(fields),
+        errors=list(fields[:MAX_FIELDS]),
+        more_errors=more if more > 0 else None,
         request_id=scope.get("state", {}).get("request_id"),
     )
     return Response(

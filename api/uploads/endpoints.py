@@ -6,8 +6,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from sqlalchemy import Engine
 
-from api.dependencies import EngineDep, Services, ServicesDep, StorageDep
-from api.http.errors import InvalidCursor, InvalidRequest, UnsupportedMediaType, UnsupportedTusVersion
+from api.auth.callers import Caller
+from api.dependencies import CallerDep, EngineDep, Services, ServicesDep, StorageDep
+from api.http.errors import (
+    InvalidCursor,
+    InvalidRequest,
+    RequestTimeout,
+    TooManyUploads,
+    UnsupportedMediaType,
+    UnsupportedTusVersion,
+)
 from api.http.pagination import CursorParameter, Limit
 from api.http.problems import problems
 from api.http.types import UploadId
@@ -48,7 +56,16 @@ _HEADERS = [
     _header("Upload-Length", "Size of a resumable upload in bytes."),
     _header("Upload-Metadata", "Metadata of a resumable upload: `filename` and the name in base64."),
 ]
-_RECEIVE_ERRORS = (TooLarge, EmptyUpload, ChecksumMismatch, InvalidRequest, QuotaExceeded, StorageFull)
+_RECEIVE_ERRORS = (
+    TooLarge,
+    EmptyUpload,
+    ChecksumMismatch,
+    InvalidRequest,
+    QuotaExceeded,
+    StorageFull,
+    RequestTimeout,
+    TooManyUploads,
+)
 _TUS = _header("Tus-Resumable", "1.0.0", required=True)
 _OFFSET = {
     "Upload-Offset": {"description": "Number of bytes stored durably.", "schema": {"type": "integer"}},
@@ -64,7 +81,7 @@ async def _resumable(services: ServicesDep, engine: EngineDep) -> Resumable:
         services.storage,
         settings.max_upload_bytes,
         lifetime,
-        services.upload_threads,
+        services.upload_slots.threads,
         services.digests,
         services.finalizer,
     )
@@ -86,6 +103,7 @@ async def uploads_create(
     request: Request,
     response: Response,
     services: ServicesDep,
+    caller: CallerDep,
     engine: EngineDep,
     resumable: ResumableDep,
     filename: Annotated[
@@ -102,9 +120,10 @@ async def uploads_create(
         if "upload-offset" in request.headers or request.headers.get("content-type") == tus.CONTENT_TYPE:
             first = request.headers.mutablecopy()
             first["upload-offset"] = "0"
-            status = await resumable.append(status.id, first, request.stream())
+            with services.upload_slots.taken(caller.project_id):
+                status = await resumable.append(status.id, first, request.stream())
         return Response(status_code=201, headers={"Location": f"/uploads/{status.id}", **status.headers()})
-    return await _receive(request, response, services, engine, filename)
+    return await _receive(request, response, services, caller, engine, filename)
 
 
 @router.put(
@@ -116,10 +135,12 @@ async def uploads_create(
     openapi_extra={"requestBody": _BODY, "parameters": [_CHECKSUM]},
     responses=problems(*_RECEIVE_ERRORS, UnsupportedMediaType),
 )
-async def uploads_put(request: Request, response: Response, services: ServicesDep, engine: EngineDep) -> UploadOut:
+async def uploads_put(
+    request: Request, response: Response, services: ServicesDep, caller: CallerDep, engine: EngineDep
+) -> UploadOut:
     """Stores the request body as a file, for `curl -T file URL/uploads`. Every request creates a new upload. With a
     slash at the end of the URL, curl appends the name of the file, and the upload has that name."""
-    return await _receive(request, response, services, engine, None)
+    return await _receive(request, response, services, caller, engine, None)
 
 
 # Not in the OpenAPI document, where this path equals that of `/uploads/{upload_id}`.
@@ -129,22 +150,25 @@ async def uploads_put_named(
     request: Request,
     response: Response,
     services: ServicesDep,
+    caller: CallerDep,
     engine: EngineDep,
 ) -> UploadOut:
     """Stores the request body as a file with this name, for `curl -T file URL/uploads/`, which appends the name. Every
     request creates a new upload."""
-    return await _receive(request, response, services, engine, filename)
+    return await _receive(request, response, services, caller, engine, filename)
 
 
 async def _receive(
-    request: Request, response: Response, services: Services, engine: Engine, filename: str | None
+    request: Request, response: Response, services: Services, caller: Caller, engine: Engine, filename: str | None
 ) -> UploadOut:
     if request.headers.get("content-type", "").lower().startswith("multipart/"):
         raise UnsupportedMediaType(
             "Forms are not supported. Send the file as the request body: curl -T FILE URL/uploads/"
         )
-    receiver = Receiver(engine, services.storage, services.settings.max_upload_bytes, services.upload_threads)
-    upload = await receiver.receive(request.headers, filename, request.stream())
+    slots = services.upload_slots
+    receiver = Receiver(engine, services.storage, services.settings.max_upload_bytes, slots.threads)
+    with slots.taken(caller.project_id):
+        upload = await receiver.receive(request.headers, filename, request.stream())
     response.headers["Location"] = f"/uploads/{upload.id}"
     return upload
 
@@ -214,18 +238,23 @@ async def uploads_offset(upload_id: UploadId, resumable: ResumableDep) -> Respon
             PartChecksumMismatch,
             TooLarge,
             StorageFull,
+            RequestTimeout,
+            TooManyUploads,
             InvalidRequest,
             UnsupportedMediaType,
             UnsupportedTusVersion,
         ),
     },
 )
-async def uploads_append(upload_id: UploadId, request: Request, resumable: ResumableDep) -> Response:
+async def uploads_append(
+    upload_id: UploadId, request: Request, services: ServicesDep, caller: CallerDep, resumable: ResumableDep
+) -> Response:
     """Appends the request body (tus 1.0). If the connection is lost, the received bytes are kept, except for a body
     with `Upload-Checksum`, which is stored only if it is complete. The last byte completes the upload; if several
     processes of the service received the bytes, one of them computes the SHA-256 first, and the upload is `finalizing`.
     """
-    status = await resumable.append(upload_id, request.headers, request.stream())
+    with services.upload_slots.taken(caller.project_id):
+        status = await resumable.append(upload_id, request.headers, request.stream())
     return Response(status_code=204, headers=status.headers())
 
 

@@ -11,8 +11,9 @@ from sqlalchemy import Engine
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 
-from api.hashing.finalizer import Finalizer
-from api.hashing.running import RunningDigests
+from api.http.errors import BodyTimeout
+from api.receiving.finalizer import Finalizer
+from api.receiving.running import RunningDigests
 from api.uploads import tus
 from api.uploads.headers import sanitized_name
 from api.uploads.service import BLOCK, EmptyUpload
@@ -77,7 +78,7 @@ class Resumable:
         if it is complete.
 
         Raises UploadNotFound, UploadExpired, UnsupportedMediaType, InvalidRequest, UploadOffsetWrong, TooLarge,
-        PartChecksumMismatch and StorageFull.
+        PartChecksumMismatch, StorageFull and BodyTimeout.
         """
         status = await to_thread.run_sync(self._status, upload_id)
         tus.check_content_type(headers)
@@ -108,6 +109,8 @@ class Resumable:
             with CancelScope(shield=True):
                 await to_thread.run_sync(self._drop, unsaved)
             raise
+        if blocks.timeout is not None:
+            raise blocks.timeout
         return status
 
     def _begin(self, filename: str | None, length: int) -> UploadStatus:
@@ -185,6 +188,7 @@ class _Blocks:
         self._left = limit
         self._ended = False
         self.broken = False
+        self.timeout: BodyTimeout | None = None
 
     async def next(self) -> bytes | None:
         block = bytearray()
@@ -193,6 +197,9 @@ class _Blocks:
                 chunk = await anext(self._body, None)
             except ClientDisconnect:
                 self.broken, chunk = True, None
+            except BodyTimeout as error:
+                # The bytes that arrived are stored first.
+                self.broken, self.timeout, chunk = True, error, None
             if chunk is None:
                 self._ended = True
                 break

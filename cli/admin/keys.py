@@ -100,6 +100,25 @@ def revoke(
         print_json({"id": key_id, "revoked": True})
 
 
+@app.command("delete-all")
+def delete_all(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    json: JsonOption = False,
+    var: VarOption = _VAR,
+) -> None:
+    """Delete all keys. A service on a loopback address then accepts requests without a key again."""
+    if not yes:
+        typer.confirm("Delete all keys of all projects? Local requests then need no key.", abort=True, err=True)
+    with open_database(var) as session:
+        from ttm_jobs.repositories.access import keys
+
+        count = keys.delete_all(session)
+    if json:
+        print_json({"deleted": count})
+    else:
+        messages.print(f"{count} keys deleted", highlight=False)
+
+
 def _cell(value: object) -> str:
     """Times are shown to the day."""
     return f"{value:%Y-%m-%d}" if isinstance(value, datetime) else "" if value is None else str(value)

@@ -241,7 +241,7 @@ def test_unknown_routes_and_methods_are_refused(shared_client: TestClient) -> No
     assert_problem(shared_client.get("/jobs/"), 404, "no_such_route")
     answer = shared_client.delete("/jobs")
     assert_problem(answer, 405, "method_not_allowed")
-    assert set(answer.headers["allow"].split(", ")) == {"GET", "POST"}
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
 
 
 def test_cross_origin_requests_are_refused(shared_client: TestClient) -> None:

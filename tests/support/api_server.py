@@ -10,15 +10,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import httpx2
-import uvicorn
 
 from api.app import create_app
+from api.server.config import create_server
+from api.server.connections import Limits
 from ttm_jobs.processes import die_with_parent
 from ttm_jobs.settings import Settings
 
+LIMITS = Limits(total=500, per_address=250)
+
 
 @contextmanager
-def served(settings: Settings, port: int = 0) -> Iterator[str]:
+def served(settings: Settings, port: int = 0, limits: Limits = LIMITS) -> Iterator[str]:
     """Runs the API in a thread and yields its URL."""
     # asyncio disables Nagle's algorithm only if the socket's protocol is IPPROTO_TCP. Otherwise a response takes 44 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -26,8 +29,7 @@ def served(settings: Settings, port: int = 0) -> Iterator[str]:
     listener.bind(("127.0.0.1", port))
     listener.listen(128)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    config = uvicorn.Config(create_app(settings), access_log=False, log_level="warning", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
+    server = create_server(create_app(settings), settings, limits, grace_seconds=1)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

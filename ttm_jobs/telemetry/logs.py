@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextvars import copy_context
 from threading import Thread
@@ -40,6 +41,35 @@ def configure_stdlib(level: int = logging.INFO) -> None:
         )
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+class RepeatedRecords(logging.Filter):
+    """Passes at most ten records with the same message per minute. The first one of the next minute has the number of
+    omitted records.
+    """
+
+    def __init__(self, per_minute: int = 10) -> None:
+        super().__init__()
+        self._per_minute = per_minute
+        self._minute = 0.0
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        minute = record.created // 60
+        key = (record.name, str(record.msg))
+        if minute != self._minute:
+            omitted = self._counts[key] - self._per_minute
+            self._minute, self._counts = minute, Counter()
+            if omitted > 0:
+                record.msg = f"{record.msg} ({omitted} records omitted)"
+        self._counts[key] += 1
+        return self._counts[key] <= self._per_minute
+
+
+def limit_repeats(*loggers: str) -> None:
+    """Omits repeated records of these loggers, so that a client cannot fill the disk with them."""
+    for name in loggers:
+        logging.getLogger(name).addFilter(RepeatedRecords())
 
 
 class _Target(Protocol):

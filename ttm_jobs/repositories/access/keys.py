@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 
-from sqlalchemy import or_, select
+from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
 from ttm_jobs.database.clock import now
@@ -75,6 +75,16 @@ def any_valid(session: Session) -> bool:
     """Whether a valid key exists."""
     valid = (ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now(session)))
     return session.scalar(select(ApiKey.id).where(*valid).limit(1)) is not None
+
+
+def any_ever(session: Session) -> bool:
+    """Whether a key exists, including revoked and expired ones."""
+    return session.scalar(select(ApiKey.id).limit(1)) is not None
+
+
+def delete_all(session: Session) -> int:
+    """Deletes the keys of all projects, which opens a service on a loopback address again. Returns their number."""
+    return len(session.scalars(delete(ApiKey).returning(ApiKey.id)).all())
 
 
 def list_all(session: Session, *, project_id: str | None = None) -> Sequence[ApiKey]:
