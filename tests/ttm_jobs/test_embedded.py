@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -24,8 +23,6 @@ def test_broker_starts_responds_and_stops(tmp_path: Path) -> None:
 def test_broker_keeps_its_data_after_a_kill(tmp_path: Path) -> None:
     with EmbeddedBroker(tmp_path) as server:
         redis_client.Redis.from_url(server.url).lpush("queue", "wake_up")
-        # The append-only file is synced every second.
-        time.sleep(1.2)
         os.kill(server.pid, signal.SIGKILL)
     with EmbeddedBroker(tmp_path) as server:
         assert redis_client.Redis.from_url(server.url).lpop("queue") == b"wake_up"

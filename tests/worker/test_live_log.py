@@ -33,7 +33,7 @@ def test_log_is_readable_while_the_trainer_runs(make_rig: MakeRig, dataset: str)
     rig = make_rig(log_upload_seconds=0.1)
     job_id = queued(rig.engine, spec=spec(name="steps=100 step_seconds=0.03", dataset=dataset))
     thread = rig.start(job_id)
-    wait_until(lambda: b"step 20 of 100" in log_of(rig.engine, rig.storage, job_id))
+    wait_until(lambda: b"step 5 of 100" in log_of(rig.engine, rig.storage, job_id))
     assert job_of(rig.engine, job_id).state is JobState.RUNNING
     thread.join(100)
     job = job_of(rig.engine, job_id)

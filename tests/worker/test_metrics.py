@@ -30,10 +30,9 @@ def test_metrics_of_a_running_worker_and_dispatcher(tmp_path: Path, postgresql_u
             start()
         job_id = stack.submit("steps=400 step_seconds=0.02")
         stack.wait_for(job_id, JobState.RUNNING)
-        wait_until(lambda: stack.step(job_id) > 3)
+        wait_until(lambda: scrape(ports[1])["ttm_trainer_images_per_second",] == 100)
         worker = scrape(ports[1])
         assert worker["ttm_worker_busy",] == 1
-        assert worker["ttm_trainer_images_per_second",] == 100
         assert worker["ttm_trainer_memory_bytes",] > 2**20
         assert worker["ttm_worker_wake_ups_total", "claimed"] == 1
         assert worker["process_resident_memory_bytes",] > 0
