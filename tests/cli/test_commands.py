@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 
 from tests.cli.conftest import ENVIRONMENT, Ttm
 from tests.ttm_core.factories import digits_idx
-from ttm_client import Client
 from ttm_client.cli.main import app
 from ttm_jobs.broker.embedded import free_port
 
@@ -284,10 +283,8 @@ def test_table_fits_narrow_terminal(stack_url: str, finished: str, columns: int,
 
 
 def test_watch_draws_progress_bar_on_terminal(stack_url: str, data: Path) -> None:
-    with Client(stack_url) as client:
-        job = client.jobs.create(
-            student="resnet18", dataset=data.as_uri(), method="ce", name="steps=30 step_seconds=0.05"
-        )
-    text = on_a_terminal(stack_url, 120, "watch", job.id)
+    job = ("--student", "resnet18", "--dataset", data.as_uri(), "--method", "ce", "--name", "steps=30 step_seconds=0.1")
+    # The command is loaded before the job exists, so that it sees the job run.
+    text = on_a_terminal(stack_url, 120, "submit", *job, "--watch")
     for words in ("training", "loss 0.", "images/s 100", "100%", "succeeded"):
         assert words in text, words
