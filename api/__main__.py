@@ -8,6 +8,7 @@ from api.app import create_app
 from api.server.config import create_server
 from api.server.connections import limits_of_process
 from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, create_engine, read_scope
+from ttm_jobs.processes import make_files_private
 from ttm_jobs.repositories.access import keys
 from ttm_jobs.settings import Settings, get_settings
 from ttm_jobs.telemetry import logs
@@ -19,6 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m api", description=__doc__)
     parser.add_argument("--fd", type=int, help="file descriptor of a listening socket")
     arguments = parser.parse_args()
+    make_files_private()
     settings = get_settings()
     logs.configure_stdlib()
     # A failed accept() and a malformed request are one record each.

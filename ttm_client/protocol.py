@@ -37,10 +37,10 @@ def address(base_url: str | None) -> str:
 
 
 def default_headers(api_key: str | None) -> dict[str, str]:
-    """Headers of every request. `api_key` falls back to TTM_API_KEY."""
+    """Headers of every request. `api_key` falls back to TTM_API_KEY. An empty key is no key."""
     headers = {"User-Agent": "ttm-client", "Accept": "application/json, application/problem+json;q=0.9, */*;q=0.8"}
-    key = api_key or os.environ.get("TTM_API_KEY")
-    return headers if key is None else {**headers, "Authorization": f"Bearer {key}"}
+    key = (api_key or os.environ.get("TTM_API_KEY") or "").strip()
+    return headers if not key else {**headers, "Authorization": f"Bearer {key}"}
 
 
 def idempotency_key() -> dict[str, str]:

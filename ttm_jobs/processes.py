@@ -1,4 +1,4 @@
-"""Parent-death signals for child processes."""
+"""Parent-death signals for child processes, and the permissions of files."""
 
 import ctypes
 import os
@@ -7,6 +7,14 @@ import sys
 from collections.abc import Callable
 
 _PR_SET_PDEATHSIG = 1
+
+# Files are readable by their owner only: 0600, folders 0700.
+PRIVATE_UMASK = 0o077
+
+
+def make_files_private() -> None:
+    """Sets the umask of this process and its children, so that other users of the machine cannot read new files."""
+    os.umask(PRIVATE_UMASK)
 
 
 def die_with_parent(sent: signal.Signals = signal.SIGKILL) -> Callable[[], None] | None:

@@ -2,10 +2,12 @@
 
 import os
 
+from ttm_jobs.processes import make_files_private
 from worker.app import app
 
 
 def main() -> None:
+    make_files_private()
     app.worker_main(
         [
             # Its banner is no log line.

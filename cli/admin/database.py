@@ -32,7 +32,9 @@ def open_database(var: Path, secret_key_file: Path | None = None) -> Iterator["S
     from ttm_jobs.database.engine import create_engine, session_scope
     from ttm_jobs.database.migrate import upgrade
     from ttm_jobs.errors import ServiceError
+    from ttm_jobs.processes import make_files_private
 
+    make_files_private()
     url = os.environ.get("TTM_DATABASE_URL") or f"sqlite:///{var.resolve() / 'ttm.db'}"
     try:
         upgrade(url)
@@ -44,5 +46,5 @@ def open_database(var: Path, secret_key_file: Path | None = None) -> Iterator["S
             engine.dispose()
     except ServiceError as error:
         fail(error.message, FAILED)
-    except (SQLAlchemyError, ValueError) as error:
+    except (SQLAlchemyError, OSError, ValueError) as error:
         fail(f"The database cannot be used: {error}", FAILED)

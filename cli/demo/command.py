@@ -18,6 +18,7 @@ from cli.demo import board, data, plan
 from cli.stack.stack import PortTaken, Stack, StackError, StackOptions
 from ttm_client import Client, ClientError, Job
 from ttm_client.cli.output import FAILED, JsonOption, fail, print_json
+from ttm_jobs.processes import make_files_private
 
 console = Console(width=None if sys.stdout.isatty() else 100)
 
@@ -45,6 +46,7 @@ def demo(
 ) -> None:
     """Train a teacher, distill it with three methods through the REST API, and compare the students."""
     started = time.monotonic()
+    make_files_private()
     console.stderr = json
     try:
         console.print("[bold]Data[/]")

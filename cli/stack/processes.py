@@ -1,6 +1,7 @@
 """A supervised process: its log, restarts and shutdown."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -8,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ttm_jobs.processes import die_with_parent
+from ttm_jobs.processes import PRIVATE_UMASK, die_with_parent
 
 _LOG_BYTES = 32 << 20
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
@@ -40,8 +41,7 @@ class Service:
     def start(self) -> None:
         """Starts the process and appends its output to its log."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        if self.log.exists() and self.log.stat().st_size > _LOG_BYTES:
-            self.log.replace(self.log.with_suffix(".1.log"))
+        self.rotate_log()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self.command,
@@ -51,10 +51,19 @@ class Service:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 pass_fds=self.pass_fds,
+                umask=PRIVATE_UMASK,
                 # SIGTERM lets a worker save a checkpoint when the stack was killed.
                 preexec_fn=die_with_parent(signal.SIGTERM),
             )
         self._started_at = time.monotonic()
+
+    def rotate_log(self, max_bytes: int = _LOG_BYTES) -> None:
+        """Copies a log larger than this to NAME.1.log and empties it. The process keeps the file open and appends to
+        it; lines that it writes during the copy are lost.
+        """
+        if self.log.exists() and self.log.stat().st_size > max_bytes:
+            shutil.copyfile(self.log, self.log.with_suffix(".1.log"))
+            os.truncate(self.log, 0)
 
     def restart_if_exited(self) -> str | None:
         """Restarts the process if it exited and its backoff is over. Returns a message when it exits."""

@@ -43,6 +43,10 @@ class AlreadyRunning(StackError):
     """Another stack uses the same folder."""
 
 
+class FolderUnusable(StackError):
+    """The data folder is not a folder or not writable."""
+
+
 class NotLoopback(StackError):
     """Other machines can reach the address, and no API key exists."""
 
@@ -128,9 +132,17 @@ class Stack:
             )
 
     def _acquire_lock(self) -> IO[str]:
-        self.options.var.mkdir(parents=True, exist_ok=True)
         path = self.options.var / "stack.lock"
-        lock = path.open("a+")
+        try:
+            self.options.var.mkdir(parents=True, exist_ok=True)
+            # Files that an earlier version created may be readable by others.
+            self.options.var.chmod(0o700)
+            lock = path.open("a+")
+        except OSError as error:
+            raise FolderUnusable(
+                f"The data folder {self.options.var} cannot be used: {error.strerror}. "
+                "Choose another folder with --var."
+            ) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -234,6 +246,7 @@ class Stack:
             except BrokerDidNotStart as error:
                 self._report(error.message)
         for service in self.services:
+            service.rotate_log()
             line = service.restart_if_exited()
             if line is not None:
                 self._report(line)

@@ -9,6 +9,7 @@ import typer
 
 from cli.stack.stack import Stack, StackError, StackOptions
 from ttm_client.cli.output import FAILED, JsonOption, console, fail, messages, print_json
+from ttm_jobs.processes import make_files_private
 
 
 def up(
@@ -35,6 +36,7 @@ def up(
     options = StackOptions(
         var=var, host=host, port=port, broker_port=broker_port, workers=workers, data_roots=tuple(data_root or ())
     )
+    make_files_private()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -50,3 +52,5 @@ def up(
     except StackError as error:
         if not stop.is_set():
             fail(str(error), FAILED)
+    except OSError as error:
+        fail(f"The data folder {var} cannot be used: {error}", FAILED)

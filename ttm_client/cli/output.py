@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel
 from rich.cells import cell_len
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
@@ -25,6 +24,7 @@ from ttm_client import (
     NotFound,
     Unavailable,
 )
+from ttm_client.cli.text import SafeConsole, json_escaped, neutralized
 
 UrlOption = Annotated[
     str | None,
@@ -33,8 +33,8 @@ UrlOption = Annotated[
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="Maximum number of rows.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print only JSON to standard output.")]
 
-console = Console(soft_wrap=True)
-messages = Console(stderr=True, soft_wrap=True)
+console = SafeConsole(soft_wrap=True)
+messages = SafeConsole(stderr=True, soft_wrap=True)
 
 FAILED, USAGE, UNREACHABLE, NOT_FOUND, CONFLICT, INTERRUPTED = 1, 2, 3, 4, 5, 130
 
@@ -64,7 +64,7 @@ def fail(message: str, code: int) -> None:
 
 def print_json(value: object) -> None:
     """Prints one line of JSON to standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=_plain) + "\n")
+    sys.stdout.write(json_escaped(json.dumps(value, ensure_ascii=False, default=_plain)) + "\n")
     sys.stdout.flush()
 
 
@@ -77,6 +77,7 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], optional: 
 
     On a narrow terminal, the `optional` columns are dropped in their order.
     """
+    rows = [[neutralized(cell) for cell in row] for row in rows]
     if not console.is_terminal:
         for row in rows:
             sys.stdout.write("\t".join(row) + "\n")
@@ -149,7 +150,7 @@ def transfer(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
     """A progress bar for a transfer, on terminals only."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=messages, disable=quiet or not messages.is_terminal, transient=True) as bar:
-        task = bar.add_task(escape(what), total=None)
+        task = bar.add_task(escape(neutralized(what)), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 

@@ -10,7 +10,7 @@ from typing import Self
 
 from ttm_jobs.broker import connection
 from ttm_jobs.errors import ServiceError
-from ttm_jobs.processes import die_with_parent
+from ttm_jobs.processes import PRIVATE_UMASK, die_with_parent
 
 
 class BrokerDidNotStart(ServiceError):
@@ -85,6 +85,7 @@ class EmbeddedBroker:
                 stdout=output,
                 stderr=output,
                 stdin=subprocess.DEVNULL,
+                umask=PRIVATE_UMASK,
                 # Ctrl-C must reach only the parent process, which stops the broker last.
                 start_new_session=True,
                 preexec_fn=die_with_parent(),

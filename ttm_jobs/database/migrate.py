@@ -8,6 +8,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, Engine, text
 
 from ttm_jobs.database.engine import create_engine
+from ttm_jobs.processes import make_files_private
 from ttm_jobs.settings import get_settings
 
 # An arbitrary number, the same in every process.
@@ -48,4 +49,5 @@ def _acquire_lock(connection: Connection) -> None:
 
 
 if __name__ == "__main__":
+    make_files_private()
     upgrade(get_settings().database_url)

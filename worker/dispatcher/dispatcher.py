@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from ttm_jobs.broker.notifier import BrokerUnavailable, CeleryNotifier, Notifier
 from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, create_engine, read_scope, session_scope
 from ttm_jobs.models import Job
+from ttm_jobs.processes import make_files_private
 from ttm_jobs.repositories import outbox, tracking, workers
 from ttm_jobs.repositories.jobs import crud, leases, lifecycle
 from ttm_jobs.repositories.jobs.transitions import WAKE_UP
@@ -111,6 +112,7 @@ class Dispatcher:
 
 
 def main() -> None:
+    make_files_private()
     logs.configure_stdlib()
     settings = get_settings()
     stop = Flag()

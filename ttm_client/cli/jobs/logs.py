@@ -7,6 +7,7 @@ import typer
 
 from ttm_client.cli.jobs.show import JobArgument, full_id
 from ttm_client.cli.output import JsonOption, UrlOption, print_json, service
+from ttm_client.cli.text import neutralized
 
 
 def logs(
@@ -27,5 +28,5 @@ def logs(
             if json:
                 print_json({"job": job_id, "log": text})
             else:
-                sys.stdout.write(text)
+                sys.stdout.write(neutralized(text) if sys.stdout.isatty() else text)
                 sys.stdout.flush()

@@ -12,6 +12,7 @@ from rich.table import Column
 from ttm_client import Client, JobEvent
 from ttm_client.cli.jobs.show import JobArgument, describe, full_id
 from ttm_client.cli.output import FAILED, JsonOption, UrlOption, duration, messages, print_json, print_rows, service
+from ttm_client.cli.text import neutralized
 from ttm_client.models.jobs import TERMINAL_STATES
 
 
@@ -76,7 +77,7 @@ class LiveView:
         data = event.data
         match event.kind:
             case "state" | "phase":
-                self._bar.update(self._task, description=escape(str(data[event.kind])))
+                self._bar.update(self._task, description=escape(neutralized(str(data[event.kind]))))
                 if data.get("state") in TERMINAL_STATES:
                     self._numbers.pop("left", None)
             case "teacher_measured":
