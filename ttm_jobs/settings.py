@@ -208,6 +208,17 @@ class Settings(BaseSettings):
     trainer_timeout_seconds: PositiveFloat | None = Field(
         default=None, description="Maximum duration of an attempt; afterwards the job fails. Empty: no limit."
     )
+    reader_memory_bytes: PositiveInt = Field(
+        default=2 * 1024**3,
+        description=(
+            "Memory limit of the processes that parse untrusted files for a trainer. A file that needs more "
+            "fails its job with `bad_checkpoint` or `bad_dataset`."
+        ),
+    )
+    reader_seconds: PositiveFloat = Field(
+        default=120.0,
+        description="Time limit of such a process, plus one second for each MiB of its input.",
+    )
     trainer_isolation: Literal["auto", "off"] = Field(
         default="auto",
         description=(

@@ -177,3 +177,53 @@ def test_unsupported_files_are_refused(tmp_path, content):
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(BadCheckpoint):
         read_weights(tmp_path / "x")
+
+
+@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.float8_e5m2])
+@pytest.mark.parametrize("layout", ["zip", "legacy", "safetensors"])
+def test_float8_weights_are_converted_to_float32(tmp_path, kind, layout):
+    state = {"weight": torch.linspace(-2, 2, 12).reshape(3, 4).to(kind)}
+    if layout == "safetensors":
+        safetensors.torch.save_file(state, tmp_path / "x")
+    else:
+        torch.save(state, tmp_path / "x", _use_new_zipfile_serialization=layout == "zip")
+    found = read_weights(tmp_path / "x").tensors["weight"]
+    assert found.dtype == torch.float32
+    assert torch.equal(found, state["weight"].float())
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_views_parameters_and_tied_weights_keep_their_elements(tmp_path, zipped):
+    matrix = torch.arange(60.0).reshape(3, 4, 5)
+    state = {
+        "transposed": matrix.permute(2, 0, 1),
+        "part": matrix[1:, ::2, 1],
+        "tied": matrix,
+        "parameter": torch.nn.Parameter(torch.randn(2, 3)),
+        "channels last": torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last),
+        "empty": torch.zeros(0, 3),
+        "scalar": torch.tensor(2.5, dtype=torch.float64),
+        "half": torch.randn(5).half(),
+        "bfloat16": torch.randn(5).bfloat16(),
+        "flags": torch.tensor([True, False]),
+    }
+    torch.save(state, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
+    found = read_weights(tmp_path / "x.pth").tensors
+    assert found.keys() == state.keys()
+    for name, tensor in state.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor.detach())
+
+
+def test_a_crash_of_the_reader_is_an_error_of_the_file(tmp_path, monkeypatch):
+    torch.save({"a": torch.zeros(50_000_000)}, tmp_path / "x.pth")
+    monkeypatch.setenv("TTM_READER_MEMORY_BYTES", str(200 * 2**20))
+    with pytest.raises(BadCheckpoint, match="TTM_READER_MEMORY_BYTES"):
+        read_weights(tmp_path / "x.pth")
+
+
+def test_reading_has_a_time_limit(tmp_path, monkeypatch):
+    torch.save(STATE, tmp_path / "x.pth")
+    monkeypatch.setenv("TTM_READER_SECONDS", "0.01")
+    with pytest.raises(BadCheckpoint, match="TTM_READER_SECONDS"):
+        read_weights(tmp_path / "x.pth")

@@ -1,50 +1,33 @@
 """Reads weights from untrusted files, and writes weights.
 
-Reads safetensors, and pickles with torch.load(weights_only=True) without a fallback. Sizes in file headers are checked
-against the stored bytes before memory is allocated.
+A reader process (`ttm_core.reader`) checks safetensors files and converts files of torch.save to safetensors. Nothing
+is unpickled in this process.
 """
 
-import argparse
 import json
 import os
-import pickle
-import re
 import struct
-import zipfile
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 from torch import nn
 
 from ttm_core.errors import ArchitectureMismatch, BadCheckpoint
+from ttm_core.reader.process import read_untrusted
 
 METADATA_KEY = "ttm"
 _COUNTER = "num_batches_tracked"
 _LISTED_MODULES = 5
+_FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 
-# Keys under which training scripts save weights; averaged weights first, as in timm.
-_WEIGHT_KEYS = (
-    *("state_dict_ema", "model_ema", "ema_state_dict", "ema"),
-    *("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params"),
-)
 # Prefixes added by wrappers: DataParallel, torch.compile, averaged and Lightning models.
 _PREFIXES = ("module.", "_orig_mod.", "ema.", "model.", "net.", "backbone.")
-# Harmless values that training scripts save with the weights (arguments, the best accuracy).
-_SAFE_VALUES = [
-    argparse.Namespace,
-    np.dtype,
-    np.ndarray,
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # type: ignore[attr-defined]
-    np._core.multiarray.scalar,  # type: ignore[attr-defined]
-    *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?")),
-]
-_GLOBAL = re.compile(r"GLOBAL (\S+)")
 
 
 @dataclass(frozen=True)
@@ -66,12 +49,20 @@ def read_weights(path: Path) -> Weights:
     """
     if path.stat().st_size < 16:
         raise BadCheckpoint("The checkpoint is empty or truncated.")
-    if _is_safetensors(path):
-        tensors, metadata = _read_safetensors(path)
-        return Weights(_checked(_without_prefixes(tensors)), "safetensors", metadata)
-    loaded = _read_torch(path)
-    tensors, layout = _find_tensors(loaded)
-    return Weights(_checked(_without_prefixes(tensors)), layout, {})
+    size = path.stat().st_size
+    task = "safetensors" if _is_safetensors(path) else "checkpoint"
+    with tempfile.TemporaryDirectory(prefix="ttm-weights-") as folder:
+        converted = Path(folder) / "weights.safetensors"
+        layout = read_untrusted(
+            task,
+            {"source": str(path.resolve()), "target": str(converted)},
+            input_bytes=size,
+            file_bytes=4 * size + 2**24,
+            error=BadCheckpoint,
+            subject="The checkpoint",
+        )
+        tensors, metadata = _read_safetensors(path if task == "safetensors" else converted)
+    return Weights(_checked(_without_prefixes(tensors)), layout, metadata if task == "safetensors" else {})
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> None:
@@ -155,11 +146,6 @@ def describe_mismatch(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> 
     return "; ".join(parts)
 
 
-def load_pickle_of_tensors(path: Path) -> Any:
-    """Loads a pickle with weights_only after checking its sizes. Raises BadCheckpoint."""
-    return _read_torch(path)
-
-
 def _is_safetensors(path: Path) -> bool:
     with path.open("rb") as stream:
         head = stream.read(9)
@@ -171,70 +157,13 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, An
         with safetensors.safe_open(path, framework="pt") as opened:
             header = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  not a mapping
-    except (safetensors.SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise BadCheckpoint(f"The safetensors file cannot be read: {error}") from error
+    except (safetensors.SafetensorError, OSError, ValueError, RuntimeError, TypeError) as error:
+        raise BadCheckpoint(f"The safetensors file cannot be read: {_truncated(str(error))}") from error
     try:
         metadata = json.loads(header.get(METADATA_KEY, "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         metadata = {}
     return tensors, metadata if isinstance(metadata, dict) else {}
-
-
-def _read_torch(path: Path) -> Any:
-    zipped = zipfile.is_zipfile(path)
-    if zipped:
-        _check_zip(path)
-    try:
-        with torch.serialization.safe_globals(_SAFE_VALUES):
-            # Memory-mapped storages cannot grow, so a tensor larger than its storage raises an error.
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except pickle.UnpicklingError as error:
-        # torch's message recommends weights_only=False; only the name of the refused global is useful.
-        refused = _GLOBAL.search(str(error))
-        raise BadCheckpoint(
-            "The checkpoint contains more than tensors "
-            f"({refused[1] if refused else 'a damaged or unknown pickle'}) and is "
-            "not loaded, because a pickle can run code. Save only the state dict, preferably as safetensors."
-        ) from error
-    except Exception as error:  # damaged pickles raise exceptions of any type
-        raise BadCheckpoint(
-            f"The checkpoint cannot be read: {_truncated(str(error)) or type(error).__name__}"
-        ) from error
-
-
-def _check_zip(path: Path) -> None:
-    """Refuses TorchScript, overlapping entries, and compressed entries, which torch does not write."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        raise BadCheckpoint(f"The checkpoint is a damaged zip archive: {error}") from error
-    if any(entry.filename.endswith(("constants.pkl", ".py")) or "/code/" in entry.filename for entry in entries):
-        raise BadCheckpoint("The checkpoint is a TorchScript program. Save the state dict instead.")
-    if any(entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size for entry in entries):
-        raise BadCheckpoint("The checkpoint has compressed entries, which torch.save does not write.")
-    if sum(entry.file_size for entry in entries) > path.stat().st_size:
-        raise BadCheckpoint("The entries of the checkpoint claim more bytes than the file has.")
-
-
-def _find_tensors(loaded: Any) -> tuple[dict[str, torch.Tensor], str]:
-    if not isinstance(loaded, Mapping):
-        raise BadCheckpoint(f"The checkpoint contains a {type(loaded).__name__}, not a state dict.")
-    for key in _WEIGHT_KEYS:
-        inner = loaded.get(key)
-        if isinstance(inner, Mapping) and (found := _only_tensors(inner)):
-            return found, key
-    if found := _only_tensors(loaded):
-        return found, "state dict"
-    keys = ", ".join(map(repr, list(loaded)[:8]))
-    raise BadCheckpoint(f"The checkpoint contains no state dict. Its keys: {keys or 'none'}")
-
-
-def _only_tensors(candidate: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
-    """The tensors of a state dict; empty if the candidate has values other than tensors, numbers and strings."""
-    tensors = {k: v for k, v in candidate.items() if isinstance(k, str) and isinstance(v, torch.Tensor)}
-    others = [v for v in candidate.values() if not isinstance(v, torch.Tensor | int | float | bool | str | None)]
-    return {} if others else tensors
 
 
 def _without_prefixes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -251,13 +180,10 @@ def _without_prefixes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
 def _checked(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     if not tensors:
         raise BadCheckpoint("The checkpoint contains no tensors.")
+    tensors = {name: tensor.float() if tensor.dtype in _FLOAT8 else tensor for name, tensor in tensors.items()}
     for name, tensor in tensors.items():
-        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
-            raise BadCheckpoint(f"Tensor {name!r} is sparse, quantized or complex.")
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise BadCheckpoint(f"Tensor {name!r} claims {tensor.numel():,} elements, more than the file contains.")
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise BadCheckpoint(f"Tensor {name!r} has NaN or infinite values.")
+            raise BadCheckpoint(f"Tensor {_truncated(name)!r} has NaN or infinite values.")
     return tensors
 
 

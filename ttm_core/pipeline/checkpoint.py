@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ttm_core.errors import BadCheckpoint
-from ttm_core.models.weights import load_pickle_of_tensors, write_durably
+from ttm_core.models.weights import write_durably
 
 KEPT = 2
 _NAME = re.compile(r"step-(\d{9})\.pt")
@@ -47,9 +47,10 @@ def load_newest(folder: Path, *, run: str) -> dict[str, Any] | None:
     """
     for path in _newest_first(folder):
         try:
-            state = load_pickle_of_tensors(path)
-        except BadCheckpoint:
-            continue  # truncated by a full disk or a crash; the one before it is complete
+            # Memory-mapped storages cannot grow, so a damaged tensor larger than its storage raises an error.
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except Exception:  # truncated by a full disk or a crash; the one before it is complete
+            continue
         if not isinstance(state, dict) or state.get("run") != run:
             raise BadCheckpoint(f"{path.name} belongs to a run with another spec")
         return state

@@ -92,6 +92,60 @@ def _bomb(path: Path, mark: Path) -> None:
     plain.unlink()
 
 
+def _bomb_with_end(end: bytes, start: bytes = b"", method: int = zipfile.ZIP_DEFLATED) -> Make:
+    """A compressed bomb of 400 MB that only some readers recognize as a zip archive."""
+
+    def make(path: Path, mark: Path) -> None:
+        plain = path.with_suffix(".plain")
+        torch.save({"a": torch.zeros(100_000_000)}, plain)
+        with zipfile.ZipFile(plain) as source, zipfile.ZipFile(path, "w", method) as bomb:
+            for name in source.namelist():
+                bomb.writestr(name, source.read(name))
+        plain.unlink()
+        path.write_bytes(start + path.read_bytes() + end)
+
+    return make
+
+
+def _nested_keys(depth: int, container: bytes) -> bytes:
+    """A dict or set with a tuple of two references to a tuple of two references ... as key."""
+    tuples = b"K\0q\0" + b"".join(
+        b"0h" + bytes([n]) + b"h" + bytes([n]) + b"\x86q" + bytes([n + 1]) for n in range(depth)
+    )
+    key = b"h" + bytes([depth])
+    return (
+        b"\x80\x04"
+        + tuples
+        + b"0"
+        + {
+            b"dict": b"}" + key + b"K\1s.",
+            b"dict of several": b"}(" + key + b"K\1u.",
+            b"set": b"\x8f(" + key + b"\x90.",
+            b"frozenset": b"(" + key + b"\x91.",
+        }[container]
+    )
+
+
+def _pickled(content: bytes, where: str) -> Make:
+    """The pickle as a zip archive, in the legacy format, or alone."""
+    if where == "zip":
+        return _entries({"x/data.pkl": content, "x/version": b"3"})
+    head = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + pickle.dumps({}, 2)
+    return _bytes(head + content + pickle.dumps([], 2) if where == "legacy" else content)
+
+
+def _shared(names: int, elements: int, *, zipped: bool) -> Make:
+    def content(mark: Path) -> dict[str, torch.Tensor]:
+        storage = torch.zeros(elements)
+        return {f"w{number}": storage[:] for number in range(names)}
+
+    return _saved(content, zipped=zipped)
+
+
+def _nested_metadata(depth: int) -> bytes:
+    return b'{"__metadata__":' + b'{"a":' * depth + b"1" + b"}" * depth + b"}"
+
+
 def _entries(content: Mapping[str, bytes], twice: str | None = None) -> Make:
     def make(path: Path, mark: Path) -> None:
         with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings():
@@ -157,6 +211,54 @@ CASES: dict[str, Make] = {
     "claims more, zip": _saved(lambda mark: {"a": _WrongSize()}),
     "claims more, legacy": _saved(lambda mark: {"a": _WrongSize()}, zipped=False),
     "no strides": _saved(lambda mark: {"a": torch.zeros(1).expand(10**9)}),
+    **{
+        f"compressed bomb, {kind}": _bomb_with_end(*parts)
+        for kind, parts in {
+            "a second end": (b"PK\5\6",),
+            "an empty archive behind": (b"PK\5\6" + bytes(18),),
+            "text behind": (b"x" * 70_000,),
+            "text before": (b"", b"x" * 100),
+            "a pickle before": (b"PK\5\6", b"\x80\x02}."),
+            "bzip2": (b"PK\5\6", b"", zipfile.ZIP_BZIP2),
+            "xz": (b"PK\5\6", b"", zipfile.ZIP_LZMA),
+        }.items()
+    },
+    **{
+        f"keys of nested tuples, {container.decode()}, depth {depth}, {where}": _pickled(
+            _nested_keys(depth, container), where
+        )
+        for depth, container, where in (
+            (24, b"dict", "zip"),
+            (24, b"dict", "legacy"),
+            (40, b"dict", "zip"),
+            (40, b"dict of several", "legacy"),
+            (100, b"set", "zip"),
+            (100, b"frozenset", "legacy"),
+            (200, b"dict", "plain"),
+        )
+    },
+    **{
+        f"nested {kind}, {where}": _pickled(b"\x80\x02" + start * 190_000 + b"N" + end * 190_000 + b".", where)
+        for kind, start, end in (("tuples", b"", b"\x85"), ("lists", b"](", b"e"), ("calls", b"", b"\x85Q"))
+        for where in ("zip", "legacy")
+    },
+    **{
+        f"{names:,} names for one storage, {'zip' if zipped else 'legacy'}": _shared(names, 1_000_000, zipped=zipped)
+        for names, zipped in ((3_000, True), (3_000, False), (50, True))
+    },
+    **{
+        f"element type {kind}": _safetensors(_entry(kind, [16], 0, size), bytes(size))
+        for kind, size in (("F4", 8), ("F6_E2M3", 12), ("F6_E3M2", 12), ("F8_E8M0", 16), ("C64", 128))
+    },
+    **{
+        f"{sides} dimensions": _safetensors(_entry("F32", [1] * sides, 0, 4), bytes(4))
+        for sides in (65, 1_000, 100_000)
+    },
+    "60 dimensions, zip": _saved(lambda mark: {"a": torch.zeros((1,) * 60)}),
+    **{f"metadata nested {depth:,} times": _safetensors(_nested_metadata(depth)) for depth in (2, 120, 50_000)},
+    "complex": _saved(lambda mark: {"a": torch.zeros(2, dtype=torch.complex64)}),
+    "sparse": _saved(lambda mark: {"a": torch.ones(2).to_sparse()}),
+    "names of a megabyte, zip": _saved(lambda mark: {"a" * (1 << 20): torch.zeros(2)}),
     "billion laughs": _bytes(_laughs),
     "opcodes without end": _bytes(b"\x80\x02" + b"]0" * 250_000 + b"}."),
     "opcodes without end, zip": _entries({"x/data.pkl": b"\x80\x02" + b"]0" * 250_000 + b"}.", "x/version": b"3"}),

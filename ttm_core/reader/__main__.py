@@ -1,0 +1,87 @@
+"""A reader process: `python -m ttm_core.reader TASK LIMITS`, with arguments as a line of JSON on standard input.
+
+Writes one JSON object to standard output. Ends when standard input is closed.
+"""
+
+import errno
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+from contextlib import suppress
+from typing import Any
+
+from ttm_core.errors import UserError
+
+_ADDRESS_SPACE = 8 * 2**30
+_OPEN_FILES = 1024
+_MESSAGE_LENGTH = 1000
+
+
+def main() -> None:
+    task, limits = sys.argv[1], json.loads(sys.argv[2])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _limit(**limits)
+    arguments = json.loads(sys.stdin.buffer.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    answer = json.dumps(_run(task, arguments)).encode()
+    with os.fdopen(1, "wb", closefd=False) as out:
+        out.write(answer)
+        out.flush()
+    # Libraries may hang or crash while they are unloaded after they failed to allocate memory.
+    os._exit(0)
+
+
+def _run(task: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    try:
+        from ttm_core.reader import tasks
+
+        return {"kind": "done", "result": tasks.run(task, arguments)}
+    except UserError as error:
+        return _failure("refused", error.message)
+    except MemoryError:
+        return {"kind": "memory"}
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _failure("storage_full", f"no space left on the device: {error.filename or error}")
+        if error.errno == errno.ENOMEM:
+            return {"kind": "memory"}
+        if error.errno == errno.EFBIG:
+            return _failure("refused", "The file unpacks to more bytes than allowed for its size.")
+        return _failure("system", f"{type(error).__name__}: {error}")
+    except Exception as error:  # libraries raise exceptions of any type for damaged files
+        return _failure("refused", f"The file cannot be read: {type(error).__name__}: {error}")
+
+
+def _failure(kind: str, message: str) -> dict[str, Any]:
+    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in message[: 2 * _MESSAGE_LENGTH])
+    return {"kind": kind, "message": printable[:_MESSAGE_LENGTH]}
+
+
+def _limit(memory_bytes: int, cpu_seconds: int, file_bytes: int) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write then fails with EFBIG
+    for limit, value in (
+        (resource.RLIMIT_CORE, 0),
+        # Private writable memory. The address space also contains mapped libraries and reserved but unused ranges.
+        (resource.RLIMIT_DATA, memory_bytes),
+        (resource.RLIMIT_AS, memory_bytes + _ADDRESS_SPACE),
+        (resource.RLIMIT_CPU, cpu_seconds),
+        (resource.RLIMIT_FSIZE, file_bytes),
+        (resource.RLIMIT_NOFILE, _OPEN_FILES),
+    ):
+        with suppress(ValueError, OSError):  # not supported by this system
+            hard = resource.getrlimit(limit)[1]
+            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.setrlimit(limit, (value, value))
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 1 << 16):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Starts reader processes and converts their failures to errors of the file's owner."""
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ttm_core.errors import EngineError, StorageFull, UserError
+from ttm_core.reader.limits import ReaderLimits
+
+_MAX_ANSWER_BYTES = 256 * 2**20
+# Libraries that read the environment when they are imported. A thread pool per library would count against the limits.
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "MALLOC_ARENA_MAX": "2",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
+
+def read_untrusted(
+    task: str,
+    arguments: dict[str, Any],
+    *,
+    input_bytes: int,
+    file_bytes: int,
+    error: type[UserError],
+    subject: str,
+    limits: ReaderLimits | None = None,
+) -> Any:
+    """Runs a task of `ttm_core.reader.tasks` in a process of its own and returns its answer.
+
+    Args:
+        input_bytes: size of the input, which extends the time limit.
+        file_bytes: maximum size of a written file.
+        error: raised for invalid input, and if the process crashes or exceeds a limit.
+        subject: what is read, for the message: "The checkpoint".
+
+    Raises:
+        StorageFull: the disk is full.
+        EngineError: the machine failed, for example with an input/output error.
+    """
+    limits = limits or ReaderLimits.from_environment()
+    seconds = limits.seconds_for(input_bytes)
+    rules = {"memory_bytes": limits.memory_bytes, "cpu_seconds": int(seconds) + 1, "file_bytes": file_bytes}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ttm_core.reader", task, json.dumps(rules)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process.stdin, process.stdout:
+        try:
+            # The pipe stays open: the process ends when its parent does.
+            process.stdin.write(json.dumps(arguments).encode() + b"\n")
+            process.stdin.flush()
+            raw = _until_end(process.stdout.fileno(), time.monotonic() + seconds)
+            if raw is not None:
+                process.wait(timeout=max(seconds, 10))
+        except BrokenPipeError:
+            raw = b""
+        finally:
+            process.kill()
+            status = process.wait()
+    if raw is None or status == -signal.SIGXCPU:
+        raise error(f"{subject} was not read within the limit of {seconds:,.0f} s (TTM_READER_SECONDS).")
+    if status < 0:
+        raise error(
+            f"{subject} cannot be read: the reader was stopped by {signal.Signals(-status).name}. The file is damaged, "
+            f"or reading it needs more than {limits.memory} of memory (TTM_READER_MEMORY_BYTES)."
+        )
+    return _answer(raw, error, subject, limits)
+
+
+def size_of(path: Path) -> int:
+    """The size of a file, or of all files in a folder, in bytes."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
+
+
+def _until_end(descriptor: int, deadline: float) -> bytes | None:
+    """Reads a pipe to its end. Returns None at the deadline, or if there is too much to read."""
+    content = bytearray()
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, selectors.EVENT_READ)
+        while (left := deadline - time.monotonic()) > 0 and len(content) <= _MAX_ANSWER_BYTES:
+            if selector.select(min(left, 1.0)):
+                chunk = os.read(descriptor, 1 << 20)
+                if not chunk:
+                    return bytes(content)
+                content += chunk
+    return None
+
+
+def _answer(raw: bytes, error: type[UserError], subject: str, limits: ReaderLimits) -> Any:
+    try:
+        answer = json.loads(raw)
+    except ValueError:
+        answer = {"kind": "memory"}  # without memory for its own error message, the process ends without an answer
+    match answer:
+        case {"kind": "done", "result": result}:
+            return result
+        case {"kind": "refused", "message": str() as message}:
+            raise error(message)
+        case {"kind": "storage_full", "message": str() as message}:
+            raise StorageFull(message)
+        case {"kind": "system", "message": str() as message}:
+            raise EngineError(message)
+        case _:
+            raise error(
+                f"{subject} needs more than {limits.memory} of memory to be read, the limit of TTM_READER_MEMORY_BYTES."
+            )
