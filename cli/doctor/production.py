@@ -68,6 +68,12 @@ def production_checks() -> Iterator[Check]:
         "The API listens only on loopback: set TTM_HOST, create a key with `ttm keys create`, and use a TLS proxy.",
     )
     yield _warned("production keys", lambda: _keys(settings), "Create one: ttm keys create --scope admin.")
+    yield expect(
+        "production secrets",
+        settings.secret_key_file is not None,
+        "encrypted" if settings.secret_key_file is not None else "plain text",
+        "Set TTM_SECRET_KEY_FILE, then run `ttm secrets rotate`: docs/how-to/run-in-production.md.",
+    )
     yield _warned(
         "production processes", lambda: _processes(settings), "Start what is missing: docs/how-to/run-in-production.md."
     )

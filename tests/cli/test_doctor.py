@@ -13,6 +13,7 @@ from cli.stack.stack import Stack
 from tests.cli.conftest import ENVIRONMENT
 from ttm_jobs.broker.embedded import EmbeddedBroker, free_port
 from ttm_jobs.database.engine import create_engine, session_scope
+from ttm_jobs.database.sealing import add_key
 from ttm_jobs.models import Scope
 from ttm_jobs.repositories import workers
 from ttm_jobs.repositories.access import keys
@@ -90,14 +91,16 @@ def test_production_checks_on_postgresql_and_redis(
     # The test server runs with fsync off.
     assert (checks["durability"].status, checks["durability"].found[:9]) == ("warning", "fsync off")
     assert checks["processes"].found == "dispatchers: 0; queue cpu: 0 workers, queue gpu: 1 workers"
-    for name in ("durability", "storage", "broker", "broker password", "address", "processes", "metrics"):
+    for name in ("durability", "storage", "broker", "broker password", "address", "secrets", "processes", "metrics"):
         assert checks[name].status == "warning", checks[name]
         assert checks[name].advice
     with session_scope(engine) as session:
         workers.register(session, "d", kind="dispatcher", hostname="h", pid=1, devices=[], job_id=None)
     engine.dispose()
-    checks = production({"TTM_QUEUES": "gpu", "TTM_METRICS_TOKEN": "x" * 20}, monkeypatch)
-    assert checks["processes"].status == checks["metrics"].status == "ok"
+    add_key(tmp_path / "secret.key")
+    more = {"TTM_QUEUES": "gpu", "TTM_METRICS_TOKEN": "x" * 20, "TTM_SECRET_KEY_FILE": str(tmp_path / "secret.key")}
+    checks = production(more, monkeypatch)
+    assert checks["processes"].status == checks["metrics"].status == checks["secrets"].status == "ok"
 
 
 def test_unavailable_components_fail_with_advice(tmp_path: Path) -> None:
