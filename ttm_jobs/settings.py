@@ -152,8 +152,9 @@ class Settings(BaseSettings):
         ),
     )
     requests_per_second: PositiveFloat | None = Field(
-        default=None,
-        description="Rate limit per API key, with a burst of ten seconds. Empty: no limit.",
+        default=100.0,
+        description="Rate limit of each API process per API key, and per address for requests without a valid key. "
+        "Bursts of ten seconds are allowed.",
     )
     max_body_bytes: PositiveInt = Field(
         default=1024**2, description="Maximum size of a request body in bytes, except uploads."

@@ -91,20 +91,26 @@ class AuthMiddleware:
             return
         headers: Mapping[str, str] = {}
         error: ServiceError | None = None
+        wait = 0.0
         try:
             caller = await self._caller(scope)
             scope.setdefault("state", {})["caller"] = caller
-            wait = 0.0 if self._limit is None else self._limit.wait(caller.key_id or caller.project_id)
-            if wait:
-                error, headers = RateLimited(), {"Retry-After": str(math.ceil(wait))}
+            wait = self._wait(caller.key_id or _address(scope))
         except Unauthorized as unauthorized:
             error, headers = unauthorized, _CHALLENGE
+            wait = self._wait(_address(scope))
         except Forbidden as forbidden:
             error = forbidden
         except DATABASE_UNAVAILABLE:
             error, headers = DatabaseUnavailable(), {"Retry-After": "2"}
+        if wait:
+            error, headers = RateLimited(), {"Retry-After": str(math.ceil(wait))}
         response = self._app if error is None else error_response(Request(scope), error, headers=headers)
         await response(scope, receive, send)
+
+    def _wait(self, name: str) -> float:
+        """Seconds until a key or an address may send another request; 0.0 if it may now."""
+        return 0.0 if self._limit is None else self._limit.wait(name)
 
     async def _caller(self, scope: Scope) -> Caller:
         services = cast(_Services, scope["app"].state.services)
@@ -151,7 +157,7 @@ class AuthMiddleware:
 
 
 class RateLimit:
-    """A token bucket per caller in this process. A bucket holds the tokens of ten seconds; a request takes one."""
+    """A token bucket per key or address in this process. It holds the tokens of ten seconds; a request takes one."""
 
     def __init__(self, per_second: float) -> None:
         self._per_second = per_second
@@ -168,6 +174,11 @@ class RateLimit:
         while len(self._buckets) > _MAX_BUCKETS:
             self._buckets.popitem(last=False)
         return 0.0 if allowed else (1 - tokens) / self._per_second
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return "" if client is None else str(client[0])
 
 
 def _secret(headers: Headers) -> str | None:

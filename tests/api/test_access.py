@@ -337,6 +337,20 @@ def test_requests_over_the_rate_limit_are_refused(settings: Settings) -> None:
     assert 1 <= int(answers[-1].headers["retry-after"]) <= 2
 
 
+def test_address_without_a_valid_key_is_limited(settings: Settings, engine: Engine) -> None:
+    with session_scope(engine) as session:
+        key = keys.create(session, project_id="default", name="a key", scope=Scope.ADMIN).secret
+    with TestClient(create_app(settings.model_copy(update={"requests_per_second": 0.5}))) as client:
+        guesses = [client.get("/jobs", headers={"Authorization": f"Bearer ttm_{n}"}).status_code for n in range(6)]
+        assert guesses == [401] * 5 + [429]
+        assert client.get("/jobs").status_code == 429
+        assert client.get("/jobs", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+
+
+def test_rate_limit_is_on_by_default() -> None:
+    assert Settings().requests_per_second == 100
+
+
 def test_rate_limit_refills_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr("api.auth.middleware.time.monotonic", lambda: clock[0])
