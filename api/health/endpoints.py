@@ -23,7 +23,7 @@ async def healthz() -> Liveness:
 )
 async def readyz(response: Response, services: ServicesDep) -> Readiness:
     """Checks database, storage, broker, dispatcher and workers within one second. Returns 503 only if the database or
-    the storage is unavailable: without a broker or a worker, jobs are accepted and stay queued.
+    the storage is unavailable or its disk is full: without a broker or a worker, jobs are accepted and stay queued.
     """
     ready = await service.readiness(services.engine, services.storage, services.settings, services.health_threads)
     response.status_code = 503 if ready.status == "unavailable" else 200

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import structlog
 from anyio import CapacityLimiter, create_task_group, move_on_after, to_thread
@@ -11,11 +12,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.health.schemas import Readiness, Status
 from ttm_jobs.broker import connection
 from ttm_jobs.database.engine import read_scope
-from ttm_jobs.errors import ServiceError
+from ttm_jobs.errors import ServiceError, StorageFull
 from ttm_jobs.repositories import workers
 from ttm_jobs.repositories.workers import Kind
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
+from ttm_jobs.storage.local import check_space
 
 log = structlog.get_logger()
 
@@ -57,7 +59,10 @@ def _database(engine: Engine) -> bool:
     try:
         with read_scope(engine) as session:
             session.execute(text("SELECT id FROM jobs LIMIT 1"))
-    except SQLAlchemyError as error:
+        # SQLite reads from a full disk, but cannot write. PostgreSQL's disk is on another machine.
+        if engine.dialect.name == "sqlite" and engine.url.database:
+            check_space(Path(engine.url.database).absolute().parent)
+    except (SQLAlchemyError, OSError, StorageFull) as error:
         log.warning("database unavailable", error=str(error))
         return False
     return True

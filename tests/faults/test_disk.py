@@ -1,15 +1,21 @@
 """Full disks, tested on small real file systems."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
+from fastapi.testclient import TestClient
 
+from api.app import create_app
+from tests.api.conftest import make_settings
 from tests.support.factories import job_of, queued, spec
 from tests.support.rig import MakeRig
+from tests.support.tiny import wait_until
 from tests.support.tiny_trainer import weights_after
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.repositories.jobs import crud
@@ -25,14 +31,20 @@ pytestmark = [
 SIZE = 256 * 1024
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "small"
+@contextmanager
+def mounted(path: Path, size: int) -> Iterator[Path]:
+    """A file system of `size` bytes."""
     path.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", path], check=False).returncode != 0:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], check=False).returncode != 0:
         pytest.skip("this container may not mount")
     yield path
     subprocess.run(["umount", "-l", path], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    with mounted(tmp_path / "small", SIZE) as path:
+        yield path
 
 
 def fill(disk: Path) -> None:
@@ -98,3 +110,22 @@ def test_full_worker_disk_at_the_input_fetch(make_rig: MakeRig, small_disk: Path
     job_id = queued(rig.engine, spec=spec(name="steps=3", dataset=dataset), max_attempts=1)
     rig.run(job_id)
     assert (job_of(rig.engine, job_id).failure or {})["code"] == "storage_full"
+
+
+@pytest.mark.parametrize("what", ["storage", "database"])
+def test_full_disk_is_reported_as_not_ready(sqlite_template: Path, tmp_path: Path, what: str) -> None:
+    with mounted(tmp_path / "disk", 4 << 20) as disk:
+        database = (disk if what == "database" else tmp_path) / "ttm.db"
+        shutil.copy(sqlite_template, database)
+        settings = make_settings(f"sqlite:///{database}", tmp_path)
+        if what == "storage":
+            settings = settings.model_copy(update={"storage_url": f"file:{disk}/storage"})
+        with TestClient(create_app(settings)) as client:
+            wait_until(lambda: client.get("/readyz").status_code == 200)
+            fill(disk)
+            answer = client.get("/readyz")
+            assert (answer.status_code, answer.json()["checks"][what]) == (503, "unavailable")
+            assert client.post("/uploads", content=bytes(100_000)).status_code in (503, 507)
+            (disk / "filler").unlink()
+            wait_until(lambda: client.get("/readyz").status_code == 200)
+            assert client.post("/uploads", content=bytes(100_000)).status_code == 201

@@ -15,6 +15,8 @@ from ttm_jobs.errors import ObjectNotFound, StorageFull
 from ttm_jobs.storage.base import CHUNK, Label, Stored, check_key, chunks_of
 
 _TEMPORARY = ".partial-"
+# An empty file can be created on a full disk.
+_CHECKED_BYTES = 64 << 10
 
 
 class LocalStorage:
@@ -81,8 +83,7 @@ class LocalStorage:
 
     def check(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=self.root):
-            pass
+        check_space(self.root)
 
     def _remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
@@ -97,6 +98,13 @@ class LocalStorage:
 
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)
+
+
+def check_space(folder: Path) -> None:
+    """Raises StorageFull if a file of 64 KiB cannot be written to the folder, and OSError for other reasons."""
+    with _storage_full_errors(), tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(_CHECKED_BYTES))
+        file.flush()
 
 
 def _temporary_file(folder: Path) -> tuple[int, str]:
