@@ -186,20 +186,20 @@ def test_last_use_of_a_key_is_recorded(admin_client: TestClient, engine: Engine)
 @pytest.fixture
 def other_project(engine: Engine, storage: Storage) -> dict[str, str]:
     """Path parameters that name resources of another project."""
-    with session_scope(bound_to(engine, "theirs")) as session:
+    with session_scope(bound_to(engine, "other")) as session:
         job_id = create_job(session).id
         upload = uploads.create(session, filename=None, media_type="x/y")
     lease = claim(engine, job_id)
     train(engine, lease, range(1, 3))
     succeed(engine, storage, lease)
-    with session_scope(bound_to(engine, "theirs")) as session:
+    with session_scope(bound_to(engine, "other")) as session:
         uploads.complete(session, upload.id, size=1, sha256="0" * 64)
         for kind in ("teacher", "dataset"):
             registry.add(session, kind, "student.safetensors", {"uri": "x"}, description=None)
         webhook = webhooks.create(session, url="https://hooks.example.org/", events=[], description=None)
-    make_key(engine, "theirs")
+    make_key(engine, "other")
     with read_scope(engine) as session:
-        key_id = session.scalars(select(ApiKey.id).where(ApiKey.project_id == "theirs")).one()
+        key_id = session.scalars(select(ApiKey.id).where(ApiKey.project_id == "other")).one()
     ids = {"job_id": job_id, "upload_id": upload.id, "key_id": key_id, "webhook_id": webhook.id, "version": "1"}
     return {**ids, "name": "student.safetensors", "filename": "f"}
 
@@ -394,7 +394,7 @@ def test_signed_link_grants_one_file_until_it_expires(
     for forged in (
         path,
         href.replace("student.safetensors", "trainer.log"),
-        href.replace("project=default", "project=theirs"),
+        href.replace("project=default", "project=other"),
         href.replace("expires=", "expires=9"),
         href[:-1] + ("0" if href[-1] != "0" else "1"),
         f"{path}?signature=",

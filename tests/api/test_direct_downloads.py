@@ -53,7 +53,7 @@ def client(direct_settings: Settings) -> Iterator[TestClient]:
 
 @pytest.fixture
 def lease(client: TestClient, direct_settings: Settings, storage: Storage, tmp_path: Path) -> Lease:
-    """The lease of a finished job whose student was published as by a worker."""
+    """The lease of a finished job with a student published as by a worker."""
     body = {"student": "resnet18", "dataset": direct_settings.data_roots[0].as_uri(), "method": "ce"}
     job_id = client.post("/jobs", json=body).json()["id"]
     engine: Engine = create_engine(direct_settings.database_url)

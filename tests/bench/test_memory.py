@@ -1,4 +1,4 @@
-"""A run's memory does not grow with the images that it streams."""
+"""The memory of a run does not grow with the number of streamed images."""
 
 from bench.memory import peak_memory
 

@@ -1,4 +1,4 @@
-"""What the benches print and write: the results page is that of the measurements, and every recipe is in it."""
+"""Output of the benchmarks: the results page is current and contains every recipe."""
 
 import sys
 
@@ -10,7 +10,7 @@ from ttm_core.spec import recipes
 
 
 def test_results_page_is_current() -> None:
-    """Stale? Run `python -m bench.results_page`."""
+    """If this fails, run `python -m bench.results_page`."""
     assert (results_page.DOCS / "results.md").read_text(encoding="utf-8") == results_page.page()
 
 
@@ -26,7 +26,7 @@ def test_results_page_has_published_and_measured_accuracy_of_every_recipe() -> N
 def test_methods_are_compared_on_a_pair(
     tmp_path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A recipe of the paper, shortened, on a few made images: one table, and what stands is not run again."""
+    """A shortened recipe on a few generated images prints one table, and finished runs are not repeated."""
     import torch
 
     from ttm_core.models import create_model

@@ -77,9 +77,9 @@ def test_set_and_list_project_limits(var: Path) -> None:
     assert rows == [["default", "0", "0", "0", "0"], ["vision", "0", "0 of 3", "0", "0 of 1.5"]]
     listed = json.loads(ttm(var, "projects", "list", "--json").stdout)
     assert listed[1]["queued_jobs"] == {"used": 0, "limit": 3}
-    odd = ttm(var, "projects", "set", "Odd Name")
-    assert odd.exit_code == 1
-    assert "lowercase letters" in odd.stderr
+    refused = ttm(var, "projects", "set", "Odd Name")
+    assert refused.exit_code == 1
+    assert "lowercase letters" in refused.stderr
 
 
 def test_rotate_secrets_creates_the_key_file_and_encrypts(var: Path) -> None:

@@ -28,7 +28,7 @@ class Up:
         self.url = re.findall(r"http://\S+?:\d+", line)[0]
 
     def children(self, pattern: str) -> list[psutil.Process]:
-        """Ids of the stack's processes whose command line matches."""
+        """The stack's processes with a matching command line."""
         children = psutil.Process(self.process.pid).children()
         return [child for child in children if re.search(pattern, " ".join(words(child)))]
 

@@ -15,7 +15,7 @@ from ttm_jobs.settings import Settings
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
-OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+BUILT = {name: service for name, service in SERVICES.items() if "build" in service}
 ONE_OFF = {"migrate", "bucket"}
 
 
@@ -36,18 +36,18 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "secrets"
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", BUILT)
 def test_every_given_setting_exists(name):
-    for variable in settings_of(OURS[name]):
+    for variable in settings_of(BUILT[name]):
         name = variable.removeprefix("TTM_").lower()
         assert {name, name.removesuffix("_file")} & set(Settings.model_fields), variable
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", BUILT)
 def test_settings_are_valid_with_the_generated_secrets(name, monkeypatch, secrets):
-    for variable, value in settings_of(OURS[name]).items():
+    for variable, value in settings_of(BUILT[name]).items():
         if variable.endswith("_FILE"):
-            assert Path(value).name in OURS[name]["secrets"], variable
+            assert Path(value).name in BUILT[name]["secrets"], variable
             value = str(secrets / Path(value).name)
         monkeypatch.setenv(variable, value)
     settings = Settings()
@@ -58,7 +58,7 @@ def test_settings_are_valid_with_the_generated_secrets(name, monkeypatch, secret
 
 @pytest.mark.parametrize("name", ["api", "dispatcher"])
 def test_secrets_in_the_database_are_encrypted(name):
-    assert settings_of(OURS[name])["TTM_SECRET_KEY_FILE"] == "/run/secrets/secret_key"
+    assert settings_of(BUILT[name])["TTM_SECRET_KEY_FILE"] == "/run/secrets/secret_key"
 
 
 def test_the_broker_does_not_run_as_root():
@@ -67,8 +67,10 @@ def test_the_broker_does_not_run_as_root():
 
 
 def test_every_queue_has_a_worker():
-    api_queues = settings_of(OURS["api"])["TTM_QUEUES"].split(",")
-    served = {queue for name in OURS if "worker" in name for queue in settings_of(OURS[name])["TTM_QUEUES"].split(",")}
+    api_queues = settings_of(BUILT["api"])["TTM_QUEUES"].split(",")
+    served = {
+        queue for name in BUILT if "worker" in name for queue in settings_of(BUILT[name])["TTM_QUEUES"].split(",")
+    }
     assert set(api_queues) == served
 
 
@@ -98,29 +100,29 @@ def test_each_service_has_health_check_restart_policy_and_no_public_port(name):
     )
     assert service["mem_limit"]
     assert service["pids_limit"]
-    if name in OURS:
+    if name in BUILT:
         assert service["read_only"]
         assert service["cap_drop"] == ["ALL"]
         assert "USER ttm" in (ROOT / service["build"]["dockerfile"]).read_text()
 
 
-@pytest.mark.parametrize("name", [name for name in OURS if name.startswith("worker")])
+@pytest.mark.parametrize("name", [name for name in BUILT if name.startswith("worker")])
 def test_stopped_worker_has_time_to_save_its_checkpoint(name):
-    minutes = re.fullmatch(r"(\d+)m", OURS[name]["stop_grace_period"])
+    minutes = re.fullmatch(r"(\d+)m", BUILT[name]["stop_grace_period"])
     assert minutes is not None
     assert int(minutes[1]) * 60 > 2 * Settings().stop_grace_seconds
 
 
-@pytest.mark.parametrize("name", [name for name, service in OURS.items() if "command" in service])
+@pytest.mark.parametrize("name", [name for name, service in BUILT.items() if "command" in service])
 def test_commands_start_modules_that_exist(name):
-    python, flag, module = OURS[name]["command"]
+    python, flag, module = BUILT[name]["command"]
     assert (python, flag) == ("python", "-m")
     assert importlib.util.find_spec(module) is not None
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", BUILT)
 def test_images_copy_existing_files_and_start_included_modules(name):
-    dockerfile = (ROOT / OURS[name]["build"]["dockerfile"]).read_text()
+    dockerfile = (ROOT / BUILT[name]["build"]["dockerfile"]).read_text()
     copied = re.findall(r"^COPY (?!--from)(\S+) (\S+)$", dockerfile, re.MULTILINE)
     assert copied
     for source, _ in copied:

@@ -1,4 +1,4 @@
-"""Runs every curl command of the README against a real service whose trainer is the tiny one."""
+"""Runs every curl command of the README against a real service with the tiny trainer."""
 
 import hashlib
 import json

@@ -64,7 +64,7 @@ def test_tutorial(stack: Stack, workspace: Path) -> None:
     assert student.accuracy is not None
     assert teacher.accuracy is not None
     assert student.accuracy.split == teacher.accuracy.split == "test"
-    # Far above the tenth of chance; how good it becomes is a matter of the methods' own tests.
+    # Far above chance (0.1). The tests of the methods check accuracy.
     assert (student.accuracy.student or 0) > 0.7
     assert (teacher.accuracy.student or 0) > 0.9
 

@@ -87,17 +87,25 @@ def test_trace_covers_the_request_to_the_artifacts(
         # Each process exports its spans at exit.
         worker.terminate()
         worker.wait(60)
-    ours = {span["name"]: span for span in collector.spans if span["trace"] == CALLER}
-    assert {"POST /jobs", "attempt", "fetching", "loading_teacher", "training", "exporting", "publish"} <= ours.keys()
-    request, attempt = ours["POST /jobs"], ours["attempt"]
+    by_name = {span["name"]: span for span in collector.spans if span["trace"] == CALLER}
+    assert {
+        "POST /jobs",
+        "attempt",
+        "fetching",
+        "loading_teacher",
+        "training",
+        "exporting",
+        "publish",
+    } <= by_name.keys()
+    request, attempt = by_name["POST /jobs"], by_name["attempt"]
     assert (request["service"], attempt["service"]) == ("ttm-api", "ttm-worker")
     assert request["parent"] == "00f067aa0ba902b7"
     assert attempt["parent"] == request["id"]
     assert attempt["attributes"]["ttm.job_id"] == job_id
     for phase in ("fetching", "training", "publish"):
-        assert ours[phase]["parent"] == attempt["id"]
+        assert by_name[phase]["parent"] == attempt["id"]
     assert request["end"] <= attempt["begin"] + 5e9
-    assert ours["fetching"]["end"] <= ours["training"]["begin"] <= ours["exporting"]["begin"]
+    assert by_name["fetching"]["end"] <= by_name["training"]["begin"] <= by_name["exporting"]["begin"]
 
 
 def test_disabled_tracing_imports_no_opentelemetry() -> None:

@@ -49,7 +49,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.line(f"{'fault':58} {'stack':26} {'tests':>5} {'result':12} {'seconds':>7}")
     for (fault, stack), (outcomes, seconds) in sorted(rows.items()):
         result = (
-            "as promised"
+            "passed"
             if set(outcomes) == {"passed"}
             else "skipped"
             if set(outcomes) <= {"passed", "skipped"}

@@ -18,7 +18,7 @@ from ttm_jobs.states import TERMINAL, JobState
 
 @dataclass(frozen=True)
 class Count:
-    """Counts of a soak. `unanswered` jobs were created by a POST whose response was lost; they must also succeed."""
+    """Counts of a soak. `unanswered` jobs were created by a POST with a lost response; they must also succeed."""
 
     accepted: int
     unanswered: int

@@ -239,7 +239,9 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--database", choices=["postgresql", "sqlite"], default="postgresql")
-    parser.add_argument("--minutes", type=float, default=30.0, help="bound on the disturbed and on the quiet time")
+    parser.add_argument(
+        "--minutes", type=float, default=30.0, help="limit of the time with faults and of the time after them"
+    )
     parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
     words = io.StringIO()

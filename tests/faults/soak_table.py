@@ -18,7 +18,7 @@ def render(figures: dict[str, Any]) -> str:
     rows = {
         "database": figures["database"],
         "jobs accepted with 201": figures["accepted"],
-        "jobs whose response was lost": figures["unanswered"],
+        "jobs with a lost response": figures["unanswered"],
         "workers": figures["workers"],
         "seconds": figures["seconds"],
         "killed": kills,

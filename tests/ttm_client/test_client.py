@@ -237,7 +237,7 @@ def test_download_continues_a_partial_file(
     client.jobs.download_student(job_id, tmp_path / "student", lambda done, total: held.append(done))
     assert held[0] > 1_000_000
     assert (tmp_path / "student").read_bytes() == STUDENT_BYTES
-    # A part that is whole but wrong is not taken for the file.
+    # A complete but wrong partial file is not accepted.
     part.write_bytes(bytes(len(STUDENT_BYTES)))
     with pytest.raises(ChecksumMismatch):
         client.jobs.download_student(job_id, tmp_path / "student")
@@ -272,7 +272,7 @@ def test_url_and_key_are_read_from_the_environment(monkeypatch: pytest.MonkeyPat
 
 def test_submission_with_lost_response_creates_one_job(url: str, engine: Engine, settings: Settings) -> None:
     body = {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
-    # The connection breaks before the answer is through, once.
+    # The connection breaks once, before the response is complete.
     with FlakyProxy(url, 100, broken=1) as proxy, Client(proxy.url) as client:
         job = client.jobs.create(**body)
         assert proxy.connections == 2

@@ -1,4 +1,4 @@
-"""What the client makes of a job's numbers: data frames, bars, attempts, the log and the report."""
+"""Data frames, progress bars, attempts, log and report of a job in the client."""
 
 import io
 from typing import Any

@@ -10,7 +10,7 @@ from ttm_core.models.build_catalogue import CATALOGUE, describe, names, tags
 from ttm_core.spec import catalogue
 from ttm_core.spec.catalogue import UnknownArchitecture
 
-# One of each kind: ours, convolutional, attention, tagged without a classifier, in a hybrid, and small.
+# One of each kind: the project's, convolutional, attention, tagged without a classifier, in a hybrid, and small.
 SAMPLE = [
     "cifar/resnet20",
     "cifar/ShuffleV2",
@@ -27,7 +27,7 @@ SAMPLE = [
 
 
 def test_catalogue_names_match_timm_and_the_project() -> None:
-    """Stale? Run `python -m ttm_core.models.build_catalogue`."""
+    """If this fails, run `python -m ttm_core.models.build_catalogue`."""
     assert [row.name for row in catalogue.all()] == names()
 
 
@@ -104,7 +104,7 @@ def test_timm_tag_selects_the_configuration_of_its_weights() -> None:
 
 
 def test_tags_match_the_installed_timm() -> None:
-    """Stale? Run `python -m ttm_core.models.build_catalogue`. What has a row here can be made, and nothing else."""
+    """If this fails, run `python -m ttm_core.models.build_catalogue`."""
     known = {f"{row.name}.{tag}" for row in catalogue.all() for tag in row.tags}
     assert known == {name for name in timm.list_models(include_tags=True) if "." in name}
     for row in catalogue.all():

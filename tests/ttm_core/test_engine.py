@@ -99,11 +99,11 @@ def test_loaded_student_reproduces_its_accuracy(digits_idx, teacher_file, tmp_pa
 
 
 def test_timm_loads_the_student(digits_idx, tmp_path):
-    """timm does not read our metadata; the architecture's name and the file are enough."""
+    """timm needs only the name of the architecture and the file."""
     import timm
 
     distill(factories.spec(digits_idx), tmp_path)
-    ours = load_student(student_of(tmp_path))
+    loaded = load_student(student_of(tmp_path))
     metadata = read_weights(student_of(tmp_path)).metadata
     from_timm = timm.create_model(
         metadata["timm_architecture"],
@@ -112,7 +112,7 @@ def test_timm_loads_the_student(digits_idx, tmp_path):
         checkpoint_path=str(student_of(tmp_path)),
     ).eval()
     x = torch.randn(3, 1, 8, 8)
-    assert torch.equal(from_timm(x), ours.model(x))
+    assert torch.equal(from_timm(x), loaded.model(x))
 
 
 def test_student_as_next_teacher_and_as_initial_weights(digits_idx, teacher_file, tmp_path):

@@ -13,7 +13,7 @@ def norms(model: nn.Module) -> int:
 
 
 def trained(model: nn.Module, channels: int, size: int) -> nn.Module:
-    """Statistics and scales as after training, not the ones a fresh model has."""
+    """Sets statistics and scales as after training."""
     generator = torch.Generator().manual_seed(1)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -31,7 +31,7 @@ def trained(model: nn.Module, channels: int, size: int) -> nn.Module:
     [
         ("mini/resnet8_050", 28, 0),
         ("cifar/resnet20", 32, 0),
-        ("cifar/wrn_16_2", 32, 6),  # norms before the activations: those after a sum have no convolution to go into
+        ("cifar/wrn_16_2", 32, 6),  # pre-activation: norms after a sum have no preceding convolution
         ("cifar/vgg8", 32, 0),
         ("cifar/MobileNetV2", 32, 0),
         ("cifar/ShuffleV1", 32, 0),
@@ -60,7 +60,7 @@ def test_folding_keeps_logits_and_removes_norms(name, size, left):
 
 
 class ReadsTwice(nn.Module):
-    """A convolution whose output something else reads, too."""
+    """A convolution with a second consumer of its output."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class ReadsTwice(nn.Module):
 
 
 class ChangesInPlace(ReadsTwice):
-    """A convolution whose output is changed before the norm reads it."""
+    """The output of the convolution is changed before the norm reads it."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.convolution(x)

@@ -9,7 +9,7 @@ from ttm_core.spec.job import TeacherSpec
 
 
 def test_unreachable_hub_is_reported(tmp_path, monkeypatch):
-    # What a closed port comes to as well, though only after half a minute of the library's retries.
+    # A closed port gives the same error, but after half a minute of retries.
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(TeacherUnreachable, match=r"'resnet18\.a1_in1k' are on the Hugging Face Hub") as raised:

@@ -12,7 +12,7 @@ from ttm_core.spec import recipes
 
 @pytest.mark.parametrize("name", reference.PAGES)
 def test_pages_are_not_stale(name):
-    """Stale? Run `python -m ttm_core.reference`."""
+    """If this fails, run `python -m ttm_core.reference`."""
     assert (reference.DOCS / name).read_text(encoding="utf-8") == reference.PAGES[name]()
 
 

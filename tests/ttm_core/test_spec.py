@@ -1,4 +1,4 @@
-"""The spec's short forms, and what it refuses."""
+"""Short forms of specs, and validation errors."""
 
 import json
 import subprocess

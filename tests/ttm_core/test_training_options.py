@@ -1,4 +1,4 @@
-"""What surrounds a step: each option does what it says in a whole run, and none of them costs the bit-identity."""
+"""Training options take effect in a complete run, and runs with them resume bit-identically."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_run_with_all_options_resumes_bit_identically(features, digits_idx, teac
 
 
 def test_vitkd_run_resumes_bit_identically(tmp_path):
-    """timm's own test model of 0.4 M parameters at 32 pixels, four patches: the teacher is another of it."""
+    """Student and teacher are timm's test model: 0.4 M parameters, four patches at 32 pixels."""
     data = factories.digits_folder(tmp_path / "set", classes=3, each=12, size=32)
     student = {"architecture": "test_vit", "image_size": 32, "drop_path": 0.1}
     training = {"epochs": 2, "batch_size": 8}
@@ -70,7 +70,7 @@ def test_vitkd_requires_equal_token_counts(tmp_path):
 
 
 def test_gradient_accumulation_equals_one_batch_without_batch_norm(tmp_path):
-    """A transformer has no batch norm: the parts' gradients add up to the whole batch's."""
+    """A transformer has no batch norm, so the gradients of the parts add up to the gradient of the batch."""
     data = factories.digits_folder(tmp_path / "set", classes=3, each=12, size=32)
     made = {}
     for name, options in (("whole", {}), ("parts", {"gradient_accumulation": 3})):

@@ -23,7 +23,7 @@ def test_workaround_keeps_values_and_gradients(architecture):
 
 
 def test_narrow_student_trains_on_larger_images():
-    """In a process of its own: without the workaround this one dies of a corrupted heap."""
+    """Runs in a separate process, which crashes with a corrupted heap without the workaround."""
     code = """
 import torch
 from ttm_core.models import create_model

@@ -259,7 +259,7 @@ def test_no_sequence_leaves_a_terminal_state_or_succeeds_twice(sqlite_template: 
 
 
 def test_model_detects_a_missing_fence(sqlite_template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the fence, the model detects the success of a worker whose lease expired."""
+    """Without the fence, the model detects the success of a worker with an expired lease."""
     JobLife.template = sqlite_template
     monkeypatch.setattr(leases, "fence", lambda session, lease: crud.get(session, lease.job_id))
     with pytest.raises((AssertionError, InvalidTransition)):

@@ -274,7 +274,7 @@ def test_hanging_trainer_is_detected_while_its_worker_runs(make_rig: MakeRig, da
 
 
 class SlowStorage(LocalStorage):
-    """A storage whose listings take four seconds."""
+    """A storage that takes four seconds per listing."""
 
     def list(self, prefix: str = "") -> Iterator[str]:
         time.sleep(4)

@@ -1,4 +1,4 @@
-"""Every form of a student gives PyTorch's logits, over the families of architectures."""
+"""Exported students reproduce the logits of PyTorch, for several architectures."""
 
 import json
 import os
@@ -26,7 +26,7 @@ from ttm_core.models.preprocess import Preprocess
 from ttm_core.spec.events import Event, Log
 from ttm_core.spec.job import Normalization
 
-# A small architecture of each kind, and larger ones. With the image size in pixels.
+# A small architecture of each kind and larger ones, by image size in pixels.
 SMALL = {"mini/resnet8_025": 8, "test_efficientnet": 32, "test_vit": 32}
 LARGE = {
     "cifar/resnet20": 32,
@@ -49,7 +49,7 @@ def made(architecture: str, size: int, channels: int = 3, seed: int = 0) -> Stud
         "image_size": size,
         "normalization": normalization.model_dump(),
     }
-    # Statistics as of a trained model, under which the logits of one image differ from those of another.
+    # Trained statistics, so that the logits of two images differ.
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None
@@ -157,7 +157,7 @@ def test_timm_opens_the_folder(tmp_path: Path) -> None:
 
 
 def test_failed_export_is_missing_with_its_reason(tmp_path: Path) -> None:
-    """A model of ours is not timm's, and a model that decides by its values cannot be traced."""
+    """timm does not ship the project's models, and control flow that depends on values cannot be traced."""
 
     class Deciding(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -176,7 +176,7 @@ def test_failed_export_is_missing_with_its_reason(tmp_path: Path) -> None:
 
 def test_onnx_file_that_differs_from_pytorch_is_rejected(tmp_path: Path) -> None:
     class Unlike(torch.nn.Module):
-        """Gives other logits while it is exported than when it is run."""
+        """Returns other logits during export."""
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.mean((2, 3)) + (1e-3 if torch.compiler.is_exporting() else 0)

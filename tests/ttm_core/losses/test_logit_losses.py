@@ -69,7 +69,7 @@ def test_half_precision_at_a_large_spread(name: str, dtype: torch.dtype) -> None
 
 @pytest.mark.parametrize("name", ["ttm", "wttm"])
 def test_direct_form_loses_the_value_in_half_precision(name: str) -> None:
-    """Why the log domain: softmax(v) ** gamma in float16 rounds to 0 what the student gets most wrong."""
+    """softmax(v) ** gamma in float16 underflows where the student is most wrong. The losses use the log domain."""
     v = made_logits(spread=60)[1].half()
     exact = bound(name, 16, 10)(v.double(), v.double()).item()
     powered = v.softmax(1) ** 0.1

@@ -120,7 +120,7 @@ def test_ramps_have_the_value_of_the_epoch(field):
 
 
 def feature_terms(features, tokens=False):
-    """With every other image of twelve in the training split."""
+    """The training split has every second of twelve images."""
     spec = WeightedTransformedTeacherMatching.model_validate({"features": features})
     images = ArrayImages(torch.zeros(12, 1, 8, 8, dtype=torch.uint8))
     split = Split(images, torch.arange(12) % 3, np.arange(0, 12, 2))

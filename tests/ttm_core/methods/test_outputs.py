@@ -57,7 +57,7 @@ def test_tokens(name):
 
 
 def test_head_runs_dropout_and_statistics_once():
-    """Batch norms see the batch once, whatever is asked for."""
+    """Batch norms process the batch once for any combination of outputs."""
     torch.manual_seed(0)
     model = create_model("cifar/resnet8", num_classes=7)
     x = torch.randn(4, 3, 32, 32)

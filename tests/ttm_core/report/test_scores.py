@@ -1,4 +1,4 @@
-"""The numbers of a report, against scikit-learn's and against the definitions written out."""
+"""Scores of a report compared with scikit-learn and with their definitions."""
 
 import math
 

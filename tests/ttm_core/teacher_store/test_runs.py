@@ -31,7 +31,7 @@ def test_second_job_does_not_run_the_teacher(digits_idx, teacher_file, tmp_path)
         spec = factories.spec(digits_idx, teacher_file, method=method, training=TRAINING)
         result, emitted = run_with_events(spec, tmp_path / name, tmp_path / "stores")
         phases[name] = [event.phase for event in emitted if isinstance(event, events.PhaseChanged)]
-        # Of 18 distinct views an image, a few come twice in three epochs.
+        # An image has 18 distinct views, so a few repeat in three epochs.
         computed = range(3 * 240, 3 * 270) if name == "kd" else range(1)
         assert result.teacher_forwards in computed
         assert result.teacher_cache_hits == 3 * 270 - result.teacher_forwards
@@ -70,7 +70,7 @@ def test_equal_views_need_one_teacher_forward_per_image(digits_idx, teacher_file
 
 
 def test_cold_warm_and_interrupted_stores_give_the_same_student(digits_idx, teacher_file, tmp_path):
-    """A store that is empty, full, half full, or lost between two attempts changes no bit."""
+    """An empty, full, partial or lost store gives the bit-identical student."""
     spec = factories.spec(digits_idx, teacher_file, training=TRAINING)
     for name in ("cold", "warm"):
         run_with_events(spec, tmp_path / name, tmp_path / "stores")
@@ -79,7 +79,7 @@ def test_cold_warm_and_interrupted_stores_give_the_same_student(digits_idx, teac
     chance = random.Random(0)
     for trial in range(5):
         workdir, stores = tmp_path / f"stopped-{trial}", tmp_path / f"stores-{trial}"
-        left = iter(range(chance.randrange(1, 28), -1, -1))  # steps and blocks of the teacher alike
+        left = iter(range(chance.randrange(1, 28), -1, -1))  # counts steps and teacher blocks
         with pytest.raises(Interrupted):
             distill(spec, workdir, stores=Stores(stores), should_stop=lambda left=left: next(left) == 0)
         resumed_from = stores if trial % 2 else tmp_path / f"lost-{trial}"
@@ -88,7 +88,7 @@ def test_cold_warm_and_interrupted_stores_give_the_same_student(digits_idx, teac
 
 
 def test_stored_logits_train_like_online_logits(digits_idx, teacher_file, tmp_path):
-    """Over the first steps, before differences of half a float16 step have grown."""
+    """Compares the first steps, before float16 rounding errors have grown."""
     first = {}
     for how in ("online", "stored"):
         spec = factories.spec(digits_idx, teacher_file, training={**TRAINING, "teacher_logits": how})

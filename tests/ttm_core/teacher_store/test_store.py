@@ -74,7 +74,7 @@ def test_stored_logits_match_the_teacher_within_rounding(tmp_path, teacher, spli
             read, exact = served.logits(indices, view), online(teacher, split, indices, view)
             half_a_step = torch.from_numpy(np.spacing(read.numpy().astype(np.float16))).float().abs() / 2
             assert ((read - exact).abs() <= half_a_step + 1e-5).all()
-        # Of 18 distinct views, the third repeats some that the first two showed; those of the second it needs, too.
+        # There are 18 distinct views, so the third view repeats some of the first two.
         assert 2 * len(split) < served.computed < 3 * len(split)
         assert served.read == 200
 
@@ -189,7 +189,7 @@ for start in range(0, 2000, 10):
 
 @pytest.mark.parametrize("encoding", ["float16", "int8"])
 def test_killed_writer_leaves_no_partial_rows(tmp_path, encoding):
-    """Writers are killed again and again, two at a time; every block that counts as present is whole."""
+    """Two writers at a time are killed repeatedly. Every block that counts as present is complete."""
     present = 0
     for trial in range(4):
         writers = [
