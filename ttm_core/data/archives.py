@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from ttm_core.data.tar_headers import BoundedTarInfo
 from ttm_core.errors import BadDataset
 
 _COPY_BYTES = 1 << 20
@@ -36,15 +37,20 @@ class Limits:
     ratio: int = 200
     depth: int = 16
 
+    @property
+    def entry_bytes(self) -> int:
+        """The bytes that each member and each folder of a member's name counts, as each has a header in a tar."""
+        return 512
 
-def is_archive(path: Path) -> bool:
-    """Returns whether the content of the file is a tar (plain or compressed) or a zip."""
-    return path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
+    def budget(self, packed_bytes: int) -> int:
+        """The bytes that an archive of this size may unpack to."""
+        return min(self.total_bytes, self.ratio * packed_bytes + (1 << 20))
 
 
 def unpack(archive: Path, target: Path, limits: Limits | None = None) -> None:
     """Unpacks into `target`, which appears only when it is complete. Raises BadDataset for unsafe content."""
     limits = limits or Limits()
+    budget = limits.budget(archive.stat().st_size)
     if target.exists():
         return
     partial = target.with_name(target.name + ".partial")
@@ -53,13 +59,13 @@ def unpack(archive: Path, target: Path, limits: Limits | None = None) -> None:
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as opened:
-                _write(_zip_files(opened), partial, archive.stat().st_size, limits)
+                _write(_zip_files(opened), partial, budget, limits)
         else:
-            with tarfile.open(archive, "r:*") as opened:
-                _write(_tar_files(opened), partial, archive.stat().st_size, limits)
+            with tarfile.open(archive, "r:*", tarinfo=BoundedTarInfo) as opened:
+                _write(_tar_files(opened, budget, limits), partial, budget, limits)
         partial.rename(target)
     except _UNREADABLE as error:
-        raise BadDataset(f"The archive cannot be read: {error}") from error
+        raise BadDataset(f"The dataset is a file but neither a tar nor a zip archive: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -79,8 +85,12 @@ def _zip_files(opened: zipfile.ZipFile) -> Iterator[_Member]:
                 yield info.filename, info.file_size, stream
 
 
-def _tar_files(opened: tarfile.TarFile) -> Iterator[_Member]:
+def _tar_files(opened: tarfile.TarFile, budget: int, limits: Limits) -> Iterator[_Member]:
     for info in opened:
+        opened.members = []  # type: ignore[attr-defined]  # otherwise tarfile keeps the headers of all members
+        # The position in the unpacked archive, which includes headers that belong to no member.
+        if info.offset_data > budget + limits.entry_bytes:
+            raise _bomb(limits)
         if not (info.isreg() or info.isdir()):
             raise BadDataset(f"The archive contains a link or device: {info.name!r}")
         yield info.name, info.size, opened.extractfile(info) if info.isreg() else None
@@ -91,21 +101,31 @@ def _tar_files(opened: tarfile.TarFile) -> Iterator[_Member]:
         raise BadDataset("The archive is truncated: it has no end-of-archive block.")
 
 
-def _write(members: Iterator[_Member], target: Path, packed_bytes: int, limits: Limits) -> None:
-    budget = min(limits.total_bytes, limits.ratio * packed_bytes + (1 << 20))
+def _bomb(limits: Limits) -> BadDataset:
+    return BadDataset(
+        f"The archive unpacks to more than {limits.ratio} times its size and may be a decompression bomb."
+    )
+
+
+def _write(members: Iterator[_Member], target: Path, budget: int, limits: Limits) -> None:
+    folders = {target}
     for count, (name, size, stream) in enumerate(members, start=1):
-        if count > limits.members:
-            raise BadDataset(f"The archive has more than {limits.members:,} members.")
         path = target / _safe_name(name, limits)
+        folder = path if stream is None else path.parent
+        made = []
+        while folder not in folders:
+            made.append(folder)
+            folder = folder.parent
+        folders.update(made)
+        if count + len(folders) > limits.members:
+            raise BadDataset(f"The archive has more than {limits.members:,} members and folders.")
+        budget -= size + limits.entry_bytes * (1 + len(made))
+        if budget < 0:
+            raise _bomb(limits)
+        if made:
+            _make_folder(made[0], name)
         if stream is None:
-            _make_folder(path, name)
             continue
-        if size > budget:
-            raise BadDataset(
-                f"The archive unpacks to more than {limits.ratio} times its size and may be a decompression bomb."
-            )
-        _make_folder(path.parent, name)
-        budget -= size
         try:
             with path.open("xb") as out:
                 while chunk := stream.read(_COPY_BYTES):

@@ -9,12 +9,13 @@ from typing import assert_never
 
 import torch
 
-from ttm_core.data.archives import is_archive, unpack
+from ttm_core.data.archives import Limits
 from ttm_core.data.cache import DataCache
 from ttm_core.data.dataset import Dataset, Split, check, hold_out, whole
 from ttm_core.data.formats import cifar_binary, cifar_python, idx, image_folder, layout, parquet, webdataset
 from ttm_core.data.images import Images, Selection, in_memory
 from ttm_core.errors import BadDataset
+from ttm_core.reader.process import read_untrusted
 from ttm_core.spec.dataset import DatasetSpec, FormatName
 
 # Training sets up to this many decoded bytes are kept in memory; larger ones are decoded for every view.
@@ -45,12 +46,22 @@ def _root(path: Path, name: FormatName, cache: DataCache) -> Path:
         return layout.root(path)
     if webdataset.is_shard(path) or (name == "webdataset" and webdataset.opens_with_image(path)):
         return path
-    if not is_archive(path):
-        raise BadDataset("The dataset is a file but neither a tar nor a zip archive.")
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    unpacked = cache.folder(f"archive-{digest}", lambda folder: unpack(path, folder / "files"))
+    unpacked = cache.folder(f"archive-{digest}", lambda folder: _unpack(path, folder / "files"))
     return layout.root(unpacked / "files")
+
+
+def _unpack(archive: Path, target: Path) -> None:
+    size = archive.stat().st_size
+    read_untrusted(
+        "archive",
+        {"source": str(archive.resolve()), "target": str(target.resolve())},
+        input_bytes=size,
+        file_bytes=Limits().budget(size),
+        error=BadDataset,
+        subject="The archive",
+    )
 
 
 def _read(name: FormatName, max_unreadable: float, root: Path, cache: DataCache, pool: ThreadPoolExecutor) -> Dataset:

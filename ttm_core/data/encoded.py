@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from ttm_core.data.dataset import Dataset, Split, Unreadable, whole
+from ttm_core.data.decoding import Source, decode, is_gray, opened
 from ttm_core.data.formats.layout import SplitName
-from ttm_core.data.images import EncodedImages, Source, Sources, decode, is_gray, map_ordered, opened
+from ttm_core.data.images import EncodedImages, Sources, map_ordered
 from ttm_core.errors import BadDataset
 
 MAX_CLASSES = 100_000

@@ -1,18 +1,17 @@
 """Random access to decoded images: arrays in memory, or files decoded on access."""
 
 import hashlib
-import io
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+
+from ttm_core.data.decoding import Source, decode
 
 _T = TypeVar("_T")
 _AHEAD = 1024
@@ -24,18 +23,6 @@ def map_ordered(pool: ThreadPoolExecutor, call: Callable[[int], _T], count: int)
     """
     for start in range(0, count, _AHEAD):
         yield from pool.map(call, range(start, min(start + _AHEAD, count)))
-
-
-# 100 megapixels are 300 MB decoded; a larger image is treated as a decompression bomb.
-MAX_PIXELS = 100_000_000
-_WIDE_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
-_GRAY_MODES = {"1", "L", "LA", *_WIDE_MODES}
-
-# Raster formats only, whatever the file name: Pillow would pass EPS files, which are programs, to Ghostscript.
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-
-Source = Path | bytes
-"""An encoded image: a file or bytes."""
 
 
 class Sources(Protocol):
@@ -176,37 +163,6 @@ def in_memory(images: Images, size: int) -> ArrayImages:
         part = np.arange(start, min(start + 256, len(images)))
         out[start : start + len(part)] = images.whole(part, size)
     return ArrayImages(out)
-
-
-def opened(source: Source) -> Image.Image:
-    """Opens an image and reads its header only. Raises OSError if its format is not one of `FORMATS`."""
-    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
-
-
-def decode(source: Source, channels: int) -> Image.Image:
-    """Decodes an image to mode "L" or "RGB". Raises OSError or ValueError if it is unreadable."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # unusual EXIF blocks and palettes do not affect the pixels
-        with opened(source) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"the image has {image.width} x {image.height} pixels, more than {MAX_PIXELS}")
-            if image.mode in _WIDE_MODES:
-                return _gray_16_bit(image).convert("L" if channels == 1 else "RGB")
-            return image.convert("L" if channels == 1 else "RGB")
-
-
-def is_gray(image: Image.Image) -> bool:
-    """Whether the image has one channel."""
-    return image.mode in _GRAY_MODES
-
-
-def _gray_16_bit(image: Image.Image) -> Image.Image:
-    """Scales 16-bit gray to 8 bits, where Pillow would clip at 255. 32-bit images may contain 8-bit or 16-bit
-    values."""
-    wide = np.asarray(image, dtype=np.float64)
-    if image.mode.startswith("I;16") or wide.max(initial=0) > 255:
-        wide = wide / 257
-    return Image.fromarray(np.clip(np.rint(wide), 0, 255).astype(np.uint8))
 
 
 def _fit(image: Image.Image, size: int) -> Image.Image:

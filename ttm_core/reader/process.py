@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from ttm_core.errors import EngineError, StorageFull, UserError
@@ -78,13 +77,6 @@ def read_untrusted(
             f"or reading it needs more than {limits.memory} of memory (TTM_READER_MEMORY_BYTES)."
         )
     return _answer(raw, error, subject, limits)
-
-
-def size_of(path: Path) -> int:
-    """The size of a file, or of all files in a folder, in bytes."""
-    if path.is_file():
-        return path.stat().st_size
-    return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
 
 
 def _until_end(descriptor: int, deadline: float) -> bytes | None:

@@ -15,5 +15,22 @@ def run(task: str, arguments: dict[str, Any]) -> Any:
             from ttm_core.reader.safetensors_file import check
 
             return check(Path(arguments["source"]))
+        case "archive":
+            from ttm_core.data.archives import unpack
+
+            return unpack(Path(arguments["source"]), Path(arguments["target"]))
+        case "parquet":
+            from ttm_core.reader.parquet_file import pack
+
+            files = {split: [Path(path) for path in paths] for split, paths in arguments["files"].items()}
+            return pack(files, Path(arguments["target"]))
+        case "cifar":
+            from ttm_core.reader.cifar_pickle import convert as convert_cifar
+
+            return convert_cifar([Path(path) for path in arguments["files"]], Path(arguments["target"]))
+        case "cifar_names":
+            from ttm_core.reader.cifar_pickle import class_names
+
+            return class_names(Path(arguments["source"]))
         case _:
             raise ValueError(f"unknown task {task}")

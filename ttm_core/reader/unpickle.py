@@ -3,12 +3,12 @@
 Standard library only. Follows torch/_weights_only_unpickler.py and torch/_utils.py of PyTorch 2.
 """
 
-import pickle
 import struct
 from dataclasses import dataclass
-from typing import IO, Any, ClassVar
+from typing import IO, Any
 
 from ttm_core.errors import BadCheckpoint
+from ttm_core.reader.data_unpickler import DataUnpickler, checked_key
 
 _MAX_DIMENSIONS = 16
 _MAX_TEXT = 200
@@ -95,7 +95,7 @@ class _Dict(dict[Any, Any]):
             pairs = ()
         super().__init__()
         for key, value in pairs:
-            self[_key(key)] = value
+            self[checked_key(key)] = value
 
     def __setstate__(self, state: object) -> None:
         pass
@@ -166,20 +166,8 @@ def _tensor(storage: Storage, kind: str, offset: Any, shape: Any, strides: Any) 
     return Tensor(storage, kind, offset, shape, strides) if kind else Unsupported()
 
 
-def _key(key: object) -> Any:
-    # Hashing nested tuples takes time exponential in their depth.
-    if isinstance(key, str | bytes | int | float | bool | None):
-        return key
-    if isinstance(key, tuple) and all(isinstance(part, str | bytes | int | float | bool | None) for part in key):
-        return key
-    raise BadCheckpoint(f"The checkpoint has a dict with a key of type {type(key).__name__}.")
-
-
-# The unpickler in C allocates as many memo slots as a hostile file claims; the one in Python does not.
-class Unpickler(pickle._Unpickler):
+class _Unpickler(DataUnpickler):
     """Unpickles a file of torch.save into dicts, lists, numbers, text and `Tensor`."""
-
-    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, stream: IO[bytes], storages: dict[str, Storage]) -> None:
         super().__init__(stream, encoding="utf-8", errors="replace")
@@ -220,73 +208,14 @@ class Unpickler(pickle._Unpickler):
                         return Storage(key, storage.kind, size, offset)
         raise BadCheckpoint("The checkpoint contains a damaged reference to a storage.")
 
-    def _load_setitem(self) -> None:
-        stack = self.stack  # type: ignore[attr-defined]
-        value, key = stack.pop(), stack.pop()
-        _as_dict(stack[-1])[_key(key)] = value
-
-    def _load_setitems(self) -> None:
-        items = self.pop_mark()  # type: ignore[attr-defined]
-        target = _as_dict(self.stack[-1])  # type: ignore[attr-defined]
-        for index in range(0, len(items), 2):
-            target[_key(items[index])] = items[index + 1]
-
-    def _load_dict(self) -> None:
-        items = self.pop_mark()  # type: ignore[attr-defined]
-        self.append({_key(items[i]): items[i + 1] for i in range(0, len(items), 2)})  # type: ignore[attr-defined]
-
-    def _load_additems(self) -> None:
-        items = self.pop_mark()  # type: ignore[attr-defined]
-        target = self.stack[-1]  # type: ignore[attr-defined]
-        if not isinstance(target, set):
-            raise BadCheckpoint("The checkpoint contains a damaged set.")
-        target.update(map(_key, items))
-
-    def _load_frozenset(self) -> None:
-        self.append(frozenset(map(_key, self.pop_mark())))  # type: ignore[attr-defined]
-
-    def _load_reduce(self) -> None:
-        stack = self.stack  # type: ignore[attr-defined]
-        arguments = stack.pop()
-        function = stack[-1]
-        if not (function in (_Dict, _Ignored, set) or isinstance(function, _Call)) or not isinstance(arguments, tuple):
-            raise BadCheckpoint("The checkpoint contains a call that no checkpoint needs.")
-        stack[-1] = function(*arguments)
-
-    def _load_build(self) -> None:
-        # The state of a dict, parameter or ignored value is not needed.
-        self.stack.pop()  # type: ignore[attr-defined]
-
-    def _refuse(self) -> None:
-        raise BadCheckpoint("The checkpoint uses a feature of pickle that torch.save does not write.")
-
-
-_HANDLERS: dict[bytes, Any] = {
-    pickle.SETITEM: Unpickler._load_setitem,
-    pickle.SETITEMS: Unpickler._load_setitems,
-    pickle.DICT: Unpickler._load_dict,
-    pickle.ADDITEMS: Unpickler._load_additems,
-    pickle.FROZENSET: Unpickler._load_frozenset,
-    pickle.REDUCE: Unpickler._load_reduce,
-    pickle.BUILD: Unpickler._load_build,
-    **dict.fromkeys(
-        (pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX, pickle.PERSID),
-        Unpickler._refuse,
-    ),
-}
-Unpickler.dispatch.update({code[0]: handler for code, handler in _HANDLERS.items()})
-
-
-def _as_dict(value: object) -> dict[Any, Any]:
-    if not isinstance(value, dict):
-        raise BadCheckpoint("The checkpoint assigns a key of something that is no dict.")
-    return value
+    def may_call(self, function: object) -> bool:
+        return isinstance(function, _Call) or any(function is allowed for allowed in (_Dict, _Ignored, set))
 
 
 def unpickle(stream: IO[bytes], storages: dict[str, Storage] | None = None) -> Any:
     """Reads one pickle from the stream and adds the storages that it refers to. Raises BadCheckpoint."""
     try:
-        return Unpickler(stream, {} if storages is None else storages).load()
+        return _Unpickler(stream, {} if storages is None else storages).load()
     except (BadCheckpoint, MemoryError):
         raise
     except (EOFError, struct.error) as error:

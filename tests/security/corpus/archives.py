@@ -1,13 +1,24 @@
 """Dataset archives with path traversal, wrong sizes, or members that no dataset has."""
 
+import bz2
+import gzip
 import io
+import lzma
+import pickle
 import stat
 import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
+from pyarrow import parquet
+
+from tests.security.corpus.pickles import nested_keys
 from tests.ttm_core.data.formats import png, sample
 
 Make = Callable[[Path], None]
@@ -116,7 +127,124 @@ def _sparse() -> tarfile.TarInfo:
     return info
 
 
+_OPENERS: dict[str, Callable[..., Any]] = {
+    "plain": open,
+    "gzip": gzip.open,
+    "bzip2": bz2.open,
+    "xz": partial(lzma.open, preset=0),
+}
+
+
+def _header_bomb(kind: bytes, size: int, packing: str, *, first: bool = True) -> Make:
+    """A tar whose extended header of `kind` has `size` bytes, before or after an image."""
+
+    def make(path: Path) -> None:
+        header = tarfile.TarInfo("././@LongLink")
+        header.type, header.size = kind, size
+        member = io.BytesIO()
+        with tarfile.open(fileobj=member, mode="w") as archive:
+            info = tarfile.TarInfo("train/cat/1.png")
+            info.size = len(_pixels())
+            archive.addfile(info, io.BytesIO(_pixels()))
+        image = member.getvalue().rstrip(b"\0") + bytes(1024)
+        image = image + bytes(-len(image) % 512)
+        record = b"%d a=" % size
+        with _OPENERS[packing](path, "wb") as out:
+            if not first:
+                out.write(image[: 512 + -(-len(_pixels()) // 512) * 512])
+            out.write(header.tobuf(tarfile.GNU_FORMAT))
+            out.write(record if kind in (tarfile.XHDTYPE, tarfile.XGLTYPE) else b"n" * len(record))
+            left = size - len(record)
+            while left > 0:
+                out.write(b"n" * min(left, 1 << 20))
+                left -= 1 << 20
+            out.write(bytes(-size % 512) + image)
+
+    return make
+
+
+def _folders(count: int, packing: str, depth: int = 15) -> Make:
+    """A tar of empty files in many folders that only their names imply."""
+
+    def make(path: Path) -> None:
+        with _OPENERS[packing](path, "wb") as out, tarfile.open(fileobj=out, mode="w") as archive:
+            for number in range(count):
+                archive.addfile(tarfile.TarInfo(f"{number}/" + "d/" * (depth - 2) + "1.png"))
+
+    return make
+
+
+def _parquet(kind: str, value_bytes: int, rows: int) -> Make:
+    """A zip with a Parquet file of one image in all rows, which a dictionary page stores once."""
+
+    def make(path: Path) -> None:
+        value = bytes(value_bytes)
+        images = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([value], pa.binary()))
+        column = images if kind == "binary" else pa.StructArray.from_arrays([images], ["bytes"])
+        table = pa.table({"image": column, "label": [row % 2 for row in range(rows)]})
+        inner = io.BytesIO()
+        parquet.write_table(table, inner, compression="zstd", compression_level=19, store_schema=False)
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("train-00000-of-00001.parquet", inner.getvalue())
+
+    return make
+
+
+def _pickled_batch(content: bytes) -> Make:
+    """A zip with a damaged batch of CIFAR's Python archive."""
+
+    def make(path: Path) -> None:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("data_batch_1", content)
+
+    return make
+
+
+def _class_names(length: int) -> Make:
+    names = [f"{letter * length}" for letter in "ab"]
+
+    def make(path: Path) -> None:
+        batch = {b"data": np.zeros((4, 3072), np.uint8), b"labels": [0, 1, 0, 1]}
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("data_batch_1", pickle.dumps(batch, 2))
+            archive.writestr("batches.meta", pickle.dumps({b"label_names": names}, 2))
+
+    return make
+
+
 CASES: dict[str, Make] = {
+    **{
+        f"tar, {size >> 20:,} MiB in a {kind}, {packing}{'' if first else ', after an image'}": _header_bomb(
+            code, size, packing, first=first
+        )
+        for kind, code, size, packing, first in (
+            ("long name", tarfile.GNUTYPE_LONGNAME, 2**28, "xz", True),
+            ("long name", tarfile.GNUTYPE_LONGNAME, 2**28, "xz", False),
+            ("long name", tarfile.GNUTYPE_LONGNAME, 2**28, "gzip", True),
+            ("long name", tarfile.GNUTYPE_LONGNAME, 2**24, "plain", False),
+            ("long link", tarfile.GNUTYPE_LONGLINK, 2**28, "bzip2", True),
+            ("pax header", tarfile.XHDTYPE, 2**28, "gzip", True),
+            ("pax header", tarfile.XHDTYPE, 2**28, "xz", False),
+            ("global pax header", tarfile.XGLTYPE, 2**28, "gzip", False),
+            ("Solaris header", tarfile.SOLARIS_XHDTYPE, 2**28, "gzip", True),
+        )
+    },
+    **{f"tar, {count:,} times 15 folders, {packing}": _folders(count, packing) for count, packing in ((20_000, "xz"),)},
+    **{
+        f"parquet, {kind}, {rows:,} rows of {size >> 20} MiB": _parquet(kind, size, rows)
+        for kind, size, rows in (
+            ("binary", 30 << 20, 64),
+            ("struct", 30 << 20, 64),
+            ("binary", 300 << 20, 16),
+            ("binary", 2 << 20, 5_000),
+        )
+    },
+    "pickle, keys of nested tuples": _pickled_batch(nested_keys(40, b"dict")),
+    "pickle, a set of nested tuples": _pickled_batch(nested_keys(100, b"set")),
+    "pickle, ten million lists": _pickled_batch(b"\x80\x02" + b"]" * 10_000_000 + b"."),
+    "pickle, nested lists": _pickled_batch(b"\x80\x02" + b"](" * 200_000 + b"N" + b"e" * 200_000 + b"."),
+    "pickle, class names of 257 characters": _class_names(257),
+    "pickle, class names of 8 MB": _class_names(8_000_000),
     **{f"tar, name {kind}": _tar("train/cat/1.png", name) for kind, name in _NAMES.items()},
     **{f"zip, name {kind}": _zip("train/cat/1.png", name) for kind, name in _NAMES.items()},
     "tar, symbolic link": _tar(_special(tarfile.SYMTYPE)),

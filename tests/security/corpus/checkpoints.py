@@ -15,6 +15,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
+from tests.security.corpus.pickles import nested_keys
 from ttm_core.models import create_model
 
 ARCHITECTURE = "mini/resnet8_025"
@@ -105,25 +106,6 @@ def _bomb_with_end(end: bytes, start: bytes = b"", method: int = zipfile.ZIP_DEF
         path.write_bytes(start + path.read_bytes() + end)
 
     return make
-
-
-def _nested_keys(depth: int, container: bytes) -> bytes:
-    """A dict or set with a tuple of two references to a tuple of two references ... as key."""
-    tuples = b"K\0q\0" + b"".join(
-        b"0h" + bytes([n]) + b"h" + bytes([n]) + b"\x86q" + bytes([n + 1]) for n in range(depth)
-    )
-    key = b"h" + bytes([depth])
-    return (
-        b"\x80\x04"
-        + tuples
-        + b"0"
-        + {
-            b"dict": b"}" + key + b"K\1s.",
-            b"dict of several": b"}(" + key + b"K\1u.",
-            b"set": b"\x8f(" + key + b"\x90.",
-            b"frozenset": b"(" + key + b"\x91.",
-        }[container]
-    )
 
 
 def _pickled(content: bytes, where: str) -> Make:
@@ -225,7 +207,7 @@ CASES: dict[str, Make] = {
     },
     **{
         f"keys of nested tuples, {container.decode()}, depth {depth}, {where}": _pickled(
-            _nested_keys(depth, container), where
+            nested_keys(depth, container), where
         )
         for depth, container, where in (
             (24, b"dict", "zip"),

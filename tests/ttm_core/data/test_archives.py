@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ttm_core.data.archives import Limits, is_archive, unpack
+from ttm_core.data.archives import Limits, unpack
 from ttm_core.errors import BadDataset
 
 
@@ -42,7 +42,6 @@ def make_zip(path: Path, *names: str, content: bytes = b"x", attributes: int = 0
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
 def test_tar_unpacks(tmp_path, mode):
     archive = make_tar(tmp_path / "a", "train/cat/1.png", "train/dog/2.png", mode=mode, content=b"pixels")
-    assert is_archive(archive)
     unpack(archive, tmp_path / "out")
     assert (tmp_path / "out/train/cat/1.png").read_bytes() == b"pixels"
     assert (tmp_path / "out/train/dog/2.png").read_bytes() == b"pixels"
@@ -102,7 +101,7 @@ def test_decompression_bomb_is_refused(tmp_path, make):
 
 def test_too_many_members_are_refused(tmp_path):
     archive = make_tar(tmp_path / "a.tar", *(f"{n}.png" for n in range(20)))
-    with pytest.raises(BadDataset, match="more than 10 members"):
+    with pytest.raises(BadDataset, match="more than 10 members and folders"):
         unpack(archive, tmp_path / "out", Limits(members=10))
 
 
@@ -132,3 +131,21 @@ def test_damaged_zip_is_refused(tmp_path):
     archive.write_bytes(bytes(damaged))
     with pytest.raises(BadDataset):
         unpack(archive, tmp_path / "out")
+
+
+def test_folders_implied_by_names_count_as_members(tmp_path):
+    archive = make_tar(tmp_path / "a.tar", "a/b/c/d/e/f/g/h/1.png", "i/j/k/2.png")
+    with pytest.raises(BadDataset, match="members and folders"):
+        unpack(archive, tmp_path / "out", Limits(members=10))
+    unpack(archive, tmp_path / "out", Limits(members=14))
+
+
+def test_long_names_within_the_limit_are_read(tmp_path):
+    name = "/".join(["n" * 200] * 5) + "/1.png"
+    for number, kind in enumerate((tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)):
+        with tarfile.open(tmp_path / f"{number}.tar", "w", format=kind) as archive:
+            info = tarfile.TarInfo(name)
+            info.size = 1
+            archive.addfile(info, io.BytesIO(b"x"))
+        unpack(tmp_path / f"{number}.tar", tmp_path / f"out{number}")
+        assert (tmp_path / f"out{number}" / name).read_bytes() == b"x"

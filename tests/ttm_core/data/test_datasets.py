@@ -4,6 +4,7 @@ import shutil
 import tarfile
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ import torch
 from PIL import EpsImagePlugin, Image
 
 from tests.ttm_core.factories import digits, digits_folder, digits_idx, write_idx
+from ttm_core.data.archives import unpack
 from ttm_core.data.build import held_in_memory, read_dataset
 from ttm_core.data.cache import DataCache
-from ttm_core.data.dataset import hold_out, whole
-from ttm_core.data.images import ArrayImages, decode
+from ttm_core.data.dataset import Dataset, check, hold_out, whole
+from ttm_core.data.decoding import decode
+from ttm_core.data.images import ArrayImages
 from ttm_core.errors import BadDataset
 from ttm_core.spec.dataset import DatasetSpec
 
@@ -224,11 +227,35 @@ def test_idx_header_with_excessive_size_is_refused(tmp_path, pool):
 
 
 def test_archives_are_detected_by_content(tmp_path):
-    from ttm_core.data.archives import is_archive
-
     with zipfile.ZipFile(tmp_path / "noname", "w") as archive:
         archive.writestr("a", "b")
-    with tarfile.open(tmp_path / "other", "w:gz"):
-        pass
-    assert is_archive(tmp_path / "noname")
-    assert is_archive(tmp_path / "other")
+    with tarfile.open(tmp_path / "other", "w:gz") as archive:
+        archive.add(tmp_path / "noname", "a")
+    unpack(tmp_path / "noname", tmp_path / "first")
+    unpack(tmp_path / "other", tmp_path / "second")
+    assert (tmp_path / "first" / "a").read_bytes() == b"b"
+    assert (tmp_path / "second" / "a").is_file()
+
+
+@pytest.mark.parametrize("kind", ["I;16", "I", "F", "I;16B"])
+@pytest.mark.parametrize("size", [(3, 5), (2000, 1500)])
+def test_wide_gray_images_are_scaled_in_strips_as_a_whole(tmp_path, kind, size):
+    """A large image is converted in several strips; only the last strip has values above 255."""
+    values = np.zeros(size[::-1], np.float64)
+    values[-1] = np.linspace(0, 65535, size[0])
+    stored = {"I;16": "<u2", "I": "<i4", "F": "<f4", "I;16B": ">u2"}[kind]
+    image = Image.frombytes(kind, size, values.astype(stored).tobytes())
+    image.save(tmp_path / "x.tiff")
+    decoded = np.asarray(decode(tmp_path / "x.tiff", 1))
+    assert np.array_equal(decoded, np.rint(values.astype(stored).astype(np.float64) / 257).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("names", "words"), [(["a" * 257, "b"], "257 characters"), ([f"{n:0200}" for n in range(11_000)], "together")]
+)
+def test_class_names_have_a_limit(names, words):
+    split = whole(ArrayImages(torch.zeros(4, 1, 2, 2, dtype=torch.uint8)), torch.tensor([0, 1, 0, 1]))
+    dataset = Dataset(split, None, None, names, 2, [])
+    with pytest.raises(BadDataset, match=words):
+        check(dataset)
+    check(replace(dataset, class_names=["a" * 256, "b"]))

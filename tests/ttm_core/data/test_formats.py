@@ -112,7 +112,7 @@ HOSTILE_PICKLES = {
         b"N" + pickle.LONG_BINPUT + struct.pack("<I", 2**31 - 1) + b".",
         "does not contain a dict",
     ),
-    "a claim of many bytes": (b"\x80\x05\x8e" + struct.pack("<Q", 2**60) + b"x.", "not a CIFAR pickle"),
+    "a claim of many bytes": (b"\x80\x05\x8e" + struct.pack("<Q", 2**60) + b"x.", "needs more than .* of memory"),
     "an array of objects": (pickle.dumps({b"data": np.array([[{}]]), b"labels": [0]}, protocol=2), "no uint8 array"),
     "an array of floats": (
         pickle.dumps({b"data": np.zeros((2, 3072)), b"labels": [0, 1]}, protocol=2),

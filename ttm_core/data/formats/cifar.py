@@ -31,9 +31,15 @@ def dataset(train: Split, test: Split | None, class_names: list[str]) -> Dataset
     return Dataset(train=train, validation=None, test=test, class_names=class_names, image_size=SIDE, unreadable=[])
 
 
+def size(path: Path) -> int:
+    """The size of a file in bytes. Raises BadDataset if it is too large for CIFAR."""
+    found = path.stat().st_size
+    if found > MAX_FILE_BYTES:
+        raise BadDataset(f"{path.name} has {found:,} bytes, which is too large for a CIFAR file.")
+    return found
+
+
 def content(path: Path) -> bytes:
     """Reads a file. Raises BadDataset if it is too large for CIFAR."""
-    size = path.stat().st_size
-    if size > MAX_FILE_BYTES:
-        raise BadDataset(f"{path.name} has {size:,} bytes, which is too large for a CIFAR file.")
+    size(path)
     return path.read_bytes()

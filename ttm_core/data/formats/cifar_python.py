@@ -1,16 +1,14 @@
 """The Python version of CIFAR: pickled dicts of pixels and labels, read without executing code from the pickle."""
 
-import io
-import pickle
+import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ttm_core.data.dataset import Dataset, Split
 from ttm_core.data.formats import cifar
 from ttm_core.errors import BadDataset
+from ttm_core.reader.process import read_untrusted
 
 
 def is_cifar_python(root: Path) -> bool:
@@ -43,100 +41,29 @@ def _files(root: Path) -> list[Path]:
 
 
 def _split(paths: list[Path]) -> Split:
-    pixels, labels = [], []
-    for path in paths:
-        content = _load(path)
-        numbers = content.get("fine_labels", content.get("labels"))
-        images = content.get("data")
-        if not isinstance(images, _Array) or not isinstance(numbers, list):
-            raise BadDataset(f"{path.name} contains no images with labels.")
-        if not all(type(number) is int and 0 <= number < 2**31 for number in numbers):
-            raise BadDataset(f"{path.name} contains labels that are not non-negative integers.")
-        data = images.pixels(path.name)
-        if len(data) != len(numbers) or not len(data):
-            raise BadDataset(f"{path.name} has {len(data)} images but {len(numbers)} labels.")
-        pixels.append(data)
-        labels.append(np.array(numbers, dtype=np.int64))
-    return cifar.split(pixels, labels)
+    size = sum(cifar.size(path) for path in paths)
+    with tempfile.TemporaryDirectory(prefix="ttm-cifar-") as folder:
+        read_untrusted(
+            "cifar",
+            {"files": [str(path.resolve()) for path in paths], "target": folder},
+            input_bytes=size,
+            file_bytes=size + 2**20,
+            error=BadDataset,
+            subject="The CIFAR batch",
+        )
+        pixels, labels = np.load(Path(folder) / "pixels.npy"), np.load(Path(folder) / "labels.npy")
+    return cifar.split([pixels], [labels])
 
 
 def _class_names(path: Path) -> list[str]:
     if not path.is_file():
         return []
-    content = _load(path)
-    names = content.get("fine_label_names", content.get("label_names"))
-    if not isinstance(names, list) or not all(isinstance(name, str | bytes) for name in names):
-        raise BadDataset(f"{path.name} contains no class names.")
-    return [_text(name) for name in names]
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = _Unpickler(io.BytesIO(cifar.content(path)), encoding="bytes").load()
-    except Exception as error:  # damaged pickles raise exceptions of any type
-        raise BadDataset(f"{path.name} is not a CIFAR pickle: {error}") from error
-    if not isinstance(content, dict):
-        raise BadDataset(f"{path.name} does not contain a dict.")
-    return {_text(key): value for key, value in content.items() if isinstance(key, str | bytes)}
-
-
-class _Array:
-    """Replaces numpy arrays in a pickle: numpy would allocate whatever size the pickle claims."""
-
-    def __init__(self, *ignored: object) -> None:
-        self._state: object = None
-
-    def __setstate__(self, state: object) -> None:
-        self._state = state
-
-    def pixels(self, name: str) -> NDArray[np.uint8]:
-        """The array uint8 [n, 3072]. Raises BadDataset if the pickle describes another array."""
-        match self._state:
-            case (
-                _,
-                (int() as count, cifar.PIXELS),
-                _Dtype(kind="u1" | b"u1"),
-                bool() | int() as fortran,
-                bytes() as data,
-            ):
-                if not fortran and len(data) == count * cifar.PIXELS:
-                    return np.frombuffer(data, np.uint8).reshape(count, cifar.PIXELS)
-        raise BadDataset(f"{name} contains no uint8 array of shape [n, {cifar.PIXELS}].")
-
-
-class _Dtype:
-    """Replaces numpy dtypes in a pickle."""
-
-    def __init__(self, kind: object = None, *ignored: object) -> None:
-        self.kind = kind
-
-    def __setstate__(self, state: object) -> None:
-        pass
-
-
-class _Latin1(bytes):
-    """Replaces `_codecs.encode`, which protocol-2 pickles use for bytes."""
-
-    def __new__(cls, text: str, encoding: str) -> "_Latin1":
-        return super().__new__(cls, text.encode("latin1"))
-
-
-_ALLOWED: dict[tuple[str, str], type] = {
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _Array for core in ("core", "_core")},
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _Dtype,
-    ("_codecs", "encode"): _Latin1,
-}
-
-
-# The unpickler in C allocates as many memo slots as a hostile file claims; the one in Python does not.
-class _Unpickler(pickle._Unpickler):
-    def find_class(self, module: str, name: str) -> type:
-        try:
-            return _ALLOWED[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"it references {module}.{name}") from None
+    names: list[str] = read_untrusted(
+        "cifar_names",
+        {"source": str(path.resolve())},
+        input_bytes=cifar.size(path),
+        file_bytes=0,
+        error=BadDataset,
+        subject=path.name,
+    )
+    return names

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ttm_core.data.archives import Limits
 from ttm_core.data.dataset import Dataset, Split, whole
 from ttm_core.data.images import ArrayImages
 from ttm_core.errors import BadDataset
@@ -73,8 +74,9 @@ def _read(path: Path) -> NDArray[np.uint8]:
                 raise BadDataset(f"{path.name} is not an IDX file of unsigned bytes.")
             shape = struct.unpack(f">{dimensions}I", stream.read(4 * dimensions))
             size = math.prod(shape)
-            if size > _MAX_BYTES:
-                raise BadDataset(f"{path.name} claims {size:,} bytes in its header; the limit is {_MAX_BYTES:,}.")
+            limit = min(Limits.ratio * path.stat().st_size + 2**20, _MAX_BYTES)
+            if size > limit:
+                raise BadDataset(f"{path.name} claims {size:,} bytes in its header; the limit is {limit:,}.")
             data = stream.read(size + 1)
     except (struct.error, OSError, EOFError, zlib.error) as error:
         raise BadDataset(f"{path.name} cannot be read: {error}") from error

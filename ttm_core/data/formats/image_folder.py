@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ttm_core.data.dataset import NO_LABEL, Dataset
+from ttm_core.data.dataset import Dataset
 from ttm_core.data.encoded import EncodedSplit, build_dataset
 from ttm_core.data.formats import layout
-from ttm_core.data.formats.layout import SPLITS, SplitName
+from ttm_core.data.formats.layout import NO_LABEL, SPLITS, SplitName
 from ttm_core.errors import BadDataset
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})

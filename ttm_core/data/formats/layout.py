@@ -14,6 +14,7 @@ SPLITS: dict[SplitName, tuple[str, ...]] = {
     "validation": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
+NO_LABEL = -1
 _NAMES = {name: split for split, names in SPLITS.items() for name in names}
 _FIRST_WORD = re.compile(r"[a-z]+")
 

@@ -1,38 +1,20 @@
 """Parquet in the layout of the Hugging Face Hub: `train-00000-of-00002.parquet`, with columns `image` and `label`.
-Labels are optional.
-
-Read with pyarrow instead of the datasets library, which would open paths and URLs in image columns.
+Labels are optional. A reader process copies the images out of the files (ttm_core/reader/parquet_file.py).
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
 
 import numpy as np
-import pyarrow as pa  # type: ignore[import-untyped]
-from numpy.typing import NDArray
-from pyarrow import parquet
 
 from ttm_core.data.archives import Limits
-from ttm_core.data.dataset import NO_LABEL, Dataset
+from ttm_core.data.dataset import Dataset
 from ttm_core.data.encoded import EncodedSplit, Slices, build_dataset, class_numbers
 from ttm_core.data.formats import layout
 from ttm_core.errors import BadDataset
-
-_LABELS = ("label", "fine_label", "labels", "cls", "class", "target")
-_ROWS = 64
-
-
-@dataclass(frozen=True)
-class _Columns:
-    image: str
-    label: str | None
-    names: list[str] | None
-    """Class names from the schema's metadata, if present."""
+from ttm_core.reader.process import read_untrusted
 
 
 def is_parquet(root: Path) -> bool:
@@ -66,132 +48,25 @@ def read(packed: Path, *, max_unreadable: float, pool: ThreadPoolExecutor) -> Da
 def pack(root: Path, packed: Path) -> None:
     """Copies the encoded images of each split into one file, because single Parquet rows cannot be read efficiently.
 
-    Uses memory for a few rows at a time. Writes `<split>.images`, `<split>.npy` (int64 [N, 4]: 0, offset, length,
-    label) and `classes.json` (names, or null).
-
     Raises:
         BadDataset: the image column is missing or ambiguous, a row has no image bytes, or a file is damaged.
     """
     files = _files(root)
     if not files:
         raise BadDataset("The folder has no *.parquet files.")
-    columns = {split: _columns(paths[0]) for split, paths in files.items()}
-    names = _shared_class_names(columns.values())
-    labels: dict[str, int] = {}
-    for split, paths in files.items():
-        rows: list[tuple[int, int, int, int]] = []
-        with (packed / f"{split}.images").open("wb") as out:
-            for image, label in _rows(paths, columns[split]):
-                number = labels.setdefault(label, len(labels)) if isinstance(label, str) else label
-                rows.append((0, out.tell(), len(image), number))
-                out.write(image)
-        np.save(packed / f"{split}.npy", np.array(rows, dtype=np.int64).reshape(-1, 4))
-    if labels:
-        names = sorted(labels)
-        _renumber(packed, files, np.argsort(np.argsort(list(labels))))
-    (packed / "classes.json").write_text(json.dumps(names))
-
-
-def _renumber(packed: Path, files: dict[layout.SplitName, list[Path]], number: NDArray[np.int64]) -> None:
-    """Sorts classes that rows name by their names, as for image folders."""
-    for split in files:
-        index = np.load(packed / f"{split}.npy")
-        labelled = index[:, 3] != NO_LABEL
-        index[labelled, 3] = number[index[labelled, 3]]
-        np.save(packed / f"{split}.npy", index)
+    size = sum(path.stat().st_size for paths in files.values() for path in paths)
+    read_untrusted(
+        "parquet",
+        {
+            "files": {split: [str(path.resolve()) for path in paths] for split, paths in files.items()},
+            "target": str(packed.resolve()),
+        },
+        input_bytes=size,
+        file_bytes=Limits().budget(size) + 2**26,
+        error=BadDataset,
+        subject="The Parquet file",
+    )
 
 
 def _files(root: Path) -> dict[layout.SplitName, list[Path]]:
     return layout.split_files(root, ".parquet")
-
-
-def _rows(paths: list[Path], columns: _Columns) -> Iterator[tuple[bytes, int | str]]:
-    budget = Limits.ratio * sum(path.stat().st_size for path in paths) + 2**20
-    for path in paths:
-        with _opened(path) as file:
-            if _columns(path, file.schema_arrow) != columns:
-                raise BadDataset(f"{path.name} has other columns than the first file of its split.")
-            selected = [columns.image] if columns.label is None else [columns.image, columns.label]
-            try:
-                for batch in file.iter_batches(batch_size=_ROWS, columns=selected):
-                    images = batch.column(columns.image).to_pylist()
-                    for image, label in zip(images, _labels(batch, columns.label, path), strict=True):
-                        data = image.get("bytes") if isinstance(image, dict) else image
-                        if not isinstance(data, bytes):
-                            raise BadDataset(f"{path.name} has a row without image bytes.")
-                        budget -= len(data)
-                        if budget < 0:
-                            raise BadDataset(
-                                f"The images are more than {Limits.ratio} times larger than their files, which may be "
-                                "decompression bombs."
-                            )
-                        yield data, label
-            except (pa.ArrowException, OSError) as error:
-                _damaged(path, error)
-
-
-def _labels(batch: pa.RecordBatch, column: str | None, path: Path) -> list[int | str]:
-    if column is None:
-        return [NO_LABEL] * batch.num_rows
-    labels: list[int | str] = batch.column(column).to_pylist()
-    for label in labels:
-        if not isinstance(label, str) and not (type(label) is int and 0 <= label < 2**31):
-            raise BadDataset(f"{path.name} has label {label!r}, which is neither a name nor a non-negative integer.")
-    return labels
-
-
-def _opened(path: Path) -> parquet.ParquetFile:
-    try:
-        # Reads row groups page by page instead of completely.
-        return parquet.ParquetFile(path, pre_buffer=False, buffer_size=2**20)
-    except (pa.ArrowException, OSError) as error:
-        _damaged(path, error)
-
-
-def _damaged(path: Path, error: Exception) -> NoReturn:
-    raise BadDataset(f"{path.name} cannot be read: {error}") from error
-
-
-def _columns(path: Path, schema: pa.Schema | None = None) -> _Columns:
-    if schema is None:
-        with _opened(path) as file:
-            schema = file.schema_arrow
-    images = [field.name for field in schema if _is_image_column(field.type)]
-    if len(images) != 1:
-        found = f"several ({', '.join(images)})" if images else "none"
-        listed = ", ".join(f"{field.name}: {field.type}" for field in list(schema)[:20])
-        raise BadDataset(
-            f"Exactly one image column (bytes, or a struct with bytes) is required; there are {found} among {listed}."
-        )
-    class_names = _class_labels(schema)
-    label = next((name for name in (*_LABELS, *class_names) if name in schema.names), None)
-    return _Columns(images[0], label, None if label is None else class_names.get(label))
-
-
-def _shared_class_names(columns: Iterable[_Columns]) -> list[str] | None:
-    """The class names in the schemas of all splits. Raises BadDataset if splits differ, because label numbers would
-    too.
-    """
-    by_split = [each.names for each in columns if each.label is not None]
-    if any(names != by_split[0] for names in by_split):
-        raise BadDataset("The splits have different class names.")
-    return by_split[0] if by_split else None
-
-
-def _is_image_column(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        return any(field.name == "bytes" and _is_image_column(field.type) for field in kind)
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-
-
-def _class_labels(schema: pa.Schema) -> dict[str, list[str]]:
-    """Class names by column, from the metadata that the datasets library writes into the schema."""
-    try:
-        features: Any = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return {
-            name: [str(value) for value in feature["names"]]
-            for name, feature in features.items()
-            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
-        }
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
-        return {}

@@ -14,10 +14,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ttm_core.data.archives import Limits
-from ttm_core.data.dataset import NO_LABEL, Dataset
+from ttm_core.data.dataset import Dataset
 from ttm_core.data.encoded import EncodedSplit, Slices, build_dataset, class_numbers
 from ttm_core.data.formats import image_folder, layout
 from ttm_core.data.formats.image_folder import EXTENSIONS
+from ttm_core.data.formats.layout import NO_LABEL
+from ttm_core.data.tar_headers import BoundedTarInfo
 from ttm_core.errors import BadDataset
 
 _CLASS_NAMES = "classnames.txt"
@@ -58,9 +60,9 @@ def opens_with_image(path: Path) -> bool:
 def _first_files(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The keys and kinds of the first two members of a plain tar; empty for other files."""
     try:
-        with tarfile.open(path, "r:") as opened:
+        with tarfile.open(path, "r:", tarinfo=BoundedTarInfo) as opened:
             names = [member.name for _, member in zip(range(2), opened, strict=False) if member.isreg()]
-    except (tarfile.TarError, OSError):
+    except (tarfile.TarError, OSError, RecursionError, BadDataset):
         return (), ()
     parts = [_parts(name) for name in names]
     return tuple(key for key, _ in parts), tuple(kind for _, kind in parts)
@@ -109,7 +111,7 @@ def _samples(path: Path) -> Iterator[_Sample]:
     size = path.stat().st_size
     sample: _Sample | None = None
     try:
-        with tarfile.open(path, "r:") as opened:
+        with tarfile.open(path, "r:", tarinfo=BoundedTarInfo) as opened:
             for member in opened:
                 opened.members = []  # type: ignore[attr-defined]  # otherwise tarfile keeps the headers of all members
                 if member.isdir():
@@ -135,7 +137,7 @@ def _samples(path: Path) -> Iterator[_Sample]:
                     assert stream is not None, "a regular file"
                     label = _label(kind, stream.read(_MAX_LABEL_BYTES), f"{path.name}/{member.name}")
                     sample.label = label if sample.label is None else sample.label
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, RecursionError) as error:
         raise BadDataset(f"{path.name} is not an uncompressed tar: {error}") from error
     if sample is not None:
         yield sample
