@@ -203,11 +203,19 @@ class Settings(BaseSettings):
         default=None,
         description=(
             "Memory limit of a trainer: the private memory of all its processes. Mapped files and GPU memory "
-            "do not count. Empty: no limit."
+            "do not count. Empty: the memory of the container or machine less 10 % (at most 1 GiB), divided by "
+            "`TTM_WORKERS_PER_MACHINE`."
         ),
     )
-    trainer_timeout_seconds: PositiveFloat | None = Field(
-        default=None, description="Maximum duration of an attempt; afterwards the job fails. Empty: no limit."
+    workers_per_machine: PositiveInt = Field(
+        default=1,
+        description=(
+            "Number of workers that share the memory of the container or machine. `ttm up` sets it to its "
+            "number of workers."
+        ),
+    )
+    trainer_timeout_seconds: PositiveFloat = Field(
+        default=7 * 24 * 3600.0, description="Maximum duration of an attempt; afterwards the job fails."
     )
     reader_memory_bytes: PositiveInt = Field(
         default=2 * 1024**3,

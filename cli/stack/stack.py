@@ -196,6 +196,7 @@ class Stack:
         environment.setdefault("TTM_DATABASE_URL", f"sqlite:///{var / 'ttm.db'}")
         environment.setdefault("TTM_STORAGE_URL", f"file:{quote(str(var / 'storage'))}")
         environment.setdefault("TTM_WORK_DIR", str(var / "work"))
+        environment.setdefault("TTM_WORKERS_PER_MACHINE", str(max(self.options.workers, 1)))
         environment.setdefault("TTM_SECRET_KEY_FILE", _secret_key_file(var))
         if self.options.data_roots:
             environment["TTM_DATA_ROOTS"] = json.dumps([str(root.resolve()) for root in self.options.data_roots])

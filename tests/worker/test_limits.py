@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.support.factories import job_of, queued, spec, state_of
@@ -18,9 +19,10 @@ from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.repositories.jobs import crud
 from ttm_jobs.repositories.run_data import artifacts
+from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
 from worker.run.outcomes import Broken, Rejected, outcome_of
-from worker.trainer import resources
+from worker.trainer import memory, resources
 
 MIB = 1024**2
 HOLDER = "import sys; held = bytearray({0}); held[::4096] = bytes([1]) * len(held[::4096]); print(flush=True); input()"
@@ -138,3 +140,32 @@ def test_kernel_oom_kills_are_counted() -> None:
         assert (resources.oom_kills() or 0) > before
     finally:
         group.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("membership", "files", "expected"),
+    [
+        ("0::/", {"memory.max": "1000000"}, 1_000_000),
+        ("0::/a/b", {"a/memory.max": "2000000", "a/b/memory.max": "max"}, 2_000_000),
+        ("0::/host/path", {"memory.max": "3000000"}, 3_000_000),
+        ("4:memory:/x\n0::/", {"memory/x/memory.limit_in_bytes": "4000000"}, 4_000_000),
+        ("4:cpu,memory:/x", {"memory/memory.limit_in_bytes": "5000000"}, 5_000_000),
+        ("0::/", {"memory.max": "max"}, psutil.virtual_memory().total),
+        ("4:memory:/", {"memory/memory.limit_in_bytes": str(2**63 - 4096)}, psutil.virtual_memory().total),
+    ],
+)
+def test_memory_of_the_container_is_found(
+    tmp_path: Path, membership: str, files: dict[str, str], expected: int
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content + "\n")
+    (tmp_path / "cgroup").write_text(membership + "\n")
+    assert memory.available(tmp_path, tmp_path / "cgroup") == expected
+
+
+def test_trainers_have_a_memory_limit_by_default() -> None:
+    assert Settings().trainer_memory_bytes is None
+    assert 0 < memory.trainer_limit(Settings()) < memory.available()
+    assert memory.share(32 * 2**30, 2) == 31 * 2**30 // 2
+    assert memory.share(1000, 1) == 900

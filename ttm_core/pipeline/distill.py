@@ -21,7 +21,7 @@ from ttm_core.report.schema import SplitScores
 from ttm_core.spec import events
 from ttm_core.spec.job import DistillSpec
 from ttm_core.teacher_store.store import Stores
-from ttm_core.training.devices import choose_device, set_up
+from ttm_core.training.devices import choose_device, set_up, usable_threads
 from ttm_core.training.distributed import init_distributed
 from ttm_core.training.evaluate import describe_teachers
 
@@ -78,7 +78,8 @@ def _open_context(
         check_precision(spec.training, device)
         set_up(device, threads, tf32=spec.training.tf32)
         with (
-            ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool,
+            # More decoding threads than cores would only need more memory; unlike `threads`, they change no result.
+            ThreadPoolExecutor(min(threads, usable_threads()), thread_name_prefix="decode") as pool,
             DataCache(inputs.data_cache or workdir / "cache", inputs.data_cache_max_bytes) as data_cache,
         ):
             yield RunContext(

@@ -42,6 +42,7 @@ from worker.run.stop_requests import StopRequested, StopRequests
 from worker.teacher_stores.exchange import StoreExchange
 from worker.teacher_stores.report import folder
 from worker.trainer import resources
+from worker.trainer.memory import trainer_limit
 from worker.trainer.process import Exited, Trainer
 from worker.trainer.resources import Usage
 
@@ -73,6 +74,7 @@ class Attempt:
         self._heartbeat = heartbeat
         self._stop_requests = stop_requests
         self._exchange = exchange
+        self._memory_bytes = trainer_limit(settings)
         # Digests of the teacher stores that the trainer uses.
         self.stores: Sequence[str] = ()
         self._store_fetches: list[Thread] = []
@@ -230,14 +232,11 @@ class Attempt:
                 (self._answers / digest).touch()
 
     def _time_limit(self, seconds: float) -> str | None:
-        limit = self._settings.trainer_timeout_seconds
-        return "time_limit_exceeded" if limit is not None and seconds > limit else None
+        return "time_limit_exceeded" if seconds > self._settings.trainer_timeout_seconds else None
 
     def _memory_limit(self) -> Rejected | None:
-        limit = self._settings.trainer_memory_bytes
-        if limit is None or (held := resources.held_by_group(self._trainer.pid)) <= limit:
-            return None
-        return too_large(held, limit)
+        held = resources.held_by_group(self._trainer.pid)
+        return too_large(held, self._memory_bytes) if held > self._memory_bytes else None
 
     def _record(self) -> None:
         try:
