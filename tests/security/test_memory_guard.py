@@ -1,0 +1,119 @@
+"""Bombs as job inputs of a worker with a memory limit: its processes never use more than twice the limit, each job fails once
+with a user error, and the next job succeeds.
+"""
+
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from tests.security.corpus import archives, checkpoints
+from tests.security.test_hostile_files import assert_user_error, run
+from tests.support.rig import Rig
+from tests.ttm_core.data.formats import png, sample
+from ttm_jobs.database.engine import create_engine
+from ttm_jobs.settings import Settings
+from ttm_jobs.states import JobState
+from ttm_jobs.storage import build_storage
+from worker.trainer.resources import held_by
+
+_LIMIT = 1536 * 2**20
+_CHECKPOINTS = (
+    "compressed bomb, a second end",
+    "keys of nested tuples, dict, depth 24, zip",
+    "3,000 names for one storage, legacy",
+)
+_ARCHIVES = (
+    "tar, 256 MiB in a long name, xz",
+    "parquet, binary, 64 rows of 30 MiB",
+    "pickle, ten million lists",
+)
+
+
+class Peak:
+    """The peak of the private memory of all child processes in bytes."""
+
+    bytes = 0
+
+
+@contextmanager
+def _measured() -> Iterator[Peak]:
+    peak, stopped, this = Peak(), threading.Event(), psutil.Process()
+
+    def sample_memory() -> None:
+        while not stopped.wait(0.05):
+            held = 0
+            for child in this.children(recursive=True):
+                with suppress(psutil.Error):
+                    held += held_by(child)
+            peak.bytes = max(peak.bytes, held)
+
+    thread = threading.Thread(target=sample_memory)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        stopped.set()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bombs")
+
+
+@pytest.fixture(scope="module")
+def pets(folder: Path) -> str:
+    for number, pixels in enumerate(sample(16)[0]):
+        label = folder / "data" / "pets" / "train" / ("cat", "dog")[number % 2]
+        label.mkdir(parents=True, exist_ok=True)
+        (label / f"{number}.png").write_bytes(png(pixels))
+    return (folder / "data" / "pets").as_uri()
+
+
+@pytest.fixture(scope="module")
+def rig(sqlite_template: Path, folder: Path, pets: str) -> Iterator[Rig]:
+    shutil.copy(sqlite_template, folder / "ttm.db")
+    settings = Settings.model_validate(
+        {
+            "database_url": f"sqlite:///{folder}/ttm.db",
+            "storage_url": f"file:{folder}/storage",
+            "work_dir": folder / "work",
+            "data_roots": (folder / "data",),
+            "event_flush_seconds": 0.1,
+            "trainer_memory_bytes": _LIMIT,
+            "reader_memory_bytes": 2**30,
+        }
+    )
+    engine = create_engine(settings.database_url)
+    rig = Rig(settings, engine, build_storage(settings.storage_url), (sys.executable, "-m", "ttm_core", "run"))
+    yield rig
+    good = run(rig, dataset=pets)
+    assert good.state is JobState.SUCCEEDED, good.failure
+    engine.dispose()
+
+
+@pytest.mark.parametrize("name", _CHECKPOINTS)
+def test_checkpoints_stay_within_the_memory_limit(rig: Rig, folder: Path, pets: str, name: str) -> None:
+    path = folder / "data" / "teacher.pth"
+    checkpoints.CASES[name](path, folder / "mark")
+    teacher = {"checkpoint": path.as_uri(), "architecture": checkpoints.ARCHITECTURE}
+    with _measured() as peak:
+        job = run(rig, dataset=pets, method="kd", teacher=teacher)
+    assert_user_error(rig, job, "bad_checkpoint")
+    assert 0 < peak.bytes < 2 * _LIMIT
+
+
+@pytest.mark.parametrize("name", _ARCHIVES)
+def test_archives_stay_within_the_memory_limit(rig: Rig, folder: Path, name: str) -> None:
+    path = folder / "data" / "archive"
+    archives.CASES[name](path)
+    with _measured() as peak:
+        job = run(rig, dataset=path.as_uri())
+    assert_user_error(rig, job, "bad_dataset")
+    assert 0 < peak.bytes < 2 * _LIMIT
