@@ -27,6 +27,14 @@ class InvalidRequest(Invalid):
     code = "invalid_request"
 
 
+class ManyFieldErrors(RequestValidationError):
+    """A body with `count` errors, of which only the first ones are listed."""
+
+    def __init__(self, errors: Sequence[Any], body: Any, count: int) -> None:
+        super().__init__(errors, body=body)
+        self.count = count
+
+
 class MalformedBody(ServiceError):
     """The body is not valid JSON in UTF-8."""
 
@@ -200,11 +208,12 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     body_field = getattr(request.scope.get("route"), "body_field", None)
     model = None if body_field is None else body_field.field_info.annotation
     fields = [field_error(fault, error.body, model) for fault in faults[:MAX_FIELDS]]
+    count = error.count if isinstance(error, ManyFieldErrors) else len(faults)
     return problem_response(
         request.scope,
         InvalidRequest.status,
         InvalidRequest.code,
-        summary(fields[0], others=len(faults) - 1),
+        summary(fields[0], others=count - 1),
         fields=fields,
-        field_count=len(faults),
+        field_count=count,
     )

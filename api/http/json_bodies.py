@@ -2,17 +2,21 @@
 
 import json
 from collections.abc import Callable, Coroutine
+from itertools import islice
 from typing import Any
 
 from anyio import to_thread
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.http.errors import MalformedBody, UnsupportedMediaType
+from api.http.errors import MalformedBody, ManyFieldErrors, UnsupportedMediaType
+from api.http.problems import MAX_FIELDS
 from ttm_jobs.errors import TooLarge
 
+# Elements of a list or an object in which errors are described.
+_CUT = 100
 # Larger bodies are validated in a thread first.
 _LARGE_BYTES = 16 << 10
 
@@ -29,24 +33,50 @@ class JsonRoute(APIRoute):
         if field is None:
             return handle
 
+        model: Any = field.field_info.annotation
+        adapter: TypeAdapter[Any] = TypeAdapter(model)
+
         def check(body: bytes) -> None:
             try:
                 parsed = _parse(body)
             except json.JSONDecodeError:
                 return  # reported by `handle`
-            _, errors = field.validate(parsed, {}, loc=("body",))
-            if errors:
-                raise RequestValidationError(errors, body=parsed)
+            try:
+                adapter.validate_python(parsed)
+            except ValidationError as error:
+                if error.error_count() > MAX_FIELDS:
+                    raise ManyFieldErrors(_first_errors(adapter, parsed), parsed, error.error_count()) from None
 
         async def handle_strictly(request: Request) -> Response:
             strict = _Request(request.scope, request.receive)
             body = await strict.body()
             if len(body) > _LARGE_BYTES and _is_json(request):
-                # Thousands of errors take seconds, during which the event loop would serve nobody else.
+                # FastAPI would describe each of thousands of errors on the event loop and serve nobody else meanwhile.
                 await to_thread.run_sync(check, body)
             return await handle(strict)
 
         return handle_strictly
+
+
+def _first_errors(adapter: TypeAdapter[Any], body: Any) -> list[dict[str, Any]]:
+    """The errors of the body with its long lists and objects cut. Pydantic describes all errors of a body or none, and
+    other threads wait while it does.
+    """
+    try:
+        adapter.validate_python(_cut(body))
+    except ValidationError as error:
+        return [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_url=False)]
+    return [{"type": "too_many_errors", "loc": ("body",), "msg": "Too many values are invalid", "input": None}]
+
+
+def _cut(value: Any) -> Any:
+    match value:
+        case list():
+            return [_cut(each) for each in value[:_CUT]]
+        case dict():
+            return {name: _cut(value[name]) for name in islice(value, _CUT)}
+        case _:
+            return value
 
 
 def _is_json(request: Request) -> bool:

@@ -243,5 +243,9 @@ def test_a_body_with_a_hundred_thousand_errors(settings: Settings) -> None:
         assert problem["more_errors"] == 100_000 - 20
         assert "(99999 more errors.)" in problem["detail"]
         assert len(answer.content) < 10_000
+        # The first errors are far behind the beginning.
+        body["teacher"] = {"checkpoint": "upload:x", "class_map": [0] * 200 + [0.5] * 1000}
+        late = httpx2.post(f"{url}/jobs", json={**body, "name": "x" * 200, "tags": ["a" * 60] * 300}, timeout=60)
+        assert (late.status_code, late.json()["code"]) == (422, "invalid_request")
         small = httpx2.post(f"{url}/jobs", json={"student": 1}).json()
         assert "more_errors" not in small
