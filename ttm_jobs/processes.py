@@ -4,7 +4,8 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 _PR_SET_PDEATHSIG = 1
 
@@ -15,6 +16,16 @@ PRIVATE_UMASK = 0o077
 def make_files_private() -> None:
     """Sets the umask of this process and its children, so that other users of the machine cannot read new files."""
     os.umask(PRIVATE_UMASK)
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Applies the private umask within this block."""
+    before = os.umask(PRIVATE_UMASK)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def die_with_parent(sent: signal.Signals = signal.SIGKILL) -> Callable[[], None] | None:

@@ -32,18 +32,18 @@ def open_database(var: Path, secret_key_file: Path | None = None) -> Iterator["S
     from ttm_jobs.database.engine import create_engine, session_scope
     from ttm_jobs.database.migrate import upgrade
     from ttm_jobs.errors import ServiceError
-    from ttm_jobs.processes import make_files_private
+    from ttm_jobs.processes import private_files
 
-    make_files_private()
     url = os.environ.get("TTM_DATABASE_URL") or f"sqlite:///{var.resolve() / 'ttm.db'}"
     try:
-        upgrade(url)
-        engine = create_engine(url, secret_key_file)
-        try:
-            with session_scope(engine) as session:
-                yield session
-        finally:
-            engine.dispose()
+        with private_files():
+            upgrade(url)
+            engine = create_engine(url, secret_key_file)
+            try:
+                with session_scope(engine) as session:
+                    yield session
+            finally:
+                engine.dispose()
     except ServiceError as error:
         fail(error.message, FAILED)
     except (SQLAlchemyError, OSError, ValueError) as error:
