@@ -72,7 +72,7 @@ def test_stored_logits_match_the_teacher_within_rounding(tmp_path, teacher, spli
             deque(served.fill(view), 0)
             indices = np.random.default_rng(view).permutation(split.indices)[:100]
             read, exact = served.logits(indices, view), online(teacher, split, indices, view)
-            half_a_step = torch.from_numpy(np.spacing(read.numpy().astype(np.float16))).float().abs() / 2
+            half_a_step = torch.from_numpy(np.spacing(np.abs(read.numpy()).astype(np.float16))).float() / 2
             assert ((read - exact).abs() <= half_a_step + 1e-5).all()
         # There are 18 distinct views, so the third view repeats some of the first two.
         assert 2 * len(split) < served.computed < 3 * len(split)
