@@ -22,7 +22,7 @@ from ttm_jobs.repositories.run_data import artifacts
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
 from worker.run.outcomes import Broken, Rejected, outcome_of
-from worker.trainer import memory, resources
+from worker.trainer import resources
 
 MIB = 1024**2
 HOLDER = "import sys; held = bytearray({0}); held[::4096] = bytes([1]) * len(held[::4096]); print(flush=True); input()"
@@ -161,11 +161,11 @@ def test_memory_of_the_container_is_found(
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content + "\n")
     (tmp_path / "cgroup").write_text(membership + "\n")
-    assert memory.available(tmp_path, tmp_path / "cgroup") == expected
+    assert resources.available(tmp_path, tmp_path / "cgroup") == expected
 
 
 def test_trainers_have_a_memory_limit_by_default() -> None:
     assert Settings().trainer_memory_bytes is None
-    assert 0 < memory.trainer_limit(Settings()) < memory.available()
-    assert memory.share(32 * 2**30, 2) == 31 * 2**30 // 2
-    assert memory.share(1000, 1) == 900
+    assert 0 < resources.trainer_limit(Settings()) < resources.available()
+    assert resources.share(32 * 2**30, 2) == 31 * 2**30 // 2
+    assert resources.share(1000, 1) == 900

@@ -9,7 +9,7 @@ from typing import assert_never
 
 import torch
 
-from ttm_core.data.archives import Limits
+from ttm_core.data.archives.unpack import Limits
 from ttm_core.data.cache import DataCache
 from ttm_core.data.dataset import Dataset, Split, check, hold_out, whole
 from ttm_core.data.formats import cifar_binary, cifar_python, idx, image_folder, layout, parquet, webdataset

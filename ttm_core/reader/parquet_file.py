@@ -14,7 +14,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from ttm_core.data.archives import Limits
+from ttm_core.data.archives.unpack import Limits
 from ttm_core.data.formats.layout import NO_LABEL
 from ttm_core.errors import BadDataset
 

@@ -8,7 +8,7 @@ def run(task: str, arguments: dict[str, Any]) -> Any:
     """Runs a task and returns its answer, a JSON value."""
     match task:
         case "checkpoint":
-            from ttm_core.reader.torch_file import convert
+            from ttm_core.reader.pickles.torch_file import convert
 
             return convert(Path(arguments["source"]), Path(arguments["target"]))
         case "safetensors":
@@ -16,7 +16,7 @@ def run(task: str, arguments: dict[str, Any]) -> Any:
 
             return check(Path(arguments["source"]))
         case "archive":
-            from ttm_core.data.archives import unpack
+            from ttm_core.data.archives.unpack import unpack
 
             return unpack(Path(arguments["source"]), Path(arguments["target"]))
         case "parquet":
@@ -25,11 +25,11 @@ def run(task: str, arguments: dict[str, Any]) -> Any:
             files = {split: [Path(path) for path in paths] for split, paths in arguments["files"].items()}
             return pack(files, Path(arguments["target"]))
         case "cifar":
-            from ttm_core.reader.cifar_pickle import convert as convert_cifar
+            from ttm_core.reader.pickles.cifar_pickle import convert as convert_cifar
 
             return convert_cifar([Path(path) for path in arguments["files"]], Path(arguments["target"]))
         case "cifar_names":
-            from ttm_core.reader.cifar_pickle import class_names
+            from ttm_core.reader.pickles.cifar_pickle import class_names
 
             return class_names(Path(arguments["source"]))
         case _:

@@ -42,9 +42,8 @@ from worker.run.stop_requests import StopRequested, StopRequests
 from worker.teacher_stores.exchange import StoreExchange
 from worker.teacher_stores.report import folder
 from worker.trainer import resources
-from worker.trainer.memory import trainer_limit
 from worker.trainer.process import Exited, Trainer
-from worker.trainer.resources import Usage
+from worker.trainer.resources import Usage, trainer_limit
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ttm_core.data.archives import Limits, unpack
+from ttm_core.data.archives.unpack import Limits, unpack
 from ttm_core.errors import BadDataset
 
 

@@ -12,7 +12,7 @@ import torch
 from PIL import EpsImagePlugin, Image
 
 from tests.ttm_core.factories import digits, digits_folder, digits_idx, write_idx
-from ttm_core.data.archives import unpack
+from ttm_core.data.archives.unpack import unpack
 from ttm_core.data.build import held_in_memory, read_dataset
 from ttm_core.data.cache import DataCache
 from ttm_core.data.dataset import Dataset, check, hold_out, whole

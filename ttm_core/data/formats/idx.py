@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ttm_core.data.archives import Limits
+from ttm_core.data.archives.unpack import Limits
 from ttm_core.data.dataset import Dataset, Split, whole
 from ttm_core.data.images import ArrayImages
 from ttm_core.errors import BadDataset

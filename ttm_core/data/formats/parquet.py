@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ttm_core.data.archives import Limits
+from ttm_core.data.archives.unpack import Limits
 from ttm_core.data.dataset import Dataset
 from ttm_core.data.encoded import EncodedSplit, Slices, build_dataset, class_numbers
 from ttm_core.data.formats import layout

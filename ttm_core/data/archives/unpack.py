@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from ttm_core.data.tar_headers import BoundedTarInfo
+from ttm_core.data.archives.tar_headers import BoundedTarInfo
 from ttm_core.errors import BadDataset
 
 _COPY_BYTES = 1 << 20

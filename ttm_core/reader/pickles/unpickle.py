@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from ttm_core.errors import BadCheckpoint
-from ttm_core.reader.data_unpickler import DataUnpickler, checked_key
+from ttm_core.reader.pickles.data_unpickler import DataUnpickler, checked_key
 
 _MAX_DIMENSIONS = 16
 _MAX_TEXT = 200

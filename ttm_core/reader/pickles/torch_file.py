@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from ttm_core.errors import BadCheckpoint
-from ttm_core.reader.unpickle import ITEM_BYTES, Storage, Tensor, Unsupported, unpickle
+from ttm_core.reader.pickles.unpickle import ITEM_BYTES, Storage, Tensor, Unsupported, unpickle
 
 # Keys under which training scripts save weights; averaged weights first, as in timm.
 _WEIGHT_KEYS = (
