@@ -10,7 +10,7 @@ from bench.speed import data
 from bench.speed.clock import Clock
 from bench.speed.pairs import EPOCHS, Pair
 from ttm_core.data.batches import epoch_batches
-from ttm_core.data.dataset import whole
+from ttm_core.data.dataset import full_split
 from ttm_core.data.images import ArrayImages
 from ttm_core.data.views import Views
 from ttm_core.methods.build import build_objective
@@ -55,7 +55,7 @@ def run(contender: str, pair: Pair, threads: int, precision: Precision) -> dict[
             },
         }
     )
-    split = whole(ArrayImages(data.images(pair)), data.labels(pair))
+    split = full_split(ArrayImages(data.images(pair)), data.labels(pair))
     seen = Views(split, pair.classes, CropFlip(padding=pair.size // 8), pair.size, 0)
     preprocess = Preprocess(3, pair.size, NORMALIZATION)
     student = start_student(spec.student, preprocess, None, num_classes=pair.classes, seed=0, device=CPU)

@@ -11,7 +11,7 @@ import torch
 
 from ttm_core.data.archives.unpack import Limits
 from ttm_core.data.cache import DataCache
-from ttm_core.data.dataset import Dataset, Split, check, hold_out, whole
+from ttm_core.data.dataset import Dataset, Split, check, full_split, hold_out
 from ttm_core.data.formats import cifar_binary, cifar_python, idx, image_folder, layout, parquet, webdataset
 from ttm_core.data.images import Images, Selection, in_memory
 from ttm_core.errors import BadDataset
@@ -127,7 +127,7 @@ def held_in_memory(dataset: Dataset, size: int, *, whole_train_images: bool) -> 
         if not _fits(split.images, len(split), size):
             return split
         pixels = in_memory(Selection(split.images, split.indices), size)
-        return whole(pixels, split.labels[torch.from_numpy(split.indices)])
+        return full_split(pixels, split.labels[torch.from_numpy(split.indices)])
 
     return replace(dataset, train=train, validation=decoded(dataset.validation), test=decoded(dataset.test))
 

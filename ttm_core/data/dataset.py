@@ -61,7 +61,8 @@ class Dataset:
         return len(self.class_names)
 
 
-def whole(images: Images, labels: torch.Tensor) -> Split:
+def full_split(images: Images, labels: torch.Tensor) -> Split:
+    """A split of all images."""
     return Split(images, labels, np.arange(len(images)))
 
 

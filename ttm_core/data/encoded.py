@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ttm_core.data.dataset import Dataset, Split, Unreadable, whole
+from ttm_core.data.dataset import Dataset, Split, Unreadable, full_split
 from ttm_core.data.decoding import Source, decode, is_gray, opened
 from ttm_core.data.formats.layout import SplitName
 from ttm_core.data.images import EncodedImages, Sources, map_ordered
@@ -110,7 +110,7 @@ def build_dataset(
             return None
         split, rows = found[name], kept[name]
         images = EncodedImages(_Readable(split.sources, rows), channels, pool)
-        return whole(images, torch.from_numpy(split.labels[rows]))
+        return full_split(images, torch.from_numpy(split.labels[rows]))
 
     train = build_split("train")
     assert train is not None, "readers reject datasets without training images"

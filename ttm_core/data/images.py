@@ -41,7 +41,7 @@ class Images(Protocol):
 
     def __len__(self) -> int: ...
 
-    def whole(self, indices: NDArray[np.int64], size: int) -> torch.Tensor:
+    def center_squares(self, indices: NDArray[np.int64], size: int) -> torch.Tensor:
         """Center squares of the images, resized: uint8 [B, C, size, size]."""
         ...
 
@@ -71,7 +71,7 @@ class ArrayImages:
     def __len__(self) -> int:
         return self.pixels.shape[0]
 
-    def whole(self, indices: NDArray[np.int64], size: int) -> torch.Tensor:
+    def center_squares(self, indices: NDArray[np.int64], size: int) -> torch.Tensor:
         batch = self.pixels[torch.from_numpy(indices)]
         if batch.shape[-2:] == (size, size):
             return batch
@@ -103,7 +103,7 @@ class EncodedImages:
     def __len__(self) -> int:
         return len(self.sources)
 
-    def whole(self, indices: NDArray[np.int64], size: int) -> torch.Tensor:
+    def center_squares(self, indices: NDArray[np.int64], size: int) -> torch.Tensor:
         def load(index: np.int64) -> torch.Tensor:
             return _to_tensor(_fit(decode(self.sources[int(index)], self.channels), size), self.channels)
 
@@ -144,8 +144,8 @@ class Selection:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def whole(self, indices: NDArray[np.int64], size: int) -> torch.Tensor:
-        return self.images.whole(self.indices[indices], size)
+    def center_squares(self, indices: NDArray[np.int64], size: int) -> torch.Tensor:
+        return self.images.center_squares(self.indices[indices], size)
 
     def crops(self, indices: NDArray[np.int64], boxes: Boxes, size: int) -> torch.Tensor:
         return self.images.crops(self.indices[indices], boxes, size)
@@ -161,7 +161,7 @@ def in_memory(images: Images, size: int) -> ArrayImages:
     out = torch.empty((len(images), images.channels, size, size), dtype=torch.uint8)
     for start in range(0, len(images), 256):
         part = np.arange(start, min(start + 256, len(images)))
-        out[start : start + len(part)] = images.whole(part, size)
+        out[start : start + len(part)] = images.center_squares(part, size)
     return ArrayImages(out)
 
 

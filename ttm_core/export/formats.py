@@ -103,7 +103,7 @@ def _write(source: ExportSource, name: ExportName, folder: Path) -> ExportedFile
 def _write_onnx(source: ExportSource, path: Path) -> float:
     size = source.student.preprocess.image_size
     indices = source.evaluated.indices[np.arange(_CHECKED_IMAGES) % len(source.evaluated)]
-    pixels = source.evaluated.images.whole(indices, size)
+    pixels = source.evaluated.images.center_squares(indices, size)
     # Renamed after the check, so that onnx_int8 never starts from a file that failed it.
     unchecked = path.with_suffix(".unchecked")
     difference = write_onnx(source.student, unchecked, pixels)

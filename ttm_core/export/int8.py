@@ -56,7 +56,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped
     @staticmethod
     def _read(train: Split, indices: NDArray[np.int64], pixels: Preprocess) -> Iterator[dict[str, NDArray[np.float32]]]:
         for start in range(0, len(indices), _BATCH):
-            batch = train.images.whole(indices[start : start + _BATCH], pixels.image_size)
+            batch = train.images.center_squares(indices[start : start + _BATCH], pixels.image_size)
             yield {INPUT: np.ascontiguousarray(pixels(batch).numpy())}
 
 

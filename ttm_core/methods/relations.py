@@ -66,6 +66,6 @@ def _class_features(teacher: Teacher, split: Split, images_per_class: int, size:
     device = next(teacher.model.parameters()).device
     parts = []
     for indices in np.array_split(split.indices[chosen], max(len(chosen) // _BATCH, 1)):
-        pixels = split.images.whole(indices, size).to(device)
+        pixels = split.images.center_squares(indices, size).to(device)
         parts.append(outputs(teacher.model, teacher.preprocess(pixels), "pooled").features[0].float())
     return torch.cat(parts).unflatten(0, (teacher.classes, count))

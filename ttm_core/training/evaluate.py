@@ -61,7 +61,7 @@ def predict(
     try:
         for start in range(0, len(split), _BATCH):
             indices = split.indices[start : start + _BATCH]
-            pixels = split.images.whole(indices, size).to(device)
+            pixels = split.images.center_squares(indices, size).to(device)
             logits = [_logits(classifier, pixels) for classifier in classifiers]
             yield BatchPredictions(logits, split.labels[torch.from_numpy(indices)].to(device))
     finally:

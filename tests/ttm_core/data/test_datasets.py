@@ -15,7 +15,7 @@ from tests.ttm_core.factories import digits, digits_folder, digits_idx, write_id
 from ttm_core.data.archives.unpack import unpack
 from ttm_core.data.build import held_in_memory, read_dataset
 from ttm_core.data.cache import DataCache
-from ttm_core.data.dataset import Dataset, check, hold_out, whole
+from ttm_core.data.dataset import Dataset, check, full_split, hold_out
 from ttm_core.data.decoding import decode
 from ttm_core.data.images import ArrayImages
 from ttm_core.errors import BadDataset
@@ -47,7 +47,9 @@ def test_archive_equals_its_folder(tmp_path, pool, kind):
     dataset = open_at(tmp_path / archive, tmp_path, pool)
     unpacked = open_at(tmp_path / "set", tmp_path, pool)
     indices = np.arange(24)
-    assert torch.equal(dataset.train.images.whole(indices, 16), unpacked.train.images.whole(indices, 16))
+    assert torch.equal(
+        dataset.train.images.center_squares(indices, 16), unpacked.train.images.center_squares(indices, 16)
+    )
     assert dataset.class_names == unpacked.class_names
 
 
@@ -83,7 +85,7 @@ def test_idx_file_name_variants(tmp_path, pool):
 
 def test_validation_indices_depend_on_the_seed(tmp_path):
     labels = torch.arange(100) % 10
-    split = whole(ArrayImages(torch.zeros(100, 1, 8, 8, dtype=torch.uint8)), labels)
+    split = full_split(ArrayImages(torch.zeros(100, 1, 8, 8, dtype=torch.uint8)), labels)
     first, again, other = (hold_out(split, 0.3, seed)[1].indices.tolist() for seed in (0, 0, 1))
     assert first == again != other
 
@@ -94,7 +96,9 @@ def test_decoding_into_memory_keeps_images_and_indices(tmp_path, pool):
     held = held_in_memory(dataset, 16, whole_train_images=True)
     for before, after in ((dataset.train, held.train), (dataset.validation, held.validation)):
         assert isinstance(after.images, ArrayImages)
-        assert torch.equal(before.images.whole(before.indices, 16), after.images.whole(after.indices, 16))
+        assert torch.equal(
+            before.images.center_squares(before.indices, 16), after.images.center_squares(after.indices, 16)
+        )
         assert (
             before.labels[torch.from_numpy(before.indices)].tolist()
             == after.labels[torch.from_numpy(after.indices)].tolist()
@@ -103,8 +107,8 @@ def test_decoding_into_memory_keeps_images_and_indices(tmp_path, pool):
     apart = held_in_memory(dataset, 16, whole_train_images=False)
     assert apart.train.images is dataset.train.images
     assert torch.equal(
-        apart.validation.images.whole(apart.validation.indices, 16),
-        held.validation.images.whole(held.validation.indices, 16),
+        apart.validation.images.center_squares(apart.validation.indices, 16),
+        held.validation.images.center_squares(held.validation.indices, 16),
     )
 
 
@@ -118,13 +122,13 @@ def test_mixed_image_modes_are_converted_to_rgb(tmp_path, pool):
     assert dataset.channels == 3
     assert dataset.image_size is None
     assert dataset.unreadable == []
-    assert dataset.train.images.whole(np.arange(len(dataset.train)), 16).shape == (31, 3, 16, 16)
+    assert dataset.train.images.center_squares(np.arange(len(dataset.train)), 16).shape == (31, 3, 16, 16)
 
 
 def test_gray_images_keep_one_channel(tmp_path, pool):
     dataset = open_at(digits_folder(tmp_path / "set", mode="L"), tmp_path, pool)
     assert dataset.channels == 1
-    assert dataset.train.images.whole(np.arange(2), 24).shape == (2, 1, 24, 24)
+    assert dataset.train.images.center_squares(np.arange(2), 24).shape == (2, 1, 24, 24)
 
 
 def test_16_bit_images_are_scaled(tmp_path):
@@ -254,7 +258,7 @@ def test_wide_gray_images_are_scaled_in_strips_as_a_whole(tmp_path, kind, size):
     ("names", "words"), [(["a" * 257, "b"], "257 characters"), ([f"{n:0200}" for n in range(11_000)], "together")]
 )
 def test_class_names_have_a_limit(names, words):
-    split = whole(ArrayImages(torch.zeros(4, 1, 2, 2, dtype=torch.uint8)), torch.tensor([0, 1, 0, 1]))
+    split = full_split(ArrayImages(torch.zeros(4, 1, 2, 2, dtype=torch.uint8)), torch.tensor([0, 1, 0, 1]))
     dataset = Dataset(split, None, None, names, 2, [])
     with pytest.raises(BadDataset, match=words):
         check(dataset)

@@ -57,7 +57,7 @@ def test_format_is_detected_and_read(tmp_path, opened, case):
     images, labels = (
         sample(12) if one_file else (np.concatenate(x) for x in zip(sample(6), sample(6, start=4), strict=True))
     )
-    assert np.array_equal(dataset.train.images.whole(np.arange(12), 32).numpy(), images)
+    assert np.array_equal(dataset.train.images.center_squares(np.arange(12), 32).numpy(), images)
     assert dataset.train.labels.tolist() == list(labels)
     archive = shutil.make_archive(str(tmp_path / "packed"), "gztar", tmp_path / "outer", "set")
     assert opened(tmp_path / archive).train.images.fingerprint() == dataset.train.images.fingerprint()

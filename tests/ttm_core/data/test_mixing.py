@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 from scipy import stats
 
-from ttm_core.data.dataset import Split, whole
+from ttm_core.data.dataset import Split, full_split
 from ttm_core.data.images import ArrayImages
 from ttm_core.data.views import Views
 from ttm_core.data.views.draws import Draws
@@ -24,7 +24,7 @@ def flat_images(count: int = 200, classes: int = 5) -> Split:
     """Each image is of one color, its number; its class is the number modulo `classes`."""
     numbers = torch.arange(count)
     pixels = numbers.to(torch.uint8)[:, None, None, None].expand(count, 3, SIZE, SIZE).contiguous()
-    return whole(ArrayImages(pixels), numbers % classes)
+    return full_split(ArrayImages(pixels), numbers % classes)
 
 
 def views(**augmentation: object) -> Views:

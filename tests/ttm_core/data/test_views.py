@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ttm_core.factories import digits, digits_folder
-from ttm_core.data.dataset import Split, whole
+from ttm_core.data.dataset import Split, full_split
 from ttm_core.data.formats.image_folder import read
 from ttm_core.data.images import ArrayImages
 from ttm_core.data.random import permutation, uniform
@@ -48,7 +48,7 @@ def name_of(augmentation: AugmentationSpec) -> str:
 
 def gray_digits() -> Split:
     images, labels = digits()
-    return whole(ArrayImages(torch.from_numpy(images[:64])[:, None]), torch.from_numpy(labels[:64]))
+    return full_split(ArrayImages(torch.from_numpy(images[:64])[:, None]), torch.from_numpy(labels[:64]))
 
 
 @pytest.mark.parametrize("augmentation", AUGMENTATIONS, ids=name_of)

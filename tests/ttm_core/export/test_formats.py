@@ -14,7 +14,7 @@ import pytest
 import timm
 import torch
 
-from ttm_core.data.dataset import Split, whole
+from ttm_core.data.dataset import Split, full_split
 from ttm_core.data.images import ArrayImages
 from ttm_core.errors import BadCheckpoint
 from ttm_core.export.formats import ExportSource, write_exports
@@ -61,7 +61,7 @@ def made(architecture: str, size: int, channels: int = 3, seed: int = 0) -> Stud
 def images(count: int, size: int, channels: int = 3) -> Split:
     chance = torch.Generator().manual_seed(1)
     pixels = torch.randint(256, (count, channels, size, size), dtype=torch.uint8, generator=chance)
-    return whole(ArrayImages(pixels), torch.arange(count) % len(CLASSES))
+    return full_split(ArrayImages(pixels), torch.arange(count) % len(CLASSES))
 
 
 def source(student: Student) -> ExportSource:
@@ -77,7 +77,7 @@ def test_onnx_reproduces_pytorch_logits_for_any_batch_size(name: str, tmp_path: 
     assert form.difference is not None
     session = onnxruntime.InferenceSession(tmp_path / "student.onnx")
     split = images(5, student.preprocess.image_size, student.preprocess.channels)
-    pixels = split.images.whole(split.indices, student.preprocess.image_size)
+    pixels = split.images.center_squares(split.indices, student.preprocess.image_size)
     (logits,) = session.run(["logits"], {"image": pixels.numpy().astype(np.float32) / 255})
     with torch.inference_mode():
         expected = student.model(student.preprocess(pixels))
@@ -91,7 +91,7 @@ def test_onnx_file_has_metadata_and_no_local_paths(tmp_path: Path) -> None:
     assert str(Path(torch.__file__).parents[1]).encode() not in (tmp_path / "student.onnx").read_bytes()
     opened = load_onnx(tmp_path / "student.onnx")
     assert (opened.architecture, opened.class_names) == ("mini/resnet8_025", CLASSES)
-    pixels = images(3, 8).images.whole(np.arange(3), 8)
+    pixels = images(3, 8).images.center_squares(np.arange(3), 8)
     torch.testing.assert_close(opened.predict(pixels), student.predict(pixels), atol=1e-5, rtol=1e-4)
 
 
@@ -135,7 +135,7 @@ def test_int8_has_a_quarter_of_the_size_and_its_own_accuracy(tmp_path: Path) -> 
     assert (form.calibration_images, form.split) == (40, "validation")
     session = onnxruntime.InferenceSession(tmp_path / "student-int8.onnx")
     split = images(12, 32)
-    pixels = split.images.whole(split.indices, 32).numpy().astype(np.float32) / 255
+    pixels = split.images.center_squares(split.indices, 32).numpy().astype(np.float32) / 255
     (logits,) = session.run(["logits"], {"image": pixels})
     assert form.top1 == pytest.approx((logits.argmax(1) == split.labels.numpy()).mean())
 
@@ -184,7 +184,7 @@ def test_onnx_file_that_differs_from_pytorch_is_rejected(tmp_path: Path) -> None
     mini = made("mini/resnet8_025", 8)
     student = Student(Unlike(), mini.architecture, CLASSES, mini.preprocess, mini.metadata)
     with pytest.raises(LogitsDiffer, match=r"on 1 images .* differ from PyTorch's by 0\.001"):
-        write_onnx(student, tmp_path / "x.onnx", images(7, 8).images.whole(np.arange(7), 8))
+        write_onnx(student, tmp_path / "x.onnx", images(7, 8).images.center_squares(np.arange(7), 8))
 
 
 def test_storage_errors_are_raised(tmp_path: Path) -> None:

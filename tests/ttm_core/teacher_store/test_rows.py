@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.ttm_core.factories import digits
-from ttm_core.data.dataset import Split, whole
+from ttm_core.data.dataset import Split, full_split
 from ttm_core.data.images import ArrayImages
 from ttm_core.data.views import Views
 from ttm_core.spec.dataset import AugmentationSpec, CropFlip, Mixing, NoAugmentation, RandAugment, ResizedCrop
@@ -28,7 +28,7 @@ MANY: list[AugmentationSpec] = [
 
 def split(count: int = 50) -> Split:
     images, labels = digits()
-    found = whole(ArrayImages(torch.from_numpy(images[:count])[:, None]), torch.from_numpy(labels[:count]))
+    found = full_split(ArrayImages(torch.from_numpy(images[:count])[:, None]), torch.from_numpy(labels[:count]))
     return replace(found, indices=np.random.default_rng(0).permutation(count)[: count - 5])
 
 

@@ -15,7 +15,7 @@ import torch
 
 from tests.ttm_core.factories import digits
 from ttm_core import losses
-from ttm_core.data.dataset import Split, whole
+from ttm_core.data.dataset import Split, full_split
 from ttm_core.data.images import ArrayImages
 from ttm_core.data.views import Views
 from ttm_core.models.teachers.load import Teacher, load_teacher
@@ -34,7 +34,7 @@ KEY = StoreKey("teacher", "images", {"kind": "none"}, 8, 0, {}, "float16")
 @pytest.fixture
 def split() -> Split:
     images, labels = digits()
-    split = whole(ArrayImages(torch.from_numpy(images[:700])[:, None]), torch.from_numpy(labels[:700]))
+    split = full_split(ArrayImages(torch.from_numpy(images[:700])[:, None]), torch.from_numpy(labels[:700]))
     return replace(split, indices=split.indices[split.indices % 7 != 0])
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ttm_core.data.dataset import Dataset, Split, whole
+from ttm_core.data.dataset import Dataset, Split, full_split
 from ttm_core.data.images import ArrayImages
 from ttm_core.errors import BadDataset
 
@@ -20,7 +20,7 @@ MAX_FILE_BYTES = 2**30
 def split(pixels: Sequence[NDArray[np.uint8]], labels: Sequence[NDArray[np.int64]]) -> Split:
     """Concatenates the pixels [n, 3072] and labels [n] of several files."""
     stacked = torch.from_numpy(np.concatenate(pixels)).view(-1, 3, SIDE, SIDE)
-    return whole(ArrayImages(stacked), torch.from_numpy(np.concatenate(labels)))
+    return full_split(ArrayImages(stacked), torch.from_numpy(np.concatenate(labels)))
 
 
 def dataset(train: Split, test: Split | None, class_names: list[str]) -> Dataset:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ttm_core.data.archives.unpack import Limits
-from ttm_core.data.dataset import Dataset, Split, whole
+from ttm_core.data.dataset import Dataset, Split, full_split
 from ttm_core.data.images import ArrayImages
 from ttm_core.errors import BadDataset
 
@@ -52,7 +52,7 @@ def _split(folder: Path, prefix: str) -> Split | None:
         raise BadDataset(f"{images.name} has shape {pixels.shape} but {labels.name} has shape {numbers.shape}.")
     if not len(pixels):
         raise BadDataset(f"{images.name} contains no images.")
-    return whole(ArrayImages(torch.from_numpy(pixels)[:, None]), torch.from_numpy(numbers.astype(np.int64)))
+    return full_split(ArrayImages(torch.from_numpy(pixels)[:, None]), torch.from_numpy(numbers.astype(np.int64)))
 
 
 def _find(folder: Path, stem: str) -> Path | None:

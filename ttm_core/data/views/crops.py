@@ -16,7 +16,7 @@ def crop_flip(images: Images, spec: CropFlip, size: int, draws: Draws) -> torch.
     """Views padded, cropped at random offsets and flipped: uint8 [B, C, size, size]."""
     places = 2 * spec.padding + 1
     return _pad_crop_flip(
-        images.whole(draws.indices, size),
+        images.center_squares(draws.indices, size),
         spec.padding,
         torch.from_numpy(draws.integers(Stream.ROW, places)),
         torch.from_numpy(draws.integers(Stream.COLUMN, places)),

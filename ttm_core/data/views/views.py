@@ -80,7 +80,7 @@ class Views:
         draws = Draws(self.seed, view, indices)
         match self.augmentation:
             case NoAugmentation():
-                return self.images.whole(indices, self.size)
+                return self.images.center_squares(indices, self.size)
             case CropFlip():
                 pixels = crop_flip(self.images, self.augmentation, self.size, draws)
             case ResizedCrop():
