@@ -5,76 +5,19 @@ continues with the next job.
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.security.corpus import archives, checkpoints, images
-from tests.support.factories import job_of, queued, spec
+from tests.security.hostile_jobs import assert_user_error, hostile_rig, run
 from tests.support.forked_trainer import forked_trainer
 from tests.support.rig import Rig
-from tests.ttm_core.data.formats import png, sample
-from ttm_jobs.database.engine import create_engine
-from ttm_jobs.models import Job
-from ttm_jobs.settings import Settings
-from ttm_jobs.states import JobState
-from ttm_jobs.storage import build_storage
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("hostile")
-
-
-@pytest.fixture(scope="module")
-def pets(folder: Path) -> str:
-    """A valid dataset."""
-    for number, pixels in enumerate(sample(16)[0]):
-        label = folder / "data" / "pets" / "train" / ("cat", "dog")[number % 2]
-        label.mkdir(parents=True, exist_ok=True)
-        (label / f"{number}.png").write_bytes(png(pixels))
-    return (folder / "data" / "pets").as_uri()
 
 
 @pytest.fixture(scope="module")
 def rig(sqlite_template: Path, folder: Path, pets: str) -> Iterator[Rig]:
-    """One worker for all cases. Each case must leave it in a working state."""
-    shutil.copy(sqlite_template, folder / "ttm.db")
-    settings = Settings.model_validate(
-        {
-            "database_url": f"sqlite:///{folder}/ttm.db",
-            "storage_url": f"file:{folder}/storage",
-            "work_dir": folder / "work",
-            "data_roots": (folder / "data",),
-            "event_flush_seconds": 0.1,
-        }
-    )
-    engine = create_engine(settings.database_url)
-    with forked_trainer() as command:
-        rig = Rig(settings, engine, build_storage(settings.storage_url), command)
+    with forked_trainer() as command, hostile_rig(sqlite_template, folder, pets, command) as rig:
         yield rig
-        good = run(rig, dataset=pets)
-        assert good.state is JobState.SUCCEEDED, good.failure
-    engine.dispose()
-
-
-def run(rig: Rig, **fields: Any) -> Job:
-    body = spec(student=checkpoints.ARCHITECTURE, training={"epochs": 1, "batch_size": 4, "threads": 1}, exports=[])
-    job_id = queued(rig.engine, spec={**body, **fields})
-    rig.run(job_id)
-    return job_of(rig.engine, job_id)
-
-
-def assert_user_error(rig: Rig, job: Job, *codes: str) -> None:
-    """Told as the user's own fault, once, and without a trace on the worker's disk."""
-    failure = job.failure
-    assert job.state is JobState.FAILED, job.state
-    assert failure is not None
-    assert (failure["origin"], failure["retryable"], job.attempt) == ("user", False, 1), failure
-    assert failure["code"] in codes, failure
-    assert 0 < len(failure["message"]) <= 2000
-    assert all(character.isprintable() or character in "\n\t" for character in failure["message"])
-    assert list((rig.settings.work_dir / "attempts").iterdir()) == []
 
 
 @pytest.mark.parametrize("name", checkpoints.CASES)

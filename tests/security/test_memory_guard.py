@@ -2,7 +2,6 @@
 with a user error, and the next job succeeds.
 """
 
-import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,13 +12,8 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.security.corpus import archives, checkpoints
-from tests.security.test_hostile_files import assert_user_error, run
+from tests.security.hostile_jobs import assert_user_error, hostile_rig, run
 from tests.support.rig import Rig
-from tests.ttm_core.data.formats import png, sample
-from ttm_jobs.database.engine import create_engine
-from ttm_jobs.settings import Settings
-from ttm_jobs.states import JobState
-from ttm_jobs.storage import build_storage
 from worker.trainer.resources import held_by
 
 _LIMIT = 1536 * 2**20
@@ -63,39 +57,11 @@ def _measured() -> Iterator[Peak]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("bombs")
-
-
-@pytest.fixture(scope="module")
-def pets(folder: Path) -> str:
-    for number, pixels in enumerate(sample(16)[0]):
-        label = folder / "data" / "pets" / "train" / ("cat", "dog")[number % 2]
-        label.mkdir(parents=True, exist_ok=True)
-        (label / f"{number}.png").write_bytes(png(pixels))
-    return (folder / "data" / "pets").as_uri()
-
-
-@pytest.fixture(scope="module")
 def rig(sqlite_template: Path, folder: Path, pets: str) -> Iterator[Rig]:
-    shutil.copy(sqlite_template, folder / "ttm.db")
-    settings = Settings.model_validate(
-        {
-            "database_url": f"sqlite:///{folder}/ttm.db",
-            "storage_url": f"file:{folder}/storage",
-            "work_dir": folder / "work",
-            "data_roots": (folder / "data",),
-            "event_flush_seconds": 0.1,
-            "trainer_memory_bytes": _LIMIT,
-            "reader_memory_bytes": 2**30,
-        }
-    )
-    engine = create_engine(settings.database_url)
-    rig = Rig(settings, engine, build_storage(settings.storage_url), (sys.executable, "-m", "ttm_core", "run"))
-    yield rig
-    good = run(rig, dataset=pets)
-    assert good.state is JobState.SUCCEEDED, good.failure
-    engine.dispose()
+    command = (sys.executable, "-m", "ttm_core", "run")
+    limits = {"trainer_memory_bytes": _LIMIT, "reader_memory_bytes": 2**30}
+    with hostile_rig(sqlite_template, folder, pets, command, **limits) as rig:
+        yield rig
 
 
 @pytest.mark.parametrize("name", _CHECKPOINTS)
