@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -443,7 +444,8 @@ class Settings(BaseSettings):
     @classmethod
     def _heartbeat_follows_lease(cls, data: object) -> object:
         if isinstance(data, dict) and "lease_seconds" in data and "heartbeat_seconds" not in data:
-            return {**data, "heartbeat_seconds": float(data["lease_seconds"]) / 4}
+            with suppress(TypeError, ValueError):  # reported by the field itself
+                return {**data, "heartbeat_seconds": float(data["lease_seconds"]) / 4}
         return data
 
     @model_validator(mode="after")

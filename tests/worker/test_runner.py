@@ -370,7 +370,11 @@ def test_trainer_sees_no_secrets_of_the_service(
         environment = json.loads(rig.read(artifacts.get(session, job_id, "trainer.log").key))
     assert "hunter2" not in str(environment)
     assert environment["OMP_NUM_THREADS"] == "1"
-    assert {name for name in environment if name.startswith("TTM_")} == {"TTM_TRAINER_OF"}
+    assert {name for name in environment if name.startswith("TTM_")} == {
+        "TTM_TRAINER_OF",
+        "TTM_READER_MEMORY_BYTES",
+        "TTM_READER_SECONDS",
+    }
     assert (job_of(rig.engine, job_id).failure or {})["message"].startswith("The trainer exited with status 9")
 
 
