@@ -138,15 +138,22 @@ async def uploads_create(
 async def uploads_put(
     request: Request, response: Response, services: ServicesDep, caller: CallerDep, engine: EngineDep
 ) -> UploadOut:
-    """Stores the request body as a file, for `curl -T file URL/uploads`. Every request creates a new upload. With a
-    slash at the end of the URL, curl appends the name of the file, and the upload has that name."""
+    """Stores the request body as a file, for `curl -T file URL/uploads`. Every request creates a new upload."""
     return await _receive(request, response, services, caller, engine, None)
 
 
-# Not in the OpenAPI document, where this path equals that of `/uploads/{upload_id}`.
-@router.put("/{filename}", status_code=201, response_model=UploadOut, include_in_schema=False)
+# For OpenAPI, `/uploads/{filename}` would be the same path as `/uploads/{upload_id}`.
+@router.put(
+    "/{upload_id}",
+    operation_id="uploads_put_named",
+    summary="Upload a file with PUT and its name",
+    status_code=201,
+    response_model=UploadOut,
+    openapi_extra={"requestBody": _BODY, "parameters": [_CHECKSUM]},
+    responses=problems(*_RECEIVE_ERRORS, UnsupportedMediaType),
+)
 async def uploads_put_named(
-    filename: Annotated[str, Path(max_length=1024, description="Name of the file.")],
+    filename: Annotated[str, Path(alias="upload_id", max_length=1024, description="Name of the file.")],
     request: Request,
     response: Response,
     services: ServicesDep,
