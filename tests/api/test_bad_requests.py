@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from api.http.pagination import decode_cursor, encode_cursor
 from api.http.problems import FieldErrors
+from tests.support.openapi import NAMED_UPLOAD
 from ttm_jobs.database.ids import new_id
 
 Body = dict[str, Any]
@@ -223,7 +224,7 @@ def test_unknown_ids_are_not_found_on_every_route(shared_client: TestClient, job
         (method, path)
         for path, operations in document["paths"].items()
         for method in operations
-        if "{job_id}" in path or "{upload_id}" in path
+        if ("{job_id}" in path or "{upload_id}" in path) and (method, path) != NAMED_UPLOAD
     ]
     assert len(routes) >= 12
     for method, path in routes:

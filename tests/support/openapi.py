@@ -6,6 +6,9 @@ from typing import Any
 
 from api.app import create_app
 
+# The path of an upload with a file name in the place of the id.
+NAMED_UPLOAD = ("put", "/uploads/{upload_id}")
+
 
 @cache
 def _document() -> dict[str, Any]:
