@@ -28,7 +28,7 @@ class InvalidRequest(Invalid):
 
 
 class ManyFieldErrors(RequestValidationError):
-    """A body with `count` errors, of which only the first ones are listed."""
+    """A body with `count` errors. Lists only the first ones."""
 
     def __init__(self, errors: Sequence[Any], body: Any, count: int) -> None:
         super().__init__(errors, body=body)

@@ -1,4 +1,4 @@
-"""Concurrent uploads: a limit of the process, of which one project gets half."""
+"""Limits concurrent uploads per process. One project gets at most half of them."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -18,7 +18,9 @@ VarOption = Annotated[Path, typer.Option("--var", help="Data folder of the servi
 
 def secret_key_file(var: Path) -> Path:
     """The file with the keys that encrypt secrets in the database."""
-    return Path(os.environ.get("TTM_SECRET_KEY_FILE") or var.resolve() / "secret.key")
+    from ttm_jobs.database.sealing import KEY_FILE_NAME
+
+    return Path(os.environ.get("TTM_SECRET_KEY_FILE") or var.resolve() / KEY_FILE_NAME)
 
 
 @contextmanager

@@ -298,9 +298,9 @@ def _migrate(database_url: str) -> None:
 
 def _secret_key_file(var: Path) -> str:
     """The key file of this folder, created on the first start."""
-    from ttm_jobs.database.sealing import add_key
+    from ttm_jobs.database.sealing import KEY_FILE_NAME, add_key
 
-    path = var / "secret.key"
+    path = var / KEY_FILE_NAME
     if not path.exists():
         add_key(path)
     return str(path)

@@ -14,6 +14,8 @@ from sqlalchemy.types import TypeDecorator
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
+# In the data folder of `ttm up`.
+KEY_FILE_NAME = "secret.key"
 _PREFIX = "fernet:"
 
 
