@@ -37,6 +37,7 @@ from api.openapi_document import describe
 from api.operations.endpoints import router as operations
 from api.queue.endpoints import router as queue
 from api.receiving.finalizer import Finalizer
+from api.receiving.inspection import Inspector
 from api.receiving.running import RunningDigests
 from api.receiving.slots import UploadSlots
 from api.recipes.endpoints import router as recipes
@@ -84,6 +85,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             health_threads=CapacityLimiter(16),
             digests=RunningDigests(),
             finalizer=finalizer,
+            inspector=Inspector(storage),
         )
         async with feeds.running(), changes.running(), finalizer.running():
             yield

@@ -13,6 +13,7 @@ from api.live.changes import JobChanges
 from api.live.feed import Feeds
 from api.live.rendered import RenderedJobs
 from api.receiving.finalizer import Finalizer
+from api.receiving.inspection import Inspector
 from api.receiving.running import RunningDigests
 from api.receiving.slots import UploadSlots
 from ttm_jobs.database.tenancy import bound_to
@@ -39,6 +40,7 @@ class Services:
     health_threads: CapacityLimiter
     digests: RunningDigests
     finalizer: Finalizer
+    inspector: Inspector
 
 
 # Coroutines, because FastAPI would run plain functions in a thread. Each depends on the request only, because FastAPI

@@ -70,6 +70,13 @@ class TooManyUploads(ServiceError):
     code = "too_many_uploads"
 
 
+class TooManyInspections(ServiceError):
+    """Too many checkpoints are being inspected: wait for the time in `Retry-After`."""
+
+    status = 429
+    code = "too_many_inspections"
+
+
 class NoSuchRoute(ServiceError):
     """No route matches this path."""
 
@@ -146,7 +153,7 @@ def error_response(request: Request, error: ServiceError, *, headers: Mapping[st
             headers = {"Content-Range": f"bytes */{size}"}
         case UnsupportedTusVersion():
             headers = {"Tus-Version": "1.0.0"}
-        case TooManyUploads():
+        case TooManyUploads() | TooManyInspections():
             headers = {"Retry-After": "5"}
     return problem_response(request.scope, error.status, error.code, error.message, headers=headers)
 

@@ -6,15 +6,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import StringConstraints
 
-from api.dependencies import CallerDep, EngineDep, SettingsDep
+from api.dependencies import CallerDep, EngineDep, ServicesDep, SettingsDep
 from api.http.conditional_requests import IfNoneMatch
-from api.http.errors import InputNotFound, InvalidCursor, InvalidRequest
+from api.http.errors import InputNotFound, InvalidCursor, InvalidRequest, TooManyInspections
 from api.http.idempotency import IdempotencyDep, location_header
 from api.http.json_bodies import BODY_ERRORS, JsonRoute
 from api.http.pagination import CursorParameter, Limit
 from api.http.problems import problems
 from api.http.types import JobId
 from api.jobs import service
+from api.jobs.checkpoints import UnusableCheckpoint, check_teachers, uploaded_teachers
 from api.jobs.parameters import FiltersDep, JobBody, PollDep
 from api.jobs.schemas import (
     AttemptList,
@@ -26,6 +27,7 @@ from api.jobs.schemas import (
     MetricPage,
 )
 from api.jobs.validation import DeadlinePassed, UnknownArchitecture, UnknownQueue, dry_run
+from api.registry.resolution import resolve
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import (
     AmbiguousJob,
@@ -88,14 +90,19 @@ def jobs_create(
     "/validate",
     operation_id="jobs_validate",
     summary="Validate a job without submitting it",
-    responses=problems(*_SPEC_ERRORS, *BODY_ERRORS),
+    responses=problems(*_SPEC_ERRORS, UnusableCheckpoint, TooManyInspections, *BODY_ERRORS),
 )
-def jobs_validate(request: JobBody, engine: EngineDep, settings: SettingsDep) -> Dryrun:
+def jobs_validate(request: JobBody, engine: EngineDep, services: ServicesDep) -> Dryrun:
     """Returns the same errors as `POST /jobs`, or the spec with its defaults, the size of the models, and an estimate
-    from a similar job. Creates nothing.
+    from a similar job. Uploaded teachers are inspected as well: their tensors must fit their architecture. Creates
+    nothing.
     """
     with read_scope(engine) as session:
-        return dry_run(session, settings, request)
+        resolved = resolve(session, request)
+        result = dry_run(session, services.settings, resolved)
+        files = uploaded_teachers(session, resolved.request)
+    checkpoints = check_teachers(services.inspector, resolved.request, files)
+    return result.model_copy(update={"checkpoints": checkpoints})
 
 
 @router.get(

@@ -11,6 +11,7 @@ from api.http.types import UtcDatetime
 from api.jobs.failures import Failure
 from ttm_core.spec.base import StrictModel
 from ttm_core.spec.events import Reference
+from ttm_core.spec.inspection import Inspection
 from ttm_core.spec.job import DistillSpec
 from ttm_jobs.repositories.jobs.blocked import BlockedOn
 from ttm_jobs.repositories.jobs.crud import DEFAULT_PRIORITY
@@ -253,6 +254,9 @@ class Dryrun(BaseModel):
     )
     student: ModelSize
     teachers: list[ModelSize] = Field(description="The teachers whose architecture is specified.")
+    checkpoints: list[Inspection | None] = Field(
+        [], description="What the teachers' files are; null for a teacher that is not an upload."
+    )
     teacher_store_bytes_per_image: int | None = Field(
         description="Bytes on disk for the stored logits of all teachers for one view of an image, in the format "
         "`training.stored_as`; null if the number of classes is unknown."

@@ -12,7 +12,7 @@ from api.http.problems import FieldError, FieldErrors
 from api.jobs.estimates import estimate
 from api.jobs.schemas import Dryrun, JobRequest, ModelSize
 from api.registry.addresses import DATASET_URIS, STUDENT_URIS, TEACHER_URIS, Fault, check_uri
-from api.registry.resolution import resolve
+from api.registry.resolution import Resolved
 from ttm_core.spec import catalogue
 from ttm_core.spec.job import DistillSpec
 from ttm_jobs.database.clock import now
@@ -49,9 +49,8 @@ def check_request(session: Session, settings: Settings, request: JobRequest) -> 
         raise FieldErrors(*faults)
 
 
-def dry_run(session: Session, settings: Settings, request: JobRequest) -> Dryrun:
+def dry_run(session: Session, settings: Settings, resolved: Resolved[JobRequest]) -> Dryrun:
     """The result of a dry run. Raises the same FieldErrors as a submission."""
-    resolved = resolve(session, request)
     request = resolved.request
     check_request(session, settings, request)
     teachers = [teacher.architecture for teacher in request.all_teachers]

@@ -12,17 +12,21 @@ from api.http.errors import (
     InvalidCursor,
     InvalidRequest,
     RequestTimeout,
+    TooManyInspections,
     TooManyUploads,
     UnsupportedMediaType,
     UnsupportedTusVersion,
 )
+from api.http.json_bodies import BODY_ERRORS, JsonRoute
 from api.http.pagination import CursorParameter, Limit
 from api.http.problems import problems
 from api.http.types import UploadId
+from api.receiving.inspection import UploadedFile
 from api.uploads import service, tus
 from api.uploads.resumable import Resumable
 from api.uploads.schemas import UploadOut, UploadPage
 from api.uploads.service import EmptyUpload, Receiver
+from ttm_core.spec.inspection import Inspection, InspectionRequest
 from ttm_jobs.database.engine import read_scope
 from ttm_jobs.errors import (
     ChecksumMismatch,
@@ -31,11 +35,13 @@ from ttm_jobs.errors import (
     StorageFull,
     TooLarge,
     UploadExpired,
+    UploadNotComplete,
     UploadNotFound,
     UploadOffsetWrong,
 )
+from ttm_jobs.repositories import uploads
 
-router = APIRouter(prefix="/uploads", tags=["uploads"])
+router = APIRouter(prefix="/uploads", tags=["uploads"], route_class=JsonRoute)
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _BODY = {"required": True, "content": {"application/octet-stream": _BINARY}}
@@ -66,6 +72,7 @@ _RECEIVE_ERRORS = (
     RequestTimeout,
     TooManyUploads,
 )
+_EVERYTHING = InspectionRequest(architecture=None, key_map=None)
 _TUS = _header("Tus-Resumable", "1.0.0", required=True)
 _OFFSET = {
     "Upload-Offset": {"description": "Number of bytes stored durably.", "schema": {"type": "integer"}},
@@ -204,6 +211,25 @@ def uploads_get(upload_id: UploadId, engine: EngineDep) -> UploadOut:
     """Name, size, SHA-256 and URI of an upload that has all its bytes. Jobs can use it once its state is `complete`."""
     with read_scope(engine) as session:
         return service.get(session, upload_id)
+
+
+@router.post(
+    "/{upload_id}/inspect",
+    operation_id="uploads_inspect",
+    summary="Inspect a checkpoint",
+    responses=problems(UploadNotFound, UploadNotComplete, TooManyInspections, InvalidRequest, *BODY_ERRORS),
+)
+def uploads_inspect(
+    upload_id: UploadId, engine: EngineDep, services: ServicesDep, request: InspectionRequest = _EVERYTHING
+) -> Inspection:
+    """What the file is: its kind and tensors, the architectures that they fit, and the `key_map` for one whose names
+    differ. With `architecture`, compares the file with this architecture first, and with `key_map`, renames its tensors
+    before. The file is read in a separate process; this takes seconds. A file that is not a checkpoint has a `problem`.
+    """
+    with read_scope(engine) as session:
+        upload = uploads.get(session, upload_id)
+        file = UploadedFile.of(upload, uploads.object_keys(session, upload))
+    return services.inspector.inspect(file, request)
 
 
 @router.head(

@@ -66,8 +66,8 @@ class TusMiddleware:
 
 
 def is_upload_path(path: str) -> bool:
-    """Whether a path belongs to the uploads."""
-    return path == "/uploads" or path.startswith("/uploads/")
+    """Whether requests with this path send the bytes of uploads."""
+    return path == "/uploads" or (path.startswith("/uploads/") and path.count("/") == 2)
 
 
 def capabilities(max_bytes: int) -> Mapping[str, str]:

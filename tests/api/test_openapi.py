@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
+import torch
 from fastapi.testclient import TestClient
 
 from api.http.problems import error_codes
 from api.jobs.parameters import EXAMPLES
 from tests.support.openapi import document
+from ttm_core.models import create_model
 from ttm_core.spec import catalogue
 from ttm_core.spec.job import DistillSpec
 from ttm_jobs.settings import Settings
@@ -117,11 +120,31 @@ def examples() -> list[tuple[str, str, str, Any]]:
     return found
 
 
+@pytest.fixture(scope="module")
+def teacher() -> bytes:
+    """A ResNet-50 with 37 classes, as the examples say, in eight bits."""
+    with torch.device("meta"):
+        shapes = {name: value.shape for name, value in create_model("resnet50", num_classes=37).state_dict().items()}
+    tensors = {name: torch.zeros(shape, dtype=torch.float8_e4m3fn) for name, shape in shapes.items()}
+    return safetensors.torch.save(tensors, {"ttm": json.dumps({"architecture": "resnet50"})})
+
+
+@pytest.fixture
+def sqlite_settings(sqlite_settings: Settings) -> Settings:
+    return sqlite_settings.model_copy(update={"max_upload_bytes": 64 << 20})
+
+
 @pytest.mark.parametrize(("method", "path", "name", "value"), examples())
 def test_every_example_is_accepted(
-    sqlite_client: TestClient, sqlite_settings: Settings, method: str, path: str, name: str, value: Any
+    sqlite_client: TestClient,
+    sqlite_settings: Settings,
+    teacher: bytes,
+    method: str,
+    path: str,
+    name: str,
+    value: Any,
 ) -> None:
-    upload = sqlite_client.post("/uploads", content=b"x").json()["uri"]
+    upload = sqlite_client.post("/uploads", content=teacher).json()["uri"]
     folder = sqlite_settings.data_roots[0]
     # Examples name one upload and one folder.
     body = json.dumps(value).replace("file:///data/pets", folder.as_uri())
@@ -131,6 +154,7 @@ def test_every_example_is_accepted(
     for parameter, (collection, wanted) in made.items():
         if parameter in path:
             path = path.replace(f"{{{parameter}}}", sqlite_client.post(collection, json=wanted).json()["id"])
+    path = path.replace("{upload_id}", upload.removeprefix("upload:"))
     answer = sqlite_client.request(method, path, content=body, headers={"Content-Type": JSON})
     assert answer.status_code in (200, 201), answer.text
 

@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from cli.stack.stack import Stack
 from tests.cli.conftest import Ttm
 from tests.cli.test_commands import MISSING_ID, QUICK
 from tests.support.tiny import wait_until
 from ttm_client import Client
+from ttm_core.models import create_model
 
 
 @pytest.mark.parametrize("kind", ["teachers", "datasets"])
@@ -100,3 +102,17 @@ def test_queue_and_workers(ttm: Ttm, stack: Stack, data: Path) -> None:
             client.jobs.cancel(job_id)
     assert ttm("stores").stdout == ""
     assert json.loads(ttm("stores", "--json").stdout) == []
+
+
+def test_inspect_shows_the_architectures_that_a_local_file_fits(ttm: Ttm, tmp_path: Path) -> None:
+    path = tmp_path / "teacher.pt"
+    torch.save(create_model("mini/resnet8_025", num_classes=10).state_dict(), path)
+    shown = ttm("inspect", str(path))
+    assert shown.returncode == 0
+    assert "mini/resnet8_025\t100.0%\t10\tloads" in shown.stdout
+    uri = shown.stdout.splitlines()[0]
+    found = json.loads(ttm("inspect", uri, "--json").stdout)
+    assert found["candidates"][0]["architecture"] == "mini/resnet8_025"
+    path.write_bytes(b"no checkpoint")
+    assert ttm("inspect", str(path)).returncode == 1
+    assert ttm("inspect", str(tmp_path / "none")).returncode == 2

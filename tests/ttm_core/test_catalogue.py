@@ -5,6 +5,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 import timm
 
+from ttm_core.checkpoints.signatures import read_signatures
 from ttm_core.models import timm_name
 from ttm_core.models.build_catalogue import CATALOGUE, describe, names, tags
 from ttm_core.spec import catalogue
@@ -33,7 +34,9 @@ def test_catalogue_names_match_timm_and_the_project() -> None:
 
 @pytest.mark.parametrize("name", SAMPLE)
 def test_catalogue_rows_match_the_models(name: str) -> None:
-    assert describe(name) == (catalogue.find(name), None)
+    row, signature, reason = describe(name)
+    assert (row, reason) == (catalogue.find(name), None)
+    assert signature == next(each for each in read_signatures() if each.architecture == name)
 
 
 def test_published_sizes() -> None:

@@ -6,7 +6,7 @@ import typer
 
 from ttm_client.cli.jobs import compare, control, download, list, logs, show, submit, watch
 from ttm_client.cli.output import EXIT_CODES
-from ttm_client.cli.resources import catalogue, queue, registry, teacher_stores, uploads, webhooks
+from ttm_client.cli.resources import catalogue, inspect, queue, registry, teacher_stores, uploads, webhooks
 
 # Each entry point names a function that takes the Typer app and adds commands to it.
 COMMANDS_GROUP = "ttm.commands"
@@ -30,6 +30,7 @@ for command in (
     control.retry,
     compare.compare,
     download.download,
+    inspect.inspect,
     queue.queue,
     queue.workers,
     catalogue.architectures,

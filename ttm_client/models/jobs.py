@@ -29,6 +29,49 @@ class Upload(ApiModel):
     created_at: datetime
 
 
+class Candidate(ApiModel):
+    """An architecture that the tensors of a file fit. `score` is in [0, 1]; `loads` means completely, with `key_map` if
+    there is one.
+
+    >>> upload = client.uploads.create(trained)
+    >>> best = client.uploads.inspect(upload.id).candidates[0]
+    >>> best.architecture, best.loads, best.num_classes
+    ('mini/resnet8_025', True, 2)
+    """
+
+    architecture: str
+    score: float
+    loads: bool
+    num_classes: int | None
+    key_map: dict[str, str] | None
+    conversions: list[str]
+    missing: list[str]
+    missing_count: int
+    unexpected: list[str]
+    unexpected_count: int
+    mismatched: list[str]
+    mismatched_count: int
+    normalization: dict[str, list[float]]
+    input_size: list[int]
+
+
+class Inspection(ApiModel):
+    """What a file is. `problem` is None for a checkpoint that can be read; `candidates` are the best first.
+
+    >>> upload = client.uploads.create("teacher.safetensors")
+    >>> client.uploads.inspect(upload.id).problem
+    'The file is not a checkpoint of PyTorch, safetensors or ONNX.'
+    """
+
+    kind: str
+    problem: str | None
+    layout: str | None
+    tensors: int | None
+    parameters: int | None
+    architecture: str | None
+    candidates: list[Candidate]
+
+
 class Progress(ApiModel):
     """Progress of the current attempt. `fraction` is in [0, 1]; `eta_seconds` is the time to the end of training.
 
@@ -263,6 +306,7 @@ class Dryrun(ApiModel):
     spec: dict[str, Any]
     student: ModelSize
     teachers: list[ModelSize]
+    checkpoints: list[Inspection | None] = []
     teacher_store_bytes_per_image: int | None
     similar_job: str | None = None
     seconds: float | None = None

@@ -1,10 +1,11 @@
-"""Writes `ttm_core/catalogue.json`: `python -m ttm_core.models.build_catalogue`.
+"""Writes `catalogue.json` and `signatures.jsonl.xz`: `python -m ttm_core.models.build_catalogue`.
 
-Models are built and run on the meta device, which computes shapes only. Rows are appended to `catalogue.json.partial`,
-from which an interrupted run resumes.
+Models are built and run on the meta device, which computes shapes only. Rows are appended to `*.partial` files, from
+which an interrupted run resumes.
 """
 
 import json
+import lzma
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -17,8 +18,11 @@ from typing import Any
 import timm
 import torch
 from timm.models import get_pretrained_cfg
+from torch import nn
 
-from ttm_core.models import CIFAR, MINI, timm_name
+from ttm_core.checkpoints.signatures import SIGNATURES, Signature, encode
+from ttm_core.models import CIFAR, MINI, TORCHVISION, timm_name
+from ttm_core.models.adapt import signature_of
 from ttm_core.models.macs import count_macs, countable_attention
 from ttm_core.spec import catalogue
 from ttm_core.spec.catalogue import Architecture
@@ -29,28 +33,28 @@ _TAG_FIELDS = ("input_size", "mean", "std", "num_classes", "interpolation", "cro
 
 
 def names() -> list[str]:
-    """Every name in the catalogue in order: the project's models, then timm's."""
+    """Every name in the catalogue in order: the project's models, then timm's, then torchvision's."""
     own = [*(f"cifar/{name}" for name in CIFAR), *(f"mini/{name}" for name in MINI)]
-    registered = {timm_name(name) for name in own}
-    return [*own, *(name for name in timm.list_models() if name not in registered)]
+    others = [f"torchvision/{name}" for name in TORCHVISION]
+    registered = {timm_name(name) for name in (*own, *others)}
+    return [*own, *(name for name in timm.list_models() if name not in registered), *others]
 
 
-def describe(name: str) -> tuple[Architecture, str | None]:
-    """The row of one model, and the reason if its multiply-accumulates cannot be counted."""
+def describe(name: str) -> tuple[Architecture, Signature, str | None]:
+    """The row of one model, its tensors, and the reason if its multiply-accumulates cannot be counted."""
     registered = timm_name(name)
     configuration = get_pretrained_cfg(registered, allow_unregistered=False)
     assert configuration is not None
     macs, reason = None, None
     with countable_attention():
-        with torch.device("meta"):
-            model = timm.create_model(registered, pretrained=False).eval()
+        model = _on_meta(registered).eval()
         try:
             macs = count_macs(model, configuration.input_size)
         except Exception as error:  # timm models raise exceptions of any type on the meta device
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
     row = Architecture(
         name=name,
-        family=type(model).__module__.rpartition(".")[2],
+        family="torchvision" if name.startswith("torchvision/") else type(model).__module__.rpartition(".")[2],
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         macs=macs,
         input_size=configuration.input_size,
@@ -62,7 +66,16 @@ def describe(name: str) -> tuple[Architecture, str | None]:
         crop_pct=configuration.crop_pct,
         tags=tags(registered),
     )
-    return row, reason
+    return row, signature_of(model, name), reason
+
+
+def _on_meta(registered: str) -> nn.Module:
+    """A model on the meta device."""
+    try:
+        with torch.device("meta"):
+            return timm.create_model(registered, pretrained=False)
+    except NotImplementedError:  # the constructor computes with tensors
+        return timm.create_model(registered, pretrained=False).to("meta")
 
 
 def tags(registered: str) -> dict[str, dict[str, Any]]:
@@ -79,23 +92,40 @@ def tags(registered: str) -> dict[str, dict[str, Any]]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    partial = CATALOGUE.with_suffix(".json.partial")
-    lines = {json.loads(line)["name"]: line for line in partial.read_text().splitlines()} if partial.exists() else {}
+    rows, signatures = _Partial(CATALOGUE.with_suffix(".json.partial")), _Partial(SIGNATURES.with_suffix(".partial"))
     reasons: Counter[str] = Counter()
-    with partial.open("a", encoding="utf-8") as progress:
-        for name in names():
-            if name in lines:
-                continue
-            with _time_limit(SECONDS_PER_MODEL):
-                row, reason = describe(name)
-            lines[name] = _line(row)
-            print(lines[name], file=progress, flush=True)
-            if reason is not None:
-                reasons[reason] += 1
-                print(f"{name}: {reason}")
-    CATALOGUE.write_text("[\n" + ",\n".join(lines[name] for name in names()) + "\n]\n", encoding="utf-8")
-    partial.unlink()
-    print(f"{len(lines)} architectures; could not count multiply-accumulates of {reasons.total()}: {dict(reasons)}")
+    for name in names():
+        if name in rows.lines and name in signatures.lines:
+            continue
+        with _time_limit(SECONDS_PER_MODEL):
+            row, signature, reason = describe(name)
+        rows.append(name, _line(row))
+        signatures.append(name, encode(signature))
+        if reason is not None:
+            reasons[reason] += 1
+            print(f"{name}: {reason}")
+    CATALOGUE.write_text("[\n" + ",\n".join(rows.lines[name] for name in names()) + "\n]\n", encoding="utf-8")
+    document = "".join(f"{signatures.lines[name]}\n" for name in names()).encode()
+    SIGNATURES.write_bytes(lzma.compress(document, preset=9 | lzma.PRESET_EXTREME))
+    rows.path.unlink()
+    signatures.path.unlink()
+    print(f"{len(rows.lines)} architectures; could not count the operations of {reasons.total()}: {dict(reasons)}")
+
+
+class _Partial:
+    """Lines of JSON by the architecture that they describe, in a file from which an interrupted run resumes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines: dict[str, str] = {}
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+            row = json.loads(line)
+            self.lines[row["name"] if isinstance(row, dict) else row[0]] = line
+
+    def append(self, name: str, line: str) -> None:
+        self.lines[name] = line
+        with self.path.open("a", encoding="utf-8") as stream:
+            print(line, file=stream)
 
 
 def _line(row: Architecture) -> str:

@@ -31,7 +31,7 @@ Designs = Mapping[str, Design]
 def timm_name(name: str) -> str:
     """The name of a model in timm's registry: `cifar/resnet20` is `cifar_resnet20`."""
     folder, slash, model = name.partition("/")
-    return f"{folder}_{model}" if slash and folder in ("cifar", "mini") else name
+    return f"{folder}_{model}" if slash and folder in ("cifar", "mini", "torchvision") else name
 
 
 def create_model(

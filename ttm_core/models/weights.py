@@ -18,16 +18,14 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from ttm_core.checkpoints.key_map import without_wrappers
+from ttm_core.checkpoints.signatures import COUNTER
 from ttm_core.errors import ArchitectureMismatch, BadCheckpoint
 from ttm_core.reader.process import read_untrusted
 
 METADATA_KEY = "ttm"
-_COUNTER = "num_batches_tracked"
 _LISTED_MODULES = 5
 _FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
-
-# Prefixes added by wrappers: DataParallel, torch.compile, averaged and Lightning models.
-_PREFIXES = ("module.", "_orig_mod.", "ema.", "model.", "net.", "backbone.")
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ def read_weights(path: Path) -> Weights:
             subject="The checkpoint",
         )
         tensors, metadata = _read_safetensors(path if task == "safetensors" else converted)
-    return Weights(_checked(_without_prefixes(tensors)), layout, metadata if task == "safetensors" else {})
+    return Weights(_checked(without_wrappers(tensors)), layout, metadata if task == "safetensors" else {})
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> None:
@@ -103,7 +101,10 @@ def load_strictly(model: nn.Module, weights: Weights, architecture: str) -> None
     tensors = with_batch_counters(model, weights.tensors)
     if mismatch := describe_mismatch(model, tensors):
         raise ArchitectureMismatch(f"The checkpoint is not a {architecture}: {mismatch}")
-    model.load_state_dict(tensors)
+    # Some of torchvision's models read the version in the metadata of a state dict.
+    state = model.state_dict()
+    state.update(tensors)
+    model.load_state_dict(state)
 
 
 def with_batch_counters(model: nn.Module, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -111,7 +112,7 @@ def with_batch_counters(model: nn.Module, tensors: dict[str, torch.Tensor]) -> d
     missing = {
         key: torch.zeros_like(value)
         for key, value in model.state_dict().items()
-        if key.endswith(_COUNTER) and key not in tensors and key.removesuffix(_COUNTER) + "running_mean" in tensors
+        if key.endswith(COUNTER) and key not in tensors and key.removesuffix(COUNTER) + "running_mean" in tensors
     }
     return tensors | missing
 
@@ -129,7 +130,7 @@ def describe_mismatch(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> 
         ("unexpected", [key for key in tensors if key not in expected]),
         ("of another shape", [key for key in expected if key in tensors and tensors[key].shape != expected[key].shape]),
     ):
-        keys = [key for key in keys if not key.endswith(_COUNTER)]
+        keys = [key for key in keys if not key.endswith(COUNTER)]
         if not keys:
             continue
         keys.sort(key=lambda key: key.endswith(("running_mean", "running_var")) and key not in parameters)
@@ -164,17 +165,6 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, An
     except (ValueError, RecursionError):
         metadata = {}
     return tensors, metadata if isinstance(metadata, dict) else {}
-
-
-def _without_prefixes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    # torch's AveragedModel adds a counter.
-    tensors = {name: tensor for name, tensor in tensors.items() if name != "n_averaged"}
-    while tensors:
-        prefix = next((p for p in _PREFIXES if all(name.startswith(p) for name in tensors)), None)
-        if prefix is None:
-            break
-        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    return tensors
 
 
 def _checked(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

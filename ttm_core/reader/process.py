@@ -52,7 +52,11 @@ def read_untrusted(
         [sys.executable, "-m", "ttm_core.reader", task, json.dumps(rules)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+        env={
+            **_without_secrets(),
+            **_ENVIRONMENT,
+            "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+        },
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -77,6 +81,11 @@ def read_untrusted(
             f"or reading it needs more than {limits.memory} of memory (TTM_READER_MEMORY_BYTES)."
         )
     return _answer(raw, error, subject, limits)
+
+
+def _without_secrets() -> dict[str, str]:
+    """This process's environment without the service's settings and cloud credentials."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("TTM_", "AWS_"))}
 
 
 def _until_end(descriptor: int, deadline: float) -> bytes | None:

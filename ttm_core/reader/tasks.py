@@ -15,6 +15,11 @@ def run(task: str, arguments: dict[str, Any]) -> Any:
             from ttm_core.reader.safetensors_file import check
 
             return check(Path(arguments["source"]))
+        case "inspect":
+            from ttm_core.reader.inspection import inspect
+
+            found = inspect(Path(arguments["source"]), arguments["architecture"], arguments["key_map"])
+            return found.model_dump(mode="json")
         case "archive":
             from ttm_core.data.archives.unpack import unpack
 

@@ -17,6 +17,8 @@ from ttm_core.spec.optimizer.optimizers import Cosine, EmaSpec, GradientClipping
 Channels = Annotated[list[float], Field(min_length=1, max_length=4)]
 Uri = Annotated[str, Field(min_length=1, max_length=2048)]
 ArchitectureName = Annotated[str, Field(min_length=1, max_length=128)]
+KeyPrefix = Annotated[str, Field(max_length=300, pattern=r"^[^\x00-\x1f\x7f]*$")]
+KeyMap = Annotated[dict[KeyPrefix, KeyPrefix], Field(min_length=1, max_length=10_000)]
 ExportName = Literal["timm", "onnx", "onnx_int8"]
 
 
@@ -59,6 +61,17 @@ class TeacherSpec(Spec):
     class_map: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=100_000)] | None = Field(
         None,
         description="Index of each class of the dataset among the teacher's classes. Default: matched by name.",
+    )
+    key_map: KeyMap | None = Field(
+        None,
+        description="Prefixes of tensor names in the checkpoint and what replaces them, such as "
+        '`{"encoder.": "", "linear.": "fc."}`. The longest matching prefix applies. `POST /uploads/{id}/inspect` '
+        "proposes a map.",
+    )
+    identity_shortcuts: Literal["centered", "appended"] = Field(
+        "centered",
+        description="For CIFAR ResNets whose shortcuts have no parameters (option A of He et al. 2015): where the zero "
+        "channels are, on both sides or after the image's channels.",
     )
     allow_chance: bool = Field(
         False, description="Train even if the teacher's validation accuracy is not above chance, instead of failing."

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from ttm_client.asynchronous.paging import pages
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import ChecksumMismatch, Conflict, ConnectionFailed, Unavailable
-from ttm_client.models.jobs import Upload
+from ttm_client.models.jobs import Inspection, Upload
 from ttm_client.protocol import Advance, sha256_of
 
 _CHUNK = 1 << 20
@@ -108,6 +108,22 @@ class AsyncUploads:
         """
         async for item in pages(self._transport, "/uploads", {"limit": 200}):
             yield Upload.model_validate(item)
+
+    async def inspect(
+        self, upload_id: str, *, architecture: str | None = None, key_map: dict[str, str] | None = None
+    ) -> Inspection:
+        """Returns what a file is and which architectures its tensors fit. Takes seconds.
+
+        With `architecture`, compares the file with this one first; `key_map` renames its tensors before.
+
+        >>> upload = await client.uploads.create(trained)
+        >>> found = await client.uploads.inspect(upload.id)
+        >>> found.kind, found.candidates[0].architecture, found.candidates[0].loads
+        ('safetensors', 'mini/resnet8_025', True)
+        """
+        body = {"architecture": architecture, "key_map": key_map}
+        response = await self._transport.request("POST", f"/uploads/{quote(upload_id, safe='')}/inspect", body=body)
+        return Inspection.model_validate_json(response.content)
 
     async def delete(self, upload_id: str) -> None:
         """Deletes an upload. A job that refers to it and has not fetched it yet fails.

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from ttm_client.errors import ChecksumMismatch, Conflict, ConnectionFailed, Unavailable
-from ttm_client.models.jobs import Upload
+from ttm_client.models.jobs import Inspection, Upload
 from ttm_client.protocol import Advance, sha256_of
 from ttm_client.synchronous.paging import pages
 from ttm_client.synchronous.transport import Transport
@@ -107,6 +107,22 @@ class Uploads:
         """
         for item in pages(self._transport, "/uploads", {"limit": 200}):
             yield Upload.model_validate(item)
+
+    def inspect(
+        self, upload_id: str, *, architecture: str | None = None, key_map: dict[str, str] | None = None
+    ) -> Inspection:
+        """Returns what a file is and which architectures its tensors fit. Takes seconds.
+
+        With `architecture`, compares the file with this one first; `key_map` renames its tensors before.
+
+        >>> upload = client.uploads.create(trained)
+        >>> found = client.uploads.inspect(upload.id)
+        >>> found.kind, found.candidates[0].architecture, found.candidates[0].loads
+        ('safetensors', 'mini/resnet8_025', True)
+        """
+        body = {"architecture": architecture, "key_map": key_map}
+        response = self._transport.request("POST", f"/uploads/{quote(upload_id, safe='')}/inspect", body=body)
+        return Inspection.model_validate_json(response.content)
 
     def delete(self, upload_id: str) -> None:
         """Deletes an upload. A job that refers to it and has not fetched it yet fails.

@@ -1,15 +1,17 @@
 """Loads a teacher: a frozen model from a checkpoint, with its preprocessing and classes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from ttm_core.checkpoints.inspect import find_candidates
 from ttm_core.errors import ArchitectureMismatch, BadCheckpoint, BadDataset, BadSpec
 from ttm_core.models import create_model
+from ttm_core.models.adapt import adapt, signature_of
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.fold import fold_batch_norms
 from ttm_core.models.weights import load_strictly, read_weights
@@ -100,9 +102,13 @@ def load_teacher(spec: TeacherSpec, path: Path, *, image_size: int, class_names:
     metadata = weights.metadata
     architecture = spec.architecture or metadata.get("architecture")
     if not isinstance(architecture, str):
-        raise BadSpec("teacher.architecture is required, because the teacher's file does not name its architecture.")
+        raise BadSpec(
+            "teacher.architecture is required, because the teacher's file does not name its architecture."
+            f"{suggest_architectures(weights.tensors)}"
+        )
     cfg = catalogue.find(architecture)
     probe = create_model(architecture, num_classes=2)
+    weights = replace(weights, tensors=adapt(weights.tensors, signature_of(probe, architecture), spec))
     num_classes = _classes(probe, weights.tensors)
     if spec.num_classes not in (None, num_classes):
         raise BadSpec(f"teacher.num_classes is {spec.num_classes}, but the checkpoint has {num_classes} classes.")
@@ -119,7 +125,10 @@ def load_teacher(spec: TeacherSpec, path: Path, *, image_size: int, class_names:
     class_names = class_names or _teacher_classes(num_classes, teacher_names, spec.class_map)
     class_map = match_classes(num_classes, teacher_names, class_names, spec.class_map)
     model = create_model(architecture, num_classes=num_classes, in_chans=channels, image_size=size)
-    load_strictly(model, weights, architecture)
+    try:
+        load_strictly(model, weights, architecture)
+    except ArchitectureMismatch as error:
+        raise ArchitectureMismatch(f"{error.message}.{suggest_architectures(weights.tensors)}") from error
     model.eval().requires_grad_(False)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     model = fold_batch_norms(model, channels, size)
@@ -136,6 +145,17 @@ def load_teacher(spec: TeacherSpec, path: Path, *, image_size: int, class_names:
         preprocess=Preprocess(channels, size, normalization),
         layout=weights.layout,
     )
+
+
+def suggest_architectures(tensors: Mapping[str, torch.Tensor]) -> str:
+    """A sentence that names the architectures which the tensors fit completely; empty if there is none."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    fitting = [candidate for candidate in find_candidates(shapes) if candidate.loads]
+    if not fitting:
+        return ""
+    names = " or ".join(candidate.architecture for candidate in fitting[:3])
+    mapped = " with the key_map that `POST /uploads/{id}/inspect` proposes" if fitting[0].key_map else ""
+    return f" Its tensors fit {names}{mapped}."
 
 
 def _classes(probe: nn.Module, tensors: Mapping[str, torch.Tensor]) -> int:

@@ -44,6 +44,14 @@ def convert(source: Path, target: Path) -> str:
     return layout
 
 
+def read_shapes(source: Path) -> tuple[dict[str, tuple[int, ...]], str]:
+    """The shapes of the state dict's tensors by name, and its layout. Reads no numbers. Raises BadCheckpoint."""
+    with _opened(source) as (loaded, _):
+        tensors, layout = _find_tensors(loaded)
+        _check(tensors, source.stat().st_size)
+    return {name: tensor.shape for name, tensor in tensors.items()}, layout
+
+
 @contextmanager
 def _opened(source: Path) -> Iterator[tuple[Any, _Read]]:
     with source.open("rb") as stream:

@@ -1,0 +1,156 @@
+"""Inspection of uploaded checkpoints, and what validation makes of it."""
+
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from fastapi.testclient import TestClient
+
+from tests.api.test_bad_requests import assert_problem
+from ttm_core.models import create_model
+from ttm_jobs.settings import Settings
+
+Upload = Callable[[bytes], str]
+
+
+def saved(state: dict[str, Any]) -> bytes:
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    return stream.getvalue()
+
+
+@pytest.fixture
+def upload(client: TestClient) -> Upload:
+    """Uploads bytes and returns the id."""
+    return lambda content: str(client.post("/uploads?filename=teacher.pt", content=content).json()["id"])
+
+
+@pytest.fixture
+def body(settings: Settings) -> dict[str, Any]:
+    return {"student": "mini/resnet8_025", "dataset": settings.data_roots[0].as_uri()}
+
+
+def resnet8() -> dict[str, Any]:
+    torch.manual_seed(0)
+    return create_model("mini/resnet8_025", num_classes=10).state_dict()
+
+
+def test_a_checkpoint_is_described(client: TestClient, upload: Upload) -> None:
+    state = resnet8()
+    found = client.post(f"/uploads/{upload(saved({'state_dict': state}))}/inspect").json()
+    assert (found["kind"], found["problem"], found["layout"]) == ("torch", None, "state_dict")
+    assert found["tensors"] == len(state)
+    best = found["candidates"][0]
+    assert (best["architecture"], best["loads"], best["num_classes"]) == ("mini/resnet8_025", True, 10)
+
+
+def test_a_file_in_parts_and_a_safetensors_file_are_described(client: TestClient) -> None:
+    content = safetensors.torch.save(resnet8())
+    head = {"Tus-Resumable": "1.0.0", "Content-Type": "application/offset+octet-stream"}
+    created = client.post("/uploads", headers={"Tus-Resumable": "1.0.0", "Upload-Length": str(len(content))})
+    where = created.headers["location"]
+    for start in range(0, len(content), 10_000):
+        part = content[start : start + 10_000]
+        assert client.patch(where, content=part, headers={**head, "Upload-Offset": str(start)}).status_code == 204
+    deadline = time.monotonic() + 60
+    while client.get(where).json()["state"] != "complete":
+        assert time.monotonic() < deadline
+    found = client.post(f"{where}/inspect").json()
+    assert (found["kind"], found["candidates"][0]["loads"]) == ("safetensors", True)
+
+
+def test_a_file_larger_than_the_copied_ends_is_described(
+    client: TestClient, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.receiving.inspection._HEAD_BYTES", 10_000)
+    monkeypatch.setattr("api.receiving.inspection._TAIL_BYTES", 10_000)
+    state = create_model("mini/resnet8_150", num_classes=10).state_dict()
+    content = saved(state)
+    assert len(content) > 100_000
+    found = client.post(f"/uploads/{upload(content)}/inspect").json()
+    assert found["candidates"][0]["architecture"] == "mini/resnet8_150"
+
+
+@pytest.mark.parametrize("content", [b"no checkpoint at all", saved({"x": torch.zeros(3)})[:200], b"\x80\x02junk" * 9])
+def test_a_file_that_is_no_checkpoint_has_a_problem(client: TestClient, upload: Upload, content: bytes) -> None:
+    answer = client.post(f"/uploads/{upload(content)}/inspect")
+    assert answer.status_code == 200
+    assert answer.json()["problem"]
+    assert answer.json()["candidates"] == []
+
+
+def test_uploads_of_other_projects_and_wrong_questions_are_refused(client: TestClient, upload: Upload) -> None:
+    assert_problem(client.post("/uploads/01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10/inspect"), 404, "upload_not_found")
+    path = f"/uploads/{upload(saved(resnet8()))}/inspect"
+    assert_problem(client.post(path, json={"architectur": "resnet18"}), 422, "invalid_request")
+    assert_problem(client.post(path, json={"key_map": {"a\u0000": "b"}}), 422, "invalid_request")
+    assert_problem(client.post(path, content=b"{" * 3_000_000), 413, "too_large")
+
+
+def test_a_key_map_is_tried_before_it_is_used(client: TestClient, upload: Upload) -> None:
+    renamed = {name.replace("layer", "stage").replace("fc.", "last."): value for name, value in resnet8().items()}
+    path = f"/uploads/{upload(saved(renamed))}/inspect"
+    best = client.post(path, json={"architecture": "mini/resnet8_025"}).json()["candidates"][0]
+    assert best["loads"]
+    tried = client.post(path, json={"architecture": "mini/resnet8_025", "key_map": best["key_map"]}).json()
+    assert tried["candidates"][0]["loads"]
+    assert tried["candidates"][0]["key_map"] is None
+    wrong = client.post(path, json={"architecture": "mini/resnet8_025", "key_map": {"nothing.": "fc."}}).json()
+    assert "starts with 'nothing.'" in wrong["problem"]
+
+
+def test_validation_accepts_a_teacher_that_fits(client: TestClient, upload: Upload, body: dict[str, Any]) -> None:
+    teacher = {"checkpoint": f"upload:{upload(saved(resnet8()))}", "architecture": "mini/resnet8_025"}
+    result = client.post("/jobs/validate", json={**body, "teacher": teacher}).json()
+    assert result["checkpoints"][0]["candidates"][0]["loads"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer", "detail"),
+    [
+        ({}, "/teacher/architecture", "The tensors fit mini/resnet8_025."),
+        ({"architecture": "resnet18"}, "/teacher/architecture", "The tensors fit mini/resnet8_025."),
+        ({"architecture": "mini/resnet8_025", "num_classes": 7}, "/teacher/num_classes", "has 10 classes"),
+        ({"architecture": "mini/resnet8_025", "key_map": {"x.": ""}}, "/teacher/key_map", "starts with 'x.'"),
+    ],
+)
+def test_validation_names_the_field_and_the_way_out(
+    client: TestClient, upload: Upload, body: dict[str, Any], fields: dict[str, Any], pointer: str, detail: str
+) -> None:
+    teacher = {"checkpoint": f"upload:{upload(saved(resnet8()))}", **fields}
+    answer = client.post("/jobs/validate", json={**body, "teacher": teacher})
+    assert_problem(answer, 422, "unusable_checkpoint")
+    (error,) = answer.json()["errors"]
+    assert error["pointer"] == pointer
+    assert detail in error["detail"]
+
+
+def test_validation_refuses_a_file_that_is_no_checkpoint(
+    client: TestClient, upload: Upload, body: dict[str, Any]
+) -> None:
+    teachers = [f"upload:{upload(b'some text')}", f"upload:{upload(saved(resnet8()))}"]
+    answer = client.post("/jobs/validate", json={**body, "teachers": teachers})
+    assert_problem(answer, 422, "unusable_checkpoint")
+    pointers = [error["pointer"] for error in answer.json()["errors"]]
+    assert pointers == ["/teachers/0/checkpoint", "/teachers/1/architecture"]
+
+
+def test_the_reader_has_no_secrets_in_its_environment(
+    client: TestClient, upload: Upload, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TTM_DATABASE_URL", "postgresql://user:swordfish@host/db")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "swordfish")
+    # A wrapper in place of Python writes down the environment that the reader gets.
+    seen = tmp_path / "environment"
+    wrapper = tmp_path / "python"
+    wrapper.write_text(f"#!/bin/sh\nenv > {seen}\nexit 1\n")
+    wrapper.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(wrapper))
+    client.post(f"/uploads/{upload(saved(resnet8()))}/inspect")
+    assert "swordfish" not in seen.read_text()
+    assert "PYTHONPATH" in seen.read_text()

@@ -1,0 +1,76 @@
+"""`ttm inspect`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ttm_client.cli.output import (
+    JsonOption,
+    UrlOption,
+    console,
+    count,
+    messages,
+    print_json,
+    print_rows,
+    service,
+    transfer,
+)
+from ttm_client.models.jobs import Candidate, Inspection
+
+
+def inspect(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Checkpoint: a local file or upload:ID.")],
+    architecture: Annotated[str | None, typer.Option(help="Architecture to compare the file with.")] = None,
+    json: JsonOption = False,
+    url: UrlOption = None,
+) -> None:
+    """Show what a checkpoint is and which architectures it fits. Uploads a local file, once."""
+    with service(url) as client:
+        uri = file
+        if not file.startswith("upload:"):
+            path = Path(file)
+            if not path.is_file():
+                raise typer.BadParameter(f"There is no file {file}.", param_hint="FILE")
+            with transfer(f"uploading {path.name}", quiet=json) as progress:
+                uri = client.uploads.ensure(path, progress).uri
+        found = client.uploads.inspect(uri.removeprefix("upload:"), architecture=architecture)
+    if json:
+        print_json(found)
+        raise typer.Exit(1 if found.problem else 0)
+    _print(found, uri)
+    if found.problem:
+        raise typer.Exit(1)
+
+
+def _print(found: Inspection, uri: str) -> None:
+    console.print(uri, highlight=False)
+    if found.problem:
+        messages.print(found.problem, highlight=False, markup=False)
+        return
+    size = f", {count(found.tensors)} tensors, {count(found.parameters)} parameters" if found.tensors else ""
+    console.print(f"{found.kind}{size}", highlight=False)
+    if not found.candidates:
+        console.print("No architecture has similar tensors.")
+        return
+    rows = [
+        (candidate.architecture, f"{candidate.score:.1%}", str(candidate.num_classes or ""), _verdict(candidate))
+        for candidate in found.candidates
+    ]
+    print_rows(("ARCHITECTURE", "MATCH", "CLASSES", "RESULT"), rows)
+    key_map = found.candidates[0].key_map
+    if key_map is not None:
+        console.print("key_map:")
+        for old, new in key_map.items():
+            console.print(f"  {old!r}: {new!r}", highlight=False, markup=False)
+
+
+def _verdict(candidate: Candidate) -> str:
+    if candidate.loads:
+        return "loads with key_map" if candidate.key_map else "loads"
+    parts = (
+        (candidate.missing_count, "missing"),
+        (candidate.unexpected_count, "unexpected"),
+        (candidate.mismatched_count, "of another shape"),
+    )
+    return ", ".join(f"{number} {what}" for number, what in parts if number)

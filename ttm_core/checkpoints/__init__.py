@@ -1,0 +1,1 @@
+"""Recognizes foreign checkpoints by the names and shapes of their tensors. Torch-free."""

@@ -1,0 +1,61 @@
+"""The names and shapes of the tensors of every architecture in the catalogue.
+
+`python -m ttm_core.models.build_catalogue` writes `signatures.jsonl.xz`.
+"""
+
+import json
+import lzma
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+Shape = tuple[int, ...]
+
+SIGNATURES = Path(__file__).with_name("signatures.jsonl.xz")
+# Counters of batch norms. Files written before PyTorch 0.4.1 lack them.
+COUNTER = "num_batches_tracked"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The tensors of an architecture: shapes by name in the order of the state dict, without counters."""
+
+    architecture: str
+    shapes: Mapping[str, Shape]
+    classifier: str | None = None
+    """Module whose first dimension is the number of classes."""
+    first_conv: str | None = None
+    """Module whose second dimension is the number of channels of the image."""
+    ignored: tuple[str, ...] = field(default=())
+    """Prefixes of tensors that files may have in addition."""
+
+    def fits(self, name: str, shape: Shape) -> bool:
+        """Returns whether a file's tensor fits, with any number of classes and image channels."""
+        expected = self.shapes.get(name)
+        if expected is None or len(expected) != len(shape):
+            return False
+        free = self.free_dimension(name)
+        return all(free == index or a == b for index, (a, b) in enumerate(zip(expected, shape, strict=True)))
+
+    def free_dimension(self, name: str) -> int | None:
+        """The dimension of a tensor that depends on the number of classes or image channels."""
+        module, _, leaf = name.rpartition(".")
+        if module == self.classifier:
+            return 0
+        return 1 if module == self.first_conv and leaf == "weight" else None
+
+
+def encode(signature: Signature) -> str:
+    """One line of the file."""
+    shapes = [[name, list(shape)] for name, shape in signature.shapes.items()]
+    ends = [signature.classifier, signature.first_conv, list(signature.ignored)]
+    return json.dumps([signature.architecture, *ends, shapes], separators=(",", ":"))
+
+
+def read_signatures() -> Iterator[Signature]:
+    """Yields the signatures in the order of the catalogue. Takes about a second."""
+    with lzma.open(SIGNATURES, "rt", encoding="utf-8") as stream:
+        for line in stream:
+            architecture, classifier, first_conv, ignored, shapes = json.loads(line)
+            by_name = {name: tuple(shape) for name, shape in shapes}
+            yield Signature(architecture, by_name, classifier, first_conv, tuple(ignored))

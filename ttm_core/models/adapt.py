@@ -1,0 +1,92 @@
+"""Converts the tensors of foreign checkpoints to those of an architecture: names, classifiers, shortcuts."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ttm_core.checkpoints.fit import Fit, fit
+from ttm_core.checkpoints.signatures import COUNTER, Signature
+from ttm_core.models.torchvision_models import AUXILIARY
+from ttm_core.spec.job import TeacherSpec
+
+log = logging.getLogger("ttm_core")
+
+
+def signature_of(model: nn.Module, architecture: str) -> Signature:
+    """The names and shapes of a model's tensors."""
+    shapes = {name: tuple(t.shape) for name, t in model.state_dict().items() if not name.endswith(COUNTER)}
+    return Signature(
+        architecture=architecture,
+        shapes=shapes,
+        classifier=_first_name(model, "classifier"),
+        first_conv=_first_name(model, "first_conv"),
+        ignored=AUXILIARY if architecture.startswith("torchvision/") else (),
+    )
+
+
+def _first_name(model: nn.Module, field: str) -> str | None:
+    names = model.pretrained_cfg.get(field)  # type: ignore[union-attr,operator]
+    name = names[0] if isinstance(names, list | tuple) and names else names
+    return name if isinstance(name, str) else None
+
+
+def adapt(tensors: Mapping[str, Tensor], signature: Signature, spec: TeacherSpec) -> dict[str, Tensor]:
+    """Renames the tensors of a checkpoint for an architecture and adds those that it expresses without parameters.
+
+    The result may still not fit; loading it strictly reports what is missing.
+
+    Args:
+        tensors: of the checkpoint by name.
+        signature: of the architecture.
+        spec: the teacher, with its `key_map` and `identity_shortcuts`.
+
+    Raises:
+        BadSpec: the key map does not apply to the checkpoint.
+    """
+    found = fit({name: tuple(tensor.shape) for name, tensor in tensors.items()}, signature, spec.key_map)
+    if found.how == "known_renames" and not found.complete:
+        return dict(tensors)
+    counters = {name: tensor for name, tensor in tensors.items() if name.endswith(COUNTER)}
+    renamed = {new: tensors[old] for old, new in found.renamed.items()} | _renamed_counters(counters, found)
+    if found.identity_shortcuts:
+        renamed |= identity_shortcuts(
+            signature, found.identity_shortcuts, centered=spec.identity_shortcuts == "centered"
+        )
+        log.info("shortcuts without parameters became fixed 1x1 convolutions")
+    return renamed
+
+
+def _renamed_counters(counters: Mapping[str, Tensor], found: Fit) -> dict[str, Tensor]:
+    modules = {old.rpartition(".")[0]: new.rpartition(".")[0] for old, new in found.renamed.items()}
+    renamed = {}
+    for name, tensor in counters.items():
+        module = name.rpartition(".")[0]
+        if module in modules:  # counters of dropped modules are dropped with them
+            renamed[f"{modules[module]}.{COUNTER}" if modules[module] else COUNTER] = tensor
+    return renamed
+
+
+def identity_shortcuts(signature: Signature, modules: Sequence[str], *, centered: bool) -> dict[str, Tensor]:
+    """The tensors of 1x1 convolutions and batch norms that equal subsampling and zero channels.
+
+    Args:
+        signature: of a CIFAR ResNet.
+        modules: its shortcuts, such as `layer2.0.downsample`.
+        centered: whether the zero channels are on both sides of the input's channels, or after them.
+    """
+    tensors: dict[str, Tensor] = {}
+    for module in modules:
+        out_channels, in_channels, *_ = signature.shapes[f"{module}.0.weight"]
+        start = (out_channels - in_channels) // 2 if centered else 0
+        weight = torch.zeros(out_channels, in_channels, 1, 1)
+        channels = torch.arange(in_channels)
+        weight[start + channels, channels] = 1
+        tensors[f"{module}.0.weight"] = weight
+        tensors[f"{module}.1.weight"] = torch.ones(out_channels)
+        tensors[f"{module}.1.bias"] = torch.zeros(out_channels)
+        tensors[f"{module}.1.running_mean"] = torch.zeros(out_channels)
+        # The norm divides by the root of variance + epsilon.
+        tensors[f"{module}.1.running_var"] = torch.full((out_channels,), 1 - nn.BatchNorm2d(1).eps)
+    return tensors

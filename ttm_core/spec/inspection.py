@@ -1,0 +1,57 @@
+"""What inspecting an uploaded checkpoint finds. Torch-free."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ttm_core.spec.base import Spec
+from ttm_core.spec.job import ArchitectureName, KeyMap, Normalization
+
+Names = Annotated[list[str], Field(max_length=20)]
+
+
+class InspectionRequest(Spec):
+    """What to compare a file with."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"architecture": "resnet50"}})
+
+    architecture: ArchitectureName | None = Field(None, description="Listed first among the candidates.")
+    key_map: KeyMap | None = Field(None, description="Renames for this architecture, as in `teacher.key_map`.")
+
+
+class Candidate(BaseModel):
+    """An architecture, and how well the tensors of a file fit it."""
+
+    architecture: str
+    score: float = Field(description="Share of the tensors of file and architecture that match, from 0 to 1.")
+    loads: bool = Field(description="Whether the file loads as this architecture, with `key_map` if there is one.")
+    num_classes: int | None = Field(description="Number of classes in the file.")
+    key_map: KeyMap | None = Field(
+        description="Proposed `teacher.key_map`; null if the names match or ttm knows the renames. Check the "
+        "accuracy of the teacher: equal shapes do not prove an equal meaning."
+    )
+    conversions: list[Literal["known_renames", "identity_shortcuts", "auxiliary_classifiers_dropped"]] = Field(
+        description="Changes that loading makes without being asked."
+    )
+    missing: Names = Field(description="Tensors that the file lacks; at most 20 are listed.")
+    missing_count: int
+    unexpected: Names = Field(description="Tensors that the architecture lacks; at most 20 are listed.")
+    unexpected_count: int
+    mismatched: Names = Field(description="Tensors of another shape; at most 20 are listed.")
+    mismatched_count: int
+    normalization: Normalization = Field(description="Normalization of the architecture's published weights.")
+    input_size: list[int] = Field(description="Channels, height and width of the architecture's default input.")
+
+
+class Inspection(BaseModel):
+    """What a file is, and which architectures it fits, the best first."""
+
+    kind: Literal["safetensors", "torch", "onnx", "archive", "unknown"] = Field(
+        description="torch: a file of torch.save. archive: a zip or tar archive, such as a dataset."
+    )
+    problem: str | None = Field(description="Why the file cannot be used as a checkpoint; null if it can be read.")
+    layout: str | None = Field(None, description="Key under which the file has its weights, or its format.")
+    tensors: int | None = Field(None, description="Number of tensors.")
+    parameters: int | None = Field(None, description="Number of elements of all tensors.")
+    architecture: str | None = Field(None, description="Architecture named in the file's metadata.")
+    candidates: list[Candidate] = []
