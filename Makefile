@@ -6,7 +6,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.requirements.lock
-PACKAGES := packaging/client packaging/core packaging/service
+PACKAGES := packaging/client packaging/core packaging/measure packaging/service
 UV := $(BIN)/uv --quiet
 
 setup: $(STAMP)
@@ -40,7 +40,7 @@ check: lint types
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist worksteal $(CHECKED)
 
 CHECKED := tests/ttm_core/losses tests/ttm_core/methods tests/ttm_core/optim tests/ttm_core/models tests/ttm_core/report \
-           tests/ttm_core/teacher_store tests/ttm_core/data tests/docs/test_reference.py tests/cli/test_specs.py
+           tests/ttm_core/teacher_store tests/ttm_core/data tests/ttm_measure tests/docs/test_reference.py tests/cli/test_specs.py
 
 lint: setup
 	$(BIN)/ruff check .
@@ -102,12 +102,12 @@ docs-reference: openapi
 
 # The locks, after a change of the dependencies: everything, and the API's image. They name no index and no host.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
-           --no-emit-find-links --no-emit-package ttm-client --no-emit-package ttm-core
+           --no-emit-find-links --no-emit-package ttm-client --no-emit-package ttm-core --no-emit-package ttm-measure
 lock:
 	$(COMPILE) --extra worker --extra traces --group pyproject.toml:dev $(addsuffix /pyproject.toml,$(PACKAGES)) -o requirements.lock
 	$(COMPILE) --constraint requirements.lock packaging/client/pyproject.toml packaging/service/pyproject.toml -o deploy/api.lock
 
-# The three wheels: ttm-client, ttm-core and ttm-service.
+# The four wheels: ttm-client, ttm-core, ttm-measure and ttm-service.
 dist: setup
 	rm -rf dist
 	for package in $(PACKAGES); do $(UV) build --wheel --no-build-isolation --python $(BIN)/python --out-dir dist $$package || exit 1; done

@@ -11,6 +11,7 @@ WORKDIR /app
 COPY worker/ worker/
 COPY ttm_jobs/ ttm_jobs/
 COPY ttm_core/ ttm_core/
+COPY ttm_measure/ ttm_measure/
 COPY migrations/ migrations/
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER ttm

@@ -1,5 +1,6 @@
 """Each wheel of `make dist`, installed alone into an empty environment and used."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from tests.support.tiny import wait_until
 from tests.ttm_core.factories import digits_idx
+from tests.ttm_measure.factories import conv_classifier
 from ttm_jobs.broker.embedded import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +23,7 @@ UV = [sys.executable, "-m", "uv", "--quiet"]
 TOP_LEVEL = {
     "ttm-client": {"ttm_client"},
     "ttm-core": {"ttm_core"},
+    "ttm-measure": {"ttm_measure"},
     "ttm-service": {"ttm_service"},
 }
 
@@ -29,7 +32,7 @@ TOP_LEVEL = {
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The built wheels by the name of their distribution."""
     folder = tmp_path_factory.mktemp("dist")
-    for package in ("client", "core", "service"):
+    for package in ("client", "core", "measure", "service"):
         build = ["build", "--wheel", "--no-build-isolation", "--python", sys.executable, "--out-dir", str(folder)]
         subprocess.run([*UV, *build, str(ROOT / "packaging" / package)], check=True)
     return {path.name.split("-")[0].replace("_", "-"): path for path in folder.glob("*.whl")}
@@ -77,7 +80,7 @@ def test_client_runs_alone(wheels: dict[str, Path], tmp_path: Path) -> None:
 
 
 def test_core_trains_alone(wheels: dict[str, Path], tmp_path: Path) -> None:
-    binaries = install(tmp_path / "venv", str(wheels["ttm-core"]))
+    binaries = install(tmp_path / "venv", str(wheels["ttm-core"]), str(wheels["ttm-measure"]))
     spec = {
         "dataset": digits_idx(tmp_path / "digits").as_uri(),
         "student": "mini/resnet8_025",
@@ -89,6 +92,16 @@ def test_core_trains_alone(wheels: dict[str, Path], tmp_path: Path) -> None:
     run(tmp_path, str(binaries / "python"), "-m", "ttm_core", "distill", "spec.json", "--out", "run")
     code = "from ttm_core.export import load_student; print(load_student('run/out/student.safetensors').architecture)"
     assert run(tmp_path, str(binaries / "python"), "-c", code) == "mini/resnet8_025\n"
+
+
+def test_measure_runs_alone(wheels: dict[str, Path], tmp_path: Path) -> None:
+    binaries = install(tmp_path / "venv", str(wheels["ttm-measure"]))
+    model = conv_classifier(tmp_path / "student.onnx")
+    output = run(tmp_path, str(binaries / "python"), "-m", "ttm_measure", str(model), "--seconds", "0.2", "--json")
+    (measured,) = json.loads(output)
+    assert measured["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
+    installed = json.loads(run(tmp_path, *UV, "pip", "list", "--format", "json", "--python", str(binaries / "python")))
+    assert not {"torch", "ttm-core", "ttm-client"} & {package["name"] for package in installed}
 
 
 @pytest.fixture

@@ -1,0 +1,119 @@
+"""The process that runs ONNX files: `python -m ttm_measure.child`, with a request as a line of JSON on standard input.
+
+Writes one JSON object to standard output. Ends when standard input is closed.
+"""
+
+import gc
+import json
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import onnxruntime  # type: ignore[import-untyped]
+
+from ttm_measure import machine
+from ttm_measure.graph import CheckedFile, read_checked
+from ttm_measure.profiler import profile_file
+from ttm_measure.schema import MeasureError, Measurement
+from ttm_measure.session import PROVIDER, Session, run_or_fail
+from ttm_measure.timing import time_interleaved
+
+_ADDRESS_SPACE = 8 * 2**30  # libraries reserve ranges that they never use
+_PROFILE_BYTES = 2**30
+
+
+def main() -> None:
+    request = json.loads(sys.stdin.buffer.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _limit(request["memory_bytes"], request["cpu_seconds"])
+    try:
+        answer: dict[str, Any] = {"results": _run(request)}
+    except MeasureError as error:
+        answer = {"code": error.code, "message": error.message}
+    except MemoryError:
+        answer = {"code": "memory", "message": "there is not enough memory to read the model"}
+    with os.fdopen(1, "wb", closefd=False) as out:
+        out.write(json.dumps(answer).encode())
+    # ONNX Runtime may hang or crash at exit after it failed to allocate memory.
+    os._exit(0)
+
+
+def _run(request: dict[str, Any]) -> list[dict[str, Any]]:
+    files = [read_checked(Path(path), request["file_bytes"]) for path in request["files"]]
+    batch, threads = request["batch"], request["threads"]
+    if request["task"] == "profile":
+        machine.pin(threads)
+        return [run_or_fail(partial(profile_file, file, batch=batch, threads=threads)).model_dump() for file in files]
+    accuracy = {"relative_error": request["relative_error"], "seconds": request["seconds"]}
+    return [measured.model_dump() for measured in _measure(files, batch, threads, **accuracy)]
+
+
+def _measure(
+    files: Sequence[CheckedFile], batch: int, threads: int, *, relative_error: float, seconds: float
+) -> list[Measurement]:
+    pinned = machine.pin(threads)
+    sessions, memory = [], []
+    for file in files:
+        before = machine.reset_peak_memory()
+        session = run_or_fail(partial(Session, file, batch=batch, threads=threads))
+        run_or_fail(session.run)
+        sessions.append(session)
+        peak = machine.peak_memory()
+        memory.append(max(0, peak - before) if peak is not None and before is not None else None)
+    gc.disable()
+    latencies = run_or_fail(
+        lambda: time_interleaved([session.run for session in sessions], relative_error=relative_error, seconds=seconds)
+    )
+    return [
+        Measurement(
+            sha256=file.sha256,
+            runtime_version=onnxruntime.__version__,
+            provider=PROVIDER,
+            cpu=machine.cpu_model(),
+            precision=file.precision,
+            batch=batch,
+            threads=threads,
+            pinned=pinned,
+            p50_ms=latency.p50_ms,
+            p90_ms=latency.p90_ms,
+            throughput=batch * 1000 / latency.p50_ms,
+            repeats=latency.repeats,
+            relative_error=latency.relative_error,
+            load_ms=session.load_ms,
+            peak_memory_bytes=peak,
+        )
+        for file, session, latency, peak in zip(files, sessions, latencies, memory, strict=True)
+    ]
+
+
+def _limit(memory_bytes: int, cpu_seconds: int) -> None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    for limit, value in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_DATA, memory_bytes),
+        (resource.RLIMIT_AS, memory_bytes + _ADDRESS_SPACE),
+        (resource.RLIMIT_CPU, cpu_seconds),
+        (resource.RLIMIT_FSIZE, _PROFILE_BYTES),
+    ):
+        with suppress(ValueError, OSError):  # not supported by this system
+            hard = resource.getrlimit(limit)[1]
+            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.setrlimit(limit, (value, value))
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 1 << 16):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Measures ONNX files in a process of their own, with limits on memory and time.
+
+A graph that crashes ONNX Runtime, loops or allocates without end fails with MeasureError and leaves the caller intact.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ttm_measure.schema import MeasureError, Measurement, Profile
+
+# Thread pools of NumPy's libraries count against the limits.
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one measuring process.
+
+    Attributes:
+        memory_bytes: private memory.
+        seconds: wall-clock time of the process.
+        file_bytes: size of each ONNX file.
+    """
+
+    memory_bytes: int = 4 * 2**30
+    seconds: float = 120.0
+    file_bytes: int = 2**30
+
+
+def measure(
+    path: str | os.PathLike[str],
+    *,
+    batch: int = 1,
+    threads: int = 1,
+    relative_error: float = 0.02,
+    seconds: float = 5.0,
+    limits: Limits | None = None,
+) -> Measurement:
+    """Measures one ONNX file in ONNX Runtime on the CPU.
+
+    The process is pinned to `threads` cores where the system supports it. After a warm-up, runs repeat until the median
+    latency is known to `relative_error`, or for `seconds`; `Measurement.relative_error` tells which.
+
+    Raises:
+        MeasureError: the file is refused, cannot run, or exceeds a limit.
+    """
+    (result,) = compare(
+        [path], batch=batch, threads=threads, relative_error=relative_error, seconds=seconds, limits=limits
+    )
+    return result
+
+
+def compare(
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    batch: int = 1,
+    threads: int = 1,
+    relative_error: float = 0.02,
+    seconds: float = 5.0,
+    limits: Limits | None = None,
+) -> list[Measurement]:
+    """Measures several files in alternating blocks, so that the load of the machine affects all of them alike.
+
+    Takes up to `seconds` for each file.
+
+    Raises:
+        MeasureError: one of the files is refused, cannot run, or exceeds a limit.
+    """
+    request = {"batch": batch, "threads": threads, "relative_error": relative_error, "seconds": seconds}
+    return [Measurement.model_validate(result) for result in _run("measure", paths, request, limits or Limits())]
+
+
+def profile(path: str | os.PathLike[str], *, batch: int = 1, threads: int = 1, limits: Limits | None = None) -> Profile:
+    """Per-operator time of one ONNX file, from ONNX Runtime's profiler.
+
+    Raises:
+        MeasureError: the file is refused, cannot run, or exceeds a limit.
+    """
+    (result,) = _run("profile", [path], {"batch": batch, "threads": threads}, limits or Limits())
+    return Profile.model_validate(result)
+
+
+def _run(
+    task: Literal["measure", "profile"],
+    paths: Sequence[str | os.PathLike[str]],
+    request: dict[str, float],
+    limits: Limits,
+) -> list[dict[str, Any]]:
+    names = ", ".join(Path(path).name for path in paths)
+    message = {
+        "task": task,
+        "files": [os.path.abspath(path) for path in paths],
+        **request,
+        "memory_bytes": limits.memory_bytes,
+        "file_bytes": limits.file_bytes,
+        # A thread that ignores the wall-clock limit ends when its CPU time is used up.
+        "cpu_seconds": int((limits.seconds + 1) * max(1, request["threads"])),
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "ttm_measure.child"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(part or os.getcwd() for part in sys.path)},
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            # The pipe stays open: the process ends when its parent does.
+            process.stdin.write(json.dumps(message).encode() + b"\n")
+            process.stdin.flush()
+            output = _read_to_end(process, limits.seconds)
+        except BrokenPipeError:
+            output = b""
+        finally:
+            process.kill()
+    if output is None:
+        raise MeasureError("time", f"{names} was not measured within {limits.seconds:g} s")
+    return _results(output, names, limits)
+
+
+def _read_to_end(process: subprocess.Popen[bytes], seconds: float) -> bytes | None:
+    """The output of the process; None if it takes longer."""
+    stdin, process.stdin = process.stdin, None  # communicate() would close it
+    try:
+        return process.communicate(timeout=seconds)[0]
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        process.kill()
+        if stdin is not None:
+            stdin.close()
+
+
+def _results(output: bytes, names: str, limits: Limits) -> list[dict[str, Any]]:
+    match json.loads(output) if output else {}:
+        case {"results": list() as results}:
+            return results
+        case {"code": "refused" | "failed" | "memory" | "time" as code, "message": str() as reason}:
+            raise MeasureError(code, reason)
+        case _:
+            raise MeasureError(
+                "failed",
+                f"the process that ran {names} ended without a result: the file is damaged, or it needs more than "
+                f"{limits.memory_bytes:,} bytes of memory",
+            )
