@@ -4,6 +4,6 @@ Imports neither the engine nor the service, so a board needs only this package t
 """
 
 from ttm_measure.process import Limits, compare, measure, profile
-from ttm_measure.schema import MeasureError, Measurement, OperatorTime, Profile
+from ttm_measure.schema import MeasureError, Measurement, OperatorTime, Profile, Shape
 
-__all__ = ["Limits", "MeasureError", "Measurement", "OperatorTime", "Profile", "compare", "measure", "profile"]
+__all__ = ["Limits", "MeasureError", "Measurement", "OperatorTime", "Profile", "Shape", "compare", "measure", "profile"]

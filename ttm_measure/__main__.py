@@ -6,21 +6,23 @@ import sys
 from pathlib import Path
 
 from ttm_measure.process import Limits, compare, profile
-from ttm_measure.schema import MeasureError, Measurement
+from ttm_measure.schema import MeasureError, Measurement, Shape
 
 
 def main() -> None:
     arguments = _parser().parse_args()
     limits = Limits(arguments.memory_bytes, arguments.limit_seconds)
-    shape = {"batch": arguments.batch, "threads": arguments.threads}
+    shape = Shape(arguments.batch, arguments.threads)
     try:
         if arguments.profile:
-            profiles = [profile(file, **shape, limits=limits) for file in arguments.files]
+            profiles = [
+                profile(file, batch=shape.batch, threads=shape.threads, limits=limits) for file in arguments.files
+            ]
             print(json.dumps([each.model_dump(mode="json") for each in profiles], indent=2))
             return
         results = compare(
             arguments.files,
-            **shape,
+            [shape],
             relative_error=arguments.relative_error,
             seconds=arguments.seconds,
             limits=limits,

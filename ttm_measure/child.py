@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import onnxruntime  # type: ignore[import-untyped]
+from pydantic import BaseModel
 
 from ttm_measure import machine
 from ttm_measure.graph import CheckedFile, read_checked
 from ttm_measure.profiler import profile_file
-from ttm_measure.schema import MeasureError, Measurement
+from ttm_measure.schema import MeasureError, Measurement, Shape
 from ttm_measure.session import PROVIDER, Session, run_or_fail
 from ttm_measure.timing import time_interleaved
 
@@ -45,18 +46,22 @@ def main() -> None:
 
 def _run(request: dict[str, Any]) -> list[dict[str, Any]]:
     files = [read_checked(Path(path), request["file_bytes"]) for path in request["files"]]
-    batch, threads = request["batch"], request["threads"]
-    if request["task"] == "profile":
-        machine.pin(threads)
-        return [run_or_fail(partial(profile_file, file, batch=batch, threads=threads)).model_dump() for file in files]
-    accuracy = {"relative_error": request["relative_error"], "seconds": request["seconds"]}
-    return [measured.model_dump() for measured in _measure(files, batch, threads, **accuracy)]
+    cores = machine.usable_cores()
+    results: list[BaseModel] = []
+    for batch, threads in request["shapes"]:
+        pinned = machine.pin(cores, threads)
+        if request["task"] == "profile":
+            results += [run_or_fail(partial(profile_file, file, batch=batch, threads=threads)) for file in files]
+        else:
+            accuracy = {"relative_error": request["relative_error"], "seconds": request["seconds"]}
+            results += _measure(files, Shape(batch, threads), pinned=pinned, **accuracy)
+    return [result.model_dump() for result in results]
 
 
 def _measure(
-    files: Sequence[CheckedFile], batch: int, threads: int, *, relative_error: float, seconds: float
+    files: Sequence[CheckedFile], shape: Shape, *, pinned: bool, relative_error: float, seconds: float
 ) -> list[Measurement]:
-    pinned = machine.pin(threads)
+    batch, threads = shape
     sessions, memory = [], []
     for file in files:
         before = machine.reset_peak_memory()

@@ -4,6 +4,7 @@ import ctypes
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,24 +37,24 @@ def usable_cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
-def pin(threads: int) -> bool:
-    """Pins this process to as many cores as threads, fast and idle physical cores first.
+def pin(cores: Sequence[int], threads: int) -> bool:
+    """Pins this process to as many of `cores` as threads, fast and idle physical cores first.
 
     Returns:
-        Whether the process is pinned; False where the system cannot pin or has too few cores.
+        Whether the process is pinned; False where the system cannot pin or has too few cores. It may then use all
+        cores.
     """
-    cores = usable_cores()
-    if not hasattr(os, "sched_setaffinity") or len(cores) < threads:
+    if not hasattr(os, "sched_setaffinity"):
+        return False
+    os.sched_setaffinity(0, cores)
+    if len(cores) < threads:
         return False
     busy = psutil.cpu_percent(_CPU_SAMPLE_SECONDS, percpu=True)
     ranked = sorted(
         cores,
         key=lambda core: (-_capacity(core), _rank_among_siblings(core), busy[core] if core < len(busy) else 0.0),
     )
-    try:
-        os.sched_setaffinity(0, ranked[:threads])
-    except OSError:
-        return False
+    os.sched_setaffinity(0, ranked[:threads])
     return True
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ttm_measure.schema import MeasureError, Measurement, Profile
+from ttm_measure.schema import MeasureError, Measurement, Profile, Shape
 
 # Thread pools of NumPy's libraries count against the limits.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -50,29 +50,30 @@ def measure(
     Raises:
         MeasureError: the file is refused, cannot run, or exceeds a limit.
     """
-    (result,) = compare(
-        [path], batch=batch, threads=threads, relative_error=relative_error, seconds=seconds, limits=limits
-    )
+    (result,) = compare([path], [Shape(batch, threads)], relative_error=relative_error, seconds=seconds, limits=limits)
     return result
 
 
 def compare(
     paths: Sequence[str | os.PathLike[str]],
+    shapes: Sequence[Shape] = (Shape(1, 1),),
     *,
-    batch: int = 1,
-    threads: int = 1,
     relative_error: float = 0.02,
     seconds: float = 5.0,
     limits: Limits | None = None,
 ) -> list[Measurement]:
-    """Measures several files in alternating blocks, so that the load of the machine affects all of them alike.
+    """Measures several files at several shapes; at each shape in alternating blocks, so that the load of the machine
+    affects all files alike.
 
-    Takes up to `seconds` for each file.
+    Takes up to `seconds` for each file and shape. All files of a shape are in memory at once.
+
+    Returns:
+        One measurement per shape and file: for each shape in order, the files in order.
 
     Raises:
         MeasureError: one of the files is refused, cannot run, or exceeds a limit.
     """
-    request = {"batch": batch, "threads": threads, "relative_error": relative_error, "seconds": seconds}
+    request = {"shapes": shapes, "relative_error": relative_error, "seconds": seconds}
     return [Measurement.model_validate(result) for result in _run("measure", paths, request, limits or Limits())]
 
 
@@ -82,14 +83,14 @@ def profile(path: str | os.PathLike[str], *, batch: int = 1, threads: int = 1, l
     Raises:
         MeasureError: the file is refused, cannot run, or exceeds a limit.
     """
-    (result,) = _run("profile", [path], {"batch": batch, "threads": threads}, limits or Limits())
+    (result,) = _run("profile", [path], {"shapes": [Shape(batch, threads)]}, limits or Limits())
     return Profile.model_validate(result)
 
 
 def _run(
     task: Literal["measure", "profile"],
     paths: Sequence[str | os.PathLike[str]],
-    request: dict[str, float],
+    request: dict[str, Any],
     limits: Limits,
 ) -> list[dict[str, Any]]:
     names = ", ".join(Path(path).name for path in paths)
@@ -100,7 +101,7 @@ def _run(
         "memory_bytes": limits.memory_bytes,
         "file_bytes": limits.file_bytes,
         # A thread that ignores the wall-clock limit ends when its CPU time is used up.
-        "cpu_seconds": int((limits.seconds + 1) * max(1, request["threads"])),
+        "cpu_seconds": int((limits.seconds + 1) * max(1, *(shape.threads for shape in request["shapes"]))),
     }
     with subprocess.Popen(
         [sys.executable, "-m", "ttm_measure.child"],

@@ -1,10 +1,17 @@
 """Results of measuring ONNX files, and the error of a file that cannot be measured."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveFloat, PositiveInt
 
 Precision = Literal["fp32", "fp16", "int8"]
+
+
+class Shape(NamedTuple):
+    """What a file is measured at: images per run and threads of ONNX Runtime."""
+
+    batch: int
+    threads: int
 
 
 class MeasureError(Exception):

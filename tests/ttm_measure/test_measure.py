@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from tests.ttm_measure.factories import conv_classifier
-from ttm_measure import compare, measure, profile
+from ttm_measure import Shape, compare, measure, profile
 from ttm_measure.machine import usable_cores
 
 
@@ -35,9 +35,18 @@ def test_measurement_describes_the_file_and_the_runtime(model):
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_peak_memory_grows_with_the_model(tmp_path):
     small, large = conv_classifier(tmp_path / "small.onnx"), conv_classifier(tmp_path / "large.onnx", channels=2**17)
-    of_small, of_large = compare([small, large], batch=1, threads=1, seconds=0.2)
+    of_small, of_large = compare([small, large], [Shape(1, 1)], seconds=0.2)
     # The large model's convolution has 14 MiB of weights and 32 MiB of activations.
     assert of_large.peak_memory_bytes > of_small.peak_memory_bytes + 40 * 2**20
+
+
+def test_files_are_measured_at_each_shape(tmp_path):
+    paths = [conv_classifier(tmp_path / "a.onnx"), conv_classifier(tmp_path / "b.onnx", channels=4)]
+    shapes = [Shape(1, 1), Shape(3, 2)]
+    measured = compare(paths, shapes, seconds=0.1)
+    assert [(each.batch, each.threads) for each in measured] == [(1, 1), (1, 1), (3, 2), (3, 2)]
+    assert [each.sha256 for each in measured[:2]] == [each.sha256 for each in measured[2:]]
+    assert measured[0].sha256 != measured[1].sha256
 
 
 def test_process_is_pinned_where_it_has_enough_cores(model):
