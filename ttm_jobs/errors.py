@@ -64,6 +64,12 @@ class WebhookNotFound(NotFound):
     code = "webhook_not_found"
 
 
+class MeasurementRequestNotFound(NotFound):
+    """The measurement request does not exist."""
+
+    code = "measurement_request_not_found"
+
+
 class TeacherNotFound(NotFound):
     """No teacher has this name and version."""
 
@@ -215,6 +221,12 @@ class ChecksumMismatch(Invalid):
     """The bytes do not have the announced SHA-256."""
 
     code = "checksum_mismatch"
+
+
+class MeasurementMismatch(Invalid):
+    """The measurement is not of the requested file, batch size and number of threads."""
+
+    code = "measurement_mismatch"
 
 
 class PartChecksumMismatch(ServiceError):

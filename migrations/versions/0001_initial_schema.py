@@ -417,9 +417,99 @@ def upgrade() -> None:
     )
     for statement in _POSTGRESQL_NAME_SEARCH if op.get_bind().dialect.name == "postgresql" else _SQLITE_NAME_SEARCH:
         op.execute(statement)
+    _create_measurement_tables()
+
+
+def _create_measurement_tables() -> None:
+    op.create_table(
+        "devices",
+        sa.Column("project_id", sa.String(length=64), server_default="default", nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("cpu", sa.String(length=200), nullable=True),
+        sa.Column("last_seen_at", _TIME, nullable=False),
+        sa.PrimaryKeyConstraint("project_id", "name", name=op.f("pk_devices")),
+    )
+    op.create_table(
+        "measurements",
+        sa.Column("job_id", sa.String(length=36), nullable=False),
+        sa.Column("artifact", sa.String(length=200), nullable=False),
+        sa.Column("device", sa.String(length=64), nullable=False),
+        sa.Column("runtime", sa.String(length=32), nullable=False),
+        sa.Column("runtime_version", sa.String(length=32), nullable=False),
+        sa.Column("batch", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("threads", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("provider", sa.String(length=64), nullable=False),
+        sa.Column("cpu", sa.String(length=200), nullable=False),
+        sa.Column("precision", sa.String(length=16), nullable=False),
+        sa.Column("pinned", sa.Boolean(), nullable=False),
+        sa.Column("p50_ms", sa.Double(), nullable=False),
+        sa.Column("p90_ms", sa.Double(), nullable=False),
+        sa.Column("throughput", sa.Double(), nullable=False),
+        sa.Column("repeats", sa.Integer(), nullable=False),
+        sa.Column("relative_error", sa.Double(), nullable=False),
+        sa.Column("load_ms", sa.Double(), nullable=False),
+        sa.Column("peak_memory_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("created_by", sa.String(length=100), nullable=True),
+        sa.Column("project_id", sa.String(length=64), server_default="default", nullable=False),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_measurements_job_id_jobs"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint(
+            "job_id",
+            "artifact",
+            "device",
+            "runtime",
+            "runtime_version",
+            "batch",
+            "threads",
+            name=op.f("pk_measurements"),
+        ),
+    )
+    op.create_index("ix_measurements_device", "measurements", ["project_id", "device"])
+    op.create_table(
+        "measurement_requests",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("device", sa.String(length=64), nullable=False),
+        sa.Column("key", sa.String(length=512), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("job_id", sa.String(length=36), nullable=True),
+        sa.Column("artifact", sa.String(length=200), nullable=True),
+        sa.Column("batch", sa.Integer(), nullable=False),
+        sa.Column("threads", sa.Integer(), nullable=True),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("claims", sa.Integer(), nullable=False),
+        sa.Column("claimed_at", _TIME, nullable=True),
+        sa.Column("lease_expires_at", _TIME, nullable=True),
+        sa.Column("result", sa.JSON(), nullable=True),
+        sa.Column("error", sa.String(length=500), nullable=True),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("finished_at", _TIME, nullable=True),
+        sa.Column("project_id", sa.String(length=64), server_default="default", nullable=False),
+        sa.ForeignKeyConstraint(
+            ["job_id"], ["jobs.id"], name=op.f("fk_measurement_requests_job_id_jobs"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_measurement_requests")),
+    )
+    op.create_index("ix_measurement_requests_job_id", "measurement_requests", ["job_id"])
+    op.create_index(
+        "ix_measurement_requests_device",
+        "measurement_requests",
+        ["project_id", "device", "state", "created_at", "id"],
+    )
+
+
+def _drop_measurement_tables() -> None:
+    op.drop_index("ix_measurement_requests_device", table_name="measurement_requests")
+    op.drop_index("ix_measurement_requests_job_id", table_name="measurement_requests")
+    op.drop_table("measurement_requests")
+    op.drop_index("ix_measurements_device", table_name="measurements")
+    op.drop_table("measurements")
+    op.drop_table("devices")
 
 
 def downgrade() -> None:
+    _drop_measurement_tables()
     if op.get_bind().dialect.name == "postgresql":
         op.drop_index("ix_jobs_name_trigrams", table_name="jobs")
     else:

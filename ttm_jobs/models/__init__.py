@@ -5,10 +5,13 @@ from ttm_jobs.models.artifact import Artifact
 from ttm_jobs.models.attempt import Attempt
 from ttm_jobs.models.base import Base
 from ttm_jobs.models.checkpoint import Checkpoint
+from ttm_jobs.models.device import Device
 from ttm_jobs.models.idempotency_key import IdempotencyKey
 from ttm_jobs.models.job import Job
 from ttm_jobs.models.job_event import JobEvent
 from ttm_jobs.models.job_tag import JobTag
+from ttm_jobs.models.measurement import Measurement
+from ttm_jobs.models.measurement_request import MeasurementRequest, RequestState
 from ttm_jobs.models.metric import Metric
 from ttm_jobs.models.outbox import OutboxMessage
 from ttm_jobs.models.project import DEFAULT_PROJECT, Owned, Project
@@ -27,15 +30,19 @@ __all__ = [
     "Base",
     "Checkpoint",
     "DeliveryState",
+    "Device",
     "IdempotencyKey",
     "Job",
     "JobEvent",
     "JobTag",
+    "Measurement",
+    "MeasurementRequest",
     "Metric",
     "OutboxMessage",
     "Owned",
     "Project",
     "RegistryEntry",
+    "RequestState",
     "Scope",
     "ServerSecret",
     "TeacherStore",

@@ -11,8 +11,10 @@ from ttm_jobs.models.project import Owned
 
 
 class Scope(StrEnum):
-    """What a key may do. Each scope includes the previous ones."""
+    """What a key may do. Each scope includes the previous ones, except that `read` changes nothing."""
 
+    # Download ONNX artifacts, measure them and post the measurements; nothing else.
+    MEASURE = "measure"
     # Read the project's resources.
     READ = "read"
     # Submit and change jobs, upload files.
