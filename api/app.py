@@ -21,6 +21,7 @@ from api.auth.proxies import ForwardedMiddleware
 from api.dashboard.endpoints import router as dashboard
 from api.dashboard.endpoints import static_files
 from api.dependencies import Services
+from api.devices.endpoints import router as devices
 from api.health.endpoints import router as health
 from api.http import errors
 from api.job_events.endpoints import router as job_events
@@ -29,6 +30,7 @@ from api.keys.endpoints import router as keys
 from api.live.changes import JobChanges
 from api.live.feed import Feeds
 from api.live.rendered import RenderedJobs
+from api.measurements.endpoints import router as measurements
 from api.metrics.database import DatabaseCollector
 from api.metrics.endpoints import router as metrics
 from api.metrics.requests import MetricsMiddleware, RequestMetrics
@@ -125,6 +127,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         jobs,
         job_events,
         artifacts,
+        measurements,
+        devices,
         uploads,
         teachers,
         datasets,

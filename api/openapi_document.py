@@ -19,11 +19,14 @@ a stable `code`. Lists are paginated by `cursor`. Every response has an `X-Reque
 
 Authenticate with `Authorization: Bearer KEY`. A service on a loopback address without any keys accepts requests
 without one. A key belongs to a project and gives access to that project only: objects of other projects are not found.
-GET requires scope `read`, other methods require `submit`, and managing keys and webhooks requires `admin`."""
+GET requires scope `read`, other methods require `submit`, and managing keys and webhooks requires `admin`. A key with
+scope `measure` can only download ONNX artifacts, claim measuring work and post measurements."""
 
 _TAGS = [
     {"name": "jobs", "description": "Submit, monitor and control distillation jobs."},
     {"name": "artifacts", "description": "Outputs of jobs: the student, its report, the log."},
+    {"name": "measurements", "description": "Latency and memory of a job's ONNX artifacts, and the file to ship."},
+    {"name": "devices", "description": "Machines that measure ONNX artifacts, and their measuring work."},
     {"name": "uploads", "description": "Checkpoints and data archives that jobs refer to as `upload:ID`."},
     {
         "name": "teachers",

@@ -43,8 +43,9 @@ class JobChanges(TypedDict, total=False):
     tags: list[str]
 
 
-KeyScope = Literal["read", "submit", "admin"]
-"""`read`: read only. `submit`: also submit and change jobs. `admin`: also create and revoke keys."""
+KeyScope = Literal["measure", "read", "submit", "admin"]
+"""`measure`: only download and measure ONNX artifacts. `read`: read only. `submit`: also submit and change jobs.
+`admin`: also create and revoke keys."""
 
 
 class WebhookChanges(TypedDict, total=False):

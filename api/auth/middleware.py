@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.auth import links
+from api.auth import links, measuring
 from api.auth.callers import Caller, Callers
 from api.auth.proxies import may_be_local
 from api.http.errors import DatabaseUnavailable, error_response
@@ -131,6 +131,8 @@ class AuthMiddleware:
         caller = services.callers.cached(secret) or await to_thread.run_sync(services.callers.look_up, secret)
         if caller is None:
             raise Unauthorized
+        if caller.scope is models.Scope.MEASURE and measuring.allows(scope["method"], scope["path"]):
+            return caller
         required = models.Scope.READ if scope["method"] in _READ_METHODS else models.Scope.SUBMIT
         if not caller.scope.includes(required):
             raise Forbidden(f"This request requires a key with scope {required} or higher; the key has {caller.scope}.")

@@ -8,7 +8,15 @@ from typing import Annotated, Any
 from fastapi import Path
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
-from ttm_jobs.errors import ArtifactNotFound, JobNotFound, KeyNotFound, ServiceError, UploadNotFound, WebhookNotFound
+from ttm_jobs.errors import (
+    ArtifactNotFound,
+    JobNotFound,
+    KeyNotFound,
+    MeasurementRequestNotFound,
+    ServiceError,
+    UploadNotFound,
+    WebhookNotFound,
+)
 
 _ID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -36,6 +44,9 @@ JobReference = Annotated[
 ]
 KeyId = Annotated[str, Path(description="Id of the key."), _checked(is_id, KeyNotFound)]
 UploadId = Annotated[str, Path(description="Id of the upload."), _checked(is_id, UploadNotFound)]
+MeasurementRequestId = Annotated[
+    str, Path(description="Id of the measurement request."), _checked(is_id, MeasurementRequestNotFound)
+]
 WebhookId = Annotated[str, Path(description="Id of the webhook."), _checked(is_id, WebhookNotFound)]
 ArtifactName = Annotated[str, Path(description="Name of the artifact."), _checked(str.isprintable, ArtifactNotFound)]
 

@@ -21,8 +21,8 @@ class KeyRequest(StrictModel):
     scope: Scope = Field(
         Scope.SUBMIT,
         strict=False,  # JSON has no enumerations
-        description="`read`: read everything; `submit`: also submit and change jobs; `admin`: also manage keys and "
-        "webhooks. The first key of the service must be `admin`.",
+        description="`measure`: only download and measure ONNX artifacts; `read`: read everything; `submit`: also "
+        "submit and change jobs; `admin`: also manage keys and webhooks. The first key of the service must be `admin`.",
     )
     expires_at: UtcDatetime | None = Field(None, description="When the key expires, with a time zone. Default: never.")
 

@@ -16,6 +16,7 @@ _VAR = Path("var")
 
 
 class ScopeName(StrEnum):
+    MEASURE = "measure"
     READ = "read"
     SUBMIT = "submit"
     ADMIN = "admin"
@@ -26,7 +27,11 @@ def create(
     name: Annotated[str, typer.Option(help="Name of the key.")] = "unnamed",
     project: Annotated[str, typer.Option(help="Project of the key. Created if it does not exist.")] = "default",
     scope: Annotated[
-        ScopeName, typer.Option(help="read: read only; submit: also submit and change jobs; admin: also manage keys.")
+        ScopeName,
+        typer.Option(
+            help="measure: only download and measure ONNX artifacts; read: read only; submit: also submit and change "
+            "jobs; admin: also manage keys."
+        ),
     ] = ScopeName.SUBMIT,
     days: Annotated[
         float | None, typer.Option(min=0.001, max=36_500, help="Days until the key expires. Default: never.")

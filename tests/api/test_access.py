@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from api.app import create_app
 from api.auth.middleware import RateLimit
 from tests.api.conftest import ON_SQLITE
 from tests.support.factories import create_job, queued
+from tests.support.measuring import measured
 from tests.support.openapi import NAMED_UPLOAD, operations
 from tests.support.runs import STUDENT_BYTES, claim, succeed, train
 from ttm_jobs.database.clock import now
@@ -28,6 +30,7 @@ from ttm_jobs.models import ApiKey, Job, Scope
 from ttm_jobs.repositories import registry, uploads, webhooks, workers
 from ttm_jobs.repositories.access import keys, projects
 from ttm_jobs.repositories.jobs import crud, leases
+from ttm_jobs.repositories.measuring import requests
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import Storage
@@ -197,10 +200,12 @@ def other_project(engine: Engine, storage: Storage) -> dict[str, str]:
         for kind in ("teacher", "dataset"):
             registry.add(session, kind, "student.safetensors", {"uri": "x"}, description=None)
         webhook = webhooks.create(session, url="https://hooks.example.org/", events=[], description=None)
+        request = requests.request(session, device="pi5", key="uploads/x", sha256="0" * 64, size=1)
     make_key(engine, "other")
     with read_scope(engine) as session:
         key_id = session.scalars(select(ApiKey.id).where(ApiKey.project_id == "other")).one()
     ids = {"job_id": job_id, "upload_id": upload.id, "key_id": key_id, "webhook_id": webhook.id, "version": "1"}
+    ids |= {"request_id": request.id, "device": "pi5"}
     return {**ids, "name": "student.safetensors", "filename": "f"}
 
 
@@ -243,7 +248,7 @@ def test_resources_of_another_project_are_not_found_on_any_route(
 
 
 UNKNOWN_ID = "01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10"
-_IDS = ("job_id", "upload_id", "key_id", "webhook_id")
+_IDS = ("job_id", "upload_id", "key_id", "webhook_id", "request_id")
 
 
 def body_for(method: str, path: str) -> dict[str, Any]:
@@ -256,6 +261,12 @@ def body_for(method: str, path: str) -> dict[str, Any]:
         return {"json": {"enabled": True}}
     if method == "patch":
         return {"json": {"name": "mine"}}
+    if method == "post" and path.endswith("/result"):
+        return {"json": asdict(measured("0" * 64))}
+    if method == "post" and path.endswith("/failure"):
+        return {"json": {"error": "no memory"}}
+    if method == "post" and path.endswith("/measurements"):
+        return {"json": {"artifact": "student.onnx", "device": "pi5", **asdict(measured("0" * 64))}}
     return {}
 
 

@@ -12,10 +12,16 @@ from fastapi.testclient import TestClient
 
 from api.http.problems import error_codes
 from api.jobs.parameters import EXAMPLES
+from tests.support.factories import queued
 from tests.support.openapi import document
 from ttm_core.models import create_model
 from ttm_core.spec import catalogue
 from ttm_core.spec.job import DistillSpec
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.models import Job
+from ttm_jobs.repositories.measuring import requests
+from ttm_jobs.repositories.run_data import artifacts
+from ttm_jobs.repositories.run_data.artifacts import PublishedFile
 from ttm_jobs.settings import Settings
 
 SNAPSHOT = Path(__file__).parents[2] / "docs" / "reference" / "openapi.json"
@@ -155,8 +161,23 @@ def test_every_example_is_accepted(
         if parameter in path:
             path = path.replace(f"{{{parameter}}}", sqlite_client.post(collection, json=wanted).json()["id"])
     path = path.replace("{upload_id}", upload.removeprefix("upload:"))
+    if "measurements" in path or "devices" in path:
+        path, body = measurable(sqlite_client, path, value)
     answer = sqlite_client.request(method, path, content=body, headers={"Content-Type": JSON})
     assert answer.status_code in (200, 201), answer.text
+
+
+def measurable(client: TestClient, path: str, value: dict[str, Any]) -> tuple[str, str]:
+    """The path and body with a job whose artifact, and a request whose file, have the hash of the example."""
+    services = client.app.state.services  # type: ignore[attr-defined]
+    job_id = queued(services.engine)
+    file = PublishedFile("student-int8.onnx", "k", "application/octet-stream", 1, value.get("sha256", "0" * 64))
+    with session_scope(services.engine) as session:
+        artifacts.record(session, session.get_one(Job, job_id), [file])
+        artifact = artifacts.get(session, job_id, file.name)
+        request = requests.request_artifact(session, artifact, device="pi5", threads=value.get("threads"))
+        path = re.sub(r"/jobs/[^/]+", f"/jobs/{job_id}", path).format(device="pi5", request_id=request.id)
+    return path, json.dumps(value | ({"job_id": job_id} if "job_id" in value else {}))
 
 
 def test_problem_codes_are_unique_and_explained() -> None:

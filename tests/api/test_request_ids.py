@@ -27,7 +27,10 @@ def test_every_response_and_log_line_has_the_request_id(
     for number, (method, path) in enumerate(operations()):
         if path.endswith("/events"):
             continue  # an endless stream
-        url = path.format(job_id=job_id, upload_id="x", key_id="x", webhook_id="x", name="x", version=1, filename="x")
+        others = dict.fromkeys(
+            ("upload_id", "key_id", "webhook_id", "request_id", "device", "name", "version", "filename"), "1"
+        )
+        url = path.format(job_id=job_id, **others)
         for headers in ({}, key, {**key, "If-None-Match": "*"}):
             request_id = f"test-{number}-{len(headers)}"
             capsys.readouterr()

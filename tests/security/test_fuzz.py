@@ -50,6 +50,7 @@ from ttm_jobs.errors import UriNotAllowed
 from ttm_jobs.models import Scope, Webhook
 from ttm_jobs.repositories import registry, uploads, webhooks
 from ttm_jobs.repositories.access import keys
+from ttm_jobs.repositories.measuring import requests
 from ttm_jobs.storage import Storage, build_storage
 from ttm_jobs.uris import HttpUri, is_public, parse_uri
 
@@ -113,6 +114,8 @@ def target(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         "webhook_id": lambda: in_session(create_webhook),
         "key_id": lambda: in_session(create_key),
         "version": lambda: "1",
+        "device": lambda: "pi5",
+        "request_id": lambda: in_session(create_request),
         "filename": lambda: "teacher.safetensors",
     }
     with served(own) as url:
@@ -139,6 +142,10 @@ def create_webhook(session: Session) -> str:
     # The number of webhooks per project is limited.
     session.execute(delete(Webhook))
     return webhooks.create(session, url="https://hooks.example.org/", events=[], description=None).id
+
+
+def create_request(session: Session) -> str:
+    return requests.request(session, device="pi5", key="uploads/x", sha256="0" * 64, size=1).id
 
 
 def create_key(session: Session) -> str:

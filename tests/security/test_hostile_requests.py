@@ -17,6 +17,8 @@ from tests.api.conftest import make_settings
 from tests.security.corpus.requests import ADDRESSES, BODIES, ENTRIES, HEADERS, NOT_JSON, URIS
 from tests.security.corpus.table import PATHS_WITH_HEADERS
 from tests.support.api_server import served
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.repositories.measuring import requests
 from ttm_jobs.settings import Settings
 
 
@@ -41,11 +43,13 @@ def resources(client: TestClient) -> dict[str, str]:
     """The ids of one resource for each path parameter."""
     job = client.post("/jobs", json={"student": "resnet18", "method": "ce", "dataset": "s3://data/"}).json()
     hook = client.post("/webhooks", json={"url": "https://hooks.example.org/"}).json()
-    return {"job_id": job["id"], "webhook_id": hook["id"]}
+    with session_scope(client.app.state.services.engine) as session:  # type: ignore[attr-defined]
+        request = requests.request(session, device="pi5", key="k", sha256="0" * 64, size=1)
+    return {"job_id": job["id"], "webhook_id": hook["id"], "request_id": request.id}
 
 
 def list_all(client: TestClient) -> list[Any]:
-    paths = ("/jobs", "/teachers", "/datasets", "/webhooks", "/uploads")
+    paths = ("/jobs", "/teachers", "/datasets", "/webhooks", "/uploads", "/devices")
     return [client.get(path).json()["items"] for path in paths]
 
 

@@ -217,6 +217,10 @@ ENTRIES: dict[str, tuple[str, str]] = {
     "datasets_create": ("POST", "/datasets"),
     "webhooks_create": ("POST", "/webhooks"),
     "webhooks_update": ("PATCH", "/webhooks/{webhook_id}"),
+    "measurements_create": ("POST", "/jobs/{job_id}/measurements"),
+    "devices_request": ("POST", "/devices/pi5/requests"),
+    "devices_complete": ("POST", "/devices/pi5/requests/{request_id}/result"),
+    "devices_fail": ("POST", "/devices/pi5/requests/{request_id}/failure"),
 }
 # The fields that accept a URI: the path, and a function that returns the body for a URI.
 ADDRESSES: dict[str, tuple[str, Any]] = {

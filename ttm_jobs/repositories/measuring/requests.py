@@ -134,10 +134,7 @@ def claim(session: Session, device: str) -> MeasurementRequest | None:
 
 def get(session: Session, request_id: str) -> MeasurementRequest:
     """Raises MeasurementRequestNotFound."""
-    found = session.scalar(select(MeasurementRequest).where(MeasurementRequest.id == request_id).with_for_update())
-    if found is None:
-        raise MeasurementRequestNotFound
-    return found
+    return _found(session.scalar(select(MeasurementRequest).where(MeasurementRequest.id == request_id)))
 
 
 def complete(session: Session, request_id: str, values: Measured, *, created_by: str | None) -> MeasurementRequest:
@@ -147,7 +144,7 @@ def complete(session: Session, request_id: str, values: Measured, *, created_by:
         MeasurementRequestNotFound: there is no such request.
         MeasurementMismatch: another file, batch size or number of threads was measured.
     """
-    found = get(session, request_id)
+    found = _locked(session, request_id)
     if values.sha256 != found.sha256:
         raise MeasurementMismatch("The SHA-256 is not that of the requested file.")
     if values.batch != found.batch or found.threads not in (None, values.threads):
@@ -165,8 +162,19 @@ def complete(session: Session, request_id: str, values: Measured, *, created_by:
 
 def fail(session: Session, request_id: str, error: str) -> MeasurementRequest:
     """Records that a file was not measured. A finished request is unchanged. Raises MeasurementRequestNotFound."""
-    found = get(session, request_id)
+    found = _locked(session, request_id)
     if found.state not in (RequestState.DONE, RequestState.FAILED):
         found.state, found.error, found.finished_at = RequestState.FAILED, error[:_LONGEST_ERROR], now(session)
         session.flush()
     return found
+
+
+def _locked(session: Session, request_id: str) -> MeasurementRequest:
+    query = select(MeasurementRequest).where(MeasurementRequest.id == request_id)
+    return _found(session.scalar(query.with_for_update().execution_options(populate_existing=True)))
+
+
+def _found(row: MeasurementRequest | None) -> MeasurementRequest:
+    if row is None:
+        raise MeasurementRequestNotFound
+    return row
