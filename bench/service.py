@@ -21,8 +21,9 @@ from PIL import Image
 
 from cli.stack.stack import Stack, StackOptions
 from ttm_client import Client
-from ttm_core.models import create_model
+from ttm_core.models import build
 from ttm_core.models.weights import write_safetensors
+from ttm_core.spec.structure import ModelStructure
 
 
 def main() -> None:
@@ -57,7 +58,7 @@ def _spec(root: Path, epochs: int) -> dict[str, Any]:
         for number in range(128):
             pixels = chance.integers(0, 256, (32, 32, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(root / "images" / "train" / str(label) / f"{number}.png")
-    model = create_model("cifar/resnet20", num_classes=10)
+    model = build(ModelStructure(architecture="cifar/resnet20", num_classes=10))
     write_safetensors(root / "teacher.safetensors", model.state_dict(), {"architecture": "cifar/resnet20"})
     return {
         "teacher": {"checkpoint": (root / "teacher.safetensors").as_uri(), "allow_chance": True},

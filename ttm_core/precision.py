@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from ttm_core.errors import BadSpec
-from ttm_core.models import create_model
+from ttm_core.models import build
 from ttm_core.spec.job import TrainingSpec
+from ttm_core.spec.structure import ModelStructure
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -65,5 +66,5 @@ def _has_bfloat16_units(device: torch.device) -> bool:
 
 def _has_grouped_convolutions(architecture: str, channels: int) -> bool:
     with torch.device("meta"):
-        model = create_model(architecture, num_classes=2, in_chans=channels)
+        model = build(ModelStructure(architecture=architecture, num_classes=2, in_chans=channels))
     return any(isinstance(module, nn.Conv2d) and module.groups > 1 for module in model.modules())

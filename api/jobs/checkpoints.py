@@ -78,6 +78,8 @@ def _faults(teacher: TeacherSpec, inspection: Inspection, at: str) -> Iterator[F
             detail=f"teacher.architecture is required, because the file does not name its architecture. {hint}",
         )
         return
+    if inspection.pruned and architecture == inspection.architecture:
+        return
     chosen = inspection.candidates[0] if inspection.candidates else None
     if chosen is None or chosen.architecture != architecture.partition(".")[0]:
         yield FieldError(pointer=f"{at}/architecture", detail=f"The checkpoint has no tensors of {architecture}.")

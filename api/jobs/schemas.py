@@ -201,6 +201,11 @@ class JobOut(JobSummary):
     )
     resolved: bool = Field(description="Whether `spec` has all its defaults resolved.")
     result: dict[str, Any] | None = Field(description="The result of the training; null until the job succeeds.")
+    student_structure: dict[str, Any] | None = Field(
+        None,
+        description="Everything that determines the layers of the student: architecture, number of classes, input, and "
+        "pruning history. Null until `resolved`.",
+    )
     artifacts: list[ArtifactOut]
     history: list[HistoryEntry]
     retry_of: str | None = Field(description="Id of the job that this job retries.")

@@ -68,6 +68,7 @@ def detail(
         resolved_references=job.resolved_references,
         resolved=job.resolved_spec is not None,
         result=job.result,
+        student_structure=job.student_structure,
         artifacts=[artifact_view(row) for row in artifacts],
         history=list(history),
         retry_of=job.retry_of,

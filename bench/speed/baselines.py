@@ -10,8 +10,9 @@ from torch.nn import functional
 from bench.speed import data
 from bench.speed.clock import Clock
 from bench.speed.pairs import EPOCHS, Pair
-from ttm_core.models import create_model
+from ttm_core.models import build
 from ttm_core.precision import Precision, autocast
+from ttm_core.spec.structure import ModelStructure
 
 Step = Callable[[Tensor, Tensor], None]
 
@@ -25,8 +26,9 @@ def run(contender: str, pair: Pair, threads: int, precision: Precision) -> dict[
 def _run(contender: str, pair: Pair, threads: int) -> dict[str, float]:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    student = create_model(pair.student, num_classes=pair.classes, image_size=pair.size)
-    teacher = create_model(pair.teacher, num_classes=pair.classes, image_size=pair.size).eval().requires_grad_(False)
+    student = build(ModelStructure(architecture=pair.student, num_classes=pair.classes, image_size=pair.size))
+    teacher = build(ModelStructure(architecture=pair.teacher, num_classes=pair.classes, image_size=pair.size))
+    teacher.eval().requires_grad_(False)
     channels_last = contender in ("timm-channels-last", "plain-ce")
     if channels_last:
         student, teacher = (model.to(memory_format=torch.channels_last) for model in (student, teacher))

@@ -14,15 +14,16 @@ from ttm_core.data.dataset import full_split
 from ttm_core.data.images import ArrayImages
 from ttm_core.data.views import Views
 from ttm_core.methods.build import build_objective
-from ttm_core.models import create_model
-from ttm_core.models.initialize import start_student
+from ttm_core.models import build
 from ttm_core.models.preprocess import Preprocess
+from ttm_core.models.students.start import start_student
 from ttm_core.models.teachers.load import Teacher, load_teacher
 from ttm_core.models.weights import write_safetensors
 from ttm_core.precision import Precision
 from ttm_core.spec.dataset import CropFlip
 from ttm_core.spec.events import Accuracy
 from ttm_core.spec.job import DistillSpec, Normalization
+from ttm_core.spec.structure import ModelStructure
 from ttm_core.teacher_store.store import Stores
 from ttm_core.teacher_store.stored_teacher import StoredTeacher, open_stored_teacher
 from ttm_core.training.devices import keep_freed_memory, set_up
@@ -58,7 +59,8 @@ def run(contender: str, pair: Pair, threads: int, precision: Precision) -> dict[
     split = full_split(ArrayImages(data.images(pair)), data.labels(pair))
     seen = Views(split, pair.classes, CropFlip(padding=pair.size // 8), pair.size, 0)
     preprocess = Preprocess(3, pair.size, NORMALIZATION)
-    student = start_student(spec.student, preprocess, None, num_classes=pair.classes, seed=0, device=CPU)
+    structure = ModelStructure(architecture=pair.student, num_classes=pair.classes, image_size=pair.size)
+    student = start_student(structure, None, seed=0, device=CPU)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         teacher = None if how == "ce" else _teacher(spec, pair, Path(folder))
         stored = None
@@ -99,8 +101,8 @@ def run(contender: str, pair: Pair, threads: int, precision: Precision) -> dict[
 
 def _teacher(spec: DistillSpec, pair: Pair, folder: Path) -> Teacher:
     torch.manual_seed(0)
-    model = create_model(pair.teacher, num_classes=pair.classes, image_size=pair.size)
-    write_safetensors(folder / "teacher.safetensors", model.state_dict(), {"image_size": pair.size})
+    model = build(ModelStructure(architecture=pair.teacher, num_classes=pair.classes, image_size=pair.size))
+    write_safetensors(folder / "teacher.safetensors", model.state_dict(), {})
     assert spec.teacher is not None
     names = [str(number) for number in range(pair.classes)]
     return load_teacher(spec.teacher, folder / "teacher.safetensors", image_size=pair.size, class_names=names)

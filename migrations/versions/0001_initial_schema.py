@@ -85,6 +85,7 @@ def upgrade() -> None:
         sa.Column("progress_event", sa.Integer(), nullable=True),
         sa.Column("latest", sa.JSON(), nullable=False),
         sa.Column("result", sa.JSON(), nullable=True),
+        sa.Column("student_structure", sa.JSON(), nullable=True),
         sa.Column("failure", sa.JSON(), nullable=True),
         sa.Column("retry_of", sa.String(length=36), nullable=True),
         sa.Column("priority", sa.Integer(), nullable=False),

@@ -12,7 +12,7 @@ import torch
 from fastapi.testclient import TestClient
 
 from tests.api.test_bad_requests import assert_problem
-from ttm_core.models import create_model
+from tests.support.models import create_model
 from ttm_jobs.settings import Settings
 
 Upload = Callable[[bytes], str]

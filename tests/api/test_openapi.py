@@ -13,8 +13,8 @@ from fastapi.testclient import TestClient
 from api.http.problems import error_codes
 from api.jobs.parameters import EXAMPLES
 from tests.support.factories import queued
+from tests.support.models import create_model
 from tests.support.openapi import document
-from ttm_core.models import create_model
 from ttm_core.spec import catalogue
 from ttm_core.spec.job import DistillSpec
 from ttm_jobs.database.engine import session_scope
@@ -132,7 +132,9 @@ def teacher() -> bytes:
     with torch.device("meta"):
         shapes = {name: value.shape for name, value in create_model("resnet50", num_classes=37).state_dict().items()}
     tensors = {name: torch.zeros(shape, dtype=torch.float8_e4m3fn) for name, shape in shapes.items()}
-    return safetensors.torch.save(tensors, {"ttm": json.dumps({"architecture": "resnet50"})})
+    return safetensors.torch.save(
+        tensors, {"ttm": json.dumps({"format": 2, "structure": {"architecture": "resnet50", "num_classes": 37}})}
+    )
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def test_methods_are_compared_on_a_pair(
     """A shortened recipe on a few generated images prints one table, and finished runs are not repeated."""
     import torch
 
-    from ttm_core.models import create_model
+    from tests.support.models import create_model
     from ttm_core.models.weights import write_safetensors
 
     dataset = digits_folder(tmp_path / "images", classes=4, each=12, size=32)

@@ -9,9 +9,9 @@ import torch
 from cli.stack.stack import Stack
 from tests.cli.conftest import Ttm
 from tests.cli.test_commands import MISSING_ID, QUICK
+from tests.support.models import create_model
 from tests.support.tiny import wait_until
 from ttm_client import Client
-from ttm_core.models import create_model
 
 
 @pytest.mark.parametrize("kind", ["teachers", "datasets"])

@@ -24,9 +24,9 @@ from tests.support.runs import claim, fail, succeed, train
 from ttm_client import AsyncClient, Client
 from ttm_client.codegen.reference import public_names
 from ttm_core.export.student import save_student
-from ttm_core.models import create_model
-from ttm_core.models.preprocess import Preprocess
+from ttm_core.models import build
 from ttm_core.spec.job import DistillSpec, Normalization
+from ttm_core.spec.structure import ModelStructure
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import create_engine, session_scope
 from ttm_jobs.models import Job
@@ -70,9 +70,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Path of a student."""
     path = tmp_path_factory.mktemp("student") / "student.safetensors"
     spec = DistillSpec.model_validate({"student": "mini/resnet8_025", "dataset": "file:///data/pets", "method": "ce"})
-    preprocess = Preprocess(3, 32, Normalization(mean=[0.5] * 3, std=[0.5] * 3))
-    weights = create_model("mini/resnet8_025", num_classes=2, in_chans=3, image_size=32).state_dict()
-    save_student(path, weights, spec=spec, preprocess=preprocess, class_names=["cat", "dog"], metrics={})
+    structure = ModelStructure(architecture="mini/resnet8_025", num_classes=2, image_size=32)
+    save_student(
+        path,
+        build(structure).state_dict(),
+        structure=structure,
+        spec=spec,
+        normalization=Normalization(mean=[0.5] * 3, std=[0.5] * 3),
+        class_names=["cat", "dog"],
+        metrics={},
+    )
     return path
 
 

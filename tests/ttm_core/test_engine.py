@@ -107,8 +107,8 @@ def test_timm_loads_the_student(digits_idx, tmp_path):
     metadata = read_weights(student_of(tmp_path)).metadata
     from_timm = timm.create_model(
         metadata["timm_architecture"],
-        num_classes=metadata["num_classes"],
-        in_chans=metadata["in_chans"],
+        num_classes=metadata["structure"]["num_classes"],
+        in_chans=metadata["structure"]["in_chans"],
         checkpoint_path=str(student_of(tmp_path)),
     ).eval()
     x = torch.randn(3, 1, 8, 8)

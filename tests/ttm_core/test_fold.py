@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ttm_core.models import create_model
+from tests.support.models import create_model
 from ttm_core.models.teachers.fold import fold_batch_norms
 
 

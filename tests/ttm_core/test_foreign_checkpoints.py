@@ -13,9 +13,10 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tests.support.models import create_model
 from ttm_core.checkpoints.signatures import read_signatures
 from ttm_core.errors import ArchitectureMismatch, BadSpec
-from ttm_core.models import TORCHVISION, create_model
+from ttm_core.models import TORCHVISION
 from ttm_core.models.adapt import signature_of
 from ttm_core.models.teachers.load import load_teacher
 from ttm_core.reader.inspection import inspect
@@ -245,7 +246,8 @@ def test_many_unknown_tensors_are_compared_in_bounded_time(tmp_path):
 
 def test_a_student_file_names_its_architecture(tmp_path):
     state = create_model("mini/resnet8_025", num_classes=10).state_dict()
-    metadata = {"ttm": json.dumps({"architecture": "mini/resnet8_025"})}
+    structure = {"architecture": "mini/resnet8_025", "num_classes": 10}
+    metadata = {"ttm": json.dumps({"format": 2, "structure": structure})}
     safetensors.torch.save_file(state, tmp_path / "x.safetensors", metadata)
     found = inspect(tmp_path / "x.safetensors")
     assert found.architecture == "mini/resnet8_025"

@@ -9,8 +9,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from tests.support.models import create_model
 from tests.ttm_core import factories
-from ttm_core.models import create_model
 from ttm_core.models.weights import write_safetensors
 from ttm_core.pipeline.distill import distill
 from ttm_core.report import costs

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from tests.support.models import create_model
 from ttm_core.errors import ArchitectureMismatch, BadDataset, BadSpec
-from ttm_core.models import create_model
 from ttm_core.models.teachers.load import load_teacher, match_classes
 from ttm_core.spec.job import TeacherSpec
 

@@ -4,7 +4,7 @@ import sys
 import pytest
 import torch
 
-from ttm_core.models import create_model
+from tests.support.models import create_model
 from ttm_core.models.workarounds import subsample_before_narrow_strided_pointwise
 
 
@@ -26,7 +26,7 @@ def test_narrow_student_trains_on_larger_images():
     """Runs in a separate process, which crashes with a corrupted heap without the workaround."""
     code = """
 import torch
-from ttm_core.models import create_model
+from tests.support.models import create_model
 from ttm_core.models.workarounds import subsample_before_narrow_strided_pointwise
 model = create_model("mini/resnet8_025", num_classes=3)
 subsample_before_narrow_strided_pointwise(model)

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from tests.support.models import create_model
 from tests.support.processes import group_of
 from tests.support.tiny import wait_until
 from tests.ttm_core.factories import digits_folder, digits_idx, spec
-from ttm_core.models import create_model
 from ttm_core.models.weights import write_safetensors
 from ttm_core.spec.events import Event, Finished, Metrics, Progress, Resolved, Stopped
 from ttm_core.spec.job import DistillSpec

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tests.support.factories import job_of, queued
+from tests.support.models import create_model
 from tests.support.rig import MakeRig
 from tests.support.s3_server import S3Server
 from tests.ttm_core.factories import digits_idx
-from ttm_core.models import create_model
 from ttm_core.models.weights import write_safetensors
 from ttm_core.teacher_store.codecs import build_codec
 from ttm_core.teacher_store.key import StoreKey

@@ -12,9 +12,9 @@ from sqlalchemy import Engine
 
 from api.app import create_app
 from tests.support.factories import create_job, job_of, queued, spec
+from tests.support.models import create_model
 from tests.support.rig import MakeRig
 from tests.ttm_core.data.formats import png, sample
-from ttm_core.models import create_model
 from ttm_core.teacher_store.listing import describe_stores
 from ttm_jobs.database.engine import session_scope
 from ttm_jobs.database.tenancy import bound_to

@@ -8,9 +8,9 @@ import pytest
 from safetensors.torch import save_file
 
 from tests.support.factories import job_of, queued, spec
+from tests.support.models import create_model
 from tests.support.rig import MakeRig
 from tests.ttm_core.data.formats import png, sample
-from ttm_core.models import create_model
 from ttm_jobs.database.engine import read_scope
 from ttm_jobs.models import Job
 from ttm_jobs.repositories.run_data import artifacts

@@ -69,6 +69,7 @@ class Inspection(ApiModel):
     tensors: int | None
     parameters: int | None
     architecture: str | None
+    pruned: bool
     candidates: list[Candidate]
 
 
@@ -188,7 +189,8 @@ class JobSummary(ApiModel):
 
 
 class Job(JobSummary):
-    """A job with all its fields. `spec` has every default filled in once `resolved` is true.
+    """A job with all its fields. `spec` has every default filled in once `resolved` is true, and `student_structure` is
+    everything that determines the student's layers.
 
     >>> done.spec["method"], done.resolved, done.result["student_test"]["top1"]
     ('ce', False, 0.88)
@@ -197,6 +199,7 @@ class Job(JobSummary):
     spec: dict[str, Any]
     resolved: bool
     result: dict[str, Any] | None
+    student_structure: dict[str, Any] | None = None
     artifacts: list[Artifact]
     history: list[HistoryEntry]
     retry_of: str | None

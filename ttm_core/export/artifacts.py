@@ -12,13 +12,13 @@ from ttm_core.data.dataset import Dataset
 from ttm_core.export.formats import ExportSource, write_exports
 from ttm_core.export.model_card import model_card
 from ttm_core.export.student import load_student, save_student
-from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.weights import write_durably
 from ttm_core.report.costs import describe_device, describe_model
 from ttm_core.report.page import page
 from ttm_core.report.schema import Model, Report, Run, SplitScores
 from ttm_core.spec.events import Artifact, Estimate, Event, Result
-from ttm_core.spec.job import DistillSpec
+from ttm_core.spec.job import DistillSpec, Normalization
+from ttm_core.spec.structure import ModelStructure
 
 _MEDIA_TYPES = {
     ".safetensors": "application/octet-stream",
@@ -35,8 +35,9 @@ class TrainingResult:
     """A trained and evaluated student, with everything that its files describe."""
 
     spec: DistillSpec
+    structure: ModelStructure  # of the student
     weights: dict[str, Tensor]
-    preprocess: Preprocess
+    normalization: Normalization  # of the student
     dataset: Dataset
     result: Result
     teacher: Model | None
@@ -56,8 +57,9 @@ def export(workdir: Path, training: TrainingResult, on_event: Callable[[Event], 
     save_student(
         path,
         training.weights,
+        structure=training.structure,
         spec=training.spec,
-        preprocess=training.preprocess,
+        normalization=training.normalization,
         class_names=training.dataset.class_names,
         metrics=metrics,
     )
@@ -75,9 +77,8 @@ def _report(training: TrainingResult, path: Path, on_event: Callable[[Event], No
     student = load_student(path)
     described = describe_model(
         student.model.to(training.device),
-        student.architecture,
+        student.structure,
         student.preprocess,
-        num_classes=len(student.class_names),
         parameters=training.result.student_parameters,
         file_bytes=path.stat().st_size,
         device=training.device,

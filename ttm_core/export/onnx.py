@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ttm_core.errors import BadCheckpoint
-from ttm_core.export.student import Student
+from ttm_core.export.student import Student, read_description
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.spec.job import Normalization
 
@@ -91,15 +91,12 @@ def load_onnx(path: str | Path) -> Student:
     try:
         model = OnnxModel(Path(path))
         metadata = json.loads(model.metadata[_METADATA_KEY])
-        preprocess = Preprocess(
-            int(metadata["in_chans"]),
-            int(metadata["image_size"]),
-            Normalization.model_validate(metadata["normalization"]),
-        )
-        architecture, class_names = str(metadata["architecture"]), [str(name) for name in metadata["class_names"]]
+        structure, class_names, preprocess = read_description(metadata, str(path))
+    except BadCheckpoint:
+        raise
     except Exception as error:  # ONNX Runtime's errors have no other common base
         raise BadCheckpoint(f"{path} is not an exported student's ONNX file: {error}") from error
-    return Student(model, architecture, class_names, without_normalization(preprocess), metadata)
+    return Student(model, structure, class_names, without_normalization(preprocess), metadata)
 
 
 def without_normalization(preprocess: Preprocess) -> Preprocess:

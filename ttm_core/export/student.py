@@ -10,12 +10,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ttm_core.errors import BadCheckpoint
-from ttm_core.models import create_model, timm_name
+from ttm_core.models import build, timm_name
 from ttm_core.models.preprocess import Preprocess
+from ttm_core.models.students.metadata import read_structure
 from ttm_core.models.weights import load_strictly, read_weights, write_safetensors
 from ttm_core.spec.job import DistillSpec, Normalization
-
-FORMAT = 1
+from ttm_core.spec.structure import STUDENT_FORMAT, ModelStructure
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,14 @@ class Student:
     """A loaded student."""
 
     model: nn.Module
-    architecture: str
+    structure: ModelStructure
     class_names: list[str]
     preprocess: Preprocess
     metadata: dict[str, Any]
+
+    @property
+    def architecture(self) -> str:
+        return self.structure.architecture
 
     @torch.inference_mode()
     def predict(self, images: Tensor | Image.Image) -> Tensor:
@@ -43,21 +47,19 @@ def save_student(
     path: Path,
     weights: dict[str, Tensor],
     *,
+    structure: ModelStructure,
     spec: DistillSpec,
-    preprocess: Preprocess,
+    normalization: Normalization,
     class_names: list[str],
     metrics: dict[str, Any],
 ) -> None:
     """Writes the student. Equal weights, spec and metrics give equal bytes."""
     metadata = {
-        "format": FORMAT,
-        "architecture": spec.student.architecture,
-        "timm_architecture": timm_name(spec.student.architecture),
-        "num_classes": len(class_names),
+        "format": STUDENT_FORMAT,
+        "structure": structure.model_dump(mode="json"),
+        "timm_architecture": timm_name(structure.architecture),
         "class_names": class_names,
-        "in_chans": preprocess.channels,
-        "image_size": preprocess.image_size,
-        "normalization": preprocess.normalization.model_dump(mode="json"),
+        "normalization": normalization.model_dump(mode="json"),
         "spec": spec.model_dump(mode="json"),
         "metrics": metrics,
     }
@@ -67,18 +69,26 @@ def save_student(
 def load_student(path: str | Path) -> Student:
     """Loads a student in evaluation mode. Raises BadCheckpoint if the file is not a student."""
     weights = read_weights(Path(path))
-    metadata = weights.metadata
+    structure, class_names, preprocess = read_description(weights.metadata, str(path))
+    model = build(structure)
+    load_strictly(model, weights, structure.architecture)
+    return Student(model.eval(), structure, class_names, preprocess, weights.metadata)
+
+
+def read_description(metadata: dict[str, Any], file: str) -> tuple[ModelStructure, list[str], Preprocess]:
+    """The structure, class names and preprocessing in the metadata of a student's file.
+
+    Raises:
+        BadCheckpoint: a part is missing or invalid.
+    """
+    structure = read_structure(metadata)
+    if structure is None or structure.image_size is None:
+        raise BadCheckpoint(f"{file} is not a student file: its metadata describes no structure.")
     try:
-        architecture, class_names = metadata["architecture"], [str(name) for name in metadata["class_names"]]
-        preprocess = Preprocess(
-            int(metadata["in_chans"]),
-            int(metadata["image_size"]),
-            Normalization.model_validate(metadata["normalization"]),
-        )
+        class_names = [str(name) for name in metadata["class_names"]]
+        normalization = Normalization.model_validate(metadata["normalization"])
     except (KeyError, TypeError, ValueError) as error:
-        raise BadCheckpoint(f"{path} is not a student file: its metadata has no valid {error}") from error
-    model = create_model(
-        architecture, num_classes=len(class_names), in_chans=preprocess.channels, image_size=preprocess.image_size
-    )
-    load_strictly(model, weights, architecture)
-    return Student(model.eval(), architecture, class_names, preprocess, metadata)
+        raise BadCheckpoint(f"{file} is not a student file: its metadata has no valid {error}") from error
+    if len(class_names) != structure.num_classes or len(normalization.mean) != structure.in_chans:
+        raise BadCheckpoint(f"{file} has class names or a normalization that do not fit its structure.")
+    return structure, class_names, Preprocess(structure.in_chans, structure.image_size, normalization)

@@ -1,9 +1,10 @@
 """Student and teacher architectures. Importing this package registers the project's and torchvision's models with
 timm."""
 
+from ttm_core.models.build import build
 from ttm_core.models.cifar.registry import CIFAR
 from ttm_core.models.mini import MINI
-from ttm_core.models.timm_models import create_model, timm_name
+from ttm_core.models.timm_models import timm_name
 from ttm_core.models.torchvision_models import TORCHVISION
 
-__all__ = ["CIFAR", "MINI", "TORCHVISION", "create_model", "timm_name"]
+__all__ = ["CIFAR", "MINI", "TORCHVISION", "build", "timm_name"]

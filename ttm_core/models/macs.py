@@ -1,4 +1,4 @@
-"""Counts the multiply-accumulates of a model on the meta device, which computes shapes only."""
+"""Counts the multiply-accumulates and parameters of a model on the meta device, which computes shapes only."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +7,18 @@ import torch
 from timm.layers.config import set_fused_attn, use_fused_attn
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from ttm_core.models.build import build
+from ttm_core.spec.structure import ModelStructure
+
+
+def macs(structure: ModelStructure, image_size: int) -> int | None:
+    """Multiply-accumulates of one square image of `image_size` pixels; None where they cannot be counted."""
+    try:
+        with countable_attention(), torch.device("meta"):
+            return count_macs(build(structure).eval(), (structure.in_chans, image_size, image_size))
+    except Exception:  # some of timm's models fail on the meta device, with any exception
+        return None
 
 
 def count_macs(model: nn.Module, input_size: tuple[int, int, int]) -> int:

@@ -1,20 +1,17 @@
-"""Creates models by name, registers models with timm and downloads published weights."""
+"""Registers models with timm and downloads published weights."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import timm
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 from timm.models import build_model_with_cfg, generate_default_cfgs, get_pretrained_cfg, register_model
 from timm.models._pretrained import DefaultCfg
-from torch import nn
 
 from ttm_core.errors import BadSpec, TeacherUnreachable
 from ttm_core.models.cifar.classifier import Classifier
-from ttm_core.spec.catalogue import UnknownArchitecture, nearest
 from ttm_core.spec.job import TeacherSpec
 
 
@@ -32,36 +29,6 @@ def timm_name(name: str) -> str:
     """The name of a model in timm's registry: `cifar/resnet20` is `cifar_resnet20`."""
     folder, slash, model = name.partition("/")
     return f"{folder}_{model}" if slash and folder in ("cifar", "mini", "torchvision") else name
-
-
-def create_model(
-    name: str, *, num_classes: int, in_chans: int = 3, image_size: int | None = None, **options: Any
-) -> nn.Module:
-    """Creates a freshly initialized model: `cifar/...`, `mini/...` or a timm model. Never downloads weights.
-
-    Args:
-        name: as in `ttm_core.spec.catalogue`. A timm name may have a tag (`resnet18.a1_in1k`), which selects the
-            normalization and input size in its `pretrained_cfg`.
-        num_classes: width C of the logits; 0 creates a model that returns pooled features.
-        in_chans: channels of the image.
-        image_size: side of the square input in pixels, for models with a fixed input size; others accept any size.
-        options: further arguments of the architecture in timm, such as `drop_path_rate`.
-
-    Returns:
-        A module from [B, in_chans, H, W] to [B, C], with timm's `forward_features`, `forward_head` and
-        `pretrained_cfg`.
-
-    Raises:
-        UnknownArchitecture: no model has this name; the error lists similar names.
-    """
-    registered = timm_name(name)
-    # list_models takes a pattern; a name matches only itself, and deprecated names are not listed.
-    if registered not in timm.list_models(registered, include_tags="." in registered):
-        raise UnknownArchitecture(name, nearest(name))
-    configuration = get_pretrained_cfg(registered)
-    if image_size is not None and configuration is not None and configuration.fixed_input_size:
-        options["img_size"] = image_size
-    return timm.create_model(registered, pretrained=False, num_classes=num_classes, in_chans=in_chans, **options)
 
 
 def configurations(folder: str, designs: Designs, **common: Any) -> dict[str, DefaultCfg]:

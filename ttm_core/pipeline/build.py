@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from torch import nn
 
 from ttm_core.methods.build import Objective, build_objective
-from ttm_core.models.initialize import freeze, start_student
+from ttm_core.models.students.freeze import freeze
+from ttm_core.models.students.start import start_student
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.resolve import ResolvedRun
 from ttm_core.precision import resolved_precision, resolved_teacher_precision
+from ttm_core.spec.structure import ModelStructure
 from ttm_core.training.evaluate import Evaluator
 
 
@@ -18,6 +20,7 @@ class Models:
     """The modules of a run, on its device."""
 
     student: nn.Module
+    structure: ModelStructure  # of the student
     frozen: Sequence[nn.Module]  # parts of the student that stay in evaluation mode
     objective: Objective
     evaluator: Evaluator
@@ -31,14 +34,14 @@ def build_models(run: ResolvedRun, context: RunContext) -> Models:
     """
     spec, dataset = run.spec, run.dataset
     with context.activity("building the models"):
-        student = start_student(
-            spec.student,
-            run.preprocess,
-            context.inputs.student,
+        structure = ModelStructure(
+            architecture=spec.student.architecture,
             num_classes=dataset.num_classes,
-            seed=spec.training.seed,
-            device=context.device,
+            in_chans=run.preprocess.channels,
+            image_size=run.preprocess.image_size,
+            options={} if spec.student.drop_path is None else {"drop_path_rate": spec.student.drop_path},
         )
+        student = start_student(structure, context.inputs.student, seed=spec.training.seed, device=context.device)
         frozen = freeze(student, spec.student.freeze)
         objective = build_objective(
             spec,
@@ -57,4 +60,4 @@ def build_models(run: ResolvedRun, context: RunContext) -> Models:
         precision=resolved_precision(spec.training),
         teacher_precision=resolved_teacher_precision(spec.training),
     )
-    return Models(student, frozen, objective, evaluator)
+    return Models(student, structure, frozen, objective, evaluator)

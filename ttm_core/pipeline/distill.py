@@ -127,8 +127,9 @@ def _evaluate_and_export(
     with context.activity("exporting"):
         training_result = TrainingResult(
             spec=run.spec,
+            structure=models.structure,
             weights=trained.best.weights,
-            preprocess=run.preprocess,
+            normalization=run.preprocess.normalization,
             dataset=run.dataset,
             result=result,
             teacher=describe_teachers(run.teachers, run.teacher_files, context.device),

@@ -94,7 +94,7 @@ def train_student(run: ResolvedRun, models: Models, context: RunContext) -> Trai
             trainer.load_state(resumed["trainer"])
         with context.activity("estimating the run"):
             stopwatch = _stopwatch(trainer, views, models.evaluator.validation, stored, resumed, context)
-        context.on_event(_resolved(run, trainer, stored, stopwatch.estimate, resumed is not None))
+        context.on_event(_resolved(run, models, trainer, stored, stopwatch.estimate, resumed is not None))
         context.phase("training")
         trainer.train()
         training_seconds = stopwatch.seconds
@@ -217,7 +217,12 @@ def _stopwatch(
 
 
 def _resolved(
-    run: ResolvedRun, trainer: Trainer, stored: Sequence[StoredTeacher], estimate: events.Estimate, resumed: bool
+    run: ResolvedRun,
+    models: Models,
+    trainer: Trainer,
+    stored: Sequence[StoredTeacher],
+    estimate: events.Estimate,
+    resumed: bool,
 ) -> events.Resolved:
     dataset = run.dataset
     return events.Resolved(
@@ -231,6 +236,7 @@ def _resolved(
         student_parameters=sum(parameter.numel() for parameter in trainer.student.parameters()),
         teacher_parameters=run.teacher.parameters if run.teacher else None,
         estimate=estimate,
+        student_structure=models.structure,
         resumed_from_step=trainer.step if resumed else None,
         teacher_stores=list(dict.fromkeys(each.digest for each in stored)),
     )

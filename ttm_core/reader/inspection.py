@@ -8,12 +8,12 @@ from typing import Any
 
 from ttm_core.checkpoints.inspect import find_candidates
 from ttm_core.checkpoints.signatures import Shape
-from ttm_core.errors import UserError
+from ttm_core.errors import BadCheckpoint, UserError
 from ttm_core.reader import safetensors_file
 from ttm_core.reader.pickles import torch_file
-from ttm_core.spec import catalogue
 from ttm_core.spec.inspection import Inspection
 from ttm_core.spec.job import KeyMap
+from ttm_core.spec.structure import ModelStructure, structure_of
 
 _METADATA_KEY = "ttm"
 
@@ -31,17 +31,20 @@ def inspect(source: Path, architecture: str | None = None, key_map: KeyMap | Non
         match kind:
             case "safetensors":
                 layout = safetensors_file.check(source)
-                shapes, named = _safetensors(source)
+                shapes, structure = _safetensors(source)
             case "torch":
                 shapes, layout = torch_file.read_shapes(source)
-                named = None
+                structure = None
             case "onnx":
                 return Inspection(kind=kind, problem=None, layout="onnx")
             case "archive":
                 return Inspection(kind=kind, problem="The file is an archive, not a checkpoint.")
             case _:
                 return Inspection(kind=kind, problem="The file is not a checkpoint of PyTorch, safetensors or ONNX.")
-        candidates = find_candidates(shapes, architecture or named, key_map)
+        named = structure.architecture if structure is not None else None
+        pruned = structure is not None and bool(structure.pruning)
+        # The shapes of a pruned model are those of no architecture.
+        candidates = [] if pruned else find_candidates(shapes, architecture or named, key_map)
     except UserError as error:
         return Inspection(kind=kind, problem=error.message)
     return Inspection(
@@ -51,6 +54,7 @@ def inspect(source: Path, architecture: str | None = None, key_map: KeyMap | Non
         tensors=len(shapes),
         parameters=sum(math.prod(shape) for shape in shapes.values()),
         architecture=named,
+        pruned=pruned,
         candidates=candidates,
     )
 
@@ -72,13 +76,19 @@ def kind_of(source: Path) -> Any:
     return "onnx" if len(head) > 2 and head[0] == 8 and head[1] < 32 else "unknown"
 
 
-def _safetensors(source: Path) -> tuple[dict[str, Shape], str | None]:
+def _safetensors(source: Path) -> tuple[dict[str, Shape], ModelStructure | None]:
+    """The shapes of the tensors, and the structure in the metadata of a student.
+
+    Raises:
+        BadCheckpoint: the structure is invalid.
+    """
     with source.open("rb") as stream:
         header = json.loads(stream.read(struct.unpack("<Q", stream.read(8))[0]))
     metadata = header.pop("__metadata__", {})
     shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
     try:
-        named = json.loads(metadata.get(_METADATA_KEY, "{}")).get("architecture")
-        return shapes, catalogue.find(named).name
-    except (ValueError, AttributeError, TypeError, RecursionError, UserError):
-        return shapes, None
+        document = json.loads(metadata.get(_METADATA_KEY, "{}"))
+        structure = structure_of(document) if isinstance(document, dict) else None
+    except (ValueError, RecursionError) as error:
+        raise BadCheckpoint(f"The structure in the metadata of the file is invalid: {str(error)[:300]}") from error
+    return shapes, structure

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ttm_core.models import create_model
-from ttm_core.models.macs import count_macs, countable_attention
+from ttm_core.models.macs import macs
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.fold import fold_batch_norms
 from ttm_core.report.schema import Device, Latency, Model
+from ttm_core.spec.structure import ModelStructure
 
 _RUNS = 20
 _ENOUGH_SECONDS = 0.2
@@ -32,10 +32,9 @@ def describe_device(device: torch.device) -> Device:
 
 def describe_model(
     model: nn.Module,
-    architecture: str,
+    structure: ModelStructure,
     preprocess: Preprocess,
     *,
-    num_classes: int,
     parameters: int,
     file_bytes: int,
     device: torch.device,
@@ -45,19 +44,19 @@ def describe_model(
     Args:
         model: [B, C, H, W] -> logits, on `device`.
         preprocess: the model's input.
-        architecture: name to build a copy from that is counted on the meta device.
-        num_classes: width of the architecture's logits.
+        structure: the model's structure, from which a copy is built and counted on the meta device.
         parameters: number of parameters of the model as trained.
         file_bytes: size of the model's file.
         device: the device to measure on.
     """
     model = fold_batch_norms(model.eval(), preprocess.channels, preprocess.image_size)
     return Model(
-        architecture=architecture,
+        architecture=structure.architecture,
+        structure=structure,
         image_size=preprocess.image_size,
         channels=preprocess.channels,
         parameters=parameters,
-        macs=macs(architecture, preprocess, num_classes),
+        macs=macs(structure, preprocess.image_size),
         file_bytes=file_bytes,
         latency=Latency(
             batch_1=_median_seconds(model, preprocess, 1, device),
@@ -72,6 +71,7 @@ def sum_costs(models: Sequence[Model]) -> Model:
     return models[0].model_copy(
         update={
             "architecture": " + ".join(model.architecture for model in models),
+            "structure": models[0].structure if len(models) == 1 else None,
             "parameters": sum(model.parameters for model in models),
             "macs": None if None in macs else sum(filter(None, macs)),
             "file_bytes": sum(model.file_bytes for model in models),
@@ -81,19 +81,6 @@ def sum_costs(models: Sequence[Model]) -> Model:
             ),
         }
     )
-
-
-def macs(architecture: str, preprocess: Preprocess, num_classes: int) -> int | None:
-    """Multiply-accumulates of one image at the model's input size; None where they cannot be counted."""
-    size = preprocess.image_size
-    try:
-        with countable_attention(), torch.device("meta"):
-            model = create_model(
-                architecture, num_classes=num_classes, in_chans=preprocess.channels, image_size=size
-            ).eval()
-            return count_macs(model, (preprocess.channels, size, size))
-    except Exception:  # some of timm's models fail on the meta device, with any exception
-        return None
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ttm_core.spec.events import Accuracy, Estimate, Reference
 from ttm_core.spec.job import ExportName
+from ttm_core.spec.structure import ModelStructure
 
 
 class _Part(BaseModel):
@@ -91,6 +92,9 @@ class Model(_Part):
     """Size and cost of a model."""
 
     architecture: str
+    structure: ModelStructure | None = Field(
+        None, description="Everything that determines the model's layers. None for several teachers."
+    )
     image_size: int = Field(description="Side of the square input in pixels.")
     channels: int
     parameters: int

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from ttm_core.spec.job import DistillSpec
+from ttm_core.spec.structure import ModelStructure
 
 Phase = Literal["fetching", "loading_teacher", "caching_teacher", "training", "evaluating", "exporting"]
 
@@ -71,6 +72,7 @@ class Resolved(_Event):
     resumed_from_step: int | None
     estimate: Estimate | None = None
     """Made by the first attempt."""
+    student_structure: ModelStructure | None = None
     teacher_stores: list[StoreDigest] = []
     """Digests of the stores that the run uses, in the order of its teachers, without duplicates."""
 

@@ -54,4 +54,8 @@ class Inspection(BaseModel):
     tensors: int | None = Field(None, description="Number of tensors.")
     parameters: int | None = Field(None, description="Number of elements of all tensors.")
     architecture: str | None = Field(None, description="Architecture named in the file's metadata.")
+    pruned: bool = Field(
+        False,
+        description="Whether the file is a pruned student. Its metadata has its structure, so it has no candidates.",
+    )
     candidates: list[Candidate] = []

@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 
 from tests.security.corpus.pickles import nested_keys
-from ttm_core.models import create_model
+from tests.support.models import create_model
 
 ARCHITECTURE = "mini/resnet8_025"
 CLASSES = 2

@@ -21,10 +21,11 @@ from ttm_core.export.formats import ExportSource, write_exports
 from ttm_core.export.onnx import LogitsDiffer, load_onnx, write_onnx
 from ttm_core.export.student import Student
 from ttm_core.export.timm_folder import write_timm_zip
-from ttm_core.models import create_model
+from ttm_core.models import build
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.spec.events import Event, Log
 from ttm_core.spec.job import Normalization
+from ttm_core.spec.structure import STUDENT_FORMAT, ModelStructure
 
 # A small architecture of each kind and larger ones, by image size in pixels.
 SMALL = {"mini/resnet8_025": 8, "test_efficientnet": 32, "test_vit": 32}
@@ -40,13 +41,13 @@ CLASSES = ["ant", "bee", "cat"]
 
 def made(architecture: str, size: int, channels: int = 3, seed: int = 0) -> Student:
     torch.manual_seed(seed)
-    model = create_model(architecture, num_classes=len(CLASSES), in_chans=channels, image_size=size)
+    structure = ModelStructure(architecture=architecture, num_classes=len(CLASSES), in_chans=channels, image_size=size)
+    model = build(structure)
     normalization = Normalization(mean=[0.4] * channels, std=[0.2] * channels)
     metadata = {
-        "architecture": architecture,
+        "format": STUDENT_FORMAT,
+        "structure": structure.model_dump(mode="json"),
         "class_names": CLASSES,
-        "in_chans": channels,
-        "image_size": size,
         "normalization": normalization.model_dump(),
     }
     # Trained statistics, so that the logits of two images differ.
@@ -55,7 +56,7 @@ def made(architecture: str, size: int, channels: int = 3, seed: int = 0) -> Stud
             module.momentum = None
     with torch.no_grad():
         model.train()(torch.randn(32, channels, size, size))
-    return Student(model.eval(), architecture, CLASSES, Preprocess(channels, size, normalization), metadata)
+    return Student(model.eval(), structure, CLASSES, Preprocess(channels, size, normalization), metadata)
 
 
 def images(count: int, size: int, channels: int = 3) -> Split:
@@ -165,7 +166,7 @@ def test_failed_export_is_missing_with_its_reason(tmp_path: Path) -> None:
 
     mini = made("mini/resnet8_025", 8)
     emitted: list[Event] = []
-    student = Student(Deciding(), mini.architecture, CLASSES, mini.preprocess, mini.metadata)
+    student = Student(Deciding(), mini.structure, CLASSES, mini.preprocess, mini.metadata)
     formats = write_exports(source(student), ["timm", "onnx"], tmp_path, emitted.append)
     assert [form.size for form in formats] == [None, None]
     assert formats[0].reason is not None
@@ -182,7 +183,7 @@ def test_onnx_file_that_differs_from_pytorch_is_rejected(tmp_path: Path) -> None
             return x.mean((2, 3)) + (1e-3 if torch.compiler.is_exporting() else 0)
 
     mini = made("mini/resnet8_025", 8)
-    student = Student(Unlike(), mini.architecture, CLASSES, mini.preprocess, mini.metadata)
+    student = Student(Unlike(), mini.structure, CLASSES, mini.preprocess, mini.metadata)
     with pytest.raises(LogitsDiffer, match=r"on 1 images .* differ from PyTorch's by 0\.001"):
         write_onnx(student, tmp_path / "x.onnx", images(7, 8).images.center_squares(np.arange(7), 8))
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from tests.support.models import create_model
 from ttm_core.errors import BadSpec
 from ttm_core.methods.outputs import outputs, probe
-from ttm_core.models import create_model
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.load import SelectClasses
 from ttm_core.spec.job import Normalization

@@ -6,7 +6,8 @@ import torch
 from timm.data import resolve_data_config
 from torch import nn
 
-from ttm_core.models import CIFAR, MINI, create_model, timm_name
+from tests.support.models import create_model
+from ttm_core.models import CIFAR, MINI, timm_name
 from ttm_core.models.cifar.classifier import Classifier
 from ttm_core.models.cifar.resnet import ResNet
 from ttm_core.models.cifar.wide_resnet import WideResNet

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ttm_core.models import CIFAR, create_model
+from tests.support.models import create_model
+from ttm_core.models import CIFAR
 
 REFERENCE = Path(__file__).parents[2] / "data" / "reference"
 MODELS = json.loads((REFERENCE / "cifar_models.json").read_text())

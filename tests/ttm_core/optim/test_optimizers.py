@@ -9,7 +9,7 @@ from timm.optim import list_optimizers
 from timm.optim._optim_factory import default_registry
 from torch.nn import functional
 
-from ttm_core.models import create_model
+from tests.support.models import create_model
 from ttm_core.spec.optimizer.optimizers import EmaSpec, GradientClipping, OptimizerSpec, Timm
 from ttm_core.spec.optimizer.timm_names import TIMM_OPTIMIZERS
 from ttm_core.training.optimizers import build_ema, build_optimizer, clip_gradients

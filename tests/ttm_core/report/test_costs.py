@@ -1,11 +1,13 @@
 import pytest
 import torch
 
-from ttm_core.models import create_model
+from ttm_core.models import build
+from ttm_core.models.macs import macs
 from ttm_core.models.preprocess import Preprocess
-from ttm_core.report.costs import describe_device, describe_model, macs
+from ttm_core.report.costs import describe_device, describe_model
 from ttm_core.spec import catalogue
 from ttm_core.spec.job import Normalization
+from ttm_core.spec.structure import ModelStructure
 
 CPU = torch.device("cpu")
 
@@ -14,19 +16,18 @@ CPU = torch.device("cpu")
 def test_macs_match_the_catalogue(name: str) -> None:
     row = catalogue.find(name)
     channels, size, _ = row.input_size
-    preprocess = Preprocess(channels, size, Normalization(mean=[0.5] * 3, std=[0.5] * 3))
-    assert macs(name, preprocess, row.num_classes) == row.macs
+    structure = ModelStructure(architecture=name, num_classes=row.num_classes, in_chans=channels, image_size=size)
+    assert macs(structure, size) == row.macs
 
 
 def test_macs_scale_with_the_image_area() -> None:
     normalization = Normalization(mean=[0.5] * 3, std=[0.5] * 3)
     counted = []
     for size in (32, 64):
-        model = create_model("cifar/resnet8", num_classes=10)
+        structure = ModelStructure(architecture="cifar/resnet8", num_classes=10)
+        model = build(structure)
         preprocess = Preprocess(3, size, normalization)
-        described = describe_model(
-            model, "cifar/resnet8", preprocess, num_classes=10, parameters=5, file_bytes=1, device=CPU
-        )
+        described = describe_model(model, structure, preprocess, parameters=5, file_bytes=1, device=CPU)
         assert described.parameters == 5
         assert 0 < described.latency.batch_1 < described.latency.batch_32
         assert described.macs is not None

@@ -69,6 +69,7 @@ def as_one_teacher(teachers: Sequence[Teacher], weights: Sequence[float], temper
     seen = first.preprocess
     return Teacher(
         model=Ensemble(teachers, weights, temperature).eval(),
+        structure=None,
         architecture=" + ".join(teacher.architecture for teacher in teachers),
         num_classes=first.classes,
         parameters=sum(teacher.parameters for teacher in teachers),

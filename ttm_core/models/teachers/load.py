@@ -10,13 +10,15 @@ from torch import nn
 
 from ttm_core.checkpoints.inspect import find_candidates
 from ttm_core.errors import ArchitectureMismatch, BadCheckpoint, BadDataset, BadSpec
-from ttm_core.models import create_model
+from ttm_core.models import build
 from ttm_core.models.adapt import adapt, signature_of
 from ttm_core.models.preprocess import Preprocess
+from ttm_core.models.students.metadata import read_structure
 from ttm_core.models.teachers.fold import fold_batch_norms
 from ttm_core.models.weights import load_strictly, read_weights
 from ttm_core.spec import catalogue
 from ttm_core.spec.job import Normalization, TeacherSpec
+from ttm_core.spec.structure import MAX_CLASSES, ModelStructure
 
 _LISTED_KEYS = 5
 
@@ -26,6 +28,7 @@ class Teacher:
     """A frozen model in evaluation mode, with its preprocessing and classes."""
 
     model: nn.Module
+    structure: ModelStructure | None  # None for several teachers
     architecture: str
     num_classes: int
     parameters: int
@@ -100,20 +103,21 @@ def load_teacher(spec: TeacherSpec, path: Path, *, image_size: int, class_names:
     """
     weights = read_weights(path)
     metadata = weights.metadata
-    architecture = spec.architecture or metadata.get("architecture")
-    if not isinstance(architecture, str):
+    saved = read_structure(metadata)
+    architecture = spec.architecture or (saved.architecture if saved is not None else None)
+    if architecture is None:
         raise BadSpec(
             "teacher.architecture is required, because the teacher's file does not name its architecture."
             f"{suggest_architectures(weights.tensors)}"
         )
     cfg = catalogue.find(architecture)
-    probe = create_model(architecture, num_classes=2)
+    probe = build(ModelStructure(architecture=architecture, num_classes=2))
     weights = replace(weights, tensors=adapt(weights.tensors, signature_of(probe, architecture), spec))
     num_classes = _classes(probe, weights.tensors)
     if spec.num_classes not in (None, num_classes):
         raise BadSpec(f"teacher.num_classes is {spec.num_classes}, but the checkpoint has {num_classes} classes.")
     channels = _in_channels(probe, weights.tensors)
-    size = _positive(metadata.get("image_size")) or (cfg.input_size[1] if _fixed(probe) else image_size)
+    size = (saved and saved.image_size) or (cfg.input_size[1] if _fixed(probe) else image_size)
     normalization = spec.normalization or _normalization(metadata, cfg, channels)
     if len(normalization.mean) != channels:
         raise BadSpec(
@@ -124,7 +128,14 @@ def load_teacher(spec: TeacherSpec, path: Path, *, image_size: int, class_names:
     teacher_names = _names(metadata.get("class_names"), num_classes)
     class_names = class_names or _teacher_classes(num_classes, teacher_names, spec.class_map)
     class_map = match_classes(num_classes, teacher_names, class_names, spec.class_map)
-    model = create_model(architecture, num_classes=num_classes, in_chans=channels, image_size=size)
+    structure = ModelStructure(
+        architecture=architecture,
+        num_classes=num_classes,
+        in_chans=channels,
+        image_size=size,
+        pruning=saved.pruning if saved is not None and saved.architecture == architecture else [],
+    )
+    model = build(structure)
     try:
         load_strictly(model, weights, architecture)
     except ArchitectureMismatch as error:
@@ -137,6 +148,7 @@ def load_teacher(spec: TeacherSpec, path: Path, *, image_size: int, class_names:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return Teacher(
         model=model if class_map is None else SelectClasses(model, class_map),
+        structure=structure,
         architecture=architecture,
         num_classes=num_classes,
         parameters=parameters,
@@ -166,6 +178,10 @@ def _classes(probe: nn.Module, tensors: Mapping[str, torch.Tensor]) -> int:
     if weight is None or weight.ndim < 2:
         raise ArchitectureMismatch(
             f"The checkpoint has no classifier {name}.weight. Its first keys: {', '.join(list(tensors)[:_LISTED_KEYS])}"
+        )
+    if weight.shape[0] > MAX_CLASSES:
+        raise ArchitectureMismatch(
+            f"The checkpoint has {weight.shape[0]:,} classes; at most {MAX_CLASSES:,} are supported."
         )
     return weight.shape[0]
 
@@ -246,7 +262,3 @@ def _teacher_classes(num_classes: int, teacher_names: list[str] | None, class_ma
 def _names(saved: object, num_classes: int) -> list[str] | None:
     """The class names in the metadata of a teacher's file, if their number is right."""
     return [str(name) for name in saved] if isinstance(saved, list) and len(saved) == num_classes else None
-
-
-def _positive(value: object) -> int | None:
-    return value if isinstance(value, int) and 8 <= value <= 1024 else None

@@ -93,6 +93,7 @@ def create(
         lease_epoch=0,
         last_event_seq=0,
         latest={},
+        student_structure=None,
         last_event_number=1,
         created_at=at,
         queued_at=at,

@@ -22,8 +22,9 @@ def phase(session: Session, job: Job, name: str, at: datetime) -> None:
 
 
 def resolved(session: Session, job: Job, resolved_spec: Json, data: Json, at: datetime) -> None:
-    """Stores the resolved spec, which later attempts run. `data` is the rest of the event."""
+    """Stores the resolved spec, which later attempts run, and the student's structure. `data` is the event."""
     job.resolved_spec = resolved_spec
+    job.student_structure = data.get("student_structure")
     attempt = _attempt(session, job)
     attempt.from_step = attempt.to_step = data.get("resumed_from_step") or 0
     append(session, job, "resolved", data, at)

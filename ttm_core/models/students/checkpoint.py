@@ -1,0 +1,29 @@
+"""Initial weights from a checkpoint."""
+
+from pathlib import Path
+
+from torch import nn
+
+from ttm_core.errors import ArchitectureMismatch
+from ttm_core.models.weights import describe_mismatch, read_weights, with_batch_counters
+
+
+def initialize_from(model: nn.Module, path: Path, architecture: str) -> list[str]:
+    """Copies the weights of a checkpoint into the model. Only the classifier may be missing or of another size.
+
+    Returns the keys that keep their initial values.
+
+    Raises:
+        ArchitectureMismatch: any other tensor is missing, unexpected or of another shape.
+    """
+    tensors = with_batch_counters(model, read_weights(path).tensors)
+    names = model.pretrained_cfg.get("classifier") or ()  # type: ignore[union-attr,operator]
+    heads = tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
+    expected = model.state_dict()
+    fitting = {key: value for key, value in tensors.items() if key in expected and expected[key].shape == value.shape}
+    fresh = [key for key in expected if key not in fitting]
+    unexpected = [key for key in tensors if key not in expected]
+    if any(not key.startswith(heads) for key in (*fresh, *unexpected)):
+        raise ArchitectureMismatch(f"student.checkpoint is not a {architecture}: {describe_mismatch(model, tensors)}")
+    model.load_state_dict(fitting, strict=False)
+    return fresh
