@@ -1,0 +1,86 @@
+"""The recommended student, and differences that are not shown."""
+
+import pytest
+
+from tests.ttm_jobs.studies.simulation import screen
+from ttm_jobs.studies.facts import FinalResult, Limits, Screen, Variant
+from ttm_jobs.studies.recommendation import Finalist, front, options, recommend
+
+FP32 = Limits(precision="fp32")
+
+
+def finalist(number: int, size: int, accuracies: list[float], *, images: int = 0, int8_change: float = 0.0) -> Finalist:
+    runs = {
+        seed: FinalResult(
+            validation=accuracy,
+            teacher_validation=1.0,
+            test=accuracy,
+            correct=[index < accuracy * images for index in range(images)] or None,
+            int8_change=int8_change,
+        )
+        for seed, accuracy in enumerate(accuracies)
+    }
+    return Finalist(number, screen(size, latency_ms=10 / size), runs)
+
+
+def test_the_cheaper_model_wins_where_no_difference_is_shown() -> None:
+    noisy = [finalist(1, 100, [0.90, 0.92, 0.88]), finalist(2, 400, [0.91, 0.90, 0.91])]
+    found = recommend("most_accurate", noisy, FP32)
+    assert found is not None
+    assert (found.option.candidate, found.fell_to_cheaper) == (1, 2)
+    (comparison,) = found.comparisons
+    assert comparison.difference is not None
+    assert comparison.difference.low < 0 < comparison.difference.high
+    assert not comparison.difference.shown
+
+
+def test_a_shown_difference_keeps_the_more_accurate_model() -> None:
+    clear = [finalist(1, 100, [0.80, 0.81, 0.80]), finalist(2, 400, [0.90, 0.91, 0.90])]
+    found = recommend("most_accurate", clear, FP32)
+    assert found is not None
+    assert (found.option.candidate, found.fell_to_cheaper) == (2, None)
+
+
+def test_one_run_each_is_compared_by_its_test_images() -> None:
+    alike = [finalist(1, 100, [0.90], images=100), finalist(2, 400, [0.91], images=100)]
+    found = recommend("most_accurate", alike, FP32)
+    assert found is not None
+    assert found.option.candidate == 1
+    (comparison,) = found.comparisons
+    assert comparison.difference is not None
+    assert comparison.difference.method == "paired_bootstrap"
+
+
+@pytest.mark.parametrize(("goal", "expected"), [("smallest", 2), ("fastest", 3)])
+def test_cost_decides_among_models_that_meet_the_limits(goal: str, expected: int) -> None:
+    # Larger models are faster here; the first one misses the limit.
+    finalists = [finalist(1, 100, [0.70]), finalist(2, 200, [0.85]), finalist(3, 300, [0.95])]
+    found = recommend(goal, finalists, Limits(retention=0.8, precision="fp32"))
+    assert found is not None
+    assert found.option.candidate == expected
+    assert found.meets_limits
+
+
+def test_an_int8_file_counts_with_its_measured_accuracy() -> None:
+    robust, fragile = finalist(1, 400, [0.95]), finalist(2, 200, [0.95], int8_change=-0.3)
+    found = recommend("smallest", [robust, fragile], Limits(accuracy=0.9))
+    assert found is not None
+    assert (found.option.candidate, found.option.precision, found.option.bytes) == (1, "int8", 100)
+
+
+def test_an_int8_file_of_unknown_accuracy_does_not_count() -> None:
+    unknown = Finalist(1, screen(400), {0: FinalResult(0.9)})
+    assert [option.precision for option in options([unknown], Limits())] == ["fp32"]
+
+
+def test_the_front_has_no_model_that_another_one_beats_in_everything() -> None:
+    finalists = [finalist(1, 100, [0.7]), finalist(2, 200, [0.6]), finalist(3, 300, [0.9])]
+    found = front(options(finalists, FP32))
+    # Larger models are faster in this test, so the second is on the front for its latency.
+    assert [option.candidate for option in found] == [1, 2, 3]
+    slow = Finalist(4, Screen(75, 300, (Variant("fp32", 300, 50.0),)), {0: FinalResult(0.65, test=0.65)})
+    assert 4 not in {option.candidate for option in front(options([*finalists, slow], FP32))}
+
+
+def test_finalists_without_results_give_no_recommendation() -> None:
+    assert recommend("smallest", [Finalist(1, screen(100), {})], FP32) is None

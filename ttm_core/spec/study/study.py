@@ -1,0 +1,216 @@
+"""StudySpec: a target, the students to try, and the budget. The body of POST /studies. Torch-free."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+
+from ttm_core.spec.base import Spec, by_name, or_short
+from ttm_core.spec.dataset import DatasetSpec
+from ttm_core.spec.job import DistillSpec, ExportName, StudentSpec, TeacherSpec, TrainingSpec
+from ttm_core.spec.method.methods import CrossEntropy, MethodSpec, WeightedTransformedTeacherMatching
+from ttm_core.spec.study import search as searches
+from ttm_core.spec.study.limits import Goal, LimitsSpec
+from ttm_core.spec.study.search import SHARED, SearchSpace, Value
+from ttm_core.spec.study.students import MAX_STUDENTS, Students, expand
+
+MAX_CANDIDATES = 256
+_FEWEST_EPOCHS = 3
+# Fields that determine each other: setting one removes the other.
+_COUPLED = {"method.gamma": "temperature", "method.temperature": "gamma"}
+
+
+class BudgetSpec(Spec):
+    """What a study may spend."""
+
+    candidates: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] = Field(
+        27, description="Most candidates to train. More that meet the limits are not trained."
+    )
+    device_hours: Annotated[float, Field(gt=0, le=1e6)] | None = Field(
+        None,
+        description="Device hours after which no further rung starts: the best candidate goes to the final. "
+        "Default: no limit.",
+    )
+
+
+@dataclass(frozen=True)
+class CandidateSpec:
+    """A student with its values of the search space, by field path."""
+
+    number: int
+    student: StudentSpec
+    values: dict[str, Value]
+
+
+class StudySpec(Spec):
+    """A study: finds the student that meets limits best."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    teacher: Annotated[TeacherSpec, or_short(str | TeacherSpec)]
+    dataset: Annotated[DatasetSpec, or_short(str | DatasetSpec)]
+    limits: LimitsSpec
+    goal: Goal | None = Field(
+        None,
+        description="What to optimize among the students that meet the limits. Default: smallest with a limit on "
+        "retention or accuracy, else most_accurate.",
+        validate_default=True,
+    )
+    method: Annotated[MethodSpec, by_name("kind", MethodSpec)] = Field(
+        default_factory=lambda: WeightedTransformedTeacherMatching.model_validate({})
+    )
+    training: TrainingSpec = Field(
+        TrainingSpec(), description="Training of a final run, as in a job. The study sets the seeds."
+    )
+    students: Students = Field(
+        "auto",
+        description="Students to try: architectures, student specs, and families such as "
+        '`{"family": "mobilenetv3_*"}`. auto: up to 24 architectures from the catalogue around the limits.',
+        validate_default=True,
+    )
+    search: SearchSpace = Field(
+        {},
+        description="Values or ranges of fields of `method` and `training` to try with each student, such as "
+        '`{"method.beta": [1, 2], "training.optimizer.learning_rate": {"log": [0.01, 0.2]}}`.',
+    )
+    budget: BudgetSpec = BudgetSpec()
+    seeds: Annotated[int, Field(ge=1, le=10)] = Field(3, description="Runs of each finalist with different seeds.")
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
+        0, description="Seed of the first run of a candidate, and of the values drawn from ranges."
+    )
+    baseline: bool = Field(
+        True, description="Train the recommended student on the labels alone, too, to measure what distillation adds."
+    )
+    exports: Annotated[list[ExportName], Field(max_length=3)] = Field(
+        ["timm", "onnx", "onnx_int8"], description="Export formats of the finalists, as in a job."
+    )
+
+    @property
+    def resolved_goal(self) -> Goal:
+        """The goal, or its default."""
+        return self.goal or ("smallest" if self.limits.has_floor else "most_accurate")
+
+    @field_validator("goal")
+    @classmethod
+    def _goal_has_a_floor(cls, goal: Goal | None, info: ValidationInfo) -> Goal | None:
+        limits = info.data.get("limits")
+        if limits is not None and goal in ("smallest", "fastest") and not limits.has_floor:
+            raise ValueError(
+                f"goal {goal!r} requires limits.retention or limits.accuracy: without it, any model will do"
+            )
+        return goal
+
+    @field_validator("exports")
+    @classmethod
+    def _exports_have_the_precision(cls, exports: list[ExportName], info: ValidationInfo) -> list[ExportName]:
+        limits = info.data.get("limits")
+        needed: ExportName = "onnx_int8" if limits is not None and limits.precision == "int8" else "onnx"
+        if limits is not None and needed not in exports and not (limits.precision == "any" and "onnx_int8" in exports):
+            raise ValueError(f"exports must include {needed!r}: limits.precision is {limits.precision!r}")
+        return exports
+
+    @field_validator("method")
+    @classmethod
+    def _method_distills(cls, method: Any) -> Any:
+        if isinstance(method, CrossEntropy):
+            raise ValueError("a study compares distillation with labels alone: choose another method than 'ce'")
+        return method
+
+    @field_validator("training")
+    @classmethod
+    def _trials_have_equal_length(cls, training: TrainingSpec) -> TrainingSpec:
+        if training.epochs < _FEWEST_EPOCHS:
+            raise ValueError(f"epochs must be at least {_FEWEST_EPOCHS}: candidates are compared before the last one")
+        if training.early_stopping_patience is not None:
+            raise ValueError("early_stopping_patience is not supported: a study stops unpromising candidates itself")
+        if training.views == "fit":
+            raise ValueError("views 'fit' depends on the worker: set a number, which all trials share")
+        return training
+
+    @field_validator("students")
+    @classmethod
+    def _students_are_few(cls, students: Any, info: ValidationInfo) -> Any:
+        if info.data.keys() >= {"teacher", "limits"}:
+            count = len(expand(students, info.data["teacher"], info.data["limits"]))
+            if count > MAX_STUDENTS:
+                raise ValueError(f"the families name {count} students; at most {MAX_STUDENTS} are allowed")
+            if count == 0:
+                raise ValueError(
+                    "the catalogue has no architecture that may meet the limits: list students, or relax them"
+                )
+        return students
+
+    @field_validator("search")
+    @classmethod
+    def _search_fits(cls, search: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if {"teacher", "dataset", "method", "training", "students", "limits"} - info.data.keys():
+            return search  # those fields have errors of their own
+        for path, dimension in search.items():
+            if any(path == name or path.startswith(f"{name}.") for name in SHARED):
+                raise ValueError(f"{path} cannot vary: all trials of a study share it")
+            tried = dimension if isinstance(dimension, list) else [dimension.at(0.0), dimension.at(1.0)]
+            for value in tried:
+                _check_value(info.data, path, value)
+        students = len(expand(info.data["students"], info.data["teacher"], info.data["limits"]))
+        total = searches.size(search)
+        if total is not None and students * total > MAX_CANDIDATES:
+            raise ValueError(
+                f"{students} students with {total} combinations are {students * total} candidates; at most "
+                f"{MAX_CANDIDATES} are allowed. List fewer values, or use a range, which is sampled"
+            )
+        return search
+
+    def candidates(self) -> list[CandidateSpec]:
+        """All candidates, numbered from 1: each student with each combination of the search space."""
+        students = expand(self.students, self.teacher, self.limits)
+        total = searches.size(self.search)
+        each = total or max(self.budget.candidates // max(len(students), 1), 1)
+        values = searches.combinations(self.search, each, self.seed)
+        pairs = [(student, combination) for student in students for combination in values]
+        return [CandidateSpec(number, *pair) for number, pair in enumerate(pairs[:MAX_CANDIDATES], start=1)]
+
+    def trial(
+        self, student: StudentSpec, values: dict[str, Value], *, seed: int, baseline: bool = False
+    ) -> DistillSpec:
+        """The job of a candidate with the study's `seed`-th seed; with `baseline`, on the labels alone."""
+        fields = _job_fields(self.model_dump(mode="json"), student)
+        for path, value in values.items():
+            if not (baseline and path.startswith("method.")):
+                _set(fields, path, value)
+        fields["training"]["seed"] = self.seed + seed
+        fields["exports"] = list(self.exports)
+        if baseline:
+            fields |= {"method": {"kind": "ce"}}
+            fields["training"]["teacher_logits"] = None
+        return DistillSpec.model_validate(fields)
+
+
+def _job_fields(study: dict[str, Any], student: StudentSpec) -> dict[str, Any]:
+    shared = {name: study[name] for name in ("teacher", "dataset", "method", "training")}
+    return {**shared, "student": student.model_dump(mode="json")}
+
+
+def _set(fields: dict[str, Any], path: str, value: Value) -> None:
+    *parents, name = path.split(".")
+    part = fields
+    for parent in parents:
+        part = part.setdefault(parent, {})
+        if not isinstance(part, dict):
+            raise ValueError(f"{path} does not exist")
+    if path in _COUPLED:
+        part.pop(_COUPLED[path], None)
+    part[name] = value
+
+
+def _check_value(study: dict[str, Any], path: str, value: Value) -> None:
+    """Raises ValueError if a value does not fit the field."""
+    names: Sequence[str] = ("teacher", "dataset", "method", "training")
+    dumped = {name: study[name].model_dump(mode="json") for name in names}
+    fields = _job_fields(dumped, StudentSpec(architecture="cifar/resnet20"))
+    try:
+        _set(fields, path, value)
+        DistillSpec.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{path} = {value!r} is not valid: {place}: {first['msg']}") from None

@@ -1,0 +1,318 @@
+"""The decisions of a study: a pure function of its facts.
+
+Stages: screen, teacher, rungs, finals, baseline, result. A decision lists the actions that are missing, so that
+deciding again before they are applied, or after they were applied twice, changes nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ttm_jobs.states import JobState
+from ttm_jobs.studies import limits as limit_checks
+from ttm_jobs.studies.facts import Candidate, Facts, FinalResult, JobKind, Trial
+from ttm_jobs.studies.halving import Entry, promote, schedule
+from ttm_jobs.studies.limits import NearMiss
+from ttm_jobs.studies.recommendation import Finalist, Recommendation, recommend
+from ttm_jobs.studies.selection import select
+
+Stage = Literal["screen", "teacher", "rungs", "finals", "baseline", "result"]
+
+
+@dataclass(frozen=True)
+class Start:
+    """Create a job. `pause_after` is the epoch after which it pauses itself; None for a complete run."""
+
+    kind: JobKind
+    candidate: int = 0
+    seed: int = 0
+    baseline: bool = False
+    rung: int = 0
+    pause_after: int | None = None
+
+
+@dataclass(frozen=True)
+class Continue:
+    """Resume a paused job, up to the end of another rung."""
+
+    job_id: str
+    rung: int
+    pause_after: int | None
+
+
+@dataclass(frozen=True)
+class Reject:
+    """Exclude a candidate and cancel its job."""
+
+    candidate: int
+    stage: Literal["screen", "budget", "rungs", "finals"]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Succeed:
+    """End the study with a result."""
+
+    recommendation: Recommendation
+
+
+@dataclass(frozen=True)
+class Fail:
+    """End the study without a result."""
+
+    code: str
+    message: str
+    nearest: Sequence[NearMiss] = ()
+
+
+Action = Start | Continue | Reject | Succeed | Fail
+
+
+@dataclass(frozen=True)
+class RungDecision:
+    """The end of a rung: the accuracies that were compared and the candidates that continue, best first."""
+
+    rung: int
+    epoch: int
+    accuracies: Mapping[int, float]
+    promoted: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The current stage, the actions to apply, and everything that was decided on the way."""
+
+    stage: Stage
+    actions: Sequence[Action] = ()
+    selected: Sequence[int] = ()
+    rungs: Sequence[RungDecision] = ()
+    finalists: Sequence[int] = ()
+    recommendation: Recommendation | None = None
+    # The first rung that is not started because the device hours are used up.
+    stopped_at_rung: int | None = None
+
+
+@dataclass
+class _Draft:
+    """A decision in the making."""
+
+    facts: Facts
+    actions: list[Action] = field(default_factory=list)
+    selected: Sequence[int] = ()
+    rungs: list[RungDecision] = field(default_factory=list)
+    finalists: Sequence[int] = ()
+    stopped_at_rung: int | None = None
+
+    def done(self, stage: Stage, recommendation: Recommendation | None = None) -> Decision:
+        return Decision(
+            stage, self.actions, self.selected, self.rungs, self.finalists, recommendation, self.stopped_at_rung
+        )
+
+    def find(self, kind: JobKind, candidate: int = 0, seed: int = 0, *, baseline: bool = False) -> Trial | None:
+        key = (kind, candidate, seed, baseline)
+        return next((t for t in self.facts.trials if (t.kind, t.candidate, t.seed, t.baseline) == key), None)
+
+
+def decide(facts: Facts) -> Decision:
+    """The next actions of a study. Depends on nothing but the facts."""
+    draft = _Draft(facts, stopped_at_rung=facts.stopped_at_rung)
+    if facts.overdue:
+        return _decide_overdue(draft)
+    if not _single_job(draft, JobKind.SCREEN, "screening"):
+        return draft.done("screen")
+    feasible = _feasible(draft)
+    if not feasible:
+        nearest = limit_checks.nearest_misses(facts.plan.limits, facts.candidates)
+        draft.actions.append(Fail("limits_unmet", _unmet(nearest, facts.candidates), nearest))
+        return draft.done("screen")
+    draft.selected = _select(draft, feasible)
+    if facts.plan.stored_logits and not _single_job(draft, JobKind.TEACHER, "storing the teacher's logits"):
+        return draft.done("teacher")
+    finalists = _decide_rungs(draft)
+    if finalists is None:
+        return draft.done("rungs")
+    draft.finalists = finalists
+    return _decide_finals(draft)
+
+
+def _single_job(draft: _Draft, kind: JobKind, what: str) -> bool:
+    """Whether the only job of a stage has succeeded; else adds the action for it."""
+    job = draft.find(kind)
+    if job is None:
+        draft.actions.append(Start(kind))
+    elif job.dead:
+        draft.actions.append(Fail(f"{kind}_failed", f"The job for {what} {job.state}: {job.failure or 'no reason'}"))
+    elif job.state is JobState.PAUSED:
+        draft.actions.append(Continue(job.job_id, 0, None))
+    return job is not None and job.state is JobState.SUCCEEDED
+
+
+def _feasible(draft: _Draft) -> list[Candidate]:
+    feasible = []
+    for candidate in draft.facts.candidates:
+        reason = "it was not measured"
+        if candidate.screen is not None:
+            reason = limit_checks.rejection(draft.facts.plan.limits, candidate.screen) or ""
+        if reason:
+            draft.actions.append(Reject(candidate.number, "screen", reason))
+        else:
+            feasible.append(candidate)
+    return feasible
+
+
+def _select(draft: _Draft, feasible: Sequence[Candidate]) -> list[int]:
+    budget = draft.facts.plan.candidates
+    selected = select(feasible, budget)
+    draft.actions += [
+        Reject(each.number, "budget", f"the budget allows {budget} candidates")
+        for each in feasible
+        if each.number not in selected
+    ]
+    return selected
+
+
+def _decide_rungs(draft: _Draft) -> list[int] | None:
+    """The finalists; None while a rung is running."""
+    plan = draft.facts.plan
+    sizes = _sizes(draft)
+    active = list(draft.selected)
+    rungs = schedule(len(active), plan.epochs)
+    for rung, (epoch, most) in enumerate(zip(rungs.epochs, rungs.most, strict=True)):
+        accuracies = _finish_rung(draft, active, rung, epoch)
+        if accuracies is None:
+            return None
+        if draft.stopped_at_rung is None and _hours_used_up(draft.facts):
+            draft.stopped_at_rung = rung + 1
+        stopped = draft.stopped_at_rung is not None and draft.stopped_at_rung <= rung + 1
+        entries = [Entry(number, sizes[number], accuracy) for number, accuracy in accuracies.items()]
+        promoted = promote(entries, 1 if stopped else most) if entries else []
+        draft.rungs.append(RungDecision(rung, epoch, accuracies, promoted))
+        draft.actions += [
+            Reject(number, "rungs", _eliminated(accuracy, epoch, rung, draft.stopped_at_rung if stopped else None))
+            for number, accuracy in accuracies.items()
+            if number not in promoted
+        ]
+        active = promoted
+        if stopped:
+            break
+    return active
+
+
+def _finish_rung(draft: _Draft, active: Sequence[int], rung: int, epoch: int) -> dict[int, float] | None:
+    """The validation accuracies at the end of a rung; None while one of its trials has not ended."""
+    waiting, accuracies = False, {}
+    for number in active:
+        trial = draft.find(JobKind.DISTILL, number)
+        if trial is None:
+            draft.actions.append(Start(JobKind.DISTILL, number, rung=rung, pause_after=epoch))
+            waiting = True
+        elif epoch in trial.accuracies:
+            accuracies[number] = trial.accuracies[epoch]
+        elif trial.dead:
+            draft.actions.append(Reject(number, "rungs", f"its job {trial.state}: {trial.failure or 'no reason'}"))
+        else:
+            waiting = True
+            if trial.state is JobState.PAUSED:
+                draft.actions.append(Continue(trial.job_id, rung, epoch))
+    return None if waiting else accuracies
+
+
+def _decide_finals(draft: _Draft) -> Decision:
+    plan = draft.facts.plan
+    # Only the first run of the best candidate is worth its cost once the device hours are used up.
+    seeds = 1 if draft.stopped_at_rung is not None else plan.seeds
+    rung = len(schedule(len(draft.selected), plan.epochs).epochs)
+    if not _finish_runs(draft, draft.finalists, seeds, rung):
+        return draft.done("finals")
+    finalists = finalists_of(draft.facts, draft.finalists)
+    recommendation = recommend(plan.goal, finalists, plan.limits)
+    if recommendation is None:
+        reasons = sorted({trial.failure for trial in draft.facts.trials if trial.dead and trial.failure})
+        draft.actions.append(Fail("no_student", f"No candidate was trained to the end. {' '.join(reasons)}".strip()))
+        return draft.done("finals")
+    chosen = [recommendation.option.candidate]
+    wants_baseline = plan.baseline and draft.stopped_at_rung is None
+    if wants_baseline and not _finish_runs(draft, chosen, seeds, rung, baseline=True):
+        return draft.done("baseline", recommendation)
+    draft.actions.append(Succeed(recommendation))
+    return draft.done("result", recommendation)
+
+
+def _finish_runs(draft: _Draft, numbers: Sequence[int], seeds: int, rung: int, *, baseline: bool = False) -> bool:
+    """Whether all complete runs of some candidates have ended; else adds the actions for them."""
+    ended = True
+    for number in numbers:
+        alive = False
+        for seed in range(seeds):
+            trial = draft.find(JobKind.DISTILL, number, seed, baseline=baseline)
+            if trial is None:
+                draft.actions.append(Start(JobKind.DISTILL, number, seed, baseline, rung))
+            elif trial.state is JobState.PAUSED:
+                draft.actions.append(Continue(trial.job_id, rung, None))
+            ended = ended and trial is not None and (trial.dead or trial.state is JobState.SUCCEEDED)
+            alive = alive or trial is None or not trial.dead
+        if not alive and not baseline:
+            draft.actions.append(Reject(number, "finals", "all of its runs failed"))
+    return ended
+
+
+def finalists_of(facts: Facts, numbers: Sequence[int]) -> list[Finalist]:
+    """The finalists with the results of their complete runs."""
+    screens = {candidate.number: candidate.screen for candidate in facts.candidates}
+    found = []
+    for number in numbers:
+        screen = screens[number]
+        assert screen is not None, "only measured candidates are trained"
+        found.append(Finalist(number, screen, runs_of(facts, number)))
+    return found
+
+
+def runs_of(facts: Facts, number: int, *, baseline: bool = False) -> dict[int, FinalResult]:
+    """The results of a candidate's complete runs by seed."""
+    return {
+        trial.seed: trial.result
+        for trial in sorted(facts.trials, key=lambda each: each.seed)
+        if trial.kind is JobKind.DISTILL
+        and (trial.candidate, trial.baseline) == (number, baseline)
+        and trial.state is JobState.SUCCEEDED
+        and trial.result is not None
+    }
+
+
+def _decide_overdue(draft: _Draft) -> Decision:
+    """Past the deadline, complete runs still give a result."""
+    plan, facts = draft.facts.plan, draft.facts
+    complete = [each.number for each in facts.candidates if each.screen is not None and runs_of(facts, each.number)]
+    draft.finalists = complete
+    recommendation = recommend(plan.goal, finalists_of(facts, complete), plan.limits)
+    if recommendation is None:
+        draft.actions.append(Fail("deadline_exceeded", "The deadline passed before a student was trained."))
+        return draft.done("result")
+    draft.actions.append(Succeed(recommendation))
+    return draft.done("result", recommendation)
+
+
+def _sizes(draft: _Draft) -> dict[int, int]:
+    limits = draft.facts.plan.limits
+    return {
+        each.number: limit_checks.size(limits, each.screen)
+        for each in draft.facts.candidates
+        if each.number in draft.selected and each.screen is not None
+    }
+
+
+def _hours_used_up(facts: Facts) -> bool:
+    return facts.plan.device_hours is not None and facts.device_hours >= facts.plan.device_hours
+
+
+def _eliminated(accuracy: float, epoch: int, rung: int, stopped_at: int | None) -> str:
+    reason = f"validation accuracy {accuracy:.4f} after epoch {epoch} was not among the best of rung {rung}"
+    return reason if stopped_at is None else f"{reason}; the device hours are used up"
+
+
+def _unmet(nearest: Sequence[NearMiss], candidates: Sequence[Candidate]) -> str:
+    names = {candidate.number: candidate.student for candidate in candidates}
+    closest = "; ".join(
+        f"{names[each.candidate]} ({each.variant.precision}): {', '.join(map(str, each.misses))}" for each in nearest
+    )
+    return "No candidate meets the limits." + (f" The nearest are {closest}." if closest else "")

@@ -1,0 +1,129 @@
+"""What a study's decisions depend on: its plan, its screened candidates and the results of its jobs.
+
+Plain values, so that decisions are pure functions that tests and replays can call.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from ttm_jobs.states import TERMINAL, JobState
+
+Precision = Literal["fp32", "int8"]
+Goal = Literal["smallest", "fastest", "most_accurate"]
+
+
+class JobKind(StrEnum):
+    """What a job does."""
+
+    # Trains a student.
+    DISTILL = "distill"
+    # Builds and measures the candidates of a study without training.
+    SCREEN = "screen"
+    # Stores the teacher's logits of all views.
+    TEACHER = "teacher"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits of a study; None where there is none. Ratios and accuracies in [0, 1], latency in milliseconds."""
+
+    retention: float | None = None
+    accuracy: float | None = None
+    bytes: int | None = None
+    latency_ms: float | None = None
+    macs: int | None = None
+    parameters: int | None = None
+    precision: Literal["fp32", "int8", "any"] = "any"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The part of a study's spec that decides. `epochs` is the length of a final run."""
+
+    goal: Goal
+    limits: Limits
+    epochs: int
+    seeds: int = 3
+    candidates: int = 27
+    baseline: bool = True
+    stored_logits: bool = True
+    device_hours: float | None = None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """An exported file of a candidate. `latency_ms` is the median for one image; None if it was not measured."""
+
+    precision: Precision
+    bytes: int
+    latency_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Screen:
+    """The measurements of an untrained candidate. `error` is the reason if it cannot be built or exported."""
+
+    parameters: int = 0
+    macs: int | None = None
+    variants: Sequence[Variant] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A candidate by number. Candidates with equal `student` differ only in values of the search space."""
+
+    number: int
+    student: str
+    screen: Screen | None = None
+
+
+@dataclass(frozen=True)
+class FinalResult:
+    """The result of a complete run. `correct` marks the test images that the student classifies correctly."""
+
+    validation: float
+    teacher_validation: float | None = None
+    test: float | None = None
+    teacher_test: float | None = None
+    correct: Sequence[bool] | None = None
+    # Accuracy of the int8 file minus that of the float32 student, on the same split.
+    int8_change: float | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A job of a study. `accuracies` has the best validation accuracy up to the last epoch of each rung it reached."""
+
+    job_id: str
+    kind: JobKind
+    state: JobState
+    candidate: int = 0
+    seed: int = 0
+    baseline: bool = False
+    rung: int = 0
+    accuracies: Mapping[int, float] = field(default_factory=dict)
+    result: FinalResult | None = None
+    failure: str | None = None
+
+    @property
+    def dead(self) -> bool:
+        """Whether it ended without a student."""
+        return self.state in TERMINAL and self.state is not JobState.SUCCEEDED
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that decides the next actions of a study.
+
+    `stopped_at_rung` is the first rung that was not started because the device hours were used up.
+    """
+
+    plan: Plan
+    candidates: Sequence[Candidate]
+    trials: Sequence[Trial] = ()
+    device_hours: float = 0.0
+    stopped_at_rung: int | None = None
+    overdue: bool = False

@@ -1,0 +1,167 @@
+"""The result of a study: the front of the finalists and the recommended student."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from ttm_jobs.studies import limits as limit_checks
+from ttm_jobs.studies.facts import FinalResult, Goal, Limits, Precision, Screen
+from ttm_jobs.studies.limits import Miss
+from ttm_jobs.studies.statistics import Difference, compare, reported
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A candidate with its complete runs by seed."""
+
+    number: int
+    screen: Screen
+    runs: Mapping[int, FinalResult]
+
+
+@dataclass(frozen=True)
+class Option:
+    """A file of a finalist. Accuracies are means over its runs; `misses` are the limits that it does not meet."""
+
+    candidate: int
+    precision: Precision
+    bytes: int
+    latency_ms: float | None
+    macs: int | None
+    parameters: int
+    validation: float
+    test: float | None
+    retention: float | None
+    runs: int
+    misses: Sequence[Miss]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The recommended candidate against another finalist: accuracy of the recommended one minus the other's."""
+
+    candidate: int
+    difference: Difference | None
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The recommended option; `fell_to_cheaper` names the more accurate candidate from which no difference is shown."""
+
+    option: Option
+    meets_limits: bool
+    fell_to_cheaper: int | None = None
+    comparisons: Sequence[Comparison] = field(default_factory=list)
+
+
+def options(finalists: Sequence[Finalist], limits: Limits) -> list[Option]:
+    """All files of the finalists that meet the cost limits. An int8 file counts only if its accuracy was measured."""
+    found = []
+    for finalist in finalists:
+        for variant in limit_checks.fitting_variants(limits, finalist.screen):
+            option = _option(finalist, variant.precision, limits)
+            if option is not None:
+                found.append(option)
+    return found
+
+
+def front(found: Sequence[Option]) -> list[Option]:
+    """The options that no other matches or exceeds in accuracy, bytes and latency, the smallest first."""
+    best = [one for one in found if not any(_dominates(other, one) for other in found)]
+    return sorted(best, key=lambda option: (option.bytes, option.candidate, option.precision))
+
+
+def recommend(goal: Goal, finalists: Sequence[Finalist], limits: Limits) -> Recommendation | None:
+    """The option that meets the limits and is best by the goal; without one, the option that misses them least.
+
+    Validation accuracy decides. For `most_accurate`, the recommendation falls to the cheapest option whose difference
+    in test accuracy from the best one is not shown. None without finalists that have a result.
+    """
+    found = options(finalists, limits)
+    if not found:
+        return None
+    by_number = {finalist.number: finalist for finalist in finalists}
+    meeting = [option for option in found if not option.misses]
+    if not meeting:
+        chosen = min(found, key=lambda option: (max(miss.excess for miss in option.misses), option.candidate))
+        return Recommendation(chosen, meets_limits=False, comparisons=_comparisons(chosen, by_number))
+    fell_to = None
+    if goal == "most_accurate":
+        best = min(meeting, key=lambda option: (-option.validation, *_cost("smallest", option), option.candidate))
+        alike = [option for option in meeting if not _difference_shown(best, option, by_number)]
+        chosen = min(alike, key=lambda option: (*_cost("smallest", option), -option.validation, option.candidate))
+        if chosen.candidate != best.candidate:
+            fell_to = best.candidate
+    else:
+        chosen = min(meeting, key=lambda option: (*_cost(goal, option), -option.validation, option.candidate))
+    return Recommendation(chosen, True, fell_to, _comparisons(chosen, by_number))
+
+
+def _option(finalist: Finalist, precision: Precision, limits: Limits) -> Option | None:
+    variant = next(each for each in finalist.screen.variants if each.precision == precision)
+    runs = list(finalist.runs.values())
+    changes = [run.int8_change for run in runs if run.int8_change is not None]
+    if not runs or (precision == "int8" and not changes):
+        return None
+    change = fmean(changes) if precision == "int8" else 0.0
+    validation = fmean(run.validation for run in runs) + change
+    teachers = [run.teacher_validation for run in runs if run.teacher_validation is not None]
+    teacher = teachers[0] if teachers else None
+    tests = [run.test for run in runs if run.test is not None]
+    return Option(
+        candidate=finalist.number,
+        precision=precision,
+        bytes=variant.bytes,
+        latency_ms=variant.latency_ms,
+        macs=finalist.screen.macs,
+        parameters=finalist.screen.parameters,
+        validation=validation,
+        test=fmean(tests) + change if tests else None,
+        retention=validation / teacher if teacher else None,
+        runs=len(runs),
+        misses=limit_checks.accuracy_misses(limits, validation, teacher),
+    )
+
+
+def _cost(goal: Goal, option: Option) -> tuple[float, float]:
+    speed = option.latency_ms if option.latency_ms is not None else float(option.macs or option.parameters)
+    return (speed, float(option.bytes)) if goal == "fastest" else (float(option.bytes), speed)
+
+
+def _difference_shown(best: Option, other: Option, finalists: Mapping[int, Finalist]) -> bool:
+    if best.candidate == other.candidate:
+        # Two files of one candidate: the int8 change was measured on the same images, and either may be chosen only if
+        # it costs nothing.
+        return other.validation < best.validation
+    difference = compare(finalists[best.candidate].runs, finalists[other.candidate].runs)
+    return difference is None or difference.shown
+
+
+def _comparisons(chosen: Option, finalists: Mapping[int, Finalist]) -> list[Comparison]:
+    own = finalists[chosen.candidate].runs
+    return [
+        Comparison(number, compare(own, other.runs))
+        for number, other in sorted(finalists.items())
+        if number != chosen.candidate and other.runs
+    ]
+
+
+def _dominates(one: Option, other: Option) -> bool:
+    ours, theirs = _merits(one), _merits(other)
+    return ours != theirs and all(a >= b for a, b in zip(ours, theirs, strict=True))
+
+
+def _merits(option: Option) -> tuple[float, float, float]:
+    accuracy = option.validation if option.test is None else option.test
+    return accuracy, -float(option.bytes), -(option.latency_ms if option.latency_ms is not None else math.inf)
+
+
+def baseline_difference(finalist: Finalist, baseline: Mapping[int, FinalResult]) -> Difference | None:
+    """The accuracy of a finalist minus that of the same student trained on the labels alone."""
+    return compare(finalist.runs, baseline)
+
+
+def mean_reported(runs: Mapping[int, FinalResult]) -> float | None:
+    """The mean accuracy over runs."""
+    return fmean(reported(run) for run in runs.values()) if runs else None

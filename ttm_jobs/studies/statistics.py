@@ -1,0 +1,135 @@
+"""Intervals of differences between two models.
+
+Without NumPy and without random numbers, because the API computes them too, and a replay must give equal numbers.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Literal
+
+from ttm_jobs.studies.facts import FinalResult
+
+CONFIDENCE = 0.95
+# Two-sided 95 % quantiles of Student's t distribution with 1, 2, ... degrees of freedom.
+_T95 = (12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157)
+# Beyond this number of standard deviations, a binomial distribution has no mass that matters here.
+_TAIL = 5.0
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Accuracy of one model minus that of another, with its 95 % interval, all in [-1, 1].
+
+    `method` is `paired_t` (over runs with the same seeds) or `paired_bootstrap` (over test images of one run each).
+    """
+
+    mean: float
+    low: float
+    high: float
+    method: Literal["paired_t", "paired_bootstrap"]
+    count: int
+
+    @property
+    def shown(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.low > 0 or self.high < 0
+
+
+def paired_t(first: Sequence[float], second: Sequence[float]) -> Difference:
+    """The t interval of the mean difference of paired values, from 2 to 10 pairs.
+
+    Pairs with equal differences give an interval of width zero.
+    """
+    differences = [a - b for a, b in zip(first, second, strict=True)]
+    if not 2 <= len(differences) <= len(_T95) + 1:
+        raise ValueError(f"a paired t interval needs 2 to {len(_T95) + 1} pairs, not {len(differences)}")
+    mean = fmean(differences)
+    margin = _T95[len(differences) - 2] * stdev(differences) / math.sqrt(len(differences))
+    return Difference(mean, mean - margin, mean + margin, "paired_t", len(differences))
+
+
+def paired_bootstrap(first: Sequence[bool], second: Sequence[bool]) -> Difference:
+    """The percentile interval of the accuracy difference over resampled images.
+
+    Computed exactly: the number of images that only the first model classifies correctly, and that only the second
+    does, are multinomial, so the distribution over all resamples is known and none is drawn.
+    """
+    images = len(first)
+    if images == 0 or images != len(second):
+        raise ValueError("a paired bootstrap needs the same images for both models")
+    wins = sum(a and not b for a, b in zip(first, second, strict=True))
+    losses = sum(b and not a for a, b in zip(first, second, strict=True))
+    distribution = _difference_distribution(images, wins, losses)
+    low = _quantile(distribution, (1 - CONFIDENCE) / 2)
+    high = _quantile(distribution, (1 + CONFIDENCE) / 2)
+    return Difference((wins - losses) / images, low / images, high / images, "paired_bootstrap", images)
+
+
+def compare(first: Mapping[int, FinalResult], second: Mapping[int, FinalResult]) -> Difference | None:
+    """The difference in test accuracy of two candidates, by seed of their runs; of validation accuracy without a test
+    split.
+
+    Over two or more common seeds, a t interval; else a bootstrap over the test images of one run each. None if neither
+    is possible.
+    """
+    seeds = sorted(first.keys() & second.keys())
+    if len(seeds) >= 2:
+        return paired_t([reported(first[seed]) for seed in seeds], [reported(second[seed]) for seed in seeds])
+    if not first or not second:
+        return None
+    one, other = first[min(first)], second[min(second)]
+    if not one.correct or not other.correct or len(one.correct) != len(other.correct):
+        return None
+    return paired_bootstrap(one.correct, other.correct)
+
+
+def reported(result: FinalResult) -> float:
+    """The accuracy to report: test, or validation without a test split."""
+    return result.validation if result.test is None else result.test
+
+
+def _difference_distribution(images: int, wins: int, losses: int) -> dict[int, float]:
+    """The probability of each difference (wins minus losses) of a resample."""
+    discordant = wins + losses
+    if discordant == 0:
+        return {0: 1.0}
+    probabilities: dict[int, float] = {}
+    for number, share in _binomial(images, discordant / images):
+        for won, weight in _binomial(number, wins / discordant):
+            difference = 2 * won - number
+            probabilities[difference] = probabilities.get(difference, 0.0) + share * weight
+    return probabilities
+
+
+def _binomial(count: int, share: float) -> list[tuple[int, float]]:
+    """The outcomes of a binomial distribution within five standard deviations, with their probabilities."""
+    if count == 0 or share in (0.0, 1.0):
+        return [(round(count * share), 1.0)]
+    center, width = count * share, _TAIL * math.sqrt(count * share * (1 - share)) + 1
+    low, high = max(math.floor(center - width), 0), min(math.ceil(center + width), count)
+    constant = math.lgamma(count + 1)
+    log_share, log_rest = math.log(share), math.log1p(-share)
+    return [
+        (
+            number,
+            math.exp(
+                constant
+                - math.lgamma(number + 1)
+                - math.lgamma(count - number + 1)
+                + number * log_share
+                + (count - number) * log_rest
+            ),
+        )
+        for number in range(low, high + 1)
+    ]
+
+
+def _quantile(distribution: dict[int, float], share: float) -> int:
+    total, reached = sum(distribution.values()), 0.0
+    for value in sorted(distribution):
+        reached += distribution[value]
+        if reached >= share * total:
+            return value
+    return max(distribution)
