@@ -15,7 +15,6 @@ from api.http.pagination import CursorParameter, Limit
 from api.http.problems import problems
 from api.http.types import JobId
 from api.jobs import service
-from api.jobs.checkpoints import UnusableCheckpoint, check_teachers, uploaded_teachers
 from api.jobs.parameters import FiltersDep, JobBody, PollDep
 from api.jobs.schemas import (
     AttemptList,
@@ -26,7 +25,15 @@ from api.jobs.schemas import (
     JobPatch,
     MetricPage,
 )
-from api.jobs.validation import DeadlinePassed, UnknownArchitecture, UnknownQueue, dry_run
+from api.jobs.validation import (
+    DeadlinePassed,
+    UnknownArchitecture,
+    UnknownQueue,
+    UnusableCheckpoint,
+    check_teachers,
+    dry_run,
+    uploaded_teachers,
+)
 from api.registry.resolution import resolve
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import (

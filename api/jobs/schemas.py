@@ -9,9 +9,9 @@ from api.artifacts.schemas import ArtifactOut
 from api.http.pagination import Page
 from api.http.types import UtcDatetime
 from api.jobs.failures import Failure
+from ttm_core.checkpoints.schema import Inspection
 from ttm_core.spec.base import StrictModel
 from ttm_core.spec.events import Reference
-from ttm_core.spec.inspection import Inspection
 from ttm_core.spec.job import DistillSpec
 from ttm_jobs.repositories.jobs.blocked import BlockedOn
 from ttm_jobs.repositories.jobs.crud import DEFAULT_PRIORITY

@@ -1,6 +1,6 @@
-"""Validation of job requests without a worker, and dry runs."""
+"""Validation of job requests and their uploaded checkpoints without a worker, and dry runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,13 +11,17 @@ from api.http.field_errors import pointer
 from api.http.problems import FieldError, FieldErrors
 from api.jobs.estimates import estimate
 from api.jobs.schemas import Dryrun, JobRequest, ModelSize
+from api.receiving.inspection import Inspector, UploadedFile
 from api.registry.addresses import DATASET_URIS, STUDENT_URIS, TEACHER_URIS, Fault, check_uri
 from api.registry.resolution import Resolved
+from ttm_core.checkpoints.schema import Inspection, InspectionRequest
 from ttm_core.spec import catalogue
-from ttm_core.spec.job import DistillSpec
+from ttm_core.spec.job import DistillSpec, TeacherSpec
 from ttm_jobs.database.clock import now
 from ttm_jobs.errors import Invalid
+from ttm_jobs.repositories import uploads
 from ttm_jobs.settings import Settings
+from ttm_jobs.uris import UploadUri, parse_uri
 
 
 class UnknownArchitecture(Invalid):
@@ -36,6 +40,12 @@ class UnknownQueue(Invalid):
     """The service has no queue with this name."""
 
     code = "unknown_queue"
+
+
+class UnusableCheckpoint(Invalid):
+    """The uploaded file cannot be used as this teacher: it is no checkpoint, or does not fit the architecture."""
+
+    code = "unusable_checkpoint"
 
 
 def check_request(session: Session, settings: Settings, request: JobRequest) -> None:
@@ -123,3 +133,87 @@ def _architecture_fault(name: str, at: str) -> Iterator[Fault]:
         if error.nearest:
             message += f" Did you mean {' or '.join(repr(near) for near in error.nearest)}?"
         yield UnknownArchitecture(message), FieldError(pointer=at, detail=message)
+
+
+def uploaded_teachers(session: Session, spec: DistillSpec) -> list[UploadedFile | None]:
+    """The file of each teacher; None for one that is not an upload. Raises UploadNotFound and UploadNotComplete."""
+    files: list[UploadedFile | None] = []
+    for teacher in spec.all_teachers:
+        uri = parse_uri(teacher.checkpoint)
+        if isinstance(uri, UploadUri):
+            upload = uploads.get(session, uri.upload_id)
+            files.append(UploadedFile.of(upload, uploads.object_keys(session, upload)))
+        else:
+            files.append(None)
+    return files
+
+
+def check_teachers(
+    inspector: Inspector, spec: DistillSpec, files: Sequence[UploadedFile | None]
+) -> list[Inspection | None]:
+    """Inspects the teachers' files. Takes seconds, so call it without a database connection.
+
+    A file whose names and shapes equal those of an architecture runs: every architecture of the catalogue has been run.
+
+    Raises:
+        FieldErrors: a file cannot be used as the spec says; each error tells the way out.
+    """
+    found: list[Inspection | None] = []
+    faults: list[Fault] = []
+    for index, (teacher, file) in enumerate(zip(spec.all_teachers, files, strict=True)):
+        at = "/teacher" if spec.teacher is not None else f"/teachers/{index}"
+        if file is None:
+            found.append(None)
+            continue
+        inspection = inspector.inspect(
+            file, InspectionRequest(architecture=teacher.architecture, key_map=teacher.key_map)
+        )
+        found.append(inspection)
+        faults += [(UnusableCheckpoint(fault.detail), fault) for fault in _checkpoint_faults(teacher, inspection, at)]
+    if faults:
+        raise FieldErrors(*faults)
+    return found
+
+
+def _checkpoint_faults(teacher: TeacherSpec, inspection: Inspection, at: str) -> Iterator[FieldError]:
+    if inspection.problem is not None:
+        field = "key_map" if inspection.problem.startswith("key_map") else "checkpoint"
+        yield FieldError(pointer=f"{at}/{field}", detail=inspection.problem)
+        return
+    if inspection.kind == "onnx":
+        yield FieldError(pointer=f"{at}/checkpoint", detail="ONNX files are not supported as teachers.")
+        return
+    architecture = teacher.architecture or inspection.architecture
+    loading = [candidate for candidate in inspection.candidates if candidate.loads and candidate.key_map is None]
+    names = " or ".join(candidate.architecture for candidate in loading[:3])
+    if architecture is None:
+        hint = f"The tensors fit {names}." if names else "POST /uploads/{id}/inspect lists the most similar ones."
+        yield FieldError(
+            pointer=f"{at}/architecture",
+            detail=f"teacher.architecture is required, because the file does not name its architecture. {hint}",
+        )
+        return
+    if inspection.pruned and architecture == inspection.architecture:
+        return
+    chosen = inspection.candidates[0] if inspection.candidates else None
+    if chosen is None or chosen.architecture != architecture.partition(".")[0]:
+        yield FieldError(pointer=f"{at}/architecture", detail=f"The checkpoint has no tensors of {architecture}.")
+    elif not chosen.loads:
+        counts = (
+            (chosen.missing_count, "missing", chosen.missing),
+            (chosen.unexpected_count, "unexpected", chosen.unexpected),
+            (chosen.mismatched_count, "of another shape", chosen.mismatched),
+        )
+        parts = [f"{count} tensors {kind} ({', '.join(listed[:3])})" for count, kind, listed in counts if count]
+        hint = f" The tensors fit {names}." if names else ""
+        yield FieldError(
+            pointer=f"{at}/architecture", detail=f"The checkpoint is not a {architecture}: {'; '.join(parts)}.{hint}"
+        )
+    elif chosen.key_map is not None:
+        yield FieldError(
+            pointer=f"{at}/key_map",
+            detail=f"The checkpoint has the shapes of {architecture} under other names. Set teacher.key_map to the map "
+            "that POST /uploads/{id}/inspect proposes.",
+        )
+    elif teacher.num_classes not in (None, chosen.num_classes):
+        yield FieldError(pointer=f"{at}/num_classes", detail=f"The checkpoint has {chosen.num_classes} classes.")

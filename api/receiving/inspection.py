@@ -9,10 +9,10 @@ from threading import BoundedSemaphore, Lock
 from typing import IO
 
 from api.http.errors import TooManyInspections
+from ttm_core.checkpoints.schema import Inspection, InspectionRequest
 from ttm_core.errors import BadCheckpoint
 from ttm_core.reader.limits import ReaderLimits
 from ttm_core.reader.process import read_untrusted
-from ttm_core.spec.inspection import Inspection, InspectionRequest
 from ttm_jobs.errors import UploadNotComplete
 from ttm_jobs.models import Upload, UploadState
 from ttm_jobs.storage import Storage

@@ -26,7 +26,7 @@ from api.uploads import service, tus
 from api.uploads.resumable import Resumable
 from api.uploads.schemas import UploadOut, UploadPage
 from api.uploads.service import EmptyUpload, Receiver
-from ttm_core.spec.inspection import Inspection, InspectionRequest
+from ttm_core.checkpoints.schema import Inspection, InspectionRequest
 from ttm_jobs.database.engine import read_scope
 from ttm_jobs.errors import (
     ChecksumMismatch,

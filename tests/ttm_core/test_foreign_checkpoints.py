@@ -17,7 +17,7 @@ from tests.support.models import create_model
 from ttm_core.checkpoints.signatures import read_signatures
 from ttm_core.errors import ArchitectureMismatch, BadSpec
 from ttm_core.models import TORCHVISION
-from ttm_core.models.adapt import signature_of
+from ttm_core.models.teachers.adapt import signature_of
 from ttm_core.models.teachers.load import load_teacher
 from ttm_core.reader.inspection import inspect
 from ttm_core.spec import catalogue

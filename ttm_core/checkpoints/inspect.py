@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ttm_core.checkpoints.fit import Fit, fit, fit_or_align
 from ttm_core.checkpoints.key_map import KeyMap, compress, without_wrappers
+from ttm_core.checkpoints.schema import Candidate
 from ttm_core.checkpoints.signatures import COUNTER, Shape, Signature, read_signatures
 from ttm_core.spec import catalogue
-from ttm_core.spec.inspection import Candidate
 from ttm_core.spec.job import Normalization
 
 _COMPARED = 40

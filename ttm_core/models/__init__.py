@@ -2,8 +2,7 @@
 timm."""
 
 from ttm_core.models.build import build
-from ttm_core.models.cifar.registry import CIFAR
-from ttm_core.models.mini import MINI
+from ttm_core.models.cifar.registry import CIFAR, MINI
 from ttm_core.models.timm_models import timm_name
 from ttm_core.models.torchvision_models import TORCHVISION
 

@@ -22,8 +22,8 @@ from torch import nn
 
 from ttm_core.checkpoints.signatures import SIGNATURES, Signature, encode
 from ttm_core.models import CIFAR, MINI, TORCHVISION, timm_name
-from ttm_core.models.adapt import signature_of
 from ttm_core.models.macs import count_macs, countable_attention
+from ttm_core.models.teachers.adapt import signature_of
 from ttm_core.spec import catalogue
 from ttm_core.spec.catalogue import Architecture
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ttm_core.checkpoints.inspect import find_candidates
+from ttm_core.checkpoints.schema import Inspection
 from ttm_core.checkpoints.signatures import Shape
 from ttm_core.errors import BadCheckpoint, UserError
 from ttm_core.reader import safetensors_file
 from ttm_core.reader.pickles import torch_file
-from ttm_core.spec.inspection import Inspection
 from ttm_core.spec.job import KeyMap
 from ttm_core.spec.structure import ModelStructure, structure_of
 

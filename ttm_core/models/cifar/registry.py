@@ -1,5 +1,6 @@
 """The 22 models of the knowledge-distillation literature on CIFAR, under the names and state-dict keys of its published
-teacher checkpoints (Tian, Krishnan and Isola, "Contrastive Representation Distillation", 2020, arXiv 1910.10699)."""
+teacher checkpoints (Tian, Krishnan and Isola, "Contrastive Representation Distillation", 2020, arXiv 1910.10699), and
+four ResNets with eight layers and a few thousand parameters, for images of 28 to 32 pixels."""
 
 from ttm_core.models.cifar.mobilenetv2 import MobileNetV2
 from ttm_core.models.cifar.resnet import BottleneckResNet, ResNet
@@ -25,6 +26,11 @@ CIFAR: Designs = {
     "ShuffleV2": Design(ShuffleNetV2),
 }
 
+MINI: Designs = {
+    f"resnet8_{percent:03}": Design(ResNet, (8, tuple(width * percent // 100 for width in (16, 16, 32, 64))))
+    for percent in (25, 50, 100, 150)
+}
+
 default_cfgs = configurations(
     "cifar",
     CIFAR,
@@ -34,5 +40,15 @@ default_cfgs = configurations(
     crop_pct=1.0,
     mean=(0.5071, 0.4867, 0.4408),
     std=(0.2675, 0.2565, 0.2761),
+) | configurations(
+    "mini",
+    MINI,
+    num_classes=10,
+    input_size=(3, 32, 32),
+    interpolation="bilinear",
+    crop_pct=1.0,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
 )
 register(__name__, "cifar", CIFAR)
+register(__name__, "mini", MINI)

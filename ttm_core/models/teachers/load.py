@@ -11,9 +11,9 @@ from torch import nn
 from ttm_core.checkpoints.inspect import find_candidates
 from ttm_core.errors import ArchitectureMismatch, BadCheckpoint, BadDataset, BadSpec
 from ttm_core.models import build
-from ttm_core.models.adapt import adapt, signature_of
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.students.metadata import read_structure
+from ttm_core.models.teachers.adapt import adapt, signature_of
 from ttm_core.models.teachers.fold import fold_batch_norms
 from ttm_core.models.weights import load_strictly, read_weights
 from ttm_core.spec import catalogue
