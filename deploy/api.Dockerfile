@@ -11,6 +11,7 @@ WORKDIR /app
 COPY api/ api/
 COPY ttm_jobs/ ttm_jobs/
 COPY ttm_core/ ttm_core/
+COPY ttm_measure/ ttm_measure/
 COPY migrations/ migrations/
 COPY cli/ cli/
 COPY ttm_client/ ttm_client/

@@ -200,6 +200,11 @@ class Settings(BaseSettings):
             "the next job starts faster."
         ),
     )
+    device_name: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="Name of the worker's machine in measurements of ONNX files. Default: the host name.",
+    )
     trainer_memory_bytes: PositiveInt | None = Field(
         default=None,
         description=(

@@ -11,8 +11,9 @@ import numpy as np
 # Short blocks spread the load of other processes over all files that are compared; the first run of a block warms the
 # caches and is not timed.
 _BLOCK_SECONDS = 0.05
-_FEWEST_IN_BLOCK, _MOST_IN_BLOCK = 3, 200
+_MOST_IN_BLOCK = 200
 _FEWEST_REPEATS, _FEWEST_BLOCKS = 20, 5
+_FEWEST_AT_DEADLINE = 3
 _95_PERCENT = 1.96
 
 
@@ -40,7 +41,8 @@ def time_interleaved(runs: Sequence[Callable[[], object]], *, relative_error: fl
         precise = blocks >= _FEWEST_BLOCKS and all(
             len(times) >= _FEWEST_REPEATS and median_error(times) <= relative_error for times in samples
         )
-        if precise or time.perf_counter() >= deadline:
+        late = time.perf_counter() >= deadline and all(len(times) >= _FEWEST_AT_DEADLINE for times in samples)
+        if precise or late:
             break
     return [_summarize(times) for times in samples]
 
@@ -66,7 +68,7 @@ def _block(run: Callable[[], object]) -> list[float]:
         before = time.perf_counter_ns()
         run()
         times.append((time.perf_counter_ns() - before) / 1e6)
-        if len(times) >= _FEWEST_IN_BLOCK and time.perf_counter() - started >= _BLOCK_SECONDS:
+        if time.perf_counter() - started >= _BLOCK_SECONDS:
             break
     return times
 

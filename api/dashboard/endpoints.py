@@ -11,7 +11,7 @@ from api.dashboard import operations
 from api.dashboard.formats import compression
 from api.dashboard.jobs import form
 from api.dashboard.jobs.comparison import differences, scores
-from api.dashboard.jobs.detail import KEY_HEADER, commands, spans, student_costs
+from api.dashboard.jobs.detail import KEY_HEADER, commands, spans, speed, student_costs
 from api.dashboard.jobs.table import COLUMNS, ran_seconds, waited_seconds
 from api.dashboard.jobs.table import Query as Address
 from api.dashboard.pages import page
@@ -103,7 +103,7 @@ def jobs_page(
 
 @router.get("/ui/jobs/{job_id}")
 def job_page(
-    job_id: str, request: Request, engine: EngineDep, caller: CallerDep, settings: SettingsDep
+    job_id: str, request: Request, engine: EngineDep, storage: StorageDep, caller: CallerDep, settings: SettingsDep
 ) -> HTMLResponse:
     """One job, updated live."""
     try:
@@ -113,6 +113,7 @@ def job_page(
             job = service.get(session, settings, job_id)
             attempts = service.attempt_list(session, job_id).items
             last_event = crud.get(session, job_id).last_event_number
+            measured = speed(session, storage, job_id)
     except JobNotFound:
         return page("not_found.html", 404, what="job", name=job_id)
     base_url = str(request.base_url).rstrip("/")
@@ -124,6 +125,7 @@ def job_page(
         last_event=last_event,
         has_report=any(artifact.name == "report.html" for artifact in job.artifacts),
         compression=_compression(job),
+        speed=measured,
         spans=spans(job),
         log_url=job.links.log,
         queued_seconds=waited_seconds(job),

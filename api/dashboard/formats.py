@@ -45,6 +45,11 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
+def milliseconds(value: float | None) -> str:
+    """Milliseconds with three significant digits."""
+    return _NONE if value is None else f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
+
+
 def timestamp(at: datetime | None) -> Markup:
     """A <time> element in UTC. live.js rewrites it in the browser's time zone."""
     if at is None:

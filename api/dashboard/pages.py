@@ -20,6 +20,7 @@ _environment.filters |= {
     "count": formats.count,
     "duration": formats.duration,
     "humanize": formats.humanize,
+    "milliseconds": formats.milliseconds,
     "percent": formats.percent,
     "points": formats.points,
     "pretty_json": formats.pretty_json,

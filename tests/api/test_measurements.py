@@ -58,6 +58,24 @@ def test_posted_measurements_are_listed_with_a_recommendation(client: TestClient
 
 
 @ON_SQLITE
+def test_job_page_shows_measurements_and_where_the_time_goes(
+    client: TestClient, engine: Engine, storage: Storage
+) -> None:
+    job_id = queued(engine)
+    layers = [{"name": "<b>conv</b>", "ms": 0.75}, {"name": "fc", "ms": 0.25}]
+    shape = {"precision": "fp32", "batch": 1, "threads": 1}
+    profile = {"file": "student.onnx", **shape, "layers": layers, "operators": layers}
+    report = json.dumps(REPORT | {"profiles": [profile]}).encode()
+    hashes = succeed_with_onnx(engine, storage, job_id, {"student.onnx": FLOAT}, report=report)
+    assert "Speed in ONNX Runtime" in client.get(f"/ui/jobs/{job_id}").text
+    client.post(f"/jobs/{job_id}/measurements", json=body(hashes))
+    page = client.get(f"/ui/jobs/{job_id}").text
+    assert "<b>pi5</b>: Ship student.onnx: 2 ms. No int8 file was measured on this device." in page
+    assert "&lt;b&gt;conv&lt;/b&gt;" in page
+    assert "0.75 ms" in page
+
+
+@ON_SQLITE
 def test_repeated_measurement_has_no_further_effect(client: TestClient, files: dict[str, str]) -> None:
     path = f"/jobs/{files['job']}/measurements"
     for _ in range(2):

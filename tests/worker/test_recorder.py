@@ -1,17 +1,22 @@
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
 from tests.support.factories import claimed, job_of, running
+from tests.support.measuring import measured
 from tests.support.rig import Rig
-from ttm_core.spec.events import CheckpointSaved, Log, Metrics, PhaseChanged, Progress
+from ttm_core.spec.events import CheckpointSaved, Log, Measured, Metrics, PhaseChanged, Progress
+from ttm_core.spec.measurement import FileMeasurement
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import LeaseLost, StorageFull
 from ttm_jobs.repositories.jobs import crud, leases, lifecycle
 from ttm_jobs.repositories.jobs.leases import Lease
-from ttm_jobs.repositories.run_data import events, recording
+from ttm_jobs.repositories.measuring import devices, measurements
+from ttm_jobs.repositories.run_data import artifacts, events, recording
+from ttm_jobs.repositories.run_data.artifacts import PublishedFile
 from ttm_jobs.repositories.run_data.events import StreamEvent
 from ttm_jobs.states import JobState
 from worker.run import recorder as module
@@ -42,6 +47,19 @@ def checkpoint(directory: Path, step: int, data: bytes = b"weights") -> Checkpoi
     path.write_bytes(data)
     sha256 = hashlib.sha256(data).hexdigest()
     return CheckpointSaved(step=step, epoch=0, path=path.name, sha256=sha256, size=len(data), best=False)
+
+
+def test_measurements_are_recorded_once_their_artifact_is_published(rig: Rig, lease: Lease, recorder: Recorder) -> None:
+    values = asdict(measured("0" * 64))
+    recorder.add(Measured(measurement=FileMeasurement(file="student.onnx", device="a-worker", **values)))
+    recorder.flush()
+    with session_scope(rig.engine) as session:
+        assert measurements.of_job(session, lease.job_id) == []
+        file = PublishedFile("student.onnx", "k", "application/octet-stream", 1, "0" * 64)
+        artifacts.record(session, crud.get(session, lease.job_id), [file])
+        (row,) = measurements.of_job(session, lease.job_id)
+        assert (row.device, row.artifact, row.p50_ms, row.created_by) == ("a-worker", "student.onnx", 2.0, "worker")
+        assert [device.name for device in devices.list_all(session)] == ["a-worker"]
 
 
 def test_flush_writes_buffered_events_and_reports_the_state(rig: Rig, lease: Lease, recorder: Recorder) -> None:

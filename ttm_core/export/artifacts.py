@@ -1,7 +1,7 @@
 """Writes the output files of a finished run."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,15 +10,18 @@ from torch import Tensor
 
 from ttm_core.data.dataset import Dataset
 from ttm_core.export.formats import ExportSource, write_exports
+from ttm_core.export.measure import measure_exports
 from ttm_core.export.model_card import model_card
 from ttm_core.export.student import load_student, save_student
+from ttm_core.models.teachers.load import Teacher
 from ttm_core.models.weights import write_durably
 from ttm_core.report.costs import describe_device, describe_model
 from ttm_core.report.page import page
-from ttm_core.report.schema import Model, Report, Run, SplitScores
+from ttm_core.report.schema import ExportedFile, Model, Report, Run, SplitScores
 from ttm_core.spec.events import Artifact, Estimate, Event, Result
 from ttm_core.spec.job import DistillSpec, Normalization
 from ttm_core.spec.structure import ModelStructure
+from ttm_core.spec.verdict import ShippableFile, files_of, recommend
 
 _MEDIA_TYPES = {
     ".safetensors": "application/octet-stream",
@@ -41,6 +44,7 @@ class TrainingResult:
     dataset: Dataset
     result: Result
     teacher: Model | None
+    teachers: Sequence[Teacher]
     validation: SplitScores
     test: SplitScores | None
     estimate: Estimate | None
@@ -76,18 +80,20 @@ def _report(training: TrainingResult, path: Path, on_event: Callable[[Event], No
     """The report, measured on the student as loaded from its file."""
     student = load_student(path)
     described = describe_model(
-        student.model.to(training.device),
         student.structure,
         student.preprocess,
         parameters=training.result.student_parameters,
         file_bytes=path.stat().st_size,
-        device=training.device,
     )
-    student.model.cpu()
     dataset, result, spec = training.dataset, training.result, training.spec
     evaluated = dataset.test or dataset.validation
     assert evaluated is not None, "read_dataset holds images out where there is no validation split"
-    source = ExportSource(student, dataset.train, "test" if dataset.test else "validation", evaluated)
+    scores = (training.test if dataset.test else None) or training.validation
+    source = ExportSource(
+        student, dataset.train, "test" if dataset.test else "validation", evaluated, top1=scores.student.top1
+    )
+    exports = write_exports(source, spec.exports, path.parent, on_event)
+    measured = measure_exports(path.parent, exports, training.teachers, on_event)
     return Report(
         name=spec.name,
         student=described,
@@ -96,7 +102,11 @@ def _report(training: TrainingResult, path: Path, on_event: Callable[[Event], No
         device=describe_device(training.device),
         validation=training.validation,
         test=training.test,
-        exports=write_exports(source, spec.exports, path.parent, on_event),
+        exports=exports,
+        measurements=measured.student,
+        teacher_measurements=measured.teacher,
+        profiles=measured.profiles,
+        recommendations=recommend(_shippable(exports), [each.timing for each in measured.student]),
         run=Run(
             method=spec.method.kind,
             epochs=spec.training.epochs,
@@ -110,6 +120,10 @@ def _report(training: TrainingResult, path: Path, on_event: Callable[[Event], No
             teacher_cache_hits=result.teacher_cache_hits,
         ),
     )
+
+
+def _shippable(exports: Sequence[ExportedFile]) -> list[ShippableFile]:
+    return files_of({"exports": [each.model_dump() for each in exports]})
 
 
 def _describe(workdir: Path, path: Path) -> Artifact:

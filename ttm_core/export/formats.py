@@ -17,6 +17,7 @@ from ttm_core.export.timm_folder import NotInTimm, write_timm_zip
 from ttm_core.report.schema import ExportedFile
 from ttm_core.spec.events import Event, Log
 from ttm_core.spec.job import ExportName
+from ttm_core.spec.verdict import Precision
 from ttm_core.training.evaluate import evaluate
 
 FILES: dict[ExportName, str] = {
@@ -30,12 +31,13 @@ _LONGEST_REASON = 300
 
 @dataclass(frozen=True)
 class ExportSource:
-    """A student on the CPU, with the images to calibrate and to evaluate its exports."""
+    """A student on the CPU, with the images to calibrate and to evaluate its exports, and its top-1 on the latter."""
 
     student: Student
     train: Split
     split: Literal["validation", "test"]
     evaluated: Split
+    top1: float
 
 
 def write_exports(
@@ -72,11 +74,13 @@ def write_exports(
 def _write(source: ExportSource, name: ExportName, folder: Path) -> ExportedFile:
     path = folder / FILES[name]
     difference = top1 = images = None
+    precision: Precision | None = None
     match name:
         case "timm":
             write_timm_zip(source.student, path)
         case "onnx":
             difference = _write_onnx(source, path)
+            precision, top1 = "fp32", source.top1
         case "onnx_int8":
             float_onnx = folder / FILES["onnx"]
             if not float_onnx.exists():
@@ -86,7 +90,7 @@ def _write(source: ExportSource, name: ExportName, folder: Path) -> ExportedFile
             accuracy = evaluate(
                 OnnxModel(path), source.evaluated, pixels, size=pixels.image_size, device=torch.device("cpu")
             )
-            top1 = accuracy.top1
+            precision, top1 = "int8", accuracy.top1
         case _:
             assert_never(name)
     return ExportedFile(
@@ -94,6 +98,7 @@ def _write(source: ExportSource, name: ExportName, folder: Path) -> ExportedFile
         file=path.name,
         size=path.stat().st_size,
         difference=difference,
+        precision=precision,
         top1=top1,
         split=source.split if top1 is not None else None,
         calibration_images=images,

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ttm_core.report.page import compression, count, milliseconds, percent, points, size
 from ttm_core.report.schema import Report
 from ttm_core.spec.job import DistillSpec
+from ttm_core.spec.measurement import single_image_ms
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-!|~])")
 
@@ -28,6 +29,8 @@ def model_card(report: Report, spec: DistillSpec) -> str:
         timm_folder=exports.get("timm"),
         onnx=exports.get("onnx"),
         int8=exports.get("onnx_int8"),
+        student_ms=single_image_ms(report.measurements),
+        teacher_ms=single_image_ms(report.teacher_measurements),
     )
     return f"---\n{front}---\n\n{body}"
 

@@ -1,6 +1,8 @@
 """Exports the student to ONNX. The graph takes pixels in [0, 1], normalizes them and returns logits."""
 
+import ast
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,8 @@ INPUT, OUTPUT = "image", "logits"
 TOLERANCE = 1e-4
 _METADATA_KEY = "ttm"
 _OPSET = 18
+_SCOPES_KEY = "pkg.torch.onnx.name_scopes"
+_INNER = "model"  # the attribute of _FromPixels
 
 
 class LogitsDiffer(Exception):
@@ -57,23 +61,11 @@ def write_onnx(student: Student, path: Path, pixels: Tensor) -> float:
     Raises:
         LogitsDiffer: the difference exceeds 1e-4, relative to the largest logit where that is above 1.
     """
-    scale = without_normalization(student.preprocess)
-    program = torch.onnx.export(
-        _FromPixels(student.model, student.preprocess.normalization).eval(),
-        (scale(pixels[:2]),),
-        dynamo=True,
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        opset_version=_OPSET,
-        verbose=False,
-    )
-    assert program is not None
-    model = program.model_proto
-    _remove_traces(model)
+    model = _graph(student.model, student.preprocess)
     onnx.helper.set_model_props(model, {_METADATA_KEY: json.dumps(student.metadata, sort_keys=True)})
     onnx.save(model, path)
 
+    scale = without_normalization(student.preprocess)
     exported = OnnxModel(path)
     difference = 0.0
     with torch.inference_mode():
@@ -84,6 +76,11 @@ def write_onnx(student: Student, path: Path, pixels: Tensor) -> float:
                 raise LogitsDiffer(f"on {len(batch)} images ONNX Runtime's logits differ from PyTorch's by {found:.2g}")
             difference = max(difference, found)
     return difference
+
+
+def write_unchecked(model: nn.Module, preprocess: Preprocess, path: Path) -> None:
+    """Writes a model on the CPU to be measured: its output is not compared, and the file has no metadata."""
+    onnx.save(_graph(model, preprocess), path)
 
 
 def load_onnx(path: str | Path) -> Student:
@@ -117,6 +114,58 @@ class _FromPixels(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return self.model((image - self.mean) / self.std)
+
+
+def _graph(model: nn.Module, preprocess: Preprocess) -> onnx.ModelProto:
+    """The graph of a model from pixels in [0, 1] to logits, with a dynamic batch size."""
+    size = preprocess.image_size
+    program = torch.onnx.export(
+        _FromPixels(model, preprocess.normalization).eval(),
+        (torch.full((2, preprocess.channels, size, size), 0.5),),
+        dynamo=True,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        opset_version=_OPSET,
+        verbose=False,
+    )
+    assert program is not None
+    graph = program.model_proto
+    _name_by_layer(graph.graph)
+    _remove_traces(graph)
+    return graph
+
+
+def _name_by_layer(graph: onnx.GraphProto) -> None:
+    """Names nodes and their results LAYER/OPERATOR, so that profiles of the runtime tell where the time goes.
+
+    ONNX Runtime derives the names of fused nodes from those of their results.
+    """
+    counts: Counter[str] = Counter()
+    renamed: dict[str, str] = {}
+    outputs = {value.name for value in graph.output}
+    for node in graph.node:
+        name = f"{_layer(node)}/{node.op_type}"
+        counts[name] += 1
+        node.name = name if counts[name] == 1 else f"{name}_{counts[name]}"
+        for index, result in enumerate(node.output):
+            if result and result not in outputs:
+                renamed[result] = node.name if index == 0 else f"{node.name}:{index}"
+    for node in graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+    for value in graph.value_info:
+        value.name = renamed.get(value.name, value.name)
+
+
+def _layer(node: onnx.NodeProto) -> str:
+    """The module that a node comes from, such as `layer1.0.conv2`; `input` for the normalization of pixels."""
+    scopes = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES_KEY), "[]")
+    # The last element is the operation; before it come the modules, outermost first.
+    modules = [name for name in ast.literal_eval(scopes)[:-1] if name == _INNER or name.startswith(f"{_INNER}.")]
+    if not modules:
+        return "input"
+    return modules[-1].removeprefix(f"{_INNER}.") if modules[-1] != _INNER else "model"
 
 
 def _remove_traces(model: onnx.ModelProto) -> None:

@@ -2,15 +2,17 @@
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ttm_core.report.schema import ClassScores, Model, Report, SplitScores
+from ttm_core.spec.measurement import PartTime, single_image_ms
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _LISTED_CLASSES = 1000
+_BAR_PIXELS = 240
 
 
 def page(report: Report) -> str:
@@ -23,6 +25,9 @@ def page(report: Report) -> str:
             return ""
         return _comparison(cost(report.teacher), cost(report.student), less, more)
 
+    student_ms, teacher_ms = (
+        single_image_ms(measured) for measured in (report.measurements, report.teacher_measurements)
+    )
     return _environment.get_template("report.html").render(
         report=report,
         style=style,
@@ -34,9 +39,10 @@ def page(report: Report) -> str:
             "parameters": ratio(lambda model: model.parameters),
             "macs": ratio(lambda model: model.macs, less="fewer", more="more"),
             "file": ratio(lambda model: model.file_bytes),
-            "batch_1": ratio(lambda model: model.latency.batch_1, less="faster", more="slower"),
-            "batch_32": ratio(lambda model: model.latency.batch_32, less="faster", more="slower"),
+            "latency": _comparison(teacher_ms, student_ms, "faster", "slower"),
         },
+        student_ms=student_ms,
+        teacher_ms=teacher_ms,
     )
 
 
@@ -56,9 +62,9 @@ def size(number: int) -> str:
     return f"{number} B"
 
 
-def milliseconds(seconds: float) -> str:
+def milliseconds(ms: float | None) -> str:
     """Milliseconds with three significant digits."""
-    return f"{1000 * seconds:.0f} ms" if seconds >= 0.1 else f"{1000 * seconds:.3g} ms"
+    return "-" if ms is None else f"{ms:,.0f} ms" if ms >= 100 else f"{ms:.3g} ms"
 
 
 def points(change: float | None) -> str:
@@ -97,6 +103,21 @@ def _lost_most(split: SplitScores) -> list[ClassScores]:
     return [by_name[name] for name in split.lost_most]
 
 
+def _bars(times: Sequence[PartTime]) -> list[dict[str, object]]:
+    """Rows of a bar chart: name, milliseconds, share of the total, and width of the bar in pixels."""
+    total = sum(each.ms for each in times) or 1.0
+    largest = max((each.ms for each in times), default=0.0) or 1.0
+    return [
+        {
+            "name": each.name,
+            "ms": each.ms,
+            "share": each.ms / total,
+            "width": round(_BAR_PIXELS * each.ms / largest, 1),
+        }
+        for each in times
+    ]
+
+
 _environment = Environment(
     loader=FileSystemLoader(_TEMPLATES),
     autoescape=True,
@@ -110,4 +131,5 @@ _environment.filters |= {
     "size": size,
     "milliseconds": milliseconds,
     "lost_most": _lost_most,
+    "bars": _bars,
 }

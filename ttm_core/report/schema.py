@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ttm_core.spec.events import Accuracy, Estimate, Reference
 from ttm_core.spec.job import ExportName
+from ttm_core.spec.measurement import FileMeasurement, FileProfile
 from ttm_core.spec.structure import ModelStructure
+from ttm_core.spec.verdict import Precision, Recommendation
 
 
 class _Part(BaseModel):
@@ -81,13 +83,6 @@ def accuracy_change(student: Scores, teacher: Scores | None) -> tuple[float | No
     return round(100 * (student.top1 - teacher.top1), 4), retention
 
 
-class Latency(_Part):
-    """Median seconds of a forward pass over a batch that is already in memory."""
-
-    batch_1: float
-    batch_32: float
-
-
 class Model(_Part):
     """Size and cost of a model."""
 
@@ -100,11 +95,10 @@ class Model(_Part):
     parameters: int
     macs: int | None = Field(description="Multiply-accumulates of one image; None where they could not be counted.")
     file_bytes: int
-    latency: Latency
 
 
 class Device(_Part):
-    """The device that latencies were measured on."""
+    """The device that the run trained on."""
 
     name: str
     threads: int
@@ -142,7 +136,11 @@ class ExportedFile(_Part):
     size: int | None = Field(None, description="Bytes; None where the file is missing.")
     reason: str | None = Field(None, description="Why the file is missing.")
     difference: float | None = Field(None, description="Largest difference from PyTorch's logits.")
-    top1: float | None = Field(None, description="Top-1 accuracy of this file on `split`.")
+    precision: Precision | None = Field(None, description="Of an ONNX file; None for other formats.")
+    top1: float | None = Field(
+        None,
+        description="Top-1 accuracy on `split`. The float32 ONNX file has the student's: their logits are equal.",
+    )
     split: Literal["validation", "test"] | None = None
     calibration_images: int | None = None
 
@@ -161,6 +159,14 @@ class Report(_Part):
     validation: SplitScores
     test: SplitScores | None
     exports: list[ExportedFile]
+    measurements: list[FileMeasurement] = Field(
+        [], description="Latency and memory of the ONNX files in ONNX Runtime on the worker."
+    )
+    teacher_measurements: list[FileMeasurement] = Field(
+        [], description="The same of the teacher, exported for this purpose. Empty if it cannot be exported."
+    )
+    profiles: list[FileProfile] = Field([], description="Per-layer and per-operator time of the ONNX files.")
+    recommendations: list[Recommendation] = Field([], description="The file to ship on the worker's CPU.")
     run: Run
 
     @property

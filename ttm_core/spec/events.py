@@ -2,8 +2,8 @@
 
 Order of the events of an attempt: `phase` events in the order of `Phase` (`caching_teacher` is followed by `training`
 again); `teacher_measured` at most once, before `resolved`; `resolved` once; then any number of `progress`, `metrics`
-and `checkpoint` events; last exactly one of `finished`, `stopped` and `failed`. `log` and `store_requested` may come
-anywhere.
+and `checkpoint` events, and of `measured` events in the phase `exporting`; last exactly one of `finished`, `stopped`
+and `failed`. `log` and `store_requested` may come anywhere.
 """
 
 from typing import Annotated, Literal
@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from ttm_core.spec.job import DistillSpec
+from ttm_core.spec.measurement import FileMeasurement
 from ttm_core.spec.structure import ModelStructure
 
 Phase = Literal["fetching", "loading_teacher", "caching_teacher", "training", "evaluating", "exporting"]
@@ -182,6 +183,13 @@ class Finished(_Event):
     result: Result
 
 
+class Measured(_Event):
+    """Latency and memory of an exported ONNX file on this machine."""
+
+    kind: Literal["measured"] = "measured"
+    measurement: FileMeasurement
+
+
 class Stopped(_Event):
     """The run saved a checkpoint after a stop request; started again in its work directory, it resumes."""
 
@@ -206,6 +214,7 @@ Event = Annotated[
     | CheckpointSaved
     | Log
     | StoreRequested
+    | Measured
     | Finished
     | Stopped
     | Failed,

@@ -188,7 +188,7 @@ def label_with_teacher(
     return replace(dataset, validation=label(dataset.validation), test=label(dataset.test))
 
 
-def describe_teachers(teachers: Sequence[Teacher], files: Sequence[Path | None], device: torch.device) -> Model | None:
+def describe_teachers(teachers: Sequence[Teacher], files: Sequence[Path | None]) -> Model | None:
     """Size and cost of all teachers added up; None without one. A file is None for weights that timm published."""
     if not teachers:
         return None
@@ -196,12 +196,10 @@ def describe_teachers(teachers: Sequence[Teacher], files: Sequence[Path | None],
     for teacher, path in zip(teachers, files, strict=True):
         assert teacher.structure is not None, "each is a single model"
         described = describe_model(
-            teacher.model,
             teacher.structure,
             teacher.preprocess,
             parameters=teacher.parameters,
             file_bytes=path.stat().st_size if path is not None else 4 * teacher.parameters,  # float32
-            device=device,
         )
         costs.append(described)
     return sum_costs(costs)

@@ -15,6 +15,7 @@ from ttm_core.spec.events import (
     Failed,
     Finished,
     Log,
+    Measured,
     Metrics,
     PhaseChanged,
     Progress,
@@ -30,6 +31,7 @@ from ttm_jobs.models import Checkpoint, Job
 from ttm_jobs.models.base import Json
 from ttm_jobs.repositories.jobs import leases
 from ttm_jobs.repositories.jobs.leases import Lease
+from ttm_jobs.repositories.measuring import measurements
 from ttm_jobs.repositories.run_data import metrics, recording
 from ttm_jobs.repositories.run_data.metrics import Point
 from ttm_jobs.states import JobState
@@ -135,6 +137,11 @@ class Recorder:
                 return self._write_checkpoint(session, job, self._uploaded[number], event, data, at)
             case Log():
                 recording.log(session, job, data, at)
+            case Measured(measurement=measured):
+                values = measured.model_dump(exclude={"file", "device"})
+                measurements.record(
+                    session, job, measured.file, measured.device, measurements.Measured(**values), created_by="worker"
+                )
             case StoreRequested() | Finished() | Stopped() | Failed():
                 # The attempt handles store requests; the finalizer records the outcome.
                 pass

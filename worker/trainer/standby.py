@@ -119,7 +119,7 @@ class Starter:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=(writer,),
-                env={**_environment(), **_reader_limits(settings), **self._marks, "TMPDIR": temporary},
+                env={**_environment(), **_engine_settings(settings), **self._marks, "TMPDIR": temporary},
                 start_new_session=True,
                 preexec_fn=die_with_parent(),
             )
@@ -146,11 +146,12 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if _SECRET.match(name) is None}
 
 
-def _reader_limits(settings: Settings | None) -> dict[str, str]:
-    """The settings that the engine reads from its environment (ttm_core/reader/limits.py)."""
+def _engine_settings(settings: Settings | None) -> dict[str, str]:
+    """The settings that the engine reads from its environment (reader/limits.py and export/measure.py)."""
     if settings is None:
         return {}
-    return {
+    named = {} if settings.device_name is None else {"TTM_DEVICE_NAME": settings.device_name}
+    return named | {
         "TTM_READER_MEMORY_BYTES": str(settings.reader_memory_bytes),
         "TTM_READER_SECONDS": str(settings.reader_seconds),
     }

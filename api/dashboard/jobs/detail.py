@@ -1,19 +1,24 @@
-"""What the job page computes: the timeline, the student's costs, and commands that submit the job again."""
+"""What the job page computes: the timeline, the student's costs and speed, and commands that submit the job again."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pprint import pformat
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
 
-from api.artifacts import service
 from api.jobs.schemas import HistoryEntry, JobOut
-from ttm_jobs.errors import ArtifactNotFound, JobNotFinished
+from api.measurements import service as measurements
+from api.measurements.schemas import MeasurementList
+from api.measurements.service import read_report
+from ttm_core.spec.measurement import FileMeasurement, FileProfile, single_image_ms
 from ttm_jobs.states import TERMINAL, JobState
 from ttm_jobs.storage import Storage
+
+_Part = TypeVar("_Part", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -46,26 +51,48 @@ def spans(job: JobOut) -> list[Span]:
 
 @dataclass(frozen=True)
 class Costs:
-    """A student's costs from its report. `macs` is for one image, or None; `latency_seconds` is for a batch of 1."""
+    """A student's costs from its report. `macs` is for one image; `latency_ms` is that of one image in the float32 ONNX
+    file on the worker. None where they are not known.
+    """
 
     parameters: int
     macs: int | None
-    latency_seconds: float
+    latency_ms: float | None
 
 
 def student_costs(session: Session, storage: Storage, job_id: str) -> Costs | None:
     """The student's costs from the job's report, None if the job has no report. Raises JobNotFound."""
+    report = read_report(session, storage, job_id)
     try:
-        download = service.report(session, job_id, "report.json")
-    except (JobNotFinished, ArtifactNotFound):
-        return None
-    report: Any = json.loads(b"".join(storage.open(download.key)))
-    try:
-        student = report["student"]
-        return Costs(student["parameters"], student["macs"], student["latency"]["batch_1"])
+        student = (report or {})["student"]
+        return Costs(
+            student["parameters"], student["macs"], single_image_ms(_parse(FileMeasurement, report, "measurements"))
+        )
     except (KeyError, TypeError):
-        # A report of another version has a different structure.
-        return None
+        return None  # no report, or one of another version
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Measurements and recommendations of a job's ONNX files, and the per-layer times in its report."""
+
+    measured: MeasurementList
+    profiles: list[FileProfile]
+
+
+def speed(session: Session, storage: Storage, job_id: str) -> Speed:
+    """What is known about the speed of a job's files. Raises JobNotFound."""
+    measured = measurements.of_job(session, storage, job_id)
+    report = read_report(session, storage, job_id) if measured.items else None
+    return Speed(measured, _parse(FileProfile, report, "profiles"))
+
+
+def _parse(part: type[_Part], report: dict[str, Any] | None, field: str) -> list[_Part]:
+    """A list in a report; empty in a report of another version."""
+    try:
+        return TypeAdapter(list[part]).validate_python((report or {}).get(field, []))  # type: ignore[valid-type]
+    except ValidationError:
+        return []
 
 
 # The shell expands the key from the environment. Python and the CLI read TTM_API_KEY themselves.

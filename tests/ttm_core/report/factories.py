@@ -2,12 +2,34 @@
 
 from typing import Any
 
-from ttm_core.report.schema import ClassScores, Device, ExportedFile, Latency, Model, Report, Run, Scores, SplitScores
+from ttm_core.report.schema import ClassScores, Device, ExportedFile, Model, Report, Run, Scores, SplitScores
+from ttm_core.spec.measurement import FileMeasurement, FileProfile, PartTime
+from ttm_core.spec.verdict import files_of, recommend
 
 
 def model(architecture: str = "resnet18", **fields: Any) -> Model:
     defaults = {"image_size": 32, "channels": 3, "parameters": 1000, "macs": 2000, "file_bytes": 4000}
-    return Model(architecture=architecture, latency=Latency(batch_1=0.001, batch_32=0.02), **{**defaults, **fields})
+    return Model(architecture=architecture, **{**defaults, **fields})
+
+
+def measurement(file: str, precision: str, p50_ms: float, **fields: Any) -> FileMeasurement:
+    defaults = {
+        "sha256": "0" * 64,
+        "runtime_version": "1.32.0",
+        "provider": "CPUExecutionProvider",
+        "cpu": "a CPU",
+        "device": "a-worker",
+        "batch": 1,
+        "threads": 1,
+        "pinned": True,
+        "p90_ms": 1.1 * p50_ms,
+        "throughput": 1000 / p50_ms,
+        "repeats": 100,
+        "relative_error": 0.01,
+        "load_ms": 5.0,
+        "peak_memory_bytes": 2_000_000,
+    }
+    return FileMeasurement(file=file, precision=precision, p50_ms=p50_ms, **{**defaults, **fields})
 
 
 def split(names: list[str], *, with_teacher: bool = True) -> SplitScores:
@@ -35,11 +57,20 @@ def report(names: list[str], *, with_teacher: bool = True, **fields: Any) -> Rep
         "validation": split(names, with_teacher=with_teacher),
         "test": split(names, with_teacher=with_teacher),
         "exports": [
-            ExportedFile(format="onnx", file="student.onnx", size=4000, difference=1e-6),
+            ExportedFile(
+                format="onnx",
+                file="student.onnx",
+                size=4000,
+                difference=1e-6,
+                precision="fp32",
+                top1=0.46,
+                split="test",
+            ),
             ExportedFile(
                 format="onnx_int8",
                 file="student-int8.onnx",
                 size=1000,
+                precision="int8",
                 top1=0.4567,
                 split="test",
                 calibration_images=256,
@@ -56,5 +87,16 @@ def report(names: list[str], *, with_teacher: bool = True, **fields: Any) -> Rep
             teacher_forwards=50,
             teacher_cache_hits=150,
         ),
+    }
+    measured = [measurement("student.onnx", "fp32", 1.0), measurement("student-int8.onnx", "int8", 0.5)]
+    files = files_of({"exports": [each.model_dump() for each in defaults["exports"]]})
+    layers = [PartTime(name=name, ms=ms) for name, ms in (("layer1", 0.75), ("fc", 0.25))]
+    defaults |= {
+        "measurements": measured,
+        "teacher_measurements": [measurement("teacher.onnx", "fp32", 4.0)] if with_teacher else [],
+        "profiles": [
+            FileProfile(file="student.onnx", precision="fp32", batch=1, threads=1, layers=layers, operators=layers[:1])
+        ],
+        "recommendations": recommend(files, [each.timing for each in measured]),
     }
     return Report(**{**defaults, **fields})

@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from ttm_core.models import build
 from ttm_core.models.macs import macs
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.report.costs import describe_device, describe_model
@@ -25,11 +24,9 @@ def test_macs_scale_with_the_image_area() -> None:
     counted = []
     for size in (32, 64):
         structure = ModelStructure(architecture="cifar/resnet8", num_classes=10)
-        model = build(structure)
         preprocess = Preprocess(3, size, normalization)
-        described = describe_model(model, structure, preprocess, parameters=5, file_bytes=1, device=CPU)
+        described = describe_model(structure, preprocess, parameters=5, file_bytes=1)
         assert described.parameters == 5
-        assert 0 < described.latency.batch_1 < described.latency.batch_32
         assert described.macs is not None
         counted.append(described.macs)
     assert counted[1] / counted[0] == pytest.approx(4, rel=0.01)

@@ -58,7 +58,10 @@ def test_student_and_teacher_numbers_are_listed():
     ):
         assert expected in text
     for expected in (
-        "latency, batch of 1 1 ms 1 ms same",
+        "latency of one image (float32 ONNX) 4 ms 1 ms 4x faster",
+        "int8 is 2.00x faster than float32 (0.5 ms instead of 1 ms) and 4.0x smaller; top-1 -0.33 points.",
+        "student-int8.onnx int8 1 1 0.5 ms ± 1.0 % 0.55 ms 2,000 2 MB",
+        "layer1 0.75 ms 75.0 % fc 0.25 ms 25.0 %",
         "45.67 % on test",
         "logits differ from PyTorch's by at most 1.0e-06",
         "teacher forward passes (images) 50",
@@ -73,6 +76,12 @@ def test_run_without_teacher_and_test_split():
     assert "teacher</th>" not in alone
     assert "<h2>Test" not in alone
     assert "None" not in Reader(alone).text
+
+
+def test_run_without_measurements():
+    text = Reader(page(factories.report(["a"], measurements=[], teacher_measurements=[], recommendations=[]))).text
+    assert "latency" not in text
+    assert "Which file to ship" not in text
 
 
 def test_long_class_lists_are_truncated():

@@ -13,7 +13,7 @@ const number = (value, precise) => (precise ? value.toFixed(4) : round(value));
 const costs = {
   parameters: { unit: "parameters", write: count },
   macs: { unit: "MACs for one image", write: count },
-  latency: { unit: "latency, batch of 1", write: (seconds) => `${round(seconds * 1000)} ms` },
+  latency: { unit: "latency, one image", write: (ms) => `${round(ms)} ms` },
 };
 const metricChoice = document.querySelector("[data-metric]"), costChoice = document.querySelector("[data-cost]"), unzoom = document.querySelector("[data-unzoom]");
 
