@@ -64,12 +64,11 @@ def _measure(
     batch, threads = shape
     sessions, memory = [], []
     for file in files:
-        before = machine.reset_peak_memory()
+        meter = machine.PeakMemory()
         session = run_or_fail(partial(Session, file, batch=batch, threads=threads))
         run_or_fail(session.run)
         sessions.append(session)
-        peak = machine.peak_memory()
-        memory.append(max(0, peak - before) if peak is not None and before is not None else None)
+        memory.append(meter.added_bytes())
     gc.disable()
     latencies = run_or_fail(
         lambda: time_interleaved([session.run for session in sessions], relative_error=relative_error, seconds=seconds)

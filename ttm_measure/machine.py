@@ -3,7 +3,6 @@
 import ctypes
 import os
 import platform
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -74,20 +73,26 @@ def _rank_among_siblings(core: int) -> int:
     return 0
 
 
-def reset_peak_memory() -> int | None:
-    """Releases freed memory, resets the peak, and returns the resident memory in bytes; None if unknown."""
-    with suppress(OSError, AttributeError):  # not glibc
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-    try:
-        _CLEAR_REFS.write_text(_RESET_PEAK)
-    except OSError:
-        return None
-    return _status_bytes("VmRSS")
+class PeakMemory:
+    """The resident memory that a block of code adds to this process at its peak.
 
+    Resets the peak first where that is allowed (a sandbox may forbid it). Elsewhere a peak below an earlier one is not
+    visible, and the resident memory at the end counts instead.
+    """
 
-def peak_memory() -> int | None:
-    """The peak of the resident memory since `reset_peak_memory` in bytes; None if unknown."""
-    return _status_bytes("VmHWM") if sys.platform == "linux" else None
+    def __init__(self) -> None:
+        with suppress(OSError, AttributeError):  # not glibc
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+        with suppress(OSError):
+            _CLEAR_REFS.write_text(_RESET_PEAK)
+        self._before, self._earlier_peak = _status_bytes("VmRSS"), _status_bytes("VmHWM")
+
+    def added_bytes(self) -> int | None:
+        """The added memory in bytes since the start; None on systems other than Linux."""
+        peak, now = _status_bytes("VmHWM"), _status_bytes("VmRSS")
+        if self._before is None or self._earlier_peak is None or peak is None or now is None:
+            return None
+        return max(0, (peak if peak > self._earlier_peak else now) - self._before)
 
 
 def _status_bytes(key: str) -> int | None:
