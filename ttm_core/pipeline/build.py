@@ -59,5 +59,6 @@ def build_models(run: ResolvedRun, context: RunContext) -> Models:
         context.device,
         precision=resolved_precision(spec.training),
         teacher_precision=resolved_teacher_precision(spec.training),
+        stores=context.stores,
     )
     return Models(student, structure, frozen, objective, evaluator)

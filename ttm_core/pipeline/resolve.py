@@ -104,6 +104,7 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
             size=size,
             device=context.device,
             precision=resolved_teacher_precision(resolved.training),
+            stores=context.stores,
         )
     return ResolvedRun(
         spec=resolved,

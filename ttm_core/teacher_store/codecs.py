@@ -1,4 +1,4 @@
-"""Encodings of a row of logits: float16, or int8 with a scale per row."""
+"""Encodings of a row of logits: float32, float16, or int8 with a scale per row."""
 
 from typing import Literal, Protocol, assert_never
 
@@ -17,6 +17,21 @@ class Codec(Protocol):
     def encode(self, logits: NDArray[np.float32]) -> NDArray[np.void]: ...
 
     def decode(self, records: NDArray[np.void]) -> NDArray[np.float32]: ...
+
+
+class Float32:
+    """Exact."""
+
+    def __init__(self, classes: int) -> None:
+        self.dtype = np.dtype([("logits", "<f4", (classes,))])
+
+    def encode(self, logits: NDArray[np.float32]) -> NDArray[np.void]:
+        records = np.empty(len(logits), self.dtype)
+        records["logits"] = logits
+        return records
+
+    def decode(self, records: NDArray[np.void]) -> NDArray[np.float32]:
+        return records["logits"].astype(np.float32)
 
 
 class Float16:

@@ -50,14 +50,28 @@ def store_key(
         augmentation=views.augmentation.model_dump(mode="json"),
         size=views.size,
         seed=views.seed,
-        arithmetic={
-            "precision": precision,
-            "torch": torch.__version__,
-            "block": block,
-            **_device_arithmetic(device),
-        },
+        arithmetic=_arithmetic(precision, device, block),
         encoding=encoding,
     )
+
+
+def evaluation_key(
+    teacher: Teacher, split: Split, *, size: int, precision: Precision, device: torch.device, block: int
+) -> StoreKey:
+    """The key of the logits of a split's full images."""
+    return StoreKey(
+        teacher=_teacher_hash(teacher),
+        images=_images_hash(split),
+        augmentation={"kind": "none"},
+        size=size,
+        seed=0,
+        arithmetic=_arithmetic(precision, device, block),
+        encoding="float32",
+    )
+
+
+def _arithmetic(precision: Precision, device: torch.device, block: int) -> dict[str, Any]:
+    return {"precision": precision, "torch": torch.__version__, "block": block, **_device_arithmetic(device)}
 
 
 def _device_arithmetic(device: torch.device) -> dict[str, Any]:

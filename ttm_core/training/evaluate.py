@@ -18,6 +18,8 @@ from ttm_core.report.costs import describe_model, sum_costs
 from ttm_core.report.schema import Model, SplitScores
 from ttm_core.report.scores import BatchPredictions, compare
 from ttm_core.spec.events import Accuracy, Reference
+from ttm_core.teacher_store.evaluation import evaluation_logits
+from ttm_core.teacher_store.store import Stores
 
 _BATCH = 256
 
@@ -44,35 +46,27 @@ def evaluate(
     precision: Precision = "float32",
 ) -> Accuracy:
     """Top-1 accuracy and mean cross-entropy (nats) over a split's full images, resized to `size` pixels."""
-    return accuracy(predict([Classifier(model, preprocess, precision)], split, size=size, device=device), split.against)
+    return accuracy(predict(Classifier(model, preprocess, precision), split, size=size, device=device), split.against)
 
 
 @torch.inference_mode()
-def predict(
-    classifiers: Sequence[Classifier], split: Split, *, size: int, device: torch.device
-) -> Iterator[BatchPredictions]:
-    """Yields the classifiers' logits by batches of neighboring full images, resized to `size` pixels.
+def predict(classifier: Classifier, split: Split, *, size: int, device: torch.device) -> Iterator[BatchPredictions]:
+    """Yields a classifier's logits by batches of neighboring full images, resized to `size` pixels.
 
-    Each image is read once for all classifiers. The models are in evaluation mode until the iterator ends.
+    The model is in evaluation mode until the iterator ends.
     """
-    were_training = [classifier.model.training for classifier in classifiers]
-    for classifier in classifiers:
-        classifier.model.eval()
+    model = classifier.model
+    was_training = model.training
+    model.eval()
     try:
         for start in range(0, len(split), _BATCH):
             indices = split.indices[start : start + _BATCH]
             pixels = split.images.center_squares(indices, size).to(device)
-            logits = [_logits(classifier, pixels) for classifier in classifiers]
-            yield BatchPredictions(logits, split.labels[torch.from_numpy(indices)].to(device))
+            with autocast(device, classifier.precision):
+                logits: torch.Tensor = model(classifier.preprocess(pixels))
+            yield BatchPredictions([logits.float()], split.labels[torch.from_numpy(indices)].to(device))
     finally:
-        for classifier, was_training in zip(classifiers, were_training, strict=True):
-            classifier.model.train(was_training)
-
-
-def _logits(classifier: Classifier, pixels: torch.Tensor) -> torch.Tensor:
-    with autocast(pixels.device, classifier.precision):
-        logits: torch.Tensor = classifier.model(classifier.preprocess(pixels))
-    return logits.float()
+        model.train(was_training)
 
 
 def accuracy(batches: Iterable[BatchPredictions], against: Reference = "labels") -> Accuracy:
@@ -113,21 +107,18 @@ class Evaluator:
     device: torch.device
     precision: Precision  # of the student during training; its final scores are those of the float32 file
     teacher_precision: Precision
-    _teacher_logits: list[BatchPredictions] | None = field(default=None, init=False)  # of the validation split
+    stores: Stores | None = None  # where the teacher's logits are kept for other runs
+    _teacher_logits: list[torch.Tensor] | None = field(default=None, init=False)  # of the validation split
 
     def measure_teacher(self) -> Accuracy | None:
         """The teacher's validation accuracy; None without a teacher, or where its predictions are the labels."""
         if self.teacher is None or self.validation.against == "teacher":
             return None
-        batches: Iterable[BatchPredictions] = predict(
-            [Classifier(self.teacher.model, self.teacher.preprocess, self.teacher_precision)],
-            self.validation,
-            size=self.preprocess.image_size,
-            device=self.device,
-        )
+        logits: Iterable[torch.Tensor] = self._logits_of(self.teacher, self.validation)
         if 4 * len(self.validation) * self.teacher.classes <= _KEPT_LOGITS_BYTES:
-            batches = self._teacher_logits = list(batches)
-        return accuracy(batches)
+            logits = self._teacher_logits = list(logits)
+        labels = self.validation.labels[torch.from_numpy(self.validation.indices)].to(self.device).split(_BATCH)
+        return accuracy(BatchPredictions([each], true) for each, true in zip(logits, labels, strict=True))
 
     def validate(self, student: nn.Module) -> Accuracy:
         """The student's validation accuracy."""
@@ -142,17 +133,28 @@ class Evaluator:
 
     def compare(self, student: nn.Module, split: Split) -> SplitScores:
         """Scores of student and teacher on a split; reuses the teacher's validation logits where they were kept."""
-        known = self._teacher_logits if split is self.validation else None
-        classifiers = [Classifier(student, self.preprocess)]
-        if self.teacher is not None and known is None:
-            classifiers.append(Classifier(self.teacher.model, self.teacher.preprocess, self.teacher_precision))
-        batches = predict(classifiers, split, size=self.preprocess.image_size, device=self.device)
-        if known is not None:
+        batches = predict(
+            Classifier(student, self.preprocess), split, size=self.preprocess.image_size, device=self.device
+        )
+        if self.teacher is not None:
+            kept = self._teacher_logits if split is self.validation else None
+            logits = self._logits_of(self.teacher, split) if kept is None else kept
             batches = (
-                BatchPredictions([*batch.logits, *teacher.logits], batch.labels)
-                for batch, teacher in zip(batches, known, strict=True)
+                BatchPredictions([*batch.logits, each], batch.labels)
+                for batch, each in zip(batches, logits, strict=True)
             )
         return compare(batches, self.class_names, split.against)
+
+    def _logits_of(self, teacher: Teacher, split: Split) -> Iterator[torch.Tensor]:
+        return evaluation_logits(
+            teacher,
+            split,
+            self.stores,
+            size=self.preprocess.image_size,
+            batch=_BATCH,
+            device=self.device,
+            precision=self.teacher_precision,
+        )
 
 
 def label_with_teacher(
@@ -162,11 +164,13 @@ def label_with_teacher(
     size: int,
     device: torch.device,
     precision: Precision = "float32",
+    stores: Stores | None = None,
 ) -> Dataset:
     """The dataset with the teacher's predictions as the labels of unlabelled validation and test splits.
 
     Args:
         size: side of the student's views in pixels.
+        stores: where the teacher's logits are kept for other runs.
 
     Raises:
         BadDataset: a split has no labels and there is no teacher.
@@ -179,10 +183,9 @@ def label_with_teacher(
             raise BadDataset(
                 "the validation or test images have no labels, and without a teacher nothing can evaluate the student"
             )
-        classifier = Classifier(teacher.model, teacher.preprocess, precision)
-        batches = predict([classifier], split, size=size, device=device)
+        logits = evaluation_logits(teacher, split, stores, size=size, batch=_BATCH, device=device, precision=precision)
         labels = split.labels.clone()
-        labels[torch.from_numpy(split.indices)] = torch.cat([batch.logits[0].argmax(1).cpu() for batch in batches])
+        labels[torch.from_numpy(split.indices)] = torch.cat([each.argmax(1).cpu() for each in logits])
         return replace(split, labels=labels, against="teacher")
 
     return replace(dataset, validation=label(dataset.validation), test=label(dataset.test))

@@ -1,6 +1,7 @@
 """Runs with a teacher store: the student does not depend on the state of the store, and the teacher runs once."""
 
 import hashlib
+import json
 import random
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from tests.ttm_core import factories
 from ttm_core.pipeline.distill import distill
 from ttm_core.spec import events
+from ttm_core.teacher_store import evaluation
 from ttm_core.teacher_store.store import Stores, list_stores
 from ttm_core.training.trainer import Interrupted
 
@@ -134,3 +136,51 @@ def test_number_of_views_fits_the_space(digits_idx, teacher_file, tmp_path):
         assert resolved.teacher_logits == ("online" if views is None else "stored")
         if views is not None:
             assert result.teacher_forwards in range(views * 240, views * 270 + 1)
+
+
+@pytest.fixture
+def teacher_images(monkeypatch):
+    """The number of images of each forward pass of a teacher that is not a training view."""
+    computed: list[int] = []
+    compute = evaluation._compute
+
+    def count(teacher, split, indices, *rest):
+        computed.append(len(indices))
+        return compute(teacher, split, indices, *rest)
+
+    monkeypatch.setattr(evaluation, "_compute", count)
+    return computed
+
+
+def test_a_second_run_evaluates_the_teacher_from_the_store(digits_idx, teacher_file, tmp_path, teacher_images):
+    results = {}
+    for name, stores in (("cold", "stores"), ("warm", "stores"), ("none", None)):
+        spec = factories.spec(digits_idx, teacher_file, training={**TRAINING, "seed": 5})
+        result, _ = run_with_events(spec, tmp_path / name, tmp_path / stores if stores else None)
+        results[name] = result.teacher_validation, result.teacher_test
+        images = result.teacher_validation.images + (result.teacher_test.images if result.teacher_test else 0)
+        assert sum(teacher_images) == (0 if name == "warm" else images)
+        teacher_images.clear()
+    assert results["cold"] == results["warm"] == results["none"]
+    reports = [json.loads((tmp_path / name / "out" / "report.json").read_text()) for name in ("cold", "warm")]
+    assert reports[0]["validation"] == reports[1]["validation"]
+    assert reports[0]["test"] == reports[1]["test"]
+
+
+def test_evaluation_logits_of_another_precision_are_not_reused(digits_idx, teacher_file, tmp_path, teacher_images):
+    for precision in ("float32", "bfloat16"):
+        spec = factories.spec(digits_idx, teacher_file, training={"epochs": 1, "teacher_precision": precision})
+        run_with_events(spec, tmp_path / precision, tmp_path / "stores")
+        assert sum(teacher_images) > 0
+        teacher_images.clear()
+
+
+def test_a_half_written_evaluation_store_is_completed(digits_idx, teacher_file, tmp_path, teacher_images):
+    spec = factories.spec(digits_idx, teacher_file, training={"epochs": 1})
+    first, _ = run_with_events(spec, tmp_path / "first", tmp_path / "stores")
+    teacher_images.clear()
+    lost = sorted((tmp_path / "stores" / evaluation.FOLDER).glob("*/present"))[0]
+    lost.write_bytes(bytes(lost.stat().st_size))
+    second, _ = run_with_events(spec, tmp_path / "second", tmp_path / "stores")
+    assert sum(teacher_images) > 0
+    assert (second.teacher_validation, second.teacher_test) == (first.teacher_validation, first.teacher_test)

@@ -1,0 +1,78 @@
+"""The teacher's logits of a validation or test split, kept in the teacher store for later runs."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ttm_core.data.dataset import Split
+from ttm_core.models.teachers.load import Teacher
+from ttm_core.precision import Precision, autocast
+from ttm_core.teacher_store.codecs import Float32
+from ttm_core.teacher_store.key import evaluation_key
+from ttm_core.teacher_store.store import Stores, open_store, prune
+
+# Apart from the stores of training views, because these are published to other machines and listed.
+FOLDER = "evaluation"
+# At most a twentieth of the limit of the training views, in addition to it.
+_SHARE = 20
+
+
+def evaluation_logits(
+    teacher: Teacher,
+    split: Split,
+    stores: Stores | None,
+    *,
+    size: int,
+    batch: int,
+    device: torch.device,
+    precision: Precision,
+) -> Iterator[Tensor]:
+    """Yields the teacher's logits of full images by batches of neighboring images: float32 [B, C] on the device.
+
+    With `stores`, reads batches that an earlier run computed, and stores the others. Stored logits are exact, so a run
+    is the same with and without them. An ensemble is never stored, because its weights are not part of the key.
+
+    Args:
+        teacher: the teacher, in evaluation mode.
+        split: validation or test images.
+        stores: teacher stores shared with other runs.
+        size: side of the images in pixels.
+        batch: images per forward pass.
+        device: of the teacher.
+        precision: of its forward pass.
+    """
+    batches = [split.indices[start : start + batch] for start in range(0, len(split), batch)]
+    if stores is None or teacher.structure is None:
+        yield from (_compute(teacher, split, indices, size, device, precision) for indices in batches)
+        return
+    key = evaluation_key(teacher, split, size=size, precision=precision, device=device, block=batch)
+    root = stores.root / FOLDER
+    with open_store(root, key, Float32(teacher.classes), rows=len(split), blocks=len(batches)) as file:
+        prune(root, stores.max_bytes // _SHARE)
+        missing = set(file.missing(np.arange(len(batches))))
+        for block, indices in enumerate(batches):
+            first = block * batch
+            if block in missing:
+                logits = _compute(teacher, split, indices, size, device, precision)
+                file.write(block, first, logits.cpu().numpy())
+            else:
+                logits = torch.from_numpy(file.read(np.arange(first, first + len(indices)))).to(device)
+            yield logits
+
+
+@torch.inference_mode()
+def _compute(
+    teacher: Teacher,
+    split: Split,
+    indices: NDArray[np.int64],
+    size: int,
+    device: torch.device,
+    precision: Precision,
+) -> Tensor:
+    pixels = split.images.center_squares(indices, size).to(device)
+    with autocast(device, precision):
+        logits: Tensor = teacher.model(teacher.preprocess(pixels))
+    return logits.float()
