@@ -34,6 +34,7 @@ from ttm_client.models.jobs import (
     Recipe,
     Upload,
 )
+from ttm_client.models.measurements import Device, JobMeasurements, Measurement, MeasurementRequest, Recommendation
 from ttm_client.models.metrics import Metrics
 from ttm_client.models.resources import (
     Delivery,
@@ -70,6 +71,7 @@ __all__ = [
     "Conflict",
     "ConnectionFailed",
     "Delivery",
+    "Device",
     "Dryrun",
     "Failure",
     "FieldError",
@@ -80,10 +82,13 @@ __all__ = [
     "JobChanges",
     "JobEvent",
     "JobFilters",
+    "JobMeasurements",
     "JobOptions",
     "JobSummary",
     "Key",
     "Limits",
+    "Measurement",
+    "MeasurementRequest",
     "MetricPoint",
     "Metrics",
     "ModelSize",
@@ -95,6 +100,7 @@ __all__ = [
     "QueueOverview",
     "QueueStats",
     "Recipe",
+    "Recommendation",
     "RegisteredDataset",
     "RegisteredTeacher",
     "ServerError",

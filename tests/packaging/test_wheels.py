@@ -79,6 +79,18 @@ def test_client_runs_alone(wheels: dict[str, Path], tmp_path: Path) -> None:
     run(tmp_path, str(binaries / "python"), "-c", code)
 
 
+def test_client_measures_without_the_engine(wheels: dict[str, Path], tmp_path: Path) -> None:
+    binaries = install(tmp_path / "venv", f"{wheels['ttm-client']}[bench]", str(wheels["ttm-measure"]))
+    installed = json.loads(run(tmp_path, *UV, "pip", "list", "--format", "json", "--python", str(binaries / "python")))
+    assert not {"torch", "ttm-core", "ttm-service"} & {package["name"] for package in installed}
+    command = [str(binaries / "ttm"), "bench", "--agent", "--device-name", "pi5", "--url", "http://127.0.0.1:9"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True) as agent:
+        assert agent.stderr is not None
+        assert "measuring for pi5" in agent.stderr.readline()
+        assert "Cannot connect" in agent.stderr.readline(), "it keeps trying"
+        agent.terminate()
+
+
 def test_core_trains_alone(wheels: dict[str, Path], tmp_path: Path) -> None:
     binaries = install(tmp_path / "venv", str(wheels["ttm-core"]), str(wheels["ttm-measure"]))
     spec = {

@@ -5,6 +5,7 @@ from typing import Self
 from ttm_client.asynchronous.resources.catalogue import AsyncArchitectures, AsyncRecipes
 from ttm_client.asynchronous.resources.jobs import AsyncJobs
 from ttm_client.asynchronous.resources.keys import AsyncKeys
+from ttm_client.asynchronous.resources.measurements import AsyncDevices, AsyncMeasurements
 from ttm_client.asynchronous.resources.operations import AsyncQueue, AsyncTeacherStores, AsyncWorkers
 from ttm_client.asynchronous.resources.registry import AsyncDatasets, AsyncTeachers
 from ttm_client.asynchronous.resources.uploads import AsyncUploads
@@ -38,6 +39,8 @@ class AsyncClient:
         self.queue = AsyncQueue(self._transport)
         self.workers = AsyncWorkers(self._transport)
         self.teacher_stores = AsyncTeacherStores(self._transport)
+        self.measurements = AsyncMeasurements(self._transport)
+        self.devices = AsyncDevices(self._transport)
         self.keys = AsyncKeys(self._transport)
         self.webhooks = AsyncWebhooks(self._transport)
 

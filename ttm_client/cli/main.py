@@ -4,9 +4,10 @@ from importlib.metadata import entry_points
 
 import typer
 
+from ttm_client.cli.bench import command as benchmark
 from ttm_client.cli.jobs import compare, control, download, list, logs, show, submit, watch
 from ttm_client.cli.output import EXIT_CODES
-from ttm_client.cli.resources import catalogue, inspect, queue, registry, teacher_stores, uploads, webhooks
+from ttm_client.cli.resources import catalogue, devices, inspect, queue, registry, teacher_stores, uploads, webhooks
 
 # Each entry point names a function that takes the Typer app and adds commands to it.
 COMMANDS_GROUP = "ttm.commands"
@@ -31,6 +32,8 @@ for command in (
     compare.compare,
     download.download,
     inspect.inspect,
+    benchmark.bench,
+    devices.devices,
     queue.queue,
     queue.workers,
     catalogue.architectures,

@@ -36,6 +36,8 @@ _RESOURCES = (
     "queue",
     "workers",
     "teacher_stores",
+    "measurements",
+    "devices",
     "webhooks",
 )
 

@@ -7,6 +7,7 @@ from ttm_client.models.resources import Usage
 from ttm_client.synchronous.resources.catalogue import Architectures, Recipes
 from ttm_client.synchronous.resources.jobs import Jobs
 from ttm_client.synchronous.resources.keys import Keys
+from ttm_client.synchronous.resources.measurements import Devices, Measurements
 from ttm_client.synchronous.resources.operations import Queue, TeacherStores, Workers
 from ttm_client.synchronous.resources.registry import Datasets, Teachers
 from ttm_client.synchronous.resources.uploads import Uploads
@@ -39,6 +40,8 @@ class Client:
         self.queue = Queue(self._transport)
         self.workers = Workers(self._transport)
         self.teacher_stores = TeacherStores(self._transport)
+        self.measurements = Measurements(self._transport)
+        self.devices = Devices(self._transport)
         self.keys = Keys(self._transport)
         self.webhooks = Webhooks(self._transport)
 

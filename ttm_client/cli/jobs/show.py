@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ttm_client import Attempt, Client, Job
+from ttm_client import Attempt, Client, Job, Measurement
 from ttm_client.cli.completion import job_ids
 from ttm_client.cli.output import JsonOption, UrlOption, duration, print_json, print_rows, service
 
@@ -17,14 +17,24 @@ JobArgument = Annotated[
 
 
 def show(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) -> None:
-    """Show a job: state, progress, accuracy, artifacts, attempts."""
+    """Show a job: state, progress, accuracy, artifacts, attempts, latency, and which file to ship."""
     with service(url) as client:
         job = client.jobs.get(job_id)
         attempts = client.jobs.attempts(job.id)
+        measured = client.measurements.list(job.id)
     if json:
-        print_json({**job.model_dump(mode="json"), "attempts": attempts})
+        print_json(
+            {
+                **job.model_dump(mode="json"),
+                "attempts": attempts,
+                "measurements": measured.items,
+                "recommendations": measured.recommendations,
+            }
+        )
     else:
-        print_rows(("", ""), [*describe(job), *(("attempt " + str(one.number), _attempt(one)) for one in attempts)])
+        rows = [*describe(job), *(("attempt " + str(one.number), _attempt(one)) for one in attempts)]
+        rows += [(f"latency on {each.device}", _latency(each)) for each in measured.items if each.batch == 1]
+        print_rows(("", ""), [*rows, *((f"ship on {each.device}", each.reason) for each in measured.recommendations)])
 
 
 def full_id(client: Client, reference: str) -> str:
@@ -81,6 +91,11 @@ def _attempt(attempt: Attempt) -> str:
     if attempt.cause is not None:
         words.append(f"{attempt.cause.code}: {attempt.cause.message}")
     return ", ".join(words)
+
+
+def _latency(measured: Measurement) -> str:
+    threads = f"{measured.threads} thread{'' if measured.threads == 1 else 's'}"
+    return f"{measured.artifact} ({measured.precision}, {threads}): {measured.p50_ms:.3g} ms"
 
 
 def _accuracy(teacher: float | None, student: float | None) -> str:
