@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
 from ttm_core.spec.base import StrictModel
-from ttm_core.spec.verdict import Precision, Recommendation
+from ttm_core.spec.speed.verdict import Precision, Recommendation
 
 DEVICE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _THROUGHPUT_TOLERANCE = 0.01

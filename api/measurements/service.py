@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from api.artifacts import service as artifact_service
 from api.http.problems import FieldError, FieldErrors
 from api.measurements.schemas import MeasuredValues, MeasurementList, MeasurementOut, MeasurementRequest
-from ttm_core.spec.verdict import Recommendation, Timing, files_of, recommend
+from ttm_core.spec.speed.verdict import Recommendation, Timing, files_of, recommend
 from ttm_jobs.errors import ArtifactNotFound, JobNotFinished, MeasurementMismatch
 from ttm_jobs.models import Measurement
 from ttm_jobs.repositories.jobs import crud

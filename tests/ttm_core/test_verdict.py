@@ -2,7 +2,7 @@
 
 import pytest
 
-from ttm_core.spec.verdict import ShippableFile, Timing, files_of, recommend
+from ttm_core.spec.speed.verdict import ShippableFile, Timing, files_of, recommend
 
 FLOAT = ShippableFile(file="student.onnx", precision="fp32", size=4_000_000, top1=0.9)
 INT8 = ShippableFile(file="student-int8.onnx", precision="int8", size=1_000_000, top1=0.898)

@@ -9,7 +9,7 @@ from tests.support.factories import claimed, job_of, running
 from tests.support.measuring import measured
 from tests.support.rig import Rig
 from ttm_core.spec.events import CheckpointSaved, Log, Measured, Metrics, PhaseChanged, Progress
-from ttm_core.spec.measurement import FileMeasurement
+from ttm_core.spec.speed.measurement import FileMeasurement
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import LeaseLost, StorageFull
 from ttm_jobs.repositories.jobs import crud, leases, lifecycle

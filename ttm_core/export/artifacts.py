@@ -20,8 +20,8 @@ from ttm_core.report.page import page
 from ttm_core.report.schema import ExportedFile, Model, Report, Run, SplitScores
 from ttm_core.spec.events import Artifact, Estimate, Event, Result
 from ttm_core.spec.job import DistillSpec, Normalization
+from ttm_core.spec.speed.verdict import ShippableFile, files_of, recommend
 from ttm_core.spec.structure import ModelStructure
-from ttm_core.spec.verdict import ShippableFile, files_of, recommend
 
 _MEDIA_TYPES = {
     ".safetensors": "application/octet-stream",

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ttm_core.report.page import compression, count, milliseconds, percent, points, size
 from ttm_core.report.schema import Report
 from ttm_core.spec.job import DistillSpec
-from ttm_core.spec.measurement import single_image_ms
+from ttm_core.spec.speed.measurement import single_image_ms
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-!|~])")
 

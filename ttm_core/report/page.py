@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ttm_core.report.schema import ClassScores, Model, Report, SplitScores
-from ttm_core.spec.measurement import PartTime, single_image_ms
+from ttm_core.spec.speed.measurement import PartTime, single_image_ms
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _LISTED_CLASSES = 1000

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ttm_core.spec.events import Accuracy, Estimate, Reference
 from ttm_core.spec.job import ExportName
-from ttm_core.spec.measurement import FileMeasurement, FileProfile
+from ttm_core.spec.speed.measurement import FileMeasurement, FileProfile
+from ttm_core.spec.speed.verdict import Precision, Recommendation
 from ttm_core.spec.structure import ModelStructure
-from ttm_core.spec.verdict import Precision, Recommendation
 
 
 class _Part(BaseModel):

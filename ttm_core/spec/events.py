@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from ttm_core.spec.job import DistillSpec
-from ttm_core.spec.measurement import FileMeasurement
+from ttm_core.spec.speed.measurement import FileMeasurement
 from ttm_core.spec.structure import ModelStructure
 
 Phase = Literal["fetching", "loading_teacher", "caching_teacher", "training", "evaluating", "exporting"]

@@ -14,7 +14,7 @@ from api.jobs.schemas import HistoryEntry, JobOut
 from api.measurements import service as measurements
 from api.measurements.schemas import MeasurementList
 from api.measurements.service import read_report
-from ttm_core.spec.measurement import FileMeasurement, FileProfile, single_image_ms
+from ttm_core.spec.speed.measurement import FileMeasurement, FileProfile, single_image_ms
 from ttm_jobs.states import TERMINAL, JobState
 from ttm_jobs.storage import Storage
 

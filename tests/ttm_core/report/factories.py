@@ -3,8 +3,8 @@
 from typing import Any
 
 from ttm_core.report.schema import ClassScores, Device, ExportedFile, Model, Report, Run, Scores, SplitScores
-from ttm_core.spec.measurement import FileMeasurement, FileProfile, PartTime
-from ttm_core.spec.verdict import files_of, recommend
+from ttm_core.spec.speed.measurement import FileMeasurement, FileProfile, PartTime
+from ttm_core.spec.speed.verdict import files_of, recommend
 
 
 def model(architecture: str = "resnet18", **fields: Any) -> Model:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ttm_core.spec.verdict import Precision, Timing
+from ttm_core.spec.speed.verdict import Precision, Timing
 from ttm_measure.schema import Measurement
 
 
