@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from ttm_core.errors import EngineError, OutOfMemory, StorageFull
 from ttm_core.spec import events
 from ttm_core.spec.job import DistillSpec
+from ttm_core.spec.run_options import DEFAULT_OPTIONS, RunOptions
 
 if TYPE_CHECKING:
     from ttm_core.pipeline.inputs import Inputs
@@ -99,7 +100,7 @@ def _wait_for_workdir(argument: str) -> Path:
     """The work directory. For "-", imports everything that a run needs, then reads it from standard input."""
     if argument != "-":
         return Path(argument)
-    import ttm_core.pipeline.distill  # noqa: F401
+    import ttm_core.pipeline.run  # noqa: F401
 
     line = sys.stdin.buffer.readline()
     if not line:
@@ -123,9 +124,10 @@ def _run(workdir: Path, events_fd: int) -> int:
     )
     stores = Stores(Path(run["stores"]["root"]), run["stores"]["max_bytes"]) if run.get("stores") else None
     answers = run["stores"].get("answers") if run.get("stores") else None
+    options = RunOptions.model_validate(run.get("options", {}))
     arguments = ["run", str(workdir), "--events-fd", "-1"]
     if events_fd < 0:
-        return _train(spec, workdir, inputs, stores, lambda event: None, arguments)
+        return _train(spec, workdir, inputs, stores, lambda event: None, arguments, options)
     with open(events_fd, "wb", buffering=0) as stream:
         lock = threading.Lock()  # keepalives come from another thread
 
@@ -135,7 +137,7 @@ def _run(workdir: Path, events_fd: int) -> int:
 
         if stores is not None and answers is not None:
             stores = replace(stores, fetch=lambda digest: _request_store(emit, Path(answers), digest))
-        return _train(spec, workdir, inputs, stores, emit, arguments)
+        return _train(spec, workdir, inputs, stores, emit, arguments, options)
 
 
 def _request_store(emit: Callable[[events.Event], None], answers: Path, digest: str) -> None:
@@ -160,15 +162,16 @@ def _train(
     stores: "Stores | None",
     emit: Callable[[events.Event], None],
     arguments: Sequence[str],
+    options: RunOptions = DEFAULT_OPTIONS,
 ) -> int:
     """Runs a spec to its end and returns the exit code; SIGTERM and SIGINT stop it after saving a checkpoint.
 
     `arguments` start the processes of the other devices.
     """
-    from ttm_core.pipeline.distill import distill
+    from ttm_core.pipeline.run import run
     from ttm_core.training.devices import keep_freed_memory
     from ttm_core.training.launch import other_processes
-    from ttm_core.training.trainer import Interrupted
+    from ttm_core.training.trainer import Interrupted, ReachedEpoch
 
     signals: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -181,14 +184,18 @@ def _train(
 
     try:
         with other_processes(spec.training.devices, arguments):
-            distill(
+            run(
                 spec,
                 workdir,
                 inputs=inputs,
                 stores=stores,
                 on_event=log_and_emit,
                 should_stop=lambda: bool(signals),
+                options=options,
             )
+    except ReachedEpoch as reached:
+        log_and_emit(events.Stopped(step=reached.step, epoch=reached.epoch, best_top1=reached.best_top1))
+        return EXIT_STOPPED
     except Interrupted as stopped:
         log_and_emit(events.Stopped(step=stopped.step))
         return EXIT_STOPPED

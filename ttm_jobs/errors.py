@@ -160,6 +160,36 @@ class JobNotFinished(Conflict):
     code = "job_not_finished"
 
 
+class StudyNotFound(NotFound):
+    """The study does not exist."""
+
+    code = "study_not_found"
+
+
+class StudyNotCancellable(Conflict):
+    """The study has ended."""
+
+    code = "study_not_cancellable"
+
+
+class StudyNotPausable(Conflict):
+    """Only a running study can be paused."""
+
+    code = "study_not_pausable"
+
+
+class StudyNotResumable(Conflict):
+    """Only a paused study can be resumed."""
+
+    code = "study_not_resumable"
+
+
+class StudyNotDeletable(Conflict):
+    """Only a study that has ended, with all its jobs, can be deleted: cancel it first."""
+
+    code = "study_not_deletable"
+
+
 class JobNotDeletable(Conflict):
     """Only a finished job can be deleted: cancel it first."""
 

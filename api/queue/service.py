@@ -59,15 +59,15 @@ def page(session: Session, settings: Settings, queue: str, *, limit: int, cursor
     following = None
     if has_more:
         last = found[limit - 1]
-        following = encode_cursor(_CURSOR, [last.priority, *encode_time_cursor(last.created_at, last.id)])
+        following = encode_cursor(_CURSOR, [last.rank, *encode_time_cursor(last.created_at, last.id)])
     return WaitingPage(items=items, next_cursor=following, has_more=has_more)
 
 
 def _place(position: list[Any]) -> QueuePosition:
-    priority, *rest = position
-    if priority not in range(10):
+    rank, *rest = position
+    if rank not in range(20):
         raise ValueError
-    return QueuePosition(int(priority), *decode_time_cursor(rest))
+    return QueuePosition(int(rank), *decode_time_cursor(rest))
 
 
 def _stats(

@@ -45,6 +45,7 @@ def main() -> None:
                     method="ce",
                     dataset="file:///data",
                     priority=5,
+                    rank=11,
                     max_attempts=3,
                     latest={},
                     created_at=at,

@@ -67,6 +67,67 @@ def upgrade() -> None:
     )
     op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"])
     op.create_table(
+        "studies",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=True),
+        sa.Column("tags", sa.JSON(), nullable=False),
+        sa.Column("owner", sa.String(length=100), nullable=True),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("stage", sa.String(length=16), nullable=False),
+        sa.Column("spec", sa.JSON(), nullable=False),
+        sa.Column("resolved_references", sa.JSON(), nullable=False),
+        sa.Column("plan", sa.JSON(), nullable=False),
+        sa.Column("decisions", sa.JSON(), nullable=False),
+        sa.Column("stopped_at_rung", sa.Integer(), nullable=True),
+        sa.Column("result", sa.JSON(), nullable=True),
+        sa.Column("failure", sa.JSON(), nullable=True),
+        sa.Column("blocked_reason", sa.String(length=500), nullable=True),
+        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("queue", sa.String(length=64), nullable=False),
+        sa.Column("device_kind", sa.String(length=8), nullable=True),
+        sa.Column("device_memory_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("max_attempts", sa.Integer(), nullable=False),
+        sa.Column("deadline_at", _TIME, nullable=True),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("finished_at", _TIME, nullable=True),
+        sa.Column("last_event_number", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("project_id", sa.String(length=64), server_default="default", nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_studies")),
+    )
+    op.create_index("ix_studies_newest", "studies", ["project_id", sa.text("created_at DESC"), sa.text("id DESC")])
+    op.create_index(
+        "ix_studies_state_newest", "studies", ["project_id", "state", sa.text("created_at DESC"), sa.text("id DESC")]
+    )
+    op.create_table(
+        "study_candidates",
+        sa.Column("study_id", sa.String(length=36), nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("label", sa.String(length=200), nullable=False),
+        sa.Column("student", sa.JSON(), nullable=False),
+        sa.Column("search_values", sa.JSON(), nullable=False),
+        sa.Column("screen", sa.JSON(), nullable=True),
+        sa.Column("rejected", sa.JSON(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["study_id"], ["studies.id"], name=op.f("fk_study_candidates_study_id_studies"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("study_id", "number", name=op.f("pk_study_candidates")),
+    )
+    op.create_table(
+        "study_events",
+        sa.Column("study_id", sa.String(length=36), nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("data", sa.JSON(), nullable=False),
+        sa.Column("at", _TIME, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["study_id"], ["studies.id"], name=op.f("fk_study_events_study_id_studies"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("study_id", "number", name=op.f("pk_study_events")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "jobs",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("name", sa.String(length=200), nullable=True),
@@ -88,7 +149,16 @@ def upgrade() -> None:
         sa.Column("student_structure", sa.JSON(), nullable=True),
         sa.Column("failure", sa.JSON(), nullable=True),
         sa.Column("retry_of", sa.String(length=36), nullable=True),
+        sa.Column("kind", sa.String(length=16), server_default="distill", nullable=False),
+        sa.Column("study_id", sa.String(length=36), nullable=True),
+        sa.Column("candidate", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("study_seed", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("baseline", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("rung", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("pause_after_epoch", sa.Integer(), nullable=True),
+        sa.Column("rung_accuracies", sa.JSON(), server_default="{}", nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("rank", sa.Integer(), nullable=False),
         sa.Column("queue", sa.String(length=64), server_default="default", nullable=False),
         sa.Column("device_kind", sa.String(length=8), nullable=True),
         sa.Column("gpus", sa.Integer(), server_default="1", nullable=False),
@@ -113,6 +183,9 @@ def upgrade() -> None:
         sa.Column("last_event_number", sa.Integer(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("project_id", sa.String(length=64), server_default="default", nullable=False),
+        sa.ForeignKeyConstraint(
+            ["study_id"], ["studies.id"], name=op.f("fk_jobs_study_id_studies"), ondelete="CASCADE"
+        ),
         sa.ForeignKeyConstraint(["retry_of"], ["jobs.id"], name=op.f("fk_jobs_retry_of_jobs"), ondelete="SET NULL"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
     )
@@ -150,12 +223,27 @@ def upgrade() -> None:
     )
     op.create_index("ix_jobs_retry_of", "jobs", ["retry_of"])
     op.create_index(
+        "ix_jobs_study",
+        "jobs",
+        ["study_id", "kind", "candidate", "study_seed", "baseline"],
+        unique=True,
+        sqlite_where=sa.text("study_id IS NOT NULL"),
+        postgresql_where=sa.text("study_id IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_jobs_study_newest",
+        "jobs",
+        ["study_id", sa.text("created_at DESC"), sa.text("id DESC")],
+        sqlite_where=sa.text("study_id IS NOT NULL"),
+        postgresql_where=sa.text("study_id IS NOT NULL"),
+    )
+    op.create_index(
         "ix_jobs_state_newest", "jobs", ["project_id", "state", sa.text("created_at DESC"), sa.text("id DESC")]
     )
     op.create_index(
         "ix_jobs_waiting",
         "jobs",
-        ["queue", "project_id", sa.text("priority DESC"), "created_at"],
+        ["queue", "project_id", sa.text("rank DESC"), "created_at"],
         sqlite_where=sa.text("state = 'queued'"),
         postgresql_where=sa.text("state = 'queued'"),
     )
@@ -556,6 +644,13 @@ def downgrade() -> None:
         sqlite_where=sa.text("state = 'queued'"),
         postgresql_where=sa.text("state = 'queued'"),
     )
+    for name in ("ix_jobs_study_newest", "ix_jobs_study"):
+        op.drop_index(
+            name,
+            table_name="jobs",
+            sqlite_where=sa.text("study_id IS NOT NULL"),
+            postgresql_where=sa.text("study_id IS NOT NULL"),
+        )
     op.drop_index("ix_jobs_state_newest", table_name="jobs")
     op.drop_index("ix_jobs_retry_of", table_name="jobs")
     op.drop_index("ix_jobs_owner_newest", table_name="jobs")
@@ -585,6 +680,11 @@ def downgrade() -> None:
         postgresql_where=sa.text("started_at IS NOT NULL"),
     )
     op.drop_table("jobs")
+    op.drop_table("study_events")
+    op.drop_table("study_candidates")
+    op.drop_index("ix_studies_state_newest", table_name="studies")
+    op.drop_index("ix_studies_newest", table_name="studies")
+    op.drop_table("studies")
     op.drop_index("ix_idempotency_keys_created_at", table_name="idempotency_keys")
     op.drop_table("idempotency_keys")
     op.drop_index("ix_api_keys_project_id", table_name="api_keys")

@@ -154,11 +154,11 @@ def test_invalid_parameters_are_refused(shared_client: TestClient, params: dict[
 def test_page_of_a_long_queue_is_an_index_range(client: TestClient, engine: Engine) -> None:
     create_many(engine, 5000)
     with session_scope(engine) as session:
-        session.execute(update(Job).where(Job.name.like("sweep %7")).values(priority=8))
+        session.execute(update(Job).where(Job.name.like("sweep %7")).values(priority=8, rank=17))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ANALYZE"))
     own: Engine = client.app.state.services.engine  # type: ignore[attr-defined]
-    with statements(own, lambda sql: sql.startswith("SELECT jobs.") and "ORDER BY jobs.priority" in sql) as executed:
+    with statements(own, lambda sql: sql.startswith("SELECT jobs.") and "ORDER BY jobs.rank" in sql) as executed:
         cursor = client.get("/queue/jobs", params={"limit": 200}).json()["next_cursor"]
         assert len(queue_page(client, cursor=cursor, limit=200)) == 200
         assert len(queue_page(client, cursor=cursor)) == 50

@@ -3,6 +3,10 @@
 Its weights are a chain of hashes, one per step, so a resumed run shows whether it skipped or repeated a step. The job's
 name holds its options: `steps=40 step_seconds=0.05 checkpoint_every=5 fail_at=7
 fail_origin=user die_at=9 hang_at=3 ignore_sigterm=1 child=1 student_bytes=1000 stay=1 no_student=1 hold_mib=100`.
+
+In a study, a run has two steps per epoch, and each takes `training.checkpoint_seconds` if that is less than a second. Its
+accuracy grows with the epochs and the parameters of the architecture. `mini/` students fail to export, and a learning
+rate above 1 fails the run.
 """
 
 import hashlib
@@ -12,12 +16,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from ttm_core.spec import catalogue
 from ttm_core.spec.events import (
     Accuracy,
     Artifact,
+    CandidateScreened,
     CheckpointSaved,
     Event,
     Failed,
@@ -27,10 +34,13 @@ from ttm_core.spec.events import (
     Progress,
     Resolved,
     Result,
+    ScreenedFile,
+    StageFinished,
     Stopped,
     encode,
 )
 from ttm_core.spec.job import DistillSpec
+from ttm_core.spec.run_options import RunOptions
 
 
 def weights_after(steps: int, seed: str) -> str:
@@ -46,6 +56,8 @@ class TinyTrainer:
         run = json.loads((workdir / "run.json").read_text())
         self.spec = DistillSpec.model_validate(run["spec"])
         self.inputs = run["inputs"]
+        self.run_options = RunOptions.model_validate(run.get("options", {}))
+        self.in_study = self.run_options.record_correct
         options = dict(part.split("=") for part in (self.spec.name or "").split() if "=" in part)
         self.options = options
         self.workdir = workdir
@@ -66,25 +78,21 @@ class TinyTrainer:
         self.held = os.urandom(int(self.option("hold_mib", 0)) * 1024**2)
         if self.option("child", 0):
             subprocess.Popen(["sleep", "300"])
-        steps = int(self.option("steps", 10))
+        if self.run_options.kind != "distill":
+            return self.run_stage()
+        steps = 2 * self.spec.training.epochs if self.in_study else int(self.option("steps", 10))
         self.emit(PhaseChanged(phase="loading_teacher"))
         step, weights = self.newest_checkpoint()
-        self.emit(
-            Resolved(
-                spec=self.spec.model_copy(update={"training": self.spec.training.model_copy(update={"threads": 1})}),
-                total_steps=steps,
-                train_images=100,
-                validation_images=10,
-                test_images=10,
-                unreadable_images=0,
-                num_classes=10,
-                student_parameters=1,
-                teacher_parameters=None,
-                resumed_from_step=step or None,
-            )
-        )
+        self.emit(self.resolved(steps, step or None))
         self.emit(PhaseChanged(phase="training"))
         while step < steps:
+            if self.in_study and self.spec.training.optimizer.learning_rate > 1:
+                self.emit(Failed(code="non_finite_loss", message="NaN.", origin="user", retryable=False))
+                return 1
+            if step and step == 2 * (self.run_options.pause_after_epoch or 0):
+                self.save(step, weights)
+                self.emit(Stopped(step=step, epoch=step // 2, best_top1=self.accuracy(step // 2)))
+                return 3
             if self.stopping:
                 self.save(step, weights)
                 self.emit(Stopped(step=step))
@@ -97,7 +105,7 @@ class TinyTrainer:
                 os.kill(os.getpid(), signal.SIGKILL)
             if step == self.option("hang_at", -1):
                 time.sleep(600)
-            time.sleep(self.option("step_seconds", 0.01))
+            time.sleep(self.step_seconds())
             weights = hashlib.sha256(f"{weights}{step}".encode()).hexdigest()
             step += 1
             print(f"step {step} of {steps}", flush=True)
@@ -111,6 +119,56 @@ class TinyTrainer:
         self.emit(Finished(result=self.result(steps, weights)))
         if self.option("stay", 0):
             time.sleep(600)
+        return 0
+
+    def resolved(self, steps: int, resumed_from: int | None, stores: Sequence[str] = ()) -> Resolved:
+        return Resolved(
+            spec=self.spec.model_copy(update={"training": self.spec.training.model_copy(update={"threads": 1})}),
+            total_steps=steps,
+            train_images=100,
+            validation_images=10,
+            test_images=10,
+            unreadable_images=0,
+            num_classes=10,
+            student_parameters=1,
+            teacher_parameters=None,
+            resumed_from_step=resumed_from,
+            teacher_stores=list(stores),
+        )
+
+    def step_seconds(self) -> float:
+        pace = self.spec.training.checkpoint_seconds
+        return pace if self.in_study and pace < 1 else self.option("step_seconds", 0.01)
+
+    def accuracy(self, epoch: int) -> float:
+        """Validation accuracy in a study: a function of the spec and the epoch."""
+        size = catalogue.find(self.spec.student.architecture).parameters
+        seed = self.spec.training.seed
+        penalty = 0.1 if self.spec.method.kind == "ce" else 0.0
+        return round(0.95 - 300 / (size**0.5 + 100) / 10 - 0.2 / epoch - penalty + 0.001 * (seed % 3), 6)
+
+    def run_stage(self) -> int:
+        """Screens students, or stores no logits."""
+        for students in self.run_options.students:
+            name = students.student.architecture
+            time.sleep(self.step_seconds())
+            if name.startswith("mini/"):
+                self.emit(CandidateScreened(numbers=students.numbers, error="cannot be built or exported: too small"))
+                continue
+            row = catalogue.find(name)
+            files = [
+                ScreenedFile(precision="fp32", bytes=4 * row.parameters, latency_ms=row.parameters / 1e5),
+                ScreenedFile(precision="int8", bytes=row.parameters, latency_ms=row.parameters / 2e5),
+            ]
+            self.emit(
+                CandidateScreened(numbers=students.numbers, parameters=row.parameters, macs=row.macs, files=files)
+            )
+            if self.stopping:
+                self.emit(Stopped(step=0))
+                return 3
+        if self.run_options.kind == "teacher":
+            self.emit(self.resolved(0, None, stores=["0" * 64]))
+        self.emit(StageFinished(teacher_forwards=100 if self.run_options.kind == "teacher" else None))
         return 0
 
     def newest_checkpoint(self) -> tuple[int, str]:
@@ -139,12 +197,14 @@ class TinyTrainer:
         )
 
     def result(self, steps: int, weights: str) -> Result:
+        top1 = self.accuracy(self.spec.training.epochs) if self.in_study else 0.5
         return Result(
             best_epoch=1,
             steps=steps,
-            student_validation=Accuracy(top1=0.5, loss=1.0, images=10),
+            student_validation=Accuracy(top1=top1, loss=1.0, images=10),
+            int8_change=-0.01 if self.in_study else None,
             student_test=None,
-            teacher_validation=None,
+            teacher_validation=Accuracy(top1=1.0, loss=1.0, images=10) if self.in_study else None,
             teacher_test=None,
             student_parameters=1,
             teacher_parameters=None,

@@ -51,11 +51,20 @@ class TrainingResult:
     device: torch.device
 
 
-def export(workdir: Path, training: TrainingResult, on_event: Callable[[Event], None]) -> list[Artifact]:
+@dataclass(frozen=True)
+class ExportedRun:
+    """The files of a run, and the accuracy change by int8 quantization where it was measured."""
+
+    artifacts: list[Artifact]
+    int8_change: float | None
+
+
+def export(workdir: Path, training: TrainingResult, on_event: Callable[[Event], None]) -> ExportedRun:
     """Writes the student, its exports, the report and the model card to `workdir`/out."""
     out = workdir / "out"
     # Equal runs must give equal student files, so they contain no times and no counts that depend on earlier attempts.
     excluded = {"train_seconds", "training_seconds", "teacher_forwards", "teacher_cache_hits", "artifacts"}
+    excluded |= {"int8_change", "correct"}
     metrics = training.result.model_dump(mode="json", exclude=excluded)
     path = out / "student.safetensors"
     save_student(
@@ -73,7 +82,13 @@ def export(workdir: Path, training: TrainingResult, on_event: Callable[[Event], 
     write_durably(out / "MODEL_CARD.md", model_card(report, training.spec).encode())
     exports = [exported.file for exported in report.exports if exported.size is not None]
     names = [path.name, *exports, "report.json", "report.html", "MODEL_CARD.md"]
-    return [_describe(workdir, out / name) for name in names]
+    return ExportedRun([_describe(workdir, out / name) for name in names], _int8_change(report))
+
+
+def _int8_change(report: Report) -> float | None:
+    scores = report.test or report.validation
+    top1 = next((exported.top1 for exported in report.exports if exported.format == "onnx_int8"), None)
+    return None if top1 is None or scores is None else top1 - scores.student.top1
 
 
 def _report(training: TrainingResult, path: Path, on_event: Callable[[Event], None]) -> Report:

@@ -1,5 +1,6 @@
 """The surroundings of a run: its folders, device and processes, and the events it emits."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -7,14 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ttm_core.data.cache import DataCache
+from ttm_core.models.weights import write_durably
 from ttm_core.pipeline.inputs import Inputs
+from ttm_core.precision import check_precision
 from ttm_core.spec import events
+from ttm_core.spec.job import DistillSpec
+from ttm_core.spec.run_options import DEFAULT_OPTIONS, RunOptions
 from ttm_core.teacher_store.store import Stores
-from ttm_core.training.distributed import Distributed
+from ttm_core.training.devices import choose_device, set_up, usable_threads
+from ttm_core.training.distributed import Distributed, init_distributed
 
 # A process that hangs uses less CPU time than this share, a process that reads files uses more.
 _BUSY_SHARE = 0.1
@@ -39,6 +46,7 @@ class RunContext:
     distributed: Distributed
     on_event: Callable[[events.Event], None]
     should_stop: Callable[[], bool]
+    options: RunOptions = DEFAULT_OPTIONS
 
     def phase(self, phase: events.Phase) -> None:
         self.on_event(events.PhaseChanged(phase=phase))
@@ -55,6 +63,64 @@ class RunContext:
         """
         with keepalive(lambda seconds: self.log(f"still {name} after {seconds:.0f} s")):
             yield
+
+
+@contextmanager
+def open_context(
+    spec: DistillSpec,
+    workdir: Path,
+    inputs: Inputs | None,
+    stores: Stores | None,
+    on_event: Callable[[events.Event], None],
+    should_stop: Callable[[], bool],
+    device: torch.device | None = None,
+    options: RunOptions = DEFAULT_OPTIONS,
+) -> Iterator[RunContext]:
+    """Sets up the device, the threads and the processes of a run."""
+    inputs = inputs or Inputs.from_spec(spec)
+    with init_distributed(spec.training.devices) as distributed:
+        device = device or choose_device(distributed.rank)
+        threads = distributed.main_first(lambda: resolve_threads(spec, workdir))
+        check_precision(spec.training, device)
+        set_up(device, threads, tf32=spec.training.tf32)
+        with (
+            # More decoding threads than cores would only need more memory; unlike `threads`, they change no result.
+            ThreadPoolExecutor(min(threads, usable_threads()), thread_name_prefix="decode") as pool,
+            DataCache(inputs.data_cache or workdir / "cache", inputs.data_cache_max_bytes) as data_cache,
+        ):
+            yield RunContext(
+                workdir=workdir,
+                inputs=inputs,
+                stores=stores,
+                device=device,
+                threads=threads,
+                pool=pool,
+                data_cache=data_cache,
+                distributed=distributed,
+                on_event=on_event if distributed.is_main else _discard,
+                should_stop=should_stop,
+                options=options,
+            )
+
+
+def resolve_threads(spec: DistillSpec, workdir: Path) -> int:
+    """The number of CPU threads: the spec's, else that of an earlier attempt in `workdir`, else all usable ones."""
+    if spec.training.threads is not None:
+        return spec.training.threads
+    threads: int = decide_once(workdir, "threads", lambda: max(usable_threads() // spec.training.devices, 1))
+    return threads
+
+
+def decide_once(workdir: Path, name: str, decide: Callable[[], Any]) -> Any:
+    """The decision of the first attempt in this work directory."""
+    path = workdir / "decisions" / f"{name}.json"
+    if not path.exists():
+        write_durably(path, json.dumps(decide()).encode())
+    return json.loads(path.read_text())
+
+
+def _discard(event: events.Event) -> None:
+    """The event handler of all processes but the main one."""
 
 
 @contextmanager

@@ -1,29 +1,24 @@
 """distill(): runs a spec from local files to an exported student."""
 
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from ttm_core.data.cache import DataCache
 from ttm_core.export.artifacts import TrainingResult, export
 from ttm_core.pipeline.build import Models, build_models
-from ttm_core.pipeline.context import RunContext
+from ttm_core.pipeline.context import RunContext, open_context
 from ttm_core.pipeline.inputs import Inputs
-from ttm_core.pipeline.resolve import ResolvedRun, resolve_run, resolve_threads
+from ttm_core.pipeline.resolve import ResolvedRun, resolve_run
 from ttm_core.pipeline.train import TrainedStudent, train_student
-from ttm_core.precision import check_precision
 from ttm_core.report.schema import SplitScores
 from ttm_core.spec import events
 from ttm_core.spec.job import DistillSpec
+from ttm_core.spec.run_options import DEFAULT_OPTIONS, RunOptions
 from ttm_core.teacher_store.store import Stores
-from ttm_core.training.devices import choose_device, set_up, usable_threads
-from ttm_core.training.distributed import init_distributed
-from ttm_core.training.evaluate import describe_teachers
+from ttm_core.training.evaluate import correct_images, describe_teachers
 
 
 def distill(
@@ -35,6 +30,7 @@ def distill(
     on_event: Callable[[events.Event], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
     device: torch.device | None = None,
+    options: RunOptions = DEFAULT_OPTIONS,
 ) -> events.Result:
     """Trains the student of a spec and exports it. Resumes from the newest checkpoint in `workdir`.
 
@@ -47,53 +43,20 @@ def distill(
         on_event: receives phases, metrics, checkpoints and the result, in the order that spec/events.py documents.
         should_stop: called after every step; True saves a checkpoint and raises `trainer.Interrupted`.
         device: by default the first CUDA device, or the CPU.
+        options: when the run pauses itself, and what it adds to the result.
 
     Raises:
         EngineError: the run failed; the error has a stable code and an origin.
         Interrupted: `should_stop` returned True.
+        ReachedEpoch: the run pauses itself after an epoch.
     """
     started = time.monotonic()
-    with _open_context(spec, workdir, inputs, stores, on_event, should_stop, device) as context:
+    with open_context(spec, workdir, inputs, stores, on_event, should_stop, device, options) as context:
         run = resolve_run(spec, context)
         models = build_models(run, context)
         trained = train_student(run, models, context)
         # The other processes wait for the main process here.
         return context.distributed.run_on_main(lambda: _evaluate_and_export(run, models, trained, context, started))
-
-
-@contextmanager
-def _open_context(
-    spec: DistillSpec,
-    workdir: Path,
-    inputs: Inputs | None,
-    stores: Stores | None,
-    on_event: Callable[[events.Event], None],
-    should_stop: Callable[[], bool],
-    device: torch.device | None,
-) -> Iterator[RunContext]:
-    inputs = inputs or Inputs.from_spec(spec)
-    with init_distributed(spec.training.devices) as distributed:
-        device = device or choose_device(distributed.rank)
-        threads = distributed.main_first(lambda: resolve_threads(spec, workdir))
-        check_precision(spec.training, device)
-        set_up(device, threads, tf32=spec.training.tf32)
-        with (
-            # More decoding threads than cores would only need more memory; unlike `threads`, they change no result.
-            ThreadPoolExecutor(min(threads, usable_threads()), thread_name_prefix="decode") as pool,
-            DataCache(inputs.data_cache or workdir / "cache", inputs.data_cache_max_bytes) as data_cache,
-        ):
-            yield RunContext(
-                workdir=workdir,
-                inputs=inputs,
-                stores=stores,
-                device=device,
-                threads=threads,
-                pool=pool,
-                data_cache=data_cache,
-                distributed=distributed,
-                on_event=on_event if distributed.is_main else _discard,
-                should_stop=should_stop,
-            )
 
 
 @dataclass(frozen=True)
@@ -139,8 +102,16 @@ def _evaluate_and_export(
             estimate=trained.estimate,
             device=context.device,
         )
-        artifacts = export(context.workdir, training_result, context.on_event)
-    result = result.model_copy(update={"artifacts": artifacts})
+        exported = export(context.workdir, training_result, context.on_event)
+    correct = None
+    if context.options.record_correct:
+        evaluator = models.evaluator
+        correct = correct_images(
+            models.student, run.dataset.test or evaluator.validation, run.preprocess, device=context.device
+        )
+    result = result.model_copy(
+        update={"artifacts": exported.artifacts, "int8_change": exported.int8_change, "correct": correct}
+    )
     context.on_event(events.Finished(result=result))
     return result
 
@@ -153,7 +124,3 @@ def _evaluate(run: ResolvedRun, models: Models, trained: TrainedStudent) -> _Sco
         validation=evaluator.compare(models.student, evaluator.validation),
         test=evaluator.compare(models.student, test) if test else None,
     )
-
-
-def _discard(event: events.Event) -> None:
-    """The event handler of all processes but the main one."""

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,14 +21,12 @@ from ttm_core.models import timm_models
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.ensemble import as_one_teacher
 from ttm_core.models.teachers.load import Teacher, load_teacher
-from ttm_core.models.weights import write_durably
-from ttm_core.pipeline.context import RunContext
+from ttm_core.pipeline.context import RunContext, decide_once
 from ttm_core.precision import choose_precision, resolved_teacher_precision
 from ttm_core.spec import catalogue, events
 from ttm_core.spec.dataset import AugmentationSpec, CropFlip, ResizedCrop
-from ttm_core.spec.job import DistillSpec, Normalization, TeacherSpec
+from ttm_core.spec.job import DistillSpec, Normalization, StudentSpec, TeacherSpec
 from ttm_core.teacher_store.store import Stores
-from ttm_core.training.devices import usable_threads
 from ttm_core.training.evaluate import label_with_teacher
 
 _SMALL_IMAGE = 64
@@ -70,7 +68,7 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
     """
     context.phase("fetching")
     dataset = _read(spec, context)
-    size = _image_size(spec, dataset)
+    size = student_image_size(spec.student, dataset)
     augmentation = _augmentation(spec, size)
     with context.activity("decoding images"):
         dataset = held_in_memory(dataset, size, whole_train_images=not isinstance(augmentation, ResizedCrop))
@@ -125,16 +123,8 @@ def _precision(spec: DistillSpec, context: RunContext, channels: int) -> dict[st
     precision = training.precision
     if precision == "auto":
         choose = partial(choose_precision, context.device, spec.student.architecture, channels=channels)
-        precision = _decide_once(context.workdir, "precision", choose)
+        precision = decide_once(context.workdir, "precision", choose)
     return {"precision": precision, "teacher_precision": training.teacher_precision or precision}
-
-
-def resolve_threads(spec: DistillSpec, workdir: Path) -> int:
-    """The number of CPU threads: the spec's, else that of an earlier attempt in `workdir`, else all usable ones."""
-    if spec.training.threads is not None:
-        return spec.training.threads
-    threads: int = _decide_once(workdir, "threads", lambda: max(usable_threads() // spec.training.devices, 1))
-    return threads
 
 
 def _read(spec: DistillSpec, context: RunContext) -> Dataset:
@@ -194,7 +184,7 @@ def _teacher_logits(
             views = None if training.views == "fit" else training.views
         return {"teacher_logits": logits, "views": views}
 
-    decided: dict[str, object] = _decide_once(workdir, "stored_views", decide)
+    decided: dict[str, object] = decide_once(workdir, "stored_views", decide)
     return decided
 
 
@@ -206,22 +196,14 @@ def _available_bytes(stores: Stores | None, workdir: Path) -> int:
     return free if stores is None else min(stores.max_bytes, free)
 
 
-def _decide_once(workdir: Path, name: str, decide: Callable[[], Any]) -> Any:
-    """The decision of the first attempt in this work directory."""
-    path = workdir / "decisions" / f"{name}.json"
-    if not path.exists():
-        write_durably(path, json.dumps(decide()).encode())
-    return json.loads(path.read_text())
-
-
-def _image_size(spec: DistillSpec, dataset: Dataset) -> int:
+def student_image_size(student: StudentSpec, dataset: Dataset) -> int:
     """Side in pixels of the student's input: the spec's, else that of a dataset of small images, else the default of
     the architecture."""
-    if spec.student.image_size is not None:
-        return spec.student.image_size
+    if student.image_size is not None:
+        return student.image_size
     if dataset.image_size is not None and 8 <= dataset.image_size <= _SMALL_IMAGE:
         return dataset.image_size
-    return catalogue.find(spec.student.architecture).input_size[1]
+    return catalogue.find(student.architecture).input_size[1]
 
 
 def _augmentation(spec: DistillSpec, size: int) -> AugmentationSpec:

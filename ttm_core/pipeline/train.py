@@ -45,7 +45,7 @@ def train_student(run: ResolvedRun, models: Models, context: RunContext) -> Trai
 
     Raises:
         TeacherAtChance: the teacher is no better than chance, and the spec does not allow that.
-        Interrupted: a stop was requested; a checkpoint is saved.
+        Interrupted: a stop was requested, or the run pauses itself after an epoch; a checkpoint is saved.
         NonFiniteLoss: the loss became NaN or infinite.
     """
     run_hash = run.hash
@@ -56,7 +56,7 @@ def train_student(run: ResolvedRun, models: Models, context: RunContext) -> Trai
     with ExitStack() as stack:
         with context.activity("opening the teacher store"):
             sources = [
-                TeacherSource(teacher, stack.enter_context(_stored_teacher(run, teacher, views, context)), spec.weight)
+                TeacherSource(teacher, stack.enter_context(stored_teacher(run, teacher, views, context)), spec.weight)
                 for spec, teacher in zip(run.spec.all_teachers, run.teachers, strict=True)
             ]
         stored = [source.stored for source in sources if source.stored is not None]
@@ -85,10 +85,11 @@ def train_student(run: ResolvedRun, models: Models, context: RunContext) -> Trai
             frozen=models.frozen,
             validate=validate,
             save=save,
-            prepare_view=lambda view: _fill_stores(stored, view, context),
+            prepare_view=lambda view: fill_stores(stored, view, context),
             on_event=context.on_event,
             should_stop=context.should_stop,
             distributed=context.distributed,
+            pause_after_epoch=context.options.pause_after_epoch,
         )
         if resumed is not None:
             trainer.load_state(resumed["trainer"])
@@ -141,9 +142,10 @@ def _check_above_chance(teacher: events.Accuracy, validation: Split) -> None:
         )
 
 
-def _stored_teacher(
+def stored_teacher(
     run: ResolvedRun, teacher: Teacher, views: Views, context: RunContext
 ) -> AbstractContextManager[StoredTeacher | None]:
+    """The teacher's store; None where its logits are not stored."""
     training = run.spec.training
     if training.teacher_logits != "stored":
         return nullcontext()
@@ -159,7 +161,7 @@ def _stored_teacher(
     )
 
 
-def _fill_stores(stored: Sequence[StoredTeacher], view: int, context: RunContext) -> Iterator[None]:
+def fill_stores(stored: Sequence[StoredTeacher], view: int, context: RunContext) -> Iterator[None]:
     """Fills the stores for a view. Only the first view has a caching_teacher phase; later ones belong to training."""
     first = not any(each.computed for each in stored)
     for count, _ in enumerate(chain.from_iterable(each.fill(view) for each in stored)):

@@ -2,8 +2,9 @@
 
 Order of the events of an attempt: `phase` events in the order of `Phase` (`caching_teacher` is followed by `training`
 again); `teacher_measured` at most once, before `resolved`; `resolved` once; then any number of `progress`, `metrics`
-and `checkpoint` events, and of `measured` events in the phase `exporting`; last exactly one of `finished`, `stopped`
-and `failed`. `log` and `store_requested` may come anywhere.
+and `checkpoint` events, and of `measured` events in the phase `exporting`; last exactly one of `finished`,
+`stage_finished`, `stopped` and `failed`. `log` and `store_requested` may come anywhere. A run of kind `screen` emits one
+`candidate_screened` event per student.
 """
 
 from typing import Annotated, Literal
@@ -175,7 +176,44 @@ class Result(BaseModel):
     """Images that the last attempt ran the teacher on to fill its store; None without a store."""
     teacher_cache_hits: int | None = None
     """Images whose logits the last attempt read from the teacher store without computing them."""
+    int8_change: float | None = None
+    """Top-1 accuracy of student-int8.onnx minus that of the student, on the test split, or validation without one."""
+    correct: str | None = None
+    """Which images of the test split (validation without one) the student classifies correctly: base64 of one bit an
+    image, the first in the highest bit. Only in runs of a study."""
     artifacts: list[Artifact]
+
+
+class StageFinished(_Event):
+    """The end of a run that trains no student: of kind `screen` or `teacher`."""
+
+    kind: Literal["stage_finished"] = "stage_finished"
+    teacher_forwards: int | None = None
+    teacher_cache_hits: int | None = None
+
+
+class ScreenedFile(BaseModel):
+    """An exported ONNX file of an untrained student. `latency_ms` is the median for one image on one thread."""
+
+    precision: Literal["fp32", "int8"]
+    bytes: int
+    latency_ms: float | None
+
+
+class CandidateScreened(_Event):
+    """The measurements of a student that the candidates `numbers` of a study have in common. `error` is the reason if
+    it cannot be built or exported. `device` and `runtime` say where the latency was measured.
+    """
+
+    kind: Literal["candidate_screened"] = "candidate_screened"
+    numbers: list[int]
+    parameters: int = 0
+    macs: int | None = None
+    files: list[ScreenedFile] = []
+    error: Message | None = None
+    device: str | None = None
+    runtime: str | None = None
+    cached: bool = False
 
 
 class Finished(_Event):
@@ -191,10 +229,16 @@ class Measured(_Event):
 
 
 class Stopped(_Event):
-    """The run saved a checkpoint after a stop request; started again in its work directory, it resumes."""
+    """The run saved a checkpoint after a stop request; started again in its work directory, it resumes.
+
+    `epoch` and `best_top1`, the best validation accuracy so far, are set if the run stopped by itself after the epoch
+    of `RunOptions.pause_after_epoch`.
+    """
 
     kind: Literal["stopped"] = "stopped"
     step: int
+    epoch: int | None = None
+    best_top1: float | None = None
 
 
 class Failed(_Event):
@@ -215,6 +259,8 @@ Event = Annotated[
     | Log
     | StoreRequested
     | Measured
+    | CandidateScreened
+    | StageFinished
     | Finished
     | Stopped
     | Failed,

@@ -45,6 +45,14 @@ class Interrupted(Exception):
         self.step = step
 
 
+class ReachedEpoch(Interrupted):
+    """Raised after the epoch at which the run pauses itself. `best_top1` is the best validation accuracy so far."""
+
+    def __init__(self, step: int, epoch: int, best_top1: float) -> None:
+        super().__init__(step)
+        self.epoch, self.best_top1 = epoch, best_top1
+
+
 @dataclass
 class Trainer:
     """Trains a student. Checkpoints hold what `state` returns and `load_state` restores."""
@@ -60,6 +68,7 @@ class Trainer:
     on_event: Callable[[Event], None]
     should_stop: Callable[[], bool]
     distributed: Distributed = field(default_factory=Distributed)
+    pause_after_epoch: int | None = None
     step: int = 0
     best: Best = field(default_factory=Best)
 
@@ -105,6 +114,7 @@ class Trainer:
 
         Raises:
             Interrupted: `should_stop` returned True; a checkpoint is saved.
+            ReachedEpoch: the run pauses itself after `pause_after_epoch`; a checkpoint is saved.
             NonFiniteLoss: the loss became NaN or infinite; the error names the step and the term.
         """
         spec = self.spec
@@ -116,6 +126,9 @@ class Trainer:
         forward = data_parallel(self.distiller, self.distributed)
         while self.step < self.total_steps and not self._stopped_early():
             epoch, first = divmod(self.step, self.steps_per_epoch)
+            if self.pause_after_epoch is not None and epoch >= self.pause_after_epoch:
+                self._save()
+                raise ReachedEpoch(self.step, epoch, self.best.top1)
             view = epoch % spec.view_count
             for _ in self.prepare_view(view):
                 log.repeat_progress()

@@ -3,18 +3,32 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ColumnElement, ForeignKey, Index, String, func, literal_column, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ColumnElement,
+    Enum,
+    ForeignKey,
+    Index,
+    String,
+    false,
+    func,
+    literal_column,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ttm_jobs.models.base import Base, Id, Json
 from ttm_jobs.models.project import Owned
 from ttm_jobs.settings import DEFAULT_QUEUE
 from ttm_jobs.states import JobState
+from ttm_jobs.studies.facts import JobKind
 
 # A literal: neither database matches a bound parameter with the condition of a partial index.
 WAITING = text("state = 'queued'")
 HOLDING = text("state IN ('running', 'cancelling', 'pausing')")
 BEGUN = text("started_at IS NOT NULL")
+OF_STUDY = text("study_id IS NOT NULL")
 UNHELD_WITH_DEADLINE = text("state IN ('queued', 'paused') AND deadline_at IS NOT NULL")
 
 _INDEXED_CHARACTERS = 200
@@ -69,8 +83,32 @@ class Job(Owned, Base):
     failure: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
     retry_of: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
 
+    # What the job does; only jobs of studies have other kinds than distill.
+    kind: Mapped[JobKind] = mapped_column(
+        Enum(
+            JobKind,
+            native_enum=False,
+            create_constraint=False,
+            length=16,
+            values_callable=lambda e: [s.value for s in e],
+        ),
+        default=JobKind.DISTILL,
+        server_default="distill",
+    )
+    # The place in a study: candidate (0: none), number of its seed, whether it trains on the labels alone, and rung.
+    study_id: Mapped[str | None] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
+    candidate: Mapped[int] = mapped_column(default=0, server_default="0")
+    study_seed: Mapped[int] = mapped_column(default=0, server_default="0")
+    baseline: Mapped[bool] = mapped_column(default=False, server_default=false())
+    rung: Mapped[int] = mapped_column(default=0, server_default="0")
+    # The job pauses itself after this epoch. Best validation accuracy up to such epochs, by epoch.
+    pause_after_epoch: Mapped[int | None]
+    rung_accuracies: Mapped[Json] = mapped_column(JSON, default=dict, server_default="{}")
+
     # 0 to 9; higher runs first.
     priority: Mapped[int] = mapped_column()
+    # The order of jobs of a project: twice the priority, plus one for jobs without a study, which go first.
+    rank: Mapped[int] = mapped_column()
     # Only workers that serve the queue and have this kind of device (cpu or cuda; None: any), at least this number of
     # GPUs where they have GPUs, and this device memory run the job.
     queue: Mapped[str] = mapped_column(String(64), default=DEFAULT_QUEUE, server_default=DEFAULT_QUEUE)
@@ -140,7 +178,7 @@ class Job(Owned, Base):
             "ix_jobs_waiting",
             queue,
             "project_id",
-            priority.desc(),
+            rank.desc(),
             # A released or retried job keeps its position.
             created_at,
             sqlite_where=WAITING,
@@ -154,4 +192,24 @@ class Job(Owned, Base):
             postgresql_where=UNHELD_WITH_DEADLINE,
         ),
         Index("ix_jobs_retry_of", retry_of),
+        # Also prevents two dispatchers from creating the same job.
+        Index(
+            "ix_jobs_study",
+            study_id,
+            kind,
+            candidate,
+            study_seed,
+            baseline,
+            unique=True,
+            sqlite_where=OF_STUDY,
+            postgresql_where=OF_STUDY,
+        ),
+        Index(
+            "ix_jobs_study_newest",
+            study_id,
+            created_at.desc(),
+            id.desc(),
+            sqlite_where=OF_STUDY,
+            postgresql_where=OF_STUDY,
+        ),
     )

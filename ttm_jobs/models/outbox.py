@@ -11,7 +11,7 @@ from ttm_jobs.models.base import Base, Json, Serial
 class OutboxMessage(Base):
     """`topic` selects the handler: `wake_up` notifies workers of {job_id, priority, queue}, `webhook` sends
     {delivery_id},
-    `mlflow` exports {job_id}. Due at `next_attempt_at`.
+    `mlflow` exports {job_id}, `study` decides the next actions of {study_id}. Due at `next_attempt_at`.
     """
 
     __tablename__ = "outbox"

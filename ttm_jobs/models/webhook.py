@@ -1,4 +1,4 @@
-"""webhooks: receivers of a project's job events. webhook_deliveries: sent and pending messages."""
+"""webhooks: receivers of the events of a project's jobs and studies. webhook_deliveries: sent and pending messages."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -21,7 +21,7 @@ class DeliveryState(StrEnum):
 
 
 class Webhook(Owned, Base):
-    """`events` selects job events; empty means all. Until `old_secret_until`, requests are signed with `old_secret`
+    """`events` selects events; empty means all. Until `old_secret_until`, requests are signed with `old_secret`
     too. A disabled webhook receives nothing.
     """
 

@@ -12,10 +12,11 @@ from ttm_jobs.database.clock import now
 from ttm_jobs.database.ids import first_id_of, new_id
 from ttm_jobs.database.tenancy import project_of
 from ttm_jobs.errors import TooManyWebhooks, WebhookNotFound
-from ttm_jobs.models import DeliveryState, Job, Webhook, WebhookDelivery
+from ttm_jobs.models import DeliveryState, Job, Study, Webhook, WebhookDelivery
 from ttm_jobs.models.base import Json
 from ttm_jobs.repositories import outbox
 from ttm_jobs.states import JobState
+from ttm_jobs.studies.states import StudyState
 from ttm_jobs.webhook_signatures import new_secret
 
 TOPIC = "webhook"
@@ -29,7 +30,7 @@ _REPORTED_STATES = (
     JobState.FAILED,
     JobState.CANCELLED,
 )
-EVENTS = tuple(f"job.{state}" for state in _REPORTED_STATES)
+EVENTS = (*(f"job.{state}" for state in _REPORTED_STATES), *(f"study.{state}" for state in StudyState))
 
 _MAX_WEBHOOKS = 20
 _OLD_SECRET_LIFETIME = timedelta(hours=24)
@@ -128,15 +129,23 @@ def enqueue_deliveries(session: Session, job: Job, before: JobState | None, at: 
     """Enqueues deliveries about a job's new state."""
     if job.state not in _REPORTED_STATES:
         return
-    event = f"job.{job.state}"
-    # The job's row is not complete yet.
+    _enqueue_all(session, job.project_id, f"job.{job.state}", {"job": _view(job, before)}, at)
+
+
+def enqueue_study_deliveries(session: Session, study: Study, before: StudyState | None, at: datetime) -> None:
+    """Enqueues deliveries about a study's new state."""
+    _enqueue_all(session, study.project_id, f"study.{study.state}", {"study": _study_view(study, before)}, at)
+
+
+def _enqueue_all(session: Session, project_id: str, event: str, data: Json, at: datetime) -> None:
+    # The row of the job or study is not complete yet.
     with session.no_autoflush:
         webhooks = session.scalars(
-            select(Webhook).where(Webhook.project_id == job.project_id, Webhook.disabled_at.is_(None))
+            select(Webhook).where(Webhook.project_id == project_id, Webhook.disabled_at.is_(None))
         ).all()
     for webhook in webhooks:
         if not webhook.events or event in webhook.events:
-            _enqueue(session, webhook, event, {"job": _view(job, before)}, at)
+            _enqueue(session, webhook, event, data, at)
 
 
 def deliveries(
@@ -252,4 +261,21 @@ def _view(job: Job, before: JobState | None) -> Json:
         "failure": job.failure,
         "created_at": job.created_at.isoformat(),
         "finished_at": job.finished_at and job.finished_at.isoformat(),
+    }
+
+
+def _study_view(study: Study, before: StudyState | None) -> Json:
+    """The study as sent to webhooks; `href` has the rest."""
+    return {
+        "id": study.id,
+        "href": f"/studies/{study.id}",
+        "name": study.name,
+        "tags": study.tags,
+        "state": study.state,
+        "from": before,
+        "stage": study.stage,
+        "recommendation": (study.result or {}).get("recommendation"),
+        "failure": study.failure,
+        "created_at": study.created_at.isoformat(),
+        "finished_at": study.finished_at and study.finished_at.isoformat(),
     }

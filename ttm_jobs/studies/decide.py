@@ -311,7 +311,7 @@ def _eliminated(accuracy: float, epoch: int, rung: int, stopped_at: int | None) 
 
 
 def _unmet(nearest: Sequence[NearMiss], candidates: Sequence[Candidate]) -> str:
-    names = {candidate.number: candidate.student for candidate in candidates}
+    names = {candidate.number: candidate.label or candidate.student for candidate in candidates}
     closest = "; ".join(
         f"{names[each.candidate]} ({each.variant.precision}): {', '.join(map(str, each.misses))}" for each in nearest
     )

@@ -78,6 +78,7 @@ class Candidate:
     number: int
     student: str
     screen: Screen | None = None
+    label: str = ""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,11 @@ class Miss:
         if self.value is None:
             return f"{self.limit} is unknown"
         comparison = "<" if self.limit in _FLOORS else ">"
-        return f"{self.limit} {self.value:.6g} {comparison} {self.allowed:.6g}"
+        return f"{self.limit} {_number(self.value)} {comparison} {_number(self.allowed)}"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else f"{value:.6g}"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""Runs the dispatcher: sends wake-up messages and webhooks, requeues jobs of lost workers, cleans up the storage.
+"""Runs the dispatcher: sends wake-up messages and webhooks, requeues jobs of lost workers, advances studies, cleans up
+the storage.
 
 Any number of dispatchers may run.
 """
@@ -27,6 +28,7 @@ from ttm_jobs.telemetry import logs
 from worker import metrics
 from worker.dispatcher.collector import Collector
 from worker.dispatcher.mlflow import Exporter
+from worker.dispatcher.studies import StudyScheduler
 from worker.dispatcher.webhooks import WebhookSender
 from worker.presence import Presence
 
@@ -40,12 +42,13 @@ _STORE_REPORT_AGE = timedelta(days=1)
 
 
 class Dispatcher:
-    """Sends wake-up messages and reaps jobs. Several processes may do both concurrently."""
+    """Sends wake-up messages, advances studies and reaps jobs. Several processes may do both concurrently."""
 
     def __init__(self, settings: Settings, engine: Engine, notifier: Notifier) -> None:
         self._settings = settings
         self._engine = engine
         self._notifier = notifier
+        self._studies = StudyScheduler(engine)
 
     def dispatch(self) -> int:
         """Sends due wake-up messages. Returns the number that the broker accepted."""
@@ -100,6 +103,7 @@ class Dispatcher:
         reap_at = 0.0
         while not stop.wait(self._settings.dispatch_interval_seconds):
             try:
+                self._studies.advance_due()
                 while self.dispatch() == _BATCH and not stop.is_set():
                     pass
                 if time.monotonic() >= reap_at:

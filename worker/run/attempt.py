@@ -19,10 +19,12 @@ from ttm_core.spec.events import (
     PhaseChanged,
     Progress,
     Resolved,
+    StageFinished,
     Stopped,
     StoreRequested,
 )
 from ttm_core.spec.job import DistillSpec
+from ttm_core.spec.run_options import DEFAULT_OPTIONS, RunOptions
 from ttm_jobs.database.engine import DATABASE_UNAVAILABLE
 from ttm_jobs.errors import ChecksumMismatch, FetchStopped, LeaseLost, ObjectNotFound, ServiceError
 from ttm_jobs.models import Checkpoint
@@ -80,11 +82,11 @@ class Attempt:
         self._usage = Usage()
         self._phases = traces.Phases()
 
-    def run(self, spec: Json, checkpoints: Sequence[Checkpoint]) -> Outcome:
+    def run(self, spec: Json, checkpoints: Sequence[Checkpoint], options: RunOptions = DEFAULT_OPTIONS) -> Outcome:
         """Runs the attempt and returns its outcome. Raises LeaseLost, after killing the trainer."""
         try:
             try:
-                inputs = self._prepare(spec, checkpoints)
+                inputs = self._prepare(spec, checkpoints, options)
                 # The trainer downloads timm weights itself.
                 self._trainer.start(network=None in inputs["teachers"])
                 metrics.TRAINER_MEMORY.set_function(lambda: resources.held_by_group(self._trainer.pid))
@@ -120,7 +122,7 @@ class Attempt:
         logger.exception("the worker could not run an attempt")
         return broken("worker_error", f"The worker could not run the job: {type(error).__name__}: {error}.")
 
-    def _prepare(self, spec: Json, checkpoints: Sequence[Checkpoint]) -> Paths:
+    def _prepare(self, spec: Json, checkpoints: Sequence[Checkpoint], options: RunOptions) -> Paths:
         self._phases.next("fetching")
         self._recorder.add(PhaseChanged(phase="fetching"))
         self._record()
@@ -131,7 +133,10 @@ class Attempt:
             raise
         self._workdir.mkdir(parents=True)
         self._answers.mkdir()
-        (self._workdir / "run.json").write_text(json.dumps({"spec": spec, "inputs": inputs, "stores": self._stores()}))
+        cache = (self._settings.work_dir / "screens").resolve()
+        asked = options.model_copy(update={"screen_cache": cache}).model_dump(mode="json")
+        run = {"spec": spec, "inputs": inputs, "stores": self._stores(), "options": asked}
+        (self._workdir / "run.json").write_text(json.dumps(run))
         self._restore(checkpoints)
         return inputs
 
@@ -164,7 +169,7 @@ class Attempt:
         write_atomically(path, self._stop_requests.until_stopped(self._storage.open(checkpoint.key)), checkpoint.sha256)
 
     def _follow(self) -> Outcome:
-        last: Finished | Stopped | Failed | None = None
+        last: Finished | StageFinished | Stopped | Failed | None = None
         stop_reason: str | None = None
         kill_at = float("inf")
         started = last_event = last_flush = time.monotonic()
@@ -180,7 +185,7 @@ class Attempt:
                     return outcome_of(
                         last, item.returncode, stop_reason or self._stop_requests.reason(), oom_killed=oom_killed
                     )
-                case Finished() | Stopped() | Failed():
+                case Finished() | StageFinished() | Stopped() | Failed():
                     last = item
                     # After its final event, the trainer must exit.
                     kill_at = min(kill_at, time_now + self._settings.stop_grace_seconds)

@@ -23,10 +23,21 @@ from ttm_jobs.repositories.run_data.artifacts import PublishedFile
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import Storage
+from ttm_jobs.studies.facts import JobKind
 from worker.files import is_full_disk
 from worker.retry import retry_storage
 from worker.run.heartbeat import Heartbeat
-from worker.run.outcomes import Broken, Outcome, Rejected, Released, Succeeded, broken, stopped
+from worker.run.outcomes import (
+    Broken,
+    Outcome,
+    ReachedEpoch,
+    Rejected,
+    Released,
+    StageSucceeded,
+    Succeeded,
+    broken,
+    stopped,
+)
 from worker.run.publish import delete_objects, publish_artifacts, publish_log
 from worker.run.recorder import Recorder
 from worker.run.stop_requests import StopRequested, StopRequests
@@ -133,7 +144,7 @@ class Finalizer:
                     replaced = artifacts.record(session, job, logs)
                     _record_stores(session, job, stores, outcome)
                     state = self._end(session, job, outcome, files)
-                    if self._settings.mlflow_tracking_uri is not None:
+                    if self._settings.mlflow_tracking_uri is not None and job.kind is JobKind.DISTILL:
                         tracking.enqueue(session, job)
                     return state, replaced
             except DATABASE_UNAVAILABLE as error:
@@ -160,6 +171,10 @@ class Finalizer:
                 # Through JSON text, where non-finite numbers become null.
                 result = json.loads(outcome.result.model_dump_json(exclude={"artifacts"}))
                 return lifecycle.succeeded(session, job, result=result, files=files)
+            case StageSucceeded():
+                return lifecycle.stage_succeeded(session, job)
+            case ReachedEpoch():
+                return lifecycle.paused_after_epoch(session, job, outcome.epoch, outcome.accuracy)
             case Rejected():
                 return lifecycle.failed(session, job, outcome.failure)
             case Released():
@@ -172,7 +187,11 @@ class Finalizer:
 
 
 def _record_stores(session: Session, job: Job, stores: Sequence[str], outcome: Outcome) -> None:
-    result = outcome.result if isinstance(outcome, Succeeded) else None
-    cache_hits = (result and result.teacher_cache_hits) or 0
-    forwards = (result and result.teacher_forwards) or 0
+    match outcome:
+        case Succeeded(result):
+            cache_hits, forwards = result.teacher_cache_hits or 0, result.teacher_forwards or 0
+        case StageSucceeded(stage):
+            cache_hits, forwards = stage.teacher_cache_hits or 0, stage.teacher_forwards or 0
+        case _:
+            cache_hits = forwards = 0
     teacher_stores.used(session, job, stores, cache_hits=cache_hits, forwards=forwards)

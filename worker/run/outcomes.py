@@ -4,7 +4,7 @@ import signal
 from dataclasses import dataclass
 from typing import assert_never
 
-from ttm_core.spec.events import Failed, Finished, Result, Stopped
+from ttm_core.spec.events import Failed, Finished, Result, StageFinished, Stopped
 from ttm_jobs.repositories.jobs import lifecycle
 from ttm_jobs.repositories.jobs.lifecycle import Failure
 
@@ -12,6 +12,21 @@ from ttm_jobs.repositories.jobs.lifecycle import Failure
 @dataclass(frozen=True)
 class Succeeded:
     result: Result
+
+
+@dataclass(frozen=True)
+class StageSucceeded:
+    """The run of a study's stage without a student has ended."""
+
+    stage: StageFinished
+
+
+@dataclass(frozen=True)
+class ReachedEpoch:
+    """The trainer paused itself after an epoch. `accuracy` is the best validation accuracy so far."""
+
+    epoch: int
+    accuracy: float
 
 
 @dataclass(frozen=True)
@@ -35,7 +50,7 @@ class Released:
     reason: str
 
 
-Outcome = Succeeded | Rejected | Broken | Released
+Outcome = Succeeded | StageSucceeded | ReachedEpoch | Rejected | Broken | Released
 
 # Stop reasons that fail the job.
 _FINAL = {
@@ -47,7 +62,11 @@ _FINAL = {
 
 
 def outcome_of(
-    last: Finished | Stopped | Failed | None, returncode: int, asked_to_stop: str | None, *, oom_killed: bool = False
+    last: Finished | StageFinished | Stopped | Failed | None,
+    returncode: int,
+    asked_to_stop: str | None,
+    *,
+    oom_killed: bool = False,
 ) -> Outcome:
     """The outcome for a trainer's last event and exit status.
 
@@ -57,9 +76,13 @@ def outcome_of(
     match last:
         case Finished():
             return Succeeded(last.result)
+        case StageFinished():
+            return StageSucceeded(last)
         case Failed():
             failure = Failure(last.code, last.message, last.origin, last.retryable)
             return Broken(failure) if last.retryable else Rejected(failure)
+        case Stopped(epoch=int(epoch), best_top1=float(accuracy)):
+            return ReachedEpoch(epoch, accuracy)
         case Stopped() | None if asked_to_stop is not None:
             return stopped(asked_to_stop)
         case Stopped():

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from ttm_core.spec.events import (
+    CandidateScreened,
     CheckpointSaved,
     Event,
     Failed,
@@ -20,6 +21,7 @@ from ttm_core.spec.events import (
     PhaseChanged,
     Progress,
     Resolved,
+    StageFinished,
     Stopped,
     StoreRequested,
     TeacherMeasured,
@@ -34,6 +36,7 @@ from ttm_jobs.repositories.jobs.leases import Lease
 from ttm_jobs.repositories.measuring import measurements
 from ttm_jobs.repositories.run_data import metrics, recording
 from ttm_jobs.repositories.run_data.metrics import Point
+from ttm_jobs.repositories.studies import candidates as studies
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import Storage
 from worker.files import inside
@@ -142,7 +145,9 @@ class Recorder:
                 measurements.record(
                     session, job, measured.file, measured.device, measurements.Measured(**values), created_by="worker"
                 )
-            case StoreRequested() | Finished() | Stopped() | Failed():
+            case CandidateScreened():
+                _record_screen(session, job, event)
+            case StoreRequested() | Finished() | StageFinished() | Stopped() | Failed():
                 # The attempt handles store requests; the finalizer records the outcome.
                 pass
             case _:
@@ -166,3 +171,9 @@ class Recorder:
             created_at=at,
         )
         return recording.checkpoint(session, job, saved, data, at)
+
+
+def _record_screen(session: Session, job: Job, event: CandidateScreened) -> None:
+    if job.study_id is not None:
+        screen = event.model_dump(mode="json", exclude={"kind", "numbers"})
+        studies.record_screen(session, job.study_id, event.numbers, screen)

@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from threading import Event as Flag
 
 import structlog
 from sqlalchemy import Engine
 
+from ttm_core.spec.run_options import RunOptions
 from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, session_scope
 from ttm_jobs.errors import LeaseLost
 from ttm_jobs.models import Checkpoint
@@ -24,7 +26,8 @@ from worker.inputs import Inputs
 from worker.run.attempt import Attempt
 from worker.run.finalize import Finalizer
 from worker.run.heartbeat import Heartbeat
-from worker.run.outcomes import Broken, Outcome, Rejected, Released, Succeeded
+from worker.run.options import run_options
+from worker.run.outcomes import Broken, Outcome, ReachedEpoch, Rejected, Released, StageSucceeded, Succeeded
 from worker.run.publish import LiveLog
 from worker.run.recorder import Recorder
 from worker.run.stop_requests import StopRequests
@@ -40,10 +43,23 @@ logger = logging.getLogger(__name__)
 
 _NAMES: dict[type[Outcome], str] = {
     Succeeded: "succeeded",
+    StageSucceeded: "succeeded",
+    ReachedEpoch: "paused",
     Rejected: "failed",
     Broken: "error",
     Released: "released",
 }
+
+
+@dataclass(frozen=True)
+class _Claimed:
+    """A claimed job."""
+
+    lease: Lease
+    spec: Json
+    checkpoints: Sequence[Checkpoint]
+    options: RunOptions
+    traceparent: str | None
 
 
 class Runner:
@@ -90,20 +106,20 @@ class Runner:
         if claimed is None:
             logger.info("no queued job for this worker")
             return
-        lease, spec, checkpoints, traceparent = claimed
+        lease = claimed.lease
         ids: dict[str, str | int] = {"job_id": lease.job_id, "attempt": lease.epoch, "worker_id": self._worker_id}
         attributes: dict[str, str | int] = {f"ttm.{name}": value for name, value in ids.items()}
         with (
             structlog.contextvars.bound_contextvars(**ids),
-            traces.span("attempt", parent=traceparent, **attributes),
+            traces.span("attempt", parent=claimed.traceparent, **attributes),
         ):
-            self._run(lease, spec, checkpoints)
+            self._run(claimed)
 
-    def _run(self, lease: Lease, spec: Json, checkpoints: Sequence[Checkpoint]) -> None:
-        self._on_job(lease.job_id)
+    def _run(self, claimed: _Claimed) -> None:
+        self._on_job(claimed.lease.job_id)
         try:
             with metrics.BUSY.track_inprogress(), metrics.ATTEMPT_SECONDS.time():
-                self._run_attempt(lease, spec, checkpoints)
+                self._run_attempt(claimed)
         except LeaseLost:
             metrics.ATTEMPTS.labels("lost").inc()
             logger.warning("the lease was lost; nothing was written")
@@ -112,17 +128,18 @@ class Runner:
             if not self._draining.is_set():
                 self._starter.prepare()
 
-    def _claim(self) -> tuple[Lease, Json, Sequence[Checkpoint], str | None] | None:
+    def _claim(self) -> _Claimed | None:
         with session_scope(self._engine) as session:
             duration = timedelta(seconds=self._settings.lease_seconds)
             lease = leases.claim_next(session, self._worker_id, duration=duration, capacity=self._capacity)
             if lease is None:
                 return None
             job = crud.get(session, lease.job_id)
-            return lease, job.resolved_spec or job.spec, recording.checkpoints(session, job.id), job.traceparent
+            spec, checkpoints = job.resolved_spec or job.spec, recording.checkpoints(session, job.id)
+            return _Claimed(lease, spec, checkpoints, run_options(session, job), job.traceparent)
 
-    def _run_attempt(self, lease: Lease, spec: Json, checkpoints: Sequence[Checkpoint]) -> None:
-        settings = self._settings
+    def _run_attempt(self, claimed: _Claimed) -> None:
+        settings, lease = self._settings, claimed.lease
         workdir = attempt_directory(settings.work_dir, lease.job_id, lease.epoch)
         log = LogFile(workdir / "trainer.log", settings.max_log_bytes)
         recorder = Recorder(self._engine, self._storage, lease, workdir)
@@ -142,7 +159,7 @@ class Runner:
         try:
             with heartbeat:
                 with LiveLog(self._engine, self._storage, lease, log, interval=settings.log_upload_seconds):
-                    outcome = attempt.run(spec, checkpoints)
+                    outcome = attempt.run(claimed.spec, claimed.checkpoints, claimed.options)
                 finalizer = Finalizer(self._engine, self._storage, settings, lease, recorder, heartbeat, stop_requests)
                 with traces.span("publish"):
                     state = finalizer.finalize(outcome, workdir, log, attempt.stores)

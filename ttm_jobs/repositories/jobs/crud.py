@@ -22,7 +22,7 @@ from ttm_jobs.errors import (
     JobNotResumable,
     JobNotRetryable,
 )
-from ttm_jobs.models import Attempt, Job, JobEvent, JobTag
+from ttm_jobs.models import Attempt, Job, JobEvent, JobTag, Study
 from ttm_jobs.models.base import Json
 from ttm_jobs.models.job import WAITING
 from ttm_jobs.repositories import uploads, webhooks
@@ -30,11 +30,25 @@ from ttm_jobs.repositories.access import quotas
 from ttm_jobs.repositories.jobs.transitions import enqueue, enqueue_wake_up, locked, move
 from ttm_jobs.settings import DEFAULT_QUEUE
 from ttm_jobs.states import TERMINAL, JobState
+from ttm_jobs.studies.facts import JobKind
+from ttm_jobs.studies.states import ENDED
 from ttm_jobs.uris import uploads_in
 
 DEFAULT_PRIORITY = 5
 _ID_PREFIX = re.compile(r"[0-9a-f]{4}[0-9a-f-]{0,32}")
 _MAX_CANDIDATES = 5
+
+
+class StudyPlace(NamedTuple):
+    """The place of a job in a study. The job pauses itself after the epoch `pause_after`."""
+
+    study_id: str
+    kind: JobKind = JobKind.DISTILL
+    candidate: int = 0
+    seed: int = 0
+    baseline: bool = False
+    rung: int = 0
+    pause_after: int | None = None
 
 
 def create(
@@ -58,11 +72,13 @@ def create(
     tags: Collection[str] = (),
     resolved_references: Mapping[str, str] | None = None,
     traceparent: str | None = None,
+    study: StudyPlace | None = None,
 ) -> Job:
     """Creates a queued job of the session's project and enqueues its wake-up message. Raises QuotaExceeded.
 
     `spec` is the complete spec as JSON. The other arguments are the parts of it that lists show. `resolved_references`
-    maps the registry references in the spec to their versions. `deadline` is a time, or a duration from now.
+    maps the registry references in the spec to their versions. `deadline` is a time, or a duration from now. Jobs of a
+    `study` yield to the project's other jobs of equal priority.
     """
     project_id = project_of(session)
     quotas.check_new_job(session, project_id)
@@ -81,6 +97,7 @@ def create(
         dataset=dataset,
         method=method,
         priority=priority,
+        rank=2 * priority + (study is None),
         queue=queue,
         device_kind=device_kind,
         gpus=gpus,
@@ -99,6 +116,9 @@ def create(
         queued_at=at,
         notified_at=at,
     )
+    if study is not None:
+        job.study_id, job.kind, job.candidate, job.study_seed = study.study_id, study.kind, study.candidate, study.seed
+        job.baseline, job.rung, job.pause_after_epoch = study.baseline, study.rung, study.pause_after
     session.add(job)
     # The event has a foreign key to the row.
     session.flush()
@@ -206,6 +226,8 @@ def remove(session: Session, job_id: str) -> None:
     job = locked(session, job_id)
     if job.state not in TERMINAL:
         raise JobNotDeletable
+    if job.study_id is not None and session.get_one(Study, job.study_id).state not in ENDED:
+        raise JobNotDeletable("The job's study has not ended and needs its result.")
     # Their representation no longer refers to this job.
     session.execute(update(Job).where(Job.retry_of == job.id).values(version=Job.version + 1))
     # Foreign keys cascade.

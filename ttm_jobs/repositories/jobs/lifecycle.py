@@ -45,6 +45,31 @@ def succeeded(session: Session, job: Job, *, result: Json, files: Sequence[Publi
     return job.state
 
 
+def stage_succeeded(session: Session, job: Job) -> JobState:
+    """Ends a job of a study that trains no student."""
+    at = now(session)
+    if job.state is JobState.CANCELLING:
+        return _cancelled(session, job, at)
+    move(session, job, JobState.SUCCEEDED, at)
+    _close_attempt(session, job, "succeeded", at)
+    return job.state
+
+
+def paused_after_epoch(session: Session, job: Job, epoch: int, accuracy: float) -> JobState:
+    """Ends an attempt at the end of a rung of its study: the job becomes paused. `accuracy` is the best validation
+    accuracy up to the epoch. The attempt does not count against `max_attempts`.
+    """
+    at = now(session)
+    if job.state is JobState.CANCELLING:
+        return _cancelled(session, job, at)
+    job.rung_accuracies = {str(epoch): accuracy, **job.rung_accuracies}
+    _close_attempt(session, job, "paused", at)
+    if job.state is not JobState.PAUSING:
+        move(session, job, JobState.PAUSING, at)
+    move(session, job, JobState.PAUSED, at, epoch=epoch)
+    return job.state
+
+
 def failed(session: Session, job: Job, failure: Failure) -> JobState:
     """Fails the job without a retry."""
     at = now(session)

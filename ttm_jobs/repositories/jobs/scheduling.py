@@ -1,8 +1,9 @@
 """Scheduling order and the queue.
 
 Among the projects with queued jobs, the one with the fewest running jobs is first; among those, the one whose last job
-started longest ago. Within a project, the job with the highest priority is first, then the oldest. A project with a
-hundred thousand urgent jobs therefore delays no other project.
+started longest ago. Within a project, the job with the highest priority is first; at equal priority, jobs of studies
+yield to others; then the oldest is first. A project with a hundred thousand urgent jobs therefore delays no other
+project.
 """
 
 from collections.abc import Iterator, Sequence
@@ -92,16 +93,14 @@ def _first(session: Session, queue: str, project_id: str, capacity: WorkerCapaci
         query = query.where(Job.gpus <= capacity.count)
     if capacity.memory_bytes is not None:
         query = query.where(or_(Job.device_memory_bytes.is_(None), Job.device_memory_bytes <= capacity.memory_bytes))
-    return session.scalar(
-        query.order_by(Job.priority.desc(), Job.created_at).limit(1).with_for_update(skip_locked=True)
-    )
+    return session.scalar(query.order_by(Job.rank.desc(), Job.created_at).limit(1).with_for_update(skip_locked=True))
 
 
 @dataclass(frozen=True)
 class QueuePosition:
     """The sort key of a job in its project's part of a queue."""
 
-    priority: int
+    rank: int
     created_at: datetime
     job_id: str
 
@@ -118,23 +117,23 @@ def queue_page(session: Session, queue: str, *, limit: int, after: QueuePosition
         return _queued(session, queue, limit=limit)
     # Two queries, each an index range; a single condition would not use the index.
     later = or_(Job.created_at > after.created_at, Job.id > after.job_id)
-    same_priority = (Job.priority == after.priority, Job.created_at >= after.created_at, later)
-    found = list(_queued(session, queue, *same_priority, limit=limit))
+    same_rank = (Job.rank == after.rank, Job.created_at >= after.created_at, later)
+    found = list(_queued(session, queue, *same_rank, limit=limit))
     if len(found) < limit:
-        found += _queued(session, queue, Job.priority < after.priority, limit=limit - len(found))
+        found += _queued(session, queue, Job.rank < after.rank, limit=limit - len(found))
     return found
 
 
 def count_until(session: Session, queue: str, place: QueuePosition) -> int:
     """The number of the project's queued jobs up to and including a position."""
     no_later = or_(Job.created_at < place.created_at, Job.id <= place.job_id)
-    same_priority = (Job.priority == place.priority, Job.created_at <= place.created_at, no_later)
+    same_rank = (Job.rank == place.rank, Job.created_at <= place.created_at, no_later)
     return sum(
         session.scalar(select(func.count(Job.id)).where(WAITING, Job.queue == queue, *conditions)) or 0
-        for conditions in ((Job.priority > place.priority,), same_priority)
+        for conditions in ((Job.rank > place.rank,), same_rank)
     )
 
 
 def _queued(session: Session, queue: str, *conditions: ColumnElement[bool], limit: int) -> Sequence[Job]:
     query = select(Job).where(WAITING, Job.queue == queue, *conditions)
-    return session.scalars(query.order_by(Job.priority.desc(), Job.created_at, Job.id).limit(limit)).all()
+    return session.scalars(query.order_by(Job.rank.desc(), Job.created_at, Job.id).limit(limit)).all()

@@ -11,6 +11,9 @@ from ttm_jobs.repositories import outbox, webhooks
 from ttm_jobs.states import HELD, TERMINAL, JobState, check_transition
 
 WAKE_UP = "wake_up"
+ADVANCE_STUDY = "study"
+# States of a job after which its study may continue.
+_ADVANCES = TERMINAL | {JobState.PAUSED}
 
 
 def locked(session: Session, job_id: str) -> Job:
@@ -46,6 +49,13 @@ def move(session: Session, job: Job, to: JobState, at: datetime, **why: Any) -> 
         job.finished_at = at
     append(session, job, "state", {"state": to, "from": before, **why}, at)
     webhooks.enqueue_deliveries(session, job, before, at)
+    if job.study_id is not None and to in _ADVANCES:
+        enqueue_study(session, job.study_id, at)
+
+
+def enqueue_study(session: Session, study_id: str, at: datetime, delay: timedelta = timedelta(0)) -> None:
+    """Enqueues the message that lets a dispatcher decide the next actions of a study."""
+    outbox.add(session, ADVANCE_STUDY, {"study_id": study_id}, created_at=at, next_attempt_at=at + delay)
 
 
 def enqueue(session: Session, job: Job, at: datetime, delay: timedelta, **why: Any) -> None:

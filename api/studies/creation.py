@@ -1,0 +1,56 @@
+"""What a study's rows contain at its creation: the plan that decides, and the candidates."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+from ttm_core.spec.job import StudentSpec
+from ttm_core.spec.study.study import CandidateSpec, StudySpec
+from ttm_jobs.repositories.studies.crud import NewCandidate
+from ttm_jobs.studies.facts import Limits, Plan
+
+_LONGEST_LABEL = 200
+
+
+def plan_of(spec: StudySpec) -> Plan:
+    """The part of a spec that decides."""
+    limits = spec.limits
+    return Plan(
+        goal=spec.resolved_goal,
+        limits=Limits(
+            retention=limits.retention,
+            accuracy=limits.accuracy,
+            bytes=limits.bytes,
+            latency_ms=limits.latency_ms,
+            macs=limits.macs,
+            parameters=limits.parameters,
+            precision=limits.precision,
+        ),
+        epochs=spec.training.epochs,
+        seeds=spec.seeds,
+        candidates=spec.budget.candidates,
+        baseline=spec.baseline,
+        stored_logits=spec.method.requirements.stored_logits_suffice and spec.training.teacher_logits != "online",
+        device_hours=spec.budget.device_hours,
+    )
+
+
+def new_candidates(candidates: Sequence[CandidateSpec]) -> list[NewCandidate]:
+    """The rows of candidates. Equal students have equal keys, so that each is measured once."""
+    return [
+        NewCandidate(_key(each.student), label(each), each.student.model_dump(mode="json"), dict(each.values))
+        for each in candidates
+    ]
+
+
+def label(candidate: CandidateSpec) -> str:
+    """A candidate in one line: its architecture, its other fields that are not defaults, and its values."""
+    student = candidate.student.model_dump(mode="json", exclude_defaults=True)
+    architecture = student.pop("architecture")
+    values = [f"{path.rpartition('.')[2]}={value}" for path, value in candidate.values.items()]
+    parts = [architecture, *([json.dumps(student)] if student else []), *values]
+    return " ".join(parts)[:_LONGEST_LABEL]
+
+
+def _key(student: StudentSpec) -> str:
+    return hashlib.sha256(student.model_dump_json().encode()).hexdigest()

@@ -1,0 +1,157 @@
+"""Studies with real dispatchers and workers; the trainer has no model."""
+
+import signal
+
+import pytest
+
+from tests.support.stack import Stack
+from tests.support.studies import candidates_of, create_study, jobs_of, study_of
+from tests.support.tiny import wait_until
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.repositories.studies import crud
+from ttm_jobs.states import TERMINAL, JobState
+from ttm_jobs.studies.facts import JobKind
+from ttm_jobs.studies.states import ENDED, StudyState
+
+
+@pytest.fixture(autouse=True)
+def _teacher(stack: Stack) -> None:
+    (stack.data / "teacher.safetensors").write_bytes(b"x")
+
+
+def a_study(stack: Stack, **fields: object) -> str:
+    return create_study(
+        stack.engine, f"file://{stack.data}", teacher=f"file://{stack.data}/teacher.safetensors", **fields
+    )
+
+
+def wait_for_end(stack: Stack, study_id: str) -> StudyState:
+    wait_until(lambda: study_of(stack.engine, study_id).state in ENDED, 200)
+    return study_of(stack.engine, study_id).state
+
+
+def test_a_study_runs_through_its_stages(stack: Stack) -> None:
+    stack.start_dispatcher()
+    stack.start_worker()
+    study_id = a_study(
+        stack,
+        limits={"retention": 0.5, "bytes": 1_500_000},
+        students=["mini/1", "cifar/resnet8", "cifar/resnet20", "cifar/resnet32", "cifar/resnet56", "cifar/resnet110"],
+    )
+    assert wait_for_end(stack, study_id) is StudyState.SUCCEEDED
+    study, jobs = study_of(stack.engine, study_id), jobs_of(stack.engine, study_id)
+    assert study.stage == "result"
+    assert [job.kind for job in jobs[:2]] == [JobKind.SCREEN, JobKind.TEACHER]
+    assert all(job.state in TERMINAL for job in jobs)
+    rejected = {row.label: row.rejected for row in candidates_of(stack.engine, study_id) if row.rejected}
+    assert rejected["mini/1"] == {"stage": "screen", "reason": "cannot be built or exported: too small"}
+    assert rejected["cifar/resnet110"]["reason"] == "int8: bytes 1736564 > 1500000"
+    # The first rung compares four candidates after a third of the epochs.
+    (rung,) = study.decisions["rungs"]
+    assert (rung["rung"], rung["epoch"], len(rung["accuracies"])) == (0, 3, 4)
+    recommendation = study.result["recommendation"]
+    assert recommendation["meets_limits"]
+    assert recommendation["job"] in {job.id for job in jobs}
+    assert study.result["baseline"]["runs"] == 2
+    assert study.result["costs"]["teacher_forwards"] == 100
+    finals = [job for job in jobs if job.state is JobState.SUCCEEDED and job.kind is JobKind.DISTILL]
+    assert len(finals) == 2 * len(study.decisions["finalists"]) + 2
+    # Trials of rungs that were not promoted never ran to their end.
+    assert all(job.state is JobState.CANCELLED for job in jobs if job not in finals and job.kind is JobKind.DISTILL)
+
+
+def sha256s(stack: Stack, study_id: str) -> dict[tuple[int, int, bool], str]:
+    """The students of complete runs by candidate, seed and baseline."""
+    return {
+        (job.candidate, job.study_seed, job.baseline): stack.student(job.id)
+        for job in jobs_of(stack.engine, study_id)
+        if job.state is JobState.SUCCEEDED and job.kind is JobKind.DISTILL
+    }
+
+
+def choice(stack: Stack, study_id: str) -> tuple[object, ...]:
+    study = study_of(stack.engine, study_id)
+    assert study.result is not None
+    recommendation = {name: value for name, value in study.result["recommendation"].items() if name != "job"}
+    return study.decisions["rungs"], study.decisions["finalists"], recommendation, study.result["front"]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_killed_workers_and_dispatchers_change_neither_the_choice_nor_the_students(stack: Stack) -> None:
+    stack.start_dispatcher()
+    worker = stack.start_worker()
+    undisturbed = a_study(stack, seeds=1)
+    assert wait_for_end(stack, undisturbed) is StudyState.SUCCEEDED
+
+    disturbed = a_study(stack, seeds=1, training={"epochs": 9, "checkpoint_seconds": 0.05})
+    dispatcher = stack.processes[0]
+    for _ in range(4):
+        before = study_of(stack.engine, disturbed).last_event_number
+        wait_until(
+            lambda before=before: (
+                study_of(stack.engine, disturbed).last_event_number > before
+                or study_of(stack.engine, disturbed).state in ENDED
+            )
+        )
+        for process in (dispatcher, worker):
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        dispatcher = stack.start_dispatcher()
+        # Without waiting: the rows of killed workers disappear meanwhile.
+        worker = stack.start("worker", "tests.support.tiny_worker", stack.directory / "work")
+    assert wait_for_end(stack, disturbed) is StudyState.SUCCEEDED
+    assert choice(stack, disturbed) == choice(stack, undisturbed)
+    assert sha256s(stack, disturbed) == sha256s(stack, undisturbed)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("stage", ["rungs", "finals"])
+def test_a_study_is_paused_resumed_and_cancelled_in_each_stage(stack: Stack, stage: str) -> None:
+    stack.start_dispatcher()
+    study_id = a_study(stack, training={"epochs": 9, "checkpoint_seconds": 0.05})
+    stack.start_worker()
+    wait_until(
+        lambda: (
+            study_of(stack.engine, study_id).stage == stage
+            and any(job.state is JobState.RUNNING for job in jobs_of(stack.engine, study_id))
+        )
+    )
+    with session_scope(stack.engine) as session:
+        crud.request_pause(session, study_id)
+    wait_until(
+        lambda: (
+            not any(
+                job.state in (JobState.QUEUED, JobState.RUNNING, JobState.PAUSING)
+                for job in jobs_of(stack.engine, study_id)
+            )
+        )
+    )
+    with session_scope(stack.engine) as session:
+        crud.resume(session, study_id)
+    wait_until(lambda: any(job.state is JobState.RUNNING for job in jobs_of(stack.engine, study_id)))
+    with session_scope(stack.engine) as session:
+        crud.request_cancel(session, study_id)
+    wait_until(lambda: all(job.state in TERMINAL for job in jobs_of(stack.engine, study_id)))
+    assert study_of(stack.engine, study_id).state is StudyState.CANCELLED
+    with session_scope(stack.engine) as session:
+        crud.remove(session, study_id)
+    assert jobs_of(stack.engine, study_id) == []
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_trial_that_fails_is_dropped_with_its_reason(stack: Stack) -> None:
+    stack.start_dispatcher()
+    stack.start_worker()
+    study_id = a_study(
+        stack,
+        students=["cifar/resnet8", "cifar/resnet20"],
+        seeds=1,
+        search={"training.optimizer.learning_rate": [0.1, 2.0]},
+    )
+    assert wait_for_end(stack, study_id) is StudyState.SUCCEEDED
+    rejected = [
+        row.rejected
+        for row in candidates_of(stack.engine, study_id)
+        if row.search_values["training.optimizer.learning_rate"] == 2.0
+    ]
+    assert rejected == [{"stage": "rungs", "reason": "its job failed: non_finite_loss: NaN."}] * 2

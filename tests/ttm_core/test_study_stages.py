@@ -1,0 +1,119 @@
+"""Stages of a study in the engine: screening, storing the teacher's logits, and runs that pause themselves."""
+
+import hashlib
+from base64 import b64decode
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.ttm_core import factories
+from ttm_core.pipeline.distill import distill
+from ttm_core.pipeline.run import run
+from ttm_core.spec import events
+from ttm_core.spec.job import DistillSpec, StudentSpec
+from ttm_core.spec.run_options import RunOptions, ScreenedStudent
+from ttm_core.teacher_store.store import Stores
+from ttm_core.training.trainer import Interrupted, ReachedEpoch
+
+
+def sha256(workdir: Path) -> str:
+    return hashlib.sha256((workdir / "out" / "student.safetensors").read_bytes()).hexdigest()
+
+
+def run_stage(
+    spec: DistillSpec, workdir: Path, options: RunOptions, *, stores: Stores | None = None, stops_after: int = 10**6
+) -> list[events.Event]:
+    """Runs a stage and returns its events; the stop is requested once there are `stops_after` events."""
+    emitted: list[events.Event] = []
+    workdir.mkdir(exist_ok=True)
+    run(
+        spec,
+        workdir,
+        inputs=None,
+        stores=stores,
+        on_event=emitted.append,
+        should_stop=lambda: len(emitted) >= stops_after,
+        options=options,
+    )
+    return emitted
+
+
+def test_a_run_that_pauses_after_rungs_is_bit_identical_to_an_uninterrupted_one(digits_idx, teacher_file, tmp_path):
+    spec = factories.spec(digits_idx, teacher_file, training={"epochs": 4, "ema": 0.9})
+    whole = distill(spec, tmp_path / "whole", options=RunOptions(record_correct=True))
+    for epoch in (1, 3):
+        with pytest.raises(ReachedEpoch) as reached:
+            distill(spec, tmp_path / "rungs", options=RunOptions(pause_after_epoch=epoch, record_correct=True))
+        assert (reached.value.epoch, reached.value.step) == (epoch, 9 * epoch)
+        # Started again with the same limit, it takes no step and reports the same.
+        with pytest.raises(ReachedEpoch) as again:
+            distill(spec, tmp_path / "rungs", options=RunOptions(pause_after_epoch=epoch, record_correct=True))
+        assert again.value.best_top1 == reached.value.best_top1
+    resumed = distill(spec, tmp_path / "rungs", options=RunOptions(record_correct=True))
+    assert sha256(tmp_path / "rungs") == sha256(tmp_path / "whole")
+    assert resumed.correct == whole.correct
+    hits = np.unpackbits(np.frombuffer(b64decode(whole.correct), dtype=np.uint8))[:200]
+    assert hits.mean() == pytest.approx(whole.student_test.top1)
+
+
+def test_one_teacher_pass_serves_all_trials(digits_idx, teacher_file, tmp_path):
+    stores = Stores(tmp_path / "stores")
+    spec = factories.spec(digits_idx, teacher_file, training={"epochs": 3, "augmentation": "none", "views": 2})
+    # Interrupted, it continues with the missing blocks.
+    with pytest.raises(Interrupted):
+        run_stage(spec, tmp_path / "teacher", RunOptions(kind="teacher"), stores=stores, stops_after=4)
+    emitted = run_stage(spec, tmp_path / "again", RunOptions(kind="teacher"), stores=stores)
+    assert emitted[-1].kind == "stage_finished"
+    assert next(event.teacher_stores for event in emitted if isinstance(event, events.Resolved))
+    for seed, student in enumerate(["mini/resnet8_025", "mini/resnet8_050"]):
+        trial = spec.model_copy(
+            update={
+                "student": StudentSpec(architecture=student),
+                "training": spec.training.model_copy(update={"seed": seed}),
+            }
+        )
+        result = distill(trial, tmp_path / f"trial-{seed}", stores=stores)
+        assert result.teacher_forwards == 0
+        assert result.teacher_cache_hits == 3 * 270
+
+
+def test_students_are_screened_once_per_machine(digits_idx, teacher_file, tmp_path):
+    spec = factories.spec(digits_idx, teacher_file)
+    students = [
+        ScreenedStudent(numbers=[1, 3], student=StudentSpec(architecture="mini/resnet8_025")),
+        ScreenedStudent(numbers=[2], student=StudentSpec(architecture="cifar/resnet8")),
+        # Its patches are larger than the image.
+        ScreenedStudent(numbers=[4], student=StudentSpec(architecture="vit_tiny_patch16_224", image_size=8)),
+    ]
+    options = RunOptions(kind="screen", students=students, screen_cache=tmp_path / "screens")
+    first = run_stage(spec, tmp_path / "first", options)
+    screened = [event for event in first if isinstance(event, events.CandidateScreened)]
+    assert [event.numbers for event in screened] == [[1, 3], [2], [4]]
+    small, large, broken = screened
+    assert broken.error is not None
+    assert broken.error.startswith("cannot be built or exported: ")
+    assert small.parameters < large.parameters
+    for event in (small, large):
+        assert [file.precision for file in event.files] == ["fp32", "int8"]
+        assert all(file.latency_ms > 0 for file in event.files)
+        assert event.files[0].bytes > 4 * event.parameters
+    assert first[-1].kind == "stage_finished"
+    again = [e for e in run_stage(spec, tmp_path / "again", options) if isinstance(e, events.CandidateScreened)]
+    assert [event.cached for event in again] == [True, True, False]
+    assert again[0].files == small.files
+    for event in again:
+        assert events.decode(events.encode(event)) == event
+
+
+def test_the_screened_size_is_that_of_the_exported_file(digits_idx, teacher_file, tmp_path):
+    spec = factories.spec(digits_idx, teacher_file, exports=["onnx", "onnx_int8"])
+    students = [ScreenedStudent(numbers=[1], student=spec.student)]
+    emitted = run_stage(spec, tmp_path / "screen", RunOptions(kind="screen", students=students))
+    (screened,) = [event for event in emitted if isinstance(event, events.CandidateScreened)]
+    result = distill(spec, tmp_path / "run")
+    sizes = {artifact.name: artifact.size for artifact in result.artifacts}
+    # The metadata differs by the metrics.
+    assert screened.files[0].bytes == pytest.approx(sizes["student.onnx"], abs=1000)
+    assert screened.files[1].bytes == pytest.approx(sizes["student-int8.onnx"], abs=1000)
+    assert result.int8_change is not None

@@ -1,0 +1,108 @@
+"""Reads the facts of a study, from which its decisions follow."""
+
+from base64 import b64decode
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from ttm_jobs.models import Job, Study, TeacherStoreUse
+from ttm_jobs.models.base import Json
+from ttm_jobs.repositories.studies import candidates
+from ttm_jobs.studies.facts import Candidate, Facts, FinalResult, Limits, Plan, Screen, Trial, Variant
+
+
+@dataclass(frozen=True)
+class TeacherUse:
+    """Images that ran through the teacher, and images whose logits were read from a store."""
+
+    forwards: int
+    cache_hits: int
+
+
+def load(session: Session, study: Study, at: datetime) -> Facts:
+    """The facts of a study at a time."""
+    columns = (
+        *(Job.id, Job.kind, Job.state, Job.candidate, Job.study_seed, Job.baseline, Job.rung),
+        *(Job.rung_accuracies, Job.result, Job.failure, Job.device_seconds),
+    )
+    rows = session.execute(select(*columns).where(Job.study_id == study.id).order_by(Job.created_at, Job.id)).all()
+    return Facts(
+        plan=plan_of(study.plan),
+        candidates=[
+            Candidate(row.number, row.key, screen_of(row.screen), row.label)
+            for row in candidates.of_study(session, study.id)
+        ],
+        trials=[trial_of(row) for row in rows],
+        device_hours=sum(row.device_seconds for row in rows) / 3600,
+        stopped_at_rung=study.stopped_at_rung,
+        overdue=study.deadline_at is not None and study.deadline_at <= at,
+    )
+
+
+def teacher_use(session: Session, study_id: str) -> TeacherUse:
+    """The use of the teacher by all jobs of a study that have ended."""
+    row = session.execute(
+        select(func.sum(TeacherStoreUse.forwards), func.sum(TeacherStoreUse.cache_hits))
+        .join(Job, Job.id == TeacherStoreUse.job_id)
+        .where(Job.study_id == study_id)
+    ).one()
+    return TeacherUse(int(row[0] or 0), int(row[1] or 0))
+
+
+def plan_of(plan: Json) -> Plan:
+    return Plan(**{**plan, "limits": Limits(**plan["limits"])})
+
+
+def screen_of(screen: Json | None) -> Screen | None:
+    if screen is None:
+        return None
+    return Screen(
+        parameters=screen.get("parameters", 0),
+        macs=screen.get("macs"),
+        variants=tuple(
+            Variant(file["precision"], file["bytes"], file.get("latency_ms")) for file in screen.get("files", ())
+        ),
+        error=screen.get("error"),
+    )
+
+
+def trial_of(row: Any) -> Trial:
+    """A job of a study, from its row or the named columns."""
+    failure = row.failure
+    return Trial(
+        job_id=row.id,
+        kind=row.kind,
+        state=row.state,
+        candidate=row.candidate,
+        seed=row.study_seed,
+        baseline=row.baseline,
+        rung=row.rung,
+        accuracies={int(epoch): accuracy for epoch, accuracy in row.rung_accuracies.items()},
+        result=None if row.result is None else _final(row.result),
+        failure=None if failure is None else f"{failure['code']}: {failure['message']}",
+    )
+
+
+def _final(result: Json) -> FinalResult:
+    def top1(name: str) -> float | None:
+        part = result.get(name)
+        return None if part is None else part["top1"]
+
+    evaluated = result.get("student_test") or result["student_validation"]
+    correct = result.get("correct")
+    return FinalResult(
+        validation=result["student_validation"]["top1"],
+        teacher_validation=top1("teacher_validation"),
+        test=top1("student_test"),
+        teacher_test=top1("teacher_test"),
+        correct=None if correct is None else _bits(correct, evaluated["images"]),
+        int8_change=result.get("int8_change"),
+    )
+
+
+def _bits(encoded: str, count: int) -> list[bool]:
+    data = b64decode(encoded)
+    return [bool(data[index // 8] >> (7 - index % 8) & 1) for index in range(count)]

@@ -1,0 +1,24 @@
+"""What a claimed job asks of its trainer besides its spec."""
+
+from sqlalchemy.orm import Session
+
+from ttm_core.spec.job import StudentSpec
+from ttm_core.spec.run_options import RunOptions, ScreenedStudent
+from ttm_jobs.models import Job
+from ttm_jobs.repositories.studies import candidates
+from ttm_jobs.studies.facts import JobKind
+
+
+def run_options(session: Session, job: Job) -> RunOptions:
+    """The options of a job's run. A screening job measures only the students that have no result yet."""
+    if job.study_id is None:
+        return RunOptions()
+    students = []
+    if job.kind is JobKind.SCREEN:
+        students = [
+            ScreenedStudent(numbers=numbers, student=StudentSpec.model_validate(student))
+            for numbers, student in candidates.unscreened(session, job.study_id)
+        ]
+    return RunOptions(
+        kind=job.kind.value, pause_after_epoch=job.pause_after_epoch, record_correct=True, students=students
+    )
