@@ -27,6 +27,7 @@ from api.http import errors
 from api.job_events.endpoints import router as job_events
 from api.jobs.endpoints import router as jobs
 from api.keys.endpoints import router as keys
+from api.live import sources
 from api.live.changes import JobChanges
 from api.live.feed import Feeds
 from api.live.rendered import RenderedJobs
@@ -47,6 +48,8 @@ from api.registry.endpoints import datasets, teachers
 from api.server.bodies import SlowBodyMiddleware
 from api.server.framing import FramingMiddleware
 from api.server.head import HeadMiddleware
+from api.studies.endpoints import router as studies
+from api.studies.events import router as study_events
 from api.uploads.endpoints import router as uploads
 from api.uploads.tus import TusMiddleware, is_upload_path
 from api.webhooks.endpoints import router as webhooks
@@ -68,7 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = create_engine(settings.database_url, settings.secret_key_file)
-        feeds = Feeds(engine)
+        feeds, study_feeds = Feeds(engine, sources.JOBS), Feeds(engine, sources.STUDIES)
         changes = JobChanges(engine)
         collector = DatabaseCollector(engine, settings)
         registry.register(collector)
@@ -79,6 +82,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             engine=engine,
             storage=storage,
             feeds=feeds,
+            study_feeds=study_feeds,
             changes=changes,
             callers=Callers(settings, engine),
             rendered=RenderedJobs(),
@@ -89,7 +93,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             finalizer=finalizer,
             inspector=Inspector(storage),
         )
-        async with feeds.running(), changes.running(), finalizer.running():
+        async with feeds.running(), study_feeds.running(), changes.running(), finalizer.running():
             yield
         registry.unregister(collector)
         engine.dispose()
@@ -126,6 +130,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in (
         jobs,
         job_events,
+        studies,
+        study_events,
         artifacts,
         measurements,
         devices,

@@ -31,6 +31,7 @@ class Services:
     engine: Engine
     storage: Storage
     feeds: Feeds
+    study_feeds: Feeds
     changes: JobChanges
     callers: Callers
     rendered: RenderedJobs
@@ -82,6 +83,10 @@ async def _feeds(request: Request) -> Feeds:
     return (await get_services(request)).feeds
 
 
+async def _study_feeds(request: Request) -> Feeds:
+    return (await get_services(request)).study_feeds
+
+
 ServicesDep = Annotated[Services, Depends(get_services)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
 # The database, restricted to the rows of the caller's project.
@@ -90,3 +95,4 @@ CallerDep = Annotated[Caller, Depends(_caller)]
 AdminDep = Annotated[Caller, Depends(_admin)]
 StorageDep = Annotated[Storage, Depends(_storage)]
 FeedsDep = Annotated[Feeds, Depends(_feeds)]
+StudyFeedsDep = Annotated[Feeds, Depends(_study_feeds)]

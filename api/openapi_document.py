@@ -24,6 +24,7 @@ scope `measure` can only download ONNX artifacts, claim measuring work and post 
 
 _TAGS = [
     {"name": "jobs", "description": "Submit, monitor and control distillation jobs."},
+    {"name": "studies", "description": "Find the student that meets limits on accuracy, size and latency."},
     {"name": "artifacts", "description": "Outputs of jobs: the student, its report, the log."},
     {"name": "measurements", "description": "Latency and memory of a job's ONNX artifacts, and the file to ship."},
     {"name": "devices", "description": "Machines that measure ONNX artifacts, and their measuring work."},
@@ -38,7 +39,7 @@ _TAGS = [
     },
     {"name": "operations", "description": "Workers, queues, teacher stores, and the usage of the project."},
     {"name": "keys", "description": "API keys and their scopes."},
-    {"name": "webhooks", "description": "HTTP callbacks for changes of jobs."},
+    {"name": "webhooks", "description": "HTTP callbacks for changes of jobs and studies."},
     {"name": "architectures", "description": "The model architectures that the service can train."},
     {"name": "recipes", "description": "Published experiments to start a job from."},
     {"name": "health", "description": "Liveness and readiness checks."},

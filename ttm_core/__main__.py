@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from ttm_core.errors import EngineError, OutOfMemory, StorageFull
 from ttm_core.spec import events
 from ttm_core.spec.job import DistillSpec
-from ttm_core.spec.run_options import DEFAULT_OPTIONS, RunOptions
+from ttm_core.spec.study.run_options import DEFAULT_OPTIONS, RunOptions
 
 if TYPE_CHECKING:
     from ttm_core.pipeline.inputs import Inputs
@@ -100,7 +100,7 @@ def _wait_for_workdir(argument: str) -> Path:
     """The work directory. For "-", imports everything that a run needs, then reads it from standard input."""
     if argument != "-":
         return Path(argument)
-    import ttm_core.pipeline.run  # noqa: F401
+    import ttm_core.study.run  # noqa: F401
 
     line = sys.stdin.buffer.readline()
     if not line:
@@ -168,7 +168,7 @@ def _train(
 
     `arguments` start the processes of the other devices.
     """
-    from ttm_core.pipeline.run import run
+    from ttm_core.study.run import run
     from ttm_core.training.devices import keep_freed_memory
     from ttm_core.training.launch import other_processes
     from ttm_core.training.trainer import Interrupted, ReachedEpoch

@@ -184,6 +184,12 @@ class StudyNotResumable(Conflict):
     code = "study_not_resumable"
 
 
+class StudyNotFinished(Conflict):
+    """The study has no recommendation yet, or ended without one."""
+
+    code = "study_not_finished"
+
+
 class StudyNotDeletable(Conflict):
     """Only a study that has ended, with all its jobs, can be deleted: cancel it first."""
 

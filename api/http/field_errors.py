@@ -133,7 +133,7 @@ def _without_tags(path: Sequence[str | int], body: Any, kind: str) -> list[str |
                 at = at[part]
             case dict(), str() if index == len(path) - 1 and kind == "missing":
                 at = None
-            case dict(), str():
+            case dict() | list(), str():
                 continue
             case _:
                 # A string that is the short form of an object: an error inside the object belongs to the string.

@@ -14,6 +14,7 @@ from ttm_jobs.errors import (
     KeyNotFound,
     MeasurementRequestNotFound,
     ServiceError,
+    StudyNotFound,
     UploadNotFound,
     WebhookNotFound,
 )
@@ -43,6 +44,7 @@ JobReference = Annotated[
     _checked(lambda text: text.isprintable() and len(text) <= 200, JobNotFound),
 ]
 KeyId = Annotated[str, Path(description="Id of the key."), _checked(is_id, KeyNotFound)]
+StudyId = Annotated[str, Path(description="Id of the study."), _checked(is_id, StudyNotFound)]
 UploadId = Annotated[str, Path(description="Id of the upload."), _checked(is_id, UploadNotFound)]
 MeasurementRequestId = Annotated[
     str, Path(description="Id of the measurement request."), _checked(is_id, MeasurementRequestNotFound)

@@ -83,6 +83,9 @@ async def _filters(
     owner: Annotated[
         str | None, Query(max_length=100, description="Only jobs submitted with a key of this name."), _Text
     ] = None,
+    study: Annotated[
+        str | None, Query(max_length=36, description="Only jobs of the study with this id."), _Text
+    ] = None,
     created_after: Annotated[
         UtcDatetime | None, Query(description="Only jobs created after this time (with a time zone).")
     ] = None,
@@ -92,7 +95,7 @@ async def _filters(
 ) -> JobFilters:
     # A repeated state would return its jobs twice.
     states = list(dict.fromkeys(state))
-    return JobFilters(states, tag, name, teacher, dataset, owner, created_after, created_before)
+    return JobFilters(states, tag, name, teacher, dataset, owner, created_after, created_before, study)
 
 
 FiltersDep = Annotated[JobFilters, Depends(_filters)]

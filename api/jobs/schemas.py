@@ -17,6 +17,7 @@ from ttm_jobs.repositories.jobs.blocked import BlockedOn
 from ttm_jobs.repositories.jobs.crud import DEFAULT_PRIORITY
 from ttm_jobs.settings import Queue
 from ttm_jobs.states import JobState
+from ttm_jobs.studies.facts import JobKind
 
 Share = Annotated[float, Field(ge=0, le=1)]
 _TEN_YEARS = 315_360_000
@@ -159,10 +160,26 @@ class Links(BaseModel):
     retry: str | None = None
 
 
+class StudyPlace(BaseModel):
+    """The place of a job in a study."""
+
+    id: str = Field(description="Id of the study.")
+    candidate: int | None = Field(description="Number of the candidate; null for a job that serves all candidates.")
+    seed: int = Field(description="Number of the run of the candidate.")
+    baseline: bool = Field(description="Whether it trains on the labels alone, for comparison.")
+    rung: int
+    pause_after_epoch: int | None = Field(description="The job pauses itself after this epoch.")
+
+
 class JobSummary(BaseModel):
     """A job in a list."""
 
     id: str
+    kind: JobKind = Field(
+        description="`distill` trains a student. In studies, `screen` measures the candidates without training, and "
+        "`teacher` stores the teacher's logits."
+    )
+    study: StudyPlace | None = Field(description="The study that created the job.")
     name: str | None
     tags: list[str]
     owner: str | None = Field(description="Name of the key that submitted the job; null without a key.")

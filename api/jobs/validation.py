@@ -52,8 +52,8 @@ def check_request(session: Session, settings: Settings, request: JobRequest) -> 
     """Raises FieldErrors with all errors of the request that can be detected without a worker."""
     faults = [
         *_faults(session, settings, request),
-        *_deadline_fault(session, request.deadline),
-        *_queue_fault(settings, request.queue),
+        *deadline_fault(session, request.deadline),
+        *queue_fault(settings, request.queue),
     ]
     if faults:
         raise FieldErrors(*faults)
@@ -89,43 +89,43 @@ def _size(name: str) -> ModelSize:
 
 
 def _faults(session: Session, settings: Settings, spec: DistillSpec) -> Iterator[Fault]:
-    yield from _text_faults(spec.model_dump(mode="json"), ())
-    yield from _architecture_fault(spec.student.architecture, "/student/architecture")
+    yield from text_faults(spec.model_dump(mode="json"), ())
+    yield from architecture_fault(spec.student.architecture, "/student/architecture")
     yield from check_uri(session, settings, spec.dataset.uri, "/dataset/uri", DATASET_URIS)
     for index, teacher in enumerate(spec.all_teachers):
         at = "/teacher" if spec.teacher is not None else f"/teachers/{index}"
         if teacher.architecture is not None:
-            yield from _architecture_fault(teacher.architecture, f"{at}/architecture")
+            yield from architecture_fault(teacher.architecture, f"{at}/architecture")
         yield from check_uri(session, settings, teacher.checkpoint, f"{at}/checkpoint", TEACHER_URIS)
     if spec.student.checkpoint is not None:
         yield from check_uri(session, settings, spec.student.checkpoint, "/student/checkpoint", STUDENT_URIS)
 
 
-def _deadline_fault(session: Session, deadline: datetime | float | None) -> Iterator[Fault]:
+def deadline_fault(session: Session, deadline: datetime | float | None) -> Iterator[Fault]:
     if isinstance(deadline, datetime) and deadline <= now(session):
         yield DeadlinePassed(), FieldError(pointer="/deadline", detail="The deadline is in the past.")
 
 
-def _queue_fault(settings: Settings, queue: str | None) -> Iterator[Fault]:
+def queue_fault(settings: Settings, queue: str | None) -> Iterator[Fault]:
     if queue is not None and queue not in settings.queues:
         message = f"There is no queue {queue!r}. The queues are {', '.join(map(repr, settings.queues))}."
         yield UnknownQueue(message), FieldError(pointer="/queue", detail=message)
 
 
-def _text_faults(value: Any, path: tuple[str | int, ...]) -> Iterator[Fault]:
+def text_faults(value: Any, path: tuple[str | int, ...]) -> Iterator[Fault]:
     match value:
         case dict():
             for name, part in value.items():
-                yield from _text_faults(part, (*path, name))
+                yield from text_faults(part, (*path, name))
         case list():
             for index, part in enumerate(value):
-                yield from _text_faults(part, (*path, index))
+                yield from text_faults(part, (*path, index))
         case str() if any(ord(character) < 32 or ord(character) == 127 for character in value):
             # PostgreSQL rejects NUL, and terminals interpret the others.
             yield InvalidRequest(), FieldError(pointer=pointer(path), detail="Control characters are not allowed.")
 
 
-def _architecture_fault(name: str, at: str) -> Iterator[Fault]:
+def architecture_fault(name: str, at: str) -> Iterator[Fault]:
     try:
         catalogue.find(name)
     except catalogue.UnknownArchitecture as error:

@@ -16,6 +16,7 @@ from api.jobs.schemas import (
     Links,
     MetricPoint,
     Progress,
+    StudyPlace,
 )
 from api.registry.references import path_of
 from ttm_core.spec.events import Reference
@@ -23,12 +24,15 @@ from ttm_jobs.models import Artifact, Attempt, Checkpoint, Job, JobEvent
 from ttm_jobs.repositories.jobs.blocked import BlockedReason
 from ttm_jobs.repositories.run_data.metrics import Point
 from ttm_jobs.states import JobState
+from ttm_jobs.studies.facts import JobKind
 
 
 def summary(job: Job) -> JobSummary:
     """A job for a list."""
     return JobSummary(
         id=job.id,
+        kind=job.kind,
+        study=_study_place(job),
         name=job.name,
         tags=job.tags,
         owner=job.owner,
@@ -141,7 +145,7 @@ def links(job: Job) -> Links:
         page=f"/ui/jobs/{job.id}",
         teacher=path_of(job.resolved_references.get("teacher")),
         dataset=path_of(job.resolved_references.get("dataset")),
-        student=f"{base}/student" if state is JobState.SUCCEEDED else None,
+        student=f"{base}/student" if state is JobState.SUCCEEDED and job.kind is JobKind.DISTILL else None,
         cancel=f"{base}/cancel" if state in _CANCELLABLE else None,
         pause=f"{base}/pause" if state in (JobState.QUEUED, JobState.RUNNING) else None,
         resume=f"{base}/resume" if state is JobState.PAUSED else None,
@@ -150,6 +154,19 @@ def links(job: Job) -> Links:
 
 
 _CANCELLABLE = frozenset({JobState.QUEUED, JobState.RUNNING, JobState.PAUSING, JobState.PAUSED})
+
+
+def _study_place(job: Job) -> StudyPlace | None:
+    if job.study_id is None:
+        return None
+    return StudyPlace(
+        id=job.study_id,
+        candidate=job.candidate or None,
+        seed=job.study_seed,
+        baseline=job.baseline,
+        rung=job.rung,
+        pause_after_epoch=job.pause_after_epoch,
+    )
 
 
 def _compared(

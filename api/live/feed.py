@@ -1,4 +1,4 @@
-"""Event streams: one poller per process reads new events for all listeners.
+"""Event streams of jobs and studies: one poller per process reads new events for all listeners.
 
 A listener needs neither a thread nor a database connection.
 """
@@ -17,10 +17,9 @@ from starlette.responses import StreamingResponse
 from starlette.types import Send
 
 from api.live.poller import Poller
+from api.live.sources import EventSource
 from ttm_jobs.database.engine import read_scope
-from ttm_jobs.repositories.run_data import events
 from ttm_jobs.repositories.run_data.events import StreamEvent
-from ttm_jobs.states import TERMINAL
 
 _PING_SECONDS = 15.0
 _PAGE = 500
@@ -29,7 +28,7 @@ _MAX_RECENT = 1000
 
 @dataclass(frozen=True)
 class Message:
-    """An event, serialized once for all listeners. `last` marks the final event of a job."""
+    """An event, serialized once for all listeners. `last` marks the final event of a stream."""
 
     number: int
     text: bytes
@@ -38,7 +37,7 @@ class Message:
 
 @dataclass
 class _Feed:
-    """The newest events of a followed job. `recent` holds every event with `floor` < number <= `head`."""
+    """The newest events of a followed stream. `recent` holds every event with `floor` < number <= `head`."""
 
     floor: int
     head: int
@@ -63,10 +62,13 @@ class _Feed:
 
 
 class Feeds:
-    """The event feeds of this process. Call all methods on the event loop; only the database is read in threads."""
+    """The event feeds of a source in this process. Call all methods on the event loop; only the database is read in
+    threads.
+    """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, source: EventSource) -> None:
         self._engine = engine
+        self._source = source
         self._feeds: dict[str, _Feed] = {}
         self._closed = False
         # Separate from the thread pool of requests, so that neither starves the other.
@@ -88,12 +90,12 @@ class Feeds:
         for feed in self._feeds.values():
             feed.wake()
 
-    async def follow(self, job_id: str, after: int, newest: int) -> AsyncGenerator[bytes]:
+    async def follow(self, stream_id: str, after: int, newest: int) -> AsyncGenerator[bytes]:
         """Yields each event after number `after`, once and in order, until the final event, with pings in between.
 
         `newest` is the number of the newest event at the time of the request.
         """
-        feed = self._feeds.setdefault(job_id, _Feed(floor=newest, head=newest))
+        feed = self._feeds.setdefault(stream_id, _Feed(floor=newest, head=newest))
         feed.listeners += 1
         self._poller.wake()
         try:
@@ -102,7 +104,7 @@ class Feeds:
                 messages = feed.since(after)
                 caught_up = messages is not None
                 if messages is None:
-                    messages = await to_thread.run_sync(self._read, job_id, after, limiter=self._threads)
+                    messages = await to_thread.run_sync(self._read, stream_id, after, limiter=self._threads)
                 for message in messages:
                     after = message.number
                     yield message.text
@@ -119,25 +121,37 @@ class Feeds:
                     after = max(after, feed.floor)
         finally:
             feed.listeners -= 1
-            if feed.listeners == 0 and self._feeds.get(job_id) is feed:
-                del self._feeds[job_id]
+            if feed.listeners == 0 and self._feeds.get(stream_id) is feed:
+                del self._feeds[stream_id]
 
     async def _poll(self) -> None:
-        heads = {job_id: feed.head for job_id, feed in self._feeds.items()}
-        for job_id, messages in (await to_thread.run_sync(self._read_new, heads, limiter=self._threads)).items():
-            feed = self._feeds.get(job_id)
+        heads = {stream_id: feed.head for stream_id, feed in self._feeds.items()}
+        for stream_id, messages in (await to_thread.run_sync(self._read_new, heads, limiter=self._threads)).items():
+            feed = self._feeds.get(stream_id)
             # The feed may have been removed and recreated at a later event while the thread was reading.
             if feed is not None and messages and feed.head < messages[-1].number:
                 feed.publish([message for message in messages if message.number > feed.head])
 
     def _read_new(self, heads: dict[str, int]) -> dict[str, list[Message]]:
         with read_scope(self._engine) as session:
-            newest = events.last_event_numbers(session, list(heads))
-        return {job_id: self._read(job_id, head) for job_id, head in heads.items() if newest.get(job_id, 0) > head}
+            newest = self._source.last_event_numbers(session, list(heads))
+        return {
+            stream_id: self._read(stream_id, head)
+            for stream_id, head in heads.items()
+            if newest.get(stream_id, 0) > head
+        }
 
-    def _read(self, job_id: str, after: int) -> list[Message]:
+    def _read(self, stream_id: str, after: int) -> list[Message]:
         with read_scope(self._engine) as session:
-            return [_message(row) for row in events.after(session, job_id, after, limit=_PAGE)]
+            return [self._message(row) for row in self._source.after(session, stream_id, after, limit=_PAGE)]
+
+    def _message(self, row: StreamEvent) -> Message:
+        payload = json.dumps({"kind": row.kind, "at": row.at.isoformat(), "data": row.data})
+        return Message(
+            number=row.number,
+            text=format_sse_event(data_str=payload, event=row.kind, id=str(row.number)),
+            last=self._source.is_last(row),
+        )
 
 
 class EventStream(StreamingResponse):
@@ -157,12 +171,3 @@ class EventStream(StreamingResponse):
         # Removes the listener if the client disconnects while an event is sent.
         async with aclosing(self._messages):
             await super().stream_response(send)
-
-
-def _message(row: StreamEvent) -> Message:
-    payload = json.dumps({"kind": row.kind, "at": row.at.isoformat(), "data": row.data})
-    return Message(
-        number=row.number,
-        text=format_sse_event(data_str=payload, event=row.kind, id=str(row.number)),
-        last=row.kind == "state" and row.data["state"] in TERMINAL,
-    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
@@ -12,13 +12,14 @@ from api.http.errors import InputNotFound
 from api.http.problems import FieldError, FieldErrors
 from api.registry.references import Reference, format_reference, parse_reference
 from ttm_core.spec.job import DistillSpec
+from ttm_core.spec.study.study import StudySpec
 from ttm_jobs.errors import NotFound
 from ttm_jobs.models import RegistryEntry
 from ttm_jobs.models.registry_entry import Kind
 from ttm_jobs.repositories import registry
 from ttm_jobs.repositories.jobs.listing import JobFilters
 
-Request = TypeVar("Request", bound=DistillSpec)
+Request = TypeVar("Request", bound=DistillSpec | StudySpec)
 _URI_FIELD: Mapping[Kind, str] = {"teacher": "checkpoint", "dataset": "uri"}
 
 
@@ -40,7 +41,10 @@ def resolve(session: Session, request: Request) -> Resolved[Request]:
     faults: list[tuple[InputNotFound, FieldError]] = []
     places: list[tuple[Kind, str, dict[str, Any] | list[Any], Any]] = [
         ("teacher", "teacher", fields, "teacher"),
-        *(("teacher", f"teachers/{index}", fields["teachers"], index) for index in range(len(request.teachers or []))),
+        *(
+            ("teacher", f"teachers/{index}", fields["teachers"], index)
+            for index in range(len(fields.get("teachers") or []))
+        ),
         ("dataset", "dataset", fields, "dataset"),
     ]
     for kind, place, parent, key in places:
@@ -61,7 +65,7 @@ def resolve(session: Session, request: Request) -> Resolved[Request]:
         raise FieldErrors(*faults)
     if resolved.resolved_references:
         try:
-            resolved.request = type(request).model_validate(fields)
+            resolved.request = cast(Request, type(request).model_validate(fields))
         except ValidationError as error:
             raise RequestValidationError(
                 [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()], body=fields

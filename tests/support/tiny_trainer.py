@@ -40,7 +40,7 @@ from ttm_core.spec.events import (
     encode,
 )
 from ttm_core.spec.job import DistillSpec
-from ttm_core.spec.run_options import RunOptions
+from ttm_core.spec.study.run_options import RunOptions
 
 
 def weights_after(steps: int, seed: str) -> str:

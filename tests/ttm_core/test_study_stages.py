@@ -9,10 +9,10 @@ import pytest
 
 from tests.ttm_core import factories
 from ttm_core.pipeline.distill import distill
-from ttm_core.pipeline.run import run
 from ttm_core.spec import events
 from ttm_core.spec.job import DistillSpec, StudentSpec
-from ttm_core.spec.run_options import RunOptions, ScreenedStudent
+from ttm_core.spec.study.run_options import RunOptions, ScreenedStudent
+from ttm_core.study.run import run
 from ttm_core.teacher_store.store import Stores
 from ttm_core.training.trainer import Interrupted, ReachedEpoch
 

@@ -18,7 +18,7 @@ from ttm_core.pipeline.inputs import Inputs
 from ttm_core.precision import check_precision
 from ttm_core.spec import events
 from ttm_core.spec.job import DistillSpec
-from ttm_core.spec.run_options import DEFAULT_OPTIONS, RunOptions
+from ttm_core.spec.study.run_options import DEFAULT_OPTIONS, RunOptions
 from ttm_core.teacher_store.store import Stores
 from ttm_core.training.devices import choose_device, set_up, usable_threads
 from ttm_core.training.distributed import Distributed, init_distributed

@@ -16,7 +16,7 @@ from ttm_core.pipeline.train import TrainedStudent, train_student
 from ttm_core.report.schema import SplitScores
 from ttm_core.spec import events
 from ttm_core.spec.job import DistillSpec
-from ttm_core.spec.run_options import DEFAULT_OPTIONS, RunOptions
+from ttm_core.spec.study.run_options import DEFAULT_OPTIONS, RunOptions
 from ttm_core.teacher_store.store import Stores
 from ttm_core.training.evaluate import correct_images, describe_teachers
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ttm_jobs.states import JobState
-from ttm_jobs.studies import limits as limit_checks
 from ttm_jobs.studies.facts import Candidate, Facts, FinalResult, JobKind, Trial
-from ttm_jobs.studies.halving import Entry, promote, schedule
-from ttm_jobs.studies.limits import NearMiss
-from ttm_jobs.studies.recommendation import Finalist, Recommendation, recommend
-from ttm_jobs.studies.selection import select
+from ttm_jobs.studies.rules import limits as limit_checks
+from ttm_jobs.studies.rules.halving import Entry, promote, schedule
+from ttm_jobs.studies.rules.limits import NearMiss
+from ttm_jobs.studies.rules.recommendation import Finalist, Recommendation, recommend
+from ttm_jobs.studies.rules.selection import select
 
 Stage = Literal["screen", "teacher", "rungs", "finals", "baseline", "result"]
 

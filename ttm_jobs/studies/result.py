@@ -6,7 +6,7 @@ from typing import Any
 from ttm_jobs.states import JobState
 from ttm_jobs.studies.decide import Decision, finalists_of, runs_of
 from ttm_jobs.studies.facts import Facts, JobKind
-from ttm_jobs.studies.recommendation import (
+from ttm_jobs.studies.rules.recommendation import (
     Comparison,
     Option,
     Recommendation,
@@ -15,7 +15,7 @@ from ttm_jobs.studies.recommendation import (
     mean_reported,
     options,
 )
-from ttm_jobs.studies.statistics import Difference
+from ttm_jobs.studies.rules.statistics import Difference
 
 Json = dict[str, Any]
 

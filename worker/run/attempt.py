@@ -24,7 +24,7 @@ from ttm_core.spec.events import (
     StoreRequested,
 )
 from ttm_core.spec.job import DistillSpec
-from ttm_core.spec.run_options import DEFAULT_OPTIONS, RunOptions
+from ttm_core.spec.study.run_options import DEFAULT_OPTIONS, RunOptions
 from ttm_jobs.database.engine import DATABASE_UNAVAILABLE
 from ttm_jobs.errors import ChecksumMismatch, FetchStopped, LeaseLost, ObjectNotFound, ServiceError
 from ttm_jobs.models import Checkpoint

@@ -9,7 +9,7 @@ from threading import Event as Flag
 import structlog
 from sqlalchemy import Engine
 
-from ttm_core.spec.run_options import RunOptions
+from ttm_core.spec.study.run_options import RunOptions
 from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, session_scope
 from ttm_jobs.errors import LeaseLost
 from ttm_jobs.models import Checkpoint
@@ -23,10 +23,10 @@ from ttm_jobs.storage import Storage
 from ttm_jobs.telemetry import traces
 from worker import metrics
 from worker.inputs import Inputs
+from worker.inputs.run_options import run_options
 from worker.run.attempt import Attempt
 from worker.run.finalize import Finalizer
 from worker.run.heartbeat import Heartbeat
-from worker.run.options import run_options
 from worker.run.outcomes import Broken, Outcome, ReachedEpoch, Rejected, Released, StageSucceeded, Succeeded
 from worker.run.publish import LiveLog
 from worker.run.recorder import Recorder

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttm_jobs.studies.halving import Entry, front, promote, schedule
+from ttm_jobs.studies.rules.halving import Entry, front, promote, schedule
 
 ENTRIES = st.lists(st.tuples(st.integers(1, 20), st.integers(0, 100)), min_size=1, max_size=60).map(
     lambda rows: [Entry(number, size, accuracy / 100) for number, (size, accuracy) in enumerate(rows, start=1)]

@@ -4,7 +4,7 @@ import pytest
 
 from tests.ttm_jobs.studies.simulation import screen
 from ttm_jobs.studies.facts import FinalResult, Limits, Screen, Variant
-from ttm_jobs.studies.recommendation import Finalist, front, options, recommend
+from ttm_jobs.studies.rules.recommendation import Finalist, front, options, recommend
 
 FP32 = Limits(precision="fp32")
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ttm_jobs.studies.facts import FinalResult
-from ttm_jobs.studies.statistics import compare, paired_bootstrap, paired_t
+from ttm_jobs.studies.rules.statistics import compare, paired_bootstrap, paired_t
 
 
 @pytest.mark.parametrize("count", range(2, 11))

@@ -30,6 +30,7 @@ class JobFilters:
     owner: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+    study: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ def matching(session: Session, filters: JobFilters) -> tuple[Select[Job], Any, A
         query = query.where(*_equal(Job.dataset, filters.dataset))
     if filters.owner is not None:
         query = query.where(Job.owner == filters.owner)
+    if filters.study is not None:
+        query = query.where(Job.study_id == filters.study)
     if filters.created_after is not None:
         query = query.where(created_at > filters.created_after)
     if filters.created_before is not None:

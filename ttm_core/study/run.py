@@ -8,7 +8,7 @@ from ttm_core.pipeline.distill import distill
 from ttm_core.pipeline.inputs import Inputs
 from ttm_core.spec import events
 from ttm_core.spec.job import DistillSpec
-from ttm_core.spec.run_options import RunOptions
+from ttm_core.spec.study.run_options import RunOptions
 from ttm_core.study.screen import screen
 from ttm_core.study.teacher_logits import store_teacher_logits
 from ttm_core.teacher_store.store import Stores

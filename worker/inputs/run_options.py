@@ -3,7 +3,7 @@
 from sqlalchemy.orm import Session
 
 from ttm_core.spec.job import StudentSpec
-from ttm_core.spec.run_options import RunOptions, ScreenedStudent
+from ttm_core.spec.study.run_options import RunOptions, ScreenedStudent
 from ttm_jobs.models import Job
 from ttm_jobs.repositories.studies import candidates
 from ttm_jobs.studies.facts import JobKind

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from ttm_jobs.studies import limits as limit_checks
 from ttm_jobs.studies.facts import FinalResult, Goal, Limits, Precision, Screen
-from ttm_jobs.studies.limits import Miss
-from ttm_jobs.studies.statistics import Difference, compare, reported
+from ttm_jobs.studies.rules import limits as limit_checks
+from ttm_jobs.studies.rules.limits import Miss
+from ttm_jobs.studies.rules.statistics import Difference, compare, reported
 
 
 @dataclass(frozen=True)

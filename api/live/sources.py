@@ -1,0 +1,36 @@
+"""What event streams read: the events of jobs, and those of studies."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sqlalchemy.orm import Session
+
+from ttm_jobs.repositories.run_data import events
+from ttm_jobs.repositories.run_data.events import StreamEvent
+from ttm_jobs.repositories.studies import events as study_events
+from ttm_jobs.states import TERMINAL
+from ttm_jobs.studies.states import ENDED
+
+
+class _After(Protocol):
+    def __call__(self, session: Session, stream_id: str, number: int, /, *, limit: int) -> Sequence[StreamEvent]: ...
+
+
+@dataclass(frozen=True)
+class EventSource:
+    """The events of a kind of resource. `is_last` says whether no event follows an event."""
+
+    last_event_numbers: Callable[[Session, Collection[str]], dict[str, int]]
+    after: _After
+    is_last: Callable[[StreamEvent], bool]
+
+
+JOBS = EventSource(
+    events.last_event_numbers, events.after, lambda event: event.kind == "state" and event.data["state"] in TERMINAL
+)
+STUDIES = EventSource(
+    study_events.last_event_numbers,
+    study_events.after,
+    lambda event: event.kind == "state" and event.data["state"] in ENDED,
+)

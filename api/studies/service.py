@@ -1,0 +1,99 @@
+"""Studies: creation, lists, candidates, changes and replays."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import timedelta
+
+import structlog
+from sqlalchemy.orm import Session
+
+from api.http.pagination import decode_cursor, decode_time_cursor, encode_cursor, encode_time_cursor
+from api.registry.resolution import resolve
+from api.studies.creation import new_candidates, plan_of
+from api.studies.schemas import CandidateList, FrontOut, Option, ReplayOut, StudyOut, StudyPage, StudyRequest
+from api.studies.validation import check_request
+from api.studies.views import by_candidate, candidate, detail, summary
+from ttm_core.spec.study.study import StudySpec
+from ttm_jobs.database.clock import now
+from ttm_jobs.models import Study
+from ttm_jobs.repositories.studies import candidates, crud
+from ttm_jobs.repositories.studies.crud import JobOptions
+from ttm_jobs.repositories.studies.replay import replay as replayed
+from ttm_jobs.settings import Settings
+from ttm_jobs.studies.states import StudyState
+
+log = structlog.get_logger()
+
+_CURSOR = "studies"
+
+
+def create(session: Session, settings: Settings, request: StudyRequest, *, owner: str | None) -> StudyOut:
+    """Creates a running study. Raises FieldErrors with all errors that can be detected without a worker."""
+    resolved = resolve(session, request)
+    request = resolved.request
+    check_request(session, settings, request)
+    study = crud.create(
+        session,
+        spec=request.model_dump(mode="json", include=set(StudySpec.model_fields)),
+        plan=asdict(plan_of(request)),
+        candidates=new_candidates(request.candidates()),
+        options=JobOptions(
+            priority=request.priority,
+            queue=request.queue or settings.queues[0],
+            max_attempts=request.max_attempts or settings.max_attempts,
+            device_kind=request.device,
+            device_memory_bytes=request.device_memory_bytes,
+        ),
+        name=request.name,
+        owner=owner,
+        tags=request.tags,
+        resolved_references=resolved.resolved_references,
+        deadline=timedelta(seconds=request.deadline) if isinstance(request.deadline, float) else request.deadline,
+    )
+    session.flush()
+    log.info("study accepted", study_id=study.id, project=study.project_id, queue=study.queue)
+    return detail(study)
+
+
+def get(session: Session, study_id: str) -> StudyOut:
+    """A study with all its details. Raises StudyNotFound."""
+    return detail(crud.get(session, study_id))
+
+
+def page(session: Session, *, limit: int, cursor: str | None, state: StudyState | None) -> StudyPage:
+    """A page of studies, newest first."""
+    before = None if cursor is None else decode_cursor(_CURSOR, cursor, decode_time_cursor)
+    found = crud.page(session, limit=limit + 1, before=before, state=state)
+    has_more = len(found) > limit
+    last = found[limit - 1] if has_more else None
+    following = None if last is None else encode_cursor(_CURSOR, encode_time_cursor(last.created_at, last.id))
+    return StudyPage(items=[summary(study) for study in found[:limit]], next_cursor=following, has_more=has_more)
+
+
+def candidate_list(session: Session, study_id: str) -> CandidateList:
+    """The candidates of a study with their jobs. Raises StudyNotFound."""
+    study = crud.get(session, study_id)
+    jobs = by_candidate(crud.jobs_of(session, study.id))
+    rows = candidates.of_study(session, study.id)
+    return CandidateList(items=[candidate(row, jobs.get(row.number, [])) for row in rows])
+
+
+def front(session: Session, study_id: str) -> FrontOut:
+    """The front of a study. Raises StudyNotFound."""
+    study = crud.get(session, study_id)
+    items = [] if study.result is None else study.result["front"]
+    return FrontOut(items=[Option.model_validate(each) for each in items])
+
+
+def change(session: Session, action: Callable[[Session, str], Study], study_id: str) -> StudyOut:
+    """The study after an action: a repository function, which raises a Conflict if the state does not allow it."""
+    study = action(session, study_id)
+    session.flush()
+    return detail(study)
+
+
+def replay(session: Session, study_id: str) -> ReplayOut:
+    """The decisions of a study, computed again from its stored results. Raises StudyNotFound."""
+    study = crud.get(session, study_id)
+    again = replayed(session, study, now(session))
+    return ReplayOut(agrees=again == study.decisions, stored=study.decisions, replayed=again)

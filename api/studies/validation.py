@@ -1,0 +1,72 @@
+"""Validation of study requests without a worker, and dry runs."""
+
+from collections.abc import Iterator
+
+from sqlalchemy.orm import Session
+
+from api.http.errors import InvalidRequest
+from api.http.problems import FieldError, FieldErrors
+from api.jobs.validation import architecture_fault, deadline_fault, queue_fault, text_faults
+from api.registry.addresses import DATASET_URIS, STUDENT_URIS, TEACHER_URIS, Fault, check_uri
+from api.registry.resolution import resolve
+from api.studies.creation import label
+from api.studies.schemas import PlannedCandidate, StudyDryrun, StudyRequest
+from ttm_core.spec import catalogue
+from ttm_core.spec.job import StudentSpec
+from ttm_core.spec.study.study import CandidateSpec, StudySpec
+from ttm_jobs.settings import Settings
+from ttm_jobs.studies.rules.halving import schedule
+
+
+def check_request(session: Session, settings: Settings, request: StudyRequest) -> None:
+    """Raises FieldErrors with all errors of the request that can be detected without a worker."""
+    faults = [
+        *_faults(session, settings, request),
+        *deadline_fault(session, request.deadline),
+        *queue_fault(settings, request.queue),
+    ]
+    if faults:
+        raise FieldErrors(*faults)
+
+
+def dry_run(session: Session, settings: Settings, request: StudyRequest) -> StudyDryrun:
+    """The result of a dry run. Raises the same FieldErrors as a submission."""
+    resolved = resolve(session, request)
+    request = resolved.request
+    check_request(session, settings, request)
+    candidates = request.candidates()
+    trained = min(len(candidates), request.budget.candidates)
+    rungs = schedule(trained, request.training.epochs)
+    # Every rung costs at most as much as the first one; then the finalists and the baseline.
+    finals = (rungs.most[-1] if rungs.most else trained) + request.baseline
+    first = trained * rungs.epochs[0] if rungs.epochs else 0
+    return StudyDryrun(
+        spec=request.model_dump(mode="json", include=set(StudySpec.model_fields)),
+        resolved_references=resolved.resolved_references,
+        goal=request.resolved_goal,
+        candidates=[_planned(each) for each in candidates],
+        rungs=list(rungs.epochs),
+        most_epochs=first * len(rungs.epochs) + finals * request.seeds * request.training.epochs,
+    )
+
+
+def _planned(candidate: CandidateSpec) -> PlannedCandidate:
+    row = catalogue.find(candidate.student.architecture)
+    return PlannedCandidate(number=candidate.number, label=label(candidate), parameters=row.parameters, macs=row.macs)
+
+
+def _faults(session: Session, settings: Settings, spec: StudySpec) -> Iterator[Fault]:
+    yield from text_faults(spec.model_dump(mode="json"), ())
+    yield from check_uri(session, settings, spec.dataset.uri, "/dataset/uri", DATASET_URIS)
+    if spec.teacher.architecture is not None:
+        yield from architecture_fault(spec.teacher.architecture, "/teacher/architecture")
+    yield from check_uri(session, settings, spec.teacher.checkpoint, "/teacher/checkpoint", TEACHER_URIS)
+    if spec.limits.device != "worker":
+        detail = "Studies measure latency on the worker: set `worker`, or omit the field."
+        yield InvalidRequest(detail), FieldError(pointer="/limits/device", detail=detail)
+    for index, student in enumerate(spec.students):
+        if isinstance(student, StudentSpec):
+            yield from architecture_fault(student.architecture, f"/students/{index}/architecture")
+            if student.checkpoint is not None:
+                at = f"/students/{index}/checkpoint"
+                yield from check_uri(session, settings, student.checkpoint, at, STUDENT_URIS)

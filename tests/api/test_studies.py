@@ -1,0 +1,272 @@
+"""Studies through the API, with a dispatcher's decisions made in the test and jobs ended through the repositories."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+
+from tests.api.conftest import ON_SQLITE
+from tests.support.factories import claimed, queued
+from tests.support.studies import advance
+from tests.support.study_jobs import end_jobs
+from ttm_jobs.database.engine import create_engine, session_scope
+from ttm_jobs.models import Job, Study
+from ttm_jobs.repositories.access import projects
+from ttm_jobs.settings import Settings
+
+STUDENTS = ["cifar/resnet8", "cifar/resnet14", "cifar/resnet20", "cifar/resnet32"]
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine]:
+    engine = create_engine(settings.database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def body(settings: Settings) -> dict[str, Any]:
+    """A small study."""
+    folder = settings.data_roots[0]
+    (folder / "teacher.safetensors").write_bytes(b"x")
+    return {
+        "teacher": (folder / "teacher.safetensors").as_uri(),
+        "dataset": folder.as_uri(),
+        "limits": {"retention": 0.5},
+        "students": STUDENTS,
+        "training": {"epochs": 9},
+        "seeds": 2,
+    }
+
+
+def run_to_end(client: TestClient, engine: Engine, study_id: str) -> dict[str, Any]:
+    for _ in range(50):
+        advance(engine)
+        study: dict[str, Any] = client.get(f"/studies/{study_id}").json()
+        if study["finished_at"] is not None:
+            return study
+        assert end_jobs(engine, study_id), "the study waits for nothing"
+    raise AssertionError("the study does not end")
+
+
+def test_a_study_from_its_submission_to_its_recommendation(
+    client: TestClient, engine: Engine, body: dict[str, Any]
+) -> None:
+    created = client.post("/studies", json={**body, "name": "kiosk", "tags": ["b", "a"]})
+    assert created.status_code == 201, created.text
+    study = created.json()
+    assert created.headers["Location"] == study["links"]["self"] == f"/studies/{study['id']}"
+    assert (study["state"], study["stage"], study["goal"], study["tags"]) == (
+        "running",
+        "screen",
+        "smallest",
+        ["a", "b"],
+    )
+    assert study["spec"]["method"]["kind"] == "wttm"
+    assert client.get(study["links"]["self"] + "/recommendation").json()["code"] == "study_not_finished"
+
+    ended = run_to_end(client, engine, study["id"])
+    assert ended["state"] == "succeeded", ended["failure"]
+    recommendation = client.get(study["links"]["self"] + "/recommendation").json()
+    assert recommendation == ended["recommendation"] == ended["result"]["recommendation"]
+    assert recommendation["meets_limits"]
+    assert ended["links"]["student"] == f"/jobs/{recommendation['job']}/student"
+    front = client.get(study["links"]["self"] + "/front").json()["items"]
+    assert front == ended["result"]["front"]
+    assert ended["result"]["baseline"]["runs"] == 2
+
+    replay = client.get(study["links"]["self"] + "/replay").json()
+    assert replay["agrees"], replay
+
+    candidates = client.get(study["links"]["candidates"]).json()["items"]
+    assert [row["label"] for row in candidates] == STUDENTS
+    assert all(row["files"] for row in candidates)
+    chosen = candidates[recommendation["candidate"] - 1]
+    assert {job["baseline"] for job in chosen["jobs"]} == {True, False}
+    assert recommendation["job"] in {job["job"] for job in chosen["jobs"]}
+
+    jobs = client.get(study["links"]["jobs"], params={"limit": 200}).json()["items"]
+    assert {job["kind"] for job in jobs} == {"screen", "teacher", "distill"}
+    assert all(job["study"]["id"] == study["id"] and job["tags"] == ["a", "b"] for job in jobs)
+    assert next(job["study"]["candidate"] for job in jobs if job["kind"] == "screen") is None
+    listed = client.get("/studies").json()["items"]
+    assert [row["id"] for row in listed] == [study["id"]]
+    assert client.get("/studies", params={"state": "running"}).json()["items"] == []
+
+
+def test_a_replay_that_disagrees_says_so(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
+    study_id = client.post("/studies", json=body).json()["id"]
+    run_to_end(client, engine, study_id)
+    with session_scope(engine) as session:
+        study = session.get_one(Study, study_id)
+        study.decisions = {**study.decisions, "finalists": [4, 2]}
+    assert not client.get(f"/studies/{study_id}/replay").json()["agrees"]
+
+
+def test_events_are_streamed_and_resumed(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
+    study_id = client.post("/studies", json=body).json()["id"]
+    run_to_end(client, engine, study_id)
+    with client.stream("GET", f"/studies/{study_id}/events") as response:
+        kinds = [line.removeprefix("event: ") for line in response.iter_lines() if line.startswith("event: ")]
+    assert kinds[0] == "state"
+    assert kinds[-2:] == ["result", "state"]
+    assert {"stage", "rung", "rejected", "finalists"} <= set(kinds)
+    resumed = client.get(f"/studies/{study_id}/events", headers={"Last-Event-ID": str(len(kinds) - 1)})
+    assert resumed.text.count("event: ") == 1
+    assert client.get(f"/studies/{study_id}/events", headers={"Last-Event-ID": str(len(kinds))}).status_code == 204
+    assert client.get("/studies/01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10/events").status_code == 404
+
+
+def test_pause_resume_cancel_and_delete(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
+    study = client.post("/studies", json=body).json()
+    path = study["links"]["self"]
+    advance(engine)
+    assert client.post(f"{path}/resume").json()["code"] == "study_not_resumable"
+    paused = client.post(f"{path}/pause").json()
+    assert (paused["state"], paused["links"]["pause"], paused["links"]["resume"]) == ("paused", None, f"{path}/resume")
+    assert {job["state"] for job in client.get(study["links"]["jobs"]).json()["items"]} == {"paused"}
+    assert client.post(f"{path}/resume").json()["state"] == "running"
+    advance(engine)
+    assert {job["state"] for job in client.get(study["links"]["jobs"]).json()["items"]} == {"queued"}
+    assert client.delete(path).json()["code"] == "study_not_deletable"
+    (screen,) = client.get(study["links"]["jobs"]).json()["items"]
+    assert client.post(f"{path}/cancel").json()["state"] == "cancelled"
+    assert client.post(f"{path}/cancel").status_code == 200
+    assert client.post(f"{path}/pause").json()["code"] == "study_not_pausable"
+    assert client.get(f"/jobs/{screen['id']}").json()["state"] == "cancelled"
+    assert client.delete(path).status_code == 204
+    assert client.get(path).json()["code"] == "study_not_found"
+    assert client.get(f"/jobs/{screen['id']}").status_code == 404
+
+
+def test_a_finished_study_cannot_be_cancelled(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
+    study_id = client.post("/studies", json=body).json()["id"]
+    run_to_end(client, engine, study_id)
+    assert client.post(f"/studies/{study_id}/cancel").json()["code"] == "study_not_cancellable"
+
+
+def test_limits_that_nothing_meets_name_the_nearest_candidates(
+    client: TestClient, engine: Engine, body: dict[str, Any]
+) -> None:
+    study_id = client.post("/studies", json={**body, "limits": {"bytes": 1000, "retention": 0.5}}).json()["id"]
+    study = run_to_end(client, engine, study_id)
+    assert (study["state"], study["failure"]["code"]) == ("failed", "limits_unmet")
+    nearest = study["failure"]["nearest"][0]
+    assert (nearest["candidate"], nearest["precision"]) == (1, "int8")
+    assert nearest["misses"] == [{"limit": "bytes", "allowed": 1000, "value": 83892}]
+    assert "cifar/resnet8 (int8): bytes 83892 > 1000" in study["failure"]["message"]
+
+
+@ON_SQLITE
+def test_a_job_of_a_running_study_cannot_be_deleted(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
+    study = client.post("/studies", json=body).json()
+    advance(engine)
+    end_jobs(engine, study["id"])
+    (screen,) = client.get(study["links"]["jobs"]).json()["items"]
+    assert screen["state"] == "succeeded"
+    assert client.delete(f"/jobs/{screen['id']}").json()["code"] == "job_not_deletable"
+
+
+@ON_SQLITE
+def test_a_quota_blocks_the_study_with_its_reason(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
+    study_id = client.post("/studies", json=body).json()["id"]
+    with session_scope(engine) as session:
+        projects.ensure(session, "default").max_queued_jobs = 0
+    advance(engine)
+    study = client.get(f"/studies/{study_id}").json()
+    assert study["blocked_reason"] == "The project is at its limit of 0 queued jobs."
+    assert client.post("/studies", json=body).json()["code"] == "quota_exceeded"
+    with session_scope(engine) as session:
+        projects.ensure(session, "default").max_queued_jobs = None
+
+
+@ON_SQLITE
+def test_jobs_of_studies_yield_to_others_of_equal_priority(
+    client: TestClient, engine: Engine, body: dict[str, Any]
+) -> None:
+    study_id = client.post("/studies", json=body).json()["id"]
+    advance(engine)
+    later = queued(engine)
+    order = [job["id"] for job in client.get("/queue/jobs").json()["items"]]
+    (screen,) = [job["id"] for job in client.get("/jobs", params={"study": study_id}).json()["items"]]
+    assert order == [later, screen]
+    urgent = client.post("/studies", json={**body, "priority": 6}).json()["id"]
+    advance(engine)
+    (first,) = [job["id"] for job in client.get("/jobs", params={"study": urgent}).json()["items"]]
+    assert [job["id"] for job in client.get("/queue/jobs").json()["items"]] == [first, later, screen]
+
+
+@ON_SQLITE
+def test_a_repeated_request_creates_one_study(client: TestClient, body: dict[str, Any]) -> None:
+    headers = {"Idempotency-Key": "one"}
+    first, again = (client.post("/studies", json=body, headers=headers) for _ in range(2))
+    assert first.json() == again.json()
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert len(client.get("/studies").json()["items"]) == 1
+
+
+@ON_SQLITE
+def test_validation_creates_nothing(client: TestClient, body: dict[str, Any]) -> None:
+    found = client.post("/studies/validate", json={**body, "search": {"method.beta": [1, 2]}}).json()
+    assert found["rungs"] == [3]
+    assert [row["label"] for row in found["candidates"]][:2] == ["cifar/resnet8 beta=1", "cifar/resnet8 beta=2"]
+    assert found["candidates"][0]["parameters"] == 83892
+    assert found["most_epochs"] == 8 * 3 + 4 * 2 * 9
+    assert client.get("/studies").json()["items"] == []
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    ("fields", "pointer", "words"),
+    [
+        ({"limits": {}}, "/limits", "at least one of"),
+        ({"limits": {"latency_ms": 1, "device": "pi"}}, "/limits/device", "on the worker"),
+        ({"goal": "fastest", "limits": {"bytes": 1_000_000}}, "/goal", "requires limits.retention"),
+        ({"students": ["cifar/resnet21"]}, "/students/0/architecture", "Did you mean"),
+        ({"students": ["resnet18", {"family": "nothing*"}]}, "/students/1/family", "No architecture matches"),
+        ({"students": "all"}, "/students", "'all' is not"),
+        ({"search": {"training.epochs": [1]}}, "/search", "cannot vary"),
+        ({"dataset": "file:///elsewhere"}, "/dataset/uri", ""),
+        ({"deadline": "2020-01-01T00:00:00Z"}, "/deadline", "past"),
+        ({"queue": "nowhere"}, "/queue", "no queue"),
+        ({"training": {"epochs": 1}}, "/training", "at least 3"),
+        ({"nothing": 1}, "/nothing", "No such field"),
+    ],
+)
+def test_errors_name_the_field(
+    client: TestClient, body: dict[str, Any], fields: dict[str, Any], pointer: str, words: str
+) -> None:
+    for path in ("/studies", "/studies/validate"):
+        response = client.post(path, json={**body, **fields})
+        assert response.status_code == 422, response.text
+        (error,) = response.json()["errors"]
+        assert error["pointer"] == pointer
+        assert words in error["detail"]
+
+
+@ON_SQLITE
+def test_a_study_past_its_deadline_fails(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
+    study_id = client.post("/studies", json={**body, "deadline": 3600}).json()["id"]
+    advance(engine)
+    with session_scope(engine) as session:
+        study = session.get_one(Study, study_id)
+        study.deadline_at = study.created_at + timedelta(microseconds=1)
+    end_jobs(engine, study_id)
+    study = run_to_end(client, engine, study_id)
+    assert study["failure"]["code"] == "deadline_exceeded"
+
+
+@ON_SQLITE
+def test_a_worker_that_lost_its_lease_changes_no_measurement(
+    client: TestClient, engine: Engine, body: dict[str, Any]
+) -> None:
+    study_id = client.post("/studies", json=body).json()["id"]
+    advance(engine)
+    (screen,) = client.get("/jobs", params={"study": study_id}).json()["items"]
+    claimed(engine, screen["id"])
+    with session_scope(engine) as session:
+        assert session.get_one(Job, screen["id"]).lease_epoch == 1
+    assert all(row["files"] == [] for row in client.get(f"/studies/{study_id}/candidates").json()["items"])

@@ -1,0 +1,75 @@
+"""Ends the queued jobs of a study through the repositories, as a worker does."""
+
+from datetime import timedelta
+
+from sqlalchemy import Engine
+
+from tests.support.runs import STUDENT_SHA256
+from tests.support.studies import candidates_of, jobs_of
+from ttm_core.spec import catalogue
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.models import Job, StudyCandidate
+from ttm_jobs.models.base import Json
+from ttm_jobs.repositories.jobs import leases, lifecycle
+from ttm_jobs.repositories.run_data.artifacts import STUDENT, PublishedFile
+from ttm_jobs.repositories.studies import candidates
+from ttm_jobs.states import JobState
+from ttm_jobs.studies.facts import JobKind
+
+
+def end_jobs(engine: Engine, study_id: str) -> int:
+    """Ends all queued jobs of a study, or pauses them at the end of their rung. Returns their number."""
+    waiting = [job for job in jobs_of(engine, study_id) if job.state is JobState.QUEUED]
+    rows = candidates_of(engine, study_id)
+    for job in waiting:
+        _end(engine, job, rows)
+    return len(waiting)
+
+
+def accuracy(job: Job, epoch: int) -> float:
+    """The validation accuracy of a job: larger students and longer runs are better, labels alone are worse."""
+    size = catalogue.find(job.student).parameters
+    return round(0.95 - 10 / size**0.5 - 0.2 / epoch - 0.1 * job.baseline + 0.001 * job.study_seed, 6)
+
+
+def _end(engine: Engine, job: Job, rows: list[StudyCandidate]) -> None:
+    with session_scope(engine) as session:
+        lease = leases.claim(session, job.id, "worker-1", duration=timedelta(minutes=1))
+    assert lease is not None
+    with session_scope(engine) as session:
+        row = leases.fence(session, lease)
+        match job.kind:
+            case JobKind.SCREEN:
+                for candidate in rows:
+                    candidates.record_screen(session, candidate.study_id, [candidate.number], _screen(candidate))
+                lifecycle.stage_succeeded(session, row)
+            case JobKind.TEACHER:
+                lifecycle.stage_succeeded(session, row)
+            case JobKind.DISTILL if job.pause_after_epoch is not None:
+                epoch = job.pause_after_epoch
+                lifecycle.paused_after_epoch(session, row, epoch, accuracy(job, epoch))
+            case JobKind.DISTILL:
+                key = f"jobs/{job.id}/{lease.epoch}/{STUDENT}"
+                file = PublishedFile(STUDENT, key, "application/octet-stream", 1, STUDENT_SHA256)
+                lifecycle.succeeded(session, row, result=_result(job), files=[file])
+
+
+def _screen(candidate: StudyCandidate) -> Json:
+    row = catalogue.find(candidate.student["architecture"])
+    files = [
+        {"precision": "fp32", "bytes": 4 * row.parameters, "latency_ms": row.parameters / 1e5},
+        {"precision": "int8", "bytes": row.parameters, "latency_ms": row.parameters / 2e5},
+    ]
+    return {"parameters": row.parameters, "macs": row.macs, "files": files, "device": "a CPU", "runtime": "none"}
+
+
+def _result(job: Job) -> Json:
+    top1 = accuracy(job, job.spec["training"]["epochs"])
+    scores = {"top1": top1, "loss": 1.0, "images": 100}
+    return {
+        "student_validation": scores,
+        "student_test": scores,
+        "teacher_validation": {"top1": 0.95, "loss": 0.2, "images": 100},
+        "teacher_test": {"top1": 0.95, "loss": 0.2, "images": 100},
+        "int8_change": -0.01,
+    }
