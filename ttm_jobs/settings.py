@@ -58,7 +58,8 @@ class Settings(BaseSettings):
     teacher_store_max_bytes: PositiveInt = Field(
         default=50 * 1024**3,
         description=(
-            "Maximum size of the teacher stores under `work_dir`. The least recently used ones are deleted first."
+            "Maximum size of the teacher stores under `work_dir`, plus a twentieth for logits of validation and test "
+            "images. The least recently used ones are deleted first."
         ),
     )
     shared_store_max_bytes: NonNegativeInt = Field(

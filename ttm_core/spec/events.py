@@ -3,8 +3,8 @@
 Order of the events of an attempt: `phase` events in the order of `Phase` (`caching_teacher` is followed by `training`
 again); `teacher_measured` at most once, before `resolved`; `resolved` once; then any number of `progress`, `metrics`
 and `checkpoint` events, and of `measured` events in the phase `exporting`; last exactly one of `finished`,
-`stage_finished`, `stopped` and `failed`. `log` and `store_requested` may come anywhere. A run of kind `screen` emits one
-`candidate_screened` event per student.
+`stage_finished`, `stopped` and `failed`. `log` and `store_requested` may come anywhere. A run of kind `screen` emits
+one `candidate_screened` event per student.
 """
 
 from typing import Annotated, Literal

@@ -85,7 +85,7 @@ def accuracy(batches: Iterable[BatchPredictions], against: Reference = "labels")
 def correct_images(model: nn.Module, split: Split, preprocess: Preprocess, *, device: torch.device) -> str:
     """Which images of a split the model classifies correctly: base64 of one bit an image, the first in the highest."""
     hits: list[torch.Tensor] = []
-    for batch in predict([Classifier(model, preprocess)], split, size=preprocess.image_size, device=device):
+    for batch in predict(Classifier(model, preprocess), split, size=preprocess.image_size, device=device):
         hits.append((batch.logits[0].argmax(1) == batch.labels).cpu())
     return b64encode(np.packbits(torch.cat(hits).numpy()).tobytes()).decode()
 
