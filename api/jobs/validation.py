@@ -14,7 +14,7 @@ from api.jobs.schemas import Dryrun, JobRequest, ModelSize
 from api.receiving.inspection import Inspector, UploadedFile
 from api.registry.addresses import DATASET_URIS, STUDENT_URIS, TEACHER_URIS, Fault, check_uri
 from api.registry.resolution import Resolved
-from ttm_core.checkpoints.schema import Inspection, InspectionRequest
+from ttm_core.checkpoints.schema import Inspection, InspectionRequest, OnnxClassifier
 from ttm_core.spec import catalogue
 from ttm_core.spec.job import DistillSpec, TeacherSpec
 from ttm_jobs.database.clock import now
@@ -170,6 +170,9 @@ def check_teachers(
         )
         found.append(inspection)
         faults += [(UnusableCheckpoint(fault.detail), fault) for fault in _checkpoint_faults(teacher, inspection, at)]
+        if inspection.kind == "onnx" and spec.method.requirements.features != "none":
+            detail = f"Method {spec.method.kind!r} with these options needs features, which ONNX files lack."
+            faults.append((UnusableCheckpoint(detail), FieldError(pointer="/method", detail=detail)))
     if faults:
         raise FieldErrors(*faults)
     return found
@@ -180,8 +183,8 @@ def _checkpoint_faults(teacher: TeacherSpec, inspection: Inspection, at: str) ->
         field = "key_map" if inspection.problem.startswith("key_map") else "checkpoint"
         yield FieldError(pointer=f"{at}/{field}", detail=inspection.problem)
         return
-    if inspection.kind == "onnx":
-        yield FieldError(pointer=f"{at}/checkpoint", detail="ONNX files are not supported as teachers.")
+    if inspection.onnx is not None:
+        yield from _onnx_faults(teacher, inspection.onnx, at)
         return
     architecture = teacher.architecture or inspection.architecture
     loading = [candidate for candidate in inspection.candidates if candidate.loads and candidate.key_map is None]
@@ -217,3 +220,17 @@ def _checkpoint_faults(teacher: TeacherSpec, inspection: Inspection, at: str) ->
         )
     elif teacher.num_classes not in (None, chosen.num_classes):
         yield FieldError(pointer=f"{at}/num_classes", detail=f"The checkpoint has {chosen.num_classes} classes.")
+
+
+def _onnx_faults(teacher: TeacherSpec, found: OnnxClassifier, at: str) -> Iterator[FieldError]:
+    for name in ("architecture", "key_map"):
+        if getattr(teacher, name) is not None:
+            yield FieldError(pointer=f"{at}/{name}", detail="ONNX files hold their own graph: remove this field.")
+    if teacher.normalization is None and found.pixels is None:
+        yield FieldError(
+            pointer=f"{at}/normalization",
+            detail="The ONNX file does not seem to normalize its input. Set the mean and std that it was trained with; "
+            "mean 0 and std 1 for pixels in [0, 1], and std 0.00392 (1/255) for pixels in [0, 255].",
+        )
+    if found.num_classes is not None and teacher.num_classes not in (None, found.num_classes):
+        yield FieldError(pointer=f"{at}/num_classes", detail=f"The ONNX file returns {found.num_classes} classes.")

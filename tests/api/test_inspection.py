@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from fastapi.testclient import TestClient
+from onnx import TensorProto, helper, numpy_helper
 
 from tests.api.test_bad_requests import assert_problem
 from tests.support.models import create_model
@@ -154,3 +156,30 @@ def test_the_reader_has_no_secrets_in_its_environment(
     client.post(f"/uploads/{upload(saved(resnet8()))}/inspect")
     assert "swordfish" not in seen.read_text()
     assert "PYTHONPATH" in seen.read_text()
+
+
+def onnx_file(*, softmax: bool = False) -> bytes:
+    tail = [helper.make_node("Softmax", ["z"], ["y"])] if softmax else [helper.make_node("Identity", ["z"], ["y"])]
+    nodes = [helper.make_node("Flatten", ["x"], ["flat"]), helper.make_node("MatMul", ["flat", "w"], ["z"]), *tail]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 10])],
+        [numpy_helper.from_array(np.zeros((192, 10), np.float32), "w")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]).SerializeToString()
+
+
+def test_onnx_teachers_are_described_and_checked(client: TestClient, upload: Upload, body: dict[str, Any]) -> None:
+    uri = f"upload:{upload(onnx_file(softmax=True))}"
+    found = client.post(f"/uploads/{uri.removeprefix('upload:')}/inspect").json()
+    assert (found["kind"], found["onnx"]["probabilities"], found["onnx"]["num_classes"]) == ("onnx", True, 10)
+    teacher = {"checkpoint": uri, "normalization": {"mean": [0.5] * 3, "std": [0.5] * 3}}
+    assert client.post("/jobs/validate", json={**body, "teacher": teacher}).status_code == 200
+    answer = client.post("/jobs/validate", json={**body, "teacher": {"checkpoint": uri, "num_classes": 3}})
+    assert_problem(answer, 422, "unusable_checkpoint")
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/teacher/normalization", "/teacher/num_classes"]
+    method = {"kind": "wttm", "features": {"kind": "crd"}}
+    answer = client.post("/jobs/validate", json={**body, "teacher": teacher, "method": method})
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/method"]

@@ -70,6 +70,7 @@ class Inspection(ApiModel):
     parameters: int | None
     architecture: str | None
     pruned: bool
+    onnx: dict[str, Any] | None
     candidates: list[Candidate]
 
 

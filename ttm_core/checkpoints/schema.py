@@ -43,6 +43,26 @@ class Candidate(BaseModel):
     input_size: list[int] = Field(description="Channels, height and width of the architecture's default input.")
 
 
+class OnnxClassifier(BaseModel):
+    """What an ONNX file takes and returns."""
+
+    input: str
+    dtype: Literal["float32", "float16"]
+    layout: Literal["NCHW", "NHWC", "flat"] = Field(description="flat: [batch, C * H * W].")
+    batch: int | None = Field(description="Images per batch; null for any number.")
+    channels: int
+    image_size: int | None = Field(description="Side of the images in pixels; null for any.")
+    output: str
+    num_classes: int | None = Field(description="Null if only a run tells.")
+    probabilities: bool = Field(description="Whether the output seems to be probabilities rather than logits.")
+    pixels: Literal["unit", "bytes"] | None = Field(
+        description="Scale of the pixels that the graph normalizes by itself: [0, 1] or [0, 255]. Null if the graph "
+        "does not seem to normalize: set `teacher.normalization`."
+    )
+    class_names: list[str] | None = Field(None, description="Names of the classes, in an exported student.")
+    parameters: int
+
+
 class Inspection(BaseModel):
     """What a file is, and which architectures it fits, the best first."""
 
@@ -59,3 +79,4 @@ class Inspection(BaseModel):
         description="Whether the file is a pruned student. Its metadata has its structure, so it has no candidates.",
     )
     candidates: list[Candidate] = []
+    onnx: OnnxClassifier | None = Field(None, description="What an ONNX file takes and returns.")

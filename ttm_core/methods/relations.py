@@ -39,7 +39,7 @@ def transport_costs(spec: WassersteinDistillation, teacher: Teacher, split: Spli
 def _classifier_rows(teacher: Teacher) -> Tensor:
     """The rows of the teacher's classifier in the order of the dataset's classes: [C, D]."""
     model: Any = teacher.model.model if isinstance(teacher.model, SelectClasses) else teacher.model
-    classifier = model.get_classifier()
+    classifier = model.get_classifier() if hasattr(model, "get_classifier") else None
     if not isinstance(classifier, nn.Linear):
         raise BadSpec(
             f"The classifier of {teacher.architecture} is not a linear layer. Set method.relations to 'features'."

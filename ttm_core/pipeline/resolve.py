@@ -260,7 +260,8 @@ def _complete(
 def _with_teacher(spec: TeacherSpec, teacher: Teacher) -> TeacherSpec:
     return spec.model_copy(
         update={
-            "architecture": teacher.architecture,
+            # An ONNX file has no architecture.
+            "architecture": teacher.structure.architecture if teacher.structure is not None else None,
             "num_classes": teacher.num_classes,
             "normalization": teacher.preprocess.normalization,
             "class_map": teacher.class_map,

@@ -11,6 +11,7 @@ from ttm_core.checkpoints.schema import Inspection
 from ttm_core.checkpoints.signatures import Shape
 from ttm_core.errors import BadCheckpoint, UserError
 from ttm_core.reader import safetensors_file
+from ttm_core.reader.onnx_file import describe
 from ttm_core.reader.pickles import torch_file
 from ttm_core.spec.job import KeyMap
 from ttm_core.spec.structure import ModelStructure, structure_of
@@ -36,7 +37,8 @@ def inspect(source: Path, architecture: str | None = None, key_map: KeyMap | Non
                 shapes, layout = torch_file.read_shapes(source)
                 structure = None
             case "onnx":
-                return Inspection(kind=kind, problem=None, layout="onnx")
+                found = describe(source, run=False)
+                return Inspection(kind=kind, problem=None, layout="onnx", parameters=found.parameters, onnx=found)
             case "archive":
                 return Inspection(kind=kind, problem="The file is an archive, not a checkpoint.")
             case _:

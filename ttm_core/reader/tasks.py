@@ -20,6 +20,11 @@ def run(task: str, arguments: dict[str, Any]) -> Any:
 
             found = inspect(Path(arguments["source"]), arguments["architecture"], arguments["key_map"])
             return found.model_dump(mode="json")
+        case "onnx":
+            from ttm_core.reader.onnx_file import describe
+
+            source, size = Path(arguments["source"]), arguments["image_size"]
+            return describe(source, run=True, image_size=size).model_dump(mode="json")
         case "archive":
             from ttm_core.data.archives.unpack import unpack
 

@@ -21,22 +21,26 @@ def describe_device(device: torch.device) -> Device:
     return Device(name=name, threads=torch.get_num_threads(), torch=torch.__version__)
 
 
-def describe_model(structure: ModelStructure, preprocess: Preprocess, *, parameters: int, file_bytes: int) -> Model:
+def describe_model(
+    structure: ModelStructure | str, preprocess: Preprocess, *, parameters: int, file_bytes: int
+) -> Model:
     """Size and cost of a model at its own input size.
 
     Args:
-        structure: the model's structure, from which a copy is built and counted on the meta device.
+        structure: the model's structure, from which a copy is built and counted on the meta device; or the name of a
+            model without one, such as an ONNX file.
         preprocess: the model's input.
         parameters: number of parameters of the model as trained.
         file_bytes: size of the model's file.
     """
+    known = structure if isinstance(structure, ModelStructure) else None
     return Model(
-        architecture=structure.architecture,
-        structure=structure,
+        architecture=known.architecture if known is not None else str(structure),
+        structure=known,
         image_size=preprocess.image_size,
         channels=preprocess.channels,
         parameters=parameters,
-        macs=macs(structure, preprocess.image_size),
+        macs=macs(known, preprocess.image_size) if known is not None else None,
         file_bytes=file_bytes,
     )
 

@@ -68,6 +68,14 @@ class TeacherSpec(Spec):
         '`{"encoder.": "", "linear.": "fc."}`. The longest matching prefix applies. `POST /uploads/{id}/inspect` '
         "proposes a map.",
     )
+    output: Literal["logits", "probabilities"] | None = Field(
+        None, description="For ONNX files: what they return. Default: read from the last operators of the graph."
+    )
+    image_size: Pixels | None = Field(
+        None,
+        description="For ONNX files that take images of any size: side of the square input in pixels. Default: that of "
+        "the student's input.",
+    )
     identity_shortcuts: Literal["centered", "appended"] = Field(
         "centered",
         description="For CIFAR ResNets whose shortcuts have no parameters (option A of He et al. 2015): where the zero "

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ttm_core.data.dataset import Split
+from ttm_core.models.teachers.ensemble import Ensemble
 from ttm_core.models.teachers.load import Teacher
 from ttm_core.precision import Precision, autocast
 from ttm_core.teacher_store.codecs import Float32
@@ -45,7 +46,7 @@ def evaluation_logits(
         precision: of its forward pass.
     """
     batches = [split.indices[start : start + batch] for start in range(0, len(split), batch)]
-    if stores is None or teacher.structure is None:
+    if stores is None or isinstance(teacher.model, Ensemble):
         yield from (_compute(teacher, split, indices, size, device, precision) for indices in batches)
         return
     key = evaluation_key(teacher, split, size=size, precision=precision, device=device, block=batch)

@@ -205,14 +205,14 @@ def describe_teachers(teachers: Sequence[Teacher], files: Sequence[Path | None])
     """Size and cost of all teachers added up; None without one. A file is None for weights that timm published."""
     if not teachers:
         return None
-    costs = []
-    for teacher, path in zip(teachers, files, strict=True):
-        assert teacher.structure is not None, "each is a single model"
-        described = describe_model(
-            teacher.structure,
-            teacher.preprocess,
-            parameters=teacher.parameters,
-            file_bytes=path.stat().st_size if path is not None else 4 * teacher.parameters,  # float32
-        )
-        costs.append(described)
-    return sum_costs(costs)
+    return sum_costs(
+        [
+            describe_model(
+                teacher.structure or teacher.architecture,
+                teacher.preprocess,
+                parameters=teacher.parameters,
+                file_bytes=path.stat().st_size if path is not None else 4 * teacher.parameters,  # float32
+            )
+            for teacher, path in zip(teachers, files, strict=True)
+        ]
+    )

@@ -15,6 +15,7 @@ from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.students.metadata import read_structure
 from ttm_core.models.teachers.adapt import adapt, signature_of
 from ttm_core.models.teachers.fold import fold_batch_norms
+from ttm_core.models.teachers.onnx_teacher import ARCHITECTURE, is_onnx, load_onnx_teacher
 from ttm_core.models.weights import load_strictly, read_weights
 from ttm_core.spec import catalogue
 from ttm_core.spec.job import Normalization, TeacherSpec
@@ -101,6 +102,8 @@ def load_teacher(spec: TeacherSpec, path: Path, *, image_size: int, class_names:
         BadSpec: a field of the spec is missing or does not fit the file.
         BadDataset: the classes of the dataset are not among the teacher's.
     """
+    if is_onnx(path):
+        return _load_onnx(spec, path, image_size, class_names)
     weights = read_weights(path)
     metadata = weights.metadata
     saved = read_structure(metadata)
@@ -156,6 +159,25 @@ def load_teacher(spec: TeacherSpec, path: Path, *, image_size: int, class_names:
         class_map=class_map,
         preprocess=Preprocess(channels, size, normalization),
         layout=weights.layout,
+    )
+
+
+def _load_onnx(spec: TeacherSpec, path: Path, image_size: int, class_names: list[str]) -> Teacher:
+    model, found, preprocess = load_onnx_teacher(spec, path, image_size)
+    assert found.num_classes is not None, "the file was run"
+    names = _names(found.class_names, found.num_classes)
+    class_names = class_names or _teacher_classes(found.num_classes, names, spec.class_map)
+    class_map = match_classes(found.num_classes, names, class_names, spec.class_map)
+    return Teacher(
+        model=model.eval() if class_map is None else SelectClasses(model.eval(), class_map),
+        structure=None,
+        architecture=ARCHITECTURE,
+        num_classes=found.num_classes,
+        parameters=found.parameters,
+        class_names=class_names,
+        class_map=class_map,
+        preprocess=preprocess,
+        layout="onnx",
     )
 
 

@@ -1,0 +1,301 @@
+"""ONNX files as teachers: any framework's model, read with bounds and run by ONNX Runtime."""
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from tests.ttm_core import factories
+from ttm_core.errors import BadCheckpoint, BadSpec
+from ttm_core.export import load_student
+from ttm_core.models.teachers.load import load_teacher
+from ttm_core.pipeline.distill import distill
+from ttm_core.reader.inspection import inspect
+from ttm_core.spec.job import TeacherSpec
+from ttm_core.teacher_store.store import Stores
+
+TEN = [str(number) for number in range(10)]
+UNIT = {"mean": [0.0], "std": [1.0]}
+
+
+def graph(nodes, shape, *, initializers=(), outputs=(("y", [None, 10]),), kind=TensorProto.FLOAT, domains=()):
+    return helper.make_model(
+        helper.make_graph(
+            nodes,
+            "g",
+            [helper.make_tensor_value_info("x", kind, shape)],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name, dims in outputs],
+            list(initializers),
+        ),
+        opset_imports=[helper.make_opsetid("", 18), *(helper.make_opsetid(domain, 3) for domain in domains)],
+        ir_version=9,
+    )
+
+
+def tensor(name, values):
+    return numpy_helper.from_array(np.asarray(values), name)
+
+
+def linear(shape, *, last=(), pixels=784, first=(), channels_last=False):
+    """A linear classifier of flattened pixels, after the nodes `first` and before the nodes `last`."""
+    weight = np.random.default_rng(0).normal(0, 0.05, (pixels, 10)).astype(np.float32)
+    source = first[-1].output[0] if first else "x"
+    end = "z" if last else "y"
+    nodes = [
+        *first,
+        helper.make_node("Flatten", [source], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w"], [end]),
+        *last,
+    ]
+    return graph(nodes, shape, initializers=[tensor("w", weight)]), weight
+
+
+def load(path, size=28, names=TEN, **fields):
+    spec = TeacherSpec.model_validate({"checkpoint": "file:///x", **fields})
+    return load_teacher(spec, path, image_size=size, class_names=names)
+
+
+def pixels(channels=1, size=28, count=3):
+    return torch.randint(0, 256, (count, channels, size, size), dtype=torch.uint8, generator=torch.manual_seed(3))
+
+
+@pytest.mark.parametrize("batch", [None, 1, 2])
+def test_logits_are_those_of_the_graph(tmp_path, batch):
+    model, weight = linear([batch, 1, 28, 28])
+    onnx.save(model, tmp_path / "x.onnx")
+    teacher = load(tmp_path / "x.onnx", normalization=UNIT)
+    images = pixels()
+    expected = images.flatten(1).numpy().astype(np.float32) / 255 @ weight
+    np.testing.assert_allclose(teacher.model(teacher.preprocess(images)).numpy(), expected, rtol=1e-4, atol=1e-4)
+    assert (teacher.architecture, teacher.structure, teacher.num_classes) == ("onnx", None, 10)
+    assert teacher.parameters == 7840
+
+
+def test_channels_last_and_flat_inputs(tmp_path):
+    model, weight = linear([None, 28, 28, 3], pixels=28 * 28 * 3)
+    onnx.save(model, tmp_path / "keras.onnx")
+    teacher = load(tmp_path / "keras.onnx", normalization={"mean": [0.0] * 3, "std": [1.0] * 3})
+    images = pixels(3)
+    expected = images.permute(0, 2, 3, 1).flatten(1).numpy().astype(np.float32) / 255 @ weight
+    np.testing.assert_allclose(teacher.model(teacher.preprocess(images)).numpy(), expected, rtol=1e-4, atol=1e-4)
+
+    model, weight = linear([None, 784])
+    onnx.save(model, tmp_path / "flat.onnx")
+    teacher = load(tmp_path / "flat.onnx", normalization=UNIT)
+    expected = pixels().flatten(1).numpy().astype(np.float32) / 255 @ weight
+    np.testing.assert_allclose(teacher.model(teacher.preprocess(pixels())).numpy(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_probabilities_become_logarithms(tmp_path):
+    model, weight = linear([None, 1, 28, 28], last=[helper.make_node("Softmax", ["z"], ["y"])])
+    onnx.save(model, tmp_path / "x.onnx")
+    logits = torch.from_numpy(pixels().flatten(1).numpy().astype(np.float32) / 255 @ weight)
+    teacher = load(tmp_path / "x.onnx", normalization=UNIT)
+    found = teacher.model(teacher.preprocess(pixels()))
+    torch.testing.assert_close(found, logits.log_softmax(1), rtol=1e-3, atol=1e-3)
+    kept = load(tmp_path / "x.onnx", normalization=UNIT, output="logits")
+    torch.testing.assert_close(kept.model(kept.preprocess(pixels())), logits.softmax(1), rtol=1e-3, atol=1e-3)
+
+
+def test_a_classifier_of_scikit_learn_returns_a_label_and_probabilities(tmp_path):
+    """The graph that skl2onnx writes for a logistic regression with zipmap=False."""
+    weight = np.random.default_rng(0).normal(0, 0.05, (10, 784))
+    node = helper.make_node(
+        "LinearClassifier",
+        ["x"],
+        ["label", "probabilities"],
+        domain="ai.onnx.ml",
+        coefficients=weight.flatten().tolist(),
+        intercepts=[0.0] * 10,
+        classlabels_ints=list(range(10)),
+        multi_class=0,
+        post_transform="SOFTMAX",
+    )
+    model = graph([node], [None, 784], outputs=[("probabilities", [None, 10])], domains=["ai.onnx.ml"])
+    model.graph.output.insert(0, helper.make_tensor_value_info("label", TensorProto.INT64, [None]))
+    onnx.save(model, tmp_path / "x.onnx")
+    teacher = load(tmp_path / "x.onnx", normalization=UNIT)
+    logits = torch.from_numpy(pixels().flatten(1).numpy() / 255 @ weight.T).float()
+    found = teacher.model(teacher.preprocess(pixels()))
+    torch.testing.assert_close(found, logits.log_softmax(1), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("divisor", "std"), [(255.0, 1 / 255), (0.5, 1.0)])
+def test_normalization_inside_the_graph_is_detected(tmp_path, divisor, std):
+    first = [helper.make_node("Div", ["x", "scale"], ["scaled"])]
+    model, _ = linear([None, 1, 28, 28], first=first)
+    model.graph.initializer.append(tensor("scale", np.float32([divisor])))
+    onnx.save(model, tmp_path / "x.onnx")
+    assert load(tmp_path / "x.onnx").preprocess.normalization.std == [pytest.approx(std)]
+
+
+def test_a_graph_of_any_size_is_run_at_the_given_one(tmp_path):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4, 10)
+
+        def forward(self, x):
+            return self.fc(self.conv(x).mean((2, 3)))
+
+    net = Net().eval()
+    batch, side = torch.export.Dim("batch"), torch.export.Dim("side", min=8)
+    torch.onnx.export(
+        net,
+        (torch.zeros(2, 3, 40, 40),),
+        tmp_path / "x.onnx",
+        dynamo=True,
+        external_data=False,
+        dynamic_shapes=({0: batch, 2: side, 3: side},),
+        verbose=False,
+    )
+    normalization = {"mean": [0.5] * 3, "std": [0.25] * 3}
+    assert load(tmp_path / "x.onnx", size=32, normalization=normalization).preprocess.image_size == 32
+    teacher = load(tmp_path / "x.onnx", size=32, image_size=64, normalization=normalization)
+    assert teacher.preprocess.image_size == 64
+    x = teacher.preprocess(pixels(3, 64))
+    with torch.no_grad():
+        torch.testing.assert_close(teacher.model(x), net(x), rtol=1e-4, atol=1e-4)
+
+
+def test_fields_that_do_not_fit_are_refused(tmp_path):
+    onnx.save(linear([None, 1, 28, 28])[0], tmp_path / "x.onnx")
+    for fields, message in (
+        ({}, "teacher.normalization is required"),
+        ({"normalization": {"mean": [0.5] * 3, "std": [0.5] * 3}}, "has 3 channels"),
+        ({"normalization": UNIT, "num_classes": 7}, "num_classes is 7, but the ONNX file returns 10"),
+        ({"normalization": UNIT, "image_size": 64}, "takes 28 pixels"),
+        ({"normalization": UNIT, "architecture": "resnet18"}, "architecture is not supported"),
+        ({"normalization": UNIT, "key_map": {"a": "b"}}, "key_map is not supported"),
+    ):
+        with pytest.raises(BadSpec, match=message):
+            load(tmp_path / "x.onnx", **fields)
+
+
+def external(path):
+    model, _ = linear([None, 1, 28, 28])
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    return path.read_bytes()
+
+
+def custom(path):
+    model, _ = linear([None, 1, 28, 28], last=[helper.make_node("Evil", ["z"], ["y"], domain="evil")])
+    return model.SerializeToString()
+
+
+def looping(path):
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["c"], ["c2"]), helper.make_node("Identity", ["v"], ["v2"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("c", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("c2", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v2", TensorProto.FLOAT, None),
+        ],
+    )
+    model, _ = linear([None, 1, 28, 28], last=[helper.make_node("Loop", ["", "true", "z"], ["y"], body=body)])
+    model.graph.initializer.append(tensor("true", np.array(True)))
+    return model.SerializeToString()
+
+
+def huge(path):
+    """Fills 40 GB with zeros and adds their sum to the logits."""
+    nodes = [
+        helper.make_node("ConstantOfShape", ["shape"], ["zeros"]),
+        helper.make_node("ReduceSum", ["zeros"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["z", "sum"], ["y"]),
+    ]
+    model, _ = linear([None, 1, 28, 28], last=nodes)
+    model.graph.initializer.append(tensor("shape", np.int64([10_000_000_000])))
+    return model.SerializeToString()
+
+
+def not_finite(path):
+    model, _ = linear([None, 1, 28, 28], last=[helper.make_node("Log", ["z"], ["y"])])
+    return model.SerializeToString()
+
+
+def wrong_operator(path):
+    model, _ = linear([None, 1, 28, 28], last=[helper.make_node("Conv", ["z", "w"], ["y"])])
+    return model.SerializeToString()
+
+
+def two_inputs(path):
+    model, _ = linear([None, 1, 28, 28])
+    model.graph.input.append(helper.make_tensor_value_info("x2", TensorProto.FLOAT, [None, 3]))
+    return model.SerializeToString()
+
+
+def detector(path):
+    model, _ = linear([None, 1, 28, 28])
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 5, 5, 3]))
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (external, "external data"),
+        (custom, "custom operators"),
+        (looping, "operator Loop"),
+        (huge, r"memory|cannot run"),
+        (not_finite, "NaN or infinite"),
+        (wrong_operator, "cannot run"),
+        (two_inputs, "has 2 inputs"),
+        (detector, r"no output of the shape \[batch, classes\]"),
+        (lambda path: linear([None, 5, 28, 28], pixels=3920)[0].SerializeToString(), "Supported are"),
+        (lambda path: linear([None, 1, 28, 14], pixels=392)[0].SerializeToString(), "square images"),
+        (lambda path: linear([None, 1, 28, 28])[0].SerializeToString()[:3000], "not an ONNX file"),
+    ],
+)
+def test_hostile_and_unusable_files_are_refused(tmp_path, make, message):
+    content = make(tmp_path / "made.onnx")
+    (tmp_path / "x.onnx").write_bytes(content)
+    with pytest.raises(BadCheckpoint, match=message):
+        load(tmp_path / "x.onnx", normalization=UNIT)
+
+
+def test_inspection_describes_without_running(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnxruntime, "InferenceSession", None)
+    onnx.save(linear([None, 1, 28, 28])[0], tmp_path / "x.onnx")
+    found = inspect(tmp_path / "x.onnx")
+    assert (found.kind, found.problem) == ("onnx", None)
+    assert found.onnx is not None
+    assert (found.onnx.layout, found.onnx.channels, found.onnx.image_size, found.onnx.num_classes) == (
+        "NCHW",
+        1,
+        28,
+        10,
+    )
+    (tmp_path / "x.onnx").write_bytes(looping(None))
+    assert "Loop" in (inspect(tmp_path / "x.onnx").problem or "")
+
+
+def test_an_exported_student_is_a_teacher(digits_idx, teacher_file, tmp_path):
+    """A run with the ONNX file of a student as teacher stores its logits once and equals one with the safetensors."""
+    first = factories.spec(digits_idx, teacher_file, training={"epochs": 2}, exports=["onnx"])
+    distill(first, tmp_path / "first")
+    out = tmp_path / "first" / "out"
+    results = {}
+    for name in ("student.onnx", "student.safetensors"):
+        spec = factories.spec(digits_idx, out / name, training={"epochs": 1})
+        spec = spec.model_copy(update={"teacher": TeacherSpec(checkpoint=(out / name).as_uri(), allow_chance=True)})
+        results[name] = distill(spec, tmp_path / name, stores=Stores(tmp_path / "stores"))
+        again = distill(spec, tmp_path / f"{name} again", stores=Stores(tmp_path / "stores"))
+        assert again.teacher_forwards == 0
+    onnx_result, torch_result = results.values()
+    assert onnx_result.teacher_validation.top1 == torch_result.teacher_validation.top1
+    assert onnx_result.teacher_validation.loss == pytest.approx(torch_result.teacher_validation.loss, rel=1e-3)
+    assert load_student(tmp_path / "student.onnx" / "out" / "student.safetensors").class_names
+    report = json.loads((tmp_path / "student.onnx" / "out" / "report.json").read_text())
+    assert report["teacher"]["architecture"] == "onnx"
+    assert report["teacher"]["macs"] is None

@@ -1,0 +1,223 @@
+"""Reads what an ONNX classifier takes and returns. Optionally runs it once, within the limits of the reader process."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import GraphProto, NodeProto, ValueInfoProto, numpy_helper
+
+from ttm_core.checkpoints.schema import OnnxClassifier
+from ttm_core.errors import BadCheckpoint
+from ttm_measure.graph import read_checked
+from ttm_measure.schema import MeasureError
+
+_LARGEST_FILE = 2 * 2**30
+_LOOPS = ("Loop", "Scan")
+_FLOATS = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.FLOAT16: "float16"}
+_SOFTMAX = ("Softmax", "Sigmoid")
+# Operators that only reshape or rename the values between a softmax and the output.
+_TRANSPARENT = ("Identity", "Reshape", "Squeeze", "Flatten", "Cast")
+_DEFAULT_SIDE = 32
+_LARGEST_SIDE = 4096
+
+
+def describe(source: Path, *, run: bool, image_size: int | None = None) -> OnnxClassifier:
+    """What the classifier in an ONNX file takes and returns.
+
+    Args:
+        source: the file.
+        run: run it on two black images. Needs ONNX Runtime and as much memory and time as the graph wants.
+        image_size: side of the images in pixels for a graph that takes any.
+
+    Raises:
+        BadCheckpoint: the file is unsafe or no image classifier.
+    """
+    size = source.stat().st_size
+    if size > _LARGEST_FILE:
+        raise BadCheckpoint("The ONNX file has more than 2 GiB.")
+    try:
+        checked = read_checked(source, size)
+    except MeasureError as error:
+        raise BadCheckpoint(f"The ONNX file cannot be used: {error}.") from error
+    model = onnx.load_model_from_string(checked.content)
+    graph = model.graph
+    if looping := next((node.op_type for node in _all_nodes(graph) if node.op_type in _LOOPS), None):
+        raise BadCheckpoint(f"The ONNX file contains the operator {looping}, whose running time has no bound.")
+    found = _describe(model)
+    return _run(checked.content, found, image_size) if run else found
+
+
+def _describe(model: onnx.ModelProto) -> OnnxClassifier:
+    graph = model.graph
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in weights]
+    if len(inputs) != 1:
+        raise BadCheckpoint(f"The ONNX file has {len(inputs)} inputs; a classifier has one, of images.")
+    image = inputs[0]
+    kind = _FLOATS.get(image.type.tensor_type.elem_type)
+    if kind is None:
+        raise BadCheckpoint("The input of the ONNX file is not of type float32 or float16.")
+    batch, layout, channels, size = _image(_dimensions(image))
+    output = _scores(graph)
+    shape = _dimensions(output)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    return OnnxClassifier(
+        input=image.name,
+        dtype="float16" if kind == "float16" else "float32",
+        layout=layout,
+        batch=batch,
+        channels=channels,
+        image_size=size,
+        output=output.name,
+        num_classes=shape[-1] if shape and isinstance(shape[-1], int) else None,
+        probabilities=_ends_with_softmax(graph, output.name),
+        pixels=_pixels(graph, image.name),
+        class_names=_class_names(metadata),
+        parameters=sum(math.prod(tensor.dims) for tensor in graph.initializer),
+    )
+
+
+def _dimensions(value: ValueInfoProto) -> list[int | None]:
+    """The dimensions; None for one that is not fixed."""
+    shape = value.type.tensor_type.shape.dim
+    return [side.dim_value if side.HasField("dim_value") and side.dim_value > 0 else None for side in shape]
+
+
+def _image(shape: list[int | None]) -> tuple[int | None, Literal["NCHW", "NHWC", "flat"], int, int | None]:
+    """Batch, layout, channels and side of the input."""
+    match shape:
+        case [batch, channels, height, width] if channels in (1, 3) and height == width:
+            return batch, "NCHW", channels, _side(height)
+        case [batch, height, width, channels] if channels in (1, 3) and height == width:
+            return batch, "NHWC", channels, _side(height)
+        case [batch, int() as values]:
+            for channels in (1, 3):
+                side = math.isqrt(values // channels)
+                if side * side * channels == values and side > 1:
+                    return batch, "flat", channels, _side(side)
+    raise BadCheckpoint(
+        f"The input of the ONNX file has the shape {shape}. Supported are [batch, C, H, W], [batch, H, W, C] and "
+        "[batch, C * H * W], with 1 or 3 channels and square images."
+    )
+
+
+def _side(side: int | None) -> int | None:
+    if side is not None and side > _LARGEST_SIDE:
+        raise BadCheckpoint(
+            f"The input of the ONNX file has images of {side} pixels; at most {_LARGEST_SIDE} are read."
+        )
+    return side
+
+
+def _scores(graph: GraphProto) -> ValueInfoProto:
+    """The first output with a row of numbers for each image; scikit-learn's classifiers return the label before it."""
+    for output in graph.output:
+        tensor = output.type.tensor_type
+        if tensor.elem_type in _FLOATS and len(_dimensions(output)) in (0, 2):
+            return output
+    raise BadCheckpoint(
+        "The ONNX file has no output of the shape [batch, classes]. Convert scikit-learn models with zipmap=False."
+    )
+
+
+def _ends_with_softmax(graph: GraphProto, name: str) -> bool:
+    """Whether an output holds probabilities, as far as the last operators tell."""
+    producers = {output: node for node in graph.node for output in node.output}
+    for _ in range(len(graph.node)):
+        node = producers.get(name)
+        if node is None:
+            return False
+        if node.op_type not in _TRANSPARENT:
+            # ai.onnx.ml's classifiers of trees and linear models return probabilities as their second output.
+            return node.op_type in _SOFTMAX or (node.op_type.endswith("Classifier") and name == node.output[1])
+        name = node.input[0]
+    return False
+
+
+def _pixels(graph: GraphProto, name: str) -> Literal["unit", "bytes"] | None:
+    """The scale of the pixels that a graph normalizes by itself; None if it does not, as far as the first operators
+    tell."""
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer if _is_small(tensor.dims)}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute and _is_small(node.attribute[0].t.dims):
+            constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+    scales: list[tuple[str, float]] = []
+    for _ in range(8):
+        users = [node for node in graph.node if name in node.input]
+        if len(users) != 1:
+            break
+        (node,) = users
+        others = [constants[other] for other in node.input if other in constants]
+        if node.op_type in ("Sub", "Div", "Mul", "Add") and others:
+            scales.append((node.op_type, float(np.abs(others[0]).max())))
+        elif node.op_type not in ("Cast", "Transpose", "Identity", "Reshape"):
+            break
+        name = node.output[0]
+    if not scales:
+        return None
+    large = any(value > 4 if kind != "Mul" else value < 0.05 for kind, value in scales)
+    return "bytes" if large else "unit"
+
+
+def _is_small(dims: Any) -> bool:
+    return 0 < math.prod(dims) <= 16
+
+
+def _class_names(metadata: dict[str, str]) -> list[str] | None:
+    """The names in the metadata of an exported student."""
+    try:
+        names = json.loads(metadata.get("ttm", "{}"))["class_names"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return [str(name)[:256] for name in names] if isinstance(names, list) and 2 <= len(names) <= 100_000 else None
+
+
+def _all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _all_nodes(inner)
+
+
+def arrange(found: OnnxClassifier, images: NDArray[np.float32]) -> NDArray[np.floating]:
+    """float32 [B, C, H, W] in the layout and type of the input."""
+    if found.layout == "NHWC":
+        images = images.transpose(0, 2, 3, 1)
+    if found.layout == "flat":
+        images = images.reshape(len(images), -1)
+    return np.ascontiguousarray(images, found.dtype)
+
+
+def _run(content: bytes, found: OnnxClassifier, image_size: int | None) -> OnnxClassifier:
+    import onnxruntime  # type: ignore[import-untyped]
+
+    size = found.image_size or image_size or _DEFAULT_SIDE
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        images = np.zeros((found.batch or 2, found.channels, size, size), np.float32)
+        (scores,) = session.run([found.output], {found.input: arrange(found, images)})
+    except MemoryError:
+        raise
+    except Exception as error:  # ONNX Runtime's errors have no other common base
+        message = str(error).partition("\n")[0][:300]
+        if "bad_alloc" in message or "allocate" in message:
+            raise MemoryError from error
+        raise BadCheckpoint(f"ONNX Runtime cannot run the file on images of {size} pixels: {message}") from error
+    return found.model_copy(update={"num_classes": _classes(scores, len(images))})
+
+
+def _classes(scores: NDArray[np.floating], images: int) -> int:
+    if scores.ndim != 2 or len(scores) != images or scores.shape[1] < 2:
+        raise BadCheckpoint(f"The output of the ONNX file has the shape {list(scores.shape)}, not [batch, classes].")
+    if not np.isfinite(scores).all():
+        raise BadCheckpoint("The ONNX file returns NaN or infinite values for black images.")
+    return int(scores.shape[1])
