@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from api.artifacts import service as artifact_service
 from api.http.problems import FieldError, FieldErrors
 from api.measurements.schemas import MeasuredValues, MeasurementList, MeasurementOut, MeasurementRequest
-from ttm_core.spec.speed.verdict import Recommendation, Timing, files_of, recommend
+from ttm_core.spec.speed.verdict import ACCEPTED_DROP_POINTS, Recommendation, ShippableFile, Timing, files_of, recommend
 from ttm_jobs.errors import ArtifactNotFound, JobNotFinished, MeasurementMismatch
 from ttm_jobs.models import Measurement
 from ttm_jobs.repositories.jobs import crud
@@ -32,10 +32,12 @@ def record(session: Session, job_id: str, request: MeasurementRequest, *, create
 
 def of_job(session: Session, storage: Storage, job_id: str) -> MeasurementList:
     """All measurements of the job's current artifacts, and recommendations from them. Raises JobNotFound."""
-    crud.get(session, job_id)
+    job = crud.get(session, job_id)
     rows = measurements.of_job(session, job_id)
     report = read_report(session, storage, job_id) if rows else None
-    return MeasurementList(items=[_view(row) for row in rows], recommendations=_recommend(rows, report))
+    accepted_drop = job.spec.get("quantize", {}).get("accept_drop", ACCEPTED_DROP_POINTS)
+    advice = _recommend(rows, files_of(report or {}), accepted_drop)
+    return MeasurementList(items=[_view(row) for row in rows], recommendations=advice)
 
 
 def values(request: MeasuredValues) -> Measured:
@@ -53,7 +55,9 @@ def read_report(session: Session, storage: Storage, job_id: str) -> dict[str, An
     return report if isinstance(report, dict) else None
 
 
-def _recommend(rows: Sequence[Measurement], report: dict[str, Any] | None) -> list[Recommendation]:
+def _recommend(
+    rows: Sequence[Measurement], files: Sequence[ShippableFile], accepted_drop: float
+) -> list[Recommendation]:
     timings = [
         Timing(
             device=row.device,
@@ -65,7 +69,7 @@ def _recommend(rows: Sequence[Measurement], report: dict[str, Any] | None) -> li
         )
         for row in sorted(rows, key=lambda row: row.created_at)
     ]
-    found = recommend(files_of(report or {}), timings)
+    found = recommend(files, timings, accepted_drop=accepted_drop)
     return sorted(found, key=lambda each: each.device)
 
 

@@ -13,7 +13,6 @@ from tests.support.models import create_model
 from tests.ttm_core import factories
 from ttm_core.models.weights import write_safetensors
 from ttm_core.pipeline.distill import distill
-from ttm_core.report import costs
 from ttm_core.spec import recipes
 from ttm_core.spec.job import DistillSpec
 from ttm_core.spec.method.methods import KnowledgeDistillation, TransformedTeacherMatching
@@ -240,9 +239,7 @@ QUICK = (("cifar100", "cifar/wrn_40_2"), ("imagenet", "deit3_small_patch16_224")
     ("benchmark", "teacher"),
     [pytest.param(*pair, marks=[] if pair in QUICK else pytest.mark.thorough) for pair in BY_TEACHER],
 )
-def test_each_pair_runs(benchmark, teacher, tmp_path, monkeypatch):
-    # Measuring the models' speed would take half of the time, and the tests of reports cover it.
-    monkeypatch.setattr(costs, "_median_seconds", lambda *expanded: 0.001)
+def test_each_pair_runs(benchmark, teacher, tmp_path):
     size = SIZES[benchmark]
     data = factories.digits_folder(tmp_path / "data", classes=2, each=3, size=size)
     checkpoint = made_teacher(tmp_path / "teacher.safetensors", teacher, size)

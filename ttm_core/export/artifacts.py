@@ -19,7 +19,7 @@ from ttm_core.report.costs import describe_device, describe_model
 from ttm_core.report.page import page
 from ttm_core.report.schema import ExportedFile, Model, Report, Run, SplitScores
 from ttm_core.spec.events import Artifact, Estimate, Event, Result
-from ttm_core.spec.job import DistillSpec, Normalization
+from ttm_core.spec.job import DistillSpec, ExportName, Normalization
 from ttm_core.spec.speed.verdict import ShippableFile, files_of, recommend
 from ttm_core.spec.structure import ModelStructure
 
@@ -105,9 +105,15 @@ def _report(training: TrainingResult, path: Path, on_event: Callable[[Event], No
     assert evaluated is not None, "read_dataset holds images out where there is no validation split"
     scores = (training.test if dataset.test else None) or training.validation
     source = ExportSource(
-        student, dataset.train, "test" if dataset.test else "validation", evaluated, top1=scores.student.top1
+        student=student,
+        train=dataset.train,
+        validation=dataset.validation or evaluated,
+        split="test" if dataset.test else "validation",
+        evaluated=evaluated,
+        top1=scores.student.top1,
     )
-    exports = write_exports(source, spec.exports, path.parent, on_event)
+    formats: list[ExportName] = [name for name in spec.exports if name != "onnx_int8" or spec.quantize.mode != "none"]
+    exports = write_exports(source, formats, path.parent, on_event)
     measured = measure_exports(path.parent, exports, training.teachers, on_event)
     return Report(
         name=spec.name,
@@ -121,7 +127,11 @@ def _report(training: TrainingResult, path: Path, on_event: Callable[[Event], No
         measurements=measured.student,
         teacher_measurements=measured.teacher,
         profiles=measured.profiles,
-        recommendations=recommend(_shippable(exports), [each.timing for each in measured.student]),
+        recommendations=recommend(
+            _shippable(exports),
+            [each.timing for each in measured.student],
+            accepted_drop=spec.quantize.accept_drop,
+        ),
         run=Run(
             method=spec.method.kind,
             epochs=spec.training.epochs,

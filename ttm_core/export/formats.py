@@ -31,10 +31,11 @@ _LONGEST_REASON = 300
 
 @dataclass(frozen=True)
 class ExportSource:
-    """A student on the CPU, with the images to calibrate and to evaluate its exports, and its top-1 on the latter."""
+    """A student on the CPU, and the images that calibrate, choose and evaluate its exports. `top1` is on the last."""
 
     student: Student
     train: Split
+    validation: Split
     split: Literal["validation", "test"]
     evaluated: Split
     top1: float
@@ -73,7 +74,7 @@ def write_exports(
 
 def _write(source: ExportSource, name: ExportName, folder: Path) -> ExportedFile:
     path = folder / FILES[name]
-    difference = top1 = images = None
+    difference = top1 = quantization = None
     precision: Precision | None = None
     match name:
         case "timm":
@@ -86,7 +87,7 @@ def _write(source: ExportSource, name: ExportName, folder: Path) -> ExportedFile
             if not float_onnx.exists():
                 _write_onnx(source, float_onnx)
             pixels = without_normalization(source.student.preprocess)
-            images = write_int8(float_onnx, path, source.train, pixels)
+            quantization = write_int8(float_onnx, path, source.train, source.validation, pixels)
             accuracy = evaluate(
                 OnnxModel(path), source.evaluated, pixels, size=pixels.image_size, device=torch.device("cpu")
             )
@@ -101,7 +102,7 @@ def _write(source: ExportSource, name: ExportName, folder: Path) -> ExportedFile
         precision=precision,
         top1=top1,
         split=source.split if top1 is not None else None,
-        calibration_images=images,
+        quantization=quantization,
     )
 
 

@@ -1,67 +1,63 @@
-"""Exports the student to int8 ONNX by static post-training quantization."""
+"""Exports the student to int8 ONNX by post-training quantization."""
 
-import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from onnxruntime.quantization import (  # type: ignore[import-untyped]
-    CalibrationDataReader,
-    QuantFormat,
-    QuantType,
-    quantize_static,
-)
-from onnxruntime.quantization.shape_inference import quant_pre_process  # type: ignore[import-untyped]
+from torch import Tensor
 
 from ttm_core.data.dataset import Split
-from ttm_core.export.onnx import INPUT
 from ttm_core.models.preprocess import Preprocess
+from ttm_core.quantization.post_training import Candidate, quantize
+from ttm_core.report.schema import Quantization, QuantizationCandidate
 
-CALIBRATION_IMAGES = 256
+CALIBRATION_IMAGES, VALIDATION_IMAGES = 256, 512
 _BATCH = 32
 
 
-def write_int8(float_onnx: Path, path: Path, train: Split, pixels: Preprocess) -> int:
+def write_int8(float_onnx: Path, path: Path, train: Split, validation: Split, pixels: Preprocess) -> Quantization:
     """Quantizes an exported ONNX file: int8 weights per channel, uint8 activations, in the QDQ format.
 
-    Activation ranges are the minimum and maximum over up to 256 full, unaugmented training images.
-
-    Returns:
-        The number of calibration images.
+    Up to 256 full, unaugmented training images set the ranges of activations in several ways; up to 512 validation
+    images decide between them.
     """
-    indices = _spread(train.indices, CALIBRATION_IMAGES)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        prepared = Path(folder) / "prepared.onnx"
-        quant_pre_process(float_onnx, prepared)
-        quantize_static(
-            prepared,
-            path,
-            _Reader(train, indices, pixels),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            activation_type=QuantType.QUInt8,
-        )
-    return len(indices)
+    calibration = _Batches.read(train, CALIBRATION_IMAGES, pixels)
+    chosen_by = _Batches.read(validation, VALIDATION_IMAGES, pixels)
+    found = quantize(float_onnx, path, calibration, chosen_by)
+    return Quantization(
+        calibration_images=len(calibration.images),
+        validation_images=len(chosen_by.images),
+        chosen=_described(found.chosen),
+        tried=[_described(each) for each in found.tried],
+    )
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped
-    def __init__(self, train: Split, indices: NDArray[np.int64], pixels: Preprocess) -> None:
-        self._batches = self._read(train, indices, pixels)
+@dataclass(frozen=True)
+class _Batches:
+    """Images that can be iterated several times; stored as uint8, a quarter of their size as floats."""
 
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        return next(self._batches, None)
+    images: Tensor
+    pixels: Preprocess
 
-    @staticmethod
-    def _read(train: Split, indices: NDArray[np.int64], pixels: Preprocess) -> Iterator[dict[str, NDArray[np.float32]]]:
-        for start in range(0, len(indices), _BATCH):
-            batch = train.images.center_squares(indices[start : start + _BATCH], pixels.image_size)
-            yield {INPUT: np.ascontiguousarray(pixels(batch).numpy())}
+    @classmethod
+    def read(cls, split: Split, count: int, pixels: Preprocess) -> "_Batches":
+        """Up to `count` images of a split at even distances, since image folders are sorted by class."""
+        indices = split.indices
+        if len(indices) > count:
+            indices = indices[np.linspace(0, len(indices) - 1, count).round().astype(np.int64)]
+        parts = [
+            split.images.center_squares(indices[start : start + _BATCH], pixels.image_size)
+            for start in range(0, len(indices), _BATCH)
+        ]
+        return cls(torch.cat(parts), pixels)
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        for batch in self.images.split(_BATCH):
+            yield np.ascontiguousarray(self.pixels(batch).numpy())
 
 
-def _spread(indices: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Up to `count` indices at even distances, since image folders are sorted by class."""
-    if len(indices) <= count:
-        return indices
-    return indices[np.linspace(0, len(indices) - 1, count).round().astype(np.int64)]
+def _described(candidate: Candidate) -> QuantizationCandidate:
+    return QuantizationCandidate.model_validate(asdict(candidate))

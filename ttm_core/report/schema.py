@@ -128,6 +128,24 @@ class Run(_Part):
     )
 
 
+class QuantizationCandidate(_Part):
+    """An int8 file that was compared with the float32 file on validation images."""
+
+    calibration: str = Field(description="How ranges of activations were set: min_max, percentile, mse or entropy.")
+    float_layers: list[str] = Field(description="Layers that stay in float32.")
+    agreement: float = Field(description="Share of images with the float32 file's class.")
+    error: float = Field(description="Mean squared difference of the logits, divided by their variance.")
+
+
+class Quantization(_Part):
+    """How an int8 file was chosen."""
+
+    calibration_images: int = Field(description="Training images that set the ranges of activations.")
+    validation_images: int
+    chosen: QuantizationCandidate
+    tried: list[QuantizationCandidate]
+
+
 class ExportedFile(_Part):
     """One export format of the student, or the reason why it is missing."""
 
@@ -142,7 +160,7 @@ class ExportedFile(_Part):
         description="Top-1 accuracy on `split`. The float32 ONNX file has the student's: their logits are equal.",
     )
     split: Literal["validation", "test"] | None = None
-    calibration_images: int | None = None
+    quantization: Quantization | None = Field(None, description="Of an int8 file.")
 
 
 class Report(_Part):

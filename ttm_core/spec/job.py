@@ -13,6 +13,7 @@ from ttm_core.spec.base import Spec, by_name, or_short
 from ttm_core.spec.dataset import AugmentationSpec, DatasetSpec, Pixels, mixes
 from ttm_core.spec.method.methods import MethodSpec, WeightedTransformedTeacherMatching
 from ttm_core.spec.optimizer.optimizers import Cosine, EmaSpec, GradientClipping, OptimizerSpec, ScheduleSpec, Sgd
+from ttm_core.spec.quantize import QuantizeSpec
 
 Channels = Annotated[list[float], Field(min_length=1, max_length=4)]
 Uri = Annotated[str, Field(min_length=1, max_length=2048)]
@@ -248,6 +249,7 @@ class DistillSpec(Spec):
         default_factory=lambda: WeightedTransformedTeacherMatching.model_validate({})
     )
     training: TrainingSpec = TrainingSpec()
+    quantize: QuantizeSpec = QuantizeSpec()
     exports: Annotated[list[ExportName], Field(max_length=3)] = Field(
         ["timm", "onnx", "onnx_int8"],
         description="Export formats in addition to student.safetensors: a folder for timm, ONNX, and int8 ONNX.",

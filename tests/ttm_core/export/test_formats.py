@@ -67,7 +67,8 @@ def images(count: int, size: int, channels: int = 3) -> Split:
 
 def source(student: Student) -> ExportSource:
     size, channels = student.preprocess.image_size, student.preprocess.channels
-    return ExportSource(student, images(40, size, channels), "validation", images(12, size, channels), top1=0.5)
+    held_out = images(12, size, channels)
+    return ExportSource(student, images(40, size, channels), held_out, "validation", held_out, top1=0.5)
 
 
 @pytest.mark.parametrize("name", [*SMALL, *(pytest.param(name, marks=pytest.mark.thorough) for name in LARGE)])
@@ -133,7 +134,10 @@ def test_int8_has_a_quarter_of_the_size_and_its_own_accuracy(tmp_path: Path) -> 
     assert form.size is not None
     assert exact.size is not None
     assert form.size < 0.4 * exact.size
-    assert (form.calibration_images, form.split) == (40, "validation")
+    assert form.quantization is not None
+    assert (form.quantization.calibration_images, form.split) == (40, "validation")
+    assert {each.calibration for each in form.quantization.tried} == {"min_max", "percentile", "mse", "entropy"}
+    assert form.quantization.chosen.agreement == max(each.agreement for each in form.quantization.tried)
     session = onnxruntime.InferenceSession(tmp_path / "student-int8.onnx")
     split = images(12, 32)
     pixels = split.images.center_squares(split.indices, 32).numpy().astype(np.float32) / 255

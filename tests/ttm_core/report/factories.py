@@ -2,7 +2,18 @@
 
 from typing import Any
 
-from ttm_core.report.schema import ClassScores, Device, ExportedFile, Model, Report, Run, Scores, SplitScores
+from ttm_core.report.schema import (
+    ClassScores,
+    Device,
+    ExportedFile,
+    Model,
+    Quantization,
+    QuantizationCandidate,
+    Report,
+    Run,
+    Scores,
+    SplitScores,
+)
 from ttm_core.spec.speed.measurement import FileMeasurement, FileProfile, PartTime
 from ttm_core.spec.speed.verdict import files_of, recommend
 
@@ -49,6 +60,7 @@ def split(names: list[str], *, with_teacher: bool = True) -> SplitScores:
 
 
 def report(names: list[str], *, with_teacher: bool = True, **fields: Any) -> Report:
+    candidate = QuantizationCandidate(calibration="mse", float_layers=["fc/Gemm"], agreement=0.99, error=0.01)
     defaults: dict[str, Any] = {
         "name": "a job",
         "student": model(),
@@ -73,7 +85,9 @@ def report(names: list[str], *, with_teacher: bool = True, **fields: Any) -> Rep
                 precision="int8",
                 top1=0.4567,
                 split="test",
-                calibration_images=256,
+                quantization=Quantization(
+                    calibration_images=256, validation_images=512, chosen=candidate, tried=[candidate]
+                ),
             ),
             ExportedFile(format="timm", file="student-timm.zip", reason="an <i>operator</i> is not known"),
         ],

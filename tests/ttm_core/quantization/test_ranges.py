@@ -1,0 +1,69 @@
+"""Ranges of activations by each calibration method."""
+
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from onnx import helper, numpy_helper
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from tests.ttm_measure.factories import save
+from ttm_core.quantization.ranges import ActivationStatistics, Calibration
+
+METHODS = get_args(Calibration)
+
+
+@pytest.fixture
+def identity(tmp_path: Path) -> Path:
+    """A convolution that returns its input, so that activations are known."""
+    weight = numpy_helper.from_array(np.ones((1, 1, 1, 1), np.float32), "w")
+    node = helper.make_node("Conv", ["image", "w"], ["logits"], name="conv/Conv")
+    save(tmp_path / "float.onnx", [node], [weight], shape=("batch", 1, 64, 64))
+    quant_pre_process(tmp_path / "float.onnx", tmp_path / "prepared.onnx")
+    return tmp_path / "prepared.onnx"
+
+
+def batches(*, outlier: float = 1.0) -> list[np.ndarray]:
+    random = np.random.default_rng(0)
+    found = [random.normal(0, 0.1, (8, 1, 64, 64)).astype(np.float32).clip(-1, 1) for _ in range(3)]
+    found[1][0, 0, 0, 0] = outlier
+    return found
+
+
+def test_min_max_is_exact_over_all_batches(identity):
+    data = batches(outlier=7.5)
+    (low, high) = ActivationStatistics(identity, data).ranges("min_max")["logits"]
+    assert (low, high) == (pytest.approx(min(b.min() for b in data)), 7.5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_ranges_are_never_wider_than_the_values(identity, method):
+    statistics = ActivationStatistics(identity, batches(outlier=7.5))
+    full = statistics.ranges("min_max")
+    for name, (low, high) in statistics.ranges(method).items():
+        assert full[name][0] <= low < high <= full[name][1]
+
+
+def squared_error(values: np.ndarray, low: float, high: float) -> float:
+    step = (high - low) / 255
+    quantized = (np.round((values - low) / step).clip(0, 255)) * step + low
+    return float(((quantized - values) ** 2).mean())
+
+
+def test_least_squares_clips_outliers_and_reduces_the_error(identity):
+    data = batches(outlier=1.5)
+    statistics = ActivationStatistics(identity, data)
+    values = np.concatenate(data)
+    full, clipped = statistics.ranges("min_max")["logits"], statistics.ranges("mse")["logits"]
+    assert clipped[1] < full[1]
+    assert squared_error(values, *clipped) < squared_error(values, *full)
+
+
+def test_percentile_ignores_a_single_outlier(identity):
+    assert ActivationStatistics(identity, batches(outlier=100.0)).ranges("percentile")["logits"][1] < 10
+
+
+def test_equal_data_give_equal_ranges(identity):
+    first, second = (ActivationStatistics(identity, batches()) for _ in range(2))
+    assert all(first.ranges(method) == second.ranges(method) for method in METHODS)
