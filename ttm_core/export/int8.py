@@ -35,6 +35,12 @@ def write_int8(float_onnx: Path, path: Path, train: Split, validation: Split, pi
     )
 
 
+def write_uncompared_int8(float_onnx: Path, path: Path, train: Split, pixels: Preprocess) -> None:
+    """Quantizes an exported ONNX file in one way, to measure its speed and size and not its accuracy."""
+    images = _Batches.read(train, CALIBRATION_IMAGES, pixels)
+    quantize(float_onnx, path, images, images, calibrations=["min_max"], float_layers=False)
+
+
 @dataclass(frozen=True)
 class _Batches:
     """Images that can be iterated several times; stored as uint8, a quarter of their size as floats."""

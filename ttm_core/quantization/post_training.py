@@ -55,6 +55,7 @@ def quantize(
     validation: Iterable[Pixels],
     *,
     calibrations: Sequence[Calibration] = CALIBRATIONS,
+    float_layers: bool = True,
     on_candidate: Callable[[Candidate], None] = lambda candidate: None,
 ) -> Quantized:
     """Writes the int8 file that agrees best with the float32 file on the validation images.
@@ -69,12 +70,13 @@ def quantize(
         calibration: batches of training images that set the ranges of activations.
         validation: batches of images to choose by; iterated once for each candidate.
         calibrations: calibration methods to try.
+        float_layers: whether layers may stay in float32.
         on_candidate: called for each candidate that was compared on all validation images.
     """
     with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
         search = _Search(float_onnx, Path(temporary), calibration, validation, on_candidate)
         best = max((search.candidate(method) for method in calibrations), key=_quality)
-        if best.agreement < _ENOUGH_AGREEMENT:
+        if float_layers and best.agreement < _ENOUGH_AGREEMENT:
             ranked = search.sensitive_layers(best.calibration)
             kept = [search.candidate(best.calibration, ranked[:count]) for count in _counts(len(ranked))]
             best = max([best, *kept], key=_quality)

@@ -11,7 +11,7 @@ import onnxruntime  # type: ignore[import-untyped]
 import torch
 from torch import nn
 
-from ttm_core.export.int8 import write_int8
+from ttm_core.export.int8 import write_uncompared_int8
 from ttm_core.export.onnx import without_normalization, write_onnx
 from ttm_core.export.student import Student
 from ttm_core.models.build import build
@@ -116,7 +116,7 @@ def _build_and_measure(
     write_onnx(Student(model, structure, run.dataset.class_names, preprocess, metadata), float_file, pixels)
     files = {"fp32": float_file}
     few = replace(train, indices=train.indices[:_CALIBRATION_IMAGES])
-    if _try(lambda: write_int8(float_file, int8_file, few, without_normalization(preprocess)), context):
+    if _try(lambda: write_uncompared_int8(float_file, int8_file, few, without_normalization(preprocess)), context):
         files["int8"] = int8_file
     measured = compare(list(files.values()), relative_error=_RELATIVE_ERROR, seconds=_MEASURED_SECONDS)
     return CandidateScreened(
