@@ -53,7 +53,17 @@ from ttm_client.models.resources import (
     Webhook,
     Worker,
 )
-from ttm_client.options import JobChanges, JobFilters, JobOptions, WebhookChanges
+from ttm_client.models.studies import (
+    Difference,
+    Study,
+    StudyCandidate,
+    StudyOption,
+    StudyPlan,
+    StudyRecommendation,
+    StudyReplay,
+    StudySummary,
+)
+from ttm_client.options import JobChanges, JobFilters, JobOptions, StudyOptions, WebhookChanges
 from ttm_client.students import Student, load_student
 from ttm_client.synchronous.client import Client
 
@@ -72,6 +82,7 @@ __all__ = [
     "ConnectionFailed",
     "Delivery",
     "Device",
+    "Difference",
     "Dryrun",
     "Failure",
     "FieldError",
@@ -106,6 +117,14 @@ __all__ = [
     "ServerError",
     "StoreHost",
     "Student",
+    "Study",
+    "StudyCandidate",
+    "StudyOption",
+    "StudyOptions",
+    "StudyPlan",
+    "StudyRecommendation",
+    "StudyReplay",
+    "StudySummary",
     "TeacherStore",
     "Unavailable",
     "Upload",

@@ -31,6 +31,36 @@ class JobOptions(TypedDict, total=False):
     deadline: float | datetime | str
 
 
+class StudyOptions(TypedDict, total=False):
+    """Optional fields of a study, as in `POST /studies`.
+
+    >>> options: StudyOptions = {"students": ["resnet18"], "goal": "smallest", "seeds": 1}
+    >>> limits = {"retention": 0.97}
+    >>> client.studies.create(teacher="job:" + done.id, dataset=dataset, limits=limits, **options).goal
+    'smallest'
+    """
+
+    name: str
+    tags: list[str]
+    goal: Literal["smallest", "fastest", "most_accurate"]
+    students: Literal["auto"] | Sequence[str | Mapping[str, Any]]
+    search: Mapping[str, Any]
+    method: Part
+    training: Mapping[str, Any]
+    budget: Mapping[str, Any]
+    seeds: int
+    seed: int
+    baseline: bool
+    screen_only: bool
+    exports: list[str]
+    priority: int
+    queue: str
+    device: Literal["cpu", "cuda"]
+    device_memory_bytes: int
+    max_attempts: int
+    deadline: float | datetime | str
+
+
 class JobChanges(TypedDict, total=False):
     """Fields of a job that can change at any time. A `name` of None removes the name.
 
@@ -65,7 +95,7 @@ class WebhookChanges(TypedDict, total=False):
 
 class JobFilters(TypedDict, total=False):
     """Which jobs a list holds: `name` is a job's whole name, `teacher` and `dataset` are addresses,
-    `owner` is the name of a key.
+    `owner` is the name of a key, `study` the id of a study.
 
     >>> filters: JobFilters = {"dataset": dataset, "created_after": "2020-01-01T00:00:00Z"}
     >>> len(list(client.jobs.list(**filters)))
@@ -76,6 +106,7 @@ class JobFilters(TypedDict, total=False):
     teacher: str
     dataset: str
     owner: str
+    study: str
     created_after: datetime | str
     created_before: datetime | str
 
@@ -91,5 +122,12 @@ def spec_of(
     """The body of `POST /jobs`."""
     parts = {"dataset": dataset, "student": student, "teacher": teacher, "recipe": recipe}
     spec = {name: part for name, part in parts.items() if part is not None} | dict(options)
+    deadline = spec.get("deadline")
+    return spec | {"deadline": deadline.isoformat()} if isinstance(deadline, datetime) else spec
+
+
+def study_of(dataset: Part, teacher: Part, limits: Mapping[str, Any], options: StudyOptions) -> dict[str, Any]:
+    """The body of `POST /studies`."""
+    spec: dict[str, Any] = {"dataset": dataset, "teacher": teacher, "limits": dict(limits), **options}
     deadline = spec.get("deadline")
     return spec | {"deadline": deadline.isoformat()} if isinstance(deadline, datetime) else spec

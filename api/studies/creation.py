@@ -31,6 +31,7 @@ def plan_of(spec: StudySpec) -> Plan:
         candidates=spec.budget.candidates,
         baseline=spec.baseline,
         stored_logits=spec.method.requirements.stored_logits_suffice and spec.training.teacher_logits != "online",
+        screen_only=spec.screen_only,
         device_hours=spec.budget.device_hours,
     )
 

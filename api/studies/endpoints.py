@@ -18,11 +18,11 @@ from api.studies import service
 from api.studies.schemas import (
     CandidateList,
     FrontOut,
-    Recommendation,
     ReplayOut,
     StudyDryrun,
     StudyOut,
     StudyPage,
+    StudyRecommendation,
     StudyRequest,
 )
 from api.studies.validation import dry_run
@@ -182,7 +182,7 @@ def studies_front(study_id: StudyId, engine: EngineDep) -> FrontOut:
     summary="Show the recommended student",
     responses=problems(StudyNotFound, StudyNotFinished),
 )
-def studies_recommendation(study_id: StudyId, engine: EngineDep) -> Recommendation:
+def studies_recommendation(study_id: StudyId, engine: EngineDep) -> StudyRecommendation:
     """The recommended student with its job, its accuracy, and its comparison with the other finalists."""
     with read_scope(engine) as session:
         found = service.get(session, study_id).recommendation

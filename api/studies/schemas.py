@@ -99,7 +99,7 @@ class Comparison(BaseModel):
     difference: Difference | None
 
 
-class Recommendation(Option):
+class StudyRecommendation(Option):
     """The recommended student."""
 
     job: str | None = Field(description="Id of its job with the best validation accuracy: the student to download.")
@@ -133,7 +133,7 @@ class Costs(BaseModel):
 class StudyResult(BaseModel):
     """The result of a study."""
 
-    recommendation: Recommendation
+    recommendation: StudyRecommendation
     front: list[Option] = Field(
         description="The files that no other matches or exceeds in accuracy, size and latency; the smallest first."
     )
@@ -177,7 +177,7 @@ class StudySummary(BaseModel):
     stage: Stage
     goal: Literal["smallest", "fastest", "most_accurate"]
     limits: dict[str, Any]
-    recommendation: Recommendation | None
+    recommendation: StudyRecommendation | None
     failure: StudyFailure | None
     blocked_reason: str | None = Field(description="Why the study does not continue, such as a quota.")
     priority: int

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from sqlalchemy import Engine
 
-from tests.support.runs import STUDENT_SHA256
+from tests.support.runs import STUDENT_BYTES, STUDENT_SHA256
 from tests.support.studies import candidates_of, jobs_of
 from ttm_core.spec import catalogue
 from ttm_jobs.database.engine import session_scope
@@ -14,15 +14,19 @@ from ttm_jobs.repositories.jobs import leases, lifecycle
 from ttm_jobs.repositories.run_data.artifacts import STUDENT, PublishedFile
 from ttm_jobs.repositories.studies import candidates
 from ttm_jobs.states import JobState
+from ttm_jobs.storage import Storage
 from ttm_jobs.studies.facts import JobKind
 
 
-def end_jobs(engine: Engine, study_id: str) -> int:
-    """Ends all queued jobs of a study, or pauses them at the end of their rung. Returns their number."""
+def end_jobs(engine: Engine, study_id: str, storage: Storage | None = None) -> int:
+    """Ends all queued jobs of a study, or pauses them at the end of their rung. Returns their number.
+
+    Students are written to the `storage`, if it is given.
+    """
     waiting = [job for job in jobs_of(engine, study_id) if job.state is JobState.QUEUED]
     rows = candidates_of(engine, study_id)
     for job in waiting:
-        _end(engine, job, rows)
+        _end(engine, job, rows, storage)
     return len(waiting)
 
 
@@ -32,7 +36,7 @@ def accuracy(job: Job, epoch: int) -> float:
     return round(0.95 - 10 / size**0.5 - 0.2 / epoch - 0.1 * job.baseline + 0.001 * job.study_seed, 6)
 
 
-def _end(engine: Engine, job: Job, rows: list[StudyCandidate]) -> None:
+def _end(engine: Engine, job: Job, rows: list[StudyCandidate], storage: Storage | None) -> None:
     with session_scope(engine) as session:
         lease = leases.claim(session, job.id, "worker-1", duration=timedelta(minutes=1))
     assert lease is not None
@@ -50,7 +54,9 @@ def _end(engine: Engine, job: Job, rows: list[StudyCandidate]) -> None:
                 lifecycle.paused_after_epoch(session, row, epoch, accuracy(job, epoch))
             case JobKind.DISTILL:
                 key = f"jobs/{job.id}/{lease.epoch}/{STUDENT}"
-                file = PublishedFile(STUDENT, key, "application/octet-stream", 1, STUDENT_SHA256)
+                if storage is not None:
+                    storage.put(key, [STUDENT_BYTES])
+                file = PublishedFile(STUDENT, key, "application/octet-stream", len(STUDENT_BYTES), STUDENT_SHA256)
                 lifecycle.succeeded(session, row, result=_result(job), files=[file])
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from sqlalchemy import Engine
 
 import ttm_client
 from tests.api.conftest import make_settings
@@ -21,6 +22,8 @@ from tests.support.api_server import served
 from tests.support.asynchronous import run_async
 from tests.support.factories import create_job
 from tests.support.runs import claim, fail, succeed, train
+from tests.support.studies import advance, create_study, study_of
+from tests.support.study_jobs import end_jobs
 from ttm_client import AsyncClient, Client
 from ttm_client.codegen.reference import public_names
 from ttm_core.export.student import save_student
@@ -35,7 +38,8 @@ from ttm_jobs.repositories import workers
 from ttm_jobs.repositories.run_data import teacher_stores
 from ttm_jobs.repositories.run_data.teacher_stores import LocalStore
 from ttm_jobs.settings import Settings
-from ttm_jobs.storage import build_storage
+from ttm_jobs.storage import Storage, build_storage
+from ttm_jobs.studies.states import ENDED
 
 REPORT = b'{"student": {"parameters": 11689512}}'
 CHECKER = doctest.OutputChecker()
@@ -99,6 +103,18 @@ def client(service: tuple[str, Settings]) -> Iterator[Client]:
         yield client
 
 
+_OF_STUDIES = ("tud", "Difference")
+
+
+def _ended_study(engine: Engine, storage: Storage, dataset: str) -> str:
+    """A study that has succeeded."""
+    study_id = create_study(engine, dataset, name="kiosk")
+    while study_of(engine, study_id).state not in ENDED:
+        advance(engine)
+        end_jobs(engine, study_id, storage)
+    return study_id
+
+
 @pytest.fixture
 def namespace(
     service: tuple[str, Settings],
@@ -107,6 +123,7 @@ def namespace(
     trained: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> dict[str, Any]:
     """The names that examples use: four jobs, a worker, a teacher store, local files, and the service at TTM_URL."""
     url, settings = service
@@ -131,8 +148,12 @@ def namespace(
         found = LocalStore("1f" * 32, "float16", 96_000_000, 48_000, now(session))
         teacher_stores.report(session, "gpu-7", "/work", [found])
         teacher_stores.used(session, session.get_one(Job, done), [found.digest], cache_hits=24_000, forwards=1_000)
+    study = None
+    if any(word in request.node.callspec.params["name"] for word in _OF_STUDIES):
+        study = client.studies.get(_ended_study(engine, storage, dataset))
     engine.dispose()
     return {
+        "study": study,
         **{name: getattr(ttm_client, name) for name in ttm_client.__all__},
         **dict(
             zip(

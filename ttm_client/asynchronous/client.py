@@ -8,6 +8,7 @@ from ttm_client.asynchronous.resources.keys import AsyncKeys
 from ttm_client.asynchronous.resources.measurements import AsyncDevices, AsyncMeasurements
 from ttm_client.asynchronous.resources.operations import AsyncQueue, AsyncTeacherStores, AsyncWorkers
 from ttm_client.asynchronous.resources.registry import AsyncDatasets, AsyncTeachers
+from ttm_client.asynchronous.resources.studies import AsyncStudies
 from ttm_client.asynchronous.resources.uploads import AsyncUploads
 from ttm_client.asynchronous.resources.webhooks import AsyncWebhooks
 from ttm_client.asynchronous.transport import AsyncTransport
@@ -31,6 +32,7 @@ class AsyncClient:
         self._transport = AsyncTransport(base_url, api_key, timeout=timeout)
         self.base_url = self._transport.base_url
         self.jobs = AsyncJobs(self._transport)
+        self.studies = AsyncStudies(self._transport)
         self.uploads = AsyncUploads(self._transport)
         self.teachers = AsyncTeachers(self._transport)
         self.datasets = AsyncDatasets(self._transport)

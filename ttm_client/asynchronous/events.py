@@ -1,4 +1,4 @@
-"""A job's event stream across dropped connections."""
+"""The event stream of a job or a study across dropped connections."""
 
 import asyncio
 import json
@@ -10,18 +10,17 @@ import httpx2
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import ConnectionFailed, Unavailable
 from ttm_client.models.jobs import TERMINAL_STATES, JobEvent
-from ttm_client.protocol import job_path
 
 
 async def follow(
-    transport: AsyncTransport, job_id: str, *, last_event_id: str | None = None, reconnect_timeout: float = 300.0
+    transport: AsyncTransport, path: str, *, last_event_id: str | None = None, reconnect_timeout: float = 300.0
 ) -> AsyncIterator[JobEvent]:
-    """Yields each event after `last_event_id` once and in order, until the job has ended.
+    """Yields each event of the stream at `path` after `last_event_id` once and in order, until the job or study has
+    ended.
 
     Reconnects from the last event after a dropped connection. Raises ConnectionFailed after `reconnect_timeout` seconds
     without a connection.
     """
-    path = job_path(job_id) + "/events"
     lost_since: float | None = None
     attempt = 0
     while True:

@@ -8,6 +8,8 @@ from ttm_client.cli.bench import command as benchmark
 from ttm_client.cli.jobs import compare, control, download, list, logs, show, submit, watch
 from ttm_client.cli.output import EXIT_CODES
 from ttm_client.cli.resources import catalogue, devices, inspect, queue, registry, teacher_stores, uploads, webhooks
+from ttm_client.cli.studies import commands as studies
+from ttm_client.cli.studies import submit as study_submit
 
 # Each entry point names a function that takes the Typer app and adds commands to it.
 COMMANDS_GROUP = "ttm.commands"
@@ -39,8 +41,10 @@ for command in (
     catalogue.architectures,
     catalogue.recipes,
     teacher_stores.stores,
+    study_submit.candidates,
 ):
     app.command(epilog=EXIT_CODES)(command)
+app.add_typer(studies.app, name="study")
 app.add_typer(registry.teachers, name="teachers")
 app.add_typer(registry.datasets, name="datasets")
 app.add_typer(uploads.app, name="uploads")

@@ -24,10 +24,12 @@ The client retries idempotent requests up to five times while the service is una
 
 In the examples, `client` is a connected `Client`; `queued`, `running`, `failed` and `done` are jobs in those states;
 `dataset` is a dataset's address, `trained` the path of a student, `image` a PIL image, and `busy` a client of an
-overloaded service. The service has one idle worker and one teacher store, both on the host gpu-7.
+overloaded service. In examples of studies, `study` is a study that has succeeded. The service has one idle worker and
+one teacher store, both on the host gpu-7.
 """
 _RESOURCES = (
     "jobs",
+    "studies",
     "uploads",
     "teachers",
     "datasets",

@@ -156,6 +156,8 @@ class JobSummary(ApiModel):
     """
 
     id: str
+    kind: str = "distill"
+    study: dict[str, Any] | None = None
     name: str | None
     tags: tuple[str, ...] = ()
     owner: str | None = None
@@ -228,7 +230,7 @@ class Attempt(ApiModel):
 
 
 class JobEvent(ApiModel):
-    """One event of a job's event stream. `data` depends on `kind`.
+    """One event of the event stream of a job or a study. `data` depends on `kind`.
 
     >>> event = next(client.jobs.events(done.id))
     >>> event.kind, event.data["state"]

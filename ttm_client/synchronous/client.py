@@ -10,6 +10,7 @@ from ttm_client.synchronous.resources.keys import Keys
 from ttm_client.synchronous.resources.measurements import Devices, Measurements
 from ttm_client.synchronous.resources.operations import Queue, TeacherStores, Workers
 from ttm_client.synchronous.resources.registry import Datasets, Teachers
+from ttm_client.synchronous.resources.studies import Studies
 from ttm_client.synchronous.resources.uploads import Uploads
 from ttm_client.synchronous.resources.webhooks import Webhooks
 from ttm_client.synchronous.transport import Transport
@@ -32,6 +33,7 @@ class Client:
         self._transport = Transport(base_url, api_key, timeout=timeout)
         self.base_url = self._transport.base_url
         self.jobs = Jobs(self._transport)
+        self.studies = Studies(self._transport)
         self.uploads = Uploads(self._transport)
         self.teachers = Teachers(self._transport)
         self.datasets = Datasets(self._transport)

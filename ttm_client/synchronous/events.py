@@ -1,5 +1,5 @@
 # From asynchronous/events.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
-"""A job's event stream across dropped connections."""
+"""The event stream of a job or a study across dropped connections."""
 
 import json
 import time
@@ -9,19 +9,18 @@ import httpx2
 
 from ttm_client.errors import ConnectionFailed, Unavailable
 from ttm_client.models.jobs import TERMINAL_STATES, JobEvent
-from ttm_client.protocol import job_path
 from ttm_client.synchronous.transport import Transport
 
 
 def follow(
-    transport: Transport, job_id: str, *, last_event_id: str | None = None, reconnect_timeout: float = 300.0
+    transport: Transport, path: str, *, last_event_id: str | None = None, reconnect_timeout: float = 300.0
 ) -> Iterator[JobEvent]:
-    """Yields each event after `last_event_id` once and in order, until the job has ended.
+    """Yields each event of the stream at `path` after `last_event_id` once and in order, until the job or study has
+    ended.
 
     Reconnects from the last event after a dropped connection. Raises ConnectionFailed after `reconnect_timeout` seconds
     without a connection.
     """
-    path = job_path(job_id) + "/events"
     lost_since: float | None = None
     attempt = 0
     while True:

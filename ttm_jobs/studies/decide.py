@@ -51,9 +51,9 @@ class Reject:
 
 @dataclass(frozen=True)
 class Succeed:
-    """End the study with a result."""
+    """End the study with a result; without a recommendation if it only screens."""
 
-    recommendation: Recommendation
+    recommendation: Recommendation | None
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,10 @@ def decide(facts: Facts) -> Decision:
     if not feasible:
         nearest = limit_checks.nearest_misses(facts.plan.limits, facts.candidates)
         draft.actions.append(Fail("limits_unmet", _unmet(nearest, facts.candidates), nearest))
+        return draft.done("screen")
+    if facts.plan.screen_only:
+        draft.selected = [each.number for each in feasible]
+        draft.actions.append(Succeed(None))
         return draft.done("screen")
     draft.selected = _select(draft, feasible)
     if facts.plan.stored_logits and not _single_job(draft, JobKind.TEACHER, "storing the teacher's logits"):

@@ -49,6 +49,7 @@ class Plan:
     candidates: int = 27
     baseline: bool = True
     stored_logits: bool = True
+    screen_only: bool = False
     device_hours: float | None = None
 
 

@@ -194,3 +194,11 @@ def test_the_budget_thins_students_by_size() -> None:
         25,
         50,
     }
+
+
+def test_a_study_that_only_screens_trains_nothing() -> None:
+    study = a_study([100, 200, 300], replace(PLAN, screen_only=True, limits=Limits(bytes=250, precision="fp32")))
+    study.run(random.Random(0))
+    assert study.ended == Succeed(None)
+    assert [trial.kind for trial in study.trials.values()] == [JobKind.SCREEN]
+    assert set(study.rejected) == {3}

@@ -12,10 +12,9 @@ from ttm_client.asynchronous.download import download
 from ttm_client.asynchronous.events import follow
 from ttm_client.asynchronous.logs import follow_log
 from ttm_client.asynchronous.paging import pages
-from ttm_client.asynchronous.resources.uploads import AsyncUploads
+from ttm_client.asynchronous.specs import with_uploads
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import WaitTimeout
-from ttm_client.local_files import folder_uri, local_paths, replace_paths
 from ttm_client.models.jobs import Artifact, Attempt, Dryrun, Job, JobEvent, JobSummary, MetricPoint
 from ttm_client.models.metrics import Metrics
 from ttm_client.options import JobChanges, JobFilters, JobOptions, Part, as_query, spec_of
@@ -61,7 +60,7 @@ class AsyncJobs:
         >>> job.state, job.spec["method"]["gamma"], job.tags
         ('queued', 0.2, ('pets',))
         """
-        spec = await self._with_uploads(spec_of(dataset, student, teacher, recipe, options))
+        spec = await with_uploads(self._transport, spec_of(dataset, student, teacher, recipe, options))
         return await self._job("POST", "/jobs", spec, once=True)
 
     async def validate(
@@ -79,7 +78,7 @@ class AsyncJobs:
         >>> result.student.parameters
         278324
         """
-        spec = await self._with_uploads(spec_of(dataset, student, teacher, recipe, options))
+        spec = await with_uploads(self._transport, spec_of(dataset, student, teacher, recipe, options))
         answer = await self._transport.request("POST", "/jobs/validate", body=spec, once=True)
         return Dryrun.model_validate_json(answer.content)
 
@@ -97,7 +96,8 @@ class AsyncJobs:
     ) -> AsyncIterator[JobSummary]:
         """Yields jobs, newest first, in any of `states` and with all `tags`. Pages are requested as needed.
 
-        Further filters as in the API: `name`, `teacher`, `dataset`, `owner`, `created_after`, `created_before`.
+        Further filters as in the API: `name`, `teacher`, `dataset`, `owner`, `study`, `created_after`,
+        `created_before`.
 
         >>> [job.state async for job in client.jobs.list(states=("running", "failed"))]
         ['running', 'failed']
@@ -201,7 +201,8 @@ class AsyncJobs:
         >>> [event.data["state"] async for event in client.jobs.events(done.id) if event.kind == "state"]
         ['queued', 'running', 'succeeded']
         """
-        return follow(self._transport, job_id, last_event_id=last_event_id, reconnect_timeout=reconnect_timeout)
+        path = job_path(job_id) + "/events"
+        return follow(self._transport, path, last_event_id=last_event_id, reconnect_timeout=reconnect_timeout)
 
     async def metrics(self, job_id: str, *, names: tuple[str, ...] = (), after_step: int | None = None) -> Metrics:
         """Returns the metrics of a job by step: only `names` and only after `after_step`, if given. `.to_frame()`
@@ -309,14 +310,6 @@ class AsyncJobs:
         return await download(
             self._transport, artifact.href, Path(path), sha256=artifact.sha256, size=artifact.size, progress=progress
         )
-
-    async def _with_uploads(self, spec: dict[str, Any]) -> dict[str, Any]:
-        """The spec with local paths replaced by URIs."""
-        uploads = AsyncUploads(self._transport)
-        uris = {
-            path: folder_uri(path) or (await uploads.ensure(Path(path).expanduser())).uri for path in local_paths(spec)
-        }
-        return replace_paths(spec, uris.__getitem__)
 
     async def _job(self, method: str, path: str, body: Any = None, *, once: bool = False) -> Job:
         response = await self._transport.request(method, path, body=body, once=once)

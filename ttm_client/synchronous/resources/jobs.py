@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from ttm_client.errors import WaitTimeout
-from ttm_client.local_files import folder_uri, local_paths, replace_paths
 from ttm_client.models.jobs import Artifact, Attempt, Dryrun, Job, JobEvent, JobSummary, MetricPoint
 from ttm_client.models.metrics import Metrics
 from ttm_client.options import JobChanges, JobFilters, JobOptions, Part, as_query, spec_of
@@ -19,7 +18,7 @@ from ttm_client.synchronous.download import download
 from ttm_client.synchronous.events import follow
 from ttm_client.synchronous.logs import follow_log
 from ttm_client.synchronous.paging import pages
-from ttm_client.synchronous.resources.uploads import Uploads
+from ttm_client.synchronous.specs import with_uploads
 from ttm_client.synchronous.transport import Transport
 
 
@@ -61,7 +60,7 @@ class Jobs:
         >>> job.state, job.spec["method"]["gamma"], job.tags
         ('queued', 0.2, ('pets',))
         """
-        spec = self._with_uploads(spec_of(dataset, student, teacher, recipe, options))
+        spec = with_uploads(self._transport, spec_of(dataset, student, teacher, recipe, options))
         return self._job("POST", "/jobs", spec, once=True)
 
     def validate(
@@ -79,7 +78,7 @@ class Jobs:
         >>> result.student.parameters
         278324
         """
-        spec = self._with_uploads(spec_of(dataset, student, teacher, recipe, options))
+        spec = with_uploads(self._transport, spec_of(dataset, student, teacher, recipe, options))
         answer = self._transport.request("POST", "/jobs/validate", body=spec, once=True)
         return Dryrun.model_validate_json(answer.content)
 
@@ -97,7 +96,8 @@ class Jobs:
     ) -> Iterator[JobSummary]:
         """Yields jobs, newest first, in any of `states` and with all `tags`. Pages are requested as needed.
 
-        Further filters as in the API: `name`, `teacher`, `dataset`, `owner`, `created_after`, `created_before`.
+        Further filters as in the API: `name`, `teacher`, `dataset`, `owner`, `study`, `created_after`,
+        `created_before`.
 
         >>> [job.state for job in client.jobs.list(states=("running", "failed"))]
         ['running', 'failed']
@@ -201,7 +201,8 @@ class Jobs:
         >>> [event.data["state"] for event in client.jobs.events(done.id) if event.kind == "state"]
         ['queued', 'running', 'succeeded']
         """
-        return follow(self._transport, job_id, last_event_id=last_event_id, reconnect_timeout=reconnect_timeout)
+        path = job_path(job_id) + "/events"
+        return follow(self._transport, path, last_event_id=last_event_id, reconnect_timeout=reconnect_timeout)
 
     def metrics(self, job_id: str, *, names: tuple[str, ...] = (), after_step: int | None = None) -> Metrics:
         """Returns the metrics of a job by step: only `names` and only after `after_step`, if given. `.to_frame()`
@@ -307,12 +308,6 @@ class Jobs:
         return download(
             self._transport, artifact.href, Path(path), sha256=artifact.sha256, size=artifact.size, progress=progress
         )
-
-    def _with_uploads(self, spec: dict[str, Any]) -> dict[str, Any]:
-        """The spec with local paths replaced by URIs."""
-        uploads = Uploads(self._transport)
-        uris = {path: folder_uri(path) or (uploads.ensure(Path(path).expanduser())).uri for path in local_paths(spec)}
-        return replace_paths(spec, uris.__getitem__)
 
     def _job(self, method: str, path: str, body: Any = None, *, once: bool = False) -> Job:
         response = self._transport.request(method, path, body=body, once=once)

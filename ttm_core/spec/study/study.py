@@ -81,6 +81,9 @@ class StudySpec(Spec):
     baseline: bool = Field(
         True, description="Train the recommended student on the labels alone, too, to measure what distillation adds."
     )
+    screen_only: bool = Field(
+        False, description="Measure the candidates and end: which of them meet the limits, without any training."
+    )
     exports: Annotated[list[ExportName], Field(max_length=3)] = Field(
         ["timm", "onnx", "onnx_int8"], description="Export formats of the finalists, as in a job."
     )

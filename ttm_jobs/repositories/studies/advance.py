@@ -57,15 +57,15 @@ def advance(session: Session, study_id: str, job_fields: JobFields) -> StudyStat
 
 def _record(session: Session, study: Study, decision: Decision, at: datetime) -> None:
     """Stores what was decided, with an event for everything new."""
-    if study.stage != decision.stage:
-        study.stage = decision.stage
-        crud.append(session, study, "stage", {"stage": decision.stage}, at)
     decided = decisions_json(decision)
     known = study.decisions.get("rungs", [])
     for rung in decided["rungs"][len(known) :]:
         crud.append(session, study, "rung", rung, at)
     if decided["finalists"] and not study.decisions.get("finalists"):
         crud.append(session, study, "finalists", {"finalists": decided["finalists"]}, at)
+    if study.stage != decision.stage:
+        study.stage = decision.stage
+        crud.append(session, study, "stage", {"stage": decision.stage}, at)
     if decided != study.decisions:
         study.decisions = decided
     if study.stopped_at_rung is None and decision.stopped_at_rung is not None:
@@ -89,11 +89,12 @@ def _apply(
         case Reject():
             _reject(session, study, action, at)
         case Succeed():
-            use = study_facts.teacher_use(session, study.id)
-            study.result = result_json(
-                facts, decision, teacher_forwards=use.forwards, teacher_cache_hits=use.cache_hits
-            )
-            crud.append(session, study, "result", {"recommendation": study.result["recommendation"]}, at)
+            if action.recommendation is not None:
+                use = study_facts.teacher_use(session, study.id)
+                study.result = result_json(
+                    facts, decision, teacher_forwards=use.forwards, teacher_cache_hits=use.cache_hits
+                )
+                crud.append(session, study, "result", {"recommendation": study.result["recommendation"]}, at)
             crud.move(session, study, StudyState.SUCCEEDED, at)
             crud.cancel_jobs(session, study)
         case Fail():

@@ -1,0 +1,85 @@
+"""Studies on the command line, against the shared stack."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Ttm
+from tests.cli.test_commands import MISSING_ID
+
+
+@pytest.fixture
+def arguments(data: Path) -> list[str]:
+    """The arguments of a small study."""
+    (data / "teacher.safetensors").write_bytes(b"x")
+    # A file:// URI, because the service inspects uploads.
+    uri = (data / "teacher.safetensors").as_uri()
+    return ["--teacher", uri, "--dataset", str(data), "--student", "cifar/resnet8", "--student", "cifar/resnet[12]*"]
+
+
+def test_a_study_is_submitted_watched_and_downloaded(ttm: Ttm, arguments: list[str], tmp_path: Path) -> None:
+    options = ["--min-retention", "0.5", "--max-mb", "1.7", "--epochs", "9", "--seeds", "1", "--name", "kiosk"]
+    done = ttm("study", "submit", *arguments, *options, "--watch", timeout=200)
+    assert done.returncode == 0, done.stderr
+    study_id, *rows = done.stdout.splitlines()
+    shown = dict(row.split("\t") for row in rows)
+    assert shown["state"] == "succeeded, result"
+    assert shown["recommended"].startswith("cifar/resnet8, int8")
+    assert shown["rung 0"] == "epoch 3: 3 of 3 candidates continue"
+    assert re.search(r"stage rungs\n.* rung 0: 3 of 3 continue\n.* stage finals\n", done.stderr)
+
+    assert ttm("study", "show", study_id).stdout.splitlines() == rows
+    listed = [line.split("\t") for line in ttm("study", "list", "--state", "succeeded").stdout.splitlines()]
+    assert [row[:3] for row in listed] == [[study_id, "kiosk", "succeeded"]]
+    front = [line.split("\t") for line in ttm("study", "front", study_id).stdout.splitlines()]
+    assert front[0][:3] == ["*", "cifar/resnet8", "int8"]
+    candidates = [line.split("\t") for line in ttm("study", "candidates", study_id).stdout.splitlines()]
+    # The pattern matches resnet14, resnet20 and resnet110, which is too large even as int8.
+    assert [row[1] for row in candidates] == ["cifar/resnet8", "cifar/resnet14", "cifar/resnet20", "cifar/resnet110"]
+    assert candidates[3][-1] == "screen: int8: bytes 1736564 > 1700000"
+    assert ttm("study", "replay", study_id).stdout == "The replayed decisions agree.\n"
+    path = tmp_path / "student.safetensors"
+    assert ttm("study", "download", study_id, "-o", str(path)).returncode == 0
+    assert path.stat().st_size == 64
+    finished = ttm("study", "cancel", study_id)
+    assert finished.returncode == 5, finished.stderr
+
+
+def test_candidates_are_shown_without_training(ttm: Ttm, arguments: list[str]) -> None:
+    done = ttm("candidates", *arguments, "--max-mb", "0.2", "--max-ms", "1", timeout=100)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [row[-1] for row in rows][:2] == ["", ""]
+    assert rows[2][-1] == "screen: int8: bytes 278324 > 200000, latency_ms 1.39162 > 1"
+    none = ttm("candidates", *arguments, "--max-mb", "0.01", "--json", timeout=100)
+    assert none.returncode == 1
+    assert "No candidate meets the limits. The nearest are cifar/resnet8 (int8): bytes 83892 > 10000" in none.stderr
+    assert len(json.loads(none.stdout)) == 4
+
+
+def test_a_dry_run_prints_the_candidates(ttm: Ttm, arguments: list[str]) -> None:
+    done = ttm("study", "submit", *arguments, "--max-mb", "1", "--set", "search={method.beta: [1, 2]}", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert [line.split("\t")[1] for line in done.stdout.splitlines()][:2] == [
+        "cifar/resnet8 beta=1",
+        "cifar/resnet8 beta=2",
+    ]
+    assert "goal most_accurate; rungs end after epochs 10; at most" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("submit", "--dataset", "/"), 2, "A teacher is required"),
+        (("submit", "--teacher", "upload:1", "--dataset", "/"), 2, "A limit is required"),
+        (("show", MISSING_ID), 4, "does not exist"),
+        (("download", MISSING_ID), 4, "does not exist"),
+        (("show",), 2, "Missing argument"),
+    ],
+)
+def test_errors_have_exit_codes(ttm: Ttm, words: tuple[str, ...], code: int, message: str) -> None:
+    done = ttm("study", *words)
+    assert done.returncode == code
+    assert message in done.stderr

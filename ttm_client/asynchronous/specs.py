@@ -1,0 +1,15 @@
+"""Uploads the local files that a spec names."""
+
+from pathlib import Path
+from typing import Any
+
+from ttm_client.asynchronous.resources.uploads import AsyncUploads
+from ttm_client.asynchronous.transport import AsyncTransport
+from ttm_client.local_files import folder_uri, local_paths, replace_paths
+
+
+async def with_uploads(transport: AsyncTransport, spec: dict[str, Any]) -> dict[str, Any]:
+    """The spec with local paths replaced by URIs. Raises FileNotFoundError for a path that does not exist."""
+    uploads = AsyncUploads(transport)
+    uris = {path: folder_uri(path) or (await uploads.ensure(Path(path).expanduser())).uri for path in local_paths(spec)}
+    return replace_paths(spec, uris.__getitem__)

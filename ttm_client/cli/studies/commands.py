@@ -1,0 +1,122 @@
+"""`ttm study`: list, show, front, candidates, download, replay and control."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ttm_client.cli.output import (
+    EXIT_CODES,
+    FAILED,
+    JsonOption,
+    LimitOption,
+    UrlOption,
+    console,
+    fail,
+    print_json,
+    print_rows,
+    service,
+    transfer,
+)
+from ttm_client.cli.studies import tables
+from ttm_client.cli.studies.submit import submit
+from ttm_client.cli.studies.watch import StudyArgument, watch
+
+app = typer.Typer(help="Studies: find the student that meets limits.", no_args_is_help=True)
+
+
+def list_studies(
+    state: Annotated[str | None, typer.Option(help="Only studies in this state.")] = None,
+    limit: LimitOption = 20,
+    json: JsonOption = False,
+    url: UrlOption = None,
+) -> None:
+    """List studies, newest first."""
+    with service(url) as client:
+        found = [study for study, _ in zip(client.studies.list(state=state), range(limit), strict=False)]
+    if json:
+        print_json(found)
+    else:
+        tables.print_studies(found)
+
+
+def show(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = None) -> None:
+    """Show a study: stage, rungs, finalists, and the recommended student with its comparisons."""
+    with service(url) as client:
+        study, candidates = client.studies.get(study_id), client.studies.candidates(study_id)
+    if json:
+        print_json(study)
+    else:
+        print_rows(("", ""), tables.describe(study, candidates))
+
+
+def candidates(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = None) -> None:
+    """Show the candidates of a study, with the reason why a candidate was excluded."""
+    with service(url) as client:
+        found = client.studies.candidates(study_id)
+    if json:
+        print_json(found)
+    else:
+        tables.print_candidates(found)
+
+
+def front(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = None) -> None:
+    """Show the files that no other matches or exceeds in accuracy, size and latency. * marks the recommended one."""
+    with service(url) as client:
+        study, found = client.studies.get(study_id), client.studies.front(study_id)
+        rows = client.studies.candidates(study_id)
+    if json:
+        print_json(found)
+    else:
+        tables.print_front(found, rows, study.recommendation)
+
+
+def download(
+    study_id: StudyArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Output path.")] = Path("student.safetensors"),
+    json: JsonOption = False,
+    url: UrlOption = None,
+) -> None:
+    """Download the recommended student. Resumes an interrupted download and verifies the SHA-256."""
+    with service(url) as client, transfer(output.name, quiet=json) as progress:
+        client.studies.download_student(study_id, output, progress)
+    if json:
+        print_json({"path": output})
+    else:
+        console.print(str(output), highlight=False)
+
+
+def replay(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = None) -> None:
+    """Compute the decisions of a study again from its stored results. The exit code is 1 if they differ."""
+    with service(url) as client:
+        found = client.studies.replay(study_id)
+    if json:
+        print_json(found)
+    if not found.agrees:
+        differing = [name for name, value in found.replayed.items() if found.stored.get(name) != value]
+        fail(f"The replayed decisions differ in: {', '.join(differing)}.", FAILED)
+    if not json:
+        console.print("The replayed decisions agree.", highlight=False)
+
+
+def cancel(study_id: StudyArgument, url: UrlOption = None) -> None:
+    """Cancel a study and its jobs."""
+    with service(url) as client:
+        console.print(client.studies.cancel(study_id).state, highlight=False)
+
+
+def pause(study_id: StudyArgument, url: UrlOption = None) -> None:
+    """Pause a study and its jobs, which save a checkpoint."""
+    with service(url) as client:
+        console.print(client.studies.pause(study_id).state, highlight=False)
+
+
+def resume(study_id: StudyArgument, url: UrlOption = None) -> None:
+    """Continue a paused study."""
+    with service(url) as client:
+        console.print(client.studies.resume(study_id).state, highlight=False)
+
+
+app.command("list", epilog=EXIT_CODES)(list_studies)
+for command in (submit, watch, show, candidates, front, download, replay, cancel, pause, resume):
+    app.command(epilog=EXIT_CODES)(command)

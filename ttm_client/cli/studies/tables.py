@@ -1,0 +1,161 @@
+"""Tables of studies, candidates and fronts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ttm_client.cli.output import console, count, local_time, print_rows, size
+from ttm_client.models.studies import Study, StudyCandidate, StudyOption, StudyRecommendation, StudySummary
+
+_BAR_WIDTH = 24
+
+
+def print_studies(studies: Sequence[StudySummary]) -> None:
+    """One line per study."""
+    rows = [
+        (
+            study.id,
+            study.name or "-",
+            study.state,
+            study.stage,
+            study.goal,
+            _chosen(study),
+            local_time(study.created_at),
+        )
+        for study in studies
+    ]
+    print_rows(("ID", "NAME", "STATE", "STAGE", "GOAL", "RECOMMENDED", "CREATED"), rows, ("CREATED", "GOAL", "STAGE"))
+
+
+def print_candidates(candidates: Sequence[StudyCandidate]) -> None:
+    """One line per candidate: size and latency of each file, and why it was excluded."""
+    rows = [
+        (
+            str(one.number),
+            one.label,
+            count(one.parameters),
+            count(one.macs),
+            _files(one, "bytes"),
+            _files(one, "latency_ms"),
+            _best(one),
+            "" if one.rejected is None else f"{one.rejected['stage']}: {one.rejected['reason']}",
+        )
+        for one in candidates
+    ]
+    columns = ("", "CANDIDATE", "PARAMETERS", "MACS", "FP32 / INT8", "MS", "TOP-1", "REJECTED")
+    print_rows(columns, rows, ("MACS", "PARAMETERS"))
+
+
+def print_front(
+    front: Sequence[StudyOption], candidates: Sequence[StudyCandidate], chosen: StudyRecommendation | None
+) -> None:
+    """The front as a table, with a bar of the accuracy on a terminal."""
+    labels = {one.number: one.label for one in candidates}
+    best = max((_accuracy(option) for option in front), default=1.0) or 1.0
+    rows = [
+        (
+            "*" if chosen and (option.candidate, option.precision) == (chosen.candidate, chosen.precision) else "",
+            labels.get(option.candidate, str(option.candidate)),
+            option.precision,
+            size(option.bytes),
+            "-" if option.latency_ms is None else f"{option.latency_ms:.2f}",
+            f"{_accuracy(option):.2%}",
+            "█" * round(_BAR_WIDTH * _accuracy(option) / best) if console.is_terminal else "",
+        )
+        for option in front
+    ]
+    print_rows(("", "STUDENT", "FILE", "SIZE", "MS", "TOP-1", ""), rows)
+
+
+def describe(study: Study, candidates: Sequence[StudyCandidate]) -> list[tuple[str, str]]:
+    """A study as rows of name and value."""
+    labels = {one.number: one.label for one in candidates}
+    rows = [
+        ("study", study.id),
+        ("name", study.name or "-"),
+        ("state", f"{study.state}, {study.stage}"),
+        ("goal", study.goal),
+        ("limits", ", ".join(f"{name} {value}" for name, value in study.limits.items() if value is not None)),
+    ]
+    if study.blocked_reason is not None:
+        rows.append(("blocked", study.blocked_reason))
+    if study.failure is not None:
+        rows.append(("failure", f"{study.failure['code']}: {study.failure['message']}"))
+    rows += [
+        (
+            f"rung {rung['rung']}",
+            f"epoch {rung['epoch']}: {len(rung['promoted'])} of {len(rung['accuracies'])} candidates continue",
+        )
+        for rung in study.rungs
+    ]
+    if study.finalists:
+        rows.append(("finalists", ", ".join(labels[number] for number in study.finalists)))
+    if study.recommendation is not None:
+        rows += _recommendation(study.recommendation, study.result or {}, labels)
+    return rows
+
+
+def _recommendation(
+    found: StudyRecommendation, result: dict[str, Any], labels: dict[int, str]
+) -> list[tuple[str, str]]:
+    meets = "" if found.meets_limits else ", misses the limits least"
+    rows = [
+        ("recommended", f"{labels[found.candidate]}, {found.precision}{meets}"),
+        ("job", found.job or "-"),
+        ("size", f"{size(found.bytes)}, {count(found.parameters)} parameters"),
+        ("latency", "-" if found.latency_ms is None else f"{found.latency_ms:.2f} ms"),
+        ("top-1", f"{_accuracy(found):.2%}, mean of {found.runs} runs"),
+    ]
+    if found.retention is not None:
+        rows.append(("retention", f"{found.retention:.2%} of the teacher (validation)"))
+    if found.fell_to_cheaper is not None:
+        other = labels[found.fell_to_cheaper]
+        rows.append(("note", f"{other} is more accurate, but no difference is shown and this one is cheaper"))
+    rows += [(f"against {labels[each['candidate']]}", difference(each["difference"])) for each in found.comparisons]
+    baseline = result.get("baseline") or {}
+    if baseline.get("runs"):
+        rows.append(("against labels alone", difference(baseline["difference"])))
+    rows.append(("candidates tried", str(result["candidates_tried"])))
+    costs = result["costs"]
+    rows.append(
+        (
+            "cost",
+            f"{costs['device_hours']:.2f} device hours, {costs['epochs_trained']} epochs trained, "
+            f"{costs['epochs_saved']} saved",
+        )
+    )
+    rows.append(
+        ("teacher", f"{costs['teacher_forwards']} images computed, {costs['teacher_cache_hits']} read from the store")
+    )
+    return rows
+
+
+def difference(found: dict[str, Any] | None) -> str:
+    """A difference in accuracy with its interval, or that none is shown."""
+    if found is None:
+        return "not compared"
+    unit = "runs" if found["method"] == "paired_t" else "images"
+    method = f"{found['method'].replace('_', ' ')}, {found['count']} {unit}"
+    interval = f"{100 * found['low']:+.2f} to {100 * found['high']:+.2f} points"
+    if not found["shown"]:
+        return f"no difference shown ({interval}; {method})"
+    return f"{100 * found['mean']:+.2f} points ({interval}; {method})"
+
+
+def _accuracy(option: StudyOption) -> float:
+    return option.validation if option.test is None else option.test
+
+
+def _chosen(study: StudySummary) -> str:
+    found = study.recommendation
+    return "-" if found is None else f"#{found.candidate} {found.precision}, {_accuracy(found):.2%}"
+
+
+def _files(candidate: StudyCandidate, field: str) -> str:
+    values = [file[field] for file in candidate.files if file[field] is not None]
+    return " / ".join(size(value) if field == "bytes" else f"{value:.2f}" for value in values) or "-"
+
+
+def _best(candidate: StudyCandidate) -> str:
+    """The best validation accuracy at the end of the last rung."""
+    found = [value for job in candidate.jobs if not job["baseline"] for value in job["accuracies"].values()]
+    return f"{max(found):.2%}" if found else "-"

@@ -1,0 +1,226 @@
+# From asynchronous/resources/studies.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
+"""Studies."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Unpack
+from urllib.parse import quote
+
+from ttm_client.errors import WaitTimeout
+from ttm_client.models.jobs import JobEvent
+from ttm_client.models.studies import (
+    Study,
+    StudyCandidate,
+    StudyOption,
+    StudyPlan,
+    StudyRecommendation,
+    StudyReplay,
+    StudySummary,
+)
+from ttm_client.options import Part, StudyOptions, study_of
+from ttm_client.protocol import Advance, Params
+from ttm_client.synchronous.events import follow
+from ttm_client.synchronous.paging import pages
+from ttm_client.synchronous.resources.jobs import Jobs
+from ttm_client.synchronous.specs import with_uploads
+from ttm_client.synchronous.transport import Transport
+
+
+class Studies:
+    """Finds the student that meets limits on accuracy, size and latency.
+
+    >>> created = client.studies.create(
+    ...     teacher="job:" + done.id, dataset=dataset, limits={"retention": 0.97, "bytes": 5_000_000}
+    ... )
+    >>> created.state, created.stage, created.goal
+    ('running', 'screen', 'smallest')
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def create(
+        self, *, teacher: Part, dataset: Part, limits: Mapping[str, Any], **options: Unpack[StudyOptions]
+    ) -> Study:
+        """Submits a study. Local files are uploaded as for jobs. A request whose response was lost is sent again and
+        creates one study. Raises InvalidRequest, with one entry per invalid field.
+
+        >>> created = client.studies.create(
+        ...     teacher="job:" + done.id,
+        ...     dataset=dataset,
+        ...     limits={"latency_ms": 10},
+        ...     students=["resnet18", {"family": "mobilenetv3_*"}],
+        ...     search={"training.optimizer.learning_rate": {"log": [0.01, 0.2]}},
+        ... )
+        >>> created.goal
+        'most_accurate'
+        """
+        spec = with_uploads(self._transport, study_of(dataset, teacher, limits, options))
+        return self._study("POST", "", spec, once=True)
+
+    def validate(
+        self, *, teacher: Part, dataset: Part, limits: Mapping[str, Any], **options: Unpack[StudyOptions]
+    ) -> StudyPlan:
+        """Checks a study without submitting it. Takes the arguments of `create` and raises the same errors.
+
+        >>> plan = client.studies.validate(
+        ...     teacher="job:" + done.id, dataset=dataset, limits={"retention": 0.9}, students=["resnet18", "resnet34"]
+        ... )
+        >>> [candidate["label"] for candidate in plan.candidates]
+        ['resnet18', 'resnet34']
+        """
+        spec = with_uploads(self._transport, study_of(dataset, teacher, limits, options))
+        response = self._transport.request("POST", "/studies/validate", body=spec, once=True)
+        return StudyPlan.model_validate_json(response.content)
+
+    def get(self, study_id: str) -> Study:
+        """Returns a study. Raises NotFound if it does not exist.
+
+        >>> (client.studies.get(study.id)).state
+        'succeeded'
+        """
+        return self._study("GET", _path(study_id))
+
+    def list(self, *, state: str | None = None) -> Iterator[StudySummary]:
+        """Yields studies, newest first. Pages are requested as needed.
+
+        >>> [each.name for each in client.studies.list(state="succeeded")]
+        ['kiosk']
+        """
+        params: Params = {"limit": 100, "state": state}
+        for item in pages(self._transport, "/studies", params):
+            yield StudySummary.model_validate(item)
+
+    def wait(
+        self,
+        study_id: str,
+        timeout: float | None = None,
+        on_update: Callable[[Study], None] | None = None,
+        *,
+        interval: float = 2.0,
+    ) -> Study:
+        """Waits until the study has ended, and returns it. `on_update` is called after every poll.
+
+        Raises WaitTimeout after `timeout` seconds; the study continues.
+
+        >>> ended = client.studies.wait(study.id)
+        >>> ended.recommendation.candidate
+        1
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            study = self.get(study_id)
+            if on_update is not None:
+                on_update(study)
+            if study.done:
+                return study
+            if deadline is not None and time.monotonic() + interval > deadline:
+                raise WaitTimeout(f"Study {study_id} is still {study.state} after {timeout:g} s.")
+            time.sleep(interval)
+
+    def events(
+        self, study_id: str, *, last_event_id: str | None = None, reconnect_timeout: float = 300.0
+    ) -> Iterator[JobEvent]:
+        """Yields each event of a study once and in order, across dropped connections, until the study has ended.
+
+        Raises ConnectionFailed after `reconnect_timeout` seconds without a connection.
+
+        >>> [event.data["stage"] for event in client.studies.events(study.id) if event.kind == "stage"]
+        ['teacher', 'rungs', 'finals', 'baseline', 'result']
+        """
+        path = f"/studies{_path(study_id)}/events"
+        return follow(self._transport, path, last_event_id=last_event_id, reconnect_timeout=reconnect_timeout)
+
+    def candidates(self, study_id: str) -> tuple[StudyCandidate, ...]:
+        """Returns the candidates of a study by number.
+
+        >>> [candidate.parameters for candidate in client.studies.candidates(study.id)][:2]
+        [83892, 181108]
+        """
+        response = self._transport.request("GET", f"/studies{_path(study_id)}/candidates")
+        return tuple(StudyCandidate.model_validate(item) for item in json.loads(response.content)["items"])
+
+    def front(self, study_id: str) -> tuple[StudyOption, ...]:
+        """Returns the files of the finalists that no other matches or exceeds in accuracy, size and latency, the
+        smallest first. Empty until the study has ended.
+
+        >>> front = client.studies.front(study.id)
+        >>> front[0].bytes < front[-1].bytes
+        True
+        """
+        response = self._transport.request("GET", f"/studies{_path(study_id)}/front")
+        return tuple(StudyOption.model_validate(item) for item in json.loads(response.content)["items"])
+
+    def recommendation(self, study_id: str) -> StudyRecommendation:
+        """Returns the recommended student. Raises Conflict until the study has ended.
+
+        >>> (client.studies.recommendation(study.id)).meets_limits
+        True
+        """
+        response = self._transport.request("GET", f"/studies{_path(study_id)}/recommendation")
+        return StudyRecommendation.model_validate_json(response.content)
+
+    def replay(self, study_id: str) -> StudyReplay:
+        """Computes the decisions of a study again from its stored results, and compares them.
+
+        >>> (client.studies.replay(study.id)).agrees
+        True
+        """
+        response = self._transport.request("GET", f"/studies{_path(study_id)}/replay")
+        return StudyReplay.model_validate_json(response.content)
+
+    def cancel(self, study_id: str) -> Study:
+        """Cancels a study and its jobs. Calling it again has no effect. Raises Conflict if the study has ended.
+
+        >>> created = client.studies.create(teacher="job:" + done.id, dataset=dataset, limits={"retention": 0.9})
+        >>> (client.studies.cancel(created.id)).state
+        'cancelled'
+        """
+        return self._study("POST", _path(study_id) + "/cancel")
+
+    def pause(self, study_id: str) -> Study:
+        """Pauses a study and its jobs. Raises Conflict unless the study is running.
+
+        >>> created = client.studies.create(teacher="job:" + done.id, dataset=dataset, limits={"retention": 0.9})
+        >>> (client.studies.pause(created.id)).state
+        'paused'
+        """
+        return self._study("POST", _path(study_id) + "/pause")
+
+    def resume(self, study_id: str) -> Study:
+        """Continues a paused study. Raises Conflict unless the study is paused.
+
+        >>> created = client.studies.create(teacher="job:" + done.id, dataset=dataset, limits={"retention": 0.9})
+        >>> paused = client.studies.pause(created.id)
+        >>> (client.studies.resume(paused.id)).state
+        'running'
+        """
+        return self._study("POST", _path(study_id) + "/resume")
+
+    def delete(self, study_id: str) -> None:
+        """Deletes a study that has ended, with its jobs. Raises Conflict in any other state.
+
+        >>> client.studies.delete(study.id)
+        """
+        self._transport.request("DELETE", "/studies" + _path(study_id))
+
+    def download_student(self, study_id: str, path: str | os.PathLike[str], progress: Advance | None = None) -> Path:
+        """Downloads the recommended student to `path`. Raises Conflict until the study has ended.
+
+        >>> path = client.studies.download_student(study.id, "student.safetensors")
+        >>> path.stat().st_size
+        1280000
+        """
+        found = self.recommendation(study_id)
+        return Jobs(self._transport).download_student(found.job or "", path, progress)
+
+    def _study(self, method: str, path: str, body: Any = None, *, once: bool = False) -> Study:
+        response = self._transport.request(method, "/studies" + path, body=body, once=once)
+        return Study.model_validate_json(response.content)
+
+
+def _path(study_id: str) -> str:
+    return "/" + quote(study_id, safe="")
