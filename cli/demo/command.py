@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.demo import board, data, plan
+from cli.demo import board, data, plan, study
 from cli.stack.stack import PortTaken, Stack, StackError, StackOptions
 from ttm_client import Client, ClientError, Job
 from ttm_client.cli.output import FAILED, JsonOption, fail, print_json
@@ -44,7 +44,9 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Keep the service running until Ctrl-C.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Train a teacher, distill it with three methods through the REST API, and compare the students."""
+    """Train a teacher, distill it with three methods through the REST API, compare the students, and let a study find
+    the smallest one that meets limits.
+    """
     started = time.monotonic()
     make_files_private()
     console.stderr = json
@@ -59,14 +61,28 @@ def demo(
         )
         with _stack(var, port, found.folder.parent) as stack, Client(stack.url) as client:
             console.print(f"  dashboard {stack.url}/   API docs {stack.url}/docs")
-            rows = _run(client, found, small, var / "demo", seed, count)
-            _print_table(rows, found, count, time.monotonic() - started)
+            teacher_file = _teacher(client, found, var / "demo")
+            teacher = _upload(client, teacher_file)
+            dataset = {"uri": small.as_uri(), "validation": {"share": plan.VALIDATION_SHARE}}
+            rows = _run(client, found, teacher_file, teacher, dataset, var / "demo", seed, count)
+            _print_table(rows, found, count)
+            ended = study.run(client, teacher, dataset, flip=found.flip, seed=seed, console=console)
+            study.download(client, ended, var / "demo" / "student-study.safetensors")
+            console.print(f"\nWhole demo: {time.monotonic() - started:.0f} s.")
             if json:
-                print_json({"data": found.name, "labelled_images": count, "models": [asdict(row) for row in rows]})
+                print_json(
+                    {
+                        "data": found.name,
+                        "labelled_images": count,
+                        "models": [asdict(row) for row in rows],
+                        "study": ended.id,
+                        "recommendation": ended.recommendation and ended.recommendation.model_dump(mode="json"),
+                    }
+                )
             if keep:
                 console.print(f"\nRunning at {stack.url} until Ctrl-C.")
                 _until_interrupted(stack)
-    except (StackError, ClientError, board.JobsFailed) as error:
+    except (StackError, ClientError, board.JobsFailed, study.StudyFailed) as error:
         fail(str(error), FAILED)
     console.print(
         "\nShow the jobs again: [bold].venv/bin/ttm up[/], then dashboard http://127.0.0.1:8000/ "
@@ -75,18 +91,28 @@ def demo(
     )
 
 
-def _run(client: Client, found: data.Data, small: Path, work: Path, seed: int, count: int) -> list[Row]:
-    teacher_file = _teacher(client, found, work)
+def _upload(client: Client, teacher_file: Path) -> str:
     console.print("[bold]Upload[/] the teacher's checkpoint")
     upload = client.uploads.create(teacher_file)
     console.print(f"  {upload.uri}  {upload.size:,} bytes  sha256 {upload.sha256}")
+    return upload.uri
 
+
+def _run(
+    client: Client,
+    found: data.Data,
+    teacher_file: Path,
+    teacher: str,
+    dataset: dict[str, Any],
+    work: Path,
+    seed: int,
+    count: int,
+) -> list[Row]:
     console.print(f"[bold]Distill[/] into {plan.STUDENT} with {count:,} labelled images and three methods")
     spec = plan.student_spec(flip=found.flip)
     spec["training"]["seed"] = seed
-    dataset = {"uri": small.as_uri(), "validation": {"share": plan.VALIDATION_SHARE}}
     jobs = {
-        label: client.jobs.create(name=f"demo: {label}", teacher=upload.uri, dataset=dataset, method=method, **spec).id
+        label: client.jobs.create(name=f"demo: {label}", teacher=teacher, dataset=dataset, method=method, **spec).id
         for label, method in plan.METHODS.items()
     }
     done = board.follow(client, jobs, console)
@@ -121,7 +147,7 @@ def _rows(files: dict[str, Path], dataset: Path, seconds: dict[str, float | None
     ]
 
 
-def _print_table(rows: list[Row], found: data.Data, count: int, seconds: float) -> None:
+def _print_table(rows: list[Row], found: data.Data, count: int) -> None:
     teacher, labels = rows[0], rows[1]
     table = Table(title=f"{found.name}: test accuracy of each downloaded file", title_justify="left")
     for column in ("", "parameters", "size", "accuracy", "gap closed", "time"):
@@ -141,7 +167,7 @@ def _print_table(rows: list[Row], found: data.Data, count: int, seconds: float) 
     console.print(table)
     console.print(
         f"One seed; every student is {plan.STUDENT} on {count:,} labelled images. "
-        f"Gap closed: 0 % is training on labels, 100 % is the teacher. Whole demo: {seconds:.0f} s.",
+        f"Gap closed: 0 % is training on labels, 100 % is the teacher.",
         soft_wrap=True,
     )
 

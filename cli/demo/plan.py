@@ -13,6 +13,11 @@ METHODS: dict[str, dict[str, Any]] = {
 """Methods by their label in the table."""
 
 
+CANDIDATES = ["mini/resnet8_025", "mini/resnet8_050", "mini/resnet8_150"]
+"""Students of the study."""
+LIMITS = {"retention": 0.9, "bytes": 200_000}
+LIMITS_IN_WORDS = ("90 % of the teacher's accuracy", "at most 200 kB")
+
 # With a smaller validation split, the choice of the best epoch is mostly noise.
 VALIDATION_SHARE = 0.5
 
@@ -34,6 +39,19 @@ def student_spec(*, flip: bool) -> dict[str, Any]:
     One thread each: a second thread does not speed up a student of this size, so two jobs run in parallel.
     """
     return {"student": STUDENT, "training": _training(30, 64, flip) | {"threads": 1}, "exports": []}
+
+
+def study_spec(*, flip: bool) -> dict[str, Any]:
+    """Spec of the study: one seed, and a third of the epochs of the students above."""
+    training = _training(9, 64, flip) | {"threads": 1}
+    return {
+        "goal": "smallest",
+        "limits": LIMITS,
+        "students": CANDIDATES,
+        "method": METHODS["WTTM"],
+        "training": training,
+        "seeds": 1,
+    }
 
 
 def _training(epochs: int, batch_size: int, flip: bool) -> dict[str, Any]:

@@ -32,6 +32,13 @@ def test_demo_produces_students_and_keeps_the_teacher(tmp_path, capsys):
     for method in ("labels", "kd", "wttm"):
         assert (tmp_path / "var/demo" / f"student-{method}.safetensors").stat().st_size < 40_000
 
+    # The study rejects the large candidate and recommends the smallest that keeps the accuracy.
+    assert re.search(r"mini/resnet8_150: .*bytes", output)
+    assert re.search(r"Recommended: mini/resnet8_0(25|50), (int8|fp32)", output)
+    assert "accuracy\n" in output
+    assert "size in kB" in output
+    assert 0 < (tmp_path / "var/demo/student-study.safetensors").stat().st_size < 200_000
+
     # A second run uses the teacher's file and trains students only.
     folder = tmp_path / "var/demo"
     assert command._teacher(None, data.digits(folder), folder) == folder / "teacher-digits.safetensors"
