@@ -54,6 +54,9 @@ class RunContext:
     def log(self, message: str) -> None:
         self.on_event(events.Log(message=message))
 
+    def warn(self, message: str) -> None:
+        self.on_event(events.Log(level="warning", message=message))
+
     @contextmanager
     def activity(self, name: str) -> Iterator[None]:
         """Logs "still `name`" at intervals while the block runs, so that the worker does not stop the run as stalled.

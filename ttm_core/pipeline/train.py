@@ -11,19 +11,18 @@ from torch import nn
 
 from ttm_core.data.dataset import Split
 from ttm_core.data.views import Views
-from ttm_core.errors import TeacherAtChance
 from ttm_core.models.teachers.load import Teacher
 from ttm_core.pipeline import checkpoint
 from ttm_core.pipeline.build import Models
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.estimate import Stopwatch, Workload, estimate
 from ttm_core.pipeline.resolve import ResolvedRun
+from ttm_core.pipeline.teacher_check import describe_teacher, report_teacher, require_above_chance
 from ttm_core.precision import resolved_precision, resolved_teacher_precision
 from ttm_core.spec import events
 from ttm_core.teacher_store.store import Stores
 from ttm_core.teacher_store.stored_teacher import StoredTeacher, open_stored_teacher
 from ttm_core.training.distiller import Distiller, TeacherSource
-from ttm_core.training.evaluate import chance_accuracy, wilson_interval
 from ttm_core.training.trainer import Best, Trainer
 
 
@@ -123,23 +122,13 @@ def _teacher_validation(
     with context.activity("validating the teacher"):
         measured = context.distributed.run_on_main(models.evaluator.measure_teacher)
     if measured is not None:
-        context.on_event(events.TeacherMeasured(top1=measured.top1, loss=measured.loss, images=measured.images))
+        with context.activity("checking the teacher"):
+            check = context.distributed.run_on_main(lambda: describe_teacher(measured, models.evaluator, run.teachers))
+        context.on_event(check)
+        report_teacher(check, context.log, context.warn)
         if not any(teacher.allow_chance for teacher in run.spec.all_teachers):
-            _check_above_chance(measured, models.evaluator.validation)
+            require_above_chance(check)
     return measured
-
-
-def _check_above_chance(teacher: events.Accuracy, validation: Split) -> None:
-    """Raises TeacherAtChance where the accuracy does not exceed the 95 % Wilson interval around chance."""
-    chance = chance_accuracy(validation)
-    _, high = wilson_interval(chance, teacher.images)
-    if teacher.top1 <= high:
-        raise TeacherAtChance(
-            f"the teacher's top-1 accuracy on {teacher.images} validation images is {teacher.top1:.1%}, which is not "
-            f"above chance ({chance:.1%}, the share of the largest class; 95 % interval up to {high:.1%}). Likely "
-            "causes: a wrong teacher.normalization, classes in another order (give teacher.class_map), or the wrong "
-            "checkpoint. Set teacher.allow_chance to true to train from this teacher anyway"
-        )
 
 
 def stored_teacher(

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
-from ttm_core.spec.job import DistillSpec
+from ttm_core.spec.job import DistillSpec, Normalization
 from ttm_core.spec.speed.measurement import FileMeasurement
 from ttm_core.spec.structure import ModelStructure
 
@@ -79,13 +79,39 @@ class Resolved(_Event):
     """Digests of the stores that the run uses, in the order of its teachers, without duplicates."""
 
 
+class WeakClass(BaseModel):
+    """A class on which the teacher is much worse than on average."""
+
+    name: str
+    images: int
+    top1: float
+
+
+class SuggestedNormalization(BaseModel):
+    """A normalization with which the teacher is clearly better, measured on `images` images."""
+
+    preset: str
+    normalization: Normalization
+    top1: float
+    current_top1: float
+    images: int
+
+
 class TeacherMeasured(_Event):
-    """The teacher's accuracy on the validation split, measured before training. Omitted for a split without labels."""
+    """The teacher's accuracy on the validation split, measured before training. Omitted for a split without labels.
+
+    `low` and `high` are its 95 % Wilson interval; `chance` is the share of the largest class.
+    """
 
     kind: Literal["teacher_measured"] = "teacher_measured"
     top1: float
     loss: float
     images: int
+    low: float
+    high: float
+    chance: float
+    weak_classes: list[WeakClass]
+    suggested_normalization: SuggestedNormalization | None
 
 
 class Progress(_Event):

@@ -130,6 +130,17 @@ class Evaluator:
         labels = self.validation.labels[torch.from_numpy(self.validation.indices)].to(self.device).split(_BATCH)
         return accuracy(BatchPredictions([each], true) for each, true in zip(logits, labels, strict=True))
 
+    @property
+    def teacher_predictions(self) -> torch.Tensor | None:
+        """The teacher's classes of the validation images, int64 [N] on the CPU; None where its logits were not kept."""
+        kept = self._teacher_logits
+        return None if kept is None else torch.cat([each.argmax(1).cpu() for each in kept])
+
+    def teacher_accuracy(self, teacher: Teacher, split: Split) -> float:
+        """Top-1 accuracy of a teacher on a labelled split."""
+        predicted = torch.cat([each.argmax(1).cpu() for each in self._logits_of(teacher, split)])
+        return float((predicted == split.labels[torch.from_numpy(split.indices)]).double().mean())
+
     def validate(self, student: nn.Module) -> Accuracy:
         """The student's validation accuracy."""
         return evaluate(

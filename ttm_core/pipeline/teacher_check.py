@@ -1,0 +1,131 @@
+"""The check of a teacher before its student is trained: chance level, weak classes and the normalization."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from ttm_core.data.dataset import Split
+from ttm_core.errors import TeacherAtChance
+from ttm_core.models.teachers.load import Teacher
+from ttm_core.spec.events import Accuracy, SuggestedNormalization, TeacherMeasured, WeakClass
+from ttm_core.spec.job import Normalization
+from ttm_core.training.evaluate import Evaluator, chance_accuracy, wilson_interval
+
+_PRESETS: dict[str, tuple[Sequence[float], Sequence[float]]] = {
+    "ImageNet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "mean and std 0.5": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "CIFAR-10": ((0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)),
+    "CIFAR-100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+    "pixels in [0, 1]": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "pixels in [0, 255]": ((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)),
+}
+# A better teacher has the right normalization, or loses little by another.
+_GOOD_ENOUGH = 0.95
+_COMPARED_IMAGES = 128
+_LISTED_CLASSES = 10
+
+
+def describe_teacher(measured: Accuracy, evaluator: Evaluator, teachers: Sequence[Teacher]) -> TeacherMeasured:
+    """The accuracy of a teacher with its interval, chance, the classes that it knows much worse than the others, and a
+    normalization with which it is clearly better.
+    """
+    low, high = wilson_interval(measured.top1, measured.images)
+    return TeacherMeasured(
+        top1=measured.top1,
+        loss=measured.loss,
+        images=measured.images,
+        low=low,
+        high=high,
+        chance=chance_accuracy(evaluator.validation),
+        weak_classes=_weak_classes(evaluator, low),
+        suggested_normalization=_better_normalization(measured, evaluator, teachers),
+    )
+
+
+def report_teacher(check: TeacherMeasured, info: Callable[[str], None], warn: Callable[[str], None]) -> None:
+    """Logs a check in sentences."""
+    info(
+        f"the teacher classifies {check.top1:.1%} of {check.images} validation images correctly (95 % interval "
+        f"{check.low:.1%} to {check.high:.1%}; chance is {check.chance:.1%})"
+    )
+    if check.weak_classes:
+        listed = ", ".join(f"{each.name} {each.top1:.0%}" for each in check.weak_classes)
+        warn(f"the teacher is much worse than its average on these classes: {listed}")
+    found = check.suggested_normalization
+    if found is not None:
+        warn(
+            f"with the normalization of {found.preset}, the teacher classifies {found.top1:.1%} of {found.images} "
+            f"images correctly, against {found.current_top1:.1%} now. Set teacher.normalization to "
+            f"mean {found.normalization.mean} and std {found.normalization.std} if it was trained with it"
+        )
+
+
+def require_above_chance(check: TeacherMeasured) -> None:
+    """Raises TeacherAtChance where the accuracy does not exceed the 95 % Wilson interval around chance."""
+    _, high = wilson_interval(check.chance, check.images)
+    if check.top1 > high:
+        return
+    found = check.suggested_normalization
+    hint = "" if found is None else f" With the normalization of {found.preset} it is {found.top1:.1%}."
+    raise TeacherAtChance(
+        f"the teacher's top-1 accuracy on {check.images} validation images is {check.top1:.1%}, which is not "
+        f"above chance ({check.chance:.1%}, the share of the largest class; 95 % interval up to {high:.1%}).{hint} "
+        "Likely causes: a wrong teacher.normalization, classes in another order (give teacher.class_map), or the wrong "
+        "checkpoint. Set teacher.allow_chance to true to train from this teacher anyway"
+    )
+
+
+def _weak_classes(evaluator: Evaluator, low: float) -> list[WeakClass]:
+    """Classes whose accuracy lies below half of the teacher's, with an interval that does not reach the teacher's."""
+    predicted = evaluator.teacher_predictions
+    if predicted is None:
+        return []
+    split = evaluator.validation
+    labels = split.labels[torch.from_numpy(split.indices)]
+    hits = (predicted == labels).double()
+    count = torch.bincount(labels, minlength=len(evaluator.class_names))
+    right = torch.bincount(labels, weights=hits, minlength=len(evaluator.class_names))
+    weak = []
+    for name, images, correct in zip(evaluator.class_names, count.tolist(), right.tolist(), strict=True):
+        if images and wilson_interval(correct / images, images)[1] < low and correct / images < low / 2:
+            weak.append(WeakClass(name=name, images=images, top1=correct / images))
+    return sorted(weak, key=lambda each: each.top1)[:_LISTED_CLASSES]
+
+
+def _better_normalization(
+    measured: Accuracy, evaluator: Evaluator, teachers: Sequence[Teacher]
+) -> SuggestedNormalization | None:
+    """The preset with which one teacher is better by more than the intervals, on up to 128 images."""
+    if len(teachers) != 1 or measured.top1 >= _GOOD_ENOUGH:
+        return None
+    (teacher,) = teachers
+    split = _spread(evaluator.validation)
+    current = evaluator.teacher_accuracy(teacher, split)
+    found: SuggestedNormalization | None = None
+    for preset, (mean, std) in _PRESETS.items():
+        channels = teacher.preprocess.channels
+        normalization = Normalization(
+            mean=list(mean) if channels == 3 else [sum(mean) / 3] * channels,
+            std=list(std) if channels == 3 else [sum(std) / 3] * channels,
+        )
+        if normalization == teacher.preprocess.normalization:
+            continue
+        tried = replace(teacher, preprocess=replace(teacher.preprocess, normalization=normalization))
+        top1 = evaluator.teacher_accuracy(tried, split)
+        if wilson_interval(top1, len(split))[0] > wilson_interval(current, len(split))[1] and (
+            found is None or top1 > found.top1
+        ):
+            found = SuggestedNormalization(
+                preset=preset, normalization=normalization, top1=top1, current_top1=current, images=len(split)
+            )
+    return found
+
+
+def _spread(split: Split) -> Split:
+    """Up to 128 images at even distances, since image folders are sorted by class."""
+    if len(split) <= _COMPARED_IMAGES:
+        return split
+    chosen = np.linspace(0, len(split) - 1, _COMPARED_IMAGES).round().astype(np.int64)
+    return replace(split, indices=split.indices[chosen])
