@@ -37,10 +37,10 @@ class ArchitectureMismatch(UserError):
     code = "architecture_mismatch"
 
 
-class TeacherUnreachable(EngineError):
-    """The published weights of a teacher cannot be downloaded now."""
+class HubUnreachable(EngineError):
+    """Published weights cannot be downloaded now."""
 
-    code = "teacher_unreachable"
+    code = "hub_unreachable"
 
 
 class TeacherAtChance(UserError):

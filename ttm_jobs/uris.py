@@ -1,6 +1,5 @@
-"""URIs in a spec: upload:ID, job:ID (its student), file:// under an allowed root, https:// of an allowed host, s3://
-of an
-allowed bucket, and timm:NAME. All others are rejected.
+"""URIs in a spec: upload:ID, job:ID (its student), file:// under an allowed root, https:// of an allowed host, s3:// of
+an allowed bucket, timm:NAME and hf:OWNER/REPO. All others are rejected.
 """
 
 import ipaddress
@@ -17,6 +16,8 @@ _ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _UPLOAD = re.compile(rf"upload:({_ID})")
 _JOB = re.compile(rf"job:({_ID})")
 _TIMM = re.compile(r"timm:([a-z0-9][a-z0-9_]{0,99}(?:\.[a-z0-9_]{1,99})?)")
+_HF_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*"
+_HF = re.compile(rf"hf:(?=[^@]{{1,96}}(?:@|$))({_HF_NAME}/{_HF_NAME})(?:@([A-Za-z0-9][A-Za-z0-9_-]{{0,99}}))?")
 # One spelling of a path: no host, user, query, fragment or chained scheme, and no character that another parser could
 # interpret as one of them.
 _FILE = re.compile(r"file://(/[^?#\\\x00-\x1f\x7f]*)")
@@ -90,7 +91,15 @@ class TimmUri:
     name: str
 
 
-Uri = UploadUri | JobUri | FileUri | HttpUri | S3Uri | TimmUri
+@dataclass(frozen=True)
+class HfUri:
+    """A model repository on the Hugging Face Hub, at a branch, tag or commit if given."""
+
+    repository: str
+    revision: str | None
+
+
+Uri = UploadUri | JobUri | FileUri | HttpUri | S3Uri | TimmUri | HfUri
 
 
 def uploads_in(text: str) -> set[str]:
@@ -106,11 +115,13 @@ def parse_uri(uri: str) -> Uri:
         return JobUri(match[1])
     if (match := _TIMM.fullmatch(uri)) is not None:
         return TimmUri(match[1])
+    if (match := _HF.fullmatch(uri)) is not None:
+        return HfUri(match[1], match[2])
     parsed = _file(uri) or _http(uri) or _s3(uri)
     if parsed is None:
         raise UriNotAllowed(
-            "A URI is upload:ID, job:ID, timm:NAME, file:///PATH in an allowed folder, https://HOST/PATH of an allowed "
-            "host, or s3://BUCKET/KEY of an allowed bucket."
+            "A URI is upload:ID, job:ID, timm:NAME, hf:OWNER/REPO, file:///PATH in an allowed folder, "
+            "https://HOST/PATH of an allowed host, or s3://BUCKET/KEY of an allowed bucket."
         )
     return parsed
 

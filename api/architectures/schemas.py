@@ -16,6 +16,10 @@ class ArchitectureOut(BaseModel):
     )
     input_size: list[int] = Field(description="Channels, height, width.")
     pretrained: bool = Field(description="Whether pretrained weights are available.")
+    prunable: bool | None = Field(
+        description="Whether a teacher of this architecture can be pruned (`student.prune`); null if this was not "
+        "measured."
+    )
 
 
 class ArchitecturePage(Page[ArchitectureOut]):

@@ -6,6 +6,7 @@ from api.architectures.schemas import ArchitectureOut, ArchitecturePage
 from api.http.pagination import decode_cursor, encode_cursor
 from ttm_core.spec import catalogue
 from ttm_core.spec.catalogue import Architecture
+from ttm_core.spec.student import prunable
 from ttm_jobs.errors import NotFound
 
 _CURSOR = "architectures"
@@ -49,4 +50,5 @@ def _view(architecture: Architecture) -> ArchitectureOut:
         macs=architecture.macs,
         input_size=list(architecture.input_size),
         pretrained=architecture.pretrained,
+        prunable=prunable.is_prunable(architecture.name),
     )

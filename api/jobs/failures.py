@@ -16,7 +16,7 @@ _STEPS = {
     "storage_unreachable": "Ask the operator to restore the storage, then retry the job.",
     "source_refused": "Check the permissions of the URI: its server refused access.",
     "source_unreachable": "Check that the worker's machine can reach the URI, then retry the job.",
-    "teacher_unreachable": "Check that the worker's machine can reach the teacher's URI, then retry the job.",
+    "hub_unreachable": "Check that the worker's machine can reach the Hugging Face Hub, then retry the job.",
     "deadline_exceeded": "Submit the job again with a later deadline or a higher priority.",
     "worker_lost": "Check that workers are running, then retry the job.",
 }

@@ -274,7 +274,10 @@ class Dryrun(BaseModel):
     resolved_references: dict[str, str] = Field(
         {}, description="The current versions of named teachers and datasets, by spec field."
     )
-    student: ModelSize
+    student: ModelSize | None = Field(
+        description="Null if the architecture is not known before the run. For a pruned student, the target: the "
+        "teacher's architecture, and what remains of the number that `student.prune` limits."
+    )
     teachers: list[ModelSize] = Field(description="The teachers whose architecture is specified.")
     checkpoints: list[Inspection | None] = Field(
         [], description="What the teachers' files are; null for a teacher that is not an upload."

@@ -50,7 +50,7 @@ def create(session: Session, settings: Settings, request: JobRequest, *, owner: 
     job = crud.create(
         session,
         spec=request.model_dump(mode="json", include=set(DistillSpec.model_fields)),
-        student=request.student.architecture,
+        student=request.student_label[:128],
         dataset=request.dataset.uri,
         method=request.method.kind,
         teacher=" + ".join(teacher.checkpoint for teacher in request.all_teachers)[:2048] or None,

@@ -12,13 +12,14 @@ from api.http.problems import FieldError, FieldErrors
 from api.jobs.estimates import estimate
 from api.jobs.schemas import Dryrun, JobRequest, ModelSize
 from api.receiving.inspection import Inspector, UploadedFile
-from api.registry.addresses import DATASET_URIS, STUDENT_URIS, TEACHER_URIS, Fault, check_uri
+from api.registry.addresses import DATASET_URIS, MODEL_URIS, Fault, check_uri
 from api.registry.resolution import Resolved
 from ttm_core.checkpoints.schema import Inspection, InspectionRequest, OnnxClassifier
 from ttm_core.spec import catalogue
 from ttm_core.spec.job import DistillSpec, TeacherSpec
+from ttm_core.spec.student import prunable
 from ttm_jobs.database.clock import now
-from ttm_jobs.errors import Invalid
+from ttm_jobs.errors import Invalid, ServiceError
 from ttm_jobs.repositories import uploads
 from ttm_jobs.settings import Settings
 from ttm_jobs.uris import UploadUri, parse_uri
@@ -28,6 +29,18 @@ class UnknownArchitecture(Invalid):
     """There is no such architecture. The message suggests similar names."""
 
     code = "unknown_architecture"
+
+
+class NotPrunable(Invalid):
+    """The teacher's architecture cannot be pruned."""
+
+    code = "not_prunable"
+
+
+class OtherFamily(Invalid):
+    """The student cannot take weights of a teacher of another family."""
+
+    code = "other_family"
 
 
 class DeadlinePassed(Invalid):
@@ -70,7 +83,7 @@ def dry_run(session: Session, settings: Settings, resolved: Resolved[JobRequest]
     return Dryrun(
         spec=request.model_dump(mode="json", include=set(DistillSpec.model_fields)),
         resolved_references=resolved.resolved_references,
-        student=_size(request.student.architecture),
+        student=_student_size(request),
         teachers=[_size(name) for name in teachers if name is not None],
         teacher_store_bytes_per_image=logits and logits * _LOGIT_BYTES[request.training.stored_as],
         similar_job=similar and similar.job_id,
@@ -88,17 +101,73 @@ def _size(name: str) -> ModelSize:
     return ModelSize(architecture=name, parameters=model.parameters, macs=model.macs, input_size=list(model.input_size))
 
 
+def _student_size(request: JobRequest) -> ModelSize | None:
+    """The student's size. That of a pruned student is the target, computed from its teacher's."""
+    student = request.student
+    named = student.architecture or (student.checkpoint and catalogue.published_name(student.checkpoint))
+    if named:
+        return _size(named)
+    if request.teacher is None or student.prune is None:
+        return None
+    teacher = request.teacher.architecture or catalogue.published_name(request.teacher.checkpoint)
+    if teacher is None:
+        return None
+    whole = _size(teacher)
+    return ModelSize(
+        architecture=teacher,
+        parameters=_share(whole.parameters, student.prune.parameters),
+        macs=_share(whole.macs, student.prune.macs),
+        input_size=whole.input_size,
+    )
+
+
+def _share(number: int | None, share: float | None) -> int | None:
+    return None if number is None or share is None else round(number * share)
+
+
 def _faults(session: Session, settings: Settings, spec: DistillSpec) -> Iterator[Fault]:
     yield from text_faults(spec.model_dump(mode="json"), ())
-    yield from architecture_fault(spec.student.architecture, "/student/architecture")
+    if spec.student.architecture is not None:
+        yield from architecture_fault(spec.student.architecture, "/student/architecture")
     yield from check_uri(session, settings, spec.dataset.uri, "/dataset/uri", DATASET_URIS)
     for index, teacher in enumerate(spec.all_teachers):
         at = "/teacher" if spec.teacher is not None else f"/teachers/{index}"
         if teacher.architecture is not None:
             yield from architecture_fault(teacher.architecture, f"{at}/architecture")
-        yield from check_uri(session, settings, teacher.checkpoint, f"{at}/checkpoint", TEACHER_URIS)
+        yield from check_uri(session, settings, teacher.checkpoint, f"{at}/checkpoint", MODEL_URIS)
+    yield from _origin_fault(spec)
     if spec.student.checkpoint is not None:
-        yield from check_uri(session, settings, spec.student.checkpoint, "/student/checkpoint", STUDENT_URIS)
+        yield from check_uri(session, settings, spec.student.checkpoint, "/student/checkpoint", MODEL_URIS)
+
+
+def _origin_fault(spec: DistillSpec) -> Iterator[Fault]:
+    """The error of a student that cannot be made of the teacher. The run checks teachers of unknown architecture."""
+    field = spec.student.from_teacher
+    if field is None or spec.teacher is None:
+        return
+    teacher = spec.teacher.architecture or catalogue.published_name(spec.teacher.checkpoint)
+    if teacher is None:
+        return
+    try:
+        error = _obstacle(teacher, spec.student.architecture)
+    except catalogue.UnknownArchitecture:
+        return  # reported for the field that names it
+    if error is not None:
+        yield error, FieldError(pointer=f"/student/{field}", detail=error.message)
+
+
+def _obstacle(teacher: str, student: str | None) -> ServiceError | None:
+    """Why a student of this architecture, or cut out of the teacher for None, cannot be made of the teacher."""
+    if student is None:
+        reason = prunable.obstacle(teacher)
+        return None if reason is None else NotPrunable(reason)
+    families = [catalogue.find(name).key for name in (student, teacher)]
+    if families[0] == families[1]:
+        return None
+    return OtherFamily(
+        f"{student} cannot take weights of the teacher {teacher}, which is of another family. Choose a student of the "
+        f"family {families[1]}, or omit the field."
+    )
 
 
 def deadline_fault(session: Session, deadline: datetime | float | None) -> Iterator[Fault]:

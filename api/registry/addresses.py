@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from api.http.errors import InputNotFound
 from api.http.problems import FieldError
+from ttm_core.spec import catalogue
 from ttm_jobs.errors import JobNotFinished, NotFound, ServiceError, UploadNotComplete, UriNotAllowed
 from ttm_jobs.models import UploadState
 from ttm_jobs.repositories import uploads
@@ -15,6 +16,7 @@ from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
 from ttm_jobs.uris import (
     FileUri,
+    HfUri,
     HttpUri,
     JobUri,
     S3Uri,
@@ -29,8 +31,7 @@ from ttm_jobs.uris import (
 
 Fault = tuple[ServiceError, FieldError]
 DATASET_URIS = (UploadUri, FileUri, HttpUri, S3Uri)
-STUDENT_URIS = (*DATASET_URIS, JobUri)
-TEACHER_URIS = (*STUDENT_URIS, TimmUri)
+MODEL_URIS = (*DATASET_URIS, JobUri, TimmUri, HfUri)
 
 
 def check_uri(
@@ -40,7 +41,7 @@ def check_uri(
     try:
         parsed = parse_uri(uri)
         if not isinstance(parsed, kinds):
-            raise UriNotAllowed("This field does not accept job: or timm: URIs.")
+            raise UriNotAllowed("This field does not accept job:, timm: or hf: URIs.")
         _check_target(session, settings, parsed)
     except ServiceError as error:
         # 404 refers to the request's path, so a missing target of a URI in the body is 422.
@@ -62,7 +63,20 @@ def _check_target(session: Session, settings: Settings, uri: Uri) -> None:
             check_origin(uri, settings.allowed_origins)
         case S3Uri():
             check_bucket(uri, settings.allowed_buckets)
-        case TimmUri():
-            pass  # the trainer, which imports timm, checks whether the model exists
+        case TimmUri(name=name):
+            _check_published(name)
+        case HfUri():
+            pass  # the trainer, which reaches the Hub, checks whether the repository exists
         case _:
             assert_never(uri)
+
+
+def _check_published(name: str) -> None:
+    """Raises UriNotAllowed unless timm has published weights with this name."""
+    try:
+        architecture = catalogue.find(name)
+    except catalogue.UnknownArchitecture as error:
+        near = f" Did you mean {' or '.join(f'timm:{each}' for each in error.nearest)}?" if error.nearest else ""
+        raise UriNotAllowed(f"timm has no published weights named {name!r}.{near}") from None
+    if not architecture.pretrained:
+        raise UriNotAllowed(f"timm has no published weights of {name!r}.")

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from api.http.pagination import Page, decode_cursor, encode_cursor
 from api.http.problems import FieldErrors
-from api.registry.addresses import DATASET_URIS, TEACHER_URIS, check_uri
+from api.registry.addresses import DATASET_URIS, MODEL_URIS, check_uri
 from api.registry.references import format_reference
 from api.registry.schemas import DatasetOut, DatasetPage, DatasetRequest, TeacherOut, TeacherPage, TeacherRequest
 from ttm_jobs.errors import DatasetNotFound, NotFound, TeacherNotFound
@@ -37,7 +37,7 @@ class Registry:
     uris: tuple[type[Uri], ...]
 
 
-TEACHERS = Registry("teacher", TeacherRequest, TeacherOut, TeacherPage, TeacherNotFound, "checkpoint", TEACHER_URIS)
+TEACHERS = Registry("teacher", TeacherRequest, TeacherOut, TeacherPage, TeacherNotFound, "checkpoint", MODEL_URIS)
 DATASETS = Registry("dataset", DatasetRequest, DatasetOut, DatasetPage, DatasetNotFound, "uri", DATASET_URIS)
 
 

@@ -45,11 +45,15 @@ def new_candidates(candidates: Sequence[CandidateSpec]) -> list[NewCandidate]:
 
 
 def label(candidate: CandidateSpec) -> str:
-    """A candidate in one line: its architecture, its other fields that are not defaults, and its values."""
+    """A candidate in one line: its architecture or origin, its other fields that are not defaults, and its values."""
     student = candidate.student.model_dump(mode="json", exclude_defaults=True)
-    architecture = student.pop("architecture")
+    prune = student.pop("prune", None)
+    pruned = f"teacher pruned to {candidate.student.prune.target}" if candidate.student.prune is not None else ""
+    name = student.pop("architecture", None) or student.pop("checkpoint", None) or pruned
+    if prune is not None:
+        student |= {key: value for key, value in prune.items() if key not in ("macs", "parameters")}
     values = [f"{path.rpartition('.')[2]}={value}" for path, value in candidate.values.items()]
-    parts = [architecture, *([json.dumps(student)] if student else []), *values]
+    parts = [name, *([json.dumps(student)] if student else []), *values]
     return " ".join(parts)[:_LONGEST_LABEL]
 
 

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from api.http.errors import InvalidRequest
 from api.http.problems import FieldError, FieldErrors
 from api.jobs.validation import architecture_fault, deadline_fault, queue_fault, text_faults
-from api.registry.addresses import DATASET_URIS, STUDENT_URIS, TEACHER_URIS, Fault, check_uri
+from api.registry.addresses import DATASET_URIS, MODEL_URIS, Fault, check_uri
 from api.registry.resolution import resolve
 from api.studies.creation import label
 from api.studies.schemas import PlannedCandidate, StudyDryrun, StudyRequest
@@ -51,8 +51,15 @@ def dry_run(session: Session, settings: Settings, request: StudyRequest) -> Stud
 
 
 def _planned(candidate: CandidateSpec) -> PlannedCandidate:
-    row = catalogue.find(candidate.student.architecture)
-    return PlannedCandidate(number=candidate.number, label=label(candidate), parameters=row.parameters, macs=row.macs)
+    student = candidate.student
+    named = student.architecture or (student.checkpoint and catalogue.published_name(student.checkpoint))
+    row = catalogue.find(named) if named else None
+    return PlannedCandidate(
+        number=candidate.number,
+        label=label(candidate),
+        parameters=row and row.parameters,
+        macs=row and row.macs,
+    )
 
 
 def _faults(session: Session, settings: Settings, spec: StudySpec) -> Iterator[Fault]:
@@ -60,13 +67,14 @@ def _faults(session: Session, settings: Settings, spec: StudySpec) -> Iterator[F
     yield from check_uri(session, settings, spec.dataset.uri, "/dataset/uri", DATASET_URIS)
     if spec.teacher.architecture is not None:
         yield from architecture_fault(spec.teacher.architecture, "/teacher/architecture")
-    yield from check_uri(session, settings, spec.teacher.checkpoint, "/teacher/checkpoint", TEACHER_URIS)
+    yield from check_uri(session, settings, spec.teacher.checkpoint, "/teacher/checkpoint", MODEL_URIS)
     if spec.limits.device != "worker":
         detail = "Studies measure latency on the worker: set `worker`, or omit the field."
         yield InvalidRequest(detail), FieldError(pointer="/limits/device", detail=detail)
     for index, student in enumerate(spec.students):
         if isinstance(student, StudentSpec):
-            yield from architecture_fault(student.architecture, f"/students/{index}/architecture")
+            if student.architecture is not None:
+                yield from architecture_fault(student.architecture, f"/students/{index}/architecture")
             if student.checkpoint is not None:
                 at = f"/students/{index}/checkpoint"
-                yield from check_uri(session, settings, student.checkpoint, at, STUDENT_URIS)
+                yield from check_uri(session, settings, student.checkpoint, at, MODEL_URIS)

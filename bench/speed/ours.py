@@ -60,7 +60,7 @@ def run(contender: str, pair: Pair, threads: int, precision: Precision) -> dict[
     seen = Views(split, pair.classes, CropFlip(padding=pair.size // 8), pair.size, 0)
     preprocess = Preprocess(3, pair.size, NORMALIZATION)
     structure = ModelStructure(architecture=pair.student, num_classes=pair.classes, image_size=pair.size)
-    student = start_student(structure, None, seed=0, device=CPU)
+    student = start_student(structure, seed=0, device=CPU)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         teacher = None if how == "ce" else _teacher(spec, pair, Path(folder))
         stored = None

@@ -41,6 +41,8 @@ HOSTILE = [
     "s3://bucket/key",
     "s3://bucket/",
     "timm:../x",
+    "hf:../x",
+    "hf:a/../../b",
     "ftp://x/y",
     "data:text/plain,hi",
     "pipe:cat /etc/passwd",

@@ -258,7 +258,7 @@ class MetricPoint(ApiModel):
 
 class Architecture(ApiModel):
     """An architecture that the service can train. `parameters` and `macs` are for `input_size` and the default number
-    of classes.
+    of classes. `prunable` is None if it was not measured.
 
     >>> client.architectures.get("cifar/resnet20").macs
     40818944
@@ -270,6 +270,7 @@ class Architecture(ApiModel):
     macs: int | None
     input_size: list[int]
     pretrained: bool
+    prunable: bool | None = None
 
 
 class Recipe(ApiModel):
@@ -310,7 +311,7 @@ class Dryrun(ApiModel):
     """
 
     spec: dict[str, Any]
-    student: ModelSize
+    student: ModelSize | None
     teachers: list[ModelSize]
     checkpoints: list[Inspection | None] = []
     teacher_store_bytes_per_image: int | None

@@ -22,7 +22,7 @@ class DataCache:
 
     def __init__(self, root: Path, max_bytes: int | None = None) -> None:
         self._root = root
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._held = ExitStack()
 
     def __enter__(self) -> Self:
@@ -61,7 +61,7 @@ class DataCache:
 
     def make_room(self, bytes_: int = 0) -> None:
         """Evicts the least recently used unlocked folders until the rest and `bytes_` more fit."""
-        if self._max_bytes is None or not self._root.is_dir():
+        if self.max_bytes is None or not self._root.is_dir():
             return
         found = []
         for entry in self._root.iterdir():
@@ -74,7 +74,7 @@ class DataCache:
                 continue  # another process removed it meanwhile
         total = bytes_ + sum(size for _, size, _ in found)
         for _, size, name in sorted(found):
-            if total <= self._max_bytes:
+            if total <= self.max_bytes:
                 break
             if self._remove(name):
                 total -= size

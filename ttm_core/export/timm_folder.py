@@ -23,15 +23,15 @@ def write_timm_zip(student: Student, path: Path) -> None:
     Raises:
         NotInTimm: timm cannot build the model.
     """
-    if timm_name(student.architecture) != student.architecture:
-        raise NotInTimm(
-            f"timm does not ship {student.architecture}; to load student.safetensors with timm, "
-            "import ttm_core.models first"
-        )
     if student.structure.pruning:
         raise NotInTimm(
             f"timm cannot express a pruned {student.architecture}; ttm_core.export.load_student loads "
             "student.safetensors, and the ONNX files need neither"
+        )
+    if timm_name(student.architecture) != student.architecture:
+        raise NotInTimm(
+            f"timm does not ship {student.architecture}; to load student.safetensors with timm, "
+            "import ttm_core.models first"
         )
     preprocess = student.preprocess
     with tempfile.TemporaryDirectory(dir=path.parent) as temporary:

@@ -194,7 +194,7 @@ def build_objective(
         if method.features is not None:
             features = method.requirements.features
             probed = (
-                probe(student, preprocess, features, spec.student.architecture),
+                probe(student, preprocess, features, spec.student.architecture or "the student"),
                 probe(teacher.model, teacher.preprocess, features, teacher.architecture),
             )
             torch.manual_seed(derived_seed(_INIT_SEED, training.seed))

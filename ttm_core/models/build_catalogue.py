@@ -97,7 +97,7 @@ def main() -> None:
     for name in names():
         if name in rows.lines and name in signatures.lines:
             continue
-        with _time_limit(SECONDS_PER_MODEL):
+        with time_limit(SECONDS_PER_MODEL):
             row, signature, reason = describe(name)
         rows.append(name, _line(row))
         signatures.append(name, encode(signature))
@@ -136,7 +136,9 @@ def _line(row: Architecture) -> str:
 
 
 @contextmanager
-def _time_limit(seconds: int) -> Iterator[None]:
+def time_limit(seconds: int) -> Iterator[None]:
+    """Raises TimeoutError in the block after a number of seconds."""
+
     def stop(signum: int, frame: FrameType | None) -> None:
         raise TimeoutError(f"took longer than {seconds} s")
 

@@ -1,18 +1,13 @@
-"""Registers models with timm and downloads published weights."""
+"""Names of models in timm's registry, and the registration of the project's models."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
-from timm.models import build_model_with_cfg, generate_default_cfgs, get_pretrained_cfg, register_model
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models._pretrained import DefaultCfg
 
-from ttm_core.errors import BadSpec, TeacherUnreachable
 from ttm_core.models.cifar.classifier import Classifier
-from ttm_core.spec.job import TeacherSpec
 
 
 class Design(NamedTuple):
@@ -62,44 +57,3 @@ def _entrypoint(module: str, name: str, design: Design) -> Callable[..., Classif
 
     create.__module__, create.__name__ = module, name
     return create
-
-
-_SCHEME = "timm:"
-# The Hub also has a pickle of each model, which is never downloaded.
-_FILE = "model.safetensors"
-
-
-def is_published(uri: str) -> bool:
-    """Returns whether a URI names published weights (`timm:NAME`)."""
-    return uri.startswith(_SCHEME)
-
-
-def fetch(spec: TeacherSpec) -> tuple[TeacherSpec, Path]:
-    """Downloads the weights of a teacher `timm:NAME` to the Hub's cache. Returns the spec with its architecture, and
-    the file.
-
-    Raises:
-        BadSpec: timm has no such model or no weights for it.
-        TeacherUnreachable: the Hub cannot be reached and the file is not in the cache.
-    """
-    name = spec.checkpoint.removeprefix(_SCHEME)
-    try:
-        config = get_pretrained_cfg(name)
-    except RuntimeError:  # a tag that the architecture does not have
-        config = None
-    if config is None or not config.hf_hub_id:
-        raise BadSpec(f"teacher.checkpoint: timm has no published weights named {name!r}.")
-    try:
-        path = hf_hub_download(config.hf_hub_id, _FILE)
-    except LocalEntryNotFoundError as error:
-        raise TeacherUnreachable(
-            f"The weights {name!r} are on the Hugging Face Hub, which this worker cannot reach. Upload the file "
-            "instead, or add it to the Hub's cache on the worker."
-        ) from error
-    except EntryNotFoundError as error:
-        raise BadSpec(f"teacher.checkpoint: the Hugging Face Hub has no {_FILE} for {name!r}.") from error
-    except (HfHubHTTPError, OSError) as error:
-        raise TeacherUnreachable(
-            f"The download of {name!r} from the Hugging Face Hub failed: {type(error).__name__}"
-        ) from error
-    return spec.model_copy(update={"architecture": spec.architecture or name}), Path(path)

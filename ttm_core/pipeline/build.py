@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -10,6 +11,7 @@ from ttm_core.models.students.freeze import freeze
 from ttm_core.models.students.start import start_student
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.resolve import ResolvedRun
+from ttm_core.pipeline.student.initial import initial_student
 from ttm_core.precision import resolved_precision, resolved_teacher_precision
 from ttm_core.spec.structure import ModelStructure
 from ttm_core.training.evaluate import Evaluator
@@ -26,22 +28,21 @@ class Models:
     evaluator: Evaluator
 
 
-def build_models(run: ResolvedRun, context: RunContext) -> Models:
+def build_models(run: ResolvedRun, context: RunContext, resumed: dict[str, Any] | None) -> Models:
     """Builds the student with its initial weights, the method's objective and the evaluator.
+
+    Args:
+        run: the run.
+        context: its surroundings.
+        resumed: the content of the checkpoint that the weights will be loaded from, if there is one.
 
     Raises:
         EngineError: the student's checkpoint or the method does not fit the models or the data.
     """
     spec, dataset = run.spec, run.dataset
     with context.activity("building the models"):
-        structure = ModelStructure(
-            architecture=spec.student.architecture,
-            num_classes=dataset.num_classes,
-            in_chans=run.preprocess.channels,
-            image_size=run.preprocess.image_size,
-            options={} if spec.student.drop_path is None else {"drop_path_rate": spec.student.drop_path},
-        )
-        student = start_student(structure, context.inputs.student, seed=spec.training.seed, device=context.device)
+        start = initial_student(run, context, resumed)
+        student = start_student(start.structure, start.initialize, seed=spec.training.seed, device=context.device)
         frozen = freeze(student, spec.student.freeze)
         objective = build_objective(
             spec,
@@ -61,4 +62,4 @@ def build_models(run: ResolvedRun, context: RunContext) -> Models:
         teacher_precision=resolved_teacher_precision(spec.training),
         stores=context.stores,
     )
-    return Models(student, structure, frozen, objective, evaluator)
+    return Models(student, start.structure, frozen, objective, evaluator)

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from ttm_core.export.artifacts import TrainingResult, export
+from ttm_core.pipeline import checkpoint
 from ttm_core.pipeline.build import Models, build_models
 from ttm_core.pipeline.context import RunContext, open_context
 from ttm_core.pipeline.inputs import Inputs
@@ -53,8 +54,9 @@ def distill(
     started = time.monotonic()
     with open_context(spec, workdir, inputs, stores, on_event, should_stop, device, options) as context:
         run = resolve_run(spec, context)
-        models = build_models(run, context)
-        trained = train_student(run, models, context)
+        resumed = checkpoint.load_newest(workdir / "checkpoints", run=run.hash)
+        models = build_models(run, context, resumed)
+        trained = train_student(run, models, context, resumed)
         # The other processes wait for the main process here.
         return context.distributed.run_on_main(lambda: _evaluate_and_export(run, models, trained, context, started))
 

@@ -19,7 +19,7 @@ from ttm_core.data.dataset import Split
 from ttm_core.errors import BadDataset, BadSpec
 from ttm_core.export import load_student
 from ttm_core.export.onnx import load_onnx
-from ttm_core.models import timm_models
+from ttm_core.models.hub.published import is_published
 from ttm_core.spec.dataset import DatasetSpec
 from ttm_core.spec.job import DistillSpec
 from ttm_core.training.devices import choose_device, usable_threads
@@ -34,6 +34,7 @@ class Inputs:
     teachers: Sequence[Path | None] = ()
     """In the order of the spec; None for published weights, which the run downloads itself."""
     student: Path | None = None
+    """Initial weights; None without them, and for published weights."""
     data_cache: Path | None = None
     """Folder of unpacked datasets that runs share; by default within the work directory."""
     data_cache_max_bytes: int | None = None
@@ -45,10 +46,12 @@ class Inputs:
         return cls(
             dataset=_local(spec.dataset.uri),
             teachers=[
-                None if timm_models.is_published(teacher.checkpoint) else _local(teacher.checkpoint)
+                None if is_published(teacher.checkpoint) else _local(teacher.checkpoint)
                 for teacher in spec.all_teachers
             ],
-            student=_local(spec.student.checkpoint) if spec.student.checkpoint else None,
+            student=None
+            if spec.student.checkpoint is None or is_published(spec.student.checkpoint)
+            else _local(spec.student.checkpoint),
         )
 
 

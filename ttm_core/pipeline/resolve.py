@@ -9,27 +9,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from ttm_core.data.build import held_in_memory, read_dataset
 from ttm_core.data.dataset import Dataset, with_classes
-from ttm_core.data.images import ArrayImages
 from ttm_core.errors import BadDataset
 from ttm_core.methods.build import method_temperature
-from ttm_core.models import timm_models
+from ttm_core.models.hub.published import fetch
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.ensemble import as_one_teacher
 from ttm_core.models.teachers.load import Teacher, load_teacher
 from ttm_core.pipeline.context import RunContext, decide_once
+from ttm_core.pipeline.student.base import StudentBase, resolved_architecture, student_base
+from ttm_core.pipeline.student.input import SMALL_IMAGE, image_size, input_channels, normalization
 from ttm_core.precision import choose_precision, resolved_teacher_precision
-from ttm_core.spec import catalogue, events
+from ttm_core.spec import events
 from ttm_core.spec.dataset import AugmentationSpec, CropFlip, ResizedCrop
-from ttm_core.spec.job import DistillSpec, Normalization, StudentSpec, TeacherSpec
+from ttm_core.spec.job import DistillSpec, TeacherSpec
 from ttm_core.teacher_store.store import Stores
 from ttm_core.training.evaluate import label_with_teacher
 
-_SMALL_IMAGE = 64
 _LISTED_UNREADABLE = 100
 
 
@@ -40,6 +37,7 @@ class ResolvedRun:
     spec: DistillSpec
     dataset: Dataset  # with class names, and a validation split that has labels
     preprocess: Preprocess  # of the student
+    student: StudentBase
     augmentation: AugmentationSpec
     teachers: Sequence[Teacher]
     teacher_files: Sequence[Path]
@@ -68,7 +66,8 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
     """
     context.phase("fetching")
     dataset = _read(spec, context)
-    size = student_image_size(spec.student, dataset)
+    base = student_base(spec, context.inputs, context.data_cache)
+    size = image_size(spec, dataset, base)
     augmentation = _augmentation(spec, size)
     with context.activity("decoding images"):
         dataset = held_in_memory(dataset, size, whole_train_images=not isinstance(augmentation, ResizedCrop))
@@ -78,17 +77,19 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
         teachers, files = _load_teachers(spec, context, dataset.class_names, size)
     if not dataset.class_names:
         dataset = with_classes(dataset, teachers[0].class_names)
-    normalization = _normalization(spec, dataset, teachers[0].preprocess.normalization if teachers else None)
+    first = teachers[0] if teachers else None
+    channels = input_channels(spec, dataset, base, first)
+    normalized = normalization(spec, dataset, first, base, channels)
     logits = context.distributed.main_first(
         lambda: _teacher_logits(
             spec, context.workdir, context.stores, images=len(dataset.train), num_classes=dataset.num_classes
         )
     )
-    precision = context.distributed.main_first(lambda: _precision(spec, context, dataset.channels))
+    precision = context.distributed.main_first(lambda: _precision(spec, context, base.architecture, channels))
     resolved = _complete(
         spec,
         teachers,
-        student={"image_size": size, "normalization": normalization},
+        student={"architecture": resolved_architecture(spec, base), "image_size": size, "normalization": normalized},
         training={"threads": context.threads, "augmentation": augmentation, **precision, **logits},
     )
     teacher = None
@@ -107,7 +108,8 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
     return ResolvedRun(
         spec=resolved,
         dataset=dataset,
-        preprocess=Preprocess(dataset.channels, size, normalization),
+        preprocess=Preprocess(channels, size, normalized),
+        student=base,
         augmentation=augmentation,
         teachers=teachers,
         teacher_files=files,
@@ -115,14 +117,14 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
     )
 
 
-def _precision(spec: DistillSpec, context: RunContext, channels: int) -> dict[str, object]:
+def _precision(spec: DistillSpec, context: RunContext, architecture: str, channels: int) -> dict[str, object]:
     """The precisions of student and teacher: the spec's, else those of the first attempt, which may have run on another
     machine.
     """
     training = spec.training
     precision = training.precision
     if precision == "auto":
-        choose = partial(choose_precision, context.device, spec.student.architecture, channels=channels)
+        choose = partial(choose_precision, context.device, architecture, channels=channels)
         precision = decide_once(context.workdir, "precision", choose)
     return {"precision": precision, "teacher_precision": training.teacher_precision or precision}
 
@@ -147,15 +149,36 @@ def _load_teachers(
 ) -> tuple[list[Teacher], list[Path]]:
     teachers: list[Teacher] = []
     files: list[Path] = []
+    students = [spec.student, *(each.student for each in context.options.students)]
     for teacher_spec, path in zip(spec.all_teachers, context.inputs.teachers, strict=True):
         if path is None:
-            teacher_spec, path = timm_models.fetch(teacher_spec)
-        teachers.append(load_teacher(teacher_spec, path, image_size=size, class_names=class_names))
+            teacher_spec, path = _published_teacher(teacher_spec, context)
+        teachers.append(
+            load_teacher(
+                teacher_spec,
+                path,
+                image_size=size,
+                class_names=class_names,
+                keep_weights=any(student.from_teacher is not None for student in students),
+            )
+        )
         files.append(path)
         class_names = teachers[0].class_names
     for teacher in teachers:
         teacher.model.to(context.device)
     return teachers, files
+
+
+def _published_teacher(spec: TeacherSpec, context: RunContext) -> tuple[TeacherSpec, Path]:
+    """The spec with what the publisher says about the model, and the downloaded file."""
+    found = context.distributed.main_first(
+        lambda: fetch(spec.checkpoint, context.data_cache, field="teacher.checkpoint")
+    )
+    update = {
+        "architecture": spec.architecture or found.architecture,
+        "normalization": spec.normalization or found.normalization,
+    }
+    return spec.model_copy(update=update), found.path
 
 
 def _teacher_logits(
@@ -196,49 +219,11 @@ def _available_bytes(stores: Stores | None, workdir: Path) -> int:
     return free if stores is None else min(stores.max_bytes, free)
 
 
-def student_image_size(student: StudentSpec, dataset: Dataset) -> int:
-    """Side in pixels of the student's input: the spec's, else that of a dataset of small images, else the default of
-    the architecture."""
-    if student.image_size is not None:
-        return student.image_size
-    if dataset.image_size is not None and 8 <= dataset.image_size <= _SMALL_IMAGE:
-        return dataset.image_size
-    return catalogue.find(student.architecture).input_size[1]
-
-
 def _augmentation(spec: DistillSpec, size: int) -> AugmentationSpec:
     """The spec's, else crop_flip padded by an eighth for small images and resized_crop for larger ones."""
     if spec.training.augmentation is not None:
         return spec.training.augmentation
-    return CropFlip(padding=size // 8) if size <= _SMALL_IMAGE else ResizedCrop()
-
-
-def _normalization(spec: DistillSpec, dataset: Dataset, teacher: Normalization | None) -> Normalization:
-    """The spec's, else the teacher's, else measured on training images in memory, else the architecture's default."""
-    if spec.student.normalization is not None:
-        return spec.student.normalization
-    if teacher is not None and len(teacher.mean) == dataset.channels:
-        return teacher
-    if isinstance(dataset.train.images, ArrayImages):
-        return _measured(dataset.train.images.pixels[torch.from_numpy(dataset.train.indices)])
-    cfg = catalogue.find(spec.student.architecture)
-    mean, std = list(cfg.mean), list(cfg.std)
-    if dataset.channels == 1:
-        return Normalization(mean=[sum(mean) / len(mean)], std=[sum(std) / len(std)])
-    return Normalization(mean=mean, std=std)
-
-
-def _measured(pixels: torch.Tensor) -> Normalization:
-    """Mean and standard deviation of each channel of uint8 [N, C, H, W], from exact integer histograms."""
-    mean, std = [], []
-    levels = np.arange(256, dtype=np.float64) / 255
-    for channel in range(pixels.shape[1]):
-        counts = np.bincount(pixels[:, channel].reshape(-1).numpy(), minlength=256)
-        center = float(levels @ counts / counts.sum())
-        spread = float(((levels - center) ** 2) @ counts / counts.sum()) ** 0.5
-        mean.append(round(center, 4))
-        std.append(max(round(spread, 4), 1e-3))
-    return Normalization(mean=mean, std=std)
+    return CropFlip(padding=size // 8) if size <= SMALL_IMAGE else ResizedCrop()
 
 
 def _complete(

@@ -39,16 +39,22 @@ class TrainedStudent:
     teacher_cache_hits: int | None
 
 
-def train_student(run: ResolvedRun, models: Models, context: RunContext) -> TrainedStudent:
-    """Trains the student to the end; resumes from the newest checkpoint of the work directory.
+def train_student(
+    run: ResolvedRun, models: Models, context: RunContext, resumed: dict[str, Any] | None
+) -> TrainedStudent:
+    """Trains the student to the end, from the beginning or from a checkpoint.
+
+    Args:
+        run: the run.
+        models: its models.
+        context: its surroundings.
+        resumed: the content of the checkpoint to continue from.
 
     Raises:
         TeacherAtChance: the teacher is no better than chance, and the spec does not allow that.
         Interrupted: a stop was requested, or the run pauses itself after an epoch; a checkpoint is saved.
         NonFiniteLoss: the loss became NaN or infinite.
     """
-    run_hash = run.hash
-    resumed = checkpoint.load_newest(context.workdir / "checkpoints", run=run_hash)
     teacher_validation = _teacher_validation(run, models, context, resumed)
     dataset, training = run.dataset, run.spec.training
     views = Views(dataset.train, dataset.num_classes, run.augmentation, run.preprocess.image_size, training.view_seed)
@@ -66,7 +72,7 @@ def train_student(run: ResolvedRun, models: Models, context: RunContext) -> Trai
 
         def save(trainer: Trainer) -> None:
             if context.distributed.is_main:
-                _save_checkpoint(trainer, run_hash, teacher_validation, stopwatch, context)
+                _save_checkpoint(trainer, run, models, teacher_validation, stopwatch, context)
 
         trainer = Trainer(
             distiller=Distiller(
@@ -163,13 +169,15 @@ def fill_stores(stored: Sequence[StoredTeacher], view: int, context: RunContext)
 
 def _save_checkpoint(
     trainer: Trainer,
-    run_hash: str,
+    run: ResolvedRun,
+    models: Models,
     teacher_validation: events.Accuracy | None,
     stopwatch: Stopwatch,
     context: RunContext,
 ) -> None:
     state = {
-        "run": run_hash,
+        "run": run.hash,
+        "structure": models.structure.model_dump(mode="json"),
         "trainer": trainer.state(),
         "teacher_validation": teacher_validation and teacher_validation.model_dump(),
         "estimate": stopwatch.estimate.model_dump(),

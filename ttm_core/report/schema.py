@@ -96,6 +96,12 @@ class Model(_Part):
     macs: int | None = Field(description="Multiply-accumulates of one image; None where they could not be counted.")
     file_bytes: int
 
+    @property
+    def label(self) -> str:
+        """The architecture, and whether it was pruned."""
+        pruned = self.structure is not None and self.structure.pruning
+        return f"{self.architecture}, pruned" if pruned else self.architecture
+
 
 class Device(_Part):
     """The device that the run trained on."""

@@ -1,8 +1,11 @@
 """The base classes of specs and request bodies: no unknown fields, no type coercion, immutable."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+Uri = Annotated[str, Field(min_length=1, max_length=2048)]
+ArchitectureName = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 class StrictModel(BaseModel):

@@ -55,6 +55,12 @@ class Architecture:
     tags: Mapping[str, Mapping[str, Any]]
     """timm's published weights by tag (`a1_in1k`), each with the fields that differ from this row."""
 
+    @property
+    def key(self) -> str:
+        """The family with the project's folder, since the project's models share names of families with timm's."""
+        # The models of mini/ are those of cifar/ with fewer channels.
+        return f"cifar/{self.family}" if "/" in self.name else self.family
+
 
 def all() -> tuple[Architecture, ...]:
     """All architectures: the project's, then timm's in timm's order."""
@@ -125,6 +131,12 @@ def has_tokens(name: str) -> bool:
         UnknownArchitecture: no architecture has this name.
     """
     return find(name).family in _TOKEN_FAMILIES
+
+
+def published_name(uri: str) -> str | None:
+    """The architecture of published weights, `timm:NAME`; None for any other URI."""
+    scheme, colon, name = uri.partition(":")
+    return name if colon and scheme == "timm" else None
 
 
 @cache

@@ -9,42 +9,17 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from ttm_core.spec import catalogue, recipes
-from ttm_core.spec.base import Spec, by_name, or_short
+from ttm_core.spec.base import ArchitectureName, Spec, Uri, by_name, or_short
 from ttm_core.spec.dataset import AugmentationSpec, DatasetSpec, Pixels, mixes
 from ttm_core.spec.method.methods import MethodSpec, WeightedTransformedTeacherMatching
+from ttm_core.spec.normalization import Normalization
 from ttm_core.spec.optimizer.optimizers import Cosine, EmaSpec, GradientClipping, OptimizerSpec, ScheduleSpec, Sgd
 from ttm_core.spec.quantize import QuantizeSpec
+from ttm_core.spec.student.student import StudentSpec
 
-Channels = Annotated[list[float], Field(min_length=1, max_length=4)]
-Uri = Annotated[str, Field(min_length=1, max_length=2048)]
-ArchitectureName = Annotated[str, Field(min_length=1, max_length=128)]
 KeyPrefix = Annotated[str, Field(max_length=300, pattern=r"^[^\x00-\x1f\x7f]*$")]
 KeyMap = Annotated[dict[KeyPrefix, KeyPrefix], Field(min_length=1, max_length=10_000)]
 ExportName = Literal["timm", "onnx", "onnx_int8"]
-
-
-class Normalization(Spec):
-    """Mean and standard deviation of each channel, for pixels in [0, 1]. Divide values for pixels in [0, 255] by
-    255."""
-
-    mean: Channels
-    std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1, max_length=4)]
-
-    @model_validator(mode="after")
-    def _same_length(self) -> Self:
-        if len(self.mean) != len(self.std):
-            raise ValueError("mean and std must have the same length: one number per channel")
-        return self
-
-    @model_validator(mode="after")
-    def _scaled_to_one(self) -> Self:
-        # The largest published values are 0.51 for a mean and 1 for a std; the smallest std is 1 / 255.
-        for name, values, low in (("mean", self.mean, 0.0), ("std", self.std, 0.001)):
-            if not all(low <= value <= 1 for value in values):
-                scaled = ", ".join(f"{value / 255:.4g}" for value in values)
-                hint = f" For pixels in [0, 255], divide by 255: [{scaled}]." if max(values) > 1 else ""
-                raise ValueError(f"{name} must be in [{low:g}, 1], because pixels are scaled to [0, 1].{hint}")
-        return self
 
 
 class TeacherSpec(Spec):
@@ -90,37 +65,6 @@ class TeacherSpec(Spec):
     @classmethod
     def _from_checkpoint(cls, data: Any) -> Any:
         return {"checkpoint": data} if isinstance(data, str) else data
-
-
-class StudentSpec(Spec):
-    """The student: the model to train. A string is short for `{"architecture": ...}`."""
-
-    architecture: ArchitectureName
-    checkpoint: Uri | None = Field(None, description="Initial weights. The classifier may differ in size.")
-    image_size: Pixels | None = Field(None, description="Side of the square input in pixels.")
-    normalization: Normalization | None = None
-    freeze: Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=100)] = Field(
-        [], description="Parameters of `checkpoint` to exclude from training: shell patterns such as `layer1.*`."
-    )
-    drop_path: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        None,
-        description="Stochastic depth rate of the last block; it increases linearly over the blocks. Only for timm "
-        "models "
-        "that support it.",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_architecture(cls, data: Any) -> Any:
-        return {"architecture": data} if isinstance(data, str) else data
-
-    @model_validator(mode="after")
-    def _frozen_weights_exist(self) -> Self:
-        if self.freeze and self.checkpoint is None:
-            raise ValueError("freeze requires `checkpoint`, whose weights it keeps")
-        if self.drop_path and self.architecture.startswith(("cifar/", "mini/")):
-            raise ValueError(f"drop_path: {self.architecture} does not support stochastic depth")
-        return self
 
 
 class TrainingSpec(Spec):
@@ -260,6 +204,17 @@ class DistillSpec(Spec):
         """The list of zero, one or several teachers."""
         return [self.teacher] if self.teacher is not None else self.teachers or []
 
+    @property
+    def student_label(self) -> str:
+        """A short description of the student for lists: its architecture, if the spec has one, and its origin."""
+        prune = self.student.prune
+        if prune is None:
+            label = self.student.architecture or self.student.checkpoint
+            assert label is not None, "StudentSpec requires one of them"
+            return label
+        teacher = self.teacher.architecture if self.teacher is not None else None
+        return f"{teacher or 'teacher'} pruned to {prune.target}"
+
     @model_validator(mode="before")
     @classmethod
     def _expand_recipe(cls, data: Any) -> Any:
@@ -293,6 +248,7 @@ class DistillSpec(Spec):
                 "crd supports one device only: it keeps features of all images, and each device would see only its "
                 "share"
             )
+        self._check_origin_of_student()
         if requirements.features == "tokens":
             assert self.teacher is not None, "features require exactly one teacher"
             for role, name in (("student", self.student.architecture), ("teacher", self.teacher.architecture)):
@@ -301,3 +257,12 @@ class DistillSpec(Spec):
                         f"vitkd requires two vision transformers with patch tokens; the {role} {name!r} is not one"
                     )
         return self
+
+    def _check_origin_of_student(self) -> None:
+        field = self.student.from_teacher
+        if field is None:
+            return
+        if self.teachers is not None:
+            raise ValueError(f"student.{field} requires one `teacher`, not several: the student has its weights")
+        if self.teacher is None:
+            raise ValueError(f"student.{field} requires `teacher`, the model that the student is made of")

@@ -68,6 +68,9 @@ def expand(spec: Mapping[str, Any]) -> dict[str, Any]:
     merged = _merged(find(spec["recipe"]).spec, spec)
     if spec.get("teachers") is not None and spec.get("teacher") is None:
         merged.pop("teacher", None)  # `teachers` replaces the `teacher` of the recipe
+    student = spec.get("student")
+    if isinstance(student, dict) and student.get("prune") is not None:
+        merged["student"].pop("architecture", None)  # a pruned student replaces that of the recipe
     return merged
 
 

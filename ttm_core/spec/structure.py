@@ -9,9 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ttm_core.spec.base import Spec
+from ttm_core.spec.base import ArchitectureName, Spec
 from ttm_core.spec.dataset import Pixels
-from ttm_core.spec.job import ArchitectureName
 
 # Limits on the work of replaying a history from an untrusted file. The largest history measured (densenet201 in four
 # steps) has about 800 steps; 2**20 channels are more than any model of timm has.

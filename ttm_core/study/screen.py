@@ -11,20 +11,22 @@ import onnxruntime  # type: ignore[import-untyped]
 import torch
 from torch import nn
 
+from ttm_core.errors import BadSpec, EngineError
 from ttm_core.export.int8 import write_uncompared_int8
 from ttm_core.export.onnx import without_normalization, write_onnx
 from ttm_core.export.student import Student
 from ttm_core.models.build import build
 from ttm_core.models.macs import macs
-from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.weights import write_durably
 from ttm_core.pipeline.context import RunContext
-from ttm_core.pipeline.resolve import ResolvedRun, resolve_run, student_image_size
+from ttm_core.pipeline.resolve import ResolvedRun, resolve_run
+from ttm_core.pipeline.student.base import StudentBase, student_base
+from ttm_core.pipeline.student.initial import initial_student
+from ttm_core.pipeline.student.input import image_size
 from ttm_core.report.costs import describe_device
-from ttm_core.spec import events
+from ttm_core.spec import catalogue, events
 from ttm_core.spec.events import CandidateScreened, ScreenedFile
 from ttm_core.spec.job import DistillSpec, StudentSpec
-from ttm_core.spec.structure import ModelStructure
 from ttm_core.training.trainer import Interrupted
 from ttm_measure import compare
 
@@ -59,12 +61,13 @@ def screen(spec: DistillSpec, context: RunContext) -> None:
 
 
 def _cached(student: StudentSpec, run: ResolvedRun, context: RunContext) -> CandidateScreened:
-    preprocess = replace(run.preprocess, image_size=student_image_size(student, run.dataset))
     device = describe_device(torch.device("cpu"))
     key = {
         "student": student.model_dump(mode="json"),
         "classes": run.dataset.num_classes,
-        "preprocess": [preprocess.channels, preprocess.image_size],
+        "input": [run.preprocess.channels, run.dataset.image_size],
+        # A student made of the teacher has its channels.
+        "teacher": student.from_teacher and [_sha256(path) for path in context.inputs.teachers if path is not None],
         "device": device.model_dump(),
         "versions": [torch.__version__, onnxruntime.__version__],
     }
@@ -74,34 +77,53 @@ def _cached(student: StudentSpec, run: ResolvedRun, context: RunContext) -> Cand
     if path is not None and path.exists():
         found = CandidateScreened.model_validate_json(path.read_bytes())
         return found.model_copy(update={"cached": True})
-    measured = _measure(student, run, preprocess, context)
+    measured = _measure(student, run, context)
     if path is not None and measured.error is None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(path, measured.model_dump_json().encode())
     return measured
 
 
-def _measure(student: StudentSpec, run: ResolvedRun, preprocess: Preprocess, context: RunContext) -> CandidateScreened:
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _measure(student: StudentSpec, run: ResolvedRun, context: RunContext) -> CandidateScreened:
     try:
         with TemporaryDirectory(dir=context.workdir) as folder:
-            return _build_and_measure(student, run, preprocess, context, Path(folder))
+            return _build_and_measure(_with_student(run, student, context), context, Path(folder))
     except (OSError, MemoryError):
         raise
+    except EngineError as error:
+        return CandidateScreened(numbers=[], error=error.message[:_LONGEST_REASON])
     except Exception as error:  # models and exporters raise any exception for what they do not support
         reason = f"{type(error).__name__}: {error}".partition("\n")[0][:_LONGEST_REASON]
         return CandidateScreened(numbers=[], error=f"cannot be built or exported: {reason}")
 
 
-def _build_and_measure(
-    student: StudentSpec, run: ResolvedRun, preprocess: Preprocess, context: RunContext, folder: Path
-) -> CandidateScreened:
-    structure = ModelStructure(
-        architecture=student.architecture,
-        num_classes=run.dataset.num_classes,
-        in_chans=preprocess.channels,
-        image_size=preprocess.image_size,
-        options={} if student.drop_path is None else {"drop_path_rate": student.drop_path},
-    )
+def _with_student(run: ResolvedRun, student: StudentSpec, context: RunContext) -> ResolvedRun:
+    """The run with another student at its own image size."""
+    spec = run.spec.model_copy(update={"student": student})
+    base = _base(spec, context)
+    size = image_size(spec, run.dataset, base)
+    return replace(run, spec=spec, student=base, preprocess=replace(run.preprocess, image_size=size))
+
+
+def _base(spec: DistillSpec, context: RunContext) -> StudentBase:
+    """What the student starts from. Its weights do not matter, so the files of checkpoints are not read."""
+    student = spec.student
+    if student.checkpoint is None:
+        return student_base(spec, context.inputs, context.data_cache)
+    name = student.architecture or catalogue.published_name(student.checkpoint)
+    if name is None:
+        raise BadSpec("a candidate with a checkpoint requires `architecture`, which its measurements depend on")
+    return StudentBase(name)
+
+
+def _build_and_measure(run: ResolvedRun, context: RunContext, folder: Path) -> CandidateScreened:
+    preprocess = run.preprocess
+    structure = initial_student(run, context, None).structure
     model = _as_if_trained(build(structure)).eval()
     parameters = sum(parameter.numel() for parameter in model.parameters())
     train = run.dataset.train

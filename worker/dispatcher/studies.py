@@ -71,7 +71,7 @@ def job_fields(study: Study, candidate: StudyCandidate, start: Start) -> dict[st
     job = spec.trial(student, values, seed=start.seed, baseline=start.baseline)
     return {
         "spec": job.model_dump(mode="json", include=set(DistillSpec.model_fields)),
-        "student": job.student.architecture,
+        "student": job.student_label[:128],
         "dataset": job.dataset.uri,
         "method": job.method.kind,
         "teacher": " + ".join(teacher.checkpoint for teacher in job.all_teachers)[:2048] or None,

@@ -20,6 +20,7 @@ from ttm_jobs.states import JobState
 from ttm_jobs.storage import Storage
 from ttm_jobs.uris import (
     FileUri,
+    HfUri,
     HttpUri,
     JobUri,
     S3Uri,
@@ -41,7 +42,8 @@ class Paths(TypedDict):
 
     dataset: str
     teachers: list[str | None]  # in the order of the spec; None for weights that the trainer downloads
-    student: str | None
+    student: str | None  # None also for weights that the trainer downloads
+    needs_network: bool  # whether the trainer downloads any of them
     data_cache: str  # folder for unpacked datasets
     data_cache_max_bytes: int  # its maximum size
 
@@ -72,11 +74,14 @@ class Inputs:
         self._cache.close()
         self._cache.make_room()
         dataset = self._path(spec.dataset.uri, check)
-        assert dataset is not None, "the trainer downloads only teachers"
+        assert dataset is not None, "the trainer downloads only weights"
+        teachers = [self._path(teacher.checkpoint, check) for teacher in spec.all_teachers]
+        student = self._path(spec.student.checkpoint, check) if spec.student.checkpoint else None
         return {
             "dataset": dataset,
-            "teachers": [self._path(teacher.checkpoint, check) for teacher in spec.all_teachers],
-            "student": self._path(spec.student.checkpoint, check) if spec.student.checkpoint else None,
+            "teachers": teachers,
+            "student": student,
+            "needs_network": None in teachers or (spec.student.checkpoint is not None and student is None),
             "data_cache": str(self._root),
             "data_cache_max_bytes": self._settings.data_cache_max_bytes,
         }
@@ -104,7 +109,7 @@ class Inputs:
                 path = self._fetched(parsed, check)
             case S3Uri():
                 path = self._copied(parsed, check)
-            case TimmUri():
+            case TimmUri() | HfUri():
                 return None
             case _:
                 assert_never(parsed)

@@ -87,8 +87,7 @@ class Attempt:
         try:
             try:
                 inputs = self._prepare(spec, checkpoints, options)
-                # The trainer downloads timm weights itself.
-                self._trainer.start(network=None in inputs["teachers"])
+                self._trainer.start(network=inputs["needs_network"])
                 metrics.TRAINER_MEMORY.set_function(lambda: resources.held_by_group(self._trainer.pid))
                 return self._follow()
             finally:

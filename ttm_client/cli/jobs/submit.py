@@ -118,6 +118,7 @@ def _print_dry_run(result: Dryrun, *, json: bool) -> None:
             count(model.macs),
         )
         for what, model in [("student", result.student), *(("teacher", teacher) for teacher in result.teachers)]
+        if model is not None
     ]
     print_rows(("", "ARCHITECTURE", "PARAMETERS", "MACS"), rows)
     if result.similar_job is not None and result.seconds is not None:

@@ -52,6 +52,11 @@ def _attentions(model: nn.Module) -> Iterator[Any]:
 
 def classifiers(model: nn.Module) -> list[nn.Module]:
     """The last layers of a model: one, or two for distilled transformers."""
+    return [model.get_submodule(name) for name in classifier_names(model)]
+
+
+def classifier_names(model: nn.Module) -> tuple[str, ...]:
+    """The names of the last layers of a model."""
     configuration: Any = model.pretrained_cfg
     names = configuration["classifier"]
-    return [model.get_submodule(name) for name in ([names] if isinstance(names, str) else names)]
+    return (names,) if isinstance(names, str) else tuple(names)

@@ -1,6 +1,6 @@
 """Creates the student of a run with its initial weights."""
 
-from pathlib import Path
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -8,19 +8,25 @@ from torch import nn
 from ttm_core.data.random import seed as derived_seed
 from ttm_core.errors import BadSpec
 from ttm_core.models.build import build
-from ttm_core.models.students.checkpoint import initialize_from
 from ttm_core.models.workarounds import subsample_before_narrow_strided_pointwise
 from ttm_core.spec.structure import ModelStructure
 
 _INIT_SEED = 301  # random stream of the initial weights
 
 
-def start_student(structure: ModelStructure, weights: Path | None, *, seed: int, device: torch.device) -> nn.Module:
-    """Creates the student with the weights of a file, or with random weights drawn from `seed`.
+def start_student(
+    structure: ModelStructure,
+    initialize: Callable[[nn.Module], object] | None = None,
+    *,
+    seed: int,
+    device: torch.device,
+) -> nn.Module:
+    """Creates the student with random weights drawn from `seed`, which `initialize` may replace.
 
     Raises:
         BadSpec: the structure has a drop path rate, which the architecture does not support.
-        BadCheckpoint, ArchitectureMismatch: the weights are unsafe, damaged, or of another model.
+
+    Errors of `initialize` pass through.
     """
     torch.manual_seed(derived_seed(_INIT_SEED, seed))
     try:
@@ -31,8 +37,8 @@ def start_student(structure: ModelStructure, weights: Path | None, *, seed: int,
         raise BadSpec(
             f"student.drop_path: {structure.architecture} does not support stochastic depth. Remove the field."
         ) from error
-    if weights is not None:
-        initialize_from(model, weights, structure.architecture)
+    if initialize is not None:
+        initialize(model)
     if device.type == "cpu":
         subsample_before_narrow_strided_pointwise(model)
     return model.to(device).to(memory_format=torch.channels_last)

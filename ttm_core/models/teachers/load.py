@@ -37,6 +37,8 @@ class Teacher:
     class_map: list[int] | None
     preprocess: Preprocess
     layout: str
+    weights: Mapping[str, torch.Tensor] | None = None
+    """Before batch norms are folded, for a student that starts from them; None if the student does not."""
 
     @property
     def classes(self) -> int:
@@ -83,7 +85,9 @@ class SelectClasses(nn.Module):
         """None, because no single layer maps features to the selected logits."""
 
 
-def load_teacher(spec: TeacherSpec, path: Path, *, image_size: int, class_names: list[str]) -> Teacher:
+def load_teacher(
+    spec: TeacherSpec, path: Path, *, image_size: int, class_names: list[str], keep_weights: bool = False
+) -> Teacher:
     """Loads the teacher of a spec.
 
     Fields the spec leaves open are read from the file's metadata, then from its tensors, then from the defaults of the
@@ -95,6 +99,7 @@ def load_teacher(spec: TeacherSpec, path: Path, *, image_size: int, class_names:
         image_size: side of the dataset's images in pixels, for a teacher without an image size.
         class_names: classes of the dataset; empty without labels: the classes are then the teacher's, or those of its
             class map.
+        keep_weights: whether the student needs the teacher's weights.
 
     Raises:
         BadCheckpoint: the file is unsafe, damaged or does not contain weights.
@@ -145,6 +150,7 @@ def load_teacher(spec: TeacherSpec, path: Path, *, image_size: int, class_names:
         raise ArchitectureMismatch(f"{error.message}.{suggest_architectures(weights.tensors)}") from error
     model.eval().requires_grad_(False)
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    kept = dict(model.state_dict()) if keep_weights else None
     model = fold_batch_norms(model, channels, size)
     for parameter in model.parameters():
         if parameter.ndim == 4:
@@ -159,6 +165,7 @@ def load_teacher(spec: TeacherSpec, path: Path, *, image_size: int, class_names:
         class_map=class_map,
         preprocess=Preprocess(channels, size, normalization),
         layout=weights.layout,
+        weights=kept,
     )
 
 

@@ -1,0 +1,106 @@
+"""Validation of students that are made of their teachers."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+
+@pytest.fixture
+def data(shared_folder: Path) -> str:
+    return (shared_folder / "data").as_uri()
+
+
+def body(data: str, teacher: str | None, **student: Any) -> dict[str, Any]:
+    return {"teacher": {"checkpoint": data, "architecture": teacher}, "student": student, "dataset": data}
+
+
+def test_teacher_that_cannot_be_pruned_is_refused(shared_client: TestClient, data: str) -> None:
+    for path in ("/jobs", "/jobs/validate"):
+        problem = shared_client.post(path, json=body(data, "fastvit_t8", prune={"macs": 0.5}))
+        assert (problem.status_code, problem.json()["code"]) == (422, "not_prunable")
+        assert [error["pointer"] for error in problem.json()["errors"]] == ["/student/prune"]
+        assert "fastvit_t8" in problem.json()["detail"]
+
+
+def test_published_teacher_that_cannot_be_pruned_is_refused(shared_client: TestClient, data: str) -> None:
+    wrong = {"teacher": "timm:fastvit_t8.apple_in1k", "student": {"prune": {"macs": 0.5}}, "dataset": data}
+    assert shared_client.post("/jobs/validate", json=wrong).json()["code"] == "not_prunable"
+
+
+@pytest.mark.parametrize(
+    ("prune", "parameters", "macs"),
+    [({"macs": 0.5}, None, 907_036_672), ({"parameters": 0.25}, 2_922_378, None)],
+)
+def test_dry_run_shows_the_target(
+    shared_client: TestClient, data: str, prune: dict[str, float], parameters: int | None, macs: int | None
+) -> None:
+    result = shared_client.post("/jobs/validate", json=body(data, "resnet18", prune=prune)).json()
+    assert result["student"] == {
+        "architecture": "resnet18",
+        "parameters": parameters,
+        "macs": macs,
+        "input_size": [3, 224, 224],
+    }
+
+
+def test_student_of_an_unknown_teacher_has_no_size_yet(shared_client: TestClient, data: str) -> None:
+    result = shared_client.post("/jobs/validate", json=body(data, None, prune={"macs": 0.5})).json()
+    assert result["student"] is None
+    job = shared_client.post("/jobs", json=body(data, None, prune={"macs": 0.5})).json()
+    assert job["student"] == "teacher pruned to 50 % of its MACs"
+    assert job["student_structure"] is None
+
+
+def test_architectures_say_whether_they_can_be_pruned(shared_client: TestClient) -> None:
+    found = {
+        name: shared_client.get(f"/architectures/{name}").json()["prunable"] for name in ("resnet50", "fastvit_t8")
+    }
+    assert found == {"resnet50": True, "fastvit_t8": False}
+
+
+def test_inherited_weights_require_one_family(shared_client: TestClient, data: str) -> None:
+    wrong = body(data, "resnet50", architecture="mobilenetv3_small_100", initialize="teacher")
+    problem = shared_client.post("/jobs", json=wrong)
+    assert (problem.status_code, problem.json()["code"]) == (422, "other_family")
+    assert [error["pointer"] for error in problem.json()["errors"]] == ["/student/initialize"]
+    assert "family resnet" in problem.json()["detail"]
+    for teacher, student in (("resnet34", "resnet18"), ("cifar/resnet56", "mini/resnet8_100"), (None, "resnet18")):
+        right = body(data, teacher, architecture=student, initialize="teacher")
+        assert shared_client.post("/jobs/validate", json=right).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("student", "pointer"),
+    [
+        ("timm:../resnet18", "/student/checkpoint"),
+        ("timm:no_such_model", "/student/checkpoint"),
+        ("timm:resnet18.no_such_tag", "/student/checkpoint"),
+        ("hf:../../etc", "/student/checkpoint"),
+        ("hf:someone/..", "/student/checkpoint"),
+        ("hf:someone/pets@../main", "/student/checkpoint"),
+        ("ftp://example.org/x", "/student/checkpoint"),
+        ("job:01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10", "/student/checkpoint"),
+        ({"checkpoint": "hf:someone/pets", "architecture": "resnet188"}, "/student/architecture"),
+    ],
+)
+def test_invalid_weights_are_refused(shared_client: TestClient, data: str, student: Any, pointer: str) -> None:
+    problem = shared_client.post("/jobs", json={"student": student, "dataset": data, "method": "ce"})
+    assert problem.status_code == 422
+    assert [error["pointer"] for error in problem.json()["errors"]] == [pointer]
+
+
+def test_published_weights_are_accepted(shared_client: TestClient, data: str) -> None:
+    for student, size in (("timm:resnet18.a1_in1k", 11_689_512), ("hf:someone/pets@v1", None)):
+        request = {"student": student, "dataset": data, "method": "ce"}
+        shown = shared_client.post("/jobs/validate", json=request).json()["student"]
+        assert (shown and shown["parameters"]) == size
+        job = shared_client.post("/jobs", json=request).json()
+        assert (job["student"], job["spec"]["student"]["checkpoint"]) == (student, student)
+
+
+def test_dataset_is_no_model(shared_client: TestClient) -> None:
+    for uri in ("hf:someone/pets", "timm:resnet18.a1_in1k"):
+        problem = shared_client.post("/jobs", json={"student": "resnet18", "dataset": uri, "method": "ce"})
+        assert (problem.status_code, problem.json()["code"]) == (422, "uri_not_allowed")

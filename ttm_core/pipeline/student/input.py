@@ -1,0 +1,80 @@
+"""Resolves the student's input: size, channels and normalization."""
+
+import numpy as np
+import torch
+
+from ttm_core.data.dataset import Dataset
+from ttm_core.data.images import ArrayImages
+from ttm_core.errors import BadSpec
+from ttm_core.models.teachers.load import Teacher
+from ttm_core.pipeline.student.base import StudentBase
+from ttm_core.spec import catalogue
+from ttm_core.spec.job import DistillSpec
+from ttm_core.spec.normalization import Normalization
+
+SMALL_IMAGE = 64
+
+
+def image_size(spec: DistillSpec, dataset: Dataset, base: StudentBase) -> int:
+    """Side in pixels of the student's input: the spec's, else that of the weights to start from, else that of a
+    dataset of small images, else the default of the architecture.
+
+    Raises:
+        BadSpec: the spec's size does not fit the weights to start from.
+    """
+    requested = spec.student.image_size
+    if base.image_size is not None:
+        if requested not in (None, base.image_size):
+            raise BadSpec(
+                f"student.image_size must be {base.image_size}, the only size that the weights of the teacher's "
+                f"{base.architecture} fit. Omit the field."
+            )
+        return base.image_size
+    if requested is not None:
+        return requested
+    if dataset.image_size is not None and 8 <= dataset.image_size <= SMALL_IMAGE:
+        return dataset.image_size
+    return catalogue.find(base.architecture).input_size[1]
+
+
+def input_channels(spec: DistillSpec, dataset: Dataset, base: StudentBase, teacher: Teacher | None) -> int:
+    """Channels of the student's input: those of the weights to start from if they are known, else the dataset's."""
+    if base.in_chans is not None:
+        return base.in_chans
+    if spec.student.from_teacher is not None and teacher is not None:
+        return teacher.preprocess.channels
+    return dataset.channels
+
+
+def normalization(
+    spec: DistillSpec, dataset: Dataset, teacher: Teacher | None, base: StudentBase, channels: int
+) -> Normalization:
+    """The spec's, else that of the weights to start from, else the teacher's, else measured on training images in
+    memory, else the architecture's default.
+    """
+    if spec.student.normalization is not None:
+        return spec.student.normalization
+    if base.normalization is not None and len(base.normalization.mean) == channels:
+        return base.normalization
+    if teacher is not None and teacher.preprocess.channels == channels:
+        return teacher.preprocess.normalization
+    if isinstance(dataset.train.images, ArrayImages):
+        return _measured(dataset.train.images.pixels[torch.from_numpy(dataset.train.indices)])
+    cfg = catalogue.find(base.architecture)
+    mean, std = list(cfg.mean), list(cfg.std)
+    if channels == 1:
+        return Normalization(mean=[sum(mean) / len(mean)], std=[sum(std) / len(std)])
+    return Normalization(mean=mean, std=std)
+
+
+def _measured(pixels: torch.Tensor) -> Normalization:
+    """Mean and standard deviation of each channel of uint8 [N, C, H, W], from exact integer histograms."""
+    mean, std = [], []
+    levels = np.arange(256, dtype=np.float64) / 255
+    for channel in range(pixels.shape[1]):
+        counts = np.bincount(pixels[:, channel].reshape(-1).numpy(), minlength=256)
+        center = float(levels @ counts / counts.sum())
+        spread = float(((levels - center) ** 2) @ counts / counts.sum()) ** 0.5
+        mean.append(round(center, 4))
+        std.append(max(round(spread, 4), 1e-3))
+    return Normalization(mean=mean, std=std)

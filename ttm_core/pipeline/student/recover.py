@@ -1,0 +1,73 @@
+"""A few training steps of a pruned model, before it is pruned further."""
+
+from itertools import islice, repeat
+
+import torch
+from torch import nn
+
+from ttm_core.data.batches import epoch_batches
+from ttm_core.data.random import seed as derived_seed
+from ttm_core.data.views import Views
+from ttm_core.methods.build import StepContext, build_objective
+from ttm_core.pipeline.context import RunContext
+from ttm_core.pipeline.resolve import ResolvedRun
+from ttm_core.precision import resolved_precision, resolved_teacher_precision
+from ttm_core.training.distiller import Distiller, TeacherSource
+from ttm_core.training.distributed import Distributed
+from ttm_core.training.optimizers import build_optimizer
+from ttm_core.training.trainer import Interrupted
+
+_STEP_SEED = 303  # random stream of dropout in recovery steps
+
+
+def recover(model: nn.Module, run: ResolvedRun, context: RunContext, steps: int) -> None:
+    """Trains a model in place with the method and optimizer of the run. The learning rate falls linearly to 0.
+
+    The teacher runs online. A step depends only on its number and the spec.
+
+    Raises:
+        Interrupted: a stop was requested.
+    """
+    spec, training = run.spec, run.spec.training
+    teacher = run.teachers[0]
+    objective = build_objective(
+        spec, student=model, preprocess=run.preprocess, teacher=teacher, split=run.dataset.train
+    ).to(context.device)
+    distiller = Distiller(
+        student=model.train().requires_grad_(True),
+        preprocess=run.preprocess,
+        objective=objective.train(),
+        teachers=[TeacherSource(teacher)] if spec.method.requirements.teacher else [],
+        device=context.device,
+        precision=resolved_precision(training),
+        teacher_precision=resolved_teacher_precision(training),
+    )
+    optimizer = build_optimizer(training.optimizer, model, objective)
+    views = Views(
+        run.dataset.train, run.dataset.num_classes, run.augmentation, run.preprocess.image_size, training.view_seed
+    )
+    batches = (
+        batch
+        for epoch, view in enumerate(repeat(0))
+        for batch in epoch_batches(
+            views,
+            seed=training.seed,
+            epoch=epoch,
+            view=view,
+            batch_size=training.batch_size,
+            first=0,
+            distributed=Distributed(),
+        )
+    )
+    for step, batch in enumerate(islice(batches, steps)):
+        if context.should_stop():
+            raise Interrupted(0)
+        for group in optimizer.param_groups:
+            group["lr"] = training.optimizer.learning_rate * (1 - step / steps)
+        torch.manual_seed(derived_seed(_STEP_SEED, training.seed, step))
+        generator = torch.Generator().manual_seed(derived_seed(_STEP_SEED, training.seed, step))
+        terms = distiller(batch, StepContext(0.0, generator))
+        torch.stack(list(terms.values())).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    model.eval()
