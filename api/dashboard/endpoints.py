@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
-from api.dashboard import operations
+from api.dashboard import operations, studies
 from api.dashboard.formats import compression
 from api.dashboard.jobs import form
 from api.dashboard.jobs.comparison import differences, scores
@@ -30,7 +30,7 @@ from ttm_jobs.repositories.jobs.listing import JobFilters
 from ttm_jobs.states import TERMINAL, JobState
 
 router = APIRouter(include_in_schema=False)
-for part in (form.router, operations.router):
+for part in (form.router, operations.router, studies.router):
     router.include_router(part)
 
 # About three screens. With more rows the first paint takes longer than the response.

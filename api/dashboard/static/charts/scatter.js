@@ -35,14 +35,14 @@ function placeLabel(text, { cx, cy }, taken, area) {
 
 /**
  * Draws points `{name, cost, top1, color}` into `parent`. `unit` is the label of the cost axis, `write` formats a cost,
- * `teacher` is the teacher's top-1 or null. With `ranked` false the front is left out.
+ * `teacher` is the teacher's top-1 or null. With `ranked` false the front is left out. `none` is shown without points.
  */
-export function scatter(parent, points, { unit, write = count, teacher = null, ranked = true }) {
+export function scatter(parent, points, { unit, write = count, teacher = null, ranked = true, none = "None of these jobs has reported this yet." }) {
   if (!points.length) {
-    const none = document.createElement("p");
-    none.className = "none";
-    none.textContent = "None of these jobs has reported this yet.";
-    parent.replaceChildren(none);
+    const text = document.createElement("p");
+    text.className = "none";
+    text.textContent = none;
+    parent.replaceChildren(text);
     return;
   }
   const width = parent.clientWidth;

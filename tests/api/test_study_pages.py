@@ -1,0 +1,64 @@
+"""Rendered pages of studies."""
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+
+from tests.api.test_dashboard import HOSTILE, assert_clean
+from tests.support.studies import advance, create_study, study_of
+from tests.support.study_jobs import end_jobs
+from ttm_jobs.studies.states import ENDED
+
+
+@pytest.fixture
+def ended(engine: Engine) -> str:
+    """A study that has succeeded. Two of its students have no shown difference in accuracy."""
+    study_id = create_study(
+        engine,
+        name=HOSTILE,
+        limits={"bytes": 1_500_000},
+        students=["cifar/resnet8", "cifar/resnet20", "cifar/resnet110"],
+    )
+    while study_of(engine, study_id).state not in ENDED:
+        advance(engine)
+        end_jobs(engine, study_id)
+    return study_id
+
+
+def test_a_study_shows_its_recommendation_and_why_candidates_were_rejected(client: TestClient, ended: str) -> None:
+    html = client.get(f"/ui/studies/{ended}").text
+    assert_clean(html)
+    assert "Recommended: cifar/resnet20" in html
+    assert "screen: int8: bytes 1736564 &gt; 1500000" in html
+    assert "Against training on the labels alone:" in html
+    assert "2 runs, paired t" in html
+    assert f"/jobs/{client.get(f'/studies/{ended}').json()['recommendation']['job']}/student" in html
+    listed = client.get("/ui/studies").text
+    assert_clean(listed)
+    assert f"/ui/studies/{ended}" in listed
+    assert f"/ui/studies/{ended}" not in client.get("/ui/studies", params={"state": "running"}).text
+
+
+def test_a_trial_links_to_its_study(client: TestClient, ended: str) -> None:
+    jobs = client.get("/jobs", params={"study": ended, "limit": 200}).json()["items"]
+    for job in jobs:
+        html = client.get(f"/ui/jobs/{job['id']}").text
+        assert_clean(html)
+        assert f'<a href="/ui/studies/{ended}">a study</a>' in html
+
+
+def test_a_running_and_a_failed_study(client: TestClient, engine: Engine) -> None:
+    study_id = create_study(engine, limits={"bytes": 1, "accuracy": 0.1})
+    assert 'data-active="yes"' in client.get(f"/ui/studies/{study_id}").text
+    advance(engine)
+    end_jobs(engine, study_id)
+    advance(engine)
+    html = client.get(f"/ui/studies/{study_id}").text
+    assert 'data-active="no"' in html
+    assert "No candidate meets the limits. The nearest are cifar/resnet8 (int8): bytes 83892 &gt; 1;" in html
+
+
+def test_an_unknown_study_is_not_found(client: TestClient) -> None:
+    assert client.get("/ui/studies/01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10").status_code == 404
+    assert client.get("/ui/studies/nothing").status_code == 404
+    assert "No studies" in client.get("/ui/studies").text
