@@ -11,6 +11,7 @@ from ttm_jobs.database.engine import session_scope
 from ttm_jobs.models import Job, StudyCandidate
 from ttm_jobs.models.base import Json
 from ttm_jobs.repositories.jobs import leases, lifecycle
+from ttm_jobs.repositories.jobs.lifecycle import Failure
 from ttm_jobs.repositories.run_data.artifacts import STUDENT, PublishedFile
 from ttm_jobs.repositories.studies import candidates
 from ttm_jobs.states import JobState
@@ -28,6 +29,22 @@ def end_jobs(engine: Engine, study_id: str, storage: Storage | None = None) -> i
     for job in waiting:
         _end(engine, job, rows, storage)
     return len(waiting)
+
+
+def end_job(engine: Engine, job: Job) -> None:
+    """Ends one queued job of a study, or pauses it at the end of its rung."""
+    assert job.study_id is not None
+    _end(engine, job, candidates_of(engine, job.study_id), None)
+
+
+def fail_job(engine: Engine, job: Job) -> None:
+    """Fails one queued job without a retry."""
+    with session_scope(engine) as session:
+        lease = leases.claim(session, job.id, "worker-1", duration=timedelta(minutes=1))
+    assert lease is not None
+    with session_scope(engine) as session:
+        failure = Failure("bad_dataset", "No images.", origin="user", retryable=False)
+        lifecycle.failed(session, leases.fence(session, lease), failure)
 
 
 def accuracy(job: Job, epoch: int) -> float:
