@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ttm_core.data.dataset import Dataset
 from ttm_core.export.formats import ExportSource, write_exports
+from ttm_core.export.int8 import Tune
 from ttm_core.export.measure import measure_exports
 from ttm_core.export.model_card import model_card
 from ttm_core.export.student import load_student, save_student
@@ -49,6 +50,7 @@ class TrainingResult:
     test: SplitScores | None
     estimate: Estimate | None
     device: torch.device
+    tune: Tune  # fine-tunes the quantized student
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,8 @@ def _report(training: TrainingResult, path: Path, on_event: Callable[[Event], No
         split="test" if dataset.test else "validation",
         evaluated=evaluated,
         top1=scores.student.top1,
+        quantize=spec.quantize,
+        tune=training.tune,
     )
     formats: list[ExportName] = [name for name in spec.exports if name != "onnx_int8" or spec.quantize.mode != "none"]
     exports = write_exports(source, formats, path.parent, on_event)

@@ -10,15 +10,17 @@ import numpy as np
 import torch
 
 from ttm_core.data.dataset import Split
-from ttm_core.export.int8 import write_int8
+from ttm_core.export.int8 import Int8Images, Tune, write_int8
 from ttm_core.export.onnx import OnnxModel, without_normalization, write_onnx
 from ttm_core.export.student import Student
 from ttm_core.export.timm_folder import NotInTimm, write_timm_zip
 from ttm_core.report.schema import ExportedFile
 from ttm_core.spec.events import Event, Log
 from ttm_core.spec.job import ExportName
+from ttm_core.spec.quantize import QuantizeSpec
 from ttm_core.spec.speed.verdict import Precision
 from ttm_core.training.evaluate import evaluate
+from ttm_core.training.trainer import Interrupted
 
 FILES: dict[ExportName, str] = {
     "timm": "student-timm.zip",
@@ -39,6 +41,8 @@ class ExportSource:
     split: Literal["validation", "test"]
     evaluated: Split
     top1: float
+    quantize: QuantizeSpec
+    tune: Tune | None = None
 
 
 def write_exports(
@@ -49,13 +53,14 @@ def write_exports(
     Raises:
         OSError: the disk is full or not writable.
         MemoryError: there is not enough memory.
+        Interrupted: a stop was requested during quantization-aware training.
     """
     written = []
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         for name in dict.fromkeys(formats):
             try:
                 exported = _write(source, name, Path(temporary))
-            except (OSError, MemoryError):
+            except (OSError, MemoryError, Interrupted):
                 raise
             except NotInTimm as error:
                 written.append(ExportedFile(format=name, file=FILES[name], reason=str(error)))
@@ -87,7 +92,8 @@ def _write(source: ExportSource, name: ExportName, folder: Path) -> ExportedFile
             if not float_onnx.exists():
                 _write_onnx(source, float_onnx)
             pixels = without_normalization(source.student.preprocess)
-            quantization = write_int8(float_onnx, path, source.train, source.validation, pixels)
+            images = Int8Images(source.train, source.validation, pixels)
+            quantization = write_int8(float_onnx, path, images, source.quantize, source.tune)
             accuracy = evaluate(
                 OnnxModel(path), source.evaluated, pixels, size=pixels.image_size, device=torch.device("cpu")
             )

@@ -1,38 +1,100 @@
-"""Exports the student to int8 ONNX by post-training quantization."""
+"""Exports the student to int8 ONNX: by post-training quantization, then by quantization-aware training if asked."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ttm_core.data.dataset import Split
+from ttm_core.errors import NonFiniteLoss
+from ttm_core.export.onnx import OnnxModel
 from ttm_core.models.preprocess import Preprocess
+from ttm_core.quantization.fake_quantized import FakeQuantized, UnsupportedGraph
 from ttm_core.quantization.post_training import Candidate, quantize
-from ttm_core.report.schema import Quantization, QuantizationCandidate
+from ttm_core.report.schema import Quantization, QuantizationAware, QuantizationCandidate
+from ttm_core.spec.quantize import QuantizeSpec
+from ttm_core.training.evaluate import evaluate
 
 CALIBRATION_IMAGES, VALIDATION_IMAGES = 256, 512
 _BATCH = 32
+# Between the module that was trained and the file in ONNX Runtime, whose integer kernels round differently.
+_SIMULATION_AGREEMENT = 0.995
 
 
-def write_int8(float_onnx: Path, path: Path, train: Split, validation: Split, pixels: Preprocess) -> Quantization:
+Tune = Callable[[nn.Module], None]
+"""Fine-tunes a module from pixels in [0, 1] to logits, in place, and keeps its best weights by validation."""
+
+
+@dataclass(frozen=True)
+class Int8Images:
+    """Images for calibration and training, and for validation; `pixels` scales them to [0, 1]."""
+
+    train: Split
+    validation: Split
+    pixels: Preprocess
+
+
+def write_int8(
+    float_onnx: Path, path: Path, images: Int8Images, spec: QuantizeSpec, tune: Tune | None = None
+) -> Quantization:
     """Quantizes an exported ONNX file: int8 weights per channel, uint8 activations, in the QDQ format.
 
     Up to 256 full, unaugmented training images set the ranges of activations in several ways; up to 512 validation
-    images decide between them.
+    images decide between them. Where the spec asks for quantization-aware training, `tune` trains the quantized
+    student, which replaces the file if its validation accuracy is higher.
     """
-    calibration = _Batches.read(train, CALIBRATION_IMAGES, pixels)
-    chosen_by = _Batches.read(validation, VALIDATION_IMAGES, pixels)
+    calibration = _Batches.read(images.train, CALIBRATION_IMAGES, images.pixels)
+    chosen_by = _Batches.read(images.validation, VALIDATION_IMAGES, images.pixels)
     found = quantize(float_onnx, path, calibration, chosen_by)
     return Quantization(
         calibration_images=len(calibration.images),
         validation_images=len(chosen_by.images),
         chosen=_described(found.chosen),
         tried=[_described(each) for each in found.tried],
+        aware=None if tune is None else _train(float_onnx, path, images, chosen_by, spec, tune),
     )
+
+
+def _train(
+    float_onnx: Path, path: Path, images: Int8Images, compared: "_Batches", spec: QuantizeSpec, tune: Tune
+) -> QuantizationAware | None:
+    if spec.mode not in ("aware", "auto"):
+        return None
+    before = _top1(path, images)
+    if spec.mode == "auto" and 100 * (_top1(float_onnx, images) - before) <= spec.accept_drop:
+        return None
+    trained = path.with_suffix(".aware")
+    try:
+        student = FakeQuantized(path, float_onnx)
+        tune(student)
+        student.write(trained)
+        after, agreement = _top1(trained, images), _agreement(student, OnnxModel(trained), compared)
+    except (UnsupportedGraph, NonFiniteLoss) as error:
+        return QuantizationAware(
+            epochs=spec.epochs, top1_before=before, top1_after=None, agreement=None, exported=False, reason=str(error)
+        )
+    exported = after > before and agreement >= _SIMULATION_AGREEMENT
+    if exported:
+        trained.replace(path)
+    return QuantizationAware(
+        epochs=spec.epochs, top1_before=before, top1_after=after, agreement=agreement, exported=exported
+    )
+
+
+@torch.inference_mode()
+def _agreement(first: nn.Module, second: nn.Module, batches: "_Batches") -> float:
+    """The share of images for which two models predict the same class."""
+    same = [first(batch).argmax(1) == second(batch).argmax(1) for batch in map(torch.from_numpy, batches)]
+    return float(torch.cat(same).float().mean())
+
+
+def _top1(path: Path, images: Int8Images) -> float:
+    size = images.pixels.image_size
+    return evaluate(OnnxModel(path), images.validation, images.pixels, size=size, device=torch.device("cpu")).top1
 
 
 def write_uncompared_int8(float_onnx: Path, path: Path, train: Split, pixels: Preprocess) -> None:

@@ -12,6 +12,7 @@ from ttm_core.pipeline import checkpoint
 from ttm_core.pipeline.build import Models, build_models
 from ttm_core.pipeline.context import RunContext, open_context
 from ttm_core.pipeline.inputs import Inputs
+from ttm_core.pipeline.quantization_aware import build_tuner
 from ttm_core.pipeline.resolve import ResolvedRun, resolve_run
 from ttm_core.pipeline.train import TrainedStudent, train_student
 from ttm_core.report.schema import SplitScores
@@ -103,6 +104,7 @@ def _evaluate_and_export(
             test=scores.test,
             estimate=trained.estimate,
             device=context.device,
+            tune=build_tuner(run, context, trained.steps),
         )
         exported = export(context.workdir, training_result, context.on_event)
     correct = None

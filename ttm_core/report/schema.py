@@ -143,6 +143,22 @@ class QuantizationCandidate(_Part):
     error: float = Field(description="Mean squared difference of the logits, divided by their variance.")
 
 
+class QuantizationAware(_Part):
+    """Training of the fake-quantized student after post-training quantization."""
+
+    epochs: int
+    top1_before: float = Field(description="Validation accuracy of the file by post-training quantization.")
+    top1_after: float | None = Field(description="Of the trained file; None if the training failed.")
+    agreement: float | None = Field(
+        description="Share of validation images for which the training's simulation and ONNX Runtime predict the same "
+        "class."
+    )
+    exported: bool = Field(
+        description="Whether the trained file was exported: it is more accurate, and `agreement` is at least 0.995."
+    )
+    reason: str | None = Field(None, description="Why the training failed.")
+
+
 class Quantization(_Part):
     """How an int8 file was chosen."""
 
@@ -150,6 +166,7 @@ class Quantization(_Part):
     validation_images: int
     chosen: QuantizationCandidate
     tried: list[QuantizationCandidate]
+    aware: QuantizationAware | None = Field(None, description="None without quantization-aware training.")
 
 
 class ExportedFile(_Part):

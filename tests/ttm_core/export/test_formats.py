@@ -25,6 +25,7 @@ from ttm_core.models import build
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.spec.events import Event, Log
 from ttm_core.spec.job import Normalization
+from ttm_core.spec.quantize import QuantizeSpec
 from ttm_core.spec.structure import STUDENT_FORMAT, ModelStructure
 
 # A small architecture of each kind and larger ones, by image size in pixels.
@@ -68,7 +69,7 @@ def images(count: int, size: int, channels: int = 3) -> Split:
 def source(student: Student) -> ExportSource:
     size, channels = student.preprocess.image_size, student.preprocess.channels
     held_out = images(12, size, channels)
-    return ExportSource(student, images(40, size, channels), held_out, "validation", held_out, top1=0.5)
+    return ExportSource(student, images(40, size, channels), held_out, "validation", held_out, 0.5, QuantizeSpec())
 
 
 @pytest.mark.parametrize("name", [*SMALL, *(pytest.param(name, marks=pytest.mark.thorough) for name in LARGE)])
