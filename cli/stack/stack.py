@@ -193,6 +193,8 @@ class Stack:
         var = self.options.var.resolve()
         logs = var / "log"
         environment = dict(self.options.environment)
+        # Otherwise a folder `api` or `worker` in the current directory would be run instead of the package.
+        environment["PYTHONSAFEPATH"] = "1"
         environment.setdefault("TTM_DATABASE_URL", f"sqlite:///{var / 'ttm.db'}")
         environment.setdefault("TTM_STORAGE_URL", f"file:{quote(str(var / 'storage'))}")
         environment.setdefault("TTM_WORK_DIR", str(var / "work"))

@@ -73,6 +73,29 @@ def family(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
 
+def test_packages_in_the_current_directory_are_not_run(tmp_path: Path) -> None:
+    for name in ("api", "worker"):
+        (tmp_path / "project" / name).mkdir(parents=True)
+        (tmp_path / "project" / name / "__init__.py").write_text("raise SystemExit('the package of another project')")
+    # The installed command does not search the current directory; `python -m` would.
+    ttm = Path(sys.executable).with_name("ttm")
+    process = subprocess.Popen(
+        [ttm, "up", "--port", "0", "--var", tmp_path / "var"],
+        env=ENVIRONMENT,
+        cwd=tmp_path / "project",
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert "ready" in process.stdout.readline()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
 def test_stack_lifecycle(tmp_path: Path) -> None:
     """Start, use, kill and restart of each process, Ctrl-C, and a start on the existing data folder."""
     var, data = tmp_path / "var", tmp_path / "data"
