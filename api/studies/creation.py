@@ -33,6 +33,7 @@ def plan_of(spec: StudySpec) -> Plan:
         stored_logits=spec.method.requirements.stored_logits_suffice and spec.training.teacher_logits != "online",
         screen_only=spec.screen_only,
         device_hours=spec.budget.device_hours,
+        device=None if limits.device == "worker" else limits.device,
     )
 
 

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 from sqlalchemy.orm import Session
 
-from api.http.errors import InvalidRequest
-from api.http.problems import FieldError, FieldErrors
+from api.http.problems import FieldErrors
 from api.jobs.validation import architecture_fault, deadline_fault, queue_fault, text_faults
 from api.registry.addresses import DATASET_URIS, MODEL_URIS, Fault, check_uri
 from api.registry.resolution import resolve
@@ -68,9 +67,6 @@ def _faults(session: Session, settings: Settings, spec: StudySpec) -> Iterator[F
     if spec.teacher.architecture is not None:
         yield from architecture_fault(spec.teacher.architecture, "/teacher/architecture")
     yield from check_uri(session, settings, spec.teacher.checkpoint, "/teacher/checkpoint", MODEL_URIS)
-    if spec.limits.device != "worker":
-        detail = "Studies measure latency on the worker: set `worker`, or omit the field."
-        yield InvalidRequest(detail), FieldError(pointer="/limits/device", detail=detail)
     for index, student in enumerate(spec.students):
         if isinstance(student, StudentSpec):
             if student.architecture is not None:

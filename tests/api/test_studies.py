@@ -1,6 +1,7 @@
 """Studies through the API, with a dispatcher's decisions made in the test and jobs ended through the repositories."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -10,12 +11,14 @@ from sqlalchemy import Engine
 
 from tests.api.conftest import ON_SQLITE
 from tests.support.factories import claimed, queued
+from tests.support.measuring import measured
 from tests.support.studies import advance
 from tests.support.study_jobs import end_jobs
 from ttm_jobs.database.engine import create_engine, session_scope
 from ttm_jobs.models import Job, Study
 from ttm_jobs.repositories.access import projects
 from ttm_jobs.settings import Settings
+from ttm_jobs.storage import build_storage
 
 STUDENTS = ["cifar/resnet8", "cifar/resnet14", "cifar/resnet20", "cifar/resnet32"]
 
@@ -223,7 +226,7 @@ def test_validation_creates_nothing(client: TestClient, body: dict[str, Any]) ->
     ("fields", "pointer", "words"),
     [
         ({"limits": {}}, "/limits", "at least one of"),
-        ({"limits": {"latency_ms": 1, "device": "pi"}}, "/limits/device", "on the worker"),
+        ({"limits": {"latency_ms": 1, "device": "my pi"}}, "/limits/device", "match"),
         ({"goal": "fastest", "limits": {"bytes": 1_000_000}}, "/goal", "requires limits.retention"),
         ({"students": ["cifar/resnet21"]}, "/students/0/architecture", "Did you mean"),
         ({"students": ["resnet18", {"family": "nothing*"}]}, "/students/1/family", "No architecture matches"),
@@ -270,3 +273,33 @@ def test_a_worker_that_lost_its_lease_changes_no_measurement(
     with session_scope(engine) as session:
         assert session.get_one(Job, screen["id"]).lease_epoch == 1
     assert all(row["files"] == [] for row in client.get(f"/studies/{study_id}/candidates").json()["items"])
+
+
+@ON_SQLITE
+def test_a_study_waits_for_its_device_and_uses_its_latency(
+    client: TestClient, engine: Engine, body: dict[str, Any], settings: Settings
+) -> None:
+    limits = {"retention": 0.5, "latency_ms": 10, "bytes": 1_000_000, "device": "pi5"}
+    study_id = client.post("/studies", json={**body, "limits": limits}).json()["id"]
+    advance(engine)
+    end_jobs(engine, study_id, build_storage(settings.storage_url))
+    advance(engine)
+    study = client.get(f"/studies/{study_id}").json()
+    assert study["stage"] == "screen"
+    # resnet32's float32 file misses the limit on bytes, so it is not measured.
+    assert study["blocked_reason"].startswith("Waiting for the device pi5 to measure 6 files: run `ttm bench --agent")
+    measured_ms = iter([20.0, 5.0, 6.0, 7.0, 8.0])
+    for _ in range(5):
+        advance(engine)
+        work = client.post("/devices/pi5/claim").json()["request"]
+        values = {**asdict(measured(work["sha256"], p50_ms=next(measured_ms))), "relative_error": 0.01}
+        assert client.post(f"/devices/pi5/requests/{work['id']}/result", json=values).status_code == 200
+    assert client.get(f"/studies/{study_id}").json()["stage"] == "screen"
+    work = client.post("/devices/pi5/claim").json()["request"]
+    client.post(f"/devices/pi5/requests/{work['id']}/failure", json={"error": "out of memory"})
+    study = run_to_end(client, engine, study_id)
+    assert study["state"] == "succeeded"
+    assert client.get(f"/studies/{study_id}/replay").json()["agrees"]
+    # The float32 file of the first candidate took 20 ms, so only its int8 file meets the limit.
+    assert {option["precision"] for option in study["result"]["options"] if option["candidate"] == 1} == {"int8"}
+    assert all(option["latency_ms"] <= 10 for option in study["result"]["options"])

@@ -63,7 +63,8 @@ def _end(engine: Engine, job: Job, rows: list[StudyCandidate], storage: Storage 
             case JobKind.SCREEN:
                 for candidate in rows:
                     candidates.record_screen(session, candidate.study_id, [candidate.number], _screen(candidate))
-                lifecycle.stage_succeeded(session, row)
+                files = [] if storage is None else _onnx_files(storage, f"jobs/{job.id}/{lease.epoch}", rows)
+                lifecycle.stage_succeeded(session, row, files=files)
             case JobKind.TEACHER:
                 lifecycle.stage_succeeded(session, row)
             case JobKind.DISTILL if job.pause_after_epoch is not None:
@@ -75,6 +76,18 @@ def _end(engine: Engine, job: Job, rows: list[StudyCandidate], storage: Storage 
                     storage.put(key, [STUDENT_BYTES])
                 file = PublishedFile(STUDENT, key, "application/octet-stream", len(STUDENT_BYTES), STUDENT_SHA256)
                 lifecycle.succeeded(session, row, result=_result(job), files=[file])
+
+
+def _onnx_files(storage: Storage, folder: str, rows: list[StudyCandidate]) -> list[PublishedFile]:
+    """The files that a device measures. Their content does not matter here."""
+    files = []
+    for row in rows:
+        for name in (f"candidate-{row.number}.onnx", f"candidate-{row.number}-int8.onnx"):
+            stored = storage.put(f"{folder}/{name}", [name.encode()])
+            files.append(
+                PublishedFile(name, f"{folder}/{name}", "application/octet-stream", stored.size, stored.sha256)
+            )
+    return files
 
 
 def _screen(candidate: StudyCandidate) -> Json:

@@ -117,3 +117,15 @@ def test_the_screened_size_is_that_of_the_exported_file(digits_idx, teacher_file
     assert screened.files[0].bytes == pytest.approx(sizes["student.onnx"], abs=1000)
     assert screened.files[1].bytes == pytest.approx(sizes["student-int8.onnx"], abs=1000)
     assert result.int8_change is not None
+
+
+def test_files_for_another_device_are_published_and_not_measured(digits_idx, teacher_file, tmp_path):
+    spec = factories.spec(digits_idx, teacher_file)
+    students = [ScreenedStudent(numbers=[2, 5], student=spec.student)]
+    options = RunOptions(kind="screen", students=students, publish_files=True)
+    *_, screened, end = run_stage(spec, tmp_path / "screen", options)
+    assert [file.latency_ms for file in screened.files] == [None, None]
+    assert [artifact.name for artifact in end.artifacts] == ["candidate-2.onnx", "candidate-2-int8.onnx"]
+    for artifact, file in zip(end.artifacts, screened.files, strict=True):
+        path = tmp_path / "screen" / artifact.path
+        assert (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()) == (file.bytes, artifact.sha256)

@@ -84,7 +84,7 @@ def export(workdir: Path, training: TrainingResult, on_event: Callable[[Event], 
     write_durably(out / "MODEL_CARD.md", model_card(report, training.spec).encode())
     exports = [exported.file for exported in report.exports if exported.size is not None]
     names = [path.name, *exports, "report.json", "report.html", "MODEL_CARD.md"]
-    return ExportedRun([_describe(workdir, out / name) for name in names], _int8_change(report))
+    return ExportedRun([describe_file(workdir, out / name) for name in names], _int8_change(report))
 
 
 def _int8_change(report: Report) -> float | None:
@@ -155,7 +155,8 @@ def _shippable(exports: Sequence[ExportedFile]) -> list[ShippableFile]:
     return files_of({"exports": [each.model_dump() for each in exports]})
 
 
-def _describe(workdir: Path, path: Path) -> Artifact:
+def describe_file(workdir: Path, path: Path) -> Artifact:
+    """The artifact of a file in the work directory."""
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return Artifact(

@@ -210,14 +210,6 @@ class Result(BaseModel):
     artifacts: list[Artifact]
 
 
-class StageFinished(_Event):
-    """The end of a run that trains no student: of kind `screen` or `teacher`."""
-
-    kind: Literal["stage_finished"] = "stage_finished"
-    teacher_forwards: int | None = None
-    teacher_cache_hits: int | None = None
-
-
 class ScreenedFile(BaseModel):
     """An exported ONNX file of an untrained student. `latency_ms` is the median for one image on one thread."""
 
@@ -240,6 +232,16 @@ class CandidateScreened(_Event):
     device: str | None = None
     runtime: str | None = None
     cached: bool = False
+
+
+class StageFinished(_Event):
+    """The end of a run that trains no student: of kind `screen` or `teacher`."""
+
+    kind: Literal["stage_finished"] = "stage_finished"
+    teacher_forwards: int | None = None
+    teacher_cache_hits: int | None = None
+    artifacts: list[Artifact] = []
+    """The ONNX files of screened students, if another device measures them."""
 
 
 class Finished(_Event):

@@ -5,11 +5,11 @@ deciding again before they are applied, or after they were applied twice, change
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ttm_jobs.states import JobState
-from ttm_jobs.studies.facts import Candidate, Facts, FinalResult, JobKind, Trial
+from ttm_jobs.studies.facts import Candidate, Facts, FinalResult, JobKind, Precision, Timing, Trial
 from ttm_jobs.studies.rules import limits as limit_checks
 from ttm_jobs.studies.rules.halving import Entry, promote, schedule
 from ttm_jobs.studies.rules.limits import NearMiss
@@ -29,6 +29,13 @@ class Start:
     baseline: bool = False
     rung: int = 0
     pause_after: int | None = None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Ask the study's device to measure files: pairs of candidate and precision."""
+
+    files: Sequence[tuple[int, Precision]]
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ class Fail:
     nearest: Sequence[NearMiss] = ()
 
 
-Action = Start | Continue | Reject | Succeed | Fail
+Action = Start | Measure | Continue | Reject | Succeed | Fail
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,8 @@ class Decision:
     recommendation: Recommendation | None = None
     # The first rung that is not started because the device hours are used up.
     stopped_at_rung: int | None = None
+    # Files that the study's device still has to measure.
+    unmeasured: int = 0
 
 
 @dataclass
@@ -120,6 +129,8 @@ def decide(facts: Facts) -> Decision:
         return _decide_overdue(draft)
     if not _single_job(draft, JobKind.SCREEN, "screening"):
         return draft.done("screen")
+    if facts.plan.device is not None and (unmeasured := _unmeasured(draft)):
+        return replace(draft.done("screen"), unmeasured=unmeasured)
     feasible = _feasible(draft)
     if not feasible:
         nearest = limit_checks.nearest_misses(facts.plan.limits, facts.candidates)
@@ -149,6 +160,25 @@ def _single_job(draft: _Draft, kind: JobKind, what: str) -> bool:
     elif job.state is JobState.PAUSED:
         draft.actions.append(Continue(job.job_id, 0, None))
     return job is not None and job.state is JobState.SUCCEEDED
+
+
+def _unmeasured(draft: _Draft) -> int:
+    """The number of files that the device has to measure; adds the action for those it was not asked for.
+
+    Files that miss other limits are not measured.
+    """
+    others = replace(draft.facts.plan.limits, latency_ms=None)
+    waiting = [
+        (candidate.number, variant)
+        for candidate in draft.facts.candidates
+        if candidate.screen is not None and candidate.screen.error is None
+        for variant in limit_checks.fitting_variants(others, candidate.screen)
+        if variant.timing is not Timing.DONE
+    ]
+    missing = [(number, variant.precision) for number, variant in waiting if variant.timing is Timing.MISSING]
+    if missing:
+        draft.actions.append(Measure(missing))
+    return len(waiting)
 
 
 def _feasible(draft: _Draft) -> list[Candidate]:

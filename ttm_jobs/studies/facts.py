@@ -51,6 +51,19 @@ class Plan:
     stored_logits: bool = True
     screen_only: bool = False
     device_hours: float | None = None
+    # Name of the device that measures latency; None for the worker.
+    device: str | None = None
+
+
+class Timing(StrEnum):
+    """Whether a file's latency is known."""
+
+    # A device has to be asked.
+    MISSING = "missing"
+    # A device has been asked.
+    REQUESTED = "requested"
+    # Measured, or the device has failed to.
+    DONE = "done"
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,7 @@ class Variant:
     precision: Precision
     bytes: int
     latency_ms: float | None = None
+    timing: Timing = Timing.DONE
 
 
 @dataclass(frozen=True)

@@ -100,12 +100,16 @@ class Finalizer:
         return state
 
     def _publish(self, outcome: Outcome, workdir: Path) -> tuple[Outcome, list[PublishedFile]]:
-        if not isinstance(outcome, Succeeded):
-            return outcome, []
+        match outcome:
+            case Succeeded(result):
+                made, with_student = result.artifacts, True
+            case StageSucceeded(stage):
+                made, with_student = stage.artifacts, False
+            case _:
+                return outcome, []
         try:
-            made = outcome.result.artifacts
             published = retry_storage(
-                lambda: publish_artifacts(self._storage, self._lease, workdir, made),
+                lambda: publish_artifacts(self._storage, self._lease, workdir, made, with_student=with_student),
                 seconds=self._settings.storage_retry_seconds,
                 check=self._stop_requests.check,
             )
@@ -172,7 +176,7 @@ class Finalizer:
                 result = json.loads(outcome.result.model_dump_json(exclude={"artifacts"}))
                 return lifecycle.succeeded(session, job, result=result, files=files)
             case StageSucceeded():
-                return lifecycle.stage_succeeded(session, job)
+                return lifecycle.stage_succeeded(session, job, files=files)
             case ReachedEpoch():
                 return lifecycle.paused_after_epoch(session, job, outcome.epoch, outcome.accuracy)
             case Rejected():

@@ -29,8 +29,10 @@ class LimitsSpec(Spec):
         None, description="Most multiply-accumulates for one image."
     )
     parameters: Annotated[int, Field(ge=1, le=2**50)] | None = Field(None, description="Most parameters.")
-    device: Annotated[str, Field(min_length=1, max_length=100)] = Field(
-        "worker", description="Where latency is measured: `worker`, or the name of a device that runs `ttm bench`."
+    device: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(
+        "worker",
+        description="Where latency is measured: `worker`, or the name of a device that runs `ttm bench --agent`. The "
+        "study waits for the device.",
     )
     precision: Precision = Field(
         "any", description="Precision of the ONNX file that must meet the limits. any: the cheapest that meets them."

@@ -30,6 +30,8 @@ class RunOptions(BaseModel):
     # Add to the result which test images the student classifies correctly.
     record_correct: bool = False
     students: list[ScreenedStudent] = []
+    # Publish the students' ONNX files, so that another device can measure their latency.
+    publish_files: bool = False
     # Folder of measurements that runs on this machine share.
     screen_cache: Path | None = None
 

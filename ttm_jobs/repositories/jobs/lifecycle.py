@@ -45,11 +45,12 @@ def succeeded(session: Session, job: Job, *, result: Json, files: Sequence[Publi
     return job.state
 
 
-def stage_succeeded(session: Session, job: Job) -> JobState:
-    """Ends a job of a study that trains no student."""
+def stage_succeeded(session: Session, job: Job, *, files: Sequence[PublishedFile] = ()) -> JobState:
+    """Ends a job of a study that trains no student. `files` are for devices that measure them."""
     at = now(session)
     if job.state is JobState.CANCELLING:
         return _cancelled(session, job, at)
+    artifacts.record(session, job, files)
     move(session, job, JobState.SUCCEEDED, at)
     _close_attempt(session, job, "succeeded", at)
     return job.state

@@ -11,6 +11,7 @@ from ttm_jobs.database.ids import new_id
 from ttm_jobs.database.tenancy import project_of
 from ttm_jobs.errors import MeasurementMismatch, MeasurementRequestNotFound
 from ttm_jobs.models import Artifact, Job, MeasurementRequest, RequestState
+from ttm_jobs.repositories.jobs.transitions import enqueue_study
 from ttm_jobs.repositories.measuring import measurements
 from ttm_jobs.repositories.measuring.measurements import Measured
 
@@ -157,6 +158,7 @@ def complete(session: Session, request_id: str, values: Measured, *, created_by:
         job = session.get_one(Job, found.job_id)
         measurements.record(session, job, found.artifact, found.device, values, created_by=created_by)
     session.flush()
+    _notify_study(session, found)
     return found
 
 
@@ -166,7 +168,15 @@ def fail(session: Session, request_id: str, error: str) -> MeasurementRequest:
     if found.state not in (RequestState.DONE, RequestState.FAILED):
         found.state, found.error, found.finished_at = RequestState.FAILED, error[:_LONGEST_ERROR], now(session)
         session.flush()
+        _notify_study(session, found)
     return found
+
+
+def _notify_study(session: Session, finished: MeasurementRequest) -> None:
+    """Lets the study of a screening job continue."""
+    job = None if finished.job_id is None else session.get(Job, finished.job_id)
+    if job is not None and job.study_id is not None:
+        enqueue_study(session, job.study_id, now(session))
 
 
 def _locked(session: Session, request_id: str) -> MeasurementRequest:

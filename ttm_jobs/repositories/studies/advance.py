@@ -14,10 +14,10 @@ from ttm_jobs.repositories.jobs import crud as jobs
 from ttm_jobs.repositories.jobs.crud import StudyPlace
 from ttm_jobs.repositories.jobs.transitions import enqueue_study
 from ttm_jobs.repositories.jobs.transitions import locked as locked_job
-from ttm_jobs.repositories.studies import candidates, crud
+from ttm_jobs.repositories.studies import candidates, crud, device_latencies
 from ttm_jobs.repositories.studies import facts as study_facts
 from ttm_jobs.states import TERMINAL, JobState
-from ttm_jobs.studies.decide import Action, Continue, Decision, Fail, Reject, Start, Succeed, decide
+from ttm_jobs.studies.decide import Action, Continue, Decision, Fail, Measure, Reject, Start, Succeed, decide
 from ttm_jobs.studies.facts import Facts, JobKind
 from ttm_jobs.studies.result import decisions_json, result_json
 from ttm_jobs.studies.states import ENDED, StudyState
@@ -44,7 +44,7 @@ def advance(session: Session, study_id: str, job_fields: JobFields) -> StudyStat
         return study.state
     decision = decide(facts)
     _record(session, study, decision, at)
-    study.blocked_reason = None
+    study.blocked_reason = _waiting_for_device(facts, decision)
     for action in decision.actions:
         try:
             _apply(session, study, facts, decision, action, job_fields, at)
@@ -53,6 +53,16 @@ def advance(session: Session, study_id: str, job_fields: JobFields) -> StudyStat
             enqueue_study(session, study.id, at, _QUOTA_RETRY)
             break
     return study.state
+
+
+def _waiting_for_device(facts: Facts, decision: Decision) -> str | None:
+    if not decision.unmeasured:
+        return None
+    device = facts.plan.device
+    return (
+        f"Waiting for the device {device} to measure {decision.unmeasured} files: run `ttm bench --agent --device-name "
+        f"{device}` on it."
+    )
 
 
 def _record(session: Session, study: Study, decision: Decision, at: datetime) -> None:
@@ -84,6 +94,11 @@ def _apply(
     match action:
         case Start():
             _start(session, study, action, job_fields)
+        case Measure():
+            assert facts.plan.device is not None, "only a named device is asked"
+            screen = next(trial.job_id for trial in facts.trials if trial.kind is JobKind.SCREEN)
+            rows = candidates.of_study(session, study.id)
+            device_latencies.ask(session, facts.plan.device, screen, rows, action.files)
         case Continue():
             _continue(session, action)
         case Reject():

@@ -15,15 +15,15 @@ def of_study(session: Session, study_id: str) -> Sequence[StudyCandidate]:
     return session.scalars(query).all()
 
 
-def unscreened(session: Session, study_id: str) -> list[tuple[list[int], Json]]:
-    """Returns the students that have no measurements yet, each with the numbers of its candidates."""
+def students(session: Session, study_id: str, *, unscreened: bool) -> list[tuple[list[int], Json]]:
+    """Returns the students, each with the numbers of its candidates: those without measurements, or all."""
     numbers: dict[str, list[int]] = {}
-    students: dict[str, Json] = {}
+    found: dict[str, Json] = {}
     for candidate in of_study(session, study_id):
-        if candidate.screen is None:
+        if candidate.screen is None or not unscreened:
             numbers.setdefault(candidate.key, []).append(candidate.number)
-            students[candidate.key] = candidate.student
-    return [(numbers[key], students[key]) for key in numbers]
+            found[candidate.key] = candidate.student
+    return [(numbers[key], found[key]) for key in numbers]
 
 
 def record_screen(session: Session, study_id: str, numbers: Collection[int], screen: Json) -> None:
