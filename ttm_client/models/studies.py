@@ -134,7 +134,7 @@ class StudyPlan(ApiModel):
 
     >>> plan = client.studies.validate(teacher="job:" + done.id, dataset=dataset, limits={"retention": 0.97})
     >>> plan.goal, plan.rungs
-    ('smallest', [3, 10])
+    ('smallest', [1, 3, 10])
     """
 
     spec: dict[str, Any]

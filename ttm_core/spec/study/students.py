@@ -11,10 +11,13 @@ from ttm_core.spec import catalogue
 from ttm_core.spec.base import Spec, or_short
 from ttm_core.spec.catalogue import Architecture
 from ttm_core.spec.job import StudentSpec, TeacherSpec
+from ttm_core.spec.student.pruning import PruneSpec
 from ttm_core.spec.study.limits import LimitsSpec
 
 MAX_STUDENTS = 64
 _PROPOSED = 24
+# Multiply-accumulates of the teacher pruned, as fractions of its own.
+_PRUNED_FRACTIONS = (0.5, 0.3, 0.15)
 # Catalogue sizes are those with 1,000 classes; a student often has fewer.
 _MARGIN = 1.3
 # Families that train from random weights and run well in ONNX Runtime on CPUs, as patterns of names.
@@ -68,7 +71,8 @@ def expand(
 ) -> list[StudentSpec]:
     """The students to screen, in order and without duplicates."""
     if students == "auto":
-        return [StudentSpec(architecture=row.name) for row in propose(teacher.architecture, limits)]
+        pruned = [StudentSpec(prune=PruneSpec(macs=fraction)) for fraction in _PRUNED_FRACTIONS]
+        return [*pruned, *(StudentSpec(architecture=row.name) for row in propose(teacher.architecture, limits))]
     found: list[StudentSpec] = []
     for choice in students:
         match choice:
