@@ -52,6 +52,7 @@ class StudyOptions(TypedDict, total=False):
     seed: int
     baseline: bool
     screen_only: bool
+    quantize: Mapping[str, Any]
     exports: list[str]
     priority: int
     queue: str

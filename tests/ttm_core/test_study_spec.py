@@ -103,6 +103,7 @@ def test_a_trial_is_a_job_with_the_values_and_the_seed():
     assert (trial.method.gamma, trial.method.temperature) == (0.5, 2.0)
     assert (trial.training.optimizer.learning_rate, trial.training.seed, trial.training.view_seed) == (0.2, 12, 3)
     assert trial.exports == ["onnx"]
+    assert trial.quantize == spec.quantize
     baseline = spec.trial(candidate.student, candidate.values, seed=2, baseline=True)
     assert baseline.method.kind == "ce"
     assert baseline.training == trial.training

@@ -202,3 +202,12 @@ def test_a_study_that_only_screens_trains_nothing() -> None:
     assert study.ended == Succeed(None)
     assert [trial.kind for trial in study.trials.values()] == [JobKind.SCREEN]
     assert set(study.rejected) == {3}
+
+
+def test_a_study_of_ten_students_costs_at_most_six_tenths_of_ten_jobs() -> None:
+    study = a_study([100 + number for number in range(10)], replace(PLAN, epochs=30, seeds=1))
+    study.run(random.Random(0))
+    complete = [t for t in study.trials.values() if t.kind is JobKind.DISTILL and t.state is JobState.SUCCEEDED]
+    stopped = [max(t.accuracies, default=0) for t in study.trials.values() if t.state is JobState.CANCELLED]
+    assert len(complete) == 3 + 1  # the finalists, and the baseline
+    assert 30 * len(complete) + sum(stopped) <= 0.6 * 10 * 30

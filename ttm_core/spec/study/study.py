@@ -1,6 +1,5 @@
 """StudySpec: a target, the students to try, and the budget. The body of POST /studies. Torch-free."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ from ttm_core.spec.base import Spec, by_name, or_short
 from ttm_core.spec.dataset import DatasetSpec
 from ttm_core.spec.job import DistillSpec, ExportName, StudentSpec, TeacherSpec, TrainingSpec
 from ttm_core.spec.method.methods import CrossEntropy, MethodSpec, WeightedTransformedTeacherMatching
+from ttm_core.spec.quantize import QuantizeSpec
 from ttm_core.spec.study import search as searches
 from ttm_core.spec.study.limits import Goal, LimitsSpec
 from ttm_core.spec.study.search import SHARED, SearchSpace, Value
@@ -17,6 +17,8 @@ from ttm_core.spec.study.students import MAX_STUDENTS, Students, expand
 
 MAX_CANDIDATES = 256
 _FEWEST_EPOCHS = 3
+# Fields of a study that its jobs have, too.
+_SHARED_FIELDS = ("teacher", "dataset", "method", "training", "quantize")
 # Fields that determine each other: setting one removes the other.
 _COUPLED = {"method.gamma": "temperature", "method.temperature": "gamma"}
 
@@ -85,6 +87,7 @@ class StudySpec(Spec):
     screen_only: bool = Field(
         False, description="Measure the candidates and end: which of them meet the limits, without any training."
     )
+    quantize: QuantizeSpec = Field(QuantizeSpec(), description="Quantization of complete runs, as in a job.")
     exports: Annotated[list[ExportName], Field(max_length=3)] = Field(
         ["timm", "onnx", "onnx_int8"], description="Export formats of the finalists, as in a job."
     )
@@ -186,7 +189,7 @@ class StudySpec(Spec):
 
 
 def _job_fields(study: dict[str, Any], student: StudentSpec) -> dict[str, Any]:
-    shared = {name: study[name] for name in ("teacher", "dataset", "method", "training")}
+    shared = {name: study[name] for name in _SHARED_FIELDS}
     return {**shared, "student": student.model_dump(mode="json")}
 
 
@@ -204,8 +207,8 @@ def _set(fields: dict[str, Any], path: str, value: Value) -> None:
 
 def _check_value(study: dict[str, Any], path: str, value: Value) -> None:
     """Raises ValueError if a value does not fit the field."""
-    names: Sequence[str] = ("teacher", "dataset", "method", "training")
-    dumped = {name: study[name].model_dump(mode="json") for name in names}
+    dumped = {name: study[name].model_dump(mode="json") for name in _SHARED_FIELDS if name in study}
+    dumped.setdefault("quantize", {})
     fields = _job_fields(dumped, StudentSpec(architecture="cifar/resnet20"))
     try:
         _set(fields, path, value)
