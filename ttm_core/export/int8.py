@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import assert_never
 
 import numpy as np
 import torch
@@ -50,38 +51,60 @@ def write_int8(
     calibration = _Batches.read(images.train, CALIBRATION_IMAGES, images.pixels)
     chosen_by = _Batches.read(images.validation, VALIDATION_IMAGES, images.pixels)
     found = quantize(float_onnx, path, calibration, chosen_by)
+    aware = None
+    if tune is not None and _needs_training(float_onnx, path, images, spec):
+        # All layers are trained in int8, also those that post-training quantization left in float32.
+        base = path.with_suffix(".base")
+        method = found.chosen.calibration
+        quantize(float_onnx, base, calibration, chosen_by, calibrations=[method], float_layers=False)
+        aware = _train(float_onnx, base, path, images, chosen_by, spec.epochs, tune)
     return Quantization(
         calibration_images=len(calibration.images),
         validation_images=len(chosen_by.images),
         chosen=_described(found.chosen),
         tried=[_described(each) for each in found.tried],
-        aware=None if tune is None else _train(float_onnx, path, images, chosen_by, spec, tune),
+        aware=aware,
     )
 
 
+def _needs_training(float_onnx: Path, path: Path, images: Int8Images, spec: QuantizeSpec) -> bool:
+    match spec.mode:
+        case "none" | "post_training":
+            return False
+        case "aware":
+            return True
+        case "auto":
+            return 100 * (_top1(float_onnx, images) - _top1(path, images)) > spec.accept_drop
+        case _:
+            assert_never(spec.mode)
+
+
 def _train(
-    float_onnx: Path, path: Path, images: Int8Images, compared: "_Batches", spec: QuantizeSpec, tune: Tune
-) -> QuantizationAware | None:
-    if spec.mode not in ("aware", "auto"):
-        return None
+    float_onnx: Path,
+    base: Path,
+    path: Path,
+    images: Int8Images,
+    compared: "_Batches",
+    epochs: int,
+    tune: Tune,
+) -> QuantizationAware:
+    """Trains the quantized graph `base` and replaces `path` by it if it is more accurate."""
     before = _top1(path, images)
-    if spec.mode == "auto" and 100 * (_top1(float_onnx, images) - before) <= spec.accept_drop:
-        return None
     trained = path.with_suffix(".aware")
     try:
-        student = FakeQuantized(path, float_onnx)
+        student = FakeQuantized(base, float_onnx)
         tune(student)
         student.write(trained)
         after, agreement = _top1(trained, images), _agreement(student, OnnxModel(trained), compared)
     except (UnsupportedGraph, NonFiniteLoss) as error:
         return QuantizationAware(
-            epochs=spec.epochs, top1_before=before, top1_after=None, agreement=None, exported=False, reason=str(error)
+            epochs=epochs, top1_before=before, top1_after=None, agreement=None, exported=False, reason=str(error)
         )
     exported = after > before and agreement >= _SIMULATION_AGREEMENT
     if exported:
         trained.replace(path)
     return QuantizationAware(
-        epochs=spec.epochs, top1_before=before, top1_after=after, agreement=agreement, exported=exported
+        epochs=epochs, top1_before=before, top1_after=after, agreement=agreement, exported=exported
     )
 
 

@@ -21,6 +21,7 @@ CALIBRATIONS: tuple[Calibration, ...] = ("min_max", "percentile", "mse", "entrop
 # With a higher agreement with the float32 file, keeping layers in float32 gains nothing that can be measured.
 _ENOUGH_AGREEMENT = 0.995
 _SENSITIVE_TYPES = ("Conv", "Gemm", "MatMul")
+_REMOVED = ("Relu", "Clip")
 _MOST_TRIED, _MOST_KEPT = 12, 4
 _PROBED_IMAGES = 64
 
@@ -30,8 +31,8 @@ Pixels = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A quantized file. `agreement` is the share of images with the float32 file's class, `error` the mean squared
-    difference of the logits divided by their variance.
+    """A quantized file. `float_layers` are the nodes in float32. `agreement` is the share of images with the float32
+    file's class, `error` the mean squared difference of the logits divided by their variance.
     """
 
     calibration: Calibration
@@ -61,8 +62,8 @@ def quantize(
     """Writes the int8 file that agrees best with the float32 file on the validation images.
 
     Weights are int8 per channel, activations uint8, in the QDQ format that ONNX Runtime fuses. If no calibration
-    reaches an agreement of 99.5 %, up to four convolutions or linear layers stay in float32: those without which the
-    measured error of the logits falls most.
+    reaches an agreement of 99.5 %, up to four convolutions or linear layers and the consumers of their outputs stay in
+    float32: those without which the measured error of the logits falls most.
 
     Args:
         float_onnx: the exported float32 file.
@@ -77,8 +78,8 @@ def quantize(
         search = _Search(float_onnx, Path(temporary), calibration, validation, on_candidate)
         best = max((search.candidate(method) for method in calibrations), key=_quality)
         if float_layers and best.agreement < _ENOUGH_AGREEMENT:
-            ranked = search.sensitive_layers(best.calibration)
-            kept = [search.candidate(best.calibration, ranked[:count]) for count in _counts(len(ranked))]
+            ranked = search.sensitive_groups(best.calibration)
+            kept = [search.candidate(best.calibration, _union(ranked[:count])) for count in _counts(len(ranked))]
             best = max([best, *kept], key=_quality)
         shutil.copyfile(search.file(best.calibration, best.float_layers), path)
     return Quantized(best, search.tried)
@@ -105,6 +106,7 @@ class _Search:
         self._folder = folder
         self._prepared = folder / "prepared.onnx"
         quant_pre_process(float_onnx, self._prepared)
+        self._nodes = _name_all_nodes(self._prepared)
         self._statistics = ActivationStatistics(self._prepared, calibration)
         self._validation = validation
         self._expected = _logits(float_onnx, validation)
@@ -121,20 +123,24 @@ class _Search:
         self._on_candidate(candidate)
         return candidate
 
-    def sensitive_layers(self, method: Calibration) -> list[str]:
-        """Layers whose float32 computation reduces the error of the logits, the most effective first.
+    def sensitive_groups(self, method: Calibration) -> list[tuple[str, ...]]:
+        """Layers with their consumers whose float32 computation reduces the error of the logits, the best first.
 
-        Measured on up to 64 images for 12 layers: the first, the last, and those with the fewest weights per output,
-        such as depthwise convolutions, whose errors do not average out.
+        ONNX Runtime quantizes a float layer itself when it loads a file in which the layer is between quantized ones.
+        Therefore the consumers of its output stay in float32 too. Measured on up to 64 images for 12 layers: the first,
+        the last, and those with the fewest weights per output, such as depthwise convolutions, whose errors do not
+        average out.
         """
         probes = _first_images(self._validation, _PROBED_IMAGES)
         expected = self._expected[: sum(len(batch) for batch in probes)]
         baseline = _relative_error(_logits(self.file(method), probes), expected)
+        groups = dict.fromkeys(self._with_consumers(name) for name in self._suspects())
         gains = {
-            name: baseline - _relative_error(_logits(self.file(method, (name,)), probes), expected)
-            for name in self._suspects()
+            group: baseline - _relative_error(_logits(self.file(method, group), probes), expected) for group in groups
         }
-        return sorted((name for name, gain in gains.items() if gain > 0), key=lambda name: -gains[name])[:_MOST_KEPT]
+        return sorted((group for group, gain in gains.items() if gain > 0), key=lambda group: -gains[group])[
+            :_MOST_KEPT
+        ]
 
     def file(self, method: Calibration, float_layers: Sequence[str] = ()) -> Path:
         """The quantized file with these layers in float32."""
@@ -158,6 +164,16 @@ class _Search:
         )
         return path
 
+    def _with_consumers(self, name: str) -> tuple[str, ...]:
+        """A layer and the nodes that read its output, also through an activation that quantization removes."""
+        group, outputs = [name], {output for node in self._nodes if node.name == name for output in node.output}
+        for node in self._nodes:  # in topological order
+            if outputs & set(node.input):
+                group.append(node.name)
+                if node.op_type in _REMOVED:
+                    outputs |= set(node.output)
+        return tuple(group)
+
     def _suspects(self) -> list[str]:
         graph = onnx.load(self._prepared).graph
         weights = {tensor.name: tensor for tensor in graph.initializer}
@@ -171,6 +187,19 @@ class _Search:
         return list(dict.fromkeys([*ends, *(node.name for node in sorted(layers, key=weights_per_output))]))[
             :_MOST_TRIED
         ]
+
+
+def _name_all_nodes(path: Path) -> list[onnx.NodeProto]:
+    """Names unnamed nodes of a file, because nodes are excluded from quantization by name. Returns the nodes."""
+    model = onnx.load(path)
+    for number, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{number}"
+    onnx.save(model, path)
+    return list(model.graph.node)
+
+
+def _union(groups: Sequence[tuple[str, ...]]) -> list[str]:
+    return list(dict.fromkeys(name for group in groups for name in group))
 
 
 def _logits(path: Path, batches: Iterable[Pixels]) -> NDArray[np.float32]:

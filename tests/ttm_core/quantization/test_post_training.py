@@ -9,6 +9,7 @@ from onnx import helper, numpy_helper
 
 from tests.ttm_measure.factories import conv_classifier, save
 from ttm_core.quantization.post_training import CALIBRATIONS, Candidate, quantize
+from ttm_measure import profile
 
 
 def batches(seed: int, count: int = 4) -> list[np.ndarray]:
@@ -56,6 +57,8 @@ def test_sensitive_layers_stay_in_float(tmp_path):
     assert "conv/Conv" in found.chosen.float_layers
     assert found.chosen.agreement > everything.agreement
     assert found.chosen.error < everything.error
+    ran = {each.layer: each.operator for each in profile(path).operators}
+    assert ran["conv"] == "Conv", "ONNX Runtime computes the layer in float"
 
 
 def test_equal_inputs_give_equal_files(tmp_path):
