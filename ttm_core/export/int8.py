@@ -50,7 +50,7 @@ def write_int8(
     """
     calibration = _Batches.read(images.train, CALIBRATION_IMAGES, images.pixels)
     chosen_by = _Batches.read(images.validation, VALIDATION_IMAGES, images.pixels)
-    found = quantize(float_onnx, path, calibration, chosen_by)
+    found = quantize(float_onnx, path, calibration, chosen_by, labels=chosen_by.labels, accept_drop=spec.accept_drop)
     aware = None
     if tune is not None and _needs_training(float_onnx, path, images, spec):
         # All layers are trained in int8, also those that post-training quantization left in float32.
@@ -131,6 +131,7 @@ class _Batches:
     """Images that can be iterated several times; stored as uint8, a quarter of their size as floats."""
 
     images: Tensor
+    labels: NDArray[np.int64]
     pixels: Preprocess
 
     @classmethod
@@ -143,7 +144,7 @@ class _Batches:
             split.images.center_squares(indices[start : start + _BATCH], pixels.image_size)
             for start in range(0, len(indices), _BATCH)
         ]
-        return cls(torch.cat(parts), pixels)
+        return cls(torch.cat(parts), split.labels[torch.from_numpy(indices)].numpy(), pixels)
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         for batch in self.images.split(_BATCH):

@@ -16,10 +16,9 @@ from onnxruntime.quantization.shape_inference import quant_pre_process  # type: 
 
 from ttm_core.export.onnx import INPUT, OUTPUT
 from ttm_core.quantization.ranges import ActivationStatistics, Calibration, Range
+from ttm_core.spec.speed.verdict import ACCEPTED_DROP_POINTS
 
 CALIBRATIONS: tuple[Calibration, ...] = ("min_max", "percentile", "mse", "entropy")
-# With a higher agreement with the float32 file, keeping layers in float32 gains nothing that can be measured.
-_ENOUGH_AGREEMENT = 0.995
 _SENSITIVE_TYPES = ("Conv", "Gemm", "MatMul")
 _REMOVED = ("Relu", "Clip")
 _MOST_TRIED, _MOST_KEPT = 12, 4
@@ -32,13 +31,15 @@ Pixels = NDArray[np.float32]
 @dataclass(frozen=True)
 class Candidate:
     """A quantized file. `float_layers` are the nodes in float32. `agreement` is the share of images with the float32
-    file's class, `error` the mean squared difference of the logits divided by their variance.
+    file's class, `error` the mean squared difference of the logits divided by their variance, `change_points` the
+    change of top-1 against the float32 file in percentage points.
     """
 
     calibration: Calibration
     float_layers: tuple[str, ...]
     agreement: float
     error: float
+    change_points: float
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ def quantize(
     calibration: Iterable[Pixels],
     validation: Iterable[Pixels],
     *,
+    labels: NDArray[np.int64] | None = None,
+    accept_drop: float = ACCEPTED_DROP_POINTS,
     calibrations: Sequence[Calibration] = CALIBRATIONS,
     float_layers: bool = True,
     on_candidate: Callable[[Candidate], None] = lambda candidate: None,
@@ -62,25 +65,32 @@ def quantize(
     """Writes the int8 file that agrees best with the float32 file on the validation images.
 
     Weights are int8 per channel, activations uint8, in the QDQ format that ONNX Runtime fuses. If no calibration
-    reaches an agreement of 99.5 %, up to four convolutions or linear layers and the consumers of their outputs stay in
-    float32: those without which the measured error of the logits falls most.
+    loses at most `accept_drop`, one, two or four convolutions or linear layers and the consumers of their outputs stay
+    in float32: those without which the measured error of the logits falls most.
 
     Args:
         float_onnx: the exported float32 file.
         path: the file to write.
         calibration: batches of training images that set the ranges of activations.
         validation: batches of images to choose by; iterated once for each candidate.
+        labels: classes of the validation images, to measure the loss of accuracy by; by default those that the float32
+            file predicts.
+        accept_drop: largest accepted loss of top-1 in percentage points.
         calibrations: calibration methods to try.
         float_layers: whether layers may stay in float32.
         on_candidate: called for each candidate that was compared on all validation images.
     """
     with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
-        search = _Search(float_onnx, Path(temporary), calibration, validation, on_candidate)
+        search = _Search(float_onnx, Path(temporary), calibration, validation, labels, on_candidate)
         best = max((search.candidate(method) for method in calibrations), key=_quality)
-        if float_layers and best.agreement < _ENOUGH_AGREEMENT:
+        if float_layers and -best.change_points > accept_drop:
             ranked = search.sensitive_groups(best.calibration)
-            kept = [search.candidate(best.calibration, _union(ranked[:count])) for count in _counts(len(ranked))]
-            best = max([best, *kept], key=_quality)
+            for count in _counts(len(ranked)):
+                candidate = search.candidate(best.calibration, _union(ranked[:count]))
+                best = max(best, candidate, key=_quality)
+                if -candidate.change_points <= accept_drop:
+                    best = candidate
+                    break
         shutil.copyfile(search.file(best.calibration, best.float_layers), path)
     return Quantized(best, search.tried)
 
@@ -101,6 +111,7 @@ class _Search:
         folder: Path,
         calibration: Iterable[Pixels],
         validation: Iterable[Pixels],
+        labels: NDArray[np.int64] | None,
         on_candidate: Callable[[Candidate], None],
     ) -> None:
         self._folder = folder
@@ -110,6 +121,7 @@ class _Search:
         self._statistics = ActivationStatistics(self._prepared, calibration)
         self._validation = validation
         self._expected = _logits(float_onnx, validation)
+        self._labels = self._expected.argmax(1) if labels is None else labels
         self._on_candidate = on_candidate
         self._ranges: dict[Calibration, dict[str, Range]] = {}
         self.tried: list[Candidate] = []
@@ -118,10 +130,15 @@ class _Search:
         """Quantizes and compares on all validation images."""
         found = _logits(self.file(method, float_layers), self._validation)
         agreement = float((found.argmax(1) == self._expected.argmax(1)).mean())
-        candidate = Candidate(method, tuple(float_layers), agreement, _relative_error(found, self._expected))
+        change = self._top1(found) - self._top1(self._expected)
+        error = _relative_error(found, self._expected)
+        candidate = Candidate(method, tuple(float_layers), agreement, error, round(100 * change, 4))
         self.tried.append(candidate)
         self._on_candidate(candidate)
         return candidate
+
+    def _top1(self, logits: NDArray[np.float32]) -> float:
+        return float((logits.argmax(1) == self._labels).mean())
 
     def sensitive_groups(self, method: Calibration) -> list[tuple[str, ...]]:
         """Layers with their consumers whose float32 computation reduces the error of the logits, the best first.

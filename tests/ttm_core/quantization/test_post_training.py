@@ -61,6 +61,20 @@ def test_sensitive_layers_stay_in_float(tmp_path):
     assert ran["conv"] == "Conv", "ONNX Runtime computes the layer in float"
 
 
+def test_layers_stay_in_int8_where_the_loss_is_accepted(tmp_path):
+    source, path = outlier_classifier(tmp_path / "float.onnx"), tmp_path / "int8.onnx"
+    data = [(batch * [[[0]], [[1]], [[1]]]).astype(np.float32) for batch in batches(0)]
+    found = quantize(source, path, data, data, calibrations=["min_max"], accept_drop=100)
+    assert found.chosen.float_layers == ()
+
+
+def test_loss_is_measured_by_labels(tmp_path):
+    labels = np.zeros(128, np.int64)
+    source = conv_classifier(tmp_path / "float.onnx")
+    found = quantize(source, tmp_path / "int8.onnx", batches(0), batches(1), labels=labels, calibrations=["min_max"])
+    assert abs(found.chosen.change_points) <= 100 * (1 - found.chosen.agreement)
+
+
 def test_equal_inputs_give_equal_files(tmp_path):
     source = conv_classifier(tmp_path / "float.onnx")
     for name in ("a.onnx", "b.onnx"):

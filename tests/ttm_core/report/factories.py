@@ -60,7 +60,9 @@ def split(names: list[str], *, with_teacher: bool = True) -> SplitScores:
 
 
 def report(names: list[str], *, with_teacher: bool = True, **fields: Any) -> Report:
-    candidate = QuantizationCandidate(calibration="mse", float_layers=["fc/Gemm"], agreement=0.99, error=0.01)
+    candidate = QuantizationCandidate(
+        calibration="mse", float_layers=["fc/Gemm"], agreement=0.99, error=0.01, change_points=-0.2
+    )
     defaults: dict[str, Any] = {
         "name": "a job",
         "student": model(),
