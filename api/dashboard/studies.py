@@ -1,10 +1,12 @@
 """Pages of studies."""
 
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 
+from api.dashboard.formats import count, percent, size
 from api.dashboard.jobs.table import Query as Address
 from api.dashboard.pages import page
 from api.dependencies import EngineDep
@@ -32,7 +34,7 @@ def studies_page(
     with read_scope(engine) as session:
         found = service.page(session, limit=_ROWS, cursor=cursor, state=state)
     address = Address(request.url, request.query_params.multi_items())
-    return page("studies.html", page=found, chosen=state, states=list(StudyState), query=address)
+    return page("studies.html", limits=limits_text, page=found, chosen=state, states=list(StudyState), query=address)
 
 
 @router.get("/ui/studies/{study_id}")
@@ -53,13 +55,31 @@ def study_page(study_id: str, engine: EngineDep) -> HTMLResponse:
         labels={candidate.number: candidate.label for candidate in candidates},
         best=_best_accuracy,
         difference=difference_text,
+        limits=limits_text,
         live=study.state not in ENDED,
     )
 
 
 def _best_accuracy(candidate: CandidateOut) -> float | None:
-    """The best validation accuracy of a candidate at the end of its last rung."""
-    return max((value for job in candidate.jobs if not job.baseline for value in job.accuracies.values()), default=None)
+    """The best validation accuracy of a candidate so far: of its complete runs, else at the end of its rungs."""
+    jobs = [job for job in candidate.jobs if not job.baseline]
+    complete = [job.validation for job in jobs if job.validation is not None]
+    return max(complete or (value for job in jobs for value in job.accuracies.values()), default=None)
+
+
+def limits_text(limits: Mapping[str, Any]) -> str:
+    """The limits of a study in words."""
+    device = f" on {limits['device']}" if limits.get("device", "worker") != "worker" else ""
+    words: dict[str, Callable[[float], str]] = {
+        "retention": lambda value: f"at least {percent(value, 1)} of the teacher's accuracy",
+        "accuracy": lambda value: f"at least {percent(value)} accuracy",
+        "bytes": lambda value: f"at most {size(round(value))}",
+        "latency_ms": lambda value: f"at most {value:g} ms{device}",
+        "macs": lambda value: f"at most {count(round(value))} MACs",
+        "parameters": lambda value: f"at most {count(round(value))} parameters",
+    }
+    parts = [describe(limits[name]) for name, describe in words.items() if limits.get(name) is not None]
+    return ", ".join([*parts, *([f"as {limits['precision']}"] if limits.get("precision", "any") != "any" else [])])
 
 
 def difference_text(difference: Difference | None) -> str:

@@ -219,7 +219,9 @@ class Rejection(BaseModel):
 
 
 class CandidateJob(BaseModel):
-    """A job of a candidate. `accuracies` has the best validation accuracy up to the last epoch of each rung."""
+    """A job of a candidate. `accuracies` has the best validation accuracy up to the last epoch of each rung, and
+    `validation` that of a complete run.
+    """
 
     job: str
     state: str
@@ -227,6 +229,7 @@ class CandidateJob(BaseModel):
     baseline: bool = Field(description="Whether it trains on the labels alone.")
     rung: int
     accuracies: dict[str, float]
+    validation: float | None
 
 
 class CandidateOut(BaseModel):

@@ -59,6 +59,7 @@ def candidate(row: StudyCandidate, jobs: Iterable[Job]) -> CandidateOut:
                 baseline=job.baseline,
                 rung=job.rung,
                 accuracies=job.rung_accuracies,
+                validation=((job.result or {}).get("student_validation") or {}).get("top1"),
             )
             for job in jobs
         ],

@@ -160,7 +160,10 @@ def test_limits_that_nothing_meets_name_the_nearest_candidates(
     nearest = study["failure"]["nearest"][0]
     assert (nearest["candidate"], nearest["precision"]) == (1, "int8")
     assert nearest["misses"] == [{"limit": "bytes", "allowed": 1000, "value": 83892}]
-    assert "cifar/resnet8 (int8): bytes 83892 > 1000" in study["failure"]["message"]
+    assert (
+        "cifar/resnet8 (int8): its size of 83,892 bytes is above the limit of 1,000 bytes"
+        in study["failure"]["message"]
+    )
 
 
 @ON_SQLITE

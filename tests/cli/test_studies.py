@@ -38,7 +38,7 @@ def test_a_study_is_submitted_watched_and_downloaded(ttm: Ttm, arguments: list[s
     candidates = [line.split("\t") for line in ttm("study", "candidates", study_id).stdout.splitlines()]
     # The pattern matches resnet14, resnet20 and resnet110, which is too large even as int8.
     assert [row[1] for row in candidates] == ["cifar/resnet8", "cifar/resnet14", "cifar/resnet20", "cifar/resnet110"]
-    assert candidates[3][-1] == "screen: int8: bytes 1736564 > 1700000"
+    assert candidates[3][-1] == "screen: int8: its size of 1,736,564 bytes is above the limit of 1,700,000 bytes"
     assert ttm("study", "replay", study_id).stdout == "The replayed decisions agree.\n"
     path = tmp_path / "student.safetensors"
     assert ttm("study", "download", study_id, "-o", str(path)).returncode == 0
@@ -52,10 +52,16 @@ def test_candidates_are_shown_without_training(ttm: Ttm, arguments: list[str]) -
     assert done.returncode == 0, done.stderr
     rows = [line.split("\t") for line in done.stdout.splitlines()]
     assert [row[-1] for row in rows][:2] == ["", ""]
-    assert rows[2][-1] == "screen: int8: bytes 278324 > 200000, latency_ms 1.39162 > 1"
+    assert (
+        rows[2][-1]
+        == "screen: int8: its size of 278,324 bytes is above the limit of 200,000 bytes, its latency of 1.392 ms is above the limit of 1 ms"
+    )
     none = ttm("candidates", *arguments, "--max-mb", "0.01", "--json", timeout=100)
     assert none.returncode == 1
-    assert "No candidate meets the limits. The nearest are cifar/resnet8 (int8): bytes 83892 > 10000" in none.stderr
+    assert (
+        "No candidate meets the limits. The nearest are cifar/resnet8 (int8): its size of 83,892 bytes is above the limit of 10,000 bytes"
+        in none.stderr
+    )
     assert len(json.loads(none.stdout)) == 4
 
 

@@ -45,7 +45,10 @@ def test_a_study_runs_through_its_stages(stack: Stack) -> None:
     assert all(job.state in TERMINAL for job in jobs)
     rejected = {row.label: row.rejected for row in candidates_of(stack.engine, study_id) if row.rejected}
     assert rejected["mini/1"] == {"stage": "screen", "reason": "cannot be built or exported: too small"}
-    assert rejected["cifar/resnet110"]["reason"] == "int8: bytes 1736564 > 1500000"
+    assert (
+        rejected["cifar/resnet110"]["reason"]
+        == "int8: its size of 1,736,564 bytes is above the limit of 1,500,000 bytes"
+    )
     # The first rung compares four candidates after a third of the epochs.
     (rung,) = study.decisions["rungs"]
     assert (rung["rung"], rung["epoch"], len(rung["accuracies"])) == (0, 3, 4)

@@ -27,14 +27,21 @@ class Miss:
         return difference / self.allowed
 
     def __str__(self) -> str:
+        noun, number = _WORDS[self.limit]
         if self.value is None:
-            return f"{self.limit} is unknown"
-        comparison = "<" if self.limit in _FLOORS else ">"
-        return f"{self.limit} {_number(self.value)} {comparison} {_number(self.allowed)}"
+            return f"its {noun} is unknown"
+        where = "below" if self.limit in _FLOORS else "above"
+        return f"its {noun} of {number.format(self.value)} is {where} the limit of {number.format(self.allowed)}"
 
 
-def _number(value: float) -> str:
-    return str(int(value)) if float(value).is_integer() else f"{value:.6g}"
+_WORDS: dict[LimitName, tuple[str, str]] = {
+    "bytes": ("size", "{:,.0f} bytes"),
+    "latency_ms": ("latency", "{:.4g} ms"),
+    "macs": ("cost", "{:,.0f} MACs"),
+    "parameters": ("size", "{:,.0f} parameters"),
+    "accuracy": ("accuracy", "{:.2%}"),
+    "retention": ("retention", "{:.2%}"),
+}
 
 
 @dataclass(frozen=True)
