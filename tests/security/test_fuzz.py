@@ -44,6 +44,7 @@ from tests.api.conftest import make_settings
 from tests.support.api_server import served
 from tests.support.factories import queued
 from tests.support.runs import claim, succeed, train
+from tests.support.studies import create_study
 from ttm_core.spec import recipes
 from ttm_jobs.database.engine import create_engine, session_scope
 from ttm_jobs.errors import UriNotAllowed
@@ -51,6 +52,7 @@ from ttm_jobs.models import Scope, Webhook
 from ttm_jobs.repositories import registry, uploads, webhooks
 from ttm_jobs.repositories.access import keys
 from ttm_jobs.repositories.measuring import requests
+from ttm_jobs.repositories.studies import crud as studies
 from ttm_jobs.storage import Storage, build_storage
 from ttm_jobs.uris import HttpUri, is_public, parse_uri
 
@@ -89,7 +91,7 @@ class Target:
 sent: Counter[str] = Counter()
 drawn: Counter[str] = Counter()
 # The bounds of all fields of a spec give thousands of bodies. Every tenth is sent.
-LARGE = frozenset({"jobs_create", "jobs_validate"})
+LARGE = frozenset({"jobs_create", "jobs_validate", "studies_create", "studies_validate"})
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +112,8 @@ def target(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     create = {
         "job_id": lambda: create_job(engine, build_storage(own.storage_url)),
         "queued": lambda: queued(engine),
+        "study_id": lambda: ended_study(engine),
+        "running_study": lambda: create_study(engine),
         "upload_id": lambda: in_session(create_upload),
         "webhook_id": lambda: in_session(create_webhook),
         "key_id": lambda: in_session(create_key),
@@ -130,6 +134,14 @@ def create_job(engine: Engine, storage: Storage) -> str:
     train(engine, lease, range(1, 3))
     succeed(engine, storage, lease)
     return lease.job_id
+
+
+def ended_study(engine: Engine) -> str:
+    """A cancelled study."""
+    study_id = create_study(engine)
+    with session_scope(engine) as session:
+        studies.request_cancel(session, study_id)
+    return study_id
 
 
 def create_upload(session: Session) -> str:
@@ -167,9 +179,9 @@ def use_existing_resources(case: Any, target: Target) -> None:
         if name == "name":
             case.path_parameters[name] = quote(NAMES["/" + case.operation.path.split("/")[1]], safe="/")
             continue
-        # Actions need a job that has not ended. Everything else uses the succeeded job, whose event stream ends.
-        active = name == "job_id" and case.method in ("POST", "PATCH") and "{name}" not in case.operation.path
-        resource = "queued" if active else name
+        # Actions need a job or study that has not ended. Everything else uses one whose event stream ends.
+        active = case.method in ("POST", "PATCH") and "{name}" not in case.operation.path
+        resource = {"job_id": "queued", "study_id": "running_study"}.get(name, name) if active else name
         case.path_parameters[name] = target.created[resource]
         if case.method == "DELETE":
             target.created[resource] = target.create[resource]()
