@@ -20,6 +20,7 @@ from ttm_jobs.repositories import workers
 from ttm_jobs.repositories.jobs import leases, lifecycle
 from ttm_jobs.repositories.jobs.leases import Lease
 from ttm_jobs.repositories.jobs.lifecycle import Failure
+from ttm_jobs.repositories.measuring import measurements
 from ttm_jobs.repositories.run_data import artifacts, recording, teacher_stores
 from ttm_jobs.repositories.run_data import metrics as curves
 from ttm_jobs.repositories.run_data.artifacts import PublishedFile
@@ -55,7 +56,15 @@ def create_gallery(engine: Engine, storage: Storage) -> dict[str, Any]:
         lease = _claimed(engine, f"flowers {student.partition('/')[2]}", student, beta)
         _train(engine, lease, STEPS, top1)
         measured = asdict(timing("0" * 64, p50_ms=1000 * seconds)) | {"file": "student.onnx", "device": "gallery"}
+        exports = [
+            {"file": "student.onnx", "precision": "fp32", "size": 4000, "top1": top1},
+            {"file": "student-int8.onnx", "precision": "int8", "size": 1000, "top1": top1 - 0.001},
+        ]
+        layers = [{"name": f"layer{number}", "ms": number / 10} for number in range(1, 4)]
+        shape = {"precision": "fp32", "batch": 1, "threads": 1}
+        profile = {"file": "student.onnx", **shape, "layers": layers, "operators": layers}
         report = {"student": {"parameters": parameters, "macs": macs}, "measurements": [measured]}
+        report |= {"exports": exports, "profiles": [profile]}
         _succeed(engine, storage, lease, top1, parameters, report)
         created["succeeded"].append(lease.job_id)
     failed = _claimed(engine, HOSTILE, "cifar/resnet20", 2.5)
@@ -185,6 +194,8 @@ def _succeed(
     contents = {
         "student.safetensors": b"weights" * 9000,
         "report.json": json.dumps(report).encode(),
+        "student.onnx": b"float graph",
+        "student-int8.onnx": b"int8 graph",
         "trainer.log": b"".join(b"step %d of 120\n" % step for step in range(1, 121)),
     }
     for name, content in contents.items():
@@ -199,5 +210,11 @@ def _succeed(
         "student_parameters": parameters,
         "teacher_parameters": 861_620,
     }
+    hashes = {file.name: file.sha256 for file in files}
     with session_scope(engine) as session:
-        lifecycle.succeeded(session, leases.fence(session, lease), result=result, files=files)
+        job = leases.fence(session, lease)
+        lifecycle.succeeded(session, job, result=result, files=files)
+        for device, speed in (("pi5", 0.5), ("laptop", 1.3)):
+            for name, precision, p50 in (("student.onnx", "fp32", 2.0), ("student-int8.onnx", "int8", 2.0 * speed)):
+                values = timing(hashes[name], precision=precision, p50_ms=p50)
+                measurements.record(session, job, name, device, values, created_by="board")
