@@ -27,6 +27,8 @@ from api.jobs.schemas import (
 )
 from api.jobs.validation import (
     DeadlinePassed,
+    NotPrunable,
+    OtherFamily,
     UnknownArchitecture,
     UnknownQueue,
     UnusableCheckpoint,
@@ -63,6 +65,8 @@ _SPEC_ERRORS = (
     InputNotFound,
     DeadlinePassed,
     UnknownQueue,
+    NotPrunable,
+    OtherFamily,
     JobNotFinished,
     UploadNotComplete,
 )

@@ -1,6 +1,7 @@
 """Every invalid request gets a problem response and changes nothing."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from api.http.pagination import decode_cursor, encode_cursor
 from api.http.problems import FieldErrors
+from tests.support.measuring import measured
 from tests.support.openapi import NAMED_UPLOAD
 from ttm_jobs.database.ids import new_id
 
@@ -234,6 +236,8 @@ def test_unknown_ids_are_not_found_on_every_route(shared_client: TestClient, job
             path.replace("{job_id}", job_id).replace("{upload_id}", job_id).replace("{name}", "student.safetensors")
         )
         body: Body = {"json": {"name": "x"}} if method == "patch" and "uploads" not in path else {}
+        if method == "post" and path.endswith("/measurements"):
+            body = {"json": {"artifact": "student.onnx", "device": "pi5", **asdict(measured("0" * 64))}}
         answer = shared_client.request(method, filled, headers={"Tus-Resumable": "1.0.0"}, **body)
         assert answer.status_code == 404, (method, path, answer.text)
         assert answer.headers["content-type"] == "application/problem+json"

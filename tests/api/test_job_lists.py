@@ -10,9 +10,11 @@ from sqlalchemy import Engine, func, insert, select, text
 
 from tests.api.conftest import ON_SQLITE
 from tests.api.test_bad_requests import assert_problem
+from tests.support.checkpoints import checkpoint
 from tests.support.factories import claimed, create_job, job_of, queued
 from tests.support.runs import claim, fail, succeed, train
 from tests.support.statements import statements
+from ttm_core.spec import catalogue
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.database.ids import new_id
 from ttm_jobs.models import Artifact, Job, JobTag, Metric, OutboxMessage
@@ -201,14 +203,17 @@ def test_finished_job_can_be_deleted(client: TestClient, engine: Engine, storage
 
 
 def test_dry_run_resolves_the_spec_and_creates_nothing(client: TestClient, engine: Engine, settings: Settings) -> None:
-    upload = client.post("/uploads", content=b"weights").json()["uri"]
-    teacher = {"checkpoint": upload, "architecture": "resnet50", "num_classes": 37}
+    upload = client.post("/uploads", content=checkpoint("mini/resnet8_150", 37)).json()["uri"]
+    teacher = {"checkpoint": upload, "architecture": "mini/resnet8_150", "num_classes": 37}
     body = {"teacher": teacher, "student": "resnet18", "dataset": settings.data_roots[0].as_uri()}
     answer = client.post("/jobs/validate", json=body)
     assert answer.status_code == 200
     run = answer.json()
     assert run["spec"]["training"]["epochs"] == 30
-    assert (run["student"]["parameters"], run["teachers"][0]["parameters"]) == (11_689_512, 25_557_032)
+    assert (run["student"]["parameters"], run["teachers"][0]["parameters"]) == (
+        11_689_512,
+        catalogue.find("mini/resnet8_150").parameters,
+    )
     assert run["teacher_store_bytes_per_image"] == 74
     assert (run["memory_bytes"], run["seconds"]) == (None, None)
     # Two teachers, with one byte per logit.

@@ -28,7 +28,8 @@ def test_every_response_and_log_line_has_the_request_id(
         if path.endswith("/events"):
             continue  # an endless stream
         others = dict.fromkeys(
-            ("upload_id", "key_id", "webhook_id", "request_id", "device", "name", "version", "filename"), "1"
+            ("upload_id", "key_id", "webhook_id", "study_id", "request_id", "device", "name", "version", "filename"),
+            "1",
         )
         url = path.format(job_id=job_id, **others)
         for headers in ({}, key, {**key, "If-None-Match": "*"}):

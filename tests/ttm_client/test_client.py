@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.support.api_server import served
+from tests.support.checkpoints import checkpoint
 from tests.support.factories import create_job
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.runs import STUDENT_BYTES, claim, fail, succeed, train
@@ -310,15 +311,16 @@ def test_client_imports_no_service_package() -> None:
 
 
 def test_local_files_are_uploaded_once(client: Client, settings: Settings, tmp_path: Path) -> None:
-    teacher = tmp_path / "teacher.safetensors"
-    teacher.write_bytes(b"weights")
+    teacher = tmp_path / "teacher.pt"
+    teacher.write_bytes(checkpoint("mini/resnet8_025", 10))
     folder = settings.data_roots[0]
     for path in (teacher, str(teacher), {"checkpoint": str(teacher)}):
         job = client.jobs.create(teacher=path, student="resnet18", dataset=folder)
         (upload,) = client.uploads.list()
         assert job.spec["teacher"]["checkpoint"] == upload.uri
         assert job.spec["dataset"]["uri"] == folder.as_uri()
-    assert client.jobs.validate(teacher=teacher, student="resnet18", dataset=str(folder)).spec["teacher"]["checkpoint"]
+    described = {"checkpoint": teacher, "architecture": "mini/resnet8_025"}
+    assert client.jobs.validate(teacher=described, student="resnet18", dataset=str(folder)).checkpoints[0].candidates
     assert len(list(client.uploads.list())) == 1
     teacher.write_bytes(b"other weights")
     client.jobs.create(teacher=teacher, student="resnet18", dataset=folder)

@@ -21,6 +21,7 @@ from ttm_client.cli.output import (
 from ttm_client.cli.studies import tables
 from ttm_client.cli.studies.submit import submit
 from ttm_client.cli.studies.watch import StudyArgument, watch
+from ttm_client.models.studies import Study
 
 app = typer.Typer(help="Studies: find the student that meets limits.", no_args_is_help=True)
 
@@ -99,22 +100,29 @@ def replay(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = N
         console.print("The replayed decisions agree.", highlight=False)
 
 
-def cancel(study_id: StudyArgument, url: UrlOption = None) -> None:
+def cancel(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = None) -> None:
     """Cancel a study and its jobs."""
     with service(url) as client:
-        console.print(client.studies.cancel(study_id).state, highlight=False)
+        _print_state(client.studies.cancel(study_id), json=json)
 
 
-def pause(study_id: StudyArgument, url: UrlOption = None) -> None:
+def pause(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = None) -> None:
     """Pause a study and its jobs, which save a checkpoint."""
     with service(url) as client:
-        console.print(client.studies.pause(study_id).state, highlight=False)
+        _print_state(client.studies.pause(study_id), json=json)
 
 
-def resume(study_id: StudyArgument, url: UrlOption = None) -> None:
+def resume(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = None) -> None:
     """Continue a paused study."""
     with service(url) as client:
-        console.print(client.studies.resume(study_id).state, highlight=False)
+        _print_state(client.studies.resume(study_id), json=json)
+
+
+def _print_state(study: Study, *, json: bool) -> None:
+    if json:
+        print_json(study)
+    else:
+        console.print(study.state, highlight=False)
 
 
 app.command("list", epilog=EXIT_CODES)(list_studies)
