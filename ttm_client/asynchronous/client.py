@@ -3,13 +3,13 @@
 from typing import Self
 
 from ttm_client.asynchronous.resources.catalogue import AsyncArchitectures, AsyncRecipes
+from ttm_client.asynchronous.resources.inputs.registry import AsyncDatasets, AsyncTeachers
+from ttm_client.asynchronous.resources.inputs.uploads import AsyncUploads
 from ttm_client.asynchronous.resources.jobs import AsyncJobs
 from ttm_client.asynchronous.resources.keys import AsyncKeys
 from ttm_client.asynchronous.resources.measurements import AsyncDevices, AsyncMeasurements
 from ttm_client.asynchronous.resources.operations import AsyncQueue, AsyncTeacherStores, AsyncWorkers
-from ttm_client.asynchronous.resources.registry import AsyncDatasets, AsyncTeachers
 from ttm_client.asynchronous.resources.studies import AsyncStudies
-from ttm_client.asynchronous.resources.uploads import AsyncUploads
 from ttm_client.asynchronous.resources.webhooks import AsyncWebhooks
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.resources import Usage

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ttm_client.asynchronous.resources.uploads import AsyncUploads
+from ttm_client.asynchronous.resources.inputs.uploads import AsyncUploads
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.local_files import folder_uri, local_paths, replace_paths
 

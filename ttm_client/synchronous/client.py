@@ -5,13 +5,13 @@ from typing import Self
 
 from ttm_client.models.resources import Usage
 from ttm_client.synchronous.resources.catalogue import Architectures, Recipes
+from ttm_client.synchronous.resources.inputs.registry import Datasets, Teachers
+from ttm_client.synchronous.resources.inputs.uploads import Uploads
 from ttm_client.synchronous.resources.jobs import Jobs
 from ttm_client.synchronous.resources.keys import Keys
 from ttm_client.synchronous.resources.measurements import Devices, Measurements
 from ttm_client.synchronous.resources.operations import Queue, TeacherStores, Workers
-from ttm_client.synchronous.resources.registry import Datasets, Teachers
 from ttm_client.synchronous.resources.studies import Studies
-from ttm_client.synchronous.resources.uploads import Uploads
 from ttm_client.synchronous.resources.webhooks import Webhooks
 from ttm_client.synchronous.transport import Transport
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ttm_client.local_files import folder_uri, local_paths, replace_paths
-from ttm_client.synchronous.resources.uploads import Uploads
+from ttm_client.synchronous.resources.inputs.uploads import Uploads
 from ttm_client.synchronous.transport import Transport
 
 

@@ -17,7 +17,7 @@ from ttm_core.export.timm_folder import NotInTimm, write_timm_zip
 from ttm_core.report.schema import ExportedFile
 from ttm_core.spec.events import Event, Log
 from ttm_core.spec.job import ExportName
-from ttm_core.spec.quantize import QuantizeSpec
+from ttm_core.spec.speed.quantize import QuantizeSpec
 from ttm_core.spec.speed.verdict import Precision
 from ttm_core.training.evaluate import evaluate
 from ttm_core.training.trainer import Interrupted

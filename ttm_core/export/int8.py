@@ -17,7 +17,7 @@ from ttm_core.models.preprocess import Preprocess
 from ttm_core.quantization.fake_quantized import FakeQuantized, UnsupportedGraph
 from ttm_core.quantization.post_training import Candidate, quantize
 from ttm_core.report.schema import Quantization, QuantizationAware, QuantizationCandidate
-from ttm_core.spec.quantize import QuantizeSpec
+from ttm_core.spec.speed.quantize import QuantizeSpec
 from ttm_core.training.evaluate import evaluate
 
 CALIBRATION_IMAGES, VALIDATION_IMAGES = 256, 512

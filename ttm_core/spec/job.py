@@ -14,7 +14,7 @@ from ttm_core.spec.dataset import AugmentationSpec, DatasetSpec, Pixels, mixes
 from ttm_core.spec.method.methods import MethodSpec, WeightedTransformedTeacherMatching
 from ttm_core.spec.normalization import Normalization
 from ttm_core.spec.optimizer.optimizers import Cosine, EmaSpec, GradientClipping, OptimizerSpec, ScheduleSpec, Sgd
-from ttm_core.spec.quantize import QuantizeSpec
+from ttm_core.spec.speed.quantize import QuantizeSpec
 from ttm_core.spec.student.student import StudentSpec
 
 KeyPrefix = Annotated[str, Field(max_length=300, pattern=r"^[^\x00-\x1f\x7f]*$")]

@@ -25,7 +25,7 @@ from ttm_core.models import build
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.spec.events import Event, Log
 from ttm_core.spec.job import Normalization
-from ttm_core.spec.quantize import QuantizeSpec
+from ttm_core.spec.speed.quantize import QuantizeSpec
 from ttm_core.spec.structure import STUDENT_FORMAT, ModelStructure
 
 # A small architecture of each kind and larger ones, by image size in pixels.

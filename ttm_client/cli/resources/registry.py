@@ -17,7 +17,7 @@ from ttm_client.cli.output import (
     service,
 )
 from ttm_client.cli.specs import send_files
-from ttm_client.synchronous.resources.registry import Datasets, Teachers
+from ttm_client.synchronous.resources.inputs.registry import Datasets, Teachers
 
 NameArgument = Annotated[str, typer.Argument(help="Name in the registry.", metavar="NAME")]
 DescriptionOption = Annotated[str | None, typer.Option(help="Description.")]

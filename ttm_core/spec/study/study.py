@@ -9,7 +9,7 @@ from ttm_core.spec.base import Spec, by_name, or_short
 from ttm_core.spec.dataset import DatasetSpec
 from ttm_core.spec.job import DistillSpec, ExportName, StudentSpec, TeacherSpec, TrainingSpec
 from ttm_core.spec.method.methods import CrossEntropy, MethodSpec, WeightedTransformedTeacherMatching
-from ttm_core.spec.quantize import QuantizeSpec
+from ttm_core.spec.speed.quantize import QuantizeSpec
 from ttm_core.spec.study import search as searches
 from ttm_core.spec.study.limits import Goal, LimitsSpec
 from ttm_core.spec.study.search import SHARED, SearchSpace, Value

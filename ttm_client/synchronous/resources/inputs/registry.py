@@ -1,4 +1,4 @@
-# From asynchronous/resources/registry.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
+# From asynchronous/resources/inputs/registry.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
 """The registry: named, versioned teachers and datasets."""
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-# From asynchronous/resources/uploads.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
+# From asynchronous/resources/inputs/uploads.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
 """Uploads, by the tus 1.0 protocol, which resumes after a broken connection."""
 
 import base64
