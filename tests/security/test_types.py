@@ -75,6 +75,14 @@ def values(schema: Json, definitions: Json) -> st.SearchStrategy[Json]:
             fields = {name: values(part, definitions) for name, part in properties.items()}
             needed = {name: fields.pop(name) for name in schema.get("required", ())}
             return st.fixed_dictionaries(needed, optional=fields)
+        case {"type": "object", "additionalProperties": part, "propertyNames": {"const": name}}:
+            return st.dictionaries(st.just(name), values(part, definitions), max_size=1)
+        case {"type": "object", "patternProperties": patterns}:
+            ((pattern, part),) = patterns.items()
+            longest = schema.get("propertyNames", {}).get("maxLength", 100)
+            keys = st.from_regex(pattern, fullmatch=True).filter(lambda key: len(key) <= longest)
+            few = schema.get("minProperties", 0)
+            return st.dictionaries(keys, values(part, definitions), min_size=few, max_size=few + 2)
     raise AssertionError(schema)
 
 
