@@ -29,7 +29,7 @@ def test_a_study_shows_its_recommendation_and_why_candidates_were_rejected(clien
     html = client.get(f"/ui/studies/{ended}").text
     assert_clean(html)
     assert "Recommended: cifar/resnet20" in html
-    assert "screen: int8: bytes 1736564 &gt; 1500000" in html
+    assert "screen: int8: its size of 1,736,564 bytes is above the limit of 1,500,000 bytes" in html
     assert "Against training on the labels alone:" in html
     assert "2 runs, paired t" in html
     assert f"/jobs/{client.get(f'/studies/{ended}').json()['recommendation']['job']}/student" in html
@@ -55,7 +55,7 @@ def test_a_running_and_a_failed_study(client: TestClient, engine: Engine) -> Non
     advance(engine)
     html = client.get(f"/ui/studies/{study_id}").text
     assert 'data-active="no"' in html
-    assert "No candidate meets the limits. The nearest are cifar/resnet8 (int8): bytes 83892 &gt; 1;" in html
+    assert "The nearest are cifar/resnet8 (int8): its size of 83,892 bytes is above the limit of 1 bytes" in html
 
 
 def test_an_unknown_study_is_not_found(client: TestClient) -> None:
