@@ -228,7 +228,8 @@ for _name in recipes.names():
 def made_teacher(path: Path, architecture: str, size: int) -> Path:
     torch.manual_seed(0)
     model = create_model(architecture, num_classes=2, image_size=size)
-    write_safetensors(path, model.state_dict(), {"image_size": size})
+    structure = {"architecture": architecture, "num_classes": 2, "image_size": size}
+    write_safetensors(path, model.state_dict(), {"format": 2, "structure": structure})
     return path
 
 

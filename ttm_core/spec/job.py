@@ -49,8 +49,8 @@ class TeacherSpec(Spec):
     )
     image_size: Pixels | None = Field(
         None,
-        description="For ONNX files that take images of any size: side of the square input in pixels. Default: that of "
-        "the student's input.",
+        description="Side of the square input in pixels, unless the file says. Default: the architecture's for models "
+        "of one size, such as vision transformers, else that of the student's input.",
     )
     identity_shortcuts: Literal["centered", "appended"] = Field(
         "centered",

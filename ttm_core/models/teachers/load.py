@@ -125,7 +125,7 @@ def load_teacher(
     if spec.num_classes not in (None, num_classes):
         raise BadSpec(f"teacher.num_classes is {spec.num_classes}, but the checkpoint has {num_classes} classes.")
     channels = _in_channels(probe, weights.tensors)
-    size = (saved and saved.image_size) or (cfg.input_size[1] if _fixed(probe) else image_size)
+    size = (saved and saved.image_size) or spec.image_size or (cfg.input_size[1] if _fixed(probe) else image_size)
     normalization = spec.normalization or _normalization(metadata, cfg, channels)
     if len(normalization.mean) != channels:
         raise BadSpec(
