@@ -61,6 +61,15 @@ def test_students_of_the_first_format_load() -> None:
         assert (predicted == torch.from_numpy(labels[-200:])).float().mean() == pytest.approx(0.935)
 
 
+def test_stored_pruned_student_loads() -> None:
+    """A new version of Torch-Pruning must find the same dependencies as the version that wrote the file."""
+    images, labels = factories.digits()
+    student = load_student(STORED / "format-2-pruned.safetensors")
+    assert len(student.structure.pruning) == 6
+    predicted = student.predict(torch.from_numpy(images[-200:])[:, None]).argmax(1)
+    assert (predicted == torch.from_numpy(labels[-200:])).float().mean() == pytest.approx(0.94, abs=0.006)
+
+
 def test_student_of_the_first_format_is_a_teacher() -> None:
     spec = TeacherSpec(checkpoint="file:///stored")
     teacher = load_teacher(spec, STORED / "format-1.safetensors", image_size=32, class_names=list("0123456789"))

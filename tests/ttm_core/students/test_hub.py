@@ -82,7 +82,7 @@ def test_student_and_teacher_from_a_repository_with_a_timm_config(uri: str, repo
 def test_published_teacher_is_pruned(repositories: Path, tmp_path: Path) -> None:
     publish(repositories / "someone/pets", "mini/resnet8_050", 4, CONFIG)
     data = factories.digits_folder(tmp_path / "data", classes=4, size=16)
-    teacher = {"checkpoint": "hf:someone/pets", "architecture": "mini/resnet8_050", "allow_chance": True}
+    teacher = {"checkpoint": "hf:someone/pets", "allow_chance": True}
     distill(factories.spec(data, teacher, student={"prune": {"macs": 0.5, "round_to": 2}}), tmp_path / "run")
     assert load_student(tmp_path / "run/out/student.safetensors").structure.pruning
 

@@ -42,7 +42,7 @@ def student_base(spec: DistillSpec, inputs: Inputs, cache: DataCache) -> Student
         HubUnreachable: published weights cannot be downloaded.
     """
     if spec.student.from_teacher is not None:
-        return _of_teacher(spec, inputs)
+        return _of_teacher(spec, inputs, cache)
     if spec.student.checkpoint is not None:
         return _of_checkpoint(spec, spec.student.checkpoint, inputs.student, cache)
     assert spec.student.architecture is not None, "the spec guarantees an architecture"
@@ -84,8 +84,8 @@ def _of_checkpoint(spec: DistillSpec, uri: str, path: Path | None, cache: DataCa
     )
 
 
-def _of_teacher(spec: DistillSpec, inputs: Inputs) -> StudentBase:
-    teacher, saved = _teacher_architecture(spec, inputs)
+def _of_teacher(spec: DistillSpec, inputs: Inputs, cache: DataCache) -> StudentBase:
+    teacher, saved = _teacher_architecture(spec, inputs, cache)
     architecture = spec.student.architecture
     if architecture is None:
         architecture = teacher
@@ -97,7 +97,7 @@ def _of_teacher(spec: DistillSpec, inputs: Inputs) -> StudentBase:
     return StudentBase(architecture, image_size=size or catalogue.find(teacher).input_size[1])
 
 
-def _teacher_architecture(spec: DistillSpec, inputs: Inputs) -> tuple[str, ModelStructure | None]:
+def _teacher_architecture(spec: DistillSpec, inputs: Inputs, cache: DataCache) -> tuple[str, ModelStructure | None]:
     """The teacher's architecture, and its structure if its file describes it."""
     assert spec.teacher is not None, "the spec guarantees one teacher for a student that is made of it"
     path = inputs.teachers[0]
@@ -105,10 +105,11 @@ def _teacher_architecture(spec: DistillSpec, inputs: Inputs) -> tuple[str, Model
         raise BadSpec(
             f"student.{spec.student.from_teacher}: the teacher is an ONNX file, whose layers are not accessible."
         )
-    saved = None if path is None else read_structure(read_weights(path).metadata)
-    architecture = spec.teacher.architecture
-    if architecture is None:
-        architecture = catalogue.published_name(spec.teacher.checkpoint) if saved is None else saved.architecture
+    if path is None:
+        published = fetch(spec.teacher.checkpoint, cache, field="teacher.checkpoint")
+        return spec.teacher.architecture or published.architecture, None
+    saved = read_structure(read_weights(path).metadata)
+    architecture = spec.teacher.architecture or (saved.architecture if saved is not None else None)
     if architecture is None:
         raise BadSpec("teacher.architecture is required, because the teacher's file does not name its architecture.")
     return architecture, saved
