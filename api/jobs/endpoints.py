@@ -61,8 +61,6 @@ _UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "The ETag in
 _SPEC_ERRORS = (
     InvalidRequest,
     UnknownArchitecture,
-    NotPrunable,
-    OtherFamily,
     UriNotAllowed,
     InputNotFound,
     DeadlinePassed,
