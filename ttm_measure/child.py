@@ -19,9 +19,8 @@ from pydantic import BaseModel
 
 from ttm_measure import machine
 from ttm_measure.graph import CheckedFile, read_checked
-from ttm_measure.profiler import profile_file
 from ttm_measure.schema import MeasureError, Measurement, Shape
-from ttm_measure.session import PROVIDER, Session, run_or_fail
+from ttm_measure.session import PROVIDER, Session, profile_file, run_or_fail
 from ttm_measure.timing import time_interleaved
 
 _ADDRESS_SPACE = 8 * 2**30  # libraries reserve ranges that they never use
