@@ -44,8 +44,10 @@ def peak_memory(images: int) -> int:
     """Peak bytes of a run of one epoch over this number of images."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = build(ModelStructure(architecture="mini/resnet8_025", num_classes=_CLASSES))
-        write_safetensors(folder / "teacher.safetensors", model.state_dict(), {"architecture": "mini/resnet8_025"})
+        structure = ModelStructure(architecture="mini/resnet8_025", num_classes=_CLASSES)
+        model = build(structure)
+        metadata = {"format": 2, "structure": structure.model_dump(mode="json")}
+        write_safetensors(folder / "teacher.safetensors", model.state_dict(), metadata)
         spec = {
             "teacher": {"checkpoint": (folder / "teacher.safetensors").as_uri(), "allow_chance": True},
             "student": {"architecture": "mini/resnet8_025", "image_size": _VIEW},

@@ -51,6 +51,11 @@ run. [Run a table of the paper](how-to/run-a-table.md) explains how to.
 """
 
 
+def _part(name: str) -> str:
+    """A section with measurements that were made by hand."""
+    return (DOCS / "results" / f"{name}.md").read_text(encoding="utf-8")
+
+
 def page() -> str:
     """The page as Markdown."""
     parts = [_HEAD]
@@ -63,10 +68,11 @@ def page() -> str:
         length = f"{results['epochs']} epochs of {results['train_images']:,} images"
         parts.append(f"**{results['pair']}**, {length}; teacher {100 * teacher:.2f}.\n\n")
         parts.append(f"{table(results['runs'])}\n\n    {results['command']}\n\n")
+    parts.append(_part("students"))
     served = DOCS / "results" / "imagenette" / "report.json"
     if served.exists():
         parts.append(_served(json.loads(served.read_text(encoding="utf-8"))))
-    parts.append(_PAPER)
+    parts += [_part("int8"), _PAPER]
     parts.append("| recipe | teacher | student alone | the paper's | ours |\n|---|---|---|---|---|\n")
     for recipe in map(recipes.find, recipes.names()):
         figures = (recipe.published.get(name) for name in ("teacher", "student", "distilled"))

@@ -219,6 +219,7 @@ def _job(job_id: str, at: Any) -> dict[str, Any]:
         "method": "ce",
         "latest": {},
         "priority": 9,
+        "rank": 2 * 9 + 1,
         "max_attempts": 3,
         "last_event_number": 1,
         "version": 1,

@@ -16,8 +16,10 @@ from tests.api.conftest import make_settings
 from tests.api.test_estimates import body, finished
 from tests.browser.conftest import clear_expected
 from tests.support.api_server import served
+from tests.support.models import create_model
 from tests.support.tiny import wait_until
 from ttm_client import Client, NotFound
+from ttm_core.models.weights import write_safetensors
 from ttm_jobs.database.engine import create_engine
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import build_storage
@@ -68,7 +70,9 @@ def test_errors_are_shown_next_to_their_fields(page: Page, console_errors: list[
 
 def test_submit_follow_and_download(page: Page, stack: Stack, data: Path, tmp_path: Path) -> None:
     teacher = tmp_path / "teacher.safetensors"
-    teacher.write_bytes(b"weights" * 1000)
+    structure = {"architecture": "mini/resnet8_100", "num_classes": 10}
+    weights = create_model("mini/resnet8_100", num_classes=10).state_dict()
+    write_safetensors(teacher, weights, {"format": 2, "structure": structure})
     fill_form(page, stack, data, "steps=60 step_seconds=0.1 student_bytes=200000", "resnet18")
     page.get_by_label("File for teacher").set_input_files(teacher)
     expect(page.get_by_label("Teacher", exact=True)).to_have_value(re.compile("^upload:"))

@@ -224,7 +224,7 @@ def test_a_partial_match_is_described(tmp_path):
         (b"\x1f\x8b" + b"\0" * 60, "archive", "archive"),
         (b"hello, this is text and no model", "unknown", "not a checkpoint"),
         (b"\x80\x02}q\0.", "torch", "cannot be read"),
-        (b"\x08\x08\x12\x07pytorch", "onnx", None),
+        (b"\x08\x08\x12\x07pytorch", "onnx", "ONNX file"),
         (struct.pack("<Q", 20) + b'{"a":1' + b" " * 14, "safetensors", "not valid JSON"),
         (b"", "unknown", "not a checkpoint"),
     ],

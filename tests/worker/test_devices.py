@@ -31,7 +31,8 @@ REAL_TRAINER = (sys.executable, "-m", "ttm_core", "run")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
     model = create_model("mini/resnet8_100", num_classes=10, in_chans=1)
-    write_safetensors(path, model.state_dict(), {"architecture": "mini/resnet8_100"})
+    structure = {"architecture": "mini/resnet8_100", "num_classes": 10, "in_chans": 1}
+    write_safetensors(path, model.state_dict(), {"format": 2, "structure": structure})
     return path
 
 

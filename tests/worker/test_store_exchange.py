@@ -117,9 +117,9 @@ def test_oldest_published_stores_are_evicted_first(storage: Storage, tmp_path: P
 def test_second_machine_does_not_run_the_teacher(make_rig: MakeRig, tmp_path: Path) -> None:
     digits_idx(tmp_path / "data" / "digits", train=120, test=40)
     model = create_model("mini/resnet8_100", num_classes=10, in_chans=1)
-    write_safetensors(
-        tmp_path / "data" / "teacher.safetensors", model.state_dict(), {"architecture": "mini/resnet8_100"}
-    )
+    structure = {"architecture": "mini/resnet8_100", "num_classes": 10, "in_chans": 1}
+    metadata = {"format": 2, "structure": structure}
+    write_safetensors(tmp_path / "data" / "teacher.safetensors", model.state_dict(), metadata)
     body = {
         "name": "student",
         "teacher": {"checkpoint": f"file://{tmp_path}/data/teacher.safetensors", "allow_chance": True},
