@@ -174,17 +174,19 @@ def test_of_many_who_go_on_at_one_place_at_once_one_does(client: TestClient, eng
 def test_a_checksum_is_checked_before_anything_is_kept(client: TestClient, storage: Storage) -> None:
     path = begin(client)
 
-    def told(algorithm: str, content: bytes) -> dict[str, str]:
+    def checksum_header(algorithm: str, content: bytes) -> dict[str, str]:
         digest = base64.b64encode(hashlib.new(algorithm, content).digest()).decode()
         return {"Upload-Checksum": f"{algorithm} {digest}"}
 
-    problem = assert_problem(send(client, path, 0, b"abcd", **told("sha256", b"abce")), 460, "part_checksum_mismatch")
+    problem = assert_problem(
+        send(client, path, 0, b"abcd", **checksum_header("sha256", b"abce")), 460, "part_checksum_mismatch"
+    )
     assert problem["title"] == "Checksum Mismatch"
     assert (offset(client, path), parts_of(storage)) == (0, [])
     for wrong in ("md5 " + "A" * 22 + "==", "sha256 AAAA", "sha256", "sha1 !"):
         assert_problem(send(client, path, 0, b"abcd", **{"Upload-Checksum": wrong}), 422, "invalid_request")
-    assert send(client, path, 0, b"abcd", **told("sha256", b"abcd")).status_code == 204
-    assert send(client, path, 4, b"efghij", **told("sha1", b"efghij")).status_code == 204
+    assert send(client, path, 0, b"abcd", **checksum_header("sha256", b"abcd")).status_code == 204
+    assert send(client, path, 4, b"efghij", **checksum_header("sha1", b"efghij")).status_code == 204
     assert client.get(path).json()["sha256"] == hashlib.sha256(b"abcdefghij").hexdigest()
 
 
