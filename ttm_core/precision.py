@@ -7,6 +7,7 @@ from torch import nn
 
 from ttm_core.errors import BadSpec
 from ttm_core.models import build
+from ttm_core.models.preprocess import Preprocess
 from ttm_core.spec.job import TrainingSpec
 from ttm_core.spec.structure import ModelStructure
 
@@ -19,6 +20,13 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """Casts the operations within the context to `precision`; weights and losses stay float32."""
     dtype = torch.float16 if precision == "float16" else torch.bfloat16
     return torch.autocast(device.type, dtype, enabled=precision != "float32")
+
+
+def forward(model: nn.Module, preprocess: Preprocess, pixels: torch.Tensor, precision: Precision) -> torch.Tensor:
+    """A model's logits in a precision: uint8 [B, C, H, W] on its device -> float32 [B, classes]."""
+    with autocast(pixels.device, precision):
+        logits: torch.Tensor = model(preprocess(pixels))
+    return logits.float()
 
 
 def check_precision(training: TrainingSpec, device: torch.device) -> None:

@@ -23,6 +23,7 @@ _CHECK_BYTES = 6
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Item = TypeVar("Item", bound=BaseModel)
 Position = TypeVar("Position")
+Row = TypeVar("Row")
 
 
 class Page(BaseModel, Generic[Item]):
@@ -54,6 +55,15 @@ def decode_cursor(kind: str, cursor: str, parse: Callable[[list[Any]], Position]
         pass  # a forged cursor gets the same error as any other invalid one
     error = InvalidCursor()
     raise FieldErrors((error, FieldError(pointer="/cursor", detail=error.message, where="query")))
+
+
+def cut_page(
+    kind: str, rows: Sequence[Row], limit: int, position: Callable[[Row], Sequence[str | int]]
+) -> tuple[Sequence[Row], str | None]:
+    """The first `limit` of up to `limit` + 1 rows, and the cursor of the next page; None on the last page."""
+    if len(rows) <= limit:
+        return rows, None
+    return rows[:limit], encode_cursor(kind, position(rows[limit - 1]))
 
 
 def encode_time_cursor(at: datetime, row_id: str) -> list[str | int]:

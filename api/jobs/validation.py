@@ -14,7 +14,7 @@ from api.jobs.schemas import Dryrun, JobRequest, ModelSize
 from api.receiving.inspection import Inspector, UploadedFile
 from api.registry.addresses import DATASET_URIS, MODEL_URIS, Fault, check_uri
 from api.registry.resolution import Resolved
-from ttm_core.checkpoints.schema import Inspection, InspectionRequest, OnnxClassifier
+from ttm_core.checkpoints.schema import NORMALIZATION_HINT, Inspection, InspectionRequest, OnnxClassifier
 from ttm_core.spec import catalogue
 from ttm_core.spec.job import DistillSpec, TeacherSpec
 from ttm_core.spec.student import prunable
@@ -104,12 +104,11 @@ def _size(name: str) -> ModelSize:
 def _student_size(request: JobRequest) -> ModelSize | None:
     """The student's size. That of a pruned student is the target, computed from its teacher's."""
     student = request.student
-    named = student.architecture or (student.checkpoint and catalogue.published_name(student.checkpoint))
-    if named:
-        return _size(named)
+    if student.named_architecture is not None:
+        return _size(student.named_architecture)
     if request.teacher is None or student.prune is None:
         return None
-    teacher = request.teacher.architecture or catalogue.published_name(request.teacher.checkpoint)
+    teacher = request.teacher.named_architecture
     if teacher is None:
         return None
     whole = _size(teacher)
@@ -145,7 +144,7 @@ def _origin_fault(spec: DistillSpec) -> Iterator[Fault]:
     field = spec.student.from_teacher
     if field is None or spec.teacher is None:
         return
-    teacher = spec.teacher.architecture or catalogue.published_name(spec.teacher.checkpoint)
+    teacher = spec.teacher.named_architecture
     if teacher is None:
         return
     try:
@@ -225,7 +224,7 @@ def check_teachers(
     A file whose names and shapes equal those of an architecture runs: every architecture of the catalogue has been run.
 
     Raises:
-        FieldErrors: a file cannot be used as the spec says; each error tells the way out.
+        FieldErrors: a file cannot be used as the spec says; each error says what to change.
     """
     found: list[Inspection | None] = []
     faults: list[Fault] = []
@@ -298,8 +297,7 @@ def _onnx_faults(teacher: TeacherSpec, found: OnnxClassifier, at: str) -> Iterat
     if teacher.normalization is None and found.pixels is None:
         yield FieldError(
             pointer=f"{at}/normalization",
-            detail="The ONNX file does not seem to normalize its input. Set the mean and std that it was trained with; "
-            "mean 0 and std 1 for pixels in [0, 1], and std 0.00392 (1/255) for pixels in [0, 255].",
+            detail=f"The ONNX file does not seem to normalize its input. {NORMALIZATION_HINT}",
         )
     if found.num_classes is not None and teacher.num_classes not in (None, found.num_classes):
         yield FieldError(pointer=f"{at}/num_classes", detail=f"The ONNX file returns {found.num_classes} classes.")

@@ -32,12 +32,17 @@ def record(session: Session, job_id: str, request: MeasurementRequest, *, create
 
 def of_job(session: Session, storage: Storage, job_id: str) -> MeasurementList:
     """All measurements of the job's current artifacts, and recommendations from them. Raises JobNotFound."""
+    return with_report(session, storage, job_id)[0]
+
+
+def with_report(session: Session, storage: Storage, job_id: str) -> tuple[MeasurementList, dict[str, Any]]:
+    """The same as `of_job`, and the job's report; empty for a job without measurements or without a report."""
     job = crud.get(session, job_id)
     rows = measurements.of_job(session, job_id)
-    report = read_report(session, storage, job_id) if rows else None
+    report = (read_report(session, storage, job_id) if rows else None) or {}
     accepted_drop = job.spec.get("quantize", {}).get("accept_drop", ACCEPTED_DROP_POINTS)
-    advice = _recommend(rows, files_of(report or {}), accepted_drop)
-    return MeasurementList(items=[_view(row) for row in rows], recommendations=advice)
+    advice = _recommend(rows, files_of(report), accepted_drop)
+    return MeasurementList(items=[_view(row) for row in rows], recommendations=advice), report
 
 
 def values(request: MeasuredValues) -> Measured:

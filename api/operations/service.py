@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api.http.pagination import decode_cursor, decode_time_cursor, encode_cursor, encode_time_cursor
+from api.http.pagination import cut_page, decode_cursor, decode_time_cursor, encode_time_cursor
 from api.jobs.views import teacher_of
 from api.operations.schemas import Limits, StoreHost, StoreOut, StorePage, UsageOut, WorkerList, WorkerOut
 from ttm_jobs.database.tenancy import project_of
@@ -46,10 +46,8 @@ def store_page(session: Session, *, limit: int, cursor: str | None) -> StorePage
     """A page of the teacher stores that jobs of the project used."""
     before = None if cursor is None else decode_cursor(_STORES, cursor, _store_position)
     found = teacher_stores.page(session, limit=limit + 1, before=before)
-    has_more = len(found) > limit
-    last = found[limit - 1] if has_more else None
-    following = None if last is None else encode_cursor(_STORES, encode_time_cursor(last.last_used_at, last.digest))
-    return StorePage(items=[_store(row) for row in found[:limit]], next_cursor=following, has_more=has_more)
+    rows, following = cut_page(_STORES, found, limit, lambda row: encode_time_cursor(row.last_used_at, row.digest))
+    return StorePage(items=[_store(row) for row in rows], next_cursor=following, has_more=following is not None)
 
 
 def _store_position(position: list[Any]) -> tuple[datetime, str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from api.http.pagination import decode_cursor, decode_time_cursor, encode_cursor, encode_time_cursor
+from api.http.pagination import cut_page, decode_cursor, decode_time_cursor, encode_time_cursor
 from api.jobs.views import teacher_of
 from api.queue.schemas import QueueOut, QueueStats, WaitingJob, WaitingPage
 from ttm_jobs.database.clock import now
@@ -54,13 +54,11 @@ def page(session: Session, settings: Settings, queue: str, *, limit: int, cursor
     found = scheduling.queue_page(session, queue, limit=limit + 1, after=after)
     before = 0 if after is None else scheduling.count_until(session, queue, after)
     reasons = BlockedReasons(session, seen_within=timedelta(seconds=settings.worker_timeout_seconds))
-    items = [_waiting(job, place, reasons.of(job)) for place, job in enumerate(found[:limit], before + 1)]
-    has_more = len(found) > limit
-    following = None
-    if has_more:
-        last = found[limit - 1]
-        following = encode_cursor(_CURSOR, [last.rank, *encode_time_cursor(last.created_at, last.id)])
-    return WaitingPage(items=items, next_cursor=following, has_more=has_more)
+    jobs, following = cut_page(
+        _CURSOR, found, limit, lambda job: [job.rank, *encode_time_cursor(job.created_at, job.id)]
+    )
+    items = [_waiting(job, place, reasons.of(job)) for place, job in enumerate(jobs, before + 1)]
+    return WaitingPage(items=items, next_cursor=following, has_more=following is not None)
 
 
 def _place(position: list[Any]) -> QueuePosition:

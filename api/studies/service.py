@@ -7,7 +7,7 @@ from datetime import timedelta
 import structlog
 from sqlalchemy.orm import Session
 
-from api.http.pagination import decode_cursor, decode_time_cursor, encode_cursor, encode_time_cursor
+from api.http.pagination import cut_page, decode_cursor, decode_time_cursor, encode_time_cursor
 from api.registry.resolution import resolve
 from api.studies.creation import new_candidates, plan_of
 from api.studies.schemas import CandidateList, FrontOut, Option, ReplayOut, StudyOut, StudyPage, StudyRequest
@@ -64,10 +64,8 @@ def page(session: Session, *, limit: int, cursor: str | None, state: StudyState 
     """A page of studies, newest first."""
     before = None if cursor is None else decode_cursor(_CURSOR, cursor, decode_time_cursor)
     found = crud.page(session, limit=limit + 1, before=before, state=state)
-    has_more = len(found) > limit
-    last = found[limit - 1] if has_more else None
-    following = None if last is None else encode_cursor(_CURSOR, encode_time_cursor(last.created_at, last.id))
-    return StudyPage(items=[summary(study) for study in found[:limit]], next_cursor=following, has_more=has_more)
+    rows, following = cut_page(_CURSOR, found, limit, lambda study: encode_time_cursor(study.created_at, study.id))
+    return StudyPage(items=[summary(study) for study in rows], next_cursor=following, has_more=following is not None)
 
 
 def candidate_list(session: Session, study_id: str) -> CandidateList:

@@ -50,9 +50,8 @@ def dry_run(session: Session, settings: Settings, request: StudyRequest) -> Stud
 
 
 def _planned(candidate: CandidateSpec) -> PlannedCandidate:
-    student = candidate.student
-    named = student.architecture or (student.checkpoint and catalogue.published_name(student.checkpoint))
-    row = catalogue.find(named) if named else None
+    named = candidate.student.named_architecture
+    row = None if named is None else catalogue.find(named)
     return PlannedCandidate(
         number=candidate.number,
         label=label(candidate),

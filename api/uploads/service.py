@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 from starlette.datastructures import Headers
 
-from api.http.pagination import decode_cursor, decode_time_cursor, encode_cursor, encode_time_cursor
+from api.http.pagination import cut_page, decode_cursor, decode_time_cursor, encode_time_cursor
 from api.uploads.headers import expected_sha256, file_name
 from api.uploads.schemas import UploadOut, UploadPage
 from ttm_jobs.database.engine import session_scope
@@ -120,10 +120,8 @@ def page(session: Session, *, limit: int, cursor: str | None) -> UploadPage:
     """A page of the complete uploads, newest first."""
     before = None if cursor is None else decode_cursor(_CURSOR, cursor, decode_time_cursor)
     found = uploads.page(session, limit=limit + 1, before=before)
-    has_more = len(found) > limit
-    last = found[limit - 1] if has_more else None
-    following = None if last is None else encode_cursor(_CURSOR, encode_time_cursor(last.created_at, last.id))
-    return UploadPage(items=[_view(row) for row in found[:limit]], next_cursor=following, has_more=has_more)
+    rows, following = cut_page(_CURSOR, found, limit, lambda row: encode_time_cursor(row.created_at, row.id))
+    return UploadPage(items=[_view(row) for row in rows], next_cursor=following, has_more=following is not None)
 
 
 def remove(engine: Engine, storage: Storage, upload_id: str) -> None:

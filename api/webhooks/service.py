@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from api.http.pagination import decode_cursor, decode_time_cursor, encode_cursor, encode_time_cursor
+from api.http.pagination import cut_page, decode_cursor, decode_time_cursor, encode_time_cursor
 from api.http.problems import FieldError, FieldErrors
 from api.webhooks.schemas import DeliveryOut, DeliveryPage, NewWebhookOut, WebhookList, WebhookOut, WebhookPatch
 from api.webhooks.schemas import WebhookRequest as Request
@@ -66,10 +66,8 @@ def deliveries(session: Session, webhook_id: str, *, limit: int, cursor: str | N
     """A page of a webhook's deliveries, newest first. Raises WebhookNotFound."""
     before = None if cursor is None else decode_cursor(_CURSOR, cursor, decode_time_cursor)
     found = webhooks.deliveries(session, webhook_id, limit=limit + 1, before=before)
-    has_more = len(found) > limit
-    items = found[:limit]
-    following = encode_cursor(_CURSOR, encode_time_cursor(items[-1].created_at, items[-1].id)) if has_more else None
-    return DeliveryPage(items=[_delivery(row) for row in items], next_cursor=following, has_more=has_more)
+    rows, following = cut_page(_CURSOR, found, limit, lambda row: encode_time_cursor(row.created_at, row.id))
+    return DeliveryPage(items=[_delivery(row) for row in rows], next_cursor=following, has_more=following is not None)
 
 
 def _check(settings: Settings, url: str) -> None:

@@ -67,7 +67,7 @@ def demo(
             rows = _run(client, found, teacher_file, teacher, dataset, var / "demo", seed, count)
             _print_table(rows, found, count)
             ended = study.run(client, teacher, dataset, flip=found.flip, seed=seed, console=console)
-            study.download(client, ended, var / "demo" / "student-study.safetensors")
+            client.studies.download_student(ended.id, var / "demo" / "student-study.safetensors")
             console.print(f"\nWhole demo: {time.monotonic() - started:.0f} s.")
             if json:
                 print_json(

@@ -1,7 +1,5 @@
 """The demo's study: the smallest student that meets limits on accuracy and size."""
 
-import time
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -34,25 +32,20 @@ def run(client: Client, teacher: str, dataset: dict[str, Any], *, flip: bool, se
     spec = plan.study_spec(flip=flip) | {"seed": seed}
     study = client.studies.create(name="demo: study", teacher=teacher, dataset=dataset, **spec)
     printed = ""
-    while not study.done:
-        line = f"{study.state}: {study.stage}"
-        if line != printed:
+
+    def show(now: Study) -> None:
+        nonlocal printed
+        line = f"{now.state}: {now.stage}"
+        if line != printed and not now.done:
             console.print(f"  {line}", style="dim", highlight=False, markup=False)
             printed = line
-        time.sleep(_POLL_SECONDS)
-        study = client.studies.get(study.id)
+
+    study = client.studies.wait(study.id, on_update=show, interval=_POLL_SECONDS)
     if study.state != "succeeded" or study.recommendation is None or study.recommendation.job is None:
         raise StudyFailed(f"study {study.id} ended as {study.state} without a recommendation")
     candidates = {each.number: each for each in client.studies.candidates(study.id)}
     _print(study, candidates, client.studies.front(study.id), console)
     return study
-
-
-def download(client: Client, study: Study, path: Path) -> Path:
-    """Downloads the recommended student."""
-    assert study.recommendation is not None, "`run` checks it"
-    assert study.recommendation.job is not None, "`run` checks it"
-    return client.jobs.download_student(study.recommendation.job, path)
 
 
 def _print(
@@ -62,13 +55,13 @@ def _print(
         if each.rejected is not None:
             console.print(f"  {each.label}: {each.rejected['reason']}", style="dim", highlight=False, markup=False)
     points = [
-        Point(option.bytes / 1000, _accuracy(option), _MARKS[index % len(_MARKS)]) for index, option in enumerate(front)
+        Point(option.bytes / 1000, option.accuracy, _MARKS[index % len(_MARKS)]) for index, option in enumerate(front)
     ]
     plot = scatter(points, x_label="size in kB", y_label="accuracy", x_format="{:.0f}", y_format="{:.1%}")
     console.print(f"\n{plot}", highlight=False, markup=False)
     for point, option in zip(points, front, strict=True):
         console.print(
-            f"  {point.mark}  {candidates[option.candidate].label}, {option.precision}: {_accuracy(option):.2%}, "
+            f"  {point.mark}  {candidates[option.candidate].label}, {option.precision}: {option.accuracy:.2%}, "
             f"{option.bytes / 1000:.0f} kB",
             highlight=False,
             markup=False,
@@ -81,7 +74,3 @@ def _print(
         f"({chosen.bytes / 1000:.0f} kB{kept}).",
         highlight=False,
     )
-
-
-def _accuracy(option: StudyOption) -> float:
-    return option.validation if option.test is None else option.test

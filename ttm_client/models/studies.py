@@ -43,6 +43,16 @@ class StudyOption(ApiModel):
     runs: int
     misses: tuple[dict[str, Any], ...]
 
+    @property
+    def accuracy(self) -> float:
+        """Top-1 on the test split; on the validation split without one.
+
+        >>> front = client.studies.front(study.id)
+        >>> front[0].accuracy <= front[-1].accuracy
+        True
+        """
+        return self.validation if self.test is None else self.test
+
 
 class StudyRecommendation(StudyOption):
     """The recommended student of a study. `job` is the job that trained it; `fell_to_cheaper` names the more accurate

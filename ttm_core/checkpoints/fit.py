@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ttm_core.checkpoints import key_map as maps
-from ttm_core.checkpoints.signatures import COUNTER, Shape, Signature
+from ttm_core.checkpoints.signatures import Shape, Signature
 
 _SHORTCUT = ".downsample."
 How = Literal["as_is", "known_renames", "key_map", "aligned"]
@@ -48,14 +48,13 @@ def fit(shapes: Mapping[str, Shape], signature: Signature, key_map: maps.KeyMap 
     """Fits a file as it is, with known renames, or with the given key map.
 
     Args:
-        shapes: of the file's tensors by name, without the prefixes of wrappers.
+        shapes: of the file's tensors by name, without counters and the prefixes of wrappers.
         signature: of the architecture.
         key_map: renames chosen by the user.
 
     Raises:
         BadSpec: `key_map` does not apply to the file.
     """
-    shapes = {name: shape for name, shape in shapes.items() if not name.endswith(COUNTER)}
     if key_map:
         return _fit(shapes, signature, maps.apply(key_map, shapes), "key_map")
     as_is = _fit(shapes, signature, {name: name for name in shapes}, "as_is")
@@ -70,7 +69,6 @@ def fit_or_align(shapes: Mapping[str, Shape], signature: Signature) -> Fit:
     plain = fit(shapes, signature)
     if plain.complete:
         return plain
-    shapes = {name: shape for name, shape in shapes.items() if not name.endswith(COUNTER)}
     aligned = _fit(shapes, signature, maps.align(shapes, signature), "aligned")
     return aligned if aligned.matched > plain.matched else plain
 

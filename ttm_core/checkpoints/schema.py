@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ttm_core.checkpoints.kinds import Kind
 from ttm_core.spec.base import Spec
 from ttm_core.spec.job import ArchitectureName, KeyMap, Normalization
 
@@ -43,6 +44,13 @@ class Candidate(BaseModel):
     input_size: list[int] = Field(description="Channels, height and width of the architecture's default input.")
 
 
+NORMALIZATION_HINT = (
+    "Set the mean and std that it was trained with; mean 0 and std 1 for pixels in [0, 1], and std 0.00392 (1/255) for "
+    "pixels in [0, 255]."
+)
+"""What to do about an ONNX file that does not normalize its input."""
+
+
 class OnnxClassifier(BaseModel):
     """What an ONNX file takes and returns."""
 
@@ -66,9 +74,7 @@ class OnnxClassifier(BaseModel):
 class Inspection(BaseModel):
     """What a file is, and which architectures it fits, the best first."""
 
-    kind: Literal["safetensors", "torch", "onnx", "archive", "unknown"] = Field(
-        description="torch: a file of torch.save. archive: a zip or tar archive, such as a dataset."
-    )
+    kind: Kind = Field(description="torch: a file of torch.save. archive: a zip or tar archive, such as a dataset.")
     problem: str | None = Field(description="Why the file cannot be used as a checkpoint; null if it can be read.")
     layout: str | None = Field(None, description="Key under which the file has its weights, or its format.")
     tensors: int | None = Field(None, description="Number of tensors.")

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -50,7 +51,7 @@ class Images(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """A hash of the content of all images, in order."""
+        """A hash of the content of all images, in order. Computed once, because it reads all of them."""
         ...
 
 
@@ -86,6 +87,10 @@ class ArrayImages:
         )
 
     def fingerprint(self) -> str:
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256(repr(tuple(self.pixels.shape)).encode())
         digest.update(self.pixels.contiguous().numpy().data)
         return digest.hexdigest()
@@ -117,6 +122,10 @@ class EncodedImages:
         return torch.stack(list(self.pool.map(load, range(len(indices)))))
 
     def fingerprint(self) -> str:
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256(f"{self.channels}".encode())
         for content in map_ordered(self.pool, self._hash, len(self.sources)):
             digest.update(content)

@@ -15,10 +15,10 @@ from ttm_core.errors import BadCheckpoint
 from ttm_core.export.student import Student, read_description
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.spec.job import Normalization
+from ttm_core.spec.structure import METADATA_KEY
 
 INPUT, OUTPUT = "image", "logits"
 TOLERANCE = 1e-4
-_METADATA_KEY = "ttm"
 _OPSET = 18
 _SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 _INNER = "model"  # the attribute of _FromPixels
@@ -62,7 +62,7 @@ def write_onnx(student: Student, path: Path, pixels: Tensor) -> float:
         LogitsDiffer: the difference exceeds 1e-4, relative to the largest logit where that is above 1.
     """
     model = _graph(student.model, student.preprocess)
-    onnx.helper.set_model_props(model, {_METADATA_KEY: json.dumps(student.metadata, sort_keys=True)})
+    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(student.metadata, sort_keys=True)})
     onnx.save(model, path)
 
     scale = without_normalization(student.preprocess)
@@ -87,7 +87,7 @@ def load_onnx(path: str | Path) -> Student:
     """Loads a student from an exported ONNX file. Raises BadCheckpoint for any other file."""
     try:
         model = OnnxModel(Path(path))
-        metadata = json.loads(model.metadata[_METADATA_KEY])
+        metadata = json.loads(model.metadata[METADATA_KEY])
         structure, class_names, preprocess = read_description(metadata, str(path))
     except BadCheckpoint:
         raise

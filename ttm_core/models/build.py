@@ -3,11 +3,10 @@
 from typing import Any, cast
 
 import timm
-from timm.models import get_pretrained_cfg
 from torch import nn
 
 from ttm_core.models.pruning.history import prune_by_history
-from ttm_core.models.timm_models import timm_name
+from ttm_core.models.timm_models import has_fixed_size, timm_name
 from ttm_core.spec.catalogue import UnknownArchitecture, nearest
 from ttm_core.spec.structure import ModelStructure
 
@@ -30,9 +29,8 @@ def build(structure: ModelStructure) -> nn.Module:
     # list_models takes a pattern; a name matches only itself, and deprecated names are not listed.
     if registered not in timm.list_models(registered, include_tags="." in registered):
         raise UnknownArchitecture(structure.architecture, nearest(structure.architecture))
-    configuration = get_pretrained_cfg(registered)
     options = cast("dict[str, Any]", dict(structure.options))
-    if structure.image_size is not None and configuration is not None and configuration.fixed_input_size:
+    if structure.image_size is not None and has_fixed_size(structure.architecture):
         options["img_size"] = structure.image_size
     model = timm.create_model(
         registered, pretrained=False, num_classes=structure.num_classes, in_chans=structure.in_chans, **options

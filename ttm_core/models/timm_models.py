@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import build_model_with_cfg, generate_default_cfgs, get_pretrained_cfg, register_model
 from timm.models._pretrained import DefaultCfg
 
 from ttm_core.models.cifar.classifier import Classifier
@@ -24,6 +24,12 @@ def timm_name(name: str) -> str:
     """The name of a model in timm's registry: `cifar/resnet20` is `cifar_resnet20`."""
     folder, slash, model = name.partition("/")
     return f"{folder}_{model}" if slash and folder in ("cifar", "mini", "torchvision") else name
+
+
+def has_fixed_size(architecture: str) -> bool:
+    """Whether a model takes images of one size only, which is chosen when it is created."""
+    configuration = get_pretrained_cfg(timm_name(architecture))
+    return configuration is not None and bool(configuration.fixed_input_size)
 
 
 def configurations(folder: str, designs: Designs, **common: Any) -> dict[str, DefaultCfg]:

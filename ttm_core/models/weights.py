@@ -6,9 +6,9 @@ is unpickled in this process.
 
 import json
 import os
-import struct
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ import torch
 from torch import nn
 
 from ttm_core.checkpoints.key_map import without_wrappers
+from ttm_core.checkpoints.kinds import kind_of
 from ttm_core.checkpoints.signatures import COUNTER
 from ttm_core.errors import ArchitectureMismatch, BadCheckpoint
 from ttm_core.reader.process import read_untrusted
+from ttm_core.spec.structure import METADATA_KEY
 
-METADATA_KEY = "ttm"
 _LISTED_MODULES = 5
 _FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 
@@ -47,20 +48,40 @@ def read_weights(path: Path) -> Weights:
     """
     if path.stat().st_size < 16:
         raise BadCheckpoint("The checkpoint is empty or truncated.")
-    size = path.stat().st_size
-    task = "safetensors" if _is_safetensors(path) else "checkpoint"
     with tempfile.TemporaryDirectory(prefix="ttm-weights-") as folder:
         converted = Path(folder) / "weights.safetensors"
-        layout = read_untrusted(
-            task,
-            {"source": str(path.resolve()), "target": str(converted)},
-            input_bytes=size,
-            file_bytes=4 * size + 2**24,
-            error=BadCheckpoint,
-            subject="The checkpoint",
-        )
-        tensors, metadata = _read_safetensors(path if task == "safetensors" else converted)
-    return Weights(_checked(without_wrappers(tensors)), layout, metadata if task == "safetensors" else {})
+        if kind_of(path) == "safetensors":
+            layout, source, metadata = _check("safetensors", path, converted), path, _read_metadata(path)
+        else:
+            layout, source, metadata = _check("checkpoint", path, converted), converted, {}
+        tensors = _read_tensors(source)
+    return Weights(_checked(without_wrappers(tensors)), layout, metadata)
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The metadata that the project wrote into a safetensors file; empty for other files. Reads no tensors.
+
+    Raises:
+        BadCheckpoint: the safetensors file is damaged.
+    """
+    if kind_of(path) != "safetensors":
+        return {}
+    _check("safetensors", path, path)
+    return _read_metadata(path)
+
+
+def _check(task: str, path: Path, target: Path) -> str:
+    """Checks a safetensors file, or converts another checkpoint to `target`, in a reader process: the layout."""
+    size = path.stat().st_size
+    layout: str = read_untrusted(
+        task,
+        {"source": str(path.resolve()), "target": str(target)},
+        input_bytes=size,
+        file_bytes=4 * size + 2**24,
+        error=BadCheckpoint,
+        subject="The checkpoint",
+    )
+    return layout
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> None:
@@ -147,24 +168,29 @@ def describe_mismatch(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> 
     return "; ".join(parts)
 
 
-def _is_safetensors(path: Path) -> bool:
-    with path.open("rb") as stream:
-        head = stream.read(9)
-    return len(head) == 9 and head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] <= path.stat().st_size
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    with _opened(path) as opened:
+        return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  not a mapping
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    try:
-        with safetensors.safe_open(path, framework="pt") as opened:
-            header = opened.metadata() or {}
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  not a mapping
-    except (safetensors.SafetensorError, OSError, ValueError, RuntimeError, TypeError) as error:
-        raise BadCheckpoint(f"The safetensors file cannot be read: {_truncated(str(error))}") from error
+def _read_metadata(path: Path) -> dict[str, Any]:
+    with _opened(path) as opened:
+        header = opened.metadata() or {}
     try:
         metadata = json.loads(header.get(METADATA_KEY, "{}"))
     except (ValueError, RecursionError):
-        metadata = {}
-    return tensors, metadata if isinstance(metadata, dict) else {}
+        return {}
+    return metadata if isinstance(metadata, dict) else {}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """An open safetensors file. Raises BadCheckpoint for errors of the library within the block."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as opened:
+            yield opened
+    except (safetensors.SafetensorError, OSError, ValueError, RuntimeError, TypeError) as error:
+        raise BadCheckpoint(f"The safetensors file cannot be read: {_truncated(str(error))}") from error
 
 
 def _checked(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -124,6 +124,7 @@ class _Search:
         self._labels = self._expected.argmax(1) if labels is None else labels
         self._on_candidate = on_candidate
         self._ranges: dict[Calibration, dict[str, Range]] = {}
+        self._files: dict[tuple[Calibration, tuple[str, ...]], Path] = {}
         self.tried: list[Candidate] = []
 
     def candidate(self, method: Calibration, float_layers: Sequence[str] = ()) -> Candidate:
@@ -161,7 +162,12 @@ class _Search:
 
     def file(self, method: Calibration, float_layers: Sequence[str] = ()) -> Path:
         """The quantized file with these layers in float32."""
-        path = self._folder / f"{method}.onnx"
+        key = method, tuple(float_layers)
+        if key not in self._files:
+            self._files[key] = self._quantize(method, float_layers, self._folder / f"{len(self._files)}.onnx")
+        return self._files[key]
+
+    def _quantize(self, method: Calibration, float_layers: Sequence[str], path: Path) -> Path:
         cache = self._folder / f"{method}.json"
         if method not in self._ranges:
             self._ranges[method] = self._statistics.ranges(method)

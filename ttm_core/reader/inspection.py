@@ -2,21 +2,18 @@
 
 import json
 import math
-import struct
 from pathlib import Path
-from typing import Any
 
 from ttm_core.checkpoints.inspect import find_candidates
+from ttm_core.checkpoints.kinds import kind_of
 from ttm_core.checkpoints.schema import Inspection
 from ttm_core.checkpoints.signatures import Shape
 from ttm_core.errors import BadCheckpoint, UserError
-from ttm_core.reader import safetensors_file
 from ttm_core.reader.onnx_file import describe
 from ttm_core.reader.pickles import torch_file
+from ttm_core.reader.safetensors_file import read_header
 from ttm_core.spec.job import KeyMap
-from ttm_core.spec.structure import ModelStructure, structure_of
-
-_METADATA_KEY = "ttm"
+from ttm_core.spec.structure import METADATA_KEY, ModelStructure, structure_of
 
 
 def inspect(source: Path, architecture: str | None = None, key_map: KeyMap | None = None) -> Inspection:
@@ -31,7 +28,7 @@ def inspect(source: Path, architecture: str | None = None, key_map: KeyMap | Non
     try:
         match kind:
             case "safetensors":
-                layout = safetensors_file.check(source)
+                layout = "safetensors"
                 shapes, structure = _safetensors(source)
             case "torch":
                 shapes, layout = torch_file.read_shapes(source)
@@ -61,35 +58,16 @@ def inspect(source: Path, architecture: str | None = None, key_map: KeyMap | Non
     )
 
 
-def kind_of(source: Path) -> Any:
-    """The kind of a file from its first bytes."""
-    with source.open("rb") as stream:
-        head = stream.read(512)
-    if len(head) > 8 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] <= source.stat().st_size:
-        return "safetensors"
-    if head.startswith(b"PK\3\4"):
-        # torch.save stores its pickle first.
-        return "torch" if b"/data.pkl" in head[:300] or b"/version" in head[:300] else "archive"
-    if head.startswith(b"\x80"):
-        return "torch"
-    if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ")) or head[257:262] == b"ustar":
-        return "archive"
-    # An ONNX model starts with its version, field 1 of the message, as a small number.
-    return "onnx" if len(head) > 2 and head[0] == 8 and head[1] < 32 else "unknown"
-
-
 def _safetensors(source: Path) -> tuple[dict[str, Shape], ModelStructure | None]:
     """The shapes of the tensors, and the structure in the metadata of a student.
 
     Raises:
-        BadCheckpoint: the structure is invalid.
+        BadCheckpoint: the file is damaged, or the structure is invalid.
     """
-    with source.open("rb") as stream:
-        header = json.loads(stream.read(struct.unpack("<Q", stream.read(8))[0]))
-    metadata = header.pop("__metadata__", {})
+    header, metadata = read_header(source)
     shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
     try:
-        document = json.loads(metadata.get(_METADATA_KEY, "{}"))
+        document = json.loads(metadata.get(METADATA_KEY, "{}"))
         structure = structure_of(document) if isinstance(document, dict) else None
     except (ValueError, RecursionError) as error:
         raise BadCheckpoint(f"The structure in the metadata of the file is invalid: {str(error)[:300]}") from error

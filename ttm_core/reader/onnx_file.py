@@ -13,6 +13,7 @@ from onnx import GraphProto, NodeProto, ValueInfoProto, numpy_helper
 
 from ttm_core.checkpoints.schema import OnnxClassifier
 from ttm_core.errors import BadCheckpoint
+from ttm_core.spec.structure import METADATA_KEY
 from ttm_measure.graph import read_checked
 from ttm_measure.schema import MeasureError
 
@@ -171,7 +172,7 @@ def _is_small(dims: Any) -> bool:
 def _class_names(metadata: dict[str, str]) -> list[str] | None:
     """The names in the metadata of an exported student."""
     try:
-        names = json.loads(metadata.get("ttm", "{}"))["class_names"]
+        names = json.loads(metadata.get(METADATA_KEY, "{}"))["class_names"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return [str(name)[:256] for name in names] if isinstance(names, list) and 2 <= len(names) <= 100_000 else None

@@ -20,9 +20,15 @@ _ITEM_BYTES = {
 
 
 def check(source: Path) -> str:
-    """Raises BadCheckpoint unless the header describes exactly the bytes of the file, with supported element types.
+    """Checks the header as `read_header` does. Returns the layout for reports."""
+    read_header(source)
+    return "safetensors"
 
-    Returns the layout for reports.
+
+def read_header(source: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The descriptions of the tensors by name, and the metadata.
+
+    Raises BadCheckpoint unless the header describes exactly the bytes of the file, with supported element types.
     """
     with source.open("rb") as stream:
         head = stream.read(8)
@@ -51,7 +57,7 @@ def check(source: Path) -> str:
         end = stop
     if end != data_bytes:
         raise BadCheckpoint(f"The safetensors file has {data_bytes:,} bytes of tensors; its header describes {end:,}.")
-    return "safetensors"
+    return header, metadata
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

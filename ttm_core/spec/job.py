@@ -61,6 +61,11 @@ class TeacherSpec(Spec):
         False, description="Train even if the teacher's validation accuracy is not above chance, instead of failing."
     )
 
+    @property
+    def named_architecture(self) -> str | None:
+        """The architecture, or that of the published weights; None if only the file tells."""
+        return self.architecture or catalogue.published_name(self.checkpoint)
+
     @model_validator(mode="before")
     @classmethod
     def _from_checkpoint(cls, data: Any) -> Any:

@@ -62,6 +62,9 @@ class ModelStructure(Spec):
         return self
 
 
+METADATA_KEY = "ttm"
+"""The entry of a file's metadata that the project writes: one JSON document."""
+
 STUDENT_FORMAT = 2
 """Version of the metadata of student files. Version 1 had the fields of an unpruned structure at the top level."""
 

@@ -19,7 +19,6 @@ from ttm_core.pipeline.resolve import ResolvedRun
 from ttm_core.pipeline.student.base import StudentBase, student_base
 from ttm_core.pipeline.student.initial import initial_student
 from ttm_core.pipeline.student.input import image_size
-from ttm_core.spec import catalogue
 from ttm_core.spec.job import DistillSpec, StudentSpec
 
 # Sizes and latency do not depend on the ranges of activations, so few images suffice.
@@ -86,7 +85,7 @@ def _base(spec: DistillSpec, context: RunContext) -> StudentBase:
     student = spec.student
     if student.checkpoint is None:
         return student_base(spec, context.inputs, context.data_cache)
-    name = student.architecture or catalogue.published_name(student.checkpoint)
+    name = student.named_architecture
     if name is None:
         raise BadSpec("a candidate with a checkpoint requires `architecture`, which its measurements depend on")
     return StudentBase(name)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ttm_core.data.dataset import Split
 from ttm_core.models.teachers.ensemble import Ensemble
 from ttm_core.models.teachers.load import Teacher
-from ttm_core.precision import Precision, autocast
+from ttm_core.precision import Precision, forward
 from ttm_core.teacher_store.codecs import Float32
 from ttm_core.teacher_store.key import evaluation_key
 from ttm_core.teacher_store.store import Stores, open_store, prune
@@ -74,6 +74,4 @@ def _compute(
     precision: Precision,
 ) -> Tensor:
     pixels = split.images.center_squares(indices, size).to(device)
-    with autocast(device, precision):
-        logits: Tensor = teacher.model(teacher.preprocess(pixels))
-    return logits.float()
+    return forward(teacher.model, teacher.preprocess, pixels, precision)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -81,16 +82,19 @@ def _device_arithmetic(device: torch.device) -> dict[str, Any]:
 
 
 def _teacher_hash(teacher: Teacher) -> str:
-    digest = hashlib.sha256(repr((teacher.architecture, teacher.class_map, teacher.preprocess)).encode())
-    _add_weights(digest, teacher.model)
-    return digest.hexdigest()
+    described = repr((teacher.architecture, teacher.class_map, teacher.preprocess))
+    return hashlib.sha256((described + _weights_hash(teacher.model)).encode()).hexdigest()
 
 
-def _add_weights(digest: "hashlib._Hash", model: nn.Module) -> None:
+@lru_cache(maxsize=8)
+def _weights_hash(model: nn.Module) -> str:
+    """A hash of a frozen model's tensors. Kept, because a run has several keys of the same teacher."""
+    digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         content = tensor.detach().cpu().contiguous()
         digest.update(f"{name} {content.dtype} {tuple(content.shape)}".encode())
         digest.update(content.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _images_hash(split: Split) -> str:

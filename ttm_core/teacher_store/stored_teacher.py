@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ttm_core.data.views import Views
 from ttm_core.models.teachers.load import Teacher
-from ttm_core.precision import Precision, autocast
+from ttm_core.precision import Precision, forward
 from ttm_core.teacher_store.codecs import Encoding, build_codec
 from ttm_core.teacher_store.key import store_key
 from ttm_core.teacher_store.logits_file import LogitsFile
@@ -105,6 +105,4 @@ class StoredTeacher:
     @torch.inference_mode()
     def _compute(self, indices: NDArray[np.int64], view: int) -> NDArray[np.float32]:
         pixels = self._views.batch(indices, view).to(self._device)
-        with autocast(self._device, self._precision):
-            logits: Tensor = self._teacher.model(self._teacher.preprocess(pixels))
-        return logits.float().cpu().numpy()
+        return forward(self._teacher.model, self._teacher.preprocess, pixels, self._precision).cpu().numpy()

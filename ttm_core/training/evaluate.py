@@ -15,7 +15,7 @@ from ttm_core.data.dataset import Dataset, Split
 from ttm_core.errors import BadDataset
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.load import Teacher
-from ttm_core.precision import Precision, autocast
+from ttm_core.precision import Precision, forward
 from ttm_core.report.costs import describe_model, sum_costs
 from ttm_core.report.schema import Model, SplitScores
 from ttm_core.report.scores import BatchPredictions, compare
@@ -29,15 +29,6 @@ _BATCH = 256
 _KEPT_LOGITS_BYTES = 256 * 2**20
 
 
-@dataclass(frozen=True)
-class Classifier:
-    """A model with its preprocessing and the precision of its forward pass."""
-
-    model: nn.Module
-    preprocess: Preprocess
-    precision: Precision = "float32"
-
-
 def evaluate(
     model: nn.Module,
     split: Split,
@@ -48,25 +39,31 @@ def evaluate(
     precision: Precision = "float32",
 ) -> Accuracy:
     """Top-1 accuracy and mean cross-entropy (nats) over a split's full images, resized to `size` pixels."""
-    return accuracy(predict(Classifier(model, preprocess, precision), split, size=size, device=device), split.against)
+    return accuracy(predict(model, split, preprocess, size=size, device=device, precision=precision), split.against)
 
 
 @torch.inference_mode()
-def predict(classifier: Classifier, split: Split, *, size: int, device: torch.device) -> Iterator[BatchPredictions]:
-    """Yields a classifier's logits by batches of neighboring full images, resized to `size` pixels.
+def predict(
+    model: nn.Module,
+    split: Split,
+    preprocess: Preprocess,
+    *,
+    size: int,
+    device: torch.device,
+    precision: Precision = "float32",
+) -> Iterator[BatchPredictions]:
+    """Yields a model's logits by batches of neighboring full images, resized to `size` pixels.
 
     The model is in evaluation mode until the iterator ends.
     """
-    model = classifier.model
     was_training = model.training
     model.eval()
     try:
         for start in range(0, len(split), _BATCH):
             indices = split.indices[start : start + _BATCH]
             pixels = split.images.center_squares(indices, size).to(device)
-            with autocast(device, classifier.precision):
-                logits: torch.Tensor = model(classifier.preprocess(pixels))
-            yield BatchPredictions([logits.float()], split.labels[torch.from_numpy(indices)].to(device))
+            logits = forward(model, preprocess, pixels, precision)
+            yield BatchPredictions([logits], split.labels[torch.from_numpy(indices)].to(device))
     finally:
         model.train(was_training)
 
@@ -85,7 +82,7 @@ def accuracy(batches: Iterable[BatchPredictions], against: Reference = "labels")
 def correct_images(model: nn.Module, split: Split, preprocess: Preprocess, *, device: torch.device) -> str:
     """Which images of a split the model classifies correctly: base64 of one bit an image, the first in the highest."""
     hits: list[torch.Tensor] = []
-    for batch in predict(Classifier(model, preprocess), split, size=preprocess.image_size, device=device):
+    for batch in predict(model, split, preprocess, size=preprocess.image_size, device=device):
         hits.append((batch.logits[0].argmax(1) == batch.labels).cpu())
     return b64encode(np.packbits(torch.cat(hits).numpy()).tobytes()).decode()
 
@@ -154,9 +151,7 @@ class Evaluator:
 
     def compare(self, student: nn.Module, split: Split) -> SplitScores:
         """Scores of student and teacher on a split; reuses the teacher's validation logits where they were kept."""
-        batches = predict(
-            Classifier(student, self.preprocess), split, size=self.preprocess.image_size, device=self.device
-        )
+        batches = predict(student, split, self.preprocess, size=self.preprocess.image_size, device=self.device)
         if self.teacher is not None:
             kept = self._teacher_logits if split is self.validation else None
             logits = self._logits_of(self.teacher, split) if kept is None else kept

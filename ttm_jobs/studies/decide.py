@@ -303,14 +303,19 @@ def finalists_of(facts: Facts, numbers: Sequence[int]) -> list[Finalist]:
 
 def runs_of(facts: Facts, number: int, *, baseline: bool = False) -> dict[int, FinalResult]:
     """The results of a candidate's complete runs by seed."""
-    return {
-        trial.seed: trial.result
+    return {trial.seed: result for trial, result in complete_runs(facts, number, baseline=baseline)}
+
+
+def complete_runs(facts: Facts, number: int, *, baseline: bool = False) -> list[tuple[Trial, FinalResult]]:
+    """A candidate's complete runs with their results, by seed."""
+    return [
+        (trial, trial.result)
         for trial in sorted(facts.trials, key=lambda each: each.seed)
         if trial.kind is JobKind.DISTILL
         and (trial.candidate, trial.baseline) == (number, baseline)
         and trial.state is JobState.SUCCEEDED
         and trial.result is not None
-    }
+    ]
 
 
 def _decide_overdue(draft: _Draft) -> Decision:

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ttm_jobs.states import JobState
-from ttm_jobs.studies.decide import Decision, finalists_of, runs_of
+from ttm_jobs.studies.decide import Decision, complete_runs, finalists_of, runs_of
 from ttm_jobs.studies.facts import Facts, JobKind
 from ttm_jobs.studies.rules.recommendation import (
     Comparison,
@@ -83,17 +83,9 @@ def _difference(difference: Difference | None) -> Json | None:
 
 def _best_job(facts: Facts, candidate: int) -> str | None:
     """The run of the recommended candidate with the best validation accuracy; the first seed among equals."""
-    complete = [
-        trial
-        for trial in facts.trials
-        if trial.kind is JobKind.DISTILL
-        and trial.candidate == candidate
-        and not trial.baseline
-        and trial.state is JobState.SUCCEEDED
-        and trial.result is not None
-    ]
-    best = min(complete, key=lambda each: (-(each.result.validation if each.result else 0.0), each.seed), default=None)
-    return None if best is None else best.job_id
+    runs = complete_runs(facts, candidate)
+    best = max(runs, key=lambda run: run[1].validation, default=None)
+    return None if best is None else best[0].job_id
 
 
 def _costs(facts: Facts, decision: Decision) -> Json:

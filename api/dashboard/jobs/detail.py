@@ -82,8 +82,7 @@ class Speed:
 
 def speed(session: Session, storage: Storage, job_id: str) -> Speed:
     """What is known about the speed of a job's files. Raises JobNotFound."""
-    measured = measurements.of_job(session, storage, job_id)
-    report = read_report(session, storage, job_id) if measured.items else None
+    measured, report = measurements.with_report(session, storage, job_id)
     return Speed(measured, _parse(FileProfile, report, "profiles"))
 
 

@@ -50,7 +50,7 @@ def print_front(
 ) -> None:
     """The front as a table, with a bar of the accuracy on a terminal."""
     labels = {one.number: one.label for one in candidates}
-    best = max((_accuracy(option) for option in front), default=1.0) or 1.0
+    best = max((option.accuracy for option in front), default=1.0) or 1.0
     rows = [
         (
             "*" if chosen and (option.candidate, option.precision) == (chosen.candidate, chosen.precision) else "",
@@ -58,8 +58,8 @@ def print_front(
             option.precision,
             size(option.bytes),
             "-" if option.latency_ms is None else f"{option.latency_ms:.2f}",
-            f"{_accuracy(option):.2%}",
-            "█" * round(_BAR_WIDTH * _accuracy(option) / best) if console.is_terminal else "",
+            f"{option.accuracy:.2%}",
+            "█" * round(_BAR_WIDTH * option.accuracy / best) if console.is_terminal else "",
         )
         for option in front
     ]
@@ -103,7 +103,7 @@ def _recommendation(
         ("job", found.job or "-"),
         ("size", f"{size(found.bytes)}, {count(found.parameters)} parameters"),
         ("latency", "-" if found.latency_ms is None else f"{found.latency_ms:.2f} ms"),
-        ("top-1", f"{_accuracy(found):.2%}, mean of {found.runs} runs"),
+        ("top-1", f"{found.accuracy:.2%}, mean of {found.runs} runs"),
     ]
     if found.retention is not None:
         rows.append(("retention", f"{found.retention:.2%} of the teacher (validation)"))
@@ -141,13 +141,9 @@ def difference(found: dict[str, Any] | None) -> str:
     return f"{100 * found['mean']:+.2f} points ({interval}; {method})"
 
 
-def _accuracy(option: StudyOption) -> float:
-    return option.validation if option.test is None else option.test
-
-
 def _chosen(study: StudySummary) -> str:
     found = study.recommendation
-    return "-" if found is None else f"#{found.candidate} {found.precision}, {_accuracy(found):.2%}"
+    return "-" if found is None else f"#{found.candidate} {found.precision}, {found.accuracy:.2%}"
 
 
 def _files(candidate: StudyCandidate, field: str) -> str:

@@ -45,10 +45,11 @@ def adapt(tensors: Mapping[str, Tensor], signature: Signature, spec: TeacherSpec
     Raises:
         BadSpec: the key map does not apply to the checkpoint.
     """
-    found = fit({name: tuple(tensor.shape) for name, tensor in tensors.items()}, signature, spec.key_map)
+    counters = {name: tensor for name, tensor in tensors.items() if name.endswith(COUNTER)}
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items() if name not in counters}
+    found = fit(shapes, signature, spec.key_map)
     if found.how == "known_renames" and not found.complete:
         return dict(tensors)
-    counters = {name: tensor for name, tensor in tensors.items() if name.endswith(COUNTER)}
     renamed = {new: tensors[old] for old, new in found.renamed.items()} | _renamed_counters(counters, found)
     if found.identity_shortcuts:
         renamed |= identity_shortcuts(

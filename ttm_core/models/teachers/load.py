@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ttm_core.checkpoints.inspect import find_candidates
+from ttm_core.checkpoints.signatures import Signature
 from ttm_core.errors import ArchitectureMismatch, BadCheckpoint, BadDataset, BadSpec
 from ttm_core.models import build
 from ttm_core.models.preprocess import Preprocess
@@ -16,6 +17,7 @@ from ttm_core.models.students.metadata import read_structure
 from ttm_core.models.teachers.adapt import adapt, signature_of
 from ttm_core.models.teachers.fold import fold_batch_norms
 from ttm_core.models.teachers.onnx_teacher import ARCHITECTURE, is_onnx, load_onnx_teacher
+from ttm_core.models.timm_models import has_fixed_size
 from ttm_core.models.weights import load_strictly, read_weights
 from ttm_core.spec import catalogue
 from ttm_core.spec.job import Normalization, TeacherSpec
@@ -119,13 +121,17 @@ def load_teacher(
             f"{suggest_architectures(weights.tensors)}"
         )
     cfg = catalogue.find(architecture)
-    probe = build(ModelStructure(architecture=architecture, num_classes=2))
-    weights = replace(weights, tensors=adapt(weights.tensors, signature_of(probe, architecture), spec))
-    num_classes = _classes(probe, weights.tensors)
+    signature = signature_of(build(ModelStructure(architecture=architecture, num_classes=2)), architecture)
+    weights = replace(weights, tensors=adapt(weights.tensors, signature, spec))
+    num_classes = _classes(signature, weights.tensors)
     if spec.num_classes not in (None, num_classes):
         raise BadSpec(f"teacher.num_classes is {spec.num_classes}, but the checkpoint has {num_classes} classes.")
-    channels = _in_channels(probe, weights.tensors)
-    size = (saved and saved.image_size) or spec.image_size or (cfg.input_size[1] if _fixed(probe) else image_size)
+    channels = _in_channels(signature, weights.tensors)
+    size = (
+        (saved and saved.image_size)
+        or spec.image_size
+        or (cfg.input_size[1] if has_fixed_size(architecture) else image_size)
+    )
     normalization = spec.normalization or _normalization(metadata, cfg, channels)
     if len(normalization.mean) != channels:
         raise BadSpec(
@@ -199,11 +205,10 @@ def suggest_architectures(tensors: Mapping[str, torch.Tensor]) -> str:
     return f" Its tensors fit {names}{mapped}."
 
 
-def _classes(probe: nn.Module, tensors: Mapping[str, torch.Tensor]) -> int:
+def _classes(signature: Signature, tensors: Mapping[str, torch.Tensor]) -> int:
     """The number of rows of the classifier's weight in the file."""
-    names = probe.pretrained_cfg.get("classifier")  # type: ignore[union-attr,operator]
-    name = names[0] if isinstance(names, list | tuple) else names
-    weight = tensors.get(f"{name}.weight") if isinstance(name, str) else None
+    name = signature.classifier
+    weight = None if name is None else tensors.get(f"{name}.weight")
     if weight is None or weight.ndim < 2:
         raise ArchitectureMismatch(
             f"The checkpoint has no classifier {name}.weight. Its first keys: {', '.join(list(tensors)[:_LISTED_KEYS])}"
@@ -215,16 +220,11 @@ def _classes(probe: nn.Module, tensors: Mapping[str, torch.Tensor]) -> int:
     return weight.shape[0]
 
 
-def _in_channels(probe: nn.Module, tensors: Mapping[str, torch.Tensor]) -> int:
+def _in_channels(signature: Signature, tensors: Mapping[str, torch.Tensor]) -> int:
     """The number of input channels of the first convolution in the file; 3 if the architecture does not name it."""
-    names = probe.pretrained_cfg.get("first_conv")  # type: ignore[union-attr,operator]
-    name = names[0] if isinstance(names, list | tuple) else names
-    weight = tensors.get(f"{name}.weight") if isinstance(name, str) else None
+    name = signature.first_conv
+    weight = None if name is None else tensors.get(f"{name}.weight")
     return weight.shape[1] if weight is not None and weight.ndim == 4 else 3
-
-
-def _fixed(probe: nn.Module) -> bool:
-    return bool(probe.pretrained_cfg.get("fixed_input_size"))  # type: ignore[union-attr,operator]
 
 
 def _normalization(metadata: Mapping[str, Any], cfg: catalogue.Architecture, channels: int) -> Normalization:

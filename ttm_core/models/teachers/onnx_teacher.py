@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ttm_core.checkpoints.schema import OnnxClassifier
+from ttm_core.checkpoints.kinds import kind_of
+from ttm_core.checkpoints.schema import NORMALIZATION_HINT, OnnxClassifier
 from ttm_core.errors import BadCheckpoint, BadSpec
 from ttm_core.models.preprocess import Preprocess
-from ttm_core.reader.inspection import kind_of
 from ttm_core.reader.limits import ReaderLimits
 from ttm_core.reader.onnx_file import arrange
 from ttm_core.reader.process import read_untrusted
@@ -129,9 +129,8 @@ def _normalization(spec: TeacherSpec, found: OnnxClassifier) -> Normalization:
         return spec.normalization
     if found.pixels is None:
         raise BadSpec(
-            "teacher.normalization is required: the ONNX file does not seem to normalize its input. Set the mean and "
-            "std that it was trained with; mean 0 and std 1 for pixels in [0, 1], and std 0.00392 (1/255) for pixels "
-            "in [0, 255]."
+            "teacher.normalization is required: the ONNX file does not seem to normalize its input. "
+            f"{NORMALIZATION_HINT}"
         )
     scale = 1.0 if found.pixels == "unit" else 1 / 255
     return Normalization(mean=[0.0] * found.channels, std=[scale] * found.channels)

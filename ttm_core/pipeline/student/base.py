@@ -11,8 +11,8 @@ from ttm_core.errors import BadSpec
 from ttm_core.models.hub.published import fetch, is_published
 from ttm_core.models.students.metadata import read_structure
 from ttm_core.models.teachers.onnx_teacher import is_onnx
-from ttm_core.models.timm_models import timm_name
-from ttm_core.models.weights import Weights, read_weights
+from ttm_core.models.timm_models import has_fixed_size, timm_name
+from ttm_core.models.weights import Weights, read_metadata, read_weights
 from ttm_core.pipeline.inputs import Inputs
 from ttm_core.spec import catalogue
 from ttm_core.spec.job import DistillSpec
@@ -63,7 +63,7 @@ def _of_checkpoint(spec: DistillSpec, uri: str, path: Path | None, cache: DataCa
         return StudentBase(
             architecture,
             found.path,
-            image_size=row.input_size[1] if _has_fixed_size(architecture) else None,
+            image_size=row.input_size[1] if has_fixed_size(architecture) else None,
             in_chans=_channels(architecture, read_weights(found.path)),
             normalization=found.normalization,
         )
@@ -77,7 +77,7 @@ def _of_checkpoint(spec: DistillSpec, uri: str, path: Path | None, cache: DataCa
     return StudentBase(
         saved.architecture,
         path,
-        image_size=saved.image_size if _has_fixed_size(saved.architecture) else None,
+        image_size=saved.image_size if has_fixed_size(saved.architecture) else None,
         in_chans=saved.in_chans,
         normalization=_saved_normalization(weights.metadata.get("normalization"), saved.in_chans),
         pruning=saved.pruning,
@@ -91,7 +91,7 @@ def _of_teacher(spec: DistillSpec, inputs: Inputs, cache: DataCache) -> StudentB
         architecture = teacher
         if (reason := prunable.obstacle(architecture)) is not None:
             raise BadSpec(f"student.prune: {reason}")
-    if not _has_fixed_size(architecture):
+    if not has_fixed_size(architecture):
         return StudentBase(architecture)
     size = saved.image_size if saved is not None else None
     return StudentBase(architecture, image_size=size or catalogue.find(teacher).input_size[1])
@@ -108,7 +108,7 @@ def _teacher_architecture(spec: DistillSpec, inputs: Inputs, cache: DataCache) -
     if path is None:
         published = fetch(spec.teacher.checkpoint, cache, field="teacher.checkpoint")
         return spec.teacher.architecture or published.architecture, None
-    saved = read_structure(read_weights(path).metadata)
+    saved = read_structure(read_metadata(path))
     architecture = spec.teacher.architecture or (saved.architecture if saved is not None else None)
     if architecture is None:
         raise BadSpec("teacher.architecture is required, because the teacher's file does not name its architecture.")
@@ -122,11 +122,6 @@ def _channels(architecture: str, weights: Weights) -> int | None:
     weight = weights.tensors.get(f"{first}.weight") if isinstance(first, str) else None
     channels = weight.shape[1] if weight is not None and weight.ndim == 4 else None
     return channels if channels in (1, 3) else None
-
-
-def _has_fixed_size(architecture: str) -> bool:
-    configuration = get_pretrained_cfg(timm_name(architecture))
-    return configuration is not None and bool(configuration.fixed_input_size)
 
 
 def _saved_normalization(saved: object, channels: int) -> Normalization | None:

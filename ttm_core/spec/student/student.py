@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ttm_core.spec import catalogue
 from ttm_core.spec.base import ArchitectureName, Spec, Uri
 from ttm_core.spec.dataset import Pixels
 from ttm_core.spec.normalization import Normalization
@@ -45,6 +46,11 @@ class StudentSpec(Spec):
         description="Stochastic depth rate of the last block; it increases linearly over the blocks. Only for timm "
         "models that support it.",
     )
+
+    @property
+    def named_architecture(self) -> str | None:
+        """The architecture, or that of the published weights; None if only the weights or the teacher tell."""
+        return self.architecture or (None if self.checkpoint is None else catalogue.published_name(self.checkpoint))
 
     @property
     def from_teacher(self) -> Literal["prune", "initialize"] | None:
