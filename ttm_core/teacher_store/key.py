@@ -3,8 +3,8 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -86,15 +86,21 @@ def _teacher_hash(teacher: Teacher) -> str:
     return hashlib.sha256((described + _weights_hash(teacher.model)).encode()).hexdigest()
 
 
-@lru_cache(maxsize=8)
+# A run has several keys of the same frozen teacher.
+_weights_hashes: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+
+
 def _weights_hash(model: nn.Module) -> str:
-    """A hash of a frozen model's tensors. Kept, because a run has several keys of the same teacher."""
+    """A hash of a frozen model's tensors, computed once for each model."""
+    if (known := _weights_hashes.get(model)) is not None:
+        return known
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         content = tensor.detach().cpu().contiguous()
         digest.update(f"{name} {content.dtype} {tuple(content.shape)}".encode())
         digest.update(content.flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
+    _weights_hashes[model] = digest.hexdigest()
+    return _weights_hashes[model]
 
 
 def _images_hash(split: Split) -> str:
