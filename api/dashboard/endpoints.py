@@ -1,188 +1,24 @@
 """Routes of the dashboard. The pages use the same services as the REST API."""
 
 from pathlib import Path
-from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
-from api.dashboard import operations, studies
-from api.dashboard.formats import compression
-from api.dashboard.jobs import form
-from api.dashboard.jobs.comparison import differences, scores
-from api.dashboard.jobs.detail import KEY_HEADER, commands, spans, speed, student_costs
-from api.dashboard.jobs.table import COLUMNS, ran_seconds, waited_seconds
-from api.dashboard.jobs.table import Query as Address
+from api.dashboard import fleet, home, models, settings, studies
+from api.dashboard.jobs import endpoints as jobs
 from api.dashboard.pages import page
-from api.dependencies import CallerDep, EngineDep, SettingsDep, StorageDep
-from api.http.pagination import CursorParameter
 from api.http.problems import error_codes
-from api.http.types import is_id
-from api.jobs import service
-from api.jobs.schemas import JobOut
-from ttm_core.spec import recipes
-from ttm_jobs.database.engine import read_scope
-from ttm_jobs.errors import JobNotFound
-from ttm_jobs.repositories import service_stats
-from ttm_jobs.repositories.jobs import crud, ordering
-from ttm_jobs.repositories.jobs.listing import JobFilters
-from ttm_jobs.states import TERMINAL, JobState
 
 router = APIRouter(include_in_schema=False)
-for part in (form.router, operations.router, studies.router):
-    router.include_router(part)
-
-# About three screens. With more rows the first paint takes longer than the response.
-_PAGE_SIZE = 30
-MAX_COMPARED = 10
-Filter = Annotated[str, Query(max_length=2048)]
+for part in (home, studies, jobs, models, fleet, settings):
+    router.include_router(part.router)
 
 
 def static_files() -> StaticFiles:
     """The style sheet, scripts and icon."""
     return StaticFiles(directory=Path(__file__).parent / "static")
-
-
-@router.get("/")
-def jobs_page(
-    request: Request,
-    engine: EngineDep,
-    cursor: CursorParameter = None,
-    state: Annotated[list[JobState], Query()] = [],  # noqa: B006
-    sort: Annotated[str, Query(max_length=32)] = "",
-    number: Annotated[int, Query(alias="page", ge=0, le=100_000)] = 0,
-    tag: Filter = "",
-    name: Filter = "",
-    teacher: Filter = "",
-    dataset: Filter = "",
-    owner: Filter = "",
-) -> HTMLResponse:
-    """The jobs table, newest first or sorted by `sort`."""
-    fields = {"name": name, "tag": tag, "teacher": teacher, "dataset": dataset, "owner": owner}
-    filters = JobFilters(
-        states=state,
-        tags=[tag] if tag else (),
-        name=name or None,
-        teacher=teacher or None,
-        dataset=dataset or None,
-        owner=owner or None,
-    )
-    address = Address(request.url, request.query_params.multi_items())
-    column = sort.removeprefix("-")
-    with read_scope(engine) as session:
-        if column in ordering.ORDERS:
-            jobs, more = service.ordered(
-                session, column, descending=sort.startswith("-"), limit=_PAGE_SIZE, number=number, filters=filters
-            )
-            older = address.having("page", str(number + 1)) if more else None
-        else:
-            page_of, _ = service.page(session, limit=_PAGE_SIZE, cursor=cursor, filters=filters)
-            jobs = page_of.items
-            older = address.having("cursor", page_of.next_cursor) if page_of.next_cursor else None
-        counts = service_stats.state_counts(session)
-    return page(
-        "jobs.html",
-        jobs=jobs,
-        older=older,
-        counts=counts,
-        chosen=state,
-        order=sort,
-        fields=fields,
-        filtered=bool(state or any(fields.values())),
-        first=cursor is None and not number,
-        columns=COLUMNS,
-        orders=ordering.ORDERS,
-        query=address,
-        unfiltered=address.without("state", *fields),
-        compression=compression,
-        waited_seconds=waited_seconds,
-        ran_seconds=ran_seconds,
-    )
-
-
-@router.get("/ui/jobs/{job_id}")
-def job_page(
-    job_id: str, request: Request, engine: EngineDep, storage: StorageDep, caller: CallerDep, settings: SettingsDep
-) -> HTMLResponse:
-    """One job, updated live."""
-    try:
-        if not is_id(job_id):
-            raise JobNotFound
-        with read_scope(engine) as session:
-            job = service.get(session, settings, job_id)
-            attempts = service.attempt_list(session, job_id).items
-            last_event = crud.get(session, job_id).last_event_number
-            measured = speed(session, storage, job_id)
-    except JobNotFound:
-        return page("not_found.html", 404, what="job", name=job_id)
-    base_url = str(request.base_url).rstrip("/")
-    return page(
-        "job.html",
-        job=job,
-        attempts=attempts,
-        live=job.state not in TERMINAL,
-        last_event=last_event,
-        has_report=any(artifact.name == "report.html" for artifact in job.artifacts),
-        compression=_compression(job),
-        speed=measured,
-        spans=spans(job),
-        log_url=job.links.log,
-        queued_seconds=waited_seconds(job),
-        run_seconds=ran_seconds(job),
-        lease_seconds=settings.lease_seconds,
-        base_url=base_url,
-        key_header=KEY_HEADER if caller.key_id else "",
-        commands=commands(job, base_url, with_key=caller.key_id is not None),
-    )
-
-
-@router.get("/ui/compare")
-def compare_page(
-    engine: EngineDep,
-    storage: StorageDep,
-    settings: SettingsDep,
-    job: Annotated[list[str], Query(max_length=MAX_COMPARED)] = [],  # noqa: B006
-) -> HTMLResponse:
-    """Two to ten jobs side by side."""
-    job_ids = list(dict.fromkeys(job))
-    jobs, costs = [], {}
-    try:
-        with read_scope(engine) as session:
-            for job_id in job_ids:
-                if not is_id(job_id):
-                    raise JobNotFound
-                jobs.append(service.get(session, settings, job_id))
-                costs[job_id] = student_costs(session, storage, job_id)
-    except JobNotFound:
-        return page("not_found.html", 404, what="job", name=job_id)
-    if len(jobs) < 2:
-        return page("not_found.html", 404, what="comparison of fewer than two jobs", name="")
-    metrics = dict.fromkeys(name for each in jobs for name in sorted(each.metrics) if "/" in name)
-    return page(
-        "compare.html",
-        jobs=jobs,
-        costs=costs,
-        scores=scores(jobs),
-        differences=differences(jobs),
-        metrics=metrics,
-    )
-
-
-@router.get("/ui/new")
-def new_page(
-    recipe: Annotated[str, Query(max_length=200)] = "",
-    student: Annotated[str, Query(max_length=128)] = "",
-) -> HTMLResponse:
-    """The form that submits a job."""
-    return page(
-        "new.html",
-        recipes=[recipes.find(name) for name in recipes.names()],
-        start={"recipe": recipe, "student": student},
-        methods=form.methods(),
-        training=form.training(),
-        scheduling=form.scheduling(),
-    )
 
 
 @router.get("/docs")
@@ -196,10 +32,3 @@ def docs_page(request: Request) -> HTMLResponse:
     ]
     by_tag = {tag["name"]: (tag, [o for o in operations if tag["name"] in o["tags"]]) for tag in document["tags"]}
     return page("docs.html", document=document, by_tag=by_tag, codes=error_codes())
-
-
-def _compression(job: JobOut) -> float | None:
-    """The compression ratio from the run's parameter counts, else from the catalogue."""
-    result = job.result or {}
-    large, small = result.get("teacher_parameters"), result.get("student_parameters")
-    return large / small if large and small else compression(job.teacher, job.student)

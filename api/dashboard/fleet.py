@@ -1,4 +1,4 @@
-"""Pages for operators: queue, workers, usage, teacher stores and API keys."""
+"""Pages of the fleet: workers, usage, queue, devices and teacher stores."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -8,13 +8,12 @@ from starlette.responses import HTMLResponse
 
 from api.dashboard.jobs.table import Query as Address
 from api.dashboard.pages import page
-from api.dependencies import CallerDep, EngineDep, ServicesDep, SettingsDep
+from api.dependencies import EngineDep, ServicesDep, SettingsDep
+from api.devices import service as devices
 from api.http.pagination import CursorParameter
-from api.keys import service as keys
 from api.operations import service
 from api.queue import service as queue
 from ttm_jobs.database.engine import read_scope
-from ttm_jobs.models import Scope
 
 router = APIRouter()
 
@@ -69,13 +68,8 @@ def stores_page(request: Request, engine: EngineDep, cursor: CursorParameter = N
         )
 
 
-@router.get("/ui/keys")
-def keys_page(engine: EngineDep, caller: CallerDep) -> HTMLResponse:
-    """The project's API keys. Requires scope `admin`."""
-    if not caller.scope.includes(Scope.ADMIN):
-        return page("keys.html", 403, keys=None, scopes=())
+@router.get("/ui/devices")
+def devices_page(engine: EngineDep) -> HTMLResponse:
+    """Devices whose latency was measured, by the workers or by `ttm bench`."""
     with read_scope(engine) as session:
-        items = keys.list_all(session).items
-        # The first key must be an admin key: otherwise nobody could create or revoke keys on the pages.
-        preselected = Scope.ADMIN if caller.key_id is None else Scope.SUBMIT
-        return page("keys.html", keys=items, scopes=list(Scope), preselected=preselected)
+        return page("devices.html", devices=devices.list_all(session).items)

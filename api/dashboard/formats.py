@@ -23,6 +23,15 @@ def points(value: float | None) -> str:
     return _NONE if value is None else f"{value:+.2f}"
 
 
+def against_teacher(change: float | None) -> str:
+    """An accuracy change in percentage points in words: "1.3 points below the teacher"."""
+    if change is None:
+        return _NONE
+    if abs(change) < 0.05:
+        return "as accurate as the teacher"
+    return f"{abs(change):.1f} points {'above' if change > 0 else 'below'} the teacher"
+
+
 def size(count: int) -> str:
     """Bytes in the largest unit in which the value is at least 1."""
     value = float(count)
@@ -55,6 +64,13 @@ def timestamp(at: datetime | None) -> Markup:
     if at is None:
         return Markup(_NONE)
     return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), f"{at:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def ago(at: datetime | None) -> Markup:
+    """A <time> element that live.js rewrites as an age; the exact time is its title."""
+    if at is None:
+        return Markup(_NONE)
+    return Markup('<time data-age datetime="{}">{}</time>').format(at.isoformat(), f"{at:%Y-%m-%d %H:%M:%S} UTC")
 
 
 def short(address: str) -> str:

@@ -8,13 +8,45 @@ from starlette.responses import HTMLResponse
 
 from api.dashboard import formats
 
+# The entries of the navigation, and under each the pages that belong to it: name, path and title.
+NAVIGATION = (
+    ("Studies", (("studies", "/ui/studies", "Studies"),)),
+    ("Jobs", (("jobs", "/ui/jobs", "Jobs"), ("new", "/ui/new", "New job"))),
+    (
+        "Models",
+        (
+            ("teachers", "/ui/teachers", "Teachers"),
+            ("datasets", "/ui/datasets", "Datasets"),
+            ("uploads", "/ui/uploads", "Uploads"),
+            ("architectures", "/ui/architectures", "Architectures"),
+            ("recipes", "/ui/recipes", "Recipes"),
+        ),
+    ),
+    (
+        "Fleet",
+        (
+            ("workers", "/ui/workers", "Workers"),
+            ("queue", "/ui/queue", "Queue"),
+            ("devices", "/ui/devices", "Devices"),
+            ("stores", "/ui/stores", "Teacher stores"),
+        ),
+    ),
+    (
+        "Settings",
+        (("keys", "/ui/keys", "API keys"), ("webhooks", "/ui/webhooks", "Webhooks"), ("docs", "/docs", "API")),
+    ),
+)
+
 _environment = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_environment.globals["navigation"] = NAVIGATION
 _environment.filters |= {
+    "against_teacher": formats.against_teacher,
+    "ago": formats.ago,
     "basename": formats.basename,
     "compression_text": formats.compression_text,
     "count": formats.count,

@@ -100,6 +100,9 @@ class Accuracy(BaseModel):
     )
     teacher: float | None
     student: float | None
+    interval: tuple[float, float] | None = Field(
+        None, description="95 % Wilson interval of `student`; null until the job has a result."
+    )
     change_points: float | None = Field(
         description="Accuracy change against the teacher in percentage points: student minus teacher. Negative is "
         "worse."

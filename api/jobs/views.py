@@ -19,7 +19,7 @@ from api.jobs.schemas import (
     StudyPlace,
 )
 from api.registry.references import path_of
-from ttm_core.spec.events import Reference
+from ttm_core.spec.events import Reference, wilson_interval
 from ttm_jobs.models import Artifact, Attempt, Checkpoint, Job, JobEvent
 from ttm_jobs.repositories.jobs.blocked import BlockedReason
 from ttm_jobs.repositories.run_data.metrics import Point
@@ -129,7 +129,15 @@ def accuracy(job: Job) -> Accuracy | None:
         return None if student is None and teacher is None else _compared("validation", teacher, student)
     split: Literal["test", "validation"] = "test" if job.result.get("student_test") else "validation"
     student, teacher = (job.result.get(f"{who}_{split}") or {} for who in ("student", "teacher"))
-    return _compared(split, teacher.get("top1"), student.get("top1"), against=student.get("against", "labels"))
+    images = student.get("images")
+    low, high = wilson_interval(student["top1"], images) if images else (0.0, 1.0)
+    return _compared(
+        split,
+        teacher.get("top1"),
+        student.get("top1"),
+        against=student.get("against", "labels"),
+        interval=(round(low, 6), round(high, 6)) if images else None,
+    )
 
 
 def links(job: Job) -> Links:
@@ -174,12 +182,14 @@ def _compared(
     teacher: float | None,
     student: float | None,
     against: Reference = "labels",
+    interval: tuple[float, float] | None = None,
 ) -> Accuracy:
     return Accuracy(
         split=split,
         against=against,
         teacher=teacher,
         student=student,
+        interval=interval,
         change_points=round((student - teacher) * 100, 4) if teacher is not None and student is not None else None,
         retention=round(student / teacher, 6) if teacher and student is not None else None,
     )

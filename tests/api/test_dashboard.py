@@ -40,7 +40,7 @@ def assert_clean(html: str) -> None:
 
 
 def test_jobs_page_shows_states_as_text(client: TestClient, jobs: dict[str, str]) -> None:
-    answer = client.get("/")
+    answer = client.get("/ui/jobs")
     assert answer.status_code == 200
     assert "script-src 'self'" in answer.headers["content-security-policy"]
     assert_clean(answer.text)
@@ -53,7 +53,7 @@ def test_jobs_page_shows_states_as_text(client: TestClient, jobs: dict[str, str]
 
 def test_jobs_page_shows_and_filters_by_owner(client: TestClient, engine: Engine) -> None:
     first, second = queued(engine, owner="ana"), queued(engine, owner=HOSTILE)
-    html = client.get("/").text
+    html = client.get("/ui/jobs").text
     assert_clean(html)
     link = re.search(r'data-label="Owner"><div><a [^>]*href="([^"]+)">ana</a>', html)
     assert link is not None
@@ -65,20 +65,20 @@ def test_jobs_page_shows_and_filters_by_owner(client: TestClient, engine: Engine
 
 
 def test_jobs_page_shows_failure_codes(client: TestClient, jobs: dict[str, str]) -> None:
-    html = client.get("/?state=failed").text
+    html = client.get("/ui/jobs?state=failed").text
     assert_clean(html)
     assert re.search(r'</span>failed</span> <span class="quiet" title="[^"<]*">bad dataset</span>', html)
 
 
 def test_jobs_page_filters_and_paginates(client: TestClient, jobs: dict[str, str]) -> None:
-    html = client.get("/?state=failed").text
+    html = client.get("/ui/jobs?state=failed").text
     assert jobs["failed"] in html
     assert jobs["queued"] not in html
     body = {"student": "resnet18", "dataset": "", "method": "ce"}
     body["dataset"] = client.get(f"/jobs/{jobs['queued']}").json()["dataset"]
     for _ in range(50):
         client.post("/jobs", json=body)
-    first = client.get("/").text
+    first = client.get("/ui/jobs").text
     older = re.search(r'rel="next" href="([^"]+)"', first)
     assert older is not None
     assert jobs["queued"] not in first
@@ -86,14 +86,14 @@ def test_jobs_page_filters_and_paginates(client: TestClient, jobs: dict[str, str
 
 
 def test_filters_without_a_match_can_be_cleared(sqlite_client: TestClient) -> None:
-    assert "No jobs yet" in sqlite_client.get("/").text
+    assert "No jobs yet" in sqlite_client.get("/ui/jobs").text
     for query in ("state=failed", "name=nothing", "tag=nothing&sort=name"):
-        html = sqlite_client.get(f"/?{query}").text
+        html = sqlite_client.get(f"/ui/jobs?{query}").text
         assert "No jobs match these filters" in html
         assert "No jobs yet" not in html
         link = re.search(r'<a href="([^"]+)">Clear filters</a>', html)
         assert link is not None
-        assert link[1] == ("/?sort=name" if "sort" in query else "/")
+        assert link[1] == ("/ui/jobs?sort=name" if "sort" in query else "/ui/jobs")
 
 
 def test_job_page_counts_attempts_that_ran(client: TestClient, jobs: dict[str, str]) -> None:
@@ -112,11 +112,90 @@ def test_job_page_content(client: TestClient, jobs: dict[str, str], state: str) 
     expected = {
         "queued": ['data-post="/jobs/', "Cancel", "as submitted"],
         "running": ["epoch 1 of 1, step 4 of 100", "1 min 36 s", '<progress max="1" value="0.04"', "95.00%"],
-        "succeeded": [STUDENT_SHA256, "Download student", "88.00%", "-3.00 points", "96.7%", "Full log"],
+        "succeeded": [
+            STUDENT_SHA256,
+            "Download student",
+            "88.00%",
+            "3.0 points below the teacher (96.7% kept)",
+            "Full log",
+        ],
         "failed": ["Failed: bad dataset", "The job&#39;s input", "&lt;script&gt;", "Retry"],
     }
     for text in expected[state]:
         assert text in answer.text or text.replace("&#39;", "'") in answer.text, text
+
+
+def test_home_page_shows_what_runs_and_what_finished(client: TestClient, jobs: dict[str, str]) -> None:
+    html = client.get("/").text
+    assert_clean(html)
+    active, _, rest = html.partition('id="finished"')
+    finished = rest.partition('id="studies"')[0]
+    assert f"/ui/jobs/{jobs['running']}" in active
+    assert "1 running" in active
+    assert "1 queued" in active
+    for state in ("succeeded", "failed"):
+        assert f"/ui/jobs/{jobs[state]}" in finished
+    assert "3.0 points below the teacher" in finished
+    assert "&lt;script&gt;" in finished
+
+
+def test_home_page_without_jobs_says_how_to_start(sqlite_client: TestClient) -> None:
+    assert "Nothing has run yet" in sqlite_client.get("/").text
+
+
+@pytest.mark.parametrize(
+    "path", ["teachers", "datasets", "uploads", "architectures", "recipes", "workers", "queue", "devices", "stores"]
+)
+def test_every_page_is_in_the_navigation(client: TestClient, path: str) -> None:
+    html = client.get(f"/ui/{path}").text
+    assert_clean(html)
+    assert re.search(rf'<a href="/ui/{path}" aria-current="page">', html)
+
+
+def test_registry_and_upload_pages_show_hostile_names_as_text(client: TestClient, settings: Settings) -> None:
+    dataset = {"name": "pets", "dataset": settings.data_roots[0].as_uri(), "description": HOSTILE}
+    client.post("/datasets", json=dataset).raise_for_status()
+    client.post("/uploads", content=b"data", headers={"Upload-Filename": "a"}).raise_for_status()
+    html = client.get("/ui/datasets").text
+    assert_clean(html)
+    assert "dataset:pets" in html
+    assert "upload:" in client.get("/ui/uploads").text
+
+
+def test_webhooks_page_shows_deliveries(client: TestClient) -> None:
+    hook = client.post("/webhooks", json={"url": "https://hooks.example.org/a"}).json()
+    client.post(f"/webhooks/{hook['id']}/ping").raise_for_status()
+    html = client.get("/ui/webhooks").text
+    assert_clean(html)
+    assert "https://hooks.example.org/a" in html
+    assert hook["secret"] not in html
+    assert "pending" in html
+
+
+def test_form_starts_with_the_fields_of_a_job(client: TestClient, settings: Settings) -> None:
+    body = {
+        "name": HOSTILE,
+        "student": "resnet18",
+        "dataset": {"uri": settings.data_roots[0].as_uri(), "max_unreadable": 0.25},
+        "method": "ce",
+        "training": {"epochs": 7, "optimizer": {"name": "adamw", "learning_rate": 0.003}},
+        "tags": ["nightly"],
+    }
+    job = client.post("/jobs", json=body).json()
+    html = client.get(f"/ui/new?from={job['id']}").text
+    assert_clean(html)
+    for pointer, value in {
+        "/student/architecture": "resnet18",
+        "/training/epochs": "7",
+        "/training/optimizer/learning_rate": "0.003",
+    }.items():
+        assert re.search(rf'name="{pointer}"[^>]* value="{value}"', html), pointer
+    assert "<option selected>ce</option>" in html.replace(' value="ce"', "")
+    rest = html.partition("<textarea")[2]
+    for text in ("max_unreadable", "adamw", "nightly"):
+        assert text in rest
+    assert "resnet18" not in rest.partition("</textarea>")[0]
+    assert client.get("/ui/new?from=unknown").status_code == 404
 
 
 def test_unknown_job_has_its_own_page(client: TestClient) -> None:
@@ -141,7 +220,7 @@ def test_api_reference_is_complete(sqlite_client: TestClient) -> None:
 
 
 def test_only_static_files_are_served(sqlite_client: TestClient) -> None:
-    page = sqlite_client.get("/").text
+    page = sqlite_client.get("/ui/jobs").text
     for path in re.findall(r'(?:src|href)="(/static/[^"]+)"', page):
         assert sqlite_client.get(path).status_code == 200
     static = Path("api/dashboard/static").resolve()

@@ -152,7 +152,7 @@ def test_comparison_page_states_the_split_and_why_there_is_no_front(client: Test
 def test_jobs_page_filters_by_name_and_tag(client: TestClient, settings: Settings) -> None:
     one = submit(client, settings, name="a", tags=["night"])
     other = submit(client, settings, name="b")
-    for address in ("/?name=a", "/?tag=night", "/?name=a&tag=night&teacher=&dataset="):
+    for address in ("/ui/jobs?name=a", "/ui/jobs?tag=night", "/ui/jobs?name=a&tag=night&teacher=&dataset="):
         html = client.get(address).text
         assert one in html
         assert other not in html

@@ -33,7 +33,7 @@ def test_hostile_text_in_queries(client: TestClient, job_id: str) -> None:
             f"/jobs?state={text}",
             f"/jobs?{text}={text}",
             f"/jobs/{job_id}/metrics?name={text}",
-            f"/?cursor={text}",
+            f"/ui/jobs?cursor={text}",
             f"/architectures?q={text}",
             f"/architectures?family={text}",
         ):

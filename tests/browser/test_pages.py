@@ -22,8 +22,9 @@ LAST_ACCURACY = {"job": "student 70.81%", "running": "student 67.15%"}
 def urls(gallery: Gallery) -> dict[str, str]:
     jobs = gallery.jobs
     return {
-        "jobs": "/?state=queued&state=running&state=succeeded",
-        "job": f"/ui/jobs/{jobs['succeeded'][0]}",
+        "home": "/",
+        "jobs": "/ui/jobs?state=queued&state=running&state=succeeded",
+        "job": f"/ui/jobs/{jobs['succeeded'][0]}#metrics",
         "running": f"/ui/jobs/{jobs['running']}",
         "failed": f"/ui/jobs/{jobs['failed']}",
         "compare": "/ui/compare?" + "&".join(f"job={job}" for job in jobs["succeeded"]),
@@ -34,6 +35,11 @@ def urls(gallery: Gallery) -> dict[str, str]:
         "empty queue": "/ui/queue?queue=gpu",
         "workers": "/ui/workers",
         "stores": "/ui/stores",
+        "devices": "/ui/devices",
+        "teachers": "/ui/teachers",
+        "datasets": "/ui/datasets",
+        "uploads": "/ui/uploads",
+        "webhooks": "/ui/webhooks",
         "keys": "/ui/keys",
         "docs": "/docs",
     }
@@ -208,7 +214,7 @@ def test_comparison_curves_over_time(page: Page, gallery: Gallery) -> None:
 
 
 def test_jobs_page_is_usable_with_the_keyboard(page: Page, gallery: Gallery) -> None:
-    page.goto(gallery.url)
+    page.goto(gallery.url + "/ui/jobs")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     page.keyboard.press("Enter")
@@ -220,7 +226,7 @@ def test_jobs_page_is_usable_with_the_keyboard(page: Page, gallery: Gallery) -> 
 
 
 def test_sorting_and_hidden_columns_persist(page: Page, gallery: Gallery) -> None:
-    page.goto(gallery.url + "/?state=succeeded")
+    page.goto(gallery.url + "/ui/jobs?state=succeeded")
     page.get_by_role("columnheader", name="Top-1").get_by_role("link").click()
     assert "sort=-top1" in page.url
     assert "state=succeeded" in page.url
@@ -234,7 +240,7 @@ def test_sorting_and_hidden_columns_persist(page: Page, gallery: Gallery) -> Non
 
 
 def test_chart_readout_and_zoom_with_the_keyboard(page: Page, gallery: Gallery) -> None:
-    page.goto(f"{gallery.url}/ui/jobs/{gallery.jobs['succeeded'][0]}")
+    page.goto(f"{gallery.url}/ui/jobs/{gallery.jobs['succeeded'][0]}#metrics")
     curve, legend = page.locator('[data-chart="accuracy"] svg'), page.locator('[data-chart="accuracy"] .legend')
     expect(legend).to_contain_text(LAST_ACCURACY["job"])
     whole = curve.locator("polyline").get_attribute("points")
@@ -251,7 +257,7 @@ def test_chart_readout_and_zoom_with_the_keyboard(page: Page, gallery: Gallery) 
 
 
 def test_chart_smoothing_scale_and_axis(page: Page, gallery: Gallery) -> None:
-    page.goto(f"{gallery.url}/ui/jobs/{gallery.jobs['succeeded'][0]}")
+    page.goto(f"{gallery.url}/ui/jobs/{gallery.jobs['succeeded'][0]}#metrics")
     line = page.locator('[data-chart="loss"] polyline').first
     drawn = [line.get_attribute("points")]
     page.get_by_label("Smoothing").fill("0.9")
@@ -281,7 +287,7 @@ def test_jobs_page_with_ten_thousand_jobs_is_small(
     page.context.new_cdp_session(page).send("Network.setCacheDisabled", {"cacheDisabled": True})
     paints, weights = [], []
     for _ in range(2):
-        page.goto(gallery.url)
+        page.goto(gallery.url + "/ui/jobs")
         wait_until(lambda: page.evaluate("performance.getEntriesByName('first-contentful-paint').length"))
         paints.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
         weights.append(

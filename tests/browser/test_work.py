@@ -95,6 +95,30 @@ def test_submit_follow_and_download(page: Page, stack: Stack, data: Path, tmp_pa
     expect(page.locator("#artifacts")).to_contain_text(hashlib.sha256(student).hexdigest())
 
 
+def test_edit_and_resubmit_sends_the_same_spec(page: Page, stack: Stack, data: Path) -> None:
+    with Client(stack.url) as client:
+        first = client.jobs.create(
+            name=LONG_JOB,
+            student="resnet18",
+            dataset=data.as_uri(),
+            method="ce",
+            training={"epochs": 3, "optimizer": {"name": "adamw", "learning_rate": 0.003}},
+            tags=["nightly"],
+        )
+        page.goto(f"{stack.url}/ui/jobs/{first.id}")
+        page.get_by_role("link", name="Edit and resubmit").click()
+        page.get_by_label("Epochs").fill("4")
+        page.get_by_role("button", name="Submit").click()
+        page.wait_for_url("**/ui/jobs/*")
+        again = client.jobs.get(page.url.rpartition("/")[2])
+        assert again.spec["training"] == first.spec["training"] | {"epochs": 4}
+        for part in ("student", "dataset", "method", "name"):
+            assert again.spec.get(part) == first.spec.get(part)
+        assert again.tags == first.tags
+        for job in (first, again):
+            client.jobs.cancel(job.id)
+
+
 def test_interrupted_upload_resumes(
     page: Page, console_errors: list[str], stack: Stack, data: Path, tmp_path: Path
 ) -> None:
@@ -153,7 +177,7 @@ def test_commands_submit_the_job_again(page: Page, stack: Stack, data: Path, tmp
 
 def test_log_is_followed_searched_and_paused(page: Page, stack: Stack, data: Path) -> None:
     job_id = submit(stack, data, LONG_JOB)
-    page.goto(f"{stack.url}/ui/jobs/{job_id}")
+    page.goto(f"{stack.url}/ui/jobs/{job_id}#log")
     lines = page.locator("#log pre")
     expect(lines).to_contain_text("step 12 of 2000")
     page.get_by_label("Search").fill("step 12 ")
@@ -161,6 +185,7 @@ def test_log_is_followed_searched_and_paused(page: Page, stack: Stack, data: Pat
     page.get_by_label("Search").fill("")
     page.get_by_role("button", name="Pause", exact=True).last.click()
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
+    page.get_by_role("tab", name="Metrics").click()
     expect(page.locator('[data-chart="memory"] svg')).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#head .state")).to_have_text("⊘cancelled")
@@ -228,7 +253,7 @@ def test_queue_page_updates_live(page: Page, stack: Stack, data: Path) -> None:
 
 def test_cancel_several_jobs_from_the_list(page: Page, stack: Stack, data: Path) -> None:
     jobs = [submit(stack, data, LONG_JOB) for _ in range(2)]
-    page.goto(stack.url)
+    page.goto(f"{stack.url}/ui/jobs")
     boxes = [page.locator(f"#job-{job} input") for job in jobs]
     for box in boxes:
         box.check()
@@ -266,7 +291,7 @@ def test_job_is_renamed_tagged_and_deleted(page: Page, console_errors: list[str]
     expect(remove).to_be_visible(timeout=40_000)
     page.once("dialog", lambda dialog: dialog.accept())
     remove.click()
-    page.wait_for_url(f"{stack.url}/")
+    page.wait_for_url(f"{stack.url}/ui/jobs")
     with Client(stack.url) as client, pytest.raises(NotFound):
         client.jobs.get(job)
 
@@ -295,7 +320,7 @@ def test_estimate_uses_a_similar_job(page: Page, sqlite_url: str, tmp_path: Path
 
 
 def test_lost_connection_is_shown(page: Page, console_errors: list[str], stack: Stack) -> None:
-    page.goto(stack.url)
+    page.goto(f"{stack.url}/ui/jobs")
     page.context.set_offline(True)
     expect(page.locator("#stale")).to_be_visible()
     page.context.set_offline(False)

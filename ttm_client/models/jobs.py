@@ -92,10 +92,12 @@ class Progress(ApiModel):
 
 class Accuracy(ApiModel):
     """Top-1 accuracies in [0, 1]. `change_points` is student minus teacher in percentage points: negative is worse.
-    `retention` is student divided by teacher.
+    `retention` is student divided by teacher, and `interval` the 95 % Wilson interval of the student's accuracy.
 
-    >>> done.accuracy
-    Accuracy(split='test', teacher=0.91, student=0.88, change_points=-3.0, retention=0.967033)
+    >>> done.accuracy.student, done.accuracy.interval
+    (0.88, (0.57346, 0.97561))
+    >>> done.accuracy.change_points, done.accuracy.retention
+    (-3.0, 0.967033)
     """
 
     split: str
@@ -103,6 +105,7 @@ class Accuracy(ApiModel):
     student: float | None
     change_points: float | None
     retention: float | None = None
+    interval: tuple[float, float] | None = None
 
 
 class Failure(ApiModel):

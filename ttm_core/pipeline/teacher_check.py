@@ -9,9 +9,9 @@ import torch
 from ttm_core.data.dataset import Split
 from ttm_core.errors import TeacherAtChance
 from ttm_core.models.teachers.load import Teacher
-from ttm_core.spec.events import Accuracy, SuggestedNormalization, TeacherMeasured, WeakClass
+from ttm_core.spec.events import Accuracy, SuggestedNormalization, TeacherMeasured, WeakClass, wilson_interval
 from ttm_core.spec.job import Normalization
-from ttm_core.training.evaluate import Evaluator, chance_accuracy, wilson_interval
+from ttm_core.training.evaluate import Evaluator, chance_accuracy
 
 _PRESETS: dict[str, tuple[Sequence[float], Sequence[float]]] = {
     "ImageNet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),

@@ -7,6 +7,7 @@ and `checkpoint` events, and of `measured` events in the phase `exporting`; last
 one `candidate_screened` event per student.
 """
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
@@ -171,6 +172,13 @@ class Artifact(BaseModel):
     media_type: str
     size: int
     sha256: str
+
+
+def wilson_interval(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
+    """The Wilson score interval of a share observed among `count` images; 95 % by default."""
+    center = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    margin = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
+    return center - margin, center + margin
 
 
 class Accuracy(BaseModel):

@@ -1,6 +1,5 @@
 """Accuracy of student and teacher on the same images, before, during and after training."""
 
-import math
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -94,13 +93,6 @@ def chance_accuracy(split: Split) -> float:
     """
     labels = split.labels[torch.from_numpy(split.indices)]
     return float(torch.bincount(labels).max()) / len(labels)
-
-
-def wilson_interval(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
-    """The Wilson score interval of a share observed among `count` images; 95 % by default."""
-    center = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    margin = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
-    return center - margin, center + margin
 
 
 @dataclass

@@ -86,6 +86,42 @@ def speed(session: Session, storage: Storage, job_id: str) -> Speed:
     return Speed(measured, _parse(FileProfile, report, "profiles"))
 
 
+@dataclass(frozen=True)
+class OnnxFile:
+    """An exported ONNX file on the result card. `milliseconds` is its latency for one image on `device`; None where it
+    was not measured.
+    """
+
+    label: str
+    href: str
+    bytes: int
+    milliseconds: float | None
+    device: str | None
+
+
+_LABELS = {"student.onnx": "ONNX, float32", "student-int8.onnx": "ONNX, int8"}
+
+
+def onnx_files(job: JobOut, known: Speed) -> list[OnnxFile]:
+    """The ONNX files of a job, each with its best latency for one image."""
+    found = []
+    for artifact in job.artifacts:
+        if not artifact.name.endswith(".onnx"):
+            continue
+        of_file = [each for each in known.measured.items if each.artifact == artifact.name and each.batch == 1]
+        best = min(of_file, key=lambda each: each.p50_ms, default=None)
+        found.append(
+            OnnxFile(
+                _LABELS.get(artifact.name, artifact.name),
+                artifact.href,
+                artifact.size,
+                best.p50_ms if best else None,
+                best.device if best else None,
+            )
+        )
+    return found
+
+
 def _parse(part: type[_Part], report: dict[str, Any] | None, field: str) -> list[_Part]:
     """A list in a report; empty in a report of another version."""
     try:
@@ -101,7 +137,7 @@ KEY_HEADER = ' -H "Authorization: Bearer $TTM_API_KEY"'
 def commands(job: JobOut, base_url: str, *, with_key: bool) -> dict[str, str]:
     """Commands for curl, Python and the CLI that submit the job's spec again, by name."""
     key = KEY_HEADER if with_key else ""
-    spec = _without_none(job.spec)
+    spec = without_none(job.spec)
     # A quoted here-document passes every character unchanged. No line of JSON can be the word that ends it.
     body = json.dumps(spec, indent=2, ensure_ascii=False)
     return {
@@ -119,12 +155,12 @@ def commands(job: JobOut, base_url: str, *, with_key: bool) -> dict[str, str]:
     }
 
 
-def _without_none(value: Any) -> Any:
+def without_none(value: Any) -> Any:
     """The spec without its unset fields."""
     match value:
         case dict():
-            return {name: _without_none(part) for name, part in value.items() if part is not None}
+            return {name: without_none(part) for name, part in value.items() if part is not None}
         case list():
-            return [_without_none(part) for part in value]
+            return [without_none(part) for part in value]
         case _:
             return value

@@ -1,49 +1,13 @@
-"""The fields of the job form, and the pages of architectures and recipes."""
+"""The fields of the job form, read from the request schema."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request
-from starlette.responses import HTMLResponse
-
-from api.architectures import service as architectures
-from api.dashboard.jobs.table import Query as Address
-from api.dashboard.pages import page
-from api.http.pagination import CursorParameter
-from api.jobs.schemas import JobRequest
-from api.recipes import service as recipes
-
-router = APIRouter()
-
-Search = Annotated[str, Query(max_length=128)]
-_ROWS = 100
-
-
-@router.get("/ui/architectures")
-def architectures_page(
-    request: Request, q: Search = "", family: Search = "", cursor: CursorParameter = None
-) -> HTMLResponse:
-    """The catalogue of architectures, with parameters and MACs."""
-    return page(
-        "architectures.html",
-        page=architectures.page(query=q, family=family or None, limit=_ROWS, cursor=cursor),
-        q=q,
-        family=family,
-        query=Address(request.url, request.query_params.multi_items()),
-    )
-
-
-@router.get("/ui/recipes")
-def recipes_page(request: Request, q: Search = "", cursor: CursorParameter = None) -> HTMLResponse:
-    """Recipes: published runs that a job can start from."""
-    return page(
-        "recipes.html",
-        page=recipes.page(query=q, limit=_ROWS, cursor=cursor),
-        q=q,
-        query=Address(request.url, request.query_params.multi_items()),
-    )
-
+from api.dashboard.jobs.detail import without_none
+from api.jobs.schemas import JobOut, JobRequest
 
 Schema = dict[str, Any]
 
@@ -68,6 +32,57 @@ class Method:
     description: str
     needs_teacher: bool
     fields: tuple[Field, ...]
+
+
+# Common normalizations of teachers, as the JSON that the spec takes.
+NORMALIZATIONS = {
+    "ImageNet": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
+    "mean and std 0.5": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+    "CIFAR-10": {"mean": [0.4914, 0.4822, 0.4465], "std": [0.247, 0.2435, 0.2616]},
+    "CIFAR-100": {"mean": [0.5071, 0.4867, 0.4408], "std": [0.2675, 0.2565, 0.2761]},
+    "none: pixels in [0, 1]": {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]},
+}
+_MODEL_FIELDS = ("/name", "/teacher/checkpoint", "/teacher/architecture", "/student/architecture", "/dataset/uri")
+_OPTIMIZER_FIELDS = ("/training/optimizer/learning_rate",)
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the form shows at first: values by JSON pointer, and the remaining fields as JSON."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    rest: str = ""
+
+
+def start_from(job: JobOut) -> Start:
+    """The form of a job that is submitted again: each value in its field, all others as JSON."""
+    rest = without_none(job.spec) | ({"tags": job.tags} if job.tags else {})
+    kind = (rest.get("method") or {}).get("kind")
+    pointers = [*_MODEL_FIELDS, "/method/kind", *_OPTIMIZER_FIELDS]
+    pointers += [each.pointer for method in methods() if method.kind == kind for each in method.fields]
+    pointers += [each.pointer for each in (*training(), *scheduling())]
+    values = {"/name": job.name} if job.name else {}
+    for pointer in pointers:
+        value = _take(rest, pointer.split("/")[1:])
+        if isinstance(value, bool):
+            value = "true" if value else "false"
+        if value is not None:
+            values[pointer] = value
+    return Start(values, json.dumps(rest, indent=2, ensure_ascii=False) if rest else "")
+
+
+def _take(spec: dict[str, Any], parts: Sequence[str]) -> Any:
+    """Removes and returns a scalar of a nested object, and the objects that become empty. None if there is none."""
+    name, *further = parts
+    part = spec.get(name)
+    if not further:
+        return None if isinstance(part, dict | list) else spec.pop(name, None)
+    if not isinstance(part, dict):
+        return None
+    value = _take(part, further)
+    if not part:
+        del spec[name]
+    return value
 
 
 @cache

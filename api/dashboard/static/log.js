@@ -49,10 +49,12 @@ export function followLog(panel, running) {
   });
   document.addEventListener("click", (event) => {
     if (!event.target.closest("[data-cause]")) return;
+    event.preventDefault();
+    history.replaceState(null, "", "#log");
+    dispatchEvent(new Event("hashchange"));
     search.value = "";
     draw();
     (lines.querySelector("mark") ?? lines).scrollIntoView({ block: "center" });
-    event.preventDefault();
     lines.focus({ preventScroll: true });
   });
   let last = true;

@@ -98,6 +98,8 @@ export class Chart {
       return;
     }
     const width = this.width = this.parent.clientWidth;
+    // A chart in a hidden tab is drawn when the tab is shown.
+    if (!width) return;
     const ends = lines.flatMap(({ points }) => [points[0][0], points.at(-1)[0]]);
     const [first, last] = this.zoom ?? [Math.min(0, ...ends), Math.max(...ends, this.axis === "step" ? 1 : 1e-9)];
     const visible = lines.flatMap(({ points }) => points.filter(([x]) => x >= first && x <= last).map(([, y]) => y));

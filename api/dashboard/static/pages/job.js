@@ -2,6 +2,7 @@ import { round, size } from "../charts/axes.js";
 import { Chart } from "../charts/chart.js";
 import { duration, every, localTimes, markStale, refresh, request } from "../live.js";
 import { followLog } from "../log.js";
+import { followTabs } from "../tabs.js";
 
 const MAX_POINTS = 2000;
 const job = document.getElementById("job");
@@ -157,7 +158,7 @@ document.addEventListener("click", async (event) => {
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-delete]");
   if (!button || !confirm("Delete this job with its metrics and files? This cannot be undone.")) return;
-  if (await request("DELETE", button.dataset.delete)) location.href = "/";
+  if (await request("DELETE", button.dataset.delete)) location.href = "/ui/jobs";
 });
 
 document.getElementById("edit").addEventListener("submit", async (event) => {
@@ -176,6 +177,7 @@ document.querySelector("[data-smoothing]").addEventListener("input", ({ target }
 document.querySelector("[data-log]").addEventListener("change", ({ target }) => charts.loss.set({ logarithmic: target.checked }));
 unzoom.addEventListener("click", () => { all({ zoom: null }); unzoom.hidden = true; });
 
+followTabs(document.querySelector("[role=tablist]"));
 const log = followLog(document.getElementById("log"), running);
 setInterval(() => localTimes(), 5000);
 // An unresponsive worker sends no events, but its last heartbeat is in the page.

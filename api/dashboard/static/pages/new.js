@@ -5,6 +5,7 @@ import { upload } from "../upload.js";
 
 const form = document.getElementById("new");
 const method = document.getElementById("method");
+const place = document.getElementById("estimate");
 
 /** Sets `value` at a JSON pointer of `spec`, creating the objects on the way. */
 function put(spec, pointer, value) {
@@ -21,6 +22,7 @@ function put(spec, pointer, value) {
 function read(field) {
   const text = field.value.trim();
   if (field.dataset.kind === "boolean") return text === "true";
+  if (field.dataset.kind === "json") return JSON.parse(text);
   if (["number", "integer"].includes(field.dataset.kind) && Number.isFinite(Number(text))) return Number(text);
   return text;
 }
@@ -98,10 +100,26 @@ form.addEventListener("submit", async (event) => {
 
 form.querySelector("[data-validate]").addEventListener("click", async ({ target }) => {
   const result = await send(target.dataset.validate);
-  const place = document.getElementById("estimate");
-  place.hidden = !result;
   if (result) showEstimate(place, result);
 });
+
+// While the form is filled in, the estimate follows. Errors wait for the buttons, because fields are still incomplete.
+let typed;
+async function estimate() {
+  const sent = (typed = Symbol("estimate"));
+  await new Promise((done) => { setTimeout(done, 1000); });
+  let body;
+  try {
+    body = spec();
+  } catch {
+    return;
+  }
+  if (sent !== typed || !body.dataset || !(body.student || body.recipe)) return;
+  const response = await fetch("/jobs/validate", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+  if (response.ok && sent === typed) showEstimate(place, await response.json());
+}
+form.addEventListener("input", estimate);
+estimate();
 
 function showMethod() {
   const shown = method.value || "wttm";

@@ -1,0 +1,71 @@
+"""Pages of models and data: registered teachers and datasets, uploads, architectures and recipes."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import HTMLResponse
+
+from api.architectures import service as architectures
+from api.dashboard.jobs.table import Query as Address
+from api.dashboard.pages import page
+from api.dependencies import EngineDep
+from api.http.pagination import CursorParameter
+from api.recipes import service as recipes
+from api.registry import service as registry
+from api.uploads import service as uploads
+from ttm_jobs.database.engine import read_scope
+
+router = APIRouter()
+
+Search = Annotated[str, Query(max_length=128)]
+_ROWS = 100
+
+
+@router.get("/ui/teachers")
+def teachers_page(request: Request, engine: EngineDep, cursor: CursorParameter = None) -> HTMLResponse:
+    """The registered teachers, by name."""
+    return _registry_page(request, engine, registry.TEACHERS, cursor)
+
+
+@router.get("/ui/datasets")
+def datasets_page(request: Request, engine: EngineDep, cursor: CursorParameter = None) -> HTMLResponse:
+    """The registered datasets, by name."""
+    return _registry_page(request, engine, registry.DATASETS, cursor)
+
+
+@router.get("/ui/uploads")
+def uploads_page(request: Request, engine: EngineDep, cursor: CursorParameter = None) -> HTMLResponse:
+    """The uploaded files, newest first."""
+    with read_scope(engine) as session:
+        found = uploads.page(session, limit=_ROWS, cursor=cursor)
+    return page("uploads.html", page=found, query=_address(request))
+
+
+@router.get("/ui/architectures")
+def architectures_page(
+    request: Request, q: Search = "", family: Search = "", cursor: CursorParameter = None
+) -> HTMLResponse:
+    """The catalogue of architectures, with parameters and MACs."""
+    return page(
+        "architectures.html",
+        page=architectures.page(query=q, family=family or None, limit=_ROWS, cursor=cursor),
+        q=q,
+        family=family,
+        query=_address(request),
+    )
+
+
+@router.get("/ui/recipes")
+def recipes_page(request: Request, q: Search = "", cursor: CursorParameter = None) -> HTMLResponse:
+    """Recipes: published runs that a job can start from."""
+    return page("recipes.html", page=recipes.page(query=q, limit=_ROWS, cursor=cursor), q=q, query=_address(request))
+
+
+def _registry_page(request: Request, engine: EngineDep, of: registry.Registry, cursor: str | None) -> HTMLResponse:
+    with read_scope(engine) as session:
+        found = registry.names(of, session, limit=_ROWS, cursor=cursor)
+    return page("registry.html", kind=of.kind, page=found, query=_address(request))
+
+
+def _address(request: Request) -> Address:
+    return Address(request.url, request.query_params.multi_items())
