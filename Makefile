@@ -1,6 +1,6 @@
 # `make` alone runs what CI runs.
 .DEFAULT_GOAL := test
-.PHONY: help setup demo up test check lint types unit thorough browser browser-setup openapi-linter screenshots faults bench bench-api scale mlflow \
+.PHONY: help setup demo up test check lint types unit thorough browser browser-setup openapi-linter screenshots faults bench bench-api results results-quick scale mlflow \
         openapi docs-reference lock dist coverage clean
 
 PYTHON ?= python3
@@ -116,6 +116,16 @@ dist: setup
 bench: setup
 	$(UV) pip install --python $(BIN)/python --no-deps --target build/peers torchdistill==1.1.5
 	PYTHONPATH=build/peers $(BIN)/python -m bench.speed --json build/speed.json
+
+# The runs of docs/results.md through the service, and the page. Takes hours; finished runs are kept, so it can be stopped.
+# RESULTS="--data DIR --teacher FILE" names the files; see `python -m bench.results --help`.
+results: setup
+	$(UV) pip install --python $(BIN)/python --no-deps --target build/peers torchdistill==1.1.5
+	OMP_NUM_THREADS=1 PYTHONPATH=build/peers $(BIN)/python -m bench.results $(RESULTS)
+
+# The same code on digits in under a minute; writes nothing.
+results-quick: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.results --quick
 
 # The API next to bare endpoints, lists of a million jobs, event streams and large files; about 15 minutes.
 bench-api: setup

@@ -1,13 +1,14 @@
 """Training steps of other libraries on the same images, as tensors in memory, which is fastest for them."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.data import TensorDataset
 
 from bench.speed import data
+from bench.speed.adapters import timm_loss, torchdistill_box
 from bench.speed.clock import Clock
 from bench.speed.pairs import EPOCHS, Pair
 from ttm_core.models import build
@@ -42,7 +43,7 @@ def _run(contender: str, pair: Pair, threads: int) -> dict[str, float]:
         case "plain-ce":
             step = _step_of(student, lambda x, y: functional.cross_entropy(student(x), y))
         case _:
-            step = _timm_step(student, teacher)
+            step = _step_of(student, timm_loss(student, teacher))
     student.train()
     step(pixels[: pair.batch], labels[: pair.batch])
     with Clock() as clock:
@@ -68,68 +69,10 @@ def _step_of(student: nn.Module, loss: Callable[[Tensor, Tensor], Tensor]) -> St
     return step
 
 
-def _timm_step(student: nn.Module, teacher: nn.Module) -> Step:
-    from timm.task import LogitDistillationTask
-
-    task = LogitDistillationTask(
-        student_model=student,
-        teacher_model=teacher,
-        criterion=nn.CrossEntropyLoss(),
-        task_loss_weight=0.1,
-        distill_loss_weight=0.9,
-        temperature=4.0,
-        device=torch.device("cpu"),
-        verbose=False,
-    )
-
-    def loss(x: Tensor, y: Tensor) -> Tensor:
-        found: Tensor = task(x, y)["loss"]
-        return found
-
-    return _step_of(student, loss)
-
-
 def _torchdistill(
     student: nn.Module, teacher: nn.Module, pair: Pair, pixels: Tensor, labels: Tensor
 ) -> dict[str, float]:
-    from torch.utils.data import RandomSampler, TensorDataset
-    from torchdistill.core.distillation import get_distillation_box
-
-    config: dict[str, Any] = {
-        "num_epochs": EPOCHS,
-        "train_data_loader": {
-            "dataset_id": "train",
-            "sampler": {"class_or_func": RandomSampler, "kwargs": {}},
-            "kwargs": {"batch_size": pair.batch, "num_workers": 0},
-        },
-        "val_data_loader": {},
-        "teacher": {"forward_proc": "forward_batch_only", "requires_grad": False},
-        "student": {"forward_proc": "forward_batch_only"},
-        "optimizer": {"key": "SGD", "kwargs": {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}},
-        "criterion": {
-            "key": "WeightedSumLoss",
-            "kwargs": {
-                "sub_terms": {
-                    "kd": {
-                        "criterion": {
-                            "key": "KDLoss",
-                            "kwargs": {
-                                "student_module_path": ".",
-                                "student_module_io": "output",
-                                "teacher_module_path": ".",
-                                "teacher_module_io": "output",
-                                "temperature": 4.0,
-                                "alpha": 0.1,
-                            },
-                        },
-                        "weight": 1.0,
-                    }
-                }
-            },
-        },
-    }
-    dataset = {"train": TensorDataset(pixels, labels)}
-    box = get_distillation_box(teacher, student, dataset, config, torch.device("cpu"), None, False, 1.0)
+    box = torchdistill_box(student, teacher, TensorDataset(pixels, labels), epochs=EPOCHS, batch=pair.batch, rate=0.01)
 
     def epoch(number: int) -> None:
         box.pre_epoch_process(epoch=number)

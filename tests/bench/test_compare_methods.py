@@ -1,26 +1,11 @@
-"""Output of the benchmarks: the results page is current and contains every recipe."""
+"""Output of the benchmarks."""
 
 import sys
 
 import pytest
 
-from bench import compare_methods, results_page
+from bench import compare_methods
 from tests.ttm_core.factories import digits_folder
-from ttm_core.spec import recipes
-
-
-def test_results_page_is_current() -> None:
-    """If this fails, run `python -m bench.results_page`."""
-    assert (results_page.DOCS / "results.md").read_text(encoding="utf-8") == results_page.page()
-
-
-def test_results_page_has_published_and_measured_accuracy_of_every_recipe() -> None:
-    page = results_page.page()
-    for recipe in map(recipes.find, recipes.names()):
-        (line,) = [line for line in page.splitlines() if line.startswith(f"| `{recipe.name}` |")]
-        assert line.endswith(" | not run |")
-        if (distilled := recipe.published.get("distilled")) is not None:
-            assert f"| {distilled:.2f} |" in line
 
 
 def test_methods_are_compared_on_a_pair(

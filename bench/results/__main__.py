@@ -1,0 +1,97 @@
+"""Runs the experiments of docs/results.md through the service, and writes the page.
+
+    python -m bench.results --data DIR --teacher FILE [--unlabelled DIR] [--only NAME]...
+    python -m bench.results --quick
+
+DIR has CIFAR-10 photographs in `train/CLASS/` and `test/CLASS/`; FILE is a ResNet-56 for CIFAR-10. Each run is a
+job with one thread on one worker. Finished runs are in docs/results/*.json and are not repeated, so you can stop and
+restart.
+"""
+
+import argparse
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from bench.results import quick, settings
+from bench.results.experiments import TABLES
+from bench.results.experiments.experiment import Setting
+from bench.results.page.page import RESULTS, page, write
+from bench.results.record import Record
+from bench.results.runner import run_table
+from bench.results.service import RunFailed, Service, service
+
+_FILES = ("data", "teacher", "unlabelled", "photographs", "photograph-teacher")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _options(arguments)
+    if options.quick:
+        with tempfile.TemporaryDirectory() as folder:
+            return _quick(options, Path(folder))
+    if options.data is None or options.teacher is None:
+        sys.exit("--data and --teacher are required; --quick needs neither.")
+    setting = settings.cifar10(
+        options.data, options.teacher, options.unlabelled, options.photographs, options.photograph_teacher
+    )
+    given = (getattr(options, name.replace("-", "_")) for name in _FILES)
+    roots = tuple(path.resolve().parent for path in given if path is not None)
+    setting = replace(setting, seeds=min(setting.seeds, options.seeds or setting.seeds))
+    with service(options.url, options.var, roots) as running:
+        failures = run(setting, running, RESULTS, options.only, _paths(options))
+    write(RESULTS)
+    return failures
+
+
+def _quick(options: argparse.Namespace, folder: Path) -> int:
+    with service(None, folder / "var", (folder,)) as running:
+        setting = quick.setting(folder)
+        failures = run(setting, running, folder / "results", options.only or ["methods"], "--quick")
+    print(page(folder / "results"))
+    return failures
+
+
+def run(setting: Setting, running: Service, out: Path, only: list[str] | None, paths: str) -> int:
+    """Runs the experiments named in `only`, by default all. Returns the number of experiments with a failed run.
+
+    `paths` are the options that the recorded commands have before `--only`.
+    """
+    failures = 0
+    for name, define in TABLES.items():
+        experiment = define(setting) if not only or name in only else None
+        if experiment is None:
+            continue
+        command = f"python -m bench.results {paths} --only {name}"
+        record = Record.open(out / f"{name}.json", experiment=name, data=setting.data_name, command=command)
+        try:
+            run_table(experiment, running, record)
+        except RunFailed as error:
+            failures += 1
+            print(error, file=sys.stderr, flush=True)
+    return failures
+
+
+def _paths(options: argparse.Namespace) -> str:
+    """The options that name files, with only the last part of each path."""
+    given = {name: getattr(options, name.replace("-", "_")) for name in _FILES}
+    return " ".join(f"--{name} {path.resolve().name}" for name, path in given.items() if path is not None)
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder with train/ and test/")
+    parser.add_argument("--teacher", type=Path, help="weights of a ResNet-56 for CIFAR-10")
+    parser.add_argument("--unlabelled", type=Path, help="folder of further images without labels")
+    parser.add_argument("--photographs", type=Path, help="folder of photographs of ten ImageNet classes")
+    parser.add_argument("--photograph-teacher", type=Path, help="weights of an EfficientNet-Lite0 for ImageNet")
+    parser.add_argument("--only", action="append", help="experiment to run; repeatable")
+    parser.add_argument("--quick", action="store_true", help="digits, one epoch, two seeds, in a temporary folder")
+    parser.add_argument("--url", help="a running service that can read the files; default: start one")
+    parser.add_argument("--var", type=Path, default=Path("var/results"), help="data folder of the service")
+    parser.add_argument("--seeds", type=int, help="at most this many seeds; a later run adds the others")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""What each capability is worth, with the default method."""
+
+from bench.results.experiments.experiment import Experiment, Setting, Variant
+from bench.results.experiments.methods import base
+
+
+def capabilities(setting: Setting) -> Experiment:
+    """Number of views, precision, moving average, batch size and unlabelled images, one at a time."""
+    variants = [
+        Variant("defaults"),
+        *(Variant(f"{count} view{'s' * (count > 1)}", {"training.views": count}) for count in (1, 2, 5)),
+        Variant("float32", {"training.precision": "float32"}),
+        Variant("EMA 0.99", {"training.ema": 0.99}),
+        Variant("batch size 32", {"training.batch_size": 32}),
+    ]
+    if setting.unlabelled is not None:
+        changes = {"dataset": {"uri": setting.data.as_uri(), "unlabelled": [setting.unlabelled.as_uri()]}}
+        variants.append(Variant("unlabelled images", changes))
+    return Experiment("capabilities", base(setting), variants, setting.seeds, reference="defaults")
+
+
+def students(setting: Setting) -> Experiment:
+    """Where the initial weights come from: random, blocks of the teacher, or channels of the teacher."""
+    variants = [
+        Variant("random weights", {"student": setting.related}),
+        Variant("inherited weights", {"student": {"architecture": setting.related, "initialize": "teacher"}}),
+        Variant("pruned teacher", {"student": {"prune": {"macs": 0.325}}, "training.optimizer.learning_rate": 0.02}),
+    ]
+    return Experiment("students", base(setting), variants, min(setting.seeds, 3), reference="random weights")

@@ -1,0 +1,1 @@
+"""Writes docs/results.md from docs/results/."""

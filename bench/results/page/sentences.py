@@ -1,0 +1,43 @@
+"""Sentences that follow from intervals."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.results.choice import final_runs
+from bench.results.page.intervals import difference
+from bench.results.page.tables import points
+
+
+def comparisons(record: Mapping[str, Any]) -> str:
+    """What the differences to the reference show: which variants are better, worse, and not shown to differ."""
+    reference = record["reference"]
+    base = final_runs(reference, record["runs"])
+    better, worse, equal, single = [], [], [], []
+    for variant in record["variants"]:
+        found = difference(final_runs(variant, record["runs"]), base)
+        if variant == reference or found is None:
+            continue
+        if found.low is None:
+            single.append(variant)
+        elif not found.excludes_zero:
+            equal.append(variant)
+        else:
+            (better if found.mean > 0 else worse).append(f"{variant} ({points(found)} points)")
+    parts = [
+        f"More accurate than {reference}: {_listed(better)}." if better else "",
+        f"Less accurate than {reference}: {_listed(worse)}." if worse else "",
+        f"No difference from {reference} is shown for {_listed(equal)}." if equal else "",
+        f"One run each, which shows no difference: {_listed(single)}." if single else "",
+    ]
+    return " ".join(filter(None, parts)) or f"Nothing was compared with {reference}."
+
+
+def origin(record: Mapping[str, Any]) -> str:
+    """The CPU, the dates, the version of PyTorch and the command of an experiment."""
+    dates = " to ".join(dict.fromkeys((record["started"], record["updated"])))
+    machine = f"One thread of a shared {record['cpu']} (two cores), PyTorch {record['torch']}, {dates}."
+    return f"{machine}\n\n    {record['command']}\n"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

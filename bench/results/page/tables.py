@@ -1,0 +1,67 @@
+"""Markdown tables of the runs of an experiment."""
+
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+from bench.results.choice import final_runs
+from bench.results.page.intervals import Interval, difference, mean_of, ratio
+
+Record = Mapping[str, Any]
+
+
+def accuracies(record: Record) -> str:
+    """A row per variant: top-1 in %, paired difference to the reference, n, every seed, and CPU-seconds."""
+    reference = record["reference"]
+    tuned = any(run["values"] for run in record["runs"])
+    head = ["", *(["chosen"] if tuned else []), "top-1", f"difference to {reference}", "n", "each seed", "CPU-seconds"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    base = final_runs(reference, record["runs"])
+    for variant in record["variants"]:
+        runs = final_runs(variant, record["runs"])
+        if not runs:
+            continue
+        values = ", ".join(f"{path.rpartition('.')[2]} {value:g}" for path, value in runs[0]["values"].items())
+        cells = [
+            variant,
+            *([values or "-"] if tuned else []),
+            level(mean_of([100 * run["test"] for run in runs])),
+            "-" if variant == reference else points(difference(runs, base)),
+            str(len(runs)),
+            ", ".join(f"{100 * run['test']:.2f}" for run in runs),
+            seconds([run["cpu_seconds"] for run in runs]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def costs(record: Record) -> str:
+    """A row per variant: CPU-seconds as a share of the reference's, over equal seeds."""
+    reference = record["reference"]
+    base = final_runs(reference, record["runs"])
+    lines = [f"| | CPU-seconds, share of {reference} | n |", "|---|---|---|"]
+    for variant in record["variants"]:
+        found = ratio(final_runs(variant, record["runs"]), base)
+        if found is not None and variant != reference:
+            lines.append(f"| {variant} | {_bracketed(f'{found.mean:.2f}', found, '.2f')} | {found.count} |")
+    return "\n".join(lines) + "\n"
+
+
+def level(found: Interval) -> str:
+    """`52.30 ± 0.41`, or the value of a single run."""
+    return f"{found.mean:.2f}" + ("" if found.high is None else f" ± {found.high - found.mean:.2f}")
+
+
+def points(found: Interval | None) -> str:
+    """`+1.20 [0.31, 2.09]`."""
+    return "-" if found is None else _bracketed(f"{found.mean:+.2f}", found, "+.2f")
+
+
+def seconds(values: list[float | None]) -> str:
+    """The median of the known values."""
+    known = [value for value in values if value is not None]
+    return f"{median(known):.0f}" if known else "-"
+
+
+def _bracketed(mean: str, found: Interval, form: str) -> str:
+    return mean if found.low is None else f"{mean} [{found.low:{form}}, {found.high:{form}}]"

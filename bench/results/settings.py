@@ -1,0 +1,51 @@
+"""The settings of the experiments: CIFAR-10 with a published teacher, and digits for a quick run."""
+
+from pathlib import Path
+
+from bench.results.experiments.experiment import Setting
+from bench.results.experiments.methods import MAIN_WEIGHTS
+
+_IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+
+
+def cifar10(
+    data: Path,
+    teacher: Path,
+    unlabelled: Path | None = None,
+    photographs: Path | None = None,
+    photograph_teacher: Path | None = None,
+) -> Setting:
+    """A folder of CIFAR-10 photographs (`train/`, `test/`) and a ResNet-56 for CIFAR-10, such as a published `.th`."""
+    return Setting(
+        data_name="CIFAR-10",
+        data=data.resolve(),
+        teacher={
+            "checkpoint": teacher.resolve().as_uri(),
+            "architecture": "cifar/resnet56",
+            "normalization": _IMAGENET,
+        },
+        student="cifar/resnet8",
+        related="cifar/resnet20",
+        training={"epochs": 10, "batch_size": 64, "optimizer": {"name": "sgd", "learning_rate": 0.1}},
+        seeds=5,
+        factors=(0.1, 0.3, 1.0),
+        methods=tuple(MAIN_WEIGHTS),
+        unlabelled=unlabelled and unlabelled.resolve(),
+        photographs=photographs and photographs.resolve(),
+        photograph_teacher=photograph_teacher and photograph_teacher.resolve(),
+    )
+
+
+def digits(data: Path, teacher: Path) -> Setting:
+    """scikit-learn's digits, one epoch and two seeds: the same code in under a minute."""
+    return Setting(
+        data_name="digits",
+        data=data.resolve(),
+        teacher={"checkpoint": teacher.resolve().as_uri(), "architecture": "mini/resnet8_100", "allow_chance": True},
+        student="mini/resnet8_025",
+        related="mini/resnet8_050",
+        training={"epochs": 1, "batch_size": 64, "optimizer": {"name": "sgd", "learning_rate": 0.1}},
+        seeds=2,
+        factors=(1.0,),
+        methods=("kd",),
+    )
