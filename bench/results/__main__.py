@@ -13,15 +13,19 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from subprocess import CalledProcessError
 
 from bench.results import quick, settings
+from bench.results.exhaustive import run_exhaustive
 from bench.results.experiments import TABLES
 from bench.results.experiments.experiment import Setting
+from bench.results.experiments.study import study
 from bench.results.page.page import RESULTS, page, write
 from bench.results.record import Record
-from bench.results.runner import run_table
+from bench.results.runner import run_study, run_table
 from bench.results.service import RunFailed, Service, service
 
+EXPERIMENTS = (*TABLES, "study", "exhaustive")
 _FILES = ("data", "teacher", "unlabelled", "photographs", "photograph-teacher")
 
 
@@ -57,16 +61,21 @@ def run(setting: Setting, running: Service, out: Path, only: list[str] | None, p
 
     `paths` are the options that the recorded commands have before `--only`.
     """
-    failures = 0
-    for name, define in TABLES.items():
-        experiment = define(setting) if not only or name in only else None
-        if experiment is None:
-            continue
+
+    def record(name: str) -> Record:
         command = f"python -m bench.results {paths} --only {name}"
-        record = Record.open(out / f"{name}.json", experiment=name, data=setting.data_name, command=command)
+        return Record.open(out / f"{name}.json", experiment=name, data=setting.data_name, command=command)
+
+    failures = 0
+    for name in only or EXPERIMENTS:
         try:
-            run_table(experiment, running, record)
-        except RunFailed as error:
+            if name == "exhaustive":
+                run_exhaustive(record(name), 2 * setting.seeds)
+            elif name == "study":
+                run_study(study(setting), running, record(name))
+            elif (experiment := TABLES[name](setting)) is not None:
+                run_table(experiment, running, record(name))
+        except (RunFailed, CalledProcessError) as error:
             failures += 1
             print(error, file=sys.stderr, flush=True)
     return failures
@@ -85,7 +94,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--unlabelled", type=Path, help="folder of further images without labels")
     parser.add_argument("--photographs", type=Path, help="folder of photographs of ten ImageNet classes")
     parser.add_argument("--photograph-teacher", type=Path, help="weights of an EfficientNet-Lite0 for ImageNet")
-    parser.add_argument("--only", action="append", help="experiment to run; repeatable")
+    parser.add_argument("--only", action="append", choices=EXPERIMENTS, help="experiment to run; repeatable")
     parser.add_argument("--quick", action="store_true", help="digits, one epoch, two seeds, in a temporary folder")
     parser.add_argument("--url", help="a running service that can read the files; default: start one")
     parser.add_argument("--var", type=Path, default=Path("var/results"), help="data folder of the service")

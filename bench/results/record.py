@@ -25,9 +25,8 @@ class Record:
     def open(cls, path: Path, **fields: Any) -> "Record":
         """The record at `path`, or a new one. `fields` replace stored ones."""
         stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        kept = {"runs": stored.get("runs", []), "started": stored.get("started", _today())}
         about = {"cpu": cpu_name(), "threads": 1, "torch": torch.__version__}
-        return cls(path, {**fields, **about, **kept})
+        return cls(path, {"runs": [], "started": _today(), **about, **stored, **fields})
 
     @property
     def runs(self) -> list[Run]:

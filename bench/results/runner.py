@@ -23,6 +23,33 @@ def run_table(experiment: Experiment, service: Service, record: Record) -> None:
     record.save()
 
 
+def run_study(spec: dict[str, Any], service: Service, record: Record) -> None:
+    """Runs a study and records its result, unless the record has the result of this study."""
+    key = spec_hash(spec)
+    if record.content.get("spec_sha256") == key:
+        return
+    study, cpu_seconds = service.study(spec, "study")
+    candidates = [
+        {"number": each.number, "label": each.label, "parameters": each.parameters, "macs": each.macs}
+        | {"files": list(each.files), "rejected": each.rejected}
+        for each in service.client.studies.candidates(study.id)
+    ]
+    record.content |= {
+        "spec_sha256": key,
+        "limits": study.limits,
+        "goal": study.goal,
+        "epochs": spec["training"]["epochs"],
+        "seeds": spec["seeds"],
+        "rungs": list(study.rungs),
+        "finalists": list(study.finalists),
+        "result": study.result,
+        "candidates": candidates,
+        "replay_agrees": service.client.studies.replay(study.id).agrees,
+        "cpu_seconds": cpu_seconds,
+    }
+    record.save()
+
+
 def _values(variant: Variant, runs: Sequence[Run]) -> Values:
     return chosen(variant.name, runs) if variant.grid else {}
 

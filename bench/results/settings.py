@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bench.results.experiments.experiment import Setting
+from bench.results.experiments.experiment import Setting, StudySetting
 from bench.results.experiments.methods import MAIN_WEIGHTS
 
 _IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
@@ -30,6 +30,12 @@ def cifar10(
         seeds=5,
         factors=(0.1, 0.3, 1.0),
         methods=tuple(MAIN_WEIGHTS),
+        study=StudySetting(
+            students=[f"cifar/resnet{depth}" for depth in (8, 14, 20, 32)],
+            limits={"retention": 0.75, "bytes": 1_200_000},
+            epochs=6,
+            seeds=2,
+        ),
         unlabelled=unlabelled and unlabelled.resolve(),
         photographs=photographs and photographs.resolve(),
         photograph_teacher=photograph_teacher and photograph_teacher.resolve(),
@@ -48,4 +54,10 @@ def digits(data: Path, teacher: Path) -> Setting:
         seeds=2,
         factors=(1.0,),
         methods=("kd",),
+        study=StudySetting(
+            students=["mini/resnet8_025", "mini/resnet8_050"],
+            limits={"retention": 0.01, "bytes": 50_000},
+            epochs=3,
+            seeds=1,
+        ),
     )

@@ -110,3 +110,14 @@ def test_quick_runs_go_through_the_service_and_are_not_repeated(
     printed = capsys.readouterr().out
     assert "| ce | - |" in printed
     assert "python -m bench.results --quick --only methods" in printed
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(1800)
+def test_other_libraries_and_a_study_run(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["peers", "students", "study"]
+    assert results.main(["--quick", *(word for name in names for word in ("--only", name))]) == 0
+    printed = capsys.readouterr().out
+    for name in names:
+        assert f"python -m bench.results --quick --only {name}\n" in printed
+    assert "Replaying the study gives the same decisions." in printed

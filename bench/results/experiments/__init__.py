@@ -6,11 +6,13 @@ from bench.results.experiments.capabilities import capabilities, students
 from bench.results.experiments.experiment import Experiment, Setting
 from bench.results.experiments.methods import methods
 from bench.results.experiments.peers import peers
+from bench.results.experiments.photographs import photographs
 
 TABLES: dict[str, Callable[[Setting], Experiment | None]] = {
     "methods": methods,
     "peers": peers,
     "capabilities": capabilities,
     "students": students,
+    "photographs": photographs,
 }
 """Experiments that are tables of accuracies; None where the setting lacks their data."""

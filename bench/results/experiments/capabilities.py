@@ -22,8 +22,11 @@ def capabilities(setting: Setting) -> Experiment:
 def students(setting: Setting) -> Experiment:
     """Where the initial weights come from: random, blocks of the teacher, or channels of the teacher."""
     variants = [
-        Variant("random weights", {"student": setting.related}),
+        Variant("random weights"),
         Variant("inherited weights", {"student": {"architecture": setting.related, "initialize": "teacher"}}),
         Variant("pruned teacher", {"student": {"prune": {"macs": 0.325}}, "training.optimizer.learning_rate": 0.02}),
     ]
-    return Experiment("students", base(setting), variants, min(setting.seeds, 3), reference="random weights")
+    spec = base(setting)
+    spec["student"] = setting.related
+    spec["training"]["epochs"] = max(setting.training["epochs"] // 2, 1)
+    return Experiment("students", spec, variants, min(setting.seeds, 3), reference="random weights")

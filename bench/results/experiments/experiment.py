@@ -14,6 +14,16 @@ Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class StudySetting:
+    """The students, limits and lengths of a study."""
+
+    students: Sequence[str]
+    limits: Mapping[str, float]
+    epochs: int
+    seeds: int
+
+
+@dataclass(frozen=True)
 class Setting:
     """The data, teacher, student and lengths that the experiments use.
 
@@ -31,6 +41,7 @@ class Setting:
     seeds: int
     factors: Sequence[float]
     methods: Sequence[str]
+    study: StudySetting
     unlabelled: Path | None = None
     photographs: Path | None = None
     photograph_teacher: Path | None = None

@@ -21,7 +21,7 @@ def base(setting: Setting) -> dict[str, Any]:
         "teacher": dict(setting.teacher),
         "student": setting.student,
         "dataset": setting.data.as_uri(),
-        "method": "wttm",
+        "method": {"kind": "wttm", "beta": MAIN_WEIGHTS["wttm"][1]},
         "exports": [],
         "training": {**setting.training, "threads": 1},
     }

@@ -1,30 +1,30 @@
 """The same distillation by other libraries, and the cost of equal accuracy."""
 
-from collections.abc import Sequence
+from importlib.util import find_spec
 
-from bench.results.experiments.experiment import Experiment, Setting, Variant
+from bench.results.experiments.experiment import Contender, Experiment, Setting, Variant
 from bench.results.experiments.methods import base
-
-_LENGTHS = (0.7, 0.5)
-"""Shorter runs of ours, as shares of the epochs."""
 
 
 def peers(setting: Setting) -> Experiment:
-    """KD with its default weights by every contender. Ours runs with an empty store, with a full store and shorter."""
-    kd = {"method": {"kind": "kd"}}
-    wttm = {"method": {"kind": "wttm"}}
+    """KD with its default weights by every contender, in fewer epochs because the others run the teacher at every step.
+
+    Ours runs with an empty store, with a full one, and shorter with a student that starts with the teacher's weights.
+    """
+    epochs = max(setting.training["epochs"] * 2 // 5, 1)
+    short = {**setting.training, "epochs": epochs}
+    inherited = {
+        "student": {"architecture": setting.student, "initialize": "teacher"},
+        "training.epochs": max(epochs // 2, 1),
+    }
+    contenders: list[Contender] = ["timm", "torchdistill"]
     variants = [
-        Variant("plain loop", kd, contender="plain"),
-        Variant("timm", kd, contender="timm"),
-        Variant("torchdistill", kd, contender="torchdistill"),
-        Variant("kd, first job", kd, cold=True),
-        Variant("kd, later jobs", kd),
-        Variant("wttm, first job", wttm, cold=True),
-        *(Variant(f"wttm, {epochs} epochs", {**wttm, "training.epochs": epochs}) for epochs in _shorter(setting)),
+        Variant("plain loop", contender="plain"),
+        # `make results` installs torchdistill, which is not in the environment.
+        *(Variant(name, contender=name) for name in contenders if find_spec(name) is not None),
+        Variant("ours, first job", cold=True),
+        Variant("ours, later jobs"),
+        Variant(f"ours, inherited weights, {inherited['training.epochs']} epochs, first job", inherited, cold=True),
     ]
-    return Experiment("peers", base(setting), variants, setting.seeds, reference="plain loop")
-
-
-def _shorter(setting: Setting) -> Sequence[int]:
-    lengths = (round(setting.training["epochs"] * share) for share in _LENGTHS)
-    return [epochs for epochs in dict.fromkeys(lengths) if 0 < epochs < setting.training["epochs"]]
+    spec = {**base(setting), "method": {"kind": "kd"}, "training": {**short, "threads": 1}}
+    return Experiment("peers", spec, variants, setting.seeds, reference="plain loop")

@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+from bench.results.page.exhaustive import exhaustive_section
 from bench.results.page.published import not_reproduced
 from bench.results.page.sections import SECTIONS, section
+from bench.results.page.study import study_section
 
 RESULTS = Path(__file__).resolve().parents[3] / "docs" / "results"
 
@@ -28,6 +30,7 @@ def page(results: Path = RESULTS) -> str:
         path = results / f"{name}.json"
         if path.exists():
             parts.append(section(name, json.loads(path.read_text(encoding="utf-8"))))
+    parts += [study_section(results / "study.json"), exhaustive_section(results / "exhaustive.json")]
     parts += [path.read_text(encoding="utf-8") for path in sorted(results.glob("*.md"))]
     parts.append(not_reproduced())
     return "".join(parts)

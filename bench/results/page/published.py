@@ -1,8 +1,8 @@
 """The paper's results that have not been reproduced."""
 
-import textwrap
 from collections import defaultdict
 
+from bench.results.page.text import wrapped
 from ttm_core.spec import recipes
 
 _TEXT = """\
@@ -25,8 +25,4 @@ def not_reproduced() -> str:
     for pair, names in methods.items():
         by_methods[tuple(names)].append(f"`{pair}`")
     lines = (f"- {', '.join(names)}: {', '.join(pairs)}" for names, pairs in by_methods.items())
-    return _TEXT.format(count=len(recipes.names())) + "".join(f"{_item(line)}\n" for line in lines)
-
-
-def _item(line: str) -> str:
-    return textwrap.fill(line, 120, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return _TEXT.format(count=len(recipes.names())) + "".join(wrapped(line, indent="  ") for line in lines)

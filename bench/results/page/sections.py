@@ -1,14 +1,12 @@
 """The sections of the page that are tables of accuracies, in their order."""
 
-import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.results.page.sentences import comparisons, origin
-from bench.results.page.tables import accuracies, costs
-
-_WIDTH = 120
+from bench.results.page.sentences import comparisons, edges, origin
+from bench.results.page.tables import accuracies, costs, tuning
+from bench.results.page.text import wrapped
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ SECTIONS: dict[str, Section] = {
     "methods": Section(
         "Methods with a published teacher",
         """\
-{student} on {train_images:,} photographs of {data} (500 more are the validation split), {epochs} epochs, batch
+`{student}` on {train_images:,} photographs of {data} (500 more are the validation split), {epochs} epochs, batch
 {batch_size}, SGD with a learning rate of {learning_rate:g}. The teacher is a published ResNet-56 with {teacher} on the
 {test_images:,} test photographs. It has seen the training photographs, with labels, but not the test photographs; a
 teacher that has not seen the student's images may help more or less. Validation accuracy of the first seed chose the
@@ -38,20 +36,20 @@ runs read the teacher's logits of the same views.""",
         """\
 The same photographs, teacher, student, batch, schedule and seeds, {epochs} epochs unless stated, with KD at its default
 weights. The other libraries run in float32 with the teacher at every step, on images as tensors in memory. *First job*
-starts with an empty store of teacher logits, *later jobs* read them. CPU-seconds are of whole processes: start,
-training, validation after every epoch, and the test.""",
+starts with an empty store of teacher logits, *later jobs* read them; ours uses bfloat16, the default on this CPU.
+CPU-seconds are of whole processes: start, training, validation after every epoch, and the test.""",
         costs=True,
     ),
     "capabilities": Section(
         "What each option is worth",
         """\
-{student}, {epochs} epochs, wttm with its default weights; otherwise as above. One option is changed at a time.""",
+`{student}`, {epochs} epochs, wttm with its default weights; otherwise as above. One option is changed at a time.""",
         costs=True,
     ),
     "students": Section(
         "Students with the teacher's weights",
         """\
-{student}, {epochs} epochs, wttm with its default weights; otherwise as above. The pruned teacher keeps 32.5 % of its
+`{student}`, {epochs} epochs, wttm with its default weights; otherwise as above. The pruned teacher keeps 32.5 % of its
 multiply-accumulates, which is what `cifar/resnet20` has, and trains with a learning rate of 0.02. Because the teacher
 has seen the training photographs, a student with its weights has seen them, too.""",
     ),
@@ -68,24 +66,22 @@ teacher's accuracy is optimistic.""",
 def section(name: str, record: Mapping[str, Any]) -> str:
     """Heading, text, table, what the table shows, and how it was made."""
     about = SECTIONS[name]
-    parts = [f"## {about.title}\n", _wrapped(about.before.format_map(_facts(record))), accuracies(record)]
+    parts = [f"## {about.title}\n", wrapped(about.before.format_map(_facts(record))), accuracies(record)]
     if about.costs:
         parts.append(costs(record))
-    parts += [_wrapped(f"{comparisons(record)} {about.after}"), origin(record)]
+    if tried := tuning(record):
+        parts += [wrapped(f"The values that were tried, one run each (seed 0). {edges(record)}"), tried]
+    parts += [wrapped(f"{comparisons(record)} {about.after}"), origin(record)]
     return "\n".join(part if part.endswith("\n") else f"{part}\n" for part in parts) + "\n"
 
 
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, _WIDTH, break_long_words=False, break_on_hyphens=False) + "\n"
-
-
 def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
-    training, runs = record["base"]["training"], record["runs"]
+    training, runs, student = record["base"]["training"], record["runs"], record["base"]["student"]
     teachers = [run["teacher"] for run in runs if run["teacher"] is not None]
     return {
         "data": record["data"],
-        "student": f"`{record['base']['student']}`",
-        "image_size": record["base"].get("image_size"),
+        "student": student if isinstance(student, str) else student["architecture"],
+        "image_size": None if isinstance(student, str) else student["image_size"],
         "epochs": training["epochs"],
         "batch_size": training["batch_size"],
         "learning_rate": training["optimizer"]["learning_rate"],

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.results.choice import final_runs
+from bench.results.choice import chosen, final_runs
 from bench.results.page.intervals import difference
 from bench.results.page.tables import points
 
@@ -12,7 +12,10 @@ def comparisons(record: Mapping[str, Any]) -> str:
     """What the differences to the reference show: which variants are better, worse, and not shown to differ."""
     reference = record["reference"]
     base = final_runs(reference, record["runs"])
-    better, worse, equal, single = [], [], [], []
+    better: list[str] = []
+    worse: list[str] = []
+    equal: list[str] = []
+    single: list[str] = []
     for variant in record["variants"]:
         found = difference(final_runs(variant, record["runs"]), base)
         if variant == reference or found is None:
@@ -30,6 +33,16 @@ def comparisons(record: Mapping[str, Any]) -> str:
         f"One run each, which shows no difference: {_listed(single)}." if single else "",
     ]
     return " ".join(filter(None, parts)) or f"Nothing was compared with {reference}."
+
+
+def edges(record: Mapping[str, Any]) -> str:
+    """Which tuned variants are best at an end of what was tried; empty without any."""
+    found = []
+    for variant in record["variants"]:
+        runs = [run for run in record["runs"] if run["variant"] == variant and run["seed"] == 0 and run["values"]]
+        if len(runs) > 1 and chosen(variant, runs) in (runs[0]["values"], runs[-1]["values"]):
+            found.append(variant)
+    return f"The best value is at an end of what was tried for {_listed(found)}." if found else ""
 
 
 def origin(record: Mapping[str, Any]) -> str:

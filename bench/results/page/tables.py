@@ -35,6 +35,26 @@ def accuracies(record: Record) -> str:
     return "\n".join(lines) + "\n"
 
 
+def tuning(record: Record) -> str:
+    """A row per tuned variant: validation and test accuracy of the first seed for each value; empty without any."""
+    lines = []
+    for variant in record["variants"]:
+        tried = [run for run in record["runs"] if run["variant"] == variant and run["seed"] == 0 and run["values"]]
+        cells = [
+            f"{', '.join(f'{value:g}' for value in run['values'].values())}: "
+            f"{100 * run['validation']:.1f} / {100 * run['test']:.2f}"
+            for run in tried
+        ]
+        if cells:
+            fields = ", ".join(path.rpartition(".")[2] for path in tried[0]["values"])
+            lines.append(f"| {variant} | {fields} | {' | '.join(cells)} |")
+    if not lines:
+        return ""
+    columns = lines[0].count("|") - 3
+    head = "| | field |" + " value: validation / test |" * columns
+    return "\n".join([head, "|---" * (columns + 2) + "|", *lines]) + "\n"
+
+
 def costs(record: Record) -> str:
     """A row per variant: CPU-seconds as a share of the reference's, over equal seeds."""
     reference = record["reference"]
