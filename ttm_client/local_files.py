@@ -13,7 +13,7 @@ _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
 
 def local_paths(spec: Mapping[str, Any]) -> Iterator[str]:
-    """Yields the local paths in a spec's teachers, dataset and student checkpoint. URIs and names are not paths."""
+    """Yields the local paths in a spec's teachers, data and student checkpoint. URIs and names are not paths."""
     found: list[str] = []
     replace_paths(spec, lambda text: found.append(text) or text)  # type: ignore[func-returns-value]
     yield from dict.fromkeys(found)
@@ -33,6 +33,9 @@ def replace_paths(spec: Mapping[str, Any], uri_of: Callable[[str], str]) -> Spec
     for part, field in (("teacher", "checkpoint"), ("dataset", "uri")):
         if part in spec:
             replaced[part] = replace(spec[part], field)
+    dataset = replaced.get("dataset")
+    if isinstance(dataset, Mapping) and isinstance(dataset.get("unlabelled"), list):
+        replaced["dataset"] = {**dataset, "unlabelled": [replace(each, "uri") for each in dataset["unlabelled"]]}
     if isinstance(spec.get("student"), Mapping):
         replaced["student"] = replace(spec["student"], "checkpoint")
     if isinstance(spec.get("teachers"), list):

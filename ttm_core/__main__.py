@@ -117,6 +117,7 @@ def _run(workdir: Path, events_fd: int) -> int:
     given = run["inputs"]
     inputs = Inputs(
         dataset=Path(given["dataset"]),
+        unlabelled=[Path(path) for path in given.get("unlabelled", [])],
         teachers=[None if path is None else Path(path) for path in given["teachers"]],
         student=Path(given["student"]) if given.get("student") else None,
         data_cache=Path(given["data_cache"]) if given.get("data_cache") else None,

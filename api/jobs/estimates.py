@@ -47,6 +47,8 @@ def _is_similar(job: Job, request: JobRequest) -> bool:
         and job.method == request.method.kind
         and all(spec.get(name) == part for name, part in models.items())
         and spec["training"]["batch_size"] == request.training.batch_size
+        and spec["training"].get("unlabelled_ratio") == request.training.unlabelled_ratio
+        and spec["dataset"].get("unlabelled", []) == request.dataset.unlabelled
     )
 
 

@@ -12,7 +12,7 @@ from api.http.problems import FieldError, FieldErrors
 from api.jobs.estimates import estimate
 from api.jobs.schemas import Dryrun, JobRequest, ModelSize
 from api.receiving.inspection import Inspector, UploadedFile
-from api.registry.addresses import DATASET_URIS, MODEL_URIS, Fault, check_uri
+from api.registry.addresses import MODEL_URIS, Fault, check_uri, dataset_faults
 from api.registry.resolution import Resolved
 from ttm_core.checkpoints.schema import NORMALIZATION_HINT, Inspection, InspectionRequest, OnnxClassifier
 from ttm_core.spec import catalogue
@@ -128,7 +128,7 @@ def _faults(session: Session, settings: Settings, spec: DistillSpec) -> Iterator
     yield from text_faults(spec.model_dump(mode="json"), ())
     if spec.student.architecture is not None:
         yield from architecture_fault(spec.student.architecture, "/student/architecture")
-    yield from check_uri(session, settings, spec.dataset.uri, "/dataset/uri", DATASET_URIS)
+    yield from dataset_faults(session, settings, spec.dataset)
     for index, teacher in enumerate(spec.all_teachers):
         at = "/teacher" if spec.teacher is not None else f"/teachers/{index}"
         if teacher.architecture is not None:

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from api.http.errors import InputNotFound
 from api.http.problems import FieldError
 from ttm_core.spec import catalogue
+from ttm_core.spec.dataset import DatasetSpec
 from ttm_jobs.errors import JobNotFinished, NotFound, ServiceError, UploadNotComplete, UriNotAllowed
 from ttm_jobs.models import UploadState
 from ttm_jobs.repositories import uploads
@@ -47,6 +48,13 @@ def check_uri(
         # 404 refers to the request's path, so a missing target of a URI in the body is 422.
         fault = InputNotFound(error.message) if isinstance(error, NotFound) else error
         yield fault, FieldError(pointer=pointer, detail=error.message)
+
+
+def dataset_faults(session: Session, settings: Settings, dataset: DatasetSpec) -> Iterator[Fault]:
+    """The errors of a dataset's URIs."""
+    yield from check_uri(session, settings, dataset.uri, "/dataset/uri", DATASET_URIS)
+    for index, uri in enumerate(dataset.unlabelled):
+        yield from check_uri(session, settings, uri, f"/dataset/unlabelled/{index}", DATASET_URIS)
 
 
 def _check_target(session: Session, settings: Settings, uri: Uri) -> None:

@@ -4,20 +4,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from api.http.pagination import Page, decode_cursor, encode_cursor
 from api.http.problems import FieldErrors
-from api.registry.addresses import DATASET_URIS, MODEL_URIS, check_uri
+from api.registry.addresses import MODEL_URIS, check_uri, dataset_faults
 from api.registry.references import format_reference
 from api.registry.schemas import DatasetOut, DatasetPage, DatasetRequest, TeacherOut, TeacherPage, TeacherRequest
+from ttm_core.spec.dataset import DatasetSpec
+from ttm_core.spec.job import TeacherSpec
 from ttm_jobs.errors import DatasetNotFound, NotFound, TeacherNotFound
 from ttm_jobs.models import RegistryEntry
 from ttm_jobs.models.registry_entry import Kind
 from ttm_jobs.repositories import registry
 from ttm_jobs.settings import Settings
-from ttm_jobs.uris import Uri
 
 Request = TeacherRequest | DatasetRequest
 Entry = TeacherOut | DatasetOut
@@ -33,19 +33,22 @@ class Registry:
     entry: type[Entry]
     page: type[EntryPage]
     not_found: type[NotFound]
-    uri_field: str
-    uris: tuple[type[Uri], ...]
 
 
-TEACHERS = Registry("teacher", TeacherRequest, TeacherOut, TeacherPage, TeacherNotFound, "checkpoint", MODEL_URIS)
-DATASETS = Registry("dataset", DatasetRequest, DatasetOut, DatasetPage, DatasetNotFound, "uri", DATASET_URIS)
+TEACHERS = Registry("teacher", TeacherRequest, TeacherOut, TeacherPage, TeacherNotFound)
+DATASETS = Registry("dataset", DatasetRequest, DatasetOut, DatasetPage, DatasetNotFound)
 
 
 def add(of: Registry, session: Session, settings: Settings, request: Request) -> Entry:
-    """Adds a version. Raises FieldErrors if jobs cannot use its URI."""
-    part: BaseModel = getattr(request, of.kind)
-    uri = getattr(part, of.uri_field)
-    if faults := list(check_uri(session, settings, uri, f"/{of.kind}/{of.uri_field}", of.uris)):
+    """Adds a version. Raises FieldErrors if jobs cannot use its URIs."""
+    part: TeacherSpec | DatasetSpec
+    if isinstance(request, TeacherRequest):
+        part = request.teacher
+        faults = list(check_uri(session, settings, part.checkpoint, "/teacher/checkpoint", MODEL_URIS))
+    else:
+        part = request.dataset
+        faults = list(dataset_faults(session, settings, part))
+    if faults:
         raise FieldErrors(*faults)
     spec = part.model_dump(mode="json", exclude_unset=True)
     return _view(of, registry.add(session, of.kind, request.name, spec, description=request.description))

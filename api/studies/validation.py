@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from api.http.problems import FieldErrors
 from api.jobs.validation import architecture_fault, deadline_fault, queue_fault, text_faults
-from api.registry.addresses import DATASET_URIS, MODEL_URIS, Fault, check_uri
+from api.registry.addresses import MODEL_URIS, Fault, check_uri, dataset_faults
 from api.registry.resolution import resolve
 from api.studies.creation import label
 from api.studies.schemas import PlannedCandidate, StudyDryrun, StudyRequest
@@ -62,7 +62,7 @@ def _planned(candidate: CandidateSpec) -> PlannedCandidate:
 
 def _faults(session: Session, settings: Settings, spec: StudySpec) -> Iterator[Fault]:
     yield from text_faults(spec.model_dump(mode="json"), ())
-    yield from check_uri(session, settings, spec.dataset.uri, "/dataset/uri", DATASET_URIS)
+    yield from dataset_faults(session, settings, spec.dataset)
     if spec.teacher.architecture is not None:
         yield from architecture_fault(spec.teacher.architecture, "/teacher/architecture")
     yield from check_uri(session, settings, spec.teacher.checkpoint, "/teacher/checkpoint", MODEL_URIS)

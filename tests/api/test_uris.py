@@ -130,6 +130,26 @@ def test_unknown_uploads_and_jobs_are_refused(shared_client: TestClient, roots: 
     assert refusal(shared_client, dataset=f"job:{missing}")[:2] == (422, "uri_not_allowed")
 
 
+def test_unlabelled_images_follow_the_rules_of_the_dataset(shared_client: TestClient, roots: Path) -> None:
+    pets = (roots / "pets").as_uri()
+    body = {"student": "resnet18", "method": "kd", "teacher": "timm:resnet50.a1_in1k"}
+    given = {"uri": roots.as_uri(), "unlabelled": [pets]}
+    created = shared_client.post("/jobs", json={**body, "dataset": given})
+    assert created.status_code == 201
+    assert created.json()["spec"]["dataset"]["unlabelled"] == [pets]
+    for uri in ("file:///etc/passwd", f"job:{new_id()}", "timm:resnet18", "https://example.org/x"):
+        wrong = {**given, "unlabelled": [pets, uri]}
+        found = refusal(shared_client, **{**body, "dataset": wrong})
+        assert found[:3] == (422, "uri_not_allowed", ["/dataset/unlabelled/1"])
+        entry = shared_client.post("/datasets", json={"name": "pets", "dataset": wrong}).json()
+        assert [error["pointer"] for error in entry["errors"]] == ["/dataset/unlabelled/1"]
+        study = {"teacher": body["teacher"], "dataset": wrong, "limits": {"retention": 0.9}}
+        problem = shared_client.post("/studies", json=study).json()
+        assert [error["pointer"] for error in problem["errors"]] == ["/dataset/unlabelled/1"]
+    same = refusal(shared_client, **{**body, "dataset": {"uri": pets, "unlabelled": [pets]}})
+    assert same[:3] == (422, "invalid_request", ["/dataset/unlabelled"])
+
+
 def test_only_allowed_origins_and_buckets_are_accepted(sqlite_settings: Settings, roots: Path) -> None:
     allowed = {"allowed_origins": ("https://data.example.org",), "allowed_buckets": ("pets",)}
     student = {"student": "resnet18", "method": "ce"}

@@ -50,11 +50,11 @@ def test_local_paths_become_file_uris(tmp_path: Path) -> None:
     spec = {
         "teachers": [str(tmp_path / "a b.pt"), {"checkpoint": "job:1", "weight": 2}],
         "student": {"architecture": "resnet18", "checkpoint": "https://host/x.pt"},
-        "dataset": {"uri": str(tmp_path), "format": "idx"},
+        "dataset": {"uri": str(tmp_path), "format": "idx", "unlabelled": [str(tmp_path / "b"), "upload:1"]},
     }
     assert with_file_uris(spec) == {
         "teachers": [(tmp_path / "a b.pt").as_uri(), {"checkpoint": "job:1", "weight": 2}],
         "student": {"architecture": "resnet18", "checkpoint": "https://host/x.pt"},
-        "dataset": {"uri": tmp_path.as_uri(), "format": "idx"},
+        "dataset": {"uri": tmp_path.as_uri(), "format": "idx", "unlabelled": [(tmp_path / "b").as_uri(), "upload:1"]},
     }
     assert with_file_uris({"student": "resnet18", "teacher": "s3://b/k"})["teacher"] == "s3://b/k"

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from ttm_core.spec.dataset import DatasetSpec
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.models import Job
 from ttm_jobs.repositories.jobs import crud, leases
@@ -31,7 +32,7 @@ def create_job(session: Session, **fields: Any) -> Job:
             "spec": body,
             "name": body["name"],
             "student": "cifar/resnet20",
-            "dataset": body["dataset"],
+            "dataset": DatasetSpec.model_validate(body["dataset"]).uri,
             "method": "ce",
             **fields,
         },

@@ -49,7 +49,7 @@ def digits_folder(folder: Path, *, classes: int = 3, each: int = 8, size: int = 
     return folder
 
 
-def spec(dataset: Path, teacher: Path | dict[str, Any] | None = None, **fields: Any) -> DistillSpec:
+def spec(dataset: Path, /, teacher: Path | dict[str, Any] | None = None, **fields: Any) -> DistillSpec:
     """A run of one second: the smallest student, two epochs, one thread, no exports; the teacher may be untrained."""
     training = {"epochs": 2, "batch_size": 32, "threads": 1, **fields.pop("training", {})}
     document: dict[str, Any] = {

@@ -45,6 +45,7 @@ def trainer_of(workdir: Path, job_spec: DistillSpec) -> Trainer:
     workdir.mkdir()
     inputs = {
         "dataset": job_spec.dataset.uri.removeprefix("file://"),
+        "unlabelled": [uri.removeprefix("file://") for uri in job_spec.dataset.unlabelled],
         "teachers": [each.checkpoint.removeprefix("file://") for each in job_spec.all_teachers],
     }
     (workdir / "run.json").write_text(json.dumps({"spec": job_spec.model_dump(mode="json"), "inputs": inputs}))
@@ -89,9 +90,12 @@ def losses(items: list[Any]) -> list[tuple[int, dict[str, float]]]:
 
 
 def test_one_and_two_devices_have_the_same_losses(tmp_path: Path, teacher: Path) -> None:
-    """Uses a student without batch norm, because batch norm sees only the images of its own device."""
+    """Uses a student without batch norm, because batch norm sees only the images of its own device. Half of the images
+    have no label, so that parts of a batch have different numbers of labels."""
     torch_vit = {"architecture": "test_vit", "image_size": 32}
-    folder = digits_folder(tmp_path / "digits", classes=10, each=9, size=32, mode="L")
+    folder = digits_folder(tmp_path / "digits", classes=10, each=5, size=32, mode="L")
+    more = digits_folder(tmp_path / "more", classes=10, each=4, size=32, mode="L")
+    dataset = {"uri": folder.as_uri(), "unlabelled": [more.as_uri()]}
     training = {
         "batch_size": 15,
         "epochs": 3,
@@ -103,7 +107,7 @@ def test_one_and_two_devices_have_the_same_losses(tmp_path: Path, teacher: Path)
     losses_by_devices = []
     for devices in (1, 2):
         workdir = tmp_path / str(devices)
-        job_spec = spec(folder, teacher, student=torch_vit, training={**training, "devices": devices})
+        job_spec = spec(folder, teacher, dataset=dataset, student=torch_vit, training={**training, "devices": devices})
         items = finished(trainer_of(workdir, job_spec), workdir)
         assert next(item for item in items if isinstance(item, Resolved)).total_steps == 18
         assert items[-2].result.teacher_forwards in range(250, 271), "some of the 162 views are identical"

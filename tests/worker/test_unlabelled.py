@@ -2,6 +2,7 @@
 
 import json
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -29,10 +30,14 @@ def test_unlabelled_job_succeeds_and_reports_its_evaluation_basis(make_rig: Make
     images.mkdir()
     for number, pixels in enumerate(sample(16)[0]):
         (images / f"{number:02}.png").write_bytes(png(pixels))
+    more = tmp_path / "data/more.zip"
+    with zipfile.ZipFile(more, "w") as archive:
+        for number, pixels in enumerate(sample(8, start=8)[0]):
+            archive.writestr(f"2020/{number}.png", png(pixels))
     teacher = tmp_path / "data/teacher.safetensors"
     save_file(create_model("mini/resnet8_025", num_classes=3).state_dict(), teacher)
     body = spec(
-        dataset=images.as_uri(),
+        dataset={"uri": images.as_uri(), "unlabelled": [more.as_uri()]},
         student="mini/resnet8_025",
         teacher={"checkpoint": teacher.as_uri(), "architecture": "mini/resnet8_025"},
         method={"kind": "wttm", "ce_weight": 0},
@@ -48,4 +53,5 @@ def test_unlabelled_job_succeeds_and_reports_its_evaluation_basis(make_rig: Make
     assert job.latest["validation/agreement"] == job.result["student_validation"]["top1"]
     with read_scope(rig.engine) as session:
         report = json.loads(rig.read(artifacts.get(session, job_id, "report.json").key))
+    assert report["run"]["unlabelled_images"] == report["run"]["train_images"] == 15 + 8 - 1
     assert [entry["name"] for entry in report["validation"]["classes"]] == ["0", "1", "2"]

@@ -33,7 +33,7 @@ def read_dataset(spec: DatasetSpec, path: Path, cache: DataCache, pool: ThreadPo
     """
     if not path.exists():
         raise BadDataset(f"The dataset {spec.uri} does not exist.")
-    dataset = _read(spec.format, spec.max_unreadable, _root(path, spec.format, cache), cache, pool)
+    dataset = read_root(spec.format, spec.max_unreadable, find_root(path, spec.format, cache), cache, pool)
     check(dataset)
     if dataset.validation is None:
         train, validation = hold_out(dataset.train, spec.validation.share, spec.validation.seed)
@@ -41,7 +41,8 @@ def read_dataset(spec: DatasetSpec, path: Path, cache: DataCache, pool: ThreadPo
     return dataset
 
 
-def _root(path: Path, name: FormatName, cache: DataCache) -> Path:
+def find_root(path: Path, name: FormatName, cache: DataCache) -> Path:
+    """The folder or shard that holds the files of a dataset; unpacks archives into the cache."""
     if path.is_dir():
         return layout.root(path)
     if webdataset.is_shard(path) or (name == "webdataset" and webdataset.opens_with_image(path)):
@@ -64,13 +65,16 @@ def _unpack(archive: Path, target: Path) -> None:
     )
 
 
-def _read(name: FormatName, max_unreadable: float, root: Path, cache: DataCache, pool: ThreadPoolExecutor) -> Dataset:
+def read_root(
+    name: FormatName, max_unreadable: float, root: Path, cache: DataCache, pool: ThreadPoolExecutor
+) -> Dataset:
+    """Reads the files of a dataset without checking them or holding images out. Raises BadDataset."""
     if root.is_file() and name not in ("auto", "webdataset"):
         raise BadDataset(f"The dataset is a single WebDataset shard, but dataset.format is {name}.")
     match name:
         case "auto":
             detected: FormatName = "webdataset" if root.is_file() else detect(root)
-            return _read(detected, max_unreadable, root, cache, pool)
+            return read_root(detected, max_unreadable, root, cache, pool)
         case "image_folder":
             return image_folder.read(root, max_unreadable=max_unreadable, pool=pool)
         case "idx":

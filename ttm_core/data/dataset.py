@@ -21,7 +21,7 @@ class Split:
     """A split of n images: `indices` into the dataset's `images`, and their labels."""
 
     images: Images
-    labels: torch.Tensor  # int64 [N], of all `images`; all NO_LABEL if there are no labels
+    labels: torch.Tensor  # int64 [N], of all `images`; NO_LABEL for images without a label
     indices: NDArray[np.int64]
     against: Reference = "labels"  # the origin of `labels`
 
@@ -30,7 +30,23 @@ class Split:
 
     @cached_property
     def labelled(self) -> bool:
+        """Whether any image has a label."""
         return bool((self.labels != NO_LABEL).any())
+
+    @cached_property
+    def with_label(self) -> "Split":
+        """The images that have a label."""
+        return replace(self, indices=self.indices[self._has_label])
+
+    @cached_property
+    def without_label(self) -> "Split":
+        """The images that have no label."""
+        return replace(self, indices=self.indices[~self._has_label])
+
+    @property
+    def _has_label(self) -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = (self.labels != NO_LABEL).numpy()[self.indices]
+        return found
 
 
 @dataclass(frozen=True)
@@ -48,6 +64,7 @@ class Dataset:
     train: Split
     validation: Split | None
     test: Split | None
+    unlabelled: Split | None  # further training images, without labels
     class_names: list[str]  # empty if no split has labels; the teacher then defines the classes
     image_size: int | None  # side in pixels if all images are squares of one size, else None
     unreadable: list[Unreadable]
@@ -98,11 +115,17 @@ def check(dataset: Dataset) -> None:
     if dataset.class_names:
         _check_classes(dataset.num_classes, "dataset")
         _check_names(dataset.class_names)
-    for name, split in (("training", dataset.train), ("validation", dataset.validation), ("test", dataset.test)):
+    for name, split in (
+        ("training", dataset.train),
+        ("validation", dataset.validation),
+        ("test", dataset.test),
+        ("unlabelled", dataset.unlabelled),
+    ):
         if split is None:
             continue
         if len(split) == 0:
-            raise BadDataset(f"The {name} split has no images.")
+            hint = " Remove it, or add images." if split is dataset.unlabelled else ""
+            raise BadDataset(f"The {name} split has no images.{hint}")
         if not split.labelled:
             continue
         low, high = int(split.labels.min()), int(split.labels.max())

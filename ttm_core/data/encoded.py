@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ttm_core.data.dataset import Dataset, Split, Unreadable, full_split
 from ttm_core.data.decoding import Source, decode, is_gray, opened
-from ttm_core.data.formats.layout import SplitName
+from ttm_core.data.formats.layout import NO_LABEL, SplitName
 from ttm_core.data.images import EncodedImages, Sources, map_ordered
 from ttm_core.errors import BadDataset
 
@@ -83,26 +83,27 @@ def build_dataset(
     """
     unreadable: list[Unreadable] = []
     kept: dict[SplitName, NDArray[np.int64]] = {}
-    readable, all_gray = 0, True
+    all_gray = True
     sizes: set[tuple[int, int]] = set()
     for name, split in found.items():
         decodable = array("q")
         for index, result in enumerate(map_ordered(pool, partial(_inspect, split.sources), len(split.sources))):
             if isinstance(result, _Header):
                 decodable.append(index)
+                if name == "unlabelled":
+                    continue  # the labelled images determine size and channels
                 all_gray = all_gray and result.gray
                 if len(sizes) < 2:
                     sizes.add((result.width, result.height))
             else:
                 unreadable.append(Unreadable(split.names[index], result))
-        readable += len(decodable)
         kept[name] = np.array(decodable, dtype=np.int64)
-    total = readable + len(unreadable)
+    total = sum(len(split.sources) for split in found.values())
     if total and len(unreadable) > max_unreadable * total:
         listed = "; ".join(f"{bad.name}: {bad.reason}" for bad in unreadable[:5])
         raise BadDataset(f"{len(unreadable)} of {total} images cannot be read: {listed}")
 
-    channels = 1 if readable and all_gray else 3
+    channels = 1 if sizes and all_gray else 3
     width, height = sizes.pop() if len(sizes) == 1 else (0, 1)
 
     def build_split(name: SplitName) -> Split | None:
@@ -110,7 +111,8 @@ def build_dataset(
             return None
         split, rows = found[name], kept[name]
         images = EncodedImages(_Readable(split.sources, rows), channels, pool)
-        return full_split(images, torch.from_numpy(split.labels[rows]))
+        labels = split.labels[rows]
+        return full_split(images, torch.from_numpy(np.full_like(labels, NO_LABEL) if name == "unlabelled" else labels))
 
     train = build_split("train")
     assert train is not None, "readers reject datasets without training images"
@@ -118,6 +120,7 @@ def build_dataset(
         train=train,
         validation=build_split("validation"),
         test=build_split("test"),
+        unlabelled=build_split("unlabelled"),
         class_names=class_names,
         image_size=width if width == height else None,
         unreadable=unreadable,
@@ -126,7 +129,7 @@ def build_dataset(
 
 def class_numbers(found: Mapping[SplitName, EncodedSplit]) -> list[str]:
     """Class names "0", "1", ... for a format with numbered classes. Raises BadDataset for a label out of range."""
-    highest = max(int(split.labels.max(initial=-1)) for split in found.values())
+    highest = max(int(split.labels.max(initial=-1)) for name, split in found.items() if name != "unlabelled")
     if highest >= MAX_CLASSES:
         raise BadDataset(
             f"Label {highest} is out of range: labels must be 0..K-1, with at most {MAX_CLASSES:,} classes."

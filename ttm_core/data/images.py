@@ -1,9 +1,9 @@
 """Random access to decoded images: arrays in memory, or files decoded on access."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol, TypeVar
 
@@ -161,6 +161,64 @@ class Selection:
 
     def fingerprint(self) -> str:
         return hashlib.sha256(self.images.fingerprint().encode() + self.indices.tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Concatenation:
+    """The images of several sources with equal channels, numbered in their order."""
+
+    parts: Sequence[Images]
+
+    @property
+    def channels(self) -> int:
+        return self.parts[0].channels
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def center_squares(self, indices: NDArray[np.int64], size: int) -> torch.Tensor:
+        return self._gather(indices, size, lambda images, own, _: images.center_squares(own, size))
+
+    def crops(self, indices: NDArray[np.int64], boxes: Boxes, size: int) -> torch.Tensor:
+        def crop(images: Images, own: NDArray[np.int64], positions: NDArray[np.int64]) -> torch.Tensor:
+            return images.crops(own, lambda i, width, height: boxes(int(positions[i]), width, height), size)
+
+        return self._gather(indices, size, crop)
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256("".join(images.fingerprint() for images in self.parts).encode()).hexdigest()
+
+    def _gather(
+        self,
+        indices: NDArray[np.int64],
+        size: int,
+        load: Callable[[Images, NDArray[np.int64], NDArray[np.int64]], torch.Tensor],
+    ) -> torch.Tensor:
+        """Loads each part's images with `load` (images, indices in the part, positions in the batch)."""
+        out = torch.empty((len(indices), self.channels, size, size), dtype=torch.uint8)
+        first = 0
+        for images in self.parts:
+            positions = np.flatnonzero((indices >= first) & (indices < first + len(images)))
+            if len(positions):
+                out[torch.from_numpy(positions)] = load(images, indices[positions] - first, positions)
+            first += len(images)
+        return out
+
+
+def with_channels(images: Images, channels: int) -> Images:
+    """The same images as gray (one channel) or RGB (three)."""
+    if images.channels == channels:
+        return images
+    match images:
+        case EncodedImages():
+            return replace(images, channels=channels)
+        case ArrayImages() if channels == 3:
+            return ArrayImages(images.pixels.expand(-1, 3, -1, -1).contiguous())
+        case ArrayImages():
+            mode = "L" if channels == 1 else "RGB"
+            return ArrayImages(torch.stack([_to_tensor(_to_image(x).convert(mode), channels) for x in images.pixels]))
+        case _:
+            raise TypeError(f"{type(images).__name__} cannot change its channels")
 
 
 def in_memory(images: Images, size: int) -> ArrayImages:

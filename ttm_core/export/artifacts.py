@@ -142,6 +142,7 @@ def _report(training: TrainingResult, path: Path, on_event: Callable[[Event], No
             best_epoch=result.best_epoch,
             steps=result.steps,
             train_images=len(dataset.train),
+            unlabelled_images=len(dataset.train.without_label),
             seconds=result.train_seconds,
             training_seconds=result.training_seconds,
             estimate=training.estimate,

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ttm_core import losses
+from ttm_core.data.batches import labelled_share
 from ttm_core.data.dataset import Split
+from ttm_core.data.formats.layout import NO_LABEL
 from ttm_core.data.random import seed as derived_seed
 from ttm_core.methods.feature_losses import FeatureLoss, build_feature_loss
 from ttm_core.methods.outputs import Outputs, probe
@@ -52,6 +54,8 @@ class Objective(nn.Module):
         spec: the method.
         epochs: number of epochs of the run.
         label_smoothing: share of each label that is distributed over all classes, in the cross-entropy.
+        labelled_share: share of images with a label in the training batches. The cross-entropy is the sum over images
+            with a label, divided by this share of the batch.
         feature_loss: the feature loss of the spec, if it has one.
         costs: [C, C], for WKD-L: costs of moving probability between classes.
     """
@@ -64,6 +68,7 @@ class Objective(nn.Module):
         *,
         epochs: int,
         label_smoothing: float = 0.0,
+        labelled_share: float = 1.0,
         feature_loss: FeatureLoss | None = None,
         costs: Tensor | None = None,
     ) -> None:
@@ -71,6 +76,7 @@ class Objective(nn.Module):
         self.spec = spec
         self.epochs = epochs
         self.label_smoothing = label_smoothing
+        self.labelled_share = labelled_share
         self.features: Features = spec.requirements.features
         self.feature_loss = feature_loss
         self.register_buffer("costs", costs, persistent=False)
@@ -83,7 +89,8 @@ class Objective(nn.Module):
         Args:
             student: outputs with the features the spec requires.
             teacher: outputs for the same views; None for a method without a teacher.
-            labels: int64 [B] classes, or [B, C] distributions for mixed images.
+            labels: int64 [B] classes, or [B, C] distributions for mixed images. NO_LABEL or zeros for images without a
+                label.
             images: int64 [B] indices of the images in the dataset.
             context: of the step.
         """
@@ -107,8 +114,19 @@ class Objective(nn.Module):
     def _cross_entropy(self, logits: Tensor, labels: Tensor, weight: float) -> dict[str, Tensor]:
         if not weight:
             return {}
-        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
-        return {"ce": weight * loss}
+        smoothing = self.label_smoothing
+        if self.labelled_share == 1:
+            return {"ce": weight * functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)}
+        # A mean over the labelled images of each part of a batch would weight images by their part.
+        images = self.labelled_share * len(logits)
+        if labels.ndim == 1:
+            total = functional.cross_entropy(
+                logits.float(), labels, ignore_index=NO_LABEL, label_smoothing=smoothing, reduction="sum"
+            )
+        else:
+            each = functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing, reduction="none")
+            total = (each * (labels.sum(1) > 0)).sum()  # smoothing gives rows of zeros a distribution
+        return {"ce": weight * total / images}
 
     def _logit_term(self, z: Tensor, v: Tensor, labels: Tensor, context: StepContext) -> Tensor:
         """The weighted loss of student logits z [B, C] against teacher logits v [B, C]."""
@@ -205,6 +223,7 @@ def build_objective(
         method,
         epochs=training.epochs,
         label_smoothing=training.label_smoothing,
+        labelled_share=labelled_share(split, training.unlabelled_ratio) if split.labelled else 1.0,
         feature_loss=feature_loss,
         costs=costs,
     )

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ttm_core import losses
 from ttm_core.data.dataset import Split
+from ttm_core.data.formats.layout import NO_LABEL
 from ttm_core.errors import BadSpec
 from ttm_core.methods.outputs import Outputs
 from ttm_core.spec.method.features import (
@@ -70,8 +71,10 @@ class _Contrast(FeatureLoss):
         positions = torch.zeros(len(split.images), dtype=torch.int64)
         positions[indices] = torch.arange(len(split))
         self.register_buffer("positions", positions, persistent=False)
-        # Without labels, every image is a class of its own, as in Tian et al.
-        classes = split.labels[indices] if split.labelled else torch.arange(len(split))
+        labels = split.labels[indices]
+        # An image without a label is a class of its own, as in Tian et al.
+        alone = int(labels.max()) + 1 + torch.arange(len(split))
+        classes = torch.where(labels == NO_LABEL, alone, labels)
         try:
             self.sampler = losses.NegativeSampler(classes, spec.negatives)
         except ValueError as error:

@@ -64,7 +64,14 @@ def estimate(
         steps: list[float] = []
         started = time.perf_counter()
         batches = epoch_batches(
-            views, seed=spec.seed, epoch=0, view=0, batch_size=spec.batch_size, first=0, distributed=distributed
+            views,
+            seed=spec.seed,
+            epoch=0,
+            view=0,
+            batch_size=spec.batch_size,
+            first=0,
+            unlabelled_ratio=spec.unlabelled_ratio,
+            distributed=distributed,
         )
         for batch in batches:
             for part, share in split_batch(batch, spec.gradient_accumulation):

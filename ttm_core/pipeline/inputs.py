@@ -31,6 +31,8 @@ class Inputs:
     """The local files of a run."""
 
     dataset: Path
+    unlabelled: Sequence[Path] = ()
+    """In the order of the spec."""
     teachers: Sequence[Path | None] = ()
     """In the order of the spec; None for published weights, which the run downloads itself."""
     student: Path | None = None
@@ -45,6 +47,7 @@ class Inputs:
         """The files of a spec whose URIs are file://. Raises BadSpec for any other URI."""
         return cls(
             dataset=_local(spec.dataset.uri),
+            unlabelled=[_local(uri) for uri in spec.dataset.unlabelled],
             teachers=[
                 None if is_published(teacher.checkpoint) else _local(teacher.checkpoint)
                 for teacher in spec.all_teachers
@@ -89,7 +92,7 @@ def read_spec(path: Path) -> DistillSpec:
 
 
 def with_file_uris(document: dict[str, Any], base: Path) -> dict[str, Any]:
-    """A copy of a spec in which local paths of teacher, student checkpoint and dataset are file:// URIs."""
+    """A copy of a spec in which local paths of teachers, student checkpoint and data are file:// URIs."""
     document = dict(document)
     for part, field in (("teacher", "checkpoint"), ("dataset", "uri"), ("student", "checkpoint")):
         value = document.get(part)
@@ -97,6 +100,10 @@ def with_file_uris(document: dict[str, Any], base: Path) -> dict[str, Any]:
             document[part] = _uri(value, base)
         elif isinstance(value, dict) and isinstance(value.get(field), str):
             document[part] = {**value, field: _uri(value[field], base)}
+    dataset = document.get("dataset")
+    if isinstance(dataset, dict) and isinstance(dataset.get("unlabelled"), list):
+        unlabelled = [_uri(each, base) if isinstance(each, str) else each for each in dataset["unlabelled"]]
+        document["dataset"] = {**dataset, "unlabelled": unlabelled}
     if isinstance(document.get("teachers"), list):
         document["teachers"] = [
             with_file_uris({"teacher": teacher}, base)["teacher"] for teacher in document["teachers"]

@@ -11,6 +11,7 @@ from typing import Any
 
 from ttm_core.data.build import held_in_memory, read_dataset
 from ttm_core.data.dataset import Dataset, with_classes
+from ttm_core.data.unlabelled import add_unlabelled, read_unlabelled
 from ttm_core.errors import BadDataset
 from ttm_core.methods.build import method_temperature
 from ttm_core.models.hub.published import fetch
@@ -134,6 +135,7 @@ def _read(spec: DistillSpec, context: RunContext) -> Dataset:
         dataset = context.distributed.main_first(
             lambda: read_dataset(spec.dataset, context.inputs.dataset, context.data_cache, context.pool)
         )
+        dataset = _with_unlabelled(spec, dataset, context)
     for bad in dataset.unreadable[:_LISTED_UNREADABLE]:
         context.on_event(events.Log(level="warning", message=f"skipped unreadable image {bad.name}: {bad.reason}"))
     if spec.method.requirements.labels and not dataset.train.labelled:
@@ -142,6 +144,35 @@ def _read(spec: DistillSpec, context: RunContext) -> Dataset:
             "with ce_weight 0, which learn from the teacher alone"
         )
     return dataset
+
+
+def _with_unlabelled(spec: DistillSpec, dataset: Dataset, context: RunContext) -> Dataset:
+    """The dataset with all unlabelled images in its training split. Raises BadDataset."""
+    if not spec.method.requirements.learns_without_labels:
+        if dataset.unlabelled is not None:
+            context.warn(
+                f"the {len(dataset.unlabelled):,} unlabelled images are not used: method {spec.method.kind!r} learns "
+                "from labelled images only"
+            )
+        return dataset
+    uris = spec.dataset.unlabelled
+    sources = context.distributed.main_first(
+        lambda: [
+            read_unlabelled(uri, path, context.data_cache, context.pool, max_unreadable=spec.dataset.max_unreadable)
+            for uri, path in zip(uris, context.inputs.unlabelled, strict=True)
+        ]
+    )
+    for uri, source in zip(uris, sources, strict=True):
+        context.log(f"{len(source.split):,} unlabelled images in {uri}")
+        if source.had_labels:
+            context.warn(f"{uri} is listed in dataset.unlabelled: its labels are ignored")
+    merged = add_unlabelled(dataset, sources)
+    if spec.training.unlabelled_ratio is not None and not (merged.train.labelled and len(merged.train.without_label)):
+        raise BadDataset(
+            "training.unlabelled_ratio is set, but the dataset does not have both labelled and unlabelled training "
+            "images: omit the field, or name images in dataset.unlabelled"
+        )
+    return merged
 
 
 def _load_teachers(

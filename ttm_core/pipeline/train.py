@@ -228,6 +228,7 @@ def _resolved(
         spec=run.spec,
         total_steps=trainer.total_steps,
         train_images=len(dataset.train),
+        unlabelled_images=len(dataset.train.without_label),
         validation_images=len(dataset.validation) if dataset.validation else 0,
         test_images=len(dataset.test) if dataset.test else 0,
         unreadable_images=len(dataset.unreadable),

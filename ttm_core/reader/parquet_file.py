@@ -5,7 +5,7 @@ Read with pyarrow instead of the datasets library, which would open paths and UR
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -41,6 +41,8 @@ def pack(files: Mapping[str, list[Path]], packed: Path) -> None:
         BadDataset: the image column is missing or ambiguous, a row has no image bytes, or a file is damaged.
     """
     columns = {split: _columns(paths[0]) for split, paths in files.items()}
+    if "unlabelled" in columns:
+        columns["unlabelled"] = replace(columns["unlabelled"], label=None, names=None)
     names = _shared_class_names(columns.values())
     labels: dict[str, int] = {}
     for split, paths in files.items():
@@ -70,7 +72,8 @@ def _rows(paths: list[Path], columns: _Columns) -> Iterator[tuple[bytes, int | s
     budget = Limits.ratio * sum(path.stat().st_size for path in paths) + 2**20
     for path in paths:
         with _opened(path) as file:
-            if _columns(path, file.schema_arrow) != columns:
+            found = _columns(path, file.schema_arrow)
+            if found.image != columns.image or (columns.label is not None and found != columns):
                 raise BadDataset(f"{path.name} has other columns than the first file of its split.")
             selected = [columns.image] if columns.label is None else [columns.image, columns.label]
             try:

@@ -119,6 +119,7 @@ class Run(_Part):
     best_epoch: int = Field(description="The epoch that the student's weights come from.")
     steps: int
     train_images: int
+    unlabelled_images: int = Field(0, description="Training images without a label.")
     seconds: float = Field(description="From the start of the last attempt to the end of training and evaluation.")
     training_seconds: float | None = Field(
         None, description="From the first step to the last, over all attempts; compare with `estimate.seconds`."

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from ttm_core.spec.base import Spec, or_short
+from ttm_core.spec.base import Spec, Uri, or_short
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Pixels = Annotated[int, Field(ge=8, le=1024)]
@@ -25,17 +25,31 @@ class ValidationSpec(Spec):
 class DatasetSpec(Spec):
     """A dataset by URI. A string is short for `{"uri": ...}`."""
 
-    uri: Annotated[str, Field(min_length=1, max_length=2048)]
+    uri: Uri
     format: FormatName = "auto"
     validation: ValidationSpec = ValidationSpec()
     max_unreadable: Annotated[float, Field(ge=0, le=1)] = Field(
         0.01, description="Share of unreadable images above which the job fails."
+    )
+    unlabelled: Annotated[list[Uri], Field(max_length=64)] = Field(
+        [],
+        description="URIs of further training images, whose labels are ignored if they have any. The cross-entropy "
+        "uses the labelled images only, and the loss on the teacher's outputs uses all images.",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _from_uri(cls, data: Any) -> Any:
         return {"uri": data} if isinstance(data, str) else data
+
+    @field_validator("unlabelled")
+    @classmethod
+    def _sources_differ(cls, unlabelled: list[str], info: ValidationInfo) -> list[str]:
+        if info.data.get("uri") in unlabelled:
+            raise ValueError("contains the URI of the labelled images: list only images that are not among them")
+        if len(set(unlabelled)) < len(unlabelled):
+            raise ValueError("contains a URI twice")
+        return unlabelled
 
 
 class RandAugment(Spec):

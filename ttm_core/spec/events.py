@@ -66,6 +66,7 @@ class Resolved(_Event):
     spec: DistillSpec
     total_steps: int
     train_images: int
+    unlabelled_images: int = Field(0, description="Training images without a label.")
     validation_images: int
     test_images: int
     unreadable_images: int

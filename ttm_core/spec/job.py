@@ -77,6 +77,11 @@ class TrainingSpec(Spec):
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 64
+    unlabelled_ratio: Annotated[float, Field(gt=0, le=1000)] | None = Field(
+        None,
+        description="Unlabelled images per labelled image in every batch, for datasets with both. An epoch uses each "
+        "labelled image once. Default: by size, so that an epoch uses each image once.",
+    )
     optimizer: Annotated[OptimizerSpec, by_name("name", OptimizerSpec)] = Sgd()
     schedule: Annotated[ScheduleSpec, by_name("kind", ScheduleSpec)] = Cosine()
     augmentation: Annotated[AugmentationSpec, by_name("kind", AugmentationSpec)] | None = Field(
@@ -248,6 +253,13 @@ class DistillSpec(Spec):
             raise ValueError(
                 f"training.augmentation.mix is not supported by method {self.method.kind!r} with these features"
             )
+        if not requirements.learns_without_labels:
+            given = "dataset.unlabelled" if self.dataset.unlabelled else "training.unlabelled_ratio"
+            if self.dataset.unlabelled or self.training.unlabelled_ratio is not None:
+                raise ValueError(
+                    f"{given} is not supported by method {self.method.kind!r}, which learns from labelled images only: "
+                    "omit the field, or use wttm, ttm, kd or dist"
+                )
         if self.training.devices > 1 and requirements.has_memory_bank:
             raise ValueError(
                 "crd supports one device only: it keeps features of all images, and each device would see only its "

@@ -31,6 +31,7 @@ def store_teacher_logits(spec: DistillSpec, context: RunContext) -> None:
                 spec=run.spec,
                 total_steps=0,
                 train_images=len(run.dataset.train),
+                unlabelled_images=len(run.dataset.train.without_label),
                 validation_images=len(run.dataset.validation) if run.dataset.validation else 0,
                 test_images=len(run.dataset.test) if run.dataset.test else 0,
                 unreadable_images=len(run.dataset.unreadable),

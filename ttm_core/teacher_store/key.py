@@ -106,4 +106,6 @@ def _weights_hash(model: nn.Module) -> str:
 def _images_hash(split: Split) -> str:
     digest = hashlib.sha256(split.images.fingerprint().encode())
     digest.update(split.indices.tobytes())
+    if split.labelled and len(split.without_label):
+        digest.update(split.without_label.indices.tobytes())  # mixed views depend on it
     return digest.hexdigest()

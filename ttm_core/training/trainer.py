@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ttm_core.data.batches import Batch, epoch_batches, prefetched, steps_per_epoch
+from ttm_core.data.batches import Batch, epoch_batches, images_per_epoch, prefetched, steps_per_epoch
 from ttm_core.data.dataset import Split
 from ttm_core.data.random import seed as derived_seed
 from ttm_core.data.views import Views
@@ -79,7 +79,8 @@ class Trainer:
             self.distiller.device.type, enabled=self.spec.precision == "float16"
         )  # small gradients underflow in float16
         self.ema = build_ema(self.spec.ema, self.student) if self.spec.ema else None
-        self.steps_per_epoch = steps_per_epoch(len(self.split), self.spec.batch_size, self.distributed.size)
+        images = images_per_epoch(self.split, self.spec.unlabelled_ratio)
+        self.steps_per_epoch = steps_per_epoch(images, self.spec.batch_size, self.distributed.size)
         self.total_steps = self.steps_per_epoch * self.spec.epochs
         self._saved_step, self._saved_at = -1, time.monotonic()
 
@@ -142,6 +143,7 @@ class Trainer:
                 view=view,
                 batch_size=spec.batch_size,
                 first=first,
+                unlabelled_ratio=spec.unlabelled_ratio,
                 distributed=self.distributed,
             )
             for batch in log.time_waits(prefetched(self.split, batches, self.distiller.device)):

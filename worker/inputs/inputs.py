@@ -41,6 +41,7 @@ class Paths(TypedDict):
     """Absolute paths of a trainer's inputs."""
 
     dataset: str
+    unlabelled: list[str]  # in the order of the spec
     teachers: list[str | None]  # in the order of the spec; None for weights that the trainer downloads
     student: str | None  # None also for weights that the trainer downloads
     needs_network: bool  # whether the trainer downloads any of them
@@ -73,18 +74,24 @@ class Inputs:
 
         self._cache.close()
         self._cache.make_room()
-        dataset = self._path(spec.dataset.uri, check)
-        assert dataset is not None, "the trainer downloads only weights"
+        dataset = self._data_path(spec.dataset.uri, check)
+        unlabelled = [self._data_path(uri, check) for uri in spec.dataset.unlabelled]
         teachers = [self._path(teacher.checkpoint, check) for teacher in spec.all_teachers]
         student = self._path(spec.student.checkpoint, check) if spec.student.checkpoint else None
         return {
             "dataset": dataset,
+            "unlabelled": unlabelled,
             "teachers": teachers,
             "student": student,
             "needs_network": None in teachers or (spec.student.checkpoint is not None and student is None),
             "data_cache": str(self._root),
             "data_cache_max_bytes": self._settings.data_cache_max_bytes,
         }
+
+    def _data_path(self, uri: str, check: Callable[[], None]) -> str:
+        path = self._path(uri, check)
+        assert path is not None, "the trainer downloads only weights"
+        return path
 
     def _path(self, uri: str, check: Callable[[], None]) -> str | None:
         parsed = parse_uri(uri)

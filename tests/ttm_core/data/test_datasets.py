@@ -259,7 +259,7 @@ def test_wide_gray_images_are_scaled_in_strips_as_a_whole(tmp_path, kind, size):
 )
 def test_class_names_have_a_limit(names, words):
     split = full_split(ArrayImages(torch.zeros(4, 1, 2, 2, dtype=torch.uint8)), torch.tensor([0, 1, 0, 1]))
-    dataset = Dataset(split, None, None, names, 2, [])
+    dataset = Dataset(split, None, None, None, names, 2, [])
     with pytest.raises(BadDataset, match=words):
         check(dataset)
     check(replace(dataset, class_names=["a" * 256, "b"]))

@@ -35,7 +35,7 @@ def test_cutmix_pastes_a_patch_of_the_partner_and_labels_by_its_area():
     seen = views(mix={"cutmix_alpha": 1.0})
     indices = np.arange(200)
     pixels, targets = seen.batch(indices, 0), seen.targets(indices, 0)
-    mixture = draw_mixture(Mixing(cutmix_alpha=1.0), indices, SIZE, Draws(3, 0, indices))
+    mixture = draw_mixture(Mixing(cutmix_alpha=1.0), seen.split, SIZE, Draws(3, 0, indices))
     assert torch.allclose(targets.sum(1), torch.ones(200))
     for i in range(200):
         own = (pixels[i, 0] == i).float().mean().item()
@@ -53,7 +53,7 @@ def test_mixup_blends_by_the_share_of_the_label():
     seen = views(mix={"mixup_alpha": 0.8})
     indices = np.arange(200)
     pixels, targets = seen.batch(indices, 1).double(), seen.targets(indices, 1)
-    mixture = draw_mixture(Mixing(mixup_alpha=0.8), indices, SIZE, Draws(3, 1, indices))
+    mixture = draw_mixture(Mixing(mixup_alpha=0.8), seen.split, SIZE, Draws(3, 1, indices))
     expected = torch.from_numpy(mixture.share * indices + (1 - mixture.share) * mixture.partners)
     assert (pixels[:, 0, 0, 0] - expected).abs().max() <= 0.51
     own = targets[torch.arange(200), torch.arange(200) % 5]
@@ -62,18 +62,22 @@ def test_mixup_blends_by_the_share_of_the_label():
     assert torch.allclose(own[same], torch.ones(int(same.sum())))
 
 
+def many_images(count: int = 20_000) -> Split:
+    """Images without content, for their draws."""
+    return full_split(ArrayImages(torch.empty((count, 1, 0, 0), dtype=torch.uint8)), torch.zeros(count).long())
+
+
 @pytest.mark.parametrize("alpha", [0.2, 0.8, 1.0, 4.0])
 def test_shares_follow_beta(alpha):
-    indices = np.arange(20_000)
-    mixture = draw_mixture(Mixing(mixup_alpha=alpha), indices, SIZE, Draws(0, 0, indices))
+    split = many_images()
+    mixture = draw_mixture(Mixing(mixup_alpha=alpha), split, SIZE, Draws(0, 0, split.indices))
     assert stats.kstest(mixture.share, stats.beta(alpha, alpha).cdf).pvalue > 1e-3
 
 
 def test_switch_and_probability_match_the_observed_shares():
-    indices = np.arange(20_000)
-    mixture = draw_mixture(
-        Mixing(mixup_alpha=1.0, cutmix_alpha=1.0, switch=0.3, probability=0.6), indices, SIZE, Draws(0, 0, indices)
-    )
+    split = many_images()
+    mixing = Mixing(mixup_alpha=1.0, cutmix_alpha=1.0, switch=0.3, probability=0.6)
+    mixture = draw_mixture(mixing, split, SIZE, Draws(0, 0, split.indices))
     drawn = mixture.share < 1
     assert abs(drawn.mean() - 0.6) < 0.02
     assert abs(mixture.cut[drawn].mean() - 0.3) < 0.02

@@ -34,9 +34,17 @@ def spec(**fields):
         ("ttm", {"ce_weight": 0}, MethodRequirements(labels=False, teacher=True)),
         ("wttm", {}, MethodRequirements(labels=True, teacher=True)),
         ("dist", {"ce_weight": 0}, MethodRequirements(labels=False, teacher=True)),
-        ("dkd", {"ce_weight": 0}, MethodRequirements(labels=True, teacher=True, mixes=False)),
-        ("nkd", {"ce_weight": 0}, MethodRequirements(labels=True, teacher=True)),
-        ("wkd", {"ce_weight": 0}, MethodRequirements(labels=True, teacher=True, mixes=False, one_teacher=True)),
+        (
+            "dkd",
+            {"ce_weight": 0},
+            MethodRequirements(labels=True, teacher=True, mixes=False, labels_in_teacher_term=True),
+        ),
+        ("nkd", {"ce_weight": 0}, MethodRequirements(labels=True, teacher=True, labels_in_teacher_term=True)),
+        (
+            "wkd",
+            {"ce_weight": 0},
+            MethodRequirements(labels=True, teacher=True, mixes=False, one_teacher=True, labels_in_teacher_term=True),
+        ),
         (
             "wttm",
             {"ce_weight": 0, "features": "itrd"},

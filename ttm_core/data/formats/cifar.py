@@ -28,7 +28,15 @@ def dataset(train: Split, test: Split | None, class_names: list[str]) -> Dataset
     if not class_names:
         highest = max(int(part.labels.max()) for part in (train, test) if part is not None and len(part))
         class_names = [str(label) for label in range(highest + 1)]
-    return Dataset(train=train, validation=None, test=test, class_names=class_names, image_size=SIDE, unreadable=[])
+    return Dataset(
+        train=train,
+        validation=None,
+        test=test,
+        unlabelled=None,
+        class_names=class_names,
+        image_size=SIDE,
+        unreadable=[],
+    )
 
 
 def size(path: Path) -> int:

@@ -40,6 +40,7 @@ def read(folder: Path) -> Dataset:
         class_names=[str(label) for label in range(classes)],
         image_size=pixels.shape[-1] if pixels is not None and square else None,
         unreadable=[],
+        unlabelled=None,
     )
 
 

@@ -1,13 +1,16 @@
 """One folder per class, as in torchvision: `<split>/<class>/image.jpg`, or `<class>/image.jpg` without splits.
 
 A split without labels is a folder of images, `<split>/image.jpg`. A dataset without labels may be a folder of images.
+A folder `unlabelled` next to the splits contains further training images, in folders of any depth.
 """
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from ttm_core.data.archives.unpack import Limits
 from ttm_core.data.dataset import Dataset
 from ttm_core.data.encoded import EncodedSplit, build_dataset
 from ttm_core.data.formats import layout
@@ -35,6 +38,7 @@ def read(root: Path, *, max_unreadable: float, pool: ThreadPoolExecutor) -> Data
     """
     folders = {split: layout.split_folder(root, split) for split in layout.SPLIT_NAMES}
     folders["train"] = _train_folder(root)
+    nested = folders.pop("unlabelled")
     split_classes = [(folder, _class_folders(folder, root)) for folder in folders.values() if folder is not None]
     train, class_names = split_classes[0]
     if not class_names and _is_unlabelled(train):
@@ -51,7 +55,20 @@ def read(root: Path, *, max_unreadable: float, pool: ThreadPoolExecutor) -> Data
             found[split] = (
                 _unlabelled_files(folder, root) if unlabelled else _labelled_files(folder, class_names, split, root)
             )
+    if nested is not None:
+        found["unlabelled"] = _nested_files(nested, root)
     return build_dataset(found, class_names, max_unreadable=max_unreadable, pool=pool)
+
+
+def read_nested(root: Path, *, max_unreadable: float, pool: ThreadPoolExecutor) -> Dataset:
+    """Reads the training images of a folder without labels, whatever their folders. Without a folder of training
+    images, these are all images.
+
+    Raises:
+        BadDataset: more than `max_unreadable` (a share) of the images cannot be decoded.
+    """
+    found: dict[SplitName, EncodedSplit] = {"train": _nested_files(_train_folder(root), root)}
+    return build_dataset(found, [], max_unreadable=max_unreadable, pool=pool)
 
 
 def is_image(path: Path) -> bool:
@@ -85,7 +102,21 @@ def _is_unlabelled(folder: Path) -> bool:
 
 
 def _unlabelled_files(folder: Path, root: Path) -> EncodedSplit:
-    paths = sorted(path for path in folder.iterdir() if is_image(path))
+    return _without_labels(sorted(path for path in folder.iterdir() if is_image(path)), folder, root)
+
+
+def _nested_files(folder: Path, root: Path) -> EncodedSplit:
+    """The visible images in a folder and all folders in it."""
+    paths: list[Path] = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        paths += [path for name in files if is_image(path := Path(parent, name))]
+        if len(paths) > Limits.members:
+            raise BadDataset(f"The folder {folder.name} has more than {Limits.members:,} images.")
+    return _without_labels(sorted(paths), folder, root)
+
+
+def _without_labels(paths: list[Path], folder: Path, root: Path) -> EncodedSplit:
     layout.within(folder, paths)
     return EncodedSplit(
         [str(path.relative_to(root)) for path in paths], paths, np.full(len(paths), NO_LABEL, dtype=np.int64)

@@ -7,12 +7,13 @@ from typing import Literal, get_args
 
 from ttm_core.errors import BadDataset
 
-SplitName = Literal["train", "validation", "test"]
+SplitName = Literal["train", "validation", "test", "unlabelled"]
 SPLIT_NAMES: tuple[SplitName, ...] = get_args(SplitName)
 SPLITS: dict[SplitName, tuple[str, ...]] = {
     "train": ("train", "training"),
     "validation": ("val", "valid", "validation"),
     "test": ("test", "testing"),
+    "unlabelled": ("unlabelled", "unlabeled"),
 }
 NO_LABEL = -1
 _NAMES = {name: split for split, names in SPLITS.items() for name in names}
@@ -59,10 +60,11 @@ def split_files(folder: Path, suffix: str) -> dict[SplitName, list[Path]]:
         return {"train": without_split} if without_split else {}
     if without_split:
         raise BadDataset(
-            f"{without_split[0].name} belongs to no split: its name must begin with train, validation or test."
+            f"{without_split[0].name} belongs to no split: its name must begin with train, validation, test or "
+            "unlabelled."
         )
     if "train" not in found:
-        raise BadDataset("There are files for validation or test, but none for training.")
+        raise BadDataset("There are files of other splits, but none for training.")
     return found
 
 

@@ -77,7 +77,7 @@ def read(root: Path, *, max_unreadable: float, pool: ThreadPoolExecutor) -> Data
     shards: dict[layout.SplitName, list[Path]] = {"train": [root]} if root.is_file() else _shards(root)
     if not shards:
         raise BadDataset("The folder has no shards (*.tar).")
-    found = {split: _index(paths) for split, paths in shards.items()}
+    found = {split: _index(paths, with_labels=split != "unlabelled") for split, paths in shards.items()}
     return build_dataset(found, _class_names(root, class_numbers(found)), max_unreadable=max_unreadable, pool=pool)
 
 
@@ -85,7 +85,7 @@ def _shards(root: Path) -> dict[layout.SplitName, list[Path]]:
     return layout.split_files(root, ".tar")
 
 
-def _index(paths: list[Path]) -> EncodedSplit:
+def _index(paths: list[Path], *, with_labels: bool) -> EncodedSplit:
     names, labels, ranges = [], [], []
     labelled, unlabelled = False, None
     for number, path in enumerate(paths):
@@ -100,7 +100,7 @@ def _index(paths: list[Path]) -> EncodedSplit:
             ranges.append((number, *sample.image))
             if len(names) > Limits.members:
                 raise BadDataset(f"The dataset has more than {Limits.members:,} samples.")
-    if labelled and unlabelled:
+    if with_labels and labelled and unlabelled:
         raise BadDataset(f"{unlabelled} without a label (.cls or .json), but other samples have one.")
     sources = Slices(paths, np.array(ranges, dtype=np.int64).reshape(-1, 3))
     return EncodedSplit(names, sources, np.array(labels, dtype=np.int64))

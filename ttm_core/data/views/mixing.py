@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv
 from torch.nn import functional
 
+from ttm_core.data.dataset import Split
+from ttm_core.data.formats.layout import NO_LABEL
 from ttm_core.data.views.draws import Draws, Stream
 from ttm_core.spec.dataset import Mixing
 
@@ -42,11 +44,17 @@ class Mixture:
     def targets(self, own: torch.Tensor, partners: torch.Tensor, classes: int) -> torch.Tensor:
         """The mixed labels float32 [B, classes] from int64 [B] classes of the images and of their partners."""
         share = torch.from_numpy(self.share).float()[:, None]
-        return share * functional.one_hot(own, classes) + (1 - share) * functional.one_hot(partners, classes)
+        return share * _one_hot(own, classes) + (1 - share) * _one_hot(partners, classes)
 
 
-def draw_mixture(spec: Mixing, members: NDArray[np.int64], size: int, draws: Draws) -> Mixture:
-    """Draws the mixing of a view, with partners among `members` [N].
+def _one_hot(labels: torch.Tensor, classes: int) -> torch.Tensor:
+    """int64 [B] -> [B, classes]; a row of zeros for an image without a label."""
+    return functional.one_hot(labels.clamp_min(0), classes) * (labels != NO_LABEL)[:, None]
+
+
+def draw_mixture(spec: Mixing, split: Split, size: int, draws: Draws) -> Mixture:
+    """Draws the mixing of a view. Partners are images of the split: with a label for images with a label, without for
+    the others.
 
     Each image has its own partner and share. One share per batch, as in batch-wise code, would make views depend on
     their batch.
@@ -65,8 +73,21 @@ def draw_mixture(spec: Mixing, members: NDArray[np.int64], size: int, draws: Dra
     boxes = np.stack([np.clip(np.rint(edge), 0, size).astype(np.int64) for edge in edges], axis=1)
     patch = (boxes[:, 1] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 2]) / size**2
     return Mixture(
-        partners=members[draws.integers(Stream.MIX_PARTNER, len(members))],
+        partners=_partners(split, draws),
         share=np.where(cut & mixed, 1 - patch, share),
         boxes=boxes,
         cut=cut,
+    )
+
+
+def _partners(split: Split, draws: Draws) -> NDArray[np.int64]:
+    """The image to mix with each image: [B]."""
+    labelled, unlabelled = split.with_label.indices, split.without_label.indices
+    if not len(labelled) or not len(unlabelled):
+        return split.indices[draws.integers(Stream.MIX_PARTNER, len(split))]
+    has_label = split.labels.numpy()[draws.indices] != NO_LABEL
+    return np.where(
+        has_label,
+        labelled[draws.integers(Stream.MIX_PARTNER, len(labelled))],
+        unlabelled[draws.integers(Stream.MIX_PARTNER, len(unlabelled))],
     )

@@ -55,6 +55,7 @@ class Views:
         mixture = self._mixture(indices, view)
         if mixture is None or not self.split.labelled:
             return own
+        # An image without a label has a partner without a label, and a distribution of zeros.
         return mixture.targets(own, labels[torch.from_numpy(mixture.partners)], self.num_classes)
 
     @property
@@ -96,4 +97,4 @@ class Views:
     def _mixture(self, indices: NDArray[np.int64], view: int) -> Mixture | None:
         if isinstance(self.augmentation, NoAugmentation) or self.augmentation.mix is None:
             return None
-        return draw_mixture(self.augmentation.mix, self.split.indices, self.size, Draws(self.seed, view, indices))
+        return draw_mixture(self.augmentation.mix, self.split, self.size, Draws(self.seed, view, indices))

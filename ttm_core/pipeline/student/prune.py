@@ -60,7 +60,8 @@ def _compute_gradients(model: nn.Module, run: ResolvedRun, context: RunContext) 
     """Fills the gradients of the mean cross-entropy over training images; without labels, of the model's own
     predictions.
     """
-    split = run.dataset.train
+    train = run.dataset.train
+    split = train.with_label if train.labelled else train
     chosen = np.linspace(0, len(split) - 1, min(_GRADIENT_IMAGES, len(split))).round().astype(np.int64)
     model.eval().zero_grad()
     model.requires_grad_(True)

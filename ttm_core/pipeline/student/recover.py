@@ -56,6 +56,7 @@ def recover(model: nn.Module, run: ResolvedRun, context: RunContext, steps: int)
             view=view,
             batch_size=training.batch_size,
             first=0,
+            unlabelled_ratio=training.unlabelled_ratio,
             distributed=Distributed(),
         )
     )

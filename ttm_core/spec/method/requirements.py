@@ -23,11 +23,18 @@ class MethodRequirements:
     """Whether it uses outputs that cannot be averaged over several teachers."""
     has_memory_bank: bool = False
     """Whether it keeps features of every image between steps."""
+    labels_in_teacher_term: bool = False
+    """Whether its loss on the teacher's logits uses labels."""
 
     @property
     def stored_logits_suffice(self) -> bool:
         """Whether a step needs only logits of the teacher, which may be computed in advance."""
         return self.teacher and self.features == "none"
+
+    @property
+    def learns_without_labels(self) -> bool:
+        """Whether an image without a label contributes to the loss."""
+        return self.teacher and not self.labels_in_teacher_term
 
     def combined_with(self, feature_loss: "MethodRequirements") -> "MethodRequirements":
         """The combined requirements of a method and its feature loss."""

@@ -184,7 +184,8 @@ class StudySpec(Spec):
         fields["exports"] = list(self.exports)
         if baseline:
             fields |= {"method": {"kind": "ce"}}
-            fields["training"]["teacher_logits"] = None
+            fields["training"] |= {"teacher_logits": None, "unlabelled_ratio": None}
+            fields["dataset"]["unlabelled"] = []
         return DistillSpec.model_validate(fields)
 
 

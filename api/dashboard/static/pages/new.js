@@ -23,6 +23,8 @@ function read(field) {
   const text = field.value.trim();
   if (field.dataset.kind === "boolean") return text === "true";
   if (field.dataset.kind === "json") return JSON.parse(text);
+  // A path may contain spaces, so URIs are split only before a scheme.
+  if (field.dataset.kind === "list") return text.split(/\s+(?=[a-z][a-z0-9+.-]*:)/);
   if (["number", "integer"].includes(field.dataset.kind) && Number.isFinite(Number(text))) return Number(text);
   return text;
 }
@@ -50,7 +52,7 @@ function showErrors(problem) {
   let first = null;
   for (const { pointer, detail } of problem.errors ?? []) {
     const visible = (at) => [...form.querySelectorAll(`[name="${CSS.escape(at)}"]`)].find((field) => !field.closest("[data-method][hidden]"));
-    const field = visible(pointer) ?? [...form.querySelectorAll("[name]")].find((other) => pointer && other.name.startsWith(`${pointer}/`) && !other.closest("[data-method][hidden]"));
+    const field = visible(pointer) ?? visible(pointer.replace(/\/\d+$/, "")) ?? [...form.querySelectorAll("[name]")].find((other) => pointer && other.name.startsWith(`${pointer}/`) && !other.closest("[data-method][hidden]"));
     if (!field) {
       others.push(pointer ? `${pointer}: ${detail}` : detail);
       continue;
@@ -181,7 +183,8 @@ async function uploadInto(drop, file) {
   bar.hidden = false;
   try {
     const uploaded = await upload(file, onProgress, (why) => { status.textContent = `${file.name}: ${why}; resuming at ${(100 * bar.value).toFixed(0)}% shortly`; });
-    field.value = uploaded.uri;
+    const others = field.dataset.kind === "list" ? field.value.trim() : "";
+    field.value = others ? `${others} ${uploaded.uri}` : uploaded.uri;
     status.textContent = `${file.name} uploaded: ${size(uploaded.size)}, SHA-256 ${uploaded.sha256.slice(0, 12)}…`;
   } catch (problem) {
     status.textContent = `${file.name}: ${problem.message}. Choose the file again to resume the upload.`;
