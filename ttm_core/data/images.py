@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from ttm_core.data.decoding import Source, decode
+from ttm_core.data.encoded.decoding import Source, decode
 
 _T = TypeVar("_T")
 _AHEAD = 1024

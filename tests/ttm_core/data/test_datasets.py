@@ -16,7 +16,7 @@ from ttm_core.data.archives.unpack import unpack
 from ttm_core.data.build import held_in_memory, read_dataset
 from ttm_core.data.cache import DataCache
 from ttm_core.data.dataset import Dataset, check, full_split, hold_out
-from ttm_core.data.decoding import decode
+from ttm_core.data.encoded.decoding import decode
 from ttm_core.data.images import ArrayImages
 from ttm_core.errors import BadDataset
 from ttm_core.spec.dataset import DatasetSpec

@@ -12,7 +12,7 @@ import numpy as np
 
 from ttm_core.data.archives.unpack import Limits
 from ttm_core.data.dataset import Dataset
-from ttm_core.data.encoded import EncodedSplit, build_dataset
+from ttm_core.data.encoded.dataset import EncodedSplit, build_dataset
 from ttm_core.data.formats import layout
 from ttm_core.data.formats.layout import NO_LABEL, SPLITS, SplitName
 from ttm_core.errors import BadDataset

@@ -11,7 +11,7 @@ import numpy as np
 
 from ttm_core.data.archives.unpack import Limits
 from ttm_core.data.dataset import Dataset
-from ttm_core.data.encoded import EncodedSplit, Slices, build_dataset, class_numbers
+from ttm_core.data.encoded.dataset import EncodedSplit, Slices, build_dataset, class_numbers
 from ttm_core.data.formats import layout
 from ttm_core.errors import BadDataset
 from ttm_core.reader.process import read_untrusted

@@ -16,7 +16,7 @@ import numpy as np
 from ttm_core.data.archives.tar_headers import BoundedTarInfo
 from ttm_core.data.archives.unpack import Limits
 from ttm_core.data.dataset import Dataset
-from ttm_core.data.encoded import EncodedSplit, Slices, build_dataset, class_numbers
+from ttm_core.data.encoded.dataset import EncodedSplit, Slices, build_dataset, class_numbers
 from ttm_core.data.formats import image_folder, layout
 from ttm_core.data.formats.image_folder import EXTENSIONS
 from ttm_core.data.formats.layout import NO_LABEL

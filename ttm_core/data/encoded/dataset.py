@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ttm_core.data.dataset import Dataset, Split, Unreadable, full_split
-from ttm_core.data.decoding import Source, decode, is_gray, opened
+from ttm_core.data.encoded.decoding import Source, decode, is_gray, opened
 from ttm_core.data.formats.layout import NO_LABEL, SplitName
 from ttm_core.data.images import EncodedImages, Sources, map_ordered
 from ttm_core.errors import BadDataset
