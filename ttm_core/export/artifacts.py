@@ -11,12 +11,14 @@ from torch import Tensor
 from ttm_core.data.dataset import Dataset
 from ttm_core.export.formats import ExportSource, write_exports
 from ttm_core.export.int8 import Tune
-from ttm_core.export.measure import measure_exports
+from ttm_core.export.measure import TEACHER_FILE, measure_exports
 from ttm_core.export.model_card import model_card
 from ttm_core.export.student import load_student, save_student
 from ttm_core.models.teachers.load import Teacher
 from ttm_core.models.weights import write_durably
 from ttm_core.report.costs import describe_device, describe_model
+from ttm_core.report.damage.gallery import MAX_SIDE
+from ttm_core.report.damage.write import EvaluatedSplit, write_damage
 from ttm_core.report.page import page
 from ttm_core.report.schema import ExportedFile, Model, Report, Run, SplitScores
 from ttm_core.spec.events import Artifact, Estimate, Event, Result
@@ -48,6 +50,7 @@ class TrainingResult:
     teachers: Sequence[Teacher]
     validation: SplitScores
     test: SplitScores | None
+    evaluated: EvaluatedSplit | None  # the split of the damage report
     estimate: Estimate | None
     device: torch.device
     tune: Tune  # fine-tunes the quantized student
@@ -83,8 +86,23 @@ def export(workdir: Path, training: TrainingResult, on_event: Callable[[Event], 
     write_durably(out / "report.html", page(report).encode())
     write_durably(out / "MODEL_CARD.md", model_card(report, training.spec).encode())
     exports = [exported.file for exported in report.exports if exported.size is not None]
-    names = [path.name, *exports, "report.json", "report.html", "MODEL_CARD.md"]
+    if (out / TEACHER_FILE).exists():
+        exports.append(TEACHER_FILE)
+    names = [path.name, *exports, "report.json", *_damage(training, out), "report.html", "MODEL_CARD.md"]
     return ExportedRun([describe_file(workdir, out / name) for name in names], _int8_change(report))
+
+
+def _damage(training: TrainingResult, out: Path) -> list[str]:
+    if training.evaluated is None:
+        return []
+    dataset = training.dataset
+    return write_damage(
+        out,
+        training.evaluated,
+        dataset.class_names,
+        thumbnail_side=dataset.image_size or MAX_SIDE,
+        with_gallery=training.spec.report.gallery,
+    )
 
 
 def _int8_change(report: Report) -> float | None:
@@ -118,7 +136,7 @@ def _report(training: TrainingResult, path: Path, on_event: Callable[[Event], No
     )
     formats: list[ExportName] = [name for name in spec.exports if name != "onnx_int8" or spec.quantize.mode != "none"]
     exports = write_exports(source, formats, path.parent, on_event)
-    measured = measure_exports(path.parent, exports, training.teachers, on_event)
+    measured = measure_exports(path.parent, exports, training.teachers, on_event, keep_teacher=spec.report.teacher_onnx)
     return Report(
         name=spec.name,
         student=described,

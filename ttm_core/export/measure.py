@@ -24,6 +24,7 @@ _RELATIVE_ERROR = 0.02
 _LIMITS = Limits(memory_bytes=8 * 2**30, seconds=120.0)
 # An ONNX file has at most 2 GB.
 _LARGEST_TEACHER = 400_000_000
+_LARGEST_KEPT_TEACHER_BYTES = 200_000_000
 _MOST_LAYERS = 24
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 _LONGEST_NAME = 64
@@ -39,12 +40,19 @@ class Measurements:
 
 
 def measure_exports(
-    folder: Path, exports: Sequence[ExportedFile], teachers: Sequence[Teacher], on_event: Callable[[Event], None]
+    folder: Path,
+    exports: Sequence[ExportedFile],
+    teachers: Sequence[Teacher],
+    on_event: Callable[[Event], None],
+    *,
+    keep_teacher: bool,
 ) -> Measurements:
     """Measures the ONNX files in `folder` at batch 1 and 32 with one and all threads, and emits each measurement.
 
     At batch 1 also the teacher, if it is one model that can be exported. Files are compared in alternating blocks of
     one process per shape. Each shape takes about a second per file, and at most two minutes.
+
+    With `keep_teacher`, leaves the teacher's ONNX file in `folder` if it has at most 200 MB.
     """
     paths = [folder / each.file for each in exports if each.precision is not None and each.size is not None]
     if not paths:
@@ -54,6 +62,8 @@ def measure_exports(
         teacher = _export_teacher(teachers, Path(temporary), on_event)
         for shape in _shapes():
             found += _compare([*paths, *([teacher] if teacher and shape.batch == 1 else [])], shape, on_event)
+        if teacher is not None and keep_teacher and teacher.stat().st_size <= _LARGEST_KEPT_TEACHER_BYTES:
+            teacher.rename(folder / TEACHER_FILE)
     for each in found:
         if each.file != TEACHER_FILE:
             on_event(Measured(measurement=each))

@@ -15,8 +15,11 @@ from ttm_core.pipeline.inputs import Inputs
 from ttm_core.pipeline.resolve import ResolvedRun, resolve_run
 from ttm_core.pipeline.train import TrainedStudent, train_student
 from ttm_core.quantization.aware import build_tuner
+from ttm_core.report.damage.record import PredictionRecorder
+from ttm_core.report.damage.write import EvaluatedSplit
 from ttm_core.report.schema import SplitScores
 from ttm_core.spec import events
+from ttm_core.spec.damage.predictions import MAX_IMAGES
 from ttm_core.spec.job import DistillSpec
 from ttm_core.spec.study.run_options import DEFAULT_OPTIONS, RunOptions
 from ttm_core.teacher_store.store import Stores
@@ -66,6 +69,7 @@ def distill(
 class _Scores:
     validation: SplitScores
     test: SplitScores | None
+    evaluated: EvaluatedSplit | None  # predictions of the test split, or validation without one
 
 
 def _evaluate_and_export(
@@ -102,6 +106,7 @@ def _evaluate_and_export(
             teachers=run.teachers,
             validation=scores.validation,
             test=scores.test,
+            evaluated=scores.evaluated,
             estimate=trained.estimate,
             device=context.device,
             tune=build_tuner(run, context, trained.steps),
@@ -124,7 +129,10 @@ def _evaluate(run: ResolvedRun, models: Models, trained: TrainedStudent) -> _Sco
     """Scores of the best student and its teacher on the validation and test splits."""
     models.student.load_state_dict(trained.best.weights)
     evaluator, test = models.evaluator, run.dataset.test
+    headline = test or evaluator.validation
+    recorder = PredictionRecorder() if len(headline) <= MAX_IMAGES else None
     return _Scores(
-        validation=evaluator.compare(models.student, evaluator.validation),
-        test=evaluator.compare(models.student, test) if test else None,
+        validation=evaluator.compare(models.student, evaluator.validation, None if test else recorder),
+        test=evaluator.compare(models.student, test, recorder) if test else None,
+        evaluated=EvaluatedSplit("test" if test else "validation", headline, recorder.recorded()) if recorder else None,
     )

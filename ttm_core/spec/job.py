@@ -14,6 +14,7 @@ from ttm_core.spec.dataset import AugmentationSpec, DatasetSpec, Pixels, mixes
 from ttm_core.spec.method.methods import MethodSpec, WeightedTransformedTeacherMatching
 from ttm_core.spec.normalization import Normalization
 from ttm_core.spec.optimizer.optimizers import Cosine, EmaSpec, GradientClipping, OptimizerSpec, ScheduleSpec, Sgd
+from ttm_core.spec.report import ReportSpec
 from ttm_core.spec.speed.quantize import QuantizeSpec
 from ttm_core.spec.student.student import StudentSpec
 
@@ -208,6 +209,7 @@ class DistillSpec(Spec):
         ["timm", "onnx", "onnx_int8"],
         description="Export formats in addition to student.safetensors: a folder for timm, ONNX, and int8 ONNX.",
     )
+    report: ReportSpec = ReportSpec()
 
     @property
     def all_teachers(self) -> list[TeacherSpec]:

@@ -16,6 +16,7 @@ from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.load import Teacher
 from ttm_core.precision import Precision, forward
 from ttm_core.report.costs import describe_model, sum_costs
+from ttm_core.report.damage.record import PredictionRecorder
 from ttm_core.report.schema import Model, SplitScores
 from ttm_core.report.scores import BatchPredictions, compare
 from ttm_core.spec.events import Accuracy, Reference
@@ -141,8 +142,11 @@ class Evaluator:
             precision=self.precision,
         )
 
-    def compare(self, student: nn.Module, split: Split) -> SplitScores:
-        """Scores of student and teacher on a split; reuses the teacher's validation logits where they were kept."""
+    def compare(self, student: nn.Module, split: Split, recorder: PredictionRecorder | None = None) -> SplitScores:
+        """Scores of student and teacher on a split; reuses the teacher's validation logits where they were kept.
+
+        `recorder` keeps the predictions.
+        """
         batches = predict(student, split, self.preprocess, size=self.preprocess.image_size, device=self.device)
         if self.teacher is not None:
             kept = self._teacher_logits if split is self.validation else None
@@ -151,6 +155,8 @@ class Evaluator:
                 BatchPredictions([*batch.logits, each], batch.labels)
                 for batch, each in zip(batches, logits, strict=True)
             )
+        if recorder is not None:
+            batches = recorder.record(batches)
         return compare(batches, self.class_names, split.against)
 
     def _logits_of(self, teacher: Teacher, split: Split) -> Iterator[torch.Tensor]:

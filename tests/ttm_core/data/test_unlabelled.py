@@ -163,6 +163,16 @@ def test_report_and_card_say_what_top1_is(finished):
     assert "type: accuracy" not in (workdir / "out/MODEL_CARD.md").read_text()
 
 
+def test_damage_report_has_disagreements_only(finished):
+    workdir, result, _ = finished
+    damage = json.loads((workdir / "out/damage.json").read_text())
+    disagreeing = round((1 - result.student_validation.top1) * result.student_validation.images)
+    assert damage["outcomes"] == {"disagreement": disagreeing}
+    assert damage["classes"] == []
+    assert damage["student_calibration"] is damage["reference_calibration"] is None
+    assert [(each["outcome"], each["label"]) for each in damage["gallery"]] == [("disagreement", None)] * disagreeing
+
+
 @pytest.mark.parametrize("feature_loss", ["crd", "itrd"])
 def test_feature_losses_train_without_labels_and_resume_bit_identically(tmp_path, teacher, feature_loss):
     data = loose_images(tmp_path / "set")

@@ -1,0 +1,1 @@
+"""Compares a student with its teacher image by image: predictions, tables and thumbnails."""
