@@ -105,7 +105,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
            --no-emit-find-links --no-emit-package ttm-client --no-emit-package ttm-core --no-emit-package ttm-measure
 lock:
 	$(COMPILE) --extra worker --extra traces --group pyproject.toml:dev $(addsuffix /pyproject.toml,$(PACKAGES)) -o requirements.lock
-	$(COMPILE) --constraint requirements.lock packaging/client/pyproject.toml packaging/service/pyproject.toml -o deploy/api.lock
+	$(COMPILE) --constraint requirements.lock --extra predict packaging/client/pyproject.toml packaging/service/pyproject.toml -o deploy/api.lock
 
 # The four wheels: ttm-client, ttm-core, ttm-measure and ttm-service.
 dist: setup

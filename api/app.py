@@ -5,6 +5,7 @@ Serve it with `python -m api` or `uvicorn --factory api.app:create_app`.
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from anyio import CapacityLimiter
@@ -18,6 +19,7 @@ from api.artifacts.endpoints import router as artifacts
 from api.auth.callers import Callers
 from api.auth.middleware import AllowedHostsMiddleware, AuthMiddleware
 from api.auth.proxies import ForwardedMiddleware
+from api.damage.endpoints import router as damage
 from api.dashboard.endpoints import router as dashboard
 from api.dashboard.endpoints import static_files
 from api.dependencies import Services
@@ -38,9 +40,12 @@ from api.metrics.requests import MetricsMiddleware, RequestMetrics
 from api.middleware import BodyLimitMiddleware, RequestContextMiddleware, SameOriginMiddleware
 from api.openapi_document import describe
 from api.operations.endpoints import router as operations
+from api.predictions.endpoints import is_prediction_path
+from api.predictions.endpoints import router as predictions
 from api.queue.endpoints import router as queue
 from api.receiving.finalizer import Finalizer
 from api.receiving.inspection import Inspector
+from api.receiving.prediction import Predictor
 from api.receiving.running import RunningDigests
 from api.receiving.slots import UploadSlots
 from api.recipes.endpoints import router as recipes
@@ -92,6 +97,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             digests=RunningDigests(),
             finalizer=finalizer,
             inspector=Inspector(storage),
+            predictor=Predictor(storage),
         )
         async with feeds.running(), study_feeds.running(), changes.running(), finalizer.running():
             yield
@@ -122,7 +128,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 metrics_token=settings.metrics_token,
             ),
             Middleware(SlowBodyMiddleware, seconds=settings.body_timeout_seconds),
-            Middleware(BodyLimitMiddleware, limit=settings.max_body_bytes, exempt=_is_upload),
+            Middleware(BodyLimitMiddleware, limit=partial(_body_limit, settings)),
             Middleware(HeadMiddleware),
         ],
     )
@@ -133,6 +139,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         studies,
         study_events,
         artifacts,
+        damage,
+        predictions,
         measurements,
         devices,
         uploads,
@@ -154,9 +162,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _is_upload(scope: Scope) -> bool:
+def _body_limit(settings: Settings, scope: Scope) -> int | None:
     # Uploads have their own limit, which is enforced while they stream to storage.
-    return scope["method"] in ("POST", "PUT", "PATCH") and is_upload_path(scope["path"])
+    if scope["method"] in ("POST", "PUT", "PATCH") and is_upload_path(scope["path"]):
+        return None
+    return settings.max_image_bytes if is_prediction_path(scope["path"]) else settings.max_body_bytes
 
 
 def _tracing(settings: Settings) -> list[Middleware]:

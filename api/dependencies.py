@@ -14,6 +14,7 @@ from api.live.feed import Feeds
 from api.live.rendered import RenderedJobs
 from api.receiving.finalizer import Finalizer
 from api.receiving.inspection import Inspector
+from api.receiving.prediction import Predictor
 from api.receiving.running import RunningDigests
 from api.receiving.slots import UploadSlots
 from ttm_jobs.database.tenancy import bound_to
@@ -42,6 +43,7 @@ class Services:
     digests: RunningDigests
     finalizer: Finalizer
     inspector: Inspector
+    predictor: Predictor
 
 
 # Coroutines, because FastAPI would run plain functions in a thread. Each depends on the request only, because FastAPI

@@ -115,20 +115,23 @@ def _host_of(origin: str) -> str | None:
 
 
 class BodyLimitMiddleware:
-    """Limits the size of request bodies, by Content-Length and by the bytes received. `exempt` selects exceptions."""
+    """Limits the size of request bodies, by Content-Length and by the bytes received.
 
-    def __init__(self, app: ASGIApp, limit: int, exempt: Callable[[Scope], bool]) -> None:
+    `limit` returns the maximum number of bytes of a request, or None for no limit.
+    """
+
+    def __init__(self, app: ASGIApp, limit: Callable[[Scope], int | None]) -> None:
         self._app = app
         self._limit = limit
-        self._exempt = exempt
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._exempt(scope):
+        limit = self._limit(scope) if scope["type"] == "http" else None
+        if limit is None:
             await self._app(scope, receive, send)
             return
-        detail = f"The request body is larger than the limit of {self._limit} bytes."
+        detail = f"The request body is larger than the limit of {limit} bytes."
         content_length = Headers(scope=scope).get("content-length", "")
-        if content_length.isdecimal() and int(content_length) > self._limit:
+        if content_length.isdecimal() and int(content_length) > limit:
             # The body is not read, so the connection cannot be reused.
             response = problem_response(scope, TooLarge.status, TooLarge.code, detail, headers={"Connection": "close"})
             await response(scope, receive, send)
@@ -140,7 +143,7 @@ class BodyLimitMiddleware:
             message = await receive()
             if message["type"] == "http.request":
                 received += len(message.get("body", b""))
-                if received > self._limit:
+                if received > limit:
                     raise HTTPException(TooLarge.status, detail)
             return message
 

@@ -1,5 +1,6 @@
 """Fixtures for real databases, a real broker and an S3 server. Each starts once per run, on first use."""
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import settings
 from sqlalchemy import Engine
 
+from tests.support.damaged import Damaged, damaged_jobs
 from tests.support.rig import MakeRig, Rig
 from tests.support.s3_server import S3Server
 from tests.support.servers import PostgresServer, start_redis
@@ -63,6 +65,17 @@ def s3_server() -> Iterator[S3Server]:
     """An object store shared by all tests. Each test uses its own bucket."""
     with S3Server() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def damaged(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Damaged]:
+    """Finished jobs of the real trainer and the API that serves them, shared by all tests that read damage reports."""
+    base = tmp_path_factory.getbasetemp()
+    # The processes of pytest-xdist have folders of their own in a common one, and train the jobs only once.
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "damaged"
+    folder.mkdir(exist_ok=True)
+    with damaged_jobs(folder, sqlite_template) as jobs:
+        yield jobs
 
 
 @pytest.fixture

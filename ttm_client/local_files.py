@@ -1,5 +1,6 @@
 """Local paths in a spec: finding them, and replacing them by URIs that the service can read."""
 
+import mimetypes
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -51,3 +52,8 @@ def folder_uri(text: str) -> str | None:
     if not path.is_file():
         raise FileNotFoundError(f"{text!r} is neither a local file or folder nor a URI.")
     return None
+
+
+def image_type(path: Path) -> str:
+    """The media type of an image file by its suffix."""
+    return mimetypes.guess_type(path.name)[0] or "application/octet-stream"

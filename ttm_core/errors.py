@@ -55,6 +55,12 @@ class BadDataset(UserError):
     code = "bad_dataset"
 
 
+class BadImage(UserError):
+    """The image that a model is asked about cannot be decoded."""
+
+    code = "bad_image"
+
+
 class BadSpec(UserError):
     """The settings cannot run with this data or these models."""
 

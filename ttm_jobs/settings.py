@@ -159,7 +159,11 @@ class Settings(BaseSettings):
         "Bursts of ten seconds are allowed.",
     )
     max_body_bytes: PositiveInt = Field(
-        default=1024**2, description="Maximum size of a request body in bytes, except uploads."
+        default=1024**2, description="Maximum size of a request body in bytes, except uploads and images."
+    )
+    max_image_bytes: PositiveInt = Field(
+        default=10 * 1024**2,
+        description="Maximum size in bytes of an image sent to `POST /jobs/{id}/predict`. It may have 25 megapixels.",
     )
     body_timeout_seconds: PositiveFloat = Field(
         default=30.0,

@@ -4,7 +4,8 @@ import re
 
 _READ = (
     r"/jobs/[^/]+/artifacts",
-    r"/jobs/[^/]+/artifacts/[^/]+\.onnx",
+    # The teacher is no file to ship.
+    r"/jobs/[^/]+/artifacts/(?!teacher\.onnx)[^/]+\.onnx",
     r"/jobs/[^/]+/measurements",
     r"/devices",
     r"/devices/[^/]+/requests/[^/]+/model",

@@ -7,12 +7,13 @@ from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from api.dashboard import fleet, home, models, settings, studies
+from api.dashboard.jobs import damage
 from api.dashboard.jobs import endpoints as jobs
 from api.dashboard.pages import page
 from api.http.problems import error_codes
 
 router = APIRouter(include_in_schema=False)
-for part in (home, studies, jobs, models, fleet, settings):
+for part in (home, studies, jobs, damage, models, fleet, settings):
     router.include_router(part.router)
 
 

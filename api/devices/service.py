@@ -14,7 +14,8 @@ from ttm_jobs.repositories.jobs import crud
 from ttm_jobs.repositories.measuring import devices, requests
 from ttm_jobs.repositories.run_data import artifacts
 
-_SUFFIX = ".onnx"
+# The teacher's file is for predictions and is not shipped.
+_SUFFIX, _TEACHER = ".onnx", "teacher.onnx"
 _MEDIA_TYPE = "application/octet-stream"
 
 
@@ -33,7 +34,8 @@ def request(session: Session, device: str, body: DeviceRequest) -> RequestList:
     if not is_id(body.job_id):
         raise JobNotFound
     crud.get(session, body.job_id)
-    files = [each for each in artifacts.of_job(session, body.job_id) if each.name.endswith(_SUFFIX)]
+    rows = artifacts.of_job(session, body.job_id)
+    files = [each for each in rows if each.name.endswith(_SUFFIX) and each.name != _TEACHER]
     if not files:
         raise ArtifactNotFound("The job has no ONNX artifacts.")
     made = [

@@ -77,6 +77,13 @@ class TooManyInspections(ServiceError):
     code = "too_many_inspections"
 
 
+class TooManyPredictions(ServiceError):
+    """Too many images are being classified: wait for the time in `Retry-After`."""
+
+    status = 429
+    code = "too_many_predictions"
+
+
 class NoSuchRoute(ServiceError):
     """No route matches this path."""
 
@@ -153,7 +160,7 @@ def error_response(request: Request, error: ServiceError, *, headers: Mapping[st
             headers = {"Content-Range": f"bytes */{size}"}
         case UnsupportedTusVersion():
             headers = {"Tus-Version": "1.0.0"}
-        case TooManyUploads() | TooManyInspections():
+        case TooManyUploads() | TooManyInspections() | TooManyPredictions():
             headers = {"Retry-After": "5"}
     return problem_response(request.scope, error.status, error.code, error.message, headers=headers)
 

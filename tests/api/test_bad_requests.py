@@ -232,13 +232,13 @@ def test_unknown_ids_are_not_found_on_every_route(shared_client: TestClient, job
     ]
     assert len(routes) >= 12
     for method, path in routes:
-        filled = (
-            path.replace("{job_id}", job_id).replace("{upload_id}", job_id).replace("{name}", "student.safetensors")
-        )
+        filled = path.replace("{job_id}", job_id).replace("{upload_id}", job_id)
+        filled = filled.replace("{name}", "student.safetensors").replace("{number}", "0")
         body: Body = {"json": {"name": "x"}} if method == "patch" and "uploads" not in path else {}
         if method == "post" and path.endswith("/measurements"):
             body = {"json": {"artifact": "student.onnx", "device": "pi5", **asdict(measured("0" * 64))}}
-        answer = shared_client.request(method, filled, headers={"Tus-Resumable": "1.0.0"}, **body)
+        headers = {"Tus-Resumable": "1.0.0", **({"Content-Type": "image/png"} if path.endswith("/predict") else {})}
+        answer = shared_client.request(method, filled, headers=headers, **body)
         assert answer.status_code == 404, (method, path, answer.text)
         assert answer.headers["content-type"] == "application/problem+json"
 

@@ -20,6 +20,7 @@ import ttm_client
 from tests.api.conftest import make_settings
 from tests.support.api_server import served
 from tests.support.asynchronous import run_async
+from tests.support.damaged import Damaged
 from tests.support.factories import create_job
 from tests.support.runs import claim, fail, succeed, train
 from tests.support.studies import advance, create_study, study_of
@@ -98,12 +99,19 @@ def service(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
+def damaged_client(damaged: Damaged) -> Iterator[Client]:
+    with Client(damaged.url) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
 def client(service: tuple[str, Settings]) -> Iterator[Client]:
     with Client(service[0]) as client:
         yield client
 
 
 _OF_STUDIES = ("tud", "Difference")
+_OF_DAMAGE = ("amage", "jobs.predict", "Prediction", "Confusion", "Calibration", "Guess")
 
 
 def _ended_study(engine: Engine, storage: Storage, dataset: str) -> str:
@@ -148,17 +156,25 @@ def namespace(
         found = LocalStore("1f" * 32, "float16", 96_000_000, 48_000, now(session))
         teacher_stores.report(session, "gpu-7", "/work", [found])
         teacher_stores.used(session, session.get_one(Job, done), [found.digest], cache_hits=24_000, forwards=1_000)
+    jobs, distilled = client.jobs, None
+    if any(word in request.node.callspec.params["name"] for word in _OF_DAMAGE):
+        # A job of the real trainer, on a service of its own.
+        damaged: Damaged = request.getfixturevalue("damaged")
+        distilled, photo = damaged.student, next((damaged.data / "digits/val/digit-1").iterdir())
+        monkeypatch.setenv("TTM_URL", damaged.url)
+        client = request.getfixturevalue("damaged_client")
     study = None
     if any(word in request.node.callspec.params["name"] for word in _OF_STUDIES):
         study = client.studies.get(_ended_study(engine, storage, dataset))
     engine.dispose()
     return {
         "study": study,
+        **({"distilled": distilled, "photo": photo} if distilled is not None else {}),
         **{name: getattr(ttm_client, name) for name in ttm_client.__all__},
         **dict(
             zip(
                 ("done", "running", "failed", "queued"),
-                map(client.jobs.get, (done, running, failed, queued)),
+                map(jobs.get, (done, running, failed, queued)),
                 strict=True,
             )
         ),

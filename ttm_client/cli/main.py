@@ -5,7 +5,7 @@ from importlib.metadata import entry_points
 import typer
 
 from ttm_client.cli.bench import command as benchmark
-from ttm_client.cli.jobs import compare, control, download, list, logs, show, submit, watch
+from ttm_client.cli.jobs import compare, control, damage, download, list, logs, show, submit, watch
 from ttm_client.cli.output import EXIT_CODES
 from ttm_client.cli.resources import catalogue, devices, inspect, queue, registry, teacher_stores, uploads, webhooks
 from ttm_client.cli.studies import commands as studies
@@ -32,6 +32,8 @@ for command in (
     control.resume,
     control.retry,
     compare.compare,
+    damage.damage,
+    damage.predict,
     download.download,
     inspect.inspect,
     benchmark.bench,

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from ttm_core.data.encoded.decoding import Source, decode
+from ttm_core.data.encoded.decoding import Source, center_square, decode
 
 _T = TypeVar("_T")
 _AHEAD = 1024
@@ -76,7 +76,7 @@ class ArrayImages:
         batch = self.pixels[torch.from_numpy(indices)]
         if batch.shape[-2:] == (size, size):
             return batch
-        return torch.stack([_to_tensor(_fit(_to_image(x), size), self.channels) for x in batch])
+        return torch.stack([_to_tensor(center_square(_to_image(x), size), self.channels) for x in batch])
 
     def crops(self, indices: NDArray[np.int64], boxes: Boxes, size: int) -> torch.Tensor:
         return torch.stack(
@@ -110,7 +110,7 @@ class EncodedImages:
 
     def center_squares(self, indices: NDArray[np.int64], size: int) -> torch.Tensor:
         def load(index: np.int64) -> torch.Tensor:
-            return _to_tensor(_fit(decode(self.sources[int(index)], self.channels), size), self.channels)
+            return _to_tensor(center_square(decode(self.sources[int(index)], self.channels), size), self.channels)
 
         return torch.stack(list(self.pool.map(load, indices)))
 
@@ -230,13 +230,6 @@ def in_memory(images: Images, size: int) -> ArrayImages:
         part = np.arange(start, min(start + 256, len(images)))
         out[start : start + len(part)] = images.center_squares(part, size)
     return ArrayImages(out)
-
-
-def _fit(image: Image.Image, size: int) -> Image.Image:
-    """Resizes the center square to `size` pixels in one resampling."""
-    side = min(image.width, image.height)
-    left, upper = (image.width - side) / 2, (image.height - side) / 2
-    return image.resize((size, size), Image.Resampling.BICUBIC, box=(left, upper, left + side, upper + side))
 
 
 def _crop(image: Image.Image, boxes: Boxes, position: int, size: int) -> Image.Image:

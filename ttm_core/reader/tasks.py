@@ -25,6 +25,10 @@ def run(task: str, arguments: dict[str, Any]) -> Any:
 
             source, size = Path(arguments["source"]), arguments["image_size"]
             return describe(source, run=True, image_size=size).model_dump(mode="json")
+        case "predict":
+            from ttm_core.reader.prediction import predict
+
+            return predict(Path(arguments["source"]), arguments["files"]).model_dump(mode="json")
         case "archive":
             from ttm_core.data.archives.unpack import unpack
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 
 from api.dashboard.formats import compression
-from api.dashboard.jobs import form
+from api.dashboard.jobs import damage, form
 from api.dashboard.jobs.comparison import differences, scores
 from api.dashboard.jobs.detail import KEY_HEADER, commands, onnx_files, spans, speed, student_costs
 from api.dashboard.jobs.table import COLUMNS, ran_seconds, waited_seconds
@@ -113,6 +113,8 @@ def job_page(
         live=job.state not in TERMINAL,
         last_event=last_event,
         has_report=any(artifact.name == "report.html" for artifact in job.artifacts),
+        predicts=damage.predicts(job),
+        has_damage=any(artifact.name == "damage.json" for artifact in job.artifacts),
         compression=_compression(job),
         speed=measured,
         files=onnx_files(job, measured),

@@ -15,6 +15,8 @@ from ttm_client.asynchronous.paging import pages
 from ttm_client.asynchronous.specs import with_uploads
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import WaitTimeout
+from ttm_client.local_files import image_type
+from ttm_client.models.damage import DamageImage, DamageReport, Prediction
 from ttm_client.models.jobs import Artifact, Attempt, Dryrun, Job, JobEvent, JobSummary, MetricPoint
 from ttm_client.models.metrics import Metrics
 from ttm_client.options import JobChanges, JobFilters, JobOptions, Part, as_query, spec_of
@@ -264,6 +266,63 @@ class AsyncJobs:
         response = await self._transport.request("GET", job_path(job_id) + "/report")
         report: dict[str, Any] = json.loads(response.content)
         return report
+
+    async def damage(self, job_id: str, *, against: str | None = None) -> DamageReport:
+        """Returns what the student lost against its teacher, or against the student of job `against`.
+
+        Raises NotFound without a damage report, and Conflict if the jobs were evaluated on different data.
+
+        >>> report = await client.jobs.damage(distilled)
+        >>> report.classes[0].retention_percent < 100
+        True
+        """
+        path = job_path(job_id) + "/damage"
+        response = await self._transport.request("GET", path, params={"against": against})
+        return DamageReport.model_validate_json(response.content)
+
+    async def damage_images(
+        self,
+        job_id: str,
+        *,
+        against: str | None = None,
+        outcome: str | None = None,
+        class_name: str | None = None,
+        sort: str | None = None,
+    ) -> AsyncIterator[DamageImage]:
+        """Yields images that the models get wrong, at most 200: with this `outcome` and true class. `sort` is
+        `confidence` or `-confidence`.
+
+        >>> [image.outcome async for image in client.jobs.damage_images(distilled, outcome="gained")][:1]
+        ['gained']
+        """
+        params: Params = {"limit": 200, "against": against, "outcome": outcome, "class": class_name, "sort": sort}
+        async for item in pages(self._transport, job_path(job_id) + "/damage/images", params):
+            yield DamageImage.model_validate(item)
+
+    async def damage_image(self, job_id: str, number: int) -> bytes:
+        """Returns the thumbnail of an image of the gallery, as PNG or JPEG.
+
+        >>> (await client.jobs.damage_image(distilled, 0))[1:4]
+        b'PNG'
+        """
+        response = await self._transport.request("GET", job_path(job_id) + f"/damage/images/{number}")
+        return response.content
+
+    async def predict(self, job_id: str, image: str | os.PathLike[str]) -> Prediction:
+        """Classifies an image file with the student, and with its int8 file and its teacher where the job has them.
+
+        The image is PNG, JPEG, WebP, GIF, BMP or TIFF. Raises InvalidRequest if it cannot be decoded.
+
+        >>> answer = await client.jobs.predict(distilled, photo)
+        >>> len(answer.models[0].top)
+        5
+        """
+        path = Path(image)
+        content = await asyncio.to_thread(path.read_bytes)
+        response = await self._transport.request(
+            "POST", job_path(job_id) + "/predict", content=content, headers={"Content-Type": image_type(path)}
+        )
+        return Prediction.model_validate_json(response.content)
 
     async def artifacts(self, job_id: str) -> tuple[Artifact, ...]:
         """Returns the files that a job produced.

@@ -27,7 +27,8 @@ from ttm_client.cli.output import (
 )
 from ttm_client.cli.text import neutralized
 
-_SUFFIX = ".onnx"
+# The teacher's file is for predictions and is not shipped.
+_SUFFIX, _TEACHER = ".onnx", "teacher.onnx"
 # The service's pattern of device names.
 _DEVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -77,7 +78,8 @@ def bench(
 
 
 def _measure_job(client: Client, job_id: str, device: str, *, post: bool, seconds: float, json: bool) -> None:
-    files = [artifact for artifact in client.jobs.artifacts(job_id) if artifact.name.endswith(_SUFFIX)]
+    artifacts = client.jobs.artifacts(job_id)
+    files = [each for each in artifacts if each.name.endswith(_SUFFIX) and each.name != _TEACHER]
     if not files:
         fail("The job has no ONNX artifacts: it must succeed, with `onnx` in its exports.", NOT_FOUND)
     with tempfile.TemporaryDirectory() as folder:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from ttm_client.errors import WaitTimeout
+from ttm_client.local_files import image_type
+from ttm_client.models.damage import DamageImage, DamageReport, Prediction
 from ttm_client.models.jobs import Artifact, Attempt, Dryrun, Job, JobEvent, JobSummary, MetricPoint
 from ttm_client.models.metrics import Metrics
 from ttm_client.options import JobChanges, JobFilters, JobOptions, Part, as_query, spec_of
@@ -264,6 +266,63 @@ class Jobs:
         response = self._transport.request("GET", job_path(job_id) + "/report")
         report: dict[str, Any] = json.loads(response.content)
         return report
+
+    def damage(self, job_id: str, *, against: str | None = None) -> DamageReport:
+        """Returns what the student lost against its teacher, or against the student of job `against`.
+
+        Raises NotFound without a damage report, and Conflict if the jobs were evaluated on different data.
+
+        >>> report = client.jobs.damage(distilled)
+        >>> report.classes[0].retention_percent < 100
+        True
+        """
+        path = job_path(job_id) + "/damage"
+        response = self._transport.request("GET", path, params={"against": against})
+        return DamageReport.model_validate_json(response.content)
+
+    def damage_images(
+        self,
+        job_id: str,
+        *,
+        against: str | None = None,
+        outcome: str | None = None,
+        class_name: str | None = None,
+        sort: str | None = None,
+    ) -> Iterator[DamageImage]:
+        """Yields images that the models get wrong, at most 200: with this `outcome` and true class. `sort` is
+        `confidence` or `-confidence`.
+
+        >>> [image.outcome for image in client.jobs.damage_images(distilled, outcome="gained")][:1]
+        ['gained']
+        """
+        params: Params = {"limit": 200, "against": against, "outcome": outcome, "class": class_name, "sort": sort}
+        for item in pages(self._transport, job_path(job_id) + "/damage/images", params):
+            yield DamageImage.model_validate(item)
+
+    def damage_image(self, job_id: str, number: int) -> bytes:
+        """Returns the thumbnail of an image of the gallery, as PNG or JPEG.
+
+        >>> (client.jobs.damage_image(distilled, 0))[1:4]
+        b'PNG'
+        """
+        response = self._transport.request("GET", job_path(job_id) + f"/damage/images/{number}")
+        return response.content
+
+    def predict(self, job_id: str, image: str | os.PathLike[str]) -> Prediction:
+        """Classifies an image file with the student, and with its int8 file and its teacher where the job has them.
+
+        The image is PNG, JPEG, WebP, GIF, BMP or TIFF. Raises InvalidRequest if it cannot be decoded.
+
+        >>> answer = client.jobs.predict(distilled, photo)
+        >>> len(answer.models[0].top)
+        5
+        """
+        path = Path(image)
+        content = path.read_bytes()
+        response = self._transport.request(
+            "POST", job_path(job_id) + "/predict", content=content, headers={"Content-Type": image_type(path)}
+        )
+        return Prediction.model_validate_json(response.content)
 
     def artifacts(self, job_id: str) -> tuple[Artifact, ...]:
         """Returns the files that a job produced.

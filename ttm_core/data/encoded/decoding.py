@@ -69,6 +69,13 @@ def decode(source: Source, channels: int) -> Image.Image:
                 return _convert(image, "L" if channels == 1 else "RGB")
 
 
+def center_square(image: Image.Image, size: int) -> Image.Image:
+    """Resizes the center square to `size` pixels in one resampling."""
+    side = min(image.width, image.height)
+    left, upper = (image.width - side) / 2, (image.height - side) / 2
+    return image.resize((size, size), Image.Resampling.BICUBIC, box=(left, upper, left + side, upper + side))
+
+
 def is_gray(image: Image.Image) -> bool:
     """Whether the image has one channel."""
     return image.mode in _GRAY_MODES

@@ -1,0 +1,78 @@
+"""Runs a job's ONNX files on an image in a reader process."""
+
+import tempfile
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from threading import BoundedSemaphore
+
+from api.http.errors import TooManyPredictions
+from ttm_core.errors import BadImage
+from ttm_core.reader.limits import ReaderLimits
+from ttm_core.reader.process import read_untrusted
+from ttm_core.spec.prediction import Prediction
+from ttm_jobs.errors import Invalid, ServiceError
+from ttm_jobs.storage import Storage
+
+_CONCURRENT = 2
+_WAIT_SECONDS = 10.0
+_LIMITS = ReaderLimits(memory_bytes=3 * 2**30, seconds=60.0)
+
+
+class UnreadableImage(Invalid):
+    """The image cannot be decoded, has more than 25 megapixels, or its models exceed the limits on memory and time."""
+
+    code = "unreadable_image"
+
+
+class PredictionUnavailable(ServiceError):
+    """This service cannot run models: ONNX Runtime is not installed. Install `ttm-service[predict]`."""
+
+    status = 501
+    code = "prediction_unavailable"
+
+
+class Predictor:
+    """Classifies images, two at a time per process."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._slots = BoundedSemaphore(_CONCURRENT)
+
+    def predict(self, image: bytes, keys: Mapping[str, str]) -> Prediction:
+        """The answers of the models under these storage keys, by the name of the artifact. Takes seconds.
+
+        Raises:
+            PredictionUnavailable: ONNX Runtime or Pillow is not installed.
+            TooManyPredictions: other images were not classified in time.
+            UnreadableImage: the image cannot be decoded or is too large.
+        """
+        if find_spec("onnxruntime") is None or find_spec("PIL") is None:
+            raise PredictionUnavailable
+        if not self._slots.acquire(timeout=_WAIT_SECONDS):
+            raise TooManyPredictions
+        try:
+            with tempfile.TemporaryDirectory(prefix="ttm-predict-") as folder:
+                return self._run(Path(folder), image, keys)
+        finally:
+            self._slots.release()
+
+    def _run(self, folder: Path, image: bytes, keys: Mapping[str, str]) -> Prediction:
+        source = folder / "image"
+        source.write_bytes(image)
+        for name, key in keys.items():
+            with (folder / name).open("wb") as copy:
+                copy.writelines(self._storage.open(key))
+        try:
+            answer = read_untrusted(
+                "predict",
+                {"source": str(source), "files": {name: str(folder / name) for name in keys}},
+                input_bytes=0,
+                file_bytes=0,
+                error=BadImage,
+                subject="The image",
+                limits=_LIMITS,
+            )
+        except BadImage as error:
+            raise UnreadableImage(error.message) from None
+        return Prediction.model_validate(answer)

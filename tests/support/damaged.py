@@ -1,0 +1,117 @@
+"""Finished jobs of the real trainer with damage reports, and the API that serves them."""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save
+from sqlalchemy import Engine
+
+from tests.support.api_server import served
+from tests.support.factories import claimed, job_of, queued, spec
+from tests.support.rig import Rig
+from tests.support.runs import succeed
+from tests.ttm_core.factories import digits_folder
+from ttm_core.file_lock import FileLock
+from ttm_core.spec.damage.predictions import FILE, METADATA_KEY, PredictionsInfo
+from ttm_jobs.database.engine import create_engine, session_scope
+from ttm_jobs.repositories.jobs import leases
+from ttm_jobs.repositories.run_data import artifacts
+from ttm_jobs.repositories.run_data.artifacts import PublishedFile
+from ttm_jobs.settings import Settings
+from ttm_jobs.states import JobState
+from ttm_jobs.storage import Storage, build_storage
+
+HOSTILE_CLASS = "\"><img src=x onerror=alert(1)>{{7*7}}'"
+_TRAINER = (sys.executable, "-m", "ttm_core", "run")
+_CLASSES, _TRAIN = 5, 80
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """Ids of succeeded jobs.
+
+    Attributes:
+        teacher: trained without a teacher on the same data.
+        student: has ONNX files, a gallery and the teacher's ONNX file.
+        elsewhere: has predictions of other images, and no other files of a report.
+    """
+
+    url: str
+    settings: Settings
+    engine: Engine
+    storage: Storage
+    data: Path
+    teacher: str
+    student: str
+    elsewhere: str
+
+
+@contextmanager
+def damaged_jobs(folder: Path, database: Path) -> Iterator[Damaged]:
+    """Serves the jobs. The first process that uses `folder` trains them, on a copy of an empty database."""
+    data = folder / "data"
+    settings = Settings(
+        database_url=f"sqlite:///{folder / 'ttm.db'}",
+        storage_url=f"file:{folder / 'storage'}",
+        work_dir=folder / "work",
+        data_roots=(data,),
+        broker_url="redis://127.0.0.1:1/0",
+        lease_seconds=60.0,
+        requests_per_second=None,
+        max_image_bytes=1_000_000,
+    )
+    engine = create_engine(settings.database_url)
+    storage = build_storage(settings.storage_url)
+    names = folder / "jobs.json"
+    with FileLock(folder, "training") as lock:
+        lock.acquire_exclusive()
+        if not names.exists():
+            shutil.copy(database, folder / "ttm.db")
+            names.write_text(json.dumps(_train(Rig(settings, engine, storage, _TRAINER), data / "digits")))
+    with served(settings) as url:
+        yield Damaged(url, settings, engine, storage, data, **json.loads(names.read_text()))
+    engine.dispose()
+
+
+def _train(rig: Rig, images: Path) -> dict[str, str]:
+    """Ids of the jobs by name."""
+    digits_folder(images, classes=_CLASSES, each=_TRAIN)
+    for split in ("train", "val"):
+        (images / split / "digit-3").rename(images / split / HOSTILE_CLASS)
+
+    def run(student: str, epochs: int, **fields: Any) -> str:
+        training = {"epochs": epochs, "batch_size": 32, "threads": 1}
+        body = spec(dataset=images.as_uri(), student=student, training=training, **{"exports": [], **fields})
+        job_id = queued(rig.engine, spec=body, student=student)
+        rig.run(job_id)
+        job = job_of(rig.engine, job_id)
+        assert job.state is JobState.SUCCEEDED, job.failure
+        return job_id
+
+    teacher = run("mini/resnet8_050", 6, method="ce")
+    taught = {"method": "wttm", "teacher": {"checkpoint": f"job:{teacher}", "allow_chance": True}}
+    student = run("mini/resnet8_025", 2, **taught, exports=["onnx", "onnx_int8"])
+    return {"teacher": teacher, "student": student, "elsewhere": _evaluated_elsewhere(rig.engine, rig.storage)}
+
+
+def _evaluated_elsewhere(engine: Engine, storage: Storage) -> str:
+    """A job without a trainer, whose predictions are of other images."""
+    job_id = queued(engine)
+    lease = claimed(engine, job_id)
+    info = PredictionsInfo(split="test", against="labels", data="0" * 64, class_names=["a", "b"])
+    columns = {name: np.zeros(3, np.uint16) for name in ("label", "student")}
+    columns["student_probability"] = np.ones(3, np.float32)
+    key = f"jobs/{job_id}/1/{FILE}"
+    stored = storage.put(key, [save(columns, {METADATA_KEY: info.model_dump_json()})])
+    with session_scope(engine) as session:
+        file = PublishedFile(FILE, key, "application/octet-stream", stored.size, stored.sha256)
+        artifacts.record(session, leases.fence(session, lease), [file])
+    succeed(engine, storage, lease)
+    return job_id
