@@ -11,6 +11,7 @@ from PIL import Image
 from tests.support.damaged import HOSTILE_CLASS, Damaged
 from ttm_core.spec.damage.predictions import Predictions
 
+UNKNOWN = "01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10"
 IMAGES = 200  # five classes of 40 validation images
 
 
@@ -136,7 +137,7 @@ def test_jobs_on_other_data_are_not_compared(api: httpx2.Client, damaged: Damage
         assert_code(answer, 409, "different_data")
 
 
-@pytest.mark.parametrize("against", ["", "x", "../x", "0" * 36, "01a222bd-e444-7599-8730-532271e62bce"])
+@pytest.mark.parametrize("against", ["", "x", "../x", "0" * 36, UNKNOWN])
 def test_unknown_other_job_is_not_found(api: httpx2.Client, damaged: Damaged, against: str) -> None:
     assert_code(api.get(f"/jobs/{damaged.student}/damage", params={"against": against}), 404, "job_not_found")
 

@@ -18,7 +18,9 @@ def test_files_are_measured_and_emitted(tmp_path, monkeypatch):
     out.mkdir()
     conv_classifier(out / "student.onnx")
     seen = []
-    found = measure_exports(out, [exported(), exported("student-timm.zip", precision=None)], [], seen.append)
+    found = measure_exports(
+        out, [exported(), exported("student-timm.zip", precision=None)], [], seen.append, keep_teacher=False
+    )
     assert {(each.file, each.device) for each in found.student} == {("student.onnx", "pi5")}
     assert {each.batch for each in found.student} == {1, 32}
     assert found.teacher == []
@@ -31,14 +33,14 @@ def test_damaged_file_leaves_warnings(tmp_path):
     out.mkdir()
     (out / "student.onnx").write_bytes(b"not a graph")
     seen = []
-    found = measure_exports(out, [exported()], [], seen.append)
+    found = measure_exports(out, [exported()], [], seen.append, keep_teacher=False)
     assert (found.student, found.teacher, found.profiles) == ([], [], [])
     assert {each.level for each in seen if isinstance(each, Log)} == {"warning"}
     assert "not an ONNX file" in seen[0].message
 
 
 def test_nothing_is_measured_without_onnx_files(tmp_path):
-    assert measure_exports(tmp_path, [exported(size=None)], [], pytest.fail).student == []
+    assert measure_exports(tmp_path, [exported(size=None)], [], pytest.fail, keep_teacher=False).student == []
 
 
 def test_device_name_is_valid_whatever_the_host_is_called(monkeypatch):
