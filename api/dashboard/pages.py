@@ -10,7 +10,7 @@ from api.dashboard import formats
 
 # The entries of the navigation, and under each the pages that belong to it: name, path and title.
 NAVIGATION = (
-    ("Studies", (("studies", "/ui/studies", "Studies"),)),
+    ("Studies", (("studies", "/ui/studies", "Studies"), ("new study", "/ui/new-study", "New study"))),
     ("Jobs", (("jobs", "/ui/jobs", "Jobs"), ("new", "/ui/new", "New job"))),
     (
         "Models",

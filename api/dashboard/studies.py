@@ -1,6 +1,7 @@
 """Pages of studies."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -13,7 +14,7 @@ from api.dependencies import EngineDep
 from api.http.pagination import CursorParameter
 from api.http.types import is_id
 from api.studies import service
-from api.studies.schemas import CandidateOut, Difference
+from api.studies.schemas import CandidateOut, Difference, StudyOut
 from ttm_jobs.database.engine import read_scope
 from ttm_jobs.errors import StudyNotFound
 from ttm_jobs.studies.states import ENDED, StudyState
@@ -21,6 +22,7 @@ from ttm_jobs.studies.states import ENDED, StudyState
 router = APIRouter()
 
 _ROWS = 30
+Filter = Annotated[str, Query(max_length=2048)]
 
 
 @router.get("/ui/studies")
@@ -46,10 +48,15 @@ def study_page(study_id: str, engine: EngineDep) -> HTMLResponse:
         with read_scope(engine) as session:
             study = service.get(session, study_id)
             candidates = service.candidate_list(session, study_id).items
+            teacher = service.teacher_accuracy(session, study_id)
     except StudyNotFound:
         return page("not_found.html", 404, what="study", name=study_id)
+    epochs = study.spec["training"]["epochs"]
     return page(
         "study.html",
+        teacher=teacher,
+        epochs=epochs,
+        timeline=_timeline(study, candidates, epochs),
         study=study,
         candidates=candidates,
         labels={candidate.number: candidate.label for candidate in candidates},
@@ -58,6 +65,43 @@ def study_page(study_id: str, engine: EngineDep) -> HTMLResponse:
         limits=limits_text,
         live=study.state not in ENDED,
     )
+
+
+@router.get("/ui/new-study")
+def new_study_page(teacher: Filter = "", dataset: Filter = "") -> HTMLResponse:
+    """The form that submits a study."""
+    return page("new_study.html", values={"/teacher/checkpoint": teacher, "/dataset/uri": dataset})
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How far a candidate was trained: to `epoch`, which is `width` per mille of all. `outcome` is final, stopped, or
+    empty while it continues.
+    """
+
+    label: str
+    epoch: int
+    width: float
+    outcome: str
+    text: str
+
+
+def _timeline(study: StudyOut, candidates: Sequence[CandidateOut], epochs: int) -> list[Trained]:
+    """The selected candidates, those that were trained longest first."""
+    rows = []
+    for candidate in candidates:
+        if candidate.number not in study.selected:
+            continue
+        rungs = [rung for rung in study.rungs if str(candidate.number) in rung.accuracies]
+        last = rungs[-1] if rungs else None
+        if any(job.validation is not None and not job.baseline for job in candidate.jobs):
+            epoch, outcome, text = epochs, "final", "final runs"
+        elif last is not None and candidate.number not in last.promoted:
+            epoch, outcome, text = last.epoch, "stopped", f"stopped after rung {last.rung}"
+        else:
+            epoch, outcome, text = (last.epoch if last else 0), "", "continues" if last else "waiting"
+        rows.append(Trained(candidate.label, epoch, round(1000 * epoch / epochs, 1), outcome, text))
+    return sorted(rows, key=lambda row: -row.epoch)
 
 
 def _best_accuracy(candidate: CandidateOut) -> float | None:

@@ -76,6 +76,16 @@ def candidate_list(session: Session, study_id: str) -> CandidateList:
     return CandidateList(items=[candidate(row, jobs.get(row.number, [])) for row in rows])
 
 
+def teacher_accuracy(session: Session, study_id: str) -> float | None:
+    """The teacher's validation accuracy, from the latest job of a study that measured it. None before the first."""
+    for job in reversed(crud.jobs_of(session, study_id)):
+        result = (job.result or {}).get("teacher_validation") or {}
+        known: float | None = result.get("top1", job.latest.get("teacher/top1"))
+        if known is not None:
+            return known
+    return None
+
+
 def front(session: Session, study_id: str) -> FrontOut:
     """The front of a study. Raises StudyNotFound."""
     study = crud.get(session, study_id)

@@ -8,10 +8,15 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from cli.stack.stack import Stack
+from tests.browser.conftest import clear_expected
 from tests.browser.test_pages import CHECKS, accessibility_violations
 from tests.support.api_server import served
+from tests.support.models import create_model
 from tests.support.studies import advance, create_study, study_of
 from tests.support.study_jobs import end_jobs
+from ttm_client import Client
+from ttm_core.models.weights import write_safetensors
 from ttm_jobs.database.engine import create_engine
 from ttm_jobs.settings import Settings
 from ttm_jobs.studies.states import ENDED
@@ -49,11 +54,16 @@ def test_study_pages_are_accessible_and_fit_the_viewport(
     url, study_id = study
     page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme=scheme)
-    for address in ("/ui/studies", f"/ui/studies/{study_id}"):
+    for address in ("/ui/studies", f"/ui/studies/{study_id}", "/ui/new-study"):
         page.goto(url + address)
         if study_id in address:
-            # One dot per trained candidate; the fifth is too large.
-            expect(page.locator("[data-scatter] circle.dot")).to_have_count(4)
+            # The fifth is too large: it was not trained, and stands at the bottom.
+            expect(page.locator("[data-scatter] circle.dot.s8")).to_have_count(1)
+            expect(page.locator("[data-scatter] circle.dot")).to_have_count(5)
+            # Both limits are shaded.
+            expect(page.locator("[data-scatter] rect.excluded")).to_have_count(2)
+            expect(page.locator("#rungs tbody tr")).to_have_count(4)
+            expect(page.locator("#rungs")).to_contain_text("final runs")
             page.locator("[data-cost]").select_option("latency")
             expect(page.locator("[data-scatter] svg")).to_have_attribute(
                 "aria-label", re.compile("Top-1 against latency")
@@ -61,3 +71,36 @@ def test_study_pages_are_accessible_and_fit_the_viewport(
         assert page.evaluate(CHECKS) == [], address
         assert accessibility_violations(page, address) == [], address
         page.screenshot(path=tmp_path / f"{address.rpartition('/')[2]}-{width}.png", full_page=True)
+
+
+def test_form_shows_the_candidates_and_starts_a_study(
+    page: Page, console_errors: list[str], stack: Stack, data: Path, tmp_path: Path
+) -> None:
+    teacher = tmp_path / "teacher.safetensors"
+    structure = {"architecture": "mini/resnet8_100", "num_classes": 10}
+    weights = create_model("mini/resnet8_100", num_classes=10).state_dict()
+    write_safetensors(teacher, weights, {"format": 2, "structure": structure})
+    page.goto(f"{stack.url}/ui/new-study")
+    page.get_by_label("File for teacher").set_input_files(teacher)
+    expect(page.get_by_label("Teacher", exact=True)).to_have_value(re.compile("^upload:"))
+    page.get_by_label("Dataset", exact=True).fill(data.as_uri())
+    page.get_by_label("Students").fill("mini/resnet8_025 mini/resnet8_05*")
+    page.get_by_label("Epochs of a complete run").fill("9")
+    page.get_by_label("Largest ONNX file in MB").fill("0.4")
+    expect(page.locator("#candidates")).to_contain_text("mini/resnet8_025")
+    page.get_by_label("Most candidates to train").fill("0")
+    page.get_by_role("button", name="Start the study").click()
+    expect(page.get_by_label("Most candidates to train")).to_have_attribute("aria-invalid", "true")
+    clear_expected(page, console_errors)  # of the rejected request
+    page.get_by_label("Most candidates to train").fill("4")
+    page.get_by_role("button", name="Start the study").click()
+    page.wait_for_url("**/ui/studies/*")
+    with Client(stack.url) as client:
+        study = client.studies.get(page.url.rpartition("/")[2])
+        assert study.limits["retention"] == 0.97
+        assert study.limits["bytes"] == 400_000
+        assert "latency_ms" not in {name for name, value in study.limits.items() if value is not None}
+        assert study.spec["training"]["epochs"] == 9
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.locator("#status .state")).to_have_text(re.compile("cancel"))

@@ -33,11 +33,27 @@ function placeLabel(text, { cx, cy }, taken, area) {
   return inside.find((box) => !taken.some((other) => overlap(box, other))) ?? inside[0] ?? boxes[0];
 }
 
+/** Shades what the limits exclude, and writes each limit at its edge. */
+function shade(svg, { cost = null, top1 = null }, { x, y, left, right, top, bottom, write }) {
+  if (cost !== null) {
+    const edge = Math.min(Math.max(x(cost), left), Math.max(left, right));
+    element("rect", { class: "excluded", x: edge, y: top, width: right - edge, height: bottom - top }, svg);
+    element("text", { x: edge - 4, y: top + 10, "text-anchor": "end" }, svg).textContent = `limit ${write(cost)}`;
+  }
+  if (top1 !== null) {
+    const edge = Math.min(Math.max(y(top1), top), bottom);
+    element("rect", { class: "excluded", x: left, y: edge, width: right - left, height: bottom - edge }, svg);
+    element("text", { x: right - 4, y: edge + 12, "text-anchor": "end" }, svg).textContent = `limit ${(top1 * 100).toFixed(1)}%`;
+  }
+}
+
 /**
  * Draws points `{name, cost, top1, color}` into `parent`. `unit` is the label of the cost axis, `write` formats a cost,
  * `teacher` is the teacher's top-1 or null. With `ranked` false the front is left out. `none` is shown without points.
+ * `limits` are `{cost, top1}`, each a number or null: what exceeds the cost or falls below the accuracy is shaded. Points
+ * with a `note` have no accuracy; they stand at the bottom, and their tooltips end with the note.
  */
-export function scatter(parent, points, { unit, write = count, teacher = null, ranked = true, none = "None of these jobs has reported this yet." }) {
+export function scatter(parent, points, { unit, write = count, teacher = null, ranked = true, limits = {}, none = "None of these jobs has reported this yet." }) {
   if (!points.length) {
     const text = document.createElement("p");
     text.className = "none";
@@ -46,7 +62,12 @@ export function scatter(parent, points, { unit, write = count, teacher = null, r
     return;
   }
   const width = parent.clientWidth;
-  const logs = points.map(({ cost }) => Math.log10(cost)), shares = points.map(({ top1 }) => top1).concat(teacher ?? []);
+  // Before the layout, and in a hidden tab, there is no width to draw into.
+  if (!width) return;
+  const trained = points.filter(({ note }) => !note);
+  const logs = points.map(({ cost }) => cost).concat(limits.cost ?? []).map(Math.log10);
+  const shares = trained.map(({ top1 }) => top1).concat(teacher ?? [], limits.top1 ?? []);
+  if (!shares.length) shares.push(0, 1);
   const left = Math.min(...logs) - 0.15, right = Math.max(...logs) + 0.25;
   const padding = Math.max((Math.max(...shares) - Math.min(...shares)) * 0.15, 0.005);
   const low = Math.min(...shares) - padding, high = Math.max(...shares) + padding;
@@ -55,9 +76,10 @@ export function scatter(parent, points, { unit, write = count, teacher = null, r
   const x = (cost) => margin + ((Math.log10(cost) - left) / (right - left)) * (width - margin - RIGHT);
   const y = (share) => TOP + ((high - share) / (high - low)) * (HEIGHT - TOP - BOTTOM);
   const svg = frame(width, HEIGHT);
-  const best = ranked ? front(points) : [];
-  const describe = ({ name, cost, top1 }) => `${name}: ${(top1 * 100).toFixed(2)}%, ${write(cost)}`;
+  const best = ranked ? front(trained) : [];
+  const describe = ({ name, cost, top1, note }) => `${name}: ${note ? "" : `${(top1 * 100).toFixed(2)}%, `}${write(cost)}${note ? `, ${note}` : ""}`;
   svg.setAttribute("aria-label", `Top-1 against ${unit}. ${ranked ? `Pareto front: ${best.map(describe).join("; ")}` : points.map(describe).join("; ")}`);
+  shade(svg, limits, { x, y, left: margin, right: width - RIGHT, top: TOP, bottom: HEIGHT - BOTTOM, write });
   for (const { share, text } of yTicks) {
     element("line", { class: "grid", x1: margin, x2: width - RIGHT, y1: y(share), y2: y(share) }, svg);
     element("text", { x: margin - 6, y: y(share) + 4, "text-anchor": "end" }, svg).textContent = text;
@@ -65,7 +87,7 @@ export function scatter(parent, points, { unit, write = count, teacher = null, r
   xLabels(svg, decades(left, right).map((cost) => ({ at: x(cost), text: write(cost) })), { width, y: HEIGHT - 22 });
   element("text", { x: (margin + width - RIGHT) / 2, y: HEIGHT - 5, "text-anchor": "middle" }, svg).textContent = `${unit} (logarithmic)`;
   const area = { left: margin, right: width - 2, top: 2, bottom: HEIGHT - BOTTOM };
-  const placed = points.map((point) => ({ point, cx: x(point.cost), cy: y(point.top1) }));
+  const placed = points.map((point) => ({ point, cx: x(point.cost), cy: point.note ? HEIGHT - BOTTOM - DOT : y(point.top1) }));
   const taken = placed.map(({ cx, cy }) => ({ left: cx - DOT - 5, right: cx + DOT + 5, top: cy - DOT - 3, bottom: cy + DOT + 3 }));
   if (teacher !== null) {
     const text = `teacher ${(teacher * 100).toFixed(2)}%`;
@@ -81,7 +103,7 @@ export function scatter(parent, points, { unit, write = count, teacher = null, r
     const near = placed.filter((other) => Math.hypot(other.cx - cx, other.cy - cy) <= NEAR);
     element("title", {}, dot).textContent = near.map((other) => describe(other.point)).join("\n");
   }
-  for (const { point, cx, cy } of placed) {
+  for (const { point, cx, cy } of placed.filter(({ point: { note } }) => !note)) {
     const text = point.name.length > MAX_NAME ? `${point.name.slice(0, MAX_NAME - 1)}…` : point.name;
     const box = placeLabel(text, { cx, cy }, taken, area);
     taken.push(box);

@@ -1,0 +1,94 @@
+import { count } from "../charts/axes.js";
+import { acceptFiles, clearErrors, enableSubmit, put, showErrors, suggestNames } from "../forms.js";
+import { showMessage } from "../live.js";
+
+const form = document.getElementById("new-study");
+const place = document.getElementById("candidates");
+const INTEGERS = ["/training/epochs", "/budget/candidates", "/seeds"];
+
+function spec() {
+  const body = {};
+  for (const field of form.querySelectorAll("[name]")) {
+    const text = field.value.trim(), limit = field.closest("[data-limit]");
+    if (!text || (limit && !limit.querySelector("[data-use]").checked)) continue;
+    if (limit) put(body, field.name, limit.dataset.factor === "1" ? Number(text) : Number((Number(text) * Number(limit.dataset.factor)).toPrecision(12)));
+    else if (field.name === "/students") body.students = text.split(/[\s,]+/).map((name) => (name.includes("*") ? { family: name } : name));
+    else put(body, field.name, INTEGERS.includes(field.name) && Number.isFinite(Number(text)) ? Number(text) : text);
+  }
+  if (body.limits?.bytes) body.limits.bytes = Math.round(body.limits.bytes);
+  // A device without a limit on latency has no effect.
+  if (body.limits && !("latency_ms" in body.limits)) delete body.limits.device;
+  return body;
+}
+
+async function post(path, body) {
+  return fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+}
+
+/** Shows the candidates that a study would try, with the cost of each from the catalogue. */
+function showCandidates({ goal, candidates, rungs, most_epochs: most }) {
+  const heading = document.createElement("h2"), list = document.createElement("ul"), costs = document.createElement("p");
+  heading.textContent = `${candidates.length} candidate${candidates.length === 1 ? "" : "s"}`;
+  costs.className = "quiet";
+  costs.textContent = `Goal: ${goal.replace("_", " ")}. At most ${most} epochs of training${rungs.length > 1 ? `, in rungs that end after epochs ${rungs.join(", ")}` : ""}. Each candidate is measured before any is trained.`;
+  list.className = "cards";
+  for (const { label, parameters, macs } of candidates) {
+    const item = document.createElement("li"), about = document.createElement("span");
+    about.className = "quiet";
+    about.textContent = parameters === null ? "" : ` ${count(parameters)} parameters${macs === null ? "" : `, ${count(macs)} MACs`}`;
+    item.append(label, about);
+    list.append(item);
+  }
+  place.replaceChildren(heading, costs, list);
+}
+
+let typed;
+/** While the form is filled in, the candidates follow. Errors wait for the buttons, because fields are still incomplete. */
+async function preview() {
+  const sent = (typed = Symbol("preview"));
+  await new Promise((done) => { setTimeout(done, 800); });
+  const body = spec();
+  if (sent !== typed || !body.teacher || !body.dataset) return;
+  const response = await post("/studies/validate", body);
+  if (response.ok && sent === typed) showCandidates(await response.json());
+}
+
+async function submit(button, changes) {
+  clearErrors(form);
+  button.disabled = true;
+  try {
+    const response = await post("/studies", { ...spec(), ...changes });
+    const body = await response.json();
+    if (response.ok) location.href = body.links.page;
+    else showErrors(form, body);
+  } catch {
+    showMessage("The service could not be reached, so the study may not have been submitted. Check the list of studies, then try again.");
+  } finally {
+    button.disabled = false;
+  }
+}
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  submit(form.querySelector("button.primary"), {});
+});
+form.querySelector("[data-screen]").addEventListener("click", ({ target }) => submit(target, { screen_only: true }));
+
+for (const limit of form.querySelectorAll("[data-limit]")) {
+  const range = limit.querySelector("[data-range]"), value = limit.querySelector("[data-value]"), use = limit.querySelector("[data-use]");
+  const enable = () => { range.disabled = value.disabled = !use.checked; };
+  range.addEventListener("input", () => { value.value = range.value; });
+  value.addEventListener("input", () => { range.value = value.value; });
+  use.addEventListener("change", enable);
+  enable();
+}
+
+document.getElementById("device").addEventListener("focus", async ({ target }) => {
+  const response = await fetch("/devices");
+  if (response.ok) target.list.replaceChildren(...(await response.json()).items.map(({ name, cpu }) => new Option(cpu ?? "", name)));
+}, { once: true });
+form.addEventListener("input", preview);
+suggestNames(form);
+acceptFiles(form);
+enableSubmit(form);
+preview();
