@@ -179,6 +179,9 @@ def use_existing_resources(case: Any, target: Target) -> None:
         if name == "name":
             case.path_parameters[name] = quote(NAMES["/" + case.operation.path.split("/")[1]], safe="/")
             continue
+        if name == "number":
+            case.path_parameters[name] = 0
+            continue
         # Actions need a job or study that has not ended. Everything else uses one whose event stream ends.
         active = case.method in ("POST", "PATCH") and "{name}" not in case.operation.path
         resource = {"job_id": "queued", "study_id": "running_study"}.get(name, name) if active else name

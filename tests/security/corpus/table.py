@@ -12,6 +12,7 @@ def render() -> str:
         ("checkpoints", len(checkpoints.CASES), "a job's teacher, read by the trainer"),
         ("archives", len(archives.CASES), "a job's dataset, read by the trainer"),
         ("images", len(images.CASES), "a job's dataset, read by the trainer"),
+        ("images", len(images.CASES), "an image to classify, read by a process of the API"),
         ("URIs", len(URIS) * len(ADDRESSES), f"{len(URIS)} in each of {len(ADDRESSES)} fields that accept a URI"),
         ("headers", len(HEADERS) * len(PATHS_WITH_HEADERS), f"{len(HEADERS)} at {len(PATHS_WITH_HEADERS)} paths"),
         ("bodies", len(BODIES) * len(ENTRIES), f"{len(BODIES)} for each of {len(ENTRIES)} operations with a JSON body"),
