@@ -208,7 +208,7 @@ def other_project(engine: Engine, storage: Storage) -> dict[str, str]:
         key_id = session.scalars(select(ApiKey.id).where(ApiKey.project_id == "other")).one()
     ids = {"job_id": job_id, "upload_id": upload.id, "key_id": key_id, "webhook_id": webhook.id, "version": "1"}
     ids |= {"request_id": request.id, "device": "pi5", "study_id": study_id}
-    return {**ids, "name": "student.safetensors", "filename": "f"}
+    return {**ids, "name": "student.safetensors", "filename": "f", "number": "0"}
 
 
 def test_resources_of_another_project_are_not_found_on_any_route(
@@ -239,7 +239,8 @@ def test_resources_of_another_project_are_not_found_on_any_route(
         assert all(other_project["job_id"] not in json.dumps(item) for item in admin_client.get(path).json()["items"])
         assert other_project["key_id"] not in admin_client.get(path).text
     assert other_project["job_id"] not in admin_client.get("/").text
-    assert admin_client.get(f"/ui/jobs/{other_project['job_id']}").status_code == 404
+    for page in ("", "/damage"):
+        assert admin_client.get(f"/ui/jobs/{other_project['job_id']}{page}").status_code == 404
     for uri in (
         f"job:{other_project['job_id']}",
         f"upload:{other_project['upload_id']}",
@@ -263,6 +264,8 @@ def body_for(method: str, path: str) -> dict[str, Any]:
         return {"json": {"enabled": True}}
     if method == "patch":
         return {"json": {"name": "mine"}}
+    if path.endswith("/predict"):
+        return {"headers": {"Content-Type": "image/png"}, "content": b""}
     if method == "post" and path.endswith("/result"):
         return {"json": asdict(measured("0" * 64))}
     if method == "post" and path.endswith("/failure"):
