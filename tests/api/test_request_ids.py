@@ -31,6 +31,7 @@ def test_every_response_and_log_line_has_the_request_id(
             ("upload_id", "key_id", "webhook_id", "study_id", "request_id", "device", "name", "version", "filename"),
             "1",
         )
+        others["number"] = "0"
         url = path.format(job_id=job_id, **others)
         for headers in ({}, key, {**key, "If-None-Match": "*"}):
             request_id = f"test-{number}-{len(headers)}"
