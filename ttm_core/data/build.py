@@ -12,6 +12,7 @@ import torch
 from ttm_core.data.archives.unpack import Limits
 from ttm_core.data.cache import DataCache
 from ttm_core.data.dataset import Dataset, Split, check, full_split, hold_out
+from ttm_core.data.encoded.manifest import Reading
 from ttm_core.data.formats import cifar_binary, cifar_python, idx, image_folder, layout, parquet, webdataset
 from ttm_core.data.images import Images, Selection, in_memory
 from ttm_core.errors import BadDataset
@@ -33,7 +34,7 @@ def read_dataset(spec: DatasetSpec, path: Path, cache: DataCache, pool: ThreadPo
     """
     if not path.exists():
         raise BadDataset(f"The dataset {spec.uri} does not exist.")
-    dataset = read_root(spec.format, spec.max_unreadable, find_root(path, spec.format, cache), cache, pool)
+    dataset = read_path(spec.format, path, Reading(spec.max_unreadable, pool, cache))
     check(dataset)
     if dataset.validation is None:
         train, validation = hold_out(dataset.train, spec.validation.share, spec.validation.seed)
@@ -41,16 +42,16 @@ def read_dataset(spec: DatasetSpec, path: Path, cache: DataCache, pool: ThreadPo
     return dataset
 
 
-def find_root(path: Path, name: FormatName, cache: DataCache) -> Path:
-    """The folder or shard that holds the files of a dataset; unpacks archives into the cache."""
+def find_root(path: Path, name: FormatName, reading: Reading) -> tuple[Path, Reading]:
+    """The folder or shard that holds the files of a dataset, and how to read it. Unpacks archives into the cache."""
     if path.is_dir():
-        return layout.root(path)
+        return layout.root(path), reading
     if webdataset.is_shard(path) or (name == "webdataset" and webdataset.opens_with_image(path)):
-        return path
+        return path, reading
     with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    unpacked = cache.folder(f"archive-{digest}", lambda folder: _unpack(path, folder / "files"))
-    return layout.root(unpacked / "files")
+        content = f"archive-{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+    unpacked = reading.cache.folder(content, lambda folder: _unpack(path, folder / "files"))
+    return layout.root(unpacked / "files"), replace(reading, content=content)
 
 
 def _unpack(archive: Path, target: Path) -> None:
@@ -65,18 +66,20 @@ def _unpack(archive: Path, target: Path) -> None:
     )
 
 
-def read_root(
-    name: FormatName, max_unreadable: float, root: Path, cache: DataCache, pool: ThreadPoolExecutor
-) -> Dataset:
-    """Reads the files of a dataset without checking them or holding images out. Raises BadDataset."""
+def read_path(name: FormatName, path: Path, reading: Reading) -> Dataset:
+    """Reads a folder, shard or archive without checking its labels or holding images out. Raises BadDataset."""
+    return read_root(name, *find_root(path, name, reading))
+
+
+def read_root(name: FormatName, root: Path, reading: Reading) -> Dataset:
+    """Reads a folder or a shard, as `read_path`."""
     if root.is_file() and name not in ("auto", "webdataset"):
         raise BadDataset(f"The dataset is a single WebDataset shard, but dataset.format is {name}.")
     match name:
         case "auto":
-            detected: FormatName = "webdataset" if root.is_file() else detect(root)
-            return read_root(detected, max_unreadable, root, cache, pool)
+            return read_root("webdataset" if root.is_file() else detect(root), root, reading)
         case "image_folder":
-            return image_folder.read(root, max_unreadable=max_unreadable, pool=pool)
+            return image_folder.read(root, reading)
         case "idx":
             return idx.read(root)
         case "cifar_binary":
@@ -84,10 +87,11 @@ def read_root(
         case "cifar_python":
             return cifar_python.read(root)
         case "webdataset":
-            return webdataset.read(root, max_unreadable=max_unreadable, pool=pool)
+            return webdataset.read(root, reading)
         case "parquet":
-            packed = cache.folder(parquet.cache_name(root), lambda folder: parquet.pack(root, folder))
-            return parquet.read(packed, max_unreadable=max_unreadable, pool=pool)
+            content = parquet.cache_name(root)
+            packed = reading.cache.folder(content, lambda folder: parquet.pack(root, folder))
+            return parquet.read(packed, replace(reading, content=content))
         case _:
             assert_never(name)
 

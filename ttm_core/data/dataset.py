@@ -68,6 +68,8 @@ class Dataset:
     class_names: list[str]  # empty if no split has labels; the teacher then defines the classes
     image_size: int | None  # side in pixels if all images are squares of one size, else None
     unreadable: list[Unreadable]
+    checked: int = 0
+    """Encoded images that were decoded to find unreadable ones: 0 if an earlier run has checked this content."""
 
     @property
     def channels(self) -> int:

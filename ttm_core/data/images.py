@@ -102,6 +102,7 @@ class EncodedImages:
     resizes."""
 
     sources: Sources
+    digests: NDArray[np.uint8]  # [N, 32] SHA-256 of each encoded image
     channels: int
     pool: ThreadPoolExecutor
 
@@ -127,16 +128,8 @@ class EncodedImages:
     @cached_property
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(f"{self.channels}".encode())
-        for content in map_ordered(self.pool, self._hash, len(self.sources)):
-            digest.update(content)
+        digest.update(self.digests.tobytes())
         return digest.hexdigest()
-
-    def _hash(self, index: int) -> bytes:
-        source = self.sources[index]
-        if isinstance(source, bytes):
-            return hashlib.sha256(source).digest()
-        with source.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").digest()
 
 
 @dataclass(frozen=True)

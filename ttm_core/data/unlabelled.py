@@ -1,7 +1,6 @@
 """Unlabelled images that a run trains on in addition to labelled ones."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,8 +8,8 @@ import numpy as np
 import torch
 
 from ttm_core.data.build import detect, find_root, read_root
-from ttm_core.data.cache import DataCache
 from ttm_core.data.dataset import Dataset, Split, Unreadable, full_split
+from ttm_core.data.encoded.manifest import Reading
 from ttm_core.data.formats import image_folder, layout
 from ttm_core.data.formats.layout import NO_LABEL
 from ttm_core.data.images import Concatenation, with_channels
@@ -25,42 +24,40 @@ class UnlabelledSource:
     had_labels: bool
     """Whether the source has labels, which are ignored."""
     unreadable: Sequence[Unreadable]
+    checked: int
+    """As in `Dataset`."""
 
 
-def read_unlabelled(
-    uri: str, path: Path, cache: DataCache, pool: ThreadPoolExecutor, *, max_unreadable: float
-) -> UnlabelledSource:
+def read_unlabelled(uri: str, path: Path, reading: Reading) -> UnlabelledSource:
     """Reads the training images at `path`: a dataset of any format, or a folder or archive of images in any folders.
 
     Args:
         uri: for error messages.
         path: of the source.
-        cache: as for `read_dataset`.
-        pool: as for `read_dataset`.
-        max_unreadable: share of unreadable images above which the source is refused.
+        reading: how to read its images.
 
     Raises:
         BadDataset: the source is missing, unsafe, damaged or has no images.
     """
     if not path.exists():
         raise BadDataset(f"The unlabelled images {uri} do not exist.")
-    root = find_root(path, "auto", cache)
+    root, reading = find_root(path, "auto", reading)
     try:
         name = "webdataset" if root.is_file() else detect(root)
     except BadDataset:
         name = "image_folder"  # images in nested folders
     if name == "image_folder":
-        found = image_folder.read_nested(root, max_unreadable=max_unreadable, pool=pool)
+        found = image_folder.read_nested(root, reading)
         # Folders that nothing names as training data may group the images in any way.
         had_labels = layout.split_folder(root, "train") is not None and image_folder.has_classes(root)
     else:
-        found = read_root(name, max_unreadable, root, cache, pool)
+        found = read_root(name, root, reading)
         had_labels = found.train.labelled
     if not len(found.train):
         raise BadDataset(
             f"The unlabelled source {uri} has no images. Remove it from dataset.unlabelled, or add images."
         )
-    return UnlabelledSource(found.train, had_labels, found.unreadable)
+    return UnlabelledSource(found.train, had_labels, found.unreadable, found.checked)
 
 
 def add_unlabelled(dataset: Dataset, sources: Sequence[UnlabelledSource]) -> Dataset:
@@ -79,4 +76,5 @@ def add_unlabelled(dataset: Dataset, sources: Sequence[UnlabelledSource]) -> Dat
     everything = full_split(images, torch.cat([train.labels, torch.full((added,), NO_LABEL)]))
     merged = replace(everything, indices=np.concatenate([train.indices, everything.indices[len(train.images) :]]))
     unreadable = [*dataset.unreadable, *(bad for source in sources for bad in source.unreadable)]
-    return replace(dataset, train=merged, unlabelled=None, unreadable=unreadable)
+    checked = dataset.checked + sum(source.checked for source in sources)
+    return replace(dataset, train=merged, unlabelled=None, unreadable=unreadable, checked=checked)

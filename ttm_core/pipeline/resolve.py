@@ -11,6 +11,7 @@ from typing import Any
 
 from ttm_core.data.build import held_in_memory, read_dataset
 from ttm_core.data.dataset import Dataset, with_classes
+from ttm_core.data.encoded.manifest import Reading
 from ttm_core.data.unlabelled import add_unlabelled, read_unlabelled
 from ttm_core.errors import BadDataset
 from ttm_core.methods.build import method_temperature
@@ -136,6 +137,8 @@ def _read(spec: DistillSpec, context: RunContext) -> Dataset:
             lambda: read_dataset(spec.dataset, context.inputs.dataset, context.data_cache, context.pool)
         )
         dataset = _with_unlabelled(spec, dataset, context)
+    if dataset.checked:
+        context.log(f"decoded {dataset.checked:,} images once to find unreadable ones; later runs skip this")
     for bad in dataset.unreadable[:_LISTED_UNREADABLE]:
         context.on_event(events.Log(level="warning", message=f"skipped unreadable image {bad.name}: {bad.reason}"))
     if spec.method.requirements.labels and not dataset.train.labelled:
@@ -156,11 +159,9 @@ def _with_unlabelled(spec: DistillSpec, dataset: Dataset, context: RunContext) -
             )
         return dataset
     uris = spec.dataset.unlabelled
+    reading = Reading(spec.dataset.max_unreadable, context.pool, context.data_cache)
     sources = context.distributed.main_first(
-        lambda: [
-            read_unlabelled(uri, path, context.data_cache, context.pool, max_unreadable=spec.dataset.max_unreadable)
-            for uri, path in zip(uris, context.inputs.unlabelled, strict=True)
-        ]
+        lambda: [read_unlabelled(uri, path, reading) for uri, path in zip(uris, context.inputs.unlabelled, strict=True)]
     )
     for uri, source in zip(uris, sources, strict=True):
         context.log(f"{len(source.split):,} unlabelled images in {uri}")

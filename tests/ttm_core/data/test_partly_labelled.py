@@ -18,6 +18,7 @@ from ttm_core.data.batches import epoch_batches, epoch_order, images_per_epoch, 
 from ttm_core.data.build import read_dataset
 from ttm_core.data.cache import DataCache
 from ttm_core.data.dataset import Split, full_split
+from ttm_core.data.encoded.manifest import Reading
 from ttm_core.data.formats.layout import NO_LABEL
 from ttm_core.data.images import ArrayImages
 from ttm_core.data.unlabelled import add_unlabelled, read_unlabelled
@@ -55,7 +56,7 @@ def opened(tmp_path):
 
         def read(path: Path, *sources: Path, **fields: object):
             dataset = read_dataset(DatasetSpec(uri="file:///x", **fields), path, cache, pool)
-            found = [read_unlabelled(each.name, each, cache, pool, max_unreadable=0.01) for each in sources]
+            found = [read_unlabelled(each.name, each, Reading(0.01, pool, cache)) for each in sources]
             return add_unlabelled(dataset, found), found
 
         yield read

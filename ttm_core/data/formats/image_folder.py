@@ -5,14 +5,15 @@ A folder `unlabelled` next to the splits contains further training images, in fo
 """
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ttm_core.data.archives.unpack import Limits
 from ttm_core.data.dataset import Dataset
 from ttm_core.data.encoded.dataset import EncodedSplit, build_dataset
+from ttm_core.data.encoded.manifest import Reading
 from ttm_core.data.formats import layout
 from ttm_core.data.formats.layout import NO_LABEL, SPLITS, SplitName
 from ttm_core.errors import BadDataset
@@ -29,12 +30,12 @@ def has_classes(root: Path) -> bool:
     return bool(_classes(_train_folder(root)) or _classes(root))
 
 
-def read(root: Path, *, max_unreadable: float, pool: ThreadPoolExecutor) -> Dataset:
+def read(root: Path, reading: Reading) -> Dataset:
     """Reads the images. Classes are the folder names in alphabetical order.
 
     Raises:
-        BadDataset: a split has a class that the training split lacks, or more than `max_unreadable` (a share) of the
-            images cannot be decoded.
+        BadDataset: a split has a class that the training split lacks, or more images than `reading` allows
+            cannot be decoded.
     """
     folders = {split: layout.split_folder(root, split) for split in layout.SPLIT_NAMES}
     folders["train"] = _train_folder(root)
@@ -57,23 +58,34 @@ def read(root: Path, *, max_unreadable: float, pool: ThreadPoolExecutor) -> Data
             )
     if nested is not None:
         found["unlabelled"] = _nested_files(nested, root)
-    return build_dataset(found, class_names, max_unreadable=max_unreadable, pool=pool)
+    return build_dataset(found, class_names, reading)
 
 
-def read_nested(root: Path, *, max_unreadable: float, pool: ThreadPoolExecutor) -> Dataset:
+def read_nested(root: Path, reading: Reading) -> Dataset:
     """Reads the training images of a folder without labels, whatever their folders. Without a folder of training
     images, these are all images.
 
     Raises:
-        BadDataset: more than `max_unreadable` (a share) of the images cannot be decoded.
+        BadDataset: more images than `reading` allows cannot be decoded.
     """
     found: dict[SplitName, EncodedSplit] = {"train": _nested_files(_train_folder(root), root)}
-    return build_dataset(found, [], max_unreadable=max_unreadable, pool=pool)
+    return build_dataset(found, [], reading)
 
 
 def is_image(path: Path) -> bool:
     """Returns whether a path is a visible image file, by its name."""
-    return path.suffix.lower() in EXTENSIONS and path.is_file() and not path.name.startswith(".")
+    return _has_image_name(path.name) and path.is_file()
+
+
+def _images(folder: Path) -> list[Path]:
+    """The visible images directly in a folder, sorted by name."""
+    with os.scandir(folder) as entries:  # knows which entries are files without asking for each
+        names = [entry.name for entry in entries if _has_image_name(entry.name) and entry.is_file()]
+    return [folder / name for name in sorted(names)]
+
+
+def _has_image_name(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in EXTENSIONS and not name.startswith(".")
 
 
 def _classes(folder: Path) -> list[str]:
@@ -83,7 +95,7 @@ def _classes(folder: Path) -> list[str]:
     return sorted(
         entry.name
         for entry in folder.iterdir()
-        if entry.is_dir() and not entry.name.startswith(".") and any(map(is_image, entry.iterdir()))
+        if entry.is_dir() and not entry.name.startswith(".") and _is_unlabelled(entry)
     )
 
 
@@ -102,7 +114,7 @@ def _is_unlabelled(folder: Path) -> bool:
 
 
 def _unlabelled_files(folder: Path, root: Path) -> EncodedSplit:
-    return _without_labels(sorted(path for path in folder.iterdir() if is_image(path)), folder, root)
+    return _without_labels(_images(folder), folder, root)
 
 
 def _nested_files(folder: Path, root: Path) -> EncodedSplit:
@@ -118,9 +130,11 @@ def _nested_files(folder: Path, root: Path) -> EncodedSplit:
 
 def _without_labels(paths: list[Path], folder: Path, root: Path) -> EncodedSplit:
     layout.within(folder, paths)
-    return EncodedSplit(
-        [str(path.relative_to(root)) for path in paths], paths, np.full(len(paths), NO_LABEL, dtype=np.int64)
-    )
+    return _encoded(paths, np.full(len(paths), NO_LABEL, dtype=np.int64), root)
+
+
+def _encoded(paths: list[Path], labels: NDArray[np.int64], root: Path) -> EncodedSplit:
+    return EncodedSplit(lambda index: str(paths[index].relative_to(root)), paths, labels)
 
 
 def _labelled_files(folder: Path, class_names: list[str], split: SplitName, root: Path) -> EncodedSplit:
@@ -131,8 +145,8 @@ def _labelled_files(folder: Path, class_names: list[str], split: SplitName, root
     labels: list[int] = []
     for label, name in enumerate(class_names):
         if (folder / name).is_dir():
-            images = sorted(path for path in (folder / name).iterdir() if is_image(path))
+            images = _images(folder / name)
             layout.within(folder, images)
             paths += images
             labels += [label] * len(images)
-    return EncodedSplit([str(path.relative_to(root)) for path in paths], paths, np.array(labels, dtype=np.int64))
+    return _encoded(paths, np.array(labels, dtype=np.int64), root)

@@ -4,14 +4,15 @@ Labels are optional. A reader process copies the images out of the files (ttm_co
 
 import hashlib
 import json
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ttm_core.data.archives.unpack import Limits
 from ttm_core.data.dataset import Dataset
-from ttm_core.data.encoded.dataset import EncodedSplit, Slices, build_dataset, class_numbers
+from ttm_core.data.encoded.dataset import EncodedSplit, build_dataset, class_numbers
+from ttm_core.data.encoded.manifest import Reading, Slices
 from ttm_core.data.formats import layout
 from ttm_core.errors import BadDataset
 from ttm_core.reader.process import read_untrusted
@@ -32,17 +33,17 @@ def cache_name(root: Path) -> str:
     return f"parquet-{digest.hexdigest()}"
 
 
-def read(packed: Path, *, max_unreadable: float, pool: ThreadPoolExecutor) -> Dataset:
+def read(packed: Path, reading: Reading) -> Dataset:
     """Reads the dataset that `pack` wrote to `packed`."""
     found: dict[layout.SplitName, EncodedSplit] = {}
     for split in layout.SPLIT_NAMES:
         index = packed / f"{split}.npy"
         if index.is_file():
             ranges = np.load(index)
-            names = [f"{split} row {row}" for row in range(len(ranges))]
-            found[split] = EncodedSplit(names, Slices([packed / f"{split}.images"], ranges[:, :3]), ranges[:, 3])
+            images = Slices([packed / f"{split}.images"], ranges[:, :3])
+            found[split] = EncodedSplit(partial("{} row {}".format, split), images, ranges[:, 3])
     class_names = json.loads((packed / "classes.json").read_text())
-    return build_dataset(found, class_names or class_numbers(found), max_unreadable=max_unreadable, pool=pool)
+    return build_dataset(found, class_names or class_numbers(found), reading)
 
 
 def pack(root: Path, packed: Path) -> None:

@@ -7,7 +7,6 @@ Shards are indexed once and read in place, not unpacked. Shard names are never e
 import json
 import tarfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -16,7 +15,8 @@ import numpy as np
 from ttm_core.data.archives.tar_headers import BoundedTarInfo
 from ttm_core.data.archives.unpack import Limits
 from ttm_core.data.dataset import Dataset
-from ttm_core.data.encoded.dataset import EncodedSplit, Slices, build_dataset, class_numbers
+from ttm_core.data.encoded.dataset import EncodedSplit, build_dataset, class_numbers
+from ttm_core.data.encoded.manifest import Reading, Slices
 from ttm_core.data.formats import image_folder, layout
 from ttm_core.data.formats.image_folder import EXTENSIONS
 from ttm_core.data.formats.layout import NO_LABEL
@@ -68,7 +68,7 @@ def _first_files(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(key for key, _ in parts), tuple(kind for _, kind in parts)
 
 
-def read(root: Path, *, max_unreadable: float, pool: ThreadPoolExecutor) -> Dataset:
+def read(root: Path, reading: Reading) -> Dataset:
     """Reads the shards of a folder, or one shard. Class names come from `classnames.txt`, if the folder has it.
 
     Raises:
@@ -78,7 +78,7 @@ def read(root: Path, *, max_unreadable: float, pool: ThreadPoolExecutor) -> Data
     if not shards:
         raise BadDataset("The folder has no shards (*.tar).")
     found = {split: _index(paths, with_labels=split != "unlabelled") for split, paths in shards.items()}
-    return build_dataset(found, _class_names(root, class_numbers(found)), max_unreadable=max_unreadable, pool=pool)
+    return build_dataset(found, _class_names(root, class_numbers(found)), reading)
 
 
 def _shards(root: Path) -> dict[layout.SplitName, list[Path]]:
@@ -103,7 +103,7 @@ def _index(paths: list[Path], *, with_labels: bool) -> EncodedSplit:
     if with_labels and labelled and unlabelled:
         raise BadDataset(f"{unlabelled} without a label (.cls or .json), but other samples have one.")
     sources = Slices(paths, np.array(ranges, dtype=np.int64).reshape(-1, 3))
-    return EncodedSplit(names, sources, np.array(labels, dtype=np.int64))
+    return EncodedSplit(names.__getitem__, sources, np.array(labels, dtype=np.int64))
 
 
 def _samples(path: Path) -> Iterator[_Sample]:

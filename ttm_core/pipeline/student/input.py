@@ -1,6 +1,5 @@
 """Resolves the student's input: size, channels and normalization."""
 
-import numpy as np
 import torch
 
 from ttm_core.data.dataset import Dataset
@@ -13,6 +12,7 @@ from ttm_core.spec.job import DistillSpec
 from ttm_core.spec.normalization import Normalization
 
 SMALL_IMAGE = 64
+_PART = 256  # images whose sums are taken at once
 
 
 def image_size(spec: DistillSpec, dataset: Dataset, base: StudentBase) -> int:
@@ -59,7 +59,7 @@ def normalization(
     if teacher is not None and teacher.preprocess.channels == channels:
         return teacher.preprocess.normalization
     if isinstance(dataset.train.images, ArrayImages):
-        return _measured(dataset.train.images.pixels[torch.from_numpy(dataset.train.indices)])
+        return _measured(dataset.train.images.pixels, torch.from_numpy(dataset.train.indices))
     cfg = catalogue.find(base.architecture)
     mean, std = list(cfg.mean), list(cfg.std)
     if channels == 1:
@@ -67,14 +67,18 @@ def normalization(
     return Normalization(mean=mean, std=std)
 
 
-def _measured(pixels: torch.Tensor) -> Normalization:
-    """Mean and standard deviation of each channel of uint8 [N, C, H, W], from exact integer histograms."""
+def _measured(pixels: torch.Tensor, indices: torch.Tensor) -> Normalization:
+    """Mean and standard deviation of each channel of the images `indices` of uint8 [N, C, H, W], from exact sums."""
+    sums = squares = torch.zeros(pixels.shape[1], dtype=torch.int64)
+    count = 0
+    for part in indices.split(_PART):
+        values = pixels[part].to(torch.int32)
+        sums = sums + values.sum((0, 2, 3))
+        squares = squares + values.square().sum((0, 2, 3))
+        count += values[:, 0].numel()
     mean, std = [], []
-    levels = np.arange(256, dtype=np.float64) / 255
-    for channel in range(pixels.shape[1]):
-        counts = np.bincount(pixels[:, channel].reshape(-1).numpy(), minlength=256)
-        center = float(levels @ counts / counts.sum())
-        spread = float(((levels - center) ** 2) @ counts / counts.sum()) ** 0.5
-        mean.append(round(center, 4))
-        std.append(max(round(spread, 4), 1e-3))
+    for total, square in zip(sums.tolist(), squares.tolist(), strict=True):
+        mean.append(round(total / count / 255, 4))
+        variance = (square * count - total**2) / count**2  # of integers, so nothing cancels
+        std.append(max(round(variance**0.5 / 255, 4), 1e-3))
     return Normalization(mean=mean, std=std)
