@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ttm_core.factories import digits, digits_folder
+from ttm_core.data.cache import DataCache
 from ttm_core.data.dataset import Split, full_split
+from ttm_core.data.encoded.manifest import Reading
 from ttm_core.data.formats.image_folder import read
 from ttm_core.data.images import ArrayImages
 from ttm_core.data.random import permutation, uniform
@@ -72,8 +74,8 @@ def test_views_do_not_depend_on_the_number_of_threads(augmentation, tmp_path):
     indices = np.arange(20)
     seen = []
     for workers in (1, 3):
-        with ThreadPoolExecutor(workers) as pool:
-            split = read(folder, max_unreadable=0, pool=pool).train
+        with ThreadPoolExecutor(workers) as pool, DataCache(tmp_path / "cache") as cache:
+            split = read(folder, Reading(max_unreadable=0, pool=pool, cache=cache)).train
             seen.append(Views(split, 3, augmentation, 16, 7).batch(indices, 3))
     assert torch.equal(seen[0], seen[1])
 
