@@ -61,6 +61,7 @@ def study_page(study_id: str, engine: EngineDep) -> HTMLResponse:
         candidates=candidates,
         labels={candidate.number: candidate.label for candidate in candidates},
         best=_best_accuracy,
+        costs=lambda candidate, name: _least(candidate, name, study.limits.get("precision", "any")),
         difference=difference_text,
         limits=limits_text,
         live=study.state not in ENDED,
@@ -109,6 +110,12 @@ def _best_accuracy(candidate: CandidateOut) -> float | None:
     jobs = [job for job in candidate.jobs if not job.baseline]
     complete = [job.validation for job in jobs if job.validation is not None]
     return max(complete or (value for job in jobs for value in job.accuracies.values()), default=None)
+
+
+def _least(candidate: CandidateOut, name: str, precision: str) -> float | None:
+    """The least bytes or latency of a candidate's files in the precision that the limits apply to."""
+    values = [getattr(file, name) for file in candidate.files if precision in ("any", file.precision)]
+    return min((value for value in values if value is not None), default=None)
 
 
 def limits_text(limits: Mapping[str, Any]) -> str:

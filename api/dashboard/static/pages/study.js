@@ -3,8 +3,8 @@ import { every, refresh, request } from "../live.js";
 import { scatter } from "../charts/scatter.js";
 
 const costs = {
-  bytes: { unit: "size of the float32 ONNX file", write: size },
-  latency: { unit: "latency, one image", write: (ms) => `${round(ms)} ms` },
+  bytes: { unit: "size of the smallest ONNX file", write: size },
+  latency: { unit: "latency of the fastest ONNX file, one image", write: (ms) => `${round(ms)} ms` },
   macs: { unit: "MACs for one image", write: count },
 };
 const choice = document.querySelector("[data-cost]");
