@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from cli.stack.stack import Stack
+from tests.api.conftest import make_settings
 from tests.browser.conftest import clear_expected
 from tests.browser.test_pages import CHECKS, accessibility_violations
 from tests.support.api_server import served
@@ -74,33 +74,36 @@ def test_study_pages_are_accessible_and_fit_the_viewport(
 
 
 def test_form_shows_the_candidates_and_starts_a_study(
-    page: Page, console_errors: list[str], stack: Stack, data: Path, tmp_path: Path
+    page: Page, console_errors: list[str], sqlite_url: str, tmp_path: Path
 ) -> None:
     teacher = tmp_path / "teacher.safetensors"
     structure = {"architecture": "mini/resnet8_100", "num_classes": 10}
     weights = create_model("mini/resnet8_100", num_classes=10).state_dict()
     write_safetensors(teacher, weights, {"format": 2, "structure": structure})
-    page.goto(f"{stack.url}/ui/new-study")
-    page.get_by_label("File for teacher").set_input_files(teacher)
-    expect(page.get_by_label("Teacher", exact=True)).to_have_value(re.compile("^upload:"))
-    page.get_by_label("Dataset", exact=True).fill(data.as_uri())
-    page.get_by_label("Students").fill("mini/resnet8_025 mini/resnet8_05*")
-    page.get_by_label("Epochs of a complete run").fill("9")
-    page.get_by_label("Largest ONNX file in MB").fill("0.4")
-    expect(page.locator("#candidates")).to_contain_text("mini/resnet8_025")
-    page.get_by_label("Most candidates to train").fill("0")
-    page.get_by_role("button", name="Start the study").click()
-    expect(page.get_by_label("Most candidates to train")).to_have_attribute("aria-invalid", "true")
-    clear_expected(page, console_errors)  # of the rejected request
-    page.get_by_label("Most candidates to train").fill("4")
-    page.get_by_role("button", name="Start the study").click()
-    page.wait_for_url("**/ui/studies/*")
-    with Client(stack.url) as client:
-        study = client.studies.get(page.url.rpartition("/")[2])
-        assert study.limits["retention"] == 0.97
-        assert study.limits["bytes"] == 400_000
-        assert "latency_ms" not in {name for name, value in study.limits.items() if value is not None}
-        assert study.spec["training"]["epochs"] == 9
-        expect(page.get_by_role("heading", level=1)).to_be_visible()
-        page.get_by_role("button", name="Cancel").click()
-        expect(page.locator("#status .state")).to_have_text(re.compile("cancel"))
+    settings = make_settings(sqlite_url, tmp_path)
+    # Without a worker the study stays in its first stage.
+    with served(settings) as url:
+        page.goto(f"{url}/ui/new-study")
+        page.get_by_label("File for teacher").set_input_files(teacher)
+        expect(page.get_by_label("Teacher", exact=True)).to_have_value(re.compile("^upload:"))
+        page.get_by_label("Dataset", exact=True).fill(settings.data_roots[0].as_uri())
+        page.get_by_label("Students").fill("mini/resnet8_025 mini/resnet8_05*")
+        page.get_by_label("Epochs of a complete run").fill("9")
+        page.get_by_label("Largest ONNX file in MB").fill("0.4")
+        expect(page.locator("#candidates")).to_contain_text("mini/resnet8_025")
+        page.get_by_label("Most candidates to train").fill("0")
+        page.get_by_role("button", name="Start the study").click()
+        expect(page.get_by_label("Most candidates to train")).to_have_attribute("aria-invalid", "true")
+        clear_expected(page, console_errors)  # of the rejected request
+        page.get_by_label("Most candidates to train").fill("4")
+        page.get_by_role("button", name="Start the study").click()
+        page.wait_for_url("**/ui/studies/*")
+        with Client(url) as client:
+            study = client.studies.get(page.url.rpartition("/")[2])
+            assert study.limits["retention"] == 0.97
+            assert study.limits["bytes"] == 400_000
+            assert "latency_ms" not in {name for name, value in study.limits.items() if value is not None}
+            assert study.spec["training"]["epochs"] == 9
+            expect(page.get_by_role("heading", level=1)).to_be_visible()
+            page.get_by_role("button", name="Cancel").click()
+            expect(page.locator("#status .state")).to_have_text(re.compile("cancel"))
