@@ -1,7 +1,7 @@
 # `make` alone runs what CI runs.
 .DEFAULT_GOAL := test
 .PHONY: help setup demo up test check lint types unit thorough browser browser-setup openapi-linter screenshots faults bench bench-api results results-quick scale mlflow \
-        openapi docs-reference lock dist coverage clean
+        openapi docs docs-reference lock dist coverage clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -87,6 +87,10 @@ screenshots: setup browser-setup
 # Every fault on every stack; `make test` runs the quick part. Prints a table.
 faults: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "thorough or not thorough" tests/faults
+
+# The documentation site in build/site. A broken link or anchor fails it.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # The committed OpenAPI document, after an intended change of the API.
 openapi: setup
