@@ -1,7 +1,7 @@
 # `make` alone runs what CI runs.
 .DEFAULT_GOAL := test
 .PHONY: help setup demo up test check lint types unit thorough browser browser-setup openapi-linter screenshots faults bench bench-api results results-quick scale mlflow \
-        openapi docs docs-reference lock dist coverage clean
+        openapi docs docs-reference lock licenses sbom dist coverage clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -110,6 +110,15 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 lock:
 	$(COMPILE) --extra worker --extra traces --group pyproject.toml:dev $(addsuffix /pyproject.toml,$(PACKAGES)) -o requirements.lock
 	$(COMPILE) --constraint requirements.lock --extra predict packaging/client/pyproject.toml packaging/service/pyproject.toml -o deploy/api.lock
+
+# The licenses of all dependencies; fails if one is not allowed.
+licenses: setup
+	$(BIN)/python packaging/licenses.py docs/reference/licenses.md
+
+# All dependencies with versions and licenses as a CycloneDX document.
+sbom: setup
+	mkdir -p build
+	$(BIN)/cyclonedx-py environment --output-reproducible --validate -o build/sbom.json $(BIN)/python
 
 # The four wheels: ttm-client, ttm-core, ttm-measure and ttm-service.
 dist: setup
