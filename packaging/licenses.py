@@ -14,8 +14,26 @@ from pathlib import Path
 
 # SPDX identifiers, and names that older metadata uses in their place.
 ALLOWED = frozenset(
-    "0BSD Apache-2.0 BSD BSD-2-Clause BSD-3-Clause BSL-1.0 CC0-1.0 CNRI-Python ISC LLVM-exception MIT MIT-0 MIT-CMU "
-    "MPL-2.0 PSF-2.0 Python-2.0 Unlicense Zlib".split()
+    [
+        "0BSD",
+        "Apache-2.0",
+        "BSD",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "BSL-1.0",
+        "CC0-1.0",
+        "CNRI-Python",
+        "ISC",
+        "LLVM-exception",
+        "MIT",
+        "MIT-0",
+        "MIT-CMU",
+        "MPL-2.0",
+        "PSF-2.0",
+        "Python-2.0",
+        "Unlicense",
+        "Zlib",
+    ]
 )
 # Packages with another license, and why they may be used.
 EXCEPTIONS = {
