@@ -14,8 +14,11 @@ def capabilities(setting: Setting) -> Experiment:
         Variant("batch size 32", {"training.batch_size": 32}),
     ]
     if setting.unlabelled is not None:
-        changes = {"dataset": {"uri": setting.data.as_uri(), "unlabelled": [setting.unlabelled.as_uri()]}}
-        variants.append(Variant("unlabelled images", changes))
+        # About as many steps as the other variants, because an epoch has the unlabelled images, too.
+        epochs = max(setting.training["epochs"] // 5, 1)
+        dataset = {"uri": setting.data.as_uri(), "unlabelled": [setting.unlabelled.as_uri()]}
+        changes = {"dataset": dataset, "training.epochs": epochs}
+        variants.append(Variant(f"unlabelled images, {epochs} epochs", changes))
     return Experiment("capabilities", base(setting), variants, setting.seeds, reference="defaults")
 
 

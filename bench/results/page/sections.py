@@ -29,7 +29,8 @@ SECTIONS: dict[str, Section] = {
 teacher that has not seen the student's images may help more or less. Validation accuracy of the first seed chose the
 main weight of each method from 0.1, 0.3 and 1 times its default; 500 photographs tell only large differences apart. All
 runs read the teacher's logits of the same views.""",
-        "With six comparisons at 95 %, one false difference in four such tables is expected.",
+        "If no method differed from kd, about one in three such tables would show a difference: there are six "
+        "comparisons at 95 %.",
     ),
     "peers": Section(
         "Other libraries, and the cost of equal accuracy",
