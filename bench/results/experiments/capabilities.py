@@ -24,12 +24,12 @@ def capabilities(setting: Setting) -> Experiment:
 
 def students(setting: Setting) -> Experiment:
     """Where the initial weights come from: random, blocks of the teacher, or channels of the teacher."""
+    inherited = {"student": {"architecture": setting.student, "initialize": "teacher"}}
+    epochs = max(setting.training["epochs"] // 4, 1)
     variants = [
         Variant("random weights"),
-        Variant("inherited weights", {"student": {"architecture": setting.related, "initialize": "teacher"}}),
-        Variant("pruned teacher", {"student": {"prune": {"macs": 0.325}}, "training.optimizer.learning_rate": 0.02}),
+        Variant("inherited weights", inherited),
+        Variant(f"inherited weights, {epochs} epochs", {**inherited, "training.epochs": epochs}),
+        Variant("pruned teacher", {"student": {"prune": {"macs": setting.share}}}),
     ]
-    spec = base(setting)
-    spec["student"] = setting.related
-    spec["training"]["epochs"] = max(setting.training["epochs"] // 2, 1)
-    return Experiment("students", spec, variants, min(setting.seeds, 3), reference="random weights")
+    return Experiment("students", base(setting), variants, setting.seeds, reference="random weights")

@@ -27,7 +27,7 @@ class StudySetting:
 class Setting:
     """The data, teacher, student and lengths that the experiments use.
 
-    `teacher` is the job's field; `student` is trained from random weights, `related` is of the teacher's family.
+    `teacher` is the job's field. `student` is of the teacher's family and has `share` of its multiply-accumulates.
     `factors` times the default are tried for the main weight of each of `methods`. What needs a missing file is left
     out.
     """
@@ -36,7 +36,7 @@ class Setting:
     data: Path
     teacher: Mapping[str, Any]
     student: str
-    related: str
+    share: float
     training: Mapping[str, Any]
     seeds: int
     factors: Sequence[float]

@@ -50,9 +50,11 @@ CPU-seconds are of whole processes: start, training, validation after every epoc
     "students": Section(
         "Students with the teacher's weights",
         """\
-`{student}`, {epochs} epochs, wttm with its default weights; otherwise as above. The pruned teacher keeps 32.5 % of its
-multiply-accumulates, which is what `cifar/resnet20` has, and trains with a learning rate of 0.02. Because the teacher
-has seen the training photographs, a student with its weights has seen them, too.""",
+`{student}`, {epochs} epochs unless stated, wttm with its default weights; otherwise as above. Inherited weights are the
+first block of each stage (`initialize: teacher`). The pruned teacher keeps 10 % of its multiply-accumulates in one
+step, as many as `{student}` has. Because the teacher has seen the training photographs, a student with its weights has
+seen them, too.""",
+        costs=True,
     ),
     "photographs": Section(
         "Photographs of ten ImageNet classes",

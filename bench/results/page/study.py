@@ -9,10 +9,10 @@ from bench.results.page.sentences import origin
 from bench.results.page.text import wrapped
 
 _BEFORE = """\
-A study of the same data and teacher: the student of {goal} that keeps {retention:.0%} of the teacher's validation
+A study of the same data and teacher: the {goal} student that keeps {retention:.0f} % of the teacher's validation
 accuracy in at most {bytes:,} bytes, with {epochs} epochs of wttm and {seeds} seeds for each finalist. Validation
-accuracy chooses, on 500 photographs. Candidates that cannot meet the limit on size are not trained; after epoch {rung},
-the best third and the front of size and accuracy continue."""
+accuracy chooses, on 500 photographs. Candidates that cannot meet the limit on size are not trained; after {rungs}, the
+best third and the front of size and accuracy continue."""
 
 
 def study_section(path: Path) -> str:
@@ -22,12 +22,12 @@ def study_section(path: Path) -> str:
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     limits = record["limits"]
     before = _BEFORE.format(
-        goal="smallest size" if record["goal"] == "smallest" else record["goal"],
-        retention=limits["retention"],
+        goal=record["goal"].replace("_", " "),
+        retention=100 * limits["retention"],
         bytes=int(limits["bytes"]),
         epochs=record["epochs"],
         seeds=record["seeds"],
-        rung=record["rungs"][0]["epoch"] if record["rungs"] else record["epochs"],
+        rungs=f"epochs {' and '.join(str(rung['epoch']) for rung in record['rungs'])}",
     )
     image = "![The study's page: recommended student, front and candidates](images/study-1280-light.png)\n"
     parts = ["## A study\n", wrapped(before), _table(record), wrapped(_recommended(record)), wrapped(_cost(record))]
@@ -48,6 +48,8 @@ def _table(record: Mapping[str, Any]) -> str:
         early = rung["accuracies"].get(str(number)) if rung else None
         final = finals.get(number)
         rejected = each["rejected"]["reason"] if each["rejected"] else ""
+        if final is None and number in record["finalists"]:
+            rejected = "final runs, but no exported file meets the limit on size"
         cells = [
             f"`{each['label']}`",
             "-" if size is None else f"{size:,}",
@@ -64,8 +66,8 @@ def _recommended(record: Mapping[str, Any]) -> str:
     found, labels = record["result"]["recommendation"], {each["number"]: each for each in record["candidates"]}
     met = "meets" if found["meets_limits"] else "comes closest to"
     parts = [
-        f"`{labels[found['candidate']]['label']}` {met} the limits: it keeps {found['retention']:.1%} of the teacher's "
-        f"validation accuracy."
+        f"`{labels[found['candidate']]['label']}` {met} the limits: it keeps {100 * found['retention']:.1f} % of the "
+        f"teacher's validation accuracy."
     ]
     parts += [
         f"{_difference(each['difference'])} `{labels[each['candidate']]['label']}`."
