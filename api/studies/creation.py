@@ -24,7 +24,7 @@ def plan_of(spec: StudySpec) -> Plan:
             latency_ms=limits.latency_ms,
             macs=limits.macs,
             parameters=limits.parameters,
-            precision=limits.precision,
+            precision=spec.resolved_precision,
         ),
         epochs=spec.training.epochs,
         seeds=spec.seeds,

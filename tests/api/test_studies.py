@@ -167,6 +167,24 @@ def test_limits_that_nothing_meets_name_the_nearest_candidates(
 
 
 @ON_SQLITE
+def test_a_candidate_whose_only_fitting_file_is_not_exported_is_not_trained(
+    client: TestClient, engine: Engine, body: dict[str, Any]
+) -> None:
+    created = client.post("/studies", json=body | {"limits": {"bytes": 1}, "screen_only": True}).json()
+    run_to_end(client, engine, created["id"])
+    (files,) = [each["files"] for each in client.get(f"/studies/{created['id']}/candidates").json()["items"][:1]]
+    size = {file["precision"]: file["bytes"] for file in files}
+    assert size["int8"] < size["fp32"]
+    limits = {"limits": {"bytes": size["int8"]}, "students": STUDENTS[:1]}
+    for narrowed in ({"exports": ["onnx"]}, {"quantize": {"mode": "none"}}):
+        created = client.post("/studies", json={**body, **limits, **narrowed}).json()
+        study = run_to_end(client, engine, created["id"])
+        assert study["state"] == "failed"
+        assert study["failure"]["code"] == "limits_unmet"
+    created = client.post("/studies", json={**body, **limits}).json()
+    assert run_to_end(client, engine, created["id"])["recommendation"]["precision"] == "int8"
+
+
 def test_a_job_of_a_running_study_cannot_be_deleted(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
     study = client.post("/studies", json=body).json()
     advance(engine)

@@ -35,7 +35,9 @@ class LimitsSpec(Spec):
         "study waits for the device.",
     )
     precision: Precision = Field(
-        "any", description="Precision of the ONNX file that must meet the limits. any: the cheapest that meets them."
+        "any",
+        description="Precision of the ONNX file that must meet the limits. any: the cheapest that meets them, "
+        "among the files that `exports` and `quantize` make.",
     )
 
     @property

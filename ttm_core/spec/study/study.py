@@ -11,7 +11,7 @@ from ttm_core.spec.job import DistillSpec, ExportName, StudentSpec, TeacherSpec,
 from ttm_core.spec.method.methods import CrossEntropy, MethodSpec, WeightedTransformedTeacherMatching
 from ttm_core.spec.speed.quantize import QuantizeSpec
 from ttm_core.spec.study import search as searches
-from ttm_core.spec.study.limits import Goal, LimitsSpec
+from ttm_core.spec.study.limits import Goal, LimitsSpec, Precision
 from ttm_core.spec.study.search import SHARED, SearchSpace, Value
 from ttm_core.spec.study.students import MAX_STUDENTS, Students, expand
 
@@ -96,6 +96,14 @@ class StudySpec(Spec):
     def resolved_goal(self) -> Goal:
         """The goal, or its default."""
         return self.goal or ("smallest" if self.limits.has_floor else "most_accurate")
+
+    @property
+    def resolved_precision(self) -> Precision:
+        """`limits.precision`, where `any` is narrowed to the files that complete runs export."""
+        int8 = "onnx_int8" in self.exports and self.quantize.mode != "none"
+        if self.limits.precision != "any" or (int8 and "onnx" in self.exports):
+            return self.limits.precision
+        return "int8" if int8 else "fp32"
 
     @field_validator("goal")
     @classmethod
