@@ -30,7 +30,7 @@ def run_study(spec: dict[str, Any], service: Service, record: Record) -> None:
         return
     study, cpu_seconds = service.study(spec, "study")
     candidates = [
-        {"number": each.number, "label": each.label, "parameters": each.parameters, "macs": each.macs}
+        {"number": each.number, "label": each.label, "values": each.values, "parameters": each.parameters}
         | {"files": list(each.files), "rejected": each.rejected}
         for each in service.client.studies.candidates(study.id)
     ]
