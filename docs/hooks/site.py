@@ -56,8 +56,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def _outside(markdown: str) -> str:
     """Links to files and folders that are no pages, without the link."""
-    return re.sub(r"(?<!!)\[([^\]]+)\]\(((?:\.\./)*(?:[a-z_]+/)*[A-Za-z_.-]*)\)", _text_unless_page, markdown)
+    return re.sub(r"(?<!!)\[([^\]]+)\]\((?!#|[a-z]+:)([^)\s]+)\)", _text_unless_page, markdown)
 
 
 def _text_unless_page(link: re.Match[str]) -> str:
-    return link[0] if link[2].endswith((".md", ".json", ".png", ".svg")) else link[1]
+    return link[0] if link[2].partition("#")[0].endswith((".md", ".json", ".png", ".svg")) else link[1]
