@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 from bench.results.experiments.capabilities import capabilities, students
 from bench.results.experiments.experiment import Experiment, Setting
-from bench.results.experiments.methods import methods
+from bench.results.experiments.methods import default_weights, methods
 from bench.results.experiments.peers import peers
 from bench.results.experiments.photographs import photographs
 
 TABLES: dict[str, Callable[[Setting], Experiment | None]] = {
     "methods": methods,
+    "default_weights": default_weights,
     "peers": peers,
     "capabilities": capabilities,
     "students": students,

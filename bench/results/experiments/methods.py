@@ -29,9 +29,22 @@ def base(setting: Setting) -> dict[str, Any]:
 
 def methods(setting: Setting) -> Experiment:
     """The factors times the default of the main weight are tried for each method."""
-    variants = [Variant("ce", {"method": {"kind": "ce"}, "teacher": None})]
+    variants = [_LABELS]
     for kind in setting.methods:
-        field, default = MAIN_WEIGHTS[kind]
-        grid = [{f"method.{field}": round(default * factor, 6)} for factor in setting.factors]
+        grid = [_weight(kind, factor) for factor in setting.factors]
         variants.append(Variant(kind, {"method": {"kind": kind}}, grid))
     return Experiment("methods", base(setting), variants, setting.seeds, reference="kd")
+
+
+def default_weights(setting: Setting) -> Experiment:
+    """The same methods at their default weights. Runs that `methods` made are not repeated."""
+    variants = [Variant(kind, {"method": {"kind": kind}, **_weight(kind, 1.0)}) for kind in setting.methods]
+    return Experiment("default_weights", base(setting), [_LABELS, *variants], min(setting.seeds, 3), reference="ce")
+
+
+_LABELS = Variant("ce", {"method": {"kind": "ce"}, "teacher": None})
+
+
+def _weight(kind: str, factor: float) -> dict[str, float]:
+    field, default = MAIN_WEIGHTS[kind]
+    return {f"method.{field}": round(default * factor, 6)}

@@ -6,7 +6,7 @@ from bench.results.experiments.experiment import Setting
 
 
 def study(setting: Setting) -> dict[str, Any]:
-    """The body of `POST /studies`: students with the teacher's weights, one cut out of it, and a random one."""
+    """The body of `POST /studies`: students with the teacher's weights, and a small one with random weights."""
     inherited = [{"architecture": name, "initialize": "teacher"} for name in setting.study.students]
     smallest = setting.study.students[0]
     return {
@@ -14,7 +14,7 @@ def study(setting: Setting) -> dict[str, Any]:
         "dataset": setting.data.as_uri(),
         "goal": "smallest",
         "limits": {**setting.study.limits, "precision": "fp32"},
-        "students": [smallest, *inherited, {"prune": {"macs": 0.15}}],
+        "students": [smallest, *inherited],
         "method": {"kind": "wttm"},
         "training": {**setting.training, "epochs": setting.study.epochs, "threads": 1},
         "search": {"training.optimizer.learning_rate": list(setting.study.rates)},
