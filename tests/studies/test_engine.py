@@ -26,10 +26,10 @@ EPOCHS = 3
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A teacher that the engine trained on more digits than its students see."""
-    data = factories.digits_idx(tmp_path_factory.mktemp("all-digits"), train=1500)
+    data = factories.digits_idx(tmp_path_factory.mktemp("all-digits"), train=600)
     workdir = tmp_path_factory.mktemp("teacher")
-    training = {"epochs": 8, "augmentation": "none"}
-    distill(factories.spec(data, student="cifar/resnet8", training=training), workdir)
+    training = {"epochs": 3, "augmentation": "none"}
+    distill(factories.spec(data, student="mini/resnet8_100", training=training), workdir)
     return workdir / "out" / "student.safetensors"
 
 

@@ -108,8 +108,11 @@ def test_shortcuts_without_parameters_become_fixed_convolutions(tmp_path, paddin
 @pytest.mark.parametrize(
     "name",
     [
-        *("alexnet", "densenet121", "efficientnet_b0", "mnasnet0_5", "mobilenet_v3_small", "regnet_x_400mf"),
-        *("resnet18", "shufflenet_v2_x0_5", "squeezenet1_1", "vgg11_bn", "swin_t"),
+        *("densenet121", "efficientnet_b0", "mnasnet0_5", "mobilenet_v3_small", "regnet_x_400mf"),
+        *("resnet18", "shufflenet_v2_x0_5", "squeezenet1_1", "swin_t"),
+        # Large files.
+        pytest.param("alexnet", marks=pytest.mark.thorough),
+        pytest.param("vgg11_bn", marks=pytest.mark.thorough),
         pytest.param("googlenet", marks=pytest.mark.thorough),
         pytest.param("inception_v3", marks=pytest.mark.thorough),
         pytest.param("convnext_tiny", marks=pytest.mark.thorough),
