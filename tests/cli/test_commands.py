@@ -239,7 +239,7 @@ def test_every_command_has_json_option() -> None:
     } == set()
 
 
-@pytest.mark.parametrize("command", [command.callback.__name__ for command in app.registered_commands])  # type: ignore[union-attr]
+@pytest.mark.parametrize("command", [command.name or command.callback.__name__ for command in app.registered_commands])  # type: ignore[union-attr]
 def test_every_command_documents_its_exit_codes(command: str) -> None:
     shown = CliRunner().invoke(app, [command, "--help"]).output
     assert "Exit codes" in shown

@@ -1,7 +1,11 @@
-"""`ttm pause`, `resume`, `retry`, `logs` and `compare`."""
+"""`ttm pause`, `resume`, `retry`, `logs`, `compare`, `tag`, `open`, `delete` and `download --all`."""
 
+import hashlib
 import json
+from importlib.metadata import version
 from pathlib import Path
+
+import httpx2
 
 from tests.cli.conftest import Ttm
 
@@ -52,3 +56,35 @@ def test_compare(ttm: Ttm, data: Path) -> None:
     compared = json.loads(ttm("compare", *jobs, "--json").stdout)
     assert compared["differences"] == {"training.epochs": ["3", "4"]}
     assert ttm("compare", jobs[0]).returncode == 2
+
+
+def test_tag_open_and_delete(ttm: Ttm, data: Path) -> None:
+    job = submitted(ttm, data, SLOW, "--tag", "night")
+    assert ttm("tag", job, "pets", "night").stdout == "night pets\n"
+    assert ttm("tag", job, "--remove", "night").stdout == "pets\n"
+    assert json.loads(ttm("show", job, "--json").stdout)["tags"] == ["pets"]
+    assert ttm("tag", job, "not a tag").returncode == 2
+    address = json.loads(ttm("open", job, "--json").stdout)["page"]
+    assert address.endswith(f"/ui/jobs/{job}")
+    assert httpx2.get(address).status_code == 200
+    assert ttm("delete", job, "--yes").returncode == 5
+    ttm("cancel", job)
+    ttm("watch", job)
+    # Without a confirmation nothing is deleted.
+    assert ttm("delete", job).returncode == 1
+    assert ttm("show", job).returncode == 0
+    assert ttm("delete", job, "--yes").stdout == f"{job} is deleted\n"
+    assert ttm("show", job).returncode == 4
+
+
+def test_all_artifacts_are_downloaded_into_a_folder(ttm: Ttm, data: Path, tmp_path: Path) -> None:
+    job = submitted(ttm, data, "steps=2", "--watch")
+    listed = {file["name"]: file["sha256"] for file in json.loads(ttm("show", job, "--json").stdout)["artifacts"]}
+    assert len(listed) > 1
+    assert ttm("download", job, "--all", "--output", str(tmp_path / "job")).returncode == 0
+    assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (tmp_path / "job").iterdir()} == listed
+    assert ttm("download", job, "--all", "--artifact", "report.json").returncode == 2
+
+
+def test_version_is_that_of_the_package(ttm: Ttm) -> None:
+    assert ttm("--version").stdout == f"ttm {version('ttm-client')}\n"

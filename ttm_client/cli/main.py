@@ -1,6 +1,7 @@
 """The `ttm` command. The client commands are here; other packages add theirs through the entry point `ttm.commands`."""
 
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
+from typing import Annotated
 
 import typer
 
@@ -21,36 +22,54 @@ app = typer.Typer(
     # A traceback with local variables may show a password.
     pretty_exceptions_show_locals=False,
 )
-for command in (
-    submit.submit,
-    list.jobs,
-    show.show,
-    watch.watch,
-    logs.logs,
-    control.cancel,
-    control.pause,
-    control.resume,
-    control.retry,
-    compare.compare,
-    damage.damage,
-    damage.predict,
-    download.download,
-    inspect.inspect,
-    benchmark.bench,
-    devices.devices,
-    queue.queue,
-    queue.workers,
-    catalogue.architectures,
-    catalogue.recipes,
-    teacher_stores.stores,
-    study_submit.candidates,
-):
-    app.command(epilog=EXIT_CODES)(command)
-app.add_typer(studies.app, name="study")
-app.add_typer(registry.teachers, name="teachers")
-app.add_typer(registry.datasets, name="datasets")
-app.add_typer(uploads.app, name="uploads")
-app.add_typer(webhooks.app, name="webhooks")
+
+
+def _print_version(given: bool) -> None:
+    if given:
+        typer.echo(f"ttm {version('ttm-client')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """The options of `ttm` itself."""
+
+
+_JOBS, _STUDIES, _MODELS, _FLEET = "Jobs", "Studies", "Models and data", "Fleet"
+for panel, commands in {
+    _JOBS: (
+        submit.submit,
+        list.jobs,
+        show.show,
+        watch.watch,
+        logs.logs,
+        control.cancel,
+        control.pause,
+        control.resume,
+        control.retry,
+        control.delete,
+        control.tag,
+        compare.compare,
+        damage.damage,
+        damage.predict,
+        download.download,
+    ),
+    _STUDIES: (study_submit.candidates,),
+    _MODELS: (inspect.inspect, catalogue.architectures, catalogue.recipes),
+    _FLEET: (benchmark.bench, devices.devices, queue.queue, queue.workers, teacher_stores.stores),
+}.items():
+    for command in commands:
+        app.command(epilog=EXIT_CODES, rich_help_panel=panel)(command)
+app.command("open", epilog=EXIT_CODES, rich_help_panel=_JOBS)(control.open_page)
+app.add_typer(studies.app, name="study", rich_help_panel=_STUDIES)
+app.add_typer(registry.teachers, name="teachers", rich_help_panel=_MODELS)
+app.add_typer(registry.datasets, name="datasets", rich_help_panel=_MODELS)
+app.add_typer(uploads.app, name="uploads", rich_help_panel=_MODELS)
+app.add_typer(webhooks.app, name="webhooks", rich_help_panel=_FLEET)
 for entry_point in entry_points(group=COMMANDS_GROUP):
     entry_point.load()(app)
 
