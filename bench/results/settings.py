@@ -32,7 +32,6 @@ def cifar10(
         methods=tuple(MAIN_WEIGHTS),
         study=StudySetting(
             students=[f"cifar/resnet{depth}" for depth in (8, 14, 20, 32)],
-            rates=(0.02, 0.1),
             limits={"retention": 0.75, "bytes": 1_200_000},
             epochs=6,
             seeds=2,
@@ -57,7 +56,6 @@ def digits(data: Path, teacher: Path) -> Setting:
         methods=("kd",),
         study=StudySetting(
             students=["mini/resnet8_025", "mini/resnet8_050"],
-            rates=(0.02, 0.1),
             limits={"retention": 0.01, "bytes": 50_000},
             epochs=3,
             seeds=1,

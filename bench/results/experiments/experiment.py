@@ -15,10 +15,9 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class StudySetting:
-    """The students (smallest first), learning rates, limits and lengths of a study."""
+    """The students, limits and lengths of a study."""
 
     students: Sequence[str]
-    rates: Sequence[float]
     limits: Mapping[str, float]
     epochs: int
     seeds: int

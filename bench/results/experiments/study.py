@@ -6,18 +6,16 @@ from bench.results.experiments.experiment import Setting
 
 
 def study(setting: Setting) -> dict[str, Any]:
-    """The body of `POST /studies`: students with the teacher's weights, and a small one with random weights."""
+    """The body of `POST /studies`: students from random weights, with the teacher's weights, and cut out of it."""
     inherited = [{"architecture": name, "initialize": "teacher"} for name in setting.study.students]
-    smallest = setting.study.students[0]
     return {
         "teacher": dict(setting.teacher),
         "dataset": setting.data.as_uri(),
         "goal": "smallest",
-        "limits": {**setting.study.limits, "precision": "fp32"},
-        "students": [smallest, *inherited],
+        "limits": dict(setting.study.limits),
+        "students": [*setting.study.students, *inherited, {"prune": {"macs": 0.15}}],
         "method": {"kind": "wttm"},
         "training": {**setting.training, "epochs": setting.study.epochs, "threads": 1},
-        "search": {"training.optimizer.learning_rate": list(setting.study.rates)},
         "exports": ["onnx"],
         "seeds": setting.study.seeds,
     }

@@ -49,7 +49,7 @@ def _table(record: Mapping[str, Any]) -> str:
         final = finals.get(number)
         rejected = each["rejected"]["reason"] if each["rejected"] else ""
         if final is None and number in record["finalists"]:
-            rejected = "final runs, but no exported file meets the limit on size"
+            rejected = "trained to the end, but no exported file meets the limit on size; now rejected at the screen"
         cells = [
             f"`{each['label']}`",
             "-" if size is None else f"{size:,}",
