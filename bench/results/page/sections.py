@@ -44,7 +44,8 @@ As above, with the default of each main weight: the published values, which are 
 The same photographs, teacher, student, batch, schedule and seeds, {epochs} epochs unless stated, with KD at its default
 weights. The other libraries run in float32 with the teacher at every step, on images as tensors in memory. *First job*
 starts with an empty store of teacher logits, *later jobs* read them; ours uses bfloat16, the default on this CPU.
-CPU-seconds are of whole processes: start, training, validation after every epoch, and the test.""",
+CPU-seconds are of whole processes: start (about 8), training, validation after every epoch, and the test. The plain
+loop and torchdistill draw the same random numbers and compute the same loss, so their students are equal.""",
         costs=True,
     ),
     "capabilities": Section(
