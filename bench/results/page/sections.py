@@ -58,9 +58,9 @@ loop and torchdistill draw the same random numbers and compute the same loss, so
         "Students with the teacher's weights",
         """\
 `{student}`, {epochs} epochs unless stated, wttm with its default weights; otherwise as above. Inherited weights are the
-first block of each stage (`initialize: teacher`). The pruned teacher keeps 10 % of its multiply-accumulates in one
-step, as many as `{student}` has. Because the teacher has seen the training photographs, a student with its weights has
-seen them, too.""",
+first block of each stage (`initialize: teacher`). The pruned teacher keeps 12 % of its multiply-accumulates in one
+step; `{student}` has 10 %. Because the teacher has seen the training photographs, a student with its weights has seen
+them, too.""",
         costs=True,
     ),
     "photographs": Section(
