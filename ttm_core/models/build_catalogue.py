@@ -10,7 +10,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,11 +18,10 @@ from typing import Any
 import timm
 import torch
 from timm.models import get_pretrained_cfg
-from torch import nn
 
 from ttm_core.checkpoints.signatures import SIGNATURES, Signature, encode
 from ttm_core.models import CIFAR, MINI, TORCHVISION, timm_name
-from ttm_core.models.macs import count_macs, countable_attention
+from ttm_core.models.installed.describe import describe_model
 from ttm_core.models.teachers.adapt import signature_of
 from ttm_core.spec import catalogue
 from ttm_core.spec.catalogue import Architecture
@@ -42,40 +41,8 @@ def names() -> list[str]:
 
 def describe(name: str) -> tuple[Architecture, Signature, str | None]:
     """The row of one model, its tensors, and the reason if its multiply-accumulates cannot be counted."""
-    registered = timm_name(name)
-    configuration = get_pretrained_cfg(registered, allow_unregistered=False)
-    assert configuration is not None
-    macs, reason = None, None
-    with countable_attention():
-        model = _on_meta(registered).eval()
-        try:
-            macs = count_macs(model, configuration.input_size)
-        except Exception as error:  # timm models raise exceptions of any type on the meta device
-            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-    row = Architecture(
-        name=name,
-        family="torchvision" if name.startswith("torchvision/") else type(model).__module__.rpartition(".")[2],
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        macs=macs,
-        input_size=configuration.input_size,
-        mean=configuration.mean,
-        std=configuration.std,
-        num_classes=configuration.num_classes,
-        pretrained=timm.is_model_pretrained(registered),
-        interpolation=configuration.interpolation,
-        crop_pct=configuration.crop_pct,
-        tags=tags(registered),
-    )
-    return row, signature_of(model, name), reason
-
-
-def _on_meta(registered: str) -> nn.Module:
-    """A model on the meta device."""
-    try:
-        with torch.device("meta"):
-            return timm.create_model(registered, pretrained=False)
-    except NotImplementedError:  # the constructor computes with tensors
-        return timm.create_model(registered, pretrained=False).to("meta")
+    row, model, reason = describe_model(name)
+    return replace(row, tags=tags(timm_name(name))), signature_of(model, name), reason
 
 
 def tags(registered: str) -> dict[str, dict[str, Any]]:
@@ -130,6 +97,7 @@ class _Partial:
 
 def _line(row: Architecture) -> str:
     fields = asdict(row)
+    del fields["origin"]
     if not row.tags:
         del fields["tags"]
     return json.dumps(fields, separators=(",", ":"))

@@ -22,6 +22,10 @@ _TOKEN_FAMILIES = frozenset(
 )
 
 
+ENTRY_POINTS = "ttm.architectures"
+"""The group of entry points by which packages add architectures."""
+
+
 class UnknownArchitecture(UserError, ValueError):
     """No architecture has this name. `nearest` lists similar names, the closest first."""
 
@@ -31,7 +35,10 @@ class UnknownArchitecture(UserError, ValueError):
         self.name = name
         self.nearest = list(nearest)
         hint = f"; did you mean {' or '.join(self.nearest)}?" if self.nearest else ""
-        super().__init__(f"unknown architecture {name!r}{hint}")
+        super().__init__(
+            f"unknown architecture {name!r}{hint}; the architecture of a package requires that its entry point in the "
+            f"group {ENTRY_POINTS} is installed on this machine"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,8 @@ class Architecture:
     crop_pct: float
     tags: Mapping[str, Mapping[str, Any]]
     """timm's published weights by tag (`a1_in1k`), each with the fields that differ from this row."""
+    origin: str | None = None
+    """The installed package that has the model, with its version; None for the models of the service."""
 
     @property
     def key(self) -> str:
@@ -63,8 +72,18 @@ class Architecture:
 
 
 def all() -> tuple[Architecture, ...]:
-    """All architectures: the project's, then timm's in timm's order."""
+    """All architectures: the project's, then timm's in timm's order, then those of installed packages."""
     return tuple(_catalogue().values())
+
+
+def has(name: str) -> bool:
+    """Whether an architecture has this name, without a tag."""
+    return name in _catalogue()
+
+
+def add(row: Architecture) -> None:
+    """Adds the architecture of an installed package to this process's catalogue."""
+    _catalogue()[row.name] = row
 
 
 def find(name: str) -> Architecture:
