@@ -17,6 +17,7 @@ from ttm_core.spec.method.features import (
     InformationTheoreticRepresentation,
     TransformerFeatures,
 )
+from ttm_core.transfer import copied_to
 
 
 class FeatureLoss(nn.Module):
@@ -54,8 +55,6 @@ def build_feature_loss(spec: FeatureSpec, student: Outputs, teacher: Outputs, sp
 
 
 class _Contrast(FeatureLoss):
-    positions: Tensor
-
     def __init__(self, spec: ContrastiveRepresentation, student_dim: int, teacher_dim: int, split: Split) -> None:
         super().__init__()
         self.loss = losses.Crd(
@@ -70,7 +69,7 @@ class _Contrast(FeatureLoss):
         # Positions of the dataset's images in the training split.
         positions = torch.zeros(len(split.images), dtype=torch.int64)
         positions[indices] = torch.arange(len(split))
-        self.register_buffer("positions", positions, persistent=False)
+        self._positions = positions  # stays on the CPU
         labels = split.labels[indices]
         # An image without a label is a class of its own, as in Tian et al.
         alone = int(labels.max()) + 1 + torch.arange(len(split))
@@ -81,9 +80,13 @@ class _Contrast(FeatureLoss):
             raise BadSpec(f"crd: {error}") from error
 
     def forward(self, student: Outputs, teacher: Outputs, images: Tensor, generator: torch.Generator) -> Tensor:
-        positions = self.positions[images.to(self.positions.device)]
-        negatives = self.sampler.draw(positions.cpu(), generator).to(positions.device)
-        return self.loss(*student.features, *teacher.features, positions, negatives)
+        # Drawn on the CPU, where the state of the generator depends only on the step.
+        positions = self._positions[images]
+        negatives = self.sampler.draw(positions, generator)
+        device = student.logits.device
+        return self.loss(
+            *student.features, *teacher.features, copied_to(device, positions), copied_to(device, negatives)
+        )
 
 
 class _Correlate(FeatureLoss):
@@ -110,7 +113,7 @@ class _Tokens(FeatureLoss):
     def forward(self, student: Outputs, teacher: Outputs, images: Tensor, generator: torch.Generator) -> Tensor:
         batch, tokens, _ = student.features[-1].shape
         masked = losses.random_token_mask(batch, tokens, ratio=self.mask_ratio, generator=generator)
-        return self.loss(student.features, teacher.features, masked.to(student.logits.device))
+        return self.loss(student.features, teacher.features, copied_to(student.logits.device, masked))
 
 
 def _same_square_grid(student: Outputs, teacher: Outputs) -> None:

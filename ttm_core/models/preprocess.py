@@ -1,6 +1,7 @@
 """Converts a batch of pixels to the input of a model: channels, size, normalization."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,24 +20,46 @@ class Preprocess:
     channels: int
     image_size: int
     normalization: Normalization
+    # Copied to a device once: a copy in every step would synchronize a GPU.
+    _constants: dict[torch.device, "_Constants"] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """uint8 [B, C, H, W] -> float32 [B, channels, image_size, image_size], channels last in memory."""
         x = pixels.to(memory_format=torch.channels_last).float() if pixels.shape[1] > 1 else pixels.float()
-        x = _with_channels(x, self.channels)
+        constants = self._on(x.device)
+        x = _with_channels(x, self.channels, constants.luma)
         if x.shape[-1] != self.image_size or x.shape[-2] != self.image_size:
             size = (self.image_size, self.image_size)
             x = functional.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
-        mean = x.new_tensor(self.normalization.mean)[:, None, None] * 255
-        scale = 1 / (x.new_tensor(self.normalization.std)[:, None, None] * 255)
-        return x.sub(mean).mul_(scale).contiguous(memory_format=torch.channels_last)
+        return x.sub(constants.mean).mul_(constants.scale).contiguous(memory_format=torch.channels_last)
+
+    def _on(self, device: torch.device) -> "_Constants":
+        if device not in self._constants:
+            # Tensors of inference mode could not be used in training.
+            with torch.inference_mode(False):
+                mean, std, luma = (
+                    torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
+                    for values in (self.normalization.mean, self.normalization.std, _LUMA)
+                )
+                self._constants[device] = _Constants(mean * 255, 1 / (std * 255), luma)
+        return self._constants[device]
 
 
-def _with_channels(x: Tensor, channels: int) -> Tensor:
+class _Constants(NamedTuple):
+    """Mean, inverse of the standard deviation, both for pixels in [0, 255], and weights of red, green and blue: float32
+    [C, 1, 1].
+    """
+
+    mean: Tensor
+    scale: Tensor
+    luma: Tensor
+
+
+def _with_channels(x: Tensor, channels: int, luma: Tensor) -> Tensor:
     if x.shape[1] == channels:
         return x
     if x.shape[1] == 1:
         return x.expand(-1, channels, -1, -1)
     if channels == 1:
-        return (x * x.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
+        return (x * luma).sum(1, keepdim=True)
     raise ValueError(f"cannot convert images with {x.shape[1]} channels for a model with {channels}")

@@ -17,6 +17,7 @@ from ttm_core.teacher_store.logits_file import LogitsFile
 from ttm_core.teacher_store.rows import Rows
 from ttm_core.teacher_store.store import Stores, open_store, prune
 from ttm_core.training.distributed import Distributed
+from ttm_core.transfer import copied_to
 
 BLOCK = 256
 
@@ -100,7 +101,7 @@ class StoredTeacher:
     def logits(self, indices: NDArray[np.int64], view: int) -> Tensor:
         """Reads the logits of training images in a filled view: float32 [B, C] on the run's device."""
         self.read += len(indices)
-        return torch.from_numpy(self._file.read(self._rows.rows_of(indices, view))).to(self._device)
+        return copied_to(self._device, torch.from_numpy(self._file.read(self._rows.rows_of(indices, view))))
 
     @torch.inference_mode()
     def _compute(self, indices: NDArray[np.int64], view: int) -> NDArray[np.float32]:

@@ -37,7 +37,7 @@ class NegativeSampler:
         Equal states of `generator` give equal draws.
         """
         classes = self._labels[indices]
-        steps = torch.stack([self._steps(self._others[label], generator) for label in classes.tolist()])
+        steps = torch.stack([self._steps(self._others[label], generator) for label in classes.numpy()])
         return self._by_class[(self._ends[classes].unsqueeze(1) + steps) % len(self._labels)]
 
     def _steps(self, others: int, generator: torch.Generator) -> Tensor:
