@@ -16,6 +16,7 @@ from starlette.types import Scope
 
 from api.architectures.endpoints import router as architectures
 from api.artifacts.endpoints import router as artifacts
+from api.audit.endpoints import router as audit
 from api.auth.callers import Callers
 from api.auth.middleware import AllowedHostsMiddleware, AuthMiddleware
 from api.auth.proxies import ForwardedMiddleware
@@ -151,6 +152,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         operations,
         queue,
         keys,
+        audit,
         webhooks,
         health,
         metrics,

@@ -17,11 +17,14 @@ from api.receiving.inspection import Inspector
 from api.receiving.prediction import Predictor
 from api.receiving.running import RunningDigests
 from api.receiving.slots import UploadSlots
+from ttm_jobs.database.audit import Author, audited
 from ttm_jobs.database.tenancy import bound_to
 from ttm_jobs.errors import Forbidden
 from ttm_jobs.models import Scope
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
+
+_READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,22 @@ async def get_services(request: Request) -> Services:
 
 
 async def get_engine(request: Request) -> Engine:
-    """The database, restricted to the caller's project."""
-    return bound_to((await get_services(request)).engine, (await _caller(request)).project_id)
+    """The database, restricted to the caller's project. Changes are recorded in the audit log."""
+    caller = await _caller(request)
+    engine = bound_to((await get_services(request)).engine, caller.project_id)
+    return engine if request.method in _READ_METHODS else audited(engine, _author(request, caller))
+
+
+def _author(request: Request, caller: Caller) -> Author:
+    parameters = "/".join(str(value) for value in request.path_params.values())
+    return Author(
+        action=request.scope["route"].operation_id,
+        object=parameters or None,
+        request_id=request.state.request_id,
+        key_id=caller.key_id,
+        actor=caller.name,
+        address=None if request.client is None else request.client.host,
+    )
 
 
 async def _settings(request: Request) -> Settings:

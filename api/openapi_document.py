@@ -39,6 +39,7 @@ _TAGS = [
     },
     {"name": "operations", "description": "Workers, queues, teacher stores, and the usage of the project."},
     {"name": "keys", "description": "API keys and their scopes."},
+    {"name": "audit", "description": "Who changed what."},
     {"name": "webhooks", "description": "HTTP callbacks for changes of jobs and studies."},
     {"name": "architectures", "description": "The model architectures that the service can train."},
     {"name": "recipes", "description": "Published experiments to start a job from."},

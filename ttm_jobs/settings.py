@@ -317,6 +317,9 @@ class Settings(BaseSettings):
     metrics_retention_days: PositiveFloat | None = Field(
         default=None, description="Days after a job's end until its metrics are deleted. Empty: never."
     )
+    audit_retention_days: PositiveFloat | None = Field(
+        default=None, description="Days until an entry of the audit log is deleted. Empty: never."
+    )
     uploads_retention_days: PositiveFloat | None = Field(
         default=None,
         description=(

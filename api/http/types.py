@@ -53,6 +53,13 @@ WebhookId = Annotated[str, Path(description="Id of the webhook."), _checked(is_i
 ArtifactName = Annotated[str, Path(description="Name of the artifact."), _checked(str.isprintable, ArtifactNotFound)]
 
 
+def printable(value: str) -> str:
+    """Returns the value. Raises ValueError for control characters: PostgreSQL rejects NUL, and no field has any."""
+    if not value.isprintable():
+        raise ValueError("control characters are not allowed")
+    return value
+
+
 def _reject_number(value: Any) -> Any:
     # pydantic would accept a number as seconds since 1970, which the schema does not document.
     if isinstance(value, int | float) or (isinstance(value, str) and "-" not in value[1:]):

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from api.dependencies import Services, get_engine, get_services
 from api.http.conditional_requests import IfNoneMatch, matches
-from api.http.types import JobReference, UtcDatetime, is_id
+from api.http.types import JobReference, UtcDatetime, is_id, printable
 from api.jobs.schemas import JobRequest
 from ttm_jobs.database.engine import read_scope
 from ttm_jobs.repositories.jobs import crud
@@ -47,14 +47,7 @@ EXAMPLES: dict[str, Example] = {
 JobBody = Annotated[JobRequest, Body(openapi_examples=EXAMPLES)]
 
 
-def _printable(value: str) -> str:
-    # PostgreSQL rejects NUL, and no job has control characters in its text fields.
-    if not value.isprintable():
-        raise ValueError("control characters are not allowed")
-    return value
-
-
-_Text = AfterValidator(_printable)
+_Text = AfterValidator(printable)
 
 
 async def _filters(

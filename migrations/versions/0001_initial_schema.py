@@ -37,7 +37,22 @@ _SQLITE_NAME_SEARCH = (
 )
 
 
+# The audit log is append-only. Rows past their retention are deleted, never changed.
+_POSTGRESQL_AUDIT = (
+    """CREATE FUNCTION refuse_audit_update() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'audit_entries is append-only'; END $$""",
+    """CREATE TRIGGER audit_entries_update BEFORE UPDATE ON audit_entries
+        FOR EACH ROW EXECUTE FUNCTION refuse_audit_update()""",
+)
+_SQLITE_AUDIT = (
+    """CREATE TRIGGER audit_entries_update BEFORE UPDATE ON audit_entries BEGIN
+        SELECT RAISE(ABORT, 'audit_entries is append-only');
+    END""",
+)
+
+
 def upgrade() -> None:
+    _create_audit_log()
     op.create_table(
         "api_keys",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -588,6 +603,34 @@ def _create_measurement_tables() -> None:
     )
 
 
+def _create_audit_log() -> None:
+    op.create_table(
+        "audit_entries",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("key_id", sa.String(length=36), nullable=True),
+        sa.Column("actor", sa.String(length=100), nullable=True),
+        sa.Column("action", sa.String(length=64), nullable=False),
+        sa.Column("object", sa.String(length=512), nullable=True),
+        sa.Column("request_id", sa.String(length=64), nullable=False),
+        sa.Column("address", sa.String(length=64), nullable=True),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("project_id", sa.String(length=64), server_default="default", nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_entries")),
+    )
+    op.create_index("ix_audit_entries_newest", "audit_entries", ["project_id", "id"])
+    op.create_index("ix_audit_entries_created_at", "audit_entries", ["created_at"])
+    for statement in _POSTGRESQL_AUDIT if op.get_bind().dialect.name == "postgresql" else _SQLITE_AUDIT:
+        op.execute(statement)
+
+
+def _drop_audit_log() -> None:
+    op.drop_index("ix_audit_entries_created_at", table_name="audit_entries")
+    op.drop_index("ix_audit_entries_newest", table_name="audit_entries")
+    op.drop_table("audit_entries")
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("DROP FUNCTION refuse_audit_update()")
+
+
 def _drop_measurement_tables() -> None:
     op.drop_index("ix_measurement_requests_device", table_name="measurement_requests")
     op.drop_index("ix_measurement_requests_job_id", table_name="measurement_requests")
@@ -598,6 +641,7 @@ def _drop_measurement_tables() -> None:
 
 
 def downgrade() -> None:
+    _drop_audit_log()
     _drop_measurement_tables()
     if op.get_bind().dialect.name == "postgresql":
         op.drop_index("ix_jobs_name_trigrams", table_name="jobs")

@@ -72,7 +72,8 @@ def _definitions(engine: Engine) -> set[str]:
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             rows = connection.exec_driver_sql(
-                "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE '%alembic%' AND name NOT LIKE 'job_name%' AND sql IS NOT NULL"
+                "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE '%alembic%' AND name NOT LIKE 'job_name%'"
+                " AND type <> 'trigger' AND sql IS NOT NULL"
             )
             return {part for kind, name, sql in rows for part in _parts(kind, name, sql)}
         rows = connection.exec_driver_sql(

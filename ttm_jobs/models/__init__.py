@@ -3,6 +3,7 @@
 from ttm_jobs.models.api_key import ApiKey, Scope
 from ttm_jobs.models.artifact import Artifact
 from ttm_jobs.models.attempt import Attempt
+from ttm_jobs.models.audit_entry import AuditEntry
 from ttm_jobs.models.base import Base
 from ttm_jobs.models.checkpoint import Checkpoint
 from ttm_jobs.models.device import Device
@@ -28,6 +29,7 @@ __all__ = [
     "ApiKey",
     "Artifact",
     "Attempt",
+    "AuditEntry",
     "Base",
     "Checkpoint",
     "DeliveryState",

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, read_scope, refresh_statistics, session_scope
 from ttm_jobs.errors import ServiceError
 from ttm_jobs.repositories import uploads
+from ttm_jobs.repositories.access import audit
 from ttm_jobs.repositories.cleanup import objects, retention
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
@@ -21,7 +22,7 @@ from worker.run.publish import delete_objects
 
 logger = logging.getLogger(__name__)
 
-_Kind = retention.Kind | Literal["uploads"]
+_Kind = retention.Kind | Literal["uploads", "audit"]
 _BATCH = 500
 # Minimum age of partial objects: no row says whether their writer is alive.
 _MIN_PARTIAL_AGE = timedelta(hours=1)
@@ -41,6 +42,7 @@ class Collector:
             "checkpoints": settings.checkpoints_retention_days,
             "events": settings.events_retention_days,
             "metrics": settings.metrics_retention_days,
+            "audit": settings.audit_retention_days,
             "uploads": settings.uploads_retention_days,
         }
 
@@ -84,6 +86,8 @@ class Collector:
 def _expire(session: Session, kind: _Kind, age: timedelta) -> int:
     if kind == "uploads":
         return uploads.delete_unused(session, unused_for=age)
+    if kind == "audit":
+        return audit.expire(session, older_than=age)
     return retention.expire(session, kind, ended_for=age)
 
 
