@@ -50,9 +50,9 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-# Two processes, because the target machine has two cores; each test computes with one thread.
+# Three processes on the two cores of the target machine: tests often wait for processes. Each test computes with one thread.
 unit: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist worksteal
 
 # The whole suite, including the tests marked `thorough`.
 thorough: setup browser-setup
