@@ -48,6 +48,7 @@ from ttm_client.models.jobs import (
 from ttm_client.models.measurements import Device, JobMeasurements, Measurement, MeasurementRequest, Recommendation
 from ttm_client.models.metrics import Metrics
 from ttm_client.models.resources import (
+    AuditEntry,
     Delivery,
     Key,
     Limits,
@@ -85,6 +86,7 @@ __all__ = [
     "Artifact",
     "AsyncClient",
     "Attempt",
+    "AuditEntry",
     "Calibration",
     "CalibrationBin",
     "Candidate",

@@ -45,7 +45,7 @@ def measure(
     """Measures one ONNX file in ONNX Runtime on the CPU.
 
     The process is pinned to `threads` cores where the system supports it. After a warm-up, runs repeat until the median
-    latency is known to `relative_error`, or for `seconds`; `Measurement.relative_error` tells which.
+    latency is known to `relative_error`, or for `seconds`; `Measurement.relative_error` states the result.
 
     Raises:
         MeasureError: the file is refused, cannot run, or exceeds a limit.

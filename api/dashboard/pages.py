@@ -33,7 +33,12 @@ NAVIGATION = (
     ),
     (
         "Settings",
-        (("keys", "/ui/keys", "API keys"), ("webhooks", "/ui/webhooks", "Webhooks"), ("docs", "/docs", "API")),
+        (
+            ("keys", "/ui/keys", "API keys"),
+            ("webhooks", "/ui/webhooks", "Webhooks"),
+            ("audit", "/ui/audit", "Audit log"),
+            ("docs", "/docs", "API"),
+        ),
     ),
 )
 

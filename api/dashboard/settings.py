@@ -1,18 +1,26 @@
-"""Pages of a project's settings: API keys and webhooks."""
+"""Pages of a project's settings: API keys, webhooks and the audit log."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 
+from api.audit import service as audit
+from api.dashboard.jobs.table import Query as Address
 from api.dashboard.pages import page
 from api.dependencies import CallerDep, EngineDep
+from api.http.pagination import CursorParameter
 from api.keys import service as keys
 from api.webhooks import service as webhooks
 from ttm_jobs.database.engine import read_scope
 from ttm_jobs.models import Scope
+from ttm_jobs.repositories.access.audit import AuditFilters
 
 router = APIRouter()
 
 _DELIVERIES = 20
+_ROWS = 50
+Filter = Annotated[str, Query(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 @router.get("/ui/keys")
@@ -36,3 +44,24 @@ def webhooks_page(engine: EngineDep, caller: CallerDep) -> HTMLResponse:
             each.id: webhooks.deliveries(session, each.id, limit=_DELIVERIES, cursor=None).items for each in items
         }
     return page("webhooks.html", webhooks=items, deliveries=latest, may_change=caller.scope.includes(Scope.ADMIN))
+
+
+@router.get("/ui/audit")
+def audit_page(
+    request: Request,
+    engine: EngineDep,
+    caller: CallerDep,
+    actor: Filter = "",
+    action: Filter = "",
+    object: Filter = "",
+    cursor: CursorParameter = None,
+) -> HTMLResponse:
+    """Who changed what. Requires scope `admin`."""
+    if not caller.scope.includes(Scope.ADMIN):
+        return page("audit.html", 403, page=None)
+    fields = {"actor": actor, "action": action, "object": object}
+    filters = AuditFilters(actor=actor or None, action=action or None, object=object or None)
+    with read_scope(engine) as session:
+        found = audit.page(session, filters, limit=_ROWS, cursor=cursor)
+    address = Address(request.url, request.query_params.multi_items())
+    return page("audit.html", page=found, fields=fields, query=address)

@@ -12,7 +12,7 @@ from api.http.types import JobId
 from api.predictions import service
 from api.predictions.service import NoOnnxFile
 from api.receiving.prediction import PredictionUnavailable, UnreadableImage
-from ttm_core.spec.prediction import Prediction
+from ttm_core.spec.damage.single_prediction import Prediction
 from ttm_jobs.database.engine import read_scope
 from ttm_jobs.errors import JobNotFinished, JobNotFound, ServiceError, TooLarge
 

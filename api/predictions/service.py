@@ -2,7 +2,7 @@
 
 from sqlalchemy.orm import Session
 
-from ttm_core.spec.prediction import FILES
+from ttm_core.spec.damage.single_prediction import FILES
 from ttm_jobs.errors import JobNotFinished, NotFound
 from ttm_jobs.repositories.jobs import crud
 from ttm_jobs.repositories.run_data import artifacts

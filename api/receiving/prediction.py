@@ -10,7 +10,7 @@ from api.http.errors import TooManyPredictions
 from ttm_core.errors import BadImage
 from ttm_core.reader.limits import ReaderLimits
 from ttm_core.reader.process import read_untrusted
-from ttm_core.spec.prediction import Prediction
+from ttm_core.spec.damage.single_prediction import Prediction
 from ttm_jobs.errors import Invalid, ServiceError
 from ttm_jobs.storage import Storage
 

@@ -144,7 +144,21 @@ def test_home_page_without_jobs_says_how_to_start(sqlite_client: TestClient) -> 
 
 
 @pytest.mark.parametrize(
-    "path", ["teachers", "datasets", "uploads", "architectures", "recipes", "workers", "queue", "devices", "stores"]
+    "path",
+    [
+        "teachers",
+        "datasets",
+        "uploads",
+        "architectures",
+        "recipes",
+        "workers",
+        "queue",
+        "devices",
+        "stores",
+        "keys",
+        "webhooks",
+        "audit",
+    ],
 )
 def test_every_page_is_in_the_navigation(client: TestClient, path: str) -> None:
     html = client.get(f"/ui/{path}").text
@@ -170,6 +184,19 @@ def test_webhooks_page_shows_deliveries(client: TestClient) -> None:
     assert "https://hooks.example.org/a" in html
     assert hook["secret"] not in html
     assert "pending" in html
+
+
+def test_audit_page_shows_and_filters_changes(client: TestClient, jobs: dict[str, str]) -> None:
+    client.patch(f"/jobs/{jobs['queued']}", json={"name": "renamed"}).raise_for_status()
+    html = client.get("/ui/audit").text
+    assert_clean(html)
+    assert "jobs_create" in html
+    assert "jobs_update" in html
+    filtered = client.get("/ui/audit?action=jobs_update").text
+    assert jobs["queued"] in filtered
+    assert "jobs_create" not in filtered
+    assert "No changes match" in client.get("/ui/audit?object=unknown").text
+    assert client.get("/ui/audit?actor=%00").status_code == 422
 
 
 def test_form_starts_with_the_fields_of_a_job(client: TestClient, settings: Settings) -> None:

@@ -107,6 +107,7 @@ def test_succeeded_job_shows_result_and_artifacts(
         "student": 0.88,
         "change_points": pytest.approx(-3.0),
         "retention": pytest.approx(0.88 / 0.91, abs=1e-6),
+        "interval": [pytest.approx(0.57346), pytest.approx(0.97561)],
     }
     assert [file["name"] for file in job["artifacts"]] == ["student.safetensors", "trainer.log"]
     assert job["artifacts"][0]["sha256"] == STUDENT_SHA256

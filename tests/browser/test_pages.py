@@ -40,6 +40,8 @@ def urls(gallery: Gallery) -> dict[str, str]:
         "datasets": "/ui/datasets",
         "uploads": "/ui/uploads",
         "webhooks": "/ui/webhooks",
+        "audit": "/ui/audit",
+        "new study": "/ui/new-study",
         "keys": "/ui/keys",
         "docs": "/docs",
     }

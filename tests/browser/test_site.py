@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.docs.test_site import ROOT, build
+from tests.support.tiny import wait_until
 
 
 @pytest.fixture
@@ -30,7 +31,16 @@ def address(tmp_path: Path) -> Iterator[str]:
 def test_site_is_searched_in_a_browser(page: Page, address: str) -> None:
     page.goto(f"{address}/index.html")
     page.get_by_role("textbox", name="Search").click()
-    page.get_by_role("textbox", name="Search").fill("teacher store")
-    expect(page.locator(".md-search-result__item").first).to_be_visible()
+    results = page.locator(".md-search-result__item")
+
+    def found() -> int:
+        # Text that is entered before the index is loaded is not searched.
+        page.get_by_role("textbox", name="Search").fill("")
+        page.get_by_role("textbox", name="Search").press_sequentially("teacher store")
+        page.wait_for_timeout(500)
+        return results.count()
+
+    wait_until(found)
+    expect(results.first).to_be_visible()
     page.locator(".md-search-result__item a").first.click()
     expect(page.get_by_role("heading", level=1)).to_be_visible()

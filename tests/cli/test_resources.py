@@ -116,3 +116,14 @@ def test_inspect_shows_the_architectures_that_a_local_file_fits(ttm: Ttm, tmp_pa
     path.write_bytes(b"no checkpoint")
     assert ttm("inspect", str(path)).returncode == 1
     assert ttm("inspect", str(tmp_path / "none")).returncode == 2
+
+
+def test_changes_are_in_the_audit_log(ttm: Ttm) -> None:
+    made = json.loads(ttm("webhooks", "create", "https://hooks.example.org/audited", "--json").stdout)
+    ttm("webhooks", "delete", made["id"])
+    listed = json.loads(ttm("audit", "--object", made["id"], "--json").stdout)["items"]
+    assert [entry["action"] for entry in listed] == ["webhooks_delete", "webhooks_create"]
+    (row,) = [line.split("\t") for line in ttm("audit", "--limit", "1").stdout.splitlines()]
+    assert row[1:4] == ["-", "webhooks_delete", made["id"]]
+    assert ttm("audit", "--object", made["id"], "--before", "2020-01-01").stdout == ""
+    assert ttm("audit", "--after", "yesterday").returncode == 2

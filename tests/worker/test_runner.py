@@ -71,7 +71,8 @@ def test_successful_job_publishes_its_student(rig: Rig, dataset: str) -> None:
     assert "artifacts" not in job.result
     assert (job.resolved_spec or {})["training"]["threads"] == 1
     assert (job.progress or {})["step"] == 12
-    assert job.latest == {"train/loss": pytest.approx(1 / 12)}
+    # A run that takes longer also reports the use of the system.
+    assert job.latest["train/loss"] == pytest.approx(1 / 12)
     assert rig.reported == [job_id, None]
     with read_scope(rig.engine) as session:
         assert [artifact.name for artifact in artifacts.of_job(session, job_id)] == [

@@ -166,7 +166,8 @@ def test_trainer_of_this_process_is_not_an_orphan(make_trainer: MakeTrainer) -> 
     trainer.start()
     while not isinstance(trainer.next(timeout=20), Progress):
         pass
-    assert stale.kill_orphans() == []
+    # Other tests leave orphans of their own.
+    assert trainer.pid not in stale.kill_orphans()
     time.sleep(0.1)
     assert group_of(trainer.pid) == [trainer.pid]
     trainer.end()

@@ -2,6 +2,7 @@
 
 from typing import Self
 
+from ttm_client.asynchronous.resources.audit import AsyncAudit
 from ttm_client.asynchronous.resources.catalogue import AsyncArchitectures, AsyncRecipes
 from ttm_client.asynchronous.resources.inputs.registry import AsyncDatasets, AsyncTeachers
 from ttm_client.asynchronous.resources.inputs.uploads import AsyncUploads
@@ -45,6 +46,7 @@ class AsyncClient:
         self.devices = AsyncDevices(self._transport)
         self.keys = AsyncKeys(self._transport)
         self.webhooks = AsyncWebhooks(self._transport)
+        self.audit = AsyncAudit(self._transport)
 
     async def usage(self) -> Usage:
         """Returns the resource use and the limits of the API key's project.

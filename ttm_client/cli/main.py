@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from ttm_client.cli.bench import command as benchmark
-from ttm_client.cli.jobs import compare, control, damage, download, list, logs, show, submit, watch
+from ttm_client.cli.jobs import compare, control, damage, download, list, show, submit, watch
 from ttm_client.cli.output import EXIT_CODES
-from ttm_client.cli.resources import catalogue, devices, inspect, queue, registry, teacher_stores, uploads, webhooks
+from ttm_client.cli.resources import audit, catalogue, fleet, inspect, queue, registry, uploads, webhooks
 from ttm_client.cli.studies import commands as studies
 from ttm_client.cli.studies import submit as study_submit
 
@@ -46,7 +46,7 @@ for panel, commands in {
         list.jobs,
         show.show,
         watch.watch,
-        logs.logs,
+        watch.logs,
         control.cancel,
         control.pause,
         control.resume,
@@ -60,7 +60,7 @@ for panel, commands in {
     ),
     _STUDIES: (study_submit.candidates,),
     _MODELS: (inspect.inspect, catalogue.architectures, catalogue.recipes),
-    _FLEET: (benchmark.bench, devices.devices, queue.queue, queue.workers, teacher_stores.stores),
+    _FLEET: (benchmark.bench, fleet.devices, queue.queue, queue.workers, fleet.stores, audit.audit),
 }.items():
     for command in commands:
         app.command(epilog=EXIT_CODES, rich_help_panel=panel)(command)

@@ -229,6 +229,25 @@ class TeacherStore(ApiModel):
     hosts: tuple[StoreHost, ...]
 
 
+class AuditEntry(ApiModel):
+    """A change that a request made. `actor` is the name of the API key, `action` the id of the operation.
+
+    >>> job = client.jobs.update(done.id, tags=["night"])
+    >>> entry = next(client.audit.list(object=done.id))
+    >>> entry.actor, entry.action
+    (None, 'jobs_update')
+    """
+
+    id: str
+    created_at: datetime
+    key_id: str | None
+    actor: str | None
+    action: str
+    object: str | None
+    request_id: str
+    address: str | None
+
+
 class Limits(ApiModel):
     """Limits of a project. None means no limit.
 

@@ -4,6 +4,7 @@
 from typing import Self
 
 from ttm_client.models.resources import Usage
+from ttm_client.synchronous.resources.audit import Audit
 from ttm_client.synchronous.resources.catalogue import Architectures, Recipes
 from ttm_client.synchronous.resources.inputs.registry import Datasets, Teachers
 from ttm_client.synchronous.resources.inputs.uploads import Uploads
@@ -46,6 +47,7 @@ class Client:
         self.devices = Devices(self._transport)
         self.keys = Keys(self._transport)
         self.webhooks = Webhooks(self._transport)
+        self.audit = Audit(self._transport)
 
     def usage(self) -> Usage:
         """Returns the resource use and the limits of the API key's project.

@@ -1,4 +1,4 @@
-"""Tells kinds of files apart by their first bytes."""
+"""The kind of a file by its first bytes."""
 
 import struct
 from pathlib import Path

@@ -61,7 +61,7 @@ class OnnxClassifier(BaseModel):
     channels: int
     image_size: int | None = Field(description="Side of the images in pixels; null for any.")
     output: str
-    num_classes: int | None = Field(description="Null if only a run tells.")
+    num_classes: int | None = Field(description="Null if it is known only after a run.")
     probabilities: bool = Field(description="Whether the output seems to be probabilities rather than logits.")
     pixels: Literal["unit", "bytes"] | None = Field(
         description="Scale of the pixels that the graph normalizes by itself: [0, 1] or [0, 255]. Null if the graph "

@@ -14,7 +14,7 @@ from PIL import Image
 from ttm_core.data.encoded.decoding import center_square, decode, opened
 from ttm_core.errors import BadImage
 from ttm_core.spec.damage.schema import Guess
-from ttm_core.spec.prediction import FILES, MAX_PIXELS, THREADS, ModelPrediction, Prediction
+from ttm_core.spec.damage.single_prediction import FILES, MAX_PIXELS, THREADS, ModelPrediction, Prediction
 from ttm_core.spec.structure import METADATA_KEY
 from ttm_measure.graph import read_checked
 

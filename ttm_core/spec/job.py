@@ -10,11 +10,11 @@ from pydantic import ConfigDict, Field, model_validator
 
 from ttm_core.spec import catalogue, recipes
 from ttm_core.spec.base import ArchitectureName, Spec, Uri, by_name, or_short
+from ttm_core.spec.damage.files import ReportSpec
 from ttm_core.spec.dataset import AugmentationSpec, DatasetSpec, Pixels, mixes
 from ttm_core.spec.method.methods import MethodSpec, WeightedTransformedTeacherMatching
 from ttm_core.spec.normalization import Normalization
 from ttm_core.spec.optimizer.optimizers import Cosine, EmaSpec, GradientClipping, OptimizerSpec, ScheduleSpec, Sgd
-from ttm_core.spec.report import ReportSpec
 from ttm_core.spec.speed.quantize import QuantizeSpec
 from ttm_core.spec.student.student import StudentSpec
 
@@ -64,7 +64,7 @@ class TeacherSpec(Spec):
 
     @property
     def named_architecture(self) -> str | None:
-        """The architecture, or that of the published weights; None if only the file tells."""
+        """The architecture, or that of the published weights; None if only the file states it."""
         return self.architecture or catalogue.published_name(self.checkpoint)
 
     @model_validator(mode="before")

@@ -6,7 +6,7 @@ from typing import Any, cast
 from sqlalchemy import Engine, event, inspect
 from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction
 
-from ttm_jobs.database.clock import now
+from ttm_jobs.database.clock import Now
 from ttm_jobs.database.ids import new_id
 from ttm_jobs.database.tenancy import project_of
 from ttm_jobs.models import AuditEntry, Owned
@@ -76,7 +76,7 @@ def _record(session: Session) -> None:
         object=None if name is None else name[:_MAX_OBJECT],
         request_id=author.request_id,
         address=author.address,
-        created_at=now(session),
+        created_at=Now(),
     )
     session.add(entry)
     session.info[_ENTRY] = author

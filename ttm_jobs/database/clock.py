@@ -30,24 +30,26 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class _Now(FunctionElement[datetime]):
+class Now(FunctionElement[datetime]):
+    """The database's current time, as an expression of a statement."""
+
     type = UtcDateTime()
     inherit_cache = True
     name = "now"
 
 
-@compiles(_Now, "postgresql")
-def _postgresql_now(element: _Now, compiler: SQLCompiler, **kwargs: Any) -> str:
+@compiles(Now, "postgresql")
+def _postgresql_now(element: Now, compiler: SQLCompiler, **kwargs: Any) -> str:
     # now() is the start of the transaction, which may have waited for a lock.
     return "clock_timestamp()"
 
 
-@compiles(_Now, "sqlite")
-def _sqlite_now(element: _Now, compiler: SQLCompiler, **kwargs: Any) -> str:
+@compiles(Now, "sqlite")
+def _sqlite_now(element: Now, compiler: SQLCompiler, **kwargs: Any) -> str:
     # SQLAlchemy writes six digits; other widths would not compare equal after a round trip.
     return "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"
 
 
 def now(session: Session) -> datetime:
     """The database's current time, at least to the millisecond."""
-    return session.execute(select(_Now())).scalar_one()
+    return session.execute(select(Now())).scalar_one()

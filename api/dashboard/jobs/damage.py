@@ -18,7 +18,7 @@ from api.http.types import is_id
 from api.jobs import service
 from api.jobs.schemas import JobOut
 from ttm_core.spec.damage.schema import Calibration, ClassDamage, Outcome
-from ttm_core.spec.prediction import FILES
+from ttm_core.spec.damage.single_prediction import FILES
 from ttm_jobs.database.engine import read_scope
 from ttm_jobs.errors import JobNotFinished, JobNotFound
 

@@ -358,9 +358,9 @@ def test_pruned_student_takes_its_gradients_from_labelled_images(tmp_path, train
     ],
 )
 def test_specs_are_refused(fields, message):
-    told = {"dataset": {"uri": "file:///a", "unlabelled": ["file:///b"]}, **fields}
+    body = {"dataset": {"uri": "file:///a", "unlabelled": ["file:///b"]}, **fields}
     with pytest.raises(ValidationError, match=message):
-        spec(Path("/a"), Path("/t"), **told)
+        spec(Path("/a"), Path("/t"), **body)
 
 
 def test_baseline_of_a_study_has_no_unlabelled_images():

@@ -123,8 +123,8 @@ def teacher(tmp_path_factory) -> Path:
 
 
 def run(data: Path, teacher: Path, workdir: Path, on_event=lambda event: None, **fields) -> Result:
-    told = {"method": {"kind": "wttm", "ce_weight": 0}, "training": {"epochs": 2, "batch_size": 8}, **fields}
-    return distill(spec(data, teacher, **told), workdir, on_event=on_event, device=CPU)
+    body = {"method": {"kind": "wttm", "ce_weight": 0}, "training": {"epochs": 2, "batch_size": 8}, **fields}
+    return distill(spec(data, teacher, **body), workdir, on_event=on_event, device=CPU)
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
-"""`ttm watch`."""
+"""`ttm watch` and `ttm logs`."""
 
 import sys
 from contextlib import ExitStack
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -23,6 +23,28 @@ def watch(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) 
     """
     with service(url) as client:
         follow(client, full_id(client, job_id), json=json)
+
+
+def logs(
+    job_id: JobArgument,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Keep printing new lines until the job has ended.")
+    ] = False,
+    json: JsonOption = False,
+    url: UrlOption = None,
+) -> None:
+    """Print the trainer's log of the newest attempt. With --json --follow, print one object per chunk.
+
+    The exit code is 4 while the log is empty.
+    """
+    with service(url) as client:
+        job_id = full_id(client, job_id)
+        for text in client.jobs.follow_log(job_id) if follow else [client.jobs.log(job_id)]:
+            if json:
+                print_json({"job": job_id, "log": text})
+            else:
+                sys.stdout.write(neutralized(text) if sys.stdout.isatty() else text)
+                sys.stdout.flush()
 
 
 def follow(client: Client, job_id: str, *, json: bool) -> None:

@@ -1,9 +1,19 @@
-"""`ttm stores`: teacher stores."""
+"""`ttm stores` and `ttm devices`."""
 
 from itertools import islice
 
 from ttm_client import TeacherStore
-from ttm_client.cli.output import JsonOption, LimitOption, UrlOption, count, print_json, print_rows, service, size
+from ttm_client.cli.output import (
+    JsonOption,
+    LimitOption,
+    UrlOption,
+    count,
+    local_time,
+    print_json,
+    print_rows,
+    service,
+    size,
+)
 
 
 def stores(
@@ -35,3 +45,24 @@ def _row(store: TeacherStore) -> tuple[str, ...]:
         size(store.size),
         ", ".join(host.hostname for host in store.hosts),
     )
+
+
+def devices(json: JsonOption = False, url: UrlOption = None) -> None:
+    """List the devices that measured ONNX files, with what they measured and when they were last seen."""
+    with service(url) as client:
+        found = list(client.devices.list())
+    if json:
+        print_json({"items": found})
+        return
+    rows = [
+        (
+            each.name,
+            each.cpu or "-",
+            local_time(each.last_seen_at),
+            str(each.measurements),
+            str(each.jobs),
+            str(each.pending_requests),
+        )
+        for each in found
+    ]
+    print_rows(("NAME", "CPU", "LAST SEEN", "MEASUREMENTS", "JOBS", "WAITING"), rows, optional=("CPU", "JOBS"))

@@ -1,0 +1,47 @@
+"""The audit log."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+from ttm_client.asynchronous.paging import pages
+from ttm_client.asynchronous.transport import AsyncTransport
+from ttm_client.models.resources import AuditEntry
+
+
+class AsyncAudit:
+    """Lists who changed what.
+
+    >>> job = await client.jobs.update(done.id, tags=["night"])
+    >>> [entry.action async for entry in client.audit.list(object=done.id)][0]
+    'jobs_update'
+    """
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def list(
+        self,
+        *,
+        actor: str | None = None,
+        action: str | None = None,
+        object: str | None = None,
+        after: datetime | None = None,
+        before: datetime | None = None,
+    ) -> AsyncIterator[AuditEntry]:
+        """Yields the changes, newest first. `actor` is the id or name of an API key; times need a time zone. Pages are
+        requested as needed. Requires an API key with scope `admin`.
+
+        >>> job = await client.jobs.update(done.id, tags=["night"])
+        >>> [entry.object == done.id async for entry in client.audit.list(action="jobs_update")][0]
+        True
+        """
+        filters = {
+            "actor": actor,
+            "action": action,
+            "object": object,
+            "after": None if after is None else after.isoformat(),
+            "before": None if before is None else before.isoformat(),
+            "limit": 200,
+        }
+        async for item in pages(self._transport, "/audit", filters):
+            yield AuditEntry.model_validate(item)

@@ -1,0 +1,48 @@
+# From asynchronous/resources/audit.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
+"""The audit log."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from ttm_client.models.resources import AuditEntry
+from ttm_client.synchronous.paging import pages
+from ttm_client.synchronous.transport import Transport
+
+
+class Audit:
+    """Lists who changed what.
+
+    >>> job = client.jobs.update(done.id, tags=["night"])
+    >>> [entry.action for entry in client.audit.list(object=done.id)][0]
+    'jobs_update'
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def list(
+        self,
+        *,
+        actor: str | None = None,
+        action: str | None = None,
+        object: str | None = None,
+        after: datetime | None = None,
+        before: datetime | None = None,
+    ) -> Iterator[AuditEntry]:
+        """Yields the changes, newest first. `actor` is the id or name of an API key; times need a time zone. Pages are
+        requested as needed. Requires an API key with scope `admin`.
+
+        >>> job = client.jobs.update(done.id, tags=["night"])
+        >>> [entry.object == done.id for entry in client.audit.list(action="jobs_update")][0]
+        True
+        """
+        filters = {
+            "actor": actor,
+            "action": action,
+            "object": object,
+            "after": None if after is None else after.isoformat(),
+            "before": None if before is None else before.isoformat(),
+            "limit": 200,
+        }
+        for item in pages(self._transport, "/audit", filters):
+            yield AuditEntry.model_validate(item)
