@@ -11,13 +11,13 @@ from api.artifacts import service as artifact_service
 from api.artifacts.service import Download
 from api.damage.schemas import DamageImage, DamageImagePage, DamageOut, ImageSort
 from api.http.pagination import decode_cursor, encode_cursor
+from ttm_core.spec.damage.files import DAMAGE_FILE, IMAGES_FILE, PREDICTIONS_FILE
 from ttm_core.spec.damage.predictions import Predictions
 from ttm_core.spec.damage.schema import Damage, DamageTables, GalleryImage, Guess, Outcome
 from ttm_core.spec.damage.tables import outcomes_of, tabulate
 from ttm_jobs.errors import ArtifactNotFound, Conflict, NotFound
 from ttm_jobs.storage import Storage
 
-REPORT, IMAGES, PREDICTIONS = "damage.json", "damage-images.zip", "predictions.safetensors"
 _KIND = "damage images"
 _CACHED = 32
 
@@ -65,8 +65,8 @@ class Compared:
 def version(session: Session, job_id: str, against: str | None) -> str:
     """The ETag of a report. Raises JobNotFound, JobNotFinished and NoDamageReport."""
     if against is None:
-        return f'"{_artifact(session, job_id, REPORT).sha256}"'
-    hashes = [_artifact(session, each, PREDICTIONS).sha256 for each in (job_id, against)]
+        return f'"{_artifact(session, job_id, DAMAGE_FILE).sha256}"'
+    hashes = [_artifact(session, each, PREDICTIONS_FILE).sha256 for each in (job_id, against)]
     return f'"{hashes[0][:32]}-{hashes[1][:32]}"'
 
 
@@ -121,7 +121,7 @@ def thumbnail(session: Session, storage: Storage, job_id: str, number: int) -> T
     gallery = _stored(session, storage, job_id).gallery
     if number >= len(gallery):
         raise DamageImageNotFound
-    return Thumbnail(_artifact(session, job_id, IMAGES), gallery[number])
+    return Thumbnail(_artifact(session, job_id, IMAGES_FILE), gallery[number])
 
 
 def _report(job_id: str, against: str | None, shared: dict[str, Any], gallery: Sequence[GalleryImage]) -> DamageOut:
@@ -164,7 +164,7 @@ def _artifact(session: Session, job_id: str, name: str) -> Download:
 
 
 def _stored(session: Session, storage: Storage, job_id: str) -> Damage:
-    artifact = _artifact(session, job_id, REPORT)
+    artifact = _artifact(session, job_id, DAMAGE_FILE)
     try:
         return _parsed(b"".join(storage.open(artifact.key)))
     except ValueError:
@@ -179,7 +179,7 @@ def _gallery(session: Session, storage: Storage, job_id: str) -> Sequence[Galler
 
 
 def _predictions(session: Session, storage: Storage, job_id: str) -> Predictions:
-    artifact = _artifact(session, job_id, PREDICTIONS)
+    artifact = _artifact(session, job_id, PREDICTIONS_FILE)
     try:
         return Predictions.from_bytes(b"".join(storage.open(artifact.key)))
     except ValueError:

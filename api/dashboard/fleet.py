@@ -53,7 +53,7 @@ def queue_page(
         page=waiting,
         chosen=chosen,
         now=datetime.now(UTC),
-        query=Address(request.url, request.query_params.multi_items()),
+        query=Address.of(request),
     )
 
 
@@ -64,7 +64,7 @@ def stores_page(request: Request, engine: EngineDep, cursor: CursorParameter = N
         return page(
             "stores.html",
             page=service.store_page(session, limit=_ROWS, cursor=cursor),
-            query=Address(request.url, request.query_params.multi_items()),
+            query=Address.of(request),
         )
 
 

@@ -61,16 +61,16 @@ def milliseconds(value: float | None) -> str:
 
 def timestamp(at: datetime | None) -> Markup:
     """A <time> element in UTC. live.js rewrites it in the browser's time zone."""
-    if at is None:
-        return Markup(_NONE)
-    return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), f"{at:%Y-%m-%d %H:%M:%S} UTC")
+    return _time(at, Markup('<time datetime="{}">{}</time>'))
 
 
 def ago(at: datetime | None) -> Markup:
     """A <time> element that live.js rewrites as an age; the exact time is its title."""
-    if at is None:
-        return Markup(_NONE)
-    return Markup('<time data-age datetime="{}">{}</time>').format(at.isoformat(), f"{at:%Y-%m-%d %H:%M:%S} UTC")
+    return _time(at, Markup('<time data-age datetime="{}">{}</time>'))
+
+
+def _time(at: datetime | None, element: Markup) -> Markup:
+    return Markup(_NONE) if at is None else element.format(at.isoformat(), f"{at:%Y-%m-%d %H:%M:%S} UTC")
 
 
 def short(address: str) -> str:

@@ -1,7 +1,5 @@
 """The home page: what runs, what finished, and what the fleet does."""
 
-from datetime import timedelta
-
 from fastapi import APIRouter
 from starlette.responses import HTMLResponse
 
@@ -9,7 +7,6 @@ from api.dashboard.pages import page
 from api.dashboard.studies import limits_text
 from api.dependencies import EngineDep, SettingsDep
 from api.jobs import service as jobs
-from api.jobs.schemas import JobSummary
 from api.operations import service as operations
 from api.studies import service as studies
 from ttm_jobs.database.engine import read_scope
@@ -36,14 +33,10 @@ def home_page(engine: EngineDep, settings: SettingsDep) -> HTMLResponse:
     return page(
         "home.html",
         active=active.items,
-        finished=sorted(ended.items, key=_finished_at, reverse=True),
+        finished=sorted(ended.items, key=lambda job: job.finished_at or job.created_at, reverse=True),
         studies=searches,
         limits=limits_text,
         counts=counts,
         workers=workers,
         empty=not (searches or any(counts.values())),
     )
-
-
-def _finished_at(job: JobSummary) -> float:
-    return -timedelta.max.total_seconds() if job.finished_at is None else job.finished_at.timestamp()

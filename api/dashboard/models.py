@@ -38,7 +38,7 @@ def uploads_page(request: Request, engine: EngineDep, cursor: CursorParameter = 
     """The uploaded files, newest first."""
     with read_scope(engine) as session:
         found = uploads.page(session, limit=_ROWS, cursor=cursor)
-    return page("uploads.html", page=found, query=_address(request))
+    return page("uploads.html", page=found, query=Address.of(request))
 
 
 @router.get("/ui/architectures")
@@ -51,21 +51,17 @@ def architectures_page(
         page=architectures.page(query=q, family=family or None, limit=_ROWS, cursor=cursor),
         q=q,
         family=family,
-        query=_address(request),
+        query=Address.of(request),
     )
 
 
 @router.get("/ui/recipes")
 def recipes_page(request: Request, q: Search = "", cursor: CursorParameter = None) -> HTMLResponse:
     """Recipes: published runs that a job can start from."""
-    return page("recipes.html", page=recipes.page(query=q, limit=_ROWS, cursor=cursor), q=q, query=_address(request))
+    return page("recipes.html", page=recipes.page(query=q, limit=_ROWS, cursor=cursor), q=q, query=Address.of(request))
 
 
 def _registry_page(request: Request, engine: EngineDep, of: registry.Registry, cursor: str | None) -> HTMLResponse:
     with read_scope(engine) as session:
         found = registry.names(of, session, limit=_ROWS, cursor=cursor)
-    return page("registry.html", kind=of.kind, page=found, query=_address(request))
-
-
-def _address(request: Request) -> Address:
-    return Address(request.url, request.query_params.multi_items())
+    return page("registry.html", kind=of.kind, page=found, query=Address.of(request))

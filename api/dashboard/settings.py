@@ -63,5 +63,5 @@ def audit_page(
     filters = AuditFilters(actor=actor or None, action=action or None, object=object or None)
     with read_scope(engine) as session:
         found = audit.page(session, filters, limit=_ROWS, cursor=cursor)
-    address = Address(request.url, request.query_params.multi_items())
+    address = Address.of(request)
     return page("audit.html", page=found, fields=fields, query=address)

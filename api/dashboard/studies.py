@@ -35,7 +35,7 @@ def studies_page(
     """The studies, newest first."""
     with read_scope(engine) as session:
         found = service.page(session, limit=_ROWS, cursor=cursor, state=state)
-    address = Address(request.url, request.query_params.multi_items())
+    address = Address.of(request)
     return page("studies.html", limits=limits_text, page=found, chosen=state, states=list(StudyState), query=address)
 
 
@@ -47,11 +47,10 @@ def study_page(study_id: str, engine: EngineDep) -> HTMLResponse:
             raise StudyNotFound
         with read_scope(engine) as session:
             study = service.get(session, study_id)
-            candidates = service.candidate_list(session, study_id).items
-            teacher = service.teacher_accuracy(session, study_id)
+            found, teacher = service.with_teacher(session, study_id)
     except StudyNotFound:
         return page("not_found.html", 404, what="study", name=study_id)
-    epochs = study.spec["training"]["epochs"]
+    candidates, epochs = found.items, study.spec["training"]["epochs"]
     return page(
         "study.html",
         teacher=teacher,

@@ -7,6 +7,7 @@ from api.devices.schemas import ClaimOut, DeviceList, DeviceOut, DeviceRequest, 
 from api.http.types import is_id
 from api.measurements.schemas import MeasuredValues
 from api.measurements.service import values
+from ttm_core.spec.damage.files import TEACHER_FILE
 from ttm_jobs.database.tenancy import project_of
 from ttm_jobs.errors import ArtifactNotFound, JobNotFound, MeasurementRequestNotFound
 from ttm_jobs.models import MeasurementRequest
@@ -15,7 +16,7 @@ from ttm_jobs.repositories.measuring import devices, requests
 from ttm_jobs.repositories.run_data import artifacts
 
 # The teacher's file is for predictions and is not shipped.
-_SUFFIX, _TEACHER = ".onnx", "teacher.onnx"
+_SUFFIX = ".onnx"
 _MEDIA_TYPE = "application/octet-stream"
 
 
@@ -35,7 +36,7 @@ def request(session: Session, device: str, body: DeviceRequest) -> RequestList:
         raise JobNotFound
     crud.get(session, body.job_id)
     rows = artifacts.of_job(session, body.job_id)
-    files = [each for each in rows if each.name.endswith(_SUFFIX) and each.name != _TEACHER]
+    files = [each for each in rows if each.name.endswith(_SUFFIX) and each.name != TEACHER_FILE]
     if not files:
         raise ArtifactNotFound("The job has no ONNX artifacts.")
     made = [

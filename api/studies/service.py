@@ -15,7 +15,7 @@ from api.studies.validation import check_request
 from api.studies.views import by_candidate, candidate, detail, summary
 from ttm_core.spec.study.study import StudySpec
 from ttm_jobs.database.clock import now
-from ttm_jobs.models import Study
+from ttm_jobs.models import Job, Study
 from ttm_jobs.repositories.studies import candidates, crud
 from ttm_jobs.repositories.studies.crud import JobOptions
 from ttm_jobs.repositories.studies.replay import replay as replayed
@@ -70,20 +70,25 @@ def page(session: Session, *, limit: int, cursor: str | None, state: StudyState 
 
 def candidate_list(session: Session, study_id: str) -> CandidateList:
     """The candidates of a study with their jobs. Raises StudyNotFound."""
+    return with_teacher(session, study_id)[0]
+
+
+def with_teacher(session: Session, study_id: str) -> tuple[CandidateList, float | None]:
+    """The candidates of a study with their jobs, and the teacher's validation accuracy. It is that of the latest job
+    that measured it, and None before the first. Raises StudyNotFound.
+    """
     study = crud.get(session, study_id)
-    jobs = by_candidate(crud.jobs_of(session, study.id))
+    jobs = crud.jobs_of(session, study.id)
+    of_candidate = by_candidate(jobs)
     rows = candidates.of_study(session, study.id)
-    return CandidateList(items=[candidate(row, jobs.get(row.number, [])) for row in rows])
+    found = CandidateList(items=[candidate(row, of_candidate.get(row.number, [])) for row in rows])
+    measured = (accuracy for job in reversed(jobs) if (accuracy := _teacher_accuracy(job)) is not None)
+    return found, next(measured, None)
 
 
-def teacher_accuracy(session: Session, study_id: str) -> float | None:
-    """The teacher's validation accuracy, from the latest job of a study that measured it. None before the first."""
-    for job in reversed(crud.jobs_of(session, study_id)):
-        result = (job.result or {}).get("teacher_validation") or {}
-        known: float | None = result.get("top1", job.latest.get("teacher/top1"))
-        if known is not None:
-            return known
-    return None
+def _teacher_accuracy(job: Job) -> float | None:
+    known: float | None = ((job.result or {}).get("teacher_validation") or {}).get("top1")
+    return job.latest.get("teacher/top1") if known is None else known
 
 
 def front(session: Session, study_id: str) -> FrontOut:

@@ -19,7 +19,8 @@ from tests.support.rig import Rig
 from tests.support.runs import succeed
 from tests.ttm_core.factories import digits_folder
 from ttm_core.file_lock import FileLock
-from ttm_core.spec.damage.predictions import FILE, METADATA_KEY, PredictionsInfo
+from ttm_core.spec.damage.files import PREDICTIONS_FILE
+from ttm_core.spec.damage.predictions import METADATA_KEY, PredictionsInfo
 from ttm_jobs.database.engine import create_engine, session_scope
 from ttm_jobs.repositories.jobs import leases
 from ttm_jobs.repositories.run_data import artifacts
@@ -108,10 +109,10 @@ def _evaluated_elsewhere(engine: Engine, storage: Storage) -> str:
     info = PredictionsInfo(split="test", against="labels", data="0" * 64, class_names=["a", "b"])
     columns = {name: np.zeros(3, np.uint16) for name in ("label", "student")}
     columns["student_probability"] = np.ones(3, np.float32)
-    key = f"jobs/{job_id}/1/{FILE}"
+    key = f"jobs/{job_id}/1/{PREDICTIONS_FILE}"
     stored = storage.put(key, [save(columns, {METADATA_KEY: info.model_dump_json()})])
     with session_scope(engine) as session:
-        file = PublishedFile(FILE, key, "application/octet-stream", stored.size, stored.sha256)
+        file = PublishedFile(PREDICTIONS_FILE, key, "application/octet-stream", stored.size, stored.sha256)
         artifacts.record(session, leases.fence(session, lease), [file])
     succeed(engine, storage, lease)
     return job_id

@@ -11,7 +11,7 @@ from torch import Tensor
 from ttm_core.data.dataset import Dataset
 from ttm_core.export.formats import ExportSource, write_exports
 from ttm_core.export.int8 import Tune
-from ttm_core.export.measure import TEACHER_FILE, measure_exports
+from ttm_core.export.measure import measure_exports
 from ttm_core.export.model_card import model_card
 from ttm_core.export.student import load_student, save_student
 from ttm_core.models.teachers.load import Teacher
@@ -21,6 +21,7 @@ from ttm_core.report.damage.gallery import MAX_SIDE
 from ttm_core.report.damage.write import EvaluatedSplit, write_damage
 from ttm_core.report.page import page
 from ttm_core.report.schema import ExportedFile, Model, Report, Run, SplitScores
+from ttm_core.spec.damage.files import TEACHER_FILE
 from ttm_core.spec.events import Artifact, Estimate, Event, Result
 from ttm_core.spec.job import DistillSpec, ExportName, Normalization
 from ttm_core.spec.speed.verdict import ShippableFile, files_of, recommend

@@ -12,12 +12,12 @@ from pathlib import Path
 from ttm_core.export.onnx import write_unchecked
 from ttm_core.models.teachers.load import Teacher
 from ttm_core.report.schema import ExportedFile
+from ttm_core.spec.damage.files import TEACHER_FILE
 from ttm_core.spec.events import Event, Log, Measured
 from ttm_core.spec.speed.measurement import FileMeasurement, FileProfile, PartTime
 from ttm_core.training.devices import usable_threads
 from ttm_measure import Limits, MeasureError, Shape, compare, profile
 
-TEACHER_FILE = "teacher.onnx"
 _BATCHES = (1, 32)
 _SECONDS = 1.0
 _RELATIVE_ERROR = 0.02

@@ -10,16 +10,12 @@ from ttm_core.data.dataset import Split
 from ttm_core.errors import TeacherAtChance
 from ttm_core.models.teachers.load import Teacher
 from ttm_core.spec.events import Accuracy, SuggestedNormalization, TeacherMeasured, WeakClass, wilson_interval
-from ttm_core.spec.job import Normalization
+from ttm_core.spec.normalization import PRESETS, Normalization
 from ttm_core.training.evaluate import Evaluator, chance_accuracy
 
-_PRESETS: dict[str, tuple[Sequence[float], Sequence[float]]] = {
-    "ImageNet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "mean and std 0.5": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    "CIFAR-10": ((0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)),
-    "CIFAR-100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
-    "pixels in [0, 1]": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-    "pixels in [0, 255]": ((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)),
+_TRIED = PRESETS | {
+    "pixels in [0, 1]": Normalization(mean=[0.0] * 3, std=[1.0] * 3),
+    "pixels in [0, 255]": Normalization(mean=[0.0] * 3, std=[1 / 255] * 3),
 }
 # A better teacher has the right normalization, or loses little by another.
 _GOOD_ENOUGH = 0.95
@@ -104,11 +100,11 @@ def _better_normalization(
     split = _spread(evaluator.validation)
     current = evaluator.teacher_accuracy(teacher, split)
     found: SuggestedNormalization | None = None
-    for preset, (mean, std) in _PRESETS.items():
+    for preset, known in _TRIED.items():
         channels = teacher.preprocess.channels
         normalization = Normalization(
-            mean=list(mean) if channels == 3 else [sum(mean) / 3] * channels,
-            std=list(std) if channels == 3 else [sum(std) / 3] * channels,
+            mean=known.mean if channels == 3 else [sum(known.mean) / 3] * channels,
+            std=known.std if channels == 3 else [sum(known.std) / 3] * channels,
         )
         if normalization == teacher.preprocess.normalization:
             continue

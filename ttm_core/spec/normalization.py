@@ -31,3 +31,12 @@ class Normalization(Spec):
                 hint = f" For pixels in [0, 255], divide by 255: [{scaled}]." if max(values) > 1 else ""
                 raise ValueError(f"{name} must be in [{low:g}, 1], because pixels are scaled to [0, 1].{hint}")
         return self
+
+
+PRESETS = {
+    "ImageNet": Normalization(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]),
+    "mean and std 0.5": Normalization(mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.5]),
+    "CIFAR-10": Normalization(mean=[0.4914, 0.4822, 0.4465], std=[0.247, 0.2435, 0.2616]),
+    "CIFAR-100": Normalization(mean=[0.5071, 0.4867, 0.4408], std=[0.2675, 0.2565, 0.2761]),
+}
+"""Normalizations that published models with three channels use."""

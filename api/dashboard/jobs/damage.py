@@ -103,7 +103,7 @@ def damage_page(
         rows=[(row, _bar(row, shown)) for row in shown],
         calibrations=_curves(reference, report.student_calibration, report.reference_calibration),
         chart=_CHART_PIXELS,
-        query=Address(request.url, request.query_params.multi_items()),
+        query=Address.of(request),
     )
 
 

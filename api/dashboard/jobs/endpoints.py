@@ -18,6 +18,7 @@ from api.http.types import is_id
 from api.jobs import service
 from api.jobs.schemas import JobOut
 from ttm_core.spec import recipes
+from ttm_core.spec.damage.files import DAMAGE_FILE
 from ttm_jobs.database.engine import read_scope
 from ttm_jobs.errors import JobNotFound
 from ttm_jobs.repositories import service_stats
@@ -57,7 +58,7 @@ def jobs_page(
         dataset=dataset or None,
         owner=owner or None,
     )
-    address = Address(request.url, request.query_params.multi_items())
+    address = Address.of(request)
     column = sort.removeprefix("-")
     with read_scope(engine) as session:
         if column in ordering.ORDERS:
@@ -114,7 +115,7 @@ def job_page(
         last_event=last_event,
         has_report=any(artifact.name == "report.html" for artifact in job.artifacts),
         predicts=damage.predicts(job),
-        has_damage=any(artifact.name == "damage.json" for artifact in job.artifacts),
+        has_damage=any(artifact.name == DAMAGE_FILE for artifact in job.artifacts),
         compression=_compression(job),
         speed=measured,
         files=onnx_files(job, measured),

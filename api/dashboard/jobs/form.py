@@ -8,6 +8,7 @@ from typing import Any
 
 from api.dashboard.jobs.detail import without_none
 from api.jobs.schemas import JobOut, JobRequest
+from ttm_core.spec.normalization import PRESETS
 
 Schema = dict[str, Any]
 
@@ -35,12 +36,8 @@ class Method:
 
 
 # Common normalizations of teachers, as the JSON that the spec takes.
-NORMALIZATIONS = {
-    "ImageNet": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
-    "mean and std 0.5": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
-    "CIFAR-10": {"mean": [0.4914, 0.4822, 0.4465], "std": [0.247, 0.2435, 0.2616]},
-    "CIFAR-100": {"mean": [0.5071, 0.4867, 0.4408], "std": [0.2675, 0.2565, 0.2761]},
-    "none: pixels in [0, 1]": {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]},
+NORMALIZATIONS = {title: preset.model_dump() for title, preset in PRESETS.items()} | {
+    "none: pixels in [0, 1]": {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
 }
 _MODEL_FIELDS = ("/name", "/teacher/checkpoint", "/teacher/architecture", "/student/architecture", "/dataset/uri")
 _OPTIMIZER_FIELDS = ("/training/optimizer/learning_rate",)

@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Self
 from urllib.parse import urlencode
 
 from starlette.datastructures import URL
+from starlette.requests import Request
 
 from api.jobs.schemas import JobSummary
 
@@ -60,6 +62,11 @@ class Query:
     def __init__(self, url: URL, parameters: Iterable[tuple[str, str]]) -> None:
         self._path = url.path
         self._parameters = [(name, value) for name, value in parameters if name not in _POSITIONS and value]
+
+    @classmethod
+    def of(cls, request: Request) -> Self:
+        """The links of a requested page."""
+        return cls(request.url, request.query_params.multi_items())
 
     def having(self, name: str, value: str | None) -> str:
         """The address with a parameter set to one value. None removes the parameter."""

@@ -27,7 +27,7 @@ SECTIONS: dict[str, Section] = {
 {batch_size}, SGD with a learning rate of {learning_rate:g}. The teacher is a published ResNet-56 with {teacher} on the
 {test_images:,} test photographs. It has seen the training photographs, with labels, but not the test photographs; a
 teacher that has not seen the student's images may help more or less. Validation accuracy of the first seed chose the
-main weight of each method from 0.1, 0.3 and 1 times its default; 500 photographs tell only large differences apart. All
+main weight of each method from 0.1, 0.3 and 1 times its default; 500 photographs show only large differences. All
 runs read the teacher's logits of the same views.""",
         "If no method differed from kd, about one in three such tables would show a difference: there are six "
         "comparisons at 95 %.",

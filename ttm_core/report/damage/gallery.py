@@ -14,7 +14,6 @@ from PIL import Image
 from ttm_core.data.images import Images
 from ttm_core.spec.damage.schema import Outcome
 
-FILE = "damage-images.zip"
 MAX_IMAGES, MAX_BYTES = 200, 10_000_000
 MAX_SIDE = 96
 

@@ -15,11 +15,10 @@ from ttm_core.models.weights import write_durably
 from ttm_core.report.damage import gallery
 from ttm_core.report.damage.record import Recorded, TopClasses
 from ttm_core.spec.damage import predictions
+from ttm_core.spec.damage.files import DAMAGE_FILE, IMAGES_FILE, PREDICTIONS_FILE
 from ttm_core.spec.damage.predictions import ModelPredictions, PredictionsInfo
 from ttm_core.spec.damage.schema import Damage, GalleryImage, Guess
 from ttm_core.spec.damage.tables import outcomes_of, tabulate
-
-FILE = "damage.json"
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,9 @@ def write_damage(
     info = PredictionsInfo(
         split=evaluated.name, against=split.against, data=_fingerprint(split, class_names), class_names=class_names
     )
-    _write_predictions(folder / predictions.FILE, recorded, info)
+    _write_predictions(folder / PREDICTIONS_FILE, recorded, info)
     if recorded.teacher is None:
-        return [predictions.FILE]
+        return [PREDICTIONS_FILE]
     tables = tabulate(
         recorded.labels.tolist(),
         _top1(recorded.student),
@@ -58,10 +57,10 @@ def write_damage(
         class_names,
         labelled=split.against == "labels",
     )
-    images = _write_gallery(folder / gallery.FILE, evaluated, class_names, thumbnail_side) if with_gallery else []
+    images = _write_gallery(folder / IMAGES_FILE, evaluated, class_names, thumbnail_side) if with_gallery else []
     damage = Damage(**dict(tables), split=evaluated.name, against=split.against, data=info.data, gallery=images)
-    write_durably(folder / FILE, damage.model_dump_json().encode())
-    return [FILE, *([gallery.FILE] if with_gallery else []), predictions.FILE]
+    write_durably(folder / DAMAGE_FILE, damage.model_dump_json().encode())
+    return [DAMAGE_FILE, *([IMAGES_FILE] if with_gallery else []), PREDICTIONS_FILE]
 
 
 def _fingerprint(split: Split, class_names: list[str]) -> str:

@@ -1,8 +1,11 @@
-"""What a job keeps for its damage report and for predictions, next to the student."""
+"""What a job keeps for its damage report and for predictions, next to the student: the files and their switches."""
 
 from pydantic import Field
 
 from ttm_core.spec.base import Spec
+
+DAMAGE_FILE, IMAGES_FILE, PREDICTIONS_FILE = "damage.json", "damage-images.zip", "predictions.safetensors"
+TEACHER_FILE = "teacher.onnx"
 
 
 class ReportSpec(Spec):

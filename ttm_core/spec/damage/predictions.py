@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ttm_core.spec.events import Reference
 
-FILE, METADATA_KEY = "predictions.safetensors", "ttm"
+METADATA_KEY = "ttm"
 MAX_IMAGES = 1_000_000
 """Larger splits have no damage report."""
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ttm_core.spec.damage.files import TEACHER_FILE
 from ttm_core.spec.damage.schema import Guess
 
 ModelName = Literal["student", "student_int8", "teacher"]
@@ -11,7 +12,7 @@ ModelName = Literal["student", "student_int8", "teacher"]
 FILES: dict[str, ModelName] = {
     "student.onnx": "student",
     "student-int8.onnx": "student_int8",
-    "teacher.onnx": "teacher",
+    TEACHER_FILE: "teacher",
 }
 """The artifacts that predict, in the order of the answer."""
 

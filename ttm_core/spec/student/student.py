@@ -49,7 +49,7 @@ class StudentSpec(Spec):
 
     @property
     def named_architecture(self) -> str | None:
-        """The architecture, or that of the published weights; None if only the weights or the teacher tell."""
+        """The architecture, or that of the published weights; None if only the weights or the teacher define it."""
         return self.architecture or (None if self.checkpoint is None else catalogue.published_name(self.checkpoint))
 
     @property
