@@ -1,4 +1,4 @@
-"""Layout, accessibility and charts of every page, at two widths, light and dark."""
+"""Layout and accessibility of every page, at two widths, light and dark."""
 
 import os
 from pathlib import Path
@@ -95,64 +95,6 @@ def test_pages_are_accessible_and_fit_the_viewport(
     assert found == {name: [] for name in found}
 
 
-def text_outside_the_image(page: Page) -> list[str]:
-    """Texts of charts that reach over the edge of their SVG image."""
-    found: list[str] = page.evaluate(
-        """() => [...document.querySelectorAll(".charts svg text")].filter((text) => {
-          const box = text.getBoundingClientRect(), image = text.ownerSVGElement.getBoundingClientRect();
-          return box.width && (box.left < image.left - 0.5 || box.right > image.right + 0.5);
-        }).map((text) => text.textContent)"""
-    )
-    return found
-
-
-def overlapping_names(page: Page) -> list[str]:
-    """Pairs of labels in the scatter plot that cover each other."""
-    found: list[str] = page.evaluate(
-        """() => {
-          const names = [...document.querySelectorAll("[data-scatter] .name")].map((name) => [name.textContent, name.getBoundingClientRect()]);
-          return names.flatMap(([one, a], i) => names.slice(i + 1).filter(([, b]) =>
-            a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 3 && b.top < a.bottom - 3).map(([other]) => `${one} and ${other}`));
-        }"""
-    )
-    return found
-
-
-@pytest.mark.parametrize("width", [1280, 390])
-def test_chart_labels_are_complete_and_do_not_overlap(page: Page, gallery: Gallery, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 900})
-    for name in ("job", "compare"):
-        page.goto(gallery.url + urls(gallery)[name])
-        expect(page.locator(".charts polyline").first).to_be_visible()
-        expect(
-            page.locator(f'[data-chart="{"memory" if name == "job" else "overlay"}"] polyline').first
-        ).to_be_visible()
-        assert text_outside_the_image(page) == []
-    for cost in ("parameters", "macs", "latency"):
-        page.locator("[data-cost]").select_option(cost)
-        assert text_outside_the_image(page) == []
-        assert overlapping_names(page) == []
-
-
-def test_zoomed_curves_stay_inside_the_plot(page: Page, gallery: Gallery) -> None:
-    page.goto(gallery.url + urls(gallery)["job"])
-    curve = page.locator('[data-chart="loss"] svg')
-    expect(curve.locator("polyline").first).to_be_visible()
-    curve.focus()
-    page.keyboard.press("+")
-    page.keyboard.press("+")
-    left = float(curve.locator("clipPath rect").get_attribute("x") or 0)
-
-    def is_longer_than_the_plot() -> bool:
-        points = (curve.locator("polyline").first.get_attribute("points") or "").split()
-        return min(float(pair.partition(",")[0]) for pair in points) < left
-
-    wait_until(is_longer_than_the_plot)
-    group = curve.locator("g[clip-path]")
-    expect(group.locator("polyline").first).to_be_attached()
-    assert group.get_attribute("clip-path") == f"url(#{curve.locator('clipPath').get_attribute('id')})"
-
-
 def test_job_page_reads_its_curves_from_the_metrics(page: Page, gallery: Gallery) -> None:
     """The history comes from /metrics. Only a job that has not ended is followed, from its last event on."""
     requests: list[str] = []
@@ -179,42 +121,6 @@ def test_hostile_text_is_escaped(page: Page, gallery: Gallery) -> None:
         assert page.locator("img[src=x]").count() == 0
 
 
-def test_pareto_front_has_the_non_dominated_jobs(page: Page, gallery: Gallery) -> None:
-    page.goto(gallery.url + urls(gallery)["compare"])
-    drawing = page.locator("[data-scatter] svg")
-    for cost, index in (("parameters", 1), ("macs", 2), ("latency", 3)):
-        page.locator("[data-cost]").select_option(cost)
-        best = {
-            name
-            for name, this in STUDENTS.items()
-            if not any(
-                other[0] >= this[0] and other[index] <= this[index] and other != this for other in STUDENTS.values()
-            )
-        }
-        expect(drawing.locator(".outline")).to_have_count(len(best))
-        label = drawing.get_attribute("aria-label") or ""
-        assert all(name.partition("/")[2] in label for name in best)
-    differing = page.locator("tbody th code").all_inner_texts()
-    assert differing == ["student.architecture", "method.beta"]
-    expect(page.locator('[data-chart="overlay"] polyline')).to_have_count(len(STUDENTS))
-
-
-def test_comparison_curves_over_time(page: Page, gallery: Gallery) -> None:
-    page.goto(gallery.url + urls(gallery)["compare"])
-    chart = page.locator('[data-chart="overlay"]')
-    expect(chart.locator("polyline")).to_have_count(len(STUDENTS))
-    page.get_by_label("Metric").select_option("train/loss")
-    page.get_by_label("X axis").select_option("time")
-    # The example jobs take two seconds per step.
-    expect(chart.locator("svg")).to_contain_text("2 min2.5 min3 min")
-    expect(chart.locator("polyline")).to_have_count(len(STUDENTS))
-    whole = chart.locator("polyline").first.get_attribute("points")
-    chart.locator("svg").focus()
-    page.keyboard.press("+")
-    page.get_by_role("button", name="Reset zoom").click()
-    expect(chart.locator("polyline").first).to_have_attribute("points", whole or "")
-
-
 def test_jobs_page_is_usable_with_the_keyboard(page: Page, gallery: Gallery) -> None:
     page.goto(gallery.url + "/ui/jobs")
     page.keyboard.press("Tab")
@@ -239,36 +145,6 @@ def test_sorting_and_hidden_columns_persist(page: Page, gallery: Gallery) -> Non
     expect(page.get_by_role("columnheader", name="Method")).to_be_hidden()
     page.reload()
     expect(page.get_by_role("columnheader", name="Method")).to_be_hidden()
-
-
-def test_chart_readout_and_zoom_with_the_keyboard(page: Page, gallery: Gallery) -> None:
-    page.goto(f"{gallery.url}/ui/jobs/{gallery.jobs['succeeded'][0]}#metrics")
-    curve, legend = page.locator('[data-chart="accuracy"] svg'), page.locator('[data-chart="accuracy"] .legend')
-    expect(legend).to_contain_text(LAST_ACCURACY["job"])
-    whole = curve.locator("polyline").get_attribute("points")
-    curve.focus()
-    for _ in range(20):
-        page.keyboard.press("ArrowLeft")
-    expect(legend).not_to_contain_text(LAST_ACCURACY["job"])
-    page.keyboard.press("+")
-    expect(page.get_by_role("button", name="Reset zoom")).to_be_visible()
-    expect(curve).to_be_focused()
-    expect(curve.locator("polyline")).not_to_have_attribute("points", whole or "")
-    page.keyboard.press("Escape")
-    expect(curve.locator("polyline")).to_have_attribute("points", whole or "")
-
-
-def test_chart_smoothing_scale_and_axis(page: Page, gallery: Gallery) -> None:
-    page.goto(f"{gallery.url}/ui/jobs/{gallery.jobs['succeeded'][0]}#metrics")
-    line = page.locator('[data-chart="loss"] polyline').first
-    drawn = [line.get_attribute("points")]
-    page.get_by_label("Smoothing").fill("0.9")
-    expect(line).not_to_have_attribute("points", drawn[0] or "")
-    drawn.append(line.get_attribute("points"))
-    page.get_by_label("Logarithmic loss").check()
-    expect(line).not_to_have_attribute("points", drawn[1] or "")
-    page.get_by_label("X axis").select_option("epoch")
-    expect(page.locator('[data-chart="loss"]')).to_contain_text("20")
 
 
 def test_failure_links_to_the_error_in_the_log(page: Page, gallery: Gallery) -> None:

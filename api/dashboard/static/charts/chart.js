@@ -1,9 +1,14 @@
-// SVG line chart: several series over steps, epochs or time, with a reference line, marks, smoothing, a logarithmic
-// scale, a zoom that new points do not reset, and a readout at the pointer.
+// SVG line chart: several series over steps, epochs or time, with a reference line, marks, a logarithmic scale, and a
+// readout. The elements are made once; `draw` changes only their attributes and the labels.
 
 import { clippedGroup, element, frame, labelMargin, round, ticks, xLabels } from "./axes.js";
+import { exportButtons, nameButtons } from "./export.js";
+import { Group } from "./group.js";
+import { followKeys, followPointer } from "./interaction.js";
+import { Legend } from "./legend.js";
+import { COLUMNS, Series, pointAt } from "./series.js";
 
-const HEIGHT = 230, RIGHT = 12, TOP = 10, BOTTOM = 24, COLORS = 10;
+const HEIGHT = 230, RIGHT = 12, TOP = 10, BOTTOM = 24, COLORS = 10, MOST_POINTS = 1000;
 const TIMES = { 1: "s", 60: "min", 3600: "h" };
 // `unit(last)` is the unit of an axis that ends at `last`.
 const AXES = {
@@ -12,48 +17,61 @@ const AXES = {
   time: { unit: (last) => (last < 120 ? 1 : last < 7200 ? 60 : 3600), write: (x, unit) => `${round(x)} ${TIMES[unit]}` },
 };
 
-/** Exponential moving average with bias correction, so that the first values are not pulled towards zero. */
-function smoothed(values, weight) {
-  if (!weight) return values;
-  let sum = 0, mass = 0;
-  return values.map((value) => {
-    sum = weight * sum + (1 - weight) * value;
-    mass = weight * mass + (1 - weight);
-    return sum / mass;
-  });
-}
-
 export class Chart {
-  /** `format(value, precise)` formats a value; `main` is the name of the series that is drawn first. */
-  constructor(parent, { label, format, main, onZoom }) {
-    Object.assign(this, { parent, label, format, main, onZoom });
+  /**
+   * `format(value, precise)` formats a value; `main` is the name of the series that is drawn first, or `order` a list of
+   * all names. Charts of one `group` share axis, zoom, smoothing and cursor.
+   */
+  constructor(parent, { label, format, main, order, group = new Group() }) {
+    Object.assign(this, { parent, label, format, main, order, group });
     this.series = new Map();
+    this.hidden = new Set();
     this.reference = null;
     this.marks = [];
-    this.axis = "step";
-    this.smoothing = 0;
     this.logarithmic = false;
-    this.zoom = null;
     // One SVG unit is one pixel, so that text keeps its size.
     this.width = 0;
+    this.build();
+    group.charts.push(this);
     new ResizeObserver(() => {
       if (parent.clientWidth !== this.width) this.schedule();
     }).observe(parent);
     this.draw();
   }
 
+  build() {
+    this.none = document.createElement("p");
+    this.none.className = "none";
+    this.none.textContent = "No data yet.";
+    this.svg = frame(0, HEIGHT);
+    this.labels = element("g", {}, this.svg);
+    this.plot = clippedGroup(this.svg, { x: 0, y: TOP, width: 0, height: HEIGHT - TOP - BOTTOM });
+    this.area = this.svg.querySelector("clipPath rect");
+    this.behind = element("g", {}, this.plot);
+    this.curves = element("g", {}, this.plot);
+    this.cursor = element("line", { class: "cursor", y1: TOP, y2: HEIGHT - BOTTOM, visibility: "hidden" }, this.svg);
+    const band = element("rect", { class: "band", y: TOP, height: HEIGHT - TOP - BOTTOM, visibility: "hidden" }, this.svg);
+    this.legend = new Legend((name) => {
+      if (!this.hidden.delete(name)) this.hidden.add(name);
+      this.draw();
+    });
+    this.saving = exportButtons({
+      title: () => this.label,
+      svg: () => this.svg,
+      legend: () => this.legend.shown(),
+      columns: COLUMNS,
+      rows: () => [...this.series].flatMap(([name, series]) => series.rows(name)),
+    });
+    followPointer(this, this.svg, band);
+    followKeys(this, this.svg, () => this.legend.announce());
+    this.parent.append(this.none);
+  }
+
   /** Adds a point. `at` has `step`, and `epoch` and `time` if known. */
   add(name, at, value) {
     if (typeof value !== "number" || !Number.isFinite(value)) return;
-    const series = this.series.get(name) ?? { at: [], values: [] };
-    this.series.set(name, series);
-    const last = series.at.at(-1);
-    // A resumed attempt reports some steps again. The later values replace the earlier ones.
-    if (last !== undefined && at.step <= last.step) {
-      series.at.length = series.values.length = series.at.findIndex((known) => known.step >= at.step);
-    }
-    series.at.push(at);
-    series.values.push(value);
+    if (!this.series.has(name)) this.series.set(name, new Series());
+    this.series.get(name).add(at, value);
     this.schedule();
   }
 
@@ -63,10 +81,10 @@ export class Chart {
     this.schedule();
   }
 
-  /** Sets options: axis, smoothing, logarithmic, zoom. */
-  set(options) {
-    if (options.axis && options.axis !== this.axis) this.zoom = null;
-    Object.assign(this, options);
+  /** Removes all points. */
+  clear() {
+    this.series.clear();
+    this.hidden.clear();
     this.schedule();
   }
 
@@ -76,158 +94,115 @@ export class Chart {
     requestAnimationFrame(() => { this.scheduled = false; this.draw(); });
   }
 
+  /** The series with points on the axis, in the order of their colors. */
   lines() {
-    const names = [...this.series.keys()].sort((a, b) => (b === this.main) - (a === this.main) || a.localeCompare(b));
-    return names.map((name, index) => {
-      const { at, values } = this.series.get(name);
-      const shown = smoothed(values, this.smoothing);
-      const points = at.map((where, i) => [where[this.axis], shown[i], values[i]]).filter(([x, y]) => x !== undefined && (!this.logarithmic || y > 0));
-      return { name, points, color: `s${index % COLORS}` };
-    }).filter((line) => line.points.length);
+    const { axis, smoothing } = this.group;
+    const names = this.order ?? [...this.series.keys()].sort((a, b) => (b === this.main) - (a === this.main) || a.localeCompare(b));
+    return names
+      .map((name, index) => ({ name, color: `s${index % COLORS}`, points: this.series.get(name)?.points(axis, { smoothing, positive: this.logarithmic }) ?? [] }))
+      .filter(({ points }) => points.length);
   }
 
   draw() {
-    // Redrawing would end a drag.
-    if (this.dragging) return;
-    const lines = this.lines();
-    if (!lines.length) {
-      const none = document.createElement("p");
-      none.className = "none";
-      none.textContent = "No data yet.";
-      this.parent.replaceChildren(none);
-      return;
-    }
+    const all = this.lines();
+    if (!all.length) return void (this.parent.contains(this.svg) && this.parent.replaceChildren(this.none));
+    if (!this.parent.contains(this.svg)) this.parent.replaceChildren(this.svg, this.legend.list, this.legend.spoken, this.saving);
     const width = this.width = this.parent.clientWidth;
     // A chart in a hidden tab is drawn when the tab is shown.
     if (!width) return;
-    const ends = lines.flatMap(({ points }) => [points[0][0], points.at(-1)[0]]);
-    const [first, last] = this.zoom ?? [Math.min(0, ...ends), Math.max(...ends, this.axis === "step" ? 1 : 1e-9)];
-    const visible = lines.flatMap(({ points }) => points.filter(([x]) => x >= first && x <= last).map(([, y]) => y));
+    this.shown = all.filter(({ name }) => !this.hidden.has(name));
+    this.legend.show(all, this.hidden, this.reference && `${this.reference.name} ${this.format(this.reference.value, true)}`);
+    nameButtons(this.saving, this.label);
+    const vertical = this.verticalScale(this.shown.length ? this.shown : all), left = labelMargin(vertical.ticks.map(({ text }) => text));
+    const right = width - RIGHT, { first, last } = vertical;
+    this.scale = { first, last, left, right, x: (at) => left + ((at - first) / (last - first || 1)) * (right - left) };
+    this.svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
+    this.area.setAttribute("x", left);
+    this.area.setAttribute("width", Math.max(right - left, 0));
+    this.drawLabels(vertical.ticks, vertical.y);
+    this.drawBehind(vertical.y);
+    this.drawCurves(vertical.y);
+    this.showCursor();
+    this.svg.setAttribute("aria-label", `${this.label}: ${this.legend.text(this.reading(null))}`);
+  }
+
+  /** The visible part [first, last] of the x axis, and the y axis for what lies in it. */
+  verticalScale(lines) {
+    const ends = lines.flatMap(({ points }) => [points[0].x, points.at(-1).x]);
+    const [first, last] = this.group.zoom ?? [Math.min(0, ...ends), Math.max(...ends, this.group.axis === "step" ? 1 : 1e-9)];
+    const visible = lines.flatMap(({ points }) => points.filter(({ x }) => x >= first && x <= last).map(({ y }) => y));
     if (this.reference !== null) visible.push(this.reference.value);
-    if (!visible.length) visible.push(...lines.map(({ points }) => points.at(-1)[1]));
+    if (!visible.length) visible.push(...lines.map(({ points }) => points.at(-1).y));
     const up = this.logarithmic ? Math.log10 : (value) => value;
-    let low = visible.reduce((a, b) => Math.min(a, b)), high = visible.reduce((a, b) => Math.max(a, b));
-    low = up(low); high = up(high);
+    let low = up(visible.reduce((a, b) => Math.min(a, b))), high = up(visible.reduce((a, b) => Math.max(a, b)));
     const margin = (high - low || Math.abs(high) || 1) * 0.06;
     low -= margin; high += margin;
-    const yTicks = ticks(low, high, 4).map((tick) => this.logarithmic ? 10 ** tick : tick).map((value) => ({ value, text: this.format(value) }));
-    const left = labelMargin(yTicks.map(({ text }) => text));
-    const x = (at) => left + ((at - first) / (last - first || 1)) * (width - left - RIGHT);
-    const y = (value) => TOP + ((high - up(value)) / (high - low)) * (HEIGHT - TOP - BOTTOM);
+    const marks = ticks(low, high, 4).map((tick) => (this.logarithmic ? 10 ** tick : tick)).map((value) => ({ value, text: this.format(value) }));
+    return { first, last, ticks: marks, y: (value) => TOP + ((high - up(value)) / (high - low)) * (HEIGHT - TOP - BOTTOM) };
+  }
 
-    const svg = frame(width, HEIGHT);
-    for (const { value, text } of yTicks) {
-      element("line", { class: "grid", x1: left, x2: width - RIGHT, y1: y(value), y2: y(value) }, svg);
-      element("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, svg).textContent = text;
+  drawLabels(marks, y) {
+    const { first, last, left, right, x } = this.scale;
+    this.labels.replaceChildren();
+    for (const { value, text } of marks) {
+      element("line", { class: "grid", x1: left, x2: right, y1: y(value), y2: y(value) }, this.labels);
+      element("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, this.labels).textContent = text;
     }
-    const axis = AXES[this.axis], unit = axis.unit(last);
-    const xTicks = ticks(first / unit, last / unit, width / 100).map((tick) => ({ at: x(tick * unit), text: axis.write(tick, unit) }));
-    xLabels(svg, xTicks, { width, y: HEIGHT - 6 });
-    const plot = clippedGroup(svg, { x: left, y: TOP, width: width - left - RIGHT, height: HEIGHT - TOP - BOTTOM });
+    const axis = AXES[this.group.axis], unit = axis.unit(last);
+    const xTicks = ticks(first / unit, last / unit, this.width / 100).map((tick) => ({ at: x(tick * unit), text: axis.write(tick, unit) }));
+    xLabels(this.labels, xTicks, { width: this.width, y: HEIGHT - 6 });
+  }
+
+  drawBehind(y) {
+    const { first, last, left, right, x } = this.scale;
+    this.behind.replaceChildren();
     for (const { at, label, kind } of this.marks) {
-      const where = at[this.axis];
+      const where = at[this.group.axis];
       if (where === undefined || where < first || where > last) continue;
-      const line = element("line", { class: `mark ${kind}`, x1: x(where), x2: x(where), y1: TOP, y2: HEIGHT - BOTTOM }, plot);
+      const line = element("line", { class: `mark ${kind}`, x1: x(where), x2: x(where), y1: TOP, y2: HEIGHT - BOTTOM }, this.behind);
       element("title", {}, line).textContent = label;
     }
-    if (this.reference !== null) {
-      const at = y(this.reference.value);
-      element("line", { class: "reference", x1: left, x2: width - RIGHT, y1: at, y2: at }, plot);
-    }
-    for (const { points, color } of lines) {
-      const shown = points.filter(([at], i) => (points[i + 1]?.[0] ?? at) >= first && (points[i - 1]?.[0] ?? at) <= last);
-      const thin = Math.ceil(shown.length / 1000);
-      const drawn = shown.filter((_, i) => i % thin === 0 || i === shown.length - 1).map(([at, value]) => [x(at).toFixed(1), y(value).toFixed(1)]);
-      // A line with a single point would be invisible.
-      if (drawn.length === 1) element("circle", { class: `line ${color}`, cx: drawn[0][0], cy: drawn[0][1], r: 2 }, plot);
-      else element("polyline", { class: `line ${color}`, points: drawn.map((pair) => pair.join(",")).join(" ") }, plot);
-    }
-    const legend = document.createElement("ul");
-    legend.className = "legend";
-    const showReadout = (at) => {
-      const entries = lines.map(({ name, points, color }) => {
-        let i = points.length - 1;
-        if (at !== null) for (i = 0; i < points.length - 1 && points[i + 1][0] <= at;) i++;
-        const entry = document.createElement("li");
-        entry.className = color;
-        entry.textContent = `${name} ${this.format(points[i][1], true)}`;
-        return entry;
-      });
-      if (this.reference !== null) {
-        const entry = document.createElement("li");
-        entry.textContent = `${this.reference.name} ${this.format(this.reference.value, true)}`;
-        entries.push(entry);
-      }
-      legend.replaceChildren(...entries);
-      if (at === null) svg.setAttribute("aria-label", `${this.label}: ${entries.map((entry) => entry.textContent).join(", ")}`);
-    };
-    showReadout(null);
-    const show = this.followPointer(svg, { first, last, width, left, x, showReadout });
-    this.followKeys(svg, { first, last, show });
-    const focused = this.parent.contains(document.activeElement);
-    this.parent.replaceChildren(svg, legend);
-    if (focused) svg.focus({ preventScroll: true });
+    if (this.reference === null) return;
+    const at = y(this.reference.value);
+    element("line", { class: "reference", x1: left, x2: right, y1: at, y2: at }, this.behind);
   }
 
-  followPointer(svg, { first, last, width, left, x, showReadout }) {
-    const show = (at) => {
-      cursor.setAttribute("x1", x(at)); cursor.setAttribute("x2", x(at)); cursor.setAttribute("visibility", "visible");
-      showReadout(at);
-    };
-    const cursor = element("line", { class: "cursor", y1: TOP, y2: HEIGHT - BOTTOM, visibility: "hidden" }, svg);
-    const band = element("rect", { class: "band", y: TOP, height: HEIGHT - TOP - BOTTOM, visibility: "hidden" }, svg);
-    let from = null;
-    this.dragging = false;
-    const under = (event) => {
-      const box = svg.getBoundingClientRect();
-      const at = first + ((((event.clientX - box.left) / box.width) * width - left) / (width - left - RIGHT)) * (last - first);
-      return Math.min(Math.max(at, first), last);
-    };
-    svg.addEventListener("pointerdown", (event) => {
-      if (event.pointerType === "touch") return;
-      from = under(event);
-      this.dragging = true;
-      event.preventDefault();
-      svg.setPointerCapture(event.pointerId);
-    });
-    svg.addEventListener("pointermove", (event) => {
-      const at = under(event);
-      if (from !== null) {
-        band.setAttribute("x", Math.min(x(from), x(at)));
-        band.setAttribute("width", Math.abs(x(at) - x(from)));
-        band.setAttribute("visibility", "visible");
-      }
-      show(at);
-    });
-    svg.addEventListener("pointerup", (event) => {
-      const to = under(event);
-      this.dragging = false;
-      if (from !== null && Math.abs(x(to) - x(from)) > 8) {
-        this.set({ zoom: [Math.min(from, to), Math.max(from, to)] });
-        this.onZoom?.();
-      }
-      from = null;
-      this.schedule();
-    });
-    svg.addEventListener("pointercancel", () => { from = null; this.dragging = false; this.schedule(); });
-    svg.addEventListener("pointerleave", () => { cursor.setAttribute("visibility", "hidden"); showReadout(null); });
-    return show;
+  drawCurves(y) {
+    const { first, last, x } = this.scale;
+    const known = new Map([...this.curves.children].map((node) => [node.dataset.name, node]));
+    for (const { name, points, color } of this.shown) {
+      const visible = points.filter((point, i) => (points[i + 1]?.x ?? point.x) >= first && (points[i - 1]?.x ?? point.x) <= last);
+      const thin = Math.ceil(visible.length / MOST_POINTS);
+      const drawn = visible.filter((_, i) => i % thin === 0 || i === visible.length - 1).map((point) => [x(point.x).toFixed(1), y(point.y).toFixed(1)]);
+      // A line with a single point would be invisible: it gets a second one, and the round line caps make it a dot.
+      if (drawn.length === 1) drawn.push(drawn[0]);
+      const line = known.get(name) ?? element("polyline", { "data-name": name }, this.curves);
+      known.delete(name);
+      line.setAttribute("class", `line ${color}`);
+      line.setAttribute("points", drawn.map((pair) => pair.join(",")).join(" "));
+    }
+    for (const line of known.values()) line.remove();
   }
 
-  /** Arrow keys move the readout, plus and minus zoom around it, Escape resets the zoom. */
-  followKeys(svg, { first, last, show }) {
-    svg.tabIndex = 0;
-    svg.setAttribute("aria-keyshortcuts", "ArrowLeft ArrowRight + - Escape");
-    if (this.at !== undefined && document.activeElement?.parentElement === this.parent) show(Math.min(Math.max(this.at, first), last));
-    svg.addEventListener("keydown", (event) => {
-      const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key], factor = { "+": 0.5, "=": 0.5, "-": 2 }[event.key];
-      if (!step && !factor && event.key !== "Escape") return;
-      event.preventDefault();
-      this.at = Math.min(Math.max((this.at ?? last) + ((step ?? 0) * (last - first)) / 50, first), last);
-      if (step) return show(this.at);
-      const reach = ((last - first) * (factor ?? 1)) / 2;
-      this.set({ zoom: factor === 0.5 || (factor && this.zoom) ? [this.at - reach, this.at + reach] : null });
-      if (this.zoom) this.onZoom?.();
-    });
+  /** The place and the formatted value of each drawn series at `at`, or at its last point with null. */
+  reading(at) {
+    const values = new Map(), steps = [], { axis } = this.group;
+    for (const { name, points } of this.shown) {
+      const point = at === null ? points.at(-1) : pointAt(points, at);
+      if (point) steps.push(point.step);
+      values.set(name, point ? this.format(point.y, true) : "–");
+    }
+    const unit = AXES[axis].unit(this.scale.last), step = `step ${Math.max(0, ...steps).toLocaleString()}`;
+    const place = axis === "step" || at === null ? step : `${axis === "epoch" ? "epoch " : ""}${AXES[axis].write(at / unit, unit)}, ${step}`;
+    return { place, values };
+  }
+
+  /** Shows the values at the group's cursor, or the last values without one. */
+  showCursor() {
+    if (!this.scale) return;
+    const { cursor } = this.group;
+    this.cursor.setAttribute("visibility", cursor === null ? "hidden" : "visible");
+    if (cursor !== null) for (const end of ["x1", "x2"]) this.cursor.setAttribute(end, this.scale.x(cursor));
+    this.legend.read(this.reading(cursor));
   }
 }

@@ -1,6 +1,7 @@
 // Scatter plot of accuracy against cost, with the Pareto front.
 
 import { count, element, frame, labelMargin, textWidth, ticks, xLabels } from "./axes.js";
+import { exportButtons } from "./export.js";
 
 const HEIGHT = 300, RIGHT = 24, TOP = 16, BOTTOM = 40;
 const DOT = 5, LINE_HEIGHT = 13, NEAR = 8, MAX_NAME = 28;
@@ -110,5 +111,6 @@ export function scatter(parent, points, { unit, write = count, teacher = null, r
     if (box.dy) element("line", { class: "leader", x1: cx, y1: cy, x2: box.left > cx ? box.left - 2 : box.right + 2, y2: cy + box.dy }, svg);
     element("text", { class: "name", x: box.left, y: cy + box.dy + 4 }, svg).textContent = text;
   }
-  parent.replaceChildren(svg);
+  const rows = () => points.map(({ name, cost, top1, note }) => [name, cost, note ? undefined : top1, note ?? ""]);
+  parent.replaceChildren(svg, exportButtons({ title: () => `Top-1 against ${unit}`, svg: () => svg, columns: ["name", unit, "top1", "note"], rows }));
 }

@@ -1,5 +1,6 @@
-import { Chart } from "../charts/chart.js";
 import { count, round } from "../charts/axes.js";
+import { Chart } from "../charts/chart.js";
+import { Group } from "../charts/group.js";
 import { every, refresh } from "../live.js";
 import { scatter } from "../charts/scatter.js";
 
@@ -25,12 +26,9 @@ function drawCosts() {
   scatter(document.querySelector("[data-scatter]"), points, { ...costs[chosen], teacher: teachers.length === 1 ? parseFloat(teachers[0]) : null, ranked: document.getElementById("comparability").dataset.ranked === "yes" });
 }
 
-const chart = new Chart(document.querySelector('[data-chart="overlay"]'), { label: "Curves", format: percent, onZoom: () => { unzoom.hidden = false; } });
+const group = new Group({ onZoom: (zoomed) => { unzoom.hidden = !zoomed; } });
 // Lines are in table order, so that each job has the same color in the table and the chart.
-chart.lines = function lines() {
-  const made = Object.getPrototypeOf(this).lines.call(this);
-  return names.flatMap((name, i) => made.filter((line) => line.name === name).map((line) => ({ ...line, color: `s${i}` })));
-};
+const chart = new Chart(document.querySelector('[data-chart="overlay"]'), { label: "Curves", format: percent, order: names, group });
 
 // For each job, the last step in its curve.
 let lastSteps = [];
@@ -53,7 +51,7 @@ async function extend(i, metric) {
 
 async function drawCurves() {
   const metric = metricChoice.value;
-  chart.series.clear();
+  chart.clear();
   chart.format = metric.endsWith("top1") ? percent : number;
   chart.label = metric;
   lastSteps = jobs.map(() => -1);
@@ -62,11 +60,14 @@ async function drawCurves() {
 }
 
 costChoice.addEventListener("change", drawCosts);
-metricChoice.addEventListener("change", () => { chart.set({ zoom: null }); unzoom.hidden = true; drawCurves(); });
-document.querySelector("[data-axis]").addEventListener("change", ({ target }) => { chart.set({ axis: target.value }); unzoom.hidden = true; });
-document.querySelector("[data-smoothing]").addEventListener("input", ({ target }) => chart.set({ smoothing: Number(target.value) }));
-document.querySelector("[data-log]").addEventListener("change", ({ target }) => chart.set({ logarithmic: target.checked }));
-unzoom.addEventListener("click", () => { chart.set({ zoom: null }); unzoom.hidden = true; });
+metricChoice.addEventListener("change", () => { group.setZoom(null); drawCurves(); });
+document.querySelector("[data-axis]").addEventListener("change", ({ target }) => group.set({ axis: target.value }));
+document.querySelector("[data-smoothing]").addEventListener("input", ({ target }) => group.set({ smoothing: Number(target.value) }));
+document.querySelector("[data-log]").addEventListener("change", ({ target }) => {
+  chart.logarithmic = target.checked;
+  chart.schedule();
+});
+unzoom.addEventListener("click", () => group.setZoom(null));
 addEventListener("resize", drawCosts);
 drawCosts();
 drawCurves();

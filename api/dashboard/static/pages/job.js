@@ -1,5 +1,6 @@
 import { round, size } from "../charts/axes.js";
 import { Chart } from "../charts/chart.js";
+import { Group } from "../charts/group.js";
 import { duration, every, localTimes, markStale, refresh, request } from "../live.js";
 import { followLog } from "../log.js";
 import { followTabs } from "../tabs.js";
@@ -11,8 +12,8 @@ const running = () => job.dataset.running === "yes";
 const percent = (share, precise) => `${(share * 100).toFixed(precise ? 2 : 0)}%`;
 const number = (value, precise) => (precise ? value.toPrecision(4) : round(value));
 const unzoom = document.querySelector("[data-unzoom]");
-const onZoom = () => { unzoom.hidden = false; };
-const chart = (name, label, format, main) => new Chart(document.querySelector(`[data-chart="${name}"]`), { label, format, main, onZoom });
+const group = new Group({ onZoom: (zoomed) => { unzoom.hidden = !zoomed; } });
+const chart = (name, label, format, main) => new Chart(document.querySelector(`[data-chart="${name}"]`), { label, format, main, group });
 const charts = {
   loss: chart("loss", "Loss", number, "loss"),
   accuracy: chart("accuracy", "Accuracy", percent, "student"),
@@ -171,11 +172,13 @@ document.getElementById("edit").addEventListener("submit", async (event) => {
   await refreshPage();
 });
 
-const all = (options) => Object.values(charts).forEach((one) => one.set(options));
-document.querySelector("[data-axis]").addEventListener("change", ({ target }) => { all({ axis: target.value }); unzoom.hidden = true; });
-document.querySelector("[data-smoothing]").addEventListener("input", ({ target }) => all({ smoothing: Number(target.value) }));
-document.querySelector("[data-log]").addEventListener("change", ({ target }) => charts.loss.set({ logarithmic: target.checked }));
-unzoom.addEventListener("click", () => { all({ zoom: null }); unzoom.hidden = true; });
+document.querySelector("[data-axis]").addEventListener("change", ({ target }) => group.set({ axis: target.value }));
+document.querySelector("[data-smoothing]").addEventListener("input", ({ target }) => group.set({ smoothing: Number(target.value) }));
+document.querySelector("[data-log]").addEventListener("change", ({ target }) => {
+  charts.loss.logarithmic = target.checked;
+  charts.loss.schedule();
+});
+unzoom.addEventListener("click", () => group.setZoom(null));
 
 followTabs(document.querySelector("[role=tablist]"));
 const log = followLog(document.getElementById("log"), running);

@@ -1,0 +1,263 @@
+"""Charts in a real browser: labels, readout, zoom, legend, files, and what a screen reader gets."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.gallery import STUDENTS, Gallery
+from tests.support.tiny import wait_until
+
+LAST_ACCURACY = "student 70.81%"
+
+
+def job(gallery: Gallery) -> str:
+    return f"{gallery.url}/ui/jobs/{gallery.jobs['succeeded'][0]}#metrics"
+
+
+def comparison(gallery: Gallery) -> str:
+    return f"{gallery.url}/ui/compare?" + "&".join(f"job={each}" for each in gallery.jobs["succeeded"])
+
+
+def chart(page: Page, name: str) -> Locator:
+    found = page.locator(f'[data-chart="{name}"]')
+    expect(found.locator("polyline").first).to_be_visible()
+    return found
+
+
+def curve_colors(curves: Locator) -> list[str]:
+    """The classes of the drawn curves, sorted: curves are drawn in the order in which their points arrive."""
+    return sorted(curves.locator("polyline").evaluate_all("lines => lines.map((line) => line.getAttribute('class'))"))
+
+
+def text_outside_the_image(page: Page) -> list[str]:
+    """Texts of charts that reach over the edge of their SVG image."""
+    found: list[str] = page.evaluate(
+        """() => [...document.querySelectorAll(".charts svg text")].filter((text) => {
+          const box = text.getBoundingClientRect(), image = text.ownerSVGElement.getBoundingClientRect();
+          return box.width && (box.left < image.left - 0.5 || box.right > image.right + 0.5);
+        }).map((text) => text.textContent)"""
+    )
+    return found
+
+
+def overlapping_names(page: Page) -> list[str]:
+    """Pairs of labels in the scatter plot that cover each other."""
+    found: list[str] = page.evaluate(
+        """() => {
+          const names = [...document.querySelectorAll("[data-scatter] .name")].map((name) => [name.textContent, name.getBoundingClientRect()]);
+          return names.flatMap(([one, a], i) => names.slice(i + 1).filter(([, b]) =>
+            a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 3 && b.top < a.bottom - 3).map(([other]) => `${one} and ${other}`));
+        }"""
+    )
+    return found
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_chart_labels_are_complete_and_do_not_overlap(page: Page, gallery: Gallery, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    for name, address in (("job", job(gallery)), ("compare", comparison(gallery))):
+        page.goto(address)
+        expect(page.locator(".charts polyline").first).to_be_visible()
+        expect(
+            page.locator(f'[data-chart="{"memory" if name == "job" else "overlay"}"] polyline').first
+        ).to_be_visible()
+        assert text_outside_the_image(page) == []
+    for cost in ("parameters", "macs", "latency"):
+        page.locator("[data-cost]").select_option(cost)
+        assert text_outside_the_image(page) == []
+        assert overlapping_names(page) == []
+
+
+def test_zoomed_curves_stay_inside_the_plot(page: Page, gallery: Gallery) -> None:
+    page.goto(job(gallery))
+    curve = page.locator('[data-chart="loss"] svg')
+    expect(curve.locator("polyline").first).to_be_visible()
+    curve.focus()
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    left = float(curve.locator("clipPath rect").get_attribute("x") or 0)
+
+    def is_longer_than_the_plot() -> bool:
+        points = (curve.locator("polyline").first.get_attribute("points") or "").split()
+        return min(float(pair.partition(",")[0]) for pair in points) < left
+
+    wait_until(is_longer_than_the_plot)
+    group = curve.locator("g[clip-path]")
+    expect(group.locator("polyline").first).to_be_attached()
+    assert group.get_attribute("clip-path") == f"url(#{curve.locator('clipPath').get_attribute('id')})"
+
+
+def test_pareto_front_has_the_non_dominated_jobs(page: Page, gallery: Gallery) -> None:
+    page.goto(comparison(gallery))
+    drawing = page.locator("[data-scatter] svg")
+    for cost, index in (("parameters", 1), ("macs", 2), ("latency", 3)):
+        page.locator("[data-cost]").select_option(cost)
+        best = {
+            name
+            for name, this in STUDENTS.items()
+            if not any(
+                other[0] >= this[0] and other[index] <= this[index] and other != this for other in STUDENTS.values()
+            )
+        }
+        expect(drawing.locator(".outline")).to_have_count(len(best))
+        label = drawing.get_attribute("aria-label") or ""
+        assert all(name.partition("/")[2] in label for name in best)
+    differing = page.locator("tbody th code").all_inner_texts()
+    assert differing == ["student.architecture", "method.beta"]
+    expect(page.locator('[data-chart="overlay"] polyline')).to_have_count(len(STUDENTS))
+
+
+def test_comparison_curves_over_time(page: Page, gallery: Gallery) -> None:
+    page.goto(comparison(gallery))
+    chart = page.locator('[data-chart="overlay"]')
+    expect(chart.locator("polyline")).to_have_count(len(STUDENTS))
+    page.get_by_label("Metric").select_option("train/loss")
+    page.get_by_label("X axis").select_option("time")
+    # The example jobs take two seconds per step.
+    expect(chart.locator("svg")).to_contain_text("2 min2.5 min3 min")
+    expect(chart.locator("polyline")).to_have_count(len(STUDENTS))
+    whole = chart.locator("polyline").first.get_attribute("points")
+    chart.locator("svg").focus()
+    page.keyboard.press("+")
+    page.get_by_role("button", name="Reset zoom").click()
+    expect(chart.locator("polyline").first).to_have_attribute("points", whole or "")
+
+
+def test_chart_readout_and_zoom_with_the_keyboard(page: Page, gallery: Gallery) -> None:
+    page.goto(job(gallery))
+    curve, legend = page.locator('[data-chart="accuracy"] svg'), page.locator('[data-chart="accuracy"] .legend')
+    expect(legend).to_contain_text(LAST_ACCURACY)
+    whole = curve.locator("polyline").get_attribute("points")
+    curve.focus()
+    for _ in range(20):
+        page.keyboard.press("ArrowLeft")
+    expect(legend).not_to_contain_text(LAST_ACCURACY)
+    page.keyboard.press("+")
+    expect(page.get_by_role("button", name="Reset zoom")).to_be_visible()
+    expect(curve).to_be_focused()
+    expect(curve.locator("polyline")).not_to_have_attribute("points", whole or "")
+    page.keyboard.press("Escape")
+    expect(curve.locator("polyline")).to_have_attribute("points", whole or "")
+
+
+def test_chart_smoothing_scale_and_axis(page: Page, gallery: Gallery) -> None:
+    page.goto(job(gallery))
+    line = page.locator('[data-chart="loss"] polyline').first
+    drawn = [line.get_attribute("points")]
+    page.get_by_label("Smoothing").fill("0.9")
+    expect(line).not_to_have_attribute("points", drawn[0] or "")
+    drawn.append(line.get_attribute("points"))
+    page.get_by_label("Logarithmic loss").check()
+    expect(line).not_to_have_attribute("points", drawn[1] or "")
+    page.get_by_label("X axis").select_option("epoch")
+    expect(page.locator('[data-chart="loss"]')).to_contain_text("20")
+
+
+def test_cursor_and_zoom_are_shared_by_the_charts_of_a_page(page: Page, gallery: Gallery) -> None:
+    page.goto(job(gallery))
+    loss, accuracy = chart(page, "loss"), chart(page, "accuracy")
+    loss.locator("svg").hover(position={"x": 300, "y": 100})
+    place = loss.locator(".place").inner_text()
+    assert place != "step 120"
+    for other in (accuracy, chart(page, "rate")):
+        expect(other.locator(".cursor")).to_have_attribute("visibility", "visible")
+        expect(other.locator(".legend")).not_to_contain_text(LAST_ACCURACY)
+    page.mouse.move(0, 0)
+    expect(accuracy.locator(".cursor")).to_have_attribute("visibility", "hidden")
+
+    whole = accuracy.locator("polyline").get_attribute("points")
+    box = loss.locator("svg").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 150, box["y"] + 80)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 350, box["y"] + 80)
+    page.mouse.up()
+    expect(accuracy.locator("polyline")).not_to_have_attribute("points", whole or "")
+    loss.locator("svg").dblclick(position={"x": 300, "y": 100})
+    expect(accuracy.locator("polyline")).to_have_attribute("points", whole or "")
+    expect(page.get_by_role("button", name="Reset zoom")).to_be_hidden()
+
+
+def test_legend_hides_and_shows_a_series(page: Page, gallery: Gallery) -> None:
+    page.goto(comparison(gallery))
+    curves = chart(page, "overlay")
+    expect(curves.locator("polyline")).to_have_count(len(STUDENTS))
+    colors = curve_colors(curves)
+    entry = curves.get_by_role("button", name="flowers resnet32")
+    entry.click()
+    expect(entry).to_have_attribute("aria-pressed", "false")
+    expect(curves.locator("polyline")).to_have_count(len(STUDENTS) - 1)
+    # The other series keep their colors.
+    assert curve_colors(curves) == [color for color in colors if color != colors[2]]
+    entry.press("Enter")
+    expect(curves.locator("polyline")).to_have_count(len(STUDENTS))
+
+
+def test_new_points_change_the_drawing_and_keep_its_elements(page: Page, gallery: Gallery) -> None:
+    page.goto(job(gallery))
+    chart(page, "loss")
+    page.evaluate("window.before = document.querySelector('[data-chart=\"loss\"] svg')")
+    page.get_by_label("X axis").select_option("epoch")
+    expect(page.locator('[data-chart="loss"] .place')).to_have_text("step 120")
+    assert page.evaluate("window.before === document.querySelector('[data-chart=\"loss\"] svg')")
+
+
+def test_key_presses_are_read_out(page: Page, gallery: Gallery) -> None:
+    page.goto(job(gallery))
+    loss = chart(page, "loss")
+    spoken = loss.get_by_role("status")
+    expect(spoken).to_have_text("")
+    loss.locator("svg").hover(position={"x": 300, "y": 100})
+    expect(spoken).to_have_text("")
+    loss.locator("svg").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(spoken).to_contain_text("step ")
+    expect(spoken).to_contain_text("loss ")
+
+
+def test_charts_are_saved_as_images_and_tables(page: Page, gallery: Gallery, tmp_path: Path) -> None:
+    page.goto(comparison(gallery))
+    chart(page, "overlay")
+    files = {}
+    for title, kind in (("validation/top1", "PNG"), ("validation/top1", "CSV"), ("Top-1 against parameters", "CSV")):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=f"Save {title} as {kind}").click()
+        files[title, kind] = tmp_path / download.value.suggested_filename
+        download.value.save_as(files[title, kind])
+    assert {path.name for path in files.values()} == {
+        "validation-top1.png",
+        "validation-top1.csv",
+        "top-1-against-parameters.csv",
+    }
+    with Image.open(files["validation/top1", "PNG"]) as image:
+        colors = image.convert("RGB").getcolors(1 << 24) or []
+        # Not an empty canvas: the background and five colored curves.
+        assert len([color for count, color in colors if count > 50 and max(color) - min(color) > 60]) >= len(STUDENTS)
+    rows = list(csv.DictReader(io.StringIO(files["validation/top1", "CSV"].read_text())))
+    assert {row["series"] for row in rows} == {f"flowers {name.removeprefix('cifar/')}" for name in STUDENTS}
+    assert rows[-1]["step"] == "120"
+    assert 0 < float(rows[-1]["value"]) < 1
+    points = list(csv.DictReader(io.StringIO(files["Top-1 against parameters", "CSV"].read_text())))
+    assert {float(point["top1"]) for point in points} == {row[0] for row in STUDENTS.values()}
+
+
+def test_names_in_a_saved_table_are_not_formulas(page: Page, gallery: Gallery) -> None:
+    page.goto(job(gallery))
+    written = page.evaluate(
+        """async () => {
+          const { exportButtons } = await import("/static/charts/export.js");
+          const rows = () => [["=HYPERLINK(1)", 1], ['a "b", c', -2], ["@x", null]];
+          const buttons = exportButtons({ title: () => "x", svg: () => null, columns: ["name", "value"], rows });
+          let blob;
+          const original = URL.createObjectURL;
+          URL.createObjectURL = (given) => { blob = given; return original.call(URL, given); };
+          buttons.lastChild.click();
+          await new Promise((done) => setTimeout(done));
+          return blob.text();
+        }"""
+    )
+    assert written == 'name,value\r\n\'=HYPERLINK(1),1\r\n"a ""b"", c",-2\r\n\'@x,\r\n'
