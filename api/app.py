@@ -20,6 +20,7 @@ from api.audit.endpoints import router as audit
 from api.auth.callers import Callers
 from api.auth.middleware import AllowedHostsMiddleware, AuthMiddleware
 from api.auth.proxies import ForwardedMiddleware
+from api.comparisons.endpoints import router as comparisons
 from api.damage.endpoints import router as damage
 from api.dashboard.endpoints import router as dashboard
 from api.dashboard.endpoints import static_files
@@ -141,6 +142,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         study_events,
         artifacts,
         damage,
+        comparisons,
         predictions,
         measurements,
         devices,

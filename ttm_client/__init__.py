@@ -15,6 +15,7 @@ from ttm_client.errors import (
     Unavailable,
     WaitTimeout,
 )
+from ttm_client.models.comparisons import ComparedGroup, ComparedJob, Comparison, FieldDifference
 from ttm_client.models.damage import (
     Calibration,
     CalibrationBin,
@@ -94,6 +95,9 @@ __all__ = [
     "ClassDamage",
     "Client",
     "ClientError",
+    "ComparedGroup",
+    "ComparedJob",
+    "Comparison",
     "Conflict",
     "Confusion",
     "ConnectionFailed",
@@ -104,6 +108,7 @@ __all__ = [
     "Difference",
     "Dryrun",
     "Failure",
+    "FieldDifference",
     "FieldError",
     "Guess",
     "HistoryEntry",

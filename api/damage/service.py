@@ -79,7 +79,7 @@ def read(session: Session, storage: Storage, job_id: str, against: str | None) -
         damage = _stored(session, storage, job_id)
         shared = damage.model_dump(include={*DamageTables.model_fields, "split", "against", "data"})
         return Compared(_report(job_id, None, shared, damage.gallery), damage.gallery)
-    ours, theirs = (_predictions(session, storage, each) for each in (job_id, against))
+    ours, theirs = (predictions(session, storage, each) for each in (job_id, against))
     if ours.info.data != theirs.info.data:
         raise DifferentData("The jobs were evaluated on different images, labels or classes.")
     labelled, names = ours.info.against == "labels", ours.info.class_names
@@ -178,7 +178,8 @@ def _gallery(session: Session, storage: Storage, job_id: str) -> Sequence[Galler
         return []
 
 
-def _predictions(session: Session, storage: Storage, job_id: str) -> Predictions:
+def predictions(session: Session, storage: Storage, job_id: str) -> Predictions:
+    """Both models' predictions of a job's last evaluation. Raises JobNotFound, JobNotFinished and NoDamageReport."""
     artifact = _artifact(session, job_id, PREDICTIONS_FILE)
     try:
         return Predictions.from_bytes(b"".join(storage.open(artifact.key)))

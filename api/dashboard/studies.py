@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 
+from api.comparisons.verdict import difference_text
 from api.dashboard.formats import count, percent, size
 from api.dashboard.jobs.table import Query as Address
 from api.dashboard.pages import page
@@ -14,7 +15,7 @@ from api.dependencies import EngineDep
 from api.http.pagination import CursorParameter
 from api.http.types import is_id
 from api.studies import service
-from api.studies.schemas import CandidateOut, Difference, StudyOut
+from api.studies.schemas import CandidateOut, StudyOut
 from ttm_jobs.database.engine import read_scope
 from ttm_jobs.errors import StudyNotFound
 from ttm_jobs.studies.states import ENDED, StudyState
@@ -130,14 +131,3 @@ def limits_text(limits: Mapping[str, Any]) -> str:
     }
     parts = [describe(limits[name]) for name, describe in words.items() if limits.get(name) is not None]
     return ", ".join([*parts, *([f"as {limits['precision']}"] if limits.get("precision", "any") != "any" else [])])
-
-
-def difference_text(difference: Difference | None) -> str:
-    """A difference in accuracy with its interval, or that none is shown."""
-    if difference is None:
-        return "not compared"
-    what = "runs, paired t" if difference.method == "paired_t" else "test images, paired bootstrap"
-    interval = f"95 % interval {100 * difference.low:+.2f} to {100 * difference.high:+.2f}; {difference.count} {what}"
-    if not difference.shown:
-        return f"no difference shown ({interval})"
-    return f"{100 * difference.mean:+.2f} points ({interval})"

@@ -9,7 +9,6 @@ from starlette.datastructures import URL
 
 from api.dashboard.formats import compression, compression_text
 from api.dashboard.jobs import form
-from api.dashboard.jobs.comparison import scores
 from api.dashboard.jobs.detail import spans
 from api.dashboard.jobs.table import Query
 from api.jobs.failures import next_step
@@ -99,47 +98,6 @@ def test_comparison_needs_two_existing_jobs(client: TestClient, settings: Settin
     assert page.text.count('<th scope="row">') == 1
     for address in (f"/ui/compare?job={one}", f"/ui/compare?job={one}&job={one}", f"/ui/compare?job={one}&job=x"):
         assert client.get(address).status_code == 404
-
-
-@pytest.fixture
-def finished(client: TestClient, settings: Settings) -> JobOut:
-    """A job with validation and test accuracies."""
-    job = JobOut.model_validate(client.get(f"/jobs/{submit(client, settings)}").json())
-    result = {
-        "student_validation": {"top1": 0.9},
-        "teacher_validation": {"top1": 0.95},
-        "student_test": {"top1": 0.72},
-        "teacher_test": {"top1": 0.8},
-    }
-    return job.model_copy(update={"result": result})
-
-
-def test_comparison_uses_the_test_split_if_every_job_has_it(finished: JobOut) -> None:
-    queued = finished.model_copy(update={"result": None})
-    found = scores([finished, finished, queued])
-    assert found.split == "test"
-    assert [score.student for score in found.by_job] == [0.72, 0.72, None]
-    assert found.by_job[0].change_points == pytest.approx(-8)
-    assert found.by_job[0].retention == pytest.approx(0.9)
-    assert found.problem is None
-
-
-def test_comparison_uses_validation_for_all_jobs_if_one_has_no_test_accuracy(finished: JobOut) -> None:
-    running = finished.model_copy(update={"result": None, "metrics": {"validation/top1": 0.5, "teacher/top1": 0.95}})
-    found = scores([finished, running])
-    assert found.split == "validation"
-    assert [(score.student, score.teacher) for score in found.by_job] == [(0.9, 0.95), (0.5, 0.95)]
-
-
-def test_jobs_of_different_datasets_are_not_ranked(finished: JobOut) -> None:
-    other = finished.model_copy(update={"dataset": "file:///data/other"})
-    assert "different datasets" in (scores([finished, other]).problem or "")
-    # A job without an accuracy does not matter.
-    assert scores([finished, other.model_copy(update={"result": None})]).problem is None
-    agreement = other.model_copy(
-        update={"dataset": finished.dataset, "result": {"student_test": {"top1": 0.9, "against": "teacher"}}}
-    )
-    assert "agreement" in (scores([finished, agreement]).problem or "")
 
 
 def test_comparison_page_states_the_split_and_why_there_is_no_front(client: TestClient, settings: Settings) -> None:

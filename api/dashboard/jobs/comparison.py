@@ -1,97 +1,56 @@
-"""What the comparison page computes: accuracies of one split, whether they are comparable, and spec differences."""
+"""What the comparison page shows of a comparison: a row for each group, and the columns that say something."""
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from statistics import median
+from typing import Self
 
-from api.jobs.schemas import JobOut
+from api.comparisons.schemas import ComparedGroup, ComparedJob, JobComparison
 
-Split = Literal["test", "validation"]
-
-
-@dataclass(frozen=True)
-class Score:
-    """Top-1 accuracies in [0, 1] of one job on one split. `against` is what the student is compared with: `labels`, or
-    `teacher` for its agreement with the teacher on unlabelled images.
-    """
-
-    student: float | None = None
-    teacher: float | None = None
-    against: str = "labels"
-
-    @property
-    def change_points(self) -> float | None:
-        """Student minus teacher in percentage points: negative is worse."""
-        return None if self.student is None or self.teacher is None else (self.student - self.teacher) * 100
-
-    @property
-    def retention(self) -> float | None:
-        """Student over teacher."""
-        return None if self.student is None or not self.teacher else self.student / self.teacher
+# Beyond this ratio of the 90th percentile to the median, other load slowed the measurement.
+_BUSY = 1.5
 
 
 @dataclass(frozen=True)
-class Scores:
-    """The scores of the compared jobs, all on the same split. `problem` says why the jobs cannot be ranked, if so."""
+class GroupRow:
+    """A group with its jobs. `latency_ms` is the median of their medians, `p90_ms` that of their 90th percentiles."""
 
-    split: Split
-    by_job: list[Score]
-    problem: str | None
+    group: ComparedGroup
+    jobs: list[ComparedJob]
+    latency_ms: float | None
+    p90_ms: float | None
 
-
-def scores(jobs: Sequence[JobOut]) -> Scores:
-    """Scores on the test split if every job with a score has one, else on the validation split."""
-    test, validation = ([_score(job, split) for job in jobs] for split in ("test", "validation"))
-    measured = [
-        index for index in range(len(jobs)) if any(part[index].student is not None for part in (test, validation))
-    ]
-    on_test = bool(measured) and all(test[i].student is not None for i in measured)
-    chosen = test if on_test else validation
-    return Scores("test" if on_test else "validation", chosen, _problem([(jobs[i], chosen[i]) for i in measured]))
-
-
-def _score(job: JobOut, split: str) -> Score:
-    if job.result is None:
-        if split == "test":
-            return Score()
-        if (agreement := job.metrics.get("validation/agreement")) is not None:
-            return Score(agreement, None, "teacher")
-        return Score(job.metrics.get("validation/top1"), job.metrics.get("teacher/top1"))
-    student, teacher = (job.result.get(f"{who}_{split}") or {} for who in ("student", "teacher"))
-    return Score(student.get("top1"), teacher.get("top1"), student.get("against", "labels"))
-
-
-def _problem(measured: Sequence[tuple[JobOut, Score]]) -> str | None:
-    if len({job.dataset for job, _ in measured}) > 1:
-        return "These jobs use different datasets, so their accuracies cannot be ranked. No Pareto front is drawn."
-    if len({score.against for _, score in measured}) > 1:
-        return (
-            "Some of these accuracies are agreement with the teacher, others accuracy on labels, so they cannot be "
-            "ranked. No Pareto front is drawn."
+    @classmethod
+    def of(cls, group: ComparedGroup, comparison: JobComparison) -> Self:
+        """The row of a group."""
+        jobs = [job for job in comparison.jobs if job.id in group.jobs]
+        middle, high = (
+            [value for job in jobs if (value := getattr(job, name)) is not None]
+            for name in ("latency_ms", "latency_p90_ms")
         )
-    return None
+        return cls(group, jobs, median(middle) if middle else None, median(high) if high else None)
+
+    @property
+    def busy(self) -> bool:
+        """Whether other load slowed the latency measurement."""
+        return bool(self.latency_ms and self.p90_ms and self.p90_ms > _BUSY * self.latency_ms)
+
+    def cost(self, name: str) -> float | None:
+        """The least `parameters`, `macs` or `bytes` of the jobs."""
+        return min((value for job in self.jobs if (value := getattr(job, name)) is not None), default=None)
+
+    def mean(self, name: str) -> float | None:
+        """The mean of the jobs' `teacher_top1`, `change_points` or `retention`."""
+        values = [value for job in self.jobs if (value := getattr(job, name)) is not None]
+        return sum(values) / len(values) if values else None
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A spec field by its dotted name, and its value in each job. None if the job's spec does not have the field."""
-
-    field: str
-    values: list[str | None]
+# Columns that are shown only where a job has a value.
+_OPTIONAL = ("change_points", "retention", "parameters", "macs", "bytes", "latency_ms")
 
 
-def differences(jobs: Sequence[JobOut]) -> list[Difference]:
-    """The fields whose values differ between the jobs' specs, in spec order."""
-    flat = [_flat(job.spec) for job in jobs]
-    fields = dict.fromkeys(name for spec in flat for name in spec)
-    found = [Difference(name, [spec.get(name) for spec in flat]) for name in fields if name != "name"]
-    return [difference for difference in found if len(set(difference.values)) > 1]
-
-
-def _flat(value: Any, at: str = "") -> dict[str, str]:
-    if isinstance(value, dict):
-        return {
-            name: text for key, part in value.items() for name, text in _flat(part, f"{at}.{key}".lstrip(".")).items()
-        }
-    return {at: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}
+def columns(comparison: JobComparison) -> set[str]:
+    """The columns that are neither empty nor equal in all rows."""
+    jobs = comparison.jobs
+    shown = {name for name in _OPTIONAL if any(getattr(job, name) is not None for job in jobs)}
+    shown |= {name for name in ("state", "teacher") if len({getattr(job, name) for job in jobs}) > 1}
+    return shown | ({"difference"} if any(group.difference for group in comparison.groups) else set())

@@ -1,4 +1,4 @@
-"""What the job page computes: the timeline, the student's costs and speed, and commands that submit the job again."""
+"""What the job page computes: the timeline, the speed of its files, and commands that submit the job again."""
 
 import json
 from collections.abc import Sequence
@@ -13,8 +13,7 @@ from sqlalchemy.orm import Session
 from api.jobs.schemas import HistoryEntry, JobOut
 from api.measurements import service as measurements
 from api.measurements.schemas import MeasurementList
-from api.measurements.service import read_report
-from ttm_core.spec.speed.measurement import FileMeasurement, FileProfile, single_image_ms
+from ttm_core.spec.speed.measurement import FileProfile
 from ttm_jobs.states import TERMINAL, JobState
 from ttm_jobs.storage import Storage
 
@@ -47,29 +46,6 @@ def spans(job: JobOut) -> list[Span]:
         left = 1000 * (entry.at - entries[0].at).total_seconds() / total
         found.append(Span(entry.value, entry.at, seconds, round(left, 1), round(1000 * seconds / total, 1)))
     return found
-
-
-@dataclass(frozen=True)
-class Costs:
-    """A student's costs from its report. `macs` is for one image; `latency_ms` is that of one image in the float32 ONNX
-    file on the worker. None where they are not known.
-    """
-
-    parameters: int
-    macs: int | None
-    latency_ms: float | None
-
-
-def student_costs(session: Session, storage: Storage, job_id: str) -> Costs | None:
-    """The student's costs from the job's report, None if the job has no report. Raises JobNotFound."""
-    report = read_report(session, storage, job_id)
-    try:
-        student = (report or {})["student"]
-        return Costs(
-            student["parameters"], student["macs"], single_image_ms(_parse(FileMeasurement, report, "measurements"))
-        )
-    except (KeyError, TypeError):
-        return None  # no report, or one of another version
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,17 @@
 """Pages of jobs: the table, one job, the comparison, and the form that submits a job."""
 
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 
+from api.comparisons import service as comparisons
+from api.comparisons.verdict import difference_text
 from api.dashboard.formats import compression
 from api.dashboard.jobs import damage, form
-from api.dashboard.jobs.comparison import differences, scores
-from api.dashboard.jobs.detail import KEY_HEADER, commands, onnx_files, spans, speed, student_costs
+from api.dashboard.jobs.comparison import GroupRow, columns
+from api.dashboard.jobs.detail import KEY_HEADER, commands, onnx_files, spans, speed
 from api.dashboard.jobs.table import COLUMNS, ran_seconds, waited_seconds
 from api.dashboard.jobs.table import Query as Address
 from api.dashboard.pages import page
@@ -30,7 +33,6 @@ router = APIRouter()
 
 # About three screens. With more rows the first paint takes longer than the response.
 _PAGE_SIZE = 30
-MAX_COMPARED = 10
 Filter = Annotated[str, Query(max_length=2048)]
 
 
@@ -135,30 +137,27 @@ def compare_page(
     engine: EngineDep,
     storage: StorageDep,
     settings: SettingsDep,
-    job: Annotated[list[str], Query(max_length=MAX_COMPARED)] = [],  # noqa: B006
+    job: Annotated[list[str], Query(max_length=comparisons.MAX_JOBS)] = [],  # noqa: B006
+    baseline: Annotated[str, Query(max_length=36)] = "",
 ) -> HTMLResponse:
-    """Two to ten jobs side by side."""
+    """Two or more jobs side by side. Jobs that differ only in their seed share a row."""
     job_ids = list(dict.fromkeys(job))
-    jobs, costs = [], {}
-    try:
-        with read_scope(engine) as session:
-            for job_id in job_ids:
-                if not is_id(job_id):
-                    raise JobNotFound
-                jobs.append(service.get(session, settings, job_id))
-                costs[job_id] = student_costs(session, storage, job_id)
-    except JobNotFound:
-        return page("not_found.html", 404, what="job", name=job_id)
-    if len(jobs) < 2:
+    if len(job_ids) < 2:
         return page("not_found.html", 404, what="comparison of fewer than two jobs", name="")
-    metrics = dict.fromkeys(name for each in jobs for name in sorted(each.metrics) if "/" in name)
+    try:
+        if not all(is_id(job_id) for job_id in job_ids):
+            raise JobNotFound
+        with read_scope(engine) as session:
+            found = comparisons.compare(session, storage, settings, job_ids, baseline or None)
+    except JobNotFound:
+        return page("not_found.html", 404, what="job", name=", ".join(job_ids))
     return page(
         "compare.html",
-        jobs=jobs,
-        costs=costs,
-        scores=scores(jobs),
-        differences=differences(jobs),
-        metrics=metrics,
+        compared=found,
+        rows=[GroupRow.of(group, found) for group in found.groups],
+        columns=columns(found),
+        difference=difference_text,
+        address=f"/ui/compare?{urlencode([('job', each) for each in job_ids])}",
     )
 
 

@@ -16,6 +16,7 @@ from ttm_client.asynchronous.specs import with_uploads
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import WaitTimeout
 from ttm_client.local_files import image_type
+from ttm_client.models.comparisons import Comparison
 from ttm_client.models.damage import DamageImage, DamageReport, Prediction
 from ttm_client.models.jobs import Artifact, Attempt, Dryrun, Job, JobEvent, JobSummary, MetricPoint
 from ttm_client.models.metrics import Metrics
@@ -266,6 +267,23 @@ class AsyncJobs:
         response = await self._transport.request("GET", job_path(job_id) + "/report")
         report: dict[str, Any] = json.loads(response.content)
         return report
+
+    async def compare(self, *job_ids: str, baseline: str | None = None) -> Comparison:
+        """Compares 2 to 20 jobs, each given by id, unique id prefix or unique name. Jobs that differ only in their seed
+        form a group. `baseline` is the job whose group the others are compared with; the most accurate by default.
+
+        Raises NotFound if a job does not exist.
+
+        >>> comparison = await client.jobs.compare(done.id, distilled)
+        >>> [job.id for job in comparison.jobs] == [done.id, distilled]
+        True
+        """
+        ids = [(await self.get(job_id)).id for job_id in job_ids]
+        pinned = None if baseline is None else (await self.get(baseline)).id
+        params: Params = {"job": ids, "baseline": pinned}
+        return Comparison.model_validate_json(
+            (await self._transport.request("GET", "/comparisons", params=params)).content
+        )
 
     async def damage(self, job_id: str, *, against: str | None = None) -> DamageReport:
         """Returns what the student lost against its teacher, or against the student of job `against`.

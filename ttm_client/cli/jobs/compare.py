@@ -1,83 +1,130 @@
 """`ttm compare`."""
 
-from json import dumps
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
-from ttm_client import Client, Job, NotFound
-from ttm_client.cli.output import JsonOption, UrlOption, count, print_json, print_rows, service
+from ttm_client.cli.output import JsonOption, UrlOption, console, count, print_json, print_rows, service, size
+from ttm_client.cli.plots import Point, scatter
+from ttm_client.cli.text import neutralized
+from ttm_client.models.comparisons import ComparedGroup, ComparedJob, Comparison
 
-_MOST = 10
+_MOST = 20
+_MARKS = "abcdefghijklmnopqrst"
 
 
 def compare(
-    job_ids: Annotated[list[str], typer.Argument(metavar="JOB JOB...", help="Two to ten jobs.")],
+    job_ids: Annotated[list[str], typer.Argument(metavar="JOB JOB...", help="Two to twenty jobs.")],
+    baseline: Annotated[
+        str | None, typer.Option(help="The job that the others are compared with.", show_default="the most accurate")
+    ] = None,
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """Compare jobs: accuracy, size, cost, latency, and the fields in which their specs differ."""
+    """Compare jobs: accuracy with intervals, costs, the front, and the fields in which their specs differ.
+
+    Jobs that differ only in their seed share a line. Example: ttm compare pets-small pets-large
+    """
     if not 2 <= len(job_ids) <= _MOST:
         raise typer.BadParameter(f"Compare two to {_MOST} jobs, not {len(job_ids)}.")
     with service(url) as client:
-        jobs = [client.jobs.get(job_id) for job_id in job_ids]
-        costs = [_costs(client, job) for job in jobs]
-    differing = differences([job.spec for job in jobs])
+        found = client.jobs.compare(*job_ids, baseline=baseline)
     if json:
-        items = [{"job": job, "student": cost} for job, cost in zip(jobs, costs, strict=True)]
-        print_json({"jobs": items, "differences": differing})
+        print_json(found)
         return
-    rows = [_row(job, cost) for job, cost in zip(jobs, costs, strict=True)]
-    print_rows(("JOB", "STATE", "STUDENT", "TOP-1", "VS TEACHER", "PARAMETERS", "MACS", "LATENCY"), rows)
+    _print_groups(found)
+    if console.is_terminal:
+        _print_front(found)
+        console.print(f"\n{neutralized(found.verdict)}\n", markup=False, highlight=False)
+    names = [job.name or job.id for job in found.jobs]
     print_rows(
-        ("FIELD", *(job.name or job.id for job in jobs)), [(name, *values) for name, values in differing.items()]
+        ("FIELD", *names), [(each.field, *(value or "-" for value in each.values)) for each in found.differences]
     )
 
 
-def differences(specs: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """The fields, by dotted name, whose values differ between specs. A missing field is shown as a dash."""
-    flat = [_flat(spec) for spec in specs]
-    names = dict.fromkeys(name for spec in flat for name in spec if name != "name")
-    found = {name: [spec.get(name, "-") for spec in flat] for name in names}
-    return {name: values for name, values in found.items() if len(set(values)) > 1}
+def _members(found: Comparison, group: ComparedGroup) -> list[ComparedJob]:
+    return [job for job in found.jobs if job.id in group.jobs]
 
 
-def _flat(value: Any, at: str = "") -> dict[str, str]:
-    if isinstance(value, dict):
-        parts = (_flat(part, f"{at}.{key}".lstrip(".")) for key, part in value.items())
-        return {name: text for part in parts for name, text in part.items()}
-    return {at: value if isinstance(value, str) else dumps(value, ensure_ascii=False)}
-
-
-def _costs(client: Client, job: Job) -> dict[str, Any]:
-    """The student's part of the report and its latency; empty unless the job succeeded and has a report."""
-    if job.state != "succeeded":
-        return {}
-    try:
-        report = client.jobs.report(job.id)
-    except NotFound:
-        return {}
-    return {**report.get("student", {}), "latency_ms": _single_image_ms(report)}
-
-
-def _single_image_ms(report: dict[str, Any]) -> float | None:
-    """Median latency of the float32 file for one image with the fewest threads that the worker measured."""
-    measured = [each for each in report.get("measurements", ()) if (each["precision"], each["batch"]) == ("fp32", 1)]
-    return min(measured, key=lambda each: each["threads"])["p50_ms"] if measured else None
-
-
-def _row(job: Job, cost: dict[str, Any]) -> tuple[str, ...]:
-    accuracy = job.accuracy
-    top1 = accuracy.student if accuracy is not None else None
-    gap = accuracy.change_points if accuracy is not None else None
-    ms = cost.get("latency_ms")
-    return (
-        job.name or job.id,
-        job.state,
-        job.student,
-        "-" if top1 is None else f"{top1:.2%}",
-        "-" if gap is None else f"{gap:+.2f}",
-        count(cost.get("parameters")),
-        count(cost.get("macs")),
-        "-" if ms is None else f"{ms:.2f} ms",
+def _print_groups(found: Comparison) -> None:
+    columns = (
+        "",
+        "JOB",
+        "STATE",
+        "STUDENT",
+        "TOP-1",
+        "VS BASELINE",
+        "VS TEACHER",
+        "PARAMETERS",
+        "MACS",
+        "FILE",
+        "LATENCY",
     )
+    rows = []
+    for index, group in enumerate(found.groups):
+        jobs = _members(found, group)
+        first = jobs[0]
+        rows.append(
+            (
+                _MARKS[index],
+                group.label,
+                " ".join(dict.fromkeys(job.state for job in jobs)),
+                first.student,
+                _top1(group, first),
+                "baseline" if index == found.baseline else _difference(group),
+                "-" if first.change_points is None else f"{first.change_points:+.2f}",
+                count(first.parameters),
+                count(first.macs),
+                "-" if first.bytes is None else size(first.bytes),
+                "-" if first.latency_ms is None else f"{first.latency_ms:.2f} ms",
+            )
+        )
+    print_rows(columns, rows, ("MACS", "STATE", "PARAMETERS", "VS TEACHER", "FILE"))
+
+
+def _top1(group: ComparedGroup, job: ComparedJob) -> str:
+    """The mean with its deviation over seeds, or one job's accuracy with its interval."""
+    if group.mean is None:
+        return "-"
+    if group.deviation is not None:
+        return f"{group.mean:.2%} ± {100 * group.deviation:.2f} (n={group.count})"
+    return f"{group.mean:.2%}" + (f" [{job.interval[0]:.1%}, {job.interval[1]:.1%}]" if job.interval else "")
+
+
+def _difference(group: ComparedGroup) -> str:
+    if group.difference is None:
+        return "-"
+    return f"{100 * group.difference.mean:+.2f}" if group.difference.shown else "no difference shown"
+
+
+def _print_front(found: Comparison) -> None:
+    """Accuracy against the first cost that all groups with an accuracy have."""
+    ranked = [(_MARKS[index], group) for index, group in enumerate(found.groups) if group.mean is not None]
+    if len(ranked) < 2 or found.problem:
+        return
+    for name, label, form in (("bytes", "bytes of the ONNX file", "{:,.0f}"), ("parameters", "parameters", "{:,.0f}")):
+        costs = [getattr(_members(found, group)[0], name) for _, group in ranked]
+        if None not in costs:
+            points = _points(ranked, costs)
+            plot = scatter(
+                points,
+                x_label=f"{label}; capital letters: the Pareto front",
+                y_label="top-1",
+                x_format=form,
+                y_format="{:.1%}",
+            )
+            console.print(f"\n{plot}", markup=False, highlight=False)
+            return
+
+
+def _points(ranked: Sequence[tuple[str, ComparedGroup]], costs: Sequence[float]) -> list[Point]:
+    values = [(cost, group.mean or 0.0) for (_, group), cost in zip(ranked, costs, strict=True)]
+
+    def beaten(cost: float, accuracy: float) -> bool:
+        return any(c <= cost and a >= accuracy and (c, a) != (cost, accuracy) for c, a in values)
+
+    return [
+        Point(cost, accuracy, mark if beaten(cost, accuracy) else mark.upper())
+        for (mark, _), (cost, accuracy) in zip(ranked, values, strict=True)
+    ]

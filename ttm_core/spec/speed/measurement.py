@@ -27,10 +27,16 @@ class FileMeasurement(Measurement):
         )
 
 
-def single_image_ms(measurements: Sequence[FileMeasurement]) -> float | None:
-    """Median latency in ms of the float32 file for one image, with the fewest threads measured; None without it."""
+def single_image(measurements: Sequence[FileMeasurement]) -> FileMeasurement | None:
+    """The measurement of the float32 file for one image, with the fewest threads measured; None without it."""
     timed = [each for each in measurements if each.precision == "fp32" and each.batch == 1]
-    return min(timed, key=lambda each: each.threads).p50_ms if timed else None
+    return min(timed, key=lambda each: each.threads, default=None)
+
+
+def single_image_ms(measurements: Sequence[FileMeasurement]) -> float | None:
+    """The median of that measurement in ms; None without it."""
+    timed = single_image(measurements)
+    return timed.p50_ms if timed else None
 
 
 class _Part(BaseModel):

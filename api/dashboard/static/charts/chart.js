@@ -20,7 +20,7 @@ const AXES = {
 export class Chart {
   /**
    * `format(value, precise)` formats a value; `main` is the name of the series that is drawn first, or `order` a list of
-   * all names. Charts of one `group` share axis, zoom, smoothing and cursor.
+   * all series, `{name, color}`. Charts of one `group` share axis, zoom, smoothing and cursor.
    */
   constructor(parent, { label, format, main, order, group = new Group() }) {
     Object.assign(this, { parent, label, format, main, order, group });
@@ -97,9 +97,9 @@ export class Chart {
   /** The series with points on the axis, in the order of their colors. */
   lines() {
     const { axis, smoothing } = this.group;
-    const names = this.order ?? [...this.series.keys()].sort((a, b) => (b === this.main) - (a === this.main) || a.localeCompare(b));
-    return names
-      .map((name, index) => ({ name, color: `s${index % COLORS}`, points: this.series.get(name)?.points(axis, { smoothing, positive: this.logarithmic }) ?? [] }))
+    const names = [...this.series.keys()].sort((a, b) => (b === this.main) - (a === this.main) || a.localeCompare(b));
+    return (this.order ?? names.map((name, index) => ({ name, color: `s${index % COLORS}` })))
+      .map((line) => ({ ...line, points: this.series.get(line.name)?.points(axis, { smoothing, positive: this.logarithmic }) ?? [] }))
       .filter(({ points }) => points.length);
   }
 

@@ -1,34 +1,39 @@
-import { count, round } from "../charts/axes.js";
+import { count, round, size } from "../charts/axes.js";
 import { Chart } from "../charts/chart.js";
 import { Group } from "../charts/group.js";
 import { every, refresh } from "../live.js";
 import { scatter } from "../charts/scatter.js";
 
 const TERMINAL = ["succeeded", "failed", "cancelled"];
-const rows = () => [...document.querySelectorAll("#compared tr[data-job]")].map((row, index) => ({ ...row.dataset, color: `s${index}` }));
+/** The groups of the table, and their jobs; a job has the color of its group. */
+const groups = () => [...document.querySelectorAll("#compared tr[data-group]")].map((row, index) => ({ ...row.dataset, color: `s${index % 10}` }));
+const rows = () => [...document.querySelectorAll("#compared tr[data-group]")].flatMap((row, index) => [...row.querySelectorAll("a[data-job]")].map(({ dataset }) => ({ ...dataset, color: `s${index % 10}` })));
 let jobs = rows();
-// Jobs may have the same name, and the legend must distinguish them.
-const names = jobs.map((job, index) => (jobs.some((other, at) => at !== index && other.name === job.name) ? `${index + 1} ${job.name}` : job.name));
+// Jobs may have the same name, and the legend must distinguish them: by seed, or by number.
+const unique = (names) => new Set(names).size === names.length;
+const withSeeds = jobs.map(({ name, seed }) => (jobs.filter((other) => other.name === name).length > 1 ? `${name}, seed ${seed}` : name));
+const names = unique(withSeeds) ? withSeeds : jobs.map(({ name }, index) => `${index + 1} ${name}`);
 const percent = (share, precise) => `${(share * 100).toFixed(precise ? 2 : 0)}%`;
 const number = (value, precise) => (precise ? value.toFixed(4) : round(value));
 const costs = {
   parameters: { unit: "parameters", write: count },
   macs: { unit: "MACs for one image", write: count },
+  bytes: { unit: "size of the smallest ONNX file", write: size },
   latency: { unit: "latency, one image", write: (ms) => `${round(ms)} ms` },
 };
 const metricChoice = document.querySelector("[data-metric]"), costChoice = document.querySelector("[data-cost]"), unzoom = document.querySelector("[data-unzoom]");
 
 function drawCosts() {
   const chosen = costChoice.value;
-  const points = jobs.map((job, i) => ({ name: names[i], cost: parseFloat(job[chosen]), top1: parseFloat(job.top1), color: job.color })).filter(({ cost, top1 }) => cost > 0 && Number.isFinite(top1));
+  const points = groups().map(({ group, color, top1, ...cost }) => ({ name: group, cost: parseFloat(cost[chosen]), top1: parseFloat(top1), color })).filter(({ cost, top1 }) => cost > 0 && Number.isFinite(top1));
   // A single reference line, drawn only if the teachers' accuracies are equal.
-  const teachers = [...new Set(jobs.map(({ teacher }) => teacher).filter(Boolean))];
+  const teachers = [...new Set(groups().map(({ teacher }) => teacher).filter(Boolean))];
   scatter(document.querySelector("[data-scatter]"), points, { ...costs[chosen], teacher: teachers.length === 1 ? parseFloat(teachers[0]) : null, ranked: document.getElementById("comparability").dataset.ranked === "yes" });
 }
 
 const group = new Group({ onZoom: (zoomed) => { unzoom.hidden = !zoomed; } });
-// Lines are in table order, so that each job has the same color in the table and the chart.
-const chart = new Chart(document.querySelector('[data-chart="overlay"]'), { label: "Curves", format: percent, order: names, group });
+// Lines are in table order, and each job has the same color in the table and the chart.
+const chart = new Chart(document.querySelector('[data-chart="overlay"]'), { label: "Curves", format: percent, order: names.map((name, index) => ({ name, color: jobs[index].color })), group });
 
 // For each job, the last step in its curve.
 let lastSteps = [];

@@ -1,6 +1,6 @@
 import { every, fetchPage, request, swap } from "../live.js";
 
-const MAX_COMPARED = 10;
+const MAX_COMPARED = 20;
 const bar = document.getElementById("selection");
 const selected = new Set();
 

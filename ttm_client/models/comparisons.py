@@ -1,0 +1,98 @@
+"""Typed responses about comparisons of jobs."""
+
+from datetime import datetime
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ttm_client.models.jobs import ApiModel
+from ttm_client.models.studies import Difference
+
+if TYPE_CHECKING:
+    from pandas import DataFrame  # type: ignore[import-untyped]
+
+
+class ComparedJob(ApiModel):
+    """One job of a comparison. Accuracies and ratios are in [0, 1]; `interval` is the 95 % Wilson interval of `top1`.
+    `bytes` is the size of the smallest ONNX file; the latencies are those of one image on the worker. Unknown values
+    are None.
+
+    >>> [job.seed for job in client.jobs.compare(done.id, distilled).jobs]
+    [0, 0]
+    """
+
+    id: str
+    name: str | None
+    state: str
+    started_at: datetime | None
+    teacher: str | None
+    student: str
+    dataset: str
+    seed: int
+    top1: float | None
+    interval: tuple[float, float] | None
+    against: str
+    teacher_top1: float | None
+    change_points: float | None
+    retention: float | None
+    parameters: int | None
+    macs: int | None
+    bytes: int | None
+    latency_ms: float | None
+    latency_p90_ms: float | None
+
+
+class ComparedGroup(ApiModel):
+    """Jobs that differ only in their seed: mean and standard deviation of `top1` over `count` jobs, and the difference
+    from the baseline.
+
+    >>> len(client.jobs.compare(done.id, distilled).groups)
+    2
+    """
+
+    label: str
+    jobs: tuple[str, ...]
+    count: int
+    mean: float | None
+    deviation: float | None
+    difference: Difference | None
+
+
+class FieldDifference(ApiModel):
+    """A spec field by its dotted name, and its value in each job; None where a spec does not have it.
+
+    >>> [each.field for each in client.jobs.compare(done.id, distilled).differences if each.field == "dataset.uri"]
+    ['dataset.uri']
+    """
+
+    field: str
+    values: tuple[str | None, ...]
+
+
+class Comparison(ApiModel):
+    """Jobs side by side on one split. `baseline` is the position in `groups` of the group that the others are compared
+    with; `problem` says why the jobs cannot be ranked, if so.
+
+    >>> comparison = client.jobs.compare(done.id, distilled)
+    >>> comparison.split
+    'validation'
+    """
+
+    split: str
+    jobs: tuple[ComparedJob, ...]
+    groups: tuple[ComparedGroup, ...]
+    baseline: int | None
+    verdict: str
+    problem: str | None
+    differences: tuple[FieldDifference, ...]
+    metrics: tuple[str, ...]
+
+    def to_frame(self) -> "DataFrame":
+        """Returns a pandas DataFrame with one row per job, by id. Raises ImportError without pandas.
+
+        >>> frame = client.jobs.compare(done.id, distilled).to_frame()
+        >>> list(frame.columns)[:3]
+        ['name', 'state', 'started_at']
+        """
+        pandas: Any = import_module("pandas")
+        frame: DataFrame = pandas.DataFrame([job.model_dump() for job in self.jobs]).set_index("id")
+        return frame
