@@ -1,5 +1,6 @@
 """The template environment. Every value is escaped; nothing in a template disables escaping."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,10 @@ _environment = Environment(
     lstrip_blocks=True,
 )
 _environment.globals["navigation"] = NAVIGATION
+# The pages that the command palette finds, as JSON.
+_environment.globals["destinations"] = json.dumps(
+    [{"href": path, "text": title, "note": section} for section, pages in NAVIGATION for _, path, title in pages]
+)
 _environment.filters |= {
     "against_teacher": formats.against_teacher,
     "ago": formats.ago,
