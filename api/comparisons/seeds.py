@@ -3,15 +3,27 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from api.comparisons.schemas import FieldDifference
-from api.jobs.schemas import JobOut
 
 # Fields that do not change what is trained.
 _NAMES = ("name", "tags", "priority")
 _SEED = "training.seed"
 _MOST_FIELDS = 2
+
+
+class Described(Protocol):
+    """What identifies a job's configuration."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def student(self) -> str: ...
+    @property
+    def spec(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -22,7 +34,7 @@ class Group:
     members: list[int]
 
 
-def differences(jobs: Sequence[JobOut]) -> list[FieldDifference]:
+def differences(jobs: Sequence[Described]) -> list[FieldDifference]:
     """The fields whose values differ between the jobs' specs, in spec order."""
     flat = [_flat(job.spec) for job in jobs]
     fields = dict.fromkeys(name for spec in flat for name in spec if name != "name")
@@ -30,7 +42,7 @@ def differences(jobs: Sequence[JobOut]) -> list[FieldDifference]:
     return [each for each in found if len(set(each.values)) > 1]
 
 
-def groups(jobs: Sequence[JobOut]) -> list[Group]:
+def groups(jobs: Sequence[Described]) -> list[Group]:
     """The groups in the order of their first jobs."""
     members: dict[tuple[tuple[str, str], ...], list[int]] = {}
     for index, job in enumerate(jobs):
@@ -43,12 +55,12 @@ def groups(jobs: Sequence[JobOut]) -> list[Group]:
     return [Group(_label([jobs[index] for index in found], distinguishing), found) for found in members.values()]
 
 
-def seed_of(job: JobOut) -> int:
+def seed_of(job: Described) -> int:
     """The seed of a job."""
     return int(job.spec.get("training", {}).get("seed", 0))
 
 
-def _label(jobs: Sequence[JobOut], distinguishing: Sequence[str]) -> str:
+def _label(jobs: Sequence[Described], distinguishing: Sequence[str]) -> str:
     """The job's name; for several jobs their common name, or the student and what distinguishes it."""
     first, names = jobs[0], {job.name for job in jobs}
     if len(names) == 1 and first.name:

@@ -27,6 +27,7 @@ def urls(gallery: Gallery) -> dict[str, str]:
         "job": f"/ui/jobs/{jobs['succeeded'][0]}#metrics",
         "running": f"/ui/jobs/{jobs['running']}",
         "failed": f"/ui/jobs/{jobs['failed']}",
+        "grouped jobs": "/ui/jobs?group=student",
         "compare": "/ui/compare?" + "&".join(f"job={job}" for job in jobs["succeeded"]),
         "new": "/ui/new?student=resnet18",
         "architectures": "/ui/architectures?q=mobilenet",
@@ -141,10 +142,48 @@ def test_sorting_and_hidden_columns_persist(page: Page, gallery: Gallery) -> Non
     shares = page.locator('td[data-column="top1"]').all_inner_texts()
     assert shares == sorted(shares, reverse=True)
     page.get_by_text("Columns", exact=True).click()
-    page.locator("#columns").get_by_label("Method").uncheck()
-    expect(page.get_by_role("columnheader", name="Method")).to_be_hidden()
+    page.locator("#columns").get_by_label("Submitted").uncheck()
+    expect(page.get_by_role("columnheader", name="Submitted")).to_be_hidden()
     page.reload()
-    expect(page.get_by_role("columnheader", name="Method")).to_be_hidden()
+    expect(page.get_by_role("columnheader", name="Submitted")).to_be_hidden()
+
+
+def test_columns_that_are_equal_everywhere_are_hidden_until_asked_for(page: Page, gallery: Gallery) -> None:
+    page.goto(gallery.url + "/ui/jobs")
+    header = page.get_by_role("columnheader", name="Method")
+    expect(page.get_by_role("columnheader", name="Owner")).to_be_visible()
+    expect(header).to_be_hidden()
+    # All jobs have the same teacher.
+    expect(page.get_by_role("columnheader", name="Student", exact=True)).to_be_visible()
+    page.get_by_text("Columns", exact=True).click()
+    page.locator("#columns").get_by_label("Method").check()
+    expect(header).to_be_visible()
+    page.reload()
+    expect(header).to_be_visible()
+
+
+@pytest.mark.parametrize(("width", "lines"), [(1280, 1), (390, 2)])
+def test_job_rows_are_one_line_high_and_cards_two(page: Page, gallery: Gallery, width: int, lines: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(gallery.url + "/ui/jobs")
+    heights = page.locator("#jobs tbody tr").evaluate_all(
+        "rows => rows.map((row) => row.getBoundingClientRect().height)"
+    )
+    assert len(heights) >= 8
+    assert max(heights) < lines * 34 + 14
+
+
+def test_jobs_are_grouped_with_their_mean_over_seeds(page: Page, gallery: Gallery) -> None:
+    page.goto(gallery.url + "/ui/jobs?state=succeeded")
+    page.locator("summary", has_text="Group").click()
+    page.get_by_role("link", name="by student").click()
+    assert "group=student" in page.url
+    assert "state=succeeded" in page.url
+    card = page.get_by_role("region", name="Student cifar/resnet20", exact=True)
+    expect(card).to_contain_text("71.40%")
+    page.get_by_text("Group", exact=False).first.click()
+    page.get_by_role("link", name="no groups").click()
+    expect(page.locator("#jobs tbody tr")).to_have_count(5)
 
 
 def test_failure_links_to_the_error_in_the_log(page: Page, gallery: Gallery) -> None:

@@ -12,7 +12,8 @@ from api.dashboard.formats import compression
 from api.dashboard.jobs import damage, form
 from api.dashboard.jobs.comparison import GroupRow, columns
 from api.dashboard.jobs.detail import KEY_HEADER, commands, onnx_files, spans, speed
-from api.dashboard.jobs.table import COLUMNS, ran_seconds, waited_seconds
+from api.dashboard.jobs.groups import GROUPINGS, MOST_JOBS, Grouping, grouped
+from api.dashboard.jobs.table import COLUMNS, common_teacher, equal_columns, ran_seconds, waited_seconds
 from api.dashboard.jobs.table import Query as Address
 from api.dashboard.pages import page
 from api.dependencies import CallerDep, EngineDep, SettingsDep, StorageDep
@@ -49,8 +50,9 @@ def jobs_page(
     teacher: Filter = "",
     dataset: Filter = "",
     owner: Filter = "",
+    group: Annotated[Grouping | None, Query()] = None,
 ) -> HTMLResponse:
-    """The jobs table, newest first or sorted by `sort`."""
+    """The jobs table, newest first or sorted by `sort`, or groups of jobs."""
     fields = {"name": name, "tag": tag, "teacher": teacher, "dataset": dataset, "owner": owner}
     filters = JobFilters(
         states=state,
@@ -73,8 +75,13 @@ def jobs_page(
             jobs = page_of.items
             older = address.having("cursor", page_of.next_cursor) if page_of.next_cursor else None
         counts = service_stats.state_counts(session)
+        groups = grouped(session, group, filters) if group else None
     return page(
         "jobs.html",
+        group=group,
+        groupings=GROUPINGS,
+        grouped=groups,
+        most=MOST_JOBS,
         jobs=jobs,
         older=older,
         counts=counts,
@@ -84,6 +91,8 @@ def jobs_page(
         filtered=bool(state or any(fields.values())),
         first=cursor is None and not number,
         columns=COLUMNS,
+        equal=equal_columns(jobs),
+        teacher=common_teacher(jobs),
         orders=ordering.ORDERS,
         query=address,
         unfiltered=address.without("state", *fields),

@@ -1,6 +1,6 @@
 """The columns of the jobs table and links to other pages of a list."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
@@ -10,16 +10,20 @@ from starlette.datastructures import URL
 from starlette.requests import Request
 
 from api.jobs.schemas import JobSummary
+from ttm_jobs.states import JobState
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column. Sorting by it uses the same `name`."""
+    """A column. Sorting by it uses the same `name`. A column with a `value` is hidden at first where all rows have the
+    same one.
+    """
 
     name: str
     title: str
     number: bool = False
     optional: bool = True
+    value: Callable[[JobSummary], object] | None = None
 
 
 def waited_seconds(job: JobSummary) -> float:
@@ -32,22 +36,39 @@ def ran_seconds(job: JobSummary) -> float | None:
     return None if job.started_at is None else ((job.finished_at or datetime.now(UTC)) - job.started_at).total_seconds()
 
 
+def _accuracy(name: str) -> Callable[[JobSummary], object]:
+    return lambda job: getattr(job.accuracy, name, None)
+
+
 COLUMNS = (
     Column("name", "Job", optional=False),
     Column("state", "State", optional=False),
-    Column("owner", "Owner"),
+    Column("owner", "Owner", value=lambda job: job.owner),
     Column("models", "Teacher → student"),
-    Column("dataset", "Dataset"),
-    Column("method", "Method"),
-    Column("progress", "Progress"),
-    Column("top1", "Top-1", number=True),
-    Column("change", "vs. teacher", number=True),
-    Column("compression", "Model size", number=True),
-    Column("attempt", "Attempt", number=True),
-    Column("waited", "Queued for", number=True),
-    Column("ran", "Run time", number=True),
+    Column("dataset", "Dataset", value=lambda job: job.dataset),
+    Column("method", "Method", value=lambda job: job.method),
+    Column("progress", "Progress", value=lambda job: job.state is JobState.RUNNING),
+    Column("top1", "Top-1", number=True, value=_accuracy("student")),
+    Column("change", "vs. teacher", number=True, value=_accuracy("change_points")),
+    Column("compression", "Model size", number=True, value=lambda job: (job.teacher, job.student)),
+    Column("attempt", "Attempt", number=True, value=lambda job: max(job.attempt, 1)),
+    Column("waited", "Queued for", number=True, value=lambda _: None),
+    Column("ran", "Run time", number=True, value=lambda job: job.started_at),
     Column("submitted", "Submitted"),
 )
+
+
+def equal_columns(jobs: Sequence[JobSummary]) -> list[str]:
+    """The names of the columns that are empty or equal in all rows. `Queued for` is always among them."""
+    if len(jobs) < 2:
+        return ["waited"]
+    return [column.name for column in COLUMNS if column.value and len({column.value(job) for job in jobs}) == 1]
+
+
+def common_teacher(jobs: Sequence[JobSummary]) -> str | None:
+    """The teacher of all jobs, if there are several and it is the same."""
+    teachers = {job.teacher for job in jobs}
+    return teachers.pop() if len(jobs) > 1 and len(teachers) == 1 else None
 
 
 # The parameters that select a page of a list.

@@ -26,6 +26,8 @@ async function update() {
     if (place !== kept) body.insertBefore(kept, place);
     at = kept;
   }
+  shown.dataset.equal = next.dataset.equal;
+  showColumns();
   // Rows that moved to another page are removed, which also deselects them.
   for (const row of old.values()) row.remove();
   select();
@@ -58,18 +60,18 @@ bar.querySelector("[data-cancel]").addEventListener("click", async () => {
   await update();
 });
 
-// The choice of columns is stored in the browser.
+// Columns that are empty or equal in all rows are hidden, unless the user's choice, which the browser stores, says otherwise.
 const columns = document.getElementById("columns");
-const hidden = new Set((localStorage.getItem("hidden-columns") ?? "dataset waited").split(" "));
+const chosen = new Map(Object.entries(JSON.parse(localStorage.getItem("columns") ?? "{}")));
 function showColumns() {
-  const table = document.getElementById("jobs");
-  table.dataset.hide = [...hidden].join(" ");
-  localStorage.setItem("hidden-columns", table.dataset.hide);
+  const table = document.getElementById("jobs"), equal = new Set((table.dataset.equal ?? "").split(" "));
+  const boxes = [...columns.querySelectorAll("input")];
+  for (const box of boxes) box.checked = chosen.get(box.value) ?? !equal.has(box.value);
+  table.dataset.hide = boxes.filter((box) => !box.checked).map(({ value }) => value).join(" ");
 }
-for (const box of columns.querySelectorAll("input")) box.checked = !hidden.has(box.value);
 columns.addEventListener("change", ({ target }) => {
-  if (target.checked) hidden.delete(target.value);
-  else hidden.add(target.value);
+  chosen.set(target.value, target.checked);
+  localStorage.setItem("columns", JSON.stringify(Object.fromEntries(chosen)));
   showColumns();
 });
 showColumns();

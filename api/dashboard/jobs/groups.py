@@ -1,0 +1,100 @@
+"""Jobs grouped by tag, dataset, study or student, with mean and deviation over seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Literal, get_args
+from urllib.parse import urlencode
+
+from sqlalchemy.orm import Session
+
+from api.comparisons.seeds import groups
+from api.comparisons.service import MAX_JOBS
+from api.dashboard.formats import basename
+from api.jobs.schemas import JobSummary
+from api.jobs.views import summary
+from api.registry.resolution import resolve_filters
+from ttm_jobs.models import Job
+from ttm_jobs.repositories.jobs import listing
+from ttm_jobs.repositories.jobs.listing import JobFilters
+
+Grouping = Literal["tag", "dataset", "study", "student"]
+GROUPINGS: tuple[Grouping, ...] = get_args(Grouping)
+MOST_JOBS = 200
+_NONE = "none"
+
+
+@dataclass(frozen=True)
+class ConfigurationRow:
+    """Jobs that differ only in their seed. `mean` and `deviation` are of top-1 in [0, 1], `change` is the mean accuracy
+    change in points; None where no job has them.
+    """
+
+    label: str
+    jobs: list[JobSummary]
+    count: int
+    mean: float | None
+    deviation: float | None
+    change: float | None
+
+    @property
+    def teacher(self) -> str | None:
+        return self.jobs[0].teacher
+
+    @property
+    def student(self) -> str:
+        return self.jobs[0].student
+
+
+@dataclass(frozen=True)
+class JobGroup:
+    """The jobs with one tag, dataset, study or student. `compared` is the address of their comparison if few."""
+
+    title: str
+    jobs: int
+    rows: list[ConfigurationRow]
+    compared: str | None
+
+
+def grouped(session: Session, by: Grouping, filters: JobFilters) -> list[JobGroup]:
+    """The newest matching jobs in groups; the group with the newest job comes first. A job with several tags is in the
+    group of each.
+    """
+    jobs = listing.page(session, limit=MOST_JOBS, filters=resolve_filters(session, filters)).jobs
+    members: dict[str, list[Job]] = {}
+    for job in jobs:
+        for title in _titles(job, by):
+            members.setdefault(title, []).append(job)
+    return [_group(title, found) for title, found in members.items()]
+
+
+def _titles(job: Job, by: Grouping) -> Sequence[str]:
+    match by:
+        case "tag":
+            return job.tags or [_NONE]
+        case "dataset":
+            return [basename(job.dataset)]
+        case "study":
+            return [job.study_id or _NONE]
+        case "student":
+            return [job.student]
+
+
+def _group(title: str, jobs: Sequence[Job]) -> JobGroup:
+    rows = [_row(group.label, [summary(jobs[index]) for index in group.members]) for group in groups(jobs)]
+    address = f"/ui/compare?{urlencode([('job', job.id) for job in jobs])}" if 2 <= len(jobs) <= MAX_JOBS else None
+    return JobGroup(title, len(jobs), sorted(rows, key=lambda row: -(row.mean or -1.0)), address)
+
+
+def _row(label: str, jobs: list[JobSummary]) -> ConfigurationRow:
+    scores = [job.accuracy for job in jobs if job.accuracy is not None]
+    values = [score.student for score in scores if score.student is not None]
+    changes = [score.change_points for score in scores if score.change_points is not None]
+    return ConfigurationRow(
+        label,
+        jobs,
+        len(values),
+        fmean(values) if values else None,
+        stdev(values) if len(values) > 1 else None,
+        fmean(changes) if changes else None,
+    )
