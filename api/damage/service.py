@@ -166,7 +166,7 @@ def _artifact(session: Session, job_id: str, name: str) -> Download:
 def _stored(session: Session, storage: Storage, job_id: str) -> Damage:
     artifact = _artifact(session, job_id, DAMAGE_FILE)
     try:
-        return _parsed(b"".join(storage.open(artifact.key)))
+        return _parsed(storage, artifact.key, artifact.sha256)
     except ValueError:
         raise NoDamageReport("The damage report has another version than this service.") from None
 
@@ -187,7 +187,8 @@ def predictions(session: Session, storage: Storage, job_id: str) -> Predictions:
         raise NoDamageReport("The file of predictions has another version than this service.") from None
 
 
-# A page of the gallery requests up to 200 thumbnails, and each request needs the index.
+# A page of the gallery requests up to 200 thumbnails, and each request needs the index. A file with another hash is another
+# entry.
 @lru_cache(maxsize=_CACHED)
-def _parsed(content: bytes) -> Damage:
-    return Damage.model_validate_json(content)
+def _parsed(storage: Storage, key: str, sha256: str) -> Damage:  # noqa: ARG001
+    return Damage.model_validate_json(b"".join(storage.open(key)))

@@ -1,13 +1,17 @@
 """The template environment. Every value is escaped; nothing in a template disables escaping."""
 
 import json
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader
-from starlette.responses import HTMLResponse
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
 
 from api.dashboard import formats
+from ttm_jobs.errors import NotFound
 
 # The entries of the navigation, and under each the pages that belong to it: name, path and title.
 NAVIGATION = (
@@ -78,3 +82,18 @@ def page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
     """A rendered page. Pages show the current state, so they must not be cached."""
     html = _environment.get_template(template).render(values)
     return HTMLResponse(html, status, headers={"Cache-Control": "no-store"})
+
+
+class PageRoute(APIRoute):
+    """The route of a page. What does not exist is answered with a page instead of a problem document."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_page(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except NotFound as error:
+                return page("not_found.html", 404, message=error.message, path=request.url.path)
+
+        return handle_page

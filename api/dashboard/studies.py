@@ -10,17 +10,16 @@ from starlette.responses import HTMLResponse
 from api.comparisons.verdict import difference_text
 from api.dashboard.formats import count, percent, size
 from api.dashboard.jobs.table import Query as Address
-from api.dashboard.pages import page
+from api.dashboard.pages import PageRoute, page
 from api.dependencies import EngineDep
 from api.http.pagination import CursorParameter
-from api.http.types import is_id
+from api.http.types import StudyId
 from api.studies import service
 from api.studies.schemas import CandidateOut, StudyOut
 from ttm_jobs.database.engine import read_scope
-from ttm_jobs.errors import StudyNotFound
 from ttm_jobs.studies.states import ENDED, StudyState
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 
 _ROWS = 30
 Filter = Annotated[str, Query(max_length=2048)]
@@ -41,16 +40,11 @@ def studies_page(
 
 
 @router.get("/ui/studies/{study_id}")
-def study_page(study_id: str, engine: EngineDep) -> HTMLResponse:
+def study_page(study_id: StudyId, engine: EngineDep) -> HTMLResponse:
     """One study, updated live: the recommended student, the front, and all candidates."""
-    try:
-        if not is_id(study_id):
-            raise StudyNotFound
-        with read_scope(engine) as session:
-            study = service.get(session, study_id)
-            found, teacher = service.with_teacher(session, study_id)
-    except StudyNotFound:
-        return page("not_found.html", 404, what="study", name=study_id)
+    with read_scope(engine) as session:
+        study = service.get(session, study_id)
+        found, teacher = service.with_teacher(session, study_id)
     candidates, epochs = found.items, study.spec["training"]["epochs"]
     return page(
         "study.html",

@@ -11,10 +11,10 @@ from api.damage import service as damage_service
 from api.damage.schemas import ImageSort
 from api.damage.service import DifferentData, NoDamageReport
 from api.dashboard.jobs.table import Query as Address
-from api.dashboard.pages import page
+from api.dashboard.pages import PageRoute, page
 from api.dependencies import EngineDep, SettingsDep, StorageDep
 from api.http.pagination import CursorParameter
-from api.http.types import is_id
+from api.http.types import JobId, is_id
 from api.jobs import service
 from api.jobs.schemas import JobOut
 from ttm_core.spec.damage.schema import Calibration, ClassDamage, Outcome
@@ -22,7 +22,7 @@ from ttm_core.spec.damage.single_prediction import FILES
 from ttm_jobs.database.engine import read_scope
 from ttm_jobs.errors import JobNotFinished, JobNotFound
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 
 _IMAGES = 24
 _ROWS = 30
@@ -49,7 +49,7 @@ class Bar:
 
 @router.get("/ui/jobs/{job_id}/damage")
 def damage_page(
-    job_id: str,
+    job_id: JobId,
     request: Request,
     engine: EngineDep,
     storage: StorageDep,
@@ -63,21 +63,16 @@ def damage_page(
 ) -> HTMLResponse:
     """Retention per class, grown confusions, calibration, and images that the models get wrong."""
     other = against.strip() or None
-    try:
-        if not is_id(job_id):
-            raise JobNotFound
-        with read_scope(engine) as session:
-            job = service.get(session, settings, job_id)
-            try:
-                if other is not None and not is_id(other):
-                    raise JobNotFound(f"No job has the id {other}.")
-                compared = damage_service.read(session, storage, job_id, other)
-            except (NoDamageReport, DifferentData, JobNotFinished) as error:
-                return _problem(job, against, error.message, 404 if isinstance(error, NoDamageReport) else 409)
-            except JobNotFound as error:
-                return _problem(job, against, error.message, 404)
-    except JobNotFound:
-        return page("not_found.html", 404, what="job", name=job_id)
+    with read_scope(engine) as session:
+        job = service.get(session, settings, job_id)
+        try:
+            if other is not None and not is_id(other):
+                raise JobNotFound(f"No job has the id {other}.")
+            compared = damage_service.read(session, storage, job_id, other)
+        except (NoDamageReport, DifferentData, JobNotFinished) as error:
+            return _problem(job, against, error.message, 404 if isinstance(error, NoDamageReport) else 409)
+        except JobNotFound as error:
+            return _problem(job, against, error.message, 404)
     images = damage_service.image_page(
         compared,
         outcome=outcome or None,

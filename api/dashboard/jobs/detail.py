@@ -79,16 +79,16 @@ _LABELS = {"student.onnx": "ONNX, float32", "student-int8.onnx": "ONNX, int8"}
 
 
 def onnx_files(job: JobOut, known: Speed) -> list[OnnxFile]:
-    """The ONNX files of a job, each with its best latency for one image."""
+    """The ONNX files of a job's student, each with its best latency for one image."""
     found = []
     for artifact in job.artifacts:
-        if not artifact.name.endswith(".onnx"):
+        if artifact.name not in _LABELS:
             continue
         of_file = [each for each in known.measured.items if each.artifact == artifact.name and each.batch == 1]
         best = min(of_file, key=lambda each: each.p50_ms, default=None)
         found.append(
             OnnxFile(
-                _LABELS.get(artifact.name, artifact.name),
+                _LABELS[artifact.name],
                 artifact.href,
                 artifact.size,
                 best.p50_ms if best else None,

@@ -15,10 +15,10 @@ from api.dashboard.jobs.detail import KEY_HEADER, commands, onnx_files, spans, s
 from api.dashboard.jobs.groups import GROUPINGS, MOST_JOBS, Grouping, grouped
 from api.dashboard.jobs.table import COLUMNS, common_teacher, equal_columns, ran_seconds, waited_seconds
 from api.dashboard.jobs.table import Query as Address
-from api.dashboard.pages import page
+from api.dashboard.pages import PageRoute, page
 from api.dependencies import CallerDep, EngineDep, SettingsDep, StorageDep
 from api.http.pagination import CursorParameter
-from api.http.types import is_id
+from api.http.types import JobId, is_id
 from api.jobs import service
 from api.jobs.schemas import JobOut
 from ttm_core.spec import recipes
@@ -30,7 +30,7 @@ from ttm_jobs.repositories.jobs import crud, ordering
 from ttm_jobs.repositories.jobs.listing import JobFilters
 from ttm_jobs.states import TERMINAL, JobState
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 
 # About three screens. With more rows the first paint takes longer than the response.
 _PAGE_SIZE = 30
@@ -104,19 +104,14 @@ def jobs_page(
 
 @router.get("/ui/jobs/{job_id}")
 def job_page(
-    job_id: str, request: Request, engine: EngineDep, storage: StorageDep, caller: CallerDep, settings: SettingsDep
+    job_id: JobId, request: Request, engine: EngineDep, storage: StorageDep, caller: CallerDep, settings: SettingsDep
 ) -> HTMLResponse:
     """One job, updated live."""
-    try:
-        if not is_id(job_id):
-            raise JobNotFound
-        with read_scope(engine) as session:
-            job = service.get(session, settings, job_id)
-            attempts = service.attempt_list(session, job_id).items
-            last_event = crud.get(session, job_id).last_event_number
-            measured = speed(session, storage, job_id)
-    except JobNotFound:
-        return page("not_found.html", 404, what="job", name=job_id)
+    with read_scope(engine) as session:
+        job = service.get(session, settings, job_id)
+        attempts = service.attempt_list(session, job_id).items
+        last_event = crud.get(session, job_id).last_event_number
+        measured = speed(session, storage, job_id)
     base_url = str(request.base_url).rstrip("/")
     return page(
         "job.html",
@@ -152,14 +147,11 @@ def compare_page(
     """Two or more jobs side by side. Jobs that differ only in their seed share a row."""
     job_ids = list(dict.fromkeys(job))
     if len(job_ids) < 2:
-        return page("not_found.html", 404, what="comparison of fewer than two jobs", name="")
-    try:
-        if not all(is_id(job_id) for job_id in job_ids):
-            raise JobNotFound
-        with read_scope(engine) as session:
-            found = comparisons.compare(session, storage, settings, job_ids, baseline or None)
-    except JobNotFound:
-        return page("not_found.html", 404, what="job", name=", ".join(job_ids))
+        raise JobNotFound("A comparison needs at least two jobs.")
+    if not all(is_id(job_id) for job_id in job_ids):
+        raise JobNotFound
+    with read_scope(engine) as session:
+        found = comparisons.compare(session, storage, settings, job_ids, baseline or None)
     return page(
         "compare.html",
         compared=found,
@@ -183,13 +175,10 @@ def new_page(
     """The form that submits a job: empty, with some fields, or with all fields of an earlier job."""
     start = form.Start()
     if origin:
-        try:
-            if not is_id(origin):
-                raise JobNotFound
-            with read_scope(engine) as session:
-                start = form.start_from(service.get(session, settings, origin))
-        except JobNotFound:
-            return page("not_found.html", 404, what="job", name=origin)
+        if not is_id(origin):
+            raise JobNotFound
+        with read_scope(engine) as session:
+            start = form.start_from(service.get(session, settings, origin))
     given = {
         "/recipe": recipe,
         "/teacher/checkpoint": teacher,

@@ -21,7 +21,7 @@ from ttm_jobs.repositories.jobs.listing import JobFilters
 Grouping = Literal["tag", "dataset", "study", "student"]
 GROUPINGS: tuple[Grouping, ...] = get_args(Grouping)
 MOST_JOBS = 200
-_NONE = "none"
+_NONE = "(none)"
 
 
 @dataclass(frozen=True)
