@@ -166,7 +166,7 @@ def _artifact(session: Session, job_id: str, name: str) -> Download:
 def _stored(session: Session, storage: Storage, job_id: str) -> Damage:
     artifact = _artifact(session, job_id, DAMAGE_FILE)
     try:
-        return _parsed(storage, artifact.key, artifact.sha256)
+        return _parsed(storage, artifact.key, artifact.sha256)  # type: ignore[arg-type]  # every storage is hashable
     except ValueError:
         raise NoDamageReport("The damage report has another version than this service.") from None
 
@@ -187,8 +187,8 @@ def predictions(session: Session, storage: Storage, job_id: str) -> Predictions:
         raise NoDamageReport("The file of predictions has another version than this service.") from None
 
 
-# A page of the gallery requests up to 200 thumbnails, and each request needs the index. A file with another hash is another
-# entry.
+# A page of the gallery requests up to 200 thumbnails, and each request needs the index. `sha256` tells apart the files of
+# one key.
 @lru_cache(maxsize=_CACHED)
-def _parsed(storage: Storage, key: str, sha256: str) -> Damage:  # noqa: ARG001
+def _parsed(storage: Storage, key: str, sha256: str) -> Damage:
     return Damage.model_validate_json(b"".join(storage.open(key)))
