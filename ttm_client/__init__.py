@@ -51,6 +51,7 @@ from ttm_client.models.metrics import Metrics
 from ttm_client.models.resources import (
     AuditEntry,
     Delivery,
+    InstalledArchitecture,
     Key,
     Limits,
     NewKey,
@@ -113,6 +114,7 @@ __all__ = [
     "Guess",
     "HistoryEntry",
     "Inspection",
+    "InstalledArchitecture",
     "InvalidRequest",
     "Job",
     "JobChanges",

@@ -3,7 +3,7 @@
 import logging
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -29,6 +29,7 @@ class Presence(BackgroundThread):
         interval: float,
         devices: Sequence[Any] = (),
         queues: Sequence[str] = (),
+        architectures: Mapping[str, Any] | None = None,
         also: Callable[[], None] = lambda: None,
     ) -> None:
         """`also` is called after every renewal."""
@@ -40,6 +41,7 @@ class Presence(BackgroundThread):
         self._devices = devices
         self._also = also
         self._queues = queues
+        self._architectures = architectures
         self._job_id: str | None = None
 
     def set_job(self, job_id: str | None) -> None:
@@ -74,6 +76,7 @@ class Presence(BackgroundThread):
                     devices=self._devices,
                     job_id=self._job_id,
                     queues=self._queues,
+                    architectures=self._architectures,
                 )
         except DATABASE_UNAVAILABLE as error:
             logger.warning("could not register with the database: %s", type(error).__name__)

@@ -19,7 +19,7 @@ from worker.app import app, settings
 from worker.presence import Presence
 from worker.run.runner import Runner
 from worker.teacher_stores.report import StoreReport
-from worker.trainer import devices, stale
+from worker.trainer import devices, installed, stale
 from worker.trainer.stale import remove_stale_directories
 from worker.trainer.standby import Starter
 
@@ -51,6 +51,7 @@ class WorkerProcess:
             # An unavailable database must not prevent the start; the next worker cleans up.
             remove_stale_directories(engine, settings.work_dir)
         device = devices.find()
+        architectures = installed.find(settings)
         report = StoreReport(engine, settings.work_dir)
         presence = Presence(
             engine,
@@ -58,6 +59,7 @@ class WorkerProcess:
             interval=settings.heartbeat_seconds,
             devices=[asdict(device)],
             queues=settings.queues,
+            architectures=architectures,
             also=report.send,
         )
         self._exit.enter_context(presence)
@@ -73,6 +75,7 @@ class WorkerProcess:
             draining=self.draining,
             on_job=presence.set_job,
             device=device,
+            architectures=architectures,
         )
 
     def run(self) -> None:

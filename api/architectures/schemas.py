@@ -20,6 +20,10 @@ class ArchitectureOut(BaseModel):
         description="Whether a teacher of this architecture can be pruned (`student.prune`); null if this was not "
         "measured."
     )
+    origin: str = Field(
+        description="Where the model comes from: `timm`, `torchvision`, `cifar` or `mini` (CIFAR models with fewer "
+        "channels), or the name and version of the package that workers have installed."
+    )
 
 
 class ArchitecturePage(Page[ArchitectureOut]):

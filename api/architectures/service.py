@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 
+from sqlalchemy.orm import Session
+
+from api.architectures import installed
 from api.architectures.schemas import ArchitectureOut, ArchitecturePage
 from api.http.pagination import decode_cursor, encode_cursor
 from ttm_core.spec import catalogue
 from ttm_core.spec.catalogue import Architecture
 from ttm_core.spec.student import prunable
 from ttm_jobs.errors import NotFound
+from ttm_jobs.settings import Settings
 
 _CURSOR = "architectures"
 
@@ -18,9 +22,12 @@ class ArchitectureNotFound(NotFound):
     code = "architecture_not_found"
 
 
-def page(*, query: str, family: str | None, limit: int, cursor: str | None) -> ArchitecturePage:
-    """A page of the matching architectures."""
-    found: Sequence[Architecture] = catalogue.search(query, family=family)
+def page(
+    session: Session, settings: Settings, *, query: str, family: str | None, limit: int, cursor: str | None
+) -> ArchitecturePage:
+    """A page of the matching architectures: those of the service, then those that running workers have installed."""
+    packaged = tuple(installed.by_name(session, settings).values())
+    found: Sequence[Architecture] = catalogue.search(query, family=family, also=packaged)
     if cursor is not None:
         names = [architecture.name for architecture in found]
         last = decode_cursor(_CURSOR, cursor, lambda position: names.index(position[0]))
@@ -31,10 +38,10 @@ def page(*, query: str, family: str | None, limit: int, cursor: str | None) -> A
     return ArchitecturePage(items=items, next_cursor=following, has_more=has_more)
 
 
-def get(name: str) -> ArchitectureOut:
+def get(session: Session, settings: Settings, name: str) -> ArchitectureOut:
     """An architecture by its exact name. Raises ArchitectureNotFound with similar names."""
     try:
-        return _view(catalogue.find(name))
+        return _view(catalogue.find(name, installed.for_names(session, settings, [name])))
     except catalogue.UnknownArchitecture as error:
         near = " or ".join(repr(other) for other in error.nearest)
         raise ArchitectureNotFound(
@@ -50,5 +57,6 @@ def _view(architecture: Architecture) -> ArchitectureOut:
         macs=architecture.macs,
         input_size=list(architecture.input_size),
         pretrained=architecture.pretrained,
-        prunable=prunable.is_prunable(architecture.name),
+        prunable=None if architecture.origin else prunable.is_prunable(architecture.name),
+        origin=architecture.source,
     )

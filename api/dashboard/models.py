@@ -8,7 +8,7 @@ from starlette.responses import HTMLResponse
 from api.architectures import service as architectures
 from api.dashboard.jobs.table import Query as Address
 from api.dashboard.pages import page
-from api.dependencies import EngineDep
+from api.dependencies import EngineDep, SettingsDep
 from api.http.pagination import CursorParameter
 from api.recipes import service as recipes
 from api.registry import service as registry
@@ -43,12 +43,19 @@ def uploads_page(request: Request, engine: EngineDep, cursor: CursorParameter = 
 
 @router.get("/ui/architectures")
 def architectures_page(
-    request: Request, q: Search = "", family: Search = "", cursor: CursorParameter = None
+    request: Request,
+    engine: EngineDep,
+    settings: SettingsDep,
+    q: Search = "",
+    family: Search = "",
+    cursor: CursorParameter = None,
 ) -> HTMLResponse:
     """The catalogue of architectures, with parameters and MACs."""
+    with read_scope(engine) as session:
+        found = architectures.page(session, settings, query=q, family=family or None, limit=_ROWS, cursor=cursor)
     return page(
         "architectures.html",
-        page=architectures.page(query=q, family=family or None, limit=_ROWS, cursor=cursor),
+        page=found,
         q=q,
         family=family,
         query=Address.of(request),

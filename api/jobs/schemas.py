@@ -233,7 +233,8 @@ class JobOut(JobSummary):
     blocked_on: BlockedOn | None = Field(
         None,
         description="`worker`: no active worker serves the queue; `device`: no worker has the devices that the job "
-        "needs; `memory`: no worker has enough device memory; "
+        "needs; `memory`: no worker has enough device memory; `architecture`: no worker has installed the package of "
+        "the student's or a teacher's architecture; "
         "`limit`: the project has reached its limit of running jobs; `time`: waiting for a retry; `queue`: waiting for "
         "earlier jobs or a free worker. Null unless queued. The ETag does not change with it.",
     )

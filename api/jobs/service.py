@@ -7,6 +7,7 @@ from hashlib import sha256
 import structlog
 from sqlalchemy.orm import Session
 
+from api.architectures import installed
 from api.http import conditional_requests
 from api.http.pagination import decode_cursor, decode_time_cursor, encode_cursor, encode_time_cursor
 from api.jobs.parameters import etag
@@ -61,6 +62,7 @@ def create(session: Session, settings: Settings, request: JobRequest, *, owner: 
         device_kind=_device_kind(request),
         gpus=request.training.devices,
         device_memory_bytes=request.device_memory_bytes,
+        architectures=installed.needed(session, settings, [request.student, *request.all_teachers]),
         tags=request.tags,
         resolved_references=resolved.resolved_references,
         traceparent=traces.traceparent(),

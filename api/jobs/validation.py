@@ -1,11 +1,12 @@
 """Validation of job requests and their uploaded checkpoints without a worker, and dry runs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from api.architectures import installed
 from api.http.errors import InvalidRequest
 from api.http.field_errors import pointer
 from api.http.problems import FieldError, FieldErrors
@@ -16,6 +17,7 @@ from api.registry.addresses import MODEL_URIS, Fault, check_uri, dataset_faults
 from api.registry.resolution import Resolved
 from ttm_core.checkpoints.schema import NORMALIZATION_HINT, Inspection, InspectionRequest, OnnxClassifier
 from ttm_core.spec import catalogue
+from ttm_core.spec.catalogue import Architecture
 from ttm_core.spec.job import DistillSpec, TeacherSpec
 from ttm_core.spec.student import prunable
 from ttm_jobs.database.clock import now
@@ -77,14 +79,15 @@ def dry_run(session: Session, settings: Settings, resolved: Resolved[JobRequest]
     request = resolved.request
     check_request(session, settings, request)
     teachers = [teacher.architecture for teacher in request.all_teachers]
+    packaged = installed.for_names(session, settings, [request.student.architecture, *teachers])
     classes = next((teacher.num_classes for teacher in request.all_teachers if teacher.num_classes), None)
     logits = None if classes is None else classes * len(request.all_teachers)
     similar = estimate(session, request)
     return Dryrun(
         spec=request.model_dump(mode="json", include=set(DistillSpec.model_fields)),
         resolved_references=resolved.resolved_references,
-        student=_student_size(request),
-        teachers=[_size(name) for name in teachers if name is not None],
+        student=_student_size(request, packaged),
+        teachers=[_size(name, packaged) for name in teachers if name is not None],
         teacher_store_bytes_per_image=logits and logits * _LOGIT_BYTES[request.training.stored_as],
         similar_job=similar and similar.job_id,
         seconds=similar and similar.seconds,
@@ -96,22 +99,22 @@ def dry_run(session: Session, settings: Settings, resolved: Resolved[JobRequest]
 _LOGIT_BYTES = {"float16": 2, "int8": 1}
 
 
-def _size(name: str) -> ModelSize:
-    model = catalogue.find(name)
+def _size(name: str, packaged: Mapping[str, Architecture]) -> ModelSize:
+    model = catalogue.find(name, packaged)
     return ModelSize(architecture=name, parameters=model.parameters, macs=model.macs, input_size=list(model.input_size))
 
 
-def _student_size(request: JobRequest) -> ModelSize | None:
+def _student_size(request: JobRequest, packaged: Mapping[str, Architecture]) -> ModelSize | None:
     """The student's size. That of a pruned student is the target, computed from its teacher's."""
     student = request.student
     if student.named_architecture is not None:
-        return _size(student.named_architecture)
+        return _size(student.named_architecture, packaged)
     if request.teacher is None or student.prune is None:
         return None
     teacher = request.teacher.named_architecture
     if teacher is None:
         return None
-    whole = _size(teacher)
+    whole = _size(teacher, packaged)
     return ModelSize(
         architecture=teacher,
         parameters=_share(whole.parameters, student.prune.parameters),
@@ -126,20 +129,22 @@ def _share(number: int | None, share: float | None) -> int | None:
 
 def _faults(session: Session, settings: Settings, spec: DistillSpec) -> Iterator[Fault]:
     yield from text_faults(spec.model_dump(mode="json"), ())
+    named = [spec.student.architecture, *(teacher.architecture for teacher in spec.all_teachers)]
+    packaged = installed.for_names(session, settings, named)
     if spec.student.architecture is not None:
-        yield from architecture_fault(spec.student.architecture, "/student/architecture")
+        yield from architecture_fault(spec.student.architecture, "/student/architecture", packaged)
     yield from dataset_faults(session, settings, spec.dataset)
     for index, teacher in enumerate(spec.all_teachers):
         at = "/teacher" if spec.teacher is not None else f"/teachers/{index}"
         if teacher.architecture is not None:
-            yield from architecture_fault(teacher.architecture, f"{at}/architecture")
+            yield from architecture_fault(teacher.architecture, f"{at}/architecture", packaged)
         yield from check_uri(session, settings, teacher.checkpoint, f"{at}/checkpoint", MODEL_URIS)
-    yield from _origin_fault(spec)
+    yield from _origin_fault(spec, packaged)
     if spec.student.checkpoint is not None:
         yield from check_uri(session, settings, spec.student.checkpoint, "/student/checkpoint", MODEL_URIS)
 
 
-def _origin_fault(spec: DistillSpec) -> Iterator[Fault]:
+def _origin_fault(spec: DistillSpec, packaged: Mapping[str, Architecture]) -> Iterator[Fault]:
     """The error of a student that cannot be made of the teacher. The run checks teachers of unknown architecture."""
     field = spec.student.from_teacher
     if field is None or spec.teacher is None:
@@ -148,19 +153,20 @@ def _origin_fault(spec: DistillSpec) -> Iterator[Fault]:
     if teacher is None:
         return
     try:
-        error = _obstacle(teacher, spec.student.architecture)
+        error = _obstacle(teacher, spec.student.architecture, packaged)
     except catalogue.UnknownArchitecture:
         return  # reported for the field that names it
     if error is not None:
         yield error, FieldError(pointer=f"/student/{field}", detail=error.message)
 
 
-def _obstacle(teacher: str, student: str | None) -> ServiceError | None:
+def _obstacle(teacher: str, student: str | None, packaged: Mapping[str, Architecture]) -> ServiceError | None:
     """Why a student of this architecture, or cut out of the teacher for None, cannot be made of the teacher."""
     if student is None:
-        reason = prunable.obstacle(teacher)
+        # The run checks architectures of packages.
+        reason = None if teacher in packaged else prunable.obstacle(teacher)
         return None if reason is None else NotPrunable(reason)
-    families = [catalogue.find(name).key for name in (student, teacher)]
+    families = [catalogue.find(name, packaged).key for name in (student, teacher)]
     if families[0] == families[1]:
         return None
     return OtherFamily(
@@ -193,11 +199,12 @@ def text_faults(value: Any, path: tuple[str | int, ...]) -> Iterator[Fault]:
             yield InvalidRequest(), FieldError(pointer=pointer(path), detail="Control characters are not allowed.")
 
 
-def architecture_fault(name: str, at: str) -> Iterator[Fault]:
+def architecture_fault(name: str, at: str, packaged: Mapping[str, Architecture]) -> Iterator[Fault]:
+    """The error of a name that neither the catalogue nor `packaged`, those that workers have installed, contains."""
     try:
-        catalogue.find(name)
+        catalogue.find(name, packaged)
     except catalogue.UnknownArchitecture as error:
-        message = f"There is no architecture {name!r}."
+        message = f"There is no architecture {name!r}, and no running worker has a package with it."
         if error.nearest:
             message += f" Did you mean {' or '.join(repr(near) for near in error.nearest)}?"
         yield UnknownArchitecture(message), FieldError(pointer=at, detail=message)
@@ -237,6 +244,8 @@ def check_teachers(
             file, InspectionRequest(architecture=teacher.architecture, key_map=teacher.key_map)
         )
         found.append(inspection)
+        if teacher.architecture is not None and not catalogue.has(teacher.architecture.partition(".")[0]):
+            continue  # the architecture of a package: its worker compares the tensors
         faults += [(UnusableCheckpoint(fault.detail), fault) for fault in _checkpoint_faults(teacher, inspection, at)]
         if inspection.kind == "onnx" and spec.method.requirements.features != "none":
             detail = f"Method {spec.method.kind!r} with these options needs features, which ONNX files lack."

@@ -8,6 +8,13 @@ from pydantic import BaseModel, Field
 from api.http.pagination import Page
 
 
+class InstalledArchitecture(BaseModel):
+    """An architecture of a package."""
+
+    name: str
+    origin: str = Field(description="Name and version of the package.")
+
+
 class WorkerOut(BaseModel):
     """A worker process."""
 
@@ -15,6 +22,9 @@ class WorkerOut(BaseModel):
     hostname: str
     devices: list[Any] = Field(description="The devices that it trains on.")
     queues: list[str] = Field(description="The queues that it serves, in order of preference.")
+    architectures: list[InstalledArchitecture] = Field(
+        description="The architectures of packages that it has installed, in addition to those of the service."
+    )
     started_at: datetime
     last_seen_at: datetime
     busy: bool = Field(description="Whether it is running a job.")

@@ -8,7 +8,16 @@ from sqlalchemy.orm import Session
 
 from api.http.pagination import cut_page, decode_cursor, decode_time_cursor, encode_time_cursor
 from api.jobs.views import teacher_of
-from api.operations.schemas import Limits, StoreHost, StoreOut, StorePage, UsageOut, WorkerList, WorkerOut
+from api.operations.schemas import (
+    InstalledArchitecture,
+    Limits,
+    StoreHost,
+    StoreOut,
+    StorePage,
+    UsageOut,
+    WorkerList,
+    WorkerOut,
+)
 from ttm_jobs.database.tenancy import project_of
 from ttm_jobs.models import Job, Project
 from ttm_jobs.repositories import workers
@@ -32,6 +41,10 @@ def worker_list(session: Session, settings: Settings) -> WorkerList:
                 hostname=worker.hostname,
                 devices=worker.devices,
                 queues=worker.queues,
+                architectures=[
+                    InstalledArchitecture(name=row["name"], origin=row["origin"])
+                    for row in worker.architectures.values()
+                ],
                 started_at=worker.started_at,
                 last_seen_at=worker.last_seen_at,
                 busy=worker.job_id is not None,

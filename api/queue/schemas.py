@@ -58,8 +58,9 @@ class WaitingJob(BaseModel):
     deadline_at: datetime | None
     blocked_on: BlockedOn = Field(
         description="`worker`: no active worker serves the queue; `device`: no worker has the devices that the job "
-        "needs; `memory`: no worker has enough device memory; `limit`: the project has reached its limit of running "
-        "jobs; `time`: waiting for a retry at `not_before`; `queue`: waiting for earlier jobs or a free worker."
+        "needs; `memory`: no worker has enough device memory; `architecture`: no worker has installed the package of "
+        "the student's or a teacher's architecture; `limit`: the project has reached its limit of running jobs; "
+        "`time`: waiting for a retry at `not_before`; `queue`: waiting for earlier jobs or a free worker."
     )
     blocked_reason: str = Field(description="Why the job is blocked, as a sentence.")
 

@@ -7,12 +7,14 @@ from datetime import timedelta
 import structlog
 from sqlalchemy.orm import Session
 
+from api.architectures import installed
 from api.http.pagination import cut_page, decode_cursor, decode_time_cursor, encode_time_cursor
 from api.registry.resolution import resolve
 from api.studies.creation import new_candidates, plan_of
 from api.studies.schemas import CandidateList, FrontOut, Option, ReplayOut, StudyOut, StudyPage, StudyRequest
 from api.studies.validation import check_request
 from api.studies.views import by_candidate, candidate, detail, summary
+from ttm_core.spec.job import StudentSpec, TeacherSpec
 from ttm_core.spec.study.study import StudySpec
 from ttm_jobs.database.clock import now
 from ttm_jobs.models import Job, Study
@@ -32,17 +34,20 @@ def create(session: Session, settings: Settings, request: StudyRequest, *, owner
     resolved = resolve(session, request)
     request = resolved.request
     check_request(session, settings, request)
+    planned = request.candidates()
+    models: list[TeacherSpec | StudentSpec] = [request.teacher, *(each.student for each in planned)]
     study = crud.create(
         session,
         spec=request.model_dump(mode="json", include=set(StudySpec.model_fields)),
         plan=asdict(plan_of(request)),
-        candidates=new_candidates(request.candidates()),
+        candidates=new_candidates(planned),
         options=JobOptions(
             priority=request.priority,
             queue=request.queue or settings.queues[0],
             max_attempts=request.max_attempts or settings.max_attempts,
             device_kind=request.device,
             device_memory_bytes=request.device_memory_bytes,
+            architectures=installed.needed(session, settings, models),
         ),
         name=request.name,
         owner=owner,

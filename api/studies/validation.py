@@ -1,9 +1,10 @@
 """Validation of study requests without a worker, and dry runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from sqlalchemy.orm import Session
 
+from api.architectures import installed
 from api.http.problems import FieldErrors
 from api.jobs.validation import architecture_fault, deadline_fault, queue_fault, text_faults
 from api.registry.addresses import MODEL_URIS, Fault, check_uri, dataset_faults
@@ -11,6 +12,7 @@ from api.registry.resolution import resolve
 from api.studies.creation import label
 from api.studies.schemas import PlannedCandidate, StudyDryrun, StudyRequest
 from ttm_core.spec import catalogue
+from ttm_core.spec.catalogue import Architecture
 from ttm_core.spec.job import StudentSpec
 from ttm_core.spec.study.study import CandidateSpec, StudySpec
 from ttm_jobs.settings import Settings
@@ -33,6 +35,7 @@ def dry_run(session: Session, settings: Settings, request: StudyRequest) -> Stud
     resolved = resolve(session, request)
     request = resolved.request
     check_request(session, settings, request)
+    packaged = _packaged(session, settings, request)
     candidates = request.candidates()
     trained = min(len(candidates), request.budget.candidates)
     rungs = schedule(trained, request.training.epochs)
@@ -43,15 +46,21 @@ def dry_run(session: Session, settings: Settings, request: StudyRequest) -> Stud
         spec=request.model_dump(mode="json", include=set(StudySpec.model_fields)),
         resolved_references=resolved.resolved_references,
         goal=request.resolved_goal,
-        candidates=[_planned(each) for each in candidates],
+        candidates=[_planned(each, packaged) for each in candidates],
         rungs=list(rungs.epochs),
         most_epochs=first * len(rungs.epochs) + finals * request.seeds * request.training.epochs,
     )
 
 
-def _planned(candidate: CandidateSpec) -> PlannedCandidate:
+def _packaged(session: Session, settings: Settings, spec: StudySpec) -> dict[str, Architecture]:
+    """The architectures of packages that workers have, if the study names one."""
+    students = [each.architecture for each in spec.students if isinstance(each, StudentSpec)]
+    return installed.for_names(session, settings, [spec.teacher.architecture, *students])
+
+
+def _planned(candidate: CandidateSpec, packaged: Mapping[str, Architecture]) -> PlannedCandidate:
     named = candidate.student.named_architecture
-    row = None if named is None else catalogue.find(named)
+    row = None if named is None else catalogue.find(named, packaged)
     return PlannedCandidate(
         number=candidate.number,
         label=label(candidate),
@@ -63,13 +72,14 @@ def _planned(candidate: CandidateSpec) -> PlannedCandidate:
 def _faults(session: Session, settings: Settings, spec: StudySpec) -> Iterator[Fault]:
     yield from text_faults(spec.model_dump(mode="json"), ())
     yield from dataset_faults(session, settings, spec.dataset)
+    packaged = _packaged(session, settings, spec)
     if spec.teacher.architecture is not None:
-        yield from architecture_fault(spec.teacher.architecture, "/teacher/architecture")
+        yield from architecture_fault(spec.teacher.architecture, "/teacher/architecture", packaged)
     yield from check_uri(session, settings, spec.teacher.checkpoint, "/teacher/checkpoint", MODEL_URIS)
     for index, student in enumerate(spec.students):
         if isinstance(student, StudentSpec):
             if student.architecture is not None:
-                yield from architecture_fault(student.architecture, f"/students/{index}/architecture")
+                yield from architecture_fault(student.architecture, f"/students/{index}/architecture", packaged)
             if student.checkpoint is not None:
                 at = f"/students/{index}/checkpoint"
                 yield from check_uri(session, settings, student.checkpoint, at, MODEL_URIS)

@@ -101,6 +101,7 @@ def upgrade() -> None:
         sa.Column("queue", sa.String(length=64), nullable=False),
         sa.Column("device_kind", sa.String(length=8), nullable=True),
         sa.Column("device_memory_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("architectures", sa.Text(), nullable=True),
         sa.Column("max_attempts", sa.Integer(), nullable=False),
         sa.Column("deadline_at", _TIME, nullable=True),
         sa.Column("created_at", _TIME, nullable=False),
@@ -178,6 +179,7 @@ def upgrade() -> None:
         sa.Column("device_kind", sa.String(length=8), nullable=True),
         sa.Column("gpus", sa.Integer(), server_default="1", nullable=False),
         sa.Column("device_memory_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("architectures", sa.Text(), nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("max_attempts", sa.Integer(), nullable=False),
         sa.Column("device_seconds", sa.Double(), server_default="0", nullable=False),
@@ -261,6 +263,13 @@ def upgrade() -> None:
         ["queue", "project_id", sa.text("rank DESC"), "created_at"],
         sqlite_where=sa.text("state = 'queued'"),
         postgresql_where=sa.text("state = 'queued'"),
+    )
+    op.create_index(
+        "ix_jobs_architectures",
+        "jobs",
+        ["queue"],
+        sqlite_where=sa.text("state = 'queued' AND architectures IS NOT NULL"),
+        postgresql_where=sa.text("state = 'queued' AND architectures IS NOT NULL"),
     )
     op.create_table(
         "outbox",
@@ -366,6 +375,7 @@ def upgrade() -> None:
         sa.Column("pid", sa.Integer(), nullable=False),
         sa.Column("devices", sa.JSON(), nullable=False),
         sa.Column("queues", sa.JSON(), server_default='["default"]', nullable=False),
+        sa.Column("architectures", sa.JSON(), server_default="{}", nullable=False),
         sa.Column("started_at", _TIME, nullable=False),
         sa.Column("last_seen_at", _TIME, nullable=False),
         sa.Column("job_id", sa.String(length=36), nullable=True),
@@ -682,6 +692,12 @@ def downgrade() -> None:
     op.drop_table("projects")
     op.drop_index("ix_outbox_next_attempt_at", table_name="outbox")
     op.drop_table("outbox")
+    op.drop_index(
+        "ix_jobs_architectures",
+        table_name="jobs",
+        sqlite_where=sa.text("state = 'queued' AND architectures IS NOT NULL"),
+        postgresql_where=sa.text("state = 'queued' AND architectures IS NOT NULL"),
+    )
     op.drop_index(
         "ix_jobs_waiting",
         table_name="jobs",

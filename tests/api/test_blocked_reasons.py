@@ -1,5 +1,7 @@
 """Blocked reasons of queued jobs."""
 
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,11 +13,14 @@ from typer.testing import CliRunner
 from tests.support.api_server import served
 from tests.support.runs import claim
 from ttm_client.cli.main import app
+from ttm_core.spec import catalogue
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.database.ids import new_id
 from ttm_jobs.models import Job, Project, Worker
-from ttm_jobs.repositories import service_stats, workers
+from ttm_jobs.repositories import installed, service_stats, workers
+from ttm_jobs.repositories.jobs import leases
+from ttm_jobs.repositories.jobs.scheduling import WorkerCapacity
 from ttm_jobs.settings import Settings
 
 GB = 10**9
@@ -33,12 +38,27 @@ def start_worker(
     job_id: str | None = None,
     kind: str = "cuda",
     count: int = 1,
+    architectures: Mapping[str, str] | None = None,
 ) -> None:
+    """`architectures` maps names of architectures to packages with their versions."""
+    rows = {installed.key(name, origin): _row(name, origin) for name, origin in (architectures or {}).items()}
     device = {"kind": kind, "count": count, "name": "a GPU", "memory_bytes": memory}
     with session_scope(engine) as session:
         workers.register(
-            session, new_id(), kind="worker", hostname="h", pid=1, devices=[device], job_id=job_id, queues=queues
+            session,
+            new_id(),
+            kind="worker",
+            hostname="h",
+            pid=1,
+            devices=[device],
+            job_id=job_id,
+            queues=queues,
+            architectures=rows,
         )
+
+
+def _row(name: str, origin: str) -> dict[str, Any]:
+    return asdict(replace(catalogue.find("resnet18"), name=name, origin=origin, tags={}))
 
 
 def post(client: TestClient, settings: Settings, **fields: Any) -> str:
@@ -122,6 +142,42 @@ def test_job_waits_for_a_worker_with_its_devices(client: TestClient, engine: Eng
     assert blocked(client, on_cpu)[1] == (
         "The job needs a worker without GPUs, and no running worker of the queue gpu_80 has that."
     )
+
+
+def test_job_waits_for_a_worker_with_its_packages(client: TestClient, engine: Engine, settings: Settings) -> None:
+    start_worker(engine, "gpu", kind="cpu", architectures={"acme_net": "acme-models 1.0", "other_net": "other 2.0"})
+    both = post(
+        client,
+        settings,
+        student="other_net",
+        method="kd",
+        teacher={"checkpoint": (settings.data_roots[0]).as_uri(), "architecture": "acme_net"},
+    )
+    plain = post(client, settings)
+    assert blocked(client, both)[0] == "queue"
+    with session_scope(engine) as session:
+        session.query(Worker).delete()
+    # A similar name, and the same name in another package.
+    start_worker(engine, "gpu", kind="cpu", architectures={"acmexnet": "acme-models 1.0", "other_net": "another 2.0"})
+    assert blocked(client, both) == (
+        "architecture",
+        "The job needs the architecture acme_net of the package acme-models and the architecture other_net of the "
+        "package other, and no running worker of the queue gpu that has its devices has installed that.",
+    )
+    assert blocked(client, plain)[0] == "queue"
+    with read_scope(engine) as session:
+        assert service_stats.collect(session, seen_within=timedelta(minutes=1)).queues["gpu"].unplaceable == 1
+    keys = {"acme_net@acme-models", "other_net@other"}
+    claims = [
+        (frozenset[str](), plain),
+        (frozenset({"acme_net@acme-models", "other_net@another"}), None),
+        (frozenset({*keys, "third@other"}), both),
+    ]
+    for architectures, expected in claims:
+        with session_scope(engine) as session:
+            capacity = WorkerCapacity(("gpu",), "cpu", architectures=architectures)
+            lease = leases.claim_next(session, "w", duration=timedelta(minutes=1), capacity=capacity)
+        assert (lease and lease.job_id) == expected
 
 
 def test_busy_workers_project_limit_and_retry_backoff(client: TestClient, engine: Engine, settings: Settings) -> None:

@@ -1,7 +1,7 @@
 """Studies through the API, with a dispatcher's decisions made in the test and jobs ended through the repositories."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,8 +14,10 @@ from tests.support.factories import claimed, queued
 from tests.support.measuring import measured
 from tests.support.studies import advance
 from tests.support.study_jobs import end_jobs
+from ttm_core.spec import catalogue
 from ttm_jobs.database.engine import create_engine, session_scope
 from ttm_jobs.models import Job, Study
+from ttm_jobs.repositories import workers
 from ttm_jobs.repositories.access import projects
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import build_storage
@@ -324,3 +326,26 @@ def test_a_study_waits_for_its_device_and_uses_its_latency(
     # The float32 file of the first candidate took 20 ms, so only its int8 file meets the limit.
     assert {option["precision"] for option in study["result"]["options"] if option["candidate"] == 1} == {"int8"}
     assert all(option["latency_ms"] <= 10 for option in study["result"]["options"])
+
+
+def test_a_study_of_an_architecture_of_a_package(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
+    body |= {"students": [*STUDENTS[:2], "acme_net"]}
+    refused = client.post("/studies", json=body).json()
+    assert [error["pointer"] for error in refused["errors"]] == ["/students/2/architecture"]
+    row = asdict(replace(catalogue.find("cifar/resnet8"), name="acme_net", origin="acme-models 1.0"))
+    with session_scope(engine) as session:
+        workers.register(
+            session,
+            "w",
+            kind="worker",
+            hostname="h",
+            pid=1,
+            devices=[],
+            job_id=None,
+            architectures={"acme_net@acme-models": row},
+        )
+    study = client.post("/studies", json=body)
+    assert study.status_code == 201, study.text
+    advance(engine)
+    with session_scope(engine) as session:
+        assert {job.architectures for job in session.query(Job)} == {"acme_net@acme-models"}

@@ -261,7 +261,8 @@ class MetricPoint(ApiModel):
 
 class Architecture(ApiModel):
     """An architecture that the service can train. `parameters` and `macs` are for `input_size` and the default number
-    of classes. `prunable` is None if it was not measured.
+    of classes. `prunable` is None if it was not measured. `origin` is timm, torchvision, cifar, mini, or the package
+    that workers have installed, with its version.
 
     >>> client.architectures.get("cifar/resnet20").macs
     40818944
@@ -274,6 +275,7 @@ class Architecture(ApiModel):
     input_size: list[int]
     pretrained: bool
     prunable: bool | None = None
+    origin: str = "timm"
 
 
 class Recipe(ApiModel):

@@ -116,8 +116,19 @@ class RegisteredDataset(_Version):
     dataset: dict[str, Any]
 
 
+class InstalledArchitecture(ApiModel):
+    """An architecture of a package on a worker. `origin` is the package's name and version.
+
+    >>> [(each.name, each.origin) for each in worker.architectures]
+    [('acme_net', 'acme-models 1.0')]
+    """
+
+    name: str
+    origin: str
+
+
 class Worker(ApiModel):
-    """A worker process. `job_id` is None for jobs of other projects.
+    """A worker process. `job_id` is None for jobs of other projects. `architectures` are those of packages.
 
     >>> worker = next(client.workers.list())
     >>> worker.hostname, worker.queues, worker.busy
@@ -128,6 +139,7 @@ class Worker(ApiModel):
     hostname: str
     devices: tuple[Any, ...]
     queues: tuple[str, ...] = ()
+    architectures: tuple[InstalledArchitecture, ...] = ()
     started_at: datetime
     last_seen_at: datetime
     busy: bool
@@ -168,7 +180,8 @@ class QueueOverview(ApiModel):
 
 
 class WaitingJob(ApiModel):
-    """A queued job, its position, and what it is `blocked_on`: queue, worker, device, memory, limit or time.
+    """A queued job, its position, and what it is `blocked_on`: queue, worker, device, memory, architecture,
+    limit or time.
 
     >>> waiting = next(client.queue.jobs())
     >>> waiting.id == queued.id, waiting.position, waiting.blocked_on

@@ -65,6 +65,13 @@ class Architecture:
     """The installed package that has the model, with its version; None for the models of the service."""
 
     @property
+    def source(self) -> str:
+        """Where the model comes from: its installed package with the version, else timm, torchvision, cifar or
+        mini.
+        """
+        return self.origin or (self.name.partition("/")[0] if "/" in self.name else "timm")
+
+    @property
     def key(self) -> str:
         """The family with the project's folder, since the project's models share names of families with timm's."""
         # The models of mini/ are those of cifar/ with fewer channels.
@@ -86,26 +93,31 @@ def add(row: Architecture) -> None:
     _catalogue()[row.name] = row
 
 
-def find(name: str) -> Architecture:
+def find(name: str, installed: Mapping[str, Architecture] | None = None) -> Architecture:
     """The architecture with this name, optionally with a tag: `resnet18.a1_in1k`.
+
+    Args:
+        name: the name.
+        installed: further architectures by name, such as those of packages on other machines.
 
     Raises:
         UnknownArchitecture: there is none.
     """
     base, dot, tag = name.partition(".")
-    row = _catalogue().get(base)
+    further = installed or {}
+    row = _catalogue().get(base) or further.get(base)
     if row is None or (dot and tag not in row.tags):
-        raise UnknownArchitecture(name, nearest(name))
+        raise UnknownArchitecture(name, nearest(name, also=tuple(further.values())))
     return replace(row, name=name, **row.tags[tag]) if dot else row
 
 
-def nearest(name: str, n: int = 3) -> list[str]:
-    """Up to `n` names similar to `name`, the closest first.
+def nearest(name: str, n: int = 3, *, also: Sequence[Architecture] = ()) -> list[str]:
+    """Up to `n` names similar to `name`, the closest first, among the catalogue and the architectures of `also`.
 
     Ignores case and timm tags (`.a1_in1k`). `resnet20` matches `cifar/resnet20` exactly.
     """
     known: dict[str, str] = {}
-    for row in all():
+    for row in (*all(), *also):
         lowered = row.name.lower()
         known[lowered] = row.name
         known.setdefault(lowered.rpartition("/")[2], row.name)
@@ -121,8 +133,9 @@ def search(
     pretrained: bool | None = None,
     max_parameters: int | None = None,
     max_macs: int | None = None,
+    also: Sequence[Architecture] = (),
 ) -> list[Architecture]:
-    """The architectures that meet every given condition, in the order of `all`.
+    """The architectures that meet every given condition, in the order of `all`, then of `also`.
 
     Args:
         query: words that must all occur in the name, in any order and case.
@@ -130,11 +143,12 @@ def search(
         pretrained: select architectures with (True) or without (False) published weights.
         max_parameters: upper bound on the parameters.
         max_macs: upper bound on the multiply-accumulates; excludes architectures with unknown numbers.
+        also: further architectures, such as those of packages on other machines.
     """
     words = query.lower().split()
     return [
         row
-        for row in all()
+        for row in (*all(), *also)
         if not any(word not in row.name.lower() for word in words)
         and (family is None or row.family == family)
         and (pretrained is None or row.pretrained == pretrained)
@@ -156,6 +170,11 @@ def published_name(uri: str) -> str | None:
     """The architecture of published weights, `timm:NAME`; None for any other URI."""
     scheme, colon, name = uri.partition(":")
     return name if colon and scheme == "timm" else None
+
+
+def from_json(row: dict[str, Any]) -> Architecture:
+    """The architecture of a row in JSON."""
+    return Architecture(**_with_tuples({"tags": {}, **row}))
 
 
 @cache

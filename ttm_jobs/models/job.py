@@ -11,6 +11,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     String,
+    Text,
     false,
     func,
     literal_column,
@@ -26,6 +27,7 @@ from ttm_jobs.studies.facts import JobKind
 
 # A literal: neither database matches a bound parameter with the condition of a partial index.
 WAITING = text("state = 'queued'")
+WAITING_FOR_ARCHITECTURES = text("state = 'queued' AND architectures IS NOT NULL")
 HOLDING = text("state IN ('running', 'cancelling', 'pausing')")
 BEGUN = text("started_at IS NOT NULL")
 OF_STUDY = text("study_id IS NOT NULL")
@@ -110,11 +112,13 @@ class Job(Owned, Base):
     # The order of jobs of a project: twice the priority, plus one for jobs without a study, which go first.
     rank: Mapped[int] = mapped_column()
     # Only workers that serve the queue and have this kind of device (cpu or cuda; None: any), at least this number of
-    # GPUs where they have GPUs, and this device memory run the job.
+    # GPUs where they have GPUs, this device memory, and these architectures of packages run the job.
     queue: Mapped[str] = mapped_column(String(64), default=DEFAULT_QUEUE, server_default=DEFAULT_QUEUE)
     device_kind: Mapped[str | None] = mapped_column(String(8))
     gpus: Mapped[int] = mapped_column(default=1, server_default="1")
     device_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    # Keys separated by spaces (repositories/installed.py); None: only architectures of the service.
+    architectures: Mapped[str | None] = mapped_column(Text)
     # Attempts that count against max_attempts; released and paused attempts do not.
     attempt: Mapped[int] = mapped_column(default=0)
     max_attempts: Mapped[int]
@@ -183,6 +187,13 @@ class Job(Owned, Base):
             created_at,
             sqlite_where=WAITING,
             postgresql_where=WAITING,
+        ),
+        Index(
+            "ix_jobs_architectures",
+            # Not the text itself: PostgreSQL limits the size of index entries.
+            queue,
+            sqlite_where=WAITING_FOR_ARCHITECTURES,
+            postgresql_where=WAITING_FOR_ARCHITECTURES,
         ),
         Index("ix_jobs_notified_at", queue, notified_at, sqlite_where=WAITING, postgresql_where=WAITING),
         Index(

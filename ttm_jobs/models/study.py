@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import JSON, BigInteger, Enum, ForeignKey, Index, String
+from sqlalchemy import JSON, BigInteger, Enum, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ttm_jobs.models.base import Base, Id, Json
@@ -51,6 +51,8 @@ class Study(Owned, Base):
     queue: Mapped[str] = mapped_column(String(64), default=DEFAULT_QUEUE)
     device_kind: Mapped[str | None] = mapped_column(String(8))
     device_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    # As in jobs: those of all candidates and of the teacher, since one job screens all candidates.
+    architectures: Mapped[str | None] = mapped_column(Text)
     max_attempts: Mapped[int]
 
     deadline_at: Mapped[datetime | None]

@@ -6,14 +6,14 @@ from typing import Any
 from sqlalchemy import JSON, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ttm_jobs.models.base import Base, Id
+from ttm_jobs.models.base import Base, Id, Json
 from ttm_jobs.settings import DEFAULT_QUEUE
 
 
 class Worker(Base):
     """`kind` is worker or dispatcher. `devices` names what a worker trains on, `queues`
-    those it serves, the preferred first. A process that ends in order removes
-    its row.
+    those it serves, the preferred first. `architectures` are those of packages that it has installed, by key
+    (repositories/installed.py). A process that ends in order removes its row.
     """
 
     __tablename__ = "workers"
@@ -24,6 +24,7 @@ class Worker(Base):
     pid: Mapped[int]
     devices: Mapped[list[Any]] = mapped_column(JSON)
     queues: Mapped[list[str]] = mapped_column(JSON, default=lambda: [DEFAULT_QUEUE], server_default='["default"]')
+    architectures: Mapped[Json] = mapped_column(JSON, default=dict, server_default="{}")
     started_at: Mapped[datetime]
     last_seen_at: Mapped[datetime] = mapped_column()
     job_id: Mapped[str | None] = mapped_column(String(36))

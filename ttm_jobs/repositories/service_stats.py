@@ -12,13 +12,14 @@ from ttm_jobs.database.clock import now
 from ttm_jobs.models import Artifact, Attempt, Checkpoint, Job, OutboxMessage, Upload, Worker
 from ttm_jobs.models.job import HOLDING, WAITING
 from ttm_jobs.repositories import workers
+from ttm_jobs.repositories.installed import has_all
 from ttm_jobs.repositories.jobs.transitions import WAKE_UP
 from ttm_jobs.states import JobState
 
 
 @dataclass(frozen=True)
 class Queue:
-    """Statistics of a queue. `unplaceable` counts the jobs whose devices none of its workers has."""
+    """Statistics of a queue. `unplaceable` counts the jobs whose devices or architectures none of its workers has."""
 
     jobs: int = 0
     oldest_seconds: float = 0.0
@@ -94,14 +95,22 @@ def totals(session: Session) -> Totals:
 
 def _unplaceable(session: Session, serving: Sequence[Worker]) -> Counter[str]:
     """Numbers of jobs that no worker can run, for each queue that is served."""
-    needs = Job.queue, Job.device_kind, Job.gpus, Job.device_memory_bytes
-    restricted = or_(Job.device_memory_bytes.is_not(None), Job.device_kind.is_not(None), Job.gpus > 1)
+    needs = Job.queue, Job.device_kind, Job.gpus, Job.device_memory_bytes, Job.architectures
+    restricted = or_(
+        Job.device_memory_bytes.is_not(None),
+        Job.device_kind.is_not(None),
+        Job.gpus > 1,
+        Job.architectures.is_not(None),
+    )
     found: Counter[str] = Counter()
-    for queue, kind, gpus, memory, count in session.execute(
+    for queue, kind, gpus, memory, architectures, count in session.execute(
         select(*needs, func.count()).where(WAITING, restricted).group_by(*needs)
     ):
         workers_of_queue = [worker for worker in serving if queue in worker.queues]
-        if workers_of_queue and not any(_can_run(worker, kind, gpus, memory) for worker in workers_of_queue):
+        if workers_of_queue and not any(
+            _can_run(worker, kind, gpus, memory) and has_all(worker.architectures, architectures)
+            for worker in workers_of_queue
+        ):
             found[queue] += count
     return found
 

@@ -1,7 +1,7 @@
 """Registrations of workers and dispatchers."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from ttm_jobs.database.clock import now
 from ttm_jobs.models import Worker
+from ttm_jobs.models.base import Json
 from ttm_jobs.settings import DEFAULT_QUEUE
 
 Kind = Literal["worker", "dispatcher"]
@@ -25,12 +26,14 @@ def register(
     devices: Sequence[Any],
     job_id: str | None,
     queues: Sequence[str] = (DEFAULT_QUEUE,),
+    architectures: Mapping[str, Json] | None = None,
 ) -> None:
     """Registers a process or renews its registration."""
     at = now(session)
     worker = session.get(Worker, worker_id)
     if worker is None:
         worker = Worker(id=worker_id, kind=kind, hostname=hostname, pid=pid, devices=list(devices), started_at=at)
+        worker.architectures = dict(architectures or {})
         session.add(worker)
     worker.queues = list(queues)
     worker.last_seen_at = at

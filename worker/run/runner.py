@@ -1,8 +1,8 @@
 """Runs jobs on a worker: claim, prepare, supervise, publish, finalize."""
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from threading import Event as Flag
 
@@ -76,6 +76,7 @@ class Runner:
         draining: Flag,
         on_job: Callable[[str | None], None],
         device: Device | None = None,
+        architectures: Collection[str] = (),
     ) -> None:
         self._settings = settings
         self._engine = engine
@@ -84,10 +85,11 @@ class Runner:
         self._starter = starter
         self._draining = draining
         self._on_job = on_job
+        capacity = WorkerCapacity(settings.queues, architectures=frozenset(architectures))
         self._capacity = (
-            WorkerCapacity(settings.queues)
+            capacity
             if device is None
-            else WorkerCapacity(settings.queues, device.kind, device.count, device.memory_bytes)
+            else replace(capacity, kind=device.kind, count=device.count, memory_bytes=device.memory_bytes)
         )
         self._inputs = Inputs(engine, storage, settings)
         self._exchange = StoreExchange(storage, folder(settings.work_dir), settings.shared_store_max_bytes)

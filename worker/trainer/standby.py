@@ -119,7 +119,7 @@ class Starter:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=(writer,),
-                env={**_environment(), **_engine_settings(settings), **self._marks, "TMPDIR": temporary},
+                env={**environment(), **_engine_settings(settings), **self._marks, "TMPDIR": temporary},
                 start_new_session=True,
                 preexec_fn=die_with_parent(),
             )
@@ -142,7 +142,8 @@ def _end(started: Started) -> None:
                 pipe.close()
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """The environment of this process without the service's secrets."""
     return {name: value for name, value in os.environ.items() if _SECRET.match(name) is None}
 
 

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.support import acme
-from tests.ttm_core import factories
-from ttm_core.export import load_student
 from ttm_core.models import build
 from ttm_core.spec.catalogue import UnknownArchitecture
 from ttm_core.spec.structure import ModelStructure
@@ -61,22 +59,6 @@ def test_usable_entry_points_are_described_and_hostile_ones_are_logged(tmp_path:
     for name in HOSTILE:
         assert f"The architecture {name!r} of the package acme-models is omitted" in done.stderr
     assert "RuntimeError: broken package" in done.stderr
-
-
-def test_the_model_of_a_package_is_trained_and_its_file_requires_the_package(digits_idx: Path, tmp_path: Path) -> None:
-    folder = acme.install(tmp_path / "site")
-    spec = factories.spec(digits_idx, student="acme_net", training={"epochs": 1})
-    (tmp_path / "spec.json").write_text(spec.model_dump_json(exclude_unset=True))
-    done = subprocess.run(
-        [sys.executable, "-m", "ttm_core", "distill", str(tmp_path / "spec.json"), "--out", str(tmp_path / "run")],
-        env={**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    with pytest.raises(UnknownArchitecture, match=r"ttm\.architectures"):
-        load_student(tmp_path / "run/out/student.safetensors")
 
 
 def test_a_model_of_a_package_that_is_not_installed_names_the_group() -> None:

@@ -30,10 +30,11 @@ def architectures(
             count(model.macs),
             "x".join(str(side) for side in model.input_size),
             "yes" if model.pretrained else "",
+            model.origin,
         )
         for model in found
     ]
-    print_rows(("NAME", "FAMILY", "PARAMETERS", "MACS", "INPUT", "PRETRAINED"), rows)
+    print_rows(("NAME", "FAMILY", "PARAMETERS", "MACS", "INPUT", "PRETRAINED", "ORIGIN"), rows)
 
 
 def recipes(

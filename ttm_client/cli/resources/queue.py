@@ -13,6 +13,7 @@ _REASONS = {
     "worker": "a worker that serves the queue",
     "device": "a worker with the devices it needs",
     "memory": "a device with enough memory",
+    "architecture": "a worker with the package of its architecture",
     "limit": "the project's limit of running jobs",
     "time": "the retry delay",
     "queue": "jobs ahead of it",

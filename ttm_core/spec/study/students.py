@@ -102,7 +102,9 @@ def propose(teacher: str | None, limits: LimitsSpec) -> list[Architecture]:
 
 
 def _spread(rows: Sequence[Architecture], teacher: str | None, limits: LimitsSpec, count: int) -> list[Architecture]:
-    largest = catalogue.find(teacher).parameters if teacher is not None else math.inf
+    # The teacher may be an architecture of a package, whose size is known on its workers only.
+    known = teacher is not None and catalogue.has(teacher.partition(".")[0])
+    largest = catalogue.find(teacher).parameters if teacher is not None and known else math.inf
     fitting = sorted(
         (row for row in rows if _may_meet(row, limits) and row.parameters <= largest),
         key=lambda row: (row.parameters, row.name),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Literal
 
 from sqlalchemy import BigInteger, Integer, Select, String, and_, bindparam, case, cast, func, or_, select
@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 from ttm_jobs.database.clock import UtcDateTime, now
 from ttm_jobs.models import Job, Project, Worker
 from ttm_jobs.repositories.access import projects
+from ttm_jobs.repositories.installed import keys_of
 from ttm_jobs.states import JobState
 
-BlockedOn = Literal["time", "worker", "device", "memory", "limit", "queue"]
+BlockedOn = Literal["time", "worker", "device", "memory", "architecture", "limit", "queue"]
 
 
 @dataclass(frozen=True)
@@ -27,18 +28,23 @@ class BlockedReason:
 @dataclass(frozen=True)
 class _QueueWorkers:
     """Numbers of responsive workers of a queue: all, those with the kind and number of devices, those that also have
-    enough memory, and the idle ones among these.
+    enough memory, those that also have the architectures, and the idle ones among these.
     """
 
     serving: int
     fitting: int
+    large: int
     able: int
     idle: int
     largest_bytes: float | None
 
 
-def _workers_query() -> Select[int, int, int, int, float | None]:
-    """A query for `_QueueWorkers` of the workers whose queues match `pattern` and that reported after `since`."""
+# Built once for each number: building the statement takes as long as executing it.
+@cache
+def _workers_query(architectures: int) -> Select[int, int, int, int, int, float | None]:
+    """A query for `_QueueWorkers` of the workers whose queues match `pattern`, that reported after `since`, and whose
+    architectures match `architecture_0`, `architecture_1`, ...
+    """
     # Compared as text, which both databases support.
     serves = cast(Worker.queues, String).like(bindparam("pattern", type_=String), escape="/")
     device = Worker.devices[0]
@@ -49,19 +55,24 @@ def _workers_query() -> Select[int, int, int, int, float | None]:
         or_(kind.is_(None), wanted_kind == "", kind == wanted_kind),
         or_(kind.is_(None), kind != "cuda", count >= bindparam("gpus", type_=Integer)),
     )
-    able = and_(fitting, or_(memory.is_(None), memory >= bindparam("wanted", type_=BigInteger)))
+    large = and_(fitting, or_(memory.is_(None), memory >= bindparam("wanted", type_=BigInteger)))
+    installed = cast(Worker.architectures, String)
+    able = and_(
+        large,
+        *(
+            installed.like(bindparam(f"architecture_{index}", type_=String), escape="/")
+            for index in range(architectures)
+        ),
+    )
     idle = and_(able, Worker.job_id.is_(None))
     return select(
         func.count(),
         func.count(case((fitting, 1))),
+        func.count(case((large, 1))),
         func.count(case((able, 1))),
         func.count(case((idle, 1))),
         func.max(case((fitting, memory))),
     ).where(Worker.kind == "worker", Worker.last_seen_at >= bindparam("since", type_=UtcDateTime), serves)
-
-
-# Built once: building the statement takes as long as executing it.
-_WORKERS = _workers_query()
 
 
 class BlockedReasons:
@@ -71,7 +82,7 @@ class BlockedReasons:
         self._session = session
         self._given_at = at
         self._seen_within = seen_within
-        self._workers_by_queue: dict[tuple[str, str | None, int, int | None], _QueueWorkers] = {}
+        self._workers_by_queue: dict[tuple[str, str | None, int, int | None, str | None], _QueueWorkers] = {}
         self._reached: dict[str, int | None] = {}
 
     def of(self, job: Job) -> BlockedReason | None:
@@ -87,11 +98,17 @@ class BlockedReasons:
             return BlockedReason(
                 "device", f"The job needs {_devices(job)}, and no running worker of the queue {job.queue} has that."
             )
-        if workers.able == 0:
+        if workers.large == 0:
             return BlockedReason(
                 "memory",
                 f"The job needs {_gigabytes(job.device_memory_bytes or 0)} of device memory, and no worker of the "
                 f"queue {job.queue} has more than {_gigabytes(workers.largest_bytes or 0)}.",
+            )
+        if workers.able == 0:
+            return BlockedReason(
+                "architecture",
+                f"The job needs {_architectures(job)}, and no running worker of the queue {job.queue} that has its "
+                "devices has installed that.",
             )
         if (limit := self._limit_reached(job.project_id)) is not None:
             return BlockedReason("limit", f"The project has reached its limit of running jobs ({limit}).")
@@ -113,18 +130,31 @@ class BlockedReasons:
         return self._reached[project_id]
 
     def _queue_workers(self, job: Job) -> _QueueWorkers:
-        needs = job.queue, job.device_kind, job.gpus, job.device_memory_bytes
+        needs = job.queue, job.device_kind, job.gpus, job.device_memory_bytes, job.architectures
         if needs not in self._workers_by_queue:
-            # Queue names contain no quotation mark, and of LIKE's special characters only the underscore.
+            architectures = keys_of(job.architectures)
             parameters = {
-                "pattern": f'%"{job.queue.replace("_", "/_")}"%',
+                "pattern": _quoted(job.queue),
                 "kind": job.device_kind or "",
                 "gpus": job.gpus,
                 "wanted": job.device_memory_bytes or 0,
                 "since": self._at - self._seen_within,
+                **{f"architecture_{index}": _quoted(each) for index, each in enumerate(architectures)},
             }
-            self._workers_by_queue[needs] = _QueueWorkers(*self._session.execute(_WORKERS, parameters).one())
+            query = _workers_query(len(architectures))
+            self._workers_by_queue[needs] = _QueueWorkers(*self._session.execute(query, parameters).one())
         return self._workers_by_queue[needs]
+
+
+def _quoted(name: str) -> str:
+    """A pattern of LIKE for JSON with this string."""
+    # Names contain no quotation mark, and of LIKE's special characters only the underscore.
+    return f'%"{name.replace("_", "/_")}"%'
+
+
+def _architectures(job: Job) -> str:
+    parts = (key.partition("@") for key in keys_of(job.architectures))
+    return " and ".join(f"the architecture {name} of the package {package}" for name, _, package in parts)
 
 
 def _devices(job: Job) -> str:

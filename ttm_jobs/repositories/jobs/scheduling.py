@@ -6,7 +6,7 @@ yield to others; then the oldest is first. A project with a hundred thousand urg
 project.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,28 +15,32 @@ from sqlalchemy.orm import Session, aliased
 
 from ttm_jobs.database.clock import now
 from ttm_jobs.models import Job, Project
-from ttm_jobs.models.job import BEGUN, HOLDING, WAITING
+from ttm_jobs.models.job import BEGUN, HOLDING, WAITING, WAITING_FOR_ARCHITECTURES
+from ttm_jobs.repositories import installed
 from ttm_jobs.settings import DEFAULT_QUEUE
 
 
 @dataclass(frozen=True)
 class WorkerCapacity:
-    """What a worker can run: the queues it serves in order of preference, and its devices. `kind` is cpu or cuda,
-    `count` the number of GPUs or CPU threads, `memory_bytes` that of one device. None: unknown, accepts every job.
+    """What a worker can run: the queues it serves in order of preference, its devices, and the keys of the
+    architectures of packages that it has installed. `kind` is cpu or cuda, `count` the number of GPUs or CPU threads,
+    `memory_bytes` that of one device. None: unknown, accepts every job.
     """
 
     queues: Sequence[str] = (DEFAULT_QUEUE,)
     kind: str | None = None
     count: int = 1
     memory_bytes: int | None = None
+    architectures: Collection[str] = ()
 
 
 def candidates(session: Session, capacity: WorkerCapacity) -> Iterator[str]:
     """Yields the ids of the next jobs, one per project, each locked until the transaction ends. Skips locked rows."""
     at = now(session)
+    conditions = _fitting(session, capacity)
     for queue in capacity.queues:
         for project_id in scheduling_order(session, queue):
-            if (job_id := _first(session, queue, project_id, capacity, at)) is not None:
+            if (job_id := _first(session, queue, project_id, conditions, at)) is not None:
                 yield job_id
 
 
@@ -79,21 +83,37 @@ def scheduling_order(session: Session, queue: str) -> Sequence[str]:
     ).all()
 
 
-def _first(session: Session, queue: str, project_id: str, capacity: WorkerCapacity, at: datetime) -> str | None:
+def _first(
+    session: Session, queue: str, project_id: str, conditions: Sequence[ColumnElement[bool]], at: datetime
+) -> str | None:
     query = select(Job.id).where(
         WAITING,
         Job.queue == queue,
         Job.project_id == project_id,
         or_(Job.not_before.is_(None), Job.not_before <= at),
         or_(Job.deadline_at.is_(None), Job.deadline_at > at),
+        *conditions,
     )
-    if capacity.kind is not None:
-        query = query.where(or_(Job.device_kind.is_(None), Job.device_kind == capacity.kind))
-    if capacity.kind == "cuda":
-        query = query.where(Job.gpus <= capacity.count)
-    if capacity.memory_bytes is not None:
-        query = query.where(or_(Job.device_memory_bytes.is_(None), Job.device_memory_bytes <= capacity.memory_bytes))
     return session.scalar(query.order_by(Job.rank.desc(), Job.created_at).limit(1).with_for_update(skip_locked=True))
+
+
+def _fitting(session: Session, capacity: WorkerCapacity) -> list[ColumnElement[bool]]:
+    """The conditions of jobs that the worker can run."""
+    conditions: list[ColumnElement[bool]] = []
+    if capacity.kind is not None:
+        conditions.append(or_(Job.device_kind.is_(None), Job.device_kind == capacity.kind))
+    if capacity.kind == "cuda":
+        conditions.append(Job.gpus <= capacity.count)
+    if capacity.memory_bytes is not None:
+        conditions.append(or_(Job.device_memory_bytes.is_(None), Job.device_memory_bytes <= capacity.memory_bytes))
+    no_package = Job.architectures.is_(None)
+    if not capacity.architectures:
+        return [*conditions, no_package]
+    # Few jobs, which have an index of their own.
+    waiting = select(Job.architectures).where(WAITING_FOR_ARCHITECTURES, Job.queue.in_(capacity.queues))
+    needed = session.scalars(waiting.distinct())
+    has = [each for each in needed if installed.has_all(capacity.architectures, each)]
+    return [*conditions, or_(no_package, Job.architectures.in_(has)) if has else no_package]
 
 
 @dataclass(frozen=True)

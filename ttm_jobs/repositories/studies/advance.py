@@ -132,6 +132,7 @@ def _start(session: Session, study: Study, start: Start, job_fields: JobFields) 
         priority=study.priority,
         queue=study.queue,
         device_memory_bytes=study.device_memory_bytes,
+        architectures=study.architectures,
         max_attempts=study.max_attempts,
         resolved_references=study.resolved_references,
         study=place,

@@ -47,6 +47,7 @@ class JobOptions:
     max_attempts: int
     device_kind: str | None = None
     device_memory_bytes: int | None = None
+    architectures: str | None = None
 
 
 def create(
@@ -83,6 +84,7 @@ def create(
         max_attempts=options.max_attempts,
         device_kind=options.device_kind,
         device_memory_bytes=options.device_memory_bytes,
+        architectures=options.architectures,
         deadline_at=at + deadline if isinstance(deadline, timedelta) else deadline,
         created_at=at,
         last_event_number=0,
