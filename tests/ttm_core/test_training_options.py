@@ -128,6 +128,15 @@ def test_frozen_parts_keep_their_weights_and_statistics(digits_idx, teacher_file
         assert torch.equal(tensor, end[key]) == frozen, key
 
 
+def test_layer_decay_of_a_partly_frozen_student_resumes_bit_identically(digits_idx, teacher_file, tmp_path):
+    student = {"architecture": "mini/resnet8_050", "checkpoint": teacher_file.as_uri(), "freeze": ["conv1.*"]}
+    optimizer = {"name": "sgd", "learning_rate": 0.05, "layer_decay": 0.6}
+    spec = factories.spec(
+        digits_idx, teacher_file, student=student, exports=[], training={"epochs": 1, "optimizer": optimizer}
+    )
+    assert_resumes_bit_identically(spec, tmp_path, trials=1)
+
+
 def test_freeze_pattern_must_match_a_parameter(digits_idx, teacher_file, tmp_path):
     student = {"architecture": "mini/resnet8_050", "checkpoint": teacher_file.as_uri()}
     for patterns, message in ((["stem.*"], r"no parameter matches 'stem\.\*'"), (["*"], "excludes every parameter")):

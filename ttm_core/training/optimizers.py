@@ -5,7 +5,11 @@ from collections.abc import Iterator
 from typing import Any, assert_never
 
 import torch
-from timm.optim import create_optimizer_v2, param_groups_weight_decay  # type: ignore[attr-defined]
+from timm.optim import (  # type: ignore[attr-defined]
+    create_optimizer_v2,
+    param_groups_layer_decay,
+    param_groups_weight_decay,
+)
 from timm.utils.agc import adaptive_clip_grad
 from torch import Tensor, nn
 from torch.optim.swa_utils import PARAM_LIST, AveragedModel
@@ -28,7 +32,7 @@ from ttm_core.spec.optimizer.optimizers import (
 
 def build_optimizer(spec: OptimizerSpec, *models: nn.Module) -> torch.optim.Optimizer:
     """An optimizer over all trainable parameters, fused where torch has a fused kernel."""
-    parameters = list(trainable(*models))
+    parameters: list[Any] = list(trainable(*models)) if spec.layer_decay is None else _groups(spec, *models)
     match spec:
         case Sgd():
             return torch.optim.SGD(
@@ -53,8 +57,7 @@ def build_optimizer(spec: OptimizerSpec, *models: nn.Module) -> torch.optim.Opti
             options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
             if "betas" in options:
                 options["betas"] = tuple(options["betas"])
-            groups = [group for model in models for group in _groups(spec, model)]
-            return create_optimizer_v2(groups, opt=spec.algorithm, lr=spec.learning_rate, **options)
+            return create_optimizer_v2(_groups(spec, *models), opt=spec.algorithm, lr=spec.learning_rate, **options)
         case _:
             assert_never(spec)
 
@@ -64,15 +67,32 @@ def trainable(*models: nn.Module) -> Iterator[nn.Parameter]:
     return (parameter for model in models for parameter in model.parameters() if parameter.requires_grad)
 
 
-def _groups(spec: Timm, model: nn.Module) -> list[dict[str, Any]]:
-    """Parameter groups with and without weight decay; timm's models exclude more, such as position embeddings."""
-    excluded: set[str] = getattr(model, "no_weight_decay", set)()
-    return param_groups_weight_decay(
-        model,
-        spec.weight_decay,
-        weight_decay_exclude_1d=not spec.decay_biases_and_norms,
-        no_weight_decay_list=() if spec.decay_biases_and_norms else excluded,
-    )
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Sets the learning rate of all parameters; with a layer decay, that of the classifier, and the others' by it."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("lr_scale", 1.0)
+
+
+def _groups(spec: OptimizerSpec, student: nn.Module, *others: nn.Module) -> list[dict[str, Any]]:
+    """Parameter groups by weight decay and, with a layer decay, by the layer of the student."""
+    if spec.layer_decay is None:
+        return [group for model in (student, *others) for group in param_groups_weight_decay(**_options(spec, model))]
+    groups = param_groups_layer_decay(**_options(spec, student), layer_decay=spec.layer_decay)
+    # The other modules have no layers: they train with the rate of the classifier.
+    return groups + [group for model in others for group in param_groups_weight_decay(**_options(spec, model))]
+
+
+def _options(spec: OptimizerSpec, model: nn.Module) -> dict[str, Any]:
+    """Arguments of timm's grouping functions. timm's models exclude more from weight decay, such as position
+    embeddings.
+    """
+    decay_all = not isinstance(spec, Timm) or spec.decay_biases_and_norms
+    return {
+        "model": model,
+        "weight_decay": spec.weight_decay,
+        "weight_decay_exclude_1d": not decay_all,
+        "no_weight_decay_list": () if decay_all else getattr(model, "no_weight_decay", set)(),
+    }
 
 
 def learning_rate(spec: ScheduleSpec, base: float, *, step: int, steps_per_epoch: int, epochs: int) -> float:

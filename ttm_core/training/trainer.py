@@ -23,7 +23,7 @@ from ttm_core.spec.job import TrainingSpec
 from ttm_core.training.distiller import Distiller, Forward, data_parallel, gradient_sync
 from ttm_core.training.distributed import Distributed
 from ttm_core.training.log import StepLog
-from ttm_core.training.optimizers import build_ema, build_optimizer, clip_gradients, learning_rate
+from ttm_core.training.optimizers import build_ema, build_optimizer, clip_gradients, learning_rate, set_learning_rate
 
 _STEP_SEED = 201  # random stream of each step's dropout and drop path
 
@@ -219,8 +219,7 @@ class Trainer:
             steps_per_epoch=self.steps_per_epoch,
             epochs=self.spec.epochs,
         )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_learning_rate(self.optimizer, rate)
         return rate
 
     def _validate(self, epoch: int) -> bool:

@@ -5,14 +5,14 @@ import io
 import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
-from timm.optim import list_optimizers
+from timm.optim import list_optimizers, param_groups_layer_decay
 from timm.optim._optim_factory import default_registry
 from torch.nn import functional
 
 from tests.support.models import create_model
 from ttm_core.spec.optimizer.optimizers import EmaSpec, GradientClipping, OptimizerSpec, Timm
 from ttm_core.spec.optimizer.timm_names import TIMM_OPTIMIZERS
-from ttm_core.training.optimizers import build_ema, build_optimizer, clip_gradients
+from ttm_core.training.optimizers import build_ema, build_optimizer, clip_gradients, set_learning_rate
 
 OPTIMIZER: TypeAdapter[OptimizerSpec] = TypeAdapter(OptimizerSpec)
 ELSEWHERE = ("bnb", "fused", "adahessian", "kron")
@@ -106,6 +106,32 @@ def test_frozen_parameters_are_not_optimized():
         groups = build_optimizer(OPTIMIZER.validate_python(options), model).param_groups
         held = {id(parameter) for group in groups for parameter in group["params"]}
         assert held == {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+
+
+@pytest.mark.parametrize("architecture", ["mini/resnet8_025", "test_vit"])
+@pytest.mark.parametrize("options", [{"name": "sgd"}, {"name": "adamw"}, {"name": "timm", "algorithm": "lamb"}])
+def test_layer_decay_gives_each_layer_the_rate_of_timm(architecture, options):
+    model, auxiliary = create_model(architecture, num_classes=4), torch.nn.Linear(3, 2)
+    first = next(iter(model.parameters())).requires_grad_(False)
+    optimizer = build_optimizer(OPTIMIZER.validate_python({**options, "layer_decay": 0.5}), model, auxiliary)
+    set_learning_rate(optimizer, 0.2)
+    rates = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+    reference = {
+        id(parameter): 0.2 * group["lr_scale"]
+        for group in param_groups_layer_decay(model, layer_decay=0.5)
+        for parameter in group["params"]
+    }
+    assert rates == reference | {id(parameter): 0.2 for parameter in auxiliary.parameters()}
+    assert id(first) not in rates
+    classifier = model.get_classifier()
+    assert rates[id(classifier.weight)] == 0.2
+    assert min(rates.values()) < 0.2 / 4, "earlier layers have smaller rates"
+
+
+@pytest.mark.parametrize("decay", [0, -0.5, 1.01])
+def test_layer_decay_is_a_factor_up_to_1(decay):
+    with pytest.raises(ValidationError, match="layer_decay"):
+        OPTIMIZER.validate_python({"name": "sgd", "layer_decay": decay})
 
 
 def gradients(kind, value):

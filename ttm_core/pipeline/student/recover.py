@@ -14,7 +14,7 @@ from ttm_core.pipeline.resolve import ResolvedRun
 from ttm_core.precision import resolved_precision, resolved_teacher_precision
 from ttm_core.training.distiller import Distiller, TeacherSource
 from ttm_core.training.distributed import Distributed
-from ttm_core.training.optimizers import build_optimizer
+from ttm_core.training.optimizers import build_optimizer, set_learning_rate
 from ttm_core.training.trainer import Interrupted
 
 _STEP_SEED = 303  # random stream of dropout in recovery steps
@@ -63,8 +63,7 @@ def recover(model: nn.Module, run: ResolvedRun, context: RunContext, steps: int)
     for step, batch in enumerate(islice(batches, steps)):
         if context.should_stop():
             raise Interrupted(0)
-        for group in optimizer.param_groups:
-            group["lr"] = training.optimizer.learning_rate * (1 - step / steps)
+        set_learning_rate(optimizer, training.optimizer.learning_rate * (1 - step / steps))
         torch.manual_seed(derived_seed(_STEP_SEED, training.seed, step))
         generator = torch.Generator().manual_seed(derived_seed(_STEP_SEED, training.seed, step))
         terms = distiller(batch, StepContext(0.0, generator))
