@@ -44,6 +44,7 @@ from ttm_client.models.jobs import (
     ModelSize,
     Progress,
     Recipe,
+    TeacherCheck,
     Upload,
 )
 from ttm_client.models.measurements import Device, JobMeasurements, Measurement, MeasurementRequest, Recommendation
@@ -154,6 +155,7 @@ __all__ = [
     "StudyRecommendation",
     "StudyReplay",
     "StudySummary",
+    "TeacherCheck",
     "TeacherStore",
     "Unavailable",
     "Upload",

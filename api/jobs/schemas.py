@@ -11,7 +11,7 @@ from api.http.types import UtcDatetime
 from api.jobs.failures import Failure
 from ttm_core.checkpoints.schema import Inspection
 from ttm_core.spec.base import StrictModel
-from ttm_core.spec.events import Reference
+from ttm_core.spec.events import Reference, SuggestedNormalization, WeakClass
 from ttm_core.spec.job import DistillSpec
 from ttm_jobs.repositories.jobs.blocked import BlockedOn
 from ttm_jobs.repositories.jobs.crud import DEFAULT_PRIORITY
@@ -108,6 +108,22 @@ class Accuracy(BaseModel):
         "worse."
     )
     retention: float | None = Field(None, description="Student accuracy divided by teacher accuracy.")
+
+
+class TeacherCheck(BaseModel):
+    """The teacher on the validation split, measured before training."""
+
+    top1: float
+    interval: tuple[float, float] = Field(description="95 % Wilson interval of `top1`.")
+    chance: float = Field(description="Share of the largest class. A teacher that is not better fails the job.")
+    images: int
+    weak_classes: list[WeakClass] = Field(
+        description="Up to ten classes on which it is less than half as accurate as on average, the weakest first."
+    )
+    suggested_normalization: SuggestedNormalization | None = Field(
+        description="A normalization with which the teacher is clearly better; null if none is. Set "
+        "`teacher.normalization` to it if the teacher was trained with it."
+    )
 
 
 class AttemptOut(BaseModel):
@@ -225,6 +241,9 @@ class JobOut(JobSummary):
         None,
         description="Everything that determines the layers of the student: architecture, number of classes, input, and "
         "pruning history. Null until `resolved`.",
+    )
+    teacher_check: TeacherCheck | None = Field(
+        None, description="Null until the teacher is measured, and for validation images without labels."
     )
     artifacts: list[ArtifactOut]
     history: list[HistoryEntry]

@@ -17,6 +17,7 @@ from api.jobs.schemas import (
     MetricPoint,
     Progress,
     StudyPlace,
+    TeacherCheck,
 )
 from api.registry.references import path_of
 from ttm_core.spec.events import Reference, wilson_interval
@@ -73,6 +74,7 @@ def detail(
         resolved=job.resolved_spec is not None,
         result=job.result,
         student_structure=job.student_structure,
+        teacher_check=_teacher_check(job),
         artifacts=[artifact_view(row) for row in artifacts],
         history=list(history),
         retry_of=job.retry_of,
@@ -138,6 +140,11 @@ def accuracy(job: Job) -> Accuracy | None:
         against=student.get("against", "labels"),
         interval=(round(low, 6), round(high, 6)) if images else None,
     )
+
+
+def _teacher_check(job: Job) -> TeacherCheck | None:
+    check = job.teacher_check
+    return None if check is None else TeacherCheck.model_validate({**check, "interval": (check["low"], check["high"])})
 
 
 def links(job: Job) -> Links:

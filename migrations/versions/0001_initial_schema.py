@@ -163,6 +163,7 @@ def upgrade() -> None:
         sa.Column("latest", sa.JSON(), nullable=False),
         sa.Column("result", sa.JSON(), nullable=True),
         sa.Column("student_structure", sa.JSON(), nullable=True),
+        sa.Column("teacher_check", sa.JSON(), nullable=True),
         sa.Column("failure", sa.JSON(), nullable=True),
         sa.Column("retry_of", sa.String(length=36), nullable=True),
         sa.Column("kind", sa.String(length=16), server_default="distill", nullable=False),

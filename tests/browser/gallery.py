@@ -12,6 +12,7 @@ from sqlalchemy import Engine, insert, inspect
 
 from tests.support.factories import create_job
 from tests.support.measuring import measured as timing
+from tests.support.runs import teacher_check
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import session_scope
 from ttm_jobs.database.ids import new_id
@@ -155,7 +156,7 @@ def _train(engine: Engine, lease: Lease, steps: int, top1: float) -> None:
     with session_scope(engine) as session:
         job = leases.fence(session, lease)
         recording.phase(session, job, "training", now(session))
-        recording.teacher_measured(session, job, {"top1": 0.7234, "loss": 1.1, "images": 10_000}, now(session))
+        recording.teacher_measured(session, job, teacher_check(top1=0.7234, images=10_000), now(session))
         points = []
         for step in range(1, steps + 1):
             values = {

@@ -1,10 +1,13 @@
 """Simulates runs without a trainer by writing a worker's records through the repositories."""
 
 import hashlib
+import json
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import Engine
 
+from ttm_core.spec.events import TeacherMeasured, wilson_interval
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import session_scope
 from ttm_jobs.repositories.jobs import leases, lifecycle
@@ -26,12 +29,28 @@ def claim(engine: Engine, job_id: str) -> Lease:
     return lease
 
 
+def teacher_check(top1: float, images: int, **fields: Any) -> dict[str, Any]:
+    """The event of a teacher's check."""
+    low, high = wilson_interval(top1, images)
+    event = TeacherMeasured(
+        top1=top1,
+        loss=0.2,
+        images=images,
+        low=low,
+        high=high,
+        chance=0.1,
+        **{"weak_classes": [], "suggested_normalization": None, **fields},
+    )
+    data: dict[str, Any] = json.loads(event.model_dump_json(exclude={"kind"}))
+    return data
+
+
 def train(engine: Engine, lease: Lease, steps: range, *, total: int = 100) -> None:
     """Records the phase, the teacher and, in one transaction per step, metrics and progress."""
     with session_scope(engine) as session:
         job = leases.fence(session, lease)
         recording.phase(session, job, "training", now(session))
-        recording.teacher_measured(session, job, {"top1": 0.95, "loss": 0.2, "images": 10}, now(session))
+        recording.teacher_measured(session, job, teacher_check(top1=0.95, images=10), now(session))
     for step in steps:
         with session_scope(engine) as session:
             job = leases.fence(session, lease)

@@ -194,6 +194,22 @@ class JobSummary(ApiModel):
         return self.state in TERMINAL_STATES
 
 
+class TeacherCheck(ApiModel):
+    """The teacher on the validation images, measured before training: its accuracy with the 95 % interval, chance, the
+    classes that it knows least, and a normalization with which it is clearly better.
+
+    >>> done.teacher_check is None  # ce has no teacher
+    True
+    """
+
+    top1: float
+    interval: tuple[float, float]
+    chance: float
+    images: int
+    weak_classes: tuple[dict[str, Any], ...]
+    suggested_normalization: dict[str, Any] | None
+
+
 class Job(JobSummary):
     """A job with all its fields. `spec` has every default filled in once `resolved` is true, and `student_structure` is
     everything that determines the student's layers.
@@ -206,6 +222,7 @@ class Job(JobSummary):
     resolved: bool
     result: dict[str, Any] | None
     student_structure: dict[str, Any] | None = None
+    teacher_check: TeacherCheck | None = None
     artifacts: list[Artifact]
     history: list[HistoryEntry]
     retry_of: str | None

@@ -81,6 +81,8 @@ class Job(Owned, Base):
     result: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
     # ModelStructure of the student, once the spec is resolved. Deferred: lists do not read pruning histories.
     student_structure: Mapped[Json | None] = mapped_column(JSON(none_as_null=True), deferred=True)
+    # The event `teacher_measured`: the check of the teacher before training. Deferred: lists show its accuracy only.
+    teacher_check: Mapped[Json | None] = mapped_column(JSON(none_as_null=True), deferred=True)
     # Why the job failed: code, message, origin ("user" or "system"), retryable. `attempts` has the causes of attempts.
     failure: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
     retry_of: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ttm_client import Attempt, Client, Job, Measurement
+from ttm_client import Attempt, Client, Job, Measurement, TeacherCheck
 from ttm_client.cli.completion import job_ids
 from ttm_client.cli.output import JsonOption, UrlOption, duration, print_json, print_rows, service
 
@@ -71,6 +71,8 @@ def describe(job: Job) -> list[tuple[str, str]]:
         left = None if job.done else job.progress.eta_seconds
         eta = "" if left is None else f", {duration(left)} left"
         rows.append(("progress", f"step {job.progress.step} of {job.progress.total_steps}{eta}"))
+    if job.teacher_check is not None:
+        rows += _teacher(job.teacher_check)
     if job.accuracy is not None:
         rows.append((f"top-1 ({job.accuracy.split})", _accuracy(job.accuracy.teacher, job.accuracy.student)))
         if job.accuracy.change_points is not None:
@@ -81,6 +83,29 @@ def describe(job: Job) -> list[tuple[str, str]]:
         rows.append(("failure", f"{job.failure.code} ({job.failure.origin}): {job.failure.message}"))
         rows.append(("next step", job.failure.next_step))
     rows += [("artifact", f"{file.name}  {file.size} bytes  sha256 {file.sha256}") for file in job.artifacts]
+    return rows
+
+
+def _teacher(check: TeacherCheck) -> list[tuple[str, str]]:
+    low, high = check.interval
+    rows = [
+        (
+            "teacher check",
+            f"{check.top1:.1%} of {check.images} validation images, 95 % interval {low:.1%} to {high:.1%}, "
+            f"chance {check.chance:.1%}",
+        )
+    ]
+    if check.weak_classes:
+        rows.append(("weak classes", ", ".join(f"{each['name']} {each['top1']:.0%}" for each in check.weak_classes)))
+    if (found := check.suggested_normalization) is not None:
+        values = found["normalization"]
+        rows.append(
+            (
+                "did you mean",
+                f"the normalization of {found['preset']}? {found['top1']:.1%} instead of {found['current_top1']:.1%} "
+                f"of {found['images']} images. Set teacher.normalization to mean {values['mean']}, std {values['std']}",
+            )
+        )
     return rows
 
 

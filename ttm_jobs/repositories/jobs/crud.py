@@ -113,6 +113,7 @@ def create(
         last_event_seq=0,
         latest={},
         student_structure=None,
+        teacher_check=None,
         last_event_number=1,
         created_at=at,
         queued_at=at,

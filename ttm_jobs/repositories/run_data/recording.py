@@ -31,6 +31,8 @@ def resolved(session: Session, job: Job, resolved_spec: Json, data: Json, at: da
 
 
 def teacher_measured(session: Session, job: Job, data: Json, at: datetime) -> None:
+    """Stores the check of the teacher. `data` is the event."""
+    job.teacher_check = data
     job.latest = {**job.latest, "teacher/top1": data["top1"], "teacher/loss": data["loss"]}
     append(session, job, "teacher_measured", data, at)
 
