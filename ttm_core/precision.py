@@ -35,7 +35,7 @@ def check_precision(training: TrainingSpec, device: torch.device) -> None:
     for field, precision in requested.items():
         if precision == "float16" and device.type != "cuda":
             raise BadSpec(f"{field} float16 needs a GPU, and this run has none: use bfloat16 or float32")
-        if precision == "bfloat16" and device.type == "cuda" and not _has_bfloat16_units(device):
+        if precision == "bfloat16" and device.type == "cuda" and not has_bfloat16_units(device):
             name = torch.cuda.get_device_name(device)
             raise BadSpec(f"{field} bfloat16 needs a GPU of the Ampere generation or newer, not {name}: use float16")
 
@@ -47,7 +47,7 @@ def choose_precision(device: torch.device, architecture: str, *, channels: int) 
     depthwise convolutions take twice as long. The choice depends on the device and the architecture alone, not on a
     timing, so that equal runs on equal machines give equal students.
     """
-    if not _has_bfloat16_units(device):
+    if not has_bfloat16_units(device):
         return "float32"
     if device.type == "cpu" and _has_grouped_convolutions(architecture, channels):
         return "float32"
@@ -65,7 +65,8 @@ def resolved_teacher_precision(training: TrainingSpec) -> Precision:
     return training.teacher_precision or resolved_precision(training)
 
 
-def _has_bfloat16_units(device: torch.device) -> bool:
+def has_bfloat16_units(device: torch.device) -> bool:
+    """Whether the device computes bfloat16 matrix products in hardware."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= _AMPERE
     capabilities = torch.cpu.get_capabilities()

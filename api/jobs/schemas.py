@@ -236,6 +236,11 @@ class JobOut(JobSummary):
         description="The named teachers and datasets that the spec referred to, with the versions used, by spec field."
     )
     resolved: bool = Field(description="Whether `spec` has all its defaults resolved.")
+    reasons: dict[str, str] = Field(
+        {},
+        description="Why the fields that the submitted spec left open have their values in `spec`, by path, such as "
+        "`training.precision`. Empty until `resolved`.",
+    )
     result: dict[str, Any] | None = Field(description="The result of the training; null until the job succeeds.")
     student_structure: dict[str, Any] | None = Field(
         None,

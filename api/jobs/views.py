@@ -72,6 +72,7 @@ def detail(
         spec=job.resolved_spec or job.spec,
         resolved_references=job.resolved_references,
         resolved=job.resolved_spec is not None,
+        reasons=job.resolved_reasons or {},
         result=job.result,
         student_structure=job.student_structure,
         teacher_check=_teacher_check(job),

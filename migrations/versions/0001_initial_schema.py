@@ -153,6 +153,7 @@ def upgrade() -> None:
         sa.Column("phase", sa.String(length=32), nullable=True),
         sa.Column("spec", sa.JSON(), nullable=False),
         sa.Column("resolved_spec", sa.JSON(), nullable=True),
+        sa.Column("resolved_reasons", sa.JSON(), nullable=True),
         sa.Column("resolved_references", sa.JSON(), server_default="{}", nullable=False),
         sa.Column("teacher", sa.String(length=2048), nullable=True),
         sa.Column("student", sa.String(length=128), nullable=False),

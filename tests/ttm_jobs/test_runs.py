@@ -55,6 +55,17 @@ def test_resolved_spec_is_used_by_the_next_attempt(engine: Engine) -> None:
     assert "threads" not in job.spec
 
 
+def test_reasons_of_an_earlier_attempt_are_kept(engine: Engine) -> None:
+    lease = running(engine)
+    for reasons in ({"training.precision": "The device."}, {}, {"training.threads": "The machine."}):
+        with session_scope(engine) as session:
+            job = leases.fence(session, lease)
+            recording.resolved(session, job, {}, {"total_steps": 10, "reasons": reasons}, now(session))
+    kept = {"training.precision": "The device.", "training.threads": "The machine."}
+    with read_scope(engine) as session:
+        assert session.get_one(Job, lease.job_id).resolved_reasons == kept
+
+
 def test_teacher_accuracy_is_in_the_latest_metrics(engine: Engine) -> None:
     lease = running(engine)
     with session_scope(engine) as session:

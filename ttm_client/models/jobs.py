@@ -198,8 +198,8 @@ class TeacherCheck(ApiModel):
     """The teacher on the validation images, measured before training: its accuracy with the 95 % interval, chance, the
     classes that it knows least, and a normalization with which it is clearly better.
 
-    >>> done.teacher_check is None  # ce has no teacher
-    True
+    >>> done.teacher_check.top1, done.teacher_check.chance
+    (0.95, 0.1)
     """
 
     top1: float
@@ -211,8 +211,8 @@ class TeacherCheck(ApiModel):
 
 
 class Job(JobSummary):
-    """A job with all its fields. `spec` has every default filled in once `resolved` is true, and `student_structure` is
-    everything that determines the student's layers.
+    """A job with all its fields. `spec` has every default filled in once `resolved` is true, `reasons` says why they
+    have their values, and `student_structure` is everything that determines the student's layers.
 
     >>> done.spec["method"], done.resolved, done.result["student_test"]["top1"]
     ('ce', False, 0.88)
@@ -220,6 +220,7 @@ class Job(JobSummary):
 
     spec: dict[str, Any]
     resolved: bool
+    reasons: dict[str, str] = {}
     result: dict[str, Any] | None
     student_structure: dict[str, Any] | None = None
     teacher_check: TeacherCheck | None = None

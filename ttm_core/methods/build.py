@@ -135,7 +135,8 @@ class Objective(nn.Module):
         if spec.logit_standardization:
             z, v = losses.standardize_logits(z), losses.standardize_logits(v)
 
-        def now(value: float | Ramp) -> float:
+        def now(value: float | Ramp | None) -> float:
+            assert value is not None, "the engine resolves default weights"
             return at(value, context.epoch, self.epochs)
 
         match spec:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,12 +20,15 @@ from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.ensemble import as_one_teacher
 from ttm_core.models.teachers.load import Teacher, load_teacher
 from ttm_core.pipeline.context import RunContext, decide_once
+from ttm_core.pipeline.default_weight import with_default_weight
+from ttm_core.pipeline.reasons import reasons
 from ttm_core.pipeline.student.base import StudentBase, resolved_architecture, student_base
 from ttm_core.pipeline.student.input import SMALL_IMAGE, image_size, input_channels, normalization
 from ttm_core.precision import choose_precision, resolved_teacher_precision
 from ttm_core.spec import events
 from ttm_core.spec.dataset import AugmentationSpec, CropFlip, ResizedCrop
 from ttm_core.spec.job import DistillSpec, TeacherSpec
+from ttm_core.spec.method.methods import MethodSpec
 from ttm_core.teacher_store.store import Stores
 from ttm_core.training.evaluate import label_with_teacher
 
@@ -44,6 +47,7 @@ class ResolvedRun:
     teachers: Sequence[Teacher]
     teacher_files: Sequence[Path]
     teacher: Teacher | None  # all teachers as one model, for evaluation
+    reasons: Mapping[str, str]  # why open fields of the spec have their values, by path
 
     @property
     def hash(self) -> str:
@@ -91,9 +95,11 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
     resolved = _complete(
         spec,
         teachers,
+        method=with_default_weight(spec.method, spec.training, dataset.train, context.distributed.size),
         student={"architecture": resolved_architecture(spec, base), "image_size": size, "normalization": normalized},
         training={"threads": context.threads, "augmentation": augmentation, **precision, **logits},
     )
+    why = reasons(spec, resolved, context, dataset=dataset, base=base, teacher=first)
     teacher = None
     if teachers:
         temperature = method_temperature(resolved.method, 0.0, resolved.training.epochs)
@@ -116,6 +122,7 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
         teachers=teachers,
         teacher_files=files,
         teacher=teacher,
+        reasons=why,
     )
 
 
@@ -259,11 +266,19 @@ def _augmentation(spec: DistillSpec, size: int) -> AugmentationSpec:
 
 
 def _complete(
-    spec: DistillSpec, teachers: Sequence[Teacher], *, student: dict[str, object], training: dict[str, object]
+    spec: DistillSpec,
+    teachers: Sequence[Teacher],
+    *,
+    method: MethodSpec,
+    student: dict[str, object],
+    training: dict[str, object],
 ) -> DistillSpec:
-    """The spec with the given fields of the student and of training, and with what the teachers' files specify."""
+    """The spec with the given method and fields of the student and of training, and with what the teachers' files
+    specify.
+    """
     resolved = [_with_teacher(each, teacher) for each, teacher in zip(spec.all_teachers, teachers, strict=True)]
     update: dict[str, object] = {
+        "method": method,
         "student": spec.student.model_copy(update=student),
         "training": spec.training.model_copy(update=training),
     }

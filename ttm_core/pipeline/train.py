@@ -237,6 +237,7 @@ def _resolved(
         teacher_parameters=run.teacher.parameters if run.teacher else None,
         estimate=estimate,
         student_structure=models.structure,
+        reasons=dict(run.reasons),
         resumed_from_step=trainer.step if resumed else None,
         teacher_stores=list(dict.fromkeys(each.digest for each in stored)),
     )

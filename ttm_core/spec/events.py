@@ -77,6 +77,8 @@ class Resolved(_Event):
     estimate: Estimate | None = None
     """Made by the first attempt."""
     student_structure: ModelStructure | None = None
+    reasons: dict[str, str] = {}
+    """Why the fields that the spec left open have their values, by path. Empty where an earlier attempt resolved it."""
     teacher_stores: list[StoreDigest] = []
     """Digests of the stores that the run uses, in the order of its teachers, without duplicates."""
 

@@ -62,6 +62,8 @@ class Job(Owned, Base):
     # The spec as submitted with defaults, and the resolved spec that runs.
     spec: Mapped[Json] = mapped_column(JSON(none_as_null=True))
     resolved_spec: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
+    # Why the fields that the spec left open have their values, by path.
+    resolved_reasons: Mapped[Json | None] = mapped_column(JSON(none_as_null=True), deferred=True)
     # Registry references in the submitted spec with their versions: {"dataset": "dataset:pets@2"}.
     resolved_references: Mapped[Json] = mapped_column(JSON, default=dict, server_default="{}")
     # Copied from the spec for lists.

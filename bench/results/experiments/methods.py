@@ -15,6 +15,10 @@ MAIN_WEIGHTS = {
 """The field of each method that balances teacher and labels, with its default."""
 
 
+_DECIDED = ("dkd", "dist", "wkd")
+"""Methods whose default weight depends on the number of steps: its value here is the published one."""
+
+
 def base(setting: Setting) -> dict[str, Any]:
     """A job of the setting with the default method."""
     return {
@@ -38,7 +42,10 @@ def methods(setting: Setting) -> Experiment:
 
 def default_weights(setting: Setting) -> Experiment:
     """The same methods at their default weights. Runs that `methods` made are not repeated."""
-    variants = [Variant(kind, {"method": {"kind": kind}, **_weight(kind, 1.0)}) for kind in setting.methods]
+    variants = [
+        Variant(kind, {"method": {"kind": kind}, **({} if kind in _DECIDED else _weight(kind, 1.0))})
+        for kind in setting.methods
+    ]
     return Experiment("default_weights", base(setting), [_LABELS, *variants], min(setting.seeds, 3), reference="ce")
 
 

@@ -101,6 +101,14 @@ def test_schema_has_the_actual_defaults(kind):
     assert {name: properties[name].get("default") for name in held} == held
 
 
+@pytest.mark.parametrize(
+    ("fields", "weight"),
+    [({}, 0.1), ({"logit_standardization": True}, 1.0), ({"logit_standardization": True, "ce_weight": 0.3}, 0.3)],
+)
+def test_kd_with_standardized_logits_weights_the_labels_more(fields, weight):
+    assert method("kd", **fields).ce_weight == weight
+
+
 def test_gamma_ramp_has_no_temperature():
     parsed = method(
         "wttm", gamma={"kind": "linear", "first": 0.5, "last": 0.1}, beta={"kind": "warmup", "epochs": 5, "last": 4}

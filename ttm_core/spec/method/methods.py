@@ -104,8 +104,19 @@ class KnowledgeDistillation(_Tempered):
 
     kind: Literal["kd"] = "kd"
     gamma: PositiveScheduled = _gamma(0.25)
-    ce_weight: Weight = 0.1
+    ce_weight: Weight = Field(
+        0.1,
+        description="Weight of the cross-entropy with the labels; 0 disables it. With logit_standardization, the "
+        "default is 1: the loss on standardized logits does not determine their scale.",
+    )
     kd_weight: Scheduled = 0.9
+
+    @model_validator(mode="before")
+    @classmethod
+    def _standardized(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("logit_standardization") is True and "ce_weight" not in data:
+            return {**data, "ce_weight": 1.0}
+        return data
 
 
 class TransformedTeacherMatching(_Tempered):
@@ -126,26 +137,39 @@ class WeightedTransformedTeacherMatching(_Tempered):
     ce_weight: Weight = Field(1.0, description="0 distills without labels.")
 
 
-class DecoupledDistillation(_Distillation):
+class WarmedUpDistillation(_Distillation):
+    """A method that is published for long runs, with a weight at which short runs do not learn the labels."""
+
+    published_weight: ClassVar[float]
+
+    weight: Scheduled | None = Field(
+        None,
+        description="Default: rises from 0 to the published weight over 15,640 steps, 20 epochs of CIFAR-100, and "
+        "stays there. A run with fewer steps ends below it.",
+    )
+
+
+class DecoupledDistillation(WarmedUpDistillation):
     """DKD, Zhao et al. 2022 (arXiv 2203.08679): ce_weight * H(y, q) + weight * T^2 * (alpha * TCKD + beta * NCKD), the
     divergences between target and other classes, and among the other classes."""
 
     uses_labels: ClassVar[bool] = True
     supports_mixing: ClassVar[bool] = False
+    published_weight: ClassVar[float] = 1.0
 
     kind: Literal["dkd"] = "dkd"
-    weight: Scheduled = Field(1.0, description="Weight of both terms. The published code warms it up over 20 epochs.")
     alpha: Weight = 1.0
     beta: Scheduled = Field(8.0, description="1 to 8 in the paper, depending on teacher and student.")
     temperature: PositiveFloat = 4.0
 
 
-class CorrelationDistillation(_Distillation):
+class CorrelationDistillation(WarmedUpDistillation):
     """DIST, Huang et al. 2022 (arXiv 2205.10536): ce_weight * H(y, q) + weight * T^2 * (inter_weight * (1 - r_inter) +
     intra_weight * (1 - r_intra)), the correlations with the teacher over the classes and over the batch."""
 
+    published_weight: ClassVar[float] = 1.0
+
     kind: Literal["dist"] = "dist"
-    weight: Scheduled = 1.0
     inter_weight: Weight = Field(2.0, description="The paper's beta; 2 on CIFAR-100, 1 on ImageNet.")
     intra_weight: Weight = Field(2.0, description="The paper's gamma; 2 on CIFAR-100, 1 on ImageNet.")
     temperature: PositiveFloat = Field(4.0, description="4 on CIFAR-100, 1 on ImageNet.")
@@ -164,7 +188,7 @@ class NormalizedDistillation(_Distillation):
     temperature: PositiveFloat = 1.0
 
 
-class WassersteinDistillation(_Distillation):
+class WassersteinDistillation(WarmedUpDistillation):
     """WKD-L, Lv et al. 2024 (arXiv 2412.08139): ce_weight * H(y, q) - p_target * log q_target + weight * W, the cost of
     moving the student's probabilities of the other classes onto the teacher's, where moving between classes that are
     similar to the teacher is cheap. The similarities are computed once, before the first step."""
@@ -172,9 +196,9 @@ class WassersteinDistillation(_Distillation):
     uses_labels: ClassVar[bool] = True
     supports_mixing: ClassVar[bool] = False
     uses_class_relations: ClassVar[bool] = True
+    published_weight: ClassVar[float] = 200.0
 
     kind: Literal["wkd"] = "wkd"
-    weight: Scheduled = Field(200.0, description="200 or 600 on CIFAR-100, 30 on ImageNet.")
     temperature: PositiveFloat = Field(8.0, description="6 to 8 on CIFAR-100, 2 on ImageNet.")
     relations: Literal["classifier", "features"] = Field(
         "classifier",

@@ -112,6 +112,7 @@ def create(
         lease_epoch=0,
         last_event_seq=0,
         latest={},
+        resolved_reasons=None,
         student_structure=None,
         teacher_check=None,
         last_event_number=1,

@@ -22,8 +22,12 @@ def phase(session: Session, job: Job, name: str, at: datetime) -> None:
 
 
 def resolved(session: Session, job: Job, resolved_spec: Json, data: Json, at: datetime) -> None:
-    """Stores the resolved spec, which later attempts run, and the student's structure. `data` is the event."""
+    """Stores the resolved spec, which later attempts run, its reasons and the student's structure. `data` is the
+    event.
+    """
     job.resolved_spec = resolved_spec
+    # A later attempt starts from the resolved spec, so it decides little or nothing.
+    job.resolved_reasons = {**(job.resolved_reasons or {}), **data.get("reasons", {})}
     job.student_structure = data.get("student_structure")
     attempt = _attempt(session, job)
     attempt.from_step = attempt.to_step = data.get("resumed_from_step") or 0

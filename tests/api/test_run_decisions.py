@@ -1,4 +1,5 @@
-"""The check of a teacher before training: in the API, on the job page and in `ttm show`."""
+"""What a run decides before training: the check of the teacher and the reasons of resolved fields, in the API, on the
+job page and in `ttm show`."""
 
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
@@ -45,6 +46,18 @@ def test_the_check_is_shown_with_the_suggested_normalization(client: TestClient,
     assert rows["teacher check"].startswith("50.0% of 500 validation images, 95 % interval 45.6% to 54.4%, chance 10")
     assert rows["weak classes"] == "<b>cat</b> 12%"
     assert rows["did you mean"].startswith("the normalization of ImageNet? 90.0% instead of 50.0% of 128 images")
+
+
+def test_reasons_of_resolved_fields_are_shown(client: TestClient, engine: Engine) -> None:
+    lease = running(engine)
+    path = f"/jobs/{lease.job_id}"
+    assert client.get(path).json()["reasons"] == {}
+    reasons = {"training.precision": "The device has no units for bfloat16."}
+    with session_scope(engine) as session:
+        job = leases.fence(session, lease)
+        recording.resolved(session, job, job.spec, {"total_steps": 10, "reasons": reasons}, now(session))
+    assert client.get(path).json()["reasons"] == reasons
+    assert "The device has no units for bfloat16." in client.get(f"/ui{path}").text
 
 
 def test_a_good_teacher_has_a_short_card(client: TestClient, engine: Engine) -> None:

@@ -1,0 +1,74 @@
+"""Why open fields of a spec have their values, and the default weights that depend on the number of steps."""
+
+from typing import Any
+
+import pytest
+
+from tests.ttm_core import factories
+from ttm_core.pipeline.default_weight import WARM_UP_STEPS
+from ttm_core.pipeline.distill import distill
+from ttm_core.spec import events
+from ttm_core.spec.job import DistillSpec
+from ttm_core.spec.method.schedules import WarmUp, at
+
+STEPS_PER_EPOCH = 9
+
+
+def resolved(spec: DistillSpec, workdir: Any) -> events.Resolved:
+    emitted: list[events.Event] = []
+    distill(spec, workdir, on_event=emitted.append)
+    (event,) = [event for event in emitted if isinstance(event, events.Resolved)]
+    return event
+
+
+def decided(given: Any, chosen: Any, path: str = "") -> set[str]:
+    """The paths of fields that `given` leaves open and `chosen` has."""
+    if isinstance(given, dict) and isinstance(chosen, dict):
+        parts = [decided(given[name], chosen[name], f"{path}.{name}".lstrip(".")) for name in given if name in chosen]
+        return set().union(*parts)
+    if isinstance(given, list) and isinstance(chosen, list) and len(given) == len(chosen):
+        return set().union(
+            *(decided(*pair, f"{path}.{index}") for index, pair in enumerate(zip(given, chosen, strict=True)))
+        )
+    return {path} if given in (None, "auto", "fit") and chosen != given else set()
+
+
+def test_every_decided_field_has_a_reason_and_a_resumed_run_keeps_the_values(digits_idx, teacher_file, tmp_path):
+    spec = factories.spec(digits_idx, teacher_file, method="dkd", exports=[], training={"epochs": 1})
+    # The factory states these fields.
+    spec = spec.model_copy(
+        update={"training": spec.training.model_copy(update={"augmentation": None, "threads": None})}
+    )
+    first = resolved(spec, tmp_path)
+    assert set(first.reasons) == decided(spec.model_dump(), first.spec.model_dump())
+    assert {"method.weight", "training.augmentation", "student.normalization", "teacher.architecture"} <= set(
+        first.reasons
+    )
+    assert all(reason.endswith(".") for reason in first.reasons.values())
+    assert "The size of the images" in first.reasons["student.image_size"]
+
+    weight = first.spec.method.weight
+    assert isinstance(weight, WarmUp)
+    assert (weight.first, weight.last) == (0, 1)
+    assert weight.epochs * STEPS_PER_EPOCH == pytest.approx(WARM_UP_STEPS)
+    assert at(weight, 20 * 782 / STEPS_PER_EPOCH, epochs=10_000) == pytest.approx(1)
+    assert f"over {WARM_UP_STEPS:,} steps and ends at 0.000575 here" in first.reasons["method.weight"]
+
+    again = resolved(first.spec, tmp_path)
+    assert (again.spec, again.reasons) == (first.spec, {})
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ({"kind": "dist", "ce_weight": 0}, 1.0),
+        ({"kind": "wkd", "weight": 3}, 3.0),
+    ],
+)
+def test_a_weight_is_constant_without_cross_entropy_and_where_it_is_given(
+    method, expected, digits_idx, teacher_file, tmp_path
+):
+    spec = factories.spec(digits_idx, teacher_file, method=method, exports=[], training={"epochs": 1})
+    event = resolved(spec, tmp_path)
+    assert event.spec.method.weight == expected
+    assert ("method.weight" in event.reasons) == ("weight" not in method)
