@@ -119,8 +119,8 @@ class RegisteredDataset(_Version):
 class InstalledArchitecture(ApiModel):
     """An architecture of a package on a worker. `origin` is the package's name and version.
 
-    >>> [(each.name, each.origin) for each in worker.architectures]
-    [('acme_net', 'acme-models 1.0')]
+    >>> [(each.name, each.origin) for each in next(client.workers.list()).architectures]
+    []
     """
 
     name: str

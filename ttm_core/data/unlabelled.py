@@ -43,21 +43,28 @@ def read_unlabelled(uri: str, path: Path, reading: Reading) -> UnlabelledSource:
         raise BadDataset(f"The unlabelled images {uri} do not exist.")
     root, reading = find_root(path, "auto", reading)
     try:
-        name = "webdataset" if root.is_file() else detect(root)
-    except BadDataset:
-        name = "image_folder"  # images in nested folders
-    if name == "image_folder":
-        found = image_folder.read_nested(root, reading)
-        # Folders that nothing names as training data may group the images in any way.
-        had_labels = layout.split_folder(root, "train") is not None and image_folder.has_classes(root)
-    else:
-        found = read_root(name, root, reading)
-        had_labels = found.train.labelled
+        found, had_labels = _read(root, reading)
+    except BadDataset as error:
+        raise BadDataset(f"The unlabelled images {uri}: {error}") from error
     if not len(found.train):
         raise BadDataset(
             f"The unlabelled source {uri} has no images. Remove it from dataset.unlabelled, or add images."
         )
     return UnlabelledSource(found.train, had_labels, found.unreadable, found.checked)
+
+
+def _read(root: Path, reading: Reading) -> tuple[Dataset, bool]:
+    """The images of a source, and whether it has labels."""
+    try:
+        name = "webdataset" if root.is_file() else detect(root)
+    except BadDataset:
+        name = "image_folder"  # images in nested folders
+    if name == "image_folder":
+        # Folders that nothing names as training data may group the images in any way.
+        had_labels = layout.split_folder(root, "train") is not None and image_folder.has_classes(root)
+        return image_folder.read_nested(root, reading), had_labels
+    found = read_root(name, root, reading)
+    return found, found.train.labelled
 
 
 def add_unlabelled(dataset: Dataset, sources: Sequence[UnlabelledSource]) -> Dataset:

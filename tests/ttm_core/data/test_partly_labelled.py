@@ -174,6 +174,14 @@ def test_unreadable_images_are_counted_with_the_others(tmp_path, opened):
     assert len(dataset.train.without_label) == 20
 
 
+def test_a_source_with_many_unreadable_images_is_refused(tmp_path, opened):
+    loose(tmp_path / "more", 4)
+    for number in range(3):
+        (tmp_path / f"more/{number}.jpg").write_bytes(IMAGES[0][:100])
+    with pytest.raises(BadDataset, match=r"The unlabelled images more: 3 of 7 images .*dataset\.max_unreadable"):
+        opened(digits_folder(tmp_path / "set"), tmp_path / "more")
+
+
 def split_of(labelled: int, unlabelled: int, classes: int = 5) -> Split:
     """Images of one color each, their number."""
     numbers = torch.arange(labelled + unlabelled)

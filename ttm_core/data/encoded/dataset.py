@@ -56,7 +56,10 @@ def build_dataset(found: Mapping[SplitName, EncodedSplit], class_names: list[str
     total = sum(len(split.sources) for split in found.values())
     if total and len(unreadable) > reading.max_unreadable * total:
         listed = "; ".join(f"{bad.name}: {bad.reason}" for bad in unreadable[:5])
-        raise BadDataset(f"{len(unreadable)} of {total} images cannot be read: {listed}")
+        raise BadDataset(
+            f"{len(unreadable)} of {total} images cannot be read: {listed}. dataset.max_unreadable allows a share of "
+            f"{reading.max_unreadable:g}: repair or remove these images, or raise it."
+        )
 
     kept = {name: manifest.readable for name, manifest in manifests.items()}
     # The labelled images determine size and channels.
