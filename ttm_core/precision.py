@@ -8,8 +8,8 @@ from torch import nn
 from ttm_core.errors import BadSpec
 from ttm_core.models import build
 from ttm_core.models.preprocess import Preprocess
-from ttm_core.spec.job import TrainingSpec
 from ttm_core.spec.structure import ModelStructure
+from ttm_core.spec.training.training import TrainingSpec
 
 Precision = Literal["float32", "bfloat16", "float16"]
 

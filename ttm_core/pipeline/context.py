@@ -1,6 +1,5 @@
 """The surroundings of a run: its folders, device and processes, and the events it emits."""
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -8,12 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ttm_core.data.cache import DataCache
-from ttm_core.models.weights import write_durably
+from ttm_core.pipeline.decisions.once import decide_once
 from ttm_core.pipeline.inputs import Inputs
 from ttm_core.precision import check_precision
 from ttm_core.spec import events
@@ -112,14 +110,6 @@ def resolve_threads(spec: DistillSpec, workdir: Path) -> int:
         return spec.training.threads
     threads: int = decide_once(workdir, "threads", lambda: max(usable_threads() // spec.training.devices, 1))
     return threads
-
-
-def decide_once(workdir: Path, name: str, decide: Callable[[], Any]) -> Any:
-    """The decision of the first attempt in this work directory."""
-    path = workdir / "decisions" / f"{name}.json"
-    if not path.exists():
-        write_durably(path, json.dumps(decide()).encode())
-    return json.loads(path.read_text())
 
 
 def _discard(event: events.Event) -> None:

@@ -14,7 +14,7 @@ from ttm_core.data.views import Views
 from ttm_core.methods.build import StepContext
 from ttm_core.models.teachers.load import Teacher
 from ttm_core.spec.events import Estimate
-from ttm_core.spec.job import TrainingSpec
+from ttm_core.spec.training.training import TrainingSpec
 from ttm_core.training.distiller import Distiller
 from ttm_core.training.distributed import Distributed
 from ttm_core.training.optimizers import build_optimizer

@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +17,18 @@ from ttm_core.models.hub.published import fetch
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.ensemble import as_one_teacher
 from ttm_core.models.teachers.load import Teacher, load_teacher
-from ttm_core.pipeline.context import RunContext, decide_once
+from ttm_core.pipeline.context import RunContext
+from ttm_core.pipeline.decisions.precision import resolve_precision
+from ttm_core.pipeline.decisions.stored_views import stored_views
 from ttm_core.pipeline.default_weight import with_default_weight
 from ttm_core.pipeline.reasons import reasons
 from ttm_core.pipeline.student.base import StudentBase, resolved_architecture, student_base
 from ttm_core.pipeline.student.input import SMALL_IMAGE, image_size, input_channels, normalization
-from ttm_core.precision import choose_precision, resolved_teacher_precision
+from ttm_core.precision import resolved_teacher_precision
 from ttm_core.spec import events
 from ttm_core.spec.dataset import AugmentationSpec, CropFlip, ResizedCrop
 from ttm_core.spec.job import DistillSpec, TeacherSpec
 from ttm_core.spec.method.methods import MethodSpec
-from ttm_core.teacher_store.store import Stores
 from ttm_core.training.evaluate import label_with_teacher
 
 _LISTED_UNREADABLE = 100
@@ -87,11 +86,11 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
     channels = input_channels(spec, dataset, base, first)
     normalized = normalization(spec, dataset, first, base, channels)
     logits = context.distributed.main_first(
-        lambda: _teacher_logits(
+        lambda: stored_views(
             spec, context.workdir, context.stores, images=len(dataset.train), num_classes=dataset.num_classes
         )
     )
-    precision = context.distributed.main_first(lambda: _precision(spec, context, base.architecture, channels))
+    precision = context.distributed.main_first(lambda: resolve_precision(spec, context, base.architecture, channels))
     resolved = _complete(
         spec,
         teachers,
@@ -124,18 +123,6 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
         teacher=teacher,
         reasons=why,
     )
-
-
-def _precision(spec: DistillSpec, context: RunContext, architecture: str, channels: int) -> dict[str, object]:
-    """The precisions of student and teacher: the spec's, else those of the first attempt, which may have run on another
-    machine.
-    """
-    training = spec.training
-    precision = training.precision
-    if precision == "auto":
-        choose = partial(choose_precision, context.device, architecture, channels=channels)
-        precision = decide_once(context.workdir, "precision", choose)
-    return {"precision": precision, "teacher_precision": training.teacher_precision or precision}
 
 
 def _read(spec: DistillSpec, context: RunContext) -> Dataset:
@@ -218,44 +205,6 @@ def _published_teacher(spec: TeacherSpec, context: RunContext) -> tuple[TeacherS
         "normalization": spec.normalization or found.normalization,
     }
     return spec.model_copy(update=update), found.path
-
-
-def _teacher_logits(
-    spec: DistillSpec, workdir: Path, stores: Stores | None, *, images: int, num_classes: int
-) -> dict[str, object]:
-    """Whether teacher logits are stored, and the number of views per image.
-
-    They are stored if the store is shared with other runs and has room for all views. The number of threads is never
-    chosen by timing: it is part of the store's key, so a number that depends on the machine's load would split stores.
-    """
-    training = spec.training
-    if training.teacher_logits is not None and training.views != "fit":
-        return {}
-
-    def decide() -> dict[str, object]:
-        view_bytes = (2 if training.stored_as == "float16" else 1) * images * num_classes * len(spec.all_teachers)
-        views_that_fit = _available_bytes(stores, workdir) // view_bytes if view_bytes else 0
-        views = training.views
-        if views == "fit":
-            views = max(min(views_that_fit, training.epochs), 1)
-        logits = training.teacher_logits
-        if logits is None:
-            shared = stores is not None and spec.method.requirements.stored_logits_suffice
-            logits = "stored" if shared and (views or training.epochs) <= views_that_fit else "online"
-        if logits == "online":
-            views = None if training.views == "fit" else training.views
-        return {"teacher_logits": logits, "views": views}
-
-    decided: dict[str, object] = decide_once(workdir, "stored_views", decide)
-    return decided
-
-
-def _available_bytes(stores: Stores | None, workdir: Path) -> int:
-    """Bytes that a run may fill with logits."""
-    root = workdir if stores is None else stores.root
-    root.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(root).free // 2
-    return free if stores is None else min(stores.max_bytes, free)
 
 
 def _augmentation(spec: DistillSpec, size: int) -> AugmentationSpec:

@@ -19,7 +19,7 @@ from ttm_core.data.random import seed as derived_seed
 from ttm_core.data.views import Views
 from ttm_core.methods.build import StepContext, Terms
 from ttm_core.spec.events import Accuracy, Event, Log, Metrics
-from ttm_core.spec.job import TrainingSpec
+from ttm_core.spec.training.training import TrainingSpec
 from ttm_core.training.distiller import Distiller, Forward, data_parallel, gradient_sync
 from ttm_core.training.distributed import Distributed
 from ttm_core.training.log import StepLog

@@ -21,7 +21,7 @@ from bench.speed.adapters import (
     timm_loss,
     torchdistill_box,
 )
-from ttm_core.spec.job import TrainingSpec
+from ttm_core.spec.training.training import TrainingSpec
 
 Train = Callable[[nn.Module, nn.Module, Images, TrainingSpec], Iterator[None]]
 

@@ -7,13 +7,14 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from ttm_core.spec.base import Spec, by_name, or_short
 from ttm_core.spec.dataset import DatasetSpec
-from ttm_core.spec.job import DistillSpec, ExportName, StudentSpec, TeacherSpec, TrainingSpec
+from ttm_core.spec.job import DistillSpec, ExportName, StudentSpec, TeacherSpec
 from ttm_core.spec.method.methods import CrossEntropy, MethodSpec, WeightedTransformedTeacherMatching
 from ttm_core.spec.speed.quantize import QuantizeSpec
 from ttm_core.spec.study import search as searches
 from ttm_core.spec.study.limits import Goal, LimitsSpec, Precision
 from ttm_core.spec.study.search import SHARED, SearchSpace, Value
 from ttm_core.spec.study.students import MAX_STUDENTS, Students, expand
+from ttm_core.spec.training.training import TrainingSpec
 
 MAX_CANDIDATES = 256
 _FEWEST_EPOCHS = 3

@@ -1,0 +1,109 @@
+"""How a run trains its student. Torch-free."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ttm_core.spec.base import Spec, by_name, or_short
+from ttm_core.spec.dataset import AugmentationSpec
+from ttm_core.spec.optimizer.optimizers import Cosine, EmaSpec, GradientClipping, OptimizerSpec, ScheduleSpec, Sgd
+
+
+class TrainingSpec(Spec):
+    """Training of the student."""
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
+    batch_size: Annotated[int, Field(ge=2, le=65_536)] = 64
+    unlabelled_ratio: Annotated[float, Field(gt=0, le=1000)] | None = Field(
+        None,
+        description="Unlabelled images per labelled image in every batch, for datasets with both. An epoch uses each "
+        "labelled image once. Default: by size, so that an epoch uses each image once.",
+    )
+    optimizer: Annotated[OptimizerSpec, by_name("name", OptimizerSpec)] = Sgd()
+    schedule: Annotated[ScheduleSpec, by_name("kind", ScheduleSpec)] = Cosine()
+    augmentation: Annotated[AugmentationSpec, by_name("kind", AugmentationSpec)] | None = Field(
+        None, description="Default: crop_flip for images up to 64 px, resized_crop for larger ones."
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="Share of each label that is distributed over all classes, in the cross-entropy with the labels.",
+    )
+    gradient_clipping: Annotated[GradientClipping | None, or_short(GradientClipping | float | None)] = Field(
+        None, description="Limit on gradients. A number limits their norm."
+    )
+    gradient_accumulation: Annotated[int, Field(ge=1, le=1024)] = Field(
+        1, description="Number of parts a batch is split into, to use less memory with the same step size."
+    )
+    ema: Annotated[EmaSpec | None, or_short(EmaSpec | float | None)] = Field(
+        None, description="Validate and save a moving average of the weights. A number sets its decay."
+    )
+    early_stopping_patience: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Stop after this number of epochs without an improvement of validation accuracy."
+    )
+    views: Annotated[int, Field(ge=1, le=100_000)] | Literal["fit"] | None = Field(
+        None,
+        description="Number of augmented views per image, which the epochs use in rotation. Default: one per "
+        "epoch. With "
+        "stored teacher logits, fewer views mean fewer teacher forward passes. fit: as many as fit into the store, at "
+        "most one per epoch.",
+    )
+    teacher_logits: Literal["online", "stored"] | None = Field(
+        None,
+        description="stored: compute the teacher's logits of each view once and reuse them in later epochs and in jobs "
+        "with the same teacher, data and augmentation. online: run the teacher at every step. Default: stored if the "
+        "worker has a store with enough space.",
+    )
+    stored_as: Literal["float16", "int8"] = Field(
+        "float16",
+        description="Encoding of stored logits. int8 needs half the space; its error is at most 1/508 of a row's "
+        "range.",
+    )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="Precision of forward passes; weights, losses and statistics stay float32. auto: bfloat16 where "
+        "the device has units for it (CPUs with AMX-BF16 or AVX512-BF16, except for students with depthwise "
+        "convolutions; GPUs since Ampere), else float32. float16 requires a GPU.",
+    )
+    teacher_precision: Literal["float32", "bfloat16", "float16"] | None = Field(
+        None, description="Precision of the teacher's forward passes. Default: `precision`."
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
+        0, description="Seed of the initial weights, the order of the images and dropout."
+    )
+    view_seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
+        0,
+        description="Seed of the augmented views. Runs with equal view seeds share stored teacher logits, whatever "
+        "their `seed`.",
+    )
+    tf32: bool = Field(
+        True, description="On GPUs, compute float32 matrix products and convolutions with TF32 (10 bits of mantissa)."
+    )
+    threads: Annotated[int, Field(ge=1, le=256)] | None = Field(
+        None, description="CPU threads. Later attempts use the same number, because it affects rounding."
+    )
+    devices: Annotated[int, Field(ge=1, le=64)] = Field(
+        1,
+        description="GPUs of one machine (or processes without a GPU) that share each batch. `batch_size` is the "
+        "total over "
+        "all devices. Batch norms use the images of each device.",
+    )
+    checkpoint_seconds: Annotated[float, Field(gt=0, le=86_400)] = Field(
+        60.0, description="Seconds between checkpoints."
+    )
+
+    @property
+    def view_count(self) -> int:
+        """The number of views per image of a resolved spec."""
+        assert self.views != "fit", "the engine resolves 'fit'"
+        return self.views or self.epochs
+
+    @model_validator(mode="after")
+    def _parts_have_two_images(self) -> Self:
+        parts = self.gradient_accumulation * self.devices
+        if self.batch_size < 2 * parts:
+            raise ValueError(
+                f"batch_size must be at least {2 * parts}: batch norm needs two images in each of the {parts} "
+                "parts of a batch "
+                "(gradient_accumulation * devices)"
+            )
+        return self
