@@ -2,6 +2,7 @@
 
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from ttm_core.data.batches import epoch_batches
 from ttm_core.data.dataset import full_split
 from ttm_core.data.images import ArrayImages
 from ttm_core.data.views import Views
+from ttm_core.hardware.memory_format import choose_memory_format, in_memory_format
 from ttm_core.methods.build import build_objective
 from ttm_core.models import build
 from ttm_core.models.preprocess import Preprocess
@@ -60,9 +62,11 @@ def run(contender: str, pair: Pair, threads: int, precision: Precision) -> dict[
     seen = Views(split, pair.classes, CropFlip(padding=pair.size // 8), pair.size, 0)
     preprocess = Preprocess(3, pair.size, NORMALIZATION)
     structure = ModelStructure(architecture=pair.student, num_classes=pair.classes, image_size=pair.size)
-    student = start_student(structure, seed=0, device=CPU)
+    faster = choose_memory_format([(build(structure), preprocess)], CPU, precision, train=True)
+    preprocess = replace(preprocess, memory_format=faster)
+    student = start_student(structure, seed=0, device=CPU, memory_format=faster)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        teacher = None if how == "ce" else _teacher(spec, pair, Path(folder))
+        teacher = None if how == "ce" else _teacher(spec, pair, Path(folder), precision)
         stored = None
         if teacher is not None and how != "online":
             stored = stack.enter_context(
@@ -99,13 +103,15 @@ def run(contender: str, pair: Pair, threads: int, precision: Precision) -> dict[
     return clock.summary(pair.images * EPOCHS)
 
 
-def _teacher(spec: DistillSpec, pair: Pair, folder: Path) -> Teacher:
+def _teacher(spec: DistillSpec, pair: Pair, folder: Path, precision: Precision) -> Teacher:
     torch.manual_seed(0)
     model = build(ModelStructure(architecture=pair.teacher, num_classes=pair.classes, image_size=pair.size))
     write_safetensors(folder / "teacher.safetensors", model.state_dict(), {})
     assert spec.teacher is not None
     names = [str(number) for number in range(pair.classes)]
-    return load_teacher(spec.teacher, folder / "teacher.safetensors", image_size=pair.size, class_names=names)
+    teacher = load_teacher(spec.teacher, folder / "teacher.safetensors", image_size=pair.size, class_names=names)
+    faster = choose_memory_format([(teacher.model, teacher.preprocess)], CPU, precision, train=False)
+    return in_memory_format(teacher, faster)
 
 
 def _warm_up(trainer: Trainer, stored: StoredTeacher | None) -> None:

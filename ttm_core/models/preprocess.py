@@ -7,7 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ttm_core.spec.job import Normalization
+from ttm_core.spec.normalization import Normalization
+from ttm_core.spec.training.training import MemoryFormat
+
+TORCH_FORMATS: dict[MemoryFormat, torch.memory_format] = {
+    "channels_last": torch.channels_last,
+    "contiguous": torch.contiguous_format,
+}
 
 # ITU-R 601-2 luma, which Pillow uses to convert RGB to L.
 _LUMA = (0.299, 0.587, 0.114)
@@ -20,18 +26,20 @@ class Preprocess:
     channels: int
     image_size: int
     normalization: Normalization
+    memory_format: MemoryFormat = "channels_last"
     # Copied to a device once: a copy in every step would synchronize a GPU.
     _constants: dict[torch.device, "_Constants"] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """uint8 [B, C, H, W] -> float32 [B, channels, image_size, image_size], channels last in memory."""
-        x = pixels.to(memory_format=torch.channels_last).float() if pixels.shape[1] > 1 else pixels.float()
+        """uint8 [B, C, H, W] -> float32 [B, channels, image_size, image_size] in `memory_format`."""
+        memory_format = TORCH_FORMATS[self.memory_format]
+        x = pixels.to(memory_format=memory_format).float() if pixels.shape[1] > 1 else pixels.float()
         constants = self._on(x.device)
         x = _with_channels(x, self.channels, constants.luma)
         if x.shape[-1] != self.image_size or x.shape[-2] != self.image_size:
             size = (self.image_size, self.image_size)
             x = functional.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
-        return x.sub(constants.mean).mul_(constants.scale).contiguous(memory_format=torch.channels_last)
+        return x.sub(constants.mean).mul_(constants.scale).contiguous(memory_format=memory_format)
 
     def _on(self, device: torch.device) -> "_Constants":
         if device not in self._constants:

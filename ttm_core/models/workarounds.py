@@ -33,4 +33,7 @@ class _Subsample:
         self.rows, self.columns = rows, columns
 
     def __call__(self, module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
-        return inputs[0][:, :, :: self.rows, :: self.columns].contiguous(memory_format=torch.channels_last)
+        (x,) = inputs
+        last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+        memory_format = torch.channels_last if last else torch.contiguous_format
+        return x[:, :, :: self.rows, :: self.columns].contiguous(memory_format=memory_format)

@@ -42,7 +42,13 @@ def build_models(run: ResolvedRun, context: RunContext, resumed: dict[str, Any] 
     spec, dataset = run.spec, run.dataset
     with context.activity("building the models"):
         start = initial_student(run, context, resumed)
-        student = start_student(start.structure, start.initialize, seed=spec.training.seed, device=context.device)
+        student = start_student(
+            start.structure,
+            start.initialize,
+            seed=spec.training.seed,
+            device=context.device,
+            memory_format=run.preprocess.memory_format,
+        )
         frozen = freeze(student, spec.student.freeze)
         objective = build_objective(
             spec,

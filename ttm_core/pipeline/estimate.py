@@ -11,6 +11,7 @@ import torch
 
 from ttm_core.data.batches import epoch_batches
 from ttm_core.data.views import Views
+from ttm_core.hardware.timing import synchronize
 from ttm_core.methods.build import StepContext
 from ttm_core.models.teachers.load import Teacher
 from ttm_core.spec.events import Estimate
@@ -79,7 +80,7 @@ def estimate(
                 (torch.stack(list(terms.values())).sum() * share).backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            _synchronize(distiller.device)
+            synchronize(distiller.device)
             now = time.perf_counter()
             steps.append(now - started)
             started = now
@@ -122,16 +123,11 @@ def _teacher_seconds(teacher: Teacher, views: Views, device: torch.device) -> fl
 def _second_call(call: Callable[[], object], device: torch.device) -> float:
     """Seconds of the second of two calls."""
     for _ in range(2):
-        _synchronize(device)
+        synchronize(device)
         started = time.perf_counter()
         call()
-        _synchronize(device)
+        synchronize(device)
     return time.perf_counter() - started
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ from ttm_core.data.dataset import Dataset, with_classes
 from ttm_core.data.encoded.manifest import Reading
 from ttm_core.data.unlabelled import add_unlabelled, read_unlabelled
 from ttm_core.errors import BadDataset
+from ttm_core.hardware.memory_format import in_memory_format, resolved_memory_format
 from ttm_core.methods.build import method_temperature
 from ttm_core.models.hub.published import fetch
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.ensemble import as_one_teacher
 from ttm_core.models.teachers.load import Teacher, load_teacher
 from ttm_core.pipeline.context import RunContext
+from ttm_core.pipeline.decisions.memory_format import resolve_memory_formats
 from ttm_core.pipeline.decisions.precision import resolve_precision
 from ttm_core.pipeline.decisions.stored_views import stored_views
 from ttm_core.pipeline.default_weight import with_default_weight
@@ -29,6 +31,8 @@ from ttm_core.spec import events
 from ttm_core.spec.dataset import AugmentationSpec, CropFlip, ResizedCrop
 from ttm_core.spec.job import DistillSpec, TeacherSpec
 from ttm_core.spec.method.methods import MethodSpec
+from ttm_core.spec.structure import ModelStructure
+from ttm_core.spec.training.training import TrainingSpec
 from ttm_core.training.evaluate import label_with_teacher
 
 _LISTED_UNREADABLE = 100
@@ -91,14 +95,20 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
         )
     )
     precision = context.distributed.main_first(lambda: resolve_precision(spec, context, base.architecture, channels))
+    training = {"threads": context.threads, "augmentation": augmentation, **precision, **logits}
+    preprocess = Preprocess(channels, size, normalized)
+    formats = _memory_formats(spec.training.model_copy(update=training), context, dataset, base, preprocess, teachers)
     resolved = _complete(
         spec,
         teachers,
         method=with_default_weight(spec.method, spec.training, dataset.train, context.distributed.size),
         student={"architecture": resolved_architecture(spec, base), "image_size": size, "normalization": normalized},
-        training={"threads": context.threads, "augmentation": augmentation, **precision, **logits},
+        training={**training, **formats},
     )
     why = reasons(spec, resolved, context, dataset=dataset, base=base, teacher=first)
+    preprocess = replace(preprocess, memory_format=resolved_memory_format(resolved.training.memory_format))
+    teacher_format = resolved_memory_format(resolved.training.teacher_memory_format)
+    teachers = [in_memory_format(each, teacher_format) for each in teachers]
     teacher = None
     if teachers:
         temperature = method_temperature(resolved.method, 0.0, resolved.training.epochs)
@@ -115,7 +125,7 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
     return ResolvedRun(
         spec=resolved,
         dataset=dataset,
-        preprocess=Preprocess(channels, size, normalized),
+        preprocess=preprocess,
         student=base,
         augmentation=augmentation,
         teachers=teachers,
@@ -123,6 +133,34 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
         teacher=teacher,
         reasons=why,
     )
+
+
+def _memory_formats(
+    training: TrainingSpec,
+    context: RunContext,
+    dataset: Dataset,
+    base: StudentBase,
+    preprocess: Preprocess,
+    teachers: Sequence[Teacher],
+) -> dict[str, object]:
+    student = ModelStructure(
+        architecture=base.architecture,
+        num_classes=dataset.num_classes,
+        in_chans=preprocess.channels,
+        image_size=preprocess.image_size,
+        pruning=base.pruning,
+    )
+    with context.activity("choosing the memory format"):
+        return context.distributed.main_first(
+            lambda: resolve_memory_formats(
+                training,
+                context,
+                student=student,
+                preprocess=preprocess,
+                teachers=teachers,
+                images=len(dataset.train),
+            )
+        )
 
 
 def _read(spec: DistillSpec, context: RunContext) -> Dataset:

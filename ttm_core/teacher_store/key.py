@@ -51,7 +51,7 @@ def store_key(
         augmentation=views.augmentation.model_dump(mode="json"),
         size=views.size,
         seed=views.seed,
-        arithmetic=_arithmetic(precision, device, block),
+        arithmetic=_arithmetic(teacher, precision, device, block),
         encoding=encoding,
     )
 
@@ -66,13 +66,19 @@ def evaluation_key(
         augmentation={"kind": "none"},
         size=size,
         seed=0,
-        arithmetic=_arithmetic(precision, device, block),
+        arithmetic=_arithmetic(teacher, precision, device, block),
         encoding="float32",
     )
 
 
-def _arithmetic(precision: Precision, device: torch.device, block: int) -> dict[str, Any]:
-    return {"precision": precision, "torch": torch.__version__, "block": block, **_device_arithmetic(device)}
+def _arithmetic(teacher: Teacher, precision: Precision, device: torch.device, block: int) -> dict[str, Any]:
+    return {
+        "precision": precision,
+        "memory_format": teacher.preprocess.memory_format,
+        "torch": torch.__version__,
+        "block": block,
+        **_device_arithmetic(device),
+    }
 
 
 def _device_arithmetic(device: torch.device) -> dict[str, Any]:

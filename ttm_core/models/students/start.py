@@ -8,8 +8,10 @@ from torch import nn
 from ttm_core.data.random import seed as derived_seed
 from ttm_core.errors import BadSpec
 from ttm_core.models.build import build
+from ttm_core.models.preprocess import TORCH_FORMATS
 from ttm_core.models.workarounds import subsample_before_narrow_strided_pointwise
 from ttm_core.spec.structure import ModelStructure
+from ttm_core.spec.training.training import MemoryFormat
 
 _INIT_SEED = 301  # random stream of the initial weights
 
@@ -20,6 +22,7 @@ def start_student(
     *,
     seed: int,
     device: torch.device,
+    memory_format: MemoryFormat = "channels_last",
 ) -> nn.Module:
     """Creates the student with random weights drawn from `seed`, which `initialize` may replace.
 
@@ -41,4 +44,4 @@ def start_student(
         initialize(model)
     if device.type == "cpu":
         subsample_before_narrow_strided_pointwise(model)
-    return model.to(device).to(memory_format=torch.channels_last)
+    return model.to(device).to(memory_format=TORCH_FORMATS[memory_format])

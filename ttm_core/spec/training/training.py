@@ -8,6 +8,8 @@ from ttm_core.spec.base import Spec, by_name, or_short
 from ttm_core.spec.dataset import AugmentationSpec
 from ttm_core.spec.optimizer.optimizers import Cosine, EmaSpec, GradientClipping, OptimizerSpec, ScheduleSpec, Sgd
 
+MemoryFormat = Literal["channels_last", "contiguous"]
+
 
 class TrainingSpec(Spec):
     """Training of the student."""
@@ -66,6 +68,15 @@ class TrainingSpec(Spec):
     )
     teacher_precision: Literal["float32", "bfloat16", "float16"] | None = Field(
         None, description="Precision of the teacher's forward passes. Default: `precision`."
+    )
+    memory_format: Literal["auto"] | MemoryFormat = Field(
+        "auto",
+        description="Memory format of the student's images and convolutions: channels_last (NHWC) or contiguous "
+        "(NCHW). It changes rounding. auto: the faster one, which the first attempt of a long run measures; "
+        "channels_last in short runs.",
+    )
+    teacher_memory_format: Literal["auto"] | MemoryFormat = Field(
+        "auto", description="The same for the teacher's forward passes. Part of the key of stored logits."
     )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
         0, description="Seed of the initial weights, the order of the images and dropout."
