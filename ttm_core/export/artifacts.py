@@ -167,6 +167,7 @@ def _report(training: TrainingResult, path: Path, on_event: Callable[[Event], No
             estimate=training.estimate,
             teacher_forwards=result.teacher_forwards,
             teacher_cache_hits=result.teacher_cache_hits,
+            reproducible=spec.training.reproducible,
         ),
     )
 

@@ -4,7 +4,6 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Literal
 
 import torch
 from torch import nn
@@ -43,12 +42,6 @@ def choose_memory_format(
         ways = {name: partial(_call_all, _copies(models, device, precision, name, train)) for name in TORCH_FORMATS}
         seconds = least_seconds(ways, device, repeats=_REPEATS)
     return "contiguous" if seconds["contiguous"] * _CLEARLY_FASTER < seconds["channels_last"] else "channels_last"
-
-
-def resolved_memory_format(memory_format: MemoryFormat | Literal["auto"]) -> MemoryFormat:
-    """The format of a resolved spec."""
-    assert memory_format != "auto", "the engine resolves 'auto'"
-    return memory_format
 
 
 def in_memory_format(teacher: Teacher, memory_format: MemoryFormat) -> Teacher:

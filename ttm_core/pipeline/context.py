@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from ttm_core.data.cache import DataCache
+from ttm_core.hardware.compilation import check_compiler, keep_kernels_in
 from ttm_core.pipeline.decisions.once import decide_once
 from ttm_core.pipeline.inputs import Inputs
 from ttm_core.precision import check_precision
@@ -83,7 +84,10 @@ def open_context(
         device = device or choose_device(distributed.rank)
         threads = distributed.main_first(lambda: resolve_threads(spec, workdir))
         check_precision(spec.training, device)
-        set_up(device, threads, tf32=spec.training.tf32)
+        set_up(device, threads, tf32=spec.training.tf32, reproducible=spec.training.reproducible)
+        keep_kernels_in(workdir / "cache" / "compiler")
+        if spec.training.compile is True:
+            distributed.main_first(lambda: check_compiler(device))
         with (
             # More decoding threads than cores would only need more memory; unlike `threads`, they change no result.
             ThreadPoolExecutor(min(threads, usable_threads()), thread_name_prefix="decode") as pool,

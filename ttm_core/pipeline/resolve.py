@@ -7,19 +7,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ttm_core.data.batches import images_per_epoch, steps_per_epoch
 from ttm_core.data.build import held_in_memory, read_dataset
 from ttm_core.data.dataset import Dataset, with_classes
 from ttm_core.data.encoded.manifest import Reading
 from ttm_core.data.unlabelled import add_unlabelled, read_unlabelled
 from ttm_core.errors import BadDataset
-from ttm_core.hardware.memory_format import in_memory_format, resolved_memory_format
+from ttm_core.hardware.compilation import compiled_teacher
+from ttm_core.hardware.memory_format import in_memory_format
 from ttm_core.methods.build import method_temperature
 from ttm_core.models.hub.published import fetch
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.ensemble import as_one_teacher
 from ttm_core.models.teachers.load import Teacher, load_teacher
 from ttm_core.pipeline.context import RunContext
-from ttm_core.pipeline.decisions.memory_format import resolve_memory_formats
+from ttm_core.pipeline.decisions.compilation import resolve_compilation
+from ttm_core.pipeline.decisions.memory_format import MemoryFormats, resolve_memory_formats
 from ttm_core.pipeline.decisions.precision import resolve_precision
 from ttm_core.pipeline.decisions.stored_views import stored_views
 from ttm_core.pipeline.default_weight import with_default_weight
@@ -95,20 +98,26 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
         )
     )
     precision = context.distributed.main_first(lambda: resolve_precision(spec, context, base.architecture, channels))
-    training = {"threads": context.threads, "augmentation": augmentation, **precision, **logits}
+    training: dict[str, object] = {"threads": context.threads, "augmentation": augmentation, **precision, **logits}
     preprocess = Preprocess(channels, size, normalized)
-    formats = _memory_formats(spec.training.model_copy(update=training), context, dataset, base, preprocess, teachers)
+    student = _whole_structure(base, dataset, preprocess)
+    formats = _memory_formats(
+        spec.training.model_copy(update=training), context, student, preprocess, teachers, len(dataset.train)
+    )
+    training |= {**formats}
+    preprocess = replace(preprocess, memory_format=formats["memory_format"])
+    compiled = _compilation(spec.training.model_copy(update=training), context, student, preprocess, dataset)
     resolved = _complete(
         spec,
         teachers,
         method=with_default_weight(spec.method, spec.training, dataset.train, context.distributed.size),
         student={"architecture": resolved_architecture(spec, base), "image_size": size, "normalization": normalized},
-        training={**training, **formats},
+        training={**training, "compile": compiled},
     )
     why = reasons(spec, resolved, context, dataset=dataset, base=base, teacher=first)
-    preprocess = replace(preprocess, memory_format=resolved_memory_format(resolved.training.memory_format))
-    teacher_format = resolved_memory_format(resolved.training.teacher_memory_format)
-    teachers = [in_memory_format(each, teacher_format) for each in teachers]
+    teachers = [in_memory_format(each, formats["teacher_memory_format"]) for each in teachers]
+    if compiled:
+        teachers = [compiled_teacher(each) for each in teachers]
     teacher = None
     if teachers:
         temperature = method_temperature(resolved.method, 0.0, resolved.training.epochs)
@@ -135,21 +144,25 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
     )
 
 
-def _memory_formats(
-    training: TrainingSpec,
-    context: RunContext,
-    dataset: Dataset,
-    base: StudentBase,
-    preprocess: Preprocess,
-    teachers: Sequence[Teacher],
-) -> dict[str, object]:
-    student = ModelStructure(
+def _whole_structure(base: StudentBase, dataset: Dataset, preprocess: Preprocess) -> ModelStructure:
+    """The structure of the student, or of the teacher that it is cut out of."""
+    return ModelStructure(
         architecture=base.architecture,
         num_classes=dataset.num_classes,
         in_chans=preprocess.channels,
         image_size=preprocess.image_size,
         pruning=base.pruning,
     )
+
+
+def _memory_formats(
+    training: TrainingSpec,
+    context: RunContext,
+    student: ModelStructure,
+    preprocess: Preprocess,
+    teachers: Sequence[Teacher],
+    images: int,
+) -> MemoryFormats:
     with context.activity("choosing the memory format"):
         return context.distributed.main_first(
             lambda: resolve_memory_formats(
@@ -158,8 +171,19 @@ def _memory_formats(
                 student=student,
                 preprocess=preprocess,
                 teachers=teachers,
-                images=len(dataset.train),
+                images=images,
             )
+        )
+
+
+def _compilation(
+    training: TrainingSpec, context: RunContext, student: ModelStructure, preprocess: Preprocess, dataset: Dataset
+) -> bool:
+    images = images_per_epoch(dataset.train, training.unlabelled_ratio)
+    steps = steps_per_epoch(images, training.batch_size, training.devices) * training.epochs
+    with context.activity("measuring compilation"):
+        return context.distributed.main_first(
+            lambda: resolve_compilation(training, context, student=student, preprocess=preprocess, steps=steps)
         )
 
 

@@ -83,6 +83,7 @@ def train_student(
                 device=context.device,
                 precision=resolved_precision(training),
                 teacher_precision=resolved_teacher_precision(training),
+                compile=training.compile is True,
             ),
             spec=training,
             split=dataset.train,

@@ -133,6 +133,7 @@ class Run(_Part):
     teacher_cache_hits: int | None = Field(
         description="Images whose logits the last attempt read from the store without computing them."
     )
+    reproducible: bool = Field(True, description="Whether an equal run gives the bit-identical student.")
 
 
 class QuantizationCandidate(_Part):

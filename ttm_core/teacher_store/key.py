@@ -75,6 +75,7 @@ def _arithmetic(teacher: Teacher, precision: Precision, device: torch.device, bl
     return {
         "precision": precision,
         "memory_format": teacher.preprocess.memory_format,
+        "compiled": teacher.compiled,
         "torch": torch.__version__,
         "block": block,
         **_device_arithmetic(device),
@@ -83,7 +84,11 @@ def _arithmetic(teacher: Teacher, precision: Precision, device: torch.device, bl
 
 def _device_arithmetic(device: torch.device) -> dict[str, Any]:
     if device.type == "cuda":
-        return {"device": torch.cuda.get_device_name(device), "tf32": torch.backends.cudnn.allow_tf32}
+        return {
+            "device": torch.cuda.get_device_name(device),
+            "tf32": torch.backends.cudnn.allow_tf32,
+            "deterministic": torch.backends.cudnn.deterministic,
+        }
     return {"device": device.type, "threads": torch.get_num_threads()}
 
 

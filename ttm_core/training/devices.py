@@ -27,19 +27,24 @@ def usable_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def set_up(device: torch.device, threads: int, *, tf32: bool = True) -> None:
-    """Makes the run reproducible: fixes the number of threads and selects deterministic kernels. `tf32` allows TF32 on
-    GPUs.
+def set_up(device: torch.device, threads: int, *, tf32: bool = True, reproducible: bool = True) -> None:
+    """Fixes the number of threads and selects kernels.
+
+    Args:
+        device: of the run.
+        threads: CPU threads.
+        tf32: allows TF32 on GPUs.
+        reproducible: selects deterministic kernels; otherwise cuDNN chooses kernels by timing.
     """
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(reproducible, warn_only=True)
     # Filling every new tensor with NaN detects reads of uninitialized memory. It changes no result and takes time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = reproducible
+        torch.backends.cudnn.benchmark = not reproducible
 
 
 def keep_freed_memory() -> None:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ttm_core.data.batches import Batch
+from ttm_core.hardware.compilation import compiled
 from ttm_core.methods.build import Objective, StepContext, Terms
 from ttm_core.methods.outputs import Outputs, outputs
 from ttm_core.models.preprocess import Preprocess
@@ -42,6 +43,11 @@ class Distiller:
     device: torch.device
     precision: Precision
     teacher_precision: Precision
+    compile: bool = False  # the student's forward pass; teachers come compiled
+    _student: nn.Module = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_student", compiled(self.student) if self.compile else self.student)
 
     def __call__(self, batch: Batch, context: StepContext) -> Terms:
         """Weighted scalar terms by name; their sum is the loss."""
@@ -50,7 +56,7 @@ class Distiller:
         student_input = self.preprocess(pixels)
         teacher = self._teacher_outputs(batch, pixels, student_input, context)
         with autocast(self.device, self.precision):
-            student = outputs(self.student, student_input, self.objective.features)
+            student = outputs(self._student, student_input, self.objective.features)
         return self.objective(student, teacher, labels, torch.from_numpy(batch.indices), context)
 
     def _teacher_outputs(

@@ -77,4 +77,5 @@ def as_one_teacher(teachers: Sequence[Teacher], weights: Sequence[float], temper
         class_map=None,
         preprocess=_Pixels(seen.channels, seen.image_size, seen.normalization),
         layout=first.layout,
+        compiled=first.compiled,
     )

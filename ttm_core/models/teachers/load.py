@@ -39,6 +39,7 @@ class Teacher:
     class_map: list[int] | None
     preprocess: Preprocess
     layout: str
+    compiled: bool = False
     weights: Mapping[str, torch.Tensor] | None = None
     """Before batch norms are folded, for a student that starts from them; None if the student does not."""
 

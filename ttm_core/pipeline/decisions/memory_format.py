@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import torch
 
@@ -24,6 +24,13 @@ _LARGEST_SHARE = 0.01
 _FILE = "format.json"
 
 
+class MemoryFormats(TypedDict):
+    """The fields of a resolved `training`."""
+
+    memory_format: MemoryFormat
+    teacher_memory_format: MemoryFormat
+
+
 def resolve_memory_formats(
     training: TrainingSpec,
     context: RunContext,
@@ -32,7 +39,7 @@ def resolve_memory_formats(
     preprocess: Preprocess,
     teachers: Sequence[Teacher],
     images: int,
-) -> dict[str, object]:
+) -> MemoryFormats:
     """The formats of student and teachers: the spec's, else those that the first attempt chose.
 
     A choice is kept in the data cache, so that equal runs on a machine give equal students and share stored logits.

@@ -89,6 +89,17 @@ class TrainingSpec(Spec):
     tf32: bool = Field(
         True, description="On GPUs, compute float32 matrix products and convolutions with TF32 (10 bits of mantissa)."
     )
+    reproducible: bool = Field(
+        True,
+        description="Equal runs and resumed runs give bit-identical students. false: on GPUs, cuDNN chooses kernels by "
+        "timing, and kernels that add in any order are allowed. Changes nothing on CPUs.",
+    )
+    compile: Literal["auto"] | bool = Field(
+        "auto",
+        description="Compile student and teacher with torch.compile, except with feature losses. auto: on "
+        "a GPU, if a measurement shows that it saves more time in this run than it takes; never on a CPU. true needs a "
+        "compiler on the worker.",
+    )
     threads: Annotated[int, Field(ge=1, le=256)] | None = Field(
         None, description="CPU threads. Later attempts use the same number, because it affects rounding."
     )

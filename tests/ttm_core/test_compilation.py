@@ -1,0 +1,81 @@
+"""training.compile and training.reproducible: what is refused, what is decided, and that checkpoints stay the same."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.ttm_core import factories
+from ttm_core.errors import BadSpec
+from ttm_core.hardware.compilation import Compilation
+from ttm_core.pipeline.distill import distill
+from ttm_core.spec import events
+from ttm_core.teacher_store.store import Stores, list_stores
+from ttm_core.training.trainer import Interrupted
+
+needs_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, ("g++", "clang++"))),
+    reason="torch.compile needs a C++ compiler, and this machine has none",
+)
+
+
+def test_compile_is_refused_before_training_where_no_compiler_works(digits_idx: Path, tmp_path: Path) -> None:
+    torch.compiler.reset()
+    emitted: list[events.Event] = []
+    spec = factories.spec(digits_idx, training={"compile": True})
+    with (
+        torch._inductor.config.patch("cpp.cxx", ("no-such-compiler",)),
+        pytest.raises(BadSpec, match=r"training\.compile is true, but this worker cannot compile for cpu: "),
+    ):
+        distill(spec, tmp_path, on_event=emitted.append, device=torch.device("cpu"))
+    assert emitted == []
+
+
+@pytest.mark.parametrize("reproducible", [True, False])
+def test_auto_never_compiles_on_a_cpu_and_the_report_names_irreproducible_runs(
+    digits_idx: Path, tmp_path: Path, reproducible: bool
+) -> None:
+    emitted: list[events.Event] = []
+    spec = factories.spec(digits_idx, training={"epochs": 1, "reproducible": reproducible})
+    distill(spec, tmp_path, on_event=emitted.append, device=torch.device("cpu"))
+    [resolved] = [event for event in emitted if isinstance(event, events.Resolved)]
+    assert resolved.spec.training.compile is False
+    assert json.loads((tmp_path / "out/report.json").read_text())["run"]["reproducible"] is reproducible
+    assert ("non-deterministic kernels" in (tmp_path / "out/report.html").read_text()) is not reproducible
+    assert torch.are_deterministic_algorithms_enabled() is reproducible
+
+
+def test_compilation_pays_if_it_saves_more_than_it_takes() -> None:
+    found = Compilation(compile_seconds=30.0, eager_step=0.3, compiled_step=0.2)
+    assert not found.pays_within(299)
+    assert found.pays_within(301)
+    assert not Compilation(compile_seconds=1.0, eager_step=0.2, compiled_step=0.3).pays_within(10**6)
+
+
+@needs_compiler
+@pytest.mark.thorough
+def test_compiled_runs_resume_bit_identically_with_the_same_tensor_names(
+    digits_idx: Path, teacher_file: Path, tmp_path: Path
+) -> None:
+    stores = Stores(tmp_path / "stores")
+    specs = {
+        name: factories.spec(digits_idx, teacher_file, training={"compile": compiled})
+        for name, compiled in (("eager", False), ("whole", True), ("stopped", True))
+    }
+    losses = {}
+    for name, spec in specs.items():
+        stops = iter([False] * 12 if name == "stopped" else [False] * 1000)
+        try:
+            result = distill(spec, tmp_path / name, stores=stores, should_stop=lambda stops=stops: next(stops, True))
+        except Interrupted:
+            torch.compiler.reset()  # as in another process
+            result = distill(spec, tmp_path / name, stores=stores)
+        losses[name] = result.student_validation.loss
+    files = {name: (tmp_path / name / "out/student.safetensors").read_bytes() for name in specs}
+    assert files["whole"] == files["stopped"]
+    assert losses["whole"] == pytest.approx(losses["eager"], rel=0.02)
+    assert len(list_stores(stores.root)) == 2, "compiled kernels round the teacher's logits differently"
+    for path in (tmp_path / "whole/checkpoints").iterdir():
+        assert "_orig_mod" not in str(list(torch.load(path, weights_only=True)["trainer"]["student"]))
