@@ -1,5 +1,6 @@
-"""File locks between processes."""
+"""File locks and claims between processes."""
 
+import errno
 import fcntl
 import os
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-_POLL_SECONDS = 0.1
+POLL_SECONDS = 0.1
 
 
 class FileLock:
@@ -48,7 +49,7 @@ class FileLock:
     def _wait(self, kind: int, while_waiting: Callable[[], None]) -> None:
         while not self._take(kind):
             while_waiting()
-            time.sleep(_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
 
     def _take(self, kind: int) -> bool:
         try:
@@ -56,3 +57,42 @@ class FileLock:
         except BlockingIOError:
             return False
         return True
+
+
+class Claims:
+    """Claims of this process on numbered parts of an entry, which no other process can claim at the same time.
+
+    They are released together, or when the process ends. POSIX record locks: a claim costs no file, and closing any
+    descriptor of the file in this process releases them too, so claims may avoid work but must not protect data.
+
+    Args:
+        root: the folder; the lock file is stored in its `.locks` folder.
+        name: the entry's name, without slashes.
+    """
+
+    def __init__(self, root: Path, name: str) -> None:
+        locks = root / ".locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(locks / f"{name}.claims", os.O_RDWR | os.O_CREAT, 0o644)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        os.close(self._descriptor)
+
+    def try_claim(self, number: int) -> bool:
+        """Claims a part and returns True, unless another process has claimed it."""
+        try:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                return False
+            raise
+        return True
+
+    def release(self) -> None:
+        """Releases all claims."""
+        fcntl.lockf(self._descriptor, fcntl.LOCK_UN)

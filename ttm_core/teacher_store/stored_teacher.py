@@ -1,7 +1,10 @@
 """The teacher's logits for training views, computed once in blocks and then read from the store."""
 
+import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
@@ -9,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ttm_core.data.views import Views
+from ttm_core.file_lock import POLL_SECONDS, Claims
 from ttm_core.models.teachers.load import Teacher
 from ttm_core.precision import Precision, forward
 from ttm_core.teacher_store.codecs import Encoding, build_codec
@@ -42,10 +46,22 @@ def open_stored_teacher(
     codec = build_codec(encoding, teacher.classes)
     distributed = distributed or Distributed()
     distributed.run_on_main(lambda: stores.fetch(key.digest))
-    with open_store(stores.root, key, codec, rows=rows.count, blocks=rows.blocks) as file:
+    # Claims close after the file, which makes the claimed blocks durable.
+    with (
+        Claims(stores.root, key.digest) as claims,
+        open_store(stores.root, key, codec, rows=rows.count, blocks=rows.blocks) as file,
+    ):
         prune(stores.root, stores.max_bytes)
         yield StoredTeacher(
-            teacher, file, rows, views, digest=key.digest, device=device, precision=precision, distributed=distributed
+            teacher,
+            file,
+            claims,
+            rows,
+            views,
+            digest=key.digest,
+            device=device,
+            precision=precision,
+            distributed=distributed,
         )
 
 
@@ -56,6 +72,7 @@ class StoredTeacher:
         self,
         teacher: Teacher,
         file: LogitsFile,
+        claims: Claims,
         rows: Rows,
         views: Views,
         *,
@@ -64,7 +81,7 @@ class StoredTeacher:
         precision: Precision,
         distributed: Distributed,
     ) -> None:
-        self._teacher, self._file, self._rows, self._views = teacher, file, rows, views
+        self._teacher, self._file, self._claims, self._rows, self._views = teacher, file, claims, rows, views
         self._device, self._precision, self._distributed = device, precision, distributed
         self.digest = digest  # of the store's key
         self.computed = 0  # images the teacher ran on
@@ -84,19 +101,41 @@ class StoredTeacher:
     def fill(self, view: int) -> Iterator[None]:
         """Computes the missing blocks of a view and yields after each. Completed blocks persist if the caller stops.
 
-        The processes of a run divide the blocks among them and yield equally often.
+        Runs that fill the same store at once divide the blocks: a block that another run has claimed is skipped, and
+        computed at the end if that run ended without it. While this run waits for others, it yields at intervals.
+        The processes of a run divide its blocks and yield equally often.
         """
         distributed = self._distributed
         missing = distributed.run_on_main(lambda: self._file.missing(self._rows.blocks_of(view)))
-        for start in range(0, len(missing), distributed.size):
-            for block in missing[start + distributed.rank : start + distributed.rank + 1]:
-                number, first_row, indices = self._rows.members(block)
-                self._file.write(block, first_row, self._compute(indices, number))
-                self.computed += len(indices)
-            yield
-        self._file.sync()
-        if missing:
+        while missing:
+            left, elsewhere = deque(missing), list[int]()
+            while blocks := distributed.run_on_main(partial(self._claim, left, elsewhere)):
+                for block in blocks[distributed.rank : distributed.rank + 1]:
+                    number, first_row, indices = self._rows.members(block)
+                    self._file.write(block, first_row, self._compute(indices, number))
+                    self.computed += len(indices)
+                yield
+            # Before waiting for other runs, which may wait for these blocks.
+            self._file.sync()
             distributed.barrier()
+            self._claims.release()
+            missing = distributed.run_on_main(partial(self._file.missing, np.asarray(elsewhere, np.int64)))
+            if missing:
+                yield
+                time.sleep(POLL_SECONDS)
+
+    def _claim(self, left: deque[int], elsewhere: list[int]) -> list[int]:
+        """Claims a block for each process of the run, fewer at the end. Moves blocks that other runs have claimed from
+        `left` to `elsewhere`.
+        """
+        claimed: list[int] = []
+        while left and len(claimed) < self._distributed.size:
+            block = left.popleft()
+            if not self._claims.try_claim(block):
+                elsewhere.append(block)
+            elif self._file.missing(np.array([block])):  # another run may have finished it meanwhile
+                claimed.append(block)
+        return claimed
 
     def logits(self, indices: NDArray[np.int64], view: int) -> Tensor:
         """Reads the logits of training images in a filled view: float32 [B, C] on the run's device."""
