@@ -3,9 +3,12 @@
 import hashlib
 import io
 import re
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import torch
 
@@ -37,6 +40,70 @@ def save(folder: Path, step: int, state: dict[str, Any], *, best_step: int | Non
         if old != best:
             old.unlink(missing_ok=True)
     return SavedCheckpoint(path, len(content), hashlib.sha256(content).hexdigest())
+
+
+class CheckpointWriter:
+    """Saves checkpoints in a background thread, one at a time.
+
+    A failure is raised by the next call of `save` or `raise_failure`, and at the latest by the end of the block.
+
+    Args:
+        folder: of the checkpoints.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._saving: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._thread.shutdown()
+        self.raise_failure()
+
+    def save(
+        self,
+        step: int,
+        state: dict[str, Any],
+        *,
+        best_step: int | None,
+        on_saved: Callable[[SavedCheckpoint], None],
+    ) -> None:
+        """Copies the state to the CPU, then writes it in the background. Waits for the checkpoint before it.
+
+        `on_saved` is called in the background thread when the checkpoint is durable.
+        """
+        if self._saving is not None:
+            self._saving.result()
+        copied = _to_cpu(state)
+
+        def write() -> None:
+            on_saved(save(self._folder, step, copied, best_step=best_step))
+
+        self._saving = self._thread.submit(write)
+
+    def raise_failure(self) -> None:
+        """Raises the error of the last checkpoint if it could not be saved. Does not wait."""
+        if self._saving is not None and self._saving.done():
+            self._saving.result()
+
+
+def _to_cpu(value: Any) -> Any:
+    """A copy of nested dictionaries and lists, with all tensors copied to the CPU."""
+    match value:
+        case torch.Tensor():
+            detached = value.detach()
+            return detached.clone() if detached.device.type == "cpu" else detached.cpu()
+        case dict():
+            return {key: _to_cpu(item) for key, item in value.items()}
+        case list() | tuple():
+            return type(value)(_to_cpu(item) for item in value)
+        case _:
+            return value
 
 
 def load_newest(folder: Path, *, run: str) -> dict[str, Any] | None:

@@ -65,6 +65,7 @@ def train_student(
                 for spec, teacher in zip(run.spec.all_teachers, run.teachers, strict=True)
             ]
         stored = [source.stored for source in sources if source.stored is not None]
+        writer = stack.enter_context(checkpoint.CheckpointWriter(context.workdir / "checkpoints"))
 
         def validate(student: nn.Module) -> events.Accuracy:
             with context.activity("validating"):
@@ -72,7 +73,11 @@ def train_student(
 
         def save(trainer: Trainer) -> None:
             if context.distributed.is_main:
-                _save_checkpoint(trainer, run, models, teacher_validation, stopwatch, context)
+                _save_checkpoint(trainer, run, models, teacher_validation, stopwatch, context, writer)
+
+        def should_stop() -> bool:
+            writer.raise_failure()
+            return context.should_stop()
 
         trainer = Trainer(
             distiller=Distiller(
@@ -93,7 +98,7 @@ def train_student(
             save=save,
             prepare_view=lambda view: fill_stores(stored, view, context),
             on_event=context.on_event,
-            should_stop=context.should_stop,
+            should_stop=should_stop,
             distributed=context.distributed,
             pause_after_epoch=context.options.pause_after_epoch,
         )
@@ -175,7 +180,10 @@ def _save_checkpoint(
     teacher_validation: events.Accuracy | None,
     stopwatch: Stopwatch,
     context: RunContext,
+    writer: checkpoint.CheckpointWriter,
 ) -> None:
+    """Starts to save a checkpoint; its event is emitted when it is durable."""
+    step, epoch, best_step = trainer.step, trainer.step // trainer.steps_per_epoch, trainer.best_step
     state = {
         "run": run.hash,
         "structure": models.structure.model_dump(mode="json"),
@@ -184,17 +192,20 @@ def _save_checkpoint(
         "estimate": stopwatch.estimate.model_dump(),
         "seconds": stopwatch.seconds,
     }
-    saved = checkpoint.save(context.workdir / "checkpoints", trainer.step, state, best_step=trainer.best_step)
-    context.on_event(
-        events.CheckpointSaved(
-            step=trainer.step,
-            epoch=trainer.step // trainer.steps_per_epoch,
-            path=str(saved.path.relative_to(context.workdir)),
-            sha256=saved.sha256,
-            size=saved.size,
-            best=trainer.step == trainer.best_step,
+
+    def report(saved: checkpoint.SavedCheckpoint) -> None:
+        context.on_event(
+            events.CheckpointSaved(
+                step=step,
+                epoch=epoch,
+                path=str(saved.path.relative_to(context.workdir)),
+                sha256=saved.sha256,
+                size=saved.size,
+                best=step == best_step,
+            )
         )
-    )
+
+    writer.save(step, state, best_step=best_step, on_saved=report)
 
 
 def _stopwatch(

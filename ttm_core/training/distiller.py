@@ -1,8 +1,10 @@
 """One step's loss terms: wraps student, frozen teachers and method, so that the training loop knows none of them."""
 
+import copy
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -80,12 +82,39 @@ class Distiller:
         return replace(found, logits=found.logits.float())
 
 
-def data_parallel(distiller: Distiller, distributed: Distributed) -> Forward:
-    """The distiller, wrapped in DistributedDataParallel where the run has several processes."""
+def data_parallel(distiller: Distiller, distributed: Distributed, first_batch: Callable[[], Batch]) -> Forward:
+    """The distiller, wrapped in DistributedDataParallel where the run has several processes.
+
+    DistributedDataParallel searches the graph of every step for unused parameters only if there are any, because the
+    search takes time.
+
+    Args:
+        distiller: to wrap.
+        distributed: the processes of the run.
+        first_batch: returns a batch of the run.
+    """
     if distributed.size == 1:
         return distiller
-    # A method may leave some of a model's parameters unused, such as a second head.
-    return DistributedDataParallel(_Module(distiller), find_unused_parameters=True)
+    unused = distributed.run_on_main(lambda: leaves_parameters_unused(distiller, first_batch()))
+    return DistributedDataParallel(_Module(distiller), find_unused_parameters=unused)
+
+
+def leaves_parameters_unused(distiller: Distiller, batch: Batch) -> bool:
+    """Whether the loss does not depend on every trainable parameter, for example because a model has a second head.
+
+    Determined by a step on copies.
+    """
+    student, objective = copy.deepcopy(distiller.student), copy.deepcopy(distiller.objective)
+    copied = replace(distiller, student=student, objective=objective, compile=False)
+    reads = [(source.stored, source.stored.read) for source in distiller.teachers if source.stored is not None]
+    with torch.random.fork_rng(devices=[distiller.device] if distiller.device.type == "cuda" else []):
+        terms = copied(batch, StepContext(0.0, torch.Generator().manual_seed(0)))
+    for stored, read in reads:
+        stored.read = read  # this step is not part of the run
+    trainable = chain(student.parameters(), objective.parameters())
+    parameters = [parameter for parameter in trainable if parameter.requires_grad]
+    gradients = torch.autograd.grad(torch.stack(list(terms.values())).sum(), parameters, allow_unused=True)
+    return any(gradient is None for gradient in gradients)
 
 
 def gradient_sync(forward: Forward, is_last_part: bool) -> AbstractContextManager[None]:

@@ -124,7 +124,7 @@ class Trainer:
         )
         self._saved_at = time.monotonic()
         self._training_mode()
-        forward = data_parallel(self.distiller, self.distributed)
+        forward = data_parallel(self.distiller, self.distributed, self._first_batch)
         while self.step < self.total_steps and not self._stopped_early():
             epoch, first = divmod(self.step, self.steps_per_epoch)
             if self.pause_after_epoch is not None and epoch >= self.pause_after_epoch:
@@ -167,6 +167,19 @@ class Trainer:
                     raise Interrupted(self.step)
         log.flush()
         self._save()
+
+    def _first_batch(self) -> Batch:
+        batches = epoch_batches(
+            self.views,
+            seed=self.spec.seed,
+            epoch=0,
+            view=0,
+            batch_size=self.spec.batch_size,
+            first=0,
+            unlabelled_ratio=self.spec.unlabelled_ratio,
+            distributed=self.distributed,
+        )
+        return next(batches)
 
     def _save(self) -> None:
         """Saves a checkpoint unless this step already has one."""
