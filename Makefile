@@ -1,6 +1,6 @@
 # `make` alone runs what CI runs.
 .DEFAULT_GOAL := test
-.PHONY: help setup demo up test check lint types unit thorough browser browser-setup openapi-linter screenshots faults bench bench-api results results-quick scale mlflow \
+.PHONY: help setup demo up test check lint types unit thorough browser browser-setup openapi-linter screenshots faults bench gpu bench-api results results-quick scale mlflow \
         openapi docs docs-reference lock licenses sbom dist coverage clean
 
 PYTHON ?= python3
@@ -129,6 +129,11 @@ dist: setup
 bench: setup
 	$(UV) pip install --python $(BIN)/python --no-deps --target build/peers torchdistill==1.1.5
 	PYTHONPATH=build/peers $(BIN)/python -m bench.speed --json build/speed.json
+
+# The tests of tests/gpu and training speed on this machine's GPU, written to docs/performance.md. Fails without CUDA.
+gpu: setup
+	$(UV) pip install --python $(BIN)/python --no-deps --target build/peers torchdistill==1.1.5
+	OMP_NUM_THREADS=1 PYTHONPATH=build/peers $(BIN)/python -m bench.gpu
 
 # The runs of docs/results.md through the service, and the page. Takes hours; finished runs are kept, so it can be stopped.
 # RESULTS="--data DIR --teacher FILE" names the files; see `python -m bench.results --help`.

@@ -28,13 +28,26 @@ settings.load_profile("ci")
 _TEMPLATE = "ttm_template"
 
 
+_GPU_TESTS = pytest.StashKey[int]()
+
+
+@pytest.hookimpl(trylast=True)  # after tests/gpu/conftest.py has marked its tests
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Excludes tests marked `thorough`, unless an -m expression selects tests."""
-    if config.option.markexpr:
-        return
-    thorough = [item for item in items if item.get_closest_marker("thorough")]
-    config.hook.pytest_deselected(items=thorough)
-    items[:] = [item for item in items if not item.get_closest_marker("thorough")]
+    """Excludes tests marked `thorough`, unless an -m expression selects tests, and tests marked `gpu`, unless it names
+    them.
+    """
+    expression = config.option.markexpr
+    excluded = {name for name, wanted in (("thorough", expression), ("gpu", "gpu" in expression)) if not wanted}
+    left_out = [item for item in items if any(map(item.get_closest_marker, excluded))]
+    config.hook.pytest_deselected(items=left_out)
+    config.stash[_GPU_TESTS] = sum(item.get_closest_marker("gpu") is not None for item in left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
+    """Says that tests for GPUs are excluded."""
+    number = config.stash.get(_GPU_TESTS, 0)
+    return f"{number} tests for GPUs are excluded; `make gpu` runs them" if number else None
 
 
 @pytest.fixture(scope="session")

@@ -1,45 +1,31 @@
 """Compares the training speed of the engine with other libraries.
 
-    python -m bench.speed [--pair NAME]... [--precision bfloat16] [--repeats 3] [--json FILE]
+    python -m bench.speed [--pair NAME]... [--precision bfloat16]... [--repeats 3] [--json FILE]
 
-Each contender runs in its own process, alternating, several times. The table has medians of images per CPU-second of
-the process tree, and ratios within the run. torchdistill is included if it is installed; `make bench` installs it.
+Each contender runs in its own process, alternating, several times, in float32 and in bfloat16. The tables have medians:
+images per CPU-second of the process tree, or images per second on a GPU; and ratios within the run. torchdistill is
+included if it is installed; `make bench` installs it.
 """
 
 import argparse
 import importlib.util
 import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.speed.pairs import CONTENDERS, PAIRS
+import torch
+
+from bench.speed.pairs import CONTENDERS, GPU_IMAGES, PAIRS
+from bench.speed.tables import summary, table
 from ttm_core.precision import Precision
+from ttm_core.training.devices import choose_device
+from ttm_measure.machine import cpu_model
 
-Rates = dict[str, list[float]]
-
-# Left, right, and the least that their ratio should be; None where a pair has no such target.
-TARGETS: list[tuple[str, str, str, dict[str, float]]] = [
-    ("cold", "ours-cold", "best baseline", dict.fromkeys(PAIRS, 1.1)),
-    ("cold, a quarter of the views", "ours-quarter", "best baseline", {"resnet34-resnet18": 1.35}),
-    (
-        "warm",
-        "ours-warm",
-        "best baseline",
-        {
-            "resnet34-resnet18": 1.5,
-            "resnet50-mobilenetv1": 2.0,
-            "resnet32x4-resnet8x4": 2.4,
-            "deit3_small-deit_tiny": 2.0,
-        },
-    ),
-    ("warm relative to cross-entropy alone", "ours-warm", "ours-ce", dict.fromkeys(PAIRS, 0.97)),
-    ("cross-entropy alone", "ours-ce", "plain-ce", dict.fromkeys(PAIRS, 1.0)),
-]
+PRECISIONS = ("float32", "bfloat16")
 
 
 def main() -> None:
@@ -48,91 +34,59 @@ def main() -> None:
     parser.add_argument("--contender", action="append", choices=list(CONTENDERS))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="of every contender")
+    parser.add_argument("--precision", action="append", choices=PRECISIONS, help="of every contender; default: both")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--one", nargs=2, metavar=("CONTENDER", "PAIR"), help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=3, metavar=("CONTENDER", "PAIR", "PRECISION"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(_one(*options.one, options.threads, options.precision)))
+        print(json.dumps(_one(*options.one, options.threads)))
         return
     contenders = options.contender or list(CONTENDERS)
     if importlib.util.find_spec("torchdistill") is None:
         contenders = [name for name in contenders if name != "torchdistill"]
         print("torchdistill is not installed; skipped\n")
-    results: dict[str, Any] = {
-        "machine": platform.machine(),
-        "threads": options.threads,
-        "precision": options.precision,
-        "pairs": {},
-    }
+    device = choose_device()
+    on_gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if on_gpu else cpu_model()
+    unit = "images/s" if on_gpu else "images per CPU-second"
+    print(f"{name}, torch {torch.__version__}, {options.threads} CPU threads, medians of {options.repeats}\n")
+    precisions = options.precision or PRECISIONS
+    results: dict[str, dict[str, dict[str, list[float]]]] = {}
     for pair in options.pair or PAIRS:
-        rates: Rates = {name: [] for name in contenders}
+        rates: dict[str, dict[str, list[float]]] = {
+            precision: {name: [] for name in contenders} for precision in precisions
+        }
         for _ in range(options.repeats):
-            for name in contenders:
-                rates[name].append(_measure(name, pair, options.threads, options.precision))
-        results["pairs"][pair] = rates
-        print(table(pair, rates), flush=True)
-    print(summary(results["pairs"]))
+            for contender in contenders:
+                for precision in precisions:
+                    measured = _measure(contender, pair, precision, options.threads, on_gpu=on_gpu)
+                    rates[precision][contender].append(measured)
+        results[pair] = rates
+        print(table(pair, rates, unit), flush=True)
+    print(summary(results))
     if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
+        document: dict[str, Any] = {"device": name, "unit": unit, "threads": options.threads, "pairs": results}
+        options.json.write_text(json.dumps(document, indent=2) + "\n")
 
 
-def _one(contender: str, pair: str, threads: int, precision: Precision) -> dict[str, float]:
+def _one(contender: str, pair: str, precision: Precision, threads: int) -> dict[str, float]:
     if contender.startswith("ours-"):
         from bench.speed.ours import run
     else:
         from bench.speed.baselines import run
-    return run(contender, PAIRS[pair], threads, precision)
+    device, chosen = choose_device(), PAIRS[pair]
+    if device.type == "cuda":
+        chosen = replace(chosen, images=GPU_IMAGES)
+    return run(contender, chosen, threads, precision, device)
 
 
-def _measure(contender: str, pair: str, threads: int, precision: Precision) -> float:
-    """Images per CPU-second."""
-    command = [sys.executable, "-m", "bench.speed", "--one", contender, pair, "--threads", str(threads)]
-    command += ["--precision", precision]
+def _measure(contender: str, pair: str, precision: str, threads: int, *, on_gpu: bool) -> float:
+    """Images per CPU-second, or images per second on a GPU."""
+    command = [sys.executable, "-m", "bench.speed", "--one", contender, pair, precision, "--threads", str(threads)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
     found = json.loads(done.stdout.splitlines()[-1])
-    return float(found["images"] / found["cpu_seconds"])
-
-
-def table(pair: str, rates: Rates) -> str:
-    """Markdown: medians and ranges, then the targets with the measured ratios."""
-    medians = _medians(rates)
-    lines = [f"**{pair}**", "", "| contender | images / CPU-second | range |", "|---|---|---|"]
-    lines += [
-        f"| {CONTENDERS[name]} | {medians[name]:.1f} | {min(found):.1f} to {max(found):.1f} |"
-        for name, found in rates.items()
-        if found
-    ]
-    lines += ["", "| ratio | measured | target |", "|---|---|---|"]
-    for title, left, right, targets in TARGETS:
-        if left in medians and right in medians:
-            ratio, target = medians[left] / medians[right], targets.get(pair)
-            wanted = "-" if target is None else f"{target:g}{'' if ratio >= target else ', missed'}"
-            lines.append(f"| {title} | {ratio:.2f} | {wanted} |")
-    return "\n".join(lines) + "\n"
-
-
-def summary(pairs: dict[str, Rates]) -> str:
-    """Markdown: the ratios of all pairs, with their targets in parentheses."""
-    lines = ["| | " + " | ".join(pairs) + " |", "|---" * (len(pairs) + 1) + "|"]
-    for title, left, right, targets in TARGETS:
-        cells = []
-        for pair, rates in pairs.items():
-            medians = _medians(rates)
-            ratio = f"{medians[left] / medians[right]:.2f}" if left in medians and right in medians else "-"
-            cells.append(f"{ratio} ({targets[pair]:g})" if pair in targets else ratio)
-        lines.append(f"| {title} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _medians(rates: Rates) -> dict[str, float]:
-    """Of each contender, and of the best baseline."""
-    medians = {name: statistics.median(found) for name, found in rates.items() if found}
-    peers = {name: rate for name, rate in medians.items() if name in ("torchdistill", "timm", "timm-channels-last")}
-    if peers:
-        medians["best baseline"] = max(peers.values())
-    return medians
+    return float(found["images"] / found["seconds" if on_gpu else "cpu_seconds"])
 
 
 if __name__ == "__main__":

@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+CPU = torch.device("cpu")
 CE_WEIGHT, KD_WEIGHT, TEMPERATURE = 0.1, 0.9, 4.0
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 
 
-def timm_loss(student: nn.Module, teacher: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+def timm_loss(student: nn.Module, teacher: nn.Module, device: torch.device = CPU) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss of a batch by timm's LogitDistillationTask."""
     from timm.task import LogitDistillationTask
 
@@ -21,7 +22,7 @@ def timm_loss(student: nn.Module, teacher: nn.Module) -> Callable[[Tensor, Tenso
         task_loss_weight=CE_WEIGHT,
         distill_loss_weight=KD_WEIGHT,
         temperature=TEMPERATURE,
-        device=torch.device("cpu"),
+        device=device,
         verbose=False,
     )
 
@@ -40,6 +41,7 @@ def torchdistill_box(
     epochs: int,
     batch: int,
     rate: float,
+    device: torch.device = CPU,
 ) -> Any:
     """torchdistill's DistillationBox with SGD. `dataset` yields (image, label)."""
     from torch.utils.data import RandomSampler
@@ -78,4 +80,4 @@ def torchdistill_box(
             },
         },
     }
-    return get_distillation_box(teacher, student, {"train": dataset}, config, torch.device("cpu"), None, False, 1.0)
+    return get_distillation_box(teacher, student, {"train": dataset}, config, device, None, False, 1.0)

@@ -8,7 +8,7 @@ from torch.nn import functional
 from torch.utils.data import TensorDataset
 
 from bench.speed import data
-from bench.speed.adapters import timm_loss, torchdistill_box
+from bench.speed.adapters import CPU, timm_loss, torchdistill_box
 from bench.speed.clock import Clock
 from bench.speed.pairs import EPOCHS, Pair
 from ttm_core.models import build
@@ -18,18 +18,19 @@ from ttm_core.spec.structure import ModelStructure
 Step = Callable[[Tensor, Tensor], None]
 
 
-def run(contender: str, pair: Pair, threads: int, precision: Precision) -> dict[str, float]:
+def run(contender: str, pair: Pair, threads: int, precision: Precision, device: torch.device = CPU) -> dict[str, float]:
     """Number of images trained on, with CPU-seconds and seconds."""
-    with autocast(torch.device("cpu"), precision):
-        return _run(contender, pair, threads)
+    with autocast(device, precision):
+        return _run(contender, pair, threads, device)
 
 
-def _run(contender: str, pair: Pair, threads: int) -> dict[str, float]:
+def _run(contender: str, pair: Pair, threads: int, device: torch.device) -> dict[str, float]:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     student = build(ModelStructure(architecture=pair.student, num_classes=pair.classes, image_size=pair.size))
     teacher = build(ModelStructure(architecture=pair.teacher, num_classes=pair.classes, image_size=pair.size))
-    teacher.eval().requires_grad_(False)
+    student.to(device)
+    teacher.to(device).eval().requires_grad_(False)
     channels_last = contender in ("timm-channels-last", "plain-ce")
     if channels_last:
         student, teacher = (model.to(memory_format=torch.channels_last) for model in (student, teacher))
@@ -37,16 +38,18 @@ def _run(contender: str, pair: Pair, threads: int) -> dict[str, float]:
     if channels_last:
         pixels = pixels.contiguous(memory_format=torch.channels_last)
     labels = data.labels(pair)
+    if contender == "torchdistill":
+        return _torchdistill(student, teacher, pair, pixels, labels, device)
+    # The whole data set is on the device, which is fastest.
+    pixels, labels = pixels.to(device), labels.to(device)
     match contender:
-        case "torchdistill":
-            return _torchdistill(student, teacher, pair, pixels, labels)
         case "plain-ce":
             step = _step_of(student, lambda x, y: functional.cross_entropy(student(x), y))
         case _:
-            step = _step_of(student, timm_loss(student, teacher))
+            step = _step_of(student, timm_loss(student, teacher, device))
     student.train()
     step(pixels[: pair.batch], labels[: pair.batch])
-    with Clock() as clock:
+    with Clock(device) as clock:
         for x, y in _batches(pixels, labels, pair.batch):
             step(x, y)
     return clock.summary(pair.images * EPOCHS)
@@ -70,21 +73,23 @@ def _step_of(student: nn.Module, loss: Callable[[Tensor, Tensor], Tensor]) -> St
 
 
 def _torchdistill(
-    student: nn.Module, teacher: nn.Module, pair: Pair, pixels: Tensor, labels: Tensor
+    student: nn.Module, teacher: nn.Module, pair: Pair, pixels: Tensor, labels: Tensor, device: torch.device
 ) -> dict[str, float]:
-    box = torchdistill_box(student, teacher, TensorDataset(pixels, labels), epochs=EPOCHS, batch=pair.batch, rate=0.01)
+    box = torchdistill_box(
+        student, teacher, TensorDataset(pixels, labels), epochs=EPOCHS, batch=pair.batch, rate=0.01, device=device
+    )
 
     def epoch(number: int) -> None:
         box.pre_epoch_process(epoch=number)
         for sample, target, supplement in box.train_data_loader:
             box.pre_forward_process()
-            loss = box.forward_process(sample, target, supplement)
+            loss = box.forward_process(sample.to(device), target.to(device), supplement)
             box.post_forward_process(loss=loss)
 
-    warm = next(iter(box.train_data_loader))
+    sample, target, supplement = next(iter(box.train_data_loader))
     box.pre_epoch_process(epoch=0)
-    box.post_forward_process(loss=box.forward_process(*warm))
-    with Clock() as clock:
+    box.post_forward_process(loss=box.forward_process(sample.to(device), target.to(device), supplement))
+    with Clock(device) as clock:
         for number in range(EPOCHS):
             epoch(number)
     return clock.summary(pair.images * EPOCHS)

@@ -36,10 +36,10 @@ CPU = torch.device("cpu")
 NORMALIZATION = Normalization(mean=[0.5, 0.5, 0.5], std=[0.25, 0.25, 0.25])
 
 
-def run(contender: str, pair: Pair, threads: int, precision: Precision) -> dict[str, float]:
+def run(contender: str, pair: Pair, threads: int, precision: Precision, device: torch.device = CPU) -> dict[str, float]:
     """Number of images trained on, with CPU-seconds and seconds."""
     keep_freed_memory()
-    set_up(CPU, threads)
+    set_up(device, threads)
     how = contender.removeprefix("ours-")
     views = max(EPOCHS // 4, 1) if how == "quarter" else EPOCHS
     spec = DistillSpec.model_validate(
@@ -62,28 +62,31 @@ def run(contender: str, pair: Pair, threads: int, precision: Precision) -> dict[
     seen = Views(split, pair.classes, CropFlip(padding=pair.size // 8), pair.size, 0)
     preprocess = Preprocess(3, pair.size, NORMALIZATION)
     structure = ModelStructure(architecture=pair.student, num_classes=pair.classes, image_size=pair.size)
-    faster = choose_memory_format([(build(structure), preprocess)], CPU, precision, train=True)
+    faster = choose_memory_format([(build(structure), preprocess)], device, precision, train=True)
     preprocess = replace(preprocess, memory_format=faster)
-    student = start_student(structure, seed=0, device=CPU, memory_format=faster)
+    student = start_student(structure, seed=0, device=device, memory_format=faster)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        teacher = None if how == "ce" else _teacher(spec, pair, Path(folder), precision)
+        teacher = None if how == "ce" else _teacher(spec, pair, Path(folder), precision, device)
         stored = None
         if teacher is not None and how != "online":
             stored = stack.enter_context(
-                open_stored_teacher(Stores(Path(folder)), teacher, seen, count=views, device=CPU, precision=precision)
+                open_stored_teacher(
+                    Stores(Path(folder)), teacher, seen, count=views, device=device, precision=precision
+                )
             )
         if how == "warm":
             assert stored is not None
             for view in range(views):
                 for _ in stored.fill(view):
                     pass
+        objective = build_objective(spec, student=student, preprocess=preprocess, teacher=teacher, split=split)
         trainer = Trainer(
             distiller=Distiller(
                 student=student,
                 preprocess=preprocess,
-                objective=build_objective(spec, student=student, preprocess=preprocess, teacher=teacher, split=split),
+                objective=objective.to(device),
                 teachers=[] if teacher is None else [TeacherSource(teacher, stored)],
-                device=CPU,
+                device=device,
                 precision=precision,
                 teacher_precision=precision,
             ),
@@ -98,19 +101,20 @@ def run(contender: str, pair: Pair, threads: int, precision: Precision) -> dict[
             should_stop=lambda: False,
         )
         _warm_up(trainer, stored)
-        with Clock() as clock:
+        with Clock(device) as clock:
             trainer.train()
     return clock.summary(pair.images * EPOCHS)
 
 
-def _teacher(spec: DistillSpec, pair: Pair, folder: Path, precision: Precision) -> Teacher:
+def _teacher(spec: DistillSpec, pair: Pair, folder: Path, precision: Precision, device: torch.device) -> Teacher:
     torch.manual_seed(0)
     model = build(ModelStructure(architecture=pair.teacher, num_classes=pair.classes, image_size=pair.size))
     write_safetensors(folder / "teacher.safetensors", model.state_dict(), {})
     assert spec.teacher is not None
     names = [str(number) for number in range(pair.classes)]
     teacher = load_teacher(spec.teacher, folder / "teacher.safetensors", image_size=pair.size, class_names=names)
-    faster = choose_memory_format([(teacher.model, teacher.preprocess)], CPU, precision, train=False)
+    teacher.model.to(device)
+    faster = choose_memory_format([(teacher.model, teacher.preprocess)], device, precision, train=False)
     return in_memory_format(teacher, faster)
 
 

@@ -24,6 +24,7 @@ PAIRS = {
 }
 
 EPOCHS = 4
+GPU_IMAGES = 4096  # a CPU would take minutes for them, a GPU less than a second for fewer
 CONTENDERS = {
     "torchdistill": "torchdistill's DistillationBox",
     "timm": "timm's LogitDistillationTask in a plain loop",

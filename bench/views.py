@@ -1,0 +1,88 @@
+"""Measures how many augmented views per second one thread makes.
+
+    python -m bench.views [--seconds 2]
+
+CIFAR-sized images are in memory; JPEGs of 400 x 300 pixels are decoded for every view. Prints a table.
+"""
+
+import argparse
+import io
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import TypeAdapter
+
+from ttm_core.data.dataset import full_split
+from ttm_core.data.images import ArrayImages, EncodedImages, Images
+from ttm_core.data.views import Views
+from ttm_core.spec.dataset import AugmentationSpec
+
+CLASSES, BATCH = 10, 256
+SMALL: dict[str, dict[str, Any]] = {
+    "crop and flip": {},
+    "with erasing": {"erasing": 0.25},
+    "with CutMix": {"mix": {"cutmix_alpha": 1.0}},
+    "with mixup": {"mix": {"mixup_alpha": 0.2}},
+    "with RandAugment": {"rand_augment": {}},
+}
+LARGE: dict[str, dict[str, Any]] = {"resized crop to 224 px": {}, "with RandAugment": {"rand_augment": {}}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    print("| views | images per CPU-second, one thread |\n|---|---|")
+    generator = torch.Generator().manual_seed(0)
+    small = ArrayImages(torch.randint(0, 256, (4096, 3, 32, 32), dtype=torch.uint8, generator=generator))
+    for name, fields in SMALL.items():
+        rate = measure(small, {"kind": "crop_flip", **fields}, 32, BATCH, options.seconds)
+        print(f"| 32 px in memory: {name} | {rate:,.0f} |")
+    with ThreadPoolExecutor(1) as pool:
+        files = [jpeg(number) for number in range(32)]
+        large = EncodedImages(files, np.zeros((len(files), 32), np.uint8), 3, pool)
+        print(f"| JPEG: decoding alone | {decoding(files, options.seconds):,.0f} |")
+        for name, fields in LARGE.items():
+            rate = measure(large, {"kind": "resized_crop", **fields}, 224, 32, options.seconds)
+            print(f"| JPEG: {name} | {rate:,.0f} |")
+
+
+def measure(images: Images, augmentation: dict[str, Any], size: int, batch: int, seconds: float) -> float:
+    """Views per CPU-second."""
+    spec: Any = TypeAdapter(AugmentationSpec).validate_python(augmentation)
+    labels = torch.arange(len(images)) % CLASSES
+    views = Views(full_split(images, labels), CLASSES, spec, size, 0)
+    indices = np.arange(batch)
+    views.batch(indices, 0)
+    made, started = 0, time.process_time()
+    while time.process_time() - started < seconds:
+        views.batch(indices, 1 + made)
+        made += batch
+    return made / (time.process_time() - started)
+
+
+def jpeg(number: int) -> bytes:
+    """A photograph-like image: smooth noise, 400 x 300 pixels."""
+    noise = np.random.default_rng(number).integers(0, 256, (20, 27, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).resize((400, 300), Image.Resampling.BICUBIC).save(stream, "JPEG", quality=90)
+    return stream.getvalue()
+
+
+def decoding(files: list[bytes], seconds: float) -> float:
+    """Images per CPU-second that Pillow decodes."""
+    made, started = 0, time.process_time()
+    while time.process_time() - started < seconds:
+        with Image.open(io.BytesIO(files[made % len(files)])) as opened:
+            opened.load()
+        made += 1
+    return made / (time.process_time() - started)
+
+
+if __name__ == "__main__":
+    main()
