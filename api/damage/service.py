@@ -187,7 +187,7 @@ def predictions(session: Session, storage: Storage, job_id: str) -> Predictions:
         raise NoDamageReport("The file of predictions has another version than this service.") from None
 
 
-# A page of the gallery requests up to 200 thumbnails, and each request needs the index. `sha256` tells apart the files of
+# A page of the gallery requests up to 200 thumbnails, and each needs the index. `sha256` tells apart the files of
 # one key.
 @lru_cache(maxsize=_CACHED)
 def _parsed(storage: Storage, key: str, sha256: str) -> Damage:
