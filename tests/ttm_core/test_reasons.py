@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.ttm_core import factories
-from ttm_core.pipeline.default_weight import WARM_UP_STEPS
+from ttm_core.pipeline.decisions.default_weight import WARM_UP_STEPS
 from ttm_core.pipeline.distill import distill
 from ttm_core.spec import events
 from ttm_core.spec.job import DistillSpec

@@ -10,7 +10,7 @@ from ttm_core.methods.build import Objective, build_objective
 from ttm_core.models.students.freeze import freeze
 from ttm_core.models.students.start import start_student
 from ttm_core.pipeline.context import RunContext
-from ttm_core.pipeline.resolve import ResolvedRun
+from ttm_core.pipeline.decisions.resolve import ResolvedRun
 from ttm_core.pipeline.student.initial import initial_student
 from ttm_core.precision import resolved_precision, resolved_teacher_precision
 from ttm_core.spec.structure import ModelStructure

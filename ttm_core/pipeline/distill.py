@@ -11,8 +11,8 @@ from ttm_core.export.artifacts import TrainingResult, export
 from ttm_core.pipeline import checkpoint
 from ttm_core.pipeline.build import Models, build_models
 from ttm_core.pipeline.context import RunContext, open_context
+from ttm_core.pipeline.decisions.resolve import ResolvedRun, resolve_run
 from ttm_core.pipeline.inputs import Inputs
-from ttm_core.pipeline.resolve import ResolvedRun, resolve_run
 from ttm_core.pipeline.train import TrainedStudent, train_student
 from ttm_core.quantization.aware import build_tuner
 from ttm_core.report.damage.record import PredictionRecorder

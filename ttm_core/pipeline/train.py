@@ -15,8 +15,8 @@ from ttm_core.models.teachers.load import Teacher
 from ttm_core.pipeline import checkpoint
 from ttm_core.pipeline.build import Models
 from ttm_core.pipeline.context import RunContext
+from ttm_core.pipeline.decisions.resolve import ResolvedRun
 from ttm_core.pipeline.estimate import Stopwatch, Workload, estimate
-from ttm_core.pipeline.resolve import ResolvedRun
 from ttm_core.pipeline.teacher_check import describe_teacher, report_teacher, require_above_chance
 from ttm_core.precision import resolved_precision, resolved_teacher_precision
 from ttm_core.spec import events

@@ -9,7 +9,7 @@ from ttm_core.export.int8 import Tune
 from ttm_core.export.onnx import without_normalization
 from ttm_core.methods.build import build_objective
 from ttm_core.pipeline.context import RunContext
-from ttm_core.pipeline.resolve import ResolvedRun
+from ttm_core.pipeline.decisions.resolve import ResolvedRun
 from ttm_core.pipeline.train import fill_stores, stored_teacher
 from ttm_core.precision import resolved_teacher_precision
 from ttm_core.spec import events

@@ -13,7 +13,7 @@ from ttm_core.errors import EngineError
 from ttm_core.export.artifacts import describe_file
 from ttm_core.models.weights import write_durably
 from ttm_core.pipeline.context import RunContext
-from ttm_core.pipeline.resolve import ResolvedRun, resolve_run
+from ttm_core.pipeline.decisions.resolve import ResolvedRun, resolve_run
 from ttm_core.report.costs import describe_device
 from ttm_core.spec import events
 from ttm_core.spec.events import CandidateScreened, ScreenedFile

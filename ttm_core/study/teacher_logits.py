@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 from ttm_core.data.views import Views
 from ttm_core.pipeline.context import RunContext
-from ttm_core.pipeline.resolve import resolve_run
+from ttm_core.pipeline.decisions.resolve import resolve_run
 from ttm_core.pipeline.train import fill_stores, stored_teacher
 from ttm_core.spec import events
 from ttm_core.spec.job import DistillSpec

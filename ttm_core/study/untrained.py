@@ -15,7 +15,7 @@ from ttm_core.export.student import Student
 from ttm_core.models.build import build
 from ttm_core.models.macs import macs
 from ttm_core.pipeline.context import RunContext
-from ttm_core.pipeline.resolve import ResolvedRun
+from ttm_core.pipeline.decisions.resolve import ResolvedRun
 from ttm_core.pipeline.student.base import StudentBase, student_base
 from ttm_core.pipeline.student.initial import initial_student
 from ttm_core.pipeline.student.input import image_size

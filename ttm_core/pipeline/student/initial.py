@@ -10,7 +10,7 @@ from torch import nn
 from ttm_core.models.students.checkpoint import initialize_from
 from ttm_core.models.students.inherit import inherit
 from ttm_core.pipeline.context import RunContext
-from ttm_core.pipeline.resolve import ResolvedRun
+from ttm_core.pipeline.decisions.resolve import ResolvedRun
 from ttm_core.pipeline.student.prune import pruned_teacher
 from ttm_core.spec.structure import ModelStructure
 

@@ -10,7 +10,7 @@ from ttm_core.models.pruning.graph import classifier_names
 from ttm_core.models.pruning.search import cost, prune_in_steps
 from ttm_core.models.students.from_teacher import teacher_weights
 from ttm_core.pipeline.context import RunContext
-from ttm_core.pipeline.resolve import ResolvedRun
+from ttm_core.pipeline.decisions.resolve import ResolvedRun
 from ttm_core.pipeline.student.recover import recover
 from ttm_core.spec.structure import ModelStructure
 

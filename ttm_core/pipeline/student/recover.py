@@ -10,7 +10,7 @@ from ttm_core.data.random import seed as derived_seed
 from ttm_core.data.views import Views
 from ttm_core.methods.build import StepContext, build_objective
 from ttm_core.pipeline.context import RunContext
-from ttm_core.pipeline.resolve import ResolvedRun
+from ttm_core.pipeline.decisions.resolve import ResolvedRun
 from ttm_core.precision import resolved_precision, resolved_teacher_precision
 from ttm_core.training.distiller import Distiller, TeacherSource
 from ttm_core.training.distributed import Distributed

@@ -6,7 +6,7 @@ from ttm_core.data.dataset import Dataset
 from ttm_core.data.images import ArrayImages
 from ttm_core.models.teachers.load import Teacher
 from ttm_core.pipeline.context import RunContext
-from ttm_core.pipeline.default_weight import WARM_UP_STEPS
+from ttm_core.pipeline.decisions.default_weight import WARM_UP_STEPS
 from ttm_core.pipeline.student.base import StudentBase
 from ttm_core.pipeline.student.input import SMALL_IMAGE
 from ttm_core.precision import has_bfloat16_units

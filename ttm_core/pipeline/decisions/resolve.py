@@ -22,11 +22,11 @@ from ttm_core.models.teachers.ensemble import as_one_teacher
 from ttm_core.models.teachers.load import Teacher, load_teacher
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.decisions.compilation import resolve_compilation
+from ttm_core.pipeline.decisions.default_weight import with_default_weight
 from ttm_core.pipeline.decisions.memory_format import MemoryFormats, resolve_memory_formats
 from ttm_core.pipeline.decisions.precision import resolve_precision
+from ttm_core.pipeline.decisions.reasons import reasons
 from ttm_core.pipeline.decisions.stored_views import stored_views
-from ttm_core.pipeline.default_weight import with_default_weight
-from ttm_core.pipeline.reasons import reasons
 from ttm_core.pipeline.student.base import StudentBase, resolved_architecture, student_base
 from ttm_core.pipeline.student.input import SMALL_IMAGE, image_size, input_channels, normalization
 from ttm_core.precision import resolved_teacher_precision
