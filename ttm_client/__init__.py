@@ -27,6 +27,7 @@ from ttm_client.models.damage import (
     ModelPrediction,
     Prediction,
 )
+from ttm_client.models.frames import to_frame
 from ttm_client.models.jobs import (
     Accuracy,
     Architecture,
@@ -166,4 +167,5 @@ __all__ = [
     "WebhookChanges",
     "Worker",
     "load_student",
+    "to_frame",
 ]

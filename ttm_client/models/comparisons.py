@@ -1,14 +1,10 @@
 """Typed responses about comparisons of jobs."""
 
 from datetime import datetime
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from html import escape
 
-from ttm_client.models.jobs import ApiModel
+from ttm_client.models.base import ApiModel, html_table
 from ttm_client.models.studies import Difference
-
-if TYPE_CHECKING:
-    from pandas import DataFrame  # type: ignore[import-untyped]
 
 
 class ComparedJob(ApiModel):
@@ -86,13 +82,21 @@ class Comparison(ApiModel):
     differences: tuple[FieldDifference, ...]
     metrics: tuple[str, ...]
 
-    def to_frame(self) -> "DataFrame":
-        """Returns a pandas DataFrame with one row per job, by id. Raises ImportError without pandas.
+    def _repr_html_(self) -> str:
+        rows = [
+            [group.label, group.count, _percent(group.mean), _percent(group.deviation), _words(group.difference)]
+            for group in self.groups
+        ]
+        table = html_table(["", "seeds", f"top-1 ({self.split})", "deviation", "difference from the baseline"], rows)
+        return f"<p>{escape(self.verdict)}</p>{table}"
 
-        >>> frame = client.jobs.compare(done.id, queued.id).to_frame()
-        >>> list(frame.columns)[:3]
-        ['name', 'state', 'started_at']
-        """
-        pandas: Any = import_module("pandas")
-        frame: DataFrame = pandas.DataFrame([job.model_dump() for job in self.jobs]).set_index("id")
-        return frame
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.2%}"
+
+
+def _words(difference: Difference | None) -> str:
+    if difference is None:
+        return ""
+    interval = f"[{100 * difference.low:+.2f}, {100 * difference.high:+.2f}]"
+    return f"{100 * difference.mean:+.2f} {interval}" if difference.shown else f"no difference shown {interval}"

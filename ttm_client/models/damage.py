@@ -1,6 +1,6 @@
 """Typed responses about damage reports and predictions."""
 
-from ttm_client.models.jobs import ApiModel
+from ttm_client.models.base import ApiModel
 
 
 class ClassDamage(ApiModel):

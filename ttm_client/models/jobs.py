@@ -1,15 +1,13 @@
-"""Typed responses about jobs. Unknown fields are ignored, so an older client works with a newer service."""
+"""Typed responses about jobs."""
 
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
+
+from ttm_client.models.base import ApiModel
 
 TERMINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
-
-
-class ApiModel(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class Upload(ApiModel):
@@ -220,7 +218,7 @@ class Job(JobSummary):
 
     spec: dict[str, Any]
     resolved: bool
-    reasons: dict[str, str] = {}
+    reasons: dict[str, str] = Field(default_factory=dict)
     result: dict[str, Any] | None
     student_structure: dict[str, Any] | None = None
     teacher_check: TeacherCheck | None = None
@@ -336,7 +334,7 @@ class Dryrun(ApiModel):
     spec: dict[str, Any]
     student: ModelSize | None
     teachers: list[ModelSize]
-    checkpoints: list[Inspection | None] = []
+    checkpoints: list[Inspection | None] = Field(default_factory=list)
     teacher_store_bytes_per_image: int | None
     similar_job: str | None = None
     seconds: float | None = None

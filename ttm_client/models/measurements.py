@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from ttm_client.models.jobs import ApiModel
+from ttm_client.models.base import ApiModel
 
 
 class Measurement(ApiModel):

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from ttm_client.models.jobs import ApiModel
+from ttm_client.models.base import ApiModel
 
 
 class Key(ApiModel):

@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Any
 
-from ttm_client.models.jobs import TERMINAL_STATES, ApiModel
+from ttm_client.models.base import ApiModel
+from ttm_client.models.jobs import TERMINAL_STATES
 
 
 class Difference(ApiModel):

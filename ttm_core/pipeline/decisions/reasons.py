@@ -111,6 +111,16 @@ def _training(spec: DistillSpec, resolved: DistillSpec, context: RunContext) -> 
         yield "training.precision", reason
     if training.teacher_precision is None:
         yield "training.teacher_precision", "That of the student."
+    for name, model in (("memory_format", "student"), ("teacher_memory_format", "teacher")):
+        if getattr(training, name) == "auto":
+            yield (
+                f"training.{name}",
+                f"The faster one for the {model} on this machine; channels_last in runs too short for a measurement.",
+            )
+    if training.compile == "auto":
+        on_cpu = context.device.type == "cpu"
+        reason = "Compilation does not pay on CPUs." if on_cpu else "A measurement on this GPU decides."
+        yield "training.compile", reason
     if training.teacher_logits is None:
         yield "training.teacher_logits", _stored(spec, resolved, context)
     if training.views == "fit":

@@ -1,0 +1,56 @@
+"""The base of typed responses, and how notebooks show them."""
+
+from datetime import datetime
+from html import escape
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+_LONGEST = 200
+
+
+class ApiModel(BaseModel):
+    """A typed response. Unknown fields are ignored, so an older client works with a newer service."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    def _repr_html_(self) -> str:
+        """The fields that have a value, as a table."""
+        values = ((name, getattr(self, name)) for name in type(self).model_fields)
+        rows = (f"<tr><th>{escape(name)}</th><td>{_cell(value)}</td></tr>" for name, value in values if _shown(value))
+        return f"<table><caption>{escape(type(self).__name__)}</caption>{''.join(rows)}</table>"
+
+
+def html_table(columns: list[str], rows: list[list[Any]]) -> str:
+    """A table for a notebook, with all text escaped."""
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    body = "".join(f"<tr>{''.join(f'<td>{_cell(value)}</td>' for value in row)}</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _shown(value: Any) -> bool:
+    return value is not None and value not in ([], {}, ())
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool() | str() | int():
+            text = str(value)
+        case float():
+            text = f"{value:.4g}"
+        case datetime():
+            text = f"{value:%Y-%m-%d %H:%M:%S %Z}"
+        case list() | tuple() if value and isinstance(value[0], BaseModel):
+            text = f"{len(value)} of {type(value[0]).__name__}"
+        case BaseModel():
+            parts = ((name, getattr(value, name)) for name in type(value).model_fields)
+            text = ", ".join(f"{name} {_cell_text(part)}" for name, part in parts if _shown(part))
+        case _:
+            text = str(value)
+    return escape(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…")
+
+
+def _cell_text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
