@@ -19,6 +19,7 @@ from api.artifacts.endpoints import router as artifacts
 from api.audit.endpoints import router as audit
 from api.auth.callers import Callers
 from api.auth.middleware import AllowedHostsMiddleware, AuthMiddleware
+from api.auth.oidc.sign_on import SignOn
 from api.auth.proxies import ForwardedMiddleware
 from api.comparisons.endpoints import router as comparisons
 from api.damage.endpoints import router as damage
@@ -55,6 +56,8 @@ from api.registry.endpoints import datasets, teachers
 from api.server.bodies import SlowBodyMiddleware
 from api.server.framing import FramingMiddleware
 from api.server.head import HeadMiddleware
+from api.sign_in.endpoints import cookies_of
+from api.sign_in.endpoints import router as sign_in
 from api.studies.endpoints import router as studies
 from api.studies.events import router as study_events
 from api.uploads.endpoints import router as uploads
@@ -92,6 +95,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             study_feeds=study_feeds,
             changes=changes,
             callers=Callers(settings, engine),
+            sign_on=None if settings.oidc_issuer is None else SignOn(settings, engine),
             rendered=RenderedJobs(),
             registry=registry,
             upload_slots=UploadSlots(_CONCURRENT_UPLOADS),
@@ -128,6 +132,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 AuthMiddleware,
                 requests_per_second=settings.requests_per_second,
                 metrics_token=settings.metrics_token,
+                cookies=None if settings.oidc_issuer is None else cookies_of(settings),
             ),
             Middleware(SlowBodyMiddleware, seconds=settings.body_timeout_seconds),
             Middleware(BodyLimitMiddleware, limit=partial(_body_limit, settings)),
@@ -161,6 +166,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         dashboard,
     ):
         app.include_router(router)
+    if settings.oidc_issuer is not None:
+        app.include_router(sign_in)
     app.mount("/static", static_files(), name="static")
     describe(app)
     return app

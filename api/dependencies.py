@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
 from api.auth.callers import Caller, Callers
+from api.auth.oidc.sign_on import SignOn
 from api.live.changes import JobChanges
 from api.live.feed import Feeds
 from api.live.rendered import RenderedJobs
@@ -38,6 +39,7 @@ class Services:
     study_feeds: Feeds
     changes: JobChanges
     callers: Callers
+    sign_on: SignOn | None
     rendered: RenderedJobs
     registry: CollectorRegistry
     # Separate from the thread pool of requests, so that slow uploads or a hung database do not block it.
@@ -72,6 +74,7 @@ def _author(request: Request, caller: Caller) -> Author:
         object=parameters or None,
         request_id=request.state.request_id,
         key_id=caller.key_id,
+        user_id=caller.user_id,
         actor=caller.name,
         address=None if request.client is None else request.client.host,
     )
@@ -90,7 +93,7 @@ async def _caller(request: Request) -> Caller:
 async def _admin(request: Request) -> Caller:
     caller = await _caller(request)
     if not caller.scope.includes(Scope.ADMIN):
-        raise Forbidden(f"This request requires a key with scope {Scope.ADMIN}; the key has {caller.scope}.")
+        raise Forbidden(f"This request requires scope {Scope.ADMIN}; yours is {caller.scope}.")
     return caller
 
 

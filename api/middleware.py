@@ -10,6 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.auth.cookies import has_session
 from api.http.problems import problem_response
 from ttm_jobs.database.ids import new_id
 from ttm_jobs.errors import ServiceError, TooLarge
@@ -91,7 +92,11 @@ class RequestContextMiddleware:
 
 
 class SameOriginMiddleware:
-    """Rejects unsafe requests from pages of another origin. A browser on this machine can reach loopback, too."""
+    """Rejects unsafe requests from pages of another origin. A browser on this machine can reach loopback, too.
+
+    A browser adds cookies to requests of any page, so a request that only a cookie authenticates must name its origin.
+    Browsers do so in every unsafe request.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -100,7 +105,8 @@ class SameOriginMiddleware:
         if scope["type"] == "http" and scope["method"] not in _SAFE_METHODS:
             headers = Headers(scope=scope)
             origin = headers.get("origin")
-            if origin is not None and _host_of(origin) != headers.get("host"):
+            only_cookie = "authorization" not in headers and has_session(headers)
+            if only_cookie if origin is None else _host_of(origin) != headers.get("host"):
                 error = CrossOrigin()
                 await problem_response(scope, error.status, error.code, error.message)(scope, receive, send)
                 return

@@ -90,7 +90,7 @@ class Unauthorized(ServiceError):
 
 
 class Forbidden(ServiceError):
-    """The key's scope does not allow this."""
+    """The scope does not allow this."""
 
     status = 403
     code = "forbidden"

@@ -6,8 +6,18 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -15,14 +25,26 @@ from sqlalchemy.exc import ArgumentError
 from ttm_jobs.database.sealing import SecretKeyUnusable, read_keys
 from ttm_jobs.secret_files import SecretFiles
 from ttm_jobs.storage.s3_access import S3Access
-from ttm_jobs.uris import parse_origin
+from ttm_jobs.uris import is_loopback, parse_origin
 
 # The queue of jobs that name none.
 DEFAULT_QUEUE = "default"
 Queue = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?$")]
 
+PROJECT_NAME = r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?"
+
 SQLITE = "sqlite"
 POSTGRESQL = "postgresql+psycopg"
+
+
+class GroupAccess(BaseModel):
+    """What the members of a group at the identity provider may do."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    project: str = Field(pattern=f"^{PROJECT_NAME}$")
+    # No person measures: that scope is for boards.
+    scope: Literal["read", "submit", "admin"] = "submit"
 
 
 class Settings(BaseSettings):
@@ -146,6 +168,14 @@ class Settings(BaseSettings):
             "address, any name elsewhere."
         ),
     )
+    public_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/?#\s]+$",
+        description=(
+            "Address at which browsers reach the dashboard: https://ttm.example.com. The identity provider redirects "
+            "to it. Default: the address of the request."
+        ),
+    )
     direct_downloads: bool = Field(
         default=False,
         description=(
@@ -171,6 +201,49 @@ class Settings(BaseSettings):
         "the bytes that arrived.",
     )
     max_upload_bytes: PositiveInt = Field(default=64 * 1024**3, description="Maximum size of an upload in bytes.")
+
+    # Single sign-on
+    oidc_issuer: str | None = Field(
+        default=None,
+        description=(
+            "Issuer of an OpenID Connect provider: https://id.example.com/realms/team. People then sign in to the "
+            "dashboard, and every request requires a session or a key. Empty: no single sign-on."
+        ),
+    )
+    oidc_client_id: str | None = Field(default=None, description="The dashboard's client id at the provider.")
+    oidc_client_secret: str | None = Field(
+        default=None,
+        repr=False,
+        description="The client's secret. `TTM_OIDC_CLIENT_SECRET_FILE` names a file with it. Empty: a public client.",
+    )
+    oidc_scopes: str = Field(
+        default="openid profile email",
+        pattern=r"^(?:\S+ )*openid(?: \S+)*$",
+        description="Scopes to request, separated by spaces. Some providers need `groups` for the group claim.",
+    )
+    oidc_groups_claim: str = Field(
+        default="groups", min_length=1, description="Claim of the ID token that lists the person's groups."
+    )
+    oidc_groups: Annotated[dict[str, GroupAccess], NoDecode] = Field(
+        default={},
+        description=(
+            'Projects and scopes of groups as JSON: {"ml-team": {"project": "vision", "scope": "submit"}}. The scope '
+            "is `read`, `submit` (default) or `admin`. People in none of these groups are refused."
+        ),
+    )
+    oidc_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description=(
+            "Further origins to which the API may connect for single sign-on, separated by commas, if the provider's "
+            "token endpoint or keys are not on the issuer's host: https://oauth2.example.com."
+        ),
+    )
+    oidc_timeout_seconds: PositiveFloat = Field(
+        default=5.0, le=60, description="Time limit for each answer of the provider."
+    )
+    session_hours: float = Field(
+        default=8.0, ge=0.25, le=720, description="Hours after which people have to sign in again."
+    )
 
     # Leases
     lease_seconds: PositiveFloat = Field(
@@ -442,16 +515,37 @@ class Settings(BaseSettings):
         "private_hosts",
         "allowed_buckets",
         "trusted_proxies",
+        "oidc_hosts",
         mode="before",
     )
     @classmethod
     def _split_names(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
-    @field_validator("allowed_origins")
+    @field_validator("allowed_origins", "oidc_hosts")
     @classmethod
     def _known_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(map(parse_origin, value))
+
+    @field_validator("oidc_groups", mode="before")
+    @classmethod
+    def _parse_groups(cls, value: object) -> object:
+        return json.loads(value) if isinstance(value, str) else value
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _secure_issuer(cls, value: str | None) -> str | None:
+        parsed = urlsplit(value or "")
+        secure = parsed.scheme == "https" or (parsed.scheme == "http" and is_loopback(parsed.hostname or ""))
+        if value is not None and (not secure or not parsed.hostname or parsed.query or parsed.fragment):
+            raise ValueError("the issuer is an https:// URL without query; http:// is accepted on a loopback address")
+        return value
+
+    @model_validator(mode="after")
+    def _complete_sign_on(self) -> Self:
+        if self.oidc_issuer is not None and not (self.oidc_client_id and self.oidc_groups):
+            raise ValueError("oidc_issuer requires oidc_client_id and oidc_groups")
+        return self
 
     @model_validator(mode="before")
     @classmethod

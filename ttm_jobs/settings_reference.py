@@ -32,6 +32,8 @@ def _default(value: object) -> str:
     match value:
         case () | None:
             return "none"
+        case dict() if not value:
+            return "none"
         case Path():
             return f"`{value.as_posix()}`"
         case bool() | str():

@@ -25,7 +25,7 @@ _Text = AfterValidator(printable)
 
 async def _filters(
     actor: Annotated[
-        str | None, Query(max_length=100, description="Only changes by the key with this id or name."), _Text
+        str | None, Query(max_length=255, description="Only changes by the key or person with this id or name."), _Text
     ] = None,
     action: Annotated[
         str | None, Query(max_length=64, description="Only this operation, such as `jobs_cancel`."), _Text

@@ -13,7 +13,8 @@ class AuditEntryOut(BaseModel):
     id: str
     created_at: datetime
     key_id: str | None = Field(description="Id of the API key; null for a request without a key.")
-    actor: str | None = Field(description="Name of the API key at the time of the change.")
+    user_id: str | None = Field(description="The person's subject at the identity provider; null for API keys.")
+    actor: str | None = Field(description="Name of the API key or the person at the time of the change.")
     action: str = Field(description="Id of the operation.", examples=["jobs_cancel"])
     object: str | None = Field(
         description="The path parameters of the request, separated by `/`, or the id of the created object."

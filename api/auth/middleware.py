@@ -1,6 +1,5 @@
 """Middleware for allowed hosts, authentication, scopes and rate limits."""
 
-import base64
 import hmac
 import math
 import re
@@ -8,15 +7,19 @@ import time
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from typing import Protocol, cast
+from urllib.parse import urlencode
 
 from anyio import to_thread
 from sqlalchemy import Engine
 from starlette.datastructures import Headers
 from starlette.requests import Request
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.auth import links, measuring
-from api.auth.callers import Caller, Callers
+from api.auth import credentials, links, measuring
+from api.auth.callers import Caller, Callers, current_caller
+from api.auth.cookies import Cookies
+from api.auth.credentials import Credentials, KeySecret
 from api.auth.proxies import may_be_local
 from api.http.errors import DatabaseUnavailable, error_response
 from ttm_jobs import models
@@ -30,9 +33,16 @@ _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST = re.compile(r"(?:\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?")
 _PUBLIC_PATHS = ("/healthz", "/readyz")
 _READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+SIGN_IN_PAGE = "/sign-in"
+# Pages and requests of a sign-in, which need no credentials.
+_SIGN_IN_PATHS = frozenset({SIGN_IN_PAGE, "/sign-in/start", "/sign-in/callback", "/sign-in/key"})
+# What everyone may change: their own session.
+_SESSION_PATHS = frozenset({"/sign-out", "/session/project"})
 # Basic lets a browser prompt for the key and send it with every request of a page. It comes first, because Chromium
 # ignores the second challenge of a header.
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="ttm", charset="UTF-8", Bearer realm="ttm"'}
+# Where a page asks for the key, the browser must not.
+_SIGN_IN_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="ttm"'}
 _BURST_SECONDS = 10.0
 _MAX_BUCKETS = 10_000
 
@@ -74,16 +84,23 @@ class AllowedHostsMiddleware:
 
 
 class AuthMiddleware:
-    """Authenticates requests by API key or signed link, and enforces scopes and the rate limit.
+    """Authenticates requests by API key, session or signed link, and enforces scopes and the rate limit.
 
-    Health checks and static files are public.
+    Health checks and static files are public. `cookies` is None where no one can sign in.
     """
 
-    def __init__(self, app: ASGIApp, requests_per_second: float | None, metrics_token: str | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        requests_per_second: float | None,
+        metrics_token: str | None = None,
+        cookies: Cookies | None = None,
+    ) -> None:
         self._app = app
         self._limit = None if requests_per_second is None else RateLimit(requests_per_second)
         self._link_secret: bytes | None = None
         self._metrics_token = metrics_token
+        self._cookies = cookies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in _PUBLIC_PATHS or scope["path"].startswith("/static/"):
@@ -93,11 +110,15 @@ class AuthMiddleware:
         error: ServiceError | None = None
         wait = 0.0
         try:
-            caller = await self._caller(scope)
-            scope.setdefault("state", {})["caller"] = caller
-            wait = self._wait(caller.key_id or _address(scope))
+            if self._cookies is not None and scope["path"] in _SIGN_IN_PATHS:
+                wait = self._wait(_address(scope))
+            else:
+                caller = await self._caller(scope)
+                scope.setdefault("state", {})["caller"] = caller
+                current_caller.set(caller)
+                wait = self._wait(caller.rate_name or _address(scope))
         except Unauthorized as unauthorized:
-            error, headers = unauthorized, _CHALLENGE
+            error, headers = unauthorized, _CHALLENGE if self._cookies is None else _SIGN_IN_CHALLENGE
             wait = self._wait(_address(scope))
         except Forbidden as forbidden:
             error = forbidden
@@ -106,6 +127,8 @@ class AuthMiddleware:
         if wait:
             error, headers = RateLimited(), {"Retry-After": str(math.ceil(wait))}
         response = self._app if error is None else error_response(Request(scope), error, headers=headers)
+        if isinstance(error, Unauthorized) and self._cookies is not None and _is_navigation(scope):
+            response = RedirectResponse(_sign_in_address(scope), 303, headers={"Cache-Control": "no-store"})
         await response(scope, receive, send)
 
     def _wait(self, name: str) -> float:
@@ -114,36 +137,37 @@ class AuthMiddleware:
 
     async def _caller(self, scope: Scope) -> Caller:
         services = cast(_Services, scope["app"].state.services)
-        secret = _secret(Headers(scope=scope))
+        given = credentials.read(scope, self._cookies)
         if scope["method"] in _READ_METHODS and links.is_signed(scope["query_string"]):
             caller = await self._caller_of_link(services, scope)
             if caller is not None:
                 return caller
-            if secret is None:
+            if given is None:
                 raise Unauthorized("The link has expired or its signature is invalid.")
-        if secret is None and not may_be_local(scope):
+        if given is None and not may_be_local(scope):
             raise Unauthorized(
                 "Requests through a proxy require an API key, unless the client is on the service's machine and "
                 "TTM_TRUSTED_PROXIES lists the proxy."
             )
-        if scope["path"] == "/metrics" and self._is_metrics_token(secret):
+        if scope["path"] == "/metrics" and self._is_metrics_token(given):
             return Caller(models.DEFAULT_PROJECT, models.Scope.ADMIN)
-        caller = services.callers.cached(secret) or await to_thread.run_sync(services.callers.look_up, secret)
+        caller = services.callers.cached(given) or await to_thread.run_sync(services.callers.look_up, given)
         if caller is None:
             raise Unauthorized
         if caller.scope is models.Scope.MEASURE and measuring.allows(scope["method"], scope["path"]):
             return caller
-        required = models.Scope.READ if scope["method"] in _READ_METHODS else models.Scope.SUBMIT
+        reads = scope["method"] in _READ_METHODS or (caller.has_session and scope["path"] in _SESSION_PATHS)
+        required = models.Scope.READ if reads else models.Scope.SUBMIT
         if not caller.scope.includes(required):
-            raise Forbidden(f"This request requires a key with scope {required} or higher; the key has {caller.scope}.")
+            raise Forbidden(f"This request requires scope {required} or higher; yours is {caller.scope}.")
         return caller
 
-    def _is_metrics_token(self, secret: str | None) -> bool:
+    def _is_metrics_token(self, given: Credentials) -> bool:
         # Checked without the database, so that Prometheus still gets metrics when the database is down.
         return (
             self._metrics_token is not None
-            and secret is not None
-            and hmac.compare_digest(secret.encode(), self._metrics_token.encode())
+            and isinstance(given, KeySecret)
+            and hmac.compare_digest(given.secret.encode(), self._metrics_token.encode())
         )
 
     async def _caller_of_link(self, services: _Services, scope: Scope) -> Caller | None:
@@ -183,19 +207,13 @@ def _address(scope: Scope) -> str:
     return "" if client is None else str(client[0])
 
 
-def _secret(headers: Headers) -> str | None:
-    """The key in `Authorization`. Empty, which never matches a key, for unsupported credentials."""
-    authorization = headers.get("authorization")
-    if authorization is None:
-        return None
-    scheme, _, credentials = authorization.partition(" ")
-    match scheme.lower():
-        case "bearer":
-            return credentials.strip()
-        case "basic":
-            try:
-                return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
-            except ValueError:  # no base64, or no UTF-8
-                return ""
-        case _:
-            return ""
+def _is_navigation(scope: Scope) -> bool:
+    """Whether a browser asks for a page, rather than a script of a page or another client."""
+    headers = Headers(scope=scope)
+    mode = headers.get("sec-fetch-mode", "navigate")
+    return scope["method"] == "GET" and mode == "navigate" and "text/html" in headers.get("accept", "")
+
+
+def _sign_in_address(scope: Scope) -> str:
+    query = scope["query_string"].decode("ascii", "replace")
+    return f"{SIGN_IN_PAGE}?{urlencode({'next': scope['path'] + (f'?{query}' if query else '')})}"

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from api.auth.callers import current_caller
 from api.dashboard import formats
 from ttm_jobs.errors import NotFound
 
@@ -80,7 +81,7 @@ _environment.filters |= {
 
 def page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
     """A rendered page. Pages show the current state, so they must not be cached."""
-    html = _environment.get_template(template).render(values)
+    html = _environment.get_template(template).render(caller=current_caller.get(), **values)
     return HTMLResponse(html, status, headers={"Cache-Control": "no-store"})
 
 

@@ -31,7 +31,7 @@ def keys_page(engine: EngineDep, caller: CallerDep) -> HTMLResponse:
     with read_scope(engine) as session:
         items = keys.list_all(session).items
         # The first key must be an admin key: otherwise nobody could create or revoke keys on the pages.
-        preselected = Scope.ADMIN if caller.key_id is None else Scope.SUBMIT
+        preselected = Scope.ADMIN if caller.is_anonymous else Scope.SUBMIT
         return page("keys.html", keys=items, scopes=list(Scope), preselected=preselected)
 
 

@@ -32,9 +32,10 @@ def keys_list(caller: AdminDep, engine: EngineDep) -> KeyList:
 )
 def keys_create(request: KeyRequest, caller: AdminDep, engine: EngineDep, services: ServicesDep) -> NewKeyOut:
     """Creates a key for the project of the request's key. The secret is returned only once, so this operation does not
-    support `Idempotency-Key`. The first key of the service must have scope `admin`. Requires scope `admin`."""
+    support `Idempotency-Key`. A first key that is created without credentials must have
+    scope `admin`. Requires scope `admin`."""
     with session_scope(engine) as session:
-        key = service.create(session, request)
+        key = service.create(session, request, anonymous=caller.is_anonymous)
     services.callers.clear_cache()
     return key
 

@@ -125,7 +125,8 @@ class Stack:
 
     def _check_host(self, environment: Mapping[str, str]) -> None:
         host = self.options.host
-        if not is_loopback(host) and not _has_key(environment["TTM_DATABASE_URL"]):
+        signs_on = "TTM_OIDC_ISSUER" in environment
+        if not is_loopback(host) and not signs_on and not _has_key(environment["TTM_DATABASE_URL"]):
             raise NotLoopback(
                 f"Other machines can reach {host}, and no API key exists. Create one first: "
                 f"ttm keys create --scope admin --var {self.options.var}"

@@ -53,6 +53,7 @@ _SQLITE_AUDIT = (
 
 def upgrade() -> None:
     _create_audit_log()
+    _create_sessions()
     op.create_table(
         "api_keys",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -620,6 +621,7 @@ def _create_audit_log() -> None:
         "audit_entries",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("key_id", sa.String(length=36), nullable=True),
+        sa.Column("user_id", sa.String(length=255), nullable=True),
         sa.Column("actor", sa.String(length=100), nullable=True),
         sa.Column("action", sa.String(length=64), nullable=False),
         sa.Column("object", sa.String(length=512), nullable=True),
@@ -633,6 +635,26 @@ def _create_audit_log() -> None:
     op.create_index("ix_audit_entries_created_at", "audit_entries", ["created_at"])
     for statement in _POSTGRESQL_AUDIT if op.get_bind().dialect.name == "postgresql" else _SQLITE_AUDIT:
         op.execute(statement)
+
+
+def _create_sessions() -> None:
+    op.create_table(
+        "sign_in_sessions",
+        sa.Column("token_sha256", sa.String(length=64), nullable=False),
+        sa.Column("key_id", sa.String(length=36), nullable=True),
+        sa.Column("user_id", sa.String(length=255), nullable=True),
+        sa.Column("name", sa.String(length=100), nullable=True),
+        sa.Column("groups", sa.JSON(), nullable=False),
+        sa.Column("id_token", sa.Text(), nullable=True),
+        sa.Column("state_sha256", sa.String(length=64), nullable=True),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("expires_at", _TIME, nullable=False),
+        sa.Column("ended_at", _TIME, nullable=True),
+        sa.Column("project_id", sa.String(length=64), server_default="default", nullable=False),
+        sa.PrimaryKeyConstraint("token_sha256", name=op.f("pk_sign_in_sessions")),
+        sa.UniqueConstraint("state_sha256", name=op.f("uq_sign_in_sessions_state_sha256")),
+    )
+    op.create_index("ix_sign_in_sessions_expires_at", "sign_in_sessions", ["expires_at"])
 
 
 def _drop_audit_log() -> None:
@@ -653,6 +675,8 @@ def _drop_measurement_tables() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("ix_sign_in_sessions_expires_at", table_name="sign_in_sessions")
+    op.drop_table("sign_in_sessions")
     _drop_audit_log()
     _drop_measurement_tables()
     if op.get_bind().dialect.name == "postgresql":

@@ -243,7 +243,7 @@ class TeacherStore(ApiModel):
 
 
 class AuditEntry(ApiModel):
-    """A change that a request made. `actor` is the name of the API key, `action` the id of the operation.
+    """A change that a request made. `actor` is the name of the API key or the person, `action` the id of the operation.
 
     >>> job = client.jobs.update(done.id, tags=["night"])
     >>> entry = next(client.audit.list(object=done.id))
@@ -254,6 +254,7 @@ class AuditEntry(ApiModel):
     id: str
     created_at: datetime
     key_id: str | None
+    user_id: str | None
     actor: str | None
     action: str
     object: str | None

@@ -29,6 +29,7 @@ class Author:
     object: str | None
     request_id: str
     key_id: str | None = None
+    user_id: str | None = None
     actor: str | None = None
     address: str | None = None
     recorded: bool = False
@@ -67,10 +68,17 @@ def _record(session: Session) -> None:
     if not session.info.pop(_CHANGED, False):
         return
     name = author.object or _identity(session.info.pop(_CREATED, None))
+    record(session, author, project_id=project_of(session), name=name)
+    session.info[_ENTRY] = author
+
+
+def record(session: Session, author: Author, *, project_id: str, name: str | None) -> None:
+    """Adds an entry for a change of the object `name` to the session's transaction."""
     entry = AuditEntry(
         id=new_id(),
-        project_id=project_of(session),
+        project_id=project_id,
         key_id=author.key_id,
+        user_id=author.user_id,
         actor=author.actor,
         action=author.action,
         object=None if name is None else name[:_MAX_OBJECT],
@@ -79,7 +87,6 @@ def _record(session: Session) -> None:
         created_at=Now(),
     )
     session.add(entry)
-    session.info[_ENTRY] = author
 
 
 @event.listens_for(Session, "after_commit")

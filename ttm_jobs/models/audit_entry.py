@@ -10,7 +10,8 @@ from ttm_jobs.models.project import Owned
 
 
 class AuditEntry(Owned, Base):
-    """`action` is the operation's id in the OpenAPI document. `key_id` and `actor` are NULL for requests without a key.
+    """`action` is the operation's id in the OpenAPI document. `user_id` identifies a person, `key_id` a key; `actor` is
+    the name of either. All are NULL for requests without a key.
 
     Not a foreign key to the API key: entries outlive what they refer to.
     """
@@ -19,6 +20,7 @@ class AuditEntry(Owned, Base):
 
     id: Mapped[Id] = mapped_column(primary_key=True)
     key_id: Mapped[Id | None]
+    user_id: Mapped[str | None] = mapped_column(String(255))
     actor: Mapped[str | None] = mapped_column(String(100))
     action: Mapped[str] = mapped_column(String(64))
     object: Mapped[str | None] = mapped_column(String(512))

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, read_scope, refresh_statistics, session_scope
 from ttm_jobs.errors import ServiceError
 from ttm_jobs.repositories import uploads
-from ttm_jobs.repositories.access import audit
+from ttm_jobs.repositories.access import audit, sign_in_sessions
 from ttm_jobs.repositories.cleanup import objects, retention
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
@@ -65,7 +65,11 @@ class Collector:
         return removed
 
     def expire(self) -> None:
-        """Deletes rows and uploads past their retention, a few jobs per transaction."""
+        """Deletes rows and uploads past their retention, a few jobs per transaction, and expired sessions."""
+        while True:
+            with session_scope(self._engine) as session:
+                if not sign_in_sessions.delete_expired(session):
+                    break
         for kind, days in self._retention_days.items():
             while days is not None:
                 with session_scope(self._engine) as session:

@@ -131,8 +131,8 @@ def job_page(
         run_seconds=ran_seconds(job),
         lease_seconds=settings.lease_seconds,
         base_url=base_url,
-        key_header=KEY_HEADER if caller.key_id else "",
-        commands=commands(job, base_url, with_key=caller.key_id is not None),
+        key_header="" if caller.is_anonymous else KEY_HEADER,
+        commands=commands(job, base_url, with_key=not caller.is_anonymous),
     )
 
 

@@ -27,6 +27,7 @@ export function localTimes(root = document) {
 /** Fetches the current version of this page and returns it as a document. */
 export async function fetchPage() {
   const response = await fetch(location.href, { headers: { Accept: "text/html" } });
+  showSignedOut(response.status === 401);
   if (!response.ok) throw new Error(`HTTP ${response.status}`);
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
   localTimes(fresh);
@@ -57,6 +58,14 @@ export function markStale(stale) {
   document.title = document.title.replace(/^(⚠ offline · )?/, stale ? "⚠ offline · " : "");
   document.body.classList.toggle("is-stale", stale);
   document.getElementById("stale").hidden = !stale;
+}
+
+/** Shows or hides the notice that the session has ended, with a link that leads back to this page. */
+function showSignedOut(ended) {
+  const notice = document.getElementById("signed-out");
+  if (!notice) return;
+  notice.querySelector("a").href = `/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
+  notice.hidden = !ended;
 }
 
 /** Calls `update` every `seconds` while the page is visible, and immediately when it becomes visible again. */

@@ -12,7 +12,7 @@ _Time = Annotated[datetime | None, typer.Option(help="UTC time.")]
 
 
 def audit(
-    actor: Annotated[str | None, typer.Option(help="Only changes by the key with this id or name.")] = None,
+    actor: Annotated[str | None, typer.Option(help="Only changes by the key or person with this id or name.")] = None,
     action: Annotated[str | None, typer.Option(help="Only this operation, such as jobs_cancel.")] = None,
     target: Annotated[str | None, typer.Option("--object", help="Only changes of the object with this id.")] = None,
     after: _Time = None,
@@ -21,7 +21,7 @@ def audit(
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """List who changed what, newest first. Requires an API key with scope admin."""
+    """List who changed what, newest first. Requires scope admin."""
     with service(url) as client:
         entries = client.audit.list(
             actor=actor,
@@ -38,4 +38,4 @@ def audit(
         (local_time(each.created_at), each.actor or "-", each.action, each.object or "-", each.address or "-")
         for each in found
     ]
-    print_rows(("TIME", "KEY", "ACTION", "OBJECT", "ADDRESS"), rows, optional=("ADDRESS",))
+    print_rows(("TIME", "WHO", "ACTION", "OBJECT", "ADDRESS"), rows, optional=("ADDRESS",))

@@ -13,7 +13,7 @@ from ttm_jobs.models import AuditEntry
 
 @dataclass(frozen=True)
 class AuditFilters:
-    """Which entries to list. `actor` is the id or the name of a key; `after` is inclusive, `before` is not."""
+    """Which entries to list. `actor` is the id or name of a key or person; `after` is inclusive, `before` is not."""
 
     actor: str | None = None
     action: str | None = None
@@ -28,7 +28,8 @@ def find(session: Session, filters: AuditFilters, *, limit: int, before_id: str 
     if before_id is not None:
         query = query.where(AuditEntry.id < before_id)
     if filters.actor is not None:
-        query = query.where(or_(AuditEntry.key_id == filters.actor, AuditEntry.actor == filters.actor))
+        columns = (AuditEntry.key_id, AuditEntry.user_id, AuditEntry.actor)
+        query = query.where(or_(*(column == filters.actor for column in columns)))
     if filters.action is not None:
         query = query.where(AuditEntry.action == filters.action)
     if filters.object is not None:

@@ -57,8 +57,13 @@ def find(session: Session, secret: str) -> ApiKey | None:
     # Compared in constant time, so that the response time reveals nothing about the secret.
     if key is None or not hmac.compare_digest(key.sha256, _hash(secret)):
         return None
-    expired = key.expires_at is not None and key.expires_at <= now(session)
-    return None if expired or key.revoked_at is not None else key
+    return key if _is_valid(session, key) else None
+
+
+def get_valid(session: Session, key_id: str) -> ApiKey | None:
+    """Returns a key by its id; None if it is unknown, revoked or expired."""
+    key = session.get(ApiKey, key_id)
+    return key if key is not None and _is_valid(session, key) else None
 
 
 def should_record_use(session: Session, key: ApiKey) -> bool:
@@ -100,6 +105,11 @@ def revoke(session: Session, key_id: str) -> ApiKey:
         raise KeyNotFound
     key.revoked_at = key.revoked_at or now(session)
     return key
+
+
+def _is_valid(session: Session, key: ApiKey) -> bool:
+    expired = key.expires_at is not None and key.expires_at <= now(session)
+    return not expired and key.revoked_at is None
 
 
 def _hash(secret: str) -> str:

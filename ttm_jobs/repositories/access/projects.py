@@ -10,9 +10,10 @@ from sqlalchemy.orm import Session
 from ttm_jobs.database.clock import now
 from ttm_jobs.errors import Invalid
 from ttm_jobs.models import Artifact, Checkpoint, Job, Project, Upload
+from ttm_jobs.settings import PROJECT_NAME
 from ttm_jobs.states import HELD, JobState
 
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
+_NAME = re.compile(PROJECT_NAME)
 
 
 class InvalidProject(Invalid):

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import flag_modified
 
-from ttm_jobs.models import ServerSecret, Webhook
+from ttm_jobs.models import ServerSecret, SignInSession, Webhook
 
 
 def ensure(session: Session, name: str) -> bytes:
@@ -31,4 +31,7 @@ def reencrypt(session: Session) -> int:
             if getattr(webhook, name) is not None:
                 flag_modified(webhook, name)
                 count += 1
+    for sign_in in session.scalars(select(SignInSession).where(SignInSession.id_token.is_not(None)).with_for_update()):
+        flag_modified(sign_in, "id_token")
+        count += 1
     return count

@@ -1,0 +1,24 @@
+"""Errors of single sign-on."""
+
+from ttm_jobs.errors import ServiceError
+
+
+class ProviderUnavailable(ServiceError):
+    """The identity provider did not answer, or its answer is unusable. Try again, or sign in with an API key."""
+
+    status = 503
+    code = "provider_unavailable"
+
+
+class SignInRefused(ServiceError):
+    """The sign-in is not valid. Start again."""
+
+    status = 400
+    code = "sign_in_refused"
+
+
+class NoAccess(ServiceError):
+    """None of your groups gives access to this service. Ask its operator to add one of them to TTM_OIDC_GROUPS."""
+
+    status = 403
+    code = "no_access"
