@@ -29,10 +29,10 @@ def main() -> None:
     if sockets is not None:
         # The process that created the socket chose the address.
         settings = settings.model_copy(update={"host": sockets[0].getsockname()[0]})
-    if not is_loopback(settings.host) and settings.oidc_issuer is None and not _has_key(settings):
+    if not is_loopback(settings.host) and not settings.signs_people_in and not _has_key(settings):
         sys.exit(
             f"Other machines can reach {settings.host}, and no API key exists. "
-            "Create one first: ttm keys create --scope admin, or set TTM_OIDC_ISSUER"
+            "Create one first: ttm keys create --scope admin, or set up single sign-on"
         )
     app = create_app(settings)
     create_server(app, settings, limits_of_process()).run(sockets=sockets)

@@ -18,6 +18,7 @@ from api.architectures.endpoints import router as architectures
 from api.artifacts.endpoints import router as artifacts
 from api.audit.endpoints import router as audit
 from api.auth.callers import Callers
+from api.auth.credentials import IdentityHeaders
 from api.auth.middleware import AllowedHostsMiddleware, AuthMiddleware
 from api.auth.oidc.sign_on import SignOn
 from api.auth.proxies import ForwardedMiddleware
@@ -56,7 +57,7 @@ from api.registry.endpoints import datasets, teachers
 from api.server.bodies import SlowBodyMiddleware
 from api.server.framing import FramingMiddleware
 from api.server.head import HeadMiddleware
-from api.sign_in.endpoints import cookies_of
+from api.sign_in.endpoints import cookies_of, refusal_page
 from api.sign_in.endpoints import router as sign_in
 from api.studies.endpoints import router as studies
 from api.studies.events import router as study_events
@@ -111,6 +112,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         engine.dispose()
         traces.shut_down()
 
+    identity = None if settings.proxy_identity is None else IdentityHeaders(settings.proxy_identity)
     app = FastAPI(
         title="TTM",
         lifespan=lifespan,
@@ -126,13 +128,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             Middleware(FramingMiddleware),
             Middleware(ForwardedMiddleware, trusted=settings.trusted_proxies),
             Middleware(AllowedHostsMiddleware, settings=settings),
-            Middleware(SameOriginMiddleware),
+            Middleware(SameOriginMiddleware, identity=identity),
             Middleware(TusMiddleware),
             Middleware(
                 AuthMiddleware,
                 requests_per_second=settings.requests_per_second,
                 metrics_token=settings.metrics_token,
                 cookies=None if settings.oidc_issuer is None else cookies_of(settings),
+                identity=identity,
+                refusal_page=refusal_page,
             ),
             Middleware(SlowBodyMiddleware, seconds=settings.body_timeout_seconds),
             Middleware(BodyLimitMiddleware, limit=partial(_body_limit, settings)),

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth.cookies import has_session
+from api.auth.credentials import IdentityHeaders
 from api.http.problems import problem_response
 from ttm_jobs.database.ids import new_id
 from ttm_jobs.errors import ServiceError, TooLarge
@@ -94,18 +95,21 @@ class RequestContextMiddleware:
 class SameOriginMiddleware:
     """Rejects unsafe requests from pages of another origin. A browser on this machine can reach loopback, too.
 
-    A browser adds cookies to requests of any page, so a request that only a cookie authenticates must name its origin.
-    Browsers do so in every unsafe request.
+    A browser adds cookies to requests of any page, so a request that only a cookie authenticates must name its origin:
+    the cookie of a session here, or of a proxy that names the person in `identity`. Browsers do so in every unsafe
+    request.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, identity: IdentityHeaders | None = None) -> None:
         self._app = app
+        self._identity = identity
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] not in _SAFE_METHODS:
             headers = Headers(scope=scope)
             origin = headers.get("origin")
-            only_cookie = "authorization" not in headers and has_session(headers)
+            by_proxy = self._identity is not None and self._identity.are_in(headers)
+            only_cookie = "authorization" not in headers and (has_session(headers) or by_proxy)
             if only_cookie if origin is None else _host_of(origin) != headers.get("host"):
                 error = CrossOrigin()
                 await problem_response(scope, error.status, error.code, error.message)(scope, receive, send)

@@ -224,7 +224,7 @@ class Settings(BaseSettings):
     oidc_groups_claim: str = Field(
         default="groups", min_length=1, description="Claim of the ID token that lists the person's groups."
     )
-    oidc_groups: Annotated[dict[str, GroupAccess], NoDecode] = Field(
+    group_access: Annotated[dict[str, GroupAccess], NoDecode] = Field(
         default={},
         description=(
             'Projects and scopes of groups as JSON: {"ml-team": {"project": "vision", "scope": "submit"}}. The scope '
@@ -240,6 +240,14 @@ class Settings(BaseSettings):
     )
     oidc_timeout_seconds: PositiveFloat = Field(
         default=5.0, le=60, description="Time limit for each answer of the provider."
+    )
+    proxy_identity: Literal["x-forwarded", "x-auth-request"] | None = Field(
+        default=None,
+        description=(
+            "Take the person from headers of the proxies in `TTM_TRUSTED_PROXIES`, such as oauth2-proxy: `x-forwarded` "
+            "reads X-Forwarded-User, -Email, -Preferred-Username and -Groups, `x-auth-request` the same names with "
+            "X-Auth-Request-. The proxy must remove these headers from clients' requests. Empty: they are ignored."
+        ),
     )
     session_hours: float = Field(
         default=8.0, ge=0.25, le=720, description="Hours after which people have to sign in again."
@@ -527,7 +535,7 @@ class Settings(BaseSettings):
     def _known_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(map(parse_origin, value))
 
-    @field_validator("oidc_groups", mode="before")
+    @field_validator("group_access", mode="before")
     @classmethod
     def _parse_groups(cls, value: object) -> object:
         return json.loads(value) if isinstance(value, str) else value
@@ -543,9 +551,16 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _complete_sign_on(self) -> Self:
-        if self.oidc_issuer is not None and not (self.oidc_client_id and self.oidc_groups):
-            raise ValueError("oidc_issuer requires oidc_client_id and oidc_groups")
+        if self.oidc_issuer is not None and not (self.oidc_client_id and self.group_access):
+            raise ValueError("oidc_issuer requires oidc_client_id and group_access")
+        if self.proxy_identity is not None and not (self.trusted_proxies and self.group_access):
+            raise ValueError("proxy_identity requires trusted_proxies and group_access")
         return self
+
+    @property
+    def signs_people_in(self) -> bool:
+        """Whether people authenticate with an identity provider. Then nothing is open without credentials."""
+        return self.oidc_issuer is not None or self.proxy_identity is not None
 
     @model_validator(mode="before")
     @classmethod

@@ -12,10 +12,12 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from api.auth import groups
-from api.auth.credentials import Credentials, KeySecret, SessionToken
+from api.auth.credentials import Credentials, KeySecret, ProxyIdentity, SessionToken
+from api.auth.oidc.errors import NoAccess
 from ttm_jobs.database.engine import read_scope, session_scope
-from ttm_jobs.models import DEFAULT_PROJECT, ApiKey, Scope
+from ttm_jobs.models import DEFAULT_PROJECT, ApiKey, Project, Scope
 from ttm_jobs.repositories.access import keys, sign_in_sessions
+from ttm_jobs.repositories.access.projects import ensure
 from ttm_jobs.settings import Settings
 from ttm_jobs.uris import is_loopback
 
@@ -58,9 +60,9 @@ class Callers:
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self._engine = engine
-        self._groups = settings.oidc_groups
+        self._groups = settings.group_access
         self._allow_anonymous = (
-            settings.open_on_loopback and is_loopback(settings.host) and settings.oidc_issuer is None
+            settings.open_on_loopback and is_loopback(settings.host) and not settings.signs_people_in
         )
         self._cache: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
         self._lock = threading.Lock()
@@ -72,7 +74,7 @@ class Callers:
         return found[1] if found is not None and found[0] > time.monotonic() else None
 
     def look_up(self, credentials: Credentials) -> Caller | None:
-        """The caller from the database. None for unknown, revoked or expired credentials."""
+        """The caller from the database. None for unknown, revoked or expired credentials. Raises NoAccess."""
         caller = self._find(credentials)
         if caller is not None:
             with self._lock:
@@ -94,6 +96,8 @@ class Callers:
                 return self._with_key(secret)
             case SessionToken(token):
                 return self._with_session(token)
+            case ProxyIdentity():
+                return self._with_identity(credentials)
             case _:
                 assert_never(credentials)
 
@@ -115,6 +119,18 @@ class Callers:
             with session_scope(self._engine) as session:
                 keys.record_use(session, caller.key_id or "")
         return caller
+
+    def _with_identity(self, person: ProxyIdentity) -> Caller:
+        projects = groups.access(person.groups, self._groups)
+        if not projects:
+            raise NoAccess
+        project, scope = next(iter(projects.items()))
+        with read_scope(self._engine) as session:
+            known = session.get(Project, project) is not None
+        if not known:
+            with session_scope(self._engine) as session:
+                ensure(session, project)
+        return Caller(project, scope, user_id=person.user_id, name=person.name)
 
     def _with_session(self, token: str) -> Caller | None:
         with read_scope(self._engine) as session:

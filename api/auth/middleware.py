@@ -5,7 +5,7 @@ import math
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol, cast
 from urllib.parse import urlencode
 
@@ -13,13 +13,14 @@ from anyio import to_thread
 from sqlalchemy import Engine
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import RedirectResponse
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.auth import credentials, links, measuring
 from api.auth.callers import Caller, Callers, current_caller
 from api.auth.cookies import Cookies
-from api.auth.credentials import Credentials, KeySecret
+from api.auth.credentials import Credentials, IdentityHeaders, KeySecret
+from api.auth.oidc.errors import NoAccess
 from api.auth.proxies import may_be_local
 from api.http.errors import DatabaseUnavailable, error_response
 from ttm_jobs import models
@@ -86,7 +87,8 @@ class AllowedHostsMiddleware:
 class AuthMiddleware:
     """Authenticates requests by API key, session or signed link, and enforces scopes and the rate limit.
 
-    Health checks and static files are public. `cookies` is None where no one can sign in.
+    Health checks and static files are public. `cookies` is None where no one can sign in, `identity` where no proxy
+    names people. `refusal_page` shows an error to a person.
     """
 
     def __init__(
@@ -95,12 +97,16 @@ class AuthMiddleware:
         requests_per_second: float | None,
         metrics_token: str | None = None,
         cookies: Cookies | None = None,
+        identity: IdentityHeaders | None = None,
+        refusal_page: Callable[[ServiceError], Response] | None = None,
     ) -> None:
         self._app = app
         self._limit = None if requests_per_second is None else RateLimit(requests_per_second)
         self._link_secret: bytes | None = None
         self._metrics_token = metrics_token
         self._cookies = cookies
+        self._identity = identity
+        self._refusal_page = refusal_page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in _PUBLIC_PATHS or scope["path"].startswith("/static/"):
@@ -129,6 +135,8 @@ class AuthMiddleware:
         response = self._app if error is None else error_response(Request(scope), error, headers=headers)
         if isinstance(error, Unauthorized) and self._cookies is not None and _is_navigation(scope):
             response = RedirectResponse(_sign_in_address(scope), 303, headers={"Cache-Control": "no-store"})
+        if isinstance(error, NoAccess) and self._refusal_page is not None and _is_navigation(scope):
+            response = self._refusal_page(error)
         await response(scope, receive, send)
 
     def _wait(self, name: str) -> float:
@@ -137,7 +145,7 @@ class AuthMiddleware:
 
     async def _caller(self, scope: Scope) -> Caller:
         services = cast(_Services, scope["app"].state.services)
-        given = credentials.read(scope, self._cookies)
+        given = credentials.read(scope, self._cookies, self._identity)
         if scope["method"] in _READ_METHODS and links.is_signed(scope["query_string"]):
             caller = await self._caller_of_link(services, scope)
             if caller is not None:

@@ -41,6 +41,11 @@ def is_forwarded(headers: Headers) -> bool:
     return any(name in _NAMES or name.startswith(_PREFIXES) for name in headers)
 
 
+def is_from_trusted_proxy(scope: Scope) -> bool:
+    """Whether a listed proxy forwarded the request and names the client."""
+    return bool(scope.get("state", {}).get("forwarded") == "trusted")
+
+
 def may_be_local(scope: Scope) -> bool:
     """Whether a request on a loopback address may come from a user of this machine."""
     match scope.get("state", {}).get("forwarded"):

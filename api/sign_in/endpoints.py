@@ -127,6 +127,11 @@ async def sign_out(request: Request, services: ServicesDep, sign_on: SignOnDep, 
     return response
 
 
+def refusal_page(error: ServiceError) -> HTMLResponse:
+    """Tells a person whom a proxy has authenticated why there is nothing to see."""
+    return page("refused.html", error.status, error=error)
+
+
 def _page(path: str, error: ServiceError | None = None) -> HTMLResponse:
     status = 200 if error is None else error.status
     return page("sign_in.html", status, path=local_path(path), error=error)

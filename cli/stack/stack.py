@@ -125,7 +125,7 @@ class Stack:
 
     def _check_host(self, environment: Mapping[str, str]) -> None:
         host = self.options.host
-        signs_on = "TTM_OIDC_ISSUER" in environment
+        signs_on = not {"TTM_OIDC_ISSUER", "TTM_PROXY_IDENTITY"}.isdisjoint(environment)
         if not is_loopback(host) and not signs_on and not _has_key(environment["TTM_DATABASE_URL"]):
             raise NotLoopback(
                 f"Other machines can reach {host}, and no API key exists. Create one first: "

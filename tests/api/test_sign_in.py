@@ -149,10 +149,10 @@ def test_a_group_that_loses_its_access_loses_it_in_running_sessions(
     with TestClient(create_app(settings)) as client:
         sign_in(client, provider)
         cookies = client.cookies
-    changed = settings.model_copy(update={"oidc_groups": {"others": GroupAccess(project="vision")}})
+    changed = settings.model_copy(update={"group_access": {"others": GroupAccess(project="vision")}})
     with TestClient(create_app(changed), cookies=cookies) as client:
         assert client.get("/jobs").status_code == 401
-    lowered = settings.model_copy(update={"oidc_groups": {"ml-team": GroupAccess(project="vision", scope="read")}})
+    lowered = settings.model_copy(update={"group_access": {"ml-team": GroupAccess(project="vision", scope="read")}})
     with TestClient(create_app(lowered), cookies=cookies) as client:
         assert client.get("/jobs").status_code == 200
         assert client.post("/jobs", json={}, headers=SAME_ORIGIN).status_code == 403

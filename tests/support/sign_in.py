@@ -28,7 +28,7 @@ def with_sign_on(settings: Settings, provider: OpenIdProvider, **changes: Any) -
         "oidc_issuer": provider.url,
         "oidc_client_id": CLIENT_ID,
         "oidc_client_secret": CLIENT_SECRET,
-        "oidc_groups": GROUPS,
+        "group_access": GROUPS,
     }
     return settings.model_copy(update=update | changes)
 

@@ -1,6 +1,6 @@
 """Errors of single sign-on."""
 
-from ttm_jobs.errors import ServiceError
+from ttm_jobs.errors import Forbidden, ServiceError
 
 
 class ProviderUnavailable(ServiceError):
@@ -17,8 +17,7 @@ class SignInRefused(ServiceError):
     code = "sign_in_refused"
 
 
-class NoAccess(ServiceError):
-    """None of your groups gives access to this service. Ask its operator to add one of them to TTM_OIDC_GROUPS."""
+class NoAccess(Forbidden):
+    """None of your groups gives access to this service. Ask its operator to add one of them to TTM_GROUP_ACCESS."""
 
-    status = 403
     code = "no_access"

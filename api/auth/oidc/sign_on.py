@@ -94,8 +94,8 @@ class SignOn:
         user_id = _subject(identity.claims)
         name = groups.display_name(identity.claims, user_id)
         claim = identity.claims.get(self._settings.oidc_groups_claim)
-        held = groups.granting(claim, self._settings.oidc_groups)
-        access = groups.access(held, self._settings.oidc_groups)
+        held = groups.granting(claim, self._settings.group_access)
+        access = groups.access(held, self._settings.group_access)
         if not access:
             raise NoAccess
         project = next(iter(access))
