@@ -22,6 +22,7 @@ from api.auth.credentials import IdentityHeaders
 from api.auth.middleware import AllowedHostsMiddleware, AuthMiddleware
 from api.auth.oidc.sign_on import SignOn
 from api.auth.proxies import ForwardedMiddleware
+from api.auth.throttle import SignInThrottle
 from api.comparisons.endpoints import router as comparisons
 from api.damage.endpoints import router as damage
 from api.dashboard.endpoints import router as dashboard
@@ -96,6 +97,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             study_feeds=study_feeds,
             changes=changes,
             callers=Callers(settings, engine),
+            throttle=SignInThrottle(engine, settings.failed_sign_ins_per_minute),
             sign_on=None if settings.oidc_issuer is None else SignOn(settings, engine),
             rendered=RenderedJobs(),
             registry=registry,

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from api.auth.callers import Caller, Callers
 from api.auth.oidc.sign_on import SignOn
+from api.auth.throttle import SignInThrottle
 from api.live.changes import JobChanges
 from api.live.feed import Feeds
 from api.live.rendered import RenderedJobs
@@ -39,6 +40,7 @@ class Services:
     study_feeds: Feeds
     changes: JobChanges
     callers: Callers
+    throttle: SignInThrottle
     sign_on: SignOn | None
     rendered: RenderedJobs
     registry: CollectorRegistry

@@ -117,6 +117,13 @@ class RateLimited(ServiceError):
     code = "rate_limited"
 
 
+class TooManyFailedSignIns(ServiceError):
+    """Too many failed sign-ins from this address: wait for the time in `Retry-After`."""
+
+    status = 429
+    code = "too_many_failed_sign_ins"
+
+
 class Conflict(ServiceError):
     """The resource's state does not allow the request."""
 

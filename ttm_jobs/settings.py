@@ -188,6 +188,12 @@ class Settings(BaseSettings):
         description="Rate limit of each API process per API key, and per address for requests without a valid key. "
         "Bursts of ten seconds are allowed.",
     )
+    failed_sign_ins_per_minute: PositiveInt | None = Field(
+        default=10,
+        description="Invalid API keys and refused sign-ins per minute that an address may send. Until the minute ends, "
+        "the API then answers its sign-ins and its unknown keys with 429; keys that worked before still work. All API "
+        "processes count together. Empty: no limit.",
+    )
     max_body_bytes: PositiveInt = Field(
         default=1024**2, description="Maximum size of a request body in bytes, except uploads and images."
     )

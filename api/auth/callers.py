@@ -73,6 +73,11 @@ class Callers:
             found = self._cache.get(_cache_key(credentials))
         return found[1] if found is not None and found[0] > time.monotonic() else None
 
+    def has_seen(self, credentials: Credentials) -> bool:
+        """Whether these credentials were valid before in this process. They may be revoked since."""
+        with self._lock:
+            return _cache_key(credentials) in self._cache
+
     def look_up(self, credentials: Credentials) -> Caller | None:
         """The caller from the database. None for unknown, revoked or expired credentials. Raises NoAccess."""
         caller = self._find(credentials)

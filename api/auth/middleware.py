@@ -21,11 +21,13 @@ from api.auth.callers import Caller, Callers, current_caller
 from api.auth.cookies import Cookies
 from api.auth.credentials import Credentials, IdentityHeaders, KeySecret
 from api.auth.oidc.errors import NoAccess
+from api.auth.origin import RequestOrigin
 from api.auth.proxies import may_be_local
+from api.auth.throttle import SignInThrottle
 from api.http.errors import DatabaseUnavailable, error_response
 from ttm_jobs import models
 from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, session_scope
-from ttm_jobs.errors import Forbidden, RateLimited, ServiceError, Unauthorized
+from ttm_jobs.errors import Forbidden, RateLimited, ServiceError, TooManyFailedSignIns, Unauthorized
 from ttm_jobs.repositories.access import server_secrets
 from ttm_jobs.settings import Settings
 from ttm_jobs.uris import is_loopback
@@ -37,6 +39,7 @@ _READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SIGN_IN_PAGE = "/sign-in"
 # Pages and requests of a sign-in, which need no credentials.
 _SIGN_IN_PATHS = frozenset({SIGN_IN_PAGE, "/sign-in/start", "/sign-in/callback", "/sign-in/key"})
+_ATTEMPT_PATHS = frozenset({"/sign-in/callback", "/sign-in/key"})
 # What everyone may change: their own session.
 _SESSION_PATHS = frozenset({"/sign-out", "/session/project"})
 # Basic lets a browser prompt for the key and send it with every request of a page. It comes first, because Chromium
@@ -53,6 +56,7 @@ class _Services(Protocol):
 
     callers: Callers
     engine: Engine
+    throttle: SignInThrottle
 
 
 class HostNotAllowed(ServiceError):
@@ -60,6 +64,14 @@ class HostNotAllowed(ServiceError):
 
     status = 421
     code = "host_not_allowed"
+
+
+class _Throttled(Exception):
+    """The address has to wait."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
 
 
 class AllowedHostsMiddleware:
@@ -117,6 +129,8 @@ class AuthMiddleware:
         wait = 0.0
         try:
             if self._cookies is not None and scope["path"] in _SIGN_IN_PATHS:
+                if scope["path"] in _ATTEMPT_PATHS:
+                    self._throttle(scope)
                 wait = self._wait(_address(scope))
             else:
                 caller = await self._caller(scope)
@@ -128,16 +142,33 @@ class AuthMiddleware:
             wait = self._wait(_address(scope))
         except Forbidden as forbidden:
             error = forbidden
+        except _Throttled as throttled:
+            error, headers = TooManyFailedSignIns(), {"Retry-After": str(math.ceil(throttled.seconds))}
         except DATABASE_UNAVAILABLE:
             error, headers = DatabaseUnavailable(), {"Retry-After": "2"}
         if wait:
             error, headers = RateLimited(), {"Retry-After": str(math.ceil(wait))}
         response = self._app if error is None else error_response(Request(scope), error, headers=headers)
-        if isinstance(error, Unauthorized) and self._cookies is not None and _is_navigation(scope):
-            response = RedirectResponse(_sign_in_address(scope), 303, headers={"Cache-Control": "no-store"})
-        if isinstance(error, NoAccess) and self._refusal_page is not None and _is_navigation(scope):
-            response = self._refusal_page(error)
+        if error is not None and _is_navigation(scope):
+            response = self._page(error, headers, scope) or response
         await response(scope, receive, send)
+
+    def _page(self, error: ServiceError, headers: Mapping[str, str], scope: Scope) -> Response | None:
+        """What a person sees instead of a problem document."""
+        match error:
+            case Unauthorized() if self._cookies is not None:
+                return RedirectResponse(_sign_in_address(scope), 303, headers={"Cache-Control": "no-store"})
+            case NoAccess() | TooManyFailedSignIns() if self._refusal_page is not None:
+                page = self._refusal_page(error)
+                page.headers.update(headers)
+                return page
+        return None
+
+    def _throttle(self, scope: Scope) -> None:
+        """Raises _Throttled while the address has too many failed sign-ins."""
+        wait = cast(_Services, scope["app"].state.services).throttle.wait(_address(scope))
+        if wait:
+            raise _Throttled(wait)
 
     def _wait(self, name: str) -> float:
         """Seconds until a key or an address may send another request; 0.0 if it may now."""
@@ -159,8 +190,16 @@ class AuthMiddleware:
             )
         if scope["path"] == "/metrics" and self._is_metrics_token(given):
             return Caller(models.DEFAULT_PROJECT, models.Scope.ADMIN)
-        caller = services.callers.cached(given) or await to_thread.run_sync(services.callers.look_up, given)
+        caller = services.callers.cached(given)
         if caller is None:
+            if isinstance(given, KeySecret) and not services.callers.has_seen(given):
+                self._throttle(scope)
+            caller = await to_thread.run_sync(services.callers.look_up, given)
+        if caller is None:
+            # A session that ended is no failed sign-in: its page may still poll.
+            if isinstance(given, KeySecret):
+                origin = RequestOrigin.of(Request(scope))
+                await to_thread.run_sync(services.throttle.failed, origin, "API key")
             raise Unauthorized
         if caller.scope is models.Scope.MEASURE and measuring.allows(scope["method"], scope["path"]):
             return caller

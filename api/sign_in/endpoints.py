@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from api.auth.cookies import SESSION, SIGN_IN, Cookies
 from api.auth.middleware import SIGN_IN_PAGE
-from api.auth.oidc.errors import ProviderUnavailable, SignInRefused
+from api.auth.oidc.errors import NoAccess, SignInRefused
 from api.auth.oidc.requests import LIFETIME_SECONDS, local_path
 from api.auth.oidc.sign_on import SignOn
 from api.auth.origin import RequestOrigin
@@ -17,7 +17,7 @@ from api.dashboard.pages import page
 from api.dependencies import CallerDep, Services, ServicesDep
 from api.sign_in import service
 from api.sign_in.schemas import KeySignIn, ProjectChoice, SignedOut
-from ttm_jobs.errors import ServiceError
+from ttm_jobs.errors import ServiceError, Unauthorized
 from ttm_jobs.settings import Settings
 
 router = APIRouter(include_in_schema=False)
@@ -85,7 +85,8 @@ async def callback(
         )
     except ServiceError as failure:
         response: Response = _page("/", failure)
-        if not isinstance(failure, ProviderUnavailable):
+        if isinstance(failure, SignInRefused | NoAccess):
+            await to_thread.run_sync(services.throttle.failed, RequestOrigin.of(request), "single sign-on")
             cookies.delete(response, request.scope, SIGN_IN)
         return response
     response = _redirect(finished.path)
@@ -98,7 +99,12 @@ async def callback(
 def sign_in_with_key(body: KeySignIn, request: Request, services: ServicesDep) -> Response:
     """Starts a session with the rights of an API key."""
     lifetime = timedelta(hours=services.settings.session_hours)
-    token = service.start_with_key(services.engine, body.key.strip(), RequestOrigin.of(request), lifetime)
+    origin = RequestOrigin.of(request)
+    try:
+        token = service.start_with_key(services.engine, body.key.strip(), origin, lifetime)
+    except Unauthorized:
+        services.throttle.failed(origin, "API key")
+        raise
     response = Response(status_code=204)
     _set_session(response, request, services, token)
     return response
@@ -128,8 +134,9 @@ async def sign_out(request: Request, services: ServicesDep, sign_on: SignOnDep, 
 
 
 def refusal_page(error: ServiceError) -> HTMLResponse:
-    """Tells a person whom a proxy has authenticated why there is nothing to see."""
-    return page("refused.html", error.status, error=error)
+    """Tells a person why there is nothing to see."""
+    title = "No access" if isinstance(error, NoAccess) else "Try again later"
+    return page("refused.html", error.status, error=error, title=title)
 
 
 def _page(path: str, error: ServiceError | None = None) -> HTMLResponse:

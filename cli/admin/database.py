@@ -1,5 +1,6 @@
 """Database access for commands that run on the service's machine."""
 
+import getpass
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,17 @@ def secret_key_file(var: Path) -> Path:
     from ttm_jobs.database.sealing import KEY_FILE_NAME
 
     return Path(os.environ.get("TTM_SECRET_KEY_FILE") or var.resolve() / KEY_FILE_NAME)
+
+
+def record_change(session: "Session", action: str, *, project: str, name: str | None) -> None:
+    """Adds an entry to a project's audit log, in the transaction of the change. The actor is the system's user."""
+    from ttm_jobs.database.audit import process_author, record
+
+    try:
+        user = getpass.getuser()
+    except OSError:  # a container without an entry for the user
+        user = f"user {os.getuid()}"
+    record(session, process_author(action, f"{user} (ttm)"), project_id=project, name=name)
 
 
 @contextmanager

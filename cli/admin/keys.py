@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli.admin.database import VarOption, open_database
+from cli.admin.database import VarOption, open_database, record_change
 from ttm_client.cli.output import JsonOption, messages, print_json, print_rows
 
 app = typer.Typer(help="Create, list and revoke API keys on the service's machine.", no_args_is_help=True)
@@ -51,6 +51,7 @@ def create(
         projects.ensure(session, project)
         expires_at = None if days is None else now(session) + timedelta(days=days)
         made = keys.create(session, project_id=project, name=name, scope=Scope(scope.value), expires_at=expires_at)
+        record_change(session, "keys_create", project=project, name=made.key.id)
         created = {"id": made.key.id, "secret": made.secret}
     if json:
         print_json(created)
@@ -100,7 +101,8 @@ def revoke(
     with open_database(var) as session:
         from ttm_jobs.repositories.access import keys
 
-        keys.revoke(session, key_id)
+        key = keys.revoke(session, key_id)
+        record_change(session, "keys_revoke", project=key.project_id, name=key.id)
     if json:
         print_json({"id": key_id, "revoked": True})
 
@@ -117,6 +119,8 @@ def delete_all(
     with open_database(var) as session:
         from ttm_jobs.repositories.access import keys
 
+        for project in sorted({key.project_id for key in keys.list_all(session)}):
+            record_change(session, "keys_delete_all", project=project, name=None)
         count = keys.delete_all(session)
     if json:
         print_json({"deleted": count})

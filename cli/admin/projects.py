@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.admin.database import VarOption, open_database
+from cli.admin.database import VarOption, open_database, record_change
 from ttm_client.cli.output import JsonOption, print_json, print_rows
 
 app = typer.Typer(help="List projects and set their limits on the service's machine.", no_args_is_help=True)
@@ -61,6 +61,7 @@ def set_limits(
         row.max_queued_jobs = max_queued_jobs
         row.max_stored_bytes = max_stored_bytes
         row.max_device_hours = max_device_hours
+        record_change(session, "projects_set", project=project, name=project)
     if json:
         print_json(
             {

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.admin.database import VarOption, open_database, secret_key_file
+from cli.admin.database import VarOption, open_database, record_change, secret_key_file
 from ttm_client.cli.output import FAILED, JsonOption, console, fail, print_json
 
 app = typer.Typer(help="Encrypt webhook secrets and the key that signs links.", no_args_is_help=True)
@@ -41,6 +41,7 @@ def rotate(
         read_keys(path)
         with open_database(var, path) as session:
             count = server_secrets.reencrypt(session)
+            record_change(session, "secrets_rotate", project="default", name=None)
         if not keep_file:
             drop_old_keys(path)
     except (SecretKeyUnusable, OSError, ValueError) as error:

@@ -655,6 +655,14 @@ def _create_sessions() -> None:
         sa.UniqueConstraint("state_sha256", name=op.f("uq_sign_in_sessions_state_sha256")),
     )
     op.create_index("ix_sign_in_sessions_expires_at", "sign_in_sessions", ["expires_at"])
+    op.create_table(
+        "sign_in_failures",
+        sa.Column("address", sa.String(length=64), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("since", _TIME, nullable=False),
+        sa.PrimaryKeyConstraint("address", name=op.f("pk_sign_in_failures")),
+    )
+    op.create_index("ix_sign_in_failures_since", "sign_in_failures", ["since"])
 
 
 def _drop_audit_log() -> None:
@@ -675,6 +683,8 @@ def _drop_measurement_tables() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("ix_sign_in_failures_since", table_name="sign_in_failures")
+    op.drop_table("sign_in_failures")
     op.drop_index("ix_sign_in_sessions_expires_at", table_name="sign_in_sessions")
     op.drop_table("sign_in_sessions")
     _drop_audit_log()

@@ -103,7 +103,7 @@ def test_every_problem_code_is_documented() -> None:
     # Base classes of more specific errors.
     bases = {"not_found", "conflict", "invalid_input", "invalid_transition"}
     other = {"no_such_route", "invalid_name"}  # of no operation; refused by the schema before
-    sign_in = {"no_access", "provider_unavailable", "sign_in_refused"}  # shown on a page
+    sign_in = {"no_access", "provider_unavailable", "sign_in_refused", "too_many_failed_sign_ins"}
     assert set(listed) - named <= bases | other | sign_in
     assert set(listed) <= set(error_codes())
 

@@ -1,5 +1,6 @@
 """`ttm keys` and `ttm projects` on a new data folder."""
 
+import getpass
 import json
 import re
 from pathlib import Path
@@ -14,7 +15,7 @@ from ttm_client.cli.main import app
 from ttm_jobs.database.engine import create_engine, read_scope
 from ttm_jobs.models import Project, Scope
 from ttm_jobs.repositories import webhooks
-from ttm_jobs.repositories.access import keys
+from ttm_jobs.repositories.access import audit, keys
 
 
 @pytest.fixture
@@ -101,3 +102,28 @@ def test_rotation_with_an_invalid_key_file_is_an_error(var: Path) -> None:
     refused = ttm(var, "secrets", "rotate", "--keep-file")
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "must contain Fernet keys" in " ".join(refused.stderr.split())
+
+
+def test_changes_are_in_the_audit_log_of_their_project(var: Path) -> None:
+    for project in ("vision", "audio"):
+        assert ttm(var, "keys", "create", "--project", project, "--scope", "admin").exit_code == 0
+    with read_scope(database(var)) as session:
+        key_id = keys.list_all(session, project_id="audio")[0].id
+    assert ttm(var, "keys", "revoke", key_id).exit_code == 0
+    assert ttm(var, "projects", "set", "vision", "--max-queued-jobs", "3").exit_code == 0
+    assert ttm(var, "secrets", "rotate").exit_code == 0
+    assert ttm(var, "keys", "delete-all", "--yes").exit_code == 0
+    with read_scope(database(var)) as session:
+        entries = audit.find(session, audit.AuditFilters(), limit=20)[::-1]
+    assert [(entry.project_id, entry.action) for entry in entries] == [
+        ("vision", "keys_create"),
+        ("audio", "keys_create"),
+        ("audio", "keys_revoke"),
+        ("vision", "projects_set"),
+        ("default", "secrets_rotate"),
+        ("audio", "keys_delete_all"),
+        ("vision", "keys_delete_all"),
+    ]
+    assert {entry.actor for entry in entries} == {f"{getpass.getuser()} (ttm)"}
+    assert [entry.object for entry in entries[1:4]] == [key_id, key_id, "vision"]
+    assert {entry.address for entry in entries} == {None}

@@ -66,6 +66,7 @@ def damaged_jobs(folder: Path, database: Path) -> Iterator[Damaged]:
         broker_url="redis://127.0.0.1:1/0",
         lease_seconds=60.0,
         requests_per_second=None,
+        failed_sign_ins_per_minute=None,
         max_image_bytes=1_000_000,
     )
     engine = create_engine(settings.database_url)

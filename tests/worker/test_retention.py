@@ -4,14 +4,28 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, func, insert, select, update
 
 from tests.support.factories import queued, spec
 from tests.support.runs import claim, fail, succeed, train
+from ttm_jobs.database.audit import process_author, record
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import read_scope, session_scope
-from ttm_jobs.models import Artifact, Attempt, Base, Checkpoint, Job, JobEvent, Metric, Upload
+from ttm_jobs.database.ids import new_id
+from ttm_jobs.models import (
+    Artifact,
+    Attempt,
+    AuditEntry,
+    Base,
+    Checkpoint,
+    Job,
+    JobEvent,
+    Metric,
+    SignInSession,
+    Upload,
+)
 from ttm_jobs.repositories import registry, uploads
+from ttm_jobs.repositories.access import audit, sign_in_sessions
 from ttm_jobs.repositories.jobs import leases
 from ttm_jobs.repositories.jobs.leases import Lease
 from ttm_jobs.repositories.run_data import recording
@@ -139,6 +153,29 @@ def test_unused_uploads_are_deleted(
     assert left == {young, waiting, used_twice, registered}
     assert {f"upload:{key.rpartition('/')[2]}" for key in storage.list("uploads")} == left
     assert {old, ended}.isdisjoint(left)
+    with read_scope(engine) as session:
+        entries = audit.find(session, audit.AuditFilters(action="uploads_expire"), limit=9)
+    assert {f"upload:{entry.object}" for entry in entries} == {old, ended}
+    assert {entry.actor for entry in entries} == {"dispatcher"}
+
+
+def test_entries_of_the_audit_log_and_sessions_expire(engine: Engine, storage: Storage) -> None:
+    hour = timedelta(hours=1)
+    with session_scope(engine) as session:
+        record(session, process_author("keys_create", "ops"), project_id="vision", name="new")
+        # Entries cannot be updated.
+        days_ago = now(session) - timedelta(days=8)
+        old = {"id": new_id(), "project_id": "vision", "action": "keys_create", "object": "old", "request_id": "r"}
+        session.execute(insert(AuditEntry), [{**old, "created_at": days_ago}])
+        for lifetime in (-hour, hour):
+            sign_in_sessions.start_for_key(session, key_id=new_id(), project_id="vision", lifetime=lifetime)
+    Collector(Settings(), engine, storage).collect()
+    with read_scope(engine) as session:
+        assert session.scalar(select(func.count()).select_from(AuditEntry)) == 2, "kept by default"
+        assert session.scalar(select(func.count()).select_from(SignInSession)) == 1
+    Collector(Settings.model_validate({"audit_retention_days": 7}), engine, storage).collect()
+    with read_scope(engine) as session:
+        assert session.scalars(select(AuditEntry.object)).all() == ["new"]
 
 
 def test_uploads_are_kept_by_default(engine: Engine, storage: Storage) -> None:

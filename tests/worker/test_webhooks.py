@@ -22,6 +22,7 @@ from ttm_jobs.database.ids import first_id_of
 from ttm_jobs.database.tenancy import bound_to
 from ttm_jobs.models import DeliveryState, OutboxMessage, Webhook, WebhookDelivery
 from ttm_jobs.repositories import webhooks
+from ttm_jobs.repositories.access import audit
 from ttm_jobs.repositories.jobs import crud
 from ttm_jobs.settings import Settings
 from worker.dispatcher.webhooks import WebhookSender
@@ -164,6 +165,9 @@ def test_webhook_that_keeps_failing_or_is_gone_is_disabled(engine: Engine, recei
     queued(engine)
     deliver(sender)
     assert "410" in (state_of(engine, webhook_id).disabled_reason or "")
+    with read_scope(engine) as session:
+        (entry,) = audit.find(session, audit.AuditFilters(), limit=9)
+    assert (entry.actor, entry.action, entry.object) == ("dispatcher", "webhooks_disable", webhook_id)
     assert {row.state for row in deliveries(engine, webhook_id)} == {DeliveryState.FAILED}
     delivered = len(receiver.received)
     queued(engine)

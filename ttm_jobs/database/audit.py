@@ -1,4 +1,7 @@
-"""The audit log. Sessions on an engine with an author record the first change of a request in the same transaction."""
+"""The audit log. Sessions on an engine with an author record the first change of a request in the same transaction.
+
+Changes that no request makes are recorded with `record`.
+"""
 
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,6 +19,8 @@ _CHANGED = "ttm_changed"
 _CREATED = "ttm_created"
 _ENTRY = "ttm_audit_entry"
 _MAX_OBJECT = 512
+# The actor of what the dispatcher does by itself.
+DISPATCHER = "dispatcher"
 
 
 @dataclass
@@ -33,6 +38,11 @@ class Author:
     actor: str | None = None
     address: str | None = None
     recorded: bool = False
+
+
+def process_author(action: str, actor: str) -> Author:
+    """The author of a change that no request makes: of the command line, or of the dispatcher."""
+    return Author(action, None, new_id(), actor=actor)
 
 
 def audited(engine: Engine, author: Author) -> Engine:

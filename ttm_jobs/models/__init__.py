@@ -18,6 +18,7 @@ from ttm_jobs.models.outbox import OutboxMessage
 from ttm_jobs.models.project import DEFAULT_PROJECT, Owned, Project
 from ttm_jobs.models.registry_entry import RegistryEntry
 from ttm_jobs.models.server_secret import ServerSecret
+from ttm_jobs.models.sign_in_failures import SignInFailures
 from ttm_jobs.models.sign_in_session import SignInSession
 from ttm_jobs.models.study import Study, StudyCandidate, StudyEvent
 from ttm_jobs.models.teacher_store import TeacherStore, TeacherStoreUse
@@ -49,6 +50,7 @@ __all__ = [
     "RequestState",
     "Scope",
     "ServerSecret",
+    "SignInFailures",
     "SignInSession",
     "Study",
     "StudyCandidate",

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Select, String, cast, delete, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
+from ttm_jobs.database.audit import DISPATCHER, process_author, record
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.ids import new_id
 from ttm_jobs.database.tenancy import project_of
@@ -93,11 +94,16 @@ def delete_unused(session: Session, *, unused_for: timedelta, limit: int = 100) 
         for text in session.scalars(query.execution_options(yield_per=1000))
         for upload_id in uploads_in(text)
     }
-    ids = session.scalars(
-        select(Upload.id).where(*unused, Upload.id.not_in(kept)).limit(limit).with_for_update(skip_locked=True)
+    found = session.execute(
+        select(Upload.id, Upload.project_id)
+        .where(*unused, Upload.id.not_in(kept))
+        .limit(limit)
+        .with_for_update(skip_locked=True)
     ).all()
-    session.execute(delete(Upload).where(Upload.id.in_(ids)))
-    return len(ids)
+    for upload_id, project_id in found:
+        record(session, process_author("uploads_expire", DISPATCHER), project_id=project_id, name=upload_id)
+    session.execute(delete(Upload).where(Upload.id.in_([upload_id for upload_id, _ in found])))
+    return len(found)
 
 
 def _used_at() -> ColumnElement[datetime]:

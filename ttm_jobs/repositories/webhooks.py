@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, select, tuple_
 from sqlalchemy.orm import Session
 
+from ttm_jobs.database.audit import DISPATCHER, process_author, record
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.ids import first_id_of, new_id
 from ttm_jobs.database.tenancy import project_of
@@ -195,9 +196,9 @@ def record_attempt(
         return None
     webhook.failing_since = webhook.failing_since or at
     if status == _GONE:
-        _disable(webhook, "The receiver returned 410 Gone.", at)
+        _disable(session, webhook, "The receiver returned 410 Gone.", at)
     elif at - webhook.failing_since >= policy.give_up_after:
-        _disable(webhook, f"Every delivery has failed since {webhook.failing_since:%Y-%m-%d %H:%M} UTC.", at)
+        _disable(session, webhook, f"Every delivery has failed since {webhook.failing_since:%Y-%m-%d %H:%M} UTC.", at)
     if webhook.disabled_at is not None or delivery.attempts >= policy.attempts:
         delivery.state = DeliveryState.FAILED
         return None
@@ -223,9 +224,11 @@ def delete_old(session: Session, *, limit: int = 1000) -> None:
     session.execute(delete(WebhookDelivery).where(WebhookDelivery.id.in_(old)))
 
 
-def _disable(webhook: Webhook, reason: str, at: datetime) -> None:
+def _disable(session: Session, webhook: Webhook, reason: str, at: datetime) -> None:
     if webhook.disabled_at is None:
         webhook.disabled_at, webhook.disabled_reason = at, reason
+        author = process_author("webhooks_disable", DISPATCHER)
+        record(session, author, project_id=webhook.project_id, name=webhook.id)
 
 
 def _enqueue(session: Session, webhook: Webhook, event: str, data: Json, at: datetime) -> WebhookDelivery:

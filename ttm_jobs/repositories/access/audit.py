@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import CursorResult, delete, or_, select
+from sqlalchemy import CursorResult, delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from ttm_jobs.database.clock import now
@@ -39,6 +39,12 @@ def find(session: Session, filters: AuditFilters, *, limit: int, before_id: str 
     if filters.before is not None:
         query = query.where(AuditEntry.created_at < filters.before)
     return session.scalars(query).all()
+
+
+def count(session: Session, action: str, *, within: timedelta) -> int:
+    """The number of entries of an operation that are at most this old."""
+    recent = (AuditEntry.created_at > now(session) - within, AuditEntry.action == action)
+    return session.scalar(select(func.count()).select_from(AuditEntry).where(*recent)) or 0
 
 
 def expire(session: Session, *, older_than: timedelta, limit: int = 1000) -> int:
