@@ -18,7 +18,7 @@ from api.architectures.endpoints import router as architectures
 from api.artifacts.endpoints import router as artifacts
 from api.audit.endpoints import router as audit
 from api.auth.callers import Callers
-from api.auth.credentials import IdentityHeaders
+from api.auth.credentials.reading import IdentityHeaders
 from api.auth.middleware import AllowedHostsMiddleware, AuthMiddleware
 from api.auth.oidc.sign_on import SignOn
 from api.auth.proxies import ForwardedMiddleware

@@ -10,8 +10,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.auth.cookies import has_session
-from api.auth.credentials import IdentityHeaders
+from api.auth.credentials.cookies import has_session
+from api.auth.credentials.reading import IdentityHeaders
 from api.http.problems import problem_response
 from ttm_jobs.database.ids import new_id
 from ttm_jobs.errors import ServiceError, TooLarge

@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from api.artifacts.archive import Member, zip_stream
 from api.artifacts.schemas import LOG, ArtifactList, LinkOut, artifact_view
-from api.auth import links
+from api.auth.credentials import links
 from api.http.conditional_requests import FullContent, PartialContent, Unchanged, select
 from ttm_jobs.database.tenancy import project_of
 from ttm_jobs.errors import JobNotFinished

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from api.auth import groups
-from api.auth.credentials import Credentials, KeySecret, ProxyIdentity, SessionToken
+from api.auth.credentials.reading import Credentials, KeySecret, ProxyIdentity, SessionToken
 from api.auth.oidc.errors import NoAccess
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.models import DEFAULT_PROJECT, ApiKey, Project, Scope

@@ -16,10 +16,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.auth import credentials, links, measuring
+from api.auth import measuring
 from api.auth.callers import Caller, Callers, current_caller
-from api.auth.cookies import Cookies
-from api.auth.credentials import Credentials, IdentityHeaders, KeySecret
+from api.auth.credentials import links, reading
+from api.auth.credentials.cookies import Cookies
+from api.auth.credentials.reading import Credentials, IdentityHeaders, KeySecret
 from api.auth.oidc.errors import NoAccess
 from api.auth.origin import RequestOrigin
 from api.auth.proxies import may_be_local
@@ -176,7 +177,7 @@ class AuthMiddleware:
 
     async def _caller(self, scope: Scope) -> Caller:
         services = cast(_Services, scope["app"].state.services)
-        given = credentials.read(scope, self._cookies, self._identity)
+        given = reading.read(scope, self._cookies, self._identity)
         if scope["method"] in _READ_METHODS and links.is_signed(scope["query_string"]):
             caller = await self._caller_of_link(services, scope)
             if caller is not None:

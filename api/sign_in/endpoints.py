@@ -7,7 +7,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from api.auth.cookies import SESSION, SIGN_IN, Cookies
+from api.auth.credentials.cookies import SESSION, SIGN_IN, Cookies
 from api.auth.middleware import SIGN_IN_PAGE
 from api.auth.oidc.errors import NoAccess, SignInRefused
 from api.auth.oidc.requests import LIFETIME_SECONDS, local_path

@@ -425,7 +425,7 @@ def test_signed_link_grants_one_file_until_it_expires(
         assert admin_client.get(forged).status_code == 401, forged
     assert admin_client.delete(href).status_code == 401
     later = time.time() + 61
-    monkeypatch.setattr("api.auth.links.time.time", lambda: later)
+    monkeypatch.setattr("api.auth.credentials.links.time.time", lambda: later)
     assert admin_client.get(href).status_code == 401
 
 

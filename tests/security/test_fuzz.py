@@ -35,7 +35,7 @@ from sqlalchemy.orm import Session
 from starlette.datastructures import Headers
 
 from api.app import create_app
-from api.auth import links
+from api.auth.credentials import links
 from api.http.conditional_requests import FullContent, PartialContent, RangeNotSatisfiable, Unchanged, select
 from api.http.pagination import decode_cursor, decode_time_cursor
 from api.http.problems import FieldErrors

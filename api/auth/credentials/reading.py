@@ -7,7 +7,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from api.auth import groups
-from api.auth.cookies import SESSION, Cookies
+from api.auth.credentials.cookies import SESSION, Cookies
 from api.auth.proxies import is_from_trusted_proxy
 
 _MAX_TOKEN_CHARACTERS = 64
