@@ -1,6 +1,6 @@
 """Runs the experiments: first the runs that choose values, then all seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.results.choice import chosen
@@ -13,7 +13,7 @@ from bench.results.service import Service
 def run_table(experiment: Experiment, service: Service, record: Record) -> None:
     """Adds the missing runs of an experiment to its record. Finished runs are not repeated."""
     record.content["reference"] = experiment.reference
-    record.content["base"] = {name: value for name, value in experiment.base.items() if name != "dataset"}
+    record.content["base"] = _recorded(experiment.base)
     record.content["variants"] = [variant.name for variant in experiment.variants]
     for variant, values in grid_runs(experiment):
         _run(experiment, variant, values, 0, service, record)
@@ -21,6 +21,12 @@ def run_table(experiment: Experiment, service: Service, record: Record) -> None:
         for variant in experiment.variants:
             _run(experiment, variant, _values(variant, record.runs), seed, service, record)
     record.save()
+
+
+def _recorded(base: Mapping[str, Any]) -> dict[str, Any]:
+    """A base spec for the record: without the dataset, and without the folder of the teacher on this machine."""
+    teacher = {**base["teacher"], "checkpoint": base["teacher"]["checkpoint"].rpartition("/")[2]}
+    return {name: value for name, value in base.items() if name != "dataset"} | {"teacher": teacher}
 
 
 def run_study(spec: dict[str, Any], service: Service, record: Record) -> None:
