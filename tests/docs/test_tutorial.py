@@ -40,6 +40,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory, workspace: Path) -> Iterator
         yield stack
 
 
+# At ten times the usual time.
+@pytest.mark.timeout(900)
 def test_tutorial(stack: Stack, workspace: Path) -> None:
     # Runs the blocks in order. The fixture replaces the `ttm up` block.
     assert [block for kind, block in BLOCKS if "ttm up" in block] == ["ttm up --data-root digits\n"]
@@ -53,20 +55,23 @@ def test_tutorial(stack: Stack, workspace: Path) -> None:
         env={**ENVIRONMENT, "PATH": PATH, "TTM_URL": stack.url, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=880,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
     assert "method.kind\tce\twttm" in ended.stdout
     assert ended.stdout.splitlines()[-1] in "0123456789"
     with Client(stack.url) as client:
-        student, teacher = client.jobs.list(states=("succeeded",))
-    assert student.accuracy is not None
-    assert teacher.accuracy is not None
-    assert student.accuracy.split == teacher.accuracy.split == "test"
+        (study,) = client.studies.list()
+        assert (study.state, study.name) == ("succeeded", "digits study")
+        found = client.studies.recommendation(study.id)
+        # The largest of the three is rejected before anything is trained.
+        rejected = [each for each in client.studies.candidates(study.id) if each.rejected is not None]
+    assert "mini/resnet8_100" in {each.label for each in rejected if each.rejected["stage"] == "screen"}
+    assert found.meets_limits
+    assert found.bytes <= 90_000
     # Far above chance (0.1). The tests of the methods check accuracy.
-    assert (student.accuracy.student or 0) > 0.7
-    assert (teacher.accuracy.student or 0) > 0.9
+    assert found.accuracy > 0.7
 
 
 def test_notebook_runs(stack: Stack, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
