@@ -38,7 +38,7 @@ def dry_run(session: Session, settings: Settings, request: StudyRequest) -> Stud
     packaged = _packaged(session, settings, request)
     candidates = request.candidates()
     trained = min(len(candidates), request.budget.candidates)
-    rungs = schedule(trained, request.training.epochs)
+    rungs = schedule(trained, request.training.epochs, request.seeds)
     # Every rung costs at most as much as the first one; then the finalists and the baseline.
     finals = (rungs.most[-1] if rungs.most else trained) + request.baseline
     first = trained * rungs.epochs[0] if rungs.epochs else 0

@@ -31,7 +31,7 @@ _STUDENTS = ("mini/resnet8_025", "mini/resnet8_050", "mini/resnet8_100")
 _RATES = (0.02, 0.05, 0.1)
 _CANDIDATES = [(student, rate) for student in _STUDENTS for rate in _RATES]
 _PLAN = Plan(goal="smallest", limits=Limits(retention=0.95), epochs=9, seeds=1, baseline=False)
-_RUNGS = schedule(len(_CANDIDATES), _PLAN.epochs).epochs
+_RUNGS = schedule(len(_CANDIDATES), _PLAN.epochs, _PLAN.seeds).epochs
 
 
 def run_exhaustive(record: Record, repetitions: int) -> None:

@@ -112,7 +112,8 @@ def test_a_replay_that_disagrees_says_so(client: TestClient, engine: Engine, bod
 
 
 def test_events_are_streamed_and_resumed(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
-    study_id = client.post("/studies", json=body).json()["id"]
+    # More candidates than finalists.
+    study_id = client.post("/studies", json={**body, "search": {"method.beta": [1, 2]}}).json()["id"]
     run_to_end(client, engine, study_id)
     with client.stream("GET", f"/studies/{study_id}/events") as response:
         kinds = [line.removeprefix("event: ") for line in response.iter_lines() if line.startswith("event: ")]
@@ -240,7 +241,8 @@ def test_validation_creates_nothing(client: TestClient, body: dict[str, Any]) ->
     assert found["rungs"] == [3]
     assert [row["label"] for row in found["candidates"]][:2] == ["cifar/resnet8 beta=1", "cifar/resnet8 beta=2"]
     assert found["candidates"][0]["parameters"] == 83892
-    assert found["most_epochs"] == 8 * 3 + 4 * 2 * 9
+    # A rung of three epochs, then four finalists and the baseline with two seeds each.
+    assert found["most_epochs"] == 8 * 3 + (4 + 1) * 2 * 9
     assert client.get("/studies").json()["items"] == []
 
 

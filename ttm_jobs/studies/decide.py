@@ -210,8 +210,8 @@ def _decide_rungs(draft: _Draft) -> list[int] | None:
     plan = draft.facts.plan
     sizes = _sizes(draft)
     active = list(draft.selected)
-    rungs = schedule(len(active), plan.epochs)
-    for rung, (epoch, most) in enumerate(zip(rungs.epochs, rungs.most, strict=True)):
+    rungs = schedule(len(active), plan.epochs, plan.seeds)
+    for rung, (epoch, share, most) in enumerate(zip(rungs.epochs, rungs.shares, rungs.most, strict=True)):
         accuracies = _finish_rung(draft, active, rung, epoch)
         if accuracies is None:
             return None
@@ -219,7 +219,7 @@ def _decide_rungs(draft: _Draft) -> list[int] | None:
             draft.stopped_at_rung = rung + 1
         stopped = draft.stopped_at_rung is not None and draft.stopped_at_rung <= rung + 1
         entries = [Entry(number, sizes[number], accuracy) for number, accuracy in accuracies.items()]
-        promoted = promote(entries, 1 if stopped else most) if entries else []
+        promoted = promote(entries, 1 if stopped else most, share) if entries else []
         draft.rungs.append(RungDecision(rung, epoch, accuracies, promoted))
         draft.actions += [
             Reject(number, "rungs", _eliminated(accuracy, epoch, rung, draft.stopped_at_rung if stopped else None))
@@ -255,7 +255,7 @@ def _decide_finals(draft: _Draft) -> Decision:
     plan = draft.facts.plan
     # Only the first run of the best candidate is worth its cost once the device hours are used up.
     seeds = 1 if draft.stopped_at_rung is not None else plan.seeds
-    rung = len(schedule(len(draft.selected), plan.epochs).epochs)
+    rung = len(schedule(len(draft.selected), plan.epochs, plan.seeds).epochs)
     if not _finish_runs(draft, draft.finalists, seeds, rung):
         return draft.done("finals")
     finalists = finalists_of(draft.facts, draft.finalists)
