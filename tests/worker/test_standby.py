@@ -83,7 +83,10 @@ def test_standby_trainer_is_stopped_with_the_worker(starter: Starter) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads the loaded libraries from /proc")
-def test_real_standby_trainer_imports_torch_in_advance(tmp_path: Path) -> None:
+def test_real_standby_trainer_imports_torch_in_advance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # torch creates this folder at import; the trainer cannot where the worker's environment names one that is forbidden.
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "file" / "forbidden"))
     starter = Starter(REAL_TRAINER, marks=stale.marks(), standby=True)
     starter.prepare()
     first = standby_pid(starter)

@@ -143,8 +143,11 @@ def _end(started: Started) -> None:
 
 
 def environment() -> dict[str, str]:
-    """The environment of this process without the service's secrets."""
-    return {name: value for name, value in os.environ.items() if _SECRET.match(name) is None}
+    """The environment of this process without the service's secrets, and without the folder that torch creates at
+    import: the sandbox allows only the temporary one, which is torch's default.
+    """
+    kept = (name for name in os.environ if _SECRET.match(name) is None and name != "TORCHINDUCTOR_CACHE_DIR")
+    return {name: os.environ[name] for name in kept}
 
 
 def _engine_settings(settings: Settings | None) -> dict[str, str]:
