@@ -31,6 +31,7 @@ from api.dependencies import Services
 from api.devices.endpoints import router as devices
 from api.health.endpoints import router as health
 from api.http import errors
+from api.http.headers.compression import CompressionMiddleware
 from api.job_events.endpoints import router as job_events
 from api.jobs.endpoints import router as jobs
 from api.keys.endpoints import router as keys
@@ -143,6 +144,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             Middleware(SlowBodyMiddleware, seconds=settings.body_timeout_seconds),
             Middleware(BodyLimitMiddleware, limit=partial(_body_limit, settings)),
             Middleware(HeadMiddleware),
+            Middleware(CompressionMiddleware),
         ],
     )
     errors.register(app)
