@@ -10,8 +10,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.auth.callers import Caller
 from api.auth.credentials.cookies import has_session
 from api.auth.credentials.reading import IdentityHeaders
+from api.http.headers.versions import VERSION_HEADER
 from api.http.problems import problem_response
 from ttm_jobs.database.ids import new_id
 from ttm_jobs.errors import ServiceError, TooLarge
@@ -67,7 +69,7 @@ class RequestContextMiddleware:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
-                for name, value in _HEADERS.items():
+                for name, value in {**scope["state"].get("response_headers", {}), **VERSION_HEADER, **_HEADERS}.items():
                     headers.setdefault(name, value)
             await send(message)
 
@@ -89,7 +91,17 @@ class RequestContextMiddleware:
                     path=scope["path"],
                     status=status,
                     milliseconds=round((time.perf_counter() - started) * 1000, 1),
+                    **_client_of(scope),
                 )
+
+
+def _client_of(scope: Scope) -> dict[str, str]:
+    """The client's address, and the key or person of an authenticated request."""
+    client, caller = scope.get("client"), scope["state"].get("caller")
+    found = {"address": None if client is None else client[0]}
+    if isinstance(caller, Caller):
+        found |= {"key_id": caller.key_id, "user_id": caller.user_id}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 class SameOriginMiddleware:

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from api.http.headers.versions import API_VERSION
 from api.http.problems import MEDIA_TYPE, error_codes
 from ttm_jobs.errors import FetchStopped, LeaseLost, ServiceError, SourceRefused, SourceUnreachable, Unauthorized
 
@@ -15,7 +16,8 @@ _DESCRIPTION = """Compresses image classifiers: trains a small model (the studen
 teacher), by weighted transformed teacher matching and other distillation methods.
 
 Submit a job with three strings, follow it live, and download the student. Errors are problem documents (RFC 9457) with
-a stable `code`. Lists are paginated by `cursor`. Every response has an `X-Request-ID`.
+a stable `code`. Lists are paginated by `cursor`. Every response has an `X-Request-ID` and the
+version of the API in `TTM-Version`. Deprecated operations send `Deprecation` and `Sunset`.
 
 Authenticate with `Authorization: Bearer KEY`. A service on a loopback address without any keys accepts requests
 without one. A key belongs to a project and gives access to that project only: objects of other projects are not found.
@@ -52,7 +54,6 @@ _SECURITY = {
         "description": "An API key, created with `ttm keys create` or POST /keys.",
     }
 }
-_VERSION = "0.1.0"
 # These occur in workers only: they are codes of job failures, not of responses.
 _WORKER_ERRORS = (LeaseLost, FetchStopped, SourceRefused, SourceUnreachable)
 # Errors that any operation may return in addition to its own.
@@ -80,7 +81,7 @@ def describe(app: FastAPI) -> None:
 def _document(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(
         title="TTM",
-        version=_VERSION,
+        version=API_VERSION,
         description=_DESCRIPTION,
         routes=app.routes,
         tags=_TAGS,

@@ -52,3 +52,16 @@ def test_request_without_an_id_gets_one(client: TestClient, capsys: pytest.Captu
     ids = {client.get("/healthz").headers["x-request-id"] for _ in range(3)}
     assert len(ids) == 3
     assert {line["request_id"] for line in lines(capsys)} == ids
+
+
+@ON_SQLITE
+def test_request_line_names_address_and_key(
+    client: TestClient, engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret = make_key(engine)
+    key_id = client.get("/keys", headers=bearer(secret)).json()["items"][0]["id"]
+    assert client.get("/jobs", headers=bearer("ttm_wrong")).status_code == 401
+    accepted, refused = [line for line in lines(capsys) if line["event"] == "request"]
+    assert (accepted["address"], accepted["key_id"]) == ("testclient", key_id)
+    assert refused["address"] == "testclient"
+    assert "key_id" not in refused
