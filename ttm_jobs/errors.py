@@ -64,6 +64,12 @@ class WebhookNotFound(NotFound):
     code = "webhook_not_found"
 
 
+class DeliveryNotFound(NotFound):
+    """The webhook has no such delivery. Deliveries are stored for two weeks."""
+
+    code = "delivery_not_found"
+
+
 class MeasurementRequestNotFound(NotFound):
     """The measurement request does not exist."""
 
@@ -141,6 +147,12 @@ class JobNotCancellable(Conflict):
     """A finished job cannot be cancelled."""
 
     code = "job_not_cancellable"
+
+
+class WebhookDisabled(Conflict):
+    """The webhook is disabled. Enable it with `enabled: true` first."""
+
+    code = "webhook_disabled"
 
 
 class JobNotPausable(Conflict):

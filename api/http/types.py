@@ -10,6 +10,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from ttm_jobs.errors import (
     ArtifactNotFound,
+    DeliveryNotFound,
     JobNotFound,
     KeyNotFound,
     MeasurementRequestNotFound,
@@ -50,6 +51,7 @@ MeasurementRequestId = Annotated[
     str, Path(description="Id of the measurement request."), _checked(is_id, MeasurementRequestNotFound)
 ]
 WebhookId = Annotated[str, Path(description="Id of the webhook."), _checked(is_id, WebhookNotFound)]
+DeliveryId = Annotated[str, Path(description="Id of the delivery."), _checked(is_id, DeliveryNotFound)]
 ArtifactName = Annotated[str, Path(description="Name of the artifact."), _checked(str.isprintable, ArtifactNotFound)]
 
 

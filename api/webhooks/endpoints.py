@@ -1,6 +1,8 @@
 """Routes of webhooks."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api.dependencies import AdminDep, EngineDep, SettingsDep
@@ -9,12 +11,13 @@ from api.http.idempotency import IdempotencyDep, location_header
 from api.http.json_bodies import BODY_ERRORS, JsonRoute
 from api.http.pagination import CursorParameter, Limit
 from api.http.problems import problems
-from api.http.types import WebhookId
+from api.http.types import DeliveryId, UtcDatetime, WebhookId
 from api.webhooks import service
 from api.webhooks.schemas import (
     DeliveryOut,
     DeliveryPage,
     NewWebhookOut,
+    ReplayOut,
     WebhookList,
     WebhookOut,
     WebhookPatch,
@@ -22,11 +25,13 @@ from api.webhooks.schemas import (
 )
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import (
+    DeliveryNotFound,
     Forbidden,
     IdempotencyKeyReused,
     RequestInFlight,
     TooManyWebhooks,
     UriNotAllowed,
+    WebhookDisabled,
     WebhookNotFound,
 )
 from ttm_jobs.repositories import webhooks
@@ -138,6 +143,46 @@ def webhooks_deliveries(
     """Deliveries with their attempts and the response of the receiver, newest first."""
     with read_scope(engine) as session:
         return service.deliveries(session, webhook_id, limit=limit, cursor=cursor)
+
+
+@router.post(
+    "/{webhook_id}/deliveries/{delivery_id}/redeliver",
+    operation_id="webhooks_redeliver",
+    summary="Send a delivery again",
+    status_code=202,
+    responses=problems(Forbidden, WebhookNotFound, DeliveryNotFound, WebhookDisabled),
+)
+def webhooks_redeliver(
+    webhook_id: WebhookId, delivery_id: DeliveryId, caller: AdminDep, engine: EngineDep
+) -> DeliveryOut:
+    """Sends a delivery again with the same `webhook-id` and body and a new signature, with all retries, whether or not
+    it arrived before. A pending delivery is unchanged. Requires scope `admin`.
+    """
+    with session_scope(engine) as session:
+        return service.redeliver(session, webhook_id, delivery_id)
+
+
+@router.post(
+    "/{webhook_id}/replay",
+    operation_id="webhooks_replay",
+    summary="Send missed messages again",
+    status_code=202,
+    responses=problems(Forbidden, WebhookNotFound, WebhookDisabled, InvalidRequest),
+)
+def webhooks_replay(
+    webhook_id: WebhookId,
+    caller: AdminDep,
+    engine: EngineDep,
+    since: Annotated[
+        UtcDatetime, Query(description="Only deliveries created at or after this time, in ISO 8601 with a time zone.")
+    ],
+) -> ReplayOut:
+    """Sends the failed deliveries since a time again, oldest first and at most 1000, for example after the receiver was
+    down. Events while the webhook was disabled are included. `webhook-id` and body are the same as before. Repeating
+    the request does not repeat messages that are pending or have arrived. Requires scope `admin`.
+    """
+    with session_scope(engine) as session:
+        return ReplayOut(deliveries=webhooks.replay(session, webhook_id, since=since))
 
 
 def _location(webhook: NewWebhookOut) -> str:

@@ -49,7 +49,10 @@ class WebhookPatch(StrictModel):
     url: Annotated[str, Field(min_length=1, max_length=2048)] = Field("", json_schema_extra=_remove_default)
     events: Annotated[list[EventName], Field(max_length=len(EVENTS))] = Field([], description=_EVENTS)
     description: Description | None = None
-    enabled: bool = Field(True, description="`true` enables a disabled webhook. Missed events are not sent.")
+    enabled: bool = Field(
+        True,
+        description="`true` enables a disabled webhook. `POST /webhooks/{webhook_id}/replay` sends what it missed.",
+    )
 
 
 class WebhookOut(BaseModel):
@@ -93,6 +96,12 @@ class DeliveryOut(BaseModel):
     last_attempt_at: datetime | None
     next_attempt_at: datetime | None = Field(description="Time of the next attempt.")
     body: str = Field(description="The signed body of the message.")
+
+
+class ReplayOut(BaseModel):
+    """The result of a replay."""
+
+    deliveries: int = Field(description="Number of deliveries that are sent again. 1000: repeat the request.")
 
 
 class DeliveryPage(Page[DeliveryOut]):

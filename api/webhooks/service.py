@@ -62,6 +62,11 @@ def ping(session: Session, webhook_id: str) -> DeliveryOut:
     return _delivery(webhooks.ping(session, webhook_id))
 
 
+def redeliver(session: Session, webhook_id: str, delivery_id: str) -> DeliveryOut:
+    """Sends a delivery again. Raises WebhookNotFound, DeliveryNotFound and WebhookDisabled."""
+    return _delivery(webhooks.redeliver(session, webhook_id, delivery_id))
+
+
 def deliveries(session: Session, webhook_id: str, *, limit: int, cursor: str | None) -> DeliveryPage:
     """A page of a webhook's deliveries, newest first. Raises WebhookNotFound."""
     before = None if cursor is None else decode_cursor(_CURSOR, cursor, decode_time_cursor)

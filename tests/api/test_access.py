@@ -207,6 +207,7 @@ def other_project(engine: Engine, storage: Storage) -> dict[str, str]:
     with read_scope(engine) as session:
         key_id = session.scalars(select(ApiKey.id).where(ApiKey.project_id == "other")).one()
     ids = {"job_id": job_id, "upload_id": upload.id, "key_id": key_id, "webhook_id": webhook.id, "version": "1"}
+    ids |= {"delivery_id": UNKNOWN_ID}
     ids |= {"request_id": request.id, "device": "pi5", "study_id": study_id}
     return {**ids, "name": "student.safetensors", "filename": "f", "number": "0"}
 
@@ -266,6 +267,8 @@ def body_for(method: str, path: str) -> dict[str, Any]:
         return {"json": {"name": "mine"}}
     if path.endswith("/predict"):
         return {"headers": {"Content-Type": "image/png"}, "content": b""}
+    if path.endswith("/replay") and "webhooks" in path:
+        return {"params": {"since": "2027-01-01T00:00:00Z"}}
     if method == "post" and path.endswith("/result"):
         return {"json": asdict(measured("0" * 64))}
     if method == "post" and path.endswith("/failure"):

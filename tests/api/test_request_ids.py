@@ -28,7 +28,18 @@ def test_every_response_and_log_line_has_the_request_id(
         if path.endswith("/events"):
             continue  # an endless stream
         others = dict.fromkeys(
-            ("upload_id", "key_id", "webhook_id", "study_id", "request_id", "device", "name", "version", "filename"),
+            (
+                "upload_id",
+                "key_id",
+                "webhook_id",
+                "study_id",
+                "request_id",
+                "device",
+                "name",
+                "version",
+                "filename",
+                "delivery_id",
+            ),
             "1",
         )
         others["number"] = "0"

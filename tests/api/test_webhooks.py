@@ -120,5 +120,29 @@ def test_changes_require_an_admin_key(client: TestClient, engine: Engine) -> Non
         ("DELETE", path, None),
         ("POST", f"{path}/rotate", None),
         ("POST", f"{path}/ping", None),
+        ("POST", f"{path}/replay?since=2027-01-01T00:00:00Z", None),
+        ("POST", f"{path}/deliveries/{path[-36:]}/redeliver", None),
     ):
         assert_problem(client.request(method, target, json=body, headers=submitting), 403, "forbidden")
+
+
+def test_disabled_webhooks_and_unknown_deliveries_are_not_sent_again(client: TestClient, engine: Engine) -> None:
+    path, other = (f"/webhooks/{made(client)['id']}" for _ in range(2))
+    delivery = client.post(f"{other}/ping").json()["id"]
+    assert_problem(client.post(f"{path}/deliveries/{delivery}/redeliver"), 404, "delivery_not_found")
+    assert_problem(client.post(f"{path}/deliveries/x/redeliver"), 404, "delivery_not_found")
+    unchanged = client.post(f"{other}/deliveries/{delivery}/redeliver")
+    assert (unchanged.status_code, unchanged.json()["state"]) == (202, "pending")
+    for since in ("yesterday", "2027-01-01T00:00:00", ""):
+        assert_problem(client.post(f"{path}/replay", params={"since": since}), 422, "invalid_request")
+    client.patch(path, json={"enabled": False})
+    queued(engine)
+    [missed] = client.get(f"{path}/deliveries").json()["items"]
+    assert (missed["event"], missed["state"], missed["error"]) == ("job.queued", "failed", "The webhook was disabled.")
+    since = {"since": missed["created_at"]}
+    assert_problem(client.post(f"{path}/replay", params=since), 409, "webhook_disabled")
+    assert_problem(client.post(f"{path}/deliveries/{missed['id']}/redeliver"), 409, "webhook_disabled")
+    client.patch(path, json={"enabled": True})
+    for expected in (1, 0):
+        replayed = client.post(f"{path}/replay", params=since)
+        assert (replayed.status_code, replayed.json()) == (202, {"deliveries": expected})

@@ -60,6 +60,8 @@ def test_webhook_lifecycle(ttm: Ttm) -> None:
     assert ttm("webhooks", "rotate", row[0]).stdout != made.stdout
     sent = json.loads(ttm("webhooks", "ping", row[0], "--json").stdout)
     assert sent["id"] in ttm("webhooks", "deliveries", row[0]).stdout
+    assert sent["id"] in ttm("webhooks", "redeliver", row[0], sent["id"]).stdout
+    assert ttm("webhooks", "replay", row[0], "--since", "2027-01-01").stdout == "0\n"
     assert json.loads(ttm("webhooks", "disable", row[0], "--json").stdout)["enabled"] is False
     assert "disabled" in ttm("webhooks", "list").stdout
     assert json.loads(ttm("webhooks", "enable", row[0], "--json").stdout)["enabled"] is True

@@ -151,6 +151,50 @@ def test_failed_delivery_is_retried_with_the_same_id_and_then_abandoned(
     assert state_of(engine, webhook_id).failing_since is None
 
 
+def test_missed_messages_are_replayed_once_with_their_ids(engine: Engine, receiver: Receiver) -> None:
+    webhook_id = hook(engine, receiver.url, "job.queued")
+    other = hook(engine, receiver.url, "job.queued")
+    sender = make_sender(engine, receiver, webhook_retry_seconds=1e-6, webhook_disable_seconds=1e-6)
+    queued(engine)
+    deliver(sender)
+    arrived = {headers["webhook-id"] for headers, _ in receiver.received}
+    receiver.status = 503
+    start = now_of(engine)
+    queued(engine)
+    wait_until(lambda: deliver(sender) or all(state_of(engine, each).disabled_at for each in (webhook_id, other)))
+    queued(engine)
+    missed = {row.id: row.body.encode() for row in deliveries(engine, webhook_id) if row.created_at >= start}
+    assert len(missed) == 2
+
+    def replay() -> int:
+        with session_scope(engine) as session:
+            return webhooks.replay(session, webhook_id, since=start)
+
+    with session_scope(engine) as session:
+        webhooks.enable(session, webhook_id, enabled=True)
+    receiver.status = 200
+    receiver.received.clear()
+    assert replay() == 2
+    assert replay() == 0, "pending"
+    deliver(sender)
+    assert replay() == 0, "delivered"
+    assert {headers["webhook-id"]: body for headers, body in receiver.received} == missed
+    secret = state_of(engine, webhook_id).secret
+    assert all(verified(secret, headers, body) for headers, body in receiver.received)
+    assert {row.state for row in deliveries(engine, webhook_id)} == {DeliveryState.DELIVERED}
+    assert DeliveryState.FAILED in {row.state for row in deliveries(engine, other)}
+    [again] = {row.id for row in deliveries(engine, webhook_id)} & arrived
+    with session_scope(engine) as session:
+        webhooks.redeliver(session, webhook_id, again)
+    deliver(sender)
+    assert receiver.received[-1][0]["webhook-id"] == again
+
+
+def now_of(engine: Engine) -> datetime:
+    with read_scope(engine) as session:
+        return now(session)
+
+
 def test_retry_delay_grows_fourfold(engine: Engine) -> None:
     policy = webhooks.RetryPolicy(timedelta(seconds=5), timedelta(days=5))
     waits = [policy.delay(tries).total_seconds() for tries in range(1, 10)]

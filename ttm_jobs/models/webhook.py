@@ -22,7 +22,7 @@ class DeliveryState(StrEnum):
 
 class Webhook(Owned, Base):
     """`events` selects events; empty means all. Until `old_secret_until`, requests are signed with `old_secret`
-    too. A disabled webhook receives nothing.
+    too. A disabled webhook receives nothing; its events are stored as failed deliveries.
     """
 
     __tablename__ = "webhooks"

@@ -12,7 +12,7 @@ from ttm_jobs.database.audit import DISPATCHER, process_author, record
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.ids import first_id_of, new_id
 from ttm_jobs.database.tenancy import project_of
-from ttm_jobs.errors import TooManyWebhooks, WebhookNotFound
+from ttm_jobs.errors import DeliveryNotFound, TooManyWebhooks, WebhookDisabled, WebhookNotFound
 from ttm_jobs.models import DeliveryState, Job, Study, Webhook, WebhookDelivery
 from ttm_jobs.models.base import Json
 from ttm_jobs.repositories import outbox
@@ -37,6 +37,7 @@ _MAX_WEBHOOKS = 20
 _OLD_SECRET_LIFETIME = timedelta(hours=24)
 _DELIVERY_LIFETIME = timedelta(days=14)
 _GONE = 410
+_WAS_DISABLED = "The webhook was disabled."
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,9 @@ def rotate(session: Session, webhook_id: str) -> Webhook:
 
 
 def enable(session: Session, webhook_id: str, *, enabled: bool) -> Webhook:
-    """Enables or disables a webhook. Events during that time are not sent later. Raises WebhookNotFound."""
+    """Enables or disables a webhook. Events while it is disabled become failed deliveries, which `replay` sends.
+    Raises WebhookNotFound.
+    """
     webhook = get(session, webhook_id)
     if enabled:
         webhook.disabled_at = webhook.disabled_reason = webhook.failing_since = None
@@ -141,9 +144,7 @@ def enqueue_study_deliveries(session: Session, study: Study, before: StudyState 
 def _enqueue_all(session: Session, project_id: str, event: str, data: Json, at: datetime) -> None:
     # The row of the job or study is not complete yet.
     with session.no_autoflush:
-        webhooks = session.scalars(
-            select(Webhook).where(Webhook.project_id == project_id, Webhook.disabled_at.is_(None))
-        ).all()
+        webhooks = session.scalars(select(Webhook).where(Webhook.project_id == project_id)).all()
     for webhook in webhooks:
         if not webhook.events or event in webhook.events:
             _enqueue(session, webhook, event, data, at)
@@ -158,6 +159,56 @@ def deliveries(
         query = query.where(tuple_(WebhookDelivery.created_at, WebhookDelivery.id) < before)
     order = WebhookDelivery.created_at.desc(), WebhookDelivery.id.desc()
     return session.scalars(query.order_by(*order).limit(limit)).all()
+
+
+def redeliver(session: Session, webhook_id: str, delivery_id: str) -> WebhookDelivery:
+    """Sends a delivery again with the same id and body, whether or not it arrived. A pending one is unchanged.
+
+    Raises WebhookNotFound, DeliveryNotFound and WebhookDisabled.
+    """
+    webhook = _get_enabled(session, webhook_id)
+    delivery = session.get(WebhookDelivery, delivery_id, with_for_update=True)
+    if delivery is None or delivery.webhook_id != webhook.id:
+        raise DeliveryNotFound
+    if delivery.state is not DeliveryState.PENDING:
+        _send_again(session, delivery, now(session))
+    return delivery
+
+
+def replay(session: Session, webhook_id: str, *, since: datetime, limit: int = 1000) -> int:
+    """Sends failed deliveries created at or after `since` again, oldest first, with the same ids and bodies.
+
+    Returns the number of deliveries, at most `limit`. Raises WebhookNotFound and WebhookDisabled.
+    """
+    webhook = _get_enabled(session, webhook_id)
+    missed = (
+        select(WebhookDelivery)
+        .where(
+            WebhookDelivery.webhook_id == webhook.id,
+            WebhookDelivery.created_at >= since,
+            WebhookDelivery.state == DeliveryState.FAILED,
+        )
+        .order_by(WebhookDelivery.created_at, WebhookDelivery.id)
+        .limit(limit)
+        .with_for_update()
+    )
+    found = session.scalars(missed).all()
+    at = now(session)
+    for delivery in found:
+        _send_again(session, delivery, at)
+    return len(found)
+
+
+def _get_enabled(session: Session, webhook_id: str) -> Webhook:
+    webhook = get(session, webhook_id)
+    if webhook.disabled_at is not None:
+        raise WebhookDisabled
+    return webhook
+
+
+def _send_again(session: Session, delivery: WebhookDelivery, at: datetime) -> None:
+    delivery.state, delivery.attempts, delivery.next_attempt_at = DeliveryState.PENDING, 0, at
+    outbox.add(session, TOPIC, {"delivery_id": delivery.id}, created_at=at, next_attempt_at=at)
 
 
 def outgoing(session: Session, delivery_id: str) -> OutgoingRequest | None:
@@ -211,7 +262,7 @@ def give_up(session: Session, delivery_id: str) -> None:
     delivery = session.get(WebhookDelivery, delivery_id)
     if delivery is not None and delivery.state is DeliveryState.PENDING:
         delivery.state, delivery.next_attempt_at = DeliveryState.FAILED, None
-        delivery.error = "The webhook was disabled."
+        delivery.error = _WAS_DISABLED
 
 
 def delete_old(session: Session, *, limit: int = 1000) -> None:
@@ -233,19 +284,22 @@ def _disable(session: Session, webhook: Webhook, reason: str, at: datetime) -> N
 
 def _enqueue(session: Session, webhook: Webhook, event: str, data: Json, at: datetime) -> WebhookDelivery:
     body = json.dumps({"type": event, "timestamp": at.isoformat(), "data": data}, ensure_ascii=False)
+    disabled = webhook.disabled_at is not None
     delivery = WebhookDelivery(
         id=new_id(),
         webhook_id=webhook.id,
         project_id=webhook.project_id,
         event=event,
         body=body,
-        state=DeliveryState.PENDING,
+        state=DeliveryState.FAILED if disabled else DeliveryState.PENDING,
         attempts=0,
+        error=_WAS_DISABLED if disabled else None,
         created_at=at,
-        next_attempt_at=at,
+        next_attempt_at=None if disabled else at,
     )
     session.add(delivery)
-    outbox.add(session, TOPIC, {"delivery_id": delivery.id}, created_at=at, next_attempt_at=at)
+    if not disabled:
+        outbox.add(session, TOPIC, {"delivery_id": delivery.id}, created_at=at, next_attempt_at=at)
     return delivery
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from typing import Any, Unpack
 from urllib.parse import quote
 
@@ -99,6 +100,31 @@ class AsyncWebhooks:
         path = f"/webhooks{_path(webhook_id)}/deliveries"
         async for item in pages(self._transport, path, {"limit": 100}):
             yield Delivery.model_validate(item)
+
+    async def redeliver(self, webhook_id: str, delivery_id: str) -> Delivery:
+        """Sends a delivery again with the same id and body, whether or not it arrived.
+
+        >>> webhook = await client.webhooks.create("https://hooks.example.org/ttm")
+        >>> delivery = await client.webhooks.ping(webhook.id)
+        >>> (await client.webhooks.redeliver(webhook.id, delivery.id)).id == delivery.id
+        True
+        """
+        return Delivery.model_validate_json(
+            await self._send("POST", f"{_path(webhook_id)}/deliveries{_path(delivery_id)}/redeliver")
+        )
+
+    async def replay(self, webhook_id: str, *, since: datetime) -> int:
+        """Sends the failed deliveries since a time again, with the same ids and bodies. Returns their number, at most
+        1000.
+
+        >>> from datetime import datetime, timezone
+        >>> webhook = await client.webhooks.create("https://hooks.example.org/ttm")
+        >>> await client.webhooks.replay(webhook.id, since=datetime(2027, 1, 1, tzinfo=timezone.utc))
+        0
+        """
+        path = f"/webhooks{_path(webhook_id)}/replay"
+        response = await self._transport.request("POST", path, params={"since": since.isoformat()})
+        return int(response.json()["deliveries"])
 
     async def _send(self, method: str, path: str, body: Any = None, *, once: bool = False) -> bytes:
         response = await self._transport.request(method, "/webhooks" + path, body=body, once=once)

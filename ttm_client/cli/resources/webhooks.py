@@ -1,6 +1,7 @@
 """`ttm webhooks`."""
 
 import sys
+from datetime import datetime
 from itertools import islice
 from typing import Annotated
 
@@ -96,6 +97,40 @@ def deliveries(
         print_json(found)
     else:
         print_rows(_COLUMNS, [_delivery(delivery) for delivery in found])
+
+
+@app.command()
+def redeliver(
+    webhook_id: IdArgument,
+    delivery_id: Annotated[str, typer.Argument(metavar="DELIVERY", help="Id of the delivery.")],
+    json: JsonOption = False,
+    url: UrlOption = None,
+) -> None:
+    """Send a delivery again with the same id and body, whether or not it arrived."""
+    with service(url) as client:
+        delivery = client.webhooks.redeliver(webhook_id, delivery_id)
+    if json:
+        print_json(delivery)
+    else:
+        print_rows(_COLUMNS, [_delivery(delivery)])
+
+
+@app.command()
+def replay(
+    webhook_id: IdArgument,
+    since: Annotated[
+        datetime, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Start of the outage, in local time.")
+    ],
+    json: JsonOption = False,
+    url: UrlOption = None,
+) -> None:
+    """Send the failed deliveries since a time again, at most 1000, and print their number."""
+    with service(url) as client:
+        number = client.webhooks.replay(webhook_id, since=since.astimezone())
+    if json:
+        print_json({"id": webhook_id, "deliveries": number})
+    else:
+        sys.stdout.write(f"{number}\n")
 
 
 @app.command()

@@ -3,6 +3,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any, Unpack
 from urllib.parse import quote
 
@@ -100,6 +101,31 @@ class Webhooks:
         path = f"/webhooks{_path(webhook_id)}/deliveries"
         for item in pages(self._transport, path, {"limit": 100}):
             yield Delivery.model_validate(item)
+
+    def redeliver(self, webhook_id: str, delivery_id: str) -> Delivery:
+        """Sends a delivery again with the same id and body, whether or not it arrived.
+
+        >>> webhook = client.webhooks.create("https://hooks.example.org/ttm")
+        >>> delivery = client.webhooks.ping(webhook.id)
+        >>> (client.webhooks.redeliver(webhook.id, delivery.id)).id == delivery.id
+        True
+        """
+        return Delivery.model_validate_json(
+            self._send("POST", f"{_path(webhook_id)}/deliveries{_path(delivery_id)}/redeliver")
+        )
+
+    def replay(self, webhook_id: str, *, since: datetime) -> int:
+        """Sends the failed deliveries since a time again, with the same ids and bodies. Returns their number, at most
+        1000.
+
+        >>> from datetime import datetime, timezone
+        >>> webhook = client.webhooks.create("https://hooks.example.org/ttm")
+        >>> client.webhooks.replay(webhook.id, since=datetime(2027, 1, 1, tzinfo=timezone.utc))
+        0
+        """
+        path = f"/webhooks{_path(webhook_id)}/replay"
+        response = self._transport.request("POST", path, params={"since": since.isoformat()})
+        return int(response.json()["deliveries"])
 
     def _send(self, method: str, path: str, body: Any = None, *, once: bool = False) -> bytes:
         response = self._transport.request(method, "/webhooks" + path, body=body, once=once)
