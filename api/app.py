@@ -33,6 +33,7 @@ from api.health.endpoints import router as health
 from api.http import errors
 from api.http.headers.compression import CompressionMiddleware
 from api.job_events.endpoints import router as job_events
+from api.jobs.bulk.endpoints import router as bulk
 from api.jobs.endpoints import router as jobs
 from api.keys.endpoints import router as keys
 from api.live import sources
@@ -150,6 +151,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.register(app)
     for router in (
         jobs,
+        bulk,
         job_events,
         studies,
         study_events,

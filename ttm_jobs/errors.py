@@ -149,6 +149,12 @@ class JobNotCancellable(Conflict):
     code = "job_not_cancellable"
 
 
+class TooManyTags(Conflict):
+    """The job would have too many tags."""
+
+    code = "too_many_tags"
+
+
 class WebhookDisabled(Conflict):
     """The webhook is disabled. Enable it with `enabled: true` first."""
 

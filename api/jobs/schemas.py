@@ -14,7 +14,7 @@ from ttm_core.spec.base import StrictModel
 from ttm_core.spec.events import Reference, SuggestedNormalization, WeakClass
 from ttm_core.spec.job import DistillSpec
 from ttm_jobs.repositories.jobs.blocked import BlockedOn
-from ttm_jobs.repositories.jobs.crud import DEFAULT_PRIORITY
+from ttm_jobs.repositories.jobs.crud import DEFAULT_PRIORITY, MAX_TAGS
 from ttm_jobs.settings import Queue
 from ttm_jobs.states import JobState
 from ttm_jobs.studies.facts import JobKind
@@ -29,7 +29,7 @@ Deadline = UtcDatetime | Seconds
 
 
 Tag = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/@+-]*$")]
-Tags = Annotated[list[Tag], Field(max_length=20)]
+Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS)]
 
 
 class JobRequest(DistillSpec):

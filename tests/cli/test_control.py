@@ -36,7 +36,8 @@ def test_pause_resume_and_retry(ttm: Ttm, data: Path) -> None:
         ttm("watch", one)
     again = json.loads(ttm("retry", job, "--json").stdout)
     assert again["retry_of"] == job
-    ttm("cancel", again["id"])
+    several = ttm("cancel", again["id"], job, busy)
+    assert (several.returncode, several.stdout.count(" is cancel")) == (0, 3), several.stdout
 
 
 def test_follow_logs_and_show_attempts(ttm: Ttm, data: Path) -> None:

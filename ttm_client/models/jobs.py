@@ -230,6 +230,19 @@ class Job(JobSummary):
     blocked_reason: str | None = None
 
 
+class BulkResult(ApiModel):
+    """The result of a change of several jobs for one of them. `error` has `code` and `message`, or is None.
+
+    >>> [result.state for result in client.jobs.cancel_many([queued.id])]
+    ['cancelled']
+    """
+
+    id: str
+    state: str | None
+    tags: tuple[str, ...] | None
+    error: dict[str, str] | None
+
+
 class Attempt(ApiModel):
     """One attempt of a worker to run a job. `cause` is why it ended early; `from_step` and `to_step` are its first and
     last step.

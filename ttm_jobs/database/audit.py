@@ -3,7 +3,7 @@
 Changes that no request makes are recorded with `record`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from sqlalchemy import Engine, event, inspect
@@ -48,6 +48,12 @@ def process_author(action: str, actor: str) -> Author:
 def audited(engine: Engine, author: Author) -> Engine:
     """Returns the engine with the author of its changes."""
     return engine.execution_options(**{_AUTHOR: author})
+
+
+def about(engine: Engine, name: str) -> Engine:
+    """Returns the engine for the part of a request that changes the object `name`, which has an entry of its own."""
+    author = cast("Author | None", cast(Any, engine).get_execution_options().get(_AUTHOR))
+    return engine if author is None else audited(engine, replace(author, object=name, recorded=False))
 
 
 def _author(session: Session) -> Author | None:

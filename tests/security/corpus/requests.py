@@ -211,6 +211,8 @@ NOT_JSON = frozenset(
 ENTRIES: dict[str, tuple[str, str]] = {
     "jobs_create": ("POST", "/jobs"),
     "jobs_validate": ("POST", "/jobs/validate"),
+    "jobs_cancel_many": ("POST", "/jobs/cancel"),
+    "jobs_tag_many": ("POST", "/jobs/tag"),
     "jobs_update": ("PATCH", "/jobs/{job_id}"),
     "studies_create": ("POST", "/studies"),
     "studies_validate": ("POST", "/studies/validate"),

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -18,11 +18,13 @@ from ttm_client.errors import WaitTimeout
 from ttm_client.local_files import image_type
 from ttm_client.models.comparisons import Comparison
 from ttm_client.models.damage import DamageImage, DamageReport, Prediction
-from ttm_client.models.jobs import Artifact, Attempt, Dryrun, Job, JobEvent, JobSummary, MetricPoint
+from ttm_client.models.jobs import Artifact, Attempt, BulkResult, Dryrun, Job, JobEvent, JobSummary, MetricPoint
 from ttm_client.models.metrics import Metrics
 from ttm_client.options import JobChanges, JobFilters, JobOptions, Part, as_query, spec_of
 from ttm_client.progress import ProgressLine
 from ttm_client.protocol import Advance, Params, job_path
+
+_MAX_BULK = 100
 
 
 class AsyncJobs:
@@ -117,6 +119,34 @@ class AsyncJobs:
         'cancelled'
         """
         return await self._job("POST", job_path(job_id) + "/cancel")
+
+    async def cancel_many(self, job_ids: Iterable[str]) -> tuple[BulkResult, ...]:
+        """Cancels several jobs, 100 per request. A job that does not exist or has ended has an `error` in its result.
+
+        >>> [result.error["code"] for result in await client.jobs.cancel_many([done.id])]
+        ['job_not_cancellable']
+        """
+        return await self._change_many("/jobs/cancel", job_ids, {})
+
+    async def tag_many(
+        self, job_ids: Iterable[str], *, add: Iterable[str] = (), remove: Iterable[str] = ()
+    ) -> tuple[BulkResult, ...]:
+        """Adds and removes tags of several jobs, 100 per request. A job that does not exist has an `error` in its
+        result.
+
+        >>> [result.tags for result in await client.jobs.tag_many([done.id], add=["table1"])]
+        [('table1',)]
+        """
+        return await self._change_many("/jobs/tag", job_ids, {"add": [*add], "remove": [*remove]})
+
+    async def _change_many(self, path: str, job_ids: Iterable[str], changes: dict[str, Any]) -> tuple[BulkResult, ...]:
+        ids = [*job_ids]
+        results: tuple[BulkResult, ...] = ()
+        for start in range(0, len(ids), _MAX_BULK):
+            body = {"jobs": ids[start : start + _MAX_BULK], **changes}
+            response = await self._transport.request("POST", path, body=body)
+            results += tuple(BulkResult.model_validate(item) for item in response.json()["items"])
+        return results
 
     async def pause(self, job_id: str) -> Job:
         """Stops a running job at a checkpoint. Raises Conflict unless the job is running or queued.

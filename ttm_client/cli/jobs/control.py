@@ -5,14 +5,25 @@ from typing import Annotated
 import typer
 
 from ttm_client import Job
-from ttm_client.cli.jobs.show import JobArgument, full_id
+from ttm_client.cli.jobs.show import JobArgument, JobArguments, full_id
 from ttm_client.cli.output import JsonOption, UrlOption, console, print_json, service
 
 
-def cancel(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) -> None:
-    """Cancel a job. A running job is `cancelling` until its worker has stopped."""
+def cancel(job_ids: JobArguments, json: JsonOption = False, url: UrlOption = None) -> None:
+    """Cancel jobs. A running job is `cancelling` until its worker has stopped."""
     with service(url) as client:
-        _print_state(client.jobs.cancel(full_id(client, job_id)), json=json)
+        if len(job_ids) == 1:
+            _print_state(client.jobs.cancel(full_id(client, job_ids[0])), json=json)
+            return
+        results = client.jobs.cancel_many([full_id(client, each) for each in job_ids])
+    if json:
+        print_json(results)
+    else:
+        for result in results:
+            outcome = f"is {result.state}" if result.error is None else f"was not cancelled: {result.error['message']}"
+            console.print(f"{result.id} {outcome}", highlight=False)
+    if any(result.error is not None for result in results):
+        raise typer.Exit(5)
 
 
 def pause(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) -> None:

@@ -21,6 +21,7 @@ from ttm_jobs.errors import (
     JobNotPausable,
     JobNotResumable,
     JobNotRetryable,
+    TooManyTags,
 )
 from ttm_jobs.models import Attempt, Job, JobEvent, JobTag, Study
 from ttm_jobs.models.base import Json
@@ -37,6 +38,7 @@ from ttm_jobs.uris import uploads_in
 DEFAULT_PRIORITY = 5
 _ID_PREFIX = re.compile(r"[0-9a-f]{4}[0-9a-f-]{0,32}")
 _MAX_CANDIDATES = 5
+MAX_TAGS = 20
 
 
 class StudyPlace(NamedTuple):
@@ -221,6 +223,15 @@ def tag(session: Session, job_id: str, tags: Collection[str]) -> Job:
     session.execute(delete(JobTag).where(JobTag.job_id == job.id))
     _index_tags(session, job)
     return job
+
+
+def retag(session: Session, job_id: str, *, add: Collection[str], remove: Collection[str]) -> Job:
+    """Adds and removes tags of a job in any state. Raises JobNotFound and TooManyTags."""
+    job = locked(session, job_id)
+    tags = {*job.tags} - {*remove} | {*add}
+    if len(tags) > MAX_TAGS:
+        raise TooManyTags(f"A job has at most {MAX_TAGS} tags.")
+    return job if tags == {*job.tags} else tag(session, job_id, tags)
 
 
 def remove(session: Session, job_id: str) -> None:

@@ -44,7 +44,7 @@ function select() {
   bar.querySelector("[data-cancel]").disabled = !cancellable().length;
 }
 
-const cancellable = () => [...selected].map((id) => document.getElementById(`job-${id}`).dataset.cancel).filter(Boolean);
+const cancellable = () => [...selected].filter((id) => document.getElementById(`job-${id}`).dataset.cancel);
 
 document.addEventListener("change", (event) => {
   if (event.target.closest("td.pick")) select();
@@ -54,9 +54,9 @@ bar.querySelector("[data-clear]").addEventListener("click", () => {
   select();
 });
 bar.querySelector("[data-cancel]").addEventListener("click", async () => {
-  const paths = cancellable();
-  if (!confirm(`Cancel ${paths.length} ${paths.length === 1 ? "job" : "jobs"}?`)) return;
-  for (const path of paths) await request("POST", path);
+  const jobs = cancellable();
+  if (!confirm(`Cancel ${jobs.length} ${jobs.length === 1 ? "job" : "jobs"}?`)) return;
+  await request("POST", "/jobs/cancel", { jobs });
   await update();
 });
 

@@ -1,0 +1,67 @@
+"""Changes of several jobs in one request."""
+
+from typing import Any
+
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+
+from tests.api.test_access import UNKNOWN_ID, bearer, make_key
+from tests.api.test_bad_requests import assert_problem
+from tests.support.factories import queued
+from tests.support.runs import claim, succeed
+from ttm_jobs.database.tenancy import bound_to
+from ttm_jobs.models import Scope
+from ttm_jobs.storage import Storage
+
+
+def results(client: TestClient, path: str, **body: Any) -> dict[str, Any]:
+    answer = client.post(path, json=body)
+    assert answer.status_code == 200, answer.text
+    return {item["id"]: item["error"]["code"] if item["error"] else item["state"] for item in answer.json()["items"]}
+
+
+def test_each_job_has_a_result_and_an_audit_entry(client: TestClient, engine: Engine, storage: Storage) -> None:
+    client.headers.update(bearer(make_key(engine)))
+    done, waiting, running = queued(engine), queued(engine), queued(engine)
+    succeed(engine, storage, claim(engine, done))
+    claim(engine, running)
+    make_key(engine, "other")
+    foreign = queued(bound_to(engine, "other"))
+    jobs = [done, waiting, running, foreign, UNKNOWN_ID, "x\x00", waiting]
+    expected = {
+        done: "job_not_cancellable",
+        waiting: "cancelled",
+        running: "cancelling",
+        foreign: "job_not_found",
+        UNKNOWN_ID: "job_not_found",
+        "x\x00": "job_not_found",
+    }
+    for _ in range(2):
+        assert results(client, "/jobs/cancel", jobs=jobs) == expected
+    entries = client.get("/audit").json()["items"]
+    assert {(each["action"], each["object"]) for each in entries} == {
+        ("jobs_cancel_many", waiting),
+        ("jobs_cancel_many", running),
+    }
+    assert len(entries) == 2, "the repeated request changed nothing"
+
+
+def test_tags_are_added_and_removed(client: TestClient, engine: Engine) -> None:
+    one, full = queued(engine, tags=["a", "b"]), queued(engine, tags=[f"t{number}" for number in range(20)])
+    for _ in range(2):
+        assert results(client, "/jobs/tag", jobs=[one, full], add=["c"], remove=["a"]) == {
+            one: "queued",
+            full: "too_many_tags",
+        }
+    assert client.get(f"/jobs/{one}").json()["tags"] == ["b", "c"]
+    assert [job["id"] for job in client.get("/jobs", params={"tag": "c"}).json()["items"]] == [one]
+    assert len(client.get(f"/jobs/{full}").json()["tags"]) == 20
+
+
+def test_requests_are_limited_and_need_scope_submit(client: TestClient, engine: Engine) -> None:
+    job_id = queued(engine)
+    for body in ({"jobs": []}, {"jobs": [job_id] * 101}, {}, {"jobs": job_id}):
+        assert_problem(client.post("/jobs/cancel", json=body), 422, "invalid_request")
+    assert_problem(client.post("/jobs/tag", json={"jobs": [job_id]}), 422, "invalid_request")
+    reading = bearer(make_key(engine, scope=Scope.READ))
+    assert_problem(client.post("/jobs/cancel", json={"jobs": [job_id]}, headers=reading), 403, "forbidden")
