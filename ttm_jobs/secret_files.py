@@ -23,13 +23,20 @@ class SecretFiles(PydanticBaseSettingsSource):
         return given
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        variable = f"{self.config['env_prefix']}{field_name.upper()}"
-        path = os.environ.get(f"{variable}_FILE")
-        if path is None:
-            return None, field_name, False
-        if variable in os.environ:
-            raise ValueError(f"{variable} and {variable}_FILE are both set")
-        try:
-            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"{variable}_FILE: {path} cannot be read: {error}") from error
+        return read_secret_file(f"{self.config['env_prefix']}{field_name.upper()}"), field_name, False
+
+
+def read_secret_file(variable: str) -> str | None:
+    """Returns the stripped content of the file that `variable` with the suffix `_FILE` names; None without one.
+
+    Raises ValueError if the file cannot be read, or if both variables are set.
+    """
+    path = os.environ.get(f"{variable}_FILE")
+    if path is None:
+        return None
+    if variable in os.environ:
+        raise ValueError(f"{variable} and {variable}_FILE are both set")
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{variable}_FILE: {path} cannot be read: {error}") from error

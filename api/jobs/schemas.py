@@ -137,8 +137,7 @@ class AttemptOut(BaseModel):
     ended_at: datetime | None
     outcome: Literal["succeeded", "failed", "cancelled", "paused", "released", "lost", "error"] | None = Field(
         description="Null while it runs. `lost`: the worker became unresponsive; `error`: an infrastructure error; "
-        "`released`: "
-        "the worker was shut down."
+        "`released`: the worker was shut down or the database was restored."
     )
     cause: Failure | None = Field(description="Why the attempt failed or was lost.")
     from_step: int | None = Field(description="First step; null if training did not start.")

@@ -14,7 +14,10 @@ from ttm_client.cli.output import FAILED, fail
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-VarOption = Annotated[Path, typer.Option("--var", help="Data folder of the service, unless TTM_DATABASE_URL is set.")]
+VarOption = Annotated[
+    Path,
+    typer.Option("--var", help="Data folder of the service, unless TTM_DATABASE_URL or TTM_DATABASE_URL_FILE is set."),
+]
 
 
 def secret_key_file(var: Path) -> Path:
@@ -48,8 +51,8 @@ def open_database(var: Path, secret_key_file: Path | None = None) -> Iterator["S
     from ttm_jobs.errors import ServiceError
     from ttm_jobs.processes import private_files
 
-    url = os.environ.get("TTM_DATABASE_URL") or f"sqlite:///{var.resolve() / 'ttm.db'}"
     try:
+        url = _database_url(var)
         with private_files():
             upgrade(url)
             engine = create_engine(url, secret_key_file)
@@ -62,3 +65,13 @@ def open_database(var: Path, secret_key_file: Path | None = None) -> Iterator["S
         fail(error.message, FAILED)
     except (SQLAlchemyError, OSError, ValueError) as error:
         fail(f"The database cannot be used: {error}", FAILED)
+
+
+def _database_url(var: Path) -> str:
+    """The URL of the service's database. Raises ValueError if the settings are invalid."""
+    from ttm_jobs.secret_files import read_secret_file
+    from ttm_jobs.settings import database_address
+
+    variable = "TTM_DATABASE_URL"
+    url = read_secret_file(variable) or os.environ.get(variable)
+    return database_address(url) if url else f"sqlite:///{var.resolve() / 'ttm.db'}"

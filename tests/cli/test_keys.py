@@ -83,6 +83,20 @@ def test_set_and_list_project_limits(var: Path) -> None:
     assert "lowercase letters" in refused.stderr
 
 
+def test_database_url_from_a_file(var: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TTM_DATABASE_URL", raising=False)
+    file = tmp_path / "database_url"
+    file.write_text(f"sqlite:///{tmp_path / 'other.db'}\n")
+    monkeypatch.setenv("TTM_DATABASE_URL_FILE", str(file))
+    assert ttm(var, "projects", "set", "vision").exit_code == 0
+    assert (tmp_path / "other.db").exists()
+    assert not var.exists()
+    monkeypatch.setenv("TTM_DATABASE_URL_FILE", str(tmp_path / "missing"))
+    refused = ttm(var, "projects", "list")
+    assert refused.exit_code == 1
+    assert "TTM_DATABASE_URL_FILE" in refused.stderr
+
+
 def test_rotate_secrets_creates_the_key_file_and_encrypts(var: Path) -> None:
     with open_database(var) as session:
         webhooks.create(session, url="https://hooks.example.org/", events=[], description=None)

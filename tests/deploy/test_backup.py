@@ -1,5 +1,6 @@
 """Runs the commands of docs/how-to/backup-and-restore.md: dump, wipe, restore, then downloads a student."""
 
+import os
 import re
 import shlex
 import shutil
@@ -13,13 +14,11 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from tests.api.conftest import make_settings
-from tests.support.factories import NO_TIME, job_of, queued
+from tests.support.factories import job_of, queued
 from tests.support.runs import STUDENT_BYTES, STUDENT_SHA256, claim, succeed
 from tests.support.servers import PostgresServer
-from ttm_jobs.database.clock import now
-from ttm_jobs.database.engine import create_engine, session_scope
-from ttm_jobs.database.migrate import upgrade
-from ttm_jobs.repositories.jobs import leases
+from ttm_jobs.database.engine import create_engine, read_scope
+from ttm_jobs.repositories.jobs import crud
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import build_storage
@@ -31,6 +30,12 @@ def commands(heading: str) -> list[str]:
     """The shell commands of a section."""
     section = PAGE.partition(f"## {heading}\n")[2].partition("\n## ")[0]
     return [line for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL) for line in block.splitlines()]
+
+
+def after_restore(url: str) -> None:
+    """The last command of a restore."""
+    environment = os.environ | {"TTM_DATABASE_URL": url}
+    subprocess.run([sys.executable, "-m", "cli", "after-restore"], env=environment, check=True, capture_output=True)
 
 
 def run_through(
@@ -50,7 +55,7 @@ def run_through(
     wipe()
     shutil.rmtree(folder / "storage")
     restore()
-    upgrade(url)
+    after_restore(url)
     shutil.copytree(folder / "storage-copy", folder / "storage")
 
     with TestClient(create_app(settings)) as client:
@@ -59,20 +64,18 @@ def run_through(
         assert response.headers["etag"].strip('"') == STUDENT_SHA256
         assert client.get(f"/jobs/{unknown}").status_code == 404
     engine = create_engine(url)
-    with session_scope(engine) as session:
-        # The worker is unaware of the restore, and its lease has expired.
-        leases.fence(session, running).lease_until = now(session)
-    with session_scope(engine) as session:
-        leases.expire(session, backoff=NO_TIME)
+    with read_scope(engine) as session:
+        assert [attempt.outcome for attempt in crud.attempts(session, running.job_id)] == ["released"]
     assert job_of(engine, running.job_id).state is JobState.QUEUED
     claim(engine, running.job_id)
+    assert job_of(engine, running.job_id).attempt == 1
     engine.dispose()
 
 
 def test_postgresql(postgres: PostgresServer, postgresql_url: str, tmp_path: Path) -> None:
     name = postgresql_url.rpartition("/")[2]
-    dump, create, restore, migrate = [line for line in commands("PostgreSQL") if line]
-    assert migrate == "python -m ttm_jobs.database.migrate"
+    dump, create, restore, last = [line for line in commands("PostgreSQL") if line]
+    assert last == "ttm after-restore"
 
     def shell(line: str) -> None:
         expanded = line.replace("$DATABASE", postgres.dsn(name)).replace("$SERVER", postgres.dsn())

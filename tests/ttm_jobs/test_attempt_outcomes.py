@@ -7,6 +7,7 @@ from sqlalchemy import Engine
 from tests.support.factories import MINUTE, claimed, job_of, queued, running, state_of
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import ArtifactNotFound, LeaseLost
+from ttm_jobs.models import Attempt
 from ttm_jobs.repositories.jobs import crud, leases, lifecycle
 from ttm_jobs.repositories.jobs.leases import Lease
 from ttm_jobs.repositories.jobs.lifecycle import Failure
@@ -137,6 +138,40 @@ def test_release_is_not_a_failed_attempt(
     job = job_of(engine, lease.job_id)
     assert job.attempt == 1
     assert outcome(engine, lease.job_id) == attempt_outcome
+
+
+@pytest.mark.parametrize(
+    ("stop_request", "state", "attempt_outcome"),
+    [
+        (None, JobState.QUEUED, "released"),
+        ("pause", JobState.PAUSED, "paused"),
+        ("cancel", JobState.CANCELLED, "cancelled"),
+    ],
+)
+def test_restore_of_the_database_uses_up_no_attempt_and_no_device_time(
+    engine: Engine, stop_request: RequestKind, state: JobState, attempt_outcome: str
+) -> None:
+    lease = running_with_request(engine, stop_request)
+    waiting = queued(engine)
+    with session_scope(engine) as session:
+        # The dump is two hours old.
+        job = leases.fence(session, lease)
+        attempt = session.get_one(Attempt, (job.id, job.lease_epoch))
+        attempt.started_at -= 121 * MINUTE
+        job.heartbeat_at = attempt.started_at + MINUTE
+        job.lease_until = job.heartbeat_at + MINUTE
+    with session_scope(engine) as session:
+        assert leases.release_all(session, reason="restored") == 1
+    job = job_of(engine, lease.job_id)
+    assert (job.state, job.attempt, job.device_seconds) == (state, 1, 60)
+    assert outcome(engine, lease.job_id) == attempt_outcome
+    assert state_of(engine, waiting) is JobState.QUEUED
+    if state is JobState.QUEUED:
+        claimed(engine, lease.job_id)
+        assert job_of(engine, lease.job_id).attempt == 1
+    with session_scope(engine) as session, pytest.raises(LeaseLost):
+        # A worker that still runs cannot write under its previous lease.
+        leases.fence(session, lease)
 
 
 def test_repeated_draining_fails_no_job(engine: Engine) -> None:

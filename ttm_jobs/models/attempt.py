@@ -9,10 +9,10 @@ from ttm_jobs.models.base import Base
 
 
 class Attempt(Base):
-    """`outcome` is succeeded, failed, cancelled, paused, released (by a drained worker), lost (the lease expired) or
-    error
-    (an infrastructure error); NULL while the attempt runs. `code`, `message`, `origin` ("user" or "system") and
-    `retryable` describe the error, if any. `from_step` is the first step, `to_step` the last reported one.
+    """`outcome` is succeeded, failed, cancelled, paused, released (by a drained worker or after a restore), lost (the
+    lease expired) or error (an infrastructure error); NULL while the attempt runs. `code`, `message`, `origin` ("user"
+    or "system") and `retryable` describe the error, if any. `from_step` is the first step, `to_step` the last reported
+    one.
     """
 
     __tablename__ = "attempts"

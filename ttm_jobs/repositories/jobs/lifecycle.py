@@ -82,20 +82,21 @@ def failed(session: Session, job: Job, failure: Failure) -> JobState:
     return job.state
 
 
-def released(session: Session, job: Job, *, reason: str) -> JobState:
+def released(session: Session, job: Job, *, reason: str, ended_at: datetime | None = None) -> JobState:
     """Ends an attempt that stopped on request: the job becomes cancelled or paused, or is queued again.
 
-    The attempt does not count against `max_attempts`.
+    The attempt does not count against `max_attempts`. `ended_at` is the end of the attempt, if it is not now.
     """
     at = now(session)
     match job.state:
         case JobState.CANCELLING:
-            return _cancelled(session, job, at)
+            _close_attempt(session, job, "cancelled", ended_at or at)
+            move(session, job, JobState.CANCELLED, at)
         case JobState.PAUSING:
-            _close_attempt(session, job, "paused", at)
+            _close_attempt(session, job, "paused", ended_at or at)
             move(session, job, JobState.PAUSED, at)
         case _:
-            _close_attempt(session, job, "released", at)
+            _close_attempt(session, job, "released", ended_at or at)
             enqueue(session, job, at, timedelta(0), reason=reason)
     return job.state
 
