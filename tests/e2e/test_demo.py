@@ -4,23 +4,26 @@ import gzip
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from cli.demo import command, data
+from tests.support.outgoing import OutgoingConnections
 
 
-def run_demo(var: Path) -> str:
+def run_demo(var: Path, environment: Mapping[str, str]) -> str:
     arguments = [sys.executable, "-m", "cli", "demo", "--digits", "--var", str(var), "--port", "0"]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 @pytest.mark.timeout(600)
 def test_demo_produces_students_and_keeps_the_teacher(tmp_path, capsys):
-    output = run_demo(tmp_path / "var")
+    outgoing = OutgoingConnections(tmp_path / "hook", tmp_path / "var/work")
+    output = run_demo(tmp_path / "var", outgoing.environment)
     rows = re.findall(r"(teacher|labels|KD|WTTM) +│ +([\d,]+) │ +\d+ kB │ +([\d.]+)%", output)
     assert [row[0] for row in rows] == ["teacher", "labels", "KD", "WTTM"]
     parameters = {name: int(number.replace(",", "")) for name, number, _ in rows}
@@ -39,10 +42,29 @@ def test_demo_produces_students_and_keeps_the_teacher(tmp_path, capsys):
     assert "size in kB" in output
     assert 0 < (tmp_path / "var/demo/student-study.safetensors").stat().st_size < 200_000
 
+    # No process of the service, the trainer or the readers connects to another machine or asks for its address.
+    recording = outgoing.recorded()
+    assert recording.remote_hosts == set()
+    assert "127.0.0.1" in recording.hosts
+    assert {"api", "worker", "worker.dispatcher", "ttm_core", "ttm_core.reader"} <= recording.modules
+
     # A second run uses the teacher's file and trains students only.
     folder = tmp_path / "var/demo"
     assert command._teacher(None, data.digits(folder), folder) == folder / "teacher-digits.safetensors"
     assert "reused" in capsys.readouterr().out
+
+
+def test_recording_of_outgoing_connections_finds_other_hosts(tmp_path):
+    outgoing = OutgoingConnections(tmp_path / "hook", tmp_path)
+    # Nothing is sent: the lookup is of a number, and the socket is a UDP socket.
+    code = """
+import contextlib, socket
+socket.getaddrinfo("192.0.2.1", 80)
+with contextlib.suppress(OSError), socket.socket(type=socket.SOCK_DGRAM) as one:
+    one.connect(("192.0.2.2", 80))
+"""
+    subprocess.run([sys.executable, "-c", code], env=outgoing.environment, check=True)
+    assert outgoing.recorded().remote_hosts == {"192.0.2.1", "192.0.2.2"}
 
 
 def test_demo_data_is_read_from_a_complete_cache_or_created_again(tmp_path):
