@@ -34,6 +34,22 @@ def _tiff(entries: dict[int, int], following: int = 0) -> bytes:
     return b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + struct.pack("<I", following)
 
 
+def _tiled(side: int, *, repeated: bool = False) -> bytes:
+    """A TIFF file of 32 x 32 pixels whose only tile is a square of another size. The file ends within the tile's data.
+
+    With `repeated`, the directory names two sizes, of which Pillow reads the small one and libtiff the large one.
+    """
+    entries = [(256, 32), (257, 32), (258, 8), (259, 8), (262, 1), (277, 1), (322, side), (323, side)]
+    if repeated:
+        entries += [(322, 32), (323, 32)]
+    data = zlib.compress(bytes(2**20))
+    entries += [(324, 8 + 2 + 12 * (len(entries) + 2) + 4), (325, len(data))]
+    directory = b"".join(
+        struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(entries, key=lambda each: each[0])
+    )
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4) + data
+
+
 def _icon(inside: bytes) -> bytes:
     return struct.pack("<HHH", 0, 1, 1) + struct.pack("<BBBBHHII", 0, 0, 0, 0, 1, 32, len(inside), 22) + inside
 
@@ -75,6 +91,31 @@ CASES: dict[str, tuple[str, Make]] = {
         "tiff",
         lambda: _tiff({256: 32, 257: 32, 258: 8, 259: 5, 262: 1, 273: 8, 277: 1, 278: 32, 279: 2**32 - 1}),
     ),
+    "tiff, a tile of 1.6 billion pixels for an image of 1,024": ("tiff", lambda: _tiled(40_000)),
+    "tiff, a tile with two sizes": ("tiff", lambda: _tiled(40_000, repeated=True)),
+    "tiff, 100 megapixels of 16 bits, no data": (
+        "tiff",
+        lambda: _tiff(
+            {256: 9_984, 257: 9_984, 258: 16, 259: 8, 262: 1, 277: 1, 322: 9_984, 323: 9_984, 324: 8, 325: 9}
+        ),
+    ),
+    "jpeg, 65,535 pixels wide, no data": ("jpg", lambda: _jpeg(65_535, 1_500)),
+    "png, a color profile bomb": (
+        "png",
+        lambda: _png(32, 32, _chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(200_000_000)))),
+    ),
+    "png, 200 text bombs": (
+        "png",
+        lambda: _png(32, 32, _chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(1_000_000))) * 200),
+    ),
+    "gif, 100,000 extensions and no image": (
+        "gif",
+        lambda: _saved("gif")[: _saved("gif").index(b"," + bytes(4))] + (b"!\xfe\x01a\0") * 100_000,
+    ),
+    "gif, no image": ("gif", lambda: _saved("gif")[: _saved("gif").index(b"," + bytes(4))] + b";"),
+    "ico as jpg": ("jpg", lambda: _icon(_saved("png"))),
+    "eps as jpg": ("jpg", lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/etc/passwd)(r) file\n"),
+    "psd as jpg": ("jpg", lambda: b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 30_000, 30_000, 8, 3) + bytes(14)),
     "ppm, a size of many digits": ("ppm", lambda: b"P6\n" + b"9" * 5000 + b" 1\n255\n"),
     "ico, a bomb inside": ("png", lambda: _icon(_png(40_000, 40_000, data=zlib.compress(bytes(1000))))),
     "fits, an array of a terabyte": (

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
+
+from ttm_core.data.encoded.tiff import tile_pixels
 
 # 100 megapixels are 300 MB decoded; a larger image is treated as a decompression bomb.
 MAX_PIXELS = 100_000_000
@@ -20,8 +23,9 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 
 # Memory of all images that are decoded at the same time. A larger image is decoded alone.
 _MAX_DECODING_BYTES = 2**29
-# Pillow stores RGB in four bytes; a progressive JPEG also keeps its coefficients, in six.
-_BYTES_PER_PIXEL = 12
+# Pillow stores RGB in four bytes. A progressive JPEG also keeps its coefficients, in six, and a WebP animation further
+# canvases.
+_BYTES_PER_PIXEL = 16
 _STRIP_PIXELS = 2**20
 
 Source = Path | bytes
@@ -62,11 +66,26 @@ def decode(source: Source, channels: int) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # unusual EXIF blocks and palettes do not affect the pixels
         with opened(source) as image:
-            pixels = image.width * image.height
-            if pixels > MAX_PIXELS:
+            if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"the image has {image.width} x {image.height} pixels, more than {MAX_PIXELS}")
+            pixels = max(image.width * image.height, _tile_pixels(image))
+            if pixels > MAX_PIXELS:
+                raise ValueError(f"a tile of the image has more than {MAX_PIXELS} pixels")
             with _budget.taken(pixels * _BYTES_PER_PIXEL):
                 return _convert(image, "L" if channels == 1 else "RGB")
+
+
+def _tile_pixels(image: Image.Image) -> int:
+    """The pixels that the decoder keeps for one tile, which may be larger than the image."""
+    if not isinstance(image, TiffImageFile):
+        return 0
+    file = image.fp
+    assert file is not None, "the image is not loaded yet"
+    position = file.tell()
+    try:
+        return tile_pixels(file)
+    finally:
+        file.seek(position)
 
 
 def center_square(image: Image.Image, size: int) -> Image.Image:
