@@ -1,6 +1,6 @@
 # `make` alone runs what CI runs.
 .DEFAULT_GOAL := test
-.PHONY: help setup demo up test check lint types unit thorough browser browser-setup openapi-linter screenshots faults bench gpu bench-api results results-quick scale mlflow \
+.PHONY: help setup demo up test check lint types unit thorough browser browser-setup openapi-linter azure-emulator screenshots faults bench gpu bench-api results results-quick scale mlflow \
         openapi docs docs-reference lock licenses sbom dist coverage clean
 
 PYTHON ?= python3
@@ -33,7 +33,7 @@ demo: setup
 up: setup
 	@$(BIN)/ttm up
 
-test: lint types browser-setup openapi-linter unit
+test: lint types browser-setup openapi-linter azure-emulator unit
 
 # The inner loop: everything that needs no server, in under two minutes.
 check: lint types
@@ -79,6 +79,12 @@ openapi-linter:
 	@[ -d build/npm/node_modules/@redocly/cli ] || ! command -v npm >/dev/null || \
 	  npm install --prefix build/npm --ignore-scripts --no-audit --no-fund --loglevel=error @redocly/cli@2.77.0 >/dev/null || \
 	  echo "NO LINTER: the OpenAPI document will not be linted, because npm cannot install Redocly." >&2
+
+# Installs the emulator of Azure Blob Storage where npm is present. Without it, its tests are skipped with a message.
+azure-emulator:
+	@[ -d build/npm/node_modules/azurite ] || ! command -v npm >/dev/null || \
+	  npm install --prefix build/npm --ignore-scripts --no-audit --no-fund --loglevel=error azurite@3.37.0 >/dev/null || \
+	  echo "NO AZURE: storage in Azure will not be tested, because npm cannot install Azurite." >&2
 
 # The screenshots in the docs, taken by the browser tests.
 screenshots: setup browser-setup

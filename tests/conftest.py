@@ -9,7 +9,9 @@ import pytest
 from hypothesis import settings
 from sqlalchemy import Engine
 
+from tests.support.azure_server import NO_AZURE, AzureServer
 from tests.support.damaged import Damaged, damaged_jobs
+from tests.support.gcs_server import GcsServer
 from tests.support.rig import MakeRig, Rig
 from tests.support.s3_server import S3Server
 from tests.support.servers import PostgresServer, start_redis
@@ -77,6 +79,22 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
 def s3_server() -> Iterator[S3Server]:
     """An object store shared by all tests. Each test uses its own bucket."""
     with S3Server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs_server() -> Iterator[GcsServer]:
+    """Google Cloud Storage, shared by all tests. Each test uses its own bucket."""
+    with GcsServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azure_server() -> Iterator[AzureServer]:
+    """Azure Blob Storage, shared by all tests. Each test uses its own container."""
+    if NO_AZURE is not None:
+        pytest.skip(NO_AZURE)
+    with AzureServer() as server:
         yield server
 
 

@@ -326,6 +326,10 @@ class StorageUnreachable(ServiceError):
     code = "storage_unreachable"
 
 
+class StorageForbidden(StorageUnreachable):
+    """The object store rejects this process's credentials or does not permit the operation."""
+
+
 class SourceUnreachable(ServiceError):
     """The host of a URI is unavailable; a retry may succeed."""
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -66,7 +67,8 @@ class Settings(BaseSettings):
     storage_url: str = Field(
         default="file:./var/storage",
         repr=False,
-        description="Storage of uploads, checkpoints and students: file:DIRECTORY or s3://BUCKET/PREFIX.",
+        description="Storage of uploads, checkpoints and students: file:DIRECTORY, s3://BUCKET/PREFIX, "
+        "gs://BUCKET/PREFIX or az://CONTAINER/PREFIX.",
     )
     secret_key_file: Path | None = Field(
         default=None,
@@ -119,7 +121,11 @@ class Settings(BaseSettings):
         ),
     )
     allowed_buckets: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="Buckets for s3:// URIs, separated by commas. Empty: such URIs are rejected."
+        default=(),
+        description=(
+            "Buckets for s3://, gs:// and az:// URIs, separated by commas: BUCKET in S3, gs://BUCKET or "
+            "az://CONTAINER. Empty: such URIs are rejected."
+        ),
     )
     fetch_max_bytes: PositiveInt = Field(
         default=200 * 1024**3, description="Maximum size of a downloaded file or folder."
@@ -179,7 +185,7 @@ class Settings(BaseSettings):
     direct_downloads: bool = Field(
         default=False,
         description=(
-            "With S3 storage, redirect (307) downloads of artifacts to presigned URLs instead of sending the "
+            "With storage in a bucket, redirect (307) downloads of artifacts to presigned URLs instead of sending the "
             "bytes. Clients must be able to reach the store."
         ),
     )
@@ -500,10 +506,11 @@ class Settings(BaseSettings):
     @field_validator("storage_url")
     @classmethod
     def _known_storage(cls, value: str) -> str:
-        bucket = value.removeprefix("s3://").split("/")[0]
-        if (value.startswith("file:") and value != "file:") or (value.startswith("s3://") and bucket):
+        if re.match(r"file:.|(?:s3|gs|az)://[^/]", value):
             return value
-        raise ValueError("the storage is file:DIRECTORY or s3://BUCKET/PREFIX")
+        raise ValueError(
+            "the storage is file:DIRECTORY, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX"
+        )
 
     @field_validator("secret_key_file")
     @classmethod

@@ -1,5 +1,5 @@
-"""URIs in a spec: upload:ID, job:ID (its student), file:// under an allowed root, https:// of an allowed host, s3:// of
-an allowed bucket, timm:NAME and hf:OWNER/REPO. All others are rejected.
+"""URIs in a spec: upload:ID, job:ID (its student), file:// under an allowed root, https:// of an allowed host, s3://,
+gs:// and az:// of an allowed bucket, timm:NAME and hf:OWNER/REPO. All others are rejected.
 """
 
 import ipaddress
@@ -25,7 +25,14 @@ _HTTP = re.compile(
     r"(https?)://([a-z0-9.-]{1,253}|\[[0-9a-f:]{2,39}\])(?::([1-9][0-9]{0,4}))?"
     r"((?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?(?:\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?)(?:#sha256=([0-9a-f]{64}))?"
 )
-_S3 = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/([^?#\\%\x00-\x1f\x7f]{0,1024})")
+_BUCKET = re.compile(r"([a-z0-9]+)://([^/]+)/([^?#\\%\x00-\x1f\x7f]{0,1024})")
+BucketScheme = Literal["s3", "gs", "az"]
+# Names of buckets, and of containers at Azure, by the providers' rules.
+_BUCKET_NAMES: dict[BucketScheme, re.Pattern[str]] = {
+    "s3": re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"),
+    "gs": re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"),
+    "az": re.compile(r"(?=.{3,63}$)[a-z0-9]+(?:-[a-z0-9]+)*"),
+}
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _NUMBER = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
@@ -73,11 +80,23 @@ class HttpUri:
 
 
 @dataclass(frozen=True)
-class S3Uri:
-    """An object, or all objects under a prefix if the key is empty or ends with a slash."""
+class BucketUri:
+    """An object, or all objects under a prefix if the key is empty or ends with a slash.
 
+    Args:
+        scheme: Amazon S3 (s3), Google Cloud Storage (gs) or Azure Blob Storage (az).
+        bucket: name of the bucket; at Azure, of the container in the worker's account.
+        key: name of the object, or the prefix.
+    """
+
+    scheme: BucketScheme
     bucket: str
     key: str
+
+    @property
+    def root(self) -> str:
+        """The URI of the bucket without a slash at the end."""
+        return f"{self.scheme}://{self.bucket}"
 
     @property
     def is_prefix(self) -> bool:
@@ -99,7 +118,7 @@ class HfUri:
     revision: str | None
 
 
-Uri = UploadUri | JobUri | FileUri | HttpUri | S3Uri | TimmUri | HfUri
+Uri = UploadUri | JobUri | FileUri | HttpUri | BucketUri | TimmUri | HfUri
 
 
 def uploads_in(text: str) -> set[str]:
@@ -117,11 +136,12 @@ def parse_uri(uri: str) -> Uri:
         return TimmUri(match[1])
     if (match := _HF.fullmatch(uri)) is not None:
         return HfUri(match[1], match[2])
-    parsed = _file(uri) or _http(uri) or _s3(uri)
+    parsed = _file(uri) or _http(uri) or _bucket(uri)
     if parsed is None:
         raise UriNotAllowed(
             "A URI is upload:ID, job:ID, timm:NAME, hf:OWNER/REPO, file:///PATH in an allowed folder, "
-            "https://HOST/PATH of an allowed host, or s3://BUCKET/KEY of an allowed bucket."
+            "https://HOST/PATH of an allowed host, or s3://BUCKET/KEY, gs://BUCKET/KEY or az://CONTAINER/KEY of an "
+            "allowed bucket."
         )
     return parsed
 
@@ -145,10 +165,12 @@ def check_origin(uri: HttpUri, allowed: Sequence[str]) -> None:
         raise UriNotAllowed(f"{uri.origin} is not an allowed host.")
 
 
-def check_bucket(uri: S3Uri, allowed: Sequence[str]) -> None:
-    """Raises UriNotAllowed unless the bucket is allowed."""
-    if uri.bucket not in allowed:
-        raise UriNotAllowed(f"{uri.bucket!r} is not an allowed bucket.")
+def check_bucket(uri: BucketUri, allowed: Sequence[str]) -> None:
+    """Raises UriNotAllowed unless the bucket is allowed. `allowed` has names of S3 buckets, gs://BUCKET and
+    az://CONTAINER: equal names at two providers are different buckets.
+    """
+    if (uri.bucket if uri.scheme == "s3" else uri.root) not in allowed:
+        raise UriNotAllowed(f"{uri.root} is not an allowed bucket.")
 
 
 def parse_origin(text: str) -> str:
@@ -176,12 +198,17 @@ def _http(uri: str) -> HttpUri | None:
     return HttpUri(scheme, match[2], port, target, match[5]) if port < 65_536 else None
 
 
-def _s3(uri: str) -> S3Uri | None:
-    match = _S3.fullmatch(uri)
-    if match is None or "::" in match[2]:
+def _bucket(uri: str) -> BucketUri | None:
+    match = _BUCKET.fullmatch(uri)
+    if match is None or "::" in match[3]:
         return None
-    parts = match[2].removesuffix("/").split("/") if match[2] else []
-    return None if any(part in ("", ".", "..") for part in parts) else S3Uri(match[1], match[2])
+    parts = match[3].removesuffix("/").split("/") if match[3] else []
+    if any(part in ("", ".", "..") for part in parts):
+        return None
+    for scheme, names in _BUCKET_NAMES.items():
+        if match[1] == scheme and names.fullmatch(match[2]):
+            return BucketUri(scheme, match[2], match[3])
+    return None
 
 
 def _is_host(host: str) -> bool:

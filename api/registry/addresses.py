@@ -16,11 +16,11 @@ from ttm_jobs.repositories.jobs import crud
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
 from ttm_jobs.uris import (
+    BucketUri,
     FileUri,
     HfUri,
     HttpUri,
     JobUri,
-    S3Uri,
     TimmUri,
     UploadUri,
     Uri,
@@ -31,7 +31,7 @@ from ttm_jobs.uris import (
 )
 
 Fault = tuple[ServiceError, FieldError]
-DATASET_URIS = (UploadUri, FileUri, HttpUri, S3Uri)
+DATASET_URIS = (UploadUri, FileUri, HttpUri, BucketUri)
 MODEL_URIS = (*DATASET_URIS, JobUri, TimmUri, HfUri)
 
 
@@ -69,7 +69,7 @@ def _check_target(session: Session, settings: Settings, uri: Uri) -> None:
             local_path(uri, settings.data_roots)
         case HttpUri():
             check_origin(uri, settings.allowed_origins)
-        case S3Uri():
+        case BucketUri():
             check_bucket(uri, settings.allowed_buckets)
         case TimmUri(name=name):
             _check_published(name)

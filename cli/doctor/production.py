@@ -38,9 +38,9 @@ def production_checks() -> Iterator[Check]:
         )
     yield expect(
         "production storage",
-        settings.storage_url.startswith("s3:"),
+        not settings.storage_url.startswith("file:"),
         settings.storage_url.partition(":")[0],
-        "Other machines cannot reach a local folder. Set TTM_STORAGE_URL to s3://BUCKET.",
+        "Other machines cannot reach a local folder. Set TTM_STORAGE_URL to a bucket, such as s3://BUCKET.",
     )
     broker = urlsplit(settings.broker_url)
     yield expect(

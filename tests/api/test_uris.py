@@ -151,16 +151,17 @@ def test_unlabelled_images_follow_the_rules_of_the_dataset(shared_client: TestCl
 
 
 def test_only_allowed_origins_and_buckets_are_accepted(sqlite_settings: Settings, roots: Path) -> None:
-    allowed = {"allowed_origins": ("https://data.example.org",), "allowed_buckets": ("pets",)}
+    allowed = {"allowed_origins": ("https://data.example.org",), "allowed_buckets": ("pets", "gs://pets")}
     student = {"student": "resnet18", "method": "ce"}
     with TestClient(create_app(sqlite_settings.model_copy(update=allowed))) as client:
-        for uri in ("https://data.example.org/pets.tar", "s3://pets/train/", "s3://pets/pets.tar"):
+        for uri in ("https://data.example.org/pets.tar", "s3://pets/train/", "s3://pets/pets.tar", "gs://pets/train/"):
             assert client.post("/jobs", json={**student, "dataset": uri}).status_code == 201
         for uri in (
             "http://data.example.org/x",
             "https://data.example.org:8443/x",
             "https://example.org/x",
             "s3://pet/x",
+            "az://pets/x",
             "timm:resnet18",
         ):
             assert refusal(client, dataset=uri)[:3] == (422, "uri_not_allowed", ["/dataset/uri"])

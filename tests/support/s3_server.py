@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -14,9 +15,13 @@ from ttm_jobs.database.ids import new_id
 from ttm_jobs.processes import die_with_parent
 from ttm_jobs.storage.s3_access import S3Access
 
+ROOT = Path(__file__).parents[2]
+
 
 class S3Server:
     """Runs moto's server as a process."""
+
+    module = "moto.server"
 
     def __init__(self) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -24,9 +29,9 @@ class S3Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        port = self.url.rpartition(":")[2]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port],
+            [sys.executable, "-m", self.module, "-H", "127.0.0.1", "-p", self.url.rpartition(":")[2]],
+            cwd=ROOT,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             preexec_fn=die_with_parent,

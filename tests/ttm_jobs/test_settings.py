@@ -43,6 +43,7 @@ def test_urls_are_hidden_in_repr() -> None:
         {"database_url": "no address"},
         {"storage_url": "ftp://elsewhere"},
         {"storage_url": "file:"},
+        {"storage_url": "gs:///prefix"},
         {"lease_seconds": 0},
         {"lease_seconds": 10, "heartbeat_seconds": 6},
         {"max_attempts": 0},

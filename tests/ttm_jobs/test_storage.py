@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.support.clouds import CLOUDS, new_bucket
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.s3_server import S3Server
 from ttm_jobs.broker.embedded import free_port
@@ -25,10 +26,12 @@ from ttm_jobs.storage import Storage, Stored, build_storage
 from ttm_jobs.storage.local import LocalStorage
 
 
-@pytest.fixture(params=["file", "s3", "s3 under a prefix"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+@pytest.fixture(params=["file", "s3", "s3 under a prefix", "gs", "az"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
     if request.param == "file":
         return build_storage(f"file:{tmp_path}/storage")
+    if request.param in CLOUDS:
+        return build_storage(f"{new_bucket(request, monkeypatch, request.param)}/some/prefix")
     server: S3Server = request.getfixturevalue("s3_server")
     bucket = server.new_bucket()
     return build_storage(f"s3://{bucket}/{'some/prefix' if 'prefix' in request.param else ''}", server.access)

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from ttm_jobs.errors import UriNotAllowed
 from ttm_jobs.uris import (
+    BucketUri,
     FileUri,
     HfUri,
     HttpUri,
     JobUri,
-    S3Uri,
     TimmUri,
     UploadUri,
     check_bucket,
@@ -39,8 +39,10 @@ ID = "01a208f9-4f21-7689-b112-a58ab3238037"
             HttpUri("http", "10.0.0.5", 8080, "/a%20b?x=%2B&y", 64 * "a"),
         ),
         ("https://[2001:db8::1]:8443/x", HttpUri("https", "[2001:db8::1]", 8443, "/x", None)),
-        ("s3://my.bucket/a folder/key", S3Uri("my.bucket", "a folder/key")),
-        ("s3://bucket/", S3Uri("bucket", "")),
+        ("s3://my.bucket/a folder/key", BucketUri("s3", "my.bucket", "a folder/key")),
+        ("s3://bucket/", BucketUri("s3", "bucket", "")),
+        ("gs://pets_2.example.org/train/", BucketUri("gs", "pets_2.example.org", "train/")),
+        ("az://my-pets/train/1.png", BucketUri("az", "my-pets", "train/1.png")),
         ("timm:resnet50.a1_in1k", TimmUri("resnet50.a1_in1k")),
         ("hf:timm/resnet50.a1_in1k", HfUri("timm/resnet50.a1_in1k", None)),
         ("hf:a-b/C_d@main", HfUri("a-b/C_d", "main")),
@@ -149,6 +151,20 @@ def test_valid_uris_are_parsed(uri: str, parsed: object) -> None:
         "s3://key:secret@bucket/x",
         "s3://bucket/x::file:///etc/passwd",
         "s3a://bucket/x",
+        "s3://my_bucket/x",
+        "gs://bucket",
+        "gs://Bucket/x",
+        "gs://bucket/../x",
+        "gs://user@bucket/x",
+        "gcs://bucket/x",
+        "az://container",
+        "az://my_container/x",
+        "az://my--container/x",
+        "az://container-/x",
+        "az://c/x",
+        "az://container/a/../b",
+        "az://container@account.blob.core.windows.net/x",
+        "abfs://container/x",
         "timm:",
         "timm:../x",
         "timm:hf-hub:x/y",
@@ -195,9 +211,17 @@ def test_only_allowed_origins_and_buckets_are_accepted() -> None:
         assert isinstance(parsed, HttpUri)
         with pytest.raises(UriNotAllowed):
             check_origin(parsed, allowed)
-    check_bucket(S3Uri("pets", "x"), ["pets"])
-    with pytest.raises(UriNotAllowed):
-        check_bucket(S3Uri("pet", "x"), ["pets"])
+    check_bucket(BucketUri("s3", "pets", "x"), ["pets"])
+    check_bucket(BucketUri("gs", "pets", "x"), ["gs://pets"])
+    check_bucket(BucketUri("az", "pets", "x"), ["az://pets"])
+    for scheme, bucket, listed in [
+        ("s3", "pet", "pets"),
+        ("gs", "pets", "pets"),
+        ("az", "pets", "gs://pets"),
+        ("s3", "pets", "gs://pets"),
+    ]:
+        with pytest.raises(UriNotAllowed):
+            check_bucket(BucketUri(scheme, bucket, "x"), [listed])
 
 
 @pytest.mark.parametrize(

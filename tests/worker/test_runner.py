@@ -359,7 +359,16 @@ def test_trainer_sees_no_secrets_of_the_service(
     make_rig: MakeRig, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TTM_DATABASE_URL", "postgresql://u:hunter2@db/ttm")
-    for name in ("AWS_SECRET_ACCESS_KEY", "DATABASE_URL", "PGPASSWORD", "REDIS_URL", "CELERY_BROKER_URL", "HF_TOKEN"):
+    for name in (
+        "AWS_SECRET_ACCESS_KEY",
+        "AZURE_CLIENT_ID",
+        "GOOGLE_SERVICE_ACCOUNT",
+        "DATABASE_URL",
+        "PGPASSWORD",
+        "REDIS_URL",
+        "CELERY_BROKER_URL",
+        "HF_TOKEN",
+    ):
         monkeypatch.setenv(name, "hunter2")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     program = tmp_path / "show.py"

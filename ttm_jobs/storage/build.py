@@ -6,23 +6,26 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from ttm_jobs.storage.base import Storage
+from ttm_jobs.storage.bucket import BucketStorage
+from ttm_jobs.storage.connect import connect
 from ttm_jobs.storage.local import LocalStorage
-from ttm_jobs.storage.s3 import S3Storage, connect
 from ttm_jobs.storage.s3_access import S3Access
 
 
 def build_storage(url: str, access: S3Access | None = None) -> Storage:
-    """The backend of a `storage_url`, with how S3 is reached; ValueError for an unknown one."""
+    """Returns the backend of a `storage_url`. `access` applies to S3. Raises ValueError for an unknown scheme."""
     parts = urlsplit(url)
+    bucket, prefix = parts.netloc, parts.path.strip("/") or None
     match parts.scheme:
         case "file":
             return LocalStorage(Path(url2pathname(parts.path)))
         case "s3":
             access = access or S3Access()
-            bucket, prefix = parts.netloc, parts.path.strip("/") or None
             if access.public_endpoint is None:
-                return S3Storage(connect(access, bucket, prefix))
-            public = connect(replace(access, endpoint=access.public_endpoint), bucket, prefix)
-            return S3Storage(connect(access, bucket, prefix), public)
+                return BucketStorage(connect("s3", bucket, prefix, access))
+            public = connect("s3", bucket, prefix, replace(access, endpoint=access.public_endpoint))
+            return BucketStorage(connect("s3", bucket, prefix, access), public)
+        case "gs" | "az" as scheme:
+            return BucketStorage(connect(scheme, bucket, prefix))
         case other:
             raise ValueError(f"no storage backend is called {other!r}")

@@ -19,11 +19,11 @@ from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import Storage
 from ttm_jobs.uris import (
+    BucketUri,
     FileUri,
     HfUri,
     HttpUri,
     JobUri,
-    S3Uri,
     TimmUri,
     UploadUri,
     check_bucket,
@@ -32,8 +32,8 @@ from ttm_jobs.uris import (
     parse_uri,
 )
 from worker.files import write_atomically
+from worker.inputs.bucket import BucketFetcher
 from worker.inputs.http import HttpFetcher, HttpLimits
-from worker.inputs.s3 import S3Fetcher
 from worker.retry import retry_storage
 
 
@@ -114,7 +114,7 @@ class Inputs:
                 path = local_path(parsed, self._settings.data_roots)
             case HttpUri():
                 path = self._fetched(parsed, check)
-            case S3Uri():
+            case BucketUri():
                 path = self._copied(parsed, check)
             case TimmUri() | HfUri():
                 return None
@@ -153,10 +153,10 @@ class Inputs:
         name = f"{version.name}-{plain}"
         return self._folder(name, lambda folder: fetcher.fetch(uri, version, folder / plain), check) / plain
 
-    def _copied(self, uri: S3Uri, check: Callable[[], None]) -> Path:
+    def _copied(self, uri: BucketUri, check: Callable[[], None]) -> Path:
         settings = self._settings
         check_bucket(uri, settings.allowed_buckets)
-        fetcher = S3Fetcher(uri, settings.s3, max_bytes=settings.fetch_max_bytes, check=check)
+        fetcher = BucketFetcher(uri, settings.s3, max_bytes=settings.fetch_max_bytes, check=check)
         plain = _safe_name(uri.key) if not uri.is_prefix else "files"
         return self._folder(fetcher.name, lambda folder: fetcher.fetch(folder / plain), check) / plain
 

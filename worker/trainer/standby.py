@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 _WORKDIR_FROM_STDIN = "-"
 # The trainer parses untrusted files, so it gets no URL, key or secret of the service.
 _SECRET = re.compile(
-    r"(TTM|CELERY|PG|POSTGRES|AWS|REDIS|VALKEY|RABBITMQ|AMQP|BROKER|DATABASE|DB)"
+    r"(TTM|CELERY|PG|POSTGRES|AWS|AZURE|GOOGLE|REDIS|VALKEY|RABBITMQ|AMQP|BROKER|DATABASE|DB)"
     r"|.*(SECRET|PASSWORD|PASSWD|CREDENTIAL|_TOKEN$|_KEY$|_DSN$)",
     re.IGNORECASE,
 )

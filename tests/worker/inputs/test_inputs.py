@@ -1,9 +1,14 @@
 import io
+from base64 import b64encode
 from hashlib import sha256
 from pathlib import Path
+from typing import Literal
 
+import obstore
 import pytest
 
+from tests.support.azure_server import AzureServer
+from tests.support.clouds import CLOUDS, new_bucket
 from tests.support.factories import queued, running
 from tests.support.factories import spec as body
 from tests.support.hostile_host import CONTENT, HostileHost
@@ -17,6 +22,7 @@ from ttm_jobs.errors import (
     JobNotFinished,
     ObjectNotFound,
     SourceRefused,
+    StorageUnreachable,
     TooLarge,
     UploadNotComplete,
     UriNotAllowed,
@@ -26,8 +32,9 @@ from ttm_jobs.repositories import uploads
 from ttm_jobs.repositories.jobs import leases, lifecycle
 from ttm_jobs.repositories.run_data.artifacts import PublishedFile
 from ttm_jobs.repositories.uploads import StoredPart
+from ttm_jobs.storage.connect import connect
 from worker.inputs import Inputs, Paths
-from worker.inputs.s3 import _check_name
+from worker.inputs.bucket import _check_name
 
 
 def upload(rig: Rig, data: bytes, filename: str | None = "teacher.safetensors", complete: bool = True) -> Upload:
@@ -181,6 +188,44 @@ def test_objects_and_folders_of_a_bucket_are_fetched(make_rig: MakeRig, s3_serve
         resolve(
             inputs_of(make_rig(**{**rig.settings.model_dump(), "fetch_max_bytes": 10})), dataset=f"s3://{bucket}/pets/"
         )
+
+
+@pytest.mark.parametrize("scheme", CLOUDS)
+def test_buckets_of_other_clouds_are_fetched(
+    make_rig: MakeRig, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, scheme: Literal["gs", "az"]
+) -> None:
+    bucket = new_bucket(request, monkeypatch, scheme)
+    store = connect(scheme, bucket.rpartition("/")[2])
+    for key in ("pets/train/cat/1.png", "pets/train/dog/2.png", "pets-not/x", "teacher.pt"):
+        obstore.put(store, key, key.encode())
+    inputs = inputs_of(make_rig(allowed_buckets=bucket))
+    found = resolve(inputs, teacher=f"{bucket}/teacher.pt", dataset=f"{bucket}/pets/")
+    assert Path(found["teachers"][0] or "").read_bytes() == b"teacher.pt"
+    folder = Path(found["dataset"] or "")
+    files = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+    assert files == {name: f"pets/{name}" for name in ("train/cat/1.png", "train/dog/2.png")}
+    for uri in (f"{bucket}/absent", f"{bucket}/absent/"):
+        with pytest.raises(SourceRefused):
+            resolve(inputs, dataset=uri)
+    with pytest.raises(UriNotAllowed, match="is not an allowed bucket"):
+        resolve(inputs_of(make_rig(allowed_buckets=bucket.rpartition("/")[2])), dataset=f"{bucket}/pets/")
+
+
+@pytest.mark.parametrize("path", ["pets/", "teacher.pt"])
+def test_bucket_without_permission_is_refused(
+    make_rig: MakeRig, azure_server: AzureServer, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    for name, value in azure_server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", b64encode(b"the key of another account").decode())
+    bucket = f"az://{azure_server.new_bucket()}"
+    with pytest.raises(SourceRefused, match=f"may not read {bucket}. Grant its credentials read access"):
+        resolve(inputs_of(make_rig(allowed_buckets=bucket)), dataset=f"{bucket}/{path}")
+
+
+def test_missing_account_is_reported(make_rig: MakeRig) -> None:
+    with pytest.raises(StorageUnreachable, match="Set AZURE_STORAGE_ACCOUNT_NAME"):
+        resolve(inputs_of(make_rig(allowed_buckets="az://pets")), dataset="az://pets/train/")
 
 
 @pytest.mark.parametrize("name", ["a/../b", "a/" + 300 * "x", "a/\x07"])

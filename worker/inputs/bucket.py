@@ -1,18 +1,22 @@
-"""Downloads s3:// URIs: one object, or all objects under a prefix as a directory."""
+"""Downloads s3://, gs:// and az:// URIs: one object, or all objects under a prefix as a directory."""
 
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import obstore
-from obstore.store import S3Store
 
-from ttm_jobs.errors import ObjectNotFound, SourceRefused, TooLarge
-from ttm_jobs.storage.s3 import connect, read_range, s3_errors
+from ttm_jobs.errors import ObjectNotFound, SourceRefused, StorageForbidden, TooLarge
+from ttm_jobs.storage.bucket import bucket_errors, read_range
+from ttm_jobs.storage.connect import connect
 from ttm_jobs.storage.s3_access import S3Access
-from ttm_jobs.uris import S3Uri
+from ttm_jobs.uris import BucketUri
+
+if TYPE_CHECKING:  # only in the type stubs
+    from obstore import ObjectMeta
 
 # Every object costs a round trip, so small objects are downloaded concurrently.
 _CONCURRENCY = 8
@@ -26,37 +30,42 @@ class _Object:
     tag: str
 
 
-class S3Fetcher:
+class BucketFetcher:
     """Downloads the content that a URI had when the fetcher was created.
 
     Raises:
-        SourceRefused: no object exists, or a key is not a valid file name.
+        SourceRefused: no object exists, the worker may not read it, or a key is not a valid file name.
         TooLarge: the objects exceed `max_bytes`.
         StorageUnreachable: the storage failed temporarily.
     """
 
     def __init__(
-        self, uri: S3Uri, access: S3Access, *, max_bytes: int, check: Callable[[], None] = lambda: None
+        self, uri: BucketUri, access: S3Access, *, max_bytes: int, check: Callable[[], None] = lambda: None
     ) -> None:
         self._uri = uri
-        self._store: S3Store = connect(access, uri.bucket)
+        self._store = connect(uri.scheme, uri.bucket, access=access)
         self._check = check
-        self._objects = self._listed() if uri.is_prefix else [self._head()]
+        try:
+            self._objects = self._listed() if uri.is_prefix else [self._head()]
+        except StorageForbidden as error:
+            raise SourceRefused(
+                f"The worker may not read {uri.root}. Grant its credentials read access, or upload the data instead."
+            ) from error
         if sum(entry.size for entry in self._objects) > max_bytes:
             raise TooLarge(f"The objects exceed the limit of {max_bytes:,} bytes.")
 
     @property
     def name(self) -> str:
         """Directory name that identifies this content."""
-        parts = [self._uri.bucket, self._uri.key, *(f"{entry.key} {entry.size} {entry.tag}" for entry in self._objects)]
-        return f"s3-{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()}"
+        parts = [self._uri.root, self._uri.key, *(f"{entry.key} {entry.size} {entry.tag}" for entry in self._objects)]
+        return f"bucket-{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()}"
 
     def fetch(self, path: Path) -> None:
         """Write the object to `path`, or the objects of a prefix below it. Errors of `check` pass through."""
         if not self._uri.is_prefix:
             self._write(self._objects[0], path)
             return
-        with ThreadPoolExecutor(_CONCURRENCY, thread_name_prefix="s3-fetch") as pool:
+        with ThreadPoolExecutor(_CONCURRENCY, thread_name_prefix="bucket-fetch") as pool:
             written = [
                 pool.submit(self._write, entry, path / entry.key.removeprefix(self._uri.key)) for entry in self._objects
             ]
@@ -77,15 +86,15 @@ class S3Fetcher:
 
     def _head(self) -> _Object:
         try:
-            with s3_errors():
+            with bucket_errors():
                 meta = obstore.head(self._store, self._uri.key)
         except ObjectNotFound as error:
             raise SourceRefused("The object does not exist. The URI of a directory ends with a slash.") from error
-        return _Object(self._uri.key, meta["size"], meta["e_tag"] or "")
+        return _Object(self._uri.key, meta["size"], _tag(meta))
 
     def _listed(self) -> list[_Object]:
         found = []
-        with s3_errors():
+        with bucket_errors():
             for page in obstore.list(self._store, self._uri.key or None):
                 self._check()
                 for meta in page:
@@ -93,12 +102,18 @@ class S3Fetcher:
                     key = meta["path"]
                     if key.startswith(self._uri.key) and key != self._uri.key and not key.endswith("/"):
                         _check_name(key)
-                        found.append(_Object(key, meta["size"], meta["e_tag"] or ""))
+                        found.append(_Object(key, meta["size"], _tag(meta)))
                 if len(found) > _MAX_OBJECTS:
                     raise TooLarge(f"The prefix contains more than {_MAX_OBJECTS:,} objects.")
         if not found:
             raise SourceRefused("The prefix contains no objects.")
         return sorted(found, key=lambda one: one.key)
+
+
+def _tag(meta: "ObjectMeta") -> str:
+    """The ETag in quotes, which listings of Azure omit and conditional requests need."""
+    tag = (meta["e_tag"] or "").strip('"')
+    return f'"{tag}"' if tag else ""
 
 
 def _check_name(key: str) -> None:

@@ -1,6 +1,7 @@
-"""Objects in a bucket of S3 or of a compatible store."""
+"""Objects in a bucket: Amazon S3 or a compatible store, Google Cloud Storage, Azure Blob Storage."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -11,27 +12,26 @@ from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 import obstore
-from obstore.exceptions import BaseError, PreconditionError
-from obstore.store import S3Store
+from obstore.exceptions import BaseError, PermissionDeniedError, PreconditionError, UnauthenticatedError
 
-from ttm_jobs.errors import ObjectNotFound, StorageUnreachable
+from ttm_jobs.errors import ObjectNotFound, StorageForbidden, StorageUnreachable
 from ttm_jobs.storage.base import CHUNK, Label, Stored, check_key, chunks_of
-from ttm_jobs.storage.s3_access import S3Access
+from ttm_jobs.storage.connect import BucketStore
 
 if TYPE_CHECKING:  # only in the type stubs
     from obstore import Attributes, GetOptions, GetResult
-    from obstore.store import S3Config
 
 # Part size of multipart uploads. Smaller objects are uploaded in one request.
 _PART_BYTES = 8 * CHUNK
 _LINK_LIFETIME = timedelta(minutes=15)
 _MAX_RESUMES = 5
+_FORBIDDEN = re.compile(r"status code: 40[13]\b")
 
 
-class S3Storage:
+class BucketStorage:
     """Keys are object names after the prefix. A multipart upload becomes an object once it is complete."""
 
-    def __init__(self, store: S3Store, public: S3Store | None = None) -> None:
+    def __init__(self, store: BucketStore, public: BucketStore | None = None) -> None:
         """`public` is the same store under the endpoint that clients reach."""
         self._store = store
         self._public = public or store
@@ -44,7 +44,7 @@ class S3Storage:
             if (chunk := next(chunks, None)) is None:
                 # One request instead of three, and no orphaned parts.
                 content = b"".join(beginning)
-                with s3_errors():
+                with bucket_errors():
                     obstore.put(self._store, key, content, attributes=_attributes(label), use_multipart=False)
                 return chunks.stored()
             beginning.append(chunk)
@@ -59,32 +59,33 @@ class S3Storage:
         return read_range(self._store, key, start, stop) if start < stop else iter(())
 
     def size(self, key: str) -> int:
-        with s3_errors():
+        with bucket_errors():
             return int(obstore.head(self._store, check_key(key))["size"])
 
     def url(self, key: str) -> str | None:
-        with s3_errors():
+        with bucket_errors():
             return obstore.sign(self._public, "GET", check_key(key), expires_in=_LINK_LIFETIME)
 
     def delete(self, key: str) -> None:
-        with s3_errors():
+        # Azure alone reports a missing object.
+        with bucket_errors(), suppress(FileNotFoundError):
             obstore.delete(self._store, check_key(key))
 
     def list(self, prefix: str = "") -> Iterator[str]:
         if prefix:
             check_key(prefix)
-        with s3_errors():
+        with bucket_errors():
             keys = [meta["path"] for page in obstore.list(self._store, prefix or None) for meta in page]
         yield from sorted(keys)
 
     def sweep(self, older_than: timedelta) -> int:
-        """Does nothing: parts of aborted uploads are not objects. A lifecycle rule (AbortIncompleteMultipartUpload)
-        deletes them.
+        """Does nothing: parts of aborted uploads are not objects. In S3 and Google Cloud Storage, a lifecycle rule
+        (AbortIncompleteMultipartUpload) deletes them; Azure deletes them after a week.
         """
         return 0
 
     def check(self) -> None:
-        with s3_errors():
+        with bucket_errors():
             next(iter(obstore.list(self._store)), None)
 
 
@@ -115,9 +116,9 @@ class _Sender:
     obstore reads from an iterator inside its event loop, where a source that itself reads from a store would fail.
     """
 
-    def __init__(self, store: S3Store, key: str, label: Label | None) -> None:
+    def __init__(self, store: BucketStore, key: str, label: Label | None) -> None:
         self._chunks: Queue[bytes | BaseException | None] = Queue(maxsize=4)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="s3-put")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="bucket-put")
         self._done = self._pool.submit(
             obstore.put,
             store,
@@ -138,7 +139,7 @@ class _Sender:
         self.send(error)
         self._pool.shutdown()
         if error is None:
-            with s3_errors():
+            with bucket_errors():
                 self._done.result()
 
     def send(self, item: bytes | BaseException | None) -> None:
@@ -147,7 +148,7 @@ class _Sender:
             with suppress(Full):
                 self._chunks.put(item, timeout=0.5)
                 return
-        with s3_errors():
+        with bucket_errors():
             self._done.result()
 
     def _received(self) -> Iterator[bytes]:
@@ -163,30 +164,7 @@ def _attributes(label: Label | None) -> "Attributes | None":
     return {"Content-Type": label.media_type, "Content-Disposition": f'attachment; filename="{label.filename}"'}
 
 
-def connect(access: S3Access, bucket: str, prefix: str | None = None) -> S3Store:
-    """Opens a bucket without a request."""
-    config: S3Config = {}
-    if access.endpoint is not None:
-        config["endpoint"] = access.endpoint
-    if access.region is not None:
-        config["region"] = access.region
-    if access.access_key_id is not None and access.secret_access_key is not None:
-        config["access_key_id"] = access.access_key_id
-        config["secret_access_key"] = access.secret_access_key
-    return S3Store(
-        bucket,
-        prefix=prefix,
-        config=config,
-        client_options={
-            "allow_http": access.endpoint is not None and access.endpoint.startswith("http://"),
-            "connect_timeout": timedelta(seconds=5),
-            "timeout": timedelta(minutes=5),
-        },
-        retry_config={"max_retries": 5, "retry_timeout": timedelta(minutes=2)},
-    )
-
-
-def read_range(store: S3Store, key: str, start: int, stop: int, tag: str | None = None) -> Iterator[bytes]:
+def read_range(store: BucketStore, key: str, start: int, stop: int, tag: str | None = None) -> Iterator[bytes]:
     """Yields the bytes [start, stop) and resumes after lost connections, for the same ETag.
 
     Raises ObjectNotFound immediately, StorageUnreachable later.
@@ -195,15 +173,15 @@ def read_range(store: S3Store, key: str, start: int, stop: int, tag: str | None 
     return _resumed(store, key, result, start, stop)
 
 
-def _get(store: S3Store, key: str, start: int, stop: int, tag: str | None) -> "GetResult":
+def _get(store: BucketStore, key: str, start: int, stop: int, tag: str | None) -> "GetResult":
     options: GetOptions = {"range": (start, stop)}
     if tag is not None:
         options["if_match"] = tag
-    with s3_errors():
+    with bucket_errors():
         return obstore.get(store, key, options=options)
 
 
-def _resumed(store: S3Store, key: str, result: "GetResult", start: int, stop: int) -> Iterator[bytes]:
+def _resumed(store: BucketStore, key: str, result: "GetResult", start: int, stop: int) -> Iterator[bytes]:
     tag = result.meta["e_tag"]
     for attempt in range(_MAX_RESUMES + 1):
         try:
@@ -220,14 +198,19 @@ def _resumed(store: S3Store, key: str, result: "GetResult", start: int, stop: in
 
 
 @contextmanager
-def s3_errors() -> Iterator[None]:
+def bucket_errors() -> Iterator[None]:
     """Translates errors of obstore."""
     try:
         yield
     except FileNotFoundError as error:
         raise ObjectNotFound("There is no such object.") from error
+    except (PermissionDeniedError, UnauthenticatedError) as error:
+        raise StorageForbidden from error
     except PreconditionError as error:
         raise StorageUnreachable("The object was replaced while it was read.") from error
     except BaseError as error:
+        # Errors of listings have no class of their own.
+        if _FORBIDDEN.search(str(error)):
+            raise StorageForbidden from error
         # The message contains the whole request and possibly a signed URL.
         raise StorageUnreachable(f"The object store cannot be used: {type(error).__name__}.") from error
