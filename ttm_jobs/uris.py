@@ -1,5 +1,5 @@
 """URIs in a spec: upload:ID, job:ID (its student), file:// under an allowed root, https:// of an allowed host, s3://,
-gs:// and az:// of an allowed bucket, timm:NAME and hf:OWNER/REPO. All others are rejected.
+gs:// and az:// of an allowed bucket, timm:NAME, hf:OWNER/REPO and hf://datasets/OWNER/NAME. All others are rejected.
 """
 
 import ipaddress
@@ -18,6 +18,9 @@ _JOB = re.compile(rf"job:({_ID})")
 _TIMM = re.compile(r"timm:([a-z0-9][a-z0-9_]{0,99}(?:\.[a-z0-9_]{1,99})?)")
 _HF_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*"
 _HF = re.compile(rf"hf:(?=[^@]{{1,96}}(?:@|$))({_HF_NAME}/{_HF_NAME})(?:@([A-Za-z0-9][A-Za-z0-9_-]{{0,99}}))?")
+_HF_DATASET = re.compile(
+    rf"hf://datasets/({_HF_NAME}/{_HF_NAME})(?:@([A-Za-z0-9][A-Za-z0-9_.-]{{0,99}}))?(?:/([^?#@\\%\x00-\x1f\x7f]{{0,1024}}))?"
+)
 # One spelling of a path: no host, user, query, fragment or chained scheme, and no character that another parser could
 # interpret as one of them.
 _FILE = re.compile(r"file://(/[^?#\\\x00-\x1f\x7f]*)")
@@ -118,7 +121,28 @@ class HfUri:
     revision: str | None
 
 
-Uri = UploadUri | JobUri | FileUri | HttpUri | BucketUri | TimmUri | HfUri
+@dataclass(frozen=True)
+class HfDatasetUri:
+    """A dataset repository on the Hugging Face Hub, at a branch, tag or commit if given. `path` is a file of it, a
+    folder with a slash at the end, or empty for all files.
+    """
+
+    repository: str
+    revision: str | None
+    path: str
+
+    @property
+    def text(self) -> str:
+        """The URI."""
+        at = f"@{self.revision}" if self.revision else ""
+        return f"hf://datasets/{self.repository}{at}" + (f"/{self.path}" if self.path else "")
+
+    @property
+    def is_folder(self) -> bool:
+        return self.path == "" or self.path.endswith("/")
+
+
+Uri = UploadUri | JobUri | FileUri | HttpUri | BucketUri | TimmUri | HfUri | HfDatasetUri
 
 
 def uploads_in(text: str) -> set[str]:
@@ -136,12 +160,12 @@ def parse_uri(uri: str) -> Uri:
         return TimmUri(match[1])
     if (match := _HF.fullmatch(uri)) is not None:
         return HfUri(match[1], match[2])
-    parsed = _file(uri) or _http(uri) or _bucket(uri)
+    parsed = _file(uri) or _http(uri) or _bucket(uri) or _hf_dataset(uri)
     if parsed is None:
         raise UriNotAllowed(
-            "A URI is upload:ID, job:ID, timm:NAME, hf:OWNER/REPO, file:///PATH in an allowed folder, "
-            "https://HOST/PATH of an allowed host, or s3://BUCKET/KEY, gs://BUCKET/KEY or az://CONTAINER/KEY of an "
-            "allowed bucket."
+            "A URI is upload:ID, job:ID, timm:NAME, hf:OWNER/REPO, hf://datasets/OWNER/NAME, file:///PATH in an "
+            "allowed folder, https://HOST/PATH of an allowed host, or s3://BUCKET/KEY, gs://BUCKET/KEY or "
+            "az://CONTAINER/KEY of an allowed bucket."
         )
     return parsed
 
@@ -209,6 +233,15 @@ def _bucket(uri: str) -> BucketUri | None:
         if match[1] == scheme and names.fullmatch(match[2]):
             return BucketUri(scheme, match[2], match[3])
     return None
+
+
+def _hf_dataset(uri: str) -> HfDatasetUri | None:
+    match = _HF_DATASET.fullmatch(uri)
+    if match is None or len(match[1]) > 96 or "::" in (match[3] or ""):
+        return None
+    path = match[3] or ""
+    parts = path.removesuffix("/").split("/") if path else []
+    return None if any(part in ("", ".", "..") for part in parts) else HfDatasetUri(match[1], match[2], path)
 
 
 def _is_host(host: str) -> bool:

@@ -18,6 +18,7 @@ from ttm_jobs.states import JobState
 from ttm_jobs.uris import (
     BucketUri,
     FileUri,
+    HfDatasetUri,
     HfUri,
     HttpUri,
     JobUri,
@@ -31,8 +32,9 @@ from ttm_jobs.uris import (
 )
 
 Fault = tuple[ServiceError, FieldError]
-DATASET_URIS = (UploadUri, FileUri, HttpUri, BucketUri)
-MODEL_URIS = (*DATASET_URIS, JobUri, TimmUri, HfUri)
+_FILE_URIS = (UploadUri, FileUri, HttpUri, BucketUri)
+DATASET_URIS = (*_FILE_URIS, HfDatasetUri)
+MODEL_URIS = (*_FILE_URIS, JobUri, TimmUri, HfUri)
 
 
 def check_uri(
@@ -42,7 +44,8 @@ def check_uri(
     try:
         parsed = parse_uri(uri)
         if not isinstance(parsed, kinds):
-            raise UriNotAllowed("This field does not accept job:, timm: or hf: URIs.")
+            refused = "hf://datasets/" if isinstance(parsed, HfDatasetUri) else "job:, timm: or hf:OWNER/REPO"
+            raise UriNotAllowed(f"This field does not accept {refused} URIs.")
         _check_target(session, settings, parsed)
     except ServiceError as error:
         # 404 refers to the request's path, so a missing target of a URI in the body is 422.
@@ -73,8 +76,8 @@ def _check_target(session: Session, settings: Settings, uri: Uri) -> None:
             check_bucket(uri, settings.allowed_buckets)
         case TimmUri(name=name):
             _check_published(name)
-        case HfUri():
-            pass  # the trainer, which reaches the Hub, checks whether the repository exists
+        case HfUri() | HfDatasetUri():
+            pass  # the worker, which reaches the Hub, checks whether the repository exists
         case _:
             assert_never(uri)
 

@@ -43,6 +43,7 @@ HOSTILE = [
     "timm:../x",
     "hf:../x",
     "hf:a/../../b",
+    "hf://datasets/a/../../b",
     "ftp://x/y",
     "data:text/plain,hi",
     "pipe:cat /etc/passwd",

@@ -1,6 +1,12 @@
-"""A Hugging Face Hub on 127.0.0.1 that serves the files of a folder: OWNER/REPO/FILE."""
+"""A Hugging Face Hub on 127.0.0.1 that serves the repositories in a folder.
+
+Models are in OWNER/REPO, datasets in datasets/OWNER/REPO. A file `.status` in a repository holds the HTTP status of every
+response about it.
+"""
 
 import hashlib
+import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +16,42 @@ from urllib.parse import unquote, urlsplit
 
 COMMIT = hashlib.sha1(b"the only commit").hexdigest()
 REVISIONS = ("main", "v1", COMMIT)
+_STATUS = ".status"
+
+_FILE = re.compile(r"/((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+)/(.+)")
+_INFO = re.compile(r"/api/(datasets/[^/]+/[^/]+)(?:/revision/([^/]+))?")
+_TREE = re.compile(r"/api/(datasets/[^/]+/[^/]+)/tree/([^/]+)(?:/(.+))?")
+
+
+class _Answer(Exception):
+    """A response without content."""
+
+    def __init__(self, status: int, code: str | None = None) -> None:
+        self.status = status
+        self.code = code
+
+
+def _repository(root: Path, name: str, revision: str | None) -> Path:
+    folder = root / name
+    if not folder.is_dir():
+        raise _Answer(404, "RepoNotFound")
+    if (folder / _STATUS).exists():
+        raise _Answer(int((folder / _STATUS).read_text()))
+    if revision not in (None, *REVISIONS):
+        raise _Answer(404, "RevisionNotFound")
+    return folder
+
+
+def _tree(folder: Path, within: str, *, recursive: bool) -> bytes:
+    top = folder / within
+    if not top.is_dir():
+        raise _Answer(404, "EntryNotFound")
+    found = []
+    for path in sorted(top.rglob("*") if recursive else top.iterdir()):
+        entry = {"path": str(path.relative_to(folder)), "oid": COMMIT}
+        size = path.stat().st_size if path.is_file() else 0
+        found.append({**entry, "type": "file" if path.is_file() else "directory", "size": size})
+    return json.dumps(found).encode()
 
 
 @contextmanager
@@ -18,31 +60,39 @@ def hub(root: Path) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
-            self._answer(body=False)
+            self._respond(body=False)
 
         def do_GET(self) -> None:
-            self._answer(body=True)
+            self._respond(body=True)
 
-        def _answer(self, *, body: bool) -> None:
-            owner, repository, _, revision, *name = unquote(urlsplit(self.path).path).strip("/").split("/")
-            folder = root / owner / repository
-            path = folder.joinpath(*name)
-            missing = (
-                "RepoNotFound"
-                if not folder.is_dir()
-                else "RevisionNotFound"
-                if revision not in REVISIONS
-                else None
-                if path.is_file()
-                else "EntryNotFound"
-            )
-            content = b"" if missing else path.read_bytes()
-            self.send_response(404 if missing else 200)
-            if missing:
-                self.send_header("X-Error-Code", missing)
-            else:
-                self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-                self.send_header("X-Repo-Commit", COMMIT)
+        def _respond(self, *, body: bool) -> None:
+            try:
+                content = self._content()
+            except _Answer as answer:
+                self._send(answer.status, {"X-Error-Code": answer.code} if answer.code else {})
+                return
+            tag = f'"{hashlib.sha256(content).hexdigest()}"'
+            self._send(200, {"ETag": tag, "X-Repo-Commit": COMMIT}, content, body=body)
+
+        def _content(self) -> bytes:
+            url = urlsplit(self.path)
+            path = unquote(url.path)
+            if match := _TREE.fullmatch(path):
+                folder = _repository(root, match[1], match[2])
+                return _tree(folder, match[3] or "", recursive="recursive=true" in url.query.lower())
+            if match := _INFO.fullmatch(path):
+                _repository(root, match[1], match[2])
+                return json.dumps({"id": match[1].removeprefix("datasets/"), "sha": COMMIT}).encode()
+            if match := _FILE.fullmatch(path):
+                file = _repository(root, match[1], match[2]) / match[3]
+                if file.is_file():
+                    return file.read_bytes()
+            raise _Answer(404, "EntryNotFound")
+
+        def _send(self, status: int, headers: dict[str, str], content: bytes = b"", *, body: bool = True) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             if body:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import obstore
@@ -14,6 +14,7 @@ from ttm_jobs.storage.bucket import bucket_errors, read_range
 from ttm_jobs.storage.connect import connect
 from ttm_jobs.storage.s3_access import S3Access
 from ttm_jobs.uris import BucketUri
+from worker.inputs.names import check_name
 
 if TYPE_CHECKING:  # only in the type stubs
     from obstore import ObjectMeta
@@ -101,7 +102,7 @@ class BucketFetcher:
                     # The listing matches whole path segments and contains the placeholder objects of directories.
                     key = meta["path"]
                     if key.startswith(self._uri.key) and key != self._uri.key and not key.endswith("/"):
-                        _check_name(key)
+                        check_name(key)
                         found.append(_Object(key, meta["size"], _tag(meta)))
                 if len(found) > _MAX_OBJECTS:
                     raise TooLarge(f"The prefix contains more than {_MAX_OBJECTS:,} objects.")
@@ -114,10 +115,3 @@ def _tag(meta: "ObjectMeta") -> str:
     """The ETag in quotes, which listings of Azure omit and conditional requests need."""
     tag = (meta["e_tag"] or "").strip('"')
     return f'"{tag}"' if tag else ""
-
-
-def _check_name(key: str) -> None:
-    path = PurePosixPath(key)
-    unsafe = path.is_absolute() or ".." in path.parts or "\\" in key or not key.isprintable()
-    if unsafe or any(len(part.encode()) > 255 for part in path.parts):
-        raise SourceRefused(f"Not a valid file name: {key!r}.")

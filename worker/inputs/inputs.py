@@ -21,6 +21,7 @@ from ttm_jobs.storage import Storage
 from ttm_jobs.uris import (
     BucketUri,
     FileUri,
+    HfDatasetUri,
     HfUri,
     HttpUri,
     JobUri,
@@ -34,6 +35,7 @@ from ttm_jobs.uris import (
 from worker.files import write_atomically
 from worker.inputs.bucket import BucketFetcher
 from worker.inputs.http import HttpFetcher, HttpLimits
+from worker.inputs.hub import HubFetcher
 from worker.retry import retry_storage
 
 
@@ -116,6 +118,8 @@ class Inputs:
                 path = self._fetched(parsed, check)
             case BucketUri():
                 path = self._copied(parsed, check)
+            case HfDatasetUri():
+                path = self._from_hub(parsed, check)
             case TimmUri() | HfUri():
                 return None
             case _:
@@ -158,6 +162,14 @@ class Inputs:
         check_bucket(uri, settings.allowed_buckets)
         fetcher = BucketFetcher(uri, settings.s3, max_bytes=settings.fetch_max_bytes, check=check)
         plain = _safe_name(uri.key) if not uri.is_prefix else "files"
+        return self._folder(fetcher.name, lambda folder: fetcher.fetch(folder / plain), check) / plain
+
+    def _from_hub(self, uri: HfDatasetUri, check: Callable[[], None]) -> Path:
+        settings = self._settings
+        fetcher = HubFetcher(
+            uri, max_bytes=settings.fetch_max_bytes, seconds=settings.fetch_timeout_seconds, check=check
+        )
+        plain = "files" if uri.is_folder else _safe_name(uri.path)
         return self._folder(fetcher.name, lambda folder: fetcher.fetch(folder / plain), check) / plain
 
     def _folder(self, name: str, make: Callable[[Path], None], check: Callable[[], None]) -> Path:

@@ -34,7 +34,7 @@ from ttm_jobs.repositories.run_data.artifacts import PublishedFile
 from ttm_jobs.repositories.uploads import StoredPart
 from ttm_jobs.storage.connect import connect
 from worker.inputs import Inputs, Paths
-from worker.inputs.bucket import _check_name
+from worker.inputs.names import check_name
 
 
 def upload(rig: Rig, data: bytes, filename: str | None = "teacher.safetensors", complete: bool = True) -> Upload:
@@ -231,7 +231,7 @@ def test_missing_account_is_reported(make_rig: MakeRig) -> None:
 @pytest.mark.parametrize("name", ["a/../b", "a/" + 300 * "x", "a/\x07"])
 def test_object_with_an_invalid_file_name_is_refused(name: str) -> None:
     with pytest.raises(SourceRefused):
-        _check_name(name)
+        check_name(name)
 
 
 def test_stop_request_interrupts_a_storage_fetch_between_chunks(rig: Rig, inputs: Inputs, dataset: str) -> None:
