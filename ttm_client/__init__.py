@@ -15,6 +15,7 @@ from ttm_client.errors import (
     Unavailable,
     WaitTimeout,
 )
+from ttm_client.models.base import to_frame
 from ttm_client.models.comparisons import ComparedGroup, ComparedJob, Comparison, FieldDifference
 from ttm_client.models.damage import (
     Calibration,
@@ -27,7 +28,6 @@ from ttm_client.models.damage import (
     ModelPrediction,
     Prediction,
 )
-from ttm_client.models.frames import to_frame
 from ttm_client.models.jobs import (
     Accuracy,
     Architecture,
