@@ -229,7 +229,7 @@ def test_unknown_job_has_its_own_page(client: TestClient) -> None:
     answer = client.get("/ui/jobs/<script>")
     assert answer.status_code == 404
     assert_clean(answer.text)
-    assert "Job not found" in answer.text
+    assert "The job does not exist." in answer.text
 
 
 def test_api_reference_is_complete(sqlite_client: TestClient) -> None:
