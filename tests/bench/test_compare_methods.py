@@ -8,6 +8,7 @@ from bench import compare_methods
 from tests.ttm_core.factories import digits_folder
 
 
+@pytest.mark.thorough
 def test_methods_are_compared_on_a_pair(
     tmp_path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,6 +29,7 @@ def host() -> Iterator[SecondHost]:
         pytest.skip(f"NOT RUN: two hosts need network namespaces, and {reason}")
 
 
+@pytest.mark.thorough
 def test_isolated_worker_loses_its_job_and_rejoins(
     host: SecondHost, tmp_path: Path, postgresql_url: str, redis: EmbeddedBroker, s3_server: S3Server
 ) -> None:

@@ -47,6 +47,7 @@ def test_jobs_survive_a_killed_and_wiped_broker(stack: Stack, redis: EmbeddedBro
 
 
 @pytest.mark.fault("Redis hangs")
+@pytest.mark.thorough
 def test_hanging_broker_blocks_neither_runs_nor_the_reaper(stack: Stack, redis: EmbeddedBroker) -> None:
     stack.start_dispatcher()
     worker = stack.start_worker()

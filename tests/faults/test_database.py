@@ -32,6 +32,7 @@ def test_database_outage_shorter_than_the_lease_has_no_effect(stack: Stack, post
 
 
 @pytest.mark.fault("database outage longer than the lease")
+@pytest.mark.thorough
 def test_database_outage_longer_than_the_lease_stops_the_run(stack: Stack, postgres: PostgresServer) -> None:
     stack.start_dispatcher()
     stack.start_worker()

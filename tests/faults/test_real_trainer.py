@@ -24,6 +24,7 @@ def image_folder(directory: Path) -> None:
 
 
 @pytest.mark.fault("worker killed, with the real engine")
+@pytest.mark.thorough
 def test_job_resumed_by_another_worker_is_bit_identical(stack: Stack) -> None:
     image_folder(stack.data / "pets")
     body = {

@@ -7,6 +7,7 @@ from bench.scale.simulation import Plan, Simulation
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.thorough
 def test_no_job_is_claimed_twice_and_projects_are_scheduled_fairly() -> None:
     plan = Plan(large=500, seconds=5, trainer_timeout_seconds=0.5, heartbeat_seconds=0.2, pool_size=6)
     with Simulation(plan).running() as simulation:

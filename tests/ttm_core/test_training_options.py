@@ -38,6 +38,7 @@ def test_run_with_all_options_resumes_bit_identically(features, digits_idx, teac
     assert_resumes_bit_identically(spec, tmp_path, trials=2)
 
 
+@pytest.mark.thorough
 def test_vitkd_run_resumes_bit_identically(tmp_path):
     """Student and teacher are timm's test model: 0.4 M parameters, four patches at 32 pixels."""
     data = factories.digits_folder(tmp_path / "set", classes=3, each=12, size=32)

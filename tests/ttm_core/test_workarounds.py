@@ -22,6 +22,7 @@ def test_workaround_keeps_values_and_gradients(architecture):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.thorough
 def test_narrow_student_trains_on_larger_images():
     """Runs in a separate process, which crashes with a corrupted heap without the workaround."""
     code = """

@@ -89,6 +89,7 @@ def losses(items: list[Any]) -> list[tuple[int, dict[str, float]]]:
     ]
 
 
+@pytest.mark.thorough
 def test_one_and_two_devices_have_the_same_losses(tmp_path: Path, teacher: Path) -> None:
     """Uses a student without batch norm, because batch norm sees only the images of its own device. Half of the images
     have no label, so that parts of a batch have different numbers of labels."""

@@ -106,6 +106,7 @@ def test_user_error_fails_the_job_and_the_worker_continues(stack: Stack) -> None
     stack.wait_for(good, JobState.SUCCEEDED)
 
 
+@pytest.mark.thorough
 def test_worker_drains_while_the_broker_hangs(stack: Stack) -> None:
     stack.start_dispatcher()
     worker = stack.start_worker()

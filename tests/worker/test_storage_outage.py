@@ -96,6 +96,7 @@ def test_stop_request_ends_the_wait_for_the_storage(rig: Rig, dataset: str, stor
     assert state_of(rig.engine, job_id) is JobState.CANCELLED
 
 
+@pytest.mark.thorough
 def test_inputs_wait_for_the_storage_up_to_the_retry_limit(
     make_rig: MakeRig, rig: Rig, dataset: str, store: FlakyProxy
 ) -> None:
