@@ -1,11 +1,8 @@
 """The API: addresses, proxies, limits."""
 
-from typing import Annotated
+from pydantic import Field, PositiveFloat, PositiveInt
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator
-from pydantic_settings import NoDecode
-
-from ttm_jobs.settings.base import SettingsGroup, split_names
+from ttm_jobs.settings.base import Names, SettingsGroup
 
 
 class Api(SettingsGroup):
@@ -22,14 +19,14 @@ class Api(SettingsGroup):
             "key is required, also if all keys have expired. Other addresses always require a key."
         ),
     )
-    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+    trusted_proxies: Names = Field(
         default=(),
         description=(
             "IP addresses of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto headers are used, separated "
             "by commas. Empty: requests with forwarding headers always require an API key."
         ),
     )
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+    allowed_hosts: Names = Field(
         default=(),
         description=(
             "Allowed values of the Host header, separated by commas. Empty: loopback names on a loopback "
@@ -75,8 +72,3 @@ class Api(SettingsGroup):
         "the bytes that arrived.",
     )
     max_upload_bytes: PositiveInt = Field(default=64 * 1024**3, description="Maximum size of an upload in bytes.")
-
-    @field_validator("trusted_proxies", "allowed_hosts", mode="before")
-    @classmethod
-    def _split_names(cls, value: object) -> object:
-        return split_names(value)

@@ -2,8 +2,8 @@
 
 from typing import Annotated
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ttm_jobs.secret_files import SecretFiles
 
@@ -12,6 +12,16 @@ DEFAULT_QUEUE = "default"
 Queue = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?$")]
 
 PROJECT_NAME = r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?"
+
+
+def _split_names(value: object) -> object:
+    """The parts of a text between commas. Any other value is unchanged."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+# A type and no validator of the groups: validators of the same name in several groups would replace each other.
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_names)]
+Queues = Annotated[tuple[Queue, ...], NoDecode, BeforeValidator(_split_names)]
 
 
 class SettingsGroup(BaseSettings):
@@ -25,8 +35,3 @@ class SettingsGroup(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Priority: arguments, environment variables, files named by environment variables."""
         return (named["init_settings"], named["env_settings"], SecretFiles(settings_cls))
-
-
-def split_names(value: object) -> object:
-    """The parts of a text between commas. Any other value is unchanged."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

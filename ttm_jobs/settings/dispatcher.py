@@ -1,11 +1,8 @@
 """The dispatcher: intervals, retention and quotas."""
 
-from typing import Annotated
+from pydantic import Field, PositiveFloat
 
-from pydantic import Field, PositiveFloat, field_validator
-from pydantic_settings import NoDecode
-
-from ttm_jobs.settings.base import DEFAULT_QUEUE, Queue, SettingsGroup, split_names
+from ttm_jobs.settings.base import DEFAULT_QUEUE, Queues, SettingsGroup
 
 
 class Dispatcher(SettingsGroup):
@@ -79,7 +76,7 @@ class Dispatcher(SettingsGroup):
         max_length=100,
         description="Name of the service's queues at the broker, followed by the name of each queue except `default`.",
     )
-    queues: Annotated[tuple[Queue, ...], NoDecode] = Field(
+    queues: Queues = Field(
         default=(DEFAULT_QUEUE,),
         min_length=1,
         description=(
@@ -87,8 +84,3 @@ class Dispatcher(SettingsGroup):
             "a worker: the queues that it serves in order of preference."
         ),
     )
-
-    @field_validator("queues", mode="before")
-    @classmethod
-    def _split_names(cls, value: object) -> object:
-        return split_names(value)

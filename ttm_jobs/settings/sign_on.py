@@ -15,7 +15,7 @@ from pydantic import (
 from pydantic_settings import NoDecode
 
 from ttm_jobs.settings.api import Api
-from ttm_jobs.settings.base import PROJECT_NAME, split_names
+from ttm_jobs.settings.base import PROJECT_NAME, Names
 from ttm_jobs.uris import is_loopback, parse_origin
 
 
@@ -60,7 +60,7 @@ class SignOn(Api):
             "is `read`, `submit` (default) or `admin`. People in none of these groups are refused."
         ),
     )
-    oidc_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+    oidc_hosts: Names = Field(
         default=(),
         description=(
             "Further origins to which the API may connect for single sign-on, separated by commas, if the provider's "
@@ -81,11 +81,6 @@ class SignOn(Api):
     session_hours: float = Field(
         default=8.0, ge=0.25, le=720, description="Hours after which people have to sign in again."
     )
-
-    @field_validator("oidc_hosts", mode="before")
-    @classmethod
-    def _split_names(cls, value: object) -> object:
-        return split_names(value)
 
     @field_validator("oidc_hosts")
     @classmethod

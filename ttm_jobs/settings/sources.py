@@ -13,7 +13,7 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
-from ttm_jobs.settings.base import SettingsGroup, split_names
+from ttm_jobs.settings.base import Names, SettingsGroup
 from ttm_jobs.storage.s3_access import S3Access
 from ttm_jobs.uris import parse_origin
 
@@ -25,21 +25,21 @@ class Sources(SettingsGroup):
         default=(),
         description="Folders that file:// URIs may refer to, separated like PATH. Empty: file:// URIs are rejected.",
     )
-    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+    allowed_origins: Names = Field(
         default=(),
         description=(
             "Hosts for https:// URIs, separated by commas: https://HOST, with :PORT unless it is 443, or the "
             "same with http. Redirects must stay among them. Empty: such URIs are rejected."
         ),
     )
-    private_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+    private_hosts: Names = Field(
         default=(),
         description=(
             "Hosts of `allowed_origins`, and webhook receivers, that may have a private or loopback address: "
             "HOST:PORT, separated by commas."
         ),
     )
-    allowed_buckets: Annotated[tuple[str, ...], NoDecode] = Field(
+    allowed_buckets: Names = Field(
         default=(),
         description=(
             "Buckets for s3://, gs:// and az:// URIs, separated by commas: BUCKET in S3, gs://BUCKET or "
@@ -73,11 +73,6 @@ class Sources(SettingsGroup):
         if isinstance(value, str):
             return json.loads(value) if value.startswith("[") else [part for part in value.split(os.pathsep) if part]
         return value
-
-    @field_validator("allowed_origins", "private_hosts", "allowed_buckets", mode="before")
-    @classmethod
-    def _split_names(cls, value: object) -> object:
-        return split_names(value)
 
     @field_validator("allowed_origins")
     @classmethod

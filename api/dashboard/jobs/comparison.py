@@ -5,6 +5,7 @@ from statistics import median
 from typing import Self
 
 from api.comparisons.schemas import ComparedGroup, ComparedJob, JobComparison
+from ttm_jobs.states import JobState
 
 # Beyond this ratio of the 90th percentile to the median, other load slowed the measurement.
 _BUSY = 1.5
@@ -49,8 +50,11 @@ _OPTIONAL = ("change_points", "retention", "parameters", "macs", "bytes", "laten
 
 
 def columns(comparison: JobComparison) -> set[str]:
-    """The columns that are neither empty nor equal in all rows."""
+    """The columns that say something: not empty, not the same teacher, not only succeeded jobs."""
     jobs = comparison.jobs
     shown = {name for name in _OPTIONAL if any(getattr(job, name) is not None for job in jobs)}
-    shown |= {name for name in ("state", "teacher") if len({getattr(job, name) for job in jobs}) > 1}
+    if len({job.teacher for job in jobs}) > 1:
+        shown.add("teacher")
+    if any(job.state is not JobState.SUCCEEDED for job in jobs):
+        shown.add("state")
     return shown | ({"difference"} if any(group.difference for group in comparison.groups) else set())
