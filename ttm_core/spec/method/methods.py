@@ -15,7 +15,8 @@ Weight = Annotated[float, Field(ge=0, le=1e6)]
 
 def _complete_temperature(data: Any, default_gamma: float) -> Any:
     """Derives gamma or temperature from the other: gamma = 1 / temperature."""
-    if not isinstance(data, dict):
+    # A null gamma is not an absent one: its field refuses it.
+    if not isinstance(data, dict) or ("gamma" in data and data["gamma"] is None):
         return data
     gamma, temperature = data.get("gamma"), data.get("temperature")
     if isinstance(gamma, dict | Ramp):
