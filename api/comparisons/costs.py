@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
 
-from api.measurements.service import read_report
+from api.measurements.service import read_report, report_list
 from ttm_core.spec.speed.measurement import FileMeasurement, single_image
 from ttm_core.spec.speed.verdict import files_of
 from ttm_jobs.storage import Storage
@@ -29,7 +28,7 @@ def student_costs(session: Session, storage: Storage, job_id: str) -> Costs:
     """The costs of a job's student. Raises JobNotFound."""
     report = read_report(session, storage, job_id) or {}
     student = report.get("student")
-    timed = single_image(_measurements(report))
+    timed = single_image(report_list(FileMeasurement, report, "measurements"))
     return Costs(
         parameters=_integer(student, "parameters"),
         macs=_integer(student, "macs"),
@@ -42,11 +41,3 @@ def student_costs(session: Session, storage: Storage, job_id: str) -> Costs:
 def _integer(part: Any, name: str) -> int | None:
     value = part.get(name) if isinstance(part, dict) else None
     return value if isinstance(value, int) else None
-
-
-def _measurements(report: dict[str, Any]) -> list[FileMeasurement]:
-    """The measurements in a report; empty in a report of another version."""
-    try:
-        return TypeAdapter(list[FileMeasurement]).validate_python(report.get("measurements", []))
-    except ValidationError:
-        return []

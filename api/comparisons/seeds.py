@@ -3,11 +3,11 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
 from typing import Any, Protocol
 
 from api.comparisons.schemas import FieldDifference
 
-# Fields that do not change what is trained.
 _NAMES = ("name", "tags", "priority")
 _SEED = "training.seed"
 _MOST_FIELDS = 2
@@ -36,23 +36,24 @@ class Group:
 
 def differences(jobs: Sequence[Described]) -> list[FieldDifference]:
     """The fields whose values differ between the jobs' specs, in spec order."""
-    flat = [_flat(job.spec) for job in jobs]
-    fields = dict.fromkeys(name for spec in flat for name in spec if name != "name")
-    found = [FieldDifference(field=name, values=[spec.get(name) for spec in flat]) for name in fields]
-    return [each for each in found if len(set(each.values)) > 1]
+    return _differing([_flat(job.spec) for job in jobs])
 
 
 def groups(jobs: Sequence[Described]) -> list[Group]:
     """The groups in the order of their first jobs."""
+    flat = [_flat(job.spec) for job in jobs]
     members: dict[tuple[tuple[str, str], ...], list[int]] = {}
-    for index, job in enumerate(jobs):
-        flat = _flat(job.spec)
-        key = tuple(
-            (name, value) for name, value in flat.items() if name != _SEED and name.partition(".")[0] not in _NAMES
-        )
+    for index, spec in enumerate(flat):
+        key = tuple((name, value) for name, value in spec.items() if name != _SEED and not _is_name(name))
         members.setdefault(key, []).append(index)
-    distinguishing = [each.field for each in differences(jobs) if each.field != _SEED and each.field not in _NAMES]
-    return [Group(_label([jobs[index] for index in found], distinguishing), found) for found in members.values()]
+    differing = (each.field for each in _differing(flat))
+    distinguishing = [
+        name for name in differing if name != _SEED and not _is_name(name) and not name.startswith("student")
+    ]
+    return [
+        Group(_label([jobs[index] for index in found], flat[found[0]], distinguishing), found)
+        for found in members.values()
+    ]
 
 
 def seed_of(job: Described) -> int:
@@ -60,16 +61,31 @@ def seed_of(job: Described) -> int:
     return int(job.spec.get("training", {}).get("seed", 0))
 
 
-def _label(jobs: Sequence[Described], distinguishing: Sequence[str]) -> str:
+def _differing(flat: Sequence[dict[str, str]]) -> list[FieldDifference]:
+    fields = dict.fromkeys(name for spec in flat for name in spec if name != "name")
+    found = [FieldDifference(field=name, values=[spec.get(name) for spec in flat]) for name in fields]
+    return [each for each in found if len(set(each.values)) > 1]
+
+
+def _is_name(field: str) -> bool:
+    """Whether a field does not change what is trained."""
+    return field.partition(".")[0] in _NAMES
+
+
+def _label(jobs: Sequence[Described], spec: dict[str, str], distinguishing: Sequence[str]) -> str:
     """The job's name; for several jobs their common name, or the student and what distinguishes it."""
     first, names = jobs[0], {job.name for job in jobs}
     if len(names) == 1 and first.name:
         return first.name
     if len(jobs) == 1:
         return first.id[:13]
-    flat = _flat(first.spec)
-    fields = [name for name in distinguishing if not name.startswith("student") and name in flat]
-    return ", ".join([first.student, *(f"{name}={flat[name]}" for name in fields[:_MOST_FIELDS])])
+    fields = [name for name in distinguishing if name in spec]
+    return ", ".join([first.student, *(f"{name}={spec[name]}" for name in fields[:_MOST_FIELDS])])
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """The mean, and the standard deviation of two or more values; else None."""
+    return fmean(values) if values else None, stdev(values) if len(values) > 1 else None
 
 
 def _flat(value: Any, at: str = "") -> dict[str, str]:

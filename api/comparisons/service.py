@@ -2,27 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from statistics import fmean, stdev
+from functools import cached_property
 
 from sqlalchemy.orm import Session
 
 from api.comparisons.costs import student_costs
 from api.comparisons.schemas import ComparedGroup, ComparedJob, JobComparison
 from api.comparisons.scores import Score, scores
-from api.comparisons.seeds import Group, differences, groups, seed_of
+from api.comparisons.seeds import Group, differences, groups, mean_and_deviation, seed_of
 from api.comparisons.verdict import verdict
 from api.damage.service import NoDamageReport, predictions
 from api.jobs import service as job_service
 from api.jobs.schemas import JobOut
 from api.studies.schemas import Difference
+from ttm_core.spec.damage.predictions import Predictions
 from ttm_jobs.errors import JobNotFinished
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
-from ttm_jobs.studies.rules.statistics import paired_bootstrap, paired_t
+from ttm_jobs.studies.rules import statistics
+from ttm_jobs.studies.rules.statistics import over_common_seeds, paired_bootstrap
 
 MAX_JOBS = 20
-# The interval over seeds is tabulated for so many pairs.
-_MAX_PAIRS = 10
 # The exact bootstrap takes a second for this many images.
 _MAX_IMAGES = 100_000
 
@@ -39,9 +39,10 @@ def compare(
     chosen = None if measured.problem else _baseline(rows, baseline)
     if chosen is not None:
         members = [[compared[index] for index in group.members] for group in found]
+        differences_from = _Differences(session, storage, members[chosen])
         for index, row in enumerate(rows):
             if index != chosen and row.mean is not None:
-                row.difference = _difference(session, storage, members[index], members[chosen])
+                row.difference = differences_from.of(members[index])
     return JobComparison(
         split=measured.split,
         jobs=compared,
@@ -74,12 +75,9 @@ def _job(session: Session, storage: Storage, job: JobOut, score: Score) -> Compa
 def _group(group: Group, jobs: Sequence[ComparedJob]) -> ComparedGroup:
     members = [jobs[index] for index in group.members]
     values = [job.top1 for job in members if job.top1 is not None]
+    mean, deviation = mean_and_deviation(values)
     return ComparedGroup(
-        label=group.label,
-        jobs=[job.id for job in members],
-        count=len(values),
-        mean=fmean(values) if values else None,
-        deviation=stdev(values) if len(values) > 1 else None,
+        label=group.label, jobs=[job.id for job in members], count=len(values), mean=mean, deviation=deviation
     )
 
 
@@ -90,30 +88,43 @@ def _baseline(rows: Sequence[ComparedGroup], job_id: str | None) -> int | None:
     return of_job[0] if of_job else max(ranked, key=lambda index: rows[index].mean or 0.0, default=None)
 
 
-def _difference(
-    session: Session, storage: Storage, first: Sequence[ComparedJob], second: Sequence[ComparedJob]
-) -> Difference | None:
-    """Over two or more common seeds a t interval, else a bootstrap over the images of one job each."""
-    by_seed = [{job.seed: job.top1 for job in jobs if job.top1 is not None} for jobs in (first, second)]
-    seeds = sorted(by_seed[0].keys() & by_seed[1].keys())[:_MAX_PAIRS]
-    if len(seeds) > 1:
-        found = paired_t(*([values[seed] for seed in seeds] for values in by_seed))
-    else:
-        correct = _correct(session, storage, first[0].id, second[0].id)
-        if correct is None:
+class _Differences:
+    """Differences from one group. Its predictions are read once, however many groups are compared with it."""
+
+    def __init__(self, session: Session, storage: Storage, baseline: Sequence[ComparedJob]) -> None:
+        self._session = session
+        self._storage = storage
+        self._baseline = baseline
+
+    def of(self, jobs: Sequence[ComparedJob]) -> Difference | None:
+        """Over two or more common seeds a t interval, else a bootstrap over the images of one job each."""
+        found = over_common_seeds(_by_seed(jobs), _by_seed(self._baseline)) or self._over_images(jobs[0])
+        return None if found is None else Difference(**asdict(found), shown=found.shown)
+
+    def _over_images(self, job: ComparedJob) -> statistics.Difference | None:
+        """None without predictions of the same images."""
+        first, second = self._predictions(job), self._of_baseline
+        if first is None or second is None or first.info.data != second.info.data:
             return None
-        found = paired_bootstrap(*correct)
-    return Difference(**asdict(found), shown=found.shown)
+        return paired_bootstrap(_correct(first), _correct(second))
+
+    @cached_property
+    def _of_baseline(self) -> Predictions | None:
+        return self._predictions(self._baseline[0])
+
+    def _predictions(self, job: ComparedJob) -> Predictions | None:
+        """A job's predictions if they can be compared: of images with labels, and not of too many."""
+        try:
+            found = predictions(self._session, self._storage, job.id)
+        except (NoDamageReport, JobNotFinished):
+            return None
+        return found if found.info.against == "labels" and len(found.labels) <= _MAX_IMAGES else None
 
 
-def _correct(session: Session, storage: Storage, *job_ids: str) -> list[list[bool]] | None:
-    """Which images the student of each job classifies correctly; None without predictions of the same images."""
-    try:
-        found = [predictions(session, storage, job_id) for job_id in job_ids]
-    except (NoDamageReport, JobNotFinished):
-        return None
-    if len({each.info.data for each in found}) > 1 or any(each.info.against != "labels" for each in found):
-        return None
-    if len(found[0].labels) > _MAX_IMAGES:
-        return None
-    return [[guess == label for guess, label in zip(each.student.classes, each.labels, strict=True)] for each in found]
+def _by_seed(jobs: Sequence[ComparedJob]) -> dict[int, float]:
+    return {job.seed: job.top1 for job in jobs if job.top1 is not None}
+
+
+def _correct(found: Predictions) -> list[bool]:
+    """Which images the student classifies correctly."""
+    return [guess == label for guess, label in zip(found.student.classes, found.labels, strict=True)]

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
 
 from api.artifacts import service as artifact_service
@@ -17,6 +18,8 @@ from ttm_jobs.repositories.measuring import measurements
 from ttm_jobs.repositories.measuring.measurements import Measured
 from ttm_jobs.repositories.run_data import artifacts
 from ttm_jobs.storage import Storage
+
+_Part = TypeVar("_Part", bound=BaseModel)
 
 
 def record(session: Session, job_id: str, request: MeasurementRequest, *, created_by: str | None) -> MeasurementOut:
@@ -58,6 +61,14 @@ def read_report(session: Session, storage: Storage, job_id: str) -> dict[str, An
         return None
     report = json.loads(b"".join(storage.open(download.key)))
     return report if isinstance(report, dict) else None
+
+
+def report_list(part: type[_Part], report: dict[str, Any] | None, field: str) -> list[_Part]:
+    """A list in a report; empty without a report or in one of another version."""
+    try:
+        return TypeAdapter(list[part]).validate_python((report or {}).get(field, []))  # type: ignore[valid-type]
+    except ValidationError:
+        return []
 
 
 def _recommend(

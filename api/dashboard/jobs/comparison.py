@@ -5,6 +5,7 @@ from statistics import median
 from typing import Self
 
 from api.comparisons.schemas import ComparedGroup, ComparedJob, JobComparison
+from api.comparisons.seeds import mean_and_deviation
 from ttm_jobs.states import JobState
 
 # Beyond this ratio of the 90th percentile to the median, other load slowed the measurement.
@@ -13,22 +14,27 @@ _BUSY = 1.5
 
 @dataclass(frozen=True)
 class GroupRow:
-    """A group with its jobs. `latency_ms` is the median of their medians, `p90_ms` that of their 90th percentiles."""
+    """A group with its jobs."""
 
     group: ComparedGroup
     jobs: list[ComparedJob]
-    latency_ms: float | None
-    p90_ms: float | None
 
     @classmethod
     def of(cls, group: ComparedGroup, comparison: JobComparison) -> Self:
         """The row of a group."""
-        jobs = [job for job in comparison.jobs if job.id in group.jobs]
-        middle, high = (
-            [value for job in jobs if (value := getattr(job, name)) is not None]
-            for name in ("latency_ms", "latency_p90_ms")
-        )
-        return cls(group, jobs, median(middle) if middle else None, median(high) if high else None)
+        return cls(group, [job for job in comparison.jobs if job.id in group.jobs])
+
+    @property
+    def latency_ms(self) -> float | None:
+        """The median of the jobs' medians."""
+        values = self._values("latency_ms")
+        return median(values) if values else None
+
+    @property
+    def p90_ms(self) -> float | None:
+        """The median of the jobs' 90th percentiles."""
+        values = self._values("latency_p90_ms")
+        return median(values) if values else None
 
     @property
     def busy(self) -> bool:
@@ -37,12 +43,15 @@ class GroupRow:
 
     def cost(self, name: str) -> float | None:
         """The least `parameters`, `macs` or `bytes` of the jobs."""
-        return min((value for job in self.jobs if (value := getattr(job, name)) is not None), default=None)
+        return min(self._values(name), default=None)
 
     def mean(self, name: str) -> float | None:
         """The mean of the jobs' `teacher_top1`, `change_points` or `retention`."""
-        values = [value for job in self.jobs if (value := getattr(job, name)) is not None]
-        return sum(values) / len(values) if values else None
+        return mean_and_deviation(self._values(name))[0]
+
+    def _values(self, name: str) -> list[float]:
+        """A field of the jobs that have it."""
+        return [value for job in self.jobs if (value := getattr(job, name)) is not None]
 
 
 # Columns that are shown only where a job has a value.

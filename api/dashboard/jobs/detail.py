@@ -5,19 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pprint import pformat
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
 
 from api.jobs.schemas import HistoryEntry, JobOut
 from api.measurements import service as measurements
 from api.measurements.schemas import MeasurementList
+from api.measurements.service import report_list
 from ttm_core.spec.speed.measurement import FileProfile
 from ttm_jobs.states import TERMINAL, JobState
 from ttm_jobs.storage import Storage
-
-_Part = TypeVar("_Part", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class Speed:
 def speed(session: Session, storage: Storage, job_id: str) -> Speed:
     """What is known about the speed of a job's files. Raises JobNotFound."""
     measured, report = measurements.with_report(session, storage, job_id)
-    return Speed(measured, _parse(FileProfile, report, "profiles"))
+    return Speed(measured, report_list(FileProfile, report, "profiles"))
 
 
 @dataclass(frozen=True)
@@ -96,14 +94,6 @@ def onnx_files(job: JobOut, known: Speed) -> list[OnnxFile]:
             )
         )
     return found
-
-
-def _parse(part: type[_Part], report: dict[str, Any] | None, field: str) -> list[_Part]:
-    """A list in a report; empty in a report of another version."""
-    try:
-        return TypeAdapter(list[part]).validate_python((report or {}).get(field, []))  # type: ignore[valid-type]
-    except ValidationError:
-        return []
 
 
 # The shell expands the key from the environment. Python and the CLI read TTM_API_KEY themselves.

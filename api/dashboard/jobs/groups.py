@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
 from typing import Literal, get_args
 from urllib.parse import urlencode
 
 from sqlalchemy.orm import Session
 
-from api.comparisons.seeds import groups
+from api.comparisons.seeds import groups, mean_and_deviation
 from api.comparisons.service import MAX_JOBS
 from api.dashboard.formats import basename
 from api.jobs.schemas import JobSummary
@@ -90,11 +89,5 @@ def _row(label: str, jobs: list[JobSummary]) -> ConfigurationRow:
     scores = [job.accuracy for job in jobs if job.accuracy is not None]
     values = [score.student for score in scores if score.student is not None]
     changes = [score.change_points for score in scores if score.change_points is not None]
-    return ConfigurationRow(
-        label,
-        jobs,
-        len(values),
-        fmean(values) if values else None,
-        stdev(values) if len(values) > 1 else None,
-        fmean(changes) if changes else None,
-    )
+    change, _ = mean_and_deviation(changes)
+    return ConfigurationRow(label, jobs, len(values), *mean_and_deviation(values), change)

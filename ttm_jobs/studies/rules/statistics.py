@@ -50,6 +50,12 @@ def paired_t(first: Sequence[float], second: Sequence[float]) -> Difference:
     return Difference(mean, mean - margin, mean + margin, "paired_t", len(differences))
 
 
+def over_common_seeds(first: Mapping[int, float], second: Mapping[int, float]) -> Difference | None:
+    """The t interval over the seeds that two models have in common, at most ten. None for fewer than two."""
+    seeds = sorted(first.keys() & second.keys())[: len(_T95) + 1]
+    return paired_t([first[seed] for seed in seeds], [second[seed] for seed in seeds]) if len(seeds) > 1 else None
+
+
 def paired_bootstrap(first: Sequence[bool], second: Sequence[bool]) -> Difference:
     """The percentile interval of the accuracy difference over resampled images.
 
@@ -74,9 +80,9 @@ def compare(first: Mapping[int, FinalResult], second: Mapping[int, FinalResult])
     Over two or more common seeds, a t interval; else a bootstrap over the test images of one run each. None if neither
     is possible.
     """
-    seeds = sorted(first.keys() & second.keys())
-    if len(seeds) >= 2:
-        return paired_t([reported(first[seed]) for seed in seeds], [reported(second[seed]) for seed in seeds])
+    by_seed = [{seed: reported(result) for seed, result in runs.items()} for runs in (first, second)]
+    if (found := over_common_seeds(*by_seed)) is not None:
+        return found
     if not first or not second:
         return None
     one, other = first[min(first)], second[min(second)]
