@@ -12,13 +12,8 @@ from typing import Self
 POLL_SECONDS = 0.1
 
 
-class FileLock:
-    """A shared or exclusive lock on an entry of a folder. It is released when closed or when its process ends.
-
-    Args:
-        root: the folder; the lock file is stored in its `.locks` folder.
-        name: the entry's name, without slashes.
-    """
+class _LockFile:
+    """An open lock file of an entry of a folder. Closing it, or the end of the process, releases its locks."""
 
     def __init__(self, root: Path, name: str) -> None:
         # Outside the entry: a lock on a file that another process deletes would protect nothing.
@@ -33,6 +28,15 @@ class FileLock:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         os.close(self._descriptor)
+
+
+class FileLock(_LockFile):
+    """A shared or exclusive lock on an entry of a folder. It is released when closed or when its process ends.
+
+    Args:
+        root: the folder; the lock file is stored in its `.locks` folder.
+        name: the entry's name, without slashes.
+    """
 
     def acquire_shared(self, while_waiting: Callable[[], None] = lambda: None) -> None:
         """Blocks until no process holds the lock exclusively. `while_waiting` runs at each poll and may raise."""
@@ -59,7 +63,7 @@ class FileLock:
         return True
 
 
-class Claims:
+class Claims(_LockFile):
     """Claims of this process on numbered parts of an entry, which no other process can claim at the same time.
 
     They are released together, or when the process ends. POSIX record locks: a claim costs no file, and closing any
@@ -71,17 +75,7 @@ class Claims:
     """
 
     def __init__(self, root: Path, name: str) -> None:
-        locks = root / ".locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        self._descriptor = os.open(locks / f"{name}.claims", os.O_RDWR | os.O_CREAT, 0o644)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        os.close(self._descriptor)
+        super().__init__(root, f"{name}.claims")
 
     def try_claim(self, number: int) -> bool:
         """Claims a part and returns True, unless another process has claimed it."""
