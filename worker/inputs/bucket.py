@@ -2,8 +2,8 @@
 
 import hashlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +15,11 @@ from ttm_jobs.storage.connect import connect
 from ttm_jobs.storage.s3_access import S3Access
 from ttm_jobs.uris import BucketUri
 from worker.inputs.names import check_name
+from worker.inputs.parallel import run_all
 
 if TYPE_CHECKING:  # only in the type stubs
     from obstore import ObjectMeta
 
-# Every object costs a round trip, so small objects are downloaded concurrently.
-_CONCURRENCY = 8
 _MAX_OBJECTS = 5_000_000
 
 
@@ -66,16 +65,8 @@ class BucketFetcher:
         if not self._uri.is_prefix:
             self._write(self._objects[0], path)
             return
-        with ThreadPoolExecutor(_CONCURRENCY, thread_name_prefix="bucket-fetch") as pool:
-            written = [
-                pool.submit(self._write, entry, path / entry.key.removeprefix(self._uri.key)) for entry in self._objects
-            ]
-            try:
-                for future in written:
-                    future.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        tasks = (partial(self._write, entry, path / entry.key.removeprefix(self._uri.key)) for entry in self._objects)
+        run_all(tasks, name="bucket-fetch")
 
     def _write(self, found: _Object, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

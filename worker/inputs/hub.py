@@ -4,8 +4,8 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 
@@ -25,9 +25,8 @@ from huggingface_hub.utils.tqdm import tqdm
 from ttm_jobs.errors import ServiceError, SourceRefused, SourceUnreachable, TooLarge
 from ttm_jobs.uris import HfDatasetUri
 from worker.inputs.names import check_name
+from worker.inputs.parallel import run_all
 
-# Every file costs two round trips.
-_CONCURRENCY = 8
 _WAY_OUT = "Download it with your own account and upload it as an archive instead."
 
 
@@ -62,14 +61,8 @@ class HubFetcher:
     def fetch(self, path: Path) -> None:
         """Writes the file to `path`, or the files of a folder below it. Errors of `check` pass through."""
         staging = path.parent / ".hub"
-        with _hub_errors(self._uri), ThreadPoolExecutor(_CONCURRENCY, thread_name_prefix="hub-fetch") as pool:
-            downloads = [pool.submit(self._download, file, staging) for file in self._files]
-            try:
-                for download in downloads:
-                    download.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        with _hub_errors(self._uri):
+            run_all((partial(self._download, file, staging) for file in self._files), name="hub-fetch")
         (staging / self._uri.path).rename(path)
         shutil.rmtree(staging, ignore_errors=True)
         # The Hub's client leaves its metadata there.
