@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import Engine
 
 from api.app import create_app
 from tests.support.api_server import served
+from ttm_jobs.database.engine import create_engine
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage, build_storage
 
@@ -38,6 +40,13 @@ def make_settings(url: str, folder: Path) -> Settings:
 def settings(database_url: str, tmp_path: Path) -> Settings:
     """On each kind of database, files allowed under `tmp_path/data`."""
     return make_settings(database_url, tmp_path)
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine]:
+    engine = create_engine(settings.database_url)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.support.factories import queued
 from tests.support.openid_provider import OpenIdProvider, openid_provider
 from tests.support.sign_in import approve, sign_in, start, with_sign_on
 from ttm_jobs.database.clock import now
-from ttm_jobs.database.engine import create_engine, read_scope, session_scope
+from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.database.tenancy import bound_to
 from ttm_jobs.models import Scope, SignInSession
 from ttm_jobs.repositories.access import keys, sign_in_sessions
@@ -35,19 +35,6 @@ def provider() -> Iterator[OpenIdProvider]:
 @pytest.fixture
 def settings(sqlite_settings: Settings, provider: OpenIdProvider) -> Settings:
     return with_sign_on(sqlite_settings, provider)
-
-
-@pytest.fixture
-def engine(settings: Settings) -> Iterator[Engine]:
-    engine = create_engine(settings.database_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def client(settings: Settings) -> Iterator[TestClient]:
-    with TestClient(create_app(settings)) as client:
-        yield client
 
 
 def test_a_person_signs_in_and_sees_the_project_of_the_group(

@@ -1,6 +1,5 @@
 """Studies through the API, with a dispatcher's decisions made in the test and jobs ended through the repositories."""
 
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
@@ -15,7 +14,7 @@ from tests.support.measuring import measured
 from tests.support.studies import advance
 from tests.support.study_jobs import end_jobs
 from ttm_core.spec import catalogue
-from ttm_jobs.database.engine import create_engine, session_scope
+from ttm_jobs.database.engine import session_scope
 from ttm_jobs.models import Job, Study
 from ttm_jobs.repositories import workers
 from ttm_jobs.repositories.access import projects
@@ -23,13 +22,6 @@ from ttm_jobs.settings import Settings
 from ttm_jobs.storage import build_storage
 
 STUDENTS = ["cifar/resnet8", "cifar/resnet14", "cifar/resnet20", "cifar/resnet32"]
-
-
-@pytest.fixture
-def engine(settings: Settings) -> Iterator[Engine]:
-    engine = create_engine(settings.database_url)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,10 @@ import torch
 
 from tests.ttm_core import factories
 from tests.ttm_core.test_engine import METHODS, assert_resumes_bit_identically, sha256, student_of
+from tests.ttm_core.test_synchronization import guard_steps
 from ttm_core.pipeline.distill import distill
 from ttm_core.spec import events
 from ttm_core.teacher_store.store import Stores
-from ttm_core.training.trainer import Trainer
 
 CHANCE = 2.3  # cross-entropy of ten equally likely classes, in nats
 
@@ -78,23 +80,17 @@ def test_compiled_runs_resume_bit_identically(
 def test_a_step_does_not_synchronize(
     digits_idx: Path, teacher_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = Trainer._optimize
-    steps = 0
-
-    def optimize(trainer: Trainer, *arguments: Any) -> Any:
-        nonlocal steps
-        steps += 1
-        if steps == 1:  # constants are copied to the device once
-            return original(trainer, *arguments)
+    @contextmanager
+    def errors_on_synchronization() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("error")
         try:
-            return original(trainer, *arguments)
+            yield
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    monkeypatch.setattr(Trainer, "_optimize", optimize)
+    steps = guard_steps(monkeypatch, errors_on_synchronization)
     distill(factories.spec(digits_idx, teacher_file, training={"epochs": 1}), tmp_path)
-    assert steps == 9
+    assert len(steps) == 9
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")

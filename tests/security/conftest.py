@@ -1,10 +1,14 @@
-"""A folder per module, with a valid dataset."""
+"""A folder per module, with a valid dataset, and the database of a module's `settings`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
 from tests.ttm_core.data.formats import png, sample
+from ttm_jobs.database.engine import create_engine
+from ttm_jobs.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -20,3 +24,10 @@ def pets(folder: Path) -> str:
         label.mkdir(parents=True, exist_ok=True)
         (label / f"{number}.png").write_bytes(png(pixels))
     return (folder / "data" / "pets").as_uri()
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine]:
+    engine = create_engine(settings.database_url)
+    yield engine
+    engine.dispose()

@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,7 +17,7 @@ from sqlalchemy import Engine
 from tests.api.conftest import make_settings
 from tests.support.api_server import served
 from ttm_jobs.database.clock import now
-from ttm_jobs.database.engine import create_engine, session_scope
+from ttm_jobs.database.engine import session_scope
 from ttm_jobs.models import ApiKey, Scope
 from ttm_jobs.repositories.access import keys
 from ttm_jobs.settings import Settings
@@ -28,13 +27,6 @@ from ttm_jobs.settings import Settings
 def settings(sqlite_template: Path, tmp_path: Path) -> Settings:
     shutil.copy(sqlite_template, tmp_path / "ttm.db")
     return make_settings(f"sqlite:///{tmp_path}/ttm.db", tmp_path).model_copy(update={"allowed_hosts": ()})
-
-
-@pytest.fixture
-def engine(settings: Settings) -> Iterator[Engine]:
-    engine = create_engine(settings.database_url)
-    yield engine
-    engine.dispose()
 
 
 def add_key(engine: Engine) -> tuple[str, str]:

@@ -1,6 +1,5 @@
 """Failed sign-ins: throttled per address, and recorded in bounded number."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -15,7 +14,7 @@ from tests.api.test_access import bearer, make_key
 from tests.support.openid_provider import openid_provider
 from tests.support.sign_in import approve, sign_in, start, with_sign_on
 from ttm_jobs.database.clock import now
-from ttm_jobs.database.engine import create_engine, read_scope, session_scope
+from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.models import AuditEntry, SignInFailures
 from ttm_jobs.repositories.access import sign_in_failures
 from ttm_jobs.settings import Settings
@@ -29,13 +28,6 @@ ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     update = {"failed_sign_ins_per_minute": LIMIT, "trusted_proxies": ("testclient",)}
     return make_settings(database_url, tmp_path_factory.mktemp("api")).model_copy(update=update)
-
-
-@pytest.fixture
-def engine(settings: Settings) -> Iterator[Engine]:
-    engine = create_engine(settings.database_url)
-    yield engine
-    engine.dispose()
 
 
 def entries(engine: Engine) -> list[tuple[str | None, str | None]]:

@@ -1,7 +1,6 @@
 """Direct downloads from the object store with the client and `ttm`."""
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from tests.support.s3_server import S3Server
 from ttm_client import ChecksumMismatch, Client
 from ttm_client.cli.main import app
 from ttm_jobs.broker.embedded import free_port
-from ttm_jobs.database.engine import create_engine, session_scope
+from ttm_jobs.database.engine import session_scope
 from ttm_jobs.models import Scope
 from ttm_jobs.repositories.access import keys
 from ttm_jobs.settings import Settings
@@ -32,13 +31,6 @@ def settings(sqlite_url: str, tmp_path: Path, s3_server: S3Server) -> Settings:
 @pytest.fixture
 def storage(settings: Settings) -> Storage:
     return build_storage(settings.storage_url, settings.s3)
-
-
-@pytest.fixture
-def engine(settings: Settings) -> Iterator[Engine]:
-    engine = create_engine(settings.database_url)
-    yield engine
-    engine.dispose()
 
 
 class Service:

@@ -2,7 +2,8 @@
 are forbidden within a step. On the CPU they cost nothing, so they are found here by their names.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -25,6 +26,21 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+def guard_steps(monkeypatch: pytest.MonkeyPatch, guard: Callable[[], AbstractContextManager[None]]) -> list[None]:
+    """Runs each training step but the first within `guard()`. Returns a list that grows by one with each step."""
+    original = Trainer._optimize
+    steps: list[None] = []
+
+    def optimize(trainer: Trainer, *arguments: Any) -> Any:
+        steps.append(None)
+        # Constants are copied to the device once.
+        with guard() if len(steps) > 1 else nullcontext():
+            return original(trainer, *arguments)
+
+    monkeypatch.setattr(Trainer, "_optimize", optimize)
+    return steps
+
+
 def refused(name: str) -> Callable[..., Any]:
     def call(*_: Any, **__: Any) -> Any:
         raise AssertionError(f"Tensor.{name} was called within a training step")
@@ -36,21 +52,15 @@ def refused(name: str) -> Callable[..., Any]:
 def test_a_step_reads_no_tensor_and_copies_no_python_values(
     fields, digits_idx, teacher_file, tmp_path, monkeypatch
 ) -> None:
-    original = Trainer._optimize
-    steps = 0
-
-    def optimize(trainer: Trainer, *arguments: Any) -> Any:
-        nonlocal steps
-        steps += 1
-        if steps == 1:  # constants are copied to the device once
-            return original(trainer, *arguments)
+    @contextmanager
+    def forbidden() -> Iterator[None]:
         with monkeypatch.context() as patch:
             for name in FORBIDDEN:
                 patch.setattr(Tensor, name, refused(name))
-            return original(trainer, *arguments)
+            yield
 
-    monkeypatch.setattr(Trainer, "_optimize", optimize)
+    steps = guard_steps(monkeypatch, forbidden)
     training = {"epochs": 1, **fields.get("training", {})}
     method = {"method": fields["method"]} if "method" in fields else {}
     distill(factories.spec(digits_idx, teacher_file, training=training, **method), tmp_path)
-    assert steps == 9
+    assert len(steps) == 9
