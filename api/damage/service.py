@@ -187,8 +187,8 @@ def predictions(session: Session, storage: Storage, job_id: str) -> Predictions:
         raise NoDamageReport("The file of predictions has another version than this service.") from None
 
 
-# A page of the gallery requests up to 200 thumbnails, and each needs the index. `sha256` tells apart the files of
-# one key.
+# A page of the gallery requests up to 200 thumbnails, and each needs the index. `sha256` is part of the cache key,
+# because a storage key can get a new file.
 @lru_cache(maxsize=_CACHED)
 def _parsed(storage: Storage, key: str, sha256: str) -> Damage:
     return Damage.model_validate_json(b"".join(storage.open(key)))

@@ -120,7 +120,7 @@ def select_project(body: ProjectChoice, request: Request, services: ServicesDep,
 
 @router.post("/sign-out")
 async def sign_out(request: Request, services: ServicesDep, sign_on: SignOnDep, caller: CallerDep) -> Response:
-    """Ends the session, and tells where the browser signs out at the provider."""
+    """Ends the session and returns the URL at which the browser signs out at the provider."""
     cookies = cookies_of(services.settings)
     token = cookies.read(request.scope, SESSION) or ""
     ended = await to_thread.run_sync(service.end, services.engine, caller, token, RequestOrigin.of(request))
@@ -134,7 +134,7 @@ async def sign_out(request: Request, services: ServicesDep, sign_on: SignOnDep, 
 
 
 def refusal_page(error: ServiceError) -> HTMLResponse:
-    """Tells a person why there is nothing to see."""
+    """The page that explains why access was refused."""
     title = "No access" if isinstance(error, NoAccess) else "Try again later"
     return page("refused.html", error.status, error=error, title=title)
 

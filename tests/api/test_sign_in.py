@@ -1,4 +1,4 @@
-"""Single sign-on at a real provider: sessions, projects and scopes of groups, keys beside them, and the sign-out."""
+"""Single sign-on at a real provider: sessions, projects and scopes of groups, API keys, and sign-out."""
 
 from collections.abc import Iterator
 from datetime import timedelta

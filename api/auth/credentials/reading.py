@@ -22,7 +22,8 @@ class KeySecret:
 
 @dataclass(frozen=True)
 class SessionToken:
-    """The token of a session of the dashboard. The browser adds it to every request, whoever caused the request."""
+    """The token of a session of the dashboard. The browser adds it to every request, also to requests that another site
+    causes."""
 
     token: str
 

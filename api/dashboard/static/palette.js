@@ -38,7 +38,7 @@ class Palette {
     document.body.append(this.dialog);
     this.input.addEventListener("input", () => this.search());
     this.input.addEventListener("keydown", (event) => this.press(event));
-    // The dialog itself is the target of a click beside its content.
+    // A click on the backdrop has the dialog itself as its target.
     this.dialog.addEventListener("click", ({ target }) => { if (target === this.dialog) this.dialog.close(); });
   }
 

@@ -37,7 +37,7 @@ def _tiff(entries: dict[int, int], following: int = 0) -> bytes:
 def _tiled(side: int, *, repeated: bool = False) -> bytes:
     """A TIFF file of 32 x 32 pixels whose only tile is a square of another size. The file ends within the tile's data.
 
-    With `repeated`, the directory names two sizes, of which Pillow reads the small one and libtiff the large one.
+    With `repeated`, the directory has two sizes: Pillow reads the small one, libtiff the large one.
     """
     entries = [(256, 32), (257, 32), (258, 8), (259, 8), (262, 1), (277, 1), (322, side), (323, side)]
     if repeated:

@@ -37,7 +37,7 @@ def schedule(candidates: int, epochs: int, seeds: int) -> Schedule:
     """The rungs for a number of candidates, the length of a full run in epochs, and the seeds of the final runs.
 
     A rung multiplies the epochs by three. There are as few rungs as cost at most `_RUNG_BUDGET` full runs, because a
-    longer first rung tells candidates apart better: after a few steps, small learning rates look best. No rung may cost
+    longer first rung separates candidates better: after a few steps, small learning rates look best. No rung may cost
     more epochs than the first one. The last rung keeps two thirds, since with few seeds more finalists are affordable.
     """
     ends = _ends(candidates, epochs)
