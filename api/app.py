@@ -150,8 +150,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     errors.register(app)
     for router in (
-        jobs,
+        # Before the jobs, whose paths with an id match these, too.
         bulk,
+        jobs,
         job_events,
         studies,
         study_events,

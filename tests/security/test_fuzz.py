@@ -116,6 +116,7 @@ def target(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         "running_study": lambda: create_study(engine),
         "upload_id": lambda: in_session(create_upload),
         "webhook_id": lambda: in_session(create_webhook),
+        "delivery_id": lambda: in_session(create_delivery),
         "key_id": lambda: in_session(create_key),
         "version": lambda: "1",
         "device": lambda: "pi5",
@@ -154,6 +155,12 @@ def create_webhook(session: Session) -> str:
     # The number of webhooks per project is limited.
     session.execute(delete(Webhook))
     return webhooks.create(session, url="https://hooks.example.org/", events=[], description=None).id
+
+
+def create_delivery(session: Session) -> str:
+    """A delivery of the webhook, which exists."""
+    (webhook,) = webhooks.list_all(session)
+    return webhooks.ping(session, webhook.id).id
 
 
 def create_request(session: Session) -> str:
