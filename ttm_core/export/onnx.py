@@ -1,8 +1,11 @@
 """Exports the student to ONNX. The graph takes pixels in [0, 1], normalizes them and returns logits."""
 
 import ast
+import gc
 import json
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -119,21 +122,36 @@ class _FromPixels(nn.Module):
 def _graph(model: nn.Module, preprocess: Preprocess) -> onnx.ModelProto:
     """The graph of a model from pixels in [0, 1] to logits, with a dynamic batch size."""
     size = preprocess.image_size
-    program = torch.onnx.export(
-        _FromPixels(model, preprocess.normalization).eval(),
-        (torch.full((2, preprocess.channels, size, size), 0.5),),
-        dynamo=True,
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        opset_version=_OPSET,
-        verbose=False,
-    )
+    with _garbage_collection_paused():
+        program = torch.onnx.export(
+            _FromPixels(model, preprocess.normalization).eval(),
+            (torch.full((2, preprocess.channels, size, size), 0.5),),
+            dynamo=True,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            opset_version=_OPSET,
+            verbose=False,
+        )
     assert program is not None
     graph = program.model_proto
     _name_by_layer(graph.graph)
     _remove_traces(graph)
     return graph
+
+
+@contextmanager
+def _garbage_collection_paused() -> Iterator[None]:
+    """The exporter creates millions of small objects that stay alive until its end; collections in between take a
+    fifth of its time.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _name_by_layer(graph: onnx.GraphProto) -> None:
