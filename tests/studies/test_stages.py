@@ -79,23 +79,40 @@ def choice(stack: Stack, study_id: str) -> tuple[object, ...]:
     return study.decisions["rungs"], study.decisions["finalists"], recommendation, study.result["front"]
 
 
+def _happened(stack: Stack, study_id: str) -> set[object]:
+    """The number of the last event of a study, and its jobs that run."""
+    running = {job.id for job in jobs_of(stack.engine, study_id) if job.state is JobState.RUNNING}
+    return {study_of(stack.engine, study_id).last_event_number, *running}
+
+
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_killed_workers_and_dispatchers_change_neither_the_choice_nor_the_students(stack: Stack) -> None:
+@pytest.mark.parametrize(
+    ("kills", "fields"),
+    [
+        (4, {"seeds": 1}),
+        pytest.param(
+            20,
+            {"seeds": 3, "students": [f"cifar/resnet{depth}" for depth in (8, 14, 20, 32, 44, 56)]},
+            marks=[pytest.mark.thorough, pytest.mark.timeout(900)],
+        ),
+    ],
+)
+def test_killed_workers_and_dispatchers_change_neither_the_choice_nor_the_students(
+    stack: Stack, kills: int, fields: dict[str, object]
+) -> None:
     stack.start_dispatcher()
     worker = stack.start_worker()
-    undisturbed = a_study(stack, seeds=1)
+    undisturbed = a_study(stack, **fields)
     assert wait_for_end(stack, undisturbed) is StudyState.SUCCEEDED
 
-    disturbed = a_study(stack, seeds=1, training={"epochs": 9, "checkpoint_seconds": 0.05})
+    disturbed = a_study(stack, training={"epochs": 9, "checkpoint_seconds": 0.05}, **fields)
     dispatcher = stack.processes[0]
-    for _ in range(4):
-        before = study_of(stack.engine, disturbed).last_event_number
-        wait_until(
-            lambda before=before: (
-                study_of(stack.engine, disturbed).last_event_number > before
-                or study_of(stack.engine, disturbed).state in ENDED
-            )
-        )
+    seen: set[object] = set()
+    for _ in range(kills):
+        # Whenever the study decided something or another of its jobs started: one job is not killed until it is lost.
+        wait_until(lambda seen=seen: _happened(stack, disturbed) - seen)
+        seen = seen | _happened(stack, disturbed)
+        assert study_of(stack.engine, disturbed).state not in ENDED
         for process in (dispatcher, worker):
             process.send_signal(signal.SIGKILL)
             process.wait()
