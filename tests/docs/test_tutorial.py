@@ -41,6 +41,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, workspace: Path) -> Iterator
 
 
 # At ten times the usual time.
+@pytest.mark.thorough
 @pytest.mark.timeout(900)
 def test_tutorial(stack: Stack, workspace: Path) -> None:
     # Runs the blocks in order. The fixture replaces the `ttm up` block.

@@ -33,6 +33,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workdir / "out" / "student.safetensors"
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_study_of_digits_from_its_limits_to_its_student(stack: Stack, teacher: Path, tmp_path: Path) -> None:

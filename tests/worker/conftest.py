@@ -8,6 +8,13 @@ from tests.support.rig import MakeRig, Rig
 from ttm_jobs.storage import Storage, build_storage
 
 
+@pytest.fixture(params=[pytest.param("sqlite", marks=pytest.mark.thorough), "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a migrated database. The tests of `ttm` run workers on SQLite, those of `ttm_jobs` all its queries."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
 @pytest.fixture
 def storage(tmp_path: Path) -> Storage:
     return build_storage(f"file:{tmp_path}/storage")

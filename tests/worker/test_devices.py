@@ -120,6 +120,7 @@ def test_one_and_two_devices_have_the_same_losses(tmp_path: Path, teacher: Path)
         assert two_devices == pytest.approx(one_device, abs=1e-5)
 
 
+@pytest.mark.thorough
 def test_resumed_run_on_two_devices_is_bit_identical(tmp_path: Path, digits: Path, teacher: Path) -> None:
     job_spec = spec(digits, teacher, training={"devices": 2, "epochs": 8, "checkpoint_seconds": 3600})
     expected = student(finished(trainer_of(tmp_path / "uninterrupted", job_spec), tmp_path / "uninterrupted"))

@@ -15,7 +15,12 @@ from ttm_core.models.cifar.wide_resnet import WideResNet
 NAMES = [*(f"cifar/{name}" for name in CIFAR), *(f"mini/{name}" for name in MINI)]
 ONE_A_FAMILY = ["resnet8", "wrn_16_1", "vgg8", "MobileNetV2", "ShuffleV1", "ShuffleV2", "ResNet50"]
 
-every_model = pytest.mark.parametrize("name", NAMES)
+# The other sizes of a family differ in their depth and width only.
+_DEFAULT = {*(f"cifar/{name}" for name in (*ONE_A_FAMILY, "resnet20", "resnet8x4")), "mini/resnet8_025"}
+
+every_model = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in _DEFAULT else pytest.mark.thorough) for name in NAMES]
+)
 
 
 def shaped(name: str, *, num_classes: int = 10, in_chans: int = 3) -> Classifier:

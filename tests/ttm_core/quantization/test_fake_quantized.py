@@ -14,7 +14,12 @@ from ttm_core.quantization.fake_quantized import FakeQuantized, UnsupportedGraph
 from ttm_core.quantization.post_training import quantize
 
 ARCHITECTURES = {"mini/resnet8_025": 16, "test_efficientnet": 32}
-OPERATORS = ["resnet10t", "cifar/MobileNetV2", "mobilenetv3_small_050", "tf_efficientnet_lite0"]
+OPERATORS = [
+    "resnet10t",
+    "cifar/MobileNetV2",
+    pytest.param("mobilenetv3_small_050", marks=pytest.mark.thorough),
+    pytest.param("tf_efficientnet_lite0", marks=pytest.mark.thorough),
+]
 _AGREEMENT = 0.995
 
 
@@ -97,6 +102,7 @@ def test_trained_file_has_the_same_operators(tmp_path):
     assert types[0] == types[1]
 
 
+@pytest.mark.thorough
 def test_transformers_are_not_trained(tmp_path):
     floating, quantized = files("test_vit", tmp_path)
     with pytest.raises(UnsupportedGraph, match="no training of the operator"):

@@ -30,6 +30,7 @@ def test_quantization_aware_training_agrees_with_onnx_runtime(digits_idx, teache
     assert aware.exported == (aware.top1_after > aware.top1_before)
 
 
+@pytest.mark.thorough
 def test_interrupted_training_is_repeated_with_the_same_result(digits_idx, teacher_file, tmp_path):
     quantize = {"mode": "aware", "epochs": 1}
     spec = factories.spec(digits_idx, teacher_file, exports=["onnx_int8"], quantize=quantize)
