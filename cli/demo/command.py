@@ -64,9 +64,13 @@ def demo(
             teacher_file = _teacher(client, found, var / "demo")
             teacher = _upload(client, teacher_file)
             dataset = {"uri": small.as_uri(), "validation": {"share": plan.VALIDATION_SHARE}}
-            rows = _run(client, found, teacher_file, teacher, dataset, var / "demo", seed, count)
+            jobs = _submit(client, found, teacher, dataset, seed, count)
+            # Queued now, the study uses a worker as soon as it is free.
+            submitted = study.submit(client, teacher, dataset, flip=found.flip, seed=seed, console=console)
+            done = board.follow(client, jobs, console)
+            rows = _evaluate(client, found, teacher_file, done, var / "demo")
             _print_table(rows, found, count)
-            ended = study.run(client, teacher, dataset, flip=found.flip, seed=seed, console=console)
+            ended = study.follow(client, submitted, console)
             client.studies.download_student(ended.id, var / "demo" / "student-study.safetensors")
             console.print(f"\nWhole demo: {time.monotonic() - started:.0f} s.")
             if json:
@@ -98,25 +102,20 @@ def _upload(client: Client, teacher_file: Path) -> str:
     return upload.uri
 
 
-def _run(
-    client: Client,
-    found: data.Data,
-    teacher_file: Path,
-    teacher: str,
-    dataset: dict[str, Any],
-    work: Path,
-    seed: int,
-    count: int,
-) -> list[Row]:
+def _submit(
+    client: Client, found: data.Data, teacher: str, dataset: dict[str, Any], seed: int, count: int
+) -> dict[str, str]:
+    """Submits one job per method; returns their ids by the label of the method."""
     console.print(f"[bold]Distill[/] into {plan.STUDENT} with {count:,} labelled images and three methods")
     spec = plan.student_spec(flip=found.flip)
     spec["training"]["seed"] = seed
-    jobs = {
+    return {
         label: client.jobs.create(name=f"demo: {label}", teacher=teacher, dataset=dataset, method=method, **spec).id
         for label, method in plan.METHODS.items()
     }
-    done = board.follow(client, jobs, console)
 
+
+def _evaluate(client: Client, found: data.Data, teacher_file: Path, done: dict[str, Job], work: Path) -> list[Row]:
     console.print("[bold]Download[/] the students, verify their SHA-256, and evaluate each file")
     files = {"teacher": teacher_file}
     for label in plan.METHODS:

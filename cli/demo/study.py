@@ -16,8 +16,8 @@ class StudyFailed(Exception):
     """The demo's study did not find a student."""
 
 
-def run(client: Client, teacher: str, dataset: dict[str, Any], *, flip: bool, seed: int, console: Console) -> Study:
-    """Runs the study and prints its steps, its front and its recommendation.
+def submit(client: Client, teacher: str, dataset: dict[str, Any], *, flip: bool, seed: int, console: Console) -> Study:
+    """Submits the study, whose jobs run after the jobs that are queued already.
 
     Args:
         client: the service.
@@ -30,7 +30,16 @@ def run(client: Client, teacher: str, dataset: dict[str, Any], *, flip: bool, se
     limits = ", ".join(plan.LIMITS_IN_WORDS)
     console.print(f"[bold]Study[/] of {len(plan.CANDIDATES)} students: the smallest one with {limits}")
     spec = plan.study_spec(flip=flip) | {"seed": seed}
-    study = client.studies.create(name="demo: study", teacher=teacher, dataset=dataset, **spec)
+    return client.studies.create(name="demo: study", teacher=teacher, dataset=dataset, **spec)
+
+
+def follow(client: Client, study: Study, console: Console) -> Study:
+    """Waits for the study and prints its steps, its front and its recommendation.
+
+    Raises:
+        StudyFailed: it ended without a recommendation.
+    """
+    console.print("[bold]Study[/]: results")
     printed = ""
 
     def show(now: Study) -> None:
