@@ -17,6 +17,15 @@ from ttm_core.models.weights import load_strictly, read_weights, write_safetenso
 from ttm_core.spec.job import DistillSpec, Normalization
 from ttm_core.spec.structure import STUDENT_FORMAT, ModelStructure
 
+# Students are shared and published; the location of their data, teacher and service is not.
+_PRIVATE_FIELDS: dict[str, Any] = {
+    "name": True,
+    "dataset": {"uri", "unlabelled"},
+    "student": {"checkpoint"},
+    "teacher": {"checkpoint"},
+    "teachers": {"__all__": {"checkpoint"}},
+}
+
 
 @dataclass(frozen=True)
 class Student:
@@ -53,14 +62,16 @@ def save_student(
     class_names: list[str],
     metrics: dict[str, Any],
 ) -> None:
-    """Writes the student. Equal weights, spec and metrics give equal bytes."""
+    """Writes the student. Equal weights, spec and metrics give equal bytes. The file contains the spec without URIs and
+    name.
+    """
     metadata = {
         "format": STUDENT_FORMAT,
         "structure": structure.model_dump(mode="json"),
         "timm_architecture": timm_name(structure.architecture),
         "class_names": class_names,
         "normalization": normalization.model_dump(mode="json"),
-        "spec": spec.model_dump(mode="json"),
+        "spec": spec.model_dump(mode="json", exclude=_PRIVATE_FIELDS),
         "metrics": metrics,
     }
     write_safetensors(path, weights, metadata)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.ttm_core import factories
 from ttm_core.__main__ import main
+from ttm_core.export import load_student
 from ttm_core.pipeline.distill import distill
 from ttm_core.report.schema import Report
 from ttm_core.spec.events import Event, Measured
@@ -55,6 +56,12 @@ def test_report_matches_the_files(
     assert "fc" in {part.name for part in report.profiles[0].layers}
     (advice,) = report.recommendations
     assert advice.reason in (out / "MODEL_CARD.md").read_text()
+
+    for name in ("student.safetensors", "student.onnx", "student-int8.onnx", "MODEL_CARD.md"):
+        content = (out / name).read_bytes()
+        assert not [private for private in (str(digits_idx), str(teacher_file)) if private.encode() in content], name
+    student = load_student(out / "student.safetensors")
+    assert student.metadata["spec"]["training"]["epochs"] == spec.training.epochs
 
     assert report.teacher is not None
     assert report.teacher.architecture == "mini/resnet8_050"
