@@ -48,6 +48,25 @@ class WaitTimeout(ClientError):
     """
 
 
+class HubRefused(ClientError):
+    """The Hugging Face Hub refuses an upload, or `HF_TOKEN` is missing.
+
+    >>> try:
+    ...     client.jobs.push(done.id, "me/pets")
+    ... except HubRefused as error:
+    ...     print(error)
+    Set HF_TOKEN to an access token of the Hugging Face Hub with write permission...
+    """
+
+
+class HubUnreachable(ClientError):
+    """The Hugging Face Hub cannot be reached, fails, or limits the rate of requests.
+
+    >>> issubclass(HubUnreachable, ClientError)
+    True
+    """
+
+
 @dataclass(frozen=True)
 class FieldError:
     """One invalid field of a request. `pointer` is a JSON pointer into the request body.

@@ -1,4 +1,4 @@
-"""A Hugging Face Hub on 127.0.0.1 that serves the repositories in a folder.
+"""A Hugging Face Hub on 127.0.0.1 that serves the repositories in a folder and accepts commits to models.
 
 Models are in OWNER/REPO, datasets in datasets/OWNER/REPO. A file `.status` in a repository holds the HTTP status of every
 response about it.
@@ -14,38 +14,32 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from tests.support.hub_commits import CommitApi, Refused
+
 COMMIT = hashlib.sha1(b"the only commit").hexdigest()
 REVISIONS = ("main", "v1", COMMIT)
 _STATUS = ".status"
 
 _FILE = re.compile(r"/((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+)/(.+)")
-_INFO = re.compile(r"/api/(datasets/[^/]+/[^/]+)(?:/revision/([^/]+))?")
+_INFO = re.compile(r"/api/(?:models/)?((?:datasets/)?[^/]+/[^/]+)(?:/revision/([^/]+))?")
 _TREE = re.compile(r"/api/(datasets/[^/]+/[^/]+)/tree/([^/]+)(?:/(.+))?")
-
-
-class _Answer(Exception):
-    """A response without content."""
-
-    def __init__(self, status: int, code: str | None = None) -> None:
-        self.status = status
-        self.code = code
 
 
 def _repository(root: Path, name: str, revision: str | None) -> Path:
     folder = root / name
     if not folder.is_dir():
-        raise _Answer(404, "RepoNotFound")
+        raise Refused(404, "RepoNotFound")
     if (folder / _STATUS).exists():
-        raise _Answer(int((folder / _STATUS).read_text()))
+        raise Refused(int((folder / _STATUS).read_text()))
     if revision not in (None, *REVISIONS):
-        raise _Answer(404, "RevisionNotFound")
+        raise Refused(404, "RevisionNotFound")
     return folder
 
 
 def _tree(folder: Path, within: str, *, recursive: bool) -> bytes:
     top = folder / within
     if not top.is_dir():
-        raise _Answer(404, "EntryNotFound")
+        raise Refused(404, "EntryNotFound")
     found = []
     for path in sorted(top.rglob("*") if recursive else top.iterdir()):
         entry = {"path": str(path.relative_to(folder)), "oid": COMMIT}
@@ -58,7 +52,28 @@ def _tree(folder: Path, within: str, *, recursive: bool) -> bytes:
 def hub(root: Path) -> Iterator[str]:
     """Serves the repositories under `root` and yields the endpoint for `HF_ENDPOINT`."""
 
+    commits = CommitApi(root)
+
     class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self._accept()
+
+        def do_PUT(self) -> None:
+            self._accept()
+
+        def _accept(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+            try:
+                content = commits.answer(f"{self.command} {unquote(urlsplit(self.path).path)}", token, body)
+            except Refused as answer:
+                self._refuse(answer)
+                return
+            self._send(200, {}, content)
+
+        def _refuse(self, answer: Refused) -> None:
+            self._send(answer.status, {"X-Error-Code": answer.code} if answer.code else {}, answer.content)
+
         def do_HEAD(self) -> None:
             self._respond(body=False)
 
@@ -68,8 +83,8 @@ def hub(root: Path) -> Iterator[str]:
         def _respond(self, *, body: bool) -> None:
             try:
                 content = self._content()
-            except _Answer as answer:
-                self._send(answer.status, {"X-Error-Code": answer.code} if answer.code else {})
+            except Refused as answer:
+                self._refuse(answer)
                 return
             tag = f'"{hashlib.sha256(content).hexdigest()}"'
             self._send(200, {"ETag": tag, "X-Repo-Commit": COMMIT}, content, body=body)
@@ -87,7 +102,7 @@ def hub(root: Path) -> Iterator[str]:
                 file = _repository(root, match[1], match[2]) / match[3]
                 if file.is_file():
                     return file.read_bytes()
-            raise _Answer(404, "EntryNotFound")
+            raise Refused(404, "EntryNotFound")
 
         def _send(self, status: int, headers: dict[str, str], content: bytes = b"", *, body: bool = True) -> None:
             self.send_response(status)
@@ -103,5 +118,6 @@ def hub(root: Path) -> Iterator[str]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        commits.endpoint = f"http://127.0.0.1:{server.server_port}"
+        yield commits.endpoint
         server.shutdown()

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 from sqlalchemy import Engine
 
 from tests.api.conftest import make_settings
 from tests.support.api_server import served
+from tests.support.hub import hub
 from ttm_client import Client
 from ttm_jobs.database.engine import create_engine
 from ttm_jobs.settings import Settings
@@ -47,3 +49,20 @@ def client(url: str) -> Iterator[Client]:
 def job_id(client: Client, settings: Settings) -> str:
     """A queued job."""
     return client.jobs.create(student="resnet18", dataset=settings.data_roots[0].as_uri(), method="ce").id
+
+
+@pytest.fixture
+def writable_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of the repositories of a Hub. HF_TOKEN is a token of the owner `me`."""
+    root = tmp_path / "hub"
+    root.mkdir()
+    with hub(root) as endpoint:
+        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf-home"))
+        # The library's other protocol needs a storage server that is not published.
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("HF_TOKEN", "hf_me")
+        yield root

@@ -111,7 +111,7 @@ def client(service: tuple[str, Settings]) -> Iterator[Client]:
 
 
 _OF_STUDIES = ("tud", "Difference")
-_OF_DAMAGE = ("amage", "jobs.predict", "Prediction", "Confusion", "Calibration", "Guess")
+_OF_DAMAGE = ("amage", "jobs.predict", "jobs.push", "Prediction", "Confusion", "Calibration", "Guess")
 
 
 def _ended_study(engine: Engine, storage: Storage, dataset: str) -> str:
@@ -163,6 +163,9 @@ def namespace(
         distilled, photo = damaged.student, next((damaged.data / "digits/val/digit-1").iterdir())
         monkeypatch.setenv("TTM_URL", damaged.url)
         client = request.getfixturevalue("damaged_client")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    if "jobs.push" in request.node.callspec.params["name"]:
+        request.getfixturevalue("writable_hub")
     study = None
     if any(word in request.node.callspec.params["name"] for word in _OF_STUDIES):
         study = client.studies.get(_ended_study(engine, storage, dataset))

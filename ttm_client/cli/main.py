@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ttm_client.cli.bench import command as benchmark
-from ttm_client.cli.jobs import compare, control, damage, download, list, show, submit, watch
+from ttm_client.cli.jobs import compare, control, damage, download, list, push, show, submit, watch
 from ttm_client.cli.output import EXIT_CODES
 from ttm_client.cli.resources import audit, catalogue, fleet, inspect, queue, registry, uploads, webhooks
 from ttm_client.cli.studies import commands as studies
@@ -57,6 +57,7 @@ for panel, commands in {
         damage.damage,
         damage.predict,
         download.download,
+        push.push,
     ),
     _STUDIES: (study_submit.candidates,),
     _MODELS: (inspect.inspect, catalogue.architectures, catalogue.recipes),

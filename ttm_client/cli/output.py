@@ -20,6 +20,7 @@ from ttm_client import (
     ClientError,
     Conflict,
     ConnectionFailed,
+    HubUnreachable,
     InvalidRequest,
     NotFound,
     Unavailable,
@@ -170,7 +171,7 @@ def _code(error: ClientError) -> int:
             return CONFLICT
         case InvalidRequest():
             return USAGE
-        case ConnectionFailed() | Unavailable():
+        case ConnectionFailed() | Unavailable() | HubUnreachable():
             return UNREACHABLE
         case _:
             return FAILED

@@ -12,9 +12,11 @@ from ttm_client.asynchronous.download import download
 from ttm_client.asynchronous.events import follow
 from ttm_client.asynchronous.logs import follow_log
 from ttm_client.asynchronous.paging import pages
+from ttm_client.asynchronous.push import push
 from ttm_client.asynchronous.specs import with_uploads
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import WaitTimeout
+from ttm_client.hub.publish import Destination, require_hub
 from ttm_client.local_files import image_type
 from ttm_client.models.comparisons import Comparison
 from ttm_client.models.damage import DamageImage, DamageReport, Prediction
@@ -417,6 +419,31 @@ class AsyncJobs:
         return await download(
             self._transport, artifact.href, Path(path), sha256=artifact.sha256, size=artifact.size, progress=progress
         )
+
+    async def push(
+        self,
+        job_id: str,
+        repository: str,
+        *,
+        public: bool = False,
+        revision: str | None = None,
+        message: str | None = None,
+        progress: Advance | None = None,
+    ) -> str:
+        """Uploads the student, its ONNX files and its model card to the model repository `OWNER/REPO` of the Hugging
+        Face Hub, in one commit. Returns the URL of the commit.
+
+        Needs `pip install "ttm-client[hub]"` and the environment variable HF_TOKEN. Repository and branch `revision`
+        are created if they do not exist; a new repository is private unless `public`. Raises HubRefused without a
+        token or permission, and HubUnreachable if the Hub is unavailable or limits the rate.
+
+        >>> (await client.jobs.push(distilled, "me/pets")).partition("/me/pets/")[1:]
+        ('/me/pets/', 'commit/...')
+        """
+        token = await asyncio.to_thread(require_hub)
+        to = Destination(repository.removeprefix("hf:"), revision, public)
+        job = await self.get(job_id)
+        return await push(self._transport, job, to, message=message, token=token, progress=progress)
 
     async def _job(self, method: str, path: str, body: Any = None, *, once: bool = False) -> Job:
         response = await self._transport.request(method, path, body=body, once=once)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from ttm_client.errors import WaitTimeout
+from ttm_client.hub.publish import Destination, require_hub
 from ttm_client.local_files import image_type
 from ttm_client.models.comparisons import Comparison
 from ttm_client.models.damage import DamageImage, DamageReport, Prediction
@@ -21,6 +22,7 @@ from ttm_client.synchronous.download import download
 from ttm_client.synchronous.events import follow
 from ttm_client.synchronous.logs import follow_log
 from ttm_client.synchronous.paging import pages
+from ttm_client.synchronous.push import push
 from ttm_client.synchronous.specs import with_uploads
 from ttm_client.synchronous.transport import Transport
 
@@ -413,6 +415,31 @@ class Jobs:
         return download(
             self._transport, artifact.href, Path(path), sha256=artifact.sha256, size=artifact.size, progress=progress
         )
+
+    def push(
+        self,
+        job_id: str,
+        repository: str,
+        *,
+        public: bool = False,
+        revision: str | None = None,
+        message: str | None = None,
+        progress: Advance | None = None,
+    ) -> str:
+        """Uploads the student, its ONNX files and its model card to the model repository `OWNER/REPO` of the Hugging
+        Face Hub, in one commit. Returns the URL of the commit.
+
+        Needs `pip install "ttm-client[hub]"` and the environment variable HF_TOKEN. Repository and branch `revision`
+        are created if they do not exist; a new repository is private unless `public`. Raises HubRefused without a
+        token or permission, and HubUnreachable if the Hub is unavailable or limits the rate.
+
+        >>> (client.jobs.push(distilled, "me/pets")).partition("/me/pets/")[1:]
+        ('/me/pets/', 'commit/...')
+        """
+        token = require_hub()
+        to = Destination(repository.removeprefix("hf:"), revision, public)
+        job = self.get(job_id)
+        return push(self._transport, job, to, message=message, token=token, progress=progress)
 
     def _job(self, method: str, path: str, body: Any = None, *, once: bool = False) -> Job:
         response = self._transport.request(method, path, body=body, once=once)

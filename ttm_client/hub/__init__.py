@@ -1,0 +1,1 @@
+"""Uploads of students to a model repository of the Hugging Face Hub."""
