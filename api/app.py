@@ -29,6 +29,7 @@ from api.dashboard.endpoints import router as dashboard
 from api.dashboard.endpoints import static_files
 from api.dependencies import Services
 from api.devices.endpoints import router as devices
+from api.events.endpoints import router as project_events
 from api.health.endpoints import router as health
 from api.http import errors
 from api.http.headers.compression import CompressionMiddleware
@@ -86,6 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = create_engine(settings.database_url, settings.secret_key_file)
         feeds, study_feeds = Feeds(engine, sources.JOBS), Feeds(engine, sources.STUDIES)
+        project_feeds = Feeds(engine, sources.PROJECTS)
         changes = JobChanges(engine)
         collector = DatabaseCollector(engine, settings)
         registry.register(collector)
@@ -97,6 +99,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             storage=storage,
             feeds=feeds,
             study_feeds=study_feeds,
+            project_feeds=project_feeds,
             changes=changes,
             callers=Callers(settings, engine),
             throttle=SignInThrottle(engine, settings.failed_sign_ins_per_minute),
@@ -110,7 +113,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             inspector=Inspector(storage),
             predictor=Predictor(storage),
         )
-        async with feeds.running(), study_feeds.running(), changes.running(), finalizer.running():
+        async with (
+            feeds.running(),
+            study_feeds.running(),
+            project_feeds.running(),
+            changes.running(),
+            finalizer.running(),
+        ):
             yield
         registry.unregister(collector)
         engine.dispose()
@@ -154,6 +163,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         bulk,
         jobs,
         job_events,
+        project_events,
         studies,
         study_events,
         artifacts,

@@ -38,6 +38,7 @@ class Services:
     storage: Storage
     feeds: Feeds
     study_feeds: Feeds
+    project_feeds: Feeds
     changes: JobChanges
     callers: Callers
     throttle: SignInThrottle
@@ -111,6 +112,10 @@ async def _study_feeds(request: Request) -> Feeds:
     return (await get_services(request)).study_feeds
 
 
+async def _project_feeds(request: Request) -> Feeds:
+    return (await get_services(request)).project_feeds
+
+
 ServicesDep = Annotated[Services, Depends(get_services)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
 # The database, restricted to the rows of the caller's project.
@@ -120,3 +125,4 @@ AdminDep = Annotated[Caller, Depends(_admin)]
 StorageDep = Annotated[Storage, Depends(_storage)]
 FeedsDep = Annotated[Feeds, Depends(_feeds)]
 StudyFeedsDep = Annotated[Feeds, Depends(_study_feeds)]
+ProjectFeedsDep = Annotated[Feeds, Depends(_project_feeds)]

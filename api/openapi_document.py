@@ -27,6 +27,7 @@ scope `measure` can only download ONNX artifacts, claim measuring work and post 
 _TAGS = [
     {"name": "jobs", "description": "Submit, monitor and control distillation jobs."},
     {"name": "studies", "description": "Find the student that meets limits on accuracy, size and latency."},
+    {"name": "events", "description": "The events of all jobs and studies of the project, live."},
     {"name": "artifacts", "description": "Outputs of jobs: the student, its report, the log."},
     {"name": "measurements", "description": "Latency and memory of a job's ONNX artifacts, and the file to ship."},
     {"name": "devices", "description": "Machines that measure ONNX artifacts, and their measuring work."},

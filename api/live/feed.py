@@ -1,4 +1,4 @@
-"""Event streams of jobs and studies: one poller per process reads new events for all listeners.
+"""Event streams of jobs, studies and projects: one poller per process reads new events for all listeners.
 
 A listener needs neither a thread nor a database connection.
 """
@@ -26,11 +26,17 @@ _PAGE = 500
 _MAX_RECENT = 1000
 
 
+def _next_ping() -> float:
+    """The time of the next ping on the clock of the event loop."""
+    return asyncio.get_running_loop().time() + _PING_SECONDS
+
+
 @dataclass(frozen=True)
 class Message:
     """An event, serialized once for all listeners. `last` marks the final event of a stream."""
 
     number: int
+    kind: str
     text: bytes
     last: bool
 
@@ -90,14 +96,31 @@ class Feeds:
         for feed in self._feeds.values():
             feed.wake()
 
-    async def follow(self, stream_id: str, after: int, newest: int) -> AsyncGenerator[bytes]:
+    async def follow(
+        self,
+        stream_id: str,
+        after: int,
+        newest: int,
+        *,
+        kinds: frozenset[str] | None = None,
+        announced: bool = False,
+    ) -> AsyncGenerator[bytes]:
         """Yields each event after number `after`, once and in order, until the final event, with pings in between.
 
-        `newest` is the number of the newest event at the time of the request.
+        Args:
+            stream_id: the stream.
+            after: number of the last event that the client has.
+            newest: number of the newest event at the time of the request.
+            kinds: kinds of events to yield; None for all.
+            announced: yields `after` first, as an id without an event, so that a client that loses the connection
+                before the first event can resume.
         """
+        if announced:
+            yield f"id: {after}\n\n".encode()
         feed = self._feeds.setdefault(stream_id, _Feed(floor=newest, head=newest))
         feed.listeners += 1
         self._poller.wake()
+        ping_at = _next_ping()
         try:
             while not self._closed:
                 changed = feed.changed
@@ -107,15 +130,18 @@ class Feeds:
                     messages = await to_thread.run_sync(self._read, stream_id, after, limiter=self._threads)
                 for message in messages:
                     after = message.number
-                    yield message.text
+                    if kinds is None or message.kind in kinds:
+                        yield message.text
+                        ping_at = _next_ping()
                     if message.last:
                         return
                 if caught_up and not messages:
                     try:
-                        async with asyncio.timeout(_PING_SECONDS):
+                        async with asyncio.timeout_at(ping_at):
                             await changed.wait()
                     except TimeoutError:
                         yield KEEPALIVE_COMMENT
+                        ping_at = _next_ping()
                 elif not messages:
                     # Superseded progress events leave gaps in the numbers: everything up to the floor has been read.
                     after = max(after, feed.floor)
@@ -149,6 +175,7 @@ class Feeds:
         payload = json.dumps({"kind": row.kind, "at": row.at.isoformat(), "data": row.data})
         return Message(
             number=row.number,
+            kind=row.kind,
             text=format_sse_event(data_str=payload, event=row.kind, id=str(row.number)),
             last=self._source.is_last(row),
         )

@@ -1,4 +1,4 @@
-"""What event streams read: the events of jobs, and those of studies."""
+"""What event streams read: the events of jobs, of studies, and of projects."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Protocol
 
 from sqlalchemy.orm import Session
 
-from ttm_jobs.repositories.run_data import events
+from ttm_jobs.repositories.run_data import events, project_events
 from ttm_jobs.repositories.run_data.events import StreamEvent
 from ttm_jobs.repositories.studies import events as study_events
 from ttm_jobs.states import TERMINAL
@@ -34,3 +34,5 @@ STUDIES = EventSource(
     study_events.after,
     lambda event: event.kind == "state" and event.data["state"] in ENDED,
 )
+# The stream of a project has no end.
+PROJECTS = EventSource(project_events.last_event_numbers, project_events.after, lambda event: False)

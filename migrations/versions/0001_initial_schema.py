@@ -450,6 +450,32 @@ def upgrade() -> None:
         postgresql_where=sa.text("kind IN ('state', 'phase')"),
     )
     op.create_table(
+        "project_streams",
+        sa.Column("project_id", sa.String(length=64), nullable=False),
+        sa.Column("last_event_number", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("project_id", name=op.f("pk_project_streams")),
+    )
+    op.create_table(
+        "project_events",
+        sa.Column("project_id", sa.String(length=64), nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("job_id", sa.String(length=36), nullable=True),
+        sa.Column("study_id", sa.String(length=36), nullable=True),
+        sa.Column("data", sa.JSON(), nullable=False),
+        sa.Column("at", _TIME, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["job_id"], ["jobs.id"], name=op.f("fk_project_events_job_id_jobs"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["study_id"], ["studies.id"], name=op.f("fk_project_events_study_id_studies"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("project_id", "number", name=op.f("pk_project_events")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(op.f("ix_project_events_job_id"), "project_events", ["job_id"])
+    op.create_index(op.f("ix_project_events_study_id"), "project_events", ["study_id"])
+    op.create_table(
         "job_tags",
         sa.Column("job_id", sa.String(length=36), nullable=False),
         sa.Column("tag", sa.String(length=64), nullable=False),
@@ -704,6 +730,10 @@ def downgrade() -> None:
     op.drop_table("metrics")
     op.drop_index("ix_job_tags_newest", table_name="job_tags")
     op.drop_table("job_tags")
+    op.drop_index(op.f("ix_project_events_study_id"), table_name="project_events")
+    op.drop_index(op.f("ix_project_events_job_id"), table_name="project_events")
+    op.drop_table("project_events")
+    op.drop_table("project_streams")
     op.drop_index(
         "ix_job_events_history",
         table_name="job_events",

@@ -1,13 +1,16 @@
 """Registry, uploads, webhooks, the queue and workers."""
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from cli.stack.stack import Stack
-from tests.cli.conftest import Ttm
+from tests.cli.conftest import ENVIRONMENT, Ttm
 from tests.cli.test_commands import MISSING_ID, QUICK
 from tests.support.models import create_model
 from tests.support.tiny import wait_until
@@ -129,3 +132,22 @@ def test_changes_are_in_the_audit_log(ttm: Ttm) -> None:
     assert row[1:4] == ["-", "webhooks_delete", made["id"]]
     assert ttm("audit", "--object", made["id"], "--before", "2020-01-01").stdout == ""
     assert ttm("audit", "--after", "yesterday").returncode == 2
+
+
+def test_events_of_all_jobs_are_followed_until_interrupted(ttm: Ttm, stack: Stack, data: Path) -> None:
+    job = json.loads(
+        ttm(
+            "submit", "--student", "resnet18", "--dataset", str(data), "--method", "ce", "--name", QUICK, "--json"
+        ).stdout
+    )
+    command = [sys.executable, "-m", "ttm_client.cli.main", "events", "--type", "job.state", "--after", "0"]
+    with subprocess.Popen(
+        command, env={**ENVIRONMENT, "TTM_URL": stack.url}, stdout=subprocess.PIPE, text=True
+    ) as following:
+        assert following.stdout is not None
+        lines = iter(following.stdout)
+        for state in ("queued", "running", "succeeded"):
+            assert next(line for line in lines if f"job.state {state} {job['id']} ({QUICK})" in line)
+        following.send_signal(signal.SIGINT)
+        assert following.wait(60) == 130
+    assert ttm("events", "--type", "metrics").returncode == 2

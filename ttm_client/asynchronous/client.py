@@ -4,6 +4,7 @@ from typing import Self
 
 from ttm_client.asynchronous.resources.audit import AsyncAudit
 from ttm_client.asynchronous.resources.catalogue import AsyncArchitectures, AsyncRecipes
+from ttm_client.asynchronous.resources.events import AsyncEvents
 from ttm_client.asynchronous.resources.inputs.registry import AsyncDatasets, AsyncTeachers
 from ttm_client.asynchronous.resources.inputs.uploads import AsyncUploads
 from ttm_client.asynchronous.resources.jobs import AsyncJobs
@@ -34,6 +35,7 @@ class AsyncClient:
         self.base_url = self._transport.base_url
         self.jobs = AsyncJobs(self._transport)
         self.studies = AsyncStudies(self._transport)
+        self.events = AsyncEvents(self._transport)
         self.uploads = AsyncUploads(self._transport)
         self.teachers = AsyncTeachers(self._transport)
         self.datasets = AsyncDatasets(self._transport)

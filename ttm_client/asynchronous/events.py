@@ -1,4 +1,4 @@
-"""The event stream of a job or a study across dropped connections."""
+"""The event stream of a job, a study or a project across dropped connections."""
 
 import asyncio
 import json
@@ -34,6 +34,9 @@ async def follow(
                     return
                 lost_since, attempt = None, 0
                 async for message in httpx2.EventSource(response):
+                    if not message.data:
+                        last_event_id = message.id  # where the stream of a project starts
+                        continue
                     event = JobEvent.model_validate({**json.loads(message.data), "id": message.id})
                     last_event_id = message.id
                     yield event

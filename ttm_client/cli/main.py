@@ -8,7 +8,7 @@ import typer
 from ttm_client.cli.bench import command as benchmark
 from ttm_client.cli.jobs import compare, control, damage, download, list, push, show, submit, watch
 from ttm_client.cli.output import EXIT_CODES
-from ttm_client.cli.resources import audit, catalogue, fleet, inspect, queue, registry, uploads, webhooks
+from ttm_client.cli.resources import audit, catalogue, events, fleet, inspect, queue, registry, uploads, webhooks
 from ttm_client.cli.studies import commands as studies
 from ttm_client.cli.studies import submit as study_submit
 
@@ -61,7 +61,7 @@ for panel, commands in {
     ),
     _STUDIES: (study_submit.candidates,),
     _MODELS: (inspect.inspect, catalogue.architectures, catalogue.recipes),
-    _FLEET: (benchmark.bench, fleet.devices, queue.queue, queue.workers, fleet.stores, audit.audit),
+    _FLEET: (benchmark.bench, fleet.devices, queue.queue, queue.workers, fleet.stores, events.events, audit.audit),
 }.items():
     for command in commands:
         app.command(epilog=EXIT_CODES, rich_help_panel=panel)(command)

@@ -30,6 +30,7 @@ one teacher store, both on the host gpu-7.
 _RESOURCES = (
     "jobs",
     "studies",
+    "events",
     "uploads",
     "teachers",
     "datasets",

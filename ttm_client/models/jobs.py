@@ -262,7 +262,7 @@ class Attempt(ApiModel):
 
 
 class JobEvent(ApiModel):
-    """One event of the event stream of a job or a study. `data` depends on `kind`.
+    """One event of the event stream of a job, a study or a project. `data` depends on `kind`.
 
     >>> event = next(client.jobs.events(done.id))
     >>> event.kind, event.data["state"]

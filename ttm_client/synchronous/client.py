@@ -6,6 +6,7 @@ from typing import Self
 from ttm_client.models.resources import Usage
 from ttm_client.synchronous.resources.audit import Audit
 from ttm_client.synchronous.resources.catalogue import Architectures, Recipes
+from ttm_client.synchronous.resources.events import Events
 from ttm_client.synchronous.resources.inputs.registry import Datasets, Teachers
 from ttm_client.synchronous.resources.inputs.uploads import Uploads
 from ttm_client.synchronous.resources.jobs import Jobs
@@ -35,6 +36,7 @@ class Client:
         self.base_url = self._transport.base_url
         self.jobs = Jobs(self._transport)
         self.studies = Studies(self._transport)
+        self.events = Events(self._transport)
         self.uploads = Uploads(self._transport)
         self.teachers = Teachers(self._transport)
         self.datasets = Datasets(self._transport)

@@ -1,5 +1,5 @@
 # From asynchronous/events.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
-"""The event stream of a job or a study across dropped connections."""
+"""The event stream of a job, a study or a project across dropped connections."""
 
 import json
 import time
@@ -34,6 +34,9 @@ def follow(
                     return
                 lost_since, attempt = None, 0
                 for message in httpx2.EventSource(response):
+                    if not message.data:
+                        last_event_id = message.id  # where the stream of a project starts
+                        continue
                     event = JobEvent.model_validate({**json.loads(message.data), "id": message.id})
                     last_event_id = message.id
                     yield event

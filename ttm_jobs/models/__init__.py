@@ -16,6 +16,7 @@ from ttm_jobs.models.measurement_request import MeasurementRequest, RequestState
 from ttm_jobs.models.metric import Metric
 from ttm_jobs.models.outbox import OutboxMessage
 from ttm_jobs.models.project import DEFAULT_PROJECT, Owned, Project
+from ttm_jobs.models.project_event import ProjectEvent, ProjectStream
 from ttm_jobs.models.registry_entry import RegistryEntry
 from ttm_jobs.models.server_secret import ServerSecret
 from ttm_jobs.models.sign_in_failures import SignInFailures
@@ -46,6 +47,8 @@ __all__ = [
     "OutboxMessage",
     "Owned",
     "Project",
+    "ProjectEvent",
+    "ProjectStream",
     "RegistryEntry",
     "RequestState",
     "Scope",

@@ -29,6 +29,7 @@ from ttm_jobs.models.job import WAITING
 from ttm_jobs.repositories import uploads, webhooks
 from ttm_jobs.repositories.access import quotas
 from ttm_jobs.repositories.jobs.transitions import enqueue, enqueue_wake_up, locked, move
+from ttm_jobs.repositories.run_data import project_events
 from ttm_jobs.settings import DEFAULT_QUEUE
 from ttm_jobs.states import TERMINAL, JobState
 from ttm_jobs.studies.facts import JobKind
@@ -130,7 +131,9 @@ def create(
     session.flush()
     _index_tags(session, job)
     uploads.record_use(session, uploads_in(json.dumps(spec)))
-    session.add(JobEvent(job_id=job.id, number=1, kind="state", data={"state": JobState.QUEUED, "from": None}, at=at))
+    created = {"state": JobState.QUEUED, "from": None}
+    session.add(JobEvent(job_id=job.id, number=1, kind="state", data=created, at=at))
+    project_events.publish_job(session, job, "state", created, at)
     enqueue_wake_up(session, job, at)
     webhooks.enqueue_deliveries(session, job, None, at)
     return job

@@ -8,10 +8,13 @@ from sqlalchemy.orm import Session
 from ttm_jobs.errors import JobNotFound
 from ttm_jobs.models import Job, JobEvent
 from ttm_jobs.repositories import outbox, webhooks
+from ttm_jobs.repositories.run_data import project_events
 from ttm_jobs.states import HELD, TERMINAL, JobState, check_transition
 
 WAKE_UP = "wake_up"
 ADVANCE_STUDY = "study"
+# Kinds of events that are also in the project's stream: few per job.
+_OF_THE_PROJECT = ("state", "phase")
 # States of a job after which its study may continue.
 _ADVANCES = TERMINAL | {JobState.PAUSED}
 
@@ -32,6 +35,8 @@ def append(session: Session, job: Job, kind: str, data: dict[str, Any], at: date
     job.last_event_number += 1
     event = JobEvent(job_id=job.id, number=job.last_event_number, kind=kind, data=data, at=at)
     session.add(event)
+    if kind in _OF_THE_PROJECT:
+        project_events.publish_job(session, job, kind, data, at)
     return event
 
 

@@ -24,6 +24,7 @@ from ttm_jobs.repositories import webhooks
 from ttm_jobs.repositories.access import quotas
 from ttm_jobs.repositories.jobs import crud as jobs
 from ttm_jobs.repositories.jobs.transitions import enqueue_study
+from ttm_jobs.repositories.run_data import project_events
 from ttm_jobs.states import TERMINAL, JobState
 from ttm_jobs.studies.states import ENDED, StudyState, check_study_transition
 
@@ -162,6 +163,7 @@ def append(session: Session, study: Study, kind: str, data: Json, at: datetime) 
     """Appends an event to a locked study's stream."""
     study.last_event_number += 1
     session.add(StudyEvent(study_id=study.id, number=study.last_event_number, kind=kind, data=data, at=at))
+    project_events.publish_study(session, study, kind, data, at)
 
 
 def request_cancel(session: Session, study_id: str) -> Study:

@@ -1,0 +1,45 @@
+# From asynchronous/resources/events.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
+"""The events of all jobs and studies of a project."""
+
+from collections.abc import Iterable, Iterator
+from urllib.parse import urlencode
+
+from ttm_client.models.jobs import JobEvent
+from ttm_client.synchronous.events import follow
+from ttm_client.synchronous.transport import Transport
+
+
+class Events:
+    """Follows all jobs and studies of the API key's project.
+
+    >>> for event in client.events.stream(last_event_id="0"):
+    ...     print(event.kind, event.data["state"])
+    ...     break
+    job.state queued
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def stream(
+        self,
+        *,
+        types: Iterable[str] = (),
+        last_event_id: str | None = None,
+        reconnect_timeout: float = 300.0,
+    ) -> Iterator[JobEvent]:
+        """Yields each event once and in order, across dropped connections, without end: `job.state`, `job.phase` and
+        the events of studies, such as `study.state`. Only those of `types`, if given.
+
+        Starts with new events, or after `last_event_id`; "0" is the start of the stream. Raises ConnectionFailed after
+        `reconnect_timeout` seconds without a connection.
+
+        >>> for event in client.events.stream(types=["job.state"], last_event_id="0"):
+        ...     if event.data["state"] == "succeeded":
+        ...         print(event.data["job_id"] == done.id)
+        ...         break
+        True
+        """
+        query = urlencode([("type", kind) for kind in types])
+        path = f"/events?{query}" if query else "/events"
+        return follow(self._transport, path, last_event_id=last_event_id, reconnect_timeout=reconnect_timeout)
