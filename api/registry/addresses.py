@@ -9,11 +9,14 @@ from api.http.errors import InputNotFound
 from api.http.problems import FieldError
 from ttm_core.spec import catalogue
 from ttm_core.spec.dataset import DatasetSpec
+from ttm_jobs.database.tenancy import project_of
 from ttm_jobs.errors import JobNotFinished, NotFound, ServiceError, UploadNotComplete, UriNotAllowed
 from ttm_jobs.models import UploadState
 from ttm_jobs.repositories import uploads
+from ttm_jobs.repositories.access import projects
 from ttm_jobs.repositories.jobs import crud
 from ttm_jobs.settings import Settings
+from ttm_jobs.sources import AllowedSources
 from ttm_jobs.states import JobState
 from ttm_jobs.uris import (
     BucketUri,
@@ -25,9 +28,6 @@ from ttm_jobs.uris import (
     TimmUri,
     UploadUri,
     Uri,
-    check_bucket,
-    check_origin,
-    local_path,
     parse_uri,
 )
 
@@ -69,17 +69,19 @@ def _check_target(session: Session, settings: Settings, uri: Uri) -> None:
             if crud.get(session, job_id).state is not JobState.SUCCEEDED:
                 raise JobNotFinished("The job has not succeeded, so it has no student.")
         case FileUri():
-            local_path(uri, settings.data_roots)
-        case HttpUri():
-            check_origin(uri, settings.allowed_origins)
-        case BucketUri():
-            check_bucket(uri, settings.allowed_buckets)
+            _allowed(session, settings).resolve(uri)
+        case HttpUri() | BucketUri():
+            _allowed(session, settings).check(uri)
         case TimmUri(name=name):
             _check_published(name)
         case HfUri() | HfDatasetUri():
             pass  # the worker, which reaches the Hub, checks whether the repository exists
         case _:
             assert_never(uri)
+
+
+def _allowed(session: Session, settings: Settings) -> AllowedSources:
+    return projects.allowed_sources(session, project_of(session), settings)
 
 
 def _check_published(name: str) -> None:

@@ -10,8 +10,9 @@ from ttm_client.cli.output import JsonOption, print_json, print_rows
 
 app = typer.Typer(help="List projects and set their limits on the service's machine.", no_args_is_help=True)
 _VAR = Path("var")
-# A name, or usage and limit.
-Cell = str | tuple[float, float | None]
+# A name, usage and limit, or the sources of a restricted project by kind.
+Cell = str | tuple[float, float | None] | dict[str, list[str]] | None
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="Lowercase letters, digits and dashes.")]
 Limit = Annotated[int | None, typer.Option(min=0, max=2**62)]
 
 
@@ -31,20 +32,21 @@ def list_projects(json: JsonOption = False, var: VarOption = _VAR) -> None:
                     "queued_jobs": (used.queued_jobs, project.max_queued_jobs),
                     "stored_bytes": (used.stored_bytes, project.max_stored_bytes),
                     "device_hours": (round(used.device_hours, 1), project.max_device_hours),
+                    "sources": project.sources,
                 }
             )
     if json:
         print_json([{name: _as_json(cell) for name, cell in row.items()} for row in rows])
         return
     print_rows(
-        ("PROJECT", "RUNNING", "QUEUED", "BYTES", "DEVICE HOURS"),
-        [[cell if isinstance(cell, str) else _usage(*cell) for cell in row.values()] for row in rows],
+        ("PROJECT", "RUNNING", "QUEUED", "BYTES", "DEVICE HOURS", "SOURCES"),
+        [[_as_text(cell) for cell in row.values()] for row in rows],
     )
 
 
 @app.command("set")
 def set_limits(
-    project: Annotated[str, typer.Argument(metavar="NAME", help="Lowercase letters, digits and dashes.")],
+    project: _Name,
     max_running_jobs: Limit = None,
     max_queued_jobs: Limit = None,
     max_stored_bytes: Limit = None,
@@ -74,9 +76,68 @@ def set_limits(
         )
 
 
+@app.command("restrict")
+def restrict_sources(
+    project: _Name,
+    data_root: Annotated[
+        list[Path] | None, typer.Option(help="Folder in TTM_DATA_ROOTS that jobs may read; may be repeated.")
+    ] = None,
+    origin: Annotated[
+        list[str] | None, typer.Option(help="Host of TTM_ALLOWED_ORIGINS, as https://HOST; may be repeated.")
+    ] = None,
+    bucket: Annotated[
+        list[str] | None, typer.Option(help="Bucket of TTM_ALLOWED_BUCKETS, as listed there; may be repeated.")
+    ] = None,
+    json: JsonOption = False,
+    var: VarOption = _VAR,
+) -> None:
+    """Restrict the jobs of a project to these of the service's folders, hosts and buckets. Kinds that are omitted are
+    not allowed at all. Creates the project if it does not exist.
+
+    Queued jobs with other sources fail with `uri_not_allowed` when they start; running ones continue. Uploads, students
+    of the project's jobs and the Hugging Face Hub stay allowed. `ttm projects unrestrict` allows all sources again.
+    """
+    if relative := [str(root) for root in data_root or () if not root.is_absolute()]:
+        raise typer.BadParameter(f"give absolute paths, not {', '.join(relative)}", param_hint="--data-root")
+    from ttm_jobs.uris import parse_origin
+
+    try:
+        origins = [parse_origin(each) for each in origin or ()]
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--origin") from None
+    sources = {"data_roots": [*map(str, data_root or ())], "origins": origins, "buckets": [*(bucket or ())]}
+    _set_sources(project, "projects_restrict", sources, json=json, var=var)
+
+
+@app.command("unrestrict")
+def unrestrict_sources(project: _Name, json: JsonOption = False, var: VarOption = _VAR) -> None:
+    """Allow the jobs of a project all folders, hosts and buckets of the service, which is the default."""
+    _set_sources(project, "projects_unrestrict", None, json=json, var=var)
+
+
+def _set_sources(project: str, action: str, sources: dict[str, list[str]] | None, *, json: bool, var: Path) -> None:
+    with open_database(var) as session:
+        from ttm_jobs.repositories.access import projects
+
+        projects.ensure(session, project).sources = sources
+        record_change(session, action, project=project, name=project)
+    if json:
+        print_json({"project": project, "sources": sources})
+
+
 def _as_json(cell: Cell) -> object:
-    return cell if isinstance(cell, str) else {"used": cell[0], "limit": cell[1]}
+    return {"used": cell[0], "limit": cell[1]} if isinstance(cell, tuple) else cell
 
 
-def _usage(used: float, limit: float | None) -> str:
-    return f"{used:g}" if limit is None else f"{used:g} of {limit:g}"
+def _as_text(cell: Cell) -> str:
+    match cell:
+        case str():
+            return cell
+        case None:
+            return "all"
+        case dict():
+            return " ".join(each for listed in cell.values() for each in listed) or "none"
+        case (used, None):
+            return f"{used:g}"
+        case (used, limit):
+            return f"{used:g} of {limit:g}"

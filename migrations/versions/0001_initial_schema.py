@@ -292,6 +292,7 @@ def upgrade() -> None:
         sa.Column("max_queued_jobs", sa.Integer(), nullable=True),
         sa.Column("max_stored_bytes", sa.BigInteger(), nullable=True),
         sa.Column("max_device_hours", sa.Double(), nullable=True),
+        sa.Column("sources", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("created_at", _TIME, nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_projects")),
     )

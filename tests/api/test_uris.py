@@ -7,7 +7,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.app import create_app
+from tests.api.test_access import bearer, make_key
+from ttm_jobs.database.engine import create_engine, session_scope
 from ttm_jobs.database.ids import new_id
+from ttm_jobs.models import Project
 from ttm_jobs.settings import Settings
 
 
@@ -168,3 +171,61 @@ def test_only_allowed_origins_and_buckets_are_accepted(sqlite_settings: Settings
             assert refusal(client, dataset=uri)[:3] == (422, "uri_not_allowed", ["/dataset/uri"])
         distilled = {"method": "kd", "student": "resnet18", "dataset": "s3://pets/"}
         assert client.post("/jobs", json={**distilled, "teacher": "timm:resnet50.a1_in1k"}).status_code == 201
+
+
+def test_restricted_project_reads_only_its_folders_hosts_and_buckets(sqlite_settings: Settings, tmp_path: Path) -> None:
+    (data,) = sqlite_settings.data_roots
+    for folder in ("a", "b", "b/pets", "outside"):
+        (tmp_path / folder if folder == "outside" else data / folder).mkdir()
+    (data / "b/link").symlink_to(data / "a")
+    (data / "b/pets/key").write_bytes(b"x")
+    (data / "elsewhere").symlink_to(tmp_path / "outside")
+    allowed = {
+        "allowed_origins": ("https://a.example", "https://b.example"),
+        "allowed_buckets": ("pets-a", "pets-b", "gs://pets-b"),
+    }
+    engine = create_engine(sqlite_settings.database_url)
+    of_a, of_b = bearer(make_key(engine, "a")), bearer(make_key(engine, "b"))
+    listed = {
+        "data_roots": [str(data / "b"), str(data / "elsewhere"), str(tmp_path / "outside")],
+        "origins": ["https://b.example", "https://never-allowed.example"],
+        "buckets": ["gs://pets-b", "never-allowed"],
+    }
+    with session_scope(engine) as session:
+        session.get_one(Project, "b").sources = listed
+    own = [(data / "b").as_uri(), (data / "b/pets").as_uri(), "https://b.example/x.tar", "gs://pets-b/train/"]
+    inside = (data / "b").as_uri()
+    foreign = [
+        data.as_uri(),
+        (data / "a").as_uri(),
+        f"{inside}/link",
+        f"{inside}/../a",
+        f"{inside}/%2e%2e/a",
+        f"{inside}/pets/key::{(data / 'a').as_uri()}",
+        f"zip://x.zip::{(data / 'a').as_uri()}",
+        (data / "elsewhere").as_uri(),
+        (tmp_path / "outside").as_uri(),
+        "https://a.example/x.tar",
+        "https://never-allowed.example/x.tar",
+        "s3://pets-a/train/",
+        "s3://pets-b/train/",
+        "s3://never-allowed/train/",
+    ]
+    with TestClient(create_app(sqlite_settings.model_copy(update=allowed))) as client:
+        for uri in own:
+            body = {"student": "resnet18", "method": "ce", "dataset": uri}
+            assert client.post("/jobs", json=body, headers=of_b).status_code == 201, uri
+        for uri in foreign:
+            body = {"student": "resnet18", "method": "ce", "dataset": uri}
+            for path in ("/jobs", "/jobs/validate"):
+                problem = client.post(path, json=body, headers=of_b).json()
+                assert (problem["code"], problem["errors"][0]["pointer"]) == ("uri_not_allowed", "/dataset/uri"), uri
+        assert "ask an administrator to add this one with `ttm projects restrict`" in problem["detail"]
+        named = {"name": "pets", "dataset": (data / "a").as_uri()}
+        assert client.post("/datasets", json=named, headers=of_b).status_code == 422
+        study = {"teacher": "timm:resnet50.a1_in1k", "dataset": (data / "a").as_uri(), "limits": {"retention": 0.9}}
+        assert client.post("/studies", json=study, headers=of_b).status_code == 422
+        for uri in (data.as_uri(), "s3://pets-b/train/", "https://b.example/x.tar"):
+            body = {"student": "resnet18", "method": "ce", "dataset": uri}
+            assert client.post("/jobs", json=body, headers=of_a).status_code == 201, "project a is not restricted"
+    engine.dispose()

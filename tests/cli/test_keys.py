@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 from typer.testing import CliRunner
 
 from cli.admin.database import open_database
 from ttm_client.cli.main import app
 from ttm_jobs.database.engine import create_engine, read_scope
-from ttm_jobs.models import Project, Scope
+from ttm_jobs.models import AuditEntry, Project, Scope
 from ttm_jobs.repositories import webhooks
 from ttm_jobs.repositories.access import audit, keys
 
@@ -75,12 +75,34 @@ def test_set_and_list_project_limits(var: Path) -> None:
         project = session.get_one(Project, "vision")
         assert (project.max_queued_jobs, project.max_device_hours, project.max_running_jobs) == (3, 1.5, None)
     rows = [line.split("\t") for line in ttm(var, "projects", "list").stdout.splitlines()]
-    assert rows == [["default", "0", "0", "0", "0"], ["vision", "0", "0 of 3", "0", "0 of 1.5"]]
+    assert rows == [["default", "0", "0", "0", "0", "all"], ["vision", "0", "0 of 3", "0", "0 of 1.5", "all"]]
     listed = json.loads(ttm(var, "projects", "list", "--json").stdout)
     assert listed[1]["queued_jobs"] == {"used": 0, "limit": 3}
     refused = ttm(var, "projects", "set", "Odd Name")
     assert refused.exit_code == 1
     assert "lowercase letters" in refused.stderr
+
+
+def test_restrict_a_project_and_lift_it(var: Path) -> None:
+    sources = ("--data-root", "/data/vision", "--origin", "https://data.example.org:443", "--bucket", "gs://pets")
+    assert ttm(var, "projects", "restrict", "vision", *sources).exit_code == 0
+    listed = {"data_roots": ["/data/vision"], "origins": ["https://data.example.org"], "buckets": ["gs://pets"]}
+    with read_scope(database(var)) as session:
+        assert session.get_one(Project, "vision").sources == listed
+    assert json.loads(ttm(var, "projects", "list", "--json").stdout)[1]["sources"] == listed
+    # Limits are set without effect on the sources.
+    assert ttm(var, "projects", "set", "vision", "--max-queued-jobs", "3").exit_code == 0
+    row = ttm(var, "projects", "list").stdout.splitlines()[1].split("\t")
+    assert row[5] == "/data/vision https://data.example.org gs://pets"
+    assert ttm(var, "projects", "restrict", "vision").exit_code == 0
+    assert ttm(var, "projects", "list").stdout.splitlines()[1].endswith("\tnone")
+    assert ttm(var, "projects", "unrestrict", "vision").exit_code == 0
+    with read_scope(database(var)) as session:
+        assert session.get_one(Project, "vision").sources is None
+        actions = [entry.action for entry in session.scalars(select(AuditEntry).order_by(AuditEntry.id))]
+    assert actions == ["projects_restrict", "projects_set", "projects_restrict", "projects_unrestrict"]
+    for wrong in (("--data-root", "data"), ("--origin", "data.example.org")):
+        assert ttm(var, "projects", "restrict", "vision", *wrong).exit_code == 2
 
 
 def test_database_url_from_a_file(var: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,8 +22,10 @@ from tests.support.tiny import wait_until
 from tests.support.tiny_trainer import weights_after
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import read_scope, session_scope
+from ttm_jobs.database.tenancy import bound_to
 from ttm_jobs.models import Attempt
 from ttm_jobs.repositories import uploads
+from ttm_jobs.repositories.access import projects
 from ttm_jobs.repositories.jobs import crud, leases
 from ttm_jobs.repositories.jobs.transitions import locked
 from ttm_jobs.repositories.run_data import artifacts, events, metrics, recording
@@ -439,3 +441,19 @@ def test_student_is_kept_if_the_final_commit_response_is_lost(
     rig.run(job_id)
     assert state_of(rig.engine, job_id) is JobState.SUCCEEDED
     assert student_of(rig, job_id) == weights_after(3, "0")
+
+
+def test_job_of_a_project_that_was_restricted_since_fails(rig: Rig, dataset: str) -> None:
+    own = Path(dataset.removeprefix("file://"), "own")
+    own.mkdir()
+    with session_scope(rig.engine) as session:
+        projects.ensure(session, "b").sources = {"data_roots": [str(own)], "origins": [], "buckets": []}
+    theirs = bound_to(rig.engine, "b")
+    outside, inside = queued(theirs, spec=spec(dataset=dataset)), queued(theirs, spec=spec(dataset=own.as_uri()))
+    for _ in range(2):
+        rig.run(outside)
+    failure = job_of(rig.engine, outside).failure
+    assert failure is not None
+    assert (failure["code"], failure["origin"]) == ("uri_not_allowed", "user")
+    assert "ttm projects restrict" in failure["message"]
+    assert state_of(rig.engine, inside) is JobState.SUCCEEDED

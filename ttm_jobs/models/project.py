@@ -2,10 +2,10 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, String
+from sqlalchemy import JSON, BigInteger, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ttm_jobs.models.base import Base
+from ttm_jobs.models.base import Base, Json
 
 DEFAULT_PROJECT = "default"
 
@@ -20,6 +20,8 @@ class Project(Base):
     max_queued_jobs: Mapped[int | None]
     max_stored_bytes: Mapped[int | None] = mapped_column(BigInteger)
     max_device_hours: Mapped[float | None]
+    # data_roots, origins and buckets that jobs may name; NULL for all of the settings.
+    sources: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime]
 
 

@@ -16,6 +16,7 @@ from ttm_jobs.repositories import uploads
 from ttm_jobs.repositories.jobs import crud
 from ttm_jobs.repositories.run_data import artifacts
 from ttm_jobs.settings import Settings
+from ttm_jobs.sources import AllowedSources
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import Storage
 from ttm_jobs.uris import (
@@ -27,9 +28,6 @@ from ttm_jobs.uris import (
     JobUri,
     TimmUri,
     UploadUri,
-    check_bucket,
-    check_origin,
-    local_path,
     parse_uri,
 )
 from worker.files import write_atomically
@@ -63,9 +61,13 @@ class Inputs:
         self._settings = settings
         self._root = settings.work_dir.absolute() / "data"
         self._cache = DataCache(self._root, settings.data_cache_max_bytes)
+        self._allowed = AllowedSources((), (), ())
 
-    def resolve(self, spec: DistillSpec, should_stop: Callable[[], bool] = lambda: False) -> Paths:
-        """Returns the local paths of a spec's URIs. Calls `should_stop` between chunks.
+    def resolve(
+        self, spec: DistillSpec, allowed: AllowedSources, should_stop: Callable[[], bool] = lambda: False
+    ) -> Paths:
+        """Returns the local paths of a spec's URIs, which refer to `allowed` sources. Calls `should_stop` between
+        chunks.
 
         Raises a ServiceError with status 4xx for an invalid URI, FetchStopped if `should_stop` returns true.
         """
@@ -76,6 +78,7 @@ class Inputs:
 
         self._cache.close()
         self._cache.make_room()
+        self._allowed = allowed
         dataset = self._data_path(spec.dataset.uri, check)
         unlabelled = [self._data_path(uri, check) for uri in spec.dataset.unlabelled]
         teachers = [self._path(teacher.checkpoint, check) for teacher in spec.all_teachers]
@@ -113,7 +116,8 @@ class Inputs:
                     student = artifacts.get(session, job.id, artifacts.STUDENT)
                 path = self._stored([student.key], student.sha256, student.name, check)
             case FileUri():
-                path = local_path(parsed, self._settings.data_roots)
+                path = self._allowed.resolve(parsed)
+                self._allowed.check_links(path, check)
             case HttpUri():
                 path = self._fetched(parsed, check)
             case BucketUri():
@@ -147,9 +151,10 @@ class Inputs:
 
     def _fetched(self, uri: HttpUri, check: Callable[[], None]) -> Path:
         settings = self._settings
-        check_origin(uri, settings.allowed_origins)
+        self._allowed.check(uri)
+        # Redirects stay among the project's hosts, too.
         limits = HttpLimits(
-            settings.allowed_origins, settings.private_hosts, settings.fetch_max_bytes, settings.fetch_timeout_seconds
+            self._allowed.origins, settings.private_hosts, settings.fetch_max_bytes, settings.fetch_timeout_seconds
         )
         fetcher = HttpFetcher(limits, check)
         version = fetcher.version(uri)
@@ -159,7 +164,7 @@ class Inputs:
 
     def _copied(self, uri: BucketUri, check: Callable[[], None]) -> Path:
         settings = self._settings
-        check_bucket(uri, settings.allowed_buckets)
+        self._allowed.check(uri)
         fetcher = BucketFetcher(uri, settings.s3, max_bytes=settings.fetch_max_bytes, check=check)
         plain = _safe_name(uri.key) if not uri.is_prefix else "files"
         return self._folder(fetcher.name, lambda folder: fetcher.fetch(folder / plain), check) / plain

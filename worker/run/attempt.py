@@ -31,6 +31,7 @@ from ttm_jobs.models import Checkpoint
 from ttm_jobs.models.base import Json
 from ttm_jobs.repositories.jobs.lifecycle import Failure
 from ttm_jobs.settings import Settings
+from ttm_jobs.sources import AllowedSources
 from ttm_jobs.storage import Storage
 from ttm_jobs.telemetry import traces
 from worker import metrics
@@ -82,11 +83,17 @@ class Attempt:
         self._usage = Usage()
         self._phases = traces.Phases()
 
-    def run(self, spec: Json, checkpoints: Sequence[Checkpoint], options: RunOptions = DEFAULT_OPTIONS) -> Outcome:
+    def run(
+        self,
+        spec: Json,
+        checkpoints: Sequence[Checkpoint],
+        allowed: AllowedSources,
+        options: RunOptions = DEFAULT_OPTIONS,
+    ) -> Outcome:
         """Runs the attempt and returns its outcome. Raises LeaseLost, after killing the trainer."""
         try:
             try:
-                inputs = self._prepare(spec, checkpoints, options)
+                inputs = self._prepare(spec, checkpoints, allowed, options)
                 self._trainer.start(network=inputs["needs_network"])
                 metrics.TRAINER_MEMORY.set_function(lambda: resources.held_by_group(self._trainer.pid))
                 return self._follow()
@@ -121,12 +128,14 @@ class Attempt:
         logger.exception("the worker could not run an attempt")
         return broken("worker_error", f"The worker could not run the job: {type(error).__name__}: {error}.")
 
-    def _prepare(self, spec: Json, checkpoints: Sequence[Checkpoint], options: RunOptions) -> Paths:
+    def _prepare(
+        self, spec: Json, checkpoints: Sequence[Checkpoint], allowed: AllowedSources, options: RunOptions
+    ) -> Paths:
         self._phases.next("fetching")
         self._recorder.add(PhaseChanged(phase="fetching"))
         self._record()
         try:
-            inputs = self._inputs.resolve(DistillSpec.model_validate(spec), self._stop_requests.is_set)
+            inputs = self._inputs.resolve(DistillSpec.model_validate(spec), allowed, self._stop_requests.is_set)
         except FetchStopped:
             self._stop_requests.check()
             raise

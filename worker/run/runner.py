@@ -14,11 +14,13 @@ from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, session_scope
 from ttm_jobs.errors import LeaseLost
 from ttm_jobs.models import Checkpoint
 from ttm_jobs.models.base import Json
+from ttm_jobs.repositories.access import projects
 from ttm_jobs.repositories.jobs import crud, leases
 from ttm_jobs.repositories.jobs.leases import Lease
 from ttm_jobs.repositories.jobs.scheduling import WorkerCapacity
 from ttm_jobs.repositories.run_data import recording
 from ttm_jobs.settings import Settings
+from ttm_jobs.sources import AllowedSources
 from ttm_jobs.storage import Storage
 from ttm_jobs.telemetry import traces
 from worker import metrics
@@ -58,6 +60,7 @@ class _Claimed:
     lease: Lease
     spec: Json
     checkpoints: Sequence[Checkpoint]
+    allowed: AllowedSources
     options: RunOptions
     traceparent: str | None
 
@@ -138,7 +141,9 @@ class Runner:
                 return None
             job = crud.get(session, lease.job_id)
             spec, checkpoints = job.resolved_spec or job.spec, recording.checkpoints(session, job.id)
-            return _Claimed(lease, spec, checkpoints, run_options(session, job), job.traceparent)
+            # As of now: an administrator may have restricted the project since the submission.
+            allowed = projects.allowed_sources(session, job.project_id, self._settings)
+            return _Claimed(lease, spec, checkpoints, allowed, run_options(session, job), job.traceparent)
 
     def _run_attempt(self, claimed: _Claimed) -> None:
         settings, lease = self._settings, claimed.lease
@@ -161,7 +166,7 @@ class Runner:
         try:
             with heartbeat:
                 with LiveLog(self._engine, self._storage, lease, log, interval=settings.log_upload_seconds):
-                    outcome = attempt.run(claimed.spec, claimed.checkpoints, claimed.options)
+                    outcome = attempt.run(claimed.spec, claimed.checkpoints, claimed.allowed, claimed.options)
                 finalizer = Finalizer(self._engine, self._storage, settings, lease, recorder, heartbeat, stop_requests)
                 with traces.span("publish"):
                     state = finalizer.finalize(outcome, workdir, log, attempt.stores)

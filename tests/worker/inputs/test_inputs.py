@@ -32,6 +32,7 @@ from ttm_jobs.repositories import uploads
 from ttm_jobs.repositories.jobs import leases, lifecycle
 from ttm_jobs.repositories.run_data.artifacts import PublishedFile
 from ttm_jobs.repositories.uploads import StoredPart
+from ttm_jobs.sources import AllowedSources
 from ttm_jobs.storage.connect import connect
 from worker.inputs import Inputs, Paths
 from worker.inputs.names import check_name
@@ -54,7 +55,7 @@ def inputs(rig: Rig) -> Inputs:
 
 
 def resolve(inputs: Inputs, **fields: object) -> Paths:
-    return inputs.resolve(DistillSpec.model_validate({**body(), **fields}))
+    return inputs.resolve(DistillSpec.model_validate({**body(), **fields}), AllowedSources.of_service(inputs._settings))
 
 
 def test_each_uri_resolves_to_a_local_path(rig: Rig, inputs: Inputs, dataset: str) -> None:
@@ -155,6 +156,33 @@ def test_http_input_is_fetched_once_for_all_jobs(make_rig: MakeRig) -> None:
             resolve(inputs_of(make_rig(allowed_origins=host.origin)), dataset=f"{host.origin}/file")
 
 
+def test_sources_of_other_projects_are_refused(make_rig: MakeRig, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for folder in ("a", "b/pets"):
+        (data / folder).mkdir(parents=True)
+    with HostileHost() as host, HostileHost() as other:
+        hosts = f"127.0.0.1:{host.port},127.0.0.1:{other.port}"
+        rig = make_rig(allowed_origins=f"{host.origin},{other.origin}", private_hosts=hosts, allowed_buckets="pets-a")
+        inputs = inputs_of(rig)
+        allowed = AllowedSources.of_service(rig.settings).restricted_to([str(data / "b")], [host.origin], [])
+
+        def found(uri: str) -> str:
+            return inputs.resolve(DistillSpec.model_validate({**body(), "dataset": uri}), allowed)["dataset"]
+
+        assert found((data / "b").as_uri()) == str(data / "b")
+        assert Path(found(f"{host.origin}/file")).read_bytes() == CONTENT
+        redirected = f"{host.origin}/redirect?{other.origin}/file"
+        for uri in ((data / "a").as_uri(), f"{other.origin}/file", redirected, "s3://pets-a/train/"):
+            with pytest.raises(UriNotAllowed):
+                found(uri)
+        assert other.requests == []
+        (data / "b/pets/link").symlink_to(data / "b")
+        assert found((data / "b").as_uri())
+        (data / "b/pets/out").symlink_to(data / "a")
+        with pytest.raises(UriNotAllowed, match="ttm projects restrict"):
+            found((data / "b").as_uri())
+
+
 def test_objects_and_folders_of_a_bucket_are_fetched(make_rig: MakeRig, s3_server: S3Server) -> None:
     bucket = s3_server.new_bucket()
     for key in ("pets/train/cat/1.png", "pets/train/dog/2.png", "pets/", "pets-not/x", "teacher.pt"):
@@ -238,7 +266,7 @@ def test_stop_request_interrupts_a_storage_fetch_between_chunks(rig: Rig, inputs
     teacher = upload(rig, b"teacher")
     spec = DistillSpec.model_validate({**body(), "teacher": f"upload:{teacher.id}", "dataset": dataset})
     with pytest.raises(FetchStopped):
-        inputs.resolve(spec, should_stop=lambda: True)
+        inputs.resolve(spec, AllowedSources.of_service(rig.settings), should_stop=lambda: True)
 
 
 def test_cache_is_limited_and_keeps_inputs_in_use(make_rig: MakeRig, dataset: str) -> None:

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 from ttm_jobs.database.clock import now
 from ttm_jobs.errors import Invalid
 from ttm_jobs.models import Artifact, Checkpoint, Job, Project, Upload
-from ttm_jobs.settings import PROJECT_NAME
+from ttm_jobs.settings import PROJECT_NAME, Settings
+from ttm_jobs.sources import AllowedSources
 from ttm_jobs.states import HELD, JobState
 
 _NAME = re.compile(PROJECT_NAME)
@@ -42,6 +43,13 @@ def ensure(session: Session, project_id: str) -> Project:
         session.add(project)
         session.flush()
     return project
+
+
+def allowed_sources(session: Session, project_id: str, settings: Settings) -> AllowedSources:
+    """What the URIs of a project's jobs may refer to."""
+    project = session.get(Project, project_id)
+    allowed = AllowedSources.of_service(settings)
+    return allowed if project is None or project.sources is None else allowed.restricted_to(**project.sources)
 
 
 def list_all(session: Session) -> Sequence[Project]:
