@@ -112,6 +112,11 @@ class JobFilters(TypedDict, total=False):
     created_before: datetime | str
 
 
+def as_body(states: Sequence[str], tags: Sequence[str], filters: JobFilters) -> dict[str, Any]:
+    """Filters as the `filter` of a change of several jobs."""
+    return {"state": [*states], "tag": [*tags], **as_query(filters)}
+
+
 def as_query(filters: JobFilters) -> dict[str, str]:
     """Filters as query parameters."""
     return {name: value.isoformat() if isinstance(value, datetime) else str(value) for name, value in filters.items()}

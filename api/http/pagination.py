@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from fastapi import Query
 from pydantic import BaseModel, Field
@@ -40,10 +40,12 @@ def encode_cursor(kind: str, position: Sequence[str | int]) -> str:
     return base64.urlsafe_b64encode(_checksum(kind, payload) + payload).decode().rstrip("=")
 
 
-def decode_cursor(kind: str, cursor: str, parse: Callable[[list[Any]], Position]) -> Position:
+def decode_cursor(
+    kind: str, cursor: str, parse: Callable[[list[Any]], Position], *, where: Literal["query", "body"] = "query"
+) -> Position:
     """The position that a cursor of the list named `kind` encodes. `parse` converts the decoded list and may raise.
 
-    Raises FieldErrors with InvalidCursor at `cursor`.
+    Raises FieldErrors with InvalidCursor at `cursor` of the query or the body.
     """
     try:
         # urlsafe_b64decode skips foreign characters, so that one position would have several spellings.
@@ -54,7 +56,7 @@ def decode_cursor(kind: str, cursor: str, parse: Callable[[list[Any]], Position]
     except (ValueError, TypeError, LookupError, OverflowError):
         pass  # a forged cursor gets the same error as any other invalid one
     error = InvalidCursor()
-    raise FieldErrors((error, FieldError(pointer="/cursor", detail=error.message, where="query")))
+    raise FieldErrors((error, FieldError(pointer="/cursor", detail=error.message, where=where)))
 
 
 def cut_page(

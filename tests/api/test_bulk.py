@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
+from api.jobs.bulk import service
 from tests.api.test_access import UNKNOWN_ID, bearer, make_key
 from tests.api.test_bad_requests import assert_problem
 from tests.support.factories import queued
@@ -56,6 +58,63 @@ def test_tags_are_added_and_removed(client: TestClient, engine: Engine) -> None:
     assert client.get(f"/jobs/{one}").json()["tags"] == ["b", "c"]
     assert [job["id"] for job in client.get("/jobs", params={"tag": "c"}).json()["items"]] == [one]
     assert len(client.get(f"/jobs/{full}").json()["tags"]) == 20
+
+
+def test_filter_selects_the_jobs_in_pages(
+    client: TestClient, engine: Engine, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_PAGE", 2)
+    make_key(engine, "other")
+    jobs = [queued(engine, tags=["night"], name=f"run {number}") for number in range(5)]
+    queued(bound_to(engine, "other"), tags=["night"])
+    unrelated = queued(engine, tags=["day"])
+    succeed(engine, storage, claim(engine, jobs[0]))
+    client.headers.update(bearer(make_key(engine)))
+
+    def pages(path: str, **body: Any) -> list[dict[str, Any]]:
+        found, cursor = [], None
+        while True:
+            answer = client.post(path, json={**body, "cursor": cursor}).json()
+            found.append(answer)
+            cursor = answer["next_cursor"]
+            if cursor is None:
+                return found
+
+    newest_first = [*reversed(jobs)]
+    night = {"filter": {"tag": ["night"]}}
+    dry = pages("/jobs/cancel", **night, dry_run=True)
+    assert [item["id"] for page in dry for item in page["items"]] == newest_first[:4], "not the job that has ended"
+    assert [page["matched"] for page in dry] == [4, 2]
+    assert {item["state"] for page in dry for item in page["items"]} == {"queued"}
+    assert client.get("/audit").json()["items"] == []
+    tagged = pages("/jobs/tag", **night, add=["week"], remove=["night"])
+    assert [item["id"] for page in tagged for item in page["items"]] == newest_first
+    assert tagged[0]["items"][0]["tags"] == ["week"]
+    one = pages("/jobs/cancel", filter={"tag": ["week"], "name": "RUN 3", "state": ["queued", "running"]})
+    assert [(item["id"], item["state"]) for item in one[0]["items"]] == [(jobs[3], "cancelled")]
+    assert pages("/jobs/cancel", filter={"state": ["succeeded"]})[0]["matched"] == 0
+    cancelled = pages("/jobs/cancel", filter={"tag": ["week"]})
+    assert [item["id"] for page in cancelled for item in page["items"]] == [jobs[4], jobs[2], jobs[1]]
+    assert client.get(f"/jobs/{unrelated}").json()["state"] == "queued"
+    assert client.get("/audit", params={"object": jobs[4]}).json()["items"][0]["action"] == "jobs_cancel_many"
+
+
+def test_filter_must_be_explicit_and_valid(client: TestClient, engine: Engine) -> None:
+    job_id = queued(engine)
+    for body in (
+        {"filter": {}},
+        {"filter": {"state": [], "tag": []}},
+        {"filter": {"state": ["gone"]}},
+        {"filter": {"limit": 5}},
+        {"filter": {"tag": ["x\x00"]}},
+        {"filter": {"tag": ["x"]}, "jobs": [job_id]},
+        {"jobs": [job_id], "cursor": "x"},
+    ):
+        assert_problem(client.post("/jobs/cancel", json=body), 422, "invalid_request")
+    forged = client.post("/jobs/cancel", json={"filter": {"tag": ["x"]}, "cursor": "x"})
+    assert_problem(forged, 422, "invalid_cursor")
+    assert forged.json()["errors"][0]["in"] == "body"
+    assert client.get(f"/jobs/{job_id}").json()["state"] == "queued"
 
 
 def test_requests_are_limited_and_need_scope_submit(client: TestClient, engine: Engine) -> None:

@@ -62,15 +62,22 @@ def test_compare(ttm: Ttm, data: Path) -> None:
 
 def test_tag_open_and_delete(ttm: Ttm, data: Path) -> None:
     job = submitted(ttm, data, SLOW, "--tag", "night")
-    assert ttm("tag", job, "pets", "night").stdout == "night pets\n"
-    assert ttm("tag", job, "--remove", "night").stdout == "pets\n"
+    assert ttm("tag", job, "--add", "pets", "--add", "night").stdout == f"{job} has the tags night pets\n"
+    assert ttm("tag", job, "--remove", "night").stdout == f"{job} has the tags pets\n"
     assert json.loads(ttm("show", job, "--json").stdout)["tags"] == ["pets"]
-    assert ttm("tag", job, "not a tag").returncode == 2
+    assert ttm("tag", job, "--add", "not a tag").returncode == 2
+    assert ttm("tag", "--tag", "pets", "--add", "cats", "--dry-run").stdout == f"{job} has the tags pets\n"
+    assert ttm("tag", "--tag", "pets", "--add", "cats").stdout == f"{job} has the tags cats pets\n"
+    for ambiguous in (("tag", "--add", "x"), ("tag", job, "--tag", "pets", "--add", "x"), ("cancel",)):
+        assert ttm(*ambiguous).returncode == 2
+    assert (ttm("cancel", "--tag", "none").stdout, ttm("cancel", "--tag", "none").returncode) == ("", 0)
+    shown = json.loads(ttm("cancel", "--tag", "cats", "--dry-run", "--json").stdout)
+    assert [(each["id"], each["tags"]) for each in shown] == [(job, ["cats", "pets"])]
     address = json.loads(ttm("open", job, "--json").stdout)["page"]
     assert address.endswith(f"/ui/jobs/{job}")
     assert httpx2.get(address).status_code == 200
     assert ttm("delete", job, "--yes").returncode == 5
-    ttm("cancel", job)
+    assert ttm("cancel", "--tag", "cats").stdout.startswith(f"{job} is cancel")
     ttm("watch", job)
     # Without a confirmation nothing is deleted.
     assert ttm("delete", job).returncode == 1

@@ -2,9 +2,9 @@
 
 from typing import Self
 
-from ttm_client.asynchronous.resources.audit import AsyncAudit
+from ttm_client.asynchronous.resources.activity.audit import AsyncAudit
+from ttm_client.asynchronous.resources.activity.events import AsyncEvents
 from ttm_client.asynchronous.resources.catalogue import AsyncArchitectures, AsyncRecipes
-from ttm_client.asynchronous.resources.events import AsyncEvents
 from ttm_client.asynchronous.resources.inputs.registry import AsyncDatasets, AsyncTeachers
 from ttm_client.asynchronous.resources.inputs.uploads import AsyncUploads
 from ttm_client.asynchronous.resources.jobs import AsyncJobs

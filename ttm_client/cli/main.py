@@ -6,9 +6,11 @@ from typing import Annotated
 import typer
 
 from ttm_client.cli.bench import command as benchmark
-from ttm_client.cli.jobs import compare, control, damage, download, list, push, show, submit, watch
+from ttm_client.cli.jobs import compare, damage, events, list, show, submit, watch
+from ttm_client.cli.jobs.changes import bulk, control
+from ttm_client.cli.jobs.files import download, push
 from ttm_client.cli.output import EXIT_CODES
-from ttm_client.cli.resources import audit, catalogue, events, fleet, inspect, queue, registry, uploads, webhooks
+from ttm_client.cli.resources import audit, catalogue, fleet, inspect, queue, registry, uploads, webhooks
 from ttm_client.cli.studies import commands as studies
 from ttm_client.cli.studies import submit as study_submit
 
@@ -47,12 +49,12 @@ for panel, commands in {
         show.show,
         watch.watch,
         watch.logs,
-        control.cancel,
+        bulk.cancel,
         control.pause,
         control.resume,
         control.retry,
         control.delete,
-        control.tag,
+        bulk.tag,
         compare.compare,
         damage.damage,
         damage.predict,

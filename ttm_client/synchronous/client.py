@@ -4,9 +4,9 @@
 from typing import Self
 
 from ttm_client.models.resources import Usage
-from ttm_client.synchronous.resources.audit import Audit
+from ttm_client.synchronous.resources.activity.audit import Audit
+from ttm_client.synchronous.resources.activity.events import Events
 from ttm_client.synchronous.resources.catalogue import Architectures, Recipes
-from ttm_client.synchronous.resources.events import Events
 from ttm_client.synchronous.resources.inputs.registry import Datasets, Teachers
 from ttm_client.synchronous.resources.inputs.uploads import Uploads
 from ttm_client.synchronous.resources.jobs import Jobs

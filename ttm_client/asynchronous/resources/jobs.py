@@ -22,7 +22,7 @@ from ttm_client.models.comparisons import Comparison
 from ttm_client.models.damage import DamageImage, DamageReport, Prediction
 from ttm_client.models.jobs import Artifact, Attempt, BulkResult, Dryrun, Job, JobEvent, JobSummary, MetricPoint
 from ttm_client.models.metrics import Metrics
-from ttm_client.options import JobChanges, JobFilters, JobOptions, Part, as_query, spec_of
+from ttm_client.options import JobChanges, JobFilters, JobOptions, Part, as_body, as_query, spec_of
 from ttm_client.progress import ProgressLine
 from ttm_client.protocol import Advance, Params, job_path
 
@@ -140,6 +140,54 @@ class AsyncJobs:
         [('table1',)]
         """
         return await self._change_many("/jobs/tag", job_ids, {"add": [*add], "remove": [*remove]})
+
+    async def cancel_matching(
+        self,
+        *,
+        states: tuple[str, ...] = (),
+        tags: tuple[str, ...] = (),
+        dry_run: bool = False,
+        **filters: Unpack[JobFilters],
+    ) -> tuple[BulkResult, ...]:
+        """Cancels all jobs that match the filters of `list` and have not ended, 100 per request. At least one filter is
+        required. `dry_run` only returns the jobs.
+
+        >>> [result.id == queued.id for result in await client.jobs.cancel_matching(states=("queued",), dry_run=True)]
+        [True]
+        """
+        return await self._change_matching("/jobs/cancel", as_body(states, tags, filters), {"dry_run": dry_run})
+
+    async def tag_matching(
+        self,
+        *,
+        add: Iterable[str] = (),
+        remove: Iterable[str] = (),
+        states: tuple[str, ...] = (),
+        tags: tuple[str, ...] = (),
+        dry_run: bool = False,
+        **filters: Unpack[JobFilters],
+    ) -> tuple[BulkResult, ...]:
+        """Adds and removes tags of all jobs that match the filters of `list`, 100 per request. At least one filter is
+        required. `dry_run` only returns the jobs.
+
+        >>> [result.tags for result in await client.jobs.tag_matching(states=("failed",), add=["check"])]
+        [('check',)]
+        """
+        changes = {"add": [*add], "remove": [*remove], "dry_run": dry_run}
+        return await self._change_matching("/jobs/tag", as_body(states, tags, filters), changes)
+
+    async def _change_matching(
+        self, path: str, selected: dict[str, Any], changes: dict[str, Any]
+    ) -> tuple[BulkResult, ...]:
+        results: tuple[BulkResult, ...] = ()
+        cursor: str | None = None
+        while True:
+            body = {"filter": selected, "cursor": cursor, **changes}
+            answer = (await self._transport.request("POST", path, body=body)).json()
+            results += tuple(BulkResult.model_validate(item) for item in answer["items"])
+            cursor = answer["next_cursor"]
+            if cursor is None:
+                return results
 
     async def _change_many(self, path: str, job_ids: Iterable[str], changes: dict[str, Any]) -> tuple[BulkResult, ...]:
         ids = [*job_ids]

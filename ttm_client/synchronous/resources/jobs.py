@@ -15,7 +15,7 @@ from ttm_client.models.comparisons import Comparison
 from ttm_client.models.damage import DamageImage, DamageReport, Prediction
 from ttm_client.models.jobs import Artifact, Attempt, BulkResult, Dryrun, Job, JobEvent, JobSummary, MetricPoint
 from ttm_client.models.metrics import Metrics
-from ttm_client.options import JobChanges, JobFilters, JobOptions, Part, as_query, spec_of
+from ttm_client.options import JobChanges, JobFilters, JobOptions, Part, as_body, as_query, spec_of
 from ttm_client.progress import ProgressLine
 from ttm_client.protocol import Advance, Params, job_path
 from ttm_client.synchronous.download import download
@@ -140,6 +140,52 @@ class Jobs:
         [('table1',)]
         """
         return self._change_many("/jobs/tag", job_ids, {"add": [*add], "remove": [*remove]})
+
+    def cancel_matching(
+        self,
+        *,
+        states: tuple[str, ...] = (),
+        tags: tuple[str, ...] = (),
+        dry_run: bool = False,
+        **filters: Unpack[JobFilters],
+    ) -> tuple[BulkResult, ...]:
+        """Cancels all jobs that match the filters of `list` and have not ended, 100 per request. At least one filter is
+        required. `dry_run` only returns the jobs.
+
+        >>> [result.id == queued.id for result in client.jobs.cancel_matching(states=("queued",), dry_run=True)]
+        [True]
+        """
+        return self._change_matching("/jobs/cancel", as_body(states, tags, filters), {"dry_run": dry_run})
+
+    def tag_matching(
+        self,
+        *,
+        add: Iterable[str] = (),
+        remove: Iterable[str] = (),
+        states: tuple[str, ...] = (),
+        tags: tuple[str, ...] = (),
+        dry_run: bool = False,
+        **filters: Unpack[JobFilters],
+    ) -> tuple[BulkResult, ...]:
+        """Adds and removes tags of all jobs that match the filters of `list`, 100 per request. At least one filter is
+        required. `dry_run` only returns the jobs.
+
+        >>> [result.tags for result in client.jobs.tag_matching(states=("failed",), add=["check"])]
+        [('check',)]
+        """
+        changes = {"add": [*add], "remove": [*remove], "dry_run": dry_run}
+        return self._change_matching("/jobs/tag", as_body(states, tags, filters), changes)
+
+    def _change_matching(self, path: str, selected: dict[str, Any], changes: dict[str, Any]) -> tuple[BulkResult, ...]:
+        results: tuple[BulkResult, ...] = ()
+        cursor: str | None = None
+        while True:
+            body = {"filter": selected, "cursor": cursor, **changes}
+            answer = (self._transport.request("POST", path, body=body)).json()
+            results += tuple(BulkResult.model_validate(item) for item in answer["items"])
+            cursor = answer["next_cursor"]
+            if cursor is None:
+                return results
 
     def _change_many(self, path: str, job_ids: Iterable[str], changes: dict[str, Any]) -> tuple[BulkResult, ...]:
         ids = [*job_ids]

@@ -7,7 +7,7 @@ from heapq import merge
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, select, tuple_
+from sqlalchemy import ColumnElement, Select, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from ttm_jobs.database import name_search
@@ -58,6 +58,16 @@ def page(
     else:
         jobs = session.scalars(query.where(*(Job.state == state for state in filters.states))).all()
     return JobPage(jobs[:limit], has_more=len(jobs) > limit)
+
+
+def count(session: Session, filters: JobFilters, *, before: tuple[datetime, str] | None, limit: int) -> int:
+    """The number of jobs after a position, counted up to `limit`."""
+    query = _filtered(session, filters, limit=limit, before=before)
+    if filters.states:
+        query = query.where(Job.state.in_(filters.states))
+    # Counting needs no order, which could keep the database from using the best index.
+    found = query.with_only_columns(Job.id).order_by(None).subquery()
+    return session.scalar(select(func.count()).select_from(found)) or 0
 
 
 def matching(session: Session, filters: JobFilters) -> tuple[Select[Job], Any, Any]:

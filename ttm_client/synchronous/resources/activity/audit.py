@@ -1,4 +1,4 @@
-# From asynchronous/resources/audit.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
+# From asynchronous/resources/activity/audit.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
 """The audit log."""
 
 from collections.abc import Iterator

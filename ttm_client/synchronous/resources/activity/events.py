@@ -1,4 +1,4 @@
-# From asynchronous/resources/events.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
+# From asynchronous/resources/activity/events.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
 """The events of all jobs and studies of a project."""
 
 from collections.abc import Iterable, Iterator

@@ -1,29 +1,12 @@
-"""`ttm cancel`, `ttm pause`, `ttm resume`, `ttm retry`, `ttm delete`, `ttm tag` and `ttm open`."""
+"""`ttm pause`, `ttm resume`, `ttm retry`, `ttm delete` and `ttm open`."""
 
 from typing import Annotated
 
 import typer
 
 from ttm_client import Job
-from ttm_client.cli.jobs.show import JobArgument, JobArguments, full_id
+from ttm_client.cli.jobs.show import JobArgument, full_id
 from ttm_client.cli.output import JsonOption, UrlOption, console, print_json, service
-
-
-def cancel(job_ids: JobArguments, json: JsonOption = False, url: UrlOption = None) -> None:
-    """Cancel jobs. A running job is `cancelling` until its worker has stopped."""
-    with service(url) as client:
-        if len(job_ids) == 1:
-            _print_state(client.jobs.cancel(full_id(client, job_ids[0])), json=json)
-            return
-        results = client.jobs.cancel_many([full_id(client, each) for each in job_ids])
-    if json:
-        print_json(results)
-    else:
-        for result in results:
-            outcome = f"is {result.state}" if result.error is None else f"was not cancelled: {result.error['message']}"
-            console.print(f"{result.id} {outcome}", highlight=False)
-    if any(result.error is not None for result in results):
-        raise typer.Exit(5)
 
 
 def pause(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) -> None:
@@ -60,25 +43,6 @@ def delete(
         print_json({"id": found.id, "deleted": True})
     else:
         console.print(f"{found.id} is deleted", highlight=False)
-
-
-def tag(
-    job_id: JobArgument,
-    tags: Annotated[list[str] | None, typer.Argument(help="Tags to add.")] = None,
-    remove: Annotated[list[str] | None, typer.Option("--remove", help="Tag to remove; may be repeated.")] = None,
-    json: JsonOption = False,
-    url: UrlOption = None,
-) -> None:
-    """Add tags to a job, or remove some. Prints the job's tags."""
-    with service(url) as client:
-        found = client.jobs.get(full_id(client, job_id))
-        kept = [each for each in dict.fromkeys([*found.tags, *(tags or [])]) if each not in (remove or [])]
-        if kept != [*found.tags]:
-            found = client.jobs.update(found.id, tags=kept)
-    if json:
-        print_json(found)
-    else:
-        console.print(" ".join(found.tags), highlight=False)
 
 
 def open_page(
