@@ -1,7 +1,7 @@
 # `make` alone runs what CI runs.
 .DEFAULT_GOAL := test
 .PHONY: help setup demo up test check lint types unit thorough browser browser-setup openapi-linter azure-emulator screenshots faults bench gpu bench-api results results-quick scale mlflow \
-        openapi docs docs-reference lock licenses sbom dist coverage clean
+        openapi docs docs-reference lock licenses sbom dist release coverage clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -130,6 +130,11 @@ sbom: setup
 dist: setup
 	rm -rf dist
 	for package in $(PACKAGES); do $(UV) build --wheel --no-build-isolation --python $(BIN)/python --out-dir dist $$package || exit 1; done
+
+# Wheels, SBOM, list of images and changes in dist/VERSION, then a commit and the tag: `make release VERSION=1.2.3`.
+# DRY_RUN=1 makes the files only.
+release: setup
+	$(BIN)/python packaging/release.py $(VERSION) $(if $(DRY_RUN),--dry-run)
 
 # Training speed next to other libraries; torchdistill is installed outside .venv.
 bench: setup
