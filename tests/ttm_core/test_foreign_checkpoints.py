@@ -19,7 +19,7 @@ from ttm_core.errors import ArchitectureMismatch, BadSpec
 from ttm_core.models import TORCHVISION
 from ttm_core.models.teachers.adapt import signature_of
 from ttm_core.models.teachers.load import load_teacher
-from ttm_core.reader.inspection import inspect
+from ttm_core.reader.checkpoints.inspection import inspect
 from ttm_core.spec import catalogue
 from ttm_core.spec.job import TeacherSpec
 

@@ -15,7 +15,7 @@ from ttm_core.errors import BadCheckpoint, BadSpec
 from ttm_core.export import load_student
 from ttm_core.models.teachers.load import load_teacher
 from ttm_core.pipeline.distill import distill
-from ttm_core.reader.inspection import inspect
+from ttm_core.reader.checkpoints.inspection import inspect
 from ttm_core.spec.job import TeacherSpec
 from ttm_core.teacher_store.store import Stores
 

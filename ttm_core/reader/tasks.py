@@ -12,16 +12,16 @@ def run(task: str, arguments: dict[str, Any]) -> Any:
 
             return convert(Path(arguments["source"]), Path(arguments["target"]))
         case "safetensors":
-            from ttm_core.reader.safetensors_file import check
+            from ttm_core.reader.checkpoints.safetensors_file import check
 
             return check(Path(arguments["source"]))
         case "inspect":
-            from ttm_core.reader.inspection import inspect
+            from ttm_core.reader.checkpoints.inspection import inspect
 
             found = inspect(Path(arguments["source"]), arguments["architecture"], arguments["key_map"])
             return found.model_dump(mode="json")
         case "onnx":
-            from ttm_core.reader.onnx_file import describe
+            from ttm_core.reader.checkpoints.onnx_file import describe
 
             source, size = Path(arguments["source"]), arguments["image_size"]
             return describe(source, run=True, image_size=size).model_dump(mode="json")
@@ -34,7 +34,7 @@ def run(task: str, arguments: dict[str, Any]) -> Any:
 
             return unpack(Path(arguments["source"]), Path(arguments["target"]))
         case "parquet":
-            from ttm_core.reader.parquet_file import pack
+            from ttm_core.reader.datasets.parquet_file import pack
 
             files = {split: [Path(path) for path in paths] for split, paths in arguments["files"].items()}
             return pack(files, Path(arguments["target"]))

@@ -1,5 +1,5 @@
 """Parquet in the layout of the Hugging Face Hub: `train-00000-of-00002.parquet`, with columns `image` and `label`.
-Labels are optional. A reader process copies the images out of the files (ttm_core/reader/parquet_file.py).
+Labels are optional. A reader process copies the images out of the files (ttm_core/reader/datasets/parquet_file.py).
 """
 
 import hashlib

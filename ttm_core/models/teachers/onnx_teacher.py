@@ -13,8 +13,8 @@ from ttm_core.checkpoints.kinds import kind_of
 from ttm_core.checkpoints.schema import NORMALIZATION_HINT, OnnxClassifier
 from ttm_core.errors import BadCheckpoint, BadSpec
 from ttm_core.models.preprocess import Preprocess
+from ttm_core.reader.checkpoints.onnx_file import arrange
 from ttm_core.reader.limits import ReaderLimits
-from ttm_core.reader.onnx_file import arrange
 from ttm_core.reader.process import read_untrusted
 from ttm_core.spec.job import Normalization, TeacherSpec
 

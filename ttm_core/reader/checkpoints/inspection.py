@@ -9,9 +9,9 @@ from ttm_core.checkpoints.kinds import kind_of
 from ttm_core.checkpoints.schema import Inspection
 from ttm_core.checkpoints.signatures import Shape
 from ttm_core.errors import BadCheckpoint, UserError
-from ttm_core.reader.onnx_file import describe
+from ttm_core.reader.checkpoints.onnx_file import describe
+from ttm_core.reader.checkpoints.safetensors_file import read_header
 from ttm_core.reader.pickles import torch_file
-from ttm_core.reader.safetensors_file import read_header
 from ttm_core.spec.job import KeyMap
 from ttm_core.spec.structure import METADATA_KEY, ModelStructure, structure_of
 
