@@ -97,6 +97,7 @@ class Inspector:
                     file_bytes=0,
                     error=BadCheckpoint,
                     subject="The checkpoint",
+                    reads=[copy.name],
                     limits=_LIMITS,
                 )
             except BadCheckpoint as error:

@@ -71,6 +71,7 @@ class Predictor:
                 file_bytes=0,
                 error=BadImage,
                 subject="The image",
+                reads=[folder],
                 limits=_LIMITS,
             )
         except BadImage as error:

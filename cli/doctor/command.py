@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.doctor.checks import Status, local_checks, service_check
+from cli.doctor.isolation import isolation_check
 from cli.doctor.production import production_checks
 from ttm_client.cli.output import FAILED, JsonOption, UrlOption, console, print_rows
 
@@ -24,7 +25,7 @@ def doctor(
 
     Reads the same TTM_* settings as the service. The exit code is 1 if a check failed.
     """
-    checks = [*local_checks(), service_check(url), *(production_checks() if production else ())]
+    checks = [*local_checks(), isolation_check(), service_check(url), *(production_checks() if production else ())]
     if json:
         sys.stdout.write(dumps([check.as_json() for check in checks]) + "\n")
     else:

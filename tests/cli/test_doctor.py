@@ -11,6 +11,7 @@ from cli.doctor.checks import Check
 from cli.doctor.production import production_checks
 from cli.stack.stack import Stack
 from tests.cli.conftest import ENVIRONMENT
+from tests.worker.test_isolation import LANDLOCK, NAMESPACES
 from ttm_jobs.broker.embedded import EmbeddedBroker, free_port
 from ttm_jobs.database.engine import create_engine, session_scope
 from ttm_jobs.database.sealing import add_key
@@ -48,6 +49,8 @@ def test_available_components_are_ok(stack: Stack, tmp_path: Path) -> None:
     for name in ("python", "versions", "database", "broker", "storage", "service"):
         assert found[name]["status"] == "ok", found[name]
     assert found["devices"]["found"]
+    isolated = NAMESPACES and LANDLOCK >= 1
+    assert found["isolation"]["status"] == ("ok" if isolated else "warning"), found["isolation"]
     assert found["production database"] == {
         "check": "production database",
         "status": "warning",

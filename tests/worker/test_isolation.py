@@ -148,6 +148,19 @@ except PermissionError:
     assert confined.run(code) is False
 
 
+@needs_landlock
+def test_trainer_lists_the_working_directory_but_reads_only_the_engine_there(
+    confined: Confined, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`python -m` makes the working directory a folder of packages; `ttm up` keeps its database and keys there."""
+    (tmp_path / "ttm.db").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    code = "import json, os, ttm_core; print(json.dumps('ttm.db' in os.listdir('.')))"
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    assert confined.run(code) is True
+    assert confined.run(OPEN, "r", tmp_path / "ttm.db") == {str(tmp_path / "ttm.db"): False}
+
+
 def test_trainer_has_no_privileges_and_writes_no_core_dump(confined: Confined) -> None:
     code = """
 import json, resource

@@ -63,6 +63,8 @@ def _unpack(archive: Path, target: Path) -> None:
         file_bytes=Limits().budget(size),
         error=BadDataset,
         subject="The archive",
+        reads=[archive],
+        writes=[target.parent],
     )
 
 

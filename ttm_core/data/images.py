@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from ttm_core.data.encoded.decoding import Source, center_square, decode
+from ttm_core.data.encoded.decoding import center_square, decode
+from ttm_core.data.encoded.headers import Source
 
 _T = TypeVar("_T")
 _AHEAD = 1024

@@ -51,9 +51,9 @@ def read_weights(path: Path) -> Weights:
     with tempfile.TemporaryDirectory(prefix="ttm-weights-") as folder:
         converted = Path(folder) / "weights.safetensors"
         if kind_of(path) == "safetensors":
-            layout, source, metadata = _check("safetensors", path, converted), path, _read_metadata(path)
+            layout, source, metadata = _check(path), path, _read_metadata(path)
         else:
-            layout, source, metadata = _check("checkpoint", path, converted), converted, {}
+            layout, source, metadata = _check(path, converted), converted, {}
         tensors = _read_tensors(source)
     return Weights(_checked(without_wrappers(tensors)), layout, metadata)
 
@@ -66,20 +66,22 @@ def read_metadata(path: Path) -> dict[str, Any]:
     """
     if kind_of(path) != "safetensors":
         return {}
-    _check("safetensors", path, path)
+    _check(path)
     return _read_metadata(path)
 
 
-def _check(task: str, path: Path, target: Path) -> str:
+def _check(path: Path, target: Path | None = None) -> str:
     """Checks a safetensors file, or converts another checkpoint to `target`, in a reader process: the layout."""
     size = path.stat().st_size
     layout: str = read_untrusted(
-        task,
+        "safetensors" if target is None else "checkpoint",
         {"source": str(path.resolve()), "target": str(target)},
         input_bytes=size,
         file_bytes=4 * size + 2**24,
         error=BadCheckpoint,
         subject="The checkpoint",
+        reads=[path],
+        writes=[] if target is None else [target.parent],
     )
     return layout
 

@@ -1,6 +1,7 @@
-"""A reader process: `python -m ttm_core.reader TASK LIMITS`, with arguments as a line of JSON on standard input.
+"""A reader process: `python -m ttm_core.reader TASK LIMITS`.
 
-Writes one JSON object to standard output. Ends when standard input is closed.
+Reads a line of JSON from standard input: the arguments of the task, and the paths of the sandbox or null. Writes one
+JSON object to standard output. Ends when standard input is closed.
 """
 
 import errno
@@ -14,6 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from ttm_core.errors import UserError
+from ttm_core.sandbox.confine import Paths, confine_this
 
 _ADDRESS_SPACE = 8 * 2**30
 _OPEN_FILES = 1024
@@ -24,9 +26,12 @@ def main() -> None:
     task, limits = sys.argv[1], json.loads(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit(**limits)
-    arguments = json.loads(sys.stdin.buffer.readline())
+    given = json.loads(sys.stdin.buffer.readline())
+    if given["sandbox"] is not None:
+        # Before there is a second thread. `ttm doctor` reports what the system does not support.
+        confine_this(Paths(**given["sandbox"]))
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    answer = json.dumps(_run(task, arguments)).encode()
+    answer = json.dumps(_run(task, given["arguments"])).encode()
     with os.fdopen(1, "wb", closefd=False) as out:
         out.write(answer)
         out.flush()

@@ -11,7 +11,8 @@ import onnxruntime  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from PIL import Image
 
-from ttm_core.data.encoded.decoding import center_square, decode, opened
+from ttm_core.data.encoded.decoding import center_square, decode
+from ttm_core.data.encoded.headers import read_header
 from ttm_core.errors import BadImage
 from ttm_core.spec.damage.schema import Guess
 from ttm_core.spec.damage.single_prediction import FILES, MAX_PIXELS, THREADS, ModelPrediction, Prediction
@@ -37,16 +38,15 @@ def predict(source: Path, files: Mapping[str, str]) -> Prediction:
         BadImage: the image cannot be decoded, or has more than 25 megapixels.
     """
     try:
-        with opened(source) as image:
-            width, height = image.size
+        header = read_header(source)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise BadImage(f"The image cannot be decoded: {type(error).__name__}.") from error
-    if width * height > MAX_PIXELS:
-        raise BadImage(f"The image has {width} x {height} pixels; the limit is {MAX_PIXELS:,} pixels.")
+    if header.width * header.height > MAX_PIXELS:
+        raise BadImage(f"The image has {header.width} x {header.height} pixels; the limit is {MAX_PIXELS:,} pixels.")
     sessions = {name: _session(Path(path)) for name, path in files.items()}
     names = _class_names(sessions)
     models = [_answer(name, sessions[name], source, names) for name in FILES if name in sessions]
-    return Prediction(width=width, height=height, models=models)
+    return Prediction(width=header.width, height=header.height, models=models)
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:

@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from ttm_core.errors import EngineError, StorageFull, UserError
 from ttm_core.reader.limits import ReaderLimits
+from ttm_core.sandbox import paths
 
 _MAX_ANSWER_BYTES = 256 * 2**20
 # Libraries that read the environment when they are imported. A thread pool per library would count against the limits.
@@ -31,15 +34,22 @@ def read_untrusted(
     file_bytes: int,
     error: type[UserError],
     subject: str,
+    reads: Iterable[str | Path] = (),
+    writes: Iterable[str | Path] = (),
     limits: ReaderLimits | None = None,
 ) -> Any:
     """Runs a task of `ttm_core.reader.tasks` in a process of its own and returns its answer.
+
+    The process is in a sandbox, as far as the system supports it: no network, and no files but these and those of
+    Python. The environment variable TTM_TRAINER_ISOLATION=off disables the sandbox.
 
     Args:
         input_bytes: size of the input, which extends the time limit.
         file_bytes: maximum size of a written file.
         error: raised for invalid input, and if the process crashes or exceeds a limit.
         subject: what is read, for the message: "The checkpoint".
+        reads: files and folders that the process may read.
+        writes: folders in which it may also write.
 
     Raises:
         StorageFull: the disk is full.
@@ -48,6 +58,7 @@ def read_untrusted(
     limits = limits or ReaderLimits.from_environment()
     seconds = limits.seconds_for(input_bytes)
     rules = {"memory_bytes": limits.memory_bytes, "cpu_seconds": int(seconds) + 1, "file_bytes": file_bytes}
+    given = {"arguments": arguments, "sandbox": _sandbox(reads, writes)}
     process = subprocess.Popen(
         [sys.executable, "-m", "ttm_core.reader", task, json.dumps(rules)],
         stdin=subprocess.PIPE,
@@ -63,7 +74,7 @@ def read_untrusted(
     with process.stdin, process.stdout:
         try:
             # The pipe stays open: the process ends when its parent does.
-            process.stdin.write(json.dumps(arguments).encode() + b"\n")
+            process.stdin.write(json.dumps(given).encode() + b"\n")
             process.stdin.flush()
             raw = _until_end(process.stdout.fileno(), time.monotonic() + seconds)
             if raw is not None:
@@ -81,6 +92,16 @@ def read_untrusted(
             f"or reading it needs more than {limits.memory} of memory (TTM_READER_MEMORY_BYTES)."
         )
     return _answer(raw, error, subject, limits)
+
+
+def _sandbox(reads: Iterable[str | Path], writes: Iterable[str | Path]) -> dict[str, list[str]] | None:
+    if sys.platform != "linux" or os.environ.get("TTM_TRAINER_ISOLATION") == "off":
+        return None
+    return {
+        "list": paths.listed(),
+        "read": [*paths.programs(), "/dev", *paths.existing(map(str, reads))],
+        "write": ["/dev/null", *paths.existing(map(str, writes))],
+    }
 
 
 def _without_secrets() -> dict[str, str]:

@@ -38,6 +38,24 @@ def run(task: str, arguments: dict[str, Any]) -> Any:
 
             files = {split: [Path(path) for path in paths] for split, paths in arguments["files"].items()}
             return pack(files, Path(arguments["target"]))
+        case "image_headers":
+            from ttm_core.reader.datasets.image_headers import write_records
+
+            files_to_read = [Path(path) for path in arguments["files"]]
+            return write_records(Path(arguments["target"]), files_to_read, arguments["ranges"])
+        case "shards":
+            from ttm_core.reader.datasets.shards import write_index
+
+            splits = {split: [Path(path) for path in paths] for split, paths in arguments["splits"].items()}
+            return write_index(splits, Path(arguments["target"]))
+        case "first_files":
+            from ttm_core.reader.datasets.shards import first_files
+
+            return first_files(Path(arguments["source"]))
+        case "idx":
+            from ttm_core.reader.datasets.idx_file import convert as convert_idx
+
+            return convert_idx([Path(path) for path in arguments["files"]], Path(arguments["target"]))
         case "cifar":
             from ttm_core.reader.pickles.cifar_pickle import convert as convert_cifar
 

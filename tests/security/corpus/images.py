@@ -29,6 +29,15 @@ def _jpeg(width: int, height: int) -> bytes:
     return whole[:at] + struct.pack(">HH", height, width) + whole[at + 4 :]
 
 
+def _scans(count: int) -> bytes:
+    """A progressive JPEG that repeats its last scan."""
+    out = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(out, "jpeg", progressive=True)
+    whole = out.getvalue()
+    at = whole.rindex(b"\xff\xda")
+    return whole[:at] + whole[at:-2] * count + whole[-2:]
+
+
 def _tiff(entries: dict[int, int], following: int = 0) -> bytes:
     directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(entries.items()))
     return b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + struct.pack("<I", following)
@@ -113,6 +122,26 @@ CASES: dict[str, tuple[str, Make]] = {
         lambda: _saved("gif")[: _saved("gif").index(b"," + bytes(4))] + (b"!\xfe\x01a\0") * 100_000,
     ),
     "gif, no image": ("gif", lambda: _saved("gif")[: _saved("gif").index(b"," + bytes(4))] + b";"),
+    "png, a color profile bomb after the pixels": (
+        "png",
+        lambda: _png(32, 32)[:-12] + _chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(200_000_000))) + _png(32, 32)[-12:],
+    ),
+    "gif, a frame larger than its screen": (
+        "gif",
+        lambda: (
+            b"GIF89a\1\0\1\0\x80\0\0"
+            + bytes(6)
+            + b","
+            + struct.pack("<HHHHB", 0, 0, 65_535, 65_535, 0)
+            + b"\2\2\x4c\1\0;"
+        ),
+    ),
+    "webp, a large canvas and no frame": (
+        "webp",
+        lambda: b"RIFF\x16\0\0\0WEBPVP8X\n\0\0\0\2\0\0\0" + b"\xff\x3f\0" * 2,
+    ),
+    "jpeg, 200 scans": ("jpg", lambda: _scans(200)),
+    "ppm, decimal numbers and 20,000 comments": ("ppm", lambda: b"P3\n4 4\n255\n" + b"#a\n" * 20_000 + b"1 " * 48),
     "ico as jpg": ("jpg", lambda: _icon(_saved("png"))),
     "eps as jpg": ("jpg", lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/etc/passwd)(r) file\n"),
     "psd as jpg": ("jpg", lambda: b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 30_000, 30_000, 8, 3) + bytes(14)),

@@ -1,5 +1,6 @@
 """Every image of a content is decoded for its readability and hashed once; later runs and processes read the manifest."""
 
+import hashlib
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from tests.ttm_core.factories import digits_folder, spec
 from ttm_core.data.build import read_dataset
 from ttm_core.data.cache import DataCache
 from ttm_core.data.dataset import Dataset
+from ttm_core.data.encoded.header_reading import read_headers
 from ttm_core.errors import BadDataset
 from ttm_core.pipeline.distill import distill
 from ttm_core.pipeline.inputs import Inputs
@@ -112,6 +114,39 @@ def test_archive_that_is_unpacked_again_has_its_manifest(tmp_path, read):
     for folder in (tmp_path / "cache").glob("archive-*"):
         shutil.rmtree(folder)
     assert read(archive).checked == 0
+
+
+def test_images_that_stop_their_reader_are_unreadable(tmp_path, monkeypatch):
+    """The first has a comment of 16 MiB, which Pillow reads byte by byte; the second is a pipe without an end."""
+    folder = digits_folder(tmp_path / "set") / "train/digit-0"
+    slow, endless, last = folder / "slow.ppm", folder / "endless.png", folder / "001.png"
+    slow.write_bytes(b"P6\n#" + b"a" * 2**24 + b"\n8 8 255\n" + bytes(192))
+    os.mkfifo(endless)
+    monkeypatch.setenv("TTM_READER_SECONDS", "4")
+    [headers] = read_headers([folder / "000.png", slow, endless, last])
+    assert headers.sizes.tolist() == [[24, 24], [0, 0], [0, 0], [24, 24]]
+    assert headers.digests[3].tobytes() == hashlib.sha256(last.read_bytes()).digest()
+    assert headers.reasons[0] == headers.reasons[3] == ""
+    assert "reading the header takes more than 1 s" in headers.reasons[1]
+    assert "TTM_READER_SECONDS" in headers.reasons[2]
+
+
+def test_images_behind_links_inside_the_dataset_are_read(tmp_path, read):
+    folder = digits_folder(tmp_path / "set")
+    for name in ("files", "links"):
+        (folder / "unlabelled" / name).mkdir(parents=True)
+    (folder / "train/digit-0/000.png").rename(folder / "unlabelled/files/image")
+    (folder / "unlabelled/links/image.png").symlink_to("../files/image")
+    assert read(folder).unreadable == []
+
+
+def test_index_of_shards_is_kept(tmp_path, read):
+    folder = settled(webdataset(tmp_path / "set"))
+    read(folder)
+    index = next((tmp_path / "cache").glob("shards-*"))
+    made = index.stat().st_ino
+    read(folder)
+    assert next((tmp_path / "cache").glob("shards-*")).stat().st_ino == made
 
 
 def test_interrupted_check_leaves_no_manifest(tmp_path, read, monkeypatch):

@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from ttm_core.data.dataset import Dataset, Split, Unreadable, full_split
-from ttm_core.data.encoded.decoding import Source
-from ttm_core.data.encoded.manifest import Reading, Slices, manifests_of
+from ttm_core.data.encoded.headers import Source
+from ttm_core.data.encoded.manifest import Reading, manifests_of
+from ttm_core.data.encoded.slices import Slices
 from ttm_core.data.formats.layout import NO_LABEL, SplitName
 from ttm_core.data.images import EncodedImages, Sources
 from ttm_core.errors import BadDataset

@@ -1,25 +1,14 @@
 """Decodes untrusted images with a bound on the memory of all threads together."""
 
-import io
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from PIL.TiffImagePlugin import TiffImageFile
 
-from ttm_core.data.encoded.tiff import tile_pixels
-
-# 100 megapixels are 300 MB decoded; a larger image is treated as a decompression bomb.
-MAX_PIXELS = 100_000_000
-_WIDE_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
-_GRAY_MODES = {"1", "L", "LA", *_WIDE_MODES}
-
-# Raster formats only, whatever the file name: Pillow would pass EPS files, which are programs, to Ghostscript.
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+from ttm_core.data.encoded.headers import WIDE_MODES, Source, decoded_pixels, opened
 
 # Memory of all images that are decoded at the same time. A larger image is decoded alone.
 _MAX_DECODING_BYTES = 2**29
@@ -27,9 +16,6 @@ _MAX_DECODING_BYTES = 2**29
 # canvases.
 _BYTES_PER_PIXEL = 16
 _STRIP_PIXELS = 2**20
-
-Source = Path | bytes
-"""An encoded image: a file or bytes."""
 
 
 class _Budget:
@@ -56,36 +42,12 @@ class _Budget:
 _budget = _Budget(_MAX_DECODING_BYTES)
 
 
-def opened(source: Source) -> Image.Image:
-    """Opens an image and reads its header only. Raises OSError if its format is not one of `FORMATS`."""
-    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
-
-
 def decode(source: Source, channels: int) -> Image.Image:
     """Decodes an image to mode "L" or "RGB". Raises OSError or ValueError if it is unreadable."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # unusual EXIF blocks and palettes do not affect the pixels
-        with opened(source) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"the image has {image.width} x {image.height} pixels, more than {MAX_PIXELS}")
-            pixels = max(image.width * image.height, _tile_pixels(image))
-            if pixels > MAX_PIXELS:
-                raise ValueError(f"a tile of the image has more than {MAX_PIXELS} pixels")
-            with _budget.taken(pixels * _BYTES_PER_PIXEL):
-                return _convert(image, "L" if channels == 1 else "RGB")
-
-
-def _tile_pixels(image: Image.Image) -> int:
-    """The pixels that the decoder keeps for one tile, which may be larger than the image."""
-    if not isinstance(image, TiffImageFile):
-        return 0
-    file = image.fp
-    assert file is not None, "the image is not loaded yet"
-    position = file.tell()
-    try:
-        return tile_pixels(file)
-    finally:
-        file.seek(position)
+        with opened(source) as image, _budget.taken(decoded_pixels(image) * _BYTES_PER_PIXEL):
+            return _convert(image, "L" if channels == 1 else "RGB")
 
 
 def center_square(image: Image.Image, size: int) -> Image.Image:
@@ -95,13 +57,8 @@ def center_square(image: Image.Image, size: int) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BICUBIC, box=(left, upper, left + side, upper + side))
 
 
-def is_gray(image: Image.Image) -> bool:
-    """Whether the image has one channel."""
-    return image.mode in _GRAY_MODES
-
-
 def _convert(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode in _WIDE_MODES:
+    if image.mode in WIDE_MODES:
         image = _to_8_bits(image)
     if image.mode != mode:
         return image.convert(mode)

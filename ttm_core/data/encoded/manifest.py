@@ -1,4 +1,6 @@
-"""Manifests: what decoding and hashing every image of a dataset once has shown, kept in the data cache for later runs.
+"""Manifests: hash, size and readability of every image of a dataset, kept in the data cache for later runs.
+
+A reader process hashes the images and reads their headers; this process decodes the pixels.
 
 A manifest is valid for one content. Archives and packed files are identified by their hash. Files of the user's folders
 are identified by path, size, modification time and inode.
@@ -6,9 +8,7 @@ are identified by path, size, modification time and inode.
 
 import hashlib
 import json
-import os
 import time
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +20,9 @@ import PIL
 from numpy.typing import NDArray
 
 from ttm_core.data.cache import DataCache
-from ttm_core.data.encoded.decoding import Source, decode, is_gray, opened
+from ttm_core.data.encoded.decoding import decode
+from ttm_core.data.encoded.header_reading import Headers, read_headers
+from ttm_core.data.encoded.slices import Slices
 from ttm_core.data.images import Sources, map_ordered
 
 _FORMAT = 1
@@ -56,28 +58,6 @@ class Manifest:
         return np.flatnonzero(self.sizes[:, 0])
 
 
-class Slices:
-    """Byte ranges of large files, read on access.
-
-    Args:
-        files: they stay open as long as this object exists.
-        ranges: int64 [N, 3]: file index, offset and length in bytes.
-    """
-
-    def __init__(self, files: Sequence[Path], ranges: NDArray[np.int64]) -> None:
-        self.files = files
-        self.ranges = ranges
-        self._open = [path.open("rb", buffering=0) for path in files]
-
-    def __len__(self) -> int:
-        return len(self.ranges)
-
-    def __getitem__(self, index: int, /) -> bytes:
-        file, offset, length = (int(value) for value in self.ranges[index])
-        # pread does not move the file position, so threads can share the descriptor.
-        return os.pread(self._open[file].fileno(), length, offset)
-
-
 def manifests_of(splits: Mapping[str, Sequence[Path] | Slices], reading: Reading) -> tuple[dict[str, Manifest], int]:
     """The manifest of each split, and the number of images that were decoded for it: 0 if it was in the cache.
 
@@ -98,71 +78,66 @@ def manifests_of(splits: Mapping[str, Sequence[Path] | Slices], reading: Reading
     return {name: _read(folder / name) for name in splits}, decoded
 
 
-def _identity(splits: Mapping[str, Sequence[Path] | Slices], content: str | None) -> str | None:
-    """A hash that changes with the content of the splits; None if a file has just changed."""
-    digest = hashlib.sha256(f"{_FORMAT} {PIL.__version__} {content}".encode())
+def identity_of(files: Iterable[Path], content: str | None) -> str | None:
+    """A hash that changes with the content of the files; None if a file has just changed.
+
+    Args:
+        files: the files in order.
+        content: the hash of what they were copied from, if they cannot change.
+    """
+    digest = hashlib.sha256(f"{_FORMAT} {content}".encode())
     newest = 0
+    for path in files:
+        if content is not None:
+            digest.update(f"{path.name}\0".encode())
+            continue
+        found = path.stat()
+        newest = max(newest, found.st_mtime_ns)
+        digest.update(f"{path}\0{found.st_size} {found.st_mtime_ns} {found.st_ino}\0".encode())
+    return None if newest > time.time_ns() - _SETTLED_NS else digest.hexdigest()
+
+
+def _identity(splits: Mapping[str, Sequence[Path] | Slices], content: str | None) -> str | None:
+    digest = hashlib.sha256(PIL.__version__.encode())
     for name, sources in splits.items():
         digest.update(f"\0{name} {len(sources)}\0".encode())
         if isinstance(sources, Slices):
             digest.update(np.ascontiguousarray(sources.ranges).tobytes())
-        files: Iterable[Path] = sources.files if isinstance(sources, Slices) else sources
-        for path in files:
-            if content is not None:
-                digest.update(f"{path.name}\0".encode())
-                continue
-            found = path.stat()
-            newest = max(newest, found.st_mtime_ns)
-            digest.update(f"{path}\0{found.st_size} {found.st_mtime_ns} {found.st_ino}\0".encode())
-    return None if newest > time.time_ns() - _SETTLED_NS else digest.hexdigest()
+        files = identity_of(sources.files if isinstance(sources, Slices) else sources, content)
+        if files is None:
+            return None
+        digest.update(files.encode())
+    return digest.hexdigest()
 
 
-def _check(splits: Mapping[str, Sources], pool: ThreadPoolExecutor) -> dict[str, Manifest]:
+def _check(splits: Mapping[str, Sequence[Path] | Slices], pool: ThreadPoolExecutor) -> dict[str, Manifest]:
     return {name: _check_split(sources, pool) for name, sources in splits.items()}
 
 
-def _check_split(sources: Sources, pool: ThreadPoolExecutor) -> Manifest:
-    """Hashes and decodes every image."""
+def _check_split(sources: Sequence[Path] | Slices, pool: ThreadPoolExecutor) -> Manifest:
+    """Hashes every image and reads its header in a reader process, then decodes it."""
     count = len(sources)
     digests, sizes = np.zeros((count, 32), np.uint8), np.zeros((count, 2), np.int32)
-    gray, reasons = np.zeros(count, bool), {}
-    for index, found in enumerate(map_ordered(pool, partial(_inspect, sources), count)):
-        digests[index] = np.frombuffer(found.sha256, np.uint8)
-        sizes[index], gray[index] = (found.width, found.height), found.gray
-        if found.reason is not None:
-            reasons[index] = found.reason
+    gray = np.zeros(count, bool)
+    reasons: dict[int, str] = {}
+    for found in read_headers(sources):
+        part = slice(found.start, found.start + len(found.digests))
+        digests[part], sizes[part], gray[part] = found.digests, found.sizes, found.gray
+        checked = map_ordered(pool, partial(_problem, sources, found), len(found.reasons))
+        reasons.update((found.start + row, reason) for row, reason in enumerate(checked) if reason)
+    sizes[list(reasons)] = 0
     return Manifest(digests, sizes, gray, reasons)
 
 
-@dataclass(frozen=True)
-class _Inspected:
-    sha256: bytes = bytes(32)
-    width: int = 0
-    height: int = 0
-    gray: bool = False
-    reason: str | None = None
-
-
-def _inspect(sources: Sources, index: int) -> _Inspected:
-    sha256 = bytes(32)
+def _problem(sources: Sources, found: Headers, row: int) -> str:
+    """Why an image is unreadable; "" if it is not."""
+    if found.reasons[row]:
+        return found.reasons[row]
     try:
-        source = sources[index]
-        sha256 = _sha256(source)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with opened(source) as image:
-                width, height, gray = image.width, image.height, is_gray(image)
-        decode(source, 1)
+        decode(sources[found.start + row], 1)
     except Exception as error:  # Pillow's decoders raise exceptions of any type for damaged files
-        return _Inspected(sha256, reason=f"{type(error).__name__}: {error}")
-    return _Inspected(sha256, width, height, gray)
-
-
-def _sha256(source: Source) -> bytes:
-    if isinstance(source, bytes):
-        return hashlib.sha256(source).digest()
-    with source.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").digest()
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def _write(manifest: Manifest, path: Path) -> None:

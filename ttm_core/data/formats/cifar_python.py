@@ -50,6 +50,8 @@ def _split(paths: list[Path]) -> Split:
             file_bytes=size + 2**20,
             error=BadDataset,
             subject="The CIFAR batch",
+            reads=paths,
+            writes=[folder],
         )
         pixels, labels = np.load(Path(folder) / "pixels.npy"), np.load(Path(folder) / "labels.npy")
     return cifar.split([pixels], [labels])
@@ -65,5 +67,6 @@ def _class_names(path: Path) -> list[str]:
         file_bytes=0,
         error=BadDataset,
         subject=path.name,
+        reads=[path],
     )
     return names

@@ -1,23 +1,17 @@
 """The IDX format of MNIST and Fashion-MNIST (LeCun et al.): `train-images-idx3-ubyte[.gz]`, labels and test files."""
 
-import gzip
-import math
-import struct
-import zlib
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ttm_core.data.archives.unpack import Limits
 from ttm_core.data.dataset import Dataset, Split, full_split
 from ttm_core.data.images import ArrayImages
 from ttm_core.errors import BadDataset
-
-_UBYTE = 0x08
-# Published IDX files are far smaller; a header that claims more is damaged or hostile.
-_MAX_BYTES = 16 * 2**30
+from ttm_core.reader.datasets.idx_file import max_bytes
+from ttm_core.reader.process import read_untrusted
 
 
 def is_idx(folder: Path) -> bool:
@@ -48,7 +42,7 @@ def _split(folder: Path, prefix: str) -> Split | None:
     images, labels = _find(folder, f"{prefix}-images-idx3-ubyte"), _find(folder, f"{prefix}-labels-idx1-ubyte")
     if images is None or labels is None:
         return None
-    pixels, numbers = _read(images), _read(labels)
+    pixels, numbers = _read([images, labels])
     if pixels.ndim != 3 or numbers.ndim != 1 or len(pixels) != len(numbers):
         raise BadDataset(f"{images.name} has shape {pixels.shape} but {labels.name} has shape {numbers.shape}.")
     if not len(pixels):
@@ -65,24 +59,20 @@ def _find(folder: Path, stem: str) -> Path | None:
     return None
 
 
-def _read(path: Path) -> NDArray[np.uint8]:
-    """Reads an IDX file of unsigned bytes as uint8 in the shape of its header."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rb") as stream:
-            zeros, kind, dimensions = struct.unpack(">HBB", stream.read(4))
-            if zeros != 0 or kind != _UBYTE or not 1 <= dimensions <= 4:
-                raise BadDataset(f"{path.name} is not an IDX file of unsigned bytes.")
-            shape = struct.unpack(f">{dimensions}I", stream.read(4 * dimensions))
-            size = math.prod(shape)
-            limit = min(Limits.ratio * path.stat().st_size + 2**20, _MAX_BYTES)
-            if size > limit:
-                raise BadDataset(f"{path.name} claims {size:,} bytes in its header; the limit is {limit:,}.")
-            data = stream.read(size + 1)
-    except (struct.error, OSError, EOFError, zlib.error) as error:
-        raise BadDataset(f"{path.name} cannot be read: {error}") from error
-    if len(data) != size:
-        raise BadDataset(
-            f"{path.name} contains {'more' if len(data) > size else 'fewer'} bytes than its header states."
+def _read(files: list[Path]) -> list[NDArray[np.uint8]]:
+    """Reads IDX files of unsigned bytes in a reader process: uint8 in the shapes of their headers."""
+    with tempfile.TemporaryDirectory(prefix="ttm-idx-") as folder:
+        shapes = read_untrusted(
+            "idx",
+            {"files": [str(path) for path in files], "target": folder},
+            input_bytes=sum(path.stat().st_size for path in files),
+            file_bytes=max(map(max_bytes, files)),
+            error=BadDataset,
+            subject="The IDX file",
+            reads=files,
+            writes=[folder],
         )
-    return np.frombuffer(bytearray(data), np.uint8).reshape(shape)
+        return [
+            np.fromfile(Path(folder) / f"{path.name}.bytes", np.uint8).reshape(shape)
+            for path, shape in zip(files, shapes, strict=True)
+        ]

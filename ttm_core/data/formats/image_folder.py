@@ -18,8 +18,6 @@ from ttm_core.data.formats import layout
 from ttm_core.data.formats.layout import NO_LABEL, SPLITS, SplitName
 from ttm_core.errors import BadDataset
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
-
 
 def is_image_folder(root: Path) -> bool:
     return has_classes(root) or _is_unlabelled(_train_folder(root))
@@ -85,7 +83,7 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _has_image_name(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in EXTENSIONS and not name.startswith(".")
+    return os.path.splitext(name)[1].lower() in layout.IMAGE_EXTENSIONS and not name.startswith(".")
 
 
 def _classes(folder: Path) -> list[str]:

@@ -17,6 +17,7 @@ SPLITS: dict[SplitName, tuple[str, ...]] = {
     "unlabelled": ("unlabelled", "unlabeled"),
 }
 NO_LABEL = -1
+IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 _NAMES = {name: split for split, names in SPLITS.items() for name in names}
 _FIRST_WORD = re.compile(r"[a-z]+")
 

@@ -12,7 +12,8 @@ import numpy as np
 from ttm_core.data.archives.unpack import Limits
 from ttm_core.data.dataset import Dataset
 from ttm_core.data.encoded.dataset import EncodedSplit, build_dataset, class_numbers
-from ttm_core.data.encoded.manifest import Reading, Slices
+from ttm_core.data.encoded.manifest import Reading
+from ttm_core.data.encoded.slices import Slices
 from ttm_core.data.formats import layout
 from ttm_core.errors import BadDataset
 from ttm_core.reader.process import read_untrusted
@@ -66,6 +67,8 @@ def pack(root: Path, packed: Path) -> None:
         file_bytes=Limits().budget(size) + 2**26,
         error=BadDataset,
         subject="The Parquet file",
+        reads=[path for paths in files.values() for path in paths],
+        writes=[packed],
     )
 
 

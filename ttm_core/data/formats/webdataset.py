@@ -1,37 +1,29 @@
 """WebDataset shards: tar files of samples, `key.jpg` with `key.cls` (a number) or `key.json` (with a `label`). Labels
 are optional.
 
-Shards are indexed once and read in place, not unpacked. Shard names are never executed as commands.
+A reader process indexes the shards once; they are read in place, not unpacked. Shard names are never executed as
+commands.
 """
 
 import json
 import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import lru_cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from ttm_core.data.archives.tar_headers import BoundedTarInfo
-from ttm_core.data.archives.unpack import Limits
 from ttm_core.data.dataset import Dataset
 from ttm_core.data.encoded.dataset import EncodedSplit, build_dataset, class_numbers
-from ttm_core.data.encoded.manifest import Reading, Slices
+from ttm_core.data.encoded.manifest import Reading, identity_of
+from ttm_core.data.encoded.slices import Slices
 from ttm_core.data.formats import image_folder, layout
-from ttm_core.data.formats.image_folder import EXTENSIONS
-from ttm_core.data.formats.layout import NO_LABEL
 from ttm_core.errors import BadDataset
+from ttm_core.reader.process import read_untrusted
 
 _CLASS_NAMES = "classnames.txt"
-_MAX_LABEL_BYTES = 2**20
-_MAX_IMAGE_BYTES = 2**28
-
-
-@dataclass
-class _Sample:
-    key: str
-    image: tuple[int, int] | None = None  # offset and length
-    label: int | None = None
 
 
 def is_shard(path: Path) -> bool:
@@ -54,18 +46,40 @@ def is_webdataset(root: Path) -> bool:
 def opens_with_image(path: Path) -> bool:
     """Returns whether a file is a plain tar that begins with an image: an archive, or a shard without labels."""
     _, kinds = _first_files(path)
-    return any(f".{kind}" in EXTENSIONS for kind in kinds)
+    return any(f".{kind}" in layout.IMAGE_EXTENSIONS for kind in kinds)
 
 
-def _first_files(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _first_files(path: Path) -> tuple[Sequence[str], Sequence[str]]:
     """The keys and kinds of the first two members of a plain tar; empty for other files."""
-    try:
-        with tarfile.open(path, "r:", tarinfo=BoundedTarInfo) as opened:
-            names = [member.name for _, member in zip(range(2), opened, strict=False) if member.isreg()]
-    except (tarfile.TarError, OSError, RecursionError, BadDataset):
+    found = path.stat()
+    if found.st_size < tarfile.BLOCKSIZE or not _is_tar_header(path):
         return (), ()
-    parts = [_parts(name) for name in names]
-    return tuple(key for key, _ in parts), tuple(kind for _, kind in parts)
+    members = _members_of(path, found.st_size, found.st_mtime_ns)
+    return [key for key, _ in members], [kind for _, kind in members]
+
+
+def _is_tar_header(path: Path) -> bool:
+    """Returns whether a file begins with a header of tar, by its checksum: no process is needed for other files."""
+    with path.open("rb") as stream:
+        block = stream.read(tarfile.BLOCKSIZE)
+    try:
+        return int(block[148:156].rstrip(b"\0 "), 8) == sum(block[:148]) + 8 * 32 + sum(block[156:])
+    except ValueError:
+        return False
+
+
+@lru_cache(maxsize=16)
+def _members_of(path: Path, size: int, _modified: int) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = read_untrusted(
+        "first_files",
+        {"source": str(path)},
+        input_bytes=size,
+        file_bytes=0,
+        error=BadDataset,
+        subject="The archive",
+        reads=[path],
+    )
+    return found
 
 
 def read(root: Path, reading: Reading) -> Dataset:
@@ -77,7 +91,14 @@ def read(root: Path, reading: Reading) -> Dataset:
     shards: dict[layout.SplitName, list[Path]] = {"train": [root]} if root.is_file() else _shards(root)
     if not shards:
         raise BadDataset("The folder has no shards (*.tar).")
-    found = {split: _index(paths, with_labels=split != "unlabelled") for split, paths in shards.items()}
+    identity = identity_of([path for paths in shards.values() for path in paths], f"{list(shards)} {reading.content}")
+    with ExitStack() as held:
+        if identity is None:
+            folder = Path(held.enter_context(TemporaryDirectory(prefix="ttm-shards-")))
+            _index(shards, folder)
+        else:
+            folder = reading.cache.folder(f"shards-{identity}", partial(_index, shards))
+        found = {split: _split(split, paths, folder) for split, paths in shards.items()}
     return build_dataset(found, _class_names(root, class_numbers(found)), reading)
 
 
@@ -85,81 +106,27 @@ def _shards(root: Path) -> dict[layout.SplitName, list[Path]]:
     return layout.split_files(root, ".tar")
 
 
-def _index(paths: list[Path], *, with_labels: bool) -> EncodedSplit:
-    names, labels, ranges = [], [], []
-    labelled, unlabelled = False, None
-    for number, path in enumerate(paths):
-        for sample in _samples(path):
-            labelled = labelled or sample.label is not None
-            if sample.image is None:
-                continue
-            if sample.label is None:
-                unlabelled = unlabelled or f"{path.name} contains {sample.key!r}"
-            names.append(f"{path.name}/{sample.key}")
-            labels.append(NO_LABEL if sample.label is None else sample.label)
-            ranges.append((number, *sample.image))
-            if len(names) > Limits.members:
-                raise BadDataset(f"The dataset has more than {Limits.members:,} samples.")
-    if with_labels and labelled and unlabelled:
-        raise BadDataset(f"{unlabelled} without a label (.cls or .json), but other samples have one.")
-    sources = Slices(paths, np.array(ranges, dtype=np.int64).reshape(-1, 3))
-    return EncodedSplit(names.__getitem__, sources, np.array(labels, dtype=np.int64))
+def _index(shards: Mapping[layout.SplitName, list[Path]], folder: Path) -> None:
+    """Writes the index of the shards to `folder`, in a reader process."""
+    paths = [path for files in shards.values() for path in files]
+    # The names of members are part of the index, and a member has at least one header of 512 bytes.
+    size = sum(path.stat().st_size for path in paths)
+    read_untrusted(
+        "shards",
+        {"splits": {split: [str(path) for path in files] for split, files in shards.items()}, "target": str(folder)},
+        input_bytes=size,
+        file_bytes=size + 2**20,
+        error=BadDataset,
+        subject="The shard",
+        reads=paths,
+        writes=[folder],
+    )
 
 
-def _samples(path: Path) -> Iterator[_Sample]:
-    """Yields the samples of a shard: consecutive members with the same key."""
-    size = path.stat().st_size
-    sample: _Sample | None = None
-    try:
-        with tarfile.open(path, "r:", tarinfo=BoundedTarInfo) as opened:
-            for member in opened:
-                opened.members = []  # type: ignore[attr-defined]  # otherwise tarfile keeps the headers of all members
-                if member.isdir():
-                    continue
-                if not member.isreg() or member.issparse():
-                    raise BadDataset(f"{path.name} contains a link or device: {member.name!r}")
-                if member.offset_data + member.size > size:
-                    raise BadDataset(f"{path.name} is truncated inside {member.name!r}.")
-                key, kind = _parts(member.name)
-                if sample is None or sample.key != key:
-                    if sample is not None:
-                        yield sample
-                    sample = _Sample(key)
-                if f".{kind}" in EXTENSIONS:
-                    if member.size > _MAX_IMAGE_BYTES:
-                        raise BadDataset(
-                            f"{member.name!r} has {member.size:,} bytes, more than the limit of "
-                            f"{_MAX_IMAGE_BYTES:,} for an image."
-                        )
-                    sample.image = (member.offset_data, member.size)
-                elif kind in ("cls", "json"):
-                    stream = opened.extractfile(member)
-                    assert stream is not None, "a regular file"
-                    label = _label(kind, stream.read(_MAX_LABEL_BYTES), f"{path.name}/{member.name}")
-                    sample.label = label if sample.label is None else sample.label
-    except (tarfile.TarError, EOFError, RecursionError) as error:
-        raise BadDataset(f"{path.name} is not an uncompressed tar: {error}") from error
-    if sample is not None:
-        yield sample
-
-
-def _parts(name: str) -> tuple[str, str]:
-    """Splits a member name at the first dot of its file name into key and kind."""
-    path = PurePosixPath(name)
-    stem, _, kind = path.name.partition(".")
-    return str(path.parent / stem), kind.lower()
-
-
-def _label(kind: str, text: bytes, name: str) -> int | None:
-    """The label in a `.cls` file, or the optional label of a `.json` file."""
-    try:
-        content = {"label": int(text)} if kind == "cls" else dict(json.loads(text))
-        label = next((content[key] for key in ("label", "cls", "class") if key in content), None)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise BadDataset(f"{name} contains no label: {error}") from error
-    if label is not None and (type(label) is not int or not 0 <= label < 2**31):
-        raise BadDataset(f"{name} contains label {label!r}, which is not a non-negative integer.")
-    return label
+def _split(name: str, shards: list[Path], folder: Path) -> EncodedSplit:
+    rows = np.fromfile(folder / f"{name}.rows", np.int64).reshape(-1, 4)
+    names: list[str] = json.loads((folder / f"{name}.json").read_text())
+    return EncodedSplit(names.__getitem__, Slices(shards, rows[:, :3]), rows[:, 3])
 
 
 def _class_names(root: Path, numbers: list[str]) -> list[str]:

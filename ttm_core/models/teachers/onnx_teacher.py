@@ -114,6 +114,7 @@ def describe_onnx(path: Path, image_size: int) -> OnnxClassifier:
         file_bytes=0,
         error=BadCheckpoint,
         subject="The ONNX file",
+        reads=[path],
         limits=ReaderLimits(limits.memory_bytes + _COPIES * size, limits.seconds),
     )
     return OnnxClassifier.model_validate(answer)

@@ -1,8 +1,11 @@
-"""Drops privileges, then executes a command: `python confine.py RULES COMMAND...`.
+"""Drops rights, then executes a command: `python confine.py RULES COMMAND...`.
 
-RULES is JSON: `read` and `write`, paths that may be read, or also written; `network`, whether other hosts may be
-reached; `file_bytes`, the maximum size of written files. A restriction that the system does not support is skipped
-with a line on standard error. Imports only the standard library, because it runs before every trainer.
+RULES is JSON: `list`, `read` and `write`, paths that may be listed, also read, or also written; `network`, whether
+other hosts may be reached; `file_bytes`, the maximum size of written files. A restriction that the system does not
+support is skipped with a line on standard error. Imports only the standard library, because it runs before every
+trainer.
+
+A reader process calls `confine_this` instead, before it reads any input.
 """
 
 import ctypes
@@ -17,11 +20,13 @@ import stat
 import struct
 import sys
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 _PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 24, 38
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _LAST_CAPABILITY = 63
+_CAPABILITY_VERSION = 0x20080522
 
 # These syscall numbers are the same on every architecture.
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
@@ -37,14 +42,25 @@ _SCOPE_SOCKETS_AND_SIGNALS, _SCOPES_SINCE = 3, 6
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+class Paths(NamedTuple):
+    """Paths that may be listed, also read, or also written."""
+
+    list: Iterable[str]
+    read: Iterable[str]
+    write: Iterable[str]
+
+
 def main() -> None:
     rules, command = json.loads(sys.argv[1]), sys.argv[2:]
     parent = os.getppid()
-    # A user namespace removes root's rights over other users' files.
-    _try("network and user namespaces", lambda: _unshare(network=not rules["network"]))
-    _try("limits", lambda: _limit(rules["file_bytes"]))
-    _try("dropped privileges", _drop_privileges)
-    _try("files and signals", lambda: _landlock(rules["read"], rules["write"]))
+    missing = [
+        # A user namespace removes root's rights over other users' files.
+        _missing("network and user namespaces", lambda: _unshare(loopback=not rules["network"])),
+        _missing("limits", lambda: _limit(rules["file_bytes"])),
+        *_confine_files(Paths(rules["list"], rules["read"], rules["write"])),
+    ]
+    for line in filter(None, missing):
+        print(f"sandbox: without {line}", file=sys.stderr)
     # A change of credentials resets it.
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
@@ -52,20 +68,42 @@ def main() -> None:
     os.execvp(command[0], command)
 
 
-def _try(what: str, confine: Callable[[], None]) -> None:
+def confine_this(paths: Paths) -> list[str]:
+    """Drops the rights of this process, which must have one thread. Returns what the system does not support.
+
+    The network namespace has no interface, not even loopback. Ids stay unmapped, because the trainer's sandbox, which
+    readers inherit, does not allow writing maps.
+    """
+    missing = _missing("network and user namespaces", lambda: _call(_libc.unshare, _CLONE_NEWUSER | _CLONE_NEWNET))
+    confined = [*filter(None, [missing]), *_confine_files(paths)]
+    # A new user namespace grants all of them inside of it.
+    return [*confined, *filter(None, [_missing("dropped capabilities", _drop_capabilities)])]
+
+
+def _confine_files(paths: Paths) -> list[str]:
+    missing = (
+        _missing("dropped privileges", _drop_privileges),
+        _missing("files and signals", lambda: _landlock(paths)),
+    )
+    return [*filter(None, missing)]
+
+
+def _missing(what: str, confine: Callable[[], object]) -> str | None:
     try:
         confine()
     except OSError as error:
-        print(f"sandbox: without {what}: {error.strerror}", file=sys.stderr)
+        return f"{what}: {error.strerror}"
+    return None
 
 
-def _unshare(*, network: bool) -> None:
+def _unshare(*, loopback: bool) -> None:
+    """Enters a user namespace with the same ids, and with `loopback` a network namespace that has only loopback."""
     uid, gid = os.geteuid(), os.getegid()
-    _call(_libc.unshare, _CLONE_NEWUSER | (_CLONE_NEWNET if network else 0))
+    _call(_libc.unshare, _CLONE_NEWUSER | (_CLONE_NEWNET if loopback else 0))
     for name, content in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(content)
-    if network:
+    if loopback:
         # Processes of one trainer speak to each other over loopback.
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
             request = struct.pack("16sH14x", b"lo", 0)
@@ -87,7 +125,12 @@ def _drop_privileges() -> None:
     _call(_libc.prctl, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
-def _landlock(read: Iterable[str], write: Iterable[str]) -> None:
+def _drop_capabilities() -> None:
+    header = struct.pack("=Ii", _CAPABILITY_VERSION, 0)
+    _call(_libc.capset, header, bytes(24))  # effective, permitted and inheritable, 64 bits each
+
+
+def _landlock(paths: Paths) -> None:
     version = _call(_libc.syscall, _LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION)
     rights = _RIGHTS[min(version, max(_RIGHTS))]
     scopes = _SCOPE_SOCKETS_AND_SIGNALS if version >= _SCOPES_SINCE else 0
@@ -95,8 +138,8 @@ def _landlock(read: Iterable[str], write: Iterable[str]) -> None:
     size = 24 if version >= _SCOPES_SINCE else 8
     ruleset = _call(_libc.syscall, _LANDLOCK_CREATE_RULESET, attributes, ctypes.c_size_t(size), 0)
     try:
-        for paths, allowed in ((read, _READING), (write, rights)):
-            for path in paths:
+        for each, allowed in ((paths.list, _READ_DIR), (paths.read, _READING), (paths.write, rights)):
+            for path in each:
                 _allow(ruleset, path, allowed & rights)
         _call(_libc.syscall, _LANDLOCK_RESTRICT_SELF, ruleset, 0)
     finally:
