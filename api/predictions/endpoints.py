@@ -11,7 +11,7 @@ from api.http.problems import problems
 from api.http.types import JobId
 from api.predictions import service
 from api.predictions.service import NoOnnxFile
-from api.receiving.prediction import PredictionUnavailable, UnreadableImage
+from api.receiving.prediction import PredictionTimeout, PredictionUnavailable, UnreadableImage
 from ttm_core.spec.damage.single_prediction import Prediction
 from ttm_jobs.database.engine import read_scope
 from ttm_jobs.errors import JobNotFinished, JobNotFound, ServiceError, TooLarge
@@ -59,6 +59,7 @@ async def _image(request: Request) -> bytes:
         RequestTimeout,
         TooManyPredictions,
         PredictionUnavailable,
+        PredictionTimeout,
     ),
 )
 def jobs_predict(

@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import BoundedSemaphore
 
 from api.http.errors import TooManyPredictions
-from ttm_core.errors import BadImage
+from ttm_core.errors import BadImage, EngineError
 from ttm_core.reader.limits import ReaderLimits
 from ttm_core.reader.process import read_untrusted
 from ttm_core.spec.damage.single_prediction import Prediction
@@ -16,13 +16,25 @@ from ttm_jobs.storage import Storage
 
 _CONCURRENT = 2
 _WAIT_SECONDS = 10.0
-_LIMITS = ReaderLimits(memory_bytes=3 * 2**30, seconds=60.0)
+_MEMORY_BYTES = 3 * 2**30
+_SECONDS = 60.0
 
 
 class UnreadableImage(Invalid):
-    """The image cannot be decoded, has more than 25 megapixels, or its models exceed the limits on memory and time."""
+    """The image cannot be decoded, has more than 25 megapixels, or its models exceed the limit on memory."""
 
     code = "unreadable_image"
+
+
+class PredictionTimeout(ServiceError):
+    """The models did not answer within a minute. Try again when the service is less busy."""
+
+    status = 504
+    code = "prediction_timeout"
+
+
+class _TooSlow(EngineError):
+    """The reader process exceeded its time."""
 
 
 class PredictionUnavailable(ServiceError):
@@ -35,8 +47,9 @@ class PredictionUnavailable(ServiceError):
 class Predictor:
     """Classifies images, two at a time per process."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, *, seconds: float = _SECONDS) -> None:
         self._storage = storage
+        self._limits = ReaderLimits(memory_bytes=_MEMORY_BYTES, seconds=seconds)
         self._slots = BoundedSemaphore(_CONCURRENT)
 
     def predict(self, image: bytes, keys: Mapping[str, str]) -> Prediction:
@@ -44,6 +57,7 @@ class Predictor:
 
         Raises:
             PredictionUnavailable: ONNX Runtime or Pillow is not installed.
+            PredictionTimeout: the models take more than `seconds`.
             TooManyPredictions: other images were not classified in time.
             UnreadableImage: the image cannot be decoded or is too large.
         """
@@ -72,8 +86,11 @@ class Predictor:
                 error=BadImage,
                 subject="The image",
                 reads=[folder],
-                limits=_LIMITS,
+                limits=self._limits,
+                slow=_TooSlow,
             )
+        except _TooSlow:
+            raise PredictionTimeout from None
         except BadImage as error:
             raise UnreadableImage(error.message) from None
         return Prediction.model_validate(answer)

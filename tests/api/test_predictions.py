@@ -7,9 +7,12 @@ import httpx2
 import pytest
 from PIL import Image
 
+from api.predictions.service import files_of
+from api.receiving.prediction import PredictionTimeout, Predictor
 from tests.security.corpus import images
 from tests.support.damaged import Damaged
 from ttm_core.spec.damage.predictions import Predictions
+from ttm_jobs.database.engine import read_scope
 from ttm_jobs.database.ids import new_id
 
 PNG = {"content-type": "image/png"}
@@ -111,3 +114,12 @@ def test_image_above_the_limit_is_refused(api: httpx2.Client, damaged: Damaged) 
 def test_jobs_without_an_onnx_file_do_not_predict(api: httpx2.Client, damaged: Damaged) -> None:
     assert_code(api.post(f"/jobs/{damaged.teacher}/predict", content=encoded(), headers=PNG), 404, "no_onnx_file")
     assert_code(api.post(f"/jobs/{new_id()}/predict", content=encoded(), headers=PNG), 404, "job_not_found")
+
+
+def test_models_that_take_too_long_are_a_timeout(damaged: Damaged) -> None:
+    with read_scope(damaged.engine) as session:
+        keys = files_of(session, damaged.student)
+    with pytest.raises(PredictionTimeout) as raised:
+        Predictor(damaged.storage, seconds=0.01).predict(encoded(), keys)
+    assert (raised.value.status, raised.value.code) == (504, "prediction_timeout")
+    assert "did not answer" in raised.value.message

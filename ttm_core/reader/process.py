@@ -37,6 +37,7 @@ def read_untrusted(
     reads: Iterable[str | Path] = (),
     writes: Iterable[str | Path] = (),
     limits: ReaderLimits | None = None,
+    slow: type[EngineError] | None = None,
 ) -> Any:
     """Runs a task of `ttm_core.reader.tasks` in a process of its own and returns its answer.
 
@@ -50,6 +51,7 @@ def read_untrusted(
         subject: what is read, for the message: "The checkpoint".
         reads: files and folders that the process may read.
         writes: folders in which it may also write.
+        slow: raised if the process exceeds its time. Default: `error`.
 
     Raises:
         StorageFull: the disk is full.
@@ -85,7 +87,7 @@ def read_untrusted(
             process.kill()
             status = process.wait()
     if raw is None or status == -signal.SIGXCPU:
-        raise error(f"{subject} was not read within the limit of {seconds:,.0f} s (TTM_READER_SECONDS).")
+        raise (slow or error)(f"{subject} was not read within the limit of {seconds:,.0f} s (TTM_READER_SECONDS).")
     if status < 0:
         raise error(
             f"{subject} cannot be read: the reader was stopped by {signal.Signals(-status).name}. The file is damaged, "
