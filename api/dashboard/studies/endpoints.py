@@ -1,21 +1,19 @@
 """Pages of studies."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 
 from api.comparisons.verdict import difference_text
-from api.dashboard.formats import count, percent, size
 from api.dashboard.jobs.table import Query as Address
 from api.dashboard.pages import PageRoute, page
+from api.dashboard.studies.detail import best_accuracy, least, limits_text, student_name, timeline
+from api.dashboard.studies.parallel import axes, line
 from api.dependencies import EngineDep
 from api.http.pagination import CursorParameter
 from api.http.types import StudyId
 from api.studies import service
-from api.studies.schemas import CandidateOut, StudyOut
 from ttm_jobs.database.engine import read_scope
 from ttm_jobs.studies.states import ENDED, StudyState
 
@@ -46,16 +44,20 @@ def study_page(study_id: StudyId, engine: EngineDep) -> HTMLResponse:
         study = service.get(session, study_id)
         found, teacher = service.with_teacher(session, study_id)
     candidates, epochs = found.items, study.spec["training"]["epochs"]
+    precision = study.limits.get("precision", "any")
     return page(
         "study.html",
         teacher=teacher,
         epochs=epochs,
-        timeline=_timeline(study, candidates, epochs),
+        timeline=timeline(study, candidates, epochs),
         study=study,
         candidates=candidates,
         labels={candidate.number: candidate.label for candidate in candidates},
-        best=_best_accuracy,
-        costs=lambda candidate, name: _least(candidate, name, study.limits.get("precision", "any")),
+        best=best_accuracy,
+        costs=lambda candidate, name: least(candidate, name, precision),
+        student=student_name,
+        axes=axes(study, candidates, precision),
+        line=lambda candidate: line(candidate, precision),
         difference=difference_text,
         limits=limits_text,
         live=study.state not in ENDED,
@@ -66,62 +68,3 @@ def study_page(study_id: StudyId, engine: EngineDep) -> HTMLResponse:
 def new_study_page(teacher: Filter = "", dataset: Filter = "") -> HTMLResponse:
     """The form that submits a study."""
     return page("new_study.html", values={"/teacher/checkpoint": teacher, "/dataset/uri": dataset})
-
-
-@dataclass(frozen=True)
-class Trained:
-    """How far a candidate was trained: to `epoch`, which is `width` per mille of all. `outcome` is final, stopped, or
-    empty while it continues.
-    """
-
-    label: str
-    epoch: int
-    width: float
-    outcome: str
-    text: str
-
-
-def _timeline(study: StudyOut, candidates: Sequence[CandidateOut], epochs: int) -> list[Trained]:
-    """The selected candidates, those that were trained longest first."""
-    rows = []
-    for candidate in candidates:
-        if candidate.number not in study.selected:
-            continue
-        rungs = [rung for rung in study.rungs if str(candidate.number) in rung.accuracies]
-        last = rungs[-1] if rungs else None
-        if any(job.validation is not None and not job.baseline for job in candidate.jobs):
-            epoch, outcome, text = epochs, "final", "final runs"
-        elif last is not None and candidate.number not in last.promoted:
-            epoch, outcome, text = last.epoch, "stopped", f"stopped after rung {last.rung}"
-        else:
-            epoch, outcome, text = (last.epoch if last else 0), "", "continues" if last else "waiting"
-        rows.append(Trained(candidate.label, epoch, round(1000 * epoch / epochs, 1), outcome, text))
-    return sorted(rows, key=lambda row: -row.epoch)
-
-
-def _best_accuracy(candidate: CandidateOut) -> float | None:
-    """The best validation accuracy of a candidate so far: of its complete runs, else at the end of its rungs."""
-    jobs = [job for job in candidate.jobs if not job.baseline]
-    complete = [job.validation for job in jobs if job.validation is not None]
-    return max(complete or (value for job in jobs for value in job.accuracies.values()), default=None)
-
-
-def _least(candidate: CandidateOut, name: str, precision: str) -> float | None:
-    """The least bytes or latency of a candidate's files in the precision that the limits apply to."""
-    values = [getattr(file, name) for file in candidate.files if precision in ("any", file.precision)]
-    return min((value for value in values if value is not None), default=None)
-
-
-def limits_text(limits: Mapping[str, Any]) -> str:
-    """The limits of a study in words."""
-    device = f" on {limits['device']}" if limits.get("device", "worker") != "worker" else ""
-    words: dict[str, Callable[[float], str]] = {
-        "retention": lambda value: f"at least {percent(value, 1)} of the teacher's accuracy",
-        "accuracy": lambda value: f"at least {percent(value)} accuracy",
-        "bytes": lambda value: f"at most {size(round(value))}",
-        "latency_ms": lambda value: f"at most {value:g} ms{device}",
-        "macs": lambda value: f"at most {count(round(value))} MACs",
-        "parameters": lambda value: f"at most {count(round(value))} parameters",
-    }
-    parts = [describe(limits[name]) for name, describe in words.items() if limits.get(name) is not None]
-    return ", ".join([*parts, *([f"as {limits['precision']}"] if limits.get("precision", "any") != "any" else [])])

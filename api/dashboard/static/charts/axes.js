@@ -77,3 +77,10 @@ export function ticks(low, high, wanted) {
   for (let tick = Math.ceil(low / step) * step; tick <= high + step / 1e6; tick += step) found.push(tick);
   return found;
 }
+
+/** 1, 2 and 5 times the powers of ten between two logarithms. */
+export function decades(left, right) {
+  const found = [];
+  for (let power = Math.floor(left); power <= right; power++) found.push(...[1, 2, 5].map((unit) => unit * 10 ** power));
+  return found.filter((value) => Math.log10(value) >= left && Math.log10(value) <= right);
+}

@@ -59,7 +59,7 @@ export class Chart {
       title: () => this.label,
       svg: () => this.svg,
       legend: () => this.legend.shown(),
-      columns: COLUMNS,
+      columns: () => COLUMNS,
       rows: () => [...this.series].flatMap(([name, series]) => series.rows(name)),
     });
     followPointer(this, this.svg, band);

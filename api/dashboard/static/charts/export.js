@@ -2,7 +2,7 @@
 
 import { image } from "./png.js";
 
-/** Buttons that save the chart in `svg()` as `title`, and its values `rows()` under the header `columns`. */
+/** Buttons that save the chart in `svg()` as `title`, and its values `rows()` under the header `columns()`. */
 export function exportButtons({ title, svg, columns, rows, legend = () => [] }) {
   const buttons = document.createElement("div");
   buttons.className = "export";
@@ -14,7 +14,7 @@ export function exportButtons({ title, svg, columns, rows, legend = () => [] }) 
     buttons.append(button);
   };
   add("PNG", () => image(svg(), title(), legend()));
-  add("CSV", () => new Blob([csv([columns, ...rows()])], { type: "text/csv" }));
+  add("CSV", () => new Blob([csv([columns(), ...rows()])], { type: "text/csv" }));
   nameButtons(buttons, title());
   return buttons;
 }

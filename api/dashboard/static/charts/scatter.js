@@ -1,22 +1,15 @@
 // Scatter plot of accuracy against cost, with the Pareto front.
 
-import { count, element, frame, labelMargin, textWidth, ticks, xLabels } from "./axes.js";
+import { count, decades, element, frame, labelMargin, textWidth, ticks, xLabels } from "./axes.js";
 import { exportButtons } from "./export.js";
 
 const HEIGHT = 300, RIGHT = 24, TOP = 16, BOTTOM = 40;
-const DOT = 5, LINE_HEIGHT = 13, NEAR = 8, MAX_NAME = 28;
+const DOT = 5, LINE_HEIGHT = 13, NEAR = 8, MAX_NAME = 28, MOST_NAMES = 12;
 
 /** The Pareto front: the points that no other point beats in cost and top-1. */
 export function front(points) {
   const dominates = (a, b) => a.cost <= b.cost && a.top1 >= b.top1 && (a.cost < b.cost || a.top1 > b.top1);
   return points.filter((point) => !points.some((other) => dominates(other, point))).sort((a, b) => a.cost - b.cost);
-}
-
-/** 1, 2 and 5 times the powers of ten between two logarithms. */
-function decades(left, right) {
-  const found = [];
-  for (let power = Math.floor(left); power <= right; power++) found.push(...[1, 2, 5].map((unit) => unit * 10 ** power));
-  return found.filter((value) => Math.log10(value) >= left && Math.log10(value) <= right);
 }
 
 const overlap = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
@@ -104,7 +97,9 @@ export function scatter(parent, points, { unit, write = count, teacher = null, r
     const near = placed.filter((other) => Math.hypot(other.cx - cx, other.cy - cy) <= NEAR);
     element("title", {}, dot).textContent = near.map((other) => describe(other.point)).join("\n");
   }
-  for (const { point, cx, cy } of placed.filter(({ point: { note } }) => !note)) {
+  // Of many points, only those of the front are labelled; tooltips name the others.
+  const labelled = placed.filter(({ point }) => !point.note && (trained.length <= MOST_NAMES || !best.length || best.includes(point)));
+  for (const { point, cx, cy } of labelled) {
     const text = point.name.length > MAX_NAME ? `${point.name.slice(0, MAX_NAME - 1)}…` : point.name;
     const box = placeLabel(text, { cx, cy }, taken, area);
     taken.push(box);
@@ -112,5 +107,5 @@ export function scatter(parent, points, { unit, write = count, teacher = null, r
     element("text", { class: "name", x: box.left, y: cy + box.dy + 4 }, svg).textContent = text;
   }
   const rows = () => points.map(({ name, cost, top1, note }) => [name, cost, note ? undefined : top1, note ?? ""]);
-  parent.replaceChildren(svg, exportButtons({ title: () => `Top-1 against ${unit}`, svg: () => svg, columns: ["name", unit, "top1", "note"], rows }));
+  parent.replaceChildren(svg, exportButtons({ title: () => `Top-1 against ${unit}`, svg: () => svg, columns: () => ["name", unit, "top1", "note"], rows }));
 }
