@@ -6,10 +6,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
-from api.dashboard import fleet, home, models, settings, studies
+from api.dashboard import fleet, home, models, settings
 from api.dashboard.jobs import damage
 from api.dashboard.jobs import endpoints as jobs
 from api.dashboard.pages import page
+from api.dashboard.studies import endpoints as studies
 from api.http.problems import error_codes
 
 router = APIRouter(include_in_schema=False)

@@ -3,12 +3,9 @@
 import json
 import shlex
 from datetime import datetime
-from functools import cache
 from typing import Any
 
 from markupsafe import Markup, escape
-
-from ttm_core.spec import catalogue
 
 _NONE = "\N{EN DASH}"
 
@@ -95,8 +92,8 @@ def compression_text(ratio: float | None) -> str:
     """A compression ratio, teacher over student: "3.1x smaller" above 1, "larger" below."""
     if ratio is None:
         return _NONE
-    written = f"{ratio:.3g}"
-    if written == "1":
+    written = f"{ratio:.1f}" if ratio < 9.95 else f"{ratio:,.0f}"
+    if written == "1.0":
         return "same size"
     return f"{written}\N{MULTIPLICATION SIGN} smaller" if ratio > 1 else "larger"
 
@@ -127,26 +124,3 @@ def prose(text: str) -> Markup:
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if index % 2 else escape(part) for index, part in enumerate(parts)
     )
-
-
-def parameters(architectures: str | None) -> int | None:
-    """Parameters of an architecture, or the sum for an ensemble written `a + b`, with the default number of classes.
-    None if one is unknown.
-    """
-    if architectures is None:
-        return None
-    # Not `catalogue.find`: for a URI it would search the catalogue for similar names.
-    counts = [_counts().get(name.partition(".")[0]) for name in architectures.split(" + ")]
-    known = [count for count in counts if count is not None]
-    return sum(known) if len(known) == len(counts) else None
-
-
-def compression(teacher: str | None, student: str) -> float | None:
-    """Parameters of the teacher over those of the student. None until the teacher's architecture is known."""
-    large, small = parameters(teacher), parameters(student)
-    return large / small if large and small else None
-
-
-@cache
-def _counts() -> dict[str, int]:
-    return {row.name: row.parameters for row in catalogue.all()}

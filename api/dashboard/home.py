@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from starlette.responses import HTMLResponse
 
 from api.dashboard.pages import page
-from api.dashboard.studies import limits_text
+from api.dashboard.studies.detail import limits_text
 from api.dependencies import EngineDep, SettingsDep
 from api.jobs import service as jobs
 from api.operations import service as operations

@@ -212,6 +212,9 @@ class JobSummary(BaseModel):
     progress: Progress | None
     metrics: dict[str, float | None] = Field(description="The latest value of each metric.")
     accuracy: Accuracy | None
+    compression: float | None = Field(
+        description="Parameters of the teacher divided by those of the student; null without a known teacher."
+    )
     priority: int
     queue: str
     attempt: int = Field(description="Number of the current or last attempt; 0 before the first one.")

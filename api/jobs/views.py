@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
+from api.architectures.compression import compression_of
 from api.artifacts.schemas import LOG, artifact_view
 from api.jobs.failures import Failure
 from api.jobs.schemas import (
@@ -30,6 +31,7 @@ from ttm_jobs.studies.facts import JobKind
 
 def summary(job: Job) -> JobSummary:
     """A job for a list."""
+    teacher = teacher_of(job)
     return JobSummary(
         id=job.id,
         kind=job.kind,
@@ -39,13 +41,14 @@ def summary(job: Job) -> JobSummary:
         owner=job.owner,
         state=job.state,
         phase=job.phase,
-        teacher=teacher_of(job),
+        teacher=teacher,
         student=job.student,
         dataset=job.dataset,
         method=job.method,
         progress=_progress(job.progress),
         metrics={name: value if isinstance(value, int | float) else None for name, value in job.latest.items()},
         accuracy=accuracy(job),
+        compression=compression_of(job, teacher),
         priority=job.priority,
         queue=job.queue,
         attempt=job.attempt,

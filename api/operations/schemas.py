@@ -29,6 +29,7 @@ class WorkerOut(BaseModel):
     last_seen_at: datetime
     busy: bool = Field(description="Whether it is running a job.")
     job_id: str | None = Field(description="Its current job; null if it is idle or the job belongs to another project.")
+    job_name: str | None = Field(description="The name of its current job.")
 
 
 class WorkerList(BaseModel):

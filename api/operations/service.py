@@ -33,7 +33,7 @@ def worker_list(session: Session, settings: Settings) -> WorkerList:
     """The active workers. Ids of other projects' jobs are not returned."""
     found = workers.recent(session, within=timedelta(seconds=settings.worker_timeout_seconds), kind="worker")
     current = [worker.job_id for worker in found if worker.job_id is not None]
-    own = set(session.scalars(select(Job.id).where(Job.id.in_(current))))
+    own = {job.id: job.name for job in session.execute(select(Job.id, Job.name).where(Job.id.in_(current)))}
     return WorkerList(
         items=[
             WorkerOut(
@@ -49,6 +49,7 @@ def worker_list(session: Session, settings: Settings) -> WorkerList:
                 last_seen_at=worker.last_seen_at,
                 busy=worker.job_id is not None,
                 job_id=worker.job_id if worker.job_id in own else None,
+                job_name=own.get(worker.job_id or ""),
             )
             for worker in found
         ]

@@ -7,7 +7,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 from starlette.datastructures import URL
 
-from api.dashboard.formats import compression, compression_text
+from api.architectures.compression import compression
+from api.dashboard.formats import compression_text
 from api.dashboard.jobs import form
 from api.dashboard.jobs.detail import spans
 from api.dashboard.jobs.table import Query

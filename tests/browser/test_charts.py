@@ -251,7 +251,7 @@ def test_names_in_a_saved_table_are_not_formulas(page: Page, gallery: Gallery) -
         """async () => {
           const { exportButtons } = await import("/static/charts/export.js");
           const rows = () => [["=HYPERLINK(1)", 1], ['a "b", c', -2], ["@x", null]];
-          const buttons = exportButtons({ title: () => "x", svg: () => null, columns: ["name", "value"], rows });
+          const buttons = exportButtons({ title: () => "x", svg: () => null, columns: () => ["name", "value"], rows });
           let blob;
           const original = URL.createObjectURL;
           URL.createObjectURL = (given) => { blob = given; return original.call(URL, given); };

@@ -38,6 +38,7 @@ def study(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         name="flowers on the kiosk",
         limits={"retention": 0.5, "bytes": 1_500_000},
         students=["cifar/resnet8", "cifar/resnet20", "cifar/resnet32", "cifar/resnet56", "cifar/resnet110"],
+        search={"method.beta": [1, 4]},
     )
     while study_of(engine, study_id).state not in ENDED:
         advance(engine)
@@ -57,12 +58,13 @@ def test_study_pages_are_accessible_and_fit_the_viewport(
     for address in ("/ui/studies", f"/ui/studies/{study_id}", "/ui/new-study"):
         page.goto(url + address)
         if study_id in address:
-            # The fifth is too large: it was not trained, and stands at the bottom.
-            expect(page.locator("[data-scatter] circle.dot.s8")).to_have_count(1)
-            expect(page.locator("[data-scatter] circle.dot")).to_have_count(5)
+            # The fifth student is too large: it was not trained, and stands at the bottom.
+            expect(page.locator("[data-scatter] circle.dot.s8")).to_have_count(2)
+            expect(page.locator("[data-scatter] circle.dot")).to_have_count(10)
             # Both limits are shaded.
             expect(page.locator("[data-scatter] rect.excluded")).to_have_count(2)
-            expect(page.locator("#rungs tbody tr")).to_have_count(4)
+            expect(page.locator("#rungs tbody tr")).to_have_count(8)
+            expect(page.locator("[data-parallel] polyline")).to_have_count(10)
             expect(page.locator("#rungs")).to_contain_text("final runs")
             page.locator("[data-cost]").select_option("latency")
             expect(page.locator("[data-scatter] svg")).to_have_attribute(
@@ -71,6 +73,47 @@ def test_study_pages_are_accessible_and_fit_the_viewport(
         assert page.evaluate(CHECKS) == [], address
         assert accessibility_violations(page, address) == [], address
         page.screenshot(path=tmp_path / f"{address.rpartition('/')[2]}-{width}.png", full_page=True)
+
+
+def test_range_on_an_axis_selects_lines_and_rows(page: Page, study: tuple[str, str]) -> None:
+    """With the keyboard and with the pointer. Excluded candidates are grey in the chart and in the table."""
+    url, study_id = study
+    page.goto(f"{url}/ui/studies/{study_id}")
+    chart, rows = page.locator("[data-parallel]"), page.locator("#candidates tbody tr")
+    expect(chart.locator("polyline")).to_have_count(10)
+    for title in ("student", "beta", "file size", "latency", "top-1 (validation)"):
+        expect(chart.get_by_role("slider", name=f"{title}, lowest")).to_have_count(1)
+
+    lowest = chart.get_by_role("slider", name="beta, lowest")
+    expect(lowest).to_have_attribute("aria-valuetext", "1")
+    lowest.focus()
+    page.keyboard.press("ArrowUp")
+    expect(lowest).to_be_focused()
+    expect(lowest).to_have_attribute("aria-valuenow", "5")
+    expect(page.get_by_text("5 of 10 candidates selected")).to_be_visible()
+    expect(chart.locator("polyline.faded")).to_have_count(5)
+    expect(rows.and_(page.locator(".excluded"))).to_have_count(5)
+    expect(rows.and_(page.locator(".excluded")).first).to_contain_text("beta 1")
+    page.keyboard.press("Escape")
+    expect(chart.locator("polyline.faded")).to_have_count(0)
+
+    # The upper half of the last axis, whose accuracies the untrained candidates do not have.
+    track = chart.locator("rect.track").last.bounding_box()
+    assert track is not None
+    x, middle = track["x"] + track["width"] / 2, track["y"] + track["height"] / 2
+    page.mouse.move(x, middle)
+    page.mouse.down()
+    page.mouse.move(x, track["y"] + 8, steps=3)
+    page.mouse.up()
+    expect(chart.locator("polyline.s8:not(.faded)")).to_have_count(0)
+    expect(page.locator("[data-brushed]")).to_have_text(re.compile("^[1-7] of 10 candidates selected"))
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save Hyper-parameters and results as CSV").click()
+    header = download.value.path().read_text().splitlines()[0]
+    assert header == "name,student,method.beta,bytes,latency_ms,top1"
+    page.get_by_role("button", name="Clear selection").click()
+    expect(rows.and_(page.locator(".excluded"))).to_have_count(0)
+    expect(page.locator("[data-brushed]")).to_be_empty()
 
 
 def test_form_shows_the_candidates_and_starts_a_study(

@@ -171,6 +171,7 @@ class JobSummary(ApiModel):
     progress: Progress | None
     metrics: dict[str, float | None]
     accuracy: Accuracy | None
+    compression: float | None = None
     priority: int | None = None
     queue: str | None = None
     attempt: int

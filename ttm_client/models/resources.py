@@ -144,6 +144,7 @@ class Worker(ApiModel):
     last_seen_at: datetime
     busy: bool
     job_id: str | None
+    job_name: str | None = None
 
 
 class QueueStats(ApiModel):

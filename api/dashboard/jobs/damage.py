@@ -25,7 +25,7 @@ from ttm_jobs.errors import JobNotFinished, JobNotFound
 router = APIRouter(route_class=PageRoute)
 
 _IMAGES = 24
-_ROWS = 30
+_ROWS = 10
 _BAR_PIXELS = 200
 _MAX_PERCENT = 150.0
 _CHART_PIXELS = 240
@@ -114,13 +114,17 @@ def _problem(job: JobOut, against: str, message: str, status: int) -> HTMLRespon
 
 
 def _bar(row: ClassDamage, rows: Sequence[ClassDamage]) -> Bar | None:
-    """The bar of a class, on the scale that all rows share; None without a retention."""
+    """The bar of a class, on the scale that all rows share, which starts below the lowest interval; None without a
+    retention.
+    """
     if row.retention_percent is None or row.retention_low is None or row.retention_high is None:
         return None
-    longest = min(max(100.0, *(each.retention_high or 0.0 for each in rows)), _MAX_PERCENT)
+    intervals = [(each.retention_low, each.retention_high) for each in rows]
+    shortest = 0.95 * min(100.0, *(low for low, _ in intervals if low is not None))
+    longest = 1.02 * min(max(100.0, *(high for _, high in intervals if high is not None)), _MAX_PERCENT)
 
     def position(percent: float) -> float:
-        return round(_BAR_PIXELS * min(percent, longest) / longest, 1)
+        return round(_BAR_PIXELS * (min(percent, longest) - shortest) / (longest - shortest), 1)
 
     return Bar(
         low=position(row.retention_low),

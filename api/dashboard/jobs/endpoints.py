@@ -8,7 +8,6 @@ from starlette.responses import HTMLResponse
 
 from api.comparisons import service as comparisons
 from api.comparisons.verdict import difference_text
-from api.dashboard.formats import compression
 from api.dashboard.jobs import damage, form
 from api.dashboard.jobs.comparison import GroupRow, columns
 from api.dashboard.jobs.detail import KEY_HEADER, commands, onnx_files, spans, speed
@@ -20,7 +19,6 @@ from api.dependencies import CallerDep, EngineDep, SettingsDep, StorageDep
 from api.http.pagination import CursorParameter
 from api.http.types import JobId, is_id
 from api.jobs import service
-from api.jobs.schemas import JobOut
 from ttm_core.spec import recipes
 from ttm_core.spec.damage.files import DAMAGE_FILE
 from ttm_jobs.database.engine import read_scope
@@ -96,7 +94,6 @@ def jobs_page(
         orders=ordering.ORDERS,
         query=address,
         unfiltered=address.without("state", *fields),
-        compression=compression,
         waited_seconds=waited_seconds,
         ran_seconds=ran_seconds,
     )
@@ -122,7 +119,6 @@ def job_page(
         has_report=any(artifact.name == "report.html" for artifact in job.artifacts),
         predicts=damage.predicts(job),
         has_damage=any(artifact.name == DAMAGE_FILE for artifact in job.artifacts),
-        compression=_compression(job),
         speed=measured,
         files=onnx_files(job, measured),
         spans=spans(job),
@@ -196,10 +192,3 @@ def new_page(
         training=form.training(),
         scheduling=form.scheduling(),
     )
-
-
-def _compression(job: JobOut) -> float | None:
-    """The compression ratio from the run's parameter counts, else from the catalogue."""
-    result = job.result or {}
-    large, small = result.get("teacher_parameters"), result.get("student_parameters")
-    return large / small if large and small else compression(job.teacher, job.student)

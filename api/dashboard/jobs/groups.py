@@ -37,12 +37,8 @@ class ConfigurationRow:
     change: float | None
 
     @property
-    def teacher(self) -> str | None:
-        return self.jobs[0].teacher
-
-    @property
-    def student(self) -> str:
-        return self.jobs[0].student
+    def compression(self) -> float | None:
+        return self.jobs[0].compression
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from starlette.datastructures import URL
 from starlette.requests import Request
 
 from api.jobs.schemas import JobSummary
-from ttm_jobs.states import JobState
+from ttm_jobs.states import TERMINAL
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ COLUMNS = (
     Column("models", "Teacher → student"),
     Column("dataset", "Dataset", value=lambda job: job.dataset),
     Column("method", "Method", value=lambda job: job.method),
-    Column("progress", "Progress", value=lambda job: job.state is JobState.RUNNING),
+    Column("progress", "Progress", value=lambda job: job.state in TERMINAL or job.progress is None),
     Column("top1", "Top-1", number=True, value=_accuracy("student")),
     Column("change", "vs. teacher", number=True, value=_accuracy("change_points")),
-    Column("compression", "Model size", number=True, value=lambda job: (job.teacher, job.student)),
+    Column("compression", "Model size", number=True, value=lambda job: job.compression),
     Column("attempt", "Attempt", number=True, value=lambda job: max(job.attempt, 1)),
     Column("waited", "Queued for", number=True, value=lambda _: None),
     Column("ran", "Run time", number=True, value=lambda job: job.started_at),

@@ -61,7 +61,8 @@ async function preview(blob) {
   }
 }
 
-async function predict(blob) {
+/** Predicts an image. `side` is given for a thumbnail that is smaller than its original. */
+async function predict(blob, side) {
   const request = ++latest;
   status.textContent = "Running the models …";
   answers.replaceChildren();
@@ -73,7 +74,8 @@ async function predict(blob) {
     if (request !== latest) return;
     if (!response.ok) throw new Error(answer.detail);
     const [student] = answer.models;
-    status.textContent = `${TITLES[student.model] ?? student.model}: ${student.top[0].name}`;
+    const from = side ? ` The image is the report's thumbnail of ${side} × ${side} pixels, so the probabilities differ from those of the evaluation.` : "";
+    status.textContent = `${TITLES[student.model] ?? student.model}: ${student.top[0].name}.${from}`;
     answers.replaceChildren(...answer.models.map(table));
   } catch (error) {
     if (request === latest) status.textContent = `The image was not classified: ${error.message}`;
@@ -100,5 +102,5 @@ document.addEventListener("click", async (event) => {
   const response = await fetch(button.dataset.image);
   if (!response.ok) return;
   zone.scrollIntoView({ block: "nearest" });
-  predict(await response.blob());
+  predict(await response.blob(), button.dataset.approximate);
 });

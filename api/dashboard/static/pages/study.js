@@ -1,5 +1,6 @@
 import { count, round, size } from "../charts/axes.js";
 import { every, refresh, request } from "../live.js";
+import { Parallel } from "../charts/parallel.js";
 import { scatter } from "../charts/scatter.js";
 
 const costs = {
@@ -15,7 +16,8 @@ function draw() {
     .map((row) => {
       const top1 = parseFloat(row.top1), trained = Number.isFinite(top1);
       // A candidate without accuracy is shown once it is known why it was not trained.
-      return { name: row.candidate, cost: parseFloat(row[choice.value]), top1, note: trained ? "" : row.rejected, trained, color: row.chosen === "yes" ? "s1" : trained ? "s0" : "s8" };
+      // Values of the search space make names too long; the number is that of the table.
+      return { name: row.line ? `${row.number} ${JSON.parse(row.line).student}` : row.candidate, cost: parseFloat(row[choice.value]), top1, note: trained ? "" : row.rejected, trained, color: row.chosen === "yes" ? "s1" : trained ? "s0" : "s8" };
     })
     .filter(({ cost, trained, note }) => cost > 0 && (trained || note));
   const given = document.getElementById("front").dataset, number = (text) => (text ? parseFloat(text) : null);
@@ -29,6 +31,43 @@ function draw() {
   });
 }
 
+const formats = {
+  text: String,
+  number: (value) => (typeof value === "number" ? round(value) : String(value)),
+  bytes: size,
+  milliseconds: (ms) => `${round(ms)} ms`,
+  share: (value) => `${(100 * value).toFixed(1)}%`,
+};
+const across = document.getElementById("parallel");
+const lines = across && new Parallel(across.querySelector("[data-parallel]"), { label: "Hyper-parameters and results", onBrush: select });
+
+/** Shows the candidates as lines over the axes of the search space and the results. */
+function drawLines() {
+  if (!lines) return;
+  const axes = JSON.parse(document.getElementById("candidates").dataset.axes).map(({ format, ...axis }) => ({ ...axis, write: formats[format] }));
+  const rows = [...document.querySelectorAll("#candidates tr[data-line]")].map(({ dataset }) => {
+    const values = JSON.parse(dataset.line);
+    return { id: dataset.number, name: dataset.candidate, values, color: dataset.chosen === "yes" ? "s1" : values.top1 === null ? "s8" : "s0" };
+  });
+  lines.show(axes, rows);
+}
+
+/** Greys the table rows of candidates that the brushes exclude. */
+function select(ids) {
+  const rows = [...document.querySelectorAll("#candidates tr[data-line]")];
+  for (const row of rows) row.classList.toggle("excluded", ids !== null && !ids.has(row.dataset.number));
+  across.querySelector("[data-brushed]").textContent = ids === null ? "" : `${ids.size} of ${rows.length} candidates selected`;
+  across.querySelector("[data-unbrush]").hidden = ids === null;
+}
+
+across?.querySelector("[data-unbrush]").addEventListener("click", () => lines.clear());
+document.addEventListener("pointerover", ({ target }) => lines?.point(target.closest?.("#candidates tr[data-line]")?.dataset.number ?? null));
+
+function drawAll() {
+  draw();
+  drawLines();
+}
+
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-post]");
   if (!button) return;
@@ -36,13 +75,13 @@ document.addEventListener("click", async (event) => {
   await request("POST", button.dataset.post);
   button.blur();
   await refresh();
-  draw();
+  drawAll();
 });
 choice.addEventListener("change", draw);
 addEventListener("resize", draw);
-draw();
+drawAll();
 every(3, async () => {
   if (document.getElementById("status").dataset.active !== "yes") return;
   await refresh();
-  draw();
+  drawAll();
 });
