@@ -22,8 +22,10 @@ from ttm_core.training.evaluate import evaluate
 
 CALIBRATION_IMAGES, VALIDATION_IMAGES = 256, 512
 _BATCH = 32
-# Between the module that was trained and the file in ONNX Runtime, whose integer kernels round differently.
-_SIMULATION_AGREEMENT = 0.995
+# Between the module that was trained and the file in ONNX Runtime, whose integer kernels round differently. The
+# accuracy is measured on the file, so that a few images near a boundary between classes are no reason to reject it; a
+# broken export differs on far more.
+_SIMULATION_AGREEMENT = 0.98
 
 
 Tune = Callable[[nn.Module], None]

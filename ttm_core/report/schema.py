@@ -157,7 +157,7 @@ class QuantizationAware(_Part):
         "class."
     )
     exported: bool = Field(
-        description="Whether the trained file was exported: it is more accurate, and `agreement` is at least 0.995."
+        description="Whether the trained file was exported: it is more accurate, and `agreement` is at least 0.98."
     )
     reason: str | None = Field(None, description="Why the training failed.")
 
