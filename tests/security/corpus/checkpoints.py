@@ -35,14 +35,17 @@ class _Calls:
         return self._call
 
 
-class _WrongSize:
-    """A tensor with 10^8 elements and a storage of four elements."""
+class _Stated:
+    """A tensor of any shape and strides, with a storage of four elements."""
+
+    def __init__(self, shape: tuple[int, ...], strides: tuple[int, ...]) -> None:
+        self._layout = shape, strides
 
     def __reduce__(self) -> Any:
         storage = torch.storage.TypedStorage(
             wrap_storage=torch.zeros(4).untyped_storage(), dtype=torch.float32, _internal=True
         )
-        return torch._utils._rebuild_tensor_v2, (storage, 0, (10**8,), (1,), False, collections.OrderedDict())
+        return torch._utils._rebuild_tensor_v2, (storage, 0, *self._layout, False, collections.OrderedDict())
 
 
 def _saved(content: Callable[[Path], Any], *, zipped: bool = True) -> Make:
@@ -190,8 +193,8 @@ CASES: dict[str, Make] = {
     "code, torch.load within": _saved(lambda mark: _Calls(torch.load, str(mark))),
     "TorchScript": _script,
     "compressed bomb": _bomb,
-    "claims more, zip": _saved(lambda mark: {"a": _WrongSize()}),
-    "claims more, legacy": _saved(lambda mark: {"a": _WrongSize()}, zipped=False),
+    "claims more, zip": _saved(lambda mark: {"a": _Stated((10**8,), (1,))}),
+    "claims more, legacy": _saved(lambda mark: {"a": _Stated((10**8,), (1,))}, zipped=False),
     "no strides": _saved(lambda mark: {"a": torch.zeros(1).expand(10**9)}),
     **{
         f"compressed bomb, {kind}": _bomb_with_end(*parts)
@@ -266,6 +269,13 @@ CASES: dict[str, Make] = {
     "a name of NULs and escapes": _safetensors(_entry("F32", [16], 0, 64, name="\0\x1b[2J\ud800")),
     "header nested": _safetensors(b'{"a":' * 50_000),
     "header of the wrong shape": _safetensors({"a": []}),
+    "no elements, sides beyond counting": _safetensors(_entry("F32", [0, 2**62, 2**62], 0, 0), b""),
+    **{
+        f"no elements, sides beyond counting, {'zip' if zipped else 'legacy'}": _saved(
+            lambda mark: {"a": _Stated((0, 2**62, 2**62), (1, 1, 1))}, zipped=zipped
+        )
+        for zipped in (True, False)
+    },
     "offsets outside": _safetensors(_entry("F32", [16], 0, 10**15)),
     "offsets backwards": _safetensors(_entry("F32", [16], 64, 0)),
     "offsets below zero": _safetensors(_entry("F32", [16], -64, 0)),

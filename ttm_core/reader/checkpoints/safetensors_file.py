@@ -82,7 +82,8 @@ def _span(name: str, entry: Any) -> tuple[int, int]:
         )
     if len(shape) > _MAX_DIMENSIONS:
         raise BadCheckpoint(f"Tensor {name!r} has {len(shape)} dimensions; at most {_MAX_DIMENSIONS} are supported.")
-    if not all(type(side) is int and 0 <= side < 2**63 for side in shape):
+    # PyTorch computes strides also of tensors without elements.
+    if not all(type(side) is int and side >= 0 for side in shape) or math.prod(max(side, 1) for side in shape) >= 2**63:
         raise BadCheckpoint(f"Tensor {name!r} has an invalid shape.")
     if not 0 <= start <= stop or math.prod(shape) * _ITEM_BYTES[kind] != stop - start:
         raise BadCheckpoint(f"Tensor {name!r} has a shape that does not fit its bytes in the file.")

@@ -3,6 +3,7 @@
 Standard library only. Follows torch/_weights_only_unpickler.py and torch/_utils.py of PyTorch 2.
 """
 
+import math
 import struct
 from dataclasses import dataclass
 from typing import IO, Any
@@ -161,6 +162,8 @@ def _tensor(storage: Storage, kind: str, offset: Any, shape: Any, strides: Any) 
     numbers = [offset, *shape, *strides] if isinstance(shape, tuple) and isinstance(strides, tuple) else [None]
     if not all(type(number) is int and 0 <= number < 2**63 for number in numbers) or len(shape) != len(strides):
         raise BadCheckpoint("The checkpoint contains a tensor with an invalid shape.")
+    if math.prod(max(side, 1) for side in shape) >= 2**63:  # PyTorch computes strides also of tensors without elements
+        raise BadCheckpoint("The checkpoint contains a tensor with a shape that is too large.")
     if len(shape) > _MAX_DIMENSIONS:
         raise BadCheckpoint(f"The checkpoint contains a tensor with more than {_MAX_DIMENSIONS} dimensions.")
     return Tensor(storage, kind, offset, shape, strides) if kind else Unsupported()
