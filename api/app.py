@@ -58,6 +58,7 @@ from api.receiving.running import RunningDigests
 from api.receiving.slots import UploadSlots
 from api.recipes.endpoints import router as recipes
 from api.registry.endpoints import datasets, teachers
+from api.saved_views.endpoints import router as views
 from api.server.bodies import SlowBodyMiddleware
 from api.server.framing import FramingMiddleware
 from api.server.head import HeadMiddleware
@@ -182,6 +183,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         keys,
         audit,
         webhooks,
+        views,
         health,
         metrics,
         dashboard,

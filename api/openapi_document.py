@@ -44,6 +44,7 @@ _TAGS = [
     {"name": "keys", "description": "API keys and their scopes."},
     {"name": "audit", "description": "Who changed what."},
     {"name": "webhooks", "description": "HTTP callbacks for changes of jobs and studies."},
+    {"name": "views", "description": "Saved views of the lists on the dashboard."},
     {"name": "architectures", "description": "The model architectures that the service can train."},
     {"name": "recipes", "description": "Published experiments to start a job from."},
     {"name": "health", "description": "Liveness and readiness checks."},

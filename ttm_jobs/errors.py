@@ -64,6 +64,12 @@ class WebhookNotFound(NotFound):
     code = "webhook_not_found"
 
 
+class ViewNotFound(NotFound):
+    """No view of this list is saved under this name."""
+
+    code = "view_not_found"
+
+
 class DeliveryNotFound(NotFound):
     """The webhook has no such delivery. Deliveries are stored for two weeks."""
 
@@ -114,6 +120,13 @@ class TooManyWebhooks(ServiceError):
 
     status = 403
     code = "too_many_webhooks"
+
+
+class TooManyViews(ServiceError):
+    """The project is at its limit of saved views."""
+
+    status = 403
+    code = "too_many_views"
 
 
 class RateLimited(ServiceError):

@@ -310,6 +310,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project_id", "kind", "name", "version", name=op.f("pk_registry_entries")),
     )
     op.create_table(
+        "saved_views",
+        sa.Column("project_id", sa.String(length=64), server_default="default", nullable=False),
+        sa.Column("page", sa.String(length=16), nullable=False),
+        sa.Column("name", sa.String(length=60), nullable=False),
+        sa.Column("query", sa.String(length=2000), nullable=False),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.PrimaryKeyConstraint("project_id", "page", "name", name=op.f("pk_saved_views")),
+    )
+    op.create_table(
         "server_secrets",
         sa.Column("name", sa.String(length=32), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
@@ -755,6 +764,7 @@ def downgrade() -> None:
     op.drop_index("ix_teacher_stores_last_seen_at", table_name="teacher_stores")
     op.drop_table("teacher_stores")
     op.drop_table("server_secrets")
+    op.drop_table("saved_views")
     op.drop_table("registry_entries")
     op.drop_table("projects")
     op.drop_index("ix_outbox_next_attempt_at", table_name="outbox")

@@ -119,6 +119,7 @@ def target(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         "delivery_id": lambda: in_session(create_delivery),
         "key_id": lambda: in_session(create_key),
         "version": lambda: "1",
+        "page": lambda: "jobs",
         "device": lambda: "pi5",
         "request_id": lambda: in_session(create_request),
         "filename": lambda: "teacher.safetensors",
@@ -172,6 +173,7 @@ def create_key(session: Session) -> str:
 
 
 NAMES = {
+    "/views": "nightly",
     "/jobs": "student.safetensors",
     "/teachers": "a-teacher",
     "/datasets": "a-dataset",

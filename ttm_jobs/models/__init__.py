@@ -18,6 +18,7 @@ from ttm_jobs.models.outbox import OutboxMessage
 from ttm_jobs.models.project import DEFAULT_PROJECT, Owned, Project
 from ttm_jobs.models.project_event import ProjectEvent, ProjectStream
 from ttm_jobs.models.registry_entry import RegistryEntry
+from ttm_jobs.models.saved_view import SavedView
 from ttm_jobs.models.server_secret import ServerSecret
 from ttm_jobs.models.sign_in_failures import SignInFailures
 from ttm_jobs.models.sign_in_session import SignInSession
@@ -51,6 +52,7 @@ __all__ = [
     "ProjectStream",
     "RegistryEntry",
     "RequestState",
+    "SavedView",
     "Scope",
     "ServerSecret",
     "SignInFailures",

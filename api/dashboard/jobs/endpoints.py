@@ -19,6 +19,7 @@ from api.dependencies import CallerDep, EngineDep, SettingsDep, StorageDep
 from api.http.pagination import CursorParameter
 from api.http.types import JobId, is_id
 from api.jobs import service
+from api.saved_views import service as saved_views
 from ttm_core.spec import recipes
 from ttm_core.spec.damage.files import DAMAGE_FILE
 from ttm_jobs.database.engine import read_scope
@@ -73,9 +74,11 @@ def jobs_page(
             jobs = page_of.items
             older = address.having("cursor", page_of.next_cursor) if page_of.next_cursor else None
         counts = service_stats.state_counts(session)
+        views = saved_views.list_all(session, "jobs").items
         groups = grouped(session, group, filters) if group else None
     return page(
         "jobs.html",
+        views=views,
         group=group,
         groupings=GROUPINGS,
         grouped=groups,

@@ -10,6 +10,7 @@ from starlette.datastructures import URL
 from starlette.requests import Request
 
 from api.jobs.schemas import JobSummary
+from api.saved_views.service import POSITIONS
 from ttm_jobs.states import TERMINAL
 
 
@@ -71,10 +72,6 @@ def common_teacher(jobs: Sequence[JobSummary]) -> str | None:
     return teachers.pop() if len(jobs) > 1 and len(teachers) == 1 else None
 
 
-# The parameters that select a page of a list.
-_POSITIONS = ("cursor", "page")
-
-
 class Query:
     """Links from a list page to itself with other parameters. They start at the first page, because pages depend on the
     filters and the order.
@@ -82,7 +79,7 @@ class Query:
 
     def __init__(self, url: URL, parameters: Iterable[tuple[str, str]]) -> None:
         self._path = url.path
-        self._parameters = [(name, value) for name, value in parameters if name not in _POSITIONS and value]
+        self._parameters = [(name, value) for name, value in parameters if name not in POSITIONS and value]
 
     @classmethod
     def of(cls, request: Request) -> Self:

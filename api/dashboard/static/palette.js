@@ -1,4 +1,4 @@
-// The command palette: Ctrl-K or ⌘K opens a dialog that finds pages by title, and jobs by a part of their name or an id.
+// The command palette: Ctrl-K or ⌘K opens a dialog that finds pages by title, saved views by name, and jobs by a part of their name or an id.
 
 const MOST_JOBS = 8, PAUSE = 150;
 const pages = () => JSON.parse(document.querySelector("[data-palette]").dataset.palette);
@@ -20,6 +20,14 @@ async function findJobs(text) {
   if (!answer.ok) return [];
   const { items } = await answer.json();
   return items.map(({ id, name, state, student }) => ({ href: `/ui/jobs/${id}`, text: name ?? id, note: `${state} · ${student}` }));
+}
+
+/** The project's saved views. */
+async function findViews() {
+  const answer = await fetch("/views");
+  if (!answer.ok) return [];
+  const { items } = await answer.json();
+  return items.map(({ href, name, page }) => ({ href, text: name, note: `view of ${page}` }));
 }
 
 class Palette {
@@ -44,13 +52,18 @@ class Palette {
 
   open() {
     this.input.value = "";
+    this.views = [];
     this.dialog.showModal();
     this.search();
+    findViews().then((views) => {
+      this.views = views;
+      if (views.length) this.search();
+    });
   }
 
   search() {
     const text = this.input.value.trim().toLowerCase();
-    const found = pages().filter(({ text: title, note }) => `${title} ${note}`.toLowerCase().includes(text));
+    const found = [...pages(), ...this.views].filter(({ text: title, note }) => `${title} ${note}`.toLowerCase().includes(text));
     this.show(found);
     clearTimeout(this.waiting);
     if (text) this.waiting = setTimeout(async () => {

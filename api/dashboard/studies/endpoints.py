@@ -13,6 +13,7 @@ from api.dashboard.studies.parallel import axes, line
 from api.dependencies import EngineDep
 from api.http.pagination import CursorParameter
 from api.http.types import StudyId
+from api.saved_views import service as saved_views
 from api.studies import service
 from ttm_jobs.database.engine import read_scope
 from ttm_jobs.studies.states import ENDED, StudyState
@@ -33,8 +34,17 @@ def studies_page(
     """The studies, newest first."""
     with read_scope(engine) as session:
         found = service.page(session, limit=_ROWS, cursor=cursor, state=state)
+        views = saved_views.list_all(session, "studies").items
     address = Address.of(request)
-    return page("studies.html", limits=limits_text, page=found, chosen=state, states=list(StudyState), query=address)
+    return page(
+        "studies.html",
+        views=views,
+        limits=limits_text,
+        page=found,
+        chosen=state,
+        states=list(StudyState),
+        query=address,
+    )
 
 
 @router.get("/ui/studies/{study_id}")

@@ -222,6 +222,7 @@ ENTRIES: dict[str, tuple[str, str]] = {
     "datasets_create": ("POST", "/datasets"),
     "webhooks_create": ("POST", "/webhooks"),
     "webhooks_update": ("PATCH", "/webhooks/{webhook_id}"),
+    "views_save": ("PUT", "/views/jobs/nightly"),
     "measurements_create": ("POST", "/jobs/{job_id}/measurements"),
     "devices_request": ("POST", "/devices/pi5/requests"),
     "devices_complete": ("POST", "/devices/pi5/requests/{request_id}/result"),
