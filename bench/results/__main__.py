@@ -19,13 +19,15 @@ from bench.results import quick, settings
 from bench.results.exhaustive import run_exhaustive
 from bench.results.experiments import TABLES
 from bench.results.experiments.experiment import Setting
+from bench.results.experiments.int8 import int8
 from bench.results.experiments.study import study
+from bench.results.int8 import run_int8
 from bench.results.page.page import RESULTS, page, write
 from bench.results.record import Record
 from bench.results.runner import run_study, run_table
 from bench.results.service import RunFailed, Service, service
 
-EXPERIMENTS = (*TABLES, "study", "exhaustive")
+EXPERIMENTS = (*TABLES, "int8", "study", "exhaustive")
 _FILES = ("data", "teacher", "unlabelled", "photographs", "photograph-teacher")
 
 
@@ -71,6 +73,8 @@ def run(setting: Setting, running: Service, out: Path, only: list[str] | None, p
         try:
             if name == "exhaustive":
                 run_exhaustive(record(name), 2 * setting.seeds)
+            elif name == "int8":
+                run_int8(list(int8(setting)), running, record(name))
             elif name == "study":
                 run_study(study(setting), running, record(name))
             elif (experiment := TABLES[name](setting)) is not None:

@@ -42,6 +42,7 @@ class Setting:
     factors: Sequence[float]
     methods: Sequence[str]
     study: StudySetting
+    int8_epochs: int = 6
     unlabelled: Path | None = None
     photographs: Path | None = None
     photograph_teacher: Path | None = None

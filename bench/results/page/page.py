@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from bench.results.page.exhaustive import exhaustive_section
+from bench.results.page.int8 import int8_section
 from bench.results.page.published import not_reproduced
 from bench.results.page.sections import SECTIONS, section
 from bench.results.page.study import study_section
@@ -24,14 +25,17 @@ how options compare in short runs on little data, and not what long training on 
 
 
 def page(results: Path = RESULTS) -> str:
-    """The page as Markdown, from the JSON files and the sections in a folder."""
+    """The page as Markdown, from the JSON files in a folder."""
     parts = [_HEAD]
     for name in SECTIONS:
         path = results / f"{name}.json"
         if path.exists():
             parts.append(section(name, json.loads(path.read_text(encoding="utf-8"))))
-    parts += [study_section(results / "study.json"), exhaustive_section(results / "exhaustive.json")]
-    parts += [path.read_text(encoding="utf-8") for path in sorted(results.glob("*.md"))]
+    parts += [
+        int8_section(results / "int8.json"),
+        study_section(results / "study.json"),
+        exhaustive_section(results / "exhaustive.json"),
+    ]
     parts.append(not_reproduced())
     return "".join(parts)
 
