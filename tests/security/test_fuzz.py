@@ -74,7 +74,8 @@ schemathesis.serializer.alias("application/offset+octet-stream", "application/oc
 # tus requires 412 for an unsupported protocol version.
 ERROR_STATUSES = [400, 401, 403, 404, 412, 413, 415, 422]
 CONFIG = schemathesis.Config.from_dict({"checks": {"negative_data_rejection": {"expected-statuses": ERROR_STATUSES}}})
-schema = schemathesis.openapi.from_dict(create_app().openapi(), config=CONFIG)
+# The event stream of a project has no end, so its response cannot be read; tests/api/test_project_events.py covers it.
+schema = schemathesis.openapi.from_dict(create_app().openapi(), config=CONFIG).exclude(operation_id="events_stream")
 
 
 @dataclass(frozen=True)
