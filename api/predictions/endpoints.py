@@ -18,7 +18,16 @@ from ttm_jobs.errors import JobNotFinished, JobNotFound, ServiceError, TooLarge
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["artifacts"])
 
-_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff")
+# The last is for clients that are generated from an OpenAPI document, which cannot send the others.
+_TYPES = (
+    "image/png",
+    "image/jpeg",
+    "image/webp",
+    "image/gif",
+    "image/bmp",
+    "image/tiff",
+    "application/octet-stream",
+)
 _PATH = re.compile(r"/jobs/[^/]+/predict")
 _BODY: dict[str, Any] = {
     "required": True,
@@ -27,7 +36,7 @@ _BODY: dict[str, Any] = {
 
 
 class UnsupportedImageType(ServiceError):
-    """The body must be an image: PNG, JPEG, WebP, GIF, BMP or TIFF, with its `Content-Type`."""
+    """The body must be an image: PNG, JPEG, WebP, GIF, BMP or TIFF, as `image/...` or `application/octet-stream`."""
 
     status = 415
     code = "unsupported_image_type"

@@ -255,7 +255,7 @@ async def uploads_offset(upload_id: UploadId, resumable: ResumableDep) -> Respon
     summary="Append bytes to a resumable upload",
     status_code=204,
     openapi_extra={
-        "requestBody": {"required": True, "content": {tus.CONTENT_TYPE: _BINARY}},
+        "requestBody": {"required": True, "content": dict.fromkeys(tus.CONTENT_TYPES, _BINARY)},
         "parameters": [
             _TUS,
             _header("Upload-Offset", "Offset of the first byte, as returned by HEAD.", required=True, kind="integer"),

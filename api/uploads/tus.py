@@ -16,6 +16,8 @@ from api.http.errors import InvalidRequest, UnsupportedMediaType, UnsupportedTus
 
 VERSION = "1.0.0"
 CONTENT_TYPE = "application/offset+octet-stream"
+# The protocol knows only the first. Clients that are generated from an OpenAPI document cannot send it.
+CONTENT_TYPES = (CONTENT_TYPE, "application/octet-stream")
 _CHECKSUMS = ("sha1", "sha256")
 _OVERRIDABLE = frozenset({"PATCH", "DELETE"})
 # Methods that exist only in the protocol.
@@ -89,8 +91,8 @@ def number(headers: Headers, name: str) -> int:
 
 
 def check_content_type(headers: Headers) -> None:
-    """Raises UnsupportedMediaType unless the body has the content type of tus."""
-    if headers.get("content-type", "").partition(";")[0].strip().lower() != CONTENT_TYPE:
+    """Raises UnsupportedMediaType unless the body has the content type of tus or of any bytes."""
+    if headers.get("content-type", "").partition(";")[0].strip().lower() not in CONTENT_TYPES:
         raise UnsupportedMediaType(f"Send the bytes with `Content-Type: {CONTENT_TYPE}`.")
 
 

@@ -14,10 +14,10 @@ from api.http.problems import problems
 from api.http.types import DeliveryId, UtcDatetime, WebhookId
 from api.webhooks import service
 from api.webhooks.schemas import (
+    DeliveriesReplayed,
     DeliveryOut,
     DeliveryPage,
     NewWebhookOut,
-    ReplayOut,
     WebhookList,
     WebhookOut,
     WebhookPatch,
@@ -176,13 +176,13 @@ def webhooks_replay(
     since: Annotated[
         UtcDatetime, Query(description="Only deliveries created at or after this time, in ISO 8601 with a time zone.")
     ],
-) -> ReplayOut:
+) -> DeliveriesReplayed:
     """Sends the failed deliveries since a time again, oldest first and at most 1000, for example after the receiver was
     down. Events while the webhook was disabled are included. `webhook-id` and body are the same as before. Repeating
     the request does not repeat messages that are pending or have arrived. Requires scope `admin`.
     """
     with session_scope(engine) as session:
-        return ReplayOut(deliveries=webhooks.replay(session, webhook_id, since=since))
+        return DeliveriesReplayed(deliveries=webhooks.replay(session, webhook_id, since=since))
 
 
 def _location(webhook: NewWebhookOut) -> str:

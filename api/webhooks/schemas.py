@@ -98,7 +98,7 @@ class DeliveryOut(BaseModel):
     body: str = Field(description="The signed body of the message.")
 
 
-class ReplayOut(BaseModel):
+class DeliveriesReplayed(BaseModel):
     """The result of a replay."""
 
     deliveries: int = Field(description="Number of deliveries that are sent again. 1000: repeat the request.")

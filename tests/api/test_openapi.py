@@ -76,6 +76,15 @@ def test_operation_ids_are_unique_and_documented_paths_exist() -> None:
     }
 
 
+def test_code_generators_can_express_every_operation() -> None:
+    """openapi-python-client omits operations with other media types only, and responses whose model's name occurs twice."""
+    expressed = {"application/json", "application/merge-patch+json", "application/octet-stream"}
+    bodies = [operation["requestBody"]["content"] for _, _, operation in operations() if "requestBody" in operation]
+    assert [list(content) for content in bodies if not expressed & content.keys()] == []
+    titles = [schema["title"] for schema in document()["components"]["schemas"].values() if "title" in schema]
+    assert sorted(titles) == sorted(set(titles))
+
+
 def test_every_reference_resolves() -> None:
     text = json.dumps(document())
     names = {part.partition('"')[0] for part in text.split("#/components/schemas/")[1:]}

@@ -97,9 +97,7 @@ def test_no_image_of_the_corpus_stops_the_service(api: httpx2.Client, damaged: D
     assert api.get("/healthz").status_code == 200
 
 
-@pytest.mark.parametrize(
-    "kind", ["image/svg+xml", "application/json", "text/html", "application/octet-stream", "", "image/"]
-)
+@pytest.mark.parametrize("kind", ["image/svg+xml", "application/json", "text/html", "", "image/"])
 def test_other_types_are_refused(api: httpx2.Client, damaged: Damaged, kind: str) -> None:
     content = b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>'
     answer = api.post(f"/jobs/{damaged.student}/predict", content=content, headers={"content-type": kind})
