@@ -81,7 +81,7 @@ def test_range_on_an_axis_selects_lines_and_rows(page: Page, study: tuple[str, s
     page.goto(f"{url}/ui/studies/{study_id}")
     chart, rows = page.locator("[data-parallel]"), page.locator("#candidates tbody tr")
     expect(chart.locator("polyline")).to_have_count(10)
-    for title in ("student", "beta", "file size", "latency", "top-1 (validation)"):
+    for title in ("student", "beta", "file size", "latency", "top-1"):
         expect(chart.get_by_role("slider", name=f"{title}, lowest")).to_have_count(1)
 
     lowest = chart.get_by_role("slider", name="beta, lowest")

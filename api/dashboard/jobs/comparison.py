@@ -62,7 +62,7 @@ def columns(comparison: JobComparison) -> set[str]:
     """The columns that say something: not empty, not the same teacher, not only succeeded jobs."""
     jobs = comparison.jobs
     shown = {name for name in _OPTIONAL if any(getattr(job, name) is not None for job in jobs)}
-    if len({job.teacher for job in jobs}) > 1:
+    if len({job.teacher for job in jobs if job.teacher}) > 1:
         shown.add("teacher")
     if any(job.state is not JobState.SUCCEEDED for job in jobs):
         shown.add("state")

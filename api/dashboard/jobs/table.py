@@ -67,8 +67,8 @@ def equal_columns(jobs: Sequence[JobSummary]) -> list[str]:
 
 
 def common_teacher(jobs: Sequence[JobSummary]) -> str | None:
-    """The teacher of all jobs, if there are several and it is the same."""
-    teachers = {job.teacher for job in jobs}
+    """The teacher of all jobs that have one, if there are several jobs and it is the same."""
+    teachers = {job.teacher for job in jobs if job.teacher}
     return teachers.pop() if len(jobs) > 1 and len(teachers) == 1 else None
 
 

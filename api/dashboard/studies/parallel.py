@@ -11,7 +11,7 @@ from api.studies.schemas import CandidateOut, StudyOut
 _RESULTS = (
     ("bytes", "file size", "bytes"),
     ("latency_ms", "latency", "milliseconds"),
-    ("top1", "top-1 (validation)", "share"),
+    ("top1", "top-1", "share"),
 )
 
 
