@@ -86,9 +86,9 @@ azure-emulator:
 	  npm install --prefix build/npm --ignore-scripts --no-audit --no-fund --loglevel=error azurite@3.37.0 >/dev/null || \
 	  echo "NO AZURE: storage in Azure will not be tested, because npm cannot install Azurite." >&2
 
-# The screenshots in the docs, taken by the browser tests.
+# The screenshots in the docs, taken by the browser tests of real runs on digits; about five minutes.
 screenshots: setup browser-setup
-	TTM_SCREENSHOTS=docs/images OMP_NUM_THREADS=1 $(BIN)/pytest -n 0 -q -m "thorough or not thorough" tests/browser/test_pages.py -k accessible
+	TTM_SCREENSHOTS=docs/images OMP_NUM_THREADS=1 $(BIN)/pytest -n 0 -q -m "thorough or not thorough" tests/browser/test_real_runs.py tests/browser/test_sign_in.py -k accessible
 
 # Every fault on every stack; `make test` runs the quick part. Prints a table.
 faults: setup

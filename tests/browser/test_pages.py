@@ -1,6 +1,5 @@
 """Layout and accessibility of every page, at two widths, light and dark."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,6 @@ from tests.support.tiny import wait_until
 
 ROOT = Path(__file__).parents[2]
 CHECKS = (Path(__file__).parent / "checks.js").read_text()
-# Screenshots in the docs; `make screenshots` updates them.
-DOCS_SCREENSHOTS = {"jobs-1280-light", "job-1280-dark", "compare-1280-light", "new-1280-light", "jobs-390-light"}
-
 # The last point of the student's accuracy: once it is shown, the page is complete.
 LAST_ACCURACY = {"job": "student 70.81%", "running": "student 67.15%"}
 
@@ -88,11 +84,7 @@ def test_pages_are_accessible_and_fit_the_viewport(
         # At 390 px the layout differs, but not the colors.
         if width == 1280 or scheme == "light":
             found[name] += accessibility_violations(page, name)
-        title = f"{name}-{width}-{scheme}"
-        kept = "TTM_SCREENSHOTS" in os.environ and title in DOCS_SCREENSHOTS
-        folder = ROOT / os.environ["TTM_SCREENSHOTS"] if kept else tmp_path
-        # Screenshots for the docs show one screen, to keep them small.
-        page.screenshot(path=folder / f"{title}.png", full_page=not kept and name != "docs")
+        page.screenshot(path=tmp_path / f"{name}-{width}-{scheme}.png", full_page=name != "docs")
     assert found == {name: [] for name in found}
 
 

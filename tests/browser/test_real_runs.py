@@ -57,7 +57,7 @@ def addresses(runs: Runs) -> dict[str, str]:
 
 
 @pytest.mark.thorough
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_pages_of_real_runs_are_accessible_and_fit_the_viewport(

@@ -29,10 +29,7 @@ def study_section(path: Path) -> str:
         seeds=record["seeds"],
         rungs=f"epochs {' and '.join(str(rung['epoch']) for rung in record['rungs'])}",
     )
-    image = "![The study's page: recommended student, front and candidates](images/study-1280-light.png)\n"
     parts = ["## A study\n", wrapped(before), _table(record), wrapped(_recommended(record)), wrapped(_cost(record))]
-    if (path.parents[1] / "images" / "study-1280-light.png").exists():
-        parts.append(image)
     return "\n".join([*parts, origin(record)]) + "\n"
 
 
