@@ -20,7 +20,7 @@ def test_the_check_is_shown_with_the_suggested_normalization(client: TestClient,
     lease = running(engine)
     path = f"/jobs/{lease.job_id}"
     assert client.get(path).json()["teacher_check"] is None
-    assert "<h2>Teacher check" not in client.get(f"/ui{path}").text
+    assert "<summary>Teacher check" not in client.get(f"/ui{path}").text
     suggestion = SuggestedNormalization(
         preset="ImageNet", normalization=PRESETS["ImageNet"], top1=0.9, current_top1=0.5, images=128
     )
@@ -37,7 +37,7 @@ def test_the_check_is_shown_with_the_suggested_normalization(client: TestClient,
     assert check["weak_classes"] == [{"name": "<b>cat</b>", "images": 50, "top1": 0.12}]
     assert check["suggested_normalization"]["normalization"]["mean"] == PRESETS["ImageNet"].mean
     page = client.get(f"/ui{path}").text
-    assert "<h2>Teacher check" in page
+    assert "<summary>Teacher check" in page
     assert "Did you mean the normalization of ImageNet?" in page
     assert "50.0%" in page
     assert "&lt;b&gt;cat&lt;/b&gt;" in page
