@@ -30,6 +30,7 @@ from ttm_jobs.database.tenancy import bound_to
 from ttm_jobs.models import ApiKey, Job, Scope
 from ttm_jobs.repositories import registry, uploads, webhooks, workers
 from ttm_jobs.repositories.access import keys, projects
+from ttm_jobs.repositories.dashboard import saved_views
 from ttm_jobs.repositories.jobs import crud, leases
 from ttm_jobs.repositories.measuring import requests
 from ttm_jobs.settings import Settings
@@ -201,6 +202,7 @@ def other_project(engine: Engine, storage: Storage) -> dict[str, str]:
         for kind in ("teacher", "dataset"):
             registry.add(session, kind, "student.safetensors", {"uri": "x"}, description=None)
         webhook = webhooks.create(session, url="https://hooks.example.org/", events=[], description=None)
+        saved_views.save(session, "jobs", "student.safetensors", "state=failed")
         request = requests.request(session, device="pi5", key="uploads/x", sha256="0" * 64, size=1)
     study_id = create_study(bound_to(engine, "other"))
     make_key(engine, "other")
@@ -209,7 +211,7 @@ def other_project(engine: Engine, storage: Storage) -> dict[str, str]:
     ids = {"job_id": job_id, "upload_id": upload.id, "key_id": key_id, "webhook_id": webhook.id, "version": "1"}
     ids |= {"delivery_id": UNKNOWN_ID}
     ids |= {"request_id": request.id, "device": "pi5", "study_id": study_id}
-    return {**ids, "name": "student.safetensors", "filename": "f", "number": "0"}
+    return {**ids, "name": "student.safetensors", "filename": "f", "number": "0", "page": "jobs"}
 
 
 def test_resources_of_another_project_are_not_found_on_any_route(
@@ -221,6 +223,7 @@ def test_resources_of_another_project_are_not_found_on_any_route(
         for method, path in operations()
         if ("_id}" in path or path.startswith(named)) and (method, path) != NAMED_UPLOAD
     ]
+    foreign.append(("delete", "/views/{page}/{name}"))
     assert len(foreign) >= 35
     for method, path in foreign:
         answer = admin_client.request(method, path.format(**other_project), **body_for(method, path))
@@ -234,7 +237,7 @@ def test_resources_of_another_project_are_not_found_on_any_route(
         assert absent.json()["code"] == answer.json()["code"], "a resource of another project looks like a missing one"
     with read_scope(engine) as session:
         assert crud.get(session, other_project["job_id"]).state is JobState.SUCCEEDED
-    for path in ("/teachers", "/datasets", "/webhooks", "/uploads"):
+    for path in ("/teachers", "/datasets", "/webhooks", "/uploads", "/views"):
         assert admin_client.get(path).json()["items"] == [], path
     for path in ("/jobs", "/keys"):
         assert all(other_project["job_id"] not in json.dumps(item) for item in admin_client.get(path).json()["items"])
