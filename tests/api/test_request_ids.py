@@ -39,6 +39,7 @@ def test_every_response_and_log_line_has_the_request_id(
                 "version",
                 "filename",
                 "delivery_id",
+                "page",
             ),
             "1",
         )

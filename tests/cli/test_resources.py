@@ -142,7 +142,12 @@ def test_events_of_all_jobs_are_followed_until_interrupted(ttm: Ttm, stack: Stac
     )
     command = [sys.executable, "-m", "ttm_client.cli.main", "events", "--type", "job.state", "--after", "0"]
     with subprocess.Popen(
-        command, env={**ENVIRONMENT, "TTM_URL": stack.url}, stdout=subprocess.PIPE, text=True
+        command,
+        env={**ENVIRONMENT, "TTM_URL": stack.url},
+        stdout=subprocess.PIPE,
+        text=True,
+        # Shells start background jobs with SIGINT ignored, and processes inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as following:
         assert following.stdout is not None
         lines = iter(following.stdout)
