@@ -80,9 +80,9 @@ def samples(count: int, *, label: str = "cls", start: int = 0) -> dict[str, byte
     """The files of a shard."""
     found = {}
     for number, (pixels, value) in enumerate(zip(*sample(count, start=start), strict=True)):
-        told = str(value) if label == "cls" else json.dumps({"label": value, "caption": "a digit"})
+        text = str(value) if label == "cls" else json.dumps({"label": value, "caption": "a digit"})
         found[f"part/{number:04}.png"] = png(pixels)
-        found[f"part/{number:04}.{label}"] = told.encode()
+        found[f"part/{number:04}.{label}"] = text.encode()
     return found
 
 

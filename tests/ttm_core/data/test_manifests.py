@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.ttm_core.data.formats import parquet_folder, webdataset
+from tests.ttm_core.data.formats import parquet_folder, samples, shard, webdataset
 from tests.ttm_core.factories import digits_folder, spec
 from ttm_core.data.build import read_dataset
 from ttm_core.data.cache import DataCache
@@ -89,6 +89,21 @@ def test_changed_file_is_checked_again(tmp_path, read):
     assert changed.train.images.fingerprint() != before.train.images.fingerprint()
     image.unlink()
     assert read(folder).checked == 35
+
+
+def test_shards_of_the_same_names_have_indexes_of_their_own(tmp_path, read):
+    """The index of the shards in a folder depends on their content, not on their names."""
+    first, second = webdataset(tmp_path / "first"), webdataset(tmp_path / "second")
+    shard(second / "train-000.tar", samples(4, start=9))
+    expected, other = read(settled(first)).train, read(settled(second)).train
+    assert (len(expected), len(other)) == (12, 10)
+    assert read(first).train.images.fingerprint() == expected.images.fingerprint()
+
+    shutil.copy(second / "train-000.tar", first / "train-000.tar")
+    os.utime(first / "train-000.tar", ns=(LONG_AGO_NS, LONG_AGO_NS + 1))
+    changed = read(first).train
+    assert changed.images.fingerprint() == other.images.fingerprint()
+    assert changed.labels.tolist() == other.labels.tolist()
 
 
 def test_files_that_have_just_changed_are_checked_by_every_run(tmp_path, read):

@@ -91,13 +91,14 @@ def read(root: Path, reading: Reading) -> Dataset:
     shards: dict[layout.SplitName, list[Path]] = {"train": [root]} if root.is_file() else _shards(root)
     if not shards:
         raise BadDataset("The folder has no shards (*.tar).")
-    identity = identity_of([path for paths in shards.values() for path in paths], f"{list(shards)} {reading.content}")
+    identity = identity_of([path for paths in shards.values() for path in paths], reading.content)
     with ExitStack() as held:
         if identity is None:
             folder = Path(held.enter_context(TemporaryDirectory(prefix="ttm-shards-")))
             _index(shards, folder)
         else:
-            folder = reading.cache.folder(f"shards-{identity}", partial(_index, shards))
+            # The same file is a training split on its own, and a test split in a folder.
+            folder = reading.cache.folder(f"shards-{'-'.join(shards)}-{identity}", partial(_index, shards))
         found = {split: _split(split, paths, folder) for split, paths in shards.items()}
     return build_dataset(found, _class_names(root, class_numbers(found)), reading)
 
