@@ -52,6 +52,11 @@ class Student:
         return logits.softmax(1)
 
 
+def public_spec(spec: DistillSpec) -> dict[str, Any]:
+    """The spec without URIs and name, as JSON."""
+    return spec.model_dump(mode="json", exclude=_PRIVATE_FIELDS)
+
+
 def save_student(
     path: Path,
     weights: dict[str, Tensor],
@@ -71,7 +76,7 @@ def save_student(
         "timm_architecture": timm_name(structure.architecture),
         "class_names": class_names,
         "normalization": normalization.model_dump(mode="json"),
-        "spec": spec.model_dump(mode="json", exclude=_PRIVATE_FIELDS),
+        "spec": public_spec(spec),
         "metrics": metrics,
     }
     write_safetensors(path, weights, metadata)

@@ -11,7 +11,7 @@ from torch import nn
 from ttm_core.errors import BadSpec
 from ttm_core.export.int8 import write_uncompared_int8
 from ttm_core.export.onnx import without_normalization, write_onnx
-from ttm_core.export.student import Student
+from ttm_core.export.student import Student, public_spec
 from ttm_core.models.build import build
 from ttm_core.models.macs import macs
 from ttm_core.pipeline.context import RunContext
@@ -60,7 +60,7 @@ def export_untrained(
     # The metadata of the final file has about this size.
     metadata = {
         "structure": structure.model_dump(mode="json"),
-        "spec": run.spec.model_dump(mode="json"),
+        "spec": public_spec(run.spec),
         "class_names": run.dataset.class_names,
     }
     write_onnx(Student(model, structure, run.dataset.class_names, preprocess, metadata), float_file, pixels)
