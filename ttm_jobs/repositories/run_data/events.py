@@ -1,13 +1,13 @@
 """Reads of event streams."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from ttm_jobs.models import Job, JobEvent
+from ttm_jobs.models import Job, JobEvent, ProjectEvent, StudyEvent
 from ttm_jobs.models.base import Json
 from ttm_jobs.models.job_event import HISTORY
 from ttm_jobs.repositories.run_data import metrics
@@ -23,18 +23,30 @@ class StreamEvent:
     at: datetime
 
 
+def rows_after(
+    session: Session,
+    event: type[JobEvent] | type[StudyEvent] | type[ProjectEvent],
+    stream: ColumnElement[bool],
+    number: int,
+    limit: int,
+) -> list[StreamEvent]:
+    """Returns the rows of a table of events after a number in order. `stream` selects the stream."""
+    rows = session.execute(
+        select(event.number, event.kind, event.data, event.at)
+        .where(stream, event.number > number)
+        .order_by(event.number)
+        .limit(limit)
+    )
+    return [StreamEvent(row.number, row.kind, row.data, row.at) for row in rows]
+
+
 def after(session: Session, job_id: str, number: int, *, limit: int = 500) -> Sequence[StreamEvent]:
     """Returns the events after a number in order; 0 returns all.
 
     Values of `metrics` events are read from the `metrics` table, with one query for the page. Values that retention has
     deleted are omitted.
     """
-    rows = session.execute(
-        select(JobEvent.number, JobEvent.kind, JobEvent.data, JobEvent.at)
-        .where(JobEvent.job_id == job_id, JobEvent.number > number)
-        .order_by(JobEvent.number)
-        .limit(limit)
-    ).all()
+    rows = rows_after(session, JobEvent, JobEvent.job_id == job_id, number, limit)
     points = [row.data for row in rows if row.kind == "metrics"]
     values = metrics.values_at(
         session,
@@ -42,10 +54,7 @@ def after(session: Session, job_id: str, number: int, *, limit: int = 500) -> Se
         names={name for point in points for name in point["names"]},
         steps=[point["step"] for point in points],
     )
-    return [
-        StreamEvent(row.number, row.kind, _with_values(row.data, values) if row.kind == "metrics" else row.data, row.at)
-        for row in rows
-    ]
+    return [replace(row, data=_with_values(row.data, values)) if row.kind == "metrics" else row for row in rows]
 
 
 def _with_values(point: Json, values: dict[tuple[str, int], float | None]) -> Json:

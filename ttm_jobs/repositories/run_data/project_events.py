@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from ttm_jobs.models import Job, ProjectEvent, ProjectStream, Study
 from ttm_jobs.models.base import Json
-from ttm_jobs.repositories.run_data.events import StreamEvent
+from ttm_jobs.repositories.run_data.events import StreamEvent, rows_after
 
 _PENDING = "ttm_project_events"
 
@@ -65,13 +65,7 @@ def _discard(session: Session) -> None:
 
 def after(session: Session, project_id: str, number: int, *, limit: int = 500) -> Sequence[StreamEvent]:
     """Returns the events after a number in order; 0 returns all."""
-    rows = session.execute(
-        select(ProjectEvent.number, ProjectEvent.kind, ProjectEvent.data, ProjectEvent.at)
-        .where(ProjectEvent.project_id == project_id, ProjectEvent.number > number)
-        .order_by(ProjectEvent.number)
-        .limit(limit)
-    ).all()
-    return [StreamEvent(row.number, row.kind, row.data, row.at) for row in rows]
+    return rows_after(session, ProjectEvent, ProjectEvent.project_id == project_id, number, limit)
 
 
 def last_event_numbers(session: Session, project_ids: Collection[str]) -> dict[str, int]:

@@ -6,18 +6,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from ttm_jobs.models import Study, StudyEvent
-from ttm_jobs.repositories.run_data.events import StreamEvent
+from ttm_jobs.repositories.run_data.events import StreamEvent, rows_after
 
 
 def after(session: Session, study_id: str, number: int, *, limit: int = 500) -> Sequence[StreamEvent]:
     """Returns the events after a number in order; 0 returns all."""
-    rows = session.execute(
-        select(StudyEvent.number, StudyEvent.kind, StudyEvent.data, StudyEvent.at)
-        .where(StudyEvent.study_id == study_id, StudyEvent.number > number)
-        .order_by(StudyEvent.number)
-        .limit(limit)
-    ).all()
-    return [StreamEvent(row.number, row.kind, row.data, row.at) for row in rows]
+    return rows_after(session, StudyEvent, StudyEvent.study_id == study_id, number, limit)
 
 
 def last_event_numbers(session: Session, study_ids: Collection[str]) -> dict[str, int]:
