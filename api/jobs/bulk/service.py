@@ -1,6 +1,7 @@
 """Changes of several jobs: one transaction and one entry in the audit log per job."""
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from sqlalchemy import Engine
@@ -34,9 +35,9 @@ def change(engine: Engine, selection: JobSelection, action: Action, states: Coll
         matched, following = len(job_ids), None
     if selection.dry_run:
         with read_scope(engine) as session:
-            items = [_result(session, job_id, crud.get) for job_id in job_ids]
+            items = [_result(nullcontext(session), job_id, crud.get) for job_id in job_ids]
     else:
-        items = [_changed(engine, job_id, action) for job_id in job_ids]
+        items = [_result(session_scope(about(engine, job_id)), job_id, action) for job_id in job_ids]
     return BulkOut(items=items, matched=matched, next_cursor=following)
 
 
@@ -57,30 +58,12 @@ def _matching(
         return [job.id for job in page.jobs], matched, following
 
 
-def _changed(engine: Engine, job_id: str, action: Action) -> BulkItem:
+def _result(scope: AbstractContextManager[Session], job_id: str, action: Action) -> BulkItem:
     try:
-        with session_scope(about(engine, job_id)) as session:
-            return _item(_checked(session, job_id, action))
+        if not is_id(job_id):
+            raise JobNotFound
+        with scope as session:
+            job = action(session, job_id)
+            return BulkItem(id=job.id, state=job.state, tags=job.tags, error=None)
     except (Conflict, NotFound) as error:
-        return _failed(job_id, error)
-
-
-def _result(session: Session, job_id: str, action: Action) -> BulkItem:
-    try:
-        return _item(_checked(session, job_id, action))
-    except NotFound as error:
-        return _failed(job_id, error)
-
-
-def _checked(session: Session, job_id: str, action: Action) -> Job:
-    if not is_id(job_id):
-        raise JobNotFound
-    return action(session, job_id)
-
-
-def _item(job: Job) -> BulkItem:
-    return BulkItem(id=job.id, state=job.state, tags=job.tags, error=None)
-
-
-def _failed(job_id: str, error: Conflict | NotFound) -> BulkItem:
-    return BulkItem(id=job_id, state=None, tags=None, error=BulkError(code=error.code, message=error.message))
+        return BulkItem(id=job_id, state=None, tags=None, error=BulkError(code=error.code, message=error.message))

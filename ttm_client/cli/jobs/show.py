@@ -15,11 +15,6 @@ JobArgument = Annotated[
     str, typer.Argument(help="The job's id, a unique prefix of it, or its name.", autocompletion=job_ids)
 ]
 
-JobArguments = Annotated[
-    list[str],
-    typer.Argument(metavar="JOB...", help="Ids, unique prefixes of ids, or names of jobs.", autocompletion=job_ids),
-]
-
 
 def show(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) -> None:
     """Show a job: state, progress, accuracy, artifacts, attempts, latency, and which file to ship."""
