@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ttm_core.spec.job import StudentSpec
 from ttm_core.spec.study.study import CandidateSpec, StudySpec
@@ -53,9 +53,13 @@ def label(candidate: CandidateSpec) -> str:
     name = student.pop("architecture", None) or student.pop("checkpoint", None) or pruned
     if prune is not None:
         student |= {key: value for key, value in prune.items() if key not in ("macs", "parameters")}
-    values = [f"{path.rpartition('.')[2]}={value}" for path, value in candidate.values.items()]
-    parts = [name, *([json.dumps(student)] if student else []), *values]
-    return " ".join(parts)[:_LONGEST_LABEL]
+    text = " ".join([name, *([json.dumps(student)] if student else [])]) + searched_values(candidate.values)
+    return text[:_LONGEST_LABEL]
+
+
+def searched_values(values: Mapping[str, object]) -> str:
+    """The end of a candidate's label: ` learning_rate=0.1 beta=2`; empty without a search space."""
+    return "".join(f" {path.rpartition('.')[2]}={value}" for path, value in values.items())
 
 
 def _key(student: StudentSpec) -> str:

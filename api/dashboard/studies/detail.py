@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.dashboard.formats import count, percent, size
+from api.studies.creation import searched_values
 from api.studies.schemas import CandidateOut, StudyOut
 
 
@@ -41,8 +42,7 @@ def timeline(study: StudyOut, candidates: Sequence[CandidateOut], epochs: int) -
 
 def student_name(candidate: CandidateOut) -> str:
     """The label of a candidate without its values of the search space."""
-    searched = "".join(f" {path.rpartition('.')[2]}={value}" for path, value in candidate.values.items())
-    return candidate.label.removesuffix(searched)
+    return candidate.label.removesuffix(searched_values(candidate.values))
 
 
 def best_accuracy(candidate: CandidateOut) -> float | None:
