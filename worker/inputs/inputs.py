@@ -61,7 +61,6 @@ class Inputs:
         self._settings = settings
         self._root = settings.work_dir.absolute() / "data"
         self._cache = DataCache(self._root, settings.data_cache_max_bytes)
-        self._allowed = AllowedSources((), (), ())
 
     def resolve(
         self, spec: DistillSpec, allowed: AllowedSources, should_stop: Callable[[], bool] = lambda: False
@@ -78,11 +77,10 @@ class Inputs:
 
         self._cache.close()
         self._cache.make_room()
-        self._allowed = allowed
-        dataset = self._data_path(spec.dataset.uri, check)
-        unlabelled = [self._data_path(uri, check) for uri in spec.dataset.unlabelled]
-        teachers = [self._path(teacher.checkpoint, check) for teacher in spec.all_teachers]
-        student = self._path(spec.student.checkpoint, check) if spec.student.checkpoint else None
+        dataset = self._data_path(spec.dataset.uri, allowed, check)
+        unlabelled = [self._data_path(uri, allowed, check) for uri in spec.dataset.unlabelled]
+        teachers = [self._path(teacher.checkpoint, allowed, check) for teacher in spec.all_teachers]
+        student = self._path(spec.student.checkpoint, allowed, check) if spec.student.checkpoint else None
         return {
             "dataset": dataset,
             "unlabelled": unlabelled,
@@ -93,12 +91,12 @@ class Inputs:
             "data_cache_max_bytes": self._settings.data_cache_max_bytes,
         }
 
-    def _data_path(self, uri: str, check: Callable[[], None]) -> str:
-        path = self._path(uri, check)
+    def _data_path(self, uri: str, allowed: AllowedSources, check: Callable[[], None]) -> str:
+        path = self._path(uri, allowed, check)
         assert path is not None, "the trainer downloads only weights"
         return path
 
-    def _path(self, uri: str, check: Callable[[], None]) -> str | None:
+    def _path(self, uri: str, allowed: AllowedSources, check: Callable[[], None]) -> str | None:
         parsed = parse_uri(uri)
         match parsed:
             case UploadUri():
@@ -116,11 +114,12 @@ class Inputs:
                     student = artifacts.get(session, job.id, artifacts.STUDENT)
                 path = self._stored([student.key], student.sha256, student.name, check)
             case FileUri():
-                path = self._allowed.resolve(parsed)
-                self._allowed.check_links(path, check)
+                path = allowed.resolve(parsed)
+                allowed.check_links(path, check)
             case HttpUri():
-                path = self._fetched(parsed, check)
+                path = self._fetched(parsed, allowed, check)
             case BucketUri():
+                allowed.check(parsed)
                 path = self._copied(parsed, check)
             case HfDatasetUri():
                 path = self._from_hub(parsed, check)
@@ -149,12 +148,12 @@ class Inputs:
         # The name is part of the key, because the suffix determines the format.
         return self._folder(f"sha256-{sha256}-{plain}", make, check) / plain
 
-    def _fetched(self, uri: HttpUri, check: Callable[[], None]) -> Path:
+    def _fetched(self, uri: HttpUri, allowed: AllowedSources, check: Callable[[], None]) -> Path:
         settings = self._settings
-        self._allowed.check(uri)
+        allowed.check(uri)
         # Redirects stay among the project's hosts, too.
         limits = HttpLimits(
-            self._allowed.origins, settings.private_hosts, settings.fetch_max_bytes, settings.fetch_timeout_seconds
+            allowed.origins, settings.private_hosts, settings.fetch_max_bytes, settings.fetch_timeout_seconds
         )
         fetcher = HttpFetcher(limits, check)
         version = fetcher.version(uri)
@@ -164,7 +163,6 @@ class Inputs:
 
     def _copied(self, uri: BucketUri, check: Callable[[], None]) -> Path:
         settings = self._settings
-        self._allowed.check(uri)
         fetcher = BucketFetcher(uri, settings.s3, max_bytes=settings.fetch_max_bytes, check=check)
         plain = _safe_name(uri.key) if not uri.is_prefix else "files"
         return self._folder(fetcher.name, lambda folder: fetcher.fetch(folder / plain), check) / plain
