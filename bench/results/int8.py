@@ -14,7 +14,7 @@ from bench.results.record import Record
 from bench.results.service import Service
 from ttm_core.export.onnx import load_onnx
 from ttm_core.pipeline.inputs import open_split
-from ttm_core.training.evaluate import predict
+from ttm_core.training.evaluate import correct_mask
 from ttm_jobs.studies.rules.statistics import paired_bootstrap
 from ttm_measure import compare
 
@@ -76,9 +76,8 @@ def _compared(service: Service, job: str, dataset: Path) -> dict[str, Any]:
         for name in ("student.onnx", "student-int8.onnx"):
             paths.append(service.client.jobs.download_artifact(job, artifacts[name], Path(folder) / name))
             student = load_onnx(paths[-1])
-            size = student.preprocess.image_size
-            batches = predict(student.model, opened.split, student.preprocess, size=size, device=torch.device("cpu"))
-            correct.append([hit for each in batches for hit in (each.logits[0].argmax(1) == each.labels).tolist()])
+            mask = correct_mask(student.model, opened.split, student.preprocess, device=torch.device("cpu"))
+            correct.append(mask.tolist())
         timed = compare(paths, relative_error=_RELATIVE_ERROR, seconds=_SECONDS)
     found = paired_bootstrap(correct[1], correct[0])
     return {

@@ -80,11 +80,15 @@ def accuracy(batches: Iterable[BatchPredictions], against: Reference = "labels")
 
 
 def correct_images(model: nn.Module, split: Split, preprocess: Preprocess, *, device: torch.device) -> str:
-    """Which images of a split the model classifies correctly: base64 of one bit an image, the first in the highest."""
-    hits: list[torch.Tensor] = []
-    for batch in predict(model, split, preprocess, size=preprocess.image_size, device=device):
-        hits.append((batch.logits[0].argmax(1) == batch.labels).cpu())
-    return b64encode(np.packbits(torch.cat(hits).numpy()).tobytes()).decode()
+    """`correct_mask` as base64 of one bit an image, the first in the highest."""
+    mask = correct_mask(model, split, preprocess, device=device)
+    return b64encode(np.packbits(mask.numpy()).tobytes()).decode()
+
+
+def correct_mask(model: nn.Module, split: Split, preprocess: Preprocess, *, device: torch.device) -> torch.Tensor:
+    """bool [N]: which images of a split the model classifies correctly."""
+    batches = predict(model, split, preprocess, size=preprocess.image_size, device=device)
+    return torch.cat([(batch.logits[0].argmax(1) == batch.labels).cpu() for batch in batches])
 
 
 def chance_accuracy(split: Split) -> float:
