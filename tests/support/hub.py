@@ -14,6 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import pytest
+from huggingface_hub import constants
+
 from tests.support.hub_commits import CommitApi, Refused
 
 COMMIT = hashlib.sha1(b"the only commit").hexdigest()
@@ -46,6 +49,18 @@ def _tree(folder: Path, within: str, *, recursive: bool) -> bytes:
         size = path.stat().st_size if path.is_file() else 0
         found.append({**entry, "type": "file" if path.is_file() else "directory", "size": size})
     return json.dumps(found).encode()
+
+
+@contextmanager
+def hub_of_this_process(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Serves the repositories under `root` to the Hub's library in this process, whose cache is next to them."""
+    with hub(root) as endpoint:
+        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(root.parent / "hf-home"))
+        yield
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from tests.api.conftest import make_settings
 from tests.support.api_server import served
-from tests.support.hub import hub
+from tests.support.hub import hub_of_this_process
 from ttm_client import Client
 from ttm_jobs.database.engine import create_engine
 from ttm_jobs.settings import Settings
@@ -56,12 +56,7 @@ def writable_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
     """The folder of the repositories of a Hub. HF_TOKEN is a token of the owner `me`."""
     root = tmp_path / "hub"
     root.mkdir()
-    with hub(root) as endpoint:
-        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        )
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf-home"))
+    with hub_of_this_process(root, monkeypatch):
         # The library's other protocol needs a storage server that is not published.
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setenv("HF_TOKEN", "hf_me")

@@ -11,7 +11,7 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 from torch import nn
 
-from tests.support.hub import COMMIT, hub
+from tests.support.hub import COMMIT, hub_of_this_process
 from tests.support.models import create_model
 from tests.ttm_core import factories
 from ttm_core.data.cache import DataCache
@@ -31,12 +31,7 @@ def repositories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
     """The folder of the repositories that the Hub serves."""
     root = tmp_path / "hub"
     root.mkdir()
-    with hub(root) as endpoint:
-        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        )
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf-home"))
+    with hub_of_this_process(root, monkeypatch):
         yield root
 
 

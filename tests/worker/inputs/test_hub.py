@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
 
-from tests.support.hub import COMMIT, hub
+from tests.support.hub import COMMIT, hub_of_this_process
 from ttm_jobs.errors import FetchStopped, SourceRefused, SourceUnreachable, TooLarge
 from ttm_jobs.uris import HfDatasetUri, parse_uri
 from worker.inputs.hub import HubFetcher
@@ -19,11 +18,7 @@ def pets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (folder / "data").mkdir(parents=True)
     for name in ("data/train.parquet", "data/test.parquet", "README.md"):
         (folder / name).write_text(name)
-    with hub(tmp_path / "hub") as endpoint:
-        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        )
+    with hub_of_this_process(tmp_path / "hub", monkeypatch):
         yield folder
 
 
