@@ -15,7 +15,8 @@ Students at 64 pixels, trained with wttm for {epochs} epochs on {train_images:,}
 rate 0.002), one seed each. The teacher is the published ResNet-56, except for the pruned ResNet-50: it is cut out of a
 ResNet-50 that was trained in the same way. The EfficientNet starts with ImageNet's weights, the others with random
 ones. `quantize: {{mode: aware, epochs: 2}}` exports the better file of post-training quantization and
-quantization-aware training. Validation is on 500 photographs, of which one is 0.2 points."""
+quantization-aware training. Validation uses 500 photographs, so that one
+photograph is 0.2 points."""
 
 _CALIBRATED = """\
 Validation top-1 of the int8 files minus that of the float32 file, in points, for each way to set the ranges of

@@ -1,4 +1,4 @@
-"""The scans of a JPEG file, each of which goes over all pixels."""
+"""Counts the scans of a JPEG file. The decoder processes all pixels again in each scan."""
 
 import re
 
