@@ -127,15 +127,25 @@ def test_sqlite_settings(sqlite_url: str) -> None:
     engine.dispose()
 
 
-def test_idle_transaction_loses_its_locks(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "_IDLE_TRANSACTION_MS", 300)
+def with_timeout(url: str, name: str, milliseconds: int) -> Engine:
+    """An engine whose first connection, already open, has the short timeout; the others keep the usual one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_module, name, milliseconds)
+        short = create_engine(url)
+        with short.connect():
+            pass
+    return short
+
+
+def test_idle_transaction_loses_its_locks(postgresql_url: str) -> None:
     engine = create_engine(postgresql_url)
+    short = with_timeout(postgresql_url, "_IDLE_TRANSACTION_MS", 2000)
     job_id = queued(engine)
 
     has_lock, resume = Event(), Event()
 
     def freeze() -> None:
-        with session_scope(engine) as session:
+        with session_scope(short) as session:
             locked(session, job_id)
             has_lock.set()
             resume.wait(60)
@@ -151,19 +161,20 @@ def test_idle_transaction_loses_its_locks(postgresql_url: str, monkeypatch: pyte
         resume.set()
         with pytest.raises(DATABASE_UNAVAILABLE):
             frozen.result()
+    short.dispose()
     engine.dispose()
 
 
-def test_overlong_transaction_loses_its_locks(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overlong_transaction_loses_its_locks(postgresql_url: str) -> None:
     """A partially received statement counts as active on the server, as does this one, so the idle timeout does not apply."""
-    monkeypatch.setattr(engine_module, "_TRANSACTION_MS", 700)
     engine = create_engine(postgresql_url)
+    short = with_timeout(postgresql_url, "_TRANSACTION_MS", 3000)
     job_id = queued(engine)
 
     has_lock = Event()
 
     def run_long_statement() -> None:
-        with session_scope(engine) as session:
+        with session_scope(short) as session:
             locked(session, job_id)
             has_lock.set()
             session.execute(text("SELECT pg_sleep(100)"))
@@ -175,6 +186,7 @@ def test_overlong_transaction_loses_its_locks(postgresql_url: str, monkeypatch: 
             assert locked(session, job_id).id == job_id
         with pytest.raises(DATABASE_UNAVAILABLE):
             cut.result(timeout=60)
+    short.dispose()
     engine.dispose()
 
 
