@@ -34,7 +34,8 @@ from ttm_jobs.errors import (
     WebhookDisabled,
     WebhookNotFound,
 )
-from ttm_jobs.repositories import webhooks
+from ttm_jobs.repositories.webhooks import crud as webhook_crud
+from ttm_jobs.repositories.webhooks import deliveries as webhook_deliveries
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"], route_class=JsonRoute)
 
@@ -101,7 +102,7 @@ def webhooks_update(
 def webhooks_delete(webhook_id: WebhookId, caller: AdminDep, engine: EngineDep) -> None:
     """Deletes a webhook and its deliveries. Pending messages are not sent. Requires scope `admin`."""
     with session_scope(engine) as session:
-        webhooks.remove(session, webhook_id)
+        webhook_crud.remove(session, webhook_id)
 
 
 @router.post(
@@ -182,7 +183,7 @@ def webhooks_replay(
     the request does not repeat messages that are pending or have arrived. Requires scope `admin`.
     """
     with session_scope(engine) as session:
-        return DeliveriesReplayed(deliveries=webhooks.replay(session, webhook_id, since=since))
+        return DeliveriesReplayed(deliveries=webhook_deliveries.replay(session, webhook_id, since=since))
 
 
 def _location(webhook: NewWebhookOut) -> str:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from api.http.pagination import Page
 from ttm_core.spec.base import StrictModel
 from ttm_jobs.models import DeliveryState
-from ttm_jobs.repositories.webhooks import EVENTS
+from ttm_jobs.repositories.webhooks.deliveries import EVENTS
 
 
 def _check_event(event: str) -> str:

@@ -10,7 +10,8 @@ from api.webhooks.schemas import DeliveryOut, DeliveryPage, NewWebhookOut, Webho
 from api.webhooks.schemas import WebhookRequest as Request
 from ttm_jobs.errors import UriNotAllowed
 from ttm_jobs.models import Webhook, WebhookDelivery
-from ttm_jobs.repositories import webhooks
+from ttm_jobs.repositories.webhooks import crud as webhook_crud
+from ttm_jobs.repositories.webhooks import deliveries as webhook_deliveries
 from ttm_jobs.settings import Settings
 from ttm_jobs.uris import HttpUri, is_public, parse_uri
 
@@ -21,23 +22,23 @@ def create(session: Session, settings: Settings, request: Request) -> NewWebhook
     """Creates a webhook. Raises FieldErrors for a URL that is not allowed, and TooManyWebhooks."""
     _check(settings, request.url)
     return _with_secret(
-        webhooks.create(session, url=request.url, events=request.events, description=request.description)
+        webhook_crud.create(session, url=request.url, events=request.events, description=request.description)
     )
 
 
 def list_all(session: Session) -> WebhookList:
     """The webhooks of the caller's project."""
-    return WebhookList(items=[_view(webhook) for webhook in webhooks.list_all(session)])
+    return WebhookList(items=[_view(webhook) for webhook in webhook_crud.list_all(session)])
 
 
 def get(session: Session, webhook_id: str) -> WebhookOut:
     """A webhook. Raises WebhookNotFound."""
-    return _view(webhooks.get(session, webhook_id))
+    return _view(webhook_crud.get(session, webhook_id))
 
 
 def patch(session: Session, settings: Settings, webhook_id: str, changes: WebhookPatch) -> WebhookOut:
     """Applies the given changes. Raises WebhookNotFound and FieldErrors."""
-    webhook = webhooks.get(session, webhook_id)
+    webhook = webhook_crud.get(session, webhook_id)
     fields = changes.model_fields_set
     _check(settings, changes.url if "url" in fields else webhook.url)
     if "url" in fields:
@@ -47,30 +48,30 @@ def patch(session: Session, settings: Settings, webhook_id: str, changes: Webhoo
     if "description" in fields:
         webhook.description = changes.description
     if "enabled" in fields:
-        webhooks.enable(session, webhook_id, enabled=changes.enabled)
+        webhook_crud.enable(session, webhook_id, enabled=changes.enabled)
     session.flush()
     return _view(webhook)
 
 
 def rotate(session: Session, webhook_id: str) -> NewWebhookOut:
     """A webhook with a new secret. Raises WebhookNotFound."""
-    return _with_secret(webhooks.rotate(session, webhook_id))
+    return _with_secret(webhook_crud.rotate(session, webhook_id))
 
 
 def ping(session: Session, webhook_id: str) -> DeliveryOut:
     """Enqueues a test message. Raises WebhookNotFound."""
-    return _delivery(webhooks.ping(session, webhook_id))
+    return _delivery(webhook_deliveries.ping(session, webhook_id))
 
 
 def redeliver(session: Session, webhook_id: str, delivery_id: str) -> DeliveryOut:
     """Sends a delivery again. Raises WebhookNotFound, DeliveryNotFound and WebhookDisabled."""
-    return _delivery(webhooks.redeliver(session, webhook_id, delivery_id))
+    return _delivery(webhook_deliveries.redeliver(session, webhook_id, delivery_id))
 
 
 def deliveries(session: Session, webhook_id: str, *, limit: int, cursor: str | None) -> DeliveryPage:
     """A page of a webhook's deliveries, newest first. Raises WebhookNotFound."""
     before = None if cursor is None else decode_cursor(_CURSOR, cursor, decode_time_cursor)
-    found = webhooks.deliveries(session, webhook_id, limit=limit + 1, before=before)
+    found = webhook_deliveries.list_all(session, webhook_id, limit=limit + 1, before=before)
     rows, following = cut_page(_CURSOR, found, limit, lambda row: encode_time_cursor(row.created_at, row.id))
     return DeliveryPage(items=[_delivery(row) for row in rows], next_cursor=following, has_more=following is not None)
 

@@ -28,11 +28,12 @@ from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.database.tenancy import bound_to
 from ttm_jobs.models import ApiKey, Job, Scope
-from ttm_jobs.repositories import registry, uploads, webhooks, workers
+from ttm_jobs.repositories import registry, uploads, workers
 from ttm_jobs.repositories.access import keys, projects
 from ttm_jobs.repositories.dashboard import saved_views
 from ttm_jobs.repositories.jobs import crud, leases
 from ttm_jobs.repositories.measuring import requests
+from ttm_jobs.repositories.webhooks import crud as webhook_crud
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import Storage
@@ -201,7 +202,7 @@ def other_project(engine: Engine, storage: Storage) -> dict[str, str]:
         uploads.complete(session, upload.id, size=1, sha256="0" * 64)
         for kind in ("teacher", "dataset"):
             registry.add(session, kind, "student.safetensors", {"uri": "x"}, description=None)
-        webhook = webhooks.create(session, url="https://hooks.example.org/", events=[], description=None)
+        webhook = webhook_crud.create(session, url="https://hooks.example.org/", events=[], description=None)
         saved_views.save(session, "jobs", "student.safetensors", "state=failed")
         request = requests.request(session, device="pi5", key="uploads/x", sha256="0" * 64, size=1)
     study_id = create_study(bound_to(engine, "other"))

@@ -14,8 +14,8 @@ from cli.admin.database import open_database
 from ttm_client.cli.main import app
 from ttm_jobs.database.engine import create_engine, read_scope
 from ttm_jobs.models import AuditEntry, Project, Scope
-from ttm_jobs.repositories import webhooks
 from ttm_jobs.repositories.access import audit, keys
+from ttm_jobs.repositories.webhooks import crud as webhook_crud
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_database_url_from_a_file(var: Path, tmp_path: Path, monkeypatch: pytest
 
 def test_rotate_secrets_creates_the_key_file_and_encrypts(var: Path) -> None:
     with open_database(var) as session:
-        webhooks.create(session, url="https://hooks.example.org/", events=[], description=None)
+        webhook_crud.create(session, url="https://hooks.example.org/", events=[], description=None)
     for _ in range(2):
         rotated = ttm(var, "secrets", "rotate", "--json")
         assert rotated.exit_code == 0, rotated.stderr

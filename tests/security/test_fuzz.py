@@ -49,10 +49,12 @@ from ttm_core.spec import recipes
 from ttm_jobs.database.engine import create_engine, session_scope
 from ttm_jobs.errors import UriNotAllowed
 from ttm_jobs.models import Scope, Webhook
-from ttm_jobs.repositories import registry, uploads, webhooks
+from ttm_jobs.repositories import registry, uploads
 from ttm_jobs.repositories.access import keys
 from ttm_jobs.repositories.measuring import requests
 from ttm_jobs.repositories.studies import crud as studies
+from ttm_jobs.repositories.webhooks import crud as webhook_crud
+from ttm_jobs.repositories.webhooks import deliveries as webhook_deliveries
 from ttm_jobs.storage import Storage, build_storage
 from ttm_jobs.uris import HttpUri, is_public, parse_uri
 
@@ -156,13 +158,13 @@ def create_upload(session: Session) -> str:
 def create_webhook(session: Session) -> str:
     # The number of webhooks per project is limited.
     session.execute(delete(Webhook))
-    return webhooks.create(session, url="https://hooks.example.org/", events=[], description=None).id
+    return webhook_crud.create(session, url="https://hooks.example.org/", events=[], description=None).id
 
 
 def create_delivery(session: Session) -> str:
     """A delivery of the webhook, which exists."""
-    (webhook,) = webhooks.list_all(session)
-    return webhooks.ping(session, webhook.id).id
+    (webhook,) = webhook_crud.list_all(session)
+    return webhook_deliveries.ping(session, webhook.id).id
 
 
 def create_request(session: Session) -> str:

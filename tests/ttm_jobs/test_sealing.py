@@ -11,8 +11,8 @@ from sqlalchemy import Engine, text
 
 from ttm_jobs.database.engine import create_engine, read_scope, session_scope
 from ttm_jobs.database.sealing import SecretKeyUnusable, add_key, drop_old_keys
-from ttm_jobs.repositories import webhooks
 from ttm_jobs.repositories.access import server_secrets
+from ttm_jobs.repositories.webhooks import crud as webhook_crud
 from ttm_jobs.settings import Settings
 
 
@@ -33,13 +33,13 @@ def sealed(database_url: str, key_file: Path) -> Iterator[Engine]:
 def create_secrets(engine: Engine) -> tuple[str, bytes]:
     """The secrets of a webhook and of links."""
     with session_scope(engine) as session:
-        webhook = webhooks.create(session, url="https://hooks.example.org/", events=[], description=None)
+        webhook = webhook_crud.create(session, url="https://hooks.example.org/", events=[], description=None)
         return webhook.secret, server_secrets.ensure(session, "links")
 
 
 def read_secrets(engine: Engine) -> tuple[str, bytes]:
     with session_scope(engine) as session:
-        (webhook,) = webhooks.list_all(session)
+        (webhook,) = webhook_crud.list_all(session)
         return webhook.secret, server_secrets.ensure(session, "links")
 
 
@@ -59,7 +59,7 @@ def test_secrets_are_encrypted_in_the_database(sealed: Engine) -> None:
 def test_rotation_reaches_an_engine_that_was_created_before(sealed: Engine, database_url: str, key_file: Path) -> None:
     created = create_secrets(sealed)
     with session_scope(sealed) as session:
-        current = webhooks.rotate(session, webhooks.list_all(session)[0].id).secret
+        current = webhook_crud.rotate(session, webhook_crud.list_all(session)[0].id).secret
     before = stored(sealed)
     add_key(key_file)
     operator = create_engine(database_url, key_file)
@@ -86,7 +86,7 @@ def test_lost_key_is_an_error_and_changes_nothing(sealed: Engine, engine: Engine
     create_secrets(sealed)
     before = stored(sealed)
     with read_scope(engine) as session, pytest.raises(SecretKeyUnusable, match="set TTM_SECRET_KEY_FILE"):
-        webhooks.list_all(session)
+        webhook_crud.list_all(session)
     key_file.write_bytes(Fernet.generate_key())
     with pytest.raises(SecretKeyUnusable, match=r"No key of .* decrypts"):
         read_secrets(sealed)

@@ -21,9 +21,11 @@ from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.database.ids import first_id_of
 from ttm_jobs.database.tenancy import bound_to
 from ttm_jobs.models import DeliveryState, OutboxMessage, Webhook, WebhookDelivery
-from ttm_jobs.repositories import webhooks
 from ttm_jobs.repositories.access import audit
 from ttm_jobs.repositories.jobs import crud
+from ttm_jobs.repositories.webhooks import crud as webhook_crud
+from ttm_jobs.repositories.webhooks import deliveries as webhook_deliveries
+from ttm_jobs.repositories.webhooks import sending
 from ttm_jobs.settings import Settings
 from worker.dispatcher.webhooks import WebhookSender
 
@@ -46,7 +48,7 @@ def make_sender(engine: Engine, receiver: Receiver, **settings: object) -> Webho
 
 def hook(engine: Engine, url: str, *events: str, project: str = "default") -> str:
     with session_scope(bound_to(engine, project)) as session:
-        return webhooks.create(session, url=url, events=events, description=None).id
+        return webhook_crud.create(session, url=url, events=events, description=None).id
 
 
 def deliver(make_sender: WebhookSender) -> None:
@@ -57,12 +59,12 @@ def deliver(make_sender: WebhookSender) -> None:
 
 def deliveries(engine: Engine, webhook_id: str) -> list[WebhookDelivery]:
     with read_scope(engine) as session:
-        return list(webhooks.deliveries(session, webhook_id, limit=100))
+        return list(webhook_deliveries.list_all(session, webhook_id, limit=100))
 
 
 def state_of(engine: Engine, webhook_id: str) -> Webhook:
     with read_scope(engine) as session:
-        return webhooks.get(session, webhook_id)
+        return webhook_crud.get(session, webhook_id)
 
 
 def verified(secret: str, headers: dict[str, str], body: bytes) -> bool:
@@ -104,7 +106,7 @@ def test_messages_are_signed_with_each_valid_secret(engine: Engine, receiver: Re
 
     def ping() -> tuple[dict[str, str], bytes]:
         with session_scope(engine) as session:
-            webhooks.ping(session, webhook_id)
+            webhook_deliveries.ping(session, webhook_id)
         deliver(sender)
         return receiver.received[-1]
 
@@ -114,13 +116,13 @@ def test_messages_are_signed_with_each_valid_secret(engine: Engine, receiver: Re
     assert not verified(first, {**headers, "webhook-timestamp": "1"}, body)
     assert abs(int(headers["webhook-timestamp"]) - json_time(body)) < 10
     with session_scope(engine) as session:
-        second = webhooks.rotate(session, webhook_id).secret
+        second = webhook_crud.rotate(session, webhook_id).secret
     assert second != first
     headers, body = ping()
     assert verified(first, headers, body)
     assert verified(second, headers, body)
     with session_scope(engine) as session:
-        webhooks.get(session, webhook_id).old_secret_until = now(session) - timedelta(seconds=1)
+        webhook_crud.get(session, webhook_id).old_secret_until = now(session) - timedelta(seconds=1)
     headers, body = ping()
     assert not verified(first, headers, body)
     assert verified(second, headers, body)
@@ -168,10 +170,10 @@ def test_missed_messages_are_replayed_once_with_their_ids(engine: Engine, receiv
 
     def replay() -> int:
         with session_scope(engine) as session:
-            return webhooks.replay(session, webhook_id, since=start)
+            return webhook_deliveries.replay(session, webhook_id, since=start)
 
     with session_scope(engine) as session:
-        webhooks.enable(session, webhook_id, enabled=True)
+        webhook_crud.enable(session, webhook_id, enabled=True)
     receiver.status = 200
     receiver.received.clear()
     assert replay() == 2
@@ -185,7 +187,7 @@ def test_missed_messages_are_replayed_once_with_their_ids(engine: Engine, receiv
     assert DeliveryState.FAILED in {row.state for row in deliveries(engine, other)}
     [again] = {row.id for row in deliveries(engine, webhook_id)} & arrived
     with session_scope(engine) as session:
-        webhooks.redeliver(session, webhook_id, again)
+        webhook_deliveries.redeliver(session, webhook_id, again)
     deliver(sender)
     assert receiver.received[-1][0]["webhook-id"] == again
 
@@ -196,7 +198,7 @@ def now_of(engine: Engine) -> datetime:
 
 
 def test_retry_delay_grows_fourfold(engine: Engine) -> None:
-    policy = webhooks.RetryPolicy(timedelta(seconds=5), timedelta(days=5))
+    policy = sending.RetryPolicy(timedelta(seconds=5), timedelta(days=5))
     waits = [policy.delay(tries).total_seconds() for tries in range(1, 10)]
     assert waits == [5, 20, 80, 320, 1280, 5120, 20480, 21600, 21600]
 
@@ -218,8 +220,8 @@ def test_webhook_that_keeps_failing_or_is_gone_is_disabled(engine: Engine, recei
     deliver(sender)
     assert len(receiver.received) == delivered
     with session_scope(engine) as session:
-        webhooks.enable(session, webhook_id, enabled=True)
-        webhooks.get(session, webhook_id).failing_since = now(session) - timedelta(days=6)
+        webhook_crud.enable(session, webhook_id, enabled=True)
+        webhook_crud.get(session, webhook_id).failing_since = now(session) - timedelta(days=6)
     receiver.status = 503
     queued(engine)
     deliver(sender)
@@ -231,7 +233,7 @@ def test_private_addresses_are_refused(engine: Engine, receiver: Receiver, url: 
     webhook_id = hook(engine, url)
     sender = make_sender(engine, receiver)
     with session_scope(engine) as session:
-        webhooks.ping(session, webhook_id)
+        webhook_deliveries.ping(session, webhook_id)
     sender.send_due()
     sender.finish()
     [delivery] = deliveries(engine, webhook_id)
@@ -243,7 +245,7 @@ def test_unresponsive_receiver_times_out(engine: Engine, receiver: Receiver) -> 
     webhook_id = hook(engine, receiver.url)
     receiver.held.clear()
     with session_scope(engine) as session:
-        webhooks.ping(session, webhook_id)
+        webhook_deliveries.ping(session, webhook_id)
     sender = make_sender(engine, receiver, webhook_timeout_seconds=0.5)
     sender.send_due()
     sender.finish()
@@ -271,7 +273,7 @@ def test_delivery_of_a_killed_dispatcher_is_sent_by_the_next(stack: Stack, recei
     assert deliveries(stack.engine, webhook_id)[0].state is DeliveryState.PENDING
     with session_scope(stack.engine) as session:
         # Makes the delivery due immediately.
-        for message in session.query(OutboxMessage).filter(OutboxMessage.topic == webhooks.TOPIC):
+        for message in session.query(OutboxMessage).filter(OutboxMessage.topic == webhook_deliveries.TOPIC):
             message.next_attempt_at = now(session)
     receiver.held.set()
     stack.start_dispatcher()
@@ -286,12 +288,12 @@ def test_old_deliveries_are_deleted(engine: Engine) -> None:
     webhook_id = hook(engine, "https://hooks.example.org/", "job.queued")
     queued(engine)
     with session_scope(engine) as session:
-        webhooks.delete_old(session)
-        [delivery] = webhooks.deliveries(session, webhook_id, limit=9)
+        sending.delete_old(session)
+        [delivery] = webhook_deliveries.list_all(session, webhook_id, limit=9)
         # Sets the creation time to three weeks ago.
         made = first_id_of(now(session) - timedelta(weeks=3))
         delivery.id = made + delivery.id[len(made) :]
     assert len(deliveries(engine, webhook_id)) == 1
     with session_scope(engine) as session:
-        webhooks.delete_old(session)
+        sending.delete_old(session)
     assert deliveries(engine, webhook_id) == []

@@ -12,8 +12,10 @@ from sqlalchemy import Engine
 from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, read_scope, session_scope
 from ttm_jobs.errors import ServiceError
 from ttm_jobs.models import OutboxMessage
-from ttm_jobs.repositories import outbox, webhooks
-from ttm_jobs.repositories.webhooks import OutgoingRequest, RetryPolicy
+from ttm_jobs.repositories import outbox
+from ttm_jobs.repositories.webhooks import deliveries as webhook_deliveries
+from ttm_jobs.repositories.webhooks import sending
+from ttm_jobs.repositories.webhooks.sending import OutgoingRequest, RetryPolicy
 from ttm_jobs.settings import Settings
 from ttm_jobs.webhook_signatures import signed
 from worker.inputs.network import Bounds, GuardedNetwork
@@ -59,10 +61,10 @@ class WebhookSender:
         self._in_flight = {future for future in self._in_flight if not future.done()}
         free = _CONCURRENCY - len(self._in_flight)
         with read_scope(self._engine) as session:
-            due = free > 0 and outbox.any_due(session, webhooks.TOPIC)
+            due = free > 0 and outbox.any_due(session, webhook_deliveries.TOPIC)
         if due:
             with session_scope(self._engine) as session:
-                messages = outbox.take(session, webhooks.TOPIC, limit=free, again_after=self._again_after)
+                messages = outbox.take(session, webhook_deliveries.TOPIC, limit=free, again_after=self._again_after)
             self._in_flight |= {self._pool.submit(self._deliver, message) for message in messages}
         return len(self._in_flight)
 
@@ -74,15 +76,15 @@ class WebhookSender:
         try:
             delivery_id = message.payload["delivery_id"]
             with read_scope(self._engine) as session:
-                request = webhooks.outgoing(session, delivery_id)
+                request = sending.outgoing(session, delivery_id)
             if request is None:
                 with session_scope(self._engine) as session:
-                    webhooks.give_up(session, delivery_id)
+                    sending.give_up(session, delivery_id)
                     outbox.delivered(session, [message.id])
                 return
             status, error = self._post(request)
             with session_scope(self._engine) as session:
-                again = webhooks.record_attempt(session, delivery_id, status=status, error=error, policy=self._policy)
+                again = sending.record_attempt(session, delivery_id, status=status, error=error, policy=self._policy)
                 if again is None:
                     outbox.delivered(session, [message.id])
                 else:
@@ -124,4 +126,4 @@ class WebhookSender:
             return
         self._cleanup_at = time.monotonic() + _CLEANUP_SECONDS
         with session_scope(self._engine) as session:
-            webhooks.delete_old(session)
+            sending.delete_old(session)

@@ -26,10 +26,11 @@ from ttm_jobs.errors import (
 from ttm_jobs.models import Attempt, Job, JobEvent, JobTag, Study
 from ttm_jobs.models.base import Json
 from ttm_jobs.models.job import WAITING
-from ttm_jobs.repositories import uploads, webhooks
+from ttm_jobs.repositories import uploads
 from ttm_jobs.repositories.access import quotas
 from ttm_jobs.repositories.jobs.transitions import enqueue, enqueue_wake_up, locked, move
 from ttm_jobs.repositories.run_data import project_events
+from ttm_jobs.repositories.webhooks import deliveries as webhook_deliveries
 from ttm_jobs.settings import DEFAULT_QUEUE
 from ttm_jobs.states import TERMINAL, JobState
 from ttm_jobs.studies.facts import JobKind
@@ -135,7 +136,7 @@ def create(
     session.add(JobEvent(job_id=job.id, number=1, kind="state", data=created, at=at))
     project_events.publish_job(session, job, "state", created, at)
     enqueue_wake_up(session, job, at)
-    webhooks.enqueue_deliveries(session, job, None, at)
+    webhook_deliveries.enqueue_for_job(session, job, None, at)
     return job
 
 

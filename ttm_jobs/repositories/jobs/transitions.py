@@ -7,8 +7,9 @@ from sqlalchemy.orm import Session
 
 from ttm_jobs.errors import JobNotFound
 from ttm_jobs.models import Job, JobEvent
-from ttm_jobs.repositories import outbox, webhooks
+from ttm_jobs.repositories import outbox
 from ttm_jobs.repositories.run_data import project_events
+from ttm_jobs.repositories.webhooks import deliveries as webhook_deliveries
 from ttm_jobs.states import HELD, TERMINAL, JobState, check_transition
 
 WAKE_UP = "wake_up"
@@ -53,7 +54,7 @@ def move(session: Session, job: Job, to: JobState, at: datetime, **why: Any) -> 
     if to in TERMINAL:
         job.finished_at = at
     append(session, job, "state", {"state": to, "from": before, **why}, at)
-    webhooks.enqueue_deliveries(session, job, before, at)
+    webhook_deliveries.enqueue_for_job(session, job, before, at)
     if job.study_id is not None and to in _ADVANCES:
         enqueue_study(session, job.study_id, at)
 

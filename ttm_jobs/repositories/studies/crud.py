@@ -20,11 +20,11 @@ from ttm_jobs.errors import (
 )
 from ttm_jobs.models import Job, Study, StudyCandidate, StudyEvent
 from ttm_jobs.models.base import Json
-from ttm_jobs.repositories import webhooks
 from ttm_jobs.repositories.access import quotas
 from ttm_jobs.repositories.jobs import crud as jobs
 from ttm_jobs.repositories.jobs.transitions import enqueue_study
 from ttm_jobs.repositories.run_data import project_events
+from ttm_jobs.repositories.webhooks import deliveries as webhook_deliveries
 from ttm_jobs.states import TERMINAL, JobState
 from ttm_jobs.studies.states import ENDED, StudyState, check_study_transition
 
@@ -104,7 +104,7 @@ def create(
         for number, each in enumerate(candidates, start=1)
     )
     append(session, study, "state", {"state": study.state, "from": None}, at)
-    webhooks.enqueue_study_deliveries(session, study, None, at)
+    webhook_deliveries.enqueue_for_study(session, study, None, at)
     enqueue_study(session, study.id, at)
     if study.deadline_at is not None:
         enqueue_study(session, study.id, at, max(study.deadline_at - at, timedelta(0)))
@@ -156,7 +156,7 @@ def move(session: Session, study: Study, to: StudyState, at: datetime, **why: An
         study.finished_at = at
         study.blocked_reason = None
     append(session, study, "state", {"state": to, "from": before, **why}, at)
-    webhooks.enqueue_study_deliveries(session, study, before, at)
+    webhook_deliveries.enqueue_for_study(session, study, before, at)
 
 
 def append(session: Session, study: Study, kind: str, data: Json, at: datetime) -> None:

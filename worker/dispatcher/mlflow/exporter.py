@@ -12,7 +12,7 @@ from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, read_scope, session_s
 from ttm_jobs.errors import JobNotFound, ObjectNotFound, ServiceError
 from ttm_jobs.models import OutboxMessage
 from ttm_jobs.repositories import outbox, tracking
-from ttm_jobs.repositories.webhooks import RetryPolicy
+from ttm_jobs.repositories.webhooks.sending import RetryPolicy
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
 from worker import metrics
