@@ -36,6 +36,13 @@ def make_settings(url: str, folder: Path) -> Settings:
     )
 
 
+@pytest.fixture(params=[pytest.param("sqlite", marks=pytest.mark.thorough), "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a migrated database. The tests of `ttm` run the API on SQLite, those of `ttm_jobs` all its queries."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
 @pytest.fixture
 def settings(database_url: str, tmp_path: Path) -> Settings:
     """On each kind of database, files allowed under `tmp_path/data`."""
