@@ -29,6 +29,8 @@ def with_sign_on(settings: Settings, provider: OpenIdProvider, **changes: Any) -
         "oidc_client_id": CLIENT_ID,
         "oidc_client_secret": CLIENT_SECRET,
         "group_access": GROUPS,
+        # The provider is a process of a busy machine.
+        "oidc_timeout_seconds": 60.0,
     }
     return settings.model_copy(update=update | changes)
 
