@@ -79,14 +79,14 @@ def test_one_teacher_pass_serves_all_trials(digits_idx, teacher_file, tmp_path):
 
 
 def test_students_are_screened_once_per_machine(digits_idx, teacher_file, tmp_path):
-    spec = factories.spec(digits_idx, teacher_file)
+    spec = factories.spec(digits_idx, teacher_file, training={"threads": 2})
     students = [
         ScreenedStudent(numbers=[1, 3], student=StudentSpec(architecture="mini/resnet8_025")),
         ScreenedStudent(numbers=[2], student=StudentSpec(architecture="cifar/resnet8")),
         # Its patches are larger than the image.
         ScreenedStudent(numbers=[4], student=StudentSpec(architecture="vit_tiny_patch16_224", image_size=8)),
     ]
-    options = RunOptions(kind="screen", students=students, screen_cache=tmp_path / "screens")
+    options = RunOptions(kind="screen", students=students, screen_cache=tmp_path / "screens", processes=2)
     first = run_stage(spec, tmp_path / "first", options)
     screened = [event for event in first if isinstance(event, events.CandidateScreened)]
     assert [event.numbers for event in screened] == [[1, 3], [2], [4]]

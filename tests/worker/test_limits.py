@@ -169,3 +169,15 @@ def test_trainers_have_a_memory_limit_by_default() -> None:
     assert 0 < resources.trainer_limit(Settings()) < resources.available()
     assert resources.share(32 * 2**30, 2) == 31 * 2**30 // 2
     assert resources.share(1000, 1) == 900
+
+
+def test_exports_run_in_as_many_processes_as_memory_and_cores_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
+
+    def processes(gib: int, workers: int = 1) -> int:
+        return resources.export_processes(Settings(trainer_memory_bytes=gib * 2**30, workers_per_machine=workers))
+
+    assert [processes(gib) for gib in (1, 4, 64)] == [1, 2, 6]
+    assert [processes(64, workers) for workers in (2, 4, 12)] == [3, 1, 1]
+    monkeypatch.setattr("os.cpu_count", lambda: 96)
+    assert processes(256) == 8

@@ -122,10 +122,17 @@ def _top1(path: Path, images: Int8Images) -> float:
     return evaluate(OnnxModel(path), images.validation, images.pixels, size=size, device=torch.device("cpu")).top1
 
 
-def write_uncompared_int8(float_onnx: Path, path: Path, train: Split, pixels: Preprocess) -> None:
-    """Quantizes an exported ONNX file in one way, to measure its speed and size and not its accuracy."""
-    images = _Batches.read(train, CALIBRATION_IMAGES, pixels)
-    quantize(float_onnx, path, images, images, calibrations=["min_max"], float_layers=False)
+def write_uncompared_int8(float_onnx: Path, path: Path, images: Tensor, pixels: Preprocess) -> None:
+    """Quantizes an exported ONNX file in one way, to measure its speed and size and not its accuracy.
+
+    Args:
+        float_onnx: the exported file.
+        path: the file to write.
+        images: uint8 [B, C, H, W], which set the ranges of activations.
+        pixels: scales them to [0, 1].
+    """
+    batches = _Batches(images, np.zeros(len(images), np.int64), pixels)
+    quantize(float_onnx, path, batches, batches, calibrations=["min_max"], float_layers=False)
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import onnxruntime  # type: ignore[import-untyped]
 import torch
 
-from ttm_core.errors import EngineError
 from ttm_core.export.artifacts import describe_file
 from ttm_core.models.weights import write_durably
 from ttm_core.pipeline.context import RunContext
@@ -18,13 +18,16 @@ from ttm_core.report.costs import describe_device
 from ttm_core.spec import events
 from ttm_core.spec.events import CandidateScreened, ScreenedFile
 from ttm_core.spec.job import DistillSpec, StudentSpec
-from ttm_core.study.untrained import export_untrained
+from ttm_core.spec.study.run_options import ScreenedStudent
+from ttm_core.study.exports import exports, or_reason
+from ttm_core.study.untrained import UntrainedFiles, UntrainedStudent, untrained_student
 from ttm_core.training.trainer import Interrupted
 from ttm_measure import compare
 
-_LONGEST_REASON = 300
 _RELATIVE_ERROR = 0.05
 _MEASURED_SECONDS = 0.5
+# Files are deleted after so many students per process.
+_STUDENTS_PER_PROCESS = 4
 
 
 def screen(spec: DistillSpec, context: RunContext) -> None:
@@ -41,79 +44,105 @@ def screen(spec: DistillSpec, context: RunContext) -> None:
     run = resolve_run(spec, context)
     context.phase("exporting")
     published: list[events.Artifact] = []
-    for students in context.options.students:
-        if context.should_stop():
-            raise Interrupted(0)
-        student = students.student
-        with context.activity("measuring a student"):
-            if context.options.publish_files:
-                screened = _publish(student, students.numbers[0], run, context, published)
-            else:
-                screened = _cached(student, run, context)
-        context.on_event(screened.model_copy(update={"numbers": students.numbers}))
+    for students in _batches(_unmeasured(run, context), _STUDENTS_PER_PROCESS * _processes(context)):
+        _screen_batch(students, run, context, published)
     context.on_event(events.StageFinished(artifacts=published))
 
 
+def _unmeasured(run: ResolvedRun, context: RunContext) -> Sequence[ScreenedStudent]:
+    """The students without cached measurements; emits the others."""
+    if context.options.publish_files:
+        return context.options.students
+    left = []
+    for students in context.options.students:
+        path = _cache_path(students.student, run, context)
+        if path is not None and path.exists():
+            found = CandidateScreened.model_validate_json(path.read_bytes())
+            context.on_event(found.model_copy(update={"numbers": students.numbers, "cached": True}))
+        else:
+            left.append(students)
+    return left
+
+
+def _screen_batch(
+    batch: Sequence[ScreenedStudent], run: ResolvedRun, context: RunContext, published: list[events.Artifact]
+) -> None:
+    """Exports students by several processes, then measures them one after another, while nothing else runs."""
+
+    def check_stop() -> None:
+        if context.should_stop():
+            raise Interrupted(0)
+
+    def report(students: ScreenedStudent, screened: CandidateScreened) -> None:
+        context.on_event(screened.model_copy(update={"numbers": students.numbers}))
+
+    buildable: list[tuple[ScreenedStudent, UntrainedStudent]] = []
+    for students in batch:
+        check_stop()
+        student = or_reason(partial(untrained_student, students.student, run, context))
+        if isinstance(student, str):
+            report(students, CandidateScreened(numbers=[], error=student))
+        else:
+            buildable.append((students, student))
+    with TemporaryDirectory(dir=context.workdir) as folder:
+        exported: list[UntrainedFiles | str] = []
+        with (
+            exports([student for _, student in buildable], Path(folder), _processes(context)) as found,
+            context.activity("exporting students"),
+        ):
+            for files in found:
+                exported.append(files)
+                check_stop()
+        for (students, _), files in zip(buildable, exported, strict=True):
+            check_stop()
+            if isinstance(files, str):
+                report(students, CandidateScreened(numbers=[], error=files))
+                continue
+            if files.no_int8 is not None:
+                context.log(f"no int8 file: {files.no_int8}")
+            if context.options.publish_files:
+                report(students, _publish(students.numbers[0], files, context, published))
+                continue
+            with context.activity("measuring a student"):
+                measured = or_reason(partial(_measure, files))
+            if isinstance(measured, str):
+                measured = CandidateScreened(numbers=[], error=measured)
+            else:
+                _write_cache(students.student, measured, run, context)
+            report(students, measured)
+
+
+def _processes(context: RunContext) -> int:
+    """The number of processes that export students. Copies of a process cannot use its GPU."""
+    return min(context.options.processes, context.threads) if context.device.type == "cpu" else 1
+
+
+def _batches(students: Sequence[ScreenedStudent], size: int) -> Iterator[Sequence[ScreenedStudent]]:
+    for start in range(0, len(students), size):
+        yield students[start : start + size]
+
+
 def _publish(
-    student: StudentSpec,
-    number: int,
-    run: ResolvedRun,
-    context: RunContext,
-    published: list[events.Artifact],
+    number: int, exported: UntrainedFiles, context: RunContext, published: list[events.Artifact]
 ) -> CandidateScreened:
-    """Exports a student to `out/candidate-NUMBER.onnx` and `out/candidate-NUMBER-int8.onnx`."""
+    """Moves the files to `out/candidate-NUMBER.onnx` and `out/candidate-NUMBER-int8.onnx`."""
     out = context.workdir / "out"
     out.mkdir(exist_ok=True)
-
-    def export() -> CandidateScreened:
-        exported = export_untrained(student, run, context, out, f"candidate-{number}")
-        published.extend(describe_file(context.workdir, path) for path in exported.files.values())
-        files = [
-            ScreenedFile(precision=precision, bytes=path.stat().st_size, latency_ms=None)
-            for precision, path in exported.files.items()
-        ]
-        return CandidateScreened(numbers=[], parameters=exported.parameters, macs=exported.macs, files=files)
-
-    return _or_error(export)
+    files = []
+    for precision, path in exported.files.items():
+        kept = path.rename(out / f"candidate-{number}{'' if precision == 'fp32' else f'-{precision}'}.onnx")
+        published.append(describe_file(context.workdir, kept))
+        files.append(ScreenedFile(precision=precision, bytes=kept.stat().st_size, latency_ms=None))
+    return CandidateScreened(numbers=[], parameters=exported.parameters, macs=exported.macs, files=files)
 
 
-def _cached(student: StudentSpec, run: ResolvedRun, context: RunContext) -> CandidateScreened:
-    key = {
-        "student": student.model_dump(mode="json"),
-        "classes": run.dataset.num_classes,
-        "input": [run.preprocess.channels, run.dataset.image_size],
-        # A student made of the teacher has its channels.
-        "teacher": student.from_teacher and [_sha256(path) for path in context.inputs.teachers if path is not None],
-        "device": describe_device(torch.device("cpu")).model_dump(),
-        "versions": [torch.__version__, onnxruntime.__version__],
-    }
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
-    folder = context.options.screen_cache
-    path = None if folder is None else folder / f"{digest}.json"
-    if path is not None and path.exists():
-        found = CandidateScreened.model_validate_json(path.read_bytes())
-        return found.model_copy(update={"cached": True})
-    measured = _or_error(lambda: _measure(student, run, context))
-    if path is not None and measured.error is None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(path, measured.model_dump_json().encode())
-    return measured
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _measure(student: StudentSpec, run: ResolvedRun, context: RunContext) -> CandidateScreened:
-    with TemporaryDirectory(dir=context.workdir) as folder:
-        exported = export_untrained(student, run, context, Path(folder), "student")
-        paths = list(exported.files.values())
-        measured = compare(paths, relative_error=_RELATIVE_ERROR, seconds=_MEASURED_SECONDS)
-        files = [
-            ScreenedFile(precision=precision, bytes=path.stat().st_size, latency_ms=round(result.p50_ms, 4))
-            for (precision, path), result in zip(exported.files.items(), measured, strict=True)
-        ]
+def _measure(exported: UntrainedFiles) -> CandidateScreened:
+    paths = list(exported.files.values())
+    measured = compare(paths, relative_error=_RELATIVE_ERROR, seconds=_MEASURED_SECONDS)
+    files = [
+        ScreenedFile(precision=precision, bytes=path.stat().st_size, latency_ms=round(result.p50_ms, 4))
+        for (precision, path), result in zip(exported.files.items(), measured, strict=True)
+    ]
     return CandidateScreened(
         numbers=[],
         parameters=exported.parameters,
@@ -124,13 +153,30 @@ def _measure(student: StudentSpec, run: ResolvedRun, context: RunContext) -> Can
     )
 
 
-def _or_error(screen_student: Callable[[], CandidateScreened]) -> CandidateScreened:
-    try:
-        return screen_student()
-    except (OSError, MemoryError):
-        raise
-    except EngineError as error:
-        return CandidateScreened(numbers=[], error=error.message[:_LONGEST_REASON])
-    except Exception as error:  # models and exporters raise any exception for what they do not support
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0][:_LONGEST_REASON]
-        return CandidateScreened(numbers=[], error=f"cannot be built or exported: {reason}")
+def _write_cache(student: StudentSpec, screened: CandidateScreened, run: ResolvedRun, context: RunContext) -> None:
+    path = _cache_path(student, run, context)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, screened.model_dump_json().encode())
+
+
+def _cache_path(student: StudentSpec, run: ResolvedRun, context: RunContext) -> Path | None:
+    """The file of a student's measurements on this machine; None without a folder for them."""
+    if context.options.screen_cache is None:
+        return None
+    key = {
+        "student": student.model_dump(mode="json"),
+        "classes": run.dataset.num_classes,
+        "input": [run.preprocess.channels, run.dataset.image_size],
+        # A student made of the teacher has its channels.
+        "teacher": student.from_teacher and [_sha256(path) for path in context.inputs.teachers if path is not None],
+        "device": describe_device(torch.device("cpu")).model_dump(),
+        "versions": [torch.__version__, onnxruntime.__version__],
+    }
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
+    return context.options.screen_cache / f"{digest}.json"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,12 +1,12 @@
 """ONNX files of untrained students, with the sizes and the speed of trained ones."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ttm_core.errors import BadSpec
 from ttm_core.export.int8 import write_uncompared_int8
@@ -14,12 +14,14 @@ from ttm_core.export.onnx import without_normalization, write_onnx
 from ttm_core.export.student import Student, public_spec
 from ttm_core.models.build import build
 from ttm_core.models.macs import macs
+from ttm_core.models.preprocess import Preprocess
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.decisions.resolve import ResolvedRun
 from ttm_core.pipeline.student.base import StudentBase, student_base
 from ttm_core.pipeline.student.initial import initial_student
 from ttm_core.pipeline.student.input import image_size
 from ttm_core.spec.job import DistillSpec, StudentSpec
+from ttm_core.spec.structure import ModelStructure
 
 # Sizes and latency do not depend on the ranges of activations, so few images suffice.
 _CALIBRATION_IMAGES = 8
@@ -28,48 +30,70 @@ _NOISE = 0.01
 
 
 @dataclass(frozen=True)
+class UntrainedStudent:
+    """A student to export. Exporting it reads no more of the run's data, teachers and decoding threads.
+
+    `images` are uint8 [B, C, H, W].
+    """
+
+    structure: ModelStructure
+    preprocess: Preprocess
+    class_names: list[str]
+    metadata: dict[str, Any]
+    images: Tensor
+
+
+@dataclass(frozen=True)
 class UntrainedFiles:
-    """The ONNX files of an untrained student by precision, and its size."""
+    """The ONNX files of an untrained student by precision, its size, and why there is no int8 file."""
 
     files: Mapping[Literal["fp32", "int8"], Path]
     parameters: int
     macs: int | None
+    no_int8: str | None
 
 
-def export_untrained(
-    student: StudentSpec, run: ResolvedRun, context: RunContext, folder: Path, name: str
-) -> UntrainedFiles:
+def untrained_student(student: StudentSpec, run: ResolvedRun, context: RunContext) -> UntrainedStudent:
+    """Determines the structure of a student and reads the images that its export needs.
+
+    Raises any exception for a student that cannot be built.
+    """
+    run = _with_student(run, student, context)
+    structure = initial_student(run, context, None).structure
+    train = run.dataset.train
+    return UntrainedStudent(
+        structure=structure,
+        preprocess=run.preprocess,
+        class_names=run.dataset.class_names,
+        # The metadata of the final file has about this size.
+        metadata={
+            "structure": structure.model_dump(mode="json"),
+            "spec": public_spec(run.spec),
+            "class_names": run.dataset.class_names,
+        },
+        images=train.images.center_squares(train.indices[:_CALIBRATION_IMAGES], run.preprocess.image_size),
+    )
+
+
+def export_untrained(student: UntrainedStudent, folder: Path, name: str) -> UntrainedFiles:
     """Writes `folder/name.onnx` and, where the quantizer supports the student, `folder/name-int8.onnx`.
-
-    Args:
-        student: the student.
-        run: a run with its data and teacher.
-        context: the surroundings of the run.
-        folder: where to write.
-        name: of the files.
 
     Raises any exception for a student that cannot be built or exported.
     """
-    run = _with_student(run, student, context)
-    preprocess = run.preprocess
-    structure = initial_student(run, context, None).structure
+    structure, preprocess = student.structure, student.preprocess
     model = _as_if_trained(build(structure)).eval()
-    train = run.dataset.train
-    pixels = train.images.center_squares(train.indices[:_CHECKED_IMAGES], preprocess.image_size)
     float_file, int8_file = folder / f"{name}.onnx", folder / f"{name}-int8.onnx"
-    # The metadata of the final file has about this size.
-    metadata = {
-        "structure": structure.model_dump(mode="json"),
-        "spec": public_spec(run.spec),
-        "class_names": run.dataset.class_names,
-    }
-    write_onnx(Student(model, structure, run.dataset.class_names, preprocess, metadata), float_file, pixels)
+    exported = Student(model, structure, student.class_names, preprocess, student.metadata)
+    write_onnx(exported, float_file, student.images[:_CHECKED_IMAGES])
     files: dict[Literal["fp32", "int8"], Path] = {"fp32": float_file}
-    few = replace(train, indices=train.indices[:_CALIBRATION_IMAGES])
-    if _try(lambda: write_uncompared_int8(float_file, int8_file, few, without_normalization(preprocess)), context):
+    no_int8 = None
+    try:
+        write_uncompared_int8(float_file, int8_file, student.images, without_normalization(preprocess))
         files["int8"] = int8_file
+    except Exception as error:  # the quantizer raises any exception for operators that it does not support
+        no_int8 = f"{type(error).__name__}: {error}"
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return UntrainedFiles(files, parameters, macs(structure, preprocess.image_size))
+    return UntrainedFiles(files, parameters, macs(structure, preprocess.image_size), no_int8)
 
 
 def _with_student(run: ResolvedRun, student: StudentSpec, context: RunContext) -> ResolvedRun:
@@ -101,13 +125,3 @@ def _as_if_trained(model: nn.Module) -> nn.Module:
         if tensor.is_floating_point():
             tensor.add_(torch.rand(tensor.shape, generator=source).to(tensor.dtype), alpha=_NOISE)
     return model
-
-
-def _try(action: Callable[[], object], context: RunContext) -> bool:
-    """Whether the action succeeded; logs its error otherwise."""
-    try:
-        action()
-    except Exception as error:  # the quantizer raises any exception for operators that it does not support
-        context.log(f"no int8 file: {type(error).__name__}: {error}")
-        return False
-    return True

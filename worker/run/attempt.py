@@ -46,7 +46,7 @@ from worker.teacher_stores.exchange import StoreExchange
 from worker.teacher_stores.report import folder
 from worker.trainer import resources
 from worker.trainer.process import Exited, Trainer
-from worker.trainer.resources import Usage, trainer_limit
+from worker.trainer.resources import Usage, export_processes, trainer_limit
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +142,8 @@ class Attempt:
         self._workdir.mkdir(parents=True)
         self._answers.mkdir()
         cache = (self._settings.work_dir / "screens").resolve()
-        asked = options.model_copy(update={"screen_cache": cache}).model_dump(mode="json")
+        of_machine = {"screen_cache": cache, "processes": export_processes(self._settings)}
+        asked = options.model_copy(update=of_machine).model_dump(mode="json")
         run = {"spec": spec, "inputs": inputs, "stores": self._stores(), "options": asked}
         (self._workdir / "run.json").write_text(json.dumps(run))
         self._restore(checkpoints)

@@ -14,6 +14,7 @@ from worker.trainer.devices import Load
 
 _VMSTAT = Path("/proc/vmstat")
 _CGROUPS, _MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+_EXPORT_BYTES, _MAX_EXPORTS = 2 * 2**30, 8
 # For the worker, the page cache and the rest of the machine.
 _RESERVE_BYTES, _RESERVE_SHARE = 2**30, 0.1
 
@@ -23,6 +24,14 @@ def trainer_limit(settings: Settings) -> int:
     if settings.trainer_memory_bytes is not None:
         return settings.trainer_memory_bytes
     return share(available(), settings.workers_per_machine)
+
+
+def export_processes(settings: Settings) -> int:
+    """The number of processes by which a trainer exports students: at most one per core of an equal share of them, and
+    per 2 GiB of its memory, and at most 8, since the measurements that follow are made one after another.
+    """
+    cores = (os.cpu_count() or 1) // settings.workers_per_machine
+    return max(1, min(cores, trainer_limit(settings) // _EXPORT_BYTES, _MAX_EXPORTS))
 
 
 def share(total: int, workers: int) -> int:

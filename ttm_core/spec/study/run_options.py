@@ -32,6 +32,8 @@ class RunOptions(BaseModel):
     students: list[ScreenedStudent] = []
     # Publish the students' ONNX files, so that another device can measure their latency.
     publish_files: bool = False
+    # Processes that export the students of `screen`.
+    processes: Annotated[int, Field(ge=1)] = 1
     # Folder of measurements that runs on this machine share.
     screen_cache: Path | None = None
 
