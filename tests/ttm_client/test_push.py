@@ -21,9 +21,9 @@ from ttm_client.hub.files import repository_files
 from ttm_client.hub.publish import Destination, publish
 from ttm_core.data.cache import DataCache
 from ttm_core.export import load_student
+from ttm_core.export.formats.timm_folder import write_timm_zip
 from ttm_core.export.model_card import model_card
 from ttm_core.export.student import save_student
-from ttm_core.export.timm_folder import write_timm_zip
 from ttm_core.models import build
 from ttm_core.models.hub.published import fetch
 from ttm_core.report.schema import ExportedFile

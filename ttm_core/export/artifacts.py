@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ttm_core.data.dataset import Dataset
-from ttm_core.export.formats import ExportSource, write_exports
-from ttm_core.export.int8 import Tune
+from ttm_core.export.formats.int8 import Tune
+from ttm_core.export.formats.write import ExportSource, write_exports
 from ttm_core.export.measure import measure_exports
 from ttm_core.export.model_card import model_card
 from ttm_core.export.student import load_student, save_student

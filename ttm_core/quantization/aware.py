@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from torch import nn
 
 from ttm_core.data.views import Views
-from ttm_core.export.int8 import Tune
+from ttm_core.export.formats.int8 import Tune
 from ttm_core.export.onnx import without_normalization
 from ttm_core.methods.build import build_objective
 from ttm_core.pipeline.context import RunContext

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ttm_core.errors import BadSpec
-from ttm_core.export.int8 import write_uncompared_int8
+from ttm_core.export.formats.int8 import write_uncompared_int8
 from ttm_core.export.onnx import without_normalization, write_onnx
 from ttm_core.export.student import Student, public_spec
 from ttm_core.models.build import build

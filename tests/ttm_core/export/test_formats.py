@@ -17,10 +17,10 @@ import torch
 from ttm_core.data.dataset import Split, full_split
 from ttm_core.data.images import ArrayImages
 from ttm_core.errors import BadCheckpoint
-from ttm_core.export.formats import ExportSource, write_exports
+from ttm_core.export.formats.timm_folder import write_timm_zip
+from ttm_core.export.formats.write import ExportSource, write_exports
 from ttm_core.export.onnx import LogitsDiffer, load_onnx, write_onnx
 from ttm_core.export.student import Student
-from ttm_core.export.timm_folder import write_timm_zip
 from ttm_core.models import build
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.spec.events import Event, Log

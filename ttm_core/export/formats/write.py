@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from ttm_core.data.dataset import Split
-from ttm_core.export.int8 import Int8Images, Tune, write_int8
+from ttm_core.export.formats.int8 import Int8Images, Tune, write_int8
+from ttm_core.export.formats.timm_folder import NotInTimm, write_timm_zip
 from ttm_core.export.onnx import OnnxModel, without_normalization, write_onnx
 from ttm_core.export.student import Student
-from ttm_core.export.timm_folder import NotInTimm, write_timm_zip
 from ttm_core.report.schema import ExportedFile
 from ttm_core.spec.events import Event, Log
 from ttm_core.spec.job import ExportName

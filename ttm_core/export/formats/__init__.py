@@ -1,0 +1,1 @@
+"""The export formats of a student."""
