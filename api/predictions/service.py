@@ -10,7 +10,7 @@ from ttm_jobs.states import JobState
 
 
 class NoOnnxFile(NotFound):
-    """The job has no ONNX file of its student: `exports` in its spec has neither `onnx` nor `onnx_int8`."""
+    """The job has no ONNX file of its student: `exports` in its spec names no ONNX format."""
 
     code = "no_onnx_file"
 

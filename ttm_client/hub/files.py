@@ -9,7 +9,7 @@ from typing import Any
 from ttm_client.models.jobs import Artifact
 
 STUDENT, _TIMM, _CARD = "student.safetensors", "student-timm.zip", "MODEL_CARD.md"
-_UNCHANGED = ("student.onnx", "student-int8.onnx")
+_UNCHANGED = ("student.onnx", "student-fp16.onnx", "student-int8.onnx", "student.pt2")
 # The names that timm, `hf:OWNER/REPO` and the Hub read.
 _WEIGHTS, _CONFIG, _README = "model.safetensors", "config.json", "README.md"
 _METADATA_KEY = "ttm"

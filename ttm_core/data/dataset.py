@@ -43,6 +43,12 @@ class Split:
         """The images that have no label."""
         return replace(self, indices=self.indices[~self._has_label])
 
+    def spread(self, count: int) -> "Split":
+        """Up to `count` images at even distances, since image folders are sorted by class."""
+        if len(self) <= count:
+            return self
+        return replace(self, indices=self.indices[np.linspace(0, len(self) - 1, count).round().astype(np.int64)])
+
     @property
     def _has_label(self) -> NDArray[np.bool_]:
         found: NDArray[np.bool_] = (self.labels != NO_LABEL).numpy()[self.indices]

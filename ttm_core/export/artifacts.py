@@ -30,6 +30,7 @@ from ttm_core.spec.structure import ModelStructure
 _MEDIA_TYPES = {
     ".safetensors": "application/octet-stream",
     ".onnx": "application/octet-stream",
+    ".pt2": "application/octet-stream",
     ".zip": "application/zip",
     ".json": "application/json",
     ".html": "text/html; charset=utf-8",

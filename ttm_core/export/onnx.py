@@ -24,11 +24,11 @@ INPUT, OUTPUT = "image", "logits"
 TOLERANCE = 1e-4
 _OPSET = 18
 _SCOPES_KEY = "pkg.torch.onnx.name_scopes"
-_INNER = "model"  # the attribute of _FromPixels
+_INNER = "model"  # the attribute of FromPixels
 
 
 class LogitsDiffer(Exception):
-    """ONNX Runtime's logits differ from PyTorch's by more than the tolerance."""
+    """An exported file's logits differ from PyTorch's by more than the tolerance."""
 
 
 class OnnxModel(nn.Module):
@@ -68,15 +68,28 @@ def write_onnx(student: Student, path: Path, pixels: Tensor) -> float:
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(student.metadata, sort_keys=True)})
     onnx.save(model, path)
 
+    return largest_difference(student, OnnxModel(path), pixels)
+
+
+def largest_difference(student: Student, exported: nn.Module, pixels: Tensor) -> float:
+    """The largest difference between the logits of an exported file and PyTorch's, on the first and on all images.
+
+    Args:
+        student: the student, on the CPU.
+        exported: runs the file: float32 [B, C, H, W] pixels in [0, 1] -> [B, classes].
+        pixels: uint8 [B, C, H, W].
+
+    Raises:
+        LogitsDiffer: the difference exceeds 1e-4, relative to the largest logit where that is above 1.
+    """
     scale = without_normalization(student.preprocess)
-    exported = OnnxModel(path)
     difference = 0.0
     with torch.inference_mode():
         for batch in (pixels[:1], pixels):
             expected = student.model(student.preprocess(batch))
             found = float((exported(scale(batch)) - expected).abs().max())
             if not found <= TOLERANCE * max(1.0, float(expected.abs().max())):
-                raise LogitsDiffer(f"on {len(batch)} images ONNX Runtime's logits differ from PyTorch's by {found:.2g}")
+                raise LogitsDiffer(f"on {len(batch)} images the file's logits differ from PyTorch's by {found:.2g}")
             difference = max(difference, found)
     return difference
 
@@ -105,7 +118,9 @@ def without_normalization(preprocess: Preprocess) -> Preprocess:
     return Preprocess(channels, preprocess.image_size, Normalization(mean=[0.0] * channels, std=[1.0] * channels))
 
 
-class _FromPixels(nn.Module):
+class FromPixels(nn.Module):
+    """A model that normalizes its input itself: float32 [B, C, H, W] pixels in [0, 1] -> logits."""
+
     mean: Tensor
     std: Tensor
 
@@ -124,7 +139,7 @@ def _graph(model: nn.Module, preprocess: Preprocess) -> onnx.ModelProto:
     size = preprocess.image_size
     with _garbage_collection_paused():
         program = torch.onnx.export(
-            _FromPixels(model, preprocess.normalization).eval(),
+            FromPixels(model, preprocess.normalization).eval(),
             (torch.full((2, preprocess.channels, size, size), 0.5),),
             dynamo=True,
             input_names=[INPUT],

@@ -183,9 +183,15 @@ class ExportedFile(_Part):
     precision: Precision | None = Field(None, description="Of an ONNX file; None for other formats.")
     top1: float | None = Field(
         None,
-        description="Top-1 accuracy on `split`. The float32 ONNX file has the student's: their logits are equal.",
+        description="Top-1 accuracy on `split`. The float32 ONNX file and the program of torch.export have the "
+        "student's: their logits are equal.",
     )
     split: Literal["validation", "test"] | None = None
+    agreement: float | None = Field(
+        None,
+        description="Of a float16 file and a program of torch.export: the share of up to 512 images of `split` for "
+        "which the file predicts the student's class.",
+    )
     quantization: Quantization | None = Field(None, description="Of an int8 file.")
 
 

@@ -20,7 +20,7 @@ from ttm_core.spec.training.training import TrainingSpec
 
 KeyPrefix = Annotated[str, Field(max_length=300, pattern=r"^[^\x00-\x1f\x7f]*$")]
 KeyMap = Annotated[dict[KeyPrefix, KeyPrefix], Field(min_length=1, max_length=10_000)]
-ExportName = Literal["timm", "onnx", "onnx_int8"]
+ExportName = Literal["timm", "onnx", "onnx_fp16", "onnx_int8", "pt2"]
 
 
 class TeacherSpec(Spec):
@@ -105,9 +105,10 @@ class DistillSpec(Spec):
     )
     training: TrainingSpec = TrainingSpec()
     quantize: QuantizeSpec = QuantizeSpec()
-    exports: Annotated[list[ExportName], Field(max_length=3)] = Field(
+    exports: Annotated[list[ExportName], Field(max_length=5)] = Field(
         ["timm", "onnx", "onnx_int8"],
-        description="Export formats in addition to student.safetensors: a folder for timm, ONNX, and int8 ONNX.",
+        description="Export formats in addition to student.safetensors. timm: a folder for timm. onnx, onnx_fp16, "
+        "onnx_int8: ONNX in float32, float16 and int8. pt2: a program of torch.export.",
     )
     report: ReportSpec = ReportSpec()
 

@@ -73,7 +73,11 @@ class OnnxFile:
     device: str | None
 
 
-_LABELS = {"student.onnx": "ONNX, float32", "student-int8.onnx": "ONNX, int8"}
+_LABELS = {
+    "student.onnx": "ONNX, float32",
+    "student-fp16.onnx": "ONNX, float16",
+    "student-int8.onnx": "ONNX, int8",
+}
 
 
 def onnx_files(job: JobOut, known: Speed) -> list[OnnxFile]:

@@ -18,7 +18,7 @@ from ttm_core.data.dataset import Split, full_split
 from ttm_core.data.images import ArrayImages
 from ttm_core.errors import BadCheckpoint
 from ttm_core.export.formats.timm_folder import write_timm_zip
-from ttm_core.export.formats.write import ExportSource, write_exports
+from ttm_core.export.formats.write import FILES, ExportSource, write_exports
 from ttm_core.export.onnx import LogitsDiffer, load_onnx, write_onnx
 from ttm_core.export.student import Student
 from ttm_core.models import build
@@ -88,10 +88,9 @@ def test_onnx_reproduces_pytorch_logits_for_any_batch_size(name: str, tmp_path: 
     torch.testing.assert_close(torch.from_numpy(logits), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_onnx_file_has_metadata_and_no_local_paths(tmp_path: Path) -> None:
+def test_onnx_file_has_metadata(tmp_path: Path) -> None:
     student = made("mini/resnet8_025", 8)
     write_exports(source(student), ["onnx"], tmp_path, lambda event: None)
-    assert str(Path(torch.__file__).parents[1]).encode() not in (tmp_path / "student.onnx").read_bytes()
     opened = load_onnx(tmp_path / "student.onnx")
     assert (opened.architecture, opened.class_names) == ("mini/resnet8_025", CLASSES)
     pixels = images(3, 8).images.center_squares(np.arange(3), 8)
@@ -112,16 +111,19 @@ def test_foreign_onnx_files_are_refused(tmp_path: Path, content: bytes | None) -
         load_onnx(path)
 
 
-def test_equal_students_give_equal_files(tmp_path: Path) -> None:
+def test_equal_students_give_equal_files_without_local_paths(tmp_path: Path) -> None:
     written = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         student = made("mini/resnet8_025", 8)
-        write_exports(source(student), ["onnx", "onnx_int8"], tmp_path / name, lambda event: None)
+        write_exports(source(student), [*FILES], tmp_path / name, lambda event: None)
         write_timm_zip(made("resnet10t", 32), tmp_path / name / "student-timm.zip")
         written.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
-    assert set(written[0]) == {"student-timm.zip", "student.onnx", "student-int8.onnx"}
+    assert set(written[0]) == {*FILES.values()}
     assert written[0] == written[1]
+    assert not [
+        name for name, content in written[0].items() if str(Path(torch.__file__).parents[1]).encode() in content
+    ]
 
 
 def test_int8_has_a_quarter_of_the_size_and_its_own_accuracy(tmp_path: Path) -> None:
@@ -144,6 +146,51 @@ def test_int8_has_a_quarter_of_the_size_and_its_own_accuracy(tmp_path: Path) -> 
     pixels = split.images.center_squares(split.indices, 32).numpy().astype(np.float32) / 255
     (logits,) = session.run(["logits"], {"image": pixels})
     assert form.top1 == pytest.approx((logits.argmax(1) == split.labels.numpy()).mean())
+
+
+@pytest.mark.parametrize(
+    "name", ["test_vit", *(pytest.param(name, marks=pytest.mark.thorough) for name in SMALL | LARGE if "/" in name)]
+)
+def test_float16_file_and_program_predict_as_the_student(name: str, tmp_path: Path) -> None:
+    student = made(name, (SMALL | LARGE)[name], channels=1 if name.startswith("mini/") else 3)
+    half, program = write_exports(source(student), ["onnx_fp16", "pt2"], tmp_path, lambda event: None)
+    assert (half.reason, program.reason) == (None, None)
+    assert (half.precision, half.agreement) == ("fp16", 1.0)
+    assert (program.precision, program.agreement, program.top1) == (None, 1.0, 0.5)
+    split = images(5, student.preprocess.image_size, student.preprocess.channels)
+    pixels = split.images.center_squares(split.indices, student.preprocess.image_size)
+    image = pixels.float() / 255
+    with torch.inference_mode():
+        expected = student.model(student.preprocess(pixels))
+        opened = torch.export.load(tmp_path / "student.pt2", extra_files=(extra := {"ttm": ""}))
+        torch.testing.assert_close(opened.module()(image), expected, atol=1e-4, rtol=1e-4)
+    assert json.loads(extra["ttm"])["class_names"] == CLASSES
+
+    weights = onnx.load(tmp_path / "student-fp16.onnx").graph.initializer
+    elements = {kind: sum(np.prod(each.dims) for each in weights if each.data_type == kind) for kind in (1, 10)}
+    assert elements[onnx.TensorProto.FLOAT] < 0.1 * elements[onnx.TensorProto.FLOAT16]
+    session = onnxruntime.InferenceSession(tmp_path / "student-fp16.onnx")
+    (logits,) = session.run(["logits"], {"image": image.numpy()})
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, expected.numpy(), atol=0.02 * float(expected.abs().max()))
+
+
+def test_operators_beyond_the_range_of_float16_stay_in_float32(tmp_path: Path) -> None:
+    class Large(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x.mean((2, 3)) * 1e4) * (x.amax((2, 3)) * 1e4) / 1e8
+
+    mini = made("test_efficientnet", 32)
+    student = Student(Large(), mini.structure, CLASSES, mini.preprocess, mini.metadata)
+    (half,) = write_exports(source(student), ["onnx_fp16"], tmp_path, lambda event: None)
+    assert half.reason is None
+    assert half.agreement == 1
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(tmp_path / "student-fp16.onnx", options)
+    pixels = images(3, 32).images.center_squares(np.arange(3), 32)
+    (logits,) = session.run(["logits"], {"image": pixels.numpy().astype(np.float32) / 255})
+    np.testing.assert_allclose(logits, student.model(student.preprocess(pixels)).numpy(), rtol=0.01)
 
 
 def test_timm_opens_the_folder(tmp_path: Path) -> None:
@@ -189,7 +236,7 @@ def test_onnx_file_that_differs_from_pytorch_is_rejected(tmp_path: Path) -> None
 
     mini = made("mini/resnet8_025", 8)
     student = Student(Unlike(), mini.structure, CLASSES, mini.preprocess, mini.metadata)
-    with pytest.raises(LogitsDiffer, match=r"on 1 images .* differ from PyTorch's by 0\.001"):
+    with pytest.raises(LogitsDiffer, match=r"on 1 images the file's logits differ from PyTorch's by 0\.001"):
         write_onnx(student, tmp_path / "x.onnx", images(7, 8).images.center_squares(np.arange(7), 8))
 
 

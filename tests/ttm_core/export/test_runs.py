@@ -23,7 +23,9 @@ def report_of(workdir: Path) -> Report:
 def test_report_matches_the_files(
     digits_idx: Path, teacher_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spec = factories.spec(digits_idx, teacher_file, exports=["onnx", "onnx_int8"], name="<b>digits</b>")
+    spec = factories.spec(
+        digits_idx, teacher_file, exports=["onnx", "onnx_fp16", "onnx_int8", "pt2"], name="<b>digits</b>"
+    )
     seen: list[Event] = []
     result = distill(spec, tmp_path, on_event=seen.append)
     out = tmp_path / "out"
@@ -32,32 +34,32 @@ def test_report_matches_the_files(
         assert hashlib.sha256((tmp_path / artifact.path).read_bytes()).hexdigest() == artifact.sha256
 
     report = report_of(tmp_path)
-    files = ["student.safetensors", "student.onnx", "student-int8.onnx"]
+    files = ["student.safetensors", "student.onnx", "student-fp16.onnx", "student-int8.onnx"]
     assert main(["evaluate", *(str(out / name) for name in files), "--dataset", str(digits_idx)]) == 0
-    exact, onnx, int8 = map(json.loads, capsys.readouterr().out.splitlines())
+    exact, onnx, half, int8 = map(json.loads, capsys.readouterr().out.splitlines())
     assert report.test is not None
     assert exact["top1"] == onnx["top1"] == report.test.student.top1
     assert exact["loss"] == pytest.approx(report.test.student.loss)
     assert report.student.parameters == exact["parameters"]
-    assert [form.size for form in report.exports] == [(out / name).stat().st_size for name in files[1:]]
-    assert [form.top1 for form in report.exports] == [onnx["top1"], int8["top1"]]
+    exported = [*files[1:], "student.pt2"]
+    assert [form.size for form in report.exports] == [(out / name).stat().st_size for name in exported]
+    assert [form.top1 for form in report.exports] == [onnx["top1"], half["top1"], int8["top1"], exact["top1"]]
+    assert [form.agreement for form in report.exports if form.agreement is not None] == [pytest.approx(1, abs=0.02), 1]
     hashes = {artifact.name: artifact.sha256 for artifact in result.artifacts}
     shapes = {(1, 1), (1, usable_threads()), (32, 1), (32, usable_threads())}
-    for name, precision in (("student.onnx", "fp32"), ("student-int8.onnx", "int8")):
+    precisions = [("student.onnx", "fp32"), ("student-fp16.onnx", "fp16"), ("student-int8.onnx", "int8")]
+    for name, precision in precisions:
         measured = [each for each in report.measurements if each.file == name]
         assert {(each.batch, each.threads) for each in measured} == shapes
         assert {(each.sha256, each.precision) for each in measured} == {(hashes[name], precision)}
     assert {each.batch for each in report.teacher_measurements} == {1}
     assert [each.measurement for each in seen if isinstance(each, Measured)] == report.measurements
-    assert [(each.file, each.precision) for each in report.profiles] == [
-        ("student.onnx", "fp32"),
-        ("student-int8.onnx", "int8"),
-    ]
+    assert [(each.file, each.precision) for each in report.profiles] == precisions
     assert "fc" in {part.name for part in report.profiles[0].layers}
     (advice,) = report.recommendations
     assert advice.reason in (out / "MODEL_CARD.md").read_text()
 
-    for name in ("student.safetensors", "student.onnx", "student-int8.onnx", "MODEL_CARD.md"):
+    for name in (*files, "student.pt2", "MODEL_CARD.md"):
         content = (out / name).read_bytes()
         assert not [private for private in (str(digits_idx), str(teacher_file)) if private.encode() in content], name
     student = load_student(out / "student.safetensors")

@@ -145,10 +145,8 @@ class _Batches:
 
     @classmethod
     def read(cls, split: Split, count: int, pixels: Preprocess) -> "_Batches":
-        """Up to `count` images of a split at even distances, since image folders are sorted by class."""
-        indices = split.indices
-        if len(indices) > count:
-            indices = indices[np.linspace(0, len(indices) - 1, count).round().astype(np.int64)]
+        """Up to `count` images of a split at even distances."""
+        indices = split.spread(count).indices
         parts = [
             split.images.center_squares(indices[start : start + _BATCH], pixels.image_size)
             for start in range(0, len(indices), _BATCH)

@@ -8,13 +8,17 @@ from typing import Literal, assert_never
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ttm_core.data.dataset import Split
+from ttm_core.export.formats.agreement import agreement
+from ttm_core.export.formats.fp16 import write_fp16
 from ttm_core.export.formats.int8 import Int8Images, Tune, write_int8
+from ttm_core.export.formats.program import load_program, write_program
 from ttm_core.export.formats.timm_folder import NotInTimm, write_timm_zip
 from ttm_core.export.onnx import OnnxModel, without_normalization, write_onnx
 from ttm_core.export.student import Student
-from ttm_core.report.schema import ExportedFile
+from ttm_core.report.schema import ExportedFile, Quantization
 from ttm_core.spec.events import Event, Log
 from ttm_core.spec.job import ExportName
 from ttm_core.spec.speed.quantize import QuantizeSpec
@@ -25,7 +29,9 @@ from ttm_core.training.trainer import Interrupted
 FILES: dict[ExportName, str] = {
     "timm": "student-timm.zip",
     "onnx": "student.onnx",
+    "onnx_fp16": "student-fp16.onnx",
     "onnx_int8": "student-int8.onnx",
+    "pt2": "student.pt2",
 }
 _CHECKED_IMAGES = 7
 _LONGEST_REASON = 300
@@ -79,45 +85,71 @@ def write_exports(
 
 def _write(source: ExportSource, name: ExportName, folder: Path) -> ExportedFile:
     path = folder / FILES[name]
-    difference = top1 = quantization = None
-    precision: Precision | None = None
     match name:
         case "timm":
             write_timm_zip(source.student, path)
+            values = _Values()
         case "onnx":
-            difference = _write_onnx(source, path)
-            precision, top1 = "fp32", source.top1
+            values = _Values(precision="fp32", difference=_write_onnx(source, path), top1=source.top1)
+        case "onnx_fp16":
+            scale = without_normalization(source.student.preprocess)
+            images = [scale(image[None]).numpy() for image in _checked_images(source)]
+            write_fp16(_float_onnx(source, folder), path, images)
+            model = OnnxModel(path)
+            same = agreement(source.student, model, source.evaluated)
+            values = _Values(precision="fp16", top1=_top1(source, model), agreement=same)
         case "onnx_int8":
-            float_onnx = folder / FILES["onnx"]
-            if not float_onnx.exists():
-                _write_onnx(source, float_onnx)
             pixels = without_normalization(source.student.preprocess)
-            images = Int8Images(source.train, source.validation, pixels)
-            quantization = write_int8(float_onnx, path, images, source.quantize, source.tune)
-            accuracy = evaluate(
-                OnnxModel(path), source.evaluated, pixels, size=pixels.image_size, device=torch.device("cpu")
-            )
-            precision, top1 = "int8", accuracy.top1
+            splits = Int8Images(source.train, source.validation, pixels)
+            quantization = write_int8(_float_onnx(source, folder), path, splits, source.quantize, source.tune)
+            values = _Values(precision="int8", top1=_top1(source, OnnxModel(path)), quantization=quantization)
+        case "pt2":
+            difference = write_program(source.student, path, _checked_images(source))
+            same = agreement(source.student, load_program(path), source.evaluated)
+            values = _Values(difference=difference, top1=source.top1, agreement=same)
         case _:
             assert_never(name)
     return ExportedFile(
         format=name,
         file=path.name,
         size=path.stat().st_size,
-        difference=difference,
-        precision=precision,
-        top1=top1,
-        split=source.split if top1 is not None else None,
-        quantization=quantization,
+        split=source.split if values.top1 is not None else None,
+        **vars(values),
     )
 
 
+@dataclass(frozen=True)
+class _Values:
+    """What was measured on a file."""
+
+    precision: Precision | None = None
+    difference: float | None = None
+    top1: float | None = None
+    agreement: float | None = None
+    quantization: Quantization | None = None
+
+
+def _top1(source: ExportSource, model: OnnxModel) -> float:
+    pixels = without_normalization(source.student.preprocess)
+    return evaluate(model, source.evaluated, pixels, size=pixels.image_size, device=torch.device("cpu")).top1
+
+
+def _float_onnx(source: ExportSource, folder: Path) -> Path:
+    """The float32 ONNX file, which is temporary unless it is exported itself."""
+    path = folder / FILES["onnx"]
+    if not path.exists():
+        _write_onnx(source, path)
+    return path
+
+
 def _write_onnx(source: ExportSource, path: Path) -> float:
-    size = source.student.preprocess.image_size
-    indices = source.evaluated.indices[np.arange(_CHECKED_IMAGES) % len(source.evaluated)]
-    pixels = source.evaluated.images.center_squares(indices, size)
-    # Renamed after the check, so that onnx_int8 never starts from a file that failed it.
+    # Renamed after the check, so that other formats never start from a file that failed it.
     unchecked = path.with_suffix(".unchecked")
-    difference = write_onnx(source.student, unchecked, pixels)
+    difference = write_onnx(source.student, unchecked, _checked_images(source))
     unchecked.rename(path)
     return difference
+
+
+def _checked_images(source: ExportSource) -> Tensor:
+    indices = source.evaluated.indices[np.arange(_CHECKED_IMAGES) % len(source.evaluated)]
+    return source.evaluated.images.center_squares(indices, source.student.preprocess.image_size)

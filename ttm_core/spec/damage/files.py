@@ -19,6 +19,6 @@ class ReportSpec(Spec):
     teacher_onnx: bool = Field(
         True,
         description="Keep the teacher as teacher.onnx if it is one model that exports to at most 200 MB, so that "
-        "`POST /jobs/{id}/predict` also answers with the teacher's classes. Requires the export `onnx` or "
-        "`onnx_int8`.",
+        "`POST /jobs/{id}/predict` also answers with the teacher's classes. Requires an ONNX file of the "
+        "student in `exports`.",
     )

@@ -7,10 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from ttm_core.spec.damage.files import TEACHER_FILE
 from ttm_core.spec.damage.schema import Guess
 
-ModelName = Literal["student", "student_int8", "teacher"]
+ModelName = Literal["student", "student_fp16", "student_int8", "teacher"]
 
 FILES: dict[str, ModelName] = {
     "student.onnx": "student",
+    "student-fp16.onnx": "student_fp16",
     "student-int8.onnx": "student_int8",
     TEACHER_FILE: "teacher",
 }

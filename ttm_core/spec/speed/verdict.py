@@ -47,8 +47,8 @@ class Recommendation(_Part):
     batch: int
     threads: int
     speedup: float | None = Field(
-        description="Latency of the float32 file divided by that of the fastest other file; below 1 it is slower. Null "
-        "if only one of them was measured."
+        description="Latency of the float32 file divided by that of `file`, or of the fastest other file where `file` "
+        "is the float32 file; below 1 that file is slower. Null if only one of them was measured."
     )
     change_points: float | None = Field(
         description="Top-1 of that other file minus the float32 file's, in percentage points."
@@ -75,7 +75,8 @@ def recommend(
     """One recommendation for each device that measured the float32 file or another one.
 
     The float32 file is the default. A smaller precision replaces it where it loses at most `accepted_drop` points of
-    top-1 and is faster, or as fast and smaller. Devices are compared at their smallest batch and number of threads.
+    top-1 and is faster, or as fast and smaller. Among files of the same speed the smallest is recommended. Files are
+    compared at the device's smallest batch and number of threads.
 
     Args:
         files: the exported files.
@@ -121,15 +122,14 @@ def _for_device(
         reason = f"Ship {only.file.file}: {only.ms:.3g} ms. No {missing} file was measured on this device."
         nothing = {"speedup": None, "change_points": None, "size_ratio": None}
         return Recommendation(**shape, file=only.file.file, precision=only.file.precision, reason=reason, **nothing)
-    baseline, reasons = floats[0], []
-    chosen, compared = baseline, others[0]
-    for other in others:
-        problem = _problem(baseline, other, accepted_drop)
-        if problem is None:
-            chosen = compared = other
-            reasons = [_advantages(baseline, other)]
-            break
-        reasons.append(problem)
+    baseline = floats[0]
+    problems = {other.file.file: _problem(baseline, other, accepted_drop) for other in others}
+    acceptable = [other for other in others if problems[other.file.file] is None]
+    as_fast = [each for each in acceptable if not _faster(each, acceptable[0])]
+    chosen = min(as_fast, key=lambda each: each.file.size, default=baseline)
+    compared = others[0] if chosen is baseline else chosen
+    reasons = [] if chosen is baseline else [_advantages(baseline, chosen)]
+    reasons += [problem for problem in problems.values() if problem is not None]
     return Recommendation(
         **shape,
         file=chosen.file.file,

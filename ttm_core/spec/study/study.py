@@ -89,7 +89,7 @@ class StudySpec(Spec):
         False, description="Measure the candidates and end: which of them meet the limits, without any training."
     )
     quantize: QuantizeSpec = Field(QuantizeSpec(), description="Quantization of complete runs, as in a job.")
-    exports: Annotated[list[ExportName], Field(max_length=3)] = Field(
+    exports: Annotated[list[ExportName], Field(max_length=5)] = Field(
         ["timm", "onnx", "onnx_int8"], description="Export formats of the finalists, as in a job."
     )
 

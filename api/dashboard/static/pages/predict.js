@@ -2,7 +2,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const SIDE = 96, BAR = 120;
-const TITLES = { student: "Student", student_int8: "Student, int8", teacher: "Teacher" };
+const TITLES = { student: "Student", student_fp16: "Student, float16", student_int8: "Student, int8", teacher: "Teacher" };
 const zone = document.getElementById("predict");
 const input = zone.querySelector("input");
 const status = zone.querySelector("[data-status]");
