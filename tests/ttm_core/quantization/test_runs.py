@@ -44,10 +44,15 @@ def test_interrupted_training_is_repeated_with_the_same_result(digits_idx, teach
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_auto_trains_only_after_a_large_loss(digits_idx, teacher_file, tmp_path):
-    accepting = factories.spec(digits_idx, teacher_file, exports=["onnx_int8"], quantize={"accept_drop": 100})
-    distill(accepting, tmp_path)
-    assert int8_of(tmp_path).quantization.aware is None
+def test_auto_trains_after_a_loss_or_many_changed_classes(digits_idx, teacher_file, tmp_path):
+    for accept_drop in (0, 100):
+        quantize = {"accept_drop": accept_drop, "epochs": 1}
+        spec = factories.spec(digits_idx, teacher_file, exports=["onnx_int8"], quantize=quantize)
+        distill(spec, tmp_path / str(accept_drop))
+    strict, lenient = (int8_of(tmp_path / name).quantization for name in ("0", "100"))
+    assert strict.chosen == lenient.chosen
+    assert (strict.aware is not None) == (strict.chosen.agreement < 1 or strict.chosen.change_points < 0)
+    assert lenient.aware is None
 
 
 def test_no_int8_file_without_quantization(digits_idx, teacher_file, tmp_path):
