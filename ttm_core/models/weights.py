@@ -4,6 +4,7 @@ A reader process (`ttm_core.reader`) checks safetensors files and converts files
 is unpickled in this process.
 """
 
+import hashlib
 import json
 import os
 import tempfile
@@ -113,6 +114,16 @@ def write_durably(path: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def hash_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        content = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {content.dtype} {tuple(content.shape)}".encode())
+        digest.update(content.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def load_strictly(model: nn.Module, weights: Weights, architecture: str) -> None:

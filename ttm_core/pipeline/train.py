@@ -194,18 +194,22 @@ def _save_checkpoint(
     }
 
     def report(saved: checkpoint.SavedCheckpoint) -> None:
-        context.on_event(
-            events.CheckpointSaved(
-                step=step,
-                epoch=epoch,
-                path=str(saved.path.relative_to(context.workdir)),
-                sha256=saved.sha256,
-                size=saved.size,
-                best=step == best_step,
-            )
-        )
+        context.on_event(saved_event(saved, context, step=step, epoch=epoch, best=step == best_step))
 
     writer.save(step, state, best_step=best_step, on_saved=report)
+
+
+def saved_event(
+    saved: checkpoint.SavedCheckpoint, context: RunContext, *, step: int, epoch: int, best: bool
+) -> events.CheckpointSaved:
+    return events.CheckpointSaved(
+        step=step,
+        epoch=epoch,
+        path=str(saved.path.relative_to(context.workdir)),
+        sha256=saved.sha256,
+        size=saved.size,
+        best=best,
+    )
 
 
 def _stopwatch(

@@ -8,9 +8,11 @@ from ttm_core.data.views import Views
 from ttm_core.export.formats.int8 import Tune
 from ttm_core.export.onnx import without_normalization
 from ttm_core.methods.build import build_objective
+from ttm_core.models.weights import hash_tensors
+from ttm_core.pipeline import checkpoint
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.decisions.resolve import ResolvedRun
-from ttm_core.pipeline.train import fill_stores, stored_teacher
+from ttm_core.pipeline.train import fill_stores, saved_event, stored_teacher
 from ttm_core.precision import resolved_teacher_precision
 from ttm_core.spec import events
 from ttm_core.spec.job import DistillSpec
@@ -27,14 +29,17 @@ _LEARNING_RATE_SHARE = 0.05
 def build_tuner(run: ResolvedRun, context: RunContext, steps: int) -> Tune:
     """The fine-tuning of a run: its method without feature losses, its views, and its stored logits.
 
-    Runs in the main process only, in float32, without a moving average. It has no checkpoints: an interrupted run
-    repeats it, with the same result. `steps` is the number of steps of the run, which an interruption reports.
+    Runs in the main process only, in float32, without a moving average. Its checkpoints are those of the finished run
+    with the state of the fine-tuning; their steps count on from `steps`, the number of steps of the run.
     """
 
     def tune(student: nn.Module) -> None:
+        start = hash_tensors(student.state_dict())
         student.to(context.device)
         with ExitStack() as stack:
-            trainer = _trainer(run, context, student, stack)
+            checkpoints = _Checkpoints(run, context, steps, start, stack)
+            trainer = _trainer(run, context, student, checkpoints, stack)
+            checkpoints.restore(trainer)
             try:
                 trainer.train()
             except Interrupted:
@@ -45,7 +50,45 @@ def build_tuner(run: ResolvedRun, context: RunContext, steps: int) -> Tune:
     return tune
 
 
-def _trainer(run: ResolvedRun, context: RunContext, student: nn.Module, stack: ExitStack) -> Trainer:
+class _Checkpoints:
+    """Saves and restores the fine-tuning of the student with the tensor hash `start`.
+
+    Another student, which an earlier attempt on another machine may have had, is trained from its beginning.
+    """
+
+    def __init__(self, run: ResolvedRun, context: RunContext, steps: int, start: str, stack: ExitStack) -> None:
+        folder = context.workdir / "checkpoints"
+        self._context, self._steps, self._start, self._epochs = context, steps, start, run.spec.training.epochs
+        self._run_state = checkpoint.load_newest(folder, run=run.hash)
+        self._writer = stack.enter_context(checkpoint.CheckpointWriter(folder))
+
+    def restore(self, trainer: Trainer) -> None:
+        saved = self._run_state and self._run_state.get("aware")
+        if saved and saved["start"] == self._start:
+            trainer.load_state(saved["trainer"])
+            self._context.log(f"quantization-aware training resumes from step {trainer.step}")
+
+    def save(self, trainer: Trainer) -> None:
+        """Starts to save a checkpoint; its event is emitted when it is durable."""
+        if self._run_state is None:  # the disk lost it
+            return
+        state = {**self._run_state, "aware": {"start": self._start, "trainer": trainer.state()}}
+        step, epoch = self._steps + trainer.step, self._epochs + trainer.step // trainer.steps_per_epoch
+
+        def report(saved: checkpoint.SavedCheckpoint) -> None:
+            self._context.on_event(saved_event(saved, self._context, step=step, epoch=epoch, best=False))
+
+        self._writer.save(step, state, best_step=None, on_saved=report)
+
+    def should_stop(self) -> bool:
+        """Whether a stop was requested. Raises the error of a checkpoint that could not be saved."""
+        self._writer.raise_failure()
+        return self._context.should_stop()
+
+
+def _trainer(
+    run: ResolvedRun, context: RunContext, student: nn.Module, checkpoints: _Checkpoints, stack: ExitStack
+) -> Trainer:
     spec, dataset, size = _spec(run.spec), run.dataset, run.preprocess.image_size
     pixels = without_normalization(run.preprocess)
     views = Views(dataset.train, dataset.num_classes, run.augmentation, size, spec.training.view_seed)
@@ -84,10 +127,10 @@ def _trainer(run: ResolvedRun, context: RunContext, student: nn.Module, stack: E
         views=views,
         frozen=[],
         validate=validate,
-        save=lambda trainer: None,
+        save=checkpoints.save,
         prepare_view=lambda view: fill_stores(stored, view, context),
         on_event=_ignore,  # its steps are not the run's
-        should_stop=context.should_stop,
+        should_stop=checkpoints.should_stop,
         distributed=Distributed(),
     )
 

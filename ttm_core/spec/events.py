@@ -142,7 +142,8 @@ class Metrics(_Event):
 class CheckpointSaved(_Event):
     """A complete, durable checkpoint; `path` is relative to the work directory.
 
-    `best` is true for the checkpoint with the best validated weights so far; it replaces the previous best one.
+    `best` is true for the checkpoint with the best validated weights so far; it replaces the previous best one. Steps
+    and epochs of quantization-aware training count on from the last ones of the run.
     """
 
     kind: Literal["checkpoint"] = "checkpoint"

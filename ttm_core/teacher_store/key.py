@@ -12,6 +12,7 @@ from torch import nn
 from ttm_core.data.dataset import Split
 from ttm_core.data.views import Views
 from ttm_core.models.teachers.load import Teacher
+from ttm_core.models.weights import hash_tensors
 from ttm_core.precision import Precision
 from ttm_core.teacher_store.codecs import Encoding
 
@@ -105,12 +106,7 @@ def _weights_hash(model: nn.Module) -> str:
     """A hash of a frozen model's tensors, computed once for each model."""
     if (known := _weights_hashes.get(model)) is not None:
         return known
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        content = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {content.dtype} {tuple(content.shape)}".encode())
-        digest.update(content.flatten().view(torch.uint8).numpy())
-    _weights_hashes[model] = digest.hexdigest()
+    _weights_hashes[model] = hash_tensors(model.state_dict())
     return _weights_hashes[model]
 
 

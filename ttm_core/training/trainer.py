@@ -101,7 +101,7 @@ class Trainer:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.step = state["step"]
+        self.step = self._saved_step = state["step"]
         self.student.load_state_dict(state["student"])
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -8,7 +8,8 @@ import pytest
 from tests.ttm_core import factories
 from ttm_core.pipeline.distill import distill
 from ttm_core.report.schema import ExportedFile, Report
-from ttm_core.training.trainer import Interrupted
+from ttm_core.spec.events import CheckpointSaved, Event, Log, Result
+from ttm_core.spec.job import DistillSpec
 
 
 def int8_of(workdir: Path) -> ExportedFile:
@@ -17,11 +18,19 @@ def int8_of(workdir: Path) -> ExportedFile:
     return form
 
 
-def test_quantization_aware_training_agrees_with_onnx_runtime(digits_idx, teacher_file, tmp_path):
-    quantize = {"mode": "aware", "epochs": 2}
-    spec = factories.spec(digits_idx, teacher_file, exports=["onnx_int8"], quantize=quantize)
-    distill(spec, tmp_path)
-    form = int8_of(tmp_path)
+def aware(dataset: Path, teacher: Path) -> DistillSpec:
+    return factories.spec(dataset, teacher, exports=["onnx_int8"], quantize={"mode": "aware", "epochs": 2})
+
+
+@pytest.fixture(scope="module")
+def trained(digits_idx, teacher_file, tmp_path_factory) -> tuple[Path, Result]:
+    """The folder of a run with quantization-aware training, and its result."""
+    folder = tmp_path_factory.mktemp("aware")
+    return folder, distill(aware(digits_idx, teacher_file), folder)
+
+
+def test_quantization_aware_training_agrees_with_onnx_runtime(trained):
+    form = int8_of(trained[0])
     assert form.quantization is not None
     aware = form.quantization.aware
     assert aware is not None
@@ -30,18 +39,31 @@ def test_quantization_aware_training_agrees_with_onnx_runtime(digits_idx, teache
     assert aware.exported == (aware.top1_after > aware.top1_before)
 
 
-@pytest.mark.thorough
-def test_interrupted_training_is_repeated_with_the_same_result(digits_idx, teacher_file, tmp_path):
-    quantize = {"mode": "aware", "epochs": 1}
-    spec = factories.spec(digits_idx, teacher_file, exports=["onnx_int8"], quantize=quantize)
-    steps = distill(spec, tmp_path / "whole").steps
+class Killed(BaseException):
+    """Ends a run without a last checkpoint."""
+
+
+def test_killed_training_resumes_from_its_checkpoint_with_the_same_result(trained, digits_idx, teacher_file, tmp_path):
+    folder, result = trained
+    spec = aware(digits_idx, teacher_file)
+    steps_per_epoch = result.steps // spec.training.epochs
     asked = itertools.count(1)
-    with pytest.raises(Interrupted) as caught:
-        distill(spec, tmp_path / "stopped", should_stop=lambda: next(asked) > steps + 2)
-    assert caught.value.step == steps
-    distill(spec, tmp_path / "stopped")
-    files = [tmp_path / name / "out" / "student-int8.onnx" for name in ("whole", "stopped")]
-    assert files[0].read_bytes() == files[1].read_bytes()
+
+    def kill() -> bool:
+        if next(asked) > result.steps + steps_per_epoch + 2:
+            raise Killed
+        return False
+
+    seen: list[Event] = []
+    with pytest.raises(Killed):
+        distill(spec, tmp_path, should_stop=kill, on_event=seen.append)
+    steps = [event.step for event in seen if isinstance(event, CheckpointSaved)]
+    assert steps[-1] == result.steps + steps_per_epoch
+    assert distill(spec, tmp_path, on_event=seen.append).steps == result.steps
+    messages = [event.message for event in seen if isinstance(event, Log)]
+    assert f"quantization-aware training resumes from step {steps_per_epoch}" in messages
+    for name in ("student.safetensors", "student-int8.onnx"):
+        assert (tmp_path / "out" / name).read_bytes() == (folder / "out" / name).read_bytes()
 
 
 def test_auto_trains_after_a_loss_or_many_changed_classes(digits_idx, teacher_file, tmp_path):
