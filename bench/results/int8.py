@@ -25,8 +25,7 @@ _MEASURED = {"precision", "batch", "threads", "p50_ms", "relative_error", "cpu",
 def run_int8(runs: Sequence[Int8Run], service: Service, record: Record) -> None:
     """Adds the missing runs to a record."""
     jobs: dict[str, str] = {}
-    keys = {run.name: spec_hash({**run.spec, "teacher_run": run.teacher}) for run in runs}
-    missing = [run for run in runs if run.shown and record.find(run.name, keys[run.name]) is None]
+    missing = [run for run in runs if run.shown and record.find(run.name, _key(run)) is None]
     teachers = {run.teacher for run in missing}
     for run in [run for run in runs if run in missing or run.name in teachers]:
         spec = run.spec if run.teacher is None else {**run.spec, "teacher": f"job:{jobs[run.teacher]}"}
@@ -37,14 +36,19 @@ def run_int8(runs: Sequence[Int8Run], service: Service, record: Record) -> None:
             record.add(
                 {
                     "variant": run.name,
+                    "mode": run.spec["quantize"]["mode"],
                     "seed": 0,
                     "values": {},
                     "cpu_seconds": cpu_seconds,
                     **found,
-                    "spec_sha256": keys[run.name],
+                    "spec_sha256": _key(run),
                 }
             )
             print(f"int8: {run.name}: float32 {found['test']:.4f}, int8 {found['int8']['mean']:+.4f}", flush=True)
+
+
+def _key(run: Int8Run) -> str:
+    return spec_hash({**run.spec, "teacher_run": run.teacher})
 
 
 def _measured(service: Service, job: str, dataset: Path) -> dict[str, Any]:

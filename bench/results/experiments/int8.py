@@ -8,6 +8,7 @@ from bench.results.experiments.experiment import Setting
 
 _SIZE = 64
 _RESNET50 = "resnet50"
+_EFFICIENTNET = "tf_efficientnet_lite0"
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Int8Run:
 def int8(setting: Setting) -> Iterator[Int8Run]:
     """A ResNet-18 and a MobileNetV3 with random weights, a fine-tuned EfficientNet-Lite0, and a pruned ResNet-50.
 
-    The ResNet-50 that is pruned is trained first.
+    Each in the modes `aware` and `post_training`, except for the pruned ResNet-50: its mode `aware` exports the file of
+    post-training quantization. The ResNet-50 that is pruned is trained first.
     """
     base: dict[str, Any] = {
         "teacher": {**setting.teacher, "image_size": 32},
@@ -42,14 +44,17 @@ def int8(setting: Setting) -> Iterator[Int8Run]:
     def student(name: str, **fields: Any) -> Int8Run:
         return Int8Run(name, {**base, "student": {"image_size": _SIZE, **fields}})
 
+    students = [
+        student("resnet18", architecture="resnet18"),
+        student("mobilenetv3_small_100", architecture="mobilenetv3_small_100"),
+    ]
     if setting.photograph_teacher is not None:
-        yield student(
-            "tf_efficientnet_lite0",
-            architecture="tf_efficientnet_lite0",
-            checkpoint=setting.photograph_teacher.as_uri(),
-        )
-    yield student("resnet18", architecture="resnet18")
-    yield student("mobilenetv3_small_100", architecture="mobilenetv3_small_100")
+        checkpoint = setting.photograph_teacher.as_uri()
+        efficientnet = student(_EFFICIENTNET, architecture=_EFFICIENTNET, checkpoint=checkpoint)
+        students.insert(0, efficientnet)
+    for run in students:
+        yield run
+        yield Int8Run(run.name, {**run.spec, "quantize": {"mode": "post_training"}})
     resnet50 = student(_RESNET50, architecture=_RESNET50)
     yield Int8Run(_RESNET50, {**resnet50.spec, "exports": []}, shown=False)
     pruned = {**base, "student": {"prune": {"macs": 0.25}, "image_size": _SIZE}}
