@@ -14,10 +14,12 @@ from tests.support.measuring import measured
 from tests.support.studies import advance
 from tests.support.study_jobs import end_jobs
 from ttm_core.spec import catalogue
+from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import session_scope
-from ttm_jobs.models import Job, Study
+from ttm_jobs.models import Job, MeasurementRequest, Study
 from ttm_jobs.repositories import workers
 from ttm_jobs.repositories.access import projects
+from ttm_jobs.repositories.jobs.transitions import enqueue_study
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import build_storage
 
@@ -313,6 +315,11 @@ def test_a_study_waits_for_its_device_and_uses_its_latency(
         assert client.post(f"/devices/pi5/requests/{work['id']}/result", json=values).status_code == 200
     assert client.get(f"/studies/{study_id}").json()["stage"] == "screen"
     work = client.post("/devices/pi5/claim").json()["request"]
+    # The device vanishes; its agent asks again after the claim has expired.
+    assert client.post("/devices/pi5/claim").json()["request"] is None
+    with session_scope(engine) as session:
+        session.get_one(MeasurementRequest, work["id"]).lease_expires_at = now(session)
+    assert client.post("/devices/pi5/claim").json()["request"]["id"] == work["id"]
     client.post(f"/devices/pi5/requests/{work['id']}/failure", json={"error": "out of memory"})
     study = run_to_end(client, engine, study_id)
     assert study["state"] == "succeeded"
@@ -320,6 +327,25 @@ def test_a_study_waits_for_its_device_and_uses_its_latency(
     # The float32 file of the first candidate took 20 ms, so only its int8 file meets the limit.
     assert {option["precision"] for option in study["result"]["options"] if option["candidate"] == 1} == {"int8"}
     assert all(option["latency_ms"] <= 10 for option in study["result"]["options"])
+
+
+@ON_SQLITE
+def test_a_study_whose_device_vanishes_fails_at_its_deadline(
+    client: TestClient, engine: Engine, body: dict[str, Any], settings: Settings
+) -> None:
+    limits = {"retention": 0.5, "latency_ms": 10, "device": "pi5"}
+    study_id = client.post("/studies", json={**body, "limits": limits, "deadline": 3600}).json()["id"]
+    advance(engine)
+    end_jobs(engine, study_id, build_storage(settings.storage_url))
+    advance(engine)
+    assert client.post("/devices/pi5/claim").json()["request"] is not None
+    with session_scope(engine) as session:
+        study = session.get_one(Study, study_id)
+        study.deadline_at = study.created_at + timedelta(microseconds=1)
+        enqueue_study(session, study_id, now(session))
+    ended = run_to_end(client, engine, study_id)
+    assert ended["failure"]["code"] == "deadline_exceeded"
+    assert "while 8 files waited for the device pi5: run `ttm bench --agent" in ended["failure"]["message"]
 
 
 def test_a_study_of_an_architecture_of_a_package(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ttm_jobs.states import JobState
-from ttm_jobs.studies.facts import Candidate, Facts, FinalResult, JobKind, Precision, Timing, Trial
+from ttm_jobs.studies.facts import Candidate, Facts, FinalResult, JobKind, Precision, Timing, Trial, Variant
 from ttm_jobs.studies.rules import limits as limit_checks
 from ttm_jobs.studies.rules.halving import Entry, promote, schedule
 from ttm_jobs.studies.rules.limits import NearMiss
@@ -167,18 +167,23 @@ def _unmeasured(draft: _Draft) -> int:
 
     Files that miss other limits are not measured.
     """
+    waiting = _waiting(draft)
+    missing = [(number, variant.precision) for number, variant in waiting if variant.timing is Timing.MISSING]
+    if missing:
+        draft.actions.append(Measure(missing))
+    return len(waiting)
+
+
+def _waiting(draft: _Draft) -> list[tuple[int, Variant]]:
+    """The files that the device has to measure, by candidate."""
     others = replace(draft.facts.plan.limits, latency_ms=None)
-    waiting = [
+    return [
         (candidate.number, variant)
         for candidate in draft.facts.candidates
         if candidate.screen is not None and candidate.screen.error is None
         for variant in limit_checks.fitting_variants(others, candidate.screen)
         if variant.timing is not Timing.DONE
     ]
-    missing = [(number, variant.precision) for number, variant in waiting if variant.timing is Timing.MISSING]
-    if missing:
-        draft.actions.append(Measure(missing))
-    return len(waiting)
 
 
 def _feasible(draft: _Draft) -> list[Candidate]:
@@ -325,10 +330,20 @@ def _decide_overdue(draft: _Draft) -> Decision:
     draft.finalists = complete
     recommendation = recommend(plan.goal, finalists_of(facts, complete), plan.limits)
     if recommendation is None:
-        draft.actions.append(Fail("deadline_exceeded", "The deadline passed before a student was trained."))
+        draft.actions.append(Fail("deadline_exceeded", _why_overdue(draft)))
         return draft.done("result")
     draft.actions.append(Succeed(recommendation))
     return draft.done("result", recommendation)
+
+
+def _why_overdue(draft: _Draft) -> str:
+    plan, waiting = draft.facts.plan, [variant for _, variant in _waiting(draft) if variant.timing is Timing.REQUESTED]
+    if plan.device is None or not waiting:
+        return "The deadline passed before a student was trained."
+    return (
+        f"The deadline passed while {len(waiting)} files waited for the device {plan.device}: run `ttm bench --agent "
+        f"--device-name {plan.device}` on it and submit the study again."
+    )
 
 
 def _sizes(draft: _Draft) -> dict[int, int]:
