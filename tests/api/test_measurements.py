@@ -225,3 +225,23 @@ def test_scope_measure_allows_measuring_only(client: TestClient, engine: Engine,
         client.post("/devices/pi5/claim", headers=reader),
     ]
     assert [answer.json()["code"] for answer in refused] == ["forbidden"] * len(refused)
+
+
+@ON_SQLITE
+def test_board_of_another_project_sees_and_measures_nothing(
+    client: TestClient, engine: Engine, files: dict[str, str]
+) -> None:
+    board, foreign = bearer(make_key(engine)), bearer(make_key(engine, "other", Scope.MEASURE))
+    job = f"/jobs/{files['job']}"
+    (request, *_) = client.post("/devices/pi5/requests", json={"job_id": files["job"]}, headers=board).json()["items"]
+    assert claim(client, headers=foreign) is None
+    result = asdict(measured(request["sha256"]))
+    refused = [
+        client.get(f"{job}/artifacts/student.onnx", headers=foreign),
+        client.post(f"{job}/measurements", json=body(files), headers=foreign),
+        client.get(request["href"], headers=foreign),
+        client.post(f"/devices/pi5/requests/{request['id']}/result", json=result, headers=foreign),
+    ]
+    assert [answer.status_code for answer in refused] == [404] * len(refused)
+    assert [each["name"] for each in client.get("/devices", headers=foreign).json()["items"]] == ["pi5"]
+    assert client.get(f"{job}/measurements", headers=board).json()["items"] == []
