@@ -50,6 +50,7 @@ from api.openapi_document import describe
 from api.operations.endpoints import router as operations
 from api.predictions.endpoints import is_prediction_path
 from api.predictions.endpoints import router as predictions
+from api.projects.endpoints import router as projects
 from api.queue.endpoints import router as queue
 from api.receiving.finalizer import Finalizer
 from api.receiving.inspection import Inspector
@@ -181,6 +182,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         operations,
         queue,
         keys,
+        projects,
         audit,
         webhooks,
         views,

@@ -42,6 +42,7 @@ _TAGS = [
     },
     {"name": "operations", "description": "Workers, queues, teacher stores, and the usage of the project."},
     {"name": "keys", "description": "API keys and their scopes."},
+    {"name": "projects", "description": "The folders, hosts and buckets that the jobs of a project may read."},
     {"name": "audit", "description": "Who changed what."},
     {"name": "webhooks", "description": "HTTP callbacks for changes of jobs and studies."},
     {"name": "views", "description": "Saved views of the lists on the dashboard."},

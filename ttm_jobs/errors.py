@@ -52,6 +52,12 @@ class ObjectNotFound(NotFound):
     code = "object_not_found"
 
 
+class ProjectNotFound(NotFound):
+    """The project does not exist."""
+
+    code = "project_not_found"
+
+
 class KeyNotFound(NotFound):
     """The API key does not exist."""
 

@@ -212,7 +212,7 @@ def other_project(engine: Engine, storage: Storage) -> dict[str, str]:
     ids = {"job_id": job_id, "upload_id": upload.id, "key_id": key_id, "webhook_id": webhook.id, "version": "1"}
     ids |= {"delivery_id": UNKNOWN_ID}
     ids |= {"request_id": request.id, "device": "pi5", "study_id": study_id}
-    return {**ids, "name": "student.safetensors", "filename": "f", "number": "0", "page": "jobs"}
+    return {**ids, "name": "student.safetensors", "filename": "f", "number": "0", "page": "jobs", "project": "other"}
 
 
 def test_resources_of_another_project_are_not_found_on_any_route(

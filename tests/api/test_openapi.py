@@ -173,7 +173,8 @@ def test_every_example_is_accepted(
     for parameter, (collection, wanted) in made.items():
         if parameter in path:
             path = path.replace(f"{{{parameter}}}", sqlite_client.post(collection, json=wanted).json()["id"])
-    path = path.replace("{upload_id}", upload.removeprefix("upload:")).replace("{page}/{name}", "jobs/failed")
+        path = path.replace("{upload_id}", upload.removeprefix("upload:")).replace("{page}/{name}", "jobs/failed")
+        path = path.replace("{project}", "vision")
     if "measurements" in path or "devices" in path:
         path, body = measurable(sqlite_client, path, value)
     answer = sqlite_client.request(method, path, content=body, headers={"Content-Type": JSON})

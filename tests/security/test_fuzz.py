@@ -50,7 +50,7 @@ from ttm_jobs.database.engine import create_engine, session_scope
 from ttm_jobs.errors import UriNotAllowed
 from ttm_jobs.models import Scope, Webhook
 from ttm_jobs.repositories import registry, uploads
-from ttm_jobs.repositories.access import keys
+from ttm_jobs.repositories.access import keys, projects
 from ttm_jobs.repositories.measuring import requests
 from ttm_jobs.repositories.studies import crud as studies
 from ttm_jobs.repositories.webhooks import crud as webhook_crud
@@ -126,6 +126,7 @@ def target(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         "device": lambda: "pi5",
         "request_id": lambda: in_session(create_request),
         "filename": lambda: "teacher.safetensors",
+        "project": lambda: in_session(lambda session: projects.ensure(session, "vision").id),
     }
     with served(own) as url:
         yield Target(url, {"Authorization": f"Bearer {secret}"}, create, {name: one() for name, one in create.items()})

@@ -11,6 +11,7 @@ from ttm_client.asynchronous.resources.jobs import AsyncJobs
 from ttm_client.asynchronous.resources.keys import AsyncKeys
 from ttm_client.asynchronous.resources.measurements import AsyncDevices, AsyncMeasurements
 from ttm_client.asynchronous.resources.operations import AsyncQueue, AsyncTeacherStores, AsyncWorkers
+from ttm_client.asynchronous.resources.projects import AsyncProjects
 from ttm_client.asynchronous.resources.studies import AsyncStudies
 from ttm_client.asynchronous.resources.webhooks import AsyncWebhooks
 from ttm_client.asynchronous.transport import AsyncTransport
@@ -47,6 +48,7 @@ class AsyncClient:
         self.measurements = AsyncMeasurements(self._transport)
         self.devices = AsyncDevices(self._transport)
         self.keys = AsyncKeys(self._transport)
+        self.projects = AsyncProjects(self._transport)
         self.webhooks = AsyncWebhooks(self._transport)
         self.audit = AsyncAudit(self._transport)
 

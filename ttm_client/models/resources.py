@@ -36,6 +36,22 @@ class NewKey(Key):
     secret: str
 
 
+class ProjectSources(ApiModel):
+    """The folders, hosts and buckets that the jobs of a project may read. Those of the service unless it is
+    `restricted`.
+
+    >>> sources = client.projects.restrict("vision", buckets=["gs://pets"])
+    >>> sources.restricted, sources.data_roots, sources.buckets
+    (True, (), ('gs://pets',))
+    """
+
+    project: str
+    restricted: bool
+    data_roots: tuple[str, ...]
+    origins: tuple[str, ...]
+    buckets: tuple[str, ...]
+
+
 class Webhook(ApiModel):
     """An address that receives events of the project's jobs. An empty `events` means all events.
 

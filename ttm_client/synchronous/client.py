@@ -13,6 +13,7 @@ from ttm_client.synchronous.resources.jobs import Jobs
 from ttm_client.synchronous.resources.keys import Keys
 from ttm_client.synchronous.resources.measurements import Devices, Measurements
 from ttm_client.synchronous.resources.operations import Queue, TeacherStores, Workers
+from ttm_client.synchronous.resources.projects import Projects
 from ttm_client.synchronous.resources.studies import Studies
 from ttm_client.synchronous.resources.webhooks import Webhooks
 from ttm_client.synchronous.transport import Transport
@@ -48,6 +49,7 @@ class Client:
         self.measurements = Measurements(self._transport)
         self.devices = Devices(self._transport)
         self.keys = Keys(self._transport)
+        self.projects = Projects(self._transport)
         self.webhooks = Webhooks(self._transport)
         self.audit = Audit(self._transport)
 

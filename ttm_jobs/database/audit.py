@@ -105,6 +105,15 @@ def record(session: Session, author: Author, *, project_id: str, name: str | Non
     session.add(entry)
 
 
+def record_in(session: Session, project_id: str) -> None:
+    """Adds an entry of the request to the log of a project that it changes, unless it is the session's own, whose entry
+    is added in any case.
+    """
+    author = _author(session)
+    if author is not None and project_id != project_of(session):
+        record(session, author, project_id=project_id, name=author.object)
+
+
 @event.listens_for(Session, "after_commit")
 def _mark_recorded(session: Session) -> None:
     author = session.info.pop(_ENTRY, None)

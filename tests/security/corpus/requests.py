@@ -218,6 +218,7 @@ ENTRIES: dict[str, tuple[str, str]] = {
     "studies_validate": ("POST", "/studies/validate"),
     "uploads_inspect": ("POST", "/uploads/{upload_id}/inspect"),
     "keys_create": ("POST", "/keys"),
+    "projects_restrict": ("PUT", "/projects/vision/sources"),
     "teachers_create": ("POST", "/teachers"),
     "datasets_create": ("POST", "/datasets"),
     "webhooks_create": ("POST", "/webhooks"),

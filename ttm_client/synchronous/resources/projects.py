@@ -1,0 +1,64 @@
+# From asynchronous/resources/projects.py by `python -m ttm_client.codegen.make_synchronous`: edit that.
+"""The sources that projects may read."""
+
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from ttm_client.models.resources import ProjectSources
+from ttm_client.synchronous.transport import Transport
+
+
+class Projects:
+    """Restricts which folders, hosts and buckets the jobs of a project may read. Changes need an API key with the scope
+    `admin` of the project `default`.
+
+    >>> (client.projects.sources("default")).restricted
+    False
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def sources(self, project: str) -> ProjectSources:
+        """Returns what the jobs of the project may read. Raises NotFound if it does not exist, or if it is neither the
+        key's project nor the key is one of the project `default`.
+
+        >>> (client.projects.sources("default")).origins
+        ()
+        """
+        response = self._transport.request("GET", _path(project))
+        return ProjectSources.model_validate_json(response.content)
+
+    def restrict(
+        self,
+        project: str,
+        *,
+        data_roots: Sequence[str] = (),
+        origins: Sequence[str] = (),
+        buckets: Sequence[str] = (),
+    ) -> ProjectSources:
+        """Replaces what the jobs of the project may read. Omitted kinds are not allowed at all. Creates the project if
+        it does not exist. Raises NotAllowed for keys of other projects than `default`.
+
+        Each source must be among those of the service's settings; a folder may be inside one of them.
+
+        >>> restricted = client.projects.restrict("vision", data_roots=["/data/vision"])
+        >>> restricted.data_roots, restricted.buckets
+        (('/data/vision',), ())
+        """
+        body = {"data_roots": [*data_roots], "origins": [*origins], "buckets": [*buckets]}
+        response = self._transport.request("PUT", _path(project), body=body)
+        return ProjectSources.model_validate_json(response.content)
+
+    def unrestrict(self, project: str) -> None:
+        """Allows the jobs of the project all sources of the service. Raises NotFound if it does not exist.
+
+        >>> client.projects.restrict("vision")
+        ProjectSources(project='vision', restricted=True, data_roots=(), origins=(), buckets=())
+        >>> client.projects.unrestrict("vision")
+        """
+        self._transport.request("DELETE", _path(project))
+
+
+def _path(project: str) -> str:
+    return f"/projects/{quote(project, safe='')}/sources"
