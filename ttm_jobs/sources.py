@@ -42,6 +42,19 @@ class AllowedSources:
             [*map(Path, data_roots)],
         )
 
+    def restricted_roots(self) -> Sequence[Path] | None:
+        """The folders that a restricted project may read; None for projects without a restriction."""
+        if self.project_roots is None:
+            return None
+        service = [root.resolve() for root in self.data_roots]
+        project = [root.resolve() for root in self.project_roots]
+        # Of two nested folders, the inner one is allowed by both lists.
+        inner = [
+            *(root for root in project if _is_below(root, service)),
+            *(root for root in service if _is_below(root, project)),
+        ]
+        return list(dict.fromkeys(inner))
+
     def resolve(self, uri: FileUri) -> Path:
         """The resolved path of a file or folder. Raises UriNotAllowed."""
         with self._with_hint():
@@ -81,3 +94,7 @@ class AllowedSources:
                 f"{error.message} Your project is restricted to some sources; ask an administrator to add this one "
                 "with `ttm projects restrict`."
             ) from error
+
+
+def _is_below(path: Path, roots: Sequence[Path]) -> bool:
+    return any(path.is_relative_to(root) for root in roots)

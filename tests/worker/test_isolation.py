@@ -14,6 +14,9 @@ import pytest
 
 from tests.support.factories import job_of, queued, spec
 from tests.support.rig import MakeRig
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.models import DEFAULT_PROJECT
+from ttm_jobs.repositories.access import projects
 from ttm_jobs.settings import Settings
 from ttm_jobs.states import JobState
 from worker.trainer.sandbox import prefix
@@ -198,3 +201,26 @@ def test_trainer_of_a_job_is_confined(make_rig: MakeRig, dataset: str, tmp_path:
     output = rig.read(log).decode()
     assert ("PermissionError" in output) == (LANDLOCK >= 1), output
     assert ("ConnectionRefusedError" in output) == NAMESPACES, output
+
+
+@needs_landlock
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_trainer_of_a_restricted_project_reads_only_its_folders(make_rig: MakeRig, tmp_path: Path) -> None:
+    own, other = tmp_path / "data" / "own", tmp_path / "data" / "other"
+    for folder in (own, other):
+        folder.mkdir()
+        (folder / "image.png").write_text("x")
+    trainer = own / "trainer.py"
+    trainer.write_text(
+        f"for folder in ({str(own)!r}, {str(other)!r}):\n"
+        "    try:\n        open(folder + '/image.png'); print('reads', folder)\n"
+        "    except PermissionError:\n        print('is refused', folder)\n"
+    )
+    rig = make_rig((sys.executable, str(trainer)), max_attempts=1)
+    with session_scope(rig.engine) as session:
+        sources = {"data_roots": [str(own)], "origins": [], "buckets": []}
+        projects.ensure(session, DEFAULT_PROJECT).sources = sources
+    rig.run(queued(rig.engine, spec=spec(dataset=own.as_uri()), max_attempts=1))
+    [log] = [key for key in rig.storage.list() if key.endswith("trainer.log")]
+    assert f"reads {own}" in rig.read(log).decode()
+    assert f"is refused {other}" in rig.read(log).decode()

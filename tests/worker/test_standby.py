@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -26,13 +27,15 @@ def starter():
     made.end()
 
 
-def run(starter: Starter, workdir: Path, name: str = "steps=3") -> tuple[int, list[Event | Exited]]:
+def run(
+    starter: Starter, workdir: Path, name: str = "steps=3", data_roots: Sequence[Path] | None = None
+) -> tuple[int, list[Event | Exited]]:
     workdir.mkdir()
     (workdir / "run.json").write_text(
         json.dumps({"spec": spec(name=name), "inputs": {"dataset": "/nowhere", "teachers": [None]}})
     )
     trainer = Trainer(starter, workdir, log=LogFile(workdir / "trainer.log", 10_000))
-    trainer.start()
+    trainer.start(data_roots=data_roots)
     items: list[Event | Exited] = []
     while not items or not isinstance(items[-1], Exited):
         item = trainer.next(timeout=20)
@@ -57,6 +60,15 @@ def test_standby_trainer_takes_exactly_one_job(starter: Starter, tmp_path: Path)
     pid, items = run(starter, tmp_path / "2")
     assert pid != first
     assert isinstance(items[-2], Finished)
+
+
+def test_standby_trainer_takes_no_job_of_a_restricted_project(starter: Starter, tmp_path: Path) -> None:
+    starter.prepare()
+    pid, items = run(starter, tmp_path / "1", data_roots=[tmp_path])
+    assert isinstance(items[-2], Finished)
+    first = standby_pid(starter)
+    assert pid != first
+    assert run(starter, tmp_path / "2")[0] == first, "it waits for the next job"
 
 
 def test_work_directory_can_have_any_name(starter: Starter, tmp_path: Path) -> None:

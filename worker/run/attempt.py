@@ -94,7 +94,7 @@ class Attempt:
         try:
             try:
                 inputs = self._prepare(spec, checkpoints, allowed, options)
-                self._trainer.start(network=inputs["needs_network"])
+                self._trainer.start(network=inputs["needs_network"], data_roots=allowed.restricted_roots())
                 metrics.TRAINER_MEMORY.set_function(lambda: resources.held_by_group(self._trainer.pid))
                 return self._follow()
             finally:

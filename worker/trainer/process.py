@@ -45,9 +45,11 @@ class Trainer:
         self._process: subprocess.Popen[bytes] | None = None
         self._exited = Flag()
 
-    def start(self, *, network: bool = False) -> None:
-        """Starts the trainer. `network` allows connections to other hosts."""
-        started = self._starter.start(self._workdir, network=network)
+    def start(self, *, network: bool = False, data_roots: Sequence[Path] | None = None) -> None:
+        """Starts the trainer. `network` allows connections to other hosts. `data_roots` are the folders that it may
+        read, by default those of the settings.
+        """
+        started = self._starter.start(self._workdir, network=network, data_roots=data_roots)
         process = started.process
         self._process = process
         assert process.stdout is not None

@@ -1,6 +1,6 @@
 """Rules of the trainer's sandbox: readable paths, writable paths and network access.
 
-The rules do not depend on the job, because a standby trainer starts before its job is known.
+The rules of a standby trainer do not depend on a job, because it starts before its job is known.
 """
 
 import json
@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from ttm_core.sandbox import confine
 from ttm_core.sandbox.paths import existing, listed, programs
@@ -17,16 +18,27 @@ from ttm_jobs.settings import Settings
 _DEVICES = "/dev"
 
 
-def prefix(settings: Settings, command: Sequence[str], temporary: str, *, network: bool) -> list[str]:
-    """Command prefix that starts the trainer in the sandbox; empty if isolation is off or not supported."""
+def prefix(
+    settings: Settings,
+    command: Sequence[str],
+    temporary: str,
+    *,
+    network: bool,
+    data_roots: Sequence[Path] | None = None,
+) -> list[str]:
+    """Command prefix that starts the trainer in the sandbox; empty if isolation is off or not supported.
+
+    The trainer may read `data_roots`, by default those of the settings.
+    """
     if settings.trainer_isolation == "off" or sys.platform != "linux":
         return []
     if shutil.which(command[0]) is None:
         return []  # starting it then fails with a clear error
     settings.work_dir.mkdir(parents=True, exist_ok=True)
+    roots = settings.data_roots if data_roots is None else data_roots
     rules = {
         "list": listed(),
-        "read": existing([*programs(), *_named(command), *map(str, settings.data_roots)]),
+        "read": existing([*programs(), *_named(command), *map(str, roots)]),
         "write": existing([str(settings.work_dir), temporary, _DEVICES, *_hub()]),
         "network": network,
         "file_bytes": max(settings.teacher_store_max_bytes, settings.data_cache_max_bytes),

@@ -71,14 +71,14 @@ class Starter:
         except OSError as error:
             logger.warning("The standby trainer could not be started: %s", error)
 
-    def start(self, workdir: Path, *, network: bool = False) -> Started:
-        """Start the trainer of a work directory.
+    def start(self, workdir: Path, *, network: bool = False, data_roots: Sequence[Path] | None = None) -> Started:
+        """Start the trainer of a work directory, which may read `data_roots`, by default those of the settings.
 
-        Uses the standby trainer if there is one. The standby trainer has no network access, so `network` always starts
-        a new process.
+        Uses the standby trainer if there is one. The standby trainer has no network access and may read the folders of
+        the settings, so `network` and `data_roots` always start a new process.
         """
-        if network:
-            return self._start(str(workdir), stdin=subprocess.DEVNULL, network=True)
+        if network or data_roots is not None:
+            return self._start(str(workdir), stdin=subprocess.DEVNULL, network=network, data_roots=data_roots)
         waiting, self._pending = self._pending, None
         if waiting is not None:
             if self._hand_over(waiting, workdir):
@@ -107,10 +107,16 @@ class Starter:
             return True
         return False
 
-    def _start(self, workdir: str, *, stdin: int, network: bool = False) -> Started:
+    def _start(
+        self, workdir: str, *, stdin: int, network: bool = False, data_roots: Sequence[Path] | None = None
+    ) -> Started:
         temporary = self._temporary.name
         settings = self._settings
-        confined = [] if settings is None else prefix(settings, self._command, temporary, network=network)
+        confined = (
+            []
+            if settings is None
+            else prefix(settings, self._command, temporary, network=network, data_roots=data_roots)
+        )
         reader, writer = os.pipe()
         try:
             process = subprocess.Popen(
