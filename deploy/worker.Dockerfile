@@ -14,5 +14,5 @@ COPY ttm_core/ ttm_core/
 COPY ttm_measure/ ttm_measure/
 COPY migrations/ migrations/
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-USER ttm
+USER 10001
 CMD ["python", "-m", "worker"]

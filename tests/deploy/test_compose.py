@@ -103,7 +103,7 @@ def test_each_service_has_health_check_restart_policy_and_no_public_port(name):
     if name in BUILT:
         assert service["read_only"]
         assert service["cap_drop"] == ["ALL"]
-        assert "USER ttm" in (ROOT / service["build"]["dockerfile"]).read_text()
+        assert "USER 10001" in (ROOT / service["build"]["dockerfile"]).read_text()
 
 
 @pytest.mark.parametrize("name", [name for name in BUILT if name.startswith("worker")])
