@@ -138,10 +138,10 @@ dist: setup
 	rm -rf dist
 	for package in $(PACKAGES); do $(UV) build --wheel --no-build-isolation --python $(BIN)/python --out-dir dist $$package || exit 1; done
 
-# Wheels, SBOM, list of images and changes in dist/VERSION, then a commit and the tag: `make release VERSION=1.2.3`.
-# DRY_RUN=1 makes the files only.
+# Wheels, SBOMs, list of images and changes in dist/VERSION, then a commit and the tag: `make release VERSION=1.2.3`.
+# IMAGES=1 also builds the images with Docker. DRY_RUN=1 makes the files only.
 release: setup
-	$(BIN)/python packaging/release.py $(VERSION) $(if $(DRY_RUN),--dry-run)
+	$(BIN)/python packaging/release.py $(VERSION) $(if $(IMAGES),--images) $(if $(DRY_RUN),--dry-run)
 
 # Training speed next to other libraries; torchdistill is installed outside .venv.
 bench: setup

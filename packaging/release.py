@@ -1,9 +1,10 @@
-"""Makes a release: wheels, SBOM, list of images, checksums and the section of the changelog, and the tag.
+"""Makes a release: wheels, images, SBOMs, checksums and the section of the changelog, and the tag.
 
-    python packaging/release.py VERSION [--dry-run]
+    python packaging/release.py VERSION [--images] [--dry-run]
 
 Works in a temporary clone: only a release that is complete changes this checkout, by a commit and the tag vVERSION.
-Nothing is pushed or published. The files are in dist/VERSION. With --dry-run, only they are made.
+Nothing is pushed or published. The files are in dist/VERSION, with an SBOM of all packages and one of each image. With
+--dry-run, only they are made. With --images, Docker builds the images of the version.
 """
 
 import argparse
@@ -36,6 +37,8 @@ PLACES = {
     "docs/reference/openapi.json": ('"version": "',),
 }
 UNRELEASED = "## [Unreleased]\n"
+# The lock that a Dockerfile installs.
+INSTALLED = re.compile(r"^COPY (\S+\.lock) ", re.M)
 
 
 class Refused(Exception):
@@ -53,8 +56,10 @@ def current_version() -> str:
     return found[1]
 
 
-def check(version: str) -> None:
+def check(version: str, *, with_images: bool) -> None:
     """Raises Refused unless the checkout can be released as `version`."""
+    if with_images and shutil.which("docker") is None:
+        raise Refused("docker is not installed: omit --images, and build the images of images.txt elsewhere.")
     if SEMVER.fullmatch(version) is None:
         raise Refused(f"{version!r} is not a version: write MAJOR.MINOR.PATCH, or MAJOR.MINOR.PATCH-rc.N.")
     if git("status", "--porcelain"):
@@ -117,7 +122,11 @@ def build(folder: Path, version: str, to: Path) -> None:
     subprocess.run([*command, sys.executable], check=True, capture_output=True)
     sbom.write_text(json.dumps(with_version(json.loads(sbom.read_text()), version), indent=2) + "\n")
     (to / "CHANGES.md").write_text(section((ROOT / "CHANGELOG.md").read_text()) + "\n")
-    (to / "images.txt").write_text("".join(f"{line}\n" for line in images(folder / "docker-compose.yml")))
+    listed = images(folder / "docker-compose.yml")
+    (to / "images.txt").write_text("".join(f"{image} {file or '-'}\n" for image, file in listed.items()))
+    for image, file in listed.items():
+        if file is not None:
+            write_sbom_of_image(folder, file, to / f"sbom-{image.partition(':')[0]}.json")
     sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(to.iterdir())}
     (to / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()))
 
@@ -132,16 +141,29 @@ def with_version(sbom: dict, version: str) -> dict:
     return sbom
 
 
-def images(compose: Path) -> list[str]:
-    """The images of the compose file: those built from a Dockerfile with its path, and those of others."""
+def images(compose: Path) -> dict[str, str | None]:
+    """The images of the compose file, with the path of the Dockerfile; None for images of others."""
     services = yaml.safe_load(compose.read_text())["services"].values()
-    lines = {f"{each['image']} {each['build']['dockerfile'] if 'build' in each else '-'}" for each in services}
-    return sorted(lines)
+    return dict(sorted((each["image"], each["build"]["dockerfile"] if "build" in each else None) for each in services))
 
 
-def release(version: str, *, dry_run: bool) -> Path:
+def write_sbom_of_image(folder: Path, dockerfile: str, to: Path) -> None:
+    """Writes the SBOM of the Python packages that an image contains: those of the lock that its Dockerfile installs."""
+    (lock,) = INSTALLED.findall((folder / dockerfile).read_text())
+    command = [str(BIN / "cyclonedx-py"), "requirements", "--output-reproducible", "--validate", "-o", str(to)]
+    subprocess.run([*command, str(folder / lock)], check=True, capture_output=True)
+
+
+def build_images(folder: Path) -> None:
+    """Builds and tags the images of the compose file that have a Dockerfile."""
+    for image, file in images(folder / "docker-compose.yml").items():
+        if file is not None:
+            subprocess.run(["docker", "build", "--file", file, "--tag", image, "."], cwd=folder, check=True)
+
+
+def release(version: str, *, with_images: bool, dry_run: bool) -> Path:
     """Makes the release and returns the folder with its files. Raises Refused."""
-    check(version)
+    check(version, with_images=with_images)
     to = ROOT / "dist" / version
     shutil.rmtree(to, ignore_errors=True)
     to.mkdir(parents=True)
@@ -151,6 +173,8 @@ def release(version: str, *, dry_run: bool) -> Path:
         set_version(clone, version)
         commit(clone, version)
         build(clone, version, to)
+        if with_images:
+            build_images(clone)
         if not dry_run:
             git("fetch", "--quiet", str(clone), f"refs/tags/v{version}:refs/tags/v{version}")
             git("merge", "--quiet", "--ff-only", f"v{version}")
@@ -160,12 +184,13 @@ def release(version: str, *, dry_run: bool) -> Path:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("version")
+    parser.add_argument("--images", action="store_true", help="also build the images with Docker")
     parser.add_argument("--dry-run", action="store_true", help="make the files only: no commit, no tag")
     given = parser.parse_args()
     try:
-        folder = release(given.version, dry_run=given.dry_run)
+        folder = release(given.version, with_images=given.images, dry_run=given.dry_run)
     except Refused as error:
         sys.exit(f"error: {error}")
     print(folder)
     if not given.dry_run:
-        print(f"Publish it: git push origin HEAD v{given.version}, upload the files, build and push images.txt.")
+        print(f"Publish it: git push origin HEAD v{given.version}, upload the files, push the images of images.txt.")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -39,9 +40,21 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def release(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def release(checkout: Path, *arguments: str, programs: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(checkout / "packaging/release.py"), *arguments]
-    return subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=300, check=False)
+    path = os.environ["PATH"] if programs is None else f"{programs}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        command, cwd=checkout, env=os.environ | {"PATH": path}, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def recording_docker(folder: Path) -> Path:
+    """A folder with a program `docker` that writes its working directory's version and its arguments to `calls`."""
+    program = folder / "bin" / "docker"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$(git describe) $*" >> {folder / "calls"}\n')
+    program.chmod(0o755)
+    return program.parent
 
 
 def test_version_is_written_everywhere(checkout: Path) -> None:
@@ -59,13 +72,13 @@ def test_version_is_written_everywhere(checkout: Path) -> None:
 
 
 @pytest.mark.thorough
-def test_dry_run_makes_the_files_and_changes_nothing(checkout: Path) -> None:
+def test_dry_run_makes_the_files_and_changes_nothing(checkout: Path, tmp_path: Path) -> None:
     before = git(checkout, "rev-parse", "HEAD")
-    made = release(checkout, "1.2.3", "--dry-run")
+    made = release(checkout, "1.2.3", "--dry-run", "--images", programs=recording_docker(tmp_path))
     assert made.returncode == 0, made.stderr
     folder = checkout / "dist/1.2.3"
     wheels = {f"ttm_{name}-1.2.3-py3-none-any.whl" for name in ("client", "core", "measure", "service")}
-    others = {"sbom.json", "CHANGES.md", "images.txt", "SHA256SUMS"}
+    others = {"sbom.json", "sbom-ttm-api.json", "sbom-ttm-worker.json", "CHANGES.md", "images.txt", "SHA256SUMS"}
     assert {path.name for path in folder.iterdir()} == wheels | others
     with zipfile.ZipFile(folder / "ttm_service-1.2.3-py3-none-any.whl") as wheel:
         metadata = wheel.read("ttm_service-1.2.3.dist-info/METADATA").decode()
@@ -80,6 +93,16 @@ def test_dry_run_makes_the_files_and_changes_nothing(checkout: Path) -> None:
     images = dict(line.split() for line in (folder / "images.txt").read_text().splitlines())
     assert images["ttm-api:1.2.3"] == "deploy/api.Dockerfile"
     assert images["ttm-worker:1.2.3"] == "deploy/worker.Dockerfile"
+    installed = {
+        name: {each["name"] for each in json.loads((folder / f"sbom-ttm-{name}.json").read_text())["components"]}
+        for name in ("api", "worker")
+    }
+    assert "fastapi" in installed["api"]
+    assert "torch" in installed["worker"] - installed["api"]
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        "v1.2.3 build --file deploy/api.Dockerfile --tag ttm-api:1.2.3 .",
+        "v1.2.3 build --file deploy/worker.Dockerfile --tag ttm-worker:1.2.3 .",
+    ]
     for line in (folder / "SHA256SUMS").read_text().splitlines():
         digest, name = line.split()
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
