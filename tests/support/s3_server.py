@@ -1,7 +1,7 @@
 """An S3-compatible server on a free loopback port."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import boto3
@@ -50,6 +50,10 @@ class S3Server(HttpServerProcess):
 
     def put(self, bucket: str, key: str, content: bytes) -> None:
         self._client().put_object(Bucket=bucket, Key=key, Body=content)
+
+    def set_lifecycle(self, bucket: str, rules: Mapping[str, object]) -> None:
+        """Sets the lifecycle rules of a bucket. Raises ClientError if the server does not accept them."""
+        self._client().put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=rules)
 
     def open_uploads(self, bucket: str) -> list[str]:
         """The keys of multipart uploads that are not completed."""

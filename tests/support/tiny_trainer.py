@@ -5,7 +5,7 @@ name holds its options: `steps=40 step_seconds=0.05 checkpoint_every=5 fail_at=7
 fail_origin=user die_at=9 hang_at=3 ignore_sigterm=1 child=1 student_bytes=1000 stay=1 no_student=1 hold_mib=100`.
 
 In a study, a run has two steps per epoch, and each takes `training.checkpoint_seconds` if that is less than a second. Its
-accuracy grows with the epochs and the parameters of the architecture. `mini/` students fail to export, and a learning
+accuracy grows with the epochs and the parameters of the architecture. `mini/` and pruned students fail to export, and a learning
 rate above 1 fails the run.
 """
 
@@ -152,7 +152,7 @@ class TinyTrainer:
         for students in self.run_options.students:
             name = students.student.architecture
             time.sleep(self.step_seconds())
-            if name.startswith("mini/"):
+            if name is None or name.startswith("mini/"):
                 self.emit(CandidateScreened(numbers=students.numbers, error="cannot be built or exported: too small"))
                 continue
             row = catalogue.find(name)
