@@ -36,9 +36,9 @@ def projects_sources(project: ProjectName, caller: AdminDep, engine: EngineDep, 
 def projects_restrict(
     project: ProjectName, request: SourcesRequest, caller: AdminDep, engine: EngineDep, settings: SettingsDep
 ) -> SourcesOut:
-    """Replaces the list of sources that the jobs of the project may name. Omitted kinds are not allowed at all. Creates
-    the project if it does not exist. Queued jobs with other sources fail with `uri_not_allowed` when they start;
-    running ones continue. Requires scope `admin` in the project `default`."""
+    """Replaces the list of sources that the jobs of the project may name; an empty list allows none of its kind.
+    Creates the project if it does not exist. Queued jobs with other sources fail with `uri_not_allowed` when they
+    start; running ones continue. Requires scope `admin` in the project `default`."""
     service.check_operator(caller)
     with session_scope(engine) as session:
         return service.restrict(session, project, request, settings)

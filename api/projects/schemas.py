@@ -32,13 +32,13 @@ class SourcesRequest(StrictModel):
     )
 
     data_roots: Annotated[list[_Folder], Field(max_length=_MOST)] = Field(
-        default_factory=list, description="Absolute paths of folders in `TTM_DATA_ROOTS`, or of folders inside of them."
+        description="Absolute paths of folders in `TTM_DATA_ROOTS`, or of folders inside of them."
     )
     origins: Annotated[list[_Origin], Field(max_length=_MOST)] = Field(
-        default_factory=list, description="Hosts of `TTM_ALLOWED_ORIGINS`, as `https://HOST`."
+        description="Hosts of `TTM_ALLOWED_ORIGINS`, as `https://HOST`."
     )
     buckets: Annotated[list[_Bucket], Field(max_length=_MOST)] = Field(
-        default_factory=list, description="Buckets of `TTM_ALLOWED_BUCKETS`, as listed there."
+        description="Buckets of `TTM_ALLOWED_BUCKETS`, as listed there."
     )
 
 

@@ -9,6 +9,7 @@ from ttm_jobs.database.engine import read_scope
 from ttm_jobs.models import Project, Scope
 from ttm_jobs.settings import Settings
 
+NOTHING: dict[str, list[str]] = {"data_roots": [], "origins": [], "buckets": []}
 VISION = "/projects/vision/sources"
 ALLOWED = {"data_roots": [], "origins": ["https://data.example.org"], "buckets": ["gs://pets"]}
 
@@ -40,7 +41,7 @@ def test_a_restriction_applies_until_it_is_lifted(operator: TestClient, engine: 
 
 def test_both_projects_see_the_change_in_their_audit_log(operator: TestClient, engine: Engine) -> None:
     admin = bearer(make_key(engine, "vision"))
-    operator.put(VISION, json={}, headers={"X-Request-ID": "restrict-1"})
+    operator.put(VISION, json=NOTHING, headers={"X-Request-ID": "restrict-1"})
     operator.delete(VISION)
     for headers in ({}, admin):
         entries = operator.get("/audit", headers=headers).json()["items"]
@@ -49,16 +50,16 @@ def test_both_projects_see_the_change_in_their_audit_log(operator: TestClient, e
             ("projects_restrict", "vision"),
         ]
         assert entries[1]["request_id"] == "restrict-1"
-    operator.put("/projects/default/sources", json={})
+    operator.put("/projects/default/sources", json=NOTHING)
     assert len(operator.get("/audit").json()["items"]) == 3
 
 
 def test_only_administrators_of_the_default_project_change_it(operator: TestClient, engine: Engine) -> None:
     admin = bearer(make_key(engine, "vision"))
-    operator.put(VISION, json={})
+    operator.put(VISION, json=NOTHING)
     assert operator.get(VISION, headers=admin).json()["restricted"]
     for method in ("PUT", "DELETE"):
-        refused = operator.request(method, VISION, headers=admin, json={} if method == "PUT" else None)
+        refused = operator.request(method, VISION, headers=admin, json=NOTHING if method == "PUT" else None)
         assert refused.status_code == 403
         assert "in the project default" in refused.json()["detail"]
     assert operator.get(VISION, headers=admin).json()["restricted"]
@@ -83,8 +84,10 @@ def test_only_administrators_of_the_default_project_change_it(operator: TestClie
     ],
 )
 def test_malformed_sources_are_refused(operator: TestClient, field: str, value: str) -> None:
-    answer = operator.put(VISION, json={field: [value]})
+    answer = operator.put(VISION, json={**NOTHING, field: [value]})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["pointer"] == f"/{field}/0"
-    assert operator.put("/projects/Vision/sources", json={}).status_code == 422
-    assert operator.put(VISION, json={"hosts": []}).status_code == 422
+    assert operator.put("/projects/Vision/sources", json=NOTHING).status_code == 422
+    missing = {name: each for name, each in NOTHING.items() if name != field}
+    assert operator.put(VISION, json=missing).json()["errors"][0]["pointer"] == f"/{field}"
+    assert operator.put(VISION, json={**NOTHING, "hosts": []}).status_code == 422
