@@ -1,10 +1,12 @@
 """Checks the Kubernetes manifests, the systemd unit and the Slurm script without a cluster."""
 
+import json
 import re
 import shlex
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
@@ -40,6 +42,26 @@ def environment(name: str) -> dict[str, str]:
 @pytest.mark.parametrize("name", [name for name in OBJECTS if not name.startswith("ScaledObject/")])
 def test_manifests_are_valid_and_have_no_unknown_field(name: str) -> None:
     kubernetes_validate.validate(OBJECTS[name], "1.34", strict=True)
+
+
+def strict(schema: Any) -> Any:
+    """The schema without unknown fields."""
+    if isinstance(schema, list):
+        return [strict(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {"additionalProperties": False} if isinstance(schema.get("properties"), dict) else {}
+    # An object without properties accepts any, such as the metadata.
+    return closed | {name: strict(each) for name, each in schema.items()}
+
+
+@pytest.mark.parametrize("name", [name for name in OBJECTS if name.startswith("ScaledObject/")])
+def test_scaled_objects_are_valid_and_have_no_unknown_field(name: str) -> None:
+    schema = json.loads((ROOT / "tests/data/keda/scaled_object.json").read_text())
+    jsonschema.validate(OBJECTS[name], strict(schema))
+    wrong = OBJECTS[name] | {"spec": OBJECTS[name]["spec"] | {"minReplicas": 0}}
+    with pytest.raises(jsonschema.ValidationError, match="minReplicas"):
+        jsonschema.validate(wrong, strict(schema))
 
 
 def test_every_file_is_a_resource() -> None:

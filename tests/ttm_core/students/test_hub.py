@@ -105,6 +105,14 @@ def test_unreachable_hub_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert (raised.value.code, raised.value.origin, raised.value.retryable) == ("hub_unreachable", "system", True)
 
 
+def test_hub_that_limits_the_rate_is_tried_again_later(repositories: Path, tmp_path: Path) -> None:
+    publish(repositories / "someone/pets", "mini/resnet8_050", 4, CONFIG)
+    (repositories / "someone/pets/.status").write_text("429")
+    with cache_of(tmp_path) as cache, pytest.raises(HubUnreachable) as raised:
+        fetch("hf:someone/pets", cache, field="student.checkpoint")
+    assert (raised.value.origin, raised.value.retryable) == ("system", True)
+
+
 @pytest.mark.parametrize("name", ["no_such_model", "resnet18.no_such_tag"])
 def test_name_without_published_weights_is_refused(name: str, tmp_path: Path) -> None:
     with (
