@@ -1,15 +1,17 @@
 """Checks an ONNX file before ONNX Runtime loads it, and reads its precision."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from ttm_measure.schema import MeasureError, Precision
 
+# ONNX Runtime inlines the functions of a file. Thirty functions that each call the next one twice have 2^30 nodes.
+_MOST_NODES, _MOST_LEVELS = 200_000, 50
 # ONNX Runtime implements these without a library of custom operators.
 _DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}
 _QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm"}
@@ -29,8 +31,8 @@ def read_checked(path: Path, file_bytes: int) -> CheckedFile:
     """Reads an ONNX file once, so that the checked, hashed and executed bytes are the same.
 
     Raises:
-        MeasureError: the file has more than `file_bytes`, is not an ONNX model, stores tensors in other files or uses
-            custom operators.
+        MeasureError: the file has more than `file_bytes`, is not an ONNX model, stores tensors in other files, uses
+            custom operators, or has functions that call themselves or expand to more than 200,000 nodes.
     """
     try:
         with path.open("rb") as stream:
@@ -46,7 +48,7 @@ def read_checked(path: Path, file_bytes: int) -> CheckedFile:
     if not model.graph.node:
         raise MeasureError("refused", f"{path.name} is not an ONNX file with operators")
     functions = {function.domain for function in model.functions}
-    nodes = [*_nodes(model.graph.node), *_nodes(node for function in model.functions for node in function.node)]
+    nodes = [*all_nodes(model)]
     if custom := sorted({node.domain for node in nodes} - _DOMAINS - functions):
         raise MeasureError(
             "refused", f"{path.name} uses operators of the domain {custom[0]!r}; custom operators are refused"
@@ -54,6 +56,8 @@ def read_checked(path: Path, file_bytes: int) -> CheckedFile:
     tensors = [*_initializers(model.graph), *(tensor for node in nodes for tensor in _tensors(node))]
     if any(tensor.data_location == TensorProto.EXTERNAL for tensor in tensors):
         raise MeasureError("refused", f"{path.name} stores tensors in other files; external data is refused")
+    if problem := _expansion_problem(model):
+        raise MeasureError("refused", f"{path.name} {problem}")
     return CheckedFile(content, hashlib.sha256(content).hexdigest(), _precision(nodes, tensors))
 
 
@@ -63,7 +67,57 @@ def _precision(nodes: list[NodeProto], tensors: list[TensorProto]) -> Precision:
     return "fp16" if any(tensor.data_type == TensorProto.FLOAT16 for tensor in tensors) else "fp32"
 
 
-def _nodes(nodes: Iterator[NodeProto]) -> Iterator[NodeProto]:
+def all_nodes(model: ModelProto) -> Iterator[NodeProto]:
+    """The nodes of the graph and of the functions of a model, and those of their subgraphs."""
+    yield from _nodes(model.graph.node)
+    for function in model.functions:
+        yield from _nodes(function.node)
+
+
+def _expansion_problem(model: ModelProto) -> str | None:
+    """Why the functions of a model cannot be inlined within bounds; None if they can."""
+    functions = {_name(function.domain, function.name, function.overload): function for function in model.functions}
+    sizes: dict[_Name, int] = {}
+
+    def size(nodes: Iterable[NodeProto], callers: tuple[_Name, ...]) -> int:
+        total = 0
+        for node in _nodes(nodes):
+            name = _name(node.domain, node.op_type, node.overload)
+            total += expanded(name, callers) if name in functions else 1
+        return total
+
+    def expanded(name: _Name, callers: tuple[_Name, ...]) -> int:
+        if name in callers:
+            raise _Unbounded(f"has the function {name[1]!r}, which calls itself")
+        if len(callers) == _MOST_LEVELS:
+            raise _Unbounded(f"has functions that call each other over more than {_MOST_LEVELS} levels")
+        if name not in sizes:
+            sizes[name] = size(functions[name].node, (*callers, name))
+        return sizes[name]
+
+    try:
+        total = size(model.graph.node, ())
+    except _Unbounded as error:
+        return str(error)
+    return (
+        f"has functions that expand to {total:,} nodes; at most {_MOST_NODES:,} are run"
+        if total > _MOST_NODES
+        else None
+    )
+
+
+_Name = tuple[str, str, str]
+
+
+class _Unbounded(Exception):
+    """Functions of a file call each other without a bound."""
+
+
+def _name(domain: str, name: str, overload: str) -> _Name:
+    return ("" if domain == "ai.onnx" else domain, name, overload)
+
+
+def _nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
     """The nodes and those of their subgraphs."""
     for node in nodes:
         yield node

@@ -207,6 +207,17 @@ def looping(path):
     return model.SerializeToString()
 
 
+def looping_in_a_function(path):
+    model = onnx.load_model_from_string(looping(path))
+    loop = model.graph.node[-1]
+    imports = [*model.opset_import, helper.make_opsetid("local", 1)]
+    function = helper.make_function("local", "Harmless", ["true", "z"], ["y"], [loop], imports)
+    model.graph.node[-1].CopyFrom(helper.make_node("Harmless", ["true", "z"], ["y"], domain="local"))
+    model.functions.append(function)
+    model.opset_import.append(imports[-1])
+    return model.SerializeToString()
+
+
 def huge(path):
     """Fills 40 GB with zeros and adds their sum to the logits."""
     nodes = [
@@ -247,6 +258,7 @@ def detector(path):
         (external, "external data"),
         (custom, "custom operators"),
         (looping, "operator Loop"),
+        (looping_in_a_function, "operator Loop"),
         (huge, r"memory|cannot run"),
         (not_finite, "NaN or infinite"),
         (wrong_operator, "cannot run"),

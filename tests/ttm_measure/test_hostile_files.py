@@ -70,9 +70,49 @@ def huge_image(path: Path) -> Path:
     return save(path, [helper.make_node("Relu", ["image"], ["logits"])], shape=("batch", 3, 2**15, 2**15))
 
 
+def functions(path: Path, calls: dict[str, list[str]]) -> Path:
+    """A graph that calls the function `f0`; each function calls the operators or functions that are named for it."""
+    save(path, [helper.make_node("f0", ["image"], ["logits"], domain="local")])
+    model = onnx.load(path)
+    imports = [helper.make_opsetid("", OPSET), helper.make_opsetid("local", 1)]
+    model.opset_import.append(imports[1])
+    for name, called in calls.items():
+        values = ["x", *(f"v{number}" for number in range(len(called) - 1)), "y"]
+        nodes = [
+            helper.make_node(each, [values[number]], [values[number + 1]], domain="local" if each in calls else "")
+            for number, each in enumerate(called)
+        ]
+        model.functions.append(helper.make_function("local", name, ["x"], ["y"], nodes, imports))
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def doubling_functions(path: Path) -> Path:
+    """30 functions that expand to 2^30 nodes."""
+    calls = {f"f{level}": [f"f{level + 1}"] * 2 for level in range(29)}
+    return functions(path, {**calls, "f29": ["Relu", "Relu"]})
+
+
+def wide_functions(path: Path) -> Path:
+    calls = {f"f{level}": [f"f{level + 1}"] * 60 for level in range(2)}
+    return functions(path, {**calls, "f2": ["Relu"] * 60})
+
+
+def function_that_calls_itself(path: Path) -> Path:
+    return functions(path, {"f0": ["f1"], "f1": ["Relu", "f0"]})
+
+
+def deep_functions(path: Path) -> Path:
+    return functions(path, {**{f"f{level}": [f"f{level + 1}"] for level in range(5000)}, "f5000": ["Relu"]})
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
+        (doubling_functions, "expand to 1,073,741,824 nodes; at most 200,000"),
+        (wide_functions, "expand to 216,000 nodes"),
+        (function_that_calls_itself, "has the function 'f0', which calls itself"),
+        (deep_functions, "over more than 50 levels"),
         (external_initializer, "external data is refused"),
         (external_constant_in_a_branch, "external data is refused"),
         (custom_operator, "domain 'com.evil'"),
@@ -86,6 +126,11 @@ def test_refused(tmp_path, build, message):
     error = refusal(build(tmp_path / "model.onnx"))
     assert error.code == "refused"
     assert message in error.message
+
+
+def test_functions_within_the_bounds_run(tmp_path):
+    path = functions(tmp_path / "model.onnx", {"f0": ["f1", "f1"], "f1": ["Relu", "Flatten"]})
+    assert measure(path, seconds=0.1)
 
 
 def test_a_missing_file_and_a_file_over_the_limit_are_refused(tmp_path):

@@ -2,19 +2,18 @@
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import GraphProto, NodeProto, ValueInfoProto, numpy_helper
+from onnx import GraphProto, ValueInfoProto, numpy_helper
 
 from ttm_core.checkpoints.schema import OnnxClassifier
 from ttm_core.errors import BadCheckpoint
 from ttm_core.spec.structure import METADATA_KEY
-from ttm_measure.graph import read_checked
+from ttm_measure.graph import all_nodes, read_checked
 from ttm_measure.schema import MeasureError
 
 _LARGEST_FILE = 2 * 2**30
@@ -46,8 +45,7 @@ def describe(source: Path, *, run: bool, image_size: int | None = None) -> OnnxC
     except MeasureError as error:
         raise BadCheckpoint(f"The ONNX file cannot be used: {error}.") from error
     model = onnx.load_model_from_string(checked.content)
-    graph = model.graph
-    if looping := next((node.op_type for node in _all_nodes(graph) if node.op_type in _LOOPS), None):
+    if looping := next((node.op_type for node in all_nodes(model) if node.op_type in _LOOPS), None):
         raise BadCheckpoint(f"The ONNX file contains the operator {looping}, whose running time has no bound.")
     found = _describe(model)
     return _run(checked.content, found, image_size) if run else found
@@ -176,14 +174,6 @@ def _class_names(metadata: dict[str, str]) -> list[str] | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return [str(name)[:256] for name in names] if isinstance(names, list) and 2 <= len(names) <= 100_000 else None
-
-
-def _all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _all_nodes(inner)
 
 
 def arrange(found: OnnxClassifier, images: NDArray[np.float32]) -> NDArray[np.floating]:
