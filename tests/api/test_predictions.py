@@ -55,7 +55,7 @@ def test_models_predict_what_they_predicted_in_the_evaluation(api: httpx2.Client
         body = answer.json()
         assert (body["width"], body["height"], body["threads"]) == (24, 24, 1)
         models = {each["model"]: each for each in body["models"]}
-        assert list(models) == ["student", "student_int8", "teacher"]
+        assert list(models) == ["student", "student_fp16", "student_int8", "teacher"]
         assert models["student"]["top"][0]["name"] == names[evaluated.student.classes[position]]
         probability = evaluated.student.probabilities[position]
         assert models["student"]["top"][0]["probability"] == pytest.approx(probability, abs=1e-4)

@@ -67,21 +67,21 @@ def test_dropped_and_chosen_images_and_gallery_images_are_classified(
     page.goto(f"{damaged.url}/ui/jobs/{damaged.student}/damage")
     answers = page.locator("#predict [data-answers]")
     page.evaluate(DROP, ["digit.png", f"/jobs/{damaged.student}/damage/images/0"])
-    expect(answers.locator("caption")).to_contain_text(["Student", "Student, int8", "Teacher"])
-    expect(answers.locator("tbody tr")).to_have_count(15)
+    expect(answers.locator("caption")).to_contain_text(["Student", "Student, float16", "Student, int8", "Teacher"])
+    expect(answers.locator("tbody tr")).to_have_count(20)
     expect(page.locator("#predict canvas")).to_be_visible()
     dropped = answers.text_content()
 
     page.get_by_role("button", name=re.compile("^Predict image")).first.click()
     expect(page.locator("#predict")).to_have_attribute("aria-busy", "true")
-    expect(answers.locator("tbody tr")).to_have_count(15)
+    expect(answers.locator("tbody tr")).to_have_count(20)
     # The first image of the gallery is the dropped one; only the latency differs.
     assert answers.locator("th").all_text_contents()[0] in (dropped or "")
 
     image = next((damaged.data / "digits/val/digit-1").iterdir())
     page.goto(f"{damaged.url}/ui/jobs/{damaged.student}#try")
     page.locator("#predict input").set_input_files(image)
-    expect(answers.locator("tbody tr")).to_have_count(15)
+    expect(answers.locator("tbody tr")).to_have_count(20)
     assert not console_errors
 
     broken = tmp_path / "broken.png"

@@ -29,7 +29,7 @@ def test_predict_prints_the_answers_of_all_models(ttm: Ttm, damaged: Damaged, tm
     printed = ttm("predict", damaged.student, str(image), url=damaged.url, timeout=120)
     assert printed.returncode == 0, printed.stderr
     models = [line.split("\t")[0] for line in printed.stdout.splitlines()]
-    assert models == [name for name in ("student", "student_int8", "teacher") for _ in range(5)]
+    assert models == [name for name in ("student", "student_fp16", "student_int8", "teacher") for _ in range(5)]
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
     assert ttm("predict", damaged.student, str(broken), url=damaged.url, timeout=120).returncode == 2

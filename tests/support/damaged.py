@@ -99,7 +99,7 @@ def _train(rig: Rig, images: Path) -> dict[str, str]:
 
     teacher = run("mini/resnet8_050", 6, method="ce")
     taught = {"method": "wttm", "teacher": {"checkpoint": f"job:{teacher}", "allow_chance": True}}
-    exports = {"exports": ["onnx", "onnx_int8"], "quantize": {"mode": "post_training"}}
+    exports = {"exports": ["onnx", "onnx_fp16", "onnx_int8", "pt2"], "quantize": {"mode": "post_training"}}
     student = run("mini/resnet8_025", 2, **taught, **exports)
     return {"teacher": teacher, "student": student, "elsewhere": _evaluated_elsewhere(rig.engine, rig.storage)}
 

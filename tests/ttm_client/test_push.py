@@ -31,7 +31,12 @@ from ttm_core.spec.job import DistillSpec, Normalization
 from ttm_core.spec.structure import ModelStructure
 from ttm_jobs.broker.embedded import free_port
 
-FILES = ["README.md", "config.json", "model.safetensors", "student-int8.onnx", "student.onnx"]
+FILES = [
+    "README.md",
+    "config.json",
+    "model.safetensors",
+    *(f"student{end}" for end in ("-fp16.onnx", "-int8.onnx", ".onnx", ".pt2")),
+]
 
 
 @pytest.fixture

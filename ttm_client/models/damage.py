@@ -123,7 +123,7 @@ class ModelPrediction(ApiModel):
 
     >>> student, *others = client.jobs.predict(distilled, photo).models
     >>> student.model, [other.model for other in others]
-    ('student', ['student_int8', 'teacher'])
+    ('student', ['student_fp16', 'student_int8', 'teacher'])
     """
 
     model: str

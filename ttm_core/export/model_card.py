@@ -28,7 +28,9 @@ def model_card(report: Report, spec: DistillSpec) -> str:
         scores=scores,
         timm_folder=exports.get("timm"),
         onnx=exports.get("onnx"),
+        fp16=exports.get("onnx_fp16"),
         int8=exports.get("onnx_int8"),
+        program=exports.get("pt2"),
         student_ms=single_image_ms(report.measurements),
         teacher_ms=single_image_ms(report.teacher_measurements),
     )
