@@ -4,26 +4,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import Any, Protocol
+from typing import Any
 
+from api.comparisons.labels import Described, label
 from api.comparisons.schemas import FieldDifference
 
 _NAMES = ("name", "tags", "priority")
 _SEED = "training.seed"
-_MOST_FIELDS = 2
-
-
-class Described(Protocol):
-    """What identifies a job's configuration."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def name(self) -> str | None: ...
-    @property
-    def student(self) -> str: ...
-    @property
-    def spec(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +38,7 @@ def groups(jobs: Sequence[Described]) -> list[Group]:
         name for name in differing if name != _SEED and not _is_name(name) and not name.startswith("student")
     ]
     return [
-        Group(_label([jobs[index] for index in found], flat[found[0]], distinguishing), found)
+        Group(label([jobs[index] for index in found], flat[found[0]], distinguishing), found)
         for found in members.values()
     ]
 
@@ -70,17 +57,6 @@ def _differing(flat: Sequence[dict[str, str]]) -> list[FieldDifference]:
 def _is_name(field: str) -> bool:
     """Whether a field does not change what is trained."""
     return field.partition(".")[0] in _NAMES
-
-
-def _label(jobs: Sequence[Described], spec: dict[str, str], distinguishing: Sequence[str]) -> str:
-    """The job's name; for several jobs their common name, or the student and what distinguishes it."""
-    first, names = jobs[0], {job.name for job in jobs}
-    if len(names) == 1 and first.name:
-        return first.name
-    if len(jobs) == 1:
-        return first.id[:13]
-    fields = [name for name in distinguishing if name in spec]
-    return ", ".join([first.student, *(f"{name}={spec[name]}" for name in fields[:_MOST_FIELDS])])
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float | None, float | None]:

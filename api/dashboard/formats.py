@@ -89,13 +89,13 @@ def count(number: int | None) -> str:
 
 
 def compression_text(ratio: float | None) -> str:
-    """A compression ratio, teacher over student: "3.1x smaller" above 1, "larger" below."""
+    """A compression ratio, teacher over student: "3.1× smaller" above 1, "larger" below."""
     if ratio is None:
         return _NONE
     written = f"{ratio:.1f}" if ratio < 9.95 else f"{ratio:,.0f}"
     if written == "1.0":
         return "same size"
-    return f"{written}\N{MULTIPLICATION SIGN} smaller" if ratio > 1 else "larger"
+    return f"{written}× smaller" if ratio > 1 else "larger"
 
 
 def shell(text: str) -> str:

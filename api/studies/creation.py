@@ -1,10 +1,10 @@
 """What a study's rows contain at its creation: the plan that decides, and the candidates."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 
 from ttm_core.spec.job import StudentSpec
+from ttm_core.spec.student.details import details
 from ttm_core.spec.study.study import CandidateSpec, StudySpec
 from ttm_jobs.repositories.studies.crud import NewCandidate
 from ttm_jobs.studies.facts import Limits, Plan
@@ -46,20 +46,16 @@ def new_candidates(candidates: Sequence[CandidateSpec]) -> list[NewCandidate]:
 
 
 def label(candidate: CandidateSpec) -> str:
-    """A candidate in one line: its architecture or origin, its other fields that are not defaults, and its values."""
-    student = candidate.student.model_dump(mode="json", exclude_defaults=True)
-    prune = student.pop("prune", None)
-    pruned = f"teacher pruned to {candidate.student.prune.target}" if candidate.student.prune is not None else ""
-    name = student.pop("architecture", None) or student.pop("checkpoint", None) or pruned
-    if prune is not None:
-        student |= {key: value for key, value in prune.items() if key not in ("macs", "parameters")}
-    text = " ".join([name, *([json.dumps(student)] if student else [])]) + searched_values(candidate.values)
-    return text[:_LONGEST_LABEL]
+    """A candidate in words: its architecture or origin, its other fields that are not defaults, and its values."""
+    student = candidate.student
+    pruned = f"teacher pruned to {student.prune.target}" if student.prune is not None else ""
+    name = student.architecture or student.checkpoint or pruned
+    return (", ".join([name, *details(student)]) + searched_values(candidate.values))[:_LONGEST_LABEL]
 
 
 def searched_values(values: Mapping[str, object]) -> str:
-    """The end of a candidate's label: ` learning_rate=0.1 beta=2`; empty without a search space."""
-    return "".join(f" {path.rpartition('.')[2]}={value}" for path, value in values.items())
+    """The end of a candidate's label: `, learning rate 0.1, beta 2`; empty without a search space."""
+    return "".join(f", {path.rpartition('.')[2].replace('_', ' ')} {value}" for path, value in values.items())
 
 
 def _key(student: StudentSpec) -> str:

@@ -3,6 +3,7 @@
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
+from api.comparisons.labels import field_words
 from tests.support.runs import claim, succeed
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
@@ -29,3 +30,23 @@ def test_groups_by_tag_have_mean_and_deviation(
     assert html.count("± 1.41") == 2
     assert "91.00%" in client.get("/ui/jobs?group=dataset&name=&tag=night").text
     assert client.get("/ui/jobs?group=owner").status_code == 422
+
+
+def test_labels_of_groups_are_words(client: TestClient, settings: Settings, engine: Engine, storage: Storage) -> None:
+    data = settings.data_roots[0].as_uri()
+    (settings.data_roots[0] / "wide.safetensors").write_bytes(b"x")
+    teachers = ({"checkpoint": f"{data}/wide.safetensors", "architecture": "resnet34"}, None)
+    for teacher in teachers:
+        for seed in (0, 1):
+            student = {"architecture": "resnet18", **({"initialize": "teacher"} if teacher else {})}
+            body = {"student": student, "dataset": data, "name": f"seed {seed}", "training": {"seed": seed}}
+            method = {"method": "kd"} if teacher else {"method": "ce"}
+            response = client.post("/jobs", json={**body, **method, **({"teacher": teacher} if teacher else {})})
+            assert response.status_code == 201, response.text
+    html = client.get("/ui/jobs?group=dataset").text
+    assert "resnet18, weights of the teacher, method kd, teacher wide.safetensors" in html
+    assert "resnet18, no teacher, method ce" in html
+    assert field_words("teacher.checkpoint", "job:01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10") == "teacher job …1b7a10"
+    assert field_words("training.optimizer.learning_rate", "0.1") == "learning rate 0.1"
+    assert field_words("dataset.uri", "s3://bucket/pets.tar") == "dataset pets.tar"
+    assert field_words("method.kind", "kd") == "method kd"

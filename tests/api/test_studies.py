@@ -233,8 +233,20 @@ def test_a_repeated_request_creates_one_study(client: TestClient, body: dict[str
 def test_validation_creates_nothing(client: TestClient, body: dict[str, Any]) -> None:
     found = client.post("/studies/validate", json={**body, "search": {"method.beta": [1, 2]}}).json()
     assert found["rungs"] == [3]
-    assert [row["label"] for row in found["candidates"]][:2] == ["cifar/resnet8 beta=1", "cifar/resnet8 beta=2"]
+    assert [row["label"] for row in found["candidates"]][:2] == ["cifar/resnet8, beta 1", "cifar/resnet8, beta 2"]
     assert found["candidates"][0]["parameters"] == 83892
+    students = [
+        {"architecture": "cifar/resnet8", "initialize": "teacher"},
+        {"prune": {"macs": 0.25, "importance": "taylor", "steps": 3}},
+        {"architecture": "resnet18", "checkpoint": "timm:resnet18.a1_in1k", "freeze": ["layer1.*"], "image_size": 64},
+    ]
+    search = {"training.optimizer.learning_rate": [0.1]}
+    described = client.post("/studies/validate", json={**body, "students": students, "search": search}).json()
+    assert [row["label"] for row in described["candidates"]] == [
+        "cifar/resnet8, weights of the teacher, learning rate 0.1",
+        "teacher pruned to 25 % of its MACs, taylor importance, in 3 steps, learning rate 0.1",
+        "resnet18, weights of timm:resnet18.a1_in1k, 64 px, layer1.* frozen, learning rate 0.1",
+    ]
     # A rung of three epochs, then four finalists and the baseline with two seeds each.
     assert found["most_epochs"] == 8 * 3 + (4 + 1) * 2 * 9
     assert client.get("/studies").json()["items"] == []

@@ -23,7 +23,7 @@ def test_faster_int8_within_the_accepted_drop_is_shipped():
     assert (found.file, found.precision, found.speedup) == ("student-int8.onnx", "int8", 2.0)
     assert (found.change_points, found.size_ratio) == (-0.2, 4.0)
     assert found.reason == (
-        "Ship student-int8.onnx. int8 is 2.00x faster than float32 (2 ms instead of 4 ms) and 4.0x smaller; "
+        "Ship student-int8.onnx. int8 is 2.00× faster than float32 (2 ms instead of 4 ms) and 4.0× smaller; "
         "top-1 -0.20 points."
     )
 
@@ -31,7 +31,7 @@ def test_faster_int8_within_the_accepted_drop_is_shipped():
 def test_slower_int8_is_not_shipped():
     found = one([FLOAT, INT8], [timing(FLOAT, 4.0), timing(INT8, 5.2)])
     assert (found.file, found.speedup) == ("student.onnx", round(4 / 5.2, 4))
-    assert found.reason == "Ship student.onnx. Do not ship int8 here: slower by 1.30x (5.2 ms instead of 4 ms)."
+    assert found.reason == "Ship student.onnx. Do not ship int8 here: slower by 1.30× (5.2 ms instead of 4 ms)."
 
 
 def test_inaccurate_int8_is_not_shipped_however_fast():

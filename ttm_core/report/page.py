@@ -73,7 +73,7 @@ def points(change: float | None) -> str:
 
 
 def compression(ratio: float | None) -> str:
-    """A compression ratio above 1 as "3.1x smaller", any other as "larger" or "same"."""
+    """A compression ratio above 1 as "3.1× smaller", any other as "larger" or "same"."""
     return _comparison(ratio, 1.0, "smaller", "larger") if ratio is not None else "-"
 
 
@@ -94,7 +94,7 @@ def _comparison(teacher: float | None, student: float | None, less: str, more: s
     if not teacher or not student:
         return "-"
     if teacher > student:
-        return f"{teacher / student:.3g}x {less}"
+        return f"{teacher / student:.3g}× {less}"
     return more if student > teacher else "same"
 
 

@@ -3,7 +3,7 @@
 import { count, round, size } from "./charts/axes.js";
 import { duration } from "./live.js";
 
-/** A compression ratio, teacher over student: "3.1x smaller" above 1, "larger" below. */
+/** A compression ratio, teacher over student: "3.1× smaller" above 1, "larger" below. */
 function compression(ratio) {
   const text = round(ratio);
   if (text === "1") return "same size";

@@ -58,8 +58,8 @@ def test_student_and_teacher_numbers_are_listed():
     ):
         assert expected in text
     for expected in (
-        "latency of one image (float32 ONNX) 4 ms 1 ms 4x faster",
-        "int8 is 2.00x faster than float32 (0.5 ms instead of 1 ms) and 4.0x smaller; top-1 -0.33 points.",
+        "latency of one image (float32 ONNX) 4 ms 1 ms 4× faster",
+        "int8 is 2.00× faster than float32 (0.5 ms instead of 1 ms) and 4.0× smaller; top-1 -0.33 points.",
         "student-int8.onnx int8 1 1 0.5 ms ± 1.0 % 0.55 ms 2,000 2 MB",
         "layer1 0.75 ms 75.0 % fc 0.25 ms 25.0 %",
         "45.67 % on test",
@@ -92,7 +92,7 @@ def test_long_class_lists_are_truncated():
 
 
 def test_compression_ratio_is_shown_only_above_one():
-    assert compression(3.14159) == "3.14x smaller"
+    assert compression(3.14159) == "3.14× smaller"
     assert compression(0.38) == "larger"
     assert compression(1.0) == "same"
     assert compression(None) == "-"

@@ -149,7 +149,7 @@ def _problem(baseline: _Measured, other: _Measured, accepted_drop: float) -> str
     if -change > accepted_drop:
         return f"Do not ship {name}: it loses {-change:.2f} points of top-1, more than the accepted {accepted_drop:g}."
     if other.ms / baseline.ms > 1 + _tolerance(baseline, other):
-        return f"Do not ship {name} here: slower by {other.ms / baseline.ms:.2f}x ({_times(baseline, other)})."
+        return f"Do not ship {name} here: slower by {other.ms / baseline.ms:.2f}× ({_times(baseline, other)})."
     if not _faster(baseline, other) and baseline.file.size < _SMALLER * other.file.size:
         return f"Do not ship {name} here: neither faster ({_times(baseline, other)}) nor smaller."
     return None
@@ -157,9 +157,9 @@ def _problem(baseline: _Measured, other: _Measured, accepted_drop: float) -> str
 
 def _advantages(baseline: _Measured, other: _Measured) -> str:
     name = _NAMES[other.file.precision]
-    speed = f"{baseline.ms / other.ms:.2f}x faster than" if _faster(baseline, other) else "as fast as"
+    speed = f"{baseline.ms / other.ms:.2f}× faster than" if _faster(baseline, other) else "as fast as"
     ratio = baseline.file.size / other.file.size
-    size = f"{ratio:.1f}x smaller" if ratio >= 1 else f"{1 / ratio:.1f}x larger"
+    size = f"{ratio:.1f}× smaller" if ratio >= 1 else f"{1 / ratio:.1f}× larger"
     change = _change(baseline, other)
     assert change is not None
     return f"{name} is {speed} float32 ({_times(baseline, other)}) and {size}; top-1 {change:+.2f} points."
