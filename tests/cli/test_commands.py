@@ -98,6 +98,20 @@ def test_jobs_lists_newest_first(ttm: Ttm, finished: str) -> None:
     assert json.loads(ttm("jobs", "--json").stdout)[0]["id"] == finished
 
 
+def test_jobs_are_listed_by_the_filters_of_a_saved_view(ttm: Ttm, finished: str) -> None:
+    name = "ended, by top-1"
+    assert ttm("views", "save", "jobs", name, "?state=succeeded&sort=-top1").returncode == 0
+    (row,) = [line.split("\t") for line in ttm("views", "list").stdout.splitlines()]
+    assert row[:3] == ["jobs", name, "state=succeeded&sort=-top1"]
+    assert finished in ttm("jobs", "--view", name).stdout
+    assert finished not in ttm("jobs", "--view", name, "--state", "failed").stdout
+    missing = ttm("jobs", "--view", "other")
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert name in missing.stderr
+    assert ttm("views", "delete", "jobs", name).returncode == 0
+    assert ttm("views", "delete", "jobs", name).returncode == 4
+
+
 def completions(words: str, url: str) -> list[str]:
     """The completions that bash receives for `words`."""
     variables = {"_TTM_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}

@@ -13,6 +13,7 @@ from ttm_client.asynchronous.resources.measurements import AsyncDevices, AsyncMe
 from ttm_client.asynchronous.resources.operations import AsyncQueue, AsyncTeacherStores, AsyncWorkers
 from ttm_client.asynchronous.resources.projects import AsyncProjects
 from ttm_client.asynchronous.resources.studies import AsyncStudies
+from ttm_client.asynchronous.resources.views import AsyncViews
 from ttm_client.asynchronous.resources.webhooks import AsyncWebhooks
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.models.resources import Usage
@@ -37,6 +38,7 @@ class AsyncClient:
         self.jobs = AsyncJobs(self._transport)
         self.studies = AsyncStudies(self._transport)
         self.events = AsyncEvents(self._transport)
+        self.views = AsyncViews(self._transport)
         self.uploads = AsyncUploads(self._transport)
         self.teachers = AsyncTeachers(self._transport)
         self.datasets = AsyncDatasets(self._transport)

@@ -10,7 +10,7 @@ from ttm_client.cli.jobs import compare, damage, events, list, show, submit, wat
 from ttm_client.cli.jobs.changes import bulk, control
 from ttm_client.cli.jobs.files import download, push
 from ttm_client.cli.output import EXIT_CODES
-from ttm_client.cli.resources import audit, catalogue, fleet, inspect, queue, registry, uploads, webhooks
+from ttm_client.cli.resources import audit, catalogue, fleet, inspect, queue, registry, uploads, views, webhooks
 from ttm_client.cli.studies import commands as studies
 from ttm_client.cli.studies import submit as study_submit
 
@@ -68,6 +68,7 @@ for panel, commands in {
     for command in commands:
         app.command(epilog=EXIT_CODES, rich_help_panel=panel)(command)
 app.command("open", epilog=EXIT_CODES, rich_help_panel=_JOBS)(control.open_page)
+app.add_typer(views.app, name="views", rich_help_panel=_JOBS)
 app.add_typer(studies.app, name="study", rich_help_panel=_STUDIES)
 app.add_typer(registry.teachers, name="teachers", rich_help_panel=_MODELS)
 app.add_typer(registry.datasets, name="datasets", rich_help_panel=_MODELS)

@@ -31,6 +31,7 @@ _RESOURCES = (
     "jobs",
     "studies",
     "events",
+    "views",
     "uploads",
     "teachers",
     "datasets",

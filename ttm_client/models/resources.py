@@ -259,6 +259,21 @@ class TeacherStore(ApiModel):
     hosts: tuple[StoreHost, ...]
 
 
+class View(ApiModel):
+    """Saved parameters of a list on the dashboard. `page` is jobs or studies, `href` the path of the page.
+
+    >>> view = client.views.save("jobs", "failed ones", {"state": "failed"})
+    >>> view.query, view.href
+    ('state=failed', '/ui/jobs?state=failed')
+    """
+
+    page: str
+    name: str
+    query: str
+    href: str
+    created_at: datetime
+
+
 class AuditEntry(ApiModel):
     """A change that a request made. `actor` is the name of the API key or the person, `action` the id of the operation.
 

@@ -15,6 +15,7 @@ from ttm_client.synchronous.resources.measurements import Devices, Measurements
 from ttm_client.synchronous.resources.operations import Queue, TeacherStores, Workers
 from ttm_client.synchronous.resources.projects import Projects
 from ttm_client.synchronous.resources.studies import Studies
+from ttm_client.synchronous.resources.views import Views
 from ttm_client.synchronous.resources.webhooks import Webhooks
 from ttm_client.synchronous.transport import Transport
 
@@ -38,6 +39,7 @@ class Client:
         self.jobs = Jobs(self._transport)
         self.studies = Studies(self._transport)
         self.events = Events(self._transport)
+        self.views = Views(self._transport)
         self.uploads = Uploads(self._transport)
         self.teachers = Teachers(self._transport)
         self.datasets = Datasets(self._transport)

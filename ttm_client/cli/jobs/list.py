@@ -1,34 +1,44 @@
 """`ttm jobs`."""
 
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Annotated
 
 import typer
 
 from ttm_client import JobFilters, JobSummary
-from ttm_client.cli.completion import states
+from ttm_client.cli import completion
 from ttm_client.cli.output import JsonOption, LimitOption, UrlOption, local_time, print_json, print_rows, service
+from ttm_client.cli.resources.views import filters_of
 
 
 def jobs(
     state: Annotated[
-        list[str] | None, typer.Option(help="Only jobs in this state. Repeatable.", autocompletion=states)
+        list[str] | None, typer.Option(help="Only jobs in this state. Repeatable.", autocompletion=completion.states)
     ] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Only jobs with this tag. Repeatable.")] = None,
     name: Annotated[str | None, typer.Option(help="Only jobs whose name contains this text.")] = None,
     owner: Annotated[str | None, typer.Option(help="Only jobs submitted with the API key of this name.")] = None,
+    view: Annotated[
+        str | None,
+        typer.Option(
+            help="Apply the filters of the saved view of this name; see `ttm views list`.", show_default=False
+        ),
+    ] = None,
     limit: LimitOption = 20,
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """List jobs, newest first."""
+    """List jobs, newest first. Other options replace the same filters of `--view`; its order and groups are ignored."""
     with service(url) as client:
-        filters: JobFilters = {}
+        saved: Mapping[str, Sequence[str]] = filters_of(client, "jobs", view) if view is not None else {}
+        filters = _filters(saved)
         if name is not None:
             filters["name"] = name
         if owner is not None:
             filters["owner"] = owner
-        found = list(islice(client.jobs.list(states=tuple(state or ()), tags=tuple(tag or ()), **filters), limit))
+        states, tags = tuple(state or saved.get("state", ())), tuple(tag or saved.get("tag", ()))
+        found = list(islice(client.jobs.list(states=states, tags=tags, **filters), limit))
     if json:
         print_json(found)
     else:
@@ -37,6 +47,15 @@ def jobs(
             [_row(job) for job in found],
             optional=("METHOD", "CREATED", "OWNER", "STUDENT", "PROGRESS"),
         )
+
+
+def _filters(saved: Mapping[str, Sequence[str]]) -> JobFilters:
+    """The filters of a saved view that have one value."""
+    filters: JobFilters = {}
+    for field in ("name", "teacher", "dataset", "owner"):
+        if values := saved.get(field):
+            filters[field] = values[-1]
+    return filters
 
 
 def _row(job: JobSummary) -> tuple[str, ...]:
