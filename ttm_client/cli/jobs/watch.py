@@ -78,7 +78,7 @@ class LiveView:
         # On a narrow terminal only the last column is truncated, so its most important numbers come first.
         columns = (
             TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=9)),
-            BarColumn(bar_width=16),
+            BarColumn(bar_width=16, table_column=Column(no_wrap=True, min_width=8)),
             TaskProgressColumn(table_column=Column(no_wrap=True, min_width=4)),
             TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
             TextColumn("{task.fields[numbers]}", table_column=Column(no_wrap=True, overflow="ellipsis")),

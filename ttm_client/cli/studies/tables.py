@@ -6,7 +6,8 @@ from typing import Any
 from ttm_client.cli.output import console, count, local_time, print_rows, size
 from ttm_client.models.studies import Study, StudyCandidate, StudyOption, StudyRecommendation, StudySummary
 
-_BAR_WIDTH = 24
+# Next to a label of 25 characters, a row fits 80 columns.
+_BAR_WIDTH = 20
 
 
 def print_studies(studies: Sequence[StudySummary]) -> None:
