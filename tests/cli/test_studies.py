@@ -69,8 +69,8 @@ def test_a_dry_run_prints_the_candidates(ttm: Ttm, arguments: list[str]) -> None
     done = ttm("study", "submit", *arguments, "--max-mb", "1", "--set", "search={method.beta: [1, 2]}", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert [line.split("\t")[1] for line in done.stdout.splitlines()][:2] == [
-        "cifar/resnet8 beta=1",
-        "cifar/resnet8 beta=2",
+        "cifar/resnet8, beta 1",
+        "cifar/resnet8, beta 2",
     ]
     assert "goal most_accurate; rungs end after epochs 10; at most" in done.stderr
 
