@@ -36,7 +36,9 @@ def label(jobs: Sequence[Described], spec: Mapping[str, str], distinguishing: Se
         return first.name
     if len(jobs) == 1:
         return first.id[:13]
-    fields = [name for name in distinguishing if name in spec][:_MOST_FIELDS]
+    # A null is a default, such as no recipe, except for the teacher.
+    given = [name for name in distinguishing if name in spec and (spec[name] != "null" or name == "teacher")]
+    fields = given[:_MOST_FIELDS]
     student = details(StudentSpec.model_validate(first.spec["student"]))
     return ", ".join([first.student, *student, *(field_words(name, spec[name]) for name in fields)])
 

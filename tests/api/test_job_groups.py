@@ -50,3 +50,15 @@ def test_labels_of_groups_are_words(client: TestClient, settings: Settings, engi
     assert field_words("training.optimizer.learning_rate", "0.1") == "learning rate 0.1"
     assert field_words("dataset.uri", "s3://bucket/pets.tar") == "dataset pets.tar"
     assert field_words("method.kind", "kd") == "method kd"
+
+
+def test_labels_of_groups_leave_out_defaults(client: TestClient, settings: Settings) -> None:
+    for patience in (None, 3):
+        for seed in (0, 1):
+            training = {"seed": seed, "early_stopping_patience": patience}
+            body = {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
+            response = client.post("/jobs", json={**body, "name": f"seed {seed}", "training": training})
+            assert response.status_code == 201, response.text
+    html = client.get("/ui/jobs?group=dataset").text
+    assert html.count('<th scope="row">resnet18</th>') == 1
+    assert html.count('<th scope="row">resnet18, early stopping patience 3</th>') == 1
