@@ -33,6 +33,7 @@ from tests.support.tiny import wait_until
 from tests.ttm_core.factories import digits_folder
 from ttm_client import Client
 from ttm_core.export import load_student
+from ttm_core.export.formats.program import write_program
 from ttm_core.export.formats.timm_folder import write_timm_zip
 from ttm_core.export.student import save_student
 from ttm_core.models import build
@@ -279,14 +280,18 @@ def test_use_the_student(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with_engine, with_timm, with_onnx, push, evaluate = to_run("how-to/use-the-student.md")
-    side = load_student(tmp_path / "student.safetensors").preprocess.image_size
+    with_engine, with_timm, with_onnx, with_pytorch, push, evaluate = to_run("how-to/use-the-student.md")
+    student = load_student(tmp_path / "student.safetensors")
+    side = student.preprocess.image_size
     image = Image.open("photo.jpg").convert("RGB").resize((side, side))
     assert python(with_engine, {"image": image})["name"]
     student_of_timm(tmp_path)
     assert python(with_timm, {})["model"].num_classes == 2
     python(with_onnx, {})
     assert capsys.readouterr().out.strip()
+    write_program(student, tmp_path / "student.pt2", torch.zeros(1, student.preprocess.channels, side, side).byte())
+    pixels = torch.zeros(2, student.preprocess.channels, side, side)
+    assert python(with_pytorch, {"pixels": pixels})["logits"].shape == (2, len(student.class_names))
     (tmp_path / "hub").mkdir()
     with hub_of_this_process(tmp_path / "hub", monkeypatch):
         values = {**results, "hf_...": "hf_OWNER"}
