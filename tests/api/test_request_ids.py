@@ -40,6 +40,7 @@ def test_every_response_and_log_line_has_the_request_id(
                 "filename",
                 "delivery_id",
                 "page",
+                "project",
             ),
             "1",
         )

@@ -297,9 +297,11 @@ def test_table_fits_narrow_terminal(stack_url: str, finished: str, columns: int,
     assert max(map(len, lines)) <= columns
 
 
-def test_watch_draws_progress_bar_on_terminal(stack_url: str, data: Path) -> None:
+def test_watch_draws_bar_and_numbers_on_a_terminal_of_80_columns(stack_url: str, data: Path) -> None:
     job = ("--student", "resnet18", "--dataset", data.as_uri(), "--method", "ce", "--name", "steps=30 step_seconds=0.1")
     # The command is loaded before the job exists, so that it sees the job run.
-    text = on_a_terminal(stack_url, 120, "submit", *job, "--watch")
-    for words in ("training", "loss 0.", "images/s 100", "100%", "succeeded"):
-        assert words in text, words
+    text = on_a_terminal(stack_url, 80, "submit", *job, "--watch")
+    bars = [line for line in re.split(r"\r|\n|\x1b\[[0-9;?]*[A-Za-z]", text) if "━" in line]
+    assert max(map(len, bars)) <= 80
+    for words in ("training", "succeeded", "100%", "left 0:0", "loss 0."):
+        assert any(words in line for line in bars), words

@@ -77,13 +77,13 @@ def test_smallest_of_equally_fast_files_is_shipped_and_the_others_have_their_rea
     found = one([FLOAT, worse, HALF], timings)
     assert (found.file, found.precision, found.change_points) == ("student-fp16.onnx", "fp16", 0)
     assert found.reason == (
-        "Ship student-fp16.onnx. float16 is 2.02x faster than float32 (1.98 ms instead of 4 ms) and 2.0x smaller; "
+        "Ship student-fp16.onnx. float16 is 2.02× faster than float32 (1.98 ms instead of 4 ms) and 2.0× smaller; "
         "top-1 +0.00 points. Do not ship int8: it loses 1.20 points of top-1, more than the accepted 0.5."
     )
     slow = [timing(FLOAT, 4.0), timing(HALF, 6.0), timing(INT8, 2.0)]
     assert one([FLOAT, worse, HALF], slow).reason == (
         "Ship student.onnx. Do not ship int8: it loses 1.20 points of top-1, more than the accepted 0.5. "
-        "Do not ship float16 here: slower by 1.50x (6 ms instead of 4 ms)."
+        "Do not ship float16 here: slower by 1.50× (6 ms instead of 4 ms)."
     )
 
 

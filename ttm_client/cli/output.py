@@ -92,8 +92,8 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], optional: 
     console.print(table)
 
 
-# Users copy these, so they are never wrapped.
-_UNWRAPPED = ("ID", "REFERENCE", "URI", "CREATED")
+# Never wrapped: what users copy, and numbers.
+_UNWRAPPED = ("ID", "REFERENCE", "URI", "CREATED", "TOP-1", "LATENCY")
 # Cells are wrapped down to this width before a column is dropped.
 _NARROW = 16
 

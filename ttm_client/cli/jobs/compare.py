@@ -80,7 +80,7 @@ def _print_groups(found: Comparison) -> None:
                 "-" if first.latency_ms is None else f"{first.latency_ms:.2f} ms",
             )
         )
-    print_rows(columns, rows, ("MACS", "STATE", "PARAMETERS", "VS TEACHER", "FILE"))
+    print_rows(columns, rows, ("MACS", "STATE", "PARAMETERS", "VS TEACHER", "FILE", "STUDENT"))
 
 
 def _top1(group: ComparedGroup, job: ComparedJob) -> str:
