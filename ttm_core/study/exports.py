@@ -1,9 +1,6 @@
 """Exports of untrained students by several processes."""
 
-import ctypes
 import os
-import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -14,12 +11,12 @@ from typing import TypeVar
 
 import torch
 
+from ttm_core.child_process import die_with
 from ttm_core.errors import EngineError
 from ttm_core.study.untrained import UntrainedFiles, UntrainedStudent, export_untrained
 
 _T = TypeVar("_T")
 
-_PR_SET_PDEATHSIG = 1
 _LONGEST_REASON = 300
 
 Export = UntrainedFiles | str
@@ -58,11 +55,8 @@ def exports(students: Sequence[UntrainedStudent], folder: Path, processes: int) 
 
 
 def _set_up(parent: int) -> None:
-    """Sets up a process of the pool: it dies with the process that it is a copy of."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)  # the parent died before the death signal was set
+    """Sets up a process of the pool."""
+    die_with(parent)
     torch.set_num_threads(1)
 
 

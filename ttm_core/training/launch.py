@@ -1,9 +1,7 @@
 """Starts the other processes of a run on several devices, one process per device, as torchrun does."""
 
-import ctypes
 import logging
 import os
-import signal
 import sys
 import tempfile
 import threading
@@ -13,10 +11,11 @@ from pathlib import Path
 
 from torch.multiprocessing.spawn import ProcessContext, ProcessExitedException, ProcessRaisedException, start_processes
 
+from ttm_core.child_process import die_with
+
 log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 20  # for this process to report the error when another one has failed
-_PR_SET_PDEATHSIG = 1
 
 
 @contextmanager
@@ -55,10 +54,7 @@ def other_processes(devices: int, arguments: Sequence[str]) -> Iterator[None]:
 
 def _run(index: int, parent: int, arguments: Sequence[str]) -> None:
     """The entry point of a started process."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)  # the parent died before the death signal was set
+    die_with(parent)
     os.environ |= {"RANK": str(index + 1), "LOCAL_RANK": str(index + 1)}
     from ttm_core.__main__ import main
 
