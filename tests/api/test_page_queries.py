@@ -40,10 +40,14 @@ def test_statements_of_a_page_do_not_grow_with_rows(sqlite_client: TestClient, s
 
 
 def _statements(client: TestClient, addresses: list[str]) -> Counter[str]:
+    """The fewest statements of three loads of each page: tasks in the background of the service send some, too."""
     counts: Counter[str] = Counter()
     for address in addresses:
-        with statements(Engine) as sent:
-            response = client.get(address)
-        assert response.status_code == 200, address
-        counts[address] = len(sent)
+        sizes = []
+        for _ in range(3):
+            with statements(Engine) as sent:
+                response = client.get(address)
+            assert response.status_code == 200, address
+            sizes.append(len(sent))
+        counts[address] = min(sizes)
     return counts
