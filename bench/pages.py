@@ -7,8 +7,6 @@ cache is off. Prints a table.
 """
 
 import argparse
-import os
-import shutil
 import statistics
 import tempfile
 from collections.abc import Iterator
@@ -21,15 +19,15 @@ from sqlalchemy import Engine, text
 
 from tests.browser.gallery import create_gallery
 from tests.support.api_server import api_process
+from tests.support.chromium import CHROMIUM, FLAGS
 from tests.support.copies import copy_jobs, copy_study
 from tests.support.servers import PostgresServer
-from tests.support.studies import advance, create_study, study_of
-from tests.support.study_jobs import end_jobs
+from tests.support.studies import create_study
+from tests.support.study_jobs import end_study
 from ttm_jobs.database.engine import create_engine, session_scope
 from ttm_jobs.database.migrate import upgrade
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import build_storage
-from ttm_jobs.studies.states import ENDED
 
 _OTHERS = (
     *("teachers", "datasets", "uploads", "architectures", "recipes"),
@@ -76,9 +74,7 @@ def pages(engine: Engine, settings: Settings, jobs: int, studies: int) -> dict[s
     study_id = create_study(
         engine, limits={"retention": 0.5, "bytes": 1_500_000}, search={"method.beta": [1, 2, 4]}, name="flowers"
     )
-    while study_of(engine, study_id).state not in ENDED:
-        advance(engine)
-        end_jobs(engine, study_id)
+    end_study(engine, study_id)
     with session_scope(engine) as session:
         copy_jobs(session, [*gallery["succeeded"], gallery["failed"], gallery["queued"]], jobs)
         copy_study(session, study_id, studies)
@@ -107,12 +103,11 @@ def pages(engine: Engine, settings: Settings, jobs: int, studies: int) -> dict[s
 
 def report(url: str, addresses: dict[str, str], loads: int) -> None:
     """Loads each page and prints a table."""
-    executable = os.environ.get("TTM_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     print(
         "| page | first contentful paint, median | range | first load | HTML complete, median |\n|---|---|---|---|---|"
     )
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         window = browser.new_page(viewport={"width": 1280, "height": 900})
         window.context.new_cdp_session(window).send("Network.setCacheDisabled", {"cacheDisabled": True})
         for title, address in addresses.items():

@@ -8,12 +8,11 @@ from sqlalchemy import Engine
 from tests.browser.gallery import create_gallery
 from tests.support.copies import copy_jobs, copy_study
 from tests.support.statements import statements
-from tests.support.studies import advance, create_study, study_of
-from tests.support.study_jobs import end_jobs
+from tests.support.studies import create_study
+from tests.support.study_jobs import end_study
 from ttm_jobs.database.engine import create_engine, session_scope
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import build_storage
-from ttm_jobs.studies.states import ENDED
 
 PAGES = (
     *("/", "/ui/studies", "/ui/new-study", "/ui/jobs", "/ui/jobs?sort=-top1", "/ui/jobs?group=student", "/ui/new"),
@@ -26,9 +25,7 @@ def test_statements_of_a_page_do_not_grow_with_rows(sqlite_client: TestClient, s
     engine = create_engine(sqlite_settings.database_url)
     jobs = create_gallery(engine, build_storage(sqlite_settings.storage_url))
     study_id = create_study(engine, students=["cifar/resnet8", "cifar/resnet20"], seeds=1)
-    while study_of(engine, study_id).state not in ENDED:
-        advance(engine)
-        end_jobs(engine, study_id)
+    end_study(engine, study_id)
     pages = [*PAGES, f"/ui/studies/{study_id}", *(f"/ui/jobs/{job_id}" for job_id in jobs["succeeded"][:1])]
     few = _statements(sqlite_client, pages)
     with session_scope(engine) as session:

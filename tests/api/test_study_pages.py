@@ -5,9 +5,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
 from tests.api.test_dashboard import HOSTILE, assert_clean
-from tests.support.studies import advance, create_study, study_of
-from tests.support.study_jobs import end_jobs
-from ttm_jobs.studies.states import ENDED
+from tests.support.studies import advance, create_study
+from tests.support.study_jobs import end_jobs, end_study
 
 
 @pytest.fixture
@@ -19,9 +18,7 @@ def ended(engine: Engine) -> str:
         limits={"bytes": 1_500_000},
         students=["cifar/resnet8", "cifar/resnet20", "cifar/resnet110"],
     )
-    while study_of(engine, study_id).state not in ENDED:
-        advance(engine)
-        end_jobs(engine, study_id)
+    end_study(engine, study_id)
     return study_id
 
 

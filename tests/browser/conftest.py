@@ -14,24 +14,15 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from cli.stack.stack import Stack, StackOptions
 from tests.browser.gallery import Gallery, create_gallery
 from tests.support.api_server import served
+from tests.support.chromium import CHROMIUM, FLAGS
 from tests.support.tiny import wait_until
 from ttm_jobs.database.engine import create_engine
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import build_storage
 
-CHROMIUM = os.environ.get("TTM_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 # Playwright's default of 5 s is too short on a busy machine.
 TIMEOUT_MS = 60_000
 expect.set_options(timeout=TIMEOUT_MS)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="session")

@@ -13,13 +13,12 @@ from tests.browser.conftest import clear_expected
 from tests.browser.test_pages import CHECKS, accessibility_violations
 from tests.support.api_server import served
 from tests.support.models import create_model
-from tests.support.studies import advance, create_study, study_of
-from tests.support.study_jobs import end_jobs
+from tests.support.studies import create_study
+from tests.support.study_jobs import end_study
 from ttm_client import Client
 from ttm_core.models.weights import write_safetensors
 from ttm_jobs.database.engine import create_engine
 from ttm_jobs.settings import Settings
-from ttm_jobs.studies.states import ENDED
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +39,7 @@ def study(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         students=["cifar/resnet8", "cifar/resnet20", "cifar/resnet32", "cifar/resnet56", "cifar/resnet110"],
         search={"method.beta": [1, 4]},
     )
-    while study_of(engine, study_id).state not in ENDED:
-        advance(engine)
-        end_jobs(engine, study_id)
+    end_study(engine, study_id)
     with served(settings) as url:
         yield url, study_id
     engine.dispose()

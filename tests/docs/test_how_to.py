@@ -28,6 +28,7 @@ from tests.support import acme
 from tests.support.damaged import Damaged
 from tests.support.hub import hub_of_this_process
 from tests.support.hub_commits import commits_of
+from tests.support.models import save_untrained
 from tests.support.s3_server import S3Server
 from tests.support.tiny import wait_until
 from tests.ttm_core.factories import digits_folder
@@ -35,9 +36,8 @@ from ttm_client import Client
 from ttm_core.export import load_student
 from ttm_core.export.formats.program import write_program
 from ttm_core.export.formats.timm_folder import write_timm_zip
-from ttm_core.export.student import save_student
 from ttm_core.models import build
-from ttm_core.spec.job import DistillSpec, Normalization
+from ttm_core.spec.job import DistillSpec
 from ttm_core.spec.structure import ModelStructure
 
 BIN = Path(sys.executable).parent
@@ -306,17 +306,7 @@ def test_use_the_student(
 
 def student_of_timm(folder: Path) -> None:
     """Writes the folder `student-timm` of an untrained student."""
-    spec = DistillSpec.model_validate({"student": "test_resnet", "dataset": "file:///data/pets", "method": "ce"})
-    structure = ModelStructure(architecture="test_resnet", num_classes=2, image_size=32)
     path = folder / "timm.safetensors"
-    save_student(
-        path,
-        build(structure).state_dict(),
-        structure=structure,
-        spec=spec,
-        normalization=Normalization(mean=[0.4] * 3, std=[0.3] * 3),
-        class_names=["cat", "dog"],
-        metrics={},
-    )
+    save_untrained(path, "test_resnet")
     write_timm_zip(load_student(path), folder / "student-timm.zip")
     shutil.unpack_archive(folder / "student-timm.zip", folder)

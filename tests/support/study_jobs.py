@@ -5,7 +5,7 @@ from datetime import timedelta
 from sqlalchemy import Engine
 
 from tests.support.runs import STUDENT_BYTES, STUDENT_SHA256
-from tests.support.studies import candidates_of, jobs_of
+from tests.support.studies import advance, candidates_of, jobs_of, study_of
 from ttm_core.spec import catalogue
 from ttm_jobs.database.engine import session_scope
 from ttm_jobs.models import Job, StudyCandidate
@@ -17,6 +17,7 @@ from ttm_jobs.repositories.studies import candidates
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import Storage
 from ttm_jobs.studies.facts import JobKind
+from ttm_jobs.studies.states import ENDED
 
 
 def end_jobs(engine: Engine, study_id: str, storage: Storage | None = None) -> int:
@@ -29,6 +30,13 @@ def end_jobs(engine: Engine, study_id: str, storage: Storage | None = None) -> i
     for job in waiting:
         _end(engine, job, rows, storage)
     return len(waiting)
+
+
+def end_study(engine: Engine, study_id: str, storage: Storage | None = None) -> None:
+    """Advances a study and ends its jobs until it has ended. Students are written to the `storage`, if it is given."""
+    while study_of(engine, study_id).state not in ENDED:
+        advance(engine)
+        end_jobs(engine, study_id, storage)
 
 
 def end_job(engine: Engine, job: Job) -> None:

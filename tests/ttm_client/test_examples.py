@@ -22,15 +22,12 @@ from tests.support.api_server import served
 from tests.support.asynchronous import run_async
 from tests.support.damaged import Damaged
 from tests.support.factories import create_job
+from tests.support.models import save_untrained
 from tests.support.runs import claim, fail, succeed, train
-from tests.support.studies import advance, create_study, study_of
-from tests.support.study_jobs import end_jobs
+from tests.support.studies import create_study
+from tests.support.study_jobs import end_study
 from ttm_client import AsyncClient, Client
 from ttm_client.codegen.reference import public_names
-from ttm_core.export.student import save_student
-from ttm_core.models import build
-from ttm_core.spec.job import DistillSpec, Normalization
-from ttm_core.spec.structure import ModelStructure
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import create_engine, session_scope
 from ttm_jobs.models import Job
@@ -40,7 +37,6 @@ from ttm_jobs.repositories.run_data import teacher_stores
 from ttm_jobs.repositories.run_data.teacher_stores import LocalStore
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage, build_storage
-from ttm_jobs.studies.states import ENDED
 
 REPORT = b'{"student": {"parameters": 11689512}}'
 CHECKER = doctest.OutputChecker()
@@ -74,17 +70,7 @@ def busy() -> Iterator[Client]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Path of a student."""
     path = tmp_path_factory.mktemp("student") / "student.safetensors"
-    spec = DistillSpec.model_validate({"student": "mini/resnet8_025", "dataset": "file:///data/pets", "method": "ce"})
-    structure = ModelStructure(architecture="mini/resnet8_025", num_classes=2, image_size=32)
-    save_student(
-        path,
-        build(structure).state_dict(),
-        structure=structure,
-        spec=spec,
-        normalization=Normalization(mean=[0.5] * 3, std=[0.5] * 3),
-        class_names=["cat", "dog"],
-        metrics={},
-    )
+    save_untrained(path, "mini/resnet8_025")
     return path
 
 
@@ -117,9 +103,7 @@ _OF_DAMAGE = ("amage", "jobs.predict", "jobs.push", "Prediction", "Confusion", "
 def _ended_study(engine: Engine, storage: Storage, dataset: str) -> str:
     """A study that has succeeded."""
     study_id = create_study(engine, dataset, name="kiosk")
-    while study_of(engine, study_id).state not in ENDED:
-        advance(engine)
-        end_jobs(engine, study_id, storage)
+    end_study(engine, study_id, storage)
     return study_id
 
 

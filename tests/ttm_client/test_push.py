@@ -15,6 +15,7 @@ from huggingface_hub import constants
 
 from tests.support.damaged import HOSTILE_CLASS, Damaged
 from tests.support.hub_commits import Commit, commits_of
+from tests.support.models import save_untrained
 from tests.ttm_core.report.factories import report
 from ttm_client import Client, HubRefused, HubUnreachable
 from ttm_client.hub.files import repository_files
@@ -23,12 +24,8 @@ from ttm_core.data.cache import DataCache
 from ttm_core.export import load_student
 from ttm_core.export.formats.timm_folder import write_timm_zip
 from ttm_core.export.model_card import model_card
-from ttm_core.export.student import save_student
-from ttm_core.models import build
 from ttm_core.models.hub.published import fetch
 from ttm_core.report.schema import ExportedFile
-from ttm_core.spec.job import DistillSpec, Normalization
-from ttm_core.spec.structure import ModelStructure
 from ttm_jobs.broker.embedded import free_port
 
 FILES = [
@@ -76,17 +73,7 @@ def test_pushed_student_loads_from_the_repository(
 
 
 def test_student_of_a_timm_architecture_loads_with_timm_alone(writable_hub: Path, tmp_path: Path) -> None:
-    spec = DistillSpec.model_validate({"student": "test_resnet", "dataset": "file:///data/pets", "method": "ce"})
-    structure = ModelStructure(architecture="test_resnet", num_classes=2, image_size=32)
-    save_student(
-        tmp_path / "student.safetensors",
-        build(structure).state_dict(),
-        structure=structure,
-        spec=spec,
-        normalization=Normalization(mean=[0.4] * 3, std=[0.3] * 3),
-        class_names=["cat", "dog"],
-        metrics={},
-    )
+    spec = save_untrained(tmp_path / "student.safetensors", "test_resnet")
     student = load_student(tmp_path / "student.safetensors")
     write_timm_zip(student, tmp_path / "student-timm.zip")
     exported = [ExportedFile(format="timm", file="student-timm.zip", size=1000)]
