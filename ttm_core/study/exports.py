@@ -41,15 +41,15 @@ def exports(students: Sequence[UntrainedStudent], folder: Path, processes: int) 
         BrokenProcessPool: a process was killed.
     """
     processes = min(processes, len(students))
+    export = partial(_export, folder)
     if processes <= 1:
-        yield (_export(student, folder, str(index)) for index, student in enumerate(students))
+        yield map(export, range(len(students)), students)
         return
     # Started processes would import PyTorch and read the data again, for 8 s each. The copies use one thread, and none
     # of the threads of this process.
     pool = ProcessPoolExecutor(processes, get_context("fork"), _set_up, (os.getpid(),))
     try:
-        names = [str(index) for index in range(len(students))]
-        yield pool.map(_export, students, [folder] * len(students), names)
+        yield pool.map(export, range(len(students)), students)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -60,8 +60,8 @@ def _set_up(parent: int) -> None:
     torch.set_num_threads(1)
 
 
-def _export(student: UntrainedStudent, folder: Path, name: str) -> Export:
-    return or_reason(partial(export_untrained, student, folder, name))
+def _export(folder: Path, index: int, student: UntrainedStudent) -> Export:
+    return or_reason(partial(export_untrained, student, folder, str(index)))
 
 
 def or_reason(call: Callable[[], _T]) -> _T | str:

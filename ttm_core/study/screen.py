@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +19,6 @@ from ttm_core.report.costs import describe_device
 from ttm_core.spec import events
 from ttm_core.spec.events import CandidateScreened, ScreenedFile
 from ttm_core.spec.job import DistillSpec, StudentSpec
-from ttm_core.spec.study.run_options import ScreenedStudent
 from ttm_core.study.exports import exports, or_reason
 from ttm_core.study.untrained import UntrainedFiles, UntrainedStudent, untrained_student
 from ttm_core.training.trainer import Interrupted
@@ -28,6 +28,15 @@ _RELATIVE_ERROR = 0.05
 _MEASURED_SECONDS = 0.5
 # Files are deleted after so many students per process.
 _STUDENTS_PER_PROCESS = 4
+
+
+@dataclass(frozen=True)
+class _Unmeasured:
+    """A student to measure, the candidates that it is part of, and the file that caches its measurements, if any."""
+
+    student: StudentSpec
+    numbers: list[int]
+    cache: Path | None
 
 
 def screen(spec: DistillSpec, context: RunContext) -> None:
@@ -49,23 +58,21 @@ def screen(spec: DistillSpec, context: RunContext) -> None:
     context.on_event(events.StageFinished(artifacts=published))
 
 
-def _unmeasured(run: ResolvedRun, context: RunContext) -> Sequence[ScreenedStudent]:
+def _unmeasured(run: ResolvedRun, context: RunContext) -> Sequence[_Unmeasured]:
     """The students without cached measurements; emits the others."""
-    if context.options.publish_files:
-        return context.options.students
     left = []
-    for students in context.options.students:
-        path = _cache_path(students.student, run, context)
+    for each in context.options.students:
+        path = None if context.options.publish_files else _cache_path(each.student, run, context)
         if path is not None and path.exists():
             found = CandidateScreened.model_validate_json(path.read_bytes())
-            context.on_event(found.model_copy(update={"numbers": students.numbers, "cached": True}))
+            context.on_event(found.model_copy(update={"numbers": each.numbers, "cached": True}))
         else:
-            left.append(students)
+            left.append(_Unmeasured(each.student, each.numbers, path))
     return left
 
 
 def _screen_batch(
-    batch: Sequence[ScreenedStudent], run: ResolvedRun, context: RunContext, published: list[events.Artifact]
+    batch: Sequence[_Unmeasured], run: ResolvedRun, context: RunContext, published: list[events.Artifact]
 ) -> None:
     """Exports students by several processes, then measures them one after another, while nothing else runs."""
 
@@ -73,17 +80,17 @@ def _screen_batch(
         if context.should_stop():
             raise Interrupted(0)
 
-    def report(students: ScreenedStudent, screened: CandidateScreened) -> None:
-        context.on_event(screened.model_copy(update={"numbers": students.numbers}))
+    def report(each: _Unmeasured, screened: CandidateScreened) -> None:
+        context.on_event(screened.model_copy(update={"numbers": each.numbers}))
 
-    buildable: list[tuple[ScreenedStudent, UntrainedStudent]] = []
-    for students in batch:
+    buildable: list[tuple[_Unmeasured, UntrainedStudent]] = []
+    for each in batch:
         check_stop()
-        student = or_reason(partial(untrained_student, students.student, run, context))
+        student = or_reason(partial(untrained_student, each.student, run, context))
         if isinstance(student, str):
-            report(students, CandidateScreened(numbers=[], error=student))
+            report(each, CandidateScreened(numbers=[], error=student))
         else:
-            buildable.append((students, student))
+            buildable.append((each, student))
     with TemporaryDirectory(dir=context.workdir) as folder:
         exported: list[UntrainedFiles | str] = []
         with (
@@ -93,23 +100,24 @@ def _screen_batch(
             for files in found:
                 exported.append(files)
                 check_stop()
-        for (students, _), files in zip(buildable, exported, strict=True):
+        for (each, _), files in zip(buildable, exported, strict=True):
             check_stop()
             if isinstance(files, str):
-                report(students, CandidateScreened(numbers=[], error=files))
+                report(each, CandidateScreened(numbers=[], error=files))
                 continue
             if files.no_int8 is not None:
                 context.log(f"no int8 file: {files.no_int8}")
             if context.options.publish_files:
-                report(students, _publish(students.numbers[0], files, context, published))
+                report(each, _publish(each.numbers[0], files, context, published))
                 continue
             with context.activity("measuring a student"):
                 measured = or_reason(partial(_measure, files))
             if isinstance(measured, str):
                 measured = CandidateScreened(numbers=[], error=measured)
-            else:
-                _write_cache(students.student, measured, run, context)
-            report(students, measured)
+            elif each.cache is not None:
+                each.cache.parent.mkdir(parents=True, exist_ok=True)
+                write_durably(each.cache, measured.model_dump_json().encode())
+            report(each, measured)
 
 
 def _processes(context: RunContext) -> int:
@@ -117,7 +125,7 @@ def _processes(context: RunContext) -> int:
     return min(context.options.processes, context.threads) if context.device.type == "cpu" else 1
 
 
-def _batches(students: Sequence[ScreenedStudent], size: int) -> Iterator[Sequence[ScreenedStudent]]:
+def _batches(students: Sequence[_Unmeasured], size: int) -> Iterator[Sequence[_Unmeasured]]:
     for start in range(0, len(students), size):
         yield students[start : start + size]
 
@@ -151,13 +159,6 @@ def _measure(exported: UntrainedFiles) -> CandidateScreened:
         device=measured[0].cpu,
         runtime=f"onnxruntime {measured[0].runtime_version}",
     )
-
-
-def _write_cache(student: StudentSpec, screened: CandidateScreened, run: ResolvedRun, context: RunContext) -> None:
-    path = _cache_path(student, run, context)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(path, screened.model_dump_json().encode())
 
 
 def _cache_path(student: StudentSpec, run: ResolvedRun, context: RunContext) -> Path | None:

@@ -1,4 +1,4 @@
-"""Runs an exported file next to the student."""
+"""Runs an exported file on images: its accuracy, and its agreement with the student."""
 
 import torch
 from torch import nn
@@ -7,13 +7,18 @@ from ttm_core.data.dataset import Split
 from ttm_core.export.onnx import without_normalization
 from ttm_core.export.student import Student
 from ttm_core.models.preprocess import Preprocess
-from ttm_core.training.evaluate import predict
+from ttm_core.training.evaluate import evaluate, predict
 
 COMPARED_IMAGES = 512
 
 
 class NotFinite(Exception):
     """An exported file returns logits that are not numbers."""
+
+
+def top1(exported: nn.Module, split: Split, pixels: Preprocess) -> float:
+    """The top-1 accuracy of an exported file, which takes what `pixels` returns, on a split."""
+    return evaluate(exported, split, pixels, size=pixels.image_size, device=torch.device("cpu")).top1
 
 
 def agreement(student: Student, exported: nn.Module, split: Split) -> float:

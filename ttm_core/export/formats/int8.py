@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from ttm_core.data.dataset import Split
 from ttm_core.errors import NonFiniteLoss
+from ttm_core.export.formats.agreement import top1
 from ttm_core.export.onnx import OnnxModel
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.quantization.fake_quantized import FakeQuantized, UnsupportedGraph
 from ttm_core.quantization.post_training import Candidate, quantize
 from ttm_core.report.schema import Quantization, QuantizationAware, QuantizationCandidate
 from ttm_core.spec.speed.quantize import QuantizeSpec
-from ttm_core.training.evaluate import evaluate
 
 CALIBRATION_IMAGES, VALIDATION_IMAGES = 256, 512
 _BATCH = 32
@@ -81,7 +81,7 @@ def _needs_training(chosen: Candidate, float_onnx: Path, path: Path, images: Int
         case "auto":
             if 100 * (1 - chosen.agreement) > _CHANGED_PER_LOST * spec.accept_drop:
                 return True
-            return 100 * (_top1(float_onnx, images) - _top1(path, images)) > spec.accept_drop
+            return 100 * (_validated(float_onnx, images) - _validated(path, images)) > spec.accept_drop
         case _:
             assert_never(spec.mode)
 
@@ -96,13 +96,13 @@ def _train(
     tune: Tune,
 ) -> QuantizationAware:
     """Trains the quantized graph `base` and replaces `path` by it if it is more accurate."""
-    before = _top1(path, images)
+    before = _validated(path, images)
     trained = path.with_suffix(".aware")
     try:
         student = FakeQuantized(base, float_onnx)
         tune(student)
         student.write(trained)
-        after, agreement = _top1(trained, images), _agreement(student, OnnxModel(trained), compared)
+        after, agreement = _validated(trained, images), _agreement(student, OnnxModel(trained), compared)
     except (UnsupportedGraph, NonFiniteLoss) as error:
         return QuantizationAware(
             epochs=epochs, top1_before=before, top1_after=None, agreement=None, exported=False, reason=str(error)
@@ -122,9 +122,8 @@ def _agreement(first: nn.Module, second: nn.Module, batches: "_Batches") -> floa
     return float(torch.cat(same).float().mean())
 
 
-def _top1(path: Path, images: Int8Images) -> float:
-    size = images.pixels.image_size
-    return evaluate(OnnxModel(path), images.validation, images.pixels, size=size, device=torch.device("cpu")).top1
+def _validated(path: Path, images: Int8Images) -> float:
+    return top1(OnnxModel(path), images.validation, images.pixels)
 
 
 def write_uncompared_int8(float_onnx: Path, path: Path, images: Tensor, pixels: Preprocess) -> None:

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Literal, assert_never
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ttm_core.data.dataset import Split
-from ttm_core.export.formats.agreement import agreement
+from ttm_core.export.formats.agreement import agreement, top1
 from ttm_core.export.formats.fp16 import write_fp16
 from ttm_core.export.formats.int8 import Int8Images, Tune, write_int8
 from ttm_core.export.formats.program import load_program, write_program
@@ -23,7 +22,6 @@ from ttm_core.spec.events import Event, Log
 from ttm_core.spec.job import ExportName
 from ttm_core.spec.speed.quantize import QuantizeSpec
 from ttm_core.spec.speed.verdict import Precision
-from ttm_core.training.evaluate import evaluate
 from ttm_core.training.trainer import Interrupted
 
 FILES: dict[ExportName, str] = {
@@ -97,12 +95,13 @@ def _write(source: ExportSource, name: ExportName, folder: Path) -> ExportedFile
             write_fp16(_float_onnx(source, folder), path, images)
             model = OnnxModel(path)
             same = agreement(source.student, model, source.evaluated)
-            values = _Values(precision="fp16", top1=_top1(source, model), agreement=same)
+            values = _Values(precision="fp16", top1=top1(model, source.evaluated, scale), agreement=same)
         case "onnx_int8":
             pixels = without_normalization(source.student.preprocess)
             splits = Int8Images(source.train, source.validation, pixels)
             quantization = write_int8(_float_onnx(source, folder), path, splits, source.quantize, source.tune)
-            values = _Values(precision="int8", top1=_top1(source, OnnxModel(path)), quantization=quantization)
+            accuracy = top1(OnnxModel(path), source.evaluated, pixels)
+            values = _Values(precision="int8", top1=accuracy, quantization=quantization)
         case "pt2":
             difference = write_program(source.student, path, _checked_images(source))
             same = agreement(source.student, load_program(path), source.evaluated)
@@ -127,11 +126,6 @@ class _Values:
     top1: float | None = None
     agreement: float | None = None
     quantization: Quantization | None = None
-
-
-def _top1(source: ExportSource, model: OnnxModel) -> float:
-    pixels = without_normalization(source.student.preprocess)
-    return evaluate(model, source.evaluated, pixels, size=pixels.image_size, device=torch.device("cpu")).top1
 
 
 def _float_onnx(source: ExportSource, folder: Path) -> Path:
