@@ -28,7 +28,7 @@ from bench.results.runner import run_study, run_table
 from bench.results.service import RunFailed, Service, service
 
 EXPERIMENTS = (*TABLES, "int8", "study", "exhaustive")
-_FILES = ("data", "teacher", "unlabelled", "photographs", "photograph-teacher")
+_FILES = ("data", "teacher", "unlabelled", "photographs", "photograph-teacher", "more-classes")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,7 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
     if options.data is None or options.teacher is None:
         sys.exit("--data and --teacher are required; --quick needs neither.")
     setting = settings.cifar10(
-        options.data, options.teacher, options.unlabelled, options.photographs, options.photograph_teacher
+        options.data,
+        options.teacher,
+        options.unlabelled,
+        options.photographs,
+        options.photograph_teacher,
+        options.more_classes,
     )
     given = (getattr(options, name.replace("-", "_")) for name in _FILES)
     roots = tuple(path.resolve().parent for path in given if path is not None)
@@ -98,6 +103,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--unlabelled", type=Path, help="folder of further images without labels")
     parser.add_argument("--photographs", type=Path, help="folder of photographs of ten ImageNet classes")
     parser.add_argument("--photograph-teacher", type=Path, help="weights of an EfficientNet-Lite0 for ImageNet")
+    parser.add_argument("--more-classes", type=Path, help="a dataset of more classes, such as an .npz of CIFAR-100")
     parser.add_argument("--only", action="append", choices=EXPERIMENTS, help="experiment to run; repeatable")
     parser.add_argument("--quick", action="store_true", help="digits, one epoch, two seeds, in a temporary folder")
     parser.add_argument("--url", help="a running service that can read the files; default: start one")

@@ -25,8 +25,10 @@ def run_table(experiment: Experiment, service: Service, record: Record) -> None:
 
 def _recorded(base: Mapping[str, Any]) -> dict[str, Any]:
     """A base spec for the record: without the dataset, and without the folder of the teacher on this machine."""
-    teacher = {**base["teacher"], "checkpoint": base["teacher"]["checkpoint"].rpartition("/")[2]}
-    return {name: value for name, value in base.items() if name != "dataset"} | {"teacher": teacher}
+    recorded = {name: value for name, value in base.items() if name != "dataset"}
+    if teacher := base["teacher"]:
+        recorded["teacher"] = {**teacher, "checkpoint": teacher["checkpoint"].rpartition("/")[2]}
+    return recorded
 
 
 def run_study(spec: dict[str, Any], service: Service, record: Record) -> None:

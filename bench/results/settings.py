@@ -14,6 +14,7 @@ def cifar10(
     unlabelled: Path | None = None,
     photographs: Path | None = None,
     photograph_teacher: Path | None = None,
+    more_classes: Path | None = None,
 ) -> Setting:
     """A folder of CIFAR-10 photographs (`train/`, `test/`) and a ResNet-56 for CIFAR-10, such as a published `.th`."""
     return Setting(
@@ -37,7 +38,10 @@ def cifar10(
             epochs=6,
             seeds=2,
         ),
+        fast={"epochs": 6, "batch_size": 32, "views": 2, "optimizer": {"name": "adamw", "learning_rate": 0.004}},
+        fastest={"epochs": 3, "batch_size": 32, "views": 1, "optimizer": {"name": "adamw", "learning_rate": 0.002}},
         unlabelled=unlabelled and unlabelled.resolve(),
+        more_classes=more_classes and more_classes.resolve(),
         photographs=photographs and photographs.resolve(),
         photograph_teacher=photograph_teacher and photograph_teacher.resolve(),
     )
@@ -61,4 +65,6 @@ def digits(data: Path, teacher: Path) -> Setting:
             epochs=3,
             seeds=1,
         ),
+        fast={"epochs": 1, "batch_size": 32, "optimizer": {"name": "adamw", "learning_rate": 0.004}},
+        fastest={"epochs": 1, "batch_size": 32},
     )

@@ -19,7 +19,7 @@ def capabilities(setting: Setting) -> Experiment:
         dataset = {"uri": setting.data.as_uri(), "unlabelled": [setting.unlabelled.as_uri()]}
         changes = {"dataset": dataset, "training.epochs": epochs}
         variants.append(Variant(f"unlabelled images, {epochs} epochs", changes))
-    return Experiment("capabilities", base(setting), variants, setting.seeds, reference="defaults")
+    return Experiment("capabilities", base(setting), variants, min(setting.seeds, 3), reference="defaults")
 
 
 def students(setting: Setting) -> Experiment:
@@ -32,4 +32,4 @@ def students(setting: Setting) -> Experiment:
         Variant(f"inherited weights, {epochs} epochs", {**inherited, "training.epochs": epochs}),
         Variant("pruned teacher", {"student": {"prune": {"macs": setting.share}}}),
     ]
-    return Experiment("students", base(setting), variants, setting.seeds, reference="random weights")
+    return Experiment("students", base(setting), variants, min(setting.seeds, 3), reference="random weights")

@@ -42,8 +42,11 @@ class Setting:
     factors: Sequence[float]
     methods: Sequence[str]
     study: StudySetting
+    fast: Mapping[str, Any]
+    fastest: Mapping[str, Any]
     int8_epochs: int = 6
     unlabelled: Path | None = None
+    more_classes: Path | None = None
     photographs: Path | None = None
     photograph_teacher: Path | None = None
 

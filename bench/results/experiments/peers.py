@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 
 from bench.results.experiments.experiment import Contender, Experiment, Setting, Variant
-from bench.results.experiments.methods import base
+from bench.results.experiments.methods import MAIN_WEIGHTS, base
 
 
 def peers(setting: Setting) -> Experiment:
@@ -28,3 +28,30 @@ def peers(setting: Setting) -> Experiment:
     ]
     spec = {**base(setting), "method": {"kind": "kd"}, "training": {**short, "threads": 1}}
     return Experiment("peers", spec, variants, setting.seeds, reference="plain loop")
+
+
+def equal_accuracy(setting: Setting) -> Experiment:
+    """The cost of the accuracy that another library reaches at full length with its usual recipe.
+
+    Ours are the shortest runs found that reach it: few views, small batches, AdamW, and wttm. The plain loop with the
+    same recipe shows what the recipe is worth without the service.
+    """
+    ours = {"method": {"kind": "wttm", "beta": MAIN_WEIGHTS["wttm"][1]}, "training": dict(setting.fast, threads=1)}
+    inherited = {
+        **ours,
+        "student": {"architecture": setting.student, "initialize": "teacher"},
+        "training": dict(setting.fastest, threads=1),
+    }
+    recipe = {"training": ours["training"]}
+    reference: Contender = "torchdistill" if find_spec("torchdistill") is not None else "plain"
+    epochs, fewer = setting.fast["epochs"], setting.fastest["epochs"]
+    variants = [
+        Variant(f"{reference}, {setting.training['epochs']} epochs", contender=reference),
+        Variant(f"plain loop, our recipe, {epochs} epochs", recipe, contender="plain"),
+        Variant(f"ours, {epochs} epochs, first job", ours, cold=True),
+        Variant(f"ours, {epochs} epochs, later jobs", ours),
+        Variant(f"ours, inherited weights, {fewer} epochs, first job", inherited, cold=True),
+        Variant(f"ours, inherited weights, {fewer} epochs, later jobs", inherited),
+    ]
+    spec = {**base(setting), "method": {"kind": "kd"}}
+    return Experiment("equal_accuracy", spec, variants, setting.seeds, reference=variants[0].name)

@@ -1,4 +1,4 @@
-"""KD as other libraries do it: float32, the teacher at every step, SGD with a cosine schedule per step.
+"""KD as other libraries do it: float32, the teacher at every step, SGD or AdamW with a cosine schedule per step.
 
 Each contender is an iterator that trains one epoch per item.
 """
@@ -67,7 +67,12 @@ def _loop(
     student: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], images: Images, training: TrainingSpec
 ) -> Iterator[None]:
     rate = training.optimizer.learning_rate
-    optimizer = torch.optim.SGD(student.parameters(), lr=rate, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+    optimizer: torch.optim.Optimizer
+    if training.optimizer.name == "adamw":
+        decay = training.optimizer.weight_decay
+        optimizer = torch.optim.AdamW(student.parameters(), lr=rate, weight_decay=decay)
+    else:
+        optimizer = torch.optim.SGD(student.parameters(), lr=rate, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
     loader = DataLoader(Padded(images), training.batch_size, shuffle=True)
     steps, step = len(loader) * training.epochs, 0
     for _ in range(training.epochs):

@@ -1,0 +1,42 @@
+"""Optimizer, learning rate and batch size of the default job, on three data sets that differ in size and classes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench.results.experiments.experiment import Experiment, Setting, Variant
+from bench.results.experiments.methods import base
+from bench.results.experiments.photographs import photographs
+
+_REFERENCE = "SGD 0.05, batch 64"
+
+
+def defaults_small(setting: Setting) -> Experiment:
+    """The setting's own data, with the default method."""
+    return _experiment("defaults_small", base(setting), setting)
+
+
+def defaults_classes(setting: Setting) -> Experiment | None:
+    """Twice the images and ten times the classes, with labels alone: there is no teacher for them."""
+    if setting.more_classes is None:
+        return None
+    spec = {**base(setting), "dataset": setting.more_classes.as_uri(), "method": {"kind": "ce"}, "teacher": None}
+    training = {**spec["training"], "epochs": max(setting.training["epochs"] // 2, 1)}
+    return _experiment("defaults_classes", {**spec, "training": training}, setting)
+
+
+def defaults_photographs(setting: Setting) -> Experiment | None:
+    """A fifth of the images at four times the side."""
+    found = photographs(setting)
+    return None if found is None else _experiment("defaults_photographs", found.base, setting)
+
+
+def _experiment(name: str, spec: Mapping[str, Any], setting: Setting) -> Experiment:
+    tried = (("sgd", 0.05, 64), ("sgd", 0.05, 32), ("sgd", 0.1, 32), ("adamw", 0.002, 32), ("adamw", 0.004, 32))
+    variants = [_variant(*each) for each in tried]
+    return Experiment(name, spec, variants, min(setting.seeds, 3), reference=_REFERENCE)
+
+
+def _variant(optimizer: str, rate: float, batch: int) -> Variant:
+    label = {"sgd": "SGD", "adamw": "AdamW"}[optimizer]
+    changes = {"training.optimizer": {"name": optimizer, "learning_rate": rate}, "training.batch_size": batch}
+    return Variant(f"{label} {rate:g}, batch {batch}", changes)
