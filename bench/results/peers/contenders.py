@@ -49,7 +49,7 @@ def timm(student: nn.Module, teacher: nn.Module, images: Images, training: Train
 def torchdistill(student: nn.Module, teacher: nn.Module, images: Images, training: TrainingSpec) -> Iterator[None]:
     """torchdistill's DistillationBox with its KDLoss."""
     rate = training.optimizer.learning_rate
-    epochs, batch = training.epochs, training.batch_size
+    epochs, batch = training.epochs, training.images_per_step
     box = torchdistill_box(student, teacher, Padded(images), epochs=epochs, batch=batch, rate=rate)
     steps, step = len(box.train_data_loader) * epochs, 0
     for epoch in range(epochs):
@@ -73,7 +73,7 @@ def _loop(
         optimizer = torch.optim.AdamW(student.parameters(), lr=rate, weight_decay=decay)
     else:
         optimizer = torch.optim.SGD(student.parameters(), lr=rate, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-    loader = DataLoader(Padded(images), training.batch_size, shuffle=True)
+    loader = DataLoader(Padded(images), training.images_per_step, shuffle=True)
     steps, step = len(loader) * training.epochs, 0
     for _ in range(training.epochs):
         student.train()
