@@ -27,23 +27,6 @@ In the examples, `client` is a connected `Client`; `queued`, `running`, `failed`
 overloaded service. In examples of studies, `study` is a study that has succeeded. The service has one idle worker and
 one teacher store, both on the host gpu-7.
 """
-_RESOURCES = (
-    "jobs",
-    "studies",
-    "events",
-    "views",
-    "uploads",
-    "teachers",
-    "datasets",
-    "architectures",
-    "recipes",
-    "queue",
-    "workers",
-    "teacher_stores",
-    "measurements",
-    "devices",
-    "webhooks",
-)
 
 
 def render() -> str:
@@ -55,9 +38,9 @@ def public_names() -> Iterator[tuple[str, Any]]:
     """Yields each public class and function by the name that users write, and each method and property."""
     for prefix, client in (("", Client), ("Async", AsyncClient)):
         yield from _with_members(f"{prefix}Client", client)
-        resources = vars(client())
-        for name in _RESOURCES:
-            yield from _with_members(f"{prefix}Client().{name}", type(resources[name]))
+        for name, resource in vars(client()).items():
+            if not name.startswith("_") and type(resource).__module__.startswith("ttm_client."):
+                yield from _with_members(f"{prefix}Client().{name}", type(resource))
     for name in ttm_client.__all__:
         if name not in ("Client", "AsyncClient"):
             yield from _with_members(name, getattr(ttm_client, name))

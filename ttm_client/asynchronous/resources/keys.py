@@ -18,7 +18,7 @@ class AsyncKeys:
 
     >>> [key.name async for key in client.keys.list()]
     []
-    >>> key = await client.keys.create("notebooks")
+    >>> key = await client.keys.create("notebooks", scope="admin")
     >>> async with AsyncClient(api_key=key.secret) as client_with_key:
     ...     print((await client_with_key.usage()).queued_jobs)
     1

@@ -19,7 +19,7 @@ class Keys:
 
     >>> [key.name for key in client.keys.list()]
     []
-    >>> key = client.keys.create("notebooks")
+    >>> key = client.keys.create("notebooks", scope="admin")
     >>> with Client(api_key=key.secret) as client_with_key:
     ...     print((client_with_key.usage()).queued_jobs)
     1
