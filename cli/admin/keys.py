@@ -88,7 +88,11 @@ def list_keys(
         print_json(rows)
         return
     columns = ("id", "key", "project", "name", "scope", "created", "expires", "revoked", "used")
-    print_rows([column.upper() for column in columns], [[_cell(row[column]) for column in columns] for row in rows])
+    print_rows(
+        [column.upper() for column in columns],
+        [[_cell(row[column]) for column in columns] for row in rows],
+        optional=("CREATED", "USED", "EXPIRES", "KEY", "PROJECT"),
+    )
 
 
 @app.command()

@@ -41,6 +41,7 @@ def list_projects(json: JsonOption = False, var: VarOption = _VAR) -> None:
     print_rows(
         ("PROJECT", "RUNNING", "QUEUED", "BYTES", "DEVICE HOURS", "SOURCES"),
         [[_as_text(cell) for cell in row.values()] for row in rows],
+        wrapped=("SOURCES",),
     )
 
 

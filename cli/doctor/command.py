@@ -29,7 +29,11 @@ def doctor(
     if json:
         sys.stdout.write(dumps([check.as_json() for check in checks]) + "\n")
     else:
-        print_rows(("CHECK", "", "FOUND"), [(check.name, _SHAPES[check.status], check.found) for check in checks])
+        print_rows(
+            ("CHECK", "", "FOUND"),
+            [(check.name, _SHAPES[check.status], check.found) for check in checks],
+            wrapped=("FOUND",),
+        )
         for check in checks:
             if check.advice:
                 console.print(f"{check.name}: {check.advice}", highlight=False, markup=False)

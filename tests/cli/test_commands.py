@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from rich.cells import cell_len
 from typer.testing import CliRunner
 
 from tests.cli.conftest import ENVIRONMENT, Ttm
 from tests.ttm_core.factories import digits_idx
+from ttm_client import Client
 from ttm_client.cli.main import app
 from ttm_jobs.broker.embedded import free_port
 
@@ -289,12 +291,17 @@ def on_a_terminal(url: str, columns: int, *arguments: str) -> str:
         (200, "ID NAME STATE OWNER STUDENT METHOD PROGRESS TOP-1 CREATED"),
     ],
 )
-def test_table_fits_narrow_terminal(stack_url: str, finished: str, columns: int, shown: str) -> None:
-    output = re.sub(r"\x1b\[[0-9;]*m", "", on_a_terminal(stack_url, columns, "jobs"))
+def test_table_fits_narrow_terminal(ttm: Ttm, stack_url: str, finished: str, columns: int, shown: str) -> None:
+    """Each job is one line: of a name that is too long, the beginning and the end are shown."""
+    assert ttm("tag", finished, "--add", f"terminal-{columns}").returncode == 0
+    with Client(stack_url) as client:
+        client.jobs.update(finished, name="first " + "日本語 word " * 15 + "last")
+    output = re.sub(r"\x1b\[[0-9;]*m", "", on_a_terminal(stack_url, columns, "jobs", "--tag", f"terminal-{columns}"))
     header, *lines = output.splitlines()
     assert header.split() == shown.split()
-    assert any(line.startswith(finished) for line in lines)
-    assert max(map(len, lines)) <= columns
+    (line,) = lines
+    assert re.match(rf"{finished}  first.*….*last\s+succeeded", line)
+    assert cell_len(line) <= columns
 
 
 def test_watch_draws_bar_and_numbers_on_a_terminal_of_80_columns(stack_url: str, data: Path) -> None:

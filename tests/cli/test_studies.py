@@ -33,6 +33,11 @@ def test_a_study_is_submitted_watched_and_downloaded(ttm: Ttm, arguments: list[s
     assert ttm("study", "show", study_id).stdout.splitlines() == rows
     listed = [line.split("\t") for line in ttm("study", "list", "--state", "succeeded").stdout.splitlines()]
     assert [row[:3] for row in listed] == [[study_id, "kiosk", "succeeded"]]
+    assert ttm("views", "save", "studies", "broken", "state=failed").returncode == 0
+    assert study_id not in ttm("study", "list", "--view", "broken").stdout
+    assert study_id in ttm("study", "list", "--view", "broken", "--state", "succeeded").stdout
+    assert ttm("study", "list", "--view", "other").returncode == 2
+    assert ttm("views", "delete", "studies", "broken").returncode == 0
     front = [line.split("\t") for line in ttm("study", "front", study_id).stdout.splitlines()]
     assert front[0][:3] == ["*", "cifar/resnet8", "int8"]
     candidates = [line.split("\t") for line in ttm("study", "candidates", study_id).stdout.splitlines()]

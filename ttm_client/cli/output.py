@@ -2,14 +2,14 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
@@ -73,43 +73,99 @@ def _plain(value: object) -> Any:
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
 
 
-def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], optional: Sequence[str] = ()) -> None:
+def print_rows(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    optional: Sequence[str] = (),
+    *,
+    whole: Sequence[str] = (),
+    wrapped: Sequence[str] = (),
+) -> None:
     """Prints a table on a terminal and tab-separated lines into a pipe.
 
-    On a narrow terminal, the `optional` columns are dropped in their order.
+    On a terminal, each row is one line: on a narrow one, the `optional` columns are dropped in their order, then the
+    widest cells are shortened. Columns in `whole` are not shortened, those in `wrapped` continue on the next line.
+    Without titles, the rows are names and values, and all cells wrap.
     """
     rows = [[neutralized(cell) for cell in row] for row in rows]
     if not console.is_terminal:
         for row in rows:
             sys.stdout.write("\t".join(row) + "\n")
         return
-    shown = _fitting_columns(columns, rows, optional)
-    table = Table(box=None, pad_edge=False, header_style="dim", show_header=any(columns))
+    titled = any(columns)
+    fixed = {*_WHOLE, *whole}
+    shown = _fitting_columns(columns, rows, optional, fixed)
+    widths = _widths(columns, rows, shown, fixed) if titled else {}
+    table = Table(box=None, pad_edge=False, header_style="dim", show_header=titled)
     for index in shown:
-        table.add_column(columns[index], overflow="fold", no_wrap=columns[index] in _UNWRAPPED)
+        if titled and columns[index] not in wrapped:
+            table.add_column(columns[index], no_wrap=True, width=widths[index])
+        else:
+            table.add_column(columns[index], overflow="fold", width=widths.get(index))
     for row in rows:
-        table.add_row(*(escape(row[index]) for index in shown))
+        cells = (
+            row[index] if columns[index] in wrapped or not titled else shortened(row[index], widths[index])
+            for index in shown
+        )
+        table.add_row(*map(escape, cells))
     console.print(table)
 
 
-# Never wrapped: what users copy, and numbers.
-_UNWRAPPED = ("ID", "REFERENCE", "URI", "CREATED", "TOP-1", "LATENCY")
-# Cells are wrapped down to this width before a column is dropped.
-_NARROW = 16
+def shortened(text: str, width: int) -> str:
+    """One line of at most `width` columns. What is too long has an ellipsis in its middle, because long names often
+    differ only at their end.
+    """
+    line = " ".join(text.split("\n"))
+    if cell_len(line) <= width:
+        return line
+    head, tail = set_cell_size(line, width // 2).rstrip(), line
+    while cell_len(tail) > width - 1 - cell_len(head):
+        tail = tail[1:]
+    return f"{head}…{tail}"
 
 
-def _fitting_columns(columns: Sequence[str], rows: Sequence[Sequence[str]], optional: Sequence[str]) -> list[int]:
+# Never shortened: what users copy, and numbers.
+_WHOLE = ("ID", "REFERENCE", "CREATED", "TOP-1", "LATENCY")
+# Cells are shortened to this width before a column is dropped, and to the smaller one after that.
+_NARROW, _NARROWEST = 16, 6
+
+
+def _natural_widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(cell_len(cell) for cell in cells) for cells in zip(columns, *rows, strict=True)]
+
+
+def _fitting_columns(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], optional: Sequence[str], fixed: Collection[str]
+) -> list[int]:
     """The indices of the columns to show."""
-    widths = [max(cell_len(cell) for cell in cells) for cells in zip(columns, *rows, strict=True)]
     needed = [
-        width if column in _UNWRAPPED else max(min(width, _NARROW), cell_len(column))
-        for column, width in zip(columns, widths, strict=True)
+        width if column in fixed else max(min(width, _NARROW), cell_len(column))
+        for column, width in zip(columns, _natural_widths(columns, rows), strict=True)
     ]
     shown = list(range(len(columns)))
     for column in optional:
         if sum(needed[index] + 2 for index in shown) - 2 > console.width:
             shown.remove(columns.index(column))
     return shown
+
+
+def _widths(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], shown: Sequence[int], fixed: Collection[str]
+) -> dict[int, int]:
+    """The width of each shown column. The widest columns that are not `fixed` give up what is missing."""
+    natural = _natural_widths(columns, rows)
+    widths = {index: natural[index] for index in shown}
+    missing = sum(widths.values()) + 2 * (len(shown) - 1) - console.width
+    for _ in range(missing):
+        room = {
+            index: width
+            for index, width in widths.items()
+            if columns[index] not in fixed and width > max(cell_len(columns[index]), _NARROWEST)
+        }
+        if not room:
+            break
+        widths[max(room, key=room.__getitem__)] -= 1
+    return widths
 
 
 def count(number: int | None) -> str:

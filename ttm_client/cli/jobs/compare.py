@@ -39,7 +39,9 @@ def compare(
         console.print(f"\n{neutralized(found.verdict)}\n", markup=False, highlight=False)
     names = [job.name or job.id for job in found.jobs]
     print_rows(
-        ("FIELD", *names), [(each.field, *(value or "-" for value in each.values)) for each in found.differences]
+        ("FIELD", *names),
+        [(each.field, *(value or "-" for value in each.values)) for each in found.differences],
+        wrapped=("FIELD", *names),
     )
 
 

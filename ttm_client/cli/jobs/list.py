@@ -9,7 +9,7 @@ import typer
 from ttm_client import JobFilters, JobSummary
 from ttm_client.cli import completion
 from ttm_client.cli.output import JsonOption, LimitOption, UrlOption, local_time, print_json, print_rows, service
-from ttm_client.cli.resources.views import filters_of
+from ttm_client.cli.resources.views import ViewOption, filters_of
 
 
 def jobs(
@@ -19,12 +19,7 @@ def jobs(
     tag: Annotated[list[str] | None, typer.Option(help="Only jobs with this tag. Repeatable.")] = None,
     name: Annotated[str | None, typer.Option(help="Only jobs whose name contains this text.")] = None,
     owner: Annotated[str | None, typer.Option(help="Only jobs submitted with the API key of this name.")] = None,
-    view: Annotated[
-        str | None,
-        typer.Option(
-            help="Apply the filters of the saved view of this name; see `ttm views list`.", show_default=False
-        ),
-    ] = None,
+    view: ViewOption = None,
     limit: LimitOption = 20,
     json: JsonOption = False,
     url: UrlOption = None,

@@ -34,7 +34,12 @@ def architectures(
         )
         for model in found
     ]
-    print_rows(("NAME", "FAMILY", "PARAMETERS", "MACS", "INPUT", "PRETRAINED", "ORIGIN"), rows)
+    print_rows(
+        ("NAME", "FAMILY", "PARAMETERS", "MACS", "INPUT", "PRETRAINED", "ORIGIN"),
+        rows,
+        optional=("ORIGIN", "PRETRAINED", "INPUT", "FAMILY"),
+        whole=("NAME",),
+    )
 
 
 def recipes(
@@ -58,7 +63,9 @@ def recipes(
     else:
         figures = ("teacher", "student", "distilled")
         rows = [(recipe.name, *(_points(recipe.published.get(name)) for name in figures)) for recipe in found]
-        print_rows(("NAME", "TEACHER", "STUDENT ALONE", "DISTILLED"), rows)
+        print_rows(
+            ("NAME", "TEACHER", "STUDENT ALONE", "DISTILLED"), rows, ("STUDENT ALONE", "TEACHER"), whole=("NAME",)
+        )
 
 
 def _points(figure: float | None) -> str:

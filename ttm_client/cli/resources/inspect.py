@@ -57,7 +57,7 @@ def _print(found: Inspection, uri: str) -> None:
         (candidate.architecture, f"{candidate.score:.1%}", str(candidate.num_classes or ""), _verdict(candidate))
         for candidate in found.candidates
     ]
-    print_rows(("ARCHITECTURE", "MATCH", "CLASSES", "RESULT"), rows)
+    print_rows(("ARCHITECTURE", "MATCH", "CLASSES", "RESULT"), rows, whole=("ARCHITECTURE",), wrapped=("RESULT",))
     key_map = found.candidates[0].key_map
     if key_map is not None:
         console.print("key_map:")

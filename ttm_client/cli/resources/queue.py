@@ -52,7 +52,8 @@ def workers(json: JsonOption = False, url: UrlOption = None) -> None:
         print_rows(
             ("ID", "HOST", "DEVICES", "QUEUES", "JOB", "LAST SEEN"),
             [_worker(worker) for worker in found],
-            optional=("QUEUES",),
+            optional=("QUEUES", "ID"),
+            whole=("JOB",),
         )
 
 

@@ -50,7 +50,7 @@ def list_uploads(
         print_json(found)
         return
     rows = [(upload.uri, upload.filename or "", size(upload.size), local_time(upload.created_at)) for upload in found]
-    print_rows(("URI", "FILE", "SIZE", "CREATED"), rows)
+    print_rows(("URI", "FILE", "SIZE", "CREATED"), rows, optional=("CREATED",), whole=("URI",))
 
 
 @app.command()

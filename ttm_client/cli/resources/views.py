@@ -10,6 +10,10 @@ from ttm_client.cli.output import JsonOption, UrlOption, local_time, print_json,
 
 Page = Literal["jobs", "studies"]
 PageArgument = Annotated[Page, typer.Argument(metavar="LIST", help="The list: jobs or studies.")]
+ViewOption = Annotated[
+    str | None,
+    typer.Option(help="Apply the filters of the saved view of this name; see `ttm views list`.", show_default=False),
+]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the view.")]
 
 app = typer.Typer(help="List, save and delete saved views of the jobs and studies lists.", no_args_is_help=True)
@@ -17,13 +21,18 @@ app = typer.Typer(help="List, save and delete saved views of the jobs and studie
 
 @app.command("list")
 def list_views(json: JsonOption = False, url: UrlOption = None) -> None:
-    """List the project's saved views. `ttm jobs --view NAME` applies the filters of one."""
+    """List the project's saved views. `ttm jobs` and `ttm study list` apply the filters of one with `--view NAME`."""
     with service(url) as client:
         found = list(client.views.list())
     if json:
         print_json(found)
     else:
-        print_rows(("LIST", "NAME", "QUERY", "CREATED"), [_row(view) for view in found], optional=("CREATED",))
+        print_rows(
+            ("LIST", "NAME", "QUERY", "CREATED"),
+            [_row(view) for view in found],
+            optional=("CREATED",),
+            wrapped=("NAME", "QUERY"),
+        )
 
 
 @app.command()

@@ -18,6 +18,7 @@ from ttm_client.cli.output import (
     service,
     transfer,
 )
+from ttm_client.cli.resources.views import ViewOption, filters_of
 from ttm_client.cli.studies import tables
 from ttm_client.cli.studies.submit import submit
 from ttm_client.cli.studies.watch import StudyArgument, watch
@@ -28,12 +29,15 @@ app = typer.Typer(help="Studies: find the student that meets limits.", no_args_i
 
 def list_studies(
     state: Annotated[str | None, typer.Option(help="Only studies in this state.")] = None,
+    view: ViewOption = None,
     limit: LimitOption = 20,
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """List studies, newest first."""
+    """List studies, newest first. `--state` replaces that of `--view`."""
     with service(url) as client:
+        if view is not None and state is None:
+            state = next(iter(filters_of(client, "studies", view).get("state", ())), None)
         found = [study for study, _ in zip(client.studies.list(state=state), range(limit), strict=False)]
     if json:
         print_json(found)

@@ -180,7 +180,7 @@ def _print_plan(plan: StudyPlan, *, json: bool) -> None:
     rows = [
         (str(each["number"]), each["label"], count(each["parameters"]), count(each["macs"])) for each in plan.candidates
     ]
-    print_rows(("", "CANDIDATE", "PARAMETERS", "MACS"), rows)
+    print_rows(("", "CANDIDATE", "PARAMETERS", "MACS"), rows, wrapped=("CANDIDATE",))
     ends = ", ".join(map(str, plan.rungs)) or "none"
     messages.print(
         f"goal {plan.goal}; rungs end after epochs {ends}; at most {plan.most_epochs} epochs", highlight=False

@@ -43,7 +43,7 @@ def print_candidates(candidates: Sequence[StudyCandidate]) -> None:
         for one in candidates
     ]
     columns = ("", "CANDIDATE", "PARAMETERS", "MACS", "FP32 / INT8", "MS", "TOP-1", "REJECTED")
-    print_rows(columns, rows, ("MACS", "PARAMETERS"))
+    print_rows(columns, rows, ("MACS", "PARAMETERS"), wrapped=("CANDIDATE", "REJECTED"))
 
 
 def print_front(
@@ -64,7 +64,7 @@ def print_front(
         )
         for option in front
     ]
-    print_rows(("", "STUDENT", "FILE", "SIZE", "MS", "TOP-1", ""), rows)
+    print_rows(("", "STUDENT", "FILE", "SIZE", "MS", "TOP-1", ""), rows, wrapped=("STUDENT",))
 
 
 def describe(study: Study, candidates: Sequence[StudyCandidate]) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ttm_client import Client, JobEvent
+from ttm_client import Client
 from ttm_client.cli.output import FAILED, JsonOption, UrlOption, messages, print_json, print_rows, service
 from ttm_client.cli.studies.tables import describe
 from ttm_client.cli.text import neutralized
@@ -53,17 +53,6 @@ def follow(client: Client, study_id: str, *, json: bool) -> None:
         print_rows(("", ""), describe(study, client.studies.candidates(study_id)))
     if study.state != "succeeded":
         raise typer.Exit(FAILED)
-
-
-def _line(event: JobEvent) -> str | None:
-    match event.kind:
-        case "state" | "stage":
-            return f"{event.kind} {event.data[event.kind]}"
-        case "rung":
-            kept, tried = len(event.data["promoted"]), len(event.data["accuracies"])
-            return f"rung {event.data['rung']}: {kept} of {tried} continue"
-        case _:
-            return None
 
 
 def _live(client: Client, study_id: str) -> None:
