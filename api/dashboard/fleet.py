@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 
 from api.dashboard.jobs.table import Query as Address
-from api.dashboard.pages import page
+from api.dashboard.pages import PageRoute, page
 from api.dependencies import EngineDep, ServicesDep, SettingsDep
 from api.devices import service as devices
 from api.http.pagination import CursorParameter
@@ -15,7 +15,7 @@ from api.operations import service
 from api.queue import service as queue
 from ttm_jobs.database.engine import read_scope
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 
 _ROWS = 50
 

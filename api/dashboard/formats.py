@@ -39,6 +39,16 @@ def size(count: int) -> str:
     return f"{value:.1f} TiB"
 
 
+def file_size(count: float) -> str:
+    """Bytes of a file in decimal units with three significant digits, as in the limits of studies: 1.5 MB."""
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if value < 999.5:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} GB"
+
+
 def duration(seconds: float | None) -> str:
     """Seconds as 12 s, 3 min 05 s, or 2 h 07 min."""
     if seconds is None:
@@ -71,7 +81,9 @@ def _time(at: datetime | None, element: Markup) -> Markup:
 
 
 def short(address: str) -> str:
-    """A URI with only the end of its id; any other text unchanged."""
+    """An upload or job with only the end of its id, the last part of any other URI, and other text unchanged."""
+    if "://" in address:
+        return address.rstrip("/").rpartition("/")[2] or address
     kind, colon, rest = address.partition(":")
     return f"{kind} \N{HORIZONTAL ELLIPSIS}{rest[-6:]}" if colon and kind in ("upload", "job") else address
 

@@ -7,7 +7,7 @@ from starlette.responses import HTMLResponse
 
 from api.architectures import service as architectures
 from api.dashboard.jobs.table import Query as Address
-from api.dashboard.pages import page
+from api.dashboard.pages import PageRoute, page
 from api.dependencies import EngineDep, SettingsDep
 from api.http.pagination import CursorParameter
 from api.recipes import service as recipes
@@ -15,7 +15,7 @@ from api.registry import service as registry
 from api.uploads import service as uploads
 from ttm_jobs.database.engine import read_scope
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 
 Search = Annotated[str, Query(max_length=128)]
 _ROWS = 100

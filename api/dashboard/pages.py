@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader
 from starlette.requests import Request
@@ -12,6 +13,8 @@ from starlette.responses import HTMLResponse, Response
 
 from api.auth.callers import current_caller
 from api.dashboard import formats
+from api.http.field_errors import field_error
+from api.http.problems import MAX_FIELDS, FieldErrors
 from ttm_jobs.errors import NotFound
 
 # The entries of the navigation, and under each the pages that belong to it: name, path and title.
@@ -66,6 +69,7 @@ _environment.filters |= {
     "compression_text": formats.compression_text,
     "count": formats.count,
     "duration": formats.duration,
+    "file_size": formats.file_size,
     "humanize": formats.humanize,
     "milliseconds": formats.milliseconds,
     "percent": formats.percent,
@@ -86,7 +90,9 @@ def page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
 
 
 class PageRoute(APIRoute):
-    """The route of a page. What does not exist is answered with a page instead of a problem document."""
+    """The route of a page. What does not exist, and an address with invalid parameters, is answered with a page instead
+    of a problem document.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -96,5 +102,10 @@ class PageRoute(APIRoute):
                 return await handle(request)
             except NotFound as error:
                 return page("not_found.html", 404, message=error.message, path=request.url.path)
+            except RequestValidationError as error:
+                faults = [field_error(fault, None, None) for fault in error.errors()[:MAX_FIELDS]]
+                return page("invalid.html", 422, faults=faults, path=request.url.path)
+            except FieldErrors as error:
+                return page("invalid.html", error.first.status, message=error.message, path=request.url.path)
 
         return handle_page

@@ -7,7 +7,7 @@ from starlette.responses import HTMLResponse
 
 from api.audit import service as audit
 from api.dashboard.jobs.table import Query as Address
-from api.dashboard.pages import page
+from api.dashboard.pages import PageRoute, page
 from api.dependencies import CallerDep, EngineDep
 from api.http.pagination import CursorParameter
 from api.keys import service as keys
@@ -16,7 +16,7 @@ from ttm_jobs.database.engine import read_scope
 from ttm_jobs.models import Scope
 from ttm_jobs.repositories.access.audit import AuditFilters
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 
 _DELIVERIES = 20
 _ROWS = 50

@@ -16,7 +16,7 @@ from ttm_core.spec.catalogue import Architecture
 from ttm_core.spec.job import StudentSpec
 from ttm_core.spec.study.study import CandidateSpec, StudySpec
 from ttm_jobs.settings import Settings
-from ttm_jobs.studies.rules.halving import schedule
+from ttm_jobs.studies.rules.halving import Schedule, schedule
 
 
 def check_request(session: Session, settings: Settings, request: StudyRequest) -> None:
@@ -37,19 +37,28 @@ def dry_run(session: Session, settings: Settings, request: StudyRequest) -> Stud
     check_request(session, settings, request)
     packaged = _packaged(session, settings, request)
     candidates = request.candidates()
-    trained = min(len(candidates), request.budget.candidates)
-    rungs = schedule(trained, request.training.epochs, request.seeds)
-    # Every rung costs at most as much as the first one; then the finalists and the baseline.
-    finals = (rungs.most[-1] if rungs.most else trained) + request.baseline
-    first = trained * rungs.epochs[0] if rungs.epochs else 0
+    rungs = _rungs(request, len(candidates))
     return StudyDryrun(
         spec=request.model_dump(mode="json", include=set(StudySpec.model_fields)),
         resolved_references=resolved.resolved_references,
         goal=request.resolved_goal,
         candidates=[_planned(each, packaged) for each in candidates],
         rungs=list(rungs.epochs),
-        most_epochs=first * len(rungs.epochs) + finals * request.seeds * request.training.epochs,
+        most_epochs=most_epochs_of(request, len(candidates)),
     )
+
+
+def most_epochs_of(spec: StudySpec, candidates: int) -> int:
+    """An upper bound of the epochs that a study of this many candidates trains."""
+    trained, rungs = min(candidates, spec.budget.candidates), _rungs(spec, candidates)
+    # Every rung costs at most as much as the first one; then the finalists and the baseline.
+    finals = (rungs.most[-1] if rungs.most else trained) + spec.baseline
+    first = trained * rungs.epochs[0] if rungs.epochs else 0
+    return first * len(rungs.epochs) + finals * spec.seeds * spec.training.epochs
+
+
+def _rungs(spec: StudySpec, candidates: int) -> Schedule:
+    return schedule(min(candidates, spec.budget.candidates), spec.training.epochs, spec.seeds)
 
 
 def _packaged(session: Session, settings: Settings, spec: StudySpec) -> dict[str, Architecture]:

@@ -251,6 +251,13 @@ def upgrade() -> None:
         postgresql_where=sa.text("study_id IS NOT NULL"),
     )
     op.create_index(
+        "ix_jobs_ended_alone",
+        "jobs",
+        ["project_id", sa.text("finished_at DESC"), sa.text("id DESC")],
+        sqlite_where=sa.text("study_id IS NULL AND finished_at IS NOT NULL"),
+        postgresql_where=sa.text("study_id IS NULL AND finished_at IS NOT NULL"),
+    )
+    op.create_index(
         "ix_jobs_study_newest",
         "jobs",
         ["study_id", sa.text("created_at DESC"), sa.text("id DESC")],
@@ -780,6 +787,12 @@ def downgrade() -> None:
         table_name="jobs",
         sqlite_where=sa.text("state = 'queued'"),
         postgresql_where=sa.text("state = 'queued'"),
+    )
+    op.drop_index(
+        "ix_jobs_ended_alone",
+        table_name="jobs",
+        sqlite_where=sa.text("study_id IS NULL AND finished_at IS NOT NULL"),
+        postgresql_where=sa.text("study_id IS NULL AND finished_at IS NOT NULL"),
     )
     for name in ("ix_jobs_study_newest", "ix_jobs_study"):
         op.drop_index(

@@ -7,8 +7,12 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
+from tests.api.test_job_lists import explain
 from tests.support.factories import queued
 from tests.support.runs import STUDENT_SHA256, claim, fail, succeed, train
+from tests.support.statements import statements
+from tests.support.studies import create_study
+from tests.support.study_jobs import end_study
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
 
@@ -137,6 +141,40 @@ def test_home_page_shows_what_runs_and_what_finished(client: TestClient, jobs: d
         assert f"/ui/jobs/{jobs[state]}" in finished
     assert "3.0 points below the teacher" in finished
     assert "&lt;script&gt;" in finished
+
+
+def test_home_page_lists_what_ended_last_without_the_jobs_of_studies(client: TestClient, engine: Engine) -> None:
+    """In the order of their ends, not of their submissions: the oldest job ends last."""
+    study_id = create_study(engine, name="kiosk")
+    end_study(engine, study_id)
+    jobs = [queued(engine, name=f"job {number}") for number in range(12)]
+    for job_id in reversed(jobs):
+        fail(engine, claim(engine, job_id), "x")
+    finished = client.get("/").text.partition('id="finished"')[2]
+    assert re.findall(r'href="/ui/jobs/([^"]+)"', finished) == jobs[:10]
+    own: Engine = client.app.state.services.engine  # type: ignore[attr-defined]
+    with statements(own, lambda sql: "ORDER BY jobs.finished_at" in sql) as executed:
+        client.get("/")
+    ((statement, parameters),) = executed
+    assert "ix_jobs_ended_alone" in explain(engine, statement, parameters)
+    for job_id in jobs[:5]:
+        assert client.delete(f"/jobs/{job_id}").status_code == 204
+    finished = client.get("/").text.partition('id="finished"')[2]
+    assert f"/ui/studies/{study_id}" in finished
+    assert "kiosk: " not in finished
+
+
+def test_address_with_invalid_parameters_is_answered_with_a_page(client: TestClient) -> None:
+    for path, problem in (
+        ("/ui/jobs?state=nothing", "<code>state</code>: &#39;nothing&#39; is not one of"),
+        ("/ui/queue?cursor=x", "The cursor is invalid"),
+        ("/ui/recipes?q=" + "x" * 200, "<code>q</code>"),
+    ):
+        answer = client.get(path)
+        assert answer.status_code == 422
+        assert answer.headers["content-type"].startswith("text/html")
+        assert_clean(answer.text)
+        assert problem in answer.text
 
 
 def test_home_page_without_jobs_says_how_to_start(sqlite_client: TestClient) -> None:

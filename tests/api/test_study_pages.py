@@ -1,5 +1,7 @@
 """Rendered pages of studies."""
 
+import re
+
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
@@ -26,6 +28,9 @@ def test_a_study_shows_its_recommendation_and_why_candidates_were_rejected(clien
     html = client.get(f"/ui/studies/{ended}").text
     assert_clean(html)
     assert "Recommended: cifar/resnet20" in html
+    assert "Why this one" in html
+    assert re.search(r"<b>\d+\.\d%</b> top-1, \d\.\d points below the teacher \(9\d\.\d% kept\)", html)
+    assert re.search(r"<dt>Budget</dt><dd>\d+ <span class=\"quiet\">of at most \d+ epochs", html)
     assert "screen: int8: its size of 1,736,564 bytes is above the limit of 1,500,000 bytes" in html
     assert "Against training on the labels alone:" in html
     assert "2 runs, paired t" in html
@@ -33,6 +38,7 @@ def test_a_study_shows_its_recommendation_and_why_candidates_were_rejected(clien
     listed = client.get("/ui/studies").text
     assert_clean(listed)
     assert f"/ui/studies/{ended}" in listed
+    assert "The most accurate student with at most 1.5 MB" in listed
     assert f"/ui/studies/{ended}" not in client.get("/ui/studies", params={"state": "running"}).text
 
 

@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.gallery import HOSTILE, STUDENTS, Gallery, create_many
 from tests.support.tiny import wait_until
+from ttm_client import Client
 
 ROOT = Path(__file__).parents[2]
 CHECKS = (Path(__file__).parent / "checks.js").read_text()
@@ -112,6 +113,20 @@ def test_hostile_text_is_escaped(page: Page, gallery: Gallery) -> None:
         expect(page.get_by_text(HOSTILE, exact=True).first).to_be_visible()
         assert "taken" not in page.title().split()
         assert page.locator("img[src=x]").count() == 0
+
+
+def test_direction_of_a_name_does_not_reach_the_text_around_it(page: Page, gallery: Gallery) -> None:
+    """The accuracy stays to the right of a name that overrides the direction of text."""
+    client = Client(gallery.url)
+    job = client.jobs.get(gallery.jobs["succeeded"][1])
+    client.jobs.update(job.id, name="\u202eflowers \u05e9\u05dc\u05d5\u05dd")
+    page.goto(gallery.url + urls(gallery)["compare"])
+    entry = page.locator(".legend button").filter(has_text="73.59%")
+    name, value = entry.locator(".series").bounding_box(), entry.locator("b").bounding_box()
+    client.jobs.update(job.id, name=job.name)
+    assert name is not None
+    assert value is not None
+    assert name["x"] + name["width"] <= value["x"]
 
 
 def test_jobs_page_is_usable_with_the_keyboard(page: Page, gallery: Gallery) -> None:

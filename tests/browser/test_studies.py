@@ -55,8 +55,11 @@ def test_study_pages_are_accessible_and_fit_the_viewport(
     for address in ("/ui/studies", f"/ui/studies/{study_id}", "/ui/new-study"):
         page.goto(url + address)
         if study_id in address:
-            # The fifth student is too large: it was not trained, and stands at the bottom.
-            expect(page.locator("[data-scatter] circle.dot.s8")).to_have_count(2)
+            # The fifth student is too large: it was not trained, and stands at the bottom. Four candidates were stopped.
+            rejected = page.locator("[data-scatter] circle.dot.s8")
+            expect(rejected).to_have_count(6)
+            expect(rejected.first.locator("title")).to_contain_text(re.compile("not among the best of rung 0"))
+            expect(page.locator("[data-scatter] text.name").filter(has_text="✕")).to_have_count(4)
             expect(page.locator("[data-scatter] circle.dot")).to_have_count(10)
             # Both limits are shaded.
             expect(page.locator("[data-scatter] rect.excluded")).to_have_count(2)

@@ -31,6 +31,7 @@ WAITING_FOR_ARCHITECTURES = text("state = 'queued' AND architectures IS NOT NULL
 HOLDING = text("state IN ('running', 'cancelling', 'pausing')")
 BEGUN = text("started_at IS NOT NULL")
 OF_STUDY = text("study_id IS NOT NULL")
+ENDED_ALONE = text("study_id IS NULL AND finished_at IS NOT NULL")
 UNHELD_WITH_DEADLINE = text("state IN ('queued', 'paused') AND deadline_at IS NOT NULL")
 
 _INDEXED_CHARACTERS = 200
@@ -146,7 +147,7 @@ class Job(Owned, Base):
     created_at: Mapped[datetime] = mapped_column()
     queued_at: Mapped[datetime] = mapped_column()
     started_at: Mapped[datetime | None] = mapped_column()
-    finished_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None] = mapped_column()
     cancel_requested_at: Mapped[datetime | None]
 
     # W3C Trace Context of the creating request; attempts join its trace.
@@ -207,6 +208,14 @@ class Job(Owned, Base):
             postgresql_where=UNHELD_WITH_DEADLINE,
         ),
         Index("ix_jobs_retry_of", retry_of),
+        Index(
+            "ix_jobs_ended_alone",
+            "project_id",
+            finished_at.desc(),
+            id.desc(),
+            sqlite_where=ENDED_ALONE,
+            postgresql_where=ENDED_ALONE,
+        ),
         # Also prevents two dispatchers from creating the same job.
         Index(
             "ix_jobs_study",

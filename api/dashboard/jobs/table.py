@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from api.jobs.schemas import JobSummary
 from api.saved_views.service import POSITIONS
-from ttm_jobs.states import TERMINAL
+from ttm_jobs.states import TERMINAL, JobState
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,12 @@ def waited_seconds(job: JobSummary) -> float:
 
 
 def ran_seconds(job: JobSummary) -> float | None:
-    """Seconds from the first attempt to the end, or until now. None before the first attempt."""
-    return None if job.started_at is None else ((job.finished_at or datetime.now(UTC)) - job.started_at).total_seconds()
+    """Seconds from the first attempt to the end, or until now. None before the first attempt, and while the job waits
+    for the next one.
+    """
+    if job.started_at is None or job.state in (JobState.QUEUED, JobState.PAUSED):
+        return None
+    return ((job.finished_at or datetime.now(UTC)) - job.started_at).total_seconds()
 
 
 def _accuracy(name: str) -> Callable[[JobSummary], object]:

@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api.dashboard.formats import count, percent, size
+from api.dashboard.formats import count, file_size, percent
 from api.studies.creation import searched_values
-from api.studies.schemas import CandidateOut, StudyOut
+from api.studies.schemas import CandidateOut, StudyOut, StudySummary
+from api.studies.validation import most_epochs_of
+from ttm_core.spec.study.study import StudySpec
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,32 @@ def timeline(study: StudyOut, candidates: Sequence[CandidateOut], epochs: int) -
     return sorted(rows, key=lambda row: -row.epoch)
 
 
+# The signs of the states, as in the badges of the pages.
+SIGNS = {"rejected": "✕", "running": "▶", "queued": "○", "paused": "‖", "succeeded": "✓"}
+
+
+def candidate_state(candidate: CandidateOut) -> str:
+    """The state of a candidate: `rejected`, or that of its jobs."""
+    if candidate.rejected is not None:
+        return "rejected"
+    states = {job.state for job in candidate.jobs if not job.baseline}
+    for state in ("running", "paused", "succeeded"):
+        if state in states and (state != "succeeded" or states <= {"succeeded", "failed", "cancelled"}):
+            return state
+    return "queued"
+
+
+def trained_epochs(candidates: Sequence[CandidateOut], epochs: int) -> int:
+    """The epochs that the jobs of a study have trained so far, to the ends of their rungs."""
+    jobs = [job for candidate in candidates for job in candidate.jobs]
+    return sum(epochs if job.validation is not None else max(map(int, job.accuracies), default=0) for job in jobs)
+
+
+def most_epochs(study: StudyOut, candidates: int) -> int:
+    """An upper bound of the epochs that the study trains."""
+    return most_epochs_of(StudySpec.model_validate(study.spec), candidates)
+
+
 def student_name(candidate: CandidateOut) -> str:
     """The label of a candidate without its values of the search space."""
     return candidate.label.removesuffix(searched_values(candidate.values))
@@ -62,12 +90,21 @@ def limits_text(limits: Mapping[str, Any]) -> str:
     """The limits of a study in words."""
     device = f" on {limits['device']}" if limits.get("device", "worker") != "worker" else ""
     words: dict[str, Callable[[float], str]] = {
-        "retention": lambda value: f"at least {percent(value, 1)} of the teacher's accuracy",
+        "retention": lambda value: f"at least {100 * value:.4g}% of the teacher's accuracy",
         "accuracy": lambda value: f"at least {percent(value)} accuracy",
-        "bytes": lambda value: f"at most {size(round(value))}",
+        "bytes": lambda value: f"at most {file_size(value)}",
         "latency_ms": lambda value: f"at most {value:g} ms{device}",
         "macs": lambda value: f"at most {count(round(value))} MACs",
         "parameters": lambda value: f"at most {count(round(value))} parameters",
     }
     parts = [describe(limits[name]) for name, describe in words.items() if limits.get(name) is not None]
     return ", ".join([*parts, *([f"as {limits['precision']}"] if limits.get("precision", "any") != "any" else [])])
+
+
+_GOALS = {"smallest": "smallest", "fastest": "fastest", "most_accurate": "most accurate"}
+
+
+def goal_text(study: StudySummary) -> str:
+    """What a study searches, as a sentence without its period."""
+    limits = limits_text(study.limits)
+    return f"The {_GOALS[study.goal]} student{f' with {limits}' if limits else ''}"

@@ -8,9 +8,20 @@ from starlette.responses import HTMLResponse
 from api.comparisons.verdict import difference_text
 from api.dashboard.jobs.table import Query as Address
 from api.dashboard.pages import PageRoute, page
-from api.dashboard.studies.detail import best_accuracy, least, limits_text, student_name, timeline
+from api.dashboard.studies.detail import (
+    SIGNS,
+    best_accuracy,
+    candidate_state,
+    goal_text,
+    least,
+    most_epochs,
+    student_name,
+    timeline,
+    trained_epochs,
+)
 from api.dashboard.studies.parallel import axes, line
-from api.dependencies import EngineDep
+from api.dashboard.studies.recommended import recommended
+from api.dependencies import EngineDep, SettingsDep, StorageDep
 from api.http.pagination import CursorParameter
 from api.http.types import StudyId
 from api.saved_views import service as saved_views
@@ -39,7 +50,7 @@ def studies_page(
     return page(
         "studies.html",
         views=views,
-        limits=limits_text,
+        goal=goal_text,
         page=found,
         chosen=state,
         states=list(StudyState),
@@ -48,11 +59,12 @@ def studies_page(
 
 
 @router.get("/ui/studies/{study_id}")
-def study_page(study_id: StudyId, engine: EngineDep) -> HTMLResponse:
+def study_page(study_id: StudyId, engine: EngineDep, storage: StorageDep, settings: SettingsDep) -> HTMLResponse:
     """One study, updated live: the recommended student, the front, and all candidates."""
     with read_scope(engine) as session:
         study = service.get(session, study_id)
         found, teacher = service.with_teacher(session, study_id)
+        card = recommended(session, settings, storage, study, found.items)
     candidates, epochs = found.items, study.spec["training"]["epochs"]
     precision = study.limits.get("precision", "any")
     return page(
@@ -61,6 +73,11 @@ def study_page(study_id: StudyId, engine: EngineDep) -> HTMLResponse:
         epochs=epochs,
         timeline=timeline(study, candidates, epochs),
         study=study,
+        card=card,
+        trained_epochs=trained_epochs(candidates, epochs),
+        most_epochs=most_epochs(study, len(candidates)),
+        goal=goal_text(study),
+        sign=lambda candidate: SIGNS[candidate_state(candidate)],
         candidates=candidates,
         labels={candidate.number: candidate.label for candidate in candidates},
         best=best_accuracy,
@@ -69,7 +86,6 @@ def study_page(study_id: StudyId, engine: EngineDep) -> HTMLResponse:
         axes=axes(study, candidates, precision),
         line=lambda candidate: line(candidate, precision),
         difference=difference_text,
-        limits=limits_text,
         live=study.state not in ENDED,
     )
 

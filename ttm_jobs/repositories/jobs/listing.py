@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from ttm_jobs.database import name_search
 from ttm_jobs.models import Job, JobTag
-from ttm_jobs.models.job import beginning, rest
+from ttm_jobs.models.job import ENDED_ALONE, beginning, rest
 from ttm_jobs.states import JobState
 
 
@@ -58,6 +58,13 @@ def page(
     else:
         jobs = session.scalars(query.where(*(Job.state == state for state in filters.states))).all()
     return JobPage(jobs[:limit], has_more=len(jobs) > limit)
+
+
+def ended_alone(session: Session, *, limit: int) -> Sequence[Job]:
+    """The jobs that ended last, without those of studies."""
+    # The literal conditions are those of the index.
+    query = select(Job).where(ENDED_ALONE).order_by(Job.finished_at.desc(), Job.id.desc()).limit(limit)
+    return session.scalars(query).all()
 
 
 def count(session: Session, filters: JobFilters, *, before: tuple[datetime, str] | None, limit: int) -> int:

@@ -59,6 +59,15 @@ export function count(value) {
   return `${round(value)} T`;
 }
 
+/** Bytes of a file in decimal units, whose round numbers are ticks of a logarithmic axis. */
+export const fileSize = (bytes) => {
+  for (const unit of ["B", "kB", "MB"]) {
+    if (bytes < 999.5) return `${round(bytes)} ${unit}`;
+    bytes /= 1000;
+  }
+  return `${round(bytes)} GB`;
+};
+
 /** Bytes in the largest unit in which the value is at least 1. */
 export function size(bytes) {
   for (const unit of ["B", "KiB", "MiB", "GiB"]) {

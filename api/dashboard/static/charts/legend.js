@@ -32,10 +32,12 @@ export class Legend {
   build(names) {
     this.entries.clear();
     for (const name of names) {
-      const item = document.createElement("li"), button = document.createElement("button"), value = document.createElement("b");
+      const item = document.createElement("li"), button = document.createElement("button"), series = document.createElement("span"), value = document.createElement("b");
       button.type = "button";
-      button.title = "Show or hide this series";
-      button.append(`${name} `, value);
+      button.title = `Show or hide ${name}`;
+      series.className = "series";
+      series.textContent = name;
+      button.append(series, " ", value);
       button.addEventListener("click", () => this.toggle(name));
       item.append(button);
       this.entries.set(name, { item, button, value });

@@ -27,25 +27,33 @@ function placeLabel(text, { cx, cy }, taken, area) {
   return inside.find((box) => !taken.some((other) => overlap(box, other))) ?? inside[0] ?? boxes[0];
 }
 
-/** Shades what the limits exclude, and writes each limit at its edge. */
+/** Shades what the limits exclude, and writes each limit at its edge. Returns the boxes of the texts. */
 function shade(svg, { cost = null, top1 = null }, { x, y, left, right, top, bottom, write }) {
+  const boxes = [];
+  const label = (text, right, baseline) => {
+    element("text", { x: right, y: baseline, "text-anchor": "end" }, svg).textContent = text;
+    boxes.push({ left: right - textWidth(text), right, top: baseline - 10, bottom: baseline + 3 });
+  };
   if (cost !== null) {
     const edge = Math.min(Math.max(x(cost), left), Math.max(left, right));
     element("rect", { class: "excluded", x: edge, y: top, width: right - edge, height: bottom - top }, svg);
-    element("text", { x: edge - 4, y: top + 10, "text-anchor": "end" }, svg).textContent = `limit ${write(cost)}`;
+    label(`limit ${write(cost)}`, edge - 4, top + 10);
   }
   if (top1 !== null) {
-    const edge = Math.min(Math.max(y(top1), top), bottom);
+    // At least a strip at the bottom: a limit that is lower than the plot keeps its label.
+    const edge = Math.min(Math.max(y(top1), top), bottom - 16);
     element("rect", { class: "excluded", x: left, y: edge, width: right - left, height: bottom - edge }, svg);
-    element("text", { x: right - 4, y: edge + 12, "text-anchor": "end" }, svg).textContent = `limit ${(top1 * 100).toFixed(1)}%`;
+    label(`limit ${(top1 * 100).toFixed(1)}%`, right - 4, edge + 12);
   }
+  return boxes;
 }
 
 /**
  * Draws points `{name, cost, top1, color}` into `parent`. `unit` is the label of the cost axis, `write` formats a cost,
  * `teacher` is the teacher's top-1 or null. With `ranked` false the front is left out. `none` is shown without points.
  * `limits` are `{cost, top1}`, each a number or null: what exceeds the cost or falls below the accuracy is shaded. Points
- * with a `note` have no accuracy; they stand at the bottom, and their tooltips end with the note.
+ * with top1 null stand at the bottom. A point may have a `note`, with which its tooltip ends and which keeps it off the
+ * front, and a `sign`, a character before its name.
  */
 export function scatter(parent, points, { unit, write = count, teacher = null, ranked = true, limits = {}, none = "None of these jobs has reported this yet." }) {
   if (!points.length) {
@@ -58,10 +66,13 @@ export function scatter(parent, points, { unit, write = count, teacher = null, r
   const width = parent.clientWidth;
   // Before the layout, and in a hidden tab, there is no width to draw into.
   if (!width) return;
-  const trained = points.filter(({ note }) => !note);
+  const trained = points.filter(({ top1 }) => top1 !== null);
   const logs = points.map(({ cost }) => cost).concat(limits.cost ?? []).map(Math.log10);
-  const shares = trained.map(({ top1 }) => top1).concat(teacher ?? [], limits.top1 ?? []);
-  if (!shares.length) shares.push(0, 1);
+  const shares = trained.map(({ top1 }) => top1).concat(teacher ?? []);
+  if (!shares.length) shares.push(...(limits.top1 === undefined || limits.top1 === null ? [0, 1] : [limits.top1, 1]));
+  // A limit far from the points would press them together; then only its distance is cut.
+  const spread = Math.max(Math.max(...shares) - Math.min(...shares), 0.01);
+  if (limits.top1) shares.push(Math.min(Math.max(limits.top1, Math.min(...shares) - spread / 2), Math.max(...shares) + spread / 2));
   const left = Math.min(...logs) - 0.15, right = Math.max(...logs) + 0.25;
   const padding = Math.max((Math.max(...shares) - Math.min(...shares)) * 0.15, 0.005);
   const low = Math.min(...shares) - padding, high = Math.max(...shares) + padding;
@@ -70,10 +81,10 @@ export function scatter(parent, points, { unit, write = count, teacher = null, r
   const x = (cost) => margin + ((Math.log10(cost) - left) / (right - left)) * (width - margin - RIGHT);
   const y = (share) => TOP + ((high - share) / (high - low)) * (HEIGHT - TOP - BOTTOM);
   const svg = frame(width, HEIGHT);
-  const best = ranked ? front(trained) : [];
-  const describe = ({ name, cost, top1, note }) => `${name}: ${note ? "" : `${(top1 * 100).toFixed(2)}%, `}${write(cost)}${note ? `, ${note}` : ""}`;
+  const best = ranked ? front(trained.filter(({ note }) => !note)) : [];
+  const describe = ({ name, cost, top1, note }) => `${name}: ${top1 === null ? "" : `${(top1 * 100).toFixed(2)}%, `}${write(cost)}${note ? `, ${note}` : ""}`;
   svg.setAttribute("aria-label", `Top-1 against ${unit}. ${ranked ? `Pareto front: ${best.map(describe).join("; ")}` : points.map(describe).join("; ")}`);
-  shade(svg, limits, { x, y, left: margin, right: width - RIGHT, top: TOP, bottom: HEIGHT - BOTTOM, write });
+  const written = shade(svg, limits, { x, y, left: margin, right: width - RIGHT, top: TOP, bottom: HEIGHT - BOTTOM, write });
   for (const { share, text } of yTicks) {
     element("line", { class: "grid", x1: margin, x2: width - RIGHT, y1: y(share), y2: y(share) }, svg);
     element("text", { x: margin - 6, y: y(share) + 4, "text-anchor": "end" }, svg).textContent = text;
@@ -81,8 +92,8 @@ export function scatter(parent, points, { unit, write = count, teacher = null, r
   xLabels(svg, decades(left, right).map((cost) => ({ at: x(cost), text: write(cost) })), { width, y: HEIGHT - 22 });
   element("text", { x: (margin + width - RIGHT) / 2, y: HEIGHT - 5, "text-anchor": "middle" }, svg).textContent = `${unit} (logarithmic)`;
   const area = { left: margin, right: width - 2, top: 2, bottom: HEIGHT - BOTTOM };
-  const placed = points.map((point) => ({ point, cx: x(point.cost), cy: point.note ? HEIGHT - BOTTOM - DOT : y(point.top1) }));
-  const taken = placed.map(({ cx, cy }) => ({ left: cx - DOT - 5, right: cx + DOT + 5, top: cy - DOT - 3, bottom: cy + DOT + 3 }));
+  const placed = points.map((point) => ({ point, cx: x(point.cost), cy: point.top1 === null ? HEIGHT - BOTTOM - DOT : y(point.top1) }));
+  const taken = placed.map(({ cx, cy }) => ({ left: cx - DOT - 5, right: cx + DOT + 5, top: cy - DOT - 3, bottom: cy + DOT + 3 })).concat(written);
   if (teacher !== null) {
     const text = `teacher ${(teacher * 100).toFixed(2)}%`;
     element("line", { class: "reference", x1: margin, x2: width - RIGHT, y1: y(teacher), y2: y(teacher) }, svg);
@@ -98,14 +109,15 @@ export function scatter(parent, points, { unit, write = count, teacher = null, r
     element("title", {}, dot).textContent = near.map((other) => describe(other.point)).join("\n");
   }
   // Of many points, only those of the front are labelled; tooltips name the others.
-  const labelled = placed.filter(({ point }) => !point.note && (trained.length <= MOST_NAMES || !best.length || best.includes(point)));
+  const labelled = placed.filter(({ point }) => point.top1 !== null && (trained.length <= MOST_NAMES || !best.length || best.includes(point)));
   for (const { point, cx, cy } of labelled) {
-    const text = point.name.length > MAX_NAME ? `${point.name.slice(0, MAX_NAME - 1)}…` : point.name;
+    const name = point.name.length > MAX_NAME ? `${point.name.slice(0, MAX_NAME - 1)}…` : point.name;
+    const text = point.sign ? `${point.sign} ${name}` : name;
     const box = placeLabel(text, { cx, cy }, taken, area);
     taken.push(box);
     if (box.dy) element("line", { class: "leader", x1: cx, y1: cy, x2: box.left > cx ? box.left - 2 : box.right + 2, y2: cy + box.dy }, svg);
     element("text", { class: "name", x: box.left, y: cy + box.dy + 4 }, svg).textContent = text;
   }
-  const rows = () => points.map(({ name, cost, top1, note }) => [name, cost, note ? undefined : top1, note ?? ""]);
+  const rows = () => points.map(({ name, cost, top1, note }) => [name, cost, top1 ?? undefined, note ?? ""]);
   parent.replaceChildren(svg, exportButtons({ title: () => `Top-1 against ${unit}`, svg: () => svg, columns: () => ["name", unit, "top1", "note"], rows }));
 }

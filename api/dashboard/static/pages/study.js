@@ -1,10 +1,10 @@
-import { count, round, size } from "../charts/axes.js";
+import { count, fileSize, round } from "../charts/axes.js";
 import { every, refresh, request } from "../live.js";
 import { Parallel } from "../charts/parallel.js";
 import { scatter } from "../charts/scatter.js";
 
 const costs = {
-  bytes: { unit: "size of the smallest ONNX file", write: size },
+  bytes: { unit: "size of the smallest ONNX file", write: fileSize },
   latency: { unit: "latency of the fastest ONNX file, one image", write: (ms) => `${round(ms)} ms` },
   macs: { unit: "MACs for one image", write: count },
 };
@@ -17,9 +17,10 @@ function draw() {
       const top1 = parseFloat(row.top1), trained = Number.isFinite(top1);
       // A candidate without accuracy is shown once it is known why it was not trained.
       // Values of the search space make names too long; the number is that of the table.
-      return { name: row.line ? `${row.number} ${JSON.parse(row.line).student}` : row.candidate, cost: parseFloat(row[choice.value]), top1, note: trained ? "" : row.rejected, trained, color: row.chosen === "yes" ? "s1" : trained ? "s0" : "s8" };
+      const color = row.chosen === "yes" ? "s1" : row.rejected || !trained ? "s8" : "s0";
+      return { name: row.line ? `${row.number} ${JSON.parse(row.line).student}` : row.candidate, cost: parseFloat(row[choice.value]), top1: trained ? top1 : null, note: row.rejected, sign: row.sign, color };
     })
-    .filter(({ cost, trained, note }) => cost > 0 && (trained || note));
+    .filter(({ cost, top1, note }) => cost > 0 && (top1 !== null || note));
   const given = document.getElementById("front").dataset, number = (text) => (text ? parseFloat(text) : null);
   const teacher = number(document.getElementById("status").dataset.teacher);
   const floor = given.accuracy ? number(given.accuracy) : given.retention && teacher ? teacher * number(given.retention) : null;
@@ -34,7 +35,7 @@ function draw() {
 const formats = {
   text: String,
   number: (value) => (typeof value === "number" ? round(value) : String(value)),
-  bytes: size,
+  bytes: fileSize,
   milliseconds: (ms) => `${round(ms)} ms`,
   share: (value) => `${(100 * value).toFixed(1)}%`,
 };
@@ -47,7 +48,7 @@ function drawLines() {
   const axes = JSON.parse(document.getElementById("candidates").dataset.axes).map(({ format, ...axis }) => ({ ...axis, write: formats[format] }));
   const rows = [...document.querySelectorAll("#candidates tr[data-line]")].map(({ dataset }) => {
     const values = JSON.parse(dataset.line);
-    return { id: dataset.number, name: dataset.candidate, values, color: dataset.chosen === "yes" ? "s1" : values.top1 === null ? "s8" : "s0" };
+    return { id: dataset.number, name: dataset.candidate, values, color: dataset.chosen === "yes" ? "s1" : dataset.rejected ? "s8" : "s0" };
   });
   lines.show(axes, rows);
 }

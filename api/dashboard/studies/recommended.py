@@ -1,0 +1,109 @@
+"""The card of a study's recommended student."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from api.damage import service as damage
+from api.damage.service import NoDamageReport
+from api.dashboard.jobs.detail import OnnxFile, onnx_files, speed
+from api.jobs import service as jobs
+from api.jobs.schemas import JobOut
+from api.studies.schemas import CandidateOut, StudyOut, StudyRecommendation
+from ttm_core.spec.damage.files import DAMAGE_FILE
+from ttm_core.spec.damage.tables import retention_interval
+from ttm_jobs.errors import JobNotFinished, JobNotFound
+from ttm_jobs.settings import Settings
+from ttm_jobs.storage import Storage
+
+_ONNX = {"fp32": "student.onnx", "int8": "student-int8.onnx"}
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """The recommended student.
+
+    Attributes:
+        split: of `mean` and `teacher`.
+        mean: the accuracy in [0, 1] over the runs.
+        teacher: the teacher's accuracy on the same split; None if it is unknown.
+        kept: 95 % interval of the best run's accuracy divided by the teacher's; None without a damage report.
+        compression: parameters of the teacher over those of the student.
+        job: the best run; None if it was deleted.
+        files: its ONNX files.
+        latencies: milliseconds for one image, of the recommended file by device.
+    """
+
+    split: str
+    mean: float
+    teacher: float | None
+    kept: tuple[float, float] | None
+    compression: float | None
+    job: JobOut | None
+    files: Sequence[OnnxFile]
+    latencies: Sequence[tuple[str, float]]
+
+    @property
+    def change_points(self) -> float | None:
+        """Mean accuracy minus the teacher's in percentage points."""
+        return None if self.teacher is None else 100 * (self.mean - self.teacher)
+
+    @property
+    def retention(self) -> float | None:
+        """Mean accuracy divided by the teacher's."""
+        return self.mean / self.teacher if self.teacher else None
+
+    @property
+    def has_damage(self) -> bool:
+        return self.job is not None and any(artifact.name == DAMAGE_FILE for artifact in self.job.artifacts)
+
+
+def recommended(
+    session: Session, settings: Settings, storage: Storage, study: StudyOut, candidates: Sequence[CandidateOut]
+) -> Recommended | None:
+    """The card of a study; None without a recommendation."""
+    found = study.recommendation
+    if found is None:
+        return None
+    job = _job(session, settings, found)
+    split, mean = ("validation", found.validation) if found.test is None else ("test", found.test)
+    accuracy = job.accuracy if job is not None and job.accuracy is not None and job.accuracy.split == split else None
+    known = speed(session, storage, job.id) if job is not None else None
+    measured = [] if known is None else known.measured.items
+    latencies = [
+        (each.device, each.p50_ms) for each in measured if each.artifact == _ONNX[found.precision] and each.batch == 1
+    ]
+    if not latencies and found.latency_ms is not None:
+        device = next((each.device for each in candidates if each.number == found.candidate), None)
+        latencies = [(device or "worker", found.latency_ms)]
+    return Recommended(
+        split=split,
+        mean=mean,
+        teacher=None if accuracy is None else accuracy.teacher,
+        kept=None if job is None else _kept(session, storage, job.id),
+        compression=None if job is None else job.compression,
+        job=job,
+        files=[] if job is None or known is None else onnx_files(job, known),
+        latencies=sorted(latencies, key=lambda each: each[1]),
+    )
+
+
+def _job(session: Session, settings: Settings, found: StudyRecommendation) -> JobOut | None:
+    try:
+        return None if found.job is None else jobs.get(session, settings, found.job)
+    except JobNotFound:
+        return None
+
+
+def _kept(session: Session, storage: Storage, job_id: str) -> tuple[float, float] | None:
+    """The 95 % interval of a student's accuracy divided by its teacher's, from the images that each has right."""
+    try:
+        report = damage.read(session, storage, job_id, None).report
+    except (NoDamageReport, JobNotFinished):
+        return None
+    if report.against != "labels":
+        return None
+    lost, gained, both_wrong = (report.outcomes.get(name, 0) for name in ("lost", "gained", "both_wrong"))
+    both = report.images - lost - gained - both_wrong
+    return retention_interval(both, gained, lost) if both + lost else None
