@@ -21,6 +21,7 @@ from tests.browser.gallery import create_gallery
 from tests.support.api_server import api_process
 from tests.support.chromium import CHROMIUM, FLAGS
 from tests.support.copies import copy_jobs, copy_study
+from tests.support.damaged import record_largest_damage
 from tests.support.servers import PostgresServer
 from tests.support.studies import create_study
 from tests.support.study_jobs import end_study
@@ -70,7 +71,9 @@ def main() -> None:
 
 def pages(engine: Engine, settings: Settings, jobs: int, studies: int) -> dict[str, str]:
     """Fills the database. Returns the address of every page by its title."""
-    gallery = create_gallery(engine, build_storage(settings.storage_url))
+    storage = build_storage(settings.storage_url)
+    gallery = create_gallery(engine, storage)
+    record_largest_damage(engine, storage, gallery["succeeded"][0])
     study_id = create_study(
         engine, limits={"retention": 0.5, "bytes": 1_500_000}, search={"method.beta": [1, 2, 4]}, name="flowers"
     )
@@ -94,6 +97,8 @@ def pages(engine: Engine, settings: Settings, jobs: int, studies: int) -> dict[s
         "jobs by a part of their name": "/ui/jobs?name=copy",
         "running job, curves of 80 steps": f"/ui/jobs/{gallery['running']}",
         "finished job": f"/ui/jobs/{succeeded[0]}",
+        "damage report, 1,000 classes": f"/ui/jobs/{succeeded[0]}/damage",
+        "damage report, all classes": f"/ui/jobs/{succeeded[0]}/damage?classes=all",
         "comparison of five jobs": "/ui/compare?" + "&".join(f"job={job_id}" for job_id in succeeded),
         "form for a job": "/ui/new",
         **{name: f"/ui/{name}" for name in _OTHERS},

@@ -19,9 +19,10 @@ from tests.support.rig import Rig
 from tests.support.runs import succeed
 from tests.ttm_core.factories import digits_folder
 from ttm_core.file_lock import FileLock
-from ttm_core.spec.damage.files import PREDICTIONS_FILE
+from ttm_core.spec.damage.files import DAMAGE_FILE, PREDICTIONS_FILE
 from ttm_core.spec.damage.predictions import METADATA_KEY, PredictionsInfo
 from ttm_jobs.database.engine import create_engine, session_scope
+from ttm_jobs.models import Job
 from ttm_jobs.repositories.jobs import leases
 from ttm_jobs.repositories.run_data import artifacts
 from ttm_jobs.repositories.run_data.artifacts import PublishedFile
@@ -118,3 +119,50 @@ def _evaluated_elsewhere(engine: Engine, storage: Storage) -> str:
         artifacts.record(session, leases.fence(session, lease), [file])
     succeed(engine, storage, lease)
     return job_id
+
+
+def record_largest_damage(engine: Engine, storage: Storage, job_id: str) -> None:
+    """Gives a job the largest damage report that a run writes: 1,000 classes, 50 confusions and 200 images."""
+    names = [f"class {number}, with a name of usual length" for number in range(1000)]
+    parts = [
+        {
+            "name": name,
+            "images": 50,
+            "student_correct": 40,
+            "reference_correct": 45,
+            "retention_percent": 88.89,
+            "retention_low": 80.0,
+            "retention_high": 97.5,
+        }
+        for name in names
+    ]
+    guesses = [{"name": name, "probability": 0.3} for name in names[:3]]
+    image = {"outcome": "lost", "label": names[0], "student": guesses, "reference": guesses, "media_type": "image/png"}
+    bins = [
+        {"low": each / 15, "high": (each + 1) / 15, "images": 3333, "confidence": each / 15, "accuracy": each / 15}
+        for each in range(15)
+    ]
+    report = {
+        "images": 50_000,
+        "outcomes": {"lost": 200, "gained": 10, "both_wrong": 90},
+        "class_count": 1000,
+        "classes": parts,
+        "confusion_count": 50,
+        "confusions": [
+            {"label": names[each], "predicted": names[each + 1], "reference": 1, "student": 5} for each in range(50)
+        ],
+        "student_calibration": {"error": 0.1, "bins": bins},
+        "reference_calibration": {"error": 0.1, "bins": bins},
+        "split": "test",
+        "against": "labels",
+        "data": "0" * 64,
+        "gallery": [
+            {**image, "number": each, "image": each, "offset": 0, "size": 1, "side": 96} for each in range(200)
+        ],
+    }
+    content = json.dumps(report).encode()
+    key = f"jobs/{job_id}/{DAMAGE_FILE}"
+    stored = storage.put(key, [content])
+    with session_scope(engine) as session:
+        file = PublishedFile(DAMAGE_FILE, key, "application/json", stored.size, stored.sha256)
+        artifacts.record(session, session.get_one(Job, job_id), [file])

@@ -95,7 +95,7 @@ def damage_page(
         outcomes={name: _OUTCOMES[name].format(reference=reference) for name in report.outcomes},
         chosen={"outcome": outcome, "class": class_name, "sort": sort, "against": against},
         labels=sorted({entry.label or entry.reference[0].name for entry in compared.gallery}),
-        rows=[(row, _bar(row, shown)) for row in shown],
+        rows=list(zip(shown, _bars(shown), strict=True)),
         calibrations=_curves(reference, report.student_calibration, report.reference_calibration),
         chart=_CHART_PIXELS,
         query=Address.of(request),
@@ -113,25 +113,29 @@ def _problem(job: JobOut, against: str, message: str, status: int) -> HTMLRespon
     )
 
 
-def _bar(row: ClassDamage, rows: Sequence[ClassDamage]) -> Bar | None:
-    """The bar of a class, on the scale that all rows share, which starts below the lowest interval; None without a
+def _bars(rows: Sequence[ClassDamage]) -> list[Bar | None]:
+    """The bars of the classes, on a scale that all share, which starts below the lowest interval; None without a
     retention.
     """
-    if row.retention_percent is None or row.retention_low is None or row.retention_high is None:
-        return None
-    intervals = [(each.retention_low, each.retention_high) for each in rows]
-    shortest = 0.95 * min(100.0, *(low for low, _ in intervals if low is not None))
-    longest = 1.02 * min(max(100.0, *(high for _, high in intervals if high is not None)), _MAX_PERCENT)
+    lows = [row.retention_low for row in rows if row.retention_low is not None]
+    highs = [row.retention_high for row in rows if row.retention_high is not None]
+    shortest = 0.95 * min(100.0, *lows) if lows else 0.0
+    longest = 1.02 * min(max(100.0, *highs), _MAX_PERCENT) if highs else 100.0
 
     def position(percent: float) -> float:
         return round(_BAR_PIXELS * (min(percent, longest) - shortest) / (longest - shortest), 1)
 
-    return Bar(
-        low=position(row.retention_low),
-        high=position(row.retention_high),
-        at=position(row.retention_percent),
-        full=position(100.0),
-    )
+    return [
+        None
+        if row.retention_percent is None or row.retention_low is None or row.retention_high is None
+        else Bar(
+            low=position(row.retention_low),
+            high=position(row.retention_high),
+            at=position(row.retention_percent),
+            full=position(100.0),
+        )
+        for row in rows
+    ]
 
 
 @dataclass(frozen=True)
