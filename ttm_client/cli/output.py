@@ -95,7 +95,7 @@ def print_rows(
     titled = any(columns)
     fixed = {*_WHOLE, *whole}
     shown = _fitting_columns(columns, rows, optional, fixed)
-    widths = _widths(columns, rows, shown, fixed) if titled else {}
+    widths = _widths(columns, rows, shown, fixed, wrapped) if titled else {}
     table = Table(box=None, pad_edge=False, header_style="dim", show_header=titled)
     for index in shown:
         if titled and columns[index] not in wrapped:
@@ -125,7 +125,10 @@ def shortened(text: str, width: int) -> str:
 
 
 # Never shortened: what users copy, and numbers.
-_WHOLE = ("ID", "REFERENCE", "CREATED", "TOP-1", "LATENCY")
+_WHOLE = (
+    *("ID", "REFERENCE", "CREATED", "TOP-1", "LATENCY", "MS", "SIZE", "FP32 / INT8", "PARAMETERS", "MACS"),
+    *("RETENTION", "PROBABILITY", "95 % INTERVAL"),
+)
 # Cells are shortened to this width before a column is dropped, and to the smaller one after that.
 _NARROW, _NARROWEST = 16, 6
 
@@ -150,21 +153,28 @@ def _fitting_columns(
 
 
 def _widths(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], shown: Sequence[int], fixed: Collection[str]
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    shown: Sequence[int],
+    fixed: Collection[str],
+    wrapped: Collection[str],
 ) -> dict[int, int]:
-    """The width of each shown column. The widest columns that are not `fixed` give up what is missing."""
+    """The width of each shown column. The widest columns that are not `fixed` give up what is missing; titles stay
+    whole, except those of `wrapped` columns.
+    """
     natural = _natural_widths(columns, rows)
     widths = {index: natural[index] for index in shown}
+    least = {
+        index: _NARROWEST if columns[index] in wrapped else max(cell_len(columns[index]), _NARROWEST)
+        for index in shown
+        if columns[index] not in fixed
+    }
     missing = sum(widths.values()) + 2 * (len(shown) - 1) - console.width
     for _ in range(missing):
-        room = {
-            index: width
-            for index, width in widths.items()
-            if columns[index] not in fixed and width > max(cell_len(columns[index]), _NARROWEST)
-        }
+        room = [index for index, width in least.items() if widths[index] > width]
         if not room:
             break
-        widths[max(room, key=room.__getitem__)] -= 1
+        widths[max(room, key=widths.__getitem__)] -= 1
     return widths
 
 

@@ -71,12 +71,14 @@ def recommended(
     accuracy = job.accuracy if job is not None and job.accuracy is not None and job.accuracy.split == split else None
     known = speed(session, storage, job.id) if job is not None else None
     measured = [] if known is None else known.measured.items
-    latencies = [
-        (each.device, each.p50_ms) for each in measured if each.artifact == _ONNX[found.precision] and each.batch == 1
-    ]
+    # The best of each device: files are measured with several numbers of threads.
+    latencies: dict[str, float] = {}
+    for each in measured:
+        if each.artifact == _ONNX[found.precision] and each.batch == 1:
+            latencies[each.device] = min(each.p50_ms, latencies.get(each.device, each.p50_ms))
     if not latencies and found.latency_ms is not None:
         device = next((each.device for each in candidates if each.number == found.candidate), None)
-        latencies = [(device or "worker", found.latency_ms)]
+        latencies[device or "worker"] = found.latency_ms
     return Recommended(
         split=split,
         mean=mean,
@@ -85,7 +87,7 @@ def recommended(
         compression=None if job is None else job.compression,
         job=job,
         files=[] if job is None or known is None else onnx_files(job, known),
-        latencies=sorted(latencies, key=lambda each: each[1]),
+        latencies=sorted(latencies.items(), key=lambda each: each[1]),
     )
 
 

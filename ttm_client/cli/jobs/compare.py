@@ -41,7 +41,8 @@ def compare(
     print_rows(
         ("FIELD", *names),
         [(each.field, *(value or "-" for value in each.values)) for each in found.differences],
-        wrapped=("FIELD", *names),
+        whole=("FIELD",),
+        wrapped=names,
     )
 
 

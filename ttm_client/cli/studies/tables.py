@@ -8,6 +8,8 @@ from ttm_client.models.studies import Study, StudyCandidate, StudyOption, StudyR
 
 # Next to a label of 25 characters, a row fits 80 columns.
 _BAR_WIDTH = 20
+# Values that limit nothing.
+_UNLIMITED = (None, "worker", "any")
 
 
 def print_studies(studies: Sequence[StudySummary]) -> None:
@@ -75,7 +77,7 @@ def describe(study: Study, candidates: Sequence[StudyCandidate]) -> list[tuple[s
         ("name", study.name or "-"),
         ("state", f"{study.state}, {study.stage}"),
         ("goal", study.goal),
-        ("limits", ", ".join(f"{name} {value}" for name, value in study.limits.items() if value is not None)),
+        ("limits", ", ".join(f"{name} {value}" for name, value in study.limits.items() if value not in _UNLIMITED)),
     ]
     if study.blocked_reason is not None:
         rows.append(("blocked", study.blocked_reason))

@@ -67,7 +67,7 @@ def _live(client: Client, study_id: str) -> None:
 
 
 def _view(study: Study, candidates: tuple[StudyCandidate, ...]) -> Group:
-    """State, budget and one bar per candidate that is trained: its best validation accuracy so far."""
+    """The state, and a row per candidate that is trained with a bar of its best validation accuracy so far."""
     head = Text(f"{study.state}, {study.stage}  {neutralized(study.blocked_reason or '')}")
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("", "CANDIDATE", "STATE", "RUNG", "TOP-1", ""):
