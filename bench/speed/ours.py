@@ -121,6 +121,6 @@ def _teacher(spec: DistillSpec, pair: Pair, folder: Path, precision: Precision, 
 def _warm_up(trainer: Trainer, stored: StoredTeacher | None) -> None:
     """A warm-up step that allocates memory and selects kernels. Missing logits are read as zeros."""
     spec = trainer.spec
-    batches = epoch_batches(trainer.views, seed=0, epoch=0, view=0, batch_size=spec.batch_size, first=0)
+    batches = epoch_batches(trainer.views, seed=0, epoch=0, view=0, batch_size=spec.images_per_step, first=0)
     trainer._training_mode()
     trainer._optimize(next(batches), trainer.distiller)

@@ -2,14 +2,20 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from tests.ttm_core import factories
+from ttm_core.data.dataset import Split
+from ttm_core.data.images import ArrayImages
+from ttm_core.pipeline.decisions.batch_size import with_batch_size
 from ttm_core.pipeline.decisions.default_weight import WARM_UP_STEPS
 from ttm_core.pipeline.distill import distill
 from ttm_core.spec import events
 from ttm_core.spec.job import DistillSpec
 from ttm_core.spec.method.schedules import WarmUp, at
+from ttm_core.spec.training.training import TrainingSpec
 
 STEPS_PER_EPOCH = 9
 
@@ -37,13 +43,19 @@ def test_every_decided_field_has_a_reason_and_a_resumed_run_keeps_the_values(dig
     spec = factories.spec(digits_idx, teacher_file, method="dkd", exports=[], training={"epochs": 1})
     # The factory states these fields.
     spec = spec.model_copy(
-        update={"training": spec.training.model_copy(update={"augmentation": None, "threads": None})}
+        update={
+            "training": spec.training.model_copy(update={"augmentation": None, "threads": None, "batch_size": None})
+        }
     )
     first = resolved(spec, tmp_path)
     assert set(first.reasons) == decided(spec.model_dump(), first.spec.model_dump())
-    assert {"method.weight", "training.augmentation", "student.normalization", "teacher.architecture"} <= set(
-        first.reasons
-    )
+    assert {
+        "method.weight",
+        "training.augmentation",
+        "student.normalization",
+        "teacher.architecture",
+        "training.batch_size",
+    } <= set(first.reasons)
     assert all(reason.endswith(".") for reason in first.reasons.values())
     assert "The size of the images" in first.reasons["student.image_size"]
 
@@ -72,3 +84,19 @@ def test_a_weight_is_constant_without_cross_entropy_and_where_it_is_given(
     event = resolved(spec, tmp_path)
     assert event.spec.method.weight == expected
     assert ("method.weight" in event.reasons) == ("weight" not in method)
+
+
+@pytest.mark.parametrize(
+    ("images", "training", "expected"),
+    [
+        (6_336, {"epochs": 30}, 32),
+        (6_464, {"epochs": 30}, 64),
+        (6_464, {"epochs": 29}, 32),
+        (100, {"gradient_accumulation": 16, "devices": 2}, 64),
+        (100, {"batch_size": 48}, 48),
+    ],
+)
+def test_batch_size_depends_on_the_number_of_steps(images, training, expected):
+    pixels = torch.zeros(images, 1, 1, 1, dtype=torch.uint8)
+    split = Split(ArrayImages(pixels), torch.zeros(images, dtype=torch.int64), np.arange(images))
+    assert with_batch_size(TrainingSpec.model_validate(training), split).images_per_step == expected

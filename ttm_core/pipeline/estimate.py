@@ -70,7 +70,7 @@ def estimate(
             seed=spec.seed,
             epoch=0,
             view=0,
-            batch_size=spec.batch_size,
+            batch_size=spec.images_per_step,
             first=0,
             unlabelled_ratio=spec.unlabelled_ratio,
             distributed=distributed,
@@ -88,7 +88,7 @@ def estimate(
             if len(steps) > min(_STEPS, workload.steps // _STEPS_PER_TIMED_STEP) or sum(steps) > _MAX_SECONDS:
                 break
         step_seconds = min(steps[1:] or steps)
-        forward = _student_seconds(copied, views, spec.batch_size)
+        forward = _student_seconds(copied, views, spec.images_per_step)
         teacher = (
             sum(_teacher_seconds(source.teacher, views, distiller.device) for source in distiller.teachers)
             if workload.store_rows

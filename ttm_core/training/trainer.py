@@ -80,7 +80,7 @@ class Trainer:
         )  # small gradients underflow in float16
         self.ema = build_ema(self.spec.ema, self.student) if self.spec.ema else None
         images = images_per_epoch(self.split, self.spec.unlabelled_ratio)
-        self.steps_per_epoch = steps_per_epoch(images, self.spec.batch_size, self.distributed.size)
+        self.steps_per_epoch = steps_per_epoch(images, self.spec.images_per_step, self.distributed.size)
         self.total_steps = self.steps_per_epoch * self.spec.epochs
         self._saved_step, self._saved_at = -1, time.monotonic()
 
@@ -141,7 +141,7 @@ class Trainer:
                 seed=spec.seed,
                 epoch=epoch,
                 view=view,
-                batch_size=spec.batch_size,
+                batch_size=spec.images_per_step,
                 first=first,
                 unlabelled_ratio=spec.unlabelled_ratio,
                 distributed=self.distributed,
@@ -174,7 +174,7 @@ class Trainer:
             seed=self.spec.seed,
             epoch=0,
             view=0,
-            batch_size=self.spec.batch_size,
+            batch_size=self.spec.images_per_step,
             first=0,
             unlabelled_ratio=self.spec.unlabelled_ratio,
             distributed=self.distributed,

@@ -77,7 +77,7 @@ them, too.""",
         "Optimizer and batch size",
         """\
 `{student}` on {train_images:,} photographs of {data}, {epochs} epochs of wttm. `training.batch_size` is 32 by default
-in runs that would have less than 1,500 steps of 64 images, and 64 in longer ones.""",
+in runs that would have less than 3,000 steps of 64 images, and 64 in longer ones.""",
         costs=True,
     ),
     "defaults_classes": Section(

@@ -38,7 +38,7 @@ def resolve_compilation(
         with torch.random.fork_rng(devices=[]):
             model = build(student)
         precision = resolved_precision(training)
-        batch_size = training.batch_size // training.devices
+        batch_size = training.images_per_step // training.devices
         return measure_compilation(model, preprocess, context.device, precision, batch_size=batch_size)
 
     return cast(bool, decide_once(context.workdir, "compile", lambda: _decide(context, steps, measure)))

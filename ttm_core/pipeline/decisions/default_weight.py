@@ -19,6 +19,6 @@ def with_default_weight(method: MethodSpec, training: TrainingSpec, split: Split
         return method
     weight: float | WarmUp = method.published_weight
     if method.ce_weight > 0:
-        steps = steps_per_epoch(images_per_epoch(split, training.unlabelled_ratio), training.batch_size, devices)
+        steps = steps_per_epoch(images_per_epoch(split, training.unlabelled_ratio), training.images_per_step, devices)
         weight = WarmUp(epochs=WARM_UP_STEPS / max(steps, 1), last=method.published_weight)
     return method.model_copy(update={"weight": weight})

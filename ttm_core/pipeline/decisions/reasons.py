@@ -6,6 +6,7 @@ from ttm_core.data.dataset import Dataset
 from ttm_core.data.images import ArrayImages
 from ttm_core.models.teachers.load import Teacher
 from ttm_core.pipeline.context import RunContext
+from ttm_core.pipeline.decisions.batch_size import FEW_STEPS, steps_of_large_batches
 from ttm_core.pipeline.decisions.default_weight import WARM_UP_STEPS
 from ttm_core.pipeline.student.base import StudentBase
 from ttm_core.pipeline.student.input import SMALL_IMAGE
@@ -34,7 +35,7 @@ def reasons(
             *_student(spec, resolved, dataset, base, teacher),
             *_teachers(spec, resolved),
             *_method(spec, resolved),
-            *_training(spec, resolved, context),
+            *_training(spec, resolved, context, dataset),
         ]
     )
 
@@ -96,8 +97,12 @@ def _method(spec: DistillSpec, resolved: DistillSpec) -> Iterator[Reason]:
     )
 
 
-def _training(spec: DistillSpec, resolved: DistillSpec, context: RunContext) -> Iterator[Reason]:
+def _training(spec: DistillSpec, resolved: DistillSpec, context: RunContext, dataset: Dataset) -> Iterator[Reason]:
     training, chosen = spec.training, resolved.training
+    if training.batch_size is None:
+        steps = steps_of_large_batches(training, dataset.train)
+        than = "less than" if steps < FEW_STEPS else "at least"
+        yield "training.batch_size", f"Batches of 64 make {steps:,} steps, which are {than} {FEW_STEPS:,}."
     if training.augmentation is None:
         side = "more than" if isinstance(chosen.augmentation, ResizedCrop) else "at most"
         yield "training.augmentation", f"The student's images have {side} {SMALL_IMAGE} px."

@@ -21,6 +21,7 @@ from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.ensemble import as_one_teacher
 from ttm_core.models.teachers.load import Teacher, load_teacher
 from ttm_core.pipeline.context import RunContext
+from ttm_core.pipeline.decisions.batch_size import with_batch_size
 from ttm_core.pipeline.decisions.compilation import resolve_compilation
 from ttm_core.pipeline.decisions.default_weight import with_default_weight
 from ttm_core.pipeline.decisions.memory_format import MemoryFormats, resolve_memory_formats
@@ -78,6 +79,8 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
     """
     context.phase("fetching")
     dataset = _read(spec, context)
+    submitted = spec
+    spec = spec.model_copy(update={"training": with_batch_size(spec.training, dataset.train)})
     base = student_base(spec, context.inputs, context.data_cache)
     size = image_size(spec, dataset, base)
     augmentation = _augmentation(spec, size)
@@ -114,7 +117,7 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
         student={"architecture": resolved_architecture(spec, base), "image_size": size, "normalization": normalized},
         training={**training, "compile": compiled},
     )
-    why = reasons(spec, resolved, context, dataset=dataset, base=base, teacher=first)
+    why = reasons(submitted, resolved, context, dataset=dataset, base=base, teacher=first)
     teachers = [in_memory_format(each, formats["teacher_memory_format"]) for each in teachers]
     if compiled:
         teachers = [compiled_teacher(each) for each in teachers]
@@ -180,7 +183,7 @@ def _compilation(
     training: TrainingSpec, context: RunContext, student: ModelStructure, preprocess: Preprocess, dataset: Dataset
 ) -> bool:
     images = images_per_epoch(dataset.train, training.unlabelled_ratio)
-    steps = steps_per_epoch(images, training.batch_size, training.devices) * training.epochs
+    steps = steps_per_epoch(images, training.images_per_step, training.devices) * training.epochs
     with context.activity("measuring compilation"):
         return context.distributed.main_first(
             lambda: resolve_compilation(training, context, student=student, preprocess=preprocess, steps=steps)

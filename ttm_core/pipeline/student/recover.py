@@ -54,7 +54,7 @@ def recover(model: nn.Module, run: ResolvedRun, context: RunContext, steps: int)
             seed=training.seed,
             epoch=epoch,
             view=view,
-            batch_size=training.batch_size,
+            batch_size=training.images_per_step,
             first=0,
             unlabelled_ratio=training.unlabelled_ratio,
             distributed=Distributed(),

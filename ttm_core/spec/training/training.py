@@ -15,7 +15,11 @@ class TrainingSpec(Spec):
     """Training of the student."""
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
-    batch_size: Annotated[int, Field(ge=2, le=65_536)] = 64
+    batch_size: Annotated[int, Field(ge=2, le=65_536)] | None = Field(
+        None,
+        description="Images per step, over all devices. Default: 64, or 32 in short runs, which would have "
+        "less than 3,000 steps of 64 images.",
+    )
     unlabelled_ratio: Annotated[float, Field(gt=0, le=1000)] | None = Field(
         None,
         description="Unlabelled images per labelled image in every batch, for datasets with both. An epoch uses each "
@@ -114,6 +118,12 @@ class TrainingSpec(Spec):
     )
 
     @property
+    def images_per_step(self) -> int:
+        """`batch_size` of a resolved spec."""
+        assert self.batch_size is not None, "the engine resolves the batch size"
+        return self.batch_size
+
+    @property
     def view_count(self) -> int:
         """The number of views per image of a resolved spec."""
         assert self.views != "fit", "the engine resolves 'fit'"
@@ -122,7 +132,7 @@ class TrainingSpec(Spec):
     @model_validator(mode="after")
     def _parts_have_two_images(self) -> Self:
         parts = self.gradient_accumulation * self.devices
-        if self.batch_size < 2 * parts:
+        if self.batch_size is not None and self.batch_size < 2 * parts:
             raise ValueError(
                 f"batch_size must be at least {2 * parts}: batch norm needs two images in each of the {parts} "
                 "parts of a batch "
