@@ -20,6 +20,7 @@ from worker.presence import Presence
 from worker.run.runner import Runner
 from worker.teacher_stores.report import StoreReport
 from worker.trainer import devices, installed, stale
+from worker.trainer.memory.trainer_groups import TrainerGroups
 from worker.trainer.stale import remove_stale_directories
 from worker.trainer.standby import Starter
 
@@ -63,7 +64,13 @@ class WorkerProcess:
             also=report.send,
         )
         self._exit.enter_context(presence)
-        starter = Starter(self.trainer_command, marks=stale.marks(), standby=self.standby, settings=settings)
+        starter = Starter(
+            self.trainer_command,
+            marks=stale.marks(),
+            standby=self.standby,
+            settings=settings,
+            groups=TrainerGroups.of_worker(settings),
+        )
         self._exit.callback(starter.end)
         starter.prepare()
         self._runner = Runner(

@@ -61,6 +61,14 @@ class Workers(SettingsGroup):
             "`TTM_WORKERS_PER_MACHINE`."
         ),
     )
+    trainer_cgroups: Literal["auto", "off"] = Field(
+        default="auto",
+        description=(
+            "auto: the kernel enforces the memory limit of a trainer with a control group, if one of version 2 is "
+            "delegated to the worker (docs/how-to/run-in-production.md); otherwise the worker samples the memory five "
+            "times a second, as with off."
+        ),
+    )
     workers_per_machine: PositiveInt = Field(
         default=1,
         description=(

@@ -76,7 +76,6 @@ class Attempt:
         self._heartbeat = heartbeat
         self._stop_requests = stop_requests
         self._exchange = exchange
-        self._memory_bytes = trainer_limit(settings)
         # Digests of the teacher stores that the trainer uses.
         self.stores: Sequence[str] = ()
         self._store_fetches: list[Thread] = []
@@ -189,6 +188,8 @@ class Attempt:
             match item:
                 case None:
                     pass
+                case Exited() if last is None and self._trainer.exceeded is not None:
+                    return too_large(self._trainer.exceeded, trainer_limit(self._settings))
                 case Exited():
                     oom_killed = resources.oom_kills() != oom_kills
                     return outcome_of(
@@ -218,8 +219,6 @@ class Attempt:
                     last_event = time_now
             if time_now - last_flush >= self._settings.event_flush_seconds:
                 self._record()
-                if (exceeded := self._memory_limit()) is not None:
-                    return exceeded
                 last_flush = time_now
             if self._heartbeat.fenced:
                 raise LeaseLost
@@ -246,10 +245,6 @@ class Attempt:
 
     def _time_limit(self, seconds: float) -> str | None:
         return "time_limit_exceeded" if seconds > self._settings.trainer_timeout_seconds else None
-
-    def _memory_limit(self) -> Rejected | None:
-        held = resources.held_by_group(self._trainer.pid)
-        return too_large(held, self._memory_bytes) if held > self._memory_bytes else None
 
     def _record(self) -> None:
         try:

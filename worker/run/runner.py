@@ -38,6 +38,7 @@ from worker.teacher_stores.report import folder
 from worker.trainer.devices import Device
 from worker.trainer.log import LogFile
 from worker.trainer.process import Trainer
+from worker.trainer.resources import trainer_limit
 from worker.trainer.stale import attempt_directory, remove_attempt
 from worker.trainer.standby import Starter
 
@@ -156,7 +157,7 @@ class Runner:
             settings,
             self._storage,
             self._inputs,
-            trainer=Trainer(self._starter, workdir, log=log),
+            trainer=Trainer(self._starter, workdir, log=log, memory_bytes=trainer_limit(self._settings)),
             workdir=workdir,
             recorder=recorder,
             heartbeat=heartbeat,

@@ -15,12 +15,15 @@ from typing import BinaryIO
 
 from ttm_core.spec.events import Event, decode
 from ttm_jobs.telemetry import logs
+from worker.trainer import resources
 from worker.trainer.log import LogFile
-from worker.trainer.standby import Starter
+from worker.trainer.standby import Started, Starter
 
 logger = logging.getLogger(__name__)
 
 _MAX_LINE_BYTES = 4 * 1024**2
+# A process can write about 1 GiB to new memory in this time.
+_MEMORY_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -34,16 +37,18 @@ class Trainer:
     """One trainer process with its children.
 
     It dies with the thread that started it. Its events are queued in this process, so a slow database does not delay
-    it.
+    it. It is killed if its processes hold more private memory than `memory_bytes`; `exceeded` is then what they held.
     """
 
-    def __init__(self, starter: Starter, workdir: Path, *, log: LogFile) -> None:
+    def __init__(self, starter: Starter, workdir: Path, *, log: LogFile, memory_bytes: int | None = None) -> None:
         self._starter = starter
         self._workdir = workdir
         self._log = log
         self._items: SimpleQueue[Event | Exited] = SimpleQueue()
         self._process: subprocess.Popen[bytes] | None = None
+        self._memory_bytes = memory_bytes
         self._exited = Flag()
+        self.exceeded: int | None = None
 
     def start(self, *, network: bool = False, data_roots: Sequence[Path] | None = None) -> None:
         """Starts the trainer. `network` allows connections to other hosts. `data_roots` are the folders that it may
@@ -59,7 +64,9 @@ class Trainer:
         ]
         for thread in readers:
             thread.start()
-        logs.thread(self._wait, process, readers).start()
+        logs.thread(self._wait, started, readers).start()
+        if self._memory_bytes is not None:
+            logs.thread(self._watch_memory, process.pid, self._memory_bytes).start()
 
     @property
     def pid(self) -> int:
@@ -103,12 +110,24 @@ class Trainer:
                 except ValueError as error:
                     logger.warning("the trainer wrote an invalid event: %s", str(error).splitlines()[0])
 
-    def _wait(self, process: "subprocess.Popen[bytes]", readers: Sequence[Thread]) -> None:
+    def _watch_memory(self, pgid: int, limit: int) -> None:
+        while not self._exited.wait(_MEMORY_SECONDS):
+            if (held := resources.held_by_group(pgid)) > limit:
+                self.exceeded = held
+                self.kill()
+                return
+
+    def _wait(self, started: Started, readers: Sequence[Thread]) -> None:
+        process = started.process
         # Waits without reaping: as long as the leader is a zombie, its pid still identifies the group.
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         returncode = process.wait()
+        if started.group is not None:
+            if started.group.oom_killed() and self.exceeded is None:
+                self.exceeded = self._memory_bytes
+            started.group.remove()
         for thread in readers:
             thread.join(timeout=10)
         self._items.put(Exited(returncode))

@@ -16,6 +16,8 @@ from tempfile import TemporaryDirectory
 
 from ttm_jobs.processes import die_with_parent
 from ttm_jobs.settings import Settings
+from worker.trainer.memory.cgroups import Group
+from worker.trainer.memory.trainer_groups import TrainerGroups
 from worker.trainer.sandbox import prefix
 
 logger = logging.getLogger(__name__)
@@ -31,18 +33,19 @@ _SECRET = re.compile(
 
 @dataclass(frozen=True)
 class Started:
-    """A trainer process with its own process group, and the file descriptor of its events."""
+    """A trainer process with its own process group, the file descriptor of its events, and its control group."""
 
     process: "subprocess.Popen[bytes]"
     events: int
+    group: Group | None
 
 
 class Starter:
     """Starts trainers, ahead of time if `standby` is set.
 
     Appends the work directory (or `-` to read it from standard input) and `--events-fd N` to `command`, and runs it in
-    the sandbox of `settings`, if given. Trainers have `marks` in their environment and die with the thread that
-    started them.
+    the sandbox of `settings`, if given. Trainers have `marks` in their environment, are in a control group of
+    `groups`, if given, and die with the thread that started them.
     """
 
     def __init__(
@@ -52,8 +55,10 @@ class Starter:
         marks: Mapping[str, str],
         standby: bool = False,
         settings: Settings | None = None,
+        groups: TrainerGroups | None = None,
     ) -> None:
         self._settings = settings
+        self._groups = groups
         self._command = command
         # A short path, because it contains sockets.
         self._temporary = TemporaryDirectory(prefix="ttm-", ignore_cleanup_errors=True)
@@ -134,13 +139,28 @@ class Starter:
             raise
         finally:
             os.close(writer)
-        return Started(process, reader)
+        return Started(process, reader, self._group(process.pid))
+
+    def _group(self, pid: int) -> Group | None:
+        """The control group of a process that has just started and holds no memory yet."""
+        group = None if self._groups is None else self._groups.create()
+        if group is None:
+            return None
+        try:
+            group.add(pid)
+        except OSError as error:
+            logger.warning("A trainer runs outside its control group: %s", error)
+            group.remove()
+            return None
+        return group
 
 
 def _end(started: Started) -> None:
     """Kill a trainer that has no job and close its file descriptors."""
     started.process.kill()
     started.process.wait()
+    if started.group is not None:
+        started.group.remove()
     os.close(started.events)
     for pipe in (started.process.stdin, started.process.stdout):
         if pipe is not None:
