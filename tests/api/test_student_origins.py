@@ -31,7 +31,12 @@ def test_published_teacher_that_cannot_be_pruned_is_refused(shared_client: TestC
 
 @pytest.mark.parametrize(
     ("prune", "parameters", "macs"),
-    [({"macs": 0.5}, None, 907_036_672), ({"parameters": 0.25}, 2_922_378, None)],
+    [
+        ({"macs": 0.5}, None, 907_036_672),
+        ({"parameters": 0.25}, 2_922_378, None),
+        ({"latency_ms": 5}, None, None),
+        ({"latency_ms": 5, "macs": 0.5}, None, 907_036_672),
+    ],
 )
 def test_dry_run_shows_the_target(
     shared_client: TestClient, data: str, prune: dict[str, float], parameters: int | None, macs: int | None
@@ -48,9 +53,10 @@ def test_dry_run_shows_the_target(
 def test_student_of_an_unknown_teacher_has_no_size_yet(shared_client: TestClient, data: str) -> None:
     result = shared_client.post("/jobs/validate", json=body(data, None, prune={"macs": 0.5})).json()
     assert result["student"] is None
-    job = shared_client.post("/jobs", json=body(data, None, prune={"macs": 0.5})).json()
-    assert job["student"] == "teacher pruned to 50 % of its MACs"
-    assert job["student_structure"] is None
+    for prune, target in (({"macs": 0.5}, "50 % of its MACs"), ({"latency_ms": 2.5}, "2.5 ms")):
+        job = shared_client.post("/jobs", json=body(data, None, prune=prune)).json()
+        assert job["student"] == f"teacher pruned to {target}"
+        assert job["student_structure"] is None
 
 
 def test_architectures_say_whether_they_can_be_pruned(shared_client: TestClient) -> None:

@@ -36,6 +36,7 @@ def test_teacher_dataset_and_one_limit_are_enough():
         ),
         ({"students": [{"family": "*"}]}, ["students", "list", 0, "family", "family"], "at most 64"),
         ({"students": [{"family": "regnet*"}, {"family": "mobilenet*"}]}, ["students"], "at most 64"),
+        ({"students": ["resnet18", {"prune": {"latency_ms": 5}}]}, ["students"], "set limits.latency_ms"),
         ({"method": "ce"}, ["method"], "labels alone"),
         ({"training": {"epochs": 2}}, ["training"], "at least 3"),
         ({"training": {"early_stopping_patience": 2}}, ["training"], "early_stopping_patience"),

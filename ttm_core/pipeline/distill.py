@@ -13,6 +13,7 @@ from ttm_core.pipeline.build import Models, build_models
 from ttm_core.pipeline.context import RunContext, open_context
 from ttm_core.pipeline.decisions.resolve import ResolvedRun, resolve_run
 from ttm_core.pipeline.inputs import Inputs
+from ttm_core.pipeline.student.latency import resolve_latency
 from ttm_core.pipeline.train import TrainedStudent, train_student
 from ttm_core.quantization.aware import build_tuner
 from ttm_core.report.damage.record import PredictionRecorder
@@ -57,7 +58,7 @@ def distill(
     """
     started = time.monotonic()
     with open_context(spec, workdir, inputs, stores, on_event, should_stop, device, options) as context:
-        run = resolve_run(spec, context)
+        run = resolve_latency(resolve_run(spec, context), context)
         resumed = checkpoint.load_newest(workdir / "checkpoints", run=run.hash)
         models = build_models(run, context, resumed)
         trained = train_student(run, models, context, resumed)

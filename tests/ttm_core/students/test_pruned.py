@@ -168,7 +168,7 @@ def test_family_that_cannot_be_pruned_is_refused_before_training(digits_idx, tmp
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"student": {"prune": {}}}, "exactly one of `macs` and `parameters`"),
+        ({"student": {"prune": {}}}, "exactly one of `macs`, `parameters` and `latency_ms`"),
         ({"student": {"prune": {"macs": 0.5, "parameters": 0.5}}}, "exactly one of"),
         ({"student": {"prune": {"macs": 0}}}, "greater than 0"),
         ({"student": {"prune": {"macs": 1}}}, "less than 1"),

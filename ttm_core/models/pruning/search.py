@@ -58,14 +58,23 @@ def prune_to_target(
     return best[1], best[2]
 
 
+def prune_completely(
+    model: nn.Module, structure: ModelStructure, spec: PruneSpec, image_size: int
+) -> tuple[nn.Module, ModelStructure]:
+    """The smallest model that pruning can make. Arguments and errors are those of `prune_to_target`."""
+    return _cut(model, structure, example_input(model, structure.in_chans, image_size), 1.0, spec)
+
+
 def cost(model: nn.Module, structure: ModelStructure, spec: PruneSpec, image_size: int) -> float:
-    """Multiply-accumulates or parameters of a model, as the target says. Raises BadSpec if they cannot be counted."""
-    if spec.macs is None:
+    """Multiply-accumulates or parameters of a model: what `spec.fraction` limits. Raises BadSpec if they cannot be
+    counted.
+    """
+    if spec.parameters is not None:
         return float(sum(parameter.numel() for parameter in model.parameters()))
     counted = macs(structure, image_size)
     if counted is None:
         raise BadSpec(
-            f"student.prune.macs: the multiply-accumulates of {structure.architecture} cannot be counted. Set "
+            f"student.prune: the multiply-accumulates of {structure.architecture} cannot be counted. Set "
             "student.prune.parameters instead."
         )
     return float(counted)

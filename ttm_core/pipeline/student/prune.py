@@ -25,8 +25,33 @@ def pruned_teacher(run: ResolvedRun, context: RunContext) -> tuple[ModelStructur
         BadSpec: the teacher cannot be pruned to the target.
         Interrupted: a stop was requested during recovery steps; there is no checkpoint yet.
     """
-    spec, teacher = run.spec.student.prune, run.teachers[0]
+    spec = run.spec.student.prune
     assert spec is not None
+    model, structure = whole_student(run, context)
+    size = run.preprocess.image_size
+    with context.activity("pruning the teacher"):
+        pruned, found = prune_in_steps(
+            model,
+            structure,
+            spec,
+            size,
+            compute_gradients=lambda model: compute_gradients(model, run, context),
+            recover=lambda model, structure: recover(model, run, context, spec.recovery_steps),
+        )
+    before, after = cost(model, structure, spec, size), cost(pruned, found, spec, size)
+    context.log(
+        f"pruned {structure.architecture} from {before:,.0f} to {after:,.0f} {spec.kind} ({100 * after / before:.1f} %)"
+    )
+    return found, {name: value.cpu() for name, value in pruned.state_dict().items()}
+
+
+def whole_student(run: ResolvedRun, context: RunContext) -> tuple[nn.Module, ModelStructure]:
+    """The teacher with the dataset's classes and the student's input, in evaluation mode on the device.
+
+    Raises:
+        BadSpec: the teacher's layers are not accessible.
+    """
+    teacher = run.teachers[0]
     assert teacher.structure is not None, "student_base refuses a teacher without a structure"
     drop_path = run.spec.student.drop_path
     structure = teacher.structure.model_copy(
@@ -38,25 +63,10 @@ def pruned_teacher(run: ResolvedRun, context: RunContext) -> tuple[ModelStructur
     )
     model = build(structure).eval()
     model.load_state_dict(teacher_weights(teacher, classifier_names(model)))
-    model.to(context.device)
-    size = run.preprocess.image_size
-    with context.activity("pruning the teacher"):
-        pruned, found = prune_in_steps(
-            model,
-            structure,
-            spec,
-            size,
-            compute_gradients=lambda model: _compute_gradients(model, run, context),
-            recover=lambda model, structure: recover(model, run, context, spec.recovery_steps),
-        )
-    before, after = cost(model, structure, spec, size), cost(pruned, found, spec, size)
-    context.log(
-        f"pruned {structure.architecture} from {before:,.0f} to {after:,.0f} {spec.kind} ({100 * after / before:.1f} %)"
-    )
-    return found, {name: value.cpu() for name, value in pruned.state_dict().items()}
+    return model.to(context.device), structure
 
 
-def _compute_gradients(model: nn.Module, run: ResolvedRun, context: RunContext) -> None:
+def compute_gradients(model: nn.Module, run: ResolvedRun, context: RunContext) -> None:
     """Fills the gradients of the mean cross-entropy over training images; without labels, of the model's own
     predictions.
     """

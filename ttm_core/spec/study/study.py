@@ -145,7 +145,12 @@ class StudySpec(Spec):
 
     @field_validator("students")
     @classmethod
-    def _students_are_few(cls, students: Any, info: ValidationInfo) -> Any:
+    def _students_are_few_and_of_known_size(cls, students: Any, info: ValidationInfo) -> Any:
+        if students != "auto" and any(isinstance(each, StudentSpec) and _unmeasured(each) for each in students):
+            raise ValueError(
+                "prune.latency_ms is for jobs: a study measures all its students, so set limits.latency_ms, and list "
+                "students pruned by `macs`"
+            )
         if info.data.keys() >= {"teacher", "limits"}:
             count = len(expand(students, info.data["teacher"], info.data["limits"]))
             if count > MAX_STUDENTS:
@@ -196,6 +201,10 @@ class StudySpec(Spec):
             fields["training"] |= {"teacher_logits": None, "unlabelled_ratio": None}
             fields["dataset"]["unlabelled"] = []
         return DistillSpec.model_validate(fields)
+
+
+def _unmeasured(student: StudentSpec) -> bool:
+    return student.prune is not None and student.prune.unmeasured
 
 
 def _job_fields(study: dict[str, Any], student: StudentSpec) -> dict[str, Any]:
