@@ -27,7 +27,7 @@ def study_section(path: Path) -> str:
         bytes=int(limits["bytes"]),
         epochs=record["epochs"],
         seeds=record["seeds"],
-        rungs=f"epochs {' and '.join(str(rung['epoch']) for rung in record['rungs'])}",
+        rungs=f"epoch{'s' * (len(record['rungs']) > 1)} {' and '.join(str(rung['epoch']) for rung in record['rungs'])}",
     )
     parts = ["## A study\n", wrapped(before), _table(record), wrapped(_recommended(record)), wrapped(_cost(record))]
     return "\n".join([*parts, origin(record)]) + "\n"
