@@ -51,6 +51,9 @@ def test_gallery_is_filtered_by_outcome_and_class_in_the_address(page: Page, dam
 
 def test_report_against_another_job_and_its_problems(page: Page, damaged: Damaged, console_errors: list[str]) -> None:
     page.goto(f"{damaged.url}/ui/jobs/{damaged.student}/damage")
+    proposed = page.locator("#other-jobs option").evaluate_all("options => options.map(option => option.value)")
+    assert damaged.teacher in proposed
+    assert damaged.student not in proposed
     page.get_by_label("Compare with job").fill(damaged.teacher)
     page.get_by_role("button", name="Compare").click()
     expect(page.get_by_text("The reference is the student of")).to_be_visible()
