@@ -15,6 +15,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from ttm_core.checkpoints.key_map import without_wrappers
+from ttm_core.checkpoints.signatures import read_signatures
 from ttm_core.errors import BadCheckpoint
 from ttm_core.models.weights import read_weights, write_safetensors
 
@@ -37,6 +39,15 @@ LAYOUTS: dict[str, Any] = {
     "lightning": {"state_dict": prefixed("model."), "pytorch-lightning_version": "2.0"},
     "averaged": {"state_dict": {name: tensor * 0 for name, tensor in STATE.items()}, "state_dict_ema": STATE},
     "averaged model": {**prefixed("module."), "n_averaged": torch.tensor(5)},
+    "lightning with a loss and metrics": {
+        "state_dict": {
+            **prefixed("model."),
+            "criterion.weight": torch.ones(3),
+            "train_acc.tp": torch.tensor(0),
+            "val_metrics.confmat": torch.zeros(3, 3),
+        }
+    },
+    "counted by thop": {**STATE, "total_ops": torch.zeros(1), "conv.total_params": torch.zeros(1)},
 }
 
 
@@ -47,6 +58,12 @@ def test_checkpoint_layouts_are_read(tmp_path: Path, layout: str, zipped: bool):
     found = read_weights(tmp_path / "x.pth").tensors
     assert found.keys() == STATE.keys()
     assert all(torch.equal(found[name], STATE[name]) for name in STATE)
+
+
+def test_no_architecture_has_tensors_or_prefixes_that_wrappers_add():
+    for signature in read_signatures():
+        shapes = dict(signature.shapes)
+        assert without_wrappers(shapes) == shapes
 
 
 def test_foreign_safetensors_are_read(tmp_path):

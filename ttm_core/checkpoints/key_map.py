@@ -15,7 +15,23 @@ KeyMap = Mapping[str, str]
 _T = TypeVar("_T")
 
 # Prefixes added by wrappers: DataParallel, torch.compile, averaged and Lightning models.
-_WRAPPERS = ("module.", "_orig_mod.", "ema.", "model.", "net.", "backbone.")
+_WRAPPERS = (
+    "module.",
+    "_orig_mod.",
+    "ema.",
+    "model.",
+    "net.",
+    "network.",
+    "backbone.",
+    "student.",
+    "timm_model.",
+)
+# Tensors that training and profiling leave next to those of a model: the counter of AveragedModel, thop's counts of
+# operations, and losses and metrics that are modules of a Lightning module.
+_NOT_OF_THE_MODEL = re.compile(
+    r"^n_averaged$|(^|\.)total_(ops|params)$"
+    r"|^(\w+_)?(criterion|loss|loss_fn|loss_func|loss_function|metrics?|acc|accuracy|f1|f1_score|auroc|confmat)(_\w+)?\."
+)
 
 # Names that published code uses for the last layer.
 _CLASSIFIERS = ("fc", "linear", "classifier", "head", "head.fc", "heads.head", "last_linear", "output", "logits")
@@ -29,8 +45,8 @@ _RENAMES = (
 
 
 def without_wrappers(tensors: Mapping[str, _T]) -> dict[str, _T]:
-    """The tensors without the prefixes that wrappers add to every name, and without the counter of AveragedModel."""
-    tensors = {name: tensor for name, tensor in tensors.items() if name != "n_averaged"}
+    """The tensors without the prefixes that wrappers add to every name, and without what is not part of a model."""
+    tensors = {name: tensor for name, tensor in tensors.items() if not _NOT_OF_THE_MODEL.search(name)}
     while tensors:
         prefix = next((p for p in _WRAPPERS if all(name.startswith(p) for name in tensors)), None)
         if prefix is None:
