@@ -26,8 +26,9 @@ from bench.results.page.page import RESULTS, page, write
 from bench.results.record import Record
 from bench.results.runner import run_study, run_table
 from bench.results.service import RunFailed, Service, service
+from bench.results.ten_students import run_ten_students
 
-EXPERIMENTS = (*TABLES, "int8", "study", "exhaustive")
+EXPERIMENTS = (*TABLES, "int8", "study", "ten_students", "exhaustive")
 _FILES = ("data", "teacher", "unlabelled", "photographs", "photograph-teacher", "more-classes")
 
 
@@ -80,6 +81,8 @@ def run(setting: Setting, running: Service, out: Path, only: list[str] | None, p
                 run_exhaustive(record(name), 2 * setting.seeds)
             elif name == "int8":
                 run_int8(list(int8(setting)), running, record(name))
+            elif name == "ten_students":
+                run_ten_students(setting, running, record(name))
             elif name == "study":
                 run_study(study(setting), running, record(name))
             elif (experiment := TABLES[name](setting)) is not None:

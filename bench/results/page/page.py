@@ -8,6 +8,7 @@ from bench.results.page.int8 import int8_section
 from bench.results.page.published import not_reproduced
 from bench.results.page.sections import SECTIONS, section
 from bench.results.page.study import study_section
+from bench.results.page.ten_students import ten_students_section
 
 RESULTS = Path(__file__).resolve().parents[3] / "docs" / "results"
 
@@ -34,6 +35,7 @@ def page(results: Path = RESULTS) -> str:
     parts += [
         int8_section(results / "int8.json"),
         study_section(results / "study.json"),
+        ten_students_section(results / "ten_students.json"),
         exhaustive_section(results / "exhaustive.json"),
     ]
     parts.append(not_reproduced())
