@@ -122,6 +122,7 @@ def test_direction_of_a_name_does_not_reach_the_text_around_it(page: Page, galle
     client.jobs.update(job.id, name="\u202eflowers \u05e9\u05dc\u05d5\u05dd")
     page.goto(gallery.url + urls(gallery)["compare"])
     entry = page.locator(".legend button").filter(has_text="73.59%")
+    expect(entry).to_be_visible()
     name, value = entry.locator(".series").bounding_box(), entry.locator("b").bounding_box()
     client.jobs.update(job.id, name=job.name)
     assert name is not None

@@ -137,10 +137,11 @@ def test_a_key_outweighs_a_signature(settings: Settings, engine: Engine) -> None
 
 def test_head_answers_wherever_get_does(settings: Settings) -> None:
     with served(settings) as url:
-        document = httpx2.get(f"{url}/openapi.json").json()
+        # Creating the document takes seconds on a busy machine.
+        document = httpx2.get(f"{url}/openapi.json", timeout=60).json()
         for path in [path for path, methods in document["paths"].items() if "get" in methods and "{" not in path]:
             # Not read to its end: an event stream has none.
-            with httpx2.stream("GET", url + path) as get:
+            with httpx2.stream("GET", url + path, timeout=60) as get:
                 pass
             address = urlsplit(url)
             connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
