@@ -7,7 +7,7 @@ import pytest
 
 from bench.results import __main__ as results
 from bench.results.choice import chosen, final_runs
-from bench.results.experiments.experiment import Setting, spec_hash
+from bench.results.experiments.experiment import Experiment, Setting, Variant, spec_hash
 from bench.results.page import intervals, page, sentences
 from bench.results.record import Record
 from ttm_core.spec import recipes
@@ -121,3 +121,10 @@ def test_other_libraries_and_a_study_run(capsys: pytest.CaptureFixture[str]) -> 
     for name in names:
         assert f"python -m bench.results --quick --only {name}\n" in printed
     assert "Replaying the study gives the same decisions." in printed
+
+
+def test_first_jobs_share_no_views_with_other_variants() -> None:
+    variants = [Variant("later"), Variant("first", cold=True), Variant("other, first", cold=True)]
+    experiment = Experiment("peers", {"training": {}}, variants, 2, reference="later")
+    seeds = [experiment.spec(each, {}, seed)["training"].get("view_seed") for each in variants for seed in (0, 1)]
+    assert seeds == [None, None, 1000, 1001, 2000, 2001]

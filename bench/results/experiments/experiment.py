@@ -60,7 +60,8 @@ class Variant:
     grid: Sequence[Values] = ()
     contender: Contender = "service"
     cold: bool = False
-    """Whether every run has views of its own, so that it computes the teacher's logits itself."""
+    """Whether every run has views of its own, so that it computes the teacher's logits itself, also those that a run of
+    another variant with the same seed has computed."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ class Experiment:
             set_field(spec, path, value)
         set_field(spec, "training.seed", seed)
         if variant.cold:
-            set_field(spec, "training.view_seed", 1000 + seed)
+            cold = [each.name for each in self.variants if each.cold]
+            set_field(spec, "training.view_seed", 1000 * (1 + cold.index(variant.name)) + seed)
         return spec
 
 
