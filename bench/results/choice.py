@@ -8,7 +8,9 @@ Run = Mapping[str, Any]
 
 def chosen(variant: str, runs: Sequence[Run]) -> Mapping[str, Any]:
     """The values with the best validation accuracy; the first of several equal ones."""
-    tried = [run for run in runs if run["variant"] == variant and run["seed"] == 0]
+    own = [run for run in runs if run["variant"] == variant]
+    first = min(int(run["seed"]) for run in own)
+    tried = [run for run in own if run["seed"] == first]
     values: Mapping[str, Any] = max(tried, key=lambda run: float(run["validation"]))["values"]
     return values
 
