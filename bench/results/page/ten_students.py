@@ -6,6 +6,7 @@ from pathlib import Path
 from bench.results.page.sentences import origin
 from bench.results.page.text import wrapped
 
+_STUDENTS = 10
 _TEXT = """\
 A study of ten students of the ResNet-56 (four from random weights, four with the teacher's weights, two cut out of
 it), {epochs} epochs of wttm, one seed, took {study:,.0f} CPU-seconds for everything from the screen to the
@@ -20,6 +21,8 @@ def ten_students_section(path: Path) -> str:
         return ""
     record = json.loads(path.read_text(encoding="utf-8"))
     runs, costs = record["runs"], record["costs"]
+    if len(runs) < _STUDENTS:
+        return ""
     jobs = sum(run["cpu_seconds"] for run in runs)
     text = _TEXT.format(
         epochs=record["epochs"],
