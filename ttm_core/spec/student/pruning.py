@@ -56,7 +56,7 @@ class PruneSpec(Spec):
     def fraction(self) -> float:
         """The target of `macs` or `parameters`."""
         found = self.macs if self.macs is not None else self.parameters
-        assert found is not None, "resolve_pruning measures the MACs that meet a latency"
+        assert found is not None, "resolve_latency measures the MACs that meet a latency"
         return found
 
     @property
