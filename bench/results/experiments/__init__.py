@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from bench.results.experiments.capabilities import capabilities, students
+from bench.results.experiments.capabilities import capabilities, students, unlabelled
 from bench.results.experiments.defaults import defaults_classes, defaults_photographs, defaults_small
 from bench.results.experiments.experiment import Experiment, Setting
 from bench.results.experiments.methods import default_weights, methods
@@ -16,6 +16,7 @@ TABLES: dict[str, Callable[[Setting], Experiment | None]] = {
     "equal_accuracy": equal_accuracy,
     "capabilities": capabilities,
     "students": students,
+    "unlabelled": unlabelled,
     "photographs": photographs,
     "defaults_small": defaults_small,
     "defaults_classes": defaults_classes,

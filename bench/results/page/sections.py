@@ -61,7 +61,8 @@ with the first seed.""",
     "capabilities": Section(
         "What each option is worth",
         """\
-`{student}`, {epochs} epochs, wttm with its default weights; otherwise as above. One option is changed at a time.""",
+`{student}`, {epochs} epochs, wttm with its default weights; otherwise as above. One option is changed at a time. Each
+run computes the teacher's logits for its views; a later job would read them.""",
         costs=True,
     ),
     "students": Section(
@@ -71,6 +72,14 @@ with the first seed.""",
 first block of each stage (`initialize: teacher`). The pruned teacher keeps 12 % of its multiply-accumulates in one
 step; `{student}` has 10 %. Because the teacher has seen the training photographs, a student with its weights has seen
 them, too.""",
+        costs=True,
+    ),
+    "unlabelled": Section(
+        "Unlabelled images",
+        """\
+`{student}`, wttm with its default weights, on {train_images:,} labelled photographs alone and with unlabelled
+photographs of the same kind, on which only the method's loss counts. The longer run on labelled photographs has as many
+steps. The teacher has seen the labelled and the unlabelled photographs, but not the test photographs.""",
         costs=True,
     ),
     "defaults_small": Section(
