@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -61,10 +61,18 @@ def demo(
         )
         with _stack(var, port, found.folder.parent) as stack, Client(stack.url) as client:
             console.print(f"  dashboard {stack.url}/   API docs {stack.url}/docs")
-            teacher_file = _teacher(client, found, var / "demo")
-            teacher = _upload(client, teacher_file)
             dataset = {"uri": small.as_uri(), "validation": {"share": plan.VALIDATION_SHARE}}
-            jobs = _submit(client, found, teacher, dataset, seed, count)
+            spec = plan.student_spec(flip=found.flip, seed=seed) | {"dataset": dataset}
+            teacher_file = var / "demo" / f"teacher-{found.folder.name}.safetensors"
+            training = _submit_teacher(client, found, teacher_file)
+            # Labels alone need no teacher: that job trains on the other worker at the same time.
+            jobs = _submit(client, [plan.LABELS], spec)
+            if training is not None:
+                board.follow(client, {"teacher": training}, console)
+                client.jobs.download_student(training, teacher_file)
+            teacher = _upload(client, teacher_file)
+            console.print(f"[bold]Distill[/] into {plan.STUDENT} with {count:,} labelled images and three methods")
+            jobs |= _submit(client, [each for each in plan.METHODS if each not in jobs], spec | {"teacher": teacher})
             # Queued now, the study uses a worker as soon as it is free.
             submitted = study.submit(client, teacher, dataset, flip=found.flip, seed=seed, console=console)
             done = board.follow(client, jobs, console)
@@ -102,17 +110,9 @@ def _upload(client: Client, teacher_file: Path) -> str:
     return upload.uri
 
 
-def _submit(
-    client: Client, found: data.Data, teacher: str, dataset: dict[str, Any], seed: int, count: int
-) -> dict[str, str]:
+def _submit(client: Client, labels: Iterable[str], spec: dict[str, Any]) -> dict[str, str]:
     """Submits one job per method; returns their ids by the label of the method."""
-    console.print(f"[bold]Distill[/] into {plan.STUDENT} with {count:,} labelled images and three methods")
-    spec = plan.student_spec(flip=found.flip)
-    spec["training"]["seed"] = seed
-    return {
-        label: client.jobs.create(name=f"demo: {label}", teacher=teacher, dataset=dataset, method=method, **spec).id
-        for label, method in plan.METHODS.items()
-    }
+    return {label: client.jobs.create(name=f"demo: {label}", method=plan.METHODS[label], **spec).id for label in labels}
 
 
 def _evaluate(client: Client, found: data.Data, teacher_file: Path, done: dict[str, Job], work: Path) -> list[Row]:
@@ -123,17 +123,14 @@ def _evaluate(client: Client, found: data.Data, teacher_file: Path, done: dict[s
     return _rows(files, found.folder, {label: _seconds(job) for label, job in done.items()})
 
 
-def _teacher(client: Client, found: data.Data, work: Path) -> Path:
-    """The teacher's checkpoint: from an earlier demo, or trained as an ordinary job."""
-    path = work / f"teacher-{found.folder.name}.safetensors"
+def _submit_teacher(client: Client, found: data.Data, path: Path) -> str | None:
+    """Submits the teacher's training, an ordinary job, and returns its id; None if an earlier demo has trained it."""
     console.print(f"[bold]Teacher[/] {plan.TEACHER}, trained on labels")
     if path.exists():
         console.print(f"  reused: {path}")
-        return path
+        return None
     spec = plan.teacher_spec(data.images_in(found.folder), flip=found.flip)
-    job = client.jobs.create(name="demo: teacher", dataset=found.folder.as_uri(), **spec)
-    board.follow(client, {"teacher": job.id}, console)
-    return client.jobs.download_student(job.id, path)
+    return client.jobs.create(name="demo: teacher", dataset=found.folder.as_uri(), **spec).id
 
 
 def _rows(files: dict[str, Path], dataset: Path, seconds: dict[str, float | None]) -> list[Row]:

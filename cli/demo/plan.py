@@ -5,8 +5,9 @@ from typing import Any
 STUDENT = "mini/resnet8_025"
 TEACHER = "mini/resnet8_100"
 
+LABELS = "labels"
 METHODS: dict[str, dict[str, Any]] = {
-    "labels": {"kind": "ce"},
+    LABELS: {"kind": "ce"},
     "KD": {"kind": "kd"},
     "WTTM": {"kind": "wttm", "gamma": 0.1, "beta": 2},
 }
@@ -33,12 +34,13 @@ def teacher_spec(images: int, *, flip: bool) -> dict[str, Any]:
     return {"student": TEACHER, "method": "ce", "training": training, "exports": []}
 
 
-def student_spec(*, flip: bool) -> dict[str, Any]:
+def student_spec(*, flip: bool, seed: int) -> dict[str, Any]:
     """Spec shared by the students, which differ only in the method.
 
     One thread each: a second thread does not speed up a student of this size, so two jobs run in parallel.
     """
-    return {"student": STUDENT, "training": _training(30, 64, flip) | {"threads": 1}, "exports": []}
+    training = _training(30, 64, flip) | {"threads": 1, "seed": seed}
+    return {"student": STUDENT, "training": training, "exports": []}
 
 
 def study_spec(*, flip: bool) -> dict[str, Any]:
