@@ -21,6 +21,7 @@ from ttm_core.errors import EngineError, OutOfMemory, StorageFull
 from ttm_core.spec import events
 from ttm_core.spec.job import DistillSpec
 from ttm_core.spec.study.run_options import DEFAULT_OPTIONS, RunOptions
+from ttm_core.spec_file import read_spec
 
 if TYPE_CHECKING:
     from ttm_core.pipeline.inputs import Inputs
@@ -67,14 +68,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _distill(spec_file: Path, out: Path, stores_folder: Path | None) -> int:
-    from ttm_core.pipeline.inputs import read_spec
-    from ttm_core.teacher_store.store import Stores
-
     try:
         spec = read_spec(spec_file)
     except (OSError, yaml.YAMLError, ValidationError) as error:
         print(f"{spec_file}: {error}", file=sys.stderr)
         return EXIT_USAGE
+    from ttm_core.teacher_store.store import Stores
+
     out.mkdir(parents=True, exist_ok=True)
     stores = None if stores_folder is None else Stores(stores_folder.resolve())
     arguments = ["distill", str(spec_file), "--out", str(out)]

@@ -272,7 +272,7 @@ def test_bfloat16_trains(digits_idx, teacher_file, tmp_path):
 def test_command_line_runs_a_yaml_spec(digits_idx, tmp_path):
     (tmp_path / "data").symlink_to(digits_idx)
     (tmp_path / "spec.yaml").write_text(
-        "student: mini/resnet8_025\ndataset: data\nmethod: ce\ntraining: {epochs: 1, threads: 1}\n"
+        "student: mini/resnet8_025\ndataset: data\nmethod: ce\nexports: []\ntraining: {epochs: 1, threads: 1}\n"
     )
     done = subprocess.run(
         [sys.executable, "-m", "ttm_core", "distill", str(tmp_path / "spec.yaml"), "--out", str(tmp_path / "out")],

@@ -7,8 +7,8 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from ttm_core.pipeline.inputs import read_spec
 from ttm_core.spec.job import DistillSpec
+from ttm_core.spec_file import read_spec
 
 SMALLEST = {"teacher": "upload:1", "student": "resnet18", "dataset": "file:///data/pets"}
 

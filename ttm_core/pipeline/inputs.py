@@ -1,6 +1,5 @@
-"""The local files of a run, and specs, datasets and students given as files."""
+"""The local files of a run, and datasets and students given as files."""
 
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,6 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import torch
-import yaml
 
 from ttm_core.data.build import read_dataset
 from ttm_core.data.cache import DataCache
@@ -65,15 +63,6 @@ def _local(uri: str) -> Path:
     return Path(unquote(parts.path))
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads 1e-3 as a number, as JSON and YAML 1.2 do; YAML 1.1 reads it as text."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
-
-
 @dataclass(frozen=True)
 class LabelledSplit:
     """A split with its name and the number of classes of its dataset."""
@@ -81,39 +70,6 @@ class LabelledSplit:
     name: str
     split: Split
     num_classes: int
-
-
-def read_spec(path: Path) -> DistillSpec:
-    """Reads a YAML or JSON spec; paths in it are relative to the file. Raises OSError, YAMLError or ValidationError."""
-    document = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    if isinstance(document, dict):
-        document = with_file_uris(document, path.parent)
-    return DistillSpec.model_validate(document)
-
-
-def with_file_uris(document: dict[str, Any], base: Path) -> dict[str, Any]:
-    """A copy of a spec in which local paths of teachers, student checkpoint and data are file:// URIs."""
-    document = dict(document)
-    for part, field in (("teacher", "checkpoint"), ("dataset", "uri"), ("student", "checkpoint")):
-        value = document.get(part)
-        if isinstance(value, str) and part != "student":
-            document[part] = _uri(value, base)
-        elif isinstance(value, dict) and isinstance(value.get(field), str):
-            document[part] = {**value, field: _uri(value[field], base)}
-    dataset = document.get("dataset")
-    if isinstance(dataset, dict) and isinstance(dataset.get("unlabelled"), list):
-        unlabelled = [_uri(each, base) if isinstance(each, str) else each for each in dataset["unlabelled"]]
-        document["dataset"] = {**dataset, "unlabelled": unlabelled}
-    if isinstance(document.get("teachers"), list):
-        document["teachers"] = [
-            with_file_uris({"teacher": teacher}, base)["teacher"] for teacher in document["teachers"]
-        ]
-    return document
-
-
-def _uri(value: str, base: Path) -> str:
-    scheme, colon, _ = value.partition(":")
-    return value if colon and len(scheme) > 1 else (base / Path(value).expanduser()).resolve().as_uri()
 
 
 @contextmanager
