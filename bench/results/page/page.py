@@ -9,6 +9,7 @@ from bench.results.page.published import not_reproduced
 from bench.results.page.sections import SECTIONS, section
 from bench.results.page.study import study_section
 from bench.results.page.ten_students import ten_students_section
+from bench.results.page.value import value_section
 
 RESULTS = Path(__file__).resolve().parents[3] / "docs" / "results"
 
@@ -33,6 +34,7 @@ def page(results: Path = RESULTS) -> str:
         if path.exists():
             parts.append(section(name, json.loads(path.read_text(encoding="utf-8"))))
     parts += [
+        value_section(results),
         int8_section(results / "int8.json"),
         study_section(results / "study.json"),
         ten_students_section(results / "ten_students.json"),

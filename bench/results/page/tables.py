@@ -14,7 +14,9 @@ def accuracies(record: Record) -> str:
     """A row per variant: top-1 in %, paired difference to the reference, n, every seed, and CPU-seconds."""
     reference = record["reference"]
     tuned = any(run["values"] for run in record["runs"])
+    sized = len({run.get("parameters") for run in record["runs"]}) > 1 and all("macs" in run for run in record["runs"])
     head = ["", *(["chosen"] if tuned else []), "top-1", f"difference to {reference}", "n", "each seed", "CPU-seconds"]
+    head += ["parameters", "MACs"] if sized else []
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     base = final_runs(reference, record["runs"])
     for variant in record["variants"]:
@@ -30,9 +32,15 @@ def accuracies(record: Record) -> str:
             str(len(runs)),
             ", ".join(f"{100 * run['test']:.2f}" for run in runs),
             seconds([run["cpu_seconds"] for run in runs]),
+            *(sizes(runs[0]) if sized else ()),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def sizes(run: Mapping[str, Any]) -> tuple[str, str]:
+    """Parameters in thousands and multiply-accumulates in millions: `78 k` and `12.5 M`."""
+    return f"{run['parameters'] / 1e3:,.0f} k", f"{run['macs'] / 1e6:.1f} M"
 
 
 def tuning(record: Record) -> str:

@@ -1,0 +1,55 @@
+"""The section that puts accuracy next to cost for every option, over the experiments on the same photographs."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.results.choice import final_runs
+from bench.results.page.intervals import Interval, mean_of
+from bench.results.page.tables import level, sizes
+from bench.results.page.text import wrapped
+
+_EXPERIMENTS = ("capabilities", "students", "unlabelled")
+_BEFORE = """\
+Every row of the experiments above that trains with wttm, by the CPU time of a whole run. Rows in bold are more accurate
+than every cheaper row. Runs of *students* and *unlabelled images* read logits that an earlier run has stored, except
+for the first one of each number of views."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    name: str
+    top1: Interval
+    cpu_minutes: float
+    sizes: tuple[str, str]
+
+
+def value_section(results: Path) -> str:
+    """Heading, text and table; empty without any of the records."""
+    rows = sorted(_rows(results), key=lambda row: row.cpu_minutes)
+    if not rows:
+        return ""
+    lines = ["| | top-1 | n | CPU-minutes | parameters | MACs |", "|---|---|---|---|---|---|"]
+    best = 0.0
+    for row in rows:
+        name = row.name
+        if row.top1.mean > best:
+            best, name = row.top1.mean, f"**{name}**"
+        cells = [name, level(row.top1), str(row.top1.count), f"{row.cpu_minutes:.1f}", *row.sizes]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(["## Accuracy for CPU time\n", wrapped(_BEFORE), "\n".join(lines), ""]) + "\n"
+
+
+def _rows(results: Path) -> Iterator[_Row]:
+    for name in _EXPERIMENTS:
+        path = results / f"{name}.json"
+        if path.exists():
+            record: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            for variant in record["variants"]:
+                if runs := final_runs(variant, record["runs"]):
+                    top1 = mean_of([100 * run["test"] for run in runs])
+                    cpu_minutes = median(run["cpu_seconds"] for run in runs) / 60
+                    yield _Row(f"{name}: {variant}", top1, cpu_minutes, sizes(runs[0]))
