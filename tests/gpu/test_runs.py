@@ -25,7 +25,7 @@ CHANCE = 2.3  # cross-entropy of ten equally likely classes, in nats
 def test_stopped_runs_resume_bit_identically(method: Any, digits_idx: Path, teacher_file: Path, tmp_path: Path) -> None:
     training = {"augmentation": {"kind": "crop_flip", "padding": 1}, "epochs": 3}
     spec = factories.spec(digits_idx, teacher_file, method=method, training=training)
-    assert_resumes_bit_identically(spec, tmp_path, trials=1)
+    assert_resumes_bit_identically(spec, tmp_path)
 
 
 @pytest.mark.parametrize("memory_format", ["channels_last", "contiguous"])
@@ -42,7 +42,7 @@ def test_precisions_and_memory_formats_train(
 def test_float16_trains_and_resumes_bit_identically(digits_idx: Path, teacher_file: Path, tmp_path: Path) -> None:
     training = {"precision": "float16", "gradient_clipping": 5.0, "epochs": 3}
     spec = factories.spec(digits_idx, teacher_file, training=training)
-    assert_resumes_bit_identically(spec, tmp_path, trials=1)
+    assert_resumes_bit_identically(spec, tmp_path)
     assert distill(spec, tmp_path / "again").student_validation.loss < CHANCE
 
 
@@ -73,7 +73,7 @@ def test_compiled_runs_resume_bit_identically(
     distill(spec, tmp_path / "whole", on_event=emitted.append)
     [resolved] = [event for event in emitted if isinstance(event, events.Resolved)]
     assert isinstance(resolved.spec.training.compile, bool)
-    assert_resumes_bit_identically(resolved.spec, tmp_path, trials=1)
+    assert_resumes_bit_identically(resolved.spec, tmp_path)
 
 
 @pytest.mark.usefixtures("cuda")

@@ -64,6 +64,7 @@ def other_teacher(tmp_path: Path, digits_idx: Path) -> Path:
             "dataset": digits_idx.as_uri(),
             "method": "ce",
             "training": {"epochs": 1, "threads": 1, "seed": 5},
+            "exports": [],
         }
     )
     distill(spec, tmp_path / "other")

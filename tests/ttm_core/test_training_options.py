@@ -35,7 +35,7 @@ EVERYTHING = {
 def test_run_with_all_options_resumes_bit_identically(features, digits_idx, teacher_file, tmp_path):
     method = {"kind": "wttm", "features": features}
     spec = factories.spec(digits_idx, teacher_file, method=method, training=EVERYTHING)
-    assert_resumes_bit_identically(spec, tmp_path, trials=2)
+    assert_resumes_bit_identically(spec, tmp_path)
 
 
 @pytest.mark.thorough
@@ -56,7 +56,7 @@ def test_vitkd_run_resumes_bit_identically(tmp_path):
     distill(spec, tmp_path / "run", on_event=emitted.append)
     terms = {name for event in emitted if isinstance(event, events.Metrics) for name in event.values}
     assert {"train/ce", "train/wttm", "train/vitkd"} <= terms
-    assert_resumes_bit_identically(spec, tmp_path, trials=1)
+    assert_resumes_bit_identically(spec, tmp_path)
 
 
 def test_vitkd_requires_equal_token_counts(tmp_path):
@@ -135,7 +135,7 @@ def test_layer_decay_of_a_partly_frozen_student_resumes_bit_identically(digits_i
     spec = factories.spec(
         digits_idx, teacher_file, student=student, exports=[], training={"epochs": 1, "optimizer": optimizer}
     )
-    assert_resumes_bit_identically(spec, tmp_path, trials=1)
+    assert_resumes_bit_identically(spec, tmp_path)
 
 
 def test_freeze_pattern_must_match_a_parameter(digits_idx, teacher_file, tmp_path):
