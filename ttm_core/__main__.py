@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import gc
 import json
 import logging
 import os
@@ -46,6 +47,8 @@ log = logging.getLogger("ttm_core")
 def main(arguments: list[str] | None = None) -> int:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    # Nothing that is imported is garbage. Looking for it takes a quarter of the CPU time of the imports.
+    gc.disable()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     parser = argparse.ArgumentParser(prog="python -m ttm_core", description=__doc__)
     commands = parser.add_subparsers(required=True)
@@ -85,6 +88,7 @@ def _distill(spec_file: Path, out: Path, stores_folder: Path | None) -> int:
 def _evaluate(student_files: list[Path], dataset: Path, split: str) -> int:
     from ttm_core.pipeline.inputs import evaluate_file, open_split
 
+    _collect_garbage()
     current = dataset
     try:
         with open_split(dataset, split) as opened:
@@ -174,6 +178,7 @@ def _train(
     from ttm_core.training.launch import other_processes
     from ttm_core.training.trainer import Interrupted, ReachedEpoch
 
+    _collect_garbage()
     signals: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, frame: signals.append(received))
@@ -210,6 +215,12 @@ def _train(
         )
         return EXIT_FAILED
     return EXIT_FINISHED
+
+
+def _collect_garbage() -> None:
+    """Turns the garbage collector on, for objects that are made from now on."""
+    gc.freeze()
+    gc.enable()
 
 
 def as_engine_error(error: Exception) -> EngineError:

@@ -13,8 +13,9 @@ from cli.stack.stack import Stack, StackOptions
 ROOT = Path(__file__).parents[2]
 Ttm = Callable[..., subprocess.CompletedProcess[str]]
 
-# Excludes the developer's TTM_* variables.
+# Excludes the developer's TTM_* variables. No test needs a trainer that waits for a job and imports torch meanwhile.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("TTM_")}
+ENVIRONMENT["TTM_STANDBY_TRAINER"] = "false"
 
 
 @pytest.fixture(scope="session")

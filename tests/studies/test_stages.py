@@ -30,6 +30,7 @@ def wait_for_end(stack: Stack, study_id: str) -> StudyState:
     return study_of(stack.engine, study_id).state
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_study_runs_through_its_stages(stack: Stack) -> None:
     stack.start_dispatcher()
     stack.start_worker()
