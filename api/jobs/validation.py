@@ -241,7 +241,10 @@ def check_teachers(
             found.append(None)
             continue
         inspection = inspector.inspect(
-            file, InspectionRequest(architecture=teacher.architecture, key_map=teacher.key_map)
+            file,
+            InspectionRequest(
+                architecture=teacher.architecture, key_map=teacher.key_map, checkpoint_key=teacher.checkpoint_key
+            ),
         )
         found.append(inspection)
         if teacher.architecture is not None and not catalogue.has(teacher.architecture.partition(".")[0]):
@@ -257,7 +260,8 @@ def check_teachers(
 
 def _checkpoint_faults(teacher: TeacherSpec, inspection: Inspection, at: str) -> Iterator[FieldError]:
     if inspection.problem is not None:
-        field = "key_map" if inspection.problem.startswith("key_map") else "checkpoint"
+        named = ("key_map", "checkpoint_key")
+        field = next((name for name in named if inspection.problem.startswith(name)), "checkpoint")
         yield FieldError(pointer=f"{at}/{field}", detail=inspection.problem)
         return
     if inspection.onnx is not None:
@@ -300,7 +304,7 @@ def _checkpoint_faults(teacher: TeacherSpec, inspection: Inspection, at: str) ->
 
 
 def _onnx_faults(teacher: TeacherSpec, found: OnnxClassifier, at: str) -> Iterator[FieldError]:
-    for name in ("architecture", "key_map"):
+    for name in ("architecture", "key_map", "checkpoint_key"):
         if getattr(teacher, name) is not None:
             yield FieldError(pointer=f"{at}/{name}", detail="ONNX files hold their own graph: remove this field.")
     if teacher.normalization is None and found.pixels is None:

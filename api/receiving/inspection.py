@@ -90,8 +90,7 @@ class Inspector:
                     "inspect",
                     {
                         "source": str(Path(copy.name)),
-                        "architecture": request.architecture,
-                        "key_map": request.key_map,
+                        "request": request.model_dump(mode="json"),
                     },
                     input_bytes=0,
                     file_bytes=0,

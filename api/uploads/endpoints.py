@@ -72,7 +72,7 @@ _RECEIVE_ERRORS = (
     RequestTimeout,
     TooManyUploads,
 )
-_EVERYTHING = InspectionRequest(architecture=None, key_map=None)
+_EVERYTHING = InspectionRequest(architecture=None, key_map=None, checkpoint_key=None)
 _TUS = _header("Tus-Resumable", "1.0.0", required=True)
 _OFFSET = {
     "Upload-Offset": {"description": "Number of bytes stored durably.", "schema": {"type": "integer"}},
@@ -224,7 +224,8 @@ def uploads_inspect(
 ) -> Inspection:
     """What the file is: its kind and tensors, the architectures that they fit, and the `key_map` for one whose names
     differ. With `architecture`, compares the file with this architecture first, and with `key_map`, renames its tensors
-    before. The file is read in a separate process; this takes seconds. A file that is not a checkpoint has a `problem`.
+    before. `checkpoint_keys` lists the models of a file that has several. The file is read in a separate process; this
+    takes seconds. A file that is not a checkpoint has a `problem`.
     """
     with read_scope(engine) as session:
         upload = uploads.get(session, upload_id)

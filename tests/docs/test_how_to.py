@@ -129,7 +129,7 @@ def architecture_of(run: Path, packages: str) -> str:
 
 @pytest.mark.thorough
 def test_bring_your_own_teacher(client: Client, service: Stack, folder: Path) -> None:
-    inspect, first, second, export = to_run("how-to/bring-your-own-teacher.md")
+    inspect, first, second, third, export = to_run("how-to/bring-your-own-teacher.md")
     model = build(ModelStructure(architecture="cifar/resnet56", num_classes=10, image_size=32))
     # As published for CIFAR-10: shortcuts without parameters, and no counters of batches.
     left_out = ("num_batches_tracked", "shortcut", "downsample")
@@ -141,7 +141,7 @@ def test_bring_your_own_teacher(client: Client, service: Stack, folder: Path) ->
     # A terminal aligns the columns below their names; a pipe separates them with tabs.
     *lines, _, row = expected.replace(SUBMITTED, uploaded).splitlines()
     assert printed.split() == " ".join([*lines, row]).split()
-    for block in (first, second):
+    for block in (first, second, third):
         teacher = yaml.safe_load(block.replaced({SUBMITTED: uploaded, "upload:...": uploaded}))["teacher"]
         DistillSpec.model_validate({"teacher": teacher, "student": "resnet18", "dataset": "file:///data/pets"})
     teacher = yaml.safe_load(first.replaced({SUBMITTED: uploaded}))["teacher"]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.support.models import create_model
+from ttm_core.checkpoints.schema import InspectionRequest
 from ttm_core.checkpoints.signatures import read_signatures
 from ttm_core.errors import ArchitectureMismatch, BadSpec
 from ttm_core.models import TORCHVISION
@@ -99,7 +100,7 @@ def test_shortcuts_without_parameters_become_fixed_convolutions(tmp_path, paddin
     path = tmp_path / "resnet20.th"
     torch.save({"state_dict": {f"module.{k}": v for k, v in model.state_dict().items()}, "best_prec1": 92.1}, path)
 
-    best = inspect(path).candidates[0]
+    best = inspect(path, InspectionRequest()).candidates[0]
     assert (best.architecture, best.loads, best.num_classes, best.key_map) == ("cifar/resnet20", True, 10, None)
     assert best.conversions == ["known_renames", "identity_shortcuts"]
     assert_same_logits(load(path, 32, architecture="cifar/resnet20", identity_shortcuts=padding), model, 32)
@@ -127,7 +128,7 @@ def test_files_of_torchvision_load_without_a_key_map(tmp_path, name):
     path = tmp_path / f"{name}.pth"
     torch.save(model.state_dict(), path)
 
-    loading = [candidate.architecture for candidate in inspect(path).candidates if candidate.loads]
+    loading = [candidate.architecture for candidate in inspect(path, InspectionRequest()).candidates if candidate.loads]
     assert f"torchvision/{name}" in loading
     assert_same_logits(load(path, size, architecture=f"torchvision/{name}"), model, size)
 
@@ -175,12 +176,14 @@ def test_a_key_map_is_proposed_and_applied(tmp_path):
     model = foreign_resnet18(path)
     with pytest.raises(ArchitectureMismatch):
         load(path, 64, architecture="resnet18")
-    best = next(candidate for candidate in inspect(path).candidates if candidate.architecture == "resnet18")
+    best = next(
+        candidate for candidate in inspect(path, InspectionRequest()).candidates if candidate.architecture == "resnet18"
+    )
     assert best.loads
     assert best.key_map is not None
     assert best.key_map["cls."] == "fc."
     assert len(best.key_map) < 70, "modules are mapped, not tensors"
-    assert inspect(path, "resnet18", best.key_map).candidates[0].loads
+    assert inspect(path, InspectionRequest(architecture="resnet18", key_map=best.key_map)).candidates[0].loads
     assert_same_logits(load(path, 64, architecture="resnet18", key_map=best.key_map), model, 64)
 
 
@@ -212,7 +215,7 @@ def test_a_partial_match_is_described(tmp_path):
     state["layer1.0.conv1.weight"] = torch.zeros(64, 64, 5, 5)
     state["extra.weight"] = torch.zeros(3)
     torch.save(state, tmp_path / "x.pth")
-    best = inspect(tmp_path / "x.pth", "resnet18").candidates[0]
+    best = inspect(tmp_path / "x.pth", InspectionRequest(architecture="resnet18")).candidates[0]
     assert not best.loads
     assert best.missing == ["layer4.1.conv2.weight"]
     assert best.mismatched == ["layer1.0.conv1.weight"]
@@ -234,7 +237,7 @@ def test_a_partial_match_is_described(tmp_path):
 )
 def test_files_that_are_no_checkpoint_are_described(tmp_path, content, kind, problem):
     (tmp_path / "x").write_bytes(content)
-    found = inspect(tmp_path / "x")
+    found = inspect(tmp_path / "x", InspectionRequest())
     assert found.kind == kind
     assert (found.problem is None) if problem is None else (problem in (found.problem or ""))
     assert found.candidates == []
@@ -243,7 +246,7 @@ def test_files_that_are_no_checkpoint_are_described(tmp_path, content, kind, pro
 def test_many_unknown_tensors_are_compared_in_bounded_time(tmp_path):
     tensors = {f"layer{index}.weight": torch.zeros(1) for index in range(20_000)}
     safetensors.torch.save_file(tensors, tmp_path / "x.safetensors")
-    found = inspect(tmp_path / "x.safetensors")
+    found = inspect(tmp_path / "x.safetensors", InspectionRequest())
     assert (found.tensors, found.candidates) == (20_000, [])
 
 
@@ -252,7 +255,7 @@ def test_a_student_file_names_its_architecture(tmp_path):
     structure = {"architecture": "mini/resnet8_025", "num_classes": 10}
     metadata = {"ttm": json.dumps({"format": 2, "structure": structure})}
     safetensors.torch.save_file(state, tmp_path / "x.safetensors", metadata)
-    found = inspect(tmp_path / "x.safetensors")
+    found = inspect(tmp_path / "x.safetensors", InspectionRequest())
     assert found.architecture == "mini/resnet8_025"
     assert found.candidates[0].architecture == "mini/resnet8_025"
     assert found.parameters == sum(int(np.prod(value.shape)) for value in state.values())

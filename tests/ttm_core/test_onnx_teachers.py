@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from tests.ttm_core import factories
+from ttm_core.checkpoints.schema import InspectionRequest
 from ttm_core.errors import BadCheckpoint, BadSpec
 from ttm_core.export import load_student
 from ttm_core.models.teachers.load import load_teacher
@@ -279,7 +280,7 @@ def test_hostile_and_unusable_files_are_refused(tmp_path, make, message):
 def test_inspection_describes_without_running(tmp_path, monkeypatch):
     monkeypatch.setattr(onnxruntime, "InferenceSession", None)
     onnx.save(linear([None, 1, 28, 28])[0], tmp_path / "x.onnx")
-    found = inspect(tmp_path / "x.onnx")
+    found = inspect(tmp_path / "x.onnx", InspectionRequest())
     assert (found.kind, found.problem) == ("onnx", None)
     assert found.onnx is not None
     assert (found.onnx.layout, found.onnx.channels, found.onnx.image_size, found.onnx.num_classes) == (
@@ -289,7 +290,7 @@ def test_inspection_describes_without_running(tmp_path, monkeypatch):
         10,
     )
     (tmp_path / "x.onnx").write_bytes(looping(None))
-    assert "Loop" in (inspect(tmp_path / "x.onnx").problem or "")
+    assert "Loop" in (inspect(tmp_path / "x.onnx", InspectionRequest()).problem or "")
 
 
 def test_an_exported_student_is_a_teacher(digits_idx, teacher_file, tmp_path):

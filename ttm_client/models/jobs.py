@@ -55,6 +55,7 @@ class Candidate(ApiModel):
 
 class Inspection(ApiModel):
     """What a file is. `problem` is None for a checkpoint that can be read; `candidates` are the best first.
+    `checkpoint_keys` are those of the models in a file that has several, the described one first.
 
     >>> upload = client.uploads.create("teacher.safetensors")
     >>> client.uploads.inspect(upload.id).problem
@@ -69,6 +70,7 @@ class Inspection(ApiModel):
     architecture: str | None
     pruned: bool
     onnx: dict[str, Any] | None
+    checkpoint_keys: list[str]
     candidates: list[Candidate]
 
 

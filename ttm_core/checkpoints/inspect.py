@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ttm_core.checkpoints.fit import Fit, fit, fit_or_align
 from ttm_core.checkpoints.key_map import KeyMap, compress, without_wrappers
@@ -20,7 +20,10 @@ _MOST_TENSORS = 5000
 
 
 def find_candidates(
-    shapes: Mapping[str, Shape], architecture: str | None = None, key_map: KeyMap | None = None
+    shapes: Mapping[str, Shape],
+    architecture: str | None = None,
+    key_map: KeyMap | None = None,
+    signatures: Iterable[Signature] | None = None,
 ) -> list[Candidate]:
     """The architectures that the tensors fit best, at most eight.
 
@@ -28,6 +31,7 @@ def find_candidates(
         shapes: of the file's tensors by name.
         architecture: named by the file or by the user; it comes first.
         key_map: renames for this architecture.
+        signatures: of all architectures, if they have been read.
 
     Raises:
         BadSpec: the key map does not apply.
@@ -40,7 +44,7 @@ def find_candidates(
         fit(shapes, signature, key_map)
         if key_map and signature.architecture == base
         else fit_or_align(shapes, signature)
-        for signature in _alike(shapes, base)
+        for signature in _alike(shapes, base, read_signatures() if signatures is None else signatures)
     ]
     fits = [found for found in fits if found.score >= _LEAST_SCORE or found.signature.architecture == base]
     fits.sort(key=lambda found: _order(found, base))
@@ -50,11 +54,13 @@ def find_candidates(
     return [_describe(found, shapes) for found in fits[:_LISTED_CANDIDATES]]
 
 
-def _alike(shapes: Mapping[str, Shape], architecture: str | None) -> Iterator[Signature]:
+def _alike(
+    shapes: Mapping[str, Shape], architecture: str | None, signatures: Iterable[Signature]
+) -> Iterator[Signature]:
     """The architectures with the most equal shapes, whatever the names."""
     counts = Counter(shapes.values())
     scored: list[tuple[float, int, Signature]] = []
-    for position, signature in enumerate(read_signatures()):
+    for position, signature in enumerate(signatures):
         expected = Counter(shape for name, shape in signature.shapes.items() if signature.free_dimension(name) is None)
         common = (counts & expected).total()
         score = 2 * common / (len(shapes) + len(signature.shapes))

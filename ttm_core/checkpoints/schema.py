@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ttm_core.checkpoints.kinds import Kind
 from ttm_core.spec.base import Spec
-from ttm_core.spec.job import ArchitectureName, KeyMap, Normalization
+from ttm_core.spec.job import ArchitectureName, CheckpointKey, KeyMap, Normalization
 
 Names = Annotated[list[str], Field(max_length=20)]
 
@@ -18,6 +18,9 @@ class InspectionRequest(Spec):
 
     architecture: ArchitectureName | None = Field(None, description="Listed first among the candidates.")
     key_map: KeyMap | None = Field(None, description="Renames for this architecture, as in `teacher.key_map`.")
+    checkpoint_key: CheckpointKey | None = Field(
+        None, description="The model to describe in a file that has several, as in `teacher.checkpoint_key`."
+    )
 
 
 class Candidate(BaseModel):
@@ -83,6 +86,11 @@ class Inspection(BaseModel):
     pruned: bool = Field(
         False,
         description="Whether the file is a pruned student. Its metadata has its structure, so it has no candidates.",
+    )
+    checkpoint_keys: list[str] = Field(
+        [],
+        description="Keys of the models in a file that has several, the described one first. `checkpoint_key` selects "
+        "another.",
     )
     candidates: list[Candidate] = []
     onnx: OnnxClassifier | None = Field(None, description="What an ONNX file takes and returns.")

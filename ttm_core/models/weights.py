@@ -19,9 +19,10 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from ttm_core.checkpoints.key_map import without_wrappers
+from ttm_core.checkpoints.key_map import KeyMap
 from ttm_core.checkpoints.kinds import kind_of
-from ttm_core.checkpoints.signatures import COUNTER
+from ttm_core.checkpoints.models_in import choose_model, layout_of
+from ttm_core.checkpoints.signatures import COUNTER, Signature
 from ttm_core.errors import ArchitectureMismatch, BadCheckpoint
 from ttm_core.reader.process import read_untrusted
 from ttm_core.spec.structure import METADATA_KEY
@@ -32,31 +33,59 @@ _FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 @dataclass(frozen=True)
 class Weights:
-    """The tensors of a checkpoint by name, the layout of the file, and the metadata if the project wrote it."""
+    """The tensors of a model in a checkpoint by name, and the metadata of the file if the project wrote it."""
 
     tensors: dict[str, torch.Tensor]
     layout: str
+    """Key of the model in the file, or the format of a file that is one state dict."""
     metadata: dict[str, Any]
+    key: str | None = None
+    """The key that selects the model, in a file with several."""
 
 
-def read_weights(path: Path) -> Weights:
-    """Reads a checkpoint in any common layout: a state dict, or one under `state_dict`, `model` or a similar key.
+def read_weights(
+    path: Path,
+    *,
+    key: str | None = None,
+    signature: Signature | None = None,
+    key_map: KeyMap | None = None,
+    needs_classifier: bool = True,
+) -> Weights:
+    """Reads one model of a checkpoint in any common layout: a state dict, or several under keys or prefixes.
 
-    Prefers averaged weights. Removes the prefixes of DataParallel, torch.compile and Lightning.
+    Of several models, reads the one that fits the architecture best, and prefers averaged weights. Removes the prefixes
+    of DataParallel, torch.compile and Lightning.
+
+    Args:
+        path: the file.
+        key: `checkpoint_key` of the spec.
+        signature: of the architecture, if it is known.
+        key_map: renames for this architecture.
+        needs_classifier: whether the model must have the classifier of the architecture.
 
     Raises:
         BadCheckpoint: the file is unsafe, damaged or has another layout.
+        BadSpec: the file has no model with the key, or the key map applies to none.
     """
     if path.stat().st_size < 16:
         raise BadCheckpoint("The checkpoint is empty or truncated.")
     with tempfile.TemporaryDirectory(prefix="ttm-weights-") as folder:
         converted = Path(folder) / "weights.safetensors"
-        if kind_of(path) == "safetensors":
-            layout, source, metadata = _check(path), path, _read_metadata(path)
+        kind = kind_of(path)
+        if kind == "safetensors":
+            roots, source, metadata = _check(path), path, _read_metadata(path)
         else:
-            layout, source, metadata = _check(path, converted), converted, {}
-        tensors = _read_tensors(source)
-    return Weights(_checked(without_wrappers(tensors)), layout, metadata)
+            roots, source, metadata = _check(path, converted), converted, {}
+        with _opened(source) as opened:
+            shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+            models = choose_model(
+                shapes, roots, key=key, signature=signature, key_map=key_map, needs_classifier=needs_classifier
+            )
+            names = models[0].names if models else {}
+            tensors = {name: opened.get_tensor(full) for name, full in names.items()}
+    several = len(models) > 1 and models[0].key
+    layout = layout_of("safetensors" if kind == "safetensors" else "torch", models)
+    return Weights(_checked(tensors), layout, metadata, models[0].key if several else None)
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -71,10 +100,12 @@ def read_metadata(path: Path) -> dict[str, Any]:
     return _read_metadata(path)
 
 
-def _check(path: Path, target: Path | None = None) -> str:
-    """Checks a safetensors file, or converts another checkpoint to `target`, in a reader process: the layout."""
+def _check(path: Path, target: Path | None = None) -> list[str]:
+    """Checks a safetensors file, or converts another checkpoint to `target`, in a reader process: the prefix of the
+    names of each state dict.
+    """
     size = path.stat().st_size
-    layout: str = read_untrusted(
+    roots: list[str] = read_untrusted(
         "safetensors" if target is None else "checkpoint",
         {"source": str(path.resolve()), "target": str(target)},
         input_bytes=size,
@@ -84,7 +115,7 @@ def _check(path: Path, target: Path | None = None) -> str:
         reads=[path],
         writes=[] if target is None else [target.parent],
     )
-    return layout
+    return roots
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> None:
@@ -179,11 +210,6 @@ def describe_mismatch(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> 
         described += f" and {more} more modules" if more else ""
         parts.append(f"{len(keys)} tensors {kind}: {described}")
     return "; ".join(parts)
-
-
-def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    with _opened(path) as opened:
-        return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  not a mapping
 
 
 def _read_metadata(path: Path) -> dict[str, Any]:

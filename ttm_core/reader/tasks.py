@@ -16,9 +16,11 @@ def run(task: str, arguments: dict[str, Any]) -> Any:
 
             return check(Path(arguments["source"]))
         case "inspect":
+            from ttm_core.checkpoints.schema import InspectionRequest
             from ttm_core.reader.checkpoints.inspection import inspect
 
-            found = inspect(Path(arguments["source"]), arguments["architecture"], arguments["key_map"])
+            request = InspectionRequest.model_validate(arguments["request"])
+            found = inspect(Path(arguments["source"]), request)
             return found.model_dump(mode="json")
         case "onnx":
             from ttm_core.reader.checkpoints.onnx_file import describe

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 Uri = Annotated[str, Field(min_length=1, max_length=2048)]
+CheckpointKey = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f]*$")]
 ArchitectureName = Annotated[str, Field(min_length=1, max_length=128)]
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from ttm_core.spec import catalogue, recipes
-from ttm_core.spec.base import ArchitectureName, Spec, Uri, by_name, or_short
+from ttm_core.spec.base import ArchitectureName, CheckpointKey, Spec, Uri, by_name, or_short
 from ttm_core.spec.damage.files import ReportSpec
 from ttm_core.spec.dataset import DatasetSpec, Pixels, mixes
 from ttm_core.spec.method.methods import MethodSpec, WeightedTransformedTeacherMatching
@@ -44,6 +44,12 @@ class TeacherSpec(Spec):
         description="Prefixes of tensor names in the checkpoint and what replaces them, such as "
         '`{"encoder.": "", "linear.": "fc."}`. The longest matching prefix applies. `POST /uploads/{id}/inspect` '
         "proposes a map.",
+    )
+    checkpoint_key: CheckpointKey | None = Field(
+        None,
+        description="The model in a checkpoint that has several: its key or the prefix of its tensors, such as "
+        "`teacher` or `state_dict_ema`. Default: the one that fits the architecture; of several, averaged weights, "
+        "then a teacher.",
     )
     output: Literal["logits", "probabilities"] | None = Field(
         None, description="For ONNX files: what they return. Default: read from the last operators of the graph."

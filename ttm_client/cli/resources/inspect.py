@@ -22,6 +22,9 @@ from ttm_client.models.jobs import Candidate, Inspection
 def inspect(
     file: Annotated[str, typer.Argument(metavar="FILE", help="Checkpoint: a local file or upload:ID.")],
     architecture: Annotated[str | None, typer.Option(help="Architecture to compare the file with.")] = None,
+    checkpoint_key: Annotated[
+        str | None, typer.Option(help="The model to describe in a checkpoint that has several, such as `teacher`.")
+    ] = None,
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
@@ -34,7 +37,9 @@ def inspect(
                 raise typer.BadParameter(f"There is no file {file}.", param_hint="FILE")
             with transfer(f"uploading {path.name}", quiet=json) as progress:
                 uri = client.uploads.ensure(path, progress).uri
-        found = client.uploads.inspect(uri.removeprefix("upload:"), architecture=architecture)
+        found = client.uploads.inspect(
+            uri.removeprefix("upload:"), architecture=architecture, checkpoint_key=checkpoint_key
+        )
     if json:
         print_json(found)
         raise typer.Exit(1 if found.problem else 0)
@@ -50,6 +55,9 @@ def _print(found: Inspection, uri: str) -> None:
         return
     size = f", {count(found.tensors)} tensors, {count(found.parameters)} parameters" if found.tensors else ""
     console.print(f"{found.kind}{size}", highlight=False)
+    if found.checkpoint_keys:
+        first, *others = found.checkpoint_keys
+        console.print(f"checkpoint_key {first}; also {', '.join(others)}", highlight=False, markup=False)
     if not found.candidates:
         console.print("No architecture has similar tensors.")
         return

@@ -5,18 +5,27 @@ from pathlib import Path
 from torch import nn
 
 from ttm_core.errors import ArchitectureMismatch
+from ttm_core.models.teachers.adapt import signature_of
 from ttm_core.models.weights import describe_mismatch, read_weights, with_batch_counters
 
 
-def initialize_from(model: nn.Module, path: Path, architecture: str) -> list[str]:
+def initialize_from(model: nn.Module, path: Path, architecture: str, key: str | None = None) -> list[str]:
     """Copies the weights of a checkpoint into the model. Only the classifier may be missing or of another size.
+
+    Args:
+        model: the student.
+        path: the checkpoint.
+        architecture: of the student.
+        key: `student.checkpoint_key`, for a checkpoint with several models.
 
     Returns the keys that keep their initial values.
 
     Raises:
         ArchitectureMismatch: any other tensor is missing, unexpected or of another shape.
     """
-    tensors = with_batch_counters(model, read_weights(path).tensors)
+    signature = signature_of(model, architecture)
+    weights = read_weights(path, key=key, signature=signature, needs_classifier=False)
+    tensors = with_batch_counters(model, weights.tensors)
     names = model.pretrained_cfg.get("classifier") or ()  # type: ignore[union-attr,operator]
     heads = tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
     expected = model.state_dict()

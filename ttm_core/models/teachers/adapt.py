@@ -8,8 +8,10 @@ from torch import Tensor, nn
 
 from ttm_core.checkpoints.fit import Fit, fit
 from ttm_core.checkpoints.signatures import COUNTER, Signature
+from ttm_core.models import build
 from ttm_core.models.torchvision_models import AUXILIARY
 from ttm_core.spec.job import TeacherSpec
+from ttm_core.spec.structure import ModelStructure
 
 log = logging.getLogger("ttm_core")
 
@@ -24,6 +26,11 @@ def signature_of(model: nn.Module, architecture: str) -> Signature:
         first_conv=_first_name(model, "first_conv"),
         ignored=AUXILIARY if architecture.startswith("torchvision/") else (),
     )
+
+
+def signature_of_architecture(architecture: str) -> Signature:
+    """The names and shapes of an architecture's tensors. Raises BadSpec if there is no such architecture."""
+    return signature_of(build(ModelStructure(architecture=architecture, num_classes=2)), architecture)
 
 
 def _first_name(model: nn.Module, field: str) -> str | None:

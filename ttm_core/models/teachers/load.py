@@ -14,7 +14,7 @@ from ttm_core.errors import ArchitectureMismatch, BadCheckpoint, BadDataset, Bad
 from ttm_core.models import build
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.students.metadata import read_structure
-from ttm_core.models.teachers.adapt import adapt, signature_of
+from ttm_core.models.teachers.adapt import adapt, signature_of_architecture
 from ttm_core.models.teachers.fold import fold_batch_norms
 from ttm_core.models.teachers.onnx_teacher import ARCHITECTURE, is_onnx, load_onnx_teacher
 from ttm_core.models.timm_models import has_fixed_size
@@ -39,6 +39,7 @@ class Teacher:
     class_map: list[int] | None
     preprocess: Preprocess
     layout: str
+    checkpoint_key: str | None = None  # of the model in a file with several
     compiled: bool = False
     weights: Mapping[str, torch.Tensor] | None = None
     """Before batch norms are folded, for a student that starts from them; None if the student does not."""
@@ -112,7 +113,8 @@ def load_teacher(
     """
     if is_onnx(path):
         return _load_onnx(spec, path, image_size, class_names)
-    weights = read_weights(path)
+    signature = None if spec.architecture is None else signature_of_architecture(spec.architecture)
+    weights = read_weights(path, key=spec.checkpoint_key, signature=signature, key_map=spec.key_map)
     metadata = weights.metadata
     saved = read_structure(metadata)
     architecture = spec.architecture or (saved.architecture if saved is not None else None)
@@ -122,7 +124,7 @@ def load_teacher(
             f"{suggest_architectures(weights.tensors)}"
         )
     cfg = catalogue.find(architecture)
-    signature = signature_of(build(ModelStructure(architecture=architecture, num_classes=2)), architecture)
+    signature = signature or signature_of_architecture(architecture)
     weights = replace(weights, tensors=adapt(weights.tensors, signature, spec))
     num_classes = _classes(signature, weights.tensors)
     if spec.num_classes not in (None, num_classes):
@@ -172,6 +174,7 @@ def load_teacher(
         class_map=class_map,
         preprocess=Preprocess(channels, size, normalization),
         layout=weights.layout,
+        checkpoint_key=weights.key,
         weights=kept,
     )
 

@@ -88,7 +88,7 @@ def load_onnx_teacher(spec: TeacherSpec, path: Path, image_size: int) -> tuple[O
         BadCheckpoint: the file is unsafe, fails, or is no image classifier.
         BadSpec: a field of the spec does not fit, or is required.
     """
-    for name in ("architecture", "key_map"):
+    for name in ("architecture", "key_map", "checkpoint_key"):
         if getattr(spec, name) is not None:
             raise BadSpec(f"teacher.{name} is not supported for ONNX files, which hold their own graph.")
     found = describe_onnx(path, spec.image_size or image_size)

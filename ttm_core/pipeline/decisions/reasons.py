@@ -72,6 +72,12 @@ def _teachers(spec: DistillSpec, resolved: DistillSpec) -> Iterator[Reason]:
         at = "teacher" if spec.teacher is not None else f"teachers.{index}"
         if given.architecture is None and found.architecture is not None:
             yield f"{at}.architecture", "Read from the checkpoint."
+        if given.checkpoint_key is None and found.checkpoint_key is not None:
+            yield (
+                f"{at}.checkpoint_key",
+                "Of the models in the checkpoint, it fits the architecture best; of several, averaged weights are "
+                "preferred, then a teacher.",
+            )
         if given.num_classes is None:
             yield f"{at}.num_classes", "The size of the checkpoint's classifier."
         if given.normalization is None:

@@ -311,5 +311,6 @@ def _with_teacher(spec: TeacherSpec, teacher: Teacher) -> TeacherSpec:
             "num_classes": teacher.num_classes,
             "normalization": teacher.preprocess.normalization,
             "class_map": teacher.class_map,
+            "checkpoint_key": spec.checkpoint_key or teacher.checkpoint_key,
         }
     )

@@ -10,6 +10,7 @@ from ttm_core.data.cache import DataCache
 from ttm_core.errors import BadSpec
 from ttm_core.models.hub.published import fetch, is_published
 from ttm_core.models.students.metadata import read_structure
+from ttm_core.models.teachers.adapt import signature_of_architecture
 from ttm_core.models.teachers.onnx_teacher import is_onnx
 from ttm_core.models.timm_models import has_fixed_size, timm_name
 from ttm_core.models.weights import Weights, read_metadata, read_weights
@@ -68,7 +69,12 @@ def _of_checkpoint(spec: DistillSpec, uri: str, path: Path | None, cache: DataCa
             normalization=found.normalization,
         )
     assert path is not None, "the worker resolves all other URIs"
-    weights = read_weights(path)
+    weights = read_weights(
+        path,
+        key=spec.student.checkpoint_key,
+        signature=None if name is None else signature_of_architecture(name),
+        needs_classifier=False,
+    )
     saved = read_structure(weights.metadata)
     if saved is None or name not in (None, saved.architecture):
         if name is None:

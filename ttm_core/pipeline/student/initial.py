@@ -42,7 +42,13 @@ def initial_student(run: ResolvedRun, context: RunContext, resumed: dict[str, An
         return InitialStudent(structure, partial(inherit, teacher=run.teachers[0], architecture=structure.architecture))
     if run.student.checkpoint is not None:
         return InitialStudent(
-            structure, partial(initialize_from, path=run.student.checkpoint, architecture=structure.architecture)
+            structure,
+            partial(
+                initialize_from,
+                path=run.student.checkpoint,
+                architecture=structure.architecture,
+                key=run.spec.student.checkpoint_key,
+            ),
         )
     return InitialStudent(structure)
 

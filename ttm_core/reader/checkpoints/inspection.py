@@ -5,33 +5,29 @@ import math
 from pathlib import Path
 
 from ttm_core.checkpoints.inspect import find_candidates
-from ttm_core.checkpoints.kinds import kind_of
-from ttm_core.checkpoints.schema import Inspection
-from ttm_core.checkpoints.signatures import Shape
+from ttm_core.checkpoints.kinds import Kind, kind_of
+from ttm_core.checkpoints.models_in import choose_model, layout_of
+from ttm_core.checkpoints.schema import Inspection, InspectionRequest
+from ttm_core.checkpoints.signatures import Shape, read_signatures
 from ttm_core.errors import BadCheckpoint, UserError
 from ttm_core.reader.checkpoints.onnx_file import describe
 from ttm_core.reader.checkpoints.safetensors_file import read_header
 from ttm_core.reader.pickles import torch_file
-from ttm_core.spec.job import KeyMap
 from ttm_core.spec.structure import METADATA_KEY, ModelStructure, structure_of
 
+_LONGEST_KEY = 300
 
-def inspect(source: Path, architecture: str | None = None, key_map: KeyMap | None = None) -> Inspection:
-    """What a file is, and which architectures it fits. A file that cannot be used is described, not an error.
 
-    Args:
-        source: the file.
-        architecture: the first candidate, if given.
-        key_map: renames for this candidate.
-    """
+def inspect(source: Path, request: InspectionRequest) -> Inspection:
+    """What a file is, and which architectures it fits. A file that cannot be used is described, not an error."""
     kind = kind_of(source)
     try:
         match kind:
             case "safetensors":
-                layout = "safetensors"
+                roots = [""]
                 shapes, structure = _safetensors(source)
             case "torch":
-                shapes, layout = torch_file.read_shapes(source)
+                shapes, roots = torch_file.read_shapes(source)
                 structure = None
             case "onnx":
                 found = describe(source, run=False)
@@ -41,20 +37,45 @@ def inspect(source: Path, architecture: str | None = None, key_map: KeyMap | Non
             case _:
                 return Inspection(kind=kind, problem="The file is not a checkpoint of PyTorch, safetensors or ONNX.")
         named = structure.architecture if structure is not None else None
-        pruned = structure is not None and bool(structure.pruning)
-        # The shapes of a pruned model are those of no architecture.
-        candidates = [] if pruned else find_candidates(shapes, architecture or named, key_map)
+        return _of_tensors(
+            kind, shapes, roots, request, named, pruned=structure is not None and bool(structure.pruning)
+        )
     except UserError as error:
         return Inspection(kind=kind, problem=error.message)
+
+
+def _of_tensors(
+    kind: Kind,
+    shapes: dict[str, Shape],
+    roots: list[str],
+    request: InspectionRequest,
+    named: str | None,
+    *,
+    pruned: bool,
+) -> Inspection:
+    """Describes a file by its tensors. Raises BadSpec."""
+    # The shapes of a pruned model are those of no architecture.
+    signatures = [] if pruned else list(read_signatures())
+    architecture = request.architecture or named
+    base = architecture and architecture.partition(".")[0]
+    models = choose_model(
+        shapes,
+        roots,
+        key=request.checkpoint_key,
+        signature=next((each for each in signatures if each.architecture == base), None),
+        key_map=request.key_map,
+    )
+    chosen = {name: shapes[full] for name, full in models[0].names.items()} if models else {}
     return Inspection(
         kind=kind,
         problem=None,
-        layout=layout,
-        tensors=len(shapes),
-        parameters=sum(math.prod(shape) for shape in shapes.values()),
+        layout=layout_of(kind, models),
+        tensors=len(chosen),
+        parameters=sum(math.prod(shape) for shape in chosen.values()),
         architecture=named,
         pruned=pruned,
-        candidates=candidates,
+        checkpoint_keys=[model.key[:_LONGEST_KEY] for model in models if model.key] if len(models) > 1 else [],
+        candidates=[] if pruned else find_candidates(chosen, architecture, request.key_map, signatures),
     )
 
 

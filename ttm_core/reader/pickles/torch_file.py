@@ -1,6 +1,7 @@
-"""Converts a file of torch.save to safetensors: finds the state dict and copies its tensors."""
+"""Converts a file of torch.save to safetensors: finds the state dicts and copies their tensors."""
 
 import json
+import re
 import struct
 import zipfile
 from collections.abc import Callable, Iterator
@@ -13,11 +14,9 @@ import numpy as np
 from ttm_core.errors import BadCheckpoint
 from ttm_core.reader.pickles.unpickle import ITEM_BYTES, Storage, Tensor, Unsupported, unpickle
 
-# Keys under which training scripts save weights; averaged weights first, as in timm.
-_WEIGHT_KEYS = (
-    *("state_dict_ema", "model_ema", "ema_state_dict", "ema"),
-    *("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params"),
-)
+# What training scripts save next to the weights, and no model is under.
+_NO_MODEL = re.compile(r"optim|sched|scaler|^opt$")
+_DEEPEST = 4
 _MAX_TENSORS = 100_000
 _MAX_NAME = 1024
 _MAX_PICKLE_BYTES = 256 * 2**20
@@ -28,28 +27,30 @@ _LEGACY_MAGIC, _LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
 _Read = Callable[[Storage], bytes]
 
 
-def convert(source: Path, target: Path) -> str:
-    """Writes the state dict of the checkpoint `source` to `target` as safetensors.
+def convert(source: Path, target: Path) -> list[str]:
+    """Writes the state dicts of the checkpoint `source` to `target` as safetensors.
 
     Returns:
-        The layout: the key of the state dict, or "state dict".
+        The prefix of the names of each state dict: `state_dict.` under this key, empty for the file itself.
 
     Raises:
         BadCheckpoint: the file is unsafe or damaged, or has another layout.
     """
     with _opened(source) as (loaded, read):
-        tensors, layout = _find_tensors(loaded)
+        tensors, roots = _find_tensors(loaded)
         _check(tensors, source.stat().st_size)
         _write(target, tensors, read)
-    return layout
+    return roots
 
 
-def read_shapes(source: Path) -> tuple[dict[str, tuple[int, ...]], str]:
-    """The shapes of the state dict's tensors by name, and its layout. Reads no numbers. Raises BadCheckpoint."""
+def read_shapes(source: Path) -> tuple[dict[str, tuple[int, ...]], list[str]]:
+    """The shapes of the tensors by name, and the prefixes as `convert` returns them. Reads no numbers. Raises
+    BadCheckpoint.
+    """
     with _opened(source) as (loaded, _):
-        tensors, layout = _find_tensors(loaded)
+        tensors, roots = _find_tensors(loaded)
         _check(tensors, source.stat().st_size)
-    return {name: tensor.shape for name, tensor in tensors.items()}, layout
+    return {name: tensor.shape for name, tensor in tensors.items()}, roots
 
 
 @contextmanager
@@ -134,32 +135,39 @@ def _read_legacy(stream: IO[bytes]) -> tuple[Any, _Read]:
     return loaded, read
 
 
-def _find_tensors(loaded: Any) -> tuple[dict[str, Tensor], str]:
+def _find_tensors(loaded: Any) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors of all state dicts by name, and the prefix of the names of each."""
     if not isinstance(loaded, dict):
         kind = "tensor" if isinstance(loaded, Tensor) else type(loaded).__name__
         raise BadCheckpoint(f"The checkpoint contains a {kind}, not a state dict.")
-    for key in _WEIGHT_KEYS:
-        inner = loaded.get(key)
-        if isinstance(inner, dict) and (found := _only_tensors(inner)):
-            return found, key
-    if found := _only_tensors(loaded):
-        return found, "state dict"
+    tensors: dict[str, Tensor] = {}
+    roots: list[str] = []
+    unsupported: list[str] = []
+    for prefix, values in _dicts(loaded, "", 0, set()):
+        bad = [name for name, value in values.items() if isinstance(value, Unsupported)]
+        unsupported += [f"{prefix}{name}" for name in bad]
+        own = {f"{prefix}{name}": value for name, value in values.items() if isinstance(value, Tensor)}
+        if own and not bad:
+            tensors = own | tensors
+            roots.append(prefix)
+    if tensors:
+        return tensors, roots
+    if unsupported:
+        raise BadCheckpoint(
+            f"Tensor {unsupported[0][:100]!r} is sparse, quantized or complex, or has an unsupported element type."
+        )
     keys = ", ".join(repr(key)[:100] if isinstance(key, str | int) else "..." for key in list(loaded)[:8])
     raise BadCheckpoint(f"The checkpoint contains no state dict. Its keys: {keys or 'none'}")
 
 
-def _only_tensors(candidate: dict[Any, Any]) -> dict[str, Tensor]:
-    """The tensors of a state dict; empty if the candidate has values other than tensors, numbers and strings."""
-    if not all(
-        isinstance(value, Tensor | Unsupported | int | float | bool | str | None) for value in candidate.values()
-    ):
-        return {}
-    for name, value in candidate.items():
-        if isinstance(value, Unsupported):
-            raise BadCheckpoint(
-                f"Tensor {str(name)[:100]!r} is sparse, quantized or complex, or has an unsupported element type."
-            )
-    return {name: value for name, value in candidate.items() if isinstance(name, str) and isinstance(value, Tensor)}
+def _dicts(values: dict[Any, Any], prefix: str, depth: int, seen: set[int]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields the dicts in a checkpoint that may have weights, each once, with the prefix of their names."""
+    seen.add(id(values))
+    named = {name: value for name, value in values.items() if isinstance(name, str)}
+    yield prefix, named
+    for name, value in named.items():
+        if isinstance(value, dict) and id(value) not in seen and depth < _DEEPEST and not _NO_MODEL.search(name):
+            yield from _dicts(value, f"{prefix}{name}.", depth + 1, seen)
 
 
 def _check(tensors: dict[str, Tensor], size: int) -> None:

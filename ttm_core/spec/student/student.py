@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ttm_core.spec import catalogue
-from ttm_core.spec.base import ArchitectureName, Spec, Uri
+from ttm_core.spec.base import ArchitectureName, CheckpointKey, Spec, Uri
 from ttm_core.spec.dataset import Pixels
 from ttm_core.spec.normalization import Normalization
 from ttm_core.spec.student.pruning import PruneSpec
@@ -27,6 +27,9 @@ class StudentSpec(Spec):
         None,
         description="Initial weights: `timm:NAME`, `hf:OWNER/REPO`, `job:ID`, `upload:ID` or another URI. The "
         "classifier may differ in size.",
+    )
+    checkpoint_key: CheckpointKey | None = Field(
+        None, description="The model in a `checkpoint` that has several, as in `teacher.checkpoint_key`."
     )
     prune: PruneSpec | None = Field(
         None, description="Cut the student out of the teacher, with the weights of the channels that remain."
@@ -78,6 +81,8 @@ class StudentSpec(Spec):
             raise ValueError("set `architecture`, `checkpoint` or `prune`")
         if self.initialize is not None and self.architecture is None:
             raise ValueError("initialize requires `architecture`")
+        if self.checkpoint_key is not None and self.checkpoint is None:
+            raise ValueError("checkpoint_key requires `checkpoint`, the file that has several models")
         if self.freeze and not (self.checkpoint or self.from_teacher):
             raise ValueError("freeze requires `checkpoint`, `prune` or `initialize`, whose weights it keeps")
         if self.drop_path and self.architecture is not None and self.architecture.startswith(("cifar/", "mini/")):

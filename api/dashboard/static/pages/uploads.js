@@ -9,9 +9,10 @@ function line(text) {
 }
 
 /** What an inspection found, as sentences. */
-function sentences({ kind, problem, parameters, architecture, pruned, candidates, onnx }) {
+function sentences({ kind, problem, parameters, architecture, pruned, candidates, onnx, checkpoint_keys: keys }) {
   if (problem) return [problem];
   const found = [`${kind === "archive" ? "An archive, such as a dataset" : `A file of kind ${kind}`}${parameters ? ` with ${parameters.toLocaleString()} parameters` : ""}${architecture ? `, ${pruned ? "pruned from " : ""}${architecture}` : ""}.`];
+  if (keys.length) found.push(`It has several models. This is ${keys[0]}; teacher.checkpoint_key selects another: ${keys.slice(1).join(", ")}.`);
   for (const each of candidates.slice(0, 5)) {
     found.push(`${each.architecture}: ${(each.score * 100).toFixed(1)}% of the tensors match${each.num_classes ? `, ${each.num_classes} classes` : ""}${each.loads ? `; loads${each.key_map ? " with the proposed key map" : ""}` : `; ${each.missing_count} missing, ${each.unexpected_count} unexpected, ${each.mismatched_count} of another shape`}.`);
   }

@@ -110,18 +110,24 @@ class AsyncUploads:
             yield Upload.model_validate(item)
 
     async def inspect(
-        self, upload_id: str, *, architecture: str | None = None, key_map: dict[str, str] | None = None
+        self,
+        upload_id: str,
+        *,
+        architecture: str | None = None,
+        key_map: dict[str, str] | None = None,
+        checkpoint_key: str | None = None,
     ) -> Inspection:
         """Returns what a file is and which architectures its tensors fit. Takes seconds.
 
         With `architecture`, compares the file with this one first; `key_map` renames its tensors before.
+        `checkpoint_key` selects a model of a file that has several.
 
         >>> upload = await client.uploads.create(trained)
         >>> found = await client.uploads.inspect(upload.id)
         >>> found.kind, found.candidates[0].architecture, found.candidates[0].loads
         ('safetensors', 'mini/resnet8_025', True)
         """
-        body = {"architecture": architecture, "key_map": key_map}
+        body = {"architecture": architecture, "key_map": key_map, "checkpoint_key": checkpoint_key}
         response = await self._transport.request("POST", f"/uploads/{quote(upload_id, safe='')}/inspect", body=body)
         return Inspection.model_validate_json(response.content)
 
