@@ -25,17 +25,9 @@ from api.jobs.schemas import (
     JobPatch,
     MetricPage,
 )
-from api.jobs.validation import (
-    DeadlinePassed,
-    NotPrunable,
-    OtherFamily,
-    UnknownArchitecture,
-    UnknownQueue,
-    UnusableCheckpoint,
-    check_teachers,
-    dry_run,
-    uploaded_teachers,
-)
+from api.jobs.validation.checkpoints import UnusableCheckpoint, check_teachers, uploaded_teachers
+from api.jobs.validation.dry_run import dry_run
+from api.jobs.validation.request import DeadlinePassed, NotPrunable, OtherFamily, UnknownArchitecture, UnknownQueue
 from api.registry.resolution import resolve
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import (

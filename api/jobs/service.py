@@ -22,7 +22,7 @@ from api.jobs.schemas import (
     JobSummary,
     MetricPage,
 )
-from api.jobs.validation import check_request
+from api.jobs.validation.request import check_request
 from api.jobs.views import attempt, checkpoint, detail, entry, point, summary
 from api.live.rendered import RenderedJobs
 from api.registry.resolution import resolve, resolve_filters

@@ -13,7 +13,7 @@ from api.http.json_bodies import BODY_ERRORS, JsonRoute
 from api.http.pagination import CursorParameter, Limit
 from api.http.problems import problems
 from api.http.types import StudyId
-from api.jobs.validation import DeadlinePassed, NotPrunable, OtherFamily, UnknownArchitecture, UnknownQueue
+from api.jobs.validation.request import DeadlinePassed, NotPrunable, OtherFamily, UnknownArchitecture, UnknownQueue
 from api.studies import service
 from api.studies.schemas import (
     CandidateList,

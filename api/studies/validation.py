@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from api.architectures import installed
 from api.http.problems import FieldErrors
-from api.jobs.validation import architecture_fault, deadline_fault, queue_fault, text_faults
+from api.jobs.validation.request import architecture_fault, deadline_fault, queue_fault, text_faults
 from api.registry.addresses import MODEL_URIS, Fault, check_uri, dataset_faults
 from api.registry.resolution import resolve
 from api.studies.creation import label
