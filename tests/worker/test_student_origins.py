@@ -1,6 +1,8 @@
 """Jobs whose students are made of their teachers: submitted to the API and run by a worker with the real trainer."""
 
 import json
+import math
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,21 @@ def teacher(tmp_path: Path) -> str:
 
 def run(rig: Rig, tmp_path: Path, teacher: str, student: dict[str, Any]) -> dict[str, Any]:
     """Submits a job, runs it, downloads its student and returns the job."""
+    with api(rig) as client:
+        job = ended(rig, client, tmp_path, teacher, student)
+        assert job["state"] == "succeeded", job["failure"]
+        (tmp_path / "student.safetensors").write_bytes(client.get(f"/jobs/{job['id']}/student").content)
+        report = client.get(f"/jobs/{job['id']}/report").json()
+        assert report["student"]["structure"] == job["student_structure"]
+    return job
+
+
+def api(rig: Rig) -> TestClient:
+    return TestClient(create_app(rig.settings), base_url="http://127.0.0.1")
+
+
+def ended(rig: Rig, client: TestClient, tmp_path: Path, teacher: str, student: dict[str, Any]) -> dict[str, Any]:
+    """Submits a job, runs it and returns it."""
     body = {
         "teacher": {"checkpoint": teacher, "allow_chance": True},
         "student": student,
@@ -48,26 +65,39 @@ def run(rig: Rig, tmp_path: Path, teacher: str, student: dict[str, Any]) -> dict
         "training": TRAINING,
         "exports": [],
     }
-    with TestClient(create_app(rig.settings), base_url="http://127.0.0.1") as client:
-        response = client.post("/jobs", json=body)
-        assert response.status_code == 201, response.text
-        job_id = response.json()["id"]
-        rig.run(job_id)
-        job: dict[str, Any] = client.get(f"/jobs/{job_id}").json()
-        assert job["state"] == "succeeded", job["failure"]
-        (tmp_path / "student.safetensors").write_bytes(client.get(f"/jobs/{job_id}/student").content)
-        report = client.get(f"/jobs/{job_id}/report").json()
-        assert report["student"]["structure"] == job["student_structure"]
+    response = client.post("/jobs", json=body)
+    assert response.status_code == 201, response.text
+    job_id = response.json()["id"]
+    rig.run(job_id)
+    job: dict[str, Any] = client.get(f"/jobs/{job_id}").json()
     return job
 
 
-def test_pruned_student(rig: Rig, teacher: str, tmp_path: Path) -> None:
-    job = run(rig, tmp_path, teacher, {"prune": {"macs": 0.4, "round_to": 4}})
-    assert job["student"] == "teacher pruned to 40 % of its MACs"
-    assert job["result"]["student_parameters"] < 0.6 * job["result"]["teacher_parameters"]
-    student = load_student(tmp_path / "student.safetensors")
-    assert student.structure.model_dump(mode="json") == job["student_structure"]
-    assert json.dumps(job["student_structure"]).count('"module"') == len(student.structure.pruning) > 0
+def test_student_pruned_to_a_latency(rig: Rig, teacher: str, tmp_path: Path) -> None:
+    # With larger images, the latency is mostly that of convolutions.
+    student = {"prune": {"latency_ms": 1e-6, "round_to": 2}, "image_size": 48}
+    with api(rig) as client:
+        failed = ended(rig, client, tmp_path, teacher, student)
+        assert (failed["state"], failed["attempt"]) == ("failed", 1)
+        failure = failed["failure"]
+        assert (failure["code"], failure["origin"], failure["retryable"]) == ("bad_spec", "user", False)
+        assert (
+            "student.prune.latency_ms: the smallest mini/resnet8_100 in multiples of 2 channels" in failure["message"]
+        )
+        log = client.get(f"/jobs/{failed['id']}/log").text
+    teacher_ms, smallest_ms = map(float, re.findall(r"of the teacher's MACs take ([0-9.e-]+) ms", log))
+
+    target = float(f"{math.sqrt(teacher_ms * smallest_ms):.3g}")
+    job = run(rig, tmp_path, teacher, {**student, "prune": {"latency_ms": target, "round_to": 2}})
+    prune = job["spec"]["student"]["prune"]
+    assert prune["latency_ms"] == target
+    assert 0 < prune["macs"] < 1
+    assert f"at most {target:g} ms" in job["reasons"]["student.prune.macs"]
+    assert job["student"] == f"teacher pruned to {target:g} ms"
+    assert job["result"]["student_parameters"] < job["result"]["teacher_parameters"]
+    structure = load_student(tmp_path / "student.safetensors").structure
+    assert structure.model_dump(mode="json") == job["student_structure"]
+    assert structure.pruning
 
 
 def test_inherited_student(rig: Rig, teacher: str, tmp_path: Path) -> None:

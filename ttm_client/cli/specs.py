@@ -29,7 +29,7 @@ TeacherOption = Annotated[
     list[str] | None,
     typer.Option(help="Checkpoint: local file or URI. Repeat for an ensemble of teachers."),
 ]
-StudentOption = Annotated[str | None, typer.Option(help="Architecture of the student.")]
+StudentOption = Annotated[str | None, typer.Option(help="Architecture of the student, or URI of its initial weights.")]
 DatasetOption = Annotated[str | None, typer.Option(help="Local folder or archive, or URI.")]
 NameOption = Annotated[str | None, typer.Option(help="Name of the job.")]
 MethodOption = Annotated[str | None, typer.Option(help="wttm, ttm, kd, ce, dkd, dist, nkd or wkd.")]

@@ -84,6 +84,10 @@ class AsyncJobs:
         >>> result = await client.jobs.validate(student="cifar/resnet20", dataset=dataset, method="ce")
         >>> result.student.parameters
         278324
+        >>> pruned = {"prune": {"latency_ms": 5}}
+        >>> result = await client.jobs.validate(teacher="job:" + done.id, student=pruned, dataset=dataset)
+        >>> result.spec["student"]["prune"]["latency_ms"]
+        5.0
         """
         spec = await with_uploads(self._transport, spec_of(dataset, student, teacher, recipe, options))
         answer = await self._transport.request("POST", "/jobs/validate", body=spec, once=True)

@@ -84,6 +84,10 @@ class Jobs:
         >>> result = client.jobs.validate(student="cifar/resnet20", dataset=dataset, method="ce")
         >>> result.student.parameters
         278324
+        >>> pruned = {"prune": {"latency_ms": 5}}
+        >>> result = client.jobs.validate(teacher="job:" + done.id, student=pruned, dataset=dataset)
+        >>> result.spec["student"]["prune"]["latency_ms"]
+        5.0
         """
         spec = with_uploads(self._transport, spec_of(dataset, student, teacher, recipe, options))
         answer = self._transport.request("POST", "/jobs/validate", body=spec, once=True)
