@@ -17,7 +17,7 @@ _UPLOAD = re.compile(rf"upload:({_ID})")
 _JOB = re.compile(rf"job:({_ID})")
 _TIMM = re.compile(r"timm:([a-z0-9][a-z0-9_]{0,99}(?:\.[a-z0-9_]{1,99})?)")
 _HF_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*"
-_HF = re.compile(rf"hf:(?=[^@]{{1,96}}(?:@|$))({_HF_NAME}/{_HF_NAME})(?:@([A-Za-z0-9][A-Za-z0-9_-]{{0,99}}))?")
+_HF = re.compile(rf"hf:(?=[^@]{{1,96}}(?:@|$))({_HF_NAME}/{_HF_NAME})(?:@([A-Za-z0-9][A-Za-z0-9_.-]{{0,99}}))?")
 _HF_DATASET = re.compile(
     rf"hf://datasets/({_HF_NAME}/{_HF_NAME})(?:@([A-Za-z0-9][A-Za-z0-9_.-]{{0,99}}))?(?:/([^?#@\\%\x00-\x1f\x7f]{{0,1024}}))?"
 )

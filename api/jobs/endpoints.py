@@ -25,7 +25,7 @@ from api.jobs.schemas import (
     JobPatch,
     MetricPage,
 )
-from api.jobs.validation.checkpoints import UnusableCheckpoint, check_teachers, uploaded_teachers
+from api.jobs.validation.checkpoints import UnusableCheckpoint, check_checkpoints, uploaded_files
 from api.jobs.validation.dry_run import dry_run
 from api.jobs.validation.request import DeadlinePassed, NotPrunable, OtherFamily, UnknownArchitecture, UnknownQueue
 from api.registry.resolution import resolve
@@ -97,14 +97,14 @@ def jobs_create(
 )
 def jobs_validate(request: JobBody, engine: EngineDep, services: ServicesDep) -> Dryrun:
     """Returns the same errors as `POST /jobs`, or the spec with its defaults, the size of the models, and an estimate
-    from a similar job. Uploaded teachers are inspected as well: their tensors must fit their architecture. Creates
+    from a similar job. Uploaded checkpoints are inspected as well: their tensors must fit their architecture. Creates
     nothing.
     """
     with read_scope(engine) as session:
         resolved = resolve(session, request)
         result = dry_run(session, services.settings, resolved)
-        files = uploaded_teachers(session, resolved.request)
-    checkpoints = check_teachers(services.inspector, resolved.request, files)
+        files = uploaded_files(session, resolved.request)
+    checkpoints = check_checkpoints(services.inspector, resolved.request, files)
     return result.model_copy(update={"checkpoints": checkpoints})
 
 

@@ -1,6 +1,7 @@
 """Inspection of uploaded checkpoints, and what validation makes of it."""
 
 import io
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -169,6 +170,43 @@ def onnx_file(*, softmax: bool = False) -> bytes:
         [numpy_helper.from_array(np.zeros((192, 10), np.float32), "w")],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]).SerializeToString()
+
+
+def test_validation_inspects_initial_weights_and_what_a_student_needs_of_its_teacher(
+    client: TestClient, upload: Upload, body: dict[str, Any]
+) -> None:
+    onnx, text = f"upload:{upload(onnx_file())}", f"upload:{upload(b'some text')}"
+    weights = f"upload:{upload(saved(resnet8()))}"
+    structure = {"format": 2, "structure": {"architecture": "cifar/ShuffleV2", "num_classes": 10}}
+    shuffle = f"upload:{upload(safetensors.torch.save(resnet8(), {'ttm': json.dumps(structure)}))}"
+    unit = {"checkpoint": onnx, "normalization": {"mean": [0] * 3, "std": [1] * 3}}
+    name = "mini/resnet8_025"
+    accessible = "layers are not accessible"
+    cases: list[tuple[str, Any, Any, str]] = [
+        ("/student/checkpoint", None, {"checkpoint": text}, "not a checkpoint"),
+        ("/student/checkpoint", None, {"checkpoint": onnx}, "cannot start with an ONNX file"),
+        ("/student/architecture", None, {"checkpoint": weights}, f"The tensors fit {name}."),
+        ("/student/architecture", None, {"checkpoint": weights, "architecture": "resnet18"}, f"tensors fit {name}."),
+        (
+            "/student/checkpoint_key",
+            None,
+            {"checkpoint": weights, "architecture": name, "checkpoint_key": "teacher"},
+            "It has one model",
+        ),
+        ("/student/prune", unit, {"prune": {"macs": 0.5}}, accessible),
+        ("/student/initialize", unit, {"architecture": "resnet18", "initialize": "teacher"}, accessible),
+        ("/student/prune", shuffle, {"prune": {"macs": 0.5}}, "cifar/ShuffleV2 cannot be pruned"),
+        ("/teacher/output", {"checkpoint": weights, "architecture": name, "output": "logits"}, name, "for ONNX files"),
+        ("/teacher/checkpoint_key", {**unit, "checkpoint_key": "ema"}, name, "remove this field"),
+    ]
+    for pointer, teacher, student, detail in cases:
+        method = "ce" if teacher is None else "wttm"
+        answer = client.post(
+            "/jobs/validate", json={**body, "student": student, "teacher": teacher, "method": method}
+        ).json()
+        assert detail in {error["pointer"]: error["detail"] for error in answer["errors"]}.get(pointer, ""), answer
+    right = {"checkpoint": weights, "architecture": name}
+    assert client.post("/jobs/validate", json={**body, "student": right, "method": "ce"}).status_code == 200
 
 
 def test_onnx_teachers_are_described_and_checked(client: TestClient, upload: Upload, body: dict[str, Any]) -> None:

@@ -86,6 +86,11 @@ def test_inherited_weights_require_one_family(shared_client: TestClient, data: s
         ("hf:../../etc", "/student/checkpoint"),
         ("hf:someone/..", "/student/checkpoint"),
         ("hf:someone/pets@../main", "/student/checkpoint"),
+        ("hf:someone%2f..%2fpets", "/student/checkpoint"),
+        ("hf:som\u043ene/pets", "/student/checkpoint"),
+        ("hf:" + "x" * 2000 + "/pets", "/student/checkpoint"),
+        ("timm:resnet18.a1_in1k/../../x", "/student/checkpoint"),
+        ("timm:%72esnet18", "/student/checkpoint"),
         ("ftp://example.org/x", "/student/checkpoint"),
         ("job:01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10", "/student/checkpoint"),
         ({"checkpoint": "hf:someone/pets", "architecture": "resnet188"}, "/student/architecture"),
@@ -98,7 +103,7 @@ def test_invalid_weights_are_refused(shared_client: TestClient, data: str, stude
 
 
 def test_published_weights_are_accepted(shared_client: TestClient, data: str) -> None:
-    for student, size in (("timm:resnet18.a1_in1k", 11_689_512), ("hf:someone/pets@v1", None)):
+    for student, size in (("timm:resnet18.a1_in1k", 11_689_512), ("hf:someone/pets@v1.0", None)):
         request = {"student": student, "dataset": data, "method": "ce"}
         shown = shared_client.post("/jobs/validate", json=request).json()["student"]
         assert (shown and shown["parameters"]) == size

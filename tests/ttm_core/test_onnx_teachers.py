@@ -253,6 +253,24 @@ def detector(path):
     return model.SerializeToString()
 
 
+def of_bytes():
+    model, _ = linear([None, 1, 28, 28])
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.UINT8, [None, 1, 28, 28]))
+    return model.SerializeToString()
+
+
+def of_the_future():
+    model, _ = linear([None, 1, 28, 28])
+    model.opset_import[0].version = 99
+    return model.SerializeToString()
+
+
+def labels_only():
+    model, _ = linear([None, 1, 28, 28])
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.INT64, [None]))
+    return model.SerializeToString()
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -289,8 +307,14 @@ def test_inspection_describes_without_running(tmp_path, monkeypatch):
         28,
         10,
     )
-    (tmp_path / "x.onnx").write_bytes(looping(None))
-    assert "Loop" in (inspect(tmp_path / "x.onnx", InspectionRequest()).problem or "")
+    for content, problem in (
+        (looping(None), "Loop"),
+        (of_bytes(), "has the type uint8. Supported are float32 and float16"),
+        (of_the_future(), "has opset 99; at most"),
+        (labels_only(), "no output of the shape [batch, classes]"),
+    ):
+        (tmp_path / "x.onnx").write_bytes(content)
+        assert problem in (inspect(tmp_path / "x.onnx", InspectionRequest()).problem or "")
 
 
 def test_an_exported_student_is_a_teacher(digits_idx, teacher_file, tmp_path):

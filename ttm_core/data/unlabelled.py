@@ -1,5 +1,6 @@
 """Unlabelled images that a run trains on in addition to labelled ones."""
 
+import filecmp
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,6 +52,33 @@ def read_unlabelled(uri: str, path: Path, reading: Reading) -> UnlabelledSource:
             f"The unlabelled source {uri} has no images. Remove it from dataset.unlabelled, or add images."
         )
     return UnlabelledSource(found.train, had_labels, found.unreadable, found.checked)
+
+
+def check_no_overlap(uri: str, path: Path, dataset: Path) -> None:
+    """Raises BadDataset if a source has files of the dataset, whose test images would then be training images.
+
+    Args:
+        uri: of the source, for the message.
+        path: of the source.
+        dataset: path of the labelled images.
+    """
+    if path.is_file() or dataset.is_file():
+        same = path.is_file() and dataset.is_file() and filecmp.cmp(path, dataset, shallow=False)
+    else:
+        source, root = path.resolve(), layout.root(dataset).resolve()
+        same = root.is_relative_to(source) or (source.is_relative_to(root) and _is_read(source, root))
+    if same:
+        raise BadDataset(
+            f"The unlabelled images {uri} have images of dataset.uri among them. List images that are in no split of "
+            "the dataset; the dataset's own folder `unlabelled` is used without being listed."
+        )
+
+
+def _is_read(source: Path, root: Path) -> bool:
+    """Whether a folder in a dataset is part of it: of a split or, without splits, of a class."""
+    first = source.relative_to(root).parts[0].lower()
+    names = {name for split in layout.SPLITS.values() for name in split}
+    return first in names or (layout.split_folder(root, "train") is None and image_folder.has_classes(root))
 
 
 def _read(root: Path, reading: Reading) -> tuple[Dataset, bool]:

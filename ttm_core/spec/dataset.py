@@ -45,9 +45,11 @@ class DatasetSpec(Spec):
     @field_validator("unlabelled")
     @classmethod
     def _sources_differ(cls, unlabelled: list[str], info: ValidationInfo) -> list[str]:
-        if info.data.get("uri") in unlabelled:
+        # A slash at the end of a folder changes nothing.
+        plain = [uri.rstrip("/") for uri in unlabelled]
+        if str(info.data.get("uri")).rstrip("/") in plain:
             raise ValueError("contains the URI of the labelled images: list only images that are not among them")
-        if len(set(unlabelled)) < len(unlabelled):
+        if len(set(plain)) < len(plain):
             raise ValueError("contains a URI twice")
         return unlabelled
 

@@ -1,52 +1,69 @@
 """Validation of the uploaded checkpoints of job requests."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
 from api.http.problems import FieldError, FieldErrors
+from api.jobs.validation.request import origin_fault
 from api.receiving.inspection import Inspector, UploadedFile
 from api.registry.addresses import Fault
 from ttm_core.checkpoints.schema import NORMALIZATION_HINT, Inspection, InspectionRequest, OnnxClassifier
 from ttm_core.spec import catalogue
-from ttm_core.spec.job import DistillSpec, TeacherSpec
+from ttm_core.spec.job import DistillSpec, StudentSpec, TeacherSpec
 from ttm_jobs.errors import Invalid
 from ttm_jobs.repositories import uploads
 from ttm_jobs.uris import UploadUri, parse_uri
 
+# A backbone without its classifier has all other tensors.
+_LEAST_SCORE = 0.5
+
 
 class UnusableCheckpoint(Invalid):
-    """The uploaded file cannot be used as this teacher: it is no checkpoint, or does not fit the architecture."""
+    """The uploaded file cannot be used for this model: it is no checkpoint, or does not fit the architecture."""
 
     code = "unusable_checkpoint"
 
 
-def uploaded_teachers(session: Session, spec: DistillSpec) -> list[UploadedFile | None]:
-    """The file of each teacher; None for one that is not an upload. Raises UploadNotFound and UploadNotComplete."""
-    files: list[UploadedFile | None] = []
-    for teacher in spec.all_teachers:
-        uri = parse_uri(teacher.checkpoint)
-        if isinstance(uri, UploadUri):
-            upload = uploads.get(session, uri.upload_id)
-            files.append(UploadedFile.of(upload, uploads.object_keys(session, upload)))
-        else:
-            files.append(None)
-    return files
+@dataclass(frozen=True)
+class UploadedFiles:
+    """The files of a job's checkpoints; None for one that is not an upload."""
+
+    teachers: Sequence[UploadedFile | None]
+    student: UploadedFile | None
 
 
-def check_teachers(
-    inspector: Inspector, spec: DistillSpec, files: Sequence[UploadedFile | None]
-) -> list[Inspection | None]:
-    """Inspects the teachers' files. Takes seconds, so call it without a database connection.
+def uploaded_files(session: Session, spec: DistillSpec) -> UploadedFiles:
+    """The files of a job's checkpoints. Raises UploadNotFound and UploadNotComplete."""
+    return UploadedFiles(
+        [_uploaded_file(session, teacher.checkpoint) for teacher in spec.all_teachers],
+        None if spec.student.checkpoint is None else _uploaded_file(session, spec.student.checkpoint),
+    )
+
+
+def _uploaded_file(session: Session, checkpoint: str) -> UploadedFile | None:
+    uri = parse_uri(checkpoint)
+    if not isinstance(uri, UploadUri):
+        return None
+    upload = uploads.get(session, uri.upload_id)
+    return UploadedFile.of(upload, uploads.object_keys(session, upload))
+
+
+def check_checkpoints(inspector: Inspector, spec: DistillSpec, files: UploadedFiles) -> list[Inspection | None]:
+    """Inspects the files of teachers and student. Takes seconds, so call it without a database connection.
 
     A file whose names and shapes equal those of an architecture runs: every architecture of the catalogue has been run.
+
+    Returns:
+        What the teachers' files are.
 
     Raises:
         FieldErrors: a file cannot be used as the spec says; each error says what to change.
     """
     found: list[Inspection | None] = []
     faults: list[Fault] = []
-    for index, (teacher, file) in enumerate(zip(spec.all_teachers, files, strict=True)):
+    for index, (teacher, file) in enumerate(zip(spec.all_teachers, files.teachers, strict=True)):
         at = "/teacher" if spec.teacher is not None else f"/teachers/{index}"
         if file is None:
             found.append(None)
@@ -58,35 +75,82 @@ def check_teachers(
             ),
         )
         found.append(inspection)
-        if teacher.architecture is not None and not catalogue.has(teacher.architecture.partition(".")[0]):
-            continue  # the architecture of a package: its worker compares the tensors
-        faults += [(UnusableCheckpoint(fault.detail), fault) for fault in _checkpoint_faults(teacher, inspection, at)]
-        if inspection.kind == "onnx" and spec.method.requirements.features != "none":
-            detail = f"Method {spec.method.kind!r} with these options needs features, which ONNX files lack."
-            faults.append((UnusableCheckpoint(detail), FieldError(pointer="/method", detail=detail)))
+        if teacher.architecture is not None and _is_packaged(teacher.architecture):
+            continue
+        faults += _unusable(_checkpoint_faults(teacher, inspection, at))
+        faults += _requirement_faults(spec, inspection)
+    if files.student is not None:
+        student = spec.student
+        request = InspectionRequest(
+            architecture=student.architecture, key_map=None, checkpoint_key=student.checkpoint_key
+        )
+        faults += _unusable(_student_faults(student, inspector.inspect(files.student, request)))
     if faults:
         raise FieldErrors(*faults)
     return found
 
 
+def _is_packaged(architecture: str) -> bool:
+    """Whether an architecture is one of a package, whose worker compares the tensors."""
+    return not catalogue.has(architecture.partition(".")[0])
+
+
+def _unusable(faults: Iterable[FieldError]) -> Iterator[Fault]:
+    for fault in faults:
+        yield UnusableCheckpoint(fault.detail), fault
+
+
+def _requirement_faults(spec: DistillSpec, teacher: Inspection) -> Iterator[Fault]:
+    """The errors of a method and a student that need more of the teacher than its file has."""
+    field = spec.student.from_teacher
+    if teacher.onnx is None:
+        named = spec.teacher is not None and spec.teacher.architecture
+        if not named and teacher.architecture is not None:
+            yield from origin_fault(spec, teacher.architecture, {})
+        return
+    details = {}
+    if spec.method.requirements.features != "none":
+        details["/method"] = f"Method {spec.method.kind!r} with these options needs features, which ONNX files lack."
+    if field is not None:
+        details[f"/student/{field}"] = (
+            "The teacher is an ONNX file, whose layers are not accessible. Set student.architecture instead, or upload "
+            "the teacher's weights."
+        )
+    yield from _unusable(FieldError(pointer=pointer, detail=detail) for pointer, detail in details.items())
+
+
+def _student_faults(student: StudentSpec, found: Inspection) -> Iterator[FieldError]:
+    """The errors of a file of initial weights, whose classifier need not fit."""
+    if found.problem is not None:
+        yield _problem(found.problem, "/student")
+    elif found.onnx is not None:
+        detail = "A student cannot start with an ONNX file. Upload weights of PyTorch or safetensors."
+        yield FieldError(pointer="/student/checkpoint", detail=detail)
+    elif student.architecture is None and found.architecture is None:
+        yield _missing_architecture("student", found)
+    elif not found.pruned and (student.architecture is None or not _is_packaged(student.architecture)):
+        architecture = student.architecture or found.architecture
+        chosen = found.candidates[0] if found.candidates else None
+        if chosen is None or chosen.key_map is not None or chosen.mismatched_count or chosen.score < _LEAST_SCORE:
+            names = _fitting(found)
+            hint = f" The tensors fit {names}." if names else ""
+            detail = f"The checkpoint does not have the tensors of {architecture}.{hint}"
+            yield FieldError(pointer="/student/architecture", detail=detail)
+
+
 def _checkpoint_faults(teacher: TeacherSpec, inspection: Inspection, at: str) -> Iterator[FieldError]:
     if inspection.problem is not None:
-        named = ("key_map", "checkpoint_key")
-        field = next((name for name in named if inspection.problem.startswith(name)), "checkpoint")
-        yield FieldError(pointer=f"{at}/{field}", detail=inspection.problem)
+        yield _problem(inspection.problem, at)
         return
     if inspection.onnx is not None:
         yield from _onnx_faults(teacher, inspection.onnx, at)
         return
+    if teacher.output is not None:
+        yield FieldError(pointer=f"{at}/output", detail="This field is for ONNX files: remove it.")
     architecture = teacher.architecture or inspection.architecture
-    loading = [candidate for candidate in inspection.candidates if candidate.loads and candidate.key_map is None]
-    names = " or ".join(candidate.architecture for candidate in loading[:3])
+    names = _fitting(inspection)
     if architecture is None:
-        hint = f"The tensors fit {names}." if names else "POST /uploads/{id}/inspect lists the most similar ones."
-        yield FieldError(
-            pointer=f"{at}/architecture",
-            detail=f"teacher.architecture is required, because the file does not name its architecture. {hint}",
-        )
+        yield _missing_architecture(at[1:].replace("/", "."), inspection)
         return
     if inspection.pruned and architecture == inspection.architecture:
         return
@@ -112,6 +176,27 @@ def _checkpoint_faults(teacher: TeacherSpec, inspection: Inspection, at: str) ->
         )
     elif teacher.num_classes not in (None, chosen.num_classes):
         yield FieldError(pointer=f"{at}/num_classes", detail=f"The checkpoint has {chosen.num_classes} classes.")
+
+
+def _problem(problem: str, at: str) -> FieldError:
+    field = next((name for name in ("key_map", "checkpoint_key") if problem.startswith(name)), "checkpoint")
+    return FieldError(pointer=f"{at}/{field}", detail=problem)
+
+
+def _missing_architecture(model: str, inspection: Inspection) -> FieldError:
+    """`model` is a path in the spec, such as `teachers.0`."""
+    names = _fitting(inspection)
+    hint = f"The tensors fit {names}." if names else "POST /uploads/{id}/inspect lists the most similar ones."
+    return FieldError(
+        pointer=f"/{model.replace('.', '/')}/architecture",
+        detail=f"{model}.architecture is required, because the file does not name its architecture. {hint}",
+    )
+
+
+def _fitting(inspection: Inspection) -> str:
+    """The architectures that load the file as it is, at most three."""
+    loading = [candidate for candidate in inspection.candidates if candidate.loads and candidate.key_map is None]
+    return " or ".join(candidate.architecture for candidate in loading[:3])
 
 
 def _onnx_faults(teacher: TeacherSpec, found: OnnxClassifier, at: str) -> Iterator[FieldError]:

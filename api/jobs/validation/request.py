@@ -74,18 +74,16 @@ def _faults(session: Session, settings: Settings, spec: DistillSpec) -> Iterator
         if teacher.architecture is not None:
             yield from architecture_fault(teacher.architecture, f"{at}/architecture", packaged)
         yield from check_uri(session, settings, teacher.checkpoint, f"{at}/checkpoint", MODEL_URIS)
-    yield from _origin_fault(spec, packaged)
+    if spec.teacher is not None and spec.teacher.named_architecture is not None:
+        yield from origin_fault(spec, spec.teacher.named_architecture, packaged)
     if spec.student.checkpoint is not None:
         yield from check_uri(session, settings, spec.student.checkpoint, "/student/checkpoint", MODEL_URIS)
 
 
-def _origin_fault(spec: DistillSpec, packaged: Mapping[str, Architecture]) -> Iterator[Fault]:
-    """The error of a student that cannot be made of the teacher. The run checks teachers of unknown architecture."""
+def origin_fault(spec: DistillSpec, teacher: str, packaged: Mapping[str, Architecture]) -> Iterator[Fault]:
+    """The error of a student that cannot be made of a teacher with the architecture `teacher`."""
     field = spec.student.from_teacher
-    if field is None or spec.teacher is None:
-        return
-    teacher = spec.teacher.named_architecture
-    if teacher is None:
+    if field is None:
         return
     try:
         error = _obstacle(teacher, spec.student.architecture, packaged)

@@ -21,7 +21,7 @@ from ttm_core.data.dataset import Split, full_split
 from ttm_core.data.encoded.manifest import Reading
 from ttm_core.data.formats.layout import NO_LABEL
 from ttm_core.data.images import ArrayImages
-from ttm_core.data.unlabelled import add_unlabelled, read_unlabelled
+from ttm_core.data.unlabelled import add_unlabelled, check_no_overlap, read_unlabelled
 from ttm_core.data.views import Views
 from ttm_core.errors import BadDataset
 from ttm_core.methods.build import Objective, StepContext
@@ -180,6 +180,30 @@ def test_a_source_with_many_unreadable_images_is_refused(tmp_path, opened):
         (tmp_path / f"more/{number}.jpg").write_bytes(IMAGES[0][:100])
     with pytest.raises(BadDataset, match=r"The unlabelled images more: 3 of 7 images .*dataset\.max_unreadable"):
         opened(digits_folder(tmp_path / "set"), tmp_path / "more")
+
+
+def test_a_source_with_images_of_the_dataset_is_refused(tmp_path):
+    folder = digits_folder(tmp_path / "set")
+    loose(folder / "unlabelled", 2)
+    loose(folder / "extra", 2)
+    (tmp_path / "link").symlink_to(folder / "train")
+    archives = [tmp_path / "a.tar", tmp_path / "b.tar"]
+    for archive in archives:
+        archive.write_bytes(b"the same images")
+    for source, dataset in (
+        (folder, folder),
+        (tmp_path, folder),
+        (folder / "train", folder),
+        (folder / "train/digit-1", folder),
+        (folder / "unlabelled", folder),
+        (tmp_path / "link", folder),
+        (folder / "train/digit-1", folder / "train"),
+        archives,
+    ):
+        with pytest.raises(BadDataset, match=r"images of dataset\.uri among them"):
+            check_no_overlap("file:///x", source, dataset)
+    for dataset in (folder, folder / "train", archives[0]):
+        check_no_overlap("file:///extra", folder / "extra", dataset)
 
 
 def split_of(labelled: int, unlabelled: int, classes: int = 5) -> Split:
@@ -361,7 +385,8 @@ def test_pruned_student_takes_its_gradients_from_labelled_images(tmp_path, train
         ({"method": "ce"}, "dataset.unlabelled is not supported by method 'ce'"),
         ({"method": "dkd"}, "dataset.unlabelled is not supported by method 'dkd'"),
         ({"dataset": {"uri": "file:///a", "unlabelled": ["file:///a"]}}, "contains the URI of the labelled images"),
-        ({"dataset": {"uri": "file:///a", "unlabelled": ["file:///b"] * 2}}, "contains a URI twice"),
+        ({"dataset": {"uri": "file:///a/", "unlabelled": ["file:///a"]}}, "contains the URI of the labelled images"),
+        ({"dataset": {"uri": "file:///a", "unlabelled": ["file:///b", "file:///b/"]}}, "contains a URI twice"),
         ({"training": {"unlabelled_ratio": 0}}, "greater than 0"),
     ],
 )

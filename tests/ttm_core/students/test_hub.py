@@ -113,7 +113,9 @@ def test_hub_that_limits_the_rate_is_tried_again_later(repositories: Path, tmp_p
     assert (raised.value.origin, raised.value.retryable) == ("system", True)
 
 
-@pytest.mark.parametrize("name", ["no_such_model", "resnet18.no_such_tag"])
+@pytest.mark.parametrize(
+    "name", ["no_such_model", "resnet18.no_such_tag", "../../x", "%2e%2e/x", "r\u0435snet18", "x" * 2000, "", "a b"]
+)
 def test_name_without_published_weights_is_refused(name: str, tmp_path: Path) -> None:
     with (
         cache_of(tmp_path) as cache,
@@ -149,7 +151,10 @@ def test_repository_that_describes_no_model_is_refused(
         fetch("hf:someone/pets", cache, field="student.checkpoint")
 
 
-@pytest.mark.parametrize("uri", ["hf:no/repository", "hf:someone/pets@no-such-revision"])
+@pytest.mark.parametrize(
+    "uri",
+    ["hf:no/repository", "hf:someone/pets@no-such-revision", "hf:../x", "hf:a/../b", "hf:a/%2e%2e", "hf:pets@../main"],
+)
 def test_missing_repository_or_revision_is_refused(uri: str, repositories: Path, tmp_path: Path) -> None:
     publish(repositories / "someone/pets", "mini/resnet8_050", 4, CONFIG)
     with cache_of(tmp_path) as cache, pytest.raises(BadSpec, match=r"the Hugging Face Hub has no config\.json in"):

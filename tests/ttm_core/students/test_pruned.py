@@ -154,6 +154,12 @@ def test_unreachable_target_is_refused(digits_idx, teacher_file, tmp_path):
     assert "student.prune" in raised.value.message
 
 
+def test_drop_path_of_a_family_without_it_is_refused(digits_idx, teacher_file, tmp_path):
+    spec = factories.spec(digits_idx, teacher_file, student={"prune": PRUNE, "drop_path": 0.1})
+    with pytest.raises(BadSpec, match=r"student\.drop_path: mini/resnet8_050 does not support stochastic depth"):
+        distill(spec, tmp_path)
+
+
 def test_family_that_cannot_be_pruned_is_refused_before_training(digits_idx, tmp_path):
     model = build(ModelStructure(architecture="cifar/ShuffleV2", num_classes=10))
     torch.save(model.state_dict(), tmp_path / "teacher.pt")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from torch import nn
 
+from ttm_core.checkpoints.key_map import known_renames
 from ttm_core.errors import ArchitectureMismatch
 from ttm_core.models.teachers.adapt import signature_of
 from ttm_core.models.weights import describe_mismatch, read_weights, with_batch_counters
@@ -25,7 +26,8 @@ def initialize_from(model: nn.Module, path: Path, architecture: str, key: str | 
     """
     signature = signature_of(model, architecture)
     weights = read_weights(path, key=key, signature=signature, needs_classifier=False)
-    tensors = with_batch_counters(model, weights.tensors)
+    renamed = known_renames(weights.tensors, signature)
+    tensors = with_batch_counters(model, {renamed[name]: tensor for name, tensor in weights.tensors.items()})
     names = model.pretrained_cfg.get("classifier") or ()  # type: ignore[union-attr,operator]
     heads = tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
     expected = model.state_dict()

@@ -32,16 +32,25 @@ def start_student(
     Errors of `initialize` pass through.
     """
     torch.manual_seed(derived_seed(_INIT_SEED, seed))
+    model = build_student(structure)
+    if initialize is not None:
+        initialize(model)
+    if device.type == "cpu":
+        subsample_before_narrow_strided_pointwise(model)
+    return model.to(device).to(memory_format=TORCH_FORMATS[memory_format])
+
+
+def build_student(structure: ModelStructure) -> nn.Module:
+    """Creates a student with random weights.
+
+    Raises:
+        BadSpec: the structure has a drop path rate, which the architecture does not support.
+    """
     try:
-        model = build(structure)
+        return build(structure)
     except TypeError as error:
         if not structure.options:
             raise
         raise BadSpec(
             f"student.drop_path: {structure.architecture} does not support stochastic depth. Remove the field."
         ) from error
-    if initialize is not None:
-        initialize(model)
-    if device.type == "cpu":
-        subsample_before_narrow_strided_pointwise(model)
-    return model.to(device).to(memory_format=TORCH_FORMATS[memory_format])

@@ -117,6 +117,10 @@ def load_teacher(
     weights = read_weights(path, key=spec.checkpoint_key, signature=signature, key_map=spec.key_map)
     metadata = weights.metadata
     saved = read_structure(metadata)
+    if spec.output is not None:
+        raise BadSpec("teacher.output is for ONNX files. Remove it: files of PyTorch return logits.")
+    if saved is not None and saved.image_size is not None and spec.image_size not in (None, saved.image_size):
+        raise BadSpec(f"teacher.image_size is {spec.image_size}, but the file says {saved.image_size} pixels.")
     architecture = spec.architecture or (saved.architecture if saved is not None else None)
     if architecture is None:
         raise BadSpec(

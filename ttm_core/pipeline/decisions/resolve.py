@@ -11,7 +11,7 @@ from ttm_core.data.batches import images_per_epoch, steps_per_epoch
 from ttm_core.data.build import held_in_memory, read_dataset
 from ttm_core.data.dataset import Dataset, with_classes
 from ttm_core.data.encoded.manifest import Reading
-from ttm_core.data.unlabelled import add_unlabelled, read_unlabelled
+from ttm_core.data.unlabelled import add_unlabelled, check_no_overlap, read_unlabelled
 from ttm_core.errors import BadDataset
 from ttm_core.hardware.compilation import compiled_teacher
 from ttm_core.hardware.memory_format import in_memory_format
@@ -218,6 +218,8 @@ def _with_unlabelled(spec: DistillSpec, dataset: Dataset, context: RunContext) -
             )
         return dataset
     uris = spec.dataset.unlabelled
+    for uri, path in zip(uris, context.inputs.unlabelled, strict=True):
+        check_no_overlap(uri, path, context.inputs.dataset)
     reading = Reading(spec.dataset.max_unreadable, context.pool, context.data_cache)
     sources = context.distributed.main_first(
         lambda: [read_unlabelled(uri, path, reading) for uri, path in zip(uris, context.inputs.unlabelled, strict=True)]

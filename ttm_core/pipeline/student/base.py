@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from timm.models import get_pretrained_cfg
 
 from ttm_core.data.cache import DataCache
-from ttm_core.errors import BadSpec
+from ttm_core.errors import BadCheckpoint, BadSpec
 from ttm_core.models.hub.published import fetch, is_published
 from ttm_core.models.students.metadata import read_structure
 from ttm_core.models.teachers.adapt import signature_of_architecture
@@ -69,6 +69,11 @@ def _of_checkpoint(spec: DistillSpec, uri: str, path: Path | None, cache: DataCa
             normalization=found.normalization,
         )
     assert path is not None, "the worker resolves all other URIs"
+    if is_onnx(path):
+        raise BadCheckpoint(
+            "student.checkpoint is an ONNX file, which a student cannot start with. Use weights of PyTorch or "
+            "safetensors."
+        )
     weights = read_weights(
         path,
         key=spec.student.checkpoint_key,

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ttm_core.models.build import build
 from ttm_core.models.pruning.graph import classifier_names
 from ttm_core.models.pruning.search import cost, prune_in_steps
 from ttm_core.models.students.from_teacher import teacher_weights
+from ttm_core.models.students.start import build_student
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.decisions.resolve import ResolvedRun
 from ttm_core.pipeline.student.recover import recover
@@ -61,7 +61,7 @@ def whole_student(run: ResolvedRun, context: RunContext) -> tuple[nn.Module, Mod
             "options": {} if drop_path is None else {"drop_path_rate": drop_path},
         }
     )
-    model = build(structure).eval()
+    model = build_student(structure).eval()
     model.load_state_dict(teacher_weights(teacher, classifier_names(model)))
     return model.to(context.device), structure
 

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import GraphProto, ValueInfoProto, numpy_helper
+from onnx.defs import onnx_opset_version
 
 from ttm_core.checkpoints.schema import OnnxClassifier
 from ttm_core.errors import BadCheckpoint
@@ -47,6 +48,12 @@ def describe(source: Path, *, run: bool, image_size: int | None = None) -> OnnxC
     model = onnx.load_model_from_string(checked.content)
     if looping := next((node.op_type for node in all_nodes(model) if node.op_type in _LOOPS), None):
         raise BadCheckpoint(f"The ONNX file contains the operator {looping}, whose running time has no bound.")
+    version = max((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), default=0)
+    if version > onnx_opset_version():
+        raise BadCheckpoint(
+            f"The ONNX file has opset {version}; at most {onnx_opset_version()} is supported. Export it with this "
+            "opset_version."
+        )
     found = _describe(model)
     return _run(checked.content, found, image_size) if run else found
 
@@ -60,7 +67,10 @@ def _describe(model: onnx.ModelProto) -> OnnxClassifier:
     image = inputs[0]
     kind = _FLOATS.get(image.type.tensor_type.elem_type)
     if kind is None:
-        raise BadCheckpoint("The input of the ONNX file is not of type float32 or float16.")
+        raise BadCheckpoint(
+            f"The input of the ONNX file has the type {_type_name(image)}. Supported are float32 and float16: add a "
+            "Cast before the first operator."
+        )
     batch, layout, channels, size = _image(_dimensions(image))
     output = _scores(graph)
     shape = _dimensions(output)
@@ -79,6 +89,10 @@ def _describe(model: onnx.ModelProto) -> OnnxClassifier:
         class_names=_class_names(metadata),
         parameters=sum(math.prod(tensor.dims) for tensor in graph.initializer),
     )
+
+
+def _type_name(value: ValueInfoProto) -> str:
+    return str(onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)).lower()
 
 
 def _dimensions(value: ValueInfoProto) -> list[int | None]:
