@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from api.jobs.schemas import JobRequest
+from ttm_core.spec.training.training import default_epochs
 from ttm_jobs.models import Job
 from ttm_jobs.repositories.jobs import listing
 from ttm_jobs.repositories.jobs.listing import JobFilters
@@ -52,11 +53,17 @@ def _is_similar(job: Job, request: JobRequest) -> bool:
     )
 
 
+def _epochs(request: JobRequest, similar: dict[str, Any]) -> int:
+    """The epochs of a request, by default those for the images of a similar job with this `resolved` event."""
+    return request.training.epochs or default_epochs(similar.get("train_images", 0))
+
+
 def _estimate(session: Session, job: Job, request: JobRequest) -> Estimate:
     resolved = events.resolved(session, job.id) or {}
     planned = resolved.get("estimate") or {}
     seconds = (job.result or {}).get("training_seconds") or planned.get("seconds")
-    share = request.training.epochs / job.spec["training"]["epochs"]
+    training = (job.resolved_spec or job.spec)["training"]
+    share = _epochs(request, resolved) / training["epochs"] if training["epochs"] else 1.0
     stored = sum(row.size for row in artifacts.of_job(session, job.id))
     return Estimate(
         job_id=job.id,

@@ -26,7 +26,7 @@ def plan_of(spec: StudySpec) -> Plan:
             parameters=limits.parameters,
             precision=spec.resolved_precision,
         ),
-        epochs=spec.training.epochs,
+        epochs=spec.training.epoch_count,
         seeds=spec.seeds,
         candidates=spec.budget.candidates,
         baseline=spec.baseline,

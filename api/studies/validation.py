@@ -54,11 +54,11 @@ def most_epochs_of(spec: StudySpec, candidates: int) -> int:
     # Every rung costs at most as much as the first one; then the finalists and the baseline.
     finals = (rungs.most[-1] if rungs.most else trained) + spec.baseline
     first = trained * rungs.epochs[0] if rungs.epochs else 0
-    return first * len(rungs.epochs) + finals * spec.seeds * spec.training.epochs
+    return first * len(rungs.epochs) + finals * spec.seeds * spec.training.epoch_count
 
 
 def _rungs(spec: StudySpec, candidates: int) -> Schedule:
-    return schedule(min(candidates, spec.budget.candidates), spec.training.epochs, spec.seeds)
+    return schedule(min(candidates, spec.budget.candidates), spec.training.epoch_count, spec.seeds)
 
 
 def _packaged(session: Session, settings: Settings, spec: StudySpec) -> dict[str, Architecture]:

@@ -36,7 +36,9 @@ def finished(client: TestClient | httpx2.Client, engine: Engine, storage: Storag
     }
     with session_scope(engine) as session:
         job = leases.fence(session, lease)
-        recording.resolved(session, job, job.spec, {"total_steps": 900, "estimate": estimate}, now(session))
+        recording.resolved(
+            session, job, job.spec, {"total_steps": 900, "train_images": 8_000, "estimate": estimate}, now(session)
+        )
     succeed(engine, storage, lease)
     with session_scope(engine) as session:
         job = crud.get(session, job_id)
@@ -60,6 +62,8 @@ def test_estimate_from_a_similar_job(client: TestClient, engine: Engine, storage
     longer = client.post("/jobs/validate", json=body(settings, epochs=25)).json()
     assert (longer["seconds"], longer["memory_bytes"]) == (250.0, 5_000_000)
     assert longer["disk_bytes"] == same["disk_bytes"] + 1500
+    # 40 epochs are the default for 8,000 images.
+    assert client.post("/jobs/validate", json=body(settings, epochs=None)).json()["seconds"] == 400.0
     for other in (
         body(settings, batch_size=64),
         {**body(settings), "student": "resnet34"},

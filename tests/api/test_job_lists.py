@@ -209,7 +209,7 @@ def test_dry_run_resolves_the_spec_and_creates_nothing(client: TestClient, engin
     answer = client.post("/jobs/validate", json=body)
     assert answer.status_code == 200
     run = answer.json()
-    assert run["spec"]["training"]["epochs"] == 30
+    assert run["spec"]["training"]["epochs"] is None, "the images decide"
     assert (run["student"]["parameters"], run["teachers"][0]["parameters"]) == (
         11_689_512,
         catalogue.find("mini/resnet8_150").parameters,

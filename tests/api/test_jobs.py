@@ -36,7 +36,7 @@ def test_job_of_three_strings_has_a_complete_spec(client: TestClient, engine: En
     assert job["state"] == "queued"
     assert job["spec"]["teacher"]["checkpoint"] == body["teacher"]
     assert job["spec"]["method"].items() >= {"kind": "wttm", "beta": 2.0, "gamma": 0.2, "temperature": 5.0}.items()
-    assert job["spec"]["training"]["epochs"] == 30
+    assert (job["spec"]["training"]["epochs"], job["spec"]["training"]["schedule"]["kind"]) == (None, "cosine")
     assert [entry["value"] for entry in job["history"]] == ["queued"]
     assert client.get(answer.headers["location"]).json() == job
     with read_scope(engine) as session:

@@ -80,7 +80,7 @@ class TinyTrainer:
             subprocess.Popen(["sleep", "300"])
         if self.run_options.kind != "distill":
             return self.run_stage()
-        steps = 2 * self.spec.training.epochs if self.in_study else int(self.option("steps", 10))
+        steps = 2 * self.spec.training.epoch_count if self.in_study else int(self.option("steps", 10))
         self.emit(PhaseChanged(phase="loading_teacher"))
         step, weights = self.newest_checkpoint()
         self.emit(self.resolved(steps, step or None))
@@ -197,7 +197,7 @@ class TinyTrainer:
         )
 
     def result(self, steps: int, weights: str) -> Result:
-        top1 = self.accuracy(self.spec.training.epochs) if self.in_study else 0.5
+        top1 = self.accuracy(self.spec.training.epoch_count) if self.in_study else 0.5
         return Result(
             best_epoch=1,
             steps=steps,

@@ -8,14 +8,16 @@ import torch
 
 from tests.ttm_core import factories
 from ttm_core.data.dataset import Split
+from ttm_core.data.formats.layout import NO_LABEL
 from ttm_core.data.images import ArrayImages
-from ttm_core.pipeline.decisions.batch_size import with_batch_size
 from ttm_core.pipeline.decisions.default_weight import WARM_UP_STEPS
+from ttm_core.pipeline.decisions.length import with_length
 from ttm_core.pipeline.distill import distill
 from ttm_core.spec import events
 from ttm_core.spec.job import DistillSpec
 from ttm_core.spec.method.schedules import WarmUp, at
-from ttm_core.spec.training.training import TrainingSpec
+from ttm_core.spec.training.training import TrainingSpec, default_epochs
+from ttm_core.training.trainer import Interrupted
 
 STEPS_PER_EPOCH = 9
 
@@ -70,6 +72,17 @@ def test_every_decided_field_has_a_reason_and_a_resumed_run_keeps_the_values(dig
     assert (again.spec, again.reasons) == (first.spec, {})
 
 
+def test_default_epochs_have_a_reason(digits_idx, tmp_path):
+    spec = factories.spec(digits_idx)
+    spec = spec.model_copy(update={"training": spec.training.model_copy(update={"epochs": None})})
+    emitted: list[events.Event] = []
+    with pytest.raises(Interrupted):
+        distill(spec, tmp_path, on_event=emitted.append, should_stop=lambda: True)
+    event = next(event for event in emitted if isinstance(event, events.Resolved))
+    assert (event.spec.training.epochs, event.total_steps) == (100, 100 * STEPS_PER_EPOCH)
+    assert "about 320,000 images, but at least 30 and at most 100" in event.reasons["training.epochs"]
+
+
 @pytest.mark.parametrize(
     ("method", "expected"),
     [
@@ -87,11 +100,29 @@ def test_a_weight_is_constant_without_cross_entropy_and_where_it_is_given(
 
 
 @pytest.mark.parametrize(
+    ("images", "expected"),
+    [(1, 100), (3_200, 100), (3_201, 100), (4_500, 72), (10_666, 31), (10_667, 30), (50_000, 30), (1_281_167, 30)],
+)
+def test_epochs_depend_on_the_number_of_images(images, expected):
+    assert default_epochs(images) == expected
+
+
+def test_epochs_count_the_unlabelled_images_of_an_epoch():
+    labels = torch.tensor([0] * 4_000 + [NO_LABEL] * 4_000)
+    split = Split(ArrayImages(torch.zeros(8_000, 1, 1, 1, dtype=torch.uint8)), labels, np.arange(8_000))
+    assert with_length(TrainingSpec(), split).epochs == 40
+    assert with_length(TrainingSpec(unlabelled_ratio=0.25), split).epochs == 64
+    assert with_length(TrainingSpec(epochs=5, unlabelled_ratio=0.25), split).epochs == 5
+
+
+@pytest.mark.parametrize(
     ("images", "training", "expected"),
     [
         (6_336, {"epochs": 30}, 32),
         (6_464, {"epochs": 30}, 64),
         (6_464, {"epochs": 29}, 32),
+        (1_920, {}, 64),
+        (1_800, {}, 32),
         (100, {"gradient_accumulation": 16, "devices": 2}, 64),
         (100, {"batch_size": 48}, 48),
     ],
@@ -99,4 +130,4 @@ def test_a_weight_is_constant_without_cross_entropy_and_where_it_is_given(
 def test_batch_size_depends_on_the_number_of_steps(images, training, expected):
     pixels = torch.zeros(images, 1, 1, 1, dtype=torch.uint8)
     split = Split(ArrayImages(pixels), torch.zeros(images, dtype=torch.int64), np.arange(images))
-    assert with_batch_size(TrainingSpec.model_validate(training), split).images_per_step == expected
+    assert with_length(TrainingSpec.model_validate(training), split).images_per_step == expected

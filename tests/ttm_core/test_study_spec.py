@@ -18,6 +18,7 @@ def test_teacher_dataset_and_one_limit_are_enough():
     assert study(limits={"bytes": 5e6}).resolved_goal == "most_accurate"
     assert 5 <= len(smallest.candidates()) <= 27
     assert StudySpec.model_validate_json(smallest.model_dump_json()) == smallest
+    assert smallest.training.epochs == 30
 
 
 @pytest.mark.parametrize(

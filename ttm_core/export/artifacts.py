@@ -158,7 +158,7 @@ def _report(training: TrainingResult, path: Path, on_event: Callable[[Event], No
         ),
         run=Run(
             method=spec.method.kind,
-            epochs=spec.training.epochs,
+            epochs=spec.training.epoch_count,
             best_epoch=result.best_epoch,
             steps=result.steps,
             train_images=len(dataset.train),

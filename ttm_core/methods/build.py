@@ -222,7 +222,7 @@ def build_objective(
             costs = transport_costs(method, teacher, split, size=preprocess.image_size)
     return Objective(
         method,
-        epochs=training.epochs,
+        epochs=training.epoch_count,
         label_smoothing=training.label_smoothing,
         labelled_share=labelled_share(split, training.unlabelled_ratio) if split.labelled else 1.0,
         feature_loss=feature_loss,

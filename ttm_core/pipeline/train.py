@@ -224,7 +224,7 @@ def _stopwatch(
         return Stopwatch(events.Estimate.model_validate(resumed["estimate"]), resumed["seconds"])
     workload = Workload(
         steps=trainer.total_steps,
-        validation_images=trainer.spec.epochs * len(validation),
+        validation_images=trainer.spec.epoch_count * len(validation),
         store_rows=sum(each.missing for each in stored),
         store_bytes=sum(each.bytes for each in stored),
     )

@@ -58,7 +58,7 @@ class _Checkpoints:
 
     def __init__(self, run: ResolvedRun, context: RunContext, steps: int, start: str, stack: ExitStack) -> None:
         folder = context.workdir / "checkpoints"
-        self._context, self._steps, self._start, self._epochs = context, steps, start, run.spec.training.epochs
+        self._context, self._steps, self._start, self._epochs = context, steps, start, run.spec.training.epoch_count
         self._run_state = checkpoint.load_newest(folder, run=run.hash)
         self._writer = stack.enter_context(checkpoint.CheckpointWriter(folder))
 

@@ -81,7 +81,7 @@ class Trainer:
         self.ema = build_ema(self.spec.ema, self.student) if self.spec.ema else None
         images = images_per_epoch(self.split, self.spec.unlabelled_ratio)
         self.steps_per_epoch = steps_per_epoch(images, self.spec.images_per_step, self.distributed.size)
-        self.total_steps = self.steps_per_epoch * self.spec.epochs
+        self.total_steps = self.steps_per_epoch * self.spec.epoch_count
         self._saved_step, self._saved_at = -1, time.monotonic()
 
     @property
@@ -120,7 +120,7 @@ class Trainer:
         """
         spec = self.spec
         log = StepLog(
-            self.on_event, self.step, self.steps_per_epoch, spec.epochs, self.distributed, self.distiller.precision
+            self.on_event, self.step, self.steps_per_epoch, spec.epoch_count, self.distributed, self.distiller.precision
         )
         self._saved_at = time.monotonic()
         self._training_mode()
@@ -230,7 +230,7 @@ class Trainer:
             self.spec.optimizer.learning_rate,
             step=self.step,
             steps_per_epoch=self.steps_per_epoch,
-            epochs=self.spec.epochs,
+            epochs=self.spec.epoch_count,
         )
         set_learning_rate(self.optimizer, rate)
         return rate

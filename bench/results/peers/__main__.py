@@ -71,9 +71,9 @@ def _train(contender: str, spec: DistillSpec, dataset: Dataset, size: int) -> di
         "teacher": None,
         "test_images": len(tested),
         "train_images": len(images.labels),
-        "epochs": spec.training.epochs,
+        "epochs": spec.training.epoch_count,
         "cpu_seconds": used.ru_utime + used.ru_stime,
-        "teacher_forwards": len(images.labels) * spec.training.epochs,
+        "teacher_forwards": len(images.labels) * spec.training.epoch_count,
     }
 
 

@@ -49,7 +49,7 @@ def timm(student: nn.Module, teacher: nn.Module, images: Images, training: Train
 def torchdistill(student: nn.Module, teacher: nn.Module, images: Images, training: TrainingSpec) -> Iterator[None]:
     """torchdistill's DistillationBox with its KDLoss."""
     rate = training.optimizer.learning_rate
-    epochs, batch = training.epochs, training.images_per_step
+    epochs, batch = training.epoch_count, training.images_per_step
     box = torchdistill_box(student, teacher, Padded(images), epochs=epochs, batch=batch, rate=rate)
     steps, step = len(box.train_data_loader) * epochs, 0
     for epoch in range(epochs):
@@ -74,8 +74,8 @@ def _loop(
     else:
         optimizer = torch.optim.SGD(student.parameters(), lr=rate, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
     loader = DataLoader(Padded(images), training.images_per_step, shuffle=True)
-    steps, step = len(loader) * training.epochs, 0
-    for _ in range(training.epochs):
+    steps, step = len(loader) * training.epoch_count, 0
+    for _ in range(training.epoch_count):
         student.train()
         for x, y in loader:
             _set_rate(optimizer, rate, step / steps)

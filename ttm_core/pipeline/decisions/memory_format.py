@@ -62,7 +62,7 @@ def resolve_memory_formats(
             return choose_memory_format([(model, preprocess)], context.device, precision, train=True)
 
         key = {"train": student.model_dump(mode="json"), "precision": precision}
-        return _chosen(context, key, images * training.epochs, choose)
+        return _chosen(context, key, images * training.epoch_count, choose)
 
     def teacher_format() -> MemoryFormat:
         precision = resolved_teacher_precision(training)
@@ -73,7 +73,7 @@ def resolve_memory_formats(
 
         structures = [teacher.structure and teacher.structure.model_dump(mode="json") for teacher in teachers]
         sizes = [teacher.preprocess.image_size for teacher in teachers]
-        passes = training.view_count if training.teacher_logits == "stored" else training.epochs
+        passes = training.view_count if training.teacher_logits == "stored" else training.epoch_count
         key = {"forward": structures, "sizes": sizes, "precision": precision}
         return _chosen(context, key, images * passes if teachers else 0, choose)
 

@@ -6,8 +6,8 @@ from ttm_core.data.dataset import Dataset
 from ttm_core.data.images import ArrayImages
 from ttm_core.models.teachers.load import Teacher
 from ttm_core.pipeline.context import RunContext
-from ttm_core.pipeline.decisions.batch_size import FEW_STEPS, steps_of_large_batches
 from ttm_core.pipeline.decisions.default_weight import WARM_UP_STEPS
+from ttm_core.pipeline.decisions.length import FEW_STEPS, steps_of_large_batches
 from ttm_core.pipeline.student.base import StudentBase
 from ttm_core.pipeline.student.input import SMALL_IMAGE
 from ttm_core.precision import has_bfloat16_units
@@ -15,6 +15,7 @@ from ttm_core.spec.dataset import ResizedCrop
 from ttm_core.spec.job import DistillSpec
 from ttm_core.spec.method.methods import WarmedUpDistillation
 from ttm_core.spec.method.schedules import WarmUp
+from ttm_core.spec.training.training import DEFAULT_IMAGES, FEWEST_EPOCHS, MOST_EPOCHS
 
 Reason = tuple[str, str]
 """The path of a field, such as `training.precision`, and a sentence."""
@@ -94,7 +95,7 @@ def _method(spec: DistillSpec, resolved: DistillSpec) -> Iterator[Reason]:
     if not isinstance(method.weight, WarmUp):
         yield "method.weight", "The published weight, since there is no cross-entropy to balance."
         return
-    end = min(resolved.training.epochs / method.weight.epochs, 1.0)
+    end = min(resolved.training.epoch_count / method.weight.epochs, 1.0)
     yield (
         "method.weight",
         f"Rises to the published {method.published_weight:g} over {WARM_UP_STEPS:,} steps and ends at "
@@ -105,8 +106,13 @@ def _method(spec: DistillSpec, resolved: DistillSpec) -> Iterator[Reason]:
 
 def _training(spec: DistillSpec, resolved: DistillSpec, context: RunContext, dataset: Dataset) -> Iterator[Reason]:
     training, chosen = spec.training, resolved.training
+    if training.epochs is None:
+        yield (
+            "training.epochs",
+            f"As many as read about {DEFAULT_IMAGES:,} images, but at least {FEWEST_EPOCHS} and at most {MOST_EPOCHS}.",
+        )
     if training.batch_size is None:
-        steps = steps_of_large_batches(training, dataset.train)
+        steps = steps_of_large_batches(chosen, dataset.train)
         than = "less than" if steps < FEW_STEPS else "at least"
         yield "training.batch_size", f"Batches of 64 make {steps:,} steps, which are {than} {FEW_STEPS:,}."
     if training.augmentation is None:

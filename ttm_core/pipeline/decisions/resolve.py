@@ -21,9 +21,9 @@ from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.ensemble import as_one_teacher
 from ttm_core.models.teachers.load import Teacher, load_teacher
 from ttm_core.pipeline.context import RunContext
-from ttm_core.pipeline.decisions.batch_size import with_batch_size
 from ttm_core.pipeline.decisions.compilation import resolve_compilation
 from ttm_core.pipeline.decisions.default_weight import with_default_weight
+from ttm_core.pipeline.decisions.length import with_length
 from ttm_core.pipeline.decisions.memory_format import MemoryFormats, resolve_memory_formats
 from ttm_core.pipeline.decisions.precision import resolve_precision
 from ttm_core.pipeline.decisions.reasons import reasons
@@ -80,7 +80,7 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
     context.phase("fetching")
     dataset = _read(spec, context)
     submitted = spec
-    spec = spec.model_copy(update={"training": with_batch_size(spec.training, dataset.train)})
+    spec = spec.model_copy(update={"training": with_length(spec.training, dataset.train)})
     base = student_base(spec, context.inputs, context.data_cache)
     size = image_size(spec, dataset, base)
     augmentation = _augmentation(spec, size)
@@ -123,7 +123,7 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
         teachers = [compiled_teacher(each) for each in teachers]
     teacher = None
     if teachers:
-        temperature = method_temperature(resolved.method, 0.0, resolved.training.epochs)
+        temperature = method_temperature(resolved.method, 0.0, resolved.training.epoch_count)
         teacher = as_one_teacher(teachers, [each.weight for each in resolved.all_teachers], temperature)
     with context.activity("labelling images with the teacher"):
         dataset = label_with_teacher(
@@ -183,7 +183,7 @@ def _compilation(
     training: TrainingSpec, context: RunContext, student: ModelStructure, preprocess: Preprocess, dataset: Dataset
 ) -> bool:
     images = images_per_epoch(dataset.train, training.unlabelled_ratio)
-    steps = steps_per_epoch(images, training.images_per_step, training.devices) * training.epochs
+    steps = steps_per_epoch(images, training.images_per_step, training.devices) * training.epoch_count
     with context.activity("measuring compilation"):
         return context.distributed.main_first(
             lambda: resolve_compilation(training, context, student=student, preprocess=preprocess, steps=steps)

@@ -25,11 +25,11 @@ def stored_views(
         views_that_fit = _available_bytes(stores, workdir) // view_bytes if view_bytes else 0
         views = training.views
         if views == "fit":
-            views = max(min(views_that_fit, training.epochs), 1)
+            views = max(min(views_that_fit, training.epoch_count), 1)
         logits = training.teacher_logits
         if logits is None:
             shared = stores is not None and spec.method.requirements.stored_logits_suffice
-            logits = "stored" if shared and (views or training.epochs) <= views_that_fit else "online"
+            logits = "stored" if shared and (views or training.epoch_count) <= views_that_fit else "online"
         if logits == "online":
             views = None if training.views == "fit" else training.views
         return {"teacher_logits": logits, "views": views}

@@ -17,7 +17,7 @@ from ttm_core.spec.study.students import MAX_STUDENTS, Students, expand
 from ttm_core.spec.training.training import TrainingSpec
 
 MAX_CANDIDATES = 256
-_FEWEST_EPOCHS = 3
+_FEWEST_EPOCHS, _DEFAULT_EPOCHS = 3, 30
 # Fields of a study that its jobs have, too.
 _SHARED_FIELDS = ("teacher", "dataset", "method", "training", "quantize")
 # Fields that determine each other: setting one removes the other.
@@ -63,7 +63,9 @@ class StudySpec(Spec):
         default_factory=lambda: WeightedTransformedTeacherMatching.model_validate({})
     )
     training: TrainingSpec = Field(
-        TrainingSpec(), description="Training of a final run, as in a job. The study sets the seeds."
+        TrainingSpec(),
+        description="Training of a final run, as in a job. The study sets the seeds. `epochs` is 30 by default.",
+        validate_default=True,
     )
     students: Students = Field(
         "auto",
@@ -135,7 +137,10 @@ class StudySpec(Spec):
     @field_validator("training")
     @classmethod
     def _trials_have_equal_length(cls, training: TrainingSpec) -> TrainingSpec:
-        if training.epochs < _FEWEST_EPOCHS:
+        if training.epochs is None:
+            # The plan of a study precedes the reading of its data.
+            training = training.model_copy(update={"epochs": _DEFAULT_EPOCHS})
+        if training.epoch_count < _FEWEST_EPOCHS:
             raise ValueError(f"epochs must be at least {_FEWEST_EPOCHS}: candidates are compared before the last one")
         if training.early_stopping_patience is not None:
             raise ValueError("early_stopping_patience is not supported: a study stops unpromising candidates itself")

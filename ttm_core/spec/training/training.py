@@ -1,5 +1,6 @@
 """How a run trains its student. Torch-free."""
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -11,10 +12,31 @@ from ttm_core.spec.optimizer.optimizers import Cosine, EmaSpec, GradientClipping
 MemoryFormat = Literal["channels_last", "contiguous"]
 
 
+FEWEST_EPOCHS, MOST_EPOCHS = 30, 100
+"""Bounds of the default number of epochs."""
+
+DEFAULT_IMAGES = 320_000
+"""Images that a run of default length reads, unless the bounds of its epochs say otherwise: 5,000 batches of 64.
+
+A practical choice: it keeps the first job on a CPU short. Published runs are longer: 240 epochs of 50,000 CIFAR images
+are 37 times as many. BiT's rule for fine-tuning on small datasets has 256,000 (Kolesnikov et al. 2020, arXiv
+1912.11370).
+"""
+
+
+def default_epochs(images: int) -> int:
+    """The number of epochs of a run that leaves it open, from the number of images per epoch."""
+    return min(max(math.ceil(DEFAULT_IMAGES / max(images, 1)), FEWEST_EPOCHS), MOST_EPOCHS)
+
+
 class TrainingSpec(Spec):
     """Training of the student."""
 
-    epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
+    epochs: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        None,
+        description="Default: by the number of training images, so that a run reads about 320,000 images; at least 30 "
+        "(from 10,667 images), at most 100 (up to 3,200). In a study: 30.",
+    )
     batch_size: Annotated[int, Field(ge=2, le=65_536)] | None = Field(
         None,
         description="Images per step, over all devices. Default: 64, or 32 in short runs, which would have "
@@ -118,6 +140,12 @@ class TrainingSpec(Spec):
     )
 
     @property
+    def epoch_count(self) -> int:
+        """`epochs` of a resolved spec, or of a study's."""
+        assert self.epochs is not None, "the engine resolves the number of epochs"
+        return self.epochs
+
+    @property
     def images_per_step(self) -> int:
         """`batch_size` of a resolved spec."""
         assert self.batch_size is not None, "the engine resolves the batch size"
@@ -127,7 +155,7 @@ class TrainingSpec(Spec):
     def view_count(self) -> int:
         """The number of views per image of a resolved spec."""
         assert self.views != "fit", "the engine resolves 'fit'"
-        return self.views or self.epochs
+        return self.views or self.epoch_count
 
     @model_validator(mode="after")
     def _parts_have_two_images(self) -> Self:
