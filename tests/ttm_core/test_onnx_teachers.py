@@ -317,6 +317,15 @@ def test_inspection_describes_without_running(tmp_path, monkeypatch):
         assert problem in (inspect(tmp_path / "x.onnx", InspectionRequest()).problem or "")
 
 
+@pytest.mark.parametrize("method", [{"kind": "wttm", "features": "crd"}, {"kind": "wkd", "relations": "features"}])
+def test_a_method_that_needs_layers_is_refused(digits_idx, tmp_path, method):
+    onnx.save(linear([None, 1, 28, 28])[0], tmp_path / "x.onnx")
+    teacher = {"checkpoint": (tmp_path / "x.onnx").as_uri(), "normalization": UNIT, "allow_chance": True}
+    spec = factories.spec(digits_idx, teacher, method=method)
+    with pytest.raises(BadSpec, match="with these options needs layers of the teacher"):
+        distill(spec, tmp_path / "run")
+
+
 def test_an_exported_student_is_a_teacher(digits_idx, teacher_file, tmp_path):
     """A run with the ONNX file of a student as teacher stores its logits once and equals one with the safetensors."""
     first = factories.spec(digits_idx, teacher_file, training={"epochs": 2}, exports=["onnx"])

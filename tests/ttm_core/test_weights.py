@@ -18,7 +18,7 @@ import torch
 from ttm_core.checkpoints.key_map import without_wrappers
 from ttm_core.checkpoints.signatures import read_signatures
 from ttm_core.errors import BadCheckpoint
-from ttm_core.models.weights import read_weights, write_safetensors
+from ttm_core.models.weights import read_metadata, read_weights, write_safetensors
 
 STATE = {"conv.weight": torch.arange(12.0).reshape(3, 4), "bn.num_batches_tracked": torch.tensor(3)}
 
@@ -237,6 +237,13 @@ def test_a_crash_of_the_reader_is_an_error_of_the_file(tmp_path, monkeypatch):
     monkeypatch.setenv("TTM_READER_MEMORY_BYTES", str(200 * 2**20))
     with pytest.raises(BadCheckpoint, match="TTM_READER_MEMORY_BYTES"):
         read_weights(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize(("name", "message"), [(".", "is a folder"), ("x.pth", "'x.pth' does not exist")])
+def test_folders_and_missing_files_are_refused(tmp_path, name, message):
+    for read in (read_weights, read_metadata):
+        with pytest.raises(BadCheckpoint, match=message):
+            read(tmp_path / name)
 
 
 def test_reading_has_a_time_limit(tmp_path, monkeypatch):

@@ -42,8 +42,8 @@ def read_unlabelled(uri: str, path: Path, reading: Reading) -> UnlabelledSource:
     """
     if not path.exists():
         raise BadDataset(f"The unlabelled images {uri} do not exist.")
-    root, reading = find_root(path, "auto", reading)
     try:
+        root, reading = find_root(path, "auto", reading)
         found, had_labels = _read(root, reading)
     except BadDataset as error:
         raise BadDataset(f"The unlabelled images {uri}: {error}") from error

@@ -67,8 +67,7 @@ def read_weights(
         BadCheckpoint: the file is unsafe, damaged or has another layout.
         BadSpec: the file has no model with the key, or the key map applies to none.
     """
-    if path.stat().st_size < 16:
-        raise BadCheckpoint("The checkpoint is empty or truncated.")
+    _check_file(path)
     with tempfile.TemporaryDirectory(prefix="ttm-weights-") as folder:
         converted = Path(folder) / "weights.safetensors"
         kind = kind_of(path)
@@ -94,10 +93,20 @@ def read_metadata(path: Path) -> dict[str, Any]:
     Raises:
         BadCheckpoint: the safetensors file is damaged.
     """
+    _check_file(path)
     if kind_of(path) != "safetensors":
         return {}
     _check(path)
     return _read_metadata(path)
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise BadCheckpoint(f"The checkpoint {path.name!r} is a folder. Name the file with the weights.")
+    if not path.exists():
+        raise BadCheckpoint(f"The checkpoint {path.name!r} does not exist.")
+    if path.stat().st_size < 16:
+        raise BadCheckpoint("The checkpoint is empty or truncated.")
 
 
 def _check(path: Path, target: Path | None = None) -> list[str]:

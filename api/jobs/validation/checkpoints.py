@@ -109,8 +109,11 @@ def _requirement_faults(spec: DistillSpec, teacher: Inspection) -> Iterator[Faul
             yield from origin_fault(spec, teacher.architecture, {})
         return
     details = {}
-    if spec.method.requirements.features != "none":
-        details["/method"] = f"Method {spec.method.kind!r} with these options needs features, which ONNX files lack."
+    if spec.method.requirements.teacher_layers:
+        details["/method"] = (
+            f"Method {spec.method.kind!r} with these options needs layers of the teacher, which ONNX files lack. Use a "
+            "method that learns from logits, or upload the teacher's weights."
+        )
     if field is not None:
         details[f"/student/{field}"] = (
             "The teacher is an ONNX file, whose layers are not accessible. Set student.architecture instead, or upload "

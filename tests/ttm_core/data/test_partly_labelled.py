@@ -151,6 +151,11 @@ def test_bad_sources_are_refused(tmp_path, opened):
         opened(folder, tmp_path / "empty")
     with pytest.raises(BadDataset, match="do not exist"):
         opened(folder, tmp_path / "nothing")
+    (tmp_path / "note.txt").write_text("no archive")
+    with pytest.raises(
+        BadDataset, match=r"The unlabelled images note\.txt: .* neither a tar nor a zip .* successfully$"
+    ):
+        opened(folder, tmp_path / "note.txt")
     broken = loose(tmp_path / "broken")
     (broken / "x.png").write_bytes(b"no image")
     with pytest.raises(BadDataset, match=r"1 of 21 images cannot be read: x\.png"):

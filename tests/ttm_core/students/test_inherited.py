@@ -114,6 +114,7 @@ def test_classes_are_those_of_the_dataset(tmp_path: Path) -> None:
         ("cifar/resnet20", "cifar/resnet8", "has 3 blocks, more than the teacher's 1"),
         ("mini/resnet8_100", "mini/resnet8_050", "has the shape"),
         ("mobilenetv3_small_050", "resnet18", "it is a MobileNetV3, not a ResNet"),
+        ("resnet18", "cifar/resnet20", "it is a timm.models.resnet.ResNet, not a ttm_core.models.cifar.resnet.ResNet"),
         ("cifar/vgg8", "cifar/vgg13", "only one of them has the layer"),
     ],
 )

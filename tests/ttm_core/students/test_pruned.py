@@ -154,6 +154,12 @@ def test_unreachable_target_is_refused(digits_idx, teacher_file, tmp_path):
     assert "student.prune" in raised.value.message
 
 
+def test_normalization_with_other_channels_is_refused(digits_idx, teacher_file, tmp_path):
+    student = {"prune": PRUNE, "normalization": {"mean": [0.5] * 3, "std": [0.5] * 3}}
+    with pytest.raises(BadSpec, match=r"student\.normalization has 3 channels, but the student has 1 input channels"):
+        distill(factories.spec(digits_idx, teacher_file, student=student), tmp_path)
+
+
 def test_drop_path_of_a_family_without_it_is_refused(digits_idx, teacher_file, tmp_path):
     spec = factories.spec(digits_idx, teacher_file, student={"prune": PRUNE, "drop_path": 0.1})
     with pytest.raises(BadSpec, match=r"student\.drop_path: mini/resnet8_050 does not support stochastic depth"):

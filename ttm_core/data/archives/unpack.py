@@ -65,7 +65,9 @@ def unpack(archive: Path, target: Path, limits: Limits | None = None) -> None:
                 _write(_tar_files(opened, budget, limits), partial, budget, limits)
         partial.rename(target)
     except _UNREADABLE as error:
-        raise BadDataset(f"The dataset is a file but neither a tar nor a zip archive: {error}") from error
+        # tarfile lists the error of every compression in a line of its own.
+        reason = str(error).partition("\n")[0].rstrip(":")
+        raise BadDataset(f"The dataset is a file but neither a tar nor a zip archive: {reason}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -56,7 +56,10 @@ def even_indices(count: int, total: int) -> list[int]:
 def _counterparts(student: nn.Module, teacher: nn.Module, name: str, teacher_name: str) -> Iterator[tuple[str, str]]:
     """Yields the name of each tensor of the student with that of the teacher."""
     if type(student) is not type(teacher):
-        raise _NoCounterpart(f"{name or 'it'} is a {type(student).__name__}, not a {type(teacher).__name__}")
+        kinds = [type(student).__name__, type(teacher).__name__]
+        if kinds[0] == kinds[1]:  # of different packages
+            kinds = [f"{type(each).__module__}.{type(each).__name__}" for each in (student, teacher)]
+        raise _NoCounterpart(f"{name or 'it'} is a {kinds[0]}, not a {kinds[1]}")
     own = {tensor for tensor in student.state_dict() if "." not in tensor}
     if own != {tensor for tensor in teacher.state_dict() if "." not in tensor}:
         raise _NoCounterpart(f"{name or 'it'} has other parameters")

@@ -26,7 +26,7 @@ _COPIES = 6
 
 def is_onnx(path: Path) -> bool:
     """Whether the first bytes of a file are those of an ONNX model."""
-    return kind_of(path) == "onnx"
+    return path.is_file() and kind_of(path) == "onnx"
 
 
 class OnnxTeacher(nn.Module):

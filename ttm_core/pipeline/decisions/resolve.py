@@ -12,7 +12,7 @@ from ttm_core.data.build import held_in_memory, read_dataset
 from ttm_core.data.dataset import Dataset, with_classes
 from ttm_core.data.encoded.manifest import Reading
 from ttm_core.data.unlabelled import add_unlabelled, check_no_overlap, read_unlabelled
-from ttm_core.errors import BadDataset
+from ttm_core.errors import BadDataset, BadSpec
 from ttm_core.hardware.compilation import compiled_teacher
 from ttm_core.hardware.memory_format import in_memory_format
 from ttm_core.methods.build import method_temperature
@@ -257,6 +257,11 @@ def _load_teachers(
         )
         files.append(path)
         class_names = teachers[0].class_names
+    if spec.method.requirements.teacher_layers and any(teacher.structure is None for teacher in teachers):
+        raise BadSpec(
+            f"method: {spec.method.kind!r} with these options needs layers of the teacher, which ONNX files lack. Use "
+            "a method that learns from logits, or the teacher's weights."
+        )
     for teacher in teachers:
         teacher.model.to(context.device)
     return teachers, files

@@ -51,9 +51,17 @@ def normalization(
 ) -> Normalization:
     """The spec's, else that of the weights to start from, else the teacher's, else measured on training images in
     memory, else the architecture's default.
+
+    Raises:
+        BadSpec: the spec's normalization has another number of channels.
     """
-    if spec.student.normalization is not None:
-        return spec.student.normalization
+    given = spec.student.normalization
+    if given is not None:
+        if len(given.mean) != channels:
+            raise BadSpec(
+                f"student.normalization has {len(given.mean)} channels, but the student has {channels} input channels."
+            )
+        return given
     if base.normalization is not None and len(base.normalization.mean) == channels:
         return base.normalization
     if teacher is not None and teacher.preprocess.channels == channels:

@@ -77,6 +77,7 @@ class _Distillation(Spec):
             teacher=True,
             mixes=self.supports_mixing,
             one_teacher=self.uses_class_relations or self.logit_standardization,
+            class_relations=self.uses_class_relations,
             labels_in_teacher_term=self.uses_labels,
         )
         return own.combined_with(self.features.requirements) if self.features else own

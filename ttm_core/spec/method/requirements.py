@@ -21,6 +21,8 @@ class MethodRequirements:
     """Whether it supports mixed images, whose label is a distribution over classes."""
     one_teacher: bool = False
     """Whether it uses outputs that cannot be averaged over several teachers."""
+    class_relations: bool = False
+    """Whether it compares classes by the teacher's classifier or features."""
     has_memory_bank: bool = False
     """Whether it keeps features of every image between steps."""
     labels_in_teacher_term: bool = False
@@ -30,6 +32,11 @@ class MethodRequirements:
     def stored_logits_suffice(self) -> bool:
         """Whether a step needs only logits of the teacher, which may be computed in advance."""
         return self.teacher and self.features == "none"
+
+    @property
+    def teacher_layers(self) -> bool:
+        """Whether it uses layers of the teacher, which an ONNX file does not have."""
+        return self.features != "none" or self.class_relations
 
     @property
     def learns_without_labels(self) -> bool:
