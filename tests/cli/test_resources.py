@@ -111,12 +111,15 @@ def test_queue_and_workers(ttm: Ttm, stack: Stack, data: Path) -> None:
 
 def test_inspect_shows_the_architectures_that_a_local_file_fits(ttm: Ttm, tmp_path: Path) -> None:
     path = tmp_path / "teacher.pt"
-    torch.save(create_model("mini/resnet8_025", num_classes=10).state_dict(), path)
+    state = create_model("mini/resnet8_025", num_classes=10).state_dict()
+    torch.save({"student": state, "teacher": state}, path)
     shown = ttm("inspect", str(path))
     assert shown.returncode == 0
+    assert "checkpoint_key teacher; also student\n" in shown.stdout
     assert "mini/resnet8_025\t100.0%\t10\tloads" in shown.stdout
     uri = shown.stdout.splitlines()[0]
-    found = json.loads(ttm("inspect", uri, "--json").stdout)
+    found = json.loads(ttm("inspect", uri, "--checkpoint-key", "student", "--json").stdout)
+    assert found["layout"] == "student"
     assert found["candidates"][0]["architecture"] == "mini/resnet8_025"
     path.write_bytes(b"no checkpoint")
     assert ttm("inspect", str(path)).returncode == 1

@@ -127,12 +127,16 @@ def _parts(root: str, names: Sequence[str]) -> list[str]:
     """The prefixes of the models in a dict; the dict's own prefix if it has no such parts."""
     plain = without_wrappers({name.removeprefix(root): name for name in names})
     parts: dict[str, str] = {}
+    sizes: Counter[str] = Counter()
     for name, full in plain.items():
         first, dot, _ = name.partition(".")
         if dot:
             parts.setdefault(first, full.removesuffix(name) + first + dot)
-    named = [prefix for first, prefix in parts.items() if _MODELS.match(first)]
-    plainly = [prefix for first, prefix in parts.items() if _PLAIN_MODELS.match(first)]
+            sizes[first] += 1
+    least = _SMALL_SHARE * max(sizes.values(), default=0)
+    large = {first: prefix for first, prefix in parts.items() if sizes[first] >= least}
+    named = [prefix for first, prefix in large.items() if _MODELS.match(first)]
+    plainly = [prefix for first, prefix in large.items() if _PLAIN_MODELS.match(first)]
     return [*plainly, *named] if named else [root]
 
 

@@ -17,6 +17,7 @@ from ttm_core.reader.pickles.unpickle import ITEM_BYTES, Storage, Tensor, Unsupp
 # What training scripts save next to the weights, and no model is under.
 _NO_MODEL = re.compile(r"optim|sched|scaler|^opt$")
 _DEEPEST = 4
+_MOST_DICTS = 64  # the largest ones; others have no whole model
 _MAX_TENSORS = 100_000
 _MAX_NAME = 1024
 _MAX_PICKLE_BYTES = 256 * 2**20
@@ -140,18 +141,18 @@ def _find_tensors(loaded: Any) -> tuple[dict[str, Tensor], list[str]]:
     if not isinstance(loaded, dict):
         kind = "tensor" if isinstance(loaded, Tensor) else type(loaded).__name__
         raise BadCheckpoint(f"The checkpoint contains a {kind}, not a state dict.")
-    tensors: dict[str, Tensor] = {}
-    roots: list[str] = []
+    found: list[tuple[str, dict[str, Tensor]]] = []
     unsupported: list[str] = []
     for prefix, values in _dicts(loaded, "", 0, set()):
         bad = [name for name, value in values.items() if isinstance(value, Unsupported)]
         unsupported += [f"{prefix}{name}" for name in bad]
         own = {f"{prefix}{name}": value for name, value in values.items() if isinstance(value, Tensor)}
         if own and not bad:
-            tensors = own | tensors
-            roots.append(prefix)
-    if tensors:
-        return tensors, roots
+            found.append((prefix, own))
+    if found:
+        found.sort(key=lambda entry: -len(entry[1]))
+        kept = found[:_MOST_DICTS]
+        return {name: tensor for _, own in reversed(kept) for name, tensor in own.items()}, [root for root, _ in kept]
     if unsupported:
         raise BadCheckpoint(
             f"Tensor {unsupported[0][:100]!r} is sparse, quantized or complex, or has an unsupported element type."
