@@ -87,7 +87,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        engine = create_engine(settings.database_url, settings.secret_key_file)
+        engine = create_engine(
+            settings.database_url, settings.secret_key_file, settings.project_limits(settings.storage_url)
+        )
         feeds, study_feeds = Feeds(engine, sources.JOBS), Feeds(engine, sources.STUDIES)
         project_feeds = Feeds(engine, sources.PROJECTS)
         changes = JobChanges(engine)

@@ -46,7 +46,7 @@ class WorkerProcess:
         metrics.serve(settings, metrics.WORKER)
         traces.set_up(settings.traces_endpoint, "ttm-worker")
         self._exit.callback(traces.shut_down)
-        engine = create_engine(settings.database_url)
+        engine = create_engine(settings.database_url, default_limits=settings.project_limits(settings.storage_url))
         self._exit.callback(engine.dispose)
         with suppress(*DATABASE_UNAVAILABLE):
             # An unavailable database must not prevent the start; the next worker cleans up.

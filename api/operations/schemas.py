@@ -73,7 +73,7 @@ class StorePage(Page[StoreOut]):
 
 
 class Limits(BaseModel):
-    """Limits of a project; null means unlimited."""
+    """Limits of a project: its own or the defaults of the service. null means unlimited."""
 
     running_jobs: int | None
     queued_jobs: int | None

@@ -21,7 +21,7 @@ from api.operations.schemas import (
 from ttm_jobs.database.tenancy import project_of
 from ttm_jobs.models import Job, Project
 from ttm_jobs.repositories import workers
-from ttm_jobs.repositories.access import projects
+from ttm_jobs.repositories.access import projects, quotas
 from ttm_jobs.repositories.run_data import teacher_stores
 from ttm_jobs.repositories.run_data.teacher_stores import StoreSummary
 from ttm_jobs.settings import Settings
@@ -89,7 +89,7 @@ def usage(session: Session) -> UsageOut:
     """The usage and limits of the caller's project."""
     project_id = project_of(session)
     used = projects.usage(session, project_id)
-    limits = session.get_one(Project, project_id)
+    limits = quotas.limits_of(session, session.get_one(Project, project_id))
     return UsageOut(
         project=project_id,
         running_jobs=used.running_jobs,
@@ -97,9 +97,9 @@ def usage(session: Session) -> UsageOut:
         stored_bytes=used.stored_bytes,
         device_hours=used.device_hours,
         limits=Limits(
-            running_jobs=limits.max_running_jobs,
-            queued_jobs=limits.max_queued_jobs,
-            stored_bytes=limits.max_stored_bytes,
-            device_hours=limits.max_device_hours,
+            running_jobs=limits.running_jobs,
+            queued_jobs=limits.queued_jobs,
+            stored_bytes=limits.stored_bytes,
+            device_hours=limits.device_hours,
         ),
     )

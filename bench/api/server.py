@@ -85,6 +85,7 @@ def service(url: str, folder: Path) -> Iterator[Service]:
         "TTM_STORAGE_URL": f"file:{folder}/storage",
         # The bare endpoints have no limit either.
         "TTM_REQUESTS_PER_SECOND": "1e9",
+        "TTM_PROJECT_MAX_QUEUED_JOBS": "none",
         "TTM_DATA_ROOTS": str(folder),
     }
     with process(["-m", "api"], environment, {"Authorization": f"Bearer {secret}"}) as server:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -13,6 +14,8 @@ from ttm_client.cli.output import FAILED, fail
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
+
+    from ttm_jobs.settings import Limits
 
 VarOption = Annotated[
     Path,
@@ -65,6 +68,20 @@ def open_database(var: Path, secret_key_file: Path | None = None) -> Iterator["S
         fail(error.message, FAILED)
     except (SQLAlchemyError, OSError, ValueError) as error:
         fail(f"The database cannot be used: {error}", FAILED)
+
+
+def default_limits(var: Path) -> "Limits":
+    """The limits of projects without limits of their own, by the settings of this process. Raises ValueError if
+    they are invalid.
+    """
+    from ttm_jobs.secret_files import read_secret_file
+    from ttm_jobs.settings.limits import ProjectLimits
+
+    variable = "TTM_STORAGE_URL"
+    storage_url = (
+        read_secret_file(variable) or os.environ.get(variable) or f"file:{quote(str(var.resolve() / 'storage'))}"
+    )
+    return ProjectLimits().project_limits(storage_url)
 
 
 def _database_url(var: Path) -> str:

@@ -1,11 +1,13 @@
 """`ttm projects`: projects, their limits and their usage. Runs on the service's machine."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
-from cli.admin.database import VarOption, open_database, record_change
+from cli.admin.database import VarOption, default_limits, open_database, record_change
 from ttm_client.cli.output import JsonOption, print_json, print_rows
 
 app = typer.Typer(help="List projects and set their limits on the service's machine.", no_args_is_help=True)
@@ -13,25 +15,45 @@ _VAR = Path("var")
 # A name, usage and limit, or the sources of a restricted project by kind.
 Cell = str | tuple[float, float | None] | dict[str, list[str]] | None
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="Lowercase letters, digits and dashes.")]
-Limit = Annotated[int | None, typer.Option(min=0, max=2**62)]
+_UNLIMITED = -1
+_Number = TypeVar("_Number", int, float)
+
+
+def _parser(kind: type[_Number], most: _Number) -> Callable[[str], _Number]:
+    """A parser of limits: numbers from 0 to `most`, and _UNLIMITED for `none`."""
+
+    def parse(text: str) -> _Number:
+        with suppress(ValueError):
+            value = kind(_UNLIMITED) if text == "none" else kind(text)
+            if text == "none" or 0 <= value <= most:
+                return value
+        raise typer.BadParameter(f"give a number from 0 to {most:g}, or none for no limit")
+
+    return parse
+
+
+Limit = Annotated[int | None, typer.Option(parser=_parser(int, 2**31 - 1), metavar="N|none")]
+_Bytes = Annotated[int | None, typer.Option(parser=_parser(int, 2**62), metavar="N|none")]
+_Hours = Annotated[float | None, typer.Option(parser=_parser(float, 1e9), metavar="N|none")]
 
 
 @app.command("list")
 def list_projects(json: JsonOption = False, var: VarOption = _VAR) -> None:
     """List projects with their usage and limits."""
     with open_database(var) as session:
-        from ttm_jobs.repositories.access import projects
+        from ttm_jobs.repositories.access import projects, quotas
 
+        defaults = default_limits(var)
         rows: list[dict[str, Cell]] = []
         for project in projects.list_all(session):
-            used = projects.usage(session, project.id)
+            used, limits = projects.usage(session, project.id), quotas.own_or_default(project, defaults)
             rows.append(
                 {
                     "project": project.id,
-                    "running_jobs": (used.running_jobs, project.max_running_jobs),
-                    "queued_jobs": (used.queued_jobs, project.max_queued_jobs),
-                    "stored_bytes": (used.stored_bytes, project.max_stored_bytes),
-                    "device_hours": (round(used.device_hours, 1), project.max_device_hours),
+                    "running_jobs": (used.running_jobs, limits.running_jobs),
+                    "queued_jobs": (used.queued_jobs, limits.queued_jobs),
+                    "stored_bytes": (used.stored_bytes, limits.stored_bytes),
+                    "device_hours": (round(used.device_hours, 1), limits.device_hours),
                     "sources": project.sources,
                 }
             )
@@ -50,12 +72,13 @@ def set_limits(
     project: _Name,
     max_running_jobs: Limit = None,
     max_queued_jobs: Limit = None,
-    max_stored_bytes: Limit = None,
-    max_device_hours: Annotated[float | None, typer.Option(min=0, max=1e9)] = None,
+    max_stored_bytes: _Bytes = None,
+    max_device_hours: _Hours = None,
     json: JsonOption = False,
     var: VarOption = _VAR,
 ) -> None:
-    """Set the limits of a project. Creates the project if it does not exist. An omitted limit is removed."""
+    """Set the limits of a project. Creates the project if it does not exist. `none` is no limit; an omitted limit
+    becomes the default of the service (`TTM_PROJECT_MAX_QUEUED_JOBS` and others)."""
     with open_database(var) as session:
         from ttm_jobs.repositories.access import projects
 
@@ -69,10 +92,10 @@ def set_limits(
         print_json(
             {
                 "project": project,
-                "max_running_jobs": max_running_jobs,
-                "max_queued_jobs": max_queued_jobs,
-                "max_stored_bytes": max_stored_bytes,
-                "max_device_hours": max_device_hours,
+                "max_running_jobs": _as_option(max_running_jobs),
+                "max_queued_jobs": _as_option(max_queued_jobs),
+                "max_stored_bytes": _as_option(max_stored_bytes),
+                "max_device_hours": _as_option(max_device_hours),
             }
         )
 
@@ -124,6 +147,10 @@ def _set_sources(project: str, action: str, sources: dict[str, list[str]] | None
         record_change(session, action, project=project, name=project)
     if json:
         print_json({"project": project, "sources": sources})
+
+
+def _as_option(limit: float | None) -> float | str | None:
+    return "none" if limit == _UNLIMITED else limit
 
 
 def _as_json(cell: Cell) -> object:

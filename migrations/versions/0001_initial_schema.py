@@ -50,6 +50,78 @@ _SQLITE_AUDIT = (
     END""",
 )
 
+# Stored bytes of projects, see ttm_jobs/models/project_storage.py. Foreign keys delete the files of deleted jobs. Their
+# triggers no longer find the job's project, so the job's own trigger subtracts them.
+_POSTGRESQL_STORED_BYTES = (
+    """CREATE FUNCTION add_stored_bytes(project varchar, bytes bigint) RETURNS void LANGUAGE sql AS $$
+        INSERT INTO project_storage (project_id, shard, size)
+        SELECT project, pg_backend_pid() % 16, bytes WHERE bytes <> 0
+        ON CONFLICT (project_id, shard) DO UPDATE SET size = project_storage.size + excluded.size $$""",
+    """CREATE FUNCTION count_upload() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF TG_OP = 'DELETE' THEN
+            PERFORM add_stored_bytes(old.project_id, -coalesce(old.size, 0));
+        ELSIF TG_OP = 'INSERT' THEN
+            PERFORM add_stored_bytes(new.project_id, coalesce(new.size, 0));
+        ELSE
+            PERFORM add_stored_bytes(new.project_id, coalesce(new.size, 0) - coalesce(old.size, 0));
+        END IF;
+        RETURN NULL; END $$""",
+    """CREATE FUNCTION count_file() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF TG_OP = 'DELETE' THEN
+            PERFORM add_stored_bytes(project_id, -old.size) FROM jobs WHERE id = old.job_id;
+        ELSIF TG_OP = 'INSERT' THEN
+            PERFORM add_stored_bytes(project_id, new.size) FROM jobs WHERE id = new.job_id;
+        ELSE
+            PERFORM add_stored_bytes(project_id, new.size - old.size) FROM jobs WHERE id = new.job_id;
+        END IF;
+        RETURN NULL; END $$""",
+    """CREATE FUNCTION count_deleted_job() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        PERFORM add_stored_bytes(old.project_id, -(
+            coalesce((SELECT sum(size) FROM artifacts WHERE job_id = old.id), 0)
+            + coalesce((SELECT sum(size) FROM checkpoints WHERE job_id = old.id), 0))::bigint);
+        RETURN old; END $$""",
+    """CREATE TRIGGER stored_bytes AFTER INSERT OR DELETE OR UPDATE OF size ON uploads
+        FOR EACH ROW EXECUTE FUNCTION count_upload()""",
+    *(
+        f"""CREATE TRIGGER stored_bytes AFTER INSERT OR DELETE OR UPDATE OF size ON {table}
+            FOR EACH ROW EXECUTE FUNCTION count_file()"""
+        for table in ("artifacts", "checkpoints")
+    ),
+    "CREATE TRIGGER stored_bytes BEFORE DELETE ON jobs FOR EACH ROW EXECUTE FUNCTION count_deleted_job()",
+)
+
+
+def _sqlite_stored_bytes() -> list[str]:
+    def trigger(name: str, event: str, project: str, size: str) -> str:
+        # "WHERE true": otherwise SQLite reads ON as part of a join.
+        return f"""CREATE TRIGGER stored_bytes_{name} {event} BEGIN
+            INSERT INTO project_storage (project_id, shard, size) SELECT project_id, 0, {size} FROM {project}
+            ON CONFLICT (project_id, shard) DO UPDATE SET size = size + excluded.size;
+        END"""
+
+    def triggers(table: str, project: str) -> list[str]:
+        return [
+            trigger(f"{table}_insert", f"AFTER INSERT ON {table}", project.format("new"), "coalesce(new.size, 0)"),
+            trigger(f"{table}_delete", f"AFTER DELETE ON {table}", project.format("old"), "-coalesce(old.size, 0)"),
+            trigger(
+                f"{table}_update",
+                f"AFTER UPDATE OF size ON {table}",
+                project.format("new"),
+                "coalesce(new.size, 0) - coalesce(old.size, 0)",
+            ),
+        ]
+
+    files = " + ".join(
+        f"coalesce((SELECT sum(size) FROM {table} WHERE job_id = old.id), 0)" for table in ("artifacts", "checkpoints")
+    )
+    own = "(SELECT {}.project_id AS project_id) WHERE true"
+    return [
+        *triggers("uploads", own),
+        *triggers("artifacts", "jobs WHERE id = {}.job_id"),
+        *triggers("checkpoints", "jobs WHERE id = {}.job_id"),
+        trigger("jobs_delete", "BEFORE DELETE ON jobs", own.format("old"), f"-({files})"),
+    ]
+
 
 def upgrade() -> None:
     _create_audit_log()
@@ -578,6 +650,7 @@ def upgrade() -> None:
     for statement in _POSTGRESQL_NAME_SEARCH if op.get_bind().dialect.name == "postgresql" else _SQLITE_NAME_SEARCH:
         op.execute(statement)
     _create_measurement_tables()
+    _create_project_storage()
 
 
 def _create_measurement_tables() -> None:
@@ -725,7 +798,35 @@ def _drop_measurement_tables() -> None:
     op.drop_table("devices")
 
 
+def _create_project_storage() -> None:
+    op.create_table(
+        "project_storage",
+        sa.Column("project_id", sa.String(length=64), server_default="default", nullable=False),
+        sa.Column("shard", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project_id", "shard", name=op.f("pk_project_storage")),
+    )
+    postgresql = op.get_bind().dialect.name == "postgresql"
+    for statement in _POSTGRESQL_STORED_BYTES if postgresql else _sqlite_stored_bytes():
+        op.execute(statement)
+
+
+def _drop_project_storage() -> None:
+    if op.get_bind().dialect.name == "postgresql":
+        for table in ("jobs", "checkpoints", "artifacts", "uploads"):
+            op.execute(f"DROP TRIGGER stored_bytes ON {table}")
+        for function in ("count_deleted_job()", "count_file()", "count_upload()", "add_stored_bytes(varchar, bigint)"):
+            op.execute(f"DROP FUNCTION {function}")
+    else:
+        op.execute("DROP TRIGGER stored_bytes_jobs_delete")
+        for table in ("checkpoints", "artifacts", "uploads"):
+            for event in ("insert", "delete", "update"):
+                op.execute(f"DROP TRIGGER stored_bytes_{table}_{event}")
+    op.drop_table("project_storage")
+
+
 def downgrade() -> None:
+    _drop_project_storage()
     op.drop_index("ix_sign_in_failures_since", table_name="sign_in_failures")
     op.drop_table("sign_in_failures")
     op.drop_index("ix_sign_in_sessions_expires_at", table_name="sign_in_sessions")

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 import pytest
@@ -25,16 +26,17 @@ from tests.support.openapi import NAMED_UPLOAD, operations
 from tests.support.runs import STUDENT_BYTES, claim, succeed, train
 from tests.support.studies import create_study
 from ttm_jobs.database.clock import now
-from ttm_jobs.database.engine import read_scope, session_scope
+from ttm_jobs.database.engine import create_engine, read_scope, session_scope
 from ttm_jobs.database.tenancy import bound_to
 from ttm_jobs.models import ApiKey, Job, Scope
+from ttm_jobs.models.project import UNLIMITED
 from ttm_jobs.repositories import registry, uploads, workers
 from ttm_jobs.repositories.access import keys, projects
 from ttm_jobs.repositories.dashboard import saved_views
-from ttm_jobs.repositories.jobs import crud, leases
+from ttm_jobs.repositories.jobs import crud, leases, scheduling
 from ttm_jobs.repositories.measuring import requests
 from ttm_jobs.repositories.webhooks import crud as webhook_crud
-from ttm_jobs.settings import Settings
+from ttm_jobs.settings import Limits, Settings
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import Storage
 
@@ -304,25 +306,42 @@ def test_unknown_hosts_are_refused(settings: Settings) -> None:
             assert (answer.status_code, answer.json()["code"]) == (421, "host_not_allowed"), host
 
 
-def test_concurrent_submissions_respect_the_limit_of_queued_jobs(
-    admin_client: TestClient, engine: Engine, settings: Settings
-) -> None:
-    with session_scope(engine) as session:
-        projects.ensure(session, "default").max_queued_jobs = 3
+def test_concurrent_submissions_respect_the_limit_of_queued_jobs(engine: Engine, settings: Settings) -> None:
     body = {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
-    with ThreadPoolExecutor(10) as pool:
-        answers = list(pool.map(lambda _: admin_client.post("/jobs", json=body), range(50)))
-    assert sorted({answer.status_code for answer in answers}) == [201, 403]
-    assert sum(answer.status_code == 201 for answer in answers) == 3
-    refused = next(answer for answer in answers if answer.status_code == 403)
-    assert refused.json()["code"] == "quota_exceeded"
+    with TestClient(create_app(settings.model_copy(update={"project_max_queued_jobs": 3}))) as client:
+
+        def submit(times: int) -> list[int]:
+            with ThreadPoolExecutor(10) as pool:
+                return sorted(pool.map(lambda _: client.post("/jobs", json=body).status_code, range(times)))
+
+        def set_limit(limit: int | None) -> int | None:
+            with session_scope(engine) as session:
+                projects.ensure(session, "default").max_queued_jobs = limit
+            shown: int | None = client.get("/usage").json()["limits"]["queued_jobs"]
+            return shown
+
+        assert submit(50) == [201] * 3 + [403] * 47
+        assert client.post("/jobs", json=body).json()["code"] == "quota_exceeded"
+        # The project's own limits override the default, to more and to none at all.
+        assert set_limit(5) == 5
+        assert submit(10) == [201] * 2 + [403] * 8
+        assert set_limit(UNLIMITED) is None
+        assert submit(2) == [201] * 2
+        assert set_limit(None) == 3
+        assert submit(1) == [403]
     with read_scope(engine) as session:
-        assert len(session.scalars(select(Job.id)).all()) == 3
+        assert len(session.scalars(select(Job.id)).all()) == 7
 
 
-def test_project_respects_its_limit_of_running_jobs(engine: Engine) -> None:
-    with session_scope(engine) as session:
-        projects.ensure(session, "default").max_running_jobs = 1
+@pytest.mark.parametrize("default", [None, 1])
+def test_project_respects_its_limit_of_running_jobs(engine: Engine, database_url: str, default: int | None) -> None:
+    if default is None:
+        with session_scope(engine) as session:
+            projects.ensure(session, "default").max_running_jobs = 1
+    else:
+        engine = create_engine(database_url, default_limits=Limits(running_jobs=default))
+        with session_scope(engine) as session:
+            projects.ensure(session, "other").max_running_jobs = UNLIMITED
     first, second, other = queued(engine), queued(engine), None
     with session_scope(bound_to(engine, "other")) as session:
         other = create_job(session).id
@@ -331,7 +350,9 @@ def test_project_respects_its_limit_of_running_jobs(engine: Engine) -> None:
         assert leases.claim(session, second, "worker-2", duration=MINUTE) is None
         notified = crud.renotify_queued(session, after=timedelta(0), limit=10)
         assert [job.id for job in notified] == [other], "a job over the limit gets no wake-up message"
+        assert scheduling.scheduling_order(session, "default") == ["other"]
     claim(engine, other)
+    engine.dispose()
 
 
 def test_stored_bytes_and_device_hours_are_limited(
@@ -437,7 +458,7 @@ def test_signed_link_grants_one_file_until_it_expires(
 
 
 def test_workers_queue_and_usage_show_the_own_project_only(
-    admin_client: TestClient, engine: Engine, other_project: dict[str, str]
+    admin_client: TestClient, engine: Engine, other_project: dict[str, str], settings: Settings
 ) -> None:
     mine = queued(engine)
     with session_scope(engine) as session:
@@ -450,4 +471,6 @@ def test_workers_queue_and_usage_show_the_own_project_only(
     assert queue["oldest_age_seconds"] >= 0
     usage = admin_client.get("/usage").json()
     assert (usage["project"], usage["queued_jobs"], usage["stored_bytes"]) == ("default", 1, 0)
-    assert usage["limits"]["queued_jobs"] is None
+    half = disk_usage(settings.data_roots[0]).total // 2
+    defaults = {"running_jobs": None, "queued_jobs": 1000, "stored_bytes": half, "device_hours": None}
+    assert usage["limits"] == defaults

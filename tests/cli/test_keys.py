@@ -4,6 +4,7 @@ import getpass
 import json
 import re
 from pathlib import Path
+from shutil import disk_usage
 
 import pytest
 from click.testing import Result
@@ -14,6 +15,7 @@ from cli.admin.database import open_database
 from ttm_client.cli.main import app
 from ttm_jobs.database.engine import create_engine, read_scope
 from ttm_jobs.models import AuditEntry, Project, Scope
+from ttm_jobs.models.project import UNLIMITED
 from ttm_jobs.repositories.access import audit, keys
 from ttm_jobs.repositories.webhooks import crud as webhook_crud
 
@@ -70,14 +72,20 @@ def test_keys_json_output(var: Path) -> None:
 
 
 def test_set_and_list_project_limits(var: Path) -> None:
-    assert ttm(var, "projects", "set", "vision", "--max-queued-jobs", "3", "--max-device-hours", "1.5").exit_code == 0
+    assert ttm(var, "projects", "set", "vision", "--max-queued-jobs", "3", "--max-stored-bytes", "none").exit_code == 0
     with read_scope(database(var)) as session:
         project = session.get_one(Project, "vision")
-        assert (project.max_queued_jobs, project.max_device_hours, project.max_running_jobs) == (3, 1.5, None)
+        assert (project.max_queued_jobs, project.max_stored_bytes, project.max_running_jobs) == (3, UNLIMITED, None)
     rows = [line.split("\t") for line in ttm(var, "projects", "list").stdout.splitlines()]
-    assert rows == [["default", "0", "0", "0", "0", "all"], ["vision", "0", "0 of 3", "0", "0 of 1.5", "all"]]
+    half = f"0 of {disk_usage(var).total // 2:g}"
+    assert rows == [["default", "0", "0 of 1000", half, "0", "all"], ["vision", "0", "0 of 3", "0", "0", "all"]]
     listed = json.loads(ttm(var, "projects", "list", "--json").stdout)
     assert listed[1]["queued_jobs"] == {"used": 0, "limit": 3}
+    assert listed[1]["stored_bytes"] == {"used": 0, "limit": None}
+    for wrong in ("-1", "many", str(2**31)):
+        assert ttm(var, "projects", "set", "vision", "--max-queued-jobs", wrong).exit_code == 2
+    assert ttm(var, "projects", "set", "vision", "--max-device-hours", "1.5").exit_code == 0
+    assert ttm(var, "projects", "list").stdout.splitlines()[1].split("\t")[2:5] == ["0 of 1000", half, "0 of 1.5"]
     refused = ttm(var, "projects", "set", "Odd Name")
     assert refused.exit_code == 1
     assert "lowercase letters" in refused.stderr

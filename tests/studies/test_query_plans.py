@@ -88,6 +88,15 @@ def test_studies_are_read_from_indexes_whatever_their_number(client: TestClient,
         assert client.get(f"/studies/{study_id}/replay").status_code == 200
     check(engine, executed, at_least=6)
 
+    # The limits of the project.
+    is_check = lambda sql: sql.startswith("SELECT") and ("count(*)" in sql or "project_storage" in sql)  # noqa: E731
+    with statements(own, is_check) as executed:
+        folder = client.app.state.services.settings.data_roots[0]  # type: ignore[attr-defined]
+        body = {"student": "resnet18", "dataset": folder.as_uri(), "method": "ce"}
+        assert client.post("/jobs", json=body).status_code == 201
+        assert client.post("/uploads", content=b"x").status_code == 201
+    check(engine, executed, at_least=3)
+
     # A whole study among the others: its steps read its own rows only.
     with statements(Engine, lambda sql: sql.startswith("SELECT") and ("study" in sql or "studies" in sql)) as executed:
         while study_of(engine, study_id).finished_at is None:
@@ -105,6 +114,6 @@ def check(engine: Engine, executed: list[tuple[str, Any]], *, at_least: int) -> 
         seen.add(statement)
         plan = explain(engine, statement, parameters)
         # The queue and the workers are few rows.
-        for table in ("jobs", "studies", "study_candidates", "study_events"):
+        for table in ("jobs", "studies", "study_candidates", "study_events", "uploads", "artifacts", "checkpoints"):
             assert f"SCAN {table}" not in plan, (statement, plan)
             assert f"Seq Scan on {table}" not in plan, (statement, plan)

@@ -1,9 +1,10 @@
 from pathlib import Path
+from shutil import disk_usage
 
 import pytest
 from pydantic import ValidationError
 
-from ttm_jobs.settings import Settings, database_address
+from ttm_jobs.settings import Limits, Settings, database_address
 
 
 def test_defaults_need_nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -47,12 +48,25 @@ def test_urls_are_hidden_in_repr() -> None:
         {"lease_seconds": 0},
         {"lease_seconds": 10, "heartbeat_seconds": 6},
         {"max_attempts": 0},
+        {"project_max_queued_jobs": -1},
+        {"project_max_stored_bytes": "half"},
         {"port": 70_000},
     ],
 )
 def test_invalid_settings_are_rejected_at_start(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Settings.model_validate(wrong)
+
+
+def test_default_limits_of_projects(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    storage = f"file:{tmp_path}/not/yet/created"
+    half = disk_usage(tmp_path).total // 2
+    assert Settings().project_limits(storage) == Limits(queued_jobs=1000, stored_bytes=half)
+    assert Settings().project_limits("s3://bucket") == Limits(queued_jobs=1000)
+    monkeypatch.setenv("TTM_PROJECT_MAX_QUEUED_JOBS", "none")
+    monkeypatch.setenv("TTM_PROJECT_MAX_STORED_BYTES", "none")
+    monkeypatch.setenv("TTM_PROJECT_MAX_DEVICE_HOURS", "1.5")
+    assert Settings().project_limits(storage) == Limits(device_hours=1.5)
 
 
 def test_every_setting_has_a_description() -> None:

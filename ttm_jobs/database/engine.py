@@ -14,8 +14,10 @@ from sqlalchemy.orm import Session
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
 from ttm_jobs.database.sealing import SecretBox
-from ttm_jobs.settings import SQLITE, database_address
+from ttm_jobs.settings import SQLITE, Limits, database_address
 
+# The execution option with the limits of projects that have none of their own.
+DEFAULT_LIMITS = "ttm_default_limits"
 _READS = "ttm_reads"
 
 _BUSY_MS = 15_000
@@ -27,12 +29,13 @@ _HAS_TRANSACTION_TIMEOUT = 170_000  # PostgreSQL version
 DATABASE_UNAVAILABLE = (OperationalError, InterfaceError, TimeoutError)
 
 
-def create_engine(url: str, secret_key_file: Path | None = None) -> Engine:
+def create_engine(url: str, secret_key_file: Path | None = None, default_limits: Limits | None = None) -> Engine:
     """Creates an engine for SQLite or PostgreSQL with our settings, without connecting. Secrets in the database are
-    encrypted with the keys of `secret_key_file`.
+    encrypted with the keys of `secret_key_file`. Quotas apply `default_limits` to projects without limits of their own.
     """
     engine = _engine_of(make_url(database_address(url)))
     engine.dialect.secret_box = SecretBox(secret_key_file)  # type: ignore[attr-defined]
+    engine.update_execution_options(**{DEFAULT_LIMITS: default_limits or Limits()})
     return engine
 
 

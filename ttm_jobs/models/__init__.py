@@ -17,6 +17,7 @@ from ttm_jobs.models.metric import Metric
 from ttm_jobs.models.outbox import OutboxMessage
 from ttm_jobs.models.project import DEFAULT_PROJECT, Owned, Project
 from ttm_jobs.models.project_event import ProjectEvent, ProjectStream
+from ttm_jobs.models.project_storage import ProjectStorage
 from ttm_jobs.models.registry_entry import RegistryEntry
 from ttm_jobs.models.saved_view import SavedView
 from ttm_jobs.models.server_secret import ServerSecret
@@ -49,6 +50,7 @@ __all__ = [
     "Owned",
     "Project",
     "ProjectEvent",
+    "ProjectStorage",
     "ProjectStream",
     "RegistryEntry",
     "RequestState",

@@ -8,10 +8,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 from ttm_jobs.models.base import Base, Json
 
 DEFAULT_PROJECT = "default"
+UNLIMITED = -1
 
 
 class Project(Base):
-    """`id` is the project's name. A NULL limit means no limit."""
+    """`id` is the project's name. A NULL limit means the default of the settings, UNLIMITED none."""
 
     __tablename__ = "projects"
 

@@ -4,6 +4,7 @@ from functools import lru_cache
 
 from ttm_jobs.settings.base import DEFAULT_QUEUE, PROJECT_NAME, Queue
 from ttm_jobs.settings.dispatcher import Dispatcher
+from ttm_jobs.settings.limits import Limits, ProjectLimits
 from ttm_jobs.settings.locations import POSTGRESQL, SQLITE, Locations, database_address
 from ttm_jobs.settings.sign_on import GroupAccess, SignOn
 from ttm_jobs.settings.sources import Sources
@@ -16,6 +17,7 @@ __all__ = [
     "PROJECT_NAME",
     "SQLITE",
     "GroupAccess",
+    "Limits",
     "Queue",
     "Settings",
     "database_address",
@@ -24,7 +26,7 @@ __all__ = [
 
 
 # The fields of the last class come first.
-class Settings(Telemetry, Dispatcher, Workers, SignOn, Sources, Locations):
+class Settings(Telemetry, Dispatcher, ProjectLimits, Workers, SignOn, Sources, Locations):
     """Settings of the service. URLs may contain passwords, so `repr` omits them."""
 
 

@@ -1,4 +1,4 @@
-"""The dispatcher: intervals, retention and quotas."""
+"""The dispatcher: intervals and retention."""
 
 from pydantic import Field, PositiveFloat
 

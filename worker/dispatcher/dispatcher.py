@@ -123,7 +123,9 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     metrics.serve(settings, metrics.DISPATCHER)
-    engine = create_engine(settings.database_url, settings.secret_key_file)
+    engine = create_engine(
+        settings.database_url, settings.secret_key_file, settings.project_limits(settings.storage_url)
+    )
     notifier = CeleryNotifier(settings.broker_url, settings.queue_name)
     storage = build_storage(settings.storage_url, settings.s3)
     # Separate threads: a large storage or a slow receiver must not delay wake-up messages.

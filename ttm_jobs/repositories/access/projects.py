@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from ttm_jobs.database.clock import now
 from ttm_jobs.errors import Invalid
-from ttm_jobs.models import Artifact, Checkpoint, Job, Project, Upload
+from ttm_jobs.models import Job, Project, ProjectStorage
 from ttm_jobs.settings import PROJECT_NAME, Settings
 from ttm_jobs.sources import AllowedSources
 from ttm_jobs.states import HELD, JobState
@@ -72,16 +72,15 @@ def running_jobs(session: Session, project_id: str) -> int:
     return _count(session, project_id, *HELD)
 
 
-def queued_jobs(session: Session, project_id: str) -> int:
-    return _count(session, project_id, JobState.QUEUED)
+def queued_jobs(session: Session, project_id: str, *, at_most: int | None = None) -> int:
+    """The number of queued jobs. Counts no further than `at_most`."""
+    return _count(session, project_id, JobState.QUEUED, at_most=at_most)
 
 
 def stored_bytes(session: Session, project_id: str) -> int:
     """The bytes of uploads, artifacts and checkpoints."""
-    uploads = select(func.sum(Upload.size)).where(Upload.project_id == project_id)
-    artifacts = select(func.sum(Artifact.size)).join(Job).where(Job.project_id == project_id)
-    checkpoints = select(func.sum(Checkpoint.size)).join(Job).where(Job.project_id == project_id)
-    return sum(int(session.scalar(query) or 0) for query in (uploads, artifacts, checkpoints))
+    query = select(func.sum(ProjectStorage.size)).where(ProjectStorage.project_id == project_id)
+    return int(session.scalar(query) or 0)
 
 
 def device_hours(session: Session, project_id: str) -> float:
@@ -90,6 +89,6 @@ def device_hours(session: Session, project_id: str) -> float:
     return (seconds or 0.0) / 3600
 
 
-def _count(session: Session, project_id: str, *states: JobState) -> int:
-    query = select(func.count()).select_from(Job).where(Job.project_id == project_id, Job.state.in_(states))
-    return session.scalar(query) or 0
+def _count(session: Session, project_id: str, *states: JobState, at_most: int | None = None) -> int:
+    found = select(Job.id).where(Job.project_id == project_id, Job.state.in_(states)).limit(at_most).subquery()
+    return session.scalar(select(func.count()).select_from(found)) or 0

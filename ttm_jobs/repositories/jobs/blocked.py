@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from ttm_jobs.database.clock import UtcDateTime, now
 from ttm_jobs.models import Job, Project, Worker
-from ttm_jobs.repositories.access import projects
+from ttm_jobs.repositories.access import projects, quotas
 from ttm_jobs.repositories.installed import keys_of
 from ttm_jobs.states import JobState
 
@@ -124,7 +124,8 @@ class BlockedReasons:
     def _limit_reached(self, project_id: str) -> int | None:
         """The project's limit of running jobs if it is reached, else None."""
         if project_id not in self._reached:
-            limit = self._session.scalar(select(Project.max_running_jobs).where(Project.id == project_id))
+            project = self._session.get(Project, project_id)
+            limit = None if project is None else quotas.limits_of(self._session, project).running_jobs
             reached = limit is not None and projects.running_jobs(self._session, project_id) >= limit
             self._reached[project_id] = limit if reached else None
         return self._reached[project_id]

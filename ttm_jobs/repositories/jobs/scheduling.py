@@ -17,6 +17,7 @@ from ttm_jobs.database.clock import now
 from ttm_jobs.models import Job, Project
 from ttm_jobs.models.job import BEGUN, HOLDING, WAITING, WAITING_FOR_ARCHITECTURES
 from ttm_jobs.repositories import installed
+from ttm_jobs.repositories.access import quotas
 from ttm_jobs.settings import DEFAULT_QUEUE
 
 
@@ -77,7 +78,7 @@ def scheduling_order(session: Session, queue: str) -> Sequence[str]:
         .outerjoin(Project, Project.id == waiting.c.project_id)
         .where(
             waiting.c.project_id.is_not(None),
-            or_(Project.max_running_jobs.is_(None), running < Project.max_running_jobs),
+            quotas.may_run_another(session, running),
         )
         .order_by(running, began.nulls_first(), waiting.c.project_id)
     ).all()
