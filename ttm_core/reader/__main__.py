@@ -20,6 +20,8 @@ from ttm_core.sandbox.confine import Paths, confine_this
 _ADDRESS_SPACE = 8 * 2**30
 _OPEN_FILES = 1024
 _MESSAGE_LENGTH = 1000
+# Errors of names and offsets that the file states. Libraries raise OSError without a number for damaged content.
+_OF_THE_FILE = {None, errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EOVERFLOW}
 
 
 def main() -> None:
@@ -55,6 +57,8 @@ def _run(task: str, arguments: dict[str, Any]) -> dict[str, Any]:
             return {"kind": "memory"}
         if error.errno == errno.EFBIG:
             return _failure("refused", "The file unpacks to more bytes than allowed for its size.")
+        if error.errno in _OF_THE_FILE:
+            return _failure("refused", f"The file cannot be read: {type(error).__name__}: {error}")
         return _failure("system", f"{type(error).__name__}: {error}")
     except Exception as error:  # libraries raise exceptions of any type for damaged files
         return _failure("refused", f"The file cannot be read: {type(error).__name__}: {error}")

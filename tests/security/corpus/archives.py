@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 from pyarrow import parquet
 
+from tests.security.corpus import damaged_archives
 from tests.security.corpus.pickles import nested_keys
 from tests.ttm_core.data.formats import png, sample
 
@@ -275,5 +276,6 @@ CASES: dict[str, Make] = {
     "zip, damaged": _changed(_zip("train/cat/1.png"), lambda raw: raw[:60] + bytes(20) + raw[80:]),
     "zip, empty": _zip(),
     "tar, empty": _tar(),
+    **damaged_archives.CASES,
     "no archive": lambda path: path.write_bytes(b"\x7fELF" + bytes(500)),  # type: ignore[dict-item, return-value]
 }

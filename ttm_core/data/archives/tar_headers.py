@@ -16,6 +16,20 @@ _EXTENDED = (
 )
 
 
+def check_end(archive: tarfile.TarFile) -> None:
+    """Raises BadDataset unless the members that have been read end at an end-of-archive block.
+
+    tarfile ends silently at a damaged header and at the end of a truncated file.
+    """
+    assert archive.fileobj is not None
+    archive.fileobj.seek(archive.offset)
+    block = archive.fileobj.read(tarfile.BLOCKSIZE)
+    if not block:
+        raise BadDataset("The archive is truncated: it has no end-of-archive block.")
+    if any(block):
+        raise BadDataset(f"The archive is damaged: it has no valid header at byte {archive.offset:,}.")
+
+
 class BoundedTarInfo(tarfile.TarInfo):
     """A member whose extended headers are small, and which is not sparse. Pass it as `tarinfo` to tarfile.open.
 

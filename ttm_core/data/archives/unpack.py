@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from ttm_core.data.archives.tar_headers import BoundedTarInfo
+from ttm_core.data.archives.tar_headers import BoundedTarInfo, check_end
 from ttm_core.errors import BadDataset
 
 _COPY_BYTES = 1 << 20
@@ -36,6 +36,7 @@ class Limits:
     # Photographs hardly compress, arrays of digits compress 20 times, decompression bombs 1,000 times.
     ratio: int = 200
     depth: int = 16
+    name_bytes: int = 2048  # a path may have 4,096 with that of the work directory
 
     @property
     def entry_bytes(self) -> int:
@@ -96,11 +97,13 @@ def _tar_files(opened: tarfile.TarFile, budget: int, limits: Limits) -> Iterator
         if not (info.isreg() or info.isdir()):
             raise BadDataset(f"The archive contains a link or device: {info.name!r}")
         yield info.name, info.size, opened.extractfile(info) if info.isreg() else None
-    # A tar truncated between two members reads like a shorter tar; only the missing end block shows it.
+    check_end(opened)
+    # The checksums of compressed files are at their end.
     assert opened.fileobj is not None
-    opened.fileobj.seek(opened.offset)
-    if not opened.fileobj.read(1):
-        raise BadDataset("The archive is truncated: it has no end-of-archive block.")
+    while chunk := opened.fileobj.read(_COPY_BYTES):
+        budget -= len(chunk)
+        if budget < 0:
+            raise _bomb(limits)
 
 
 def _bomb(limits: Limits) -> BadDataset:
@@ -113,6 +116,8 @@ def _write(members: Iterator[_Member], target: Path, budget: int, limits: Limits
     folders = {target}
     for count, (name, size, stream) in enumerate(members, start=1):
         path = target / _safe_name(name, limits)
+        if path == target and stream is not None:
+            raise BadDataset("The archive contains a file without a name.")
         folder = path if stream is None else path.parent
         made = []
         while folder not in folders:
@@ -153,6 +158,7 @@ def _safe_name(name: str, limits: Limits) -> PurePosixPath:
     unsafe = (
         path.is_absolute() or ".." in path.parts or "\\" in name or not name.isprintable() or ":" in name.split("/")[0]
     )
-    if unsafe or len(path.parts) > limits.depth or any(len(part.encode()) > 255 for part in path.parts):
+    too_long = len(name.encode()) > limits.name_bytes or any(len(part.encode()) > 255 for part in path.parts)
+    if unsafe or too_long or len(path.parts) > limits.depth:
         raise BadDataset(f"The archive contains a member with an unsafe name: {name!r}")
     return path

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ttm_core.data.archives.tar_headers import BoundedTarInfo
+from ttm_core.data.archives.tar_headers import BoundedTarInfo, check_end
 from ttm_core.data.archives.unpack import Limits
 from ttm_core.data.formats.layout import IMAGE_EXTENSIONS, NO_LABEL
 from ttm_core.errors import BadDataset
@@ -77,6 +77,8 @@ def _samples(path: Path) -> Iterator[_Sample]:
                     continue
                 if not member.isreg() or member.issparse():
                     raise BadDataset(f"{path.name} contains a link or device: {member.name!r}")
+                if member.size < 0:
+                    raise BadDataset(f"{path.name} contains {member.name!r} with a size below zero.")
                 if member.offset_data + member.size > size:
                     raise BadDataset(f"{path.name} is truncated inside {member.name!r}.")
                 key, kind = _parts(member.name)
@@ -96,6 +98,7 @@ def _samples(path: Path) -> Iterator[_Sample]:
                     assert stream is not None, "a regular file"
                     label = _label(kind, stream.read(_MAX_LABEL_BYTES), f"{path.name}/{member.name}")
                     sample.label = label if sample.label is None else sample.label
+            check_end(opened)
     except (tarfile.TarError, EOFError, RecursionError) as error:
         raise BadDataset(f"{path.name} is not an uncompressed tar: {error}") from error
     if sample is not None:
