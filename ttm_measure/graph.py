@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import onnx
@@ -28,7 +29,12 @@ class CheckedFile:
 
 
 def read_checked(path: Path, file_bytes: int) -> CheckedFile:
-    """Reads an ONNX file once, so that the checked, hashed and executed bytes are the same.
+    """Reads an ONNX file as `parse_checked` does, and keeps its bytes only."""
+    return parse_checked(path, file_bytes)[0]
+
+
+def parse_checked(path: Path, file_bytes: int) -> tuple[CheckedFile, ModelProto]:
+    """Reads an ONNX file once, so that the checked, hashed and executed bytes are the same, and parses it once.
 
     Raises:
         MeasureError: the file has more than `file_bytes`, is not an ONNX model, stores tensors in other files, uses
@@ -53,12 +59,14 @@ def read_checked(path: Path, file_bytes: int) -> CheckedFile:
         raise MeasureError(
             "refused", f"{path.name} uses operators of the domain {custom[0]!r}; custom operators are refused"
         )
-    tensors = [*_initializers(model.graph), *(tensor for node in nodes for tensor in _tensors(node))]
+    defaults = (attribute for function in model.functions for attribute in function.attribute_proto)
+    attributes = chain(defaults, *(node.attribute for node in nodes))
+    tensors = [*_initializers(model.graph), *(tensor for each in attributes for tensor in _tensors(each))]
     if any(tensor.data_location == TensorProto.EXTERNAL for tensor in tensors):
         raise MeasureError("refused", f"{path.name} stores tensors in other files; external data is refused")
     if problem := _expansion_problem(model):
         raise MeasureError("refused", f"{path.name} {problem}")
-    return CheckedFile(content, hashlib.sha256(content).hexdigest(), _precision(nodes, tensors))
+    return CheckedFile(content, hashlib.sha256(content).hexdigest(), _precision(nodes, tensors)), model
 
 
 def _precision(nodes: list[NodeProto], tensors: list[TensorProto]) -> Precision:
@@ -72,6 +80,8 @@ def all_nodes(model: ModelProto) -> Iterator[NodeProto]:
     yield from _nodes(model.graph.node)
     for function in model.functions:
         yield from _nodes(function.node)
+        for graph in _graphs(function.attribute_proto):
+            yield from _nodes(graph.node)
 
 
 def _expansion_problem(model: ModelProto) -> str | None:
@@ -121,12 +131,12 @@ def _nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
     """The nodes and those of their subgraphs."""
     for node in nodes:
         yield node
-        for graph in _graphs(node):
+        for graph in _graphs(node.attribute):
             yield from _nodes(graph.node)
 
 
-def _graphs(node: NodeProto) -> Iterator[GraphProto]:
-    for attribute in node.attribute:
+def _graphs(attributes: Iterable[AttributeProto]) -> Iterator[GraphProto]:
+    for attribute in attributes:
         if attribute.type == AttributeProto.GRAPH:
             yield attribute.g
         yield from attribute.graphs
@@ -138,13 +148,12 @@ def _initializers(graph: GraphProto) -> Iterator[TensorProto]:
         yield from (sparse.values, sparse.indices)
 
 
-def _tensors(node: NodeProto) -> Iterator[TensorProto]:
-    """Tensors in the attributes of a node, and the initializers of its subgraphs."""
-    for attribute in node.attribute:
-        if attribute.type == AttributeProto.TENSOR:
-            yield attribute.t
-        yield from attribute.tensors
-        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-            yield from (sparse.values, sparse.indices)
-    for graph in _graphs(node):
+def _tensors(attribute: AttributeProto) -> Iterator[TensorProto]:
+    """Tensors in an attribute, and the initializers of its subgraphs."""
+    if attribute.type == AttributeProto.TENSOR:
+        yield attribute.t
+    yield from attribute.tensors
+    for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+        yield from (sparse.values, sparse.indices)
+    for graph in _graphs([attribute]):
         yield from _initializers(graph)

@@ -8,9 +8,11 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from onnx.external_data_helper import set_external_data
 from torch import nn
 
 from tests.ttm_core import factories
+from ttm_core.__main__ import as_engine_error
 from ttm_core.checkpoints.schema import InspectionRequest
 from ttm_core.errors import BadCheckpoint, BadSpec
 from ttm_core.export import load_student
@@ -184,6 +186,23 @@ def external(path):
     return path.read_bytes()
 
 
+def default_in_another_file(path):
+    """The default of a function's attribute is external data."""
+    model, _ = linear([None, 1, 28, 28], last=[helper.make_node("Shift", ["z"], ["y"], domain="local")])
+    imports = [*model.opset_import, helper.make_opsetid("local", 1)]
+    constant = helper.make_node("Constant", [], ["c"])
+    constant.attribute.add(name="value", ref_attr_name="by", type=onnx.AttributeProto.TENSOR)
+    default = helper.make_attribute("by", tensor("t", np.float32([1.0])))
+    set_external_data(default.t, location="/etc/passwd", offset=0, length=4)
+    default.t.ClearField("raw_data")
+    nodes = [constant, helper.make_node("Add", ["z", "c"], ["y"])]
+    model.functions.append(
+        helper.make_function("local", "Shift", ["z"], ["y"], nodes, imports, attribute_protos=[default])
+    )
+    model.opset_import.append(imports[-1])
+    return model.SerializeToString()
+
+
 def custom(path):
     model, _ = linear([None, 1, 28, 28], last=[helper.make_node("Evil", ["z"], ["y"], domain="evil")])
     return model.SerializeToString()
@@ -275,6 +294,7 @@ def labels_only():
     ("make", "message"),
     [
         (external, "external data"),
+        (default_in_another_file, "external data"),
         (custom, "custom operators"),
         (looping, "operator Loop"),
         (looping_in_a_function, "operator Loop"),
@@ -293,6 +313,62 @@ def test_hostile_and_unusable_files_are_refused(tmp_path, make, message):
     (tmp_path / "x.onnx").write_bytes(content)
     with pytest.raises(BadCheckpoint, match=message):
         load(tmp_path / "x.onnx", normalization=UNIT)
+
+
+def on_bright_images(*last):
+    """A classifier that computes `last` from its logits z and k, the brightest pixel as an integer of shape [1]."""
+    brightest = [
+        helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+        helper.make_node("Reshape", ["most", "one"], ["most1"]),
+        helper.make_node("Cast", ["most1"], ["k"], to=TensorProto.INT64),
+    ]
+    model, _ = linear([None, 1, 28, 28], last=[*brightest, *last])
+    model.graph.initializer.append(tensor("one", np.int64([1])))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("last", "initializers", "error", "message"),
+    [
+        (
+            [helper.make_node("Gather", ["table", "k"], ["found"]), helper.make_node("Add", ["z", "found"], ["y"])],
+            {"table": np.float32([0])},
+            BadCheckpoint,
+            "cannot run the file on images of 28 pixels",
+        ),
+        (
+            [
+                helper.make_node("Add", ["k", "one"], ["twice"]),
+                helper.make_node("Concat", ["one", "twice"], ["times"], axis=0),
+                helper.make_node("Tile", ["z", "times"], ["y"]),
+            ],
+            {},
+            BadCheckpoint,
+            r"has the shape \[3, 20\] for some images, not \[3, 10\]",
+        ),
+        (
+            [
+                helper.make_node("Mul", ["k", "many"], ["size"]),
+                helper.make_node("ConstantOfShape", ["size"], ["zeros"]),
+                helper.make_node("ReduceSum", ["zeros"], ["sum"], keepdims=0),
+                helper.make_node("Add", ["z", "sum"], ["y"]),
+            ],
+            {"many": np.int64([2**55])},
+            MemoryError,
+            "llocat",
+        ),
+    ],
+    ids=["fails", "another shape", "memory"],
+)
+def test_files_that_fail_on_some_images_only_are_user_errors(tmp_path, last, initializers, error, message):
+    model = on_bright_images(*last)
+    model.graph.initializer.extend(tensor(name, values) for name, values in initializers.items())
+    onnx.save(model, tmp_path / "x.onnx")
+    teacher = load(tmp_path / "x.onnx", normalization=UNIT).model
+    assert teacher(torch.zeros(3, 1, 28, 28)).shape == (3, 10)
+    with pytest.raises(error, match=message) as caught:
+        teacher(torch.ones(3, 1, 28, 28))
+    assert as_engine_error(caught.value).origin == "user"
 
 
 def test_inspection_describes_without_running(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from ttm_core.checkpoints.kinds import kind_of
 from ttm_core.checkpoints.schema import NORMALIZATION_HINT, OnnxClassifier
 from ttm_core.errors import BadCheckpoint, BadSpec
 from ttm_core.models.preprocess import Preprocess
-from ttm_core.reader.checkpoints.onnx_file import arrange
+from ttm_core.reader.checkpoints.onnx_file import run_session
 from ttm_core.reader.limits import ReaderLimits
 from ttm_core.reader.process import read_untrusted
 from ttm_core.spec.job import Normalization, TeacherSpec
@@ -57,7 +57,7 @@ class OnnxTeacher(nn.Module):
         self.register_buffer("digest", torch.frombuffer(bytearray(identity.digest()), dtype=torch.uint8).clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> float32 [B, classes]."""
+        """[B, C, H, W] -> float32 [B, classes]. Raises BadCheckpoint if the file fails on these images."""
         images = x.detach().float().cpu().numpy()
         step = self._found.batch or len(images)
         scores = np.concatenate(
@@ -72,7 +72,12 @@ class OnnxTeacher(nn.Module):
         count = len(images)
         if count < step:  # a graph with a fixed batch size
             images = np.concatenate([images, np.zeros((step - count, *images.shape[1:]), np.float32)])
-        (scores,) = self._session.run([self._found.output], {self._found.input: arrange(self._found, images)})
+        scores = run_session(self._session, self._found, images)
+        if scores.shape != (step, self._found.num_classes):
+            raise BadCheckpoint(
+                f"The output of the ONNX file has the shape {list(scores.shape)} for some images, not "
+                f"{[step, self._found.num_classes]}."
+            )
         return scores[:count].astype(np.float32, copy=False)
 
 

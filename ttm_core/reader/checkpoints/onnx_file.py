@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +16,11 @@ from onnx.defs import onnx_opset_version
 from ttm_core.checkpoints.schema import OnnxClassifier
 from ttm_core.errors import BadCheckpoint
 from ttm_core.spec.structure import METADATA_KEY
-from ttm_measure.graph import all_nodes, read_checked
+from ttm_measure.graph import all_nodes, parse_checked
 from ttm_measure.schema import MeasureError
 
 _LARGEST_FILE = 2 * 2**30
-_LOOPS = ("Loop", "Scan")
+_LOOPS = ("Loop", "Scan", "SequenceMap", "BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch")
 _FLOATS = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.FLOAT16: "float16"}
 _SOFTMAX = ("Softmax", "Sigmoid")
 # Operators that only reshape or rename the values between a softmax and the output.
@@ -38,14 +40,18 @@ def describe(source: Path, *, run: bool, image_size: int | None = None) -> OnnxC
     Raises:
         BadCheckpoint: the file is unsafe or no image classifier.
     """
+    content, found = _checked(source)
+    return _run(content, found, image_size) if run else found
+
+
+def _checked(source: Path) -> tuple[bytes, OnnxClassifier]:
     size = source.stat().st_size
     if size > _LARGEST_FILE:
         raise BadCheckpoint("The ONNX file has more than 2 GiB.")
     try:
-        checked = read_checked(source, size)
+        checked, model = parse_checked(source, size)
     except MeasureError as error:
         raise BadCheckpoint(f"The ONNX file cannot be used: {error}.") from error
-    model = onnx.load_model_from_string(checked.content)
     if looping := next((node.op_type for node in all_nodes(model) if node.op_type in _LOOPS), None):
         raise BadCheckpoint(f"The ONNX file contains the operator {looping}, whose running time has no bound.")
     version = max((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), default=0)
@@ -54,8 +60,7 @@ def describe(source: Path, *, run: bool, image_size: int | None = None) -> OnnxC
             f"The ONNX file has opset {version}; at most {onnx_opset_version()} is supported. Export it with this "
             "opset_version."
         )
-    found = _describe(model)
-    return _run(checked.content, found, image_size) if run else found
+    return checked.content, _describe(model)
 
 
 def _describe(model: onnx.ModelProto) -> OnnxClassifier:
@@ -206,18 +211,36 @@ def _run(content: bytes, found: OnnxClassifier, image_size: int | None) -> OnnxC
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
-    try:
+    images = np.zeros((found.batch or 2, found.channels, size, size), np.float32)
+    with _as_errors_of_the_file(size):
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        images = np.zeros((found.batch or 2, found.channels, size, size), np.float32)
+    scores = run_session(session, found, images)
+    return found.model_copy(update={"num_classes": _classes(scores, len(images))})
+
+
+def run_session(session: Any, found: OnnxClassifier, images: NDArray[np.float32]) -> NDArray[np.floating]:
+    """Runs an InferenceSession on float32 images [B, C, H, W] and returns its output.
+
+    Raises:
+        BadCheckpoint: the file fails on these images, which may depend on their pixels.
+        MemoryError: it needs too much memory.
+    """
+    with _as_errors_of_the_file(images.shape[-1]):
         (scores,) = session.run([found.output], {found.input: arrange(found, images)})
+    return np.asarray(scores)
+
+
+@contextmanager
+def _as_errors_of_the_file(size: int) -> Iterator[None]:
+    try:
+        yield
     except MemoryError:
         raise
     except Exception as error:  # ONNX Runtime's errors have no other common base
         message = str(error).partition("\n")[0][:300]
         if "bad_alloc" in message or "allocate" in message:
-            raise MemoryError from error
+            raise MemoryError(message) from error
         raise BadCheckpoint(f"ONNX Runtime cannot run the file on images of {size} pixels: {message}") from error
-    return found.model_copy(update={"num_classes": _classes(scores, len(images))})
 
 
 def _classes(scores: NDArray[np.floating], images: int) -> int:
