@@ -142,6 +142,7 @@ CASES: dict[str, tuple[str, Make]] = {
     ),
     "jpeg, 200 scans": ("jpg", lambda: _scans(200)),
     "ppm, decimal numbers and 20,000 comments": ("ppm", lambda: b"P3\n4 4\n255\n" + b"#a\n" * 20_000 + b"1 " * 48),
+    "ppm, a million values from 0 to 254": ("ppm", lambda: b"P5\n1001 1000\n254\n" + bytes(1_001_000)),
     "ico as jpg": ("jpg", lambda: _icon(_saved("png"))),
     "eps as jpg": ("jpg", lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/etc/passwd)(r) file\n"),
     "psd as jpg": ("jpg", lambda: b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 30_000, 30_000, 8, 3) + bytes(14)),

@@ -16,6 +16,8 @@ from ttm_core.data.encoded.tiff import tile_pixels
 
 # 100 megapixels are 300 MB decoded; a larger image is treated as a decompression bomb.
 MAX_PIXELS = 100_000_000
+# A second of decoding in Python, during which other threads wait.
+_MAX_SCALED_PIXELS = 1_000_000
 WIDE_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 _GRAY_MODES = {"1", "L", "LA", *WIDE_MODES}
 
@@ -43,12 +45,18 @@ def opened(source: Source) -> Image.Image:
 
     Raises:
         OSError: its format is not one of `FORMATS`.
-        ValueError: it is a PPM file of decimal numbers, for whose comments Pillow needs quadratic time.
+        ValueError: it is a PPM file of decimal numbers, for whose comments Pillow needs quadratic time, or a large one
+            of other numbers than bytes, which Pillow decodes in Python.
     """
     image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
     if any(tile.codec_name == "ppm_plain" for tile in image.tile):
         image.close()
         raise ValueError("PPM files of decimal numbers (P1, P2, P3) are not supported; save the image as PNG")
+    if any(tile.codec_name == "ppm" for tile in image.tile) and image.width * image.height > _MAX_SCALED_PIXELS:
+        image.close()
+        raise ValueError(
+            f"PPM files with values from 0 to other than 255 have at most {_MAX_SCALED_PIXELS:,} pixels; save as PNG"
+        )
     return image
 
 
