@@ -472,5 +472,5 @@ def test_workers_queue_and_usage_show_the_own_project_only(
     usage = admin_client.get("/usage").json()
     assert (usage["project"], usage["queued_jobs"], usage["stored_bytes"]) == ("default", 1, 0)
     half = disk_usage(settings.data_roots[0]).total // 2
-    defaults = {"running_jobs": None, "queued_jobs": 1000, "stored_bytes": half, "device_hours": None}
+    defaults = {"running_jobs": None, "queued_jobs": 10_000, "stored_bytes": half, "device_hours": None}
     assert usage["limits"] == defaults

@@ -61,8 +61,8 @@ def test_invalid_settings_are_rejected_at_start(wrong: dict[str, object]) -> Non
 def test_default_limits_of_projects(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     storage = f"file:{tmp_path}/not/yet/created"
     half = disk_usage(tmp_path).total // 2
-    assert Settings().project_limits(storage) == Limits(queued_jobs=1000, stored_bytes=half)
-    assert Settings().project_limits("s3://bucket") == Limits(queued_jobs=1000)
+    assert Settings().project_limits(storage) == Limits(queued_jobs=10_000, stored_bytes=half)
+    assert Settings().project_limits("s3://bucket") == Limits(queued_jobs=10_000)
     monkeypatch.setenv("TTM_PROJECT_MAX_QUEUED_JOBS", "none")
     monkeypatch.setenv("TTM_PROJECT_MAX_STORED_BYTES", "none")
     monkeypatch.setenv("TTM_PROJECT_MAX_DEVICE_HOURS", "1.5")

@@ -35,7 +35,7 @@ class ProjectLimits(SettingsGroup):
     """Limits that hold for each project unless `ttm projects set` sets others for it."""
 
     project_max_queued_jobs: _Count = Field(
-        default=1000,
+        default=10_000,
         description=(
             "Queued jobs of a project. `none`: no limit. `ttm projects set` sets other limits for a project, also of "
             "the next three settings, which API, dispatcher and workers read."
