@@ -61,8 +61,9 @@ with the first seed.""",
     "capabilities": Section(
         "What each option is worth",
         """\
-`{student}`, {epochs} epochs, wttm with its default weights; otherwise as above. One option is changed at a time. Each
-run computes the teacher's logits for its views; a later job would read them.""",
+`{student}`, {epochs} epochs, wttm with its default weights; otherwise as above. *defaults* is this recipe, with a new
+view of each image in each epoch. One option is changed at a time. Each run computes the teacher's logits for its views;
+a later job would read them.""",
         costs=True,
     ),
     "students": Section(
