@@ -54,7 +54,10 @@ class Record:
         """Writes the file with the date of today."""
         self.content["updated"] = _today()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps(self.content, indent=1) + "\n", encoding="utf-8")
+        # Renamed into place: other experiments read the file meanwhile.
+        written = self.path.with_suffix(".tmp")
+        written.write_text(json.dumps(self.content, indent=1) + "\n", encoding="utf-8")
+        written.replace(self.path)
 
 
 def cpu_name() -> str:

@@ -57,5 +57,5 @@ def _rows(results: Path) -> Iterator[_Row]:
             for variant in record["variants"]:
                 if runs := final_runs(variant, record["runs"]):
                     top1 = mean_of([100 * run["test"] for run in runs])
-                    cpu_minutes = median(run["cpu_seconds"] for run in runs) / 60
+                    cpu_minutes = median(run["cpu_seconds"] for run in runs if run["cpu_seconds"]) / 60
                     yield _Row(f"{name}: {variant}", top1, cpu_minutes, sizes(runs[0]))
