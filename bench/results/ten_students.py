@@ -1,5 +1,6 @@
 """What a study of ten students costs, compared with a separate job for each."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from bench.results.experiments.experiment import Setting, spec_hash
@@ -9,10 +10,7 @@ from bench.results.service import Service
 
 
 def run_ten_students(setting: Setting, service: Service, record: Record) -> None:
-    """Runs the study and the jobs that are missing in the record.
-
-    Each job has views of its own, so that it computes the teacher's logits itself, as without a service.
-    """
+    """Runs the study and the jobs that are missing in the record."""
     body = study_body(setting)
     key = spec_hash(body)
     if record.content.get("spec_sha256") != key:
@@ -20,22 +18,22 @@ def run_ten_students(setting: Setting, service: Service, record: Record) -> None
         assert ended.result is not None
         record.content |= {
             "spec_sha256": key,
-            "runs": [],
             "epochs": body["training"]["epochs"],
             "study_cpu_seconds": cpu_seconds,
             "costs": ended.result["costs"],
         }
-        record.save()
-    shared = {name: body[name] for name in ("teacher", "dataset", "method", "exports")}
-    for number, student in enumerate(body["students"]):
-        spec = {**shared, "student": student, "training": {**body["training"], "view_seed": 1000 + number}}
+    specs = list(_jobs(body))
+    current = {spec_hash(spec) for spec in specs}
+    record.content["runs"] = [run for run in record.runs if run["spec_sha256"] in current]
+    record.save()
+    for number, spec in enumerate(specs):
         if record.find(str(number), spec_hash(spec)) is None:
             job, cpu_seconds = service.job(spec, f"ten students, job {number}")
             report = service.client.jobs.report(job.id)
             record.add(
                 {
                     "variant": str(number),
-                    "student": student,
+                    "student": spec["student"],
                     "cpu_seconds": cpu_seconds,
                     "test": report["test"]["student"]["top1"],
                     "teacher_forwards": report["run"]["teacher_forwards"],
@@ -44,8 +42,19 @@ def run_ten_students(setting: Setting, service: Service, record: Record) -> None
             )
 
 
+def _jobs(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The separate jobs. Each has views of its own, so that it computes the teacher's logits itself."""
+    shared = {name: body[name] for name in ("teacher", "dataset", "method", "exports")}
+    for number, student in enumerate(body["students"]):
+        yield {**shared, "student": student, "training": {**body["training"], "view_seed": 1000 + number}}
+
+
 def study_body(setting: Setting) -> dict[str, Any]:
-    """The documented study with one student more, one seed, and no limit on size, so that all ten are trained."""
+    """The documented study with one student more and no limit on size, so that all ten are trained.
+
+    One seed, and no run with labels alone, because the separate jobs have neither.
+    """
     body = study(setting)
     students = [*body["students"], {"prune": {"macs": 0.3}}]
-    return {**body, "students": students, "limits": {"retention": body["limits"]["retention"]}, "seeds": 1}
+    limits = {"retention": body["limits"]["retention"]}
+    return {**body, "students": students, "limits": limits, "seeds": 1, "baseline": False}

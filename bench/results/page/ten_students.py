@@ -9,10 +9,10 @@ from bench.results.page.text import wrapped
 _STUDENTS = 10
 _TEXT = """\
 A study of ten students of the ResNet-56 (four from random weights, four with the teacher's weights, two cut out of
-it), {epochs} epochs of wttm, one seed, took {study:,.0f} CPU-seconds for everything from the screen to the
-recommendation. Ten separate jobs that each compute the teacher's logits took {jobs:,.0f}. The study took {share:.2f}
-times as much, with {trained} epochs trained and {forwards:,} forward passes of the teacher, instead of {all_epochs}
-epochs and {all_forwards:,} forward passes."""
+it), {epochs} epochs of wttm, one seed and no run with labels alone, took {study:,.0f} CPU-seconds for everything from
+the screen to the recommendation. Ten separate jobs that each compute the teacher's logits took {jobs:,.0f}. The study
+took {share:.2f} times as much, with {trained} epochs trained and {forwards:,} forward passes of the teacher, instead of
+{all_epochs} epochs and {all_forwards:,} forward passes."""
 
 
 def ten_students_section(path: Path) -> str:
