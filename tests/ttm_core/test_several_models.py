@@ -193,6 +193,14 @@ def test_a_student_starts_with_a_backbone_whose_head_is_another_one(tmp_path: Pa
     assert torch.equal(model.state_dict()["conv1.weight"], state_of(SMALL)["conv1.weight"])
 
 
+def test_a_student_starts_with_weights_whose_classifier_has_another_name(tmp_path: Path):
+    state = {name.replace("fc.", "linear."): value for name, value in state_of(SMALL, "module.").items()}
+    torch.save({"net": state, "acc": 91.2, "epoch": 199}, tmp_path / "x.pth")
+    model = create_model(SMALL, num_classes=10)
+    assert initialize_from(model, tmp_path / "x.pth", SMALL) == []
+    assert torch.equal(model.state_dict()["fc.weight"], state_of(SMALL)["fc.weight"])
+
+
 def test_a_backbone_and_its_classifier_are_one_model(tmp_path: Path):
     state = state_of(SMALL)
     named = {f"head.{name}" if name.startswith("fc.") else f"backbone.{name}": value for name, value in state.items()}

@@ -6,6 +6,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +18,7 @@ from ttm_core.reader.pickles.unpickle import ITEM_BYTES, Storage, Tensor, Unsupp
 # What training scripts save next to the weights, and no model is under.
 _NO_MODEL = re.compile(r"optim|sched|scaler|^opt$")
 _DEEPEST = 4
+_MOST_VISITED = 100_000
 _MOST_DICTS = 64  # the largest ones; others have no whole model
 _MAX_TENSORS = 100_000
 _MAX_NAME = 1024
@@ -143,7 +145,7 @@ def _find_tensors(loaded: Any) -> tuple[dict[str, Tensor], list[str]]:
         raise BadCheckpoint(f"The checkpoint contains a {kind}, not a state dict.")
     found: list[tuple[str, dict[str, Tensor]]] = []
     unsupported: list[str] = []
-    for prefix, values in _dicts(loaded, "", 0, set()):
+    for prefix, values in islice(_dicts(loaded, "", ()), _MOST_VISITED):
         bad = [name for name, value in values.items() if isinstance(value, Unsupported)]
         unsupported += [f"{prefix}{name}" for name in bad]
         own = {f"{prefix}{name}": value for name, value in values.items() if isinstance(value, Tensor)}
@@ -161,14 +163,18 @@ def _find_tensors(loaded: Any) -> tuple[dict[str, Tensor], list[str]]:
     raise BadCheckpoint(f"The checkpoint contains no state dict. Its keys: {keys or 'none'}")
 
 
-def _dicts(values: dict[Any, Any], prefix: str, depth: int, seen: set[int]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields the dicts in a checkpoint that may have weights, each once, with the prefix of their names."""
-    seen.add(id(values))
+def _dicts(
+    values: dict[Any, Any], prefix: str, parents: tuple[dict[Any, Any], ...]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields the dicts in a checkpoint that may have weights, with the prefix of their names."""
+    inside = (*parents, values)
     named = {name: value for name, value in values.items() if isinstance(name, str)}
     yield prefix, named
     for name, value in named.items():
-        if isinstance(value, dict) and id(value) not in seen and depth < _DEEPEST and not _NO_MODEL.search(name):
-            yield from _dicts(value, f"{prefix}{name}.", depth + 1, seen)
+        if not isinstance(value, dict) or len(parents) == _DEEPEST or _NO_MODEL.search(name):
+            continue
+        if not any(value is parent for parent in inside):
+            yield from _dicts(value, f"{prefix}{name}.", inside)
 
 
 def _check(tensors: dict[str, Tensor], size: int) -> None:
