@@ -187,6 +187,9 @@ def test_teacher_and_student_load_their_own_tensors(tmp_path: Path, kind: str):
 
 def test_a_student_starts_with_a_backbone_whose_head_is_another_one(tmp_path: Path):
     torch.save(FILES["dino"], tmp_path / "x.pth")
+    found = inspected(tmp_path / "x.pth")
+    assert found.layout == "teacher.backbone"
+    assert (found.candidates[0].missing, found.candidates[0].unexpected_count) == (["fc.weight", "fc.bias"], 0)
     model = create_model(SMALL, num_classes=10)
     fresh = initialize_from(model, tmp_path / "x.pth", SMALL)
     assert {name.partition(".")[0] for name in fresh} == {"fc"}

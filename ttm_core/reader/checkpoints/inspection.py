@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ttm_core.checkpoints.inspect import find_candidates
 from ttm_core.checkpoints.kinds import Kind, kind_of
-from ttm_core.checkpoints.models_in import choose_model, layout_of
-from ttm_core.checkpoints.schema import Inspection, InspectionRequest
+from ttm_core.checkpoints.models_in import Model, choose_model, layout_of
+from ttm_core.checkpoints.schema import Candidate, Inspection, InspectionRequest
 from ttm_core.checkpoints.signatures import Shape, read_signatures
 from ttm_core.errors import BadCheckpoint, UserError
 from ttm_core.reader.checkpoints.onnx_file import describe
@@ -57,15 +57,19 @@ def _of_tensors(
     # The shapes of a pruned model are those of no architecture.
     signatures = [] if pruned else list(read_signatures())
     architecture = request.architecture or named
-    base = architecture and architecture.partition(".")[0]
-    models = choose_model(
-        shapes,
-        roots,
-        key=request.checkpoint_key,
-        signature=next((each for each in signatures if each.architecture == base), None),
-        key_map=request.key_map,
-    )
-    chosen = {name: shapes[full] for name, full in models[0].names.items()} if models else {}
+
+    def compared(base: str | None) -> tuple[list[Model], dict[str, Shape], list[Candidate]]:
+        """The models, those that fit this architecture first, and the shapes and the candidates of the first one."""
+        signature = next((each for each in signatures if each.architecture == base), None)
+        models = choose_model(shapes, roots, key=request.checkpoint_key, signature=signature, key_map=request.key_map)
+        chosen = {name: shapes[full] for name, full in models[0].names.items()} if models else {}
+        candidates = find_candidates(chosen, architecture, request.key_map, signatures) if signatures else []
+        return models, chosen, candidates
+
+    models, chosen, candidates = compared(architecture and _base(architecture))
+    if architecture is None and candidates and not candidates[0].loads:
+        # A part of the model, such as its backbone, may fit.
+        models, chosen, candidates = compared(_base(candidates[0].architecture))
     return Inspection(
         kind=kind,
         problem=None,
@@ -75,8 +79,13 @@ def _of_tensors(
         architecture=named,
         pruned=pruned,
         checkpoint_keys=[model.key[:_LONGEST_KEY] for model in models if model.key] if len(models) > 1 else [],
-        candidates=[] if pruned else find_candidates(chosen, architecture, request.key_map, signatures),
+        candidates=candidates,
     )
+
+
+def _base(architecture: str) -> str:
+    """An architecture without the tag of its weights."""
+    return architecture.partition(".")[0]
 
 
 def _safetensors(source: Path) -> tuple[dict[str, Shape], ModelStructure | None]:
