@@ -47,6 +47,8 @@ def check_uri(
             refused = "hf://datasets/" if isinstance(parsed, HfDatasetUri) else "job:, timm: or hf:OWNER/REPO"
             raise UriNotAllowed(f"This field does not accept {refused} URIs.")
         _check_target(session, settings, parsed)
+        if kinds is MODEL_URIS and _is_folder(session, settings, parsed):
+            raise UriNotAllowed("The URI is that of a folder. A checkpoint is one file.")
     except ServiceError as error:
         # 404 refers to the request's path, so a missing target of a URI in the body is 422.
         fault = InputNotFound(error.message) if isinstance(error, NotFound) else error
@@ -78,6 +80,16 @@ def _check_target(session: Session, settings: Settings, uri: Uri) -> None:
             pass  # the worker, which reaches the Hub, checks whether the repository exists
         case _:
             assert_never(uri)
+
+
+def _is_folder(session: Session, settings: Settings, uri: Uri) -> bool:
+    match uri:
+        case FileUri():
+            return _allowed(session, settings).resolve(uri).is_dir()
+        case BucketUri():
+            return uri.is_prefix
+        case _:
+            return False
 
 
 def _allowed(session: Session, settings: Settings) -> AllowedSources:

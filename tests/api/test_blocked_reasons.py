@@ -146,12 +146,14 @@ def test_job_waits_for_a_worker_with_its_devices(client: TestClient, engine: Eng
 
 def test_job_waits_for_a_worker_with_its_packages(client: TestClient, engine: Engine, settings: Settings) -> None:
     start_worker(engine, "gpu", kind="cpu", architectures={"acme_net": "acme-models 1.0", "other_net": "other 2.0"})
+    file = settings.data_roots[0] / "teacher.pt"
+    file.touch()
     both = post(
         client,
         settings,
         student="other_net",
         method="kd",
-        teacher={"checkpoint": (settings.data_roots[0]).as_uri(), "architecture": "acme_net"},
+        teacher={"checkpoint": file.as_uri(), "architecture": "acme_net"},
     )
     plain = post(client, settings)
     assert blocked(client, both)[0] == "queue"

@@ -13,7 +13,21 @@ def data(shared_folder: Path) -> str:
 
 
 def body(data: str, teacher: str | None, **student: Any) -> dict[str, Any]:
-    return {"teacher": {"checkpoint": data, "architecture": teacher}, "student": student, "dataset": data}
+    """A job whose teacher is a file in the folder of the data."""
+    file = Path(data.removeprefix("file://")) / "teacher.pt"
+    file.touch()
+    return {"teacher": {"checkpoint": file.as_uri(), "architecture": teacher}, "student": student, "dataset": data}
+
+
+def test_folder_is_no_checkpoint(shared_client: TestClient, data: str) -> None:
+    for wrong, pointer in (
+        ({"teacher": data, "student": "resnet18"}, "/teacher/checkpoint"),
+        ({"method": "ce", "student": {"architecture": "resnet18", "checkpoint": data}}, "/student/checkpoint"),
+    ):
+        problem = shared_client.post("/jobs", json={**wrong, "dataset": data}).json()
+        assert [(error["pointer"], error["detail"]) for error in problem["errors"]] == [
+            (pointer, "The URI is that of a folder. A checkpoint is one file.")
+        ]
 
 
 def test_teacher_that_cannot_be_pruned_is_refused(shared_client: TestClient, data: str) -> None:
