@@ -7,13 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ttm_core.data.formats.layout import NO_LABEL
+from ttm_core.data.formats.layout import NO_LABEL, check_class_names
 from ttm_core.data.images import Images
 from ttm_core.data.random import hash_key
 from ttm_core.errors import BadDataset
 from ttm_core.spec.events import Reference
-
-_MAX_NAME, _MAX_NAMES = 256, 2**21
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ def check(dataset: Dataset) -> None:
     """Raises BadDataset if the dataset has an empty split, labels out of range, or too few images or classes."""
     if dataset.class_names:
         _check_classes(dataset.num_classes, "dataset")
-        _check_names(dataset.class_names)
+        check_class_names(dataset.class_names)
     for name, split in (
         ("training", dataset.train),
         ("validation", dataset.validation),
@@ -143,16 +141,6 @@ def check(dataset: Dataset) -> None:
             )
     if len(dataset.train) < 2:
         raise BadDataset("The training split has one image; at least two are required.")
-
-
-def _check_names(names: list[str]) -> None:
-    """The report, the student's metadata and the dashboard contain all names."""
-    if longest := next((name for name in names if len(name) > _MAX_NAME), None):
-        raise BadDataset(
-            f"The class name {longest[:40]!r}... has {len(longest):,} characters; the limit is {_MAX_NAME}."
-        )
-    if sum(map(len, names)) > _MAX_NAMES:
-        raise BadDataset(f"The class names have more than {_MAX_NAMES:,} characters together.")
 
 
 def _check_classes(count: int, owner: str) -> None:

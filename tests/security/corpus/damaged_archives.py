@@ -1,14 +1,19 @@
-"""Archives with damaged checksums, headers and offsets, and names that no file system takes."""
+"""Archives with damaged checksums, headers, offsets or labels, and names that no file system takes."""
 
 import bz2
 import gzip
 import io
+import json
 import lzma
 import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa  # type: ignore[import-untyped]
+from pyarrow import parquet
 
 from tests.ttm_core.data.formats import png, sample
 
@@ -88,7 +93,30 @@ def _shard(size: bytes) -> Make:
     return lambda path: _write(path, content)
 
 
+def _parquet(labels: list[Any], names: int = 0) -> Make:
+    """A zip with a Parquet file of images with these labels, and a number of class names in its schema."""
+
+    def make(path: Path) -> None:
+        table = pa.table({"image": [png(sample(1)[0][0])] * len(labels), "label": labels})
+        if names:
+            feature = {"_type": "ClassLabel", "names": [f"{number:0250}" for number in range(names)]}
+            table = table.replace_schema_metadata(
+                {"huggingface": json.dumps({"info": {"features": {"label": feature}}})}
+            )
+        inner = io.BytesIO()
+        parquet.write_table(table, inner, compression="zstd", compression_level=19)
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("train-00000-of-00001.parquet", inner.getvalue())
+
+    return make
+
+
 CASES: dict[str, Make] = {
+    "parquet, no rows": _parquet([]),
+    "parquet, a label of 50 MB": _parquet(["x" * 50_000_000, "y"] * 2),
+    "parquet, labels below zero": _parquet([-5, 1, 0, 1]),
+    "parquet, labels that are lists": _parquet([[0], [1]]),
+    "parquet, 8,400 class names of 250 characters": _parquet([0, 1] * 2, names=8_400),
     "tar, wrong checksum, gzip": _packed(gzip.compress, _set(-8, bytes(4))),
     "tar, wrong length, gzip": _packed(gzip.compress, _set(-4, bytes(4))),
     "tar, damaged, bzip2": _packed(bz2.compress, _flipped),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from ttm_core.data.archives.unpack import Limits
-from ttm_core.data.formats.layout import NO_LABEL
+from ttm_core.data.formats.layout import NO_LABEL, check_class_names
 from ttm_core.errors import BadDataset
 
 _LABELS = ("label", "fine_label", "labels", "cls", "class", "target")
@@ -38,7 +38,8 @@ def pack(files: Mapping[str, list[Path]], packed: Path) -> None:
     label) and `classes.json` (names, or null).
 
     Raises:
-        BadDataset: the image column is missing or ambiguous, a row has no image bytes, or a file is damaged.
+        BadDataset: the image column is missing or ambiguous, a row has no image bytes, class names are too long, or a
+            file is damaged.
     """
     columns = {split: _columns(paths[0]) for split, paths in files.items()}
     if "unlabelled" in columns:
@@ -56,6 +57,7 @@ def pack(files: Mapping[str, list[Path]], packed: Path) -> None:
     if labels:
         names = sorted(labels)
         _renumber(packed, files, np.argsort(np.argsort(list(labels))))
+    check_class_names(names or [])
     (packed / "classes.json").write_text(json.dumps(names))
 
 
