@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.security.corpus import archives, checkpoints, images
+from tests.security.corpus import archives, checkpoints, images, onnx_files
 from tests.security.hostile_jobs import assert_user_error, hostile_rig, run
 from tests.support.forked_trainer import forked_trainer
 from tests.support.rig import Rig
@@ -28,6 +28,15 @@ def test_checkpoints(rig: Rig, folder: Path, pets: str, name: str) -> None:
     job = run(rig, dataset=pets, method="kd", teacher=teacher)
     assert_user_error(rig, job, "bad_checkpoint", "architecture_mismatch", "bad_dataset", "bad_spec", "invalid_input")
     assert not mark.exists(), "code from the checkpoint was executed"
+
+
+@pytest.mark.parametrize("name", onnx_files.CASES)
+def test_onnx_teachers(rig: Rig, folder: Path, pets: str, name: str) -> None:
+    path = folder / "data" / "teacher.onnx"
+    onnx_files.CASES[name](path)
+    teacher = {"checkpoint": path.as_uri(), "normalization": onnx_files.NORMALIZATION}
+    job = run(rig, dataset=pets, method="kd", teacher=teacher)
+    assert_user_error(rig, job, "bad_checkpoint", *(["out_of_memory"] if "petabytes" in name else []))
 
 
 @pytest.mark.parametrize("name", archives.CASES)

@@ -1,6 +1,6 @@
 """Prints the number of cases for docs/security.md: `python -m tests.security.corpus.table`."""
 
-from tests.security.corpus import archives, checkpoints, images
+from tests.security.corpus import archives, checkpoints, images, onnx_files
 from tests.security.corpus.requests import ADDRESSES, BODIES, ENTRIES, HEADERS, URIS
 
 PATHS_WITH_HEADERS = ("/jobs", "/uploads", "/jobs/{job_id}", "/healthz")
@@ -10,6 +10,7 @@ def render() -> str:
     """The table in Markdown."""
     rows = [
         ("checkpoints", len(checkpoints.CASES), "a job's teacher, read by the trainer"),
+        ("ONNX files", len(onnx_files.CASES), "a job's teacher, run by the trainer"),
         ("archives", len(archives.CASES), "a job's dataset, read by the trainer"),
         ("images", len(images.CASES), "a job's dataset, read by the trainer"),
         ("images", len(images.CASES), "an image to classify, read by a process of the API"),
