@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine, insert, select, text
+from sqlalchemy import Connection, Engine, insert, select, text
 
 from api.app import create_app
 from tests.api.conftest import make_settings
@@ -36,31 +36,24 @@ def fill(engine: Engine, study_id: str) -> None:
         job: Json = dict(
             connection.execute(select(Job.__table__).where(Job.study_id == study_id)).mappings().first() or {}
         )
-        start = datetime(2026, 1, 1, tzinfo=UTC)
-        for number in range(_STUDIES):
-            at = start + timedelta(minutes=number)
-            copy_id = new_id()
-            state = "running" if number % 10 else "succeeded"
-            connection.execute(insert(Study.__table__), [study | {"id": copy_id, "created_at": at, "state": state}])
-            rows: list[dict[str, Any]] = [
-                candidate | {"study_id": copy_id, "number": each} for each in range(1, _TRIALS + 1)
-            ]
-            connection.execute(insert(StudyCandidate.__table__), rows)
-            trials = [
-                job
-                | {
-                    "id": new_id(),
-                    "study_id": copy_id,
-                    "kind": "distill",
-                    "candidate": each,
-                    "created_at": at,
-                    "state": "paused",
-                }
-                for each in range(1, _TRIALS + 1)
-            ]
-            connection.execute(insert(Job.__table__), trials)
+    # In several transactions, because their duration is limited.
+    for first in range(0, _STUDIES, _STUDIES // 20):
+        with engine.begin() as connection:
+            for number in range(first, first + _STUDIES // 20):
+                _copy(connection, number, study, candidate, job)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ANALYZE"))
+
+
+def _copy(connection: Connection, number: int, study: Json, candidate: Json, job: Json) -> None:
+    copy_id, at = new_id(), datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number)
+    state = "running" if number % 10 else "succeeded"
+    connection.execute(insert(Study.__table__), [study | {"id": copy_id, "created_at": at, "state": state}])
+    trials = range(1, _TRIALS + 1)
+    rows: list[dict[str, Any]] = [candidate | {"study_id": copy_id, "number": each} for each in trials]
+    connection.execute(insert(StudyCandidate.__table__), rows)
+    own = {"study_id": copy_id, "kind": "distill", "created_at": at, "state": "paused"}
+    connection.execute(insert(Job.__table__), [job | own | {"id": new_id(), "candidate": each} for each in trials])
 
 
 def test_studies_are_read_from_indexes_whatever_their_number(client: TestClient, engine: Engine) -> None:
