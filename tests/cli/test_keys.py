@@ -78,14 +78,14 @@ def test_set_and_list_project_limits(var: Path) -> None:
         assert (project.max_queued_jobs, project.max_stored_bytes, project.max_running_jobs) == (3, UNLIMITED, None)
     rows = [line.split("\t") for line in ttm(var, "projects", "list").stdout.splitlines()]
     half = f"0 of {disk_usage(var).total // 2:g}"
-    assert rows == [["default", "0", "0 of 1000", half, "0", "all"], ["vision", "0", "0 of 3", "0", "0", "all"]]
+    assert rows == [["default", "0", "0 of 10000", half, "0", "all"], ["vision", "0", "0 of 3", "0", "0", "all"]]
     listed = json.loads(ttm(var, "projects", "list", "--json").stdout)
     assert listed[1]["queued_jobs"] == {"used": 0, "limit": 3}
     assert listed[1]["stored_bytes"] == {"used": 0, "limit": None}
     for wrong in ("-1", "many", str(2**31)):
         assert ttm(var, "projects", "set", "vision", "--max-queued-jobs", wrong).exit_code == 2
     assert ttm(var, "projects", "set", "vision", "--max-device-hours", "1.5").exit_code == 0
-    assert ttm(var, "projects", "list").stdout.splitlines()[1].split("\t")[2:5] == ["0 of 1000", half, "0 of 1.5"]
+    assert ttm(var, "projects", "list").stdout.splitlines()[1].split("\t")[2:5] == ["0 of 10000", half, "0 of 1.5"]
     refused = ttm(var, "projects", "set", "Odd Name")
     assert refused.exit_code == 1
     assert "lowercase letters" in refused.stderr
