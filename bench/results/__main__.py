@@ -106,7 +106,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--unlabelled", type=Path, help="folder of further images without labels")
     parser.add_argument("--photographs", type=Path, help="folder of photographs of ten ImageNet classes")
     parser.add_argument("--photograph-teacher", type=Path, help="weights of an EfficientNet-Lite0 for ImageNet")
-    parser.add_argument("--more-classes", type=Path, help="a dataset of more classes, such as an .npz of CIFAR-100")
+    parser.add_argument("--more-classes", type=Path, help="a dataset of more classes, such as CIFAR-100 (binary)")
     parser.add_argument("--only", action="append", choices=EXPERIMENTS, help="experiment to run; repeatable")
     parser.add_argument("--quick", action="store_true", help="digits, one epoch, two seeds, in a temporary folder")
     parser.add_argument("--url", help="a running service that can read the files; default: start one")
