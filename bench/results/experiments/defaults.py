@@ -25,13 +25,16 @@ def defaults_classes(setting: Setting) -> Experiment | None:
 
 
 def defaults_photographs(setting: Setting) -> Experiment | None:
-    """A fifth of the images at four times the side."""
+    """A fifth of the images at four times the side, for the pruned teacher: others stay near chance in a short run."""
     found = photographs(setting)
-    return None if found is None else _experiment("defaults_photographs", found.base, setting)
+    if found is None:
+        return None
+    pruned = next(variant for variant in found.variants if "student" in variant.changes)
+    return _experiment("defaults_photographs", {**found.base, "student": pruned.changes["student"]}, setting)
 
 
 def _experiment(name: str, spec: Mapping[str, Any], setting: Setting) -> Experiment:
-    tried = (("sgd", 0.05, 64), ("sgd", 0.05, 32), ("sgd", 0.1, 32), ("adamw", 0.002, 32), ("adamw", 0.004, 32))
+    tried = (("sgd", 0.05, 64), ("sgd", 0.05, 32), ("adamw", 0.002, 32), ("adamw", 0.004, 32))
     variants = [_variant(*each) for each in tried]
     return Experiment(name, spec, variants, min(setting.seeds, 3), reference=_REFERENCE)
 

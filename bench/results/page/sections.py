@@ -99,8 +99,8 @@ The same student on {train_images:,} photographs of CIFAR-100, {epochs} epochs w
     "defaults_photographs": Section(
         "Optimizer and batch size: larger images",
         """\
-`{student}` on {train_images:,} photographs at {image_size} pixels, {epochs} epochs of wttm with the teacher of the next
-section.""",
+The teacher of the next section, pruned to 30 % of its multiply-accumulates, on {train_images:,} photographs at
+{image_size} pixels, {epochs} epochs of wttm.""",
         costs=True,
     ),
     "photographs": Section(
@@ -130,7 +130,7 @@ def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
     teachers = [run["teacher"] for run in runs if run["teacher"] is not None]
     return {
         "data": record["data"],
-        "student": student if isinstance(student, str) else student["architecture"],
+        "student": student if isinstance(student, str) else student.get("architecture"),
         "image_size": None if isinstance(student, str) else student["image_size"],
         "epochs": training["epochs"],
         "batch_size": training["batch_size"],
