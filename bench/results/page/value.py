@@ -19,7 +19,8 @@ than every cheaper row. Runs of *students* and *unlabelled images* read logits t
 for the first one of each number of views."""
 
 _AFTER = """\
-The defaults follow from these rows: bfloat16 where the CPU has units for it, because float32 takes longer and no
+The defaults follow from these rows: more epochs the fewer images there are, because the number of steps is worth most;
+bfloat16 where the CPU has units for it, because float32 takes longer and no
 difference is shown; batches of 32 in short runs, which cost no more; no moving average. A new view in each epoch stays
 the default, as in the paper, because long runs with few views were not compared. Where the teacher is expensive and the
 run short, `training.views: 2` makes the first job cheaper, and no difference is shown."""
