@@ -116,13 +116,13 @@ def test_succeeded_job_shows_result_and_artifacts(
     assert client.get(job["links"]["log"]).text == "step 1\n"
 
 
-def test_submission_takes_five_reads(client: TestClient, settings: Settings) -> None:
+def test_submission_takes_seven_reads(client: TestClient, settings: Settings) -> None:
     body = {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
     client.get("/jobs")  # caches whether keys are required
     with statements(Engine, lambda sql: sql.startswith("SELECT")) as reads:
         made = client.post("/jobs", json=body).json()
-    # Project sources and limits, time, webhooks and workers.
-    assert len(reads) == 5, reads
+    # Project sources and limits, queued jobs, stored bytes, time, webhooks and workers.
+    assert len(reads) == 7, reads
     assert client.get(f"/jobs/{made['id']}").json() == made
 
 

@@ -49,10 +49,13 @@ def test_queued_job_runs_to_its_student(stack: Stack) -> None:
 
 
 def test_highest_priority_job_is_claimed_first(stack: Stack) -> None:
-    stack.start_dispatcher()
+    dispatcher = stack.start_dispatcher()
     job_ids = [stack.submit("steps=1", priority=priority) for priority in (0, 9, 5)]
     # All wake-up messages are sent before a worker listens.
     wait_until(lambda: pending_messages(stack) == 0)
+    # A dispatcher that sends one again locks its job, and a claim takes the next job instead.
+    dispatcher.terminate()
+    dispatcher.wait(60)
     stack.start_worker()
     for job_id in job_ids:
         stack.wait_for(job_id, JobState.SUCCEEDED)

@@ -59,7 +59,7 @@ class AsyncClient:
 
         >>> used = await client.usage()
         >>> used.queued_jobs, used.limits.queued_jobs
-        (1, None)
+        (1, 10000)
         """
         response = await self._transport.request("GET", "/usage")
         return Usage.model_validate_json(response.content)

@@ -342,7 +342,7 @@ class Dryrun(ApiModel):
     """The result of a dry run: the spec with defaults, model sizes, and an estimate from `similar_job`, the newest
     similar job, scaled to the number of epochs. The estimate is None without a similar job.
 
-    >>> result = client.jobs.validate(student="cifar/resnet20", dataset=dataset, method="ce")
+    >>> result = client.jobs.validate(student="cifar/resnet20", dataset=dataset, method="ce", training={"epochs": 30})
     >>> result.spec["training"]["epochs"], result.teachers
     (30, [])
     """

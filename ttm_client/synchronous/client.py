@@ -60,7 +60,7 @@ class Client:
 
         >>> used = client.usage()
         >>> used.queued_jobs, used.limits.queued_jobs
-        (1, None)
+        (1, 10000)
         """
         response = self._transport.request("GET", "/usage")
         return Usage.model_validate_json(response.content)

@@ -43,7 +43,14 @@ def spec(**fields):
         (
             "wkd",
             {"ce_weight": 0},
-            MethodRequirements(labels=True, teacher=True, mixes=False, one_teacher=True, labels_in_teacher_term=True),
+            MethodRequirements(
+                labels=True,
+                teacher=True,
+                mixes=False,
+                one_teacher=True,
+                class_relations=True,
+                labels_in_teacher_term=True,
+            ),
         ),
         (
             "wttm",

@@ -96,13 +96,16 @@ def _locked_limits(session: Session, project_id: str, *names: str) -> Limits:
     """The project's limits, with its row locked if one of the named ones is set, so that concurrent checks are
     serialized. A project without a row has none.
     """
-    project = session.get(Project, project_id)
-    if project is None:
-        return Limits()
-    limits = limits_of(session, project)
-    if all(getattr(limits, name) is None for name in names):
-        return limits
-    return limits_of(session, session.get_one(Project, project_id, with_for_update=True, populate_existing=True))
+    defaults = _defaults(session)
+    if all(getattr(defaults, name) is None for name in names):
+        project = session.get(Project, project_id)
+        if project is None:
+            return Limits()
+        limits = limits_of(session, project)
+        if all(getattr(limits, name) is None for name in names):
+            return limits
+    locked = session.get(Project, project_id, with_for_update=True, populate_existing=True)
+    return Limits() if locked is None else limits_of(session, locked)
 
 
 def _defaults(session: Session) -> Limits:
