@@ -101,6 +101,8 @@ The same student on {train_images:,} photographs of CIFAR-100, {epochs} epochs w
         """\
 The teacher of the next section, pruned to 30 % of its multiply-accumulates, on {train_images:,} photographs at
 {image_size} pixels, {epochs} epochs of wttm.""",
+        "Set `training.optimizer` to AdamW for short runs of students with pruned, inherited or published weights. The "
+        "default is SGD, with which the published recipes train for long; long runs were not compared on these data.",
         costs=True,
     ),
     "photographs": Section(
