@@ -88,7 +88,7 @@ def _distill(spec_file: Path, out: Path, stores_folder: Path | None) -> int:
 def _evaluate(student_files: list[Path], dataset: Path, split: str) -> int:
     from ttm_core.pipeline.inputs import evaluate_file, open_split
 
-    _collect_garbage()
+    _enable_garbage_collection()
     current = dataset
     try:
         with open_split(dataset, split) as opened:
@@ -178,7 +178,7 @@ def _train(
     from ttm_core.training.launch import other_processes
     from ttm_core.training.trainer import Interrupted, ReachedEpoch
 
-    _collect_garbage()
+    _enable_garbage_collection()
     signals: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, frame: signals.append(received))
@@ -217,7 +217,7 @@ def _train(
     return EXIT_FINISHED
 
 
-def _collect_garbage() -> None:
+def _enable_garbage_collection() -> None:
     """Turns the garbage collector on, for objects that are made from now on."""
     gc.freeze()
     gc.enable()

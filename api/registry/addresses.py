@@ -46,8 +46,8 @@ def check_uri(
         if not isinstance(parsed, kinds):
             refused = "hf://datasets/" if isinstance(parsed, HfDatasetUri) else "job:, timm: or hf:OWNER/REPO"
             raise UriNotAllowed(f"This field does not accept {refused} URIs.")
-        _check_target(session, settings, parsed)
-        if kinds is MODEL_URIS and _is_folder(session, settings, parsed):
+        is_folder = _check_target(session, settings, parsed)
+        if is_folder and kinds is MODEL_URIS:
             raise UriNotAllowed("The URI is that of a folder. A checkpoint is one file.")
     except ServiceError as error:
         # 404 refers to the request's path, so a missing target of a URI in the body is 422.
@@ -62,7 +62,8 @@ def dataset_faults(session: Session, settings: Settings, dataset: DatasetSpec) -
         yield from check_uri(session, settings, uri, f"/dataset/unlabelled/{index}", DATASET_URIS)
 
 
-def _check_target(session: Session, settings: Settings, uri: Uri) -> None:
+def _check_target(session: Session, settings: Settings, uri: Uri) -> bool:
+    """Raises ServiceError if the target cannot be used. Returns whether it is a folder."""
     match uri:
         case UploadUri(upload_id=upload_id):
             if uploads.get(session, upload_id).state is not UploadState.COMPLETE:
@@ -71,8 +72,11 @@ def _check_target(session: Session, settings: Settings, uri: Uri) -> None:
             if crud.get(session, job_id).state is not JobState.SUCCEEDED:
                 raise JobNotFinished("The job has not succeeded, so it has no student.")
         case FileUri():
-            _allowed(session, settings).resolve(uri)
-        case HttpUri() | BucketUri():
+            return _allowed(session, settings).resolve(uri).is_dir()
+        case BucketUri():
+            _allowed(session, settings).check(uri)
+            return uri.is_prefix
+        case HttpUri():
             _allowed(session, settings).check(uri)
         case TimmUri(name=name):
             _check_published(name)
@@ -80,16 +84,7 @@ def _check_target(session: Session, settings: Settings, uri: Uri) -> None:
             pass  # the worker, which reaches the Hub, checks whether the repository exists
         case _:
             assert_never(uri)
-
-
-def _is_folder(session: Session, settings: Settings, uri: Uri) -> bool:
-    match uri:
-        case FileUri():
-            return _allowed(session, settings).resolve(uri).is_dir()
-        case BucketUri():
-            return uri.is_prefix
-        case _:
-            return False
+    return False
 
 
 def _allowed(session: Session, settings: Settings) -> AllowedSources:

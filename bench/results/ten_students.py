@@ -12,22 +12,21 @@ from bench.results.service import Service
 def run_ten_students(setting: Setting, service: Service, record: Record) -> None:
     """Runs the study and the jobs that are missing in the record."""
     body = study_body(setting)
-    key = spec_hash(body)
-    if record.content.get("spec_sha256") != key:
+    study_hash = spec_hash(body)
+    if record.content.get("spec_sha256") != study_hash:
         ended, cpu_seconds = service.study(body, "ten students")
         assert ended.result is not None
         record.content |= {
-            "spec_sha256": key,
+            "spec_sha256": study_hash,
             "epochs": body["training"]["epochs"],
             "study_cpu_seconds": cpu_seconds,
             "costs": ended.result["costs"],
         }
-    specs = list(_jobs(body))
-    current = {spec_hash(spec) for spec in specs}
-    record.content["runs"] = [run for run in record.runs if run["spec_sha256"] in current]
+    specs = {spec_hash(spec): spec for spec in _jobs(body)}
+    record.content["runs"] = [run for run in record.runs if run["spec_sha256"] in specs]
     record.save()
-    for number, spec in enumerate(specs):
-        if record.find(str(number), spec_hash(spec)) is None:
+    for number, (key, spec) in enumerate(specs.items()):
+        if record.find(str(number), key) is None:
             job, cpu_seconds = service.job(spec, f"ten students, job {number}")
             report = service.client.jobs.report(job.id)
             record.add(
@@ -37,7 +36,7 @@ def run_ten_students(setting: Setting, service: Service, record: Record) -> None
                     "cpu_seconds": cpu_seconds,
                     "test": report["test"]["student"]["top1"],
                     "teacher_forwards": report["run"]["teacher_forwards"],
-                    "spec_sha256": spec_hash(spec),
+                    "spec_sha256": key,
                 }
             )
 

@@ -74,21 +74,30 @@ def default_limits(var: Path) -> "Limits":
     """The limits of projects without limits of their own, by the settings of this process. Raises ValueError if
     they are invalid.
     """
-    from ttm_jobs.secret_files import read_secret_file
     from ttm_jobs.settings.limits import ProjectLimits
 
-    variable = "TTM_STORAGE_URL"
-    storage_url = (
-        read_secret_file(variable) or os.environ.get(variable) or f"file:{quote(str(var.resolve() / 'storage'))}"
-    )
-    return ProjectLimits().project_limits(storage_url)
+    return ProjectLimits().project_limits(_setting("TTM_STORAGE_URL") or storage_url_in(var.resolve()))
+
+
+def database_url_in(var: Path) -> str:
+    """The URL of the database in an absolute data folder."""
+    return f"sqlite:///{var / 'ttm.db'}"
+
+
+def storage_url_in(var: Path) -> str:
+    """The URL of the storage in an absolute data folder."""
+    return f"file:{quote(str(var / 'storage'))}"
 
 
 def _database_url(var: Path) -> str:
     """The URL of the service's database. Raises ValueError if the settings are invalid."""
-    from ttm_jobs.secret_files import read_secret_file
     from ttm_jobs.settings import database_address
 
-    variable = "TTM_DATABASE_URL"
-    url = read_secret_file(variable) or os.environ.get(variable)
-    return database_address(url) if url else f"sqlite:///{var.resolve() / 'ttm.db'}"
+    url = _setting("TTM_DATABASE_URL")
+    return database_address(url) if url else database_url_in(var.resolve())
+
+
+def _setting(variable: str) -> str | None:
+    from ttm_jobs.secret_files import read_secret_file
+
+    return read_secret_file(variable) or os.environ.get(variable)

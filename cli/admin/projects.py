@@ -15,17 +15,19 @@ _VAR = Path("var")
 # A name, usage and limit, or the sources of a restricted project by kind.
 Cell = str | tuple[float, float | None] | dict[str, list[str]] | None
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="Lowercase letters, digits and dashes.")]
-_UNLIMITED = -1
 _Number = TypeVar("_Number", int, float)
 
 
 def _parser(kind: type[_Number], most: _Number) -> Callable[[str], _Number]:
-    """A parser of limits: numbers from 0 to `most`, and _UNLIMITED for `none`."""
+    """A parser of limits: numbers from 0 to `most`, and UNLIMITED for `none`."""
 
     def parse(text: str) -> _Number:
+        if text == "none":
+            from ttm_jobs.models.project import UNLIMITED
+
+            return kind(UNLIMITED)
         with suppress(ValueError):
-            value = kind(_UNLIMITED) if text == "none" else kind(text)
-            if text == "none" or 0 <= value <= most:
+            if 0 <= (value := kind(text)) <= most:
                 return value
         raise typer.BadParameter(f"give a number from 0 to {most:g}, or none for no limit")
 
@@ -150,7 +152,9 @@ def _set_sources(project: str, action: str, sources: dict[str, list[str]] | None
 
 
 def _as_option(limit: float | None) -> float | str | None:
-    return "none" if limit == _UNLIMITED else limit
+    from ttm_jobs.models.project import UNLIMITED
+
+    return "none" if limit == UNLIMITED else limit
 
 
 def _as_json(cell: Cell) -> object:

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Self
 from urllib.error import HTTPError
-from urllib.parse import quote
 from urllib.request import urlopen
 
+from cli.admin.database import database_url_in, storage_url_in
 from cli.stack.processes import Service
 from ttm_jobs.broker.embedded import BrokerDidNotStart, EmbeddedBroker
 from ttm_jobs.uris import is_loopback
@@ -196,8 +196,8 @@ class Stack:
         environment = dict(self.options.environment)
         # Otherwise a folder `api` or `worker` in the current directory would be run instead of the package.
         environment["PYTHONSAFEPATH"] = "1"
-        environment.setdefault("TTM_DATABASE_URL", f"sqlite:///{var / 'ttm.db'}")
-        environment.setdefault("TTM_STORAGE_URL", f"file:{quote(str(var / 'storage'))}")
+        environment.setdefault("TTM_DATABASE_URL", database_url_in(var))
+        environment.setdefault("TTM_STORAGE_URL", storage_url_in(var))
         environment.setdefault("TTM_WORK_DIR", str(var / "work"))
         environment.setdefault("TTM_WORKERS_PER_MACHINE", str(max(self.options.workers, 1)))
         environment.setdefault("TTM_SECRET_KEY_FILE", _secret_key_file(var))

@@ -1,6 +1,6 @@
 """Markdown tables of the runs of an experiment."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -24,6 +24,7 @@ def accuracies(record: Record) -> str:
         if not runs:
             continue
         values = ", ".join(f"{path.rpartition('.')[2]} {value:g}" for path, value in runs[0]["values"].items())
+        seconds = cpu_seconds(runs)
         cells = [
             variant,
             *([values or "-"] if tuned else []),
@@ -31,7 +32,7 @@ def accuracies(record: Record) -> str:
             "-" if variant == reference else points(difference(runs, base)),
             str(len(runs)),
             ", ".join(f"{100 * run['test']:.2f}" for run in runs),
-            seconds([run["cpu_seconds"] for run in runs]),
+            "-" if seconds is None else f"{seconds:.0f}",
             *(sizes(runs[0]) if sized else ()),
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -85,10 +86,10 @@ def points(found: Interval | None) -> str:
     return "-" if found is None else _bracketed(f"{found.mean:+.2f}", found, "+.2f")
 
 
-def seconds(values: list[float | None]) -> str:
-    """The median of the known values."""
-    known = [value for value in values if value is not None]
-    return f"{median(known):.0f}" if known else "-"
+def cpu_seconds(runs: Sequence[Mapping[str, Any]]) -> float | None:
+    """The median over the runs whose CPU-seconds are known."""
+    known = [run["cpu_seconds"] for run in runs if run["cpu_seconds"] is not None]
+    return median(known) if known else None
 
 
 def _bracketed(mean: str, found: Interval, form: str) -> str:

@@ -4,12 +4,11 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from bench.results.choice import final_runs
 from bench.results.page.intervals import Interval, mean_of
-from bench.results.page.tables import level, sizes
+from bench.results.page.tables import cpu_seconds, level, sizes
 from bench.results.page.text import wrapped
 
 _EXPERIMENTS = ("capabilities", "students", "unlabelled")
@@ -20,10 +19,10 @@ for the first one of each number of views."""
 
 _AFTER = """\
 The defaults follow from these rows: more epochs the fewer images there are, because the number of steps is worth most;
-bfloat16 where the CPU has units for it, because float32 takes longer and no
-difference is shown; batches of 32 in short runs, which cost no more; no moving average. A new view in each epoch stays
-the default, as in the paper, because long runs with few views were not compared. Where the teacher is expensive and the
-run short, `training.views: 2` makes the first job cheaper, and no difference is shown."""
+bfloat16 where the CPU has units for it, because float32 takes longer and no difference is shown; batches of 32 in short
+runs, which cost no more; no moving average. A new view in each epoch stays the default, as in the paper, because long
+runs with few views were not compared. Where the teacher is expensive and the run short, `training.views: 2` makes the
+first job cheaper, and no difference is shown."""
 
 
 @dataclass(frozen=True)
@@ -58,5 +57,6 @@ def _rows(results: Path) -> Iterator[_Row]:
             for variant in record["variants"]:
                 if runs := final_runs(variant, record["runs"]):
                     top1 = mean_of([100 * run["test"] for run in runs])
-                    cpu_minutes = median(run["cpu_seconds"] for run in runs if run["cpu_seconds"]) / 60
-                    yield _Row(f"{name}: {variant}", top1, cpu_minutes, sizes(runs[0]))
+                    cost = cpu_seconds(runs)
+                    if cost is not None:
+                        yield _Row(f"{name}: {variant}", top1, cost / 60, sizes(runs[0]))
