@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from ttm_core.data.encoded.decoding import Box
 from ttm_core.data.images import Images
 from ttm_core.data.views.draws import Draws, Stream
 from ttm_core.spec.dataset import CropFlip, ResizedCrop
@@ -41,11 +42,13 @@ def resized_crop(images: Images, spec: ResizedCrop, size: int, draws: Draws) -> 
     area, aspect = draws.uniform(Stream.AREA), draws.uniform(Stream.ASPECT)
     row, column = draws.uniform(Stream.ROW), draws.uniform(Stream.COLUMN)
 
-    def boxes(i: int, width: int, height: int) -> tuple[float, float, float, float]:
+    def boxes(i: int, width: int, height: int) -> Box:
         return _random_box(spec, width, height, area[i], aspect[i], row[i], column[i])
 
     pixels = images.crops(draws.indices, boxes, size)
-    return torch.where(_flips(spec.flip, draws)[:, None, None, None], pixels.flip(-1), pixels)
+    flips = _flips(spec.flip, draws)
+    pixels[flips] = pixels[flips].flip(-1)
+    return pixels
 
 
 def _flips(enabled: bool, draws: Draws) -> torch.Tensor:
@@ -74,11 +77,11 @@ def _pad_crop_flip(
 
 def _random_box(
     crop: ResizedCrop, width: int, height: int, area: float, aspect: float, row: float, column: float
-) -> tuple[float, float, float, float]:
+) -> Box:
     """The random crop of Szegedy et al. 2015 from four uniform numbers, without retries: too long boxes are clipped."""
     target = (crop.min_area + area * (1 - crop.min_area)) * width * height
     ratio = math.exp((2 * aspect - 1) * math.log(crop.max_aspect))
-    box_width = min(math.sqrt(target * ratio), width)
-    box_height = min(math.sqrt(target / ratio), height)
-    left, upper = column * (width - box_width), row * (height - box_height)
+    box_width = min(max(round(math.sqrt(target * ratio)), 1), width)
+    box_height = min(max(round(math.sqrt(target / ratio)), 1), height)
+    left, upper = int(column * (width - box_width + 1)), int(row * (height - box_height + 1))
     return left, upper, left + box_width, upper + box_height
