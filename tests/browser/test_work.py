@@ -94,6 +94,12 @@ def test_submit_follow_and_download(page: Page, stack: Stack, data: Path, tmp_pa
     assert len(student) == 200_000
     expect(page.locator("#artifacts")).to_contain_text(hashlib.sha256(student).hexdigest())
 
+    page.goto(f"{stack.url}/ui/uploads")
+    page.get_by_role("button", name=f"Inspect {teacher.name}").first.click()
+    inspection = page.get_by_role("region", name="Inspection")
+    expect(inspection).to_contain_text("mini/resnet8_100")
+    expect(inspection).to_contain_text("10 classes")
+
 
 def test_edit_and_resubmit_sends_the_same_spec(page: Page, stack: Stack, data: Path) -> None:
     with Client(stack.url) as client:
