@@ -46,8 +46,8 @@ class JobRequest(DistillSpec):
     device: Literal["cpu", "cuda"] | None = Field(
         None,
         description="Kind of device: only workers with GPUs (`cuda`) or without (`cpu`) run the job. On a worker with "
-        "GPUs, the job waits for one with at least `training.devices` GPUs. Default: `cuda` for precision float16, "
-        "which requires it; else any worker.",
+        "GPUs, the job waits for one with at least `training.devices` GPUs, and for bfloat16 units if its precision "
+        "is bfloat16. Default: `cuda` for precision float16, which requires it; else any worker.",
     )
     device_memory_bytes: Annotated[int, Field(ge=1, le=2**50)] | None = Field(
         None, description="Minimum device memory in bytes of the worker. Default: any worker."

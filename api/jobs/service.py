@@ -59,7 +59,7 @@ def create(session: Session, settings: Settings, request: JobRequest, *, owner: 
         owner=owner,
         priority=request.priority,
         queue=request.queue or settings.queues[0],
-        device_kind=_device_kind(request),
+        device_kind=request.device,
         gpus=request.training.devices,
         device_memory_bytes=request.device_memory_bytes,
         architectures=installed.needed(session, settings, [request.student, *request.all_teachers]),
@@ -75,12 +75,6 @@ def create(session: Session, settings: Settings, request: JobRequest, *, owner: 
     # A new job has no artifacts, and its history is known without a query.
     history = [HistoryEntry(at=job.created_at, kind="state", value=job.state)]
     return detail(job, [], history, _blocked(session, settings, job, at=job.created_at))
-
-
-def _device_kind(request: JobRequest) -> str | None:
-    if request.device is None and "float16" in (request.training.precision, request.training.teacher_precision):
-        return "cuda"
-    return request.device
 
 
 def get(session: Session, settings: Settings, job_id: str) -> JobOut:

@@ -253,6 +253,7 @@ def upgrade() -> None:
         sa.Column("queue", sa.String(length=64), server_default="default", nullable=False),
         sa.Column("device_kind", sa.String(length=8), nullable=True),
         sa.Column("gpus", sa.Integer(), server_default="1", nullable=False),
+        sa.Column("bfloat16", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("device_memory_bytes", sa.BigInteger(), nullable=True),
         sa.Column("architectures", sa.Text(), nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=False),

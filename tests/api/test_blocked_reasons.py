@@ -38,11 +38,12 @@ def start_worker(
     job_id: str | None = None,
     kind: str = "cuda",
     count: int = 1,
+    bfloat16: bool = True,
     architectures: Mapping[str, str] | None = None,
 ) -> None:
     """`architectures` maps names of architectures to packages with their versions."""
     rows = {installed.key(name, origin): _row(name, origin) for name, origin in (architectures or {}).items()}
-    device = {"kind": kind, "count": count, "name": "a GPU", "memory_bytes": memory}
+    device = {"kind": kind, "count": count, "name": "a GPU", "memory_bytes": memory, "bfloat16": bfloat16}
     with session_scope(engine) as session:
         workers.register(
             session,
@@ -126,17 +127,23 @@ def test_job_too_large_for_every_worker(client: TestClient, engine: Engine, sett
 def test_job_waits_for_a_worker_with_its_devices(client: TestClient, engine: Engine, settings: Settings) -> None:
     start_worker(engine, "gpu", kind="cpu", count=16)
     half = post(client, settings, training={"precision": "float16"})
+    brain = post(client, settings, training={"precision": "bfloat16"}, device="cuda")
     four = post(client, settings, training={"devices": 4, "batch_size": 64}, device="cuda")
     any_four = post(client, settings, training={"devices": 4, "batch_size": 64})
     assert blocked(client, half) == ("device", "The job needs a GPU, and no running worker of the queue gpu has that.")
     assert blocked(client, any_four)[0] == "queue", "without GPUs, devices are processes"
-    start_worker(engine, "gpu", count=2)
+    start_worker(engine, "gpu", count=2, bfloat16=False)
     assert blocked(client, half)[0] == "queue"
+    assert blocked(client, brain) == (
+        "device",
+        "The job needs a GPU with bfloat16 units (Ampere or newer), and no running worker of the queue gpu has that.",
+    )
     assert blocked(client, four) == ("device", "The job needs 4 GPUs, and no running worker of the queue gpu has that.")
     with read_scope(engine) as session:
-        assert service_stats.collect(session, seen_within=timedelta(minutes=1)).queues["gpu"].unplaceable == 1
+        assert service_stats.collect(session, seen_within=timedelta(minutes=1)).queues["gpu"].unplaceable == 2
     start_worker(engine, "gpu", count=4)
     assert blocked(client, four)[0] == "queue"
+    assert blocked(client, brain)[0] == "queue"
     on_cpu = post(client, settings, device="cpu", queue="gpu_80")
     start_worker(engine, "gpu_80")
     assert blocked(client, on_cpu)[1] == (

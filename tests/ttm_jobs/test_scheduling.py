@@ -8,7 +8,7 @@ from threading import Barrier
 import pytest
 from sqlalchemy import Engine, text
 
-from tests.support.factories import MINUTE, create_job, job_of, queued
+from tests.support.factories import MINUTE, create_job, job_of, queued, spec
 from tests.support.statements import statements
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import session_scope
@@ -18,6 +18,7 @@ from ttm_jobs.repositories.access import projects
 from ttm_jobs.repositories.jobs import crud, leases, lifecycle
 from ttm_jobs.repositories.jobs.leases import Lease
 from ttm_jobs.repositories.jobs.scheduling import WorkerCapacity
+from ttm_jobs.repositories.run_data import recording
 
 
 def queued_in(engine: Engine, project: str, **fields: object) -> str:
@@ -125,6 +126,28 @@ def test_job_waits_for_a_worker_with_its_devices_and_blocks_no_others(engine: En
     assert claimed_id(engine, node) == four
     assert [claimed_id(engine, cpu), claimed_id(engine, cpu)] == [on_cpu, None]
     assert claimed_id(engine, WorkerCapacity(kind="cpu", count=2)) is None
+
+
+def test_job_in_a_reduced_precision_waits_for_a_device_that_has_it(engine: Engine) -> None:
+    in_bfloat16 = queued(engine, spec=spec(training={"precision": "bfloat16"}), priority=9)
+    in_float16 = queued(engine, spec=spec(training={"teacher_precision": "float16"}), priority=8)
+    automatic = queued(engine, spec=spec(training={"precision": "auto"}))
+    cpu, turing = WorkerCapacity(kind="cpu", bfloat16=True), WorkerCapacity(kind="cuda", bfloat16=False)
+    assert [claimed_id(engine, turing) for _ in range(3)] == [in_float16, automatic, None]
+    assert [claimed_id(engine, cpu), claimed_id(engine, cpu)] == [in_bfloat16, None]
+
+
+def test_later_attempts_need_a_device_for_the_precision_that_the_first_chose(engine: Engine) -> None:
+    job_id = queued(engine, spec=spec(training={"precision": "auto"}))
+    lease = claim_next(engine, WorkerCapacity(kind="cpu", bfloat16=True))
+    assert lease is not None
+    with session_scope(engine) as session:
+        job = leases.fence(session, lease)
+        recording.resolved(session, job, {"training": {"precision": "bfloat16"}}, {}, now(session))
+    with session_scope(engine) as session:
+        leases.release_all(session, reason="the worker stops")
+    assert claimed_id(engine, WorkerCapacity(kind="cuda", bfloat16=False)) is None
+    assert claimed_id(engine, WorkerCapacity(kind="cuda", bfloat16=True)) == job_id
 
 
 def test_concurrent_workers_claim_different_jobs(engine: Engine) -> None:

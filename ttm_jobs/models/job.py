@@ -117,10 +117,12 @@ class Job(Owned, Base):
     # The order of jobs of a project: twice the priority, plus one for jobs without a study, which go first.
     rank: Mapped[int] = mapped_column()
     # Only workers that serve the queue and have this kind of device (cpu or cuda; None: any), at least this number of
-    # GPUs where they have GPUs, this device memory, and these architectures of packages run the job.
+    # GPUs where they have GPUs, bfloat16 units in them if the job needs them, this device memory, and these
+    # architectures of packages run the job.
     queue: Mapped[str] = mapped_column(String(64), default=DEFAULT_QUEUE, server_default=DEFAULT_QUEUE)
     device_kind: Mapped[str | None] = mapped_column(String(8))
     gpus: Mapped[int] = mapped_column(default=1, server_default="1")
+    bfloat16: Mapped[bool] = mapped_column(default=False, server_default=false())
     device_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     # Keys separated by spaces (repositories/installed.py); None: only architectures of the service.
     architectures: Mapped[str | None] = mapped_column(Text)

@@ -95,32 +95,35 @@ def totals(session: Session) -> Totals:
 
 def _unplaceable(session: Session, serving: Sequence[Worker]) -> Counter[str]:
     """Numbers of jobs that no worker can run, for each queue that is served."""
-    needs = Job.queue, Job.device_kind, Job.gpus, Job.device_memory_bytes, Job.architectures
+    needs = Job.queue, Job.device_kind, Job.gpus, Job.bfloat16, Job.device_memory_bytes, Job.architectures
     restricted = or_(
         Job.device_memory_bytes.is_not(None),
         Job.device_kind.is_not(None),
         Job.gpus > 1,
+        Job.bfloat16,
         Job.architectures.is_not(None),
     )
     found: Counter[str] = Counter()
-    for queue, kind, gpus, memory, architectures, count in session.execute(
+    for queue, kind, gpus, bfloat16, memory, architectures, count in session.execute(
         select(*needs, func.count()).where(WAITING, restricted).group_by(*needs)
     ):
         workers_of_queue = [worker for worker in serving if queue in worker.queues]
         if workers_of_queue and not any(
-            _can_run(worker, kind, gpus, memory) and has_all(worker.architectures, architectures)
+            _can_run(worker, kind, gpus, bfloat16, memory) and has_all(worker.architectures, architectures)
             for worker in workers_of_queue
         ):
             found[queue] += count
     return found
 
 
-def _can_run(worker: Worker, kind: str | None, gpus: int, memory: int | None) -> bool:
+def _can_run(worker: Worker, kind: str | None, gpus: int, bfloat16: bool, memory: int | None) -> bool:
     device = worker.devices[0] if worker.devices else {}
     known = device.get("kind")
     if known is not None and (kind not in (None, known) or (known == "cuda" and device["count"] < gpus)):
         return False
     # A worker whose device is unknown accepts every job.
+    if bfloat16 and device.get("bfloat16") is False:
+        return False
     available = device.get("memory_bytes")
     return memory is None or available is None or memory <= available
 

@@ -93,7 +93,13 @@ class Runner:
         self._capacity = (
             capacity
             if device is None
-            else replace(capacity, kind=device.kind, count=device.count, memory_bytes=device.memory_bytes)
+            else replace(
+                capacity,
+                kind=device.kind,
+                count=device.count,
+                bfloat16=device.bfloat16,
+                memory_bytes=device.memory_bytes,
+            )
         )
         self._inputs = Inputs(engine, storage, settings)
         self._exchange = StoreExchange(storage, folder(settings.work_dir), settings.shared_store_max_bytes)

@@ -9,23 +9,38 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pynvml
 
+_AMPERE = (8, 0)
+"""The compute capability of the first GPUs with bfloat16 units."""
+
 
 @dataclass(frozen=True)
 class Device:
-    """`count` is the number of GPUs or CPU threads; `memory_bytes` is of the first GPU, or of the machine."""
+    """`count` is the number of GPUs or CPU threads; `memory_bytes` is of the first GPU, or of the machine.
+
+    `bfloat16` is whether it computes in this precision. Every CPU does, some without units of its own.
+    """
 
     kind: str
     count: int
     name: str | None
     memory_bytes: int | None
+    bfloat16: bool = True
 
 
 def find() -> Device:
     """Returns the device as the driver reports it."""
     if gpus := visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES")):
         name = str(pynvml.nvmlDeviceGetName(gpus[0]))
-        return Device("cuda", len(gpus), name, int(pynvml.nvmlDeviceGetMemoryInfo(gpus[0]).total))
+        memory = int(pynvml.nvmlDeviceGetMemoryInfo(gpus[0]).total)
+        return Device("cuda", len(gpus), name, memory, bfloat16=all(map(_has_bfloat16_units, gpus)))
     return Device("cpu", os.cpu_count() or 1, None, int(psutil.virtual_memory().total))
+
+
+def _has_bfloat16_units(gpu: Any) -> bool:
+    try:
+        return tuple(pynvml.nvmlDeviceGetCudaComputeCapability(gpu)) >= _AMPERE
+    except pynvml.NVMLError:
+        return True  # a partition, which only newer GPUs have
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from functools import cache, cached_property
 from typing import Literal
 
-from sqlalchemy import BigInteger, Integer, Select, String, and_, bindparam, case, cast, func, or_, select
+from sqlalchemy import BigInteger, Boolean, Integer, Select, String, and_, bindparam, case, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 from ttm_jobs.database.clock import UtcDateTime, now
@@ -27,8 +27,8 @@ class BlockedReason:
 
 @dataclass(frozen=True)
 class _QueueWorkers:
-    """Numbers of responsive workers of a queue: all, those with the kind and number of devices, those that also have
-    enough memory, those that also have the architectures, and the idle ones among these.
+    """Numbers of responsive workers of a queue: all, those with the kind, number and precision of devices, those that
+    also have enough memory, those that also have the architectures, and the idle ones among these.
     """
 
     serving: int
@@ -49,11 +49,13 @@ def _workers_query(architectures: int) -> Select[int, int, int, int, int, float 
     serves = cast(Worker.queues, String).like(bindparam("pattern", type_=String), escape="/")
     device = Worker.devices[0]
     kind, count, memory = device["kind"].as_string(), device["count"].as_integer(), device["memory_bytes"].as_float()
+    bfloat16 = device["bfloat16"].as_boolean()
     # A worker whose device is unknown accepts every job.
     wanted_kind = bindparam("kind", type_=String)
     fitting = and_(
         or_(kind.is_(None), wanted_kind == "", kind == wanted_kind),
         or_(kind.is_(None), kind != "cuda", count >= bindparam("gpus", type_=Integer)),
+        or_(bindparam("any_precision", type_=Boolean), bfloat16.is_(None), bfloat16),
     )
     large = and_(fitting, or_(memory.is_(None), memory >= bindparam("wanted", type_=BigInteger)))
     installed = cast(Worker.architectures, String)
@@ -82,7 +84,7 @@ class BlockedReasons:
         self._session = session
         self._given_at = at
         self._seen_within = seen_within
-        self._workers_by_queue: dict[tuple[str, str | None, int, int | None, str | None], _QueueWorkers] = {}
+        self._workers_by_queue: dict[tuple[str, str | None, int, bool, int | None, str | None], _QueueWorkers] = {}
         self._reached: dict[str, int | None] = {}
 
     def of(self, job: Job) -> BlockedReason | None:
@@ -131,13 +133,14 @@ class BlockedReasons:
         return self._reached[project_id]
 
     def _queue_workers(self, job: Job) -> _QueueWorkers:
-        needs = job.queue, job.device_kind, job.gpus, job.device_memory_bytes, job.architectures
+        needs = job.queue, job.device_kind, job.gpus, job.bfloat16, job.device_memory_bytes, job.architectures
         if needs not in self._workers_by_queue:
             architectures = keys_of(job.architectures)
             parameters = {
                 "pattern": _quoted(job.queue),
                 "kind": job.device_kind or "",
                 "gpus": job.gpus,
+                "any_precision": not job.bfloat16,
                 "wanted": job.device_memory_bytes or 0,
                 "since": self._at - self._seen_within,
                 **{f"architecture_{index}": _quoted(each) for index, each in enumerate(architectures)},
@@ -162,6 +165,8 @@ def _devices(job: Job) -> str:
     if job.device_kind == "cpu":
         return "a worker without GPUs"
     gpus = "a GPU" if job.gpus == 1 else f"{job.gpus} GPUs"
+    if job.bfloat16:
+        gpus += " with bfloat16 units (Ampere or newer)"
     return gpus if job.device_kind == "cuda" else f"{gpus} or a worker without GPUs"
 
 

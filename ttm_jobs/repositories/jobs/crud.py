@@ -83,7 +83,7 @@ def create(
 
     `spec` is the complete spec as JSON. The other arguments are the parts of it that lists show. `resolved_references`
     maps the registry references in the spec to their versions. `deadline` is a time, or a duration from now. Jobs of a
-    `study` yield to the project's other jobs of equal priority.
+    `study` yield to the project's other jobs of equal priority. A job in float16 needs a GPU.
     """
     project_id = project_of(session)
     quotas.check_new_job(session, project_id)
@@ -104,8 +104,9 @@ def create(
         priority=priority,
         rank=2 * priority + (study is None),
         queue=queue,
-        device_kind=device_kind,
+        device_kind=device_kind or ("cuda" if "float16" in precisions(spec) else None),
         gpus=gpus,
+        bfloat16="bfloat16" in precisions(spec),
         device_memory_bytes=device_memory_bytes,
         architectures=architectures,
         traceparent=traceparent,
@@ -297,6 +298,12 @@ def resume(session: Session, job_id: str) -> Job:
     quotas.check_new_job(session, job.project_id)
     enqueue(session, job, now(session), timedelta(0))
     return job
+
+
+def precisions(spec: Json) -> set[str | None]:
+    """The precisions of student and teacher in a job's spec. Other values than `auto` must be met by the device."""
+    training = spec.get("training") or {}
+    return {training.get("precision"), training.get("teacher_precision")}
 
 
 def retry(session: Session, job_id: str, *, owner: str | None = None) -> Job:

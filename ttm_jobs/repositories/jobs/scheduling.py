@@ -25,12 +25,14 @@ from ttm_jobs.settings import DEFAULT_QUEUE
 class WorkerCapacity:
     """What a worker can run: the queues it serves in order of preference, its devices, and the keys of the
     architectures of packages that it has installed. `kind` is cpu or cuda, `count` the number of GPUs or CPU threads,
-    `memory_bytes` that of one device. None: unknown, accepts every job.
+    `bfloat16` whether the device computes in that precision, `memory_bytes` that of one device. None: unknown, accepts
+    every job.
     """
 
     queues: Sequence[str] = (DEFAULT_QUEUE,)
     kind: str | None = None
     count: int = 1
+    bfloat16: bool | None = None
     memory_bytes: int | None = None
     architectures: Collection[str] = ()
 
@@ -105,6 +107,8 @@ def _fitting(session: Session, capacity: WorkerCapacity) -> list[ColumnElement[b
         conditions.append(or_(Job.device_kind.is_(None), Job.device_kind == capacity.kind))
     if capacity.kind == "cuda":
         conditions.append(Job.gpus <= capacity.count)
+    if capacity.bfloat16 is False:
+        conditions.append(Job.bfloat16.is_(False))
     if capacity.memory_bytes is not None:
         conditions.append(or_(Job.device_memory_bytes.is_(None), Job.device_memory_bytes <= capacity.memory_bytes))
     no_package = Job.architectures.is_(None)

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from ttm_jobs.models import Attempt, Checkpoint, Job, JobEvent
 from ttm_jobs.models.base import Json
+from ttm_jobs.repositories.jobs.crud import precisions
 from ttm_jobs.repositories.jobs.transitions import append
 
 _MAX_CHECKPOINTS = 2
@@ -26,6 +27,8 @@ def resolved(session: Session, job: Job, resolved_spec: Json, data: Json, at: da
     event.
     """
     job.resolved_spec = resolved_spec
+    # Later attempts keep the precision that this one chose, so they need a device for it.
+    job.bfloat16 = "bfloat16" in precisions(resolved_spec)
     # A later attempt starts from the resolved spec, so it decides little or nothing.
     job.resolved_reasons = {**(job.resolved_reasons or {}), **data.get("reasons", {})}
     job.student_structure = data.get("student_structure")
