@@ -5,16 +5,19 @@ import contextlib
 import doctest
 import inspect
 import shutil
+import sqlite3
 import threading
 import types
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 import ttm_client
 from tests.api.conftest import make_settings
@@ -30,12 +33,10 @@ from ttm_client import AsyncClient, Client
 from ttm_client.codegen.reference import public_names
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import create_engine, session_scope
-from ttm_jobs.models import Job
-from ttm_jobs.models.base import Base
+from ttm_jobs.models import Job, Worker
 from ttm_jobs.repositories import workers
 from ttm_jobs.repositories.run_data import teacher_stores
 from ttm_jobs.repositories.run_data.teacher_stores import LocalStore
-from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage, build_storage
 
 REPORT = b'{"student": {"parameters": 11689512}}'
@@ -74,60 +75,58 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@dataclass
+class Service:
+    """One service for all examples. `snapshots` are its database with the rows that examples use, without and with a
+    study.
+    """
+
+    url: str
+    dataset: str
+    engine: Engine
+    database: Path
+    snapshots: tuple[Path, Path]
+    job_ids: dict[str, str]
+    study_id: str
+    restored: int = 0
+
+    def restore(self, *, with_study: bool) -> None:
+        """Undoes what earlier examples changed."""
+        _copy(self.snapshots[with_study], self.database)
+        self.restored += 1
+        with session_scope(self.engine) as session:
+            # Versions do not return, because the service caches jobs by them.
+            session.execute(update(Job).values(version=Job.version + 1000 * self.restored))
+            session.execute(update(Worker).values(last_seen_at=now(session)))
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies an SQLite database into one that is in use."""
+    with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target, timeout=60)) as other:
+        one.backup(other)
+
+
 @pytest.fixture(scope="module")
-def service(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Settings]]:
-    """One service for all examples."""
+def service(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("service")
-    shutil.copy(sqlite_template, folder / "ttm.db")
-    settings = make_settings(f"sqlite:///{folder / 'ttm.db'}", folder)
-    with served(settings) as url:
-        yield url, settings
-
-
-@pytest.fixture(scope="module")
-def damaged_client(damaged: Damaged) -> Iterator[Client]:
-    with Client(damaged.url) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def client(service: tuple[str, Settings]) -> Iterator[Client]:
-    with Client(service[0]) as client:
-        yield client
-
-
-_OF_STUDIES = ("tud", "Difference")
-_OF_DAMAGE = ("amage", "jobs.predict", "jobs.push", "Prediction", "Confusion", "Calibration", "Guess")
-
-
-def _ended_study(engine: Engine, storage: Storage, dataset: str) -> str:
-    """A study that has succeeded."""
-    study_id = create_study(engine, dataset, name="kiosk")
-    end_study(engine, study_id, storage)
-    return study_id
-
-
-@pytest.fixture
-def namespace(
-    service: tuple[str, Settings],
-    client: Client,
-    busy: Client,
-    trained: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    request: pytest.FixtureRequest,
-) -> dict[str, Any]:
-    """The names that examples use: four jobs, a worker, a teacher store, local files, and the service at TTM_URL."""
-    url, settings = service
-    monkeypatch.setenv("TTM_URL", url)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "teacher.safetensors").write_bytes(b"weights")
+    database, snapshots = folder / "ttm.db", (folder / "jobs.db", folder / "study.db")
+    shutil.copy(sqlite_template, database)
+    settings = make_settings(f"sqlite:///{database}", folder)
     dataset = settings.data_roots[0].as_uri()
     engine, storage = create_engine(settings.database_url), build_storage(settings.storage_url)
+    job_ids = _create_jobs(engine, storage, dataset)
+    _copy(database, snapshots[False])
+    study_id = create_study(engine, dataset, name="kiosk")
+    end_study(engine, study_id, storage)
+    _copy(database, snapshots[True])
+    with served(settings) as url:
+        yield Service(url, dataset, engine, database, snapshots, job_ids, study_id)
+    engine.dispose()
+
+
+def _create_jobs(engine: Engine, storage: Storage, dataset: str) -> dict[str, str]:
+    """Four jobs, a worker and a teacher store."""
     with session_scope(engine) as session:
-        for table in reversed(Base.metadata.sorted_tables):
-            if table.name not in ("projects", "server_secrets"):
-                session.execute(table.delete())
         queued, failed, running, done = (create_job(session, dataset=dataset).id for _ in range(4))
     lease = claim(engine, done)
     train(engine, lease, range(1, 3), total=2)
@@ -140,34 +139,63 @@ def namespace(
         found = LocalStore("1f" * 32, "float16", 96_000_000, 48_000, now(session))
         teacher_stores.report(session, "gpu-7", "/work", [found])
         teacher_stores.used(session, session.get_one(Job, done), [found.digest], cache_hits=24_000, forwards=1_000)
-    jobs, distilled = client.jobs, None
-    if any(word in request.node.callspec.params["name"] for word in _OF_DAMAGE):
+    return {"done": done, "running": running, "failed": failed, "queued": queued}
+
+
+@pytest.fixture(scope="module")
+def damaged_client(damaged: Damaged) -> Iterator[Client]:
+    with Client(damaged.url) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> Iterator[Client]:
+    with Client(service.url) as client:
+        yield client
+
+
+_OF_STUDIES = ("tud", "Difference")
+_OF_DAMAGE = ("amage", "jobs.predict", "jobs.push", "Prediction", "Confusion", "Calibration", "Guess")
+
+
+@pytest.fixture
+def namespace(
+    service: Service,
+    client: Client,
+    busy: Client,
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> dict[str, Any]:
+    """The names that examples use: four jobs, a worker, a teacher store, local files, and the service at TTM_URL."""
+    name: str = request.node.callspec.params["name"]
+    of_studies = any(word in name for word in _OF_STUDIES)
+    monkeypatch.setenv("TTM_URL", service.url)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "teacher.safetensors").write_bytes(b"weights")
+    service.restore(with_study=of_studies)
+    jobs = {title: client.jobs.get(job_id) for title, job_id in service.job_ids.items()}
+    study = client.studies.get(service.study_id) if of_studies else None
+    distilled = {}
+    if any(word in name for word in _OF_DAMAGE):
         # A job of the real trainer, on a service of its own.
         damaged: Damaged = request.getfixturevalue("damaged")
-        distilled, photo = damaged.student, next((damaged.data / "digits/val/digit-1").iterdir())
+        photo = next((damaged.data / "digits/val/digit-1").iterdir())
+        distilled = {"distilled": damaged.student, "photo": photo}
         monkeypatch.setenv("TTM_URL", damaged.url)
         client = request.getfixturevalue("damaged_client")
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    if "jobs.push" in request.node.callspec.params["name"]:
+    if "jobs.push" in name:
         request.getfixturevalue("writable_hub")
-    study = None
-    if any(word in request.node.callspec.params["name"] for word in _OF_STUDIES):
-        study = client.studies.get(_ended_study(engine, storage, dataset))
-    engine.dispose()
     return {
+        **{public: getattr(ttm_client, public) for public in ttm_client.__all__},
+        **jobs,
+        **distilled,
         "study": study,
-        **({"distilled": distilled, "photo": photo} if distilled is not None else {}),
-        **{name: getattr(ttm_client, name) for name in ttm_client.__all__},
-        **dict(
-            zip(
-                ("done", "running", "failed", "queued"),
-                map(jobs.get, (done, running, failed, queued)),
-                strict=True,
-            )
-        ),
         "client": client,
         "busy": busy,
-        "dataset": dataset,
+        "dataset": service.dataset,
         "trained": trained,
         "image": Image.new("RGB", (32, 32)),
     }
