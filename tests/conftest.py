@@ -33,9 +33,17 @@ settings.load_profile("ci")
 gc.disable()
 
 _TEMPLATE = "ttm_template"
+THOROUGH = "THOROUGH_TESTS"
+"""Set in the environment of a run that includes the tests marked `thorough`."""
 
 
 _GPU_TESTS = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets modules generate fewer tests in the default run."""
+    if "thorough" in config.option.markexpr:
+        os.environ[THOROUGH] = "1"
 
 
 @pytest.hookimpl(trylast=True)  # after tests/gpu/conftest.py has marked its tests
