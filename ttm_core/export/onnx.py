@@ -1,11 +1,8 @@
 """Exports the student to ONNX. The graph takes pixels in [0, 1], normalizes them and returns logits."""
 
 import ast
-import gc
 import json
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ttm_core.errors import BadCheckpoint
+from ttm_core.export.exporter import fast_exporter
 from ttm_core.export.student import Student, read_description
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.spec.job import Normalization
@@ -137,7 +135,7 @@ class FromPixels(nn.Module):
 def _graph(model: nn.Module, preprocess: Preprocess) -> onnx.ModelProto:
     """The graph of a model from pixels in [0, 1] to logits, with a dynamic batch size."""
     size = preprocess.image_size
-    with _garbage_collection_paused():
+    with fast_exporter():
         program = torch.onnx.export(
             FromPixels(model, preprocess.normalization).eval(),
             (torch.full((2, preprocess.channels, size, size), 0.5),),
@@ -153,20 +151,6 @@ def _graph(model: nn.Module, preprocess: Preprocess) -> onnx.ModelProto:
     _name_by_layer(graph.graph)
     _remove_traces(graph)
     return graph
-
-
-@contextmanager
-def _garbage_collection_paused() -> Iterator[None]:
-    """The exporter creates millions of small objects that stay alive until its end; collections in between take a
-    fifth of its time.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _name_by_layer(graph: onnx.GraphProto) -> None:

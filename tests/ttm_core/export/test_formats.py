@@ -13,10 +13,12 @@ import onnxruntime
 import pytest
 import timm
 import torch
+from onnxscript.function_libs.torch_lib.registration import default_registry
 
 from ttm_core.data.dataset import Split, full_split
 from ttm_core.data.images import ArrayImages
 from ttm_core.errors import BadCheckpoint
+from ttm_core.export.exporter import fast_exporter
 from ttm_core.export.formats.timm_folder import write_timm_zip
 from ttm_core.export.formats.write import FILES, ExportSource, write_exports
 from ttm_core.export.onnx import LogitsDiffer, load_onnx, write_onnx
@@ -238,6 +240,16 @@ def test_onnx_file_that_differs_from_pytorch_is_rejected(tmp_path: Path) -> None
     student = Student(Unlike(), mini.structure, CLASSES, mini.preprocess, mini.metadata)
     with pytest.raises(LogitsDiffer, match=r"on 1 images the file's logits differ from PyTorch's by 0\.001"):
         write_onnx(student, tmp_path / "x.onnx", images(7, 8).images.center_squares(np.arange(7), 8))
+
+
+def test_fast_exporter_parses_operators_only_when_needed() -> None:
+    operator = default_registry["aten::abs"].overloads[0]
+    parsed = operator.function_ir
+    with fast_exporter():
+        unparsed = operator.function_ir
+        assert type(unparsed) is not type(parsed)
+        assert (unparsed.domain, unparsed.name) == (parsed.domain, parsed.name)
+    assert type(operator.function_ir) is type(parsed)
 
 
 def test_storage_errors_are_raised(tmp_path: Path) -> None:
