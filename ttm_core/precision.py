@@ -1,5 +1,6 @@
 """The precision of forward passes: autocast, and the choice of `auto`."""
 
+from functools import lru_cache
 from typing import Literal, cast
 
 import torch
@@ -73,6 +74,7 @@ def has_bfloat16_units(device: torch.device) -> bool:
     return any(cast(bool, capabilities.get(name, False)) for name in ("amx_bf16", "avx512_bf16"))
 
 
+@lru_cache
 def _has_grouped_convolutions(architecture: str, channels: int) -> bool:
     with torch.device("meta"):
         model = build(ModelStructure(architecture=architecture, num_classes=2, in_chans=channels))

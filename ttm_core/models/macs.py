@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import torch
 from timm.layers.config import set_fused_attn, use_fused_attn
@@ -14,6 +15,13 @@ from ttm_core.spec.structure import ModelStructure
 
 def macs(structure: ModelStructure, image_size: int) -> int | None:
     """Multiply-accumulates of one square image of `image_size` pixels; None where they cannot be counted."""
+    return _macs(structure.model_dump_json(), image_size)
+
+
+@lru_cache(maxsize=256)
+def _macs(document: str, image_size: int) -> int | None:
+    """Counting takes 0.1 s and more, and processes count the same models repeatedly."""
+    structure = ModelStructure.model_validate_json(document)
     try:
         with countable_attention(), torch.device("meta"):
             return count_macs(build(structure).eval(), (structure.in_chans, image_size, image_size))
