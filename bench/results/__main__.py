@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     given = (getattr(options, name.replace("-", "_")) for name in _FILES)
     roots = tuple(path.resolve().parent for path in given if path is not None)
-    setting = replace(setting, seeds=min(setting.seeds, options.seeds or setting.seeds))
+    setting = _at_most(setting, options.seeds)
     with service(options.url, options.var, roots) as running:
         failures = run(setting, running, RESULTS, options.only, _paths(options))
     write(RESULTS)
@@ -58,10 +58,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _quick(options: argparse.Namespace, folder: Path) -> int:
     with service(None, folder / "var", (folder,)) as running:
-        setting = quick.setting(folder)
+        setting = _at_most(quick.setting(folder), options.seeds)
         failures = run(setting, running, folder / "results", options.only or ["methods"], "--quick")
     print(page(folder / "results"))
     return failures
+
+
+def _at_most(setting: Setting, seeds: int | None) -> Setting:
+    return replace(setting, seeds=min(setting.seeds, seeds or setting.seeds))
 
 
 def run(setting: Setting, running: Service, out: Path, only: list[str] | None, paths: str) -> int:
