@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -19,6 +19,7 @@ from ttm_core.export import load_student
 from ttm_core.models.weights import read_weights
 from ttm_core.pipeline.distill import distill
 from ttm_core.spec import events
+from ttm_core.spec.job import DistillSpec
 from ttm_core.training.trainer import Interrupted
 
 METHODS: dict[str, str | dict[str, Any]] = {
@@ -40,7 +41,23 @@ METHODS: dict[str, str | dict[str, Any]] = {
     "wttm + crd": {"kind": "wttm", "features": {"kind": "crd", "negatives": 64}},
     "dkd + itrd": {"kind": "dkd", "features": "itrd"},
 }
-every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+
+
+class Uninterrupted(NamedTuple):
+    """A finished run of a method."""
+
+    spec: DistillSpec
+    workdir: Path
+    events: list[events.Event]
+    result: events.Result
+
+
+@pytest.fixture(scope="module", params=METHODS.values(), ids=METHODS)
+def uninterrupted(request, digits_idx, teacher_file, tmp_path_factory) -> Uninterrupted:
+    training = {"augmentation": {"kind": "crop_flip", "padding": 1}}
+    spec = factories.spec(digits_idx, teacher_file, method=request.param, training=training)
+    workdir, emitted = tmp_path_factory.mktemp("run"), []
+    return Uninterrupted(spec, workdir, emitted, distill(spec, workdir, on_event=emitted.append))
 
 
 def sha256(path: Path) -> str:
@@ -51,12 +68,8 @@ def student_of(workdir: Path) -> Path:
     return workdir / "out" / "student.safetensors"
 
 
-@every_method
-def test_events_have_the_documented_order(method, digits_idx, teacher_file, tmp_path):
-    emitted: list[events.Event] = []
-    spec = factories.spec(digits_idx, teacher_file, method=method)
-    result = distill(spec, tmp_path, on_event=emitted.append)
-
+def test_events_have_the_documented_order(uninterrupted):
+    emitted, result, workdir = uninterrupted.events, uninterrupted.result, uninterrupted.workdir
     kinds = [event.kind for event in emitted]
     phases = [event.phase for event in emitted if isinstance(event, events.PhaseChanged)]
     assert phases == ["fetching", "loading_teacher", "training", "evaluating", "exporting"]
@@ -81,10 +94,10 @@ def test_events_have_the_documented_order(method, digits_idx, teacher_file, tmp_
 
     assert result.student_test.images == 200
     assert result.teacher_test.top1 > 0.8
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    report = json.loads((workdir / "out" / "report.json").read_text())
     assert report["test"]["student"]["top1"] == result.student_test.top1
     for artifact in result.artifacts:
-        assert sha256(tmp_path / artifact.path) == artifact.sha256
+        assert sha256(workdir / artifact.path) == artifact.sha256
 
 
 def test_loaded_student_reproduces_its_accuracy(digits_idx, teacher_file, tmp_path):
@@ -124,18 +137,22 @@ def test_student_as_next_teacher_and_as_initial_weights(digits_idx, teacher_file
     assert first > cold
 
 
-@every_method
-def test_stopped_run_resumes_bit_identically(method, digits_idx, teacher_file, tmp_path):
-    training = {"augmentation": {"kind": "crop_flip", "padding": 1}, "epochs": 3}
-    spec = factories.spec(digits_idx, teacher_file, method=method, training=training)
-    assert_resumes_bit_identically(spec, tmp_path)
+def test_stopped_run_resumes_bit_identically(uninterrupted, tmp_path):
+    spec, workdir = uninterrupted.spec, tmp_path / "stopped"
+    resume_twice(spec, workdir, uninterrupted.result.steps)
+    assert sha256(student_of(workdir)) == sha256(student_of(uninterrupted.workdir))
 
 
 def assert_resumes_bit_identically(spec, tmp_path):
-    """A run that is stopped three times at random steps gives the same student as an uninterrupted run."""
+    """A run that is stopped twice at random steps gives the same student as an uninterrupted run."""
     total = distill(spec, tmp_path / "uninterrupted").steps
-    workdir = tmp_path / "stopped"
-    steps = sorted(random.Random(spec.model_dump_json(include={"method", "training"})).sample(range(1, total), 3))
+    resume_twice(spec, tmp_path / "stopped", total)
+    assert sha256(student_of(tmp_path / "stopped")) == sha256(student_of(tmp_path / "uninterrupted"))
+
+
+def resume_twice(spec, workdir, total):
+    """Finishes a run of `total` steps that is stopped twice at random steps."""
+    steps = sorted(random.Random(spec.model_dump_json(include={"method", "training"})).sample(range(1, total), 2))
     for before, stop in zip([0, *steps], steps, strict=False):
         left = iter(range(stop - before - 1, -1, -1))
         with pytest.raises(Interrupted) as interrupted:
@@ -143,7 +160,6 @@ def assert_resumes_bit_identically(spec, tmp_path):
         assert interrupted.value.step == stop
         assert 1 <= len(list((workdir / "checkpoints").iterdir())) <= 3
     distill(spec, workdir)
-    assert sha256(student_of(workdir)) == sha256(student_of(tmp_path / "uninterrupted"))
 
 
 def test_killed_run_resumes_bit_identically(digits_idx, teacher_file, tmp_path):
@@ -215,7 +231,7 @@ def test_checkpoint_of_another_spec_is_rejected(digits_idx, tmp_path):
 def test_seeds_are_reproducible_and_differ(digits_idx, tmp_path):
     made = {}
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        distill(factories.spec(digits_idx, training={"seed": seed}), tmp_path / name)
+        distill(factories.spec(digits_idx, training={"seed": seed, "epochs": 1}), tmp_path / name)
         made[name] = read_weights(student_of(tmp_path / name)).tensors["fc.weight"]
     assert torch.equal(made["a"], made["b"])
     assert not torch.equal(made["a"], made["c"])
@@ -267,17 +283,22 @@ def test_bfloat16_trains(digits_idx, teacher_file, tmp_path):
     assert result.student_validation.loss < 2.3
 
 
-def test_command_line_runs_a_yaml_spec(digits_idx, tmp_path):
+def test_command_line_runs_a_yaml_spec_and_logs_plain_text(digits_idx, tmp_path):
     (tmp_path / "data").symlink_to(digits_idx)
     (tmp_path / "spec.yaml").write_text(
-        "student: mini/resnet8_025\ndataset: data\nmethod: ce\nexports: []\ntraining: {epochs: 1, threads: 1}\n"
+        "student: mini/resnet8_025\ndataset: data\nmethod: ce\nexports: [onnx_int8]\ntraining: {epochs: 1, threads: 1}\n"
     )
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     done = subprocess.run(
         [sys.executable, "-m", "ttm_core", "distill", str(tmp_path / "spec.yaml"), "--out", str(tmp_path / "out")],
         capture_output=True,
         text=True,
+        env={**environment, "FORCE_COLOR": "1"},
     )
     assert done.returncode == 0, done.stderr
+    assert "\x1b[" not in done.stderr, "the log has no color codes"
+    assert ":onnxruntime" not in done.stderr.lower(), "as in [W:onnxruntime:...]"
+    assert "telemetry" not in done.stderr.lower()
     assert load_student(student_of(tmp_path / "out")).architecture == "mini/resnet8_025"
     (tmp_path / "spec.yaml").write_text("student: mini/resnet8_025\nepochs: 3\n")
     done = subprocess.run(
@@ -310,7 +331,7 @@ def test_best_checkpoint_is_marked_and_kept(digits_idx, teacher_file, tmp_path):
 
 def test_teacher_at_chance_is_rejected(digits_idx, teacher_file, tmp_path):
     """A teacher with permuted classes is at chance, whatever its accuracy was."""
-    spec = factories.spec(digits_idx, teacher_file)
+    spec = factories.spec(digits_idx, teacher_file, training={"epochs": 1})
     shuffled = spec.teacher.model_copy(update={"class_map": [*range(1, 10), 0], "allow_chance": False})
     with pytest.raises(TeacherAtChance, match=r"not above chance .* teacher\.normalization.* teacher\.allow_chance"):
         distill(spec.model_copy(update={"teacher": shuffled}), tmp_path / "rejected")
@@ -318,19 +339,3 @@ def test_teacher_at_chance_is_rejected(digits_idx, teacher_file, tmp_path):
     assert distill(spec.model_copy(update={"teacher": allowed}), tmp_path / "allowed").teacher_validation.top1 < 0.3
     trained = spec.teacher.model_copy(update={"allow_chance": False})
     distill(spec.model_copy(update={"teacher": trained}), tmp_path / "trained")
-
-
-def test_trainer_log_has_no_color_codes_or_telemetry_warnings(digits_idx, tmp_path):
-    spec = factories.spec(digits_idx, training={"epochs": 1}, exports=["onnx", "onnx_int8"])
-    (tmp_path / "spec.json").write_text(spec.model_dump_json())
-    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-    done = subprocess.run(
-        [sys.executable, "-m", "ttm_core", "distill", str(tmp_path / "spec.json"), "--out", str(tmp_path / "out")],
-        capture_output=True,
-        text=True,
-        env={**environment, "FORCE_COLOR": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    assert "\x1b[" not in done.stderr
-    assert ":onnxruntime" not in done.stderr.lower(), "as in [W:onnxruntime:...]"
-    assert "telemetry" not in done.stderr.lower()
