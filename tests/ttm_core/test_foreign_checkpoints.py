@@ -24,6 +24,21 @@ from ttm_core.reader.checkpoints.inspection import inspect
 from ttm_core.spec import catalogue
 from ttm_core.spec.job import TeacherSpec
 
+# Models of torchvision that only `make thorough` loads.
+OTHERS = (
+    *(
+        "alexnet",
+        "convnext_tiny",
+        "densenet121",
+        "efficientnet_b0",
+        "googlenet",
+        "inception_v3",
+        "maxvit_t",
+        "mnasnet0_5",
+    ),
+    *("regnet_x_400mf", "shufflenet_v2_x0_5", "swin_t", "vgg11_bn", "vit_b_32"),
+)
+
 
 class OptionA(nn.Module):
     """A CIFAR ResNet as widely published: shortcuts subsample and pad channels, and the classifier is `linear`."""
@@ -109,16 +124,9 @@ def test_shortcuts_without_parameters_become_fixed_convolutions(tmp_path, paddin
 @pytest.mark.parametrize(
     "name",
     [
-        *("densenet121", "efficientnet_b0", "mnasnet0_5", "mobilenet_v3_small", "regnet_x_400mf"),
-        *("resnet18", "shufflenet_v2_x0_5", "squeezenet1_1", "swin_t"),
-        # Large files.
-        pytest.param("alexnet", marks=pytest.mark.thorough),
-        pytest.param("vgg11_bn", marks=pytest.mark.thorough),
-        pytest.param("googlenet", marks=pytest.mark.thorough),
-        pytest.param("inception_v3", marks=pytest.mark.thorough),
-        pytest.param("convnext_tiny", marks=pytest.mark.thorough),
-        pytest.param("maxvit_t", marks=pytest.mark.thorough),
-        pytest.param("vit_b_32", marks=pytest.mark.thorough),
+        # A linear classifier, one of several layers, and a convolution.
+        *("resnet18", "mobilenet_v3_small", "squeezenet1_1"),
+        *(pytest.param(name, marks=pytest.mark.thorough) for name in OTHERS),
     ],
 )
 def test_files_of_torchvision_load_without_a_key_map(tmp_path, name):

@@ -30,10 +30,18 @@ def student_of(workdir: Path) -> Path:
     return workdir / "out" / "student.safetensors"
 
 
-@pytest.mark.parametrize("target", ["macs", "parameters"])
 @pytest.mark.parametrize(
-    ("name", "size", "round_to"),
-    [("cifar/resnet20", 32, 4), ("resnet18", 64, 8), ("mobilenetv2_100", 64, 8), ("vit_tiny_patch16_224", 64, 8)],
+    ("name", "size", "round_to", "target"),
+    [
+        ("cifar/resnet20", 32, 4, "macs"),
+        ("resnet18", 32, 8, "macs"),
+        ("mobilenetv2_100", 32, 8, "parameters"),
+        ("vit_tiny_patch16_224", 32, 8, "parameters"),
+        pytest.param("cifar/resnet20", 32, 4, "parameters", marks=pytest.mark.thorough),
+        pytest.param("resnet18", 64, 8, "parameters", marks=pytest.mark.thorough),
+        pytest.param("mobilenetv2_100", 64, 8, "macs", marks=pytest.mark.thorough),
+        pytest.param("vit_tiny_patch16_224", 64, 8, "macs", marks=pytest.mark.thorough),
+    ],
 )
 def test_target_is_met_from_below(name: str, size: int, round_to: int, target: str) -> None:
     torch.manual_seed(0)
@@ -59,7 +67,7 @@ def test_pruned_student_is_distilled_and_exported(digits_idx, teacher_file, tmp_
         digits_idx,
         teacher_file,
         student={"prune": PRUNE},
-        exports=["timm", "onnx", "onnx_int8"],
+        exports=["timm", "onnx_int8"],
         training={"epochs": 12, "augmentation": "none"},
     )
     result = distill(spec, tmp_path, on_event=emitted.append)
@@ -74,7 +82,7 @@ def test_pruned_student_is_distilled_and_exported(digits_idx, teacher_file, tmp_
     assert ModelStructure.model_validate(report["student"]["structure"]) == student.structure
     assert report["student"]["macs"] <= 0.4 * report["teacher"]["macs"]
     reasons = {exported["format"]: exported["reason"] for exported in report["exports"]}
-    assert reasons == {"timm": reasons["timm"], "onnx": None, "onnx_int8": None}
+    assert reasons == {"timm": reasons["timm"], "onnx_int8": None}
     assert "pruned" in reasons["timm"]
 
 
@@ -116,7 +124,7 @@ def test_run_resumes_bit_identically_from_its_checkpoint_alone(prune, digits_idx
 
 
 def test_stop_during_recovery_starts_over(digits_idx, teacher_file, tmp_path):
-    prune = {**PRUNE, "steps": 2, "recovery_steps": 20}
+    prune = {**PRUNE, "steps": 2, "recovery_steps": 5}
     spec = factories.spec(digits_idx, teacher_file, student={"prune": prune})
     with pytest.raises(Interrupted) as interrupted:
         distill(spec, tmp_path, should_stop=lambda: True)
