@@ -19,14 +19,14 @@ def identity(tmp_path: Path) -> Path:
     """A convolution that returns its input, so that activations are known."""
     weight = numpy_helper.from_array(np.ones((1, 1, 1, 1), np.float32), "w")
     node = helper.make_node("Conv", ["image", "w"], ["logits"], name="conv/Conv")
-    save(tmp_path / "float.onnx", [node], [weight], shape=("batch", 1, 64, 64))
+    save(tmp_path / "float.onnx", [node], [weight], shape=("batch", 1, 32, 32))
     quant_pre_process(tmp_path / "float.onnx", tmp_path / "prepared.onnx")
     return tmp_path / "prepared.onnx"
 
 
 def batches(*, outlier: float = 1.0) -> list[np.ndarray]:
     random = np.random.default_rng(0)
-    found = [random.normal(0, 0.1, (8, 1, 64, 64)).astype(np.float32).clip(-1, 1) for _ in range(3)]
+    found = [random.normal(0, 0.1, (8, 1, 32, 32)).astype(np.float32).clip(-1, 1) for _ in range(3)]
     found[1][0, 0, 0, 0] = outlier
     return found
 
