@@ -53,6 +53,10 @@ def fake(student: FakeQuantized, batches: list[np.ndarray]) -> np.ndarray:
         return np.concatenate([student(torch.from_numpy(batch)).numpy() for batch in batches])
 
 
+def operators_of(path: Path) -> list[str]:
+    return [node.op_type for node in onnx.load(path).graph.node]
+
+
 def agreement(first: np.ndarray, second: np.ndarray) -> float:
     """The share of images with the same class. A class within one step of the quantized logits counts as the same:
     models that are hardly trained often return equal logits, and the last rounding then decides.
@@ -65,6 +69,7 @@ def agreement(first: np.ndarray, second: np.ndarray) -> float:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_module_and_onnx_file_agree_before_and_after_training(architecture, tmp_path):
     floating, quantized = files(architecture, tmp_path)
+    operators = operators_of(quantized)
     batches = pixels(640, ARCHITECTURES[architecture], 2)
     student = FakeQuantized(quantized, floating)
     before = fake(student, batches)
@@ -81,6 +86,7 @@ def test_module_and_onnx_file_agree_before_and_after_training(architecture, tmp_
         optimizer.step()
     assert all(parameter.grad is not None for parameter in student.parameters())
     student.write(tmp_path / "trained.onnx")
+    assert operators_of(tmp_path / "trained.onnx") == operators
     after = fake(student, batches)
     assert not np.allclose(after, before)
     assert agreement(after, logits(tmp_path / "trained.onnx", batches)) >= _AGREEMENT
@@ -93,13 +99,6 @@ def test_operators_equal_those_of_onnx_runtime(architecture, tmp_path):
     write_onnx(made(architecture, 32), path, torch.randint(256, (3, 3, 32, 32), dtype=torch.uint8))
     expected = logits(path, batches)
     np.testing.assert_allclose(fake(FakeQuantized(path, path), batches), expected, atol=1e-3 * expected.std())
-
-
-def test_trained_file_has_the_same_operators(tmp_path):
-    floating, quantized = files("mini/resnet8_025", tmp_path)
-    FakeQuantized(quantized, floating).write(tmp_path / "trained.onnx")
-    types = [[node.op_type for node in onnx.load(path).graph.node] for path in (quantized, tmp_path / "trained.onnx")]
-    assert types[0] == types[1]
 
 
 @pytest.mark.thorough

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ttm_core.export import load_student
 from ttm_core.models.macs import macs
 from ttm_core.models.pruning.latency import Timed, largest_within
 from ttm_core.pipeline.distill import distill
+from ttm_core.pipeline.student import latency
 from ttm_core.spec import events
 from ttm_core.spec.job import DistillSpec
 from ttm_core.spec.student.pruning import PruneSpec
@@ -39,6 +41,14 @@ def measured(emitted: list[events.Event]) -> int:
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return factories.digits_idx(tmp_path_factory.mktemp("digits"), train=64, test=32)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_measurements() -> Iterator[None]:
+    """Tests compare no latencies, so that they need not be precise."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency, "_SECONDS", 0.2)
+        yield
 
 
 @pytest.fixture(scope="module")
