@@ -19,6 +19,8 @@ Calibration = Literal["min_max", "percentile", "entropy", "mse"]
 Range = tuple[float, float]
 
 _BINS, _QUANTIZED_BINS = 512, 128
+# The collector adds bins of equal width for larger values, without a limit. Entropy takes quadratic time.
+_MAX_BINS = 4 * _BINS
 _PERCENTILE = 99.99
 # Of each tensor and batch, for the histograms. The minimum and maximum are of all values.
 _SAMPLED = 2**15
@@ -80,7 +82,17 @@ class ActivationStatistics:
             flat = value.reshape(-1)
             # An odd step does not visit the same column of every row.
             samples[name] = flat[:: max(1, flat.size // _SAMPLED) | 1]
+            self._widen(name, float(np.abs(samples[name]).max()))
         self._collector.collect_value(samples)
+
+    def _widen(self, name: str, top: float) -> None:
+        """Makes the bins of a tensor wider if it would get too many for values up to `top`."""
+        if name not in self._collector.histogram_dict:
+            return
+        counts, edges, low, high, threshold = self._collector.histogram_dict[name]
+        if threshold > 0 and len(counts) * top / threshold > _MAX_BINS:
+            counts, edges = np.histogram((edges[:-1] + edges[1:]) / 2, _BINS, (-top, top), weights=counts)
+            self._collector.histogram_dict[name] = counts, edges, low, high, top
 
     def _limited(self, ranges: Mapping[str, Range]) -> dict[str, Range]:
         limited = {}

@@ -38,6 +38,16 @@ def test_min_max_is_exact_over_all_batches(identity):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_values_that_grow_by_any_factor_take_bounded_time(identity, method):
+    """The first images hardly activate a tensor. Its histogram must not keep the width of those bins."""
+    quiet, *others = batches()
+    statistics = ActivationStatistics(identity, [quiet * np.float32(1e-30), *others])
+    low, high = statistics.ranges(method)["logits"]
+    assert low < -0.2
+    assert high > 0.2
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_ranges_are_never_wider_than_the_values(identity, method):
     statistics = ActivationStatistics(identity, batches(outlier=7.5))
     full = statistics.ranges("min_max")
