@@ -3,7 +3,12 @@
 from collections.abc import Callable
 
 from bench.results.experiments.capabilities import capabilities, students, unlabelled
-from bench.results.experiments.defaults import defaults_classes, defaults_photographs, defaults_small
+from bench.results.experiments.defaults import (
+    defaults_classes,
+    defaults_long,
+    defaults_photographs,
+    defaults_small,
+)
 from bench.results.experiments.experiment import Experiment, Setting
 from bench.results.experiments.methods import default_weights, methods
 from bench.results.experiments.peers import equal_accuracy, peers
@@ -19,6 +24,7 @@ TABLES: dict[str, Callable[[Setting], Experiment | None]] = {
     "unlabelled": unlabelled,
     "photographs": photographs,
     "defaults_small": defaults_small,
+    "defaults_long": defaults_long,
     "defaults_classes": defaults_classes,
     "defaults_photographs": defaults_photographs,
 }

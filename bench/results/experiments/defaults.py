@@ -15,6 +15,16 @@ def defaults_small(setting: Setting) -> Experiment:
     return _experiment("defaults_small", base(setting), setting)
 
 
+def defaults_long(setting: Setting) -> Experiment:
+    """The same in runs of the default number of epochs, and with ten views instead of one for each epoch."""
+    spec = base(setting)
+    training = {name: value for name, value in spec["training"].items() if name != "epochs"}
+    variants = [_variant("sgd", 0.05, 64), _variant("adamw", 0.004, 64), _variant("adamw", 0.004, 32)]
+    views = Variant(f"{_REFERENCE}, 10 views", {**variants[0].changes, "training.views": 10})
+    long = {**spec, "training": training}
+    return Experiment("defaults_long", long, [*variants, views], min(setting.seeds, 3), reference=_REFERENCE)
+
+
 def defaults_classes(setting: Setting) -> Experiment | None:
     """Twice the images and ten times the classes, with labels alone: there is no teacher for them."""
     if setting.more_classes is None:
