@@ -4,6 +4,7 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from threading import BoundedSemaphore, Lock
 from typing import IO
@@ -11,6 +12,7 @@ from typing import IO
 from api.http.errors import TooManyInspections
 from ttm_core.checkpoints.schema import Inspection, InspectionRequest
 from ttm_core.errors import BadCheckpoint
+from ttm_core.reader.checkpoints.onnx_run import describe_onnx
 from ttm_core.reader.limits import ReaderLimits
 from ttm_core.reader.process import read_untrusted
 from ttm_jobs.errors import UploadNotComplete
@@ -52,7 +54,7 @@ class Inspector:
         self._known: OrderedDict[tuple[str, str], Inspection] = OrderedDict()
 
     def inspect(self, file: UploadedFile, request: InspectionRequest) -> Inspection:
-        """What the file is and which architectures its tensors fit. Takes seconds.
+        """What the file is and which architectures its tensors fit. Runs an ONNX file once. Takes seconds.
 
         Raises:
             TooManyInspections: other inspections did not finish in time.
@@ -79,7 +81,21 @@ class Inspector:
         if found.problem is not None and file.size > _HEAD_BYTES + _TAIL_BYTES:
             # Other tools write the entries of a zip archive in another order.
             found = self._read_copy(file, request, whole=True)
+        size = found.onnx and (found.onnx.image_size or request.image_size)
+        if size and find_spec("onnxruntime") is not None:
+            found = self._run(file, found, size)
         return found
+
+    def _run(self, file: UploadedFile, found: Inspection, image_size: int) -> Inspection:
+        """Runs an ONNX file once, as a job does before it trains."""
+        with tempfile.NamedTemporaryFile(prefix="ttm-inspect-") as copy:
+            _copy(self._storage, file, copy.file, whole=True)
+            copy.flush()
+            try:
+                run = describe_onnx(Path(copy.name), image_size, most_seconds=_LIMITS.seconds)
+            except BadCheckpoint as error:
+                return found.model_copy(update={"problem": error.message})
+        return found.model_copy(update={"onnx": run})
 
     def _read_copy(self, file: UploadedFile, request: InspectionRequest, *, whole: bool) -> Inspection:
         with tempfile.NamedTemporaryFile(prefix="ttm-inspect-") as copy:

@@ -6,14 +6,16 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Query, Response
 from fastapi.openapi.models import Example
 
-from api.dependencies import CallerDep, EngineDep, SettingsDep
-from api.http.errors import InputNotFound, InvalidCursor, InvalidRequest
+from api.dependencies import CallerDep, EngineDep, ServicesDep, SettingsDep
+from api.http.errors import InputNotFound, InvalidCursor, InvalidRequest, TooManyInspections
 from api.http.idempotency import IdempotencyDep, location_header
 from api.http.json_bodies import BODY_ERRORS, JsonRoute
 from api.http.pagination import CursorParameter, Limit
 from api.http.problems import problems
 from api.http.types import StudyId
+from api.jobs.validation.checkpoints import UnusableCheckpoint, check_study_teacher, uploaded_file
 from api.jobs.validation.request import DeadlinePassed, NotPrunable, OtherFamily, UnknownArchitecture, UnknownQueue
+from api.registry.resolution import resolve
 from api.studies import service
 from api.studies.schemas import (
     CandidateList,
@@ -107,14 +109,20 @@ def studies_create(
     "/validate",
     operation_id="studies_validate",
     summary="Validate a study without submitting it",
-    responses=problems(*_SPEC_ERRORS, *BODY_ERRORS),
+    responses=problems(*_SPEC_ERRORS, UnusableCheckpoint, TooManyInspections, *BODY_ERRORS),
 )
-def studies_validate(request: StudyBody, engine: EngineDep, settings: SettingsDep) -> StudyDryrun:
+def studies_validate(request: StudyBody, engine: EngineDep, services: ServicesDep) -> StudyDryrun:
     """Returns the same errors as `POST /studies`, or the spec with its defaults, the candidates, and an upper bound of
-    the epochs. Creates nothing.
+    the epochs. An uploaded teacher is inspected as well. Creates nothing.
     """
     with read_scope(engine) as session:
-        return dry_run(session, settings, request)
+        resolved = resolve(session, request)
+        result = dry_run(session, services.settings, resolved)
+        teacher = resolved.request.teacher
+        file = uploaded_file(session, teacher.checkpoint)
+    if file is not None:
+        check_study_teacher(services.inspector, teacher, file)
+    return result
 
 
 @router.get(

@@ -8,7 +8,7 @@ from api.architectures import installed
 from api.http.problems import FieldErrors
 from api.jobs.validation.request import architecture_fault, deadline_fault, queue_fault, text_faults
 from api.registry.addresses import MODEL_URIS, Fault, check_uri, dataset_faults
-from api.registry.resolution import resolve
+from api.registry.resolution import Resolved
 from api.studies.creation import label
 from api.studies.schemas import PlannedCandidate, StudyDryrun, StudyRequest
 from ttm_core.spec import catalogue
@@ -30,9 +30,8 @@ def check_request(session: Session, settings: Settings, request: StudyRequest) -
         raise FieldErrors(*faults)
 
 
-def dry_run(session: Session, settings: Settings, request: StudyRequest) -> StudyDryrun:
+def dry_run(session: Session, settings: Settings, resolved: Resolved[StudyRequest]) -> StudyDryrun:
     """The result of a dry run. Raises the same FieldErrors as a submission."""
-    resolved = resolve(session, request)
     request = resolved.request
     check_request(session, settings, request)
     packaged = _packaged(session, settings, request)

@@ -3,7 +3,7 @@
 import io
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,14 @@ import pytest
 import safetensors.torch
 import torch
 from fastapi.testclient import TestClient
-from onnx import TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from tests.api.conftest import ON_SQLITE
 from tests.api.test_bad_requests import assert_problem
 from tests.support.models import create_model
+from ttm_core.errors import UserError
+from ttm_core.models.teachers.onnx_teacher import load_onnx_teacher
+from ttm_core.spec.job import TeacherSpec
 from ttm_jobs.settings import Settings
 
 Upload = Callable[[bytes], str]
@@ -159,13 +163,14 @@ def test_the_reader_has_no_secrets_in_its_environment(
     assert "PYTHONPATH" in seen.read_text()
 
 
-def onnx_file(*, softmax: bool = False) -> bytes:
-    tail = [helper.make_node("Softmax", ["z"], ["y"])] if softmax else [helper.make_node("Identity", ["z"], ["y"])]
+def onnx_file(*last: NodeProto, softmax: bool = False, shape: Sequence[int | None] = (None, 3, 8, 8)) -> bytes:
+    """A linear classifier of 10 classes. `last` computes its output y from its logits z, which are 0."""
+    tail = last or [helper.make_node("Softmax" if softmax else "Identity", ["z"], ["y"])]
     nodes = [helper.make_node("Flatten", ["x"], ["flat"]), helper.make_node("MatMul", ["flat", "w"], ["z"]), *tail]
     graph = helper.make_graph(
         nodes,
         "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 3, 8, 8])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 10])],
         [numpy_helper.from_array(np.zeros((192, 10), np.float32), "w")],
     )
@@ -213,6 +218,7 @@ def test_onnx_teachers_are_described_and_checked(client: TestClient, upload: Upl
     uri = f"upload:{upload(onnx_file(softmax=True))}"
     found = client.post(f"/uploads/{uri.removeprefix('upload:')}/inspect").json()
     assert (found["kind"], found["onnx"]["probabilities"], found["onnx"]["num_classes"]) == ("onnx", True, 10)
+    assert found["onnx"]["run_size"] == 8
     teacher = {"checkpoint": uri, "normalization": {"mean": [0.5] * 3, "std": [0.5] * 3}}
     assert client.post("/jobs/validate", json={**body, "teacher": teacher}).status_code == 200
     answer = client.post("/jobs/validate", json={**body, "teacher": {"checkpoint": uri, "num_classes": 3}})
@@ -221,3 +227,60 @@ def test_onnx_teachers_are_described_and_checked(client: TestClient, upload: Upl
     method = {"kind": "wttm", "features": {"kind": "crd"}}
     answer = client.post("/jobs/validate", json={**body, "teacher": teacher, "method": method})
     assert [error["pointer"] for error in answer.json()["errors"]] == ["/method"]
+
+
+def _zeros(number: int) -> list[NodeProto]:
+    """An output of so many zeros."""
+    shape = helper.make_node("Constant", [], ["shape"], value=numpy_helper.from_array(np.int64([number])))
+    zeros = helper.make_node("ConstantOfShape", ["shape"], ["zeros"])
+    total = helper.make_node("ReduceSum", ["zeros"], ["sum"], keepdims=0)
+    return [shape, zeros, total, helper.make_node("Add", ["z", "sum"], ["y"])]
+
+
+_ONNX_CASES: list[tuple[bytes, dict[str, Any], str, str]] = [
+    (onnx_file(helper.make_node("Log", ["z"], ["y"])), {}, "checkpoint", "returns NaN or infinite values"),
+    (onnx_file(helper.make_node("Flatten", ["z"], ["y"], axis=0)), {}, "checkpoint", "not [batch, classes]"),
+    (onnx_file(*_zeros(10**10)), {}, "checkpoint", "TTM_READER_MEMORY_BYTES"),
+    (onnx_file(shape=[None, 3, 16, 16]), {}, "checkpoint", "on images of 16 pixels"),
+    (onnx_file(shape=[None, 3, None, None]), {"image_size": 16}, "checkpoint", "on images of 16 pixels"),
+    (onnx_file(), {"image_size": 16}, "image_size", "takes 8 pixels"),
+    (onnx_file(), {"num_classes": 3}, "num_classes", "returns 10"),
+    (onnx_file(), {"class_map": [0, 10]}, "class_map", "index 10"),
+    (onnx_file(), {"normalization": {"mean": [0.0], "std": [1.0]}}, "normalization", "has 1 channels"),
+]
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(("content", "fields", "field", "detail"), _ONNX_CASES)
+def test_validation_and_a_run_refuse_onnx_files_with_the_same_words(
+    client: TestClient,
+    upload: Upload,
+    body: dict[str, Any],
+    tmp_path: Path,
+    content: bytes,
+    fields: dict[str, Any],
+    field: str,
+    detail: str,
+) -> None:
+    teacher = {
+        "checkpoint": f"upload:{upload(content)}",
+        "normalization": {"mean": [0.5] * 3, "std": [0.5] * 3},
+        **fields,
+    }
+    study = {"teacher": teacher, "dataset": body["dataset"], "limits": {"retention": 0.5}}
+    for path, request in (("/jobs/validate", {**body, "teacher": teacher}), ("/studies/validate", study)):
+        answer = client.post(path, json=request)
+        assert_problem(answer, 422, "unusable_checkpoint")
+        (error,) = answer.json()["errors"]
+        assert error["pointer"] == f"/teacher/{field}"
+        assert detail in error["detail"]
+    (tmp_path / "x.onnx").write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        load_onnx_teacher(TeacherSpec.model_validate(teacher), tmp_path / "x.onnx", 8)
+    assert caught.value.message == error["detail"]
+
+
+def test_an_onnx_file_of_any_size_runs_at_the_size_of_the_request(client: TestClient, upload: Upload) -> None:
+    path = f"/uploads/{upload(onnx_file(shape=[None, 3, None, None]))}/inspect"
+    assert client.post(path).json()["onnx"]["run_size"] is None
+    assert client.post(path, json={"image_size": 8}).json()["onnx"]["run_size"] == 8

@@ -105,21 +105,26 @@ def test_probabilities_become_logarithms(tmp_path):
     torch.testing.assert_close(kept.model(kept.preprocess(pixels())), logits.softmax(1), rtol=1e-3, atol=1e-3)
 
 
-def test_a_classifier_of_scikit_learn_returns_a_label_and_probabilities(tmp_path):
-    """The graph that skl2onnx writes for a logistic regression with zipmap=False."""
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.DOUBLE])
+def test_a_classifier_of_scikit_learn_returns_a_label_and_probabilities(tmp_path, kind):
+    """The graph that skl2onnx writes for a logistic regression with zipmap=False, of float32 or float64 pixels."""
     weight = np.random.default_rng(0).normal(0, 0.05, (10, 784))
-    node = helper.make_node(
-        "LinearClassifier",
-        ["x"],
-        ["label", "probabilities"],
-        domain="ai.onnx.ml",
-        coefficients=weight.flatten().tolist(),
-        intercepts=[0.0] * 10,
-        classlabels_ints=list(range(10)),
-        multi_class=0,
-        post_transform="SOFTMAX",
-    )
-    model = graph([node], [None, 784], outputs=[("probabilities", [None, 10])], domains=["ai.onnx.ml"])
+    nodes = [
+        helper.make_node(
+            "LinearClassifier",
+            ["x"],
+            ["label", "raw"],
+            domain="ai.onnx.ml",
+            coefficients=weight.flatten().tolist(),
+            intercepts=[0.0] * 10,
+            classlabels_ints=list(range(10)),
+            multi_class=1,
+            post_transform="SOFTMAX",
+        ),
+        helper.make_node("Normalizer", ["raw"], ["probabilities"], domain="ai.onnx.ml", norm="L1"),
+    ]
+    outputs = [("probabilities", [None, 10])]
+    model = graph(nodes, [None, 784], outputs=outputs, kind=kind, domains=["ai.onnx.ml"])
     model.graph.output.insert(0, helper.make_tensor_value_info("label", TensorProto.INT64, [None]))
     onnx.save(model, tmp_path / "x.onnx")
     teacher = load(tmp_path / "x.onnx", normalization=UNIT)
@@ -385,7 +390,7 @@ def test_inspection_describes_without_running(tmp_path, monkeypatch):
     )
     for content, problem in (
         (looping(None), "Loop"),
-        (of_bytes(), "has the type uint8. Supported are float32 and float16"),
+        (of_bytes(), "has the type uint8. Supported are float32, float16 and float64"),
         (of_the_future(), "has opset 99; at most"),
         (labels_only(), "no output of the shape [batch, classes]"),
     ):

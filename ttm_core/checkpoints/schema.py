@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ttm_core.checkpoints.kinds import Kind
 from ttm_core.spec.base import Spec
+from ttm_core.spec.dataset import Pixels
 from ttm_core.spec.job import ArchitectureName, CheckpointKey, KeyMap, Normalization
 
 Names = Annotated[list[str], Field(max_length=20)]
@@ -20,6 +21,11 @@ class InspectionRequest(Spec):
     key_map: KeyMap | None = Field(None, description="Renames for this architecture, as in `teacher.key_map`.")
     checkpoint_key: CheckpointKey | None = Field(
         None, description="The model to describe in a file that has several, as in `teacher.checkpoint_key`."
+    )
+    image_size: Pixels | None = Field(
+        None,
+        description="Side of the images in pixels with which to run an ONNX file that takes any size, as in "
+        "`teacher.image_size`.",
     )
 
 
@@ -58,7 +64,7 @@ class OnnxClassifier(BaseModel):
     """What an ONNX file takes and returns."""
 
     input: str
-    dtype: Literal["float32", "float16"]
+    dtype: Literal["float32", "float16", "float64"]
     layout: Literal["NCHW", "NHWC", "flat"] = Field(description="flat: [batch, C * H * W].")
     batch: int | None = Field(description="Images per batch; null for any number.")
     channels: int
@@ -72,6 +78,11 @@ class OnnxClassifier(BaseModel):
     )
     class_names: list[str] | None = Field(None, description="Names of the classes, in an exported student.")
     parameters: int
+    run_size: int | None = Field(
+        None,
+        description="Side in pixels of the black images on which the file was run once, within the limits of a job's "
+        "run. Null if it was not run: it takes any size and the request names none, or the API has no ONNX Runtime.",
+    )
 
 
 class Inspection(BaseModel):

@@ -9,7 +9,8 @@ from api.http.problems import FieldError, FieldErrors
 from api.jobs.validation.request import origin_fault
 from api.receiving.inspection import Inspector, UploadedFile
 from api.registry.addresses import Fault
-from ttm_core.checkpoints.schema import NORMALIZATION_HINT, Inspection, InspectionRequest, OnnxClassifier
+from ttm_core.checkpoints.onnx_fields import unfit_fields
+from ttm_core.checkpoints.schema import Inspection, InspectionRequest
 from ttm_core.spec import catalogue
 from ttm_core.spec.job import DistillSpec, StudentSpec, TeacherSpec
 from ttm_jobs.errors import Invalid
@@ -37,12 +38,13 @@ class UploadedFiles:
 def uploaded_files(session: Session, spec: DistillSpec) -> UploadedFiles:
     """The files of a job's checkpoints. Raises UploadNotFound and UploadNotComplete."""
     return UploadedFiles(
-        [_uploaded_file(session, teacher.checkpoint) for teacher in spec.all_teachers],
-        None if spec.student.checkpoint is None else _uploaded_file(session, spec.student.checkpoint),
+        [uploaded_file(session, teacher.checkpoint) for teacher in spec.all_teachers],
+        None if spec.student.checkpoint is None else uploaded_file(session, spec.student.checkpoint),
     )
 
 
-def _uploaded_file(session: Session, checkpoint: str) -> UploadedFile | None:
+def uploaded_file(session: Session, checkpoint: str) -> UploadedFile | None:
+    """The file of a checkpoint; None if it is not an upload. Raises UploadNotFound and UploadNotComplete."""
     uri = parse_uri(checkpoint)
     if not isinstance(uri, UploadUri):
         return None
@@ -54,6 +56,7 @@ def check_checkpoints(inspector: Inspector, spec: DistillSpec, files: UploadedFi
     """Inspects the files of teachers and student. Takes seconds, so call it without a database connection.
 
     A file whose names and shapes equal those of an architecture runs: every architecture of the catalogue has been run.
+    An ONNX file runs once in a reader process if its size is known.
 
     Returns:
         What the teachers' files are.
@@ -68,16 +71,11 @@ def check_checkpoints(inspector: Inspector, spec: DistillSpec, files: UploadedFi
         if file is None:
             found.append(None)
             continue
-        inspection = inspector.inspect(
-            file,
-            InspectionRequest(
-                architecture=teacher.architecture, key_map=teacher.key_map, checkpoint_key=teacher.checkpoint_key
-            ),
-        )
+        inspection, unfit = _teacher(inspector, teacher, file, at, spec.student.image_size)
         found.append(inspection)
         if teacher.architecture is not None and _is_packaged(teacher.architecture):
             continue
-        faults += _unusable(_checkpoint_faults(teacher, inspection, at))
+        faults += _unusable(unfit)
         faults += _requirement_faults(spec, inspection)
     if files.student is not None:
         student = spec.student
@@ -88,6 +86,29 @@ def check_checkpoints(inspector: Inspector, spec: DistillSpec, files: UploadedFi
     if faults:
         raise FieldErrors(*faults)
     return found
+
+
+def check_study_teacher(inspector: Inspector, teacher: TeacherSpec, file: UploadedFile) -> None:
+    """Inspects the file of a study's teacher. Call it without a database connection. Raises FieldErrors."""
+    _, faults = _teacher(inspector, teacher, file, "/teacher", None)
+    if faults and not (teacher.architecture is not None and _is_packaged(teacher.architecture)):
+        raise FieldErrors(*_unusable(faults))
+
+
+def _teacher(
+    inspector: Inspector, teacher: TeacherSpec, file: UploadedFile, at: str, student_size: int | None
+) -> tuple[Inspection, list[FieldError]]:
+    """What a teacher's file is, and its errors."""
+    inspection = inspector.inspect(
+        file,
+        InspectionRequest(
+            architecture=teacher.architecture,
+            key_map=teacher.key_map,
+            checkpoint_key=teacher.checkpoint_key,
+            image_size=teacher.image_size or student_size,
+        ),
+    )
+    return inspection, list(_checkpoint_faults(teacher, inspection, at))
 
 
 def _is_packaged(architecture: str) -> bool:
@@ -146,7 +167,8 @@ def _checkpoint_faults(teacher: TeacherSpec, inspection: Inspection, at: str) ->
         yield _problem(inspection.problem, at)
         return
     if inspection.onnx is not None:
-        yield from _onnx_faults(teacher, inspection.onnx, at)
+        for name, message in unfit_fields(teacher, inspection.onnx):
+            yield FieldError(pointer=f"{at}/{name}", detail=message)
         return
     if teacher.output is not None:
         yield FieldError(pointer=f"{at}/output", detail="This field is for ONNX files: remove it.")
@@ -200,16 +222,3 @@ def _fitting(inspection: Inspection) -> str:
     """The architectures that load the file as it is, at most three."""
     loading = [candidate for candidate in inspection.candidates if candidate.loads and candidate.key_map is None]
     return " or ".join(candidate.architecture for candidate in loading[:3])
-
-
-def _onnx_faults(teacher: TeacherSpec, found: OnnxClassifier, at: str) -> Iterator[FieldError]:
-    for name in ("architecture", "key_map", "checkpoint_key"):
-        if getattr(teacher, name) is not None:
-            yield FieldError(pointer=f"{at}/{name}", detail="ONNX files hold their own graph: remove this field.")
-    if teacher.normalization is None and found.pixels is None:
-        yield FieldError(
-            pointer=f"{at}/normalization",
-            detail=f"The ONNX file does not seem to normalize its input. {NORMALIZATION_HINT}",
-        )
-    if found.num_classes is not None and teacher.num_classes not in (None, found.num_classes):
-        yield FieldError(pointer=f"{at}/num_classes", detail=f"The ONNX file returns {found.num_classes} classes.")

@@ -10,18 +10,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ttm_core.checkpoints.kinds import kind_of
-from ttm_core.checkpoints.schema import NORMALIZATION_HINT, OnnxClassifier
+from ttm_core.checkpoints.onnx_fields import unfit_fields
+from ttm_core.checkpoints.schema import OnnxClassifier
 from ttm_core.errors import BadCheckpoint, BadSpec
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.reader.checkpoints.onnx_file import run_session
-from ttm_core.reader.limits import ReaderLimits
-from ttm_core.reader.process import read_untrusted
+from ttm_core.reader.checkpoints.onnx_run import describe_onnx
 from ttm_core.spec.job import Normalization, TeacherSpec
 
 ARCHITECTURE = "onnx"
 _LEAST_PROBABILITY = 1e-12
-# ONNX Runtime keeps the file, its parsed form and the weights, each about once, besides the activations.
-_COPIES = 6
 
 
 def is_onnx(path: Path) -> bool:
@@ -93,14 +91,9 @@ def load_onnx_teacher(spec: TeacherSpec, path: Path, image_size: int) -> tuple[O
         BadCheckpoint: the file is unsafe, fails, or is no image classifier.
         BadSpec: a field of the spec does not fit, or is required.
     """
-    for name in ("architecture", "key_map", "checkpoint_key"):
-        if getattr(spec, name) is not None:
-            raise BadSpec(f"teacher.{name} is not supported for ONNX files, which hold their own graph.")
     found = describe_onnx(path, spec.image_size or image_size)
-    if spec.num_classes not in (None, found.num_classes):
-        raise BadSpec(f"teacher.num_classes is {spec.num_classes}, but the ONNX file returns {found.num_classes}.")
-    if spec.image_size is not None and found.image_size not in (None, spec.image_size):
-        raise BadSpec(f"teacher.image_size is {spec.image_size}, but the ONNX file takes {found.image_size} pixels.")
+    for _, message in unfit_fields(spec, found):
+        raise BadSpec(message)
     probabilities = found.probabilities if spec.output is None else spec.output == "probabilities"
     preprocess = Preprocess(
         found.channels, found.image_size or spec.image_size or image_size, _normalization(spec, found)
@@ -108,35 +101,8 @@ def load_onnx_teacher(spec: TeacherSpec, path: Path, image_size: int) -> tuple[O
     return OnnxTeacher(path, found, probabilities=probabilities), found, preprocess
 
 
-def describe_onnx(path: Path, image_size: int) -> OnnxClassifier:
-    """What a file takes and returns, from a run in a reader process. Raises BadCheckpoint."""
-    size = path.stat().st_size
-    limits = ReaderLimits.from_environment()
-    answer = read_untrusted(
-        "onnx",
-        {"source": str(path.resolve()), "image_size": image_size},
-        input_bytes=size,
-        file_bytes=0,
-        error=BadCheckpoint,
-        subject="The ONNX file",
-        reads=[path],
-        limits=ReaderLimits(limits.memory_bytes + _COPIES * size, limits.seconds),
-    )
-    return OnnxClassifier.model_validate(answer)
-
-
 def _normalization(spec: TeacherSpec, found: OnnxClassifier) -> Normalization:
     if spec.normalization is not None:
-        if len(spec.normalization.mean) != found.channels:
-            raise BadSpec(
-                f"teacher.normalization has {len(spec.normalization.mean)} channels, but the ONNX file takes "
-                f"{found.channels}."
-            )
         return spec.normalization
-    if found.pixels is None:
-        raise BadSpec(
-            "teacher.normalization is required: the ONNX file does not seem to normalize its input. "
-            f"{NORMALIZATION_HINT}"
-        )
-    scale = 1.0 if found.pixels == "unit" else 1 / 255
+    scale = 1 / 255 if found.pixels == "bytes" else 1.0
     return Normalization(mean=[0.0] * found.channels, std=[scale] * found.channels)

@@ -21,10 +21,14 @@ from ttm_measure.schema import MeasureError
 
 _LARGEST_FILE = 2 * 2**30
 _LOOPS = ("Loop", "Scan", "SequenceMap", "BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch")
-_FLOATS = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.FLOAT16: "float16"}
+_FLOATS: dict[int, Literal["float32", "float16", "float64"]] = {
+    onnx.TensorProto.FLOAT: "float32",
+    onnx.TensorProto.FLOAT16: "float16",
+    onnx.TensorProto.DOUBLE: "float64",
+}
 _SOFTMAX = ("Softmax", "Sigmoid")
-# Operators that only reshape or rename the values between a softmax and the output.
-_TRANSPARENT = ("Identity", "Reshape", "Squeeze", "Flatten", "Cast")
+# Operators that keep probabilities between a softmax and the output. skl2onnx normalizes those of linear classifiers.
+_TRANSPARENT = ("Identity", "Reshape", "Squeeze", "Flatten", "Cast", "Normalizer")
 _DEFAULT_SIDE = 32
 _LARGEST_SIDE = 4096
 
@@ -73,8 +77,8 @@ def _describe(model: onnx.ModelProto) -> OnnxClassifier:
     kind = _FLOATS.get(image.type.tensor_type.elem_type)
     if kind is None:
         raise BadCheckpoint(
-            f"The input of the ONNX file has the type {_type_name(image)}. Supported are float32 and float16: add a "
-            "Cast before the first operator."
+            f"The input of the ONNX file has the type {_type_name(image)}. Supported are float32, float16 and "
+            "float64: add a Cast before the first operator."
         )
     batch, layout, channels, size = _image(_dimensions(image))
     output = _scores(graph)
@@ -82,7 +86,7 @@ def _describe(model: onnx.ModelProto) -> OnnxClassifier:
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     return OnnxClassifier(
         input=image.name,
-        dtype="float16" if kind == "float16" else "float32",
+        dtype=kind,
         layout=layout,
         batch=batch,
         channels=channels,
@@ -215,7 +219,7 @@ def _run(content: bytes, found: OnnxClassifier, image_size: int | None) -> OnnxC
     with _as_errors_of_the_file(size):
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     scores = run_session(session, found, images)
-    return found.model_copy(update={"num_classes": _classes(scores, len(images))})
+    return found.model_copy(update={"num_classes": _classes(scores, len(images)), "run_size": size})
 
 
 def run_session(session: Any, found: OnnxClassifier, images: NDArray[np.float32]) -> NDArray[np.floating]:

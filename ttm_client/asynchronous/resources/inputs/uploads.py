@@ -116,18 +116,25 @@ class AsyncUploads:
         architecture: str | None = None,
         key_map: dict[str, str] | None = None,
         checkpoint_key: str | None = None,
+        image_size: int | None = None,
     ) -> Inspection:
         """Returns what a file is and which architectures its tensors fit. Takes seconds.
 
         With `architecture`, compares the file with this one first; `key_map` renames its tensors before.
-        `checkpoint_key` selects a model of a file that has several.
+        `checkpoint_key` selects a model of a file that has several. `image_size` is the side in pixels of the images
+        with which an ONNX file of any size runs once.
 
         >>> upload = await client.uploads.create(trained)
         >>> found = await client.uploads.inspect(upload.id)
         >>> found.kind, found.candidates[0].architecture, found.candidates[0].loads
         ('safetensors', 'mini/resnet8_025', True)
         """
-        body = {"architecture": architecture, "key_map": key_map, "checkpoint_key": checkpoint_key}
+        body = {
+            "architecture": architecture,
+            "key_map": key_map,
+            "checkpoint_key": checkpoint_key,
+            "image_size": image_size,
+        }
         response = await self._transport.request("POST", f"/uploads/{quote(upload_id, safe='')}/inspect", body=body)
         return Inspection.model_validate_json(response.content)
 
