@@ -12,6 +12,7 @@ from ttm_core.checkpoints.inspect import find_candidates
 from ttm_core.checkpoints.signatures import Signature
 from ttm_core.errors import ArchitectureMismatch, BadCheckpoint, BadDataset, BadSpec
 from ttm_core.models import build
+from ttm_core.models.image_sizes import check_image_size
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.students.metadata import read_structure
 from ttm_core.models.teachers.adapt import adapt, signature_of_architecture
@@ -156,6 +157,7 @@ def load_teacher(
         image_size=size,
         pruning=saved.pruning if saved is not None and saved.architecture == architecture else [],
     )
+    check_image_size(structure, size, "teacher.image_size")
     model = build(structure)
     try:
         load_strictly(model, weights, architecture)

@@ -17,6 +17,7 @@ from ttm_core.hardware.compilation import compiled_teacher
 from ttm_core.hardware.memory_format import in_memory_format
 from ttm_core.methods.build import method_temperature
 from ttm_core.models.hub.published import fetch
+from ttm_core.models.image_sizes import check_image_size
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.ensemble import as_one_teacher
 from ttm_core.models.teachers.load import Teacher, load_teacher
@@ -104,6 +105,7 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
     training: dict[str, object] = {"threads": context.threads, "augmentation": augmentation, **precision, **logits}
     preprocess = Preprocess(channels, size, normalized)
     student = _whole_structure(base, dataset, preprocess)
+    check_image_size(student, size, "student.image_size")
     formats = _memory_formats(
         spec.training.model_copy(update=training), context, student, preprocess, teachers, len(dataset.train)
     )
