@@ -23,7 +23,7 @@ from ttm_core.models.teachers.ensemble import as_one_teacher
 from ttm_core.models.teachers.load import Teacher, load_teacher
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.decisions.compilation import resolve_compilation
-from ttm_core.pipeline.decisions.default_weight import with_default_weight
+from ttm_core.pipeline.decisions.default_weight import default_weight_warning, with_default_weight
 from ttm_core.pipeline.decisions.length import with_length
 from ttm_core.pipeline.decisions.memory_format import MemoryFormats, resolve_memory_formats
 from ttm_core.pipeline.decisions.precision import resolve_precision
@@ -112,6 +112,8 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
     training |= {**formats}
     preprocess = replace(preprocess, memory_format=formats["memory_format"])
     compiled = _compilation(spec.training.model_copy(update=training), context, student, preprocess, dataset)
+    if warning := default_weight_warning(spec.method, spec.training, dataset.train, context.distributed.size):
+        context.warn(warning)
     resolved = _complete(
         spec,
         teachers,
