@@ -1,4 +1,4 @@
-"""`ttm` as a subprocess, and one stack shared by all tests."""
+"""`ttm` as a process, and one stack shared by all tests."""
 
 import os
 import subprocess
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli.stack.stack import Stack, StackOptions
+from tests.support.forked_ttm import run_ttm
 
 ROOT = Path(__file__).parents[2]
 Ttm = Callable[..., subprocess.CompletedProcess[str]]
@@ -43,14 +44,7 @@ def ttm(stack: Stack) -> Ttm:
     """Runs `ttm` against the stack."""
 
     def run(*arguments: str, url: str = stack.url, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "ttm_client.cli.main", *arguments],
-            env={**ENVIRONMENT, "TTM_URL": url},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        return run_ttm(*arguments, environment={**ENVIRONMENT, "TTM_URL": url}, timeout=timeout)
 
     return run
 

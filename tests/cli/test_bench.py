@@ -13,6 +13,7 @@ from tests.api.test_access import make_key
 from tests.cli.conftest import ENVIRONMENT
 from tests.support.api_server import api_process, served
 from tests.support.factories import queued
+from tests.support.forked_ttm import run_ttm
 from tests.support.measuring import artifact_of, succeed_with_onnx
 from tests.support.tiny import wait_until
 from tests.ttm_measure.factories import conv_classifier
@@ -59,9 +60,7 @@ def environment(url: str, key: str) -> dict[str, str]:
 
 
 def ttm(url: str, key: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*TTM, *arguments], env=environment(url, key), capture_output=True, text=True, timeout=300, check=False
-    )
+    return run_ttm(*arguments, environment=environment(url, key), timeout=300)
 
 
 def test_job_is_measured_printed_and_posted(engine: Engine, settings: Settings, job_id: str) -> None:

@@ -1,8 +1,6 @@
 """`ttm doctor` with available and unavailable components."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ from cli.doctor.checks import Check
 from cli.doctor.production import production_checks
 from cli.stack.stack import Stack
 from tests.cli.conftest import ENVIRONMENT
+from tests.support.forked_ttm import run_ttm
 from tests.worker.test_isolation import LANDLOCK, NAMESPACES
 from ttm_jobs.broker.embedded import EmbeddedBroker, free_port
 from ttm_jobs.database.engine import create_engine, session_scope
@@ -21,14 +20,7 @@ from ttm_jobs.repositories.access import keys
 
 
 def doctor(environment: dict[str, str], *arguments: str) -> tuple[int, dict[str, dict[str, str]]]:
-    done = subprocess.run(
-        [sys.executable, "-m", "ttm_client.cli.main", "doctor", "--json", *arguments],
-        env={**ENVIRONMENT, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = run_ttm("doctor", "--json", *arguments, environment={**ENVIRONMENT, **environment}, timeout=120)
     assert not done.stderr
     return done.returncode, {check["check"]: check for check in json.loads(done.stdout)}
 

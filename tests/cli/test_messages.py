@@ -1,7 +1,6 @@
 """Unusable folders, an empty API key, and text that would change the terminal."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,10 +9,9 @@ import pytest
 from cli.stack.processes import Service
 from cli.stack.stack import Stack
 from tests.cli.conftest import ENVIRONMENT, Ttm
+from tests.support.forked_ttm import run_ttm
 from tests.support.tiny import wait_until
 from ttm_client import Client
-
-TTM = [sys.executable, "-m", "ttm_client.cli.main"]
 
 
 @pytest.mark.parametrize("command", [["up", "--port", "0"], ["keys", "list"]])
@@ -22,9 +20,7 @@ def test_an_unusable_data_folder(tmp_path: Path, command: list[str], kind: str) 
     (tmp_path / "file").write_text("")
     # Nobody, not even root, can create a folder there.
     var = tmp_path / "file" if kind == "file" else Path("/proc/ttm")
-    ended = subprocess.run(
-        [*TTM, *command, "--var", str(var)], env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=60
-    )
+    ended = run_ttm(*command, "--var", str(var), environment=ENVIRONMENT)
     assert ended.returncode == 1
     assert "cannot be used" in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -33,13 +29,7 @@ def test_an_unusable_data_folder(tmp_path: Path, command: list[str], kind: str) 
 
 def test_an_empty_api_key_is_no_key(stack: Stack) -> None:
     for key in ("", " "):
-        ended = subprocess.run(
-            [*TTM, "jobs"],
-            env={**ENVIRONMENT, "TTM_URL": stack.url, "TTM_API_KEY": key},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        ended = run_ttm("jobs", environment={**ENVIRONMENT, "TTM_URL": stack.url, "TTM_API_KEY": key})
         assert ended.returncode == 0, ended.stderr
 
 
