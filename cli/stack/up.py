@@ -36,6 +36,7 @@ def up(
     options = StackOptions(
         var=var, host=host, port=port, broker_port=broker_port, workers=workers, data_roots=tuple(data_root or ())
     )
+    _check_settings()
     make_files_private()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -54,3 +55,20 @@ def up(
             fail(str(error), FAILED)
     except OSError as error:
         fail(f"The data folder {var} cannot be used: {error}", FAILED)
+
+
+def _check_settings() -> None:
+    """Exits with a message if a TTM_* variable is invalid: each process would exit, and be restarted several times."""
+    # Imported here because it slows down the start of every command.
+    from pydantic import ValidationError
+
+    from ttm_jobs.settings import Settings
+
+    try:
+        Settings()
+    except ValidationError as error:
+        problems = [(problem["loc"], problem["msg"]) for problem in error.errors(include_input=False)]
+        lines = "; ".join(f"TTM_{str(place[0]).upper()}: {text}" if place else text for place, text in problems)
+        fail(f"The settings are invalid. {lines}", FAILED)
+    except ValueError as error:  # text that is not JSON, or an unreadable secret file
+        fail(f"The settings are invalid: {error}", FAILED)

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tests.cli.conftest import ENVIRONMENT
+from tests.support.forked_ttm import run_ttm
 from tests.support.tiny import wait_until
 from ttm_jobs.broker.embedded import EmbeddedBroker
 
@@ -61,6 +62,13 @@ def up(var: Path, *more: str) -> Iterator[Up]:
         process.stderr.close()
 
 
+def refused(var: Path, *more: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A `ttm up` that does not start. A later option replaces an earlier one."""
+    return run_ttm(
+        "up", "--port", "0", "--var", str(var), *more, environment={**ENVIRONMENT, **environment}, timeout=120
+    )
+
+
 def words(process: psutil.Process) -> list[str]:
     """The command line of a process; empty once it has exited."""
     try:
@@ -73,26 +81,26 @@ def family(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
 
-def test_packages_in_the_current_directory_are_not_run(tmp_path: Path) -> None:
+def test_without_workers_no_package_of_the_current_directory_runs_and_jobs_stay_queued(tmp_path: Path) -> None:
     for name in ("api", "worker"):
         (tmp_path / "project" / name).mkdir(parents=True)
         (tmp_path / "project" / name / "__init__.py").write_text("raise SystemExit('the package of another project')")
     # The installed command does not search the current directory; `python -m` would.
     ttm = Path(sys.executable).with_name("ttm")
     process = subprocess.Popen(
-        [ttm, "up", "--port", "0", "--var", tmp_path / "var"],
+        [ttm, "up", "--port", "0", "--var", tmp_path / "var", "--workers", "0"],
         env=ENVIRONMENT,
         cwd=tmp_path / "project",
         stdout=subprocess.PIPE,
         text=True,
     )
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
-        assert "ready" in process.stdout.readline()
+        stack = Up(process, process.stdout.readline())
+        wait_until(lambda: {name for name, status in stack.checks().items() if status != "ok"} == {"worker"})
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
-        assert process.stdout is not None
         process.stdout.close()
 
 
@@ -121,12 +129,10 @@ def test_stack_lifecycle(tmp_path: Path) -> None:
         assert not [child for child in children if words(child)]
     with up(var, "--data-root", str(data)) as again:
         assert [job["id"] for job in httpx2.get(f"{again.url}/jobs").json()["items"]] == [job_id]
-        refused = subprocess.run(
-            command(var), env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
-        )
-        assert refused.returncode == 1
-        assert f"already runs on {var}" in refused.stderr
-        assert str(again.process.pid) in refused.stderr
+        ended = refused(var)
+        assert ended.returncode == 1
+        assert f"already runs on {var}" in ended.stderr
+        assert str(again.process.pid) in ended.stderr
 
 
 def test_no_process_survives_a_killed_stack(tmp_path: Path) -> None:
@@ -148,9 +154,7 @@ def test_no_process_survives_a_killed_stack(tmp_path: Path) -> None:
     ],
 )
 def test_invalid_options_are_rejected_with_a_message(tmp_path: Path, more: tuple[str, ...], message: str) -> None:
-    ended = subprocess.run(
-        command(tmp_path / "var", *more), env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
-    )
+    ended = refused(tmp_path / "var", *more)
     assert ended.returncode in (1, 2)
     assert message in " ".join(ended.stderr.split())
     assert "Traceback" not in ended.stderr
@@ -159,14 +163,7 @@ def test_invalid_options_are_rejected_with_a_message(tmp_path: Path, more: tuple
 def test_taken_port_is_rejected_with_a_message(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        ended = subprocess.run(
-            [sys.executable, "-m", "ttm_client.cli.main", "up", "--port", port, "--var", str(tmp_path / "var")],
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        ended = refused(tmp_path / "var", "--port", port)
     assert ended.returncode == 1
     assert f"Cannot listen on 127.0.0.1:{port}: Address already in use" in ended.stderr
 
@@ -176,16 +173,15 @@ def test_taken_port_is_rejected_with_a_message(tmp_path: Path) -> None:
     [
         ("TTM_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none", "The database migration failed"),
         ("TTM_DATABASE_URL", "mysql://x", "the database is sqlite or postgresql"),
-        ("TTM_LEASE_SECONDS", "soon", "lease_seconds"),
+        ("TTM_LEASE_SECONDS", "soon", "TTM_LEASE_SECONDS: Input should be a valid number"),
+        ("TTM_DATA_ROOTS", "[", "TTM_DATA_ROOTS: "),
+        ("TTM_DATABASE_URL_FILE", "/no/such/file", "TTM_DATABASE_URL_FILE"),
     ],
 )
 def test_invalid_settings_are_rejected_and_leave_no_process(
     tmp_path: Path, name: str, value: str, message: str
 ) -> None:
-    environment = {**ENVIRONMENT, name: value}
-    ended = subprocess.run(
-        command(tmp_path / "var"), env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    ended = refused(tmp_path / "var", **{name: value})
     assert ended.returncode == 1
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr.partition("The logs end")[0]
@@ -195,21 +191,9 @@ def test_invalid_settings_are_rejected_and_leave_no_process(
 def test_taken_broker_port_is_rejected_with_a_message(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        ended = subprocess.run(
-            command(tmp_path / "var", "--broker-port", port),
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        ended = refused(tmp_path / "var", "--broker-port", port)
     assert ended.returncode == 1
     assert f"Port {port}" in ended.stderr
-
-
-def test_jobs_stay_queued_without_a_worker(tmp_path: Path) -> None:
-    with up(tmp_path / "var", "--workers", "0") as stack:
-        wait_until(lambda: {name for name, status in stack.checks().items() if status != "ok"} == {"worker"})
 
 
 def test_external_broker_and_database_are_used(tmp_path: Path, redis: EmbeddedBroker, postgresql_url: str) -> None:
