@@ -1,19 +1,25 @@
 """Real Celery workers and a real dispatcher over a real broker, with the tiny trainer."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis as redis_client
 
+from tests.support.servers import PostgresServer
 from tests.support.stack import Stack
 from tests.support.tiny import wait_until
 from tests.support.tiny_trainer import weights_after
 from ttm_jobs.broker.embedded import EmbeddedBroker
 from ttm_jobs.database.engine import read_scope, session_scope
+from ttm_jobs.database.ids import new_id
+from ttm_jobs.database.migrate import upgrade
 from ttm_jobs.models import OutboxMessage
 from ttm_jobs.repositories.jobs import crud
 from ttm_jobs.states import JobState
@@ -27,6 +33,12 @@ def pending_messages(stack: Stack) -> int:
         return session.query(OutboxMessage).count()
 
 
+def lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a log. Fails if one is not JSON."""
+    # Standard error goes to the same file: Celery's warning about root and its shutdown message.
+    return [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
+
+
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest) -> str:
     """PostgreSQL, as in production. The runner's tests cover both databases."""
@@ -34,18 +46,43 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return url
 
 
-def test_queued_job_runs_to_its_student(stack: Stack) -> None:
-    # The first wake-up message suffices: it is never repeated.
-    stack.settings["renotify_seconds"] = 600
-    stack.start_dispatcher()
-    worker = stack.start_worker()
-    job_id = stack.submit("steps=15")
-    stack.wait_for(job_id, JobState.SUCCEEDED)
-    assert stack.student(job_id) == weights_after(15, "0")
-    # The worker unregisters at shutdown.
-    worker.terminate()
-    assert worker.wait(60) == 0
-    assert stack.workers() == []
+@pytest.fixture(scope="module")
+def running(
+    tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer, redis: EmbeddedBroker
+) -> Iterator[Stack]:
+    """A dispatcher and one worker, shared by the tests that leave them idle. Wake-up messages are never repeated."""
+    name = f"test_{new_id()}"
+    url = postgres.create_database(name)
+    upgrade(url)
+    with Stack(tmp_path_factory.mktemp("running"), url, redis, renotify_seconds=600) as stack:
+        stack.start_dispatcher()
+        stack.start_worker()
+        yield stack
+    postgres.drop_database(name)
+
+
+def test_queued_job_runs_to_its_student(running: Stack) -> None:
+    job_id = running.submit("steps=15")
+    running.wait_for(job_id, JobState.SUCCEEDED)
+    assert running.student(job_id) == weights_after(15, "0")
+
+
+def test_log_lines_of_a_run_carry_its_ids(running: Stack) -> None:
+    job_id = running.submit("steps=2")
+    running.wait_for(job_id, JobState.SUCCEEDED)
+    [worker_id] = [attempt.worker_id for attempt in running.attempts(job_id)]
+
+    def of_the_run() -> list[dict[str, Any]]:
+        return [line for line in records() if line.get("job_id") == job_id and "succeeded" in line["event"]]
+
+    def records() -> list[dict[str, Any]]:
+        return lines(running.directory / "worker-1.log")
+
+    wait_until(of_the_run)
+    [end] = of_the_run()
+    assert (end["attempt"], end["worker_id"]) == (1, worker_id)
+    assert (end["level"], end["logger"]) == ("info", "worker.run.runner")
+    assert any(line["logger"].startswith("celery") for line in records())
 
 
 def test_highest_priority_job_is_claimed_first(stack: Stack) -> None:
@@ -56,6 +93,7 @@ def test_highest_priority_job_is_claimed_first(stack: Stack) -> None:
     # A dispatcher that sends one again locks its job, and a claim takes the next job instead.
     dispatcher.terminate()
     dispatcher.wait(60)
+    lines(stack.directory / "dispatcher.log")
     stack.start_worker()
     for job_id in job_ids:
         stack.wait_for(job_id, JobState.SUCCEEDED)
@@ -89,24 +127,20 @@ def _check_messages_of_busy_worker(stack: Stack) -> None:
     assert stack.job(busy_with).state is JobState.RUNNING, stack.attempts(busy_with)[0].message
 
 
-def test_cancel_request_reaches_the_trainer_of_another_process(stack: Stack) -> None:
-    stack.start_dispatcher()
-    stack.start_worker()
-    job_id = stack.submit(LONG)
-    wait_until(lambda: stack.step(job_id) > 3)
-    with session_scope(stack.engine) as session:
+def test_cancel_request_reaches_the_trainer_of_another_process(running: Stack) -> None:
+    job_id = running.submit(LONG)
+    wait_until(lambda: running.step(job_id) > 3)
+    with session_scope(running.engine) as session:
         crud.request_cancel(session, job_id)
-    stack.wait_for(job_id, JobState.CANCELLED)
+    running.wait_for(job_id, JobState.CANCELLED)
     # The worker takes the next job.
-    stack.wait_for(stack.submit("steps=2"), JobState.SUCCEEDED)
+    running.wait_for(running.submit("steps=2"), JobState.SUCCEEDED)
 
 
-def test_user_error_fails_the_job_and_the_worker_continues(stack: Stack) -> None:
-    stack.start_dispatcher()
-    stack.start_worker()
-    bad, good = stack.submit("fail_at=2"), stack.submit("steps=2")
-    assert (stack.wait_for(bad, JobState.FAILED).failure or {})["code"] == "bad_dataset"
-    stack.wait_for(good, JobState.SUCCEEDED)
+def test_user_error_fails_the_job_and_the_worker_continues(running: Stack) -> None:
+    bad, good = running.submit("fail_at=2"), running.submit("steps=2")
+    assert (running.wait_for(bad, JobState.FAILED).failure or {})["code"] == "bad_dataset"
+    running.wait_for(good, JobState.SUCCEEDED)
 
 
 @pytest.mark.thorough
@@ -124,15 +158,14 @@ def test_worker_drains_while_the_broker_hangs(stack: Stack) -> None:
         os.kill(stack.broker.pid, signal.SIGCONT)
 
 
-def test_worker_registers_itself(stack: Stack) -> None:
-    process = stack.start_worker()
-    [worker] = stack.workers()
-    assert worker.pid == process.pid
+def test_worker_registers_itself(running: Stack) -> None:
+    wait_until(lambda: running.workers()[0].job_id is None)
+    [worker] = running.workers()
+    assert worker.pid == running.processes[1].pid
     [device] = worker.devices
     assert device["count"] >= 1
     assert device["memory_bytes"] > 2**28
     assert worker.queues == ["default"]
-    assert worker.job_id is None
 
 
 def test_worker_without_write_access_does_not_start(stack: Stack) -> None:
@@ -149,9 +182,13 @@ def test_worker_process_does_not_import_torch(stack: Stack) -> None:
 def test_worker_claims_only_jobs_of_its_queues(tmp_path: Path, postgresql_url: str, redis: EmbeddedBroker) -> None:
     with Stack(tmp_path, postgresql_url, redis, queues="gpu-80g,gpu") as stack:
         stack.start_dispatcher()
-        stack.start_worker()
+        worker = stack.start_worker()
         elsewhere = stack.submit("steps=1", queue="cpu")
         matching = [stack.submit("steps=1", queue=queue) for queue in ("gpu", "gpu-80g")]
         for job_id in matching:
             stack.wait_for(job_id, JobState.SUCCEEDED)
         assert (stack.job(elsewhere).state, stack.job(elsewhere).attempt) == (JobState.QUEUED, 0)
+        # The worker unregisters at shutdown.
+        worker.terminate()
+        assert worker.wait(60) == 0
+        assert stack.workers() == []

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,22 @@ def rig(make_rig: MakeRig) -> Rig:
     return make_rig((sys.executable, "-m", "ttm_core", "run"), lease_seconds=60.0)
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with images and a teacher that was trained on them."""
+    folder = tmp_path_factory.mktemp("trained")
+    data = factories.digits_idx(folder / "digits", train=200, test=50)
+    distill(factories.spec(data, student="mini/resnet8_100", training=TRAINING), folder / "run")
+    (folder / "run/out/student.safetensors").rename(folder / "teacher.safetensors")
+    shutil.rmtree(folder / "run")
+    return folder
+
+
 @pytest.fixture
-def teacher(tmp_path: Path) -> str:
+def teacher(trained: Path, tmp_path: Path) -> str:
     """URI of a teacher in a folder that the service may read."""
-    data = factories.digits_idx(tmp_path / "data/digits")
-    distill(factories.spec(data, student="mini/resnet8_100", training=TRAINING), tmp_path / "data/run")
-    return (tmp_path / "data/run/out/student.safetensors").as_uri()
+    shutil.copytree(trained, tmp_path / "data", dirs_exist_ok=True)
+    return (tmp_path / "data/teacher.safetensors").as_uri()
 
 
 def run(rig: Rig, tmp_path: Path, teacher: str, student: dict[str, Any]) -> dict[str, Any]:
@@ -73,6 +84,7 @@ def ended(rig: Rig, client: TestClient, tmp_path: Path, teacher: str, student: d
     return job
 
 
+@pytest.mark.thorough
 def test_student_pruned_to_a_latency(rig: Rig, teacher: str, tmp_path: Path) -> None:
     # With larger images, the latency is mostly that of convolutions.
     student = {"prune": {"latency_ms": 1e-6, "round_to": 2}, "image_size": 48}
