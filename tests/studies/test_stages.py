@@ -1,12 +1,16 @@
 """Studies with real dispatchers and workers; the trainer has no model."""
 
+import shutil
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.stack import Stack
 from tests.support.studies import candidates_of, create_study, jobs_of, study_of
 from tests.support.tiny import wait_until
+from ttm_jobs.broker.embedded import EmbeddedBroker
 from ttm_jobs.database.engine import session_scope
 from ttm_jobs.repositories.studies import crud
 from ttm_jobs.states import TERMINAL, JobState
@@ -14,12 +18,19 @@ from ttm_jobs.studies.facts import JobKind
 from ttm_jobs.studies.states import ENDED, StudyState
 
 
-@pytest.fixture(autouse=True)
-def _teacher(stack: Stack) -> None:
-    (stack.data / "teacher.safetensors").write_bytes(b"x")
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, redis: EmbeddedBroker) -> Iterator[Stack]:
+    """A dispatcher and one worker, shared by the tests that stop neither."""
+    folder = tmp_path_factory.mktemp("running")
+    shutil.copy(sqlite_template, folder / "ttm.db")
+    with Stack(folder, f"sqlite:///{folder}/ttm.db", redis) as stack:
+        stack.start_dispatcher()
+        stack.start_worker()
+        yield stack
 
 
 def a_study(stack: Stack, **fields: object) -> str:
+    (stack.data / "teacher.safetensors").write_bytes(b"x")
     return create_study(
         stack.engine, f"file://{stack.data}", teacher=f"file://{stack.data}/teacher.safetensors", **fields
     )
@@ -90,7 +101,7 @@ def _happened(stack: Stack, study_id: str) -> set[object]:
 @pytest.mark.parametrize(
     ("kills", "fields"),
     [
-        (4, {"seeds": 1}),
+        (2, {"seeds": 1, "students": ["cifar/resnet8", "cifar/resnet20", "cifar/resnet32"]}),
         pytest.param(
             20,
             {"seeds": 3, "students": [f"cifar/resnet{depth}" for depth in (8, 14, 20, 32, 44, 56)]},
@@ -125,54 +136,46 @@ def test_killed_workers_and_dispatchers_change_neither_the_choice_nor_the_studen
     assert sha256s(stack, disturbed) == sha256s(stack, undisturbed)
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-@pytest.mark.parametrize("stage", ["rungs", "finals"])
-def test_a_study_is_paused_resumed_and_cancelled_in_each_stage(stack: Stack, stage: str) -> None:
-    stack.start_dispatcher()
-    study_id = a_study(stack, training={"epochs": 9, "checkpoint_seconds": 0.05})
-    stack.start_worker()
-    wait_until(
-        lambda: (
-            study_of(stack.engine, study_id).stage == stage
-            and any(job.state is JobState.RUNNING for job in jobs_of(stack.engine, study_id))
-        )
-    )
-    with session_scope(stack.engine) as session:
-        crud.request_pause(session, study_id)
-    wait_until(
-        lambda: (
-            not any(
-                job.state in (JobState.QUEUED, JobState.RUNNING, JobState.PAUSING)
-                for job in jobs_of(stack.engine, study_id)
-            )
-        )
-    )
-    with session_scope(stack.engine) as session:
-        crud.resume(session, study_id)
-    wait_until(lambda: any(job.state is JobState.RUNNING for job in jobs_of(stack.engine, study_id)))
-    with session_scope(stack.engine) as session:
+@pytest.mark.parametrize(
+    "stages", [["rungs", "finals"], pytest.param(["rungs"], marks=pytest.mark.thorough)], ids=" ".join
+)
+def test_a_study_is_paused_and_resumed_in_each_stage_and_cancelled_in_the_last(
+    running: Stack, stages: list[str]
+) -> None:
+    study_id = a_study(running, training={"epochs": 9, "checkpoint_seconds": 0.05})
+
+    def has(*states: JobState) -> bool:
+        return any(job.state in states for job in jobs_of(running.engine, study_id))
+
+    for stage in stages:
+        wait_until(lambda stage=stage: study_of(running.engine, study_id).stage == stage and has(JobState.RUNNING))
+        with session_scope(running.engine) as session:
+            crud.request_pause(session, study_id)
+        wait_until(lambda: not has(JobState.QUEUED, JobState.RUNNING, JobState.PAUSING))
+        with session_scope(running.engine) as session:
+            crud.resume(session, study_id)
+        wait_until(lambda: has(JobState.RUNNING))
+    with session_scope(running.engine) as session:
         crud.request_cancel(session, study_id)
-    wait_until(lambda: all(job.state in TERMINAL for job in jobs_of(stack.engine, study_id)))
-    assert study_of(stack.engine, study_id).state is StudyState.CANCELLED
-    with session_scope(stack.engine) as session:
+    wait_until(lambda: all(job.state in TERMINAL for job in jobs_of(running.engine, study_id)))
+    study = study_of(running.engine, study_id)
+    assert (study.state, study.stage) == (StudyState.CANCELLED, stages[-1])
+    with session_scope(running.engine) as session:
         crud.remove(session, study_id)
-    assert jobs_of(stack.engine, study_id) == []
+    assert jobs_of(running.engine, study_id) == []
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_a_trial_that_fails_is_dropped_with_its_reason(stack: Stack) -> None:
-    stack.start_dispatcher()
-    stack.start_worker()
+def test_a_trial_that_fails_is_dropped_with_its_reason(running: Stack) -> None:
     study_id = a_study(
-        stack,
+        running,
         students=["cifar/resnet8", "cifar/resnet20"],
         seeds=1,
         search={"training.optimizer.learning_rate": [0.1, 2.0]},
     )
-    assert wait_for_end(stack, study_id) is StudyState.SUCCEEDED
+    assert wait_for_end(running, study_id) is StudyState.SUCCEEDED
     rejected = [
         row.rejected
-        for row in candidates_of(stack.engine, study_id)
+        for row in candidates_of(running.engine, study_id)
         if row.search_values["training.optimizer.learning_rate"] == 2.0
     ]
     assert rejected == [{"stage": "rungs", "reason": "its job failed: non_finite_loss: NaN."}] * 2

@@ -171,10 +171,11 @@ def machine(template: Path) -> type[RuleBasedStateMachine]:
 
 
 @pytest.mark.timeout(600)
-def test_any_interleaving_ends_with_the_same_decisions(sqlite_template: Path) -> None:
+@pytest.mark.parametrize("examples", [15, pytest.param(100, marks=pytest.mark.thorough)])
+def test_any_interleaving_ends_with_the_same_decisions(sqlite_template: Path, examples: int) -> None:
     run_state_machine_as_test(
         machine(sqlite_template),
         settings=settings(
-            max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=examples, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
