@@ -2,8 +2,11 @@
 
 import hashlib
 import os
+import shutil
 import signal
+from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -54,14 +57,14 @@ def content_of(settings: Settings, storage: Storage, path: str) -> bytes:
     return b"".join(chunk for key in keys for chunk in storage.open(key))
 
 
-@pytest.fixture(params=["file", "s3"])
-def stored(request: pytest.FixtureRequest, sqlite_url: str, tmp_path: Path) -> Settings:
-    """Settings of a service on a local folder and on an S3 server."""
-    settings = make_settings(sqlite_url, tmp_path)
-    if request.param == "file":
-        return settings
-    server: S3Server = request.getfixturevalue("s3_server")
-    return settings.model_copy(update=server.settings())
+@dataclass(frozen=True)
+class Service:
+    """Two API processes on one database and one storage, shared by the tests that kill neither."""
+
+    settings: Settings
+    storage: Storage
+    first: str
+    second: str
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -69,33 +72,52 @@ def environment(settings: Settings) -> dict[str, str]:
     return {f"TTM_{name.upper()}": str(value) for name, value in values.items() if value is not None}
 
 
-def test_the_last_byte_completes_an_upload_of_one_process(stored: Settings) -> None:
-    storage = build_storage(stored.storage_url, stored.s3)
-    with api_process(stored, environment(stored)) as (url, _):
-        path = begin(url)
-        for start, end in ((0, THIRD), (THIRD, 2 * THIRD), (2 * THIRD, len(CONTENT))):
-            send(url, path, start, end)
-        upload = described(url, path)
-    assert (upload["state"], upload["sha256"]) == ("complete", SHA256)
-    assert content_of(stored, storage, path) == CONTENT
-    assert sum(storage.size(key) for key in storage.list()) == len(CONTENT), "no byte is stored twice"
-
-
-def test_two_processes_receive_one_upload(stored: Settings) -> None:
-    storage = build_storage(stored.storage_url, stored.s3)
+@pytest.fixture(scope="module", params=["file", "s3"])
+def service(
+    request: pytest.FixtureRequest, sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """On a local folder and on an S3 server."""
+    folder = tmp_path_factory.mktemp("service")
+    shutil.copy(sqlite_template, folder / "ttm.db")
+    settings = make_settings(f"sqlite:///{folder}/ttm.db", folder)
+    if request.param == "s3":
+        server: S3Server = request.getfixturevalue("s3_server")
+        settings = settings.model_copy(update=server.settings())
     with ExitStack() as stack:
-        first, second = (stack.enter_context(api_process(stored, environment(stored)))[0] for _ in range(2))
-        path = begin(first)
-        send(first, path, 0, THIRD)
-        send(second, path, THIRD, 2 * THIRD)
-        send(first, path, 2 * THIRD, len(CONTENT))
-        assert described(second, path)["state"] in ("finalizing", "complete")
-        wait_until(lambda: described(second, path)["state"] == "complete")
-        upload = described(first, path)
-        assert (upload["sha256"], upload["size"]) == (SHA256, len(CONTENT))
-        assert httpx2.get(f"{first}/uploads").json()["items"] == [upload]
-    assert content_of(stored, storage, path) == CONTENT
-    assert sum(storage.size(key) for key in storage.list()) == len(CONTENT), "no byte is stored twice"
+        first, second = (stack.enter_context(api_process(settings, environment(settings)))[0] for _ in range(2))
+        yield Service(settings, build_storage(settings.storage_url, settings.s3), first, second)
+
+
+def test_the_last_byte_completes_an_upload_of_one_process(service: Service) -> None:
+    url, before = service.first, set(service.storage.list())
+    path = begin(url)
+    for start, end in ((0, THIRD), (THIRD, 2 * THIRD), (2 * THIRD, len(CONTENT))):
+        send(url, path, start, end)
+    upload = described(url, path)
+    assert (upload["state"], upload["sha256"]) == ("complete", SHA256)
+    assert_stored_once(service, path, before)
+
+
+def test_two_processes_receive_one_upload(service: Service) -> None:
+    first, second, before = service.first, service.second, set(service.storage.list())
+    path = begin(first)
+    send(first, path, 0, THIRD)
+    send(second, path, THIRD, 2 * THIRD)
+    send(first, path, 2 * THIRD, len(CONTENT))
+    assert described(second, path)["state"] in ("finalizing", "complete")
+    wait_until(lambda: described(second, path)["state"] == "complete")
+    upload = described(first, path)
+    assert (upload["sha256"], upload["size"]) == (SHA256, len(CONTENT))
+    listed = httpx2.get(f"{first}/uploads").json()["items"]
+    assert [each for each in listed if each["id"] == upload["id"]] == [upload]
+    assert_stored_once(service, path, before)
+
+
+def assert_stored_once(service: Service, path: str, before: set[str]) -> None:
+    """The keys that are not among `before` hold the content, and no byte twice."""
+    assert content_of(service.settings, service.storage, path) == CONTENT
+    new = set(service.storage.list()) - before
+    assert sum(map(service.storage.size, new)) == len(CONTENT), "no byte is stored twice"
 
 
 def claimed_until(engine: Engine, path: str) -> datetime | None:
@@ -134,14 +156,12 @@ def test_another_process_finalizes_after_the_first_was_killed(database_url: str,
     engine.dispose()
 
 
-def test_an_upload_that_is_deleted_while_it_is_finalized(sqlite_url: str, tmp_path: Path) -> None:
-    settings = make_settings(sqlite_url, tmp_path)
-    with ExitStack() as stack:
-        first, second = (stack.enter_context(api_process(settings))[0] for _ in range(2))
-        path = begin(first)
-        send(first, path, 0, THIRD)
-        send(second, path, THIRD, len(CONTENT))
-        assert httpx2.delete(second + path).status_code == 204
-        assert httpx2.get(first + path).status_code == 404
-        assert list(build_storage(settings.storage_url).list()) == []
-        assert httpx2.get(f"{second}/healthz").status_code == 200
+def test_an_upload_that_is_deleted_while_it_is_finalized(service: Service) -> None:
+    first, second, before = service.first, service.second, set(service.storage.list())
+    path = begin(first)
+    send(first, path, 0, THIRD)
+    send(second, path, THIRD, len(CONTENT))
+    assert httpx2.delete(second + path).status_code == 204
+    assert httpx2.get(first + path).status_code == 404
+    assert set(service.storage.list()) == before
+    assert httpx2.get(f"{second}/healthz").status_code == 200
