@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
@@ -11,7 +12,10 @@ from tests.support.processes import children_of, group_of
 from tests.support.stack import Stack
 from tests.support.tiny import wait_until
 from tests.support.tiny_trainer import weights_after
+from ttm_jobs.broker.embedded import EmbeddedBroker
 from ttm_jobs.broker.notifier import CeleryNotifier
+from ttm_jobs.database.ids import new_id
+from ttm_jobs.database.migrate import upgrade
 from ttm_jobs.states import JobState
 
 STEPS = 200
@@ -21,6 +25,24 @@ LONG = f"steps={STEPS} step_seconds=0.02 child=1"
 def trainer_of(worker: "subprocess.Popen[bytes]") -> int:
     """The process id (and process group) of a worker's trainer."""
     return next(pid for pid in children_of(worker.pid) if os.getpgid(pid) == pid)
+
+
+@pytest.fixture(scope="module", params=["postgresql", pytest.param("sqlite", marks=pytest.mark.thorough)])
+def running(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, redis: EmbeddedBroker
+) -> Iterator[Stack]:
+    """A dispatcher and one worker, shared by the tests that stop neither."""
+    folder = tmp_path_factory.mktemp("running")
+    name = f"test_{new_id()}"
+    postgres = request.getfixturevalue("postgres") if request.param == "postgresql" else None
+    url = f"sqlite:///{folder}/ttm.db" if postgres is None else postgres.create_database(name)
+    upgrade(url)
+    with Stack(folder, url, redis) as stack:
+        stack.start_dispatcher()
+        stack.start_worker()
+        yield stack
+    if postgres is not None:
+        postgres.drop_database(name)
 
 
 @pytest.mark.fault("worker killed")
@@ -69,31 +91,28 @@ def test_resumed_worker_process_with_expired_lease_writes_nothing(stack: Stack) 
 
 
 @pytest.mark.fault("trainer killed")
-def test_killed_trainer_uses_one_attempt_and_the_worker_continues(stack: Stack) -> None:
-    stack.start_dispatcher()
-    worker = stack.start_worker()
-    job_id = stack.submit(LONG)
-    wait_until(lambda: len(stack.checkpoints(job_id)) >= 2)
+def test_killed_trainer_uses_one_attempt_and_the_worker_continues(running: Stack) -> None:
+    worker = running.processes[1]
+    job_id = running.submit(LONG)
+    wait_until(lambda: len(running.checkpoints(job_id)) >= 2)
     trainer = trainer_of(worker)
     os.kill(trainer, signal.SIGKILL)
     wait_until(lambda: group_of(trainer) == [])
-    stack.wait_for(job_id, JobState.SUCCEEDED)
-    assert [(attempt.outcome, attempt.code) for attempt in stack.attempts(job_id)] == [
+    running.wait_for(job_id, JobState.SUCCEEDED)
+    assert [(attempt.outcome, attempt.code) for attempt in running.attempts(job_id)] == [
         ("error", "trainer_died"),
         ("succeeded", None),
     ]
-    assert stack.student(job_id) == weights_after(STEPS, "0")
+    assert running.student(job_id) == weights_after(STEPS, "0")
     assert worker.poll() is None
 
 
 @pytest.mark.fault("poison job")
-def test_poison_job_fails_and_other_jobs_continue(stack: Stack) -> None:
-    stack.start_dispatcher()
-    stack.start_worker()
-    poison, good = stack.submit("die_at=0"), stack.submit("steps=3")
-    stack.wait_for(good, JobState.SUCCEEDED)
-    assert (stack.wait_for(poison, JobState.FAILED).failure or {})["code"] == "trainer_died"
-    assert len(stack.attempts(poison)) == 3
+def test_poison_job_fails_and_other_jobs_continue(running: Stack) -> None:
+    poison, good = running.submit("die_at=0"), running.submit("steps=3")
+    running.wait_for(good, JobState.SUCCEEDED)
+    assert (running.wait_for(poison, JobState.FAILED).failure or {})["code"] == "trainer_died"
+    assert len(running.attempts(poison)) == 3
 
 
 @pytest.mark.fault("wake-up message repeated")
