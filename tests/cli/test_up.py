@@ -127,7 +127,7 @@ def test_stack_lifecycle(tmp_path: Path) -> None:
         stack.process.send_signal(signal.SIGINT)
         assert stack.process.wait(60) == 0
         assert not [child for child in children if words(child)]
-    with up(var, "--data-root", str(data)) as again:
+    with up(var, "--data-root", str(data), "--workers", "0") as again:
         assert [job["id"] for job in httpx2.get(f"{again.url}/jobs").json()["items"]] == [job_id]
         ended = refused(var)
         assert ended.returncode == 1

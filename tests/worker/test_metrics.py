@@ -28,7 +28,7 @@ def test_metrics_of_a_running_worker_and_dispatcher(tmp_path: Path, postgresql_u
         for port, start in zip(ports, (stack.start_dispatcher, stack.start_worker), strict=True):
             stack.settings["metrics_port"] = port
             start()
-        job_id = stack.submit("steps=400 step_seconds=0.02")
+        job_id = stack.submit("steps=200 step_seconds=0.02")
         stack.wait_for(job_id, JobState.RUNNING)
         wait_until(lambda: scrape(ports[1])["ttm_trainer_images_per_second",] == 100)
         worker = scrape(ports[1])

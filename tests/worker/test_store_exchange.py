@@ -1,7 +1,7 @@
 """Teacher stores in the storage: another machine reads a complete version or none."""
 
 import json
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,6 @@ from ttm_jobs.states import JobState
 from ttm_jobs.storage import Storage, build_storage
 from worker.teacher_stores.exchange import StoreExchange
 
-REAL_TRAINER = (sys.executable, "-m", "ttm_core", "run")
 ROWS, BLOCKS = 12, 3
 LOGITS = np.random.default_rng(0).normal(size=(ROWS, 5)).astype(np.float16).astype(np.float32)
 
@@ -114,7 +113,9 @@ def test_oldest_published_stores_are_evicted_first(storage: Storage, tmp_path: P
 
 # The databases do not differ here.
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_second_machine_does_not_run_the_teacher(make_rig: MakeRig, tmp_path: Path) -> None:
+def test_second_machine_does_not_run_the_teacher(
+    make_rig: MakeRig, forked_trainer_command: Sequence[str], tmp_path: Path
+) -> None:
     digits_idx(tmp_path / "data" / "digits", train=120, test=40)
     model = create_model("mini/resnet8_100", num_classes=10, in_chans=1)
     structure = {"architecture": "mini/resnet8_100", "num_classes": 10, "in_chans": 1}
@@ -131,7 +132,7 @@ def test_second_machine_does_not_run_the_teacher(make_rig: MakeRig, tmp_path: Pa
     }
     teacher_use = []
     for _ in range(2):
-        rig = make_rig(REAL_TRAINER, shared_store_max_bytes=10**9, data_roots=(tmp_path / "data",))
+        rig = make_rig(forked_trainer_command, shared_store_max_bytes=10**9, data_roots=(tmp_path / "data",))
         job_id = queued(rig.engine, spec=body)
         rig.run(job_id)
         job = job_of(rig.engine, job_id)

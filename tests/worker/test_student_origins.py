@@ -5,6 +5,7 @@ import math
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ def database_url(sqlite_url: str) -> str:
 
 
 @pytest.fixture
-def rig(make_rig: MakeRig) -> Rig:
-    return make_rig((sys.executable, "-m", "ttm_core", "run"), lease_seconds=60.0)
+def rig(make_rig: MakeRig, forked_trainer_command: Sequence[str]) -> Rig:
+    return make_rig(forked_trainer_command, lease_seconds=60.0)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +128,9 @@ def test_student_of_another_job_is_the_initial_student(rig: Rig, teacher: str, t
     assert second["spec"]["student"]["architecture"] == "mini/resnet8_100"
 
 
-def test_weights_from_the_hub(rig: Rig, teacher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_from_the_hub(make_rig: MakeRig, teacher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A forked trainer would not have the variables.
+    rig = make_rig((sys.executable, "-m", "ttm_core", "run"), lease_seconds=60.0)
     folder = tmp_path / "hub/someone/digits"
     folder.mkdir(parents=True)
     model = create_model("mini/resnet8_050", num_classes=10, in_chans=1)
