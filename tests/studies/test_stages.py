@@ -20,7 +20,7 @@ from ttm_jobs.studies.states import ENDED, StudyState
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, redis: EmbeddedBroker) -> Iterator[Stack]:
-    """A dispatcher and one worker, shared by the tests that stop neither."""
+    """A dispatcher and one worker, shared by tests. They are the last two processes of the stack, also after a kill."""
     folder = tmp_path_factory.mktemp("running")
     shutil.copy(sqlite_template, folder / "ttm.db")
     with Stack(folder, f"sqlite:///{folder}/ttm.db", redis) as stack:
@@ -97,7 +97,6 @@ def _happened(stack: Stack, study_id: str) -> set[object]:
     return {study_of(stack.engine, study_id).last_event_number, *running}
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("kills", "fields"),
     [
@@ -110,30 +109,28 @@ def _happened(stack: Stack, study_id: str) -> set[object]:
     ],
 )
 def test_killed_workers_and_dispatchers_change_neither_the_choice_nor_the_students(
-    stack: Stack, kills: int, fields: dict[str, object]
+    running: Stack, kills: int, fields: dict[str, object]
 ) -> None:
-    stack.start_dispatcher()
-    worker = stack.start_worker()
-    undisturbed = a_study(stack, **fields)
-    assert wait_for_end(stack, undisturbed) is StudyState.SUCCEEDED
+    dispatcher, worker = running.processes[-2:]
+    undisturbed = a_study(running, **fields)
+    assert wait_for_end(running, undisturbed) is StudyState.SUCCEEDED
 
-    disturbed = a_study(stack, training={"epochs": 9, "checkpoint_seconds": 0.05}, **fields)
-    dispatcher = stack.processes[0]
+    disturbed = a_study(running, training={"epochs": 9, "checkpoint_seconds": 0.05}, **fields)
     seen: set[object] = set()
     for _ in range(kills):
         # Whenever the study decided something or another of its jobs started: one job is not killed until it is lost.
-        wait_until(lambda seen=seen: _happened(stack, disturbed) - seen)
-        seen = seen | _happened(stack, disturbed)
-        assert study_of(stack.engine, disturbed).state not in ENDED
+        wait_until(lambda seen=seen: _happened(running, disturbed) - seen)
+        seen = seen | _happened(running, disturbed)
+        assert study_of(running.engine, disturbed).state not in ENDED
         for process in (dispatcher, worker):
             process.send_signal(signal.SIGKILL)
             process.wait()
-        dispatcher = stack.start_dispatcher()
+        dispatcher = running.start_dispatcher()
         # Without waiting: the rows of killed workers disappear meanwhile.
-        worker = stack.start("worker", "tests.support.tiny_worker", stack.directory / "work")
-    assert wait_for_end(stack, disturbed) is StudyState.SUCCEEDED
-    assert choice(stack, disturbed) == choice(stack, undisturbed)
-    assert sha256s(stack, disturbed) == sha256s(stack, undisturbed)
+        worker = running.start("worker", "tests.support.tiny_worker", running.directory / "work")
+    assert wait_for_end(running, disturbed) is StudyState.SUCCEEDED
+    assert choice(running, disturbed) == choice(running, undisturbed)
+    assert sha256s(running, disturbed) == sha256s(running, undisturbed)
 
 
 @pytest.mark.parametrize(
