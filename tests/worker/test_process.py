@@ -85,46 +85,32 @@ def test_log_lines_of_a_run_carry_its_ids(running: Stack) -> None:
     assert any(line["logger"].startswith("celery") for line in records())
 
 
-def test_highest_priority_job_is_claimed_first(stack: Stack) -> None:
-    dispatcher = stack.start_dispatcher()
-    job_ids = [stack.submit("steps=1", priority=priority) for priority in (0, 9, 5)]
-    # All wake-up messages are sent before a worker listens.
-    wait_until(lambda: pending_messages(stack) == 0)
-    # A dispatcher that sends one again locks its job, and a claim takes the next job instead.
-    dispatcher.terminate()
-    dispatcher.wait(60)
-    lines(stack.directory / "dispatcher.log")
-    stack.start_worker()
-    for job_id in job_ids:
-        stack.wait_for(job_id, JobState.SUCCEEDED)
-    started = {priority: stack.job(job_id).started_at for priority, job_id in zip((0, 9, 5), job_ids, strict=True)}
-    assert started[9] < started[5] < started[0]  # type: ignore[operator]
+def test_busy_worker_leaves_wake_up_messages_to_idle_workers(running: Stack) -> None:
+    client = redis_client.Redis.from_url(running.broker.url)
+    queue = str(running.environment(running.directory)["TTM_QUEUE_NAME"])
 
+    def in_broker() -> int:
+        return sum(client.llen(key) for key in client.keys(f"{queue}*"))
 
-def test_busy_worker_leaves_wake_up_messages_to_idle_workers(
-    tmp_path: Path, database_url: str, redis: EmbeddedBroker
-) -> None:
-    # Repeated wake-up messages are disabled so that the messages can be counted.
-    with Stack(tmp_path, database_url, redis, renotify_seconds=600) as stack:
-        _check_messages_of_busy_worker(stack)
-
-
-def _check_messages_of_busy_worker(stack: Stack) -> None:
-    stack.start_dispatcher()
-    stack.start_worker()
-    busy_with = stack.submit(LONG)
-    stack.wait_for(busy_with, JobState.RUNNING)
-    waiting = [stack.submit("steps=2") for _ in range(3)]
-    wait_until(lambda: pending_messages(stack) == 0)
+    wait_until(lambda: in_broker() == 0)
+    busy_with = running.submit(LONG)
+    running.wait_for(busy_with, JobState.RUNNING)
+    waiting = [running.submit("steps=2") for _ in range(3)]
+    wait_until(lambda: pending_messages(running) == 0)
     # The messages remain in the broker, where another worker receives them.
-    client = redis_client.Redis.from_url(stack.broker.url)
-    queue = str(stack.environment(stack.directory)["TTM_QUEUE_NAME"])
-    assert sum(client.llen(key) for key in client.keys(f"{queue}*")) == 3
+    assert in_broker() == 3
     assert client.hlen("unacked") == 0
-    stack.start_worker()
-    for job_id in waiting:
-        stack.wait_for(job_id, JobState.SUCCEEDED)
-    assert stack.job(busy_with).state is JobState.RUNNING, stack.attempts(busy_with)[0].message
+    idle = running.start_worker()
+    try:
+        for job_id in waiting:
+            running.wait_for(job_id, JobState.SUCCEEDED)
+        assert running.job(busy_with).state is JobState.RUNNING, running.attempts(busy_with)[0].message
+    finally:
+        idle.terminate()
+        idle.wait(60)
+        with session_scope(running.engine) as session:
+            crud.request_cancel(session, busy_with)
+    running.wait_for(busy_with, JobState.CANCELLED)
 
 
 def test_cancel_request_reaches_the_trainer_of_another_process(running: Stack) -> None:
@@ -179,14 +165,27 @@ def test_worker_process_does_not_import_torch(stack: Stack) -> None:
     subprocess.run([sys.executable, "-c", code], env=stack.environment(stack.directory), check=True)
 
 
-def test_worker_claims_only_jobs_of_its_queues(tmp_path: Path, postgresql_url: str, redis: EmbeddedBroker) -> None:
+def test_worker_claims_the_jobs_of_its_queues_by_priority(
+    tmp_path: Path, postgresql_url: str, redis: EmbeddedBroker
+) -> None:
     with Stack(tmp_path, postgresql_url, redis, queues="gpu-80g,gpu") as stack:
-        stack.start_dispatcher()
+        dispatcher = stack.start_dispatcher()
+        elsewhere = stack.submit("steps=1", queue="cpu", priority=9)
+        job_ids = {
+            priority: stack.submit("steps=1", queue=queue, priority=priority)
+            for priority, queue in ((0, "gpu"), (9, "gpu-80g"), (5, "gpu"))
+        }
+        # All wake-up messages are sent before a worker listens.
+        wait_until(lambda: pending_messages(stack) == 0)
+        # A dispatcher that sends one again locks its job, and a claim takes the next job instead.
+        dispatcher.terminate()
+        dispatcher.wait(60)
+        lines(stack.directory / "dispatcher.log")
         worker = stack.start_worker()
-        elsewhere = stack.submit("steps=1", queue="cpu")
-        matching = [stack.submit("steps=1", queue=queue) for queue in ("gpu", "gpu-80g")]
-        for job_id in matching:
+        for job_id in job_ids.values():
             stack.wait_for(job_id, JobState.SUCCEEDED)
+        started = {priority: stack.job(job_id).started_at for priority, job_id in job_ids.items()}
+        assert started[9] < started[5] < started[0]  # type: ignore[operator]
         assert (stack.job(elsewhere).state, stack.job(elsewhere).attempt) == (JobState.QUEUED, 0)
         # The worker unregisters at shutdown.
         worker.terminate()
