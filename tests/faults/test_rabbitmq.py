@@ -14,7 +14,6 @@ pytestmark = [
     pytest.mark.skipif(not INSTALLED, reason="RABBITMQ IS NOT TESTED: there is no rabbitmq-server on the PATH"),
     pytest.mark.thorough,
     pytest.mark.fault("the core of the worker's tests"),
-    pytest.mark.parametrize("database_url", ["postgresql"], indirect=True),
 ]
 
 
@@ -25,8 +24,14 @@ def redis() -> Iterator[RabbitServer]:
         yield server
 
 
+@pytest.fixture
+def database_url(postgresql_url: str) -> str:
+    return postgresql_url
+
+
+running = test_process.running
 test_queued_job_runs_to_its_student = test_process.test_queued_job_runs_to_its_student
-test_highest_priority_job_is_claimed_first = test_process.test_highest_priority_job_is_claimed_first
+test_jobs_are_claimed_by_priority = test_process.test_worker_claims_the_jobs_of_its_queues_by_priority
 test_cancel_request_reaches_the_trainer = test_process.test_cancel_request_reaches_the_trainer_of_another_process
 test_repeated_wake_up_message_is_one_attempt = test_workers.test_repeated_wake_up_message_to_two_workers_is_one_attempt
 test_job_of_a_killed_worker_is_resumed = test_workers.test_job_of_a_killed_worker_is_resumed_to_the_same_student
