@@ -14,7 +14,6 @@ import torch
 from fastapi.testclient import TestClient
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from tests.api.conftest import ON_SQLITE
 from tests.api.test_bad_requests import assert_problem
 from tests.support.models import create_model
 from ttm_core.errors import UserError
@@ -256,7 +255,6 @@ _ONNX_CASES: list[tuple[bytes, dict[str, Any], str, str]] = [
 ]
 
 
-@ON_SQLITE
 @pytest.mark.parametrize(("content", "fields", "field", "detail"), _ONNX_CASES)
 def test_validation_and_a_run_refuse_onnx_files_with_the_same_words(
     client: TestClient,
