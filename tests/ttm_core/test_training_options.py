@@ -156,7 +156,10 @@ def test_drop_path_requires_stochastic_depth(digits_idx, tmp_path):
     spec = factories.spec(digits_idx, student={"architecture": "test_efficientnet", "image_size": 32, "drop_path": 0.1})
     distill(spec.model_copy(update={"training": spec.training.model_copy(update={"epochs": 1})}), tmp_path)
     with pytest.raises(BadSpec, match="vgg11 does not support stochastic depth"):
-        distill(factories.spec(digits_idx, student={"architecture": "vgg11", "drop_path": 0.1}), tmp_path / "vgg")
+        distill(
+            factories.spec(digits_idx, student={"architecture": "vgg11", "image_size": 32, "drop_path": 0.1}),
+            tmp_path / "vgg",
+        )
 
 
 @pytest.mark.parametrize(

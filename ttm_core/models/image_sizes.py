@@ -2,13 +2,13 @@
 
 import torch
 
-from ttm_core.errors import BadSpec
+from ttm_core.errors import BadSpec, EngineError
 from ttm_core.models.build import build
 from ttm_core.models.macs import macs
 from ttm_core.spec.structure import ModelStructure
 
 # Multiples of the strides and windows of most architectures, up to what is usual.
-_SUGGESTED = (16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512)
+SIZES = (16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512)
 
 
 def check_image_size(structure: ModelStructure, size: int, field: str) -> None:
@@ -23,7 +23,7 @@ def check_image_size(structure: ModelStructure, size: int, field: str) -> None:
     # The report has this number anyway, so that the check costs nothing where it can be counted.
     if macs(structure, size) is not None or _processes(structure, size):
         return
-    fitting = (other for other in _SUGGESTED if other > size and _processes(structure, other))
+    fitting = (other for other in SIZES if other > size and _processes(structure, other))
     larger = next(fitting, None)
     advice = (
         "Choose another architecture." if larger is None else f"Set {field} to a size that it can, such as {larger}."
@@ -36,6 +36,8 @@ def _processes(structure: ModelStructure, size: int) -> bool:
         model = build(structure.model_copy(update={"image_size": size})).eval()
         with torch.inference_mode():
             model(torch.zeros(1, structure.in_chans, size, size))
+    except EngineError:  # the structure is damaged
+        raise
     except Exception:  # architectures fail with any exception, such as an assertion
         return False
     return True
