@@ -27,7 +27,14 @@ from api.jobs.schemas import (
 )
 from api.jobs.validation.checkpoints import UnusableCheckpoint, check_checkpoints, uploaded_files
 from api.jobs.validation.dry_run import dry_run
-from api.jobs.validation.request import DeadlinePassed, NotPrunable, OtherFamily, UnknownArchitecture, UnknownQueue
+from api.jobs.validation.request import (
+    DeadlinePassed,
+    ImagesTooSmall,
+    NotPrunable,
+    OtherFamily,
+    UnknownArchitecture,
+    UnknownQueue,
+)
 from api.registry.resolution import resolve
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import (
@@ -57,6 +64,7 @@ _SPEC_ERRORS = (
     InputNotFound,
     DeadlinePassed,
     UnknownQueue,
+    ImagesTooSmall,
     NotPrunable,
     OtherFamily,
     JobNotFinished,

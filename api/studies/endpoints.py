@@ -14,7 +14,14 @@ from api.http.pagination import CursorParameter, Limit
 from api.http.problems import problems
 from api.http.types import StudyId
 from api.jobs.validation.checkpoints import UnusableCheckpoint, check_study_teacher, uploaded_file
-from api.jobs.validation.request import DeadlinePassed, NotPrunable, OtherFamily, UnknownArchitecture, UnknownQueue
+from api.jobs.validation.request import (
+    DeadlinePassed,
+    ImagesTooSmall,
+    NotPrunable,
+    OtherFamily,
+    UnknownArchitecture,
+    UnknownQueue,
+)
 from api.registry.resolution import resolve
 from api.studies import service
 from api.studies.schemas import (
@@ -51,6 +58,7 @@ router = APIRouter(prefix="/studies", tags=["studies"], route_class=JsonRoute)
 _SPEC_ERRORS = (
     InvalidRequest,
     UnknownArchitecture,
+    ImagesTooSmall,
     NotPrunable,
     OtherFamily,
     UriNotAllowed,

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from api.architectures import installed
 from api.http.problems import FieldErrors
-from api.jobs.validation.request import architecture_fault, deadline_fault, queue_fault, text_faults
+from api.jobs.validation.request import deadline_fault, model_faults, queue_fault, text_faults
 from api.registry.addresses import MODEL_URIS, Fault, check_uri, dataset_faults
 from api.registry.resolution import Resolved
 from api.studies.creation import label
@@ -81,13 +81,11 @@ def _faults(session: Session, settings: Settings, spec: StudySpec) -> Iterator[F
     yield from text_faults(spec.model_dump(mode="json"), ())
     yield from dataset_faults(session, settings, spec.dataset)
     packaged = _packaged(session, settings, spec)
-    if spec.teacher.architecture is not None:
-        yield from architecture_fault(spec.teacher.architecture, "/teacher/architecture", packaged)
+    yield from model_faults(spec.teacher.architecture, spec.teacher.image_size, "/teacher", packaged)
     yield from check_uri(session, settings, spec.teacher.checkpoint, "/teacher/checkpoint", MODEL_URIS)
     for index, student in enumerate(spec.students):
         if isinstance(student, StudentSpec):
-            if student.architecture is not None:
-                yield from architecture_fault(student.architecture, f"/students/{index}/architecture", packaged)
+            yield from model_faults(student.architecture, student.image_size, f"/students/{index}", packaged)
             if student.checkpoint is not None:
                 at = f"/students/{index}/checkpoint"
                 yield from check_uri(session, settings, student.checkpoint, at, MODEL_URIS)

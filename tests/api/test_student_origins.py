@@ -30,6 +30,21 @@ def test_folder_is_no_checkpoint(shared_client: TestClient, data: str) -> None:
         ]
 
 
+def test_images_that_are_too_small_for_the_architecture_are_refused(shared_client: TestClient, data: str) -> None:
+    small = {"architecture": "vit_tiny_patch16_224", "image_size": 8}
+    for path in ("/jobs", "/jobs/validate"):
+        problem = shared_client.post(path, json={"method": "ce", "student": small, "dataset": data})
+        assert (problem.status_code, problem.json()["code"]) == (422, "images_too_small")
+        assert [error["pointer"] for error in problem.json()["errors"]] == ["/student/image_size"]
+        assert "Use 16 or more" in problem.json()["detail"]
+    study = {"teacher": {"checkpoint": data, **small}, "students": [small], "dataset": data, "limits": {"macs": 1e6}}
+    problem = shared_client.post("/studies/validate", json=study)
+    pointers = {error["pointer"] for error in problem.json()["errors"]}
+    assert {"/teacher/image_size", "/students/0/image_size"} <= pointers
+    fits = {"method": "ce", "student": {**small, "image_size": 16}, "dataset": data}
+    assert shared_client.post("/jobs/validate", json=fits).status_code == 200
+
+
 def test_teacher_that_cannot_be_pruned_is_refused(shared_client: TestClient, data: str) -> None:
     for path in ("/jobs", "/jobs/validate"):
         problem = shared_client.post(path, json=body(data, "fastvit_t8", prune={"macs": 0.5}))

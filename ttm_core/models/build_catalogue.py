@@ -100,6 +100,8 @@ def _line(row: Architecture) -> str:
     del fields["origin"]
     if not row.tags:
         del fields["tags"]
+    if row.min_size == catalogue.SMALLEST_IMAGE:
+        del fields["min_size"]
     return json.dumps(fields, separators=(",", ":"))
 
 

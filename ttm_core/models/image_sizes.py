@@ -8,7 +8,7 @@ from ttm_core.models.macs import macs
 from ttm_core.spec.structure import ModelStructure
 
 # Multiples of the strides and windows of most architectures, up to what is usual.
-SIZES = (16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512)
+SIZES = (8, 16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512)
 
 
 def check_image_size(structure: ModelStructure, size: int, field: str) -> None:

@@ -22,6 +22,9 @@ _TOKEN_FAMILIES = frozenset(
 )
 
 
+SMALLEST_IMAGE = 8
+"""Side in pixels of the smallest images that a spec allows."""
+
 ENTRY_POINTS = "ttm.architectures"
 """The group of entry points by which packages add architectures."""
 
@@ -61,6 +64,8 @@ class Architecture:
     crop_pct: float
     tags: Mapping[str, Mapping[str, Any]]
     """timm's published weights by tag (`a1_in1k`), each with the fields that differ from this row."""
+    min_size: int = SMALLEST_IMAGE
+    """Side in pixels of the smallest images that it can process. It may not process all larger ones."""
     origin: str | None = None
     """The installed package that has the model, with its version; None for the models of the service."""
 

@@ -27,6 +27,12 @@ class UnknownArchitecture(Invalid):
     code = "unknown_architecture"
 
 
+class ImagesTooSmall(Invalid):
+    """The architecture cannot process images of this size."""
+
+    code = "images_too_small"
+
+
 class NotPrunable(Invalid):
     """The teacher's architecture cannot be pruned."""
 
@@ -66,13 +72,11 @@ def _faults(session: Session, settings: Settings, spec: DistillSpec) -> Iterator
     yield from text_faults(spec.model_dump(mode="json"), ())
     named = [spec.student.architecture, *(teacher.architecture for teacher in spec.all_teachers)]
     packaged = installed.for_names(session, settings, named)
-    if spec.student.architecture is not None:
-        yield from architecture_fault(spec.student.architecture, "/student/architecture", packaged)
+    yield from model_faults(spec.student.architecture, spec.student.image_size, "/student", packaged)
     yield from dataset_faults(session, settings, spec.dataset)
     for index, teacher in enumerate(spec.all_teachers):
         at = "/teacher" if spec.teacher is not None else f"/teachers/{index}"
-        if teacher.architecture is not None:
-            yield from architecture_fault(teacher.architecture, f"{at}/architecture", packaged)
+        yield from model_faults(teacher.architecture, teacher.image_size, at, packaged)
         yield from check_uri(session, settings, teacher.checkpoint, f"{at}/checkpoint", MODEL_URIS)
     if spec.teacher is not None and spec.teacher.named_architecture is not None:
         yield from origin_fault(spec, spec.teacher.named_architecture, packaged)
@@ -130,6 +134,22 @@ def text_faults(value: Any, path: tuple[str | int, ...]) -> Iterator[Fault]:
         case str() if any(ord(character) < 32 or ord(character) == 127 for character in value):
             # PostgreSQL rejects NUL, and terminals interpret the others.
             yield InvalidRequest(), FieldError(pointer=pointer(path), detail="Control characters are not allowed.")
+
+
+def model_faults(
+    architecture: str | None, image_size: int | None, at: str, packaged: Mapping[str, Architecture]
+) -> Iterator[Fault]:
+    """The errors of a student or teacher in the field `at`: an unknown architecture, or images too small for it."""
+    if architecture is None:
+        return
+    unknown = list(architecture_fault(architecture, f"{at}/architecture", packaged))
+    yield from unknown
+    if unknown or image_size is None:
+        return
+    least = catalogue.find(architecture, packaged).min_size
+    if image_size < least:
+        message = f"{architecture} cannot process images of {image_size} x {image_size} pixels. Use {least} or more."
+        yield ImagesTooSmall(message), FieldError(pointer=f"{at}/image_size", detail=message)
 
 
 def architecture_fault(name: str, at: str, packaged: Mapping[str, Architecture]) -> Iterator[Fault]:
