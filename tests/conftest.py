@@ -32,7 +32,6 @@ settings.load_profile("ci")
 # of running them.
 gc.disable()
 
-_TEMPLATE = "ttm_template"
 THOROUGH = "THOROUGH_TESTS"
 """Set in the environment of a run that includes the tests marked `thorough`."""
 
@@ -74,9 +73,8 @@ def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A server with a migrated template database."""
+    """A server shared by all tests. Each test uses its own database."""
     with PostgresServer() as server:
-        upgrade(server.create_database(_TEMPLATE))
         yield server
 
 
@@ -140,9 +138,8 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 @pytest.fixture
 def postgresql_url(postgres: PostgresServer) -> Iterator[str]:
     """The URL of a migrated PostgreSQL database for this test only."""
-    name = f"test_{new_id()}"
-    yield postgres.create_database(name, template=_TEMPLATE)
-    postgres.drop_database(name)
+    with postgres.migrated() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

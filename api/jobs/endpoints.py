@@ -8,7 +8,7 @@ from pydantic import StringConstraints
 
 from api.dependencies import CallerDep, EngineDep, ServicesDep, SettingsDep
 from api.http.conditional_requests import IfNoneMatch
-from api.http.errors import InputNotFound, InvalidCursor, InvalidRequest, TooManyInspections
+from api.http.errors import InvalidCursor, InvalidRequest, TooManyInspections
 from api.http.idempotency import IdempotencyDep, location_header
 from api.http.json_bodies import BODY_ERRORS, JsonRoute
 from api.http.pagination import CursorParameter, Limit
@@ -27,14 +27,7 @@ from api.jobs.schemas import (
 )
 from api.jobs.validation.checkpoints import UnusableCheckpoint, check_checkpoints, uploaded_files
 from api.jobs.validation.dry_run import dry_run
-from api.jobs.validation.request import (
-    DeadlinePassed,
-    ImagesTooSmall,
-    NotPrunable,
-    OtherFamily,
-    UnknownArchitecture,
-    UnknownQueue,
-)
+from api.jobs.validation.request import SPEC_ERRORS
 from api.registry.resolution import resolve
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import (
@@ -42,34 +35,18 @@ from ttm_jobs.errors import (
     IdempotencyKeyReused,
     JobNotCancellable,
     JobNotDeletable,
-    JobNotFinished,
     JobNotFound,
     JobNotPausable,
     JobNotResumable,
     JobNotRetryable,
     QuotaExceeded,
     RequestInFlight,
-    UploadNotComplete,
-    UriNotAllowed,
 )
 from ttm_jobs.repositories.jobs import crud
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=JsonRoute)
 
 _UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "The ETag in `If-None-Match` is current."}}
-_SPEC_ERRORS = (
-    InvalidRequest,
-    UnknownArchitecture,
-    UriNotAllowed,
-    InputNotFound,
-    DeadlinePassed,
-    UnknownQueue,
-    ImagesTooSmall,
-    NotPrunable,
-    OtherFamily,
-    JobNotFinished,
-    UploadNotComplete,
-)
 MetricName = Annotated[str, StringConstraints(max_length=100, pattern=r"^[\w/.-]+$")]
 
 
@@ -80,7 +57,7 @@ MetricName = Annotated[str, StringConstraints(max_length=100, pattern=r"^[\w/.-]
     status_code=201,
     response_model=JobOut,
     responses=location_header("the job")
-    | problems(*_SPEC_ERRORS, QuotaExceeded, IdempotencyKeyReused, RequestInFlight, *BODY_ERRORS),
+    | problems(*SPEC_ERRORS, QuotaExceeded, IdempotencyKeyReused, RequestInFlight, *BODY_ERRORS),
 )
 def jobs_create(
     request: JobBody,
@@ -101,7 +78,7 @@ def jobs_create(
     "/validate",
     operation_id="jobs_validate",
     summary="Validate a job without submitting it",
-    responses=problems(*_SPEC_ERRORS, UnusableCheckpoint, TooManyInspections, *BODY_ERRORS),
+    responses=problems(*SPEC_ERRORS, UnusableCheckpoint, TooManyInspections, *BODY_ERRORS),
 )
 def jobs_validate(request: JobBody, engine: EngineDep, services: ServicesDep) -> Dryrun:
     """Returns the same errors as `POST /jobs`, or the spec with its defaults, the size of the models, and an estimate

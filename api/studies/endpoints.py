@@ -7,21 +7,14 @@ from fastapi import APIRouter, Body, Query, Response
 from fastapi.openapi.models import Example
 
 from api.dependencies import CallerDep, EngineDep, ServicesDep, SettingsDep
-from api.http.errors import InputNotFound, InvalidCursor, InvalidRequest, TooManyInspections
+from api.http.errors import InvalidCursor, InvalidRequest, TooManyInspections
 from api.http.idempotency import IdempotencyDep, location_header
 from api.http.json_bodies import BODY_ERRORS, JsonRoute
 from api.http.pagination import CursorParameter, Limit
 from api.http.problems import problems
 from api.http.types import StudyId
 from api.jobs.validation.checkpoints import UnusableCheckpoint, check_study_teacher, uploaded_file
-from api.jobs.validation.request import (
-    DeadlinePassed,
-    ImagesTooSmall,
-    NotPrunable,
-    OtherFamily,
-    UnknownArchitecture,
-    UnknownQueue,
-)
+from api.jobs.validation.request import SPEC_ERRORS
 from api.registry.resolution import resolve
 from api.studies import service
 from api.studies.schemas import (
@@ -38,7 +31,6 @@ from api.studies.validation import dry_run
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import (
     IdempotencyKeyReused,
-    JobNotFinished,
     QuotaExceeded,
     RequestInFlight,
     StudyNotCancellable,
@@ -47,27 +39,12 @@ from ttm_jobs.errors import (
     StudyNotFound,
     StudyNotPausable,
     StudyNotResumable,
-    UploadNotComplete,
-    UriNotAllowed,
 )
 from ttm_jobs.repositories.studies import crud
 from ttm_jobs.studies.states import StudyState
 
 router = APIRouter(prefix="/studies", tags=["studies"], route_class=JsonRoute)
 
-_SPEC_ERRORS = (
-    InvalidRequest,
-    UnknownArchitecture,
-    ImagesTooSmall,
-    NotPrunable,
-    OtherFamily,
-    UriNotAllowed,
-    InputNotFound,
-    DeadlinePassed,
-    UnknownQueue,
-    JobNotFinished,
-    UploadNotComplete,
-)
 _UPLOAD = "upload:01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10"
 # Each is valid once its upload exists.
 EXAMPLES: dict[str, Example] = {
@@ -100,7 +77,7 @@ StudyBody = Annotated[StudyRequest, Body(openapi_examples=EXAMPLES)]
     status_code=201,
     response_model=StudyOut,
     responses=location_header("the study")
-    | problems(*_SPEC_ERRORS, QuotaExceeded, IdempotencyKeyReused, RequestInFlight, *BODY_ERRORS),
+    | problems(*SPEC_ERRORS, QuotaExceeded, IdempotencyKeyReused, RequestInFlight, *BODY_ERRORS),
 )
 def studies_create(
     request: StudyBody, idempotent: IdempotencyDep, engine: EngineDep, settings: SettingsDep, caller: CallerDep
@@ -117,7 +94,7 @@ def studies_create(
     "/validate",
     operation_id="studies_validate",
     summary="Validate a study without submitting it",
-    responses=problems(*_SPEC_ERRORS, UnusableCheckpoint, TooManyInspections, *BODY_ERRORS),
+    responses=problems(*SPEC_ERRORS, UnusableCheckpoint, TooManyInspections, *BODY_ERRORS),
 )
 def studies_validate(request: StudyBody, engine: EngineDep, services: ServicesDep) -> StudyDryrun:
     """Returns the same errors as `POST /studies`, or the spec with its defaults, the candidates, and an upper bound of

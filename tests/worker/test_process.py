@@ -18,8 +18,6 @@ from tests.support.tiny import wait_until
 from tests.support.tiny_trainer import weights_after
 from ttm_jobs.broker.embedded import EmbeddedBroker
 from ttm_jobs.database.engine import read_scope, session_scope
-from ttm_jobs.database.ids import new_id
-from ttm_jobs.database.migrate import upgrade
 from ttm_jobs.models import OutboxMessage
 from ttm_jobs.repositories.jobs import crud
 from ttm_jobs.states import JobState
@@ -51,14 +49,11 @@ def running(
     tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer, redis: EmbeddedBroker
 ) -> Iterator[Stack]:
     """A dispatcher and one worker, shared by the tests that leave them idle. Wake-up messages are never repeated."""
-    name = f"test_{new_id()}"
-    url = postgres.create_database(name)
-    upgrade(url)
-    with Stack(tmp_path_factory.mktemp("running"), url, redis, renotify_seconds=600) as stack:
+    folder = tmp_path_factory.mktemp("running")
+    with postgres.migrated() as url, Stack(folder, url, redis, renotify_seconds=600) as stack:
         stack.start_dispatcher()
         stack.start_worker()
         yield stack
-    postgres.drop_database(name)
 
 
 def test_queued_job_runs_to_its_student(running: Stack) -> None:

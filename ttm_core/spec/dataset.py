@@ -5,9 +5,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ttm_core.spec.base import Spec, Uri, or_short
+from ttm_core.spec.catalogue import SMALLEST_IMAGE
 
 Share = Annotated[float, Field(gt=0, lt=1)]
-Pixels = Annotated[int, Field(ge=8, le=1024)]
+Pixels = Annotated[int, Field(ge=SMALLEST_IMAGE, le=1024)]
 FormatName = Literal["auto", "image_folder", "idx", "cifar_binary", "cifar_python", "webdataset", "parquet"]
 
 

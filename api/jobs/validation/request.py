@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from api.architectures import installed
-from api.http.errors import InvalidRequest
+from api.http.errors import InputNotFound, InvalidRequest
 from api.http.field_errors import pointer
 from api.http.problems import FieldError, FieldErrors
 from api.jobs.schemas import JobRequest
@@ -17,7 +17,7 @@ from ttm_core.spec.catalogue import Architecture
 from ttm_core.spec.job import DistillSpec
 from ttm_core.spec.student import prunable
 from ttm_jobs.database.clock import now
-from ttm_jobs.errors import Invalid, ServiceError
+from ttm_jobs.errors import Invalid, JobNotFinished, ServiceError, UploadNotComplete, UriNotAllowed
 from ttm_jobs.settings import Settings
 
 
@@ -55,6 +55,22 @@ class UnknownQueue(Invalid):
     """The service has no queue with this name."""
 
     code = "unknown_queue"
+
+
+SPEC_ERRORS = (
+    InvalidRequest,
+    UnknownArchitecture,
+    UriNotAllowed,
+    InputNotFound,
+    DeadlinePassed,
+    UnknownQueue,
+    ImagesTooSmall,
+    NotPrunable,
+    OtherFamily,
+    JobNotFinished,
+    UploadNotComplete,
+)
+"""The errors of a job's or a study's spec that are detected without a worker."""
 
 
 def check_request(session: Session, settings: Settings, request: JobRequest) -> None:

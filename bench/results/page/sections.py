@@ -93,9 +93,8 @@ in runs that would have less than 3,000 steps of 64 images, and 64 in longer one
     "defaults_long": Section(
         "Optimizer, batch size and views in long runs",
         """\
-The same student, data and method with the default number of epochs, {epochs}. The last row has ten views of each image,
-of which an epoch reads one, instead of a new view in each epoch. The first run computed the teacher's logits for all of
-the others.""",
+The same student, data and method with the default number of epochs, {epochs}. The last row has ten views of each image;
+the others have a new view in every epoch. The first run computed all teacher logits, and the other runs read them.""",
         "This is why SGD with batches of 64 stays the default of long runs. `training.views` is worth setting there: "
         "ten views cost a first job a seventh of the teacher's forward passes.",
     ),

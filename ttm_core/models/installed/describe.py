@@ -69,7 +69,7 @@ def smallest_size(name: str, channels: int) -> int:
         return macs(structure, size) is not None
 
     least = catalogue.SMALLEST_IMAGE
-    usual = next((size for size in SIZES if size >= least and fits(size)), None)
+    usual = next((size for size in SIZES if fits(size)), None)
     if usual is None:
         return least
     if usual > _LARGEST_KERNEL:

@@ -5,7 +5,7 @@ from ttm_core.data.dataset import Split
 from ttm_core.spec.training.training import TrainingSpec, default_epochs
 
 FEW_STEPS = 3_000
-"""Runs with fewer steps are more accurate with smaller batches (docs/results.md); longer ones were not compared."""
+"""Runs with fewer steps are more accurate with smaller batches, and ttm with a smaller weight (docs/results.md)."""
 
 _SMALL, _LARGE = 32, 64
 

@@ -87,7 +87,7 @@ def create(
     """
     project_id = project_of(session)
     quotas.check_new_job(session, project_id)
-    at = now(session)
+    at, needed = now(session), precisions(spec)
     job = Job(
         id=new_id(),
         project_id=project_id,
@@ -104,9 +104,9 @@ def create(
         priority=priority,
         rank=2 * priority + (study is None),
         queue=queue,
-        device_kind=device_kind or ("cuda" if "float16" in precisions(spec) else None),
+        device_kind=device_kind or ("cuda" if "float16" in needed else None),
         gpus=gpus,
-        bfloat16="bfloat16" in precisions(spec),
+        bfloat16="bfloat16" in needed,
         device_memory_bytes=device_memory_bytes,
         architectures=architectures,
         traceparent=traceparent,
