@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import pytest
+from sqlalchemy import update
 
 from tests.support.factories import job_of, queued, spec, state_of
 from tests.support.rig import MakeRig, Rig
@@ -17,6 +18,7 @@ from tests.support.tiny import wait_until
 from tests.support.tiny_trainer import weights_after
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import read_scope, session_scope
+from ttm_jobs.models import Job
 from ttm_jobs.repositories.jobs import crud
 from ttm_jobs.repositories.run_data import artifacts
 from ttm_jobs.settings import Settings
@@ -89,7 +91,8 @@ def test_running_job_fails_at_its_deadline(rig: Rig, dataset: str) -> None:
     thread = rig.start(job_id)
     wait_until(lambda: (job_of(rig.engine, job_id).progress or {}).get("step", 0) > 0)
     with session_scope(rig.engine) as session:
-        crud.get(session, job_id).deadline_at = now(session)
+        # One statement: the worker stores progress at any time, which changes the version of an object that was read.
+        session.execute(update(Job).where(Job.id == job_id).values(deadline_at=now(session)))
     thread.join(100)
     job = job_of(rig.engine, job_id)
     assert (job.state, (job.failure or {})["code"]) == (JobState.FAILED, "deadline_exceeded")
