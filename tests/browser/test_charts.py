@@ -183,6 +183,30 @@ def test_cursor_and_zoom_are_shared_by_the_charts_of_a_page(page: Page, gallery:
     expect(page.get_by_role("button", name="Reset zoom")).to_be_hidden()
 
 
+def test_series_that_arrive_keep_the_elements_of_the_others(page: Page, gallery: Gallery) -> None:
+    """The focus stays on an entry while the values of other jobs arrive."""
+    page.goto(comparison(gallery))
+    focused, *names = page.evaluate(
+        """async () => {
+            const { Legend } = await import("/static/charts/legend.js");
+            const legend = new Legend(() => {});
+            document.body.append(legend.list);
+            const show = (...names) => legend.show(names.map((name) => ({ name, color: "c1" })), new Set(), null);
+            const names = () => [...legend.list.querySelectorAll(".series")].map((each) => each.textContent).join();
+            show("b", "d");
+            legend.list.querySelector("button").focus();
+            const shown = [names()];
+            show("a", "b", "c", "d");
+            shown.push(names());
+            const focused = document.activeElement.textContent.trim();
+            show("d", "b");
+            return [focused, ...shown, names()];
+        }"""
+    )
+    assert focused == "b"
+    assert names == ["b,d", "a,b,c,d", "d,b"]
+
+
 def test_legend_hides_and_shows_a_series(page: Page, gallery: Gallery) -> None:
     page.goto(comparison(gallery))
     curves = chart(page, "overlay", len(STUDENTS))

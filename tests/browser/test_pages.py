@@ -123,7 +123,6 @@ def test_direction_of_a_name_does_not_reach_the_text_around_it(page: Page, galle
     page.goto(gallery.url + urls(gallery)["compare"])
     entry = page.locator(".legend button").filter(has_text="73.59%")
     expect(entry).to_be_visible()
-    # In one call, because the page replaces the legend when it has read more values.
     end_of_name, start_of_value = entry.evaluate(
         """button => [
             button.querySelector(".series").getBoundingClientRect().right,

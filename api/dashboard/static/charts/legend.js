@@ -29,20 +29,30 @@ export class Legend {
     this.reference.textContent = reference ?? "";
   }
 
+  /** Entries that stay keep their elements, and with them the focus and a click in progress. */
   build(names) {
-    this.entries.clear();
-    for (const name of names) {
-      const item = document.createElement("li"), button = document.createElement("button"), series = document.createElement("span"), value = document.createElement("b");
-      button.type = "button";
-      button.title = `Show or hide ${name}`;
-      series.className = "series";
-      series.textContent = name;
-      button.append(series, " ", value);
-      button.addEventListener("click", () => this.toggle(name));
-      item.append(button);
-      this.entries.set(name, { item, button, value });
+    for (const [name, { item }] of this.entries) {
+      if (!names.includes(name)) item.remove();
     }
-    this.list.replaceChildren(this.place, ...[...this.entries.values()].map(({ item }) => item), this.reference);
+    this.entries = new Map(names.map((name) => [name, this.entries.get(name) ?? this.entry(name)]));
+    if (!this.list.firstChild) this.list.append(this.place, this.reference);
+    let next = this.place.nextSibling;
+    for (const { item } of this.entries.values()) {
+      if (item === next) next = item.nextSibling;
+      else this.list.insertBefore(item, next);
+    }
+  }
+
+  entry(name) {
+    const item = document.createElement("li"), button = document.createElement("button"), series = document.createElement("span"), value = document.createElement("b");
+    button.type = "button";
+    button.title = `Show or hide ${name}`;
+    series.className = "series";
+    series.textContent = name;
+    button.append(series, " ", value);
+    button.addEventListener("click", () => this.toggle(name));
+    item.append(button);
+    return { item, button, value };
   }
 
   /** Writes the formatted values of the drawn series at a place. */
