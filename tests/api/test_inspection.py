@@ -3,7 +3,7 @@
 import io
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import pytest
 import safetensors.torch
 import torch
 from fastapi.testclient import TestClient
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, helper, numpy_helper
 
 from tests.api.test_bad_requests import assert_problem
 from tests.support.models import create_model
+from tests.support.onnx_files import linear_classifier
 from ttm_core.errors import UserError
 from ttm_core.models.teachers.onnx_teacher import load_onnx_teacher
 from ttm_core.spec.job import TeacherSpec
@@ -168,24 +169,10 @@ def test_the_reader_has_no_secrets_in_its_environment(
     assert "PYTHONPATH" in seen.read_text()
 
 
-def onnx_file(*last: NodeProto, softmax: bool = False, shape: Sequence[int | None] = (None, 3, 8, 8)) -> bytes:
-    """A linear classifier of 10 classes. `last` computes its output y from its logits z, which are 0."""
-    tail = last or [helper.make_node("Softmax" if softmax else "Identity", ["z"], ["y"])]
-    nodes = [helper.make_node("Flatten", ["x"], ["flat"]), helper.make_node("MatMul", ["flat", "w"], ["z"]), *tail]
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 10])],
-        [numpy_helper.from_array(np.zeros((192, 10), np.float32), "w")],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]).SerializeToString()
-
-
 def test_validation_inspects_initial_weights_and_what_a_student_needs_of_its_teacher(
     client: TestClient, upload: Upload, body: dict[str, Any]
 ) -> None:
-    onnx, text = f"upload:{upload(onnx_file())}", f"upload:{upload(b'some text')}"
+    onnx, text = f"upload:{upload(linear_classifier())}", f"upload:{upload(b'some text')}"
     weights = f"upload:{upload(saved(resnet8()))}"
     structure = {"format": 2, "structure": {"architecture": "cifar/ShuffleV2", "num_classes": 10}}
     shuffle = f"upload:{upload(safetensors.torch.save(resnet8(), {'ttm': json.dumps(structure)}))}"
@@ -220,7 +207,7 @@ def test_validation_inspects_initial_weights_and_what_a_student_needs_of_its_tea
 
 
 def test_onnx_teachers_are_described_and_checked(client: TestClient, upload: Upload, body: dict[str, Any]) -> None:
-    uri = f"upload:{upload(onnx_file(softmax=True))}"
+    uri = f"upload:{upload(linear_classifier(softmax=True))}"
     found = client.post(f"/uploads/{uri.removeprefix('upload:')}/inspect").json()
     assert (found["kind"], found["onnx"]["probabilities"], found["onnx"]["num_classes"]) == ("onnx", True, 10)
     assert found["onnx"]["run_size"] == 8
@@ -243,15 +230,15 @@ def _zeros(number: int) -> list[NodeProto]:
 
 
 _ONNX_CASES: list[tuple[bytes, dict[str, Any], str, str]] = [
-    (onnx_file(helper.make_node("Log", ["z"], ["y"])), {}, "checkpoint", "returns NaN or infinite values"),
-    (onnx_file(helper.make_node("Flatten", ["z"], ["y"], axis=0)), {}, "checkpoint", "not [batch, classes]"),
-    (onnx_file(*_zeros(10**10)), {}, "checkpoint", "TTM_READER_MEMORY_BYTES"),
-    (onnx_file(shape=[None, 3, 16, 16]), {}, "checkpoint", "on images of 16 pixels"),
-    (onnx_file(shape=[None, 3, None, None]), {"image_size": 16}, "checkpoint", "on images of 16 pixels"),
-    (onnx_file(), {"image_size": 16}, "image_size", "takes 8 pixels"),
-    (onnx_file(), {"num_classes": 3}, "num_classes", "returns 10"),
-    (onnx_file(), {"class_map": [0, 10]}, "class_map", "index 10"),
-    (onnx_file(), {"normalization": {"mean": [0.0], "std": [1.0]}}, "normalization", "has 1 channels"),
+    (linear_classifier(helper.make_node("Log", ["z"], ["y"])), {}, "checkpoint", "returns NaN or infinite values"),
+    (linear_classifier(helper.make_node("Flatten", ["z"], ["y"], axis=0)), {}, "checkpoint", "not [batch, classes]"),
+    (linear_classifier(*_zeros(10**10)), {}, "checkpoint", "TTM_READER_MEMORY_BYTES"),
+    (linear_classifier(shape=[None, 3, 16, 16]), {}, "checkpoint", "on images of 16 pixels"),
+    (linear_classifier(shape=[None, 3, None, None]), {"image_size": 16}, "checkpoint", "on images of 16 pixels"),
+    (linear_classifier(), {"image_size": 16}, "image_size", "takes 8 pixels"),
+    (linear_classifier(), {"num_classes": 3}, "num_classes", "returns 10"),
+    (linear_classifier(), {"class_map": [0, 10]}, "class_map", "index 10"),
+    (linear_classifier(), {"normalization": {"mean": [0.0], "std": [1.0]}}, "normalization", "has 1 channels"),
 ]
 
 
@@ -285,6 +272,6 @@ def test_validation_and_a_run_refuse_onnx_files_with_the_same_words(
 
 
 def test_an_onnx_file_of_any_size_runs_at_the_size_of_the_request(client: TestClient, upload: Upload) -> None:
-    path = f"/uploads/{upload(onnx_file(shape=[None, 3, None, None]))}/inspect"
+    path = f"/uploads/{upload(linear_classifier(shape=[None, 3, None, None]))}/inspect"
     assert client.post(path).json()["onnx"]["run_size"] is None
     assert client.post(path, json={"image_size": 8}).json()["onnx"]["run_size"] == 8

@@ -13,6 +13,7 @@ from cli.stack.stack import Stack
 from tests.cli.conftest import ENVIRONMENT, Ttm
 from tests.cli.test_commands import MISSING_ID, QUICK
 from tests.support.models import create_model
+from tests.support.onnx_files import linear_classifier
 from tests.support.tiny import wait_until
 from ttm_client import Client
 
@@ -124,6 +125,24 @@ def test_inspect_shows_the_architectures_that_a_local_file_fits(ttm: Ttm, tmp_pa
     path.write_bytes(b"no checkpoint")
     assert ttm("inspect", str(path)).returncode == 1
     assert ttm("inspect", str(tmp_path / "none")).returncode == 2
+
+
+def test_inspect_shows_what_an_onnx_file_takes_and_returns(ttm: Ttm, tmp_path: Path) -> None:
+    path = tmp_path / "teacher.onnx"
+    path.write_bytes(linear_classifier(shape=[None, 3, None, None]))
+    before = dict(line.split("\t") for line in ttm("inspect", str(path)).stdout.splitlines() if "\t" in line)
+    assert before == {
+        "parameters": "1.92 k",
+        "input": "x: float32, NCHW, any batch, 3 x any x any",
+        "output": "y: logits of 10 classes",
+        "pixels": "not normalized: set teacher.normalization",
+        "run": "no; --image-size sets the size",
+    }
+    after = ttm("inspect", str(path), "--image-size", "8").stdout
+    assert "run\tonce at 8 pixels\n" in after
+    failed = ttm("inspect", str(path), "--image-size", "9")
+    assert failed.returncode == 1
+    assert "9" in failed.stderr
 
 
 def test_changes_are_in_the_audit_log(ttm: Ttm) -> None:

@@ -53,6 +53,32 @@ class Candidate(ApiModel):
     input_size: list[int]
 
 
+class OnnxClassifier(ApiModel):
+    """What an ONNX file takes and returns.
+
+    `batch` and `image_size` are None for a graph that takes any, `pixels` for one that does not normalize its input.
+    `run_size` is the side of the images with which it was run once, None if it was not run.
+
+    >>> upload = client.uploads.create("teacher.safetensors")
+    >>> client.uploads.inspect(upload.id).onnx is None
+    True
+    """
+
+    input: str
+    dtype: str
+    layout: str
+    batch: int | None
+    channels: int
+    image_size: int | None
+    output: str
+    num_classes: int | None
+    probabilities: bool
+    pixels: str | None
+    class_names: list[str] | None
+    parameters: int
+    run_size: int | None
+
+
 class Inspection(ApiModel):
     """What a file is. `problem` is None for a checkpoint that can be read; `candidates` are the best first.
     `checkpoint_keys` are those of the models in a file that has several, the described one first.
@@ -69,7 +95,7 @@ class Inspection(ApiModel):
     parameters: int | None
     architecture: str | None
     pruned: bool
-    onnx: dict[str, Any] | None
+    onnx: OnnxClassifier | None
     checkpoint_keys: list[str]
     candidates: list[Candidate]
 

@@ -16,7 +16,7 @@ from ttm_client.cli.output import (
     service,
     transfer,
 )
-from ttm_client.models.jobs import Candidate, Inspection
+from ttm_client.models.jobs import Candidate, Inspection, OnnxClassifier
 
 
 def inspect(
@@ -24,6 +24,10 @@ def inspect(
     architecture: Annotated[str | None, typer.Option(help="Architecture to compare the file with.")] = None,
     checkpoint_key: Annotated[
         str | None, typer.Option(help="The model to describe in a checkpoint that has several, such as `teacher`.")
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Side in pixels of the images on which an ONNX file of any size runs once."),
     ] = None,
     json: JsonOption = False,
     url: UrlOption = None,
@@ -38,7 +42,10 @@ def inspect(
             with transfer(f"uploading {path.name}", quiet=json) as progress:
                 uri = client.uploads.ensure(path, progress).uri
         found = client.uploads.inspect(
-            uri.removeprefix("upload:"), architecture=architecture, checkpoint_key=checkpoint_key
+            uri.removeprefix("upload:"),
+            architecture=architecture,
+            checkpoint_key=checkpoint_key,
+            image_size=image_size,
         )
     if json:
         print_json(found)
@@ -58,6 +65,12 @@ def _print(found: Inspection, uri: str) -> None:
     if found.checkpoint_keys:
         first, *others = found.checkpoint_keys
         console.print(f"checkpoint_key {first}; also {', '.join(others)}", highlight=False, markup=False)
+    if found.onnx is not None:
+        _print_onnx(found.onnx)
+        return
+    if found.pruned:
+        print_rows(("", ""), [("pruned", f"student of {found.architecture}; its metadata describes it")])
+        return
     if not found.candidates:
         console.print("No architecture has similar tensors.")
         return
@@ -71,6 +84,21 @@ def _print(found: Inspection, uri: str) -> None:
         console.print("key_map:")
         for old, new in key_map.items():
             console.print(f"  {old!r}: {new!r}", highlight=False, markup=False)
+
+
+def _print_onnx(found: OnnxClassifier) -> None:
+    side = found.image_size or "any"
+    batch = f"batches of {found.batch}" if found.batch else "any batch"
+    scores = "probabilities" if found.probabilities else "logits"
+    pixels = {"unit": "in [0, 1]", "bytes": "in [0, 255]", None: "not normalized: set teacher.normalization"}
+    rows = [
+        ("parameters", count(found.parameters)),
+        ("input", f"{found.input}: {found.dtype}, {found.layout}, {batch}, {found.channels} x {side} x {side}"),
+        ("output", f"{found.output}: {scores} of {found.num_classes or 'an unknown number of'} classes"),
+        ("pixels", pixels.get(found.pixels, found.pixels or "")),
+        ("run", f"once at {found.run_size} pixels" if found.run_size else "no; --image-size sets the size"),
+    ]
+    print_rows(("", ""), rows)
 
 
 def _verdict(candidate: Candidate) -> str:
