@@ -20,7 +20,9 @@ from ttm_jobs.models import Upload, UploadState
 from ttm_jobs.storage import Storage
 
 _MIB = 2**20
-# Names and shapes are in these parts of every current format. The old format of torch.save is read whole.
+# Larger files are read in part: names and shapes are in these parts of every current format. The old format of
+# torch.save is read whole.
+_WHOLE_BYTES = 256 * _MIB
 _HEAD_BYTES, _TAIL_BYTES = 64 * _MIB, 16 * _MIB
 _CONCURRENT = 2
 _WAIT_SECONDS = 20.0
@@ -77,8 +79,9 @@ class Inspector:
         return found
 
     def _read(self, file: UploadedFile, request: InspectionRequest) -> Inspection:
-        found = self._read_copy(file, request, whole=False)
-        if found.problem is not None and file.size > _HEAD_BYTES + _TAIL_BYTES:
+        small = file.size <= _WHOLE_BYTES
+        found = self._read_copy(file, request, whole=small)
+        if found.problem is not None and not small:
             # Other tools write the entries of a zip archive in another order.
             found = self._read_copy(file, request, whole=True)
         size = found.onnx and (found.onnx.image_size or request.image_size)
@@ -107,6 +110,7 @@ class Inspector:
                     {
                         "source": str(Path(copy.name)),
                         "request": request.model_dump(mode="json"),
+                        "numbers": file.size <= _WHOLE_BYTES,
                     },
                     input_bytes=0,
                     file_bytes=0,

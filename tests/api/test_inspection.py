@@ -79,6 +79,7 @@ def test_a_file_in_parts_and_a_safetensors_file_are_described(client: TestClient
 def test_a_file_larger_than_the_copied_ends_is_described(
     client: TestClient, upload: Upload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("api.receiving.inspection._WHOLE_BYTES", 50_000)
     monkeypatch.setattr("api.receiving.inspection._HEAD_BYTES", 10_000)
     monkeypatch.setattr("api.receiving.inspection._TAIL_BYTES", 10_000)
     state = create_model("mini/resnet8_150", num_classes=10).state_dict()
@@ -86,6 +87,25 @@ def test_a_file_larger_than_the_copied_ends_is_described(
     assert len(content) > 100_000
     found = client.post(f"/uploads/{upload(content)}/inspect").json()
     assert found["candidates"][0]["architecture"] == "mini/resnet8_150"
+
+
+def test_numbers_that_a_run_refuses_are_a_problem(client: TestClient, upload: Upload, body: dict[str, Any]) -> None:
+    state = resnet8()
+    state["fc.bias"][3] = float("nan")
+    uri = f"upload:{upload(saved(state))}"
+    teacher = {"checkpoint": uri, "architecture": "mini/resnet8_025"}
+    answer = client.post("/jobs/validate", json={**body, "teacher": teacher})
+    assert_problem(answer, 422, "unusable_checkpoint")
+    (error,) = answer.json()["errors"]
+    assert error["pointer"] == "/teacher/checkpoint"
+    assert error["detail"] == "Tensor 'fc.bias' has NaN or infinite values."
+
+
+def test_only_the_numbers_of_the_described_model_count(client: TestClient, upload: Upload) -> None:
+    damaged = {name: tensor + float("inf") for name, tensor in resnet8().items()}
+    path = f"/uploads/{upload(saved({'teacher': resnet8(), 'student': damaged}))}/inspect"
+    assert client.post(path).json()["problem"] is None
+    assert "infinite" in client.post(path, json={"checkpoint_key": "student"}).json()["problem"]
 
 
 @pytest.mark.parametrize("content", [b"no checkpoint at all", saved({"x": torch.zeros(3)})[:200], b"\x80\x02junk" * 9])

@@ -20,7 +20,7 @@ def run(task: str, arguments: dict[str, Any]) -> Any:
             from ttm_core.reader.checkpoints.inspection import inspect
 
             request = InspectionRequest.model_validate(arguments["request"])
-            found = inspect(Path(arguments["source"]), request)
+            found = inspect(Path(arguments["source"]), request, numbers=arguments["numbers"])
             return found.model_dump(mode="json")
         case "onnx":
             from ttm_core.reader.checkpoints.onnx_file import describe

@@ -1,4 +1,4 @@
-"""Reads the names and shapes of a checkpoint's tensors without its numbers."""
+"""Describes a checkpoint by the names and shapes of its tensors."""
 
 import json
 import math
@@ -10,6 +10,7 @@ from ttm_core.checkpoints.models_in import Model, choose_model, layout_of
 from ttm_core.checkpoints.schema import Candidate, Inspection, InspectionRequest
 from ttm_core.checkpoints.signatures import Shape, read_signatures
 from ttm_core.errors import BadCheckpoint, UserError
+from ttm_core.reader.checkpoints.numbers import check_numbers
 from ttm_core.reader.checkpoints.onnx_file import describe
 from ttm_core.reader.checkpoints.safetensors_file import read_header
 from ttm_core.reader.pickles import torch_file
@@ -18,8 +19,11 @@ from ttm_core.spec.structure import METADATA_KEY, ModelStructure, structure_of
 _LONGEST_KEY = 300
 
 
-def inspect(source: Path, request: InspectionRequest) -> Inspection:
-    """What a file is, and which architectures it fits. A file that cannot be used is described, not an error."""
+def inspect(source: Path, request: InspectionRequest, *, numbers: bool = True) -> Inspection:
+    """What a file is, and which architectures it fits. A file that cannot be used is described, not an error.
+
+    With `numbers`, the elements of the tensors are read as well, and must be finite.
+    """
     kind = kind_of(source)
     try:
         match kind:
@@ -30,16 +34,18 @@ def inspect(source: Path, request: InspectionRequest) -> Inspection:
                 shapes, roots = torch_file.read_shapes(source)
                 structure = None
             case "onnx":
-                found = describe(source, run=False)
-                return Inspection(kind=kind, problem=None, layout="onnx", parameters=found.parameters, onnx=found)
+                graph = describe(source, run=False)
+                return Inspection(kind=kind, problem=None, layout="onnx", parameters=graph.parameters, onnx=graph)
             case "archive":
                 return Inspection(kind=kind, problem="The file is an archive, not a checkpoint.")
             case _:
                 return Inspection(kind=kind, problem="The file is not a checkpoint of PyTorch, safetensors or ONNX.")
         named = structure.architecture if structure is not None else None
-        return _of_tensors(
-            kind, shapes, roots, request, named, pruned=structure is not None and bool(structure.pruning)
-        )
+        pruned = structure is not None and bool(structure.pruning)
+        found, model = _of_tensors(kind, shapes, roots, request, named, pruned=pruned)
+        if numbers and model is not None:
+            check_numbers(source, kind, model.names)
+        return found
     except UserError as error:
         return Inspection(kind=kind, problem=error.message)
 
@@ -52,8 +58,8 @@ def _of_tensors(
     named: str | None,
     *,
     pruned: bool,
-) -> Inspection:
-    """Describes a file by its tensors. Raises BadSpec."""
+) -> tuple[Inspection, Model | None]:
+    """Describes a file by its tensors. Returns also the model that is described. Raises BadSpec."""
     # The shapes of a pruned model are those of no architecture.
     signatures = [] if pruned else list(read_signatures())
     architecture = request.architecture or named
@@ -70,7 +76,7 @@ def _of_tensors(
     if architecture is None and candidates and not candidates[0].loads:
         # A part of the model, such as its backbone, may fit.
         models, chosen, candidates = compared(_base(candidates[0].architecture))
-    return Inspection(
+    found = Inspection(
         kind=kind,
         problem=None,
         layout=layout_of(kind, models),
@@ -81,6 +87,7 @@ def _of_tensors(
         checkpoint_keys=[model.key[:_LONGEST_KEY] for model in models if model.key] if len(models) > 1 else [],
         candidates=candidates,
     )
+    return found, models[0] if models else None
 
 
 def _base(architecture: str) -> str:

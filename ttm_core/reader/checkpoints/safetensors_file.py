@@ -3,6 +3,7 @@
 import json
 import math
 import struct
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,18 @@ def check(source: Path) -> list[str]:
     """Checks the header as `read_header` does. Returns the prefixes of names as for a file with one state dict."""
     read_header(source)
     return [""]
+
+
+def read_numbers(source: Path, names: Container[str]) -> Iterator[tuple[str, str, bytes]]:
+    """Yields the name, element type and bytes of these tensors. Raises BadCheckpoint as `read_header` does."""
+    header, _ = read_header(source)
+    with source.open("rb") as stream:
+        start = 8 + struct.unpack("<Q", stream.read(8))[0]
+        for name, entry in header.items():
+            if name in names:
+                first, end = entry["data_offsets"]
+                stream.seek(start + first)
+                yield name, entry["dtype"], stream.read(end - first)
 
 
 def read_header(source: Path) -> tuple[dict[str, Any], dict[str, str]]:

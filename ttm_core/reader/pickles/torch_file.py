@@ -4,7 +4,7 @@ import json
 import re
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -54,6 +54,14 @@ def read_shapes(source: Path) -> tuple[dict[str, tuple[int, ...]], list[str]]:
         tensors, roots = _find_tensors(loaded)
         _check(tensors, source.stat().st_size)
     return {name: tensor.shape for name, tensor in tensors.items()}, roots
+
+
+def read_numbers(source: Path, names: Container[str]) -> Iterator[tuple[str, str, bytes]]:
+    """Yields the name, element type and elements of these tensors. Raises BadCheckpoint."""
+    with _opened(source) as (loaded, read):
+        tensors, _ = _find_tensors(loaded)
+        _check(tensors, source.stat().st_size)
+        yield from _contents({name: tensor for name, tensor in tensors.items() if name in names}, read)
 
 
 @contextmanager
@@ -192,26 +200,37 @@ def _check(tensors: dict[str, Tensor], size: int) -> None:
 
 
 def _write(target: Path, tensors: dict[str, Tensor], read: _Read) -> None:
-    """Writes safetensors. Reads each storage once: tensors are in the order of their storages."""
-    ordered = sorted(tensors.items(), key=lambda item: item[1].storage.key)
+    """Writes safetensors."""
     header, position = {}, 0
-    for name, tensor in ordered:
+    for name, tensor in _by_storage(tensors):
         span = [position, position + tensor.bytes]
         header[name] = {"dtype": tensor.kind, "shape": list(tensor.shape), "data_offsets": span}
         position = span[1]
     encoded = json.dumps(header, separators=(",", ":")).encode()
     encoded += b" " * (-len(encoded) % 8)
-    key, content = None, b""
     with target.open("wb") as out:
         out.write(struct.pack("<Q", len(encoded)) + encoded)
-        for name, tensor in ordered:
-            if tensor.storage.key != key:
-                key, content = tensor.storage.key, b""
-                content = read(tensor.storage)
-            out.write(_elements(name, tensor, content))
+        for _, _, elements in _contents(tensors, read):
+            out.write(elements)
 
 
-def _elements(name: str, tensor: Tensor, content: bytes) -> bytes | memoryview:
+def _by_storage(tensors: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
+    return sorted(tensors.items(), key=lambda item: item[1].storage.key)
+
+
+def _contents(tensors: dict[str, Tensor], read: _Read) -> Iterator[tuple[str, str, bytes]]:
+    """Yields the name, element type and elements of the tensors in the order of their storages. Each storage is read
+    once.
+    """
+    key, content = None, b""
+    for name, tensor in _by_storage(tensors):
+        if tensor.storage.key != key:
+            key, content = tensor.storage.key, b""
+            content = read(tensor.storage)
+        yield name, tensor.kind, _elements(name, tensor, content)
+
+
+def _elements(name: str, tensor: Tensor, content: bytes) -> bytes:
     """The elements of a tensor in row-major order."""
     item = ITEM_BYTES[tensor.kind]
     start = tensor.storage.offset * tensor.storage.item_bytes + tensor.offset * item
