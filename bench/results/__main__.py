@@ -29,7 +29,8 @@ from bench.results.service import RunFailed, Service, service
 from bench.results.ten_students import run_ten_students
 
 EXPERIMENTS = (*TABLES, "int8", "study", "ten_students", "exhaustive")
-_FILES = ("data", "teacher", "unlabelled", "photographs", "photograph-teacher", "more-classes")
+_FILES = ("data", "teacher", "unlabelled", "photographs", "photograph-teacher", "more-classes", "onnx-teacher")
+_NAMES = ("hub-student", "package-student")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,6 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
         options.photographs,
         options.photograph_teacher,
         options.more_classes,
+        options.onnx_teacher,
+        options.hub_student,
+        options.package_student,
     )
     given = (getattr(options, name.replace("-", "_")) for name in _FILES)
     roots = tuple(path.resolve().parent for path in given if path is not None)
@@ -98,9 +102,13 @@ def run(setting: Setting, running: Service, out: Path, only: list[str] | None, p
 
 
 def _paths(options: argparse.Namespace) -> str:
-    """The options that name files, with only the last part of each path."""
-    given = {name: getattr(options, name.replace("-", "_")) for name in _FILES}
-    return " ".join(f"--{name} {path.resolve().name}" for name, path in given.items() if path is not None)
+    """The options that name files and students, with only the last part of each path."""
+    given = {name: getattr(options, name.replace("-", "_")) for name in (*_FILES, *_NAMES)}
+    return " ".join(
+        f"--{name} {value.resolve().name if isinstance(value, Path) else value}"
+        for name, value in given.items()
+        if value is not None
+    )
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -111,6 +119,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--photographs", type=Path, help="folder of photographs of ten ImageNet classes")
     parser.add_argument("--photograph-teacher", type=Path, help="weights of an EfficientNet-Lite0 for ImageNet")
     parser.add_argument("--more-classes", type=Path, help="a dataset of more classes, such as CIFAR-100 (binary)")
+    parser.add_argument("--onnx-teacher", type=Path, help="the same EfficientNet-Lite0 in ONNX, for 128 pixels")
+    parser.add_argument("--hub-student", help="published weights, such as timm:tf_efficientnet_lite0.in1k")
+    parser.add_argument("--package-student", help="an architecture of an installed package")
     parser.add_argument("--only", action="append", choices=EXPERIMENTS, help="experiment to run; repeatable")
     parser.add_argument("--quick", action="store_true", help="digits, one epoch, two seeds, in a temporary folder")
     parser.add_argument("--url", help="a running service that can read the files; default: start one")

@@ -15,6 +15,9 @@ def cifar10(
     photographs: Path | None = None,
     photograph_teacher: Path | None = None,
     more_classes: Path | None = None,
+    onnx_teacher: Path | None = None,
+    hub_student: str | None = None,
+    package_student: str | None = None,
 ) -> Setting:
     """A folder of CIFAR-10 photographs (`train/`, `test/`) and a ResNet-56 for CIFAR-10, such as a published `.th`."""
     return Setting(
@@ -44,6 +47,9 @@ def cifar10(
         more_classes=more_classes and more_classes.resolve(),
         photographs=photographs and photographs.resolve(),
         photograph_teacher=photograph_teacher and photograph_teacher.resolve(),
+        onnx_teacher=onnx_teacher and onnx_teacher.resolve(),
+        hub_student=hub_student,
+        package_student=package_student,
     )
 
 

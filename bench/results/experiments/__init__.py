@@ -12,7 +12,7 @@ from bench.results.experiments.defaults import (
 from bench.results.experiments.experiment import Experiment, Setting
 from bench.results.experiments.methods import default_weights, methods
 from bench.results.experiments.peers import equal_accuracy, peers
-from bench.results.experiments.photographs import photographs
+from bench.results.experiments.photographs import origins, photographs
 
 TABLES: dict[str, Callable[[Setting], Experiment | None]] = {
     "methods": methods,
@@ -23,6 +23,7 @@ TABLES: dict[str, Callable[[Setting], Experiment | None]] = {
     "students": students,
     "unlabelled": unlabelled,
     "photographs": photographs,
+    "origins": origins,
     "defaults_small": defaults_small,
     "defaults_long": defaults_long,
     "defaults_classes": defaults_classes,

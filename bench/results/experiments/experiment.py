@@ -28,6 +28,7 @@ class Setting:
     """The data, teacher, student and lengths that the experiments use.
 
     `teacher` is the job's field. `student` is of the teacher's family and has `share` of its multiply-accumulates.
+    `photograph_teacher` and `onnx_teacher` are one network in two formats.
     `factors` times the default are tried for the main weight of each of `methods`. What needs a missing file is left
     out.
     """
@@ -49,6 +50,9 @@ class Setting:
     more_classes: Path | None = None
     photographs: Path | None = None
     photograph_teacher: Path | None = None
+    onnx_teacher: Path | None = None
+    hub_student: str | None = None
+    package_student: str | None = None
 
 
 @dataclass(frozen=True)

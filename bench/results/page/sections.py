@@ -120,6 +120,16 @@ The teacher of the next section, pruned to 30 % of its multiply-accumulates, on 
 with {teacher} on the {test_images:,} test photographs. Most of the photographs are from ImageNet's training set, so the
 teacher's accuracy is optimistic.""",
     ),
+    "origins": Section(
+        "Teachers and students of every origin",
+        """\
+The same photographs, teacher and schedule, wttm. The ONNX teacher is the same network, run by ONNX Runtime. `tinynet_d`
+is a hand-designed network with at least the multiply-accumulates of the pruned teacher. The weights of a hub are those
+of the teacher, fetched by a worker with `hf:OWNER/NAME` from a hub on the same machine. The architecture of a package
+is the [example of the guide](how-to/add-an-architecture.md): a single convolution. Only the first job with each teacher
+computed its logits.""",
+        costs=True,
+    ),
 }
 
 
