@@ -3,6 +3,7 @@
 The trainer command sends its arguments and file descriptors to the server and exits with the trainer's status.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -43,6 +44,8 @@ def _serve(fd: int) -> None:
     assert distill is not None
     assert train is not None
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # Otherwise each trainer's collector would touch, and so copy, all objects of the server.
+    gc.freeze()
     with socket.socket(fileno=fd) as listener:
         while True:
             connection, _ = listener.accept()
