@@ -1,4 +1,4 @@
-"""The application factory: routers, middleware and the services that requests share.
+"""The application factory: middleware and the services that requests share.
 
 Serve it with `python -m api` or `uvicorn --factory api.app:create_app`.
 """
@@ -9,67 +9,41 @@ from functools import partial
 from typing import Any
 
 from anyio import CapacityLimiter
-from fastapi import Depends, FastAPI, Request
+from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, ProcessCollector
 from starlette.middleware import Middleware
 from starlette.types import Scope
 
-from api.architectures.endpoints import router as architectures
-from api.artifacts.endpoints import router as artifacts
-from api.audit.endpoints import router as audit
 from api.auth.callers import Callers
 from api.auth.credentials.reading import IdentityHeaders
 from api.auth.middleware import AllowedHostsMiddleware, AuthMiddleware
 from api.auth.oidc.sign_on import SignOn
 from api.auth.proxies import ForwardedMiddleware
 from api.auth.throttle import SignInThrottle
-from api.comparisons.endpoints import router as comparisons
-from api.damage.endpoints import router as damage
-from api.dashboard.endpoints import router as dashboard
 from api.dashboard.endpoints import static_files
 from api.dependencies import Services
-from api.devices.endpoints import router as devices
-from api.events.endpoints import router as project_events
-from api.health.endpoints import router as health
 from api.http import errors
 from api.http.headers.compression import CompressionMiddleware
-from api.job_events.endpoints import router as job_events
-from api.jobs.bulk.endpoints import router as bulk
-from api.jobs.endpoints import router as jobs
-from api.keys.endpoints import router as keys
 from api.live import sources
 from api.live.changes import JobChanges
 from api.live.feed import Feeds
 from api.live.rendered import RenderedJobs
-from api.measurements.endpoints import router as measurements
 from api.metrics.database import DatabaseCollector
-from api.metrics.endpoints import router as metrics
 from api.metrics.requests import MetricsMiddleware, RequestMetrics
 from api.middleware import BodyLimitMiddleware, RequestContextMiddleware, SameOriginMiddleware
 from api.openapi_document import describe
-from api.operations.endpoints import router as operations
 from api.predictions.endpoints import is_prediction_path
-from api.predictions.endpoints import router as predictions
-from api.projects.endpoints import router as projects
-from api.queue.endpoints import router as queue
 from api.receiving.finalizer import Finalizer
 from api.receiving.inspection import Inspector
 from api.receiving.prediction import Predictor
 from api.receiving.running import RunningDigests
 from api.receiving.slots import UploadSlots
-from api.recipes.endpoints import router as recipes
-from api.registry.endpoints import datasets, teachers
-from api.saved_views.endpoints import router as views
+from api.routes import routes
 from api.server.bodies import SlowBodyMiddleware
 from api.server.framing import FramingMiddleware
 from api.server.head import HeadMiddleware
 from api.sign_in.endpoints import cookies_of, refusal_page
-from api.sign_in.endpoints import router as sign_in
-from api.studies.endpoints import router as studies
-from api.studies.events import router as study_events
-from api.uploads.endpoints import router as uploads
 from api.uploads.tus import TusMiddleware, is_upload_path
-from api.webhooks.endpoints import router as webhooks
 from ttm_jobs.database.engine import create_engine
 from ttm_jobs.settings import Settings, get_settings
 from ttm_jobs.storage import build_storage
@@ -137,7 +111,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        dependencies=[] if settings.traces_endpoint is None else [Depends(_name_span)],
+        routes=routes(sign_in=settings.oidc_issuer is not None, traced=settings.traces_endpoint is not None),
         middleware=[
             Middleware(MetricsMiddleware, metrics=RequestMetrics(registry)),
             Middleware(RequestContextMiddleware),
@@ -162,39 +136,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ],
     )
     errors.register(app)
-    for router in (
-        # Before the jobs, whose paths with an id match these, too.
-        bulk,
-        jobs,
-        job_events,
-        project_events,
-        studies,
-        study_events,
-        artifacts,
-        damage,
-        comparisons,
-        predictions,
-        measurements,
-        devices,
-        uploads,
-        teachers,
-        datasets,
-        architectures,
-        recipes,
-        operations,
-        queue,
-        keys,
-        projects,
-        audit,
-        webhooks,
-        views,
-        health,
-        metrics,
-        dashboard,
-    ):
-        app.include_router(router)
-    if settings.oidc_issuer is not None:
-        app.include_router(sign_in)
     app.mount("/static", static_files(), name="static")
     describe(app)
     return app
@@ -232,13 +173,3 @@ def _describe_span(span: Any, scope: Scope) -> None:
     # The query of a download link contains its signature, so only the path is exported.
     url = scope["path"]
     span.set_attributes({"http.url": url, "http.target": url, "ttm.request_id": scope["state"]["request_id"]})
-
-
-async def _name_span(request: Request) -> None:
-    """Names the request's span after its route, such as `GET /jobs/{job_id}`."""
-    from opentelemetry.trace import get_current_span
-
-    route = request.scope["route"].path
-    span = get_current_span()
-    span.update_name(f"{request.method} {route}")
-    span.set_attribute("http.route", route)
