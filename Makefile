@@ -3,6 +3,9 @@
 .PHONY: help setup demo up test check lint types unit thorough browser browser-setup openapi-linter azure-emulator dockerfile-linter screenshots faults bench gpu bench-api results results-quick scale mlflow \
         openapi docs docs-reference lock licenses sbom dist release coverage clean
 
+# Tests and the demo start hundreds of processes. Without files of bytecode, each would compile its modules again.
+export PYTHONDONTWRITEBYTECODE =
+
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.requirements.lock
