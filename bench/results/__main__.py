@@ -11,9 +11,11 @@ restart.
 import argparse
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from subprocess import CalledProcessError
+from typing import Any
 
 from bench.results import quick, settings
 from bench.results.exhaustive import run_exhaustive
@@ -29,8 +31,10 @@ from bench.results.service import RunFailed, Service, service
 from bench.results.ten_students import run_ten_students
 
 EXPERIMENTS = (*TABLES, "int8", "study", "ten_students", "exhaustive")
-_FILES = ("data", "teacher", "unlabelled", "photographs", "photograph-teacher", "more-classes", "onnx-teacher")
-_NAMES = ("hub-student", "package-student")
+_INPUTS = (
+    *("data", "teacher", "unlabelled", "photographs", "photograph_teacher", "more_classes", "onnx_teacher"),
+    *("hub_student", "package_student"),
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,22 +44,11 @@ def main(arguments: list[str] | None = None) -> int:
             return _quick(options, Path(folder))
     if options.data is None or options.teacher is None:
         sys.exit("--data and --teacher are required; --quick needs neither.")
-    setting = settings.cifar10(
-        options.data,
-        options.teacher,
-        options.unlabelled,
-        options.photographs,
-        options.photograph_teacher,
-        options.more_classes,
-        options.onnx_teacher,
-        options.hub_student,
-        options.package_student,
-    )
-    given = (getattr(options, name.replace("-", "_")) for name in _FILES)
-    roots = tuple(path.resolve().parent for path in given if path is not None)
-    setting = _at_most(setting, options.seeds)
+    inputs = _inputs(options)
+    roots = tuple(value.parent for value in inputs.values() if isinstance(value, Path))
+    setting = _at_most(settings.cifar10(**inputs), options.seeds)
     with service(options.url, options.var, roots) as running:
-        failures = run(setting, running, RESULTS, options.only, _paths(options))
+        failures = run(setting, running, RESULTS, options.only, _command(inputs))
     write(RESULTS)
     return failures
 
@@ -101,14 +94,17 @@ def run(setting: Setting, running: Service, out: Path, only: list[str] | None, p
     return failures
 
 
-def _paths(options: argparse.Namespace) -> str:
-    """The options that name files and students, with only the last part of each path."""
-    given = {name: getattr(options, name.replace("-", "_")) for name in (*_FILES, *_NAMES)}
-    return " ".join(
-        f"--{name} {value.resolve().name if isinstance(value, Path) else value}"
-        for name, value in given.items()
-        if value is not None
-    )
+def _inputs(options: argparse.Namespace) -> dict[str, Any]:
+    """The files and students that the options name."""
+    given = {name: getattr(options, name) for name in _INPUTS}
+    named = {name: value for name, value in given.items() if value is not None}
+    return {name: value.resolve() if isinstance(value, Path) else value for name, value in named.items()}
+
+
+def _command(inputs: Mapping[str, Any]) -> str:
+    """The inputs as options, with only the last part of each path."""
+    shown = {name: value.name if isinstance(value, Path) else value for name, value in inputs.items()}
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in shown.items())
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

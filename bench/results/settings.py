@@ -1,6 +1,7 @@
 """The settings of the experiments: CIFAR-10 with a published teacher, and digits for a quick run."""
 
 from pathlib import Path
+from typing import Any
 
 from bench.results.experiments.experiment import Setting, StudySetting
 from bench.results.experiments.methods import MAIN_WEIGHTS
@@ -8,23 +9,16 @@ from bench.results.experiments.methods import MAIN_WEIGHTS
 _IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
-def cifar10(
-    data: Path,
-    teacher: Path,
-    unlabelled: Path | None = None,
-    photographs: Path | None = None,
-    photograph_teacher: Path | None = None,
-    more_classes: Path | None = None,
-    onnx_teacher: Path | None = None,
-    hub_student: str | None = None,
-    package_student: str | None = None,
-) -> Setting:
-    """A folder of CIFAR-10 photographs (`train/`, `test/`) and a ResNet-56 for CIFAR-10, such as a published `.th`."""
+def cifar10(data: Path, teacher: Path, **further: Any) -> Setting:
+    """A folder of CIFAR-10 photographs (`train/`, `test/`) and a ResNet-56 for CIFAR-10, such as a published `.th`.
+
+    All paths are absolute. `further` are optional fields of `Setting`.
+    """
     return Setting(
         data_name="CIFAR-10",
-        data=data.resolve(),
+        data=data,
         teacher={
-            "checkpoint": teacher.resolve().as_uri(),
+            "checkpoint": teacher.as_uri(),
             "architecture": "cifar/resnet56",
             "normalization": _IMAGENET,
         },
@@ -43,13 +37,7 @@ def cifar10(
         ),
         fast={"epochs": 7, "batch_size": 32, "views": 2, "optimizer": {"name": "adamw", "learning_rate": 0.004}},
         fastest={"epochs": 4, "batch_size": 32, "views": 1, "optimizer": {"name": "adamw", "learning_rate": 0.002}},
-        unlabelled=unlabelled and unlabelled.resolve(),
-        more_classes=more_classes and more_classes.resolve(),
-        photographs=photographs and photographs.resolve(),
-        photograph_teacher=photograph_teacher and photograph_teacher.resolve(),
-        onnx_teacher=onnx_teacher and onnx_teacher.resolve(),
-        hub_student=hub_student,
-        package_student=package_student,
+        **further,
     )
 
 

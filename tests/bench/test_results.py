@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 
 from bench.results import __main__ as results
+from bench.results import settings
 from bench.results.choice import chosen, final_runs
+from bench.results.experiments import TABLES
 from bench.results.experiments.experiment import Experiment, Setting, Variant, spec_hash
 from bench.results.page import intervals, page, sentences
 from bench.results.record import Record
 from ttm_core.spec import recipes
+from ttm_core.spec.job import DistillSpec
 
 
 def _run(variant: str, seed: int, test: float, *, validation: float = 0.5, **values: float) -> dict[str, object]:
@@ -42,6 +45,21 @@ def test_every_record_says_how_it_was_made() -> None:
     for path in page.RESULTS.glob("*.json"):
         record = json.loads(path.read_text(encoding="utf-8"))
         assert {"cpu", "command", "started", "updated", "torch", "runs"} <= record.keys(), path.name
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_runs_of_every_experiment_are_valid_jobs(tmp_path: Path, name: str) -> None:
+    inputs = {each: tmp_path / each for each in ("data", "teacher", "unlabelled", "photographs", "more_classes")}
+    inputs |= {each: tmp_path / each for each in ("photograph_teacher", "onnx_teacher")}
+    for folder in (inputs["data"] / "train", inputs["unlabelled"]):
+        folder.mkdir(parents=True)
+        (folder / "image.png").touch()
+    setting = settings.cifar10(**inputs, hub_student="hf:someone/net", package_student="resnet18")
+    experiment = TABLES[name](setting)
+    assert experiment is not None
+    specs = [experiment.spec(variant, {}, 1) for variant in experiment.variants if variant.contender == "service"]
+    assert [DistillSpec.model_validate(spec).training.seed for spec in specs] == [1] * len(specs)
+    assert experiment.reference in {variant.name for variant in experiment.variants}
 
 
 def test_sentences_follow_from_the_intervals() -> None:

@@ -50,12 +50,12 @@ def inspect(
     if json:
         print_json(found)
         raise typer.Exit(1 if found.problem else 0)
-    _print(found, uri)
+    _print(found, uri, sized=image_size is not None)
     if found.problem:
         raise typer.Exit(1)
 
 
-def _print(found: Inspection, uri: str) -> None:
+def _print(found: Inspection, uri: str, *, sized: bool) -> None:
     console.print(uri, highlight=False)
     if found.problem:
         messages.print(found.problem, highlight=False, markup=False)
@@ -66,7 +66,7 @@ def _print(found: Inspection, uri: str) -> None:
         first, *others = found.checkpoint_keys
         console.print(f"checkpoint_key {first}; also {', '.join(others)}", highlight=False, markup=False)
     if found.onnx is not None:
-        _print_onnx(found.onnx)
+        _print_onnx(found.onnx, sized=sized)
         return
     if found.pruned:
         print_rows(("", ""), [("pruned", f"student of {found.architecture}; its metadata describes it")])
@@ -86,17 +86,19 @@ def _print(found: Inspection, uri: str) -> None:
             console.print(f"  {old!r}: {new!r}", highlight=False, markup=False)
 
 
-def _print_onnx(found: OnnxClassifier) -> None:
+def _print_onnx(found: OnnxClassifier, *, sized: bool) -> None:
     side = found.image_size or "any"
     batch = f"batches of {found.batch}" if found.batch else "any batch"
     scores = "probabilities" if found.probabilities else "logits"
     pixels = {"unit": "in [0, 1]", "bytes": "in [0, 255]", None: "not normalized: set teacher.normalization"}
+    has_size = sized or found.image_size is not None
+    not_run = "no: the service has no ONNX Runtime" if has_size else "no; --image-size sets the size"
     rows = [
         ("parameters", count(found.parameters)),
         ("input", f"{found.input}: {found.dtype}, {found.layout}, {batch}, {found.channels} x {side} x {side}"),
         ("output", f"{found.output}: {scores} of {found.num_classes or 'an unknown number of'} classes"),
         ("pixels", pixels.get(found.pixels, found.pixels or "")),
-        ("run", f"once at {found.run_size} pixels" if found.run_size else "no; --image-size sets the size"),
+        ("run", f"once at {found.run_size} pixels" if found.run_size else not_run),
     ]
     print_rows(("", ""), rows)
 
