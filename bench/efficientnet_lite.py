@@ -12,10 +12,11 @@ import zipfile
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ttm_core.export.onnx import FromPixels
+from ttm_core.export.onnx import write_unchecked
 from ttm_core.models import build
+from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.weights import write_safetensors
 from ttm_core.spec.normalization import Normalization
 from ttm_core.spec.structure import ModelStructure
@@ -51,20 +52,6 @@ def rename(weights: dict[str, Tensor], like: dict[str, Tensor]) -> dict[str, Ten
     return renamed
 
 
-def write_onnx(path: Path, model: nn.Module) -> None:
-    """Writes the network for pixels in [0, 1]: its graph normalizes them."""
-    normalization = Normalization(mean=[0.5] * 3, std=[0.5] * 3)
-    torch.onnx.export(
-        FromPixels(model, normalization).eval(),
-        (torch.full((2, 3, ONNX_SIZE, ONNX_SIZE), 0.5),),
-        path,
-        dynamo=True,
-        external_data=False,
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        verbose=False,
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wheel", type=Path)
@@ -81,7 +68,8 @@ def main() -> None:
     )
     print(options.out)
     if options.onnx is not None:
-        write_onnx(options.onnx, model)
+        preprocess = Preprocess(3, ONNX_SIZE, Normalization(mean=[0.5] * 3, std=[0.5] * 3))
+        write_unchecked(model, preprocess, options.onnx)
         print(options.onnx)
 
 

@@ -85,3 +85,13 @@ class StorageFull(EngineError):
     """The disk under the work directory or the storage is full."""
 
     code = "storage_full"
+
+
+def not_finite(name: str) -> BadCheckpoint:
+    """The error of a checkpoint whose tensor `name` has NaN or infinite values."""
+    return BadCheckpoint(f"Tensor {truncated(name)!r} has NaN or infinite values.")
+
+
+def truncated(text: str) -> str:
+    """At most 200 characters of a text from a file, for a message."""
+    return text if len(text) <= 200 else text[:197] + "..."

@@ -31,10 +31,18 @@ from bench.results.service import RunFailed, Service, service
 from bench.results.ten_students import run_ten_students
 
 EXPERIMENTS = (*TABLES, "int8", "study", "ten_students", "exhaustive")
-_INPUTS = (
-    *("data", "teacher", "unlabelled", "photographs", "photograph_teacher", "more_classes", "onnx_teacher"),
-    *("hub_student", "package_student"),
-)
+_INPUTS: dict[str, tuple[type, str]] = {
+    "data": (Path, "folder with train/ and test/"),
+    "teacher": (Path, "weights of a ResNet-56 for CIFAR-10"),
+    "unlabelled": (Path, "folder of further images without labels"),
+    "photographs": (Path, "folder of photographs of ten ImageNet classes"),
+    "photograph_teacher": (Path, "weights of an EfficientNet-Lite0 for ImageNet"),
+    "more_classes": (Path, "a dataset of more classes, such as CIFAR-100 (binary)"),
+    "onnx_teacher": (Path, "the same EfficientNet-Lite0 in ONNX, for 128 pixels"),
+    "hub_student": (str, "published weights, such as timm:tf_efficientnet_lite0.in1k"),
+    "package_student": (str, "an architecture of an installed package"),
+}
+"""The inputs of the experiments, as fields of their setting, with the type and the help of their options."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -109,15 +117,8 @@ def _command(inputs: Mapping[str, Any]) -> str:
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder with train/ and test/")
-    parser.add_argument("--teacher", type=Path, help="weights of a ResNet-56 for CIFAR-10")
-    parser.add_argument("--unlabelled", type=Path, help="folder of further images without labels")
-    parser.add_argument("--photographs", type=Path, help="folder of photographs of ten ImageNet classes")
-    parser.add_argument("--photograph-teacher", type=Path, help="weights of an EfficientNet-Lite0 for ImageNet")
-    parser.add_argument("--more-classes", type=Path, help="a dataset of more classes, such as CIFAR-100 (binary)")
-    parser.add_argument("--onnx-teacher", type=Path, help="the same EfficientNet-Lite0 in ONNX, for 128 pixels")
-    parser.add_argument("--hub-student", help="published weights, such as timm:tf_efficientnet_lite0.in1k")
-    parser.add_argument("--package-student", help="an architecture of an installed package")
+    for name, (kind, text) in _INPUTS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
     parser.add_argument("--only", action="append", choices=EXPERIMENTS, help="experiment to run; repeatable")
     parser.add_argument("--quick", action="store_true", help="digits, one epoch, two seeds, in a temporary folder")
     parser.add_argument("--url", help="a running service that can read the files; default: start one")

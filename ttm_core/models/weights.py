@@ -23,7 +23,7 @@ from ttm_core.checkpoints.key_map import KeyMap
 from ttm_core.checkpoints.kinds import kind_of
 from ttm_core.checkpoints.models_in import choose_model, layout_of
 from ttm_core.checkpoints.signatures import COUNTER, Signature
-from ttm_core.errors import ArchitectureMismatch, BadCheckpoint
+from ttm_core.errors import ArchitectureMismatch, BadCheckpoint, not_finite, truncated
 from ttm_core.reader.process import read_untrusted
 from ttm_core.spec.structure import METADATA_KEY
 
@@ -215,7 +215,7 @@ def describe_mismatch(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> 
             by_module.setdefault(module or "(root)", []).append(name + shapes)
         listed = [f"{module} ({', '.join(names)})" for module, names in by_module.items()][:_LISTED_MODULES]
         more = len(by_module) - len(listed)
-        described = ", ".join(map(_truncated, listed))
+        described = ", ".join(map(truncated, listed))
         described += f" and {more} more modules" if more else ""
         parts.append(f"{len(keys)} tensors {kind}: {described}")
     return "; ".join(parts)
@@ -238,7 +238,7 @@ def _opened(path: Path) -> Iterator[Any]:
         with safetensors.safe_open(path, framework="pt") as opened:
             yield opened
     except (safetensors.SafetensorError, OSError, ValueError, RuntimeError, TypeError) as error:
-        raise BadCheckpoint(f"The safetensors file cannot be read: {_truncated(str(error))}") from error
+        raise BadCheckpoint(f"The safetensors file cannot be read: {truncated(str(error))}") from error
 
 
 def _checked(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -247,9 +247,5 @@ def _checked(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     tensors = {name: tensor.float() if tensor.dtype in _FLOAT8 else tensor for name, tensor in tensors.items()}
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise BadCheckpoint(f"Tensor {_truncated(name)!r} has NaN or infinite values.")
+            raise not_finite(name)
     return tensors
-
-
-def _truncated(text: str) -> str:
-    return text if len(text) <= 200 else text[:197] + "..."

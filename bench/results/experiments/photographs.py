@@ -14,7 +14,7 @@ def photographs(setting: Setting) -> Experiment | None:
     base = _base(setting)
     if base is None:
         return None
-    pruned = {"student": {"prune": {"macs": 0.3}, "image_size": _SIZE}}
+    pruned = _student(prune={"macs": 0.3})
     labels = {"method": {"kind": "ce"}}
     variants = [
         Variant("lcnet_050, labels", {**labels, "teacher": None}),
@@ -61,7 +61,7 @@ def _base(setting: Setting) -> dict[str, Any] | None:
             "normalization": {"mean": [0.5] * 3, "std": [0.5] * 3},
             "class_map": _CLASS_MAP,
         },
-        "student": {"architecture": "lcnet_050", "image_size": _SIZE},
+        **_student(architecture="lcnet_050"),
         "dataset": setting.photographs.as_uri(),
         "method": {"kind": "wttm"},
         "exports": [],

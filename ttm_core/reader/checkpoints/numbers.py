@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ttm_core.checkpoints.kinds import Kind
-from ttm_core.errors import BadCheckpoint
+from ttm_core.errors import not_finite
 from ttm_core.reader.checkpoints.safetensors_file import read_numbers as safetensors_numbers
 from ttm_core.reader.pickles.torch_file import read_numbers as torch_numbers
 
@@ -33,7 +33,7 @@ def check_numbers(source: Path, kind: Kind, names: Mapping[str, str]) -> None:
     tensors = safetensors_numbers(source, in_model) if kind == "safetensors" else torch_numbers(source, in_model)
     for full, element, content in tensors:
         if not _is_finite(element, content):
-            raise BadCheckpoint(f"Tensor {in_model[full][:200]!r} has NaN or infinite values.")
+            raise not_finite(in_model[full])
 
 
 def _is_finite(element: str, content: bytes) -> bool:

@@ -39,9 +39,7 @@ def convert(source: Path, target: Path) -> list[str]:
     Raises:
         BadCheckpoint: the file is unsafe or damaged, or has another layout.
     """
-    with _opened(source) as (loaded, read):
-        tensors, roots = _find_tensors(loaded)
-        _check(tensors, source.stat().st_size)
+    with _tensors(source) as (tensors, roots, read):
         _write(target, tensors, read)
     return roots
 
@@ -50,18 +48,23 @@ def read_shapes(source: Path) -> tuple[dict[str, tuple[int, ...]], list[str]]:
     """The shapes of the tensors by name, and the prefixes as `convert` returns them. Reads no numbers. Raises
     BadCheckpoint.
     """
-    with _opened(source) as (loaded, _):
-        tensors, roots = _find_tensors(loaded)
-        _check(tensors, source.stat().st_size)
-    return {name: tensor.shape for name, tensor in tensors.items()}, roots
+    with _tensors(source) as (tensors, roots, _):
+        return {name: tensor.shape for name, tensor in tensors.items()}, roots
 
 
 def read_numbers(source: Path, names: Container[str]) -> Iterator[tuple[str, str, bytes]]:
     """Yields the name, element type and elements of these tensors. Raises BadCheckpoint."""
-    with _opened(source) as (loaded, read):
-        tensors, _ = _find_tensors(loaded)
-        _check(tensors, source.stat().st_size)
+    with _tensors(source) as (tensors, _, read):
         yield from _contents({name: tensor for name, tensor in tensors.items() if name in names}, read)
+
+
+@contextmanager
+def _tensors(source: Path) -> Iterator[tuple[dict[str, Tensor], list[str], _Read]]:
+    """The tensors of an open file by name, the prefixes as `convert` returns them, and the reader of storages."""
+    with _opened(source) as (loaded, read):
+        tensors, roots = _find_tensors(loaded)
+        _check(tensors, source.stat().st_size)
+        yield tensors, roots, read
 
 
 @contextmanager
