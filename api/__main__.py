@@ -3,16 +3,12 @@
 import argparse
 import socket
 import sys
+from typing import TYPE_CHECKING
 
-from api.app import create_app
-from api.server.config import create_server
-from api.server.connections import limits_of_process
-from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, create_engine, read_scope
-from ttm_jobs.processes import make_files_private
-from ttm_jobs.repositories.access import keys
-from ttm_jobs.settings import Settings, get_settings
-from ttm_jobs.telemetry import logs
-from ttm_jobs.uris import is_loopback
+from ttm_jobs.processes import importing, make_files_private
+
+if TYPE_CHECKING:
+    from ttm_jobs.settings import Settings
 
 
 def main() -> None:
@@ -21,6 +17,13 @@ def main() -> None:
     parser.add_argument("--fd", type=int, help="file descriptor of a listening socket")
     arguments = parser.parse_args()
     make_files_private()
+    with importing():
+        from api.app import create_app
+        from api.server.config import create_server
+        from api.server.connections import limits_of_process
+        from ttm_jobs.settings import get_settings
+        from ttm_jobs.telemetry import logs
+        from ttm_jobs.uris import is_loopback
     settings = get_settings()
     logs.configure_stdlib()
     # A failed accept() and a malformed request are one record each.
@@ -38,7 +41,10 @@ def main() -> None:
     create_server(app, settings, limits_of_process()).run(sockets=sockets)
 
 
-def _has_key(settings: Settings) -> bool:
+def _has_key(settings: "Settings") -> bool:
+    from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, create_engine, read_scope
+    from ttm_jobs.repositories.access import keys
+
     engine = create_engine(settings.database_url)
     try:
         with read_scope(engine) as session:

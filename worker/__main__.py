@@ -2,12 +2,17 @@
 
 import os
 
-from ttm_jobs.processes import make_files_private
-from worker.app import app
+from ttm_jobs.processes import importing, make_files_private
 
 
 def main() -> None:
     make_files_private()
+    with importing():
+        # Celery would import both later.
+        import celery.apps.worker  # noqa: F401
+
+        import worker.tasks  # noqa: F401
+        from worker.app import app
     app.worker_main(
         [
             # Its banner is no log line.

@@ -1,6 +1,8 @@
 """`python -m worker.dispatcher`: one dispatcher process."""
 
-from worker.dispatcher.dispatcher import main
+from ttm_jobs.processes import importing
 
 if __name__ == "__main__":
+    with importing():
+        from worker.dispatcher.dispatcher import main
     main()
