@@ -7,6 +7,11 @@ from typing import Any
 from sqlalchemy import Engine, event
 
 
+def is_read(sql: str) -> bool:
+    """Whether a statement reads, except the search for abandoned uploads, which an API makes at any time."""
+    return sql.startswith("SELECT") and "uploads.finalizing_until <=" not in sql
+
+
 @contextmanager
 def statements(
     target: Engine | type[Engine], include: Callable[[str], bool] = lambda sql: True
