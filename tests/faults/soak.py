@@ -31,7 +31,7 @@ import httpx2
 from tests.faults.count import Count, count
 from tests.support.processes import children_of
 from tests.support.servers import PostgresServer, start_redis
-from tests.support.stack import Stack
+from tests.support.stack import ServiceProcess, Stack
 from tests.support.tiny import wait_until
 from ttm_jobs.broker.embedded import EmbeddedBroker
 from ttm_jobs.database.migrate import upgrade
@@ -50,7 +50,7 @@ class Soak:
     stack: Stack
     broker: EmbeddedBroker
     chance: random.Random
-    workers: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+    workers: list[ServiceProcess] = field(default_factory=list)
     kills: Counter[str] = field(default_factory=Counter)
     # Job id, lease epoch and time of death for each job of a killed worker.
     deaths: list[tuple[str, int, datetime]] = field(default_factory=list)

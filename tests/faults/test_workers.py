@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -11,7 +10,7 @@ import pytest
 
 from tests.support.factories import state_of
 from tests.support.processes import children_of, group_of
-from tests.support.stack import Stack
+from tests.support.stack import ServiceProcess, Stack
 from tests.support.tiny import wait_until
 from tests.support.tiny_trainer import weights_after
 from ttm_jobs.broker.embedded import EmbeddedBroker
@@ -22,7 +21,7 @@ STEPS = 200
 LONG = f"steps={STEPS} step_seconds=0.02 child=1"
 
 
-def trainer_of(worker: "subprocess.Popen[bytes]") -> int:
+def trainer_of(worker: ServiceProcess) -> int:
     """The process id (and process group) of a worker's trainer."""
     return next(pid for pid in children_of(worker.pid) if os.getpgid(pid) == pid)
 

@@ -3,7 +3,6 @@
 The process is forked from a server that has already imported torch, so a restart costs a fork instead of an import.
 """
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -12,8 +11,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["ttm_core.pipeline.distill", "tests.support.engine_process"])
+from tests.support.fork_server import CONTEXT
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class EngineRun:
 
 def warm_up() -> None:
     """Blocks until the fork server has imported the engine."""
-    process = _context.Process(target=int, daemon=True)
+    process = CONTEXT.Process(target=int, daemon=True)
     process.start()
     process.join()
 
@@ -35,7 +33,7 @@ def start(
     run: EngineRun, workdir: Path, *, kill_at_step: int | None = None, kill_at_event: int | None = None
 ) -> BaseProcess:
     """Starts a trainer. It sends itself SIGKILL after `kill_at_step` steps or `kill_at_event` events of this start."""
-    process = _context.Process(target=_distill, args=(run, str(workdir), kill_at_step, kill_at_event), daemon=True)
+    process = CONTEXT.Process(target=_distill, args=(run, str(workdir), kill_at_step, kill_at_event), daemon=True)
     process.start()
     return process
 

@@ -13,6 +13,7 @@ from typing import Self
 from sqlalchemy import Engine, func, select
 
 from tests.support.factories import job_of, queued, spec
+from tests.support.fork_server import ForkedModule
 from tests.support.rabbitmq import RabbitServer
 from tests.support.tiny import wait_until
 from ttm_jobs.broker.embedded import EmbeddedBroker
@@ -27,6 +28,8 @@ from ttm_jobs.settings import Settings
 from ttm_jobs.states import TERMINAL, JobState
 from ttm_jobs.storage import build_storage
 
+ServiceProcess = subprocess.Popen[bytes] | ForkedModule
+
 
 class Stack:
     """A dispatcher and workers with the tiny trainer, on the test's database and broker."""
@@ -39,7 +42,7 @@ class Stack:
         self.engine: Engine = create_engine(database_url)
         self.data = directory / "data"
         self.data.mkdir(exist_ok=True)
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[ServiceProcess] = []
         self.settings = {
             "database_url": database_url,
             "broker_url": broker.url,
@@ -66,12 +69,10 @@ class Stack:
         own = {f"TTM_{name.upper()}": str(value) for name, value in self.settings.items()}
         return {**os.environ, **own, "TTM_WORK_DIR": str(work_dir), "OMP_NUM_THREADS": "1"}
 
-    def start_dispatcher(self) -> subprocess.Popen[bytes]:
+    def start_dispatcher(self) -> ServiceProcess:
         return self.start("dispatcher", "worker.dispatcher", self.directory)
 
-    def start_worker(
-        self, module: str = "tests.support.tiny_worker", work_dir: Path | None = None
-    ) -> subprocess.Popen[bytes]:
+    def start_worker(self, module: str = "tests.support.tiny_worker", work_dir: Path | None = None) -> ServiceProcess:
         """Starts a worker with its own work directory, as on a separate machine."""
         name = f"worker-{len(self.processes)}"
         before = len(self.workers())
@@ -81,17 +82,11 @@ class Stack:
 
     def start(
         self, name: str, module: str, work_dir: Path, prefix: Sequence[str] = (), **settings: object
-    ) -> subprocess.Popen[bytes]:
+    ) -> ServiceProcess:
         """Runs a module as a process until the test ends, under the command `prefix` and with additional settings."""
         own = {f"TTM_{setting.upper()}": str(value) for setting, value in settings.items()}
-        with (self.directory / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
-                [*prefix, sys.executable, "-m", module],
-                env={**self.environment(work_dir), **own},
-                stdout=log,
-                stderr=log,
-                preexec_fn=die_with_parent(),
-            )
+        environment, log = {**self.environment(work_dir), **own}, self.directory / f"{name}.log"
+        process = _start(prefix, module, environment, log) if prefix else ForkedModule(module, environment, log)
         self.processes.append(process)
         return process
 
@@ -161,3 +156,14 @@ class Stack:
         # pytest shows this output for failed tests.
         for log in sorted(self.directory.glob("*.log")):
             print(f"--- {log.name}\n{log.read_text(errors='replace')[-4000:]}")
+
+
+def _start(prefix: Sequence[str], module: str, environment: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [*prefix, sys.executable, "-m", module],
+            env=environment,
+            stdout=output,
+            stderr=output,
+            preexec_fn=die_with_parent(),
+        )

@@ -1,6 +1,5 @@
 """Runs that fill the same store at once divide its blocks."""
 
-import multiprocessing
 from collections import deque
 from dataclasses import replace
 from multiprocessing.queues import Queue
@@ -10,6 +9,7 @@ from typing import Any
 
 import torch
 
+from tests.support.fork_server import CONTEXT
 from tests.ttm_core.factories import digits
 from ttm_core.data.dataset import full_split
 from ttm_core.data.images import ArrayImages
@@ -20,8 +20,6 @@ from ttm_core.spec.job import TeacherSpec
 from ttm_core.teacher_store.store import Stores
 from ttm_core.teacher_store.stored_teacher import open_stored_teacher
 
-context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["tests.ttm_core.teacher_store.test_division"])
 IMAGES, BLOCK = 330, 32
 BLOCKS = 11
 HANG = 120  # seconds
@@ -56,7 +54,7 @@ def fill_one_block(root: Path, teacher_file: Path, done: Event) -> None:
     with opened(root, teacher_file) as stored:
         next(stored.fill(0))
         done.set()
-        context.Event().wait()
+        CONTEXT.Event().wait()
 
 
 def fill_and_wait(root: Path, teacher_file: Path, waits: Event, computed: "Queue[int]") -> None:
@@ -80,8 +78,8 @@ def fill_alone(root: Path, teacher_file: Path) -> bytes:
 
 
 def test_two_runs_compute_each_block_once(teacher_file: Path, tmp_path: Path) -> None:
-    root, first_block, computed = tmp_path / "stores", context.Barrier(2), context.Queue()
-    runs = [context.Process(target=fill_together, args=(root, teacher_file, first_block, computed)) for _ in range(2)]
+    root, first_block, computed = tmp_path / "stores", CONTEXT.Barrier(2), CONTEXT.Queue()
+    runs = [CONTEXT.Process(target=fill_together, args=(root, teacher_file, first_block, computed)) for _ in range(2)]
     for run in runs:
         run.start()
     shares = [computed.get(timeout=HANG) for _ in runs]
@@ -93,11 +91,11 @@ def test_two_runs_compute_each_block_once(teacher_file: Path, tmp_path: Path) ->
 
 
 def test_the_blocks_of_a_killed_run_are_computed_by_the_other(teacher_file: Path, tmp_path: Path) -> None:
-    root, done, waits, computed = tmp_path / "stores", context.Event(), context.Event(), context.Queue()
-    killed = context.Process(target=fill_one_block, args=(root, teacher_file, done))
+    root, done, waits, computed = tmp_path / "stores", CONTEXT.Event(), CONTEXT.Event(), CONTEXT.Queue()
+    killed = CONTEXT.Process(target=fill_one_block, args=(root, teacher_file, done))
     killed.start()
     assert done.wait(HANG)
-    other = context.Process(target=fill_and_wait, args=(root, teacher_file, waits, computed))
+    other = CONTEXT.Process(target=fill_and_wait, args=(root, teacher_file, waits, computed))
     other.start()
     assert waits.wait(HANG), "the other run waits for the block that is being computed"
     killed.kill()
