@@ -28,10 +28,6 @@ from ttm_jobs.storage import build_storage
 # Fixed examples make results reproducible on every machine; `--hypothesis-profile=default` draws new ones.
 settings.load_profile("ci")
 
-# Nothing that is imported is garbage. Looking for it takes half of the CPU time of collecting the tests, and a tenth of that
-# of running them.
-gc.disable()
-
 THOROUGH = "THOROUGH_TESTS"
 """Set in the environment of a run that includes the tests marked `thorough`."""
 
@@ -60,7 +56,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop() -> None:
-    """Turns the garbage collector on, for objects that are made from now on."""
+    """Turns the garbage collector on (tests/__init__.py turns it off), for objects that are made from now on."""
     gc.freeze()
     gc.enable()
 
