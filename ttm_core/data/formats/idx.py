@@ -20,17 +20,19 @@ def is_idx(folder: Path) -> bool:
 
 def read(folder: Path) -> Dataset:
     """Reads training and test images (t10k-*), with labels 0..K-1."""
-    train = _split(folder, "train")
-    if train is None:
+    files = {prefix: pair for prefix in ("train", "t10k") if (pair := _pair(folder, prefix)) is not None}
+    if "train" not in files:
         raise BadDataset("The folder has no train-images-idx3-ubyte[.gz] with train-labels-idx1-ubyte[.gz].")
-    test = _split(folder, "t10k")
-    classes = 1 + max(int(split.labels.max()) for split in (train, test) if split is not None and len(split))
+    contents = iter(_read([path for pair in files.values() for path in pair]))
+    splits = {prefix: _split(*pair, next(contents), next(contents)) for prefix, pair in files.items()}
+    classes = 1 + max(int(split.labels.max()) for split in splits.values())
+    train = splits["train"]
     pixels = train.images.pixels if isinstance(train.images, ArrayImages) else None
     square = pixels is not None and pixels.shape[-1] == pixels.shape[-2]
     return Dataset(
         train=train,
         validation=None,
-        test=test,
+        test=splits.get("t10k"),
         class_names=[str(label) for label in range(classes)],
         image_size=pixels.shape[-1] if pixels is not None and square else None,
         unreadable=[],
@@ -38,11 +40,13 @@ def read(folder: Path) -> Dataset:
     )
 
 
-def _split(folder: Path, prefix: str) -> Split | None:
+def _pair(folder: Path, prefix: str) -> tuple[Path, Path] | None:
+    """The files of a split's images and labels."""
     images, labels = _find(folder, f"{prefix}-images-idx3-ubyte"), _find(folder, f"{prefix}-labels-idx1-ubyte")
-    if images is None or labels is None:
-        return None
-    pixels, numbers = _read([images, labels])
+    return None if images is None or labels is None else (images, labels)
+
+
+def _split(images: Path, labels: Path, pixels: NDArray[np.uint8], numbers: NDArray[np.uint8]) -> Split:
     if pixels.ndim != 3 or numbers.ndim != 1 or len(pixels) != len(numbers):
         raise BadDataset(f"{images.name} has shape {pixels.shape} but {labels.name} has shape {numbers.shape}.")
     if not len(pixels):
