@@ -203,6 +203,18 @@ def test_trainer_of_a_job_is_confined(make_rig: MakeRig, dataset: str, tmp_path:
     assert ("ConnectionRefusedError" in output) == NAMESPACES, output
 
 
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_certificates_named_by_the_environment_can_be_read(
+    confined: Confined, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = tmp_path / "authorities"
+    folder.mkdir()
+    (folder / "own.pem").write_text("a certificate")
+    monkeypatch.setenv(name, str(folder / "own.pem" if name == "SSL_CERT_FILE" else folder))
+    read = "import json, sys; print(json.dumps(open(sys.argv[1]).read()))"
+    assert confined.run(read, folder / "own.pem") == "a certificate"
+
+
 @needs_landlock
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_trainer_of_a_restricted_project_reads_only_its_folders(make_rig: MakeRig, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from ttm_jobs.settings import Settings
 
 # Includes GPUs and shared memory. File permissions still apply.
 _DEVICES = "/dev"
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 def prefix(
@@ -38,7 +39,7 @@ def prefix(
     roots = settings.data_roots if data_roots is None else data_roots
     rules = {
         "list": listed(),
-        "read": existing([*programs(), *_named(command), *map(str, roots)]),
+        "read": existing([*programs(), *_named(command), *_authorities(), *map(str, roots)]),
         "write": existing([str(settings.work_dir), temporary, _DEVICES, *_hub()]),
         "network": network,
         "file_bytes": max(settings.teacher_store_max_bytes, settings.data_cache_max_bytes),
@@ -49,6 +50,11 @@ def prefix(
 def _named(command: Sequence[str]) -> list[str]:
     """The files named in the command."""
     return [part for part in command if part.startswith("/")]
+
+
+def _authorities() -> list[str]:
+    """Certificates of the authorities that HTTP clients trust, where the environment names them."""
+    return [path for name in _CERTIFICATES for path in os.environ.get(name, "").split(os.pathsep)]
 
 
 def _hub() -> list[str]:
