@@ -28,6 +28,9 @@ from ttm_jobs.storage import build_storage
 # Fixed examples make results reproducible on every machine; `--hypothesis-profile=default` draws new ones.
 settings.load_profile("ci")
 
+# No test verifies a certificate, and to read the authorities of the system takes 16 ms for each HTTP client.
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "data" / "no_authority.pem")
+
 THOROUGH = "THOROUGH_TESTS"
 """Set in the environment of a run that includes the tests marked `thorough`."""
 

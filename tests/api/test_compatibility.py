@@ -93,7 +93,7 @@ CHANGES: dict[str, tuple[Callable[[Document], Any], str]] = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_breaking_changes_are_found(name: str) -> None:
     change, message = CHANGES[name]
-    changed = document()
+    changed = copy.deepcopy(document())
     change(changed)
     found = breaks(document(), changed)
     assert any(message in line for line in found), found
@@ -121,7 +121,7 @@ ADDITIONS: dict[str, Callable[[Document], Any]] = {
 
 @pytest.mark.parametrize("name", ADDITIONS)
 def test_additions_are_compatible(name: str) -> None:
-    changed = document()
+    changed = copy.deepcopy(document())
     ADDITIONS[name](changed)
     assert changed != document()
     assert breaks(document(), changed) == []
