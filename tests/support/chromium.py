@@ -3,7 +3,8 @@
 import os
 import shutil
 
-CHROMIUM = os.environ.get("TTM_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+_PROGRAMS = ("chromium-headless-shell", "chromium", "google-chrome")
+CHROMIUM = os.environ.get("TTM_CHROMIUM") or next(filter(None, map(shutil.which, _PROGRAMS)), None)
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
