@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, func, select
 
 from tests.support.runs import STUDENT_SHA256, claim, fail, succeed, train
-from tests.support.statements import is_read, statements
+from tests.support.statements import is_read_of_request, statements
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.models import OutboxMessage
 from ttm_jobs.settings import Settings
@@ -119,7 +119,7 @@ def test_succeeded_job_shows_result_and_artifacts(
 def test_submission_takes_seven_reads(client: TestClient, settings: Settings) -> None:
     body = {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
     client.get("/jobs")  # caches whether keys are required
-    with statements(Engine, is_read) as reads:
+    with statements(Engine, is_read_of_request) as reads:
         made = client.post("/jobs", json=body).json()
     # Project sources and limits, queued jobs, stored bytes, time, webhooks and workers.
     assert len(reads) == 7, reads

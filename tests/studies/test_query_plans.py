@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, insert, select, text
 from api.app import create_app
 from tests.api.conftest import make_settings
 from tests.api.test_job_lists import explain
-from tests.support.statements import is_read, statements
+from tests.support.statements import is_read_of_request, statements
 from tests.support.studies import advance, create_study, study_of
 from tests.support.study_jobs import end_jobs
 from ttm_jobs.database.ids import new_id
@@ -74,7 +74,7 @@ def test_studies_are_read_from_indexes_whatever_their_number(client: TestClient,
             cursor = None
     check(engine, executed, at_least=4)
 
-    with statements(own, is_read) as executed:
+    with statements(own, is_read_of_request) as executed:
         assert client.get(f"/studies/{study_id}").status_code == 200
         assert len(client.get(f"/studies/{study_id}/candidates").json()["items"]) == 4
         assert len(client.get("/jobs", params={"study": study_id}).json()["items"]) == 1

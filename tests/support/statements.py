@@ -5,11 +5,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Engine, event
+from structlog.contextvars import get_contextvars
 
 
-def is_read(sql: str) -> bool:
-    """Whether a statement reads, except the search for abandoned uploads, which an API makes at any time."""
-    return sql.startswith("SELECT") and "uploads.finalizing_until <=" not in sql
+def is_read_of_request(sql: str) -> bool:
+    """Whether a statement reads for a request, not for a background task of the API."""
+    return sql.startswith("SELECT") and "request_id" in get_contextvars()
 
 
 @contextmanager
