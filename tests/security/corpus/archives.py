@@ -12,7 +12,6 @@ import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -128,11 +127,11 @@ def _sparse() -> tarfile.TarInfo:
     return info
 
 
-_OPENERS: dict[str, Callable[..., Any]] = {
-    "plain": open,
-    "gzip": gzip.open,
-    "bzip2": bz2.open,
-    "xz": partial(lzma.open, preset=0),
+_PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "plain": bytes,
+    "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "xz": partial(lzma.compress, preset=0),
 }
 
 
@@ -149,17 +148,16 @@ def _header_bomb(kind: bytes, size: int, packing: str, *, first: bool = True) ->
             archive.addfile(info, io.BytesIO(_pixels()))
         image = member.getvalue().rstrip(b"\0") + bytes(1024)
         image = image + bytes(-len(image) % 512)
-        record = b"%d a=" % size
-        with _OPENERS[packing](path, "wb") as out:
-            if not first:
-                out.write(image[: 512 + -(-len(_pixels()) // 512) * 512])
-            out.write(header.tobuf(tarfile.GNU_FORMAT))
-            out.write(record if kind in (tarfile.XHDTYPE, tarfile.XGLTYPE) else b"n" * len(record))
-            left = size - len(record)
-            while left > 0:
-                out.write(b"n" * min(left, 1 << 20))
-                left -= 1 << 20
-            out.write(bytes(-size % 512) + image)
+        # All compressed formats allow several streams, one after another.
+        pack, chunk = _PACKERS[packing], b"n" * (1 << 20)
+        record = b"%d a=" % size if kind in (tarfile.XHDTYPE, tarfile.XGLTYPE) else b""
+        before = b"" if first else image[: 512 + -(-len(_pixels()) // 512) * 512]
+        assert size % len(chunk) == 0
+        path.write_bytes(
+            pack(before + header.tobuf(tarfile.GNU_FORMAT) + record + chunk[len(record) :])
+            + pack(chunk) * (size // len(chunk) - 1)
+            + pack(image)
+        )
 
     return make
 
@@ -168,9 +166,11 @@ def _folders(count: int, packing: str, depth: int = 15) -> Make:
     """A tar of empty files in many folders that only their names imply."""
 
     def make(path: Path) -> None:
-        with _OPENERS[packing](path, "wb") as out, tarfile.open(fileobj=out, mode="w") as archive:
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w") as archive:
             for number in range(count):
                 archive.addfile(tarfile.TarInfo(f"{number}/" + "d/" * (depth - 2) + "1.png"))
+        path.write_bytes(_PACKERS[packing](out.getvalue()))
 
     return make
 
@@ -179,12 +179,15 @@ def _parquet(kind: str, value_bytes: int, rows: int) -> Make:
     """A zip with a Parquet file of one image in all rows, which a dictionary page stores once."""
 
     def make(path: Path) -> None:
-        value = bytes(value_bytes)
-        images = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([value], pa.binary()))
+        # Memory that is only read stays a hole; pa.array would copy the value.
+        buffers = [None, pa.py_buffer(np.array([0, value_bytes], np.int32)), pa.py_buffer(bytes(value_bytes))]
+        value = pa.Array.from_buffers(pa.binary(), 1, buffers)
+        images = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), value)
         column = images if kind == "binary" else pa.StructArray.from_arrays([images], ["bytes"])
         table = pa.table({"image": column, "label": [row % 2 for row in range(rows)]})
         inner = io.BytesIO()
-        parquet.write_table(table, inner, compression="zstd", compression_level=19, store_schema=False)
+        # Without statistics, which compare the whole value with itself in each row.
+        parquet.write_table(table, inner, compression="zstd", store_schema=False, write_statistics=False)
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("train-00000-of-00001.parquet", inner.getvalue())
 

@@ -16,6 +16,7 @@ import safetensors.torch
 import torch
 
 from tests.security.corpus.pickles import nested_keys
+from tests.support.bombs import checkpoint_bomb
 from tests.support.models import create_model
 
 ARCHITECTURE = "mini/resnet8_025"
@@ -87,28 +88,9 @@ def _cut(share: float, *, zipped: bool) -> Make:
     return make
 
 
-def _bomb(path: Path, mark: Path) -> None:
-    plain = path.with_suffix(".plain")
-    torch.save({"a": torch.zeros(10_000_000)}, plain)
-    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb:
-        for name in source.namelist():
-            bomb.writestr(name, source.read(name))
-    plain.unlink()
-
-
 def _bomb_with_end(end: bytes, start: bytes = b"", method: int = zipfile.ZIP_DEFLATED) -> Make:
     """A compressed bomb of 400 MB that only some readers recognize as a zip archive."""
-
-    def make(path: Path, mark: Path) -> None:
-        plain = path.with_suffix(".plain")
-        torch.save({"a": torch.zeros(100_000_000)}, plain)
-        with zipfile.ZipFile(plain) as source, zipfile.ZipFile(path, "w", method) as bomb:
-            for name in source.namelist():
-                bomb.writestr(name, source.read(name))
-        plain.unlink()
-        path.write_bytes(start + path.read_bytes() + end)
-
-    return make
+    return _bytes(lambda mark: start + checkpoint_bomb(100_000_000, method) + end)
 
 
 def _pickled(content: bytes, where: str) -> Make:
@@ -192,7 +174,7 @@ CASES: dict[str, Make] = {
     "code, getattr": _saved(lambda mark: {"a": _Calls(getattr, "", "__class__")}),
     "code, torch.load within": _saved(lambda mark: _Calls(torch.load, str(mark))),
     "TorchScript": _script,
-    "compressed bomb": _bomb,
+    "compressed bomb": _bytes(lambda mark: checkpoint_bomb(10_000_000)),
     "claims more, zip": _saved(lambda mark: {"a": _Stated((10**8,), (1,))}),
     "claims more, legacy": _saved(lambda mark: {"a": _Stated((10**8,), (1,))}, zipped=False),
     "no strides": _saved(lambda mark: {"a": torch.zeros(1).expand(10**9)}),

@@ -104,7 +104,7 @@ def _parquet(labels: list[Any], names: int = 0) -> Make:
                 {"huggingface": json.dumps({"info": {"features": {"label": feature}}})}
             )
         inner = io.BytesIO()
-        parquet.write_table(table, inner, compression="zstd", compression_level=19)
+        parquet.write_table(table, inner, compression="zstd")
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("train-00000-of-00001.parquet", inner.getvalue())
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from PIL import Image
 
+from tests.support.bombs import zlib_bomb
+
 Make = Callable[[], bytes]
 
 
@@ -79,7 +81,7 @@ CASES: dict[str, tuple[str, Make]] = {
     "png, no width": ("png", lambda: _png(0, 10, data=zlib.compress(bytes(10)))),
     "png, text bomb": (
         "png",
-        lambda: _png(32, 32, _chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(20_000_000))), data=b""),
+        lambda: _png(32, 32, _chunk(b"zTXt", b"k\0\0" + zlib_bomb(20_000_000)), data=b""),
     ),
     "png, bytes of nothing": ("png", lambda: b""),
     "png, text": ("png", lambda: b"<script>alert(1)</script>"),
@@ -111,7 +113,7 @@ CASES: dict[str, tuple[str, Make]] = {
     "jpeg, 65,535 pixels wide, no data": ("jpg", lambda: _jpeg(65_535, 1_500)),
     "png, a color profile bomb": (
         "png",
-        lambda: _png(32, 32, _chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(200_000_000)))),
+        lambda: _png(32, 32, _chunk(b"iCCP", b"k\0\0" + zlib_bomb(200_000_000))),
     ),
     "png, 200 text bombs": (
         "png",
@@ -124,7 +126,7 @@ CASES: dict[str, tuple[str, Make]] = {
     "gif, no image": ("gif", lambda: _saved("gif")[: _saved("gif").index(b"," + bytes(4))] + b";"),
     "png, a color profile bomb after the pixels": (
         "png",
-        lambda: _png(32, 32)[:-12] + _chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(200_000_000))) + _png(32, 32)[-12:],
+        lambda: _png(32, 32)[:-12] + _chunk(b"iCCP", b"k\0\0" + zlib_bomb(200_000_000)) + _png(32, 32)[-12:],
     ),
     "gif, a frame larger than its screen": (
         "gif",
