@@ -11,9 +11,10 @@ from typing import Literal, assert_never
 import numpy as np
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationMethod  # type: ignore[import-untyped]
-from onnxruntime.quantization.calibrate import HistogramCollector, create_calibrator  # type: ignore[import-untyped]
+from onnxruntime.quantization.calibrate import create_calibrator  # type: ignore[import-untyped]
 
 from ttm_core.export.onnx import INPUT
+from ttm_core.quantization.entropy import FastHistogramCollector
 
 Calibration = Literal["min_max", "percentile", "entropy", "mse"]
 Range = tuple[float, float]
@@ -44,7 +45,7 @@ class ActivationStatistics:
 
     def __init__(self, path: Path, batches: Iterable[NDArray[np.float32]]) -> None:
         self._extremes: dict[str, Range] = {}
-        self._collector = HistogramCollector("entropy", False, _BINS, _QUANTIZED_BINS, _PERCENTILE, "same")
+        self._collector = FastHistogramCollector("entropy", False, _BINS, _QUANTIZED_BINS, _PERCENTILE, "same")
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             # Adds all activations to the outputs. Its own collect_data keeps those of all images in memory.
             calibrator = create_calibrator(

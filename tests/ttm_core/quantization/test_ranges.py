@@ -6,9 +6,11 @@ from typing import get_args
 import numpy as np
 import pytest
 from onnx import helper, numpy_helper
+from onnxruntime.quantization.calibrate import HistogramCollector
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from tests.ttm_measure.factories import save
+from ttm_core.quantization.entropy import FastHistogramCollector
 from ttm_core.quantization.ranges import ActivationStatistics, Calibration
 
 METHODS = get_args(Calibration)
@@ -77,3 +79,26 @@ def test_percentile_ignores_a_single_outlier(identity):
 def test_equal_data_give_equal_ranges(identity):
     first, second = (ActivationStatistics(identity, batches()) for _ in range(2))
     assert all(first.ranges(method) == second.ranges(method) for method in METHODS)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        lambda random: random.integers(0, 1000, 512),
+        lambda random: random.poisson(0.3, 513),
+        lambda random: (1000 * np.exp(-(np.linspace(-4, 4, 300) ** 2))).astype(int),
+        lambda random: random.integers(0, 50, 701).astype(float) * (random.random(701) < 0.1),
+        lambda random: np.bincount([64, 127], [77, 3], 128),
+        lambda random: np.zeros(200, int),
+    ],
+)
+def test_entropy_finds_the_thresholds_of_onnx_runtime(counts):
+    random = np.random.default_rng(0)
+    made = counts(random)
+    edges = np.linspace(-3, 3, len(made) + 1, dtype=np.float32)
+    found = [
+        kind("entropy", False, 512, 128, 99.99, "same").get_entropy_threshold((made, edges, least, most), 128)
+        for kind in (HistogramCollector, FastHistogramCollector)
+        for least, most in ((edges[0], edges[-1]), (np.float32(-0.5), np.float32(1.2)))
+    ]
+    assert found[:2] == found[2:]
