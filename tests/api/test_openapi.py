@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from api.http.problems import error_codes
 from api.jobs.parameters import EXAMPLES
 from tests.support.factories import queued
 from tests.support.models import create_model
-from tests.support.openapi import document
+from tests.support.openapi import SNAPSHOT, committed, document
 from ttm_core.spec import catalogue
 from ttm_core.spec.job import DistillSpec
 from ttm_jobs.database.engine import session_scope
@@ -24,11 +23,9 @@ from ttm_jobs.repositories.run_data import artifacts
 from ttm_jobs.repositories.run_data.artifacts import PublishedFile
 from ttm_jobs.settings import Settings
 
-SNAPSHOT = Path(__file__).parents[2] / "docs" / "reference" / "openapi.json"
-
 
 def operations() -> list[tuple[str, str, dict[str, Any]]]:
-    return [(path, method, op) for path, methods in document()["paths"].items() for method, op in methods.items()]
+    return [(path, method, op) for path, methods in committed()["paths"].items() for method, op in methods.items()]
 
 
 def test_committed_document_is_current() -> None:
@@ -123,7 +120,7 @@ JSON = "application/json"
 
 def examples() -> list[tuple[str, str, str, Any]]:
     """Method, path, name and value of every example body."""
-    schemas = document()["components"]["schemas"]
+    schemas = committed()["components"]["schemas"]
     found = []
     for path, method, operation in operations():
         body = operation.get("requestBody", {}).get("content", {}).get(JSON)

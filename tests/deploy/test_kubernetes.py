@@ -6,8 +6,6 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-import kubernetes_validate
 import pytest
 import yaml
 from fastapi.testclient import TestClient
@@ -41,6 +39,8 @@ def environment(name: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", [name for name in OBJECTS if not name.startswith("ScaledObject/")])
 def test_manifests_are_valid_and_have_no_unknown_field(name: str) -> None:
+    import kubernetes_validate  # here, with jsonschema: takes a second, in every process that collects tests
+
     kubernetes_validate.validate(OBJECTS[name], "1.34", strict=True)
 
 
@@ -57,6 +57,8 @@ def strict(schema: Any) -> Any:
 
 @pytest.mark.parametrize("name", [name for name in OBJECTS if name.startswith("ScaledObject/")])
 def test_scaled_objects_are_valid_and_have_no_unknown_field(name: str) -> None:
+    import jsonschema
+
     schema = json.loads((ROOT / "tests/data/keda/scaled_object.json").read_text())
     jsonschema.validate(OBJECTS[name], strict(schema))
     wrong = OBJECTS[name] | {"spec": OBJECTS[name]["spec"] | {"minReplicas": 0}}

@@ -7,9 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from cli.stack.stack import Stack, StackOptions
 from ttm_client import Client
@@ -82,6 +80,10 @@ def test_tutorial(stack: Stack, workspace: Path) -> None:
 
 
 def test_notebook_runs(stack: Stack, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Imported here, with jsonschema: takes a second, in every process that collects tests.
+    import nbformat
+    from nbclient import NotebookClient
+
     notebook = nbformat.read(ROOT / "notebooks/first_student.ipynb", as_version=4)
     assert all(not cell.get("outputs") for cell in notebook.cells), "outputs are not committed"
     monkeypatch.setenv("TTM_URL", stack.url)

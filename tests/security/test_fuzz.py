@@ -35,7 +35,6 @@ from sqlalchemy import Engine, delete
 from sqlalchemy.orm import Session
 from starlette.datastructures import Headers
 
-from api.app import create_app
 from api.auth.credentials import links
 from api.http.conditional_requests import FullContent, PartialContent, RangeNotSatisfiable, Unchanged, select
 from api.http.pagination import decode_cursor, decode_time_cursor
@@ -45,6 +44,7 @@ from tests.api.conftest import make_settings
 from tests.conftest import THOROUGH
 from tests.support.api_server import served
 from tests.support.factories import queued
+from tests.support.openapi import committed
 from tests.support.runs import claim, succeed, train
 from tests.support.studies import create_study
 from ttm_core.spec import recipes
@@ -85,7 +85,7 @@ CONFIG = schemathesis.Config.from_dict(
     }
 )
 # The event stream of a project has no end, so its response cannot be read; tests/api/test_project_events.py covers it.
-schema = schemathesis.openapi.from_dict(create_app().openapi(), config=CONFIG).exclude(operation_id="events_stream")
+schema = schemathesis.openapi.from_dict(committed(), config=CONFIG).exclude(operation_id="events_stream")
 
 
 @dataclass(frozen=True)

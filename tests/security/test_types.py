@@ -5,7 +5,6 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -103,6 +102,8 @@ OTHERS = st.sampled_from(
 @settings(max_examples=20, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_accepted_bodies_match_the_schema(name: str, data: st.DataObject) -> None:
+    import jsonschema  # here: takes a second, in every process that collects tests
+
     model = MODELS[name]
     schema = model.model_json_schema()
     document = data.draw(values(schema, schema.get("$defs", {})))

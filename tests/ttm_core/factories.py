@@ -2,21 +2,27 @@
 
 import gzip
 import struct
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from ttm_core.spec.job import DistillSpec
 
 
+@cache
 def digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """uint8 [1797, 8, 8] and labels [1797]."""
-    data = load_digits()
-    return (data.images * (255 / 16)).round().astype(np.uint8), data.target
+    """uint8 [1797, 8, 8] and labels [1797], read-only."""
+    # The file of load_digits. The import of scikit-learn takes a second, in every process that collects tests.
+    (package,) = find_spec("sklearn").submodule_search_locations
+    rows = np.loadtxt(Path(package) / "datasets/data/digits.csv.gz", delimiter=",")
+    images, labels = (rows[:, :-1].reshape(-1, 8, 8) * (255 / 16)).round().astype(np.uint8), rows[:, -1].astype(int)
+    images.flags.writeable = labels.flags.writeable = False
+    return images, labels
 
 
 def write_idx(path: Path, array: NDArray[np.uint8], *, zipped: bool = True) -> Path:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from scipy import stats
 
 from ttm_core.data.dataset import Split, full_split
 from ttm_core.data.images import ArrayImages
@@ -69,6 +68,8 @@ def many_images(count: int = 20_000) -> Split:
 
 @pytest.mark.parametrize("alpha", [0.2, 0.8, 1.0, 4.0])
 def test_shares_follow_beta(alpha):
+    from scipy import stats  # here: takes half a second, in every process that collects tests
+
     split = many_images()
     mixture = draw_mixture(Mixing(mixup_alpha=alpha), split, SIZE, Draws(0, 0, split.indices))
     assert stats.kstest(mixture.share, stats.beta(alpha, alpha).cdf).pvalue > 1e-3

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from scipy.signal import correlate2d
 from torch import Tensor, nn
 
 from ttm_core.losses import Crd, Itrd, NegativeSampler, VitKd, random_token_mask
@@ -185,6 +184,8 @@ def made_tokens(dim: int, seed: int, batch: int = 3, tokens: int = 9) -> list[Te
 
 
 def test_vitkd_by_definition() -> None:
+    from scipy.signal import correlate2d  # here: takes half a second, in every process that collects tests
+
     torch.manual_seed(0)
     vitkd = VitKd(4, 5, alpha=0.3, beta=0.7).double()
     nn.init.normal_(vitkd.mask_token)

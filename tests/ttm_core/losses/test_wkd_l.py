@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linprog
 from torch import Tensor
 
 from ttm_core.losses import cka_interrelations, cosine_interrelations, transport_costs, wkd_l
@@ -21,6 +20,8 @@ def made(batch: int = 5, classes: int = 6) -> tuple[Tensor, Tensor, Tensor, Tens
 
 
 def exact_transport(rows: Array, columns: Array, costs: Array) -> float:
+    from scipy.optimize import linprog  # here: takes half a second, in every process that collects tests
+
     size = len(rows)
     marginals = np.vstack([np.kron(np.eye(size), np.ones(size)), np.kron(np.ones(size), np.eye(size))])
     solved = linprog(costs.ravel(), A_eq=marginals, b_eq=np.concatenate([rows, columns]))

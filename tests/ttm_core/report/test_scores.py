@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, log_loss, top_k_accuracy_score
 from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 
@@ -44,6 +43,9 @@ def calibration_error(logits: Tensor, labels: Tensor) -> float:
 
 
 def test_scores_match_reference_implementations():
+    # Imported here: takes a second, in every process that collects tests.
+    from sklearn.metrics import accuracy_score, log_loss, top_k_accuracy_score
+
     student, teacher, labels = drawn(997)
     found = compare(batches(student, teacher, labels, of=100), NAMES)
     for scores, logits in ((found.student, student), (found.teacher, teacher)):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from ttm_jobs.studies.facts import FinalResult
 from ttm_jobs.studies.rules.statistics import compare, paired_bootstrap, paired_t
@@ -12,6 +11,8 @@ from ttm_jobs.studies.rules.statistics import compare, paired_bootstrap, paired_
 
 @pytest.mark.parametrize("count", range(2, 11))
 def test_the_paired_t_interval_is_that_of_scipy(count: int) -> None:
+    from scipy import stats  # here: takes half a second, in every process that collects tests
+
     generator = np.random.default_rng(count)
     first, second = generator.normal(0.9, 0.01, count), generator.normal(0.89, 0.01, count)
     found = paired_t(first.tolist(), second.tolist())
