@@ -61,8 +61,8 @@ def _alike(
     counts = Counter(shapes.values())
     scored: list[tuple[float, int, Signature]] = []
     for position, signature in enumerate(signatures):
-        expected = Counter(shape for name, shape in signature.shapes.items() if signature.free_dimension(name) is None)
-        common = (counts & expected).total()
+        expected = signature.fixed_shapes()
+        common = sum(min(count, expected[shape]) for shape, count in counts.items())
         score = 2 * common / (len(shapes) + len(signature.shapes))
         if signature.architecture == architecture:
             score = math.inf

@@ -61,7 +61,7 @@ def _of_tensors(
 ) -> tuple[Inspection, Model | None]:
     """Describes a file by its tensors. Returns also the model that is described. Raises BadSpec."""
     # The shapes of a pruned model are those of no architecture.
-    signatures = [] if pruned else list(read_signatures())
+    signatures = [] if pruned else read_signatures()
     architecture = request.architecture or named
 
     def compared(base: str | None) -> tuple[list[Model], dict[str, Shape], list[Candidate]]:
