@@ -1,15 +1,29 @@
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.ttm_core import factories
+from ttm_core.export import measure
+from ttm_core.file_lock import FileLock
 from ttm_core.pipeline.distill import distill
+from ttm_core.study import screen
 
 
 @pytest.fixture(autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_measurements() -> Iterator[None]:
+    """Tests compare no latencies of exported files, so that they need not be precise."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "_SECONDS", 0.1)
+        patch.setattr(screen, "_MEASURED_SECONDS", 0.1)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -20,8 +34,15 @@ def digits_idx(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A teacher trained by the engine itself on more digits than its students see."""
-    workdir = tmp_path_factory.mktemp("teacher")
-    data = factories.digits_idx(tmp_path_factory.mktemp("all-digits"), train=1500)
-    training = {"epochs": 8, "augmentation": "none"}
-    distill(factories.spec(data, student="mini/resnet8_050", training=training), workdir)
-    return workdir / "out" / "student.safetensors"
+    base = tmp_path_factory.getbasetemp()
+    # The processes of pytest-xdist have folders of their own in a common one, and train the teacher only once.
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "teacher"
+    path = folder / "student.safetensors"
+    with FileLock(folder, "training") as lock:
+        lock.acquire_exclusive()
+        if not path.exists():
+            data = factories.digits_idx(folder / "all-digits", train=1500)
+            training = {"epochs": 8, "augmentation": "none"}
+            distill(factories.spec(data, student="mini/resnet8_050", training=training), folder / "run")
+            (folder / "run/out/student.safetensors").rename(path)
+    return path
