@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from tests.support.azure_server import NO_AZURE, AzureServer
 from tests.support.damaged import Damaged, damaged_jobs
+from tests.support.forked_trainer import forked_trainer
 from tests.support.gcs_server import GcsServer
 from tests.support.rig import MakeRig, Rig
 from tests.support.s3_server import S3Server
@@ -113,6 +114,13 @@ def azure_server() -> Iterator[AzureServer]:
         pytest.skip(NO_AZURE)
     with AzureServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def forked_trainer_command() -> Iterator[Sequence[str]]:
+    """The command of the real trainer, forked from a process that has imported torch. It is not confined."""
+    with forked_trainer() as command:
+        yield command
 
 
 @pytest.fixture(scope="session")

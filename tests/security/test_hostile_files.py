@@ -3,20 +3,19 @@ continues with the next job.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.security.corpus import archives, checkpoints, images, onnx_files
 from tests.security.hostile_jobs import assert_user_error, hostile_rig, run
-from tests.support.forked_trainer import forked_trainer
 from tests.support.rig import Rig
 
 
 @pytest.fixture(scope="module")
-def rig(sqlite_template: Path, folder: Path, pets: str) -> Iterator[Rig]:
-    with forked_trainer() as command, hostile_rig(sqlite_template, folder, pets, command) as rig:
+def rig(sqlite_template: Path, folder: Path, pets: str, forked_trainer_command: Sequence[str]) -> Iterator[Rig]:
+    with hostile_rig(sqlite_template, folder, pets, forked_trainer_command) as rig:
         yield rig
 
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from sqlalchemy import Engine
 
 from tests.support.api_server import served
 from tests.support.factories import claimed, job_of, queued, spec
+from tests.support.forked_trainer import forked_trainer
 from tests.support.rig import Rig
 from tests.support.runs import succeed
 from tests.ttm_core.factories import digits_folder
@@ -31,7 +31,6 @@ from ttm_jobs.states import JobState
 from ttm_jobs.storage import Storage, build_storage
 
 HOSTILE_CLASS = "\"><img src=x onerror=alert(1)>{{7*7}}'"
-_TRAINER = (sys.executable, "-m", "ttm_core", "run")
 _CLASSES, _TRAIN = 5, 80
 
 
@@ -77,7 +76,9 @@ def damaged_jobs(folder: Path, database: Path) -> Iterator[Damaged]:
         lock.acquire_exclusive()
         if not names.exists():
             shutil.copy(database, folder / "ttm.db")
-            names.write_text(json.dumps(_train(Rig(settings, engine, storage, _TRAINER), data / "digits")))
+            with forked_trainer() as command:
+                trained = _train(Rig(settings, engine, storage, command), data / "digits")
+            names.write_text(json.dumps(trained))
     with served(settings) as url:
         yield Damaged(url, settings, engine, storage, data, **json.loads(names.read_text()))
     engine.dispose()

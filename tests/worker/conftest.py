@@ -1,11 +1,9 @@
-"""Fixtures: a storage in a local folder, a runner in the test's process with the tiny trainer, and a fast real trainer."""
+"""Fixtures: a storage in a local folder, and a runner in the test's process with the tiny trainer."""
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.support.forked_trainer import forked_trainer
 from tests.support.rig import MakeRig, Rig
 from ttm_jobs.storage import Storage, build_storage
 
@@ -25,10 +23,3 @@ def storage(tmp_path: Path) -> Storage:
 @pytest.fixture
 def rig(make_rig: MakeRig) -> Rig:
     return make_rig()
-
-
-@pytest.fixture(scope="session")
-def forked_trainer_command() -> Iterator[Sequence[str]]:
-    """The command of the real trainer, forked from a process that has imported torch. It is not confined."""
-    with forked_trainer() as command:
-        yield command

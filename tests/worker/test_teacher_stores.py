@@ -1,7 +1,7 @@
 """Reports of teacher stores by workers, filled and read by the real trainer."""
 
-import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -28,8 +28,10 @@ from worker.teacher_stores.report import StoreReport, folder
 
 # The tests below cover the differences between the databases.
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_jobs_that_share_a_teacher_store_are_counted(make_rig: MakeRig, tmp_path: Path) -> None:
-    rig = make_rig((sys.executable, "-m", "ttm_core", "run"), lease_seconds=60.0)
+def test_jobs_that_share_a_teacher_store_are_counted(
+    make_rig: MakeRig, forked_trainer_command: Sequence[str], tmp_path: Path
+) -> None:
+    rig = make_rig(forked_trainer_command, lease_seconds=60.0)
     for number, (label, pixels) in enumerate(zip("abab" * 4, sample(16)[0], strict=True)):
         (tmp_path / f"data/images/{label}").mkdir(parents=True, exist_ok=True)
         (tmp_path / f"data/images/{label}/{number:02}.png").write_bytes(png(pixels))

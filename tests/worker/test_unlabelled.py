@@ -1,8 +1,8 @@
 """A job on unlabelled images, run by a worker with the real trainer."""
 
 import json
-import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -24,8 +24,10 @@ def database_url(sqlite_url: str) -> str:
     return sqlite_url
 
 
-def test_unlabelled_job_succeeds_and_reports_its_evaluation_basis(make_rig: MakeRig, tmp_path: Path) -> None:
-    rig = make_rig((sys.executable, "-m", "ttm_core", "run"), lease_seconds=60.0)
+def test_unlabelled_job_succeeds_and_reports_its_evaluation_basis(
+    make_rig: MakeRig, forked_trainer_command: Sequence[str], tmp_path: Path
+) -> None:
+    rig = make_rig(forked_trainer_command, lease_seconds=60.0)
     images = tmp_path / "data/images"
     images.mkdir()
     for number, pixels in enumerate(sample(16)[0]):
