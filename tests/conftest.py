@@ -5,13 +5,13 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 from sqlalchemy import Engine
 
 from tests.support.azure_server import NO_AZURE, AzureServer
-from tests.support.damaged import Damaged, damaged_jobs
 from tests.support.forked_trainer import forked_trainer
 from tests.support.gcs_server import GcsServer
 from tests.support.rig import MakeRig, Rig
@@ -25,6 +25,9 @@ from ttm_jobs.database.ids import new_id
 from ttm_jobs.database.migrate import upgrade
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import build_storage
+
+if TYPE_CHECKING:
+    from tests.support.damaged import Damaged
 
 # Fixed examples make results reproducible on every machine; `--hypothesis-profile=default` draws new ones.
 settings.load_profile("ci")
@@ -124,8 +127,11 @@ def forked_trainer_command() -> Iterator[Sequence[str]]:
 
 
 @pytest.fixture(scope="session")
-def damaged(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Damaged]:
+def damaged(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Damaged]":
     """Finished jobs of the real trainer and the API that serves them, shared by all tests that read damage reports."""
+    # Imported here, with PyTorch: the process that distributes the tests imports this file and no test.
+    from tests.support.damaged import damaged_jobs
+
     base = tmp_path_factory.getbasetemp()
     # The processes of pytest-xdist have folders of their own in a common one, and train the jobs only once.
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "damaged"
