@@ -171,7 +171,7 @@ def machine(template: Path) -> type[RuleBasedStateMachine]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("examples", [15, pytest.param(100, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("examples", [8, pytest.param(100, marks=pytest.mark.thorough)])
 def test_any_interleaving_ends_with_the_same_decisions(sqlite_template: Path, examples: int) -> None:
     run_state_machine_as_test(
         machine(sqlite_template),
