@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 import timm
 
-from ttm_core.checkpoints.signatures import read_signatures
+from ttm_core.checkpoints.signatures import Signature, read_signatures
 from ttm_core.models import timm_name
 from ttm_core.models.build_catalogue import CATALOGUE, describe, names, tags
 from ttm_core.spec import catalogue
@@ -32,11 +32,16 @@ def test_catalogue_names_match_timm_and_the_project() -> None:
     assert [row.name for row in catalogue.all()] == names()
 
 
+@pytest.fixture(scope="module")
+def signatures() -> dict[str, Signature]:
+    return {signature.architecture: signature for signature in read_signatures()}
+
+
 @pytest.mark.parametrize("name", SAMPLE)
-def test_catalogue_rows_match_the_models(name: str) -> None:
+def test_catalogue_rows_match_the_models(name: str, signatures: dict[str, Signature]) -> None:
     row, signature, reason = describe(name)
     assert (row, reason) == (catalogue.find(name), None)
-    assert signature == next(each for each in read_signatures() if each.architecture == name)
+    assert signature == signatures[name]
 
 
 def test_published_sizes() -> None:
