@@ -10,7 +10,6 @@ import torch
 from bench.speed import data
 from bench.speed.clock import Clock
 from bench.speed.pairs import EPOCHS, Pair
-from ttm_core.data.batches import epoch_batches
 from ttm_core.data.dataset import full_split
 from ttm_core.data.images import ArrayImages
 from ttm_core.data.views import Views
@@ -59,7 +58,7 @@ def run(contender: str, pair: Pair, threads: int, precision: Precision, device: 
         }
     )
     split = full_split(ArrayImages(data.images(pair)), data.labels(pair))
-    seen = Views(split, pair.classes, CropFlip(padding=pair.size // 8), pair.size, 0)
+    seen = Views(split, pair.classes, CropFlip(padding=pair.size // 8), pair.size, 0, device)
     preprocess = Preprocess(3, pair.size, NORMALIZATION)
     structure = ModelStructure(architecture=pair.student, num_classes=pair.classes, image_size=pair.size)
     faster = choose_memory_format([(build(structure), preprocess)], device, precision, train=True)
@@ -120,7 +119,5 @@ def _teacher(spec: DistillSpec, pair: Pair, folder: Path, precision: Precision, 
 
 def _warm_up(trainer: Trainer, stored: StoredTeacher | None) -> None:
     """A warm-up step that allocates memory and selects kernels. Missing logits are read as zeros."""
-    spec = trainer.spec
-    batches = epoch_batches(trainer.views, seed=0, epoch=0, view=0, batch_size=spec.images_per_step, first=0)
     trainer._training_mode()
-    trainer._optimize(next(batches), trainer.distiller)
+    trainer._optimize(trainer._first_batch(), trainer.distiller)

@@ -13,7 +13,7 @@ import torch
 
 from tests.ttm_core import factories
 from tests.ttm_core.test_engine import METHODS, assert_resumes_bit_identically, sha256, student_of
-from tests.ttm_core.test_synchronization import guard_steps
+from tests.ttm_core.test_synchronization import AUGMENTATION, guard_steps
 from ttm_core.pipeline.distill import distill
 from ttm_core.spec import events
 from ttm_core.teacher_store.store import Stores
@@ -89,7 +89,7 @@ def test_a_step_does_not_synchronize(
             torch.cuda.set_sync_debug_mode("default")
 
     steps = guard_steps(monkeypatch, errors_on_synchronization)
-    distill(factories.spec(digits_idx, teacher_file, training={"epochs": 1}), tmp_path)
+    distill(factories.spec(digits_idx, teacher_file, training={"epochs": 1, "augmentation": AUGMENTATION}), tmp_path)
     assert len(steps) == 9
 
 

@@ -1,5 +1,6 @@
 """Training steps that make the CPU wait for a GPU: calls that read a tensor's values, or copy Python values to a device,
-are forbidden within a step. On the CPU they cost nothing, so they are found here by their names.
+are forbidden within a step and while its views are made. On the CPU they cost nothing, so they are found here by their
+names.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,24 +12,30 @@ from torch import Tensor
 
 from tests.ttm_core import factories
 from tests.ttm_core.test_engine import METHODS
+from ttm_core.data.views import Views
 from ttm_core.pipeline.distill import distill
 from ttm_core.training.trainer import Trainer
 
 FORBIDDEN = ("cpu", "item", "new_tensor", "tolist")
+AUGMENTATION = {
+    "kind": "crop_flip",
+    "rand_augment": {},
+    "erasing": 0.5,
+    "mix": {"mixup_alpha": 0.2, "cutmix_alpha": 1.0},
+}
 CASES: dict[str, dict[str, Any]] = {
     **{name: {"method": method} for name, method in METHODS.items()},
     "stored logits and clipped gradients": {
         "training": {"teacher_logits": "stored", "gradient_clipping": {"kind": "norm", "value": 1.0}},
     },
-    "mixed images in parts": {
-        "training": {"augmentation": {"kind": "crop_flip", "mix": {"mixup_alpha": 0.2}}, "gradient_accumulation": 2}
-    },
+    "augmented images in parts": {"training": {"augmentation": AUGMENTATION, "gradient_accumulation": 2}},
 }
 
 
 def guard_steps(monkeypatch: pytest.MonkeyPatch, guard: Callable[[], AbstractContextManager[None]]) -> list[None]:
-    """Runs each training step but the first within `guard()`. Returns a list that grows by one with each step."""
-    original = Trainer._optimize
+    """Runs each training step but the first, and the device's part of all views, within `guard()`. Returns a list that
+    grows by one with each step."""
+    original, original_finish = Trainer._optimize, Views.finish
     steps: list[None] = []
 
     def optimize(trainer: Trainer, *arguments: Any) -> Any:
@@ -37,7 +44,12 @@ def guard_steps(monkeypatch: pytest.MonkeyPatch, guard: Callable[[], AbstractCon
         with guard() if len(steps) > 1 else nullcontext():
             return original(trainer, *arguments)
 
+    def finish(views: Views, *arguments: Any) -> Any:
+        with guard():
+            return original_finish(views, *arguments)
+
     monkeypatch.setattr(Trainer, "_optimize", optimize)
+    monkeypatch.setattr(Views, "finish", finish)
     return steps
 
 

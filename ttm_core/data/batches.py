@@ -2,8 +2,8 @@
 
 import queue
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from ttm_core.data.dataset import Split
 from ttm_core.data.images import ArrayImages
 from ttm_core.data.random import permutation
-from ttm_core.data.views import Views
+from ttm_core.data.views import PreparedViews, Views
 from ttm_core.training.distributed import Distributed
+from ttm_core.transfer import stage
 
 # Random streams of the shuffles, independent of those of the views.
 _ORDER, _UNLABELLED_ORDER = 101, 102
@@ -28,6 +29,16 @@ class Batch:
     pixels: torch.Tensor  # uint8 [B, C, S, S]
     labels: torch.Tensor  # int64 [B] classes, or float32 [B, K] class distributions for mixed views
     share: float = 1.0  # of the step's images
+
+
+@dataclass(frozen=True)
+class PreparedBatch:
+    """The CPU's part of a batch."""
+
+    indices: NDArray[np.int64]  # [B] indices of the images in the dataset
+    view: int
+    content: PreparedViews
+    share: float  # of the step's images
 
 
 def images_per_epoch(split: Split, unlabelled_ratio: float | None = None) -> int:
@@ -78,7 +89,7 @@ def steps_per_epoch(images: int, batch_size: int, devices: int = 1) -> int:
     return images // batch_size + (images % batch_size >= 2 * devices)
 
 
-def epoch_batches(
+def prepared_batches(
     views: Views,
     *,
     seed: int,
@@ -88,28 +99,36 @@ def epoch_batches(
     first: int,
     unlabelled_ratio: float | None = None,
     distributed: Distributed | None = None,
-) -> Iterator[Batch]:
-    """Yields this process's share of each batch of an epoch, starting at step `first`, in view number `view`."""
+) -> Iterator[PreparedBatch]:
+    """Prepares this process's share of each batch of an epoch, starting at step `first`, in view number `view`."""
     distributed = distributed or Distributed()
     order = epoch_order(views.split, seed=seed, epoch=epoch, unlabelled_ratio=unlabelled_ratio)
     for step in range(first, steps_per_epoch(len(order), batch_size, distributed.size)):
         indices = order[step * batch_size : (step + 1) * batch_size]
         own = indices[distributed.shard(len(indices))]
         share = len(own) / len(indices)
-        yield Batch(own, view, views.batch(own, view), views.targets(own, view), share)
+        yield PreparedBatch(own, view, views.prepare(own, view), share)
 
 
-def prefetched(split: Split, batches: Iterator[Batch], device: torch.device, depth: int = 3) -> Iterator[Batch]:
-    """Yields the same batches, prepared ahead in a thread if images are decoded from files or training runs on a GPU
-    (in
-    pinned memory). For images in memory and a CPU, a thread would be slower."""
-    if isinstance(split.images, ArrayImages) and device.type != "cuda":
-        yield from batches
+def finished(views: Views, batches: Iterable[PreparedBatch]) -> Iterator[Batch]:
+    """Yields the batches with their views, made on the device of the views."""
+    return (_staged(views, batch)() for batch in batches)
+
+
+def prefetched(views: Views, batches: Iterable[PreparedBatch], depth: int = 3) -> Iterator[Batch]:
+    """Yields the batches of `finished`, prepared ahead in a thread.
+
+    For a GPU, the thread draws, decodes and writes to pinned memory. The caller's thread issues the copy and the GPU's
+    part, so that the stream of the training steps orders them and no thread waits for the GPU. For a CPU, the thread
+    makes whole batches; for images in memory there is no thread, because it would be slower.
+    """
+    if views.device.type != "cuda" and isinstance(views.images, ArrayImages):
+        yield from finished(views, batches)
         return
-    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(depth)
+    ready: queue.Queue[Callable[[], Batch] | BaseException | None] = queue.Queue(depth)
     stopped = threading.Event()
 
-    def put(item: Batch | BaseException | None) -> bool:
+    def put(item: Callable[[], Batch] | BaseException | None) -> bool:
         while not stopped.is_set():
             try:
                 ready.put(item, timeout=0.1)
@@ -121,7 +140,7 @@ def prefetched(split: Split, batches: Iterator[Batch], device: torch.device, dep
     def produce() -> None:
         try:
             for batch in batches:
-                if not put(_pinned(batch) if device.type == "cuda" else batch):
+                if not put(_staged(views, batch)):
                     return
         except BaseException as error:
             put(error)
@@ -134,11 +153,21 @@ def prefetched(split: Split, batches: Iterator[Batch], device: torch.device, dep
         while (item := ready.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
-            yield item
+            yield item()
     finally:
         stopped.set()
         thread.join()
 
 
-def _pinned(batch: Batch) -> Batch:
-    return replace(batch, pixels=batch.pixels.pin_memory(), labels=batch.labels.pin_memory())
+def _staged(views: Views, prepared: PreparedBatch) -> Callable[[], Batch]:
+    """Returns a function that finishes a batch: on a GPU when it is called, on a CPU now."""
+    staged = stage(prepared.content, views.device)
+
+    def finish() -> Batch:
+        content = staged()
+        return Batch(prepared.indices, prepared.view, views.finish(content), content.targets, prepared.share)
+
+    if views.device.type == "cuda":
+        return finish
+    batch = finish()
+    return lambda: batch

@@ -74,6 +74,20 @@ class ArrayImages:
     def __len__(self) -> int:
         return self.pixels.shape[0]
 
+    def is_on(self, device: torch.device) -> bool:
+        """Whether `on` needs no further memory of the device."""
+        return device in self._copies
+
+    def on(self, device: torch.device) -> torch.Tensor:
+        """The pixels on a device. The device keeps one copy as long as the images exist."""
+        if device not in self._copies:
+            self._copies[device] = self.pixels.to(device)
+        return self._copies[device]
+
+    @cached_property
+    def _copies(self) -> dict[torch.device, torch.Tensor]:
+        return {self.pixels.device: self.pixels}
+
     def center_squares(self, indices: NDArray[np.int64], size: int) -> torch.Tensor:
         batch = self.pixels[torch.from_numpy(indices)]
         if batch.shape[-2:] == (size, size):

@@ -3,13 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+FACTORS = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """SplitMix64's finalizer (Steele, Lea & Flood 2014): every input bit reaches every output bit."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    x = (x ^ (x >> np.uint64(30))) * FACTORS[0]
+    x = (x ^ (x >> np.uint64(27))) * FACTORS[1]
     return x ^ (x >> np.uint64(31))
 
 
@@ -19,7 +20,7 @@ def hash_key(*parts: int | NDArray[np.integer]) -> NDArray[np.uint64]:
     with np.errstate(over="ignore"):
         for part in parts:
             word = np.asarray(part).astype(np.uint64)
-            state = _mix((state ^ _mix(word + _GOLDEN)) + _GOLDEN)
+            state = _mix((state ^ _mix(word + GOLDEN)) + GOLDEN)
     return state
 
 

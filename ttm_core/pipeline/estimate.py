@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from ttm_core.data.batches import epoch_batches
+from ttm_core.data.batches import finished, prepared_batches
 from ttm_core.data.views import Views
 from ttm_core.hardware.timing import synchronize
 from ttm_core.methods.build import StepContext
@@ -65,7 +65,7 @@ def estimate(
     with torch.random.fork_rng(devices=[distiller.device] if distiller.device.type == "cuda" else []):
         steps: list[float] = []
         started = time.perf_counter()
-        batches = epoch_batches(
+        batches = prepared_batches(
             views,
             seed=spec.seed,
             epoch=0,
@@ -75,7 +75,7 @@ def estimate(
             unlabelled_ratio=spec.unlabelled_ratio,
             distributed=distributed,
         )
-        for batch in batches:
+        for batch in finished(views, batches):
             for part, share in split_batch(batch, spec.gradient_accumulation):
                 terms = copied(part, StepContext(0.0, torch.Generator().manual_seed(0)))
                 (torch.stack(list(terms.values())).sum() * share).backward()
@@ -109,7 +109,7 @@ def estimate(
 @torch.inference_mode()
 def _student_seconds(distiller: Distiller, views: Views, batch_size: int) -> float:
     """Seconds per image of a forward pass of the student."""
-    pixels = views.batch(views.split.indices[:batch_size], 0).to(distiller.device)
+    pixels = views.batch(views.split.indices[:batch_size], 0)
     model = distiller.student.eval()
     return _second_call(lambda: model(distiller.preprocess(pixels)), distiller.device) / len(pixels)
 
@@ -117,7 +117,7 @@ def _student_seconds(distiller: Distiller, views: Views, batch_size: int) -> flo
 @torch.inference_mode()
 def _teacher_seconds(teacher: Teacher, views: Views, device: torch.device) -> float:
     """Seconds per image of a forward pass of a teacher that fills its store."""
-    pixels = views.batch(views.split.indices[:32], 0).to(device)
+    pixels = views.batch(views.split.indices[:32], 0)
     return _second_call(lambda: teacher.model(teacher.preprocess(pixels)), device) / len(pixels)
 
 

@@ -57,7 +57,7 @@ def train_student(
     """
     teacher_validation = _teacher_validation(run, models, context, resumed)
     dataset, training = run.dataset, run.spec.training
-    views = Views(dataset.train, dataset.num_classes, run.augmentation, run.preprocess.image_size, training.view_seed)
+    views = run.views(context.device)
     with ExitStack() as stack:
         with context.activity("opening the teacher store"):
             sources = [

@@ -4,7 +4,6 @@ from contextlib import ExitStack
 
 from torch import nn
 
-from ttm_core.data.views import Views
 from ttm_core.export.formats.int8 import Tune
 from ttm_core.export.onnx import without_normalization
 from ttm_core.methods.build import build_objective
@@ -91,7 +90,7 @@ def _trainer(
 ) -> Trainer:
     spec, dataset, size = _spec(run.spec), run.dataset, run.preprocess.image_size
     pixels = without_normalization(run.preprocess)
-    views = Views(dataset.train, dataset.num_classes, run.augmentation, size, spec.training.view_seed)
+    views = run.views(context.device)
     sources = [
         TeacherSource(teacher, stack.enter_context(stored_teacher(run, teacher, views, context)), each.weight)
         for each, teacher in zip(spec.all_teachers, run.teachers, strict=True)

@@ -2,7 +2,6 @@
 
 from contextlib import ExitStack
 
-from ttm_core.data.views import Views
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.decisions.resolve import resolve_run
 from ttm_core.pipeline.train import fill_stores, stored_teacher
@@ -20,9 +19,7 @@ def store_teacher_logits(spec: DistillSpec, context: RunContext) -> None:
     """
     run = resolve_run(spec, context)
     training = run.spec.training
-    views = Views(
-        run.dataset.train, run.dataset.num_classes, run.augmentation, run.preprocess.image_size, training.view_seed
-    )
+    views = run.views(context.device)
     with ExitStack() as stack:
         opened = [stack.enter_context(stored_teacher(run, teacher, views, context)) for teacher in run.teachers]
         stored = [each for each in opened if each is not None]

@@ -16,7 +16,7 @@ from ttm_core.models.weights import hash_tensors
 from ttm_core.precision import Precision
 from ttm_core.teacher_store.codecs import Encoding
 
-FORMAT = 3
+FORMAT = 4
 """Raised when stored bits mean something else: the layout of a store, or the pixels of a view."""
 
 

@@ -144,5 +144,5 @@ class StoredTeacher:
 
     @torch.inference_mode()
     def _compute(self, indices: NDArray[np.int64], view: int) -> NDArray[np.float32]:
-        pixels = self._views.batch(indices, view).to(self._device)
+        pixels = self._views.batch(indices, view)
         return forward(self._teacher.model, self._teacher.preprocess, pixels, self._precision).cpu().numpy()

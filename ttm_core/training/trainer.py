@@ -13,7 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ttm_core.data.batches import Batch, epoch_batches, images_per_epoch, prefetched, steps_per_epoch
+from ttm_core.data.batches import (
+    Batch,
+    PreparedBatch,
+    finished,
+    images_per_epoch,
+    prefetched,
+    prepared_batches,
+    steps_per_epoch,
+)
 from ttm_core.data.dataset import Split
 from ttm_core.data.random import seed as derived_seed
 from ttm_core.data.views import Views
@@ -136,17 +144,8 @@ class Trainer:
                 if self.distributed.broadcast_flags(self.should_stop())[0]:
                     self._save()
                     raise Interrupted(self.step)
-            batches = epoch_batches(
-                self.views,
-                seed=spec.seed,
-                epoch=epoch,
-                view=view,
-                batch_size=spec.images_per_step,
-                first=first,
-                unlabelled_ratio=spec.unlabelled_ratio,
-                distributed=self.distributed,
-            )
-            for batch in log.time_waits(prefetched(self.split, batches, self.distiller.device)):
+            batches = prefetched(self.views, self._prepared_batches(epoch, view, first))
+            for batch in log.time_waits(batches):
                 rate = self._set_learning_rate()
                 terms = self._optimize(batch, forward)
                 self.step += 1
@@ -169,17 +168,19 @@ class Trainer:
         self._save()
 
     def _first_batch(self) -> Batch:
-        batches = epoch_batches(
+        return next(finished(self.views, self._prepared_batches(epoch=0, view=0, first=0)))
+
+    def _prepared_batches(self, epoch: int, view: int, first: int) -> Iterator[PreparedBatch]:
+        return prepared_batches(
             self.views,
             seed=self.spec.seed,
-            epoch=0,
-            view=0,
+            epoch=epoch,
+            view=view,
             batch_size=self.spec.images_per_step,
-            first=0,
+            first=first,
             unlabelled_ratio=self.spec.unlabelled_ratio,
             distributed=self.distributed,
         )
-        return next(batches)
 
     def _save(self) -> None:
         """Saves a checkpoint unless this step already has one."""

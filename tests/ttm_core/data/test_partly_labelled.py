@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from tests.ttm_core.data.formats import png, sample, samples, shard, write_parquet
 from tests.ttm_core.factories import digits, digits_folder, digits_idx, spec
-from ttm_core.data.batches import epoch_batches, epoch_order, images_per_epoch, labelled_share
+from ttm_core.data.batches import epoch_order, images_per_epoch, labelled_share, prepared_batches
 from ttm_core.data.build import read_dataset
 from ttm_core.data.cache import DataCache
 from ttm_core.data.dataset import Split, full_split
@@ -248,11 +248,11 @@ def test_a_ratio_cycles_through_the_unlabelled_images_over_the_epochs(ratio):
 def test_processes_share_the_batches_of_a_run_of_one_process():
     views = Views(split_of(20, 60), 5, CropFlip(padding=0, flip=False), 16, seed=0)
     fields = {"seed": 0, "epoch": 1, "view": 0, "batch_size": 16, "first": 0, "unlabelled_ratio": 2.0}
-    whole = list(epoch_batches(views, **fields))
-    parts = [list(epoch_batches(views, **fields, distributed=Distributed(rank, 2))) for rank in range(2)]
+    whole = list(prepared_batches(views, **fields))
+    parts = [list(prepared_batches(views, **fields, distributed=Distributed(rank, 2))) for rank in range(2)]
     for batch, *shares in zip(whole, *parts, strict=True):
         assert np.array_equal(batch.indices, np.concatenate([share.indices for share in shares]))
-        counts = [int((share.labels != NO_LABEL).sum()) for share in shares]
+        counts = [int((share.content.targets != NO_LABEL).sum()) for share in shares]
         assert abs(counts[0] - counts[1]) <= 1
 
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,8 +17,10 @@ from ttm_core.data.dataset import Split, full_split
 from ttm_core.data.encoded.manifest import Reading
 from ttm_core.data.formats.image_folder import read
 from ttm_core.data.images import ArrayImages
-from ttm_core.data.random import permutation, uniform
+from ttm_core.data.random import hash_key, permutation, uniform
 from ttm_core.data.views import Views
+from ttm_core.data.views.noise import hash_ranges
+from ttm_core.data.views.placement import fits, resident_pixels
 from ttm_core.spec.dataset import (
     AugmentationSpec,
     CropFlip,
@@ -27,6 +30,7 @@ from ttm_core.spec.dataset import (
     RandomErasing,
     ResizedCrop,
 )
+from ttm_core.transfer import pack
 
 AUGMENTATIONS: list[AugmentationSpec] = [
     NoAugmentation(),
@@ -69,6 +73,37 @@ def test_a_view_does_not_depend_on_its_batch(augmentation: AugmentationSpec, ord
 
 
 @pytest.mark.parametrize("augmentation", AUGMENTATIONS, ids=name_of)
+def test_large_batches_of_odd_sizes_show_the_views_of_small_ones(augmentation):
+    """Vectors of a CPU end within rows, and batches have several pieces."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (100, 3, 61, 61), dtype=torch.uint8, generator=generator)
+    views = Views(full_split(ArrayImages(pixels), torch.arange(100) % 10), 10, augmentation, 61, 1)
+    order = np.random.default_rng(0).permutation(100)
+    together = views.batch(np.arange(100), 4)
+    assert torch.equal(views.batch(order, 4), together[torch.from_numpy(order)])
+    parts = [views.batch(part, 4) for part in np.split(np.arange(100), [1, 2, 9])]
+    assert torch.equal(torch.cat(parts), together)
+    if not isinstance(augmentation, ResizedCrop):
+        assert torch.equal(views.images.pixels, pixels)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS, ids=name_of)
+def test_a_device_makes_views_from_one_copy_and_without_waiting(augmentation):
+    """The device "meta" has no values that a CPU could wait for: reading one is an error."""
+    meta, indices = torch.device("meta"), np.arange(40)
+    split = gray_digits()
+    views = Views(split, 10, augmentation, 8, 3)
+    prepared = pack(views.prepare(indices, 2))
+    on_cpu = prepared.on(torch.device("cpu"))
+    assert torch.equal(views.finish(on_cpu), views.batch(indices, 2))
+    assert torch.equal(on_cpu.targets, views.targets(indices, 2))
+    assert isinstance(split.images, ArrayImages)
+    split.images.on(meta)
+    made = replace(views, device=meta).finish(prepared.on(meta))
+    assert (made.device, made.dtype, made.shape) == (meta, torch.uint8, (40, 1, 8, 8))
+
+
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS, ids=name_of)
 def test_views_do_not_depend_on_the_number_of_threads(augmentation, tmp_path):
     folder = digits_folder(tmp_path / "set")
     indices = np.arange(20)
@@ -93,6 +128,28 @@ def test_another_process_draws_the_same_numbers():
     code = "import numpy as np; from ttm_core.data.random import uniform; print(uniform(1, 2, np.arange(5)).tolist())"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told.strip() == str(uniform(1, 2, np.arange(5)).tolist())
+
+
+def test_images_stay_on_a_device_with_room_for_four_times_their_size():
+    assert fits(image_bytes=50_000 * 3 * 32 * 32, free_bytes=2**30)  # CIFAR needs 154 MB
+    assert not fits(image_bytes=2**28 + 1, free_bytes=2**30)
+    assert not fits(image_bytes=1, free_bytes=0)
+
+
+def test_images_are_copied_to_a_device_once_and_only_at_the_size_of_the_views():
+    images, cpu, meta = gray_digits().images, torch.device("cpu"), torch.device("meta")
+    assert isinstance(images, ArrayImages)
+    assert resident_pixels(images, 8, cpu) is images.pixels
+    assert resident_pixels(images, 16, cpu) is None
+    assert not images.is_on(meta)
+    assert images.on(meta) is images.on(meta) is resident_pixels(images, 8, meta)
+
+
+def test_a_device_computes_the_hashes_of_numpy():
+    keys, counts = hash_key(3, np.arange(5) - 2), [4, 1, 1000, 0, 7]
+    states = torch.from_numpy(keys.astype(np.int64))
+    expected = np.concatenate([hash_key(3, key, np.arange(n)) for key, n in zip(range(-2, 3), counts, strict=True)])
+    assert np.array_equal(hash_ranges(states, torch.tensor(counts), counts).numpy().astype(np.uint64), expected)
 
 
 def test_crop_flip_moves_and_mirrors_the_padded_image():

@@ -1,5 +1,5 @@
 """Augmented views of images."""
 
-from ttm_core.data.views.views import Views
+from ttm_core.data.views.views import PreparedViews, Views
 
-__all__ = ["Views"]
+__all__ = ["PreparedViews", "Views"]

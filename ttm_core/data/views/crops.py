@@ -1,6 +1,7 @@
 """Crops and horizontal flips."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,18 +11,48 @@ from torch.nn import functional
 from ttm_core.data.encoded.decoding import Box
 from ttm_core.data.images import Images
 from ttm_core.data.views.draws import Draws, Stream
+from ttm_core.data.views.pieces import in_pieces
 from ttm_core.spec.dataset import CropFlip, ResizedCrop
 
 
-def crop_flip(images: Images, spec: CropFlip, size: int, draws: Draws) -> torch.Tensor:
-    """Views padded, cropped at random offsets and flipped: uint8 [B, C, size, size]."""
+@dataclass(frozen=True)
+class Crops:
+    """Offsets and flips of B padded images."""
+
+    padding: int
+    rows: torch.Tensor  # int64 [B]
+    columns: torch.Tensor  # int64 [B]
+    flips: torch.Tensor  # bool [B]
+
+    def apply(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Zero-pads, crops each image at its own offset and flips it, in one gather for the batch.
+
+        uint8 [B, C, H, W] -> uint8 [B, C, H, W].
+        """
+        return in_pieces(self._gathered, pixels, self.rows, self.columns, self.flips)
+
+    def _gathered(
+        self, pixels: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, flips: torch.Tensor
+    ) -> torch.Tensor:
+        batch, channels, height, width = pixels.shape
+        padded = functional.pad(pixels, [self.padding] * 4)
+        across = torch.arange(width, device=pixels.device).expand(batch, width)
+        across = torch.where(flips[:, None], width - 1 - across, across) + columns[:, None]  # [B, W]
+        down = torch.arange(height, device=pixels.device) + rows[:, None]  # [B, H]
+        flat = down[:, :, None] * (width + 2 * self.padding) + across[:, None, :]  # [B, H, W] into a padded plane
+        planes = padded.flatten(2)
+        index = flat.flatten(1)[:, None, :].expand(batch, channels, height * width)
+        return planes.gather(2, index).unflatten(2, (height, width))
+
+
+def draw_crops(spec: CropFlip, draws: Draws) -> Crops:
+    """Draws offsets and flips."""
     places = 2 * spec.padding + 1
-    return _pad_crop_flip(
-        images.center_squares(draws.indices, size),
-        spec.padding,
-        torch.from_numpy(draws.integers(Stream.ROW, places)),
-        torch.from_numpy(draws.integers(Stream.COLUMN, places)),
-        _flips(spec.flip, draws),
+    return Crops(
+        padding=spec.padding,
+        rows=torch.from_numpy(draws.integers(Stream.ROW, places)),
+        columns=torch.from_numpy(draws.integers(Stream.COLUMN, places)),
+        flips=_flips(spec.flip, draws),
     )
 
 
@@ -55,24 +86,6 @@ def _flips(enabled: bool, draws: Draws) -> torch.Tensor:
     if not enabled:
         return torch.zeros(len(draws.indices), dtype=torch.bool)
     return torch.from_numpy(draws.uniform(Stream.FLIP) < 0.5)
-
-
-def _pad_crop_flip(
-    pixels: torch.Tensor, padding: int, rows: torch.Tensor, columns: torch.Tensor, flips: torch.Tensor
-) -> torch.Tensor:
-    """Zero-pads, crops each image at its own offset and flips it, in one gather for the batch.
-
-    pixels uint8 [B, C, H, W]; rows, columns int64 [B]; flips bool [B] -> uint8 [B, C, H, W].
-    """
-    batch, channels, height, width = pixels.shape
-    padded = functional.pad(pixels, (padding, padding, padding, padding))
-    across = torch.arange(width).expand(batch, width)
-    across = torch.where(flips[:, None], width - 1 - across, across) + columns[:, None]  # [B, W]
-    down = torch.arange(height) + rows[:, None]  # [B, H]
-    flat = down[:, :, None] * (width + 2 * padding) + across[:, None, :]  # [B, H, W] into a padded plane
-    planes = padded.flatten(2)
-    index = flat.flatten(1)[:, None, :].expand(batch, channels, height * width)
-    return planes.gather(2, index).unflatten(2, (height, width))
 
 
 def _random_box(

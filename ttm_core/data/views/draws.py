@@ -6,7 +6,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from ttm_core.data.random import hash_key, uniform
+from ttm_core.data.random import uniform
 
 
 class Stream(IntEnum):
@@ -48,9 +48,3 @@ class Draws:
     def integers(self, stream: int, count: int) -> NDArray[np.int64]:
         """int64 [B] in [0, count)."""
         return (self.uniform(stream) * count).astype(np.int64)
-
-    def noise(self, stream: int, position: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        """uint8 of `shape`, uniform, for the image at `position` in the batch."""
-        positions = np.arange(int(np.prod(shape)))
-        keys = hash_key(int(stream), self.seed, self.view, self.indices[position], positions)
-        return (keys >> np.uint64(56)).astype(np.uint8).reshape(shape)

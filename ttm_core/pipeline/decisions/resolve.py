@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ttm_core.data.batches import images_per_epoch, steps_per_epoch
 from ttm_core.data.build import held_in_memory, read_dataset
 from ttm_core.data.dataset import Dataset, with_classes
 from ttm_core.data.encoded.manifest import Reading
 from ttm_core.data.unlabelled import add_unlabelled, check_no_overlap, read_unlabelled
+from ttm_core.data.views import Views
 from ttm_core.errors import BadDataset, BadSpec
 from ttm_core.hardware.compilation import compiled_teacher
 from ttm_core.hardware.memory_format import in_memory_format
@@ -70,6 +73,12 @@ class ResolvedRun:
         }
         content = self.spec.model_dump(mode="json", exclude=without_effect)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def views(self, device: torch.device) -> Views:
+        """The views of the training images, made on a device."""
+        dataset, seed = self.dataset, self.spec.training.view_seed
+        size = self.preprocess.image_size
+        return Views(dataset.train, dataset.num_classes, self.augmentation, size, seed, device)
 
 
 def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:

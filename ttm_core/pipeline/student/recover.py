@@ -5,9 +5,8 @@ from itertools import islice, repeat
 import torch
 from torch import nn
 
-from ttm_core.data.batches import epoch_batches
+from ttm_core.data.batches import finished, prepared_batches
 from ttm_core.data.random import seed as derived_seed
-from ttm_core.data.views import Views
 from ttm_core.methods.build import StepContext, build_objective
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.decisions.resolve import ResolvedRun
@@ -43,13 +42,11 @@ def recover(model: nn.Module, run: ResolvedRun, context: RunContext, steps: int)
         teacher_precision=resolved_teacher_precision(training),
     )
     optimizer = build_optimizer(training.optimizer, model, objective)
-    views = Views(
-        run.dataset.train, run.dataset.num_classes, run.augmentation, run.preprocess.image_size, training.view_seed
-    )
+    views = run.views(context.device)
     batches = (
         batch
         for epoch, view in enumerate(repeat(0))
-        for batch in epoch_batches(
+        for batch in prepared_batches(
             views,
             seed=training.seed,
             epoch=epoch,
@@ -60,7 +57,7 @@ def recover(model: nn.Module, run: ResolvedRun, context: RunContext, steps: int)
             distributed=Distributed(),
         )
     )
-    for step, batch in enumerate(islice(batches, steps)):
+    for step, batch in enumerate(finished(views, islice(batches, steps))):
         if context.should_stop():
             raise Interrupted(0)
         set_learning_rate(optimizer, training.optimizer.learning_rate * (1 - step / steps))
