@@ -18,7 +18,7 @@ from ttm_core.data.encoded.manifest import Reading
 from ttm_core.data.formats.image_folder import read
 from ttm_core.data.images import ArrayImages
 from ttm_core.data.random import hash_key, permutation, uniform
-from ttm_core.data.views import Views
+from ttm_core.data.views import Views, placement
 from ttm_core.data.views.noise import hash_ranges
 from ttm_core.data.views.placement import fits, resident_pixels
 from ttm_core.spec.dataset import (
@@ -143,6 +143,18 @@ def test_images_are_copied_to_a_device_once_and_only_at_the_size_of_the_views():
     assert resident_pixels(images, 16, cpu) is None
     assert not images.is_on(meta)
     assert images.on(meta) is images.on(meta) is resident_pixels(images, 8, meta)
+
+
+def test_images_that_do_not_fit_on_a_device_are_sent_with_each_batch(monkeypatch):
+    meta, indices, split = torch.device("meta"), np.array([5, 2]), gray_digits()
+    views = Views(split, 10, CropFlip(padding=1), 8, 3, meta)
+    monkeypatch.setattr(placement, "_free_bytes", lambda device: 3 * 64 * 8 * 8)
+    prepared = views.prepare(indices, 0)
+    assert prepared.indices is None
+    assert isinstance(split.images, ArrayImages)
+    assert torch.equal(prepared.pixels, split.images.pixels[[5, 2]])
+    assert not split.images.is_on(meta)
+    assert views.finish(pack(prepared).on(meta)).shape == (2, 1, 8, 8)
 
 
 def test_a_device_computes_the_hashes_of_numpy():

@@ -47,12 +47,13 @@ class Crops:
 
 def draw_crops(spec: CropFlip, draws: Draws) -> Crops:
     """Draws offsets and flips."""
+    row, column, flip = draws.uniforms(Stream.ROW, Stream.COLUMN, Stream.FLIP)
     places = 2 * spec.padding + 1
     return Crops(
         padding=spec.padding,
-        rows=torch.from_numpy(draws.integers(Stream.ROW, places)),
-        columns=torch.from_numpy(draws.integers(Stream.COLUMN, places)),
-        flips=_flips(spec.flip, draws),
+        rows=torch.from_numpy((row * places).astype(np.int64)),
+        columns=torch.from_numpy((column * places).astype(np.int64)),
+        flips=torch.from_numpy(flip < 0.5 if spec.flip else np.zeros(len(flip), bool)),
     )
 
 
@@ -70,22 +71,16 @@ def crop_flip_count(spec: CropFlip) -> int:
 
 def resized_crop(images: Images, spec: ResizedCrop, size: int, draws: Draws) -> torch.Tensor:
     """Views cropped to random boxes, resized and flipped: uint8 [B, C, size, size]."""
-    area, aspect = draws.uniform(Stream.AREA), draws.uniform(Stream.ASPECT)
-    row, column = draws.uniform(Stream.ROW), draws.uniform(Stream.COLUMN)
+    area, aspect, row, column, flip = draws.uniforms(Stream.AREA, Stream.ASPECT, Stream.ROW, Stream.COLUMN, Stream.FLIP)
 
     def boxes(i: int, width: int, height: int) -> Box:
         return _random_box(spec, width, height, area[i], aspect[i], row[i], column[i])
 
     pixels = images.crops(draws.indices, boxes, size)
-    flips = _flips(spec.flip, draws)
-    pixels[flips] = pixels[flips].flip(-1)
+    if spec.flip:
+        flips = torch.from_numpy(flip < 0.5)
+        pixels[flips] = pixels[flips].flip(-1)
     return pixels
-
-
-def _flips(enabled: bool, draws: Draws) -> torch.Tensor:
-    if not enabled:
-        return torch.zeros(len(draws.indices), dtype=torch.bool)
-    return torch.from_numpy(draws.uniform(Stream.FLIP) < 0.5)
 
 
 def _random_box(

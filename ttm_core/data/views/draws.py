@@ -45,6 +45,10 @@ class Draws:
         """float64 [B] in [0, 1)."""
         return uniform(int(stream), self.seed, self.view, self.indices)
 
+    def uniforms(self, *streams: int) -> NDArray[np.float64]:
+        """`uniform` of several streams in one call, which takes less time: float64 [streams, B]."""
+        return uniform(np.array(streams)[:, None], self.seed, self.view, self.indices)
+
     def integers(self, stream: int, count: int) -> NDArray[np.int64]:
         """int64 [B] in [0, count)."""
         return (self.uniform(stream) * count).astype(np.int64)

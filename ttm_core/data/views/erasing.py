@@ -40,14 +40,15 @@ def draw_erasing(spec: RandomErasing, draws: Draws, channels: int, size: int) ->
     The paper retries until a rectangle fits. Here, too long rectangles are clipped, so that every view needs the same
     number of draws.
     """
-    erased = (draws.uniform(Stream.ERASE) < spec.probability).nonzero()[0]
-    area, aspect = draws.uniform(Stream.ERASE_AREA)[erased], draws.uniform(Stream.ERASE_ASPECT)[erased]
+    drawn = draws.uniforms(Stream.ERASE, Stream.ERASE_AREA, Stream.ERASE_ASPECT, Stream.ERASE_ROW, Stream.ERASE_COLUMN)
+    erased = (drawn[0] < spec.probability).nonzero()[0]
+    area, aspect, row_place, column_place = drawn[1:, erased]
     target = (spec.min_area + area * (spec.max_area - spec.min_area)) * size * size
-    # NumPy's exponential differs in the last bit between processors.
+    # NumPy's exponential may differ in the last bit between processors.
     ratio = np.array([math.exp(x) for x in (2 * aspect - 1) * math.log(spec.max_aspect)])
     tall, wide = _side(target * ratio, size), _side(target / ratio, size)
-    top = (draws.uniform(Stream.ERASE_ROW)[erased] * (size - tall + 1)).astype(np.int64)
-    left = (draws.uniform(Stream.ERASE_COLUMN)[erased] * (size - wide + 1)).astype(np.int64)
+    top = (row_place * (size - tall + 1)).astype(np.int64)
+    left = (column_place * (size - wide + 1)).astype(np.int64)
 
     lengths = channels * tall * wide
     rows = np.repeat(np.arange(len(erased)), channels * tall)  # [R] the rectangle of each row

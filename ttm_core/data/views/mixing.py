@@ -112,16 +112,17 @@ def draw_mixture(spec: Mixing, split: Split, size: int, draws: Draws) -> Mixture
     """
     from scipy.special import betaincinv  # takes a third of a second, and few runs mix images
 
-    mixed = draws.uniform(Stream.MIX) < spec.probability
-    cut = draws.uniform(Stream.MIX_KIND) < spec.cutmix_share
-    chance = draws.uniform(Stream.MIX_SHARE)
+    mix, kind, chance, row, column = draws.uniforms(
+        Stream.MIX, Stream.MIX_KIND, Stream.MIX_SHARE, Stream.MIX_ROW, Stream.MIX_COLUMN
+    )
+    mixed, cut = mix < spec.probability, kind < spec.cutmix_share
     # The inverse CDF of the Beta distribution turns one uniform number into one draw.
     alphas = np.where(cut, spec.cutmix_alpha or 1.0, spec.mixup_alpha or 1.0)
     share = np.where(mixed, betaincinv(alphas, alphas, chance), 1.0)
 
     # CutMix: a patch with the aspect ratio of the image and 1 - share of its area, around a random point.
     side = np.sqrt(1 - share) * size / 2
-    row, column = draws.uniform(Stream.MIX_ROW) * size, draws.uniform(Stream.MIX_COLUMN) * size
+    row, column = row * size, column * size
     edges = [row - side, row + side, column - side, column + side]
     boxes = np.stack([np.clip(np.rint(edge), 0, size).astype(np.int64) for edge in edges], axis=1)
     patch = (boxes[:, 1] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 2]) / size**2

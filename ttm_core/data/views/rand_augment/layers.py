@@ -92,14 +92,12 @@ class Layer:
 def draw_layers(spec: RandAugment, draws: Draws, size: int) -> tuple[Layer, ...]:
     """Draws the operations of views of `size` pixels."""
     layers = []
-    for layer in range(spec.layers):
-        stream = Stream.RAND_AUGMENT + 4 * layer
-        positions = (draws.uniform(stream) < spec.probability).nonzero()[0]
-        operations = draws.integers(stream + 1, len(Operation))[positions]
-        sign = np.where(draws.uniform(stream + 2) < 0.5, -1.0, 1.0)
-        chance = torch.from_numpy(np.clip(draws.uniform(stream + 3), 2.0**-53, None))
-        deviation = torch.special.ndtri(chance).numpy() * spec.magnitude_std
-        strength = np.clip(spec.magnitude + deviation, 0, 10) / 10 * sign
+    drawn = draws.uniforms(*range(Stream.RAND_AUGMENT, Stream.RAND_AUGMENT + 4 * spec.layers))
+    for apply, choice, sign, deviation in drawn.reshape(spec.layers, 4, -1):
+        positions = (apply < spec.probability).nonzero()[0]
+        operations = (choice[positions] * len(Operation)).astype(np.int64)
+        normal = torch.special.ndtri(torch.from_numpy(np.clip(deviation, 2.0**-53, None))).numpy()
+        strength = np.clip(spec.magnitude + normal * spec.magnitude_std, 0, 10) / 10 * np.where(sign < 0.5, -1.0, 1.0)
         layers.append(build_layer(len(draws.indices), positions, operations, strength[positions], size))
     return tuple(layers)
 
