@@ -1,4 +1,7 @@
-"""The training batches of an epoch from any step on. They depend on the seed only, so runs can resume anywhere."""
+"""The training batches of an epoch from any step on, and batches of full images.
+
+Training batches depend on the seed only, so runs can resume anywhere.
+"""
 
 import queue
 import threading
@@ -13,6 +16,7 @@ from ttm_core.data.dataset import Split
 from ttm_core.data.images import ArrayImages
 from ttm_core.data.random import permutation
 from ttm_core.data.views import PreparedViews, Views
+from ttm_core.spec.dataset import NoAugmentation
 from ttm_core.training.distributed import Distributed
 from ttm_core.transfer import stage
 
@@ -108,6 +112,17 @@ def prepared_batches(
         own = indices[distributed.shard(len(indices))]
         share = len(own) / len(indices)
         yield PreparedBatch(own, view, views.prepare(own, view), share)
+
+
+def full_images(
+    split: Split, parts: Iterable[NDArray[np.int64]], *, size: int, device: torch.device
+) -> Iterator[Batch]:
+    """Yields the full images of each part, which are indices into the dataset, resized to `size` pixels.
+
+    They are made on the device, and one batch ahead, as `prefetched` describes.
+    """
+    views = Views(split, num_classes=0, augmentation=NoAugmentation(), size=size, seed=0, device=device)
+    return prefetched(views, (PreparedBatch(part, 0, views.prepare(part, 0), share=1.0) for part in parts), depth=1)
 
 
 def finished(views: Views, batches: Iterable[PreparedBatch]) -> Iterator[Batch]:

@@ -1,12 +1,13 @@
 """The teacher's logits of a validation or test split, kept in the teacher store for later runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ttm_core.data.batches import full_images
 from ttm_core.data.dataset import Split
 from ttm_core.models.teachers.ensemble import Ensemble
 from ttm_core.models.teachers.load import Teacher
@@ -47,17 +48,19 @@ def evaluation_logits(
     """
     batches = [split.indices[start : start + batch] for start in range(0, len(split), batch)]
     if stores is None or isinstance(teacher.model, Ensemble):
-        yield from (_compute(teacher, split, indices, size, device, precision) for indices in batches)
+        yield from _computed(teacher, split, batches, size, device, precision)
         return
     key = evaluation_key(teacher, split, size=size, precision=precision, device=device, block=batch)
     root = stores.root / FOLDER
     with open_store(root, key, Float32(teacher.classes), rows=len(split), blocks=len(batches)) as file:
         prune(root, stores.max_bytes // _SHARE)
         missing = set(file.missing(np.arange(len(batches))))
+        absent = (indices for block, indices in enumerate(batches) if block in missing)
+        computed = _computed(teacher, split, absent, size, device, precision)
         for block, indices in enumerate(batches):
             first = block * batch
             if block in missing:
-                logits = _compute(teacher, split, indices, size, device, precision)
+                logits = next(computed)
                 file.write(block, first, logits.cpu().numpy())
             else:
                 logits = torch.from_numpy(file.read(np.arange(first, first + len(indices)))).to(device)
@@ -65,13 +68,13 @@ def evaluation_logits(
 
 
 @torch.inference_mode()
-def _compute(
+def _computed(
     teacher: Teacher,
     split: Split,
-    indices: NDArray[np.int64],
+    batches: Iterable[NDArray[np.int64]],
     size: int,
     device: torch.device,
     precision: Precision,
-) -> Tensor:
-    pixels = split.images.center_squares(indices, size).to(device)
-    return forward(teacher.model, teacher.preprocess, pixels, precision)
+) -> Iterator[Tensor]:
+    for batch in full_images(split, batches, size=size, device=device):
+        yield forward(teacher.model, teacher.preprocess, batch.pixels, precision)

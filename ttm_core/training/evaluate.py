@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ttm_core.data.batches import full_images
 from ttm_core.data.dataset import Dataset, Split
 from ttm_core.errors import BadDataset
 from ttm_core.models.preprocess import Preprocess
@@ -59,11 +60,9 @@ def predict(
     was_training = model.training
     model.eval()
     try:
-        for start in range(0, len(split), _BATCH):
-            indices = split.indices[start : start + _BATCH]
-            pixels = split.images.center_squares(indices, size).to(device)
-            logits = forward(model, preprocess, pixels, precision)
-            yield BatchPredictions([logits], split.labels[torch.from_numpy(indices)].to(device))
+        parts = (split.indices[start : start + _BATCH] for start in range(0, len(split), _BATCH))
+        for batch in full_images(split, parts, size=size, device=device):
+            yield BatchPredictions([forward(model, preprocess, batch.pixels, precision)], batch.labels)
     finally:
         model.train(was_training)
 

@@ -145,13 +145,13 @@ def test_number_of_views_fits_the_space(digits_idx, teacher_file, tmp_path):
 def teacher_images(monkeypatch):
     """The number of images of each forward pass of a teacher that is not a training view."""
     computed: list[int] = []
-    compute = evaluation._compute
+    forward = evaluation.forward
 
-    def count(teacher, split, indices, *rest):
-        computed.append(len(indices))
-        return compute(teacher, split, indices, *rest)
+    def count(model, preprocess, pixels, precision):
+        computed.append(len(pixels))
+        return forward(model, preprocess, pixels, precision)
 
-    monkeypatch.setattr(evaluation, "_compute", count)
+    monkeypatch.setattr(evaluation, "forward", count)
     return computed
 
 
