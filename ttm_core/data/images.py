@@ -81,7 +81,9 @@ class ArrayImages:
     def on(self, device: torch.device) -> torch.Tensor:
         """The pixels on a device. The device keeps one copy as long as the images exist."""
         if device not in self._copies:
-            self._copies[device] = self.pixels.to(device)
+            # Training uses the copy of an evaluation, but could not use tensors of inference mode.
+            with torch.inference_mode(False):
+                self._copies[device] = self.pixels.to(device)
         return self._copies[device]
 
     @cached_property

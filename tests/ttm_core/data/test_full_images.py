@@ -69,3 +69,10 @@ def test_a_reader_that_stops_early_leaves_no_thread(files: Split) -> None:
     assert preparing()
     batches.close()
     assert not preparing()
+
+
+def test_copies_of_an_evaluation_can_be_used_in_training(memory: Split) -> None:
+    assert isinstance(memory.images, ArrayImages)
+    with torch.inference_mode():
+        copy = memory.images.on(torch.device("meta"))
+    assert not copy.is_inference()
