@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from multiprocessing import get_context
 from pathlib import Path
 
-from ttm_core.child_process import die_with
+from ttm_core.process import die_with
 
 CONTEXT = get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.support.preloaded"])

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ttm_core.garbage import collection_paused
+from ttm_core.process import collection_paused
 
 Shape = tuple[int, ...]
 

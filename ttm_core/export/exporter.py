@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ttm_core.garbage import collection_paused
+from ttm_core.process import collection_paused
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import torch
 
-from ttm_core.child_process import die_with
 from ttm_core.errors import EngineError
+from ttm_core.process import die_with
 from ttm_core.study.untrained import UntrainedFiles, UntrainedStudent, export_untrained
 
 _T = TypeVar("_T")

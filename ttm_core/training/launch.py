@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch.multiprocessing.spawn import ProcessContext, ProcessExitedException, ProcessRaisedException, start_processes
 
-from ttm_core.child_process import die_with
+from ttm_core.process import die_with
 
 log = logging.getLogger(__name__)
 
