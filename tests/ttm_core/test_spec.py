@@ -39,6 +39,7 @@ def test_gamma_and_temperature_determine_each_other(gamma):
     [
         ({"method": {"kind": "wttm", "gamma": 0.5, "temperature": 3}}, "set one of them"),
         ({"method": {"kind": "wttm", "gamma": 0}}, "gamma"),
+        ({"method": {"kind": "wttm", "gamma": None, "temperature": 3}}, "gamma"),
         ({"method": {"kind": "wttm", "gamma": "soft"}}, "method"),
         ({"method": {"kind": "wttn"}}, "method"),
         ({"method": "kd", "teacher": None}, "requires a teacher"),
