@@ -74,6 +74,14 @@ def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
     return f"{number} tests for GPUs are excluded; `make gpu` runs them" if number else None
 
 
+def common_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
+    """A folder of the whole run. The processes of pytest-xdist have folders of their own in a common one."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A server shared by all tests. Each test uses its own database."""
@@ -132,11 +140,7 @@ def damaged(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     # Imported here, with PyTorch: the process that distributes the tests imports this file and no test.
     from tests.support.damaged import damaged_jobs
 
-    base = tmp_path_factory.getbasetemp()
-    # The processes of pytest-xdist have folders of their own in a common one, and train the jobs only once.
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "damaged"
-    folder.mkdir(exist_ok=True)
-    with damaged_jobs(folder, sqlite_template) as jobs:
+    with damaged_jobs(common_folder(tmp_path_factory, "damaged"), sqlite_template) as jobs:
         yield jobs
 
 

@@ -1,10 +1,10 @@
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.conftest import common_folder
 from tests.ttm_core import factories
 from ttm_core.export import measure
 from ttm_core.file_lock import FileLock
@@ -34,9 +34,7 @@ def digits_idx(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A teacher trained by the engine itself on more digits than its students see."""
-    base = tmp_path_factory.getbasetemp()
-    # The processes of pytest-xdist have folders of their own in a common one, and train the teacher only once.
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "teacher"
+    folder = common_folder(tmp_path_factory, "teacher")
     path = folder / "student.safetensors"
     with FileLock(folder, "training") as lock:
         lock.acquire_exclusive()
