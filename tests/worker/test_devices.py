@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -154,7 +155,9 @@ def test_loss_of_a_device_ends_the_run(tmp_path: Path, digits: Path) -> None:
 
 
 def test_distill_runs_under_torchrun(tmp_path: Path, digits: Path) -> None:
-    job_spec = spec(digits, training={"devices": 2})
+    # Two images per device and step: the statistics of the batch norms differ.
+    training = {"devices": 2, "batch_size": 4, "epochs": 1, "precision": "float32"}
+    job_spec = spec(digits, training=training)
     (tmp_path / "spec.json").write_text(job_spec.model_dump_json())
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     distil = ["-m", "ttm_core", "distill", str(tmp_path / "spec.json"), "--out", str(tmp_path / "out")]
@@ -162,6 +165,10 @@ def test_distill_runs_under_torchrun(tmp_path: Path, digits: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "out" / "student.safetensors").exists()
     assert done.stderr.count("INFO finished ") == 1, "only the main process logs"
+    # Both processes validated the student that the main process evaluated at the end.
+    [logged] = re.findall(r"values=validation/top1=(\S+) validation/loss=(\S+)", done.stderr)
+    final = json.loads((tmp_path / "out/out/report.json").read_text())["validation"]["student"]
+    assert [float(value) for value in logged] == pytest.approx([final["top1"], final["loss"]], rel=5e-4)
 
 
 def test_crd_and_too_small_batches_require_one_device(digits: Path, teacher: Path) -> None:

@@ -97,8 +97,9 @@ def estimate(
     for stored, read in reads_before:
         stored.read = read  # reads of the estimate are not part of the run
     store_seconds = workload.store_rows * teacher / distributed.size
+    validation_seconds = workload.validation_images * forward / distributed.size
     return Estimate(
-        seconds=workload.steps * step_seconds + workload.validation_images * forward + store_seconds,
+        seconds=workload.steps * step_seconds + validation_seconds + store_seconds,
         step_seconds=step_seconds,
         teacher_seconds=store_seconds,
         store_bytes=workload.store_bytes,

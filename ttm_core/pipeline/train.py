@@ -69,7 +69,7 @@ def train_student(
 
         def validate(student: nn.Module) -> events.Accuracy:
             with context.activity("validating"):
-                return models.evaluator.validate(student)
+                return models.evaluator.validate(student, context.distributed)
 
         def save(trainer: Trainer) -> None:
             if context.distributed.is_main:

@@ -1,7 +1,7 @@
 """The processes of one run: one process per device.
 
 Every process executes the same sequence of steps. The main process makes all decisions and measurements and broadcasts
-them; only the main process emits events and writes checkpoints.
+them, except for validation, which the processes divide; only the main process emits events and writes checkpoints.
 """
 
 import os
@@ -13,13 +13,13 @@ from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from ttm_core.errors import BadSpec
 
 _T = TypeVar("_T")
 
-# The other processes wait while the main process reads data, validates or exports.
+# The other processes wait while the main process reads data, evaluates the final student or exports.
 _TIMEOUT = timedelta(hours=12)
 
 
@@ -65,6 +65,12 @@ class Distributed:
         values = torch.tensor(flags, dtype=torch.uint8)
         dist.broadcast(values, src=0)
         return cast(list[bool], values.bool().tolist())
+
+    def broadcast_buffers(self, module: nn.Module) -> None:
+        """Copies the main process's buffers of a module, such as batch norm statistics, to the other processes."""
+        if self.size > 1:
+            for buffer in module.buffers():
+                dist.broadcast(buffer, src=0)
 
     def all_reduce(self, values: Tensor) -> Tensor:
         """The sum of a CPU tensor over all processes, in place."""

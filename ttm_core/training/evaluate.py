@@ -23,6 +23,7 @@ from ttm_core.report.scores import BatchPredictions, compare
 from ttm_core.spec.events import Accuracy, Reference
 from ttm_core.teacher_store.evaluation import evaluation_logits
 from ttm_core.teacher_store.store import Stores
+from ttm_core.training.distributed import Distributed
 
 _BATCH = 256
 
@@ -38,9 +39,17 @@ def evaluate(
     size: int,
     device: torch.device,
     precision: Precision = "float32",
+    distributed: Distributed | None = None,
 ) -> Accuracy:
-    """Top-1 accuracy and mean cross-entropy (nats) over a split's full images, resized to `size` pixels."""
-    return accuracy(predict(model, split, preprocess, size=size, device=device, precision=precision), split.against)
+    """Top-1 accuracy and mean cross-entropy (nats) over a split's full images, resized to `size` pixels.
+
+    Where `distributed` has several processes, all of them call this function with equal models. Each evaluates its
+    share of the images and returns the result of all.
+    """
+    distributed = distributed or Distributed()
+    share = replace(split, indices=split.indices[distributed.shard(len(split))])
+    batches = predict(model, share, preprocess, size=size, device=device, precision=precision)
+    return accuracy(batches, split.against, distributed)
 
 
 @torch.inference_mode()
@@ -67,15 +76,19 @@ def predict(
         model.train(was_training)
 
 
-def accuracy(batches: Iterable[BatchPredictions], against: Reference = "labels") -> Accuracy:
-    """Accuracy of the first classifier over all batches."""
+def accuracy(
+    batches: Iterable[BatchPredictions], against: Reference = "labels", distributed: Distributed | None = None
+) -> Accuracy:
+    """Accuracy of the first classifier over all batches of all processes."""
     images, correct, loss = 0, 0, 0.0
     for batch in batches:
         logits = batch.logits[0]
         images += len(logits)
         correct += int((logits.argmax(1) == batch.labels).sum())
         loss += float(functional.cross_entropy(logits, batch.labels, reduction="sum"))
-    return Accuracy(top1=correct / images, loss=loss / images, images=images, against=against)
+    sums = torch.tensor([images, correct, loss], dtype=torch.float64)  # exact for any number of images
+    images, correct, loss = (distributed or Distributed()).all_reduce(sums).tolist()
+    return Accuracy(top1=correct / images, loss=loss / images, images=int(images), against=against)
 
 
 def correct_images(model: nn.Module, split: Split, preprocess: Preprocess, *, device: torch.device) -> str:
@@ -134,8 +147,8 @@ class Evaluator:
         predicted = torch.cat([each.argmax(1).cpu() for each in self._logits_of(teacher, split)])
         return float((predicted == split.labels[torch.from_numpy(split.indices)]).double().mean())
 
-    def validate(self, student: nn.Module) -> Accuracy:
-        """The student's validation accuracy."""
+    def validate(self, student: nn.Module, distributed: Distributed) -> Accuracy:
+        """The student's validation accuracy, for which the processes of the run divide the images."""
         return evaluate(
             student,
             self.validation,
@@ -143,6 +156,7 @@ class Evaluator:
             size=self.preprocess.image_size,
             device=self.device,
             precision=self.precision,
+            distributed=distributed,
         )
 
     def compare(self, student: nn.Module, split: Split, recorder: PredictionRecorder | None = None) -> SplitScores:

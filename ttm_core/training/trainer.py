@@ -70,7 +70,7 @@ class Trainer:
     split: Split
     views: Views
     frozen: Sequence[nn.Module]  # parts of the student that stay in evaluation mode
-    validate: Callable[[nn.Module], Accuracy]
+    validate: Callable[[nn.Module], Accuracy]  # called by every process with equal models, with an equal result
     save: Callable[["Trainer"], None]
     prepare_view: Callable[[int], Iterator[None]]  # fills the teacher stores for a view, yields after each block
     on_event: Callable[[Event], None]
@@ -239,7 +239,9 @@ class Trainer:
     def _validate(self, epoch: int) -> bool:
         """Validates the student, or its moving average. Returns whether it is the best so far."""
         candidate: nn.Module = self.ema.module if self.ema else self.student
-        result = self.distributed.run_on_main(lambda: self.validate(candidate))
+        # Each process has other batch norm statistics, those of its own images; the student has the main process's.
+        self.distributed.broadcast_buffers(candidate)
+        result = self.validate(candidate)
         self._training_mode()
         is_best = result.top1 > self.best.top1
         if is_best:
