@@ -2,23 +2,36 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from tests.support.models import create_model
 from tests.ttm_core import factories
 from ttm_core.errors import BadSpec
-from ttm_core.hardware.compilation import Compilation
+from ttm_core.hardware import compilation
+from ttm_core.hardware.compilation import Compilation, measure_compilation
+from ttm_core.models.preprocess import Preprocess
 from ttm_core.pipeline.distill import distill
 from ttm_core.spec import events
+from ttm_core.spec.normalization import Normalization
 from ttm_core.teacher_store.store import Stores, list_stores
 from ttm_core.training.trainer import Interrupted
+
+CPU = torch.device("cpu")
+PREPROCESS = Preprocess(1, 8, Normalization(mean=[0.3], std=[0.4]))
 
 needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("g++", "clang++"))),
     reason="torch.compile needs a C++ compiler, and this machine has none",
 )
+
+
+def student() -> nn.Module:
+    return create_model("mini/resnet8_025", num_classes=10, in_chans=1)
 
 
 def test_compile_is_refused_before_training_where_no_compiler_works(digits_idx: Path, tmp_path: Path) -> None:
@@ -52,6 +65,57 @@ def test_compilation_pays_if_it_saves_more_than_it_takes() -> None:
     assert not found.pays_within(299)
     assert found.pays_within(301)
     assert not Compilation(compile_seconds=1.0, eager_step=0.2, compiled_step=0.3).pays_within(10**6)
+
+
+def test_cuda_graphs_count_where_they_are_faster() -> None:
+    slower = Compilation(compile_seconds=30.0, eager_step=0.3, compiled_step=0.2, graphs_step=0.25)
+    assert not slower.cuda_graphs
+    assert not slower.pays_within(299)
+    faster = Compilation(compile_seconds=30.0, eager_step=0.3, compiled_step=0.2, graphs_step=0.1)
+    assert faster.cuda_graphs
+    assert not faster.pays_within(149)
+    assert faster.pays_within(151)
+
+
+class _Changed(nn.Module):
+    """A model whose second forward pass differs in a bit, or fails, as a recorded one might on a GPU."""
+
+    def __init__(self, model: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.model, self.change, self.calls = model, change, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        logits: Tensor = self.model(x)
+        return self.change(logits) if self.calls == 2 else logits
+
+
+def _fail(logits: Tensor) -> Tensor:
+    raise RuntimeError("accessing tensor output of CUDAGraphs that has been overwritten by a subsequent run")
+
+
+@pytest.mark.parametrize(
+    ("change", "used"),
+    [(Tensor.clone, True), (lambda logits: logits.nextafter(logits + 1), False), (_fail, False)],
+    ids=["equal", "another bit", "failure"],
+)
+def test_cuda_graphs_are_used_only_if_they_change_no_bit(
+    change: Callable[[Tensor], Tensor], used: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compiled(model: nn.Module, *, cuda_graphs: bool = False) -> nn.Module:
+        return _Changed(model, change) if cuda_graphs else model
+
+    monkeypatch.setattr(compilation, "compiled", compiled)
+    found = measure_compilation(student(), PREPROCESS, CPU, "float32", batch_size=4, cuda_graphs=True)
+    assert (found.graphs_step is not None) is used
+    assert measure_compilation(student(), PREPROCESS, CPU, "float32", batch_size=4).graphs_step is None
+
+
+@needs_compiler
+@pytest.mark.thorough
+def test_reduced_overhead_changes_no_bit_of_a_step() -> None:
+    """On a CPU there is nothing to record, but the compiler's mode is the same."""
+    assert measure_compilation(student(), PREPROCESS, CPU, "float32", batch_size=4, cuda_graphs=True).graphs_step
 
 
 @needs_compiler

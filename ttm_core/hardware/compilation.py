@@ -2,19 +2,23 @@
 
 Compiled shapes are fixed, because kernels for a range of shapes depend on the shapes that came first, and a resumed run
 starts with others.
+
+CUDA graphs start all kernels of a pass at once, for models that are so small that starting kernels takes most of the
+time. They start the same kernels, so the result has the same bits, which the measurement verifies on the device.
 """
 
 import copy
+import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ttm_core.errors import BadSpec
 from ttm_core.hardware.timing import least_seconds, synchronize
@@ -22,9 +26,13 @@ from ttm_core.models.preprocess import TORCH_FORMATS, Preprocess
 from ttm_core.models.teachers.load import Teacher
 from ttm_core.precision import Precision, autocast
 
+log = logging.getLogger(__name__)
+
 # Batches of training, evaluation and stored views, each with a smaller last batch, in two modes and two precisions.
 _SHAPES = 64
 _REPEATS = 3
+# The first call with CUDA graphs runs without one, the second records it, and the others replay it.
+_BATCHES = 4
 _LONGEST_REASON = 300
 
 
@@ -49,10 +57,18 @@ def check_compiler(device: torch.device) -> None:
         ) from error
 
 
-def compiled(model: nn.Module) -> nn.Module:
-    """A model that computes the same with compiled kernels. It shares the parameters of `model`, which is unchanged."""
+def compiled(model: nn.Module, *, cuda_graphs: bool = False) -> nn.Module:
+    """A model that computes the same with compiled kernels. It shares the parameters of `model`, which is unchanged.
+
+    With `cuda_graphs`, its outputs are overwritten by its next call, before which `begin_step` must be called.
+    """
     _keep_all_shapes()
-    return cast(nn.Module, torch.compile(model, dynamic=False))
+    return cast(nn.Module, torch.compile(model, dynamic=False, mode="reduce-overhead" if cuda_graphs else None))
+
+
+def begin_step() -> None:
+    """Declares that nothing reads the outputs of earlier calls of models with CUDA graphs any more."""
+    torch.compiler.cudagraph_mark_step_begin()
 
 
 def compiled_teacher(teacher: Teacher) -> Teacher:
@@ -69,40 +85,98 @@ class Compilation:
     compile_seconds: float
     eager_step: float
     compiled_step: float
+    graphs_step: float | None = None  # compiled, with CUDA graphs; None where they are not used
+
+    @property
+    def cuda_graphs(self) -> bool:
+        """Whether compiled models are faster with CUDA graphs."""
+        return self.graphs_step is not None and self.graphs_step < self.compiled_step
+
+    @property
+    def best_step(self) -> float:
+        """The time of a compiled step, with CUDA graphs if they make it faster."""
+        return self.compiled_step if self.graphs_step is None else min(self.compiled_step, self.graphs_step)
 
     def pays_within(self, steps: int) -> bool:
         """Whether a run of this number of steps is faster compiled."""
-        return (self.eager_step - self.compiled_step) * steps > self.compile_seconds
+        return (self.eager_step - self.best_step) * steps > self.compile_seconds
 
 
 def measure_compilation(
-    model: nn.Module, preprocess: Preprocess, device: torch.device, precision: Precision, *, batch_size: int
+    model: nn.Module,
+    preprocess: Preprocess,
+    device: torch.device,
+    precision: Precision,
+    *,
+    batch_size: int,
+    cuda_graphs: bool = False,
 ) -> Compilation:
-    """Times forward and backward passes of copies of a student."""
+    """Times forward and backward passes of copies of a student.
+
+    Args:
+        model: the student.
+        preprocess: of its images.
+        device: to measure on.
+        precision: of the forward passes.
+        batch_size: images per step.
+        cuda_graphs: whether to measure CUDA graphs, too. They are not used if they fail or change a bit.
+    """
     memory_format = TORCH_FORMATS[preprocess.memory_format]
-    eager, other = (copy.deepcopy(model).to(device).to(memory_format=memory_format).train() for _ in range(2))
     shape = (batch_size, preprocess.channels, preprocess.image_size, preprocess.image_size)
+
+    def copied() -> nn.Module:
+        return copy.deepcopy(model).to(device).to(memory_format=memory_format).train()
+
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        x = torch.randn(shape, device=device).contiguous(memory_format=memory_format)
-        ways: dict[str, Callable[[], None]] = {
-            "eager": partial(_step, eager, x, precision),
-            "compiled": partial(_step, compiled(other), x, precision),
+        batches = [torch.randn(shape, device=device).contiguous(memory_format=memory_format) for _ in range(_BATCHES)]
+        ways: dict[str, Callable[[], object]] = {
+            "eager": partial(_step, copied(), batches[0], precision),
+            "compiled": partial(_step, compiled(copied()), batches[0], precision),
         }
         started = time.perf_counter()
         ways["compiled"]()
         synchronize(device)
         compile_seconds = time.perf_counter() - started
+        if cuda_graphs:
+            graphs = compiled(copied(), cuda_graphs=True)
+            if _equal_steps(compiled(copied()), graphs, batches, precision):
+                ways["graphs"] = partial(_step, graphs, batches[0], precision)
         seconds = least_seconds(ways, device, repeats=_REPEATS)
-    return Compilation(compile_seconds, seconds["eager"], seconds["compiled"])
+    return Compilation(compile_seconds, seconds["eager"], seconds["compiled"], seconds.get("graphs"))
 
 
-def _step(model: nn.Module, x: torch.Tensor, precision: Precision) -> None:
+def _equal_steps(model: nn.Module, other: nn.Module, batches: Sequence[Tensor], precision: Precision) -> bool:
+    """Whether steps of two models have equal bits: their logits, gradients and buffers. False if one fails."""
+    try:
+        return all(
+            torch.equal(mine, others)
+            for seed, x in enumerate(batches)
+            for mine, others in zip(_seeded(model, x, precision, seed), _seeded(other, x, precision, seed), strict=True)
+        )
+    except Exception as error:  # of any type: CUDA graphs fail with those of the driver, the allocator and the compiler
+        log.warning("CUDA graphs are not used: %s", str(error).strip().partition("\n")[0][:_LONGEST_REASON])
+        return False
+
+
+def _seeded(model: nn.Module, x: Tensor, precision: Precision, seed: int) -> list[Tensor]:
+    """The logits of a step, its gradients and the buffers after it. Dropout depends on the seed."""
+    torch.manual_seed(seed)
+    logits = _step(model, x, precision)
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    return [tensor.clone() for tensor in (logits, *gradients, *model.buffers())]
+
+
+def _step(model: nn.Module, x: Tensor, precision: Precision) -> Tensor:
+    """A forward and a backward pass. Returns the logits."""
+    model.zero_grad(set_to_none=True)
+    begin_step()
     with autocast(x.device, precision):
-        logits: torch.Tensor = model(x)
+        logits: Tensor = model(x)
     logits.float().square().mean().backward()
+    return logits.detach()
 
 
-def _probe(x: torch.Tensor) -> torch.Tensor:
+def _probe(x: Tensor) -> Tensor:
     return x.sin() + 1
 
 

@@ -89,6 +89,7 @@ def train_student(
                 precision=resolved_precision(training),
                 teacher_precision=resolved_teacher_precision(training),
                 compile=training.compile is True,
+                cuda_graphs=run.cuda_graphs,
             ),
             spec=training,
             split=dataset.train,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ttm_core.data.batches import Batch
-from ttm_core.hardware.compilation import compiled
+from ttm_core.hardware.compilation import begin_step, compiled
 from ttm_core.methods.build import Objective, StepContext, Terms
 from ttm_core.methods.outputs import Outputs, outputs
 from ttm_core.models.preprocess import Preprocess
@@ -46,10 +46,12 @@ class Distiller:
     precision: Precision
     teacher_precision: Precision
     compile: bool = False  # the student's forward pass; teachers come compiled
+    cuda_graphs: bool = False  # for the compiled student
     _student: nn.Module = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_student", compiled(self.student) if self.compile else self.student)
+        student = compiled(self.student, cuda_graphs=self.cuda_graphs) if self.compile else self.student
+        object.__setattr__(self, "_student", student)
 
     def __call__(self, batch: Batch, context: StepContext) -> Terms:
         """Weighted scalar terms by name; their sum is the loss."""
@@ -57,6 +59,8 @@ class Distiller:
         labels = batch.labels.to(self.device, non_blocking=True)
         student_input = self.preprocess(pixels)
         teacher = self._teacher_outputs(batch, pixels, student_input, context)
+        if self.cuda_graphs:
+            begin_step()
         with autocast(self.device, self.precision):
             student = outputs(self._student, student_input, self.objective.features)
         return self.objective(student, teacher, labels, torch.from_numpy(batch.indices), context)

@@ -1,7 +1,7 @@
 """Decides whether a run compiles its models."""
 
 from collections.abc import Callable
-from typing import cast
+from dataclasses import asdict, dataclass
 
 import torch
 
@@ -16,13 +16,21 @@ from ttm_core.spec.structure import ModelStructure
 from ttm_core.spec.training.training import TrainingSpec
 
 
+@dataclass(frozen=True)
+class CompilationChoice:
+    """Whether a run compiles its models, and whether the student's steps use CUDA graphs, which change no bit."""
+
+    compile: bool
+    cuda_graphs: bool = False
+
+
 def resolve_compilation(
     training: TrainingSpec, context: RunContext, *, student: ModelStructure, preprocess: Preprocess, steps: int
-) -> bool:
-    """Whether models are compiled: the spec's choice, else that of the first attempt.
+) -> CompilationChoice:
+    """The spec's choice, else that of the first attempt.
 
-    On a CPU, the answer is no without a measurement: compilation took 35 to 92 s and changed the speed of a step by a
-    factor of 0.86 to 1.03 (docs/performance.md).
+    On a CPU, models are not compiled without a measurement: compilation took 35 to 92 s and changed the speed of a step
+    by a factor of 0.86 to 1.03 (docs/performance.md). On a GPU, CUDA graphs are measured as well.
 
     Args:
         training: resolved, except for this choice.
@@ -31,31 +39,41 @@ def resolve_compilation(
         preprocess: of the student.
         steps: of the run.
     """
-    if training.compile != "auto":
-        return training.compile
+    if training.compile is False or context.device.type == "cpu":
+        return CompilationChoice(training.compile is True)
 
     def measure() -> Compilation:
         with torch.random.fork_rng(devices=[]):
             model = build(student)
-        precision = resolved_precision(training)
-        batch_size = training.images_per_step // training.devices
-        return measure_compilation(model, preprocess, context.device, precision, batch_size=batch_size)
+        return measure_compilation(
+            model,
+            preprocess,
+            context.device,
+            resolved_precision(training),
+            batch_size=training.images_per_step // training.devices,
+            # Recorded steps reduce no gradients over processes, and overwrite gradients that accumulate.
+            cuda_graphs=training.devices == 1 and training.gradient_accumulation == 1,
+        )
 
-    return cast(bool, decide_once(context.workdir, "compile", lambda: _decide(context, steps, measure)))
+    decided = decide_once(context.workdir, "compile", lambda: asdict(_decide(training, context, steps, measure)))
+    return CompilationChoice(**decided)
 
 
-def _decide(context: RunContext, steps: int, measure: Callable[[], Compilation]) -> bool:
-    if context.device.type == "cpu":
-        return False
+def _decide(
+    training: TrainingSpec, context: RunContext, steps: int, measure: Callable[[], Compilation]
+) -> CompilationChoice:
     try:
         check_compiler(context.device)
         found = measure()
     except BadSpec as error:
+        if training.compile is True:
+            raise
         context.log(f"models are not compiled: {error.message}")
-        return False
-    pays = found.pays_within(steps)
+        return CompilationChoice(compile=False)
+    pays = training.compile is True or found.pays_within(steps)
+    graphs = "" if found.graphs_step is None else f", with CUDA graphs {1000 * found.graphs_step:.1f} ms"
     context.log(
         f"models are {'' if pays else 'not '}compiled: a step takes {1000 * found.eager_step:.1f} ms, compiled "
-        f"{1000 * found.compiled_step:.1f} ms; compilation took {found.compile_seconds:.0f} s"
+        f"{1000 * found.compiled_step:.1f} ms{graphs}; compilation took {found.compile_seconds:.0f} s"
     )
-    return pays
+    return CompilationChoice(pays, cuda_graphs=pays and found.cuda_graphs)

@@ -25,7 +25,7 @@ from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.ensemble import as_one_teacher
 from ttm_core.models.teachers.load import Teacher, load_teacher
 from ttm_core.pipeline.context import RunContext
-from ttm_core.pipeline.decisions.compilation import resolve_compilation
+from ttm_core.pipeline.decisions.compilation import CompilationChoice, resolve_compilation
 from ttm_core.pipeline.decisions.default_weight import default_weight_warning, with_default_weight
 from ttm_core.pipeline.decisions.length import with_length
 from ttm_core.pipeline.decisions.memory_format import MemoryFormats, resolve_memory_formats
@@ -59,6 +59,7 @@ class ResolvedRun:
     teacher_files: Sequence[Path]
     teacher: Teacher | None  # all teachers as one model, for evaluation
     reasons: Mapping[str, str]  # why open fields of the spec have their values, by path
+    cuda_graphs: bool = False  # for the student's steps
 
     @property
     def hash(self) -> str:
@@ -120,7 +121,7 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
     )
     training |= {**formats}
     preprocess = replace(preprocess, memory_format=formats["memory_format"])
-    compiled = _compilation(spec.training.model_copy(update=training), context, student, preprocess, dataset)
+    compilation = _compilation(spec.training.model_copy(update=training), context, student, preprocess, dataset)
     if warning := default_weight_warning(spec.method, spec.training, dataset.train, context.distributed.size):
         context.warn(warning)
     resolved = _complete(
@@ -128,11 +129,11 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
         teachers,
         method=with_default_weight(spec.method, spec.training, dataset.train, context.distributed.size),
         student={"architecture": resolved_architecture(spec, base), "image_size": size, "normalization": normalized},
-        training={**training, "compile": compiled},
+        training={**training, "compile": compilation.compile},
     )
     why = reasons(submitted, resolved, context, dataset=dataset, base=base, teacher=first)
     teachers = [in_memory_format(each, formats["teacher_memory_format"]) for each in teachers]
-    if compiled:
+    if compilation.compile:
         teachers = [compiled_teacher(each) for each in teachers]
     teacher = None
     if teachers:
@@ -157,6 +158,7 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
         teacher_files=files,
         teacher=teacher,
         reasons=why,
+        cuda_graphs=compilation.cuda_graphs,
     )
 
 
@@ -194,7 +196,7 @@ def _memory_formats(
 
 def _compilation(
     training: TrainingSpec, context: RunContext, student: ModelStructure, preprocess: Preprocess, dataset: Dataset
-) -> bool:
+) -> CompilationChoice:
     images = images_per_epoch(dataset.train, training.unlabelled_ratio)
     steps = steps_per_epoch(images, training.images_per_step, training.devices) * training.epoch_count
     with context.activity("measuring compilation"):
