@@ -54,7 +54,7 @@ def fill(disk: Path) -> None:
         while True:
             filler.write(bytes(4096))
 
-    with (disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space"):
+    with (disk / "filler").open("ab", buffering=0) as filler, pytest.raises(OSError, match="No space"):
         write(filler)
 
 
@@ -84,10 +84,13 @@ def test_full_storage_keeps_the_previous_checkpoint(make_rig: MakeRig, small_dis
     rig = make_rig(storage_url=f"file:{small_disk}/storage")
     job_id = queued(rig.engine, spec=spec(name="steps=400 step_seconds=0.02", dataset=dataset), max_attempts=3)
     thread = rig.start(job_id)
-    while not any(rig.storage.list("jobs")):
-        pass
-    fill(small_disk)
-    thread.join(60)
+    wait_until(lambda: any(rig.storage.list("jobs")))
+
+    def filled_until_the_end() -> bool:
+        fill(small_disk)  # again, because each new checkpoint deletes an older one
+        return not thread.is_alive()
+
+    wait_until(filled_until_the_end)
     job = job_of(rig.engine, job_id)
     assert job.state is JobState.QUEUED
     with read_scope(rig.engine) as session:
