@@ -47,6 +47,18 @@ def set_up(device: torch.device, threads: int, *, tf32: bool = True, reproducibl
         torch.backends.cudnn.benchmark = not reproducible
 
 
+def seed_generators(device: torch.device, seed: int) -> None:
+    """Seeds the random numbers of operations on the CPU and on the device, as `torch.manual_seed` does.
+
+    On a machine without a GPU, `torch.manual_seed` formats a stack trace for each kind of GPU, which takes as long as
+    many an operation of a small model.
+    """
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
+
+
 def keep_freed_memory() -> None:
     """Makes glibc reuse large freed blocks; otherwise it returns them to the system and faults them in at each step."""
     if sys.platform != "linux":

@@ -28,6 +28,7 @@ from ttm_core.data.views import Views
 from ttm_core.methods.build import StepContext, Terms
 from ttm_core.spec.events import Accuracy, Event, Log, Metrics
 from ttm_core.spec.training.training import TrainingSpec
+from ttm_core.training.devices import seed_generators
 from ttm_core.training.distiller import Distiller, Forward, data_parallel, gradient_sync
 from ttm_core.training.distributed import Distributed
 from ttm_core.training.log import StepLog
@@ -193,7 +194,8 @@ class Trainer:
         """One optimizer step. Returns the batch's detached loss terms, which add up over the processes."""
         distributed, key = self.distributed, (_STEP_SEED, self.spec.seed, self.step)
         # Dropout differs between the processes, as it differs between images.
-        torch.manual_seed(derived_seed(*key) if distributed.is_main else derived_seed(*key, distributed.rank))
+        seed = derived_seed(*key) if distributed.is_main else derived_seed(*key, distributed.rank)
+        seed_generators(self.distiller.device, seed)
         context = StepContext(self.step / self.steps_per_epoch, torch.Generator().manual_seed(derived_seed(*key)))
         total: dict[str, Tensor] = {}
         parts = list(split_batch(batch, self.spec.gradient_accumulation))

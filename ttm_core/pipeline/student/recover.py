@@ -11,6 +11,7 @@ from ttm_core.methods.build import StepContext, build_objective
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.decisions.resolve import ResolvedRun
 from ttm_core.precision import resolved_precision, resolved_teacher_precision
+from ttm_core.training.devices import seed_generators
 from ttm_core.training.distiller import Distiller, TeacherSource
 from ttm_core.training.distributed import Distributed
 from ttm_core.training.optimizers import build_optimizer, set_learning_rate
@@ -61,8 +62,9 @@ def recover(model: nn.Module, run: ResolvedRun, context: RunContext, steps: int)
         if context.should_stop():
             raise Interrupted(0)
         set_learning_rate(optimizer, training.optimizer.learning_rate * (1 - step / steps))
-        torch.manual_seed(derived_seed(_STEP_SEED, training.seed, step))
-        generator = torch.Generator().manual_seed(derived_seed(_STEP_SEED, training.seed, step))
+        seed = derived_seed(_STEP_SEED, training.seed, step)
+        seed_generators(distiller.device, seed)
+        generator = torch.Generator().manual_seed(seed)
         terms = distiller(batch, StepContext(0.0, generator))
         torch.stack(list(terms.values())).sum().backward()
         optimizer.step()
