@@ -31,6 +31,7 @@ from ttm_core.spec.structure import ModelStructure
 from ttm_core.teacher_store.store import Stores
 from ttm_core.teacher_store.stored_teacher import StoredTeacher
 from ttm_core.training import distiller
+from ttm_core.training.devices import keep_freed_memory
 from ttm_core.training.evaluate import Evaluator
 from ttm_core.training.trainer import Trainer
 
@@ -56,6 +57,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
+    keep_freed_memory()  # as trainers do
     found = {precision: measured(precision, options.epochs, options.repeats) for precision in ("float32", "bfloat16")}
     print("| part | " + " | ".join(found) + " |\n|---|---|---|")
     for part in next(iter(found.values())):
