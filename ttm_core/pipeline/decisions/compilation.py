@@ -62,14 +62,13 @@ def resolve_compilation(
 def _decide(
     training: TrainingSpec, context: RunContext, steps: int, measure: Callable[[], Compilation]
 ) -> CompilationChoice:
-    try:
-        check_compiler(context.device)
-        found = measure()
-    except BadSpec as error:
-        if training.compile is True:
-            raise
-        context.log(f"models are not compiled: {error.message}")
-        return CompilationChoice(compile=False)
+    if training.compile == "auto":  # `true` was checked before the data was read
+        try:
+            check_compiler(context.device)
+        except BadSpec as error:
+            context.log(f"models are not compiled: {error.message}")
+            return CompilationChoice(compile=False)
+    found = measure()
     pays = training.compile is True or found.pays_within(steps)
     graphs = "" if found.graphs_step is None else f", with CUDA graphs {1000 * found.graphs_step:.1f} ms"
     context.log(
