@@ -23,9 +23,7 @@ import psutil  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from PIL import Image
 
-from ttm_core.models import build
-from ttm_core.models.weights import write_safetensors
-from ttm_core.spec.structure import ModelStructure
+from bench.teacher import write_teacher
 from worker.trainer.resources import held_by
 
 _CLASSES = 10
@@ -44,10 +42,7 @@ def peak_memory(images: int) -> int:
     """Peak bytes of a run of one epoch over this number of images."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        structure = ModelStructure(architecture="mini/resnet8_025", num_classes=_CLASSES)
-        model = build(structure)
-        metadata = {"format": 2, "structure": structure.model_dump(mode="json")}
-        write_safetensors(folder / "teacher.safetensors", model.state_dict(), metadata)
+        write_teacher(folder / "teacher.safetensors", "mini/resnet8_025", _CLASSES)
         spec = {
             "teacher": {"checkpoint": (folder / "teacher.safetensors").as_uri(), "allow_chance": True},
             "student": {"architecture": "mini/resnet8_025", "image_size": _VIEW},

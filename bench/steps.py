@@ -21,13 +21,11 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
+from bench.teacher import write_teacher
 from ttm_core.data.views import Views
 from ttm_core.methods.build import Objective
-from ttm_core.models.build import build
-from ttm_core.models.weights import write_safetensors
 from ttm_core.pipeline.distill import distill
 from ttm_core.spec.job import DistillSpec
-from ttm_core.spec.structure import ModelStructure
 from ttm_core.teacher_store.store import Stores
 from ttm_core.teacher_store.stored_teacher import StoredTeacher
 from ttm_core.training import distiller
@@ -68,7 +66,8 @@ def measured(precision: str, epochs: int, repeats: int, images: int = IMAGES) ->
     """The share of each part, the median of warm runs."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        teacher = _teacher(folder)
+        teacher = folder / "teacher.safetensors"
+        write_teacher(teacher, ARCHITECTURE, 10)
         spec = DistillSpec.model_validate(
             {
                 "teacher": {"checkpoint": teacher.as_uri(), "allow_chance": True},
@@ -133,15 +132,6 @@ def timed() -> Iterator[Counter[str]]:
     finally:
         for each in patches:
             each.stop()
-
-
-def _teacher(folder: Path) -> Path:
-    path = folder / "teacher.safetensors"
-    structure = ModelStructure(architecture=ARCHITECTURE, num_classes=10)
-    write_safetensors(
-        path, build(structure).state_dict(), {"format": 2, "structure": structure.model_dump(mode="json")}
-    )
-    return path
 
 
 def _images(folder: Path, train: int) -> Path:
