@@ -11,17 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.models import create_model
 from tests.ttm_core import factories
+from tests.ttm_core.test_compilation import PREPROCESS, student
 from tests.ttm_core.test_engine import METHODS, assert_resumes_bit_identically, sha256, student_of
 from tests.ttm_core.test_synchronization import AUGMENTATION, guard_steps
 from ttm_core.hardware.compilation import measure_compilation
-from ttm_core.models.preprocess import Preprocess
 from ttm_core.pipeline.decisions import resolve
 from ttm_core.pipeline.decisions.compilation import CompilationChoice
 from ttm_core.pipeline.distill import distill
 from ttm_core.spec import events
-from ttm_core.spec.normalization import Normalization
 from ttm_core.teacher_store.store import Stores
 
 CHANCE = 2.3  # cross-entropy of ten equally likely classes, in nats
@@ -85,9 +83,7 @@ def test_compiled_runs_resume_bit_identically(
 def test_cuda_graphs_change_no_bit_of_a_run(
     cuda: torch.device, digits_idx: Path, teacher_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    preprocess = Preprocess(1, 8, Normalization(mean=[0.3], std=[0.4]))
-    student = create_model("mini/resnet8_025", num_classes=10, in_chans=1)
-    found = measure_compilation(student, preprocess, cuda, "float32", batch_size=32, cuda_graphs=True)
+    found = measure_compilation(student(), PREPROCESS, cuda, "float32", batch_size=32, cuda_graphs=True)
     assert found.graphs_step is not None, "they changed a bit or failed, and are not used on this device"
 
     spec = factories.spec(digits_idx, teacher_file, training={"compile": True, "epochs": 3})
