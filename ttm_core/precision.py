@@ -1,15 +1,12 @@
 """The precision of forward passes: autocast, and the choice of `auto`."""
 
-from functools import lru_cache
 from typing import Literal, cast
 
 import torch
 from torch import nn
 
 from ttm_core.errors import BadSpec
-from ttm_core.models import build
 from ttm_core.models.preprocess import Preprocess
-from ttm_core.spec.structure import ModelStructure
 from ttm_core.spec.training.training import TrainingSpec
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -41,18 +38,12 @@ def check_precision(training: TrainingSpec, device: torch.device) -> None:
             raise BadSpec(f"{field} bfloat16 needs a GPU of the Ampere generation or newer, not {name}: use float16")
 
 
-def choose_precision(device: torch.device, architecture: str, *, channels: int) -> Precision:
+def choose_precision(device: torch.device) -> Precision:
     """The fastest precision that keeps accuracy: bfloat16 where the device has units for it, else float32.
 
-    On CPUs, networks with grouped convolutions, such as MobileNet, stay in float32: oneDNN's bfloat16 gradients of
-    depthwise convolutions take twice as long. The choice depends on the device and the architecture alone, not on a
-    timing, so that equal runs on equal machines give equal students.
+    The choice depends on the device alone, not on a timing, so that equal runs on equal machines give equal students.
     """
-    if not has_bfloat16_units(device):
-        return "float32"
-    if device.type == "cpu" and _has_grouped_convolutions(architecture, channels):
-        return "float32"
-    return "bfloat16"
+    return "bfloat16" if has_bfloat16_units(device) else "float32"
 
 
 def resolved_precision(training: TrainingSpec) -> Precision:
@@ -72,10 +63,3 @@ def has_bfloat16_units(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= _AMPERE
     capabilities = torch.cpu.get_capabilities()
     return any(cast(bool, capabilities.get(name, False)) for name in ("amx_bf16", "avx512_bf16"))
-
-
-@lru_cache
-def _has_grouped_convolutions(architecture: str, channels: int) -> bool:
-    with torch.device("meta"):
-        model = build(ModelStructure(architecture=architecture, num_classes=2, in_chans=channels))
-    return any(isinstance(module, nn.Conv2d) and module.groups > 1 for module in model.modules())

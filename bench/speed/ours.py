@@ -13,10 +13,11 @@ from bench.speed.pairs import EPOCHS, Pair
 from ttm_core.data.dataset import full_split
 from ttm_core.data.images import ArrayImages
 from ttm_core.data.views import Views
+from ttm_core.hardware.adapt import adapt_to_device
 from ttm_core.hardware.memory_format import choose_memory_format, in_memory_format
 from ttm_core.methods.build import build_objective
 from ttm_core.models import build
-from ttm_core.models.preprocess import Preprocess
+from ttm_core.models.preprocess import TORCH_FORMATS, Preprocess
 from ttm_core.models.students.start import start_student
 from ttm_core.models.teachers.load import Teacher, load_teacher
 from ttm_core.models.weights import write_safetensors
@@ -61,9 +62,11 @@ def run(contender: str, pair: Pair, threads: int, precision: Precision, device: 
     seen = Views(split, pair.classes, CropFlip(padding=pair.size // 8), pair.size, 0, device)
     preprocess = Preprocess(3, pair.size, NORMALIZATION)
     structure = ModelStructure(architecture=pair.student, num_classes=pair.classes, image_size=pair.size)
-    faster = choose_memory_format([(build(structure), preprocess)], device, precision, train=True)
+    student = start_student(structure, seed=0, device=device)
+    adapt_to_device(student, preprocess, device, precision, train=True)
+    faster = choose_memory_format([(student, preprocess)], device, precision, train=True)
     preprocess = replace(preprocess, memory_format=faster)
-    student = start_student(structure, seed=0, device=device, memory_format=faster)
+    student.to(memory_format=TORCH_FORMATS[faster])
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         teacher = None if how == "ce" else _teacher(spec, pair, Path(folder), precision, device)
         stored = None
@@ -113,6 +116,7 @@ def _teacher(spec: DistillSpec, pair: Pair, folder: Path, precision: Precision, 
     names = [str(number) for number in range(pair.classes)]
     teacher = load_teacher(spec.teacher, folder / "teacher.safetensors", image_size=pair.size, class_names=names)
     teacher.model.to(device)
+    adapt_to_device(teacher.model, teacher.preprocess, device, precision, train=False)
     faster = choose_memory_format([(teacher.model, teacher.preprocess)], device, precision, train=False)
     return in_memory_format(teacher, faster)
 

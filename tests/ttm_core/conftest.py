@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -44,3 +45,14 @@ def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
             distill(factories.spec(data, student="mini/resnet8_050", training=training), folder / "run")
             (folder / "run/out/student.safetensors").rename(path)
     return path
+
+
+@pytest.fixture
+def set_units(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Sets which bfloat16 units the CPU reports; the arithmetic works on every CPU."""
+
+    def set_to(*units: str) -> None:
+        capabilities = {**torch.cpu.get_capabilities(), "amx_bf16": False, "avx512_bf16": False}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities | dict.fromkeys(units, True))
+
+    return set_to

@@ -21,7 +21,7 @@ def subsample_before_narrow_strided_pointwise(model: nn.Module) -> None:
             and module.kernel_size == (1, 1)
             and module.stride != (1, 1)
             and module.padding in ((0, 0), "valid")
-            and module.in_channels % _CHANNEL_BLOCK
+            and is_narrow(module.in_channels)
         ):
             rows, columns = module.stride
             module.stride = (1, 1)
@@ -34,6 +34,16 @@ class _Subsample:
 
     def __call__(self, module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
         (x,) = inputs
-        last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-        memory_format = torch.channels_last if last else torch.contiguous_format
-        return x[:, :, :: self.rows, :: self.columns].contiguous(memory_format=memory_format)
+        return subsample(x, self.rows, self.columns)
+
+
+def is_narrow(channels: int) -> bool:
+    """Whether input channels do not fill the blocks of oneDNN's kernels."""
+    return channels % _CHANNEL_BLOCK != 0
+
+
+def subsample(x: Tensor, rows: int, columns: int) -> Tensor:
+    """Every `rows`-th row and `columns`-th column of [B, C, H, W], in its memory format."""
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    memory_format = torch.channels_last if last else torch.contiguous_format
+    return x[:, :, ::rows, ::columns].contiguous(memory_format=memory_format)

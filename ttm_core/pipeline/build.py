@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from ttm_core.hardware.adapt import adapt_to_device
 from ttm_core.methods.build import Objective, build_objective
 from ttm_core.models.students.freeze import freeze
 from ttm_core.models.students.start import start_student
@@ -49,6 +50,8 @@ def build_models(run: ResolvedRun, context: RunContext, resumed: dict[str, Any] 
             device=context.device,
             memory_format=run.preprocess.memory_format,
         )
+        precision = resolved_precision(spec.training)
+        adapt_to_device(student, run.preprocess, context.device, precision, train=True)
         frozen = freeze(student, spec.student.freeze)
         objective = build_objective(
             spec,
@@ -64,7 +67,7 @@ def build_models(run: ResolvedRun, context: RunContext, resumed: dict[str, Any] 
         dataset.validation,
         dataset.class_names,
         context.device,
-        precision=resolved_precision(spec.training),
+        precision=precision,
         teacher_precision=resolved_teacher_precision(spec.training),
         stores=context.stores,
     )

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 
@@ -14,6 +15,7 @@ from ttm_core.data.views import Views
 from ttm_core.hardware.timing import synchronize
 from ttm_core.methods.build import StepContext
 from ttm_core.models.teachers.load import Teacher
+from ttm_core.precision import Precision, forward
 from ttm_core.spec.events import Estimate
 from ttm_core.spec.training.training import TrainingSpec
 from ttm_core.training.distiller import Distiller
@@ -88,16 +90,19 @@ def estimate(
             if len(steps) > min(_STEPS, workload.steps // _STEPS_PER_TIMED_STEP) or sum(steps) > _MAX_SECONDS:
                 break
         step_seconds = min(steps[1:] or steps)
-        forward = _student_seconds(copied, views, spec.images_per_step)
+        validation = _student_seconds(copied, views, spec.images_per_step)
         teacher = (
-            sum(_teacher_seconds(source.teacher, views, distiller.device) for source in distiller.teachers)
+            sum(
+                _teacher_seconds(source.teacher, views, distiller.device, distiller.teacher_precision)
+                for source in distiller.teachers
+            )
             if workload.store_rows
             else 0.0
         )
     for stored, read in reads_before:
         stored.read = read  # reads of the estimate are not part of the run
     store_seconds = workload.store_rows * teacher / distributed.size
-    validation_seconds = workload.validation_images * forward / distributed.size
+    validation_seconds = workload.validation_images * validation / distributed.size
     return Estimate(
         seconds=workload.steps * step_seconds + validation_seconds + store_seconds,
         step_seconds=step_seconds,
@@ -112,14 +117,16 @@ def _student_seconds(distiller: Distiller, views: Views, batch_size: int) -> flo
     """Seconds per image of a forward pass of the student."""
     pixels = views.batch(views.split.indices[:batch_size], 0)
     model = distiller.student.eval()
-    return _second_call(lambda: model(distiller.preprocess(pixels)), distiller.device) / len(pixels)
+    call = partial(forward, model, distiller.preprocess, pixels, distiller.precision)
+    return _second_call(call, distiller.device) / len(pixels)
 
 
 @torch.inference_mode()
-def _teacher_seconds(teacher: Teacher, views: Views, device: torch.device) -> float:
+def _teacher_seconds(teacher: Teacher, views: Views, device: torch.device, precision: Precision) -> float:
     """Seconds per image of a forward pass of a teacher that fills its store."""
     pixels = views.batch(views.split.indices[:32], 0)
-    return _second_call(lambda: teacher.model(teacher.preprocess(pixels)), device) / len(pixels)
+    call = partial(forward, teacher.model, teacher.preprocess, pixels, precision)
+    return _second_call(call, device) / len(pixels)
 
 
 def _second_call(call: Callable[[], object], device: torch.device) -> float:

@@ -16,8 +16,8 @@ from ttm_core.models.weights import hash_tensors
 from ttm_core.precision import Precision
 from ttm_core.teacher_store.codecs import Encoding
 
-FORMAT = 4
-"""Raised when stored bits mean something else: the layout of a store, or the pixels of a view."""
+FORMAT = 5
+"""Raised when stored bits mean something else: a store's layout, the pixels of a view or a teacher's arithmetic."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from bench.results.peers.images import decode, evaluated
 from ttm_core.data.build import held_in_memory, read_dataset
 from ttm_core.data.cache import DataCache
 from ttm_core.data.dataset import Dataset
+from ttm_core.hardware.adapt import adapt_to_device
 from ttm_core.models import build
 from ttm_core.models.students.start import start_student
 from ttm_core.models.teachers.load import Teacher, load_teacher
@@ -55,6 +56,7 @@ def _train(contender: str, spec: DistillSpec, dataset: Dataset, size: int) -> di
         image_size=size,
     )
     student = start_student(structure, seed=spec.training.seed, device=CPU)
+    adapt_to_device(student, teacher.preprocess, CPU, "float32", train=True)
     images = decode(dataset.train, teacher.preprocess)
     best, weights = -1.0, student.state_dict()
     validate = partial(evaluated, student, dataset.validation, teacher.preprocess)

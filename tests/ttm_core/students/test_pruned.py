@@ -7,6 +7,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from tests.support.checkpoints import checkpoint
 from tests.ttm_core import factories
 from ttm_core.errors import BadSpec
 from ttm_core.export import load_student
@@ -130,6 +131,33 @@ def test_stop_during_recovery_starts_over(digits_idx, teacher_file, tmp_path):
         distill(spec, tmp_path, should_stop=lambda: True)
     assert interrupted.value.step == 0
     distill(spec, tmp_path)
+
+
+def test_narrow_networks_train_on_larger_color_images(tmp_path: Path) -> None:
+    """oneDNN corrupts the heap in gradients of their strided 1x1 convolutions, which ends the process of the test: in
+    Taylor importance, recovery steps, training and quantization-aware training.
+    """
+    data = factories.digits_folder(tmp_path / "images", each=30, size=64)
+    (tmp_path / "teacher.pt").write_bytes(checkpoint("mini/resnet8_025", 3))
+    teacher = {
+        "checkpoint": (tmp_path / "teacher.pt").as_uri(),
+        "architecture": "mini/resnet8_025",
+        "image_size": 64,
+        "allow_chance": True,
+    }
+    steps = {"importance": "taylor", "steps": 2, "recovery_steps": 20}
+    result = distill(
+        factories.spec(
+            data,
+            teacher,
+            student={"prune": {"parameters": 0.5, "round_to": 2, **steps}},
+            training={"precision": "float32"},
+            exports=["onnx", "onnx_int8"],
+            quantize={"mode": "aware"},
+        ),
+        tmp_path / "run",
+    )
+    assert result.student_validation.images > 0
 
 
 def test_pruned_student_prunes_further_as_a_teacher(digits_idx, teacher_file, tmp_path):

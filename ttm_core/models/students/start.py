@@ -9,7 +9,6 @@ from ttm_core.data.random import seed as derived_seed
 from ttm_core.errors import BadSpec
 from ttm_core.models.build import build
 from ttm_core.models.preprocess import TORCH_FORMATS
-from ttm_core.models.workarounds import subsample_before_narrow_strided_pointwise
 from ttm_core.spec.structure import ModelStructure
 from ttm_core.spec.training.training import MemoryFormat
 
@@ -35,8 +34,6 @@ def start_student(
     model = build_student(structure)
     if initialize is not None:
         initialize(model)
-    if device.type == "cpu":
-        subsample_before_narrow_strided_pointwise(model)
     return model.to(device).to(memory_format=TORCH_FORMATS[memory_format])
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypedDict, cast
 
 import torch
 
+from ttm_core.hardware.adapt import adapt_to_device
 from ttm_core.hardware.memory_format import TIMED_IMAGES, choose_memory_format
 from ttm_core.models.build import build
 from ttm_core.models.preprocess import Preprocess
@@ -58,7 +59,8 @@ def resolve_memory_formats(
 
         def choose() -> MemoryFormat:
             with torch.random.fork_rng(devices=[]):
-                model = build(student)
+                model = build(student).to(context.device)
+            adapt_to_device(model, preprocess, context.device, precision, train=True)
             return choose_memory_format([(model, preprocess)], context.device, precision, train=True)
 
         key = {"train": student.model_dump(mode="json"), "precision": precision}

@@ -10,7 +10,6 @@ from ttm_core.pipeline.decisions.default_weight import WARM_UP_STEPS
 from ttm_core.pipeline.decisions.length import FEW_STEPS, steps_of_large_batches
 from ttm_core.pipeline.student.base import StudentBase
 from ttm_core.pipeline.student.input import SMALL_IMAGE
-from ttm_core.precision import has_bfloat16_units
 from ttm_core.spec.dataset import ResizedCrop
 from ttm_core.spec.job import DistillSpec
 from ttm_core.spec.method.methods import WarmedUpDistillation
@@ -119,13 +118,8 @@ def _training(spec: DistillSpec, resolved: DistillSpec, context: RunContext, dat
         side = "more than" if isinstance(chosen.augmentation, ResizedCrop) else "at most"
         yield "training.augmentation", f"The student's images have {side} {SMALL_IMAGE} px."
     if training.precision == "auto":
-        if chosen.precision == "bfloat16":
-            reason = "The device has units for bfloat16."
-        elif has_bfloat16_units(context.device):
-            reason = "The student has grouped convolutions, whose bfloat16 gradients are slow on CPUs."
-        else:
-            reason = "The device has no units for bfloat16."
-        yield "training.precision", reason
+        has = "units" if chosen.precision == "bfloat16" else "no units"
+        yield "training.precision", f"The device has {has} for bfloat16."
     if training.teacher_precision is None:
         yield "training.teacher_precision", "That of the student."
     for name, model in (("memory_format", "student"), ("teacher_memory_format", "teacher")):

@@ -16,6 +16,7 @@ from ttm_core.data.encoded.manifest import Reading
 from ttm_core.data.unlabelled import add_unlabelled, check_no_overlap, read_unlabelled
 from ttm_core.data.views import Views
 from ttm_core.errors import BadDataset, BadSpec
+from ttm_core.hardware.adapt import adapt_to_device
 from ttm_core.hardware.compilation import compiled_teacher
 from ttm_core.hardware.memory_format import in_memory_format
 from ttm_core.methods.build import method_temperature
@@ -111,11 +112,14 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
             spec, context.workdir, context.stores, images=len(dataset.train), num_classes=dataset.num_classes
         )
     )
-    precision = context.distributed.main_first(lambda: resolve_precision(spec, context, base.architecture, channels))
+    precision = context.distributed.main_first(lambda: resolve_precision(spec, context))
     training: dict[str, object] = {"threads": context.threads, "augmentation": augmentation, **precision, **logits}
     preprocess = Preprocess(channels, size, normalized)
     student = _whole_structure(base, dataset, preprocess)
     check_image_size(student, size, "student.image_size")
+    teacher_precision = resolved_teacher_precision(spec.training.model_copy(update=precision))
+    for each in teachers:
+        adapt_to_device(each.model, each.preprocess, context.device, teacher_precision, train=False)
     formats = _memory_formats(
         spec.training.model_copy(update=training), context, student, preprocess, teachers, len(dataset.train)
     )
@@ -145,7 +149,7 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
             teacher,
             size=size,
             device=context.device,
-            precision=resolved_teacher_precision(resolved.training),
+            precision=teacher_precision,
             stores=context.stores,
         )
     return ResolvedRun(

@@ -1,10 +1,13 @@
 """Cuts the student of a run out of its teacher."""
 
+import copy
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ttm_core.hardware.adapt import adapt_to_device
 from ttm_core.models.pruning.graph import classifier_names
 from ttm_core.models.pruning.search import cost, prune_in_steps
 from ttm_core.models.students.from_teacher import teacher_weights
@@ -73,11 +76,16 @@ def compute_gradients(model: nn.Module, run: ResolvedRun, context: RunContext) -
     train = run.dataset.train
     split = train.with_label if train.labelled else train
     chosen = np.linspace(0, len(split) - 1, min(_GRADIENT_IMAGES, len(split))).round().astype(np.int64)
-    model.eval().zero_grad()
-    model.requires_grad_(True)
+    model.eval().requires_grad_(True)
+    # A copy, because pruning follows the model's own operations.
+    copied = copy.deepcopy(model)
+    copied.zero_grad()
+    adapt_to_device(copied, run.preprocess, context.device, "float32", train=True)
     for indices in np.array_split(split.indices[chosen], max(len(chosen) // _BATCH, 1)):
         pixels = split.images.center_squares(indices, run.preprocess.image_size).to(context.device)
-        logits: Tensor = model(run.preprocess(pixels))
+        logits: Tensor = copied(run.preprocess(pixels))
         labels = split.labels[torch.from_numpy(indices)].to(context.device) if split.labelled else logits.argmax(1)
         loss = functional.cross_entropy(logits, labels, reduction="sum") / len(chosen)
         loss.backward()
+    for parameter, computed in zip(model.parameters(), copied.parameters(), strict=True):
+        parameter.grad = computed.grad

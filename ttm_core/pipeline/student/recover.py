@@ -1,5 +1,6 @@
 """A few training steps of a pruned model, before it is pruned further."""
 
+import copy
 from itertools import islice, repeat
 
 import torch
@@ -7,6 +8,7 @@ from torch import nn
 
 from ttm_core.data.batches import finished, prepared_batches
 from ttm_core.data.random import seed as derived_seed
+from ttm_core.hardware.adapt import adapt_to_device
 from ttm_core.methods.build import StepContext, build_objective
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.decisions.resolve import ResolvedRun
@@ -30,11 +32,14 @@ def recover(model: nn.Module, run: ResolvedRun, context: RunContext, steps: int)
     """
     spec, training = run.spec, run.spec.training
     teacher = run.teachers[0]
+    # A copy, because pruning follows the model's own operations.
+    student = copy.deepcopy(model).train().requires_grad_(True)
+    adapt_to_device(student, run.preprocess, context.device, resolved_precision(training), train=True)
     objective = build_objective(
-        spec, student=model, preprocess=run.preprocess, teacher=teacher, split=run.dataset.train
+        spec, student=student, preprocess=run.preprocess, teacher=teacher, split=run.dataset.train
     ).to(context.device)
     distiller = Distiller(
-        student=model.train().requires_grad_(True),
+        student=student,
         preprocess=run.preprocess,
         objective=objective.train(),
         teachers=[TeacherSource(teacher)] if spec.method.requirements.teacher else [],
@@ -42,7 +47,7 @@ def recover(model: nn.Module, run: ResolvedRun, context: RunContext, steps: int)
         precision=resolved_precision(training),
         teacher_precision=resolved_teacher_precision(training),
     )
-    optimizer = build_optimizer(training.optimizer, model, objective)
+    optimizer = build_optimizer(training.optimizer, student, objective)
     views = run.views(context.device)
     batches = (
         batch
@@ -69,4 +74,4 @@ def recover(model: nn.Module, run: ResolvedRun, context: RunContext, steps: int)
         torch.stack(list(terms.values())).sum().backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    model.eval()
+    model.load_state_dict(student.state_dict())

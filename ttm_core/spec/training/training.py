@@ -89,8 +89,8 @@ class TrainingSpec(Spec):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
         description="Precision of forward passes; weights, losses and statistics stay float32. auto: bfloat16 where "
-        "the device has units for it (CPUs with AMX-BF16 or AVX512-BF16, except for students with depthwise "
-        "convolutions; GPUs since Ampere), else float32. float16 requires a GPU.",
+        "the device has units for it (CPUs with AMX-BF16 or AVX512-BF16; GPUs since Ampere), else float32. On CPUs, "
+        "depthwise convolutions whose bfloat16 gradients are slow stay in float32. float16 requires a GPU.",
     )
     teacher_precision: Literal["float32", "bfloat16", "float16"] | None = Field(
         None, description="Precision of the teacher's forward passes. Default: `precision`."
