@@ -23,6 +23,7 @@ def cifar10(data: Path, teacher: Path, **further: Any) -> Setting:
             "normalization": _IMAGENET,
         },
         student="cifar/resnet8",
+        depthwise_student="cifar/MobileNetV2",
         # In multiples of 8 channels, a ResNet-56 cannot be smaller than 11.3 %.
         share=0.12,
         training={"epochs": 10, "batch_size": 64, "optimizer": {"name": "sgd", "learning_rate": 0.1}},
@@ -48,6 +49,7 @@ def digits(data: Path, teacher: Path) -> Setting:
         data=data.resolve(),
         teacher={"checkpoint": teacher.resolve().as_uri(), "architecture": "mini/resnet8_100", "allow_chance": True},
         student="mini/resnet8_025",
+        depthwise_student="cifar/MobileNetV2",
         share=0.3,
         training={"epochs": 1, "batch_size": 64, "optimizer": {"name": "sgd", "learning_rate": 0.1}},
         seeds=2,

@@ -86,7 +86,7 @@ class TinyTrainer:
         self.emit(self.resolved(steps, step or None))
         self.emit(PhaseChanged(phase="training"))
         while step < steps:
-            if self.in_study and self.spec.training.optimizer.learning_rate > 1:
+            if self.in_study and (self.spec.training.optimizer.learning_rate or 0) > 1:
                 self.emit(Failed(code="non_finite_loss", message="NaN.", origin="user", retryable=False))
                 return 1
             if step and step == 2 * (self.run_options.pause_after_epoch or 0):

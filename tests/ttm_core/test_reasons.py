@@ -1,21 +1,25 @@
 """Why open fields of a spec have their values, and the default weights that depend on the number of steps."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from tests.support.checkpoints import checkpoint
 from tests.ttm_core import factories
 from ttm_core.data.dataset import Split
 from ttm_core.data.formats.layout import NO_LABEL
 from ttm_core.data.images import ArrayImages
 from ttm_core.pipeline.decisions.default_weight import WARM_UP_STEPS
+from ttm_core.pipeline.decisions.learning_rate import with_learning_rate
 from ttm_core.pipeline.decisions.length import with_length
 from ttm_core.pipeline.distill import distill
 from ttm_core.spec import events
 from ttm_core.spec.job import DistillSpec
 from ttm_core.spec.method.schedules import WarmUp, at
+from ttm_core.spec.structure import ModelStructure
 from ttm_core.spec.training.training import TrainingSpec, default_epochs
 from ttm_core.training.trainer import Interrupted
 
@@ -131,3 +135,34 @@ def test_batch_size_depends_on_the_number_of_steps(images, training, expected):
     pixels = torch.zeros(images, 1, 1, 1, dtype=torch.uint8)
     split = Split(ArrayImages(pixels), torch.zeros(images, dtype=torch.int64), np.arange(images))
     assert with_length(TrainingSpec.model_validate(training), split).images_per_step == expected
+
+
+@pytest.mark.parametrize(
+    ("architecture", "optimizer", "expected"),
+    [
+        ("mini/resnet8_025", "sgd", 0.05),
+        ("regnety_002", "sgd", 0.05),  # its groups have several channels
+        ("cifar/MobileNetV2", "sgd", 0.01),
+        ("cifar/ShuffleV1", {"name": "sgd", "nesterov": True}, 0.01),
+        ("convnext_atto", "sgd", 0.01),
+        ("cifar/MobileNetV2", {"name": "sgd", "learning_rate": 0.05}, 0.05),
+        ("cifar/MobileNetV2", "adamw", 0.001),
+    ],
+)
+def test_default_learning_rate_of_sgd_is_lower_for_depthwise_networks(
+    architecture: str, optimizer: Any, expected: float
+) -> None:
+    training = TrainingSpec.model_validate({"optimizer": optimizer})
+    structure = ModelStructure(architecture=architecture, num_classes=10, image_size=32)
+    found = with_learning_rate(training.optimizer, structure)
+    assert found == training.optimizer.model_copy(update={"learning_rate": expected})
+
+
+def test_learning_rate_of_a_student_cut_out_of_a_depthwise_teacher(digits_idx: Path, tmp_path: Path) -> None:
+    (tmp_path / "teacher.pt").write_bytes(checkpoint("cifar/MobileNetV2", 10))
+    teacher = {"checkpoint": (tmp_path / "teacher.pt").as_uri(), "architecture": "cifar/MobileNetV2"}
+    student = {"prune": {"macs": 0.5, "steps": 2, "recovery_steps": 2}}
+    spec = factories.spec(digits_idx, {**teacher, "allow_chance": True}, student=student, training={"epochs": 1})
+    found = resolved(spec, tmp_path / "run")
+    assert found.spec.training.optimizer.learning_rate == 0.01
+    assert "depthwise" in found.reasons["training.optimizer.learning_rate"]

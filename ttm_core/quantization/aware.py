@@ -19,6 +19,7 @@ from ttm_core.spec.optimizer.optimizers import Cosine
 from ttm_core.training.distiller import Distiller, TeacherSource
 from ttm_core.training.distributed import Distributed
 from ttm_core.training.evaluate import evaluate
+from ttm_core.training.optimizers import resolved_learning_rate
 from ttm_core.training.trainer import Interrupted, Trainer
 
 # Of the run's learning rate. The student has converged; larger steps undo its training.
@@ -137,7 +138,8 @@ def _trainer(
 def _spec(spec: DistillSpec) -> DistillSpec:
     """The spec of the fine-tuning."""
     optimizer = spec.training.optimizer
-    slower = optimizer.model_copy(update={"learning_rate": optimizer.learning_rate * _LEARNING_RATE_SHARE})
+    rate = resolved_learning_rate(optimizer) * _LEARNING_RATE_SHARE
+    slower = optimizer.model_copy(update={"learning_rate": rate})
     training = spec.training.model_copy(
         update={
             "epochs": spec.quantize.epochs,

@@ -37,7 +37,7 @@ def build_optimizer(spec: OptimizerSpec, *models: nn.Module) -> torch.optim.Opti
         case Sgd():
             return torch.optim.SGD(
                 parameters,
-                lr=spec.learning_rate,
+                lr=resolved_learning_rate(spec),
                 momentum=spec.momentum,
                 nesterov=spec.nesterov,
                 weight_decay=spec.weight_decay,
@@ -60,6 +60,12 @@ def build_optimizer(spec: OptimizerSpec, *models: nn.Module) -> torch.optim.Opti
             return create_optimizer_v2(_groups(spec, *models), opt=spec.algorithm, lr=spec.learning_rate, **options)
         case _:
             assert_never(spec)
+
+
+def resolved_learning_rate(spec: OptimizerSpec) -> float:
+    """The learning rate of a resolved spec."""
+    assert spec.learning_rate is not None, "the engine chooses it"
+    return spec.learning_rate
 
 
 def trainable(*models: nn.Module) -> Iterator[nn.Parameter]:

@@ -32,7 +32,14 @@ from ttm_core.training.devices import seed_generators
 from ttm_core.training.distiller import Distiller, Forward, data_parallel, gradient_sync
 from ttm_core.training.distributed import Distributed
 from ttm_core.training.log import StepLog
-from ttm_core.training.optimizers import build_ema, build_optimizer, clip_gradients, learning_rate, set_learning_rate
+from ttm_core.training.optimizers import (
+    build_ema,
+    build_optimizer,
+    clip_gradients,
+    learning_rate,
+    resolved_learning_rate,
+    set_learning_rate,
+)
 
 _STEP_SEED = 201  # random stream of each step's dropout and drop path
 
@@ -230,7 +237,7 @@ class Trainer:
     def _set_learning_rate(self) -> float:
         rate = learning_rate(
             self.spec.schedule,
-            self.spec.optimizer.learning_rate,
+            resolved_learning_rate(self.spec.optimizer),
             step=self.step,
             steps_per_epoch=self.steps_per_epoch,
             epochs=self.spec.epoch_count,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from bench.results.experiments.capabilities import capabilities, students, unlabelled
 from bench.results.experiments.defaults import (
     defaults_classes,
+    defaults_depthwise,
     defaults_long,
     defaults_photographs,
     defaults_small,
@@ -26,6 +27,7 @@ TABLES: dict[str, Callable[[Setting], Experiment | None]] = {
     "origins": origins,
     "defaults_small": defaults_small,
     "defaults_long": defaults_long,
+    "defaults_depthwise": defaults_depthwise,
     "defaults_classes": defaults_classes,
     "defaults_photographs": defaults_photographs,
 }

@@ -1,4 +1,4 @@
-"""Optimizer, learning rate and batch size of the default job, on three data sets that differ in size and classes."""
+"""Optimizer, learning rate and batch size of the default job, on data sets that differ in size and classes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +23,18 @@ def defaults_long(setting: Setting) -> Experiment:
     views = Variant(f"{_REFERENCE}, 10 views", {**variants[0].changes, "training.views": 10})
     long = {**spec, "training": training}
     return Experiment("defaults_long", long, [*variants, views], min(setting.seeds, 3), reference=_REFERENCE)
+
+
+def defaults_depthwise(setting: Setting) -> Experiment:
+    """Learning rate and precision for a student with depthwise convolutions."""
+    sgd = {rate: {"training.optimizer": {"name": "sgd", "learning_rate": rate}} for rate in (0.05, 0.01)}
+    variants = [
+        Variant("SGD 0.05", sgd[0.05]),
+        Variant("SGD 0.01", sgd[0.01]),
+        Variant("SGD 0.01, float32", {**sgd[0.01], "training.precision": "float32"}),
+    ]
+    spec = {**base(setting), "student": setting.depthwise_student}
+    return Experiment("defaults_depthwise", spec, variants, setting.seeds, reference="SGD 0.01")
 
 
 def defaults_classes(setting: Setting) -> Experiment | None:

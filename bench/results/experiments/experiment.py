@@ -37,6 +37,7 @@ class Setting:
     data: Path
     teacher: Mapping[str, Any]
     student: str
+    depthwise_student: str
     share: float
     training: Mapping[str, Any]
     seeds: int

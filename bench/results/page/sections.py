@@ -98,6 +98,16 @@ the others have a new view in every epoch. The first run computed all teacher lo
         "This is why SGD with batches of 64 stays the default of long runs. `training.views` is worth setting there: "
         "ten views cost a first job a seventh of the teacher's forward passes.",
     ),
+    "defaults_depthwise": Section(
+        "Learning rate and precision of depthwise networks",
+        """\
+`{student}`, which has depthwise convolutions, on {train_images:,} photographs of {data}, {epochs} epochs of wttm. The
+published recipes train such students with a rate of 0.01, and others with 0.05. The teacher's logits are those of
+bfloat16 in all runs but the last row's, where the teacher computes in float32 as well.""",
+        "This is why the default learning rate of SGD is 0.01 for such students, and why `training.precision: auto` "
+        "includes them.",
+        costs=True,
+    ),
     "defaults_classes": Section(
         "Optimizer and batch size: more classes",
         """\

@@ -22,6 +22,7 @@ from bench.speed.adapters import (
     torchdistill_box,
 )
 from ttm_core.spec.training.training import TrainingSpec
+from ttm_core.training.optimizers import resolved_learning_rate
 
 Train = Callable[[nn.Module, nn.Module, Images, TrainingSpec], Iterator[None]]
 
@@ -48,7 +49,7 @@ def timm(student: nn.Module, teacher: nn.Module, images: Images, training: Train
 
 def torchdistill(student: nn.Module, teacher: nn.Module, images: Images, training: TrainingSpec) -> Iterator[None]:
     """torchdistill's DistillationBox with its KDLoss."""
-    rate = training.optimizer.learning_rate
+    rate = resolved_learning_rate(training.optimizer)
     epochs, batch = training.epoch_count, training.images_per_step
     box = torchdistill_box(student, teacher, Padded(images), epochs=epochs, batch=batch, rate=rate)
     steps, step = len(box.train_data_loader) * epochs, 0
@@ -66,7 +67,7 @@ def torchdistill(student: nn.Module, teacher: nn.Module, images: Images, trainin
 def _loop(
     student: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], images: Images, training: TrainingSpec
 ) -> Iterator[None]:
-    rate = training.optimizer.learning_rate
+    rate = resolved_learning_rate(training.optimizer)
     optimizer: torch.optim.Optimizer
     if training.optimizer.name == "adamw":
         decay = training.optimizer.weight_decay

@@ -7,6 +7,7 @@ from ttm_core.data.images import ArrayImages
 from ttm_core.models.teachers.load import Teacher
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.decisions.default_weight import WARM_UP_STEPS
+from ttm_core.pipeline.decisions.learning_rate import DEPTHWISE_LEARNING_RATE
 from ttm_core.pipeline.decisions.length import FEW_STEPS, steps_of_large_batches
 from ttm_core.pipeline.student.base import StudentBase
 from ttm_core.pipeline.student.input import SMALL_IMAGE
@@ -114,6 +115,14 @@ def _training(spec: DistillSpec, resolved: DistillSpec, context: RunContext, dat
         steps = steps_of_large_batches(chosen, dataset.train)
         than = "less than" if steps < FEW_STEPS else "at least"
         yield "training.batch_size", f"Batches of 64 make {steps:,} steps, which are {than} {FEW_STEPS:,}."
+    if training.optimizer.learning_rate is None:
+        slow = chosen.optimizer.learning_rate == DEPTHWISE_LEARNING_RATE
+        has = (
+            "depthwise convolutions, which often do not train with higher rates"
+            if slow
+            else "no depthwise convolutions"
+        )
+        yield "training.optimizer.learning_rate", f"The student has {has}."
     if training.augmentation is None:
         side = "more than" if isinstance(chosen.augmentation, ResizedCrop) else "at most"
         yield "training.augmentation", f"The student's images have {side} {SMALL_IMAGE} px."

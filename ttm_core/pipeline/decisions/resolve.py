@@ -28,6 +28,7 @@ from ttm_core.models.teachers.load import Teacher, load_teacher
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.decisions.compilation import CompilationChoice, resolve_compilation
 from ttm_core.pipeline.decisions.default_weight import default_weight_warning, with_default_weight
+from ttm_core.pipeline.decisions.learning_rate import with_learning_rate
 from ttm_core.pipeline.decisions.length import with_length
 from ttm_core.pipeline.decisions.memory_format import MemoryFormats, resolve_memory_formats
 from ttm_core.pipeline.decisions.precision import resolve_precision
@@ -123,7 +124,7 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
     formats = _memory_formats(
         spec.training.model_copy(update=training), context, student, preprocess, teachers, len(dataset.train)
     )
-    training |= {**formats}
+    training |= {**formats, "optimizer": with_learning_rate(spec.training.optimizer, student)}
     preprocess = replace(preprocess, memory_format=formats["memory_format"])
     compilation = _compilation(spec.training.model_copy(update=training), context, student, preprocess, dataset)
     if warning := default_weight_warning(spec.method, spec.training, dataset.train, context.distributed.size):

@@ -16,7 +16,7 @@ from ttm_core.precision import resolved_precision, resolved_teacher_precision
 from ttm_core.training.devices import seed_generators
 from ttm_core.training.distiller import Distiller, TeacherSource
 from ttm_core.training.distributed import Distributed
-from ttm_core.training.optimizers import build_optimizer, set_learning_rate
+from ttm_core.training.optimizers import build_optimizer, resolved_learning_rate, set_learning_rate
 from ttm_core.training.trainer import Interrupted
 
 _STEP_SEED = 303  # random stream of dropout in recovery steps
@@ -66,7 +66,7 @@ def recover(model: nn.Module, run: ResolvedRun, context: RunContext, steps: int)
     for step, batch in enumerate(finished(views, islice(batches, steps))):
         if context.should_stop():
             raise Interrupted(0)
-        set_learning_rate(optimizer, training.optimizer.learning_rate * (1 - step / steps))
+        set_learning_rate(optimizer, resolved_learning_rate(training.optimizer) * (1 - step / steps))
         seed = derived_seed(_STEP_SEED, training.seed, step)
         seed_generators(distiller.device, seed)
         generator = torch.Generator().manual_seed(seed)

@@ -27,7 +27,11 @@ class Sgd(_Optimizer):
     """Stochastic gradient descent with momentum, and Nesterov momentum with `nesterov`."""
 
     name: Literal["sgd"] = "sgd"
-    learning_rate: Rate = 0.05
+    learning_rate: Rate | None = Field(
+        None,
+        description="Default: 0.05, or 0.01 for students with depthwise convolutions, such as MobileNet, EfficientNet "
+        "and ConvNeXt.",
+    )
     momentum: Share = 0.9
     nesterov: bool = False
     weight_decay: Rate = 5e-4
