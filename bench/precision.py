@@ -87,8 +87,7 @@ def measure(name: str, size: int, batch: int, device: torch.device, *, train: bo
     calls: dict[str, Callable[[], object]] = {}
     for way, (precision, adapted) in WAYS.items():
         copied = copy.deepcopy(model)
-        if adapted:
-            adapt_to_device(copied, preprocess, device, precision, train=train)
+        adapt_to_device(copied, preprocess, device, precision if adapted else "float32", train=train)
         calls[way] = partial(_step if train else _forward, copied, x, y, precision)
     return least_seconds(calls, device, repeats=repeats)
 

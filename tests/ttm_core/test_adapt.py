@@ -116,7 +116,7 @@ def test_gradients_are_as_close_to_those_of_float32_as_without_the_changes(set_u
 
     exact = gradient(original, "float32")
     before, after = ((gradient(model, "bfloat16") - exact).norm() / exact.norm() for model in (original, adapted))
-    assert 0 < after < min(1.2 * before, 0.3)
+    assert 0 < after < min(1.5 * before, 0.3)
 
 
 @pytest.mark.parametrize(
