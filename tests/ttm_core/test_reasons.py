@@ -145,11 +145,12 @@ def test_batch_size_depends_on_the_number_of_steps(images, training, expected):
         ("cifar/MobileNetV2", "sgd", 0.01),
         ("cifar/ShuffleV1", {"name": "sgd", "nesterov": True}, 0.01),
         ("convnext_atto", "sgd", 0.01),
+        ("vit_tiny_patch16_224", "sgd", 0.01),
         ("cifar/MobileNetV2", {"name": "sgd", "learning_rate": 0.05}, 0.05),
         ("cifar/MobileNetV2", "adamw", 0.001),
     ],
 )
-def test_default_learning_rate_of_sgd_is_lower_for_depthwise_networks(
+def test_default_learning_rate_of_sgd_is_lower_for_depthwise_networks_and_transformers(
     architecture: str, optimizer: Any, expected: float
 ) -> None:
     training = TrainingSpec.model_validate({"optimizer": optimizer})

@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ttm_core.models.build import build
 from ttm_core.spec.optimizer.optimizers import OptimizerSpec, Sgd
@@ -9,9 +10,9 @@ from ttm_core.spec.structure import ModelStructure
 
 USUAL_LEARNING_RATE = 0.05
 
-DEPTHWISE_LEARNING_RATE = 0.01
+LOW_LEARNING_RATE = 0.01
 """As in the recipes of CRD (Tian et al., ICLR 2020) and WTTM for MobileNet and ShuffleNet on CIFAR-100. With 0.05, such
-networks hardly train in short runs (docs/results.md).
+networks hardly train in short runs, and the loss of a vision transformer becomes NaN (docs/results.md).
 """
 
 
@@ -24,12 +25,15 @@ def with_learning_rate(optimizer: OptimizerSpec, student: ModelStructure) -> Opt
     """
     if not isinstance(optimizer, Sgd) or optimizer.learning_rate is not None:
         return optimizer
-    rate = DEPTHWISE_LEARNING_RATE if has_depthwise_convolutions(student) else USUAL_LEARNING_RATE
+    rate = LOW_LEARNING_RATE if _needs_low_rate(student) else USUAL_LEARNING_RATE
     return optimizer.model_copy(update={"learning_rate": rate})
 
 
-def has_depthwise_convolutions(structure: ModelStructure) -> bool:
-    """Whether a network has convolutions with one filter per channel, as MobileNet, EfficientNet and ConvNeXt have."""
+def _needs_low_rate(structure: ModelStructure) -> bool:
+    """Whether a network has depthwise convolutions, as MobileNet, EfficientNet and ConvNeXt have, or no batch norms, as
+    vision transformers.
+    """
     with torch.device("meta"):
-        model = build(structure.model_copy(update={"pruning": []}))
-    return any(isinstance(each, nn.Conv2d) and 1 < each.groups == each.in_channels for each in model.modules())
+        modules = list(build(structure.model_copy(update={"pruning": []})).modules())
+    depthwise = any(isinstance(each, nn.Conv2d) and 1 < each.groups == each.in_channels for each in modules)
+    return depthwise or not any(isinstance(each, _BatchNorm) for each in modules)

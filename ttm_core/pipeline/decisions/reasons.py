@@ -7,7 +7,7 @@ from ttm_core.data.images import ArrayImages
 from ttm_core.models.teachers.load import Teacher
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.decisions.default_weight import WARM_UP_STEPS
-from ttm_core.pipeline.decisions.learning_rate import DEPTHWISE_LEARNING_RATE
+from ttm_core.pipeline.decisions.learning_rate import LOW_LEARNING_RATE
 from ttm_core.pipeline.decisions.length import FEW_STEPS, steps_of_large_batches
 from ttm_core.pipeline.student.base import StudentBase
 from ttm_core.pipeline.student.input import SMALL_IMAGE
@@ -116,12 +116,8 @@ def _training(spec: DistillSpec, resolved: DistillSpec, context: RunContext, dat
         than = "less than" if steps < FEW_STEPS else "at least"
         yield "training.batch_size", f"Batches of 64 make {steps:,} steps, which are {than} {FEW_STEPS:,}."
     if training.optimizer.learning_rate is None:
-        slow = chosen.optimizer.learning_rate == DEPTHWISE_LEARNING_RATE
-        has = (
-            "depthwise convolutions, which often do not train with higher rates"
-            if slow
-            else "no depthwise convolutions"
-        )
+        low = chosen.optimizer.learning_rate == LOW_LEARNING_RATE
+        has = "depthwise convolutions or no batch norms" if low else "batch norms and no depthwise convolutions"
         yield "training.optimizer.learning_rate", f"The student has {has}."
     if training.augmentation is None:
         side = "more than" if isinstance(chosen.augmentation, ResizedCrop) else "at most"

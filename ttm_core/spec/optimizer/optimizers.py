@@ -29,8 +29,8 @@ class Sgd(_Optimizer):
     name: Literal["sgd"] = "sgd"
     learning_rate: Rate | None = Field(
         None,
-        description="Default: 0.05, or 0.01 for students with depthwise convolutions, such as MobileNet, EfficientNet "
-        "and ConvNeXt.",
+        description="Default: 0.05, or 0.01 for students with depthwise convolutions or without batch norms, such as "
+        "MobileNet, EfficientNet, ConvNeXt and vision transformers.",
     )
     momentum: Share = 0.9
     nesterov: bool = False
