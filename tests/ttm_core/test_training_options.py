@@ -186,3 +186,16 @@ def test_wkd_with_features_requires_two_images_per_class(digits_idx, teacher_fil
     method = {"kind": "wkd", "relations": "features"}
     with pytest.raises(BadSpec, match="Class 0 has 1 training images"):
         distill(factories.spec(tmp_path, teacher_file, method=method), tmp_path / "student")
+
+
+@pytest.mark.parametrize("rate", [1e-9, 0.05])
+def test_student_at_chance_is_a_warning(digits_idx, tmp_path, rate):
+    training = {"epochs": 4, "optimizer": {"name": "sgd", "learning_rate": rate}, "augmentation": "none"}
+    emitted: list[events.Event] = []
+    result = distill(factories.spec(digits_idx, training=training), tmp_path, on_event=emitted.append)
+    warnings = [event.message for event in emitted if isinstance(event, events.Log) and event.level == "warning"]
+    at_chance = [message for message in warnings if "not above chance" in message]
+    assert len(at_chance) == (rate == 1e-9)
+    if at_chance:
+        assert f"classifies {result.student_validation.top1:.1%} of" in at_chance[0]
+        assert "a lower learning rate than 1e-09, or more epochs than 4" in at_chance[0]

@@ -24,7 +24,7 @@ from ttm_core.spec.damage.predictions import MAX_IMAGES
 from ttm_core.spec.job import DistillSpec
 from ttm_core.spec.study.run_options import DEFAULT_OPTIONS, RunOptions
 from ttm_core.teacher_store.store import Stores
-from ttm_core.training.evaluate import correct_images, describe_teachers
+from ttm_core.training.evaluate import chance_accuracy, correct_images, describe_teachers
 
 
 def distill(
@@ -79,6 +79,7 @@ def _evaluate_and_export(
     context.phase("evaluating")
     with context.activity("evaluating"):
         scores = _evaluate(run, models, trained)
+    _warn_at_chance(scores.validation.student_accuracy, run, models, context)
     result = events.Result(
         best_epoch=trained.best.epoch,
         steps=trained.steps,
@@ -124,6 +125,18 @@ def _evaluate_and_export(
     )
     context.on_event(events.Finished(result=result))
     return result
+
+
+def _warn_at_chance(measured: events.Accuracy, run: ResolvedRun, models: Models, context: RunContext) -> None:
+    """Warns where the student's accuracy does not exceed the 95 % Wilson interval around chance."""
+    chance = chance_accuracy(models.evaluator.validation)
+    _, high = events.wilson_interval(chance, measured.images)
+    if measured.top1 <= high < 1:
+        context.warn(
+            f"the student classifies {measured.top1:.1%} of {measured.images} validation images correctly, which is "
+            f"not above chance ({chance:.1%}; 95 % interval up to {high:.1%}). It may need a lower learning rate than "
+            f"{run.spec.training.optimizer.learning_rate:g}, or more epochs than {run.spec.training.epoch_count}"
+        )
 
 
 def _evaluate(run: ResolvedRun, models: Models, trained: TrainedStudent) -> _Scores:

@@ -102,14 +102,16 @@ def test_weight_decay_excludes_biases_norms_and_parameters_named_by_the_model():
 def test_frozen_parameters_are_not_optimized():
     model = student()
     model.conv1.requires_grad_(False)
-    for options in ({"name": "sgd"}, {"name": "adamw"}, {"name": "timm", "algorithm": "lamb"}):
+    for options in ({"name": "sgd", "learning_rate": 0.1}, {"name": "adamw"}, {"name": "timm", "algorithm": "lamb"}):
         groups = build_optimizer(OPTIMIZER.validate_python(options), model).param_groups
         held = {id(parameter) for group in groups for parameter in group["params"]}
         assert held == {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
 
 
 @pytest.mark.parametrize("architecture", ["mini/resnet8_025", "test_vit"])
-@pytest.mark.parametrize("options", [{"name": "sgd"}, {"name": "adamw"}, {"name": "timm", "algorithm": "lamb"}])
+@pytest.mark.parametrize(
+    "options", [{"name": "sgd", "learning_rate": 0.1}, {"name": "adamw"}, {"name": "timm", "algorithm": "lamb"}]
+)
 def test_layer_decay_gives_each_layer_the_rate_of_timm(architecture, options):
     model, auxiliary = create_model(architecture, num_classes=4), torch.nn.Linear(3, 2)
     first = next(iter(model.parameters())).requires_grad_(False)
