@@ -1,14 +1,17 @@
 """Models in bfloat16 on a CPU: attention without torch's fused kernel, and float32 where bfloat16 gradients are slow."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
+import onnxruntime  # type: ignore[import-untyped]
 import pytest
 import torch
 from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from tests.ttm_core import factories
+from ttm_core.export.onnx import write_unchecked
 from ttm_core.hardware.adapt import adapt_to_device
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.students.start import start_student
@@ -140,11 +143,77 @@ def test_attention_is_unfused_where_that_is_faster_and_takes_little_memory(
     assert all(module.training == train for module in model.modules())
 
 
-def test_teachers_keep_their_convolutions() -> None:
+def test_depthwise_convolutions_of_teachers_do_not_change() -> None:
     model = student("cifar/MobileNetV2", 32, "bfloat16", train=False)
+    assert logits(model, torch.randn(2, 3, 32, 32)).isfinite().all()
+    depthwise = [module for module in model.modules() if isinstance(module, nn.Conv2d) and module.groups > 1]
+    assert {type(module) for module in depthwise} == {nn.Conv2d}
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1), (2, 2), (2, 3), (3, 3)])
+@pytest.mark.parametrize("stride", [1, 2, (1, 2), 3])
+@pytest.mark.parametrize("images", [2, 16])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_small_inputs_have_the_results_and_gradients_of_the_convolution(
+    size: tuple[int, int], stride: Any, images: int, memory_format: torch.memory_format
+) -> None:
+    torch.manual_seed(0)
+    original = nn.Conv2d(3, 4, 3, stride=stride, padding=1).double()
+    model = nn.Sequential(copy.deepcopy(original))
+    adapt_to_device(model, preprocess(16), CPU, "float32", train=False)
+    assert type(model[0]) is not nn.Conv2d
+    with torch.inference_mode():  # a validation may come before the first step
+        model(torch.zeros(images, 3, *size, dtype=torch.float64))
+    x = torch.randn(images, 3, *size, dtype=torch.float64).contiguous(memory_format=memory_format)
+    inputs = [x.clone().requires_grad_() for _ in range(2)]
+    results = [module(each) for module, each in zip((original, model), inputs, strict=True)]
+    torch.testing.assert_close(results[1], results[0])
+    assert results[1].is_contiguous(memory_format=memory_format)
+    for result in results:
+        (result * torch.arange(result.numel()).view(result.shape)).sum().backward()
+    torch.testing.assert_close(inputs[1].grad, inputs[0].grad)
+    for found, expected in zip(model.parameters(), original.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, expected.grad)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": 3},
+        {"kernel_size": 5, "padding": 2},
+        {"kernel_size": 3, "padding": 2, "dilation": 2},
+        {"kernel_size": 3, "padding": 1, "groups": 2},
+        {"kernel_size": 3, "padding": 1, "padding_mode": "reflect"},
+    ],
+)
+def test_other_convolutions_compute_small_inputs_themselves(options: dict[str, Any]) -> None:
+    assert type(adapted_convolution(nn.Conv2d(CHANNELS, CHANNELS, **options))) is nn.Conv2d
+
+
+def test_adapted_teachers_are_exported_for_batches_of_any_size(tmp_path: Path) -> None:
+    """Their last convolutions see 2 x 2 pixels."""
+    model = student("mini/resnet8_025", 8, "float32", train=False).eval()
+    write_unchecked(model, preprocess(8), tmp_path / "teacher.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "teacher.onnx")
+    for images in (1, 3, 20):
+        pixels = torch.randint(256, (images, 3, 8, 8), dtype=torch.uint8)
+        [found] = session.run(None, {session.get_inputs()[0].name: pixels.float().div(255).numpy()})
+        with torch.inference_mode():
+            expected = model(preprocess(8)(pixels))
+        torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_small_inputs_in_bfloat16() -> None:
+    convolution = adapted_convolution(nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1))
+    x = torch.randn(32, CHANNELS, 2, 2).bfloat16()
+    expected = nn.functional.conv2d(x.float(), convolution.weight, convolution.bias, padding=1)
     with autocast(CPU, "bfloat16"):
-        assert logits(model, torch.randn(2, 3, 32, 32)).isfinite().all()
-    assert {type(module) for module in model.modules() if isinstance(module, nn.Conv2d)} == {nn.Conv2d}
+        found = convolution(x)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, rtol=0.02, atol=0.02)
+    found.float().square().sum().backward()
+    assert convolution.weight.grad is not None
+    assert convolution.weight.grad.dtype == torch.float32
 
 
 @pytest.mark.parametrize("architecture", ["cifar/MobileNetV2", "cifar/ShuffleV2"])

@@ -1,4 +1,4 @@
-"""Adapts models to CPUs: replaces operations whose kernels are wrong, or slower in bfloat16 than in float32."""
+"""Adapts models to CPUs: replaces operations whose kernels are wrong or slow."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from ttm_core.hardware.convolutions import compute_slow_gradients_in_float32, skip_padding_of_small_inputs
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.workarounds import subsample_before_narrow_strided_pointwise
 from ttm_core.precision import Precision, autocast
@@ -15,14 +16,13 @@ from ttm_core.precision import Precision, autocast
 # 576 half of it.
 _MOST_KEYS = 256
 
-_LARGEST_FAST_KERNEL = 3
-
 
 def adapt_to_device(
     model: nn.Module, preprocess: Preprocess, device: torch.device, precision: Precision, *, train: bool
 ) -> None:
     """Replaces operations of a model whose kernels on its device are wrong or slow. On a GPU, there are none.
 
+    - Convolutions over inputs of few pixels, most of whose kernel lies on padding, compute the rest only.
     - In training, strided 1x1 convolutions with few channels take every second pixel of their input.
     - In training, depthwise convolutions with slow bfloat16 gradients compute in float32.
     - Without AMX, timm's attention over up to 256 keys computes bfloat16 by matrix products and a softmax: torch's
@@ -40,12 +40,13 @@ def adapt_to_device(
     """
     if device.type != "cpu":
         return
+    skip_padding_of_small_inputs(model)
     if train:
         subsample_before_narrow_strided_pointwise(model)
     if precision != "bfloat16":
         return
     if train:
-        _compute_slow_gradients_in_float32(model)
+        compute_slow_gradients_in_float32(model)
     if not torch.cpu.get_capabilities().get("amx_bf16", False):
         _use_unfused_attention(model, preprocess)
 
@@ -82,38 +83,3 @@ class _KeyCounter(TorchFunctionMode):
             key: Tensor = args[1] if len(args) > 1 else kwargs["key"]
             self.most = max(self.most, key.shape[-2])
         return function(*args, **(kwargs or {}))
-
-
-def _compute_slow_gradients_in_float32(model: nn.Module) -> None:
-    classes: dict[type[nn.Conv2d], type[nn.Conv2d]] = {}
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels:
-            original = type(module)
-            if original not in classes:
-                classes[original] = type(original.__name__, (_Float32Gradients, original), {})
-            module.__class__ = classes[original]
-
-
-class _Float32Gradients(nn.Conv2d):
-    """A depthwise convolution that computes in float32 where its bfloat16 gradients are slow.
-
-    oneDNN 3.12 has no fast kernels for the gradients of depthwise convolutions with a stride, a dilation, several
-    outputs per channel, kernels above 3 x 3 pixels, or inputs narrower than the kernel: they take 2 to 10 times as long
-    as in float32. Of the others, and of forward passes alone, bfloat16 is faster.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:  # torch's name
-        """[B, C, H, W] -> [B, C', H', W'], as of the convolution."""
-        if not torch.is_grad_enabled() or self._has_fast_gradients(input):
-            return super().forward(input)
-        with torch.autocast(input.device.type, enabled=False):
-            return super().forward(input.float())
-
-    def _has_fast_gradients(self, input: Tensor) -> bool:
-        return (
-            max(self.stride) == 1
-            and max(self.dilation) == 1
-            and max(self.kernel_size) <= _LARGEST_FAST_KERNEL
-            and self.out_channels == self.in_channels
-            and input.shape[-1] >= self.kernel_size[-1]
-        )
