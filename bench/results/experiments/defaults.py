@@ -1,6 +1,6 @@
 """Optimizer, learning rate and batch size of the default job, on data sets that differ in size and classes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.results.experiments.experiment import Experiment, Setting, Variant
@@ -47,16 +47,22 @@ def defaults_classes(setting: Setting) -> Experiment | None:
 
 
 def defaults_photographs(setting: Setting) -> Experiment | None:
-    """A fifth of the images at four times the side, for the pruned teacher: others stay near chance in a short run."""
+    """A fifth of the images at four times the side, for the pruned teacher: others stay near chance in a short run.
+
+    It has depthwise convolutions, so that its default learning rate is tried as well.
+    """
     found = photographs(setting)
     if found is None:
         return None
     pruned = next(variant for variant in found.variants if "student" in variant.changes)
-    return _experiment("defaults_photographs", {**found.base, "student": pruned.changes["student"]}, setting)
+    spec = {**found.base, "student": pruned.changes["student"]}
+    return _experiment("defaults_photographs", spec, setting, further=[("sgd", 0.01, 32)])
 
 
-def _experiment(name: str, spec: Mapping[str, Any], setting: Setting) -> Experiment:
-    tried = (("sgd", 0.05, 64), ("sgd", 0.05, 32), ("adamw", 0.002, 32), ("adamw", 0.004, 32))
+def _experiment(
+    name: str, spec: Mapping[str, Any], setting: Setting, further: Sequence[tuple[str, float, int]] = ()
+) -> Experiment:
+    tried = (("sgd", 0.05, 64), ("sgd", 0.05, 32), *further, ("adamw", 0.002, 32), ("adamw", 0.004, 32))
     variants = [_variant(*each) for each in tried]
     return Experiment(name, spec, variants, min(setting.seeds, 3), reference=_REFERENCE)
 

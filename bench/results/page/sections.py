@@ -120,9 +120,11 @@ The same student on {train_images:,} photographs of CIFAR-100, {epochs} epochs w
         "Optimizer and batch size: larger images",
         """\
 The teacher of the next section, pruned to 30 % of its multiply-accumulates, on {train_images:,} photographs at
-{image_size} pixels, {epochs} epochs of wttm.""",
+{image_size} pixels, {epochs} epochs of wttm. The runs with AdamW 0.002 are those of the next section, in float32; the
+others are in bfloat16.""",
         "Set `training.optimizer` to AdamW for short runs of students with pruned, inherited or published weights. The "
-        "default is SGD, with which the published recipes train for long; long runs were not compared on these data.",
+        "default is SGD 0.01 for this student, which has depthwise convolutions; long runs were not compared on these "
+        "data.",
         costs=True,
     ),
     "photographs": Section(
