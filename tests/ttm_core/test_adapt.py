@@ -11,15 +11,14 @@ from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from tests.ttm_core import factories
+from tests.ttm_core.test_engine import assert_resumes_bit_identically
 from ttm_core.export.onnx import write_unchecked
 from ttm_core.hardware.adapt import adapt_to_device
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.students.start import start_student
-from ttm_core.pipeline.distill import distill
 from ttm_core.precision import Precision, autocast
 from ttm_core.spec.normalization import Normalization
 from ttm_core.spec.structure import ModelStructure
-from ttm_core.training.trainer import Interrupted
 
 CPU = torch.device("cpu")
 CHANNELS = 16
@@ -221,10 +220,4 @@ def test_stopped_runs_of_depthwise_networks_resume_bit_identically(
     digits_idx: Path, tmp_path: Path, architecture: str
 ) -> None:
     spec = factories.spec(digits_idx, student=architecture, training={"precision": "bfloat16"})
-    distill(spec, tmp_path / "uninterrupted")
-    stops = iter([False, False, False, True])
-    with pytest.raises(Interrupted):
-        distill(spec, tmp_path / "stopped", should_stop=lambda: next(stops, True))
-    distill(spec, tmp_path / "stopped")
-    first, second = (tmp_path / name / "out/student.safetensors" for name in ("uninterrupted", "stopped"))
-    assert first.read_bytes() == second.read_bytes()
+    assert_resumes_bit_identically(spec, tmp_path)

@@ -1,20 +1,28 @@
 """Convolutions that compute the same as torch's, in ways that are faster on CPUs."""
 
 from functools import cache
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ttm_core.models.preprocess import format_of
+
 _LARGEST_FAST_KERNEL = 3
 _FEWEST_IMAGES = 16  # for which products without padding are faster, at 2 x 2 pixels
+
+
+def is_depthwise(module: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """Whether a module is a convolution with filters for single channels, as MobileNet and ConvNeXt have."""
+    return isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels
 
 
 def compute_slow_gradients_in_float32(model: nn.Module) -> None:
     """Changes the depthwise convolutions of a model, in place."""
     classes: dict[type[nn.Conv2d], type[nn.Conv2d]] = {}
     for module in model.modules():
-        if isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels:
+        if is_depthwise(module):
             original = type(module)
             if original not in classes:
                 classes[original] = type(original.__name__, (_Float32Gradients, original), {})
@@ -93,10 +101,8 @@ class _SmallInputs(nn.Conv2d):
         bias = None if self.bias is None else self.bias.repeat_interleave(places)
         pixels = input.permute(0, 2, 3, 1).flatten(1)
         found = functional.linear(pixels, blocks.view(outputs * places, -1), bias)
-        last = input.is_contiguous(memory_format=torch.channels_last) and not input.is_contiguous()
-        memory_format = torch.channels_last if last else torch.contiguous_format
         shape = (len(input), outputs, -(-rows // down), -(-columns // across))
-        return found.view(shape).contiguous(memory_format=memory_format)
+        return found.view(shape).contiguous(memory_format=format_of(input))
 
 
 @cache

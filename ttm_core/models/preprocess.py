@@ -15,6 +15,13 @@ TORCH_FORMATS: dict[MemoryFormat, torch.memory_format] = {
     "contiguous": torch.contiguous_format,
 }
 
+
+def format_of(x: Tensor) -> torch.memory_format:
+    """The memory format of [B, C, H, W]; the contiguous one where both are the same."""
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
+
+
 # ITU-R 601-2 luma, which Pillow uses to convert RGB to L.
 _LUMA = (0.299, 0.587, 0.114)
 

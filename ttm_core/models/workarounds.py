@@ -1,7 +1,8 @@
 """Workarounds for bugs in dependencies."""
 
-import torch
 from torch import Tensor, nn
+
+from ttm_core.models.preprocess import format_of
 
 # Channel block of oneDNN's kernels with AVX-512; smaller on older CPUs.
 _CHANNEL_BLOCK = 16
@@ -18,10 +19,8 @@ def subsample_before_narrow_strided_pointwise(model: nn.Module) -> None:
     for module in model.modules():
         if (
             isinstance(module, nn.Conv2d)
-            and module.kernel_size == (1, 1)
-            and module.stride != (1, 1)
             and module.padding in ((0, 0), "valid")
-            and is_narrow(module.in_channels)
+            and is_narrow_strided_pointwise(module.kernel_size, module.stride, module.in_channels)
         ):
             rows, columns = module.stride
             module.stride = (1, 1)
@@ -37,13 +36,11 @@ class _Subsample:
         return subsample(x, self.rows, self.columns)
 
 
-def is_narrow(channels: int) -> bool:
-    """Whether input channels do not fill the blocks of oneDNN's kernels."""
-    return channels % _CHANNEL_BLOCK != 0
+def is_narrow_strided_pointwise(kernel: tuple[int, ...], stride: tuple[int, ...], channels: int) -> bool:
+    """Whether it is a strided 1x1 convolution whose input channels do not fill the blocks of oneDNN's kernels."""
+    return kernel == (1, 1) and stride != (1, 1) and channels % _CHANNEL_BLOCK != 0
 
 
 def subsample(x: Tensor, rows: int, columns: int) -> Tensor:
     """Every `rows`-th row and `columns`-th column of [B, C, H, W], in its memory format."""
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    memory_format = torch.channels_last if last else torch.contiguous_format
-    return x[:, :, ::rows, ::columns].contiguous(memory_format=memory_format)
+    return x[:, :, ::rows, ::columns].contiguous(memory_format=format_of(x))

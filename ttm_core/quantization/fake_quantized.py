@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ttm_core.export.onnx import INPUT, OUTPUT
-from ttm_core.models.workarounds import is_narrow, subsample
+from ttm_core.models.workarounds import is_narrow_strided_pointwise, subsample
 
 _WEIGHT_LIMIT, _ACTIVATION_LIMIT = 127, 255
 _BIAS_LIMIT = 2**30
@@ -147,10 +147,10 @@ class FakeQuantized(nn.Module):
                 pads = attributes.get("pads", [0, 0, 0, 0])
                 if any(pads):
                     value = functional.pad(value, (pads[1], pads[3], pads[0], pads[2]))
-                rows, columns = attributes.get("strides", [1, 1])
-                if weight.shape[2:] == (1, 1) and (rows, columns) != (1, 1) and is_narrow(value.shape[1]):
-                    value, rows, columns = subsample(value, rows, columns), 1, 1
-                options = {"stride": (rows, columns), "dilation": attributes.get("dilations", 1)}
+                rows, columns = stride = tuple(attributes.get("strides", [1, 1]))
+                if is_narrow_strided_pointwise(tuple(weight.shape[2:]), stride, value.shape[1]):
+                    value, stride = subsample(value, rows, columns), (1, 1)
+                options = {"stride": stride, "dilation": attributes.get("dilations", 1)}
                 return functional.conv2d(value, weight, bias, groups=attributes.get("group", 1), **options)
             case "Gemm":
                 if attributes.get("transA") or attributes.get("alpha", 1.0) != 1 or attributes.get("beta", 1.0) != 1:

@@ -1,9 +1,9 @@
 """The default learning rate of SGD, which depends on the student."""
 
 import torch
-from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ttm_core.hardware.convolutions import is_depthwise
 from ttm_core.models.build import build
 from ttm_core.spec.optimizer.optimizers import OptimizerSpec, Sgd
 from ttm_core.spec.structure import ModelStructure
@@ -30,10 +30,7 @@ def with_learning_rate(optimizer: OptimizerSpec, student: ModelStructure) -> Opt
 
 
 def _needs_low_rate(structure: ModelStructure) -> bool:
-    """Whether a network has depthwise convolutions, as MobileNet, EfficientNet and ConvNeXt have, or no batch norms, as
-    vision transformers.
-    """
+    """Whether a network has depthwise convolutions, or no batch norms, as vision transformers."""
     with torch.device("meta"):
         modules = list(build(structure.model_copy(update={"pruning": []})).modules())
-    depthwise = any(isinstance(each, nn.Conv2d) and 1 < each.groups == each.in_channels for each in modules)
-    return depthwise or not any(isinstance(each, _BatchNorm) for each in modules)
+    return any(map(is_depthwise, modules)) or not any(isinstance(each, _BatchNorm) for each in modules)

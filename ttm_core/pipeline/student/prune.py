@@ -1,20 +1,17 @@
 """Cuts the student of a run out of its teacher."""
 
-import copy
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ttm_core.hardware.adapt import adapt_to_device
 from ttm_core.models.pruning.graph import classifier_names
 from ttm_core.models.pruning.search import cost, prune_in_steps
 from ttm_core.models.students.from_teacher import teacher_weights
 from ttm_core.models.students.start import build_student
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.decisions.resolve import ResolvedRun
-from ttm_core.pipeline.student.recover import recover
+from ttm_core.pipeline.student.recover import recover, trainable_copy
 from ttm_core.spec.structure import ModelStructure
 
 _GRADIENT_IMAGES = 256
@@ -76,11 +73,7 @@ def compute_gradients(model: nn.Module, run: ResolvedRun, context: RunContext) -
     train = run.dataset.train
     split = train.with_label if train.labelled else train
     chosen = np.linspace(0, len(split) - 1, min(_GRADIENT_IMAGES, len(split))).round().astype(np.int64)
-    model.eval().requires_grad_(True)
-    # A copy, because pruning follows the model's own operations.
-    copied = copy.deepcopy(model)
-    copied.zero_grad()
-    adapt_to_device(copied, run.preprocess, context.device, "float32", train=True)
+    copied = trainable_copy(model.eval(), run, context, "float32")
     for indices in np.array_split(split.indices[chosen], max(len(chosen) // _BATCH, 1)):
         pixels = split.images.center_squares(indices, run.preprocess.image_size).to(context.device)
         logits: Tensor = copied(run.preprocess(pixels))

@@ -12,7 +12,7 @@ from ttm_core.hardware.adapt import adapt_to_device
 from ttm_core.methods.build import StepContext, build_objective
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.decisions.resolve import ResolvedRun
-from ttm_core.precision import resolved_precision, resolved_teacher_precision
+from ttm_core.precision import Precision, resolved_precision, resolved_teacher_precision
 from ttm_core.training.devices import seed_generators
 from ttm_core.training.distiller import Distiller, TeacherSource
 from ttm_core.training.distributed import Distributed
@@ -20,6 +20,16 @@ from ttm_core.training.optimizers import build_optimizer, resolved_learning_rate
 from ttm_core.training.trainer import Interrupted
 
 _STEP_SEED = 303  # random stream of dropout in recovery steps
+
+
+def trainable_copy(model: nn.Module, run: ResolvedRun, context: RunContext, precision: Precision) -> nn.Module:
+    """A copy to compute gradients with, without any yet. Pruning follows the operations of the model itself, which
+    therefore are not adapted to the device.
+    """
+    copied = copy.deepcopy(model).requires_grad_(True)
+    copied.zero_grad()
+    adapt_to_device(copied, run.preprocess, context.device, precision, train=True)
+    return copied
 
 
 def recover(model: nn.Module, run: ResolvedRun, context: RunContext, steps: int) -> None:
@@ -32,9 +42,7 @@ def recover(model: nn.Module, run: ResolvedRun, context: RunContext, steps: int)
     """
     spec, training = run.spec, run.spec.training
     teacher = run.teachers[0]
-    # A copy, because pruning follows the model's own operations.
-    student = copy.deepcopy(model).train().requires_grad_(True)
-    adapt_to_device(student, run.preprocess, context.device, resolved_precision(training), train=True)
+    student = trainable_copy(model, run, context, resolved_precision(training)).train()
     objective = build_objective(
         spec, student=student, preprocess=run.preprocess, teacher=teacher, split=run.dataset.train
     ).to(context.device)
