@@ -17,7 +17,6 @@ from tests.ttm_core.test_engine import METHODS, assert_resumes_bit_identically, 
 from tests.ttm_core.test_synchronization import AUGMENTATION, guard_steps
 from ttm_core.hardware.compilation import measure_compilation
 from ttm_core.pipeline.decisions import resolve
-from ttm_core.pipeline.decisions.compilation import CompilationChoice
 from ttm_core.pipeline.distill import distill
 from ttm_core.spec import events
 from ttm_core.teacher_store.store import Stores
@@ -87,11 +86,10 @@ def test_cuda_graphs_change_no_bit_of_a_run(
     assert found.graphs_step is not None, "they changed a bit or failed, and are not used on this device"
 
     spec = factories.spec(digits_idx, teacher_file, training={"compile": True, "epochs": 3})
-    for graphs in (False, True):
-        choice = CompilationChoice(compile=True, cuda_graphs=graphs)
-        monkeypatch.setattr(resolve, "resolve_compilation", lambda *_, choice=choice, **__: choice)
-        distill(spec, tmp_path / str(graphs))
-    assert sha256(student_of(tmp_path / "False")) == sha256(student_of(tmp_path / "True"))
+    for mode in ("default", "reduce-overhead"):
+        monkeypatch.setattr(resolve, "resolve_compile_mode", lambda *_, mode=mode, **__: mode)
+        distill(spec, tmp_path / mode)
+    assert sha256(student_of(tmp_path / "default")) == sha256(student_of(tmp_path / "reduce-overhead"))
 
 
 @pytest.mark.usefixtures("cuda")

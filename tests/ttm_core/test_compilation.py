@@ -13,7 +13,7 @@ from tests.support.models import create_model
 from tests.ttm_core import factories
 from ttm_core.errors import BadSpec
 from ttm_core.hardware import compilation
-from ttm_core.hardware.compilation import Compilation, measure_compilation
+from ttm_core.hardware.compilation import Compilation, CompileMode, measure_compilation
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.pipeline.distill import distill
 from ttm_core.spec import events
@@ -69,10 +69,10 @@ def test_compilation_pays_if_it_saves_more_than_it_takes() -> None:
 
 def test_cuda_graphs_count_where_they_are_faster() -> None:
     slower = Compilation(compile_seconds=30.0, eager_step=0.3, compiled_step=0.2, graphs_step=0.25)
-    assert not slower.cuda_graphs
+    assert slower.best_mode == "default"
     assert not slower.pays_within(299)
     faster = Compilation(compile_seconds=30.0, eager_step=0.3, compiled_step=0.2, graphs_step=0.1)
-    assert faster.cuda_graphs
+    assert faster.best_mode == "reduce-overhead"
     assert not faster.pays_within(149)
     assert faster.pays_within(151)
 
@@ -102,8 +102,8 @@ def _fail(logits: Tensor) -> Tensor:
 def test_cuda_graphs_are_used_only_if_they_change_no_bit(
     change: Callable[[Tensor], Tensor], used: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def compiled(model: nn.Module, *, cuda_graphs: bool = False) -> nn.Module:
-        return _Changed(model, change) if cuda_graphs else model
+    def compiled(model: nn.Module, mode: CompileMode = "default") -> nn.Module:
+        return _Changed(model, change) if mode == "reduce-overhead" else model
 
     monkeypatch.setattr(compilation, "compiled", compiled)
     found = measure_compilation(student(), PREPROCESS, CPU, "float32", batch_size=4, cuda_graphs=True)

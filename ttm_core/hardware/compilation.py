@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,9 @@ from ttm_core.models.teachers.load import Teacher
 from ttm_core.precision import Precision, autocast
 
 log = logging.getLogger(__name__)
+
+CompileMode = Literal["default", "reduce-overhead"]
+"""A mode of torch.compile; "reduce-overhead" uses CUDA graphs."""
 
 # Batches of training, evaluation and stored views, each with a smaller last batch, in two modes and two precisions.
 _SHAPES = 64
@@ -57,13 +60,13 @@ def check_compiler(device: torch.device) -> None:
         ) from error
 
 
-def compiled(model: nn.Module, *, cuda_graphs: bool = False) -> nn.Module:
+def compiled(model: nn.Module, mode: CompileMode = "default") -> nn.Module:
     """A model that computes the same with compiled kernels. It shares the parameters of `model`, which is unchanged.
 
-    With `cuda_graphs`, its outputs are overwritten by its next call, before which `begin_step` must be called.
+    With CUDA graphs, its outputs are overwritten by its next call, before which `begin_step` must be called.
     """
     _keep_all_shapes()
-    return cast(nn.Module, torch.compile(model, dynamic=False, mode="reduce-overhead" if cuda_graphs else None))
+    return cast(nn.Module, torch.compile(model, dynamic=False, mode=mode))
 
 
 def begin_step() -> None:
@@ -88,9 +91,9 @@ class Compilation:
     graphs_step: float | None = None  # compiled, with CUDA graphs; None where they are not used
 
     @property
-    def cuda_graphs(self) -> bool:
-        """Whether compiled models are faster with CUDA graphs."""
-        return self.graphs_step is not None and self.graphs_step < self.compiled_step
+    def best_mode(self) -> CompileMode:
+        """The mode in which a compiled step is fastest."""
+        return "default" if self.best_step == self.compiled_step else "reduce-overhead"
 
     @property
     def best_step(self) -> float:
@@ -138,7 +141,7 @@ def measure_compilation(
         synchronize(device)
         compile_seconds = time.perf_counter() - started
         if cuda_graphs:
-            graphs = compiled(copied(), cuda_graphs=True)
+            graphs = compiled(copied(), "reduce-overhead")
             if _equal_steps(compiled(copied()), graphs, batches, precision):
                 ways["graphs"] = partial(_step, graphs, batches[0], precision)
         seconds = least_seconds(ways, device, repeats=_REPEATS)

@@ -62,7 +62,7 @@ def estimate(
     reads_before = [(source.stored, source.stored.read) for source in distiller.teachers if source.stored is not None]
     student, objective = copy.deepcopy(distiller.student), copy.deepcopy(distiller.objective)
     # Compiling the copy would take longer than the steps.
-    copied = replace(distiller, student=student, objective=objective, compile=False)
+    copied = replace(distiller, student=student, objective=objective, compile_mode=None)
     optimizer = build_optimizer(spec.optimizer, student, objective)
     with torch.random.fork_rng(devices=[distiller.device] if distiller.device.type == "cuda" else []):
         steps: list[float] = []

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ttm_core.data.batches import Batch
-from ttm_core.hardware.compilation import begin_step, compiled
+from ttm_core.hardware.compilation import CompileMode, begin_step, compiled
 from ttm_core.methods.build import Objective, StepContext, Terms
 from ttm_core.methods.outputs import Outputs, outputs
 from ttm_core.models.preprocess import Preprocess
@@ -45,12 +45,11 @@ class Distiller:
     device: torch.device
     precision: Precision
     teacher_precision: Precision
-    compile: bool = False  # the student's forward pass; teachers come compiled
-    cuda_graphs: bool = False  # for the compiled student
+    compile_mode: CompileMode | None = None  # of the student's forward pass; teachers come compiled
     _student: nn.Module = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        student = compiled(self.student, cuda_graphs=self.cuda_graphs) if self.compile else self.student
+        student = compiled(self.student, self.compile_mode) if self.compile_mode else self.student
         object.__setattr__(self, "_student", student)
 
     def __call__(self, batch: Batch, context: StepContext) -> Terms:
@@ -59,7 +58,7 @@ class Distiller:
         labels = batch.labels.to(self.device, non_blocking=True)
         student_input = self.preprocess(pixels)
         teacher = self._teacher_outputs(batch, pixels, student_input, context)
-        if self.cuda_graphs:
+        if self.compile_mode == "reduce-overhead":
             begin_step()
         with autocast(self.device, self.precision):
             student = outputs(self._student, student_input, self.objective.features)
@@ -109,7 +108,7 @@ def leaves_parameters_unused(distiller: Distiller, batch: Batch) -> bool:
     Determined by a step on copies.
     """
     student, objective = copy.deepcopy(distiller.student), copy.deepcopy(distiller.objective)
-    copied = replace(distiller, student=student, objective=objective, compile=False)
+    copied = replace(distiller, student=student, objective=objective, compile_mode=None)
     reads = [(source.stored, source.stored.read) for source in distiller.teachers if source.stored is not None]
     with torch.random.fork_rng(devices=[distiller.device] if distiller.device.type == "cuda" else []):
         terms = copied(batch, StepContext(0.0, torch.Generator().manual_seed(0)))

@@ -17,7 +17,7 @@ from ttm_core.data.unlabelled import add_unlabelled, check_no_overlap, read_unla
 from ttm_core.data.views import Views
 from ttm_core.errors import BadDataset, BadSpec
 from ttm_core.hardware.adapt import adapt_to_device
-from ttm_core.hardware.compilation import compiled_teacher
+from ttm_core.hardware.compilation import CompileMode, compiled_teacher
 from ttm_core.hardware.memory_format import in_memory_format
 from ttm_core.methods.build import method_temperature
 from ttm_core.models.hub.published import fetch
@@ -26,7 +26,7 @@ from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.ensemble import as_one_teacher
 from ttm_core.models.teachers.load import Teacher, load_teacher
 from ttm_core.pipeline.context import RunContext
-from ttm_core.pipeline.decisions.compilation import CompilationChoice, resolve_compilation
+from ttm_core.pipeline.decisions.compilation import resolve_compile_mode
 from ttm_core.pipeline.decisions.default_weight import default_weight_warning, with_default_weight
 from ttm_core.pipeline.decisions.learning_rate import with_learning_rate
 from ttm_core.pipeline.decisions.length import with_length
@@ -61,7 +61,7 @@ class ResolvedRun:
     teacher_files: Sequence[Path]
     teacher: Teacher | None  # all teachers as one model, for evaluation
     reasons: Mapping[str, str]  # why open fields of the spec have their values, by path
-    cuda_graphs: bool = False  # for the student's steps
+    compile_mode: CompileMode | None = None  # of the student's steps
 
     @property
     def hash(self) -> str:
@@ -126,7 +126,7 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
     )
     training |= {**formats, "optimizer": with_learning_rate(spec.training.optimizer, student)}
     preprocess = replace(preprocess, memory_format=formats["memory_format"])
-    compilation = _compilation(spec.training.model_copy(update=training), context, student, preprocess, dataset)
+    compile_mode = _compile_mode(spec.training.model_copy(update=training), context, student, preprocess, dataset)
     if warning := default_weight_warning(spec.method, spec.training, dataset.train, context.distributed.size):
         context.warn(warning)
     resolved = _complete(
@@ -134,11 +134,11 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
         teachers,
         method=with_default_weight(spec.method, spec.training, dataset.train, context.distributed.size),
         student={"architecture": resolved_architecture(spec, base), "image_size": size, "normalization": normalized},
-        training={**training, "compile": compilation.compile},
+        training={**training, "compile": compile_mode is not None},
     )
     why = reasons(submitted, resolved, context, dataset=dataset, base=base, teacher=first)
     teachers = [in_memory_format(each, formats["teacher_memory_format"]) for each in teachers]
-    if compilation.compile:
+    if compile_mode:
         teachers = [compiled_teacher(each) for each in teachers]
     teacher = None
     if teachers:
@@ -163,7 +163,7 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
         teacher_files=files,
         teacher=teacher,
         reasons=why,
-        cuda_graphs=compilation.cuda_graphs,
+        compile_mode=compile_mode,
     )
 
 
@@ -199,14 +199,14 @@ def _memory_formats(
         )
 
 
-def _compilation(
+def _compile_mode(
     training: TrainingSpec, context: RunContext, student: ModelStructure, preprocess: Preprocess, dataset: Dataset
-) -> CompilationChoice:
+) -> CompileMode | None:
     images = images_per_epoch(dataset.train, training.unlabelled_ratio)
     steps = steps_per_epoch(images, training.images_per_step, training.devices) * training.epoch_count
     with context.activity("measuring compilation"):
         return context.distributed.main_first(
-            lambda: resolve_compilation(training, context, student=student, preprocess=preprocess, steps=steps)
+            lambda: resolve_compile_mode(training, context, student=student, preprocess=preprocess, steps=steps)
         )
 
 
