@@ -17,7 +17,7 @@ from ttm_core.data.images import ArrayImages
 from ttm_core.data.random import permutation
 from ttm_core.data.views import PreparedViews, Views
 from ttm_core.spec.dataset import NoAugmentation
-from ttm_core.training.distributed import Distributed
+from ttm_core.training.distributed import ONE_PROCESS, Distributed
 from ttm_core.transfer import stage
 
 # Random streams of the shuffles, independent of those of the views.
@@ -102,10 +102,9 @@ def prepared_batches(
     batch_size: int,
     first: int,
     unlabelled_ratio: float | None = None,
-    distributed: Distributed | None = None,
+    distributed: Distributed = ONE_PROCESS,
 ) -> Iterator[PreparedBatch]:
     """Prepares this process's share of each batch of an epoch, starting at step `first`, in view number `view`."""
-    distributed = distributed or Distributed()
     order = epoch_order(views.split, seed=seed, epoch=epoch, unlabelled_ratio=unlabelled_ratio)
     for step in range(first, steps_per_epoch(len(order), batch_size, distributed.size)):
         indices = order[step * batch_size : (step + 1) * batch_size]

@@ -17,7 +17,7 @@ from ttm_core.spec import events
 from ttm_core.spec.job import DistillSpec
 from ttm_core.spec.optimizer.optimizers import Cosine
 from ttm_core.training.distiller import Distiller, TeacherSource
-from ttm_core.training.distributed import Distributed
+from ttm_core.training.distributed import ONE_PROCESS
 from ttm_core.training.evaluate import evaluate
 from ttm_core.training.optimizers import resolved_learning_rate
 from ttm_core.training.trainer import Interrupted, Trainer
@@ -131,7 +131,7 @@ def _trainer(
         prepare_view=lambda view: fill_stores(stored, view, context),
         on_event=_ignore,  # its steps are not the run's
         should_stop=checkpoints.should_stop,
-        distributed=Distributed(),
+        distributed=ONE_PROCESS,
     )
 
 

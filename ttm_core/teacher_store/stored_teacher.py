@@ -20,7 +20,7 @@ from ttm_core.teacher_store.key import store_key
 from ttm_core.teacher_store.logits_file import LogitsFile
 from ttm_core.teacher_store.rows import Rows
 from ttm_core.teacher_store.store import Stores, open_store, prune
-from ttm_core.training.distributed import Distributed
+from ttm_core.training.distributed import ONE_PROCESS, Distributed
 from ttm_core.transfer import copied_to
 
 BLOCK = 256
@@ -37,14 +37,13 @@ def open_stored_teacher(
     precision: Precision,
     encoding: Encoding = "float16",
     block: int = BLOCK,
-    distributed: Distributed | None = None,
+    distributed: Distributed = ONE_PROCESS,
 ) -> Iterator["StoredTeacher"]:
     """Opens the store of a teacher's logits for views 0 to `count` - 1 of the split's images."""
     key = store_key(teacher, views, precision=precision, device=device, block=block, encoding=encoding)
     rows = Rows(views, block)
     rows.number(count)
     codec = build_codec(encoding, teacher.classes)
-    distributed = distributed or Distributed()
     distributed.run_on_main(lambda: stores.fetch(key.digest))
     # Claims close after the file, which makes the claimed blocks durable.
     with (

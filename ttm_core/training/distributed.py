@@ -25,10 +25,10 @@ _TIMEOUT = timedelta(hours=12)
 
 @dataclass(frozen=True)
 class Distributed:
-    """This process's rank and the number of processes of its run. The default is a run of one process."""
+    """This process's rank and the number of processes of its run."""
 
-    rank: int = 0
-    size: int = 1
+    rank: int
+    size: int
 
     @property
     def is_main(self) -> bool:
@@ -83,6 +83,9 @@ class Distributed:
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
 
+ONE_PROCESS = Distributed(rank=0, size=1)
+
+
 @contextmanager
 def init_distributed(devices: int) -> Iterator[Distributed]:
     """Joins the process group that `ttm_core.training.launch` or torchrun describes in the environment.
@@ -97,7 +100,7 @@ def init_distributed(devices: int) -> Iterator[Distributed]:
             "use `python -m ttm_core distill`, which starts one process per device, or torchrun with as many processes"
         )
     if devices == 1:
-        yield Distributed()
+        yield ONE_PROCESS
         return
     rank = int(os.environ["RANK"])
     # Decisions are broadcast as CPU tensors; gradients are reduced on the models' device.

@@ -23,7 +23,7 @@ from ttm_core.report.scores import BatchPredictions, compare
 from ttm_core.spec.events import Accuracy, Reference
 from ttm_core.teacher_store.evaluation import evaluation_logits
 from ttm_core.teacher_store.store import Stores
-from ttm_core.training.distributed import Distributed
+from ttm_core.training.distributed import ONE_PROCESS, Distributed
 
 _BATCH = 256
 
@@ -39,14 +39,13 @@ def evaluate(
     size: int,
     device: torch.device,
     precision: Precision = "float32",
-    distributed: Distributed | None = None,
+    distributed: Distributed = ONE_PROCESS,
 ) -> Accuracy:
     """Top-1 accuracy and mean cross-entropy (nats) over a split's full images, resized to `size` pixels.
 
     Where `distributed` has several processes, all of them call this function with equal models. Each evaluates its
     share of the images and returns the result of all.
     """
-    distributed = distributed or Distributed()
     share = replace(split, indices=split.indices[distributed.shard(len(split))])
     batches = predict(model, share, preprocess, size=size, device=device, precision=precision)
     return accuracy(batches, split.against, distributed)
@@ -77,7 +76,7 @@ def predict(
 
 
 def accuracy(
-    batches: Iterable[BatchPredictions], against: Reference = "labels", distributed: Distributed | None = None
+    batches: Iterable[BatchPredictions], against: Reference = "labels", distributed: Distributed = ONE_PROCESS
 ) -> Accuracy:
     """Accuracy of the first classifier over all batches of all processes."""
     images, correct, loss = 0, 0, 0.0
@@ -87,7 +86,7 @@ def accuracy(
         correct += int((logits.argmax(1) == batch.labels).sum())
         loss += float(functional.cross_entropy(logits, batch.labels, reduction="sum"))
     sums = torch.tensor([images, correct, loss], dtype=torch.float64)  # exact for any number of images
-    images, correct, loss = (distributed or Distributed()).all_reduce(sums).tolist()
+    images, correct, loss = distributed.all_reduce(sums).tolist()
     return Accuracy(top1=correct / images, loss=loss / images, images=int(images), against=against)
 
 

@@ -30,7 +30,7 @@ from ttm_core.spec.events import Accuracy, Event, Log, Metrics
 from ttm_core.spec.training.training import TrainingSpec
 from ttm_core.training.devices import seed_generators
 from ttm_core.training.distiller import Distiller, Forward, data_parallel, gradient_sync
-from ttm_core.training.distributed import Distributed
+from ttm_core.training.distributed import ONE_PROCESS, Distributed
 from ttm_core.training.log import StepLog
 from ttm_core.training.optimizers import (
     build_ema,
@@ -83,7 +83,7 @@ class Trainer:
     prepare_view: Callable[[int], Iterator[None]]  # fills the teacher stores for a view, yields after each block
     on_event: Callable[[Event], None]
     should_stop: Callable[[], bool]
-    distributed: Distributed = field(default_factory=Distributed)
+    distributed: Distributed = ONE_PROCESS
     pause_after_epoch: int | None = None
     step: int = 0
     best: Best = field(default_factory=Best)

@@ -15,7 +15,7 @@ from ttm_core.pipeline.decisions.resolve import ResolvedRun
 from ttm_core.precision import Precision, resolved_precision, resolved_teacher_precision
 from ttm_core.training.devices import seed_generators
 from ttm_core.training.distiller import Distiller, TeacherSource
-from ttm_core.training.distributed import Distributed
+from ttm_core.training.distributed import ONE_PROCESS
 from ttm_core.training.optimizers import build_optimizer, resolved_learning_rate, set_learning_rate
 from ttm_core.training.trainer import Interrupted
 
@@ -68,7 +68,7 @@ def recover(model: nn.Module, run: ResolvedRun, context: RunContext, steps: int)
             batch_size=training.images_per_step,
             first=0,
             unlabelled_ratio=training.unlabelled_ratio,
-            distributed=Distributed(),
+            distributed=ONE_PROCESS,
         )
     )
     for step, batch in enumerate(finished(views, islice(batches, steps))):
