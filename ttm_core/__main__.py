@@ -86,7 +86,7 @@ def _distill(spec_file: Path, out: Path, stores_folder: Path | None) -> int:
 
 
 def _evaluate(student_files: list[Path], dataset: Path, split: str) -> int:
-    from ttm_core.pipeline.inputs import evaluate_file, open_split
+    from ttm_core.report.evaluate_file import evaluate_file, open_split
 
     _enable_garbage_collection()
     current = dataset

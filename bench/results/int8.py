@@ -13,7 +13,7 @@ from bench.results.experiments.int8 import Int8Run
 from bench.results.record import Record
 from bench.results.service import Service
 from ttm_core.export.onnx import load_onnx
-from ttm_core.pipeline.inputs import open_split
+from ttm_core.report.evaluate_file import open_split
 from ttm_core.training.evaluate import correct_mask
 from ttm_jobs.studies.rules.statistics import paired_bootstrap
 from ttm_measure import compare

@@ -14,7 +14,7 @@ from ttm_core.data.cache import DataCache
 from ttm_core.errors import BadDataset
 from ttm_core.export import load_student
 from ttm_core.pipeline.distill import distill
-from ttm_core.pipeline.inputs import open_split
+from ttm_core.report.evaluate_file import open_split
 from ttm_core.spec.dataset import DatasetSpec
 from ttm_core.spec.events import Event, Metrics, Result, TeacherMeasured
 from ttm_core.training.trainer import Interrupted

@@ -1,4 +1,4 @@
-"""Resolves a submitted spec: reads the data, loads the teachers and fills in every open field, once per run."""
+"""Resolves a submitted spec: fills in every open field from the data and the teachers, once per run."""
 
 import hashlib
 import json
@@ -10,21 +10,17 @@ from typing import Any
 import torch
 
 from ttm_core.data.batches import images_per_epoch, steps_per_epoch
-from ttm_core.data.build import held_in_memory, read_dataset
+from ttm_core.data.build import held_in_memory
 from ttm_core.data.dataset import Dataset, with_classes
-from ttm_core.data.encoded.manifest import Reading
-from ttm_core.data.unlabelled import add_unlabelled, check_no_overlap, read_unlabelled
 from ttm_core.data.views import Views
-from ttm_core.errors import BadDataset, BadSpec
 from ttm_core.hardware.adapt import adapt_to_device
 from ttm_core.hardware.compilation import CompileMode, compiled_teacher
 from ttm_core.hardware.memory_format import in_memory_format
 from ttm_core.methods.build import method_temperature
-from ttm_core.models.hub.published import fetch
 from ttm_core.models.image_sizes import check_image_size
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.ensemble import as_one_teacher
-from ttm_core.models.teachers.load import Teacher, load_teacher
+from ttm_core.models.teachers.load import Teacher
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.decisions.compilation import resolve_compile_mode
 from ttm_core.pipeline.decisions.default_weight import default_weight_warning, with_default_weight
@@ -34,18 +30,17 @@ from ttm_core.pipeline.decisions.memory_format import MemoryFormats, resolve_mem
 from ttm_core.pipeline.decisions.precision import resolve_precision
 from ttm_core.pipeline.decisions.reasons import reasons
 from ttm_core.pipeline.decisions.stored_views import stored_views
+from ttm_core.pipeline.loading.dataset import load_dataset
+from ttm_core.pipeline.loading.teachers import load_teachers
 from ttm_core.pipeline.student.base import StudentBase, resolved_architecture, student_base
 from ttm_core.pipeline.student.input import SMALL_IMAGE, image_size, input_channels, normalization
 from ttm_core.precision import resolved_teacher_precision
-from ttm_core.spec import events
 from ttm_core.spec.dataset import AugmentationSpec, CropFlip, ResizedCrop
 from ttm_core.spec.job import DistillSpec, TeacherSpec
 from ttm_core.spec.method.methods import MethodSpec
 from ttm_core.spec.structure import ModelStructure
 from ttm_core.spec.training.training import TrainingSpec
 from ttm_core.training.evaluate import label_with_teacher
-
-_LISTED_UNREADABLE = 100
 
 
 @dataclass(frozen=True)
@@ -91,7 +86,7 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
         EngineError: the data, a teacher or the combination of both with the spec cannot be used.
     """
     context.phase("fetching")
-    dataset = _read(spec, context)
+    dataset = load_dataset(spec, context)
     submitted = spec
     spec = spec.model_copy(update={"training": with_length(spec.training, dataset.train)})
     base = student_base(spec, context.inputs, context.data_cache)
@@ -102,7 +97,7 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
 
     context.phase("loading_teacher")
     with context.activity("loading the teacher"):
-        teachers, files = _load_teachers(spec, context, dataset.class_names, size)
+        teachers, files = load_teachers(spec, context, dataset.class_names, size)
     if not dataset.class_names:
         dataset = with_classes(dataset, teachers[0].class_names)
     first = teachers[0] if teachers else None
@@ -208,95 +203,6 @@ def _compile_mode(
         return context.distributed.main_first(
             lambda: resolve_compile_mode(training, context, student=student, preprocess=preprocess, steps=steps)
         )
-
-
-def _read(spec: DistillSpec, context: RunContext) -> Dataset:
-    with context.activity("reading the dataset"):
-        dataset = context.distributed.main_first(
-            lambda: read_dataset(spec.dataset, context.inputs.dataset, context.data_cache, context.pool)
-        )
-        dataset = _with_unlabelled(spec, dataset, context)
-    if dataset.checked:
-        context.log(f"decoded {dataset.checked:,} images once to find unreadable ones; later runs skip this")
-    for bad in dataset.unreadable[:_LISTED_UNREADABLE]:
-        context.on_event(events.Log(level="warning", message=f"skipped unreadable image {bad.name}: {bad.reason}"))
-    if spec.method.requirements.labels and not dataset.train.labelled:
-        raise BadDataset(
-            f"the training images have no labels, and method {spec.method.kind!r} requires them: use wttm, ttm or kd "
-            "with ce_weight 0, which learn from the teacher alone"
-        )
-    return dataset
-
-
-def _with_unlabelled(spec: DistillSpec, dataset: Dataset, context: RunContext) -> Dataset:
-    """The dataset with all unlabelled images in its training split. Raises BadDataset."""
-    if not spec.method.requirements.learns_without_labels:
-        if dataset.unlabelled is not None:
-            context.warn(
-                f"the {len(dataset.unlabelled):,} unlabelled images are not used: method {spec.method.kind!r} learns "
-                "from labelled images only"
-            )
-        return dataset
-    uris = spec.dataset.unlabelled
-    for uri, path in zip(uris, context.inputs.unlabelled, strict=True):
-        check_no_overlap(uri, path, context.inputs.dataset)
-    reading = Reading(spec.dataset.max_unreadable, context.pool, context.data_cache)
-    sources = context.distributed.main_first(
-        lambda: [read_unlabelled(uri, path, reading) for uri, path in zip(uris, context.inputs.unlabelled, strict=True)]
-    )
-    for uri, source in zip(uris, sources, strict=True):
-        context.log(f"{len(source.split):,} unlabelled images in {uri}")
-        if source.had_labels:
-            context.warn(f"{uri} is listed in dataset.unlabelled: its labels are ignored")
-    merged = add_unlabelled(dataset, sources)
-    if spec.training.unlabelled_ratio is not None and not (merged.train.labelled and len(merged.train.without_label)):
-        raise BadDataset(
-            "training.unlabelled_ratio is set, but the dataset does not have both labelled and unlabelled training "
-            "images: omit the field, or name images in dataset.unlabelled"
-        )
-    return merged
-
-
-def _load_teachers(
-    spec: DistillSpec, context: RunContext, class_names: list[str], size: int
-) -> tuple[list[Teacher], list[Path]]:
-    teachers: list[Teacher] = []
-    files: list[Path] = []
-    students = [spec.student, *(each.student for each in context.options.students)]
-    for teacher_spec, path in zip(spec.all_teachers, context.inputs.teachers, strict=True):
-        if path is None:
-            teacher_spec, path = _published_teacher(teacher_spec, context)
-        teachers.append(
-            load_teacher(
-                teacher_spec,
-                path,
-                image_size=size,
-                class_names=class_names,
-                keep_weights=any(student.from_teacher is not None for student in students),
-            )
-        )
-        files.append(path)
-        class_names = teachers[0].class_names
-    if spec.method.requirements.teacher_layers and any(teacher.structure is None for teacher in teachers):
-        raise BadSpec(
-            f"method: {spec.method.kind!r} with these options needs layers of the teacher, which ONNX files lack. Use "
-            "a method that learns from logits, or the teacher's weights."
-        )
-    for teacher in teachers:
-        teacher.model.to(context.device)
-    return teachers, files
-
-
-def _published_teacher(spec: TeacherSpec, context: RunContext) -> tuple[TeacherSpec, Path]:
-    """The spec with what the publisher says about the model, and the downloaded file."""
-    found = context.distributed.main_first(
-        lambda: fetch(spec.checkpoint, context.data_cache, field="teacher.checkpoint")
-    )
-    update = {
-        "architecture": spec.architecture or found.architecture,
-        "normalization": spec.normalization or found.normalization,
-    }
-    return spec.model_copy(update=update), found.path
 
 
 def _augmentation(spec: DistillSpec, size: int) -> AugmentationSpec:
