@@ -30,7 +30,7 @@ from ttm_jobs.repositories.studies import advance as steps
 from ttm_jobs.repositories.studies import crud
 from ttm_jobs.repositories.studies.replay import replay
 from ttm_jobs.states import TERMINAL, JobState
-from ttm_jobs.studies.decide import Start
+from ttm_jobs.studies.decision import Start
 from ttm_jobs.studies.states import ENDED, StudyState
 from worker.dispatcher.studies import job_fields
 

@@ -4,7 +4,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ttm_jobs.states import JobState
-from ttm_jobs.studies.decide import Decision, complete_runs, finalists_of, runs_of
+from ttm_jobs.studies.decide import complete_runs, finalists_of, runs_of
+from ttm_jobs.studies.decision import Decision
 from ttm_jobs.studies.facts import Facts, JobKind
 from ttm_jobs.studies.rules.recommendation import (
     Comparison,

@@ -14,7 +14,7 @@ from ttm_jobs.models import Study, StudyCandidate
 from ttm_jobs.repositories import outbox
 from ttm_jobs.repositories.jobs.transitions import ADVANCE_STUDY
 from ttm_jobs.repositories.studies.advance import advance
-from ttm_jobs.studies.decide import Start
+from ttm_jobs.studies.decision import Start
 from ttm_jobs.studies.facts import JobKind
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ttm_jobs.states import TERMINAL, JobState
-from ttm_jobs.studies.decide import Continue, Decision, Fail, Reject, Start, Succeed, decide
+from ttm_jobs.studies.decide import decide
+from ttm_jobs.studies.decision import Continue, Decision, Fail, Reject, Start, Succeed
 from ttm_jobs.studies.facts import Candidate, Facts, FinalResult, JobKind, Plan, Screen, Trial, Variant
 
 Accuracy = Callable[[int, int, int, bool], float]

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tests.ttm_jobs.studies.simulation import Simulation, candidates
 from ttm_jobs.states import JobState
-from ttm_jobs.studies.decide import Continue, Fail, Start, Succeed, decide
+from ttm_jobs.studies.decide import decide
+from ttm_jobs.studies.decision import Continue, Fail, Start, Succeed
 from ttm_jobs.studies.facts import Candidate, JobKind, Limits, Plan, Screen
 
 PLAN = Plan(goal="smallest", limits=Limits(retention=0.8), epochs=27, seeds=2, candidates=27)

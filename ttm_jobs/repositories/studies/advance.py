@@ -17,7 +17,8 @@ from ttm_jobs.repositories.jobs.transitions import locked as locked_job
 from ttm_jobs.repositories.studies import candidates, crud, device_latencies
 from ttm_jobs.repositories.studies import facts as study_facts
 from ttm_jobs.states import TERMINAL, JobState
-from ttm_jobs.studies.decide import Action, Continue, Decision, Fail, Measure, Reject, Start, Succeed, decide
+from ttm_jobs.studies.decide import decide
+from ttm_jobs.studies.decision import Action, Continue, Decision, Fail, Measure, Reject, Start, Succeed
 from ttm_jobs.studies.facts import Facts, JobKind
 from ttm_jobs.studies.result import decisions_json, result_json
 from ttm_jobs.studies.states import ENDED, StudyState
