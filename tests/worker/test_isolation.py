@@ -47,8 +47,15 @@ class Confined:
         """Runs `code` and returns the JSON that it prints."""
         command = [sys.executable, "-c", code]
         before = prefix(self.settings, command, str(self.temporary), network=network)
+        # The process may not read the configuration of coverage, which fails in its forks.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
         ended = subprocess.run(
-            [*before, *command, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
+            [*before, *command, *map(str, arguments)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         assert ended.returncode == 0, ended.stderr
         return json.loads(ended.stdout)
