@@ -1,5 +1,6 @@
 """The splits of a dataset, with or without labels, as every reader returns them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -74,6 +75,8 @@ class Dataset:
     unreadable: list[Unreadable]
     checked: int = 0
     """Encoded images that were decoded to find unreadable ones: 0 if an earlier run has checked this content."""
+    warnings: Sequence[str] = ()
+    """Sentences about files that the dataset leaves out."""
 
     @property
     def channels(self) -> int:

@@ -40,6 +40,42 @@ def test_image_folder_has_one_folder_per_class(tmp_path, pool):
     assert dataset.train.labels.tolist() == [0] * 8 + [1] * 8 + [2] * 8
 
 
+def test_images_of_a_class_may_be_in_folders_of_any_depth(tmp_path, pool):
+    train = digits_folder(tmp_path / "set") / "train"
+    (train / "digit-0/more/deep").mkdir(parents=True)
+    (train / "digit-0/000.png").rename(train / "digit-0/more/deep/000.png")
+    (train / "digit-3/all").mkdir(parents=True)
+    (train / "digit-2/000.png").rename(train / "digit-3/all/000.png")
+    (train / "digit-1/.hidden").mkdir()
+    (train / "digit-1/000.png").rename(train / "digit-1/.hidden/000.png")
+    dataset = open_at(tmp_path / "set", tmp_path, pool)
+    assert dataset.class_names == ["digit-0", "digit-1", "digit-2", "digit-3"]
+    assert dataset.train.labels.bincount().tolist() == [8, 7, 7, 1]
+    assert dataset.warnings == []
+
+
+def test_without_a_training_folder_groups_of_classes_are_not_classes(tmp_path, pool):
+    digits_folder(tmp_path / "all")
+    for group in ("photographs", "sketches"):
+        shutil.copytree(tmp_path / "all/train", tmp_path / "set" / group)
+    refused(tmp_path, pool, "unknown format")
+
+
+def test_files_that_are_left_out_are_reported(tmp_path, pool):
+    train = digits_folder(tmp_path / "set") / "train"
+    (train / "digit-9").mkdir()
+    for name in ("a.heic", "b.heic", ".DS_Store", "Thumbs.db"):
+        (train / "digit-1" / name).write_bytes(b"no image")
+    (train / "digit-0/000.png").rename(train / "digit-0/000.jfif")
+    dataset = open_at(tmp_path / "set", tmp_path, pool)
+    assert len(dataset.train) == 24
+    assert dataset.warnings == [
+        "folders of the train split without images are not classes: digit-9",
+        "skipped 2 files of the train split whose names are not those of images: train/digit-1/a.heic, "
+        "train/digit-1/b.heic",
+    ]
+
+
 @pytest.mark.parametrize("kind", ["tar", "gztar", "zip"])
 def test_archive_equals_its_folder(tmp_path, pool, kind):
     digits_folder(tmp_path / "set")

@@ -1,10 +1,13 @@
-"""One folder per class, as in torchvision: `<split>/<class>/image.jpg`, or `<class>/image.jpg` without splits.
+"""One folder per class, as in torchvision: `<split>/<class>/image.jpg`, or `<class>/image.jpg` without splits. The
+images of a class may be in folders of any depth.
 
 A split without labels is a folder of images, `<split>/image.jpg`. A dataset without labels may be a folder of images.
 A folder `unlabelled` next to the splits contains further training images, in folders of any depth.
 """
 
 import os
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,10 @@ from ttm_core.data.formats import layout
 from ttm_core.data.formats.layout import NO_LABEL, SPLITS, SplitName
 from ttm_core.errors import BadDataset
 
+_SPLIT_FOLDERS = {name for names in SPLITS.values() for name in names}
+_OF_DESKTOPS = {"thumbs.db", "desktop.ini"}
+_LISTED = 5
+
 
 def is_image_folder(root: Path) -> bool:
     return has_classes(root) or _is_unlabelled(_train_folder(root))
@@ -25,7 +32,7 @@ def is_image_folder(root: Path) -> bool:
 
 def has_classes(root: Path) -> bool:
     """Returns whether there is a folder of images per class."""
-    return bool(_classes(_train_folder(root)) or _classes(root))
+    return bool(_class_folders(_train_folder(root), root)) or any(map(_is_unlabelled, _subfolders(root)))
 
 
 def read(root: Path, reading: Reading) -> Dataset:
@@ -48,15 +55,18 @@ def read(root: Path, reading: Reading) -> Dataset:
             "unlabelled data."
         )
     found: dict[SplitName, EncodedSplit] = {}
+    warnings: list[str] = []
     for split, folder in folders.items():
-        if folder is not None:
-            unlabelled = not _class_folders(folder, root) and _is_unlabelled(folder)
-            found[split] = (
-                _unlabelled_files(folder, root) if unlabelled else _labelled_files(folder, class_names, split, root)
-            )
+        if folder is None:
+            continue
+        if not _class_folders(folder, root) and _is_unlabelled(folder):
+            found[split] = _unlabelled_files(folder, root)
+        else:
+            found[split], more = _labelled_files(folder, class_names, split, root)
+            warnings += more
     if nested is not None:
         found["unlabelled"] = _nested_files(nested, root)
-    return build_dataset(found, class_names, reading)
+    return replace(build_dataset(found, class_names, reading), warnings=warnings)
 
 
 def read_nested(root: Path, reading: Reading) -> Dataset:
@@ -77,30 +87,63 @@ def is_image(path: Path) -> bool:
 
 def _images(folder: Path) -> list[Path]:
     """The visible images directly in a folder, sorted by name."""
+    return _files(folder)[0]
+
+
+def _files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The visible images directly in a folder, sorted by name, and what else is there except for folders."""
+    images, others = [], []
     with os.scandir(folder) as entries:  # knows which entries are files without asking for each
-        names = [entry.name for entry in entries if _has_image_name(entry.name) and entry.is_file()]
-    return [folder / name for name in sorted(names)]
+        for entry in entries:
+            if _has_image_name(entry.name) and entry.is_file():
+                images.append(entry.name)
+            elif _is_visible(entry.name) and (entry.is_symlink() or not entry.is_dir()):
+                others.append(entry.name)
+    return [folder / name for name in sorted(images)], [folder / name for name in sorted(others)]
+
+
+def _files_below(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The same for a folder and all folders in it, sorted by folder."""
+    found = [_files(parent) for parent in sorted(_folders(folder))]
+    return [path for images, _ in found for path in images], [path for _, others in found for path in others]
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    """A folder and the visible folders in it, at any depth. Links to folders are not followed: they may be cycles."""
+    for parent, folders, _ in os.walk(folder):
+        folders[:] = [name for name in folders if _is_visible(name)]
+        yield Path(parent)
 
 
 def _has_image_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in layout.IMAGE_EXTENSIONS and not name.startswith(".")
 
 
-def _classes(folder: Path) -> list[str]:
-    """The sorted names of folders that directly contain an image."""
-    if not folder.is_dir():
-        return []
-    return sorted(
-        entry.name
-        for entry in folder.iterdir()
-        if entry.is_dir() and not entry.name.startswith(".") and _is_unlabelled(entry)
-    )
+def _is_visible(name: str) -> bool:
+    return not name.startswith((".", "__MACOSX")) and name.lower() not in _OF_DESKTOPS
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and _is_visible(entry.name))
+
+
+def _reserved(folder: Path, root: Path) -> set[str]:
+    """The folders of other splits, if the root is the training split."""
+    if folder != root:
+        return set()
+    return {entry.name for entry in _subfolders(folder) if entry.name.lower() in _SPLIT_FOLDERS}
 
 
 def _class_folders(folder: Path, root: Path) -> list[str]:
-    """The class folders of a split. If the root is the training split, folders of other splits are not classes."""
-    reserved = {name for names in SPLITS.values() for name in names} if folder == root else set()
-    return [name for name in _classes(folder) if name.lower() not in reserved]
+    """The sorted names of the folders that contain an image, at any depth.
+
+    If the root is the training split, folders of other splits are not classes, and at least one class must contain
+    images directly: otherwise its folders may be groups of classes.
+    """
+    inside = [entry for entry in _subfolders(folder) if entry.name not in _reserved(folder, root)]
+    if folder == root and not any(map(_is_unlabelled, inside)):
+        return []
+    return [entry.name for entry in inside if any(map(_is_unlabelled, _folders(entry)))]
 
 
 def _train_folder(root: Path) -> Path:
@@ -117,13 +160,13 @@ def _unlabelled_files(folder: Path, root: Path) -> EncodedSplit:
 
 def _nested_files(folder: Path, root: Path) -> EncodedSplit:
     """The visible images in a folder and all folders in it."""
-    paths: list[Path] = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        paths += [path for name in files if is_image(path := Path(parent, name))]
-        if len(paths) > Limits.members:
-            raise BadDataset(f"The folder {folder.name} has more than {Limits.members:,} images.")
-    return _without_labels(sorted(paths), folder, root)
+    return _without_labels(_bounded(folder, sorted(_files_below(folder)[0])), folder, root)
+
+
+def _bounded(folder: Path, paths: list[Path]) -> list[Path]:
+    if len(paths) > Limits.members:
+        raise BadDataset(f"The folder {folder.name} has more than {Limits.members:,} images.")
+    return paths
 
 
 def _without_labels(paths: list[Path], folder: Path, root: Path) -> EncodedSplit:
@@ -135,16 +178,35 @@ def _encoded(paths: list[Path], labels: NDArray[np.int64], root: Path) -> Encode
     return EncodedSplit(lambda index: str(paths[index].relative_to(root)), paths, labels)
 
 
-def _labelled_files(folder: Path, class_names: list[str], split: SplitName, root: Path) -> EncodedSplit:
-    unknown = sorted(set(_classes(folder)) - set(class_names))
+def _labelled_files(
+    folder: Path, class_names: list[str], split: SplitName, root: Path
+) -> tuple[EncodedSplit, list[str]]:
+    """The images of a split of class folders, and sentences about what is there and not read."""
+    found = _class_folders(folder, root)
+    unknown = sorted(set(found) - set(class_names))
     if split != "train" and unknown:
         raise BadDataset(f"The {split} split has classes that the training split lacks: {', '.join(unknown[:5])}")
     paths: list[Path] = []
     labels: list[int] = []
+    skipped: list[Path] = []
     for label, name in enumerate(class_names):
         if (folder / name).is_dir():
-            images = _images(folder / name)
+            images, others = _files_below(folder / name)
             layout.within(folder, images)
             paths += images
             labels += [label] * len(images)
-    return _encoded(paths, np.array(labels, dtype=np.int64), root)
+            skipped += others
+    warnings = []
+    if empty := [entry.name for entry in _subfolders(folder) if entry.name not in (*found, *_reserved(folder, root))]:
+        warnings.append(f"folders of the {split} split without images are not classes: {_listed(empty)}")
+    if skipped:
+        names = _listed([str(path.relative_to(root)) for path in skipped])
+        warnings.append(
+            f"skipped {len(skipped):,} files of the {split} split whose names are not those of images: {names}"
+        )
+    return _encoded(paths, np.array(labels, dtype=np.int64), root), warnings
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {more:,} more" if more > 0 else "")

@@ -17,7 +17,9 @@ SPLITS: dict[SplitName, tuple[str, ...]] = {
     "unlabelled": ("unlabelled", "unlabeled"),
 }
 NO_LABEL = -1
-IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
+IMAGE_EXTENSIONS = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
+)
 _NAMES = {name: split for split, names in SPLITS.items() for name in names}
 _MAX_NAME, _MAX_NAMES = 256, 2**21
 _FIRST_WORD = re.compile(r"[a-z]+")

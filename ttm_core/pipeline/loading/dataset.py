@@ -27,6 +27,8 @@ def load_dataset(spec: DistillSpec, context: RunContext) -> Dataset:
         context.log(f"decoded {dataset.checked:,} images once to find unreadable ones; later runs skip this")
     for bad in dataset.unreadable[:_LISTED_UNREADABLE]:
         context.on_event(events.Log(level="warning", message=f"skipped unreadable image {bad.name}: {bad.reason}"))
+    for warning in dataset.warnings:
+        context.warn(warning)
     if spec.method.requirements.labels and not dataset.train.labelled:
         raise BadDataset(
             f"the training images have no labels, and method {spec.method.kind!r} requires them: use wttm, ttm or kd "
