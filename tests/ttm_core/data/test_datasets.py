@@ -178,6 +178,24 @@ def test_16_bit_images_are_scaled(tmp_path):
     assert np.array(decode(tmp_path / "wide.tif", 3))[0, :, 2].tolist() == [0, 128, 255]
 
 
+def test_gray_floats_from_0_to_1_are_scaled(tmp_path):
+    """As scikit-image writes them; rounded to integers, they would be black."""
+    Image.fromarray(np.array([[0, 0.25, 1]] * 3, dtype=np.float32)).save(tmp_path / "unit.tif")
+    assert np.array(decode(tmp_path / "unit.tif", 1))[0].tolist() == [0, 64, 255]
+    Image.fromarray(np.array([[0, 1, 200]] * 3, dtype=np.float32)).save(tmp_path / "bytes.tif")
+    assert np.array(decode(tmp_path / "bytes.tif", 1))[0].tolist() == [0, 1, 200]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_gray_floats_without_a_value_are_unreadable(tmp_path, pool, value):
+    digits_folder(tmp_path / "set", mode="L")
+    Image.fromarray(np.array([[0, 0.5], [value, 1]], dtype=np.float32)).save(tmp_path / "set/train/digit-1/x.tif")
+    dataset = open_at(tmp_path / "set", tmp_path, pool, max_unreadable=0.2)
+    assert [(bad.name, bad.reason) for bad in dataset.unreadable] == [
+        ("train/digit-1/x.tif", "ValueError: the image has NaN or infinite values")
+    ]
+
+
 def test_eps_images_do_not_start_ghostscript(tmp_path, monkeypatch):
     """Pillow hands EPS to Ghostscript, whatever the file is called."""
     (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")

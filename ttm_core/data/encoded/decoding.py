@@ -2,7 +2,7 @@
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -92,16 +92,32 @@ def _convert(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Scales 16-bit gray to 8 bits, where Pillow would clip at 255. 32-bit images may contain 8-bit or 16-bit values.
+    """Scales wide gray to 8 bits, where Pillow would clip at 255. 32-bit images may contain 8-bit or 16-bit values, and
+    those of floats also values from 0 to 1.
 
     Converts strips of rows, because float64 needs eight bytes per pixel.
+
+    Raises:
+        ValueError: it has NaN or infinite values.
     """
     image.load()
     rows = max(_STRIP_PIXELS // image.width, 1)
     boxes = [(0, top, image.width, min(top + rows, image.height)) for top in range(0, image.height, rows)]
-    is_16_bit = image.mode.startswith("I;16") or any(np.asarray(image.crop(box)).max(initial=0) > 255 for box in boxes)
+    scale = 1 / 257 if image.mode.startswith("I;16") else _scale(image, boxes)
     out = np.empty((image.height, image.width), np.uint8)
     for box in boxes:
         wide = np.asarray(image.crop(box), dtype=np.float64)
-        out[box[1] : box[3]] = np.clip(np.rint(wide / 257 if is_16_bit else wide), 0, 255).astype(np.uint8)
+        out[box[1] : box[3]] = np.clip(np.rint(wide * scale), 0, 255).astype(np.uint8)
     return Image.fromarray(out)
+
+
+def _scale(image: Image.Image, boxes: Sequence[Box]) -> float:
+    """The factor from the values of a 32-bit image to 8 bits, by its largest value."""
+    strips = (np.asarray(image.crop(box)) for box in boxes)
+    extremes = [(strip.min(), strip.max()) for strip in strips]  # NaN if any value is
+    if not np.isfinite(extremes).all():
+        raise ValueError("the image has NaN or infinite values")
+    largest = max(high for _, high in extremes)
+    if largest > 255:
+        return 1 / 257
+    return 255.0 if image.mode == "F" and largest <= 1 else 1.0
