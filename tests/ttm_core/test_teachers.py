@@ -30,6 +30,8 @@ def load(path, names=TEN, size=28, **fields):
         ("cifar/vgg8", 3, 32),
         ("cifar/MobileNetV2", 3, 32),
         ("resnet18", 3, 64),
+        ("tresnet_m", 3, 64),  # its first convolution has 16 channels for each one of the image
+        ("tresnet_m", 1, 64),
     ],
 )
 def test_classes_and_channels_are_read_from_a_checkpoint_without_metadata(tmp_path, architecture, in_chans, size):
@@ -46,6 +48,13 @@ def test_classes_and_channels_are_read_from_a_checkpoint_without_metadata(tmp_pa
     torch.testing.assert_close(teacher.model(x), model(x), rtol=1e-4, atol=1e-4)
     assert not any(parameter.requires_grad for parameter in teacher.model.parameters())
     assert not teacher.model.training
+
+
+@pytest.mark.parametrize("channels", [2, 4, 12])
+def test_other_numbers_of_channels_are_refused(tmp_path, channels):
+    saved(tmp_path / "x.pth", wrap=lambda state: state | {"conv1.weight": torch.ones(16, channels, 3, 3)})
+    with pytest.raises(ArchitectureMismatch, match=rf"images with {channels} channels. Supported are 1 .* and 3"):
+        load(tmp_path / "x.pth", architecture="mini/resnet8_025")
 
 
 def test_vision_transformer_keeps_its_input_size(tmp_path):

@@ -231,10 +231,20 @@ def _classes(signature: Signature, tensors: Mapping[str, torch.Tensor]) -> int:
 
 
 def _in_channels(signature: Signature, tensors: Mapping[str, torch.Tensor]) -> int:
-    """The number of input channels of the first convolution in the file; 3 if the architecture does not name it."""
-    name = signature.first_conv
-    weight = None if name is None else tensors.get(f"{name}.weight")
-    return weight.shape[1] if weight is not None and weight.ndim == 4 else 3
+    """The number of channels of the image, from the first convolution in the file; 3 if the architecture does not name
+    it.
+    """
+    name = f"{signature.first_conv}.weight"
+    weight, expected = tensors.get(name), signature.shapes.get(name)
+    if weight is None or weight.ndim != 4 or expected is None:
+        return 3
+    # TResNets turn squares of pixels into channels before the first convolution, 16 for each channel of the image.
+    channels = weight.shape[1] * 3 // max(expected[1], 3)
+    if channels not in (1, 3):
+        raise ArchitectureMismatch(
+            f"The teacher takes images with {channels} channels. Supported are 1 (gray) and 3 (RGB)."
+        )
+    return channels
 
 
 def _normalization(metadata: Mapping[str, Any], cfg: catalogue.Architecture, channels: int) -> Normalization:
