@@ -92,6 +92,14 @@ def not_finite(name: str) -> BadCheckpoint:
     return BadCheckpoint(f"Tensor {truncated(name)!r} has NaN or infinite values.")
 
 
+def one_output(owner: str) -> str:
+    """The message for a binary classifier with one output."""
+    return (
+        f"The {owner} has one output, as binary classifiers with a sigmoid have. Give it two, 0 and the output: for a "
+        "linear classifier, put a row of zeros before the row of its weight and of its bias."
+    )
+
+
 def truncated(text: str) -> str:
     """At most 200 characters of a text from a file, for a message."""
     return text if len(text) <= 200 else text[:197] + "..."

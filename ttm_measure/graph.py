@@ -63,7 +63,11 @@ def parse_checked(path: Path, file_bytes: int) -> tuple[CheckedFile, ModelProto]
     attributes = chain(defaults, *(node.attribute for node in nodes))
     tensors = [*_initializers(model.graph), *(tensor for each in attributes for tensor in _tensors(each))]
     if any(tensor.data_location == TensorProto.EXTERNAL for tensor in tensors):
-        raise MeasureError("refused", f"{path.name} stores tensors in other files; external data is refused")
+        raise MeasureError(
+            "refused",
+            f"{path.name} stores tensors in other files; external data is refused. Save the model in one file, such as "
+            "with external_data=False in torch.onnx.export",
+        )
     if problem := _expansion_problem(model):
         raise MeasureError("refused", f"{path.name} {problem}")
     return CheckedFile(content, hashlib.sha256(content).hexdigest(), _precision(nodes, tensors)), model

@@ -129,7 +129,7 @@ def architecture_of(run: Path, packages: str) -> str:
 
 @pytest.mark.thorough
 def test_bring_your_own_teacher(client: Client, service: Stack, folder: Path) -> None:
-    inspect, first, second, third, export = to_run("how-to/bring-your-own-teacher.md")
+    inspect, first, second, binary, third, export = to_run("how-to/bring-your-own-teacher.md")
     model = build(ModelStructure(architecture="cifar/resnet56", num_classes=10, image_size=32))
     # As published for CIFAR-10: shortcuts without parameters, and no counters of batches.
     left_out = ("num_batches_tracked", "shortcut", "downsample")
@@ -147,6 +147,9 @@ def test_bring_your_own_teacher(client: Client, service: Stack, folder: Path) ->
     teacher = yaml.safe_load(first.replaced({SUBMITTED: uploaded}))["teacher"]
     dataset = (folder / "data/pets").as_uri()
     client.jobs.validate(teacher=teacher, student="cifar/resnet20", dataset=dataset)
+    one_output = build(ModelStructure(architecture="mini/resnet8_025", num_classes=1)).state_dict()
+    torch.save(one_output, folder / "binary.pth")
+    assert python(binary, {})["state"]["fc.weight"].shape[0] == 2
     python(export, {"model": build(ModelStructure(architecture="mini/resnet8_025", num_classes=3, image_size=224))})
     described = client.uploads.inspect(client.uploads.create("teacher.onnx").id)
     assert described.kind == "onnx"

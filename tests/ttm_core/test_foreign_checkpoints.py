@@ -195,6 +195,16 @@ def test_a_key_map_is_proposed_and_applied(tmp_path):
     assert_same_logits(load(path, 64, architecture="resnet18", key_map=best.key_map), model, 64)
 
 
+@pytest.mark.parametrize("classifier", ["fc", "linear"])
+def test_a_prefix_of_all_names_is_removed(tmp_path, classifier):
+    model = create_model("mini/resnet8_025", num_classes=10).eval()
+    state = {f"tower.vision.{name}".replace(".fc.", f".{classifier}."): t for name, t in model.state_dict().items()}
+    torch.save(state, tmp_path / "x.pth")
+    assert_same_logits(load(tmp_path / "x.pth", 32, architecture="mini/resnet8_025"), model, 32)
+    (best,) = inspect(tmp_path / "x.pth", InspectionRequest(architecture="mini/resnet8_025")).candidates
+    assert (best.loads, best.key_map, best.conversions) == (True, None, ["known_renames"])
+
+
 @pytest.mark.parametrize(
     ("key_map", "message"),
     [
@@ -215,6 +225,10 @@ def test_errors_name_the_architecture_that_fits(tmp_path):
         load(tmp_path / "x.pth", 32)
     with pytest.raises(ArchitectureMismatch, match=r"Its tensors fit cifar/resnet20\."):
         load(tmp_path / "x.pth", 32, architecture="cifar/resnet56")
+    with pytest.raises(
+        ArchitectureMismatch, match=r"no classifier head\.fc\.weight.* Its tensors fit cifar/resnet20\."
+    ):
+        load(tmp_path / "x.pth", 32, architecture="convnext_atto")
 
 
 def test_a_partial_match_is_described(tmp_path):

@@ -289,6 +289,13 @@ def of_the_future():
     return model.SerializeToString()
 
 
+def one_output(path):
+    model, _ = linear([None, 1, 28, 28])
+    model.graph.initializer[0].CopyFrom(tensor("w", np.ones((784, 1), np.float32)))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1
+    return model.SerializeToString()
+
+
 def labels_only():
     model, _ = linear([None, 1, 28, 28])
     model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.INT64, [None]))
@@ -307,6 +314,7 @@ def labels_only():
         (not_finite, "NaN or infinite"),
         (wrong_operator, "cannot run"),
         (two_inputs, "has 2 inputs"),
+        (one_output, "one output, as binary classifiers with a sigmoid have"),
         (detector, r"no output of the shape \[batch, classes\]"),
         (lambda path: linear([None, 5, 28, 28], pixels=3920)[0].SerializeToString(), "Supported are"),
         (lambda path: linear([None, 1, 28, 14], pixels=392)[0].SerializeToString(), "square images"),

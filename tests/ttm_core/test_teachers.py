@@ -53,7 +53,7 @@ def test_classes_and_channels_are_read_from_a_checkpoint_without_metadata(tmp_pa
 @pytest.mark.parametrize("channels", [2, 4, 12])
 def test_other_numbers_of_channels_are_refused(tmp_path, channels):
     saved(tmp_path / "x.pth", wrap=lambda state: state | {"conv1.weight": torch.ones(16, channels, 3, 3)})
-    with pytest.raises(ArchitectureMismatch, match=rf"images with {channels} channels. Supported are 1 .* and 3"):
+    with pytest.raises(ArchitectureMismatch, match=rf"images with {channels} channels\. Supported are 1 .* and 3"):
         load(tmp_path / "x.pth", architecture="mini/resnet8_025")
 
 
@@ -113,6 +113,23 @@ def test_different_number_of_classes_is_refused(tmp_path):
     saved(tmp_path / "x.pth", num_classes=12)
     with pytest.raises(BadDataset, match="has 12 classes and the dataset has 10"):
         load(tmp_path / "x.pth", architecture="mini/resnet8_025")
+
+
+def test_a_binary_classifier_with_one_output_needs_two(tmp_path):
+    binary = {}
+
+    def with_one_output(state):
+        binary.update(state | {name: state[name][:1] for name in ("fc.weight", "fc.bias")})
+        return binary
+
+    saved(tmp_path / "one.pth", num_classes=2, wrap=with_one_output)
+    with pytest.raises(BadDataset, match=r"one output, as binary classifiers with a sigmoid have\. Give it two"):
+        load(tmp_path / "one.pth", names=["cat", "dog"], architecture="mini/resnet8_025")
+    zeros = {name: torch.cat([torch.zeros_like(binary[name]), binary[name]]) for name in ("fc.weight", "fc.bias")}
+    torch.save(binary | zeros, tmp_path / "two.pth")
+    teacher = load(tmp_path / "two.pth", names=["cat", "dog"], architecture="mini/resnet8_025")
+    logits = teacher.model(torch.randn(2, 1, 28, 28))
+    torch.testing.assert_close(logits.softmax(1)[:, 1], logits[:, 1].sigmoid())
 
 
 def test_class_map_selects_and_orders_logits(tmp_path):

@@ -78,17 +78,31 @@ def apply(key_map: KeyMap, names: Iterable[str]) -> dict[str, str]:
 
 
 def known_renames(names: Collection[str], signature: Signature) -> dict[str, str]:
-    """The new name of each name after renames that are safe to apply without asking: another name of the classifier
-    or of the shortcuts, as published code uses.
+    """The new name of each name after renames that are safe to apply without asking: without a prefix that all names
+    have, or with another name of the classifier or of the shortcuts, as published code uses.
     """
-    renamed = {name: _renamed(name, signature) for name in names}
+    outer = _common_prefix(names, signature)
+    plain = {name: name.removeprefix(outer) for name in names}
+    renamed = {name: _renamed(inner, signature) for name, inner in plain.items()}
     classifier = signature.classifier
     if classifier and f"{classifier}.weight" not in renamed.values():
-        others = [other for other in _CLASSIFIERS if f"{other}.weight" in names]
+        others = [other for other in _CLASSIFIERS if f"{outer}{other}.weight" in plain]
         if len(others) == 1 and not any(name.startswith(f"{others[0]}.") for name in signature.shapes):
             prefix = f"{others[0]}."
-            renamed |= {name: f"{classifier}.{name.removeprefix(prefix)}" for name in names if name.startswith(prefix)}
+            renamed |= {
+                name: f"{classifier}.{inner.removeprefix(prefix)}"
+                for name, inner in plain.items()
+                if inner.startswith(prefix)
+            }
     return renamed if len(set(renamed.values())) == len(renamed) else {name: name for name in names}
+
+
+def _common_prefix(names: Collection[str], signature: Signature) -> str:
+    """The prefix of all names without which most of them are those of the architecture; empty if that is no prefix."""
+    first, last = min(names, default=""), max(names, default="")
+    common = next((first[:end] for end, pair in enumerate(zip(first, last, strict=False)) if len(set(pair)) > 1), first)
+    prefixes = ["", *(common[: end + 1] for end, character in enumerate(common) if character == ".")]
+    return max(prefixes, key=lambda prefix: sum(name.removeprefix(prefix) in signature.shapes for name in names))
 
 
 def _renamed(name: str, signature: Signature) -> str:

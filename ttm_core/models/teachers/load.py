@@ -10,7 +10,7 @@ from torch import nn
 
 from ttm_core.checkpoints.inspect import find_candidates
 from ttm_core.checkpoints.signatures import Signature
-from ttm_core.errors import ArchitectureMismatch, BadCheckpoint, BadDataset, BadSpec
+from ttm_core.errors import ArchitectureMismatch, BadCheckpoint, BadDataset, BadSpec, one_output
 from ttm_core.models import build
 from ttm_core.models.image_sizes import check_image_size
 from ttm_core.models.preprocess import Preprocess
@@ -211,7 +211,7 @@ def suggest_architectures(tensors: Mapping[str, torch.Tensor]) -> str:
     if not fitting:
         return ""
     names = " or ".join(candidate.architecture for candidate in fitting[:3])
-    mapped = " with the key_map that `POST /uploads/{id}/inspect` proposes" if fitting[0].key_map else ""
+    mapped = ", with the key_map that `ttm inspect FILE` proposes" if fitting[0].key_map else ""
     return f" Its tensors fit {names}{mapped}."
 
 
@@ -220,8 +220,9 @@ def _classes(signature: Signature, tensors: Mapping[str, torch.Tensor]) -> int:
     name = signature.classifier
     weight = None if name is None else tensors.get(f"{name}.weight")
     if weight is None or weight.ndim < 2:
+        first = ", ".join(list(tensors)[:_LISTED_KEYS])
         raise ArchitectureMismatch(
-            f"The checkpoint has no classifier {name}.weight. Its first keys: {', '.join(list(tensors)[:_LISTED_KEYS])}"
+            f"The checkpoint has no classifier {name}.weight. Its first keys: {first}.{suggest_architectures(tensors)}"
         )
     if weight.shape[0] > MAX_CLASSES:
         raise ArchitectureMismatch(
@@ -289,6 +290,8 @@ def match_classes(
         return None if class_map == list(range(num_classes)) else class_map
     if teacher_names and set(class_names) <= set(teacher_names):
         return None if teacher_names == class_names else [teacher_names.index(name) for name in class_names]
+    if num_classes == 1:
+        raise BadDataset(one_output("teacher"))
     if num_classes != len(class_names):
         raise BadDataset(
             f"The teacher has {num_classes} classes and the dataset has {len(class_names)}. If the classes of the "

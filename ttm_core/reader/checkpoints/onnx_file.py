@@ -14,7 +14,7 @@ from onnx import GraphProto, ValueInfoProto, numpy_helper
 from onnx.defs import onnx_opset_version
 
 from ttm_core.checkpoints.schema import OnnxClassifier
-from ttm_core.errors import BadCheckpoint
+from ttm_core.errors import BadCheckpoint, one_output
 from ttm_core.spec.structure import METADATA_KEY
 from ttm_measure.graph import all_nodes, parse_checked
 from ttm_measure.schema import MeasureError
@@ -248,6 +248,8 @@ def _as_errors_of_the_file(size: int) -> Iterator[None]:
 
 
 def _classes(scores: NDArray[np.floating], images: int) -> int:
+    if scores.shape == (images, 1):
+        raise BadCheckpoint(one_output("ONNX file"))
     if scores.ndim != 2 or len(scores) != images or scores.shape[1] < 2:
         raise BadCheckpoint(f"The output of the ONNX file has the shape {list(scores.shape)}, not [batch, classes].")
     if not np.isfinite(scores).all():
