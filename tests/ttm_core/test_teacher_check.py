@@ -1,6 +1,9 @@
 """The check of the teacher before training, on a teacher that is wrong in different ways."""
 
+import json
+
 import pytest
+import safetensors
 
 from tests.ttm_core import factories
 from ttm_core.errors import TeacherAtChance
@@ -47,6 +50,19 @@ def test_another_normalization_is_suggested_where_it_is_clearly_better(digits_id
     assert found.top1 > found.current_top1 + 0.2
     assert found.normalization.std != wrong["std"]
     assert any(f"with the normalization of {found.preset}" in line for line in logs)
+
+
+def test_the_normalization_of_the_images_is_suggested(digits_idx, teacher_file, tmp_path):
+    """Training programs often measure it themselves, as the service does for a teacher that it trains."""
+    with safetensors.safe_open(teacher_file, "pt") as opened:
+        own = json.loads(opened.metadata()["ttm"])["normalization"]
+    check, logs = checked(digits_idx, teacher_file, tmp_path, normalization={"mean": [1.0], "std": [0.02]})
+    found = check.suggested_normalization
+    assert found is not None
+    assert found.preset == "the dataset's images"
+    assert found.normalization.mean == pytest.approx(own["mean"], abs=0.02)
+    assert found.normalization.std == pytest.approx(own["std"], abs=0.02)
+    assert any("with the normalization of the dataset's images, the teacher classifies" in line for line in logs)
 
 
 def test_the_error_at_chance_names_the_better_normalization(digits_idx, teacher_file, tmp_path):

@@ -8,6 +8,7 @@ import torch
 
 from ttm_core.data.dataset import Split
 from ttm_core.errors import TeacherAtChance
+from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.load import Teacher
 from ttm_core.spec.events import Accuracy, SuggestedNormalization, TeacherMeasured, WeakClass, wilson_interval
 from ttm_core.spec.normalization import PRESETS, Normalization
@@ -20,6 +21,8 @@ _TRIED = PRESETS | {
 # A better teacher has the right normalization, or loses little by another.
 _GOOD_ENOUGH = 0.95
 _COMPARED_IMAGES = 128
+_AT_ONCE = 16
+_LEAST_STD = 0.001
 _LISTED_CLASSES = 10
 
 
@@ -100,12 +103,7 @@ def _better_normalization(
     split = _spread(evaluator.validation)
     current = evaluator.teacher_accuracy(teacher, split)
     found: SuggestedNormalization | None = None
-    for preset, known in _TRIED.items():
-        channels = teacher.preprocess.channels
-        normalization = Normalization(
-            mean=known.mean if channels == 3 else [sum(known.mean) / 3] * channels,
-            std=known.std if channels == 3 else [sum(known.std) / 3] * channels,
-        )
+    for preset, normalization in _tried(split, teacher.preprocess).items():
         if normalization == teacher.preprocess.normalization:
             continue
         tried = replace(teacher, preprocess=replace(teacher.preprocess, normalization=normalization))
@@ -117,6 +115,35 @@ def _better_normalization(
                 preset=preset, normalization=normalization, top1=top1, current_top1=current, images=len(split)
             )
     return found
+
+
+def _tried(split: Split, preprocess: Preprocess) -> dict[str, Normalization]:
+    """The presets, and the mean and standard deviation of the images as the teacher sees them, by name."""
+    channels = preprocess.channels
+    tried = {
+        name: Normalization(
+            mean=known.mean if channels == 3 else [sum(known.mean) / 3] * channels,
+            std=known.std if channels == 3 else [sum(known.std) / 3] * channels,
+        )
+        for name, known in _TRIED.items()
+    }
+    return tried | {"the dataset's images": _measured(split, preprocess)}
+
+
+def _measured(split: Split, preprocess: Preprocess) -> Normalization:
+    """The mean and standard deviation of each channel of the images as a teacher sees them."""
+    channels = preprocess.channels
+    unit = replace(preprocess, normalization=Normalization(mean=[0.0] * channels, std=[1.0] * channels))
+    sums = squares = torch.zeros(channels, dtype=torch.float64)
+    for part in np.array_split(split.indices, max(len(split) // _AT_ONCE, 1)):
+        pixels = unit(split.images.center_squares(part, preprocess.image_size)).double()
+        sums = sums + len(part) * pixels.mean((0, 2, 3))
+        squares = squares + len(part) * pixels.square().mean((0, 2, 3))
+    mean = sums / len(split)
+    std = (squares / len(split) - mean.square()).clamp(min=_LEAST_STD**2).sqrt()
+    return Normalization(
+        mean=[round(value, 4) for value in mean.tolist()], std=[round(value, 4) for value in std.tolist()]
+    )
 
 
 def _spread(split: Split) -> Split:
