@@ -1,6 +1,7 @@
 """Every dataset format is read as written; damaged and hostile files are refused."""
 
 import gzip
+import math
 import os
 import pickle
 import shutil
@@ -8,6 +9,7 @@ import struct
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from tests.ttm_core.data import formats
@@ -83,6 +85,18 @@ def test_parquet_with_string_labels_and_plain_bytes(tmp_path, opened):
     dataset = opened(tmp_path / "set")
     assert dataset.class_names == ["digit 0", "digit 1", "digit 2"]
     assert dataset.train.labels.tolist() == [2 - label for label in labels]
+
+
+@pytest.mark.parametrize("missing", [-1, None])
+def test_parquet_test_split_with_secret_labels_has_none(tmp_path, opened, missing):
+    """As on the Hugging Face Hub."""
+    images = [png(image) for image in sample(12)[0]]
+    write_parquet(tmp_path / "set/train.parquet", {"image": images, "label": [0, 1, 2] * 4}, ["zero", "one", "two"])
+    secret = pa.array([missing] * 6, pa.int64())
+    write_parquet(tmp_path / "set/test.parquet", {"image": images[:6], "label": secret}, ["zero", "one", "two"])
+    dataset = opened(tmp_path / "set")
+    assert dataset.class_names == ["zero", "one", "two"]
+    assert (dataset.train.labelled, len(dataset.test), dataset.test.labelled) == (True, 6, False)
 
 
 def test_unreadable_image_in_shard_is_named(tmp_path, opened):
@@ -204,7 +218,10 @@ HOSTILE_TABLES = {
     "no images": ({"text": ["x"], "label": [0]}, "one image column .* none among text: string, label: int64"),
     "two image columns": ({"image": [IMAGE], "mask": [IMAGE], "label": [0]}, r"several \(image, mask\)"),
     "a label of floats": ({"image": [IMAGE], "label": [0.5]}, "neither a name nor a non-negative integer"),
-    "a missing label": ({"image": [IMAGE, IMAGE], "label": [0, None]}, "neither a name nor a non-negative integer"),
+    "a missing label": ({"image": [IMAGE] * 3, "label": [0, None, 1]}, r"1 rows without a label .*, and 2 with one"),
+    "a missing name": ({"image": [IMAGE] * 2, "label": ["cat", None]}, r"1 rows without a label .*, and 1 with one"),
+    "a negative label": ({"image": [IMAGE], "label": [-2]}, "neither a name nor a non-negative integer"),
+    "NaN": ({"image": [IMAGE] * 2, "label": [0.0, math.nan]}, "neither a name nor a non-negative integer"),
     "a wild label": ({"image": [IMAGE], "label": [10**8]}, "at most 100,000 classes"),
 }
 

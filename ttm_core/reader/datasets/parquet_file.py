@@ -4,7 +4,7 @@ Read with pyarrow instead of the datasets library, which would open paths and UR
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -38,8 +38,8 @@ def pack(files: Mapping[str, list[Path]], packed: Path) -> None:
     label) and `classes.json` (names, or null).
 
     Raises:
-        BadDataset: the image column is missing or ambiguous, a row has no image bytes, class names are too long, or a
-            file is damaged.
+        BadDataset: the image column is missing or ambiguous, a row has no image bytes, only some rows of a split have a
+            label, class names are too long, or a file is damaged.
     """
     columns = {split: _columns(paths[0]) for split, paths in files.items()}
     if "unlabelled" in columns:
@@ -53,12 +53,23 @@ def pack(files: Mapping[str, list[Path]], packed: Path) -> None:
                 number = labels.setdefault(label, len(labels)) if isinstance(label, str) else label
                 rows.append((0, out.tell(), len(image), number))
                 out.write(image)
+        _check_labelled(split, [number for *_, number in rows])
         np.save(packed / f"{split}.npy", np.array(rows, dtype=np.int64).reshape(-1, 4))
     if labels:
         names = sorted(labels)
         _renumber(packed, files, np.argsort(np.argsort(list(labels))))
     check_class_names(names or [])
     (packed / "classes.json").write_text(json.dumps(names))
+
+
+def _check_labelled(split: str, labels: Sequence[int]) -> None:
+    """Raises BadDataset if only some rows of a split have a label."""
+    missing = labels.count(NO_LABEL)
+    if 0 < missing < len(labels):
+        raise BadDataset(
+            f"The {split} split has {missing:,} rows without a label (null or -1), and {len(labels) - missing:,} with "
+            "one: remove them, or move them to files whose names begin with unlabelled."
+        )
 
 
 def _renumber(packed: Path, files: Mapping[str, list[Path]], number: NDArray[np.int64]) -> None:
@@ -115,8 +126,11 @@ def _batches(file: parquet.ParquetFile, image: str, selected: list[str]) -> Iter
 def _labels(batch: pa.RecordBatch, column: str | None, path: Path) -> list[int | str]:
     if column is None:
         return [NO_LABEL] * batch.num_rows
-    labels: list[int | str] = batch.column(column).to_pylist()
+    # Test splits whose labels are secret have -1 in every row on the Hugging Face Hub.
+    labels = [NO_LABEL if label is None else label for label in batch.column(column).to_pylist()]
     for label in labels:
+        if type(label) is int and label == NO_LABEL:
+            continue
         if not isinstance(label, str) and not (type(label) is int and 0 <= label < 2**31):
             raise BadDataset(f"{path.name} has label {label!r}, which is neither a name nor a non-negative integer.")
     return labels
