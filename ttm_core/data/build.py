@@ -11,7 +11,7 @@ import torch
 
 from ttm_core.data.archives.unpack import Limits
 from ttm_core.data.cache import DataCache
-from ttm_core.data.dataset import Dataset, Split, check, full_split, hold_out
+from ttm_core.data.dataset import Dataset, Split, check, empty_classes, full_split, hold_out
 from ttm_core.data.encoded.manifest import Reading
 from ttm_core.data.formats import cifar_binary, cifar_python, idx, image_folder, layout, parquet, webdataset
 from ttm_core.data.images import Images, Selection, in_memory
@@ -36,6 +36,7 @@ def read_dataset(spec: DatasetSpec, path: Path, cache: DataCache, pool: ThreadPo
         raise BadDataset(f"The dataset {spec.uri} does not exist.")
     dataset = read_path(spec.format, path, Reading(spec.max_unreadable, pool, cache))
     check(dataset)
+    dataset = replace(dataset, warnings=[*dataset.warnings, *empty_classes(dataset)])
     if dataset.validation is None:
         train, validation = hold_out(dataset.train, spec.validation.share, spec.validation.seed)
         dataset = replace(dataset, train=train, validation=validation)

@@ -14,6 +14,8 @@ from ttm_core.data.random import hash_key
 from ttm_core.errors import BadDataset
 from ttm_core.spec.events import Reference
 
+_LISTED = 5
+
 
 @dataclass(frozen=True)
 class Split:
@@ -76,7 +78,7 @@ class Dataset:
     checked: int = 0
     """Encoded images that were decoded to find unreadable ones: 0 if an earlier run has checked this content."""
     warnings: Sequence[str] = ()
-    """Sentences about files that the dataset leaves out."""
+    """Sentences about what the dataset leaves out, lacks or has twice."""
 
     @property
     def channels(self) -> int:
@@ -117,6 +119,21 @@ def hold_out(train: Split, share: float, seed: int) -> tuple[Split, Split]:
         Split(train.images, train.labels, train.indices[~held]),
         Split(train.images, train.labels, train.indices[held]),
     )
+
+
+def empty_classes(dataset: Dataset) -> list[str]:
+    """A sentence about the classes without training images, if there are any and others have labels."""
+    if not dataset.train.labelled:
+        return []
+    labels = dataset.train.labels[torch.from_numpy(dataset.train.with_label.indices)]
+    counts = torch.bincount(labels, minlength=dataset.num_classes)
+    empty = [name for name, count in zip(dataset.class_names, counts.tolist(), strict=True) if not count]
+    if not empty:
+        return []
+    more = f" and {len(empty) - _LISTED:,} more" if len(empty) > _LISTED else ""
+    return [
+        f"{len(empty):,} of {dataset.num_classes:,} classes have no training images: {', '.join(empty[:_LISTED])}{more}"
+    ]
 
 
 def check(dataset: Dataset) -> None:

@@ -76,6 +76,29 @@ def test_files_that_are_left_out_are_reported(tmp_path, pool):
     ]
 
 
+def test_evaluated_images_among_the_training_images_are_reported(tmp_path, pool):
+    folder = digits_folder(tmp_path / "set")
+    assert open_at(folder, tmp_path, pool).warnings == []
+    (folder / "test/digit-1").mkdir(parents=True)
+    for number in (0, 1):
+        shutil.copy(folder / f"train/digit-0/00{number}.png", folder / f"val/digit-0/again-{number}.png")
+    shutil.copy(folder / "train/digit-2/000.png", folder / "test/digit-1/other-class.png")
+    first, second = open_at(folder, tmp_path, pool).warnings
+    assert first.startswith("2 of 14 validation images are also training images")
+    assert second.startswith("1 of 1 test images are also training images")
+
+
+def test_classes_without_training_images_are_reported(tmp_path, pool):
+    images, labels = digits()
+    chosen = np.isin(labels, [0, 3])
+    (tmp_path / "set").mkdir()
+    for name in ("train", "t10k"):
+        write_idx(tmp_path / "set" / f"{name}-images-idx3-ubyte.gz", images[chosen][:40])
+        write_idx(tmp_path / "set" / f"{name}-labels-idx1-ubyte.gz", labels[chosen][:40].astype(np.uint8))
+    dataset = open_at(tmp_path / "set", tmp_path, pool)
+    assert dataset.warnings == ["2 of 4 classes have no training images: 1, 2"]
+
+
 @pytest.mark.parametrize("kind", ["tar", "gztar", "zip"])
 def test_archive_equals_its_folder(tmp_path, pool, kind):
     digits_folder(tmp_path / "set")

@@ -90,7 +90,22 @@ def build_dataset(found: Mapping[SplitName, EncodedSplit], class_names: list[str
         image_size=width if width == height else None,
         unreadable=unreadable,
         checked=decoded,
+        warnings=_shared_images({name: manifest.digests[kept[name]] for name, manifest in manifests.items()}),
     )
+
+
+def _shared_images(digests: Mapping[str, NDArray[np.uint8]]) -> list[str]:
+    """Sentences about evaluated images that are also training images. `digests` has SHA-256 of each image, [N, 32]."""
+    # The first 64 bits of SHA-256 tell millions of images apart.
+    keys = {name: each[:, :8].copy().view(np.uint64).ravel() for name, each in digests.items()}
+    evaluated: list[SplitName] = ["validation", "test"]
+    counts = {name: int(np.isin(keys[name], keys["train"]).sum()) for name in evaluated if name in keys}
+    return [
+        f"{count:,} of {len(keys[name]):,} {name} images are also training images: the {name} accuracy does not show "
+        "how well models do on new images"
+        for name, count in counts.items()
+        if count
+    ]
 
 
 def class_numbers(found: Mapping[SplitName, EncodedSplit]) -> list[str]:

@@ -66,7 +66,8 @@ def read(root: Path, reading: Reading) -> Dataset:
             warnings += more
     if nested is not None:
         found["unlabelled"] = _nested_files(nested, root)
-    return replace(build_dataset(found, class_names, reading), warnings=warnings)
+    dataset = build_dataset(found, class_names, reading)
+    return replace(dataset, warnings=[*warnings, *dataset.warnings])
 
 
 def read_nested(root: Path, reading: Reading) -> Dataset:
