@@ -162,6 +162,19 @@ def test_validation_names_the_field_and_the_way_out(
     assert detail in error["detail"]
 
 
+def test_validation_refuses_a_binary_classifier_with_one_output(
+    client: TestClient, upload: Upload, body: dict[str, Any]
+) -> None:
+    state = resnet8()
+    binary = state | {name: state[name][:1].clone() for name in ("fc.weight", "fc.bias")}
+    teacher = {"checkpoint": f"upload:{upload(saved(binary))}", "architecture": "mini/resnet8_025"}
+    answer = client.post("/jobs/validate", json={**body, "teacher": teacher})
+    assert_problem(answer, 422, "unusable_checkpoint")
+    (error,) = answer.json()["errors"]
+    assert error["pointer"] == "/teacher/checkpoint"
+    assert "Give it two" in error["detail"]
+
+
 def test_validation_refuses_a_file_that_is_no_checkpoint(
     client: TestClient, upload: Upload, body: dict[str, Any]
 ) -> None:

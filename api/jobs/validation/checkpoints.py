@@ -11,6 +11,7 @@ from api.receiving.inspection import Inspector, UploadedFile
 from api.registry.addresses import Fault
 from ttm_core.checkpoints.onnx_fields import unfit_fields
 from ttm_core.checkpoints.schema import Inspection, InspectionRequest
+from ttm_core.errors import one_output
 from ttm_core.spec import catalogue
 from ttm_core.spec.job import DistillSpec, StudentSpec, TeacherSpec
 from ttm_jobs.errors import Invalid
@@ -199,6 +200,8 @@ def _checkpoint_faults(teacher: TeacherSpec, inspection: Inspection, at: str) ->
             detail=f"The checkpoint has the shapes of {architecture} under other names. Set teacher.key_map to the map "
             "that POST /uploads/{id}/inspect proposes.",
         )
+    elif chosen.num_classes == 1:
+        yield FieldError(pointer=f"{at}/checkpoint", detail=one_output("teacher"))
     elif teacher.num_classes not in (None, chosen.num_classes):
         yield FieldError(pointer=f"{at}/num_classes", detail=f"The checkpoint has {chosen.num_classes} classes.")
 
