@@ -66,6 +66,6 @@ def test_the_normalization_of_the_images_is_suggested(digits_idx, teacher_file, 
 
 
 def test_the_error_at_chance_names_the_better_normalization(digits_idx, teacher_file, tmp_path):
-    wrong = {"mean": [1.0], "std": [0.001]}
+    wrong = {"mean": [0.0], "std": [0.001]}  # all pixels but black ones are far from those of its training
     with pytest.raises(TeacherAtChance, match=r"not above chance .* With the normalization of .* Likely causes"):
         checked(digits_idx, teacher_file, tmp_path, allow_chance=False, normalization=wrong)
