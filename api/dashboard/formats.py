@@ -29,24 +29,14 @@ def against_teacher(change: float | None) -> str:
     return f"{abs(change):.1f} points {'above' if change > 0 else 'below'} the teacher"
 
 
-def size(count: int) -> str:
-    """Bytes in the largest unit in which the value is at least 1."""
+def size(count: float) -> str:
+    """Bytes in decimal units with three significant digits, as in the limits of studies: 1.5 MB."""
     value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"
-
-
-def file_size(count: float) -> str:
-    """Bytes of a file in decimal units with three significant digits, as in the limits of studies: 1.5 MB."""
-    value = float(count)
-    for unit in ("B", "kB", "MB"):
+    for unit in ("B", "kB", "MB", "GB"):
         if value < 999.5:
             return f"{value:.3g} {unit}"
         value /= 1000
-    return f"{value:.3g} GB"
+    return f"{value:.3g} TB"
 
 
 def duration(seconds: float | None) -> str:

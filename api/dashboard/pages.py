@@ -69,7 +69,6 @@ _environment.filters |= {
     "compression_text": formats.compression_text,
     "count": formats.count,
     "duration": formats.duration,
-    "file_size": formats.file_size,
     "humanize": formats.humanize,
     "milliseconds": formats.milliseconds,
     "percent": formats.percent,

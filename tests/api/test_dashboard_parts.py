@@ -8,13 +8,14 @@ from sqlalchemy import Engine
 from starlette.datastructures import URL
 
 from api.architectures.compression import compression
-from api.dashboard.formats import compression_text
+from api.dashboard.formats import compression_text, size
 from api.dashboard.jobs import form
 from api.dashboard.jobs.detail import spans
 from api.dashboard.jobs.table import Query
 from api.jobs.failures import next_step
 from api.jobs.schemas import HistoryEntry, JobOut, JobRequest
 from tests.support.runs import claim, fail, train
+from ttm_client.cli import output
 from ttm_jobs.settings import Settings
 
 
@@ -64,6 +65,23 @@ def test_compression_ratio_is_shown_only_above_one() -> None:
 
 
 def test_timeline_has_no_gaps(client: TestClient, engine: Engine, settings: Settings) -> None:
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1 kB"),
+        (150_000, "150 kB"),
+        (1_536_000, "1.54 MB"),
+        (80e9, "80 GB"),
+        (2e12, "2 TB"),
+    ],
+)
+def test_sizes_have_the_decimal_units_of_limits(count: float, text: str) -> None:
+    """A limit of `--max-mb 0.15` is shown as 150 kB, on the dashboard and in the terminal."""
+    assert size(count) == output.size(count) == text
+
+
     job_id = submit(client, settings)
     lease = claim(engine, job_id)
     train(engine, lease, range(1, 3))

@@ -321,7 +321,7 @@ def test_estimate_uses_a_similar_job(page: Page, sqlite_url: str, tmp_path: Path
         page.get_by_text("Other fields as JSON").click()
         page.get_by_label("JSON merged with the fields above").fill('{"training": {"epochs": 20, "batch_size": 32}}')
         page.get_by_role("button", name="Estimate").click()
-        expect(page.locator("#estimate")).to_contain_text("About 3 min 20 s, 4.8 MiB of memory")
+        expect(page.locator("#estimate")).to_contain_text("About 3 min 20 s, 5 MB of memory")
         page.get_by_role("link", name="a similar job").click()
         page.wait_for_url(f"**/ui/jobs/{similar}")
     engine.dispose()

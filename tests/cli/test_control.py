@@ -26,6 +26,8 @@ def test_pause_resume_and_retry(ttm: Ttm, data: Path) -> None:
     job = submitted(ttm, data, SLOW, *handling)
     shown = json.loads(ttm("show", job, "--json").stdout)
     assert (shown["max_attempts"], shown["attempts"], shown["queue"]) == (7, [], "default")
+    waiting = json.loads(ttm("queue", "--json").stdout)["jobs"]
+    assert [row["device_memory_bytes"] for row in waiting if row["id"] == job] == [500_000_000]
     assert ttm("pause", job).stdout == f"{job} is paused\n"
     assert ttm("retry", job).returncode == 5
     assert json.loads(ttm("resume", job, "--json").stdout)["state"] == "queued"

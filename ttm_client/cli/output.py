@@ -190,14 +190,14 @@ def count(number: int | None) -> str:
     return f"{value:.3g} T"
 
 
-def size(count: int) -> str:
-    """A number of bytes in the largest binary unit in which it is at least 1."""
+def size(count: float) -> str:
+    """Bytes in decimal units with three significant digits, as on the dashboard and in limits: 1.5 MB."""
     value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 999.5:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} TB"
 
 
 def local_time(at: datetime) -> str:

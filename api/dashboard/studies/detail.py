@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api.dashboard.formats import count, file_size, percent
+from api.dashboard.formats import count, percent, size
 from api.studies.creation import searched_values
 from api.studies.schemas import CandidateOut, StudyOut, StudySummary
 from api.studies.validation import most_epochs_of
@@ -92,7 +92,7 @@ def limits_text(limits: Mapping[str, Any]) -> str:
     words: dict[str, Callable[[float], str]] = {
         "retention": lambda value: f"at least {100 * value:.4g}% of the teacher's accuracy",
         "accuracy": lambda value: f"at least {percent(value)} accuracy",
-        "bytes": lambda value: f"at most {file_size(value)}",
+        "bytes": lambda value: f"at most {size(value)}",
         "latency_ms": lambda value: f"at most {value:g} ms{device}",
         "macs": lambda value: f"at most {count(round(value))} MACs",
         "parameters": lambda value: f"at most {count(round(value))} parameters",

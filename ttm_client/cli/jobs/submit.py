@@ -48,7 +48,7 @@ def submit(
     queue: Annotated[str | None, typer.Option(help="Queue; only workers that serve it run the job.")] = None,
     device: Annotated[DeviceKind | None, typer.Option(help="Kind of device that the job needs.")] = None,
     device_memory: Annotated[
-        float | None, typer.Option(min=0.1, max=2**20, help="Device memory that the job needs, in GiB.")
+        float | None, typer.Option(min=0.1, max=2**20, help="Device memory that the job needs, in GB.")
     ] = None,
     max_attempts: Annotated[
         int | None, typer.Option(min=1, max=100, help="Attempts before an infrastructure error fails the job.")
@@ -86,7 +86,7 @@ def submit(
         "priority": priority,
         "queue": queue,
         "device": device and device.value,
-        "device_memory_bytes": None if device_memory is None else round(device_memory * 2**30),
+        "device_memory_bytes": None if device_memory is None else round(device_memory * 10**9),
         "max_attempts": max_attempts,
         "deadline": _deadline(deadline),
         "tags": tag or None,

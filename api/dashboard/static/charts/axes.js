@@ -59,22 +59,13 @@ export function count(value) {
   return `${round(value)} T`;
 }
 
-/** Bytes of a file in decimal units, whose round numbers are ticks of a logarithmic axis. */
-export const fileSize = (bytes) => {
-  for (const unit of ["B", "kB", "MB"]) {
+/** Bytes in decimal units with three significant digits; round numbers are also ticks of a logarithmic axis. */
+export function size(bytes) {
+  for (const unit of ["B", "kB", "MB", "GB"]) {
     if (bytes < 999.5) return `${round(bytes)} ${unit}`;
     bytes /= 1000;
   }
-  return `${round(bytes)} GB`;
-};
-
-/** Bytes in the largest unit in which the value is at least 1. */
-export function size(bytes) {
-  for (const unit of ["B", "KiB", "MiB", "GiB"]) {
-    if (bytes < 1024) return unit === "B" ? `${Math.round(bytes)} B` : `${bytes.toFixed(1)} ${unit}`;
-    bytes /= 1024;
-  }
-  return `${bytes.toFixed(1)} TiB`;
+  return `${round(bytes)} TB`;
 }
 
 /** Round numbers in [low, high], about `wanted` of them. */

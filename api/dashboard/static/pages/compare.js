@@ -1,4 +1,4 @@
-import { count, fileSize, round } from "../charts/axes.js";
+import { count, round, size } from "../charts/axes.js";
 import { Chart } from "../charts/chart.js";
 import { Group } from "../charts/group.js";
 import { every, refresh } from "../live.js";
@@ -18,7 +18,7 @@ const number = (value, precise) => (precise ? value.toFixed(4) : round(value));
 const costs = {
   parameters: { unit: "parameters", write: count },
   macs: { unit: "MACs for one image", write: count },
-  bytes: { unit: "size of the smallest ONNX file", write: fileSize },
+  bytes: { unit: "size of the smallest ONNX file", write: size },
   latency: { unit: "latency, one image", write: (ms) => `${round(ms)} ms` },
 };
 const metricChoice = document.querySelector("[data-metric]"), costChoice = document.querySelector("[data-cost]"), unzoom = document.querySelector("[data-unzoom]");

@@ -1,10 +1,10 @@
-import { count, fileSize, round } from "../charts/axes.js";
+import { count, round, size } from "../charts/axes.js";
 import { every, refresh, request } from "../live.js";
 import { Parallel } from "../charts/parallel.js";
 import { scatter } from "../charts/scatter.js";
 
 const costs = {
-  bytes: { unit: "size of the smallest ONNX file", write: fileSize },
+  bytes: { unit: "size of the smallest ONNX file", write: size },
   latency: { unit: "latency of the fastest ONNX file, one image", write: (ms) => `${round(ms)} ms` },
   macs: { unit: "MACs for one image", write: count },
 };
@@ -35,7 +35,7 @@ function draw() {
 const formats = {
   text: String,
   number: (value) => (typeof value === "number" ? round(value) : String(value)),
-  bytes: fileSize,
+  bytes: size,
   milliseconds: (ms) => `${round(ms)} ms`,
   share: (value) => `${(100 * value).toFixed(1)}%`,
 };
@@ -80,7 +80,8 @@ document.addEventListener("click", async (event) => {
 });
 choice.addEventListener("change", draw);
 addEventListener("resize", draw);
-drawAll();
+// Going back and reloading restore the chosen cost after this script has run.
+addEventListener("pageshow", drawAll);
 every(3, async () => {
   if (document.getElementById("status").dataset.active !== "yes") return;
   await refresh();
