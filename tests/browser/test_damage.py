@@ -47,11 +47,23 @@ def test_gallery_is_filtered_by_outcome_and_class_in_the_address(page: Page, dam
     assert set(labels.all_text_contents()) == {HOSTILE_CLASS}
     page.get_by_role("link", name="digit-1").first.click()
     expect(page).to_have_url(re.compile("class=digit-1"))
+    # Each press of an arrow key changes a closed list: the page stays until the button is pressed.
+    order = page.get_by_label("Student's confidence")
+    order.press("ArrowDown")
+    order.press("ArrowDown")
+    expect(order).to_have_value("confidence")
+    assert "sort=" not in page.url
+    page.get_by_role("button", name="Show").click()
+    expect(page).to_have_url(re.compile("sort=confidence"))
 
 
 def test_report_against_another_job_and_its_problems(page: Page, damaged: Damaged, console_errors: list[str]) -> None:
     page.goto(f"{damaged.url}/ui/jobs/{damaged.student}/damage")
-    proposed = page.locator("#other-jobs option").evaluate_all("options => options.map(option => option.value)")
+    options = page.locator("#other-jobs option")
+    expect(options).to_have_count(0)
+    page.get_by_label("Compare with job").focus()
+    expect(options).not_to_have_count(0)
+    proposed = options.evaluate_all("options => options.map(option => option.value)")
     assert damaged.teacher in proposed
     assert damaged.student not in proposed
     page.get_by_label("Compare with job").fill(damaged.teacher)

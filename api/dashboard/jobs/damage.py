@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
-from sqlalchemy.orm import Session
 from starlette.responses import HTMLResponse
 
 from api.damage import service as damage_service
@@ -22,16 +21,11 @@ from ttm_core.spec.damage.schema import Calibration, ClassDamage, Outcome
 from ttm_core.spec.damage.single_prediction import FILES
 from ttm_jobs.database.engine import read_scope
 from ttm_jobs.errors import JobNotFinished, JobNotFound
-from ttm_jobs.models import Job
-from ttm_jobs.repositories.jobs import listing
-from ttm_jobs.repositories.jobs.listing import JobFilters
-from ttm_jobs.states import JobState
 
 router = APIRouter(route_class=PageRoute)
 
 _IMAGES = 24
 _ROWS = 10
-_LISTED_JOBS = 50
 _BAR_PIXELS = 200
 _MAX_PERCENT = 150.0
 _CHART_PIXELS = 240
@@ -71,15 +65,14 @@ def damage_page(
     other = against.strip() or None
     with read_scope(engine) as session:
         job = service.get(session, settings, job_id)
-        others = _comparable(session, job)
         try:
             if other is not None and not is_id(other):
                 raise JobNotFound(f"No job has the id {other}.")
             compared = damage_service.read(session, storage, job_id, other)
         except (NoDamageReport, DifferentData, JobNotFinished) as error:
-            return _problem(job, others, against, error.message, 404 if isinstance(error, NoDamageReport) else 409)
+            return _problem(job, against, error.message, 404 if isinstance(error, NoDamageReport) else 409)
         except JobNotFound as error:
-            return _problem(job, others, against, error.message, 404)
+            return _problem(job, against, error.message, 404)
     images = damage_service.image_page(
         compared,
         outcome=outcome or None,
@@ -94,7 +87,6 @@ def damage_page(
     return page(
         "damage.html",
         job=job,
-        others=others,
         predicts=predicts(job),
         report=report,
         problem=None,
@@ -115,18 +107,11 @@ def predicts(job: JobOut) -> bool:
     return any(FILES.get(artifact.name, "teacher") != "teacher" for artifact in job.artifacts)
 
 
-def _comparable(session: Session, job: JobOut) -> list[Job]:
-    """Recent succeeded jobs on the same dataset, which the form proposes."""
-    recent = listing.page(session, limit=_LISTED_JOBS, filters=JobFilters(dataset=job.dataset)).jobs
-    return [each for each in recent if each.state is JobState.SUCCEEDED and each.id != job.id]
-
-
-def _problem(job: JobOut, others: Sequence[Job], against: str, message: str, status: int) -> HTMLResponse:
+def _problem(job: JobOut, against: str, message: str, status: int) -> HTMLResponse:
     return page(
         "damage.html",
         status,
         job=job,
-        others=others,
         report=None,
         problem=message,
         chosen={"against": against},
