@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.api.conftest import make_settings
 from tests.browser.conftest import clear_expected
+from tests.browser.gallery import Gallery
 from tests.browser.test_pages import CHECKS, accessibility_violations
 from tests.support.api_server import served
 from tests.support.models import create_model
@@ -116,6 +117,23 @@ def test_range_on_an_axis_selects_lines_and_rows(page: Page, study: tuple[str, s
     expect(page.locator("[data-brushed]")).to_be_empty()
 
 
+def test_form_finds_missing_limits_and_fields_at_once(page: Page, gallery: Gallery) -> None:
+    page.goto(f"{gallery.url}/ui/new-study")
+    page.get_by_label("Largest ONNX file in MB").fill("")
+    page.get_by_role("button", name="Start the study").click()
+    faults = page.locator(".fault")
+    expect(faults).to_have_text(["Field required", "Field required", "Enter a number, or clear the check box."])
+    page.get_by_label("Keep at least this share").first.uncheck()
+    page.get_by_label("Largest ONNX file").first.uncheck()
+    page.get_by_role("button", name="Start the study").click()
+    expect(faults).to_have_text(["Field required", "Field required", "Choose at least one limit."])
+    page.get_by_label("Longest latency of one image").first.check()
+    page.goto(gallery.url)
+    page.go_back()
+    expect(page.get_by_label("Longest latency of one image in ms")).to_be_enabled()
+    expect(page.get_by_label("Largest ONNX file in MB")).to_be_disabled()
+
+
 def test_form_shows_the_candidates_and_starts_a_study(
     page: Page, console_errors: list[str], sqlite_url: str, tmp_path: Path
 ) -> None:
@@ -135,9 +153,15 @@ def test_form_shows_the_candidates_and_starts_a_study(
         page.get_by_label("Largest ONNX file in MB").fill("0.4")
         expect(page.locator("#candidates")).to_contain_text("mini/resnet8_025")
         page.get_by_label("Most candidates to train").fill("0")
+        page.get_by_label("Students").fill("zz* resnet1999")
         page.get_by_role("button", name="Start the study").click()
         expect(page.get_by_label("Most candidates to train")).to_have_attribute("aria-invalid", "true")
+        expect(page.locator(".fault")).to_have_count(2)
+        expect(page.get_by_label("Students").locator("..").locator(".fault")).to_have_text(
+            re.compile(r"^No architecture matches 'zz\*'\.\s+There is no architecture 'resnet1999'")
+        )
         clear_expected(page, console_errors)  # of the rejected request
+        page.get_by_label("Students").fill("mini/resnet8_025 mini/resnet8_05*")
         page.get_by_label("Most candidates to train").fill("4")
         page.get_by_role("button", name="Start the study").click()
         page.wait_for_url("**/ui/studies/*")

@@ -15,37 +15,110 @@ export function put(spec, pointer, value) {
   at[last] = value;
 }
 
+/** Sends a request with a JSON body. */
+export const post = (path, body) => fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+
+/** Removes the field at a JSON pointer from `spec`. */
+function remove(spec, pointer) {
+  const parts = pointer.slice(1).split("/"), last = parts.pop();
+  const parent = parts.reduce((at, part) => at?.[part], spec);
+  if (Array.isArray(parent)) parent.splice(Number(last), 1);
+  else if (typeof parent === "object" && parent !== null) delete parent[last];
+}
+
+const below = (pointer, other) => `${pointer}/`.startsWith(`${other}/`);
+
+/** Removes the invalid fields from `spec`. Sets those of `required`, which maps pointers to values, and returns the pointers of these. */
+function mend(spec, errors, required) {
+  const replaced = [];
+  // The last element of a list first, so that the other pointers stay valid.
+  for (const pointer of errors.map((error) => error.pointer).sort((one, other) => other.localeCompare(one, undefined, { numeric: true }))) {
+    if (pointer) remove(spec, pointer);
+    for (const [at, value] of Object.entries(required)) {
+      if (below(at, pointer) && at.slice(1).split("/").reduce((part, name) => part?.[name], spec) === undefined) {
+        put(spec, at, value);
+        replaced.push(at);
+      }
+    }
+  }
+  return replaced;
+}
+
+/**
+ * Adds to the errors `found` in a spec those that the service would report only after they are corrected: it checks a spec in stages,
+ * and a stage starts when the spec passes the ones before it. So the mended spec is validated until no other error appears.
+ */
+async function allErrors(spec, found, validate, required) {
+  const rest = structuredClone(spec), errors = [...found], ignored = found.map(({ pointer }) => pointer);
+  for (let last = found, before; before !== JSON.stringify(rest);) {
+    before = JSON.stringify(rest);
+    ignored.push(...mend(rest, last, required));
+    const response = await post(validate, rest);
+    if (response.ok) break;
+    last = (await response.json()).errors ?? [];
+    // An error above or below a mended field may come from the mending.
+    const further = last.filter(({ pointer, detail }) => !errors.some((one) => one.detail === detail) && !(pointer && ignored.some((at) => at && (below(at, pointer) || below(pointer, at)))));
+    errors.push(...further);
+    ignored.push(...further.map(({ pointer }) => pointer));
+  }
+  return errors;
+}
+
+/**
+ * Submits a form's spec to `path` and returns the response's body. If there are errors, shows all of them and returns null.
+ * `faults` are the errors that the form has found itself; if there are any, nothing is submitted.
+ */
+export async function send(form, path, spec, { faults = [], validate, required }) {
+  clearErrors(form);
+  let problem = { errors: faults };
+  if (!faults.length) {
+    const response = await post(path, spec), body = await response.json();
+    if (response.ok) return body;
+    problem = body;
+  }
+  const found = problem.errors ?? [];
+  showErrors(form, { ...problem, errors: found.length ? await allErrors(spec, found, validate, required) : [] });
+  return null;
+}
+
 /** Removes all errors from a form. */
-export function clearErrors(form) {
+function clearErrors(form) {
   showMessage("");
   for (const fault of form.querySelectorAll(".fault")) fault.remove();
   for (const field of form.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
 }
 
-/** Shows each error next to its field, or next to the first field below its pointer; all others at the top. */
-export function showErrors(form, problem) {
-  const others = [];
-  let first = null;
-  for (const { pointer, detail } of problem.errors ?? []) {
-    const visible = (at) => [...form.querySelectorAll(`[name="${CSS.escape(at)}"]`)].find((field) => !field.closest("[data-method][hidden]"));
-    const field = visible(pointer) ?? visible(pointer.replace(/\/\d+$/, "")) ?? [...form.querySelectorAll("[name]")].find((other) => pointer && other.name.startsWith(`${pointer}/`) && !other.closest("[data-method][hidden]"));
-    if (!field) {
-      others.push(pointer ? `${pointer}: ${detail}` : detail);
-      continue;
-    }
+/** The visible field of a JSON pointer: its own, that of the object or list around it, or the first one inside it. */
+function fieldAt(form, pointer) {
+  const fields = [...form.querySelectorAll("[name]")].filter((field) => !field.closest("[data-method][hidden]"));
+  for (let at = pointer; at; at = at.slice(0, at.lastIndexOf("/"))) {
+    const field = fields.find(({ name }) => name === at);
+    if (field) return field;
+  }
+  return fields.find(({ name }) => pointer && name.startsWith(`${pointer}/`));
+}
+
+/** Shows each error next to its field; all others at the top. */
+function showErrors(form, problem) {
+  const others = [], shown = new Map();
+  for (const { pointer, detail, at } of problem.errors) {
+    const field = at ?? fieldAt(form, pointer);
+    if (field) shown.set(field, [...(shown.get(field) ?? []), detail]);
+    else others.push(pointer ? `${pointer}: ${detail}` : detail);
+  }
+  for (const [field, details] of shown) {
     const fault = document.createElement("p");
     fault.className = "fault";
     fault.id = `${field.id}-fault`;
-    fault.textContent = detail;
+    fault.textContent = details.join("\n");
     field.setAttribute("aria-invalid", "true");
     field.setAttribute("aria-describedby", `${fault.id} ${field.id}-about`);
     field.closest(".field").append(fault);
     field.closest("details")?.setAttribute("open", "");
-    first ??= field;
   }
-  const messages = first ? ["Correct the highlighted fields.", ...others] : others.length ? others : [problem.detail];
+  const messages = shown.size ? ["Correct the highlighted fields.", ...others] : others.length ? others : [problem.detail];
   showMessage(messages.join("\n"));
-  (first ?? document.getElementById("message")).focus();
+  (form.querySelector("[aria-invalid]") ?? document.getElementById("message")).focus();
 }
 
 /** Suggests the project's named teachers and datasets in the fields with data-names. */

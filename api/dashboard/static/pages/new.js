@@ -1,6 +1,6 @@
 import { count, round } from "../charts/axes.js";
 import { showEstimate } from "../estimate.js";
-import { acceptFiles, clearErrors, enableSubmit, put, showErrors, suggestNames } from "../forms.js";
+import { acceptFiles, enableSubmit, put, send, suggestNames } from "../forms.js";
 import { showMessage } from "../live.js";
 
 const form = document.getElementById("new");
@@ -8,7 +8,7 @@ const method = document.getElementById("method");
 const place = document.getElementById("estimate");
 
 /** The value of a field. Text in a number field is sent unchanged, so that the service returns the error. */
-function read(field) {
+function valueOf(field) {
   const text = field.value.trim();
   if (field.dataset.kind === "boolean") return text === "true";
   if (field.dataset.kind === "json") return JSON.parse(text);
@@ -18,37 +18,39 @@ function read(field) {
   return text;
 }
 
-function spec() {
-  const rest = document.getElementById("rest").value.trim();
-  const body = rest ? JSON.parse(rest) : {};
+// Valid values of the fields that a spec must have, with which the form validates the others while these are missing or invalid.
+const REQUIRED = { "/student/architecture": "resnet18", "/teacher/checkpoint": "file:///", "/dataset/uri": "file:///" };
+
+/** The spec, and the errors that are found without the service. */
+function read() {
+  const rest = document.getElementById("rest"), faults = [];
+  let body = {};
+  try {
+    const given = JSON.parse(rest.value.trim() || "{}");
+    if (typeof given !== "object" || given === null || Array.isArray(given)) throw new Error("it must be an object: {…}");
+    body = given;
+  } catch (error) {
+    faults.push({ pointer: "", at: rest, detail: `Not valid JSON: ${error.message}` });
+  }
   for (const field of form.querySelectorAll("[name]")) {
-    if (field.value.trim() && !field.closest("[data-method][hidden]")) put(body, field.name, read(field));
+    if (field.value.trim() && !field.closest("[data-method][hidden]")) put(body, field.name, valueOf(field));
   }
   // Fields of a method need its kind.
   if (body.method && !body.method.kind && !body.recipe) body.method.kind = "wttm";
-  return body;
+  return { body, faults };
 }
 
-async function send(path) {
-  clearErrors(form);
-  let body;
-  try {
-    body = JSON.stringify(spec());
-  } catch (error) {
-    return void showErrors(form, { detail: `“Other fields as JSON” is not valid JSON: ${error.message}`, errors: [] });
-  }
-  const response = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body });
-  const result = await response.json();
-  if (response.ok) return result;
-  showErrors(form, result);
-}
+const submitTo = (path) => {
+  const { body, faults } = read();
+  return send(form, path, body, { faults, validate: "/jobs/validate", required: REQUIRED });
+};
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const button = form.querySelector("button.primary");
   button.disabled = true;
   try {
-    const job = await send("/jobs");
+    const job = await submitTo("/jobs");
     if (job) location.href = job.links.page;
   } catch {
     showMessage("The service could not be reached, so the job may not have been submitted. Check the jobs list, then try again.");
@@ -58,7 +60,7 @@ form.addEventListener("submit", async (event) => {
 });
 
 form.querySelector("[data-validate]").addEventListener("click", async ({ target }) => {
-  const result = await send(target.dataset.validate);
+  const result = await submitTo(target.dataset.validate);
   if (result) showEstimate(place, result);
 });
 
@@ -67,24 +69,24 @@ let typed;
 async function estimate() {
   const sent = (typed = Symbol("estimate"));
   await new Promise((done) => { setTimeout(done, 1000); });
-  let body;
-  try {
-    body = spec();
-  } catch {
-    return;
-  }
-  if (sent !== typed || !body.dataset || !(body.student || body.recipe)) return;
+  const { body, faults } = read();
+  if (sent !== typed || faults.length || !body.dataset || !(body.student || body.recipe)) return;
   const response = await fetch("/jobs/validate", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
   if (response.ok && sent === typed) showEstimate(place, await response.json());
 }
 form.addEventListener("input", estimate);
-estimate();
 
 function showMethod() {
   const shown = method.value || "wttm";
   for (const part of form.querySelectorAll("[data-method]")) part.hidden = part.dataset.method !== shown;
 }
 method.addEventListener("change", showMethod);
+// Going back and reloading restore what was entered after this script has run.
+addEventListener("pageshow", () => {
+  if (method.value) showMethod();
+  if (recipe.value) showRecipe();
+  estimate();
+});
 
 /** Suggests architectures with their parameters and MACs, and shows the ratio to the teacher once both are known. */
 const sizes = new Map();
@@ -145,4 +147,3 @@ async function showRecipe() {
   walk(found.spec, "");
 }
 recipe.addEventListener("change", showRecipe);
-if (recipe.value) showRecipe();

@@ -1,16 +1,22 @@
 import { count } from "../charts/axes.js";
-import { acceptFiles, clearErrors, enableSubmit, put, showErrors, suggestNames } from "../forms.js";
+import { acceptFiles, enableSubmit, post, put, send, suggestNames } from "../forms.js";
 import { showMessage } from "../live.js";
 
 const form = document.getElementById("new-study");
 const place = document.getElementById("candidates");
 const INTEGERS = ["/training/epochs", "/budget/candidates", "/seeds"];
 
-function spec() {
-  const body = {};
+// Valid values of the fields that a spec must have, with which the form validates the others while these are missing or invalid.
+const REQUIRED = { "/teacher/checkpoint": "file:///", "/dataset/uri": "file:///", "/limits/retention": 0.9 };
+
+/** The spec, and the errors that are found without the service. */
+function read() {
+  const body = {}, faults = [];
   for (const field of form.querySelectorAll("[name]")) {
     const text = field.value.trim(), limit = field.closest("[data-limit]");
-    if (!text || (limit && !limit.querySelector("[data-use]").checked)) continue;
+    if (limit && !limit.querySelector("[data-use]").checked) continue;
+    if (limit && !text) faults.push({ pointer: field.name, detail: "Enter a number, or clear the check box." });
+    if (!text) continue;
     if (limit) put(body, field.name, limit.dataset.factor === "1" ? Number(text) : Number((Number(text) * Number(limit.dataset.factor)).toPrecision(12)));
     else if (field.name === "/students") body.students = text.split(/[\s,]+/).map((name) => (name.includes("*") ? { family: name } : name));
     else put(body, field.name, INTEGERS.includes(field.name) && Number.isFinite(Number(text)) ? Number(text) : text);
@@ -18,11 +24,8 @@ function spec() {
   if (body.limits?.bytes) body.limits.bytes = Math.round(body.limits.bytes);
   // A device without a limit on latency has no effect.
   if (body.limits && !("latency_ms" in body.limits)) delete body.limits.device;
-  return body;
-}
-
-async function post(path, body) {
-  return fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+  if (!form.querySelector("[data-use]:checked")) faults.push({ pointer: "/limits", at: form.querySelector("[data-use]"), detail: "Choose at least one limit." });
+  return { body, faults };
 }
 
 /** Shows the candidates that a study would try, with the cost of each from the catalogue. */
@@ -47,20 +50,18 @@ let typed;
 async function preview() {
   const sent = (typed = Symbol("preview"));
   await new Promise((done) => { setTimeout(done, 800); });
-  const body = spec();
-  if (sent !== typed || !body.teacher || !body.dataset) return;
+  const { body, faults } = read();
+  if (sent !== typed || faults.length || !body.teacher || !body.dataset) return;
   const response = await post("/studies/validate", body);
   if (response.ok && sent === typed) showCandidates(await response.json());
 }
 
 async function submit(button, changes) {
-  clearErrors(form);
   button.disabled = true;
   try {
-    const response = await post("/studies", { ...spec(), ...changes });
-    const body = await response.json();
-    if (response.ok) location.href = body.links.page;
-    else showErrors(form, body);
+    const { body, faults } = read();
+    const study = await send(form, "/studies", { ...body, ...changes }, { faults, validate: "/studies/validate", required: REQUIRED });
+    if (study) location.href = study.links.page;
   } catch {
     showMessage("The service could not be reached, so the study may not have been submitted. Check the list of studies, then try again.");
   } finally {
@@ -80,7 +81,8 @@ for (const limit of form.querySelectorAll("[data-limit]")) {
   range.addEventListener("input", () => { value.value = range.value; });
   value.addEventListener("input", () => { range.value = value.value; });
   use.addEventListener("change", enable);
-  enable();
+  // Going back and reloading restore what was entered after this script has run.
+  addEventListener("pageshow", enable);
 }
 
 document.getElementById("device").addEventListener("focus", async ({ target }) => {
@@ -91,4 +93,4 @@ form.addEventListener("input", preview);
 suggestNames(form);
 acceptFiles(form);
 enableSubmit(form);
-preview();
+addEventListener("pageshow", preview);
