@@ -195,6 +195,36 @@ def test_jobs_are_grouped_with_their_mean_over_seeds(page: Page, gallery: Galler
     expect(page.locator("#jobs tbody tr")).to_have_count(5)
 
 
+def test_going_back_and_reloading_keep_selection_and_chart_options(page: Page, gallery: Gallery) -> None:
+    page.goto(gallery.url + "/ui/jobs?state=succeeded")
+    for box in page.locator("td.pick input").all()[:2]:
+        box.check()
+    page.locator("#jobs tbody a").first.click()
+    page.wait_for_url("**/ui/jobs/*")
+    page.go_back()
+    expect(page.locator("#selection")).to_contain_text("2 selected")
+    page.goto(gallery.url + urls(gallery)["job"])
+    ticks = page.locator('[data-chart="loss"] svg text')
+    # 120 steps are 20 epochs.
+    expect(ticks.filter(has_text="100")).to_have_count(1)
+    page.get_by_label("X axis").select_option("epoch")
+    expect(ticks.filter(has_text="100")).to_have_count(0)
+    page.reload()
+    expect(page.get_by_label("X axis")).to_have_value("epoch")
+    expect(page.locator('[data-chart="accuracy"]')).to_contain_text(LAST_ACCURACY["job"])
+    expect(ticks.filter(has_text="100")).to_have_count(0)
+
+
+def test_escape_closes_a_menu(page: Page, gallery: Gallery) -> None:
+    page.goto(gallery.url + "/ui/jobs")
+    summary = page.get_by_text("Columns", exact=True)
+    summary.press("Enter")
+    page.locator("#columns").get_by_label("Submitted").focus()
+    page.keyboard.press("Escape")
+    expect(page.locator("#columns")).not_to_have_attribute("open", "")
+    expect(summary).to_be_focused()
+
+
 def test_failure_links_to_the_error_in_the_log(page: Page, gallery: Gallery) -> None:
     page.goto(f"{gallery.url}/ui/jobs/{gallery.jobs['failed']}")
     expect(page.locator("#failure")).to_contain_text("The job's input")

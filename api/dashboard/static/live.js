@@ -109,6 +109,13 @@ export function showMessage(text) {
   message.hidden = !text;
 }
 
+document.addEventListener("keydown", ({ key, target }) => {
+  const menu = key === "Escape" && target.closest?.("details.menu[open]");
+  if (!menu) return;
+  menu.open = false;
+  menu.querySelector("summary").focus();
+});
+
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-copy], button[data-copy-text]");
   if (!button) return;

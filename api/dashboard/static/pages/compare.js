@@ -1,8 +1,9 @@
 import { count, round, size } from "../charts/axes.js";
 import { Chart } from "../charts/chart.js";
 import { Group } from "../charts/group.js";
-import { every, refresh } from "../live.js";
+import { followOptions } from "../charts/options.js";
 import { scatter } from "../charts/scatter.js";
+import { every, refresh } from "../live.js";
 
 const TERMINAL = ["succeeded", "failed", "cancelled"];
 /** The groups of the table, and their jobs; a job has the color of its group. */
@@ -66,16 +67,14 @@ async function drawCurves() {
 
 costChoice.addEventListener("change", drawCosts);
 metricChoice.addEventListener("change", () => { group.setZoom(null); drawCurves(); });
-document.querySelector("[data-axis]").addEventListener("change", ({ target }) => group.set({ axis: target.value }));
-document.querySelector("[data-smoothing]").addEventListener("input", ({ target }) => group.set({ smoothing: Number(target.value) }));
-document.querySelector("[data-log]").addEventListener("change", ({ target }) => {
-  chart.logarithmic = target.checked;
-  chart.schedule();
-});
+followOptions(group, chart);
 unzoom.addEventListener("click", () => group.setZoom(null));
 addEventListener("resize", drawCosts);
-drawCosts();
-drawCurves();
+// Going back and reloading restore the chosen cost and metric after this script has run.
+addEventListener("pageshow", () => {
+  drawCosts();
+  drawCurves();
+});
 every(4, async () => {
   const active = jobs.map(({ state }, i) => (TERMINAL.includes(state) ? -1 : i)).filter((i) => i >= 0);
   if (!active.length) return;

@@ -1,6 +1,7 @@
 import { round, size } from "../charts/axes.js";
 import { Chart } from "../charts/chart.js";
 import { Group } from "../charts/group.js";
+import { followOptions } from "../charts/options.js";
 import { duration, every, localTimes, markStale, refresh, request } from "../live.js";
 import { followLog } from "../log.js";
 import { followTabs } from "../tabs.js";
@@ -172,12 +173,7 @@ document.getElementById("edit").addEventListener("submit", async (event) => {
   await refreshPage();
 });
 
-document.querySelector("[data-axis]").addEventListener("change", ({ target }) => group.set({ axis: target.value }));
-document.querySelector("[data-smoothing]").addEventListener("input", ({ target }) => group.set({ smoothing: Number(target.value) }));
-document.querySelector("[data-log]").addEventListener("change", ({ target }) => {
-  charts.loss.logarithmic = target.checked;
-  charts.loss.schedule();
-});
+followOptions(group, charts.loss);
 unzoom.addEventListener("click", () => group.setZoom(null));
 
 followTabs(document.querySelector("[role=tablist]"));

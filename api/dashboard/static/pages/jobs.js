@@ -49,6 +49,8 @@ const cancellable = () => [...selected].filter((id) => document.getElementById(`
 document.addEventListener("change", (event) => {
   if (event.target.closest("td.pick")) select();
 });
+// Going back restores the boxes after this script has run.
+addEventListener("pageshow", select);
 bar.querySelector("[data-clear]").addEventListener("click", () => {
   for (const box of document.querySelectorAll("td.pick input:checked")) box.checked = false;
   select();
