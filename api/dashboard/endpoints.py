@@ -34,3 +34,9 @@ def docs_page(request: Request) -> HTMLResponse:
     ]
     by_tag = {tag["name"]: (tag, [o for o in operations if tag["name"] in o["tags"]]) for tag in document["tags"]}
     return page("docs.html", document=document, by_tag=by_tag, codes=error_codes())
+
+
+@router.get("/ui/{path:path}")
+def unknown_page(request: Request) -> HTMLResponse:
+    """The page for an address under /ui that no other route serves."""
+    return page("not_found.html", 404, message="There is no such page.", path=request.url.path)

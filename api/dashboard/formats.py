@@ -90,6 +90,11 @@ def count(number: int | None) -> str:
     return f"{value:.3g} T"
 
 
+def thousands(number: int) -> str:
+    """An exact number with separators: 10,000."""
+    return f"{number:,}"
+
+
 def compression_text(ratio: float | None) -> str:
     """A compression ratio, teacher over student: "3.1× smaller" above 1, "larger" below."""
     if ratio is None:

@@ -78,6 +78,7 @@ _environment.filters |= {
     "shell": formats.shell,
     "short": formats.short,
     "size": formats.size,
+    "thousands": formats.thousands,
     "timestamp": formats.timestamp,
 }
 

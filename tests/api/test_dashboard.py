@@ -270,6 +270,18 @@ def test_unknown_job_has_its_own_page(client: TestClient) -> None:
     assert "The job does not exist." in answer.text
 
 
+def test_unknown_address_under_ui_is_answered_with_a_page(client: TestClient) -> None:
+    answer = client.get("/ui/job")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "There is no such page." in answer.text
+
+
+def test_group_without_jobs_says_whether_filters_hide_them(sqlite_client: TestClient) -> None:
+    assert "No jobs yet." in sqlite_client.get("/ui/jobs?group=tag").text
+    assert "No jobs match these filters." in sqlite_client.get("/ui/jobs?group=tag&owner=ana").text
+
+
 def test_api_reference_is_complete(sqlite_client: TestClient) -> None:
     html = sqlite_client.get("/docs").text
     document = sqlite_client.get("/openapi.json").json()

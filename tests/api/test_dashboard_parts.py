@@ -32,6 +32,7 @@ def test_form_has_the_fields_of_every_method() -> None:
     fields = {field.pointer: field for field in methods["wttm"].fields}
     assert (fields["/method/beta"].kind, fields["/method/beta"].default) == ("number", 2.0)
     assert fields["/method/logit_standardization"].kind == "boolean"
+    assert [fields[f"/method/{name}"].title for name in ("ce_weight", "gamma")] == ["CE weight", "Gamma"]
 
 
 def test_form_defaults_equal_the_spec_defaults() -> None:
@@ -64,7 +65,6 @@ def test_compression_ratio_is_shown_only_above_one() -> None:
     assert written == ["3.1\N{MULTIPLICATION SIGN} smaller", "same size", "larger", "\N{EN DASH}"]
 
 
-def test_timeline_has_no_gaps(client: TestClient, engine: Engine, settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("count", "text"),
     [
@@ -82,6 +82,7 @@ def test_sizes_have_the_decimal_units_of_limits(count: float, text: str) -> None
     assert size(count) == output.size(count) == text
 
 
+def test_timeline_has_no_gaps(client: TestClient, engine: Engine, settings: Settings) -> None:
     job_id = submit(client, settings)
     lease = claim(engine, job_id)
     train(engine, lease, range(1, 3))

@@ -7,8 +7,11 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.browser.gallery import HOSTILE, STUDENTS, Gallery, create_many
+from tests.support.factories import create_job
 from tests.support.tiny import wait_until
 from ttm_client import Client
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.repositories.jobs import crud
 
 ROOT = Path(__file__).parents[2]
 CHECKS = (Path(__file__).parent / "checks.js").read_text()
@@ -195,6 +198,19 @@ def test_jobs_are_grouped_with_their_mean_over_seeds(page: Page, gallery: Galler
     expect(page.locator("#jobs tbody tr")).to_have_count(5)
 
 
+def test_columns_of_all_groups_are_aligned(page: Page, gallery: Gallery) -> None:
+    client = Client(gallery.url)
+    job = client.jobs.get(gallery.jobs["succeeded"][0])
+    client.jobs.update(job.id, name="x" * 200)
+    page.goto(gallery.url + "/ui/jobs?group=student")
+    headers = page.get_by_role("columnheader", name="Top-1")
+    boxes = [box for header in headers.all() if (box := header.bounding_box()) is not None]
+    client.jobs.update(job.id, name=job.name)
+    assert len(boxes) > 3
+    assert len({(box["x"], box["width"]) for box in boxes}) == 1
+    assert boxes[0]["x"] + boxes[0]["width"] < 1280
+
+
 def test_going_back_and_reloading_keep_selection_and_chart_options(page: Page, gallery: Gallery) -> None:
     page.goto(gallery.url + "/ui/jobs?state=succeeded")
     for box in page.locator("td.pick input").all()[:2]:
@@ -223,6 +239,44 @@ def test_escape_closes_a_menu(page: Page, gallery: Gallery) -> None:
     page.keyboard.press("Escape")
     expect(page.locator("#columns")).not_to_have_attribute("open", "")
     expect(summary).to_be_focused()
+
+
+def test_ended_job_without_output_says_so(page: Page, gallery: Gallery) -> None:
+    with session_scope(gallery.engine) as session:
+        job_id = create_job(session, name="cancelled early").id
+        crud.request_cancel(session, job_id)
+    page.goto(f"{gallery.url}/ui/jobs/{job_id}")
+    expect(page.get_by_text("No metrics.")).to_be_visible()
+    page.get_by_role("tab", name="Log").click()
+    expect(page.get_by_text("No log.")).to_be_visible()
+    page.get_by_role("tab", name="Files").click()
+    expect(page.locator("#artifacts")).to_contain_text("No artifacts.")
+
+
+def test_panels_of_tabs_are_cards_of_the_same_color(page: Page, gallery: Gallery) -> None:
+    """A fragment that is the id of a section selects its tab, and does not highlight the section."""
+    colors = set()
+    for fragment, section in (("files", "#artifacts"), ("timeline", "#timeline"), ("spec", "#spec")):
+        page.goto(f"{gallery.url}/ui/jobs/{gallery.jobs['succeeded'][0]}#{fragment}")
+        expect(page.locator(section)).to_be_visible()
+        colors.add(page.locator(section).evaluate("section => getComputedStyle(section).backgroundColor"))
+    assert len(colors) == 1
+
+
+def test_ages_have_one_unit(page: Page, gallery: Gallery) -> None:
+    page.goto(f"{gallery.url}/ui/jobs/{gallery.jobs['running']}")
+    ages = {200: "3 min ago", 7500: "2 h ago", 400_000: "4 days ago"}
+    page.evaluate(
+        """ages => document.body.append(...ages.map((seconds) => {
+            const time = document.createElement("time");
+            time.dataset.age = "";
+            time.dateTime = new Date(Date.now() - seconds * 1000).toISOString();
+            time.className = "test";
+            return time;
+        }))""",
+        list(ages),
+    )
+    expect(page.locator("time.test")).to_have_text(list(ages.values()))
 
 
 def test_failure_links_to_the_error_in_the_log(page: Page, gallery: Gallery) -> None:

@@ -39,6 +39,7 @@ class Method:
 NORMALIZATIONS = {title: preset.model_dump() for title, preset in PRESETS.items()} | {
     "none: pixels in [0, 1]": {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
 }
+_ABBREVIATIONS = ("ce", "kd", "tf32")
 _MODEL_FIELDS = ("/name", "/teacher/checkpoint", "/teacher/architecture", "/student/architecture", "/dataset/uri")
 _OPTIMIZER_FIELDS = ("/training/optimizer/learning_rate",)
 
@@ -130,7 +131,13 @@ def _field(name: str, schema: Schema, at: str) -> Field | None:
     of_type = str(first["type"])
     choices = tuple(str(choice) for choice in first.get("enum", ()))
     kind = "choice" if choices else {"string": "text"}.get(of_type, of_type)
-    return Field(at, name.replace("_", " "), kind, schema.get("default"), schema.get("description"), choices)
+    return Field(at, _title(name), kind, schema.get("default"), schema.get("description"), choices)
+
+
+def _title(name: str) -> str:
+    """The label of a field: `ce_weight` is "CE weight"."""
+    first, *others = name.split("_")
+    return " ".join([first.upper() if first in _ABBREVIATIONS else first.capitalize(), *others])
 
 
 def _resolved(schema: Schema) -> Schema:

@@ -13,6 +13,13 @@ export function duration(seconds) {
   return `${Math.floor(whole / 3600)} h ${String(Math.floor((whole % 3600) / 60)).padStart(2, "0")} min`;
 }
 
+/** An age with one unit, which is as exact as a list needs: 12 s, 3 min, 2 h, or 5 days. */
+function age(seconds) {
+  const whole = Math.max(Math.round(seconds), 0);
+  const [size, unit] = [[172_800, 86_400, "days"], [3600, 3600, "h"], [60, 60, "min"]].filter(([from]) => whole >= from).map(([, ...rest]) => rest)[0] ?? [1, "s"];
+  return `${Math.floor(whole / size)} ${unit}`;
+}
+
 /** Formats every <time> below `root` in the user's time zone and language, as an age with data-age, or without seconds inside data-brief. The title keeps the full time. */
 export function localTimes(root = document) {
   for (const time of root.querySelectorAll("time")) {
@@ -20,7 +27,7 @@ export function localTimes(root = document) {
     const at = new Date(time.dateTime);
     const late = Number(time.dataset.late ?? Infinity) * 1000 < Date.now() - at;
     time.classList.toggle("late", late);
-    time.textContent = "age" in time.dataset ? `${duration((Date.now() - at) / 1000)} ago` : (at.getFullYear() !== new Date().getFullYear() ? before : time.closest("[data-brief]") ? brief : thisYear).format(at);
+    time.textContent = "age" in time.dataset ? `${age((Date.now() - at) / 1000)} ago` : (at.getFullYear() !== new Date().getFullYear() ? before : time.closest("[data-brief]") ? brief : thisYear).format(at);
   }
 }
 

@@ -42,7 +42,7 @@ export class Chart {
   build() {
     this.none = document.createElement("p");
     this.none.className = "none";
-    this.none.textContent = "No data yet.";
+    this.none.textContent = "No data.";
     this.svg = frame(0, HEIGHT);
     this.labels = element("g", {}, this.svg);
     this.plot = clippedGroup(this.svg, { x: 0, y: TOP, width: 0, height: HEIGHT - TOP - BOTTOM });
