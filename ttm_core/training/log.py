@@ -117,7 +117,7 @@ class StepLog:
             step = self._step - len(terms) + row + 1
             or_precision = "" if self._precision == "float32" else ", or set training.precision to float32"
             raise NonFiniteLoss(
-                f"the loss became {float(terms[row, column])} at step {step} "
+                f"The loss became {float(terms[row, column])} at step {step} "
                 f"(epoch {step / self._steps_per_epoch:.2f}) in the term {self._names[column]!r} at learning rate "
-                f"{self._rate:.4g}: lower the learning rate or the weight of that term{or_precision}"
+                f"{self._rate:.4g}: lower the learning rate or the weight of that term{or_precision}."
             )
