@@ -211,7 +211,8 @@ def label_with_teacher(
             return split
         if teacher is None:
             raise BadDataset(
-                "the validation or test images have no labels, and without a teacher nothing can evaluate the student"
+                "the validation or test images have no labels, and without a teacher nothing can evaluate the student: "
+                "set `teacher`, or remove these images from the dataset"
             )
         logits = evaluation_logits(teacher, split, stores, size=size, batch=_BATCH, device=device, precision=precision)
         labels = split.labels.clone()

@@ -222,7 +222,7 @@ def test_test_split_without_labels_is_evaluated_against_the_teacher(tmp_path, te
     assert (result.student_test.against, result.student_test.images) == ("teacher", 6)
     assert result.teacher_validation is not None
     assert result.teacher_test is None
-    with pytest.raises(BadDataset, match="without a teacher nothing can evaluate the student"):
+    with pytest.raises(BadDataset, match="nothing can evaluate the student: set `teacher`, or remove these"):
         distill(spec(folder, training=training), tmp_path / "alone", device=CPU)
 
 
