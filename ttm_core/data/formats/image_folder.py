@@ -144,7 +144,8 @@ def _class_folders(folder: Path, root: Path) -> list[str]:
     inside = [entry for entry in _subfolders(folder) if entry.name not in _reserved(folder, root)]
     if folder == root and not any(map(_is_unlabelled, inside)):
         return []
-    return [entry.name for entry in inside if any(map(_is_unlabelled, _folders(entry)))]
+    # Most class folders contain images directly, so few are walked.
+    return [entry.name for entry in inside if _is_unlabelled(entry) or any(map(_is_unlabelled, _folders(entry)))]
 
 
 def _train_folder(root: Path) -> Path:
