@@ -7,7 +7,8 @@ from bench.speed.pairs import CONTENDERS, EPOCHS, Pair
 from bench.speed.tables import summary, table
 from ttm_core.precision import Precision
 
-PAIR = Pair(teacher="cifar/resnet8", student="mini/resnet8_025", size=32, classes=10, batch=16, images=32)
+# Peers train without the engine's workaround for narrow students, which crash on some CPUs.
+PAIR = Pair(teacher="cifar/resnet8", student="cifar/resnet8", size=32, classes=10, batch=16, images=32)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

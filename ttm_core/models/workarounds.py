@@ -14,7 +14,7 @@ def subsample_before_narrow_strided_pointwise(model: nn.Module) -> None:
     On x86 CPUs with channels-last memory, oneDNN's weight gradient of such a convolution writes past its workspace
     when the input channels do not fill a block, which causes wrong gradients or a crash
     (github.com/uxlfoundation/oneDNN/issues/6035; observed with torch 2.14.1 at 4 to 12 channels and 48 pixels and
-    above).
+    above, and on CPUs without AVX-512 at 4 channels and 16 pixels and above).
     """
     for module in model.modules():
         if (
