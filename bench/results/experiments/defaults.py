@@ -27,14 +27,10 @@ def defaults_long(setting: Setting) -> Experiment:
 
 def defaults_depthwise(setting: Setting) -> Experiment:
     """Learning rate and precision for a student with depthwise convolutions."""
-    sgd = {rate: {"training.optimizer": {"name": "sgd", "learning_rate": rate}} for rate in (0.05, 0.01)}
-    variants = [
-        Variant("SGD 0.05", sgd[0.05]),
-        Variant("SGD 0.01", sgd[0.01]),
-        Variant("SGD 0.01, float32", {**sgd[0.01], "training.precision": "float32"}),
-    ]
+    high, low = _variant("sgd", 0.05, 64), _variant("sgd", 0.01, 64)
+    float32 = Variant(f"{low.name}, float32", {**low.changes, "training.precision": "float32"})
     spec = {**base(setting), "student": setting.depthwise_student}
-    return Experiment("defaults_depthwise", spec, variants, setting.seeds, reference="SGD 0.01")
+    return Experiment("defaults_depthwise", spec, [high, low, float32], setting.seeds, reference=low.name)
 
 
 def defaults_classes(setting: Setting) -> Experiment | None:
