@@ -33,31 +33,34 @@ def read_checked(path: Path, file_bytes: int) -> CheckedFile:
     return parse_checked(path, file_bytes)[0]
 
 
-def parse_checked(path: Path, file_bytes: int) -> tuple[CheckedFile, ModelProto]:
+def parse_checked(path: Path, file_bytes: int, *, name: str | None = None) -> tuple[CheckedFile, ModelProto]:
     """Reads an ONNX file once, so that the checked, hashed and executed bytes are the same, and parses it once.
+
+    Messages call the file `name`; by default, by its own name.
 
     Raises:
         MeasureError: the file has more than `file_bytes`, is not an ONNX model, stores tensors in other files, uses
             custom operators, or has functions that call themselves or expand to more than 200,000 nodes.
     """
+    name = name or path.name
     try:
         with path.open("rb") as stream:
             content = stream.read(file_bytes + 1)
     except OSError as error:
-        raise MeasureError("refused", f"{path.name} cannot be read: {error.strerror}") from error
+        raise MeasureError("refused", f"{name} cannot be read: {error.strerror}") from error
     if len(content) > file_bytes:
-        raise MeasureError("refused", f"{path.name} is larger than the limit of {file_bytes:,} bytes")
+        raise MeasureError("refused", f"{name} is larger than the limit of {file_bytes:,} bytes")
     try:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's errors have no public base class
-        raise MeasureError("refused", f"{path.name} is not an ONNX file") from error
+        raise MeasureError("refused", f"{name} is not an ONNX file") from error
     if not model.graph.node:
-        raise MeasureError("refused", f"{path.name} is not an ONNX file with operators")
+        raise MeasureError("refused", f"{name} is not an ONNX file with operators")
     functions = {function.domain for function in model.functions}
     nodes = [*all_nodes(model)]
     if custom := sorted({node.domain for node in nodes} - _DOMAINS - functions):
         raise MeasureError(
-            "refused", f"{path.name} uses operators of the domain {custom[0]!r}; custom operators are refused"
+            "refused", f"{name} uses operators of the domain {custom[0]!r}; custom operators are refused"
         )
     defaults = (attribute for function in model.functions for attribute in function.attribute_proto)
     attributes = chain(defaults, *(node.attribute for node in nodes))
@@ -65,11 +68,11 @@ def parse_checked(path: Path, file_bytes: int) -> tuple[CheckedFile, ModelProto]
     if any(tensor.data_location == TensorProto.EXTERNAL for tensor in tensors):
         raise MeasureError(
             "refused",
-            f"{path.name} stores tensors in other files; external data is refused. Save the model in one file, such as "
+            f"{name} stores tensors in other files; external data is refused. Save the model in one file, such as "
             "with external_data=False in torch.onnx.export",
         )
     if problem := _expansion_problem(model):
-        raise MeasureError("refused", f"{path.name} {problem}")
+        raise MeasureError("refused", f"{name} {problem}")
     return CheckedFile(content, hashlib.sha256(content).hexdigest(), _precision(nodes, tensors)), model
 
 

@@ -305,7 +305,7 @@ def labels_only():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (external, "external data"),
+        (external, "^The ONNX file cannot be used: it stores tensors in other files; external data"),
         (default_in_another_file, "external data"),
         (custom, "custom operators"),
         (looping, "operator Loop"),

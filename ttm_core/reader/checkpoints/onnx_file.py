@@ -53,7 +53,7 @@ def _checked(source: Path) -> tuple[bytes, OnnxClassifier]:
     if size > _LARGEST_FILE:
         raise BadCheckpoint("The ONNX file has more than 2 GiB.")
     try:
-        checked, model = parse_checked(source, size)
+        checked, model = parse_checked(source, size, name="it")
     except MeasureError as error:
         raise BadCheckpoint(f"The ONNX file cannot be used: {error}.") from error
     if looping := next((node.op_type for node in all_nodes(model) if node.op_type in _LOOPS), None):
