@@ -16,7 +16,7 @@ from ttm_core.data.images import ArrayImages
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.spec.events import Accuracy
 from ttm_core.spec.normalization import Normalization
-from ttm_core.training.distributed import Distributed, init_distributed
+from ttm_core.training.distributed import ONE_PROCESS, Distributed, init_distributed
 from ttm_core.training.evaluate import evaluate
 
 PROCESSES = 2
@@ -34,7 +34,7 @@ def student() -> nn.Module:
     return nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(64, 10)).eval()
 
 
-def accuracy_of(model: nn.Module, images: int, distributed: Distributed | None = None) -> Accuracy:
+def accuracy_of(model: nn.Module, images: int, distributed: Distributed = ONE_PROCESS) -> Accuracy:
     preprocess = Preprocess(1, 8, Normalization(mean=[0.3], std=[0.4]))
     device = torch.device("cpu")
     return evaluate(model, split_of(images), preprocess, size=8, device=device, distributed=distributed)

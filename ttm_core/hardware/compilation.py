@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ttm_core.errors import BadSpec
+from ttm_core.hardware.adapt import adapt_to_device
 from ttm_core.hardware.timing import least_seconds, synchronize
 from ttm_core.models.preprocess import TORCH_FORMATS, Preprocess
 from ttm_core.models.teachers.load import Teacher
@@ -127,8 +128,11 @@ def measure_compilation(
     memory_format = TORCH_FORMATS[preprocess.memory_format]
     shape = (batch_size, preprocess.channels, preprocess.image_size, preprocess.image_size)
 
+    adapted = copy.deepcopy(model).to(device).to(memory_format=memory_format).train()
+    adapt_to_device(adapted, preprocess, device, precision, train=True)
+
     def copied() -> nn.Module:
-        return copy.deepcopy(model).to(device).to(memory_format=memory_format).train()
+        return copy.deepcopy(adapted)
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         batches = [torch.randn(shape, device=device).contiguous(memory_format=memory_format) for _ in range(_BATCHES)]
