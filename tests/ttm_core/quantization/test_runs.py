@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.int8_units import HAS_INT8_UNITS
 from tests.ttm_core import factories
 from ttm_core.pipeline.distill import distill
 from ttm_core.report.schema import ExportedFile, Report
@@ -29,6 +30,7 @@ def trained(digits_idx, teacher_file, tmp_path_factory) -> tuple[Path, Result]:
     return folder, distill(aware(digits_idx, teacher_file), folder)
 
 
+@pytest.mark.skipif(not HAS_INT8_UNITS, reason="ONNX Runtime's int8 products saturate on this CPU")
 def test_quantization_aware_training_agrees_with_onnx_runtime(trained):
     form = int8_of(trained[0])
     assert form.quantization is not None
