@@ -1,8 +1,11 @@
 """The engine's exceptions. Each has a stable code, an origin (user or system), and whether a retry can succeed."""
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 Origin = Literal["user", "system"]
+
+_LISTED = 5  # names in a message
 
 
 class EngineError(Exception):
@@ -98,6 +101,12 @@ def one_output(owner: str) -> str:
         f"The {owner} has one output, as binary classifiers with a sigmoid have. Give it two, 0 and the output: for a "
         "linear classifier, put a row of zeros before the row of its weight and of its bias."
     )
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first five names and the number of the others, for a message."""
+    more = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def truncated(text: str) -> str:

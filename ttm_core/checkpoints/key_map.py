@@ -99,10 +99,10 @@ def known_renames(names: Collection[str], signature: Signature) -> dict[str, str
 
 def _common_prefix(names: Collection[str], signature: Signature) -> str:
     """The prefix of all names without which most of them are those of the architecture; empty if that is no prefix."""
-    first, last = min(names, default=""), max(names, default="")
-    common = next((first[:end] for end, pair in enumerate(zip(first, last, strict=False)) if len(set(pair)) > 1), first)
-    prefixes = ["", *(common[: end + 1] for end, character in enumerate(common) if character == ".")]
-    return max(prefixes, key=lambda prefix: sum(name.removeprefix(prefix) in signature.shapes for name in names))
+    first = next(iter(names), "")
+    prefixes = [first[: end + 1] for end, character in enumerate(first) if character == "."]
+    common = ["", *(prefix for prefix in prefixes if all(name.startswith(prefix) for name in names))]
+    return max(common, key=lambda prefix: sum(name.removeprefix(prefix) in signature.shapes for name in names))
 
 
 def _renamed(name: str, signature: Signature) -> str:

@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 from ttm_core.data.formats.layout import NO_LABEL, check_class_names
 from ttm_core.data.images import Images
 from ttm_core.data.random import hash_key
-from ttm_core.errors import BadDataset
+from ttm_core.errors import BadDataset, listed
 from ttm_core.spec.events import Reference
-
-_LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -130,10 +128,7 @@ def empty_classes(dataset: Dataset) -> list[str]:
     empty = [name for name, count in zip(dataset.class_names, counts.tolist(), strict=True) if not count]
     if not empty:
         return []
-    more = f" and {len(empty) - _LISTED:,} more" if len(empty) > _LISTED else ""
-    return [
-        f"{len(empty):,} of {dataset.num_classes:,} classes have no training images: {', '.join(empty[:_LISTED])}{more}"
-    ]
+    return [f"{len(empty):,} of {dataset.num_classes:,} classes have no training images: {listed(empty)}"]
 
 
 def check(dataset: Dataset) -> None:

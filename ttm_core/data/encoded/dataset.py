@@ -96,7 +96,7 @@ def build_dataset(found: Mapping[SplitName, EncodedSplit], class_names: list[str
 
 def _shared_images(digests: Mapping[str, NDArray[np.uint8]]) -> list[str]:
     """Sentences about evaluated images that are also training images. `digests` has SHA-256 of each image, [N, 32]."""
-    # The first 64 bits of SHA-256 tell millions of images apart.
+    # The first 64 bits of SHA-256 are enough to distinguish millions of images.
     keys = {name: each[:, :8].copy().view(np.uint64).ravel() for name, each in digests.items()}
     evaluated: list[SplitName] = ["validation", "test"]
     counts = {name: int(np.isin(keys[name], keys["train"]).sum()) for name in evaluated if name in keys}

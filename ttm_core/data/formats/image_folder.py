@@ -19,11 +19,10 @@ from ttm_core.data.encoded.dataset import EncodedSplit, build_dataset
 from ttm_core.data.encoded.manifest import Reading
 from ttm_core.data.formats import layout
 from ttm_core.data.formats.layout import NO_LABEL, SPLITS, SplitName
-from ttm_core.errors import BadDataset
+from ttm_core.errors import BadDataset, listed
 
 _SPLIT_FOLDERS = {name for names in SPLITS.values() for name in names}
 _OF_DESKTOPS = {"thumbs.db", "desktop.ini"}
-_LISTED = 5
 
 
 def is_image_folder(root: Path) -> bool:
@@ -59,7 +58,7 @@ def read(root: Path, reading: Reading) -> Dataset:
     for split, folder in folders.items():
         if folder is None:
             continue
-        if not _class_folders(folder, root) and _is_unlabelled(folder):
+        if _is_unlabelled(folder) and not _class_folders(folder, root):
             found[split] = _unlabelled_files(folder, root)
         else:
             found[split], more = _labelled_files(folder, class_names, split, root)
@@ -128,20 +127,18 @@ def _subfolders(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if entry.is_dir() and _is_visible(entry.name))
 
 
-def _reserved(folder: Path, root: Path) -> set[str]:
-    """The folders of other splits, if the root is the training split."""
-    if folder != root:
-        return set()
-    return {entry.name for entry in _subfolders(folder) if entry.name.lower() in _SPLIT_FOLDERS}
+def _possible_classes(folder: Path, root: Path) -> list[Path]:
+    """The folders in a split. If the root is the training split, those of other splits are none."""
+    return [entry for entry in _subfolders(folder) if folder != root or entry.name.lower() not in _SPLIT_FOLDERS]
 
 
 def _class_folders(folder: Path, root: Path) -> list[str]:
     """The sorted names of the folders that contain an image, at any depth.
 
-    If the root is the training split, folders of other splits are not classes, and at least one class must contain
-    images directly: otherwise its folders may be groups of classes.
+    If the root is the training split, at least one class must contain images directly: otherwise its folders may be
+    groups of classes.
     """
-    inside = [entry for entry in _subfolders(folder) if entry.name not in _reserved(folder, root)]
+    inside = _possible_classes(folder, root)
     if folder == root and not any(map(_is_unlabelled, inside)):
         return []
     # Most class folders contain images directly, so few are walked.
@@ -162,13 +159,10 @@ def _unlabelled_files(folder: Path, root: Path) -> EncodedSplit:
 
 def _nested_files(folder: Path, root: Path) -> EncodedSplit:
     """The visible images in a folder and all folders in it."""
-    return _without_labels(_bounded(folder, sorted(_files_below(folder)[0])), folder, root)
-
-
-def _bounded(folder: Path, paths: list[Path]) -> list[Path]:
+    paths = sorted(_files_below(folder)[0])
     if len(paths) > Limits.members:
         raise BadDataset(f"The folder {folder.name} has more than {Limits.members:,} images.")
-    return paths
+    return _without_labels(paths, folder, root)
 
 
 def _without_labels(paths: list[Path], folder: Path, root: Path) -> EncodedSplit:
@@ -199,16 +193,11 @@ def _labelled_files(
             labels += [label] * len(images)
             skipped += others
     warnings = []
-    if empty := [entry.name for entry in _subfolders(folder) if entry.name not in (*found, *_reserved(folder, root))]:
-        warnings.append(f"folders of the {split} split without images are not classes: {_listed(empty)}")
+    if empty := sorted({entry.name for entry in _possible_classes(folder, root)} - set(found)):
+        warnings.append(f"folders of the {split} split without images are not classes: {listed(empty)}")
     if skipped:
-        names = _listed([str(path.relative_to(root)) for path in skipped])
+        names = listed([str(path.relative_to(root)) for path in skipped])
         warnings.append(
             f"skipped {len(skipped):,} files of the {split} split whose names are not those of images: {names}"
         )
     return _encoded(paths, np.array(labels, dtype=np.int64), root), warnings
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {more:,} more" if more > 0 else "")

@@ -129,9 +129,7 @@ def _labels(batch: pa.RecordBatch, column: str | None, path: Path) -> list[int |
     # Test splits whose labels are secret have -1 in every row on the Hugging Face Hub.
     labels = [NO_LABEL if label is None else label for label in batch.column(column).to_pylist()]
     for label in labels:
-        if type(label) is int and label == NO_LABEL:
-            continue
-        if not isinstance(label, str) and not (type(label) is int and 0 <= label < 2**31):
+        if not isinstance(label, str) and not (type(label) is int and NO_LABEL <= label < 2**31):
             raise BadDataset(f"{path.name} has label {label!r}, which is neither a name nor a non-negative integer.")
     return labels
 

@@ -1,6 +1,6 @@
 import { count, round } from "../charts/axes.js";
 import { showEstimate } from "../estimate.js";
-import { acceptFiles, enableSubmit, put, send, suggestNames } from "../forms.js";
+import { acceptFiles, enableSubmit, post, put, send, suggestNames } from "../forms.js";
 import { showMessage } from "../live.js";
 
 const form = document.getElementById("new");
@@ -71,7 +71,7 @@ async function estimate() {
   await new Promise((done) => { setTimeout(done, 1000); });
   const { body, faults } = read();
   if (sent !== typed || faults.length || !body.dataset || !(body.student || body.recipe)) return;
-  const response = await fetch("/jobs/validate", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+  const response = await post("/jobs/validate", body);
   if (response.ok && sent === typed) showEstimate(place, await response.json());
 }
 form.addEventListener("input", estimate);
