@@ -112,7 +112,7 @@ def test_invalid_requests_are_refused_before_the_stream(live: str, job_id: str) 
 
 def test_idle_stream_gets_pings(live: str, job_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.live.feed._PING_SECONDS", 0.2)
-    with httpx2.stream("GET", f"{live}/jobs/{job_id}/events", timeout=10) as answer:
+    with httpx2.stream("GET", f"{live}/jobs/{job_id}/events", timeout=600) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert answer.headers["cache-control"] == "no-cache"
         lines = answer.iter_lines()

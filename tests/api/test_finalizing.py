@@ -150,7 +150,7 @@ def test_another_process_finalizes_after_the_first_was_killed(database_url: str,
     aside.replace(part)
     with api_process(settings) as (url, _):
         assert described(url, path)["state"] == "finalizing", "the claim has not expired"
-        wait_until(lambda: described(url, path)["state"] == "complete", seconds=100)
+        wait_until(lambda: described(url, path)["state"] == "complete")
         assert described(url, path)["sha256"] == SHA256
         assert httpx2.post(f"{url}/jobs", json=job).status_code == 201
     engine.dispose()

@@ -153,7 +153,7 @@ def test_a_client_that_goes_away_leaves_nothing(live: str, settings: Settings, e
 
 def test_a_refused_upload_is_told_while_it_is_still_being_sent(live: str) -> None:
     parts = urlsplit(live)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=600)
     connection.putrequest("POST", "/uploads")
     connection.putheader("Content-Length", str(1 << 40))
     connection.endheaders()
@@ -193,7 +193,7 @@ def rows(engine: Engine) -> int:
         return session.scalar(select(func.count()).select_from(Upload)) or 0
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

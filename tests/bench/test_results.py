@@ -105,7 +105,6 @@ def test_hash_of_a_spec_ignores_folders() -> None:
     assert spec_hash(here) != spec_hash({**here, "seed": 1})
 
 
-@pytest.mark.timeout(600)
 def test_quick_runs_go_through_the_service_and_are_not_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -199,7 +199,7 @@ def test_commands_submit_the_job_again(page: Page, stack: Stack, data: Path, tmp
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
         for command in (lines[0], f"python {tmp_path / 'again.py'}", lines[2]):
             ended = subprocess.run(
-                ["bash", "-euc", command], env=environment, capture_output=True, text=True, timeout=120, check=False
+                ["bash", "-euc", command], env=environment, capture_output=True, text=True, check=False
             )
             assert ended.returncode == 0, ended.stderr
         wait_until(lambda: len(list(client.jobs.list(name=name, states=("succeeded",)))) == 4)

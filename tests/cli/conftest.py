@@ -43,8 +43,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Stac
 def ttm(stack: Stack) -> Ttm:
     """Runs `ttm` against the stack."""
 
-    def run(*arguments: str, url: str = stack.url, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        return run_ttm(*arguments, environment={**ENVIRONMENT, "TTM_URL": url}, timeout=timeout)
+    def run(*arguments: str, url: str = stack.url) -> subprocess.CompletedProcess[str]:
+        return run_ttm(*arguments, environment={**ENVIRONMENT, "TTM_URL": url})
 
     return run
 

@@ -60,7 +60,7 @@ def environment(url: str, key: str) -> dict[str, str]:
 
 
 def ttm(url: str, key: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return run_ttm(*arguments, environment=environment(url, key), timeout=300)
+    return run_ttm(*arguments, environment=environment(url, key))
 
 
 def test_job_is_measured_printed_and_posted(engine: Engine, settings: Settings, job_id: str) -> None:
@@ -121,12 +121,12 @@ def test_agent_serves_requests_and_survives_a_restart_of_the_api(
         agent = subprocess.Popen(command, env=environment(url, key), stdout=log, stderr=log)
         try:
             with api_process(settings, port=port), Client(url, admin) as client:
-                wait_until(lambda: [each.name for each in client.devices.list()] == ["pi5"], seconds=120)
+                wait_until(lambda: [each.name for each in client.devices.list()] == ["pi5"])
                 first = client.devices.request("pi5", job_id, batches=[1])
-                wait_until(lambda: len(client.measurements.list(job_id).items) == len(first), seconds=120)
+                wait_until(lambda: len(client.measurements.list(job_id).items) == len(first))
             with api_process(settings, port=port), Client(url, admin) as client:
                 second = client.devices.request("pi5", job_id, batches=[2])
-                wait_until(lambda: len(client.measurements.list(job_id).items) == len(first + second), seconds=120)
+                wait_until(lambda: len(client.measurements.list(job_id).items) == len(first + second))
                 assert {each.created_by for each in client.measurements.list(job_id).items} == {"test"}
             assert agent.poll() is None
         finally:

@@ -195,7 +195,6 @@ def test_distill_needs_no_service(ttm: Ttm, tmp_path: Path) -> None:
         "--out",
         str(tmp_path / "run"),
         url="http://127.0.0.1:1",
-        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "out" / "student.safetensors").stat().st_size > 1000

@@ -26,11 +26,11 @@ def test_damage_compares_two_jobs(ttm: Ttm, damaged: Damaged) -> None:
 
 def test_predict_prints_the_answers_of_all_models(ttm: Ttm, damaged: Damaged, tmp_path: Path) -> None:
     image = next((damaged.data / "digits/val/digit-0").iterdir())
-    printed = ttm("predict", damaged.student, str(image), url=damaged.url, timeout=120)
+    printed = ttm("predict", damaged.student, str(image), url=damaged.url)
     assert printed.returncode == 0, printed.stderr
     models = [line.split("\t")[0] for line in printed.stdout.splitlines()]
     assert models == [name for name in ("student", "student_fp16", "student_int8", "teacher") for _ in range(5)]
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
-    assert ttm("predict", damaged.student, str(broken), url=damaged.url, timeout=120).returncode == 2
+    assert ttm("predict", damaged.student, str(broken), url=damaged.url).returncode == 2
     assert ttm("predict", damaged.student, str(tmp_path / "missing.png"), url=damaged.url).returncode == 2

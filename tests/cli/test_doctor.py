@@ -20,7 +20,7 @@ from ttm_jobs.repositories.access import keys
 
 
 def doctor(environment: dict[str, str], *arguments: str) -> tuple[int, dict[str, dict[str, str]]]:
-    done = run_ttm("doctor", "--json", *arguments, environment={**ENVIRONMENT, **environment}, timeout=120)
+    done = run_ttm("doctor", "--json", *arguments, environment={**ENVIRONMENT, **environment})
     assert not done.stderr
     return done.returncode, {check["check"]: check for check in json.loads(done.stdout)}
 

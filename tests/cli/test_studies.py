@@ -21,7 +21,7 @@ def arguments(data: Path) -> list[str]:
 
 def test_a_study_is_submitted_watched_and_downloaded(ttm: Ttm, arguments: list[str], tmp_path: Path) -> None:
     options = ["--min-retention", "0.5", "--max-mb", "1.7", "--epochs", "9", "--seeds", "1", "--name", "kiosk"]
-    done = ttm("study", "submit", *arguments, *options, "--watch", timeout=200)
+    done = ttm("study", "submit", *arguments, *options, "--watch")
     assert done.returncode == 0, done.stderr
     study_id, *rows = done.stdout.splitlines()
     shown = dict(row.split("\t") for row in rows)
@@ -53,7 +53,7 @@ def test_a_study_is_submitted_watched_and_downloaded(ttm: Ttm, arguments: list[s
 
 
 def test_candidates_are_shown_without_training(ttm: Ttm, arguments: list[str]) -> None:
-    done = ttm("candidates", *arguments, "--max-mb", "0.2", "--max-ms", "1", timeout=100)
+    done = ttm("candidates", *arguments, "--max-mb", "0.2", "--max-ms", "1")
     assert done.returncode == 0, done.stderr
     rows = [line.split("\t") for line in done.stdout.splitlines()]
     assert [row[-1] for row in rows][:2] == ["", ""]
@@ -61,7 +61,7 @@ def test_candidates_are_shown_without_training(ttm: Ttm, arguments: list[str]) -
         rows[2][-1]
         == "screen: int8: its size of 278,324 bytes is above the limit of 200,000 bytes, its latency of 1.392 ms is above the limit of 1 ms"
     )
-    none = ttm("candidates", *arguments, "--max-mb", "0.01", "--json", timeout=100)
+    none = ttm("candidates", *arguments, "--max-mb", "0.01", "--json")
     assert none.returncode == 1
     assert (
         "No candidate meets the limits. The nearest are cifar/resnet8 (int8): its size of 83,892 bytes is above the limit of 10,000 bytes"

@@ -34,9 +34,7 @@ def test_copied_command_submits_the_same_job(stack_url: str, data: Path, tmp_pat
         # The Python snippet waits for the job; this test only needs its submission.
         program = [sys.executable, str(command)] if language == "Python" else ["bash", str(command)]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        ended = subprocess.run(
-            program, env={**ENVIRONMENT, "PATH": path}, capture_output=True, text=True, timeout=100, check=False
-        )
+        ended = subprocess.run(program, env={**ENVIRONMENT, "PATH": path}, capture_output=True, text=True, check=False)
         again = next(client.jobs.list())
         assert again.id != first.id, ended.stderr
         copy = client.jobs.get(again.id)

@@ -35,7 +35,7 @@ class Up:
 
     def checks(self) -> dict[str, str]:
         try:
-            checks: dict[str, str] = httpx2.get(f"{self.url}/readyz", timeout=30).json()["checks"]
+            checks: dict[str, str] = httpx2.get(f"{self.url}/readyz", timeout=600).json()["checks"]
         except httpx2.TransportError:
             return {}
         return checks
@@ -64,9 +64,7 @@ def up(var: Path, *more: str) -> Iterator[Up]:
 
 def refused(var: Path, *more: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A `ttm up` that does not start. A later option replaces an earlier one."""
-    return run_ttm(
-        "up", "--port", "0", "--var", str(var), *more, environment={**ENVIRONMENT, **environment}, timeout=120
-    )
+    return run_ttm("up", "--port", "0", "--var", str(var), *more, environment={**ENVIRONMENT, **environment})
 
 
 def words(process: psutil.Process) -> list[str]:
@@ -141,7 +139,7 @@ def test_no_process_survives_a_killed_stack(tmp_path: Path) -> None:
         assert len(children) >= 4
         os.kill(stack.process.pid, signal.SIGKILL)
         stack.process.wait()
-        psutil.wait_procs(children, timeout=60)
+        psutil.wait_procs(children, timeout=600)
         assert not [child for child in children if words(child)]
 
 

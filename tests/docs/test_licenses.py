@@ -13,7 +13,7 @@ SCRIPT = ROOT / "packaging/licenses.py"
 
 def test_every_installed_package_has_an_allowed_license_and_is_listed(tmp_path: Path) -> None:
     page = tmp_path / "licenses.md"
-    ended = subprocess.run([sys.executable, SCRIPT, page], capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run([sys.executable, SCRIPT, page], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     committed = (ROOT / "docs/reference/licenses.md").read_text().splitlines()
     # Other platforms and Python versions install fewer or other packages.
@@ -44,7 +44,6 @@ def test_licenses_that_are_not_allowed_fail(tmp_path: Path, stated: str, allowed
         env={"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=120,
         check=False,
     )
     assert ended.returncode == (0 if allowed else 1)

@@ -23,7 +23,6 @@ def build(folder: Path, to: Path) -> subprocess.CompletedProcess[str]:
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
         check=False,
     )
 

@@ -54,11 +54,11 @@ def test_board_measures_after_the_network_was_cut(
             stderr=subprocess.DEVNULL,
         )
         try:
-            wait_until(lambda: [each.name for each in client.devices.list()] == ["board"], seconds=120)
+            wait_until(lambda: [each.name for each in client.devices.list()] == ["board"])
             board.cut()
             made = client.devices.request("board", job_id, batches=[1])
             board.join()
-            wait_until(lambda: len(client.measurements.list(job_id).items) == len(made), seconds=300)
+            wait_until(lambda: len(client.measurements.list(job_id).items) == len(made))
             assert b"GET /devices/board/requests/" in cable.heard
             assert job_id.encode() not in cable.heard, "the board learns nothing but the ONNX file"
         finally:

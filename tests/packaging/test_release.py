@@ -44,7 +44,7 @@ def release(checkout: Path, *arguments: str, programs: Path | None = None) -> su
     command = [sys.executable, str(checkout / "packaging/release.py"), *arguments]
     path = os.environ["PATH"] if programs is None else f"{programs}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
-        command, cwd=checkout, env=os.environ | {"PATH": path}, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=checkout, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
     )
 
 

@@ -102,7 +102,7 @@ def test_idle_connections_beyond_the_limit_of_open_files(settings: Settings, tmp
             assert is_alive(url, "127.0.0.2")
         # Each of them is closed, none of them having sent a byte.
         assert all(is_closed(connection) for connection in idle[:20])
-        wait_until(lambda: is_closed(idle[-1]), seconds=120)
+        wait_until(lambda: is_closed(idle[-1]))
         assert httpx2.get(f"{url}/jobs").status_code == 200
     assert log.stat().st_size < 1 << 20
 

@@ -124,7 +124,7 @@ def test_headers(client: TestClient, settings: Settings, resources: dict[str, st
             host_line = b"" if lines.lower().startswith(b"host:") else b"Host: 127.0.0.1\r\n"
             key = b"" if b"uthorization" in lines else f"Authorization: {client.headers['Authorization']}\r\n".encode()
             head = b"GET %s HTTP/1.1\r\n%s%sConnection: close\r\n%s" % (target.encode(), host_line, key, lines)
-            with socket.create_connection((host, port), timeout=20) as connection:
+            with socket.create_connection((host, port), timeout=600) as connection:
                 answer = b""
                 # The server may close the connection before it has read the whole request.
                 with suppress(ConnectionError):

@@ -34,7 +34,6 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.thorough
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_study_of_digits_from_its_limits_to_its_student(stack: Stack, teacher: Path, tmp_path: Path) -> None:
     dataset = factories.digits_idx(stack.data / "digits", train=400)
@@ -58,7 +57,7 @@ def test_a_study_of_digits_from_its_limits_to_its_student(stack: Stack, teacher:
             baseline=False,
             exports=["onnx"],
         )
-        ended = client.studies.wait(study.id, timeout=800, interval=0.5)
+        ended = client.studies.wait(study.id, interval=0.5)
         assert ended.state == "succeeded", (ended.failure, ended.blocked_reason)
         candidates = client.studies.candidates(study.id)
         assert [len(candidate.files) for candidate in candidates] == [2, 2, 2]

@@ -170,7 +170,6 @@ def machine(template: Path) -> type[RuleBasedStateMachine]:
     return StudyLife
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("examples", [8, pytest.param(100, marks=pytest.mark.thorough)])
 def test_any_interleaving_ends_with_the_same_decisions(sqlite_template: Path, examples: int) -> None:
     run_state_machine_as_test(

@@ -9,20 +9,21 @@ from tempfile import TemporaryDirectory
 from tests.support.fork_server import CONTEXT, redirect, set_environment
 
 
-def run_ttm(*arguments: str, environment: Mapping[str, str], timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def run_ttm(*arguments: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Runs a command in a process with only the variables of `environment`, without a terminal and without input.
 
-    Kills the command and raises `subprocess.TimeoutExpired` after `timeout` seconds.
+    A test that ends before the command, at its limit of time, kills it.
     """
     with TemporaryDirectory() as folder:
         out, error = Path(folder, "out"), Path(folder, "error")
         process = CONTEXT.Process(target=_run, args=(arguments, dict(environment), out, error))
         process.start()
-        process.join(timeout)
-        if process.exitcode is None:
+        try:
+            process.join()
+        except BaseException:
             process.kill()
             process.join()
-            raise subprocess.TimeoutExpired(["ttm", *arguments], timeout)
+            raise
         code = process.exitcode
         process.close()
         return subprocess.CompletedProcess(["ttm", *arguments], code, out.read_text(), error.read_text())

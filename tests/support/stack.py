@@ -77,7 +77,7 @@ class Stack:
         name = f"worker-{len(self.processes)}"
         before = len(self.workers())
         process = self.start(name, module, work_dir or self.directory / name)
-        wait_until(lambda: len(self.workers()) > before, seconds=60)
+        wait_until(lambda: len(self.workers()) > before)
         return process
 
     def start(
@@ -133,7 +133,7 @@ class Stack:
             artifact = artifacts.get(session, job_id, artifacts.STUDENT)
         return b"".join(self.storage.open(artifact.key)).decode()
 
-    def wait_for(self, job_id: str, state: JobState, seconds: float = 150.0) -> Job:
+    def wait_for(self, job_id: str, state: JobState, seconds: float = 600.0) -> Job:
         def reached() -> bool:
             now = self.job(job_id)
             assert now.state is state or now.state not in TERMINAL, (now.state, now.failure)

@@ -8,7 +8,7 @@ from pathlib import Path
 TINY_TRAINER = (sys.executable, str(Path(__file__).with_name("tiny_trainer.py")))
 
 
-def wait_until(true: Callable[[], object], seconds: float = 100.0) -> None:
+def wait_until(true: Callable[[], object], seconds: float = 600.0) -> None:
     """Blocks until `true()` is truthy. Fails the test after `seconds`."""
     deadline, pause = time.monotonic() + seconds, 0.02
     while not true():

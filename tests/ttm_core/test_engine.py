@@ -215,7 +215,7 @@ def test_sigterm_saves_a_checkpoint_and_emits_stopped(digits_idx, tmp_path):
             emitted.append(events.decode(line))
             if isinstance(emitted[-1], events.Metrics) and process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=120) == 3
+    assert process.wait(timeout=600) == 3
     assert isinstance(emitted[-1], events.Stopped)
     assert isinstance(emitted[-2], events.CheckpointSaved)
     assert emitted[-2].step == emitted[-1].step

@@ -37,7 +37,7 @@ def emitted(request, digits_idx, tmp_path_factory) -> tuple[Path, list[events.Ev
     os.close(write)
     with open(read, "rb") as stream:
         found = [events.decode(line) for line in stream]
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=600) == 0
     return workdir, found
 
 

@@ -185,7 +185,7 @@ def test_overlong_transaction_loses_its_locks(postgresql_url: str) -> None:
         with session_scope(engine) as session:
             assert locked(session, job_id).id == job_id
         with pytest.raises(DATABASE_UNAVAILABLE):
-            cut.result(timeout=60)
+            cut.result(timeout=600)
     short.dispose()
     engine.dispose()
 

@@ -119,7 +119,7 @@ def test_kernel_kills_a_trainer_over_the_limit_of_its_group(group: Path, tmp_pat
     starter.prepare()
     trainer = Trainer(starter, tmp_path, log=LogFile(tmp_path / "log", 10_000), memory_bytes=100 * MIB)
     trainer.start()
-    while not isinstance(item := trainer.next(timeout=60), Exited):
+    while not isinstance(item := trainer.next(timeout=600), Exited):
         assert item is None
     assert item.returncode == -signal.SIGKILL
     assert trainer.exceeded is not None

@@ -47,7 +47,7 @@ def test_only_the_worker_with_the_package_runs_its_jobs(
 
         monkeypatch.setenv("PYTHONPATH", str(acme.install(tmp_path / "site")))
         packaged = stack.start("packaged", "worker", tmp_path / "packaged", standby_trainer=False)
-        wait_until(lambda: len(stack.workers()) == 2, seconds=120)
+        wait_until(lambda: len(stack.workers()) == 2)
         worker = next(worker for worker in stack.workers() if worker.pid == packaged.pid)
         assert list(worker.architectures) == [KEY]
         shown = client.get("/architectures/acme_net").json()

@@ -54,7 +54,6 @@ class Confined:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
             check=False,
         )
         assert ended.returncode == 0, ended.stderr

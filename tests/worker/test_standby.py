@@ -38,7 +38,7 @@ def run(
     trainer.start(data_roots=data_roots)
     items: list[Event | Exited] = []
     while not items or not isinstance(items[-1], Exited):
-        item = trainer.next(timeout=20)
+        item = trainer.next(timeout=600)
         assert item is not None, "the trainer sent no event in time"
         items.append(item)
     return trainer.pid, items
@@ -103,7 +103,7 @@ def test_real_standby_trainer_imports_torch_in_advance(tmp_path: Path, monkeypat
     starter.prepare()
     first = standby_pid(starter)
     try:
-        wait_until(lambda: "libtorch" in Path(f"/proc/{first}/maps").read_text(), 120)
+        wait_until(lambda: "libtorch" in Path(f"/proc/{first}/maps").read_text())
         pid, items = run(starter, tmp_path / "1", "x")
     finally:
         starter.end()

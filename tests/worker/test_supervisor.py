@@ -34,7 +34,7 @@ def make_trainer(tmp_path: Path) -> MakeTrainer:
 def all_events(trainer: Trainer) -> list[Event | Exited]:
     items: list[Event | Exited] = []
     while not items or not isinstance(items[-1], Exited):
-        item = trainer.next(timeout=20)
+        item = trainer.next(timeout=600)
         assert item is not None, "the trainer sent no event in time"
         items.append(item)
     return items
@@ -52,7 +52,7 @@ def test_events_arrive_in_order_and_exit_is_last(make_trainer: MakeTrainer) -> N
 def test_trainer_saves_and_exits_on_a_stop_request(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer("steps=9999 step_seconds=0.02 checkpoint_every=9999")
     trainer.start()
-    while not isinstance(trainer.next(timeout=20), Progress):
+    while not isinstance(trainer.next(timeout=600), Progress):
         pass
     trainer.stop()
     items = all_events(trainer)
@@ -64,7 +64,7 @@ def test_trainer_saves_and_exits_on_a_stop_request(make_trainer: MakeTrainer) ->
 def test_kill_ends_the_process_group(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer("steps=9999 step_seconds=0.02 child=1")
     trainer.start()
-    while not isinstance(trainer.next(timeout=20), Progress):
+    while not isinstance(trainer.next(timeout=600), Progress):
         pass
     assert len(group_of(trainer.pid)) == 2
     trainer.kill()
@@ -82,7 +82,7 @@ def test_child_processes_end_with_the_trainer(make_trainer: MakeTrainer) -> None
 def test_suspended_trainer_is_killed(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer("steps=9999 step_seconds=0.02")
     trainer.start()
-    while not isinstance(trainer.next(timeout=20), Progress):
+    while not isinstance(trainer.next(timeout=600), Progress):
         pass
     os.kill(trainer.pid, signal.SIGSTOP)
     trainer.end()
@@ -164,7 +164,7 @@ def test_trainer_dies_with_its_worker_and_the_next_worker_kills_orphans(tmp_path
 def test_trainer_of_this_process_is_not_an_orphan(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer("steps=9999 step_seconds=0.02")
     trainer.start()
-    while not isinstance(trainer.next(timeout=20), Progress):
+    while not isinstance(trainer.next(timeout=600), Progress):
         pass
     # Other tests leave orphans of their own.
     assert trainer.pid not in stale.kill_orphans()

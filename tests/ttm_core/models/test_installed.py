@@ -48,7 +48,6 @@ def test_usable_entry_points_are_described_and_hostile_ones_are_logged(tmp_path:
         capture_output=True,
         text=True,
         check=True,
-        timeout=300,
     )
     (row,) = json.loads(done.stdout)
     assert row["name"] == "acme_net"

@@ -22,7 +22,7 @@ from ttm_core.teacher_store.stored_teacher import open_stored_teacher
 
 IMAGES, BLOCK = 330, 32
 BLOCKS = 11
-HANG = 120  # seconds
+HANG = 600  # seconds
 
 
 def opened(root: Path, teacher_file: Path) -> Any:
