@@ -124,8 +124,10 @@ def test_compiled_runs_resume_bit_identically_with_the_same_tensor_names(
     digits_idx: Path, teacher_file: Path, tmp_path: Path
 ) -> None:
     stores = Stores(tmp_path / "stores")
+    # At the default rate, a change of the first layer by 1e-7 changes the loss by 2 %; at this one, by less than 1e-6.
+    slow = {"name": "sgd", "learning_rate": 0.01}
     specs = {
-        name: factories.spec(digits_idx, teacher_file, training={"compile": compiled})
+        name: factories.spec(digits_idx, teacher_file, training={"compile": compiled, "optimizer": slow})
         for name, compiled in (("eager", False), ("whole", True), ("stopped", True))
     }
     losses = {}
@@ -139,7 +141,7 @@ def test_compiled_runs_resume_bit_identically_with_the_same_tensor_names(
         losses[name] = result.student_validation.loss
     files = {name: (tmp_path / name / "out/student.safetensors").read_bytes() for name in specs}
     assert files["whole"] == files["stopped"]
-    assert losses["whole"] == pytest.approx(losses["eager"], rel=0.02)
+    assert losses["whole"] == pytest.approx(losses["eager"], rel=1e-4)
     assert len(list_stores(stores.root)) == 2, "compiled kernels round the teacher's logits differently"
     for path in (tmp_path / "whole/checkpoints").iterdir():
         assert "_orig_mod" not in str(list(torch.load(path, weights_only=True)["trainer"]["student"]))

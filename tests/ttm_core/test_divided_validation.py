@@ -20,7 +20,7 @@ from ttm_core.training.distributed import ONE_PROCESS, Distributed, init_distrib
 from ttm_core.training.evaluate import evaluate
 
 PROCESSES = 2
-HANG = 120  # seconds
+HANG = 600  # seconds
 
 
 def split_of(images: int) -> Split:
