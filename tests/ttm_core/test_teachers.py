@@ -5,7 +5,8 @@ import torch
 
 from tests.support.models import create_model
 from ttm_core.errors import ArchitectureMismatch, BadDataset, BadSpec
-from ttm_core.models.teachers.load import load_teacher, match_classes
+from ttm_core.models.teachers.classes import match_classes
+from ttm_core.models.teachers.load import load_teacher
 from ttm_core.spec.job import TeacherSpec
 
 TEN = [str(number) for number in range(10)]

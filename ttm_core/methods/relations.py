@@ -10,7 +10,8 @@ from ttm_core import losses
 from ttm_core.data.dataset import Split
 from ttm_core.errors import BadSpec
 from ttm_core.methods.outputs import outputs, probe
-from ttm_core.models.teachers.load import SelectClasses, Teacher
+from ttm_core.models.teachers.classes import SelectClasses
+from ttm_core.models.teachers.load import Teacher
 from ttm_core.spec.method.methods import WassersteinDistillation
 
 _BATCH = 64

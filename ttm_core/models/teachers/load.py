@@ -10,12 +10,13 @@ from torch import nn
 
 from ttm_core.checkpoints.inspect import find_candidates
 from ttm_core.checkpoints.signatures import Signature
-from ttm_core.errors import ArchitectureMismatch, BadCheckpoint, BadDataset, BadSpec, one_output
+from ttm_core.errors import ArchitectureMismatch, BadCheckpoint, BadSpec
 from ttm_core.models import build
 from ttm_core.models.image_sizes import check_image_size
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.students.metadata import read_structure
 from ttm_core.models.teachers.adapt import adapt, signature_of_architecture
+from ttm_core.models.teachers.classes import SelectClasses, match_classes, names_in_file, teacher_classes
 from ttm_core.models.teachers.fold import fold_batch_norms
 from ttm_core.models.teachers.onnx_teacher import ARCHITECTURE, is_onnx, load_onnx_teacher
 from ttm_core.models.timm_models import has_fixed_size
@@ -49,45 +50,6 @@ class Teacher:
     def classes(self) -> int:
         """The number of classes of its logits, equal to that of the dataset."""
         return len(self.class_names)
-
-
-class SelectClasses(nn.Module):
-    """Selects and reorders the logits of a model. Its features stay unchanged.
-
-    Args:
-        model: a model with timm's interface.
-        classes: indices of the logits.
-    """
-
-    classes: torch.Tensor
-
-    def __init__(self, model: Any, classes: list[int]) -> None:
-        super().__init__()
-        self.model = model
-        self.num_prefix_tokens = getattr(model, "num_prefix_tokens", 0)
-        self.register_buffer("classes", torch.tensor(classes), persistent=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B, C, H, W] -> [B, len(classes)]."""
-        logits: torch.Tensor = self.model(x)
-        return logits[:, self.classes]
-
-    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        """[B, C, H, W] -> features of the model."""
-        return self.model.forward_features(x)
-
-    def forward_intermediates(self, x: torch.Tensor, **options: Any) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """[B, C, H, W] -> features of the model and of some of its blocks."""
-        return self.model.forward_intermediates(x, **options)
-
-    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
-        """Features -> [B, len(classes)], or [B, D] with `pre_logits`."""
-        if pre_logits:
-            return self.model.forward_head(x, pre_logits=True)
-        return self.model.forward_head(x)[:, self.classes]
-
-    def get_classifier(self) -> None:
-        """None, because no single layer maps features to the selected logits."""
 
 
 def load_teacher(
@@ -147,8 +109,8 @@ def load_teacher(
             "channels."
         )
 
-    teacher_names = _names(metadata.get("class_names"), num_classes)
-    class_names = class_names or _teacher_classes(num_classes, teacher_names, spec.class_map)
+    teacher_names = names_in_file(metadata.get("class_names"), num_classes)
+    class_names = class_names or teacher_classes(num_classes, teacher_names, spec.class_map)
     class_map = match_classes(num_classes, teacher_names, class_names, spec.class_map)
     structure = ModelStructure(
         architecture=architecture,
@@ -188,8 +150,8 @@ def load_teacher(
 def _load_onnx(spec: TeacherSpec, path: Path, image_size: int, class_names: list[str]) -> Teacher:
     model, found, preprocess = load_onnx_teacher(spec, path, image_size)
     assert found.num_classes is not None, "the file was run"
-    names = _names(found.class_names, found.num_classes)
-    class_names = class_names or _teacher_classes(found.num_classes, names, spec.class_map)
+    names = names_in_file(found.class_names, found.num_classes)
+    class_names = class_names or teacher_classes(found.num_classes, names, spec.class_map)
     class_map = match_classes(found.num_classes, names, class_names, spec.class_map)
     return Teacher(
         model=model.eval() if class_map is None else SelectClasses(model.eval(), class_map),
@@ -259,58 +221,3 @@ def _normalization(metadata: Mapping[str, Any], cfg: catalogue.Architecture, cha
     if channels == 1:
         mean, std = [sum(mean) / len(mean)], [sum(std) / len(std)]
     return Normalization(mean=mean, std=std)
-
-
-def match_classes(
-    num_classes: int, teacher_names: list[str] | None, class_names: list[str], class_map: list[int] | None
-) -> list[int] | None:
-    """The index of each dataset class among the teacher's classes; None if both have the same classes in the same
-    order.
-
-    Args:
-        num_classes: of the teacher.
-        teacher_names: class names in the teacher's file, if it has them.
-        class_names: of the dataset.
-        class_map: `teacher.class_map`.
-
-    Raises:
-        BadSpec: `class_map` does not fit the classes.
-        BadDataset: the classes of the dataset are not among the teacher's.
-    """
-    if class_map is not None:
-        if (
-            len(class_map) != len(class_names)
-            or max(class_map, default=0) >= num_classes
-            or len(set(class_map)) != len(class_map)
-        ):
-            raise BadSpec(
-                f"teacher.class_map must have {len(class_names)} different indices below {num_classes}, one per class "
-                "of the dataset."
-            )
-        return None if class_map == list(range(num_classes)) else class_map
-    if teacher_names and set(class_names) <= set(teacher_names):
-        return None if teacher_names == class_names else [teacher_names.index(name) for name in class_names]
-    if num_classes == 1:
-        raise BadDataset(one_output("teacher"))
-    if num_classes != len(class_names):
-        raise BadDataset(
-            f"The teacher has {num_classes} classes and the dataset has {len(class_names)}. If the classes of the "
-            "dataset are among the teacher's, set teacher.class_map."
-        )
-    numbers = [str(label) for label in range(num_classes)]  # names in formats without class names
-    if teacher_names and numbers not in (teacher_names, class_names):
-        unknown = next(name for name in class_names if name not in teacher_names)
-        raise BadDataset(f"The dataset has a class {unknown!r}, which the teacher does not have.")
-    return None
-
-
-def _teacher_classes(num_classes: int, teacher_names: list[str] | None, class_map: list[int] | None) -> list[str]:
-    names = teacher_names or [str(label) for label in range(num_classes)]
-    if not class_map or max(class_map) >= num_classes:  # match_classes reports an invalid map
-        return names
-    return [names[index] for index in class_map]
-
-
-def _names(saved: object, num_classes: int) -> list[str] | None:
-    """The class names in the metadata of a teacher's file, if their number is right."""
-    return [str(name) for name in saved] if isinstance(saved, list) and len(saved) == num_classes else None
