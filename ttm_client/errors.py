@@ -1,6 +1,8 @@
 """The exceptions that the client raises."""
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 
 class ClientError(Exception):
@@ -110,6 +112,12 @@ class ApiError(ClientError):
         self.request_id = request_id
         lines = [detail or title, *(f"{error.pointer}: {error.detail}" for error in errors)]
         super().__init__("\n  ".join(lines))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By default, an exception is unpickled by a call with its message alone. That fails here, and a process pool
+        # whose task raised the error breaks or never returns.
+        fields = {name: getattr(self, name) for name in ("status", "code", "title", "detail", "errors", "request_id")}
+        return partial(type(self), **fields), (), vars(self)
 
 
 class InvalidRequest(ApiError):

@@ -1,7 +1,9 @@
 """The client's calls and its handling of errors."""
 
+import copy
 import hashlib
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -17,6 +19,7 @@ from tests.support.factories import create_job
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.runs import STUDENT_BYTES, claim, fail, succeed, train
 from ttm_client import (
+    ApiError,
     ChecksumMismatch,
     Client,
     Conflict,
@@ -28,6 +31,7 @@ from ttm_client import (
     Unavailable,
     WaitTimeout,
 )
+from ttm_client.errors import FieldError, error_class
 from ttm_client.synchronous.transport import Transport
 from ttm_jobs.broker.embedded import free_port
 from ttm_jobs.database.engine import session_scope
@@ -109,6 +113,17 @@ def test_problems_are_typed_exceptions(client: Client, job_id: str, settings: Se
     assert early.value.code == "job_not_finished"
     with pytest.raises(WaitTimeout):
         client.jobs.wait(job_id, 0.1, interval=0.05)
+
+
+@pytest.mark.parametrize("status", [404, 409, 418, 422, 500, 503])
+def test_errors_pass_between_processes(status: int) -> None:
+    fields = (FieldError("/student", "No such architecture."),)
+    error = error_class(status)(status=status, code="c", title="t", detail="d", errors=fields, request_id="r")
+    error.add_note("job 7 of 9")
+    for found in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+        assert isinstance(found, ApiError)
+        assert type(found) is type(error)
+        assert (vars(found), str(found)) == (vars(error), str(error))
 
 
 def test_connection_error_after_retries() -> None:
