@@ -49,6 +49,7 @@ class _Feed:
     head: int
     recent: deque[Message] = field(default_factory=deque)
     listeners: int = 0
+    deleted: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def since(self, number: int) -> list[Message] | None:
@@ -105,7 +106,8 @@ class Feeds:
         kinds: frozenset[str] | None = None,
         announced: bool = False,
     ) -> AsyncGenerator[bytes]:
-        """Yields each event after number `after`, once and in order, until the final event, with pings in between.
+        """Yields each event after number `after`, once and in order, until the final event or the deletion of the
+        resource, with pings in between.
 
         Args:
             stream_id: the stream.
@@ -136,6 +138,8 @@ class Feeds:
                     if message.last:
                         return
                 if caught_up and not messages:
+                    if feed.deleted:
+                        return
                     try:
                         async with asyncio.timeout_at(ping_at):
                             await changed.wait()
@@ -154,18 +158,26 @@ class Feeds:
         heads = {stream_id: feed.head for stream_id, feed in self._feeds.items()}
         for stream_id, messages in (await to_thread.run_sync(self._read_new, heads, limiter=self._threads)).items():
             feed = self._feeds.get(stream_id)
+            if feed is None:
+                continue
+            if messages is None:
+                # Its events were deleted with it, perhaps before the final one was read.
+                feed.deleted = True
+                feed.wake()
             # The feed may have been removed and recreated at a later event while the thread was reading.
-            if feed is not None and messages and feed.head < messages[-1].number:
+            elif messages and feed.head < messages[-1].number:
                 feed.publish([message for message in messages if message.number > feed.head])
 
-    def _read_new(self, heads: dict[str, int]) -> dict[str, list[Message]]:
+    def _read_new(self, heads: dict[str, int]) -> dict[str, list[Message] | None]:
+        """The messages after a number of each stream that has new ones; None for deleted resources."""
         with read_scope(self._engine) as session:
             newest = self._source.last_event_numbers(session, list(heads))
-        return {
+        found: dict[str, list[Message] | None] = {
             stream_id: self._read(stream_id, head)
             for stream_id, head in heads.items()
             if newest.get(stream_id, 0) > head
         }
+        return found | dict.fromkeys(heads.keys() - newest.keys() if self._source.deletable else ())
 
     def _read(self, stream_id: str, after: int) -> list[Message]:
         with read_scope(self._engine) as session:

@@ -19,20 +19,27 @@ class _After(Protocol):
 
 @dataclass(frozen=True)
 class EventSource:
-    """The events of a kind of resource. `is_last` says whether no event follows an event."""
+    """The events of a kind of resource. `is_last` says whether no event follows an event, and `deletable` that a
+    resource without a number in `last_event_numbers` was deleted.
+    """
 
     last_event_numbers: Callable[[Session, Collection[str]], dict[str, int]]
     after: _After
     is_last: Callable[[StreamEvent], bool]
+    deletable: bool
 
 
 JOBS = EventSource(
-    events.last_event_numbers, events.after, lambda event: event.kind == "state" and event.data["state"] in TERMINAL
+    events.last_event_numbers,
+    events.after,
+    lambda event: event.kind == "state" and event.data["state"] in TERMINAL,
+    deletable=True,
 )
 STUDIES = EventSource(
     study_events.last_event_numbers,
     study_events.after,
     lambda event: event.kind == "state" and event.data["state"] in ENDED,
+    deletable=True,
 )
 # The stream of a project has no end.
-PROJECTS = EventSource(project_events.last_event_numbers, project_events.after, lambda event: False)
+PROJECTS = EventSource(project_events.last_event_numbers, project_events.after, lambda event: False, deletable=False)

@@ -9,14 +9,15 @@ from typing import Any
 
 import httpx2
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, delete, event
 
 from api.live import feed
 from tests.api.test_bad_requests import assert_problem
 from tests.support.runs import claim, fail, succeed, train
 from tests.support.tiny import wait_until
-from ttm_jobs.database.engine import read_scope
+from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.database.ids import new_id
+from ttm_jobs.models import Job
 from ttm_jobs.repositories.run_data import events
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
@@ -101,6 +102,16 @@ def test_stream_after_the_last_event_is_empty(live: str, engine: Engine, job_id:
     for after in (last, last + 100, 10**20):
         answer = httpx2.get(f"{live}/jobs/{job_id}/events", headers={"Last-Event-ID": str(after)})
         assert (answer.status_code, answer.content) == (204, b"")
+
+
+def test_stream_of_a_deleted_job_ends(live: str, engine: Engine, job_id: str) -> None:
+    streams = [listen(live, job_id), listen(live, job_id)]
+    assert [next(stream).data["state"] for stream in streams] == ["queued", "queued"]
+    # Alone, so that the streams have no chance to read the event of a cancellation before.
+    with session_scope(engine) as session:
+        session.execute(delete(Job).where(Job.id == job_id))
+    assert [list(stream) for stream in streams] == [[], []]
+    assert_problem(httpx2.get(f"{live}/jobs/{job_id}/events"), 404, "job_not_found")
 
 
 def test_invalid_requests_are_refused_before_the_stream(live: str, job_id: str) -> None:
