@@ -53,7 +53,7 @@ class IdempotentRequest:
             if stored is not None:
                 return _response(stored, replayed=True)
             created = create(session)
-            response = StoredResponse(201, location(created), created.model_dump_json().encode())
+            response = StoredResponse(201, location(created), created.model_dump_json())
             if self.key is not None:
                 idempotency.record(session, self.key, request, response)
         return _response(response)

@@ -1,21 +1,25 @@
 """Idempotency keys: a repeated request takes effect once."""
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, func, select, text, update
 
+from api.app import create_app
 from tests.api.conftest import ON_SQLITE
 from tests.api.test_bad_requests import assert_problem
 from ttm_jobs.database.clock import now
-from ttm_jobs.database.engine import read_scope, session_scope
+from ttm_jobs.database.engine import create_engine, read_scope, session_scope
+from ttm_jobs.database.sealing import add_key, drop_old_keys
 from ttm_jobs.errors import RequestInFlight
-from ttm_jobs.models import IdempotencyKey, Job, OutboxMessage
-from ttm_jobs.repositories.access import idempotency
+from ttm_jobs.models import Base, IdempotencyKey, Job, OutboxMessage
+from ttm_jobs.repositories.access import idempotency, server_secrets
 from ttm_jobs.settings import Settings
 
 
@@ -59,6 +63,50 @@ def test_repeated_request_creates_one_webhook(client: TestClient) -> None:
     assert len(client.get("/webhooks").json()["items"]) == 1
     other = client.post("/webhooks", json={**body, "events": ["job.failed"]}, headers=headers)
     assert_problem(other, 422, "idempotency_key_reused")
+
+
+def database_text(engine: Engine) -> str:
+    """All rows of all tables."""
+    with engine.begin() as connection:
+        tables = [
+            connection.execute(text(f"SELECT * FROM {table.name}")).all() for table in Base.metadata.sorted_tables
+        ]
+    return repr(tables)
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    path = tmp_path / "secret.key"
+    add_key(path)
+    return path
+
+
+@pytest.fixture
+def sealed_client(settings: Settings, key_file: Path) -> Iterator[TestClient]:
+    with TestClient(create_app(settings.model_copy(update={"secret_key_file": key_file}))) as client:
+        yield client
+
+
+def test_secret_of_a_webhook_is_in_no_table(sealed_client: TestClient, engine: Engine, key_file: Path) -> None:
+    def create() -> Any:
+        body = {"url": "https://hooks.example.org/ttm"}
+        return sealed_client.post("/webhooks", json=body, headers={"Idempotency-Key": "k"})
+
+    first = create()
+    assert first.status_code == 201
+    before = database_text(engine)
+    assert "hooks.example.org" in before
+    assert first.json()["secret"] not in before
+    # The response is still readable when the key with which it was stored is gone.
+    for _ in range(2):
+        add_key(key_file)
+        operator = create_engine(str(engine.url.render_as_string(hide_password=False)), key_file)
+        with session_scope(operator) as session:
+            server_secrets.reencrypt(session)
+        operator.dispose()
+        drop_old_keys(key_file)
+    again = create()
+    assert (again.content, again.headers["idempotent-replayed"]) == (first.content, "true")
 
 
 def test_refused_request_is_not_stored(client: TestClient, body: dict[str, Any]) -> None:

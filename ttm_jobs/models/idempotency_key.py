@@ -2,9 +2,10 @@
 
 from datetime import datetime
 
-from sqlalchemy import Index, LargeBinary, String
+from sqlalchemy import Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
+from ttm_jobs.database.sealing import Sealed
 from ttm_jobs.models.base import Base, Sha256
 
 
@@ -18,7 +19,8 @@ class IdempotencyKey(Base):
     request: Mapped[Sha256]
     status: Mapped[int]
     location: Mapped[str | None] = mapped_column(String(512))
-    body: Mapped[bytes] = mapped_column(LargeBinary)
+    # The response to a new webhook contains its secret.
+    body: Mapped[str] = mapped_column(Sealed)
     created_at: Mapped[datetime] = mapped_column()
 
     __table_args__ = (Index("ix_idempotency_keys_created_at", created_at),)

@@ -20,7 +20,7 @@ class StoredResponse:
 
     status: int
     location: str | None
-    body: bytes
+    body: str
 
 
 def find(session: Session, key: str, request: str) -> StoredResponse | None:

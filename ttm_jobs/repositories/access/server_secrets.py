@@ -9,7 +9,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import flag_modified
 
-from ttm_jobs.models import ServerSecret, SignInSession, Webhook
+from ttm_jobs.models import IdempotencyKey, ServerSecret, SignInSession, Webhook
 
 
 def ensure(session: Session, name: str) -> bytes:
@@ -21,7 +21,9 @@ def ensure(session: Session, name: str) -> bytes:
 
 
 def reencrypt(session: Session) -> int:
-    """Encrypts every secret in the database with the first key of the key file. Returns the number of secrets."""
+    """Encrypts every secret in the database with the first key of the key file. Returns the number of secrets, without
+    the stored responses that may contain one.
+    """
     count = 0
     for server_secret in session.scalars(select(ServerSecret)):
         flag_modified(server_secret, "value")
@@ -34,4 +36,6 @@ def reencrypt(session: Session) -> int:
     for sign_in in session.scalars(select(SignInSession).where(SignInSession.id_token.is_not(None)).with_for_update()):
         flag_modified(sign_in, "id_token")
         count += 1
+    for response in session.scalars(select(IdempotencyKey).with_for_update()):
+        flag_modified(response, "body")
     return count
