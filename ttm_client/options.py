@@ -95,8 +95,9 @@ class WebhookChanges(TypedDict, total=False):
 
 
 class JobFilters(TypedDict, total=False):
-    """Which jobs a list holds: `name` is a job's whole name, `teacher` and `dataset` are addresses,
-    `owner` is the name of a key, `study` the id of a study.
+    """Which jobs a list or a change of several jobs selects: `name` is a part of the name in any case, `teacher` and
+    `dataset` are URIs or names in the registry such as `dataset:pets`, `owner` is the name of a key, `study` the id of
+    a study.
 
     >>> filters: JobFilters = {"dataset": dataset, "created_after": "2020-01-01T00:00:00Z"}
     >>> len(list(client.jobs.list(**filters)))

@@ -13,6 +13,7 @@ from tests.support.factories import queued
 from tests.support.runs import claim, succeed
 from ttm_jobs.database.tenancy import bound_to
 from ttm_jobs.models import Scope
+from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
 
 
@@ -97,6 +98,17 @@ def test_filter_selects_the_jobs_in_pages(
     assert [item["id"] for page in cancelled for item in page["items"]] == [jobs[4], jobs[2], jobs[1]]
     assert client.get(f"/jobs/{unrelated}").json()["state"] == "queued"
     assert client.get("/audit", params={"object": jobs[4]}).json()["items"][0]["action"] == "jobs_cancel_many"
+
+
+def test_filter_selects_by_names_in_the_registry(client: TestClient, engine: Engine, settings: Settings) -> None:
+    teacher, dataset = "timm:resnet18.a1_in1k", settings.data_roots[0].as_uri()
+    client.post("/teachers", json={"name": "pets", "teacher": teacher}).raise_for_status()
+    client.post("/datasets", json={"name": "pets", "dataset": dataset}).raise_for_status()
+    job_id, other = queued(engine, teacher=teacher, dataset=dataset), queued(engine)
+    assert results(client, "/jobs/tag", filter={"teacher": "teacher:pets"}, add=["x"]) == {job_id: "queued"}
+    assert results(client, "/jobs/cancel", filter={"dataset": "dataset:pets@1"}) == {job_id: "cancelled"}
+    assert results(client, "/jobs/cancel", filter={"dataset": "dataset:dogs"}) == {}
+    assert client.get(f"/jobs/{other}").json()["state"] == "queued"
 
 
 def test_filter_must_be_explicit_and_valid(client: TestClient, engine: Engine) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from api.http.pagination import decode_cursor, decode_time_cursor, encode_cursor, encode_time_cursor
 from api.http.types import is_id
 from api.jobs.bulk.schemas import BulkError, BulkItem, BulkOut, JobFilter, JobSelection
+from api.registry.resolution import resolve_filters
 from ttm_jobs.database.audit import about
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import Conflict, JobNotFound, NotFound
@@ -51,6 +52,7 @@ def _matching(
     filters = replace(filters, states=wanted)
     before = None if cursor is None else decode_cursor(_CURSOR, cursor, decode_time_cursor, where="body")
     with read_scope(engine) as session:
+        filters = resolve_filters(session, filters)
         page = listing.page(session, limit=_PAGE, before=before, filters=filters)
         last = page.jobs[-1] if page.has_more else None
         following = None if last is None else encode_cursor(_CURSOR, encode_time_cursor(last.created_at, last.id))
