@@ -123,12 +123,11 @@ async def uploads_create(
     With `Tus-Resumable: 1.0.0` this creates a resumable upload (tus 1.0) instead: the response has a `Location` and no
     body, PATCH requests send the bytes, and `upload:ID` is valid once all bytes have been received."""
     if "tus-resumable" in request.headers:
-        status = await resumable.create(request.headers)
         if "upload-offset" in request.headers or request.headers.get("content-type") == tus.CONTENT_TYPE:
-            first = request.headers.mutablecopy()
-            first["upload-offset"] = "0"
             with services.upload_slots.taken(caller.project_id):
-                status = await resumable.append(status.id, first, request.stream())
+                status = await resumable.create_with_bytes(request.headers, request.stream())
+        else:
+            status = await resumable.create(request.headers)
         return Response(status_code=201, headers={"Location": f"/uploads/{status.id}", **status.headers()})
     return await _receive(request, response, services, caller, engine, filename)
 

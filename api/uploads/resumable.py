@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -16,10 +17,10 @@ from api.receiving.finalizer import Finalizer
 from api.receiving.running import RunningDigests
 from api.uploads import tus
 from api.uploads.headers import sanitized_name
-from api.uploads.service import BLOCK, EmptyUpload
-from ttm_jobs.database.engine import read_scope, session_scope
+from api.uploads.service import BLOCK, EmptyUpload, remove
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, read_scope, session_scope
 from ttm_jobs.database.ids import new_id
-from ttm_jobs.errors import PartChecksumMismatch, TooLarge, UploadExpired, UploadNotFound
+from ttm_jobs.errors import PartChecksumMismatch, ServiceError, TooLarge, UploadExpired, UploadNotFound
 from ttm_jobs.models import Upload, UploadState
 from ttm_jobs.repositories import uploads
 from ttm_jobs.repositories.uploads import StoredPart
@@ -68,6 +69,21 @@ class Resumable:
         if length > self.limit:
             raise TooLarge(f"The upload is larger than the limit of {self.limit} bytes.")
         return await to_thread.run_sync(self._begin, sanitized_name(tus.file_name(headers) or ""), length)
+
+    async def create_with_bytes(self, headers: Headers, body: AsyncIterator[bytes]) -> UploadStatus:
+        """Creates an upload and appends the first bytes. Raises the errors of `create` and `append`, which leave no
+        upload: the client has no address to continue with, and what it announced would count against the quota.
+        """
+        created = await self.create(headers)
+        first = headers.mutablecopy()
+        first["upload-offset"] = "0"
+        try:
+            return await self.append(created.id, first, body)
+        except BaseException:
+            self.digests.discard(created.id)
+            with CancelScope(shield=True):
+                await to_thread.run_sync(self._remove, created.id)
+            raise
 
     async def status(self, upload_id: str) -> UploadStatus:
         """The received bytes of an upload. Raises UploadNotFound and UploadExpired."""
@@ -174,6 +190,11 @@ class Resumable:
             case UploadState.RECEIVING if digest is not None:
                 self.digests.keep(upload_id, status.offset, digest)
         return status
+
+    def _remove(self, upload_id: str) -> None:
+        # If this fails, the upload expires.
+        with suppress(ServiceError, *DATABASE_UNAVAILABLE):
+            remove(self.engine, self.storage, upload_id)
 
     def _drop(self, unsaved: list[StoredPart]) -> None:
         for part in unsaved:

@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -45,6 +46,11 @@ def begin(client: TestClient, length: int = 10, **headers: str) -> str:
 def send(client: TestClient, path: str, offset: int, content: bytes, **headers: str) -> Any:
     kind = {"Content-Type": "application/offset+octet-stream", "Upload-Offset": str(offset)}
     return client.patch(path, headers={**VERSION, **kind, **headers}, content=content)
+
+
+def checksum_header(algorithm: str, content: bytes) -> dict[str, str]:
+    digest = base64.b64encode(hashlib.new(algorithm, content).digest()).decode()
+    return {"Upload-Checksum": f"{algorithm} {digest}"}
 
 
 def offset(client: TestClient, path: str) -> int:
@@ -173,11 +179,6 @@ def test_of_many_who_go_on_at_one_place_at_once_one_does(client: TestClient, eng
 
 def test_a_checksum_is_checked_before_anything_is_kept(client: TestClient, storage: Storage) -> None:
     path = begin(client)
-
-    def checksum_header(algorithm: str, content: bytes) -> dict[str, str]:
-        digest = base64.b64encode(hashlib.new(algorithm, content).digest()).decode()
-        return {"Upload-Checksum": f"{algorithm} {digest}"}
-
     problem = assert_problem(
         send(client, path, 0, b"abcd", **checksum_header("sha256", b"abce")), 460, "part_checksum_mismatch"
     )
@@ -196,6 +197,34 @@ def test_creation_takes_the_first_bytes_too(client: TestClient) -> None:
     answer = client.post("/uploads", headers={**VERSION, **kind, "Upload-Length": "4"}, content=b"abcd")
     assert (answer.status_code, answer.headers["upload-offset"]) == (201, "4")
     assert client.get(answer.headers["location"]).json()["size"] == 4
+
+
+def test_creation_whose_first_bytes_are_refused_leaves_no_upload(
+    client: TestClient, engine: Engine, storage: Storage
+) -> None:
+    slots = client.app.state.services.upload_slots  # type: ignore[attr-defined]
+    kind = {"Content-Type": "application/offset+octet-stream"}
+    with session_scope(engine) as session:
+        projects.ensure(session, "default").max_stored_bytes = 5
+
+    def create(content: bytes, **headers: str) -> Any:
+        return client.post("/uploads", headers={**VERSION, "Upload-Length": "4", **kind, **headers}, content=content)
+
+    for _ in range(2):
+        # Each announces four of the five bytes of the quota.
+        wrong = create(b"abcd", **checksum_header("sha256", b"other"))
+        assert_problem(wrong, 460, "part_checksum_mismatch")
+        assert_problem(create(b"abcde"), 413, "too_large")
+        mislabeled = create(b"abcd", **{"Content-Type": "image/png", "Upload-Offset": "0"})
+        assert_problem(mislabeled, 415, "unsupported_media_type")
+        with ExitStack() as stack:
+            for _ in range(16):
+                stack.enter_context(slots.taken("default"))
+            assert_problem(create(b"abcd"), 429, "too_many_uploads")
+    with read_scope(engine) as session:
+        assert session.scalar(select(func.count()).select_from(Upload)) == 0
+    assert list(storage.list()) == []
+    assert create(b"abcd").status_code == 201
 
 
 def test_creations_that_make_no_sense_are_refused(client: TestClient, settings: Settings, engine: Engine) -> None:
