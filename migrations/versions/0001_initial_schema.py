@@ -358,13 +358,14 @@ def upgrade() -> None:
         "outbox",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("topic", sa.String(length=32), nullable=False),
+        sa.Column("lane", sa.String(length=128), nullable=False),
         sa.Column("payload", sa.JSON(), nullable=False),
         sa.Column("created_at", _TIME, nullable=False),
         sa.Column("next_attempt_at", _TIME, nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
     )
-    op.create_index("ix_outbox_next_attempt_at", "outbox", ["topic", "next_attempt_at", "id"])
+    op.create_index("ix_outbox_due", "outbox", ["topic", "lane", "next_attempt_at", "id"])
     projects = op.create_table(
         "projects",
         sa.Column("id", sa.String(length=64), nullable=False),
@@ -876,7 +877,7 @@ def downgrade() -> None:
     op.drop_table("saved_views")
     op.drop_table("registry_entries")
     op.drop_table("projects")
-    op.drop_index("ix_outbox_next_attempt_at", table_name="outbox")
+    op.drop_index("ix_outbox_due", table_name="outbox")
     op.drop_table("outbox")
     op.drop_index(
         "ix_jobs_architectures",

@@ -3,10 +3,12 @@
 import base64
 import hmac
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from hashlib import sha256
+from threading import Event, Thread
 
 import pytest
 from sqlalchemy import Engine
@@ -250,6 +252,55 @@ def test_unresponsive_receiver_times_out(engine: Engine, receiver: Receiver) -> 
     sender.send_due()
     sender.finish()
     assert "time limit" in (deliveries(engine, webhook_id)[0].error or "")
+
+
+@pytest.mark.parametrize("project", ["other", "default"])
+def test_unresponsive_receiver_delays_only_its_own_messages(engine: Engine, receiver: Receiver, project: str) -> None:
+    receiver.held.clear()
+    backlog = 64
+    with Receiver() as healthy:
+        stuck, other = hook(engine, receiver.url), hook(engine, healthy.url, project=project)
+        with session_scope(engine) as session:
+            for _ in range(backlog):
+                webhook_deliveries.ping(session, stuck)
+        hosts = (receiver.address, healthy.address)
+        sender = make_sender(engine, receiver, private_hosts=hosts, webhook_timeout_seconds=1)
+        # Every thread waits for the receiver.
+        assert sender.send_due() < backlog
+        stop = Event()
+        serving = Thread(target=sender.serve, args=[stop])
+        with session_scope(engine) as session:
+            webhook_deliveries.ping(session, other)
+        serving.start()
+        try:
+            wait_until(lambda: healthy.received)
+            assert len({headers["webhook-id"] for headers, _ in receiver.received}) < backlog
+        finally:
+            receiver.held.set()
+            stop.set()
+            serving.join()
+
+
+def test_deliveries_in_flight_are_divided_among_projects_and_webhooks(engine: Engine) -> None:
+    url = "https://hooks.example.org/"
+    first, second = hook(engine, url), hook(engine, url)
+    other = hook(engine, url, project="other")
+    lanes = {first: f"default/{first}", second: f"default/{second}", other: f"other/{other}"}
+    with session_scope(engine) as session:
+        for webhook_id in (first, first, first, first, second, second, other, other):
+            webhook_deliveries.ping(session, webhook_id)
+
+    def take(in_flight: list[str], limit: int) -> Counter[str]:
+        with session_scope(engine) as session:
+            taken = sending.take(session, in_flight, limit=limit, again_after=timedelta(minutes=1))
+            return Counter(message.lane for message in taken)
+
+    assert take([], 4) == {lanes[first]: 1, lanes[second]: 1, lanes[other]: 2}
+    assert take([lanes[second]] * 3, 1) == {lanes[first]: 1}, "the other project has no further message"
+    assert take([lanes[first]] * 8, 9) == {lanes[first]: 2, lanes[second]: 1}
+    assert take([], 9) == {}
+    with read_scope(engine) as session:
+        assert not sending.any_due(session)
 
 
 def test_rolled_back_change_is_not_delivered(engine: Engine, receiver: Receiver) -> None:

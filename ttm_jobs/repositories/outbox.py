@@ -3,30 +3,63 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session, aliased
 
 from ttm_jobs.database.clock import now
 from ttm_jobs.models import OutboxMessage
 from ttm_jobs.models.base import Json
 
 
-def add(session: Session, topic: str, payload: Json, *, created_at: datetime, next_attempt_at: datetime) -> None:
-    session.add(OutboxMessage(topic=topic, payload=payload, created_at=created_at, next_attempt_at=next_attempt_at))
+def add(
+    session: Session, topic: str, payload: Json, *, created_at: datetime, next_attempt_at: datetime, lane: str = ""
+) -> None:
+    message = OutboxMessage(
+        topic=topic, lane=lane, payload=payload, created_at=created_at, next_attempt_at=next_attempt_at
+    )
+    session.add(message)
 
 
 def any_due(session: Session, topic: str) -> bool:
-    """Whether messages are due. A read, so that an idle dispatcher writes nothing."""
-    due = select(OutboxMessage.id).where(OutboxMessage.topic == topic, OutboxMessage.next_attempt_at <= now(session))
+    """Whether messages of a topic without lanes are due. A read, so that an idle dispatcher writes nothing."""
+    due = select(OutboxMessage.id).where(
+        OutboxMessage.topic == topic, OutboxMessage.lane == "", OutboxMessage.next_attempt_at <= now(session)
+    )
     return session.scalar(due.limit(1)) is not None
 
 
-def take(session: Session, topic: str, *, limit: int, again_after: timedelta) -> Sequence[OutboxMessage]:
-    """Claims due messages of a topic, oldest first, for `again_after`. After a crash they become due again."""
+def due_lanes(session: Session, topic: str) -> Sequence[str]:
+    """Returns the lanes of a topic that have due messages, that of the oldest message first. A read."""
+    lanes = select(func.min(OutboxMessage.lane).label("lane")).where(OutboxMessage.topic == topic)
+    found = lanes.cte("lanes", recursive=True)
+    # Each lane costs two index steps, whatever the number of its messages.
+    further = aliased(OutboxMessage)
+    following = (
+        select(func.min(further.lane))
+        .where(further.topic == topic, further.lane > found.c.lane)
+        .correlate(found)
+        .scalar_subquery()
+    )
+    found = found.union_all(select(following).where(found.c.lane.is_not(None)))
+    oldest = (
+        select(func.min(OutboxMessage.next_attempt_at))
+        .where(OutboxMessage.topic == topic, OutboxMessage.lane == found.c.lane)
+        .correlate(found)
+        .scalar_subquery()
+    )
+    return session.scalars(
+        select(found.c.lane).where(found.c.lane.is_not(None), oldest <= now(session)).order_by(oldest)
+    ).all()
+
+
+def take(
+    session: Session, topic: str, *, limit: int, again_after: timedelta, lane: str = ""
+) -> Sequence[OutboxMessage]:
+    """Claims due messages of a topic and lane, oldest first, for `again_after`. After a crash they become due again."""
     at = now(session)
     messages = session.scalars(
         select(OutboxMessage)
-        .where(OutboxMessage.topic == topic, OutboxMessage.next_attempt_at <= at)
+        .where(OutboxMessage.topic == topic, OutboxMessage.lane == lane, OutboxMessage.next_attempt_at <= at)
         .order_by(OutboxMessage.next_attempt_at, OutboxMessage.id)
         .limit(limit)
         .with_for_update(skip_locked=True)

@@ -67,7 +67,7 @@ def collect(session: Session, *, seen_within: timedelta) -> ServiceStats:
     }
     due, first = session.execute(
         select(func.count(), func.min(OutboxMessage.next_attempt_at)).where(
-            OutboxMessage.topic == WAKE_UP, OutboxMessage.next_attempt_at <= at
+            OutboxMessage.topic == WAKE_UP, OutboxMessage.lane == "", OutboxMessage.next_attempt_at <= at
         )
     ).one()
     expired = select(func.count()).select_from(Job).where(HOLDING, Job.lease_until <= at)

@@ -13,7 +13,6 @@ from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, read_scope, session_s
 from ttm_jobs.errors import ServiceError
 from ttm_jobs.models import OutboxMessage
 from ttm_jobs.repositories import outbox
-from ttm_jobs.repositories.webhooks import deliveries as webhook_deliveries
 from ttm_jobs.repositories.webhooks import sending
 from ttm_jobs.repositories.webhooks.sending import OutgoingRequest, RetryPolicy
 from ttm_jobs.settings import Settings
@@ -41,7 +40,8 @@ class WebhookSender:
         # A delivery whose sender died is sent again after this time.
         self._again_after = timedelta(seconds=settings.webhook_timeout_seconds + 45)
         self._pool = ThreadPoolExecutor(_CONCURRENCY, thread_name_prefix="webhook")
-        self._in_flight: set[Future[None]] = set()
+        # By their lanes.
+        self._in_flight: dict[Future[None], str] = {}
         self._cleanup_at = 0.0
 
     def serve(self, stop: Flag) -> None:
@@ -58,14 +58,14 @@ class WebhookSender:
 
     def send_due(self) -> int:
         """Submits due deliveries to free threads. Returns the number of deliveries in flight."""
-        self._in_flight = {future for future in self._in_flight if not future.done()}
+        self._in_flight = {future: lane for future, lane in self._in_flight.items() if not future.done()}
         free = _CONCURRENCY - len(self._in_flight)
         with read_scope(self._engine) as session:
-            due = free > 0 and outbox.any_due(session, webhook_deliveries.TOPIC)
+            due = free > 0 and sending.any_due(session)
         if due:
             with session_scope(self._engine) as session:
-                messages = outbox.take(session, webhook_deliveries.TOPIC, limit=free, again_after=self._again_after)
-            self._in_flight |= {self._pool.submit(self._deliver, message) for message in messages}
+                messages = sending.take(session, self._in_flight.values(), limit=free, again_after=self._again_after)
+            self._in_flight |= {self._pool.submit(self._deliver, message): message.lane for message in messages}
         return len(self._in_flight)
 
     def finish(self) -> None:

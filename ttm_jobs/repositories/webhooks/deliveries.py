@@ -32,6 +32,16 @@ EVENTS = (*(f"job.{state}" for state in _REPORTED_STATES), *(f"study.{state}" fo
 WAS_DISABLED = "The webhook was disabled."
 
 
+def lane_of(project_id: str, webhook_id: str) -> str:
+    """The lane of a webhook's messages in the outbox."""
+    return f"{project_id}/{webhook_id}"
+
+
+def project_of_lane(lane: str) -> str:
+    """The project of the webhook with this lane."""
+    return lane.partition("/")[0]
+
+
 def ping(session: Session, webhook_id: str) -> WebhookDelivery:
     """Enqueues a test delivery. Raises WebhookNotFound."""
     webhook = get(session, webhook_id)
@@ -110,7 +120,7 @@ def replay(session: Session, webhook_id: str, *, since: datetime, limit: int = 1
 
 def _send_again(session: Session, delivery: WebhookDelivery, at: datetime) -> None:
     delivery.state, delivery.attempts, delivery.next_attempt_at = DeliveryState.PENDING, 0, at
-    outbox.add(session, TOPIC, {"delivery_id": delivery.id}, created_at=at, next_attempt_at=at)
+    _add_message(session, delivery, at)
 
 
 def _enqueue(session: Session, webhook: Webhook, event: str, data: Json, at: datetime) -> WebhookDelivery:
@@ -130,8 +140,13 @@ def _enqueue(session: Session, webhook: Webhook, event: str, data: Json, at: dat
     )
     session.add(delivery)
     if not disabled:
-        outbox.add(session, TOPIC, {"delivery_id": delivery.id}, created_at=at, next_attempt_at=at)
+        _add_message(session, delivery, at)
     return delivery
+
+
+def _add_message(session: Session, delivery: WebhookDelivery, at: datetime) -> None:
+    lane = lane_of(delivery.project_id, delivery.webhook_id)
+    outbox.add(session, TOPIC, {"delivery_id": delivery.id}, created_at=at, next_attempt_at=at, lane=lane)
 
 
 def _job_view(job: Job, before: JobState | None) -> Json:

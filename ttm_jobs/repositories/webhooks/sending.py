@@ -1,6 +1,7 @@
 """Sending of deliveries by the dispatcher, with retries."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,8 +11,9 @@ from sqlalchemy.orm import Session
 from ttm_jobs.database.audit import DISPATCHER, process_author, record
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.ids import first_id_of
-from ttm_jobs.models import DeliveryState, Webhook, WebhookDelivery
-from ttm_jobs.repositories.webhooks.deliveries import WAS_DISABLED
+from ttm_jobs.models import DeliveryState, OutboxMessage, Webhook, WebhookDelivery
+from ttm_jobs.repositories import outbox
+from ttm_jobs.repositories.webhooks.deliveries import TOPIC, WAS_DISABLED, project_of_lane
 
 _DELIVERY_LIFETIME = timedelta(days=14)
 _GONE = 410
@@ -42,6 +44,35 @@ class OutgoingRequest:
     url: str
     secrets: Sequence[str]
     body: bytes
+
+
+def any_due(session: Session) -> bool:
+    """Whether deliveries are due. A read."""
+    return bool(outbox.due_lanes(session, TOPIC))
+
+
+def take(session: Session, in_flight: Iterable[str], *, limit: int, again_after: timedelta) -> Sequence[OutboxMessage]:
+    """Claims the messages of due deliveries: of the project, then of the webhook with the fewest in flight, so that a
+    receiver that does not respond delays only its own messages.
+
+    Args:
+        in_flight: the lanes of the deliveries in flight.
+        limit: number of messages.
+        again_after: when they become due again after a crash.
+    """
+    lanes = Counter(in_flight)
+    projects = Counter(project_of_lane(lane) for lane in lanes.elements())
+    due = list(outbox.due_lanes(session, TOPIC))
+    taken: list[OutboxMessage] = []
+    while due and len(taken) < limit:
+        lane = min(due, key=lambda each: (projects[project_of_lane(each)], lanes[each]))
+        found = outbox.take(session, TOPIC, limit=1, again_after=again_after, lane=lane)
+        if not found:
+            due.remove(lane)
+        taken += found
+        lanes[lane] += 1
+        projects[project_of_lane(lane)] += 1
+    return taken
 
 
 def outgoing(session: Session, delivery_id: str) -> OutgoingRequest | None:
