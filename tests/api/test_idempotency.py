@@ -159,6 +159,27 @@ def test_key_expires_after_a_day(client: TestClient, engine: Engine, body: dict[
     assert count(engine, IdempotencyKey) == 1
 
 
+def test_expired_key_is_usable_while_many_others_have_expired(
+    client: TestClient, engine: Engine, body: dict[str, Any]
+) -> None:
+    headers = {"Idempotency-Key": "nightly"}
+    first = client.post("/jobs", json=body, headers=headers).json()["id"]
+    with session_scope(engine) as session:
+        at = now(session) - timedelta(hours=26)
+        session.add_all(
+            IdempotencyKey(
+                project_id="default", key=f"k{number}", request="0" * 64, status=201, body="{}", created_at=at
+            )
+            for number in range(250)
+        )
+        session.flush()
+        # The newest one, and the last one of the table.
+        session.get_one(IdempotencyKey, ("default", "nightly")).created_at = at + timedelta(hours=1)
+    made = [client.post("/jobs", json=body, headers=headers) for _ in range(2)]
+    assert [answer.status_code for answer in made] == [201, 201]
+    assert made[0].json()["id"] == made[1].json()["id"] != first
+
+
 @pytest.mark.parametrize("key", ["", "x" * 256, "a b", "é"])
 @ON_SQLITE
 def test_invalid_keys_are_refused(client: TestClient, body: dict[str, Any], key: str) -> None:

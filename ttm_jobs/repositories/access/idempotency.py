@@ -44,14 +44,22 @@ def find(session: Session, key: str, request: str) -> StoredResponse | None:
 
 def record(session: Session, key: str, request: str, response: StoredResponse) -> None:
     """Stores the response for a day, and deletes some expired ones."""
-    at = now(session)
+    at, project_id = now(session), project_of(session)
     old = select(IdempotencyKey.key).where(IdempotencyKey.created_at <= at - _LIFETIME).limit(100)
     session.execute(
         delete(IdempotencyKey).where(IdempotencyKey.key.in_(old), IdempotencyKey.created_at <= at - _LIFETIME)
     )
+    # A request may use its key again after a day. Its old response need not be among those deleted above.
+    session.execute(
+        delete(IdempotencyKey).where(
+            IdempotencyKey.project_id == project_id,
+            IdempotencyKey.key == key,
+            IdempotencyKey.created_at <= at - _LIFETIME,
+        )
+    )
     session.add(
         IdempotencyKey(
-            project_id=project_of(session),
+            project_id=project_id,
             key=key,
             request=request,
             status=response.status,
