@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.models import create_model
 from tests.ttm_core import factories
+from ttm_core.models.weights import write_safetensors
 from ttm_core.pipeline.distill import distill
 from ttm_core.spec import events
 from ttm_core.spec.job import DistillSpec, StudentSpec
+from ttm_core.spec.student.pruning import PruneSpec
 from ttm_core.spec.study.run_options import RunOptions, ScreenedStudent
 from ttm_core.study.run import run
 from ttm_core.teacher_store.store import Stores
@@ -104,6 +107,51 @@ def test_students_are_screened_once_per_machine(digits_idx, teacher_file, tmp_pa
     assert again[0].files == small.files
     for event in again:
         assert events.decode(events.encode(event)) == event
+
+
+def untrained_teacher(path: Path, architecture: str, channels: int) -> Path:
+    model = create_model(architecture, num_classes=10, in_chans=channels)
+    structure = {"architecture": architecture, "num_classes": 10, "in_chans": channels}
+    write_safetensors(path, model.state_dict(), {"format": 2, "structure": structure})
+    return path
+
+
+def screened_students(
+    spec: DistillSpec, workdir: Path, students: list[StudentSpec]
+) -> dict[int, events.CandidateScreened]:
+    """The measurements of students by number, of a job with the first one."""
+    options = RunOptions(
+        kind="screen",
+        students=[ScreenedStudent(numbers=[index], student=each) for index, each in enumerate(students, start=1)],
+    )
+    emitted = run_stage(spec.model_copy(update={"student": students[0]}), workdir, options)
+    return {event.numbers[0]: event for event in emitted if isinstance(event, events.CandidateScreened)}
+
+
+def test_a_first_student_that_cannot_be_built_does_not_fail_the_others(digits_idx, tmp_path):
+    # `students: auto` begins with the pruned teacher, and not every teacher can be pruned.
+    teacher = untrained_teacher(tmp_path / "teacher.safetensors", "cifar/ShuffleV2", channels=1)
+    spec = factories.spec(digits_idx, teacher)
+    small = StudentSpec(architecture="mini/resnet8_025")
+    for first, reason in (
+        (StudentSpec(prune=PruneSpec(macs=0.5)), "cifar/ShuffleV2 cannot be pruned"),
+        (StudentSpec(architecture="vit_tiny_patch16_224", image_size=8), "cannot be built"),
+    ):
+        found = screened_students(spec, tmp_path / reason.replace("/", "-"), [first, small])
+        assert reason in (found[1].error or "")
+        assert found[2].error is None
+        assert len(found[2].files) == 2
+
+
+def test_a_student_is_screened_with_its_own_channels(digits_idx, tmp_path):
+    teacher = untrained_teacher(tmp_path / "teacher.safetensors", "mini/resnet8_100", channels=3)
+    spec = factories.spec(digits_idx, teacher)
+    students = [StudentSpec(prune=PruneSpec(macs=0.5)), StudentSpec(architecture="mini/resnet8_100")]
+    found = screened_students(spec, tmp_path / "screen", students)
+    # The pruned teacher keeps its three channels; the other student reads the digits, which have one.
+    assert found[1].error is None
+    gray = create_model("mini/resnet8_100", num_classes=10, in_chans=1)
+    assert found[2].parameters == sum(parameter.numel() for parameter in gray.parameters())
 
 
 def test_the_screened_size_is_that_of_the_exported_file(digits_idx, teacher_file, tmp_path):

@@ -26,6 +26,8 @@ from ttm_measure import compare
 
 _RELATIVE_ERROR = 0.05
 _MEASURED_SECONDS = 0.5
+# Stands in for the student while the data and the teacher are read: it can process images of every size.
+_STAND_IN = "resnet18"
 # Files are deleted after so many students per process.
 _STUDENTS_PER_PROCESS = 4
 
@@ -50,12 +52,21 @@ def screen(spec: DistillSpec, context: RunContext) -> None:
         EngineError: the data or the teacher cannot be used.
         Interrupted: a stop was requested. The measurements so far are cached.
     """
-    run = resolve_run(spec, context)
+    run = resolve_run(_with_stand_in(spec), context)
     context.phase("exporting")
     published: list[events.Artifact] = []
     for students in _batches(_unmeasured(run, context), _STUDENTS_PER_PROCESS * _processes(context)):
         _screen_batch(students, run, context, published)
     context.on_event(events.StageFinished(artifacts=published))
+
+
+def _with_stand_in(spec: DistillSpec) -> DistillSpec:
+    """The spec with another student, since one that cannot be built must not fail the others.
+
+    The job's spec has the student of the first candidate, which may be just that one.
+    """
+    student = StudentSpec(architecture=_STAND_IN, image_size=spec.student.image_size)
+    return spec.model_copy(update={"student": student})
 
 
 def _unmeasured(run: ResolvedRun, context: RunContext) -> Sequence[_Unmeasured]:

@@ -19,7 +19,7 @@ from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.decisions.resolve import ResolvedRun
 from ttm_core.pipeline.student.base import StudentBase, student_base
 from ttm_core.pipeline.student.initial import initial_student
-from ttm_core.pipeline.student.input import image_size
+from ttm_core.pipeline.student.input import image_size, input_channels, normalization
 from ttm_core.spec.job import DistillSpec, StudentSpec
 from ttm_core.spec.structure import ModelStructure
 
@@ -97,11 +97,18 @@ def export_untrained(student: UntrainedStudent, folder: Path, name: str) -> Untr
 
 
 def _with_student(run: ResolvedRun, student: StudentSpec, context: RunContext) -> ResolvedRun:
-    """The run with another student at its own image size."""
+    """The run with another student and its own input."""
     spec = run.spec.model_copy(update={"student": student})
     base = _base(spec, context)
-    size = image_size(spec, run.dataset, base)
-    return replace(run, spec=spec, student=base, preprocess=replace(run.preprocess, image_size=size))
+    teacher = run.teachers[0] if run.teachers else None
+    channels = input_channels(spec, run.dataset, base, teacher)
+    preprocess = replace(
+        run.preprocess,
+        channels=channels,
+        image_size=image_size(spec, run.dataset, base),
+        normalization=normalization(spec, run.dataset, teacher, base, channels),
+    )
+    return replace(run, spec=spec, student=base, preprocess=preprocess)
 
 
 def _base(spec: DistillSpec, context: RunContext) -> StudentBase:
