@@ -92,8 +92,8 @@ class Difference(BaseModel):
 
 
 class Comparison(BaseModel):
-    """The recommended candidate against another finalist: its accuracy minus the other's. Null if it cannot be
-    compared."""
+    """The recommended file against the most accurate file of another finalist: its accuracy minus the other's. Null if
+    they cannot be compared."""
 
     candidate: int
     difference: Difference | None

@@ -4,7 +4,7 @@ import pytest
 
 from tests.ttm_jobs.studies.simulation import screen
 from ttm_jobs.studies.facts import FinalResult, Limits, Screen, Variant
-from ttm_jobs.studies.rules.recommendation import Finalist, front, options, recommend
+from ttm_jobs.studies.rules.recommendation import Finalist, Recommendation, front, options, recommend
 
 FP32 = Limits(precision="fp32")
 
@@ -66,6 +66,38 @@ def test_an_int8_file_counts_with_its_measured_accuracy() -> None:
     found = recommend("smallest", [robust, fragile], Limits(accuracy=0.9))
     assert found is not None
     assert (found.option.candidate, found.option.precision, found.option.bytes) == (1, "int8", 100)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "other"), [([0.95], [0.94]), ([0.95, 0.94, 0.93], [0.94, 0.95, 0.92])], ids=["images", "seeds"]
+)
+def test_an_int8_file_that_loses_accuracy_is_no_cheaper_equal(accuracies: list[float], other: list[float]) -> None:
+    # The float32 students show no difference, and the int8 file of the second is the smallest.
+    def found(int8_change: float) -> Recommendation:
+        finalists = [
+            finalist(1, 400, accuracies, images=100, int8_change=-0.3),
+            finalist(2, 200, other, images=100, int8_change=int8_change),
+        ]
+        recommended = recommend("most_accurate", finalists, Limits())
+        assert recommended is not None
+        return recommended
+
+    lost = found(-0.3)
+    assert (lost.option.candidate, lost.option.precision, lost.fell_to_cheaper) == (2, "fp32", 1)
+    kept = found(0.0)
+    assert (kept.option.candidate, kept.option.precision, kept.fell_to_cheaper) == (2, "int8", 1)
+    assert not any(each.difference is None or each.difference.shown for each in (*lost.comparisons, *kept.comparisons))
+
+
+def test_the_recommended_int8_file_is_compared_with_its_own_accuracy() -> None:
+    fragile, robust = finalist(1, 100, [0.95] * 3, int8_change=-0.3), finalist(2, 400, [0.95, 0.96, 0.95])
+    found = recommend("smallest", [fragile, robust], Limits(accuracy=0.6))
+    assert found is not None
+    assert (found.option.candidate, found.option.precision) == (1, "int8")
+    (comparison,) = found.comparisons
+    assert comparison.difference is not None
+    assert comparison.difference.mean == pytest.approx(0.65 - 0.95333, abs=1e-4)
+    assert comparison.difference.shown
 
 
 def test_an_int8_file_of_unknown_accuracy_does_not_count() -> None:

@@ -39,7 +39,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The recommended candidate against another finalist: accuracy of the recommended one minus the other's."""
+    """The recommended file against the most accurate file of another finalist: its accuracy minus the other's."""
 
     candidate: int
     difference: Difference | None
@@ -85,17 +85,17 @@ def recommend(goal: Goal, finalists: Sequence[Finalist], limits: Limits) -> Reco
     meeting = [option for option in found if not option.misses]
     if not meeting:
         chosen = min(found, key=lambda option: (max(miss.excess for miss in option.misses), option.candidate))
-        return Recommendation(chosen, meets_limits=False, comparisons=_comparisons(chosen, by_number))
+        return Recommendation(chosen, meets_limits=False, comparisons=_comparisons(chosen, found, by_number))
     fell_to = None
     if goal == "most_accurate":
-        best = min(meeting, key=lambda option: (-option.validation, *_cost("smallest", option), option.candidate))
+        best = min(meeting, key=_best_first)
         alike = [option for option in meeting if not _difference_shown(best, option, by_number)]
         chosen = min(alike, key=lambda option: (*_cost("smallest", option), -option.validation, option.candidate))
         if chosen.candidate != best.candidate:
             fell_to = best.candidate
     else:
         chosen = min(meeting, key=lambda option: (*_cost(goal, option), -option.validation, option.candidate))
-    return Recommendation(chosen, True, fell_to, _comparisons(chosen, by_number))
+    return Recommendation(chosen, True, fell_to, _comparisons(chosen, found, by_number))
 
 
 def _option(finalist: Finalist, precision: Precision, limits: Limits) -> Option | None:
@@ -129,19 +129,31 @@ def _cost(goal: Goal, option: Option) -> tuple[float, float]:
     return (speed, float(option.bytes)) if goal == "fastest" else (float(option.bytes), speed)
 
 
+def _best_first(option: Option) -> tuple[float, float, float, int]:
+    return -option.validation, *_cost("smallest", option), option.candidate
+
+
 def _difference_shown(best: Option, other: Option, finalists: Mapping[int, Finalist]) -> bool:
     if best.candidate == other.candidate:
         # Two files of one candidate: the int8 change was measured on the same images, and either may be chosen only if
         # it costs nothing.
         return other.validation < best.validation
-    difference = compare(finalists[best.candidate].runs, finalists[other.candidate].runs)
+    difference = _difference(best, other, finalists)
     return difference is None or difference.shown
 
 
-def _comparisons(chosen: Option, finalists: Mapping[int, Finalist]) -> list[Comparison]:
-    own = finalists[chosen.candidate].runs
+def _difference(one: Option, other: Option, finalists: Mapping[int, Finalist]) -> Difference | None:
+    """The accuracy of a file minus that of a file of another candidate."""
+    runs = finalists[one.candidate].runs, finalists[other.candidate].runs
+    return compare(*runs, (one.precision, other.precision))
+
+
+def _comparisons(chosen: Option, found: Sequence[Option], finalists: Mapping[int, Finalist]) -> list[Comparison]:
+    best: dict[int, Option] = {}
+    for option in sorted(found, key=_best_first):
+        best.setdefault(option.candidate, option)
     return [
-        Comparison(number, compare(own, other.runs))
+        Comparison(number, _difference(chosen, best[number], finalists) if number in best else None)
         for number, other in sorted(finalists.items())
         if number != chosen.candidate and other.runs
     ]

@@ -5,11 +5,11 @@ Without NumPy and without random numbers, because the API computes them too, and
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Literal
 
-from ttm_jobs.studies.facts import FinalResult
+from ttm_jobs.studies.facts import FinalResult, Precision
 
 CONFIDENCE = 0.95
 # Two-sided 95 % quantiles of Student's t distribution with 1, 2, ... degrees of freedom.
@@ -35,6 +35,11 @@ class Difference:
     def shown(self) -> bool:
         """Whether the interval excludes zero."""
         return self.low > 0 or self.high < 0
+
+    def shifted(self, by: float) -> "Difference":
+        """The difference after the first model gained an accuracy of `by`."""
+        mean, low, high = (min(max(value + by, -1.0), 1.0) for value in (self.mean, self.low, self.high))
+        return replace(self, mean=mean, low=low, high=high)
 
 
 def paired_t(first: Sequence[float], second: Sequence[float]) -> Difference:
@@ -73,22 +78,45 @@ def paired_bootstrap(first: Sequence[bool], second: Sequence[bool]) -> Differenc
     return Difference((wins - losses) / images, low / images, high / images, "paired_bootstrap", images)
 
 
-def compare(first: Mapping[int, FinalResult], second: Mapping[int, FinalResult]) -> Difference | None:
+def compare(
+    first: Mapping[int, FinalResult],
+    second: Mapping[int, FinalResult],
+    precisions: tuple[Precision, Precision] = ("fp32", "fp32"),
+) -> Difference | None:
     """The difference in test accuracy of two candidates, by seed of their runs; of validation accuracy without a test
     split.
 
     Over two or more common seeds, a t interval; else a bootstrap over the test images of one run each. None if neither
     is possible.
+
+    Args:
+        first: runs of a candidate by seed.
+        second: those of the other candidate.
+        precisions: of the compared files. Runs whose int8 file was not measured do not count for int8.
     """
-    by_seed = [{seed: reported(result) for seed, result in runs.items()} for runs in (first, second)]
+    runs = [
+        {seed: result for seed, result in each.items() if precision == "fp32" or result.int8_change is not None}
+        for each, precision in zip((first, second), precisions, strict=True)
+    ]
+    by_seed = [
+        {seed: reported(result) + _change(result, precision) for seed, result in each.items()}
+        for each, precision in zip(runs, precisions, strict=True)
+    ]
     if (found := over_common_seeds(*by_seed)) is not None:
         return found
-    if not first or not second:
+    if not all(runs):
         return None
-    one, other = first[min(first)], second[min(second)]
+    one, other = (each[min(each)] for each in runs)
     if not one.correct or not other.correct or len(one.correct) != len(other.correct):
         return None
-    return paired_bootstrap(one.correct, other.correct)
+    # The marked images are those of the float32 students; the change by int8 was measured on the same images.
+    change = _change(one, precisions[0]) - _change(other, precisions[1])
+    return paired_bootstrap(one.correct, other.correct).shifted(change)
+
+
+def _change(result: FinalResult, precision: Precision) -> float:
+    """The accuracy of a file of a run minus that of its float32 student."""
+    return (result.int8_change or 0.0) if precision == "int8" else 0.0
 
 
 def reported(result: FinalResult) -> float:
