@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 
+from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from api.architectures import installed
-from api.http.problems import FieldErrors
+from api.http.errors import InvalidRequest
+from api.http.problems import FieldError, FieldErrors
 from api.jobs.validation.request import deadline_fault, model_faults, queue_fault, text_faults
 from api.registry.addresses import MODEL_URIS, Fault, check_uri, dataset_faults
 from api.registry.resolution import Resolved
@@ -14,6 +16,7 @@ from api.studies.schemas import PlannedCandidate, StudyDryrun, StudyRequest
 from ttm_core.spec import catalogue
 from ttm_core.spec.catalogue import Architecture
 from ttm_core.spec.job import StudentSpec
+from ttm_core.spec.study.search import Value
 from ttm_core.spec.study.study import CandidateSpec, StudySpec
 from ttm_jobs.settings import Settings
 from ttm_jobs.studies.rules.halving import Schedule, schedule
@@ -26,6 +29,7 @@ def check_request(session: Session, settings: Settings, request: StudyRequest) -
         *deadline_fault(session, request.deadline),
         *queue_fault(settings, request.queue),
     ]
+    faults = faults or list(_trial_fault(request))
     if faults:
         raise FieldErrors(*faults)
 
@@ -75,6 +79,33 @@ def _planned(candidate: CandidateSpec, packaged: Mapping[str, Architecture]) -> 
         parameters=row and row.parameters,
         macs=row and row.macs,
     )
+
+
+def _trial_fault(spec: StudySpec) -> Iterator[Fault]:
+    """The error of the first candidate whose jobs would not be valid, which no job of a running study could report."""
+    for candidate in spec.candidates():
+        detail = _invalid(spec, candidate.student, candidate.values)
+        if detail is None:
+            continue
+        searched = bool(candidate.values) and _invalid(spec, candidate.student, {}) is None
+        message = f"The candidate {label(candidate)!r} is not valid: {detail}"
+        yield InvalidRequest(message), FieldError(pointer="/search" if searched else "", detail=message)
+        return
+
+
+def _invalid(spec: StudySpec, student: StudentSpec, values: dict[str, Value]) -> str | None:
+    """Why the jobs of a candidate would not be valid; None if they are."""
+    for baseline in (False, True) if spec.baseline else (False,):
+        try:
+            spec.trial(student, values, seed=0, baseline=baseline)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            reason = first["msg"].removeprefix("Value error, ")
+            detail = f"{place}: {reason}" if place else reason
+            fraction = first["type"].startswith("int_")
+            return f"{detail}. A range has fractions: list the values instead." if fraction else detail
+    return None
 
 
 def _faults(session: Session, settings: Settings, spec: StudySpec) -> Iterator[Fault]:

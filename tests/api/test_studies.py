@@ -267,6 +267,17 @@ def test_validation_creates_nothing(client: TestClient, body: dict[str, Any]) ->
         ({"deadline": "2020-01-01T00:00:00Z"}, "/deadline", "past"),
         ({"queue": "nowhere"}, "/queue", "no queue"),
         ({"training": {"epochs": 1}}, "/training", "at least 3"),
+        ({"search": {"training.batch_size": {"linear": [8, 64]}}}, "/search", "list the values instead"),
+        (
+            {"search": {"training.batch_size": [8, 64], "training.gradient_accumulation": [1, 8]}},
+            "/search",
+            "'cifar/resnet8, batch size 8, gradient accumulation 8' is not valid: training: batch_size must",
+        ),
+        (
+            {"method": "dkd", "training": {"epochs": 9, "unlabelled_ratio": 1}},
+            "",
+            "unlabelled_ratio is not supported by",
+        ),
         ({"nothing": 1}, "/nothing", "No such field"),
     ],
 )
