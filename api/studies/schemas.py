@@ -242,7 +242,9 @@ class CandidateOut(BaseModel):
     parameters: int | None
     macs: int | None
     files: list[CandidateFile]
-    device: str | None = Field(description="Where the latency was measured.")
+    device: str | None = Field(
+        description="Where the latency was measured: the worker's CPU, or the device that the limits name."
+    )
     runtime: str | None
     rejected: Rejection | None
     jobs: list[CandidateJob]

@@ -352,6 +352,54 @@ def test_a_study_waits_for_its_device_and_uses_its_latency(
     assert all(option["latency_ms"] <= 10 for option in study["result"]["options"])
 
 
+def measure_all(client: TestClient, p50_ms: float) -> int:
+    """Does all work of the device pi5 and returns its number of files."""
+    count = 0
+    while (work := client.post("/devices/pi5/claim").json()["request"]) is not None:
+        values = measured(work["sha256"], p50_ms=p50_ms, batch=work["batch"], threads=work["threads"] or 4)
+        assert client.post(f"/devices/pi5/requests/{work['id']}/result", json=asdict(values)).status_code == 200
+        count += 1
+    return count
+
+
+@ON_SQLITE
+def test_the_first_latency_on_the_device_counts_and_is_shown(
+    client: TestClient, engine: Engine, body: dict[str, Any], settings: Settings
+) -> None:
+    limits = {"retention": 0.5, "latency_ms": 10, "device": "pi5"}
+    study_id = client.post("/studies", json={**body, "limits": limits, "students": STUDENTS[:2]}).json()["id"]
+    advance(engine)
+    end_jobs(engine, study_id, build_storage(settings.storage_url))
+    advance(engine)
+    failed = client.post("/devices/pi5/claim").json()["request"]
+    client.post(f"/devices/pi5/requests/{failed['id']}/failure", json={"error": "out of memory"})
+    assert measure_all(client, 5.0) == 3
+    advance(engine)
+    shown = client.get(f"/studies/{study_id}/candidates").json()["items"]
+    assert [[file["latency_ms"] for file in each["files"]] for each in shown] == [[None, 5.0], [5.0, 5.0]]
+    assert {(each["device"], each["runtime"]) for each in shown} == {("pi5", "onnxruntime 1.32.0")}
+
+    # The failed file arrives late, and all files are measured again, also with other batches and threads.
+    (screen,) = [
+        job["id"] for job in client.get("/jobs", params={"study": study_id}).json()["items"] if job["kind"] == "screen"
+    ]
+    late = measured(failed["sha256"], p50_ms=4.0)
+    assert client.post(f"/devices/pi5/requests/{failed['id']}/result", json=asdict(late)).json()["state"] == "done"
+    assert client.post("/devices/pi5/requests", json={"job_id": screen}).status_code == 201
+    with session_scope(engine) as session:
+        enqueue_study(session, study_id, now(session))
+    advance(engine)
+    study = client.get(f"/studies/{study_id}").json()
+    assert (study["stage"], study["blocked_reason"]) == ("teacher", None)
+    assert measure_all(client, 128.0) == 16
+    study = run_to_end(client, engine, study_id)
+    assert study["state"] == "succeeded", study["failure"]
+    assert client.get(f"/studies/{study_id}/replay").json()["agrees"]
+    assert {option["latency_ms"] for option in study["result"]["options"]} == {5.0}
+    ended = client.get(f"/studies/{study_id}/candidates").json()["items"]
+    assert [each["files"] for each in ended] == [each["files"] for each in shown]
+
+
 @ON_SQLITE
 def test_a_study_whose_device_vanishes_fails_at_its_deadline(
     client: TestClient, engine: Engine, body: dict[str, Any], settings: Settings

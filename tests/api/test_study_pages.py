@@ -7,8 +7,16 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
 from tests.api.test_dashboard import HOSTILE, assert_clean
+from tests.api.test_studies import measure_all
+from tests.support.measuring import measured
 from tests.support.studies import advance, create_study
 from tests.support.study_jobs import end_jobs, end_study
+from ttm_jobs.database.engine import session_scope
+from ttm_jobs.models import Job
+from ttm_jobs.repositories.measuring import measurements
+from ttm_jobs.repositories.run_data import artifacts
+from ttm_jobs.repositories.run_data.artifacts import PublishedFile
+from ttm_jobs.storage import Storage
 
 
 @pytest.fixture
@@ -40,6 +48,26 @@ def test_a_study_shows_its_recommendation_and_why_candidates_were_rejected(clien
     assert f"/ui/studies/{ended}" in listed
     assert "The most accurate student with at most 1.5 MB" in listed
     assert f"/ui/studies/{ended}" not in client.get("/ui/studies", params={"state": "running"}).text
+
+
+def test_the_card_shows_the_latency_on_the_device_of_the_limits(
+    client: TestClient, engine: Engine, storage: Storage
+) -> None:
+    limits = {"latency_ms": 10, "device": "pi5", "precision": "int8"}
+    study_id = create_study(engine, limits=limits, students=["cifar/resnet8"])
+    advance(engine)
+    end_jobs(engine, study_id, storage)
+    advance(engine)
+    assert measure_all(client, 5.0) == 1
+    end_study(engine, study_id, storage)
+    job_id = client.get(f"/studies/{study_id}").json()["recommendation"]["job"]
+    with session_scope(engine) as session:
+        job = session.get_one(Job, job_id)
+        file = PublishedFile("student-int8.onnx", "key", "application/octet-stream", 1, "0" * 64)
+        artifacts.record(session, job, [file])
+        measurements.record(session, job, file.name, "worker", measured("0" * 64, p50_ms=2.0), created_by="worker")
+    html = client.get(f"/ui/studies/{study_id}").text
+    assert re.search(r"5 ms <span class=\"quiet\">on pi5</span>, 2 ms <span class=\"quiet\">on worker</span>", html)
 
 
 def test_a_trial_links_to_its_study(client: TestClient, ended: str) -> None:

@@ -32,7 +32,7 @@ class Recommended:
         compression: parameters of the teacher over those of the student.
         job: the best run; None if it was deleted.
         files: its ONNX files.
-        latencies: milliseconds for one image, of the recommended file by device.
+        latencies: milliseconds for one image, of the recommended file by device, that of the limits first.
     """
 
     split: str
@@ -76,9 +76,11 @@ def recommended(
     for each in measured:
         if each.artifact == _ONNX[found.precision] and each.batch == 1:
             latencies[each.device] = min(each.p50_ms, latencies.get(each.device, each.p50_ms))
-    if not latencies and found.latency_ms is not None:
-        device = next((each.device for each in candidates if each.number == found.candidate), None)
-        latencies[device or "worker"] = found.latency_ms
+    limited = study.limits.get("device", "worker")
+    if found.latency_ms is not None and (not latencies or limited != "worker"):
+        # The worker measures the trained student again, and the device need not.
+        measured_on = next((each.device for each in candidates if each.number == found.candidate), None)
+        latencies.setdefault(measured_on or limited, found.latency_ms)
     return Recommended(
         split=split,
         mean=mean,
@@ -87,7 +89,7 @@ def recommended(
         compression=None if job is None else job.compression,
         job=job,
         files=[] if job is None or known is None else onnx_files(job, known),
-        latencies=sorted(latencies.items(), key=lambda each: each[1]),
+        latencies=sorted(latencies.items(), key=lambda each: (each[0] != limited, each[1])),
     )
 
 

@@ -40,6 +40,8 @@ def advance(session: Session, study_id: str, job_fields: JobFields) -> StudyStat
     except StudyNotFound:
         return None
     at = now(session)
+    if study.state not in ENDED:
+        device_latencies.record(session, study)
     facts = study_facts.load(session, study, at)
     if study.state in ENDED or (study.state is StudyState.PAUSED and not facts.overdue):
         return study.state

@@ -5,13 +5,19 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from ttm_jobs.models import MeasurementRequest, RequestState, StudyCandidate
+from ttm_jobs.models import Job, MeasurementRequest, RequestState, Study, StudyCandidate
+from ttm_jobs.models.base import Json
 from ttm_jobs.repositories.measuring import requests
 from ttm_jobs.repositories.run_data import artifacts
-from ttm_jobs.studies.facts import Precision, Timing
+from ttm_jobs.repositories.studies import candidates as study_candidates
+from ttm_jobs.studies.facts import JobKind, Precision, Timing
 
-Latencies = Mapping[tuple[int, Precision], tuple[Timing, float | None]]
-"""By candidate and precision. The latency in ms is None until it is measured, and if the device failed to."""
+Requests = Mapping[tuple[int, Precision], MeasurementRequest]
+"""What the device was asked for, by candidate and precision."""
+
+# Limits on latency are for one image on one thread.
+_BATCH = _THREADS = 1
+_FINISHED = (RequestState.DONE, RequestState.FAILED)
 
 
 def artifact_name(number: int, precision: Precision) -> str:
@@ -19,22 +25,77 @@ def artifact_name(number: int, precision: Precision) -> str:
     return f"candidate-{number}.onnx" if precision == "fp32" else f"candidate-{number}-int8.onnx"
 
 
-def latencies(session: Session, device: str, screens: Sequence[str], candidates: Sequence[StudyCandidate]) -> Latencies:
-    """The latencies that the device was asked for. Omits files that it was not asked for."""
+def requested(
+    session: Session, device: str, screens: Collection[str], candidates: Sequence[StudyCandidate]
+) -> Requests:
+    """The first request for each file of the screening jobs, for the latency that limits apply to."""
     rows = session.scalars(
         select(MeasurementRequest)
-        .where(MeasurementRequest.job_id.in_(screens), MeasurementRequest.device == device)
+        .where(
+            MeasurementRequest.job_id.in_(screens),
+            MeasurementRequest.device == device,
+            MeasurementRequest.batch == _BATCH,
+            MeasurementRequest.threads == _THREADS,
+        )
         .order_by(MeasurementRequest.created_at, MeasurementRequest.id)
     ).all()
-    by_artifact = {row.artifact: row for row in rows}
-    found: dict[tuple[int, Precision], tuple[Timing, float | None]] = {}
+    by_artifact: dict[str | None, MeasurementRequest] = {}
+    for row in rows:
+        by_artifact.setdefault(row.artifact, row)
     first = _first_numbers(candidates)
     precisions: tuple[Precision, ...] = ("fp32", "int8")
+    return {
+        (candidate.number, precision): by_artifact[name]
+        for candidate in candidates
+        for precision in precisions
+        if (name := artifact_name(first[candidate.key], precision)) in by_artifact
+    }
+
+
+def record(session: Session, study: Study) -> None:
+    """Stores the latencies that the study's device has measured with its candidates. The first ones stay, so that a
+    file that is measured again changes no decision.
+    """
+    device = study.plan["device"]
+    if device is None:
+        return
+    screens = session.scalars(select(Job.id).where(Job.study_id == study.id, Job.kind == JobKind.SCREEN)).all()
+    candidates = study_candidates.of_study(session, study.id)
+    finished = {
+        key: row for key, row in requested(session, device, screens, candidates).items() if row.state in _FINISHED
+    }
     for candidate in candidates:
-        for precision in precisions:
-            row = by_artifact.get(artifact_name(first[candidate.key], precision))
-            if row is not None:
-                found[candidate.number, precision] = _timing(row)
+        if candidate.screen is None:
+            continue
+        files, runtimes = [], []
+        for file in candidate.screen.get("files", ()):
+            row = finished.get((candidate.number, file["precision"]))
+            if row is None or file.get("measured"):
+                files.append(file)
+                continue
+            files.append({**file, "latency_ms": latency_ms(row), "measured": True})
+            runtimes += [] if row.result is None else [f"{row.result['runtime']} {row.result['runtime_version']}"]
+        if files != candidate.screen.get("files", []):
+            runtime = runtimes[-1] if runtimes else candidate.screen.get("runtime")
+            candidate.screen = {**candidate.screen, "files": files, "device": device, "runtime": runtime}
+
+
+def timing(file: Json, request: MeasurementRequest | None) -> tuple[Timing, float | None]:
+    """Whether the latency of a screened file on the device is known, and the latency in ms; None until it is measured,
+    and if the device failed to.
+    """
+    if file.get("measured"):
+        return Timing.DONE, file["latency_ms"]
+    if request is None:
+        return Timing.MISSING, None
+    return (Timing.DONE, latency_ms(request)) if request.state in _FINISHED else (Timing.REQUESTED, None)
+
+
+def latency_ms(request: MeasurementRequest) -> float | None:
+    """The median latency in ms; None without a measurement."""
+    if request.state is not RequestState.DONE or request.result is None:
+        return None
+    found: float = request.result["p50_ms"]
     return found
 
 
@@ -49,7 +110,9 @@ def ask(
     first, keys = _first_numbers(candidates), {candidate.number: candidate.key for candidate in candidates}
     names = dict.fromkeys(artifact_name(first[keys[number]], precision) for number, precision in files)
     for name in names:
-        requests.request_artifact(session, artifacts.get(session, screen_job, name), device=device)
+        requests.request_artifact(
+            session, artifacts.get(session, screen_job, name), device=device, batch=_BATCH, threads=_THREADS
+        )
 
 
 def _first_numbers(candidates: Iterable[StudyCandidate]) -> dict[str, int]:
@@ -58,13 +121,3 @@ def _first_numbers(candidates: Iterable[StudyCandidate]) -> dict[str, int]:
     for candidate in candidates:
         first.setdefault(candidate.key, candidate.number)
     return first
-
-
-def _timing(row: MeasurementRequest) -> tuple[Timing, float | None]:
-    match row.state:
-        case RequestState.DONE:
-            return Timing.DONE, None if row.result is None else row.result["p50_ms"]
-        case RequestState.FAILED:
-            return Timing.DONE, None
-        case _:
-            return Timing.REQUESTED, None

@@ -1,7 +1,7 @@
 """Reads the facts of a study, from which its decisions follow."""
 
 from base64 import b64decode
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from ttm_jobs.models import Job, Study, TeacherStoreUse
 from ttm_jobs.models.base import Json
 from ttm_jobs.repositories.studies import candidates, device_latencies
-from ttm_jobs.repositories.studies.device_latencies import Latencies
+from ttm_jobs.repositories.studies.device_latencies import Requests
 from ttm_jobs.studies.facts import Candidate, Facts, FinalResult, JobKind, Limits, Plan, Screen, Timing, Trial, Variant
 
 
@@ -32,14 +32,14 @@ def load(session: Session, study: Study, at: datetime) -> Facts:
     rows = session.execute(select(*columns).where(Job.study_id == study.id).order_by(Job.created_at, Job.id)).all()
     plan = plan_of(study.plan)
     screened = candidates.of_study(session, study.id)
-    latencies = None
+    requested = None
     if plan.device is not None:
         screens = [row.id for row in rows if row.kind is JobKind.SCREEN]
-        latencies = device_latencies.latencies(session, plan.device, screens, screened)
+        requested = device_latencies.requested(session, plan.device, screens, screened)
     return Facts(
         plan=plan,
         candidates=[
-            Candidate(row.number, row.key, screen_of(row.screen, row.number, latencies), row.label) for row in screened
+            Candidate(row.number, row.key, screen_of(row.screen, row.number, requested), row.label) for row in screened
         ],
         trials=[trial_of(row) for row in rows],
         device_hours=sum(row.device_seconds for row in rows) / 3600,
@@ -62,17 +62,16 @@ def plan_of(plan: Json) -> Plan:
     return Plan(**{**plan, "limits": Limits(**plan["limits"])})
 
 
-def screen_of(screen: Json | None, number: int, latencies: Latencies | None) -> Screen | None:
-    """The measurements of a candidate. `latencies` are those of the study's device, if it names one."""
+def screen_of(screen: Json | None, number: int, requested: Requests | None) -> Screen | None:
+    """The measurements of a candidate. `requested` are those of the study's device, if it names one."""
     if screen is None:
         return None
-    variants = [Variant(file["precision"], file["bytes"], file.get("latency_ms")) for file in screen.get("files", ())]
-    if latencies is not None:
-        asked = [latencies.get((number, each.precision), (Timing.MISSING, None)) for each in variants]
-        variants = [
-            replace(each, timing=timing, latency_ms=latency_ms)
-            for each, (timing, latency_ms) in zip(variants, asked, strict=True)
-        ]
+    variants = []
+    for file in screen.get("files", ()):
+        known, latency_ms = Timing.DONE, file.get("latency_ms")
+        if requested is not None:
+            known, latency_ms = device_latencies.timing(file, requested.get((number, file["precision"])))
+        variants.append(Variant(file["precision"], file["bytes"], latency_ms, known))
     return Screen(
         parameters=screen.get("parameters", 0),
         macs=screen.get("macs"),
