@@ -11,8 +11,8 @@ from sqlalchemy import Engine
 from tests.api.conftest import ON_SQLITE
 from tests.support.factories import claimed, queued
 from tests.support.measuring import measured
-from tests.support.studies import advance
-from tests.support.study_jobs import end_jobs
+from tests.support.studies import advance, jobs_of
+from tests.support.study_jobs import end_job, end_jobs
 from ttm_core.spec import catalogue
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import session_scope
@@ -21,6 +21,7 @@ from ttm_jobs.repositories import workers
 from ttm_jobs.repositories.access import projects
 from ttm_jobs.repositories.jobs.transitions import enqueue_study
 from ttm_jobs.settings import Settings
+from ttm_jobs.states import JobState
 from ttm_jobs.storage import build_storage
 
 STUDENTS = ["cifar/resnet8", "cifar/resnet14", "cifar/resnet20", "cifar/resnet32"]
@@ -302,6 +303,61 @@ def test_a_study_past_its_deadline_fails(client: TestClient, engine: Engine, bod
     end_jobs(engine, study_id)
     study = run_to_end(client, engine, study_id)
     assert study["failure"]["code"] == "deadline_exceeded"
+
+
+def pass_deadline(engine: Engine, study_id: str) -> None:
+    with session_scope(engine) as session:
+        session.get_one(Study, study_id).deadline_at = now(session)
+        enqueue_study(session, study_id, now(session))
+
+
+def until(client: TestClient, engine: Engine, study_id: str, stage: str) -> dict[str, Any]:
+    """Advances a study to a stage."""
+    advance(engine)
+    while (study := client.get(f"/studies/{study_id}").json())["stage"] != stage:
+        assert end_jobs(engine, study_id)
+        advance(engine)
+    return dict(study)
+
+
+@ON_SQLITE
+def test_a_study_keeps_what_it_decided_before_its_deadline(
+    client: TestClient, engine: Engine, body: dict[str, Any]
+) -> None:
+    request = {**body, "search": {"method.beta": [1, 2]}, "deadline": 3600}
+    study_id = client.post("/studies", json=request).json()["id"]
+    before = until(client, engine, study_id, "finals")
+    final = next(job for job in jobs_of(engine, study_id) if job.state is JobState.QUEUED)
+    end_job(engine, final)
+    pass_deadline(engine, study_id)
+    advance(engine)
+    ended = client.get(f"/studies/{study_id}").json()
+    assert (ended["state"], ended["finalists"]) == ("succeeded", [final.candidate])
+    assert (len(ended["selected"]), ended["selected"], ended["rungs"]) == (8, before["selected"], before["rungs"])
+    assert ended["result"]["candidates_tried"] == 8
+    # The finalist ran to the end; the others ran the first rung of three epochs instead of nine.
+    assert ended["result"]["costs"]["epochs_saved"] == 7 * 9 - 7 * 3
+    assert client.get(f"/studies/{study_id}/replay").json()["agrees"]
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("end", ["deadline", "cancel"])
+def test_a_replay_of_a_study_that_ended_within_a_rung_agrees(
+    client: TestClient, engine: Engine, body: dict[str, Any], end: str
+) -> None:
+    study_id = client.post("/studies", json={**body, "deadline": 3600}).json()["id"]
+    until(client, engine, study_id, "rungs")
+    # The others have not reached the end of the rung, and are cancelled with the study.
+    end_job(engine, next(job for job in jobs_of(engine, study_id) if job.state is JobState.QUEUED))
+    if end == "deadline":
+        pass_deadline(engine, study_id)
+    else:
+        assert client.post(f"/studies/{study_id}/cancel").status_code == 200
+    advance(engine)
+    ended = client.get(f"/studies/{study_id}").json()
+    assert (ended["finished_at"] is not None, ended["selected"], ended["rungs"]) == (True, [1, 2, 3, 4], [])
+    replay = client.get(f"/studies/{study_id}/replay").json()
+    assert replay["agrees"], replay
 
 
 @ON_SQLITE

@@ -251,8 +251,10 @@ def complete_runs(facts: Facts, number: int, *, baseline: bool = False) -> list[
 
 
 def _decide_overdue(draft: _Draft) -> Decision:
-    """Past the deadline, complete runs still give a result."""
+    """Past the deadline, complete runs still give a result. What was decided before it stays."""
     plan, facts = draft.facts.plan, draft.facts
+    reached = decide(replace(facts, overdue=False))
+    draft.selected, draft.rungs = reached.selected, list(reached.rungs)
     complete = [each.number for each in facts.candidates if each.screen is not None and runs_of(facts, each.number)]
     draft.finalists = complete
     recommendation = recommend(plan.goal, finalists_of(facts, complete), plan.limits)
