@@ -1,5 +1,6 @@
 """Studies through the API, with a dispatcher's decisions made in the test and jobs ended through the repositories."""
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
@@ -50,6 +51,12 @@ def run_to_end(client: TestClient, engine: Engine, study_id: str) -> dict[str, A
             return study
         assert end_jobs(engine, study_id), "the study waits for nothing"
     raise AssertionError("the study does not end")
+
+
+def pass_deadline(engine: Engine, study_id: str) -> None:
+    with session_scope(engine) as session:
+        session.get_one(Study, study_id).deadline_at = now(session)
+        enqueue_study(session, study_id, now(session))
 
 
 def test_a_study_from_its_submission_to_its_recommendation(
@@ -305,12 +312,6 @@ def test_a_study_past_its_deadline_fails(client: TestClient, engine: Engine, bod
     assert study["failure"]["code"] == "deadline_exceeded"
 
 
-def pass_deadline(engine: Engine, study_id: str) -> None:
-    with session_scope(engine) as session:
-        session.get_one(Study, study_id).deadline_at = now(session)
-        enqueue_study(session, study_id, now(session))
-
-
 def until(client: TestClient, engine: Engine, study_id: str, stage: str) -> dict[str, Any]:
     """Advances a study to a stage."""
     advance(engine)
@@ -454,6 +455,41 @@ def test_the_first_latency_on_the_device_counts_and_is_shown(
     assert {option["latency_ms"] for option in study["result"]["options"]} == {5.0}
     ended = client.get(f"/studies/{study_id}/candidates").json()["items"]
     assert [each["files"] for each in ended] == [each["files"] for each in shown]
+
+
+@pytest.mark.parametrize("end", [pass_deadline, None], ids=["deadline", "cancel"])
+def test_the_device_does_no_work_for_a_study_that_has_ended(
+    client: TestClient,
+    engine: Engine,
+    body: dict[str, Any],
+    settings: Settings,
+    end: Callable[[Engine, str], None] | None,
+) -> None:
+    limits = {"retention": 0.5, "latency_ms": 10, "device": "pi5"}
+    ended, other = (
+        client.post("/studies", json={**body, "limits": limits, "students": STUDENTS[:1]}).json()["id"]
+        for _ in range(2)
+    )
+    for study_id in (ended, other):
+        advance(engine)
+        end_jobs(engine, study_id, build_storage(settings.storage_url))
+        advance(engine)
+    claimed_work = client.post("/devices/pi5/claim").json()["request"]
+    if end is None:
+        assert client.post(f"/studies/{ended}/cancel").status_code == 200
+    else:
+        end(engine, ended)
+        advance(engine)
+    assert client.get(f"/studies/{ended}").json()["finished_at"] is not None
+    (device,) = client.get("/devices").json()["items"]
+    assert device["pending_requests"] == 2
+    withdrawn = client.get(f"/devices/pi5/requests/{claimed_work['id']}").json()
+    assert (withdrawn["state"], withdrawn["error"]) == ("failed", "the study has ended")
+    # What the agent measures in this moment is still accepted.
+    late = asdict(measured(claimed_work["sha256"], p50_ms=4.0))
+    assert client.post(f"/devices/pi5/requests/{claimed_work['id']}/result", json=late).status_code == 200
+    assert measure_all(client, 5.0) == 2
+    assert run_to_end(client, engine, other)["state"] == "succeeded"
 
 
 @ON_SQLITE

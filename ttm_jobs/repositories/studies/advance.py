@@ -114,11 +114,11 @@ def _apply(
                 )
                 crud.append(session, study, "result", {"recommendation": study.result["recommendation"]}, at)
             crud.move(session, study, StudyState.SUCCEEDED, at)
-            crud.cancel_jobs(session, study)
+            crud.cancel_work(session, study)
         case Fail():
             study.failure = _failure(action)
             crud.move(session, study, StudyState.FAILED, at, failure=study.failure)
-            crud.cancel_jobs(session, study)
+            crud.cancel_work(session, study)
         case _:
             assert_never(action)
 

@@ -24,6 +24,7 @@ from ttm_jobs.repositories.access import quotas
 from ttm_jobs.repositories.jobs import crud as jobs
 from ttm_jobs.repositories.jobs.transitions import enqueue_study
 from ttm_jobs.repositories.run_data import project_events
+from ttm_jobs.repositories.studies import device_latencies
 from ttm_jobs.repositories.webhooks import deliveries as webhook_deliveries
 from ttm_jobs.states import TERMINAL, JobState
 from ttm_jobs.studies.states import ENDED, StudyState, check_study_transition
@@ -174,12 +175,14 @@ def request_cancel(session: Session, study_id: str) -> Study:
     if study.state in ENDED:
         raise StudyNotCancellable
     move(session, study, StudyState.CANCELLED, now(session))
-    cancel_jobs(session, study)
+    cancel_work(session, study)
     return study
 
 
-def cancel_jobs(session: Session, study: Study) -> None:
-    """Cancels the jobs of a study that have not ended."""
+def cancel_work(session: Session, study: Study) -> None:
+    """Cancels the jobs of a study that have not ended, and what its device has not measured yet."""
+    if study.plan["device"] is not None:
+        device_latencies.withdraw(session, study)
     for job in jobs_of(session, study.id):
         if job.state not in TERMINAL:
             jobs.request_cancel(session, job.id)

@@ -2,9 +2,10 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from ttm_jobs.database.clock import now
 from ttm_jobs.models import Job, MeasurementRequest, RequestState, Study, StudyCandidate
 from ttm_jobs.models.base import Json
 from ttm_jobs.repositories.measuring import requests
@@ -18,6 +19,7 @@ Requests = Mapping[tuple[int, Precision], MeasurementRequest]
 # Limits on latency are for one image on one thread.
 _BATCH = _THREADS = 1
 _FINISHED = (RequestState.DONE, RequestState.FAILED)
+_WITHDRAWN = "the study has ended"
 
 
 def artifact_name(number: int, precision: Precision) -> str:
@@ -113,6 +115,23 @@ def ask(
         requests.request_artifact(
             session, artifacts.get(session, screen_job, name), device=device, batch=_BATCH, threads=_THREADS
         )
+
+
+def withdraw(session: Session, study: Study) -> None:
+    """Fails what the study's device has not measured yet, so that its agent does no work for a study that has ended."""
+    screens = select(Job.id).where(Job.study_id == study.id, Job.kind == JobKind.SCREEN)
+    session.execute(
+        update(MeasurementRequest)
+        .where(
+            MeasurementRequest.job_id.in_(screens),
+            MeasurementRequest.device == study.plan["device"],
+            MeasurementRequest.batch == _BATCH,
+            MeasurementRequest.threads == _THREADS,
+            MeasurementRequest.state.not_in(_FINISHED),
+        )
+        .values(state=RequestState.FAILED, error=_WITHDRAWN, finished_at=now(session)),
+        execution_options={"synchronize_session": False},
+    )
 
 
 def _first_numbers(candidates: Iterable[StudyCandidate]) -> dict[str, int]:
