@@ -1,8 +1,10 @@
 """Counts the multiply-accumulates and parameters of a model on the meta device, which computes shapes only."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
 import torch
 from timm.layers.config import set_fused_attn, use_fused_attn
@@ -27,6 +29,18 @@ def _macs(document: str, image_size: int) -> int | None:
             return count_macs(build(structure).eval(), (structure.in_chans, image_size, image_size))
     except Exception:  # some of timm's models fail on the meta device, with any exception
         return None
+
+
+def macs_of(model: nn.Module, structure: ModelStructure, image_size: int) -> int | None:
+    """`macs` of an existing model of this structure. Does not build it again, which takes long for pruned ones."""
+    copied = copy.deepcopy(model).to("meta").eval()
+    attentions: list[Any] = [module for module in copied.modules() if getattr(module, "fused_attn", False)]
+    for attention in attentions:
+        attention.fused_attn = False
+    try:
+        return count_macs(copied, (structure.in_chans, image_size, image_size))
+    except Exception:  # of any type: tensors that are neither parameters nor buffers are not on the meta device
+        return macs(structure, image_size)
 
 
 def count_macs(model: nn.Module, input_size: tuple[int, int, int]) -> int:

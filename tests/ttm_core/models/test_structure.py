@@ -15,7 +15,7 @@ from ttm_core.export import load_student
 from ttm_core.export.onnx import load_onnx
 from ttm_core.export.student import save_student
 from ttm_core.models import build
-from ttm_core.models.macs import macs
+from ttm_core.models.macs import macs, macs_of
 from ttm_core.models.pruning.cut import cut
 from ttm_core.models.pruning.graph import example_input
 from ttm_core.models.teachers.load import load_teacher
@@ -82,6 +82,7 @@ def test_structure_with_a_pruning_history_builds_the_pruned_model(name: str) -> 
     model, structure = pruned(name, size)
     whole = structure.model_copy(update={"pruning": []})
     assert macs(structure, size) < 0.5 * macs(whole, size)
+    assert macs_of(model, structure, size) == macs(structure, size)
     again = build(ModelStructure.model_validate_json(structure.model_dump_json())).eval()
     again.load_state_dict(model.state_dict())
     x = torch.randn(2, 3, size, size)

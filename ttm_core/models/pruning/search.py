@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from ttm_core.errors import BadSpec
-from ttm_core.models.macs import macs
+from ttm_core.models.macs import macs_of
 from ttm_core.models.pruning.cut import cut
 from ttm_core.models.pruning.graph import example_input
 from ttm_core.spec.structure import ModelStructure
@@ -71,7 +71,7 @@ def cost(model: nn.Module, structure: ModelStructure, spec: PruneSpec, image_siz
     """
     if spec.parameters is not None:
         return float(sum(parameter.numel() for parameter in model.parameters()))
-    counted = macs(structure, image_size)
+    counted = macs_of(model, structure, image_size)
     if counted is None:
         raise BadSpec(
             f"student.prune: the multiply-accumulates of {structure.architecture} cannot be counted. Set "
