@@ -121,11 +121,13 @@ def uploaded(engine: Engine, storage: Storage, *, days_ago: float) -> str:
     with session_scope(engine) as session:
         upload = uploads.create(session, filename="teacher.pt", media_type="x/y")
         session.flush()
-        # The collector takes an upload's age from its id.
-        stored = storage.put(upload.key, [b"weights"])
-        uploads.complete(session, upload.id, size=stored.size, sha256=stored.sha256)
+        upload_id, key = upload.id, upload.key
+    # Not in a transaction, which ends when the disk keeps it waiting.
+    stored = storage.put(key, [b"weights"])
+    with session_scope(engine) as session:
+        upload = uploads.complete(session, upload_id, size=stored.size, sha256=stored.sha256)
         upload.created_at = upload.completed_at = now(session) - timedelta(days=days_ago)
-        return f"upload:{upload.id}"
+    return f"upload:{upload_id}"
 
 
 def test_unused_uploads_are_deleted(
