@@ -81,7 +81,8 @@ def measured(precision: str, epochs: int, repeats: int, images: int = IMAGES) ->
                     "precision": precision,
                     "memory_format": "channels_last",
                 },
-                "report": {"gallery": False, "teacher_onnx": False},
+                "exports": [],
+                "report": {"gallery": False},
             }
         )
         run = partial(distill, spec, stores=Stores(folder / "stores"))
