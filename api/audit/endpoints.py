@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AfterValidator
 from starlette.responses import StreamingResponse
 
 from api.audit import service
@@ -12,7 +11,7 @@ from api.dependencies import AdminDep, EngineDep
 from api.http.errors import InvalidCursor, InvalidRequest
 from api.http.pagination import CursorParameter, Limit
 from api.http.problems import problems
-from api.http.types import UtcDatetime, printable
+from api.http.types import NoControls, UtcDatetime
 from ttm_jobs.database.engine import read_scope
 from ttm_jobs.errors import Forbidden
 from ttm_jobs.repositories.access.audit import AuditFilters
@@ -20,17 +19,18 @@ from ttm_jobs.repositories.access.audit import AuditFilters
 router = APIRouter(prefix="/audit", tags=["audit"])
 
 _NDJSON = "application/x-ndjson"
-_Text = AfterValidator(printable)
 
 
 async def _filters(
     actor: Annotated[
-        str | None, Query(max_length=255, description="Only changes by the key or person with this id or name."), _Text
+        str | None,
+        Query(max_length=255, description="Only changes by the key or person with this id or name."),
+        NoControls,
     ] = None,
     action: Annotated[
-        str | None, Query(max_length=64, description="Only this operation, such as `jobs_cancel`."), _Text
+        str | None, Query(max_length=64, description="Only this operation, such as `jobs_cancel`."), NoControls
     ] = None,
-    object: Annotated[str | None, Query(max_length=512, description="Only changes of this object."), _Text] = None,
+    object: Annotated[str | None, Query(max_length=512, description="Only changes of this object."), NoControls] = None,
     after: Annotated[UtcDatetime | None, Query(description="Only changes at or after this time.")] = None,
     before: Annotated[UtcDatetime | None, Query(description="Only changes before this time.")] = None,
 ) -> AuditFilters:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.http.types import SOME_TEXT
 from ttm_core.spec.base import StrictModel
 from ttm_jobs.models import RequestState
 
@@ -70,4 +71,4 @@ class FailureRequest(StrictModel):
 
     model_config = ConfigDict(json_schema_extra={"example": {"error": "memory: not enough memory to run the model"}})
 
-    error: Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    error: Annotated[str, Field(min_length=1, max_length=500, pattern=SOME_TEXT)]

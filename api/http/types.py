@@ -20,12 +20,21 @@ from ttm_jobs.errors import (
     WebhookNotFound,
 )
 
+# Names, descriptions, paths and filters have the same rule, so that every accepted name is found. `str.isprintable`
+# would also refuse what names contain: the joiners of emoji and of several scripts, and spaces other than " ".
+SOME_TEXT = r"^[^\x00-\x1f\x7f]+$"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 def is_id(value: object) -> bool:
     """Whether a value has the format of this service's ids."""
     return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
+def has_no_controls(text: str) -> bool:
+    """Whether a text has no control characters."""
+    return _CONTROL.search(text) is None
 
 
 def _checked(is_valid: Callable[[str], bool], error: type[ServiceError]) -> AfterValidator:
@@ -42,7 +51,7 @@ JobId = Annotated[str, Path(description="Id of the job."), _checked(is_id, JobNo
 JobReference = Annotated[
     str,
     Path(description="Id of the job, a unique prefix of it (at least four characters), or the unique name of a job."),
-    _checked(lambda text: text.isprintable() and len(text) <= 200, JobNotFound),
+    _checked(lambda text: has_no_controls(text) and len(text) <= 200, JobNotFound),
 ]
 KeyId = Annotated[str, Path(description="Id of the key."), _checked(is_id, KeyNotFound)]
 StudyId = Annotated[str, Path(description="Id of the study."), _checked(is_id, StudyNotFound)]
@@ -52,14 +61,17 @@ MeasurementRequestId = Annotated[
 ]
 WebhookId = Annotated[str, Path(description="Id of the webhook."), _checked(is_id, WebhookNotFound)]
 DeliveryId = Annotated[str, Path(description="Id of the delivery."), _checked(is_id, DeliveryNotFound)]
-ArtifactName = Annotated[str, Path(description="Name of the artifact."), _checked(str.isprintable, ArtifactNotFound)]
+ArtifactName = Annotated[str, Path(description="Name of the artifact."), _checked(has_no_controls, ArtifactNotFound)]
 
 
-def printable(value: str) -> str:
-    """Returns the value. Raises ValueError for control characters: PostgreSQL rejects NUL, and no field has any."""
-    if not value.isprintable():
+def _reject_controls(value: str) -> str:
+    if not has_no_controls(value):
         raise ValueError("control characters are not allowed")
     return value
+
+
+# Text to search for: no field has control characters.
+NoControls = AfterValidator(_reject_controls)
 
 
 def _reject_number(value: Any) -> Any:

@@ -7,12 +7,11 @@ from typing import Annotated
 from anyio import to_thread
 from fastapi import Body, Depends, Header, Query, Request
 from fastapi.openapi.models import Example
-from pydantic import AfterValidator
 from sqlalchemy import Engine
 
 from api.dependencies import Services, get_engine, get_services
 from api.http.conditional_requests import IfNoneMatch, matches
-from api.http.types import JobReference, UtcDatetime, is_id, printable
+from api.http.types import JobReference, NoControls, UtcDatetime, is_id
 from api.jobs.schemas import JobRequest
 from ttm_jobs.database.engine import read_scope
 from ttm_jobs.repositories.jobs import crud
@@ -47,37 +46,36 @@ EXAMPLES: dict[str, Example] = {
 JobBody = Annotated[JobRequest, Body(openapi_examples=EXAMPLES)]
 
 
-_Text = AfterValidator(printable)
-
-
 async def _filters(
     state: Annotated[
         list[JobState], Query(description="Only jobs in this state. May be repeated: jobs may have any of the states.")
     ] = [],  # noqa: B006
     tag: Annotated[
-        list[Annotated[str, _Text]],
+        list[Annotated[str, NoControls]],
         Query(max_length=10, description="Only jobs with this tag. May be repeated: jobs must have all tags."),
     ] = [],  # noqa: B006
     name: Annotated[
-        str | None, Query(max_length=200, description="Only jobs whose name contains this text, in any case."), _Text
+        str | None,
+        Query(max_length=200, description="Only jobs whose name contains this text, in any case."),
+        NoControls,
     ] = None,
     teacher: Annotated[
         str | None,
         Query(
             max_length=2048, description="Only jobs with this teacher: the URI of its checkpoint, or `teacher:NAME`."
         ),
-        _Text,
+        NoControls,
     ] = None,
     dataset: Annotated[
         str | None,
         Query(max_length=2048, description="Only jobs with this dataset: its URI, or `dataset:NAME`."),
-        _Text,
+        NoControls,
     ] = None,
     owner: Annotated[
-        str | None, Query(max_length=100, description="Only jobs submitted with a key of this name."), _Text
+        str | None, Query(max_length=100, description="Only jobs submitted with a key of this name."), NoControls
     ] = None,
     study: Annotated[
-        str | None, Query(max_length=36, description="Only jobs of the study with this id."), _Text
+        str | None, Query(max_length=36, description="Only jobs of the study with this id."), NoControls
     ] = None,
     created_after: Annotated[
         UtcDatetime | None, Query(description="Only jobs created after this time (with a time zone).")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.http.types import UtcDatetime
+from api.http.types import SOME_TEXT, UtcDatetime
 from ttm_core.spec.base import StrictModel
 from ttm_jobs.models import Scope
 
@@ -15,7 +15,7 @@ class KeyRequest(StrictModel):
 
     model_config = ConfigDict(json_schema_extra={"example": {"name": "ops", "scope": "admin"}})
 
-    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")] = Field(
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=SOME_TEXT)] = Field(
         description="Name of the key, for example of the user or the script that uses it."
     )
     scope: Scope = Field(

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
+from api.http.types import SOME_TEXT
 from ttm_core.spec.base import StrictModel
 from ttm_core.spec.speed.verdict import Precision, Recommendation
 
@@ -14,7 +15,7 @@ DEVICE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _THROUGHPUT_TOLERANCE = 0.01
 _DAY_MS = 86_400_000.0
 
-Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Text = Annotated[str, Field(min_length=1, max_length=200, pattern=SOME_TEXT)]
 Milliseconds = Annotated[float, Field(gt=0, le=_DAY_MS, allow_inf_nan=False)]
 _EXAMPLE: JsonDict = {
     "sha256": "0" * 64,

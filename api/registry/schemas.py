@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.http.pagination import Page
+from api.http.types import SOME_TEXT
 from ttm_core.spec.base import StrictModel, or_short
 from ttm_core.spec.dataset import DatasetSpec
 from ttm_core.spec.job import TeacherSpec
@@ -18,7 +19,7 @@ Name = Annotated[
         examples=["pets-resnet50"],
     ),
 ]
-Description = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Description = Annotated[str, Field(min_length=1, max_length=500, pattern=SOME_TEXT)]
 
 
 class TeacherRequest(StrictModel):

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.http.pagination import Page
+from api.http.types import SOME_TEXT
 from ttm_core.spec.base import StrictModel
 from ttm_jobs.models import DeliveryState
 from ttm_jobs.repositories.webhooks.deliveries import EVENTS
@@ -18,7 +19,7 @@ def _check_event(event: str) -> str:
 
 
 EventName = Annotated[str, AfterValidator(_check_event), Field(json_schema_extra={"enum": list(EVENTS)})]
-Description = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Description = Annotated[str, Field(min_length=1, max_length=200, pattern=SOME_TEXT)]
 _EVENTS = "Events to send. Empty: all events."
 
 

@@ -1,5 +1,8 @@
 """GET /jobs/{id} with a prefix of the id or a name, and the same in `ttm`."""
 
+from urllib.parse import quote
+
+import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 from typer.testing import CliRunner
@@ -28,6 +31,30 @@ def test_ambiguous_and_unknown_references_are_rejected(client: TestClient, engin
     for unknown in ("swee", "01", "ffffffff", "x" * 201, "a%0Ab", "a%00"):
         answer = client.get(f"/jobs/{unknown}")
         assert (answer.status_code, answer.json()["code"]) == (404, "job_not_found")
+
+
+NAMES = {
+    "an ideographic space": "\u6a21\u578b\u3000\u84b8\u7559",
+    "a no-break space": "r56\u00a0to\u00a0r20",
+    "emoji with joiners": "\U0001f469\u200d\U0001f52c trial",
+    "a joiner within a word": "\u0646\u0645\u06cc\u200c\u062f\u0627\u0646\u0645",
+    "a soft hyphen": "Destil\u00adlation",
+    "a change of direction": "a\u202eb",
+}
+
+
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+def test_every_accepted_name_is_found(client: TestClient, settings: Settings, name: str) -> None:
+    body = {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce", "name": name}
+    created = client.post("/jobs", json=body)
+    assert created.status_code == 201
+    job_id = created.json()["id"]
+    assert client.patch(f"/jobs/{job_id}", json={"name": name}).status_code == 200
+    assert client.get(f"/jobs/{quote(name)}").json()["id"] == job_id
+    assert [job["id"] for job in client.get("/jobs", params={"name": name}).json()["items"]] == [job_id]
+    selected = client.post("/jobs/cancel", json={"filter": {"name": name}, "dry_run": True})
+    assert [item["id"] for item in selected.json()["items"]] == [job_id]
+    assert job_id in client.get("/ui/jobs", params={"name": name}).text
 
 
 def test_ttm_accepts_a_prefix_and_a_name(sqlite_settings: Settings) -> None:

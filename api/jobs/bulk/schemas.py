@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from api.http.types import UtcDatetime, printable
+from api.http.types import NoControls, UtcDatetime
 from api.jobs.schemas import Tags
 from ttm_core.spec.base import StrictModel
 from ttm_jobs.repositories.jobs.listing import JobFilters
@@ -12,8 +12,7 @@ from ttm_jobs.states import JobState
 
 _ID = "01935c5e-8f3a-7c1e-9d55-2f6f0c1b7a10"
 JobIds = Annotated[list[Annotated[str, Field(max_length=64)]], Field(min_length=1, max_length=100)]
-_Printable = AfterValidator(printable)
-_Text = Annotated[str, Field(max_length=2048), _Printable]
+_Text = Annotated[str, Field(max_length=2048), NoControls]
 _State = Annotated[JobState, Field(strict=False)]
 
 
@@ -21,7 +20,7 @@ class JobFilter(StrictModel):
     """Jobs that match all fields, as the parameters of `GET /jobs`. At least one field is required."""
 
     state: Annotated[list[_State], Field(max_length=len(JobState))] = Field([], description="Any of these states.")
-    tag: Annotated[list[Annotated[str, _Printable]], Field(max_length=10)] = Field([], description="All of these tags.")
+    tag: Annotated[list[Annotated[str, NoControls]], Field(max_length=10)] = Field([], description="All of these tags.")
     name: _Text | None = Field(None, description="A part of the name, in any case.")
     teacher: _Text | None = Field(None, description="URI of the teacher's checkpoint, or `teacher:NAME`.")
     dataset: _Text | None = Field(None, description="URI of the dataset, or `dataset:NAME`.")

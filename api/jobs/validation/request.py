@@ -10,6 +10,7 @@ from api.architectures import installed
 from api.http.errors import InputNotFound, InvalidRequest
 from api.http.field_errors import pointer
 from api.http.problems import FieldError, FieldErrors
+from api.http.types import has_no_controls
 from api.jobs.schemas import JobRequest
 from api.registry.addresses import MODEL_URIS, Fault, check_uri, dataset_faults
 from ttm_core.spec import catalogue
@@ -147,7 +148,7 @@ def text_faults(value: Any, path: tuple[str | int, ...]) -> Iterator[Fault]:
         case list():
             for index, part in enumerate(value):
                 yield from text_faults(part, (*path, index))
-        case str() if any(ord(character) < 32 or ord(character) == 127 for character in value):
+        case str() if not has_no_controls(value):
             # PostgreSQL rejects NUL, and terminals interpret the others.
             yield InvalidRequest(), FieldError(pointer=pointer(path), detail="Control characters are not allowed.")
 
