@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from api.auth.callers import Caller, Callers
 from api.auth.oidc.sign_on import SignOn
 from api.auth.throttle import SignInThrottle
+from api.http.types import without_controls
 from api.live.changes import JobChanges
 from api.live.feed import Feeds
 from api.live.rendered import RenderedJobs
@@ -71,7 +72,7 @@ async def get_engine(request: Request) -> Engine:
 
 
 def _author(request: Request, caller: Caller) -> Author:
-    parameters = "/".join(str(value) for value in request.path_params.values())
+    parameters = without_controls("/".join(str(value) for value in request.path_params.values()))
     return Author(
         action=request.scope["route"].operation_id,
         object=parameters or None,

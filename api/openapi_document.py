@@ -64,7 +64,8 @@ _COMMON_ERRORS = (
     "Any other error: `unauthorized` (401), `forbidden` (403: the key's scope is insufficient), `cross_origin` "
     "(403), `rate_limited` "
     "(429, with Retry-After), `host_not_allowed` (421), `too_large` (413), `malformed_body` (400), "
-    "`ambiguous_length` (400), `request_timeout` (408), "
+    "`ambiguous_length` (400), `request_timeout` (408), `invalid_value` (422: text with NUL or an integer of more than "
+    "64 bits), "
     "`method_not_allowed` (405), `database_unavailable` (503, with Retry-After), `storage_unreachable` (503), "
     "`object_not_found` (404: a stored file is missing), `internal_error` (500)."
 )

@@ -277,6 +277,12 @@ class Invalid(ServiceError):
     code = "invalid_input"
 
 
+class InvalidValue(Invalid):
+    """The request contains a value that the database cannot store."""
+
+    code = "invalid_value"
+
+
 class IdempotencyKeyReused(Invalid):
     """The Idempotency-Key was used for a different request."""
 

@@ -11,6 +11,7 @@ from api.dashboard.pages import PageRoute, page
 from api.dependencies import EngineDep, ServicesDep, SettingsDep
 from api.devices import service as devices
 from api.http.pagination import CursorParameter
+from api.http.types import NoControls
 from api.operations import service
 from api.queue import service as queue
 from ttm_jobs.database.engine import read_scope
@@ -36,7 +37,7 @@ def queue_page(
     request: Request,
     engine: EngineDep,
     services: ServicesDep,
-    name: Annotated[str, Query(alias="queue", max_length=64)] = "",
+    name: Annotated[str, Query(alias="queue", max_length=64), NoControls] = "",
     cursor: CursorParameter = None,
 ) -> HTMLResponse:
     """Queued jobs in scheduling order."""

@@ -15,7 +15,7 @@ from api.auth.callers import current_caller
 from api.dashboard import formats
 from api.http.field_errors import field_error
 from api.http.problems import MAX_FIELDS, FieldErrors
-from ttm_jobs.errors import NotFound
+from ttm_jobs.errors import Invalid, NotFound
 
 # The entries of the navigation, and under each the pages that belong to it: name, path and title.
 NAVIGATION = (
@@ -107,5 +107,7 @@ class PageRoute(APIRoute):
                 return page("invalid.html", 422, faults=faults, path=request.url.path)
             except FieldErrors as error:
                 return page("invalid.html", error.first.status, message=error.message, path=request.url.path)
+            except Invalid as error:
+                return page("invalid.html", error.status, message=error.message, path=request.url.path)
 
         return handle_page

@@ -10,6 +10,7 @@ from api.dashboard.jobs.table import Query as Address
 from api.dashboard.pages import PageRoute, page
 from api.dependencies import CallerDep, EngineDep
 from api.http.pagination import CursorParameter
+from api.http.types import NoControls
 from api.keys import service as keys
 from api.webhooks import service as webhooks
 from ttm_jobs.database.engine import read_scope
@@ -20,7 +21,7 @@ router = APIRouter(route_class=PageRoute)
 
 _DELIVERIES = 20
 _ROWS = 50
-Filter = Annotated[str, Query(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Filter = Annotated[str, Query(max_length=100), NoControls]
 
 
 @router.get("/ui/keys")

@@ -37,6 +37,11 @@ def has_no_controls(text: str) -> bool:
     return _CONTROL.search(text) is None
 
 
+def without_controls(text: str) -> str:
+    """The text with a replacement character for each control character."""
+    return _CONTROL.sub("\ufffd", text)
+
+
 def _checked(is_valid: Callable[[str], bool], error: type[ServiceError]) -> AfterValidator:
     def check(value: str) -> str:
         # A malformed id is 404, the same as an unknown id.

@@ -8,6 +8,7 @@ from api.dependencies import EngineDep, ServicesDep, SettingsDep
 from api.http.errors import InvalidCursor, InvalidRequest
 from api.http.pagination import CursorParameter, Limit
 from api.http.problems import problems
+from api.http.types import NoControls
 from api.queue import service
 from api.queue.schemas import QueueOut, WaitingPage
 from ttm_jobs.database.engine import read_scope
@@ -35,7 +36,9 @@ def queue_jobs(
     engine: EngineDep,
     settings: SettingsDep,
     queue: Annotated[
-        str | None, Query(max_length=64, description="Name of the queue. Default: the service's first queue.")
+        str | None,
+        Query(max_length=64, description="Name of the queue. Default: the service's first queue."),
+        NoControls,
     ] = None,
     limit: Limit = 50,
     cursor: CursorParameter = None,

@@ -62,7 +62,7 @@ def get(of: Registry, session: Session, name: str, version: int | None = None) -
 def names(of: Registry, session: Session, *, limit: int, cursor: str | None) -> EntryPage:
     """A page of the latest versions, by name."""
     list_name = f"{of.kind}s"
-    after = "" if cursor is None else decode_cursor(list_name, cursor, lambda position: str(position[0]))
+    after = "" if cursor is None else decode_cursor(list_name, cursor, _name_at)
     found = registry.page(session, of.kind, limit=limit + 1, after=after)
     return _page(of, list_name, found, limit, lambda last: [last.name])
 
@@ -70,9 +70,23 @@ def names(of: Registry, session: Session, *, limit: int, cursor: str | None) -> 
 def versions(of: Registry, session: Session, name: str, *, limit: int, cursor: str | None) -> EntryPage:
     """A page of the versions of a name, newest first. Raises TeacherNotFound or DatasetNotFound."""
     list_name = f"{of.kind} versions"
-    before = None if cursor is None else decode_cursor(list_name, cursor, lambda position: int(position[0]))
+    before = None if cursor is None else decode_cursor(list_name, cursor, _version_at)
     found = registry.versions(session, of.kind, name, limit=limit + 1, before=before)
     return _page(of, list_name, found, limit, lambda last: [last.version])
+
+
+def _name_at(position: list[Any]) -> str:
+    (name,) = position
+    if not registry.is_name(name):
+        raise ValueError
+    return str(name)
+
+
+def _version_at(position: list[Any]) -> int:
+    (version,) = position
+    if type(version) is not int or not 1 <= version < 2**31:
+        raise ValueError
+    return version
 
 
 def _page(

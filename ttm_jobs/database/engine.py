@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, Timeout
 from sqlalchemy.orm import Session
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
+from ttm_jobs.database.bound_values import check_bound_values
 from ttm_jobs.database.sealing import SecretBox
 from ttm_jobs.settings import SQLITE, Limits, database_address
 
@@ -35,6 +36,7 @@ def create_engine(url: str, secret_key_file: Path | None = None, default_limits:
     """
     engine = _engine_of(make_url(database_address(url)))
     engine.dialect.secret_box = SecretBox(secret_key_file)  # type: ignore[attr-defined]
+    check_bound_values(engine)
     engine.update_execution_options(**{DEFAULT_LIMITS: default_limits or Limits()})
     return engine
 

@@ -17,7 +17,7 @@ from api.dashboard.jobs.table import Query as Address
 from api.dashboard.pages import PageRoute, page
 from api.dependencies import CallerDep, EngineDep, SettingsDep, StorageDep
 from api.http.pagination import CursorParameter
-from api.http.types import JobId, is_id
+from api.http.types import JobId, NoControls, is_id
 from api.jobs import service
 from api.saved_views import service as saved_views
 from ttm_core.spec import recipes
@@ -33,7 +33,7 @@ router = APIRouter(route_class=PageRoute)
 
 # About three screens. With more rows the first paint takes longer than the response.
 _PAGE_SIZE = 30
-Filter = Annotated[str, Query(max_length=2048)]
+Filter = Annotated[str, Query(max_length=2048), NoControls]
 
 
 @router.get("/ui/jobs")

@@ -23,7 +23,7 @@ from api.dashboard.studies.parallel import axes, line
 from api.dashboard.studies.recommended import recommended
 from api.dependencies import EngineDep, SettingsDep, StorageDep
 from api.http.pagination import CursorParameter
-from api.http.types import StudyId
+from api.http.types import NoControls, StudyId
 from api.saved_views import service as saved_views
 from api.studies import service
 from ttm_jobs.database.engine import read_scope
@@ -32,7 +32,7 @@ from ttm_jobs.studies.states import ENDED, StudyState
 router = APIRouter(route_class=PageRoute)
 
 _ROWS = 30
-Filter = Annotated[str, Query(max_length=2048)]
+Filter = Annotated[str, Query(max_length=2048), NoControls]
 
 
 @router.get("/ui/studies")
