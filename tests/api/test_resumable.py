@@ -177,6 +177,16 @@ def test_of_many_who_go_on_at_one_place_at_once_one_does(client: TestClient, eng
     assert content_of(engine, storage, path.rpartition("/")[2])[5:] == won
 
 
+def test_an_empty_body_leaves_a_complete_upload_complete(client: TestClient) -> None:
+    path, content = begin(client), b"abcdefghij"
+    assert send(client, path, 0, content).status_code == 204
+    complete = client.get(path).json()
+    assert complete["state"] == "complete"
+    for headers in ({}, checksum_header("sha256", b"")):
+        assert send(client, path, len(content), b"", **headers).status_code == 204
+        assert client.get(path).json() == complete
+
+
 def test_a_checksum_is_checked_before_anything_is_kept(client: TestClient, storage: Storage) -> None:
     path = begin(client)
     problem = assert_problem(

@@ -126,6 +126,9 @@ def add_parts(
     """
     upload = _locked(session, upload_id)
     check_offset(upload.received, start)
+    if not parts:
+        # An empty body. The upload may already be complete.
+        return upload
     for part in parts:
         session.add(UploadPart(upload_id=upload_id, start=upload.received, size=part.size, key=part.key))
         upload.received += part.size
