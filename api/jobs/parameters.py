@@ -107,9 +107,11 @@ class Poll:
     waited: int | None
 
 
-def etag(version: int) -> str:
-    """The ETag of a job. It is weak, because a heartbeat alone does not change it."""
-    return f'W/"{version}"'
+def etag(job_id: str, version: int) -> str:
+    """The ETag of a job. It is weak, because a heartbeat alone does not change it. It has the id, because a name can
+    move to another job.
+    """
+    return f'W/"{job_id}.{version}"'
 
 
 async def _poll(
@@ -138,7 +140,7 @@ async def _poll(
             return crud.stamp(session, job_id).version
 
     version = await to_thread.run_sync(read_version, engine)
-    if matches(if_none_match, etag(version)):
+    if matches(if_none_match, etag(job_id, version)):
         await services.changes.wait(job_id, version, seconds, request)
     return Poll(job_id, engine, services, if_none_match, seconds)
 

@@ -87,8 +87,8 @@ def poll(
 ) -> tuple[bytes | None, str]:
     """The job as JSON and its ETag. The JSON is None if the condition matches the ETag. Raises JobNotFound."""
     stamp = crud.stamp(session, job_id)
-    if condition is not None and conditional_requests.matches(condition, etag(stamp.version)):
-        return None, etag(stamp.version)
+    if condition is not None and conditional_requests.matches(condition, etag(job_id, stamp.version)):
+        return None, etag(job_id, stamp.version)
     body = rendered.get(job_id, stamp)
     if body is None:
         job = crud.get(session, job_id)
@@ -96,7 +96,7 @@ def poll(
         body = show(session, settings, job).model_dump_json().encode()
         # Why a queued job is blocked can change without the job's version.
         rendered.put(job_id, stamp, body, seconds=_BLOCKED_CACHE_SECONDS if job.state is JobState.QUEUED else None)
-    return body, etag(stamp.version)
+    return body, etag(job_id, stamp.version)
 
 
 def patch(session: Session, settings: Settings, job_id: str, changes: JobPatch) -> JobOut:

@@ -11,10 +11,10 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
 from tests.api.conftest import ON_SQLITE
-from tests.support.factories import queued
+from tests.support.factories import queued, spec
 from tests.support.runs import claim, succeed, train
 from tests.support.statements import statements
-from ttm_jobs.database.engine import session_scope
+from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.repositories.jobs import crud, leases
 from ttm_jobs.storage import Storage
 
@@ -35,6 +35,19 @@ def test_unchanged_job_is_not_modified(client: TestClient, engine: Engine) -> No
     changed = client.get(f"/jobs/{job_id}", headers={"If-None-Match": etag})
     assert changed.status_code == 200
     assert changed.headers["etag"] != etag
+
+
+def test_the_etag_of_a_name_changes_when_another_job_takes_it(client: TestClient, engine: Engine) -> None:
+    old, new = (queued(engine, spec=spec(name=name)) for name in ("nightly", "other"))
+    seen = client.get("/jobs/nightly")
+    with session_scope(engine) as session:
+        for job_id, name in ((old, "before"), (new, "nightly")):
+            crud.rename(session, job_id, name=name)
+    with read_scope(engine) as session:
+        assert crud.stamp(session, old).version == crud.stamp(session, new).version
+    for etag in (seen.headers["etag"], client.get(f"/jobs/{old}").headers["etag"]):
+        answer = client.get("/jobs/nightly", headers={"If-None-Match": etag, "Prefer": "wait=60"})
+        assert (answer.status_code, answer.json()["id"]) == (200, new)
 
 
 def test_cached_job_is_current_and_takes_one_read(client: TestClient, engine: Engine, storage: Storage) -> None:
