@@ -40,7 +40,9 @@ def patch(session: Session, settings: Settings, webhook_id: str, changes: Webhoo
     """Applies the given changes. Raises WebhookNotFound and FieldErrors."""
     webhook = webhook_crud.get(session, webhook_id)
     fields = changes.model_fields_set
-    _check(settings, changes.url if "url" in fields else webhook.url)
+    # A webhook whose URL the operator no longer allows can still be disabled and described.
+    if "url" in fields or ("enabled" in fields and changes.enabled):
+        _check(settings, changes.url if "url" in fields else webhook.url)
     if "url" in fields:
         webhook.url = changes.url
     if "events" in fields:

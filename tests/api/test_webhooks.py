@@ -46,6 +46,21 @@ def test_omitted_fields_are_unchanged(client: TestClient) -> None:
     assert_problem(client.get(path), 404, "webhook_not_found")
 
 
+def test_a_webhook_whose_url_is_no_longer_allowed_can_be_disabled(settings: Settings) -> None:
+    allowed = settings.model_copy(update={"private_hosts": ("10.0.0.8:80",)})
+    with TestClient(create_app(allowed)) as client:
+        url = "http://10.0.0.8/hook"
+        path = f"/webhooks/{made(client, url=url)['id']}"
+    with TestClient(create_app(settings)) as client:
+        for changes in ({"description": "old"}, {"events": ["job.failed"]}, {"enabled": False}, {}):
+            assert client.patch(path, json=changes).status_code == 200, changes
+        for changes in ({"enabled": True}, {"url": url}, {"url": "http://10.0.0.8/other"}):
+            problem = assert_problem(client.patch(path, json=changes), 422, "uri_not_allowed")
+            assert pointers(problem) == ["/url"]
+        assert client.get(path).json()["enabled"] is False
+        assert client.patch(path, json={"url": URL, "enabled": True}).json()["enabled"] is True
+
+
 def test_deliveries_are_paged_newest_first(client: TestClient, engine: Engine) -> None:
     webhook = made(client, events=["job.queued"])
     for _ in range(4):
