@@ -11,7 +11,7 @@ from hashlib import sha256
 from threading import Event, Thread
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, delete
 
 from tests.support.factories import create_job, queued
 from tests.support.receiver import Receiver
@@ -333,6 +333,29 @@ def test_delivery_of_a_killed_dispatcher_is_sent_by_the_next(stack: Stack, recei
     assert len(receiver.received) == 2
     with read_scope(stack.engine) as session:
         assert crud.get(session, job_id)
+
+
+def test_old_deliveries_are_deleted_while_a_receiver_does_not_respond(engine: Engine, receiver: Receiver) -> None:
+    webhook_id = hook(engine, receiver.url, "job.queued")
+    with session_scope(engine) as session:
+        old = webhook_deliveries.ping(session, webhook_id)
+        session.flush()
+        made = first_id_of(now(session) - timedelta(weeks=3))
+        session.execute(delete(OutboxMessage))
+        old.id = made + old.id[len(made) :]
+    receiver.held.clear()
+    queued(engine)
+    sender, stop = make_sender(engine, receiver, dispatch_interval_seconds=0.05, webhook_timeout_seconds=60), Event()
+    serving = Thread(target=sender.serve, args=(stop,))
+    serving.start()
+    try:
+        wait_until(lambda: len(deliveries(engine, webhook_id)) == 1)
+        # The other one is still in flight.
+        assert deliveries(engine, webhook_id)[0].state is DeliveryState.PENDING
+    finally:
+        receiver.held.set()
+        stop.set()
+        serving.join()
 
 
 def test_old_deliveries_are_deleted(engine: Engine) -> None:

@@ -46,11 +46,15 @@ class WebhookSender:
 
     def serve(self, stop: Flag) -> None:
         """Runs until `stop` is set."""
-        while not stop.wait(self._settings.dispatch_interval_seconds):
+        seconds = self._settings.dispatch_interval_seconds
+        while not stop.is_set():
             try:
-                while self.send_due() and not stop.is_set():
-                    wait(self._in_flight, timeout=self._settings.dispatch_interval_seconds, return_when=FIRST_COMPLETED)
+                in_flight = self.send_due()
                 self._delete_old()
+                if in_flight:
+                    wait(self._in_flight, timeout=seconds, return_when=FIRST_COMPLETED)
+                else:
+                    stop.wait(seconds)
             except DATABASE_UNAVAILABLE as error:
                 logger.warning("webhooks wait for the database: %s", type(error).__name__)
                 stop.wait(1.0)
