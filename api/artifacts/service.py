@@ -120,7 +120,8 @@ def send(
     }
     if download.filename is not None:
         headers["Content-Disposition"] = f'attachment; filename="{download.filename}"'
-    match select(request_headers, etag=etag, size=download.size):
+    # Ranges are defined for GET only (RFC 9110, section 14.2).
+    match select(request_headers, etag=etag, size=download.size, ranges=method == "GET"):
         case Unchanged():
             return Response(status_code=304, headers=headers)
         case PartialContent(start=start, end=end):

@@ -76,11 +76,11 @@ def not_modified(error: NotModified) -> Response:
     return Response(status_code=304, headers={"ETag": error.etag})
 
 
-def select(headers: Headers, *, etag: str, size: int) -> Selection:
-    """The part of a file of `size` bytes to send. Raises RangeNotSatisfiable."""
+def select(headers: Headers, *, etag: str, size: int, ranges: bool = True) -> Selection:
+    """The part of a file of `size` bytes to send: the whole file without `ranges`. Raises RangeNotSatisfiable."""
     if matches(headers.get("if-none-match", ""), etag):
         return Unchanged()
-    match = _RANGE.fullmatch(headers.get("range", "").strip().lower())
+    match = _RANGE.fullmatch(headers.get("range", "").strip().lower()) if ranges else None
     if match is None or headers.get("if-range", etag).strip() != etag:
         return FullContent()
     first, last, suffix = match.groups()

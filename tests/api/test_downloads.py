@@ -51,6 +51,14 @@ def test_head_has_the_headers_of_get(client: TestClient, student: str) -> None:
     }
 
 
+@pytest.mark.parametrize("value", ["bytes=0-0", f"bytes={SIZE}-"])
+@ON_SQLITE
+def test_head_ignores_ranges(client: TestClient, student: str, value: str) -> None:
+    head = client.head(student, headers={"range": value})
+    assert (head.status_code, head.headers["content-length"]) == (200, str(SIZE))
+    assert "content-range" not in head.headers
+
+
 @pytest.mark.parametrize(
     ("value", "start", "end"),
     [("bytes=0-0", 0, 1), ("bytes=5-", 5, SIZE), ("bytes=-7", SIZE - 7, SIZE), ("bytes=10-99999999", 10, SIZE)],
