@@ -193,7 +193,7 @@ class JobNotResumable(Conflict):
 
 
 class JobNotRetryable(Conflict):
-    """Only a failed or cancelled job can be retried."""
+    """Only a failed or cancelled job that trains a student can be retried."""
 
     code = "job_not_retryable"
 

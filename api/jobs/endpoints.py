@@ -266,7 +266,7 @@ def jobs_retry(
     job_id: JobId, idempotent: IdempotencyDep, engine: EngineDep, settings: SettingsDep, caller: CallerDep
 ) -> Response:
     """Creates a new job with the same spec, owned by the caller, with `retry_of` set to this job. This job is
-    unchanged.
+    unchanged. The new job of a study's job is not part of the study; its jobs that train no student cannot be retried.
     """
     retry = partial(crud.retry, owner=caller.name)
     return idempotent.respond(engine, None, lambda session: service.change(session, settings, retry, job_id), _location)

@@ -155,6 +155,7 @@ def links(job: Job) -> Links:
     """The links of a job. Actions that its state does not allow are None."""
     base = f"/jobs/{job.id}"
     state = job.state
+    retryable = state in (JobState.FAILED, JobState.CANCELLED) and job.kind is JobKind.DISTILL
     return Links(
         self=base,
         events=f"{base}/events",
@@ -168,7 +169,7 @@ def links(job: Job) -> Links:
         cancel=f"{base}/cancel" if state in _CANCELLABLE else None,
         pause=f"{base}/pause" if state in (JobState.QUEUED, JobState.RUNNING) else None,
         resume=f"{base}/resume" if state is JobState.PAUSED else None,
-        retry=f"{base}/retry" if state in (JobState.FAILED, JobState.CANCELLED) else None,
+        retry=f"{base}/retry" if retryable else None,
     )
 
 

@@ -59,6 +59,26 @@ def pass_deadline(engine: Engine, study_id: str) -> None:
         enqueue_study(session, study_id, now(session))
 
 
+@pytest.mark.parametrize("kind", ["screen", "teacher", "distill"])
+def test_only_jobs_that_train_a_student_can_be_retried(
+    client: TestClient, engine: Engine, body: dict[str, Any], kind: str
+) -> None:
+    study_id = client.post("/studies", json=body).json()["id"]
+    advance(engine)
+    while not (found := [job for job in jobs_of(engine, study_id) if job.kind == kind]):
+        assert end_jobs(engine, study_id), "the study waits for nothing"
+        advance(engine)
+    job_id = found[0].id
+    assert client.post(f"/jobs/{job_id}/cancel").json()["state"] == "cancelled"
+    link = client.get(f"/jobs/{job_id}").json()["links"]["retry"]
+    answer = client.post(f"/jobs/{job_id}/retry")
+    if kind == "distill":
+        assert (answer.status_code, link) == (201, f"/jobs/{job_id}/retry")
+        assert (answer.json()["kind"], answer.json()["study"]) == ("distill", None)
+    else:
+        assert (answer.status_code, answer.json()["code"], link) == (409, "job_not_retryable", None)
+
+
 def test_a_study_from_its_submission_to_its_recommendation(
     client: TestClient, engine: Engine, body: dict[str, Any]
 ) -> None:

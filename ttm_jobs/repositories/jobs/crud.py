@@ -307,12 +307,15 @@ def precisions(spec: Json) -> set[str | None]:
 
 
 def retry(session: Session, job_id: str, *, owner: str | None = None) -> Job:
-    """Creates a new job with the spec of a failed or cancelled one, but without its deadline. The old job is
-    unchanged.
+    """Creates a new job with the spec of a failed or cancelled one, but without its deadline and outside its study. The
+    old job is unchanged. Raises JobNotRetryable, also for the jobs of a study that train no student.
     """
     old = get(session, job_id)
     if old.state not in (JobState.FAILED, JobState.CANCELLED):
         raise JobNotRetryable
+    if old.kind is not JobKind.DISTILL:
+        # Its spec describes a job that trains a student: the retry would be one.
+        raise JobNotRetryable(f"The {old.kind} job of a study cannot be retried. Submit the study again.")
     return create(
         session,
         spec=old.spec,
