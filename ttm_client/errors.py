@@ -28,7 +28,7 @@ class ConnectionFailed(ClientError):
 
 
 class ChecksumMismatch(ClientError):
-    """A transferred file does not have the SHA-256 that the service reports.
+    """A transferred file does not have the SHA-256 or the size that the service reports.
 
     >>> damaged = done.artifacts[0].model_copy(update={"sha256": "0" * 64})
     >>> try:

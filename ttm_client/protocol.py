@@ -118,6 +118,18 @@ def without_none(params: Params | None) -> dict[str, str | int | list[str]]:
     return {name: value for name, value in (params or {}).items() if value is not None}
 
 
+def content_size(response: httpx2.Response) -> int | None:
+    """The size in bytes of the whole content, even if the response has a part of it. None if it is not known."""
+    if response.status_code == 206:
+        total = response.headers.get("content-range", "").rpartition("/")[2]
+    elif "content-encoding" in response.headers:
+        # A proxy compressed it: Content-Length is the compressed size.
+        return None
+    else:
+        total = response.headers.get("content-length", "")
+    return int(total) if total.isdecimal() else None
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:

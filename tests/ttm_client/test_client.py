@@ -20,7 +20,6 @@ from tests.support.flaky_proxy import FlakyProxy
 from tests.support.runs import STUDENT_BYTES, claim, fail, succeed, train
 from ttm_client import (
     ApiError,
-    ChecksumMismatch,
     Client,
     Conflict,
     ConnectionFailed,
@@ -227,38 +226,6 @@ def test_event_stream_of_finished_job_ends(client: Client, engine: Engine, job_i
 def test_event_stream_gives_up_after_reconnect_timeout(url: str, job_id: str) -> None:
     with FlakyProxy(url, 0) as proxy, Client(proxy.url) as client, pytest.raises(ConnectionFailed):
         list(client.jobs.events(job_id, reconnect_timeout=0.5))
-
-
-def test_download_resumes_across_broken_connections(
-    url: str, engine: Engine, storage: Storage, job_id: str, tmp_path: Path
-) -> None:
-    succeed(engine, storage, claim(engine, job_id))
-    target = tmp_path / "student.safetensors"
-    with FlakyProxy(url, 300_000) as proxy, Client(proxy.url) as client:
-        client.jobs.download_student(job_id, target)
-        # 1.28 MB in pieces below 0.3 MB, plus one connection for the size.
-        assert 5 <= proxy.connections <= 8
-    assert target.read_bytes() == STUDENT_BYTES
-    assert [path.name for path in tmp_path.glob("*student*")] == ["student.safetensors"]
-
-
-def test_download_continues_a_partial_file(
-    client: Client, engine: Engine, storage: Storage, job_id: str, tmp_path: Path
-) -> None:
-    succeed(engine, storage, claim(engine, job_id))
-    sha256 = hashlib.sha256(STUDENT_BYTES).hexdigest()
-    part = tmp_path / f".student.{sha256[:16]}.part"
-    part.write_bytes(STUDENT_BYTES[:1_000_000])
-    held: list[int] = []
-    client.jobs.download_student(job_id, tmp_path / "student", lambda done, total: held.append(done))
-    assert held[0] > 1_000_000
-    assert (tmp_path / "student").read_bytes() == STUDENT_BYTES
-    # A complete but wrong partial file is not accepted.
-    part.write_bytes(bytes(len(STUDENT_BYTES)))
-    with pytest.raises(ChecksumMismatch):
-        client.jobs.download_student(job_id, tmp_path / "student")
-    assert not part.exists()
-    assert (tmp_path / "student").read_bytes() == STUDENT_BYTES, "what was there stays"
 
 
 def test_upload_resumes_across_broken_connections(url: str, tmp_path: Path) -> None:

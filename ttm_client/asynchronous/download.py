@@ -1,6 +1,7 @@
 """Downloads that resume, are verified, and appear under their final name only when complete."""
 
 import asyncio
+import errno
 import os
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import httpx2
 
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import ChecksumMismatch, ConnectionFailed, InvalidRequest, Unavailable
-from ttm_client.protocol import Advance, StoreFailed, sha256_of
+from ttm_client.protocol import Advance, StoreFailed, content_size, sha256_of
 
 
 async def download(
@@ -23,23 +24,38 @@ async def download(
 ) -> Path:
     """Downloads `href` to `path`. Resumes after a broken connection and from the partial file of an earlier call.
 
-    Gives up after `attempts` consecutive attempts without new bytes. ChecksumMismatch leaves neither file.
+    Gives up after `attempts` consecutive attempts without new bytes. Raises ChecksumMismatch, which leaves neither
+    file, if the service sends other content or content of another size, and OSError if `path` cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        # Renaming the file would fail, but only after the whole download.
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     # The hash in the name prevents resuming from the partial file of another content.
     part = path.with_name(f".{path.name}.{sha256[:16]}.part")
+    if _size(part) > size:
+        part.unlink()
+    furthest = _size(part)
     fruitless = 0
     direct = True
-    while (have := part.stat().st_size if part.exists() else 0) < size:
+    while (have := _size(part)) < size:
+        reason: Exception | None = None
         try:
             await _fetch(transport, href, part, have, size, progress, direct=direct)
+        except ChecksumMismatch:
+            part.unlink(missing_ok=True)
+            raise
         except (httpx2.TransportError, Unavailable, StoreFailed) as error:
-            grown = part.exists() and part.stat().st_size > have
-            # The object store may be unreachable from here; the service itself then sends the rest.
-            direct = direct and (grown or not isinstance(error, StoreFailed))
-            fruitless = 0 if grown else fruitless + 1
-            if fruitless >= attempts:
-                raise ConnectionFailed(f"{href}: {error}") from error
+            reason = error
+        # Bytes that an earlier attempt had received are not new.
+        grown = _size(part) > furthest
+        furthest = max(furthest, _size(part))
+        # The object store may be unreachable from here; the service itself then sends the rest.
+        direct = direct and (grown or not isinstance(reason, StoreFailed))
+        fruitless = 0 if grown else fruitless + 1
+        if fruitless >= attempts:
+            raise ConnectionFailed(f"{href}: {reason or f'received {furthest} of {size} bytes'}") from reason
+        if reason is not None or not grown:
             await asyncio.sleep(transport.pause(fruitless))
     # An empty file needs no request.
     part.touch()
@@ -51,9 +67,14 @@ async def download(
     return path
 
 
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
 async def _fetch(
     transport: AsyncTransport, href: str, part: Path, have: int, size: int, progress: Advance | None, *, direct: bool
 ) -> None:
+    """Appends what the service sends to `part`. Raises ChecksumMismatch if the content has another size."""
     headers = {"Accept-Encoding": "identity"}
     if have:
         # No If-Range: the object store uses another ETag, and the hash is checked at the end.
@@ -61,16 +82,22 @@ async def _fetch(
     try:
         async with transport.fetch(href, headers, direct=direct) as response:
             resumed = response.status_code == 206
+            announced = content_size(response)
+            if announced not in (None, size):
+                raise ChecksumMismatch(f"{href}: expected {size} bytes, the service has {announced}")
             done = have if resumed else 0
             with part.open("ab" if resumed else "wb") as file:
                 async for chunk in response.aiter_bytes():
                     file.write(chunk)
                     done += len(chunk)
+                    if done > size:
+                        raise ChecksumMismatch(f"{href}: expected {size} bytes, the service sends more")
                     if progress is not None:
                         progress(done, size)
                 file.flush()
                 os.fsync(file.fileno())
     except InvalidRequest as error:
-        if error.status != 416:
+        if error.status != 416 or not have:
             raise
-        part.unlink()
+        # The content is not longer than the partial file: the next attempt starts from its first byte.
+        part.unlink(missing_ok=True)
