@@ -20,7 +20,7 @@ from ttm_client import Client, ClientError, Job
 from ttm_client.cli.output import FAILED, JsonOption, fail, print_json
 from ttm_jobs.processes import make_files_private
 
-console = Console(width=None if sys.stdout.isatty() else 100)
+console = Console()
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ def demo(
     started = time.monotonic()
     make_files_private()
     console.stderr = json
+    if not console.is_terminal:
+        console.width = 100
     try:
         console.print("[bold]Data[/]")
         cache = (var / "demo").resolve()

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ttm_client.cli.bench import command as benchmark
+from ttm_client.cli.group import Commands
 from ttm_client.cli.jobs import compare, damage, events, list, show, submit, watch
 from ttm_client.cli.jobs.changes import bulk, control
 from ttm_client.cli.jobs.files import download, push
@@ -19,6 +20,7 @@ COMMANDS_GROUP = "ttm.commands"
 
 app = typer.Typer(
     name="ttm",
+    cls=Commands,
     help="Turn a large image classifier into a small one.\n\n" + EXIT_CODES,
     no_args_is_help=True,
     # A traceback with local variables may show a password.

@@ -25,6 +25,7 @@ from ttm_client import (
     NotFound,
     Unavailable,
 )
+from ttm_client.cli.streams import can_write
 from ttm_client.cli.text import SafeConsole, json_escaped, neutralized
 
 UrlOption = Annotated[
@@ -59,13 +60,21 @@ def service(url: str | None) -> Iterator[Client]:
 
 def fail(message: str, code: int) -> None:
     """Ends the command with a message on standard error."""
-    messages.print(f"[bold red]error[/] {escape(message)}", highlight=False)
+    print_error(message)
     raise typer.Exit(code)
 
 
+def print_error(message: str) -> None:
+    """Prints a message about an error on standard error."""
+    messages.print(f"[bold red]error[/] {escape(message)}", highlight=False)
+
+
 def print_json(value: object) -> None:
-    """Prints one line of JSON to standard output."""
-    sys.stdout.write(json_escaped(json.dumps(value, ensure_ascii=False, default=_plain)) + "\n")
+    """Prints one line of JSON to standard output, with all characters but ASCII escaped unless the output is UTF-8."""
+    document = json.dumps(value, ensure_ascii=False, default=_plain)
+    if not can_write(document):
+        document = json.dumps(value, default=_plain)
+    sys.stdout.write(json_escaped(document) + "\n")
     sys.stdout.flush()
 
 
