@@ -97,5 +97,33 @@ def test_all_artifacts_are_downloaded_into_a_folder(ttm: Ttm, data: Path, tmp_pa
     assert ttm("download", job, "--all", "--artifact", "report.json").returncode == 2
 
 
+def test_an_artifact_is_downloaded_into_an_existing_folder(ttm: Ttm, data: Path, tmp_path: Path) -> None:
+    job = submitted(ttm, data, "steps=2", "--watch")
+    for artifact in (), ("--artifact", "trainer.log"):
+        name = artifact[-1] if artifact else "student.safetensors"
+        downloaded = ttm("download", job, *artifact, "-o", str(tmp_path))
+        assert (downloaded.returncode, downloaded.stdout) == (0, f"{tmp_path / name}\n"), downloaded.stderr
+        assert (tmp_path / name).is_file()
+
+
+def test_paths_that_cannot_be_written_are_errors(ttm: Ttm, data: Path, tmp_path: Path) -> None:
+    job = submitted(ttm, data, "steps=2", "--watch")
+    (tmp_path / "file").touch()
+    # Nobody, not even root, can create a file in /proc.
+    for path, reason in (
+        (Path("/proc/student"), "No such file or directory"),
+        (tmp_path / ("x" * 300), "File name too long"),
+        (tmp_path / "file" / "student", "File exists"),
+    ):
+        ended = ttm("download", job, "-o", str(path))
+        assert ended.returncode == 1
+        assert ended.stderr.startswith("error /")
+        assert ended.stderr.endswith(f": {reason}\n"), ended.stderr
+    assert (
+        ttm("download", job, "--all", "-o", str(tmp_path / "file")).stderr
+        == f"error {tmp_path / 'file'}: File exists\n"
+    )
+
+
 def test_version_is_that_of_the_package(ttm: Ttm) -> None:
     assert ttm("--version").stdout == f"ttm {version('ttm-client')}\n"

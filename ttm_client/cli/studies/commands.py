@@ -78,11 +78,15 @@ def front(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = No
 
 def download(
     study_id: StudyArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Output path.")] = Path("student.safetensors"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Output path, or the folder for student.safetensors.")
+    ] = Path("student.safetensors"),
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
     """Download the recommended student. Resumes an interrupted download and verifies the SHA-256."""
+    if output.is_dir():
+        output /= "student.safetensors"
     with service(url) as client, transfer(output.name, quiet=json) as progress:
         client.studies.download_student(study_id, output, progress)
     if json:

@@ -13,7 +13,12 @@ from ttm_client.cli.output import NOT_FOUND, JsonOption, UrlOption, console, fai
 def download(
     job_id: JobArgument,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Output path. Default: the artifact's name.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Output path, or the folder for a file of the artifact's name. Default: that file here.",
+        ),
     ] = None,
     artifact: Annotated[
         str | None, typer.Option(help="Name of another artifact to download instead of the student.")
@@ -34,6 +39,8 @@ def download(
             return
         name = artifact or "student.safetensors"
         path = output or Path(name)
+        if path.is_dir():
+            path /= name
         with transfer(name, quiet=json) as progress:
             if artifact is None:
                 client.jobs.download_student(job_id, path, progress)
