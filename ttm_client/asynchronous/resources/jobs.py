@@ -274,9 +274,10 @@ class AsyncJobs:
                 line(job)
             if job.done:
                 return job
-            if deadline is not None and time.monotonic() + interval > deadline:
+            left = interval if deadline is None else deadline - time.monotonic()
+            if left <= 0:
                 raise WaitTimeout(f"Job {job_id} is still {job.state} after {timeout:g} s.")
-            await asyncio.sleep(interval)
+            await asyncio.sleep(min(interval, left))
 
     def events(
         self, job_id: str, *, last_event_id: str | None = None, reconnect_timeout: float = 300.0

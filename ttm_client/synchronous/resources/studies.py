@@ -117,9 +117,10 @@ class Studies:
                 on_update(study)
             if study.done:
                 return study
-            if deadline is not None and time.monotonic() + interval > deadline:
+            left = interval if deadline is None else deadline - time.monotonic()
+            if left <= 0:
                 raise WaitTimeout(f"Study {study_id} is still {study.state} after {timeout:g} s.")
-            time.sleep(interval)
+            time.sleep(min(interval, left))
 
     def events(
         self, study_id: str, *, last_event_id: str | None = None, reconnect_timeout: float = 300.0
