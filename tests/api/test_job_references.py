@@ -57,9 +57,10 @@ def test_every_accepted_name_is_found(client: TestClient, settings: Settings, na
     assert job_id in client.get("/ui/jobs", params={"name": name}).text
 
 
-def test_ttm_accepts_a_prefix_and_a_name(sqlite_settings: Settings) -> None:
+@pytest.mark.parametrize("name", ["baseline", "a name with as many letters as an id"])
+def test_ttm_accepts_a_prefix_and_a_name(sqlite_settings: Settings, name: str) -> None:
     with served(sqlite_settings) as url:
-        job_id = queued(create_engine(sqlite_settings.database_url), spec=spec(name="baseline"))
-        for command in (("show", "baseline"), ("show", job_id[:13]), ("cancel", "baseline")):
+        job_id = queued(create_engine(sqlite_settings.database_url), spec=spec(name=name))
+        for command in (("show", name), ("show", job_id[:13]), ("cancel", name)):
             ended = CliRunner().invoke(app, [*command, "--url", url])
             assert (ended.exit_code, job_id in ended.output) == (0, True), ended.output

@@ -1,5 +1,6 @@
 """`ttm show`."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -9,7 +10,7 @@ from ttm_client import Attempt, Client, Job, Measurement, TeacherCheck
 from ttm_client.cli.completion import job_ids
 from ttm_client.cli.output import JsonOption, UrlOption, duration, print_json, print_rows, service
 
-_ID_LENGTH = 36
+_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 JobArgument = Annotated[
     str, typer.Argument(help="The job's id, a unique prefix of it, or its name.", autocompletion=job_ids)
@@ -39,7 +40,7 @@ def show(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) -
 
 def full_id(client: Client, reference: str) -> str:
     """The id of the job with this id, id prefix or name."""
-    return reference if len(reference) == _ID_LENGTH else client.jobs.get(reference).id
+    return reference if _ID.fullmatch(reference) else client.jobs.get(reference).id
 
 
 def describe(job: Job) -> list[tuple[str, str]]:
