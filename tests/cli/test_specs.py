@@ -32,8 +32,8 @@ def test_put_sets_field_by_dotted_name(
 
 def test_assignment_values_are_yaml() -> None:
     spec: dict[str, Any] = {}
-    put_assignments(spec, ["a.b=1e-3", "a.c=true", "d=[1, x]", "e=", "f=a=b"])
-    assert spec == {"a": {"b": 0.001, "c": True}, "d": [1, "x"], "f": "a=b"}
+    put_assignments(spec, ["a.b=1e-3", "a.c=true", "d=[1, x]", "e=", "f=a=b", "g=2030-01-31"])
+    assert spec == {"a": {"b": 0.001, "c": True}, "d": [1, "x"], "f": "a=b", "g": "2030-01-31"}
 
 
 @pytest.mark.parametrize(

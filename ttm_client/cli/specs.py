@@ -1,5 +1,6 @@
 """Builds the body of POST /jobs from flags, spec files and local paths."""
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,11 @@ class _Loader(yaml.SafeLoader):
     """A YAML 1.1 loader that also reads 1e-3 as a number, as JSON and YAML 1.2 do."""
 
 
+# Dates stay text, as in JSON.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
@@ -123,6 +129,10 @@ def put_assignments(spec: Spec, assignments: Sequence[str]) -> None:
 
 def send_files(spec: Spec, client: Client, *, quiet: bool) -> None:
     """Replaces local paths by URIs: uploads files and turns folders into file:// URIs."""
+    try:
+        json.dumps(spec, allow_nan=False)
+    except (TypeError, ValueError) as error:  # such as .nan and !!binary
+        raise typer.BadParameter(f"The spec has a value that JSON does not have: {error}") from None
     spec.update(replace_paths(spec, lambda text: _upload(text, client, quiet=quiet)))
 
 

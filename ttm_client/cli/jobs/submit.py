@@ -1,5 +1,6 @@
 """`ttm submit`."""
 
+import math
 from enum import StrEnum
 from typing import Annotated
 
@@ -128,6 +129,8 @@ def _print_dry_run(result: Dryrun, *, json: bool) -> None:
 def _deadline(text: str | None) -> str | float | None:
     """Seconds as a number, which the service does not accept as a string; any other text unchanged."""
     try:
-        return None if text is None else float(text)
+        seconds = None if text is None else float(text)
     except ValueError:
         return text
+    # JSON has no infinity.
+    return seconds if seconds is None or math.isfinite(seconds) else text
