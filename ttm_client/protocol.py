@@ -32,14 +32,26 @@ class StoreFailed(Exception):
 
 
 def address(base_url: str | None) -> str:
-    """The service's base URL: the argument, TTM_URL, or http://127.0.0.1:8000."""
-    return (base_url or os.environ.get("TTM_URL") or DEFAULT_URL).rstrip("/")
+    """The service's base URL: the argument, TTM_URL, or http://127.0.0.1:8000. Raises ValueError if it is none."""
+    text = (base_url or os.environ.get("TTM_URL") or DEFAULT_URL).rstrip("/")
+    try:
+        url = httpx2.URL(text)
+        valid = url.scheme in ("http", "https") and bool(url.host) and not url.query and not url.fragment
+    except httpx2.InvalidURL:
+        valid = False
+    if not valid:
+        raise ValueError(f"{text!r} is not the URL of a service, such as {DEFAULT_URL}.")
+    return text
 
 
 def default_headers(api_key: str | None) -> dict[str, str]:
-    """Headers of every request. `api_key` falls back to TTM_API_KEY. An empty key is no key."""
+    """Headers of every request. `api_key` falls back to TTM_API_KEY. An empty key is no key. Raises ValueError for a
+    key that cannot be in a header.
+    """
     headers = {"User-Agent": "ttm-client", "Accept": "application/json, application/problem+json;q=0.9, */*;q=0.8"}
     key = (api_key or os.environ.get("TTM_API_KEY") or "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ValueError("The API key has characters that no API key has.")
     return headers if not key else {**headers, "Authorization": f"Bearer {key}"}
 
 

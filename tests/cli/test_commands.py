@@ -220,6 +220,19 @@ def test_distill_needs_no_service(ttm: Ttm, tmp_path: Path) -> None:
         (("submit", "--set", "a=!!binary aGk=", "--student", "a", "--dataset", "file:///x"), 2, "JSON"),
         (("submit", "--deadline", "nan", "--student", "resnet18", "--dataset", "file:///x"), 2, "/deadline"),
         (("jobs", "--limit", "0"), 2, "limit"),
+        (("jobs", "--name", "\udcff"), 2, "is not valid UTF-8"),
+        *(
+            (("jobs", "--url", url), 2, "is not the URL of a service")
+            for url in (
+                "ftp://x",
+                "127.0.0.1:8000",
+                "http://",
+                "http://[::1",
+                "http://x:y",
+                "http://x?a",
+                "http://\udcff",
+            )
+        ),
         (("jobs", "--state", "asleep"), 2, "state"),
         (("frobnicate",), 2, "frobnicate"),
     ],
@@ -234,6 +247,13 @@ def test_errors_have_exit_code_and_message(ttm: Ttm, arguments: tuple[str, ...],
 def test_conflicts_and_missing_artifacts_have_exit_codes(ttm: Ttm, finished: str, tmp_path: Path) -> None:
     assert ttm("cancel", finished).returncode == 5
     assert ttm("download", finished, "--artifact", "nothing").returncode == 4
+
+
+def test_another_server_is_an_error(ttm: Ttm, stack_url: str) -> None:
+    ended = ttm("jobs", url=stack_url + "/ui")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(f"error {stack_url}/ui is not this service")
+    assert len(ended.stderr.splitlines()) == 1
 
 
 def test_unreachable_service_suggests_ttm_up(ttm: Ttm) -> None:

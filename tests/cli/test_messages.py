@@ -33,6 +33,16 @@ def test_an_empty_api_key_is_no_key(stack: Stack) -> None:
         assert ended.returncode == 0, ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("key", "message"), [("größe", "characters"), ("a\nb", "characters"), ("ttm_wrong", "TTM_API_KEY")]
+)
+def test_an_invalid_api_key_is_an_error(stack: Stack, key: str, message: str) -> None:
+    ended = run_ttm("audit", environment={**ENVIRONMENT, "TTM_URL": stack.url, "TTM_API_KEY": key})
+    assert ended.returncode in (1, 2)
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_names_cannot_change_the_terminal(stack: Stack, ttm: Ttm, data: Path) -> None:
     name = "red\x9b31m and\u202egnirts\u2066x"
     with Client(stack.url) as client:

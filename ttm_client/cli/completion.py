@@ -13,7 +13,10 @@ _OFFERED = 30
 def job_ids(incomplete: str) -> list[tuple[str, str]]:
     """The newest jobs with a description each."""
     # One attempt only: the user is waiting at the prompt.
-    transport = Transport(timeout=2.0, attempts=1)
+    try:
+        transport = Transport(timeout=2.0, attempts=1)
+    except ValueError:  # TTM_URL is not a URL
+        return []
     try:
         found = list(islice(Jobs(transport).list(), _OFFERED))
     except ClientError:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from rich.cells import cell_len, set_cell_size
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -22,6 +22,7 @@ from ttm_client import (
     ConnectionFailed,
     HubUnreachable,
     InvalidRequest,
+    NotAllowed,
     NotFound,
     Unavailable,
 )
@@ -50,10 +51,19 @@ EXIT_CODES = (
 def service(url: str | None) -> Iterator[Client]:
     """A client whose errors end the command with a message and the matching exit code."""
     try:
-        with Client(url) as client:
+        client = Client(url)
+    except ValueError as error:
+        fail(str(error), USAGE)
+    try:
+        with client:
             yield client
     except ClientError as error:
         fail(_message(error), _code(error))
+    except UnicodeEncodeError as error:
+        fail(f"{error.object!r} is not valid UTF-8.", USAGE)
+    except (ValidationError, json.JSONDecodeError) as error:
+        reason = str(error).partition("\n")[0]
+        fail(f"{client.base_url} is not this service, or of a version that this `ttm` cannot read: {reason}", FAILED)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 
@@ -233,6 +243,8 @@ def transfer(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
 def _message(error: ClientError) -> str:
     if isinstance(error, ConnectionFailed):
         return f"{error}\n      Is the service running? Start it with `ttm up`."
+    if isinstance(error, NotAllowed) and error.status == 401:
+        return f"{error}\n      Set TTM_API_KEY to a valid key."
     if isinstance(error, ApiError) and error.status >= 500:
         return f"{error} (request {error.request_id})"
     return str(error)

@@ -24,7 +24,8 @@ class Client:
     """A client for one service.
 
     `base_url` falls back to the environment variable TTM_URL, then to http://127.0.0.1:8000; `api_key` falls back to
-    TTM_API_KEY. `timeout` is the time limit of one response in seconds.
+    TTM_API_KEY. `timeout` is the time limit of one response in seconds. Raises ValueError if the URL or the key is
+    malformed.
 
     >>> with Client() as client:
     ...     upload = client.uploads.create("teacher.safetensors")
