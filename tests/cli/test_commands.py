@@ -285,12 +285,12 @@ def test_every_command_documents_its_exit_codes(command: str) -> None:
     assert len(shown) > 400
 
 
-def on_a_terminal(url: str, columns: int, *arguments: str) -> str:
+def on_a_terminal(url: str, columns: int, *arguments: str, kind: str = "xterm") -> str:
     """The output of a successful command on a terminal of this width."""
     leader, follower = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "ttm_client.cli.main", *arguments],
-        env={**ENVIRONMENT, "TTM_URL": url, "TERM": "xterm", "COLUMNS": str(columns), "NO_COLOR": "1"},
+        env={**ENVIRONMENT, "TTM_URL": url, "TERM": kind, "COLUMNS": str(columns), "NO_COLOR": "1"},
         stdout=follower,
         stderr=follower,
     )
@@ -324,6 +324,26 @@ def test_table_fits_narrow_terminal(ttm: Ttm, stack_url: str, finished: str, col
     (line,) = lines
     assert re.match(rf"{finished}  first.*….*last\s+succeeded", line)
     assert cell_len(line) <= columns
+
+
+def test_rows_that_fit_no_table_are_printed_below_each_other(ttm: Ttm, stack_url: str, finished: str) -> None:
+    assert ttm("tag", finished, "--add", "narrow").returncode == 0
+    output = re.sub(r"\x1b\[[0-9;]*m", "", on_a_terminal(stack_url, 40, "jobs", "--tag", "narrow"))
+    assert all(cell_len(line) <= 40 for line in output.splitlines())
+    fields: dict[str, str] = {}
+    last = ""
+    for line in output.splitlines():
+        title, value = line[:8].strip(), line[8:].strip()
+        last = title or last
+        fields[last] = fields.get(last, "") + value
+    assert (fields["ID"], fields["STATE"], fields["STUDENT"]) == (finished, "succeeded", "resnet18")
+
+
+def test_watch_prints_lines_on_a_terminal_that_cannot_redraw_them(stack_url: str, finished: str) -> None:
+    output = on_a_terminal(stack_url, 80, "watch", finished, kind="dumb")
+    assert re.search("state running\r\n(.*\r\n)+.* state succeeded\r\n", output)
+    assert "\x1b" not in output
+    assert "━" not in output
 
 
 def test_watch_draws_bar_and_numbers_on_a_terminal_of_80_columns(stack_url: str, data: Path) -> None:

@@ -82,7 +82,9 @@ def test_tag_open_and_delete(ttm: Ttm, data: Path) -> None:
     assert ttm("cancel", "--tag", "cats").stdout.startswith(f"{job} is cancel")
     ttm("watch", job)
     # Without a confirmation nothing is deleted.
-    assert ttm("delete", job).returncode == 1
+    refused = ttm("delete", job, "--json")
+    assert (refused.returncode, refused.stdout.strip()) == (1, "")
+    assert "Delete " in refused.stderr
     assert ttm("show", job).returncode == 0
     assert ttm("delete", job, "--yes").stdout == f"{job} is deleted\n"
     assert ttm("show", job).returncode == 4

@@ -46,7 +46,7 @@ def test_a_study_is_submitted_watched_and_downloaded(ttm: Ttm, arguments: list[s
     assert candidates[3][-1] == "screen: int8: its size of 1,736,564 bytes is above the limit of 1,700,000 bytes"
     assert ttm("study", "replay", study_id).stdout == "The replayed decisions agree.\n"
     path = tmp_path / "student.safetensors"
-    assert ttm("study", "download", study_id, "-o", str(path)).returncode == 0
+    assert ttm("study", "download", study_id, "-o", str(tmp_path)).returncode == 0
     assert path.stat().st_size == 64
     finished = ttm("study", "cancel", study_id)
     assert finished.returncode == 5, finished.stderr

@@ -104,7 +104,8 @@ def print_rows(
 
     On a terminal, each row is one line: on a narrow one, the `optional` columns are dropped in their order, then the
     widest cells are shortened. Columns in `whole` are not shortened, those in `wrapped` continue on the next line.
-    Without titles, the rows are names and values, and all cells wrap.
+    If that is not enough, each cell is one line, after its title. Without titles, the rows are names and values, and
+    all cells wrap.
     """
     rows = [[neutralized(cell) for cell in row] for row in rows]
     if not console.is_terminal:
@@ -115,6 +116,9 @@ def print_rows(
     fixed = {*_WHOLE, *whole}
     shown = _fitting_columns(columns, rows, optional, fixed)
     widths = _widths(columns, rows, shown, fixed, wrapped) if titled else {}
+    if sum(widths.values()) + 2 * (len(widths) - 1) > console.width:
+        _print_records(columns, rows)
+        return
     table = Table(box=None, pad_edge=False, header_style="dim", show_header=titled)
     for index in shown:
         if titled and columns[index] not in wrapped:
@@ -128,6 +132,21 @@ def print_rows(
         )
         table.add_row(*map(escape, cells))
     console.print(table)
+
+
+def _print_records(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints the cells of each row that are not empty below each other, with an empty line between rows."""
+    width = max(map(cell_len, columns))
+    for number, row in enumerate(rows):
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(style="dim", no_wrap=True, width=width)
+        table.add_column(overflow="fold")
+        for column, cell in zip(columns, row, strict=True):
+            if cell:
+                table.add_row(column, escape(cell))
+        if number:
+            console.print()
+        console.print(table)
 
 
 def shortened(text: str, width: int) -> str:
@@ -233,9 +252,9 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def transfer(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar for a transfer, on terminals only."""
+    """A progress bar for a transfer, on terminals that can redraw a line only."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=messages, disable=quiet or not messages.is_terminal, transient=True) as bar:
+    with Progress(*columns, console=messages, disable=quiet or not messages.is_interactive, transient=True) as bar:
         task = bar.add_task(escape(neutralized(what)), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

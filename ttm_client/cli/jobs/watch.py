@@ -50,7 +50,7 @@ def logs(
 def follow(client: Client, job_id: str, *, json: bool) -> None:
     """Shows a job's events until it has ended. Exits with 1 unless the job succeeds."""
     with ExitStack() as stack:
-        live = None if json or not messages.is_terminal else stack.enter_context(LiveView())
+        live = None if json or not messages.is_interactive else stack.enter_context(LiveView())
         for event in client.jobs.events(job_id):
             if json:
                 print_json(event)

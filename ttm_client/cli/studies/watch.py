@@ -33,7 +33,7 @@ def watch(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = No
 
 def follow(client: Client, study_id: str, *, json: bool) -> None:
     """Shows a study until it has ended. Exits with 1 unless it succeeds."""
-    if json or not messages.is_terminal:
+    if json or not messages.is_interactive:
         for event in client.studies.events(study_id):
             if json:
                 print_json(event)

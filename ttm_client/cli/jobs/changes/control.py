@@ -37,7 +37,7 @@ def delete(
     with service(url) as client:
         found = client.jobs.get(full_id(client, job_id))
         if not yes:
-            typer.confirm(f"Delete {found.name or found.id} ({found.state}) with its files?", abort=True)
+            typer.confirm(f"Delete {found.name or found.id} ({found.state}) with its files?", abort=True, err=True)
         client.jobs.delete(found.id)
     if json:
         print_json({"id": found.id, "deleted": True})
