@@ -28,7 +28,7 @@ _Loader.add_implicit_resolver(
 )
 
 SpecFile = Annotated[
-    Path | None, typer.Argument(metavar="[SPEC.YAML]", help="Spec file; flags override its fields.", show_default=False)
+    Path | None, typer.Argument(metavar="SPEC.YAML", help="Spec file; flags override its fields.", show_default=False)
 ]
 RecipeOption = Annotated[str | None, typer.Option(help="Recipe to start from; see `ttm recipes`.")]
 TeacherOption = Annotated[

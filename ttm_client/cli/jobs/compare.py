@@ -15,7 +15,7 @@ _MARKS = "abcdefghijklmnopqrst"
 
 
 def compare(
-    job_ids: Annotated[list[str], typer.Argument(metavar="JOB JOB...", help="Two to twenty jobs.")],
+    job_ids: Annotated[list[str], typer.Argument(metavar="JOB", help="Two to twenty jobs.")],
     baseline: Annotated[
         str | None, typer.Option(help="The job that the others are compared with.", show_default="the most accurate")
     ] = None,

@@ -13,7 +13,7 @@ from ttm_client.cli.output import JsonOption, UrlOption, duration, print_json, p
 _ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 JobArgument = Annotated[
-    str, typer.Argument(help="The job's id, a unique prefix of it, or its name.", autocompletion=job_ids)
+    str, typer.Argument(metavar="JOB", help="The job's id, a unique prefix of it, or its name.", autocompletion=job_ids)
 ]
 
 

@@ -10,7 +10,7 @@ from ttm_client.cli.output import JsonOption, LimitOption, UrlOption, console, c
 
 
 def architectures(
-    query: Annotated[str, typer.Argument(help="Words that the name must contain.")] = "",
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="Words that the name must contain.")] = "",
     family: Annotated[str | None, typer.Option(help="Only this family, for example resnet.")] = None,
     limit: LimitOption = 50,
     json: JsonOption = False,
@@ -43,7 +43,9 @@ def architectures(
 
 
 def recipes(
-    query: Annotated[str, typer.Argument(help="Words that the name must contain, or a full name.")] = "",
+    query: Annotated[
+        str, typer.Argument(metavar="QUERY", help="Words that the name must contain, or a full name.")
+    ] = "",
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:

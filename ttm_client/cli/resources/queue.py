@@ -21,7 +21,9 @@ _REASONS = {
 
 
 def queue(
-    name: Annotated[str | None, typer.Argument(help="Queue. Default: the service's first queue.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Queue. Default: the service's first queue.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Maximum number of jobs.")] = 20,
     json: JsonOption = False,
     url: UrlOption = None,

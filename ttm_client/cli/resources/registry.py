@@ -21,7 +21,7 @@ from ttm_client.synchronous.resources.inputs.registry import Datasets, Teachers
 
 NameArgument = Annotated[str, typer.Argument(help="Name in the registry.", metavar="NAME")]
 DescriptionOption = Annotated[str | None, typer.Option(help="Description.")]
-VersionArgument = Annotated[int, typer.Argument(help="Version number.", min=1)]
+VersionArgument = Annotated[int, typer.Argument(metavar="VERSION", help="Version number.", min=1)]
 
 teachers = typer.Typer(help="Register teachers under a name, for use as teacher:NAME.", no_args_is_help=True)
 datasets = typer.Typer(help="Register datasets under a name, for use as dataset:NAME.", no_args_is_help=True)

@@ -18,7 +18,7 @@ from ttm_client.cli.studies.tables import describe
 from ttm_client.cli.text import neutralized
 from ttm_client.models.studies import Study, StudyCandidate
 
-StudyArgument = Annotated[str, typer.Argument(help="The study's id.")]
+StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="The study's id.")]
 _POLL_SECONDS = 2.0
 
 

@@ -12,7 +12,7 @@ from ttm_client.cli.output import CONFLICT, JsonOption, UrlOption, console, mess
 
 _Jobs = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[JOB]...", help="Ids, unique prefixes of ids, or names of jobs.", autocompletion=job_ids),
+    typer.Argument(metavar="JOB", help="Ids, unique prefixes of ids, or names of jobs.", autocompletion=job_ids),
 ]
 _States = Annotated[
     list[str] | None, typer.Option("--state", help="All jobs in this state. Repeatable.", autocompletion=states)
