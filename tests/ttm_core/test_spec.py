@@ -43,6 +43,7 @@ def test_gamma_and_temperature_determine_each_other(gamma):
         ({"method": {"kind": "wttm", "gamma": "soft"}}, "method"),
         ({"method": {"kind": "wttn"}}, "method"),
         ({"method": "kd", "teacher": None}, "requires a teacher"),
+        ({"exports": ["onnx_int8"], "quantize": {"mode": "none"}}, "exports has only 'onnx_int8'"),
         ({"epochs": 3}, "Extra inputs"),
         ({"training": {"batch_size": 1}}, "batch_size"),
         ({"training": {"optimizer": {"name": "sgd", "learning_rate": float("nan")}}}, "finite"),

@@ -29,6 +29,16 @@ def test_teacher_dataset_and_one_limit_are_enough():
         ({"limits": {"bytes": -1}}, ["limits", "bytes"], "greater than or equal to 1"),
         ({"limits": {"bytes": 5e6}, "goal": "smallest"}, ["goal"], "requires limits.retention"),
         ({"limits": {"bytes": 5e6, "precision": "int8"}, "exports": ["onnx"]}, ["exports"], "must include 'onnx_int8'"),
+        (
+            {"limits": {"bytes": 5e6, "precision": "int8"}, "quantize": {"mode": "none"}},
+            ["exports"],
+            "quantize.mode 'none' makes no int8 file",
+        ),
+        (
+            {"limits": {"bytes": 5e6}, "exports": ["timm", "onnx_int8"], "quantize": {"mode": "none"}},
+            ["exports"],
+            "quantize.mode 'none' makes no int8 file",
+        ),
         ({"students": []}, ["students", "list"], "at least 1"),
         (
             {"students": [{"family": "nothing*"}]},
@@ -62,6 +72,12 @@ def test_errors_name_the_field(fields, place, words):
     if place is not None:
         # A discriminated union adds the name of the method to the path.
         assert list(error["loc"]) == place
+
+
+def test_float_files_need_no_quantization():
+    for precision in ("any", "fp32"):
+        spec = study(limits={"bytes": 5e6, "precision": precision}, quantize={"mode": "none"})
+        assert spec.resolved_precision == "fp32"
 
 
 def test_candidates_are_each_student_with_each_combination():

@@ -23,7 +23,7 @@ from ttm_core.report.page import page
 from ttm_core.report.schema import ExportedFile, Model, Report, Run, SplitScores
 from ttm_core.spec.damage.files import TEACHER_FILE
 from ttm_core.spec.events import Artifact, Estimate, Event, Result
-from ttm_core.spec.job import DistillSpec, ExportName, Normalization
+from ttm_core.spec.job import DistillSpec, Normalization, exported
 from ttm_core.spec.speed.verdict import ShippableFile, files_of, recommend
 from ttm_core.spec.structure import ModelStructure
 
@@ -136,8 +136,7 @@ def _report(training: TrainingResult, path: Path, on_event: Callable[[Event], No
         quantize=spec.quantize,
         tune=training.tune,
     )
-    formats: list[ExportName] = [name for name in spec.exports if name != "onnx_int8" or spec.quantize.mode != "none"]
-    exports = write_exports(source, formats, path.parent, on_event)
+    exports = write_exports(source, exported(spec.exports, spec.quantize), path.parent, on_event)
     measured = measure_exports(path.parent, exports, training.teachers, on_event, keep_teacher=spec.report.teacher_onnx)
     return Report(
         name=spec.name,

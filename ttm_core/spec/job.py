@@ -4,6 +4,7 @@ The engine resolves fields that are None from the checkpoint and the data, and r
 that the API can import it.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -21,6 +22,11 @@ from ttm_core.spec.training.training import TrainingSpec
 KeyPrefix = Annotated[str, Field(max_length=300, pattern=r"^[^\x00-\x1f\x7f]*$")]
 KeyMap = Annotated[dict[KeyPrefix, KeyPrefix], Field(min_length=1, max_length=10_000)]
 ExportName = Literal["timm", "onnx", "onnx_fp16", "onnx_int8", "pt2"]
+
+
+def exported(exports: Sequence[ExportName], quantize: QuantizeSpec) -> list[ExportName]:
+    """The formats that a run writes: without int8 if `quantize.mode` is none."""
+    return [name for name in exports if name != "onnx_int8" or quantize.mode != "none"]
 
 
 class TeacherSpec(Spec):
@@ -142,6 +148,12 @@ class DistillSpec(Spec):
     @model_validator(mode="after")
     def _meets_method_requirements(self) -> Self:
         requirements = self.method.requirements
+        # The default of `exports` has int8 as well, so only a spec that asks for nothing else is contradictory.
+        if self.exports and not exported(self.exports, self.quantize):
+            raise ValueError(
+                "quantize.mode 'none' makes no int8 file, and exports has only 'onnx_int8': choose another mode, or "
+                "other exports"
+            )
         if self.teacher is not None and self.teachers is not None:
             raise ValueError("set `teacher` or `teachers`, not both")
         if requirements.teacher and not self.all_teachers:

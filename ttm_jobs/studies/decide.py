@@ -193,8 +193,7 @@ def _decide_finals(draft: _Draft) -> Decision:
     finalists = finalists_of(draft.facts, draft.finalists)
     recommendation = recommend(plan.goal, finalists, plan.limits)
     if recommendation is None:
-        reasons = sorted({trial.failure for trial in draft.facts.trials if trial.dead and trial.failure})
-        draft.actions.append(Fail("no_student", f"No candidate was trained to the end. {' '.join(reasons)}".strip()))
+        draft.actions.append(Fail("no_student", _why_no_student(draft)))
         return draft.done("finals")
     chosen = [recommendation.option.candidate]
     wants_baseline = plan.baseline and draft.stopped_at_rung is None
@@ -202,6 +201,17 @@ def _decide_finals(draft: _Draft) -> Decision:
         return draft.done("baseline", recommendation)
     draft.actions.append(Succeed(recommendation))
     return draft.done("result", recommendation)
+
+
+def _why_no_student(draft: _Draft) -> str:
+    """Why finalists whose runs have ended give no recommendation."""
+    if any(runs_of(draft.facts, number) for number in draft.finalists):
+        return (
+            "Candidates were trained to the end, but none has a file that meets the limits on cost and whose accuracy "
+            "is known: their int8 files could not be exported."
+        )
+    reasons = sorted({trial.failure for trial in draft.facts.trials if trial.dead and trial.failure})
+    return f"No candidate was trained to the end. {' '.join(reasons)}".strip()
 
 
 def _finish_runs(draft: _Draft, numbers: Sequence[int], seeds: int, rung: int, *, baseline: bool = False) -> bool:

@@ -11,7 +11,7 @@ from tests.ttm_jobs.studies.simulation import Simulation, candidates
 from ttm_jobs.states import JobState
 from ttm_jobs.studies.decide import decide
 from ttm_jobs.studies.decision import Continue, Fail, Start, Succeed
-from ttm_jobs.studies.facts import Candidate, JobKind, Limits, Plan, Screen
+from ttm_jobs.studies.facts import Candidate, FinalResult, JobKind, Limits, Plan, Screen
 
 PLAN = Plan(goal="smallest", limits=Limits(retention=0.8), epochs=27, seeds=2, candidates=27)
 
@@ -142,6 +142,22 @@ def test_a_study_without_any_student_fails() -> None:
     assert isinstance(study.ended, Fail)
     assert study.ended.code == "no_student"
     assert "bad_dataset" in study.ended.message
+
+
+def test_students_whose_int8_files_could_not_be_exported_were_trained() -> None:
+    # Only the int8 file fits, and no run has one.
+    study = a_study([200], replace(PLAN, limits=Limits(accuracy=0.5, bytes=60)))
+    while not any(trial.kind is JobKind.DISTILL for trial in study.trials.values()):
+        for job_id in study.runnable():
+            study.finish(job_id)
+        study.step()
+    result = FinalResult(validation=0.9, int8_change=None)
+    for job_id in study.runnable():
+        study.change(job_id, state=JobState.SUCCEEDED, result=result)
+    study.step()
+    assert isinstance(study.ended, Fail)
+    assert study.ended.code == "no_student"
+    assert study.ended.message.startswith("Candidates were trained to the end, but none has a file")
 
 
 @pytest.mark.parametrize("kind", [JobKind.SCREEN, JobKind.TEACHER])

@@ -17,7 +17,7 @@ class QuantizeSpec(Spec):
         "the quantized student with the same method, and export it if its validation accuracy is higher. auto: aware "
         "only if post-training quantization loses more than `accept_drop` points of validation top-1, or changes the "
         "class of more than four times as many of up to 512 validation images. none: no int8 file, even if `exports` "
-        "has `onnx_int8`.",
+        "has `onnx_int8`; refused if it has nothing else.",
     )
     epochs: Annotated[int, Field(ge=1, le=1000)] = Field(3, description="Epochs of quantization-aware training.")
     accept_drop: Annotated[float, Field(ge=0, le=100)] = Field(

@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from ttm_core.spec.base import Spec, by_name, or_short
 from ttm_core.spec.dataset import DatasetSpec
-from ttm_core.spec.job import DistillSpec, ExportName, StudentSpec, TeacherSpec
+from ttm_core.spec.job import DistillSpec, ExportName, StudentSpec, TeacherSpec, exported
 from ttm_core.spec.method.methods import CrossEntropy, MethodSpec, WeightedTransformedTeacherMatching
 from ttm_core.spec.speed.quantize import QuantizeSpec
 from ttm_core.spec.study import search as searches
@@ -92,7 +92,9 @@ class StudySpec(Spec):
     )
     quantize: QuantizeSpec = Field(QuantizeSpec(), description="Quantization of complete runs, as in a job.")
     exports: Annotated[list[ExportName], Field(max_length=5)] = Field(
-        ["timm", "onnx", "onnx_int8"], description="Export formats of the finalists, as in a job."
+        ["timm", "onnx", "onnx_int8"],
+        description="Export formats of the finalists, as in a job.",
+        validate_default=True,
     )
 
     @property
@@ -103,7 +105,7 @@ class StudySpec(Spec):
     @property
     def resolved_precision(self) -> Precision:
         """`limits.precision`, where `any` is narrowed to the files that complete runs export."""
-        int8 = "onnx_int8" in self.exports and self.quantize.mode != "none"
+        int8 = "onnx_int8" in exported(self.exports, self.quantize)
         if self.limits.precision != "any" or (int8 and "onnx" in self.exports):
             return self.limits.precision
         return "int8" if int8 else "fp32"
@@ -121,10 +123,18 @@ class StudySpec(Spec):
     @field_validator("exports")
     @classmethod
     def _exports_have_the_precision(cls, exports: list[ExportName], info: ValidationInfo) -> list[ExportName]:
-        limits = info.data.get("limits")
-        needed: ExportName = "onnx_int8" if limits is not None and limits.precision == "int8" else "onnx"
-        if limits is not None and needed not in exports and not (limits.precision == "any" and "onnx_int8" in exports):
+        limits, quantize = info.data.get("limits"), info.data.get("quantize")
+        if limits is None or quantize is None:
+            return exports  # those fields have errors of their own
+        needed: ExportName = "onnx_int8" if limits.precision == "int8" else "onnx"
+        if needed not in exports and not (limits.precision == "any" and "onnx_int8" in exports):
             raise ValueError(f"exports must include {needed!r}: limits.precision is {limits.precision!r}")
+        suffice = {needed, "onnx_int8"} if limits.precision == "any" else {needed}
+        if suffice.isdisjoint(exported(exports, quantize)):
+            raise ValueError(
+                f"quantize.mode 'none' makes no int8 file, which limits.precision {limits.precision!r} needs with "
+                "these exports: choose another mode, or limits.precision 'fp32' with 'onnx' in exports"
+            )
         return exports
 
     @field_validator("method")
