@@ -179,7 +179,7 @@ class StudySummary(BaseModel):
     limits: dict[str, Any]
     recommendation: StudyRecommendation | None
     failure: StudyFailure | None
-    blocked_reason: str | None = Field(description="Why the study does not continue, such as a quota.")
+    blocked_reason: str | None = Field(description="Why the study does not continue: a quota, a device, or an error.")
     priority: int
     queue: str
     deadline_at: datetime | None

@@ -16,7 +16,7 @@ from tests.support.studies import advance, jobs_of
 from tests.support.study_jobs import end_job, end_jobs
 from ttm_core.spec import catalogue
 from ttm_jobs.database.clock import now
-from ttm_jobs.database.engine import session_scope
+from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.models import Job, MeasurementRequest, Study
 from ttm_jobs.repositories import workers
 from ttm_jobs.repositories.access import projects
@@ -230,6 +230,41 @@ def test_a_quota_blocks_the_study_with_its_reason(client: TestClient, engine: En
     assert client.post("/studies", json=body).json()["code"] == "quota_exceeded"
     with session_scope(engine) as session:
         projects.ensure(session, "default").max_queued_jobs = None
+
+
+def test_a_study_that_cannot_be_advanced_says_so_until_it_can(
+    client: TestClient, engine: Engine, body: dict[str, Any]
+) -> None:
+    study_id = client.post("/studies", json=body).json()["id"]
+    with session_scope(engine) as session:
+        study = session.get_one(Study, study_id)
+        plan, study.plan = study.plan, {key: value for key, value in study.plan.items() if key != "goal"}
+    advance(engine)
+    with read_scope(engine) as session:
+        found = session.get_one(Study, study_id)
+        assert (found.state, found.finished_at) == ("running", None)
+        assert "(TypeError) and tries again every 5 seconds" in (found.blocked_reason or "")
+    with session_scope(engine) as session:
+        session.get_one(Study, study_id).plan = plan
+        enqueue_study(session, study_id, now(session))
+    advance(engine)
+    assert client.get(f"/studies/{study_id}").json()["blocked_reason"] is None
+    assert run_to_end(client, engine, study_id)["state"] == "succeeded"
+
+
+def test_a_study_whose_jobs_cannot_be_valid_fails(client: TestClient, engine: Engine, body: dict[str, Any]) -> None:
+    study_id = client.post("/studies", json=body).json()["id"]
+    advance(engine)
+    end_jobs(engine, study_id)
+    with session_scope(engine) as session:
+        study = session.get_one(Study, study_id)
+        # As if an earlier version had accepted it.
+        study.spec = {**study.spec, "training": {**study.spec["training"], "batch_size": 1}}
+    advance(engine)
+    failed = client.get(f"/studies/{study_id}").json()
+    assert (failed["state"], failed["failure"]["code"]) == ("failed", "invalid_spec")
+    assert "training.batch_size: Input should be greater than or equal to 2" in failed["failure"]["message"]
+    assert (failed["blocked_reason"], failed["failure"]["nearest"]) == (None, [])
 
 
 @ON_SQLITE

@@ -43,7 +43,7 @@ class Study(Owned, Base):
     result: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
     # code, message and the nearest candidates.
     failure: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
-    # Why the next jobs are not created yet, such as a quota.
+    # Why the study does not continue: a quota, a device, or an error of the service.
     blocked_reason: Mapped[str | None] = mapped_column(String(500))
 
     # Scheduling options of its jobs.

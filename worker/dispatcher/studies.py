@@ -4,16 +4,17 @@ import logging
 from datetime import timedelta
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from ttm_core.spec.job import DistillSpec, StudentSpec
 from ttm_core.spec.study.study import StudySpec
-from ttm_jobs.database.engine import read_scope, session_scope
+from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, read_scope, session_scope
 from ttm_jobs.database.tenancy import bound_to
 from ttm_jobs.models import Study, StudyCandidate
 from ttm_jobs.repositories import outbox
 from ttm_jobs.repositories.jobs.transitions import ADVANCE_STUDY
-from ttm_jobs.repositories.studies.advance import advance
+from ttm_jobs.repositories.studies.advance import advance, block, fail
 from ttm_jobs.studies.decision import Start
 from ttm_jobs.studies.facts import JobKind
 
@@ -52,15 +53,44 @@ class StudyScheduler:
         return len(messages)
 
     def _advance(self, study_id: str) -> None:
+        """Advances a study. If that fails, the study shows why; it fails if its jobs cannot be valid."""
         with read_scope(self._engine) as session:
             study = session.get(Study, study_id)
             if study is None:
                 return
             project_id = study.project_id
         # Jobs are created in the study's project.
-        with session_scope(bound_to(self._engine, project_id)) as session:
-            state = advance(session, study_id, job_fields)
+        engine = bound_to(self._engine, project_id)
+        try:
+            with session_scope(engine) as session:
+                state = advance(session, study_id, job_fields)
+        except DATABASE_UNAVAILABLE:
+            raise
+        except ValidationError as error:
+            # Repeating cannot help: the spec was stored by another version of the service.
+            logger.exception("study %s has jobs that are not valid", study_id)
+            with session_scope(engine) as session:
+                state = fail(session, study_id, "invalid_spec", _invalid(error))
+        except Exception as error:
+            with session_scope(engine) as session:
+                block(session, study_id, _blocked(error))
+            raise
         logger.info("study %s is %s", study_id, state)
+
+
+def _invalid(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    reason = first["msg"].removeprefix("Value error, ")
+    detail = f"{place}: {reason}" if place else reason
+    return f"A job of the study would not be valid: {detail}. Submit the study again with a spec of this version."
+
+
+def _blocked(error: Exception) -> str:
+    return (
+        f"The service cannot continue the study ({type(error).__name__}) and tries again every "
+        f"{_RETRY_AFTER.total_seconds():.0f} seconds. The dispatcher's log has the details."
+    )
 
 
 def job_fields(study: Study, candidate: StudyCandidate, start: Start) -> dict[str, Any]:

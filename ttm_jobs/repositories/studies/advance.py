@@ -58,6 +58,27 @@ def advance(session: Session, study_id: str, job_fields: JobFields) -> StudyStat
     return study.state
 
 
+def block(session: Session, study_id: str, reason: str) -> None:
+    """Stores why a study that has not ended does not continue, until a call of `advance` succeeds."""
+    try:
+        study = crud.locked(session, study_id)
+    except StudyNotFound:
+        return
+    if study.state not in ENDED:
+        study.blocked_reason = reason
+
+
+def fail(session: Session, study_id: str, code: str, message: str) -> StudyState | None:
+    """Ends a study that cannot continue. Returns its state; None if it does not exist."""
+    try:
+        study = crud.locked(session, study_id)
+    except StudyNotFound:
+        return None
+    if study.state not in ENDED:
+        _fail(session, study, Fail(code, message), now(session))
+    return study.state
+
+
 def _waiting_for_device(facts: Facts, decision: Decision) -> str | None:
     if not decision.unmeasured:
         return None
@@ -116,9 +137,7 @@ def _apply(
             crud.move(session, study, StudyState.SUCCEEDED, at)
             crud.cancel_work(session, study)
         case Fail():
-            study.failure = _failure(action)
-            crud.move(session, study, StudyState.FAILED, at, failure=study.failure)
-            crud.cancel_work(session, study)
+            _fail(session, study, action, at)
         case _:
             assert_never(action)
 
@@ -180,6 +199,12 @@ def _reject(session: Session, study: Study, action: Reject, at: datetime) -> Non
     for job in crud.jobs_of(session, study.id):
         if job.kind is JobKind.DISTILL and job.candidate == action.candidate and job.state not in TERMINAL:
             jobs.request_cancel(session, job.id)
+
+
+def _fail(session: Session, study: Study, action: Fail, at: datetime) -> None:
+    study.failure = _failure(action)
+    crud.move(session, study, StudyState.FAILED, at, failure=study.failure)
+    crud.cancel_work(session, study)
 
 
 def _failure(action: Fail) -> Json:
