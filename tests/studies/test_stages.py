@@ -176,3 +176,16 @@ def test_a_trial_that_fails_is_dropped_with_its_reason(running: Stack) -> None:
         if row.search_values["training.optimizer.learning_rate"] == 2.0
     ]
     assert rejected == [{"stage": "rungs", "reason": "its job failed: non_finite_loss: NaN."}] * 2
+
+
+def test_a_first_candidate_whose_checkpoint_is_missing_fails_alone(running: Stack) -> None:
+    missing = {"architecture": "cifar/resnet8", "checkpoint": f"file://{running.data}/missing.safetensors"}
+    study_id = a_study(running, students=[missing, "cifar/resnet20"], seeds=1, baseline=False)
+    assert wait_for_end(running, study_id) is StudyState.SUCCEEDED, study_of(running.engine, study_id).failure
+    first, other = candidates_of(running.engine, study_id)
+    assert (first.rejected or {})["reason"].startswith(
+        "all of its runs failed: uri_not_allowed: The path does not exist"
+    )
+    assert other.rejected is None
+    of_stages = [job for job in jobs_of(running.engine, study_id) if job.kind is not JobKind.DISTILL]
+    assert [job.student for job in of_stages] == ["cifar/resnet8"] * 2

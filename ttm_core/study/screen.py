@@ -19,6 +19,7 @@ from ttm_core.report.costs import describe_device
 from ttm_core.spec import events
 from ttm_core.spec.events import CandidateScreened, ScreenedFile
 from ttm_core.spec.job import DistillSpec, StudentSpec
+from ttm_core.spec.study.study import STAND_IN
 from ttm_core.study.exports import exports, or_reason
 from ttm_core.study.untrained import UntrainedFiles, UntrainedStudent, untrained_student
 from ttm_core.training.trainer import Interrupted
@@ -26,8 +27,6 @@ from ttm_measure import compare
 
 _RELATIVE_ERROR = 0.05
 _MEASURED_SECONDS = 0.5
-# Stands in for the student while the data and the teacher are read: it can process images of every size.
-_STAND_IN = "resnet18"
 # Files are deleted after so many students per process.
 _STUDENTS_PER_PROCESS = 4
 
@@ -65,7 +64,7 @@ def _with_stand_in(spec: DistillSpec) -> DistillSpec:
 
     The job's spec has the student of the first candidate, which may be just that one.
     """
-    student = StudentSpec(architecture=_STAND_IN, image_size=spec.student.image_size)
+    student = StudentSpec(architecture=STAND_IN, image_size=spec.student.image_size)
     return spec.model_copy(update={"student": student})
 
 

@@ -218,7 +218,7 @@ def _finish_runs(draft: _Draft, numbers: Sequence[int], seeds: int, rung: int, *
     """Whether all complete runs of some candidates have ended; else adds the actions for them."""
     ended = True
     for number in numbers:
-        alive = False
+        alive, failures = False, set()
         for seed in range(seeds):
             trial = draft.find(JobKind.DISTILL, number, seed, baseline=baseline)
             if trial is None:
@@ -227,8 +227,10 @@ def _finish_runs(draft: _Draft, numbers: Sequence[int], seeds: int, rung: int, *
                 draft.actions.append(Continue(trial.job_id, rung, None))
             ended = ended and trial is not None and (trial.dead or trial.state is JobState.SUCCEEDED)
             alive = alive or trial is None or not trial.dead
+            if trial is not None and trial.dead:
+                failures.add(f"{trial.state}: {trial.failure or 'no reason'}")
         if not alive and not baseline:
-            draft.actions.append(Reject(number, "finals", "all of its runs failed"))
+            draft.actions.append(Reject(number, "finals", f"all of its runs {'; '.join(sorted(failures))}"))
     return ended
 
 

@@ -97,8 +97,10 @@ def job_fields(study: Study, candidate: StudyCandidate, start: Start) -> dict[st
     """The fields of a new job that follow from the study's spec."""
     spec = StudySpec.model_validate(study.spec)
     student = StudentSpec.model_validate(candidate.student)
-    values = candidate.search_values if start.kind is JobKind.DISTILL else {}
-    job = spec.trial(student, values, seed=start.seed, baseline=start.baseline)
+    if start.kind is JobKind.DISTILL:
+        job = spec.trial(student, candidate.search_values, seed=start.seed, baseline=start.baseline)
+    else:
+        job = spec.stage(student)
     return {
         "spec": job.model_dump(mode="json", include=set(DistillSpec.model_fields)),
         "student": job.student_label[:128],

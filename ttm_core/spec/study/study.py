@@ -18,6 +18,8 @@ from ttm_core.spec.training.training import TrainingSpec
 
 MAX_CANDIDATES = 256
 _FEWEST_EPOCHS, _DEFAULT_EPOCHS = 3, 30
+# Stands in for a student of unknown architecture where none is trained: it can process images of every size.
+STAND_IN = "resnet18"
 # Fields of a study that its jobs have, too.
 _SHARED_FIELDS = ("teacher", "dataset", "method", "training", "quantize")
 # Fields that determine each other: setting one removes the other.
@@ -216,6 +218,19 @@ class StudySpec(Spec):
             fields["training"] |= {"teacher_logits": None, "unlabelled_ratio": None}
             fields["dataset"]["unlabelled"] = []
         return DistillSpec.model_validate(fields)
+
+    def stage(self, student: StudentSpec) -> DistillSpec:
+        """The job of a stage that trains no student, as of a candidate but without its checkpoint.
+
+        All candidates depend on this job, so files of one of them must not fail it.
+        """
+        if student.checkpoint is not None:
+            student = StudentSpec(
+                architecture=student.named_architecture or STAND_IN,
+                image_size=student.image_size,
+                normalization=student.normalization,
+            )
+        return self.trial(student, {}, seed=0)
 
 
 def _unmeasured(student: StudentSpec) -> bool:

@@ -143,7 +143,7 @@ def _apply(
 
 
 def _start(session: Session, study: Study, start: Start, job_fields: JobFields) -> Job:
-    # Jobs without a candidate carry the spec of the first one, whose data and teacher all candidates share.
+    # Jobs without a candidate have the architecture of the first one; all candidates share the data and the teacher.
     candidate = session.get_one(StudyCandidate, (study.id, start.candidate or _first(study)))
     place = StudyPlace(study.id, start.kind, start.candidate, start.seed, start.baseline, start.rung, start.pause_after)
     return jobs.create(
