@@ -3,13 +3,14 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, computed_field
 
 from api.http.pagination import Page
 from api.jobs.schemas import Deadline, Tags
 from ttm_core.spec.study.study import StudySpec
 from ttm_jobs.repositories.jobs.crud import DEFAULT_PRIORITY
 from ttm_jobs.settings import Queue
+from ttm_jobs.studies.rules import limits
 from ttm_jobs.studies.states import StudyState
 
 Stage = Literal["screen", "teacher", "rungs", "finals", "baseline", "result"]
@@ -44,6 +45,11 @@ class Miss(BaseModel):
     limit: Literal["retention", "accuracy", "bytes", "latency_ms", "macs", "parameters"]
     allowed: float
     value: float | None
+
+    @computed_field(description="The miss in words.")  # type: ignore[prop-decorator]
+    @property
+    def message(self) -> str:
+        return str(limits.Miss(self.limit, self.allowed, self.value))
 
 
 class NearMiss(BaseModel):

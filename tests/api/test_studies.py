@@ -184,11 +184,9 @@ def test_limits_that_nothing_meets_name_the_nearest_candidates(
     assert (study["state"], study["failure"]["code"]) == ("failed", "limits_unmet")
     nearest = study["failure"]["nearest"][0]
     assert (nearest["candidate"], nearest["precision"]) == (1, "int8")
-    assert nearest["misses"] == [{"limit": "bytes", "allowed": 1000, "value": 83892}]
-    assert (
-        "cifar/resnet8 (int8): its size of 83,892 bytes is above the limit of 1,000 bytes"
-        in study["failure"]["message"]
-    )
+    message = "its size of 83,892 bytes is above the limit of 1,000 bytes"
+    assert nearest["misses"] == [{"limit": "bytes", "allowed": 1000, "value": 83892, "message": message}]
+    assert f"cifar/resnet8 (int8): {message}" in study["failure"]["message"]
 
 
 @ON_SQLITE

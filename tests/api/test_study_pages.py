@@ -1,5 +1,6 @@
 """Rendered pages of studies."""
 
+import copy
 import re
 
 import pytest
@@ -12,7 +13,7 @@ from tests.support.measuring import measured
 from tests.support.studies import advance, create_study
 from tests.support.study_jobs import end_jobs, end_study
 from ttm_jobs.database.engine import session_scope
-from ttm_jobs.models import Job
+from ttm_jobs.models import Job, Study
 from ttm_jobs.repositories.measuring import measurements
 from ttm_jobs.repositories.run_data import artifacts
 from ttm_jobs.repositories.run_data.artifacts import PublishedFile
@@ -48,6 +49,23 @@ def test_a_study_shows_its_recommendation_and_why_candidates_were_rejected(clien
     assert f"/ui/studies/{ended}" in listed
     assert "The most accurate student with at most 1.5 MB" in listed
     assert f"/ui/studies/{ended}" not in client.get("/ui/studies", params={"state": "running"}).text
+
+
+def test_the_page_has_as_many_digits_as_tell_a_miss_from_its_limit(client: TestClient, engine: Engine) -> None:
+    study_id = create_study(engine, limits={"accuracy": 0.99}, students=["cifar/resnet8"], seeds=1)
+    end_study(engine, study_id)
+    found = client.get(f"/studies/{study_id}").json()["recommendation"]
+    value = found["misses"][0]["value"]
+    with session_scope(engine) as session:
+        study = session.get_one(Study, study_id)
+        result = copy.deepcopy(study.result)
+        assert result is not None
+        result["recommendation"]["misses"][0]["allowed"] = value + 1e-6
+        study.result = result
+    (miss,) = client.get(f"/studies/{study_id}").json()["recommendation"]["misses"]
+    below, limit = re.findall(r"[\d.]+%", miss["message"])
+    assert below != limit
+    assert f"this one misses them least: {miss['message']}." in client.get(f"/ui/studies/{study_id}").text
 
 
 def test_the_card_shows_the_latency_on_the_device_of_the_limits(

@@ -1,6 +1,6 @@
 """Checks of candidates against the limits of a study."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,20 +27,35 @@ class Miss:
         return difference / self.allowed
 
     def __str__(self) -> str:
-        noun, number = _WORDS[self.limit]
+        noun, written = _WORDS[self.limit]
         if self.value is None:
             return f"its {noun} is unknown"
+        # As many digits as tell the value from the limit, which it can miss by less than a unit in the last place.
+        texts = ([written(number, digits) for number in (self.value, self.allowed)] for digits in range(_MOST_DIGITS))
+        value, allowed = next((pair for pair in texts if pair[0] != pair[1]), [str(self.value), str(self.allowed)])
         where = "below" if self.limit in _FLOORS else "above"
-        return f"its {noun} of {number.format(self.value)} is {where} the limit of {number.format(self.allowed)}"
+        return f"its {noun} of {value} is {where} the limit of {allowed}"
 
 
-_WORDS: dict[LimitName, tuple[str, str]] = {
-    "bytes": ("size", "{:,.0f} bytes"),
-    "latency_ms": ("latency", "{:.4g} ms"),
-    "macs": ("cost", "{:,.0f} MACs"),
-    "parameters": ("size", "{:,.0f} parameters"),
-    "accuracy": ("accuracy", "{:.2%}"),
-    "retention": ("retention", "{:.2%}"),
+_MOST_DIGITS = 16
+
+
+def _count(unit: str) -> Callable[[float, int], str]:
+    return lambda number, digits: f"{number:,.{digits}f} {unit}"
+
+
+def _percent(number: float, digits: int) -> str:
+    return f"{number:.{2 + digits}%}"
+
+
+# The noun of each limit, and how a number is written with a number of further digits.
+_WORDS: dict[LimitName, tuple[str, Callable[[float, int], str]]] = {
+    "bytes": ("size", _count("bytes")),
+    "latency_ms": ("latency", lambda number, digits: f"{number:.{4 + digits}g} ms"),
+    "macs": ("cost", _count("MACs")),
+    "parameters": ("size", _count("parameters")),
+    "accuracy": ("accuracy", _percent),
+    "retention": ("retention", _percent),
 }
 
 
