@@ -121,7 +121,7 @@ class ApiError(ClientError):
 
 
 class InvalidRequest(ApiError):
-    """The request is malformed or invalid (400, 413, 415, 416, 422).
+    """The request is malformed or invalid (400, 413, 415, 416, 422). Requests with NaN or infinity are not sent.
 
     >>> try:
     ...     client.jobs.create(student="resnet188", dataset=dataset, method="ce")

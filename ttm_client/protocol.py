@@ -4,9 +4,10 @@ documents.
 
 import hashlib
 import json
+import math
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +16,7 @@ from uuid import uuid4
 import httpx2
 from tenacity import RetryCallState
 
-from ttm_client.errors import FieldError, error_class
+from ttm_client.errors import FieldError, InvalidRequest, error_class
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 _RETRIED_STATUSES = frozenset({429, 502, 503, 504})
@@ -68,6 +69,26 @@ def job_path(job_id: str) -> str:
 def without_redirect(path: str) -> str:
     """The path of a file with `redirect=false`: the service sends the bytes itself."""
     return f"{path}{'&' if '?' in path else '?'}redirect=false"
+
+
+def check_body(body: Any) -> None:
+    """Raises InvalidRequest for NaN and infinity, which JSON cannot represent."""
+    errors = tuple(FieldError(pointer, "Input should be a finite number") for pointer in _not_finite(body, ""))
+    if errors:
+        detail = "A request cannot contain NaN or infinity."
+        raise InvalidRequest(status=422, code="invalid_request", title="Not sent", detail=detail, errors=errors)
+
+
+def _not_finite(value: Any, pointer: str) -> Iterator[str]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield pointer
+    elif isinstance(value, Mapping):
+        for name, part in value.items():
+            escaped = str(name).replace("~", "~0").replace("/", "~1")
+            yield from _not_finite(part, f"{pointer}/{escaped}")
+    elif isinstance(value, list | tuple):
+        for index, part in enumerate(value):
+            yield from _not_finite(part, f"{pointer}/{index}")
 
 
 def is_repeatable(method: str, *, once: bool) -> bool:

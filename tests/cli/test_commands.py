@@ -216,7 +216,7 @@ def test_distill_needs_no_service(ttm: Ttm, tmp_path: Path) -> None:
         (("submit", "--set", "a=[", "--student", "a", "--dataset", "file:///x"), 2, "a=["),
         (("submit", "--recipe", "cifar100/no/wttm", "--dataset", "file:///x"), 2, "Unknown recipe"),
         (("distill", "--student", "a", "--out", "/tmp/never"), 2, "dataset is required"),
-        (("submit", "--set", "a=.nan", "--student", "a", "--dataset", "file:///x"), 2, "JSON"),
+        (("submit", "--set", "a=.nan", "--student", "a", "--dataset", "file:///x"), 2, "/a: Input should be a finite"),
         (("submit", "--set", "a=!!binary aGk=", "--student", "a", "--dataset", "file:///x"), 2, "JSON"),
         (("submit", "--deadline", "nan", "--student", "resnet18", "--dataset", "file:///x"), 2, "/deadline"),
         (("jobs", "--limit", "0"), 2, "limit"),

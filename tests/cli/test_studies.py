@@ -70,6 +70,30 @@ def test_candidates_are_shown_without_training(ttm: Ttm, arguments: list[str]) -
     assert len(json.loads(none.stdout)) == 4
 
 
+def test_a_recommendation_that_misses_limits_names_them(ttm: Ttm, arguments: list[str]) -> None:
+    options = ["--min-accuracy", "1", "--epochs", "3", "--seeds", "1", "--set", "baseline=false", "--watch"]
+    done = ttm("study", "submit", *arguments[:6], *options)
+    assert done.returncode == 0, done.stderr
+    shown = dict(row.split("\t") for row in done.stdout.splitlines()[1:])
+    assert shown["recommended"].endswith(", misses the limits least")
+    assert re.fullmatch(r"its accuracy of \d+\.\d+% is below the limit of 100\.0+%", shown["misses"])
+
+
+@pytest.mark.parametrize(
+    ("flag", "field"),
+    [
+        ("--min-retention", "retention"),
+        ("--max-ms", "latency_ms"),
+        ("--max-mb", "bytes"),
+        ("--max-macs", "macs"),
+    ],
+)
+def test_limits_that_are_not_finite_are_refused(ttm: Ttm, arguments: list[str], flag: str, field: str) -> None:
+    done = ttm("study", "submit", *arguments, flag, "inf")
+    assert done.returncode == 2, done.stderr
+    assert f"/limits/{field}: Input should be a finite number" in done.stderr
+
+
 def test_a_dry_run_prints_the_candidates(ttm: Ttm, arguments: list[str]) -> None:
     done = ttm("study", "submit", *arguments, "--max-mb", "1", "--set", "search={method.beta: [1, 2]}", "--dry-run")
     assert done.returncode == 0, done.stderr

@@ -114,6 +114,20 @@ def test_problems_are_typed_exceptions(client: Client, job_id: str, settings: Se
         client.jobs.wait(job_id, 0.1, interval=0.05)
 
 
+def test_numbers_that_json_cannot_represent_are_typed_errors_of_their_fields(client: Client) -> None:
+    limits = {"retention": float("nan"), "latency_ms": float("inf"), "bytes": 5}
+    with pytest.raises(InvalidRequest) as refused:
+        client.studies.create(
+            teacher="upload:1", dataset="file:///x", limits=limits, search={"method.beta": [1.0, -float("inf")]}
+        )
+    assert refused.value.status == 422
+    assert [error.pointer for error in refused.value.errors] == [
+        "/limits/retention",
+        "/limits/latency_ms",
+        "/search/method.beta/1",
+    ]
+
+
 @pytest.mark.parametrize("status", [404, 409, 418, 422, 500, 503])
 def test_errors_pass_between_processes(status: int) -> None:
     fields = (FieldError("/student", "No such architecture."),)

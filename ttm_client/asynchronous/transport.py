@@ -70,8 +70,10 @@ class AsyncTransport:
     ) -> httpx2.Response:
         """Returns the response with its body read. Raises ApiError for a problem, ConnectionFailed without a response.
 
-        `once` adds an Idempotency-Key, which makes the request safe to retry.
+        A body with NaN or infinity is not sent: it raises InvalidRequest. `once` adds an Idempotency-Key, which makes
+        the request safe to retry.
         """
+        protocol.check_body(body)
         sent = {**self._headers, **(headers or {}), **(protocol.idempotency_key() if once else {})}
         repeatable = protocol.is_repeatable(method, once=once)
         retrying = AsyncRetrying(

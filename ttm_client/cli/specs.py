@@ -1,6 +1,7 @@
 """Builds the body of POST /jobs from flags, spec files and local paths."""
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -115,6 +116,11 @@ def put(spec: Spec, field: str, value: Any) -> None:
     at[last] = value
 
 
+def whole(value: float) -> float:
+    """The nearest whole number. NaN and infinity stay: the client names their field."""
+    return round(value) if math.isfinite(value) else value
+
+
 def put_assignments(spec: Spec, assignments: Sequence[str]) -> None:
     """Sets fields from `dotted.name=value`, where the value is YAML."""
     for assignment in assignments:
@@ -130,8 +136,8 @@ def put_assignments(spec: Spec, assignments: Sequence[str]) -> None:
 def send_files(spec: Spec, client: Client, *, quiet: bool) -> None:
     """Replaces local paths by URIs: uploads files and turns folders into file:// URIs."""
     try:
-        json.dumps(spec, allow_nan=False)
-    except (TypeError, ValueError) as error:  # such as .nan and !!binary
+        json.dumps(spec)
+    except TypeError as error:  # such as !!binary; the client names fields that are NaN or infinite
         raise typer.BadParameter(f"The spec has a value that JSON does not have: {error}") from None
     spec.update(replace_paths(spec, lambda text: _upload(text, client, quiet=quiet)))
 

@@ -23,6 +23,7 @@ from ttm_client.cli.specs import (
     TeacherOption,
     assemble,
     send_files,
+    whole,
 )
 
 
@@ -87,7 +88,7 @@ def submit(
         "priority": priority,
         "queue": queue,
         "device": device and device.value,
-        "device_memory_bytes": None if device_memory is None else round(device_memory * 10**9),
+        "device_memory_bytes": None if device_memory is None else whole(device_memory * 10**9),
         "max_attempts": max_attempts,
         "deadline": _deadline(deadline),
         "tags": tag or None,

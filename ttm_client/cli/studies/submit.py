@@ -18,7 +18,7 @@ from ttm_client.cli.output import (
     print_rows,
     service,
 )
-from ttm_client.cli.specs import EpochsOption, SetOption, SpecFile, put, put_assignments, read_spec, send_files
+from ttm_client.cli.specs import EpochsOption, SetOption, SpecFile, put, put_assignments, read_spec, send_files, whole
 from ttm_client.cli.studies.tables import print_candidates
 from ttm_client.cli.studies.watch import follow
 from ttm_client.local_files import Spec
@@ -152,10 +152,10 @@ def _spec(
     if students:
         spec["students"] = [_student(name) for name in students]
     for field, value in (
-        ("limits.bytes", None if max_mb is None else round(max_mb * 1e6)),
+        ("limits.bytes", None if max_mb is None else whole(max_mb * 1e6)),
         ("limits.latency_ms", max_ms),
-        ("limits.macs", None if max_macs is None else round(max_macs)),
-        ("limits.parameters", None if max_parameters is None else round(max_parameters)),
+        ("limits.macs", None if max_macs is None else whole(max_macs)),
+        ("limits.parameters", None if max_parameters is None else whole(max_parameters)),
     ):
         put(spec, field, value)
     return spec

@@ -101,8 +101,10 @@ def _recommendation(
     found: StudyRecommendation, result: dict[str, Any], labels: dict[int, str]
 ) -> list[tuple[str, str]]:
     meets = "" if found.meets_limits else ", misses the limits least"
-    rows = [
-        ("recommended", f"{labels[found.candidate]}, {found.precision}{meets}"),
+    rows = [("recommended", f"{labels[found.candidate]}, {found.precision}{meets}")]
+    if found.misses:
+        rows.append(("misses", ", ".join(miss["message"] for miss in found.misses)))
+    rows += [
         ("job", found.job or "-"),
         ("size", f"{size(found.bytes)}, {count(found.parameters)} parameters"),
         ("latency", "-" if found.latency_ms is None else f"{found.latency_ms:.2f} ms"),
