@@ -92,6 +92,20 @@ def test_candidates_are_each_student_with_each_combination():
     ]
 
 
+def test_equal_values_are_one_candidate():
+    found = study(
+        students=["resnet18"],
+        search={"method.beta": [2, 1, 1, 1.0, 2.0], "training.optimizer.nesterov": [True, False, True]},
+    )
+    assert found.search["method.beta"] == [2, 1]
+    assert [tuple(each.values.values()) for each in found.candidates()] == [
+        (2, True),
+        (2, False),
+        (1, True),
+        (1, False),
+    ]
+
+
 def test_ranges_are_sampled_evenly_and_repeatably():
     fields = {
         "students": ["resnet18"],

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Annotated, Any, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from ttm_core.spec.base import Spec
 
@@ -40,7 +40,15 @@ class Range(Spec):
         return float(f"{low + position * (high - low):.4g}")
 
 
-Values = Annotated[list[Value], Field(min_length=1, max_length=100)]
+def _distinct(values: list[Value]) -> list[Value]:
+    """Equal values would train equal candidates."""
+    found: dict[tuple[bool, Value], Value] = {}
+    for value in values:
+        found.setdefault((isinstance(value, bool), value), value)  # True equals 1
+    return list(found.values())
+
+
+Values = Annotated[list[Value], Field(min_length=1, max_length=100), AfterValidator(_distinct)]
 Dimension = Annotated[
     Annotated[Values, Tag("values")] | Annotated[Range, Tag("range")],
     Discriminator(lambda data: "values" if isinstance(data, list) else "range"),
