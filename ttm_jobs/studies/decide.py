@@ -27,6 +27,11 @@ from ttm_jobs.studies.rules.limits import NearMiss
 from ttm_jobs.studies.rules.recommendation import Finalist, Recommendation, recommend
 from ttm_jobs.studies.rules.selection import select
 
+_NO_KNOWN_ACCURACY = (
+    "Candidates were trained to the end, but none has a file that meets the limits on cost and whose accuracy is "
+    "known: their int8 files could not be exported."
+)
+
 
 @dataclass
 class _Draft:
@@ -206,10 +211,7 @@ def _decide_finals(draft: _Draft) -> Decision:
 def _why_no_student(draft: _Draft) -> str:
     """Why finalists whose runs have ended give no recommendation."""
     if any(runs_of(draft.facts, number) for number in draft.finalists):
-        return (
-            "Candidates were trained to the end, but none has a file that meets the limits on cost and whose accuracy "
-            "is known: their int8 files could not be exported."
-        )
+        return _NO_KNOWN_ACCURACY
     reasons = sorted({trial.failure for trial in draft.facts.trials if trial.dead and trial.failure})
     return f"No candidate was trained to the end. {' '.join(reasons)}".strip()
 
@@ -263,9 +265,14 @@ def complete_runs(facts: Facts, number: int, *, baseline: bool = False) -> list[
 
 
 def _decide_overdue(draft: _Draft) -> Decision:
-    """Past the deadline, complete runs still give a result. What was decided before it stays."""
+    """Past the deadline, complete runs still give a result. What was decided before it stays.
+
+    A study whose jobs have ended ends as without a deadline.
+    """
     plan, facts = draft.facts.plan, draft.facts
     reached = decide(replace(facts, overdue=False))
+    if any(isinstance(action, Succeed | Fail) for action in reached.actions):
+        return reached
     draft.selected, draft.rungs = reached.selected, list(reached.rungs)
     complete = [each.number for each in facts.candidates if each.screen is not None and runs_of(facts, each.number)]
     draft.finalists = complete
@@ -280,6 +287,11 @@ def _decide_overdue(draft: _Draft) -> Decision:
 def _why_overdue(draft: _Draft) -> str:
     plan, waiting = draft.facts.plan, [variant for _, variant in _waiting(draft) if variant.timing is Timing.REQUESTED]
     if plan.device is None or not waiting:
+        screened = any(each.kind is JobKind.SCREEN and each.state is JobState.SUCCEEDED for each in draft.facts.trials)
+        if not screened:
+            return "The deadline passed before the candidates were measured."
+        if draft.finalists:
+            return f"The deadline passed. {_NO_KNOWN_ACCURACY}"
         return "The deadline passed before a student was trained."
     return (
         f"The deadline passed while {len(waiting)} files waited for the device {plan.device}: run `ttm bench --agent "

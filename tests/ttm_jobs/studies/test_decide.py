@@ -203,6 +203,32 @@ def test_past_the_deadline_complete_runs_are_the_result() -> None:
     assert study.ended.recommendation.option.runs == 1
 
 
+@pytest.mark.parametrize("screen_only", [True, False])
+def test_a_study_whose_candidates_are_not_measured_at_the_deadline_says_so(screen_only: bool) -> None:
+    study = a_study([100, 200], replace(PLAN, screen_only=screen_only))
+    study.step()
+    study.overdue = True
+    study.step()
+    assert study.ended == Fail("deadline_exceeded", "The deadline passed before the candidates were measured.")
+
+
+def test_a_study_whose_last_job_ended_before_it_was_overdue_ends_as_without_a_deadline() -> None:
+    study = a_study([100, 200, 300], replace(PLAN, screen_only=True))
+    study.step()
+    study.finish("job-0")
+    study.overdue = True
+    study.step()
+    assert study.ended == Succeed(None)
+
+    study = a_study([100], replace(PLAN, limits=Limits(bytes=10)))
+    study.step()
+    study.finish("job-0")
+    study.overdue = True
+    study.step()
+    assert isinstance(study.ended, Fail)
+    assert study.ended.code == "limits_unmet"
+
+
 def test_the_budget_thins_students_by_size() -> None:
     study = a_study(list(range(100, 150)), replace(PLAN, candidates=3))
     study.run(random.Random(0))
