@@ -14,6 +14,7 @@ from api.registry.resolution import Resolved
 from api.studies.creation import label
 from api.studies.schemas import PlannedCandidate, StudyDryrun, StudyRequest
 from ttm_core.spec import catalogue
+from ttm_core.spec.base import first_fault
 from ttm_core.spec.catalogue import Architecture
 from ttm_core.spec.job import StudentSpec
 from ttm_core.spec.study.search import Value
@@ -99,12 +100,9 @@ def _invalid(spec: StudySpec, student: StudentSpec, values: dict[str, Value]) ->
         try:
             spec.trial(student, values, seed=0, baseline=baseline)
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            reason = first["msg"].removeprefix("Value error, ")
-            detail = f"{place}: {reason}" if place else reason
-            fraction = first["type"].startswith("int_")
-            return f"{detail}. A range has fractions: list the values instead." if fraction else detail
+            fraction = error.errors()[0]["type"].startswith("int_")
+            hint = ". A range has fractions: list the values instead." if fraction else ""
+            return f"{first_fault(error)}{hint}"
     return None
 
 

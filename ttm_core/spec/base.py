@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 Uri = Annotated[str, Field(min_length=1, max_length=2048)]
 CheckpointKey = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -43,6 +43,14 @@ class Spec(StrictModel):
         if any(isinstance(text, str) and "\0" in text for text in (value if isinstance(value, list) else [value])):
             raise ValueError("text must not contain a NUL character")
         return value
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first invalid field, with its path, and what is wrong with it."""
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"])
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"{path}: {reason}" if path else reason
 
 
 def by_name(tag: str, variants: Any) -> BeforeValidator:

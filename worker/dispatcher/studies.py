@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Engine
 
+from ttm_core.spec.base import first_fault
 from ttm_core.spec.job import DistillSpec, StudentSpec
 from ttm_core.spec.study.study import StudySpec
 from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, read_scope, session_scope
@@ -79,11 +80,8 @@ class StudyScheduler:
 
 
 def _invalid(error: ValidationError) -> str:
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    reason = first["msg"].removeprefix("Value error, ")
-    detail = f"{place}: {reason}" if place else reason
-    return f"A job of the study would not be valid: {detail}. Submit the study again with a spec of this version."
+    fault = first_fault(error)
+    return f"A job of the study would not be valid: {fault}. Submit the study again with a spec of this version."
 
 
 def _blocked(error: Exception) -> str:

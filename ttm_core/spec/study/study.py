@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from ttm_core.spec.base import Spec, by_name, or_short
+from ttm_core.spec.base import Spec, by_name, first_fault, or_short
 from ttm_core.spec.dataset import DatasetSpec
 from ttm_core.spec.job import DistillSpec, ExportName, StudentSpec, TeacherSpec, exported
 from ttm_core.spec.method.methods import CrossEntropy, MethodSpec, WeightedTransformedTeacherMatching
@@ -263,6 +263,4 @@ def _check_value(study: dict[str, Any], path: str, value: Value) -> None:
         _set(fields, path, value)
         DistillSpec.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{path} = {value!r} is not valid: {place}: {first['msg']}") from None
+        raise ValueError(f"{path} = {value!r} is not valid: {first_fault(error)}") from None
