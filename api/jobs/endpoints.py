@@ -42,7 +42,7 @@ from ttm_jobs.errors import (
     QuotaExceeded,
     RequestInFlight,
 )
-from ttm_jobs.repositories.jobs import crud
+from ttm_jobs.repositories.jobs import control, crud
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=JsonRoute)
 
@@ -226,7 +226,7 @@ def jobs_cancel(job_id: JobId, engine: EngineDep, settings: SettingsDep) -> JobO
     request has no effect.
     """
     with session_scope(engine) as session:
-        return service.change(session, settings, crud.request_cancel, job_id)
+        return service.change(session, settings, control.request_cancel, job_id)
 
 
 @router.post(
@@ -238,7 +238,7 @@ def jobs_cancel(job_id: JobId, engine: EngineDep, settings: SettingsDep) -> JobO
 def jobs_pause(job_id: JobId, engine: EngineDep, settings: SettingsDep) -> JobOut:
     """Pauses a job: the worker saves a checkpoint and becomes free for other jobs. The job is then `paused`."""
     with session_scope(engine) as session:
-        return service.change(session, settings, crud.request_pause, job_id)
+        return service.change(session, settings, control.request_pause, job_id)
 
 
 @router.post(
@@ -250,7 +250,7 @@ def jobs_pause(job_id: JobId, engine: EngineDep, settings: SettingsDep) -> JobOu
 def jobs_resume(job_id: JobId, engine: EngineDep, settings: SettingsDep) -> JobOut:
     """Queues the job again. It continues from its last checkpoint."""
     with session_scope(engine) as session:
-        return service.change(session, settings, crud.resume, job_id)
+        return service.change(session, settings, control.resume, job_id)
 
 
 @router.post(
@@ -268,7 +268,7 @@ def jobs_retry(
     """Creates a new job with the same spec, owned by the caller, with `retry_of` set to this job. This job is
     unchanged. The new job of a study's job is not part of the study; its jobs that train no student cannot be retried.
     """
-    retry = partial(crud.retry, owner=caller.name)
+    retry = partial(control.retry, owner=caller.name)
     return idempotent.respond(engine, None, lambda session: service.change(session, settings, retry, job_id), _location)
 
 

@@ -15,13 +15,13 @@ from tests.support.factories import queued, spec
 from tests.support.runs import claim, succeed, train
 from tests.support.statements import statements
 from ttm_jobs.database.engine import read_scope, session_scope
-from ttm_jobs.repositories.jobs import crud, leases
+from ttm_jobs.repositories.jobs import control, crud, leases
 from ttm_jobs.storage import Storage
 
 
 def cancel(engine: Engine, job_id: str) -> None:
     with session_scope(engine) as session:
-        crud.request_cancel(session, job_id)
+        control.request_cancel(session, job_id)
 
 
 def test_unchanged_job_is_not_modified(client: TestClient, engine: Engine) -> None:

@@ -22,7 +22,7 @@ from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.database.tenancy import bound_to
 from ttm_jobs.models import ProjectEvent
-from ttm_jobs.repositories.jobs import crud
+from ttm_jobs.repositories.jobs import control
 from ttm_jobs.repositories.run_data import project_events
 from ttm_jobs.storage import Storage
 
@@ -91,7 +91,7 @@ def test_events_of_concurrent_transactions_are_neither_lost_nor_repeated(live: s
     def run() -> None:
         for _ in range(count):
             with session_scope(engine) as session:
-                crud.request_cancel(session, queued(engine))
+                control.request_cancel(session, queued(engine))
 
     # A job is queued, cancelling and cancelled.
     total = 3 * count * threads
@@ -109,7 +109,7 @@ def test_transaction_that_rolls_back_leaves_no_event(engine: Engine) -> None:
 
     def cancel_and_fail() -> None:
         with session_scope(engine) as session:
-            crud.request_cancel(session, job_id)
+            control.request_cancel(session, job_id)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -124,7 +124,7 @@ def test_stream_is_of_the_keys_project_and_follows_deletions(live: str, engine: 
     assert next(islice(listen(live, key=other), 1, 2))["data"]["job_id"] == foreign
     assert_problem(httpx2.get(f"{live}/events"), 401, "unauthorized")
     with session_scope(engine) as session:
-        crud.request_cancel(session, mine)
+        control.request_cancel(session, mine)
     assert len(stored(engine)) == 3
     assert httpx2.delete(f"{live}/jobs/{mine}", headers=own).status_code == 204
     assert stored(engine) == []

@@ -11,7 +11,7 @@ from tests.support.factories import create_job
 from tests.support.tiny import wait_until
 from ttm_client import Client
 from ttm_jobs.database.engine import session_scope
-from ttm_jobs.repositories.jobs import crud
+from ttm_jobs.repositories.jobs import control
 
 ROOT = Path(__file__).parents[2]
 CHECKS = (Path(__file__).parent / "checks.js").read_text()
@@ -244,7 +244,7 @@ def test_escape_closes_a_menu(page: Page, gallery: Gallery) -> None:
 def test_ended_job_without_output_says_so(page: Page, gallery: Gallery) -> None:
     with session_scope(gallery.engine) as session:
         job_id = create_job(session, name="cancelled early").id
-        crud.request_cancel(session, job_id)
+        control.request_cancel(session, job_id)
     page.goto(f"{gallery.url}/ui/jobs/{job_id}")
     expect(page.get_by_text("No metrics.")).to_be_visible()
     page.get_by_role("tab", name="Log").click()

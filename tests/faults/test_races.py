@@ -15,7 +15,7 @@ from tests.support.tiny_trainer import weights_after
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import JobNotCancellable
 from ttm_jobs.models.base import Json
-from ttm_jobs.repositories.jobs import crud, leases, lifecycle
+from ttm_jobs.repositories.jobs import control, crud, leases, lifecycle
 from ttm_jobs.repositories.jobs.leases import Lease
 from ttm_jobs.repositories.run_data import artifacts, events
 from ttm_jobs.repositories.run_data.artifacts import PublishedFile
@@ -44,7 +44,7 @@ def test_cancel_races_success_in_the_database(engine: Engine) -> None:
         barrier.wait()
         try:
             with session_scope(engine) as session:
-                crud.request_cancel(session, lease.job_id)
+                control.request_cancel(session, lease.job_id)
         except JobNotCancellable:
             pass
 
@@ -72,7 +72,7 @@ def test_cancel_races_the_last_step_of_a_run(make_rig: MakeRig, dataset: str) ->
         time.sleep(chance.uniform(0, 0.05))
         try:
             with session_scope(rig.engine) as session:
-                crud.request_cancel(session, job_id)
+                control.request_cancel(session, job_id)
         except JobNotCancellable:
             pass
         thread.join(60)

@@ -8,7 +8,7 @@ from tests.support.factories import MINUTE, claimed, job_of, queued, running, st
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import ArtifactNotFound, LeaseLost
 from ttm_jobs.models import Attempt
-from ttm_jobs.repositories.jobs import crud, leases, lifecycle
+from ttm_jobs.repositories.jobs import control, crud, leases, lifecycle
 from ttm_jobs.repositories.jobs.leases import Lease
 from ttm_jobs.repositories.jobs.lifecycle import Failure
 from ttm_jobs.repositories.run_data import artifacts
@@ -27,9 +27,9 @@ def running_with_request(engine: Engine, stop_request: RequestKind) -> Lease:
     with session_scope(engine) as session:
         match stop_request:
             case "cancel":
-                crud.request_cancel(session, lease.job_id)
+                control.request_cancel(session, lease.job_id)
             case "pause":
-                crud.request_pause(session, lease.job_id)
+                control.request_pause(session, lease.job_id)
             case None:
                 pass
     return lease
@@ -99,7 +99,7 @@ def test_last_infrastructure_error_fails_the_job(engine: Engine, stop_request: R
     lease = running(engine, max_attempts=1)
     with session_scope(engine) as session:
         if stop_request == "pause":
-            crud.request_pause(session, lease.job_id)
+            control.request_pause(session, lease.job_id)
         lifecycle.attempt_failed(session, leases.fence(session, lease), CRASH, backoff=MINUTE)
     job = job_of(engine, lease.job_id)
     assert job.state is JobState.FAILED

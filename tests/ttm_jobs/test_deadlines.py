@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from tests.support.factories import MINUTE, claimed, job_of, queued, running, state_of
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import session_scope
-from ttm_jobs.repositories.jobs import crud, leases, lifecycle
+from ttm_jobs.repositories.jobs import control, leases, lifecycle
 from ttm_jobs.repositories.jobs.transitions import locked
 from ttm_jobs.states import JobState
 
@@ -37,7 +37,7 @@ def test_job_without_a_lease_fails_at_its_deadline(engine: Engine, rest: bool) -
     others = [queued(engine, deadline=MINUTE), queued(engine)]
     if rest:
         with session_scope(engine) as session:
-            crud.request_pause(session, job_id)
+            control.request_pause(session, job_id)
     assert expire(engine) == []
     pass_the_deadline(engine, job_id)
     assert expire(engine) == [job_id]
@@ -78,6 +78,6 @@ def test_retry_has_no_deadline(engine: Engine) -> None:
     job_id = queued(engine, deadline=timedelta(0))
     expire(engine)
     with session_scope(engine) as session:
-        retry_id = crud.retry(session, job_id).id
+        retry_id = control.retry(session, job_id).id
     assert job_of(engine, retry_id).deadline_at is None
     assert claimed(engine, retry_id).epoch == 1

@@ -13,7 +13,7 @@ from ttm_jobs.errors import (
     JobNotRetryable,
 )
 from ttm_jobs.models import OutboxMessage
-from ttm_jobs.repositories.jobs import crud, leases, lifecycle, listing
+from ttm_jobs.repositories.jobs import control, crud, leases, lifecycle, listing
 from ttm_jobs.repositories.jobs.lifecycle import Failure
 from ttm_jobs.repositories.jobs.listing import JobFilters
 from ttm_jobs.repositories.run_data import events
@@ -42,7 +42,7 @@ def test_unknown_job_is_not_found(engine: Engine) -> None:
     with read_scope(engine) as session, pytest.raises(JobNotFound):
         crud.get(session, "unknown")
     with session_scope(engine) as session, pytest.raises(JobNotFound):
-        crud.request_cancel(session, "unknown")
+        control.request_cancel(session, "unknown")
 
 
 def test_pages_are_newest_first_and_complete(engine: Engine) -> None:
@@ -68,7 +68,7 @@ def test_pages_are_filtered_by_state(engine: Engine) -> None:
     first, second, third = (queued(engine) for _ in range(3))
     claimed(engine, second)
     with session_scope(engine) as session:
-        crud.request_cancel(session, third)
+        control.request_cancel(session, third)
         some = JobFilters(states=[JobState.RUNNING, JobState.CANCELLED])
         page = listing.page(session, limit=10, filters=some)
         assert [job.id for job in page.jobs] == [third, second]
@@ -79,7 +79,7 @@ def test_pages_are_filtered_by_state(engine: Engine) -> None:
 def test_queued_job_is_cancelled_immediately(engine: Engine) -> None:
     job_id = queued(engine)
     with session_scope(engine) as session:
-        crud.request_cancel(session, job_id)
+        control.request_cancel(session, job_id)
     job = job_of(engine, job_id)
     assert job.state is JobState.CANCELLED
     assert job.finished_at is not None
@@ -90,15 +90,15 @@ def test_queued_job_is_cancelled_immediately(engine: Engine) -> None:
 def test_running_job_is_cancelled_by_its_holder(engine: Engine) -> None:
     lease = running(engine)
     with session_scope(engine) as session:
-        crud.request_cancel(session, lease.job_id)
+        control.request_cancel(session, lease.job_id)
     assert state_of(engine, lease.job_id) is JobState.CANCELLING
     with session_scope(engine) as session:
         assert leases.heartbeat(session, lease, duration=MINUTE).state is JobState.CANCELLING
-        crud.request_cancel(session, lease.job_id)
+        control.request_cancel(session, lease.job_id)
     with session_scope(engine) as session:
         assert lifecycle.released(session, leases.fence(session, lease), reason="cancelled") is JobState.CANCELLED
     with session_scope(engine) as session:
-        crud.request_cancel(session, lease.job_id)
+        control.request_cancel(session, lease.job_id)
     assert history(engine, lease.job_id) == ["queued", "running", "cancelling", "cancelled"]
 
 
@@ -107,19 +107,19 @@ def test_finished_job_cannot_be_cancelled_or_paused(engine: Engine) -> None:
     with session_scope(engine) as session:
         lifecycle.failed(session, leases.fence(session, lease), BAD_INPUT)
     with session_scope(engine) as session, pytest.raises(JobNotCancellable):
-        crud.request_cancel(session, lease.job_id)
+        control.request_cancel(session, lease.job_id)
     with session_scope(engine) as session, pytest.raises(JobNotPausable):
-        crud.request_pause(session, lease.job_id)
+        control.request_pause(session, lease.job_id)
 
 
 def test_queued_job_is_paused_and_resumed(engine: Engine) -> None:
     job_id = queued(engine)
     with session_scope(engine) as session:
-        crud.request_pause(session, job_id)
+        control.request_pause(session, job_id)
     assert state_of(engine, job_id) is JobState.PAUSED
     with session_scope(engine) as session:
         assert leases.claim(session, job_id, "worker-1", duration=MINUTE) is None
-        crud.resume(session, job_id)
+        control.resume(session, job_id)
     assert state_of(engine, job_id) is JobState.QUEUED
     claimed(engine, job_id)
 
@@ -127,15 +127,15 @@ def test_queued_job_is_paused_and_resumed(engine: Engine) -> None:
 def test_paused_attempt_does_not_count_against_max_attempts(engine: Engine) -> None:
     lease = running(engine)
     with session_scope(engine) as session:
-        crud.request_pause(session, lease.job_id)
-        crud.request_pause(session, lease.job_id)
+        control.request_pause(session, lease.job_id)
+        control.request_pause(session, lease.job_id)
     with session_scope(engine) as session:
         assert leases.heartbeat(session, lease, duration=MINUTE).state is JobState.PAUSING
         assert lifecycle.released(session, leases.fence(session, lease), reason="paused") is JobState.PAUSED
     job = job_of(engine, lease.job_id)
     assert (job.attempt, job.lease_owner, job.lease_until) == (1, None, None)
     with session_scope(engine) as session:
-        crud.resume(session, lease.job_id)
+        control.resume(session, lease.job_id)
         [attempt] = crud.attempts(session, lease.job_id)
         assert attempt.outcome == "paused"
     assert claimed(engine, lease.job_id, "worker-2").epoch == 2
@@ -145,10 +145,10 @@ def test_paused_attempt_does_not_count_against_max_attempts(engine: Engine) -> N
 def test_job_that_was_paused_resumed_and_cancelled_keeps_its_attempt(engine: Engine) -> None:
     lease = running(engine)
     with session_scope(engine) as session:
-        crud.request_pause(session, lease.job_id)
+        control.request_pause(session, lease.job_id)
         lifecycle.released(session, leases.fence(session, lease), reason="paused")
-        crud.resume(session, lease.job_id)
-        crud.request_cancel(session, lease.job_id)
+        control.resume(session, lease.job_id)
+        control.request_cancel(session, lease.job_id)
     assert state_of(engine, lease.job_id) is JobState.CANCELLED
     assert job_of(engine, lease.job_id).attempt == 1
     with session_scope(engine) as session:
@@ -158,10 +158,10 @@ def test_job_that_was_paused_resumed_and_cancelled_keeps_its_attempt(engine: Eng
 def test_paused_or_pausing_job_can_be_cancelled(engine: Engine) -> None:
     waiting, lease = queued(engine), running(engine)
     with session_scope(engine) as session:
-        crud.request_pause(session, waiting)
-        crud.request_cancel(session, waiting)
-        crud.request_pause(session, lease.job_id)
-        crud.request_cancel(session, lease.job_id)
+        control.request_pause(session, waiting)
+        control.request_cancel(session, waiting)
+        control.request_pause(session, lease.job_id)
+        control.request_cancel(session, lease.job_id)
     assert state_of(engine, waiting) is JobState.CANCELLED
     assert state_of(engine, lease.job_id) is JobState.CANCELLING
 
@@ -169,17 +169,17 @@ def test_paused_or_pausing_job_can_be_cancelled(engine: Engine) -> None:
 def test_only_a_paused_job_can_be_resumed(engine: Engine) -> None:
     job_id = queued(engine)
     with session_scope(engine) as session, pytest.raises(JobNotResumable):
-        crud.resume(session, job_id)
+        control.resume(session, job_id)
 
 
 def test_retry_creates_a_new_job_that_references_the_old_one(engine: Engine) -> None:
     lease = running(engine, spec=spec(name="original"), priority=2, max_attempts=1)
     with session_scope(engine) as session, pytest.raises(JobNotRetryable):
-        crud.retry(session, lease.job_id)
+        control.retry(session, lease.job_id)
     with session_scope(engine) as session:
         lifecycle.failed(session, leases.fence(session, lease), BAD_INPUT)
     with session_scope(engine) as session:
-        new = crud.retry(session, lease.job_id)
+        new = control.retry(session, lease.job_id)
     assert (new.retry_of, new.spec, new.priority, new.state) == (
         lease.job_id,
         spec(name="original"),
@@ -198,7 +198,7 @@ def test_version_increases_with_changes_but_not_with_heartbeats(engine: Engine) 
         leases.heartbeat(session, lease, duration=MINUTE)
     assert job_of(engine, lease.job_id).version == version
     with session_scope(engine) as session:
-        crud.request_cancel(session, lease.job_id)
+        control.request_cancel(session, lease.job_id)
     assert job_of(engine, lease.job_id).version == version + 1
 
 

@@ -10,7 +10,7 @@ from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import session_scope
 from ttm_jobs.errors import LeaseLost
 from ttm_jobs.models import OutboxMessage
-from ttm_jobs.repositories.jobs import crud, leases, lifecycle
+from ttm_jobs.repositories.jobs import control, crud, leases, lifecycle
 from ttm_jobs.repositories.jobs.leases import Lease, LeaseStatus
 from ttm_jobs.repositories.jobs.lifecycle import Failure
 from ttm_jobs.states import JobState
@@ -145,8 +145,8 @@ def test_lost_attempts_are_limited(engine: Engine) -> None:
 def test_stop_request_takes_effect_when_the_lease_expires(engine: Engine) -> None:
     cancelled, paused = running(engine, duration=NO_TIME), running(engine, duration=NO_TIME)
     with session_scope(engine) as session:
-        crud.request_cancel(session, cancelled.job_id)
-        crud.request_pause(session, paused.job_id)
+        control.request_cancel(session, cancelled.job_id)
+        control.request_pause(session, paused.job_id)
     expire(engine)
     assert state_of(engine, cancelled.job_id) is JobState.CANCELLED
     assert state_of(engine, paused.job_id) is JobState.PAUSED

@@ -15,7 +15,7 @@ from ttm_jobs.database.engine import session_scope
 from ttm_jobs.database.tenancy import bound_to
 from ttm_jobs.models import Job
 from ttm_jobs.repositories.access import projects
-from ttm_jobs.repositories.jobs import crud, leases, lifecycle
+from ttm_jobs.repositories.jobs import control, leases, lifecycle
 from ttm_jobs.repositories.jobs.leases import Lease
 from ttm_jobs.repositories.jobs.scheduling import WorkerCapacity
 from ttm_jobs.repositories.run_data import recording
@@ -196,7 +196,7 @@ def test_claim_uses_the_indexes(engine: Engine) -> None:
 def test_retry_keeps_queue_and_devices(engine: Engine, field: str) -> None:
     job_id = queued(engine, queue="gpu", device_kind="cuda", gpus=4, device_memory_bytes=2**30)
     with session_scope(engine) as session:
-        crud.request_cancel(session, job_id)
+        control.request_cancel(session, job_id)
     with session_scope(engine) as session:
-        retry_id = crud.retry(session, job_id).id
+        retry_id = control.retry(session, job_id).id
     assert getattr(job_of(engine, retry_id), field) == getattr(job_of(engine, job_id), field)

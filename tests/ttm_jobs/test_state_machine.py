@@ -28,7 +28,7 @@ from ttm_jobs.database.engine import create_engine, read_scope, session_scope
 from ttm_jobs.errors import Conflict, InvalidTransition, LeaseLost
 from ttm_jobs.models import Job
 from ttm_jobs.repositories.cleanup import objects
-from ttm_jobs.repositories.jobs import crud, leases, lifecycle
+from ttm_jobs.repositories.jobs import control, crud, leases, lifecycle
 from ttm_jobs.repositories.jobs.leases import Lease
 from ttm_jobs.repositories.jobs.lifecycle import Failure
 from ttm_jobs.repositories.run_data import events, recording
@@ -126,7 +126,7 @@ class JobLife(RuleBasedStateMachine):
 
     # User actions
 
-    @rule(request=st.sampled_from([crud.request_cancel, crud.request_pause, crud.resume]))
+    @rule(request=st.sampled_from([control.request_cancel, control.request_pause, control.resume]))
     def request(self, request: object) -> None:
         before = self.job().state
         try:

@@ -19,7 +19,7 @@ from tests.support.tiny_trainer import weights_after
 from ttm_jobs.broker.embedded import EmbeddedBroker
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.models import OutboxMessage
-from ttm_jobs.repositories.jobs import crud
+from ttm_jobs.repositories.jobs import control
 from ttm_jobs.states import JobState
 
 LONG = "steps=9999 step_seconds=0.02"
@@ -111,7 +111,7 @@ def test_busy_worker_leaves_wake_up_messages_to_idle_workers(running: Stack) -> 
             idle.wait(60)
     finally:
         with session_scope(running.engine) as session:
-            crud.request_cancel(session, busy_with)
+            control.request_cancel(session, busy_with)
     running.wait_for(busy_with, JobState.CANCELLED)
 
 
@@ -119,7 +119,7 @@ def test_cancel_request_reaches_the_trainer_of_another_process(running: Stack) -
     job_id = running.submit(LONG)
     wait_until(lambda: running.step(job_id) > 3)
     with session_scope(running.engine) as session:
-        crud.request_cancel(session, job_id)
+        control.request_cancel(session, job_id)
     running.wait_for(job_id, JobState.CANCELLED)
     # The worker takes the next job.
     running.wait_for(running.submit("steps=2"), JobState.SUCCEEDED)

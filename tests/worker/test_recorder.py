@@ -12,7 +12,7 @@ from ttm_core.spec.events import CheckpointSaved, Log, Measured, Metrics, PhaseC
 from ttm_core.spec.speed.measurement import FileMeasurement
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import LeaseLost, StorageFull
-from ttm_jobs.repositories.jobs import crud, leases, lifecycle
+from ttm_jobs.repositories.jobs import control, crud, leases, lifecycle
 from ttm_jobs.repositories.jobs.leases import Lease
 from ttm_jobs.repositories.measuring import devices, measurements
 from ttm_jobs.repositories.run_data import artifacts, events, recording
@@ -71,7 +71,7 @@ def test_flush_writes_buffered_events_and_reports_the_state(rig: Rig, lease: Lea
     assert [event.kind for event in stream(rig, lease.job_id)] == ["phase", "metrics"]
     assert stream(rig, lease.job_id)[1].data["values"] == {"train/loss": "NaN"}
     with session_scope(rig.engine) as session:
-        crud.request_cancel(session, lease.job_id)
+        control.request_cancel(session, lease.job_id)
     recorder.add(progress(2))
     assert recorder.flush() is JobState.CANCELLING
 

@@ -26,7 +26,7 @@ from ttm_jobs.database.tenancy import bound_to
 from ttm_jobs.models import Attempt
 from ttm_jobs.repositories import uploads
 from ttm_jobs.repositories.access import projects
-from ttm_jobs.repositories.jobs import crud, leases
+from ttm_jobs.repositories.jobs import control, crud, leases
 from ttm_jobs.repositories.jobs.transitions import locked
 from ttm_jobs.repositories.run_data import artifacts, events, metrics, recording
 from ttm_jobs.states import JobState
@@ -174,7 +174,7 @@ def test_poison_job_fails_after_its_maximum_attempts(rig: Rig, dataset: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("request_stop", "state"), [(crud.request_cancel, JobState.CANCELLED), (crud.request_pause, JobState.PAUSED)]
+    ("request_stop", "state"), [(control.request_cancel, JobState.CANCELLED), (control.request_pause, JobState.PAUSED)]
 )
 def test_stop_request_reaches_the_trainer_which_saves_and_exits(
     rig: Rig, dataset: str, request_stop: object, state: JobState
@@ -221,7 +221,7 @@ def test_stop_request_interrupts_input_fetches(
     thread = rig.start(job_id)
     assert fetching.wait(60)
     with session_scope(rig.engine) as session:
-        crud.request_cancel(session, job_id)
+        control.request_cancel(session, job_id)
     thread.join(100)
     assert not thread.is_alive()
     assert state_of(rig.engine, job_id) is JobState.CANCELLED
@@ -232,10 +232,10 @@ def test_paused_and_resumed_job_has_the_uninterrupted_student(rig: Rig, dataset:
     thread = rig.start(job_id)
     wait_until(lambda: step_of(rig.engine, job_id) > 3)
     with session_scope(rig.engine) as session:
-        crud.request_pause(session, job_id)
+        control.request_pause(session, job_id)
     thread.join(100)
     with session_scope(rig.engine) as session:
-        crud.resume(session, job_id)
+        control.resume(session, job_id)
     rig.run(job_id)
     assert student_of(rig, job_id) == weights_after(100, "0")
     assert job_of(rig.engine, job_id).attempt == 1
@@ -263,7 +263,7 @@ def test_trainer_that_ignores_a_stop_request_is_killed_after_the_grace_period(ma
     thread = rig.start(job_id)
     wait_until(lambda: step_of(rig.engine, job_id) > 3)
     with session_scope(rig.engine) as session:
-        crud.request_cancel(session, job_id)
+        control.request_cancel(session, job_id)
     thread.join(100)
     assert state_of(rig.engine, job_id) is JobState.CANCELLED
 

@@ -15,7 +15,7 @@ from tests.support.tiny import wait_until
 from tests.support.tiny_trainer import weights_after
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.repositories import uploads
-from ttm_jobs.repositories.jobs import crud
+from ttm_jobs.repositories.jobs import control
 from ttm_jobs.repositories.run_data import artifacts, events, recording
 from ttm_jobs.states import JobState
 from ttm_jobs.storage import build_storage
@@ -91,7 +91,7 @@ def test_stop_request_ends_the_wait_for_the_storage(rig: Rig, dataset: str, stor
     store.allow, before = 0, store.connections
     wait_until(lambda: phase_of(rig.engine, job_id) == "exporting" and store.connections > before + 6)
     with session_scope(rig.engine) as session:
-        crud.request_cancel(session, job_id)
+        control.request_cancel(session, job_id)
     runner.join(120)
     assert state_of(rig.engine, job_id) is JobState.CANCELLED
 

@@ -10,7 +10,7 @@ from api.http.problems import problems
 from api.jobs.bulk import service
 from api.jobs.bulk.schemas import BulkCancel, BulkOut, BulkTag
 from ttm_jobs.models import Job
-from ttm_jobs.repositories.jobs import crud
+from ttm_jobs.repositories.jobs import control, crud
 from ttm_jobs.states import TERMINAL, JobState
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=JsonRoute)
@@ -27,7 +27,7 @@ def jobs_cancel_many(request: BulkCancel, engine: EngineDep) -> BulkOut:
     exist or has ended has an `error`, and the others are cancelled. Repeating the request has no effect. A `filter`
     matches jobs that have not ended, 100 per request: continue with `next_cursor`. `dry_run` changes nothing.
     """
-    return service.change(engine, request, crud.request_cancel, states=set(JobState) - TERMINAL)
+    return service.change(engine, request, control.request_cancel, states=set(JobState) - TERMINAL)
 
 
 @router.post(

@@ -1,4 +1,4 @@
-"""Create, read, rename, tag and delete jobs; cancel, pause, resume and retry requests."""
+"""Creates, reads, renames, tags and deletes jobs."""
 
 import json
 import re
@@ -15,12 +15,8 @@ from ttm_jobs.database.ids import new_id
 from ttm_jobs.database.tenancy import project_of
 from ttm_jobs.errors import (
     AmbiguousJob,
-    JobNotCancellable,
     JobNotDeletable,
     JobNotFound,
-    JobNotPausable,
-    JobNotResumable,
-    JobNotRetryable,
     TooManyTags,
 )
 from ttm_jobs.models import Attempt, Job, JobEvent, JobTag, Study
@@ -28,7 +24,7 @@ from ttm_jobs.models.base import Json
 from ttm_jobs.models.job import WAITING
 from ttm_jobs.repositories import uploads
 from ttm_jobs.repositories.access import quotas
-from ttm_jobs.repositories.jobs.transitions import enqueue, enqueue_wake_up, locked, move
+from ttm_jobs.repositories.jobs.transitions import enqueue_wake_up, locked
 from ttm_jobs.repositories.run_data import project_events
 from ttm_jobs.repositories.webhooks import deliveries as webhook_deliveries
 from ttm_jobs.settings import DEFAULT_QUEUE
@@ -254,88 +250,10 @@ def remove(session: Session, job_id: str) -> None:
     session.execute(delete(Job).where(Job.id == job.id))
 
 
-def request_cancel(session: Session, job_id: str) -> Job:
-    """Cancels a job: immediately if no worker holds it, else once its worker has stopped. Idempotent."""
-    job = locked(session, job_id)
-    at = now(session)
-    match job.state:
-        case JobState.QUEUED | JobState.PAUSED:
-            move(session, job, JobState.CANCELLING, at)
-            move(session, job, JobState.CANCELLED, at)
-            job.cancel_requested_at = at
-        case JobState.RUNNING | JobState.PAUSING:
-            move(session, job, JobState.CANCELLING, at)
-            job.cancel_requested_at = at
-        case JobState.CANCELLING | JobState.CANCELLED:
-            pass
-        case JobState.SUCCEEDED | JobState.FAILED:
-            raise JobNotCancellable
-    return job
-
-
-def request_pause(session: Session, job_id: str) -> Job:
-    """Pauses a job: immediately if it is queued, else once its worker has saved a checkpoint and stopped."""
-    job = locked(session, job_id)
-    at = now(session)
-    match job.state:
-        case JobState.QUEUED:
-            move(session, job, JobState.PAUSING, at)
-            move(session, job, JobState.PAUSED, at)
-        case JobState.RUNNING:
-            move(session, job, JobState.PAUSING, at)
-        case JobState.PAUSING | JobState.PAUSED:
-            pass
-        case JobState.CANCELLING | JobState.CANCELLED | JobState.SUCCEEDED | JobState.FAILED:
-            raise JobNotPausable
-    return job
-
-
-def resume(session: Session, job_id: str) -> Job:
-    """Queues a paused job again; it resumes from its last checkpoint."""
-    job = locked(session, job_id)
-    if job.state is not JobState.PAUSED:
-        raise JobNotResumable
-    quotas.check_new_job(session, job.project_id)
-    enqueue(session, job, now(session), timedelta(0))
-    return job
-
-
 def precisions(spec: Json) -> set[str | None]:
     """The precisions of student and teacher in a job's spec. Other values than `auto` must be met by the device."""
     training = spec.get("training") or {}
     return {training.get("precision"), training.get("teacher_precision")}
-
-
-def retry(session: Session, job_id: str, *, owner: str | None = None) -> Job:
-    """Creates a new job with the spec of a failed or cancelled one, but without its deadline and outside its study. The
-    old job is unchanged. Raises JobNotRetryable, also for the jobs of a study that train no student.
-    """
-    old = get(session, job_id)
-    if old.state not in (JobState.FAILED, JobState.CANCELLED):
-        raise JobNotRetryable
-    if old.kind is not JobKind.DISTILL:
-        # Its spec describes a job that trains a student: the retry would be one.
-        raise JobNotRetryable(f"The {old.kind} job of a study cannot be retried. Submit the study again.")
-    return create(
-        session,
-        spec=old.spec,
-        student=old.student,
-        dataset=old.dataset,
-        method=old.method,
-        teacher=old.teacher,
-        name=old.name,
-        owner=owner,
-        priority=old.priority,
-        queue=old.queue,
-        device_kind=old.device_kind,
-        gpus=old.gpus,
-        device_memory_bytes=old.device_memory_bytes,
-        architectures=old.architectures,
-        max_attempts=old.max_attempts,
-        retry_of=old.id,
-        tags=old.tags,
-        resolved_references=old.resolved_references,
-    )
 
 
 def renotify_queued(session: Session, *, after: timedelta, limit: int, queue: str = DEFAULT_QUEUE) -> Sequence[Job]:

@@ -10,6 +10,7 @@ from ttm_jobs.database.clock import now
 from ttm_jobs.errors import JobNotResumable, QuotaExceeded, StudyNotFound
 from ttm_jobs.models import Job, Study, StudyCandidate
 from ttm_jobs.models.base import Json
+from ttm_jobs.repositories.jobs import control
 from ttm_jobs.repositories.jobs import crud as jobs
 from ttm_jobs.repositories.jobs.crud import StudyPlace
 from ttm_jobs.repositories.jobs.transitions import enqueue_study
@@ -186,7 +187,7 @@ def _continue(session: Session, action: Continue) -> None:
         return
     job.rung, job.pause_after_epoch = action.rung, action.pause_after
     try:
-        jobs.resume(session, job.id)
+        control.resume(session, job.id)
     except JobNotResumable:
         return
 
@@ -198,7 +199,7 @@ def _reject(session: Session, study: Study, action: Reject, at: datetime) -> Non
     crud.append(session, study, "rejected", {"candidate": action.candidate, **reason}, at)
     for job in crud.jobs_of(session, study.id):
         if job.kind is JobKind.DISTILL and job.candidate == action.candidate and job.state not in TERMINAL:
-            jobs.request_cancel(session, job.id)
+            control.request_cancel(session, job.id)
 
 
 def _fail(session: Session, study: Study, action: Fail, at: datetime) -> None:

@@ -21,7 +21,7 @@ from ttm_jobs.errors import (
 from ttm_jobs.models import Job, Study, StudyCandidate, StudyEvent
 from ttm_jobs.models.base import Json
 from ttm_jobs.repositories.access import quotas
-from ttm_jobs.repositories.jobs import crud as jobs
+from ttm_jobs.repositories.jobs import control
 from ttm_jobs.repositories.jobs.transitions import enqueue_study
 from ttm_jobs.repositories.run_data import project_events
 from ttm_jobs.repositories.studies import device_latencies
@@ -185,7 +185,7 @@ def cancel_work(session: Session, study: Study) -> None:
         device_latencies.withdraw(session, study)
     for job in jobs_of(session, study.id):
         if job.state not in TERMINAL:
-            jobs.request_cancel(session, job.id)
+            control.request_cancel(session, job.id)
 
 
 def request_pause(session: Session, study_id: str) -> Study:
@@ -198,7 +198,7 @@ def request_pause(session: Session, study_id: str) -> Study:
     move(session, study, StudyState.PAUSED, now(session))
     for job in jobs_of(session, study.id):
         if job.state in (JobState.QUEUED, JobState.RUNNING):
-            jobs.request_pause(session, job.id)
+            control.request_pause(session, job.id)
     return study
 
 
