@@ -97,6 +97,7 @@ def test_deliveries_are_paged_newest_first(client: TestClient, engine: Engine) -
         ("file:///etc/passwd", "uri_not_allowed"),
         ("s3://bucket/key", "uri_not_allowed"),
         ("https://2130706433/", "uri_not_allowed"),
+        ("ftp://hooks.example.org/", "uri_not_allowed"),
         ("", "invalid_request"),
     ],
 )
@@ -105,6 +106,12 @@ def test_forbidden_urls_are_refused(sqlite_client: TestClient, url: str, code: s
     path = f"/webhooks/{made(sqlite_client)['id']}"
     assert_problem(sqlite_client.patch(path, json={"url": url}), 422, code)
     assert sqlite_client.get(path).json()["url"] == URL
+
+
+@pytest.mark.parametrize("url", ["ftp://hooks.example.org/", "hooks.example.org", "file:///etc/passwd"])
+def test_the_message_on_another_scheme_is_about_webhooks(sqlite_client: TestClient, url: str) -> None:
+    problem = assert_problem(sqlite_client.post("/webhooks", json={"url": url}), 422, "uri_not_allowed")
+    assert problem["errors"][0]["detail"] == "The URL of a webhook must be https://HOST/PATH."
 
 
 def test_allowed_private_host_is_accepted(sqlite_settings: Settings) -> None:
