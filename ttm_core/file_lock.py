@@ -42,9 +42,9 @@ class FileLock(_LockFile):
         """Blocks until no process holds the lock exclusively. `while_waiting` runs at each poll and may raise."""
         self._wait(fcntl.LOCK_SH, while_waiting)
 
-    def acquire_exclusive(self, while_waiting: Callable[[], None] = lambda: None) -> None:
+    def acquire_exclusive(self) -> None:
         """Blocks until no other process holds the lock. A shared lock of this object is released meanwhile."""
-        self._wait(fcntl.LOCK_EX, while_waiting)
+        self._wait(fcntl.LOCK_EX, lambda: None)
 
     def try_acquire_exclusive(self) -> bool:
         """Acquires the exclusive lock without waiting and returns whether it did. If not, a shared lock is released."""

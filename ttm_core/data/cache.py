@@ -2,13 +2,14 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ttm_core.file_lock import FileLock
+from ttm_core.file_lock import POLL_SECONDS, FileLock
 
 
 class DataCache:
@@ -53,9 +54,13 @@ class DataCache:
                     os.utime(folder)
                     self._held.push(held.pop_all().__exit__)
                     return folder
+                # Not waited for: a process that needs the folder as well may make it, and keep its shared lock for as
+                # long as its job runs.
+                if not lock.try_acquire_exclusive():
+                    while_waiting()
+                    time.sleep(POLL_SECONDS)
                 # The lock is released between share and own, so another process may have made the folder meanwhile.
-                lock.acquire_exclusive(while_waiting)
-                if not folder.is_dir():
+                elif not folder.is_dir():
                     self._make(folder, make)
                     self.make_room()
 

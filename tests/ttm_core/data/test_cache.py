@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ttm_core.data.cache import DataCache
+from ttm_core.file_lock import FileLock
 
 
 def fill(folder: Path) -> None:
@@ -31,6 +32,43 @@ def test_a_folder_is_made_once(tmp_path):
             folder = cache.folder("a", lambda folder: (made.append(folder), fill(folder)))
             assert (folder / "file").stat().st_size == 100_000
     assert len(made) == 1
+
+
+def test_a_folder_that_another_process_made_and_keeps_is_returned(tmp_path):
+    polls = []
+    with FileLock(tmp_path, "a") as other:
+        # Both have seen that there is no folder.
+        other.acquire_shared()
+
+        def other_makes_it() -> None:
+            polls.append(1)
+            assert len(polls) < 10, "the lock of the other process is waited for"
+            (tmp_path / "a").mkdir(exist_ok=True)
+
+        with DataCache(tmp_path) as cache:
+            assert cache.folder("a", fill, while_waiting=other_makes_it) == tmp_path / "a"
+    assert polls
+
+
+def test_folders_that_many_need_at_once_are_made_once(tmp_path):
+    made, caches = [], [DataCache(tmp_path) for _ in range(8)]
+    start = threading.Barrier(len(caches))
+
+    def get(cache: DataCache, name: str) -> None:
+        start.wait()
+        cache.folder(name, lambda folder: (made.append(name), fill(folder)))
+
+    # Each keeps its folders, as a worker does while its job runs.
+    for name in "abcdefgh":
+        threads = [threading.Thread(target=get, args=(cache, name), daemon=True) for cache in caches]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+            assert not thread.is_alive()
+    assert made == list("abcdefgh")
+    for cache in caches:
+        cache.close()
 
 
 def test_failed_make_leaves_no_folder_and_no_lock(tmp_path):
@@ -109,6 +147,7 @@ MAKER = """
 import sys, time
 from pathlib import Path
 from ttm_core.data.cache import DataCache
+from ttm_core.file_lock import FileLock
 
 def make(folder):
     (folder / "half").write_bytes(b"x")
