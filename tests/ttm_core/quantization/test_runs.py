@@ -80,6 +80,6 @@ def test_auto_trains_after_a_loss_or_many_changed_classes(digits_idx, teacher_fi
 
 
 def test_no_int8_file_without_quantization(digits_idx, teacher_file, tmp_path):
-    spec = factories.spec(digits_idx, teacher_file, exports=["onnx_int8"], quantize={"mode": "none"})
+    spec = factories.spec(digits_idx, teacher_file, exports=["timm", "onnx_int8"], quantize={"mode": "none"})
     result = distill(spec, tmp_path)
     assert "student-int8.onnx" not in {artifact.name for artifact in result.artifacts}
