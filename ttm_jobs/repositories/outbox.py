@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Select, bindparam, delete, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from ttm_jobs.database.clock import now
@@ -28,28 +28,34 @@ def any_due(session: Session, topic: str) -> bool:
     return session.scalar(due.limit(1)) is not None
 
 
-def due_lanes(session: Session, topic: str) -> Sequence[str]:
-    """Returns the lanes of a topic that have due messages, that of the oldest message first. A read."""
-    lanes = select(func.min(OutboxMessage.lane).label("lane")).where(OutboxMessage.topic == topic)
+def _due_lanes() -> Select[str]:
+    lanes = select(func.min(OutboxMessage.lane).label("lane")).where(OutboxMessage.topic == bindparam("topic"))
     found = lanes.cte("lanes", recursive=True)
     # Each lane costs two index steps, whatever the number of its messages.
     further = aliased(OutboxMessage)
     following = (
         select(func.min(further.lane))
-        .where(further.topic == topic, further.lane > found.c.lane)
+        .where(further.topic == bindparam("topic"), further.lane > found.c.lane)
         .correlate(found)
         .scalar_subquery()
     )
     found = found.union_all(select(following).where(found.c.lane.is_not(None)))
     oldest = (
         select(func.min(OutboxMessage.next_attempt_at))
-        .where(OutboxMessage.topic == topic, OutboxMessage.lane == found.c.lane)
+        .where(OutboxMessage.topic == bindparam("topic"), OutboxMessage.lane == found.c.lane)
         .correlate(found)
         .scalar_subquery()
     )
-    return session.scalars(
-        select(found.c.lane).where(found.c.lane.is_not(None), oldest <= now(session)).order_by(oldest)
-    ).all()
+    return select(found.c.lane).where(found.c.lane.is_not(None), oldest <= bindparam("at")).order_by(oldest)
+
+
+# Built once: idle dispatchers run it at each poll, and building it takes longer than running it.
+_DUE_LANES = _due_lanes()
+
+
+def due_lanes(session: Session, topic: str) -> Sequence[str]:
+    """Returns the lanes of a topic that have due messages, that of the oldest message first. A read."""
+    return session.scalars(_DUE_LANES, {"topic": topic, "at": now(session)}).all()
 
 
 def take(
