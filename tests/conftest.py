@@ -23,6 +23,7 @@ from ttm_jobs.broker.embedded import EmbeddedBroker
 from ttm_jobs.database.engine import create_engine
 from ttm_jobs.database.ids import new_id
 from ttm_jobs.database.migrate import upgrade
+from ttm_jobs.database.sealing import add_key
 from ttm_jobs.settings import Settings
 from ttm_jobs.storage import build_storage
 
@@ -209,3 +210,11 @@ def make_rig(engine: Engine, database_url: str, tmp_path: Path) -> MakeRig:
 def dataset(tmp_path: Path) -> str:
     """The file:// URI of a folder that workers may read."""
     return f"file://{tmp_path}/data"
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    """A file with one key that encrypts the secrets in a database."""
+    path = tmp_path / "secret.key"
+    add_key(path)
+    return path

@@ -75,13 +75,6 @@ def database_text(engine: Engine) -> str:
 
 
 @pytest.fixture
-def key_file(tmp_path: Path) -> Path:
-    path = tmp_path / "secret.key"
-    add_key(path)
-    return path
-
-
-@pytest.fixture
 def sealed_client(settings: Settings, key_file: Path) -> Iterator[TestClient]:
     with TestClient(create_app(settings.model_copy(update={"secret_key_file": key_file}))) as client:
         yield client

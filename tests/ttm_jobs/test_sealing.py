@@ -17,13 +17,6 @@ from ttm_jobs.settings import Settings
 
 
 @pytest.fixture
-def key_file(tmp_path: Path) -> Path:
-    path = tmp_path / "secret.key"
-    add_key(path)
-    return path
-
-
-@pytest.fixture
 def sealed(database_url: str, key_file: Path) -> Iterator[Engine]:
     engine = create_engine(database_url, key_file)
     yield engine

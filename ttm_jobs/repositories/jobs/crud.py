@@ -13,12 +13,7 @@ from ttm_jobs.database import name_search
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.ids import new_id
 from ttm_jobs.database.tenancy import project_of
-from ttm_jobs.errors import (
-    AmbiguousJob,
-    JobNotDeletable,
-    JobNotFound,
-    TooManyTags,
-)
+from ttm_jobs.errors import AmbiguousJob, JobNotDeletable, JobNotFound, TooManyTags
 from ttm_jobs.models import Attempt, Job, JobEvent, JobTag, Study
 from ttm_jobs.models.base import Json
 from ttm_jobs.models.job import WAITING

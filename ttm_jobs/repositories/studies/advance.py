@@ -36,9 +36,8 @@ def advance(session: Session, study_id: str, job_fields: JobFields) -> StudyStat
     Call it in a session of the study's project. Any number of processes may call it concurrently: the study's row is
     locked, and a repeated call finds nothing to do.
     """
-    try:
-        study = crud.locked(session, study_id)
-    except StudyNotFound:
+    study = _locked(session, study_id)
+    if study is None:
         return None
     at = now(session)
     if study.state not in ENDED:
@@ -61,23 +60,27 @@ def advance(session: Session, study_id: str, job_fields: JobFields) -> StudyStat
 
 def block(session: Session, study_id: str, reason: str) -> None:
     """Stores why a study that has not ended does not continue, until a call of `advance` succeeds."""
-    try:
-        study = crud.locked(session, study_id)
-    except StudyNotFound:
-        return
-    if study.state not in ENDED:
+    study = _locked(session, study_id)
+    if study is not None and study.state not in ENDED:
         study.blocked_reason = reason
 
 
 def fail(session: Session, study_id: str, code: str, message: str) -> StudyState | None:
     """Ends a study that cannot continue. Returns its state; None if it does not exist."""
-    try:
-        study = crud.locked(session, study_id)
-    except StudyNotFound:
+    study = _locked(session, study_id)
+    if study is None:
         return None
     if study.state not in ENDED:
         _fail(session, study, Fail(code, message), now(session))
     return study.state
+
+
+def _locked(session: Session, study_id: str) -> Study | None:
+    """The study, which another process may have deleted: its messages outlive it."""
+    try:
+        return crud.locked(session, study_id)
+    except StudyNotFound:
+        return None
 
 
 def _waiting_for_device(facts: Facts, decision: Decision) -> str | None:
