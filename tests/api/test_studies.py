@@ -389,7 +389,7 @@ def test_a_study_keeps_what_it_decided_before_its_deadline(
     assert (ended["state"], ended["finalists"]) == ("succeeded", [final.candidate])
     assert (len(ended["selected"]), ended["selected"], ended["rungs"]) == (8, before["selected"], before["rungs"])
     assert ended["result"]["candidates_tried"] == 8
-    # The finalist ran to the end; the others ran the first rung of three epochs instead of nine.
+    # The finalist was trained to the end; the others were trained for three epochs instead of nine.
     assert ended["result"]["costs"]["epochs_saved"] == 7 * 9 - 7 * 3
     assert client.get(f"/studies/{study_id}/replay").json()["agrees"]
 
@@ -401,7 +401,7 @@ def test_a_replay_of_a_study_that_ended_within_a_rung_agrees(
 ) -> None:
     study_id = client.post("/studies", json={**body, "deadline": 3600}).json()["id"]
     until(client, engine, study_id, "rungs")
-    # The others have not reached the end of the rung, and are cancelled with the study.
+    # One job ends. The others have not ended, and are cancelled with the study.
     end_job(engine, next(job for job in jobs_of(engine, study_id) if job.state is JobState.QUEUED))
     if end == "deadline":
         pass_deadline(engine, study_id)

@@ -30,7 +30,7 @@ class Miss:
         noun, written = _WORDS[self.limit]
         if self.value is None:
             return f"its {noun} is unknown"
-        # As many digits as tell the value from the limit, which it can miss by less than a unit in the last place.
+        # The fewest digits with which the two differ: a limit can be missed by less than a unit in the last place.
         texts = ([written(number, digits) for number in (self.value, self.allowed)] for digits in range(_MOST_DIGITS))
         value, allowed = next((pair for pair in texts if pair[0] != pair[1]), [str(self.value), str(self.allowed)])
         where = "below" if self.limit in _FLOORS else "above"
