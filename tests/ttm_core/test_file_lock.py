@@ -20,8 +20,6 @@ def test_shared_locks_coexist_and_an_exclusive_lock_excludes_others(tmp_path):
         assert other.try_acquire_exclusive()
         with FileLock(tmp_path, "a") as third:
             assert not third.try_acquire_exclusive()
-            with pytest.raises(_GivenUp):
-                third.acquire_exclusive(while_waiting=give_up)
     with FileLock(tmp_path, "a") as one, FileLock(tmp_path, "a") as two:
         assert one.try_acquire_exclusive()
         with pytest.raises(_GivenUp):
