@@ -34,6 +34,13 @@ class AmbiguousJob(ServiceError):
     code = "ambiguous_job"
 
 
+class AmbiguousStudy(ServiceError):
+    """More than one study matches. Use the full id."""
+
+    status = 409
+    code = "ambiguous_study"
+
+
 class UploadNotFound(NotFound):
     """The upload does not exist."""
 

@@ -42,6 +42,10 @@ def without_controls(text: str) -> str:
     return _CONTROL.sub("\ufffd", text)
 
 
+def _is_reference(text: str) -> bool:
+    return has_no_controls(text) and len(text) <= 200
+
+
 def _checked(is_valid: Callable[[str], bool], error: type[ServiceError]) -> AfterValidator:
     def check(value: str) -> str:
         # A malformed id is 404, the same as an unknown id.
@@ -56,10 +60,17 @@ JobId = Annotated[str, Path(description="Id of the job."), _checked(is_id, JobNo
 JobReference = Annotated[
     str,
     Path(description="Id of the job, a unique prefix of it (at least four characters), or the unique name of a job."),
-    _checked(lambda text: has_no_controls(text) and len(text) <= 200, JobNotFound),
+    _checked(_is_reference, JobNotFound),
 ]
 KeyId = Annotated[str, Path(description="Id of the key."), _checked(is_id, KeyNotFound)]
 StudyId = Annotated[str, Path(description="Id of the study."), _checked(is_id, StudyNotFound)]
+StudyReference = Annotated[
+    str,
+    Path(
+        description="Id of the study, a unique prefix of it (at least four characters), or the unique name of a study."
+    ),
+    _checked(_is_reference, StudyNotFound),
+]
 UploadId = Annotated[str, Path(description="Id of the upload."), _checked(is_id, UploadNotFound)]
 MeasurementRequestId = Annotated[
     str, Path(description="Id of the measurement request."), _checked(is_id, MeasurementRequestNotFound)

@@ -12,7 +12,7 @@ from api.http.idempotency import IdempotencyDep, location_header
 from api.http.json_bodies import BODY_ERRORS, JsonRoute
 from api.http.pagination import CursorParameter, Limit
 from api.http.problems import problems
-from api.http.types import StudyId
+from api.http.types import StudyId, StudyReference
 from api.jobs.validation.checkpoints import UnusableCheckpoint, check_study_teacher, uploaded_file
 from api.jobs.validation.request import SPEC_ERRORS
 from api.registry.resolution import resolve
@@ -30,6 +30,7 @@ from api.studies.schemas import (
 from api.studies.validation import dry_run
 from ttm_jobs.database.engine import read_scope, session_scope
 from ttm_jobs.errors import (
+    AmbiguousStudy,
     IdempotencyKeyReused,
     QuotaExceeded,
     RequestInFlight,
@@ -127,11 +128,13 @@ def studies_list(
         return service.page(session, limit=limit, cursor=cursor, state=state)
 
 
-@router.get("/{study_id}", operation_id="studies_get", summary="Show a study", responses=problems(StudyNotFound))
-def studies_get(study_id: StudyId, engine: EngineDep) -> StudyOut:
+@router.get(
+    "/{study_id}", operation_id="studies_get", summary="Show a study", responses=problems(StudyNotFound, AmbiguousStudy)
+)
+def studies_get(study_id: StudyReference, engine: EngineDep) -> StudyOut:
     """State, stage, spec, rungs, finalists and the result of a study."""
     with read_scope(engine) as session:
-        return service.get(session, study_id)
+        return service.find(session, study_id)
 
 
 @router.delete(

@@ -65,6 +65,11 @@ def get(session: Session, study_id: str) -> StudyOut:
     return detail(crud.get(session, study_id))
 
 
+def find(session: Session, reference: str) -> StudyOut:
+    """The study with this id, id prefix or name. Raises StudyNotFound or AmbiguousStudy."""
+    return detail(crud.find(session, reference))
+
+
 def page(session: Session, *, limit: int, cursor: str | None, state: StudyState | None) -> StudyPage:
     """A page of studies, newest first."""
     before = None if cursor is None else decode_cursor(_CURSOR, cursor, decode_time_cursor)

@@ -188,6 +188,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_studies_state_newest", "studies", ["project_id", "state", sa.text("created_at DESC"), sa.text("id DESC")]
     )
+    op.create_index("ix_studies_name", "studies", ["project_id", "name"])
     op.create_table(
         "study_candidates",
         sa.Column("study_id", sa.String(length=36), nullable=False),
@@ -935,6 +936,7 @@ def downgrade() -> None:
     op.drop_table("jobs")
     op.drop_table("study_events")
     op.drop_table("study_candidates")
+    op.drop_index("ix_studies_name", table_name="studies")
     op.drop_index("ix_studies_state_newest", table_name="studies")
     op.drop_index("ix_studies_newest", table_name="studies")
     op.drop_table("studies")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Ttm
-from tests.cli.test_commands import MISSING_ID
+from tests.cli.test_commands import MISSING_ID, completions
 
 
 @pytest.fixture
@@ -19,7 +19,9 @@ def arguments(data: Path) -> list[str]:
     return ["--teacher", uri, "--dataset", str(data), "--student", "cifar/resnet8", "--student", "cifar/resnet[12]*"]
 
 
-def test_a_study_is_submitted_watched_and_downloaded(ttm: Ttm, arguments: list[str], tmp_path: Path) -> None:
+def test_a_study_is_submitted_watched_and_downloaded(
+    ttm: Ttm, arguments: list[str], tmp_path: Path, stack_url: str
+) -> None:
     options = ["--min-retention", "0.5", "--max-mb", "1.7", "--epochs", "9", "--seeds", "1", "--name", "kiosk"]
     done = ttm("study", "submit", *arguments, *options, "--watch")
     assert done.returncode == 0, done.stderr
@@ -50,6 +52,18 @@ def test_a_study_is_submitted_watched_and_downloaded(ttm: Ttm, arguments: list[s
     assert path.stat().st_size == 64
     finished = ttm("study", "cancel", study_id)
     assert finished.returncode == 5, finished.stderr
+
+    assert completions(f"ttm study show {study_id[:-2]}", stack_url) == [study_id]
+    # Its name and a prefix of its id, as for jobs.
+    for command in ("show", "candidates", "front", "replay", "watch"):
+        assert ttm("study", command, "kiosk").stdout == ttm("study", command, study_id).stdout != ""
+    assert ttm("study", "cancel", study_id[:23]).returncode == 5
+    # Without a confirmation nothing is deleted.
+    refused = ttm("study", "delete", "kiosk", "--json")
+    assert (refused.returncode, refused.stdout.strip()) == (1, "")
+    assert "Delete kiosk (succeeded) with its jobs and their files?" in refused.stderr
+    assert ttm("study", "delete", "kiosk", "--yes").stdout == f"{study_id} is deleted\n"
+    assert ttm("study", "show", "kiosk").returncode == 4
 
 
 def test_candidates_are_shown_without_training(ttm: Ttm, arguments: list[str]) -> None:
@@ -109,7 +123,7 @@ def test_a_dry_run_prints_the_candidates(ttm: Ttm, arguments: list[str]) -> None
     [
         (("submit", "--dataset", "/"), 2, "A teacher is required"),
         (("submit", "--teacher", "upload:1", "--dataset", "/"), 2, "A limit is required"),
-        (("show", MISSING_ID), 4, "does not exist"),
+        (("show", MISSING_ID), 4, "No study has the id, id prefix or name"),
         (("download", MISSING_ID), 4, "does not exist"),
         (("show",), 2, "Missing argument"),
     ],

@@ -1,13 +1,15 @@
-"""Finding a job by id, id prefix or name."""
+"""Finding a job or a study by id, id prefix or name."""
 
 import pytest
 from sqlalchemy import Engine
 
 from tests.support.factories import queued
+from tests.support.studies import create_study
 from ttm_jobs.database.engine import read_scope
 from ttm_jobs.database.tenancy import bound_to
-from ttm_jobs.errors import AmbiguousJob, JobNotFound
+from ttm_jobs.errors import AmbiguousJob, AmbiguousStudy, JobNotFound, StudyNotFound
 from ttm_jobs.repositories.jobs import crud
+from ttm_jobs.repositories.studies import crud as studies
 
 
 def find(engine: Engine, reference: str) -> str:
@@ -63,3 +65,21 @@ def test_jobs_of_other_projects_are_not_found(engine: Engine) -> None:
     for reference in (job_id, job_id[:20], "private"):
         with pytest.raises(JobNotFound):
             find(other, reference)
+
+
+def test_studies_are_found_as_jobs_are(engine: Engine) -> None:
+    first, second = create_study(engine, name="kiosk"), create_study(engine, name="car/left lane")
+    create_study(engine, name="twice")
+    create_study(engine, name="twice")
+    with read_scope(engine) as session:
+        for reference in (first, first[: len(shared_prefix(first, second)) + 1].upper(), "kiosk"):
+            assert studies.find(session, reference).id == first
+        assert studies.find(session, "car/left lane").id == second
+        for reference in ("", "kios", "kiosk%", "ffff"):
+            with pytest.raises(StudyNotFound):
+                studies.find(session, reference)
+        for reference in ("twice", first[:4]):
+            with pytest.raises(AmbiguousStudy):
+                studies.find(session, reference)
+    with read_scope(bound_to(engine, "other")) as session, pytest.raises(StudyNotFound):
+        studies.find(session, "kiosk")

@@ -65,6 +65,7 @@ class Study(Owned, Base):
     __table_args__ = (
         Index("ix_studies_newest", "project_id", created_at.desc(), id.desc()),
         Index("ix_studies_state_newest", "project_id", state, created_at.desc(), id.desc()),
+        Index("ix_studies_name", "project_id", name),
     )
 
 

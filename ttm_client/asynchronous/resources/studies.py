@@ -77,7 +77,7 @@ class AsyncStudies:
         return StudyPlan.model_validate_json(response.content)
 
     async def get(self, study_id: str) -> Study:
-        """Returns a study. Raises NotFound if it does not exist.
+        """Returns the study with this id, unique id prefix or unique name. Raises NotFound if none exists.
 
         >>> (await client.studies.get(study.id)).state
         'succeeded'

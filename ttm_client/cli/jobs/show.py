@@ -40,7 +40,12 @@ def show(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) -
 
 def full_id(client: Client, reference: str) -> str:
     """The id of the job with this id, id prefix or name."""
-    return reference if _ID.fullmatch(reference) else client.jobs.get(reference).id
+    return reference if is_full_id(reference) else client.jobs.get(reference).id
+
+
+def is_full_id(reference: str) -> bool:
+    """Whether a reference is a complete id, which needs no request to the service."""
+    return _ID.fullmatch(reference) is not None
 
 
 def describe(job: Job) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""`ttm study`: list, show, front, candidates, download, replay and control."""
+"""`ttm study`: list, show, front, candidates, download, replay, control and delete."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +21,7 @@ from ttm_client.cli.output import (
 from ttm_client.cli.resources.views import ViewOption, filters_of
 from ttm_client.cli.studies import tables
 from ttm_client.cli.studies.submit import submit
-from ttm_client.cli.studies.watch import StudyArgument, watch
+from ttm_client.cli.studies.watch import StudyArgument, full_id, watch
 from ttm_client.models.studies import Study
 
 app = typer.Typer(help="Studies: find the student that meets limits.", no_args_is_help=True)
@@ -48,7 +48,8 @@ def list_studies(
 def show(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = None) -> None:
     """Show a study: stage, rungs, finalists, and the recommended student with its comparisons."""
     with service(url) as client:
-        study, candidates = client.studies.get(study_id), client.studies.candidates(study_id)
+        study = client.studies.get(study_id)
+        candidates = client.studies.candidates(study.id)
     if json:
         print_json(study)
     else:
@@ -58,7 +59,7 @@ def show(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = Non
 def candidates(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = None) -> None:
     """Show the candidates of a study, with the reason why a candidate was excluded."""
     with service(url) as client:
-        found = client.studies.candidates(study_id)
+        found = client.studies.candidates(full_id(client, study_id))
     if json:
         print_json(found)
     else:
@@ -68,8 +69,8 @@ def candidates(study_id: StudyArgument, json: JsonOption = False, url: UrlOption
 def front(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = None) -> None:
     """Show the files that no other matches or exceeds in accuracy, size and latency. * marks the recommended one."""
     with service(url) as client:
-        study, found = client.studies.get(study_id), client.studies.front(study_id)
-        rows = client.studies.candidates(study_id)
+        study = client.studies.get(study_id)
+        found, rows = client.studies.front(study.id), client.studies.candidates(study.id)
     if json:
         print_json(found)
     else:
@@ -88,7 +89,7 @@ def download(
     if output.is_dir():
         output /= "student.safetensors"
     with service(url) as client, transfer(output.name, quiet=json) as progress:
-        client.studies.download_student(study_id, output, progress)
+        client.studies.download_student(full_id(client, study_id), output, progress)
     if json:
         print_json({"path": output})
     else:
@@ -98,7 +99,7 @@ def download(
 def replay(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = None) -> None:
     """Compute the decisions of a study again from its stored results. The exit code is 1 if they differ."""
     with service(url) as client:
-        found = client.studies.replay(study_id)
+        found = client.studies.replay(full_id(client, study_id))
     if json:
         print_json(found)
     if not found.agrees:
@@ -111,19 +112,38 @@ def replay(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = N
 def cancel(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = None) -> None:
     """Cancel a study and its jobs."""
     with service(url) as client:
-        _print_state(client.studies.cancel(study_id), json=json)
+        _print_state(client.studies.cancel(full_id(client, study_id)), json=json)
 
 
 def pause(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = None) -> None:
     """Pause a study and its jobs, which save a checkpoint."""
     with service(url) as client:
-        _print_state(client.studies.pause(study_id), json=json)
+        _print_state(client.studies.pause(full_id(client, study_id)), json=json)
 
 
 def resume(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = None) -> None:
     """Continue a paused study."""
     with service(url) as client:
-        _print_state(client.studies.resume(study_id), json=json)
+        _print_state(client.studies.resume(full_id(client, study_id)), json=json)
+
+
+def delete(
+    study_id: StudyArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    json: JsonOption = False,
+    url: UrlOption = None,
+) -> None:
+    """Delete a study that has ended, with its jobs and their files."""
+    with service(url) as client:
+        found = client.studies.get(study_id)
+        if not yes:
+            name = found.name or found.id
+            typer.confirm(f"Delete {name} ({found.state}) with its jobs and their files?", abort=True, err=True)
+        client.studies.delete(found.id)
+    if json:
+        print_json({"id": found.id, "deleted": True})
+    else:
+        console.print(f"{found.id} is deleted", highlight=False)
 
 
 def _print_state(study: Study, *, json: bool) -> None:
@@ -134,5 +154,5 @@ def _print_state(study: Study, *, json: bool) -> None:
 
 
 app.command("list", epilog=EXIT_CODES)(list_studies)
-for command in (submit, watch, show, candidates, front, download, replay, cancel, pause, resume):
+for command in (submit, watch, show, candidates, front, download, replay, cancel, pause, resume, delete):
     app.command(epilog=EXIT_CODES)(command)

@@ -13,12 +13,19 @@ from rich.table import Table
 from rich.text import Text
 
 from ttm_client import Client
+from ttm_client.cli.completion import study_ids
+from ttm_client.cli.jobs.show import is_full_id
 from ttm_client.cli.output import FAILED, JsonOption, UrlOption, messages, print_json, print_rows, service
 from ttm_client.cli.studies.tables import describe
 from ttm_client.cli.text import neutralized
 from ttm_client.models.studies import Study, StudyCandidate
 
-StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="The study's id.")]
+StudyArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="STUDY", help="The study's id, a unique prefix of it, or its name.", autocompletion=study_ids
+    ),
+]
 _POLL_SECONDS = 2.0
 
 
@@ -28,7 +35,12 @@ def watch(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = No
     The exit code is 0 if the study succeeds and 1 if it fails or is cancelled.
     """
     with service(url) as client:
-        follow(client, study_id, json=json)
+        follow(client, full_id(client, study_id), json=json)
+
+
+def full_id(client: Client, reference: str) -> str:
+    """The id of the study with this id, id prefix or name."""
+    return reference if is_full_id(reference) else client.studies.get(reference).id
 
 
 def follow(client: Client, study_id: str, *, json: bool) -> None:

@@ -77,7 +77,7 @@ class Studies:
         return StudyPlan.model_validate_json(response.content)
 
     def get(self, study_id: str) -> Study:
-        """Returns a study. Raises NotFound if it does not exist.
+        """Returns the study with this id, unique id prefix or unique name. Raises NotFound if none exists.
 
         >>> (client.studies.get(study.id)).state
         'succeeded'

@@ -1,7 +1,6 @@
 """Creates, reads, renames, tags and deletes jobs."""
 
 import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -17,7 +16,7 @@ from ttm_jobs.errors import AmbiguousJob, JobNotDeletable, JobNotFound, TooManyT
 from ttm_jobs.models import Attempt, Job, JobEvent, JobTag, Study
 from ttm_jobs.models.base import Json
 from ttm_jobs.models.job import WAITING
-from ttm_jobs.repositories import uploads
+from ttm_jobs.repositories import references, uploads
 from ttm_jobs.repositories.access import quotas
 from ttm_jobs.repositories.jobs.transitions import enqueue_wake_up, locked
 from ttm_jobs.repositories.run_data import project_events
@@ -29,8 +28,6 @@ from ttm_jobs.studies.states import ENDED
 from ttm_jobs.uris import uploads_in
 
 DEFAULT_PRIORITY = 5
-_ID_PREFIX = re.compile(r"[0-9a-f]{4}[0-9a-f-]{0,32}")
-_MAX_CANDIDATES = 5
 MAX_TAGS = 20
 
 
@@ -141,34 +138,9 @@ def get(session: Session, job_id: str) -> Job:
 
 
 def find(session: Session, reference: str) -> Job:
-    """Returns the job with this id, id prefix (at least four hexadecimal digits) or exact name.
-
-    An id wins over a name. Raises JobNotFound, or AmbiguousJob with up to five candidates.
-    """
-    if (job := session.get(Job, reference)) is not None:
-        return job
-    matches = _with_id_prefix(session, reference.lower()) if _ID_PREFIX.fullmatch(reference.lower()) else []
-    matches = matches or _with_name(session, reference)
-    if not matches:
-        raise JobNotFound(f"No job has the id, id prefix or name {reference!r}.")
-    if len(matches) > 1:
-        more = " and more" if len(matches) > _MAX_CANDIDATES else ""
-        candidates = ", ".join(job.id for job in matches[:_MAX_CANDIDATES])
-        raise AmbiguousJob(f"{reference!r} matches several jobs: {candidates}{more}. Use a full id.")
-    return matches[0]
-
-
-def _with_id_prefix(session: Session, prefix: str) -> Sequence[Job]:
-    # A range of the primary key: "g" sorts after all digits of an id.
-    query = select(Job).where(Job.project_id == project_of(session), Job.id >= prefix, Job.id < prefix + "g")
-    return session.scalars(query.order_by(Job.id).limit(_MAX_CANDIDATES + 1)).all()
-
-
-def _with_name(session: Session, name: str) -> Sequence[Job]:
-    # `contains` is redundant, but has an index.
-    same = name_search.contains(session, name), Job.name == name
-    query = select(Job).where(Job.project_id == project_of(session), *same)
-    return session.scalars(query.order_by(Job.created_at.desc(), Job.id.desc()).limit(_MAX_CANDIDATES + 1)).all()
+    """Returns the job with this id, id prefix or exact name. Raises JobNotFound or AmbiguousJob."""
+    indexed = name_search.contains(session, reference)
+    return references.find(session, Job, reference, indexed, missing=JobNotFound, ambiguous=AmbiguousJob)
 
 
 class Stamp(NamedTuple):

@@ -12,6 +12,7 @@ from ttm_jobs.database.clock import now
 from ttm_jobs.database.ids import new_id
 from ttm_jobs.database.tenancy import project_of
 from ttm_jobs.errors import (
+    AmbiguousStudy,
     StudyNotCancellable,
     StudyNotDeletable,
     StudyNotFound,
@@ -20,6 +21,7 @@ from ttm_jobs.errors import (
 )
 from ttm_jobs.models import Job, Study, StudyCandidate, StudyEvent
 from ttm_jobs.models.base import Json
+from ttm_jobs.repositories import references
 from ttm_jobs.repositories.access import quotas
 from ttm_jobs.repositories.jobs import control
 from ttm_jobs.repositories.jobs.transitions import enqueue_study
@@ -118,6 +120,11 @@ def get(session: Session, study_id: str) -> Study:
     if study is None:
         raise StudyNotFound
     return study
+
+
+def find(session: Session, reference: str) -> Study:
+    """Returns the study with this id, id prefix or exact name. Raises StudyNotFound or AmbiguousStudy."""
+    return references.find(session, Study, reference, missing=StudyNotFound, ambiguous=AmbiguousStudy)
 
 
 def locked(session: Session, study_id: str) -> Study:

@@ -1,4 +1,4 @@
-"""GET /jobs/{id} with a prefix of the id or a name, and the same in `ttm`."""
+"""GET /jobs/{id} and GET /studies/{id} with a prefix of the id or a name, and the same in `ttm`."""
 
 from urllib.parse import quote
 
@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from tests.support.api_server import served
 from tests.support.factories import queued, spec
+from tests.support.studies import create_study
 from ttm_client.cli.main import app
 from ttm_jobs.database.engine import create_engine
 from ttm_jobs.settings import Settings
@@ -31,6 +32,18 @@ def test_ambiguous_and_unknown_references_are_rejected(client: TestClient, engin
     for unknown in ("swee", "01", "ffffffff", "x" * 201, "a%0Ab", "a%00"):
         answer = client.get(f"/jobs/{unknown}")
         assert (answer.status_code, answer.json()["code"]) == (404, "job_not_found")
+
+
+def test_study_is_found_by_prefix_and_name(client: TestClient, engine: Engine) -> None:
+    study_id = create_study(engine, name="kiosk at 97 %")
+    for reference in (study_id, study_id[:13], study_id[:8], quote("kiosk at 97 %")):
+        assert client.get(f"/studies/{reference}").json()["id"] == study_id
+    create_study(engine, name="kiosk at 97 %")
+    several = client.get(f"/studies/{quote('kiosk at 97 %')}")
+    assert (several.status_code, several.json()["code"]) == (409, "ambiguous_study")
+    for unknown in ("kiosk", "01", "ffffffff", "x" * 201, "a%0Ab", "a%00"):
+        answer = client.get(f"/studies/{unknown}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "study_not_found")
 
 
 NAMES = {

@@ -1,0 +1,53 @@
+"""References by which people find jobs and studies: an id, a unique prefix of one, or a unique name."""
+
+import re
+from collections.abc import Sequence
+from typing import TypeVar
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
+
+from ttm_jobs.database.tenancy import project_of
+from ttm_jobs.errors import ServiceError
+from ttm_jobs.models import Job, Study
+
+_ID_PREFIX = re.compile(r"[0-9a-f]{4}[0-9a-f-]{0,32}")
+_MAX_CANDIDATES = 5
+
+Row = TypeVar("Row", Job, Study)
+
+
+def find(
+    session: Session,
+    table: type[Row],
+    reference: str,
+    *indexed: ColumnElement[bool],
+    missing: type[ServiceError],
+    ambiguous: type[ServiceError],
+) -> Row:
+    """Returns the row with this id, id prefix (at least four hexadecimal digits) or exact name.
+
+    An id wins over a name. `indexed` are conditions that the name implies and that have an index. Raises `missing`, or
+    `ambiguous` with up to five candidates.
+    """
+    if (row := session.get(table, reference)) is not None:
+        return row
+    prefix = reference.lower()
+    matches: Sequence[Row] = []
+    if _ID_PREFIX.fullmatch(prefix):
+        # A range of the primary key: "g" sorts after all digits of an id.
+        matches = _newest(session, table, table.id >= prefix, table.id < prefix + "g")
+    matches = matches or _newest(session, table, *indexed, table.name == reference)
+    kind = table.__name__.lower()
+    if not matches:
+        raise missing(f"No {kind} has the id, id prefix or name {reference!r}.")
+    if len(matches) > 1:
+        more = " and more" if len(matches) > _MAX_CANDIDATES else ""
+        candidates = ", ".join(row.id for row in matches[:_MAX_CANDIDATES])
+        raise ambiguous(f"{reference!r} matches more than one {kind}: {candidates}{more}. Use a full id.")
+    return matches[0]
+
+
+def _newest(session: Session, table: type[Row], *conditions: ColumnElement[bool]) -> Sequence[Row]:
+    query = select(table).where(table.project_id == project_of(session), *conditions)
+    return session.scalars(query.order_by(table.created_at.desc(), table.id.desc()).limit(_MAX_CANDIDATES + 1)).all()
