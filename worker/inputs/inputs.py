@@ -52,7 +52,7 @@ class Paths(TypedDict):
 class Inputs:
     """Downloads remote inputs to `work_dir/data`, a cache shared by all jobs and workers with this directory.
 
-    Handles one job at a time: its inputs stay in the cache until the next call of `resolve`.
+    Handles one job at a time: its inputs stay in the cache until `release` or the next call of `resolve`.
     """
 
     def __init__(self, engine: Engine, storage: Storage, settings: Settings) -> None:
@@ -75,7 +75,7 @@ class Inputs:
             if should_stop():
                 raise FetchStopped
 
-        self._cache.close()
+        self.release()
         self._cache.make_room()
         dataset = self._data_path(spec.dataset.uri, allowed, check)
         unlabelled = [self._data_path(uri, allowed, check) for uri in spec.dataset.unlabelled]
@@ -90,6 +90,10 @@ class Inputs:
             "data_cache": str(self._root),
             "data_cache_max_bytes": self._settings.data_cache_max_bytes,
         }
+
+    def release(self) -> None:
+        """Allows other workers to evict the inputs of the last job."""
+        self._cache.close()
 
     def _data_path(self, uri: str, allowed: AllowedSources, check: Callable[[], None]) -> str:
         path = self._path(uri, allowed, check)

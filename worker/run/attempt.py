@@ -98,6 +98,7 @@ class Attempt:
                 return self._follow()
             finally:
                 self._trainer.end()
+                self._inputs.release()
                 self._phases.end()
                 metrics.TRAINER_MEMORY.set_function(lambda: 0.0)
                 metrics.IMAGES_PER_SECOND.set(0)

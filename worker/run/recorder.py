@@ -114,9 +114,11 @@ class Recorder:
             # The other events can be written without it.
             self._pending.remove((number, event))
             raise
+        except FileNotFoundError:
+            logger.info("checkpoint of step %d was replaced by a newer one before it was stored", event.step)
+            self._pending.remove((number, event))
         except (OSError, StorageUnreachable) as error:
-            # The trainer has replaced it by a newer one, or the storage is unavailable. The run continues; the next
-            # checkpoint may succeed.
+            # The run continues; the next checkpoint may succeed.
             logger.warning("checkpoint of step %d was not stored: %s", event.step, error)
             self._pending.remove((number, event))
         else:

@@ -9,11 +9,12 @@ import pytest
 
 from tests.support.azure_server import AzureServer
 from tests.support.clouds import CLOUDS, new_bucket
-from tests.support.factories import queued, running
+from tests.support.factories import job_of, queued, running
 from tests.support.factories import spec as body
 from tests.support.hostile_host import CONTENT, HostileHost
 from tests.support.rig import MakeRig, Rig
 from tests.support.s3_server import S3Server
+from ttm_core.data.cache import DataCache
 from ttm_core.spec.job import DistillSpec
 from ttm_jobs.database.engine import session_scope
 from ttm_jobs.errors import (
@@ -33,6 +34,7 @@ from ttm_jobs.repositories.jobs import leases, lifecycle
 from ttm_jobs.repositories.run_data.artifacts import PublishedFile
 from ttm_jobs.repositories.uploads import StoredPart
 from ttm_jobs.sources import AllowedSources
+from ttm_jobs.states import JobState
 from ttm_jobs.storage.connect import connect
 from worker.inputs import Inputs, Paths
 from worker.inputs.names import check_name
@@ -280,3 +282,15 @@ def test_cache_is_limited_and_keeps_inputs_in_use(make_rig: MakeRig, dataset: st
     resolve(inputs, dataset=dataset)
     assert not one.exists()
     assert two.exists()
+
+
+def test_inputs_of_a_job_that_has_ended_can_be_evicted(rig: Rig) -> None:
+    """A worker without a job would otherwise keep them, although another worker needs the space."""
+    content = upload(rig, b"x" * 100_000, "pets.tar")
+    job_id = queued(rig.engine, spec=body(dataset=f"upload:{content.id}"))
+    rig.run(job_id)
+    assert job_of(rig.engine, job_id).state is JobState.SUCCEEDED
+    root = rig.settings.work_dir / "data"
+    (entry,) = root.glob("sha256-*")
+    DataCache(root, 0).make_room()
+    assert not entry.exists()
