@@ -1,4 +1,4 @@
-"""Query plans with 1,000 studies of 30 trials: lists, pages and the dispatcher's step read index ranges."""
+"""Query plans with 300 studies of 30 trials: lists, pages and the dispatcher's step read index ranges."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ from ttm_jobs.database.ids import new_id
 from ttm_jobs.models import Job, Study, StudyCandidate
 from ttm_jobs.models.base import Json
 
-_STUDIES, _TRIALS = 1000, 30
+_STUDIES, _TRIALS = 300, 30
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def client(database_url: str, tmp_path: Path) -> Iterator[TestClient]:
 
 
 def fill(engine: Engine, study_id: str) -> None:
-    """Copies a study with a screening job 1,000 times, each with 30 candidates and 30 trials."""
+    """Copies a study with a screening job, each with 30 candidates and 30 trials."""
     with engine.begin() as connection:
         study: Json = dict(connection.execute(select(Study.__table__)).mappings().one())
         candidate: Json = dict(connection.execute(select(StudyCandidate.__table__)).mappings().first() or {})
