@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from tests.api.conftest import make_settings
 from tests.support.api_server import api_process
 from tests.support.s3_server import S3Server
 from tests.support.tiny import wait_until
-from ttm_jobs.database.engine import create_engine, read_scope
+from ttm_jobs.database.clock import now
+from ttm_jobs.database.engine import create_engine, read_scope, session_scope
 from ttm_jobs.models import Upload
 from ttm_jobs.repositories import uploads
 from ttm_jobs.settings import Settings
@@ -125,6 +126,11 @@ def claimed_until(engine: Engine, path: str) -> datetime | None:
         return session.get_one(Upload, path.rpartition("/")[2]).finalizing_until
 
 
+def claim_for(engine: Engine, path: str, duration: timedelta) -> None:
+    with session_scope(engine) as session:
+        session.get_one(Upload, path.rpartition("/")[2]).finalizing_until = now(session) + duration
+
+
 def test_another_process_finalizes_after_the_first_was_killed(database_url: str, tmp_path: Path) -> None:
     settings = make_settings(database_url, tmp_path)
     engine = create_engine(database_url)
@@ -148,8 +154,11 @@ def test_another_process_finalizes_after_the_first_was_killed(database_url: str,
         os.kill(pid, signal.SIGKILL)
     part.unlink()
     aside.replace(part)
+    # How long the claim is valid does not depend on how fast a process starts here.
+    claim_for(engine, path, timedelta(hours=1))
     with api_process(settings) as (url, _):
         assert described(url, path)["state"] == "finalizing", "the claim has not expired"
+        claim_for(engine, path, timedelta(0))
         wait_until(lambda: described(url, path)["state"] == "complete")
         assert described(url, path)["sha256"] == SHA256
         assert httpx2.post(f"{url}/jobs", json=job).status_code == 201

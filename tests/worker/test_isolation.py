@@ -242,3 +242,14 @@ def test_trainer_of_a_restricted_project_reads_only_its_folders(make_rig: MakeRi
     [log] = [key for key in rig.storage.list() if key.endswith("trainer.log")]
     assert f"reads {own}" in rig.read(log).decode()
     assert f"is refused {other}" in rig.read(log).decode()
+
+
+def test_a_command_whose_parent_has_ended_does_not_run(confined: Confined) -> None:
+    command = [sys.executable, "-c", "print('runs')"]
+    *launcher, rules = prefix(confined.settings, command, str(confined.temporary), network=False)
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for parent, status, output in ((os.getpid(), 0, "runs\n"), (ended.pid, 1, "")):
+        of_parent = json.dumps(json.loads(rules) | {"parent": parent})
+        done = subprocess.run([*launcher, of_parent, *command], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (status, output), done.stderr

@@ -130,24 +130,28 @@ def test_verbose_trainer_is_not_blocked_and_its_newest_output_is_kept(
 WORKER = """
 import sys, time
 from pathlib import Path
+from ttm_jobs.settings import Settings
 from worker.trainer import stale
 from worker.trainer.log import LogFile
 from worker.trainer.standby import Starter
 from worker.trainer.process import Trainer
-starter = Starter(sys.argv[2:], marks=stale.marks())
-trainer = Trainer(starter, Path(sys.argv[1]), log=LogFile(Path(sys.argv[1], "log"), 10_000))
+folder, isolation, *command = sys.argv[1:]
+settings = Settings(work_dir=folder, trainer_isolation=isolation)
+starter = Starter(command, marks=stale.marks(), settings=settings)
+trainer = Trainer(starter, Path(folder), log=LogFile(Path(folder, "log"), 10_000))
 trainer.start()
 print(trainer.pid, flush=True)
 time.sleep(300)
 """
 
 
-def test_trainer_dies_with_its_worker_and_the_next_worker_kills_orphans(tmp_path: Path) -> None:
+@pytest.mark.parametrize("isolation", ["auto", "off"])
+def test_trainer_dies_with_its_worker_and_the_next_worker_kills_orphans(tmp_path: Path, isolation: str) -> None:
     (tmp_path / "run.json").write_text(
         json.dumps({"spec": spec(name="steps=9999 step_seconds=0.1 child=1"), "inputs": {}})
     )
     with subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(tmp_path), *TINY_TRAINER], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WORKER, str(tmp_path), isolation, *TINY_TRAINER], stdout=subprocess.PIPE, text=True
     ) as worker:
         assert worker.stdout is not None
         trainer = int(worker.stdout.readline())

@@ -1,9 +1,9 @@
 """Drops rights, then executes a command: `python confine.py RULES COMMAND...`.
 
 RULES is JSON: `list`, `read` and `write`, paths that may be listed, also read, or also written; `network`, whether
-other hosts may be reached; `file_bytes`, the maximum size of written files. A restriction that the system does not
-support is skipped with a line on standard error. Imports only the standard library, because it runs before every
-trainer.
+other hosts may be reached; `file_bytes`, the maximum size of written files; optionally `parent`, the id of the process
+with which the command ends, by default that which started this one. A restriction that the system does not support is
+skipped with a line on standard error. Imports only the standard library, because it runs before every trainer.
 
 A reader process calls `confine_this` instead, before it reads any input.
 """
@@ -52,7 +52,7 @@ class Paths(NamedTuple):
 
 def main() -> None:
     rules, command = json.loads(sys.argv[1]), sys.argv[2:]
-    parent = os.getppid()
+    parent = rules.get("parent", os.getppid())
     missing = [
         # A user namespace removes root's rights over other users' files.
         _missing("network and user namespaces", lambda: _unshare(loopback=not rules["network"])),

@@ -42,6 +42,7 @@ def prefix(
         "read": existing([*programs(), *_named(command), *_authorities(), *map(str, roots)]),
         "write": existing([str(settings.work_dir), temporary, _DEVICES, *_hub()]),
         "network": network,
+        "parent": os.getpid(),
         "file_bytes": max(settings.teacher_store_max_bytes, settings.data_cache_max_bytes),
     }
     return [sys.executable, "-I", "-S", confine.__file__, json.dumps(rules)]

@@ -132,7 +132,8 @@ class Starter:
                 pass_fds=(writer,),
                 env={**environment(), **_engine_settings(settings), **self._marks, "TMPDIR": temporary},
                 start_new_session=True,
-                preexec_fn=die_with_parent(),
+                # The sandbox sets its own death signal. Without a function to call, Python does not fork this process.
+                preexec_fn=None if confined else die_with_parent(),
             )
         except BaseException:
             os.close(reader)
