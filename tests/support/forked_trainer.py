@@ -1,4 +1,4 @@
-"""Runs the real trainer without importing torch each time: a server process imports torch once and forks per job.
+"""Runs the real trainer without importing torch each time: a server process that has imported torch forks per job.
 
 The trainer command sends its arguments and file descriptors to the server and exits with the trainer's status.
 """
@@ -7,7 +7,6 @@ import gc
 import os
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -20,33 +19,34 @@ _DESCRIPTORS = 3
 @contextmanager
 def forked_trainer() -> Iterator[Sequence[str]]:
     """Starts the fork server and yields the trainer command."""
+    # Imported here: the trainer command runs this file alone.
+    from tests.support.fork_server import CONTEXT
+    from tests.support.tiny import wait_until
+
     with tempfile.TemporaryDirectory() as folder:
-        address = f"{folder}/socket"
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(address)
-            listener.listen()
-            process = subprocess.Popen(
-                [sys.executable, __file__, "serve", str(listener.fileno())],
-                pass_fds=[listener.fileno()],
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
+        address = Path(folder, "socket")
+        process = CONTEXT.Process(target=_serve, args=(str(address),))
+        process.start()
+        wait_until(address.exists)
         try:
-            yield (sys.executable, __file__, "run", address)
+            yield (sys.executable, __file__, str(address))
         finally:
             process.kill()
-            process.wait()
+            process.join()
 
 
-def _serve(fd: int) -> None:
+def _serve(address: str) -> None:
     from ttm_core import __main__ as trainer
-    from ttm_core.pipeline import distill, train
+    from ttm_core.process import die_with
 
-    assert distill is not None
-    assert train is not None
+    die_with(os.getppid())
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Otherwise each trainer's collector would touch, and so copy, all objects of the server.
     gc.freeze()
-    with socket.socket(fileno=fd) as listener:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{address}.new")
+        listener.listen()
+        os.rename(f"{address}.new", address)
         while True:
             connection, _ = listener.accept()
             message, descriptors, _, _ = socket.recv_fds(connection, 1 << 16, _DESCRIPTORS)
@@ -76,9 +76,5 @@ def _run(address: str, workdir: str, events: int) -> int:
 
 
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case ["serve", descriptor]:
-            sys.path.insert(0, str(Path(__file__).parents[2]))
-            _serve(int(descriptor))
-        case ["run", where, workdir, "--events-fd", descriptor]:
-            sys.exit(_run(where, workdir, int(descriptor)))
+    where, workdir, _, descriptor = sys.argv[1:]
+    sys.exit(_run(where, workdir, int(descriptor)))
