@@ -22,6 +22,12 @@ def test_the_paired_t_interval_is_that_of_scipy(count: int) -> None:
     assert found.method == "paired_t"
 
 
+def test_no_interval_exceeds_what_accuracies_can_differ_by() -> None:
+    found = paired_t([0.97, 0.72], [0.95, 0.9])
+    assert (found.low, found.high, found.mean) == (-1, 1, pytest.approx(-0.08))
+    assert paired_t([1.0, 0.9], [0.1, 0.2]).high == 1
+
+
 @pytest.mark.parametrize(("images", "wins", "losses"), [(100, 8, 3), (1000, 30, 31), (10_000, 400, 300), (50, 0, 4)])
 def test_the_paired_bootstrap_is_the_limit_of_many_resamples(images: int, wins: int, losses: int) -> None:
     first = np.array([True] * wins + [False] * losses + [True] * (images - wins - losses))
