@@ -14,6 +14,7 @@ import pytest
 import timm
 import torch
 from onnxscript.function_libs.torch_lib.registration import default_registry
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from ttm_core.data.dataset import Split, full_split
 from ttm_core.data.images import ArrayImages
@@ -250,6 +251,17 @@ def test_fast_exporter_parses_operators_only_when_needed() -> None:
         assert type(unparsed) is not type(parsed)
         assert (unparsed.domain, unparsed.name) == (parsed.domain, parsed.name)
     assert type(operator.function_ir) is type(parsed)
+
+
+def test_fast_exporter_builds_the_registry_once_and_restores_the_exporter() -> None:
+    build = ONNXRegistry.from_torchlib
+    registries = []
+    for _ in range(2):
+        with fast_exporter():
+            registries.append(ONNXRegistry.from_torchlib(opset_version=18))
+        assert ONNXRegistry.from_torchlib == build
+    assert registries[0] is registries[1]
+    assert registries[0].functions.keys() == build(opset_version=18).functions.keys()
 
 
 def test_storage_errors_are_raised(tmp_path: Path) -> None:
