@@ -5,13 +5,15 @@ The process is forked from a server that has already imported torch, so a restar
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from tests.support.fork_server import CONTEXT
+from tests.support.fork_server import CONTEXT, redirect
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,22 @@ def start(
     process = CONTEXT.Process(target=_distill, args=(run, str(workdir), kill_at_step, kill_at_event), daemon=True)
     process.start()
     return process
+
+
+def start_trainer(workdir: Path) -> tuple[BaseProcess, Connection]:
+    """Starts `python -m ttm_core run` in a work directory and returns the read end of the pipe of its events."""
+    events, written = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=_run_trainer, args=(str(workdir), written), daemon=True)
+    process.start()
+    written.close()
+    return process, events
+
+
+def _run_trainer(workdir: str, events: Connection) -> None:
+    from ttm_core.__main__ import main
+
+    redirect(Path(os.devnull), 1, 2)
+    sys.exit(main(["run", workdir, "--events-fd", str(events.fileno())]))
 
 
 def _distill(run: EngineRun, workdir: str, kill_at_step: int | None, kill_at_event: int | None) -> None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
+from tests.support.engine_process import start_trainer
 from tests.ttm_core import factories
 from ttm_core.errors import BadCheckpoint, BadSpec, NonFiniteLoss, TeacherAtChance
 from ttm_core.export import load_student
@@ -164,7 +165,7 @@ def resume_twice(spec, workdir, total):
 
 def test_killed_run_resumes_bit_identically(digits_idx, teacher_file, tmp_path):
     """A real process, a real SIGKILL and a truncated checkpoint; also resumed elsewhere from one checkpoint."""
-    training = {"epochs": 15, "checkpoint_seconds": 0.05}
+    training = {"epochs": 10, "checkpoint_seconds": 0.05}
     spec = factories.spec(digits_idx, teacher_file, training=training)
     distill(spec, tmp_path / "uninterrupted")
 
@@ -172,20 +173,17 @@ def test_killed_run_resumes_bit_identically(digits_idx, teacher_file, tmp_path):
     killed.mkdir()
     inputs = {"teachers": [str(teacher_file)], "student": None, "dataset": str(digits_idx)}
     (killed / "run.json").write_text(json.dumps({"spec": spec.model_dump(mode="json"), "inputs": inputs}))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ttm_core", "run", str(killed), "--events-fd", "1"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
+    process, written = start_trainer(killed)
     resolved = None
-    for line in process.stdout:
-        event = events.decode(line)
-        resolved = event if isinstance(event, events.Resolved) else resolved
-        if isinstance(event, events.CheckpointSaved) and event.step > 30:
-            process.send_signal(signal.SIGKILL)
-            break
-    process.wait()
-    process.stdout.close()
+    with open(written.fileno(), "rb", closefd=False) as stream:
+        for line in stream:
+            event = events.decode(line)
+            resolved = event if isinstance(event, events.Resolved) else resolved
+            if isinstance(event, events.CheckpointSaved) and event.step > 30:
+                process.kill()
+                break
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     checkpoints = killed / "checkpoints"
     newest = max(checkpoints.glob("step-*.pt"))
     (checkpoints / "step-000000999.pt").write_bytes(newest.read_bytes()[:1000])
@@ -202,20 +200,15 @@ def test_sigterm_saves_a_checkpoint_and_emits_stopped(digits_idx, tmp_path):
     spec = factories.spec(digits_idx, training={"epochs": 500})
     inputs = {"teachers": [], "student": None, "dataset": str(digits_idx)}
     (tmp_path / "run.json").write_text(json.dumps({"spec": spec.model_dump(mode="json"), "inputs": inputs}))
-    read, write = os.pipe()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ttm_core", "run", str(tmp_path), "--events-fd", str(write)],
-        pass_fds=[write],
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(write)
+    process, written = start_trainer(tmp_path)
     emitted = []
-    with open(read, "rb") as stream:
+    with open(written.fileno(), "rb", closefd=False) as stream:
         for line in stream:
             emitted.append(events.decode(line))
-            if isinstance(emitted[-1], events.Metrics) and process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=600) == 3
+            if isinstance(emitted[-1], events.Metrics) and process.is_alive():
+                process.terminate()
+    process.join(timeout=600)
+    assert process.exitcode == 3
     assert isinstance(emitted[-1], events.Stopped)
     assert isinstance(emitted[-2], events.CheckpointSaved)
     assert emitted[-2].step == emitted[-1].step
@@ -287,6 +280,7 @@ def test_command_line_runs_a_yaml_spec_and_logs_plain_text(digits_idx, tmp_path)
     (tmp_path / "data").symlink_to(digits_idx)
     (tmp_path / "spec.yaml").write_text(
         "student: mini/resnet8_025\ndataset: data\nmethod: ce\nexports: [onnx_int8]\ntraining: {epochs: 1, threads: 1}\n"
+        "quantize: {mode: post_training}\n"
     )
     environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     done = subprocess.run(
