@@ -216,8 +216,7 @@ def test_small_inputs_in_bfloat16() -> None:
 
 
 @pytest.mark.parametrize("architecture", ["cifar/MobileNetV2", "cifar/ShuffleV2"])
-def test_stopped_runs_of_depthwise_networks_resume_bit_identically(
-    digits_idx: Path, tmp_path: Path, architecture: str
-) -> None:
-    spec = factories.spec(digits_idx, student=architecture, training={"precision": "bfloat16"})
+def test_stopped_runs_of_depthwise_networks_resume_bit_identically(tmp_path: Path, architecture: str) -> None:
+    digits = factories.digits_idx(tmp_path / "digits", train=100, test=32)
+    spec = factories.spec(digits, student=architecture, training={"precision": "bfloat16"})
     assert_resumes_bit_identically(spec, tmp_path)
