@@ -69,6 +69,7 @@ def test_pruned_student_is_distilled_and_exported(digits_idx, teacher_file, tmp_
         teacher_file,
         student={"prune": PRUNE},
         exports=["timm", "onnx_int8"],
+        quantize={"mode": "post_training"},
         training={"epochs": 12, "augmentation": "none"},
     )
     result = distill(spec, tmp_path, on_event=emitted.append)
@@ -152,8 +153,8 @@ def test_narrow_networks_train_on_larger_color_images(tmp_path: Path) -> None:
             teacher,
             student={"prune": {"parameters": 0.5, "round_to": 2, **steps}},
             training={"precision": "float32"},
-            exports=["onnx", "onnx_int8"],
-            quantize={"mode": "aware"},
+            exports=["onnx_int8"],
+            quantize={"mode": "aware", "epochs": 1},
         ),
         tmp_path / "run",
     )
