@@ -119,9 +119,10 @@ def untrained_teacher(path: Path, architecture: str, channels: int) -> Path:
 def screened_students(
     spec: DistillSpec, workdir: Path, students: list[StudentSpec]
 ) -> dict[int, events.CandidateScreened]:
-    """The measurements of students by number, of a job with the first one."""
+    """The sizes of students by number, of a job with the first one."""
     options = RunOptions(
         kind="screen",
+        publish_files=True,
         students=[ScreenedStudent(numbers=[index], student=each) for index, each in enumerate(students, start=1)],
     )
     emitted = run_stage(spec.model_copy(update={"student": students[0]}), workdir, options)
@@ -155,7 +156,7 @@ def test_a_student_is_screened_with_its_own_channels(digits_idx, tmp_path):
 
 
 def test_the_screened_size_is_that_of_the_exported_file(digits_idx, teacher_file, tmp_path):
-    spec = factories.spec(digits_idx, teacher_file, exports=["onnx", "onnx_int8"])
+    spec = factories.spec(digits_idx, teacher_file, exports=["onnx", "onnx_int8"], quantize={"mode": "post_training"})
     students = [ScreenedStudent(numbers=[1], student=spec.student)]
     emitted = run_stage(spec, tmp_path / "screen", RunOptions(kind="screen", students=students))
     (screened,) = [event for event in emitted if isinstance(event, events.CandidateScreened)]
