@@ -18,9 +18,7 @@ DROP = """async ([name, url]) => {
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_report_is_accessible_and_fits_the_viewport(
-    page: Page, damaged: Damaged, tmp_path: Path, width: int, scheme: str
-) -> None:
+def test_report_is_accessible_and_fits_the_viewport(page: Page, damaged: Damaged, width: int, scheme: str) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme=scheme)
     for address in (f"/ui/jobs/{damaged.student}/damage", f"/ui/jobs/{damaged.student}#try"):
@@ -28,7 +26,6 @@ def test_report_is_accessible_and_fits_the_viewport(
         expect(page.locator("h1")).to_be_visible()
         assert page.evaluate(CHECKS) == [], address
         assert accessibility_violations(page, address) == [], address
-        page.screenshot(path=tmp_path / f"{address.rpartition('/')[2]}-{width}.png", full_page=True)
 
 
 def test_gallery_is_filtered_by_outcome_and_class_in_the_address(page: Page, damaged: Damaged) -> None:

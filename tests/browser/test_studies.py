@@ -48,7 +48,7 @@ def study(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "dark"), (390, "light")])
 def test_study_pages_are_accessible_and_fit_the_viewport(
-    page: Page, study: tuple[str, str], tmp_path: Path, width: int, scheme: str
+    page: Page, study: tuple[str, str], width: int, scheme: str
 ) -> None:
     url, study_id = study
     page.set_viewport_size({"width": width, "height": 900})
@@ -73,7 +73,6 @@ def test_study_pages_are_accessible_and_fit_the_viewport(
             )
         assert page.evaluate(CHECKS) == [], address
         assert accessibility_violations(page, address) == [], address
-        page.screenshot(path=tmp_path / f"{address.rpartition('/')[2]}-{width}.png", full_page=True)
 
 
 def test_range_on_an_axis_selects_lines_and_rows(page: Page, study: tuple[str, str]) -> None:
