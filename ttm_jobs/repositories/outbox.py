@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Select, bindparam, delete, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from ttm_jobs.database.clock import now
+from ttm_jobs.database.clock import Now, now
 from ttm_jobs.models import OutboxMessage
 from ttm_jobs.models.base import Json
 
@@ -20,12 +20,15 @@ def add(
     session.add(message)
 
 
-def any_due(session: Session, topic: str) -> bool:
-    """Whether messages of a topic without lanes are due. A read, so that an idle dispatcher writes nothing."""
+# A subquery, which the database evaluates once and so can look up in the index.
+_AT = select(Now()).scalar_subquery()
+
+
+def _any_due() -> Select[int]:
     due = select(OutboxMessage.id).where(
-        OutboxMessage.topic == topic, OutboxMessage.lane == "", OutboxMessage.next_attempt_at <= now(session)
+        OutboxMessage.topic == bindparam("topic"), OutboxMessage.lane == "", OutboxMessage.next_attempt_at <= _AT
     )
-    return session.scalar(due.limit(1)) is not None
+    return due.limit(1)
 
 
 def _due_lanes() -> Select[str]:
@@ -46,16 +49,21 @@ def _due_lanes() -> Select[str]:
         .correlate(found)
         .scalar_subquery()
     )
-    return select(found.c.lane).where(found.c.lane.is_not(None), oldest <= bindparam("at")).order_by(oldest)
+    return select(found.c.lane).where(found.c.lane.is_not(None), oldest <= _AT).order_by(oldest)
 
 
-# Built once: idle dispatchers run it at each poll, and building it takes longer than running it.
-_DUE_LANES = _due_lanes()
+# Built once: idle dispatchers run them at each poll, and building them takes longer than running them.
+_ANY_DUE, _DUE_LANES = _any_due(), _due_lanes()
+
+
+def any_due(session: Session, topic: str) -> bool:
+    """Whether messages of a topic without lanes are due. A read, so that an idle dispatcher writes nothing."""
+    return session.scalar(_ANY_DUE, {"topic": topic}) is not None
 
 
 def due_lanes(session: Session, topic: str) -> Sequence[str]:
     """Returns the lanes of a topic that have due messages, that of the oldest message first. A read."""
-    return session.scalars(_DUE_LANES, {"topic": topic, "at": now(session)}).all()
+    return session.scalars(_DUE_LANES, {"topic": topic}).all()
 
 
 def take(
