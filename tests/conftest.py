@@ -136,6 +136,15 @@ def forked_trainer_command() -> Iterator[Sequence[str]]:
 
 
 @pytest.fixture(scope="session")
+def forked_tiny_trainer() -> Iterator[Sequence[str]]:
+    """The command of the tiny trainer, forked from a process that has imported it: for tests that run many jobs and are
+    not about the trainer's process.
+    """
+    with forked_trainer(tiny=True) as command:
+        yield command
+
+
+@pytest.fixture(scope="session")
 def damaged(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Damaged]":
     """Finished jobs of the real trainer and the API that serves them, shared by all tests that read damage reports."""
     # Imported here, with PyTorch: the process that distributes the tests imports this file and no test.

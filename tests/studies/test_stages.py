@@ -2,7 +2,7 @@
 
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,11 +19,17 @@ from ttm_jobs.studies.states import ENDED, StudyState
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, redis: EmbeddedBroker) -> Iterator[Stack]:
+def running(
+    tmp_path_factory: pytest.TempPathFactory,
+    sqlite_template: Path,
+    redis: EmbeddedBroker,
+    forked_tiny_trainer: Sequence[str],
+) -> Iterator[Stack]:
     """A dispatcher and one worker, shared by tests. They are the last two processes of the stack, also after a kill."""
     folder = tmp_path_factory.mktemp("running")
     shutil.copy(sqlite_template, folder / "ttm.db")
     with Stack(folder, f"sqlite:///{folder}/ttm.db", redis) as stack:
+        stack.trainer_command = forked_tiny_trainer
         stack.start_dispatcher()
         stack.start_worker()
         yield stack
@@ -42,7 +48,8 @@ def wait_for_end(stack: Stack, study_id: str) -> StudyState:
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_a_study_runs_through_its_stages(stack: Stack) -> None:
+def test_a_study_runs_through_its_stages(stack: Stack, forked_tiny_trainer: Sequence[str]) -> None:
+    stack.trainer_command = forked_tiny_trainer
     stack.start_dispatcher()
     stack.start_worker()
     study_id = a_study(

@@ -1,7 +1,4 @@
-"""Runs the real trainer without importing torch each time: a server process that has imported torch forks per job.
-
-The trainer command sends its arguments and file descriptors to the server and exits with the trainer's status.
-"""
+"""Runs trainers without importing anything each time: a server, forked from the fork server, forks per job."""
 
 import gc
 import os
@@ -10,71 +7,72 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 
+from tests.support.fork_server import CONTEXT
+from ttm_core.process import die_with
+
+CLIENT = str(Path(__file__).with_name("trainer_client.py"))
 _DESCRIPTORS = 3
 
 
 @contextmanager
-def forked_trainer() -> Iterator[Sequence[str]]:
-    """Starts the fork server and yields the trainer command."""
-    # Imported here: the trainer command runs this file alone.
-    from tests.support.fork_server import CONTEXT
-    from tests.support.tiny import wait_until
-
+def forked_trainer(*, tiny: bool = False) -> Iterator[Sequence[str]]:
+    """Starts the server and yields the command of the real or the tiny trainer."""
     with tempfile.TemporaryDirectory() as folder:
-        address = Path(folder, "socket")
-        process = CONTEXT.Process(target=_serve, args=(str(address),))
-        process.start()
-        wait_until(address.exists)
+        address = f"{folder}/socket"
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address)
+            listener.listen(128)
+            process = CONTEXT.Process(target=_serve, args=(listener, tiny), daemon=True)
+            process.start()
         try:
-            yield (sys.executable, __file__, str(address))
+            yield (sys.executable, "-I", "-S", CLIENT, address)
         finally:
             process.kill()
             process.join()
 
 
-def _serve(address: str) -> None:
-    from ttm_core import __main__ as trainer
-    from ttm_core.process import die_with
-
-    die_with(os.getppid())
+def _serve(listener: socket.socket, tiny: bool) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Otherwise each trainer's collector would touch, and so copy, all objects of the server.
     gc.freeze()
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(f"{address}.new")
-        listener.listen()
-        os.rename(f"{address}.new", address)
-        while True:
-            connection, _ = listener.accept()
-            message, descriptors, _, _ = socket.recv_fds(connection, 1 << 16, _DESCRIPTORS)
-            if os.fork():
-                for descriptor in descriptors:
-                    os.close(descriptor)
-                connection.close()
-                continue
-            listener.close()
-            events, out, error = descriptors
-            os.dup2(out, 1)
-            os.dup2(error, 2)
-            workdir, *_ = message.decode().split("\0")
-            code = trainer.main(["run", workdir, "--events-fd", str(events)])
-            connection.sendall(bytes([code]))
-            os._exit(code)
+    while True:
+        connection, _ = listener.accept()
+        message, descriptors, _, _ = socket.recv_fds(connection, 1 << 16, _DESCRIPTORS)
+        server = os.getpid()
+        if trainer := os.fork():
+            connection.sendall(trainer.to_bytes(4, "big"))
+            for descriptor in descriptors:
+                os.close(descriptor)
+            connection.close()
+            with suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                    pass
+            continue
+        die_with(server)
+        listener.close()
+        Thread(target=_die_with_client, args=[connection], daemon=True).start()
+        events, out, error = descriptors
+        os.dup2(out, 1)
+        os.dup2(error, 2)
+        connection.sendall(bytes([_run(message.decode(), events, tiny=tiny)]))
+        os._exit(0)
 
 
-def _run(address: str, workdir: str, events: int) -> int:
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(address)
-        socket.send_fds(connection, [workdir.encode()], [events, 1, 2])
-        os.close(events)
-        status = connection.recv(1)
-    # The server sends no status if the trainer was killed.
-    return status[0] if status else -1
+def _die_with_client(connection: socket.socket) -> None:
+    connection.recv(1)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
-if __name__ == "__main__":
-    where, workdir, _, descriptor = sys.argv[1:]
-    sys.exit(_run(where, workdir, int(descriptor)))
+def _run(workdir: str, events: int, *, tiny: bool) -> int:
+    # Imported already, by the fork server.
+    if tiny:
+        from tests.support.tiny_trainer import TinyTrainer
+
+        return TinyTrainer(Path(workdir), events).run()
+    from ttm_core import __main__ as trainer
+
+    return trainer.main(["run", workdir, "--events-fd", str(events)])

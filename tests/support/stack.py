@@ -1,5 +1,6 @@
 """Runs dispatchers and workers as real processes that a test may kill."""
 
+import json
 import os
 import signal
 import subprocess
@@ -32,12 +33,16 @@ ServiceProcess = subprocess.Popen[bytes] | ForkedModule
 
 
 class Stack:
-    """A dispatcher and workers with the tiny trainer, on the test's database and broker."""
+    """A dispatcher and workers with the tiny trainer, on the test's database and broker.
+
+    `trainer_command` may be set to that of another trainer.
+    """
 
     def __init__(
         self, directory: Path, database_url: str, broker: EmbeddedBroker | RabbitServer, **settings: object
     ) -> None:
         self.directory = directory
+        self.trainer_command: Sequence[str] | None = None
         self.broker = broker
         self.engine: Engine = create_engine(database_url)
         self.data = directory / "data"
@@ -52,7 +57,7 @@ class Stack:
             "lease_seconds": 5,
             "event_flush_seconds": 0.1,
             "reap_interval_seconds": 0.2,
-            "dispatch_interval_seconds": 0.05,
+            "dispatch_interval_seconds": 0.1,
             "renotify_seconds": 1,
             "retry_backoff_seconds": 0.1,
             "worker_timeout_seconds": 5,
@@ -67,7 +72,8 @@ class Stack:
 
     def environment(self, work_dir: Path) -> Mapping[str, str]:
         own = {f"TTM_{name.upper()}": str(value) for name, value in self.settings.items()}
-        return {**os.environ, **own, "TTM_WORK_DIR": str(work_dir), "OMP_NUM_THREADS": "1"}
+        trainer = {} if self.trainer_command is None else {"TRAINER_COMMAND": json.dumps(self.trainer_command)}
+        return {**os.environ, **own, **trainer, "TTM_WORK_DIR": str(work_dir), "OMP_NUM_THREADS": "1"}
 
     def start_dispatcher(self) -> ServiceProcess:
         return self.start("dispatcher", "worker.dispatcher", self.directory)

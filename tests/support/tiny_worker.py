@@ -1,9 +1,13 @@
-"""`python -m tests.support.tiny_worker`: the real worker with the tiny trainer."""
+"""`python -m tests.support.tiny_worker`: the real worker with the tiny trainer, or with the command in TRAINER_COMMAND."""
+
+import json
+import os
 
 from tests.support.tiny import TINY_TRAINER
 from worker import tasks
 from worker.__main__ import main
 
 if __name__ == "__main__":
-    tasks.process.trainer_command = TINY_TRAINER
+    command = os.environ.get("TRAINER_COMMAND")
+    tasks.process.trainer_command = TINY_TRAINER if command is None else json.loads(command)
     main()
