@@ -1,9 +1,10 @@
 """`ttm` as a process, and one stack shared by all tests."""
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,14 +27,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory, data: Path, forked_tiny_trainer: Sequence[str]) -> Iterator[Stack]:
     """API, dispatcher, broker, database, and a worker with the fake trainer."""
     options = StackOptions(
         var=tmp_path_factory.mktemp("var"),
         port=0,
         data_roots=(data,),
         worker_command=(sys.executable, "-m", "tests.support.tiny_worker"),
-        environment=ENVIRONMENT,
+        environment={**ENVIRONMENT, "TRAINER_COMMAND": json.dumps(forked_tiny_trainer)},
     )
     with Stack(options) as stack:
         yield stack
