@@ -40,7 +40,8 @@ demo: setup
 up: setup
 	@$(BIN)/ttm up
 
-# The checks compute with one thread and the tools are downloads, so they run at the same time.
+# The checks compute with one thread and the tools are downloads, so they run at the same time. Each tool has a folder of its
+# own: npm would remove what another npm installs into the same one.
 test: setup
 	@$(MAKE) --no-print-directory -j 3 types lint browser-setup openapi-linter azure-emulator dockerfile-linter
 	@$(MAKE) --no-print-directory unit
@@ -88,14 +89,14 @@ browser-setup:
 
 # Installs the linter of the OpenAPI document where npm is present. Without it, its test is skipped with a message.
 openapi-linter:
-	@[ -d build/npm/node_modules/@redocly/cli ] || ! command -v npm >/dev/null || \
-	  npm install --prefix build/npm --ignore-scripts --no-audit --no-fund --loglevel=error @redocly/cli@2.77.0 >/dev/null || \
+	@[ -d build/redocly/node_modules/@redocly/cli ] || ! command -v npm >/dev/null || \
+	  npm install --prefix build/redocly --ignore-scripts --no-audit --no-fund --loglevel=error @redocly/cli@2.77.0 >/dev/null || \
 	  echo "NO LINTER: the OpenAPI document will not be linted, because npm cannot install Redocly." >&2
 
 # Installs the emulator of Azure Blob Storage where npm is present. Without it, its tests are skipped with a message.
 azure-emulator:
-	@[ -d build/npm/node_modules/azurite ] || ! command -v npm >/dev/null || \
-	  npm install --prefix build/npm --ignore-scripts --no-audit --no-fund --loglevel=error azurite@3.37.0 >/dev/null || \
+	@[ -d build/azurite/node_modules/azurite ] || ! command -v npm >/dev/null || \
+	  npm install --prefix build/azurite --ignore-scripts --no-audit --no-fund --loglevel=error azurite@3.37.0 >/dev/null || \
 	  echo "NO AZURE: storage in Azure will not be tested, because npm cannot install Azurite." >&2
 
 # Installs the linter of the Dockerfiles outside .venv: it is a program, not a dependency. Without it, its test is skipped

@@ -14,7 +14,7 @@ import httpx2
 from tests.support.http_server import HttpServerProcess
 from ttm_jobs.database.ids import new_id
 
-_PROGRAM = Path(__file__).parents[2] / "build" / "npm" / "node_modules" / ".bin" / "azurite-blob"
+_PROGRAM = Path(__file__).parents[2] / "build" / "azurite" / "node_modules" / ".bin" / "azurite-blob"
 NO_AZURE = (
     "NO AZURE: storage in Azure was not tested. `make azure-emulator` installs Azurite where npm is present."
     if shutil.which("node") is None or not _PROGRAM.exists()
