@@ -7,7 +7,7 @@ import json
 import math
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +16,7 @@ from uuid import uuid4
 import httpx2
 from tenacity import RetryCallState
 
-from ttm_client.errors import FieldError, InvalidRequest, error_class
+from ttm_client.errors import Conflict, FieldError, InvalidRequest, NotFound, error_class
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 _RETRIED_STATUSES = frozenset({429, 502, 503, 504})
@@ -64,6 +64,22 @@ def idempotency_key() -> dict[str, str]:
 def job_path(job_id: str) -> str:
     """The path of a job."""
     return f"/jobs/{quote(job_id, safe='')}"
+
+
+def fits_in_path(reference: str) -> bool:
+    """Whether a path can have the reference as one segment. Servers decode slashes and resolve dots."""
+    return "/" not in reference and reference not in (".", "..")
+
+
+def only_id(ids: Sequence[str], kind: str, name: str) -> str:
+    """The id of the only job or study with this name. Raises NotFound or Conflict, as the service does."""
+    if not ids:
+        detail = f"No {kind} has the id, id prefix or name {name!r}."
+        raise NotFound(status=404, code=f"{kind}_not_found", title="Not Found", detail=detail)
+    if len(ids) > 1:
+        detail = f"{name!r} matches more than one {kind}: {', '.join(ids[:5])}. Use a full id."
+        raise Conflict(status=409, code=f"ambiguous_{kind}", title="Conflict", detail=detail)
+    return ids[0]
 
 
 def without_redirect(path: str) -> str:

@@ -70,10 +70,28 @@ def test_every_accepted_name_is_found(client: TestClient, settings: Settings, na
     assert job_id in client.get("/ui/jobs", params={"name": name}).text
 
 
-@pytest.mark.parametrize("name", ["baseline", "a name with as many letters as an id"])
+# Neither slashes nor dots can be in a path.
+@pytest.mark.parametrize("name", ["baseline", "a name with as many letters as an id", "sweep/lr 0.1", ".."])
 def test_ttm_accepts_a_prefix_and_a_name(sqlite_settings: Settings, name: str) -> None:
     with served(sqlite_settings) as url:
         job_id = queued(create_engine(sqlite_settings.database_url), spec=spec(name=name))
         for command in (("show", name), ("show", job_id[:13]), ("cancel", name)):
             ended = CliRunner().invoke(app, [*command, "--url", url])
             assert (ended.exit_code, job_id in ended.output) == (0, True), ended.output
+
+
+def test_ttm_finds_studies_and_refuses_names_that_match_no_or_several_jobs(sqlite_settings: Settings) -> None:
+    with served(sqlite_settings) as url:
+        engine = create_engine(sqlite_settings.database_url)
+        study_id = create_study(engine, name="kiosk/left")
+        for _ in range(2):
+            queued(engine, spec=spec(name="sweep/1"))
+        queued(engine, spec=spec(name="other sweep/1"))
+        for command, code, text in (
+            (("study", "show", "kiosk/left"), 0, study_id),
+            (("study", "show", "kiosk/right"), 4, "No study has the id, id prefix or name"),
+            (("show", "sweep/1"), 5, "matches more than one job"),
+            (("show", "weep/1"), 4, "No job has the id, id prefix or name"),
+        ):
+            ended = CliRunner().invoke(app, [*command, "--url", url])
+            assert (ended.exit_code, text in ended.output) == (code, True), ended.output

@@ -24,7 +24,7 @@ from ttm_client.models.jobs import Artifact, Attempt, BulkResult, Dryrun, Job, J
 from ttm_client.models.metrics import Metrics
 from ttm_client.options import JobChanges, JobFilters, JobOptions, Part, as_body, as_query, spec_of
 from ttm_client.progress import ProgressLine
-from ttm_client.protocol import Advance, Params, job_path
+from ttm_client.protocol import Advance, Params, fits_in_path, job_path, only_id
 
 _MAX_BULK = 100
 
@@ -100,6 +100,8 @@ class AsyncJobs:
         >>> job.state, job.accuracy.change_points
         ('succeeded', -3.0)
         """
+        if not fits_in_path(job_id):
+            job_id = only_id([job.id async for job in self.list(name=job_id) if job.name == job_id], "job", job_id)
         return await self._job("GET", job_path(job_id))
 
     async def list(

@@ -26,7 +26,7 @@ from ttm_client.models.studies import (
     StudySummary,
 )
 from ttm_client.options import Part, StudyOptions, study_of
-from ttm_client.protocol import Advance, Params
+from ttm_client.protocol import Advance, Params, fits_in_path, only_id
 
 
 class AsyncStudies:
@@ -82,6 +82,9 @@ class AsyncStudies:
         >>> (await client.studies.get(study.id)).state
         'succeeded'
         """
+        if not fits_in_path(study_id):
+            ids = [study.id async for study in self.list() if study.name == study_id]
+            study_id = only_id(ids, "study", study_id)
         return await self._study("GET", _path(study_id))
 
     async def list(self, *, state: str | None = None) -> AsyncIterator[StudySummary]:

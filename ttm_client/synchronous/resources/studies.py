@@ -21,7 +21,7 @@ from ttm_client.models.studies import (
     StudySummary,
 )
 from ttm_client.options import Part, StudyOptions, study_of
-from ttm_client.protocol import Advance, Params
+from ttm_client.protocol import Advance, Params, fits_in_path, only_id
 from ttm_client.synchronous.events import follow
 from ttm_client.synchronous.paging import pages
 from ttm_client.synchronous.resources.jobs import Jobs
@@ -82,6 +82,9 @@ class Studies:
         >>> (client.studies.get(study.id)).state
         'succeeded'
         """
+        if not fits_in_path(study_id):
+            ids = [study.id for study in self.list() if study.name == study_id]
+            study_id = only_id(ids, "study", study_id)
         return self._study("GET", _path(study_id))
 
     def list(self, *, state: str | None = None) -> Iterator[StudySummary]:
