@@ -1,4 +1,4 @@
-"""Query plans with 300 studies of 30 trials: lists, pages and the dispatcher's step read index ranges."""
+"""Query plans with 500 studies of 30 trials: lists, pages and the dispatcher's step read index ranges."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ from ttm_jobs.database.ids import new_id
 from ttm_jobs.models import Job, Study, StudyCandidate
 from ttm_jobs.models.base import Json
 
-_STUDIES, _TRIALS = 300, 30
+_STUDIES, _TRIALS = 500, 30
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ class Difference:
 
 
 def paired_t(first: Sequence[float], second: Sequence[float]) -> Difference:
-    """The t interval of the mean difference of paired accuracies, from 2 to 10 pairs, as far as it lies in [-1, 1].
+    """The t interval of the mean difference of paired values, from 2 to 10 pairs.
 
     Pairs with equal differences give an interval of width zero.
     """
@@ -52,14 +52,16 @@ def paired_t(first: Sequence[float], second: Sequence[float]) -> Difference:
         raise ValueError(f"a paired t interval needs 2 to {len(_T95) + 1} pairs, not {len(differences)}")
     mean = fmean(differences)
     margin = _T95[len(differences) - 2] * stdev(differences) / math.sqrt(len(differences))
-    # No accuracies differ by more than 1, but the interval of two runs is often wider.
-    return Difference(mean, max(mean - margin, -1.0), min(mean + margin, 1.0), "paired_t", len(differences))
+    return Difference(mean, mean - margin, mean + margin, "paired_t", len(differences))
 
 
 def over_common_seeds(first: Mapping[int, float], second: Mapping[int, float]) -> Difference | None:
-    """The t interval over the seeds that two models have in common, at most ten. None for fewer than two."""
+    """The t interval over the seeds for which two models have accuracies, at most ten. None for fewer than two."""
     seeds = sorted(first.keys() & second.keys())[: len(_T95) + 1]
-    return paired_t([first[seed] for seed in seeds], [second[seed] for seed in seeds]) if len(seeds) > 1 else None
+    if len(seeds) < 2:
+        return None
+    # The interval of two runs is often wider than accuracies can differ.
+    return paired_t([first[seed] for seed in seeds], [second[seed] for seed in seeds]).shifted(0)
 
 
 def paired_bootstrap(first: Sequence[bool], second: Sequence[bool]) -> Difference:
