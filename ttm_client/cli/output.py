@@ -34,6 +34,7 @@ UrlOption = Annotated[
     typer.Option("--url", envvar="TTM_URL", help="URL of the service.", show_default="http://127.0.0.1:8000"),
 ]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="Maximum number of rows.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print only JSON to standard output.")]
 
 console = SafeConsole(soft_wrap=True)
@@ -90,6 +91,14 @@ def print_json(value: object) -> None:
 
 def _plain(value: object) -> Any:
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
+
+
+def print_deleted(identifier: str, *, json: bool) -> None:
+    """Says that a job or study is deleted."""
+    if json:
+        print_json({"id": identifier, "deleted": True})
+    else:
+        console.print(f"{identifier} is deleted", highlight=False)
 
 
 def print_rows(

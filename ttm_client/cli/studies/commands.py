@@ -11,8 +11,10 @@ from ttm_client.cli.output import (
     JsonOption,
     LimitOption,
     UrlOption,
+    YesOption,
     console,
     fail,
+    print_deleted,
     print_json,
     print_rows,
     service,
@@ -129,7 +131,7 @@ def resume(study_id: StudyArgument, json: JsonOption = False, url: UrlOption = N
 
 def delete(
     study_id: StudyArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    yes: YesOption = False,
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
@@ -140,10 +142,7 @@ def delete(
             name = found.name or found.id
             typer.confirm(f"Delete {name} ({found.state}) with its jobs and their files?", abort=True, err=True)
         client.studies.delete(found.id)
-    if json:
-        print_json({"id": found.id, "deleted": True})
-    else:
-        console.print(f"{found.id} is deleted", highlight=False)
+    print_deleted(found.id, json=json)
 
 
 def _print_state(study: Study, *, json: bool) -> None:

@@ -1,12 +1,10 @@
 """`ttm pause`, `ttm resume`, `ttm retry`, `ttm delete` and `ttm open`."""
 
-from typing import Annotated
-
 import typer
 
 from ttm_client import Job
 from ttm_client.cli.jobs.show import JobArgument, full_id
-from ttm_client.cli.output import JsonOption, UrlOption, console, print_json, service
+from ttm_client.cli.output import JsonOption, UrlOption, YesOption, console, print_deleted, print_json, service
 
 
 def pause(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) -> None:
@@ -29,7 +27,7 @@ def retry(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) 
 
 def delete(
     job_id: JobArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    yes: YesOption = False,
     json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
@@ -39,10 +37,7 @@ def delete(
         if not yes:
             typer.confirm(f"Delete {found.name or found.id} ({found.state}) with its files?", abort=True, err=True)
         client.jobs.delete(found.id)
-    if json:
-        print_json({"id": found.id, "deleted": True})
-    else:
-        console.print(f"{found.id} is deleted", highlight=False)
+    print_deleted(found.id, json=json)
 
 
 def open_page(
