@@ -1,8 +1,8 @@
 """Drops rights, then executes a command: `python confine.py RULES COMMAND...`.
 
 RULES is JSON: `list`, `read` and `write`, paths that may be listed, also read, or also written; `network`, whether
-other hosts may be reached; `file_bytes`, the maximum size of written files; optionally `parent`, the id of the process
-with which the command ends, by default that which started this one. A restriction that the system does not support is
+other hosts may be reached; `file_bytes`, the maximum size of written files; `parent`, a process id: the command is
+killed when that process ends (default: the parent of this process). A restriction that the system does not support is
 skipped with a line on standard error. Imports only the standard library, because it runs before every trainer.
 
 A reader process calls `confine_this` instead, before it reads any input.

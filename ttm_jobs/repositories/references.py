@@ -33,11 +33,15 @@ def find(
     if (row := session.get(table, reference)) is not None:
         return row
     prefix = reference.lower()
+    rows = select(table).where(table.project_id == project_of(session)).limit(_MAX_CANDIDATES + 1)
     matches: Sequence[Row] = []
     if _ID_PREFIX.fullmatch(prefix):
-        # A range of the primary key: "g" sorts after all digits of an id.
-        matches = _newest(session, table, table.id >= prefix, table.id < prefix + "g")
-    matches = matches or _newest(session, table, *indexed, table.name == reference)
+        # A range of the primary key, in its order: "g" sorts after all digits of an id.
+        in_range = rows.where(table.id >= prefix, table.id < prefix + "g")
+        matches = session.scalars(in_range.order_by(table.id)).all()
+    if not matches:
+        named = rows.where(*indexed, table.name == reference)
+        matches = session.scalars(named.order_by(table.created_at.desc(), table.id.desc())).all()
     kind = table.__name__.lower()
     if not matches:
         raise missing(f"No {kind} has the id, id prefix or name {reference!r}.")
@@ -46,8 +50,3 @@ def find(
         candidates = ", ".join(row.id for row in matches[:_MAX_CANDIDATES])
         raise ambiguous(f"{reference!r} matches more than one {kind}: {candidates}{more}. Use a full id.")
     return matches[0]
-
-
-def _newest(session: Session, table: type[Row], *conditions: ColumnElement[bool]) -> Sequence[Row]:
-    query = select(table).where(table.project_id == project_of(session), *conditions)
-    return session.scalars(query.order_by(table.created_at.desc(), table.id.desc()).limit(_MAX_CANDIDATES + 1)).all()
