@@ -22,12 +22,16 @@ from ttm_client import (
     ConnectionFailed,
     HubUnreachable,
     InvalidRequest,
+    Job,
     NotAllowed,
     NotFound,
     Unavailable,
 )
 from ttm_client.cli.streams import can_write
 from ttm_client.cli.text import SafeConsole, json_escaped, neutralized
+from ttm_client.models.studies import Study
+from ttm_client.synchronous.resources.jobs import Jobs
+from ttm_client.synchronous.resources.studies import Studies
 
 UrlOption = Annotated[
     str | None,
@@ -93,12 +97,15 @@ def _plain(value: object) -> Any:
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
 
 
-def print_deleted(identifier: str, *, json: bool) -> None:
-    """Says that a job or study is deleted."""
+def delete_confirmed(resource: Jobs | Studies, found: Job | Study, what: str, *, yes: bool, json: bool) -> None:
+    """Deletes a job or study and what belongs to it, which the question calls `what`. Does not ask with `yes`."""
+    if not yes:
+        typer.confirm(f"Delete {found.name or found.id} ({found.state}) with {what}?", abort=True, err=True)
+    resource.delete(found.id)
     if json:
-        print_json({"id": identifier, "deleted": True})
+        print_json({"id": found.id, "deleted": True})
     else:
-        console.print(f"{identifier} is deleted", highlight=False)
+        console.print(f"{found.id} is deleted", highlight=False)
 
 
 def print_rows(

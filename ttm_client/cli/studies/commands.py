@@ -13,8 +13,8 @@ from ttm_client.cli.output import (
     UrlOption,
     YesOption,
     console,
+    delete_confirmed,
     fail,
-    print_deleted,
     print_json,
     print_rows,
     service,
@@ -138,11 +138,7 @@ def delete(
     """Delete a study that has ended, with its jobs and their files."""
     with service(url) as client:
         found = client.studies.get(study_id)
-        if not yes:
-            name = found.name or found.id
-            typer.confirm(f"Delete {name} ({found.state}) with its jobs and their files?", abort=True, err=True)
-        client.studies.delete(found.id)
-    print_deleted(found.id, json=json)
+        delete_confirmed(client.studies, found, "its jobs and their files", yes=yes, json=json)
 
 
 def _print_state(study: Study, *, json: bool) -> None:

@@ -4,7 +4,7 @@ import typer
 
 from ttm_client import Job
 from ttm_client.cli.jobs.show import JobArgument, full_id
-from ttm_client.cli.output import JsonOption, UrlOption, YesOption, console, print_deleted, print_json, service
+from ttm_client.cli.output import JsonOption, UrlOption, YesOption, console, delete_confirmed, print_json, service
 
 
 def pause(job_id: JobArgument, json: JsonOption = False, url: UrlOption = None) -> None:
@@ -33,11 +33,7 @@ def delete(
 ) -> None:
     """Delete a job that has ended, with its metrics and files."""
     with service(url) as client:
-        found = client.jobs.get(full_id(client, job_id))
-        if not yes:
-            typer.confirm(f"Delete {found.name or found.id} ({found.state}) with its files?", abort=True, err=True)
-        client.jobs.delete(found.id)
-    print_deleted(found.id, json=json)
+        delete_confirmed(client.jobs, client.jobs.get(job_id), "its files", yes=yes, json=json)
 
 
 def open_page(
