@@ -1,4 +1,4 @@
-"""Command line of the engine: `distill` and `evaluate` for local files, and `run`, which a worker starts."""
+"""Command line of the engine: `distill` and `evaluate` for local files, `gpus`, and `run`, which a worker starts."""
 
 import argparse
 import errno
@@ -62,6 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
     evaluate.add_argument("--dataset", type=Path, required=True)
     evaluate.add_argument("--split", choices=["test", "validation", "train"], default="test")
     evaluate.set_defaults(run=lambda options: _evaluate(options.students, options.dataset, options.split))
+    gpus = commands.add_parser("gpus", help="compute on each GPU and print its name; fails where torch cannot")
+    gpus.set_defaults(run=lambda options: _gpus())
     worker = commands.add_parser("run", help="run WORKDIR/run.json and write events to a file descriptor")
     worker.add_argument("workdir", help="work directory, or - to preload libraries and read it from standard input")
     worker.add_argument("--events-fd", type=int, required=True)
@@ -96,6 +98,17 @@ def _evaluate(student_files: list[Path], dataset: Path, split: str) -> int:
                 print(json.dumps(evaluate_file(current, opened)))
     except (EngineError, OSError) as error:
         print(f"{current}: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    return EXIT_FINISHED
+
+
+def _gpus() -> int:
+    from ttm_core.training.devices import check_gpus
+
+    try:
+        print(*check_gpus(), sep="\n")
+    except EngineError as error:
+        print(error, file=sys.stderr)
         return EXIT_FAILED
     return EXIT_FINISHED
 

@@ -84,6 +84,12 @@ class OutOfMemory(EngineError):
     retryable = False
 
 
+class DeviceUnavailable(EngineError):
+    """torch cannot compute on the GPUs of the worker."""
+
+    code = "device_unavailable"
+
+
 class StorageFull(EngineError):
     """The disk under the work directory or the storage is full."""
 

@@ -1,6 +1,8 @@
 """The Celery task and the worker process."""
 
 import logging
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -38,7 +40,10 @@ class WorkerProcess:
         self._runner: Runner | None = None
 
     def start(self) -> None:
-        """Prepares the worker. Raises if the storage is not writable, because such a worker would fail every job."""
+        """Prepares the worker.
+
+        Raises if the storage is not writable or its GPUs cannot be used, because such a worker would fail every job.
+        """
         stale.kill_orphans()
         settings.work_dir.mkdir(parents=True, exist_ok=True)
         storage = build_storage(settings.storage_url, settings.s3)
@@ -52,6 +57,8 @@ class WorkerProcess:
             # An unavailable database must not prevent the start; the next worker cleans up.
             remove_stale_directories(engine, settings.work_dir)
         device = devices.find()
+        if device.kind == "cuda":
+            devices.check_gpus(settings)
         architectures = installed.find(settings)
         report = StoreReport(engine, settings.work_dir)
         presence = Presence(
@@ -80,6 +87,7 @@ class WorkerProcess:
             worker_id=presence.id,
             starter=starter,
             draining=self.draining,
+            leave=lambda: os.kill(os.getpid(), signal.SIGTERM),
             on_job=presence.set_job,
             device=device,
             architectures=architectures,

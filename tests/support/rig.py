@@ -35,6 +35,7 @@ class Rig:
             worker_id=self.worker_id,
             starter=Starter(self.trainer_command, marks=stale.marks(), settings=self.settings),
             draining=self.draining,
+            leave=self.draining.set,
             on_job=self.reported.append,
         )
 

@@ -81,7 +81,7 @@ def open_context(
     """Sets up the device, the threads and the processes of a run."""
     inputs = inputs or Inputs.from_spec(spec)
     with init_distributed(spec.training.devices) as distributed:
-        device = device or choose_device(distributed.rank)
+        device = device or choose_device(distributed.rank, needs_gpu=options.needs_gpu)
         threads = distributed.main_first(lambda: resolve_threads(spec, workdir))
         check_precision(spec.training, device)
         set_up(device, threads, tf32=spec.training.tf32, reproducible=spec.training.reproducible)

@@ -6,20 +6,48 @@ import sys
 
 import torch
 
-from ttm_core.errors import BadSpec
+from ttm_core.errors import BadSpec, DeviceUnavailable
 
 # glibc's mallopt parameters (malloc.h).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
-def choose_device(number: int = 0) -> torch.device:
-    """The visible CUDA device of this number, or the CPU without CUDA. Raises BadSpec where there are too few GPUs."""
+def choose_device(number: int = 0, *, needs_gpu: bool = False) -> torch.device:
+    """The visible CUDA device of this number, or the CPU without CUDA.
+
+    Raises:
+        BadSpec: there are too few GPUs.
+        DeviceUnavailable: there is none that torch can use, although the run needs one.
+    """
     if not torch.cuda.is_available():
+        if needs_gpu:
+            check_gpus()
         return torch.device("cpu")
     if number >= (found := torch.cuda.device_count()):
         raise BadSpec(f"training.devices asks for more GPUs than this machine has ({found})")
     torch.cuda.set_device(number)
     return torch.device("cuda", number)
+
+
+def check_gpus() -> list[str]:
+    """Computes on each visible GPU. Returns their names.
+
+    Raises:
+        DeviceUnavailable: there is no GPU, the driver is too old for this build of torch, or this build has no kernels
+            for the GPU.
+    """
+    try:
+        torch.cuda.init()
+        names = []
+        for number in range(torch.cuda.device_count()):
+            ones = torch.ones(8, 8, device=torch.device("cuda", number))
+            (ones @ ones).sum().item()  # waits for the kernels
+            names.append(torch.cuda.get_device_name(number))
+        return names
+    # A build of torch without CUDA raises AssertionError.
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise DeviceUnavailable(f"torch cannot compute on the worker's GPUs: {reason}.") from error
 
 
 def usable_threads() -> int:

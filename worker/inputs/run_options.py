@@ -9,12 +9,12 @@ from ttm_jobs.repositories.studies import candidates
 from ttm_jobs.studies.facts import JobKind
 
 
-def run_options(session: Session, job: Job) -> RunOptions:
-    """The options of a job's run. A screening job measures only the students that have no result yet, unless it
-    publishes the files of all.
+def run_options(session: Session, job: Job, *, needs_gpu: bool) -> RunOptions:
+    """The options of a job's run on a worker with GPUs (`needs_gpu`) or without. A screening job measures only the
+    students that have no result yet, unless it publishes the files of all.
     """
     if job.study_id is None:
-        return RunOptions()
+        return RunOptions(needs_gpu=needs_gpu)
     students, publish = [], False
     if job.kind is JobKind.SCREEN:
         publish = session.get_one(Study, job.study_id).plan["device"] is not None
@@ -28,4 +28,5 @@ def run_options(session: Session, job: Job) -> RunOptions:
         record_correct=True,
         students=students,
         publish_files=publish,
+        needs_gpu=needs_gpu,
     )

@@ -9,6 +9,7 @@ from threading import Event as Flag
 import structlog
 from sqlalchemy import Engine
 
+from ttm_core.errors import DeviceUnavailable
 from ttm_core.spec.study.run_options import RunOptions
 from ttm_jobs.database.engine import DATABASE_UNAVAILABLE, session_scope
 from ttm_jobs.errors import LeaseLost
@@ -67,7 +68,10 @@ class _Claimed:
 
 
 class Runner:
-    """Runs jobs one at a time as the worker `worker_id`. `draining` is set when the process is asked to stop."""
+    """Runs jobs one at a time as the worker `worker_id`.
+
+    `draining` is set when the process is asked to stop; `leave` asks it to stop.
+    """
 
     def __init__(
         self,
@@ -78,6 +82,7 @@ class Runner:
         worker_id: str,
         starter: Starter,
         draining: Flag,
+        leave: Callable[[], None],
         on_job: Callable[[str | None], None],
         device: Device | None = None,
         architectures: Collection[str] = (),
@@ -88,6 +93,7 @@ class Runner:
         self._worker_id = worker_id
         self._starter = starter
         self._draining = draining
+        self._leave = leave
         self._on_job = on_job
         capacity = WorkerCapacity(settings.queues, architectures=frozenset(architectures))
         self._capacity = (
@@ -150,7 +156,8 @@ class Runner:
             spec, checkpoints = job.resolved_spec or job.spec, recording.checkpoints(session, job.id)
             # As of now: an administrator may have restricted the project since the submission.
             allowed = projects.allowed_sources(session, job.project_id, self._settings)
-            return _Claimed(lease, spec, checkpoints, allowed, run_options(session, job), job.traceparent)
+            options = run_options(session, job, needs_gpu=self._capacity.kind == "cuda")
+            return _Claimed(lease, spec, checkpoints, allowed, options, job.traceparent)
 
     def _run_attempt(self, claimed: _Claimed) -> None:
         settings, lease = self._settings, claimed.lease
@@ -184,3 +191,7 @@ class Runner:
             for digest in attempt.stores:
                 self._exchange.publish(digest)
         logger.info("attempt %s, now the job is %s", _NAMES[type(outcome)], state)
+        if isinstance(outcome, Broken) and outcome.failure.code == DeviceUnavailable.code:
+            # Every other job would fail, too. A worker that starts again checks its GPUs.
+            logger.error("this worker stops: %s", outcome.failure.message)
+            self._leave()

@@ -1,6 +1,8 @@
 """The worker's devices: the GPUs that its trainers see, else the CPU. Does not import torch."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,6 +11,11 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pynvml
 
+from ttm_core.errors import DeviceUnavailable
+from ttm_jobs.settings import Settings
+from worker.trainer.sandbox import run_confined
+
+_CHECK = (sys.executable, "-m", "ttm_core", "gpus")
 _AMPERE = (8, 0)
 """The compute capability of the first GPUs with bfloat16 units."""
 
@@ -34,6 +41,19 @@ def find() -> Device:
         memory = int(pynvml.nvmlDeviceGetMemoryInfo(gpus[0]).total)
         return Device("cuda", len(gpus), name, memory, bfloat16=all(map(_has_bfloat16_units, gpus)))
     return Device("cpu", os.cpu_count() or 1, None, int(psutil.virtual_memory().total))
+
+
+def check_gpus(settings: Settings) -> None:
+    """Computes on each GPU in the sandbox of a trainer.
+
+    Raises:
+        DeviceUnavailable: the driver reports GPUs that torch cannot compute on, or the sandbox prevents it.
+    """
+    done = run_confined(settings, _CHECK, stderr=subprocess.PIPE)
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").split("\n")
+        reason = next((line for line in reversed(lines) if line.strip()), f"exit status {done.returncode}")
+        raise DeviceUnavailable(reason)
 
 
 def _has_bfloat16_units(gpu: Any) -> bool:

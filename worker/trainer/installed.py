@@ -5,20 +5,16 @@ import logging
 import subprocess
 import sys
 from importlib.metadata import entry_points
-from tempfile import TemporaryDirectory
 
 from ttm_core.spec.catalogue import ENTRY_POINTS
 from ttm_jobs.models.base import Json
 from ttm_jobs.repositories.installed import key
 from ttm_jobs.settings import Settings
-from worker.trainer.sandbox import prefix
-from worker.trainer.standby import environment
+from worker.trainer.sandbox import run_confined
 
 logger = logging.getLogger(__name__)
 
 _COMMAND = (sys.executable, "-m", "ttm_core.models.installed.report")
-# Packages are imported and their models created without weights, which takes seconds.
-_MAX_SECONDS = 300
 
 
 def find(settings: Settings) -> dict[str, Json]:
@@ -29,21 +25,13 @@ def find(settings: Settings) -> dict[str, Json]:
     """
     if not entry_points(group=ENTRY_POINTS):
         return {}
-    with TemporaryDirectory(prefix="ttm-", ignore_cleanup_errors=True) as temporary:
-        confined = prefix(settings, _COMMAND, temporary, network=False)
-        try:
-            done = subprocess.run(
-                [*confined, *_COMMAND],
-                env={**environment(), "TMPDIR": temporary},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                timeout=_MAX_SECONDS,
-                check=True,
-            )
-            rows: list[Json] = json.loads(done.stdout.splitlines()[-1])
-        except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
-            logger.warning("The architectures of installed packages cannot be read: %s", error)
-            return {}
+    try:
+        done = run_confined(settings, _COMMAND)
+        done.check_returncode()
+        rows: list[Json] = json.loads(done.stdout.splitlines()[-1])
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+        logger.warning("The architectures of installed packages cannot be read: %s", error)
+        return {}
     found = {key(row["name"], row["origin"]): row for row in rows}
     logger.info("architectures of installed packages: %s", ", ".join(found) or "none")
     return found

@@ -1,14 +1,17 @@
-"""Rules of the trainer's sandbox: readable paths, writable paths and network access.
+"""The trainer's sandbox: readable paths, writable paths, network access and environment.
 
 The rules of a standby trainer do not depend on a job, because it starts before its job is known.
 """
 
 import json
 import os
+import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ttm_core.sandbox import confine
 from ttm_core.sandbox.paths import existing, listed, programs
@@ -16,7 +19,15 @@ from ttm_jobs.settings import Settings
 
 # Includes GPUs and shared memory. File permissions still apply.
 _DEVICES = "/dev"
+# The trainer parses untrusted files, so it gets no URL, key or secret of the service.
+_SECRET = re.compile(
+    r"(TTM|CELERY|PG|POSTGRES|AWS|AZURE|GOOGLE|REDIS|VALKEY|RABBITMQ|AMQP|BROKER|DATABASE|DB)"
+    r"|.*(SECRET|PASSWORD|PASSWD|CREDENTIAL|_TOKEN$|_KEY$|_DSN$)",
+    re.IGNORECASE,
+)
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+# Short commands import torch and packages of others, which takes seconds.
+_MAX_SECONDS = 300
 
 
 def prefix(
@@ -46,6 +57,36 @@ def prefix(
         "file_bytes": max(settings.teacher_store_max_bytes, settings.data_cache_max_bytes),
     }
     return [sys.executable, "-I", "-S", confine.__file__, json.dumps(rules)]
+
+
+def environment() -> dict[str, str]:
+    """The environment of this process without the service's secrets, and without the folder that torch creates at
+    import: the sandbox allows only the temporary one, which is torch's default.
+    """
+    kept = (name for name in os.environ if _SECRET.match(name) is None and name != "TORCHINDUCTOR_CACHE_DIR")
+    return {name: os.environ[name] for name in kept}
+
+
+def run_confined(
+    settings: Settings, command: Sequence[str], *, stderr: int | None = None
+) -> "subprocess.CompletedProcess[bytes]":
+    """Runs a command to its end and returns its exit status and standard output.
+
+    `stderr` is as for subprocess.run; by default, it is that of this process.
+
+    Raises:
+        OSError: the command cannot be started.
+        subprocess.TimeoutExpired: it takes more than five minutes.
+    """
+    with TemporaryDirectory(prefix="ttm-", ignore_cleanup_errors=True) as temporary:
+        return subprocess.run(
+            [*prefix(settings, command, temporary, network=False), *command],
+            env={**environment(), "TMPDIR": temporary},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            timeout=_MAX_SECONDS,
+        )
 
 
 def _named(command: Sequence[str]) -> list[str]:

@@ -6,7 +6,6 @@ device and read no file, and waits on standard input for a work directory. Each 
 
 import logging
 import os
-import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -18,17 +17,11 @@ from ttm_jobs.processes import die_with_parent
 from ttm_jobs.settings import Settings
 from worker.trainer.memory.cgroups import Group
 from worker.trainer.memory.trainer_groups import TrainerGroups
-from worker.trainer.sandbox import prefix
+from worker.trainer.sandbox import environment, prefix
 
 logger = logging.getLogger(__name__)
 
 _WORKDIR_FROM_STDIN = "-"
-# The trainer parses untrusted files, so it gets no URL, key or secret of the service.
-_SECRET = re.compile(
-    r"(TTM|CELERY|PG|POSTGRES|AWS|AZURE|GOOGLE|REDIS|VALKEY|RABBITMQ|AMQP|BROKER|DATABASE|DB)"
-    r"|.*(SECRET|PASSWORD|PASSWD|CREDENTIAL|_TOKEN$|_KEY$|_DSN$)",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -167,14 +160,6 @@ def _end(started: Started) -> None:
         if pipe is not None:
             with suppress(OSError):
                 pipe.close()
-
-
-def environment() -> dict[str, str]:
-    """The environment of this process without the service's secrets, and without the folder that torch creates at
-    import: the sandbox allows only the temporary one, which is torch's default.
-    """
-    kept = (name for name in os.environ if _SECRET.match(name) is None and name != "TORCHINDUCTOR_CACHE_DIR")
-    return {name: os.environ[name] for name in kept}
 
 
 def _engine_settings(settings: Settings | None) -> dict[str, str]:

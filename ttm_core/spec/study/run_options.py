@@ -34,6 +34,8 @@ class RunOptions(BaseModel):
     publish_files: bool = False
     # Processes that export the students of `screen`.
     processes: Annotated[int, Field(ge=1)] = 1
+    # The worker has GPUs: a run that cannot use them fails instead of computing on the CPU.
+    needs_gpu: bool = False
     # Folder of measurements that runs on this machine share.
     screen_cache: Path | None = None
 
