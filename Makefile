@@ -161,7 +161,8 @@ bench: setup
 	$(UV) pip install --python $(BIN)/python --no-deps --target build/peers torchdistill==1.1.5
 	PYTHONPATH=build/peers $(BIN)/python -m bench.speed --json build/speed.json
 
-# The tests of tests/gpu and training speed on this machine's GPU, written to docs/performance.md. Fails without CUDA.
+# The tests of tests/gpu, training speed and utilization on this machine's GPU, written to docs/performance.md. Fails without
+# CUDA.
 gpu: setup
 	$(UV) pip install --python $(BIN)/python --no-deps --target build/peers torchdistill==1.1.5
 	OMP_NUM_THREADS=1 PYTHONPATH=build/peers $(BIN)/python -m bench.gpu

@@ -12,6 +12,7 @@ from hypothesis import settings
 from sqlalchemy import Engine
 
 from tests.support.azure_server import NO_AZURE, AzureServer
+from tests.support.folders import common_folder
 from tests.support.forked_trainer import forked_trainer
 from tests.support.gcs_server import GcsServer
 from tests.support.rig import MakeRig, Rig
@@ -73,14 +74,6 @@ def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
     """Says that tests for GPUs are excluded."""
     number = config.stash.get(_GPU_TESTS, 0)
     return f"{number} tests for GPUs are excluded; `make gpu` runs them" if number else None
-
-
-def common_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
-    """A folder of the whole run. The processes of pytest-xdist have folders of their own in a common one."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
-    folder.mkdir(exist_ok=True)
-    return folder
 
 
 @pytest.fixture(scope="session")

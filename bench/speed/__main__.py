@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from bench.speed.pairs import CONTENDERS, GPU_IMAGES, PAIRS
+from bench.speed.pairs import CONTENDERS, CPU_CONTENDERS, GPU_CONTENDERS, GPU_IMAGES, PAIRS
 from bench.speed.tables import summary, table
 from ttm_core.precision import Precision
 from ttm_core.training.devices import choose_device
@@ -41,12 +41,12 @@ def main() -> None:
     if options.one:
         print(json.dumps(_one(*options.one, options.threads)))
         return
-    contenders = options.contender or list(CONTENDERS)
+    device = choose_device()
+    on_gpu = device.type == "cuda"
+    contenders = options.contender or list(GPU_CONTENDERS if on_gpu else CPU_CONTENDERS)
     if importlib.util.find_spec("torchdistill") is None:
         contenders = [name for name in contenders if name != "torchdistill"]
         print("torchdistill is not installed; skipped\n")
-    device = choose_device()
-    on_gpu = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if on_gpu else cpu_model()
     unit = "images/s" if on_gpu else "images per CPU-second"
     print(f"{name}, torch {torch.__version__}, {options.threads} CPU threads, medians of {options.repeats}\n")

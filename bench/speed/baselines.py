@@ -26,6 +26,7 @@ def run(contender: str, pair: Pair, threads: int, precision: Precision, device: 
 
 def _run(contender: str, pair: Pair, threads: int, device: torch.device) -> dict[str, float]:
     torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32 = True  # as the engine does
     torch.manual_seed(0)
     student = build(ModelStructure(architecture=pair.student, num_classes=pair.classes, image_size=pair.size))
     teacher = build(ModelStructure(architecture=pair.teacher, num_classes=pair.classes, image_size=pair.size))
@@ -57,7 +58,7 @@ def _run(contender: str, pair: Pair, threads: int, device: torch.device) -> dict
 
 def _batches(pixels: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     for _ in range(EPOCHS):
-        for order in torch.randperm(len(labels)).split(size):
+        for order in torch.randperm(len(labels), device=labels.device).split(size):
             yield pixels[order], labels[order]
 
 

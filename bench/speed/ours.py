@@ -33,6 +33,8 @@ from ttm_core.training.distiller import Distiller, TeacherSource
 from ttm_core.training.trainer import Trainer
 
 CPU = torch.device("cpu")
+# The first step with CUDA graphs runs without one, the second records it.
+_WARM_UP_STEPS = 3
 NORMALIZATION = Normalization(mean=[0.5, 0.5, 0.5], std=[0.25, 0.25, 0.25])
 
 
@@ -40,7 +42,8 @@ def run(contender: str, pair: Pair, threads: int, precision: Precision, device: 
     """Number of images trained on, with CPU-seconds and seconds."""
     keep_freed_memory()
     set_up(device, threads)
-    how = contender.removeprefix("ours-")
+    graphs = contender.endswith("-graphs")
+    how = contender.removeprefix("ours-").removesuffix("-graphs")
     views = max(EPOCHS // 4, 1) if how == "quarter" else EPOCHS
     spec = DistillSpec.model_validate(
         {
@@ -91,6 +94,7 @@ def run(contender: str, pair: Pair, threads: int, precision: Precision, device: 
                 device=device,
                 precision=precision,
                 teacher_precision=precision,
+                compile_mode="reduce-overhead" if graphs else None,
             ),
             spec=spec.training,
             split=split,
@@ -122,6 +126,7 @@ def _teacher(spec: DistillSpec, pair: Pair, folder: Path, precision: Precision, 
 
 
 def _warm_up(trainer: Trainer, stored: StoredTeacher | None) -> None:
-    """A warm-up step that allocates memory and selects kernels. Missing logits are read as zeros."""
+    """Steps that allocate memory, select kernels and record CUDA graphs. Missing logits are read as zeros."""
     trainer._training_mode()
-    trainer._optimize(trainer._first_batch(), trainer.distiller)
+    for _ in range(_WARM_UP_STEPS):
+        trainer._optimize(trainer._first_batch(), trainer.distiller)

@@ -35,4 +35,8 @@ CONTENDERS = {
     "ours-cold": "this engine, an empty store, as many views as epochs",
     "ours-quarter": "this engine, an empty store, a quarter as many views as epochs",
     "ours-warm": "this engine, a full store",
+    "ours-warm-graphs": "the same, the student compiled with CUDA graphs",
 }
+GPU_CONTENDERS = ("torchdistill", "timm", "timm-channels-last", "ours-cold", "ours-warm", "ours-warm-graphs")
+"""Those that run by default on a GPU, where starting a process takes longer than its steps."""
+CPU_CONTENDERS = tuple(name for name in CONTENDERS if name != "ours-warm-graphs")

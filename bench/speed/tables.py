@@ -10,7 +10,7 @@ Rates = Mapping[str, Sequence[float]]
 ByPrecision = Mapping[str, Rates]
 
 PEERS = ("torchdistill", "timm", "timm-channels-last")
-FASTEST = "fastest peer"
+FASTEST, GRAPHS = "fastest peer", "ours-warm-graphs"
 
 # Left, right, and the least that their ratio should be; None where a pair has no such target.
 TARGETS: list[tuple[str, str, str, dict[str, float]]] = [
@@ -27,6 +27,8 @@ TARGETS: list[tuple[str, str, str, dict[str, float]]] = [
             "deit3_small-deit_tiny": 2.0,
         },
     ),
+    ("warm with CUDA graphs", GRAPHS, FASTEST, {}),
+    ("warm with CUDA graphs, relative to torchdistill", GRAPHS, "torchdistill", {"resnet56-resnet20": 5.0}),
     ("warm relative to cross-entropy alone", "ours-warm", "ours-ce", dict.fromkeys(PAIRS, 0.97)),
     ("cross-entropy alone", "ours-ce", "plain-ce", dict.fromkeys(PAIRS, 1.0)),
 ]
@@ -61,25 +63,31 @@ def table(pair: str, measured: ByPrecision, unit: str) -> str:
 def summary(pairs: Mapping[str, ByPrecision]) -> str:
     """Markdown: the ratios of all pairs by precision, with their targets in parentheses, and the ratio of the engine in
     bfloat16 to the fastest peer in float32, which are the defaults where the device has bfloat16 units.
+
+    Ratios that were not measured are omitted.
     """
-    lines = ["| ratio | precision | " + " | ".join(pairs) + " |", "|---" * (len(pairs) + 2) + "|"]
+    rows = ["| ratio | precision | " + " | ".join(pairs) + " |", "|---" * (len(pairs) + 2) + "|"]
     precisions = list(next(iter(pairs.values())))
-    for title, left, right, targets in TARGETS:
-        for precision in precisions:
-            cells = [
-                _ratio(measured, (precision, left), (precision, right), targets.get(pair))
-                for pair, measured in pairs.items()
-            ]
-            lines.append(f"| {title} | {precision} | {' | '.join(cells)} |")
+    compared = [
+        (f"{title} | {precision}", (precision, left), (precision, right), targets)
+        for title, left, right, targets in TARGETS
+        for precision in precisions
+    ]
     if len(precisions) > 1:
-        for title, left in (("cold", "ours-cold"), ("warm", "ours-warm")):
-            cells = [_ratio(measured, ("bfloat16", left), ("float32", FASTEST), None) for measured in pairs.values()]
-            lines.append(f"| {title} | bfloat16, peer float32 | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        compared += [
+            (f"{title} | bfloat16, peer float32", ("bfloat16", left), ("float32", FASTEST), {})
+            for title, left in (("cold", "ours-cold"), ("warm", "ours-warm"), ("warm with CUDA graphs", GRAPHS))
+        ]
+    for title, left, right, targets in compared:
+        cells = [_ratio(measured, left, right, targets.get(pair)) for pair, measured in pairs.items()]
+        if any(cells):
+            rows.append(f"| {title} | {' | '.join(cell or '-' for cell in cells)} |")
+    return "\n".join(rows)
 
 
 def _ratio(measured: ByPrecision, left: tuple[str, str], right: tuple[str, str], target: float | None) -> str:
+    """Empty if one of them was not measured."""
     numerator, denominator = (medians(measured[precision]).get(name) for precision, name in (left, right))
     if numerator is None or denominator is None:
-        return "-"
+        return ""
     return f"{numerator / denominator:.2f}" + (f" ({target:g})" if target is not None else "")

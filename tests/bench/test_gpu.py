@@ -4,10 +4,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bench.gpu import PAGE, count, with_section
+from bench.gpu import utilization
+from bench.gpu.__main__ import PAGE, PARTS, count, with_section
 
 
 def test_without_cuda_it_says_so_and_fails() -> None:
@@ -19,12 +21,35 @@ def test_without_cuda_it_says_so_and_fails() -> None:
     assert PAGE.read_text() == before
 
 
-def test_the_section_is_replaced() -> None:
-    page = with_section(PAGE.read_text(), "first")
-    assert "<!-- gpu: begin -->\nfirst\n<!-- gpu: end -->" in page
-    assert with_section(page, "second") == page.replace("\nfirst\n", "\nsecond\n")
+@pytest.mark.parametrize("part", PARTS)
+def test_the_section_of_a_part_is_replaced(part: str) -> None:
+    page = with_section(PAGE.read_text(), part, "first")
+    assert f"<!-- gpu {part}: begin -->\nfirst\n<!-- gpu {part}: end -->" in page
+    assert with_section(page, part, "second") == page.replace("\nfirst\n", "\nsecond\n")
     with pytest.raises(ValueError, match="no section"):
-        with_section("no markers", "content")
+        with_section("no markers", part, "content")
+
+
+def test_its_tests_need_no_package_of_the_service() -> None:
+    """They are collected without the fixtures of tests/conftest.py."""
+    forbidden = ("alembic", "celery", "fastapi", "sqlalchemy")
+    code = (
+        "import sys, pytest; "
+        "status = pytest.main(['-q', '--collect-only', '-m', 'gpu', '--confcutdir=tests/gpu', 'tests/gpu']); "
+        f"sys.exit(status or bool(set({forbidden}) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_utilization_is_sampled_while_the_student_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(utilization, "_INTERVAL", 0.01)
+    data = utilization.write_photographs(tmp_path / "data", 16)
+    small: dict[str, Any] = {"teacher": "test_resnet", "student": "test_resnet", "size": 64, "batch": 8}
+    run = utilization.measure(data, tmp_path, "run", epochs=2, utilization=lambda: 0.5, **small)
+    assert run.busy == 0.5
+    assert 0 < run.waiting < 1
+    assert run.seconds > 0
 
 
 def test_failures_and_errors_are_counted() -> None:

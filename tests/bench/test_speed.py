@@ -29,5 +29,5 @@ def test_tables_compare_precisions_and_the_fastest_peer() -> None:
     assert "| cold | float32 | 1.20 (1.1) |" in lines
     assert "| cold | bfloat16 | 1.50 (1.1) |" in lines
     assert "| warm | bfloat16, peer float32 | 4.00 |" in lines
-    assert "| cross-entropy alone | float32 | - |" in lines
+    assert not any(line.startswith("| cross-entropy alone |") for line in lines), "it was not measured"
     assert "| torchdistill's DistillationBox | 10.0 (9.0 to 11.0) | 15.0 (15.0 to 15.0) |" in table("pair", rates, "x")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.conftest import common_folder
+from tests.support.folders import common_folder
 from tests.ttm_core import factories
 from ttm_core.export import measure
 from ttm_core.file_lock import FileLock
