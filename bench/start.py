@@ -1,4 +1,4 @@
-"""Latency from a job's wake-up message to its first step, with a standby trainer and with one started on demand.
+"""Latency from a job's wake-up message to its first step, with a forked trainer and with one started on demand.
 
     python -m bench.start [--repeats 5]
 
@@ -23,7 +23,7 @@ from ttm_jobs.settings import Settings
 from worker.trainer import stale
 from worker.trainer.log import LogFile
 from worker.trainer.process import Exited, Trainer
-from worker.trainer.standby import Starter
+from worker.trainer.starter import Starter
 
 COMMAND = (sys.executable, "-m", "ttm_core", "run")
 _BATCH = 16
@@ -46,7 +46,7 @@ def main() -> None:
     titles = {
         "import": '`python -c "import torch, timm"`',
         "cold": "wake-up message to first step, trainer started on demand",
-        "waiting": "wake-up message to first step, standby trainer",
+        "waiting": "wake-up message to first step, trainer forked by the standby process",
     }
     for name, seconds in found.items():
         print(f"| {titles[name]} | {statistics.median(seconds):.2f} | {min(seconds):.2f} to {max(seconds):.2f} |")
@@ -84,9 +84,8 @@ def _first_step(workdir: Path, dataset: Path, *, wait: bool) -> float:
 
 
 def _until_idle(starter: Starter) -> None:
-    """Waits until the standby trainer has used no CPU for a second."""
-    assert starter._pending is not None
-    stat = Path(f"/proc/{starter._pending.process.pid}/stat")
+    """Waits until the fork server has used no CPU for a second."""
+    stat = Path(f"/proc/{starter.server_pid}/stat")
     used, since = "", time.monotonic()
     while time.monotonic() - since < 1:
         now = " ".join(stat.read_text().rpartition(")")[2].split()[11:13])

@@ -65,9 +65,14 @@ def main(arguments: list[str] | None = None) -> int:
     gpus = commands.add_parser("gpus", help="compute on each GPU and print its name; fails where torch cannot")
     gpus.set_defaults(run=lambda options: _gpus())
     worker = commands.add_parser("run", help="run WORKDIR/run.json and write events to a file descriptor")
-    worker.add_argument("workdir", help="work directory, or - to preload libraries and read it from standard input")
-    worker.add_argument("--events-fd", type=int, required=True)
-    worker.set_defaults(run=lambda options: _run(_wait_for_workdir(options.workdir), options.events_fd))
+    worker.add_argument("workdir", help="work directory, or - to fork a process for each request on a socket")
+    worker.add_argument("--events-fd", type=int, default=-1)
+    worker.add_argument("--socket-fd", type=int, help="file descriptor of the socket (see ttm_core/fork_server.py)")
+    worker.set_defaults(
+        run=lambda options: (
+            _run(Path(options.workdir), options.events_fd) if options.workdir != "-" else _serve(options.socket_fd)
+        )
+    )
     options = parser.parse_args(arguments)
     return int(options.run(options))
 
@@ -113,16 +118,12 @@ def _gpus() -> int:
     return EXIT_FINISHED
 
 
-def _wait_for_workdir(argument: str) -> Path:
-    """The work directory. For "-", imports everything that a run needs, then reads it from standard input."""
-    if argument != "-":
-        return Path(argument)
-    import ttm_core.study.run  # noqa: F401
+def _serve(socket_fd: int) -> int:
+    import ttm_core.study.run  # noqa: F401  the libraries of a run
+    from ttm_core.fork_server import next_job
 
-    line = sys.stdin.buffer.readline()
-    if not line:
-        sys.exit(EXIT_FINISHED)  # the worker closed the pipe: there is no job
-    return Path(os.fsdecode(line.removesuffix(b"\n")))
+    job = next_job(socket_fd)
+    return EXIT_FINISHED if job is None else _run(job.workdir, job.events)
 
 
 def _run(workdir: Path, events_fd: int) -> int:

@@ -24,7 +24,7 @@ from worker.teacher_stores.report import StoreReport
 from worker.trainer import devices, installed, stale
 from worker.trainer.memory.trainer_groups import TrainerGroups
 from worker.trainer.stale import remove_stale_directories
-from worker.trainer.standby import Starter
+from worker.trainer.starter import Starter
 
 logger = logging.getLogger(__name__)
 

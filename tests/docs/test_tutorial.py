@@ -32,13 +32,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory, workspace: Path) -> Iterator
         var=tmp_path_factory.mktemp("var"),
         port=0,
         data_roots=(workspace,),
-        # One thread, and no trainer that waits for a job, because other tests run at the same time.
-        environment={
-            **ENVIRONMENT,
-            "OMP_NUM_THREADS": "1",
-            "TTM_WORKERS_PER_MACHINE": "2",
-            "TTM_STANDBY_TRAINER": "false",
-        },
+        # One thread, because other tests run at the same time.
+        environment={**ENVIRONMENT, "OMP_NUM_THREADS": "1", "TTM_WORKERS_PER_MACHINE": "2"},
     )
     with Stack(options) as stack:
         yield stack

@@ -29,7 +29,7 @@ from typing import Any
 import httpx2
 
 from tests.faults.count import Count, count
-from tests.support.processes import children_of
+from tests.support.processes import servers_of, trainers_of
 from tests.support.servers import PostgresServer, start_redis
 from tests.support.stack import ServiceProcess, Stack
 from tests.support.tiny import wait_until
@@ -175,8 +175,9 @@ class Soak:
 
 
 def _trainers_of(worker: int) -> list[int]:
+    """The worker's trainers and the process that they are forked from."""
     try:
-        return [pid for pid in children_of(worker) if os.getpgid(pid) == pid]
+        return [*trainers_of(worker), *servers_of(worker)]
     except OSError:
         # The trainer or its worker has exited.
         return []

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.support.factories import state_of
-from tests.support.processes import children_of, group_of
+from tests.support.processes import group_of, servers_of, trainers_of
 from tests.support.stack import ServiceProcess, Stack
 from tests.support.tiny import wait_until
 from tests.support.tiny_trainer import weights_after
@@ -23,7 +23,8 @@ LONG = f"steps={STEPS} step_seconds=0.02 child=1"
 
 def trainer_of(worker: ServiceProcess) -> int:
     """The process id (and process group) of a worker's trainer."""
-    return next(pid for pid in children_of(worker.pid) if os.getpgid(pid) == pid)
+    [trainer] = trainers_of(worker.pid)
+    return trainer
 
 
 @pytest.fixture(scope="module", params=["postgresql", pytest.param("sqlite", marks=pytest.mark.thorough)])
@@ -89,12 +90,13 @@ def test_resumed_worker_process_with_expired_lease_writes_nothing(stack: Stack) 
 
 
 @pytest.mark.fault("trainer killed")
-def test_killed_trainer_uses_one_attempt_and_the_worker_continues(running: Stack) -> None:
+@pytest.mark.parametrize("killed", ["trainer", "fork server"])
+def test_killed_trainer_uses_one_attempt_and_the_worker_continues(running: Stack, killed: str) -> None:
     worker = running.processes[1]
     job_id = running.submit(LONG)
     wait_until(lambda: len(running.checkpoints(job_id)) >= 2)
     trainer = trainer_of(worker)
-    os.kill(trainer, signal.SIGKILL)
+    os.kill(trainer if killed == "trainer" else servers_of(worker.pid)[0], signal.SIGKILL)
     wait_until(lambda: group_of(trainer) == [])
     running.wait_for(job_id, JobState.SUCCEEDED)
     assert [(attempt.outcome, attempt.code) for attempt in running.attempts(job_id)] == [

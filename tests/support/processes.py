@@ -1,5 +1,6 @@
 """Reads process information from /proc."""
 
+import os
 from pathlib import Path
 
 
@@ -23,6 +24,16 @@ def children_of(pid: int) -> list[int]:
         for children in Path(f"/proc/{pid}/task").glob("*/children")
         for child in children.read_text().split()
     ]
+
+
+def servers_of(worker: int) -> list[int]:
+    """The process ids of a worker's fork server, which leads a process group."""
+    return [pid for pid in children_of(worker) if os.getpgid(pid) == pid]
+
+
+def trainers_of(worker: int) -> list[int]:
+    """The process ids of a worker's trainers, which lead process groups: they are forked from its fork server."""
+    return [pid for server in servers_of(worker) for pid in children_of(server) if os.getpgid(pid) == pid]
 
 
 def command_of(pid: int) -> bytes:

@@ -12,7 +12,7 @@ from ttm_jobs.settings import Settings
 from ttm_jobs.storage import Storage
 from worker.run.runner import Runner
 from worker.trainer import stale
-from worker.trainer.standby import Starter
+from worker.trainer.starter import Starter
 
 
 @dataclass

@@ -1,4 +1,5 @@
-"""A trainer without a model that implements the real trainer's protocol: `tiny_trainer.py WORKDIR --events-fd N`.
+"""A trainer without a model that implements the real trainer's protocol: `tiny_trainer.py WORKDIR --events-fd N`
+or, as a fork server, `tiny_trainer.py - --socket-fd N`.
 
 Its weights are a chain of hashes, one per step, so a resumed run shows whether it skipped or repeated a step. The job's
 name holds its options: `steps=40 step_seconds=0.05 checkpoint_every=5 fail_at=7
@@ -20,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from ttm_core.fork_server import Job, next_job
 from ttm_core.spec import catalogue
 from ttm_core.spec.events import (
     Accuracy,
@@ -228,5 +230,6 @@ class TinyTrainer:
 
 
 if __name__ == "__main__":
-    workdir_argument = sys.stdin.readline().removesuffix("\n") if sys.argv[1] == "-" else sys.argv[1]
-    sys.exit(TinyTrainer(Path(workdir_argument), int(sys.argv[3])).run() if workdir_argument else 0)
+    # WORKDIR --events-fd N, or - --socket-fd N
+    job = next_job(int(sys.argv[3])) if sys.argv[1] == "-" else Job(Path(sys.argv[1]), int(sys.argv[3]))
+    sys.exit(0 if job is None else TinyTrainer(job.workdir, job.events).run())

@@ -9,5 +9,9 @@ from worker.__main__ import main
 
 if __name__ == "__main__":
     command = os.environ.get("TRAINER_COMMAND")
-    tasks.process.trainer_command = TINY_TRAINER if command is None else json.loads(command)
+    if command is None:
+        tasks.process.trainer_command = TINY_TRAINER
+    else:
+        # Its trainers are forked already.
+        tasks.process.trainer_command, tasks.process.standby = json.loads(command), False
     main()

@@ -11,10 +11,6 @@ import sys
 
 
 def main(address: str, workdir: str, events: int) -> int:
-    if workdir == "-":
-        workdir = sys.stdin.readline().removesuffix("\n")
-        if not workdir:
-            return 0
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(address)
         socket.send_fds(connection, [workdir.encode()], [events, 1, 2])

@@ -10,5 +10,5 @@ from worker.trainer import devices
 if __name__ == "__main__":
     devices.find = lambda: devices.Device("cuda", 1, "NVIDIA H200", 150 * 10**9)
     devices.check_gpus = lambda settings: None
-    tasks.process.trainer_command = json.loads(os.environ["TRAINER_COMMAND"])
+    tasks.process.trainer_command, tasks.process.standby = json.loads(os.environ["TRAINER_COMMAND"]), False
     main()

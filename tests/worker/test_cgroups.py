@@ -15,7 +15,7 @@ from worker.trainer.memory import cgroups
 from worker.trainer.memory.cgroups import Group, Unavailable
 from worker.trainer.memory.trainer_groups import TrainerGroups
 from worker.trainer.process import Exited, Trainer
-from worker.trainer.standby import Starter
+from worker.trainer.starter import Starter
 
 MIB = 1024**2
 HYBRID = cgroups.ROOT / "unified"
@@ -106,7 +106,7 @@ def test_trainer_without_its_group_starts_with_a_warning(group: Path, caplog: py
     starter = Starter(("true",), marks={}, groups=TrainerGroups(100 * MIB, group))
     started = starter.start(Path("unused"))
     assert started.group is None
-    assert started.process.wait() == 0
+    assert started.process.reap() == 0
     os.close(started.events)
     assert "starts without a control group" in caplog.text
 
@@ -114,9 +114,8 @@ def test_trainer_without_its_group_starts_with_a_warning(group: Path, caplog: py
 @needs_memory
 def test_kernel_kills_a_trainer_over_the_limit_of_its_group(group: Path, tmp_path: Path) -> None:
     (group / "cgroup.subtree_control").write_text("+memory")
-    code = "import os, sys; sys.stdin.readline(); os.fork(); bytearray(400 << 20)"
-    starter = Starter((sys.executable, "-c", code), marks={}, standby=True, groups=TrainerGroups(100 * MIB, group))
-    starter.prepare()
+    code = "import os, time; time.sleep(1); os.fork(); bytearray(400 << 20)"
+    starter = Starter((sys.executable, "-c", code), marks={}, groups=TrainerGroups(100 * MIB, group))
     trainer = Trainer(starter, tmp_path, log=LogFile(tmp_path / "log", 10_000), memory_bytes=100 * MIB)
     trainer.start()
     while not isinstance(item := trainer.next(timeout=600), Exited):

@@ -23,7 +23,7 @@ from ttm_jobs.settings import Settings
 from worker.trainer import stale
 from worker.trainer.log import LogFile
 from worker.trainer.process import Exited, Trainer
-from worker.trainer.standby import Starter
+from worker.trainer.starter import Starter
 
 REAL_TRAINER = (sys.executable, "-m", "ttm_core", "run")
 

@@ -16,7 +16,7 @@ from ttm_core.spec.events import CheckpointSaved, Event, Finished, Progress, Sto
 from worker.trainer import stale
 from worker.trainer.log import LogFile
 from worker.trainer.process import Exited, Trainer
-from worker.trainer.standby import Starter
+from worker.trainer.starter import Starter
 
 MakeTrainer = Callable[..., Trainer]
 
@@ -133,7 +133,7 @@ from pathlib import Path
 from ttm_jobs.settings import Settings
 from worker.trainer import stale
 from worker.trainer.log import LogFile
-from worker.trainer.standby import Starter
+from worker.trainer.starter import Starter
 from worker.trainer.process import Trainer
 folder, isolation, *command = sys.argv[1:]
 settings = Settings(work_dir=folder, trainer_isolation=isolation)

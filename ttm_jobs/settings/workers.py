@@ -44,8 +44,7 @@ class Workers(SettingsGroup):
     standby_trainer: bool = Field(
         default=True,
         description=(
-            "Keep a trainer with imported libraries ready while the worker is idle (about 400 MB), so that "
-            "the next job starts faster."
+            "Fork trainers from a process with imported libraries (about 400 MB), so that jobs start seconds earlier."
         ),
     )
     device_name: str | None = Field(

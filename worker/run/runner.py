@@ -41,7 +41,7 @@ from worker.trainer.log import LogFile
 from worker.trainer.process import Trainer
 from worker.trainer.resources import trainer_limit
 from worker.trainer.stale import attempt_directory, remove_attempt
-from worker.trainer.standby import Starter
+from worker.trainer.starter import Starter
 
 logger = logging.getLogger(__name__)
 

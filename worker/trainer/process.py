@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from ttm_core.spec.events import Event, decode
 from ttm_jobs.telemetry import logs
 from worker.trainer import resources
 from worker.trainer.log import LogFile
-from worker.trainer.standby import Started, Starter
+from worker.trainer.starter import Started, Starter, TrainerProcess
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ class Trainer:
         self._workdir = workdir
         self._log = log
         self._items: SimpleQueue[Event | Exited] = SimpleQueue()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: TrainerProcess | None = None
         self._memory_bytes = memory_bytes
         self._exited = Flag()
         self.exceeded: int | None = None
@@ -119,11 +118,11 @@ class Trainer:
 
     def _wait(self, started: Started, readers: Sequence[Thread]) -> None:
         process = started.process
-        # Waits without reaping: as long as the leader is a zombie, its pid still identifies the group.
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        # As long as the leader is a zombie, its pid still identifies the group.
+        process.wait_for_exit()
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        returncode = process.wait()
+        returncode = process.reap()
         if started.group is not None:
             if started.group.oom_killed() and self.exceeded is None:
                 self.exceeded = self._memory_bytes
