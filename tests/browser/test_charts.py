@@ -73,6 +73,29 @@ def test_chart_labels_are_complete_and_do_not_overlap(page: Page, gallery: Galle
         assert overlapping_names(page) == []
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_labels_of_many_long_names_do_not_overlap(page: Page, gallery: Gallery, width: int) -> None:
+    """Labels for which there is no space are left out."""
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(comparison(gallery))
+    for name in ("architecture of a family", "W" * 200, "🚀" * 200, "שלום" * 50):
+        for count in (12, 20):
+            page.evaluate(
+                """async ([name, count]) => {
+                  const { scatter } = await import("/static/charts/scatter.js");
+                  const points = Array.from({ length: count }, (_, i) => ({ name: `${i} ${name}`, cost: 1e6 * (1 + i / 40), top1: 0.9 + i / 2000, color: "s0" }));
+                  scatter(document.querySelector("[data-scatter]"), points, { unit: "parameters", teacher: 0.92 });
+                }""",
+                [name, count],
+            )
+            expect(page.locator("[data-scatter] circle.dot")).to_have_count(count)
+            labels = page.locator("[data-scatter] text.name")
+            assert labels.count() >= 4
+            assert all("\ufffd" not in label for label in labels.all_text_contents())
+            assert overlapping_names(page) == []
+            assert text_outside_the_image(page) == []
+
+
 def test_zoomed_curves_stay_inside_the_plot(page: Page, gallery: Gallery) -> None:
     page.goto(job(gallery))
     curve = page.locator('[data-chart="loss"] svg')

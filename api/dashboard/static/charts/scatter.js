@@ -14,7 +14,17 @@ export function front(points) {
 
 const overlap = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
 
-/** Places a label at the first free position next to a point: right, left, then moved up and down in steps. */
+/** Cuts a name after MAX_NAME characters, and before it is wider than `most` pixels. */
+function shortened(name, most) {
+  const characters = [...name];
+  if (characters.length <= MAX_NAME && textWidth(name) <= most) return name;
+  let kept = Math.min(characters.length, MAX_NAME) - 1;
+  const cut = () => `${characters.slice(0, kept).join("")}…`;
+  while (kept > 1 && textWidth(cut()) > most) kept -= 1;
+  return cut();
+}
+
+/** The first free position of a label next to a point: right, left, then moved up and down in steps. Undefined if there is none. */
 function placeLabel(text, { cx, cy }, taken, area) {
   const width = textWidth(text);
   const boxes = [];
@@ -24,7 +34,7 @@ function placeLabel(text, { cx, cy }, taken, area) {
     }
   }
   const inside = boxes.filter((box) => box.left >= area.left && box.right <= area.right && box.top >= area.top && box.bottom <= area.bottom);
-  return inside.find((box) => !taken.some((other) => overlap(box, other))) ?? inside[0] ?? boxes[0];
+  return inside.find((box) => !taken.some((other) => overlap(box, other)));
 }
 
 /** Shades what the limits exclude, and writes each limit at its edge. Returns the boxes of the texts. */
@@ -108,12 +118,15 @@ export function scatter(parent, points, { unit, write = count, teacher = null, r
     const near = placed.filter((other) => Math.hypot(other.cx - cx, other.cy - cy) <= NEAR);
     element("title", {}, dot).textContent = near.map((other) => describe(other.point)).join("\n");
   }
-  // Of many points, only those of the front are labelled; tooltips name the others.
-  const labelled = placed.filter(({ point }) => point.top1 !== null && (trained.length <= MOST_NAMES || !best.length || best.includes(point)));
+  // Of many points, only those of the front are labelled, as far as there is space; tooltips name the others.
+  const labelled = placed
+    .filter(({ point }) => point.top1 !== null && (trained.length <= MOST_NAMES || !best.length || best.includes(point)))
+    .sort((a, b) => best.includes(b.point) - best.includes(a.point));
   for (const { point, cx, cy } of labelled) {
-    const name = point.name.length > MAX_NAME ? `${point.name.slice(0, MAX_NAME - 1)}…` : point.name;
+    const name = shortened(point.name, (area.right - area.left) * 0.6);
     const text = point.sign ? `${point.sign} ${name}` : name;
     const box = placeLabel(text, { cx, cy }, taken, area);
+    if (!box) continue;
     taken.push(box);
     if (box.dy) element("line", { class: "leader", x1: cx, y1: cy, x2: box.left > cx ? box.left - 2 : box.right + 2, y2: cy + box.dy }, svg);
     element("text", { class: "name", x: box.left, y: cy + box.dy + 4 }, svg).textContent = text;
