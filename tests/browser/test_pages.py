@@ -104,6 +104,21 @@ def test_pages_are_accessible_and_fit_the_viewport(
     assert found == {name: [] for name in found}
 
 
+def test_jobs_table_with_all_columns_fits_the_viewport(page: Page, gallery: Gallery) -> None:
+    page.goto(gallery.url + urls(gallery)["jobs"] + "&sort=top1")
+    page.locator("#columns summary").click()
+    boxes = page.locator("#columns input")
+    for number in range(boxes.count()):
+        boxes.nth(number).check()
+    columns = page.locator("#jobs thead th")
+    expect(columns.filter(visible=True)).to_have_count(columns.count())
+    table = page.locator(".wide-table")
+    assert table.evaluate("table => table.scrollWidth - table.clientWidth") == 0
+    student = page.locator('td[data-column="models"]').filter(has_text="MobileNetV2").first
+    expect(student.locator(".student")).to_have_text("cifar/MobileNetV2")
+    assert student.locator(".student").evaluate("name => name.scrollWidth <= name.clientWidth")
+
+
 def test_job_page_reads_its_curves_from_the_metrics(page: Page, gallery: Gallery) -> None:
     """The history comes from /metrics. Only a job that has not ended is followed, from its last event on."""
     requests: list[str] = []

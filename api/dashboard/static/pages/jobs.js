@@ -62,6 +62,7 @@ bar.querySelector("[data-cancel]").addEventListener("click", async () => {
   await update();
 });
 
+const FEW_HIDDEN = 4;
 // Columns that are empty or equal in all rows are hidden, unless the user's choice, which the browser stores, says otherwise.
 const columns = document.getElementById("columns");
 const chosen = new Map(Object.entries(JSON.parse(localStorage.getItem("columns") ?? "{}")));
@@ -69,7 +70,9 @@ function showColumns() {
   const table = document.getElementById("jobs"), equal = new Set((table.dataset.equal ?? "").split(" "));
   const boxes = [...columns.querySelectorAll("input")];
   for (const box of boxes) box.checked = chosen.get(box.value) ?? !equal.has(box.value);
-  table.dataset.hide = boxes.filter((box) => !box.checked).map(({ value }) => value).join(" ");
+  const hidden = boxes.filter((box) => !box.checked).map(({ value }) => value);
+  table.dataset.hide = hidden.join(" ");
+  table.classList.toggle("dense", hidden.length < FEW_HIDDEN);
 }
 columns.addEventListener("change", ({ target }) => {
   chosen.set(target.value, target.checked);
