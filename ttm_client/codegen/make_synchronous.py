@@ -1,6 +1,6 @@
 """Generates the synchronous client from the asyncio client: `python -m ttm_client.codegen.make_synchronous`.
 
-MethodRequirements ruff. A test fails when the generated files are stale.
+Needs ruff. A test fails when the generated files are stale.
 """
 
 import re
