@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from sqlalchemy import Engine
 
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.runs import STUDENT_BYTES, claim, succeed
-from ttm_client import Artifact, ChecksumMismatch, Client, ConnectionFailed
+from ttm_client import Artifact, ChecksumMismatch, Client, ConnectionFailed, NotFound
 from ttm_jobs.storage import Storage
 
 
@@ -44,6 +45,54 @@ def test_download_continues_a_partial_file(
         client.jobs.download_student(job_id, tmp_path / "student")
     assert not part.exists()
     assert (tmp_path / "student").read_bytes() == STUDENT_BYTES, "what was there stays"
+
+
+def test_downloads_to_one_path_at_the_same_time_both_end(
+    url: str, engine: Engine, storage: Storage, job_id: str, tmp_path: Path
+) -> None:
+    """Each has its own partial file; the one that ends last replaces the file of the other, with the same content."""
+    succeed(engine, storage, claim(engine, job_id))
+    target = tmp_path / "student"
+    sha256 = hashlib.sha256(STUDENT_BYTES).hexdigest()
+    (tmp_path / f".student.{sha256[:16]}.part").write_bytes(STUDENT_BYTES[:1000])
+    seen: list[int] = []
+
+    def download_again(done: int, _: int) -> None:
+        seen.append(done)
+        if len(seen) == 1:
+            # The outer download is in the middle of its content.
+            with Client(url) as other:
+                other.jobs.download_student(job_id, target, lambda done, _: inner.append(done))
+
+    inner: list[int] = []
+    with Client(url) as client:
+        client.jobs.download_student(job_id, target, download_again)
+    assert target.read_bytes() == STUDENT_BYTES
+    assert seen == sorted(seen)
+    assert inner == sorted(inner)
+    assert seen[-1] == inner[-1] == len(STUDENT_BYTES)
+    assert [path.name for path in tmp_path.glob("*student*")] == ["student"]
+
+
+def test_downloads_of_threads_to_one_path_all_end(
+    url: str, engine: Engine, storage: Storage, job_id: str, tmp_path: Path
+) -> None:
+    succeed(engine, storage, claim(engine, job_id))
+
+    def download(_: int) -> bytes:
+        with Client(url) as client:
+            return client.jobs.download_student(job_id, tmp_path / "student").read_bytes()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(download, range(24))) == {STUDENT_BYTES}
+    assert [path.name for path in tmp_path.glob("*student*")] == ["student"]
+
+
+def test_failed_download_leaves_no_empty_partial_file(client: Client, job_id: str, tmp_path: Path) -> None:
+    missing = Artifact(name="log", media_type="text/plain", size=7, sha256="0" * 64, href="/jobs/unknown/log")
+    with pytest.raises(NotFound):
+        client.jobs.download_artifact(job_id, missing, tmp_path / "folder" / "log")
+    assert list((tmp_path / "folder").iterdir()) == []
 
 
 @pytest.mark.parametrize("announced", [6, 100])

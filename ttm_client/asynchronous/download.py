@@ -9,6 +9,7 @@ import httpx2
 
 from ttm_client.asynchronous.transport import AsyncTransport
 from ttm_client.errors import ChecksumMismatch, ConnectionFailed, InvalidRequest, Unavailable
+from ttm_client.partial_file import partial_file
 from ttm_client.protocol import Advance, StoreFailed, content_size, sha256_of
 
 
@@ -23,6 +24,7 @@ async def download(
     attempts: int = 8,
 ) -> Path:
     """Downloads `href` to `path`. Resumes after a broken connection and from the partial file of an earlier call.
+    While another call downloads to the same path, it starts from the first byte, in a file of its own.
 
     Gives up after `attempts` consecutive attempts without new bytes. Raises ChecksumMismatch, which leaves neither
     file, if the service sends other content or content of another size, and OSError if `path` cannot be written.
@@ -31,10 +33,25 @@ async def download(
     if path.is_dir():
         # Renaming the file would fail, but only after the whole download.
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    # The hash in the name prevents resuming from the partial file of another content.
-    part = path.with_name(f".{path.name}.{sha256[:16]}.part")
+    with partial_file(path, sha256) as part:
+        await _complete(transport, href, part, sha256=sha256, size=size, progress=progress, attempts=attempts)
+        os.replace(part, path)
+    return path
+
+
+async def _complete(
+    transport: AsyncTransport,
+    href: str,
+    part: Path,
+    *,
+    sha256: str,
+    size: int,
+    progress: Advance | None,
+    attempts: int,
+) -> None:
+    """Fetches what `part` lacks and verifies its hash."""
     if _size(part) > size:
-        part.unlink()
+        os.truncate(part, 0)
     furthest = _size(part)
     fruitless = 0
     direct = True
@@ -57,14 +74,10 @@ async def download(
             raise ConnectionFailed(f"{href}: {reason or f'received {furthest} of {size} bytes'}") from reason
         if reason is not None or not grown:
             await asyncio.sleep(transport.pause(fruitless))
-    # An empty file needs no request.
-    part.touch()
     found = await asyncio.to_thread(sha256_of, part)
     if found != sha256:
         part.unlink(missing_ok=True)
         raise ChecksumMismatch(f"{href}: expected {sha256}, got {found}")
-    os.replace(part, path)
-    return path
 
 
 def _size(part: Path) -> int:
@@ -100,4 +113,4 @@ async def _fetch(
         if error.status != 416 or not have:
             raise
         # The content is not longer than the partial file: the next attempt starts from its first byte.
-        part.unlink(missing_ok=True)
+        os.truncate(part, 0)
