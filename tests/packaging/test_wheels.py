@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 UV = [sys.executable, "-m", "uv", "--quiet"]
 # The client's and the service's names would collide with other packages' if they were top-level.
 TOP_LEVEL = {
-    "ttm-client": {"ttm_client"},
+    "ttm-client": {"ttm_client", "ttm_command"},
     "ttm-core": {"ttm_core"},
     "ttm-measure": {"ttm_measure"},
     "ttm-service": {"ttm_service"},
