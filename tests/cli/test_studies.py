@@ -3,11 +3,14 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Ttm
 from tests.cli.test_commands import MISSING_ID, completions
+from ttm_client.cli.studies.tables import best_accuracy, percent
+from ttm_client.models.studies import StudyCandidate
 
 
 @pytest.fixture
@@ -29,6 +32,7 @@ def test_a_study_is_submitted_watched_and_downloaded(
     shown = dict(row.split("\t") for row in rows)
     assert shown["state"] == "succeeded, result"
     assert shown["recommended"].startswith("cifar/resnet8, int8")
+    assert shown["top-1"].endswith("%, one run")
     assert shown["rung 0"] == "epoch 3: 3 of 3 candidates continue"
     assert re.search(r"stage rungs\n.* rung 0: 3 of 3 continue\n.* stage finals\n", done.stderr)
 
@@ -64,6 +68,26 @@ def test_a_study_is_submitted_watched_and_downloaded(
     assert "Delete kiosk (succeeded) with its jobs and their files?" in refused.stderr
     assert ttm("study", "delete", "kiosk", "--yes").stdout == f"{study_id} is deleted\n"
     assert ttm("study", "show", "kiosk").returncode == 4
+
+
+def run(**fields: Any) -> dict[str, Any]:
+    return {"baseline": False, "accuracies": {}, "validation": None, **fields}
+
+
+@pytest.mark.parametrize(
+    ("runs", "shown"),
+    [
+        ([], "-"),
+        ([run(accuracies={"1": 0.5, "3": 0.6})], "60.00%"),
+        # A study without rungs, and complete runs that are worse than at the end of a rung.
+        ([run(validation=0.7), run(validation=0.65), run(baseline=True, validation=0.9)], "70.00%"),
+        ([run(accuracies={"1": 0.8}, validation=0.7)], "70.00%"),
+        ([run(validation=0.0)], "0.00%"),
+    ],
+)
+def test_accuracy_of_a_candidate_is_that_of_its_complete_runs(runs: list[dict[str, Any]], shown: str) -> None:
+    """As in the dashboard."""
+    assert percent(best_accuracy(StudyCandidate.model_construct(jobs=runs))) == shown
 
 
 def test_candidates_are_shown_without_training(ttm: Ttm, arguments: list[str]) -> None:

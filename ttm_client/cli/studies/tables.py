@@ -39,7 +39,7 @@ def print_candidates(candidates: Sequence[StudyCandidate]) -> None:
             count(one.macs),
             _files(one, "bytes"),
             _files(one, "latency_ms"),
-            _best(one),
+            percent(best_accuracy(one)),
             "" if one.rejected is None else f"{one.rejected['stage']}: {one.rejected['reason']}",
         )
         for one in candidates
@@ -108,7 +108,7 @@ def _recommendation(
         ("job", found.job or "-"),
         ("size", f"{size(found.bytes)}, {count(found.parameters)} parameters"),
         ("latency", "-" if found.latency_ms is None else f"{found.latency_ms:.2f} ms"),
-        ("top-1", f"{found.accuracy:.2%}, mean of {found.runs} runs"),
+        ("top-1", f"{found.accuracy:.2%}, {'one run' if found.runs == 1 else f'mean of {found.runs} runs'}"),
     ]
     if found.retention is not None:
         rows.append(("retention", f"{found.retention:.2%} of the teacher (validation)"))
@@ -156,7 +156,12 @@ def _files(candidate: StudyCandidate, field: str) -> str:
     return " / ".join(size(value) if field == "bytes" else f"{value:.2f}" for value in values) or "-"
 
 
-def _best(candidate: StudyCandidate) -> str:
-    """The best validation accuracy at the end of the last rung."""
-    found = [value for job in candidate.jobs if not job["baseline"] for value in job["accuracies"].values()]
-    return f"{max(found):.2%}" if found else "-"
+def best_accuracy(candidate: StudyCandidate) -> float | None:
+    """The best validation accuracy of a candidate so far: of its complete runs, else at the end of its rungs."""
+    runs = [job for job in candidate.jobs if not job["baseline"]]
+    complete = [job["validation"] for job in runs if job["validation"] is not None]
+    return max(complete or (value for job in runs for value in job["accuracies"].values()), default=None)
+
+
+def percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.2%}"

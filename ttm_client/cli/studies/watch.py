@@ -16,7 +16,7 @@ from ttm_client import Client
 from ttm_client.cli.completion import study_ids
 from ttm_client.cli.jobs.show import is_full_id
 from ttm_client.cli.output import FAILED, JsonOption, UrlOption, messages, print_json, print_rows, service
-from ttm_client.cli.studies.tables import describe
+from ttm_client.cli.studies.tables import best_accuracy, describe, percent
 from ttm_client.cli.text import neutralized
 from ttm_client.models.studies import Study, StudyCandidate
 
@@ -88,15 +88,15 @@ def _view(study: Study, candidates: tuple[StudyCandidate, ...]) -> Group:
         runs = [job for job in one.jobs if not job["baseline"]]
         if not runs:
             continue
-        best = max((value for job in runs for value in job["accuracies"].values()), default=0.0)
+        best = best_accuracy(one)
         state = "rejected" if one.rejected is not None else runs[0]["state"]
         table.add_row(
             str(one.number),
             escape(neutralized(one.label)),
             state,
             str(runs[0]["rung"]),
-            f"{best:.2%}" if best else "-",
-            ProgressBar(total=1.0, completed=best, width=20),
+            percent(best),
+            ProgressBar(total=1.0, completed=best or 0.0, width=20),
         )
     left = sum(one.rejected is None for one in candidates)
     return Group(head, Text(f"{left} of {len(candidates)} candidates left", style="dim"), table)
