@@ -32,6 +32,14 @@ def test_groups_by_tag_have_mean_and_deviation(
     assert client.get("/ui/jobs?group=owner").status_code == 422
 
 
+def test_row_of_many_jobs_links_the_newest(client: TestClient, settings: Settings) -> None:
+    body = {"student": "resnet18", "dataset": settings.data_roots[0].as_uri(), "method": "ce"}
+    jobs = [client.post("/jobs", json=body).json()["id"] for _ in range(15)]
+    html = client.get("/ui/jobs?group=dataset").text
+    assert [job for job in jobs if f'href="/ui/jobs/{job}"' in html] == jobs[3:]
+    assert "and 3 more" in html
+
+
 def test_labels_of_groups_are_words(client: TestClient, settings: Settings, engine: Engine, storage: Storage) -> None:
     data = settings.data_roots[0].as_uri()
     (settings.data_roots[0] / "wide.safetensors").write_bytes(b"x")

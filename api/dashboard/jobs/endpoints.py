@@ -11,7 +11,7 @@ from api.comparisons.verdict import difference_text
 from api.dashboard.jobs import damage, form
 from api.dashboard.jobs.comparison import GroupRow, columns
 from api.dashboard.jobs.detail import KEY_HEADER, commands, onnx_files, spans, speed
-from api.dashboard.jobs.groups import GROUPINGS, MOST_JOBS, Grouping, grouped
+from api.dashboard.jobs.groups import GROUPINGS, MOST_JOBS, MOST_LINKS, Grouping, grouped
 from api.dashboard.jobs.table import COLUMNS, common_teacher, equal_columns, ran_seconds, waited_seconds
 from api.dashboard.jobs.table import Query as Address
 from api.dashboard.pages import PageRoute, page
@@ -83,6 +83,7 @@ def jobs_page(
         groupings=GROUPINGS,
         grouped=groups,
         most=MOST_JOBS,
+        most_links=MOST_LINKS,
         jobs=jobs,
         older=older,
         counts=counts,

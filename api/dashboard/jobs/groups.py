@@ -20,6 +20,7 @@ from ttm_jobs.repositories.jobs.listing import JobFilters
 Grouping = Literal["tag", "dataset", "study", "student"]
 GROUPINGS: tuple[Grouping, ...] = get_args(Grouping)
 MOST_JOBS = 200
+MOST_LINKS = 12
 _NONE = "(none)"
 
 
