@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -12,6 +13,7 @@ from ttm_client.asynchronous.download import download
 from ttm_client.asynchronous.events import follow
 from ttm_client.asynchronous.logs import follow_log
 from ttm_client.asynchronous.paging import pages
+from ttm_client.asynchronous.polling import answer
 from ttm_client.asynchronous.push import push
 from ttm_client.asynchronous.specs import with_uploads
 from ttm_client.asynchronous.transport import AsyncTransport
@@ -256,11 +258,14 @@ class AsyncJobs:
         *,
         interval: float = 1.0,
         progress: bool = False,
+        reconnect_timeout: float = 300.0,
     ) -> Job:
         """Waits until the job has ended, and returns it in its terminal state. `on_update` is called after every poll;
-        `progress` draws a progress bar on standard error.
+        `progress` draws a progress bar on standard error. Continues after the service could not be reached, for
+        example while it restarts.
 
-        Raises WaitTimeout after `timeout` seconds; the job keeps running.
+        Raises WaitTimeout after `timeout` seconds; the job keeps running. Raises ConnectionFailed or Unavailable if the
+        first poll fails, or `reconnect_timeout` seconds without an answer have passed.
 
         >>> job = await client.jobs.wait(done.id, progress=True)
         >>> job.state
@@ -268,8 +273,8 @@ class AsyncJobs:
         """
         line = ProgressLine() if progress else None
         deadline = None if timeout is None else time.monotonic() + timeout
+        job = await self.get(job_id)
         while True:
-            job = await self.get(job_id)
             if on_update is not None:
                 on_update(job)
             if line is not None:
@@ -280,6 +285,7 @@ class AsyncJobs:
             if left <= 0:
                 raise WaitTimeout(f"Job {job_id} is still {job.state} after {timeout:g} s.")
             await asyncio.sleep(min(interval, left))
+            job = await answer(partial(self.get, job_id), reconnect_timeout=reconnect_timeout, deadline=deadline)
 
     def events(
         self, job_id: str, *, last_event_id: str | None = None, reconnect_timeout: float = 300.0

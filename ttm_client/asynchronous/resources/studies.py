@@ -5,12 +5,14 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 from urllib.parse import quote
 
 from ttm_client.asynchronous.events import follow
 from ttm_client.asynchronous.paging import pages
+from ttm_client.asynchronous.polling import answer
 from ttm_client.asynchronous.resources.jobs import AsyncJobs
 from ttm_client.asynchronous.specs import with_uploads
 from ttm_client.asynchronous.transport import AsyncTransport
@@ -104,18 +106,21 @@ class AsyncStudies:
         on_update: Callable[[Study], None] | None = None,
         *,
         interval: float = 2.0,
+        reconnect_timeout: float = 300.0,
     ) -> Study:
-        """Waits until the study has ended, and returns it. `on_update` is called after every poll.
+        """Waits until the study has ended, and returns it. `on_update` is called after every poll. Continues after the
+        service could not be reached, for example while it restarts.
 
-        Raises WaitTimeout after `timeout` seconds; the study continues.
+        Raises WaitTimeout after `timeout` seconds; the study continues. Raises ConnectionFailed or Unavailable if the
+        first poll fails, or `reconnect_timeout` seconds without an answer have passed.
 
         >>> ended = await client.studies.wait(study.id)
         >>> ended.recommendation.candidate
         1
         """
         deadline = None if timeout is None else time.monotonic() + timeout
+        study = await self.get(study_id)
         while True:
-            study = await self.get(study_id)
             if on_update is not None:
                 on_update(study)
             if study.done:
@@ -124,6 +129,7 @@ class AsyncStudies:
             if left <= 0:
                 raise WaitTimeout(f"Study {study_id} is still {study.state} after {timeout:g} s.")
             await asyncio.sleep(min(interval, left))
+            study = await answer(partial(self.get, study_id), reconnect_timeout=reconnect_timeout, deadline=deadline)
 
     def events(
         self, study_id: str, *, last_event_id: str | None = None, reconnect_timeout: float = 300.0

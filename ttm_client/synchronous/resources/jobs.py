@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -22,6 +23,7 @@ from ttm_client.synchronous.download import download
 from ttm_client.synchronous.events import follow
 from ttm_client.synchronous.logs import follow_log
 from ttm_client.synchronous.paging import pages
+from ttm_client.synchronous.polling import answer
 from ttm_client.synchronous.push import push
 from ttm_client.synchronous.specs import with_uploads
 from ttm_client.synchronous.transport import Transport
@@ -254,11 +256,14 @@ class Jobs:
         *,
         interval: float = 1.0,
         progress: bool = False,
+        reconnect_timeout: float = 300.0,
     ) -> Job:
         """Waits until the job has ended, and returns it in its terminal state. `on_update` is called after every poll;
-        `progress` draws a progress bar on standard error.
+        `progress` draws a progress bar on standard error. Continues after the service could not be reached, for
+        example while it restarts.
 
-        Raises WaitTimeout after `timeout` seconds; the job keeps running.
+        Raises WaitTimeout after `timeout` seconds; the job keeps running. Raises ConnectionFailed or Unavailable if the
+        first poll fails, or `reconnect_timeout` seconds without an answer have passed.
 
         >>> job = client.jobs.wait(done.id, progress=True)
         >>> job.state
@@ -266,8 +271,8 @@ class Jobs:
         """
         line = ProgressLine() if progress else None
         deadline = None if timeout is None else time.monotonic() + timeout
+        job = self.get(job_id)
         while True:
-            job = self.get(job_id)
             if on_update is not None:
                 on_update(job)
             if line is not None:
@@ -278,6 +283,7 @@ class Jobs:
             if left <= 0:
                 raise WaitTimeout(f"Job {job_id} is still {job.state} after {timeout:g} s.")
             time.sleep(min(interval, left))
+            job = answer(partial(self.get, job_id), reconnect_timeout=reconnect_timeout, deadline=deadline)
 
     def events(
         self, job_id: str, *, last_event_id: str | None = None, reconnect_timeout: float = 300.0

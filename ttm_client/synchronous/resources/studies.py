@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 from urllib.parse import quote
@@ -24,6 +25,7 @@ from ttm_client.options import Part, StudyOptions, study_of
 from ttm_client.protocol import Advance, Params, fits_in_path, only_id
 from ttm_client.synchronous.events import follow
 from ttm_client.synchronous.paging import pages
+from ttm_client.synchronous.polling import answer
 from ttm_client.synchronous.resources.jobs import Jobs
 from ttm_client.synchronous.specs import with_uploads
 from ttm_client.synchronous.transport import Transport
@@ -104,18 +106,21 @@ class Studies:
         on_update: Callable[[Study], None] | None = None,
         *,
         interval: float = 2.0,
+        reconnect_timeout: float = 300.0,
     ) -> Study:
-        """Waits until the study has ended, and returns it. `on_update` is called after every poll.
+        """Waits until the study has ended, and returns it. `on_update` is called after every poll. Continues after the
+        service could not be reached, for example while it restarts.
 
-        Raises WaitTimeout after `timeout` seconds; the study continues.
+        Raises WaitTimeout after `timeout` seconds; the study continues. Raises ConnectionFailed or Unavailable if the
+        first poll fails, or `reconnect_timeout` seconds without an answer have passed.
 
         >>> ended = client.studies.wait(study.id)
         >>> ended.recommendation.candidate
         1
         """
         deadline = None if timeout is None else time.monotonic() + timeout
+        study = self.get(study_id)
         while True:
-            study = self.get(study_id)
             if on_update is not None:
                 on_update(study)
             if study.done:
@@ -124,6 +129,7 @@ class Studies:
             if left <= 0:
                 raise WaitTimeout(f"Study {study_id} is still {study.state} after {timeout:g} s.")
             time.sleep(min(interval, left))
+            study = answer(partial(self.get, study_id), reconnect_timeout=reconnect_timeout, deadline=deadline)
 
     def events(
         self, study_id: str, *, last_event_id: str | None = None, reconnect_timeout: float = 300.0
