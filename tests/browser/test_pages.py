@@ -119,6 +119,21 @@ def test_jobs_table_with_all_columns_fits_the_viewport(page: Page, gallery: Gall
     assert student.locator(".student").evaluate("name => name.scrollWidth <= name.clientWidth")
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_comparison_of_a_long_name_fits_the_viewport(page: Page, gallery: Gallery, width: int) -> None:
+    client, job = Client(gallery.url), gallery.jobs["succeeded"][3]
+    name = client.jobs.get(job).name
+    client.jobs.update(job, name="x" * 200)
+    try:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.goto(gallery.url + urls(gallery)["compare"])
+        table = page.get_by_role("region", name="Jobs, table")
+        expect(table).to_contain_text("x" * 200)
+        assert table.evaluate("table => table.scrollWidth - table.clientWidth") == 0
+    finally:
+        client.jobs.update(job, name=name)
+
+
 def test_job_page_reads_its_curves_from_the_metrics(page: Page, gallery: Gallery) -> None:
     """The history comes from /metrics. Only a job that has not ended is followed, from its last event on."""
     requests: list[str] = []
