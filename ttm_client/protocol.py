@@ -68,7 +68,7 @@ def job_path(job_id: str) -> str:
 
 def fits_in_path(reference: str) -> bool:
     """Whether a path can have the reference as one segment. Servers decode slashes and resolve dots."""
-    return "/" not in reference and reference not in (".", "..")
+    return "/" not in reference and reference not in ("", ".", "..")
 
 
 def only_id(ids: Sequence[str], kind: str, name: str) -> str:

@@ -92,6 +92,8 @@ def test_ttm_finds_studies_and_refuses_names_that_match_no_or_several_jobs(sqlit
             (("study", "show", "kiosk/right"), 4, "No study has the id, id prefix or name"),
             (("show", "sweep/1"), 5, "matches more than one job"),
             (("show", "weep/1"), 4, "No job has the id, id prefix or name"),
+            (("show", ""), 4, "No job has the id, id prefix or name ''"),
+            (("study", "show", ""), 4, "No study has the id, id prefix or name ''"),
         ):
             ended = CliRunner().invoke(app, [*command, "--url", url])
             assert (ended.exit_code, text in ended.output) == (code, True), ended.output

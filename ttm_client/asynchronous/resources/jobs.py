@@ -103,7 +103,9 @@ class AsyncJobs:
         ('succeeded', -3.0)
         """
         if not fits_in_path(job_id):
-            job_id = only_id([job.id async for job in self.list(name=job_id) if job.name == job_id], "job", job_id)
+            # No name is empty, and an empty filter would list all jobs.
+            ids = [job.id async for job in self.list(name=job_id) if job.name == job_id] if job_id else []
+            job_id = only_id(ids, "job", job_id)
         return await self._job("GET", job_path(job_id))
 
     async def list(

@@ -85,7 +85,7 @@ class AsyncStudies:
         'succeeded'
         """
         if not fits_in_path(study_id):
-            ids = [study.id async for study in self.list() if study.name == study_id]
+            ids = [study.id async for study in self.list() if study.name == study_id] if study_id else []
             study_id = only_id(ids, "study", study_id)
         return await self._study("GET", _path(study_id))
 

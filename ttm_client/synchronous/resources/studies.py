@@ -85,7 +85,7 @@ class Studies:
         'succeeded'
         """
         if not fits_in_path(study_id):
-            ids = [study.id for study in self.list() if study.name == study_id]
+            ids = [study.id for study in self.list() if study.name == study_id] if study_id else []
             study_id = only_id(ids, "study", study_id)
         return self._study("GET", _path(study_id))
 
