@@ -2,6 +2,7 @@
 
 import copy
 import re
+from datetime import timedelta
 
 import pytest
 from fastapi.testclient import TestClient
@@ -10,10 +11,11 @@ from sqlalchemy import Engine
 from tests.api.test_dashboard import HOSTILE, assert_clean
 from tests.api.test_studies import measure_all
 from tests.support.measuring import measured
-from tests.support.studies import advance, create_study
+from tests.support.studies import advance, create_study, jobs_of, study_of
 from tests.support.study_jobs import end_jobs, end_study
 from ttm_jobs.database.engine import session_scope
 from ttm_jobs.models import Job, Study
+from ttm_jobs.repositories.jobs import leases
 from ttm_jobs.repositories.measuring import measurements
 from ttm_jobs.repositories.run_data import artifacts
 from ttm_jobs.repositories.run_data.artifacts import PublishedFile
@@ -105,6 +107,27 @@ def test_a_running_and_a_failed_study(client: TestClient, engine: Engine) -> Non
     html = client.get(f"/ui/studies/{study_id}").text
     assert 'data-active="no"' in html
     assert "The nearest are cifar/resnet8 (int8): its size of 83,892 bytes is above the limit of 1 bytes" in html
+
+
+def test_training_of_candidates_in_a_study_without_rungs(client: TestClient, engine: Engine) -> None:
+    """They wait, are in training, and are stopped when the study is cancelled."""
+    study_id = create_study(engine, students=["cifar/resnet8", "cifar/resnet20"], seeds=1, training={"epochs": 3})
+    address = f"/ui/studies/{study_id}"
+    advance(engine)
+    while study_of(engine, study_id).stage != "finals":
+        end_jobs(engine, study_id)
+        advance(engine)
+
+    def shown() -> list[str]:
+        return sorted(re.findall('<td class="whole">(waiting|in training|stopped)</td>', client.get(address).text))
+
+    assert shown() == ["waiting", "waiting"]
+    job = next(job for job in jobs_of(engine, study_id) if job.state == "queued")
+    with session_scope(engine) as session:
+        assert leases.claim(session, job.id, "worker-1", duration=timedelta(minutes=1)) is not None
+    assert shown() == ["in training", "waiting"]
+    assert client.post(f"/studies/{study_id}/cancel").json()["state"] == "cancelled"
+    assert shown() == ["stopped", "stopped"]
 
 
 def test_an_unknown_study_is_not_found(client: TestClient) -> None:

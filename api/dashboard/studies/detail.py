@@ -9,6 +9,8 @@ from api.studies.creation import searched_values
 from api.studies.schemas import CandidateOut, StudyOut, StudySummary
 from api.studies.validation import most_epochs_of
 from ttm_core.spec.study.study import StudySpec
+from ttm_jobs.states import JobState
+from ttm_jobs.studies.states import ENDED
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,13 @@ def timeline(study: StudyOut, candidates: Sequence[CandidateOut], epochs: int) -
             epoch, outcome, text = epochs, "final", "final runs"
         elif last is not None and candidate.number not in last.promoted:
             epoch, outcome, text = last.epoch, "stopped", f"stopped after rung {last.rung}"
+        elif study.state in ENDED:
+            epoch, outcome, text = (last.epoch if last else 0), "stopped", "stopped"
+        elif last is not None:
+            epoch, outcome, text = last.epoch, "", "continues"
         else:
-            epoch, outcome, text = (last.epoch if last else 0), "", "continues" if last else "waiting"
+            training = any(job.state == JobState.RUNNING and not job.baseline for job in candidate.jobs)
+            epoch, outcome, text = 0, "", "in training" if training else "waiting"
         rows.append(Trained(candidate.label, epoch, round(1000 * epoch / epochs, 1), outcome, text))
     return sorted(rows, key=lambda row: -row.epoch)
 

@@ -28,7 +28,7 @@ function draw() {
     ...costs[choice.value],
     teacher,
     limits: { cost: number(given[choice.value]), top1: floor },
-    none: "No candidate has been measured yet.",
+    none: rows.some((row) => parseFloat(row[choice.value]) > 0) ? "No candidate has been trained." : "No candidate has been measured.",
   });
 }
 
