@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.torch
+import timm
 import torch
 from fastapi.testclient import TestClient
 from onnx import NodeProto, helper, numpy_helper
@@ -160,6 +161,24 @@ def test_validation_names_the_field_and_the_way_out(
     (error,) = answer.json()["errors"]
     assert error["pointer"] == pointer
     assert detail in error["detail"]
+
+
+def test_validation_accepts_a_vision_transformer_of_another_image_size(
+    client: TestClient, upload: Upload, body: dict[str, Any]
+) -> None:
+    """Published for 160 pixels, fine-tuned at 64."""
+    state = timm.create_model("test_vit", num_classes=5, img_size=64).state_dict()
+    weights = {"checkpoint": f"upload:{upload(saved(state))}", "architecture": "test_vit"}
+    for pointer, models in (
+        ("/teacher/image_size", {"teacher": weights}),
+        ("/student/image_size", {"student": weights, "method": "ce"}),
+    ):
+        answer = client.post("/jobs/validate", json={**body, **models})
+        assert_problem(answer, 422, "unusable_checkpoint")
+        assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+        (kind,) = models.keys() - {"method"}
+        models[kind] = {**weights, "image_size": 64}
+        assert client.post("/jobs/validate", json={**body, **models}).status_code == 200
 
 
 def test_validation_refuses_a_binary_classifier_with_one_output(

@@ -8,12 +8,14 @@ from itertools import groupby
 import numpy as np
 import pytest
 import safetensors.torch
+import timm
 import torch
 import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.support.models import create_model
+from ttm_core.checkpoints.inspect import find_candidates
 from ttm_core.checkpoints.schema import InspectionRequest
 from ttm_core.checkpoints.signatures import read_signatures
 from ttm_core.errors import ArchitectureMismatch, BadSpec
@@ -106,6 +108,23 @@ def test_signatures_describe_the_models_of_the_catalogue():
     for name in ("cifar/resnet8", "resnet18", "vit_tiny_patch16_224", "torchvision/googlenet"):
         model = create_model(name, num_classes=catalogue.find(name).num_classes)
         assert signatures[name] == signature_of(model, name)
+
+
+@pytest.mark.parametrize("name", ["levit_128s", "repvit_m0_9", "vit_tiny_patch16_dinov3_qkvb"])
+def test_any_number_of_classes_fits_two_classifiers_and_a_backbone_published_without_one(name):
+    with torch.device("meta"):
+        shapes = {key: tuple(tensor.shape) for key, tensor in create_model(name, num_classes=7).state_dict().items()}
+    best = find_candidates(shapes)[0]
+    assert (best.architecture, best.loads, best.num_classes) == (name, True, 7)
+
+
+def test_a_file_for_another_image_size_names_the_field(tmp_path):
+    torch.manual_seed(0)
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=10, img_size=64).eval()
+    torch.save(model.state_dict(), tmp_path / "x.pth")
+    with pytest.raises(ArchitectureMismatch, match=r"do not have 224 pixels: set teacher\.image_size"):
+        load(tmp_path / "x.pth", 64, architecture="vit_tiny_patch16_224")
+    assert_same_logits(load(tmp_path / "x.pth", 64, architecture="vit_tiny_patch16_224", image_size=64), model, 64)
 
 
 @pytest.mark.parametrize(("padding", "pad"), [("centered", lambda n: (n // 2, n // 2)), ("appended", lambda n: (0, n))])

@@ -105,6 +105,17 @@ def test_probabilities_become_logarithms(tmp_path):
     torch.testing.assert_close(kept.model(kept.preprocess(pixels())), logits.softmax(1), rtol=1e-3, atol=1e-3)
 
 
+def test_the_mean_of_softmaxes_is_probabilities(tmp_path):
+    """No softmax is last, as in an ensemble or with test-time augmentation, but the rows sum to 1."""
+    last = [helper.make_node("Softmax", ["z"], ["p"]), helper.make_node("Mean", ["p", "p"], ["y"])]
+    model, weight = linear([None, 1, 28, 28], last=last)
+    onnx.save(model, tmp_path / "x.onnx")
+    logits = torch.from_numpy(pixels().flatten(1).numpy().astype(np.float32) / 255 @ weight)
+    teacher = load(tmp_path / "x.onnx", normalization=UNIT)
+    found = teacher.model(teacher.preprocess(pixels()))
+    torch.testing.assert_close(found, logits.log_softmax(1), rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.DOUBLE])
 def test_a_classifier_of_scikit_learn_returns_a_label_and_probabilities(tmp_path, kind):
     """The graph that skl2onnx writes for a logistic regression with zipmap=False, of float32 or float64 pixels."""
@@ -138,6 +149,7 @@ def test_normalization_inside_the_graph_is_detected(tmp_path, divisor, std):
     first = [helper.make_node("Div", ["x", "scale"], ["scaled"])]
     model, _ = linear([None, 1, 28, 28], first=first)
     model.graph.initializer.append(tensor("scale", np.float32([divisor])))
+    model.graph.node.insert(0, helper.make_node("Shape", ["x"], ["batch"]))  # which exporters add
     onnx.save(model, tmp_path / "x.onnx")
     assert load(tmp_path / "x.onnx").preprocess.normalization.std == [pytest.approx(std)]
 

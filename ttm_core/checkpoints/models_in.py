@@ -204,8 +204,8 @@ def _quality(found: Fit, *, needs_classifier: bool) -> float:
     """From 0 to 4; models that differ by less than a tenth in their share of matching tensors are equal."""
     if found.complete:
         return 2.0 if found.how == "aligned" else 4.0
-    classifier = f"{found.signature.classifier}."
+    classifiers = tuple(f"{module}." for module in found.signature.classifiers)
     others = [*found.missing, *found.unexpected, *found.mismatched]
-    if found.how != "aligned" and all(name.startswith(classifier) for name in others):
+    if found.how != "aligned" and all(name.startswith(classifiers) for name in others):
         return 1.0 if needs_classifier else 3.0
     return round(found.score, 1) - 0.1

@@ -18,16 +18,18 @@ from typing import Any
 import timm
 import torch
 from timm.models import get_pretrained_cfg
+from torch import nn
 
 from ttm_core.checkpoints.signatures import SIGNATURES, Signature, encode
 from ttm_core.models import CIFAR, MINI, TORCHVISION, timm_name
-from ttm_core.models.installed.describe import describe_model
+from ttm_core.models.installed.describe import describe_model, on_meta
 from ttm_core.models.teachers.adapt import signature_of
 from ttm_core.spec import catalogue
 from ttm_core.spec.catalogue import Architecture
 
 CATALOGUE = Path(catalogue.__file__).with_suffix(".json")
 SECONDS_PER_MODEL = 120
+_CLASSES = 1000  # of models that have none by default
 _TAG_FIELDS = ("input_size", "mean", "std", "num_classes", "interpolation", "crop_pct")
 
 
@@ -42,7 +44,15 @@ def names() -> list[str]:
 def describe(name: str) -> tuple[Architecture, Signature, str | None]:
     """The row of one model, its tensors, and the reason if its multiply-accumulates cannot be counted."""
     row, model, reason = describe_model(name)
-    return replace(row, tags=tags(timm_name(name))), signature_of(model, name), reason
+    return replace(row, tags=tags(timm_name(name))), _signature(name, model), reason
+
+
+def _signature(name: str, model: nn.Module) -> Signature:
+    """The tensors of a model with a classifier. timm builds backbones that were trained without labels without one."""
+    signature = signature_of(model, name)
+    if signature.classifier is None or f"{signature.classifier}.weight" in signature.shapes:
+        return signature
+    return signature_of(on_meta(timm_name(name), num_classes=_CLASSES), name)
 
 
 def tags(registered: str) -> dict[str, dict[str, Any]]:

@@ -16,6 +16,7 @@ from ttm_core.data.dataset import Split
 from ttm_core.errors import BadDataset
 from ttm_core.export import load_student
 from ttm_core.export.onnx import load_onnx
+from ttm_core.models.teachers.classes import SelectClasses
 from ttm_core.spec.dataset import DatasetSpec
 from ttm_core.training.devices import choose_device, usable_threads
 from ttm_core.training.evaluate import evaluate
@@ -23,11 +24,11 @@ from ttm_core.training.evaluate import evaluate
 
 @dataclass(frozen=True)
 class LabelledSplit:
-    """A split with its name and the number of classes of its dataset."""
+    """A split with its name and the classes of its dataset."""
 
     name: str
     split: Split
-    num_classes: int
+    class_names: list[str]
 
 
 @contextmanager
@@ -45,7 +46,7 @@ def open_split(dataset: Path, split: str) -> Iterator[LabelledSplit]:
             raise BadDataset(f"the dataset has no {split} split")
         if not chosen.labelled:
             raise BadDataset(f"the {split} split has no labels, so nothing can be evaluated on it")
-        yield LabelledSplit(split, chosen, read.num_classes)
+        yield LabelledSplit(split, chosen, read.class_names)
 
 
 def evaluate_file(student_file: Path, labelled: LabelledSplit) -> dict[str, Any]:
@@ -54,11 +55,11 @@ def evaluate_file(student_file: Path, labelled: LabelledSplit) -> dict[str, Any]
         student, device = load_onnx(student_file), torch.device("cpu")
     else:
         student, device = load_student(student_file), choose_device()
-    if labelled.num_classes != len(student.class_names):
-        raise BadDataset(f"the student has {len(student.class_names)} classes, the dataset has {labelled.num_classes}")
-    student.model.to(device)
+    class_map = _class_map(student.class_names, labelled.class_names)
+    model = student.model if class_map is None else SelectClasses(student.model, class_map)
+    model.to(device)
     size = student.preprocess.image_size
-    result = evaluate(student.model, labelled.split, student.preprocess, size=size, device=device)
+    result = evaluate(model, labelled.split, student.preprocess, size=size, device=device)
     parameters = sum(parameter.numel() for parameter in student.model.parameters())
     return {
         "architecture": student.architecture,
@@ -66,3 +67,22 @@ def evaluate_file(student_file: Path, labelled: LabelledSplit) -> dict[str, Any]
         "split": labelled.name,
         **result.model_dump(),
     }
+
+
+def _class_map(student: list[str], dataset: list[str]) -> list[int] | None:
+    """The index of each class of the dataset among the student's; None if they are equal, or if one side has numbers
+    instead of names.
+
+    Raises BadDataset if the dataset has a class that the student lacks.
+    """
+    if student == dataset:
+        return None
+    if set(dataset) <= set(student):
+        return [student.index(name) for name in dataset]
+    if len(student) != len(dataset):
+        raise BadDataset(f"the student has {len(student)} classes, the dataset has {len(dataset)}")
+    numbers = [str(label) for label in range(len(dataset))]  # names in formats without class names
+    if numbers in (student, dataset):
+        return None
+    unknown = next(name for name in dataset if name not in student)
+    raise BadDataset(f"the dataset has a class {unknown!r}, which the student does not have")

@@ -10,7 +10,8 @@ from api.jobs.validation.request import origin_fault
 from api.receiving.inspection import Inspector, UploadedFile
 from api.registry.addresses import Fault
 from ttm_core.checkpoints.onnx_fields import unfit_fields
-from ttm_core.checkpoints.schema import Inspection, InspectionRequest
+from ttm_core.checkpoints.schema import Candidate, Inspection, InspectionRequest
+from ttm_core.checkpoints.signatures import depends_on_image_size
 from ttm_core.errors import one_output
 from ttm_core.spec import catalogue
 from ttm_core.spec.job import DistillSpec, StudentSpec, TeacherSpec
@@ -156,11 +157,15 @@ def _student_faults(student: StudentSpec, found: Inspection) -> Iterator[FieldEr
     elif not found.pruned and (student.architecture is None or not _is_packaged(student.architecture)):
         architecture = student.architecture or found.architecture
         chosen = found.candidates[0] if found.candidates else None
-        if chosen is None or chosen.key_map is not None or chosen.mismatched_count or chosen.score < _LEAST_SCORE:
+        resized = chosen is not None and _is_resized(chosen)
+        mismatched = chosen is not None and chosen.mismatched_count > 0 and not resized
+        if chosen is None or chosen.key_map is not None or mismatched or chosen.score < _LEAST_SCORE:
             names = _fitting(found)
             hint = f" The tensors fit {names}." if names else ""
             detail = f"The checkpoint does not have the tensors of {architecture}.{hint}"
             yield FieldError(pointer="/student/architecture", detail=detail)
+        elif resized and student.image_size is None and found.architecture is None:
+            yield _missing_size("/student/image_size", chosen)
 
 
 def _checkpoint_faults(teacher: TeacherSpec, inspection: Inspection, at: str) -> Iterator[FieldError]:
@@ -181,9 +186,12 @@ def _checkpoint_faults(teacher: TeacherSpec, inspection: Inspection, at: str) ->
     if inspection.pruned and architecture == inspection.architecture:
         return
     chosen = inspection.candidates[0] if inspection.candidates else None
+    resized = chosen is not None and not chosen.missing_count and not chosen.unexpected_count and _is_resized(chosen)
     if chosen is None or chosen.architecture != architecture.partition(".")[0]:
         yield FieldError(pointer=f"{at}/architecture", detail=f"The checkpoint has no tensors of {architecture}.")
-    elif not chosen.loads:
+    elif resized and teacher.image_size is None and inspection.architecture is None:
+        yield _missing_size(f"{at}/image_size", chosen)
+    elif not chosen.loads and not resized:
         counts = (
             (chosen.missing_count, "missing", chosen.missing),
             (chosen.unexpected_count, "unexpected", chosen.unexpected),
@@ -204,6 +212,22 @@ def _checkpoint_faults(teacher: TeacherSpec, inspection: Inspection, at: str) ->
         yield FieldError(pointer=f"{at}/checkpoint", detail=one_output("teacher"))
     elif teacher.num_classes not in (None, chosen.num_classes):
         yield FieldError(pointer=f"{at}/num_classes", detail=f"The checkpoint has {chosen.num_classes} classes.")
+
+
+def _is_resized(candidate: Candidate) -> bool:
+    """Whether the file is for another image size: only tensors that depend on it have other shapes.
+
+    The worker compares these with the architecture for the image size of the spec or of the file.
+    """
+    return candidate.mismatched_count > 0 and all(map(depends_on_image_size, candidate.mismatched))
+
+
+def _missing_size(pointer: str, candidate: Candidate) -> FieldError:
+    return FieldError(
+        pointer=pointer,
+        detail=f"The checkpoint is a {candidate.architecture} for images of another size than the default of "
+        f"{candidate.input_size[-1]} pixels. Set this field to the size that it was trained with.",
+    )
 
 
 def _problem(problem: str, at: str) -> FieldError:

@@ -4,7 +4,11 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from tests.ttm_core import factories
 from ttm_core.__main__ import main
@@ -98,3 +102,32 @@ def test_evaluate_names_the_unreadable_path(
     for dataset, named in ((digits_idx, tmp_path / "x.safetensors"), (tmp_path / "nowhere", tmp_path / "nowhere")):
         assert main(["evaluate", str(tmp_path / "x.safetensors"), "--dataset", str(dataset)]) == 1
         assert capsys.readouterr().err.startswith(f"{named}: ")
+
+
+def test_evaluate_matches_classes_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same images as a folder, with sorted classes, and as Parquet with another order of them."""
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
+    names = ["cat", "ant", "bee"]
+    rows = []
+    for number, image in enumerate(pixels):
+        path = tmp_path / "folder" / "test" / names[number % 3] / f"{number}.png"
+        for copy in (path, tmp_path / "folder" / "train" / path.relative_to(tmp_path / "folder" / "test")):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(copy)
+        rows.append({"image": path.read_bytes(), "label": number % 3})
+    features = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+    table = pa.Table.from_pylist(rows).replace_schema_metadata({"huggingface": json.dumps(features)})
+    (tmp_path / "table").mkdir()
+    for split in ("train", "test"):
+        pq.write_table(table, tmp_path / "table" / f"{split}.parquet")
+    distill(factories.spec(tmp_path / "folder", exports=["onnx"]), tmp_path / "run")
+    files = [str(tmp_path / "run" / "out" / name) for name in ("student.safetensors", "student.onnx")]
+    measured = {}
+    for folder in ("folder", "table"):
+        assert main(["evaluate", *files, "--dataset", str(tmp_path / folder)]) == 0
+        measured[folder] = [json.loads(line)["loss"] for line in capsys.readouterr().out.splitlines()]
+    assert measured["table"] == pytest.approx(measured["folder"])
+    for split in ("train", "test"):
+        (tmp_path / "folder" / split / "bee").rename(tmp_path / "folder" / split / "dog")
+    assert main(["evaluate", *files, "--dataset", str(tmp_path / "folder")]) == 1
+    assert "the dataset has a class 'dog', which the student does not have" in capsys.readouterr().err

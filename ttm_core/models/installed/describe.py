@@ -1,6 +1,7 @@
 """The row of the catalogue that describes a model of timm's registry."""
 
 from bisect import bisect_left
+from typing import Any
 
 import timm
 import torch
@@ -33,7 +34,7 @@ def describe_model(name: str) -> tuple[Architecture, nn.Module, str | None]:
         raise ValueError(f"default_cfgs has no entry {registered!r}")
     counted, reason = None, None
     with countable_attention():
-        model = _on_meta(registered).eval()
+        model = on_meta(registered).eval()
         try:
             counted = count_macs(model, configuration.input_size)
         except Exception as error:  # timm models raise exceptions of any type on the meta device
@@ -79,10 +80,10 @@ def smallest_size(name: str, channels: int) -> int:
     return bisect_left(range(usual + 1), True, lo=before + 1, hi=usual, key=fits)
 
 
-def _on_meta(registered: str) -> nn.Module:
-    """A model on the meta device."""
+def on_meta(registered: str, **options: Any) -> nn.Module:
+    """A model on the meta device. `options` are those of timm's `create_model`."""
     try:
         with torch.device("meta"):
-            return timm.create_model(registered, pretrained=False)
+            return timm.create_model(registered, pretrained=False, **options)
     except NotImplementedError:  # the constructor computes with tensors
-        return timm.create_model(registered, pretrained=False).to("meta")
+        return timm.create_model(registered, pretrained=False, **options).to("meta")

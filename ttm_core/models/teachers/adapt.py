@@ -19,11 +19,13 @@ log = logging.getLogger("ttm_core")
 def signature_of(model: nn.Module, architecture: str) -> Signature:
     """The names and shapes of a model's tensors."""
     shapes = {name: tuple(t.shape) for name, t in model.state_dict().items() if not name.endswith(COUNTER)}
+    classifiers = _names(model, "classifier")
     return Signature(
         architecture=architecture,
         shapes=shapes,
-        classifier=_first_name(model, "classifier"),
-        first_conv=_first_name(model, "first_conv"),
+        classifier=next(iter(classifiers), None),
+        other_classifiers=tuple(classifiers[1:]),
+        first_conv=next(iter(_names(model, "first_conv")), None),
         ignored=AUXILIARY if architecture.startswith("torchvision/") else (),
     )
 
@@ -33,10 +35,10 @@ def signature_of_architecture(architecture: str) -> Signature:
     return signature_of(build(ModelStructure(architecture=architecture, num_classes=2)), architecture)
 
 
-def _first_name(model: nn.Module, field: str) -> str | None:
+def _names(model: nn.Module, field: str) -> list[str]:
+    """The modules that timm's configuration of a model has in a field: a name or several."""
     names = model.pretrained_cfg.get(field)  # type: ignore[union-attr,operator]
-    name = names[0] if isinstance(names, list | tuple) and names else names
-    return name if isinstance(name, str) else None
+    return [name for name in (names if isinstance(names, list | tuple) else [names]) if isinstance(name, str)]
 
 
 def adapt(tensors: Mapping[str, Tensor], signature: Signature, spec: TeacherSpec) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ttm_core.checkpoints.inspect import find_candidates
-from ttm_core.checkpoints.signatures import Signature
+from ttm_core.checkpoints.signatures import COUNTER, Signature, depends_on_image_size
 from ttm_core.errors import ArchitectureMismatch, BadCheckpoint, BadSpec
 from ttm_core.models import build
 from ttm_core.models.image_sizes import check_image_size
@@ -124,7 +124,8 @@ def load_teacher(
     try:
         load_strictly(model, weights, architecture)
     except ArchitectureMismatch as error:
-        raise ArchitectureMismatch(f"{error.message}.{suggest_architectures(weights.tensors)}") from error
+        hint = _size_hint(model, weights.tensors, size) or suggest_architectures(weights.tensors)
+        raise ArchitectureMismatch(f"{error.message}.{hint}") from error
     model.eval().requires_grad_(False)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     kept = dict(model.state_dict()) if keep_weights else None
@@ -175,6 +176,16 @@ def suggest_architectures(tensors: Mapping[str, torch.Tensor]) -> str:
     names = " or ".join(candidate.architecture for candidate in fitting[:3])
     mapped = ", with the key_map that `ttm inspect FILE` proposes" if fitting[0].key_map else ""
     return f" Its tensors fit {names}{mapped}."
+
+
+def _size_hint(model: nn.Module, tensors: Mapping[str, torch.Tensor], size: int) -> str:
+    """A sentence for a file that fits except for tensors that depend on the image size; else empty."""
+    expected = model.state_dict()
+    others = [name for name in expected if name not in tensors or tensors[name].shape != expected[name].shape]
+    others += [name for name in tensors if name not in expected]
+    if not all(name.endswith(COUNTER) or depends_on_image_size(name) for name in others):
+        return ""
+    return f" Its images do not have {size} pixels: set teacher.image_size to the size that it was trained with."
 
 
 def _classes(signature: Signature, tensors: Mapping[str, torch.Tensor]) -> int:

@@ -29,6 +29,7 @@ _FLOATS: dict[int, Literal["float32", "float16", "float64"]] = {
 _SOFTMAX = ("Softmax", "Sigmoid")
 # Operators that keep probabilities between a softmax and the output. skl2onnx normalizes those of linear classifiers.
 _TRANSPARENT = ("Identity", "Reshape", "Squeeze", "Flatten", "Cast", "Normalizer")
+_SUM_TOLERANCE = 1e-3  # of probabilities in float16
 _DEFAULT_SIDE = 32
 _LARGEST_SIDE = 4096
 
@@ -170,7 +171,8 @@ def _pixels(graph: GraphProto, name: str) -> Literal["unit", "bytes"] | None:
             constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
     scales: list[tuple[str, float]] = []
     for _ in range(8):
-        users = [node for node in graph.node if name in node.input]
+        # An operator that reads the batch size does not change the pixels.
+        users = [node for node in graph.node if name in node.input and node.op_type != "Shape"]
         if len(users) != 1:
             break
         (node,) = users
@@ -219,7 +221,9 @@ def _run(content: bytes, found: OnnxClassifier, image_size: int | None) -> OnnxC
     with _as_errors_of_the_file(size):
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     scores = run_session(session, found, images)
-    return found.model_copy(update={"num_classes": _classes(scores, len(images)), "run_size": size})
+    classes = _classes(scores, len(images))
+    probabilities = found.probabilities or _are_probabilities(scores)
+    return found.model_copy(update={"num_classes": classes, "probabilities": probabilities, "run_size": size})
 
 
 def run_session(session: Any, found: OnnxClassifier, images: NDArray[np.float32]) -> NDArray[np.floating]:
@@ -245,6 +249,11 @@ def _as_errors_of_the_file(size: int) -> Iterator[None]:
         if "bad_alloc" in message or "allocate" in message:
             raise MemoryError(message) from error
         raise BadCheckpoint(f"ONNX Runtime cannot run the file on images of {size} pixels: {message}") from error
+
+
+def _are_probabilities(scores: NDArray[np.floating]) -> bool:
+    """Whether all rows are distributions, such as the mean of several softmaxes."""
+    return bool((scores >= 0).all() and (np.abs(scores.sum(1, dtype=np.float64) - 1) < _SUM_TOLERANCE).all())
 
 
 def _classes(scores: NDArray[np.floating], images: int) -> int:
