@@ -114,6 +114,10 @@ def detect(root: Path) -> FormatName:
     for name, is_format in _DETECTORS.items():
         if is_format(root):
             return name
+    others = [layout.split_folder(root, split) for split in layout.SPLIT_NAMES if split != "train"]
+    named = next((folder.name for folder in others if folder is not None), None)
+    if named is not None and layout.split_folder(root, "train") is None:
+        raise BadDataset(f"The dataset has a folder {named!r}, but no training images: add a folder train.")
     raise BadDataset(
         "The dataset has an unknown format. Supported: train/<class>/image, <class>/image, images without classes, IDX "
         "files, CIFAR's binary or Python batches, WebDataset shards (*.tar), and *.parquet."

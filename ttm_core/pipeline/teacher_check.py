@@ -71,8 +71,8 @@ def require_above_chance(check: TeacherMeasured) -> None:
     raise TeacherAtChance(
         f"the teacher's top-1 accuracy on {check.images} validation images is {check.top1:.1%}, which is not "
         f"above chance ({check.chance:.1%}, the share of the largest class; 95 % interval up to {high:.1%}).{hint} "
-        "Likely causes: a wrong teacher.normalization, classes in another order (give teacher.class_map), or the wrong "
-        "checkpoint. Set teacher.allow_chance to true to train from this teacher anyway"
+        "Likely causes: a wrong teacher.normalization or teacher.image_size, classes in another order (give "
+        "teacher.class_map), or the wrong checkpoint. Set teacher.allow_chance to true to train from this teacher"
     )
 
 

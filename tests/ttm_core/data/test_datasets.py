@@ -259,6 +259,8 @@ def refused(tmp_path, pool, words, path=None, **fields):
 def test_unsupported_inputs_are_refused(tmp_path, pool):
     (tmp_path / "set").mkdir()
     refused(tmp_path, pool, "unknown format")
+    shutil.rmtree(digits_folder(tmp_path / "measured") / "train")
+    refused(tmp_path, pool, "but no training images", path=tmp_path / "measured")
     refused(tmp_path, pool, "does not exist", path=tmp_path / "absent")
     (tmp_path / "text").write_text("hello")
     refused(tmp_path, pool, "neither a tar nor a zip", path=tmp_path / "text")
