@@ -77,10 +77,10 @@ def _class_map(student: list[str], dataset: list[str]) -> list[int] | None:
     """
     if student == dataset:
         return None
-    if set(dataset) <= set(student):
-        return [student.index(name) for name in dataset]
     if len(student) != len(dataset):
         raise BadDataset(f"the student has {len(student)} classes, the dataset has {len(dataset)}")
+    if set(dataset) == set(student):
+        return [student.index(name) for name in dataset]
     numbers = [str(label) for label in range(len(dataset))]  # names in formats without class names
     if numbers in (student, dataset):
         return None
