@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fastapi import APIRouter, Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 
 from api.dashboard import fleet, home, models, settings
@@ -34,6 +34,13 @@ def docs_page(request: Request) -> HTMLResponse:
     ]
     by_tag = {tag["name"]: (tag, [o for o in operations if tag["name"] in o["tags"]]) for tag in document["tags"]}
     return page("docs.html", document=document, by_tag=by_tag, codes=error_codes())
+
+
+@router.get("/ui")
+@router.get("/ui/")
+def home_address() -> RedirectResponse:
+    """The home page for what the addresses of all other pages start with."""
+    return RedirectResponse("/")
 
 
 @router.get("/ui/{path:path}")

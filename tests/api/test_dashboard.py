@@ -277,6 +277,11 @@ def test_unknown_address_under_ui_is_answered_with_a_page(client: TestClient) ->
     assert "There is no such page." in answer.text
 
 
+@pytest.mark.parametrize("address", ["/ui", "/ui/"])
+def test_start_of_all_addresses_leads_to_the_home_page(client: TestClient, address: str) -> None:
+    assert client.get(address, follow_redirects=False).headers["location"] == "/"
+
+
 def test_group_without_jobs_says_whether_filters_hide_them(sqlite_client: TestClient) -> None:
     assert "No jobs yet." in sqlite_client.get("/ui/jobs?group=tag").text
     assert "No jobs match these filters." in sqlite_client.get("/ui/jobs?group=tag&owner=ana").text

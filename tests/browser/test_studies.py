@@ -16,7 +16,7 @@ from tests.support.api_server import served
 from tests.support.models import create_model
 from tests.support.studies import create_study
 from tests.support.study_jobs import end_study
-from ttm_client import Client
+from ttm_client import Client, NotFound
 from ttm_core.models.weights import write_safetensors
 from ttm_jobs.database.engine import create_engine
 from ttm_jobs.settings import Settings
@@ -131,6 +131,23 @@ def test_form_finds_missing_limits_and_fields_at_once(page: Page, gallery: Galle
     page.go_back()
     expect(page.get_by_label("Longest latency of one image in ms")).to_be_enabled()
     expect(page.get_by_label("Largest ONNX file in MB")).to_be_disabled()
+
+
+def test_ended_study_is_deleted(page: Page, console_errors: list[str], sqlite_url: str, tmp_path: Path) -> None:
+    settings = make_settings(sqlite_url, tmp_path)
+    engine = create_engine(settings.database_url)
+    study_id = create_study(engine, students=["cifar/resnet8", "cifar/resnet20"])
+    end_study(engine, study_id)
+    engine.dispose()
+    with served(settings) as url, Client(url) as client:
+        page.goto(f"{url}/ui/studies/{study_id}")
+        page.once("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Delete").click()
+        page.wait_for_url(f"{url}/ui/studies")
+        # The page may have asked for itself between the deletion and its end.
+        console_errors[:] = [text for text in console_errors if "404" not in text]
+        with pytest.raises(NotFound):
+            client.studies.get(study_id)
 
 
 def test_form_shows_the_candidates_and_starts_a_study(

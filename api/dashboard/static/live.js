@@ -103,6 +103,15 @@ export async function request(method, path, json) {
   return response.ok ? { status: response.status, body } : null;
 }
 
+/** Lets the button with data-delete ask `question`, delete what the page shows, and open the list `then`. */
+export function deletes(question, then) {
+  document.addEventListener("click", async ({ target }) => {
+    const button = target.closest("button[data-delete]");
+    if (!button || !confirm(question)) return;
+    if (await request("DELETE", button.dataset.delete)) location.href = then;
+  });
+}
+
 /** The text of a problem document: its detail and the field errors that the detail does not already contain. */
 function problemText({ detail, errors = [] }) {
   const contained = (error) => detail.toLowerCase().includes(error.detail.toLowerCase());

@@ -2,7 +2,7 @@ import { round, size } from "../charts/axes.js";
 import { Chart } from "../charts/chart.js";
 import { Group } from "../charts/group.js";
 import { followOptions } from "../charts/options.js";
-import { duration, every, localTimes, markStale, refresh, request } from "../live.js";
+import { deletes, duration, every, localTimes, markStale, refresh, request } from "../live.js";
 import { followLog } from "../log.js";
 import { followTabs } from "../tabs.js";
 
@@ -157,11 +157,7 @@ document.addEventListener("click", async (event) => {
   await update();
 });
 
-document.addEventListener("click", async (event) => {
-  const button = event.target.closest("button[data-delete]");
-  if (!button || !confirm("Delete this job with its metrics and files? This cannot be undone.")) return;
-  if (await request("DELETE", button.dataset.delete)) location.href = "/ui/jobs";
-});
+deletes("Delete this job with its metrics and files? This cannot be undone.", "/ui/jobs");
 
 document.getElementById("edit").addEventListener("submit", async (event) => {
   event.preventDefault();

@@ -1,5 +1,5 @@
 import { count, round, size } from "../charts/axes.js";
-import { every, refresh, request } from "../live.js";
+import { deletes, every, refresh, request } from "../live.js";
 import { Parallel } from "../charts/parallel.js";
 import { scatter } from "../charts/scatter.js";
 
@@ -78,6 +78,7 @@ document.addEventListener("click", async (event) => {
   await refresh();
   drawAll();
 });
+deletes("Delete this study with its jobs and their files? This cannot be undone.", "/ui/studies");
 choice.addEventListener("change", draw);
 addEventListener("resize", draw);
 // Going back and reloading restore the chosen cost after this script has run.
