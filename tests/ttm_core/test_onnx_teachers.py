@@ -19,6 +19,7 @@ from ttm_core.export import load_student
 from ttm_core.models.teachers.load import load_teacher
 from ttm_core.pipeline.distill import distill
 from ttm_core.reader.checkpoints.inspection import inspect
+from ttm_core.reader.checkpoints.onnx_file import describe
 from ttm_core.spec.job import TeacherSpec
 from ttm_core.teacher_store.store import Stores
 
@@ -65,6 +66,16 @@ def load(path, size=28, names=TEN, **fields):
 
 def pixels(channels=1, size=28, count=3):
     return torch.randint(0, 256, (count, channels, size, size), dtype=torch.uint8, generator=torch.manual_seed(3))
+
+
+@pytest.mark.parametrize(("names", "chosen"), [(["features", "Logits"], "Logits"), (["a", "b"], "a")])
+def test_output_called_logits_is_chosen_of_several(tmp_path, names, chosen):
+    nodes = [helper.make_node("Flatten", ["x"], ["flat"])]
+    nodes += [helper.make_node("MatMul", ["flat", "w"], [name]) for name in names]
+    weight = tensor("w", np.ones((784, 10), np.float32))
+    outputs = [(name, [None, 10]) for name in names]
+    onnx.save(graph(nodes, [None, 1, 28, 28], initializers=[weight], outputs=outputs), tmp_path / "x.onnx")
+    assert describe(tmp_path / "x.onnx", run=False).output == chosen
 
 
 @pytest.mark.parametrize("batch", [None, 1, 2])

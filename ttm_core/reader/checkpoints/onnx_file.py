@@ -138,11 +138,17 @@ def _side(side: int | None) -> int | None:
 
 
 def _scores(graph: GraphProto) -> ValueInfoProto:
-    """The first output with a row of numbers for each image; scikit-learn's classifiers return the label before it."""
-    for output in graph.output:
-        tensor = output.type.tensor_type
-        if tensor.elem_type in _FLOATS and len(_dimensions(output)) in (0, 2):
-            return output
+    """The first output with a row of numbers for each image, or the first of them that is called logits.
+
+    scikit-learn's classifiers return the label before them, other models features.
+    """
+    rows = [
+        output
+        for output in graph.output
+        if output.type.tensor_type.elem_type in _FLOATS and len(_dimensions(output)) in (0, 2)
+    ]
+    for output in [*(each for each in rows if "logits" in each.name.lower()), *rows]:
+        return output
     raise BadCheckpoint(
         "The ONNX file has no output of the shape [batch, classes]. Convert scikit-learn models with zipmap=False."
     )
