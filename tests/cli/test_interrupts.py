@@ -23,6 +23,8 @@ class Interrupt:
 sys.meta_path.insert(0, Interrupt())
 sys.path.insert(0, launcher)
 from ttm_command import main
+# A test run in the background of a shell ignores it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 exec(before)
 sys.argv[1:] = ["--version"]
 main()

@@ -42,9 +42,13 @@ def _serve(listener: socket.socket, tiny: bool) -> None:
     while True:
         connection, _ = listener.accept()
         message, descriptors, _, _ = socket.recv_fds(connection, 1 << 16, _DESCRIPTORS)
+        if not message:  # its client was killed
+            connection.close()
+            continue
         server = os.getpid()
         if trainer := os.fork():
-            connection.sendall(trainer.to_bytes(4, "big"))
+            with suppress(BrokenPipeError):  # its client was killed, and so will be the trainer
+                connection.sendall(trainer.to_bytes(4, "big"))
             for descriptor in descriptors:
                 os.close(descriptor)
             connection.close()
