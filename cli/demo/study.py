@@ -83,3 +83,5 @@ def _print(
         f"({chosen.bytes / 1000:.0f} kB{kept}).",
         highlight=False,
     )
+    for miss in chosen.misses:
+        console.print(f"  It misses a limit: {miss['message']}", highlight=False, markup=False)
