@@ -79,7 +79,7 @@ def run(**fields: Any) -> dict[str, Any]:
     [
         ([], "-"),
         ([run(accuracies={"1": 0.5, "3": 0.6})], "60.00%"),
-        # A study without rungs, and complete runs that are worse than at the end of a rung.
+        # Complete runs alone, and one that is less accurate than an earlier epoch.
         ([run(validation=0.7), run(validation=0.65), run(baseline=True, validation=0.9)], "70.00%"),
         ([run(accuracies={"1": 0.8}, validation=0.7)], "70.00%"),
         ([run(validation=0.0)], "0.00%"),

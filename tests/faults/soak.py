@@ -117,7 +117,7 @@ class Soak:
             self._start_worker()
 
     def kill_trainer(self) -> None:
-        trainers = [pid for worker in self.workers for pid in _trainers_of(worker.pid)]
+        trainers = [pid for worker in self.workers for pid in _processes_of(worker.pid)]
         if trainers:
             os.kill(self.chance.choice(trainers), signal.SIGKILL)
             self.kills["trainer killed"] += 1
@@ -174,7 +174,7 @@ class Soak:
         self.stack.processes.append(self.api)
 
 
-def _trainers_of(worker: int) -> list[int]:
+def _processes_of(worker: int) -> list[int]:
     """The worker's trainers and the process that they are forked from."""
     try:
         return [*trainers_of(worker), *servers_of(worker)]

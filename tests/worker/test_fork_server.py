@@ -15,6 +15,7 @@ from tests.support.factories import spec
 from tests.support.processes import group_of
 from tests.support.tiny import TINY_TRAINER, wait_until
 from tests.worker.test_isolation import needs_landlock
+from tests.worker.test_supervisor import all_events
 from ttm_core.spec.events import Event, Failed, Finished, Progress, Stopped
 from ttm_jobs.settings import Settings
 from worker.trainer import fork_server, stale
@@ -32,15 +33,20 @@ def starter():
     made.end()
 
 
-@contextmanager
-def started(starter: Starter, workdir: Path, name: str, data_roots: Sequence[Path] | None = None) -> Iterator[Trainer]:
-    """A trainer that has made its first step."""
+def start(starter: Starter, workdir: Path, name: str, data_roots: Sequence[Path] | None = None) -> Trainer:
     workdir.mkdir(parents=True)
     (workdir / "run.json").write_text(
         json.dumps({"spec": spec(name=name), "inputs": {"dataset": "/nowhere", "teachers": [None]}})
     )
     trainer = Trainer(starter, workdir, log=LogFile(workdir / "trainer.log", 10_000))
     trainer.start(data_roots=data_roots)
+    return trainer
+
+
+@contextmanager
+def started(starter: Starter, workdir: Path, name: str, data_roots: Sequence[Path] | None = None) -> Iterator[Trainer]:
+    """A trainer that has made its first step."""
+    trainer = start(starter, workdir, name, data_roots)
     try:
         while not isinstance(trainer.next(timeout=600), Progress):
             pass
@@ -49,25 +55,9 @@ def started(starter: Starter, workdir: Path, name: str, data_roots: Sequence[Pat
         trainer.end()
 
 
-def rest(trainer: Trainer) -> list[Event | Exited]:
-    """The events until the trainer exits."""
-    items: list[Event | Exited] = []
-    while not items or not isinstance(items[-1], Exited):
-        item = trainer.next(timeout=600)
-        assert item is not None, "the trainer sent no event in time"
-        items.append(item)
-    return items
-
-
 def run(starter: Starter, workdir: Path, name: str = "steps=3") -> tuple[int, list[Event | Exited]]:
-    workdir.mkdir(parents=True)
-    (workdir / "run.json").write_text(
-        json.dumps({"spec": spec(name=name), "inputs": {"dataset": "/nowhere", "teachers": [None]}})
-    )
-    trainer = Trainer(starter, workdir, log=LogFile(workdir / "trainer.log", 10_000))
-    trainer.start()
-    items = rest(trainer)
-    return trainer.pid, items
+    trainer = start(starter, workdir, name)
+    return trainer.pid, all_events(trainer)
 
 
 def parent_of(pid: int) -> int:
@@ -111,7 +101,7 @@ def test_a_trainer_and_its_children_end_with_the_server(starter: Starter, tmp_pa
         assert len(group_of(trainer.pid)) == 2
         assert starter.server_pid is not None
         os.kill(starter.server_pid, signal.SIGKILL)
-        assert rest(trainer)[-1] == Exited(-signal.SIGKILL)
+        assert all_events(trainer)[-1] == Exited(-signal.SIGKILL)
         wait_until(lambda: group_of(trainer.pid) == [])
     starter.prepare()
     _, items = run(starter, tmp_path / "2")
@@ -123,15 +113,15 @@ def test_a_killed_trainer_is_reported_and_the_server_goes_on(starter: Starter, t
     server = starter.server_pid
     with started(starter, tmp_path / "1", "steps=9999 step_seconds=0.02 child=1") as trainer:
         os.kill(trainer.pid, signal.SIGKILL)
-        assert rest(trainer)[-1] == Exited(-signal.SIGKILL)
+        assert all_events(trainer)[-1] == Exited(-signal.SIGKILL)
         wait_until(lambda: group_of(trainer.pid) == [])
     with started(starter, tmp_path / "2", "steps=9999 step_seconds=0.02 ignore_sigterm=1") as trainer:
         trainer.stop()
         trainer.kill()
-        assert rest(trainer)[-1] == Exited(-signal.SIGKILL)
+        assert all_events(trainer)[-1] == Exited(-signal.SIGKILL)
     with started(starter, tmp_path / "3", "steps=9999 step_seconds=0.02 checkpoint_every=9999") as trainer:
         trainer.stop()
-        *_, stopped, exited = rest(trainer)
+        *_, stopped, exited = all_events(trainer)
         assert (type(stopped), exited) == (Stopped, Exited(3))
     assert starter.server_pid == server
 
