@@ -1,6 +1,6 @@
 """The trainer's sandbox: readable paths, writable paths, network access and environment.
 
-The rules of a standby trainer do not depend on a job, because it starts before its job is known.
+The rules of the fork server do not depend on a job, because it starts before there is one.
 """
 
 import json

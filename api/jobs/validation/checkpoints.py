@@ -158,8 +158,12 @@ def _student_faults(student: StudentSpec, found: Inspection) -> Iterator[FieldEr
         architecture = student.architecture or found.architecture
         chosen = found.candidates[0] if found.candidates else None
         resized = chosen is not None and _is_resized(chosen)
-        mismatched = chosen is not None and chosen.mismatched_count > 0 and not resized
-        if chosen is None or chosen.key_map is not None or mismatched or chosen.score < _LEAST_SCORE:
+        if (
+            chosen is None
+            or chosen.key_map is not None
+            or (chosen.mismatched_count and not resized)
+            or chosen.score < _LEAST_SCORE
+        ):
             names = _fitting(found)
             hint = f" The tensors fit {names}." if names else ""
             detail = f"The checkpoint does not have the tensors of {architecture}.{hint}"

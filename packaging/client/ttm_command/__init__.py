@@ -21,5 +21,5 @@ def main() -> None:
 
 
 def _exit(number: int, frame: FrameType | None) -> None:
-    # An exception would pass through the modules that are being imported, some of which would report it as another.
+    # Some of the modules that are being imported would catch an exception and raise another one.
     os._exit(_INTERRUPTED)

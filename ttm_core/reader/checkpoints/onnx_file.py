@@ -147,8 +147,8 @@ def _scores(graph: GraphProto) -> ValueInfoProto:
         for output in graph.output
         if output.type.tensor_type.elem_type in _FLOATS and len(_dimensions(output)) in (0, 2)
     ]
-    for output in [*(each for each in rows if "logits" in each.name.lower()), *rows]:
-        return output
+    if rows:
+        return next((output for output in rows if "logits" in output.name.lower()), rows[0])
     raise BadCheckpoint(
         "The ONNX file has no output of the shape [batch, classes]. Convert scikit-learn models with zipmap=False."
     )
