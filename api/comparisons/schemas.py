@@ -41,9 +41,9 @@ class ComparedGroup(BaseModel):
 
     label: str
     jobs: list[str] = Field(description="Ids of the jobs.")
-    count: int = Field(description="Number of jobs with an accuracy.")
-    mean: float | None = Field(description="Mean of `top1`.")
-    deviation: float | None = Field(description="Standard deviation of `top1` over seeds; null for one job.")
+    count: int = Field(description="Number of seeds with an accuracy. Runs with equal seeds count once.")
+    mean: float | None = Field(description="Mean of `top1` over seeds.")
+    deviation: float | None = Field(description="Standard deviation of `top1` over seeds; null for one seed.")
     difference: Difference | None = Field(
         None,
         description="Accuracy of this group minus that of the baseline; null for the baseline and where none can be "

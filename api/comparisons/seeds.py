@@ -1,7 +1,7 @@
 """Compared jobs grouped by spec: jobs that differ only in their seed are runs of one configuration."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
@@ -46,6 +46,17 @@ def groups(jobs: Sequence[Described]) -> list[Group]:
 def seed_of(job: Described) -> int:
     """The seed of a job."""
     return int(job.spec.get("training", {}).get("seed", 0))
+
+
+def by_seed(runs: Iterable[tuple[int, float | None]]) -> dict[int, float]:
+    """The accuracy of each seed, from pairs of a seed and an accuracy. Runs with equal seeds count once, with their
+    mean: they repeat one result, so they say nothing about the deviation over seeds.
+    """
+    values: dict[int, list[float]] = {}
+    for seed, value in runs:
+        if value is not None:
+            values.setdefault(seed, []).append(value)
+    return {seed: fmean(found) for seed, found in values.items()}
 
 
 def _differing(flat: Sequence[dict[str, str]]) -> list[FieldDifference]:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from api.comparisons.costs import student_costs
 from api.comparisons.schemas import ComparedGroup, ComparedJob, JobComparison
 from api.comparisons.scores import Score, scores
-from api.comparisons.seeds import Group, differences, groups, mean_and_deviation, seed_of
+from api.comparisons.seeds import Group, by_seed, differences, groups, mean_and_deviation, seed_of
 from api.comparisons.verdict import verdict
 from api.damage.service import NoDamageReport, predictions
 from api.jobs import service as job_service
@@ -74,8 +74,8 @@ def _job(session: Session, storage: Storage, job: JobOut, score: Score) -> Compa
 
 def _group(group: Group, jobs: Sequence[ComparedJob]) -> ComparedGroup:
     members = [jobs[index] for index in group.members]
-    values = [job.top1 for job in members if job.top1 is not None]
-    mean, deviation = mean_and_deviation(values)
+    values = _by_seed(members)
+    mean, deviation = mean_and_deviation(list(values.values()))
     return ComparedGroup(
         label=group.label, jobs=[job.id for job in members], count=len(values), mean=mean, deviation=deviation
     )
@@ -122,7 +122,7 @@ class _Differences:
 
 
 def _by_seed(jobs: Sequence[ComparedJob]) -> dict[int, float]:
-    return {job.seed: job.top1 for job in jobs if job.top1 is not None}
+    return by_seed((job.seed, job.top1) for job in jobs)
 
 
 def _correct(found: Predictions) -> list[bool]:

@@ -7,10 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.artifacts.schemas import ArtifactOut
 from api.http.pagination import Page
-from api.http.types import SOME_TEXT, UtcDatetime
+from api.http.types import NoControls, UtcDatetime
 from api.jobs.failures import Failure
 from ttm_core.checkpoints.schema import Inspection
-from ttm_core.spec.base import StrictModel
+from ttm_core.spec.base import RunName, StrictModel
 from ttm_core.spec.events import Reference, SuggestedNormalization, WeakClass
 from ttm_core.spec.job import DistillSpec
 from ttm_jobs.repositories.jobs.blocked import BlockedOn
@@ -68,9 +68,7 @@ class JobPatch(StrictModel):
 
     model_config = ConfigDict(json_schema_extra={"example": {"name": "pets, third try"}})
 
-    name: Annotated[str, Field(min_length=1, max_length=200, pattern=SOME_TEXT)] | None = Field(
-        None, description="The new name; null removes the name."
-    )
+    name: Annotated[RunName, NoControls] | None = Field(None, description="The new name; null removes the name.")
     tags: Tags = Field([], description="The new tags. They replace all existing tags.")
 
 

@@ -4,18 +4,20 @@ from urllib.parse import parse_qsl, urlencode
 
 from sqlalchemy.orm import Session
 
+from api.saved_views import queries
 from api.saved_views.schemas import ViewList, ViewOut, ViewPage
 from ttm_jobs.models import SavedView
 from ttm_jobs.repositories.dashboard import saved_views
 
-# The parameters that select a page of a list.
-POSITIONS = ("cursor", "page")
-
 
 def save(session: Session, page: ViewPage, name: str, query: str) -> ViewOut:
-    """Saves a view without its position in the list. Raises TooManyViews."""
-    kept = [pair for pair in parse_qsl(query) if pair[0] not in POSITIONS]
-    view = saved_views.save(session, page, name, urlencode(kept))
+    """Saves a view without its position in the list.
+
+    Raises TooManyViews, or FieldErrors for a query that the page refuses.
+    """
+    kept = urlencode([pair for pair in parse_qsl(query) if pair[0] not in queries.POSITIONS])
+    queries.check(page, kept)
+    view = saved_views.save(session, page, name, kept)
     session.flush()
     return _view(view)
 

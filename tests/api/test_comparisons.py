@@ -1,6 +1,7 @@
 """`GET /comparisons`: scores on one split, groups of seeds, differences with intervals, and the verdict."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import httpx2
 import pytest
@@ -23,7 +24,7 @@ def submit(client: TestClient, settings: Settings, **fields: object) -> str:
     return str(client.post("/jobs", json=body).json()["id"])
 
 
-def compare(client: TestClient, jobs: list[str], **params: str) -> dict[str, object]:
+def compare(client: TestClient, jobs: list[str], **params: str) -> dict[str, Any]:
     answer = client.get("/comparisons", params={"job": jobs, **params})
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
@@ -100,6 +101,29 @@ def test_jobs_that_differ_in_their_seed_are_a_group(
     assert page.count("<tr data-group=") == 2
     assert "± 0.71" in page
     assert f'baseline={jobs[2]}"' in page
+
+
+def test_runs_with_equal_seeds_count_once(
+    client: TestClient, settings: Settings, engine: Engine, storage: Storage
+) -> None:
+    runs = [
+        ("resnet18", 0, 0.90),
+        ("resnet18", 0, 0.92),
+        ("resnet18", 1, 0.95),
+        ("resnet34", 0, 0.8),
+        ("resnet34", 0, 0.8),
+    ]
+    jobs = []
+    for student, seed, top1 in runs:
+        jobs.append(submit(client, settings, student=student, training={"seed": seed}))
+        succeed(engine, storage, claim(engine, jobs[-1]), test_top1=top1)
+    first, second = compare(client, jobs)["groups"]
+    assert (first["count"], first["mean"]) == (2, pytest.approx(0.93))
+    assert first["deviation"] == pytest.approx(0.0283, abs=1e-4)
+    assert (second["count"], second["mean"], second["deviation"], second["difference"]) == (1, 0.8, None, None)
+    rows = client.get("/ui/jobs?group=dataset").text
+    assert rows.count("± 2.83") == 1
+    assert "± 0.00" not in rows
 
 
 def test_single_jobs_have_a_wilson_interval_and_no_verdict_without_predictions(

@@ -166,6 +166,7 @@ def test_home_page_lists_what_ended_last_without_the_jobs_of_studies(client: Tes
 
 def test_address_with_invalid_parameters_is_answered_with_a_page(client: TestClient) -> None:
     for path, problem in (
+        ("/ui/jobs?sort=colour", "<code>sort</code>: &#39;colour&#39; is not one of"),
         ("/ui/jobs?state=nothing", "<code>state</code>: &#39;nothing&#39; is not one of"),
         ("/ui/queue?cursor=x", "The cursor is invalid"),
         ("/ui/recipes?q=" + "x" * 200, "<code>q</code>"),

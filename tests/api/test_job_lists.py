@@ -169,6 +169,7 @@ def test_name_and_tags_can_be_changed_at_any_time(client: TestClient, engine: En
     [
         ({"name": ""}, "/name"),
         ({"name": "a\x00"}, "/name"),
+        ({"name": " \u00a0\u200b\u202e"}, "/name"),
         ({"tags": ["ok", "not ok"]}, "/tags/1"),
         ({"tags": ["x" * 65]}, "/tags/0"),
         ({"tags": [str(number) for number in range(21)]}, "/tags"),

@@ -49,6 +49,27 @@ def test_invalid_views_are_refused(sqlite_client: TestClient, path: str, query: 
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
 
 
+@pytest.mark.parametrize(
+    ("page", "query", "reason"),
+    [
+        ("jobs", "state=nothing", "`state.0`: 'nothing' is not one of 'queued'"),
+        ("jobs", "sort=colour", "`sort`: 'colour' is not one of 'name'"),
+        ("jobs", "group=state", "`group`: 'state' is not one of 'tag'"),
+        ("jobs", "stat=failed", "`stat`: no such field. Did you mean `state`?"),
+        ("studies", "state=queued&state=nothing", "`state`: 'nothing' is not one of"),
+        ("studies", "sort=name", "`sort`: no such field."),
+    ],
+)
+def test_queries_that_the_page_refuses_are_refused(
+    sqlite_client: TestClient, page: str, query: str, reason: str
+) -> None:
+    refused = sqlite_client.put(f"/views/{page}/x", json={"query": query})
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+    [error] = refused.json()["errors"]
+    assert error["pointer"] == "/query"
+    assert error["detail"].startswith(reason)
+
+
 def test_views_belong_to_a_project_and_changes_need_submit(client: TestClient, engine: Engine) -> None:
     keys = {
         name: {"Authorization": f"Bearer {make_key(engine, project, scope)}"}

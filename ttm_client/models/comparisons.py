@@ -38,7 +38,7 @@ class ComparedJob(ApiModel):
 
 
 class ComparedGroup(ApiModel):
-    """Jobs that differ only in their seed: mean and standard deviation of `top1` over `count` jobs, and the difference
+    """Jobs that differ only in their seed: mean and standard deviation of `top1` over `count` seeds, and the difference
     from the baseline.
 
     >>> len(client.jobs.compare(done.id, queued.id).groups[0].jobs)

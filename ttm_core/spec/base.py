@@ -1,12 +1,34 @@
 """The base classes of specs and request bodies: no unknown fields, no type coercion, immutable."""
 
+import unicodedata
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 Uri = Annotated[str, Field(min_length=1, max_length=2048)]
 CheckpointKey = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f]*$")]
 ArchitectureName = Annotated[str, Field(min_length=1, max_length=128)]
+
+# Unicode's categories of separators, control and format characters.
+_INVISIBLE = ("Zs", "Zl", "Zp", "Cc", "Cf")
+
+
+def _check_visible(text: str) -> str:
+    if all(unicodedata.category(character) in _INVISIBLE for character in text):
+        raise ValueError("a name must contain a visible character")
+    return text
+
+
+RunName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_check_visible)]
 
 
 class StrictModel(BaseModel):

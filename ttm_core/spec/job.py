@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from ttm_core.spec import catalogue, recipes
-from ttm_core.spec.base import ArchitectureName, CheckpointKey, Spec, Uri, by_name, or_short
+from ttm_core.spec.base import ArchitectureName, CheckpointKey, RunName, Spec, Uri, by_name, or_short
 from ttm_core.spec.damage.files import ReportSpec
 from ttm_core.spec.dataset import DatasetSpec, Pixels, mixes
 from ttm_core.spec.method.methods import MethodSpec, WeightedTransformedTeacherMatching
@@ -94,7 +94,7 @@ class DistillSpec(Spec):
 
     model_config = ConfigDict(json_schema_extra=_student_is_optional_with_recipe)
 
-    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    name: RunName | None = None
     recipe: Annotated[str, Field(max_length=200)] | None = Field(
         None,
         description="Recipe that provides defaults, such as `cifar100/resnet56-resnet20/wttm`. Fields of this spec "

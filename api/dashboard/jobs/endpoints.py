@@ -11,15 +11,15 @@ from api.comparisons.verdict import difference_text
 from api.dashboard.jobs import damage, form
 from api.dashboard.jobs.comparison import GroupRow, columns
 from api.dashboard.jobs.detail import KEY_HEADER, commands, onnx_files, spans, speed
-from api.dashboard.jobs.groups import GROUPINGS, MOST_JOBS, MOST_LINKS, Grouping, grouped
+from api.dashboard.jobs.groups import GROUPINGS, MOST_JOBS, MOST_LINKS, grouped
 from api.dashboard.jobs.table import COLUMNS, common_teacher, equal_columns, ran_seconds, waited_seconds
 from api.dashboard.jobs.table import Query as Address
 from api.dashboard.pages import PageRoute, page
 from api.dependencies import CallerDep, EngineDep, SettingsDep, StorageDep
-from api.http.pagination import CursorParameter
 from api.http.types import JobId, NoControls, is_id
 from api.jobs import service
 from api.saved_views import service as saved_views
+from api.saved_views.queries import JobsQuery
 from ttm_core.spec import recipes
 from ttm_core.spec.damage.files import DAMAGE_FILE
 from ttm_jobs.database.engine import read_scope
@@ -27,7 +27,7 @@ from ttm_jobs.errors import JobNotFound
 from ttm_jobs.repositories import service_stats
 from ttm_jobs.repositories.jobs import crud, ordering
 from ttm_jobs.repositories.jobs.listing import JobFilters
-from ttm_jobs.states import TERMINAL, JobState
+from ttm_jobs.states import TERMINAL
 
 router = APIRouter(route_class=PageRoute)
 
@@ -37,49 +37,40 @@ Filter = Annotated[str, Query(max_length=2048), NoControls]
 
 
 @router.get("/ui/jobs")
-def jobs_page(
-    request: Request,
-    engine: EngineDep,
-    cursor: CursorParameter = None,
-    state: Annotated[list[JobState], Query()] = [],  # noqa: B006
-    sort: Annotated[str, Query(max_length=32)] = "",
-    number: Annotated[int, Query(alias="page", ge=0, le=100_000)] = 0,
-    tag: Filter = "",
-    name: Filter = "",
-    teacher: Filter = "",
-    dataset: Filter = "",
-    owner: Filter = "",
-    group: Annotated[Grouping | None, Query()] = None,
-) -> HTMLResponse:
-    """The jobs table, newest first or sorted by `sort`, or groups of jobs."""
-    fields = {"name": name, "tag": tag, "teacher": teacher, "dataset": dataset, "owner": owner}
+def jobs_page(request: Request, engine: EngineDep, query: Annotated[JobsQuery, Query()]) -> HTMLResponse:
+    """The jobs table, newest first or sorted by a column, or groups of jobs."""
+    fields = {name: getattr(query, name) for name in ("name", "tag", "teacher", "dataset", "owner")}
     filters = JobFilters(
-        states=state,
-        tags=[tag] if tag else (),
-        name=name or None,
-        teacher=teacher or None,
-        dataset=dataset or None,
-        owner=owner or None,
+        states=query.state,
+        tags=[query.tag] if query.tag else (),
+        name=query.name or None,
+        teacher=query.teacher or None,
+        dataset=query.dataset or None,
+        owner=query.owner or None,
     )
     address = Address.of(request)
-    column = sort.removeprefix("-")
     with read_scope(engine) as session:
-        if column in ordering.ORDERS:
+        if query.sort:
             jobs, more = service.ordered(
-                session, column, descending=sort.startswith("-"), limit=_PAGE_SIZE, number=number, filters=filters
+                session,
+                query.sort.removeprefix("-"),
+                descending=query.sort.startswith("-"),
+                limit=_PAGE_SIZE,
+                number=query.page,
+                filters=filters,
             )
-            older = address.having("page", str(number + 1)) if more else None
+            older = address.having("page", str(query.page + 1)) if more else None
         else:
-            page_of, _ = service.page(session, limit=_PAGE_SIZE, cursor=cursor, filters=filters)
+            page_of, _ = service.page(session, limit=_PAGE_SIZE, cursor=query.cursor, filters=filters)
             jobs = page_of.items
             older = address.having("cursor", page_of.next_cursor) if page_of.next_cursor else None
         counts = service_stats.state_counts(session)
         views = saved_views.list_all(session, "jobs").items
-        groups = grouped(session, group, filters) if group else None
+        groups = grouped(session, query.group, filters) if query.group else None
     return page(
         "jobs.html",
         views=views,
-        group=group,
+        group=query.group,
         groupings=GROUPINGS,
         grouped=groups,
         most=MOST_JOBS,
@@ -87,11 +78,11 @@ def jobs_page(
         jobs=jobs,
         older=older,
         counts=counts,
-        chosen=state,
-        order=sort,
+        chosen=query.state,
+        order=query.sort,
         fields=fields,
-        filtered=bool(state or any(fields.values())),
-        first=cursor is None and not number,
+        filtered=bool(query.state or any(fields.values())),
+        first=query.cursor is None and not query.page,
         columns=COLUMNS,
         equal=equal_columns(jobs),
         teacher=common_teacher(jobs),

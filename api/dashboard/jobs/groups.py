@@ -2,22 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 from urllib.parse import urlencode
 
 from sqlalchemy.orm import Session
 
-from api.comparisons.seeds import groups, mean_and_deviation
+from api.comparisons.seeds import by_seed, groups, mean_and_deviation, seed_of
 from api.comparisons.service import MAX_JOBS
 from api.dashboard.formats import basename
 from api.jobs.schemas import JobSummary
 from api.jobs.views import summary
 from api.registry.resolution import resolve_filters
+from api.saved_views.queries import Grouping
 from ttm_jobs.models import Job
 from ttm_jobs.repositories.jobs import listing
 from ttm_jobs.repositories.jobs.listing import JobFilters
 
-Grouping = Literal["tag", "dataset", "study", "student"]
 GROUPINGS: tuple[Grouping, ...] = get_args(Grouping)
 MOST_JOBS = 200
 MOST_LINKS = 12
@@ -26,8 +26,8 @@ _NONE = "(none)"
 
 @dataclass(frozen=True)
 class ConfigurationRow:
-    """Jobs that differ only in their seed. `mean` and `deviation` are of top-1 in [0, 1], `change` is the mean accuracy
-    change in points; None where no job has them.
+    """Jobs that differ only in their seed. `mean` and `deviation` are of top-1 in [0, 1] over `count` seeds, `change`
+    is the mean accuracy change in points; None where no job has them.
     """
 
     label: str
@@ -77,14 +77,15 @@ def _titles(job: Job, by: Grouping) -> Sequence[str]:
 
 
 def _group(title: str, jobs: Sequence[Job]) -> JobGroup:
-    rows = [_row(group.label, [summary(jobs[index]) for index in group.members]) for group in groups(jobs)]
+    rows = [_row(group.label, [jobs[index] for index in group.members]) for group in groups(jobs)]
     address = f"/ui/compare?{urlencode([('job', job.id) for job in jobs])}" if 2 <= len(jobs) <= MAX_JOBS else None
     return JobGroup(title, len(jobs), sorted(rows, key=lambda row: -(row.mean or -1.0)), address)
 
 
-def _row(label: str, jobs: list[JobSummary]) -> ConfigurationRow:
-    scores = [job.accuracy for job in jobs if job.accuracy is not None]
-    values = [score.student for score in scores if score.student is not None]
-    changes = [score.change_points for score in scores if score.change_points is not None]
-    change, _ = mean_and_deviation(changes)
-    return ConfigurationRow(label, jobs, len(values), *mean_and_deviation(values), change)
+def _row(label: str, jobs: Sequence[Job]) -> ConfigurationRow:
+    rows = [summary(job) for job in jobs]
+    scores = [(seed_of(job), row.accuracy) for job, row in zip(jobs, rows, strict=True) if row.accuracy is not None]
+    values = by_seed((seed, score.student) for seed, score in scores)
+    changes = by_seed((seed, score.change_points) for seed, score in scores)
+    change, _ = mean_and_deviation(list(changes.values()))
+    return ConfigurationRow(label, rows, len(values), *mean_and_deviation(list(values.values())), change)

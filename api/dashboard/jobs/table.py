@@ -10,7 +10,7 @@ from starlette.datastructures import URL
 from starlette.requests import Request
 
 from api.jobs.schemas import JobSummary
-from api.saved_views.service import POSITIONS
+from api.saved_views.queries import POSITIONS
 from ttm_jobs.states import TERMINAL, JobState
 
 

@@ -22,9 +22,9 @@ from api.dashboard.studies.detail import (
 from api.dashboard.studies.parallel import axes, line
 from api.dashboard.studies.recommended import recommended
 from api.dependencies import EngineDep, SettingsDep, StorageDep
-from api.http.pagination import CursorParameter
 from api.http.types import NoControls, StudyId
 from api.saved_views import service as saved_views
+from api.saved_views.queries import StudiesQuery
 from api.studies import service
 from ttm_jobs.database.engine import read_scope
 from ttm_jobs.studies.states import ENDED, StudyState
@@ -36,15 +36,10 @@ Filter = Annotated[str, Query(max_length=2048), NoControls]
 
 
 @router.get("/ui/studies")
-def studies_page(
-    request: Request,
-    engine: EngineDep,
-    state: Annotated[StudyState | None, Query()] = None,
-    cursor: CursorParameter = None,
-) -> HTMLResponse:
+def studies_page(request: Request, engine: EngineDep, query: Annotated[StudiesQuery, Query()]) -> HTMLResponse:
     """The studies, newest first."""
     with read_scope(engine) as session:
-        found = service.page(session, limit=_ROWS, cursor=cursor, state=state)
+        found = service.page(session, limit=_ROWS, cursor=query.cursor, state=query.state)
         views = saved_views.list_all(session, "studies").items
     address = Address.of(request)
     return page(
@@ -52,7 +47,7 @@ def studies_page(
         views=views,
         goal=goal_text,
         page=found,
-        chosen=state,
+        chosen=query.state,
         states=list(StudyState),
         query=address,
     )

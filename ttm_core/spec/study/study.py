@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from ttm_core.spec.base import Spec, by_name, first_fault, or_short
+from ttm_core.spec.base import RunName, Spec, by_name, first_fault, or_short
 from ttm_core.spec.dataset import DatasetSpec
 from ttm_core.spec.job import DistillSpec, ExportName, StudentSpec, TeacherSpec, exported
 from ttm_core.spec.method.methods import CrossEntropy, MethodSpec, WeightedTransformedTeacherMatching
@@ -51,7 +51,7 @@ class CandidateSpec:
 class StudySpec(Spec):
     """A study: finds the student that meets limits best."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    name: RunName | None = None
     teacher: Annotated[TeacherSpec, or_short(str | TeacherSpec)]
     dataset: Annotated[DatasetSpec, or_short(str | DatasetSpec)]
     limits: LimitsSpec
