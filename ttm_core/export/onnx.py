@@ -154,7 +154,7 @@ def _graph(model: nn.Module, preprocess: Preprocess) -> onnx.ModelProto:
 
 
 def _name_by_layer(graph: onnx.GraphProto) -> None:
-    """Names nodes and their results LAYER/OPERATOR, so that profiles of the runtime tell where the time goes.
+    """Names nodes and their results LAYER/OPERATOR, so that profiles of the runtime show where the time goes.
 
     ONNX Runtime derives the names of fused nodes from those of their results.
     """

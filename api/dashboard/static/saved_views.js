@@ -17,6 +17,6 @@ document.addEventListener("submit", async (event) => {
 });
 
 document.addEventListener("click", async (event) => {
-  const button = event.target.closest("button[data-forget]");
-  if (button && (await request("DELETE", button.dataset.forget))) await update();
+  const button = event.target.closest("button[data-delete-view]");
+  if (button && (await request("DELETE", button.dataset.deleteView))) await update();
 });

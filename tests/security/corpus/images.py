@@ -25,7 +25,7 @@ def _png(width: int, height: int, *extra: bytes, data: bytes | None = None) -> b
 
 
 def _jpeg(width: int, height: int) -> bytes:
-    """A red square whose header tells another size."""
+    """A red square whose header states another size."""
     whole = _saved("jpeg")
     at = whole.index(b"\xff\xc0") + 5
     return whole[:at] + struct.pack(">HH", height, width) + whole[at + 4 :]

@@ -138,7 +138,7 @@ def test_rand_augment_probability():
 
 @pytest.mark.parametrize("method", ["dkd", "wkd", {"kind": "kd", "features": "crd"}])
 def test_methods_without_mixing_support_refuse_it(method):
-    told = {
+    fields = {
         "teacher": "file:///t",
         "student": "mini/resnet8_025",
         "dataset": "file:///d",
@@ -146,8 +146,8 @@ def test_methods_without_mixing_support_refuse_it(method):
         "training": {"augmentation": {"kind": "crop_flip", "mix": {"mixup_alpha": 0.8}}},
     }
     with pytest.raises(ValidationError, match="mix is not supported"):
-        DistillSpec.model_validate(told)
-    DistillSpec.model_validate({**told, "method": "wttm"})
+        DistillSpec.model_validate(fields)
+    DistillSpec.model_validate({**fields, "method": "wttm"})
 
 
 def test_short_forms_and_errors():

@@ -14,8 +14,8 @@ from ttm_core.spec import events
 
 
 def run(data: Path, workdir: Path, shared: Path) -> events.Result:
-    told = spec(data, exports=[], training={"epochs": 1, "batch_size": 4})
-    return distill(told, workdir, inputs=Inputs(data, data_cache=shared), device=torch.device("cpu"))
+    request = spec(data, exports=[], training={"epochs": 1, "batch_size": 4})
+    return distill(request, workdir, inputs=Inputs(data, data_cache=shared), device=torch.device("cpu"))
 
 
 def test_runs_share_packed_parquet(tmp_path):
@@ -46,8 +46,8 @@ def test_training_without_labels(tmp_path, unlabelled):
     teacher = tmp_path / "teacher" / "out" / "student.safetensors"
     method = {"kind": "wttm", "ce_weight": 0}
     training = {"epochs": 1, "batch_size": 8, "augmentation": {"kind": "crop_flip", "mix": {"mixup_alpha": 0.2}}}
-    told = spec(unlabelled, teacher, method=method, exports=[], training=training)
-    result = distill(told, tmp_path / "run", device=torch.device("cpu"))
+    request = spec(unlabelled, teacher, method=method, exports=[], training=training)
+    result = distill(request, tmp_path / "run", device=torch.device("cpu"))
     assert result.student_validation.images == 12
     assert result.teacher_validation.images == 12
 
@@ -55,6 +55,6 @@ def test_training_without_labels(tmp_path, unlabelled):
 @pytest.mark.parametrize("method", ["ce", {"kind": "wttm", "ce_weight": 1}, "dkd"])
 def test_methods_that_require_labels_are_refused(tmp_path, unlabelled, method):
     teacher = tmp_path / "never-read.safetensors"
-    told = spec(unlabelled, None if method == "ce" else teacher, method=method)
+    request = spec(unlabelled, None if method == "ce" else teacher, method=method)
     with pytest.raises(BadDataset, match="have no labels"):
-        distill(told, tmp_path / "run", device=torch.device("cpu"))
+        distill(request, tmp_path / "run", device=torch.device("cpu"))

@@ -130,19 +130,19 @@ def run(data: Path, teacher: Path, workdir: Path, on_event=lambda event: None, *
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, teacher) -> tuple[Path, Result, list[Event]]:
     folder = tmp_path_factory.mktemp("unlabelled")
-    told: list[Event] = []
-    result = run(table(folder / "set"), teacher, folder / "run", told.append, exports=["onnx_int8"])
-    return folder / "run", result, told
+    events: list[Event] = []
+    result = run(table(folder / "set"), teacher, folder / "run", events.append, exports=["onnx_int8"])
+    return folder / "run", result, events
 
 
 def test_classes_are_the_teachers_and_agreement_is_not_called_accuracy(finished):
-    workdir, result, told = finished
+    workdir, result, events = finished
     student = load_student(workdir / "out/student.safetensors")
     assert student.class_names == CLASSES
     assert (result.student_validation.against, result.student_validation.images) == ("teacher", 2)
     assert result.teacher_validation is None
-    assert not [event for event in told if isinstance(event, TeacherMeasured)]
-    validated = [event.values for event in told if isinstance(event, Metrics) and "validation/loss" in event.values]
+    assert not [event for event in events if isinstance(event, TeacherMeasured)]
+    validated = [event.values for event in events if isinstance(event, Metrics) and "validation/loss" in event.values]
     assert len(validated) == 2
     assert all("validation/agreement" in values and "validation/top1" not in values for values in validated)
 
@@ -184,9 +184,9 @@ def test_feature_losses_train_without_labels_and_resume_bit_identically(tmp_path
 
     undisturbed = run(data, teacher, tmp_path / "one", method=method, training=training)
     seen = iter(range(100))
-    told = spec(data, teacher, method=method, training=training)
+    request = spec(data, teacher, method=method, training=training)
     with pytest.raises(Interrupted):
-        distill(told, tmp_path / "two", should_stop=lambda: next(seen) == 4, device=CPU)
+        distill(request, tmp_path / "two", should_stop=lambda: next(seen) == 4, device=CPU)
     resumed = run(data, teacher, tmp_path / "two", method=method, training=training)
     assert sha256(resumed) == sha256(undisturbed)
 
@@ -195,18 +195,18 @@ def test_class_map_selects_classes_without_labels(tmp_path, teacher):
     mix = {"kind": "crop_flip", "mix": {"mixup_alpha": 0.2}}
     training = {"epochs": 1, "batch_size": 8, "augmentation": mix}
     method = {"kind": "wttm", "ce_weight": 0}
-    told = spec(shards(tmp_path / "set"), teacher, method=method, training=training)
-    assert told.teacher is not None
-    chosen = told.model_copy(update={"teacher": told.teacher.model_copy(update={"class_map": [2, 0]})})
+    request = spec(shards(tmp_path / "set"), teacher, method=method, training=training)
+    assert request.teacher is not None
+    chosen = request.model_copy(update={"teacher": request.teacher.model_copy(update={"class_map": [2, 0]})})
     distill(chosen, tmp_path / "run", device=CPU)
     assert load_student(tmp_path / "run/out/student.safetensors").class_names == ["digit-2", "digit-0"]
 
 
 def test_several_teachers_agree_on_the_first_ones_classes(tmp_path, teacher):
-    told = [{"checkpoint": teacher.as_uri()}, {"checkpoint": teacher.as_uri(), "weight": 2}]
+    teachers = [{"checkpoint": teacher.as_uri()}, {"checkpoint": teacher.as_uri(), "weight": 2}]
     method = {"kind": "wttm", "ce_weight": 0}
     training = {"epochs": 1, "batch_size": 8}
-    several = spec(loose_in_train(tmp_path / "set"), teachers=told, method=method, training=training)
+    several = spec(loose_in_train(tmp_path / "set"), teachers=teachers, method=method, training=training)
     distill(several, tmp_path / "run", device=CPU)
     assert load_student(tmp_path / "run/out/student.safetensors").class_names == CLASSES
 
@@ -228,6 +228,6 @@ def test_test_split_without_labels_is_evaluated_against_the_teacher(tmp_path, te
 
 @pytest.mark.parametrize("method", ["ce", "wttm", "dkd", "nkd", "wkd"])
 def test_methods_that_require_labels_are_refused(tmp_path, teacher, method):
-    told = spec(table(tmp_path / "set"), None if method == "ce" else teacher, method=method)
+    request = spec(table(tmp_path / "set"), None if method == "ce" else teacher, method=method)
     with pytest.raises(BadDataset, match="have no labels"):
-        distill(told, tmp_path / "run", device=CPU)
+        distill(request, tmp_path / "run", device=CPU)

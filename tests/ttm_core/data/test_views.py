@@ -126,8 +126,8 @@ def test_other_views_and_other_seeds_differ(augmentation):
 
 def test_another_process_draws_the_same_numbers():
     code = "import numpy as np; from ttm_core.data.random import uniform; print(uniform(1, 2, np.arange(5)).tolist())"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told.strip() == str(uniform(1, 2, np.arange(5)).tolist())
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == str(uniform(1, 2, np.arange(5)).tolist())
 
 
 def test_images_stay_on_a_device_with_room_for_four_times_their_size():

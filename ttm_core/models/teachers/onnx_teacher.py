@@ -49,7 +49,7 @@ class OnnxTeacher(nn.Module):
         providers = [*(["CUDAExecutionProvider"] if cuda else []), "CPUExecutionProvider"]
         self._session = onnxruntime.InferenceSession(content, options, providers=providers)
         self._found, self._probabilities = found, probabilities
-        # Teacher stores tell models apart by their tensors.
+        # Teacher stores distinguish models by their tensors.
         identity = hashlib.sha256(content)
         identity.update(f"{onnxruntime.__version__} {providers[0]} {probabilities}".encode())
         self.register_buffer("digest", torch.frombuffer(bytearray(identity.digest()), dtype=torch.uint8).clone())

@@ -155,7 +155,7 @@ def _scores(graph: GraphProto) -> ValueInfoProto:
 
 
 def _ends_with_softmax(graph: GraphProto, name: str) -> bool:
-    """Whether an output holds probabilities, as far as the last operators tell."""
+    """Whether an output holds probabilities, as far as the last operators show."""
     producers = {output: node for node in graph.node for output in node.output}
     for _ in range(len(graph.node)):
         node = producers.get(name)
@@ -170,7 +170,7 @@ def _ends_with_softmax(graph: GraphProto, name: str) -> bool:
 
 def _pixels(graph: GraphProto, name: str) -> Literal["unit", "bytes"] | None:
     """The scale of the pixels that a graph normalizes by itself; None if it does not, as far as the first operators
-    tell."""
+    show."""
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer if _is_small(tensor.dims)}
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute and _is_small(node.attribute[0].t.dims):

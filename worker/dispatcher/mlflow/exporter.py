@@ -1,4 +1,4 @@
-"""Pays what the outbox owes to MLflow: a run for each job that ended. Nothing else waits for it."""
+"""Exports jobs that have ended to MLflow, one run each, from messages in the outbox. Nothing else waits for it."""
 
 import logging
 import re
@@ -27,7 +27,7 @@ _ENDED = frozenset({"FINISHED", "FAILED", "KILLED"})
 
 
 class Exporter:
-    """Any number of processes may do this at once."""
+    """Exports the jobs of due messages. Any number of processes may export at once."""
 
     def __init__(self, settings: Settings, engine: Engine, storage: Storage) -> None:
         assert settings.mlflow_tracking_uri is not None
