@@ -11,7 +11,7 @@ from api.http.types import NoControls, UtcDatetime
 from api.jobs.failures import Failure
 from ttm_core.checkpoints.schema import Inspection
 from ttm_core.spec.base import RunName, StrictModel
-from ttm_core.spec.events import Reference, SuggestedNormalization, WeakClass
+from ttm_core.spec.events import Reference, SuggestedImageSize, SuggestedNormalization, WeakClass
 from ttm_core.spec.job import DistillSpec
 from ttm_jobs.repositories.jobs.blocked import BlockedOn
 from ttm_jobs.repositories.jobs.crud import DEFAULT_PRIORITY, MAX_TAGS
@@ -121,6 +121,10 @@ class TeacherCheck(BaseModel):
     suggested_normalization: SuggestedNormalization | None = Field(
         description="A normalization with which the teacher is clearly better; null if none is. Set "
         "`teacher.normalization` to it if the teacher was trained with it."
+    )
+    suggested_image_size: SuggestedImageSize | None = Field(
+        description="An image size with which the teacher is clearly better; null if none is. Set `teacher.image_size` "
+        "to it."
     )
 
 

@@ -8,7 +8,7 @@ from tests.support.factories import running
 from tests.support.runs import teacher_check
 from ttm_client.cli.jobs.show import describe
 from ttm_client.models.jobs import Job
-from ttm_core.spec.events import SuggestedNormalization, WeakClass
+from ttm_core.spec.events import SuggestedImageSize, SuggestedNormalization, WeakClass
 from ttm_core.spec.normalization import PRESETS
 from ttm_jobs.database.clock import now
 from ttm_jobs.database.engine import session_scope
@@ -46,6 +46,22 @@ def test_the_check_is_shown_with_the_suggested_normalization(client: TestClient,
     assert rows["teacher check"].startswith("50.0% of 500 validation images, 95 % interval 45.6% to 54.4%, chance 10")
     assert rows["weak classes"] == "<b>cat</b> 12%"
     assert rows["did you mean"].startswith("the normalization of ImageNet? 90.0% instead of 50.0% of 128 images")
+
+
+def test_the_check_is_shown_with_the_suggested_image_size(client: TestClient, engine: Engine) -> None:
+    lease = running(engine)
+    suggestion = SuggestedImageSize(image_size=224, top1=0.9, current_top1=0.5, images=128)
+    with session_scope(engine) as session:
+        job = leases.fence(session, lease)
+        data = teacher_check(0.5, 500, suggested_image_size=suggestion)
+        recording.teacher_measured(session, job, data, now(session))
+    shown = client.get(f"/jobs/{lease.job_id}").json()
+    assert shown["teacher_check"]["suggested_image_size"]["image_size"] == 224
+    page = client.get(f"/ui/jobs/{lease.job_id}").text
+    assert "Was it trained with images of 224 pixels?" in page
+    assert "Did you mean" not in page
+    rows = dict(describe(Job.model_validate(shown)))
+    assert rows["did you mean"].startswith("images of 224 pixels? 90.0% instead of 50.0% of 128 images")
 
 
 def test_reasons_of_resolved_fields_are_shown(client: TestClient, engine: Engine) -> None:

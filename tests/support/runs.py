@@ -39,7 +39,7 @@ def teacher_check(top1: float, images: int, **fields: Any) -> dict[str, Any]:
         low=low,
         high=high,
         chance=0.1,
-        **{"weak_classes": [], "suggested_normalization": None, **fields},
+        **{"weak_classes": [], "suggested_normalization": None, "suggested_image_size": None, **fields},
     )
     data: dict[str, Any] = json.loads(event.model_dump_json(exclude={"kind"}))
     return data

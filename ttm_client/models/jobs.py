@@ -223,7 +223,7 @@ class JobSummary(ApiModel):
 
 class TeacherCheck(ApiModel):
     """The teacher on the validation images, measured before training: its accuracy with the 95 % interval, chance, the
-    classes that it knows least, and a normalization with which it is clearly better.
+    classes that it knows least, and a normalization and an image size with which it is clearly better.
 
     >>> done.teacher_check.top1, done.teacher_check.chance
     (0.95, 0.1)
@@ -235,6 +235,7 @@ class TeacherCheck(ApiModel):
     images: int
     weak_classes: tuple[dict[str, Any], ...]
     suggested_normalization: dict[str, Any] | None
+    suggested_image_size: dict[str, Any] | None
 
 
 class Job(JobSummary):

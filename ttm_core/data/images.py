@@ -53,7 +53,9 @@ class Images(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """A hash of the content of all images, in order. Computed once, because it reads all of them."""
+        """A hash of the content of all images, in order, at the size that they were read in. Computed once, because it
+        reads all of them.
+        """
         ...
 
 
@@ -66,6 +68,8 @@ class ArrayImages:
     """Images of equal size in memory."""
 
     pixels: torch.Tensor  # uint8 [N, C, H, W]
+    source: Images | None = None
+    """The images that the pixels were resized from, if they were: other sizes are made of them."""
 
     @property
     def channels(self) -> int:
@@ -94,6 +98,8 @@ class ArrayImages:
         batch = self.pixels[torch.from_numpy(indices)]
         if batch.shape[-2:] == (size, size):
             return batch
+        if self.source is not None:
+            return self.source.center_squares(indices, size)
         return torch.stack([_to_tensor(center_square(_to_image(x), size), self.channels) for x in batch])
 
     def crops(self, indices: NDArray[np.int64], boxes: Boxes, size: int) -> torch.Tensor:
@@ -105,7 +111,7 @@ class ArrayImages:
         return out
 
     def fingerprint(self) -> str:
-        return self._fingerprint
+        return self._fingerprint if self.source is None else self.source.fingerprint()
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -236,14 +242,14 @@ def with_channels(images: Images, channels: int) -> Images:
 
 
 def in_memory(images: Images, size: int) -> ArrayImages:
-    """Decodes all images to squares of `size` pixels."""
+    """Decodes all images to squares of `size` pixels. Other sizes are still made of `images`."""
     if isinstance(images, ArrayImages) and images.pixels.shape[-2:] == (size, size):
         return images
     out = torch.empty((len(images), images.channels, size, size), dtype=torch.uint8)
     for start in range(0, len(images), 256):
         part = np.arange(start, min(start + 256, len(images)))
         out[start : start + len(part)] = images.center_squares(part, size)
-    return ArrayImages(out)
+    return ArrayImages(out, images)
 
 
 def _resized(pixels: torch.Tensor, size: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The check of a teacher before its student is trained: chance level, weak classes and the normalization."""
+"""The check of a teacher before its student is trained: chance level, weak classes, normalization and image size."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,7 +10,16 @@ from ttm_core.data.dataset import Split
 from ttm_core.errors import TeacherAtChance
 from ttm_core.models.preprocess import Preprocess
 from ttm_core.models.teachers.load import Teacher
-from ttm_core.spec.events import Accuracy, SuggestedNormalization, TeacherMeasured, WeakClass, wilson_interval
+from ttm_core.models.timm_models import has_fixed_size
+from ttm_core.spec import catalogue
+from ttm_core.spec.events import (
+    Accuracy,
+    SuggestedImageSize,
+    SuggestedNormalization,
+    TeacherMeasured,
+    WeakClass,
+    wilson_interval,
+)
 from ttm_core.spec.normalization import PRESETS, Normalization
 from ttm_core.training.evaluate import Evaluator, chance_accuracy
 
@@ -28,7 +37,7 @@ _LISTED_CLASSES = 10
 
 def describe_teacher(measured: Accuracy, evaluator: Evaluator, teachers: Sequence[Teacher]) -> TeacherMeasured:
     """The accuracy of a teacher with its interval, chance, the classes that it knows much worse than the others, and a
-    normalization with which it is clearly better.
+    normalization and an image size with which it is clearly better.
     """
     low, high = wilson_interval(measured.top1, measured.images)
     return TeacherMeasured(
@@ -40,6 +49,7 @@ def describe_teacher(measured: Accuracy, evaluator: Evaluator, teachers: Sequenc
         chance=chance_accuracy(evaluator.validation),
         weak_classes=_weak_classes(evaluator, low),
         suggested_normalization=_better_normalization(measured, evaluator, teachers),
+        suggested_image_size=_better_size(measured, evaluator, teachers),
     )
 
 
@@ -59,6 +69,12 @@ def report_teacher(check: TeacherMeasured, info: Callable[[str], None], warn: Ca
             f"images correctly, against {found.current_top1:.1%} now. Set teacher.normalization to "
             f"mean {found.normalization.mean} and std {found.normalization.std} if it was trained with it"
         )
+    larger = check.suggested_image_size
+    if larger is not None:
+        warn(
+            f"with images of {larger.image_size} pixels, the teacher classifies {larger.top1:.1%} of {larger.images} "
+            f"images correctly, against {larger.current_top1:.1%} now. Set teacher.image_size to {larger.image_size}"
+        )
 
 
 def require_above_chance(check: TeacherMeasured) -> None:
@@ -68,11 +84,34 @@ def require_above_chance(check: TeacherMeasured) -> None:
         return
     found = check.suggested_normalization
     hint = "" if found is None else f" With the normalization of {found.preset} it is {found.top1:.1%}."
+    larger = check.suggested_image_size
+    if larger is not None:
+        hint += f" With images of {larger.image_size} pixels it is {larger.top1:.1%}."
     raise TeacherAtChance(
         f"the teacher's top-1 accuracy on {check.images} validation images is {check.top1:.1%}, which is not "
         f"above chance ({check.chance:.1%}, the share of the largest class; 95 % interval up to {high:.1%}).{hint} "
         "Likely causes: a wrong teacher.normalization or teacher.image_size, classes in another order (give "
         "teacher.class_map), or the wrong checkpoint. Set teacher.allow_chance to true to train from this teacher"
+    )
+
+
+def resolution_warning(evaluator: Evaluator, teachers: Sequence[Teacher]) -> str | None:
+    """A sentence for a teacher that is much worse on the student's smaller images, from which it teaches; else None.
+
+    Measured on up to 128 images.
+    """
+    own, student = max((each.preprocess.image_size for each in teachers), default=0), evaluator.preprocess.image_size
+    if len(teachers) != 1 or own <= student:
+        return None
+    (teacher,) = teachers
+    split = evaluator.validation.spread(_COMPARED_IMAGES)
+    alone, resized = (evaluator.teacher_accuracy(teacher, split, size=size) for size in (own, student))
+    if wilson_interval(alone, len(split))[0] <= wilson_interval(resized, len(split))[1]:
+        return None
+    return (
+        f"the teacher classifies {alone:.1%} of {len(split)} images correctly at its {own} pixels, and {resized:.1%} "
+        f"if they are resized to the student's {student} pixels first. It teaches from such images: a larger "
+        "student.image_size may give a more accurate student"
     )
 
 
@@ -100,7 +139,7 @@ def _better_normalization(
     if len(teachers) != 1 or measured.top1 >= _GOOD_ENOUGH:
         return None
     (teacher,) = teachers
-    split = _spread(evaluator.validation)
+    split = evaluator.validation.spread(_COMPARED_IMAGES)
     current = evaluator.teacher_accuracy(teacher, split)
     found: SuggestedNormalization | None = None
     for preset, normalization in _tried(split, teacher.preprocess).items():
@@ -115,6 +154,26 @@ def _better_normalization(
                 preset=preset, normalization=normalization, top1=top1, current_top1=current, images=len(split)
             )
     return found
+
+
+def _better_size(measured: Accuracy, evaluator: Evaluator, teachers: Sequence[Teacher]) -> SuggestedImageSize | None:
+    """The image size of the published weights of a teacher's architecture, if the teacher is better with it by more
+    than the intervals, on up to 128 images. None for a model of one size, and one compiled for its size.
+    """
+    if len(teachers) != 1 or measured.top1 >= _GOOD_ENOUGH:
+        return None
+    (teacher,) = teachers
+    if teacher.structure is None or teacher.compiled or has_fixed_size(teacher.architecture):
+        return None
+    size = catalogue.find(teacher.architecture).input_size[1]
+    if size <= teacher.preprocess.image_size:
+        return None
+    split = evaluator.validation.spread(_COMPARED_IMAGES)
+    current = evaluator.teacher_accuracy(teacher, split)
+    top1 = evaluator.teacher_accuracy(replace(teacher, preprocess=replace(teacher.preprocess, image_size=size)), split)
+    if wilson_interval(top1, len(split))[0] <= wilson_interval(current, len(split))[1]:
+        return None
+    return SuggestedImageSize(image_size=size, top1=top1, current_top1=current, images=len(split))
 
 
 def _tried(split: Split, preprocess: Preprocess) -> dict[str, Normalization]:
@@ -144,11 +203,3 @@ def _measured(split: Split, preprocess: Preprocess) -> Normalization:
     return Normalization(
         mean=[round(value, 4) for value in mean.tolist()], std=[round(value, 4) for value in std.tolist()]
     )
-
-
-def _spread(split: Split) -> Split:
-    """Up to 128 images at even distances, since image folders are sorted by class."""
-    if len(split) <= _COMPARED_IMAGES:
-        return split
-    chosen = np.linspace(0, len(split) - 1, _COMPARED_IMAGES).round().astype(np.int64)
-    return replace(split, indices=split.indices[chosen])

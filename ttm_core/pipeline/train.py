@@ -17,7 +17,7 @@ from ttm_core.pipeline.build import Models
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.decisions.resolve import ResolvedRun
 from ttm_core.pipeline.estimate import Stopwatch, Workload, estimate
-from ttm_core.pipeline.teacher_check import describe_teacher, report_teacher, require_above_chance
+from ttm_core.pipeline.teacher_check import describe_teacher, report_teacher, require_above_chance, resolution_warning
 from ttm_core.precision import resolved_precision, resolved_teacher_precision
 from ttm_core.spec import events
 from ttm_core.teacher_store.store import Stores
@@ -140,6 +140,10 @@ def _teacher_validation(
         report_teacher(check, context.log, context.warn)
         if not any(teacher.allow_chance for teacher in run.spec.all_teachers):
             require_above_chance(check)
+        with context.activity("checking the teacher's images"):
+            warning = context.distributed.run_on_main(lambda: resolution_warning(models.evaluator, run.teachers))
+        if warning is not None:
+            context.warn(warning)
     return measured
 
 

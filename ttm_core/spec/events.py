@@ -101,6 +101,15 @@ class SuggestedNormalization(BaseModel):
     images: int
 
 
+class SuggestedImageSize(BaseModel):
+    """An image size with which the teacher is clearly better, measured on `images` images."""
+
+    image_size: int
+    top1: float
+    current_top1: float
+    images: int
+
+
 class TeacherMeasured(_Event):
     """The teacher's accuracy on the validation split, measured before training. Omitted for a split without labels.
 
@@ -116,6 +125,7 @@ class TeacherMeasured(_Event):
     chance: float
     weak_classes: list[WeakClass]
     suggested_normalization: SuggestedNormalization | None
+    suggested_image_size: SuggestedImageSize | None
 
 
 class Progress(_Event):

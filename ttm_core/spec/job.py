@@ -62,8 +62,9 @@ class TeacherSpec(Spec):
     )
     image_size: Pixels | None = Field(
         None,
-        description="Side of the square input in pixels. Default: read from the file, else the architecture's for "
-        "models of one size, such as vision transformers, else that of the student's input.",
+        description="Side of the square input in pixels. Default: read from the file or the description of published "
+        "weights, else the architecture's for models of one size, such as vision transformers, else that of the "
+        "student's input.",
     )
     identity_shortcuts: Literal["centered", "appended"] = Field(
         "centered",

@@ -41,7 +41,7 @@ def evaluation_logits(
         teacher: the teacher, in evaluation mode.
         split: validation or test images.
         stores: teacher stores shared with other runs.
-        size: side of the images in pixels.
+        size: side in pixels that the images are resized to before the teacher resizes them to its input.
         batch: images per forward pass.
         device: of the teacher.
         precision: of its forward pass.

@@ -113,7 +113,7 @@ def chance_accuracy(split: Split) -> float:
 
 @dataclass
 class Evaluator:
-    """Evaluates student and teacher on full images at the student's input size."""
+    """Evaluates student and teacher on full images, each at its own input size."""
 
     preprocess: Preprocess
     teacher: Teacher | None
@@ -141,9 +141,9 @@ class Evaluator:
         kept = self._teacher_logits
         return None if kept is None else torch.cat([each.argmax(1).cpu() for each in kept])
 
-    def teacher_accuracy(self, teacher: Teacher, split: Split) -> float:
-        """Top-1 accuracy of a teacher on a labelled split."""
-        predicted = torch.cat([each.argmax(1).cpu() for each in self._logits_of(teacher, split)])
+    def teacher_accuracy(self, teacher: Teacher, split: Split, *, size: int | None = None) -> float:
+        """Top-1 accuracy of a teacher on a labelled split, whose images are first resized to `size` pixels if given."""
+        predicted = torch.cat([each.argmax(1).cpu() for each in self._logits_of(teacher, split, size)])
         return float((predicted == split.labels[torch.from_numpy(split.indices)]).double().mean())
 
     def validate(self, student: nn.Module, distributed: Distributed) -> Accuracy:
@@ -175,12 +175,12 @@ class Evaluator:
             batches = recorder.record(batches)
         return compare(batches, self.class_names, split.against)
 
-    def _logits_of(self, teacher: Teacher, split: Split) -> Iterator[torch.Tensor]:
+    def _logits_of(self, teacher: Teacher, split: Split, size: int | None = None) -> Iterator[torch.Tensor]:
         return evaluation_logits(
             teacher,
             split,
             self.stores,
-            size=self.preprocess.image_size,
+            size=size or teacher.preprocess.image_size,
             batch=_BATCH,
             device=self.device,
             precision=self.teacher_precision,
@@ -191,16 +191,13 @@ def label_with_teacher(
     dataset: Dataset,
     teacher: Teacher | None,
     *,
-    size: int,
     device: torch.device,
     precision: Precision = "float32",
     stores: Stores | None = None,
 ) -> Dataset:
     """The dataset with the teacher's predictions as the labels of unlabelled validation and test splits.
 
-    Args:
-        size: side of the student's views in pixels.
-        stores: where the teacher's logits are kept for other runs.
+    `stores` keep the teacher's logits for other runs.
 
     Raises:
         BadDataset: a split has no labels and there is no teacher.
@@ -214,6 +211,7 @@ def label_with_teacher(
                 "the validation or test images have no labels, and without a teacher nothing can evaluate the student: "
                 "set `teacher`, or remove these images from the dataset"
             )
+        size = teacher.preprocess.image_size
         logits = evaluation_logits(teacher, split, stores, size=size, batch=_BATCH, device=device, precision=precision)
         labels = split.labels.clone()
         labels[torch.from_numpy(split.indices)] = torch.cat([each.argmax(1).cpu() for each in logits])

@@ -19,10 +19,15 @@ from ttm_core.errors import BadSpec, HubUnreachable
 from ttm_core.export import load_student
 from ttm_core.models.hub.published import fetch
 from ttm_core.pipeline.distill import distill
+from ttm_core.spec.events import Event, Resolved
 from ttm_core.spec.normalization import Normalization
 
 NAME = "test_resnet.r160_in1k"  # timm's smallest model with published weights
-CONFIG = {"architecture": "mini/resnet8_050", "num_classes": 4, "pretrained_cfg": {"mean": [0.4] * 3, "std": [0.3] * 3}}
+CONFIG: dict[str, Any] = {
+    "architecture": "mini/resnet8_050",
+    "num_classes": 4,
+    "pretrained_cfg": {"mean": [0.4] * 3, "std": [0.3] * 3},
+}
 STILL = {"epochs": 1, "optimizer": {"name": "sgd", "learning_rate": 1e-9, "weight_decay": 0}}
 
 
@@ -72,6 +77,21 @@ def test_student_and_teacher_from_a_repository_with_a_timm_config(uri: str, repo
     assert student.architecture == "mini/resnet8_050"
     assert student.preprocess.normalization == Normalization(mean=[0.4] * 3, std=[0.3] * 3)
     torch.testing.assert_close(student.model.fc.weight, published.fc.weight, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("published", "own", "expected"), [(24, None, 24), (None, None, 16), (24, 32, 32)])
+def test_published_teacher_has_the_image_size_of_its_description(
+    published: int | None, own: int | None, expected: int, repositories: Path, tmp_path: Path
+) -> None:
+    described = {**CONFIG["pretrained_cfg"], "input_size": None if published is None else [3, published, published]}
+    publish(repositories / "someone/pets", "mini/resnet8_050", 4, {**CONFIG, "pretrained_cfg": described})
+    data = factories.digits_folder(tmp_path / "data", classes=4, size=16)
+    teacher = {"checkpoint": "hf:someone/pets", "allow_chance": True, "image_size": own}
+    emitted: list[Event] = []
+    distill(factories.spec(data, teacher, training=STILL), tmp_path / "run", on_event=emitted.append)
+    [resolved] = [event for event in emitted if isinstance(event, Resolved)]
+    assert resolved.spec.teacher is not None
+    assert resolved.spec.teacher.image_size == expected
 
 
 def test_published_teacher_is_pruned(repositories: Path, tmp_path: Path) -> None:

@@ -112,6 +112,15 @@ def _teacher(check: TeacherCheck) -> list[tuple[str, str]]:
                 f"of {found['images']} images. Set teacher.normalization to mean {values['mean']}, std {values['std']}",
             )
         )
+    if (larger := check.suggested_image_size) is not None:
+        rows.append(
+            (
+                "did you mean",
+                f"images of {larger['image_size']} pixels? {larger['top1']:.1%} instead of "
+                f"{larger['current_top1']:.1%} of {larger['images']} images. Set teacher.image_size to "
+                f"{larger['image_size']}",
+            )
+        )
     return rows
 
 

@@ -62,11 +62,13 @@ class _Pixels(Preprocess):
 
 
 def as_one_teacher(teachers: Sequence[Teacher], weights: Sequence[float], temperature: float) -> Teacher:
-    """One teacher, or several as an ensemble. An ensemble reports the input of the first teacher."""
+    """One teacher, or several as an ensemble. An ensemble takes images of the largest size, and each teacher resizes
+    them to its own.
+    """
     first = teachers[0]
     if len(teachers) == 1:
         return first
-    seen = first.preprocess
+    seen = max((teacher.preprocess for teacher in teachers), key=lambda each: each.image_size)
     return Teacher(
         model=Ensemble(teachers, weights, temperature).eval(),
         structure=None,

@@ -83,6 +83,12 @@ def _teachers(spec: DistillSpec, resolved: DistillSpec) -> Iterator[Reason]:
             yield f"{at}.num_classes", "The size of the checkpoint's classifier."
         if given.normalization is None:
             yield f"{at}.normalization", "Read from the checkpoint, or else that of its architecture."
+        if given.image_size is None:
+            yield (
+                f"{at}.image_size",
+                "Read from the checkpoint or its published description, or else the only size of its architecture, or "
+                "else that of the student.",
+            )
         if given.class_map is None and found.class_map is not None:
             yield f"{at}.class_map", "Matched by the names of the classes."
 

@@ -141,12 +141,7 @@ def resolve_run(spec: DistillSpec, context: RunContext) -> ResolvedRun:
         teacher = as_one_teacher(teachers, [each.weight for each in resolved.all_teachers], temperature)
     with context.activity("labelling images with the teacher"):
         dataset = label_with_teacher(
-            dataset,
-            teacher,
-            size=size,
-            device=context.device,
-            precision=teacher_precision,
-            stores=context.stores,
+            dataset, teacher, device=context.device, precision=teacher_precision, stores=context.stores
         )
     return ResolvedRun(
         spec=resolved,
@@ -243,6 +238,7 @@ def _with_teacher(spec: TeacherSpec, teacher: Teacher) -> TeacherSpec:
             "architecture": teacher.structure.architecture if teacher.structure is not None else None,
             "num_classes": teacher.num_classes,
             "normalization": teacher.preprocess.normalization,
+            "image_size": teacher.preprocess.image_size,
             "class_map": teacher.class_map,
             "checkpoint_key": spec.checkpoint_key or teacher.checkpoint_key,
         }

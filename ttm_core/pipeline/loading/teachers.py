@@ -58,5 +58,6 @@ def _published_teacher(spec: TeacherSpec, context: RunContext) -> tuple[TeacherS
     update = {
         "architecture": spec.architecture or found.architecture,
         "normalization": spec.normalization or found.normalization,
+        "image_size": spec.image_size or found.image_size,
     }
     return spec.model_copy(update=update), found.path
