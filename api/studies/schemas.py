@@ -73,7 +73,7 @@ class Option(BaseModel):
 
     candidate: int
     precision: Literal["fp32", "int8"]
-    bytes: int = Field(description="Size of the ONNX file.")
+    bytes: int = Field(description="Size of the exported ONNX file; the largest over the runs.")
     latency_ms: float | None = Field(description="Median latency of one image.")
     macs: int | None
     parameters: int
@@ -81,7 +81,7 @@ class Option(BaseModel):
     test: float | None = Field(description="Test accuracy; null without a test split.")
     retention: float | None = Field(description="Validation accuracy divided by the teacher's.")
     runs: int
-    misses: list[Miss] = Field(description="Accuracy limits that it does not meet.")
+    misses: list[Miss] = Field(description="Limits on accuracy and size that it does not meet.")
 
 
 class Difference(BaseModel):

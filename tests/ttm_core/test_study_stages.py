@@ -1,12 +1,15 @@
 """Stages of a study in the engine: screening, storing the teacher's logits, and runs that pause themselves."""
 
 import hashlib
+import json
 from base64 import b64decode
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 
+from tests.support.hub import hub_of_this_process
 from tests.support.models import create_model
 from tests.ttm_core import factories
 from ttm_core.models.weights import write_safetensors
@@ -178,3 +181,30 @@ def test_files_for_another_device_are_published_and_not_measured(digits_idx, tea
     for artifact, file in zip(end.artifacts, screened.files, strict=True):
         path = tmp_path / "screen" / artifact.path
         assert (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()) == (file.bytes, artifact.sha256)
+
+
+def test_measurements_of_pruned_students_belong_to_their_teacher(digits_idx, tmp_path, monkeypatch):
+    hub = tmp_path / "hub"
+    for owner, architecture in (("small", "mini/resnet8_050"), ("large", "cifar/resnet14")):
+        folder = hub / owner / "teacher"
+        folder.mkdir(parents=True)
+        model = create_model(architecture, num_classes=10, in_chans=1)
+        save_file(model.state_dict(), folder / "model.safetensors")
+        config = {"architecture": architecture, "num_classes": 10}
+        (folder / "config.json").write_text(json.dumps(config))
+    options = RunOptions(
+        kind="screen",
+        screen_cache=tmp_path / "screens",
+        students=[ScreenedStudent(numbers=[1], student=StudentSpec(prune=PruneSpec(macs=0.5, round_to=2)))],
+    )
+
+    def screened(owner: str, workdir: str) -> events.CandidateScreened:
+        spec = factories.spec(digits_idx, {"checkpoint": f"hf:{owner}/teacher", "allow_chance": True})
+        emitted = run_stage(spec, tmp_path / workdir, options)
+        return next(event for event in emitted if isinstance(event, events.CandidateScreened))
+
+    with hub_of_this_process(hub, monkeypatch):
+        small, large, again = screened("small", "1"), screened("large", "2"), screened("large", "3")
+    assert not large.cached
+    assert large.parameters > small.parameters
+    assert again == large.model_copy(update={"cached": True})

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -60,10 +61,13 @@ class TrainingResult:
 
 @dataclass(frozen=True)
 class ExportedRun:
-    """The files of a run, and the accuracy change by int8 quantization where it was measured."""
+    """The files of a run, the accuracy change by int8 quantization where it was measured, and the sizes of the ONNX
+    files by precision.
+    """
 
     artifacts: list[Artifact]
     int8_change: float | None
+    onnx_bytes: dict[Literal["fp32", "int8"], int]
 
 
 def export(workdir: Path, training: TrainingResult, on_event: Callable[[Event], None]) -> ExportedRun:
@@ -71,7 +75,7 @@ def export(workdir: Path, training: TrainingResult, on_event: Callable[[Event], 
     out = workdir / "out"
     # Equal runs must give equal student files, so they contain no times and no counts that depend on earlier attempts.
     excluded = {"train_seconds", "training_seconds", "teacher_forwards", "teacher_cache_hits", "artifacts"}
-    excluded |= {"int8_change", "correct"}
+    excluded |= {"int8_change", "onnx_bytes", "correct"}
     metrics = training.result.model_dump(mode="json", exclude=excluded)
     path = out / "student.safetensors"
     save_student(
@@ -91,7 +95,8 @@ def export(workdir: Path, training: TrainingResult, on_event: Callable[[Event], 
     if (out / TEACHER_FILE).exists():
         exports.append(TEACHER_FILE)
     names = [path.name, *exports, "report.json", *_damage(training, out), "report.html", "MODEL_CARD.md"]
-    return ExportedRun([describe_file(workdir, out / name) for name in names], _int8_change(report))
+    artifacts = [describe_file(workdir, out / name) for name in names]
+    return ExportedRun(artifacts, _int8_change(report), _onnx_bytes(report))
 
 
 def _damage(training: TrainingResult, out: Path) -> list[str]:
@@ -111,6 +116,14 @@ def _int8_change(report: Report) -> float | None:
     scores = report.test or report.validation
     top1 = next((exported.top1 for exported in report.exports if exported.format == "onnx_int8"), None)
     return None if top1 is None or scores is None else top1 - scores.student.top1
+
+
+def _onnx_bytes(report: Report) -> dict[Literal["fp32", "int8"], int]:
+    sizes: dict[Literal["fp32", "int8"], int] = {}
+    for file in report.exports:
+        if file.size is not None and (file.precision == "fp32" or file.precision == "int8"):
+            sizes[file.precision] = file.size
+    return sizes
 
 
 def _report(training: TrainingResult, path: Path, on_event: Callable[[Event], None]) -> Report:

@@ -121,7 +121,12 @@ def _evaluate_and_export(
             models.student, run.dataset.test or evaluator.validation, run.preprocess, device=context.device
         )
     result = result.model_copy(
-        update={"artifacts": exported.artifacts, "int8_change": exported.int8_change, "correct": correct}
+        update={
+            "artifacts": exported.artifacts,
+            "int8_change": exported.int8_change,
+            "onnx_bytes": exported.onnx_bytes,
+            "correct": correct,
+        }
     )
     context.on_event(events.Finished(result=result))
     return result

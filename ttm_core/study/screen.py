@@ -179,13 +179,28 @@ def _cache_path(student: StudentSpec, run: ResolvedRun, context: RunContext) -> 
         "student": student.model_dump(mode="json"),
         "classes": run.dataset.num_classes,
         "input": [run.preprocess.channels, run.dataset.image_size],
-        # A student made of the teacher has its channels.
-        "teacher": student.from_teacher and [_sha256(path) for path in context.inputs.teachers if path is not None],
+        # A pruned student has channels of the teacher. Files from the Hub are not among the inputs of the run.
+        "teacher": student.from_teacher and _teachers(run),
+        "images": _ranks_by_images(student) and run.dataset.train.images.fingerprint(),
         "device": describe_device(torch.device("cpu")).model_dump(),
         "versions": [torch.__version__, onnxruntime.__version__],
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
     return context.options.screen_cache / f"{digest}.json"
+
+
+def _teachers(run: ResolvedRun) -> list[list[object]]:
+    """The teachers' files, and which of their models is read with which layers."""
+    fields = {"architecture", "checkpoint_key", "key_map", "image_size"}
+    return [
+        [_sha256(path), teacher.model_dump(mode="json", include=fields)]
+        for path, teacher in zip(run.teacher_files, run.spec.all_teachers, strict=True)
+    ]
+
+
+def _ranks_by_images(student: StudentSpec) -> bool:
+    """Whether the channels that pruning removes depend on the training images."""
+    return student.prune is not None and (student.prune.importance == "taylor" or student.prune.steps > 1)
 
 
 def _sha256(path: Path) -> str:

@@ -107,6 +107,8 @@ class FinalResult:
     correct: Sequence[bool] | None = None
     # Accuracy of the int8 file minus that of the float32 student, on the same split.
     int8_change: float | None = None
+    # Sizes of the exported files. An int8 file with layers in float32 is larger than the screened one.
+    onnx_bytes: Mapping[Precision, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

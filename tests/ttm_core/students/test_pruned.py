@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from pydantic import ValidationError
 
 from tests.support.checkpoints import checkpoint
+from tests.support.models import create_model
 from tests.ttm_core import factories
 from ttm_core.errors import BadSpec
 from ttm_core.export import load_student
@@ -159,6 +161,30 @@ def test_narrow_networks_train_on_larger_color_images(tmp_path: Path) -> None:
         tmp_path / "run",
     )
     assert result.student_validation.images > 0
+
+
+@pytest.mark.parametrize(
+    "student",
+    [
+        {"prune": {"macs": 0.5}},
+        {"architecture": "vit_tiny_patch16_224", "initialize": "teacher"},
+    ],
+)
+def test_student_of_a_vision_transformer_has_the_image_size_of_the_teachers_spec(
+    student: dict[str, Any], tmp_path: Path
+) -> None:
+    # A state dict does not say for which images it was trained.
+    model = create_model("vit_tiny_patch16_224", num_classes=3, image_size=32)
+    torch.save(model.state_dict(), tmp_path / "teacher.pt")
+    teacher = {
+        "checkpoint": (tmp_path / "teacher.pt").as_uri(),
+        "architecture": "vit_tiny_patch16_224",
+        "image_size": 32,
+        "allow_chance": True,
+    }
+    data = factories.digits_folder(tmp_path / "images", each=10, size=32)
+    distill(factories.spec(data, teacher, student=student, training={"epochs": 1}), tmp_path / "run")
+    assert load_student(student_of(tmp_path / "run")).preprocess.image_size == 32
 
 
 def test_pruned_student_prunes_further_as_a_teacher(digits_idx, teacher_file, tmp_path):

@@ -1,5 +1,7 @@
 """The recommended student, and differences that are not shown."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.ttm_jobs.studies.simulation import screen
@@ -116,3 +118,17 @@ def test_the_front_has_no_model_that_another_one_beats_in_everything() -> None:
 
 def test_finalists_without_results_give_no_recommendation() -> None:
     assert recommend("smallest", [Finalist(1, screen(100), {})], FP32) is None
+
+
+def test_the_size_of_the_exported_file_decides_not_the_screened_one() -> None:
+    # Layers that stay in float32 make the int8 file of a trained student larger than that of the untrained one.
+    small, large = finalist(1, 100, [0.90, 0.90]), finalist(2, 400, [0.90, 0.90])
+    grown = {seed: replace(run, onnx_bytes={"fp32": 100, "int8": 50 + seed}) for seed, run in small.runs.items()}
+    limits = Limits(retention=0.8, bytes=45, precision="int8")
+    found = recommend("smallest", [replace(small, runs=grown)], limits)
+    assert found is not None
+    assert (found.option.bytes, found.meets_limits) == (51, False)
+    assert [(miss.limit, miss.value) for miss in found.option.misses] == [("bytes", 51)]
+    found = recommend("smallest", [replace(small, runs=grown), large], Limits(retention=0.8, bytes=200))
+    assert found is not None
+    assert (found.option.candidate, found.option.precision, found.option.bytes) == (1, "int8", 51)

@@ -104,8 +104,9 @@ def _of_teacher(spec: DistillSpec, inputs: Inputs, cache: DataCache) -> StudentB
             raise BadSpec(f"student.prune: {reason}")
     if not has_fixed_size(architecture):
         return StudentBase(architecture)
-    size = saved.image_size if saved is not None else None
-    return StudentBase(architecture, image_size=size or catalogue.find(teacher).input_size[1])
+    assert spec.teacher is not None, "the spec guarantees one teacher for a student that is made of it"
+    size = (saved and saved.image_size) or spec.teacher.image_size or catalogue.find(teacher).input_size[1]
+    return StudentBase(architecture, image_size=size)
 
 
 def _teacher_architecture(spec: DistillSpec, inputs: Inputs, cache: DataCache) -> tuple[str, ModelStructure | None]:

@@ -100,6 +100,11 @@ def accuracy_misses(limits: Limits, accuracy: float, teacher: float | None) -> l
     return misses
 
 
+def size_misses(limits: Limits, size: int) -> list[Miss]:
+    """The limit on bytes, if the exported file of a trained student does not meet it."""
+    return [Miss("bytes", limits.bytes, size)] if limits.bytes is not None and size > limits.bytes else []
+
+
 def fitting_variants(limits: Limits, screen: Screen) -> list[Variant]:
     """The files that meet all cost limits."""
     return [each for each in allowed_variants(limits, screen) if not cost_misses(limits, screen, each)]

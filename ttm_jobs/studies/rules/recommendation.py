@@ -22,7 +22,9 @@ class Finalist:
 
 @dataclass(frozen=True)
 class Option:
-    """A file of a finalist. Accuracies are means over its runs; `misses` are the limits that it does not meet."""
+    """A file of a finalist. Accuracies are means over its runs, `bytes` is the size of its largest file; `misses` are
+    the limits that it does not meet.
+    """
 
     candidate: int
     precision: Precision
@@ -56,7 +58,9 @@ class Recommendation:
 
 
 def options(finalists: Sequence[Finalist], limits: Limits) -> list[Option]:
-    """All files of the finalists that meet the cost limits. An int8 file counts only if its accuracy was measured."""
+    """All files of the finalists that met the cost limits when they were screened. An int8 file counts only if its
+    accuracy was measured.
+    """
     found = []
     for finalist in finalists:
         for variant in limit_checks.fitting_variants(limits, finalist.screen):
@@ -109,10 +113,11 @@ def _option(finalist: Finalist, precision: Precision, limits: Limits) -> Option 
     teachers = [run.teacher_validation for run in runs if run.teacher_validation is not None]
     teacher = teachers[0] if teachers else None
     tests = [run.test for run in runs if run.test is not None]
+    size = max((run.onnx_bytes[precision] for run in runs if precision in run.onnx_bytes), default=variant.bytes)
     return Option(
         candidate=finalist.number,
         precision=precision,
-        bytes=variant.bytes,
+        bytes=size,
         latency_ms=variant.latency_ms,
         macs=finalist.screen.macs,
         parameters=finalist.screen.parameters,
@@ -120,7 +125,7 @@ def _option(finalist: Finalist, precision: Precision, limits: Limits) -> Option 
         test=fmean(tests) + change if tests else None,
         retention=validation / teacher if teacher else None,
         runs=len(runs),
-        misses=limit_checks.accuracy_misses(limits, validation, teacher),
+        misses=[*limit_checks.accuracy_misses(limits, validation, teacher), *limit_checks.size_misses(limits, size)],
     )
 
 
