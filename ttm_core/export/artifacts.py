@@ -61,12 +61,13 @@ class TrainingResult:
 
 @dataclass(frozen=True)
 class ExportedRun:
-    """The files of a run, the accuracy change by int8 quantization where it was measured, and the sizes of the ONNX
+    """The files of a run, the accuracy changes by int8 quantization where they were measured, and the sizes of the ONNX
     files by precision.
     """
 
     artifacts: list[Artifact]
     int8_change: float | None
+    int8_validation_change: float | None
     onnx_bytes: dict[Literal["fp32", "int8"], int]
 
 
@@ -75,7 +76,7 @@ def export(workdir: Path, training: TrainingResult, on_event: Callable[[Event], 
     out = workdir / "out"
     # Equal runs must give equal student files, so they contain no times and no counts that depend on earlier attempts.
     excluded = {"train_seconds", "training_seconds", "teacher_forwards", "teacher_cache_hits", "artifacts"}
-    excluded |= {"int8_change", "onnx_bytes", "correct"}
+    excluded |= {"int8_change", "int8_validation_change", "onnx_bytes", "correct"}
     metrics = training.result.model_dump(mode="json", exclude=excluded)
     path = out / "student.safetensors"
     save_student(
@@ -96,7 +97,7 @@ def export(workdir: Path, training: TrainingResult, on_event: Callable[[Event], 
         exports.append(TEACHER_FILE)
     names = [path.name, *exports, "report.json", *_damage(training, out), "report.html", "MODEL_CARD.md"]
     artifacts = [describe_file(workdir, out / name) for name in names]
-    return ExportedRun(artifacts, _int8_change(report), _onnx_bytes(report))
+    return ExportedRun(artifacts, _int8_change(report), _int8_validation_change(report), _onnx_bytes(report))
 
 
 def _damage(training: TrainingResult, out: Path) -> list[str]:
@@ -116,6 +117,12 @@ def _int8_change(report: Report) -> float | None:
     scores = report.test or report.validation
     top1 = next((exported.top1 for exported in report.exports if exported.format == "onnx_int8"), None)
     return None if top1 is None or scores is None else top1 - scores.student.top1
+
+
+def _int8_validation_change(report: Report) -> float | None:
+    found = (each.quantization.validation_top1 for each in report.exports if each.quantization is not None)
+    top1 = next(found, None)
+    return None if top1 is None else top1 - report.validation.student.top1
 
 
 def _onnx_bytes(report: Report) -> dict[Literal["fp32", "int8"], int]:

@@ -124,6 +124,7 @@ def _evaluate_and_export(
         update={
             "artifacts": exported.artifacts,
             "int8_change": exported.int8_change,
+            "int8_validation_change": exported.int8_validation_change,
             "onnx_bytes": exported.onnx_bytes,
             "correct": correct,
         }

@@ -167,6 +167,7 @@ class Quantization(_Part):
 
     calibration_images: int = Field(description="Training images that set the ranges of activations.")
     validation_images: int
+    validation_top1: float | None = Field(None, description="Top-1 accuracy of the file on all validation images.")
     chosen: QuantizationCandidate
     tried: list[QuantizationCandidate]
     aware: QuantizationAware | None = Field(None, description="None without quantization-aware training.")

@@ -226,6 +226,8 @@ class Result(BaseModel):
     """Images whose logits the last attempt read from the teacher store without computing them."""
     int8_change: float | None = None
     """Top-1 accuracy of student-int8.onnx minus that of the student, on the test split, or validation without one."""
+    int8_validation_change: float | None = None
+    """The same on the validation split."""
     onnx_bytes: dict[Literal["fp32", "int8"], int] | None = None
     """Sizes of student.onnx and student-int8.onnx, as far as they were exported."""
     correct: str | None = None

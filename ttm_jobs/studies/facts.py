@@ -105,8 +105,10 @@ class FinalResult:
     test: float | None = None
     teacher_test: float | None = None
     correct: Sequence[bool] | None = None
-    # Accuracy of the int8 file minus that of the float32 student, on the same split.
+    # Accuracy of the int8 file minus that of the float32 student: on the test split, or validation without one, and on
+    # the validation split.
     int8_change: float | None = None
+    int8_validation_change: float | None = None
     # Sizes of the exported files. An int8 file with layers in float32 is larger than the screened one.
     onnx_bytes: Mapping[Precision, int] = field(default_factory=dict)
 

@@ -132,3 +132,13 @@ def test_the_size_of_the_exported_file_decides_not_the_screened_one() -> None:
     found = recommend("smallest", [replace(small, runs=grown), large], Limits(retention=0.8, bytes=200))
     assert found is not None
     assert (found.option.candidate, found.option.precision, found.option.bytes) == (1, "int8", 51)
+
+
+def test_the_validation_accuracy_of_an_int8_file_does_not_depend_on_the_test_split() -> None:
+    runs = {
+        seed: FinalResult(0.9, teacher_validation=1.0, test=0.8, int8_change=-0.2, int8_validation_change=-0.01)
+        for seed in range(3)
+    }
+    (option,) = options([Finalist(1, screen(100), runs)], Limits(retention=0.88, precision="int8"))
+    assert (option.validation, option.test) == (pytest.approx(0.89), pytest.approx(0.6))
+    assert not option.misses

@@ -66,6 +66,7 @@ def write_int8(
     return Quantization(
         calibration_images=len(calibration.images),
         validation_images=len(chosen_by.images),
+        validation_top1=_validated(path, images),
         chosen=_described(found.chosen),
         tried=[_described(each) for each in found.tried],
         aware=aware,

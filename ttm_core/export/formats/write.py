@@ -100,7 +100,9 @@ def _write(source: ExportSource, name: ExportName, folder: Path) -> ExportedFile
             pixels = without_normalization(source.student.preprocess)
             splits = Int8Images(source.train, source.validation, pixels)
             quantization = write_int8(_float_onnx(source, folder), path, splits, source.quantize, source.tune)
-            accuracy = top1(OnnxModel(path), source.evaluated, pixels)
+            accuracy = quantization.validation_top1
+            if source.split != "validation":
+                accuracy = top1(OnnxModel(path), source.evaluated, pixels)
             values = _Values(precision="int8", top1=accuracy, quantization=quantization)
         case "pt2":
             difference = write_program(source.student, path, _checked_images(source))

@@ -111,6 +111,7 @@ def _final(result: Json) -> FinalResult:
         teacher_test=top1("teacher_test"),
         correct=None if correct is None else _bits(correct, evaluated["images"]),
         int8_change=result.get("int8_change"),
+        int8_validation_change=result.get("int8_validation_change"),
         onnx_bytes=result.get("onnx_bytes") or {},
     )
 

@@ -109,7 +109,10 @@ def _option(finalist: Finalist, precision: Precision, limits: Limits) -> Option 
     if not runs or (precision == "int8" and not changes):
         return None
     change = fmean(changes) if precision == "int8" else 0.0
-    validation = fmean(run.validation for run in runs) + change
+    validation = fmean(run.validation for run in runs)
+    if precision == "int8":
+        on_validation = [run.int8_validation_change for run in runs if run.int8_validation_change is not None]
+        validation += fmean(on_validation) if on_validation else change
     teachers = [run.teacher_validation for run in runs if run.teacher_validation is not None]
     teacher = teachers[0] if teachers else None
     tests = [run.test for run in runs if run.test is not None]
