@@ -8,6 +8,8 @@ from ttm_jobs.studies.facts import Candidate, Goal, Limits, Screen, Variant
 
 LimitName = Literal["retention", "accuracy", "bytes", "latency_ms", "macs", "parameters"]
 _FLOORS = ("retention", "accuracy")
+# Far less than one image changes an accuracy by. In floats, (18 / 96) / (20 / 96) is less than 0.9.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -81,21 +83,24 @@ def cost_misses(limits: Limits, screen: Screen, variant: Variant) -> list[Miss]:
         ("macs", limits.macs, screen.macs),
         ("parameters", limits.parameters, screen.parameters),
     ]
-    return [
+    misses = [
         Miss(name, allowed, value)
         for name, allowed, value in values
         if allowed is not None and (value is None or value > allowed)
     ]
+    # A device does not measure files that miss other limits.
+    others = [miss for miss in misses if miss.limit != "latency_ms"]
+    return others if others and variant.latency_ms is None else misses
 
 
 def accuracy_misses(limits: Limits, accuracy: float, teacher: float | None) -> list[Miss]:
     """The accuracy limits that a student with this validation accuracy does not meet."""
     misses = []
-    if limits.accuracy is not None and accuracy < limits.accuracy:
+    if limits.accuracy is not None and accuracy < limits.accuracy - _ROUNDING:
         misses.append(Miss("accuracy", limits.accuracy, accuracy))
     if limits.retention is not None:
         retention = accuracy / teacher if teacher else None
-        if retention is None or retention < limits.retention:
+        if retention is None or retention < limits.retention - _ROUNDING:
             misses.append(Miss("retention", limits.retention, retention))
     return misses
 
