@@ -170,7 +170,7 @@ class _Search:
     def _quantize(self, method: Calibration, float_layers: Sequence[str], path: Path) -> Path:
         cache = self._folder / f"{method}.json"
         if method not in self._ranges:
-            self._ranges[method] = self._statistics.ranges(method)
+            self._ranges[method] = self._statistics.without_ties(self._statistics.ranges(method))
             save_tensors_data(_tensors_data(self._ranges[method]), cache)
         quantize_static(
             self._prepared,

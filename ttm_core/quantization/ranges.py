@@ -26,6 +26,11 @@ _PERCENTILE = 99.99
 # Of each tensor and batch, for the histograms. The minimum and maximum are of all values.
 _SAMPLED = 2**15
 _LEVELS = 255
+# Of the last batch of each tensor, to find ranges that round many values up or down by chance.
+_KEPT = 4096
+# In steps of the quantization; float32 computes positions with an error of about 1e-5 steps.
+_TIE = 1e-3
+_MOST_TIES = 0.05
 _CLIPPED_SHARES = np.linspace(0.0, 0.7, 57)
 
 
@@ -45,6 +50,7 @@ class ActivationStatistics:
 
     def __init__(self, path: Path, batches: Iterable[NDArray[np.float32]]) -> None:
         self._extremes: dict[str, Range] = {}
+        self._last: dict[str, NDArray[np.float32]] = {}
         self._collector = FastHistogramCollector("entropy", False, _BINS, _QUANTIZED_BINS, _PERCENTILE, "same")
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             # Adds all activations to the outputs. Its own collect_data keeps those of all images in memory.
@@ -74,6 +80,24 @@ class ActivationStatistics:
             case _:
                 assert_never(method)
 
+    def without_ties(self, ranges: Mapping[str, Range]) -> dict[str, Range]:
+        """The ranges, a step wider where more than one in twenty values is halfway between two integers.
+
+        Rounding errors decide how such values are quantized. Pixels that are normalized by a mean of 0.5 all are such
+        values, because the zero point is an integer.
+        """
+        return {name: self._without_ties(name, low, high) for name, (low, high) in ranges.items()}
+
+    def _without_ties(self, name: str, low: float, high: float) -> Range:
+        values = self._last.get(name, np.zeros(0, np.float32)).astype(np.float64)
+        step = (max(high, 0.0) - min(low, 0.0)) / _LEVELS
+        if not len(values) or not step:
+            return low, high
+        fractions = values / step % 1
+        if (np.abs(fractions - 0.5) < _TIE).mean() <= _MOST_TIES:
+            return low, high
+        return (low - step, high) if -low > high else (low, high + step)
+
     def _add(self, values: Mapping[str, NDArray[np.float32]]) -> None:
         samples = {}
         for name, value in values.items():
@@ -84,6 +108,7 @@ class ActivationStatistics:
             # An odd step does not visit the same column of every row.
             samples[name] = flat[:: max(1, flat.size // _SAMPLED) | 1]
             self._widen(name, float(np.abs(samples[name]).max()))
+            self._last[name] = samples[name][:_KEPT].copy()
         self._collector.collect_value(samples)
 
     def _widen(self, name: str, top: float) -> None:

@@ -4,12 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+import torch
 from onnx import helper, numpy_helper
 
 from tests.support.int8_units import HAS_INT8_UNITS
+from tests.support.models import create_model
 from tests.ttm_measure.factories import conv_classifier, save
+from ttm_core.export.onnx import write_unchecked
+from ttm_core.models.preprocess import Preprocess
 from ttm_core.quantization.post_training import CALIBRATIONS, Candidate, quantize
+from ttm_core.spec.normalization import Normalization
 from ttm_measure import profile
 
 
@@ -87,3 +93,18 @@ def test_candidates_are_compared_with_the_float_file(tmp_path):
     found = quantize(conv_classifier(tmp_path / "float.onnx"), tmp_path / "int8.onnx", batches(0), batches(1))
     assert all(0 <= each.agreement <= 1 and each.error == pytest.approx(each.error) for each in found.tried)
     assert all(each.error < (0.1 if HAS_INT8_UNITS else 0.6) for each in found.tried)
+
+
+def test_rounding_of_pixels_does_not_change_the_logits(tmp_path):
+    """A mean of 0.5 puts every pixel between two integers, unless the range avoids that."""
+    torch.manual_seed(0)
+    source, path = tmp_path / "float.onnx", tmp_path / "int8.onnx"
+    preprocess = Preprocess(3, 16, Normalization(mean=[0.5] * 3, std=[0.5] * 3))
+    write_unchecked(create_model("mini/resnet8_025", num_classes=10).eval(), preprocess, source)
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 3, 16, 16)).astype(np.float32)
+    quantize(source, path, images[:2] / 255, images[2:] / 255, calibrations=("min_max",), float_layers=False)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    divided, multiplied = (
+        session.run(["logits"], {"image": pixels})[0] for pixels in (images[2] / 255, images[2] * np.float32(1 / 255))
+    )
+    assert np.array_equal(divided, multiplied)

@@ -102,3 +102,14 @@ def test_entropy_finds_the_thresholds_of_onnx_runtime(counts):
         for least, most in ((edges[0], edges[-1]), (np.float32(-0.5), np.float32(1.2)))
     ]
     assert found[:2] == found[2:]
+
+
+def test_range_of_normalized_pixels_is_wider_by_a_step_if_all_would_be_ties(identity):
+    levels = np.arange(256, dtype=np.float32).repeat(32).reshape(8, 1, 32, 32) / 255
+    statistics = ActivationStatistics(identity, [(levels - 0.5) / 0.5])
+    low, high = statistics.without_ties(statistics.ranges("min_max"))["logits"]
+    assert (low, high) == (-1, pytest.approx(1 + 2 / 255))
+    positions = np.unique((levels.astype(np.float64) - 0.5) / 0.5) / ((high - low) / 255) % 1
+    assert np.abs(positions - 0.5).min() > 1e-3
+    plain = ActivationStatistics(identity, [levels])
+    assert plain.without_ties(plain.ranges("min_max")) == plain.ranges("min_max")
