@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from tests.support.engine_process import start_trainer
+from tests.support.models import create_model
 from tests.ttm_core import factories
 from ttm_core.errors import BadCheckpoint, BadSpec, NonFiniteLoss, TeacherAtChance
 from ttm_core.export import load_student
@@ -136,6 +137,30 @@ def test_student_as_next_teacher_and_as_initial_weights(digits_idx, teacher_file
     first = distill(spec, tmp_path / "second").student_validation.top1
     cold = distill(factories.spec(digits_idx, training={"epochs": 1}), tmp_path / "cold").student_validation.top1
     assert first > cold
+
+
+@pytest.mark.parametrize(("own", "mode"), [(3, "L"), (1, "RGB")])
+def test_weights_for_images_of_other_channels(tmp_path, own, mode):
+    """Without a normalization in the file, that of the dataset is measured, which has other channels than the student."""
+    data = factories.digits_folder(tmp_path / "data", mode=mode, size=16)
+    weights = tmp_path / "weights.pth"
+    torch.save(create_model("mini/resnet8_025", num_classes=3, in_chans=own).state_dict(), weights)
+    student = {"architecture": "mini/resnet8_025", "checkpoint": weights.as_uri()}
+    distill(factories.spec(data, student=student, training={"epochs": 1}, exports=[]), tmp_path / "run")
+    loaded = load_student(student_of(tmp_path / "run"))
+    assert loaded.structure.in_chans == own
+    assert len(loaded.preprocess.normalization.mean) == own
+
+
+def test_a_student_without_finite_outputs_fails_with_the_cause(digits_idx, tmp_path):
+    """Negative variances have no effect on the batches of training."""
+    state = create_model("mini/resnet8_025", num_classes=10, in_chans=1).state_dict()
+    state["bn1.running_var"].fill_(-100.0)
+    torch.save(state, tmp_path / "weights.pth")
+    student = {"architecture": "mini/resnet8_025", "checkpoint": (tmp_path / "weights.pth").as_uri()}
+    spec = factories.spec(digits_idx, student=student, training={"epochs": 1}, exports=[])
+    with pytest.raises(NonFiniteLoss, match=r"validation images is nan.*learning rate"):
+        distill(spec, tmp_path / "run")
 
 
 def test_stopped_run_resumes_bit_identically(uninterrupted, tmp_path):

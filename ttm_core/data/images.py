@@ -235,10 +235,16 @@ def with_channels(images: Images, channels: int) -> Images:
         case ArrayImages() if channels == 3:
             return ArrayImages(images.pixels.expand(-1, 3, -1, -1).contiguous())
         case ArrayImages():
-            mode = "L" if channels == 1 else "RGB"
-            return ArrayImages(torch.stack([_to_tensor(_to_image(x).convert(mode), channels) for x in images.pixels]))
+            return gray(images)
         case _:
             raise TypeError(f"{type(images).__name__} cannot change its channels")
+
+
+def gray(images: ArrayImages) -> ArrayImages:
+    """The same images with one channel."""
+    if images.channels == 1:
+        return images
+    return ArrayImages(torch.stack([_to_tensor(_to_image(x).convert("L"), 1) for x in images.pixels]))
 
 
 def in_memory(images: Images, size: int) -> ArrayImages:

@@ -1,5 +1,6 @@
 """distill(): runs a spec from local files to an exported student."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ttm_core.errors import NonFiniteLoss
 from ttm_core.export.artifacts import TrainingResult, export
 from ttm_core.pipeline import checkpoint
 from ttm_core.pipeline.build import Models, build_models
@@ -79,6 +81,7 @@ def _evaluate_and_export(
     context.phase("evaluating")
     with context.activity("evaluating"):
         scores = _evaluate(run, models, trained)
+    _require_finite(scores)
     _warn_at_chance(scores.validation.student_accuracy, run, models, context)
     result = events.Result(
         best_epoch=trained.best.epoch,
@@ -131,6 +134,18 @@ def _evaluate_and_export(
     )
     context.on_event(events.Finished(result=result))
     return result
+
+
+def _require_finite(scores: _Scores) -> None:
+    """Raises NonFiniteLoss if the student has no finite loss on a split: its training diverged after the last recorded
+    loss, or its weights to start from are damaged.
+    """
+    for split, measured in (("validation", scores.validation), ("test", scores.test)):
+        if measured is not None and not math.isfinite(measured.student_accuracy.loss):
+            raise NonFiniteLoss(
+                f"The loss of the trained student on the {split} images is {measured.student_accuracy.loss}: lower the "
+                "learning rate, set training.precision to float32, or check the weights of student.checkpoint."
+            )
 
 
 def _warn_at_chance(measured: events.Accuracy, run: ResolvedRun, models: Models, context: RunContext) -> None:

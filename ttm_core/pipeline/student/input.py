@@ -3,7 +3,7 @@
 import torch
 
 from ttm_core.data.dataset import Dataset
-from ttm_core.data.images import ArrayImages
+from ttm_core.data.images import ArrayImages, gray
 from ttm_core.errors import BadSpec
 from ttm_core.models.teachers.load import Teacher
 from ttm_core.pipeline.student.base import StudentBase
@@ -67,7 +67,13 @@ def normalization(
     if teacher is not None and teacher.preprocess.channels == channels:
         return teacher.preprocess.normalization
     if isinstance(dataset.train.images, ArrayImages):
-        return _measured(dataset.train.images.pixels, torch.from_numpy(dataset.train.indices))
+        images = dataset.train.images
+        if channels == 1:
+            images = gray(images)
+        measured = _measured(images.pixels, torch.from_numpy(dataset.train.indices))
+        # A model with three channels gets gray images with three equal ones.
+        repeats = channels // len(measured.mean)
+        return Normalization(mean=measured.mean * repeats, std=measured.std * repeats)
     cfg = catalogue.find(base.architecture)
     mean, std = list(cfg.mean), list(cfg.std)
     if channels == 1:
