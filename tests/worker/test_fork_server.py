@@ -141,6 +141,25 @@ def test_a_server_that_does_not_answer_is_replaced_by_a_new_process(
     assert not psutil.pid_exists(pid)
 
 
+@pytest.mark.parametrize("name", ["steps=3", "steps=9999 step_seconds=0.02"])
+def test_a_server_that_does_not_report_the_end_of_a_trainer_is_ended(
+    starter: Starter, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fork_server, "_EXIT_SECONDS", 0.5)
+    starter.prepare()
+    server = starter.server_pid
+    assert server is not None
+    with started(starter, tmp_path / "1", name) as trainer:
+        os.kill(server, signal.SIGSTOP)
+        trainer.kill()
+        assert all_events(trainer)[-1] == Exited(-signal.SIGKILL)
+    wait_until(lambda: group_of(trainer.pid) == [])
+    starter.prepare()
+    assert starter.server_pid not in (None, server)
+    _, items = run(starter, tmp_path / "2")
+    assert isinstance(items[-2], Finished)
+
+
 def test_the_server_ends_with_the_worker(starter: Starter, tmp_path: Path) -> None:
     starter.prepare()
     pid = starter.server_pid

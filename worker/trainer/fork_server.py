@@ -1,6 +1,7 @@
 """The process that trainers are forked from. ttm_core/fork_server.py describes the messages."""
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -12,19 +13,22 @@ from threading import Event as Flag
 
 from ttm_jobs.telemetry import logs
 
+logger = logging.getLogger(__name__)
+
 # The imports of a trainer took 11 s on the slowest CPU that was measured.
-_READY_SECONDS, _FORK_SECONDS = 60.0, 10.0
+_READY_SECONDS, _FORK_SECONDS, _EXIT_SECONDS = 60.0, 10.0, 20.0
 _MAX_BYTES = 1 << 16
 
 
 class ForkedProcess:
     """A forked trainer, which leads a process group. It is a zombie until its server is asked to reap it."""
 
-    def __init__(self, output: int, reap: Callable[[int], None]) -> None:
+    def __init__(self, output: int, reap: Callable[[int], None], end_server: Callable[[], None]) -> None:
         self.pid = 0
         self.stdout = os.fdopen(output, "rb")
         self.returncode: int | None = None
         self._reap = reap
+        self._end_server = end_server
         self._started, self._exited = Flag(), Flag()
         self._code = -int(signal.SIGKILL)
 
@@ -35,6 +39,15 @@ class ForkedProcess:
     def wait_for_exit(self) -> None:
         """Waits without reaping."""
         self._exited.wait()
+
+    def require_exit(self) -> None:
+        """Kills the server unless it reports the exit of this process, which was killed, within seconds."""
+        logs.thread(self._require_exit).start()
+
+    def _require_exit(self) -> None:
+        if not self._exited.wait(_EXIT_SECONDS):
+            logger.warning("The fork server did not report the end of trainer %d; ending it.", self.pid)
+            self._end_server()
 
     def reap(self) -> int:
         """Reaps the process, which has exited, and returns its exit status. A negative one is a signal."""
@@ -84,7 +97,7 @@ class ForkServer:
         if not self._ready.wait(_READY_SECONDS) or not self.is_running:
             return None
         (events, events_writer), (output, output_writer) = os.pipe(), os.pipe()
-        process = self._starting = ForkedProcess(output, self._reap)
+        process = self._starting = ForkedProcess(output, self._reap, self._process.kill)
         with suppress(OSError):
             request = json.dumps({"workdir": str(workdir)}).encode()
             socket.send_fds(self._connection, [request], [events_writer, output_writer])

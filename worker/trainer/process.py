@@ -88,6 +88,8 @@ class Trainer:
     def kill(self) -> None:
         """Kills the whole process group."""
         self._signal(lambda pid: os.killpg(pid, signal.SIGKILL))
+        if self._process is not None and not self._exited.is_set():
+            self._process.require_exit()
 
     def end(self) -> None:
         """Kills the process group and waits for its end, after which nothing writes to the work directory."""

@@ -34,6 +34,9 @@ class TrainerProcess(Protocol):
     def wait_for_exit(self) -> None:
         """Waits without reaping."""
 
+    def require_exit(self) -> None:
+        """Ensures that the exit of this process, which was killed, is reported."""
+
     def reap(self) -> int:
         """Reaps the process, which has exited, and returns its exit status. A negative one is a signal."""
 
@@ -43,6 +46,9 @@ class SpawnedProcess(subprocess.Popen[bytes]):
 
     def wait_for_exit(self) -> None:
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+
+    def require_exit(self) -> None:
+        pass  # the kernel reports it
 
     def reap(self) -> int:
         return self.wait()
