@@ -197,3 +197,30 @@ def test_connection_pool_survives_a_server_restart(postgres: PostgresServer, pos
     postgres.start()
     assert job_of(engine, job_id).id == job_id
     engine.dispose()
+
+
+def test_a_postgresql_server_that_refuses_writes_is_unavailable(postgresql_url: str) -> None:
+    """As a standby does to which a failover has left connections."""
+    engine = create_engine(postgresql_url)
+    job_id = queued(engine)
+    name = engine.url.database
+
+    def rename() -> None:
+        with session_scope(engine) as session:
+            locked(session, job_id).name = "changed"
+
+    def set_read_only(value: str) -> None:
+        with session_scope(engine) as session:
+            session.execute(text("SET TRANSACTION READ WRITE"))
+            session.execute(text(f'ALTER DATABASE "{name}" SET default_transaction_read_only = {value}'))
+        engine.dispose()
+
+    set_read_only("on")
+    for _ in range(2):
+        with pytest.raises(DATABASE_UNAVAILABLE):
+            rename()
+    assert job_of(engine, job_id).name == "a job", "reads continue"
+    set_read_only("off")
+    rename()
+    assert job_of(engine, job_id).name == "changed"
+    engine.dispose()

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy import create_engine as _create_engine
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.orm import Session
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
@@ -25,6 +25,7 @@ _BUSY_MS = 15_000
 _IDLE_TRANSACTION_MS = 10_000
 _TRANSACTION_MS = 30_000
 _HAS_TRANSACTION_TIMEOUT = 170_000  # PostgreSQL version
+_READ_ONLY = "25006"  # PostgreSQL error code
 
 # Errors of an unreachable or overloaded database: the same call may succeed later.
 DATABASE_UNAVAILABLE = (OperationalError, InterfaceError, TimeoutError)
@@ -63,6 +64,7 @@ def _engine_of(parsed: URL) -> Engine:
             },
         )
         event.listen(engine, "connect", _limit_transactions)
+        event.listen(engine, "handle_error", _disconnect_from_read_only)
         return engine
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
@@ -81,6 +83,13 @@ def _limit_transactions(connection: Any, record: Any) -> None:
     if connection.info.server_version >= _HAS_TRANSACTION_TIMEOUT:
         connection.execute(f"SET transaction_timeout = {_TRANSACTION_MS}")
         connection.commit()
+
+
+def _disconnect_from_read_only(context: ExceptionContext) -> None:
+    # After a failover, the server may be a standby, and new connections lead to the new primary.
+    reads = context.connection is not None and context.connection.get_execution_options().get(_READS, False)
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY and not reads:
+        context.is_disconnect = True
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, record: Any) -> None:
