@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import struct
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -268,4 +269,16 @@ def test_symbolic_link_to_a_file_outside_is_refused(tmp_path, opened):
     (tmp_path / "set").mkdir()
     (tmp_path / "set/train.parquet").symlink_to(outside)
     with pytest.raises(BadDataset, match="symbolic link out of the dataset"):
+        opened(tmp_path / "set")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+@pytest.mark.parametrize("name", [b"cat/caf\xe9.png", b"caf\xe9/0.png"])
+def test_names_that_are_not_utf8_are_refused(tmp_path, opened, name):
+    for path in (b"cat/0.png", b"dog/0.png", name):
+        where = os.path.join(os.fsencode(tmp_path), b"set", b"train", path)
+        os.makedirs(os.path.dirname(where), exist_ok=True)
+        with open(where, "wb") as file:
+            file.write(IMAGE)
+    with pytest.raises(BadDataset, match=r"caf\\udce9.* in the dataset is not UTF-8"):
         opened(tmp_path / "set")

@@ -84,7 +84,7 @@ def check_class_names(names: Collection[str]) -> None:
 
 
 def within(folder: Path, files: Iterable[Path]) -> None:
-    """Raises BadDataset if a file is a symbolic link out of the folder."""
+    """Raises BadDataset if a file is a symbolic link out of the folder, or its path is not UTF-8."""
     resolved = folder.resolve()
     parents: dict[str, bool] = {}  # resolving every path of a large folder takes seconds
     for path in files:
@@ -93,6 +93,14 @@ def within(folder: Path, files: Iterable[Path]) -> None:
             parents[parent] = Path(parent).resolve().is_relative_to(resolved)
         if not parents[parent] or (os.path.islink(path) and not path.resolve().is_relative_to(resolved)):
             raise BadDataset(f"{path.relative_to(folder)} is a symbolic link out of the dataset.")
+        if not _is_utf8(str(path)):
+            shown = ascii(str(path.relative_to(folder)))
+            raise BadDataset(f"The path {shown} in the dataset is not UTF-8. Rename the file or the folder.")
+
+
+def _is_utf8(path: str) -> bool:
+    """Whether a path can be a JSON string. Other bytes are lone surrogates in Python's paths."""
+    return path.isascii() or not any("\ud800" <= character <= "\udfff" for character in path)
 
 
 def _split_of(name: str) -> SplitName | None:
