@@ -95,26 +95,6 @@ def require_above_chance(check: TeacherMeasured) -> None:
     )
 
 
-def resolution_warning(evaluator: Evaluator, teachers: Sequence[Teacher]) -> str | None:
-    """A sentence for a teacher that is much worse on the student's smaller images, from which it teaches; else None.
-
-    Measured on up to 128 images.
-    """
-    own, student = max((each.preprocess.image_size for each in teachers), default=0), evaluator.preprocess.image_size
-    if len(teachers) != 1 or own <= student:
-        return None
-    (teacher,) = teachers
-    split = evaluator.validation.spread(_COMPARED_IMAGES)
-    alone, resized = (evaluator.teacher_accuracy(teacher, split, size=size) for size in (own, student))
-    if wilson_interval(alone, len(split))[0] <= wilson_interval(resized, len(split))[1]:
-        return None
-    return (
-        f"the teacher classifies {alone:.1%} of {len(split)} images correctly at its {own} pixels, and {resized:.1%} "
-        f"if they are resized to the student's {student} pixels first. It teaches from such images: a larger "
-        "student.image_size may give a more accurate student"
-    )
-
-
 def _weak_classes(evaluator: Evaluator, low: float) -> list[WeakClass]:
     """Classes whose accuracy lies below half of the teacher's, with an interval that does not reach the teacher's."""
     predicted = evaluator.teacher_predictions

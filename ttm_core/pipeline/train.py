@@ -15,9 +15,9 @@ from ttm_core.models.teachers.load import Teacher
 from ttm_core.pipeline import checkpoint
 from ttm_core.pipeline.build import Models
 from ttm_core.pipeline.context import RunContext
-from ttm_core.pipeline.decisions.resolve import ResolvedRun
+from ttm_core.pipeline.decisions.resolve import ResolvedRun, teacher_views
 from ttm_core.pipeline.estimate import Stopwatch, Workload, estimate
-from ttm_core.pipeline.teacher_check import describe_teacher, report_teacher, require_above_chance, resolution_warning
+from ttm_core.pipeline.teacher_check import describe_teacher, report_teacher, require_above_chance
 from ttm_core.precision import resolved_precision, resolved_teacher_precision
 from ttm_core.spec import events
 from ttm_core.teacher_store.store import Stores
@@ -60,10 +60,7 @@ def train_student(
     views = run.views(context.device)
     with ExitStack() as stack:
         with context.activity("opening the teacher store"):
-            sources = [
-                TeacherSource(teacher, stack.enter_context(stored_teacher(run, teacher, views, context)), spec.weight)
-                for spec, teacher in zip(run.spec.all_teachers, run.teachers, strict=True)
-            ]
+            sources = teacher_sources(run, views, context, stack)
         stored = [source.stored for source in sources if source.stored is not None]
         writer = stack.enter_context(checkpoint.CheckpointWriter(context.workdir / "checkpoints"))
 
@@ -140,11 +137,20 @@ def _teacher_validation(
         report_teacher(check, context.log, context.warn)
         if not any(teacher.allow_chance for teacher in run.spec.all_teachers):
             require_above_chance(check)
-        with context.activity("checking the teacher's images"):
-            warning = context.distributed.run_on_main(lambda: resolution_warning(models.evaluator, run.teachers))
-        if warning is not None:
-            context.warn(warning)
     return measured
+
+
+def teacher_sources(run: ResolvedRun, views: Views, context: RunContext, stack: ExitStack) -> list[TeacherSource]:
+    """The teachers of a run, with their stores and views."""
+    return [
+        TeacherSource(
+            teacher,
+            stack.enter_context(stored_teacher(run, teacher, views, context)),
+            spec.weight,
+            teacher_views(run, teacher, views),
+        )
+        for spec, teacher in zip(run.spec.all_teachers, run.teachers, strict=True)
+    ]
 
 
 def stored_teacher(
@@ -157,7 +163,7 @@ def stored_teacher(
     return open_stored_teacher(
         context.stores or Stores(context.workdir / "cache" / "teacher-stores"),
         teacher,
-        views,
+        teacher_views(run, teacher, views) or views,
         count=training.view_count,
         device=context.device,
         precision=resolved_teacher_precision(training),

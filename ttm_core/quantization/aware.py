@@ -11,12 +11,12 @@ from ttm_core.models.weights import hash_tensors
 from ttm_core.pipeline import checkpoint
 from ttm_core.pipeline.context import RunContext
 from ttm_core.pipeline.decisions.resolve import ResolvedRun
-from ttm_core.pipeline.train import fill_stores, saved_event, stored_teacher
+from ttm_core.pipeline.train import fill_stores, saved_event, teacher_sources
 from ttm_core.precision import resolved_teacher_precision
 from ttm_core.spec import events
 from ttm_core.spec.job import DistillSpec
 from ttm_core.spec.optimizer.optimizers import Cosine
-from ttm_core.training.distiller import Distiller, TeacherSource
+from ttm_core.training.distiller import Distiller
 from ttm_core.training.distributed import ONE_PROCESS
 from ttm_core.training.evaluate import evaluate
 from ttm_core.training.optimizers import resolved_learning_rate
@@ -92,10 +92,7 @@ def _trainer(
     spec, dataset, size = _spec(run.spec), run.dataset, run.preprocess.image_size
     pixels = without_normalization(run.preprocess)
     views = run.views(context.device)
-    sources = [
-        TeacherSource(teacher, stack.enter_context(stored_teacher(run, teacher, views, context)), each.weight)
-        for each, teacher in zip(spec.all_teachers, run.teachers, strict=True)
-    ]
+    sources = teacher_sources(run, views, context, stack)
     stored = [source.stored for source in sources if source.stored is not None]
     objective = build_objective(
         spec,

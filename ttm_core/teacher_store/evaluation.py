@@ -27,12 +27,12 @@ def evaluation_logits(
     split: Split,
     stores: Stores | None,
     *,
-    size: int,
     batch: int,
     device: torch.device,
     precision: Precision,
 ) -> Iterator[Tensor]:
-    """Yields the teacher's logits of full images by batches of neighboring images: float32 [B, C] on the device.
+    """Yields the teacher's logits of full images by batches of neighboring images: float32 [B, C] on the device. The
+    images have the teacher's own size.
 
     With `stores`, reads batches that an earlier run computed, and stores the others. Stored logits are exact, so a run
     is the same with and without them. An ensemble is never stored, because its weights are not part of the key.
@@ -41,22 +41,21 @@ def evaluation_logits(
         teacher: the teacher, in evaluation mode.
         split: validation or test images.
         stores: teacher stores shared with other runs.
-        size: side in pixels that the images are resized to before the teacher resizes them to its input.
         batch: images per forward pass.
         device: of the teacher.
         precision: of its forward pass.
     """
     batches = [split.indices[start : start + batch] for start in range(0, len(split), batch)]
     if stores is None or isinstance(teacher.model, Ensemble):
-        yield from _computed(teacher, split, batches, size, device, precision)
+        yield from _computed(teacher, split, batches, device, precision)
         return
-    key = evaluation_key(teacher, split, size=size, precision=precision, device=device, block=batch)
+    key = evaluation_key(teacher, split, precision=precision, device=device, block=batch)
     root = stores.root / FOLDER
     with open_store(root, key, Float32(teacher.classes), rows=len(split), blocks=len(batches)) as file:
         prune(root, stores.max_bytes // _SHARE)
         missing = set(file.missing(np.arange(len(batches))))
         absent = (indices for block, indices in enumerate(batches) if block in missing)
-        computed = _computed(teacher, split, absent, size, device, precision)
+        computed = _computed(teacher, split, absent, device, precision)
         for block, indices in enumerate(batches):
             first = block * batch
             if block in missing:
@@ -72,9 +71,8 @@ def _computed(
     teacher: Teacher,
     split: Split,
     batches: Iterable[NDArray[np.int64]],
-    size: int,
     device: torch.device,
     precision: Precision,
 ) -> Iterator[Tensor]:
-    for batch in full_images(split, batches, size=size, device=device):
+    for batch in full_images(split, batches, size=teacher.preprocess.image_size, device=device):
         yield forward(teacher.model, teacher.preprocess, batch.pixels, precision)

@@ -59,14 +59,14 @@ def store_key(
 
 
 def evaluation_key(
-    teacher: Teacher, split: Split, *, size: int, precision: Precision, device: torch.device, block: int
+    teacher: Teacher, split: Split, *, precision: Precision, device: torch.device, block: int
 ) -> StoreKey:
-    """The key of the logits of a split's full images."""
+    """The key of the logits of a split's full images at the teacher's own size."""
     return StoreKey(
         teacher=_teacher_hash(teacher),
         images=_images_hash(split),
         augmentation={"kind": "none"},
-        size=size,
+        size=teacher.preprocess.image_size,
         seed=0,
         arithmetic=_arithmetic(teacher, precision, device, block),
         encoding="float32",

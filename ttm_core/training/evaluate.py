@@ -141,9 +141,9 @@ class Evaluator:
         kept = self._teacher_logits
         return None if kept is None else torch.cat([each.argmax(1).cpu() for each in kept])
 
-    def teacher_accuracy(self, teacher: Teacher, split: Split, *, size: int | None = None) -> float:
-        """Top-1 accuracy of a teacher on a labelled split, whose images are first resized to `size` pixels if given."""
-        predicted = torch.cat([each.argmax(1).cpu() for each in self._logits_of(teacher, split, size)])
+    def teacher_accuracy(self, teacher: Teacher, split: Split) -> float:
+        """Top-1 accuracy of a teacher on a labelled split."""
+        predicted = torch.cat([each.argmax(1).cpu() for each in self._logits_of(teacher, split)])
         return float((predicted == split.labels[torch.from_numpy(split.indices)]).double().mean())
 
     def validate(self, student: nn.Module, distributed: Distributed) -> Accuracy:
@@ -175,12 +175,11 @@ class Evaluator:
             batches = recorder.record(batches)
         return compare(batches, self.class_names, split.against)
 
-    def _logits_of(self, teacher: Teacher, split: Split, size: int | None = None) -> Iterator[torch.Tensor]:
+    def _logits_of(self, teacher: Teacher, split: Split) -> Iterator[torch.Tensor]:
         return evaluation_logits(
             teacher,
             split,
             self.stores,
-            size=size or teacher.preprocess.image_size,
             batch=_BATCH,
             device=self.device,
             precision=self.teacher_precision,
@@ -211,8 +210,7 @@ def label_with_teacher(
                 "the validation or test images have no labels, and without a teacher nothing can evaluate the student: "
                 "set `teacher`, or remove these images from the dataset"
             )
-        size = teacher.preprocess.image_size
-        logits = evaluation_logits(teacher, split, stores, size=size, batch=_BATCH, device=device, precision=precision)
+        logits = evaluation_logits(teacher, split, stores, batch=_BATCH, device=device, precision=precision)
         labels = split.labels.clone()
         labels[torch.from_numpy(split.indices)] = torch.cat([each.argmax(1).cpu() for each in logits])
         return replace(split, labels=labels, against="teacher")
