@@ -1,7 +1,8 @@
 """`ttm compare`."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from statistics import fmean, median
+from typing import Annotated, Any
 
 import typer
 
@@ -33,7 +34,7 @@ def compare(
     if json:
         print_json(found)
         return
-    _print_groups(found)
+    print_groups(found)
     if console.is_terminal:
         _print_front(found)
         console.print(f"\n{neutralized(found.verdict)}\n", markup=False, highlight=False)
@@ -50,7 +51,8 @@ def _members(found: Comparison, group: ComparedGroup) -> list[ComparedJob]:
     return [job for job in found.jobs if job.id in group.jobs]
 
 
-def _print_groups(found: Comparison) -> None:
+def print_groups(found: Comparison) -> None:
+    """Prints a line for each group: means over its jobs, the least sizes and the median latency."""
     columns = (
         "",
         "JOB",
@@ -68,6 +70,9 @@ def _print_groups(found: Comparison) -> None:
     for index, group in enumerate(found.groups):
         jobs = _members(found, group)
         first = jobs[0]
+        changes, latencies = (_known(jobs, name) for name in ("change_points", "latency_ms"))
+        costs = (_known(jobs, name) for name in ("parameters", "macs", "bytes"))
+        parameters, macs, file_bytes = (min(known, default=None) for known in costs)
         rows.append(
             (
                 _MARKS[index],
@@ -76,14 +81,19 @@ def _print_groups(found: Comparison) -> None:
                 first.student,
                 _top1(group, first),
                 "baseline" if index == found.baseline else _difference(group),
-                "-" if first.change_points is None else f"{first.change_points:+.2f}",
-                count(first.parameters),
-                count(first.macs),
-                "-" if first.bytes is None else size(first.bytes),
-                "-" if first.latency_ms is None else f"{first.latency_ms:.2f} ms",
+                f"{fmean(changes):+.2f}" if changes else "-",
+                count(parameters),
+                count(macs),
+                "-" if file_bytes is None else size(file_bytes),
+                f"{median(latencies):.2f} ms" if latencies else "-",
             )
         )
     print_rows(columns, rows, ("MACS", "STATE", "PARAMETERS", "VS TEACHER", "FILE", "STUDENT"))
+
+
+def _known(jobs: Sequence[ComparedJob], name: str) -> list[Any]:
+    """A field of the jobs that have it."""
+    return [value for job in jobs if (value := getattr(job, name)) is not None]
 
 
 def _top1(group: ComparedGroup, job: ComparedJob) -> str:
