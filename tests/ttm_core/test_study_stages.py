@@ -169,6 +169,19 @@ def test_the_screened_size_is_that_of_the_exported_file(digits_idx, teacher_file
     assert screened.files[0].bytes == pytest.approx(sizes["student.onnx"], abs=1000)
     assert screened.files[1].bytes == pytest.approx(sizes["student-int8.onnx"], abs=1000)
     assert result.int8_change is not None
+    assert result.onnx_latency_ms.keys() == {"fp32", "int8"}
+    assert result.int8_in_float is False
+
+
+def test_a_run_says_that_layers_of_its_int8_file_stay_in_float32(digits_idx, teacher_file, tmp_path, monkeypatch):
+    # As if quantization lost all accuracy.
+    monkeypatch.setattr(
+        "ttm_core.quantization.post_training._Search._top1", lambda search, logits: float(logits is search._expected)
+    )
+    spec = factories.spec(digits_idx, teacher_file, exports=["onnx_int8"], quantize={"mode": "post_training"})
+    result = distill(spec, tmp_path / "run")
+    assert result.int8_in_float
+    assert result.onnx_latency_ms.keys() == {"int8"}
 
 
 def test_files_for_another_device_are_published_and_not_measured(digits_idx, teacher_file, tmp_path):

@@ -25,8 +25,8 @@ class Difference(ApiModel):
 
 
 class StudyOption(ApiModel):
-    """A file of a finalist with its cost, and its mean accuracy over `runs` runs. `misses` are the accuracy limits that
-    it does not meet.
+    """A file of a finalist with its cost, and its mean accuracy over `runs` runs. `misses` are the limits on accuracy,
+    size and latency that it does not meet.
 
     >>> [(option.candidate, option.precision, option.bytes) for option in client.studies.front(study.id)][0]
     (1, 'int8', 83892)

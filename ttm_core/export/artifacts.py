@@ -61,14 +61,17 @@ class TrainingResult:
 
 @dataclass(frozen=True)
 class ExportedRun:
-    """The files of a run, the accuracy changes by int8 quantization where they were measured, and the sizes of the ONNX
-    files by precision.
+    """The files of a run, the accuracy changes by int8 quantization where they were measured, the sizes of the ONNX
+    files by precision and their latencies for one image on one thread, and whether layers of the int8 file stay in
+    float32.
     """
 
     artifacts: list[Artifact]
     int8_change: float | None
     int8_validation_change: float | None
     onnx_bytes: dict[Literal["fp32", "int8"], int]
+    onnx_latency_ms: dict[Literal["fp32", "int8"], float]
+    int8_in_float: bool | None
 
 
 def export(workdir: Path, training: TrainingResult, on_event: Callable[[Event], None]) -> ExportedRun:
@@ -76,7 +79,7 @@ def export(workdir: Path, training: TrainingResult, on_event: Callable[[Event], 
     out = workdir / "out"
     # Equal runs must give equal student files, so they contain no times and no counts that depend on earlier attempts.
     excluded = {"train_seconds", "training_seconds", "teacher_forwards", "teacher_cache_hits", "artifacts"}
-    excluded |= {"int8_change", "int8_validation_change", "onnx_bytes", "correct"}
+    excluded |= {"int8_change", "int8_validation_change", "onnx_bytes", "onnx_latency_ms", "int8_in_float", "correct"}
     metrics = training.result.model_dump(mode="json", exclude=excluded)
     path = out / "student.safetensors"
     save_student(
@@ -97,7 +100,14 @@ def export(workdir: Path, training: TrainingResult, on_event: Callable[[Event], 
         exports.append(TEACHER_FILE)
     names = [path.name, *exports, "report.json", *_damage(training, out), "report.html", "MODEL_CARD.md"]
     artifacts = [describe_file(workdir, out / name) for name in names]
-    return ExportedRun(artifacts, _int8_change(report), _int8_validation_change(report), _onnx_bytes(report))
+    return ExportedRun(
+        artifacts=artifacts,
+        int8_change=_int8_change(report),
+        int8_validation_change=_int8_validation_change(report),
+        onnx_bytes=_onnx_bytes(report),
+        onnx_latency_ms=_onnx_latency_ms(report),
+        int8_in_float=_int8_in_float(report),
+    )
 
 
 def _damage(training: TrainingResult, out: Path) -> list[str]:
@@ -131,6 +141,23 @@ def _onnx_bytes(report: Report) -> dict[Literal["fp32", "int8"], int]:
         if file.size is not None and (file.precision == "fp32" or file.precision == "int8"):
             sizes[file.precision] = file.size
     return sizes
+
+
+def _onnx_latency_ms(report: Report) -> dict[Literal["fp32", "int8"], float]:
+    found: dict[Literal["fp32", "int8"], float] = {}
+    for each in report.measurements:
+        if (each.batch, each.threads) == (1, 1) and (each.precision == "fp32" or each.precision == "int8"):
+            found[each.precision] = round(each.p50_ms, 4)
+    return found
+
+
+def _int8_in_float(report: Report) -> bool | None:
+    quantization = next((each.quantization for each in report.exports if each.quantization is not None), None)
+    if quantization is None:
+        return None
+    # Quantization-aware training quantizes all layers.
+    trained = quantization.aware is not None and quantization.aware.exported
+    return bool(quantization.chosen.float_layers) and not trained
 
 
 def _report(training: TrainingResult, path: Path, on_event: Callable[[Event], None]) -> Report:

@@ -129,6 +129,8 @@ def _evaluate_and_export(
             "int8_change": exported.int8_change,
             "int8_validation_change": exported.int8_validation_change,
             "onnx_bytes": exported.onnx_bytes,
+            "onnx_latency_ms": exported.onnx_latency_ms,
+            "int8_in_float": exported.int8_in_float,
             "correct": correct,
         }
     )

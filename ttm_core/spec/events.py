@@ -230,6 +230,10 @@ class Result(BaseModel):
     """The same on the validation split."""
     onnx_bytes: dict[Literal["fp32", "int8"], int] | None = None
     """Sizes of student.onnx and student-int8.onnx, as far as they were exported."""
+    onnx_latency_ms: dict[Literal["fp32", "int8"], float] | None = None
+    """Median latencies of these files for one image on one thread, as far as they were measured on the worker."""
+    int8_in_float: bool | None = None
+    """Whether layers of student-int8.onnx stay in float32; None without the file."""
     correct: str | None = None
     """Which images of the test split (validation without one) the student classifies correctly: base64 of one bit an
     image, the first in the highest bit. Only in runs of a study."""

@@ -111,6 +111,10 @@ class FinalResult:
     int8_validation_change: float | None = None
     # Sizes of the exported files. An int8 file with layers in float32 is larger than the screened one.
     onnx_bytes: Mapping[Precision, int] = field(default_factory=dict)
+    # Their median latencies for one image on one thread on the worker of the run, as far as they were measured.
+    onnx_latency_ms: Mapping[Precision, float] = field(default_factory=dict)
+    # Whether the int8 file has layers in float32, so that its latency is not that of the screened one.
+    int8_in_float: bool = False
 
 
 @dataclass(frozen=True)

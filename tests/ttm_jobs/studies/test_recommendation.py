@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.ttm_jobs.studies.simulation import screen
-from ttm_jobs.studies.facts import FinalResult, Limits, Screen, Variant
+from ttm_jobs.studies.facts import FinalResult, Limits, Precision, Screen, Variant
 from ttm_jobs.studies.rules.recommendation import Finalist, Recommendation, front, options, recommend
 
 FP32 = Limits(precision="fp32")
@@ -132,6 +132,42 @@ def test_the_size_of_the_exported_file_decides_not_the_screened_one() -> None:
     found = recommend("smallest", [replace(small, runs=grown), large], Limits(retention=0.8, bytes=200))
     assert found is not None
     assert (found.option.candidate, found.option.precision, found.option.bytes) == (1, "int8", 51)
+
+
+def with_float_layers(one: Finalist, latencies: list[dict[Precision, float]]) -> Finalist:
+    """A finalist whose runs have int8 files with layers in float32, with the latencies that the runs measured."""
+    runs = {
+        seed: replace(run, int8_in_float=True, onnx_latency_ms=latencies[seed]) if seed < len(latencies) else run
+        for seed, run in one.runs.items()
+    }
+    return replace(one, runs=runs)
+
+
+@pytest.mark.parametrize(
+    ("measured", "latency_ms"),
+    [
+        # Another worker or a busy one: the ratio to the float32 file of the same run counts.
+        ([{"fp32": 40.0, "int8": 60.0}], 15.0),
+        ([{"fp32": 5.0, "int8": 4.0}, {"fp32": 5.0, "int8": 4.5}], 10.0),
+        # The float32 file is not exported.
+        ([{"int8": 14.0}], 14.0),
+        ([{}], None),
+    ],
+)
+def test_the_latency_of_a_file_with_float32_layers_is_that_of_the_trained_student(
+    measured: list[dict[Precision, float]], latency_ms: float | None
+) -> None:
+    # Both files took 10 ms when they were screened. The last run has an int8 file like the screened one.
+    mixed = with_float_layers(replace(finalist(1, 100, [0.9] * 3), screen=screen(100, 10.0)), measured)
+    limits = Limits(retention=0.8, latency_ms=12, precision="int8")
+    (option,) = options([mixed], limits)
+    assert option.latency_ms == latency_ms
+    meets = latency_ms is not None and latency_ms <= 12
+    assert [(miss.limit, miss.value) for miss in option.misses] == ([] if meets else [("latency_ms", latency_ms)])
+    found = recommend("smallest", [mixed], replace(limits, precision="any"))
+    assert found is not None
+    assert (found.option.precision, found.meets_limits) == ("int8" if meets else "fp32", True)
+    assert options([mixed], Limits(retention=0.8, precision="int8"))[0].misses == []
 
 
 def test_the_validation_accuracy_of_an_int8_file_does_not_depend_on_the_test_split() -> None:

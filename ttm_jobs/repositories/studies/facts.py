@@ -113,6 +113,8 @@ def _final(result: Json) -> FinalResult:
         int8_change=result.get("int8_change"),
         int8_validation_change=result.get("int8_validation_change"),
         onnx_bytes=result.get("onnx_bytes") or {},
+        onnx_latency_ms=result.get("onnx_latency_ms") or {},
+        int8_in_float=bool(result.get("int8_in_float")),
     )
 
 

@@ -110,6 +110,13 @@ def size_misses(limits: Limits, size: int) -> list[Miss]:
     return [Miss("bytes", limits.bytes, size)] if limits.bytes is not None and size > limits.bytes else []
 
 
+def latency_misses(limits: Limits, latency_ms: float | None) -> list[Miss]:
+    """The limit on latency, if the exported file of a trained student does not meet it or its latency is unknown."""
+    if limits.latency_ms is None or (latency_ms is not None and latency_ms <= limits.latency_ms):
+        return []
+    return [Miss("latency_ms", limits.latency_ms, latency_ms)]
+
+
 def fitting_variants(limits: Limits, screen: Screen) -> list[Variant]:
     """The files that meet all cost limits."""
     return [each for each in allowed_variants(limits, screen) if not cost_misses(limits, screen, each)]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from ttm_jobs.studies.facts import FinalResult, Goal, Limits, Precision, Screen
+from ttm_jobs.studies.facts import FinalResult, Goal, Limits, Precision, Screen, Variant
 from ttm_jobs.studies.rules import limits as limit_checks
 from ttm_jobs.studies.rules.limits import Miss
 from ttm_jobs.studies.rules.statistics import Difference, compare, reported
@@ -22,8 +22,8 @@ class Finalist:
 
 @dataclass(frozen=True)
 class Option:
-    """A file of a finalist. Accuracies are means over its runs, `bytes` is the size of its largest file; `misses` are
-    the limits that it does not meet.
+    """A file of a finalist. Accuracies are means over its runs, `bytes` and `latency_ms` are those of its largest and
+    its slowest file; `misses` are the limits that it does not meet.
     """
 
     candidate: int
@@ -117,19 +117,50 @@ def _option(finalist: Finalist, precision: Precision, limits: Limits) -> Option 
     teacher = teachers[0] if teachers else None
     tests = [run.test for run in runs if run.test is not None]
     size = max((run.onnx_bytes[precision] for run in runs if precision in run.onnx_bytes), default=variant.bytes)
+    latency_ms = _latency_ms(finalist.screen, variant, runs)
     return Option(
         candidate=finalist.number,
         precision=precision,
         bytes=size,
-        latency_ms=variant.latency_ms,
+        latency_ms=latency_ms,
         macs=finalist.screen.macs,
         parameters=finalist.screen.parameters,
         validation=validation,
         test=fmean(tests) + change if tests else None,
         retention=validation / teacher if teacher else None,
         runs=len(runs),
-        misses=[*limit_checks.accuracy_misses(limits, validation, teacher), *limit_checks.size_misses(limits, size)],
+        misses=[
+            *limit_checks.accuracy_misses(limits, validation, teacher),
+            *limit_checks.size_misses(limits, size),
+            *limit_checks.latency_misses(limits, latency_ms),
+        ],
     )
+
+
+def _latency_ms(screen: Screen, variant: Variant, runs: Sequence[FinalResult]) -> float | None:
+    """The latency of the slowest file of a finalist's runs; None if one is unknown.
+
+    The files have the graph of the screened one and its latency, except int8 files with layers in float32.
+    """
+    if variant.precision == "fp32":
+        return variant.latency_ms
+    exported = [run for run in runs if run.int8_change is not None]
+    found = [_mixed_latency_ms(screen, run) if run.int8_in_float else variant.latency_ms for run in exported]
+    known = [latency_ms for latency_ms in found if latency_ms is not None]
+    return max(known) if len(known) == len(found) else None
+
+
+def _mixed_latency_ms(screen: Screen, run: FinalResult) -> float | None:
+    """The latency of a run's int8 file with layers in float32; None if it was not measured.
+
+    A run measures its files next to each other, so load of the machine slows all of them alike, and another worker may
+    have another CPU than the one that screened. So the float32 file's latency is scaled by the ratio of the two files.
+    """
+    ours = run.onnx_latency_ms
+    screened = next((each.latency_ms for each in screen.variants if each.precision == "fp32"), None)
+    if "int8" not in ours or "fp32" not in ours or screened is None:
+        return ours.get("int8")
+    return round(screened * ours["int8"] / ours["fp32"], 4)
 
 
 def _cost(goal: Goal, option: Option) -> tuple[float, float]:
