@@ -111,7 +111,10 @@ class Comparison(BaseModel):
 class StudyRecommendation(Option):
     """The recommended student."""
 
-    job: str | None = Field(description="Id of its job with the best validation accuracy: the student to download.")
+    job: str | None = Field(
+        description="Id of its job whose file of this precision has the best validation accuracy: the student to "
+        "download."
+    )
     meets_limits: bool = Field(description="Whether it meets all limits. If not, it misses them least.")
     fell_to_cheaper: int | None = Field(
         description="The more accurate candidate that was not recommended, because no difference in test accuracy is "

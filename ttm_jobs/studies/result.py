@@ -15,6 +15,7 @@ from ttm_jobs.studies.rules.recommendation import (
     front,
     mean_reported,
     options,
+    validation_of,
 )
 from ttm_jobs.studies.rules.statistics import Difference
 
@@ -50,7 +51,7 @@ def result_json(facts: Facts, decision: Decision, *, teacher_forwards: int, teac
     return {
         "recommendation": {
             **_recommendation(decision.recommendation),
-            "job": _best_job(facts, chosen.candidate),
+            "job": _best_job(facts, chosen),
         },
         "front": [_option(option) for option in front(found)],
         "options": [_option(option) for option in found],
@@ -82,11 +83,15 @@ def _difference(difference: Difference | None) -> Json | None:
     return None if difference is None else {**asdict(difference), "shown": difference.shown}
 
 
-def _best_job(facts: Facts, candidate: int) -> str | None:
-    """The run of the recommended candidate with the best validation accuracy; the first seed among equals."""
-    runs = complete_runs(facts, candidate)
-    best = max(runs, key=lambda run: run[1].validation, default=None)
-    return None if best is None else best[0].job_id
+def _best_job(facts: Facts, chosen: Option) -> str | None:
+    """The run of the recommended candidate whose file has the best validation accuracy; the first seed among equals."""
+    runs = [
+        (validation, trial.job_id)
+        for trial, result in complete_runs(facts, chosen.candidate)
+        if (validation := validation_of(result, chosen.precision)) is not None
+    ]
+    best = max(runs, key=lambda run: run[0], default=None)
+    return None if best is None else best[1]
 
 
 def _costs(facts: Facts, decision: Decision) -> Json:

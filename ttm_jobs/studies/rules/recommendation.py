@@ -137,6 +137,15 @@ def _option(finalist: Finalist, precision: Precision, limits: Limits) -> Option 
     )
 
 
+def validation_of(run: FinalResult, precision: Precision) -> float | None:
+    """The validation accuracy of a file of a run; None if the run has no such file."""
+    if precision == "fp32":
+        return run.validation
+    if run.int8_change is None:
+        return None
+    return run.validation + (run.int8_change if run.int8_validation_change is None else run.int8_validation_change)
+
+
 def _latency_ms(screen: Screen, variant: Variant, runs: Sequence[FinalResult]) -> float | None:
     """The latency of the slowest file of a finalist's runs; None if one is unknown.
 
