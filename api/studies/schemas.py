@@ -124,11 +124,19 @@ class StudyRecommendation(Option):
 
 
 class Baseline(BaseModel):
-    """The recommended student trained on the labels alone. `difference`: accuracy with distillation minus without."""
+    """The recommended student trained on the labels alone, compared with the recommended one by their files of equal
+    precision."""
 
-    accuracy: float | None
+    precision: Literal["fp32", "int8"] = Field(
+        "fp32",
+        description="Precision of the compared files: that of the recommended file, or fp32 if no run on the labels "
+        "alone has an int8 file.",
+    )
+    accuracy: float | None = Field(description="Mean accuracy of the files over `runs` runs.")
     runs: int
-    difference: Difference | None
+    difference: Difference | None = Field(
+        description="Accuracy of the files with distillation minus without; null if they cannot be compared."
+    )
 
 
 class Costs(BaseModel):

@@ -43,7 +43,7 @@ def test_a_study_shows_its_recommendation_and_why_candidates_were_rejected(clien
     assert re.search(r"<b>\d+\.\d%</b> top-1, \d\.\d points below the teacher \(9\d\.\d% kept\)", html)
     assert re.search(r"<dt>Budget</dt><dd>\d+ <span class=\"quiet\">of at most \d+ epochs", html)
     assert "screen: int8: its size of 1,736,564 bytes is above the limit of 1,500,000 bytes" in html
-    assert "Against training on the labels alone:" in html
+    assert "Against training on the labels alone (fp32 files):" in html
     assert "2 runs, paired t" in html
     assert f"/jobs/{client.get(f'/studies/{ended}').json()['recommendation']['job']}/student" in html
     listed = client.get("/ui/studies").text

@@ -33,6 +33,7 @@ def test_a_study_is_submitted_watched_and_downloaded(
     assert shown["state"] == "succeeded, result"
     assert shown["recommended"].startswith("cifar/resnet8, int8")
     assert shown["top-1"].endswith("%, one run")
+    assert shown["against labels alone"].startswith("int8 files: ")
     assert shown["rung 0"] == "epoch 3: 3 of 3 candidates continue"
     assert re.search(r"stage rungs\n.* rung 0: 3 of 3 continue\n.* stage finals\n", done.stderr)
 

@@ -8,12 +8,12 @@ from ttm_jobs.studies.decide import complete_runs, finalists_of, runs_of
 from ttm_jobs.studies.decision import Decision
 from ttm_jobs.studies.facts import Facts, JobKind
 from ttm_jobs.studies.rules.recommendation import (
+    Baseline,
     Comparison,
     Option,
     Recommendation,
-    baseline_difference,
+    baseline_of,
     front,
-    mean_reported,
     options,
     validation_of,
 )
@@ -46,8 +46,8 @@ def result_json(facts: Facts, decision: Decision, *, teacher_forwards: int, teac
     chosen = decision.recommendation.option
     finalists = finalists_of(facts, decision.finalists)
     found = options(finalists, facts.plan.limits)
-    baseline = runs_of(facts, chosen.candidate, baseline=True)
-    difference = next(baseline_difference(each, baseline) for each in finalists if each.number == chosen.candidate)
+    recommended = next(each for each in finalists if each.number == chosen.candidate)
+    alone = runs_of(facts, chosen.candidate, baseline=True)
     return {
         "recommendation": {
             **_recommendation(decision.recommendation),
@@ -55,7 +55,7 @@ def result_json(facts: Facts, decision: Decision, *, teacher_forwards: int, teac
         },
         "front": [_option(option) for option in front(found)],
         "options": [_option(option) for option in found],
-        "baseline": {"accuracy": mean_reported(baseline), "runs": len(baseline), "difference": _difference(difference)},
+        "baseline": _baseline(baseline_of(recommended, chosen.precision, alone)),
         "candidates_tried": len(decision.selected),
         "costs": _costs(facts, decision)
         | {"teacher_forwards": teacher_forwards, "teacher_cache_hits": teacher_cache_hits},
@@ -81,6 +81,10 @@ def _comparison(comparison: Comparison) -> Json:
 
 def _difference(difference: Difference | None) -> Json | None:
     return None if difference is None else {**asdict(difference), "shown": difference.shown}
+
+
+def _baseline(baseline: Baseline) -> Json:
+    return {**asdict(baseline), "difference": _difference(baseline.difference)}
 
 
 def _best_job(facts: Facts, chosen: Option) -> str | None:

@@ -1,5 +1,7 @@
 """The result of a study: the job to download, and the comparison with labels alone."""
 
+import pytest
+
 from tests.ttm_jobs.studies.simulation import candidates
 from ttm_jobs.states import JobState
 from ttm_jobs.studies.decide import decide
@@ -46,3 +48,33 @@ def test_the_job_is_the_one_with_the_best_file_of_the_recommended_precision() ->
     assert result_of(runs)["recommendation"]["job"] == "run-1"
     assert result_of(runs, precision="fp32")["recommendation"]["job"] == "run-3"
     assert result_of([runs[1], runs[1]])["recommendation"]["job"] == "run-0"
+
+
+def test_labels_alone_are_compared_by_files_of_the_recommended_precision() -> None:
+    # Distillation helps the float32 student by 5 points, and its int8 file by 15.
+    runs = [FinalResult(0.95, test=0.90 + seed / 100, int8_change=-0.05) for seed in range(3)]
+    alone = [FinalResult(0.95, test=0.85 + seed / 100, int8_change=-0.15) for seed in range(3)]
+    int8, fp32 = (result_of(runs, alone, precision)["baseline"] for precision in ("int8", "fp32"))
+    assert (int8["precision"], int8["accuracy"], int8["runs"]) == ("int8", pytest.approx(0.71), 3)
+    assert int8["difference"]["mean"] == pytest.approx(0.15)
+    assert (fp32["precision"], fp32["accuracy"], fp32["runs"]) == ("fp32", pytest.approx(0.86), 3)
+    assert fp32["difference"]["mean"] == pytest.approx(0.05)
+
+
+def test_only_seeds_with_int8_files_on_both_sides_are_compared() -> None:
+    runs = [FinalResult(0.9, test=0.9, int8_change=-0.1) for _ in range(3)]
+    alone = [FinalResult(0.9, test=accuracy, int8_change=-0.1) for accuracy in (0.8, 0.7)] + [
+        FinalResult(0.9, test=0.1)
+    ]
+    found = result_of(runs, alone)["baseline"]
+    assert (found["precision"], found["accuracy"], found["runs"]) == ("int8", pytest.approx(0.65), 2)
+    assert (found["difference"]["mean"], found["difference"]["count"]) == (pytest.approx(0.15), 2)
+    without = [FinalResult(0.9, test=0.7) for _ in range(3)]
+    found = result_of(runs, without)["baseline"]
+    assert (found["precision"], found["accuracy"], found["runs"]) == ("fp32", pytest.approx(0.7), 3)
+    assert found["difference"]["mean"] == pytest.approx(0.2)
+
+
+def test_a_study_without_a_baseline_compares_nothing() -> None:
+    found = result_of([FinalResult(0.9, int8_change=-0.1)])["baseline"]
+    assert (found["accuracy"], found["runs"], found["difference"]) == (None, 0, None)

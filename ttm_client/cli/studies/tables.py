@@ -118,7 +118,7 @@ def _recommendation(
     rows += [(f"against {labels[each['candidate']]}", difference(each["difference"])) for each in found.comparisons]
     baseline = result.get("baseline") or {}
     if baseline.get("runs"):
-        rows.append(("against labels alone", difference(baseline["difference"])))
+        rows.append(("against labels alone", f"{baseline['precision']} files: {difference(baseline['difference'])}"))
     rows.append(("candidates tried", str(result["candidates_tried"])))
     costs = result["costs"]
     rows.append(

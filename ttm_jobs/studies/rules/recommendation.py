@@ -217,11 +217,30 @@ def _merits(option: Option) -> tuple[float, float, float]:
     return accuracy, -float(option.bytes), -(option.latency_ms if option.latency_ms is not None else math.inf)
 
 
-def baseline_difference(finalist: Finalist, baseline: Mapping[int, FinalResult]) -> Difference | None:
-    """The accuracy of a finalist minus that of the same student trained on the labels alone."""
-    return compare(finalist.runs, baseline)
+@dataclass(frozen=True)
+class Baseline:
+    """The recommended student trained on the labels alone. `precision` is that of the compared files, `accuracy` the
+    mean over their runs; `difference` is the accuracy with distillation minus that without.
+    """
+
+    precision: Precision
+    accuracy: float | None
+    runs: int
+    difference: Difference | None
 
 
-def mean_reported(runs: Mapping[int, FinalResult]) -> float | None:
-    """The mean accuracy over runs."""
-    return fmean(reported(run) for run in runs.values()) if runs else None
+def baseline_of(finalist: Finalist, precision: Precision, runs: Mapping[int, FinalResult]) -> Baseline:
+    """Compares a finalist with `runs` of the same student on the labels alone, by their files of a precision.
+
+    Without an int8 file on both sides, the float32 students are compared.
+    """
+    with_int8 = {seed: run for seed, run in runs.items() if run.int8_change is not None}
+    if precision == "int8" and (not with_int8 or all(run.int8_change is None for run in finalist.runs.values())):
+        precision = "fp32"
+    compared = with_int8 if precision == "int8" else runs
+    return Baseline(
+        precision=precision,
+        accuracy=fmean(reported(run, precision) for run in compared.values()) if compared else None,
+        runs=len(compared),
+        difference=compare(finalist.runs, compared, (precision, precision)),
+    )

@@ -102,7 +102,7 @@ def compare(
         for each, precision in zip((first, second), precisions, strict=True)
     ]
     by_seed = [
-        {seed: reported(result) + _change(result, precision) for seed, result in each.items()}
+        {seed: reported(result, precision) for seed, result in each.items()}
         for each, precision in zip(runs, precisions, strict=True)
     ]
     if (found := over_common_seeds(*by_seed)) is not None:
@@ -122,9 +122,9 @@ def _change(result: FinalResult, precision: Precision) -> float:
     return (result.int8_change or 0.0) if precision == "int8" else 0.0
 
 
-def reported(result: FinalResult) -> float:
-    """The accuracy to report: test, or validation without a test split."""
-    return result.validation if result.test is None else result.test
+def reported(result: FinalResult, precision: Precision) -> float:
+    """The accuracy of a file of a run to report: test, or validation without a test split."""
+    return (result.validation if result.test is None else result.test) + _change(result, precision)
 
 
 def _difference_distribution(images: int, wins: int, losses: int) -> dict[int, float]:
